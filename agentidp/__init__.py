@@ -1,0 +1,68 @@
+"""AgentIdP: an identity provider for AI agents that counts every token it issues, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Flask
+
+from . import authentication, errors, logs, operations
+from .agents import agents, credentials
+from .analytics import activity_heatmap, agent_usage, token_trend
+from .config import Settings
+from .contract import Api
+from .oauth import metadata, token
+from .services import Services
+
+MAXIMUM_BODY = 64 * 1024
+"""Bytes of a request's body."""
+
+
+def utc_now() -> datetime:
+    """The clock of a service."""
+    return datetime.now(UTC)
+
+
+def create_app(
+    config: Settings | None = None,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    flask_config: Mapping[str, Any] | None = None,
+) -> Flask:
+    """Wire the application. It connects to the database at its first request, so after gunicorn's fork.
+
+    :param config: the settings; read from the environment when left out.
+    :param clock: gives the instant of each request, aware.
+    :param flask_config: further values of Flask's own configuration.
+    :raises ConfigurationError: a setting is missing or wrong.
+    """
+    settings = config or Settings.from_environment()
+    app = Flask("agentidp", static_folder=None)
+    # Objects keep the order in which the documentation shows their names.
+    app.json.sort_keys = False
+    app.config.update(
+        MAX_CONTENT_LENGTH=MAXIMUM_BODY,
+        API_TITLE="AgentIdP",
+        API_VERSION="v1",
+        OPENAPI_VERSION="3.1.0",
+        **(flask_config or {}),
+    )
+    app.extensions["agentidp"] = Services.of(settings, clock)
+    logs.init_app(app)
+    errors.init_app(app)
+    authentication.init_app(app)
+    api = Api(app)
+    for module in (
+        token,
+        metadata,
+        agents,
+        credentials,
+        token_trend,
+        activity_heatmap,
+        agent_usage,
+        operations,
+    ):
+        api.register_blueprint(module.blueprint)
+    return app

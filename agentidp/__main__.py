@@ -1,0 +1,5 @@
+"""``python -m agentidp``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,150 @@
+"""``/api/v1/agents/{agentId}/credentials``: the secrets with which an agent gets tokens.
+
+An agent may have several at a time, so that one is replaced without a moment in which none works.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response, g, request
+
+from ..authentication import bearer, read, transaction
+from ..contract import Blueprint, json_response, timestamp
+from ..database import Transaction
+from ..errors import Conflict, NotFound, ValidationError
+from ..oauth.client_authentication import hash_secret
+
+blueprint = Blueprint("credentials", __name__, description="Credentials of an agent")
+
+SECRET_BYTES = 32
+"""256 random bits, written in [A-Za-z0-9_-]: client libraries disagree on how to encode other characters."""
+
+MAXIMUM_CREDENTIALS = 20
+"""Of one agent at a time."""
+
+
+class NewCredentialSchema(ma.Schema):
+    """The body that makes a credential; it may be left out."""
+
+    expiresAt = ma.fields.AwareDateTime(
+        load_default=None,
+        allow_none=True,
+        format="iso",
+        error_messages={
+            "invalid": "must be a date and time after RFC 3339",
+            "invalid_awareness": "must have a time zone",
+        },
+    )
+
+
+class CredentialSchema(ma.Schema):
+    """A credential, without its secret. ``lastUsedAt`` is right to the minute."""
+
+    credentialId = ma.fields.UUID(required=True)
+    createdAt = ma.fields.AwareDateTime(required=True)
+    expiresAt = ma.fields.AwareDateTime(required=True, allow_none=True)
+    lastUsedAt = ma.fields.AwareDateTime(required=True, allow_none=True)
+
+
+class NewCredentialAnswerSchema(CredentialSchema):
+    """A new credential: the only answer that ever holds the secret."""
+
+    clientId = ma.fields.UUID(required=True)
+    clientSecret = ma.fields.String(required=True)
+
+
+class CredentialListSchema(ma.Schema):
+    """All credentials that are not revoked, oldest first."""
+
+    data = ma.fields.List(ma.fields.Nested(CredentialSchema), required=True)
+
+
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials", methods=["POST"])
+@bearer("agents:write")
+@blueprint.arguments(NewCredentialSchema, required=False)
+@blueprint.response(201, NewCredentialAnswerSchema)
+def create_credential(new: dict[str, Any], agent_id: UUID) -> Response:
+    """Make a credential; its secret is shown in this answer and never again."""
+    if new["expiresAt"] is not None and new["expiresAt"] <= g.at:
+        raise ValidationError(details={"expiresAt": ["must be in the future"]})
+    with transaction() as opened:
+        credential, client_secret = add_credential(
+            opened, g.caller.organization_id, agent_id, expires_at=new["expiresAt"], at=g.at
+        )
+    body = represent(credential) | {"clientId": str(agent_id), "clientSecret": client_secret}
+    return json_response(body, 201, {"Location": f"{request.path}/{body['credentialId']}"})
+
+
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials")
+@bearer("agents:read")
+@blueprint.response(200, CredentialListSchema)
+def list_credentials(agent_id: UUID) -> Response:
+    """List the credentials of an agent."""
+    rows = read("agents/list_credentials", agent_id=agent_id)
+    if not rows:
+        raise NotFound
+    return json_response({"data": [represent(row) for row in rows if row.credential_id is not None]})
+
+
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials/<uuid:credential_id>", methods=["DELETE"])
+@bearer("agents:write")
+@blueprint.response(204)
+def revoke_credential(agent_id: UUID, credential_id: UUID) -> Response:
+    """Revoke a credential: it gets no further token. Tokens that it got live until they expire."""
+    with transaction() as opened:
+        if not opened.fetch(
+            "agents/revoke_credential",
+            organization_id=g.caller.organization_id,
+            agent_id=agent_id,
+            credential_id=credential_id,
+            at=g.at,
+        ):
+            raise NotFound
+    return Response(status=204)
+
+
+def add_credential(
+    opened: Transaction, organization_id: str, agent_id: UUID, *, expires_at: datetime | None, at: datetime
+) -> tuple[Any, str]:
+    """Make a credential.
+
+    :returns: its row and its secret, which is kept nowhere.
+    :raises NotFound: no such agent.
+    :raises Conflict: the agent has as many as it may.
+    """
+    # Locked by a statement of its own: the next one then sees what another transaction added meanwhile.
+    if not opened.fetch("agents/lock_agent", organization_id=organization_id, agent_id=agent_id):
+        raise NotFound
+    client_secret = secrets.token_urlsafe(SECRET_BYTES)
+    rows = opened.fetch(
+        "agents/add_credential",
+        organization_id=organization_id,
+        agent_id=agent_id,
+        credential_id=uuid.uuid4(),
+        secret_hash=hash_secret(client_secret),
+        expires_at=expires_at,
+        at=at,
+        most=MAXIMUM_CREDENTIALS,
+    )
+    if not rows:
+        raise Conflict(
+            f"The agent has {MAXIMUM_CREDENTIALS} credentials; revoke one first.",
+            details={"credentials": [f"at most {MAXIMUM_CREDENTIALS} at a time"]},
+        )
+    return rows[0], client_secret
+
+
+def represent(credential: Any) -> dict[str, Any]:
+    """A credential's row as our JSON."""
+    return {
+        "credentialId": str(credential.credential_id),
+        "createdAt": timestamp(credential.created_at),
+        "expiresAt": timestamp(credential.expires_at),
+        "lastUsedAt": timestamp(credential.last_used_at),
+    }

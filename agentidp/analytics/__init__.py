@@ -1,0 +1,1 @@
+"""The analytics endpoints: a blueprint, a schema and a query each."""

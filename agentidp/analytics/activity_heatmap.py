@@ -1,0 +1,49 @@
+"""``GET /api/v1/analytics/agents/activity``: requests by UTC day of week and hour."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import marshmallow as ma
+from flask import Response, g
+
+from ..authentication import bearer, read
+from ..contract import Blueprint, WholeNumber, json_response
+
+blueprint = Blueprint("activity-heatmap", __name__, description="Agent activity heatmap")
+
+
+class ActivityHeatmapArguments(ma.Schema):
+    """The query's parameters."""
+
+    days = WholeNumber(1, 90, load_default=90)
+
+
+class CellSchema(ma.Schema):
+    """An hour of the week."""
+
+    dow = ma.fields.Integer(required=True, metadata={"description": "0 = Sunday"})
+    hour = ma.fields.Integer(required=True)
+    count = ma.fields.Integer(required=True)
+
+
+class ActivityHeatmapSchema(ma.Schema):
+    """The cells that are not zero, by day of week, then hour."""
+
+    tenantId = ma.fields.String(required=True)
+    data = ma.fields.List(ma.fields.Nested(CellSchema), required=True)
+
+
+@blueprint.route("/api/v1/analytics/agents/activity")
+@bearer("analytics:read")
+@blueprint.arguments(ActivityHeatmapArguments, location="query")
+@blueprint.response(200, ActivityHeatmapSchema)
+def activity_heatmap(arguments: dict[str, Any]) -> Response:
+    """Requests by day of week (0 = Sunday) and hour in UTC, cells that are not zero only."""
+    rows = read("analytics/activity_heatmap", days=arguments["days"])
+    return json_response(
+        {
+            "tenantId": g.caller.organization_id,
+            "data": [{"dow": row.dow, "hour": row.hour, "count": row.count} for row in rows],
+        }
+    )

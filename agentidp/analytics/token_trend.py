@@ -1,0 +1,51 @@
+"""``GET /api/v1/analytics/tokens``: tokens issued per UTC day."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import marshmallow as ma
+from flask import Response, g
+
+from ..authentication import bearer, read
+from ..contract import Blueprint, WholeNumber, json_response
+
+blueprint = Blueprint("token-trend", __name__, description="Token issuance trend")
+
+
+class TokenTrendArguments(ma.Schema):
+    """The query's parameters."""
+
+    days = WholeNumber(1, 90, load_default=30)
+
+
+class DaySchema(ma.Schema):
+    """A UTC day."""
+
+    date = ma.fields.Date(required=True)
+    count = ma.fields.Integer(required=True)
+
+
+class TokenTrendSchema(ma.Schema):
+    """Exactly ``days`` items, the last one today."""
+
+    tenantId = ma.fields.String(required=True)
+    days = ma.fields.Integer(required=True)
+    data = ma.fields.List(ma.fields.Nested(DaySchema), required=True)
+
+
+@blueprint.route("/api/v1/analytics/tokens")
+@bearer("analytics:read")
+@blueprint.arguments(TokenTrendArguments, location="query")
+@blueprint.response(200, TokenTrendSchema)
+def token_trend(arguments: dict[str, Any]) -> Response:
+    """Tokens issued per UTC day over the past days, zeros included, oldest first."""
+    days = arguments["days"]
+    rows = read("analytics/token_trend", days=days)
+    return json_response(
+        {
+            "tenantId": g.caller.organization_id,
+            "days": days,
+            "data": [{"date": row.date, "count": row.count} for row in rows],
+        }
+    )

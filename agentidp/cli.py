@@ -1,0 +1,366 @@
+"""The ``agentidp`` command."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging.config
+import re
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import click
+import marshmallow as ma
+
+from . import demo as demo_data
+from . import utc_now
+from .agents import agents, credentials
+from .authentication import SCOPES
+from .config import ConfigurationError, Settings
+from .contract import Text, timestamp
+from .database import connect, load_sql, migrate
+from .errors import ApiError, OAuthError
+from .logs import logging_config
+from .oauth.client_authentication import hash_secret
+from .oauth.token import record_issuance, token_response
+from .runtime import Runtime, prepared
+from .serve import serve as run_server
+from .services import Services
+
+ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+ORGANIZATION_NAME = Text(1, 100)
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+organization_option = click.option(
+    "--organization", "organization_id", required=True, metavar="ID", help="The organization's id (org-…)."
+)
+agent_option = click.option(
+    "--agent", "agent_id", required=True, type=click.UUID, metavar="ID", help="The agent's id, its client_id."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="agentidp")
+def cli() -> None:
+    """An identity provider for AI agents that counts every token it issues, exactly.
+
+    Without AGENTIDP_DATABASE_URL every command uses AgentIdP's own PostgreSQL below AGENTIDP_DATA_DIR.
+    """
+
+
+def main() -> None:
+    """The console script: a refusal is one sentence on standard error and exit code 1."""
+    with contextlib.suppress(BrokenPipeError):
+        cli()
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turn the errors that a person can mend into one sentence and exit code 1."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from None
+    except (ApiError, OAuthError) as error:
+        raise click.ClickException(_sentence(error)) from None
+    except ma.ValidationError as error:
+        raise click.ClickException(f"the name {error.messages[0]}") from None
+
+
+def _sentence(error: ApiError | OAuthError) -> str:
+    if isinstance(error, OAuthError):
+        return error.description
+    rules = "; ".join(f"{field} {', '.join(map(str, found))}" for field, found in error.details.items())
+    return f"{error.message} ({rules})" if rules else error.message
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[Services]:
+    """The services of a command: a database that is ready, and the keys."""
+    with refusals():
+        logging.config.dictConfig(logging_config("WARNING"))
+        with prepared(Settings.from_environment()) as runtime:
+            services = Services.of(runtime.settings, utc_now)
+            try:
+                yield services
+            finally:
+                services.close()
+
+
+def show(rows: list[dict[str, Any]], as_json: bool, *, one: bool = False) -> None:
+    """Print rows as JSON, or as lines of tab-separated values."""
+    if as_json:
+        click.echo(json.dumps(rows[0] if one else rows, ensure_ascii=False))
+        return
+    for row in rows:
+        click.echo("\t".join(" ".join(v) if isinstance(v, list) else str(v if v is not None else "-") for v in row.values()))
+
+
+@cli.command()
+@click.option("--bind", metavar="ADDRESS", help="address:port or unix:path; 127.0.0.1 and PORT when left out.")
+@click.option("--demo", is_flag=True, help="Make the demo organization first.")
+def serve(bind: str | None, demo: bool) -> None:
+    """Run the service until Ctrl-C or SIGTERM."""
+
+    def before(runtime: Runtime) -> None:
+        if demo:
+            services = Services.of(runtime.settings, utc_now)
+            try:
+                demo_data.create_demo(str(runtime.settings.database_url), services.database, utc_now())
+            finally:
+                services.close()
+
+    def ready(runtime: Runtime) -> None:
+        issuer = runtime.settings.issuer
+        click.echo(f"AgentIdP answers at {issuer}")
+        if demo:
+            click.echo(demo_data.WELCOME.format(issuer=issuer))
+
+    with refusals():
+        settings = Settings.from_environment()
+        raise SystemExit(run_server(settings, bind=bind, before=before, ready=ready))
+
+
+@cli.group()
+def db() -> None:
+    """The database's schema."""
+
+
+@db.command("migrate")
+def db_migrate() -> None:
+    """Bring the schema up to date; safe to run at any time and from several places at once."""
+    with refusals():
+        settings = Settings.from_environment()
+        if settings.database_url is None:
+            with prepared(settings):
+                applied: list[str] = []
+        else:
+            applied = migrate(settings.database_url)
+    click.echo("\n".join(applied) if applied else "The schema is up to date.")
+
+
+@cli.group()
+def organization() -> None:
+    """Organizations: they own agents."""
+
+
+@organization.command("create")
+@click.argument("name")
+@as_json_option
+def organization_create(name: str, as_json: bool) -> None:
+    """Create the organization NAME and print its id."""
+    with opened() as services:
+        organization_id = f"org-{uuid.uuid4()}"
+        add_organization(services.settings, organization_id, ORGANIZATION_NAME.deserialize(name), utc_now())
+    show([{"organizationId": organization_id, **({"name": name} if as_json else {})}], as_json, one=True)
+
+
+def add_organization(settings: Settings, organization_id: str, name: str, at: datetime) -> None:
+    """Create an organization, as the operator."""
+    with connect(str(settings.database_url)) as connection:
+        connection.execute(
+            load_sql("organizations/add_organization"),
+            {"organization_id": organization_id, "name": name, "at": at},
+        )
+
+
+@organization.command("list")
+@as_json_option
+def organization_list(as_json: bool) -> None:
+    """List the organizations, oldest first: id, name, when created."""
+    with opened() as services, connect(str(services.settings.database_url)) as connection:
+        rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
+    show(
+        [
+            {"organizationId": r.organization_id, "name": r.name, "createdAt": timestamp(r.created_at)}
+            for r in rows
+        ],
+        as_json,
+    )
+
+
+def _must_exist(services: Services, organization_id: str) -> None:
+    known = ORGANIZATION_ID.fullmatch(organization_id)
+    if known:
+        with services.database.transaction(organization_id) as transaction:
+            known = transaction.fetch("organizations/get_organization", organization_id=organization_id)
+    if not known:
+        raise ConfigurationError(f"there is no organization {organization_id!r}")
+
+
+@cli.group()
+def agent() -> None:
+    """Agents: an agent's id is its client_id."""
+
+
+@agent.command("create")
+@click.argument("name")
+@organization_option
+@click.option("--description", default="", help="For people.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(list(SCOPES)),
+    help="May be given several times; analytics:read and agents:read when left out.",
+)
+@as_json_option
+def agent_create(name: str, organization_id: str, description: str, scopes: tuple[str, ...], as_json: bool) -> None:
+    """Register the agent NAME and print its id."""
+    with opened() as services:
+        _must_exist(services, organization_id)
+        new = {"name": name, "description": description, **({"scopes": list(scopes)} if scopes else {})}
+        try:
+            loaded = agents.NewAgentSchema().load(new)
+        except ma.ValidationError as error:
+            field, rules = next(iter(error.normalized_messages().items()))
+            raise ConfigurationError(f"{field} {rules[0] if isinstance(rules, list) else rules}") from None
+        with services.database.transaction(organization_id) as transaction:
+            row = agents.add_agent(transaction, organization_id, at=utc_now(), **loaded)
+    body = agents.represent(row)
+    show([body if as_json else {"agentId": body["agentId"]}], as_json, one=True)
+
+
+@agent.command("list")
+@organization_option
+@as_json_option
+def agent_list(organization_id: str, as_json: bool) -> None:
+    """List the agents of an organization, oldest first: id, name, description, scopes, status, times."""
+    with opened() as services:
+        _must_exist(services, organization_id)
+        with services.database.transaction(organization_id) as transaction:
+            rows = transaction.fetch(
+                "agents/list_agents",
+                organization_id=organization_id,
+                after_at=None,
+                after_id=None,
+                limit=None,
+            )
+    show([agents.represent(row) for row in rows], as_json)
+
+
+def _organization_of(services: Services, agent_id: UUID) -> str:
+    organization_id = services.directory.organization_of(agent_id)
+    if organization_id is None:
+        raise ConfigurationError(f"there is no agent {agent_id}")
+    return organization_id
+
+
+@cli.group()
+def credential() -> None:
+    """Credentials: the secrets with which an agent gets tokens."""
+
+
+@credential.command("create")
+@agent_option
+@click.option("--expires-in", type=click.IntRange(1, 36_500), metavar="DAYS", help="Never, when left out.")
+@as_json_option
+def credential_create(agent_id: UUID, expires_in: int | None, as_json: bool) -> None:
+    """Make a credential; its secret is printed now and never again: credential id, client_id, client_secret."""
+    at = utc_now()
+    with opened() as services:
+        organization_id = _organization_of(services, agent_id)
+        with services.database.transaction(organization_id) as transaction:
+            row, client_secret = credentials.add_credential(
+                transaction,
+                organization_id,
+                agent_id,
+                expires_at=at + timedelta(days=expires_in) if expires_in else None,
+                at=at,
+            )
+    body = credentials.represent(row)
+    shown = {"credentialId": body["credentialId"], "clientId": str(agent_id), "clientSecret": client_secret}
+    show([body | shown if as_json else shown], as_json, one=True)
+
+
+@credential.command("revoke")
+@click.argument("credential_id", type=click.UUID)
+@agent_option
+def credential_revoke(credential_id: UUID, agent_id: UUID) -> None:
+    """Revoke a credential: it gets no further token."""
+    with opened() as services:
+        organization_id = _organization_of(services, agent_id)
+        with services.database.transaction(organization_id) as transaction:
+            revoked = transaction.fetch(
+                "agents/revoke_credential",
+                organization_id=organization_id,
+                agent_id=agent_id,
+                credential_id=credential_id,
+                at=utc_now(),
+            )
+        if not revoked:
+            raise ConfigurationError(f"the agent has no credential {credential_id}")
+
+
+@cli.command()
+@click.option(
+    "--agent", "agent_id", type=click.UUID, metavar="ID", help="For this agent; the demo's operator when left out."
+)
+@click.option("--scope", help="Space-separated; all that the agent has when left out.")
+def token(agent_id: UUID | None, scope: str | None) -> None:
+    """Issue an access token, counted like any other, and print it and nothing else."""
+    at = datetime.now(UTC)
+    with opened() as services:
+        organization_id = _organization_of(services, agent_id or demo_data.OPERATOR_ID)
+        agent_id = agent_id or demo_data.OPERATOR_ID
+        signing_key = services.keys.current().signing
+        with services.database.transaction(organization_id) as transaction:
+            # The operator needs no secret: one is made for this token and gone with it.
+            row, client_secret = credentials.add_credential(
+                transaction, organization_id, agent_id, expires_at=None, at=at
+            )
+            granted = record_issuance(
+                transaction.fetch,
+                organization_id,
+                agent_id,
+                hash_secret(client_secret),
+                scope.split() if scope is not None else None,
+                at,
+            )
+            transaction.fetch(
+                "agents/forget_credential", organization_id=organization_id, credential_id=row.credential_id
+            )
+        if granted is None:
+            raise ConfigurationError(f"the agent {agent_id} is suspended")
+        body = token_response(services, signing_key, organization_id, agent_id, granted, at)
+    click.echo(body["access_token"])
+
+
+@cli.group()
+def keys() -> None:
+    """The keys that sign tokens."""
+
+
+@keys.command("rotate")
+@as_json_option
+def keys_rotate(as_json: bool) -> None:
+    """Publish a new key; it signs once no client can still hold an older JWKS. Prints its kid."""
+    with opened() as services:
+        kid = services.keys.rotate(at=utc_now())
+        [new] = [key for key in services.keys.describe(at=utc_now()) if key["kid"] == kid]
+    _show_keys([new], as_json, one=True)
+
+
+@keys.command("list")
+@as_json_option
+def keys_list(as_json: bool) -> None:
+    """List the keys, newest first: kid, alg, when made, when it signs first, status."""
+    with opened() as services:
+        _show_keys(services.keys.describe(at=utc_now()), as_json)
+
+
+def _show_keys(found: list[dict[str, Any]], as_json: bool, *, one: bool = False) -> None:
+    show([{k: timestamp(v) if isinstance(v, datetime) else v for k, v in key.items()} for key in found], as_json, one=one)
+
+
+@cli.command()
+def demo() -> None:
+    """Make the demo organization: 24 agents and 90 days of traffic. Once made, it stays as it is."""
+    with opened() as services:
+        made = demo_data.create_demo(str(services.settings.database_url), services.database, utc_now())
+    click.echo(
+        f"{'Made' if made else 'There already is'} the demo organization {demo_data.ORGANIZATION_ID}."
+    )

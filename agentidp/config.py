@@ -1,0 +1,174 @@
+"""Every setting, read once from the environment and typed; a bad one stops start-up with a sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+SIGNING_ALGORITHMS = ("ES256", "RS256")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+MAXIMUM_TOKEN_TTL = 86_400
+"""Seconds. A retired signing key stays published this long, so no token may outlive it."""
+
+MINIMUM_SECRET_LENGTH = 32
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+class ConfigurationError(Exception):
+    """A setting is missing or wrong. The message is one sentence for the operator and names the setting."""
+
+
+def default_data_dir() -> Path:
+    """Where the embedded database lives unless ``AGENTIDP_DATA_DIR`` says otherwise.
+
+    PostgreSQL refuses to run as root and the account it drops to cannot enter root's home, hence /var/lib.
+    """
+    if os.geteuid() == 0:
+        return Path("/var/lib/agentidp")
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "agentidp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one process. Build it with :meth:`from_environment`.
+
+    Times are in seconds. ``database_url`` is ``None`` where the embedded PostgreSQL is to be used;
+    ``secret_key`` is ``None`` until ``agentidp`` has read or generated the one in ``data_dir``.
+    """
+
+    database_url: str | None = None
+    read_database_url: str | None = None
+    pg_bindir: Path | None = None
+    data_dir: Path
+    secret_key: bytes | None = None
+    issuer: str = "http://localhost:3000"
+    token_ttl: int = 3600
+    signing_alg: str = "ES256"
+    pool_min_size: int = 1
+    pool_max_size: int = 8
+    pool_timeout: float = 5.0
+    pool_max_waiting: int = 64
+    statement_timeout: float = 3.0
+    log_level: str = "INFO"
+    port: int = 3000
+    web_concurrency: int = 2
+
+    @property
+    def resource(self) -> str:
+        """The identifier of our own API: the ``aud`` of tokens for it (RFC 9068 section 2.2, RFC 8707)."""
+        return f"{self.issuer}/api/v1"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings.
+
+        :param environ: the variables; the process's own when left out. An empty variable counts as unset.
+        :raises ConfigurationError: naming the variable and the rule that it breaks.
+        """
+        env = {k: v for k, v in (os.environ if environ is None else environ).items() if v != ""}
+        settings = cls(
+            database_url=_postgres_url(env, "AGENTIDP_DATABASE_URL"),
+            read_database_url=_postgres_url(env, "AGENTIDP_READ_DATABASE_URL"),
+            pg_bindir=_directory(env, "AGENTIDP_PG_BINDIR"),
+            data_dir=Path(env.get("AGENTIDP_DATA_DIR") or default_data_dir()).absolute(),
+            secret_key=_secret_key(env),
+            issuer=_issuer(env),
+            token_ttl=_number(env, "AGENTIDP_TOKEN_TTL", 3600, 60, MAXIMUM_TOKEN_TTL),
+            signing_alg=_choice(env, "AGENTIDP_SIGNING_ALG", "ES256", SIGNING_ALGORITHMS),
+            pool_min_size=_number(env, "AGENTIDP_POOL_MIN_SIZE", 1, 0, 1000),
+            pool_max_size=_number(env, "AGENTIDP_POOL_MAX_SIZE", 8, 1, 1000),
+            pool_timeout=float(_number(env, "AGENTIDP_POOL_TIMEOUT", 5, 1, 25)),
+            pool_max_waiting=_number(env, "AGENTIDP_POOL_MAX_WAITING", 64, 1, 100_000),
+            statement_timeout=float(_number(env, "AGENTIDP_STATEMENT_TIMEOUT", 3, 1, 24)),
+            log_level=_choice(env, "AGENTIDP_LOG_LEVEL", "INFO", LOG_LEVELS),
+            port=_number(env, "PORT", 3000, 1, 65_535),
+            web_concurrency=_number(env, "WEB_CONCURRENCY", 2, 1, 256),
+        )
+        if settings.pool_min_size > settings.pool_max_size:
+            raise ConfigurationError("AGENTIDP_POOL_MIN_SIZE must not be greater than AGENTIDP_POOL_MAX_SIZE")
+        if settings.statement_timeout >= settings.pool_timeout:
+            raise ConfigurationError(
+                "AGENTIDP_STATEMENT_TIMEOUT must be less than AGENTIDP_POOL_TIMEOUT, "
+                "so that a slow statement ends before those that wait for its connection give up"
+            )
+        if settings.read_database_url and not settings.database_url:
+            raise ConfigurationError("AGENTIDP_READ_DATABASE_URL needs AGENTIDP_DATABASE_URL")
+        return settings
+
+
+def _number(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    value = env.get(name)
+    if value is None:
+        return default
+    # \d would admit other scripts' digits, and int() underscores and blanks.
+    if not re.fullmatch(r"[0-9]{1,9}", value) or not least <= int(value) <= most:
+        raise ConfigurationError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+    return int(value)
+
+
+def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
+    value = env.get(name, default)
+    if value not in choices:
+        raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return value
+
+
+def _directory(env: Mapping[str, str], name: str) -> Path | None:
+    value = env.get(name)
+    if value is None:
+        return None
+    if not Path(value).is_dir():
+        raise ConfigurationError(f"{name} must be an existing directory, not {value!r}")
+    return Path(value)
+
+
+def _postgres_url(env: Mapping[str, str], name: str) -> str | None:
+    value = env.get(name)
+    # The value is not repeated in the message: it may hold a password.
+    if value is not None and urlsplit(value).scheme not in ("postgresql", "postgres"):
+        raise ConfigurationError(f"{name} must be a URL that begins with postgresql://")
+    return value
+
+
+def _issuer(env: Mapping[str, str]) -> str:
+    value = env.get("AGENTIDP_ISSUER")
+    if value is None:
+        return f"http://localhost:{_number(env, 'PORT', 3000, 1, 65_535)}"
+    try:
+        url = urlsplit(value)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        host, url = None, urlsplit("")
+    plain = bool(host) and not (url.query or url.fragment or url.username or value.endswith(("/", "?", "#")))
+    secure = url.scheme == "https" or (url.scheme == "http" and host in LOOPBACK_HOSTS)
+    if not plain or not secure or not re.fullmatch(r"[!-~]+", value):
+        raise ConfigurationError(
+            "AGENTIDP_ISSUER must be an https URL without query, fragment or closing slash "
+            f"(http for localhost only, RFC 8414 section 2), not {value!r}"
+        )
+    return value
+
+
+def _secret_key(env: Mapping[str, str]) -> bytes | None:
+    value, file = env.get("AGENTIDP_SECRET_KEY"), env.get("AGENTIDP_SECRET_KEY_FILE")
+    if value is not None and file is not None:
+        raise ConfigurationError("set AGENTIDP_SECRET_KEY or AGENTIDP_SECRET_KEY_FILE, not both")
+    name = "AGENTIDP_SECRET_KEY" if file is None else "AGENTIDP_SECRET_KEY_FILE"
+    if file is not None:
+        try:
+            value = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"AGENTIDP_SECRET_KEY_FILE cannot be read: {error}") from None
+    if value is None:
+        return None
+    if len(value) < MINIMUM_SECRET_LENGTH:
+        raise ConfigurationError(
+            f"{name} must hold at least {MINIMUM_SECRET_LENGTH} characters, "
+            "for example the output of: openssl rand -base64 48"
+        )
+    return value.encode()

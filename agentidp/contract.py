@@ -1,0 +1,139 @@
+"""The HTTP contract: blueprints whose arguments and OpenAPI come from the same marshmallow schemas."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import flask_smorest
+import marshmallow as ma
+from flask import Request, Response
+from webargs.flaskparser import FlaskParser
+
+from .errors import UnsupportedMediaType, ValidationError
+
+_DIGITS = re.compile(r"[0-9]+")
+
+
+def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A compact JSON response; for bodies that are not worth a walk through a schema."""
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    return Response(text, status, headers, mimetype="application/json")
+
+
+def timestamp(at: datetime | None) -> str | None:
+    """RFC 3339 in UTC, whatever the session's time zone gave the value."""
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class Parser(FlaskParser):
+    """webargs' parser, stricter: nothing is guessed, and every refusal names its field."""
+
+    DEFAULT_VALIDATION_STATUS = 400
+
+    def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
+        """The query's parameters; one that the schema knows and that comes twice is an error."""
+        repeated = {name: ["must be given once only"] for name in schema.fields if len(req.args.getlist(name)) > 1}
+        if repeated:
+            raise ValidationError(details=repeated)
+        return req.args.to_dict()
+
+    def load_json(self, req: Request, schema: ma.Schema) -> Any:
+        """The body, as RFC 8259 says: no NaN, no repeated name, UTF-8 only. An absent one is empty."""
+        raw = req.get_data()
+        if not raw:
+            if any(field.required for field in schema.fields.values()):
+                raise ValidationError("A JSON body is required.", details={"body": ["is required"]})
+            return {}
+        if req.mimetype != "application/json":
+            raise UnsupportedMediaType
+        try:
+            return json.loads(raw.decode(), parse_constant=_refuse, object_pairs_hook=_unique)
+        except (ValueError, RecursionError):
+            raise ValidationError("The body is not JSON.", details={"body": ["must be valid JSON"]}) from None
+
+    def handle_error(self, error: ma.ValidationError, *_: Any, **__: Any) -> NoReturn:
+        """marshmallow's messages become ``details``: field -> rules."""
+        details: dict[str, Any] = {}
+        for messages in error.normalized_messages().values():
+            details.update(messages if isinstance(messages, dict) else {"body": messages})
+        if "_schema" in details:
+            details["body"] = details.pop("_schema")
+        raise ValidationError(details=details)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a name stands twice in an object")
+    return result
+
+
+class Blueprint(flask_smorest.Blueprint):
+    """A blueprint whose ``arguments`` are read by :class:`Parser`."""
+
+    ARGUMENTS_PARSER = Parser()
+
+
+class ErrorSchema(ma.Schema):
+    """The body of every error outside OAuth."""
+
+    code = ma.fields.String(required=True)
+    message = ma.fields.String(required=True)
+    details = ma.fields.Dict(required=True)
+
+
+class Api(flask_smorest.Api):
+    """flask-smorest's, with our own error bodies."""
+
+    ERROR_SCHEMA = ErrorSchema
+
+    def _register_error_handlers(self) -> None:
+        """Nothing: :mod:`agentidp.errors` renders every error."""
+
+
+class WholeNumber(ma.fields.Integer):
+    """A decimal number in ASCII digits, from *least* to *most*.
+
+    ``int()`` would let ``1_0``, a blank, a sign and other scripts' digits through, and marshmallow's ``strict``
+    refuses every string.
+    """
+
+    def __init__(self, least: int, most: int, **kwargs: Any) -> None:
+        self._rule = f"must be a whole number from {least} to {most}"
+        super().__init__(validate=ma.validate.Range(least, most, error=self._rule), **kwargs)
+        self.error_messages["invalid"] = self._rule
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int | None:
+        if not isinstance(value, str) or not _DIGITS.fullmatch(value):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class Text(ma.fields.String):
+    """Text for people, from *least* to *most* characters; without control characters and lone surrogates, which
+    PostgreSQL or UTF-8 cannot hold. ``multiline`` admits line breaks and tabs.
+    """
+
+    def __init__(self, least: int, most: int, *, multiline: bool = False, **kwargs: Any) -> None:
+        self._forbidden = re.compile(
+            r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]" if multiline else r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+        )
+        length = ma.validate.Length(least, most, error=f"must have {least} to {most} characters")
+        super().__init__(validate=length, **kwargs)
+        self.error_messages["invalid"] = "must be a string"
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if self._forbidden.search(text):
+            raise ma.ValidationError("must not hold control characters or lone surrogates")
+        if text != text.strip():
+            raise ma.ValidationError("must not begin or end with white space")
+        return text

@@ -1,0 +1,259 @@
+"""The pool, the shape of a transaction, the loader of .sql files, and migrations."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import re
+import select
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.rows import namedtuple_row
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+
+from .config import ConfigurationError, Settings
+from .errors import ServiceUnavailable
+
+logger = logging.getLogger("agentidp")
+
+SERVICE_ROLE = "agentidp_service"
+OLDEST_POSTGRESQL = 15
+MIGRATION_LOCK = 0x6167656E74  # "agent"; any number that nothing else in the database takes
+NO_ORGANIZATION = ""
+"""For a transaction about no organization: it sees no organization's row."""
+
+CONNECT_TIMEOUT = 5
+"""Seconds to wait for a connection to be made."""
+
+# Connection exceptions, insufficient resources, operator intervention, a statement that ran out of time, a server
+# that is a standby, and conflicts that go away when the client tries again.
+_UNAVAILABLE = re.compile(r"08...|53...|57P..|57014|25006|40001|40P01|55P03")
+
+
+def sql_directory() -> Path:
+    """Where the .sql files are: beside the modules in an installed copy, at the top level in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "sql"
+    return installed if installed.is_dir() else package.parent / "sql"
+
+
+@functools.cache
+def load_sql(name: str) -> str:
+    """The statement in ``sql/<name>.sql``.
+
+    :param name: path without ending, for example ``analytics/token_trend``.
+    :raises FileNotFoundError: there is no such file.
+    """
+    return (sql_directory() / f"{name}.sql").read_text(encoding="utf-8")
+
+
+class Call(NamedTuple):
+    """A statement by name, and its parameters."""
+
+    name: str
+    parameters: dict[str, Any]
+
+
+Rows = list[Any]
+"""Named tuples, one a row."""
+
+
+class Transaction:
+    """An open transaction that sees one organization."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def fetch(self, statement: str, /, **parameters: Any) -> Rows:
+        """Run ``sql/<statement>.sql`` and return its rows."""
+        return _rows(self._connection.execute(load_sql(statement), parameters, prepare=True))
+
+
+class Database:
+    """A pool of connections that run as the service's role.
+
+    It opens at its first use in a process, so after a fork. Every way in translates a database that cannot be
+    reached, is exhausted or too slow into :class:`~agentidp.errors.ServiceUnavailable`.
+
+    :param url: of a PostgreSQL, 15 or newer.
+    :param settings: for the pool's sizes and the times to wait.
+    """
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self._url, self._settings = url, settings
+        self._lock = threading.Lock()
+        self._pool: ConnectionPool[psycopg.Connection[Any]] | None = None
+
+    def run(self, organization_id: str, *calls: Call, durable: bool = False) -> list[Rows]:
+        """Run statements for an organization in one transaction and one round trip.
+
+        In autocommit a pipeline is one implicit transaction up to its sync: the organization is set for this
+        transaction only, and the statements stand or fall together.
+
+        :param durable: wait for the commit to be on disk, as everything but a request's count must.
+        :returns: the rows of each call.
+        """
+        with self._connection() as connection:
+            with connection.pipeline():
+                _enter_organization(connection, organization_id, durable)
+                cursors = [connection.execute(load_sql(c.name), c.parameters, prepare=True) for c in calls]
+            return [_rows(cursor) for cursor in cursors]
+
+    def fetch_durably(self, statement: str, /, *, organization_id: str, **parameters: Any) -> Rows:
+        """Run one writing statement for an organization and wait until it is on disk."""
+        call = Call(statement, {"organization_id": organization_id, **parameters})
+        [rows] = self.run(organization_id, call, durable=True)
+        return rows
+
+    @contextlib.contextmanager
+    def transaction(self, organization_id: str) -> Iterator[Transaction]:
+        """A durable transaction for an organization, for what needs an answer before the next statement.
+
+        It commits at the end of the block and rolls back where the block raises.
+        """
+        with self._connection() as connection, connection.transaction():
+            _enter_organization(connection, organization_id, durable=True)
+            yield Transaction(connection)
+
+    def fetch(self, statement: str, /, **parameters: Any) -> Rows:
+        """Run one statement about no organization: the client directory, the signing keys, a health check."""
+        with self._connection() as connection:
+            return _rows(connection.execute(load_sql(statement), parameters, prepare=True))
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+        try:
+            with self._open_pool().connection() as connection:
+                yield connection
+        except (PoolTimeout, TooManyRequests, PoolClosed) as error:
+            logger.warning("no database connection", extra={"fields": {"error": type(error).__name__}})
+            raise ServiceUnavailable from error
+        except psycopg.OperationalError as error:
+            # Without a SQLSTATE libpq itself noticed: the connection is gone.
+            if error.sqlstate is not None and not _UNAVAILABLE.fullmatch(error.sqlstate):
+                raise
+            logger.warning("database unavailable", extra={"fields": {"sqlstate": error.sqlstate}})
+            raise ServiceUnavailable from error
+        except psycopg.Error as error:
+            if error.sqlstate is None or not _UNAVAILABLE.fullmatch(error.sqlstate):
+                raise
+            raise ServiceUnavailable from error
+
+    def _open_pool(self) -> ConnectionPool[psycopg.Connection[Any]]:
+        if self._pool is None:
+            with self._lock:
+                if self._pool is None:
+                    self._pool = self._new_pool()
+        return self._pool
+
+    def _new_pool(self) -> ConnectionPool[psycopg.Connection[Any]]:
+        settings = self._settings
+
+        def configure(connection: psycopg.Connection[Any]) -> None:
+            connection.execute(
+                load_sql("database/configure_connection"),
+                {"role": SERVICE_ROLE, "statement_timeout": f"{int(settings.statement_timeout * 1000)}ms"},
+            )
+            connection.row_factory = namedtuple_row
+
+        return ConnectionPool(
+            self._url,
+            kwargs={"autocommit": True, "connect_timeout": CONNECT_TIMEOUT, "application_name": "agentidp"},
+            min_size=settings.pool_min_size,
+            max_size=settings.pool_max_size,
+            timeout=settings.pool_timeout,
+            max_waiting=settings.pool_max_waiting,
+            configure=configure,
+            check=check_connection,
+            open=True,
+            name="agentidp",
+        )
+
+    def close(self) -> None:
+        """Close the pool; the next use opens it again."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.close()
+                self._pool = None
+
+
+def _enter_organization(connection: psycopg.Connection[Any], organization_id: str, durable: bool) -> None:
+    connection.execute(
+        load_sql("database/enter_organization"),
+        {"organization_id": organization_id, "durable": durable},
+        prepare=True,
+    )
+
+
+def _rows(cursor: psycopg.Cursor[Any]) -> Rows:
+    return cursor.fetchall() if cursor.description else []
+
+
+def check_connection(connection: psycopg.Connection[Any]) -> None:
+    """Refuse a connection that the server has closed, before it is handed out.
+
+    A server that ends a connection says so and closes it, so an idle socket with something to read is a dead
+    connection. That costs 2 µs where ``ConnectionPool.check_connection`` costs a round trip, 76 µs.
+
+    :raises psycopg.OperationalError: the connection is dead; the pool then makes another.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise psycopg.OperationalError("the server has closed the connection")
+
+
+def connect(url: str) -> psycopg.Connection[Any]:
+    """A connection of the operator's own, as the role in *url*: for migrations and for making organizations.
+
+    :raises ConfigurationError: one sentence, when the server does not answer or is too old.
+    """
+    try:
+        connection = psycopg.connect(
+            url, autocommit=True, connect_timeout=CONNECT_TIMEOUT, application_name="agentidp operator"
+        )
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else "no answer"
+        raise ConfigurationError(f"the database of AGENTIDP_DATABASE_URL does not answer: {reason}") from None
+    except psycopg.ProgrammingError:
+        raise ConfigurationError("AGENTIDP_DATABASE_URL is not a valid connection URL") from None
+    if connection.info.server_version < OLDEST_POSTGRESQL * 10_000:
+        connection.close()
+        raise ConfigurationError(
+            f"PostgreSQL {OLDEST_POSTGRESQL} or newer is needed, "
+            f"not {connection.info.parameter_status('server_version')}"
+        )
+    connection.row_factory = namedtuple_row
+    return connection
+
+
+def migrate(url: str) -> list[str]:
+    """Bring the schema up to date: each numbered file once, in order, in a transaction of its own.
+
+    The advisory lock ends with the connection, so a killed process leaves nothing to clean up; a second process
+    waits for the first and then finds nothing to do.
+
+    :returns: the names of the files applied.
+    :raises ConfigurationError: the server does not answer, or holds a schema newer than this release.
+    """
+    files = sorted((sql_directory() / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    known = [file.stem for file in files]
+    with connect(url) as connection:
+        connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
+        connection.execute(load_sql("database/create_schema_migrations"))
+        applied = {row.name for row in connection.execute(load_sql("database/applied_migrations"))}
+        if newer := sorted(applied.difference(known)):
+            raise ConfigurationError(
+                f"the database holds migration {newer[-1]}, which this release of AgentIdP does not know"
+            )
+        pending = [file for file in files if file.stem not in applied]
+        for file in pending:
+            with connection.transaction():
+                connection.execute(file.read_text(encoding="utf-8"))
+                connection.execute(load_sql("database/record_migration"), {"name": file.stem})
+    return [file.stem for file in pending]

@@ -1,0 +1,180 @@
+"""``agentidp serve``: the database where it is ours, and gunicorn in front of it, as one that starts and stops."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+from .config import ConfigurationError, Settings
+from .runtime import Runtime, prepared
+
+START_TIMEOUT = 30
+"""Seconds for gunicorn to answer."""
+
+STOP_TIMEOUT = 35
+"""Seconds for gunicorn to finish its requests; longer than its own graceful_timeout."""
+
+PR_SET_PDEATHSIG = 1
+
+
+class Stopped(Exception):
+    """A signal asked the launcher to end."""
+
+
+def gunicorn_config() -> Path:
+    """``deploy/gunicorn.conf.py``: inside an installed package, at the top level of a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "deploy"
+    return (installed if installed.is_dir() else package.parent / "deploy") / "gunicorn.conf.py"
+
+
+def serve(
+    settings: Settings, *, bind: str | None, before: Callable[[Runtime], None], ready: Callable[[Runtime], None]
+) -> int:
+    """Run until a signal comes or a part dies.
+
+    :param bind: ``address:port`` or ``unix:path``; ``127.0.0.1`` and the setting PORT when left out.
+    :param before: called when the database is ready.
+    :param ready: called when requests are answered.
+    :returns: the exit code.
+    :raises ConfigurationError: with one sentence for the operator.
+    """
+    bind = bind or f"127.0.0.1:{settings.port}"
+    with _signals():
+        try:
+            refuse_a_busy_address(bind)
+            with prepared(settings, serve=True) as runtime:
+                before(runtime)
+                return _run_gunicorn(runtime, bind, ready)
+        except Stopped:
+            return 0
+
+
+def refuse_a_busy_address(bind: str) -> None:
+    """gunicorn with reuse_port would share a port with another instance of ours, and answer for it.
+
+    :raises ConfigurationError: something listens there, or it is not an address of this machine.
+    """
+    if bind.startswith("unix:"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(bind.removeprefix("unix:")) == 0:
+                raise ConfigurationError(f"another process listens on {bind}")
+        return
+    host, colon, port = bind.rpartition(":")
+    if not colon or not port.isdecimal() or not port.isascii() or not 0 < int(port) <= 65_535:
+        raise ConfigurationError(f"the address to listen on must be address:port or unix:path, not {bind!r}")
+    try:
+        family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host.strip("[]"), int(port)))
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {bind}: {error.strerror or error}; set PORT to another port"
+        ) from None
+
+
+def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None]) -> int:
+    settings = runtime.settings
+    environment = {
+        **os.environ,
+        "AGENTIDP_DATABASE_URL": settings.database_url or "",
+        "AGENTIDP_SECRET_KEY": (settings.secret_key or b"").decode(),
+        "AGENTIDP_BIND": bind,
+    }
+    environment.pop("AGENTIDP_SECRET_KEY_FILE", None)
+    # Where this very package was found, gunicorn finds it too.
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")])
+    )
+    command = [sys.executable, "-m", "gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"]
+    # A session of its own: Ctrl-C reaches the launcher alone, which stops the parts in their order.
+    gunicorn = subprocess.Popen(
+        command, env=environment, start_new_session=True, preexec_fn=_die_with_launcher(os.getpid())
+    )
+    try:
+        _await_answer(gunicorn, bind)
+        ready(runtime)
+        while gunicorn.poll() is None:
+            if runtime.postgres is not None and not runtime.postgres.is_running():
+                raise ConfigurationError("the embedded PostgreSQL has ended; see postgres/server.log in the data directory")
+            time.sleep(0.2)
+        raise ConfigurationError(f"gunicorn has ended with exit code {gunicorn.returncode}")
+    finally:
+        if gunicorn.poll() is None:
+            gunicorn.terminate()
+            try:
+                gunicorn.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                gunicorn.kill()
+                gunicorn.wait()
+
+
+def _await_answer(gunicorn: subprocess.Popen[bytes], bind: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if gunicorn.poll() is not None:
+            raise ConfigurationError(f"gunicorn did not start (exit code {gunicorn.returncode})")
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if _answers(bind):
+                return
+        time.sleep(0.05)
+    raise ConfigurationError(f"gunicorn did not answer within {START_TIMEOUT} seconds")
+
+
+def _answers(bind: str) -> bool:
+    if bind.startswith("unix:"):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1)
+            connection.connect(bind.removeprefix("unix:"))
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return b" 200 " in connection.recv(64)
+    host, _, port = bind.rpartition(":")
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104 - compared, not bound
+    connection = http.client.HTTPConnection(host, int(port), timeout=1)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> None:
+        # The first one begins an orderly stop, which a second must not interrupt.
+        for signum in watched:
+            signal.signal(signum, signal.SIG_IGN)
+        raise Stopped
+
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {signum: signal.signal(signum, stop) for signum in watched}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _die_with_launcher(launcher: int) -> Callable[[], None] | None:
+    """On Linux gunicorn gets SIGTERM when the launcher dies, even by SIGKILL."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+
+    def arrange() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != launcher:
+            os._exit(1)
+
+    return arrange

@@ -1,0 +1,61 @@
+"""What the requests of one application share: settings, clock, database, keys, the client directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import cast
+
+from flask import current_app
+
+from .config import ConfigurationError, Settings
+from .database import Database
+from .directory import ClientDirectory
+from .signing_keys import SigningKeys
+from .tokens import AccessToken
+
+
+@dataclass(frozen=True)
+class Services:
+    """One application's. ``clock`` gives an aware datetime; tests stand where they like."""
+
+    settings: Settings
+    clock: Callable[[], datetime]
+    database: Database
+    read_database: Database | None
+    keys: SigningKeys
+    directory: ClientDirectory
+    verified_tokens: dict[bytes, AccessToken] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings, clock: Callable[[], datetime]) -> Services:
+        """The services that *settings* describe; nothing is connected yet.
+
+        :raises ConfigurationError: the settings name no database or no secret.
+        """
+        if settings.database_url is None:
+            raise ConfigurationError(
+                "AGENTIDP_DATABASE_URL is not set: set it, or start with `agentidp serve`, "
+                "which runs its own PostgreSQL"
+            )
+        database = Database(settings.database_url, settings)
+        return cls(
+            settings=settings,
+            clock=clock,
+            database=database,
+            read_database=Database(settings.read_database_url, settings) if settings.read_database_url else None,
+            keys=SigningKeys(database, settings),
+            directory=ClientDirectory(database),
+        )
+
+    def close(self) -> None:
+        """Close the pools."""
+        self.database.close()
+        if self.read_database is not None:
+            self.read_database.close()
+
+
+def services() -> Services:
+    """The services of the current application."""
+    return cast(Services, current_app.extensions["agentidp"])

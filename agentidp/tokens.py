@@ -1,0 +1,183 @@
+"""Sign and verify access tokens: JWTs after RFC 9068. No Flask, no database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import jwt
+
+TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
+LEEWAY = 10
+"""Seconds by which the clocks of two of our servers may differ."""
+
+MAXIMUM_LENGTH = 4096
+"""Characters. Ours are about 600; what is longer is not parsed."""
+
+# Three base64url parts without padding: PyJWT would accept token + "==".
+_SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_REQUIRED = ["iss", "sub", "client_id", "aud", "exp", "iat", "jti", "organization_id"]
+
+
+class TokenRefused(Exception):
+    """The token is not one that we issued for this audience, or is no longer good.
+
+    ``claims`` is set where the signature is ours and only the time is wrong: the token then names an agent.
+    """
+
+    claims: AccessToken | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key that signs. ``private_key`` is what ``cryptography`` calls one."""
+
+    kid: str
+    alg: str
+    private_key: Any
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationKey:
+    """A published key. ``public_key`` is what ``cryptography`` calls one."""
+
+    kid: str
+    alg: str
+    public_key: Any
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """The claims of a token of ours. ``issued_at`` and ``expires_at`` are seconds since the epoch."""
+
+    organization_id: str
+    agent_id: UUID
+    scope: frozenset[str]
+    jti: str
+    issued_at: int
+    expires_at: int
+
+
+def issue_access_token(
+    key: SigningKey,
+    *,
+    issuer: str,
+    audience: str,
+    organization_id: str,
+    agent_id: UUID,
+    scope: str,
+    jti: str,
+    at: datetime,
+    ttl: int,
+) -> str:
+    """Sign an access token (RFC 9068 section 2).
+
+    :param at: becomes ``iat``, in whole seconds.
+    :param ttl: seconds until ``exp``.
+    :param scope: space-separated; left out of the token where empty (RFC 6749 appendix A.4 has no empty scope).
+    """
+    issued_at = int(at.timestamp())
+    claims: dict[str, Any] = {
+        "iss": issuer,
+        "sub": str(agent_id),
+        "client_id": str(agent_id),
+        "aud": audience,
+        "exp": issued_at + ttl,
+        "iat": issued_at,
+        "jti": jti,
+        "organization_id": organization_id,
+    }
+    if scope:
+        claims["scope"] = scope
+    return jwt.encode(claims, key.private_key, key.alg, headers={"typ": TOKEN_TYPE, "kid": key.kid})
+
+
+def verify_access_token(
+    unverified_token: str,
+    find_key: Callable[[str], VerificationKey | None],
+    *,
+    issuer: str,
+    audience: str,
+    at: datetime,
+) -> AccessToken:
+    """Verify a token and return its claims (RFC 9068 section 4, RFC 8725 section 3).
+
+    :param find_key: kid -> the published key, or ``None``.
+    :param at: the moment that ``exp`` and ``iat`` are compared with.
+    :raises TokenRefused: for every reason alike.
+    """
+    if len(unverified_token) > MAXIMUM_LENGTH or not _SHAPE.fullmatch(unverified_token):
+        raise TokenRefused("not a compact JWS")
+    try:
+        header = jwt.get_unverified_header(unverified_token)
+        kid, typ = header.get("kid"), header.get("typ")
+        if not isinstance(typ, str) or typ.lower() not in (TOKEN_TYPE, f"application/{TOKEN_TYPE}"):
+            raise TokenRefused("typ is not at+jwt")
+        if "crit" in header:
+            raise TokenRefused("no critical extension is understood")
+        if not isinstance(kid, str) or not _KID.fullmatch(kid):
+            raise TokenRefused("kid is not one of ours")
+        key = find_key(kid)
+        # The algorithm is the key's: what the header says can only agree or be refused.
+        if key is None or header.get("alg") != key.alg:
+            raise TokenRefused("no such key")
+        claims = jwt.decode(
+            unverified_token,
+            key.public_key,
+            algorithms=[key.alg],
+            audience=audience,
+            issuer=issuer,
+            options={
+                "require": _REQUIRED,
+                "verify_signature": True,
+                "verify_aud": True,
+                "verify_iss": True,
+                # Compared below, with the moment given; PyJWT reads the clock and takes digit strings.
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_nbf": False,
+            },
+        )
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        raise TokenRefused(type(error).__name__) from error
+    token = _access_token(claims)
+    now = at.timestamp()
+    if token.issued_at > now + LEEWAY or _instant(claims.get("nbf", token.issued_at)) > now + LEEWAY:
+        raise TokenRefused("not yet valid")
+    if token.expires_at <= now - LEEWAY:
+        refused = TokenRefused("expired")
+        refused.claims = token
+        raise refused
+    return token
+
+
+def _access_token(claims: dict[str, Any]) -> AccessToken:
+    organization_id, subject, scope = claims["organization_id"], claims["sub"], claims.get("scope", "")
+    if not all(isinstance(text, str) for text in (organization_id, subject, scope, claims["jti"])):
+        raise TokenRefused("a claim is not a string")
+    if claims["client_id"] != subject:
+        raise TokenRefused("client_id is not sub")
+    try:
+        agent_id = UUID(subject)
+    except ValueError:
+        raise TokenRefused("sub is not an agent") from None
+    return AccessToken(
+        organization_id=organization_id,
+        agent_id=agent_id,
+        scope=frozenset(scope.split()),
+        jti=claims["jti"],
+        issued_at=_instant(claims["iat"]),
+        expires_at=_instant(claims["exp"]),
+    )
+
+
+def _instant(value: object) -> int:
+    """A NumericDate of ours: whole seconds, within the years that :class:`datetime` knows."""
+    if type(value) is not int or not 0 <= value <= int(datetime.max.replace(tzinfo=UTC).timestamp()):
+        raise TokenRefused("a time is not a number of seconds")
+    return value

@@ -1,0 +1,11 @@
+-- Registers an active agent and its client. Returns the agent's row.
+-- Parameters: organization_id; agent_id; name; description; scopes (text[]); at (timestamptz).
+with client as (
+    insert into clients (client_id, organization_id)
+    values (%(agent_id)s, %(organization_id)s)
+)
+insert into agents (organization_id, agent_id, name, description, scopes, status, created_at, updated_at)
+values (
+    %(organization_id)s, %(agent_id)s, %(name)s, %(description)s, %(scopes)s::text[], 'active', %(at)s, %(at)s
+)
+returning agent_id, name, description, scopes, status, created_at, updated_at

@@ -1,0 +1,14 @@
+-- Changes an agent; null leaves a column as it is. Returns its row, or none where it is deleted or not there.
+-- Parameters: organization_id; agent_id; name; description; scopes (text[]); status; at (timestamptz).
+update agents
+set
+    name = coalesce(%(name)s::text, name),
+    description = coalesce(%(description)s::text, description),
+    scopes = coalesce(%(scopes)s::text[], scopes),
+    status = coalesce(%(status)s::text, status),
+    updated_at = %(at)s
+where
+    organization_id = %(organization_id)s
+    and agent_id = %(agent_id)s
+    and deleted_at is null
+returning agent_id, name, description, scopes, status, created_at, updated_at

@@ -1,0 +1,10 @@
+-- Revokes a credential. One row, or none where the agent has no such credential, or it was revoked before.
+-- Parameters: organization_id; agent_id; credential_id; at (timestamptz).
+update credentials
+set revoked_at = %(at)s
+where
+    organization_id = %(organization_id)s
+    and agent_id = %(agent_id)s
+    and credential_id = %(credential_id)s
+    and revoked_at is null
+returning credential_id

@@ -1,0 +1,6 @@
+-- Opens a transaction's view of one organization, and says how it commits. Returns one row.
+-- Parameters: organization_id; durable: false lets the commit be acknowledged before it is on disk.
+select
+    set_config('agentidp.organization_id', %(organization_id)s::text, true) as organization_id,
+    set_config('synchronous_commit',
+        case when %(durable)s::boolean then current_setting('synchronous_commit') else 'off' end, true) as synchronous_commit

@@ -1,0 +1,3 @@
+-- Waits until no other process migrates this database; held until the connection ends. Returns one row.
+-- Parameters: key: the lock's number.
+select pg_advisory_lock(%(key)s::bigint)

@@ -1,0 +1,148 @@
+"""A disposable PostgreSQL, a fresh database for each test, and a fixed cast of two organizations."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from agentidp import create_app
+from agentidp.config import Settings
+from agentidp.database import migrate
+from agentidp.embedded_postgres import temporary
+from agentidp.services import Services
+from agentidp.signing_keys import SigningKeys
+from agentidp.database import Database
+
+from .factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+
+
+def settings_for(url: str, **changes: object) -> Settings:
+    """The settings of a test: two connections at the most, nothing from the environment."""
+    values: dict[str, object] = {
+        "database_url": url,
+        "data_dir": Path("/nonexistent"),
+        "secret_key": SECRET_KEY.encode(),
+        "pool_min_size": 0,
+        "pool_max_size": 4,
+    }
+    return Settings(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A server that may create databases: our own, or the one that AGENTIDP_TEST_DATABASE_URL names."""
+    url = os.environ.get("AGENTIDP_TEST_DATABASE_URL")
+    if url:
+        yield url
+    else:
+        with temporary() as postgres:
+            yield postgres.url
+
+
+def with_database(url: str, name: str) -> str:
+    """*url* with another database's name, as a URL."""
+    parts = conninfo_to_dict(url)
+    query = "&".join(f"{k}={parts[k]}" for k in ("host", "port") if k in parts)
+    from urllib.parse import quote
+
+    return f"postgresql://{quote(str(parts.get('user', '')))}:{quote(str(parts.get('password', '')))}@/{name}?{query}"
+
+
+@pytest.fixture(scope="session")
+def template(postgres_url: str) -> Iterator[str]:
+    """The name of a migrated database with a signing key, to copy."""
+    name = f"agentidp_template_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        url = with_database(postgres_url, name)
+        migrate(url)
+        settings = settings_for(url)
+        database = Database(url, settings)
+        SigningKeys(database, settings).current()
+        database.close()
+        yield name
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def empty_database_url(postgres_url: str) -> Iterator[str]:
+    """A fresh database without a schema."""
+    yield from _fresh_database(postgres_url, "template0")
+
+
+@pytest.fixture
+def database_url(postgres_url: str, template: str) -> Iterator[str]:
+    """A fresh, migrated database."""
+    yield from _fresh_database(postgres_url, template)
+
+
+def _fresh_database(postgres_url: str, template: str) -> Iterator[str]:
+    name = f"agentidp_test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+    yield with_database(postgres_url, name)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """What the application takes for now; stands at noon of Wednesday, 15 April 2026."""
+    return Clock()
+
+
+@pytest.fixture
+def app(database_url: str, clock: Clock) -> Iterator[Flask]:
+    """The application on a fresh database."""
+    app = create_app(settings_for(database_url), clock=clock)
+    yield app
+    app.extensions["agentidp"].close()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A client of the application."""
+    return app.test_client()
+
+
+@pytest.fixture
+def services(app: Flask) -> Services:
+    """The application's services."""
+    found: Services = app.extensions["agentidp"]
+    return found
+
+
+@dataclass
+class Cast:
+    """Two organizations. The outsider has everything that Acme has, and must see nothing of it."""
+
+    acme: Agent
+    outsider: Agent
+
+
+@pytest.fixture
+def cast(services: Services) -> Cast:
+    """An agent with every scope in each of two organizations."""
+    return Cast(
+        acme=make_agent(services, make_organization(services, "Acme")),
+        outsider=make_agent(services, make_organization(services, "Outsider")),
+    )
+
+
+@pytest.fixture
+def server(database_url: str) -> Iterator[Server]:
+    """gunicorn on a fresh database."""
+    with Server({"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}) as running:
+        yield running

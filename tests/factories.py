@@ -1,0 +1,278 @@
+"""What the tests are made of: organizations, agents, credentials, tokens and counted traffic."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from agentidp import tokens
+from agentidp.agents.agents import add_agent
+from agentidp.agents.credentials import add_credential
+from agentidp.authentication import SCOPES
+from agentidp.cli import add_organization
+from agentidp.services import Services
+
+NOON = datetime(2026, 4, 15, 12, 0, tzinfo=UTC)
+"""A Wednesday; where the tests stand unless they say otherwise."""
+
+SECRET_KEY = "a-secret-for-the-tests-of-forty-characters"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Clock:
+    """A clock that tests set; ``None`` runs with the real one."""
+
+    def __init__(self, now: datetime | None = NOON) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now or datetime.now(UTC)
+
+    def advance(self, **delta: float) -> None:
+        """Move on by a :class:`timedelta`."""
+        assert self.now is not None
+        self.now += timedelta(**delta)
+
+
+@dataclass
+class Agent:
+    """A registered agent, the secret of its credential, and a token that is signed but not counted."""
+
+    organization_id: str
+    agent_id: UUID
+    client_secret: str
+    services: Services = field(repr=False)
+    scopes: tuple[str, ...] = tuple(SCOPES)
+
+    @property
+    def client_id(self) -> str:
+        """As OAuth spells it."""
+        return str(self.agent_id)
+
+    def token(self, **changes: Any) -> str:
+        """A valid access token of the agent that was not issued by the token endpoint, so that nothing counts it.
+
+        :param changes: arguments of :func:`agentidp.tokens.issue_access_token` to replace.
+        """
+        settings = self.services.settings
+        arguments: dict[str, Any] = {
+            "key": self.services.keys.current().signing,
+            "issuer": settings.issuer,
+            "audience": settings.resource,
+            "organization_id": self.organization_id,
+            "agent_id": self.agent_id,
+            "scope": " ".join(self.scopes),
+            "jti": uuid.uuid4().hex,
+            "at": self.services.clock(),
+            "ttl": settings.token_ttl,
+        }
+        arguments |= changes
+        return tokens.issue_access_token(arguments.pop("key"), **arguments)
+
+    def bearer(self, **changes: Any) -> dict[str, str]:
+        """Request headers with :meth:`token`."""
+        return {"Authorization": f"Bearer {self.token(**changes)}"}
+
+
+def make_organization(services: Services, name: str = "Acme", organization_id: str | None = None) -> str:
+    """Create an organization and return its id."""
+    organization_id = organization_id or f"org-{uuid.uuid4()}"
+    add_organization(services.settings, organization_id, name, services.clock())
+    return organization_id
+
+
+def make_agent(
+    services: Services,
+    organization_id: str,
+    name: str = "builder",
+    scopes: Iterable[str] = tuple(SCOPES),
+    agent_id: UUID | None = None,
+) -> Agent:
+    """Register an agent with one credential."""
+    at = services.clock()
+    with services.database.transaction(organization_id) as transaction:
+        row = add_agent(
+            transaction,
+            organization_id,
+            name=name,
+            description="",
+            scopes=list(scopes),
+            at=at,
+            agent_id=agent_id,
+        )
+        _, client_secret = add_credential(transaction, organization_id, row.agent_id, expires_at=None, at=at)
+    return Agent(organization_id, row.agent_id, client_secret, services, tuple(scopes))
+
+
+def count_usage(
+    services: Services,
+    organization_id: str,
+    agent_id: UUID,
+    at: datetime,
+    *,
+    tokens: int = 0,
+    requests: int = 0,
+) -> None:
+    """Count *tokens* and *requests* (beyond the tokens' own) at an instant by the product's own statements."""
+    digest = os.urandom(32)
+    with services.database.transaction(organization_id) as transaction:
+        if tokens:
+            credential_id = uuid.uuid4()
+            transaction.fetch(
+                "agents/add_credential",
+                organization_id=organization_id,
+                agent_id=agent_id,
+                credential_id=credential_id,
+                secret_hash=digest,
+                expires_at=None,
+                at=at,
+                most=1000,
+            )
+            for _ in range(tokens):
+                assert transaction.fetch(
+                    "oauth/issue_access_token",
+                    organization_id=organization_id,
+                    agent_id=agent_id,
+                    secret_hash=digest,
+                    scope=None,
+                    at=at,
+                )
+            transaction.fetch(
+                "agents/forget_credential", organization_id=organization_id, credential_id=credential_id
+            )
+        for _ in range(requests):
+            assert transaction.fetch(
+                "usage/record_request", organization_id=organization_id, agent_id=agent_id, at=at
+            )
+
+
+def usage_sums(url: str, organization_id: str) -> dict[str, int]:
+    """What the counters hold of an organization, read as the operator: tokens three ways, requests and rejected."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+        row = connection.execute(
+            """
+            select
+                (select coalesce(sum(tokens), 0) from usage_daily where organization_id = %(o)s),
+                (select coalesce(sum(n), 0) from usage_daily, unnest(tokens_by_hour) n where organization_id = %(o)s),
+                (select coalesce(sum(tokens), 0) from agent_usage_daily where organization_id = %(o)s),
+                (select coalesce(sum(n), 0) from usage_daily, unnest(requests_by_hour) n where organization_id = %(o)s),
+                (select coalesce(sum(requests), 0) from agent_usage_daily where organization_id = %(o)s),
+                (select coalesce(sum(n), 0) from usage_daily, unnest(rejected_by_hour) n where organization_id = %(o)s),
+                (select coalesce(sum(rejected), 0) from agent_usage_daily where organization_id = %(o)s)
+            """,
+            {"o": organization_id},
+        ).fetchone()
+    names = ("tokens", "tokens_by_hour", "agent_tokens", "requests", "agent_requests", "rejected", "agent_rejected")
+    assert row is not None
+    return {name: int(value) for name, value in zip(names, row, strict=True)}
+
+
+def free_port() -> int:
+    """A TCP port of the loopback that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """``agentidp serve`` in a process of its own, with gunicorn as in production."""
+
+    def __init__(self, environment: dict[str, str], *arguments: str, bind: str | None = None) -> None:
+        self.port = free_port()
+        self.url = f"http://localhost:{self.port}"
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")},
+            "PORT": str(self.port),
+            **environment,
+        }
+        self.command = [sys.executable, "-m", "agentidp", "serve", *arguments, *(["--bind", bind] if bind else [])]
+        self.log = ""
+
+    def __enter__(self) -> Server:
+        self.process = subprocess.Popen(
+            self.command,
+            env=self.environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        import threading
+
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=lambda: self._lines.extend(iter(self.process.stderr.readline, "")))
+        self._reader.start()
+        assert self.process.stdout is not None
+        self.greeting = self.process.stdout.readline()
+        if "answers" not in self.greeting:
+            self.__exit__()
+            raise AssertionError(f"the server did not start: {''.join(self._lines)[-3000:]}")
+        return self
+
+    def logs(self) -> str:
+        """What it has written to standard error so far."""
+        return "".join(self._lines)
+
+    def workers(self) -> list[int]:
+        """The process ids of gunicorn's workers."""
+        [gunicorn] = _children(self.process.pid, "gunicorn")
+        return _children(gunicorn, "gunicorn")
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> bytes:
+        """The body of a GET."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers or {})
+        with urllib.request.urlopen(request, timeout=10) as response:
+            body: bytes = response.read()
+            return body
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(40)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._reader.join(5)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+
+def _children(parent: int, name: str) -> list[int]:
+    found = []
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdecimal():
+            try:
+                status = (directory / "stat").read_text().rpartition(")")[2].split()
+                command = (directory / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if int(status[1]) == parent and name.encode() in command:
+                found.append(int(directory.name))
+    return sorted(found)
+
+
+def wait_until(condition: Any, timeout: float = 10) -> None:
+    """Wait until *condition* is true, or fail."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
