@@ -1,0 +1,78 @@
+"""Commands, settings, routes and make targets are documented, and the documentation names nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import click
+from flask import Flask
+
+from agentidp.cli import cli
+
+from .factories import ROOT
+
+DOCUMENTATION = "\n".join(
+    path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+)
+DEPLOYMENT = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+
+
+def commands(group: click.Group, prefix: str = "agentidp") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix} {name}")
+        else:
+            yield f"{prefix} {name}", command
+
+
+def test_every_command_and_option_is_in_the_readme_or_the_docs_and_has_help() -> None:
+    for name, command in commands(cli):
+        assert f"`{name}" in DOCUMENTATION, f"{name} is not documented"
+        assert command.help, f"{name} has no help"
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert option.help, f"{name} {option.opts} has no help"
+
+
+def test_the_docs_name_no_command_that_does_not_exist() -> None:
+    known = {name for name, _ in commands(cli)}
+    groups = {f"agentidp {name}" for name in cli.commands}
+    for named in re.findall(r"`(agentidp [a-z]+(?: [a-z]+)?)", DOCUMENTATION):
+        assert named in known or named in groups or named.rsplit(" ", 1)[0] in known, named
+
+
+def test_every_setting_is_in_the_deployment_guide_with_its_default() -> None:
+    source = (ROOT / "agentidp" / "config.py").read_text(encoding="utf-8")
+    read = set(re.findall(r'"(AGENTIDP_[A-Z_]+|PORT|WEB_CONCURRENCY)"', source))
+    documented = set(re.findall(r"^\| `(AGENTIDP_[A-Z_]+|PORT|WEB_CONCURRENCY)`", DEPLOYMENT, re.MULTILINE))
+    assert len(read) > 15
+    assert read == documented
+
+
+def test_every_make_target_has_help_and_is_in_the_readme() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert targets == {"help", "run", "token", "test", "lint", "bench", "demo", "clean"}
+    assert set(re.findall(r"^([a-z]+):.*## \S", makefile, re.MULTILINE)) == targets
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in targets:
+        assert f"make {target}" in readme, target
+
+
+def test_every_route_is_documented(app: Flask) -> None:
+    for rule in app.url_map.iter_rules():
+        path = re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", lambda m: "{" + _camel(m[1]) + "}", rule.rule)
+        assert path in DOCUMENTATION, path
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def test_every_file_that_a_document_links_to_is_there() -> None:
+    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            if "://" not in link:
+                assert (document.parent / link).exists(), f"{document.name}: {link}"
