@@ -1,5 +1,5 @@
--- Tokens issued per agent in the UTC calendar month of "at", up to its day. One row an agent with at least one
--- token, most tokens first, then by agent_id.
+-- Tokens issued per agent in the UTC calendar month of "at", up to its day. One row an agent with at least
+-- one token, most tokens first, then by agent_id.
 -- Parameters: organization_id; at (timestamptz): now.
 select
     usage.agent_id,

@@ -76,6 +76,14 @@ create table signing_keys (
     signs_from timestamptz not null
 );
 
+create function count_at(hour integer) returns integer[]
+    language sql immutable
+    return array_fill(0, array[hour]) || 1 || array_fill(0, array[23 - hour]);
+
+create function count_nothing() returns integer[]
+    language sql immutable
+    return array_fill(0, array[24]);
+
 -- One row for an organization, a UTC day and a slot. Twenty-four hours in an array, because a reader of 90 days
 -- then fetches 90 rows and not 2,160, while counting one more costs the same.
 create table usage_daily (
@@ -97,16 +105,12 @@ create table agent_usage_daily (
     tokens bigint not null,
     requests bigint not null,
     rejected bigint not null,
+    tokens_by_hour integer[] not null default count_nothing() check (cardinality(tokens_by_hour) = 24),
+    requests_by_hour integer[] not null default count_nothing() check (cardinality(requests_by_hour) = 24),
+    -- Null until the first rejection: most agents have none.
+    rejected_by_hour integer[] check (cardinality(rejected_by_hour) = 24),
     primary key (organization_id, day, agent_id, slot)
 ) with (fillfactor = 50);
-
-create function count_at(hour integer) returns integer[]
-    language sql immutable
-    return array_fill(0, array[hour]) || 1 || array_fill(0, array[23 - hour]);
-
-create function count_nothing() returns integer[]
-    language sql immutable
-    return array_fill(0, array[24]);
 
 -- The lowest slot of an organization that no other transaction is counting in; it stays ours until commit. A hot
 -- organization's commits then do not wait for one another, and a quiet one keeps a single row a day.
@@ -116,8 +120,8 @@ create function take_slot(organization_id text) returns smallint
         (
             select free.slot
             from generate_series(0, 15) as free (slot)
+            -- generate_series counts up. With an "order by", all sixteen would be taken, to sort them.
             where pg_try_advisory_xact_lock(hashtext($1), free.slot)
-            order by free.slot
             limit 1
         ),
         pg_backend_pid() % 16
