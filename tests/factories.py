@@ -173,11 +173,25 @@ def usage_sums(url: str, organization_id: str) -> dict[str, int]:
                 (select coalesce(sum(n), 0) from usage_daily, unnest(requests_by_hour) n where organization_id = %(o)s),
                 (select coalesce(sum(requests), 0) from agent_usage_daily where organization_id = %(o)s),
                 (select coalesce(sum(n), 0) from usage_daily, unnest(rejected_by_hour) n where organization_id = %(o)s),
-                (select coalesce(sum(rejected), 0) from agent_usage_daily where organization_id = %(o)s)
+                (select coalesce(sum(rejected), 0) from agent_usage_daily where organization_id = %(o)s),
+                (select coalesce(sum(n), 0) from agent_usage_daily, unnest(tokens_by_hour) n where organization_id = %(o)s),
+                (select coalesce(sum(n), 0) from agent_usage_daily, unnest(requests_by_hour) n where organization_id = %(o)s),
+                (select coalesce(sum(n), 0) from agent_usage_daily, unnest(rejected_by_hour) n where organization_id = %(o)s)
             """,
             {"o": organization_id},
         ).fetchone()
-    names = ("tokens", "tokens_by_hour", "agent_tokens", "requests", "agent_requests", "rejected", "agent_rejected")
+    names = (
+        "tokens",
+        "tokens_by_hour",
+        "agent_tokens",
+        "requests",
+        "agent_requests",
+        "rejected",
+        "agent_rejected",
+        "agent_tokens_by_hour",
+        "agent_requests_by_hour",
+        "agent_rejected_by_hour",
+    )
     assert row is not None
     return {name: int(value) for name, value in zip(names, row, strict=True)}
 
@@ -200,7 +214,14 @@ class Server:
             "PORT": str(self.port),
             **environment,
         }
-        self.command = [sys.executable, "-m", "agentidp", "serve", *arguments, *(["--bind", bind] if bind else [])]
+        self.command = [
+            sys.executable,
+            "-m",
+            "agentidp",
+            "serve",
+            *arguments,
+            *(["--bind", bind] if bind else []),
+        ]
         self.log = ""
 
     def __enter__(self) -> Server:
@@ -216,7 +237,9 @@ class Server:
         import threading
 
         self._lines: list[str] = []
-        self._reader = threading.Thread(target=lambda: self._lines.extend(iter(self.process.stderr.readline, "")))
+        self._reader = threading.Thread(
+            target=lambda: self._lines.extend(iter(self.process.stderr.readline, ""))
+        )
         self._reader.start()
         assert self.process.stdout is not None
         self.greeting = self.process.stdout.readline()

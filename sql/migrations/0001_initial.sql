@@ -107,8 +107,7 @@ create table agent_usage_daily (
     rejected bigint not null,
     tokens_by_hour integer[] not null default count_nothing() check (cardinality(tokens_by_hour) = 24),
     requests_by_hour integer[] not null default count_nothing() check (cardinality(requests_by_hour) = 24),
-    -- Null until the first rejection: most agents have none.
-    rejected_by_hour integer[] check (cardinality(rejected_by_hour) = 24),
+    rejected_by_hour integer[] not null default count_nothing() check (cardinality(rejected_by_hour) = 24),
     primary key (organization_id, day, agent_id, slot)
 ) with (fillfactor = 50);
 

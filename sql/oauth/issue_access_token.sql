@@ -48,12 +48,23 @@ organization_usage as (
 ),
 agent_usage as (
     insert into agent_usage_daily as usage
-        (organization_id, day, agent_id, slot, tokens, requests, rejected)
-    select %(organization_id)s, day, agent_id, slot, 1, 1, 0
+        (
+            organization_id, day, agent_id, slot, tokens, requests, rejected,
+            tokens_by_hour, requests_by_hour, rejected_by_hour
+        )
+    select
+        %(organization_id)s, day, agent_id, slot, 1, 1, 0,
+        count_at(hour), count_at(hour), count_nothing()
     from granted
     cross join moment
     on conflict (organization_id, day, agent_id, slot) do update
-    set tokens = usage.tokens + 1, requests = usage.requests + 1
+    set
+        tokens = usage.tokens + 1,
+        requests = usage.requests + 1,
+        tokens_by_hour[(select hour + 1 from moment)] =
+            usage.tokens_by_hour[(select hour + 1 from moment)] + 1,
+        requests_by_hour[(select hour + 1 from moment)] =
+            usage.requests_by_hour[(select hour + 1 from moment)] + 1
 ),
 credential_usage as (
     -- Once a minute at the most: a write a token would make all tokens of one credential queue for its row.

@@ -20,9 +20,17 @@ organization_usage as (
         usage.rejected_by_hour[(select hour + 1 from moment)] + 1
 )
 insert into agent_usage_daily as usage
-    (organization_id, day, agent_id, slot, tokens, requests, rejected)
-select %(organization_id)s, day, %(agent_id)s::uuid, slot, 0, 0, 1
+    (
+        organization_id, day, agent_id, slot, tokens, requests, rejected,
+        tokens_by_hour, requests_by_hour, rejected_by_hour
+    )
+select
+    %(organization_id)s, day, %(agent_id)s::uuid, slot, 0, 0, 1,
+    count_nothing(), count_nothing(), count_at(hour)
 from taken
 cross join moment
 on conflict (organization_id, day, agent_id, slot) do update
-set rejected = usage.rejected + 1
+set
+    rejected = usage.rejected + 1,
+    rejected_by_hour[(select hour + 1 from moment)] =
+        usage.rejected_by_hour[(select hour + 1 from moment)] + 1

@@ -27,11 +27,19 @@ organization_usage as (
 ),
 agent_usage as (
     insert into agent_usage_daily as usage
-        (organization_id, day, agent_id, slot, tokens, requests, rejected)
-    select %(organization_id)s, day, agent_id, slot, 0, 1, 0
+        (
+            organization_id, day, agent_id, slot, tokens, requests, rejected,
+            tokens_by_hour, requests_by_hour, rejected_by_hour
+        )
+    select
+        %(organization_id)s, day, agent_id, slot, 0, 1, 0,
+        count_nothing(), count_at(hour), count_nothing()
     from admitted
     cross join moment
     on conflict (organization_id, day, agent_id, slot) do update
-    set requests = usage.requests + 1
+    set
+        requests = usage.requests + 1,
+        requests_by_hour[(select hour + 1 from moment)] =
+            usage.requests_by_hour[(select hour + 1 from moment)] + 1
 )
 select agent_id from admitted
