@@ -24,8 +24,8 @@ from .contract import Text, timestamp
 from .database import connect, load_sql, migrate
 from .errors import ApiError, OAuthError
 from .logs import logging_config
+from .oauth import issuance
 from .oauth.client_authentication import hash_secret
-from .oauth.token import record_issuance, token_response
 from .runtime import Runtime, prepared
 from .serve import serve as run_server
 from .services import Services
@@ -300,7 +300,8 @@ def credential_revoke(credential_id: UUID, agent_id: UUID) -> None:
     "--agent", "agent_id", type=click.UUID, metavar="ID", help="For this agent; the demo's operator when left out."
 )
 @click.option("--scope", help="Space-separated; all that the agent has when left out.")
-def token(agent_id: UUID | None, scope: str | None) -> None:
+@click.option("--resource", metavar="URI", help="For this resource server; our own API when left out.")
+def token(agent_id: UUID | None, scope: str | None, resource: str | None) -> None:
     """Issue an access token, counted like any other, and print it and nothing else."""
     at = datetime.now(UTC)
     with opened() as services:
@@ -312,20 +313,22 @@ def token(agent_id: UUID | None, scope: str | None) -> None:
             row, client_secret = credentials.add_credential(
                 transaction, organization_id, agent_id, expires_at=None, at=at
             )
-            granted = record_issuance(
-                transaction.fetch,
-                organization_id,
-                agent_id,
-                hash_secret(client_secret),
-                scope.split() if scope is not None else None,
-                at,
+            client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(client_secret))
+            call = issuance.issuing(
+                client,
+                scope=scope.split() if scope is not None else None,
+                resource=resource,
+                has_proof=False,
+                throttle=issuance.NO_THROTTLE,
+                at=at,
             )
+            granted = issuance.granted_scope(transaction.fetch(call.name, **call.parameters))
             transaction.fetch(
                 "agents/forget_credential", organization_id=organization_id, credential_id=row.credential_id
             )
         if granted is None:
             raise ConfigurationError(f"the agent {agent_id} is suspended")
-        body = token_response(services, signing_key, organization_id, agent_id, granted, at)
+        body = issuance.token_response(services, signing_key, client, granted, resource=resource, at=at)
     click.echo(body["access_token"])
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import flask_smorest
 import marshmallow as ma
@@ -14,6 +15,9 @@ from flask import Request, Response
 from webargs.flaskparser import FlaskParser
 
 from .errors import UnsupportedMediaType, ValidationError
+
+NUMERIC_DATE_LIMIT = int(datetime.max.replace(tzinfo=UTC).timestamp())
+"""The greatest NumericDate (RFC 7519 section 2) that :class:`datetime.datetime` knows."""
 
 _DIGITS = re.compile(r"[0-9]+")
 
@@ -26,7 +30,21 @@ def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | Non
 
 def timestamp(at: datetime | None) -> str | None:
     """RFC 3339 in UTC, whatever the session's time zone gave the value."""
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return (
+        None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    )
+
+
+def is_resource_identifier(text: str) -> bool:
+    """Whether *text* is an absolute URI without fragment (RFC 8707 section 2), of at most 500 characters."""
+    if len(text) > 500 or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+", text) or "#" in text:
+        return False
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        return False
+    return bool(url.netloc or url.scheme == "urn")
 
 
 class Parser(FlaskParser):
@@ -36,7 +54,9 @@ class Parser(FlaskParser):
 
     def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
         """The query's parameters; one that the schema knows and that comes twice is an error."""
-        repeated = {name: ["must be given once only"] for name in schema.fields if len(req.args.getlist(name)) > 1}
+        repeated = {
+            name: ["must be given once only"] for name in schema.fields if len(req.args.getlist(name)) > 1
+        }
         if repeated:
             raise ValidationError(details=repeated)
         return req.args.to_dict()
@@ -124,7 +144,9 @@ class Text(ma.fields.String):
 
     def __init__(self, least: int, most: int, *, multiline: bool = False, **kwargs: Any) -> None:
         self._forbidden = re.compile(
-            r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]" if multiline else r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+            r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]"
+            if multiline
+            else r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
         )
         length = ma.validate.Length(least, most, error=f"must have {least} to {most} characters")
         super().__init__(validate=length, **kwargs)

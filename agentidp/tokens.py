@@ -74,11 +74,13 @@ def issue_access_token(
     jti: str,
     at: datetime,
     ttl: int,
+    jkt: str | None = None,
 ) -> str:
     """Sign an access token (RFC 9068 section 2).
 
     :param at: becomes ``iat``, in whole seconds.
     :param ttl: seconds until ``exp``.
+    :param jkt: the JWK thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
     :param scope: space-separated; left out of the token where empty (RFC 6749 appendix A.4 has no empty scope).
     """
     issued_at = int(at.timestamp())
@@ -94,6 +96,8 @@ def issue_access_token(
     }
     if scope:
         claims["scope"] = scope
+    if jkt is not None:
+        claims["cnf"] = {"jkt": jkt}
     return jwt.encode(claims, key.private_key, key.alg, headers={"typ": TOKEN_TYPE, "kid": key.kid})
 
 

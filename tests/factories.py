@@ -24,6 +24,7 @@ from agentidp.agents.agents import add_agent
 from agentidp.agents.credentials import add_credential
 from agentidp.authentication import SCOPES
 from agentidp.cli import add_organization
+from agentidp.oauth import issuance
 from agentidp.services import Services
 
 NOON = datetime(2026, 4, 15, 12, 0, tzinfo=UTC)
@@ -142,15 +143,16 @@ def count_usage(
                 at=at,
                 most=1000,
             )
+            call = issuance.issuing(
+                issuance.Client(organization_id, agent_id, secret_hash=digest),
+                scope=None,
+                resource=None,
+                has_proof=False,
+                throttle=issuance.NO_THROTTLE,
+                at=at,
+            )
             for _ in range(tokens):
-                assert transaction.fetch(
-                    "oauth/issue_access_token",
-                    organization_id=organization_id,
-                    agent_id=agent_id,
-                    secret_hash=digest,
-                    scope=None,
-                    at=at,
-                )
+                assert transaction.fetch(call.name, **call.parameters)
             transaction.fetch(
                 "agents/forget_credential", organization_id=organization_id, credential_id=credential_id
             )

@@ -1,4 +1,4 @@
-"""Who the client says it is, and the secret it shows (RFC 6749 section 2.3)."""
+"""Who the client says it is, and what proves it (RFC 6749 section 2.3, RFC 7523 section 2.2)."""
 
 from __future__ import annotations
 
@@ -6,30 +6,23 @@ import base64
 import binascii
 import hashlib
 import re
-from dataclasses import dataclass
+from datetime import datetime
 from typing import NoReturn
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
-from flask import Request, g
+from flask import Request
 
 from ..errors import OAuthError
 from ..services import services
 from ..usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, record_rejection
+from . import client_assertion
+from .issuance import Client
 
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
+METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-@dataclass(frozen=True, slots=True)
-class PresentedClient:
-    """A client that has not been authenticated yet. An unknown one gets ids that match nothing."""
-
-    organization_id: str
-    agent_id: UUID
-    secret_hash: bytes
-    was_remembered: bool
 
 
 def hash_secret(client_secret: str) -> bytes:
@@ -41,17 +34,21 @@ def hash_secret(client_secret: str) -> bytes:
     return hashlib.sha256(client_secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def presented_client(request: Request, form: dict[str, str]) -> PresentedClient:
-    """The client that a request names, by ``client_secret_basic`` or ``client_secret_post``.
+def presented_client(request: Request, form: dict[str, str], at: datetime) -> Client:
+    """The client that a request names, with what it shows: a secret that is yet to be compared, or a key that it has
+    signed with.
 
     :param form: the body's parameters, each once.
     :raises OAuthError: ``invalid_request`` for two mechanisms at once or half of one, ``invalid_client`` where the
         client does not authenticate at all or by a mechanism that we do not take.
     """
     header = request.environ.get("HTTP_AUTHORIZATION")
+    mechanisms = (header is not None, "client_secret" in form, "client_assertion" in form)
+    if sum(mechanisms) > 1:
+        raise OAuthError("invalid_request", "the client uses more than one authentication mechanism")
+    if "client_assertion" in form or "client_assertion_type" in form:
+        return _by_assertion(form, at)
     if header is not None:
-        if "client_secret" in form:
-            raise OAuthError("invalid_request", "the client uses more than one authentication mechanism")
         client_id, client_secret = _basic(header)
         if form.get("client_id", client_id) != client_id:
             raise OAuthError("invalid_request", "client_id differs from the Authorization header")
@@ -60,44 +57,67 @@ def presented_client(request: Request, form: dict[str, str]) -> PresentedClient:
             raise OAuthError("invalid_request", "client_id is missing")
         client_id, client_secret = form["client_id"], form["client_secret"]
     else:
-        raise _invalid_client()
-    agent_id = UUID(client_id) if _UUID.fullmatch(client_id) else UNKNOWN_AGENT
-    directory = services().directory
-    was_remembered = directory.remembers(agent_id)
-    organization_id = directory.organization_of(agent_id)
-    if organization_id is None:
-        organization_id, agent_id = UNKNOWN_ORGANIZATION, UNKNOWN_AGENT
-    return PresentedClient(organization_id, agent_id, hash_secret(client_secret), was_remembered)
+        raise invalid_client()
+    organization_id, agent_id = _identify(client_id)
+    return Client(organization_id, agent_id, secret_hash=hash_secret(client_secret))
 
 
-def refuse(client: PresentedClient) -> NoReturn:
+def refuse(client: Client, at: datetime) -> NoReturn:
     """Count a failed authentication and answer it; all look and take the same.
 
     :raises OAuthError: ``invalid_client``, always.
     """
-    if client.was_remembered:
+    directory = services().directory
+    if directory.remembers(client.agent_id):
         # An unknown client cost a look-up; a wrong secret must not be told from it by the time it takes.
-        services().directory.look_up(client.agent_id)
-    record_rejection(services().database, client.organization_id, client.agent_id, g.at)
-    raise _invalid_client()
+        directory.look_up(client.agent_id)
+    record_rejection(services().database, client.organization_id, client.agent_id, at)
+    raise invalid_client()
 
 
-def _invalid_client() -> OAuthError:
+def invalid_client() -> OAuthError:
+    """The one answer to every failed client authentication."""
     return OAuthError(
         "invalid_client", "client authentication failed", status=401, headers={"WWW-Authenticate": CHALLENGE}
     )
 
 
+def _identify(client_id: str) -> tuple[str, UUID]:
+    agent_id = UUID(client_id) if _UUID.fullmatch(client_id) else UNKNOWN_AGENT
+    organization_id = services().directory.organization_of(agent_id)
+    if organization_id is None:
+        return UNKNOWN_ORGANIZATION, UNKNOWN_AGENT
+    return organization_id, agent_id
+
+
+def _by_assertion(form: dict[str, str], at: datetime) -> Client:
+    if "client_assertion" not in form:
+        raise OAuthError("invalid_request", "client_assertion is missing")
+    if form.get("client_assertion_type") != client_assertion.TYPE:
+        raise OAuthError("invalid_request", f"client_assertion_type must be {client_assertion.TYPE}")
+    unverified = client_assertion.read(form["client_assertion"])
+    if unverified is None:
+        raise invalid_client()
+    if form.get("client_id", unverified.client_id) != unverified.client_id:
+        raise OAuthError("invalid_request", "client_id differs from the client assertion")
+    organization_id, agent_id = _identify(unverified.client_id)
+    return client_assertion.verify(services(), unverified, organization_id, agent_id, at)
+
+
 def _basic(header: str) -> tuple[str, str]:
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
-        raise _invalid_client()
+        raise invalid_client()
     try:
         decoded = base64.b64decode(encoded.strip(" "), validate=True)
         client_id, colon, client_secret = decoded.partition(b":")
         if not colon:
-            raise _invalid_client()
+            raise invalid_client()
         # RFC 6749 section 2.3.1: both are form-encoded before they are joined.
-        return tuple(unquote_to_bytes(part.replace(b"+", b" ")).decode() for part in (client_id, client_secret))  # type: ignore[return-value]
+        return _form_decoded(client_id), _form_decoded(client_secret)
     except (binascii.Error, UnicodeError, ValueError):
-        raise _invalid_client() from None
+        raise invalid_client() from None
+
+
+def _form_decoded(part: bytes) -> str:
+    return unquote_to_bytes(part.replace(b"+", b" ")).decode()

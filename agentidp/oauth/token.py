@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import re
-import secrets
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any
 from urllib.parse import parse_qsl
-from uuid import UUID
 
 import marshmallow as ma
 from flask import Request, Response, g, request
 
-from .. import tokens
 from ..authentication import public
-from ..contract import Blueprint, json_response
-from ..database import Rows
+from ..contract import Blueprint, is_resource_identifier, json_response
 from ..errors import OAuthError
-from ..services import Services, services
-from . import client_authentication
+from ..services import services
+from . import client_authentication, issuance
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 MAXIMUM_PARAMETERS = 50
@@ -33,7 +26,9 @@ class TokenRequestSchema(ma.Schema):
     """The form of a token request, as documentation; :func:`read_form` and the checks below are what reads it."""
 
     grant_type = ma.fields.String(required=True, validate=ma.validate.Equal("client_credentials"))
-    scope = ma.fields.String(metadata={"description": "Space-separated; all that the agent has when left out"})
+    scope = ma.fields.String(
+        metadata={"description": "Space-separated; all that the agent has when left out"}
+    )
     client_id = ma.fields.String(metadata={"description": "The agent's UUID; or use HTTP Basic"})
     client_secret = ma.fields.String(metadata={"description": "Or use HTTP Basic"})
 
@@ -59,15 +54,22 @@ def issue_token() -> Response:
     form = read_form(request)
     check_grant_type(form)
     scope = requested_scope(form)
-    client = client_authentication.presented_client(request, form)
+    resource = requested_resource(form)
+    client = client_authentication.presented_client(request, form, g.at)
     s = services()
     signing_key = s.keys.current().signing
-    granted = record_issuance(
-        s.database.fetch_durably, client.organization_id, client.agent_id, client.secret_hash, scope, g.at
+    granted = issuance.record(
+        s.database,
+        client,
+        scope=scope,
+        resource=resource,
+        has_proof=False,
+        throttle=issuance.NO_THROTTLE,
+        at=g.at,
     )
     if granted is None:
-        client_authentication.refuse(client)
-    body = token_response(s, signing_key, client.organization_id, client.agent_id, granted, g.at)
+        client_authentication.refuse(client, g.at)
+    body = issuance.token_response(s, signing_key, client, granted, resource=resource, at=g.at)
     g.organization_id, g.agent_id = client.organization_id, client.agent_id
     return json_response(body, headers=NO_STORE)
 
@@ -118,63 +120,14 @@ def requested_scope(form: dict[str, str]) -> list[str] | None:
     return list(dict.fromkeys(scope.split(" ")))
 
 
-def record_issuance(
-    fetch: Callable[..., Rows],
-    organization_id: str,
-    agent_id: UUID,
-    secret_hash: bytes,
-    scope: list[str] | None,
-    at: datetime,
-) -> list[str] | None:
-    """Authenticate the client, grant the scope and count the token in one durable statement.
+def requested_resource(form: dict[str, str]) -> str | None:
+    """The resource server that the token is for, or ``None`` for our own API (RFC 8707 section 2).
 
-    :param fetch: runs a statement by name, in a transaction of *organization_id*.
-    :returns: the scopes granted, or ``None`` where authentication failed.
-    :raises OAuthError: ``invalid_scope`` where an authentic client asks for more than it has; nothing is counted.
+    :raises OAuthError: ``invalid_target`` for what is not an absolute URI without fragment.
     """
-    rows = fetch(
-        "oauth/issue_access_token",
-        organization_id=organization_id,
-        agent_id=agent_id,
-        secret_hash=secret_hash,
-        scope=scope,
-        at=at,
-    )
-    if not rows:
+    resource = form.get("resource")
+    if resource is None or resource == services().settings.resource:
         return None
-    granted: list[str] | None = rows[0].scope
-    if granted is None:
-        raise OAuthError("invalid_scope", "the agent does not have every scope that was asked for")
-    return granted
-
-
-def token_response(
-    s: Services,
-    signing_key: tokens.SigningKey,
-    organization_id: str,
-    agent_id: UUID,
-    granted: list[str],
-    at: datetime,
-) -> dict[str, Any]:
-    """The answer of section 5.1, with a signed token that was counted at *at*."""
-    scope = " ".join(granted)
-    body: dict[str, Any] = {
-        "access_token": tokens.issue_access_token(
-            signing_key,
-            issuer=s.settings.issuer,
-            audience=s.settings.resource,
-            organization_id=organization_id,
-            agent_id=agent_id,
-            scope=scope,
-            jti=secrets.token_urlsafe(16),
-            at=at,
-            ttl=s.settings.token_ttl,
-        ),
-        "token_type": "Bearer",
-        "expires_in": s.settings.token_ttl,
-    }
-    if scope:
-        body["scope"] = scope
-    return body
-
-
+    if not is_resource_identifier(resource):
+        raise OAuthError("invalid_target", "resource must be an absolute URI without fragment")
+    return resource

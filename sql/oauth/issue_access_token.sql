@@ -1,35 +1,83 @@
--- Authenticates a client by its secret, grants the scope and counts the token issued at "at", all or nothing.
--- One row where the client is authentic: scope is what is granted, or null where more was asked than the agent has,
--- and then nothing is counted. No row for any failed authentication.
--- Parameters: organization_id; agent_id; secret_hash; scope (text[], null: all that the agent has); at (timestamptz).
+-- Authenticates a client, grants the scope for a resource and counts the token issued at "at", all or nothing.
+-- No row for any failed authentication or where the client or its address is throttled. Otherwise one row: scope is
+-- what is granted, and null where nothing was issued and counted, because is_target_known is false (no such
+-- resource), is_proof_missing is true (the agent's tokens must be bound to a key), or more was asked than the agent
+-- has for the resource.
+-- Parameters: organization_id; agent_id; at (timestamptz);
+-- secret_hash, or null where a key authenticated: then credential_id is that key's credential;
+-- resource: of a resource server of the organization, or null for our own API, whose scopes are own_scopes (text[]);
+-- scope (text[], null: all that the agent has for the resource);
+-- has_proof: whether the token will be bound to a key;
+-- cells (integer[]): the throttles that must not be exhausted; throttle_organization_id: where they are;
+-- tolerance (interval): how far in the future a cell's arrival may lie.
 with moment as (
     select
         (%(at)s::timestamptz at time zone 'UTC')::date as day,
         extract(hour from %(at)s::timestamptz at time zone 'UTC')::integer as hour
 ),
+target as materialized (
+    select %(own_scopes)s::text[] as scopes
+    where %(resource)s::text is null
+    union all
+    select scopes
+    from resource_servers
+    where
+        organization_id = %(organization_id)s
+        and resource = %(resource)s::text
+),
 client as materialized (
     select
         agents.agent_id,
         credentials.credential_id,
-        case
-            when %(scope)s::text[] is null then agents.scopes
-            when %(scope)s::text[] <@ agents.scopes then %(scope)s::text[]
-        end as scope
+        target.scopes is not null as is_target_known,
+        agents.dpop_bound_access_tokens and not %(has_proof)s::boolean as is_proof_missing,
+        -- What the agent has for this resource, in the agent's order.
+        array(
+            select held.scope
+            from unnest(agents.scopes) with ordinality as held (scope, ordinal)
+            where held.scope = any (target.scopes)
+            order by held.ordinal
+        ) as scopes
     from agents
     join credentials using (organization_id, agent_id)
+    left join target on true
     where
         agents.organization_id = %(organization_id)s
         and agents.agent_id = %(agent_id)s
         and agents.status = 'active'
         and agents.deleted_at is null
-        -- Compared as digests of 256 random bits: how long it takes tells nothing that leads to the secret.
-        and credentials.secret_hash = %(secret_hash)s
+        -- Digests of 256 random bits: how long comparing them takes tells nothing that leads to the secret.
+        and (
+            credentials.secret_hash = %(secret_hash)s::bytea
+            or (%(secret_hash)s::bytea is null and credentials.credential_id = %(credential_id)s::uuid)
+        )
         and credentials.revoked_at is null
         and (credentials.expires_at is null or credentials.expires_at > %(at)s)
+        and not exists (
+            select
+            from throttles
+            where
+                throttles.organization_id = %(throttle_organization_id)s
+                and throttles.cell = any (%(cells)s::integer[])
+                and throttles.arrival_at > %(at)s::timestamptz + %(tolerance)s::interval
+        )
+),
+decided as materialized (
+    select
+        agent_id,
+        credential_id,
+        is_target_known,
+        is_proof_missing,
+        case
+            when not is_target_known or is_proof_missing then null
+            when %(scope)s::text[] is null then scopes
+            when %(scope)s::text[] <@ scopes then %(scope)s::text[]
+        end as scope
+    from client
 ),
 granted as materialized (
     select agent_id, credential_id, take_slot(%(organization_id)s::text) as slot
-    from client
+    from decided
     where scope is not null
 ),
 organization_usage as (
@@ -76,4 +124,4 @@ credential_usage as (
         and credentials.credential_id = granted.credential_id
         and (credentials.last_used_at is null or credentials.last_used_at < %(at)s - interval '1 minute')
 )
-select scope from client
+select is_target_known, is_proof_missing, scope from decided

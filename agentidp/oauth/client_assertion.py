@@ -1,0 +1,148 @@
+"""``private_key_jwt``: a client authenticates with a JWT that it has signed (RFC 7523).
+
+The audience rule is draft-ietf-oauth-rfc7523bis's: the issuer and nothing else, so that an assertion made for another
+server cannot be replayed here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ..contract import NUMERIC_DATE_LIMIT
+from ..database import Call
+from ..services import Services
+from .issuance import Client
+
+TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ALGORITHMS = ("ES256", "RS256", "EdDSA")
+TYPES = (None, "jwt", "client-authentication+jwt")
+"""Values of ``typ``, in lower case; the last is rfc7523bis's."""
+
+LEEWAY = 30
+"""Seconds by which a client's clock may differ from ours."""
+
+MAXIMUM_LIFETIME = 3600
+"""Seconds until ``exp``. A used ``jti`` is kept that long, so longer assertions are refused."""
+
+MAXIMUM_LENGTH = 8192
+"""Characters of an assertion."""
+
+_SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+# Verified against where a client has no key, so that this takes as long as where it has one.
+_NOBODYS_KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedAssertion:
+    """What an assertion says before its signature is verified."""
+
+    text: str
+    header: dict[str, Any]
+    client_id: str
+
+
+def read(text: str) -> UnverifiedAssertion | None:
+    """The header and the client that an assertion names, unverified; ``None`` for what is no such assertion."""
+    if len(text) > MAXIMUM_LENGTH or not _SHAPE.fullmatch(text):
+        return None
+    try:
+        unverified = jwt.api_jwt.decode_complete(text, options={"verify_signature": False})
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        return None
+    header, claims = unverified["header"], unverified["payload"]
+    typ = header.get("typ")
+    if (typ.lower() if isinstance(typ, str) else typ) not in TYPES or "crit" in header:
+        return None
+    if header.get("alg") not in ALGORITHMS:
+        return None
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or claims.get("iss") != subject:
+        return None
+    return UnverifiedAssertion(text, header, subject)
+
+
+def verify(
+    s: Services, unverified: UnverifiedAssertion, organization_id: str, agent_id: UUID, at: datetime
+) -> Client:
+    """Verify an assertion against the client's keys (RFC 7523 section 3).
+
+    :returns: the client, with the credential that has authenticated it, or with none where nothing fits: the
+        statement that issues the token then finds nobody, as for a wrong secret.
+    """
+    [rows] = s.database.run(
+        organization_id,
+        Call("oauth/client_keys", {"organization_id": organization_id, "agent_id": agent_id, "at": at}),
+    )
+    kid, alg = unverified.header.get("kid"), unverified.header["alg"]
+    candidates = [
+        (row.credential_id, jwk)
+        for row in rows
+        for jwk in row.jwks
+        if jwk["alg"] == alg and (kid is None or jwk.get("kid") in (None, kid))
+    ]
+    for credential_id, jwk in candidates:
+        claims = _verified_claims(s, unverified, jwt.PyJWK.from_dict(jwk).key, alg)
+        if claims is not None and _is_timely(claims, at):
+            spent = {
+                "organization_id": organization_id,
+                "digest": hashlib.sha256(json.dumps([str(agent_id), claims["jti"]]).encode()).digest(),
+                "expires_at": datetime.fromtimestamp(claims["exp"] + LEEWAY, UTC),
+                "at": at,
+            }
+            return Client(
+                organization_id,
+                agent_id,
+                credential_id=credential_id,
+                spends=(Call("oauth/use_identifier", spent),),
+            )
+    if not candidates:
+        _verified_claims(s, unverified, _NOBODYS_KEY, "ES256")
+    return Client(organization_id, agent_id)
+
+
+def _verified_claims(
+    s: Services, unverified: UnverifiedAssertion, key: Any, alg: str
+) -> dict[str, Any] | None:
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            unverified.text,
+            key,
+            algorithms=[alg],
+            # The times are compared in _is_timely: PyJWT reads the clock and takes digit strings.
+            options={
+                "require": ["iss", "sub", "aud", "exp", "jti"],
+                "verify_aud": False,
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_nbf": False,
+            },
+        )
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError):
+        return None
+    audience = claims["aud"]
+    if audience not in (s.settings.issuer, [s.settings.issuer]):
+        return None
+    if not isinstance(claims["jti"], str) or not 1 <= len(claims["jti"]) <= 256:
+        return None
+    return claims
+
+
+def _is_timely(claims: dict[str, Any], at: datetime) -> bool:
+    now = at.timestamp()
+    times = {name: claims[name] for name in ("exp", "iat", "nbf") if name in claims}
+    if not all(type(t) in (int, float) and 0 <= t <= NUMERIC_DATE_LIMIT for t in times.values()):
+        return False
+    return (
+        now - LEEWAY < times["exp"] <= now + MAXIMUM_LIFETIME + LEEWAY
+        and times.get("iat", now) <= now + LEEWAY
+        and times.get("nbf", now) <= now + LEEWAY
+    )

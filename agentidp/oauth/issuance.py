@@ -1,0 +1,153 @@
+"""A token is issued: one statement that authenticates, grants and counts; then the signature."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from ..authentication import SCOPES
+from ..database import Call, Database, Rows
+from ..errors import OAuthError
+from ..services import Services
+from ..tokens import SigningKey, issue_access_token
+from ..usage import UNKNOWN_ORGANIZATION
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """The cells that a request counts in where it fails, and how far ahead they may be. See ``throttle.py``."""
+
+    cells: tuple[int, ...] = ()
+    tolerance: timedelta = timedelta()
+
+
+NO_THROTTLE = Throttle()
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks, and what proves it: a secret, whose digest the database compares, or a key, whose signature was
+    verified. An unknown client has ids that match nothing.
+
+    ``spends`` holds the calls that use up what may be used once, in the transaction that issues the token.
+    """
+
+    organization_id: str
+    agent_id: UUID
+    secret_hash: bytes | None = None
+    credential_id: UUID | None = None
+    spends: tuple[Call, ...] = ()
+
+
+def record(
+    database: Database,
+    client: Client,
+    *,
+    scope: list[str] | None,
+    resource: str | None,
+    has_proof: bool,
+    throttle: Throttle,
+    at: datetime,
+) -> list[str] | None:
+    """Authenticate the client, grant the scope and count the token, in one durable transaction and round trip.
+
+    :returns: the scopes granted, or ``None`` where authentication failed; then nothing was counted.
+    :raises OAuthError: the client is authentic and may not have what it asks for; nothing was counted.
+    """
+    call = issuing(client, scope=scope, resource=resource, has_proof=has_proof, throttle=throttle, at=at)
+    try:
+        *_, rows = database.run(client.organization_id, *client.spends, call, durable=True)
+    except psycopg.errors.UniqueViolation:
+        # What may be used once was used before: a replayed assertion.
+        return None
+    return granted_scope(rows)
+
+
+def issuing(
+    client: Client,
+    *,
+    scope: list[str] | None,
+    resource: str | None,
+    has_proof: bool,
+    throttle: Throttle,
+    at: datetime,
+) -> Call:
+    """The statement that authenticates *client*, grants *scope* for *resource* and counts the token."""
+    return Call(
+        "oauth/issue_access_token",
+        {
+            "organization_id": client.organization_id,
+            "agent_id": client.agent_id,
+            "secret_hash": client.secret_hash,
+            "credential_id": client.credential_id,
+            "scope": scope,
+            "own_scopes": list(SCOPES),
+            "resource": resource,
+            "has_proof": has_proof,
+            "cells": list(throttle.cells),
+            "throttle_organization_id": UNKNOWN_ORGANIZATION,
+            "tolerance": throttle.tolerance,
+            "at": at,
+        },
+    )
+
+
+def granted_scope(rows: Rows) -> list[str] | None:
+    """What :func:`issuing` came to.
+
+    :returns: the scopes granted, or ``None`` where authentication failed.
+    :raises OAuthError: the client is authentic and may not have what it asks for; nothing was counted.
+    """
+    if not rows:
+        return None
+    [row] = rows
+    if not row.is_target_known:
+        raise OAuthError("invalid_target", "resource is not a resource server of the organization")
+    if row.is_proof_missing:
+        raise OAuthError("invalid_dpop_proof", "the agent must bind its tokens to a key: send a DPoP proof")
+    if row.scope is None:
+        raise OAuthError("invalid_scope", "the agent does not have every scope that was asked for")
+    scope: list[str] = row.scope
+    return scope
+
+
+def token_response(
+    s: Services,
+    signing_key: SigningKey,
+    client: Client,
+    granted: list[str],
+    *,
+    resource: str | None,
+    at: datetime,
+    jkt: str | None = None,
+) -> dict[str, Any]:
+    """The answer of RFC 6749 section 5.1, with a signed token that was counted at *at*.
+
+    :param resource: the token's audience; our own API when ``None``.
+    :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
+    """
+    scope = " ".join(granted)
+    body: dict[str, Any] = {
+        "access_token": issue_access_token(
+            signing_key,
+            issuer=s.settings.issuer,
+            audience=resource or s.settings.resource,
+            organization_id=client.organization_id,
+            agent_id=client.agent_id,
+            scope=scope,
+            jti=secrets.token_urlsafe(16),
+            at=at,
+            ttl=s.settings.token_ttl,
+            jkt=jkt,
+        ),
+        "token_type": "DPoP" if jkt else "Bearer",
+        "expires_in": s.settings.token_ttl,
+    }
+    if scope:
+        body["scope"] = scope
+    return body

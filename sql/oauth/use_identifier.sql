@@ -1,0 +1,20 @@
+-- Uses up an identifier that is good once, and forgets a few that have expired. Returns no row; a second use is a
+-- unique violation, which undoes all that the transaction does.
+-- Parameters: organization_id; digest (32 bytes); expires_at (timestamptz): from then on it is refused anyway;
+-- at (timestamptz).
+with expired as (
+    delete from used_identifiers
+    where (organization_id, digest) in (
+        select organization_id, digest
+        from used_identifiers
+        where
+            organization_id = %(organization_id)s
+            and expires_at < %(at)s
+            -- Not the very one: whoever sends it again is refused by its time.
+            and digest <> %(digest)s::bytea
+        limit 10
+        for update skip locked
+    )
+)
+insert into used_identifiers (organization_id, digest, expires_at)
+values (%(organization_id)s, %(digest)s::bytea, %(expires_at)s)
