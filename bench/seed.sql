@@ -1,0 +1,77 @@
+-- 100 organizations of 10 agents and one of 100, each with 90 days of usage up to today (UTC), every hour counted.
+-- The daily rows of an organization and those of its agents come from the same figures, so that their sums agree.
+-- Only the large organization's agents have credentials.
+-- Parameters: large (its organization_id); secret_hashes (bytea[], one for each of its agents).
+with organization as (
+    insert into organizations (organization_id, name, created_at)
+    select organization_id, 'Organization ' || number, now() - interval '90 days'
+    from (
+        select %(large)s::text as organization_id, 0 as number
+        union all
+        select 'org-' || gen_random_uuid(), number
+        from generate_series(1, 100) as number
+    ) as planned
+    returning organization_id
+),
+planned as materialized (
+    select
+        organization_id,
+        gen_random_uuid() as agent_id,
+        number
+    from organization
+    cross join lateral generate_series(
+        1, case when organization_id = %(large)s then cardinality(%(secret_hashes)s::bytea[]) else 10 end
+    ) as number
+),
+agent as (
+    insert into agents
+        (organization_id, agent_id, name, description, scopes, status, created_at, updated_at)
+    select
+        organization_id, agent_id, 'agent-' || number, '', array['analytics:read', 'agents:read'], 'active',
+        now() - interval '90 days', now() - interval '90 days'
+    from planned
+),
+client as (
+    insert into clients (client_id, organization_id)
+    select agent_id, organization_id from planned
+),
+credential as (
+    insert into credentials (organization_id, agent_id, credential_id, secret_hash, created_at)
+    select organization_id, agent_id, gen_random_uuid(), (%(secret_hashes)s::bytea[])[number], now()
+    from planned
+    where organization_id = %(large)s
+),
+hourly as materialized (
+    select
+        planned.organization_id,
+        (now() at time zone 'UTC')::date - ago as day,
+        planned.agent_id,
+        hour,
+        (planned.number + ago + hour) %% 7 as tokens,
+        (planned.number + ago + hour) %% 7 * 3 + 1 as requests
+    from planned
+    cross join generate_series(0, 89) as ago
+    cross join generate_series(0, 23) as hour
+),
+organization_usage as (
+    insert into usage_daily (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
+    select
+        organization_id, day, 0, sum(tokens), array_agg(tokens order by hour), array_agg(requests order by hour),
+        count_nothing()
+    from (
+        select organization_id, day, hour, sum(tokens) as tokens, sum(requests) as requests
+        from hourly
+        group by organization_id, day, hour
+    ) as by_hour
+    group by organization_id, day
+),
+agent_usage as (
+    insert into agent_usage_daily
+        (organization_id, day, agent_id, slot, tokens, requests, rejected, tokens_by_hour, requests_by_hour)
+    select
+        organization_id, day, agent_id, 0, sum(tokens), sum(requests), 0,
+        array_agg(tokens order by hour), array_agg(requests order by hour)
+    from hourly
+    group by organization_id, day, agent_id
+)
+select agent_id, number from planned where organization_id = %(large)s order by number
