@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask
 
 from . import authentication, errors, logs, operations
-from .agents import agents, credentials
+from .agents import agents, credentials, resource_servers
 from .analytics import activity_heatmap, agent_usage, token_trend
 from .config import Settings
 from .contract import Api
@@ -59,6 +59,7 @@ def create_app(
         metadata,
         agents,
         credentials,
+        resource_servers,
         token_trend,
         activity_heatmap,
         agent_usage,

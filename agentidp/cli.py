@@ -96,7 +96,13 @@ def show(rows: list[dict[str, Any]], as_json: bool, *, one: bool = False) -> Non
         click.echo(json.dumps(rows[0] if one else rows, ensure_ascii=False))
         return
     for row in rows:
-        click.echo("\t".join(" ".join(v) if isinstance(v, list) else str(v if v is not None else "-") for v in row.values()))
+        click.echo("\t".join(_cell(value) for value in row.values()))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(value)
+    return "-" if value is None else str(value)
 
 
 @cli.command()
@@ -356,7 +362,8 @@ def keys_list(as_json: bool) -> None:
 
 
 def _show_keys(found: list[dict[str, Any]], as_json: bool, *, one: bool = False) -> None:
-    show([{k: timestamp(v) if isinstance(v, datetime) else v for k, v in key.items()} for key in found], as_json, one=one)
+    rows = [{k: timestamp(v) if isinstance(v, datetime) else v for k, v in key.items()} for key in found]
+    show(rows, as_json, one=one)
 
 
 @cli.command()

@@ -30,9 +30,7 @@ def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | Non
 
 def timestamp(at: datetime | None) -> str | None:
     """RFC 3339 in UTC, whatever the session's time zone gave the value."""
-    return (
-        None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    )
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def is_resource_identifier(text: str) -> bool:
@@ -54,9 +52,7 @@ class Parser(FlaskParser):
 
     def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
         """The query's parameters; one that the schema knows and that comes twice is an error."""
-        repeated = {
-            name: ["must be given once only"] for name in schema.fields if len(req.args.getlist(name)) > 1
-        }
+        repeated = {name: ["must be given once only"] for name in schema.fields if len(req.args.getlist(name)) > 1}
         if repeated:
             raise ValidationError(details=repeated)
         return req.args.to_dict()
@@ -144,9 +140,7 @@ class Text(ma.fields.String):
 
     def __init__(self, least: int, most: int, *, multiline: bool = False, **kwargs: Any) -> None:
         self._forbidden = re.compile(
-            r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]"
-            if multiline
-            else r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+            r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]" if multiline else r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
         )
         length = ma.validate.Length(least, most, error=f"must have {least} to {most} characters")
         super().__init__(validate=length, **kwargs)
@@ -159,3 +153,37 @@ class Text(ma.fields.String):
         if text != text.strip():
             raise ma.ValidationError("must not begin or end with white space")
         return text
+
+
+class Flag(ma.fields.Boolean):
+    """``true`` or ``false`` and nothing that stands for them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.error_messages["invalid"] = "must be true or false"
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
+class ScopeList(ma.fields.List):
+    """Scope tokens (RFC 6749 section 3.3), each once, at most 50."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        token = ma.validate.Regexp(
+            r"[\x21\x23-\x5b\x5d-\x7e]{1,100}\Z",
+            error="must be 1 to 100 printable ASCII characters without blank, quote and backslash",
+        )
+        super().__init__(
+            ma.fields.String(validate=token, error_messages={"invalid": "must be a string"}),
+            # The length first, so that a long list costs nothing.
+            validate=[ma.validate.Length(max=50, error="must not name more than 50 scopes"), _must_be_unique],
+            **kwargs,
+        )
+
+
+def _must_be_unique(scopes: list[str]) -> None:
+    if len(set(scopes)) != len(scopes):
+        raise ma.ValidationError("must not name a scope twice")

@@ -116,6 +116,7 @@ def make_agent(
             agent_id=agent_id,
         )
         _, client_secret = add_credential(transaction, organization_id, row.agent_id, expires_at=None, at=at)
+    assert client_secret is not None
     return Agent(organization_id, row.agent_id, client_secret, services, tuple(scopes))
 
 
@@ -139,6 +140,7 @@ def count_usage(
                 agent_id=agent_id,
                 credential_id=credential_id,
                 secret_hash=digest,
+                jwks=None,
                 expires_at=None,
                 at=at,
                 most=1000,
@@ -164,38 +166,24 @@ def count_usage(
 
 def usage_sums(url: str, organization_id: str) -> dict[str, int]:
     """What the counters hold of an organization, read as the operator: tokens three ways, requests and rejected."""
+    by_hour = "(select sum(n) from unnest({}_by_hour) n)"
+    wanted = {
+        "tokens": ("usage_daily", "tokens"),
+        "tokens_by_hour": ("usage_daily", by_hour.format("tokens")),
+        "requests": ("usage_daily", by_hour.format("requests")),
+        "rejected": ("usage_daily", by_hour.format("rejected")),
+    }
+    for name in ("tokens", "requests", "rejected"):
+        wanted[f"agent_{name}"] = ("agent_usage_daily", name)
+        wanted[f"agent_{name}_by_hour"] = ("agent_usage_daily", by_hour.format(name))
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
-        row = connection.execute(
-            """
-            select
-                (select coalesce(sum(tokens), 0) from usage_daily where organization_id = %(o)s),
-                (select coalesce(sum(n), 0) from usage_daily, unnest(tokens_by_hour) n where organization_id = %(o)s),
-                (select coalesce(sum(tokens), 0) from agent_usage_daily where organization_id = %(o)s),
-                (select coalesce(sum(n), 0) from usage_daily, unnest(requests_by_hour) n where organization_id = %(o)s),
-                (select coalesce(sum(requests), 0) from agent_usage_daily where organization_id = %(o)s),
-                (select coalesce(sum(n), 0) from usage_daily, unnest(rejected_by_hour) n where organization_id = %(o)s),
-                (select coalesce(sum(rejected), 0) from agent_usage_daily where organization_id = %(o)s),
-                (select coalesce(sum(n), 0) from agent_usage_daily, unnest(tokens_by_hour) n where organization_id = %(o)s),
-                (select coalesce(sum(n), 0) from agent_usage_daily, unnest(requests_by_hour) n where organization_id = %(o)s),
-                (select coalesce(sum(n), 0) from agent_usage_daily, unnest(rejected_by_hour) n where organization_id = %(o)s)
-            """,
-            {"o": organization_id},
-        ).fetchone()
-    names = (
-        "tokens",
-        "tokens_by_hour",
-        "agent_tokens",
-        "requests",
-        "agent_requests",
-        "rejected",
-        "agent_rejected",
-        "agent_tokens_by_hour",
-        "agent_requests_by_hour",
-        "agent_rejected_by_hour",
-    )
-    assert row is not None
-    return {name: int(value) for name, value in zip(names, row, strict=True)}
+        return {
+            name: connection.execute(
+                f"select coalesce(sum({what}), 0)::bigint from {table} where organization_id = %s", [organization_id]
+            ).fetchone()[0]
+            for name, (table, what) in wanted.items()
+        }
 
 
 def free_port() -> int:

@@ -14,7 +14,7 @@ import psycopg
 from flask import Response, g
 
 from ..authentication import DEFAULT_SCOPES, SCOPES, bearer, read, transaction
-from ..contract import Blueprint, Text, WholeNumber, json_response, timestamp
+from ..contract import Blueprint, Flag, ScopeList, Text, WholeNumber, json_response, timestamp
 from ..database import Transaction
 from ..errors import Conflict, NotFound, ValidationError
 
@@ -23,25 +23,17 @@ blueprint = Blueprint("agents", __name__, description="Agents of the organizatio
 STATUSES = ("active", "suspended")
 
 
-class ScopeList(ma.fields.List):
-    """Scopes that this server knows, each once."""
+def refuse_unknown_scopes(opened: Transaction, organization_id: str, scopes: list[str]) -> None:
+    """An agent can have our own scopes and those of its organization's resource servers.
 
-    def __init__(self, **kwargs: Any) -> None:
-        rule = ma.validate.OneOf(list(SCOPES), error="must be one of " + ", ".join(SCOPES))
-        super().__init__(
-            ma.fields.String(validate=rule),
-            validate=[
-                # Before uniqueness, so that a long list costs nothing.
-                ma.validate.Length(max=len(SCOPES), error="must not name a scope twice"),
-                lambda scopes: _must_be_unique(scopes),
-            ],
-            **kwargs,
-        )
-
-
-def _must_be_unique(scopes: list[str]) -> None:
-    if len(set(scopes)) != len(scopes):
-        raise ma.ValidationError("must not name a scope twice")
+    :raises ValidationError: naming ``scopes``.
+    """
+    foreign = [scope for scope in scopes if scope not in SCOPES]
+    if foreign:
+        rows = opened.fetch("oauth/resource_server_scopes", organization_id=organization_id)
+        known = [*SCOPES, *(row.scope for row in rows)]
+        if not set(foreign) <= set(known):
+            raise ValidationError(details={"scopes": ["must be among " + ", ".join(known)]})
 
 
 class NewAgentSchema(ma.Schema):
@@ -50,6 +42,7 @@ class NewAgentSchema(ma.Schema):
     name = Text(1, 100, required=True)
     description = Text(0, 1000, multiline=True, load_default="")
     scopes = ScopeList(load_default=lambda: list(DEFAULT_SCOPES))
+    dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens", load_default=False)
 
 
 class AgentChangeSchema(ma.Schema):
@@ -58,6 +51,7 @@ class AgentChangeSchema(ma.Schema):
     name = Text(1, 100)
     description = Text(0, 1000, multiline=True)
     scopes = ScopeList()
+    dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens")
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
 
     @ma.validates_schema
@@ -75,6 +69,9 @@ class AgentSchema(ma.Schema):
     description = ma.fields.String(required=True)
     scopes = ma.fields.List(ma.fields.String(), required=True)
     status = ma.fields.String(required=True, validate=ma.validate.OneOf(STATUSES))
+    dpopBoundAccessTokens = ma.fields.Boolean(
+        required=True, metadata={"description": "Whether the agent gets only tokens bound to a key (RFC 9449)"}
+    )
     createdAt = ma.fields.AwareDateTime(required=True)
     updatedAt = ma.fields.AwareDateTime(required=True)
 
@@ -140,8 +137,9 @@ def get_agent(agent_id: UUID) -> Response:
 @blueprint.response(200, AgentSchema)
 def change_agent(change: dict[str, Any], agent_id: UUID) -> Response:
     """Change an agent. A suspended agent gets no token, and those it has stop working at once."""
-    unchanged: dict[str, Any] = {"name": None, "description": None, "scopes": None, "status": None}
+    unchanged: dict[str, Any] = dict.fromkeys(("name", "description", "scopes", "status", "dpop_bound_access_tokens"))
     with transaction() as opened:
+        refuse_unknown_scopes(opened, g.caller.organization_id, change.get("scopes", []))
         try:
             rows = opened.fetch(
                 "agents/change_agent",
@@ -178,14 +176,17 @@ def add_agent(
     description: str,
     scopes: list[str],
     at: datetime,
+    dpop_bound_access_tokens: bool = False,
     agent_id: UUID | None = None,
 ) -> Any:
     """Register an agent and its client.
 
     :param agent_id: random when left out.
     :returns: the agent's row.
+    :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
     :raises Conflict: another agent of the organization has the name.
     """
+    refuse_unknown_scopes(opened, organization_id, scopes)
     try:
         [agent] = opened.fetch(
             "agents/add_agent",
@@ -194,6 +195,7 @@ def add_agent(
             name=name,
             description=description,
             scopes=scopes,
+            dpop_bound_access_tokens=dpop_bound_access_tokens,
             at=at,
         )
     except psycopg.errors.UniqueViolation:
@@ -213,6 +215,7 @@ def represent(agent: Any) -> dict[str, Any]:
         "description": agent.description,
         "scopes": agent.scopes,
         "status": agent.status,
+        "dpopBoundAccessTokens": agent.dpop_bound_access_tokens,
         "createdAt": timestamp(agent.created_at),
         "updatedAt": timestamp(agent.updated_at),
     }

@@ -5,6 +5,7 @@ An agent may have several at a time, so that one is replaced without a moment in
 
 from __future__ import annotations
 
+import json
 import secrets
 import uuid
 from datetime import datetime
@@ -19,6 +20,8 @@ from ..contract import Blueprint, json_response, timestamp
 from ..database import Transaction
 from ..errors import Conflict, NotFound, ValidationError
 from ..oauth.client_authentication import hash_secret
+from ..oauth.client_keys import public_jwk, public_jwks
+from ..oauth.metadata import JwksSchema
 
 blueprint = Blueprint("credentials", __name__, description="Credentials of an agent")
 
@@ -30,7 +33,9 @@ MAXIMUM_CREDENTIALS = 20
 
 
 class NewCredentialSchema(ma.Schema):
-    """The body that makes a credential; it may be left out."""
+    """The body that makes a credential; it may be left out. With ``jwk`` or ``jwks`` the client authenticates by
+    ``private_key_jwt``, and no secret is made.
+    """
 
     expiresAt = ma.fields.AwareDateTime(
         load_default=None,
@@ -41,12 +46,27 @@ class NewCredentialSchema(ma.Schema):
             "invalid_awareness": "must have a time zone",
         },
     )
+    jwk = ma.fields.Dict(metadata={"description": "A public key: RSA of 2048 bits or more, P-256 or Ed25519"})
+    jwks = ma.fields.Dict(metadata={"description": "A JWK Set of such keys (RFC 7517 section 5)"})
+
+    @ma.post_load
+    def public_keys(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """``jwk`` and ``jwks`` become one list of checked keys, or ``None`` for a secret."""
+        jwk, jwks = data.pop("jwk", None), data.pop("jwks", None)
+        if jwk is not None and jwks is not None:
+            raise ma.ValidationError("must not be there beside jwk", "jwks")
+        try:
+            data["jwks"] = [public_jwk(jwk)] if jwk is not None else None if jwks is None else public_jwks(jwks)
+        except ValueError as error:
+            raise ma.ValidationError(str(error), "jwk" if jwk is not None else "jwks") from None
+        return data
 
 
 class CredentialSchema(ma.Schema):
     """A credential, without its secret. ``lastUsedAt`` is right to the minute."""
 
     credentialId = ma.fields.UUID(required=True)
+    jwks = ma.fields.Nested(JwksSchema, required=True, allow_none=True, metadata={"description": "Null for a secret"})
     createdAt = ma.fields.AwareDateTime(required=True)
     expiresAt = ma.fields.AwareDateTime(required=True, allow_none=True)
     lastUsedAt = ma.fields.AwareDateTime(required=True, allow_none=True)
@@ -56,7 +76,7 @@ class NewCredentialAnswerSchema(CredentialSchema):
     """A new credential: the only answer that ever holds the secret."""
 
     clientId = ma.fields.UUID(required=True)
-    clientSecret = ma.fields.String(required=True)
+    clientSecret = ma.fields.String(metadata={"description": "Absent where the credential is a public key"})
 
 
 class CredentialListSchema(ma.Schema):
@@ -75,9 +95,11 @@ def create_credential(new: dict[str, Any], agent_id: UUID) -> Response:
         raise ValidationError(details={"expiresAt": ["must be in the future"]})
     with transaction() as opened:
         credential, client_secret = add_credential(
-            opened, g.caller.organization_id, agent_id, expires_at=new["expiresAt"], at=g.at
+            opened, g.caller.organization_id, agent_id, jwks=new["jwks"], expires_at=new["expiresAt"], at=g.at
         )
-    body = represent(credential) | {"clientId": str(agent_id), "clientSecret": client_secret}
+    body = represent(credential) | {"clientId": str(agent_id)}
+    if client_secret is not None:
+        body["clientSecret"] = client_secret
     return json_response(body, 201, {"Location": f"{request.path}/{body['credentialId']}"})
 
 
@@ -110,24 +132,32 @@ def revoke_credential(agent_id: UUID, credential_id: UUID) -> Response:
 
 
 def add_credential(
-    opened: Transaction, organization_id: str, agent_id: UUID, *, expires_at: datetime | None, at: datetime
-) -> tuple[Any, str]:
+    opened: Transaction,
+    organization_id: str,
+    agent_id: UUID,
+    *,
+    expires_at: datetime | None,
+    at: datetime,
+    jwks: list[dict[str, Any]] | None = None,
+) -> tuple[Any, str | None]:
     """Make a credential.
 
-    :returns: its row and its secret, which is kept nowhere.
+    :param jwks: public keys that :func:`agentidp.oauth.client_keys.public_jwk` has checked; a secret when left out.
+    :returns: its row and its secret, which is kept nowhere; ``None`` where there are keys.
     :raises NotFound: no such agent.
     :raises Conflict: the agent has as many as it may.
     """
     # Locked by a statement of its own: the next one then sees what another transaction added meanwhile.
     if not opened.fetch("agents/lock_agent", organization_id=organization_id, agent_id=agent_id):
         raise NotFound
-    client_secret = secrets.token_urlsafe(SECRET_BYTES)
+    client_secret = secrets.token_urlsafe(SECRET_BYTES) if jwks is None else None
     rows = opened.fetch(
         "agents/add_credential",
         organization_id=organization_id,
         agent_id=agent_id,
         credential_id=uuid.uuid4(),
-        secret_hash=hash_secret(client_secret),
+        secret_hash=None if client_secret is None else hash_secret(client_secret),
+        jwks=None if jwks is None else json.dumps(jwks),
         expires_at=expires_at,
         at=at,
         most=MAXIMUM_CREDENTIALS,
@@ -144,6 +174,7 @@ def represent(credential: Any) -> dict[str, Any]:
     """A credential's row as our JSON."""
     return {
         "credentialId": str(credential.credential_id),
+        "jwks": None if credential.jwks is None else {"keys": credential.jwks},
         "createdAt": timestamp(credential.created_at),
         "expiresAt": timestamp(credential.expires_at),
         "lastUsedAt": timestamp(credential.last_used_at),

@@ -70,9 +70,7 @@ def read(text: str) -> UnverifiedAssertion | None:
     return UnverifiedAssertion(text, header, subject)
 
 
-def verify(
-    s: Services, unverified: UnverifiedAssertion, organization_id: str, agent_id: UUID, at: datetime
-) -> Client:
+def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, agent_id: UUID, at: datetime) -> Client:
     """Verify an assertion against the client's keys (RFC 7523 section 3).
 
     :returns: the client, with the credential that has authenticated it, or with none where nothing fits: the
@@ -109,9 +107,7 @@ def verify(
     return Client(organization_id, agent_id)
 
 
-def _verified_claims(
-    s: Services, unverified: UnverifiedAssertion, key: Any, alg: str
-) -> dict[str, Any] | None:
+def _verified_claims(s: Services, unverified: UnverifiedAssertion, key: Any, alg: str) -> dict[str, Any] | None:
     try:
         claims: dict[str, Any] = jwt.decode(
             unverified.text,

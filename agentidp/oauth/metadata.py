@@ -9,6 +9,8 @@ from ..authentication import SCOPES, public
 from ..contract import Blueprint, json_response
 from ..services import services
 from ..signing_keys import JWKS_MAX_AGE
+from . import client_assertion
+from .client_authentication import METHODS
 
 blueprint = Blueprint("oauth-metadata", __name__, description="Discovery and keys")
 
@@ -44,6 +46,26 @@ def authorization_server() -> Response:
         "scopes_supported": list(SCOPES),
         "response_types_supported": [],
         "grant_types_supported": ["client_credentials"],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported": list(METHODS),
+        "token_endpoint_auth_signing_alg_values_supported": list(client_assertion.ALGORITHMS),
+        "protected_resources": [services().settings.resource],
+    }
+    return json_response(body, headers=CACHED)
+
+
+@blueprint.route("/.well-known/oauth-protected-resource/api/v1")
+@public
+@blueprint.response(200, {"type": "object"})
+@blueprint.doc(security=[])
+def protected_resource() -> Response:
+    """What our own API is to a client that meets it without a token (RFC 9728)."""
+    settings = services().settings
+    body = {
+        "resource": settings.resource,
+        "authorization_servers": [settings.issuer],
+        "jwks_uri": f"{settings.issuer}/.well-known/jwks.json",
+        "scopes_supported": list(SCOPES),
+        "bearer_methods_supported": ["header"],
+        "resource_name": "AgentIdP",
     }
     return json_response(body, headers=CACHED)

@@ -26,9 +26,7 @@ class TokenRequestSchema(ma.Schema):
     """The form of a token request, as documentation; :func:`read_form` and the checks below are what reads it."""
 
     grant_type = ma.fields.String(required=True, validate=ma.validate.Equal("client_credentials"))
-    scope = ma.fields.String(
-        metadata={"description": "Space-separated; all that the agent has when left out"}
-    )
+    scope = ma.fields.String(metadata={"description": "Space-separated; all that the agent has when left out"})
     client_id = ma.fields.String(metadata={"description": "The agent's UUID; or use HTTP Basic"})
     client_secret = ma.fields.String(metadata={"description": "Or use HTTP Basic"})
 

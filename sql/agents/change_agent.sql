@@ -1,14 +1,16 @@
 -- Changes an agent; null leaves a column as it is. Returns its row, or none where it is deleted or not there.
--- Parameters: organization_id; agent_id; name; description; scopes (text[]); status; at (timestamptz).
+-- Parameters: organization_id; agent_id; name; description; scopes (text[]); status; dpop_bound_access_tokens;
+-- at (timestamptz).
 update agents
 set
     name = coalesce(%(name)s::text, name),
     description = coalesce(%(description)s::text, description),
     scopes = coalesce(%(scopes)s::text[], scopes),
     status = coalesce(%(status)s::text, status),
+    dpop_bound_access_tokens = coalesce(%(dpop_bound_access_tokens)s::boolean, dpop_bound_access_tokens),
     updated_at = %(at)s
 where
     organization_id = %(organization_id)s
     and agent_id = %(agent_id)s
     and deleted_at is null
-returning agent_id, name, description, scopes, status, created_at, updated_at
+returning agent_id, name, description, scopes, status, dpop_bound_access_tokens, created_at, updated_at

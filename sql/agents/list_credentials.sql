@@ -1,7 +1,12 @@
 -- The credentials of an agent that are not revoked, oldest first. No row where the agent is deleted or not there;
 -- one row with a null credential_id where it has none.
 -- Parameters: organization_id; agent_id; at is not used.
-select credentials.credential_id, credentials.created_at, credentials.expires_at, credentials.last_used_at
+select
+    credentials.credential_id,
+    credentials.jwks,
+    credentials.created_at,
+    credentials.expires_at,
+    credentials.last_used_at
 from agents
 left join credentials
     on credentials.organization_id = agents.organization_id

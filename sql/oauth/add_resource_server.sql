@@ -1,0 +1,13 @@
+-- Registers a resource server. Returns its row, or none where the organization has as many as it may.
+-- Parameters: organization_id; resource_server_id; resource; name; scopes (text[]); at (timestamptz);
+-- most: how many it may have.
+insert into resource_servers (organization_id, resource_server_id, resource, name, scopes, created_at)
+select
+    %(organization_id)s, %(resource_server_id)s::uuid, %(resource)s::text, %(name)s::text, %(scopes)s::text[],
+    %(at)s::timestamptz
+where (
+    select count(*)
+    from resource_servers
+    where organization_id = %(organization_id)s
+) < %(most)s
+returning resource_server_id, resource, name, scopes, created_at

@@ -1,0 +1,6 @@
+-- Deletes a resource server. One row, or none where it is not there. Parameters: organization_id; resource_server_id.
+delete from resource_servers
+where
+    organization_id = %(organization_id)s
+    and resource_server_id = %(resource_server_id)s
+returning resource_server_id

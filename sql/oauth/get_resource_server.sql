@@ -1,0 +1,7 @@
+-- One resource server of an organization. One row, or none where it is not there.
+-- Parameters: organization_id; resource_server_id; at is not used.
+select resource_server_id, resource, name, scopes, created_at
+from resource_servers
+where
+    organization_id = %(organization_id)s
+    and resource_server_id = %(resource_server_id)s
