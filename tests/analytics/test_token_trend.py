@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import pytest
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
 
 from ..conftest import Cast
-from ..factories import NOON, count_usage
+from ..factories import NOON, count_usage, make_agent, make_organization, usage_sums
+from ..wire import overheard
+from .oracle import BAD_DAYS, TREND
+
+RULE = "must be a whole number from 1 to 90"
 
 
 def test_answers_each_day_with_zeros_for_the_organization_of_the_token(
@@ -20,9 +25,13 @@ def test_answers_each_day_with_zeros_for_the_organization_of_the_token(
     count_usage(services, acme.organization_id, acme.agent_id, NOON - timedelta(days=2), tokens=2)
     # Excluded: three days with today are 13 to 15 April.
     count_usage(services, acme.organization_id, acme.agent_id, NOON - timedelta(days=3), tokens=1)
+    # Excluded: tomorrow, as a server whose clock is ahead may have counted it.
+    count_usage(services, acme.organization_id, acme.agent_id, NOON + timedelta(days=1), tokens=5)
     # Excluded: another organization's.
     count_usage(services, cast.outsider.organization_id, cast.outsider.agent_id, NOON, tokens=7)
-    response = client.get("/api/v1/analytics/tokens?days=3", headers=acme.bearer())
+    # Excluded: a request is not a token.
+    count_usage(services, acme.organization_id, acme.agent_id, NOON, requests=11)
+    response = client.get(f"{TREND}?days=3", headers=acme.bearer())
     assert response.status_code == 200
     assert response.json == {
         "tenantId": acme.organization_id,
@@ -33,3 +42,104 @@ def test_answers_each_day_with_zeros_for_the_organization_of_the_token(
             {"date": "2026-04-15", "count": 3},
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("query", "days"),
+    [
+        ("", 30),
+        ("?days=1", 1),
+        ("?days=30", 30),
+        ("?days=90", 90),
+        ("?days=007", 7),
+        ("?%64ays=7", 7),
+        ("?unknown=0&days=7&unknown=1", 7),
+        ("?days[]=7", 30),
+        ("?Days=7", 30),
+        ("?organization_id=org-00000000-0000-0000-0000-000000000000&tenantId=x", 30),
+    ],
+)
+def test_answers_as_many_days_as_asked_for_ending_today(
+    shared_client: FlaskClient, shared_cast: Cast, query: str, days: int
+) -> None:
+    response = shared_client.get(TREND + query, headers=shared_cast.acme.bearer())
+    assert response.status_code == 200
+    assert response.json == {
+        "tenantId": shared_cast.acme.organization_id,
+        "days": days,
+        "data": [
+            {"date": (NOON - timedelta(days=ago)).strftime("%Y-%m-%d"), "count": 0} for ago in reversed(range(days))
+        ],
+    }
+    assert response.content_type == "application/json"
+
+
+def test_refuses_every_other_days_and_names_it(client: FlaskClient, database_url: str, cast: Cast) -> None:
+    bearer = cast.acme.bearer()
+    for query, rule in (
+        *((f"days={value}", RULE) for value in BAD_DAYS),
+        ("days", RULE),
+        ("days=7&days=7", "must be given once only"),
+        ("days=7&days=abc", "must be given once only"),
+        ("days=7&x=1&%64ays=8", "must be given once only"),
+    ):
+        response = client.get(f"{TREND}?{query}", headers={**bearer, "X-Request-Id": "the-request"})
+        assert (response.status_code, response.json) == (
+            400,
+            {"code": "VALIDATION_ERROR", "message": "The request is not valid.", "details": {"days": [rule]}},
+        ), query
+        assert response.headers["X-Request-Id"] == "the-request"
+    # A refused request is a request.
+    assert usage_sums(database_url, cast.acme.organization_id)["agent_requests"] == len(BAD_DAYS) + 4
+
+
+def test_tenant_id_is_the_claim_byte_for_byte(client: FlaskClient, services: Services) -> None:
+    organization_id = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
+    agent = make_agent(services, make_organization(services, "Guide", organization_id))
+    response = client.get(f"{TREND}?days=1", headers=agent.bearer())
+    assert response.get_data() == (
+        b'{"tenantId":"org-0a1b2c3d-e4f5-6789-abcd-ef0123456789","days":1,"data":[{"date":"2026-04-15","count":0}]}'
+    )
+
+
+def test_a_token_is_in_the_next_answer(client: FlaskClient, cast: Cast) -> None:
+    for count in (1, 2, 3):
+        form = {"grant_type": "client_credentials"}
+        issued = client.post("/api/v1/token", data=form, auth=(cast.acme.client_id, cast.acme.client_secret))
+        assert issued.status_code == 200
+        answer = client.get(f"{TREND}?days=1", headers={"Authorization": f"Bearer {issued.json['access_token']}"})
+        assert answer.json["data"] == [{"date": "2026-04-15", "count": count}]
+
+
+def test_sums_the_slots_of_tokens_issued_at_the_same_time(
+    client: FlaskClient, services: Services, cast: Cast, database_url: str
+) -> None:
+    acme = cast.acme
+    at = datetime(2026, 4, 15, 9, tzinfo=UTC)
+    with services.database.transaction(acme.organization_id) as slow:
+        # Holds the first slot until it commits; what is counted meanwhile need not wait for it.
+        assert slow.fetch("usage/record_request", organization_id=acme.organization_id, agent_id=acme.agent_id, at=at)
+        count_usage(services, acme.organization_id, acme.agent_id, at, tokens=2, requests=1)
+    count_usage(services, acme.organization_id, acme.agent_id, at, tokens=3)
+    with services.database.transaction(acme.organization_id) as transaction:
+        rows = transaction._connection.execute(
+            "select slot, tokens, requests_by_hour[10] from usage_daily order by slot"
+        )
+        assert [tuple(row) for row in rows] == [(0, 3, 4), (1, 2, 3)]
+        rows = transaction._connection.execute("select slot, tokens, requests from agent_usage_daily order by slot")
+        assert [tuple(row) for row in rows] == [(0, 3, 4), (1, 2, 3)]
+    assert client.get(f"{TREND}?days=1", headers=acme.bearer()).json["data"] == [{"date": "2026-04-15", "count": 5}]
+    sums = usage_sums(database_url, acme.organization_id)
+    assert sums["tokens"] == sums["tokens_by_hour"] == sums["agent_tokens"] == 5
+
+
+def test_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
+    bearer = cast.acme.bearer()
+    with overheard(services.database) as conversation:
+        assert client.get(TREND, headers=bearer).status_code == 200
+    assert conversation.statements == [
+        "database/enter_organization",
+        "analytics/token_trend",
+        "usage/record_request",
+    ]
+    assert conversation.round_trips == 1

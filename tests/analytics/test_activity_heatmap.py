@@ -1,0 +1,200 @@
+"""``GET /api/v1/analytics/agents/activity``, and which requests it counts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.services import Services
+
+from ..conftest import Cast
+from ..factories import NOON, Clock, count_usage, make_agent, usage_sums
+from ..wire import overheard
+from .oracle import BAD_DAYS, HEATMAP
+
+RULE = "must be a whole number from 1 to 90"
+WEDNESDAY = 3
+
+
+def test_answers_the_cells_that_are_not_zero_by_day_of_week_then_hour(
+    client: FlaskClient, services: Services, cast: Cast
+) -> None:
+    acme, outsider = cast.acme, cast.outsider
+    for at, tokens, requests in (
+        (datetime(2026, 4, 11, 23, 59, 59, 999_999, tzinfo=UTC), 0, 2),  # a Saturday
+        (datetime(2026, 4, 12, tzinfo=UTC), 0, 1),  # a Sunday
+        (datetime(2026, 4, 5, 0, 30, tzinfo=UTC), 3, 0),  # the Sunday before it: the same cell
+        (datetime(2026, 4, 13, 10, tzinfo=UTC), 1, 1),
+        (datetime(2026, 4, 13, 9, 59, tzinfo=UTC), 0, 4),
+        # The first of 90 days.
+        (datetime(2026, 1, 16, tzinfo=UTC), 0, 6),
+        # Excluded: the day before it.
+        (datetime(2026, 1, 15, 23, 59, 59, 999_999, tzinfo=UTC), 1, 7),
+        # Excluded: tomorrow, as a server whose clock is ahead may have counted it.
+        (datetime(2026, 4, 16, tzinfo=UTC), 1, 8),
+    ):
+        count_usage(services, acme.organization_id, acme.agent_id, at, tokens=tokens, requests=requests)
+    # Excluded: another organization's.
+    count_usage(services, outsider.organization_id, outsider.agent_id, NOON, tokens=1, requests=9)
+    response = client.get(HEATMAP, headers=acme.bearer())
+    assert response.status_code == 200
+    assert response.json == {
+        "tenantId": acme.organization_id,
+        "data": [
+            {"dow": 0, "hour": 0, "count": 4},
+            {"dow": 1, "hour": 9, "count": 4},
+            {"dow": 1, "hour": 10, "count": 2},
+            {"dow": 5, "hour": 0, "count": 6},
+            {"dow": 6, "hour": 23, "count": 2},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "days"),
+    [("", 90), ("?days=90", 90), ("?days=1", 1), ("?days=30", 30), ("?days=007", 7), ("?days[]=7&x=&x=", 90)],
+)
+def test_days_narrows_it(client: FlaskClient, services: Services, cast: Cast, query: str, days: int) -> None:
+    acme = cast.acme
+    first = NOON - timedelta(days=days - 1)
+    count_usage(services, acme.organization_id, acme.agent_id, first, requests=5)
+    # Excluded: the day before the first.
+    count_usage(services, acme.organization_id, acme.agent_id, first - timedelta(days=1), requests=3)
+    response = client.get(HEATMAP + query, headers=acme.bearer())
+    assert response.status_code == 200
+    assert response.json == {
+        "tenantId": acme.organization_id,
+        "data": [{"dow": first.isoweekday() % 7, "hour": 12, "count": 5}],
+    }
+
+
+def test_refuses_every_other_days_and_names_it(client: FlaskClient, cast: Cast) -> None:
+    bearer = cast.acme.bearer()
+    for query, rule in (
+        *((f"days={value}", RULE) for value in BAD_DAYS),
+        ("days=7&days=7", "must be given once only"),
+    ):
+        response = client.get(f"{HEATMAP}?{query}", headers={**bearer, "X-Request-Id": "the-request"})
+        assert (response.status_code, response.json) == (
+            400,
+            {"code": "VALIDATION_ERROR", "message": "The request is not valid.", "details": {"days": [rule]}},
+        ), query
+        assert response.headers["X-Request-Id"] == "the-request"
+    # A refused request is a request.
+    assert client.get(HEATMAP, headers=bearer).json == {
+        "tenantId": cast.acme.organization_id,
+        "data": [{"dow": WEDNESDAY, "hour": 12, "count": len(BAD_DAYS) + 1}],
+    }
+
+
+def test_a_request_is_in_the_next_answer_and_not_in_its_own(client: FlaskClient, clock: Clock, cast: Cast) -> None:
+    bearer = cast.acme.bearer()
+    assert client.get(HEATMAP, headers=bearer).get_data() == (
+        f'{{"tenantId":"{cast.acme.organization_id}","data":[]}}'.encode()
+    )
+    assert client.get(HEATMAP, headers=bearer).json["data"] == [{"dow": WEDNESDAY, "hour": 12, "count": 1}]
+    clock.now = NOON + timedelta(hours=1)
+    token = client.post(
+        "/api/v1/token",
+        data={"grant_type": "client_credentials"},
+        auth=(cast.acme.client_id, cast.acme.client_secret),
+    ).json["access_token"]
+    # The token's own request is in it.
+    assert client.get(HEATMAP, headers={"Authorization": f"Bearer {token}"}).json["data"] == [
+        {"dow": WEDNESDAY, "hour": 12, "count": 2},
+        {"dow": WEDNESDAY, "hour": 13, "count": 1},
+    ]
+
+
+def assert_counted(
+    url: str, organization_id: str, *, requests: int = 0, rejected: int = 0, because: object = None
+) -> None:
+    """Every counter of the organization, however it is kept, holds this and no token."""
+    sums = usage_sums(url, organization_id)
+    expected = {"tokens": 0, "requests": requests, "rejected": rejected}
+    assert sums == {name: n for name in sums for kind, n in expected.items() if kind in name}, because
+
+
+JSON = {"Content-Type": "application/json"}
+AUTHENTICATED: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
+    ("GET", "/api/v1/analytics/tokens", 200, {}),
+    ("HEAD", "/api/v1/analytics/tokens", 200, {}),
+    ("OPTIONS", "/api/v1/analytics/tokens", 200, {}),
+    ("GET", "/api/v1/analytics/tokens?days=x", 400, {}),
+    ("GET", "/api/v1/analytics/agents", 200, {}),
+    ("GET", "/api/v1/agents", 200, {}),
+    ("GET", "/api/v1/agents/00000000-0000-0000-0000-000000000000", 404, {}),
+    ("GET", "/api/v1/agents/none", 404, {}),
+    ("GET", "/api/v1/nothing/here", 404, {}),
+    ("GET", "/api/v1/analytics/tokens/", 404, {}),
+    ("PUT", "/api/v1/analytics/tokens", 405, {}),
+    ("DELETE", "/api/v1/agents", 405, {}),
+    ("POST", "/api/v1/agents", 201, {"json": {"name": "second"}}),
+    ("POST", "/api/v1/agents", 409, {"json": {"name": "builder"}}),
+    ("POST", "/api/v1/agents", 400, {"json": {}}),
+    ("POST", "/api/v1/agents", 400, {"data": b"{", "headers": JSON}),
+    ("POST", "/api/v1/agents", 413, {"data": b" " * 100_000, "headers": JSON}),
+    ("POST", "/api/v1/agents", 415, {"data": b"{}", "headers": {"Content-Type": "text/plain"}}),
+)
+
+
+def test_a_request_with_a_valid_token_counts_once_whatever_its_status(
+    client: FlaskClient, database_url: str, cast: Cast
+) -> None:
+    for number, (method, path, status, arguments) in enumerate(AUTHENTICATED, 1):
+        headers = cast.acme.bearer() | arguments.get("headers", {})
+        response = client.open(path, method=method, **(arguments | {"headers": headers}))
+        assert response.status_code == status, (method, path)
+        assert_counted(database_url, cast.acme.organization_id, requests=number, because=(method, path, status))
+
+
+def test_a_request_that_lacks_the_scope_counts_once(
+    client: FlaskClient, database_url: str, services: Services, cast: Cast
+) -> None:
+    reader = make_agent(services, cast.acme.organization_id, "reader", ["agents:read"])
+    assert client.get(HEATMAP, headers=reader.bearer()).status_code == 403
+    assert_counted(database_url, reader.organization_id, requests=1)
+
+
+def test_a_request_without_a_valid_token_is_not_counted(client: FlaskClient, database_url: str, cast: Cast) -> None:
+    acme = cast.acme
+    token = acme.token()
+    for authorization in (
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer x.y.z"},
+        {"Authorization": f"Bearer {token}=="},
+        {"Authorization": f"Bearer {token[:-8]}AAAAAAAA"},
+        {"Authorization": f"Basic {token}"},
+        acme.bearer(issuer="https://elsewhere.example"),
+        acme.bearer(audience="https://elsewhere.example"),
+        acme.bearer(at=NOON + timedelta(hours=1)),
+    ):
+        for path in (HEATMAP, "/api/v1/nothing/here"):
+            expected = 401 if path == HEATMAP else 404
+            assert client.get(path, headers=authorization).status_code == expected, authorization
+    assert_counted(database_url, acme.organization_id)
+    # Expired: it names an agent, and that agent has made no request with it.
+    assert client.get(HEATMAP, headers=acme.bearer(at=NOON - timedelta(days=1))).status_code == 401
+    assert_counted(database_url, acme.organization_id, rejected=1)
+
+
+def test_requests_outside_the_api_are_not_counted(client: FlaskClient, database_url: str, cast: Cast) -> None:
+    for path, status in (("/healthz", 200), ("/.well-known/jwks.json", 200), ("/nothing", 404)):
+        assert client.get(path, headers=cast.acme.bearer()).status_code == status
+    assert_counted(database_url, cast.acme.organization_id)
+
+
+def test_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
+    bearer = cast.acme.bearer()
+    with overheard(services.database) as conversation:
+        assert client.get(HEATMAP, headers=bearer).status_code == 200
+    assert conversation.statements == [
+        "database/enter_organization",
+        "analytics/activity_heatmap",
+        "usage/record_request",
+    ]
+    assert conversation.round_trips == 1

@@ -1,0 +1,145 @@
+"""``GET /api/v1/analytics/agents``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.services import Services
+
+from ..conftest import Cast
+from ..factories import NOON, Clock, count_usage, make_agent
+from ..wire import overheard
+from .oracle import USAGE
+
+
+def test_answers_the_month_so_far_most_tokens_first_then_by_agent(
+    client: FlaskClient, services: Services, cast: Cast
+) -> None:
+    organization_id = cast.acme.organization_id
+    first, second, third = (UUID(int=number) for number in (1, 2, 0xFFFF_FFFF << 96))
+    # Registered in another order than the answer's.
+    for agent_id in (third, first, second):
+        make_agent(services, organization_id, f"agent {agent_id}", agent_id=agent_id)
+    for agent_id, at, tokens in (
+        (third, NOON, 2),
+        (first, datetime(2026, 4, 1, tzinfo=UTC), 2),
+        (second, datetime(2026, 4, 15, 23, 59, 59, 999_999, tzinfo=UTC), 3),
+        (second, datetime(2026, 4, 7, tzinfo=UTC), 1),
+        # Excluded: the last day of the month before.
+        (first, datetime(2026, 3, 31, 23, 59, 59, 999_999, tzinfo=UTC), 9),
+        # Excluded: the first day of the next month, as a server whose clock is ahead may have counted it.
+        (first, datetime(2026, 5, 1, tzinfo=UTC), 9),
+        # Excluded: tomorrow.
+        (first, datetime(2026, 4, 16, tzinfo=UTC), 9),
+        # Excluded: the same month of another year.
+        (first, datetime(2025, 4, 10, tzinfo=UTC), 9),
+    ):
+        count_usage(services, organization_id, agent_id, at, tokens=tokens)
+    # Excluded: requests, but no token.
+    count_usage(services, organization_id, cast.acme.agent_id, NOON, requests=9)
+    # Excluded: another organization's.
+    count_usage(services, cast.outsider.organization_id, cast.outsider.agent_id, NOON, tokens=9)
+    response = client.get(USAGE, headers=cast.acme.bearer())
+    assert response.status_code == 200
+    assert response.json == {
+        "tenantId": organization_id,
+        "month": "2026-04",
+        "data": [
+            {"agentId": "00000000-0000-0000-0000-000000000002", "tokenCount": 4},
+            {"agentId": "00000000-0000-0000-0000-000000000001", "tokenCount": 2},
+            {"agentId": "ffffffff-0000-0000-0000-000000000000", "tokenCount": 2},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("now", "month", "count"),
+    [
+        (datetime(2023, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), "2023-12", 1),
+        (datetime(2024, 1, 1, tzinfo=UTC), "2024-01", 2),
+        (datetime(2024, 1, 31, 23, 59, 59, 999_999, tzinfo=UTC), "2024-01", 2),
+        (datetime(2024, 2, 29, 12, tzinfo=UTC), "2024-02", 4),
+        (datetime(2024, 3, 1, tzinfo=UTC), "2024-03", None),
+    ],
+)
+def test_begins_anew_with_each_month(
+    client: FlaskClient, services: Services, clock: Clock, cast: Cast, now: datetime, month: str, count: int | None
+) -> None:
+    acme = cast.acme
+    for at, tokens in (
+        (datetime(2023, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), 1),
+        (datetime(2024, 1, 1, tzinfo=UTC), 2),
+        (datetime(2024, 2, 29, 12, tzinfo=UTC), 4),
+    ):
+        count_usage(services, acme.organization_id, acme.agent_id, at, tokens=tokens)
+    clock.now = now
+    assert client.get(USAGE, headers=acme.bearer()).json == {
+        "tenantId": acme.organization_id,
+        "month": month,
+        "data": [] if count is None else [{"agentId": acme.client_id, "tokenCount": count}],
+    }
+
+
+def test_still_shows_an_agent_that_was_suspended_or_deleted(
+    client: FlaskClient, services: Services, cast: Cast
+) -> None:
+    organization_id = cast.acme.organization_id
+    deleted, suspended = (make_agent(services, organization_id, name) for name in ("deleted", "suspended"))
+    for agent, tokens in ((deleted, 2), (suspended, 1)):
+        count_usage(services, organization_id, agent.agent_id, NOON, tokens=tokens)
+    bearer = cast.acme.bearer()
+    assert client.delete(f"/api/v1/agents/{deleted.client_id}", headers=bearer).status_code == 204
+    answer = client.patch(f"/api/v1/agents/{suspended.client_id}", json={"status": "suspended"}, headers=bearer)
+    assert answer.status_code == 200
+    assert client.get(USAGE, headers=bearer).json == {
+        "tenantId": organization_id,
+        "month": "2026-04",
+        "data": [
+            {"agentId": deleted.client_id, "tokenCount": 2},
+            {"agentId": suspended.client_id, "tokenCount": 1},
+        ],
+    }
+
+
+def test_a_token_is_in_the_next_answer(client: FlaskClient, cast: Cast) -> None:
+    acme = cast.acme
+    assert client.get(USAGE, headers=acme.bearer()).get_data() == (
+        f'{{"tenantId":"{acme.organization_id}","month":"2026-04","data":[]}}'.encode()
+    )
+    for count in (1, 2):
+        form = {"grant_type": "client_credentials"}
+        issued = client.post("/api/v1/token", data=form, auth=(acme.client_id, acme.client_secret))
+        bearer = {"Authorization": f"Bearer {issued.json['access_token']}"}
+        assert client.get(USAGE, headers=bearer).json["data"] == [{"agentId": acme.client_id, "tokenCount": count}]
+
+
+def test_a_denied_request_is_not_a_token(client: FlaskClient, cast: Cast) -> None:
+    acme = cast.acme
+    for form, secret, status in (
+        ({"grant_type": "client_credentials"}, "wrong", 401),
+        ({"grant_type": "client_credentials", "scope": "unknown"}, acme.client_secret, 400),
+        ({"grant_type": "password"}, acme.client_secret, 400),
+    ):
+        assert client.post("/api/v1/token", data=form, auth=(acme.client_id, secret)).status_code == status
+    assert client.get(USAGE, headers=acme.bearer()).json["data"] == []
+
+
+def test_takes_no_parameter(client: FlaskClient, cast: Cast) -> None:
+    response = client.get(f"{USAGE}?month=2020-01&days=x&days=y&tenantId=z", headers=cast.acme.bearer())
+    assert response.json == {"tenantId": cast.acme.organization_id, "month": "2026-04", "data": []}
+
+
+def test_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
+    bearer = cast.acme.bearer()
+    with overheard(services.database) as conversation:
+        assert client.get(USAGE, headers=bearer).status_code == 200
+    assert conversation.statements == [
+        "database/enter_organization",
+        "analytics/agent_usage",
+        "usage/record_request",
+    ]
+    assert conversation.round_trips == 1

@@ -1,0 +1,190 @@
+"""Days, hours and months are UTC's, whatever the server, the database, the role or the process is set to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import psycopg
+import pytest
+from flask import Flask
+from psycopg import sql
+
+from agentidp import create_app
+from agentidp.database import migrate
+from agentidp.embedded_postgres import temporary
+from agentidp.services import Services
+
+from ..conftest import settings_for
+from ..factories import Clock, make_agent, make_organization
+from .oracle import Comparison
+
+ZONES = ("UTC", "America/New_York", "Asia/Kolkata", "Pacific/Kiritimati")
+
+MIDNIGHTS = (
+    datetime(2024, 2, 29, tzinfo=UTC),
+    datetime(2024, 3, 1, tzinfo=UTC),
+    datetime(2026, 1, 1, tzinfo=UTC),
+    # The days on which clocks in the United States are changed: 23 and 25 hours long there.
+    datetime(2026, 3, 8, tzinfo=UTC),
+    datetime(2026, 3, 9, tzinfo=UTC),
+    datetime(2026, 4, 1, tzinfo=UTC),
+    datetime(2026, 4, 15, tzinfo=UTC),
+    datetime(2026, 11, 1, tzinfo=UTC),
+    datetime(2026, 11, 2, tzinfo=UTC),
+)
+# The hour that New York does not have, and the one that it has twice.
+CLOCK_CHANGES = (datetime(2026, 3, 8, 7, tzinfo=UTC), datetime(2026, 11, 1, 6, tzinfo=UTC))
+MICROSECOND = timedelta(microseconds=1)
+SIDES = tuple(at - before for at in (*MIDNIGHTS, *CLOCK_CHANGES) for before in (MICROSECOND, timedelta(0)))
+
+
+@contextmanager
+def application(url: str) -> Iterator[Flask]:
+    app = create_app(settings_for(url), clock=Clock())
+    yield app
+    app.extensions["agentidp"].close()
+
+
+def comparison_of(app: Flask) -> Comparison:
+    return Comparison(app, app.extensions["agentidp"].clock)
+
+
+def session_time_zone(services: Services) -> str:
+    with services.database._open_pool().connection() as connection:
+        [(zone,)] = connection.execute("show timezone").fetchall()
+    return str(zone)
+
+
+def with_options(url: str, **options: str) -> str:
+    chosen = "%20".join(f"-c%20{name}%3D{value.replace(' ', '')}" for name, value in options.items())
+    return f"{url}{'' if url.endswith('?') else '&'}options={chosen}"
+
+
+@pytest.fixture
+def process_time_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets what Python takes for local time."""
+
+    def set_zone(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield set_zone
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_both_sides_of_every_boundary_fall_where_utc_says(
+    database_url: str, zone: str, process_time_zone: Callable[[str], None]
+) -> None:
+    process_time_zone(zone)
+    url = with_options(database_url, timezone=zone, datestyle="SQL,DMY", intervalstyle="iso_8601")
+    with application(url) as app:
+        comparison = comparison_of(app)
+        services = comparison.services
+        assert session_time_zone(services) == zone
+        organization_id = make_organization(services)
+        agents = [make_agent(services, organization_id, name) for name in ("builder", "tester")]
+        for number, at in enumerate(SIDES, 1):
+            comparison.count(agents[number % 2], at, tokens=number % 3 + 1, requests=number % 2)
+        for at in SIDES:
+            comparison.check(agents[0], at, trend=(1, 30), heatmap=(1, 90))
+        for midnight in MIDNIGHTS:
+            # Their first day is that of the midnight, and then the one after it.
+            for days in (30, 90):
+                comparison.check(agents[0], midnight + timedelta(days=days - 1), trend=(days,), heatmap=(days,))
+                comparison.check(agents[0], midnight + timedelta(days=days), trend=(days,), heatmap=(days,))
+
+
+def set_for_database(connection: psycopg.Connection, database: str, setting: str, value: str) -> None:
+    connection.execute(
+        sql.SQL("alter database {} set {} = {}").format(
+            sql.Identifier(database), sql.Identifier(setting), sql.Literal(value)
+        )
+    )
+
+
+def set_for_roles(connection: psycopg.Connection, database: str, setting: str, value: str) -> None:
+    # In this database only: the roles belong to the whole cluster.
+    for role in (sql.SQL("current_user"), sql.Identifier("agentidp_service")):
+        connection.execute(
+            sql.SQL("alter role {} in database {} set {} = {}").format(
+                role, sql.Identifier(database), sql.Identifier(setting), sql.Literal(value)
+            )
+        )
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("place", ["database", "roles", "environment"])
+def test_it_does_not_matter_where_the_zone_was_set(
+    database_url: str, place: str, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"timezone": zone, "datestyle": "SQL, DMY", "intervalstyle": "sql_standard"}
+    if place == "environment":
+        monkeypatch.setenv("PGTZ", zone)
+        monkeypatch.setenv("PGDATESTYLE", "SQL, DMY")
+    else:
+        change = {"database": set_for_database, "roles": set_for_roles}[place]
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            for setting, value in settings.items():
+                change(connection, connection.info.dbname, setting, value)
+    with application(database_url) as app:
+        assert session_time_zone(app.extensions["agentidp"]) == zone
+        check_the_end_of_march(app)
+
+
+def test_it_does_not_matter_in_which_zone_the_server_was_started() -> None:
+    with temporary(settings={"timezone": "Pacific/Kiritimati", "datestyle": "SQL, DMY"}) as postgres:
+        migrate(postgres.url)
+        with application(postgres.url) as app:
+            assert session_time_zone(app.extensions["agentidp"]) == "Pacific/Kiritimati"
+            check_the_end_of_march(app)
+
+
+def check_the_end_of_march(app: Flask) -> None:
+    comparison = comparison_of(app)
+    agent = make_agent(comparison.services, make_organization(comparison.services))
+    april = datetime(2026, 4, 1, tzinfo=UTC)
+    for number, hours in enumerate((-25, -24, -15, -5, 0, 4, 13, 23), 1):
+        for at in (april + timedelta(hours=hours), april + timedelta(hours=hours) - MICROSECOND):
+            comparison.count(agent, at, tokens=number, requests=1)
+    for now in (april - MICROSECOND, april, april + timedelta(hours=23)):
+        comparison.check(agent, now, trend=(1, 3), heatmap=(1, 2))
+
+
+def test_a_hundred_random_days_of_two_organizations_agree_with_the_oracle(
+    database_url: str, app: Flask, clock: Clock
+) -> None:
+    random = Random(20260415)
+    comparison = Comparison(app, clock)
+    services = comparison.services
+    fleets = []
+    for name in ("Acme", "Outsider"):
+        organization_id = make_organization(services, name)
+        fleets.append([make_agent(services, organization_id, f"agent {number}") for number in range(7)])
+    begin = datetime(2025, 12, 20, tzinfo=UTC)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for _ in range(400):
+            agent = random.choice(random.choice(fleets))
+            # Others count in these slots just now.
+            taken = range(random.choice((0, 0, 1, 3)))
+            for slot in taken:
+                connection.execute("select pg_advisory_lock(hashtext(%s), %s)", [agent.organization_id, slot])
+            at = begin + timedelta(microseconds=random.randrange(100 * 86_400 * 1_000_000))
+            comparison.count(agent, at, tokens=random.choice((0, 1, 1, 2, 5)), requests=random.randrange(3))
+            connection.execute("select pg_advisory_unlock_all()")
+    nows = [begin + timedelta(days=100, microseconds=-1), datetime(2026, 1, 1, tzinfo=UTC)]
+    nows += [begin + timedelta(seconds=random.randrange(190 * 86_400)) for _ in range(8)]
+    for now in nows:
+        for fleet in fleets:
+            comparison.check(
+                random.choice(fleet),
+                now,
+                trend=(30, random.randint(1, 90)),
+                heatmap=(90, random.randint(1, 90)),
+            )
+    assert len(comparison.oracle.events) > 500

@@ -1,0 +1,256 @@
+"""Every token that a client received is counted once: under concurrency, beside failures, and when a worker dies."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import signal
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from agentidp.services import Services
+from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
+
+from .factories import Agent, Clock, Server, make_agent, make_organization, usage_sums, wait_until
+
+THREADS = 16
+TOKENS = 500
+"""That each thread gets."""
+
+FORM = "grant_type=client_credentials"
+TIMEOUT = 30
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The server's clock is the real one, so ours is too."""
+    return Clock(None)
+
+
+def token_request(client_id: str, client_secret: str) -> dict[str, str]:
+    """The headers of a token request by ``client_secret_basic``."""
+    basic = base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()
+    return {"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"}
+
+
+class Load:
+    """Threads that get tokens over connections that they keep, until each has as many as it is to have."""
+
+    def __init__(self, port: int, agents: Sequence[Agent], tokens: int) -> None:
+        self.port, self.agents, self.tokens = port, agents, tokens
+        self.received: list[list[tuple[UUID, str]]] = [[] for _ in range(THREADS)]
+        self.lost = [0] * THREADS
+        self.refused: Counter[int] = Counter()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(THREADS)]
+
+    def start(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def join(self) -> Load:
+        for thread in self._threads:
+            thread.join(TIMEOUT)
+            assert not thread.is_alive()
+        return self
+
+    @property
+    def acknowledged(self) -> int:
+        return sum(map(len, self.received))
+
+    def _run(self, number: int) -> None:
+        received = self.received[number]
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        requests = [(agent.agent_id, token_request(agent.client_id, agent.client_secret)) for agent in self.agents]
+        turn = number
+        while len(received) < self.tokens and self.lost[number] < 100:
+            turn += 1
+            agent_id, headers = requests[turn % len(requests)]
+            try:
+                connection.request("POST", "/api/v1/token", FORM, headers)
+                response = connection.getresponse()
+                body = response.read()
+            except (OSError, http.client.HTTPException):
+                # Whether it was counted, nobody can say: the answer is lost with the worker.
+                self.lost[number] += 1
+                connection.close()
+                continue
+            if response.status == 200:
+                received.append((agent_id, json.loads(body)["access_token"]))
+            else:
+                self.refused[response.status] += 1
+        connection.close()
+
+
+class Failures(threading.Thread):
+    """Fails to authenticate until it is told to stop, at the most *most* times.
+
+    Each time from another address of the loopback, so that what holds for an address does not end it.
+    """
+
+    def __init__(self, port: int, network: int, most: int, client_id: Callable[[int], str]) -> None:
+        super().__init__()
+        self.port, self.network, self.most, self.client_id = port, network, most, client_id
+        self.answers: Counter[int] = Counter()
+        self.enough = threading.Event()
+
+    def run(self) -> None:
+        for number in range(self.most):
+            if self.enough.is_set():
+                return
+            address = f"127.{self.network}.{number // 200}.{number % 200 + 1}"
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10, source_address=(address, 0))
+            connection.request("POST", "/api/v1/token", FORM, token_request(self.client_id(number), "wrong"))
+            response = connection.getresponse()
+            response.read()
+            self.answers[response.status] += 1
+            connection.close()
+
+
+def ask(server: Server, path: str, token: str) -> dict:
+    answer: dict = json.loads(server.get(f"/api/v1/analytics/{path}", {"Authorization": f"Bearer {token}"}))
+    return answer
+
+
+def assert_counted(url: str, organization_id: str, *, tokens: int = 0, requests: int = 0, rejected: int = 0) -> None:
+    """Every counter of the organization, by hour, day or agent, holds this."""
+    sums = usage_sums(url, organization_id)
+    expected = {"tokens": tokens, "requests": requests, "rejected": rejected}
+    assert sums == {name: n for name in sums for kind, n in expected.items() if kind in name}
+
+
+def test_the_counters_equal_what_the_clients_received(server: Server, services: Services, database_url: str) -> None:
+    organization_id = make_organization(services)
+    outsider = make_agent(services, make_organization(services, "Outsider"))
+    fleet = [make_agent(services, organization_id, f"agent {number}") for number in range(20)]
+    victims = [make_agent(services, organization_id, f"victim {number}") for number in range(50)]
+    failures = [
+        Failures(server.port, 1, 200, lambda number: victims[number % len(victims)].client_id),
+        Failures(server.port, 2, 200, lambda number: str(uuid.UUID(int=number + 1))),
+    ]
+    for thread in failures:
+        thread.start()
+    one = Load(server.port, fleet[:1], TOKENS).start().join()
+    twenty = Load(server.port, fleet, TOKENS).start().join()
+    for thread in failures:
+        thread.enough.set()
+        thread.join(TIMEOUT)
+
+    for load in (one, twenty):
+        assert [len(received) for received in load.received] == [TOKENS] * THREADS
+        assert sum(load.lost) == 0
+        assert not load.refused
+    received = [pair for load in (one, twenty) for part in load.received for pair in part]
+    total = 2 * THREADS * TOKENS
+    assert len({token for _, token in received}) == total
+    wrong_secret, unknown_client = failures
+    assert set(wrong_secret.answers) == set(unknown_client.answers) == {401}
+    assert min(wrong_secret.answers[401], unknown_client.answers[401]) > 20
+
+    rejected = wrong_secret.answers[401]
+    assert_counted(database_url, organization_id, tokens=total, requests=total, rejected=rejected)
+    token = received[-1][1]
+    assert sum(item["count"] for item in ask(server, "tokens?days=2", token)["data"]) == total
+    usage = ask(server, "agents", token)
+    counted = Counter(agent_id for agent_id, _ in received)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+        rows = connection.execute(
+            "select to_char(day, 'YYYY-MM'), agent_id, sum(tokens)::bigint from agent_usage_daily"
+            " where organization_id = %s group by 1, 2 having sum(tokens) > 0",
+            [organization_id],
+        ).fetchall()
+        by_agent: Counter[UUID] = Counter()
+        for _, agent_id, tokens in rows:
+            by_agent[agent_id] += tokens
+        assert by_agent == counted
+        # The run may have begun in another month.
+        this_month = sorted(
+            ((str(agent_id), tokens) for month, agent_id, tokens in rows if month == usage["month"]),
+            key=lambda pair: (-pair[1], pair[0]),
+        )
+        assert [(item["agentId"], item["tokenCount"]) for item in usage["data"]] == this_month
+        # 16 threads at once need more rows than one, and never more than one a slot.
+        slots = connection.execute(
+            "select count(*), count(distinct slot) from usage_daily where organization_id = %s"
+            " and day = (select max(day) from usage_daily where organization_id = %s)",
+            [organization_id, organization_id],
+        ).fetchone()
+        assert slots is not None
+        assert 1 < slots[0] == slots[1] <= 16
+    # The trend and the summary were asked for before.
+    assert sum(item["count"] for item in ask(server, "agents/activity", token)["data"]) == total + 2
+
+    assert_counted(database_url, UNKNOWN_ORGANIZATION, rejected=unknown_client.answers[401])
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [UNKNOWN_ORGANIZATION])
+        [(agents, rows_a_day)] = connection.execute(
+            "select array_agg(distinct agent_id), max(n) from"
+            " (select agent_id, count(*) over (partition by day) as n from agent_usage_daily"
+            "  where organization_id = %s) as counted",
+            [UNKNOWN_ORGANIZATION],
+        ).fetchall()
+    assert agents == [UNKNOWN_AGENT]
+    assert rows_a_day <= 16
+    assert_counted(database_url, outsider.organization_id)
+
+
+def test_a_killed_worker_loses_and_doubles_nothing_acknowledged(
+    server: Server, services: Services, database_url: str
+) -> None:
+    organization_id = make_organization(services)
+    fleet = [make_agent(services, organization_id, f"agent {number}") for number in range(3)]
+    load = Load(server.port, fleet, 150).start()
+    begin = datetime.now(UTC)
+    killed: list[int] = []
+    for threshold in (300, 700, 1100, 1500):
+        wait_until(lambda threshold=threshold: load.acknowledged >= threshold, TIMEOUT)
+        # A worker that was there before and is at work, each time another one.
+        worker = next(pid for pid in server.workers() if pid not in killed)
+        os.kill(worker, signal.SIGKILL)
+        killed.append(worker)
+        wait_until(lambda: len(set(server.workers()) - set(killed)) == 2, TIMEOUT)
+    load.join()
+    assert [len(received) for received in load.received] == [150] * THREADS
+    lost = sum(load.lost)
+    assert lost > 0, "no request was in flight when the workers died"
+    assert set(load.refused) <= {503}
+
+    acknowledged = Counter(agent_id for part in load.received for agent_id, _ in part)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        # What a dead worker had sent is committed or rolled back when its connections are gone.
+        wait_until(
+            lambda: (
+                connection.execute(
+                    "select count(*) = 0 from pg_stat_activity"
+                    " where datname = current_database() and application_name = 'agentidp' and state <> 'idle'"
+                ).fetchone()
+                == (True,)
+            )
+        )
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+        counted = dict(
+            connection.execute(
+                "select agent_id, sum(tokens)::bigint from agent_usage_daily where organization_id = %s group by 1",
+                [organization_id],
+            ).fetchall()
+        )
+    for agent_id, tokens in acknowledged.items():
+        assert tokens <= counted[agent_id] <= tokens + lost
+    total = sum(counted.values())
+    assert load.acknowledged <= total <= load.acknowledged + lost
+    assert_counted(database_url, organization_id, tokens=total, requests=total)
+    token = load.received[0][-1][1]
+    assert sum(item["count"] for item in ask(server, "tokens?days=2", token)["data"]) == total
+    if begin.month == datetime.now(UTC).month:
+        assert sum(item["tokenCount"] for item in ask(server, "agents", token)["data"]) == total
+        assert sum(item["count"] for item in ask(server, "agents/activity", token)["data"]) == total + 2

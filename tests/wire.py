@@ -1,0 +1,62 @@
+"""What a request says to the database, as libpq sends it: no wrapper that the code could go around."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+
+from agentidp.database import Database, sql_directory
+
+_BIND = re.compile(r'^F\t\d+\tBind\t "" "([^"]*)"', re.MULTILINE)
+_ROUND_TRIP = re.compile(r"^F\t\d+\t(?:Sync|Query)\b", re.MULTILINE)
+
+
+@dataclass
+class Conversation:
+    """The statements in their order, by the names of their files, and the number of round trips."""
+
+    statements: list[str] = field(default_factory=list)
+    round_trips: int = 0
+
+
+@contextmanager
+def overheard(database: Database) -> Iterator[Conversation]:
+    """Listen to *database* in the block, in which it must need one connection only.
+
+    What is not a statement from a file stands in ``statements`` as it is.
+    """
+    conversation = Conversation()
+    pool = database._open_pool()
+    with tempfile.TemporaryFile("w+") as file:
+        with pool.connection() as connection:
+            connection.pgconn.trace(file.fileno())
+            connection.pgconn.set_trace_flags(psycopg.pq.Trace.SUPPRESS_TIMESTAMPS)
+        try:
+            yield conversation
+        finally:
+            with pool.connection() as again:
+                again.pgconn.untrace()
+                assert again is connection, "the block used another connection"
+                assert pool.get_stats()["pool_size"] == 1, "the block used more than one connection"
+                prepared = {
+                    row.name: _file(row.statement)
+                    for row in again.execute("select name, statement from pg_prepared_statements")
+                }
+        file.seek(0)
+        log = file.read()
+    conversation.round_trips = len(_ROUND_TRIP.findall(log))
+    conversation.statements += [prepared.get(name, "not prepared") for name in _BIND.findall(log)] + re.findall(
+        r'^F\t\d+\tQuery\t "(.*)"$', log, re.MULTILINE
+    )
+
+
+def _file(statement: str) -> str:
+    for path in sql_directory().glob("*/*.sql"):
+        if statement.startswith(path.read_text(encoding="utf-8").split("%(")[0]):
+            return f"{path.parent.name}/{path.stem}"
+    return statement
