@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,16 +83,17 @@ def instance_secret(path: Path) -> bytes:
     """
     try:
         if not path.exists():
-            draft = path.with_name(f"{path.name}.{os.getpid()}")
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(secrets.token_urlsafe(48))
-                file.flush()
-                os.fsync(file.fileno())
-            # A link fails where the other process was first; the file is never seen half-written.
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, path)
-            draft.unlink()
+            # Made complete beside it, then linked: it is never seen half-written, not even after a crash.
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f"{path.name}.") as draft:
+                draft.write(secrets.token_urlsafe(48))
+                draft.flush()
+                os.fsync(draft.fileno())
+                # It fails where another process was first.
+                with contextlib.suppress(FileExistsError):
+                    os.link(draft.name, path)
+            directory = os.open(path.parent, os.O_RDONLY)
+            os.fsync(directory)
+            os.close(directory)
         return path.read_text(encoding="ascii").strip().encode()
-    except OSError as error:
-        raise ConfigurationError(f"the instance secret {path} cannot be read: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the instance secret {path} cannot be read: {error}") from None

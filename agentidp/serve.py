@@ -1,4 +1,4 @@
-"""``agentidp serve``: the database where it is ours, and gunicorn in front of it, as one that starts and stops."""
+"""``agentidp serve``: gunicorn, and the database where it is ours, as one that starts and stops."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ STOP_TIMEOUT = 35
 PR_SET_PDEATHSIG = 1
 
 
-class Stopped(Exception):
-    """A signal asked the launcher to end."""
+class Stopped(BaseException):
+    """A signal asked the launcher to end; no ``Exception``, which code on the way might handle."""
 
 
 def gunicorn_config() -> Path:
@@ -39,7 +39,11 @@ def gunicorn_config() -> Path:
 
 
 def serve(
-    settings: Settings, *, bind: str | None, before: Callable[[Runtime], None], ready: Callable[[Runtime], None]
+    settings: Settings,
+    *,
+    bind: str | None,
+    before: Callable[[Runtime], None],
+    ready: Callable[[Runtime], None],
 ) -> int:
     """Run until a signal comes or a part dies.
 
@@ -66,9 +70,7 @@ def refuse_a_busy_address(bind: str) -> None:
     :raises ConfigurationError: something listens there, or it is not an address of this machine.
     """
     if bind.startswith("unix:"):
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(bind.removeprefix("unix:")) == 0:
-                raise ConfigurationError(f"another process listens on {bind}")
+        _refuse_a_busy_socket(Path(bind.removeprefix("unix:")))
         return
     host, colon, port = bind.rpartition(":")
     if not colon or not port.isdecimal() or not port.isascii() or not 0 < int(port) <= 65_535:
@@ -84,6 +86,20 @@ def refuse_a_busy_address(bind: str) -> None:
         ) from None
 
 
+def _refuse_a_busy_socket(path: Path) -> None:
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                raise ConfigurationError(f"another process listens on unix:{path}")
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on unix:{path}: {error}") from None
+    # gunicorn replaces a socket that nobody listens on any more, and nothing else.
+    if path.exists() and not path.is_socket():
+        raise ConfigurationError(f"cannot listen on unix:{path}: the file is not a socket")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ConfigurationError(f"cannot listen on unix:{path}: {path.parent} cannot be written to")
+
+
 def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None]) -> int:
     settings = runtime.settings
     environment = {
@@ -93,11 +109,22 @@ def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None])
         "AGENTIDP_BIND": bind,
     }
     environment.pop("AGENTIDP_SECRET_KEY_FILE", None)
-    # Where this very package was found, gunicorn finds it too.
+    # gunicorn runs this very package. It would put the working directory, which may hold another copy, in front
+    # of the path, unless the path has it already.
+    environment["PWD"] = str(Path.cwd())
+    package = str(Path(__file__).resolve().parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")])
+        filter(None, [package, os.environ.get("PYTHONPATH"), environment["PWD"]])
     )
-    command = [sys.executable, "-m", "gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "gunicorn",
+        "--config",
+        str(gunicorn_config()),
+        "agentidp:create_app()",
+    ]
     # A session of its own: Ctrl-C reaches the launcher alone, which stops the parts in their order.
     gunicorn = subprocess.Popen(
         command, env=environment, start_new_session=True, preexec_fn=_die_with_launcher(os.getpid())
@@ -107,7 +134,9 @@ def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None])
         ready(runtime)
         while gunicorn.poll() is None:
             if runtime.postgres is not None and not runtime.postgres.is_running():
-                raise ConfigurationError("the embedded PostgreSQL has ended; see postgres/server.log in the data directory")
+                raise ConfigurationError(
+                    "the embedded PostgreSQL has ended; see postgres/server.log in the data directory"
+                )
             time.sleep(0.2)
         raise ConfigurationError(f"gunicorn has ended with exit code {gunicorn.returncode}")
     finally:
@@ -157,7 +186,10 @@ def _signals() -> Iterator[None]:
             signal.signal(signum, signal.SIG_IGN)
         raise Stopped
 
-    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    watched = [signal.SIGINT, signal.SIGTERM]
+    # Under nohup it is ignored, and stays so.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        watched.append(signal.SIGHUP)
     before = {signum: signal.signal(signum, stop) for signum in watched}
     try:
         yield

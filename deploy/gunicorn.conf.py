@@ -11,9 +11,9 @@ bind = os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{settings.port}")
 workers = settings.web_concurrency
 worker_class = "gthread"
 threads = 4
-# One listening socket a worker: with a shared one, kept-alive connections often all land on one worker. A UNIX
-# socket cannot be shared like that, and nginx opens connections to it as it needs them.
-reuse_port = not bind.startswith(("unix:", "fd://"))
+# One listening socket a worker: with a shared one, kept-alive connections often all land on one worker. UNIX
+# sockets do not work like that: each worker would replace the socket of the one before.
+reuse_port = not bind.startswith("unix:")
 # Longer than nginx keeps an idle connection to us (deploy/nginx.conf), so that nginx is the one that closes.
 keepalive = 75
 # statement_timeout < the wait for a connection < this < nginx's proxy_read_timeout.
@@ -21,7 +21,10 @@ timeout = 30
 graceful_timeout = 30
 # A heartbeat on a disk that is busy writing can stop a worker.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108
+# gunicorn believes whoever is at the other end of a UNIX socket; nothing here depends on a forwarded header.
 forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
 control_socket_disable = True
 accesslog = None
 logconfig_dict = logging_config(settings.log_level)

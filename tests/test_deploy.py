@@ -1,0 +1,537 @@
+"""The files in ``deploy/`` at work: real nginx, gunicorn on systemd's socket, and an installed copy."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from psycopg import sql
+
+from agentidp import utc_now
+from agentidp.serve import gunicorn_config
+from agentidp.services import Services
+
+from .conftest import settings_for, with_database
+from .factories import ROOT, SECRET_KEY, Agent, Server, free_port, make_agent, make_organization, usage_sums, wait_until
+
+DEPLOY = ROOT / "deploy"
+UNIT_SOCKET = "/run/agentidp/agentidp.sock"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+# As the guide prints them.
+TREND = 'curl -s "http://localhost:3000/api/v1/analytics/tokens?days={}" \\\n-H "Authorization: Bearer $TOKEN" | jq .'
+HEATMAP = (
+    'curl -s "http://localhost:3000/api/v1/analytics/agents/activity" \\\n-H "Authorization: Bearer $TOKEN" | jq .'
+)
+AGENTS = 'curl -s "http://localhost:3000/api/v1/analytics/agents" \\\n-H "Authorization: Bearer $TOKEN" | jq .'
+
+# What systemd does for a socket unit: the listening socket is file descriptor 3, and two variables say so.
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def new_services(database_url: str) -> Services:
+    """Services of an operator on a server's database."""
+    return Services.of(settings_for(database_url), utc_now)
+
+
+def new_agent(database_url: str) -> Agent:
+    """An agent of an organization of its own."""
+    services = new_services(database_url)
+    try:
+        return make_agent(services, make_organization(services))
+    finally:
+        services.close()
+
+
+def shell(command: str, directory: Path, **environment: str) -> str:
+    """What a shell prints for a line of the guide. Every response must have been a 200.
+
+    :param directory: where curl finds its configuration; it makes curl tell the status on standard error.
+    """
+    (directory / ".curlrc").write_text('write-out = "%{stderr}%{http_code}"\n')
+    result = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        env=os.environ | {"CURL_HOME": str(directory)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert result.stderr == "200"
+    return result.stdout
+
+
+def check_the_guides_curls(port: int, agent: Agent, directory: Path) -> None:
+    """Get a token with curl, run the guide's five lines with it, and compare what they print, whole."""
+    address = f"http://localhost:{port}"
+    issued = json.loads(
+        shell(
+            f'curl -s -u "$CLIENT_ID:$CLIENT_SECRET" -d grant_type=client_credentials {address}/api/v1/token',
+            directory,
+            CLIENT_ID=agent.client_id,
+            CLIENT_SECRET=agent.client_secret,
+        )
+    )
+    token = issued.pop("access_token")
+    assert issued == {"token_type": "Bearer", "expires_in": 3600, "scope": " ".join(agent.scopes)}
+
+    def printed(line: str) -> Any:
+        return json.loads(shell(line.replace("http://localhost:3000", address), directory, TOKEN=token))
+
+    for days in (30, 7, 90):
+        today = datetime.now(UTC).date()
+        dates = [(today - timedelta(days=ago)).isoformat() for ago in reversed(range(days))]
+        assert printed(TREND.format(days)) == {
+            "tenantId": agent.organization_id,
+            "days": days,
+            "data": [{"date": date, "count": int(date == dates[-1])} for date in dates],
+        }
+    now = datetime.now(UTC)
+    # The token and the three trends; a request sees those before it.
+    assert printed(HEATMAP) == {
+        "tenantId": agent.organization_id,
+        "data": [{"dow": now.isoweekday() % 7, "hour": now.hour, "count": 4}],
+    }
+    assert printed(AGENTS) == {
+        "tenantId": agent.organization_id,
+        "month": f"{now:%Y-%m}",
+        "data": [{"agentId": agent.client_id, "tokenCount": 1}],
+    }
+
+
+@pytest.fixture(autouse=True)
+def _not_across_an_hour() -> None:
+    """The responses depend on the hour, and the real clock cannot be set: begin after it, not just before."""
+    left = 3600 - time.time() % 3600
+    if left < 10:
+        time.sleep(left)
+
+
+@dataclass
+class Response:
+    """Status, headers and body as a client sees them."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+def fetch(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """One request on a connection."""
+    connection.request(method, path, body, headers or {})
+    response = connection.getresponse()
+    return Response(response.status, response.headers, response.read())
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a UNIX socket, past nginx."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(10)
+        self.sock.connect(str(self._path))
+
+
+class Nginx:
+    """nginx with the shipped site, adapted only where it must be: paths, ports, a certificate of our own."""
+
+    def __init__(self, directory: Path, upstream: Path) -> None:
+        self.directory = directory
+        self.port, self.tls_port = free_port(), free_port()
+        make_certificate(directory)
+        site = (DEPLOY / "nginx.conf").read_text()
+        for old, new in {
+            UNIT_SOCKET: str(upstream),
+            "listen 443 ssl;": f"listen 127.0.0.1:{self.tls_port} ssl;\nlisten 127.0.0.1:{self.port};",
+            "/etc/agentidp/tls.": f"{directory}/tls.",
+            "/var/log/nginx/": f"{directory}/",
+        }.items():
+            assert old in site
+            site = site.replace(old, new)
+        (directory / "site.conf").write_text(site)
+        temporary = "".join(
+            f"{kind}_temp_path {directory}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        # Root's nginx would drop to an account that cannot enter the test's directories.
+        user = "user root;\n" if os.geteuid() == 0 else ""
+        (directory / "nginx.conf").write_text(
+            f"{user}daemon off;\nworker_processes 1;\npid {directory}/nginx.pid;\nerror_log {directory}/main.log;\n"
+            f"events {{}}\nhttp {{\naccess_log off;\n{temporary}include {directory}/site.conf;\n}}\n"
+        )
+
+    def __enter__(self) -> Nginx:
+        program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+        assert program, "nginx must be installed"
+        self.process = subprocess.Popen(
+            [program, "-p", self.directory, "-c", self.directory / "nginx.conf", "-e", self.directory / "main.log"]
+        )
+        wait_until(self._listens)
+        return self
+
+    def _listens(self) -> bool:
+        assert self.process.poll() is None, self.log("main.log")
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+    def log(self, name: str) -> str:
+        """A log file."""
+        return (self.directory / name).read_text()
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The lines of the access log."""
+        return [json.loads(line) for line in self.log("agentidp.log").splitlines()]
+
+    def connection(self) -> http.client.HTTPConnection:
+        """A client's connection."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+
+
+def make_certificate(directory: Path) -> None:
+    """``tls.crt`` and ``tls.key`` for localhost."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (directory / "tls.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (directory / "tls.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+class Unit:
+    """The commands and the environment of ``agentidp.service``, run as systemd would."""
+
+    def __init__(self, directory: Path, database_url: str) -> None:
+        self.path = directory / "agentidp.sock"
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(self.path))
+        self.listener.listen(2048)
+        (directory / "secret_key").write_text(SECRET_KEY)
+        self._unit = read_unit("agentidp.service")["Service"]
+        self._environment = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")}
+        self._environment["AGENTIDP_DATABASE_URL"] = database_url
+        for assignment in self._unit["Environment"]:
+            name, _, value = assignment.partition("=")
+            self._environment[name] = value.replace("%d", str(directory)).replace(UNIT_SOCKET, str(self.path))
+        self._log_path = directory / "journal"
+
+    def _words(self, command: str) -> list[str]:
+        # The unit expects a virtual environment and a link in fixed places.
+        command = command.replace("/opt/agentidp/bin/", f"{Path(sys.executable).parent}/")
+        return shlex.split(command.replace("/etc/agentidp/gunicorn.conf.py", str(gunicorn_config())))
+
+    def start(self) -> None:
+        """Run the commands; return when the last one is started."""
+        with self._log_path.open("a") as log:
+            for command in self._unit["ExecStartPre"]:
+                subprocess.run(self._words(command), env=self._environment, check=True, stdout=log, stderr=log)
+            [command] = self._unit["ExecStart"]
+            descriptor = self.listener.fileno()
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", ACTIVATE, str(descriptor), *self._words(command)],
+                env=self._environment,
+                pass_fds=(3, descriptor),
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self) -> None:
+        """What systemd does: SIGTERM, and wait."""
+        self.process.terminate()
+        assert self.process.wait(int(self._unit["TimeoutStopSec"][0])) == 0
+
+    def log(self) -> list[dict[str, Any]]:
+        """The JSON lines that gunicorn has written."""
+        return [json.loads(line) for line in self._log_path.read_text().splitlines() if line.startswith("{")]
+
+
+def read_unit(name: str) -> dict[str, dict[str, list[str]]]:
+    """A unit file: section -> name -> values, of which there can be several."""
+    sections: dict[str, dict[str, list[str]]] = {}
+    for line in (DEPLOY / name).read_text().splitlines():
+        if line.startswith("["):
+            section = sections.setdefault(line.strip("[]"), {})
+        elif line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            section.setdefault(key, []).append(value)
+    return sections
+
+
+@dataclass
+class Deployment:
+    """nginx in front of gunicorn."""
+
+    nginx: Nginx
+    unit: Unit
+    database_url: str
+
+
+@pytest.fixture(scope="module")
+def deployment(postgres_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """All of ``deploy/`` at work on a database of its own."""
+    directory = tmp_path_factory.mktemp("deploy")
+    name = f"agentidp_deploy_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+        try:
+            url = with_database(postgres_url, name)
+            unit = Unit(directory, url)
+            unit.start()
+            try:
+                with Nginx(directory, unit.path) as nginx:
+                    yield Deployment(nginx, unit, url)
+            finally:
+                unit.stop()
+                unit.listener.close()
+        finally:
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def test_the_guides_curls_work_against_gunicorn(server: Server, database_url: str, tmp_path: Path) -> None:
+    check_the_guides_curls(server.port, new_agent(database_url), tmp_path)
+
+
+def test_the_guides_curls_work_through_nginx(deployment: Deployment, tmp_path: Path) -> None:
+    check_the_guides_curls(deployment.nginx.port, new_agent(deployment.database_url), tmp_path)
+
+
+def test_nginx_speaks_tls(deployment: Deployment, tmp_path: Path) -> None:
+    nginx = deployment.nginx
+    command = f"curl -s --cacert {nginx.directory}/tls.crt https://localhost:{nginx.tls_port}/healthz"
+    assert shell(command, tmp_path) == '{"status":"ok"}'
+
+
+def test_nginx_keeps_its_connection_to_gunicorn(deployment: Deployment) -> None:
+    def connections() -> set[str]:
+        # Num RefCount Protocol Flags Type St Inode Path: the accepted ones bear the socket's path; 03 is connected.
+        lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+        return {words[6] for words in lines if words[7:] == [str(deployment.unit.path)] and words[5] == "03"}
+
+    client = deployment.nginx.connection()
+    assert fetch(client, "GET", "/healthz").status == 200
+    before = connections()
+    assert before
+    for _ in range(30):
+        assert fetch(client, "GET", "/healthz").status == 200
+        assert connections() == before
+    client.close()
+
+
+def test_one_request_id_stands_in_all_logs_and_in_the_response(deployment: Deployment) -> None:
+    client = deployment.nginx.connection()
+    response = fetch(client, "GET", "/healthz", headers={"X-Request-Id": "chosen-by-the-client"})
+    client.close()
+    [request_id] = response.headers.get_all("X-Request-Id", [])
+    assert re.fullmatch(r"[0-9a-f]{32}", request_id)
+    wait_until(lambda: deployment.nginx.requests()[-1]["request_id"] == request_id)
+    logged = deployment.nginx.requests()[-1]
+    assert logged["path"] == "/healthz"
+    assert logged["status"] == logged["upstream_status"] == "200"
+    assert request_id in [line.get("request_id") for line in deployment.unit.log()]
+
+
+def test_errors_of_the_application_pass_unchanged(deployment: Deployment) -> None:
+    client, direct = deployment.nginx.connection(), UnixConnection(deployment.unit.path)
+    for method, path, body, headers, status in (
+        ("GET", "/api/v1/analytics/tokens", None, {}, 401),
+        ("GET", "/api/v1/analytics/tokens", None, {"Authorization": "Bearer nonsense"}, 401),
+        ("POST", "/api/v1/token", b"grant_type=client_credentials", FORM, 401),
+        ("POST", "/api/v1/token", b"", FORM, 400),
+        ("GET", "/nowhere", None, {}, 404),
+        ("PUT", "/api/v1/token", None, {}, 405),
+    ):
+        through = fetch(client, method, path, body, headers)
+        past = fetch(direct, method, path, body, headers)
+        assert past.status == status
+        assert (through.status, through.body) == (past.status, past.body)
+        for header in ("Content-Type", "WWW-Authenticate", "Cache-Control", "Allow"):
+            assert through.headers.get_all(header) == past.headers.get_all(header)
+    client.close()
+    direct.close()
+
+
+@pytest.mark.parametrize("path", ["/api/v1/token", "/api/v1/agents"])
+def test_nginx_refuses_a_large_body_in_the_applications_words(deployment: Deployment, path: str) -> None:
+    headers = FORM | new_agent(deployment.database_url).bearer()
+    client, direct = deployment.nginx.connection(), UnixConnection(deployment.unit.path)
+    # nginx answers as soon as it has read the length.
+    early = fetch(client, "POST", path, None, headers | {"Content-Length": str(10**9)})
+    client.close()
+    client = deployment.nginx.connection()
+    late = fetch(client, "POST", path, b"a" * 70_000, headers)
+    past = fetch(direct, "POST", path, b"a" * 70_000, headers)
+    client.close()
+    direct.close()
+    for refused in (early, late):
+        assert refused.status == past.status == 413
+        assert json.loads(refused.body) == json.loads(past.body)
+        for header in ("Content-Type", "Cache-Control"):
+            assert refused.headers.get_all(header) == past.headers.get_all(header)
+        assert re.fullmatch(r"[0-9a-f]{32}", refused.headers["X-Request-Id"])
+
+
+def test_a_body_that_is_not_read_does_not_hurt_the_next_request(deployment: Deployment) -> None:
+    # One byte more, and gunicorn would close the connection that it has promised to keep.
+    client = deployment.nginx.connection()
+    for _ in range(50):
+        assert fetch(client, "POST", "/api/v1/agents", b"a" * 65_535, {}).status == 401
+        assert fetch(client, "POST", "/api/v1/token", b"", FORM).status == 400
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (
+            "/api/v1/analytics/tokens",
+            {
+                "code": "SERVICE_UNAVAILABLE",
+                "message": "The service is temporarily unavailable; try again.",
+                "details": {},
+            },
+        ),
+        (
+            "/api/v1/token",
+            {
+                "error": "temporarily_unavailable",
+                "error_description": "The service is temporarily unavailable; try again.",
+            },
+        ),
+    ],
+)
+def test_without_gunicorn_nginx_answers_503_and_logs_no_query(tmp_path: Path, path: str, body: dict[str, Any]) -> None:
+    with Nginx(tmp_path, tmp_path / "nobody.sock") as nginx:
+        client = nginx.connection()
+        response = fetch(client, "GET", f"{path}?client_secret=hunter2", headers={"Referer": "https://hunter2/"})
+        client.close()
+    assert response.status == 503
+    assert json.loads(response.body) == body
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Retry-After"] == "1"
+    [logged] = nginx.requests()
+    assert (logged["path"], logged["status"], logged["upstream_status"]) == (path, "503", "502")
+    assert not [file for file in tmp_path.glob("*.log") if "hunter2" in file.read_text()]
+
+
+def test_a_restart_behind_nginx_loses_no_request(deployment: Deployment) -> None:
+    agent = new_agent(deployment.database_url)
+    restarted = threading.Event()
+    basic = f"grant_type=client_credentials&client_id={agent.client_id}&client_secret={agent.client_secret}"
+
+    def ask() -> list[int]:
+        client = deployment.nginx.connection()
+        statuses = []
+        while not restarted.is_set():
+            statuses.append(fetch(client, "POST", "/api/v1/token", basic.encode(), FORM).status)
+        statuses.append(fetch(client, "POST", "/api/v1/token", basic.encode(), FORM).status)
+        client.close()
+        return statuses
+
+    with ThreadPoolExecutor(4) as pool:
+        clients = [pool.submit(ask) for _ in range(4)]
+        try:
+            old = deployment.unit.process.pid
+            deployment.unit.stop()
+            deployment.unit.start()
+        finally:
+            restarted.set()
+        statuses = [status for client in clients for status in client.result(30)]
+    assert deployment.unit.process.pid != old
+    assert set(statuses) == {200}
+    # And none was sent twice.
+    assert usage_sums(deployment.database_url, agent.organization_id)["tokens"] == len(statuses)
+
+
+def test_the_units_fit_together() -> None:
+    service, sockets = read_unit("agentidp.service"), read_unit("agentidp.socket")
+    assert sockets["Socket"]["ListenStream"] == [UNIT_SOCKET]
+    assert f"AGENTIDP_BIND=unix:{UNIT_SOCKET}" in service["Service"]["Environment"]
+    assert service["Unit"]["Requires"] == ["agentidp.socket"]
+    assert f"server unix:{UNIT_SOCKET};" in (DEPLOY / "nginx.conf").read_text()
+    settings: dict[str, Any] = {}
+    exec(gunicorn_config().read_text(), settings)  # noqa: S102 - our own file, as gunicorn runs it
+    assert settings["graceful_timeout"] < int(service["Service"]["TimeoutStopSec"][0])
+    nginx = (DEPLOY / "nginx.conf").read_text()
+    [read_timeout] = re.findall(r"proxy_read_timeout (\d+)s;", nginx)
+    [idle] = re.findall(r"keepalive_timeout (\d+)s;", nginx)
+    assert settings["timeout"] < int(read_timeout)
+    assert int(idle) < settings["keepalive"]
+
+
+def test_an_installed_copy_runs_without_the_checkout(database_url: str, tmp_path: Path) -> None:
+    source, installed = tmp_path / "source", tmp_path / "installed"
+    source.mkdir()
+    for name in ("agentidp", "sql", "deploy"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *("--no-deps", "--no-index", "--no-build-isolation", "--target", installed, source),
+        ],
+        check=True,
+    )
+    for shipped in DEPLOY.iterdir():
+        if shipped.is_file():
+            assert (installed / "agentidp" / "deploy" / shipped.name).read_bytes() == shipped.read_bytes()
+    shutil.rmtree(source)
+    # A mark by which the copy's answer is known from the checkout's.
+    operations = installed / "agentidp" / "operations.py"
+    operations.write_text(operations.read_text().replace('{"status": "ok"}', '{"status": "installed"}'))
+    # The working directory is the checkout: the copy must stay itself there, gunicorn's workers included.
+    server = Server(
+        {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY, "PYTHONPATH": str(installed)}
+    )
+    server.command[1:1] = ["-P"]
+    with server:
+        assert server.get("/healthz") == b'{"status":"installed"}'
+        check_the_guides_curls(server.port, new_agent(database_url), tmp_path)

@@ -1,0 +1,335 @@
+"""``agentidp serve``: how it starts, stops, is killed and refuses; as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from agentidp import utc_now
+from agentidp.embedded_postgres import running_url
+from agentidp.services import Services
+
+from .conftest import settings_for
+from .factories import ROOT, SECRET_KEY, Agent, Server, free_port, make_agent, make_organization, wait_until
+
+# Root becomes nobody, who may still look into the directories on the way to the interpreter.
+_CAPABILITY = "+dac_read_search"
+AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+AS_NOBODY += [f"--inh-caps={_CAPABILITY}", f"--ambient-caps={_CAPABILITY}", "--"]
+USERS = {"root": [], "an ordinary user": AS_NOBODY} if os.geteuid() == 0 else {"an ordinary user": []}
+CLIENTS = 4
+
+
+@dataclass
+class Home:
+    """A data directory with an agent in it, and the tokens that were acknowledged to the agent."""
+
+    path: Path
+    run_as: list[str]
+    authorization: str = ""
+    acknowledged: int = 0
+    unanswered: int = 0
+
+    def server(self) -> Server:
+        """A server on it that is not started yet."""
+        server = Server({"AGENTIDP_DATA_DIR": str(self.path)})
+        server.command = [*self.run_as, *server.command]
+        return server
+
+    def use(self, agent: Agent) -> None:
+        """Request tokens as *agent*."""
+        basic = f"{agent.client_id}:{agent.client_secret}"
+        self.authorization = "Basic " + base64.b64encode(basic.encode()).decode()
+
+    def request_token(self, connection: http.client.HTTPConnection) -> str:
+        """A token, as acknowledged by the server."""
+        headers = {"Authorization": self.authorization, "Content-Type": "application/x-www-form-urlencoded"}
+        connection.request("POST", "/api/v1/token", "grant_type=client_credentials", headers)
+        response = connection.getresponse()
+        body = response.read()
+        assert response.status == 200, body
+        self.acknowledged += 1
+        return str(json.loads(body)["access_token"])
+
+    def check_counts(self, server: Server) -> None:
+        """Every acknowledged token is counted once; beyond them, at most those that were never answered."""
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        with contextlib.closing(connection):
+            token = self.request_token(connection)
+        trend = json.loads(server.get("/api/v1/analytics/tokens?days=2", {"Authorization": f"Bearer {token}"}))
+        counted = sum(day["count"] for day in trend["data"])
+        assert self.acknowledged <= counted <= self.acknowledged + self.unanswered
+
+
+@contextlib.contextmanager
+def new_data_directory(run_as: list[str]) -> Iterator[Path]:
+    """An empty data directory, not below pytest's: the account that PostgreSQL drops to could not enter that."""
+    path = Path(tempfile.mkdtemp(prefix="agentidp-", dir="/tmp"))
+    try:
+        path.chmod(0o755)
+        if run_as:
+            shutil.chown(path, "nobody", "nogroup")
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module", params=USERS.values(), ids=USERS)
+def home(request: pytest.FixtureRequest) -> Iterator[Home]:
+    """For each kind of user, a data directory that a server has run on."""
+    with new_data_directory(request.param) as path:
+        home = Home(path, request.param)
+        with home.server():
+            url = running_url(path / "postgres")
+            assert url is not None
+            secret = (path / "secret_key").read_bytes()
+            services = Services.of(settings_for(url, secret_key=secret), utc_now)
+            home.use(make_agent(services, make_organization(services)))
+            services.close()
+        yield home
+
+
+@pytest.fixture(scope="module")
+def data_dir() -> Iterator[Path]:
+    """A data directory of the user who runs the tests."""
+    with new_data_directory([]) as path:
+        yield path
+
+
+def processes_of(path: Path) -> list[int]:
+    """The process ids of launcher, gunicorn and PostgreSQL on the data directory *path*."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            setting = f"AGENTIDP_DATA_DIR={path}\0".encode()
+            if setting in (process / "environ").read_bytes() or (process / "cwd").readlink().is_relative_to(path):
+                found.append(int(process.name))
+    return found
+
+
+@contextlib.contextmanager
+def token_requests(home: Home, port: int) -> Iterator[None]:
+    """Clients that ask for tokens without a pause, until they get no answer; at the end all have stopped."""
+    before = home.acknowledged
+    lock = threading.Lock()
+    end = threading.Event()
+
+    def ask() -> None:
+        client = Home(home.path, home.run_as, home.authorization)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        with contextlib.closing(connection):
+            try:
+                while not end.is_set():
+                    client.request_token(connection)
+                    with lock:
+                        home.acknowledged += 1
+            except (OSError, http.client.HTTPException, AssertionError):
+                # A refusal, 503 included, says that nothing was done; a broken connection says nothing.
+                with lock:
+                    home.unanswered += 1
+
+    clients = [threading.Thread(target=ask) for _ in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    try:
+        wait_until(lambda: home.acknowledged >= before + 100)
+        yield
+        for client in clients:
+            client.join(20)
+    finally:
+        end.set()
+        for client in clients:
+            client.join(20)
+
+
+def ctrl_c(launcher: int) -> None:
+    """What a terminal does: SIGINT to the whole process group."""
+    os.killpg(launcher, signal.SIGINT)
+
+
+def sigterm(launcher: int) -> None:
+    """What a service manager does."""
+    os.kill(launcher, signal.SIGTERM)
+
+
+def sigkill(launcher: int) -> None:
+    """What the kernel does when memory is short."""
+    os.kill(launcher, signal.SIGKILL)
+
+
+def test_no_end_of_the_launcher_leaves_a_process_or_loses_a_token(home: Home) -> None:
+    for end, exit_code in ((ctrl_c, 0), (sigterm, 0), (sigkill, -signal.SIGKILL), (None, 0)):
+        begin = time.monotonic()
+        with home.server() as server:
+            # Not the first start on this directory.
+            assert time.monotonic() - begin < 5
+            home.check_counts(server)
+            if end is not None:
+                assert len(processes_of(home.path)) > 4
+                with token_requests(home, server.port):
+                    end(server.process.pid)
+                    assert server.process.wait(10) == exit_code
+                wait_until(lambda: not processes_of(home.path))
+        assert "Traceback" not in server.logs()
+
+
+def test_a_hang_up_is_ignored_under_nohup(data_dir: Path) -> None:
+    server = Server({"AGENTIDP_DATA_DIR": str(data_dir)})
+    server.command = ["nohup", *server.command]
+    with server:
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)  # there is nothing to wait for: nothing must happen
+        assert server.get("/healthz") == b'{"status":"ok"}'
+
+
+def test_the_end_of_gunicorn_ends_the_launcher_with_a_sentence(data_dir: Path) -> None:
+    with Server({"AGENTIDP_DATA_DIR": str(data_dir)}) as server:
+        [gunicorn] = [
+            pid
+            for pid in processes_of(data_dir)
+            if int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) == server.process.pid
+            and b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        os.kill(gunicorn, signal.SIGKILL)
+        assert server.process.wait(10) == 1
+        wait_until(lambda: not processes_of(data_dir))
+        wait_until(lambda: "Error: gunicorn has ended with exit code -9\n" in server.logs())
+
+
+def refusal(environment: dict[str, str], *arguments: str, run_as: list[str] | None = None) -> str:
+    """The one sentence with which ``agentidp serve`` refuses to start."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")}
+    result = subprocess.run(
+        [*(run_as or []), sys.executable, "-m", "agentidp", "serve", *arguments],
+        env=clean | {"PORT": str(free_port())} | environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    [line] = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    return line.removeprefix("Error: ")
+
+
+def test_refuses_a_busy_port(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)} | {"PORT": str(port)})
+    assert said == f"cannot listen on 127.0.0.1:{port}: Address already in use; set PORT to another port"
+
+
+def test_refuses_the_port_of_another_agentidp(server: Server, data_dir: Path) -> None:
+    said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)} | {"PORT": str(server.port)})
+    assert said == f"cannot listen on 127.0.0.1:{server.port}: Address already in use; set PORT to another port"
+
+
+def test_refuses_sockets_that_it_cannot_listen_on(data_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)}, "--bind", f"unix:{path}")
+        assert said == f"another process listens on unix:{path}"
+    path.unlink()
+    path.touch()
+    said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)}, "--bind", f"unix:{path}")
+    assert said == f"cannot listen on unix:{path}: the file is not a socket"
+    said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)}, "--bind", f"unix:{tmp_path}/missing/socket")
+    assert said == f"cannot listen on unix:{tmp_path}/missing/socket: {tmp_path}/missing cannot be written to"
+
+
+@pytest.mark.parametrize("run_as", USERS.values(), ids=USERS)
+def test_refuses_a_data_directory_that_it_cannot_write_to(tmp_path: Path, run_as: list[str]) -> None:
+    (tmp_path / "file").touch()
+    for path in ("/proc/agentidp", tmp_path / "file" / "data", *(["/usr"] if run_as else [])):
+        said = refusal({"AGENTIDP_DATA_DIR": str(path)}, run_as=run_as)
+        assert said == f"the data directory {path} cannot be written to: set AGENTIDP_DATA_DIR to one that can"
+
+
+def test_refuses_a_data_directory_in_use(data_dir: Path) -> None:
+    with Server({"AGENTIDP_DATA_DIR": str(data_dir)}) as server:
+        said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)})
+        assert said == f"another AgentIdP already runs on {data_dir}/postgres (pid {server.process.pid})"
+        assert server.get("/readyz") == b'{"status":"ok"}'
+
+
+def external(url: str, **settings: str) -> dict[str, str]:
+    """The environment of a server on somebody else's PostgreSQL."""
+    return {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY} | settings
+
+
+def test_refuses_a_database_that_does_not_answer() -> None:
+    said = refusal(external(f"postgresql://someone:hunter2@127.0.0.1:{free_port()}/agentidp"))
+    assert said.startswith("the database of AGENTIDP_DATABASE_URL does not answer: ")
+    assert "Connection refused" in said
+    assert "hunter2" not in said
+
+
+def test_refuses_a_database_that_is_silent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begin = time.monotonic()
+        said = refusal(external(f"postgresql://someone:hunter2@127.0.0.1:{silent.getsockname()[1]}/agentidp"))
+        assert time.monotonic() - begin < 10
+    assert said.startswith("the database of AGENTIDP_DATABASE_URL does not answer: ")
+    assert "hunter2" not in said
+
+
+def url_of(database_url: str, user: str, password: str) -> str:
+    """*database_url* for another role."""
+    parts = conninfo_to_dict(database_url)
+    place = "&".join(f"{k}={quote(str(parts[k]), safe='')}" for k in ("host", "port") if k in parts)
+    return f"postgresql://{user}:{password}@/{parts['dbname']}?{place}"
+
+
+def test_refuses_a_wrong_database_password(empty_database_url: str) -> None:
+    # A role of its own: a server under test may trust its superuser, or keep no password for it.
+    role, password = f"agentidp_test_{os.getpid()}", "hunter2"
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("create role {} login password {}").format(sql.Identifier(role), sql.Literal(password))
+        )
+        try:
+            said = refusal(external(url_of(empty_database_url, role, "wrong")))
+            assert said.startswith("the database of AGENTIDP_DATABASE_URL does not answer: ")
+            assert f'password authentication failed for user "{role}"' in said
+            # With the right one it may not make the schema, and says so.
+            said = refusal(external(url_of(empty_database_url, role, password)))
+            assert said == "the database's schema cannot be brought up to date: permission denied for schema public"
+        finally:
+            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
+
+
+def test_refuses_an_external_database_without_a_secret(database_url: str) -> None:
+    said = refusal({"AGENTIDP_DATABASE_URL": database_url})
+    assert said == "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set where AGENTIDP_DATABASE_URL is"
+
+
+def test_refuses_a_secret_that_does_not_open_the_signing_keys(database_url: str) -> None:
+    said = refusal(external(database_url, AGENTIDP_SECRET_KEY=SECRET_KEY.swapcase()))
+    assert said == (
+        "AGENTIDP_SECRET_KEY does not decrypt this database's signing keys: "
+        "set the secret that the instance was started with"
+    )
