@@ -1,15 +1,290 @@
-"""placeholder until the generator is here"""
+"""The demo organization: 24 agents and 90 days of generated traffic that looks like a real fleet's.
+
+Everything follows from a fixed seed and the instant at which it is made: the same instant, the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from random import Random
+from typing import NamedTuple
 from uuid import UUID
+
+from .agents.agents import add_agent
+from .authentication import DEFAULT_SCOPES, SCOPES
+from .database import Call, Database, Transaction, connect
+
 ORGANIZATION_ID = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
-OPERATOR_ID = UUID("a1b2c3d4-e5f6-4890-abcd-ef1234567890")
-WELCOME = "{issuer}"
-def create_demo(url, database, at):
-    from .database import connect, load_sql
-    from .agents.agents import add_agent
-    from .authentication import SCOPES
-    with connect(url) as c:
-        if any(r.organization_id == ORGANIZATION_ID for r in c.execute(load_sql("organizations/all_organizations")).fetchall()): return False
-        c.execute(load_sql("organizations/add_organization"), {"organization_id": ORGANIZATION_ID, "name": "Demo", "at": at})
-    with database.transaction(ORGANIZATION_ID) as t:
-        add_agent(t, ORGANIZATION_ID, name="operator", description="", scopes=list(SCOPES), at=at, agent_id=OPERATOR_ID)
+"""The one in the guide's examples."""
+
+DAYS = 90
+"""Days of traffic, today included."""
+
+SEED = "agentidp demo"
+GROWTH = 0.45
+"""How much less there was on the first day than there is today, as a share."""
+
+WELCOME = f"""
+There is a demo organization with 24 agents and 90 days of traffic: demo data, made up by AgentIdP.
+In a second terminal, in this directory, get a token of it and ask:
+
+export TOKEN=$(make -s token)
+
+curl -s "{{issuer}}/api/v1/analytics/tokens?days=30" \\
+-H "Authorization: Bearer $TOKEN" | jq .
+
+curl -s "{{issuer}}/api/v1/analytics/agents/activity" \\
+-H "Authorization: Bearer $TOKEN" | jq .
+
+curl -s "{{issuer}}/api/v1/analytics/agents" \\
+-H "Authorization: Bearer $TOKEN" | jq .
+
+Ctrl-C stops AgentIdP; the data stays. The organization's id is {ORGANIZATION_ID}.
+"""
+"""What ``agentidp serve --demo`` prints when it answers; ``{issuer}`` is to be filled in."""
+
+
+class Rhythm(NamedTuple):
+    """When an agent works: a digit for each UTC hour, from 0 (not at all) to 9 (its peak)."""
+
+    weekday: str
+    weekend: str
+    grows: bool = True
+    """Whether more people use it as time goes by; a machine's own rounds stay as they are."""
+
+
+NEVER = "000000000000000000000000"
+EUROPE = Rhythm("000000148999799985310000", "000000000011111100000000")
+AMERICAS = Rhythm("210000000000148999799985", "000000000000000111111000")
+CUSTOMERS = Rhythm("333334456789988899987654", "222223334455544455544433")
+CONSTANT = Rhythm("999999999999999999999999", "999999999999999999999999", grows=False)
+NIGHTLY = Rhythm("099900000000000000000000", "099900000000000000000000", grows=False)
+WEEKENDS = Rhythm(NEVER, "000000999900000000000000", grows=False)
+
+
+@dataclass(frozen=True)
+class DemoAgent:
+    """An agent of the demo.
+
+    ``tokens`` is how many it gets in an hour at its peak, ``calls`` how many further requests it makes with
+    each, ``joined`` how many days ago it was registered where that is within the demo's days, ``last`` how
+    many days ago it last worked.
+    """
+
+    name: str
+    description: str
+    rhythm: Rhythm
+    tokens: int
+    calls: int
+    joined: int = 0
+    last: int = 0
+
+    @property
+    def agent_id(self) -> UUID:
+        """The same in every demo."""
+        return UUID(int=Random(f"{SEED} {self.name}").getrandbits(128), version=4)  # noqa: S311 - not a secret
+
+
+OPERATOR = DemoAgent("fleet-console", "Shows the operators how the fleet behaves.", EUROPE, 1, 12)
+# Asks for a token before every call instead of keeping it, and so dominates the month.
+UNCACHED = DemoAgent("price-watcher", "Compares prices for each page viewed.", CUSTOMERS, 330, 0)
+RETRYING = DemoAgent("invoice-reader", "Reads amounts and due dates from supplier invoices.", EUROPE, 6, 11)
+SILENT = DemoAgent("contract-summarizer", "Sums up contracts for the legal team.", EUROPE, 4, 9, last=15)
+ROTATED = DemoAgent("crm-sync", "Keeps the customer records of sales and support the same.", CONSTANT, 1, 20)
+SUSPENDED = DemoAgent("social-poster", "Drafts and schedules social media posts.", AMERICAS, 3, 6, last=26)
+
+AGENTS = (
+    OPERATOR,
+    UNCACHED,
+    RETRYING,
+    DemoAgent("support-triage", "Sorts support tickets by urgency and team.", CUSTOMERS, 4, 14),
+    DemoAgent("order-tracker", "Tells customers where their parcel is.", CUSTOMERS, 3, 18),
+    DemoAgent("fraud-monitor", "Holds payments that look like fraud.", CONSTANT, 1, 45),
+    DemoAgent("uptime-watcher", "Checks the public services every minute.", CONSTANT, 1, 60),
+    DemoAgent("log-summarizer", "Turns error logs into one summary an hour.", CONSTANT, 1, 8),
+    DemoAgent("knowledge-indexer", "Indexes new documents for search.", CONSTANT, 1, 15),
+    ROTATED,
+    DemoAgent("sales-researcher", "Gathers what is known of a company before a call.", AMERICAS, 5, 10),
+    DemoAgent("code-reviewer", "Comments on pull requests.", EUROPE, 6, 16),
+    DemoAgent("release-notes", "Writes release notes from merged changes.", AMERICAS, 2, 7),
+    SILENT,
+    DemoAgent("translation-desk", "Translates product texts into nine languages.", EUROPE, 5, 13),
+    DemoAgent("hiring-screener", "Answers applicants and books interviews.", AMERICAS, 2, 9),
+    SUSPENDED,
+    DemoAgent("backup-verifier", "Restores last night's backup and compares it.", NIGHTLY, 1, 25),
+    DemoAgent("warehouse-loader", "Loads the day's events into the data warehouse.", NIGHTLY, 1, 70),
+    DemoAgent("stock-forecaster", "Forecasts what to reorder.", NIGHTLY, 1, 40),
+    DemoAgent("weekly-report", "Writes the week's figures for the management.", WEEKENDS, 2, 30),
+    DemoAgent("data-cleaner", "Finds duplicate and stale records.", WEEKENDS, 1, 50),
+    DemoAgent("voice-transcriber", "Transcribes recorded calls.", AMERICAS, 4, 8, joined=24),
+    DemoAgent("meeting-notes", "Writes the minutes of meetings.", EUROPE, 3, 8, joined=9),
+)
+OPERATOR_ID = OPERATOR.agent_id
+
+SUSPENDED_AGO = SUSPENDED.last - 1
+RETRY_HOURS = range(9, 14)
+RETRY_TOKENS = 1800
+"""Tokens an hour in the retry loop: one every two seconds."""
+
+ROTATED_AGO = 3
+ROTATED_HOURS = range(8, 12)
+ROTATED_REJECTED = 75
+"""Failed authentications an hour with the secret that was revoked."""
+
+REJECTED_BY_CHANCE = 1 / 150
+
+
+class Usage(NamedTuple):
+    """What is counted of an agent in an hour. A token is a request too; a rejected request is neither."""
+
+    tokens: int
+    requests: int
+    rejected: int
+
+
+NOTHING = Usage(0, 0, 0)
+
+
+class Calendar(NamedTuple):
+    """The days on which something happened."""
+
+    today: date
+    retries: date
+    outage: date
+
+    @classmethod
+    def of(cls, today: date) -> Calendar:
+        """On working days, so that they stand out; the retries before the current month, which another agent
+        dominates.
+        """
+        return cls(
+            today,
+            retries=_working_day(today - timedelta(days=38)),
+            outage=_working_day(today - timedelta(days=19)),
+        )
+
+
+def _working_day(day: date) -> date:
+    """*day*, or the Friday before it."""
+    return day - timedelta(days=max(0, day.weekday() - 4))
+
+
+class AgentHour(NamedTuple):
+    """Usage with its place: an agent, a UTC day and an hour of it."""
+
+    agent: DemoAgent
+    day: date
+    hour: int
+    usage: Usage
+
+
+def create_demo(url: str, database: Database, at: datetime) -> bool:
+    """Make the demo organization, all of it or nothing, unless it is there.
+
+    :param url: the operator's database, who alone creates organizations.
+    :param database: the service's, to look whether it is there.
+    :param at: now, aware; nothing is counted after it.
+    :returns: whether it was made now.
+    """
+    here = Call("organizations/get_organization", {"organization_id": ORGANIZATION_ID})
+    if database.run(ORGANIZATION_ID, here)[0]:
+        return False
+    at = at.astimezone(UTC)
+    with connect(url) as connection, connection.transaction():
+        transaction = Transaction(connection)
+        transaction.fetch("database/enter_organization", organization_id=ORGANIZATION_ID, durable=True)
+        founded = _instant(at, len(AGENTS) * 5 + DAYS, 8)
+        if not transaction.fetch(
+            "demo/add_organization", organization_id=ORGANIZATION_ID, name="Demo organization", at=founded
+        ):
+            return False
+        _add_agents(transaction, at)
+        _add_usage(transaction, at)
     return True
+
+
+def _add_agents(transaction: Transaction, at: datetime) -> None:
+    for index, agent in enumerate(AGENTS):
+        ago = agent.joined or (len(AGENTS) - index) * 5 + DAYS - 1
+        add_agent(
+            transaction,
+            ORGANIZATION_ID,
+            name=agent.name,
+            description=agent.description,
+            scopes=list(SCOPES if agent is OPERATOR else DEFAULT_SCOPES),
+            at=_instant(at, ago, 9, index),
+            agent_id=agent.agent_id,
+        )
+    transaction.fetch(
+        "demo/suspend_agent",
+        organization_id=ORGANIZATION_ID,
+        agent_id=SUSPENDED.agent_id,
+        at=_instant(at, SUSPENDED_AGO, 7),
+    )
+
+
+def _instant(at: datetime, days_ago: int, hour: int, minute: int = 0) -> datetime:
+    return datetime.combine(at.date() - timedelta(days=days_ago), time(hour, minute), UTC)
+
+
+def _add_usage(transaction: Transaction, at: datetime) -> None:
+    counted = list(traffic(at))
+    ids = {agent: agent.agent_id for agent in AGENTS}
+    transaction.fetch(
+        "demo/add_usage",
+        organization_id=ORGANIZATION_ID,
+        agent_ids=[ids[row.agent] for row in counted],
+        days=[row.day for row in counted],
+        hours=[row.hour for row in counted],
+        tokens=[row.usage.tokens for row in counted],
+        requests=[row.usage.requests for row in counted],
+        rejected=[row.usage.rejected for row in counted],
+    )
+
+
+def traffic(at: datetime) -> Iterator[AgentHour]:
+    """The hours of the last 90 days up to *at* in which something is counted, by agent, day and hour.
+
+    :param at: aware, in UTC. Of its own hour there is the part that has gone by.
+    """
+    calendar = Calendar.of(at.date())
+    gone = (at - at.replace(minute=0, second=0, microsecond=0)) / timedelta(hours=1)
+    for agent in AGENTS:
+        # A generator for each agent, used in the order of time: a later instant of the day only adds.
+        random = Random(f"{SEED} {agent.name}")  # noqa: S311 - not a secret
+        for ago in reversed(range(DAYS)):
+            day = calendar.today - timedelta(days=ago)
+            for hour in range(24 if ago else at.hour + 1):
+                usage = usage_in_hour(agent, calendar, day, hour, random)
+                if ago == 0 and hour == at.hour:
+                    usage = Usage(*(int(count * gone) for count in usage))
+                if usage != NOTHING:
+                    yield AgentHour(agent, day, hour, usage)
+
+
+def usage_in_hour(agent: DemoAgent, calendar: Calendar, day: date, hour: int, random: Random) -> Usage:
+    """What is counted of *agent* in a whole hour."""
+    ago = (calendar.today - day).days
+    if day == calendar.outage or ago < agent.last or (agent.joined and ago >= agent.joined):
+        return NOTHING
+    if agent is RETRYING and day == calendar.retries and hour in RETRY_HOURS:
+        tokens = _about(RETRY_TOKENS, random)
+        return Usage(tokens, tokens, 0)
+    if agent is ROTATED and ago == ROTATED_AGO and hour in ROTATED_HOURS:
+        return Usage(0, 0, _about(ROTATED_REJECTED, random))
+    level = int((agent.rhythm.weekend if day.weekday() >= 5 else agent.rhythm.weekday)[hour]) / 9
+    if level == 0:
+        return NOTHING
+    if agent.rhythm.grows:
+        level *= 1 - GROWTH * ago / (DAYS - 1)
+    tokens = _about(agent.tokens * level, random)
+    # A token that is kept serves the next hour too, so the calls do not follow from this hour's tokens.
+    calls = _about(agent.tokens * agent.calls * level, random)
+    return Usage(tokens, tokens + calls, int(random.random() < REJECTED_BY_CHANCE))
+
+
+def _about(mean: float, random: Random) -> int:
+    """A count that is *mean* on average: within a third of it, then rounded up or down by chance."""
+    return int(mean * random.uniform(2 / 3, 4 / 3) + random.random())

@@ -1,0 +1,457 @@
+"""The demo organization: what it shows, that it is reproducible, and that it is made once and whole."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta, timezone
+from statistics import mean, median
+from typing import Any
+
+import psycopg
+import pytest
+from flask.testing import FlaskClient
+from psycopg.rows import dict_row
+
+from agentidp.authentication import SCOPES
+from agentidp.database import Database, migrate
+from agentidp.demo import (
+    AGENTS,
+    DAYS,
+    OPERATOR_ID,
+    ORGANIZATION_ID,
+    RETRYING,
+    ROTATED,
+    SILENT,
+    SUSPENDED,
+    UNCACHED,
+    WELCOME,
+    AgentHour,
+    Usage,
+    create_demo,
+    traffic,
+)
+from agentidp.services import Services
+
+from .conftest import Cast, settings_for
+from .factories import NOON, ROOT, SECRET_KEY, Agent, Clock, count_usage, usage_sums, wait_until
+
+TODAY = NOON.date()
+TABLES = ("organizations", "agents", "clients", "credentials", "usage_daily", "agent_usage_daily")
+
+
+@pytest.fixture
+def demo(database_url: str, services: Services) -> Agent:
+    """The operator of a demo that was made at noon."""
+    assert create_demo(database_url, services.database, NOON)
+    return Agent(ORGANIZATION_ID, OPERATOR_ID, "", services)
+
+
+def stored(url: str, organization_id: str = ORGANIZATION_ID) -> dict[str, list[dict[str, Any]]]:
+    """Every row that the database holds of an organization, read as the operator."""
+    with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+        return {
+            table: connection.execute(
+                f"select * from {table} where organization_id = %s order by {table}::text",
+                [organization_id],
+            ).fetchall()
+            for table in TABLES
+        }
+
+
+def ask(client: FlaskClient, agent: Agent, path: str) -> Any:
+    """The body of a 200 from an endpoint of the guide."""
+    response = client.get(f"/api/v1/{path}", headers=agent.bearer())
+    assert response.status_code == 200
+    return response.json
+
+
+def trend(client: FlaskClient, agent: Agent) -> dict[date, int]:
+    """Tokens of each of the last 90 days."""
+    data = ask(client, agent, "analytics/tokens?days=90")["data"]
+    return {date.fromisoformat(item["date"]): item["count"] for item in data}
+
+
+def days_of(hours: list[AgentHour]) -> Counter[date]:
+    """Tokens of each day."""
+    days: Counter[date] = Counter()
+    for row in hours:
+        days[row.day] += row.usage.tokens
+    return days
+
+
+def is_weekend(day: date) -> bool:
+    """Saturday or Sunday."""
+    return day.weekday() >= 5
+
+
+def test_makes_24_named_agents_of_which_one_is_suspended_and_one_has_every_scope(
+    client: FlaskClient, demo: Agent
+) -> None:
+    agents = ask(client, demo, "agents?limit=100")["data"]
+    assert [agent["name"] for agent in agents] == [agent.name for agent in AGENTS]
+    assert len({agent["name"] for agent in agents}) == len({agent["agentId"] for agent in agents}) == 24
+    assert all(re.fullmatch(r"[A-Z][^.]+\.", agent["description"]) for agent in agents)
+    assert [a["agentId"] for a in agents if a["status"] == "suspended"] == [str(SUSPENDED.agent_id)]
+    assert [a["agentId"] for a in agents if a["scopes"] == list(SCOPES)] == [str(OPERATOR_ID)]
+    first_day = f"{TODAY - timedelta(days=DAYS - 1)}"
+    newcomers = [agent["name"] for agent in agents if agent["createdAt"] >= first_day]
+    assert newcomers == ["voice-transcriber", "meeting-notes"]
+
+
+def test_has_no_credential_so_that_nobody_knows_a_secret_of_it(database_url: str, demo: Agent) -> None:
+    assert stored(database_url)["credentials"] == []
+
+
+def test_every_figure_of_the_three_endpoints_is_the_same_number_of_tokens_and_requests(
+    client: FlaskClient, demo: Agent, database_url: str
+) -> None:
+    sums = usage_sums(database_url, ORGANIZATION_ID)
+    assert sums["requests"] > sums["tokens"] > 300_000
+    for kind in Usage._fields:
+        assert len({count for name, count in sums.items() if kind in name}) == 1
+        assert sums[kind] > 0
+    # First, because each request counts itself.
+    heatmap = ask(client, demo, "analytics/agents/activity")["data"]
+    assert sum(cell["count"] for cell in heatmap) == sums["requests"]
+    assert sum(trend(client, demo).values()) == sums["tokens"]
+    this_month = ask(client, demo, "analytics/agents")
+    assert this_month["month"] == "2026-04"
+    assert sum(item["tokenCount"] for item in this_month["data"]) == sum(
+        count for day, count in trend(client, demo).items() if day >= TODAY.replace(day=1)
+    )
+
+
+def test_stores_what_the_generator_says_and_no_zeros(database_url: str, demo: Agent) -> None:
+    by_agent: Counter[tuple[Any, ...]] = Counter()
+    by_hour: Counter[tuple[Any, ...]] = Counter()
+    for agent, day, hour, usage in traffic(NOON):
+        for kind, count in usage._asdict().items():
+            by_agent[day, agent.agent_id, hour, kind] += count
+            by_hour[day, hour, kind] += count
+    tables = stored(database_url)
+    kinds = Usage._fields
+    assert {
+        (row["day"], row["agent_id"], hour, kind): count
+        for row in tables["agent_usage_daily"]
+        for kind in kinds
+        for hour, count in enumerate(row[f"{kind}_by_hour"])
+        if count
+    } == +by_agent
+    assert {
+        (row["day"], hour, kind): count
+        for row in tables["usage_daily"]
+        for kind in kinds
+        for hour, count in enumerate(row[f"{kind}_by_hour"])
+        if count
+    } == +by_hour
+    for row in tables["agent_usage_daily"]:
+        assert {kind: row[kind] for kind in kinds} == {kind: sum(row[f"{kind}_by_hour"]) for kind in kinds}
+        assert row["requests"] + row["rejected"] > 0
+        assert row["requests"] >= row["tokens"]
+    assert all(row["tokens"] == sum(row["tokens_by_hour"]) for row in tables["usage_daily"])
+    assert {row["slot"] for table in ("usage_daily", "agent_usage_daily") for row in tables[table]} == {0}
+
+
+def test_a_retry_loop_makes_a_spike_on_one_day(client: FlaskClient, demo: Agent, database_url: str) -> None:
+    days = trend(client, demo)
+    usual = median(count for day, count in days.items() if not is_weekend(day))
+    spikes = [day for day, count in days.items() if count > 2 * usual]
+    assert len(spikes) == 1
+    tokens = {
+        row["day"]: row["tokens"]
+        for row in stored(database_url)["agent_usage_daily"]
+        if row["agent_id"] == RETRYING.agent_id
+    }
+    assert tokens.pop(spikes[0]) > 20 * max(tokens.values())
+
+
+def test_one_day_of_outage_is_zero_amid_active_ones(client: FlaskClient, demo: Agent, database_url: str) -> None:
+    days = trend(client, demo)
+    [outage] = [day for day, count in days.items() if count == 0]
+    assert not is_weekend(outage)
+    assert all(days[outage + timedelta(days=n)] > 1000 for n in (-2, -1, 1, 2))
+    tables = stored(database_url)
+    assert outage not in {row["day"] for name in ("usage_daily", "agent_usage_daily") for row in tables[name]}
+
+
+def test_one_agent_fell_silent_two_weeks_ago_and_the_suspended_one_stopped(demo: Agent, database_url: str) -> None:
+    active: dict[Any, set[date]] = {}
+    for row in stored(database_url)["agent_usage_daily"]:
+        active.setdefault(row["agent_id"], set()).add(row["day"])
+    assert len(active) == 24
+    # Within a week everybody works, those too who work on weekends only.
+    quiet = {
+        agent.name: (TODAY - max(active[agent.agent_id])).days
+        for agent in AGENTS
+        if max(active[agent.agent_id]) < TODAY - timedelta(days=7)
+    }
+    assert quiet == {SILENT.name: 15, SUSPENDED.name: 26}
+    working_days = [
+        day
+        for day in (TODAY - timedelta(days=n) for n in range(15, DAYS))
+        if not is_weekend(day) and any(day in days for days in active.values())
+    ]
+    assert set(working_days) <= active[SILENT.agent_id]
+
+
+def test_nothing_is_counted_of_an_agent_before_it_is_registered_or_after_it_is_suspended(
+    demo: Agent, database_url: str
+) -> None:
+    tables = stored(database_url)
+    [organization] = tables["organizations"]
+    agents = {agent["agent_id"]: agent for agent in tables["agents"]}
+    assert all(organization["created_at"] < agent["created_at"] <= agent["updated_at"] for agent in agents.values())
+    for row in tables["agent_usage_daily"]:
+        agent = agents[row["agent_id"]]
+        assert row["day"] > agent["created_at"].astimezone(UTC).date()
+        assert agent["status"] == "active" or row["day"] < agent["updated_at"].astimezone(UTC).date()
+
+
+def test_a_rotated_secret_makes_a_burst_of_rejected_requests(demo: Agent, database_url: str) -> None:
+    rejected = {(row["day"], row["agent_id"]): row["rejected"] for row in stored(database_url)["agent_usage_daily"]}
+    assert rejected.pop((TODAY - timedelta(days=3), ROTATED.agent_id)) > 200
+    assert 0 < sum(rejected.values()) < 300
+    assert max(rejected.values()) < 10
+
+
+def test_weekends_are_quieter_and_each_month_is_busier_than_the_one_before(client: FlaskClient, demo: Agent) -> None:
+    # Excluded: today, which is not over, and the days of the outage and of the retry loop.
+    days = {d: n for d, n in trend(client, demo).items() if d != TODAY and 0 < n < 10_000}
+    assert len(days) == DAYS - 3
+    weeks = [[TODAY - timedelta(days=start + n) for n in range(7)] for start in range(84, 0, -7)]
+    for week in weeks:
+        working = [days[day] for day in week if day in days and not is_weekend(day)]
+        assert mean(days[day] for day in week if is_weekend(day)) < 0.75 * min(working)
+        assert all(1000 < tokens < 8000 for tokens in working)
+    months = [
+        mean(days[day] for week in weeks[n : n + 4] for day in week if day in days and not is_weekend(day))
+        for n in (0, 4, 8)
+    ]
+    assert months[1] > 1.1 * months[0]
+    assert months[2] > 1.1 * months[1]
+    assert months[2] > 1.3 * months[0]
+
+
+def test_working_hours_stand_out_of_the_week(client: FlaskClient, demo: Agent) -> None:
+    data = ask(client, demo, "analytics/agents/activity")["data"]
+    cells = {(cell["dow"], cell["hour"]): cell["count"] for cell in data}
+    assert set(cells) == {(dow, hour) for dow in range(7) for hour in range(24)}
+    office = mean(cells[dow, hour] for dow in range(1, 6) for hour in range(9, 17))
+    night = mean(cells[dow, hour] for dow in range(1, 6) for hour in (0, 4, 5))
+    assert office > 2.5 * night
+    assert office > 1.8 * mean(cells[dow, hour] for dow in (0, 6) for hour in range(9, 17))
+
+
+def test_one_agent_dominates_the_month(client: FlaskClient, demo: Agent) -> None:
+    data = ask(client, demo, "analytics/agents")["data"]
+    assert data[0]["agentId"] == str(UNCACHED.agent_id)
+    assert data[0]["tokenCount"] > 0.85 * sum(item["tokenCount"] for item in data)
+    # All of the fleet but the silent and the suspended agent.
+    assert len(data) == 22
+
+
+INSTANTS = [
+    datetime(2026, 3, 1, 0, 30, tzinfo=UTC),  # a Sunday; 90 days reach into the year before
+    datetime(2024, 3, 1, 23, 59, 59, 999_999, tzinfo=UTC),  # behind a leap day
+    datetime(2026, 5, 1, 2, 0, tzinfo=UTC),  # a holiday's night: batches run, customers sleep
+    datetime(2026, 8, 1, 3, 59, tzinfo=UTC),  # a Saturday's
+    datetime(2026, 8, 2, 4, 0, tzinfo=UTC),
+    datetime(2027, 1, 1, 12, 0, tzinfo=UTC),
+    datetime(2026, 3, 31, 23, 59, tzinfo=UTC),
+    datetime(2028, 2, 29, 9, 0, tzinfo=UTC),
+]
+
+
+@pytest.mark.parametrize("at", INSTANTS, ids=str)
+def test_shows_the_same_story_on_any_day_and_hour(at: datetime) -> None:
+    hours = list(traffic(at))
+    assert min(row.day for row in hours) == at.date() - timedelta(days=DAYS - 1)
+    assert max((row.day, row.hour) for row in hours) <= (at.date(), at.hour)
+    this_month = [row for row in hours if row.day >= at.date().replace(day=1)]
+    tokens = sum(row.usage.tokens for row in this_month)
+    assert sum(row.usage.tokens for row in this_month if row.agent is UNCACHED) > 0.8 * tokens > 0
+    days = days_of(hours)
+    before_today = {day: days[day] for day in (at.date() - timedelta(days=n) for n in range(1, DAYS))}
+    assert [is_weekend(day) for day, count in before_today.items() if count == 0] == [False]
+    usual = median(count for day, count in before_today.items() if not is_weekend(day))
+    [spike] = [day for day, count in before_today.items() if count > 2 * usual]
+    assert not is_weekend(spike)
+    assert spike < at.date().replace(day=1)
+
+
+def test_nothing_is_counted_at_the_first_instant_of_a_day() -> None:
+    midnight = datetime(2026, 3, 1, tzinfo=UTC)
+    assert max((row.day, row.hour) for row in traffic(midnight)) == (date(2026, 2, 28), 23)
+
+
+def test_a_month_without_a_token_yet_is_empty(
+    client: FlaskClient, database_url: str, services: Services, clock: Clock
+) -> None:
+    clock.now = datetime(2026, 3, 1, tzinfo=UTC)
+    assert create_demo(database_url, services.database, clock.now)
+    operator = Agent(ORGANIZATION_ID, OPERATOR_ID, "", services)
+    assert ask(client, operator, "analytics/agents") == {
+        "tenantId": ORGANIZATION_ID,
+        "month": "2026-03",
+        "data": [],
+    }
+    assert len([count for count in trend(client, operator).values() if count]) == DAYS - 2
+
+
+def test_a_later_instant_of_the_day_only_adds() -> None:
+    def counted(at: datetime) -> dict[tuple[Any, ...], tuple[int, ...]]:
+        return {(row.agent.name, row.day, row.hour): row.usage for row in traffic(at)}
+
+    earlier, later = counted(NOON + timedelta(minutes=20)), counted(NOON + timedelta(hours=3))
+    current_hour = {place: usage for place, usage in earlier.items() if place[1:] == (TODAY, 12)}
+    assert current_hour
+    for place, usage in current_hour.items():
+        assert all(few <= many for few, many in zip(usage, later[place], strict=True))
+    assert earlier.items() - current_hour.items() < later.items()
+
+
+def test_the_same_instant_gives_the_same_rows_whatever_its_time_zone(
+    empty_database_url: str, database_url: str, services: Services
+) -> None:
+    create_demo(database_url, services.database, NOON)
+    migrate(empty_database_url)
+    other = Database(empty_database_url, settings_for(empty_database_url))
+    try:
+        create_demo(empty_database_url, other, NOON.astimezone(timezone(timedelta(hours=14))))
+    finally:
+        other.close()
+    assert stored(empty_database_url) == stored(database_url)
+
+
+def test_does_not_disturb_the_randomness_of_others() -> None:
+    random.seed(1)
+    expected = random.random()
+    random.seed(1)
+    list(traffic(NOON))
+    assert random.random() == expected
+
+
+@pytest.mark.parametrize("later", [timedelta(0), timedelta(days=40)], ids=["at once", "40 days later"])
+def test_running_it_twice_changes_nothing(demo: Agent, database_url: str, services: Services, later: timedelta) -> None:
+    before = stored(database_url)
+    assert create_demo(database_url, services.database, NOON + later) is False
+    assert stored(database_url) == before
+
+
+def test_finding_it_needs_no_connection_of_the_operator(demo: Agent, services: Services) -> None:
+    assert create_demo("postgresql://nobody@/none?host=/nonexistent", services.database, NOON) is False
+
+
+def test_touches_no_other_organization(cast: Cast, database_url: str, services: Services) -> None:
+    others = [cast.acme.organization_id, cast.outsider.organization_id]
+    before = [stored(database_url, organization_id) for organization_id in others]
+    assert create_demo(database_url, services.database, NOON)
+    assert [stored(database_url, organization_id) for organization_id in others] == before
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute(
+            "select organization_id from agent_usage_daily union select organization_id from usage_daily"
+        )
+        assert found.fetchall() == [(ORGANIZATION_ID,)]
+
+
+NOTHING_STORED: dict[str, list[Any]] = {table: [] for table in TABLES}
+
+
+def test_leaves_nothing_when_it_fails_in_the_middle(database_url: str, services: Services) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("alter table usage_daily add constraint outage check (day < '2026-04-15')")
+        with pytest.raises(psycopg.errors.CheckViolation):
+            create_demo(database_url, services.database, NOON)
+        assert stored(database_url) == NOTHING_STORED
+        connection.execute("alter table usage_daily drop constraint outage")
+    assert create_demo(database_url, services.database, NOON) is True
+
+
+@contextmanager
+def counters_locked(url: str) -> Iterator[Callable[[], int]]:
+    """Hold whoever counts; yields how many processes wait for a lock."""
+    with psycopg.connect(url) as holder, psycopg.connect(url, autocommit=True) as watcher:
+        holder.execute("lock table usage_daily in exclusive mode")
+
+        def waiting() -> int:
+            row = watcher.execute(
+                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+            ).fetchone()
+            assert row is not None
+            return int(row[0])
+
+        yield waiting
+        holder.rollback()
+
+
+def test_of_two_at_once_one_makes_it_and_the_other_finds_it(database_url: str, services: Services) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        with counters_locked(database_url) as waiting:
+            made = [pool.submit(create_demo, database_url, services.database, NOON) for _ in range(2)]
+            wait_until(lambda: waiting() == 2)
+        assert sorted(future.result(timeout=30) for future in made) == [False, True]
+    assert len(stored(database_url)["agents"]) == 24
+
+
+def command(url: str) -> dict[str, Any]:
+    """How to start ``agentidp`` on a database."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")}
+    return {
+        "args": [sys.executable, "-m", "agentidp", "demo"],
+        "env": environment | {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY},
+        "cwd": ROOT,
+    }
+
+
+def test_leaves_nothing_when_it_is_killed_in_the_middle(database_url: str, services: Services) -> None:
+    with counters_locked(database_url) as waiting, subprocess.Popen(**command(database_url)) as process:
+        wait_until(lambda: waiting() == 1, timeout=30)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    assert create_demo(database_url, services.database, NOON) is True
+    # The noon of a test and not the clock of the command that was killed.
+    assert max(row["day"] for row in stored(database_url)["usage_daily"]) == TODAY
+
+
+def test_the_command_makes_it_once_and_says_so(database_url: str) -> None:
+    def run() -> str:
+        done = subprocess.run(**command(database_url), capture_output=True, text=True, timeout=60, check=True)
+        assert done.stderr == ""
+        return done.stdout
+
+    assert run() == f"Made the demo organization {ORGANIZATION_ID}.\n"
+    before = stored(database_url)
+    assert len(before["agents"]) == 24
+    assert run() == f"There already is the demo organization {ORGANIZATION_ID}.\n"
+    assert stored(database_url) == before
+
+
+def test_tokens_of_the_demo_are_counted_on_top(
+    client: FlaskClient, demo: Agent, database_url: str, services: Services
+) -> None:
+    before = usage_sums(database_url, ORGANIZATION_ID)
+    count_usage(services, ORGANIZATION_ID, OPERATOR_ID, NOON, tokens=2)
+    after = usage_sums(database_url, ORGANIZATION_ID)
+    assert after == {name: count + (0 if "rejected" in name else 2) for name, count in before.items()}
+    assert trend(client, demo)[TODAY] == days_of(list(traffic(NOON)))[TODAY] + 2
+
+
+def test_the_welcome_has_the_curls_of_the_guide_for_the_address_of_the_service() -> None:
+    welcome = WELCOME.format(issuer="http://localhost:4000")
+    assert "export TOKEN=$(make -s token)\n" in welcome
+    assert re.findall(r'curl -s "(.+)" \\\n-H "Authorization: Bearer \$TOKEN" \| jq \.\n', welcome) == [
+        "http://localhost:4000/api/v1/analytics/tokens?days=30",
+        "http://localhost:4000/api/v1/analytics/agents/activity",
+        "http://localhost:4000/api/v1/analytics/agents",
+    ]
+    assert "demo data" in welcome
