@@ -12,7 +12,7 @@ from . import authentication, errors, logs, operations
 from .agents import agents, credentials, resource_servers
 from .analytics import activity_heatmap, agent_usage, token_trend
 from .config import Settings
-from .contract import Api
+from .contract import Api, BoundedRequest
 from .oauth import metadata, token
 from .services import Services
 
@@ -40,6 +40,9 @@ def create_app(
     """
     settings = config or Settings.from_environment()
     app = Flask("agentidp", static_folder=None)
+    app.request_class = BoundedRequest
+    # An address has one spelling; a redirect from //api//v1 would name the host that the client sent.
+    app.url_map.merge_slashes = False
     # Objects keep the order in which the documentation shows their names.
     app.json.sort_keys = False
     app.config.update(

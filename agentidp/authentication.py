@@ -58,7 +58,7 @@ def bearer(scope: str) -> Callable[[View], View]:
                 if scope not in g.caller.scope:
                     raise InsufficientScope(scope)
                 response = view(*args, **kwargs)
-            except ServiceUnavailable:
+            except (InvalidToken, ServiceUnavailable):
                 raise
             except Exception:
                 # A refused token is a 401 before it is anything else, and a bad request is still a request.
@@ -139,10 +139,10 @@ def transaction() -> Iterator[Transaction]:
     """A durable transaction of the caller's organization, which begins by admitting the caller."""
     with services().database.transaction(g.caller.organization_id) as opened:
         admission = _admission()
-        if not opened.fetch(admission.name, **admission.parameters):
-            raise InvalidToken
-        yield opened
-    g.admitted = True
+        admitted = opened.fetch(admission.name, **admission.parameters)
+        if admitted:
+            yield opened
+    _settle(admitted)
 
 
 def _admission() -> Call:

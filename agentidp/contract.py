@@ -13,6 +13,7 @@ import flask_smorest
 import marshmallow as ma
 from flask import Request, Response
 from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from .errors import UnsupportedMediaType, ValidationError
 
@@ -20,6 +21,9 @@ NUMERIC_DATE_LIMIT = int(datetime.max.replace(tzinfo=UTC).timestamp())
 """The greatest NumericDate (RFC 7519 section 2) that :class:`datetime.datetime` knows."""
 
 _DIGITS = re.compile(r"[0-9]+")
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -43,6 +47,20 @@ def is_resource_identifier(text: str) -> bool:
     except ValueError:
         return False
     return bool(url.netloc or url.scheme == "urn")
+
+
+class BoundedRequest(Request):
+    """A request whose body is refused, and not cut off, where it is longer than ``MAX_CONTENT_LENGTH``."""
+
+    def get_data(self, *args: Any, **kwargs: Any) -> Any:
+        """The body.
+
+        :raises RequestEntityTooLarge: it is too long; werkzeug would cut a chunked one off.
+        """
+        data = super().get_data(*args, **kwargs)
+        if self.content_length is None and len(data) >= (self.max_content_length or len(data) + 1):
+            raise RequestEntityTooLarge
+        return data
 
 
 class Parser(FlaskParser):
@@ -73,12 +91,18 @@ class Parser(FlaskParser):
 
     def handle_error(self, error: ma.ValidationError, *_: Any, **__: Any) -> NoReturn:
         """marshmallow's messages become ``details``: field -> rules."""
-        details: dict[str, Any] = {}
+        details: dict[str, list[str]] = {}
         for messages in error.normalized_messages().values():
-            details.update(messages if isinstance(messages, dict) else {"body": messages})
-        if "_schema" in details:
-            details["body"] = details.pop("_schema")
+            fields = messages if isinstance(messages, dict) else {"body": messages}
+            details |= {"body" if name == "_schema" else name: _rules(found) for name, found in fields.items()}
         raise ValidationError(details=details)
+
+
+def _rules(found: Any) -> list[str]:
+    """The rules in marshmallow's messages of a field, each once: a list has them by the index of the item."""
+    if isinstance(found, dict):
+        return list(dict.fromkeys(rule for inner in found.values() for rule in _rules(inner)))
+    return [str(rule) for rule in found]
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -131,6 +155,24 @@ class WholeNumber(ma.fields.Integer):
         if not isinstance(value, str) or not _DIGITS.fullmatch(value):
             raise self.make_error("invalid", input=value)
         return super()._deserialize(value, attr, data, **kwargs)
+
+
+class Instant(ma.fields.AwareDateTime):
+    """A date and time after RFC 3339 section 5.6. marshmallow would let other text of ISO 8601 through, a NUL behind
+    it, and the last hours of the year 9999 in time zones that are behind UTC.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.error_messages["invalid"] = "must be a date and time with a time zone, after RFC 3339"
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+            raise self.make_error("invalid", input=value)
+        try:
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise self.make_error("invalid", input=value) from None
 
 
 class Text(ma.fields.String):

@@ -12,6 +12,7 @@ from typing import Any
 
 import flask
 from flask import Flask, Response
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 logger = logging.getLogger("agentidp")
@@ -180,8 +181,17 @@ def _as_oauth_error(error: ApiError) -> OAuthError:
 
 
 def _render_for_endpoint(error: ApiError) -> Response:
-    endpoint = flask.request.endpoint or ""
+    endpoint = flask.request.endpoint or _endpoint_for_another_method()
     return _render(_as_oauth_error(error) if endpoint.startswith("oauth-") else error)
+
+
+def _endpoint_for_another_method() -> str:
+    """The endpoint of an address that does not take the request's method, or an empty string."""
+    refused = flask.request.routing_exception
+    if not isinstance(refused, MethodNotAllowed) or not refused.valid_methods:
+        return ""
+    adapter = flask.current_app.create_url_adapter(flask.request)
+    return str(adapter.match(method=refused.valid_methods[0])[0]) if adapter else ""
 
 
 def _render_http_exception(error: HTTPException) -> Response:
@@ -222,4 +232,6 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(ApiError, _render_for_endpoint)
     app.register_error_handler(OAuthError, _render)
     app.register_error_handler(HTTPException, _render_http_exception)
+    # gunicorn's, for a chunked body that is not one: it shows while the body is read.
+    app.register_error_handler(ParseException, lambda _: _render_for_endpoint(ValidationError()))
     app.register_error_handler(Exception, _render_unexpected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -17,11 +18,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from agentidp import create_app
 from agentidp.config import Settings
-from agentidp.database import migrate
+from agentidp.database import Database, migrate
 from agentidp.embedded_postgres import temporary
 from agentidp.services import Services
 from agentidp.signing_keys import SigningKeys
-from agentidp.database import Database
 
 from .factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
 
@@ -146,3 +146,28 @@ def server(database_url: str) -> Iterator[Server]:
     """gunicorn on a fresh database."""
     with Server({"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def shared_app(postgres_url: str, template: str) -> Iterator[Flask]:
+    """The application on a database that the tests of a module share: for those that change nothing that counts."""
+    with contextlib.contextmanager(_fresh_database)(postgres_url, template) as url:
+        app = create_app(settings_for(url), clock=Clock())
+        yield app
+        app.extensions["agentidp"].close()
+
+
+@pytest.fixture(scope="module")
+def shared_client(shared_app: Flask) -> FlaskClient:
+    """A client of the shared application."""
+    return shared_app.test_client()
+
+
+@pytest.fixture(scope="module")
+def shared_cast(shared_app: Flask) -> Cast:
+    """The cast in the shared application."""
+    services = shared_app.extensions["agentidp"]
+    return Cast(
+        acme=make_agent(services, make_organization(services, "Acme")),
+        outsider=make_agent(services, make_organization(services, "Outsider")),
+    )

@@ -16,7 +16,7 @@ import marshmallow as ma
 from flask import Response, g, request
 
 from ..authentication import bearer, read, transaction
-from ..contract import Blueprint, json_response, timestamp
+from ..contract import Blueprint, Instant, json_response, timestamp
 from ..database import Transaction
 from ..errors import Conflict, NotFound, ValidationError
 from ..oauth.client_authentication import hash_secret
@@ -37,15 +37,7 @@ class NewCredentialSchema(ma.Schema):
     ``private_key_jwt``, and no secret is made.
     """
 
-    expiresAt = ma.fields.AwareDateTime(
-        load_default=None,
-        allow_none=True,
-        format="iso",
-        error_messages={
-            "invalid": "must be a date and time after RFC 3339",
-            "invalid_awareness": "must have a time zone",
-        },
-    )
+    expiresAt = Instant(load_default=None, allow_none=True)
     jwk = ma.fields.Dict(metadata={"description": "A public key: RSA of 2048 bits or more, P-256 or Ed25519"})
     jwks = ma.fields.Dict(metadata={"description": "A JWK Set of such keys (RFC 7517 section 5)"})
 

@@ -1,0 +1,78 @@
+"""The routes of the application, each with an example: what the tests of all routes walk through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from flask import Flask
+
+from agentidp import create_app
+from agentidp.config import Settings
+
+NOWHERE = "00000000-0000-4000-8000-000000000000"
+"""An id of nothing."""
+
+BODIES: dict[str, dict[str, Any]] = {
+    "agents.create_agent": {"name": "made by a test"},
+    "agents.change_agent": {"description": "changed by a test"},
+    "credentials.create_credential": {"expiresAt": None},
+    "resource-servers.create_resource_server": {"resource": "https://made.example/by-a-test", "name": "made by a test"},
+}
+"""Endpoint -> a body that it accepts. Every route that takes JSON is here, or the tests of all routes fail."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method of an address. ``authentication`` is the scope that it needs, ``public``, or ``None``: undeclared."""
+
+    endpoint: str
+    method: str
+    rule: str
+    authentication: str | None
+
+    @property
+    def takes_json(self) -> bool:
+        """Whether it reads a JSON body."""
+        return self.method in ("POST", "PUT", "PATCH") and self.authentication != "public"
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        """A body that it accepts, or ``None`` where it takes none."""
+        return BODIES[self.endpoint] if self.takes_json else None
+
+    def path(
+        self,
+        agent_id: UUID | str = NOWHERE,
+        credential_id: UUID | str = NOWHERE,
+        resource_server_id: UUID | str = NOWHERE,
+    ) -> str:
+        """Its address with ids filled in; the test fails where a route names something else."""
+        path = self.rule.replace("<uuid:agent_id>", str(agent_id))
+        path = path.replace("<uuid:credential_id>", str(credential_id))
+        path = path.replace("<uuid:resource_server_id>", str(resource_server_id))
+        assert "<" not in path, f"say here how {self.rule} is filled in"
+        return path
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.rule}"
+
+
+def routes_of(app: Flask) -> list[Route]:
+    """Every route of *app*, without the OPTIONS and HEAD that Flask adds."""
+    return [
+        Route(rule.endpoint, method, rule.rule, getattr(app.view_functions[rule.endpoint], "authentication", None))
+        for rule in app.url_map.iter_rules()
+        for method in sorted(rule.methods or ())
+        if method not in ("OPTIONS", "HEAD")
+    ]
+
+
+ROUTES = routes_of(
+    # Nothing is connected before the first request.
+    create_app(Settings(database_url="postgresql:///none", data_dir=Path("/nonexistent"), secret_key=b"x" * 32))
+)
+PROTECTED = [route for route in ROUTES if route.authentication != "public"]
+JSON_ROUTES = [route for route in ROUTES if route.takes_json]

@@ -1,0 +1,199 @@
+"""An organization sees and changes nothing of another's, on any route, whatever the request says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from psycopg import sql
+
+from agentidp.services import Services
+
+from .conftest import Cast
+from .factories import Agent, count_usage, make_agent, make_organization
+from .routes import PROTECTED, Route
+
+IDENTIFIED = [route for route in PROTECTED if "<" in route.rule]
+COLLECTIONS = [route for route in PROTECTED if "<" not in route.rule]
+READS = [route for route in PROTECTED if route.method == "GET"]
+
+NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
+
+
+def everything_of(url: str, organization_id: str) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of an organization, by table, read past row-level security."""
+    with psycopg.connect(url) as connection:
+        tables = connection.execute(
+            "select table_name from information_schema.columns "
+            "where table_schema = 'public' and column_name = 'organization_id' order by 1"
+        ).fetchall()
+        return {
+            table: connection.execute(
+                sql.SQL("select t::text from {} t where organization_id = %s order by 1").format(sql.Identifier(table)),
+                [organization_id],
+            ).fetchall()
+            for (table,) in tables
+        }
+
+
+@pytest.fixture
+def client(shared_client: FlaskClient) -> FlaskClient:
+    """Of the application that the tests of this module share."""
+    return shared_client
+
+
+@pytest.fixture
+def services(shared_app: Flask) -> Services:
+    """Of the same."""
+    found: Services = shared_app.extensions["agentidp"]
+    return found
+
+
+@pytest.fixture
+def database_url(services: Services) -> str:
+    """Of the same."""
+    return str(services.settings.database_url)
+
+
+@pytest.fixture
+def cast(services: Services) -> Cast:
+    """Two organizations of each test's own."""
+    return Cast(
+        acme=make_agent(services, make_organization(services, "Acme")),
+        outsider=make_agent(services, make_organization(services, "Outsider")),
+    )
+
+
+@pytest.fixture
+def ids(client: FlaskClient, services: Services, cast: Cast) -> dict[str, str]:
+    """Of everything that Acme has; both organizations have counted something by now, Acme much more."""
+    for agent, how_many in ((cast.acme, 41), (cast.outsider, 1)):
+        count_usage(services, agent.organization_id, agent.agent_id, services.clock(), tokens=how_many)
+    credential = client.post(f"/api/v1/agents/{cast.acme.agent_id}/credentials", headers=cast.acme.bearer())
+    resource = {"resource": "https://api.acme.example", "name": "Acme's", "scopes": ["acme:secret"]}
+    registered = client.post("/api/v1/resource-servers", json=resource, headers=cast.acme.bearer())
+    return {
+        "agent_id": cast.acme.client_id,
+        "credential_id": credential.json["credentialId"],
+        "resource_server_id": registered.json["resourceServerId"],
+    }
+
+
+@pytest.mark.parametrize("route", IDENTIFIED, ids=str)
+def test_another_organizations_ids_are_not_there(
+    client: FlaskClient, cast: Cast, database_url: str, ids: dict[str, str], route: Route
+) -> None:
+    before = everything_of(database_url, cast.acme.organization_id)
+    assert len(before["credentials"]) == 2
+    path = route.path(**ids)
+    response = client.open(path, method=route.method, json=route.body, headers=cast.outsider.bearer())
+    assert (response.status_code, response.json) == (404, NOT_FOUND)
+    assert everything_of(database_url, cast.acme.organization_id) == before
+
+
+def test_a_credential_is_not_revoked_below_an_agent_of_ones_own(
+    client: FlaskClient, cast: Cast, database_url: str, ids: dict[str, str]
+) -> None:
+    before = everything_of(database_url, cast.acme.organization_id)
+    path = f"/api/v1/agents/{cast.outsider.agent_id}/credentials/{ids['credential_id']}"
+    response = client.delete(path, headers=cast.outsider.bearer())
+    assert (response.status_code, response.json) == (404, NOT_FOUND)
+    assert everything_of(database_url, cast.acme.organization_id) == before
+
+
+@pytest.mark.parametrize("route", COLLECTIONS, ids=str)
+def test_a_collection_holds_only_what_is_ones_own(
+    client: FlaskClient, cast: Cast, database_url: str, ids: dict[str, str], route: Route
+) -> None:
+    before = everything_of(database_url, cast.acme.organization_id)
+    response = client.open(route.rule, method=route.method, json=route.body, headers=cast.outsider.bearer())
+    assert response.status_code in (200, 201)
+    seen = response.text + str(response.headers)
+    for secret in (cast.acme.organization_id, *ids.values(), "acme", ":41", ":43"):
+        assert secret not in seen
+    assert everything_of(database_url, cast.acme.organization_id) == before
+
+
+def tampered(acme: Agent) -> Iterator[dict[str, Any]]:
+    """Ways to name another organization in a request."""
+    names = ("organization_id", "organizationId", "tenantId", "tenant_id", "org", "agentId", "agent_id", "client_id")
+    for name in names:
+        value = acme.client_id if "agent" in name or "client" in name else acme.organization_id
+        yield {"query_string": {name: value}}
+    for header in ("X-Organization-Id", "X-Tenant-Id", "X-Forwarded-Host", "X-Forwarded-User", "X-Original-URL"):
+        yield {"headers": {header: acme.organization_id}}
+    yield {"headers": {"Host": f"{acme.organization_id}.example"}}
+    yield {"headers": {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Prefix": f"/{acme.organization_id}"}}
+    yield {"headers": {"X-HTTP-Method-Override": "DELETE"}}
+    yield {"headers": {"Cookie": f"organization_id={acme.organization_id}; session={acme.token()}"}}
+    yield {"query_string": {"access_token": acme.token()}}
+
+
+@pytest.mark.parametrize("route", READS, ids=str)
+def test_nothing_in_a_request_but_its_token_changes_whose_data_is_shown(
+    client: FlaskClient, cast: Cast, ids: dict[str, str], route: Route
+) -> None:
+    outsider = cast.outsider
+    resource = {"resource": "https://api.example", "name": "ours"}
+    registered = client.post("/api/v1/resource-servers", json=resource, headers=outsider.bearer())
+    path = route.path(outsider.agent_id, resource_server_id=registered.json["resourceServerId"])
+    own = client.get(path, headers=outsider.bearer())
+    assert own.status_code == 200
+    for change in tampered(cast.acme):
+        headers = outsider.bearer() | change.pop("headers", {})
+        response = client.get(path, headers=headers, **change)
+        assert (response.status_code, _without_counts(response.json)) == (200, _without_counts(own.json)), change
+
+
+def _without_counts(body: Any) -> str:
+    # Reading is itself counted, so the caller's own requests grow from one reading to the next.
+    text = json.dumps(body)
+    if '"dow"' in text:
+        body["data"] = [cell | {"count": cell["count"] < 41} for cell in body["data"]]
+        text = json.dumps(body)
+    return text
+
+
+@pytest.mark.parametrize("route", [route for route in PROTECTED if route.takes_json], ids=str)
+@pytest.mark.parametrize("field", ["organization_id", "organizationId", "tenantId", "agentId", "agent_id", "createdAt"])
+def test_a_body_cannot_name_an_organization_or_an_id(
+    shared_client: FlaskClient, shared_cast: Cast, route: Route, field: str
+) -> None:
+    acme, outsider = shared_cast.acme, shared_cast.outsider
+    body = (route.body or {}) | {field: acme.organization_id}
+    path = route.path(outsider.agent_id)
+    response = shared_client.open(path, method=route.method, json=body, headers=outsider.bearer())
+    assert response.status_code == 400
+    assert response.json == {
+        "code": "VALIDATION_ERROR",
+        "message": "The request is not valid.",
+        "details": {field: ["Unknown field."]},
+    }
+
+
+@pytest.mark.parametrize(
+    "tampering", [{"query_string": "organization_id={}"}, {"headers": {"X-Organization-Id": "{}"}}]
+)
+def test_what_is_made_belongs_to_the_organization_of_the_token(
+    client: FlaskClient, cast: Cast, database_url: str, tampering: dict[str, Any]
+) -> None:
+    acme, outsider = cast.acme, cast.outsider
+    before = everything_of(database_url, acme.organization_id)
+    filled = json.loads(json.dumps(tampering).replace("{}", acme.organization_id))
+    headers = outsider.bearer() | filled.pop("headers", {})
+    response = client.post("/api/v1/agents", json={"name": "whose?"}, headers=headers, **filled)
+    assert response.status_code == 201
+    assert everything_of(database_url, acme.organization_id) == before
+    assert any("whose?" in row for (row,) in everything_of(database_url, outsider.organization_id)["agents"])
+
+
+def test_both_organizations_may_use_a_name(client: FlaskClient, cast: Cast) -> None:
+    answers = [
+        client.post("/api/v1/agents", json={"name": "same"}, headers=a.bearer()) for a in (cast.acme, cast.outsider)
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201]
