@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from random import Random
 from uuid import UUID
 
 import pytest
@@ -54,6 +55,20 @@ def test_answers_the_month_so_far_most_tokens_first_then_by_agent(
             {"agentId": "ffffffff-0000-0000-0000-000000000000", "tokenCount": 2},
         ],
     }
+
+
+def test_equal_counts_are_ordered_by_agent_in_a_large_fleet(
+    client: FlaskClient, services: Services, cast: Cast
+) -> None:
+    organization_id, random = cast.acme.organization_id, Random(7)
+    fleet = [(UUID(int=random.getrandbits(128)), random.randint(1, 3)) for _ in range(60)]
+    for agent_id, tokens in fleet:
+        make_agent(services, organization_id, f"agent {agent_id}", agent_id=agent_id)
+        count_usage(services, organization_id, agent_id, NOON, tokens=tokens)
+    assert client.get(USAGE, headers=cast.acme.bearer()).json["data"] == [
+        {"agentId": str(agent_id), "tokenCount": tokens}
+        for agent_id, tokens in sorted(fleet, key=lambda pair: (-pair[1], pair[0]))
+    ]
 
 
 @pytest.mark.parametrize(
