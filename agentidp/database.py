@@ -266,8 +266,7 @@ def migrate(url: str) -> list[str]:
                 with connection.transaction():
                     connection.execute(file.read_text(encoding="utf-8"))
                     connection.execute(load_sql("database/record_migration"), {"name": file.stem})
-    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
-        raise ConfigurationError(
-            f"the database's schema cannot be brought up to date: {error.diag.message_primary}"
-        ) from None
+    except psycopg.Error as error:
+        reason = error.diag.message_primary or " ".join(str(error).split())
+        raise ConfigurationError(f"the database's schema cannot be brought up to date: {reason}") from None
     return [file.stem for file in pending]

@@ -14,9 +14,14 @@ end $$;
 
 do $$
 begin
-    -- A superuser may set any role; granting it one would only leave a trace in the cluster.
+    -- A superuser may set any role; granting it one would only leave a trace in the cluster. Anyone else must be
+    -- told apart by version: since 16 whoever creates a role is a member of it that may grant but not set it.
     if not (select rolsuper from pg_roles where rolname = current_user)
-        and not pg_has_role(current_user, 'agentidp_service', 'member') then
+        and not pg_has_role(
+            current_user,
+            'agentidp_service',
+            case when current_setting('server_version_num')::integer < 160000 then 'member' else 'set' end
+        ) then
         execute format('grant agentidp_service to %I', current_user);
     end if;
 end $$;

@@ -1,0 +1,211 @@
+"""Migrations: once each, one process at a time, whatever ends it, as any role that owns the database."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.rows import tuple_row
+
+from agentidp import create_app
+from agentidp.config import ConfigurationError
+from agentidp.database import SERVICE_ROLE, connect, migrate, sql_directory
+from agentidp.embedded_postgres import temporary
+from agentidp.services import Services
+
+from .conftest import settings_for, with_database
+from .factories import ROOT, make_agent, make_organization
+
+RELEASED = sorted(file.stem for file in (sql_directory() / "migrations").glob("*.sql"))
+
+
+def query(url: str, statement: str) -> list[tuple[object, ...]]:
+    """Rows of a statement that is run past the application."""
+    with psycopg.connect(url, autocommit=True, row_factory=tuple_row) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def wait_for(url: str, condition: str) -> None:
+    """Until *condition* holds."""
+    deadline = time.monotonic() + 10
+    with psycopg.connect(url, autocommit=True, row_factory=tuple_row) as connection:
+        while connection.execute(f"select {condition}".encode()).fetchone() != (True,):
+            assert time.monotonic() < deadline, condition
+            time.sleep(0.01)
+
+
+def test_an_empty_database_gets_all_in_order_and_a_second_run_finds_nothing_to_do(empty_database_url: str) -> None:
+    assert migrate(empty_database_url) == RELEASED
+    assert migrate(empty_database_url) == []
+    applied = query(empty_database_url, "select name from schema_migrations order by applied_at, name")
+    assert [name for (name,) in applied] == RELEASED
+
+
+def test_of_many_at_once_one_works_and_the_others_wait(empty_database_url: str) -> None:
+    barrier, applied = threading.Barrier(4), []
+
+    def run() -> None:
+        barrier.wait()
+        applied.append(migrate(empty_database_url))
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(applied) == [[], [], [], RELEASED]
+
+
+def test_a_database_newer_than_the_release_is_refused_and_left_as_it_is(database_url: str) -> None:
+    query(database_url, "insert into schema_migrations (name) values ('9999_from_the_future')")
+    with pytest.raises(ConfigurationError) as refused:
+        migrate(database_url)
+    assert str(refused.value) == (
+        "the database holds migration 9999_from_the_future, which this release of AgentIdP does not know"
+    )
+    assert len(query(database_url, "select 1 from schema_migrations")) == len(RELEASED) + 1
+
+
+class Copy:
+    """A copy of the package with a further migration, run in processes of its own."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        self.url, self.directory = url, directory
+        shutil.copytree(ROOT / "agentidp", directory / "agentidp", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(sql_directory(), directory / "agentidp" / "sql")
+
+    def add(self, statements: str) -> None:
+        """Make the further migration, or change it."""
+        (self.directory / "agentidp" / "sql" / "migrations" / "8888_slow.sql").write_text(statements, encoding="utf-8")
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start ``agentidp db migrate``."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "agentidp", "db", "migrate"],
+            cwd=self.directory,
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")},
+                "PYTHONPATH": str(self.directory),
+                "AGENTIDP_DATABASE_URL": self.url,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+SLEEPS = "select pid is not null from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'"
+
+
+@pytest.fixture
+def copy(tmp_path: Path, empty_database_url: str) -> Iterator[Copy]:
+    """A copy with a migration that takes a while in the middle."""
+    made = Copy(tmp_path, empty_database_url)
+    made.add("create table half_way (); select pg_sleep(1.5); create table done ();")
+    yield made
+
+
+def test_a_killed_migration_leaves_nothing_half_done_and_the_next_run_completes(copy: Copy) -> None:
+    killed = copy.start()
+    wait_for(copy.url, f"exists ({SLEEPS})")
+    assert query(copy.url, "select to_regclass('agents') is not null, to_regclass('half_way') is null") == [
+        (True, True)
+    ]
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate(timeout=10)
+    copy.add("create table half_way (); create table done ();")
+    # The killed one's statement still runs in the server; the next run waits for it.
+    after = copy.start()
+    output, _ = after.communicate(timeout=20)
+    assert (after.returncode, output) == (0, "8888_slow\n")
+    assert query(copy.url, "select to_regclass('half_way') is not null, to_regclass('done') is not null") == [
+        (True, True)
+    ]
+
+
+def test_a_second_run_waits_for_the_first(copy: Copy) -> None:
+    first = copy.start()
+    wait_for(copy.url, f"exists ({SLEEPS})")
+    second = copy.start()
+    wait_for(copy.url, "exists (select from pg_locks where locktype = 'advisory' and not granted)")
+    outputs = [run.communicate(timeout=20)[0] for run in (first, second)]
+    assert outputs == ["".join(f"{name}\n" for name in [*RELEASED, "8888_slow"]), "The schema is up to date.\n"]
+
+
+def test_a_migration_that_fails_is_one_sentence_and_undone_whole(copy: Copy) -> None:
+    copy.add("create table half_way (); select 1 / 0;")
+    failed = copy.start()
+    output, _ = failed.communicate(timeout=20)
+    assert failed.returncode == 1
+    assert output == "Error: the database's schema cannot be brought up to date: division by zero\n"
+    assert query(copy.url, "select to_regclass('half_way')") == [(None,)]
+    assert [name for (name,) in query(copy.url, "select name from schema_migrations order by name")] == RELEASED
+
+
+INSTALLATIONS = [None, *sorted(Path("/usr/lib/postgresql").glob("1[5-9]/bin"))]
+"""The wheel's PostgreSQL, and those that the machine has beside it."""
+
+
+@pytest.fixture(params=INSTALLATIONS, ids=lambda bindir: "wheel" if bindir is None else bindir.parent.name)
+def managed_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database as a cloud gives it out: its owner may create roles and is no superuser."""
+    with temporary(bindir=request.param) as postgres:
+        query(postgres.url, "create role manager login createrole password 'managed'")
+        query(postgres.url, "create database managed owner manager")
+        host = with_database(postgres.url, "managed").rpartition("@")[2]
+        yield f"postgresql://manager:managed@{host}"
+
+
+def test_an_owner_who_is_no_superuser_can_migrate_and_the_service_runs(managed_url: str) -> None:
+    assert migrate(managed_url) == RELEASED
+    assert migrate(managed_url) == []
+    app = create_app(settings_for(managed_url))
+    services: Services = app.extensions["agentidp"]
+    try:
+        agents = [make_agent(services, make_organization(services, name)) for name in ("Acme", "Outsider")]
+        client = app.test_client()
+        for agent in agents:
+            form = {
+                "grant_type": "client_credentials",
+                "client_id": agent.client_id,
+                "client_secret": agent.client_secret,
+            }
+            issued = client.post("/api/v1/token", data=form)
+            assert issued.status_code == 200
+            headers = {"Authorization": f"Bearer {issued.json['access_token']}"}
+            seen = client.get("/api/v1/agents", headers=headers)
+            assert [found["agentId"] for found in seen.json["data"]] == [agent.client_id]
+            trend = client.get("/api/v1/analytics/tokens?days=1", headers=headers)
+            assert [day["count"] for day in trend.json["data"]] == [1]
+        with services.database._open_pool().connection() as pooled:
+            assert pooled.execute("select current_user, session_user").fetchone() == (SERVICE_ROLE, "manager")
+    finally:
+        services.close()
+    # Row-level security holds for the owner of the tables as well.
+    with connect(managed_url) as owner:
+        owner.row_factory = tuple_row
+        counts = "select (select count(*) from agents), (select count(*) from usage_daily), (select count(*) from organizations)"
+        assert owner.execute(counts).fetchone() == (0, 0, 2)
+        owner.execute("select set_config('agentidp.organization_id', %s, false)", [agents[0].organization_id])
+        assert owner.execute(counts).fetchone() == (1, 1, 2)
+
+
+def test_a_role_that_may_not_is_refused_in_one_sentence(managed_url: str) -> None:
+    query(managed_url, "create role weak login password 'weak'")
+    weak = managed_url.replace("manager:managed@", "weak:weak@")
+    with pytest.raises(ConfigurationError) as refused:
+        migrate(weak)
+    assert str(refused.value) == (
+        "the database's schema cannot be brought up to date: permission denied for schema public"
+    )
+    assert query(managed_url, "select to_regclass('schema_migrations')") == [(None,)]
