@@ -129,8 +129,14 @@ def _directory(env: Mapping[str, str], name: str) -> Path | None:
 
 def _postgres_url(env: Mapping[str, str], name: str) -> str | None:
     value = env.get(name)
+    if value is None:
+        return None
+    try:
+        scheme = urlsplit(value).scheme
+    except ValueError:
+        scheme = ""
     # The value is not repeated in the message: it may hold a password.
-    if value is not None and urlsplit(value).scheme not in ("postgresql", "postgres"):
+    if scheme not in ("postgresql", "postgres"):
         raise ConfigurationError(f"{name} must be a URL that begins with postgresql://")
     return value
 
@@ -144,12 +150,12 @@ def _issuer(env: Mapping[str, str]) -> str:
         host, _ = url.hostname, url.port
     except ValueError:
         host, url = None, urlsplit("")
-    plain = bool(host) and not (url.query or url.fragment or url.username or value.endswith(("/", "?", "#")))
+    plain = bool(host) and "@" not in url.netloc and not ("?" in value or "#" in value or value.endswith("/"))
     secure = url.scheme == "https" or (url.scheme == "http" and host in LOOPBACK_HOSTS)
     if not plain or not secure or not re.fullmatch(r"[!-~]+", value):
         raise ConfigurationError(
-            "AGENTIDP_ISSUER must be an https URL without query, fragment or closing slash "
-            f"(http for localhost only, RFC 8414 section 2), not {value!r}"
+            "AGENTIDP_ISSUER must be an https URL without credentials, query, fragment and closing slash "
+            "(http for localhost only, RFC 8414 section 2)"
         )
     return value
 
@@ -162,8 +168,10 @@ def _secret_key(env: Mapping[str, str]) -> bytes | None:
     if file is not None:
         try:
             value = Path(file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"AGENTIDP_SECRET_KEY_FILE cannot be read: {error}") from None
+        except OSError as error:
+            raise ConfigurationError(f"AGENTIDP_SECRET_KEY_FILE cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConfigurationError("AGENTIDP_SECRET_KEY_FILE must hold text in UTF-8") from None
     if value is None:
         return None
     if len(value) < MINIMUM_SECRET_LENGTH:
@@ -171,4 +179,8 @@ def _secret_key(env: Mapping[str, str]) -> bytes | None:
             f"{name} must hold at least {MINIMUM_SECRET_LENGTH} characters, "
             "for example the output of: openssl rand -base64 48"
         )
-    return value.encode()
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        # How Python gives bytes of the environment that are not UTF-8.
+        raise ConfigurationError("AGENTIDP_SECRET_KEY must be text in UTF-8") from None

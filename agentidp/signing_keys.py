@@ -132,7 +132,8 @@ class SigningKeys:
         ]
 
     def _read(self) -> None:
-        at = datetime.now(UTC)
+        # Both clocks before the reading, however long it takes: what follows from "at" is due from here.
+        read_at, at = time.monotonic(), datetime.now(UTC)
         rows = self._database.fetch("signing_keys/all_keys")
         if not rows:
             rows = self._make_first_key(at)
@@ -148,7 +149,7 @@ class SigningKeys:
         )
         # Not beyond the next key's first signature: all processes change over at that moment.
         upcoming = [(row.signs_from - at).total_seconds() for row in rows if row.signs_from > at]
-        self._read_at = time.monotonic()
+        self._read_at = read_at
         self._valid_until = self._read_at + min([CACHE_SECONDS, *upcoming])
 
     def _make_first_key(self, at: datetime) -> Rows:
