@@ -14,18 +14,20 @@ from uuid import UUID
 
 import click
 import marshmallow as ma
+import psycopg
 
 from . import demo as demo_data
 from . import utc_now
 from .agents import agents, credentials
 from .authentication import SCOPES
 from .config import ConfigurationError, Settings
-from .contract import Text, timestamp
+from .contract import Text, is_resource_identifier, timestamp
 from .database import connect, load_sql, migrate
-from .errors import ApiError, OAuthError
+from .errors import ApiError, NotFound, OAuthError
 from .logs import logging_config
 from .oauth import issuance
 from .oauth.client_authentication import hash_secret
+from .oauth.token import requested_scope
 from .runtime import Runtime, prepared
 from .serve import serve as run_server
 from .services import Services
@@ -68,11 +70,15 @@ def refusals() -> Iterator[None]:
         raise click.ClickException(_sentence(error)) from None
     except ma.ValidationError as error:
         raise click.ClickException(f"the name {error.messages[0]}") from None
+    except psycopg.Error as error:
+        raise click.ClickException(f"the database refuses: {error.diag.message_primary or error}") from None
 
 
 def _sentence(error: ApiError | OAuthError) -> str:
     if isinstance(error, OAuthError):
         return error.description
+    if isinstance(error, NotFound):
+        return "there is no such agent"
     rules = "; ".join(f"{field} {', '.join(map(str, found))}" for field, found in error.details.items())
     return f"{error.message} ({rules})" if rules else error.message
 
@@ -313,16 +319,20 @@ def token(agent_id: UUID | None, scope: str | None, resource: str | None) -> Non
     with opened() as services:
         organization_id = _organization_of(services, agent_id or demo_data.OPERATOR_ID)
         agent_id = agent_id or demo_data.OPERATOR_ID
+        if resource == services.settings.resource:
+            resource = None
+        if resource is not None and not is_resource_identifier(resource):
+            raise ConfigurationError("the resource must be an absolute URI without fragment")
         signing_key = services.keys.current().signing
         with services.database.transaction(organization_id) as transaction:
             # The operator needs no secret: one is made for this token and gone with it.
             row, client_secret = credentials.add_credential(
-                transaction, organization_id, agent_id, expires_at=None, at=at
+                transaction, organization_id, agent_id, expires_at=None, at=at, most=credentials.MAXIMUM_CREDENTIALS + 1
             )
             client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(client_secret))
             call = issuance.issuing(
                 client,
-                scope=scope.split() if scope is not None else None,
+                scope=requested_scope({"scope": scope} if scope else {}),
                 resource=resource,
                 has_proof=False,
                 throttle=issuance.NO_THROTTLE,

@@ -194,7 +194,10 @@ def test_an_owner_who_is_no_superuser_can_migrate_and_the_service_runs(managed_u
     # Row-level security holds for the owner of the tables as well.
     with connect(managed_url) as owner:
         owner.row_factory = tuple_row
-        counts = "select (select count(*) from agents), (select count(*) from usage_daily), (select count(*) from organizations)"
+        counts = (
+            "select (select count(*) from agents), (select count(*) from usage_daily), "
+            "(select count(*) from organizations)"
+        )
         assert owner.execute(counts).fetchone() == (0, 0, 2)
         owner.execute("select set_config('agentidp.organization_id', %s, false)", [agents[0].organization_id])
         assert owner.execute(counts).fetchone() == (1, 1, 2)

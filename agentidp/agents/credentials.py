@@ -131,10 +131,12 @@ def add_credential(
     expires_at: datetime | None,
     at: datetime,
     jwks: list[dict[str, Any]] | None = None,
+    most: int = MAXIMUM_CREDENTIALS,
 ) -> tuple[Any, str | None]:
     """Make a credential.
 
     :param jwks: public keys that :func:`agentidp.oauth.client_keys.public_jwk` has checked; a secret when left out.
+    :param most: how many the agent may have with it.
     :returns: its row and its secret, which is kept nowhere; ``None`` where there are keys.
     :raises NotFound: no such agent.
     :raises Conflict: the agent has as many as it may.
@@ -152,12 +154,12 @@ def add_credential(
         jwks=None if jwks is None else json.dumps(jwks),
         expires_at=expires_at,
         at=at,
-        most=MAXIMUM_CREDENTIALS,
+        most=most,
     )
     if not rows:
         raise Conflict(
-            f"The agent has {MAXIMUM_CREDENTIALS} credentials; revoke one first.",
-            details={"credentials": [f"at most {MAXIMUM_CREDENTIALS} at a time"]},
+            f"The agent has {most} credentials; revoke one first.",
+            details={"credentials": [f"at most {most} at a time"]},
         )
     return rows[0], client_secret
 
