@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import authentication, errors, logs, operations
 from .agents import agents, credentials, resource_servers
@@ -53,6 +54,9 @@ def create_app(
         **(flask_config or {}),
     )
     app.extensions["agentidp"] = Services.of(settings, clock)
+    if settings.trusted_proxies:
+        # The address alone: nothing that we answer depends on the host, the scheme or the path that was asked for.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     logs.init_app(app)
     errors.init_app(app)
     authentication.init_app(app)

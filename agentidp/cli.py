@@ -335,7 +335,6 @@ def token(agent_id: UUID | None, scope: str | None, resource: str | None) -> Non
                 scope=requested_scope({"scope": scope} if scope else {}),
                 resource=resource,
                 has_proof=False,
-                throttle=issuance.NO_THROTTLE,
                 at=at,
             )
             granted = issuance.granted_scope(transaction.fetch(call.name, **call.parameters))

@@ -57,6 +57,7 @@ class Settings:
     log_level: str = "INFO"
     port: int = 3000
     web_concurrency: int = 2
+    trusted_proxies: int = 0
 
     @property
     def resource(self) -> str:
@@ -88,6 +89,7 @@ class Settings:
             log_level=_choice(env, "AGENTIDP_LOG_LEVEL", "INFO", LOG_LEVELS),
             port=_number(env, "PORT", 3000, 1, 65_535),
             web_concurrency=_number(env, "WEB_CONCURRENCY", 2, 1, 256),
+            trusted_proxies=_number(env, "AGENTIDP_TRUSTED_PROXIES", 0, 0, 10),
         )
         if settings.pool_min_size > settings.pool_max_size:
             raise ConfigurationError("AGENTIDP_POOL_MIN_SIZE must not be greater than AGENTIDP_POOL_MAX_SIZE")

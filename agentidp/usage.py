@@ -23,9 +23,11 @@ def request_made(organization_id: str, agent_id: UUID, at: datetime) -> Call:
     )
 
 
+def request_rejected(organization_id: str, agent_id: UUID, at: datetime) -> Call:
+    """Counts a failed authentication."""
+    return Call("usage/record_rejection", {"organization_id": organization_id, "agent_id": agent_id, "at": at})
+
+
 def record_rejection(database: Database, organization_id: str, agent_id: UUID, at: datetime) -> None:
     """Count a failed authentication, before its answer is sent."""
-    database.run(
-        organization_id,
-        Call("usage/record_rejection", {"organization_id": organization_id, "agent_id": agent_id, "at": at}),
-    )
+    database.run(organization_id, request_rejected(organization_id, agent_id, at))

@@ -150,7 +150,6 @@ def count_usage(
                 scope=None,
                 resource=None,
                 has_proof=False,
-                throttle=issuance.NO_THROTTLE,
                 at=at,
             )
             for _ in range(tokens):

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import re
+from dataclasses import replace
 from datetime import datetime
 from typing import NoReturn
 from urllib.parse import unquote_to_bytes
@@ -15,8 +16,8 @@ from flask import Request
 
 from ..errors import OAuthError
 from ..services import services
-from ..usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, record_rejection
-from . import client_assertion
+from ..usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
+from . import client_assertion, throttle
 from .issuance import Client
 
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
@@ -47,7 +48,7 @@ def presented_client(request: Request, form: dict[str, str], at: datetime) -> Cl
     if sum(mechanisms) > 1:
         raise OAuthError("invalid_request", "the client uses more than one authentication mechanism")
     if "client_assertion" in form or "client_assertion_type" in form:
-        return _by_assertion(form, at)
+        return _by_assertion(request, form, at)
     if header is not None:
         client_id, client_secret = _basic(header)
         if form.get("client_id", client_id) != client_id:
@@ -58,20 +59,27 @@ def presented_client(request: Request, form: dict[str, str], at: datetime) -> Cl
         client_id, client_secret = form["client_id"], form["client_secret"]
     else:
         raise invalid_client()
-    organization_id, agent_id = _identify(client_id)
-    return Client(organization_id, agent_id, secret_hash=hash_secret(client_secret))
+    return replace(_named_client(request, client_id), secret_hash=hash_secret(client_secret))
 
 
 def refuse(client: Client, at: datetime) -> NoReturn:
     """Count a failed authentication and answer it; all look and take the same.
 
-    :raises OAuthError: ``invalid_client``, always.
+    :raises OAuthError: always: ``invalid_client``, or where the client or its address is throttled
+        ``temporarily_unavailable`` with 429, whatever the client has shown.
     """
-    directory = services().directory
-    if directory.remembers(client.agent_id):
+    s = services()
+    if client.is_remembered:
         # An unknown client cost a look-up; a wrong secret must not be told from it by the time it takes.
-        directory.look_up(client.agent_id)
-    record_rejection(services().database, client.organization_id, client.agent_id, at)
+        s.directory.look_up(client.agent_id)
+    wait = throttle.record_failure(s.database, client.throttle, client.organization_id, client.agent_id, at)
+    if wait is not None:
+        raise OAuthError(
+            "temporarily_unavailable",
+            "too many failed authentications; try again later",
+            status=429,
+            headers={"Retry-After": str(wait)},
+        )
     raise invalid_client()
 
 
@@ -82,15 +90,22 @@ def invalid_client() -> OAuthError:
     )
 
 
-def _identify(client_id: str) -> tuple[str, UUID]:
+def _named_client(request: Request, client_id: str) -> Client:
+    s = services()
     agent_id = UUID(client_id) if _UUID.fullmatch(client_id) else UNKNOWN_AGENT
-    organization_id = services().directory.organization_of(agent_id)
+    is_remembered = s.directory.remembers(agent_id)
+    organization_id = s.directory.organization_of(agent_id)
     if organization_id is None:
-        return UNKNOWN_ORGANIZATION, UNKNOWN_AGENT
-    return organization_id, agent_id
+        organization_id, agent_id = UNKNOWN_ORGANIZATION, UNKNOWN_AGENT
+    return Client(
+        organization_id,
+        agent_id,
+        is_remembered=is_remembered,
+        throttle=throttle.of(s.settings.secret_key or b"", client_id, request.remote_addr),
+    )
 
 
-def _by_assertion(form: dict[str, str], at: datetime) -> Client:
+def _by_assertion(request: Request, form: dict[str, str], at: datetime) -> Client:
     if "client_assertion" not in form:
         raise OAuthError("invalid_request", "client_assertion is missing")
     if form.get("client_assertion_type") != client_assertion.TYPE:
@@ -100,8 +115,9 @@ def _by_assertion(form: dict[str, str], at: datetime) -> Client:
         raise invalid_client()
     if form.get("client_id", unverified.client_id) != unverified.client_id:
         raise OAuthError("invalid_request", "client_id differs from the client assertion")
-    organization_id, agent_id = _identify(unverified.client_id)
-    return client_assertion.verify(services(), unverified, organization_id, agent_id, at)
+    named = _named_client(request, unverified.client_id)
+    shown = client_assertion.verify(services(), unverified, named.organization_id, named.agent_id, at)
+    return replace(named, credential_id=shown.credential_id, spends=shown.spends)
 
 
 def _basic(header: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,17 +16,7 @@ from ..errors import OAuthError
 from ..services import Services
 from ..tokens import SigningKey, issue_access_token
 from ..usage import UNKNOWN_ORGANIZATION
-
-
-@dataclass(frozen=True, slots=True)
-class Throttle:
-    """The cells that a request counts in where it fails, and how far ahead they may be. See ``throttle.py``."""
-
-    cells: tuple[int, ...] = ()
-    tolerance: timedelta = timedelta()
-
-
-NO_THROTTLE = Throttle()
+from .throttle import NO_THROTTLE, Throttle
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +25,8 @@ class Client:
     verified. An unknown client has ids that match nothing.
 
     ``spends`` holds the calls that use up what may be used once, in the transaction that issues the token.
+    ``throttle`` is where a failure counts, and what must not be exhausted. ``is_remembered`` says that naming the
+    organization took no look-up.
     """
 
     organization_id: str
@@ -42,6 +34,8 @@ class Client:
     secret_hash: bytes | None = None
     credential_id: UUID | None = None
     spends: tuple[Call, ...] = ()
+    throttle: Throttle = NO_THROTTLE
+    is_remembered: bool = False
 
 
 def record(
@@ -51,7 +45,6 @@ def record(
     scope: list[str] | None,
     resource: str | None,
     has_proof: bool,
-    throttle: Throttle,
     at: datetime,
 ) -> list[str] | None:
     """Authenticate the client, grant the scope and count the token, in one durable transaction and round trip.
@@ -59,7 +52,7 @@ def record(
     :returns: the scopes granted, or ``None`` where authentication failed; then nothing was counted.
     :raises OAuthError: the client is authentic and may not have what it asks for; nothing was counted.
     """
-    call = issuing(client, scope=scope, resource=resource, has_proof=has_proof, throttle=throttle, at=at)
+    call = issuing(client, scope=scope, resource=resource, has_proof=has_proof, at=at)
     try:
         *_, rows = database.run(client.organization_id, *client.spends, call, durable=True)
     except psycopg.errors.UniqueViolation:
@@ -74,7 +67,6 @@ def issuing(
     scope: list[str] | None,
     resource: str | None,
     has_proof: bool,
-    throttle: Throttle,
     at: datetime,
 ) -> Call:
     """The statement that authenticates *client*, grants *scope* for *resource* and counts the token."""
@@ -89,9 +81,8 @@ def issuing(
             "own_scopes": list(SCOPES),
             "resource": resource,
             "has_proof": has_proof,
-            "cells": list(throttle.cells),
+            "cells": list(client.throttle.cells),
             "throttle_organization_id": UNKNOWN_ORGANIZATION,
-            "tolerance": throttle.tolerance,
             "at": at,
         },
     )

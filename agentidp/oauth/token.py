@@ -62,7 +62,6 @@ def issue_token() -> Response:
         scope=scope,
         resource=resource,
         has_proof=False,
-        throttle=issuance.NO_THROTTLE,
         at=g.at,
     )
     if granted is None:

@@ -39,14 +39,15 @@ create table resource_servers (
     constraint resource_servers_organization_id_resource_key unique (organization_id, resource)
 );
 
--- Failed authentications by client and by address, as the theoretical arrival time of the generic cell rate
--- algorithm. A cell is a number, so the table cannot outgrow their range; one that lies in the past may be deleted.
+-- Failed authentications by client and by address: the instant from which a cell admits another one, which is the
+-- generic cell rate algorithm's theoretical arrival time less its tolerance. A cell is a number, so the table cannot
+-- outgrow their range; one that has had a minute's rest may be deleted.
 -- organization_id is always that of unknown clients: nobody is known yet when a throttle is looked at.
 -- Unlogged: a crash forgets who was throttled, and no failure waits for the disk.
 create unlogged table throttles (
     organization_id text collate "C" not null,
     cell integer not null,
-    arrival_at timestamptz not null,
+    admits_at timestamptz not null,
     primary key (organization_id, cell)
 ) with (fillfactor = 50);
 

@@ -8,8 +8,7 @@
 -- resource: of a resource server of the organization, or null for our own API, whose scopes are own_scopes (text[]);
 -- scope (text[], null: all that the agent has for the resource);
 -- has_proof: whether the token will be bound to a key;
--- cells (integer[]): the throttles that must not be exhausted; throttle_organization_id: where they are;
--- tolerance (interval): how far in the future a cell's arrival may lie.
+-- cells (integer[]): the throttles that must not be exhausted; throttle_organization_id: where they are.
 with moment as (
     select
         (%(at)s::timestamptz at time zone 'UTC')::date as day,
@@ -59,7 +58,7 @@ client as materialized (
             where
                 throttles.organization_id = %(throttle_organization_id)s
                 and throttles.cell = any (%(cells)s::integer[])
-                and throttles.arrival_at > %(at)s::timestamptz + %(tolerance)s::interval
+                and throttles.admits_at > %(at)s
         )
 ),
 decided as materialized (

@@ -1,0 +1,571 @@
+"""Failed authentications are throttled by client and address, by client and by address; nobody else is affected."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import jwt
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from agentidp import create_app
+from agentidp.config import ConfigurationError, Settings
+from agentidp.oauth import client_assertion, throttle
+from agentidp.services import Services
+from agentidp.usage import UNKNOWN_ORGANIZATION
+
+from ..conftest import Cast, settings_for
+from ..factories import SECRET_KEY, Agent, Clock, make_agent, usage_sums
+
+HERE, THERE = "192.0.2.1", "198.51.100.1"
+SPELLED_WRONG = "8D9C1A52-0000-4000-8000-ABCDEFABCDEF"
+"""A UUID in upper case, which no client has."""
+
+COMMON = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+PATHS = ["/api/v1/token"]
+
+Whole = tuple[int, Any, dict[str, str]]
+
+
+def ask(
+    client: FlaskClient,
+    client_id: str,
+    shown: str = "wrong",
+    *,
+    address: str = HERE,
+    forwarded: str | None = None,
+    path: str = PATHS[0],
+    **form: str,
+) -> TestResponse:
+    """A request by ``client_secret_post`` from an address."""
+    return client.post(
+        path,
+        data={
+            "grant_type": "client_credentials",
+            "token": "none",
+            "client_id": client_id,
+            "client_secret": shown,
+            **form,
+        },
+        headers={"X-Forwarded-For": forwarded} if forwarded else {},
+        environ_base={"REMOTE_ADDR": address},
+    )
+
+
+def whole(response: TestResponse) -> Whole:
+    """Everything of a response but the id of its request."""
+    headers = {name: value for name, value in response.headers if name not in ("X-Request-Id", "Content-Length")}
+    return response.status_code, response.json, headers
+
+
+FAILED: Whole = (
+    401,
+    {"error": "invalid_client", "error_description": "client authentication failed"},
+    {**COMMON, "WWW-Authenticate": 'Basic realm="agentidp", charset="UTF-8"'},
+)
+
+
+def throttled(seconds: int) -> Whole:
+    """The answer to whoever is throttled for so long."""
+    return (
+        429,
+        {
+            "error": "temporarily_unavailable",
+            "error_description": "too many failed authentications; try again later",
+        },
+        {**COMMON, "Retry-After": str(seconds)},
+    )
+
+
+def exhaust(client: FlaskClient, client_id: str, address: str = HERE) -> None:
+    """Fail as often as a client may from an address."""
+    for _ in range(10):
+        assert ask(client, client_id, address=address).status_code == 401
+
+
+def exhaust_everywhere(client: FlaskClient, client_id: str) -> None:
+    """Fail as often as a client may from all addresses together."""
+    for number in range(100):
+        assert ask(client, client_id, address=f"203.0.113.{number // 10}").status_code == 401
+
+
+def rows(url: str) -> dict[int, datetime]:
+    """The cells in the table."""
+    with psycopg.connect(url) as connection:
+        return dict(connection.execute("select cell, admits_at from throttles").fetchall())
+
+
+class TestAClientFromAnAddress:
+    """Ten at once, then one every six seconds."""
+
+    @pytest.mark.parametrize("path", PATHS)
+    def test_fails_ten_times_and_is_throttled_at_the_eleventh(self, client: FlaskClient, cast: Cast, path: str) -> None:
+        answers = [whole(ask(client, cast.acme.client_id, path=path)) for _ in range(13)]
+        assert answers == [FAILED] * 10 + [throttled(6)] * 3
+
+    def test_is_throttled_alike_wherever_it_fails(self, client: FlaskClient, cast: Cast) -> None:
+        answers = [whole(ask(client, cast.acme.client_id, path=PATHS[n % len(PATHS)])) for n in range(13)]
+        assert answers == [FAILED] * 10 + [throttled(6)] * 3
+
+    def test_gets_one_try_after_waiting_as_long_as_it_was_told(
+        self, client: FlaskClient, cast: Cast, clock: Clock
+    ) -> None:
+        exhaust(client, cast.acme.client_id)
+        clock.advance(seconds=6, microseconds=-1)
+        assert whole(ask(client, cast.acme.client_id)) == throttled(1)
+        clock.advance(microseconds=1)
+        assert whole(ask(client, cast.acme.client_id)) == FAILED
+        assert whole(ask(client, cast.acme.client_id)) == throttled(6)
+
+    def test_gets_one_more_with_every_six_seconds(self, client: FlaskClient, cast: Cast, clock: Clock) -> None:
+        exhaust(client, cast.acme.client_id)
+        clock.advance(seconds=29)
+        answers = Counter(ask(client, cast.acme.client_id).status_code for _ in range(12))
+        assert answers == {401: 4, 429: 8}
+
+    def test_saves_up_no_more_than_ten(self, client: FlaskClient, cast: Cast, clock: Clock) -> None:
+        exhaust(client, cast.acme.client_id)
+        clock.advance(hours=1)
+        answers = [ask(client, cast.acme.client_id).status_code for _ in range(12)]
+        assert answers == [401] * 10 + [429] * 2
+
+    def test_is_not_throttled_for_longer_where_it_goes_on(self, client: FlaskClient, cast: Cast, clock: Clock) -> None:
+        exhaust(client, cast.acme.client_id)
+        for waited in range(6):
+            assert {ask(client, cast.acme.client_id).headers["Retry-After"] for _ in range(20)} == {str(6 - waited)}
+            clock.advance(seconds=1)
+        assert ask(client, cast.acme.client_id, cast.acme.client_secret).status_code == 200
+
+    def test_is_unaffected_at_another_address(self, client: FlaskClient, cast: Cast) -> None:
+        exhaust(client, cast.acme.client_id)
+        assert ask(client, cast.acme.client_id, cast.acme.client_secret).status_code == 429
+        assert ask(client, cast.acme.client_id, cast.acme.client_secret, address=THERE).status_code == 200
+        assert whole(ask(client, cast.acme.client_id, address=THERE)) == FAILED
+
+    def test_does_not_affect_another_client_there(self, client: FlaskClient, cast: Cast, services: Services) -> None:
+        colleague = make_agent(services, cast.acme.organization_id, "colleague")
+        exhaust(client, cast.acme.client_id)
+        for _ in range(1000):
+            assert ask(client, cast.acme.client_id).status_code == 429
+        for other in (colleague, cast.outsider):
+            assert ask(client, other.client_id, other.client_secret).status_code == 200
+            assert whole(ask(client, other.client_id)) == FAILED
+
+    def test_succeeds_without_end(self, client: FlaskClient, cast: Cast, database_url: str) -> None:
+        for _ in range(50):
+            assert ask(client, cast.acme.client_id, cast.acme.client_secret).status_code == 200
+        assert rows(database_url) == {}
+
+    def test_is_not_throttled_for_what_is_no_failed_authentication(self, client: FlaskClient, cast: Cast) -> None:
+        acme = cast.acme
+        for _ in range(20):
+            assert ask(client, acme.client_id, acme.client_secret, scope="no:such").json["error"] == "invalid_scope"
+        assert ask(client, acme.client_id, acme.client_secret).status_code == 200
+
+
+class TestACorrectSecret:
+    """While its client is throttled."""
+
+    @pytest.mark.parametrize("path", PATHS)
+    def test_is_answered_like_a_wrong_one(self, client: FlaskClient, cast: Cast, path: str) -> None:
+        exhaust(client, cast.acme.client_id)
+        right = whole(ask(client, cast.acme.client_id, cast.acme.client_secret, path=path))
+        assert right == whole(ask(client, cast.acme.client_id, path=path)) == throttled(6)
+
+    def test_gets_no_token_and_counts_as_a_rejection(
+        self, client: FlaskClient, cast: Cast, clock: Clock, database_url: str
+    ) -> None:
+        exhaust(client, cast.acme.client_id)
+        for _ in range(5):
+            assert ask(client, cast.acme.client_id, cast.acme.client_secret).status_code == 429
+        sums = usage_sums(database_url, cast.acme.organization_id)
+        assert sums == {name: 15 if "rejected" in name else 0 for name in sums}
+        clock.advance(seconds=6)
+        assert ask(client, cast.acme.client_id, cast.acme.client_secret).status_code == 200
+        sums = usage_sums(database_url, cast.acme.organization_id)
+        assert sums == {name: 15 if "rejected" in name else 1 for name in sums}
+
+
+class TestAClientFromAllAddresses:
+    """A hundred at once, then one every 0.6 seconds."""
+
+    def test_fails_a_hundred_times_and_is_throttled_everywhere(
+        self, client: FlaskClient, cast: Cast, clock: Clock
+    ) -> None:
+        exhaust_everywhere(client, cast.acme.client_id)
+        assert whole(ask(client, cast.acme.client_id, cast.acme.client_secret, address=THERE)) == throttled(1)
+        assert (
+            ask(client, cast.outsider.client_id, cast.outsider.client_secret, address="203.0.113.0").status_code == 200
+        )
+        clock.advance(milliseconds=599)
+        assert whole(ask(client, cast.acme.client_id, cast.acme.client_secret, address=THERE)) == throttled(1)
+        clock.advance(milliseconds=1)
+        assert ask(client, cast.acme.client_id, cast.acme.client_secret, address=THERE).status_code == 200
+
+    def test_is_not_throttled_everywhere_by_one_address_that_goes_on(self, client: FlaskClient, cast: Cast) -> None:
+        for _ in range(200):
+            ask(client, cast.acme.client_id)
+        assert ask(client, cast.acme.client_id, cast.acme.client_secret, address=THERE).status_code == 200
+
+
+class TestAnAddress:
+    """Six hundred at once, then one every 0.1 seconds, whichever the clients."""
+
+    def test_fails_six_hundred_times_and_is_throttled_for_every_client(
+        self, client: FlaskClient, cast: Cast, clock: Clock
+    ) -> None:
+        for _ in range(600):
+            assert ask(client, str(uuid.uuid4())).status_code == 401
+        assert whole(ask(client, str(uuid.uuid4()))) == throttled(1)
+        assert whole(ask(client, cast.acme.client_id, cast.acme.client_secret)) == throttled(1)
+        assert ask(client, cast.acme.client_id, cast.acme.client_secret, address=THERE).status_code == 200
+        clock.advance(milliseconds=100)
+        assert ask(client, cast.acme.client_id, cast.acme.client_secret).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2"),
+            ("192.0.2.1", "::ffff:192.0.2.1"),
+            ("fe80::1%eth0", "fe80::2%eth1"),
+        ],
+    )
+    def test_is_the_same_however_it_is_written_and_within_a_64(
+        self, client: FlaskClient, cast: Cast, one: str, other: str
+    ) -> None:
+        exhaust(client, cast.acme.client_id, one)
+        assert whole(ask(client, cast.acme.client_id, address=other)) == throttled(6)
+
+    def test_is_another_in_another_64(self, client: FlaskClient, cast: Cast) -> None:
+        exhaust(client, cast.acme.client_id, "2001:db8:0:1::1")
+        assert whole(ask(client, cast.acme.client_id, address="2001:db8:0:2::1")) == FAILED
+
+    @pytest.mark.parametrize("address", ["", "unknown", "192.0.2.1:4711"])
+    def test_that_is_not_known_leaves_what_holds_for_all(
+        self, client: FlaskClient, cast: Cast, address: str, database_url: str
+    ) -> None:
+        answers = [whole(ask(client, cast.acme.client_id, address=address)) for _ in range(101)]
+        assert answers == [FAILED] * 100 + [throttled(1)]
+        assert whole(ask(client, cast.outsider.client_id, address=address)) == FAILED
+        assert len(rows(database_url)) == 2
+
+
+class TestAnUnknownClient:
+    """Nobody can tell it from a known one."""
+
+    @pytest.mark.parametrize("path", PATHS)
+    @pytest.mark.parametrize("unknown", [str(uuid.UUID(int=7)), SPELLED_WRONG, "nobody", "ünknöwn \x00", "x" * 20_000])
+    def test_is_throttled_like_a_known_one(
+        self, client: FlaskClient, cast: Cast, clock: Clock, unknown: str, path: str
+    ) -> None:
+        def story(client_id: str) -> list[Whole]:
+            begin = clock.now
+            answers = [whole(ask(client, client_id, path=path)) for _ in range(12)]
+            for _ in range(3):
+                clock.advance(seconds=3)
+                answers.append(whole(ask(client, client_id, path=path)))
+            clock.now = begin
+            return answers
+
+        known = story(cast.acme.client_id)
+        assert story(unknown) == known
+        assert [status for status, _, _ in known] == [401] * 10 + [429] * 3 + [401, 429]
+
+    def test_is_throttled_everywhere_like_a_known_one(self, client: FlaskClient, cast: Cast) -> None:
+        for client_id in (str(uuid.uuid4()), cast.acme.client_id):
+            exhaust_everywhere(client, client_id)
+            assert whole(ask(client, client_id, address=THERE)) == throttled(1)
+
+    def test_does_not_throttle_another_unknown_one(self, client: FlaskClient) -> None:
+        exhaust(client, "somebody")
+        assert whole(ask(client, "somebody else")) == FAILED
+
+    def test_is_counted_exactly_in_its_bucket(self, client: FlaskClient, database_url: str) -> None:
+        for client_id in ("nobody", str(uuid.uuid4())):
+            for _ in range(15):
+                ask(client, client_id)
+        sums = usage_sums(database_url, UNKNOWN_ORGANIZATION)
+        assert sums == {name: 30 if "rejected" in name else 0 for name in sums}
+
+    def test_is_throttled_like_a_known_one_that_shows_an_assertion(
+        self, client: FlaskClient, cast: Cast, services: Services
+    ) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+
+        def fail(client_id: str) -> Whole:
+            claims = {
+                "iss": client_id,
+                "sub": client_id,
+                "aud": services.settings.issuer,
+                "exp": int(services.clock().timestamp()) + 60,
+                "jti": uuid.uuid4().hex,
+            }
+            form = {
+                "grant_type": "client_credentials",
+                "client_assertion_type": client_assertion.TYPE,
+                "client_assertion": jwt.encode(claims, key, algorithm="ES256"),
+            }
+            return whole(client.post(PATHS[0], data=form, environ_base={"REMOTE_ADDR": HERE}))
+
+        for client_id in (cast.acme.client_id, str(uuid.uuid4()), "nobody"):
+            assert [fail(client_id) for _ in range(12)] == [FAILED] * 10 + [throttled(6)] * 2
+            # A client has one throttle, whatever it authenticates with.
+            assert whole(ask(client, client_id)) == throttled(6)
+
+
+class TestWorkers:
+    """The throttle is in the database."""
+
+    @pytest.fixture
+    def other_app(self, database_url: str, clock: Clock) -> Iterator[Flask]:
+        """Another process's."""
+        app = create_app(settings_for(database_url), clock=clock)
+        with closing(app.extensions["agentidp"]):
+            yield app
+
+    def test_share_what_they_count(self, client: FlaskClient, other_app: Flask, cast: Cast) -> None:
+        other = other_app.test_client()
+        turns = [client, other] * 6
+        answers = [whole(ask(turn, cast.acme.client_id)) for turn in turns]
+        assert answers == [FAILED] * 10 + [throttled(6)] * 2
+        assert ask(other, cast.acme.client_id, cast.acme.client_secret).status_code == 429
+
+    def test_admit_as_many_as_there_may_be_when_they_fail_at_once(
+        self, app: Flask, other_app: Flask, cast: Cast, services: Services, database_url: str
+    ) -> None:
+        colleague = make_agent(services, cast.acme.organization_id, "colleague")
+        victims = [cast.acme, colleague, cast.outsider]
+        addresses = [HERE, THERE, "2001:db8::1"]
+        answers: Counter[tuple[str, str, int]] = Counter()
+        lock = threading.Lock()
+
+        def fail(number: int) -> None:
+            client = (app, other_app)[number % 2].test_client()
+            for turn in range(36):
+                victim = victims[(turn + number) % 3]
+                address = addresses[(turn // 3 + number // 2) % 3]
+                status = ask(client, victim.client_id, address=address).status_code
+                with lock:
+                    answers[victim.client_id, address, status] += 1
+
+        threads = [threading.Thread(target=fail, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+        # Eight times thirty-six, over nine pairs.
+        assert answers == {
+            (victim.client_id, address, status): number
+            for victim in victims
+            for address in addresses
+            for status, number in ((401, 10), (429, 22))
+        }
+        rejected = [
+            usage_sums(database_url, organization_id)["rejected"]
+            for organization_id in (cast.acme.organization_id, cast.outsider.organization_id)
+        ]
+        assert rejected == [2 * 96, 96]
+
+    def test_admit_a_hundred_of_a_client_when_many_addresses_fail_at_once(
+        self, app: Flask, other_app: Flask, cast: Cast
+    ) -> None:
+        answers: list[int] = []
+
+        def fail(number: int) -> None:
+            client = (app, other_app)[number % 2].test_client()
+            for turn in range(20):
+                address = f"203.0.113.{number * 20 + turn}"
+                answers.append(ask(client, cast.acme.client_id, address=address).status_code)
+
+        threads = [threading.Thread(target=fail, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+        assert Counter(answers) == {401: 100, 429: 60}
+
+
+class TestTheTable:
+    """It stays small."""
+
+    def test_has_no_more_rows_than_there_are_cells(
+        self, client: FlaskClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(throttle, "CELLS", 8)
+        for number in range(200):
+            ask(client, str(uuid.uuid4()), address=f"203.0.113.{number}")
+        assert set(rows(database_url)) <= set(range(24))
+
+    def test_forgets_cells_at_rest(
+        self, client: FlaskClient, clock: Clock, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(throttle, "NEARBY", throttle.CELLS * 3)
+        sizes = []
+        for _ in range(100):
+            ask(client, str(uuid.uuid4()), address=f"2001:db8:{uuid.uuid4().hex[:4]}::1")
+            clock.advance(seconds=10)
+            sizes.append(len(rows(database_url)))
+        # Three rows every ten seconds, for one minute and until one comes by that looks there.
+        assert max(sizes) < 60
+
+    def test_forgets_those_nearby_that_nobody_holds_and_no_other(
+        self, client: FlaskClient, cast: Cast, clock: Clock, database_url: str
+    ) -> None:
+        first, *_ = throttle.of(SECRET_KEY.encode(), cast.acme.client_id, HERE).cells
+        assert clock.now is not None
+        limit = clock.now - timedelta(minutes=1)
+        rest = limit - timedelta(microseconds=1)
+        held, kept = (
+            first + 9,
+            {
+                first - 1: rest,
+                first + throttle.NEARBY: rest,
+                # The client's next failure finds it as if it had been forgotten; in general, it is not at rest.
+                first + 5: limit,
+            },
+        )
+        with psycopg.connect(database_url) as connection:
+            for cell, admits_at in {**kept, held: rest, first + 3: rest, first + throttle.NEARBY - 1: rest}.items():
+                connection.execute("insert into throttles values (%s, %s, %s)", [UNKNOWN_ORGANIZATION, cell, admits_at])
+            connection.commit()
+            connection.execute("select from throttles where cell = %s for update", [held])
+            assert whole(ask(client, cast.acme.client_id)) == FAILED
+        own = throttle.of(SECRET_KEY.encode(), cast.acme.client_id, HERE).cells
+        assert set(rows(database_url)) == {*kept, held, *own}
+
+    def test_puts_each_kind_into_cells_of_its_own_that_only_the_instance_can_name(self) -> None:
+        cells = throttle.of(b"one" * 20, "client", HERE).cells
+        assert [cell % 3 for cell in cells] == [0, 1, 2]
+        assert all(0 <= cell < throttle.CELLS * 3 for cell in cells)
+        assert throttle.of(b"one" * 20, "client", HERE).cells == cells
+        assert set(cells).isdisjoint(throttle.of(b"two" * 20, "client", HERE).cells)
+        assert throttle.of(b"one" * 20, "client", "").cells == cells[1:2]
+
+
+class TestTheAddressBehindAProxy:
+    """``AGENTIDP_TRUSTED_PROXIES``."""
+
+    @contextmanager
+    def behind(self, database_url: str, clock: Clock, proxies: int) -> Iterator[FlaskClient]:
+        app = create_app(settings_for(database_url, trusted_proxies=proxies), clock=clock)
+        with closing(app.extensions["agentidp"]):
+            yield app.test_client()
+
+    def test_is_not_what_the_client_says_where_no_proxy_is_trusted(self, client: FlaskClient, cast: Cast) -> None:
+        answers = [whole(ask(client, cast.acme.client_id, forwarded=f"203.0.113.{n}")) for n in range(11)]
+        assert answers == [FAILED] * 10 + [throttled(6)]
+        # Nor does it fall upon whom the client names.
+        assert whole(ask(client, cast.acme.client_id, address="203.0.113.1")) == FAILED
+
+    @pytest.mark.parametrize(("proxies", "behind"), [(1, ""), (2, ", 10.0.0.1"), (3, ",10.0.0.2, 10.0.0.1")])
+    def test_is_what_the_outermost_trusted_proxy_has_added(
+        self, database_url: str, clock: Clock, cast: Cast, proxies: int, behind: str
+    ) -> None:
+        with self.behind(database_url, clock, proxies) as client:
+            for number in range(10):
+                forged = f"203.0.113.{number}, {HERE}{behind}"
+                assert whole(ask(client, cast.acme.client_id, address="10.0.0.9", forwarded=forged)) == FAILED
+            forwarded = f"{HERE}{behind}"
+            # From a UNIX socket there is no address but this.
+            assert whole(ask(client, cast.acme.client_id, address="", forwarded=forwarded)) == throttled(6)
+            assert whole(ask(client, cast.acme.client_id, address="", forwarded=f"{THERE}{behind}")) == FAILED
+
+    def test_is_the_peers_where_the_proxy_says_nothing(self, database_url: str, clock: Clock, cast: Cast) -> None:
+        with self.behind(database_url, clock, 1) as client:
+            exhaust(client, cast.acme.client_id)
+            assert whole(ask(client, cast.acme.client_id)) == throttled(6)
+
+    def test_is_all_that_is_believed_of_a_proxy(self, database_url: str, clock: Clock) -> None:
+        forged = {
+            "X-Forwarded-Host": "evil.example",
+            "X-Forwarded-Proto": "https",
+            "X-Forwarded-Prefix": "/evil",
+            "X-Forwarded-Port": "1",
+        }
+        with self.behind(database_url, clock, 1) as client:
+            plain = client.get("/.well-known/oauth-authorization-server")
+            assert whole(client.get("/.well-known/oauth-authorization-server", headers=forged)) == whole(plain)
+            assert client.get("/healthz", headers=forged).request.host == "localhost"
+
+    def test_is_set_by_the_environment(self) -> None:
+        assert Settings.from_environment({}).trusted_proxies == 0
+        assert Settings.from_environment({"AGENTIDP_TRUSTED_PROXIES": "2"}).trusted_proxies == 2
+        for wrong in ("-1", "11", "one", "1.5"):
+            with pytest.raises(
+                ConfigurationError, match="AGENTIDP_TRUSTED_PROXIES must be a whole number from 0 to 10"
+            ):
+                Settings.from_environment({"AGENTIDP_TRUSTED_PROXIES": wrong})
+
+
+def test_a_failure_that_cannot_be_counted_is_answered_503_and_counts_nowhere(
+    database_url: str, clock: Clock, cast: Cast
+) -> None:
+    app = create_app(settings_for(database_url, statement_timeout=0.3), clock=clock)
+    with closing(app.extensions["agentidp"]):
+        client = app.test_client()
+        ask(client, cast.acme.client_id)
+        before = rows(database_url)
+        with psycopg.connect(database_url) as connection:
+            connection.execute("select from throttles for update")
+            begin = time.monotonic()
+            response = ask(client, cast.acme.client_id)
+            assert time.monotonic() - begin < 2
+            assert whole(response) == (
+                503,
+                {
+                    "error": "temporarily_unavailable",
+                    "error_description": "The service is temporarily unavailable; try again.",
+                },
+                {**COMMON, "Retry-After": "1"},
+            )
+            # Whoever holds no throttle of a client does not keep it from its tokens.
+            assert ask(client, cast.acme.client_id, cast.acme.client_secret).status_code == 200
+        assert rows(database_url) == before
+        assert usage_sums(database_url, cast.acme.organization_id)["rejected"] == 1
+        assert whole(ask(client, cast.acme.client_id)) == FAILED
+
+
+def test_refused_bearer_tokens_are_not_throttled(client: FlaskClient, cast: Cast) -> None:
+    forged = {"Authorization": f"Bearer {cast.acme.token()[:-8]}AAAAAAAA"}
+    for _ in range(30):
+        answer = client.get("/api/v1/analytics/tokens", headers=forged, environ_base={"REMOTE_ADDR": HERE})
+        assert answer.status_code == 401
+    assert ask(client, cast.acme.client_id, cast.acme.client_secret).status_code == 200
+
+
+def test_requests_that_name_no_client_are_not_throttled(client: FlaskClient, database_url: str) -> None:
+    for header in ("Basic", "Basic !", "Digest x", None):
+        for _ in range(15):
+            response = client.post(
+                PATHS[0],
+                data={"grant_type": "client_credentials"},
+                headers={"Authorization": header} if header else {},
+                environ_base={"REMOTE_ADDR": HERE},
+            )
+            assert whole(response) == FAILED
+    assert rows(database_url) == {}
+
+
+def test_a_suspended_agent_is_throttled_like_one_with_a_wrong_secret(
+    client: FlaskClient, cast: Cast, services: Services
+) -> None:
+    agent: Agent = make_agent(services, cast.acme.organization_id, "idle")
+    suspension = client.patch(
+        f"/api/v1/agents/{agent.agent_id}", json={"status": "suspended"}, headers=cast.acme.bearer()
+    )
+    assert suspension.status_code == 200
+    answers = [whole(ask(client, agent.client_id, agent.client_secret)) for _ in range(12)]
+    assert answers == [FAILED] * 10 + [throttled(6)] * 2

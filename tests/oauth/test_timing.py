@@ -1,0 +1,177 @@
+"""A failed authentication takes as long for an unknown client as for a wrong secret, throttled or not."""
+
+from __future__ import annotations
+
+import gc
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from random import Random
+from statistics import median
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from flask.testing import FlaskClient
+
+from agentidp.oauth import client_assertion
+from agentidp.services import Services
+
+from ..conftest import Cast
+from ..factories import Clock
+from ..wire import overheard
+
+RUN = 300
+"""Failed authentications in a run."""
+
+TRIES = 3
+MARGIN = 0.02
+"""The part of a median that is no difference, however quiet the machine. One look-up more is five times that."""
+
+UNKNOWN = str(uuid.UUID(int=7))
+
+Ask = Callable[[str], int]
+"""Fails to authenticate as a client, and returns the status."""
+
+
+@pytest.fixture
+def by_secret(client: FlaskClient) -> Ask:
+    """With a wrong secret."""
+
+    def ask(client_id: str) -> int:
+        form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": "wrong"}
+        return client.post("/api/v1/token", data=form).status_code
+
+    return ask
+
+
+@pytest.fixture
+def by_assertion(client: FlaskClient, services: Services) -> Ask:
+    """With an assertion by a key that is nobody's."""
+    key = ec.generate_private_key(ec.SECP256R1())
+
+    def ask(client_id: str) -> int:
+        claims = {
+            "iss": client_id,
+            "sub": client_id,
+            "aud": services.settings.issuer,
+            "exp": int(services.clock().timestamp()) + 60,
+            "jti": uuid.uuid4().hex,
+        }
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": client_assertion.TYPE,
+            "client_assertion": jwt.encode(claims, key, algorithm="ES256"),
+        }
+        return client.post("/api/v1/token", data=form).status_code
+
+    return ask
+
+
+class TestConversation:
+    """What a failure says to the database, whoever fails. This is what the times come from, and it is exact."""
+
+    @pytest.mark.parametrize("mechanism", ["by_secret", "by_assertion"])
+    @pytest.mark.parametrize("is_throttled", [False, True])
+    def test_is_the_same(
+        self,
+        services: Services,
+        cast: Cast,
+        mechanism: str,
+        is_throttled: bool,
+        request: pytest.FixtureRequest,
+    ) -> None:
+        ask: Ask = request.getfixturevalue(mechanism)
+        clients = [cast.acme.client_id, cast.outsider.client_id, UNKNOWN, "nobody"]
+        # The first request of all reads the signing keys.
+        ask("somebody")
+        if is_throttled:
+            for client_id in clients:
+                for _ in range(10):
+                    assert ask(client_id) == 401
+        said = [
+            "database/enter_organization",
+            "database/enter_organization",
+            "database/enter_organization",
+            "oauth/client_organization",
+            "oauth/hold_throttles",
+            "oauth/issue_access_token",
+            "oauth/record_failure",
+            "usage/record_rejection",
+        ]
+        round_trips = 3
+        if mechanism == "by_assertion":
+            said = sorted([*said, "database/enter_organization", "oauth/client_keys"])
+            round_trips += 1
+        # Twice each: the second time the process remembers a known client's organization.
+        for client_id in clients * 2:
+            with overheard(services.database) as conversation:
+                status = ask(client_id)
+            assert status == (429 if is_throttled else 401)
+            assert (sorted(conversation.statements), conversation.round_trips) == (said, round_trips)
+
+
+class TestTime:
+    """Medians of runs of an unknown client and a wrong secret differ by no more than two runs of the same."""
+
+    def test_is_the_same_while_not_throttled(self, by_secret: Ask, cast: Cast, clock: Clock) -> None:
+        assert_same_time(by_secret, cast.acme.client_id, 401, lambda: clock.advance(seconds=6))
+
+    def test_is_the_same_while_throttled(self, by_secret: Ask, cast: Cast) -> None:
+        for client_id in (UNKNOWN, cast.acme.client_id):
+            for _ in range(10):
+                assert by_secret(client_id) == 401
+        assert_same_time(by_secret, cast.acme.client_id, 429, lambda: None)
+
+
+def assert_same_time(ask: Ask, known: str, status: int, between: Callable[[], None]) -> None:
+    """Two runs of each client, and that up to ``TRIES`` times: the noise of one time in a hundred is no difference."""
+    seen = []
+    for number in range(TRIES):
+        unknown_times, known_times = times(ask, known, status, between, Random(number))
+        difference = abs(median(unknown_times) - median(known_times))
+        allowed = max(noise(unknown_times), noise(known_times)) + MARGIN * median(unknown_times)
+        seen.append(f"{difference * 1e6:.0f} µs of {median(unknown_times) * 1e6:.0f}, allowed {allowed * 1e6:.0f}")
+        if difference <= allowed:
+            return
+    raise AssertionError("; ".join(seen))
+
+
+def times(
+    ask: Ask, known: str, status: int, between: Callable[[], None], random: Random
+) -> tuple[list[float], list[float]]:
+    """Seconds that an unknown client's and a known client's failures take, two runs of each, in turns."""
+    taken: dict[str, list[float]] = {UNKNOWN: [], known: []}
+    turns = [UNKNOWN, known]
+    with undisturbed():
+        for _ in range(2 * RUN):
+            # In whichever order, so that neither profits from what the other has left in a cache.
+            random.shuffle(turns)
+            for client_id in turns:
+                between()
+                begin = time.perf_counter()
+                answered = ask(client_id)
+                taken[client_id].append(time.perf_counter() - begin)
+                assert answered == status
+    return taken[UNKNOWN], taken[known]
+
+
+def noise(sample: Sequence[float]) -> float:
+    """By how much the medians of two runs of the same differ, 99 times in a hundred: halves of *sample*, at random."""
+    random, shuffled, differences = Random(1), list(sample), []
+    for _ in range(200):
+        random.shuffle(shuffled)
+        differences.append(abs(median(shuffled[:RUN]) - median(shuffled[RUN:])))
+    return sorted(differences)[197]
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Without the garbage collector, whose turn it could be in any request."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
