@@ -18,6 +18,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequest
 
 from .config import ConfigurationError, Settings
 from .errors import ServiceUnavailable
+from .pipeline import PipelinedConnection
 
 logger = logging.getLogger("agentidp")
 
@@ -44,12 +45,13 @@ def sql_directory() -> Path:
 
 @functools.cache
 def load_sql(name: str) -> str:
-    """The statement in ``sql/<name>.sql``.
+    """The statement in ``sql/<name>.sql``, without its comments: the server would read them each time it is sent.
 
     :param name: path without ending, for example ``analytics/token_trend``.
     :raises FileNotFoundError: there is no such file.
     """
-    return (sql_directory() / f"{name}.sql").read_text(encoding="utf-8")
+    lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
 
 
 class Call(NamedTuple):
@@ -71,7 +73,7 @@ class Transaction:
 
     def fetch(self, statement: str, /, **parameters: Any) -> Rows:
         """Run ``sql/<statement>.sql`` and return its rows."""
-        return _rows(self._connection.execute(load_sql(statement), parameters, prepare=True))
+        return _rows(self._connection.execute(load_sql(statement), parameters))
 
 
 class Database:
@@ -87,7 +89,7 @@ class Database:
     def __init__(self, url: str, settings: Settings) -> None:
         self._url, self._settings = url, settings
         self._lock = threading.Lock()
-        self._pool: ConnectionPool[psycopg.Connection[Any]] | None = None
+        self._pool: ConnectionPool[PipelinedConnection] | None = None
 
     def run(self, organization_id: str, *calls: Call, durable: bool = False) -> list[Rows]:
         """Run statements for an organization in one transaction and one round trip.
@@ -98,11 +100,15 @@ class Database:
         :param durable: wait for the commit to be on disk, as everything but a request's count must.
         :returns: the rows of each call.
         """
+        enter = {"organization_id": organization_id, "durable": durable}
         with self._connection() as connection:
-            with connection.pipeline():
-                _enter_organization(connection, organization_id, durable)
-                cursors = [connection.execute(load_sql(c.name), c.parameters, prepare=True) for c in calls]
-            return [_rows(cursor) for cursor in cursors]
+            _, *rows = connection.run_together(
+                [
+                    (load_sql("database/enter_organization"), enter),
+                    *((load_sql(call.name), call.parameters) for call in calls),
+                ]
+            )
+        return rows
 
     def fetch_durably(self, statement: str, /, *, organization_id: str, **parameters: Any) -> Rows:
         """Run one writing statement for an organization and wait until it is on disk."""
@@ -123,10 +129,11 @@ class Database:
     def fetch(self, statement: str, /, **parameters: Any) -> Rows:
         """Run one statement about no organization: the client directory, the signing keys, a health check."""
         with self._connection() as connection:
-            return _rows(connection.execute(load_sql(statement), parameters, prepare=True))
+            [rows] = connection.run_together([(load_sql(statement), parameters)])
+        return rows
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+    def _connection(self) -> Iterator[PipelinedConnection]:
         try:
             with self._open_pool().connection() as connection:
                 yield connection
@@ -144,21 +151,20 @@ class Database:
                 raise
             raise ServiceUnavailable from error
 
-    def _open_pool(self) -> ConnectionPool[psycopg.Connection[Any]]:
+    def _open_pool(self) -> ConnectionPool[PipelinedConnection]:
         if self._pool is None:
             with self._lock:
                 if self._pool is None:
                     self._pool = self._new_pool()
         return self._pool
 
-    def _new_pool(self) -> ConnectionPool[psycopg.Connection[Any]]:
+    def _new_pool(self) -> ConnectionPool[PipelinedConnection]:
         settings = self._settings
 
         def check(connection: psycopg.Connection[Any]) -> None:
             if is_dead(connection):
-                # The pool tells a dead connection by its being closed, and waits a second and more between one and
-                # the next: after a restart of the server, in which all die together, they go together.
-                connection.close()
+                # The pool would take this one back, and wait a second and more between one dead connection and the
+                # next. After a restart of the server, in which all die together, they go together.
                 pool.drain()
                 raise psycopg.OperationalError("the server has closed the connection")
 
@@ -169,9 +175,16 @@ class Database:
             )
             connection.row_factory = namedtuple_row
 
-        pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
+        pool: ConnectionPool[PipelinedConnection] = ConnectionPool(
             self._url,
-            kwargs={"autocommit": True, "connect_timeout": CONNECT_TIMEOUT, "application_name": "agentidp"},
+            connection_class=PipelinedConnection,
+            kwargs={
+                "autocommit": True,
+                # psycopg would deallocate what it has prepared after a rollback, and with it what we have.
+                "prepare_threshold": None,
+                "connect_timeout": CONNECT_TIMEOUT,
+                "application_name": "agentidp",
+            },
             min_size=settings.pool_min_size,
             max_size=settings.pool_max_size,
             timeout=settings.pool_timeout,
@@ -197,7 +210,6 @@ def _enter_organization(connection: psycopg.Connection[Any], organization_id: st
     connection.execute(
         load_sql("database/enter_organization"),
         {"organization_id": organization_id, "durable": durable},
-        prepare=True,
     )
 
 

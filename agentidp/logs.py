@@ -15,6 +15,7 @@ from flask import Flask, Response, g, request
 
 logger = logging.getLogger("agentidp")
 
+_encode = json.JSONEncoder(default=str).encode
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -31,7 +32,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = record.exc_info[0].__name__
-        return json.dumps(line, default=str)
+        return _encode(line)
 
 
 def logging_config(level: str) -> dict[str, Any]:

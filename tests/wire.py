@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from agentidp.database import Database, sql_directory
+from agentidp.database import Database, load_sql, sql_directory
+from agentidp.pipeline import Statement
 
 _BIND = re.compile(r'^F\t\d+\tBind\t "" "([^"]*)"', re.MULTILINE)
 _ROUND_TRIP = re.compile(r"^F\t\d+\t(?:Sync|Query)\b", re.MULTILINE)
@@ -57,6 +58,7 @@ def overheard(database: Database) -> Iterator[Conversation]:
 
 def _file(statement: str) -> str:
     for path in sql_directory().glob("*/*.sql"):
-        if statement.startswith(path.read_text(encoding="utf-8").split("%(")[0]):
-            return f"{path.parent.name}/{path.stem}"
+        name = f"{path.parent.name}/{path.stem}"
+        if Statement.of(load_sql(name)).query.decode() == statement:
+            return name
     return statement

@@ -22,9 +22,9 @@ class ActivityHeatmapArguments(ma.Schema):
 class CellSchema(ma.Schema):
     """An hour of the week."""
 
-    dow = ma.fields.Integer(required=True, metadata={"description": "0 = Sunday"})
-    hour = ma.fields.Integer(required=True)
-    count = ma.fields.Integer(required=True)
+    dow = ma.fields.Integer(required=True, validate=ma.validate.Range(0, 6), metadata={"description": "0 = Sunday"})
+    hour = ma.fields.Integer(required=True, validate=ma.validate.Range(0, 23))
+    count = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
 
 
 class ActivityHeatmapSchema(ma.Schema):
@@ -36,7 +36,7 @@ class ActivityHeatmapSchema(ma.Schema):
 
 @blueprint.route("/api/v1/analytics/agents/activity")
 @bearer("analytics:read")
-@blueprint.arguments(ActivityHeatmapArguments, location="query")
+@blueprint.arguments(ActivityHeatmapArguments(), location="query")
 @blueprint.response(200, ActivityHeatmapSchema)
 def activity_heatmap(arguments: dict[str, Any]) -> Response:
     """Requests by day of week (0 = Sunday) and hour in UTC, cells that are not zero only."""

@@ -15,14 +15,14 @@ class AgentTokensSchema(ma.Schema):
     """An agent with at least one token."""
 
     agentId = ma.fields.UUID(required=True)
-    tokenCount = ma.fields.Integer(required=True)
+    tokenCount = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
 
 
 class AgentUsageSchema(ma.Schema):
     """The month so far, most tokens first."""
 
     tenantId = ma.fields.String(required=True)
-    month = ma.fields.String(required=True)
+    month = ma.fields.String(required=True, validate=ma.validate.Regexp(r"[0-9]{4}-[0-9]{2}\Z"))
     data = ma.fields.List(ma.fields.Nested(AgentTokensSchema), required=True)
 
 

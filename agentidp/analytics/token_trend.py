@@ -23,20 +23,20 @@ class DaySchema(ma.Schema):
     """A UTC day."""
 
     date = ma.fields.Date(required=True)
-    count = ma.fields.Integer(required=True)
+    count = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
 
 
 class TokenTrendSchema(ma.Schema):
     """Exactly ``days`` items, the last one today."""
 
     tenantId = ma.fields.String(required=True)
-    days = ma.fields.Integer(required=True)
+    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, 90))
     data = ma.fields.List(ma.fields.Nested(DaySchema), required=True)
 
 
 @blueprint.route("/api/v1/analytics/tokens")
 @bearer("analytics:read")
-@blueprint.arguments(TokenTrendArguments, location="query")
+@blueprint.arguments(TokenTrendArguments(), location="query")
 @blueprint.response(200, TokenTrendSchema)
 def token_trend(arguments: dict[str, Any]) -> Response:
     """Tokens issued per UTC day over the past days, zeros included, oldest first."""

@@ -1,11 +1,12 @@
--- Prepares a new connection of the service: the role that owns nothing, a time limit, instants in the one format that
--- psycopg reads, and commits that wait for the disk, whatever the server, the database or the role defaults to.
--- Returns one row.
+-- Prepares a new connection of the service: the role that owns nothing, a time limit, plans that are made once,
+-- instants in the one format that psycopg reads, and commits that wait for the disk, whatever the server, the database
+-- or the role defaults to. Returns one row.
 -- Parameters: role; statement_timeout: with its unit.
 select
     set_config('role', %(role)s, false),
     set_config('statement_timeout', %(statement_timeout)s, false),
     set_config('jit', 'off', false),
+    set_config('plan_cache_mode', 'force_generic_plan', false),
     set_config('datestyle', 'ISO', false),
     set_config('synchronous_commit',
         case current_setting('synchronous_commit') when 'off' then 'on' else current_setting('synchronous_commit') end,
