@@ -1,4 +1,4 @@
-"""From a bearer token to the caller, and which scope a route needs (RFC 6750).
+"""From an access token to the caller, and which scope a route needs (RFC 6750, RFC 9449 section 7).
 
 Every route declares its authentication where it is registered: :func:`bearer` or :func:`public`.
 
@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, TypeVar
 
-from flask import Flask, g, request
+import psycopg
+from flask import Flask, Response, g, request
 
 from .database import Call, Rows, Transaction
-from .errors import ApiError, InsufficientScope, InvalidToken, ServiceUnavailable, Unauthorized
+from .errors import ApiError, InsufficientScope, InvalidProof, InvalidToken, ServiceUnavailable, Unauthorized
+from .oauth import dpop
 from .services import services
 from .tokens import LEEWAY, AccessToken, TokenRefused, verify_access_token
 from .usage import record_rejection, request_made
@@ -34,7 +36,7 @@ API_PREFIX = "/api/v1/"
 MAXIMUM_CACHED = 10_000
 """Verified tokens that a process remembers, about 10 MB."""
 
-_BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(bearer|dpop) +(\S+)", re.IGNORECASE)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -58,7 +60,7 @@ def bearer(scope: str) -> Callable[[View], View]:
                 if scope not in g.caller.scope:
                     raise InsufficientScope(scope)
                 response = view(*args, **kwargs)
-            except (InvalidToken, ServiceUnavailable):
+            except (Unauthorized, ServiceUnavailable):
                 raise
             except Exception:
                 # A refused token is a 401 before it is anything else, and a bad request is still a request.
@@ -74,45 +76,74 @@ def bearer(scope: str) -> Callable[[View], View]:
 
 
 def authenticate() -> AccessToken:
-    """Verify the request's bearer token.
+    """Verify the request's access token, and the proof that comes with one that is bound to a key.
 
-    :returns: its claims; whether the agent is still active is for :func:`admit` to say.
+    :returns: its claims; whether the agent is still active and the proof new is for :func:`admit` to say.
     :raises Unauthorized: no token, or one that is refused.
     """
     header = request.environ.get("HTTP_AUTHORIZATION", "")
-    sent = _BEARER.fullmatch(header)
+    sent = _CREDENTIALS.fullmatch(header)
     if sent is None:
-        if header[:7].lower() == "bearer ":
+        if header.partition(" ")[0].lower() in ("bearer", "dpop"):
             raise InvalidToken
         raise Unauthorized
-    unverified_token = sent[1]
+    scheme, unverified_token = sent[1].lower(), sent[2]
     s = services()
-    verified: dict[bytes, AccessToken] = s.verified_tokens
-    digest = hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
-    token = verified.get(digest)
-    if token is not None and token.expires_at > g.at.timestamp() - LEEWAY:
-        return token
     try:
-        token = verify_access_token(
-            unverified_token, s.keys.find, issuer=s.settings.issuer, audience=s.settings.resource, at=g.at
-        )
+        token = verified_token(unverified_token, audience=s.settings.resource)
+        # RFC 9449 section 7.2: a token that is bound to a key is no bearer token, and the reverse.
+        if (token.jkt is not None) != (scheme == "dpop"):
+            raise TokenRefused("sent by the wrong scheme", token)
+        if token.jkt is not None:
+            g.proof = _verified_proof(unverified_token, token)
     except TokenRefused as refused:
         if refused.claims is not None:
             record_rejection(s.database, refused.claims.organization_id, refused.claims.agent_id, g.at)
         raise InvalidToken from None
-    if len(verified) >= MAXIMUM_CACHED:
-        verified.clear()
-    verified[digest] = token
+    return token
+
+
+def _verified_proof(access_token: str, token: AccessToken) -> dpop.Proof:
+    url = services().settings.issuer + request.path
+    try:
+        proof = dpop.verify_proof(
+            request.environ.get("HTTP_DPOP", ""), method=request.method, url=url, at=g.at, access_token=access_token
+        )
+    except dpop.ProofRefused as refused:
+        record_rejection(services().database, token.organization_id, token.agent_id, g.at)
+        raise InvalidProof(str(refused)) from None
+    if proof.jkt != token.jkt:
+        raise TokenRefused("bound to another key", token)
+    return proof
+
+
+def verified_token(unverified_token: str, *, audience: str | None) -> AccessToken:
+    """Verify a token, or remember having done so; whether it is revoked and its agent active is in the database.
+
+    :param audience: who must be the one in ``aud``; any resource server when ``None``.
+    :raises TokenRefused: for every reason alike.
+    """
+    s = services()
+    verified = s.verified_tokens
+    key = audience, hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
+    token = verified.get(key)
+    if token is None or token.expires_at <= g.at.timestamp() - LEEWAY:
+        token = verify_access_token(unverified_token, s.keys.find, issuer=s.settings.issuer, audience=audience, at=g.at)
+        if len(verified) >= MAXIMUM_CACHED:
+            verified.clear()
+        verified[key] = token
     return token
 
 
 def admit() -> None:
     """Admit the caller and count its request, unless that is done.
 
-    :raises InvalidToken: the agent is suspended or deleted.
+    :raises InvalidToken: the agent is suspended or deleted, or the token is revoked.
+    :raises InvalidProof: the DPoP proof was used before.
     """
     if not g.get("admitted", False):
-        [rows] = services().database.run(g.caller.organization_id, _admission())
+        with _unused_proof():
+            *_, rows = services().database.run(g.caller.organization_id, *_admission())
         _settle(rows)
 
 
@@ -129,7 +160,8 @@ def read(statement: str, /, **parameters: Any) -> Rows:
         admit()
         [rows] = s.read_database.run(organization_id, call)
     else:
-        rows, admitted = s.database.run(organization_id, call, _admission())
+        with _unused_proof():
+            rows, *_, admitted = s.database.run(organization_id, call, *_admission())
         _settle(admitted)
     return rows
 
@@ -138,15 +170,31 @@ def read(statement: str, /, **parameters: Any) -> Rows:
 def transaction() -> Iterator[Transaction]:
     """A durable transaction of the caller's organization, which begins by admitting the caller."""
     with services().database.transaction(g.caller.organization_id) as opened:
-        admission = _admission()
-        admitted = opened.fetch(admission.name, **admission.parameters)
+        with _unused_proof():
+            *_, admitted = [opened.fetch(call.name, **call.parameters) for call in _admission()]
         if admitted:
             yield opened
     _settle(admitted)
 
 
-def _admission() -> Call:
-    return request_made(g.caller.organization_id, g.caller.agent_id, g.at)
+def _admission() -> list[Call]:
+    """The proof is used up, if there is one; last, the agent is admitted and its request counted."""
+    caller = g.caller
+    calls = [request_made(caller.organization_id, caller.agent_id, caller.jti, g.at)]
+    if "proof" in g:
+        calls.insert(0, g.proof.spend(caller.organization_id, g.at))
+    return calls
+
+
+@contextlib.contextmanager
+def _unused_proof() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.errors.UniqueViolation:
+        if "proof" not in g:
+            raise
+        record_rejection(services().database, g.caller.organization_id, g.caller.agent_id, g.at)
+        raise InvalidProof("the DPoP proof was used before") from None
 
 
 def _settle(rows: Rows) -> None:
@@ -157,11 +205,30 @@ def _settle(rows: Rows) -> None:
 
 
 def init_app(app: Flask) -> None:
-    """Count requests to addresses and methods that no route takes, where they carry a valid token."""
+    """Count requests that carry a valid token where no view asks for it: to addresses and methods that no route takes,
+    and to public routes, but for OAuth's own endpoints. And tell a client that is refused how to do better.
+    """
 
     @app.before_request
-    def count_unrouted_request() -> None:
-        if request.routing_exception is not None and request.path.startswith(API_PREFIX):
+    def count_unguarded_request() -> None:
+        endpoint = request.endpoint or ""
+        # Flask answers OPTIONS without the view. An OAuth endpoint counts by what it does.
+        is_unguarded = request.method == "OPTIONS" or (
+            getattr(app.view_functions.get(endpoint), "authentication", "public") == "public"
+            and not endpoint.startswith("oauth-")
+        )
+        if is_unguarded and request.path.startswith(API_PREFIX):
             with contextlib.suppress(ApiError):
                 g.caller = authenticate()
                 admit()
+
+    @app.after_request
+    def complete_challenge(response: Response) -> Response:
+        challenge = response.headers.get("WWW-Authenticate", "")
+        if response.status_code == 401 and challenge.startswith("Bearer"):
+            issuer = services().settings.issuer
+            # RFC 9728 section 5.1, RFC 9449 section 7.1.
+            metadata = f'resource_metadata="{issuer}/.well-known/oauth-protected-resource/api/v1"'
+            response.headers["WWW-Authenticate"] = f"{challenge}, {metadata}"
+            response.headers.add("WWW-Authenticate", f'DPoP algs="{" ".join(dpop.ALGORITHMS)}"')
+        return response

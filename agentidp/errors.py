@@ -75,6 +75,17 @@ class InvalidToken(Unauthorized):
         super().__init__("The access token is invalid, expired or revoked", error="invalid_token")
 
 
+class InvalidProof(Unauthorized):
+    """401: the token is bound to a key, and the DPoP proof does not fit (RFC 9449 section 7.1)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.headers["WWW-Authenticate"] = (
+            'DPoP realm="agentidp", algs="ES256 RS256 EdDSA", '
+            f'error="invalid_dpop_proof", error_description="{message}"'
+        )
+
+
 class InsufficientScope(ApiError):
     """403: the token lacks the route's scope (RFC 6750 section 3.1)."""
 

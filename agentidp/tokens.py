@@ -27,10 +27,12 @@ _REQUIRED = ["iss", "sub", "client_id", "aud", "exp", "iat", "jti", "organizatio
 class TokenRefused(Exception):
     """The token is not one that we issued for this audience, or is no longer good.
 
-    ``claims`` is set where the signature is ours and only the time is wrong: the token then names an agent.
+    :param claims: of a token that is ours, and only used too late or in the wrong way: it names an agent.
     """
 
-    claims: AccessToken | None = None
+    def __init__(self, reason: str, claims: AccessToken | None = None) -> None:
+        super().__init__(reason)
+        self.claims = claims
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,18 @@ class VerificationKey:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """The claims of a token of ours. ``issued_at`` and ``expires_at`` are seconds since the epoch."""
+    """The claims of a token of ours. ``issued_at`` and ``expires_at`` are seconds since the epoch, ``jkt`` is the
+    thumbprint of the key that it is bound to, if it is (RFC 9449 section 6.1).
+    """
 
     organization_id: str
     agent_id: UUID
     scope: frozenset[str]
     jti: str
+    audience: str
     issued_at: int
     expires_at: int
+    jkt: str | None = None
 
 
 def issue_access_token(
@@ -106,12 +112,13 @@ def verify_access_token(
     find_key: Callable[[str], VerificationKey | None],
     *,
     issuer: str,
-    audience: str,
+    audience: str | None,
     at: datetime,
 ) -> AccessToken:
     """Verify a token and return its claims (RFC 9068 section 4, RFC 8725 section 3).
 
     :param find_key: kid -> the published key, or ``None``.
+    :param audience: who must be the one in ``aud``; any resource server when ``None``.
     :param at: the moment that ``exp`` and ``iat`` are compared with.
     :raises TokenRefused: for every reason alike.
     """
@@ -139,7 +146,7 @@ def verify_access_token(
             options={
                 "require": _REQUIRED,
                 "verify_signature": True,
-                "verify_aud": True,
+                "verify_aud": audience is not None,
                 "verify_iss": True,
                 # Compared below, with the moment given; PyJWT reads the clock and takes digit strings.
                 "verify_exp": False,
@@ -154,15 +161,13 @@ def verify_access_token(
     if token.issued_at > now + LEEWAY or _instant(claims.get("nbf", token.issued_at)) > now + LEEWAY:
         raise TokenRefused("not yet valid")
     if token.expires_at <= now - LEEWAY:
-        refused = TokenRefused("expired")
-        refused.claims = token
-        raise refused
+        raise TokenRefused("expired", token)
     return token
 
 
 def _access_token(claims: dict[str, Any]) -> AccessToken:
     organization_id, subject, scope = claims["organization_id"], claims["sub"], claims.get("scope", "")
-    if not all(isinstance(text, str) for text in (organization_id, subject, scope, claims["jti"])):
+    if not all(isinstance(text, str) for text in (organization_id, subject, scope, claims["jti"], claims["aud"])):
         raise TokenRefused("a claim is not a string")
     if claims["client_id"] != subject:
         raise TokenRefused("client_id is not sub")
@@ -175,9 +180,21 @@ def _access_token(claims: dict[str, Any]) -> AccessToken:
         agent_id=agent_id,
         scope=frozenset(scope.split()),
         jti=claims["jti"],
+        audience=claims["aud"],
         issued_at=_instant(claims["iat"]),
         expires_at=_instant(claims["exp"]),
+        jkt=_thumbprint(claims),
     )
+
+
+def _thumbprint(claims: dict[str, Any]) -> str | None:
+    if "cnf" not in claims:
+        return None
+    match claims["cnf"]:
+        case {"jkt": str(jkt), **others} if not others:
+            return jkt
+    # A token that is bound in a way that we do not check must not pass for one that is not bound.
+    raise TokenRefused("cnf is not a key's thumbprint")
 
 
 def _instant(value: object) -> int:

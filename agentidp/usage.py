@@ -16,10 +16,13 @@ UNKNOWN_ORGANIZATION = "org-00000000-0000-0000-0000-000000000000"
 UNKNOWN_AGENT = UUID(int=0)
 
 
-def request_made(organization_id: str, agent_id: UUID, at: datetime) -> Call:
-    """Admits an active agent and counts its request; its rows are empty where the agent is not active."""
+def request_made(organization_id: str, agent_id: UUID, jti: str, at: datetime) -> Call:
+    """Admits an active agent's token and counts the request; its rows are empty where the agent is not active or the
+    token *jti* is revoked.
+    """
     return Call(
-        "usage/record_request", {"organization_id": organization_id, "agent_id": agent_id, "at": at}
+        "usage/record_request",
+        {"organization_id": organization_id, "agent_id": agent_id, "jti": jti, "at": at},
     )
 
 

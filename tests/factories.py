@@ -26,9 +26,13 @@ from agentidp.authentication import SCOPES
 from agentidp.cli import add_organization
 from agentidp.oauth import issuance
 from agentidp.services import Services
+from agentidp.usage import request_made
 
 NOON = datetime(2026, 4, 15, 12, 0, tzinfo=UTC)
 """A Wednesday; where the tests stand unless they say otherwise."""
+
+RESOURCE_METADATA = 'resource_metadata="http://localhost:3000/.well-known/oauth-protected-resource/api/v1"'
+"""What every challenge of our own API ends with (RFC 9728 section 5.1)."""
 
 SECRET_KEY = "a-secret-for-the-tests-of-forty-characters"
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,9 +162,8 @@ def count_usage(
                 "agents/forget_credential", organization_id=organization_id, credential_id=credential_id
             )
         for _ in range(requests):
-            assert transaction.fetch(
-                "usage/record_request", organization_id=organization_id, agent_id=agent_id, at=at
-            )
+            call = request_made(organization_id, agent_id, "a", at)
+            assert transaction.fetch(call.name, **call.parameters)
 
 
 def usage_sums(url: str, organization_id: str) -> dict[str, int]:

@@ -19,14 +19,14 @@ from flask.testing import FlaskClient
 from agentidp.tokens import LEEWAY
 
 from .conftest import Cast
-from .factories import NOON, Agent, Clock, usage_sums
+from .factories import NOON, RESOURCE_METADATA, Agent, Clock, usage_sums
 from .routes import PROTECTED
 
 NOW = int(NOON.timestamp())
 REFUSED = {"code": "UNAUTHORIZED", "message": "The access token is invalid, expired or revoked", "details": {}}
 CHALLENGE = (
     'Bearer realm="agentidp", error="invalid_token", '
-    'error_description="The access token is invalid, expired or revoked"'
+    f'error_description="The access token is invalid, expired or revoked", {RESOURCE_METADATA}'
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import marshmallow as ma
 from flask import Response
 
@@ -9,24 +11,77 @@ from ..authentication import SCOPES, public
 from ..contract import Blueprint, json_response
 from ..services import services
 from ..signing_keys import JWKS_MAX_AGE
-from . import client_assertion
+from . import client_assertion, dpop
 from .client_authentication import METHODS
 
 blueprint = Blueprint("oauth-metadata", __name__, description="Discovery and keys")
 
+_BASE64URL = ma.validate.Regexp(r"[A-Za-z0-9_-]+\Z")
 CACHED = {"Cache-Control": f"public, max-age={JWKS_MAX_AGE}"}
+
+
+def _list_of(values: Iterable[str]) -> ma.fields.List:
+    return ma.fields.List(ma.fields.String(validate=ma.validate.OneOf(tuple(values))), required=True)
+
+
+class JwkSchema(ma.Schema):
+    """A public key (RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2)."""
+
+    kty = ma.fields.String(required=True, validate=ma.validate.OneOf(["EC", "RSA", "OKP"]))
+    alg = ma.fields.String(required=True, validate=ma.validate.OneOf(client_assertion.ALGORITHMS))
+    use = ma.fields.String(required=True, validate=ma.validate.Equal("sig"))
+    kid = ma.fields.String()
+    crv = ma.fields.String(validate=ma.validate.OneOf(["P-256", "Ed25519"]))
+    x = ma.fields.String(validate=_BASE64URL)
+    y = ma.fields.String(validate=_BASE64URL)
+    n = ma.fields.String(validate=_BASE64URL)
+    e = ma.fields.String(validate=_BASE64URL)
 
 
 class JwksSchema(ma.Schema):
     """RFC 7517 section 5."""
 
-    keys = ma.fields.List(ma.fields.Dict(), required=True)
+    keys = ma.fields.List(ma.fields.Nested(JwkSchema), required=True)
+
+
+class AuthorizationServerSchema(ma.Schema):
+    """RFC 8414 section 2, RFC 9449 section 5.1, RFC 9728 section 4."""
+
+    issuer = ma.fields.Url(required=True)
+    authorization_endpoint = ma.fields.Url(required=True)
+    token_endpoint = ma.fields.Url(required=True)
+    introspection_endpoint = ma.fields.Url(required=True)
+    revocation_endpoint = ma.fields.Url(required=True)
+    jwks_uri = ma.fields.Url(required=True)
+    scopes_supported = _list_of(SCOPES)
+    response_types_supported = _list_of([])
+    grant_types_supported = _list_of(["client_credentials"])
+    token_endpoint_auth_methods_supported = _list_of(METHODS)
+    token_endpoint_auth_signing_alg_values_supported = _list_of(client_assertion.ALGORITHMS)
+    introspection_endpoint_auth_methods_supported = _list_of(METHODS)
+    introspection_endpoint_auth_signing_alg_values_supported = _list_of(client_assertion.ALGORITHMS)
+    revocation_endpoint_auth_methods_supported = _list_of(METHODS)
+    revocation_endpoint_auth_signing_alg_values_supported = _list_of(client_assertion.ALGORITHMS)
+    dpop_signing_alg_values_supported = _list_of(dpop.ALGORITHMS)
+    protected_resources = ma.fields.List(ma.fields.Url(), required=True)
+
+
+class ProtectedResourceSchema(ma.Schema):
+    """RFC 9728 section 2."""
+
+    resource = ma.fields.Url(required=True)
+    authorization_servers = ma.fields.List(ma.fields.Url(), required=True)
+    jwks_uri = ma.fields.Url(required=True)
+    scopes_supported = _list_of(SCOPES)
+    bearer_methods_supported = _list_of(["header"])
+    dpop_signing_alg_values_supported = _list_of(dpop.ALGORITHMS)
+    resource_name = ma.fields.String(required=True)
 
 
 @blueprint.route("/.well-known/jwks.json")
 @public
 @blueprint.response(200, JwksSchema)
-@blueprint.doc(security=[])
+@blueprint.alt_response(503, "OAUTH_SERVICE_UNAVAILABLE")
 def jwks() -> Response:
     """The public keys that verify our tokens."""
     return json_response(services().keys.current().jwks, headers=CACHED)
@@ -34,20 +89,30 @@ def jwks() -> Response:
 
 @blueprint.route("/.well-known/oauth-authorization-server")
 @public
-@blueprint.response(200, {"type": "object"})
-@blueprint.doc(security=[])
+@blueprint.response(200, AuthorizationServerSchema)
 def authorization_server() -> Response:
     """What this authorization server supports, and where."""
     issuer = services().settings.issuer
+    # The three authenticate the client alike.
+    authentication = {
+        f"{endpoint}_endpoint_auth_{name}_supported": list(values)
+        for endpoint in ("token", "introspection", "revocation")
+        for name, values in (("methods", METHODS), ("signing_alg_values", client_assertion.ALGORITHMS))
+    }
     body = {
         "issuer": issuer,
+        # Nothing is there, and RFC 8414 asks for it only of servers with a grant that uses it; but the SDKs of MCP take
+        # no metadata without it.
+        "authorization_endpoint": f"{issuer}/api/v1/authorize",
         "token_endpoint": f"{issuer}/api/v1/token",
+        "introspection_endpoint": f"{issuer}/api/v1/token/introspect",
+        "revocation_endpoint": f"{issuer}/api/v1/token/revoke",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         "scopes_supported": list(SCOPES),
         "response_types_supported": [],
         "grant_types_supported": ["client_credentials"],
-        "token_endpoint_auth_methods_supported": list(METHODS),
-        "token_endpoint_auth_signing_alg_values_supported": list(client_assertion.ALGORITHMS),
+        **authentication,
+        "dpop_signing_alg_values_supported": list(dpop.ALGORITHMS),
         "protected_resources": [services().settings.resource],
     }
     return json_response(body, headers=CACHED)
@@ -55,8 +120,7 @@ def authorization_server() -> Response:
 
 @blueprint.route("/.well-known/oauth-protected-resource/api/v1")
 @public
-@blueprint.response(200, {"type": "object"})
-@blueprint.doc(security=[])
+@blueprint.response(200, ProtectedResourceSchema)
 def protected_resource() -> Response:
     """What our own API is to a client that meets it without a token (RFC 9728)."""
     settings = services().settings
@@ -66,6 +130,7 @@ def protected_resource() -> Response:
         "jwks_uri": f"{settings.issuer}/.well-known/jwks.json",
         "scopes_supported": list(SCOPES),
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": list(dpop.ALGORITHMS),
         "resource_name": "AgentIdP",
     }
     return json_response(body, headers=CACHED)

@@ -3,70 +3,110 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qsl
 
 import marshmallow as ma
+import psycopg
 from flask import Request, Response, g, request
 
 from ..authentication import public
-from ..contract import Blueprint, is_resource_identifier, json_response
+from ..contract import (
+    ERRORS,
+    MAXIMUM_RESOURCE_LENGTH,
+    RESOURCE_IDENTIFIER,
+    Blueprint,
+    is_resource_identifier,
+    json_response,
+)
 from ..errors import OAuthError
 from ..services import services
-from . import client_authentication, issuance
+from . import client_assertion, client_authentication, dpop, issuance
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 MAXIMUM_PARAMETERS = 50
 
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*")
+_SCOPE = re.compile(r"[!#-\[\]-~]+( [!#-\[\]-~]+)*")
 
 blueprint = Blueprint("oauth-token", __name__, description="OAuth 2.0 token endpoint")
 
 
-class TokenRequestSchema(ma.Schema):
-    """The form of a token request, as documentation; :func:`read_form` and the checks below are what reads it."""
+class ClientFormSchema(ma.Schema):
+    """How a client authenticates, where not by HTTP Basic. Unknown parameters are ignored (RFC 6749 section 3.2).
+
+    The forms are documentation: :func:`read_form` and what comes after it is what reads them.
+    """
+
+    class Meta:
+        unknown = ma.INCLUDE
+
+    client_id = ma.fields.String(metadata={"description": "The agent's UUID"})
+    client_secret = ma.fields.String()
+    client_assertion_type = ma.fields.String(validate=ma.validate.Equal(client_assertion.TYPE))
+    client_assertion = ma.fields.String(
+        validate=ma.validate.Length(max=client_assertion.MAXIMUM_LENGTH),
+        metadata={"description": "A JWT signed with a key of the agent (RFC 7523 section 2.2)"},
+    )
+
+
+class TokenRequestSchema(ClientFormSchema):
+    """RFC 6749 section 4.4.2."""
 
     grant_type = ma.fields.String(required=True, validate=ma.validate.Equal("client_credentials"))
-    scope = ma.fields.String(metadata={"description": "Space-separated; all that the agent has when left out"})
-    client_id = ma.fields.String(metadata={"description": "The agent's UUID; or use HTTP Basic"})
-    client_secret = ma.fields.String(metadata={"description": "Or use HTTP Basic"})
+    scope = ma.fields.String(
+        validate=ma.validate.Regexp(_SCOPE),
+        metadata={"description": "Space-separated; all that the agent has when left out"},
+    )
+    resource = ma.fields.String(
+        validate=[ma.validate.Regexp(RESOURCE_IDENTIFIER), ma.validate.Length(max=MAXIMUM_RESOURCE_LENGTH)],
+        metadata={"description": "The resource server that the token is for; our own API when left out (RFC 8707)"},
+    )
 
 
 class TokenResponseSchema(ma.Schema):
     """RFC 6749 section 5.1."""
 
     access_token = ma.fields.String(required=True)
-    token_type = ma.fields.String(required=True, validate=ma.validate.Equal("Bearer"))
-    expires_in = ma.fields.Integer(required=True, metadata={"description": "Seconds"})
-    scope = ma.fields.String()
+    token_type = ma.fields.String(required=True, validate=ma.validate.OneOf(["Bearer", "DPoP"]))
+    expires_in = ma.fields.Integer(required=True, validate=ma.validate.Range(1), metadata={"description": "Seconds"})
+    scope = ma.fields.String(validate=ma.validate.Regexp(_SCOPE))
+
+
+def described(form: type[ma.Schema]) -> Callable[[Any], Any]:
+    """What the endpoints at which a client authenticates have in common in the OpenAPI document."""
+    return Blueprint.doc(
+        # Or by what stands in the form, for which OpenAPI has no scheme.
+        security=[{"clientSecretBasic": []}, {}],
+        requestBody={"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}},
+        responses={status: f"OAUTH_{ERRORS[status].code}" for status in (400, 401, 413, 429, 503)},
+    )
 
 
 @blueprint.route("/api/v1/token", methods=["POST"])
 @public
 @blueprint.response(200, TokenResponseSchema)
-@blueprint.doc(
-    security=[],
-    requestBody={"content": {"application/x-www-form-urlencoded": {"schema": TokenRequestSchema}}},
-)
+@described(TokenRequestSchema)
 def issue_token() -> Response:
     """Issue an access token to an agent."""
     form = read_form(request)
     check_grant_type(form)
     scope = requested_scope(form)
     resource = requested_resource(form)
+    proof = dpop_proof(request)
     client = client_authentication.presented_client(request, form, g.at)
+    if proof is not None:
+        use_proof(proof, client)
     s = services()
     signing_key = s.keys.current().signing
     granted = issuance.record(
-        s.database,
-        client,
-        scope=scope,
-        resource=resource,
-        has_proof=False,
-        at=g.at,
+        s.database, client, scope=scope, resource=resource, has_proof=proof is not None, at=g.at
     )
     if granted is None:
         client_authentication.refuse(client, g.at)
-    body = issuance.token_response(s, signing_key, client, granted, resource=resource, at=g.at)
+    jkt = proof.jkt if proof else None
+    body = issuance.token_response(s, signing_key, client, granted, resource=resource, at=g.at, jkt=jkt)
     g.organization_id, g.agent_id = client.organization_id, client.agent_id
     return json_response(body, headers=NO_STORE)
 
@@ -75,7 +115,7 @@ def read_form(request: Request) -> dict[str, str]:
     """The parameters of a form-encoded request; one without a value counts as omitted (section 3.2).
 
     :raises OAuthError: ``invalid_request`` for another content type, a parameter that comes twice, text that is
-        not UTF-8, or a secret in the URL.
+        not UTF-8, or a secret in the URL; ``invalid_target`` for two resources.
     """
     if request.mimetype != "application/x-www-form-urlencoded":
         raise OAuthError("invalid_request", "the body must be application/x-www-form-urlencoded")
@@ -90,8 +130,12 @@ def read_form(request: Request) -> dict[str, str]:
         )
     except (UnicodeError, ValueError):
         raise OAuthError("invalid_request", "the body is not a form in UTF-8") from None
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
+    names = Counter(name for name, _ in pairs)
+    repeated = {name for name, times in names.items() if times > 1}
+    if repeated == {"resource"}:
+        # RFC 8707 section 2 lets a request name several; our tokens have one audience.
+        raise OAuthError("invalid_target", "resource must name one resource server only")
+    if repeated:
         raise OAuthError("invalid_request", "a parameter is repeated")
     return {name: value for name, value in pairs if value}
 
@@ -128,3 +172,29 @@ def requested_resource(form: dict[str, str]) -> str | None:
     if not is_resource_identifier(resource):
         raise OAuthError("invalid_target", "resource must be an absolute URI without fragment")
     return resource
+
+
+def dpop_proof(request: Request) -> dpop.Proof | None:
+    """The proof of the key that the token shall be bound to, or ``None`` for a bearer token (RFC 9449 section 5).
+
+    :raises OAuthError: ``invalid_dpop_proof``.
+    """
+    unverified_proof = request.environ.get("HTTP_DPOP")
+    if unverified_proof is None:
+        return None
+    url = services().settings.issuer + request.path
+    try:
+        return dpop.verify_proof(unverified_proof, method=request.method, url=url, at=g.at)
+    except dpop.ProofRefused as refused:
+        raise OAuthError("invalid_dpop_proof", str(refused)) from None
+
+
+def use_proof(proof: dpop.Proof, client: issuance.Client) -> None:
+    """Use a proof up, also where the client then fails to authenticate.
+
+    :raises OAuthError: ``invalid_dpop_proof`` where it was used before.
+    """
+    try:
+        services().database.run(client.organization_id, proof.spend(client.organization_id, g.at))
+    except psycopg.errors.UniqueViolation:
+        raise OAuthError("invalid_dpop_proof", "the DPoP proof was used before") from None

@@ -1,6 +1,6 @@
 -- Admits an authenticated agent and counts its request at "at". One row where the agent is active; no row, and
--- nothing counted, where it is suspended, deleted or unknown.
--- Parameters: organization_id; agent_id; at (timestamptz).
+-- nothing counted, where it is suspended, deleted or unknown, or where its token is revoked.
+-- Parameters: organization_id; agent_id; jti: of the token; at (timestamptz).
 with moment as (
     select
         (%(at)s::timestamptz at time zone 'UTC')::date as day,
@@ -14,6 +14,13 @@ admitted as materialized (
         and agent_id = %(agent_id)s
         and status = 'active'
         and deleted_at is null
+        and not exists (
+            select
+            from revoked_tokens
+            where
+                organization_id = %(organization_id)s
+                and jti = %(jti)s
+        )
 ),
 organization_usage as (
     insert into usage_daily as usage
