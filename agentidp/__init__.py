@@ -14,7 +14,7 @@ from .agents import agents, credentials, resource_servers
 from .analytics import activity_heatmap, agent_usage, token_trend
 from .config import Settings
 from .contract import Api, BoundedRequest
-from .oauth import metadata, token
+from .oauth import introspection, metadata, revocation, token
 from .services import Services
 
 MAXIMUM_BODY = 64 * 1024
@@ -63,6 +63,8 @@ def create_app(
     api = Api(app)
     for module in (
         token,
+        introspection,
+        revocation,
         metadata,
         agents,
         credentials,

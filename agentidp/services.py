@@ -26,7 +26,7 @@ class Services:
     read_database: Database | None
     keys: SigningKeys
     directory: ClientDirectory
-    verified_tokens: dict[bytes, AccessToken] = field(default_factory=dict)
+    verified_tokens: dict[tuple[str | None, bytes], AccessToken] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings, clock: Callable[[], datetime]) -> Services:

@@ -113,7 +113,9 @@ def get_resource_server(resource_server_id: UUID) -> Response:
 @bearer("agents:write")
 @blueprint.response(204)
 def delete_resource_server(resource_server_id: UUID) -> Response:
-    """Delete a resource server: no further token is issued for it. Tokens issued for it live until they expire."""
+    """Delete a resource server: no further token is issued for it, and introspection says that those issued for it are
+    inactive. Where only their signature is verified they live until they expire.
+    """
     with transaction() as opened:
         if not opened.fetch(
             "oauth/delete_resource_server",

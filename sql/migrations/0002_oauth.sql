@@ -67,6 +67,7 @@ create policy own_organization on throttles
 -- The statement that issues a token looks at the throttle while it sees the client's organization.
 create policy any_throttle_can_be_looked_at on throttles for select using (true);
 
-grant select, insert, delete on revoked_tokens, used_identifiers to agentidp_service;
+-- "for update" needs the right to update.
+grant select, insert, update, delete on revoked_tokens, used_identifiers to agentidp_service;
 grant select, insert, delete on resource_servers to agentidp_service;
 grant select, insert, update, delete on throttles to agentidp_service;

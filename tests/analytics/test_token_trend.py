@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
+from agentidp.usage import request_made
 
 from ..conftest import Cast
 from ..factories import NOON, count_usage, make_agent, make_organization, usage_sums
@@ -118,7 +119,8 @@ def test_sums_the_slots_of_tokens_issued_at_the_same_time(
     at = datetime(2026, 4, 15, 9, tzinfo=UTC)
     with services.database.transaction(acme.organization_id) as slow:
         # Holds the first slot until it commits; what is counted meanwhile need not wait for it.
-        assert slow.fetch("usage/record_request", organization_id=acme.organization_id, agent_id=acme.agent_id, at=at)
+        call = request_made(acme.organization_id, acme.agent_id, "a", at)
+        assert slow.fetch(call.name, **call.parameters)
         count_usage(services, acme.organization_id, acme.agent_id, at, tokens=2, requests=1)
     count_usage(services, acme.organization_id, acme.agent_id, at, tokens=3)
     with services.database.transaction(acme.organization_id) as transaction:

@@ -1,0 +1,73 @@
+-- Authenticates a client and says whether a verified token of its organization is still good. No row for any failed
+-- authentication or where the client or its address is throttled: the conditions are those of issue_access_token.
+-- Otherwise one row: scopes, that the client's agent has; is_active, whether the token's agent is active, the token
+-- is not revoked, and its audience is our own API or a resource server of the organization.
+-- Parameters: organization_id; agent_id; at (timestamptz);
+-- secret_hash, or null where a key authenticated: then credential_id is that key's credential;
+-- cells (integer[]): the throttles that must not be exhausted; throttle_organization_id: where they are;
+-- token_agent_id, jti, audience: of the token, all null where there is none; own_resource: our own API.
+with client as materialized (
+    select
+        agents.scopes,
+        credentials.credential_id
+    from agents
+    join credentials using (organization_id, agent_id)
+    where
+        agents.organization_id = %(organization_id)s
+        and agents.agent_id = %(agent_id)s
+        and agents.status = 'active'
+        and agents.deleted_at is null
+        and (
+            credentials.secret_hash = %(secret_hash)s::bytea
+            or (%(secret_hash)s::bytea is null and credentials.credential_id = %(credential_id)s::uuid)
+        )
+        and credentials.revoked_at is null
+        and (credentials.expires_at is null or credentials.expires_at > %(at)s)
+        and not exists (
+            select
+            from throttles
+            where
+                throttles.organization_id = %(throttle_organization_id)s
+                and throttles.cell = any (%(cells)s::integer[])
+                and throttles.admits_at > %(at)s
+        )
+),
+credential_usage as (
+    -- As for a token: whoever replaces a secret waits until this stands still.
+    update credentials
+    set last_used_at = %(at)s
+    from client
+    where
+        credentials.organization_id = %(organization_id)s
+        and credentials.credential_id = client.credential_id
+        and (credentials.last_used_at is null or credentials.last_used_at < %(at)s - interval '1 minute')
+)
+select
+    scopes,
+    exists (
+        select
+        from agents
+        where
+            organization_id = %(organization_id)s
+            and agent_id = %(token_agent_id)s::uuid
+            and status = 'active'
+            and deleted_at is null
+    )
+    and not exists (
+        select
+        from revoked_tokens
+        where
+            organization_id = %(organization_id)s
+            and jti = %(jti)s::text
+    )
+    and (
+        %(audience)s::text = %(own_resource)s::text
+        or exists (
+            select
+            from resource_servers
+            where
+                organization_id = %(organization_id)s
+                and resource = %(audience)s::text
+        )
+    ) as is_active
+from client
