@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.generators import fetch_many, send
 from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
 
 _PLACEHOLDER = re.compile(r"%(?:\(([a-z_]+)\)s|%)")
 
@@ -92,17 +94,24 @@ class PipelinedConnection(psycopg.Connection[Any]):
             pgconn.send_query_prepared(prepared[key], values, formats)
             expected.append(None)
         pgconn.pipeline_sync()
-        self.wait(send(pgconn))
         answers = []
-        for key in expected:
-            [answer] = self.wait(fetch_many(pgconn))
+        # The last one answers the sync.
+        *received, _ = self.wait(_sent_and_answered(pgconn, len(expected) + 1))
+        for key, [answer] in zip(expected, received, strict=True):
             if key is not None and answer.status != ExecStatus.COMMAND_OK:
                 del prepared[key]
             if key is None or answer.status == ExecStatus.FATAL_ERROR:
                 answers.append(answer)
-        self.wait(fetch_many(pgconn))
         pgconn.exit_pipeline_mode()
         return answers
+
+
+def _sent_and_answered(pgconn: PGconn, answers: int) -> PQGen[list[list[PGresult]]]:
+    yield from send(pgconn)
+    received = []
+    for _ in range(answers):
+        received.append((yield from fetch_many(pgconn)))
+    return received
 
 
 @functools.cache
