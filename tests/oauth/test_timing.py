@@ -27,7 +27,7 @@ RUN = 300
 
 TRIES = 3
 MARGIN = 0.02
-"""The part of a median that is no difference, however quiet the machine. One look-up more is five times that."""
+"""The part of a median that is no difference, however quiet the machine. One look-up more is three times that."""
 
 UNKNOWN = str(uuid.UUID(int=7))
 
