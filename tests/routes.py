@@ -52,7 +52,7 @@ class Route:
         """Its address with ids filled in; the test fails where a route names something else."""
         path = self.rule.replace("<uuid:agent_id>", str(agent_id))
         path = path.replace("<uuid:credential_id>", str(credential_id))
-        path = path.replace("<uuid:resource_server_id>", str(resource_server_id))
+        path = path.replace("<uuid:resource_server_id>", str(resource_server_id)).replace("<asset>", "start.js")
         assert "<" not in path, f"say here how {self.rule} is filled in"
         return path
 

@@ -25,7 +25,7 @@ from agentidp.embedded_postgres import temporary
 from agentidp.services import Services
 
 from .conftest import Cast, _fresh_database, settings_for
-from .factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from .factories import RESOURCE_METADATA, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
 from .routes import JSON_ROUTES, PROTECTED, ROUTES, Route
 
 UNAVAILABLE = "The service is temporarily unavailable; try again."
@@ -90,7 +90,7 @@ class TestTable:
             401,
             "UNAUTHORIZED",
             "A valid bearer token is required.",
-            WWW_Authenticate='Bearer realm="agentidp"',
+            WWW_Authenticate=f'Bearer realm="agentidp", {RESOURCE_METADATA}',
         )
 
     def test_unauthorized_with_a_token_that_is_refused(self, shared_client: FlaskClient) -> None:
@@ -100,7 +100,8 @@ class TestTable:
             401,
             "UNAUTHORIZED",
             message,
-            WWW_Authenticate=f'Bearer realm="agentidp", error="invalid_token", error_description="{message}"',
+            WWW_Authenticate=f'Bearer realm="agentidp", error="invalid_token", error_description="{message}", '
+            + RESOURCE_METADATA,
         )
 
     def test_forbidden(self, shared_client: FlaskClient, shared_cast: Cast) -> None:
@@ -291,7 +292,7 @@ class TestUnavailable:
                     Retry_After="1",
                 )
                 postgres.start()
-                deadline = time.monotonic() + 5
+                deadline = time.monotonic() + 2
                 while client.get("/api/v1/agents", headers=agent.bearer()).status_code != 200:
                     assert time.monotonic() < deadline, "a server that has come back is noticed at once"
                 assert client.post("/api/v1/token", data=token_form(agent)).status_code == 200
@@ -643,6 +644,7 @@ def test_no_header_makes_a_500(shared_client: FlaskClient, shared_cast: Cast, he
                 data=b"!",
                 headers=headers,
             )
+            response.close()
             assert response.status_code < 500, (str(route), value)
 
 

@@ -109,6 +109,7 @@ def walk(client: FlaskClient, agent: Agent, limit: int, between: Any = lambda: N
         pages.append([found["name"] for found in response.json["data"]])
         cursor = response.json["nextCursor"]
         assert set(response.json) == {"data", "nextCursor"}
+        assert len(pages) < 50, "it comes to an end"
         between()
     return pages
 

@@ -13,10 +13,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp.agents.credentials import MAXIMUM_CREDENTIALS
+from agentidp.agents.credentials import MAXIMUM_CREDENTIALS, add_credential
 
 from ..conftest import Cast
-from ..factories import Agent, Clock, make_agent
+from ..factories import NOON, Agent, Clock, make_agent
 
 NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
 
@@ -70,8 +70,10 @@ def test_shows_its_secret_once(client: FlaskClient, cast: Cast, worker: Agent, d
     assert response.headers["Cache-Control"] == "no-store"
     assert client_secret not in client.get(path.rpartition("/")[0], headers=cast.acme.bearer()).text
     with psycopg.connect(database_url) as connection:
-        stored = connection.execute("select c::text from credentials c").fetchall()
-    assert len(stored) == 4
+        stored = connection.execute(
+            "select c::text from credentials c where organization_id = %s", [worker.organization_id]
+        ).fetchall()
+    assert len(stored) == 3
     assert not any(client_secret in row or client_secret.encode().hex() in row for (row,) in stored)
 
 
@@ -132,8 +134,10 @@ def test_several_work_at_a_time_so_that_one_is_replaced_without_downtime(
     ],
 )
 def test_may_expire(client: FlaskClient, cast: Cast, worker: Agent, sent: str | None, answered: str | None) -> None:
-    assert add(client, cast, worker, expiresAt=sent)["expiresAt"] == answered
-    assert [credential["expiresAt"] for credential in all_of(client, cast, worker)][-1] == answered
+    made = add(client, cast, worker, expiresAt=sent)
+    assert made["expiresAt"] == answered
+    listed = {credential["credentialId"]: credential["expiresAt"] for credential in all_of(client, cast, worker)}
+    assert listed[made["credentialId"]] == answered
 
 
 @pytest.mark.parametrize("sent", ["2026-04-15T12:00:00Z", "2026-04-15T11:59:59.999999Z"])
@@ -192,20 +196,24 @@ def test_an_agent_has_at_most_so_many(client: FlaskClient, cast: Cast, worker: A
     add(client, cast, worker)
 
 
-def test_the_limit_holds_where_many_ask_at_once(app: Flask, cast: Cast, worker: Agent) -> None:
+def test_the_limit_holds_where_two_ask_at_once(
+    app: Flask, client: FlaskClient, cast: Cast, worker: Agent, database_url: str
+) -> None:
+    for _ in range(MAXIMUM_CREDENTIALS - 2):
+        add(client, cast, worker)
     path, headers = f"/api/v1/agents/{worker.agent_id}/credentials", cast.acme.bearer()
-    for _ in range(MAXIMUM_CREDENTIALS - 3):
-        add(app.test_client(), cast, worker)
     answers: list[int] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(app.test_client().post(path, headers=headers).status_code))
-        for _ in range(6)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(answers) == [201, 201, 409, 409, 409, 409]
+    second = threading.Thread(target=lambda: answers.append(app.test_client().post(path, headers=headers).status_code))
+    with cast.acme.services.database.transaction(worker.organization_id) as first:
+        add_credential(first, worker.organization_id, worker.agent_id, expires_at=None, at=NOON)
+        second.start()
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            waits = "select exists (select from pg_locks where locktype = 'transactionid' and not granted)"
+            while connection.execute(waits).fetchone() != (True,):
+                assert second.is_alive()
+    second.join(10)
+    assert answers == [409]
+    assert len(all_of(client, cast, worker)) == MAXIMUM_CREDENTIALS
 
 
 @pytest.mark.parametrize("whose", ["nobody's", "deleted"])

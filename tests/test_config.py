@@ -1,0 +1,219 @@
+"""Every setting: its default, good values, and bad ones that stop start-up with a sentence that names it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentidp import create_app
+from agentidp.config import ConfigurationError, Settings, default_data_dir
+
+URL = "postgresql://user:p%40ssw0rd@db.example/agentidp"
+SECRET = "x" * 32
+
+# Setting -> (field, default, {good value: what it becomes}, [bad values])
+SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
+    "AGENTIDP_DATABASE_URL": (
+        "database_url",
+        None,
+        {URL: URL, "postgres:///x": "postgres:///x"},
+        ["mysql://x", "host=x dbname=y", "db.example", "http://x", "postgresql://[::1/x", "\ud800"],
+    ),
+    "AGENTIDP_READ_DATABASE_URL": ("read_database_url", None, {}, ["mysql://x", "x", "postgresql://[::1/x"]),
+    "AGENTIDP_PG_BINDIR": ("pg_bindir", None, {"/usr/bin": Path("/usr/bin")}, ["/nonexistent", "/etc/passwd"]),
+    "AGENTIDP_DATA_DIR": (
+        "data_dir",
+        default_data_dir(),
+        {"/srv/x": Path("/srv/x"), "relative": Path.cwd() / "relative"},
+        [],
+    ),
+    "AGENTIDP_SECRET_KEY": (
+        "secret_key",
+        None,
+        {SECRET: SECRET.encode(), "0" * 40: b"0" * 40, "é" * 32: ("é" * 32).encode()},
+        ["short", "x" * 31, "\udcff" * 40],
+    ),
+    "AGENTIDP_ISSUER": (
+        "issuer",
+        "http://localhost:3000",
+        {
+            value: value
+            for value in (
+                "https://id.example",
+                "https://id.example:8443/tenant/1",
+                "http://localhost:3000",
+                "http://127.0.0.1",
+                "http://[::1]:3000",
+            )
+        },
+        [
+            "http://id.example",
+            "https://id.example/",
+            "https://id.example?x=y",
+            "https://id.example?",
+            "https://id.example#x",
+            "https://id.example#",
+            "https://user@id.example",
+            "https://:hush@id.example",
+            "https://",
+            "id.example",
+            "ftp://id.example",
+            "https://id.example:port",
+            "https://[::1",
+            "https://id example",
+            "https://id.exämple",
+            "https://id.example\n",
+            "http://localhost.evil.example",
+        ],
+    ),
+    "AGENTIDP_TOKEN_TTL": ("token_ttl", 3600, {"60": 60, "86400": 86400}, ["59", "86401"]),
+    "AGENTIDP_SIGNING_ALG": ("signing_alg", "ES256", {"ES256": "ES256", "RS256": "RS256"}, ["none", "HS256", "es256"]),
+    "AGENTIDP_POOL_MIN_SIZE": ("pool_min_size", 1, {"0": 0, "8": 8}, ["1001"]),
+    "AGENTIDP_POOL_MAX_SIZE": ("pool_max_size", 8, {"1": 1, "1000": 1000}, ["0", "1001"]),
+    "AGENTIDP_POOL_TIMEOUT": ("pool_timeout", 5.0, {"4": 4.0, "25": 25.0}, ["0", "26"]),
+    "AGENTIDP_POOL_MAX_WAITING": ("pool_max_waiting", 64, {"1": 1, "100000": 100_000}, ["0", "100001"]),
+    "AGENTIDP_STATEMENT_TIMEOUT": ("statement_timeout", 3.0, {"1": 1.0, "4": 4.0}, ["0", "25"]),
+    "AGENTIDP_LOG_LEVEL": ("log_level", "INFO", {"DEBUG": "DEBUG", "ERROR": "ERROR"}, ["debug", "5", "TRACE"]),
+    "AGENTIDP_TRUSTED_PROXIES": ("trusted_proxies", 0, {"0": 0, "10": 10}, ["11"]),
+    "PORT": ("port", 3000, {"1": 1, "65535": 65535}, ["0", "65536"]),
+    "WEB_CONCURRENCY": ("web_concurrency", 2, {"1": 1, "256": 256}, ["0", "257"]),
+}
+NOT_NUMBERS = ["-1", "+5", " 5", "5 ", "1.5", "1e1", "1_0", "0x1F", "٣", "³", "five", "9" * 30, "5\n", "True"]
+NUMBERS = [name for name, (_, default, *_) in SETTINGS.items() if isinstance(default, int | float)]
+
+
+def test_every_setting_is_tested() -> None:
+    assert {field.name for field in fields(Settings)} == {field for field, *_ in SETTINGS.values()}
+
+
+def test_defaults() -> None:
+    settings = Settings.from_environment({})
+    assert {f.name: getattr(settings, f.name) for f in fields(Settings)} == {
+        field: default for field, default, *_ in SETTINGS.values()
+    }
+    assert settings.resource == "http://localhost:3000/api/v1"
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_an_empty_variable_counts_as_unset(name: str) -> None:
+    assert Settings.from_environment({name: ""}) == Settings.from_environment({})
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "read"),
+    [(name, sent, read) for name, (_, _, good, _) in SETTINGS.items() for sent, read in good.items()],
+)
+def test_good_values(name: str, sent: str, read: Any) -> None:
+    value = getattr(Settings.from_environment({name: sent}), SETTINGS[name][0])
+    assert (value, type(value)) == (read, type(read))
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        *((name, sent) for name, (*_, bad) in SETTINGS.items() for sent in bad),
+        *((name, sent) for name in NUMBERS for sent in NOT_NUMBERS),
+    ],
+)
+def test_a_bad_value_stops_start_up_with_a_sentence_that_names_it(name: str, sent: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        Settings.from_environment({name: sent})
+    message = str(refused.value)
+    assert message.startswith(name)
+    assert "\n" not in message
+    message.encode()
+
+
+@pytest.mark.parametrize("name", ["AGENTIDP_DATABASE_URL", "AGENTIDP_READ_DATABASE_URL"])
+def test_a_password_is_not_repeated(name: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        Settings.from_environment({name: "mysql://user:hush-hush@x"})
+    assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["AGENTIDP_SECRET_KEY", "AGENTIDP_ISSUER"])
+def test_a_secret_is_not_repeated(name: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        Settings.from_environment({name: "https://me:hush-hush@x"})
+    assert "hush" not in str(refused.value)
+
+
+def test_the_default_issuer_follows_the_port() -> None:
+    assert Settings.from_environment({"PORT": "8080"}).issuer == "http://localhost:8080"
+
+
+def test_a_read_replica_needs_a_primary() -> None:
+    with pytest.raises(ConfigurationError, match=r"^AGENTIDP_READ_DATABASE_URL needs AGENTIDP_DATABASE_URL$"):
+        Settings.from_environment({"AGENTIDP_READ_DATABASE_URL": URL})
+    both = {"AGENTIDP_READ_DATABASE_URL": URL, "AGENTIDP_DATABASE_URL": URL}
+    assert Settings.from_environment(both).read_database_url == URL
+
+
+def test_the_pools_sizes_fit_each_other() -> None:
+    with pytest.raises(ConfigurationError, match=r"^AGENTIDP_POOL_MIN_SIZE must not be greater than"):
+        Settings.from_environment({"AGENTIDP_POOL_MIN_SIZE": "9"})
+    sizes = {"AGENTIDP_POOL_MIN_SIZE": "9", "AGENTIDP_POOL_MAX_SIZE": "9"}
+    assert Settings.from_environment(sizes).pool_min_size == 9
+
+
+def test_a_statement_ends_before_those_that_wait_for_its_connection_give_up() -> None:
+    for timeouts in ({"AGENTIDP_STATEMENT_TIMEOUT": "5"}, {"AGENTIDP_POOL_TIMEOUT": "3"}):
+        with pytest.raises(
+            ConfigurationError, match=r"^AGENTIDP_STATEMENT_TIMEOUT must be less than AGENTIDP_POOL_TIMEOUT"
+        ):
+            Settings.from_environment(timeouts)
+
+
+class TestSecretKeyFile:
+    """``AGENTIDP_SECRET_KEY_FILE``."""
+
+    def read(self, path: Path, **further: str) -> bytes | None:
+        return Settings.from_environment({"AGENTIDP_SECRET_KEY_FILE": str(path), **further}).secret_key
+
+    def test_is_read_without_the_white_space_around(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text(f"  {SECRET}\n")
+        assert self.read(tmp_path / "key") == SECRET.encode()
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (None, "AGENTIDP_SECRET_KEY_FILE cannot be read: No such file or directory"),
+            (b"hush", "AGENTIDP_SECRET_KEY_FILE must hold at least 32 characters"),
+            (b"", "AGENTIDP_SECRET_KEY_FILE must hold at least 32 characters"),
+            (b" " * 40, "AGENTIDP_SECRET_KEY_FILE must hold at least 32 characters"),
+            (b"\xff" * 40, "AGENTIDP_SECRET_KEY_FILE must hold text in UTF-8"),
+        ],
+    )
+    def test_that_is_no_good(self, tmp_path: Path, content: bytes | None, message: str) -> None:
+        if content is not None:
+            (tmp_path / "key").write_bytes(content)
+        with pytest.raises(ConfigurationError) as refused:
+            self.read(tmp_path / "key")
+        assert str(refused.value).startswith(message)
+        assert "hush" not in str(refused.value)
+
+    def test_that_is_a_directory(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match=r"^AGENTIDP_SECRET_KEY_FILE cannot be read: Is a directory$"):
+            self.read(tmp_path)
+
+    def test_and_the_secret_itself(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match=r"^set AGENTIDP_SECRET_KEY or AGENTIDP_SECRET_KEY_FILE, not both"):
+            self.read(tmp_path / "key", AGENTIDP_SECRET_KEY=SECRET)
+
+
+def test_there_is_no_default_secret_and_no_default_database_for_a_bare_application() -> None:
+    with pytest.raises(ConfigurationError, match=r"^AGENTIDP_DATABASE_URL is not set"):
+        create_app(Settings.from_environment({}))
+    with pytest.raises(ConfigurationError, match=r"^AGENTIDP_SECRET_KEY"):
+        create_app(Settings.from_environment({"AGENTIDP_DATABASE_URL": URL}))
+
+
+def test_the_environment_is_read_where_no_settings_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTIDP_TOKEN_TTL", "soon")
+    with pytest.raises(
+        ConfigurationError, match=r"^AGENTIDP_TOKEN_TTL must be a whole number from 60 to 86400, not 'soon'$"
+    ):
+        create_app()

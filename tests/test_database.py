@@ -1,0 +1,331 @@
+"""Row-level security, and what a transaction of the service is: one organization's, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from psycopg.rows import namedtuple_row
+
+from agentidp.database import SERVICE_ROLE, Call, load_sql
+from agentidp.services import Services
+
+from .conftest import Cast
+from .factories import NOON, count_usage, make_agent, make_organization, usage_sums
+from .test_isolation import everything_of
+from .test_sql import NAMES, OPERATORS
+
+CONDITION = re.compile(r"(\w+\.)?organization_id = %\(organization_id\)s(::text)?")
+FILTERED = [name for name in NAMES if CONDITION.search(load_sql(name)) and name not in OPERATORS]
+
+
+TABLES = (
+    "agents",
+    "agent_usage_daily",
+    "credentials",
+    "resource_servers",
+    "revoked_tokens",
+    "throttles",
+    "usage_daily",
+    "used_identifiers",
+)
+"""What the service's role may write to."""
+
+
+@pytest.fixture(scope="module")
+def cast(shared_app: Flask, shared_cast: Cast, connection: psycopg.Connection[Any]) -> Cast:
+    """Both organizations with something of everything."""
+    services: Services = shared_app.extensions["agentidp"]
+    for agent, how_many in ((shared_cast.acme, 3), (shared_cast.outsider, 5)):
+        count_usage(services, agent.organization_id, agent.agent_id, NOON, tokens=how_many, requests=1)
+        for statement in SOMETHING:
+            connection.execute(statement, {"organization_id": agent.organization_id, "agent_id": agent.agent_id})
+    return shared_cast
+
+
+SOMETHING = (
+    "insert into resource_servers "
+    "select %(organization_id)s, %(agent_id)s, 'https://api.example', 'api', '{a,b}', now()",
+    "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
+    "select %(organization_id)s, %(agent_id)s, gen_random_uuid(), '[{}]', now()",
+    "insert into used_identifiers select %(organization_id)s, sha256(%(organization_id)s::text::bytea), '2000-01-01'",
+    "insert into revoked_tokens select %(organization_id)s, 'revoked', '2000-01-01'",
+    "insert into throttles select %(organization_id)s, 3, '2000-01-01'",
+)
+"""Rows that the product makes in the course of a longer story."""
+
+
+@pytest.fixture(scope="module")
+def connection(shared_app: Flask) -> Iterator[psycopg.Connection[Any]]:
+    """A connection that may set the service's role and reset it."""
+    url = shared_app.extensions["agentidp"].settings.database_url
+    with psycopg.connect(url, autocommit=True, row_factory=namedtuple_row) as connection:
+        yield connection
+
+
+def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name: str) -> dict[str, Any]:
+    """A value for each parameter of ``sql/<name>.sql``: ids of the organization *whose*, the rest by its type."""
+    agent = getattr(cast, whose)
+    [credential] = connection.execute(
+        "select credential_id, secret_hash from credentials where organization_id = %s and jwks is null",
+        [agent.organization_id],
+    ).fetchall()
+    known = {
+        "organization_id": agent.organization_id,
+        "agent_id": agent.agent_id,
+        "resource_server_id": agent.agent_id,
+        "credential_id": credential.credential_id,
+        "secret_hash": credential.secret_hash,
+        "digest": hashlib.sha256(b"new").digest(),
+        "jti": "live",
+        "limit": 100,
+        "most": 20,
+        # Where null stands for all, for the beginning, or for no change.
+        **dict.fromkeys(("after_at", "after_id", "name", "scopes", "scope", "status", "resource")),
+    }
+    by_type = {
+        "timestamp with time zone": NOON,
+        "integer": 3,
+        "bigint": 3,
+        "interval": timedelta(days=3),
+        "integer[]": [3],
+        "interval[]": [timedelta(days=3)],
+        "boolean": True,
+        "text": "changed",
+        "text[]": ["changed"],
+        "uuid": uuid.uuid4(),
+        "bytea": bytes(32),
+        "jsonb": None,
+        "date": NOON.date(),
+    }
+    known |= NEW.get(name, {})
+    return {parameter: known.get(parameter, by_type.get(type_)) for parameter, type_ in types_of(connection, name)}
+
+
+NEW: dict[str, dict[str, Any]] = {
+    "agents/add_credential": {"credential_id": uuid.uuid4()},
+    "oauth/add_resource_server": {
+        "resource_server_id": uuid.uuid4(),
+        "resource": "https://new.example",
+        "name": "new",
+        "scopes": [],
+    },
+}
+"""Values with which a statement adds something that is not there."""
+
+
+def types_of(connection: psycopg.Connection[Any], name: str) -> list[tuple[str, str]]:
+    """The parameters of ``sql/<name>.sql`` and their types, as PostgreSQL infers them."""
+    numbers: dict[str, str] = {}
+    statement = re.sub(
+        r"%\((\w+)\)s", lambda m: numbers.setdefault(m[1], f"${len(numbers) + 1}"), load_sql(name)
+    ).replace("%%", "%")
+    connection.execute(f"prepare to_ask as {statement}".encode())
+    try:
+        row = connection.execute("select parameter_types::text[] as types from pg_prepared_statements").fetchone()
+    finally:
+        connection.execute("deallocate all")
+    assert row is not None
+    return list(zip(numbers, row.types, strict=True))
+
+
+def run(
+    connection: psycopg.Connection[Any], setting: str | None, statement: str, values: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Run a statement as the service with the organization *setting*.
+
+    :returns: its rows, and then everything that either organization has; nothing of it stays.
+    """
+    names = set(re.findall(r"%\((\w+)\)s", statement))
+    with connection.transaction(force_rollback=True):
+        connection.execute(f"set local role {SERVICE_ROLE}")
+        if setting is not None:
+            connection.execute("select set_config('agentidp.organization_id', %s, true)", [setting])
+        cursor = connection.execute(statement, {name: values[name] for name in names})
+        rows = cursor.fetchall() if cursor.description else []
+        connection.execute("reset role")
+        stored = {
+            table: connection.execute(f"select organization_id, t::text as row from {table} t order by 1, 2").fetchall()
+            for table in TABLES
+        }
+    return rows, stored
+
+
+def test_there_is_something_to_filter() -> None:
+    assert len(FILTERED) >= 12
+
+
+@pytest.mark.parametrize("name", FILTERED)
+def test_without_its_condition_a_query_still_sees_only_the_callers_rows(
+    connection: psycopg.Connection[Any], cast: Cast, name: str
+) -> None:
+    values = parameters(cast, connection, "acme", name)
+    setting = cast.acme.organization_id
+    _, before = run(connection, None, "select 1", {})
+    rows, after = run(connection, setting, load_sql(name), values)
+    assert rows or after != before, "choose parameters with which it finds something"
+    assert run(connection, setting, CONDITION.sub("true", load_sql(name)), values) == (rows, after)
+
+
+@pytest.mark.parametrize("name", FILTERED)
+def test_without_its_condition_a_query_finds_nothing_of_the_others_ids(
+    connection: psycopg.Connection[Any], cast: Cast, name: str
+) -> None:
+    values = parameters(cast, connection, "outsider", name) | {"organization_id": cast.acme.organization_id}
+    _, before = run(connection, None, "select 1", {})
+    try:
+        _, after = run(connection, cast.acme.organization_id, CONDITION.sub("true", load_sql(name)), values)
+    except psycopg.errors.ForeignKeyViolation:
+        return  # Acme has no such agent, so nothing was written.
+    theirs = cast.outsider.organization_id
+    for table, rows in before.items():
+        assert [row for row in after[table] if row[0] == theirs] == [row for row in rows if row[0] == theirs]
+
+
+@pytest.mark.parametrize("setting", [None, ""], ids=["unset", "empty"])
+@pytest.mark.parametrize("name", FILTERED)
+def test_without_the_setting_a_query_sees_nothing_with_its_condition_or_without(
+    connection: psycopg.Connection[Any], cast: Cast, name: str, setting: str | None
+) -> None:
+    values = parameters(cast, connection, "acme", name)
+    _, before = run(connection, None, "select 1", {})
+    for statement in (load_sql(name), CONDITION.sub("true", load_sql(name))):
+        try:
+            rows, after = run(connection, setting, statement, values)
+        except psycopg.errors.InsufficientPrivilege as error:
+            assert "row-level security" in str(error)  # a row of no organization cannot be inserted
+            continue
+        assert after == before
+        assert [row for row in rows if getattr(row, "count", 1) != 0] == []
+
+
+def test_the_services_role_owns_nothing_and_may_do_nothing_special(connection: psycopg.Connection[Any]) -> None:
+    [role] = connection.execute(
+        "select rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolcanlogin, rolreplication from pg_roles "
+        "where rolname = %s",
+        [SERVICE_ROLE],
+    ).fetchall()
+    assert not any(role)
+    owned = connection.execute(
+        "select classid::regclass::text, objid from pg_shdepend "
+        "where refobjid = %s::regrole and deptype = 'o' "
+        "and dbid = (select oid from pg_database where datname = current_database())",
+        [SERVICE_ROLE],
+    ).fetchall()
+    assert owned == []
+    public = connection.execute(f"select has_schema_privilege('{SERVICE_ROLE}', 'public', 'create') as may").fetchone()
+    assert public is not None
+    assert not public.may
+
+
+def test_row_level_security_is_forced_on_every_table_of_an_organization(connection: psycopg.Connection[Any]) -> None:
+    tables = connection.execute(
+        """
+        select relname, relrowsecurity and relforcerowsecurity as forced
+        from pg_class
+        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
+            and exists (select from pg_attribute where attrelid = pg_class.oid and attname = 'organization_id')
+        """
+    ).fetchall()
+    assert {table.relname for table in tables} >= {"organizations", "agents", "clients", "credentials", "usage_daily"}
+    assert [table.relname for table in tables if not table.forced] == []
+
+
+@pytest.mark.parametrize("table", [*TABLES, "clients"])
+def test_a_row_cannot_be_written_for_another_organization(
+    connection: psycopg.Connection[Any], cast: Cast, table: str
+) -> None:
+    with (
+        connection.transaction(force_rollback=True),
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"),
+    ):
+        [theirs] = connection.execute(
+            f"select t from {table} t where organization_id = %s limit 1", [cast.outsider.organization_id]
+        ).fetchall()
+        connection.execute(f"set local role {SERVICE_ROLE}")
+        connection.execute("select set_config('agentidp.organization_id', %s, true)", [cast.acme.organization_id])
+        connection.execute(f"insert into {table} select (%s::{table}).*", [theirs.t])
+
+
+def setting_of(services: Services) -> tuple[str, str, str]:
+    """On a connection of the pool: the organization's setting, the role, and how it commits."""
+    with services.database._open_pool().connection() as pooled:
+        row = pooled.execute(
+            "select coalesce(current_setting('agentidp.organization_id', true), ''), current_user, "
+            "current_setting('synchronous_commit')"
+        ).fetchone()
+        assert row is not None
+        return row[0], row[1], row[2]
+
+
+def test_nothing_of_a_request_stays_on_its_connection(services: Services, cast: Cast) -> None:
+    admission = Call(
+        "usage/record_request",
+        {"organization_id": cast.acme.organization_id, "agent_id": cast.acme.agent_id, "jti": "a", "at": NOON},
+    )
+    services.database.run(cast.acme.organization_id, admission)
+    assert setting_of(services) == ("", SERVICE_ROLE, "on")
+    with services.database.transaction(cast.acme.organization_id):
+        pass
+    assert setting_of(services) == ("", SERVICE_ROLE, "on")
+    with pytest.raises(psycopg.errors.UndefinedFunction):
+        services.database.run(
+            cast.acme.organization_id, Call("agents/lock_agent", {"organization_id": 1, "agent_id": 1})
+        )
+    assert setting_of(services) == ("", SERVICE_ROLE, "on")
+
+
+def test_commits_wait_for_the_disk_even_where_the_database_defaults_to_less(
+    app: Flask, services: Services, database_url: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"alter database {connection.info.dbname} set synchronous_commit = off")
+    assert setting_of(services)[2] == "on"
+
+
+def test_a_pipeline_whose_last_statement_fails_leaves_nothing(app: Flask, database_url: str) -> None:
+    services: Services = app.extensions["agentidp"]
+    organization_id = make_organization(services)
+    agent = make_agent(services, organization_id)
+    admission = Call(
+        "usage/record_request",
+        {"organization_id": organization_id, "agent_id": agent.agent_id, "jti": "a", "at": NOON},
+    )
+    taken = {
+        "organization_id": organization_id,
+        "agent_id": agent.agent_id,
+        "name": "another",
+        "description": "",
+        "scopes": [],
+        "dpop_bound_access_tokens": False,
+        "at": NOON,
+    }
+    for durable in (True, False):
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            services.database.run(organization_id, admission, Call("agents/add_agent", taken), durable=durable)
+        assert usage_sums(database_url, organization_id)["requests"] == 0
+    services.database.run(organization_id, admission)
+    assert usage_sums(database_url, organization_id)["requests"] == 1
+
+
+def test_a_transaction_that_raises_leaves_nothing(app: Flask, database_url: str) -> None:
+    services: Services = app.extensions["agentidp"]
+    organization_id = make_organization(services)
+    agent = make_agent(services, organization_id)
+    before = everything_of(database_url, organization_id)
+    with pytest.raises(KeyError), services.database.transaction(organization_id) as transaction:
+        transaction.fetch(
+            "agents/delete_agent",
+            organization_id=organization_id,
+            agent_id=agent.agent_id,
+            at=NOON + timedelta(hours=1),
+        )
+        raise KeyError
+    assert everything_of(database_url, organization_id) == before

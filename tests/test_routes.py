@@ -1,0 +1,149 @@
+"""Every route declares its authentication, and does what it declares."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from agentidp.authentication import SCOPES
+from agentidp.services import Services
+
+from .factories import RESOURCE_METADATA, Agent, make_agent, make_organization, usage_sums
+from .routes import BODIES, PROTECTED, ROUTES, Route
+
+PUBLIC = {
+    "GET /.well-known/jwks.json",
+    "GET /.well-known/oauth-authorization-server",
+    "GET /.well-known/oauth-protected-resource/api/v1",
+    "GET /api/v1/openapi.json",
+    "GET /docs",
+    "GET /docs/<asset>",
+    "GET /healthz",
+    "GET /readyz",
+    "POST /api/v1/token",
+    "POST /api/v1/token/introspect",
+    "POST /api/v1/token/revoke",
+}
+"""What anyone may call. A route gets here on purpose only."""
+
+
+def test_every_route_declares_a_scope_or_that_it_is_public() -> None:
+    assert [str(route) for route in ROUTES if route.authentication not in {*SCOPES, "public"}] == []
+
+
+def test_a_route_is_public_on_purpose_only() -> None:
+    assert {str(route) for route in ROUTES if route.authentication == "public"} == PUBLIC
+
+
+def test_what_changes_something_needs_a_scope_to_write() -> None:
+    assert [str(r) for r in PROTECTED if (r.method != "GET") != (r.authentication == "agents:write")] == []
+
+
+def test_the_examples_name_routes_that_exist() -> None:
+    assert set(BODIES) <= {route.endpoint for route in ROUTES}
+
+
+def sums(services: Services, organization_id: str) -> dict[str, int]:
+    """What is counted for an organization."""
+    return usage_sums(str(services.settings.database_url), organization_id)
+
+
+def counted(sums: dict[str, int]) -> tuple[int, int, int]:
+    """Tokens, requests and rejections of :func:`usage_sums`, each of which all counters agree on."""
+    found = {kind: {n for name, n in sums.items() if kind in name} for kind in ("tokens", "requests", "rejected")}
+    [[tokens], [requests], [rejected]] = found.values()
+    return tokens, requests, rejected
+
+
+@pytest.fixture
+def services(shared_app: Flask) -> Services:
+    """The shared application's; each test has organizations of its own."""
+    found: Services = shared_app.extensions["agentidp"]
+    return found
+
+
+@pytest.fixture
+def acme(services: Services) -> Agent:
+    """An agent with every scope, of a new organization."""
+    return make_agent(services, make_organization(services))
+
+
+@pytest.mark.parametrize("route", PROTECTED, ids=str)
+def test_answers_401_without_a_token(shared_client: FlaskClient, route: Route) -> None:
+    response = shared_client.open(route.path(), method=route.method, json=route.body)
+    assert response.status_code == 401
+    assert response.json == {
+        "code": "UNAUTHORIZED",
+        "message": "A valid bearer token is required.",
+        "details": {},
+    }
+    assert response.headers["WWW-Authenticate"] == f'Bearer realm="agentidp", {RESOURCE_METADATA}'
+
+
+@pytest.mark.parametrize("route", PROTECTED, ids=str)
+def test_answers_403_without_its_scope_and_counts_the_request(
+    shared_client: FlaskClient, services: Services, route: Route
+) -> None:
+    organization_id = make_organization(services)
+    agent = make_agent(services, organization_id, scopes=set(SCOPES) - {route.authentication})
+    response = shared_client.open(
+        route.path(agent.agent_id), method=route.method, json=route.body, headers=agent.bearer()
+    )
+    message = f"The access token lacks the scope {route.authentication}"
+    assert response.status_code == 403
+    assert response.json == {"code": "FORBIDDEN", "message": message, "details": {}}
+    assert response.headers["WWW-Authenticate"] == (
+        f'Bearer realm="agentidp", error="insufficient_scope", '
+        f'error_description="{message}", scope="{route.authentication}"'
+    )
+    assert counted(sums(services, organization_id)) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("route", PROTECTED, ids=str)
+def test_counts_the_request_once_when_it_succeeds(
+    shared_client: FlaskClient, services: Services, acme: Agent, route: Route
+) -> None:
+    client = shared_client
+    made = client.post(f"/api/v1/agents/{acme.agent_id}/credentials", headers=acme.bearer())
+    resource = {"resource": "https://api.example", "name": "ours"}
+    registered = client.post("/api/v1/resource-servers", json=resource, headers=acme.bearer())
+    before = sums(services, acme.organization_id)
+    assert counted(before) == (0, 2, 0)
+    path = route.path(acme.agent_id, made.json["credentialId"], registered.json["resourceServerId"])
+    response = client.open(path, method=route.method, json=route.body, headers=acme.bearer())
+    assert response.status_code in (200, 201, 204)
+    assert counted(sums(services, acme.organization_id)) == (0, 3, 0)
+
+
+@pytest.mark.parametrize("route", PROTECTED, ids=str)
+def test_refuses_a_suspended_agent_and_counts_one_rejection(
+    shared_client: FlaskClient, services: Services, acme: Agent, route: Route
+) -> None:
+    client = shared_client
+    other = make_agent(acme.services, acme.organization_id, name="the one that suspends")
+    token = acme.bearer()
+    before = client.get(f"/api/v1/agents/{acme.agent_id}", headers=token)
+    suspended = client.patch(f"/api/v1/agents/{acme.agent_id}", json={"status": "suspended"}, headers=other.bearer())
+    assert (before.status_code, suspended.status_code) == (200, 200)
+    _, requests, _ = counted(sums(services, acme.organization_id))
+    response = client.open(route.path(other.agent_id), method=route.method, json=route.body, headers=token)
+    assert response.status_code == 401
+    assert response.json == {
+        "code": "UNAUTHORIZED",
+        "message": "The access token is invalid, expired or revoked",
+        "details": {},
+    }
+    assert counted(sums(services, acme.organization_id)) == (0, requests, 1)
+    unchanged = client.get(f"/api/v1/agents/{other.agent_id}", headers=other.bearer())
+    assert (unchanged.status_code, unchanged.json["description"]) == (200, "")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("path", ["/api/v1/nothing", "/api/v1/analytics/tokens/x", "/api/v1/agents/not-a-uuid"])
+def test_counts_a_request_to_an_address_that_is_not_there(
+    shared_client: FlaskClient, services: Services, acme: Agent, method: str, path: str
+) -> None:
+    response = shared_client.open(path, method=method, headers=acme.bearer())
+    assert response.status_code == 404
+    assert counted(sums(services, acme.organization_id)) == (0, 1, 0)

@@ -1,0 +1,149 @@
+"""The files in sql/: each is one statement that prepares, is used, and says what it does; the schema's keys."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from flask import Flask
+
+from agentidp.database import SERVICE_ROLE, sql_directory
+
+PACKAGE = Path(__file__).resolve().parent.parent / "agentidp"
+NAMES = sorted(
+    str(file.relative_to(sql_directory()).with_suffix(""))
+    for file in sql_directory().rglob("*.sql")
+    if file.parent.name != "migrations"
+)
+MIGRATIONS = sorted((sql_directory() / "migrations").glob("*.sql"))
+OPERATORS = {
+    "database/applied_migrations",
+    "database/create_schema_migrations",
+    "database/lock_migrations",
+    "database/record_migration",
+    "organizations/add_organization",
+    "organizations/all_organizations",
+}
+"""Statements that run as the role that owns the tables, and not as the service's."""
+
+PARAMETER = re.compile(r"%\((\w+)\)s")
+INSTANCE_WIDE = {"clients", "schema_migrations", "signing_keys"}
+"""Tables that are keyed by something other than an organization."""
+
+
+def parts(name: str) -> tuple[str, str]:
+    """The opening comment of a file and the statement after it."""
+    lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines(keepends=True)
+    opening = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    return "".join(lines[:opening]), "".join(lines[opening:])
+
+
+def strings() -> Iterator[tuple[Path, str]]:
+    """Every string in the package that is not a docstring."""
+    # The launcher makes the cluster, before there is a database whose statements could stand in sql/.
+    for file in sorted(set(PACKAGE.rglob("*.py")) - {PACKAGE / "embedded_postgres.py"}):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        docstrings = {id(statement.value) for statement in ast.walk(tree) if isinstance(statement, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                yield file, node.value
+
+
+@pytest.fixture(scope="module")
+def service(shared_app: Flask) -> Iterator[psycopg.Connection]:
+    """A connection of the service's role; nothing that it does stays."""
+    url = shared_app.extensions["agentidp"].settings.database_url
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"set role {SERVICE_ROLE}")
+        yield connection
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_prepares_as_the_role_that_runs_it(service: psycopg.Connection, name: str) -> None:
+    numbers: dict[str, str] = {}
+    statement = PARAMETER.sub(lambda m: numbers.setdefault(m[1], f"${len(numbers) + 1}"), parts(name)[1])
+    with service.transaction(force_rollback=True):
+        if name in OPERATORS:
+            service.execute("reset role")
+        # PREPARE takes no definition of a table, so that is run, and rolled back.
+        prefix = "" if re.match(r"\s*create\b", statement) else f'prepare "{name}" as '
+        service.execute(f"{prefix}{statement.replace('%%', '%')}")
+
+
+def test_each_file_is_used_and_each_use_has_a_file() -> None:
+    used = {
+        text
+        for _, text in strings()
+        if re.fullmatch(r"[a-z_]+/[a-z_]+", text) and (sql_directory() / text).parent.is_dir()
+    }
+    assert used == set(NAMES)
+
+
+def test_no_statement_stands_in_two_files() -> None:
+    seen: dict[str, str] = {}
+    for name in NAMES:
+        statement = " ".join(parts(name)[1].split())
+        assert statement not in seen, f"{name} is {seen[statement]} again"
+        seen[statement] = name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_begins_with_a_comment_that_says_what_it_returns_and_names_its_parameters(name: str) -> None:
+    comment, statement = parts(name)
+    assert re.match(r"-- [A-Z]", comment)
+    assert re.search(r"\brow\b|\browless\b|\bReturns\b", comment), "what it returns"
+    _, colon, told = comment.replace("\n-- ", " ").partition("Parameters: ")
+    assert colon, "its parameters"
+    used = set(PARAMETER.findall(statement))
+    assert {name for name in used if not re.search(rf"\b{name}\b", told)} == set()
+    if not used:
+        assert told.startswith("none") or "not used" in told
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_one_statement_in_lower_case(name: str) -> None:
+    statement = re.sub(r"--[^\n]*|'[^']*'|\"[^\"]*\"|%\(\w+\)s", "", parts(name)[1])
+    assert ";" not in statement
+    assert statement == statement.lower()
+
+
+@pytest.mark.parametrize("file", MIGRATIONS, ids=lambda file: file.stem)
+def test_a_migration_is_numbered_and_says_what_it_does(file: Path) -> None:
+    assert re.fullmatch(r"[0-9]{4}_[a-z_]+", file.stem)
+    assert re.match(r"-- [A-Z]", file.read_text(encoding="utf-8"))
+
+
+def test_migrations_count_up_without_a_gap() -> None:
+    assert [int(file.stem[:4]) for file in MIGRATIONS] == list(range(1, len(MIGRATIONS) + 1))
+
+
+def test_there_is_no_sql_in_python() -> None:
+    sql = re.compile(
+        r"\bselect\b.+\bfrom\b|\bselect \w+\(|\binsert into\b|\bupdate \w+ set\b|\bdelete from\b|\btruncate \w|"
+        r"\b(create|alter|drop) (table|role|database|index|function|policy|schema|view)\b|"
+        r"\bset (local|role|session)\b|\bvalues \(|\bcopy \w+ (\(|from\b)",
+        re.IGNORECASE | re.DOTALL,
+    )
+    found = [(file.name, text) for file, text in strings() if sql.search(text)]
+    assert found == []
+
+
+def test_every_unique_key_holds_the_organization(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        keys = connection.execute(
+            """
+            select t.relname, i.relname, 'organization_id' = any (array(
+                select attname::text from pg_attribute where attrelid = t.oid and attnum = any (x.indkey)))
+            from pg_index x
+            join pg_class t on t.oid = x.indrelid
+            join pg_class i on i.oid = x.indexrelid
+            where t.relnamespace = 'public'::regnamespace and x.indisunique
+            """
+        ).fetchall()
+    assert len(keys) >= 8
+    assert {table for table, _, holds in keys if not holds} == INSTANCE_WIDE
+    assert [(table, key) for table, key, holds in keys if not holds and table not in INSTANCE_WIDE] == []
