@@ -17,6 +17,7 @@ import jwt
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
+from flask import Flask
 
 from agentidp import create_app, demo
 from agentidp.agents.credentials import MAXIMUM_CREDENTIALS
@@ -67,15 +68,27 @@ class Command:
 
 
 @pytest.fixture
-def run(database_url: str) -> Iterator[Command]:
-    """Commands in this process; they set up logging, which is undone here."""
+def quiet() -> Iterator[None]:
+    """Commands set up logging for their process, which is this one; it is undone here."""
     names = ("agentidp", "gunicorn.error", "gunicorn.access")
     loggers = [logging.getLogger(), *map(logging.getLogger, names)]
     before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
-    yield Command(database_url)
+    yield
     for logger, handlers, level, propagate in before:
         logger.handlers[:], logger.propagate = handlers, propagate
         logger.setLevel(level)
+
+
+@pytest.fixture
+def run(quiet: None, database_url: str) -> Command:
+    """Commands on a database of the test's own."""
+    return Command(database_url)
+
+
+@pytest.fixture
+def shared_run(quiet: None, shared_app: Flask) -> Command:
+    """Commands on a database that tests share which change nothing."""
+    return Command(shared_app.extensions["agentidp"].settings.database_url)
 
 
 def commands() -> Iterator[tuple[str, ...]]:
@@ -136,9 +149,9 @@ class TestOrganization:
             ("\udcff", "must not hold control characters or lone surrogates"),
         ],
     )
-    def test_a_name_that_is_no_good(self, run: Command, name: str, rule: str) -> None:
-        assert run.refused("organization", "create", name) == f"the name {rule}"
-        assert run("organization", "list") == ""
+    def test_a_name_that_is_no_good(self, shared_run: Command, name: str, rule: str) -> None:
+        assert shared_run.refused("organization", "create", name) == f"the name {rule}"
+        assert shared_run("organization", "list") == ""
 
 
 class TestAgent:
@@ -220,10 +233,10 @@ class TestCredential:
         left = datetime.fromisoformat(made["expiresAt"]) - datetime.now(UTC)
         assert timedelta(days=29, hours=23) < left <= timedelta(days=30)
 
-    def test_of_an_agent_that_is_not_there(self, run: Command) -> None:
+    def test_of_an_agent_that_is_not_there(self, shared_run: Command) -> None:
         agent_id = str(uuid.uuid4())
         for arguments in (("create",), ("revoke", str(uuid.uuid4()))):
-            assert run.refused("credential", *arguments, "--agent", agent_id) == f"there is no agent {agent_id}"
+            assert shared_run.refused("credential", *arguments, "--agent", agent_id) == f"there is no agent {agent_id}"
 
 
 class TestToken:
@@ -332,8 +345,8 @@ class TestRefusals:
     """An error is one line that begins with ``Error:``, and exit code 1."""
 
     @pytest.mark.parametrize("command", [("organization", "list"), ("db", "migrate"), ("serve",), ("demo",)])
-    def test_of_a_database_that_does_not_answer(self, run: Command, command: tuple[str, ...]) -> None:
-        sentence = run.refused(*command, AGENTIDP_DATABASE_URL="postgresql://u:hush@127.0.0.1:1/x", PORT="3999")
+    def test_of_a_database_that_does_not_answer(self, shared_run: Command, command: tuple[str, ...]) -> None:
+        sentence = shared_run.refused(*command, AGENTIDP_DATABASE_URL="postgresql://u:hush@127.0.0.1:1/x", PORT="3999")
         assert sentence.startswith("the database of AGENTIDP_DATABASE_URL does not answer: ")
         assert "hush" not in sentence
 
@@ -352,8 +365,8 @@ class TestRefusals:
             ),
         ],
     )
-    def test_of_a_bad_setting(self, run: Command, environment: dict[str, str | None], sentence: str) -> None:
-        assert run.refused("organization", "list", **environment) == sentence
+    def test_of_a_bad_setting(self, shared_run: Command, environment: dict[str, str | None], sentence: str) -> None:
+        assert shared_run.refused("organization", "list", **environment) == sentence
 
     def test_of_a_role_that_may_not(self, run: Command, database_url: str) -> None:
         name = f"weak_{uuid.uuid4().hex}"
@@ -380,8 +393,8 @@ class TestRefusals:
             ("keys", "rotate", "--alg", "none"),
         ],
     )
-    def test_of_a_command_that_is_written_wrong(self, run: Command, arguments: tuple[str, ...]) -> None:
-        result = run.invoke(*arguments)
+    def test_of_a_command_that_is_written_wrong(self, shared_run: Command, arguments: tuple[str, ...]) -> None:
+        result = shared_run.invoke(*arguments)
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.splitlines()[-1].startswith("Error: ")
 

@@ -45,8 +45,10 @@ def at_info(caplog: pytest.LogCaptureFixture) -> None:
 class TestRequestLine:
     """One line a request."""
 
-    def test_of_an_agents_request(self, client: FlaskClient, cast: Cast, caplog: pytest.LogCaptureFixture) -> None:
-        response = client.get("/api/v1/analytics/tokens?days=7", headers=cast.acme.bearer())
+    def test_of_an_agents_request(
+        self, shared_client: FlaskClient, shared_cast: Cast, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        response = shared_client.get("/api/v1/analytics/tokens?days=7", headers=shared_cast.acme.bearer())
         [line] = lines(caplog)
         assert list(line) == FIELDS
         assert isinstance(line["ms"], float)
@@ -59,8 +61,8 @@ class TestRequestLine:
             "path": "/api/v1/analytics/tokens",
             "status": 200,
             "request_id": response.headers["X-Request-Id"],
-            "organization": cast.acme.organization_id,
-            "agent": cast.acme.client_id,
+            "organization": shared_cast.acme.organization_id,
+            "agent": shared_cast.acme.client_id,
         }
 
     @pytest.mark.parametrize(
@@ -92,13 +94,13 @@ class TestRequestLine:
         assert response.status_code == status
 
     def test_of_a_token_names_the_agent_that_got_it(
-        self, client: FlaskClient, cast: Cast, caplog: pytest.LogCaptureFixture
+        self, shared_client: FlaskClient, shared_cast: Cast, caplog: pytest.LogCaptureFixture
     ) -> None:
-        acme = cast.acme
+        acme = shared_cast.acme
         form = {"grant_type": "client_credentials", "client_id": acme.client_id, "client_secret": acme.client_secret}
         for secret, agent in ((acme.client_secret, acme.client_id), ("wrong", None)):
             caplog.clear()
-            client.post("/api/v1/token", data=form | {"client_secret": secret})
+            shared_client.post("/api/v1/token", data=form | {"client_secret": secret})
             [line] = lines(caplog)
             assert line["agent"] == agent
             assert line["organization"] == (acme.organization_id if agent else None)
@@ -114,15 +116,15 @@ INJECTIONS = ["a\nb", "a\r\nb", '"}\n{"level":"ERROR', "\x1b[31m", "\u2028", "\x
 
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_nothing_that_a_client_sends_breaks_a_line(
-    client: FlaskClient, cast: Cast, caplog: pytest.LogCaptureFixture, text: str
+    shared_client: FlaskClient, shared_cast: Cast, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
     quoted = urllib.parse.quote(text.encode("utf-8", "surrogatepass"))
     sent = [
-        client.get(f"/{quoted}"),
-        client.get(f"/api/v1/agents/{quoted}", headers=cast.acme.bearer()),
-        client.open("/healthz", method="G" + re.sub(r"[^a-z]", "", text)),
-        client.post("/api/v1/agents", json={"name": text}, headers=cast.acme.bearer()),
-        client.get("/healthz", headers={"X-Request-Id": re.sub(r"[\r\n\ud800\u2028]", "", text)}),
+        shared_client.get(f"/{quoted}"),
+        shared_client.get(f"/api/v1/agents/{quoted}", headers=shared_cast.acme.bearer()),
+        shared_client.open("/healthz", method="G" + re.sub(r"[^a-z]", "", text)),
+        shared_client.post("/api/v1/agents", json={"name": text}, headers=shared_cast.acme.bearer()),
+        shared_client.get("/healthz", headers={"X-Request-Id": re.sub(r"[\r\n\ud800\u2028]", "", text)}),
     ]
     written = [JsonFormatter().format(record) for record in caplog.records if record.name == "agentidp"]
     assert len(written) == len(sent)
