@@ -81,7 +81,7 @@ class InvalidProof(Unauthorized):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.headers["WWW-Authenticate"] = (
-            'DPoP realm="agentidp", algs="ES256 RS256 EdDSA", '
+            'DPoP realm="agentidp", algs="ES256 RS256 EdDSA Ed25519", '
             f'error="invalid_dpop_proof", error_description="{message}"'
         )
 

@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ..contract import NUMERIC_DATE_LIMIT
 from ..database import Call
 from ..services import Services
+from .client_keys import ALGORITHMS, key_algorithm
 from .issuance import Client
 
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-ALGORITHMS = ("ES256", "RS256", "EdDSA")
 TYPES = (None, "jwt", "client-authentication+jwt")
 """Values of ``typ``, in lower case; the last is rfc7523bis's."""
 
@@ -85,7 +85,7 @@ def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, a
         (row.credential_id, jwk)
         for row in rows
         for jwk in row.jwks
-        if jwk["alg"] == alg and (kid is None or jwk.get("kid") in (None, kid))
+        if jwk["alg"] == key_algorithm(alg) and (kid is None or jwk.get("kid") in (None, kid))
     ]
     for credential_id, jwk in candidates:
         claims = _verified_claims(s, unverified, jwt.PyJWK.from_dict(jwk).key, alg)

@@ -124,6 +124,9 @@ def _basic(header: str) -> tuple[str, str]:
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
         raise invalid_client()
+    if "," in encoded:
+        # Which base64 has not: a server joins repeated headers so (RFC 9110 section 5.2).
+        raise OAuthError("invalid_request", "there is more than one Authorization header")
     try:
         decoded = base64.b64decode(encoded.strip(" "), validate=True)
         client_id, colon, client_secret = decoded.partition(b":")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+ALGORITHMS = ("ES256", "RS256", "EdDSA", "Ed25519")
+"""What ``alg`` of a signature may be. The last two are one algorithm: RFC 9864 gives EdDSA with Ed25519 a name of its
+own and deprecates the old one, and libraries send either.
+"""
+
 MAXIMUM_KEYS = 10
 MINIMUM_RSA_BITS = 2048
 MAXIMUM_RSA_BITS = 4096
+MAXIMUM_MEMBER_LENGTH = 1024
+"""Characters."""
 
 # key type -> algorithm, curve, and the members that a public key of the type has (RFC 7518 section 6, RFC 8037)
 _TYPES = {
@@ -17,7 +25,38 @@ _TYPES = {
     "RSA": ("RS256", None, ("n", "e")),
     "OKP": ("EdDSA", "Ed25519", ("crv", "x")),
 }
+with contextlib.suppress(ValueError):  # where PyJWT has come to know it
+    jwt.register_algorithm("Ed25519", jwt.algorithms.OKPAlgorithm())
+
 _PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
+
+def key_algorithm(alg: str) -> str:
+    """The ``alg`` under which :func:`public_jwk` keeps the key of a signature with *alg*."""
+    return "EdDSA" if alg == "Ed25519" else alg
+
+
+def jwk_json_schema() -> dict[str, Any]:
+    """What :func:`public_jwk` takes, as JSON Schema; whether it is a point of its curve, say, no schema tells."""
+
+    def of(kty: str) -> dict[str, Any]:
+        alg, curve, members = _TYPES[kty]
+        value = {"type": "string", "maxLength": MAXIMUM_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
+        return {
+            "type": "object",
+            "required": ["kty", *members],
+            "properties": {
+                **dict.fromkeys(members, value),
+                "kty": {"const": kty},
+                "alg": {"enum": [alg, "Ed25519"] if alg == "EdDSA" else [alg]},
+                "use": {"const": "sig"},
+                "kid": {"type": ["string", "null"], "pattern": "^[ -~]{1,200}$"},
+                **({"crv": {"const": curve}} if curve else {}),
+            },
+            "not": {"anyOf": [{"required": [member]} for member in sorted(_PRIVATE)]},
+        }
+
+    return {"oneOf": [of(kty) for kty in _TYPES]}
 
 
 def public_jwk(jwk: object) -> dict[str, Any]:
@@ -33,14 +72,14 @@ def public_jwk(jwk: object) -> dict[str, Any]:
     alg, curve, members = _TYPES.get(kty if isinstance(kty, str) else "", (None, None, ()))
     if alg is None or (curve is not None and jwk.get("crv") != curve):
         raise ValueError("must be an RSA, P-256 or Ed25519 key")
-    if jwk.get("alg", alg) != alg and not (alg == "EdDSA" and jwk.get("alg") == "Ed25519"):
+    if "alg" in jwk and (jwk["alg"] not in ALGORITHMS or key_algorithm(jwk["alg"]) != alg):
         raise ValueError(f"alg must be {alg}")
     if jwk.get("use", "sig") != "sig":
         raise ValueError("use must be sig")
     kid = jwk.get("kid")
     if kid is not None and not (isinstance(kid, str) and 1 <= len(kid) <= 200 and kid.isascii() and kid.isprintable()):
         raise ValueError("kid must have 1 to 200 printable ASCII characters")
-    if not all(isinstance(jwk.get(member), str) and len(jwk[member]) <= 1024 for member in members):
+    if not all(isinstance(jwk.get(member), str) and len(jwk[member]) <= MAXIMUM_MEMBER_LENGTH for member in members):
         raise ValueError("is not a valid key")
     kept = {"kty": kty, **{member: jwk[member] for member in members}}
     try:

@@ -14,9 +14,8 @@ from urllib.parse import urlsplit
 import jwt
 
 from ..database import Call
-from .client_keys import public_jwk
+from .client_keys import ALGORITHMS, key_algorithm, public_jwk
 
-ALGORITHMS = ("ES256", "RS256", "EdDSA")
 TYPE = "dpop+jwt"
 MAXIMUM_AGE = 60
 """Seconds that a proof may lie in the past or, for a clock that is ahead, in the future."""
@@ -69,12 +68,12 @@ def verify_proof(
         if header.get("typ") != TYPE or "crit" in header or header.get("alg") not in ALGORITHMS:
             raise ProofRefused(f"the DPoP proof must have typ {TYPE} and alg {', '.join(ALGORITHMS)}")
         key = public_jwk(header.get("jwk"))
-        if key["alg"] != header["alg"]:
+        if key["alg"] != key_algorithm(header["alg"]):
             raise ProofRefused("the key of the DPoP proof does not fit its alg")
         claims: dict[str, Any] = jwt.decode(
             unverified_proof,
             jwt.PyJWK.from_dict(key).key,
-            algorithms=[key["alg"]],
+            algorithms=[header["alg"]],
             options={
                 "require": ["jti", "htm", "htu", "iat"],
                 "verify_iat": False,

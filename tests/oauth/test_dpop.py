@@ -128,12 +128,12 @@ def test_refuses_a_bound_token_without_its_proof_and_counts_the_rejection(
     proof = holder.proof("GET", ISSUER + TREND, token)
     as_bearer = call(client, token, proof, scheme="Bearer")
     assert as_bearer.status_code == 401
-    assert as_bearer.headers.getlist("WWW-Authenticate") == [BEARER_CHALLENGE, 'DPoP algs="ES256 RS256 EdDSA"']
+    assert as_bearer.headers.getlist("WWW-Authenticate") == [BEARER_CHALLENGE, 'DPoP algs="ES256 RS256 EdDSA Ed25519"']
     without = call(client, token)
     assert without.status_code == 401
     assert without.json == {"code": "UNAUTHORIZED", "message": "the DPoP proof is not one JWT", "details": {}}
     assert without.headers.getlist("WWW-Authenticate") == [
-        'DPoP realm="agentidp", algs="ES256 RS256 EdDSA", error="invalid_dpop_proof", '
+        'DPoP realm="agentidp", algs="ES256 RS256 EdDSA Ed25519", error="invalid_dpop_proof", '
         'error_description="the DPoP proof is not one JWT"'
     ]
     sums = usage_sums(database_url, cast.acme.organization_id)

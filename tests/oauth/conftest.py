@@ -1,0 +1,71 @@
+"""AgentIdP under gunicorn, for the clients of others."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import requests
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+from agentidp.services import Services
+
+from ..conftest import _fresh_database, settings_for
+from ..factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+
+KEYS: dict[str, Callable[[], Any]] = {
+    "ES256": lambda: ECKey.generate_key("P-256"),
+    "RS256": lambda: RSAKey.generate_key(2048),
+    # Both are names of the one algorithm (RFC 9864).
+    "EdDSA": lambda: OKPKey.generate_key("Ed25519"),
+    "Ed25519": lambda: OKPKey.generate_key("Ed25519"),
+}
+"""Algorithm -> a new private key."""
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Provider:
+    """A running provider and its operator, who uses the registry over HTTP."""
+
+    url: str
+    operator: Agent
+
+    def call(self, method: str, path: str, **body: Any) -> Any:
+        """What the registry answers to the operator, who must succeed."""
+        response = requests.request(
+            method, self.url + path, json=body or None, headers=self.operator.bearer(), timeout=10
+        )
+        assert response.ok, response.text
+        return response.json()
+
+    def register(self, scopes: Sequence[str] = ("agents:read",), **agent: Any) -> dict[str, str]:
+        """``client_id`` and ``client_secret`` of a new agent."""
+        name = f"agent {next(_numbers)}"
+        client_id = self.call("POST", "/api/v1/agents", name=name, scopes=list(scopes), **agent)["agentId"]
+        made = self.call("POST", f"/api/v1/agents/{client_id}/credentials")
+        return {"client_id": client_id, "client_secret": made["clientSecret"]}
+
+    def register_key(self, client_id: str, **keys: Any) -> None:
+        """Let an agent authenticate with a key.
+
+        :param keys: ``jwk`` or ``jwks``.
+        """
+        made = self.call("POST", f"/api/v1/agents/{client_id}/credentials", **keys)
+        assert "clientSecret" not in made
+
+
+@pytest.fixture(scope="module")
+def provider(postgres_url: str, template: str) -> Iterator[Provider]:
+    """gunicorn on a database that the tests of a module share."""
+    with (
+        contextlib.contextmanager(_fresh_database)(postgres_url, template) as url,
+        Server({"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY}) as server,
+        contextlib.closing(Services.of(settings_for(url, issuer=server.url), Clock(None))) as services,
+    ):
+        yield Provider(server.url, make_agent(services, make_organization(services), name="operator"))

@@ -1,0 +1,124 @@
+// What a TypeScript developer does with oauth4webapi. Reads {"scenario", "url", …} from standard input and writes what
+// came out as JSON, an error of the library as {"error", "status"}.
+import { createPrivateKey, subtle } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import * as oauth from 'oauth4webapi'
+
+const given = JSON.parse(readFileSync(0, 'utf8'))
+// The library takes plain HTTP for tests only.
+const insecure = { [oauth.allowInsecureRequests]: true }
+const client = { client_id: given.client_id }
+const api = `${given.url}/api/v1`
+
+const issuer = new URL(given.url)
+const as = await oauth.processDiscoveryResponse(
+  issuer,
+  await oauth.discoveryRequest(issuer, { algorithm: 'oauth2', ...insecure }),
+)
+
+async function clientAuthentication() {
+  if (given.method === 'basic') return oauth.ClientSecretBasic(given.client_secret)
+  if (given.method === 'post') return oauth.ClientSecretPost(given.client_secret)
+  const algorithm = {
+    ES256: { name: 'ECDSA', namedCurve: 'P-256' },
+    RS256: { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' },
+    Ed25519: { name: 'Ed25519' },
+  }[given.method]
+  const der = createPrivateKey(given.private_key).export({ format: 'der', type: 'pkcs8' })
+  const key = await subtle.importKey('pkcs8', der, algorithm, false, ['sign'])
+  return oauth.PrivateKeyJwt(given.kid ? { key, kid: given.kid } : key)
+}
+
+async function token(options = {}) {
+  const parameters = new URLSearchParams(given.parameters ?? {})
+  const response = await oauth.clientCredentialsGrantRequest(as, client, await clientAuthentication(), parameters, {
+    ...insecure,
+    ...options,
+  })
+  return oauth.processClientCredentialsResponse(as, client, response)
+}
+
+async function introspection(text) {
+  const response = await oauth.introspectionRequest(as, client, await clientAuthentication(), text, insecure)
+  return oauth.processIntrospectionResponse(as, client, response)
+}
+
+function validated(request) {
+  return oauth.validateJwtAccessToken(as, request, given.audience ?? api, insecure)
+}
+
+const scenarios = {
+  async discovery() {
+    const resource = new URL(api)
+    const found = await oauth.processResourceDiscoveryResponse(
+      resource,
+      await oauth.resourceDiscoveryRequest(resource, insecure),
+    )
+    return { as, resource: found }
+  },
+
+  async token() {
+    const issued = await token()
+    const request = new Request(api, { headers: { authorization: `Bearer ${issued.access_token}` } })
+    return { issued, claims: await validated(request) }
+  },
+
+  async introspection() {
+    return introspection((await token()).access_token)
+  },
+
+  async revocation() {
+    const { access_token } = await token()
+    const before = await introspection(access_token)
+    await oauth.processRevocationResponse(
+      await oauth.revocationRequest(as, client, await clientAuthentication(), access_token, insecure),
+    )
+    return { before: before.active, after: await introspection(access_token) }
+  },
+
+  async dpop() {
+    const keys = await oauth.generateKeyPair(given.alg ?? 'ES256')
+    const DPoP = oauth.DPoP(client, keys)
+    const issued = await token({ DPoP })
+    const bearer = await fetch(`${api}/agents`, { headers: { authorization: `Bearer ${issued.access_token}` } })
+    const answers = []
+    for (let i = 0; i < 2; i++) {
+      const response = await oauth.protectedResourceRequest(
+        issued.access_token,
+        'GET',
+        new URL(`${api}/agents?limit=1`),
+        undefined,
+        undefined,
+        { DPoP, ...insecure },
+      )
+      answers.push(response.status)
+    }
+    // The library's own resource server, with a request as the library's client has sent it.
+    let sent
+    await oauth.protectedResourceRequest(issued.access_token, 'GET', new URL(api), undefined, undefined, {
+      DPoP,
+      ...insecure,
+      [oauth.customFetch]: (url, init) => {
+        sent = new Request(url, init)
+        return new Response()
+      },
+    })
+    const claims = await validated(sent)
+    return {
+      issued,
+      answers,
+      as_bearer: bearer.status,
+      is_bound: claims.cnf.jkt === (await DPoP.calculateThumbprint()),
+      introspected: await introspection(issued.access_token),
+    }
+  },
+}
+
+let out
+try {
+  out = await scenarios[given.scenario]()
+} catch (error) {
+  if (!(error instanceof oauth.ResponseBodyError || error instanceof oauth.WWWAuthenticateChallengeError)) throw error
+  out = { error: error.error ?? error.cause, status: error.status }
+}
+console.log(JSON.stringify(out))

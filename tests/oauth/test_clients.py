@@ -1,0 +1,104 @@
+"""Authlib and requests-oauthlib get tokens, unmodified, from a running provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from authlib.integrations.base_client import OAuthError
+from authlib.integrations.requests_client import OAuth2Session as AuthlibSession
+from authlib.oauth2.rfc7523 import PrivateKeyJWT
+from oauthlib.oauth2 import InvalidClientError
+
+from ..test_end_to_end import (
+    by_authlib_basic,
+    by_authlib_post,
+    by_requests_oauthlib_basic,
+    by_requests_oauthlib_post,
+    read,
+    verified_by_discovery_only,
+)
+from .conftest import KEYS, Provider
+
+CLIENTS = [by_authlib_basic, by_authlib_post, by_requests_oauthlib_basic, by_requests_oauthlib_post]
+
+# RFC 9864 has a new name for it; Authlib takes both and warns of the old one.
+pytestmark = pytest.mark.filterwarnings("ignore:EdDSA is deprecated:joserfc.errors.SecurityWarning")
+
+
+@pytest.fixture(autouse=True)
+def insecure_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oauthlib refuses plain HTTP, even to localhost, unless told so."""
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+
+
+def by_authlib_key(
+    url: str, client_id: str, key: Any, alg: str, audience: str | None = None, tokens: int = 1
+) -> list[str]:
+    """Access tokens by ``private_key_jwt``, from one session.
+
+    :param audience: of the assertions; the issuer when left out. Authlib calls it ``token_endpoint``; given ``claims``
+        instead, it keeps the first ``jti`` and sends it again.
+    """
+    method = PrivateKeyJWT(token_endpoint=audience or url, alg=alg)
+    with AuthlibSession(client_id, key, token_endpoint_auth_method=method) as session:
+        return [
+            session.fetch_token(f"{url}/api/v1/token", grant_type="client_credentials")["access_token"]
+            for _ in range(tokens)
+        ]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_client_gets_a_token_with_its_secret_and_uses_it(
+    provider: Provider, client: Callable[[str, dict[str, str]], dict[str, Any]]
+) -> None:
+    who = provider.register()
+    issued = client(provider.url, who)
+    token = issued.pop("access_token")
+    del issued["expires_at"]
+    scope = issued.pop("scope")
+    assert (" ".join(scope) if isinstance(scope, list) else scope) == "agents:read"
+    assert issued == {"token_type": "Bearer", "expires_in": 3600}
+    assert verified_by_discovery_only(provider.url, token)["sub"] == who["client_id"]
+    assert read(provider.url, f"/api/v1/agents/{who['client_id']}", token)["agentId"] == who["client_id"]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_client_with_a_wrong_secret_learns_that_in_its_own_words(
+    provider: Provider, client: Callable[[str, dict[str, str]], dict[str, Any]]
+) -> None:
+    who = provider.register() | {"client_secret": "wrong"}
+    with pytest.raises((OAuthError, InvalidClientError), match="client authentication failed") as refused:
+        client(provider.url, who)
+    assert refused.value.error == "invalid_client"
+
+
+@pytest.mark.parametrize("form", ["jwk", "jwks"])
+@pytest.mark.parametrize("alg", KEYS)
+def test_authlib_gets_tokens_with_a_key(provider: Provider, alg: str, form: str) -> None:
+    who, key = provider.register(), KEYS[alg]()
+    jwk = key.as_dict(private=False, kid="mine", alg=alg)
+    provider.register_key(who["client_id"], **{form: jwk if form == "jwk" else {"keys": [jwk]}})
+    tokens = by_authlib_key(provider.url, who["client_id"], key, alg, tokens=2)
+    assert len(set(tokens)) == 2
+    for token in tokens:
+        assert verified_by_discovery_only(provider.url, token)["sub"] == who["client_id"]
+
+
+@pytest.mark.parametrize("alg", KEYS)
+def test_authlib_gets_none_with_another_key(provider: Provider, alg: str) -> None:
+    who, key = provider.register(), KEYS[alg]()
+    provider.register_key(who["client_id"], jwk=key.as_dict(private=False))
+    with pytest.raises(OAuthError, match="invalid_client: client authentication failed"):
+        by_authlib_key(provider.url, who["client_id"], KEYS[alg](), alg)
+    assert by_authlib_key(provider.url, who["client_id"], key, alg)
+
+
+def test_authlib_gets_none_with_its_default_audience(provider: Provider) -> None:
+    """The token endpoint, which draft-ietf-oauth-rfc7523bis forbids."""
+    who, key = provider.register(), KEYS["ES256"]()
+    provider.register_key(who["client_id"], jwk=key.as_dict(private=False))
+    with pytest.raises(OAuthError, match="invalid_client: client authentication failed"):
+        by_authlib_key(provider.url, who["client_id"], key, "ES256", audience=f"{provider.url}/api/v1/token")
+    assert by_authlib_key(provider.url, who["client_id"], key, "ES256")

@@ -1,0 +1,224 @@
+"""The MCP Python SDK's client-credentials providers, unmodified, against an MCP server that takes our tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import jwt
+import pytest
+import uvicorn
+from mcp import Client
+from mcp.client.auth import OAuthClientProvider, OAuthTokenError
+from mcp.client.auth.extensions.client_credentials import (
+    ClientCredentialsOAuthProvider,
+    PrivateKeyJWTOAuthProvider,
+    SignedJWTParameters,
+)
+from mcp.client.streamable_http import streamable_http_client
+from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.auth.provider import AccessToken
+from mcp.server.auth.settings import AuthSettings
+from mcp.server.mcpserver import MCPServer
+
+from ..factories import free_port, wait_until
+from .conftest import KEYS, Provider
+
+SCOPE = "tools:call"
+
+
+class JwksVerifier:
+    """Verifies our tokens by the published keys and by nothing else (RFC 9068 section 4)."""
+
+    def __init__(self, issuer: str, resource: str) -> None:
+        self.issuer, self.resource = issuer, resource
+        self.keys = jwt.PyJWKClient(f"{issuer}/.well-known/jwks.json")
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        try:
+            if jwt.get_unverified_header(token).get("typ") != "at+jwt":
+                return None
+            claims = jwt.decode(
+                token,
+                (await asyncio.to_thread(self.keys.get_signing_key_from_jwt, token)).key,
+                algorithms=["ES256"],
+                issuer=self.issuer,
+                audience=self.resource,
+                options={"require": ["exp", "iat", "jti", "sub", "client_id"]},
+            )
+        except jwt.PyJWTError:
+            return None
+        return AccessToken(
+            token=token,
+            client_id=claims["client_id"],
+            scopes=claims.get("scope", "").split(),
+            expires_at=claims["exp"],
+            resource=claims["aud"],
+            subject=claims["sub"],
+            claims=claims,
+        )
+
+
+class Tokens:
+    """The SDK's storage, in memory."""
+
+    def __init__(self) -> None:
+        self.tokens: Any = None
+
+    async def get_tokens(self) -> Any:
+        return self.tokens
+
+    async def set_tokens(self, tokens: Any) -> None:
+        self.tokens = tokens
+
+    async def get_client_info(self) -> None:
+        return None
+
+    async def set_client_info(self, client_info: Any) -> None:
+        raise AssertionError("nothing is registered dynamically")
+
+
+@dataclass
+class McpServer:
+    """A running MCP server and the provider that it trusts."""
+
+    url: str
+    provider: Provider
+
+
+@pytest.fixture(scope="module")
+def mcp_server(provider: Provider) -> Iterator[McpServer]:
+    """An MCP server on the loopback, registered as a resource server."""
+    port = free_port()
+    resource = f"http://127.0.0.1:{port}/mcp"
+    provider.call("POST", "/api/v1/resource-servers", resource=resource, name="tools", scopes=[SCOPE])
+    server = MCPServer(
+        "tools",
+        token_verifier=JwksVerifier(provider.url, resource),
+        auth=AuthSettings(
+            issuer_url=provider.url,
+            resource_server_url=resource,
+            required_scopes=[SCOPE],
+            validate_token_resource=True,
+        ),
+    )
+
+    @server.tool()
+    def whoami() -> str:
+        """The agent that calls."""
+        caller = get_access_token()
+        assert caller is not None
+        return caller.client_id
+
+    config = uvicorn.Config(server.streamable_http_app(), host="127.0.0.1", port=port, log_level="warning")
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        wait_until(lambda: running.started)
+        yield McpServer(resource, provider)
+    finally:
+        running.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def call_whoami(server: McpServer, auth: OAuthClientProvider) -> str:
+    """What the tool answers to a client that authenticates with *auth*."""
+
+    async def call() -> str:
+        async with (
+            httpx2.AsyncClient(auth=auth, timeout=10) as http,
+            Client(streamable_http_client(server.url, http_client=http)) as client,
+        ):
+            result = await client.call_tool("whoami", {})
+            return result.content[0].text
+
+    return asyncio.run(call())
+
+
+def by_secret(server: McpServer, who: dict[str, str], **changes: Any) -> ClientCredentialsOAuthProvider:
+    return ClientCredentialsOAuthProvider(
+        **({"server_url": server.url, "storage": Tokens(), "issuer": server.provider.url} | who | changes)
+    )
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+def test_a_client_calls_a_tool_with_its_secret(mcp_server: McpServer, method: str) -> None:
+    who = mcp_server.provider.register(scopes=[SCOPE, "agents:read"])
+    auth = by_secret(mcp_server, who, token_endpoint_auth_method=method)
+    assert call_whoami(mcp_server, auth) == who["client_id"]
+    claims = jwt.decode(auth.context.storage.tokens.access_token, options={"verify_signature": False})
+    assert (claims["aud"], claims["scope"]) == (mcp_server.url, SCOPE)
+
+
+@pytest.mark.parametrize("alg", ["RS256", "ES256", "EdDSA"])
+def test_a_client_calls_a_tool_with_its_key(mcp_server: McpServer, alg: str) -> None:
+    who, key = mcp_server.provider.register(scopes=[SCOPE]), KEYS[alg]()
+    mcp_server.provider.register_key(who["client_id"], jwk=key.as_dict(private=False))
+    signed = SignedJWTParameters(
+        issuer=who["client_id"],
+        subject=who["client_id"],
+        signing_key=key.as_pem(private=True).decode(),
+        signing_algorithm=alg,
+    )
+    auth = PrivateKeyJWTOAuthProvider(
+        mcp_server.url,
+        Tokens(),
+        who["client_id"],
+        signed.create_assertion_provider(),
+        issuer=mcp_server.provider.url,
+    )
+    assert call_whoami(mcp_server, auth) == who["client_id"]
+
+
+def refusals(error: BaseException) -> list[BaseException]:
+    """The errors of a group, however deep they are in it."""
+    if isinstance(error, BaseExceptionGroup):
+        return [found for inner in error.exceptions for found in refusals(inner)]
+    return [error]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "changes", "answer"),
+    [
+        ([SCOPE], {"client_secret": "wrong"}, 'Token exchange failed (401): {"error":"invalid_client"'),
+        (["agents:read"], {}, 'Token exchange failed (400): {"error":"invalid_scope"'),
+    ],
+    ids=["wrong secret", "agent without the scope"],
+)
+def test_a_client_learns_why_it_gets_no_token(
+    mcp_server: McpServer, scopes: list[str], changes: dict[str, str], answer: str
+) -> None:
+    who = mcp_server.provider.register(scopes=scopes)
+    with pytest.raises(BaseExceptionGroup) as refused:
+        call_whoami(mcp_server, by_secret(mcp_server, who, **changes))
+    [error] = refusals(refused.value)
+    assert isinstance(error, OAuthTokenError)
+    assert answer in str(error).replace('": "', '":"')
+
+
+def test_the_server_refuses_a_token_for_another_resource(mcp_server: McpServer) -> None:
+    parameters = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    }
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": parameters}
+    tokens = {
+        "ours": mcp_server.provider.operator.token(),
+        "with the scope": mcp_server.provider.operator.token(scope=SCOPE),
+        "theirs": mcp_server.provider.operator.token(scope=SCOPE, audience=mcp_server.url),
+    }
+    headers = {"Accept": "application/json, text/event-stream"}
+    seen = {
+        name: httpx2.post(
+            mcp_server.url, json=message, headers={**headers, "Authorization": f"Bearer {token}"}
+        ).status_code
+        for name, token in tokens.items()
+    }
+    assert seen == {"ours": 401, "with the scope": 401, "theirs": 200}

@@ -1,0 +1,128 @@
+"""oauth4webapi, unmodified, against a running provider: what a TypeScript developer does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from .conftest import KEYS, Provider
+
+METHODS = ["basic", "post", "ES256", "RS256", "Ed25519"]
+SOURCE = Path(__file__).parent / "oauth4webapi"
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def run(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Play a scenario of client.mjs and return what it found; without Node the tests fail."""
+    directory = tmp_path_factory.mktemp("oauth4webapi")
+    shutil.copytree(SOURCE, directory, dirs_exist_ok=True)
+    npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+    done = subprocess.run(npm, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+    def play(scenario: str, **given: Any) -> Any:
+        played = subprocess.run(
+            ["node", "client.mjs"],
+            cwd=directory,
+            input=json.dumps({"scenario": scenario, "url": provider.url, **given}),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert played.returncode == 0, played.stderr
+        return json.loads(played.stdout)
+
+    return play
+
+
+def with_key(provider: Provider, alg: str) -> dict[str, str]:
+    """A new agent that authenticates with a key."""
+    client_id, key = provider.register()["client_id"], KEYS[alg]()
+    provider.register_key(client_id, jwk=key.as_dict(private=False, kid="mine", alg=alg))
+    pem = key.as_pem(private=True).decode()
+    return {"client_id": client_id, "method": alg, "private_key": pem, "kid": "mine"}
+
+
+def test_discovers_the_provider_and_its_api(provider: Provider, run: Run) -> None:
+    found = run("discovery", client_id="any")
+    assert found["as"]["issuer"] == provider.url
+    assert found["as"]["token_endpoint"] == f"{provider.url}/api/v1/token"
+    assert found["resource"]["resource"] == f"{provider.url}/api/v1"
+    assert found["resource"]["authorization_servers"] == [provider.url]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gets_a_token_and_validates_it_after_rfc_9068(provider: Provider, run: Run, method: str) -> None:
+    who = with_key(provider, method) if method in KEYS else provider.register() | {"method": method}
+    found = run("token", **who)
+    token = found["issued"].pop("access_token")
+    # The library writes token_type in lower case.
+    assert found["issued"] == {"token_type": "bearer", "expires_in": 3600, "scope": "agents:read"}
+    assert found["claims"] == jwt.decode(token, options={"verify_signature": False})
+    assert found["claims"]["sub"] == who["client_id"]
+
+
+@pytest.mark.parametrize("method", ["basic", "post"])
+def test_gets_none_with_a_wrong_secret(provider: Provider, run: Run, method: str) -> None:
+    who = provider.register() | {"method": method, "client_secret": "wrong"}
+    found = run("token", **who)
+    assert found["status"] == 401
+    # A challenge of any scheme comes before the body, for this library.
+    assert found["error"] == [{"scheme": "basic", "parameters": {"realm": "agentidp", "charset": "UTF-8"}}]
+
+
+@pytest.mark.parametrize("alg", METHODS[2:])
+def test_gets_none_with_another_key(provider: Provider, run: Run, alg: str) -> None:
+    who = with_key(provider, alg) | {"private_key": KEYS[alg]().as_pem(private=True).decode()}
+    assert run("token", **who)["status"] == 401
+
+
+def test_learns_why_a_scope_is_refused(provider: Provider, run: Run) -> None:
+    who = provider.register()
+    found = run("token", **who, method="basic", parameters={"scope": "agents:write"})
+    assert found == {"status": 400, "error": "invalid_scope"}
+
+
+@pytest.mark.parametrize("method", ["basic", "ES256"])
+def test_introspects_a_token(provider: Provider, run: Run, method: str) -> None:
+    who = with_key(provider, method) if method in KEYS else provider.register() | {"method": method}
+    found = run("introspection", **who)
+    assert {name: found[name] for name in ("active", "client_id", "scope", "token_type", "iss")} == {
+        "active": True,
+        "client_id": who["client_id"],
+        "scope": "agents:read",
+        "token_type": "Bearer",
+        "iss": provider.url,
+    }
+
+
+def test_revokes_a_token(provider: Provider, run: Run) -> None:
+    found = run("revocation", **provider.register(), method="post")
+    assert found == {"before": True, "after": {"active": False}}
+
+
+@pytest.mark.parametrize(
+    ("alg", "is_required"), [("ES256", False), ("ES256", True), ("RS256", True), ("Ed25519", True)]
+)
+def test_binds_a_token_to_a_key_and_uses_it(provider: Provider, run: Run, alg: str, is_required: bool) -> None:
+    who = provider.register(dpopBoundAccessTokens=is_required)
+    found = run("dpop", **who, method="basic", alg=alg)
+    assert found["issued"]["token_type"] == "dpop"
+    assert (found["answers"], found["as_bearer"]) == ([200, 200], 401)
+    assert found["is_bound"] is True
+    assert (found["introspected"]["token_type"], list(found["introspected"]["cnf"])) == ("DPoP", ["jkt"])
+
+
+def test_gets_no_bearer_token_where_the_agent_must_bind_it(provider: Provider, run: Run) -> None:
+    who = provider.register(dpopBoundAccessTokens=True)
+    assert run("token", **who, method="basic") == {"status": 400, "error": "invalid_dpop_proof"}
