@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import http.client
+import itertools
 import json
 import os
 import platform
@@ -22,11 +23,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+import jwt
 import psycopg
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from agentidp.database import migrate
 from agentidp.embedded_postgres import EmbeddedPostgresError, temporary
 from agentidp.oauth.client_authentication import hash_secret
+from agentidp.oauth.client_keys import public_jwk
 from agentidp.serve import gunicorn_config
 
 from . import load
@@ -40,11 +44,18 @@ TREND = "/api/v1/analytics/tokens"
 HEATMAP = "/api/v1/analytics/agents/activity"
 AGENT_USAGE = "/api/v1/analytics/agents"
 TOKEN = "/api/v1/token"  # noqa: S105 - a path
+INTROSPECT = "/api/v1/token/introspect"
+GRANT = "grant_type=client_credentials"
+MOST_ASSERTIONS = 3000
+"""Made for each second of the service's rounds, beforehand."""
 
 
 @dataclass
 class Case:
-    """Something to measure: the requests, and the rounds of the service and of the floor."""
+    """Something to measure: the requests, and the rounds of the service and of the floor.
+
+    The requests are sent in turn and then again, so there must be enough of those that are good once.
+    """
 
     name: str
     requests: list[bytes]
@@ -55,20 +66,36 @@ class Case:
     postgres_cpu: float = 0.0
     floor_cpu: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.upcoming = {target: itertools.cycle(self.requests) for target in ("service", "floor")}
+
 
 def get(path: str, bearer: str) -> bytes:
     """The bytes of a GET request."""
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bearer}\r\n\r\n".encode()
 
 
-def post_token(client_id: str, client_secret: str) -> bytes:
-    """The bytes of a token request with ``client_secret_basic``."""
-    basic = base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()
-    body = "grant_type=client_credentials"
+def post(path: str, body: str, client: tuple[str, str] | None = None) -> bytes:
+    """The bytes of a POST of a form, with ``client_secret_basic`` where there is a *client*."""
+    basic = base64.b64encode(":".join(client).encode()).decode() if client else ""
+    authorization = f"Authorization: Basic {basic}\r\n" if client else ""
     return (
-        f"POST {TOKEN} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {basic}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}"
         f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n{body}"
     ).encode()
+
+
+def post_assertions(client_id: str, key: ec.EllipticCurvePrivateKey, issuer: str, number: int) -> list[bytes]:
+    """Token requests with ``private_key_jwt``, each with a ``jti`` of its own."""
+    claims = {"iss": client_id, "sub": client_id, "aud": issuer, "exp": int(time.time()) + 3000}
+    form = (
+        "grant_type=client_credentials"
+        "&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion="
+    )
+    return [
+        post(TOKEN, form + jwt.encode(claims | {"jti": str(jti)}, key, "ES256", headers={"kid": "bench"}))
+        for jti in range(number)
+    ]
 
 
 def answer(port: int, method: str, path: str, authorization: str, body: str | None = None) -> tuple[str, str]:
@@ -86,13 +113,18 @@ def answer(port: int, method: str, path: str, authorization: str, body: str | No
         connection.close()
 
 
-def seed(url: str) -> list[tuple[str, str]]:
-    """Fill the database; returns client_id and client_secret of the large organization's agents."""
+def seed(url: str, key: ec.EllipticCurvePrivateKey) -> list[tuple[str, str]]:
+    """Fill the database; returns client_id and client_secret of the large organization's agents.
+
+    :param key: of the first of them.
+    """
+    jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
     client_secrets = [secrets.token_urlsafe(32) for _ in range(AGENTS)]
     statement = (Path(__file__).parent / "seed.sql").read_text(encoding="utf-8")
     parameters = {
         "large": f"org-{uuid.uuid4()}",
         "secret_hashes": [hash_secret(secret) for secret in client_secrets],
+        "jwks": json.dumps([public_jwk(jwk | {"kid": "bench"})]),
     }
     with psycopg.connect(url, autocommit=True) as connection:
         rows = connection.execute(statement, parameters).fetchall()
@@ -135,7 +167,7 @@ def measure(case: Case, ports: dict[str, int], processes: tuple[int, int, int], 
         for target in ("service", "floor") if number % 2 else ("floor", "service"):
             seconds = options.seconds if number else options.seconds * WARM_UP
             begin = [cpu_seconds(process) for process in processes]
-            result = load.run(ports[target], case.requests, connections=options.connections, seconds=seconds)
+            result = load.run(ports[target], case.upcoming[target], connections=options.connections, seconds=seconds)
             cpu = [cpu_seconds(process) - at_begin for process, at_begin in zip(processes, begin, strict=True)]
             if target == "service":
                 answers += len(result.latencies)
@@ -197,7 +229,8 @@ def run(options: argparse.Namespace) -> bool:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agentidp-bench-")))
         print(facts(postgres.url, directory), flush=True)
         migrate(postgres.url)
-        clients = seed(postgres.url)
+        key = ec.generate_private_key(ec.SECP256R1())
+        clients = seed(postgres.url, key)
         postmaster = int((postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
         before = counted(postgres.url)
         ports = dict(zip(("service", "floor"), free_ports(2), strict=True))
@@ -211,7 +244,11 @@ def run(options: argparse.Namespace) -> bool:
         token = answer(port, "POST", TOKEN, basic, "grant_type=client_credentials")
         issued = 1
         bearer = json.loads(token[1])["access_token"]
-        answers = {TOKEN: ("POST", *token)}
+        introspection = f"token={bearer}"
+        answers = {
+            TOKEN: ("POST", *token),
+            INTROSPECT: ("POST", *answer(port, "POST", INTROSPECT, basic, introspection)),
+        }
         for path in (TREND, HEATMAP, AGENT_USAGE):
             answers[path] = ("GET", *answer(port, "GET", path, f"Bearer {bearer}"))
         (directory / "answers.json").write_text(json.dumps(answers))
@@ -228,11 +265,19 @@ def run(options: argparse.Namespace) -> bool:
             Case("trend, 30 days", [get(f"{TREND}?days=30", bearer)]),
             Case("heatmap, 90 days", [get(HEATMAP, bearer)]),
             Case("agents", [get(AGENT_USAGE, bearer)]),
-            Case("token, 100 agents", [post_token(*client) for client in clients], issues_tokens=True),
-            Case("token, one agent", [post_token(*clients[0])], issues_tokens=True),
+            Case("token, 100 agents", [post(TOKEN, GRANT, client) for client in clients], issues_tokens=True),
+            Case("token, one agent", [post(TOKEN, GRANT, clients[0])], issues_tokens=True),
+            Case("introspection", [post(INTROSPECT, introspection, clients[1])]),
+            Case("private_key_jwt", [b""], issues_tokens=True),
         ]
         wanted = options.only or [""]
         chosen = [case for case in cases if any(word in case.name for word in wanted)]
+        for case in chosen:
+            if case.name == "private_key_jwt":
+                issuer = f"http://localhost:{port}"
+                most = int((options.rounds + 1) * options.seconds * MOST_ASSERTIONS)
+                case.upcoming["service"] = iter(post_assertions(clients[0][0], key, issuer, most))
+                case.upcoming["floor"] = itertools.cycle([post(TOKEN, GRANT + "x" * 600)])
         print(f"{options.connections} connections, {options.rounds} rounds of {options.seconds:g} s\n\n{HEADER}")
         for case in chosen:
             answered = measure(case, ports, (service, floor, postmaster), options)

@@ -7,12 +7,11 @@ requests made in advance, and of an answer only the status and the length are re
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 PATIENCE = 10
@@ -46,8 +45,8 @@ class _Connection:
     received: bytes = b""
 
 
-def run(port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> Round:
-    """Send *requests* in turn over fresh kept-alive connections, and read every answer before returning.
+def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: float) -> Round:
+    """Send the *upcoming* requests over fresh kept-alive connections, and read every answer before returning.
 
     Fresh ones, because the kernel deals connections out to gunicorn's workers by chance: rounds average that.
 
@@ -55,7 +54,6 @@ def run(port: int, requests: Sequence[bytes], *, connections: int, seconds: floa
     :param seconds: after them nothing new is sent.
     :raises LoadFailed: an answer is not a 200, or none comes.
     """
-    upcoming = itertools.cycle(requests)
     latencies: list[float] = []
     now = time.perf_counter
     with contextlib.ExitStack() as stack:

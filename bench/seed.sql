@@ -1,7 +1,7 @@
 -- 100 organizations of 10 agents and one of 100, each with 90 days of usage up to today (UTC), every hour counted.
 -- The daily rows of an organization and those of its agents come from the same figures, so that their sums agree.
--- Only the large organization's agents have credentials.
--- Parameters: large (its organization_id); secret_hashes (bytea[], one for each of its agents).
+-- Only the large organization's agents have credentials, a secret each; the first has a key as well.
+-- Parameters: large (its organization_id); secret_hashes (bytea[], one for each of its agents); jwks (JSON text).
 with organization as (
     insert into organizations (organization_id, name, created_at)
     select organization_id, 'Organization ' || number, now() - interval '90 days'
@@ -41,6 +41,12 @@ credential as (
     from planned
     where organization_id = %(large)s
 ),
+key_credential as (
+    insert into credentials (organization_id, agent_id, credential_id, jwks, created_at)
+    select organization_id, agent_id, gen_random_uuid(), %(jwks)s::jsonb, now()
+    from planned
+    where organization_id = %(large)s and number = 1
+),
 hourly as materialized (
     select
         planned.organization_id,
@@ -67,10 +73,13 @@ organization_usage as (
 ),
 agent_usage as (
     insert into agent_usage_daily
-        (organization_id, day, agent_id, slot, tokens, requests, rejected, tokens_by_hour, requests_by_hour)
+        (
+            organization_id, day, agent_id, slot, tokens, requests, rejected,
+            tokens_by_hour, requests_by_hour, rejected_by_hour
+        )
     select
         organization_id, day, agent_id, 0, sum(tokens), sum(requests), 0,
-        array_agg(tokens order by hour), array_agg(requests order by hour)
+        array_agg(tokens order by hour), array_agg(requests order by hour), count_nothing()
     from hourly
     group by organization_id, day, agent_id
 )

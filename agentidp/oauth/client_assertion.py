@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -88,7 +89,7 @@ def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, a
         if jwk["alg"] == key_algorithm(alg) and (kid is None or jwk.get("kid") in (None, kid))
     ]
     for credential_id, jwk in candidates:
-        claims = _verified_claims(s, unverified, jwt.PyJWK.from_dict(jwk).key, alg)
+        claims = _verified_claims(s, unverified, _public_key(json.dumps(jwk)), alg)
         if claims is not None and _is_timely(claims, at):
             spent = {
                 "organization_id": organization_id,
@@ -105,6 +106,11 @@ def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, a
     if not candidates:
         _verified_claims(s, unverified, _NOBODYS_KEY, "ES256")
     return Client(organization_id, agent_id)
+
+
+@lru_cache(maxsize=1000)
+def _public_key(jwk: str) -> Any:
+    return jwt.PyJWK.from_json(jwk).key
 
 
 def _verified_claims(s: Services, unverified: UnverifiedAssertion, key: Any, alg: str) -> dict[str, Any] | None:

@@ -7,6 +7,8 @@ select
     set_config('statement_timeout', %(statement_timeout)s, false),
     set_config('jit', 'off', false),
     set_config('plan_cache_mode', 'force_generic_plan', false),
+    -- A plan that is made once, perhaps on an empty table, must be the one for a full table.
+    set_config('enable_seqscan', 'off', false),
     set_config('datestyle', 'ISO', false),
     set_config('synchronous_commit',
         case current_setting('synchronous_commit') when 'off' then 'on' else current_setting('synchronous_commit') end,
