@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from . import authentication, errors, logs, operations
+from . import api_docs, authentication, errors, logs, operations
 from .agents import agents, credentials, resource_servers
 from .analytics import activity_heatmap, agent_usage, token_trend
 from .config import Settings
@@ -61,6 +61,7 @@ def create_app(
     errors.init_app(app)
     authentication.init_app(app)
     api = Api(app)
+    api_docs.describe(app, api, settings)
     for module in (
         token,
         introspection,
@@ -73,6 +74,7 @@ def create_app(
         activity_heatmap,
         agent_usage,
         operations,
+        api_docs,
     ):
         api.register_blueprint(module.blueprint)
     return app

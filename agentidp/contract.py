@@ -7,19 +7,68 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import flask_smorest
 import marshmallow as ma
-from flask import Request, Response
+from apispec.ext.marshmallow import MarshmallowPlugin, OpenAPIConverter
+from flask import Flask, Request, Response
+from flask_smorest.spec.plugins import FlaskPlugin
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.routing import Rule
 
-from .errors import UnsupportedMediaType, ValidationError
+from .errors import ApiError, UnsupportedMediaType, ValidationError
 
 NUMERIC_DATE_LIMIT = int(datetime.max.replace(tzinfo=UTC).timestamp())
 """The greatest NumericDate (RFC 7519 section 2) that :class:`datetime.datetime` knows."""
 
+RESOURCE_IDENTIFIER = (
+    r"(?:[Uu][Rr][Nn]:[!\x22$-~]+|[A-Za-z][A-Za-z0-9+.-]*://"
+    r"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:[/?][!\x22$-~]*)?)"
+)
+"""A regular expression: a URN, or a URI with a host (RFC 3986), without user information and fragment."""
+
+MAXIMUM_RESOURCE_LENGTH = 500
+"""Characters."""
+
+ERRORS: dict[int, type[ApiError]] = {error.status: error for error in (ApiError, *ApiError.__subclasses__())}
+"""Status -> the error that it stands for."""
+
+OAUTH_ERRORS = (
+    "invalid_request",
+    "invalid_client",
+    "invalid_scope",
+    "invalid_target",
+    "invalid_dpop_proof",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "temporarily_unavailable",
+    "server_error",
+)
+"""What ``error`` can be at an OAuth endpoint."""
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-Id": {
+        "description": "The request's own where it is plain, or else one that we give it; it stands in our log",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "WWW-Authenticate": {
+        "description": "How to authenticate (RFC 6750 section 3, RFC 7617)",
+        "schema": {"type": "string", "pattern": "^(?:Bearer|Basic|DPoP) "},
+    },
+    "Retry-After": {
+        "description": "Seconds until it is worth another try",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "Location": {"description": "Where the new one is", "schema": {"type": "string", "format": "uri-reference"}},
+}
+"""The response headers of the OpenAPI document."""
+
+_ERROR_HEADERS = {401: ["WWW-Authenticate"], 403: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
+# In what ECMA-262 and Python have in common. The white space is what str.strip() takes and is not a control character.
+_CONTROL = r"\u0000-\u001f\u007f-\u009f"
+_CONTROL_BUT_BREAKS = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
+_WHITE_SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _DIGITS = re.compile(r"[0-9]+")
 _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -39,14 +88,13 @@ def timestamp(at: datetime | None) -> str | None:
 
 def is_resource_identifier(text: str) -> bool:
     """Whether *text* is an absolute URI without fragment (RFC 8707 section 2), of at most 500 characters."""
-    if len(text) > 500 or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+", text) or "#" in text:
-        return False
-    try:
-        url = urlsplit(text)
-        _ = url.port
-    except ValueError:
-        return False
-    return bool(url.netloc or url.scheme == "urn")
+    return len(text) <= MAXIMUM_RESOURCE_LENGTH and re.fullmatch(RESOURCE_IDENTIFIER, text) is not None
+
+
+def camel_case(name: str) -> str:
+    """``agent_id`` as our JSON and our addresses spell it: ``agentId``."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
 
 
 class BoundedRequest(Request):
@@ -117,26 +165,127 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class Blueprint(flask_smorest.Blueprint):
-    """A blueprint whose ``arguments`` are read by :class:`Parser`."""
+    """A blueprint whose ``arguments`` are read by :class:`Parser`, and whose routes are described in the OpenAPI
+    document by what they declare: how they authenticate, what they read, and the ids in their address.
+    """
 
     ARGUMENTS_PARSER = Parser()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._prepare_doc_cbks.append(self._describe)
+
+    def add_url_rule(self, rule: str, endpoint: str | None = None, view_func: Any = None, **options: Any) -> None:  # type: ignore[override]
+        """Register a route, and keep what describes it."""
+        super().add_url_rule(rule, endpoint, view_func, **options)
+        endpoint = self._endpoints[-1]
+        declared = {"name": endpoint, "rule": rule, "authentication": getattr(view_func, "authentication", None)}
+        for method, described in self._docs[endpoint].items():
+            if method != "parameters":
+                described["declared"] = declared
+
+    @staticmethod
+    def _describe(doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
+        declared = doc_info["declared"]
+        responses = doc["responses"]
+        # What every answer has that this one can be; the rest stands at the view.
+        refused = [400] if "arguments" in doc_info else []
+        if "requestBody" in doc:
+            refused += [413, 415]
+        if "<" in declared["rule"]:
+            refused.append(404)
+        if declared["authentication"] == "public":
+            doc["security"] = []
+        else:
+            refused += [401, 403, 503]
+            doc["security"] = [{"oauth2": [declared["authentication"]]}, {"bearer": []}, {"dpop": []}]
+        responses.update({status: ERRORS[status].code for status in refused})
+        for response in responses.values():
+            if isinstance(response, dict):
+                response.setdefault("headers", {})["X-Request-Id"] = "X-Request-Id"
+        return doc | {"operationId": declared["name"]}
 
 
 class ErrorSchema(ma.Schema):
     """The body of every error outside OAuth."""
 
-    code = ma.fields.String(required=True)
+    code = ma.fields.String(required=True, validate=ma.validate.OneOf(sorted({e.code for e in ERRORS.values()})))
     message = ma.fields.String(required=True)
-    details = ma.fields.Dict(required=True)
+    details = ma.fields.Dict(
+        keys=ma.fields.String(),
+        values=ma.fields.List(ma.fields.String()),
+        required=True,
+        metadata={"description": "Field -> the rules that it breaks"},
+    )
+
+
+class OAuthErrorSchema(ma.Schema):
+    """The body of every error of an OAuth endpoint (RFC 6749 section 5.2)."""
+
+    error = ma.fields.String(required=True, validate=ma.validate.OneOf(OAUTH_ERRORS))
+    error_description = ma.fields.String(required=True, validate=ma.validate.Regexp(r"[ !#-\[\]-~]+\Z"))
+
+
+class DescribedConverter(OpenAPIConverter):
+    """Schemas as JSON Schema, with what fields alone cannot say in ``Meta.json_schema``."""
+
+    def schema2jsonschema(self, schema: ma.Schema) -> dict[str, Any]:
+        """A schema as JSON Schema."""
+        described: dict[str, Any] = super().schema2jsonschema(schema)
+        return described | getattr(schema.Meta, "json_schema", {})
+
+    def field2pattern(self, field: ma.fields.Field[Any], **kwargs: Any) -> dict[str, str]:
+        """A validator's regular expression as ECMA-262 has it: it matches anywhere, and has no ``\\Z``."""
+        pattern = super().field2pattern(field, **kwargs).get("pattern")
+        return {"pattern": f"^(?:{pattern.removesuffix(chr(92) + 'Z')})$"} if pattern else {}
+
+
+class DescribedSchemas(MarshmallowPlugin):
+    """apispec's plugin with :class:`DescribedConverter`."""
+
+    Converter = DescribedConverter
+
+
+class CamelCaseParameters(FlaskPlugin):
+    """Routes whose parameters have the names that our JSON has."""
+
+    @staticmethod
+    def flaskpath2openapi(path: str) -> str:
+        """A Flask rule as an OpenAPI path."""
+        return re.sub(r"{(\w+)}", lambda name: f"{{{camel_case(name[1])}}}", FlaskPlugin.flaskpath2openapi(path))
+
+    def rule_to_params(self, rule: Rule) -> list[dict[str, Any]]:
+        """The parameters of a Flask rule."""
+        return [parameter | {"name": camel_case(parameter["name"])} for parameter in super().rule_to_params(rule)]
 
 
 class Api(flask_smorest.Api):
-    """flask-smorest's, with our own error bodies."""
+    """flask-smorest's, with our own error bodies: each operation names those that it can answer with."""
 
-    ERROR_SCHEMA = ErrorSchema
+    DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def __init__(self, app: Flask) -> None:
+        super().__init__(
+            app, spec_kwargs={"flask_plugin": CamelCaseParameters(), "marshmallow_plugin": DescribedSchemas()}
+        )
 
     def _register_error_handlers(self) -> None:
         """Nothing: :mod:`agentidp.errors` renders every error."""
+
+    def _register_responses(self) -> None:
+        """The headers, and the errors by their codes; ``OAUTH_`` stands before those of the OAuth endpoints."""
+        components = self.spec.components
+        for name, header in HEADERS.items():
+            components.header(name, {"required": True, **header}, lazy=True)
+        for status, error in ERRORS.items():
+            own = {"allOf": [ErrorSchema, {"properties": {"code": {"const": error.code}}}]}
+            for name, schema in ((error.code, own), (f"OAUTH_{error.code}", OAuthErrorSchema)):
+                response = {
+                    "description": error.code.replace("_", " ").capitalize(),
+                    "headers": {header: header for header in ("X-Request-Id", *_ERROR_HEADERS.get(status, ()))},
+                    "content": {"application/json": {"schema": schema}},
+                }
+                components.response(name, response, lazy=True)
 
 
 class WholeNumber(ma.fields.Integer):
@@ -181,11 +330,15 @@ class Text(ma.fields.String):
     """
 
     def __init__(self, least: int, most: int, *, multiline: bool = False, **kwargs: Any) -> None:
-        self._forbidden = re.compile(
-            r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]" if multiline else r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
-        )
+        control = _CONTROL_BUT_BREAKS if multiline else _CONTROL
+        self._forbidden = re.compile(rf"[{control}\ud800-\udfff]")
         length = ma.validate.Length(least, most, error=f"must have {least} to {most} characters")
-        super().__init__(validate=length, **kwargs)
+        # The rules of _deserialize in one; surrogates are no characters where regular expressions know Unicode.
+        end = f"[^{_CONTROL}{_WHITE_SPACE}]"
+        pattern = f"{end}(?:[^{control}]*{end})?"
+        super().__init__(
+            validate=length, metadata={"pattern": f"^{pattern}$" if least else f"^(?:{pattern})?$"}, **kwargs
+        )
         self.error_messages["invalid"] = "must be a string"
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -215,13 +368,14 @@ class ScopeList(ma.fields.List):
 
     def __init__(self, **kwargs: Any) -> None:
         token = ma.validate.Regexp(
-            r"[\x21\x23-\x5b\x5d-\x7e]{1,100}\Z",
+            r"[!#-\[\]-~]{1,100}\Z",
             error="must be 1 to 100 printable ASCII characters without blank, quote and backslash",
         )
         super().__init__(
             ma.fields.String(validate=token, error_messages={"invalid": "must be a string"}),
             # The length first, so that a long list costs nothing.
             validate=[ma.validate.Length(max=50, error="must not name more than 50 scopes"), _must_be_unique],
+            metadata={"uniqueItems": True},
             **kwargs,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshmallow as ma
 from flask import Response
 
 from .authentication import public
@@ -11,10 +12,15 @@ from .services import services
 blueprint = Blueprint("operations", __name__, description="Health")
 
 
+class StatusSchema(ma.Schema):
+    """All is well."""
+
+    status = ma.fields.String(required=True, validate=ma.validate.Equal("ok"))
+
+
 @blueprint.route("/healthz")
 @public
-@blueprint.doc(security=[])
-@blueprint.response(200, {"type": "object"})
+@blueprint.response(200, StatusSchema)
 def healthz() -> Response:
     """The process answers."""
     return json_response({"status": "ok"})
@@ -22,8 +28,8 @@ def healthz() -> Response:
 
 @blueprint.route("/readyz")
 @public
-@blueprint.doc(security=[])
-@blueprint.response(200, {"type": "object"})
+@blueprint.response(200, StatusSchema)
+@blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def readyz() -> Response:
     """The database answers and has its schema; 503 otherwise."""
     services().database.fetch("database/ping")

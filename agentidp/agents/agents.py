@@ -48,6 +48,9 @@ class NewAgentSchema(ma.Schema):
 class AgentChangeSchema(ma.Schema):
     """The body that changes an agent: what is left out stays."""
 
+    class Meta:
+        json_schema = {"minProperties": 1}
+
     name = Text(1, 100)
     description = Text(0, 1000, multiline=True)
     scopes = ScopeList()
@@ -93,7 +96,8 @@ class AgentListSchema(ma.Schema):
 @blueprint.route("/api/v1/agents", methods=["POST"])
 @bearer("agents:write")
 @blueprint.arguments(NewAgentSchema)
-@blueprint.response(201, AgentSchema)
+@blueprint.response(201, AgentSchema, headers={"Location": "Location"})
+@blueprint.alt_response(409, "CONFLICT")
 def create_agent(new: dict[str, Any]) -> Response:
     """Register an agent."""
     with transaction() as opened:
@@ -135,6 +139,7 @@ def get_agent(agent_id: UUID) -> Response:
 @bearer("agents:write")
 @blueprint.arguments(AgentChangeSchema)
 @blueprint.response(200, AgentSchema)
+@blueprint.alt_response(409, "CONFLICT")
 def change_agent(change: dict[str, Any], agent_id: UUID) -> Response:
     """Change an agent. A suspended agent gets no token, and those it has stop working at once."""
     unchanged: dict[str, Any] = dict.fromkeys(("name", "description", "scopes", "status", "dpop_bound_access_tokens"))

@@ -20,7 +20,7 @@ from ..contract import Blueprint, Instant, json_response, timestamp
 from ..database import Transaction
 from ..errors import Conflict, NotFound, ValidationError
 from ..oauth.client_authentication import hash_secret
-from ..oauth.client_keys import public_jwk, public_jwks
+from ..oauth.client_keys import MAXIMUM_KEYS, jwk_json_schema, public_jwk, public_jwks
 from ..oauth.metadata import JwksSchema
 
 blueprint = Blueprint("credentials", __name__, description="Credentials of an agent")
@@ -37,9 +37,22 @@ class NewCredentialSchema(ma.Schema):
     ``private_key_jwt``, and no secret is made.
     """
 
-    expiresAt = Instant(load_default=None, allow_none=True)
-    jwk = ma.fields.Dict(metadata={"description": "A public key: RSA of 2048 bits or more, P-256 or Ed25519"})
-    jwks = ma.fields.Dict(metadata={"description": "A JWK Set of such keys (RFC 7517 section 5)"})
+    class Meta:
+        json_schema = {"not": {"required": ["jwk", "jwks"]}}
+
+    expiresAt = Instant(load_default=None, allow_none=True, metadata={"description": "In the future"})
+    jwk = ma.fields.Dict(
+        metadata=jwk_json_schema() | {"description": "A public key: RSA of 2048 bits or more, P-256 or Ed25519"}
+    )
+    jwks = ma.fields.Dict(
+        metadata={
+            "description": "A JWK Set of such keys (RFC 7517 section 5)",
+            "required": ["keys"],
+            "properties": {
+                "keys": {"type": "array", "minItems": 1, "maxItems": MAXIMUM_KEYS, "items": jwk_json_schema()}
+            },
+        }
+    )
 
     @ma.post_load
     def public_keys(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -80,7 +93,8 @@ class CredentialListSchema(ma.Schema):
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials", methods=["POST"])
 @bearer("agents:write")
 @blueprint.arguments(NewCredentialSchema, required=False)
-@blueprint.response(201, NewCredentialAnswerSchema)
+@blueprint.response(201, NewCredentialAnswerSchema, headers={"Location": "Location"})
+@blueprint.alt_response(409, "CONFLICT")
 def create_credential(new: dict[str, Any], agent_id: UUID) -> Response:
     """Make a credential; its secret is shown in this answer and never again."""
     if new["expiresAt"] is not None and new["expiresAt"] <= g.at:

@@ -11,7 +11,16 @@ import psycopg
 from flask import Response, g
 
 from ..authentication import SCOPES, bearer, read, transaction
-from ..contract import Blueprint, ScopeList, Text, is_resource_identifier, json_response, timestamp
+from ..contract import (
+    MAXIMUM_RESOURCE_LENGTH,
+    RESOURCE_IDENTIFIER,
+    Blueprint,
+    ScopeList,
+    Text,
+    is_resource_identifier,
+    json_response,
+    timestamp,
+)
 from ..errors import Conflict, NotFound
 from ..services import services
 
@@ -27,7 +36,11 @@ class NewResourceServerSchema(ma.Schema):
     resource = ma.fields.String(
         required=True,
         error_messages={"invalid": "must be a string"},
-        metadata={"description": "Its identifier, an absolute URI without fragment: the `aud` of its tokens"},
+        metadata={
+            "description": "Its identifier, an absolute URI without fragment: the `aud` of its tokens",
+            "pattern": f"^{RESOURCE_IDENTIFIER}$",
+            "maxLength": MAXIMUM_RESOURCE_LENGTH,
+        },
     )
     name = Text(1, 100, required=True)
     scopes = ScopeList(load_default=list)
@@ -66,7 +79,8 @@ class ResourceServerListSchema(ma.Schema):
 @blueprint.route("/api/v1/resource-servers", methods=["POST"])
 @bearer("agents:write")
 @blueprint.arguments(NewResourceServerSchema)
-@blueprint.response(201, ResourceServerSchema)
+@blueprint.response(201, ResourceServerSchema, headers={"Location": "Location"})
+@blueprint.alt_response(409, "CONFLICT")
 def create_resource_server(new: dict[str, Any]) -> Response:
     """Register a resource server. Its scopes can then be given to agents."""
     with transaction() as opened:

@@ -20,8 +20,8 @@ TYPE = "dpop+jwt"
 MAXIMUM_AGE = 60
 """Seconds that a proof may lie in the past or, for a clock that is ahead, in the future."""
 
-MAXIMUM_LENGTH = 8192
-"""Characters of a proof."""
+MAXIMUM_LENGTH = 4096
+"""Characters of a proof. gunicorn takes no header beyond 8,190 bytes, and answers 431 itself."""
 
 # RFC 7638 section 3.2, RFC 8037 appendix A.3: what a thumbprint is made of, in this order.
 _THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}

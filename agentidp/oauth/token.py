@@ -34,17 +34,20 @@ blueprint = Blueprint("oauth-token", __name__, description="OAuth 2.0 token endp
 
 
 class ClientFormSchema(ma.Schema):
-    """How a client authenticates, where not by HTTP Basic. Unknown parameters are ignored (RFC 6749 section 3.2).
+    """How a client authenticates, where not by HTTP Basic. Unknown parameters are ignored, and one without a value
+    counts as omitted (RFC 6749 section 3.2).
 
     The forms are documentation: :func:`read_form` and what comes after it is what reads them.
     """
 
     class Meta:
         unknown = ma.INCLUDE
+        # Each once, so no lists.
+        json_schema = {"additionalProperties": {"type": "string"}}
 
     client_id = ma.fields.String(metadata={"description": "The agent's UUID"})
     client_secret = ma.fields.String()
-    client_assertion_type = ma.fields.String(validate=ma.validate.Equal(client_assertion.TYPE))
+    client_assertion_type = ma.fields.String(validate=ma.validate.OneOf([client_assertion.TYPE, ""]))
     client_assertion = ma.fields.String(
         validate=ma.validate.Length(max=client_assertion.MAXIMUM_LENGTH),
         metadata={"description": "A JWT signed with a key of the agent (RFC 7523 section 2.2)"},
@@ -56,11 +59,11 @@ class TokenRequestSchema(ClientFormSchema):
 
     grant_type = ma.fields.String(required=True, validate=ma.validate.Equal("client_credentials"))
     scope = ma.fields.String(
-        validate=ma.validate.Regexp(_SCOPE),
+        validate=ma.validate.Regexp(f"(?:{_SCOPE.pattern})?"),
         metadata={"description": "Space-separated; all that the agent has when left out"},
     )
     resource = ma.fields.String(
-        validate=[ma.validate.Regexp(RESOURCE_IDENTIFIER), ma.validate.Length(max=MAXIMUM_RESOURCE_LENGTH)],
+        validate=[ma.validate.Regexp(f"{RESOURCE_IDENTIFIER}?"), ma.validate.Length(max=MAXIMUM_RESOURCE_LENGTH)],
         metadata={"description": "The resource server that the token is for; our own API when left out (RFC 8707)"},
     )
 
@@ -74,6 +77,14 @@ class TokenResponseSchema(ma.Schema):
     scope = ma.fields.String(validate=ma.validate.Regexp(_SCOPE))
 
 
+PROOF = {
+    "in": "header",
+    "name": "DPoP",
+    "schema": {"type": "string", "maxLength": dpop.MAXIMUM_LENGTH},
+    "description": "The proof of a key, to which the token is then bound (RFC 9449 section 5)",
+}
+
+
 def described(form: type[ma.Schema]) -> Callable[[Any], Any]:
     """What the endpoints at which a client authenticates have in common in the OpenAPI document."""
     return Blueprint.doc(
@@ -84,7 +95,7 @@ def described(form: type[ma.Schema]) -> Callable[[Any], Any]:
     )
 
 
-@blueprint.route("/api/v1/token", methods=["POST"])
+@blueprint.route("/api/v1/token", methods=["POST"], parameters=[PROOF])
 @public
 @blueprint.response(200, TokenResponseSchema)
 @described(TokenRequestSchema)
@@ -100,9 +111,7 @@ def issue_token() -> Response:
         use_proof(proof, client)
     s = services()
     signing_key = s.keys.current().signing
-    granted = issuance.record(
-        s.database, client, scope=scope, resource=resource, has_proof=proof is not None, at=g.at
-    )
+    granted = issuance.record(s.database, client, scope=scope, resource=resource, has_proof=proof is not None, at=g.at)
     if granted is None:
         client_authentication.refuse(client, g.at)
     jkt = proof.jkt if proof else None

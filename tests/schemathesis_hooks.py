@@ -1,0 +1,59 @@
+"""What schemathesis cannot know of our data: loaded by schemathesis itself, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import schemathesis
+
+from agentidp.agents.agents import encode_cursor
+from agentidp.authentication import SCOPES
+
+KEY = {
+    "kty": "EC",
+    "crv": "P-256",
+    "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+    "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+}
+"""RFC 7515 appendix A.3.1: random text of the right form is seldom a point of the curve."""
+
+CURSOR = encode_cursor(datetime(2026, 1, 1, tzinfo=UTC), UUID(int=0))
+CREDENTIALS = {"client_id", "client_secret", "client_assertion", "client_assertion_type"}
+
+
+@schemathesis.hook
+def filter_case(context: Any, case: Any) -> bool:
+    """The agent whose token the run uses must stay as it is, or every other answer is 401."""
+    is_own = (case.path_parameters or {}).get("agentId") == os.environ["SCHEMATHESIS_CLIENT_ID"]
+    return not is_own or case.method == "GET"
+
+
+@schemathesis.hook
+def map_case(context: Any, case: Any) -> Any:
+    """What should be accepted gets the values that depend on what is stored, on the time or on the header, and that no
+    schema can tell therefore. What should be refused stays as it was drawn.
+    """
+    if not case.meta.generation.mode.is_positive:
+        return case
+    if "cursor" in (case.query or {}):
+        case.query["cursor"] = CURSOR
+    # A proof is signed for one request at one moment.
+    (case.headers or {}).pop("DPoP", None)
+    body = case.body
+    if not isinstance(body, dict):
+        return case
+    if "scopes" in body and case.path != "/api/v1/resource-servers":
+        body["scopes"] = list(SCOPES)[: len(body["scopes"])]
+    if "jwk" in body:
+        body["jwk"] = KEY
+    if "jwks" in body:
+        body["jwks"] = {"keys": [KEY]}
+    if body.get("expiresAt"):
+        body["expiresAt"] = "9999-01-01T00:00:00Z"
+    if case.path.startswith("/api/v1/token"):
+        # The client authenticates in the header, and must not do so twice.
+        case.body = {name: value for name, value in body.items() if name not in {*CREDENTIALS, "scope", "resource"}}
+    return case
