@@ -186,10 +186,7 @@ def organization_list(as_json: bool) -> None:
     with opened() as services, connect(str(services.settings.database_url)) as connection:
         rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
     show(
-        [
-            {"organizationId": r.organization_id, "name": r.name, "createdAt": timestamp(r.created_at)}
-            for r in rows
-        ],
+        [{"organizationId": r.organization_id, "name": r.name, "createdAt": timestamp(r.created_at)} for r in rows],
         as_json,
     )
 
@@ -380,6 +377,4 @@ def demo() -> None:
     """Make the demo organization: 24 agents and 90 days of traffic. Once made, it stays as it is."""
     with opened() as services:
         made = demo_data.create_demo(str(services.settings.database_url), services.database, utc_now())
-    click.echo(
-        f"{'Made' if made else 'There already is'} the demo organization {demo_data.ORGANIZATION_ID}."
-    )
+    click.echo(f"{'Made' if made else 'There already is'} the demo organization {demo_data.ORGANIZATION_ID}.")

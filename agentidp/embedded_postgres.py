@@ -261,9 +261,7 @@ class EmbeddedPostgres:
             unfinished = cache / "unfinished"
             # In the wheel's layout, for the programs look for their libraries relative to themselves.
             skip = shutil.ignore_patterns("include", "*.a")
-            shutil.copytree(
-                installation, unfinished / package.name / installation.name, symlinks=True, ignore=skip
-            )
+            shutil.copytree(installation, unfinished / package.name / installation.name, symlinks=True, ignore=skip)
             libraries = package.with_name(f"{package.name}.libs")
             if libraries.is_dir():
                 shutil.copytree(libraries, unfinished / libraries.name)
@@ -489,9 +487,7 @@ def _service_account() -> pwd.struct_passwd:
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
-    raise EmbeddedPostgresError(
-        "PostgreSQL refuses to run as root, and there is no account postgres or nobody"
-    )
+    raise EmbeddedPostgresError("PostgreSQL refuses to run as root, and there is no account postgres or nobody")
 
 
 def _obstacle(path: Path, account: pwd.struct_passwd) -> Path | None:

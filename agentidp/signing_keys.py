@@ -142,8 +142,7 @@ class SigningKeys:
         self._keys = Keys(
             signing=self._decrypt(signing),
             published={
-                row.kid: VerificationKey(row.kid, row.alg, jwt.PyJWK.from_dict(row.public_jwk).key)
-                for row in in_force
+                row.kid: VerificationKey(row.kid, row.alg, jwt.PyJWK.from_dict(row.public_jwk).key) for row in in_force
             },
             jwks={"keys": [row.public_jwk for row in in_force]},
         )
@@ -181,8 +180,7 @@ class SigningKeys:
             "kid": kid,
             "alg": self._alg,
             "public_jwk": json.dumps(jwk),
-            "private_key_encrypted": nonce
-            + AESGCM(self._encryption_key).encrypt(nonce, encoded, kid.encode()),
+            "private_key_encrypted": nonce + AESGCM(self._encryption_key).encrypt(nonce, encoded, kid.encode()),
             "created_at": at,
             "signs_from": signs_from,
         }

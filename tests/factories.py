@@ -158,9 +158,7 @@ def count_usage(
             )
             for _ in range(tokens):
                 assert transaction.fetch(call.name, **call.parameters)
-            transaction.fetch(
-                "agents/forget_credential", organization_id=organization_id, credential_id=credential_id
-            )
+            transaction.fetch("agents/forget_credential", organization_id=organization_id, credential_id=credential_id)
         for _ in range(requests):
             call = request_made(organization_id, agent_id, "a", at)
             assert transaction.fetch(call.name, **call.parameters)
@@ -229,9 +227,7 @@ class Server:
         import threading
 
         self._lines: list[str] = []
-        self._reader = threading.Thread(
-            target=lambda: self._lines.extend(iter(self.process.stderr.readline, ""))
-        )
+        self._reader = threading.Thread(target=lambda: self._lines.extend(iter(self.process.stderr.readline, "")))
         self._reader.start()
         assert self.process.stdout is not None
         self.greeting = self.process.stdout.readline()

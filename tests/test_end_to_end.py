@@ -74,9 +74,7 @@ def by_requests_oauthlib_basic(url: str, who: dict[str, str]) -> dict[str, Any]:
 def by_requests_oauthlib_post(url: str, who: dict[str, str]) -> dict[str, Any]:
     with OAuth2Session(client=BackendApplicationClient(client_id=who["client_id"])) as session:
         return dict(
-            session.fetch_token(
-                f"{url}/api/v1/token", client_secret=who["client_secret"], include_client_id=True
-            )
+            session.fetch_token(f"{url}/api/v1/token", client_secret=who["client_secret"], include_client_id=True)
         )
 
 

@@ -110,9 +110,9 @@ create table agent_usage_daily (
     tokens bigint not null,
     requests bigint not null,
     rejected bigint not null,
-    tokens_by_hour integer[] not null default count_nothing() check (cardinality(tokens_by_hour) = 24),
-    requests_by_hour integer[] not null default count_nothing() check (cardinality(requests_by_hour) = 24),
-    rejected_by_hour integer[] not null default count_nothing() check (cardinality(rejected_by_hour) = 24),
+    tokens_by_hour integer[] not null check (cardinality(tokens_by_hour) = 24),
+    requests_by_hour integer[] not null check (cardinality(requests_by_hour) = 24),
+    rejected_by_hour integer[] not null check (cardinality(rejected_by_hour) = 24),
     primary key (organization_id, day, agent_id, slot)
 ) with (fillfactor = 50);
 
