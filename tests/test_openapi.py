@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
+import jwt
 import marshmallow as ma
 import pytest
 import schemathesis
+from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.exceptions import HTTPException
+from werkzeug.test import TestResponse
 
 from agentidp import api_docs, create_app
 from agentidp.analytics.token_trend import TokenTrendArguments
@@ -29,7 +32,7 @@ from agentidp.contract import ScopeList, Text, camel_case, is_resource_identifie
 
 from .conftest import Cast, settings_for
 from .factories import ROOT, Clock, Server, make_agent, make_organization, usage_sums
-from .routes import ROUTES, Route
+from .routes import NOWHERE, ROUTES, Route
 
 DOCUMENT = "/api/v1/openapi.json"
 OPERATIONS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
@@ -305,6 +308,61 @@ def test_nothing_else_is_served_as_an_asset(shared_client: FlaskClient, asset: s
     response = shared_client.get(f"/docs/{asset}")
     assert response.status_code == 404
     assert response.json["code"] == "NOT_FOUND"
+
+
+def assert_described(document: dict[str, Any], route: Route, response: TestResponse) -> None:
+    """The status of an answer is one of the operation's, and its body and headers are what is said of it."""
+    described = resolved(document, operation(document, route)["responses"][str(response.status_code)])
+    schema = described["content"]["application/json"]["schema"]
+    jsonschema_rs.validate(schema | {"components": document["components"]}, response.json)
+    assert set(described["headers"]) <= set(response.headers.keys())
+
+
+CLIENT_ROUTES = [route for route in ROUTES if route.path().startswith("/api/v1/token")]
+
+
+@pytest.mark.parametrize("route", CLIENT_ROUTES, ids=str)
+def test_failed_client_authentications_are_described_until_they_are_throttled(
+    client: FlaskClient, cast: Cast, document: dict[str, Any], route: Route
+) -> None:
+    form = {"grant_type": "client_credentials", "token": "x"}
+    statuses = []
+    for _ in range(12):
+        response = client.post(route.path(), data=form, auth=(cast.acme.client_id, "wrong"))
+        assert_described(document, route, response)
+        statuses.append(response.status_code)
+    assert statuses == [401] * 10 + [429] * 2
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=str)
+def test_describes_a_database_that_cannot_be_reached_where_it_is_needed(document: dict[str, Any], route: Route) -> None:
+    app = create_app(settings_for("postgresql://nobody@127.0.0.1:1/none", pool_timeout=0.1), clock=Clock())
+    # Of the right form, so that it takes the keys to tell that it is not ours.
+    key = ec.generate_private_key(ec.SECP256R1())
+    token = jwt.encode({}, key, "ES256", headers={"typ": "at+jwt", "kid": "x"})
+    form = {"grant_type": "client_credentials", "token": "x", "client_id": NOWHERE, "client_secret": "x"}
+    sent = {"data": form} if route in CLIENT_ROUTES else {"headers": {"Authorization": f"Bearer {token}"}}
+    response = app.test_client().open(route.path(), method=route.method, **sent)
+    app.extensions["agentidp"].close()
+    assert (response.status_code == 503) == ("503" in operation(document, route)["responses"])
+    if response.status_code == 503:
+        assert_described(document, route, response)
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.method in ("POST", "PATCH")], ids=str)
+def test_describes_a_body_that_is_too_long_or_no_json(
+    shared_client: FlaskClient, shared_cast: Cast, document: dict[str, Any], route: Route
+) -> None:
+    form = "application/x-www-form-urlencoded"
+    for body, kind, expected in (
+        ("x" * 70_000, "application/json" if route.takes_json else form, 413),
+        ("x", "text/plain", 415 if route.takes_json else 400),
+    ):
+        response = shared_client.open(
+            route.path(), method=route.method, data=body, content_type=kind, headers=shared_cast.acme.bearer()
+        )
+        assert response.status_code == expected
+        assert_described(document, route, response)
 
 
 @pytest.fixture
