@@ -26,9 +26,13 @@ select %(organization_id)s, %(today)s::date - ago, 0, 24 * %(scale)s::bigint,
 from generate_series(0, %(days)s - 1) as ago
 """
 FILL_AGENTS = """
-insert into agent_usage_daily (organization_id, day, agent_id, slot, tokens, requests, rejected)
+insert into agent_usage_daily (
+    organization_id, day, agent_id, slot, tokens, requests, rejected,
+    tokens_by_hour, requests_by_hour, rejected_by_hour
+)
 select %(organization_id)s, %(today)s::date - ago, lpad(agent::text, 32, '0')::uuid, 0,
-    24 * %(scale)s::bigint / %(agents)s, 24 * %(scale)s::bigint, 0
+    24 * %(scale)s::bigint / %(agents)s, 24 * %(scale)s::bigint, 0,
+    array_fill(%(scale)s::integer / %(agents)s, array[24]), array_fill(%(scale)s::integer, array[24]), count_nothing()
 from generate_series(0, %(agent_days)s - 1) as ago, generate_series(1, %(agents)s) as agent
 """
 
