@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import logging
@@ -156,6 +157,8 @@ class Database:
             with self._lock:
                 if self._pool is None:
                     self._pool = self._new_pool()
+                    # From Python 3.13 on, a pool that is left open holds up the end of the process for 20 seconds.
+                    atexit.register(self.close)
         return self._pool
 
     def _new_pool(self) -> ConnectionPool[PipelinedConnection]:
@@ -200,6 +203,7 @@ class Database:
 
     def close(self) -> None:
         """Close the pool; the next use opens it again."""
+        atexit.unregister(self.close)
         with self._lock:
             if self._pool is not None:
                 self._pool.close()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -18,7 +21,7 @@ from agentidp.database import SERVICE_ROLE, Call, load_sql
 from agentidp.services import Services
 
 from .conftest import Cast
-from .factories import NOON, count_usage, make_agent, make_organization, usage_sums
+from .factories import NOON, ROOT, count_usage, make_agent, make_organization, usage_sums
 from .test_isolation import everything_of
 from .test_sql import NAMES, OPERATORS
 
@@ -329,3 +332,19 @@ def test_a_transaction_that_raises_leaves_nothing(app: Flask, database_url: str)
         )
         raise KeyError
     assert everything_of(database_url, organization_id) == before
+
+
+def test_a_process_that_leaves_its_pool_open_ends_at_once_and_in_silence(database_url: str) -> None:
+    program = (
+        "import sys\n"
+        "from tests.conftest import settings_for\n"
+        "from agentidp.database import Database\n"
+        "print(Database(sys.argv[1], settings_for(sys.argv[1])).fetch('database/ping')[0].migrations)\n"
+    )
+    begin = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-c", program, database_url], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert int(ended.stdout) >= 2
+    assert ended.stderr == ""
+    assert time.monotonic() - begin < 5
