@@ -22,8 +22,9 @@ admitted as (
 ),
 forgotten as (
     delete from throttles
-    where (organization_id, cell) in (
-        select organization_id, cell
+    -- By their place: a join would be planned by what the table held when the plan was made.
+    where organization_id = %(organization_id)s and ctid = any (array(
+        select ctid
         from throttles
         where
             organization_id = %(organization_id)s
@@ -33,7 +34,7 @@ forgotten as (
             and admits_at < %(at)s::timestamptz - interval '1 minute'
         -- Never waits, and comes after everything that does.
         for update skip locked
-    )
+    ))
 )
 select admits_at - %(at)s::timestamptz as wait
 from held

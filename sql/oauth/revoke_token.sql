@@ -3,15 +3,18 @@
 -- at (timestamptz).
 with expired as (
     delete from revoked_tokens
-    where (organization_id, jti) in (
-        select organization_id, jti
+    -- By their place: a join would be planned by what the table held when the plan was made.
+    where organization_id = %(organization_id)s and ctid = any (array(
+        select ctid
         from revoked_tokens
         where
             organization_id = %(organization_id)s
             and expires_at < %(at)s
+        -- By the index that finds none at once where none has expired, and not by one that looks through all.
+        order by expires_at
         limit 10
         for update skip locked
-    )
+    ))
 )
 insert into revoked_tokens (organization_id, jti, expires_at)
 values (%(organization_id)s, %(jti)s, %(expires_at)s)
