@@ -28,7 +28,7 @@ lint: $(TESTABLE)  ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(RUNNABLE)  ## Measure the service beside a bare Flask route, about four minutes
+bench: $(RUNNABLE)  ## Measure the service beside a bare Flask route, about five minutes
 	$(BIN)/python -m bench
 
 clean:  ## Remove the virtual environment and everything built; data stays

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -35,7 +39,7 @@ from agentidp.signing_keys import (
 from agentidp.tokens import LEEWAY
 
 from .conftest import Cast, settings_for
-from .factories import NOON
+from .factories import NOON, ROOT, SECRET_KEY
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -93,6 +97,21 @@ class TestRotation:
     def test_the_times_leave_room_for_every_cache_and_every_token(self) -> None:
         assert PUBLISH_AHEAD.total_seconds() > JWKS_MAX_AGE + CACHE_SECONDS
         assert RETIRE_AFTER.total_seconds() > MAXIMUM_TOKEN_TTL + LEEWAY + CACHE_SECONDS
+
+    def test_a_client_that_keeps_the_jwks_for_ten_minutes_never_meets_a_key_it_lacks(self) -> None:
+        rotated = [NOON, NOON + timedelta(days=30), NOON + timedelta(days=30, minutes=1)]
+        rows = [
+            SimpleNamespace(kid=kid, made=at, signs_from=at + PUBLISH_AHEAD)
+            for kid, at in zip("abc", rotated, strict=True)
+        ][::-1]
+        rows[-1].signs_from = NOON
+        # The answer that the client keeps may itself be as old as a process keeps the keys.
+        age = timedelta(seconds=JWKS_MAX_AGE + CACHE_SECONDS)
+        for seconds in range(0, 86_400, 30):
+            at = rotated[1] - timedelta(hours=1) + timedelta(seconds=seconds)
+            signing = signing_row([row for row in rows if row.made <= at], at)
+            kept = [row for row in rows if row.made <= at - age]
+            assert signing in published(kept, at - age)
 
     def test_publish_then_sign_then_retire(self, database_url: str) -> None:
         now = datetime.now(UTC)
@@ -163,6 +182,22 @@ def test_many_that_start_on_an_empty_database_make_one_key(empty_database_url: s
         stored = connection.execute("select kid from signing_keys").fetchall()
     assert len(seen) == 8
     assert stored == [(kid,) for kid in set(seen)]
+
+
+def test_eight_processes_on_an_empty_database_make_one_key(empty_database_url: str) -> None:
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")},
+        "AGENTIDP_DATABASE_URL": empty_database_url,
+        "AGENTIDP_SECRET_KEY": SECRET_KEY,
+    }
+    command = [sys.executable, "-m", "agentidp", "keys", "list", "--json"]
+    processes = [
+        subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(8)
+    ]
+    answers = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8
+    assert [len(keys) for keys in answers] == [1] * 8
+    assert len({keys[0]["kid"] for keys in answers}) == 1
 
 
 @pytest.mark.parametrize("alg", ["ES256", "RS256"])
