@@ -148,22 +148,31 @@ def admit() -> None:
 
 
 def read(statement: str, /, **parameters: Any) -> Rows:
-    """Run the reading ``sql/<statement>.sql`` for the caller, who is admitted in the same round trip.
+    """Run the reading ``sql/<statement>.sql`` for the caller, as :func:`read_together` does."""
+    [rows] = read_together(Call(statement, parameters))
+    return rows
 
-    The statement gets ``organization_id`` and ``at`` beside *parameters*. It runs before the request is counted,
-    so that a hot counter row is held for as short as can be.
+
+def read_together(*calls: Call) -> list[Rows]:
+    """Run reading statements for the caller, who is admitted in the same round trip unless that is done.
+
+    Each gets ``organization_id`` and ``at`` beside its own parameters. They run before the request is counted, so that
+    a hot counter row is held for as short as can be.
+
+    :returns: the rows of each call.
     """
     s = services()
     organization_id = g.caller.organization_id
-    call = Call(statement, {"organization_id": organization_id, "at": g.at, **parameters})
-    if s.read_database is not None:
+    own = {"organization_id": organization_id, "at": g.at}
+    calls = tuple(Call(call.name, own | call.parameters) for call in calls)
+    if s.read_database is not None or g.get("admitted", False):
         admit()
-        [rows] = s.read_database.run(organization_id, call)
-    else:
-        with _unused_proof():
-            rows, *_, admitted = s.database.run(organization_id, call, *_admission())
-        _settle(admitted)
-    return rows
+        return (s.read_database or s.database).run(organization_id, *calls)
+    admission = _admission()
+    with _unused_proof():
+        rows = s.database.run(organization_id, *calls, *admission)
+    _settle(rows[-1])
+    return rows[: -len(admission)]
 
 
 @contextlib.contextmanager

@@ -19,10 +19,12 @@ import psycopg
 from . import demo as demo_data
 from . import utc_now
 from .agents import agents, credentials
+from .analytics import findings as analytics_findings
+from .analytics.findings.finding import Look
 from .authentication import SCOPES
 from .config import ConfigurationError, Settings
 from .contract import Text, is_resource_identifier, timestamp
-from .database import connect, load_sql, migrate
+from .database import Call, Rows, connect, load_sql, migrate
 from .errors import ApiError, NotFound, OAuthError
 from .logs import logging_config
 from .oauth import issuance
@@ -342,6 +344,44 @@ def token(agent_id: UUID | None, scope: str | None, resource: str | None) -> Non
             raise ConfigurationError(f"the agent {agent_id} is suspended")
         body = issuance.token_response(services, signing_key, client, granted, resource=resource, at=at)
     click.echo(body["access_token"])
+
+
+@cli.command()
+@organization_option
+@click.option(
+    "--days",
+    type=click.IntRange(1, 90),
+    default=analytics_findings.DEFAULT_DAYS,
+    show_default=True,
+    help="How many days back, today included.",
+)
+@click.option(
+    "--dominance-percent",
+    type=click.IntRange(1, 99),
+    default=analytics_findings.DEFAULT_DOMINANCE_PERCENT,
+    show_default=True,
+    help="The share of the month above which an agent dominates.",
+)
+@as_json_option
+def findings(organization_id: str, days: int, dominance_percent: int, as_json: bool) -> None:
+    """Say what an organization's numbers say: severity, kind, agent, window, what was seen, causes, what to look at."""
+    at = utc_now()
+    with opened() as services:
+        _must_exist(services, organization_id)
+
+        def run(*calls: Call) -> list[Rows]:
+            own = {"organization_id": organization_id, "at": at}
+            return services.database.run(organization_id, *(Call(name, own | more) for name, more in calls))
+
+        look = Look(at=at, days=days, token_ttl=services.settings.token_ttl, dominance_percent=dominance_percent)
+        found = [finding.represent() for finding in analytics_findings.findings(run, look)]
+    if as_json:
+        show(found, as_json)
+        return
+    for one in found:
+        window = f"{one['window']['from'][:16]}Z/{one['window']['to'][:16]}Z"
+        cells = (one["severity"], one["kind"], one["agentName"], window, one["summary"], one["causes"], one["next"])
+        click.echo("\t".join(_cell(cell) for cell in cells))
 
 
 @cli.group()

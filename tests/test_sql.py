@@ -78,7 +78,7 @@ def test_each_file_is_used_and_each_use_has_a_file() -> None:
     used = {
         text
         for _, text in strings()
-        if re.fullmatch(r"[a-z_]+/[a-z_]+", text) and (sql_directory() / text).parent.is_dir()
+        if re.fullmatch(r"[a-z_]+(/[a-z_]+)+", text) and (sql_directory() / text).parent.is_dir()
     }
     assert used == set(NAMES)
 

@@ -40,10 +40,10 @@ class ActivityHeatmapSchema(ma.Schema):
 @blueprint.response(200, ActivityHeatmapSchema)
 def activity_heatmap(arguments: dict[str, Any]) -> Response:
     """Requests by day of week (0 = Sunday) and hour in UTC, cells that are not zero only."""
-    rows = read("analytics/activity_heatmap", days=arguments["days"])
-    return json_response(
-        {
-            "tenantId": g.caller.organization_id,
-            "data": [{"dow": row.dow, "hour": row.hour, "count": row.count} for row in rows],
-        }
-    )
+    return json_response({"tenantId": g.caller.organization_id, "data": requests_by_hour_of_week(arguments["days"])})
+
+
+def requests_by_hour_of_week(days: int) -> list[dict[str, int]]:
+    """The heatmap's cells over the last *days*, those that are not zero, by day of week, then hour."""
+    rows = read("analytics/activity_heatmap", days=days)
+    return [{"dow": row.dow, "hour": row.hour, "count": row.count} for row in rows]

@@ -41,11 +41,9 @@ class TokenTrendSchema(ma.Schema):
 def token_trend(arguments: dict[str, Any]) -> Response:
     """Tokens issued per UTC day over the past days, zeros included, oldest first."""
     days = arguments["days"]
-    rows = read("analytics/token_trend", days=days)
-    return json_response(
-        {
-            "tenantId": g.caller.organization_id,
-            "days": days,
-            "data": [{"date": row.date, "count": row.count} for row in rows],
-        }
-    )
+    return json_response({"tenantId": g.caller.organization_id, "days": days, "data": tokens_by_day(days)})
+
+
+def tokens_by_day(days: int) -> list[dict[str, Any]]:
+    """The trend's items, oldest first, zeros included, the last one today."""
+    return [{"date": row.date, "count": row.count} for row in read("analytics/token_trend", days=days)]

@@ -1,0 +1,92 @@
+"""A fleet whose usage a test makes up, hour by hour, and what the service finds in it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.services import Services
+
+from ...conftest import Cast
+from ...factories import Agent, make_agent
+
+FINDINGS = "/api/v1/analytics/findings"
+
+
+class Counted(NamedTuple):
+    """What is counted of an agent in an hour. A token is a request too."""
+
+    tokens: int = 0
+    requests: int = 0
+    rejected: int = 0
+
+
+@dataclass
+class Fleet:
+    """The agents of an organization. Nothing is stored before :meth:`store`, which is called once."""
+
+    services: Services
+    reader: Agent
+    client: FlaskClient
+    usage: dict[tuple[UUID, date, int], Counted] = field(default_factory=lambda: defaultdict(Counted))
+
+    @property
+    def organization_id(self) -> str:
+        """Whose fleet it is."""
+        return self.reader.organization_id
+
+    def agent(self, name: str) -> UUID:
+        """Register an agent."""
+        return make_agent(self.services, self.organization_id, name).agent_id
+
+    def count(self, agent_id: UUID, at: datetime, tokens: int = 0, *, requests: int = 0, rejected: int = 0) -> None:
+        """Count usage in the hour of *at*; *requests* are those beyond the tokens' own."""
+        key = agent_id, at.date(), at.hour
+        now = self.usage[key]
+        self.usage[key] = Counted(now.tokens + tokens, now.requests + tokens + requests, now.rejected + rejected)
+
+    def work(
+        self, agent_id: UUID, begins: datetime, ends: datetime, tokens: Callable[[datetime], int], **more: int
+    ) -> None:
+        """Count ``tokens(hour)`` in each hour from *begins* to before *ends* for which it is not zero."""
+        at = begins
+        while at < ends:
+            if tokens(at):
+                self.count(agent_id, at, tokens(at), **more)
+            at += timedelta(hours=1)
+
+    def store(self) -> None:
+        """Store what was counted."""
+        rows = [(*key, *counted) for key, counted in self.usage.items()]
+        names = ("agent_ids", "days", "hours", "tokens", "requests", "rejected")
+        with self.services.database.transaction(self.organization_id) as transaction:
+            transaction.fetch(
+                "demo/add_usage",
+                organization_id=self.organization_id,
+                **dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)),
+            )
+
+    def findings(self, kind: str | None = None, **query: Any) -> list[dict[str, Any]]:
+        """What the service finds, of one kind or of all."""
+        response = self.client.get(FINDINGS, query_string=query, headers=self.reader.bearer())
+        assert response.status_code == 200, response.json
+        return [one for one in response.json["data"] if kind in (None, one["kind"])]
+
+
+@pytest.fixture
+def fleet(services: Services, cast: Cast, client: FlaskClient) -> Fleet:
+    """Acme's; the agent that reads is registered and has counted nothing."""
+    return Fleet(services, cast.acme, client)
+
+
+@pytest.fixture
+def outsiders(services: Services, cast: Cast, client: FlaskClient) -> Fleet:
+    """The other organization's, which must change nothing of Acme's findings."""
+    return Fleet(services, cast.outsider, client)
