@@ -22,6 +22,7 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.database import migrate
 from agentidp.embedded_postgres import temporary
+from agentidp.errors import RateLimited
 from agentidp.services import Services
 
 from .conftest import Cast, _fresh_database, settings_for
@@ -163,6 +164,16 @@ class TestTable:
         )
         message = "The request body must be application/json."
         assert_error(response, 415, "UNSUPPORTED_MEDIA_TYPE", message)
+
+
+    def test_rate_limited(self, app: Flask) -> None:
+        # Reserved: no route of ours answers it today (docs/analytics.md), so one is made that does.
+        @app.route("/api/v1/limited")
+        def limited() -> None:
+            raise RateLimited(headers={"Retry-After": "7"})
+
+        response = app.test_client().get("/api/v1/limited")
+        assert_error(response, 429, "RATE_LIMITED", "Too many requests.", Retry_After="7")
 
 
 class TestOAuthEndpoint:
