@@ -10,7 +10,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import api_docs, authentication, errors, logs, operations
-from .agents import agents, credentials, resource_servers
+from .agents import agents, credentials, organization, resource_servers
 from .analytics import activity_heatmap, agent_usage, findings, token_trend
 from .config import Settings
 from .contract import Api, BoundedRequest
@@ -70,6 +70,7 @@ def create_app(
         agents,
         credentials,
         resource_servers,
+        organization,
         token_trend,
         activity_heatmap,
         agent_usage,

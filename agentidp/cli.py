@@ -19,6 +19,7 @@ import psycopg
 from . import demo as demo_data
 from . import utc_now
 from .agents import agents, credentials
+from .agents import organization as organizations
 from .analytics import findings as analytics_findings
 from .analytics.findings.finding import Look
 from .authentication import SCOPES
@@ -184,13 +185,37 @@ def add_organization(settings: Settings, organization_id: str, name: str, at: da
 @organization.command("list")
 @as_json_option
 def organization_list(as_json: bool) -> None:
-    """List the organizations, oldest first: id, name, when created."""
+    """List the organizations, oldest first: id, name, monthly budget of tokens, when created."""
     with opened() as services, connect(str(services.settings.database_url)) as connection:
         rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
-    show(
-        [{"organizationId": r.organization_id, "name": r.name, "createdAt": timestamp(r.created_at)} for r in rows],
-        as_json,
-    )
+    show([organizations.represent(row) for row in rows], as_json)
+
+
+@organization.command("budget")
+@click.argument("organization_id", metavar="ID")
+@click.argument(
+    "tokens",
+    type=click.IntRange(organizations.LEAST_BUDGET, organizations.MOST_BUDGET),
+    required=False,
+    metavar="[TOKENS]",
+)
+@click.option("--none", "is_removed", is_flag=True, help="Remove the budget.")
+def organization_budget(organization_id: str, tokens: int | None, is_removed: bool) -> None:
+    """Print what the organization ID means to spend in a calendar month; first set it to TOKENS, or remove it.
+
+    Nothing is refused beyond it: the findings say when it is near.
+    """
+    if is_removed and tokens is not None:
+        raise click.UsageError("give TOKENS or --none, not both")
+    with opened() as services:
+        _must_exist(services, organization_id)
+        with services.database.transaction(organization_id) as transaction:
+            if is_removed or tokens is not None:
+                transaction.fetch(
+                    "organizations/set_budget", organization_id=organization_id, monthly_token_budget=tokens
+                )
+            [row] = transaction.fetch("organizations/get_organization", organization_id=organization_id)
+    click.echo(_cell(row.monthly_token_budget))
 
 
 def _must_exist(services: Services, organization_id: str) -> None:

@@ -51,6 +51,9 @@ def map_case(context: Any, case: Any) -> Any:
         body["jwk"] = KEY
     if "jwks" in body:
         body["jwks"] = {"keys": [KEY]}
+    if isinstance(body.get("monthlyTokenBudget"), float):
+        # JSON Schema takes 2.0 for a whole number.
+        body["monthlyTokenBudget"] = int(body["monthlyTokenBudget"])
     if body.get("expiresAt"):
         body["expiresAt"] = "9999-01-01T00:00:00Z"
     if case.path.startswith("/api/v1/token"):

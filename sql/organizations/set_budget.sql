@@ -1,0 +1,6 @@
+-- Sets what an organization means to spend in a calendar month. Returns its row, or none where it is not there.
+-- Parameters: organization_id; monthly_token_budget: tokens, or null for no budget.
+update organizations
+set monthly_token_budget = %(monthly_token_budget)s::bigint
+where organization_id = %(organization_id)s
+returning organization_id, name, monthly_token_budget, created_at
