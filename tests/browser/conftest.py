@@ -1,0 +1,110 @@
+"""A browser that watches every page: what leaves its origin, what breaks its policy, what goes wrong in it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+
+from ..conftest import _fresh_database
+from ..factories import NOON
+from .stage import Stage, chromium, staged
+
+AXE = Path(__file__).parent / "axe-core"
+
+REPORT_VIOLATIONS = """
+addEventListener("securitypolicyviolation", event =>
+    console.error(`Content-Security-Policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`))
+"""
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """One process for all tests of this package, and ended with them: its event loop would disturb those of others."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def shared_stage(postgres_url: str, template: str) -> Iterator[Stage]:
+    """The service with the demo organization, which no test changes."""
+    with contextlib.contextmanager(_fresh_database)(postgres_url, template) as url, staged(url) as stage:
+        yield stage
+
+
+@pytest.fixture
+def stage(shared_stage: Stage) -> Iterator[Stage]:
+    """The service at noon of Wednesday, 15 April 2026."""
+    shared_stage.clock.set(NOON)
+    yield shared_stage
+    shared_stage.clock.set(NOON)
+
+
+@pytest.fixture(scope="package")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core; without npm the tests fail."""
+    directory = tmp_path_factory.mktemp("axe-core")
+    shutil.copytree(AXE, directory, dirs_exist_ok=True)
+    npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+    done = subprocess.run(npm, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return (directory / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+
+
+class Watch:
+    """What the pages of a test did that they must not do."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self.requests: list[Request] = []
+        self.problems: list[str] = []
+
+    def request(self, request: Request) -> None:
+        """Remember it, and that it left the origin, if it did."""
+        self.requests.append(request)
+        if not request.url.startswith((self.origin + "/", "data:")):
+            self.problems.append(f"{request.method} {request.url} leaves {self.origin}")
+
+    def console(self, message: ConsoleMessage) -> None:
+        """Remember an error or a warning, but for the line that Chromium writes for a page whose status is 4xx."""
+        page_itself = any(
+            request.is_navigation_request() and request.url == message.location["url"] for request in self.requests
+        )
+        expected = page_itself and message.text.startswith("Failed to load resource: the server responded with a")
+        if message.type in ("error", "warning") and not expected:
+            self.problems.append(f"console: {message.text} ({message.location})")
+
+
+@pytest.fixture
+def watch(stage: Stage) -> Iterator[Watch]:
+    """Fails the test at its end for whatever a page did that it must not do."""
+    watch = Watch(stage.url)
+    yield watch
+    assert watch.requests
+    assert watch.problems == []
+
+
+@pytest.fixture
+def open_page(browser: Browser, stage: Stage, watch: Watch) -> Iterator[Open]:
+    """Open an empty page of a new browser profile; takes Playwright's options of a context."""
+    with contextlib.ExitStack() as contexts:
+
+        def open_page(**options: object) -> Page:
+            context = browser.new_context(base_url=stage.url, **options)
+            contexts.callback(context.close)
+            context.set_default_timeout(5000)
+            context.add_init_script(REPORT_VIOLATIONS)
+            context.on("request", watch.request)
+            context.on("console", watch.console)
+            context.on("weberror", lambda error: watch.problems.append(f"uncaught: {error.error}"))
+            context.on("dialog", lambda dialog: (watch.problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+            return context.new_page()
+
+        yield open_page

@@ -1,0 +1,137 @@
+"""Chromium, and AgentIdP under gunicorn with the demo organization at an instant that the test sets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, sync_playwright
+
+from agentidp.agents.credentials import add_credential
+from agentidp.authentication import SCOPES
+from agentidp.config import Settings
+from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, create_demo
+from agentidp.serve import gunicorn_config
+from agentidp.services import Services
+
+from ..factories import NOON, ROOT, SECRET_KEY, Agent, free_port, wait_until
+from .serving import CLOCK
+
+
+@dataclass
+class FileClock:
+    """The clock of the service and of the test alike."""
+
+    path: Path
+
+    def __call__(self) -> datetime:
+        return datetime.fromisoformat(self.path.read_text(encoding="ascii"))
+
+    def set(self, at: datetime) -> None:
+        """Move to an instant, aware."""
+        new = self.path.with_suffix(".new")
+        new.write_text(at.isoformat(), encoding="ascii")
+        new.replace(self.path)
+
+
+@dataclass
+class Stage:
+    """A running service. ``operator`` is the demo's agent that may see everything."""
+
+    url: str
+    clock: FileClock
+    services: Services
+    operator: Agent
+
+    def api(self, path: str, agent: Agent | None = None) -> Any:
+        """What the API answers, to the demo's operator where no other agent is given."""
+        headers = (agent or self.operator).bearer()
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers), timeout=10) as response:
+            return json.load(response)
+
+
+@contextlib.contextmanager
+def staged(database_url: str, at: datetime = NOON) -> Iterator[Stage]:
+    """Run gunicorn with the configuration of production on a migrated database, and make the demo organization in it.
+
+    :param at: where the clock stands; the demo's last day is its day.
+    """
+    port = free_port()
+    url = f"http://localhost:{port}"
+    # A name in the system's directory for the account that PostgreSQL does not need here.
+    with tempfile.TemporaryDirectory(prefix="agentidp-browser-") as directory:
+        clock = FileClock(Path(directory) / "clock")
+        clock.set(at)
+        settings = Settings(
+            database_url=database_url,
+            data_dir=Path("/nonexistent"),
+            secret_key=SECRET_KEY.encode(),
+            issuer=url,
+            pool_min_size=0,
+            pool_max_size=4,
+        )
+        with contextlib.closing(Services.of(settings, clock)) as services:
+            create_demo(database_url, services.database, at)
+            with services.database.transaction(ORGANIZATION_ID) as transaction:
+                _, secret = add_credential(transaction, ORGANIZATION_ID, OPERATOR_ID, expires_at=None, at=at)
+            assert secret is not None
+            with _gunicorn(url, port, database_url, clock):
+                yield Stage(url, clock, services, Agent(ORGANIZATION_ID, OPERATOR_ID, secret, services, tuple(SCOPES)))
+
+
+@contextlib.contextmanager
+def _gunicorn(url: str, port: int, database_url: str, clock: FileClock) -> Iterator[None]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")} | {
+        "AGENTIDP_DATABASE_URL": database_url,
+        "AGENTIDP_SECRET_KEY": SECRET_KEY,
+        "AGENTIDP_ISSUER": url,
+        "PORT": str(port),
+        CLOCK: str(clock.path),
+    }
+    command = [sys.executable, "-m", "gunicorn", "--config", str(gunicorn_config()), "tests.browser.serving:app()"]
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, env=environment, cwd=ROOT, stderr=log) as process,
+    ):
+        try:
+            wait_until(lambda: process.poll() is not None or _answers(url), timeout=30)
+            log.seek(0)
+            assert process.poll() is None, log.read()[-3000:]
+            yield
+        finally:
+            process.terminate()
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/healthz", timeout=1) as response:
+        return bool(response.status == 200)
+    return False
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium without a window. Only this machine exists for it; without it the tests fail."""
+    program = shutil.which("chromium")
+    assert program, "the tests of the dashboard need chromium: apt-get install chromium"
+    arguments = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"]
+    if os.geteuid() == 0:
+        # Chromium refuses to sandbox root; it sees nothing but our own pages.
+        arguments.append("--no-sandbox")
+    with sync_playwright() as playwright:
+        # Playwright turns off background networking and updates, but also the back/forward cache, which people have.
+        browser = playwright.chromium.launch(
+            executable_path=program, args=arguments, ignore_default_args=["--disable-back-forward-cache"]
+        )
+        yield browser
+        browser.close()
