@@ -165,7 +165,6 @@ class TestTable:
         message = "The request body must be application/json."
         assert_error(response, 415, "UNSUPPORTED_MEDIA_TYPE", message)
 
-
     def test_rate_limited(self, app: Flask) -> None:
         # Reserved: no route of ours answers it today (docs/analytics.md), so one is made that does.
         @app.route("/api/v1/limited")
@@ -467,6 +466,7 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "jwk": [None, "", 1, [], {}, {"kty": "oct", "k": "AAAA"}, {"kty": "EC"}, {"kty": []}, {"kty": "\ud800"}],
     "jwks": [None, "", 1, [], {}, {"keys": []}, {"keys": None}, {"keys": [None]}, {"keys": [{}] * 11}],
     "status": [None, "", "deleted", "ACTIVE", 1, [], {}, "active\x00", "\ud800"],
+    "monthlyTokenBudget": [0, -1, 10**12 + 1, 10**400, 1.0, 0.5, True, "", "1", [], {}, "\ud800"],
     "expiresAt": [
         "",
         "tomorrow",
@@ -495,6 +495,7 @@ FIELDS = {
     "agents.create_agent": ["name", "description", "scopes", "dpopBoundAccessTokens"],
     "agents.change_agent": ["name", "description", "scopes", "dpopBoundAccessTokens", "status"],
     "credentials.create_credential": ["expiresAt", "jwk", "jwks"],
+    "organization.change_organization": ["monthlyTokenBudget"],
     "resource-servers.create_resource_server": ["resource", "name", "scopes"],
 }
 
