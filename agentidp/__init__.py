@@ -11,7 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import api_docs, authentication, errors, logs, operations
 from .agents import agents, credentials, organization, resource_servers
-from .analytics import activity_heatmap, agent_usage, findings, token_trend
+from .analytics import activity_heatmap, agent_activity, agent_usage, findings, token_trend
 from .config import Settings
 from .contract import Api, BoundedRequest
 from .oauth import introspection, metadata, revocation, token
@@ -74,6 +74,7 @@ def create_app(
         token_trend,
         activity_heatmap,
         agent_usage,
+        agent_activity,
         findings,
         operations,
         api_docs,

@@ -156,6 +156,9 @@ def _without_counts(body: Any) -> str:
     if '"dow"' in text:
         body["data"] = [cell | {"count": cell["count"] < 41} for cell in body["data"]]
         text = json.dumps(body)
+    if '"rejected"' in text:
+        body["data"] = [day | {"requests": day["requests"] < 41} for day in body["data"]]
+        text = json.dumps(body)
     return text
 
 

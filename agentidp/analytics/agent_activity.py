@@ -1,0 +1,74 @@
+"""``GET /api/v1/analytics/agents/{agentId}``: what one agent did per UTC day."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response, g
+
+from ..authentication import bearer, read
+from ..contract import Blueprint, WholeNumber, json_response, timestamp
+from ..errors import NotFound
+
+blueprint = Blueprint("agent-activity", __name__, description="Activity of one agent")
+
+STATUSES = ("active", "suspended", "deleted")
+
+
+class AgentActivityArguments(ma.Schema):
+    """The query's parameters."""
+
+    days = WholeNumber(1, 90, load_default=30)
+
+
+class AgentDaySchema(ma.Schema):
+    """A UTC day of an agent."""
+
+    date = ma.fields.Date(required=True)
+    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
+    requests = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
+    rejected = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
+
+
+class AgentActivitySchema(ma.Schema):
+    """Exactly ``days`` items, the last one today."""
+
+    tenantId = ma.fields.String(required=True)
+    agentId = ma.fields.UUID(required=True)
+    agentName = ma.fields.String(required=True)
+    status = ma.fields.String(required=True, validate=ma.validate.OneOf(STATUSES))
+    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, 90))
+    lastTokenHour = ma.fields.AwareDateTime(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The UTC hour in which the last token was issued; null if none was within 90 days"},
+    )
+    data = ma.fields.List(ma.fields.Nested(AgentDaySchema), required=True)
+
+
+@blueprint.route("/api/v1/analytics/agents/<uuid:agent_id>")
+@bearer("analytics:read")
+@blueprint.arguments(AgentActivityArguments(), location="query")
+@blueprint.response(200, AgentActivitySchema)
+def agent_activity(arguments: dict[str, Any], agent_id: UUID) -> Response:
+    """Tokens, requests and failed authentications of an agent per UTC day, zeros included, oldest first."""
+    days = arguments["days"]
+    rows = read("analytics/agent_activity", agent_id=agent_id, days=days)
+    if not rows:
+        raise NotFound
+    return json_response(
+        {
+            "tenantId": g.caller.organization_id,
+            "agentId": str(agent_id),
+            "agentName": rows[0].agent_name,
+            "status": rows[0].status,
+            "days": days,
+            "lastTokenHour": timestamp(rows[0].last_token_hour),
+            "data": [
+                {"date": row.date, "tokens": row.tokens, "requests": row.requests, "rejected": row.rejected}
+                for row in rows
+            ],
+        }
+    )

@@ -1,0 +1,49 @@
+-- What an agent did on each UTC day. One row a day, oldest first, zeros included; the last is the day of "at". Each
+-- repeats the agent's name, its status (also of a deleted agent) and the hour in which it was last issued a token
+-- within 90 days, or null. No row where the organization has no such agent.
+-- Parameters: organization_id; agent_id; at (timestamptz): now; days: how many days.
+-- Day by day, since the key has the day before the agent: a range of days would read those of all agents.
+select
+    agents.name as agent_name,
+    case when agents.deleted_at is null then agents.status else 'deleted' end as status,
+    last_token.hour as last_token_hour,
+    to_char(calendar.day, 'YYYY-MM-DD') as date,
+    counted.tokens,
+    counted.requests,
+    counted.rejected
+from agents
+left join lateral (
+    select (calendar.day + make_interval(hours => issued.hour)) at time zone 'UTC' as hour
+    -- Counts up, so from today backwards. With an "order by", all days would be read to sort them.
+    from generate_series(0, 89) as ago (days)
+    cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day) as calendar
+    cross join lateral (
+        select (max(cell.ordinal) - 1)::integer as hour
+        from agent_usage_daily as usage
+        cross join lateral unnest(usage.tokens_by_hour) with ordinality as cell (tokens, ordinal)
+        where
+            usage.organization_id = %(organization_id)s
+            and usage.day = calendar.day
+            and usage.agent_id = %(agent_id)s
+            and cell.tokens > 0
+    ) as issued
+    where issued.hour is not null
+    limit 1
+) as last_token on true
+cross join generate_series(%(days)s::integer - 1, 0, -1) as ago (days)
+cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day) as calendar
+cross join lateral (
+    select
+        coalesce(sum(usage.tokens), 0)::bigint as tokens,
+        coalesce(sum(usage.requests), 0)::bigint as requests,
+        coalesce(sum(usage.rejected), 0)::bigint as rejected
+    from agent_usage_daily as usage
+    where
+        usage.organization_id = %(organization_id)s
+        and usage.day = calendar.day
+        and usage.agent_id = %(agent_id)s
+) as counted
+where
+    agents.organization_id = %(organization_id)s
+    and agents.agent_id = %(agent_id)s
+order by calendar.day

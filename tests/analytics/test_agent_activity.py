@@ -1,0 +1,263 @@
+"""``GET /api/v1/analytics/agents/{agentId}``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.analytics.agent_activity import STATUSES
+from agentidp.database import SERVICE_ROLE, load_sql
+from agentidp.services import Services
+from agentidp.usage import record_rejection, request_made
+
+from ..conftest import Cast
+from ..factories import NOON, Agent, count_usage, make_agent, make_organization, usage_sums
+from ..routes import NOWHERE
+from ..wire import overheard
+from .oracle import BAD_DAYS, HEATMAP, USAGE
+from .test_time import ZONES, application, with_options
+from .test_time import process_time_zone as process_time_zone
+
+RULE = "must be a whole number from 1 to 90"
+NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
+
+
+@pytest.fixture
+def worker(services: Services, cast: Cast) -> Agent:
+    """An agent of Acme's that does not read, so that what it did stays as it is."""
+    return make_agent(services, cast.acme.organization_id, "worker")
+
+
+def activity(client: FlaskClient, reader: Agent, agent_id: UUID | str, query: str = "?days=3") -> dict[str, Any]:
+    """The answer's body."""
+    response = client.get(f"{USAGE}/{agent_id}{query}", headers=reader.bearer())
+    assert response.status_code == 200, response.text
+    body: dict[str, Any] = response.json
+    return body
+
+
+def test_answers_each_day_of_the_agent_with_zeros(
+    client: FlaskClient, services: Services, cast: Cast, worker: Agent
+) -> None:
+    acme, organization_id = cast.acme, cast.acme.organization_id
+    count_usage(services, organization_id, worker.agent_id, datetime(2026, 4, 13, tzinfo=UTC), tokens=2, requests=1)
+    count_usage(
+        services, organization_id, worker.agent_id, datetime(2026, 4, 15, 23, 59, 59, 999_999, tzinfo=UTC), tokens=3
+    )
+    for _ in range(4):
+        record_rejection(services.database, organization_id, worker.agent_id, NOON)
+    # Excluded: three days with today are 13 to 15 April.
+    before = datetime(2026, 4, 12, 23, 59, 59, 999_999, tzinfo=UTC)
+    count_usage(services, organization_id, worker.agent_id, before, tokens=7, requests=7)
+    record_rejection(services.database, organization_id, worker.agent_id, before)
+    # Excluded: tomorrow, as a server whose clock is ahead may have counted it.
+    count_usage(services, organization_id, worker.agent_id, datetime(2026, 4, 16, tzinfo=UTC), tokens=9, requests=9)
+    # Excluded: another agent's, and another organization's.
+    count_usage(services, organization_id, acme.agent_id, NOON, tokens=11, requests=11)
+    count_usage(services, cast.outsider.organization_id, cast.outsider.agent_id, NOON, tokens=13, requests=13)
+    assert activity(client, acme, worker.agent_id) == {
+        "tenantId": organization_id,
+        "agentId": worker.client_id,
+        "agentName": "worker",
+        "status": "active",
+        "days": 3,
+        "lastTokenHour": "2026-04-15T23:00:00.000000Z",
+        "data": [
+            {"date": "2026-04-13", "tokens": 2, "requests": 3, "rejected": 0},
+            {"date": "2026-04-14", "tokens": 0, "requests": 0, "rejected": 0},
+            {"date": "2026-04-15", "tokens": 3, "requests": 3, "rejected": 4},
+        ],
+    }
+
+
+@pytest.mark.parametrize(("query", "days"), [("", 30), ("?days=1", 1), ("?days=90", 90), ("?days=007&x=1", 7)])
+def test_answers_as_many_days_as_asked_for_ending_today(
+    client: FlaskClient, cast: Cast, worker: Agent, query: str, days: int
+) -> None:
+    assert activity(client, cast.acme, worker.agent_id, query) == {
+        "tenantId": cast.acme.organization_id,
+        "agentId": worker.client_id,
+        "agentName": "worker",
+        "status": "active",
+        "days": days,
+        "lastTokenHour": None,
+        "data": [
+            {"date": (NOON - timedelta(days=ago)).strftime("%Y-%m-%d"), "tokens": 0, "requests": 0, "rejected": 0}
+            for ago in reversed(range(days))
+        ],
+    }
+
+
+def test_refuses_every_other_days_and_names_it(
+    client: FlaskClient, cast: Cast, worker: Agent, database_url: str
+) -> None:
+    bearer = cast.acme.bearer()
+    for query, rule in (*((f"days={value}", RULE) for value in BAD_DAYS), ("days=7&days=7", "must be given once only")):
+        response = client.get(f"{USAGE}/{worker.agent_id}?{query}", headers=bearer)
+        assert (response.status_code, response.json) == (
+            400,
+            {"code": "VALIDATION_ERROR", "message": "The request is not valid.", "details": {"days": [rule]}},
+        ), query
+    assert usage_sums(database_url, cast.acme.organization_id)["agent_requests"] == len(BAD_DAYS) + 1
+
+
+@pytest.mark.parametrize(
+    ("issued", "expected"),
+    [
+        (["2026-04-15T11:00:00+00:00"], "2026-04-15T11:00:00.000000Z"),
+        (["2026-04-15T11:59:59.999999+00:00"], "2026-04-15T11:00:00.000000Z"),
+        (["2026-04-15T00:00:00+00:00", "2026-04-14T23:59:59+00:00"], "2026-04-15T00:00:00.000000Z"),
+        (["2026-04-15T09:00:00+00:00", "2026-04-15T03:00:00+00:00"], "2026-04-15T09:00:00.000000Z"),
+        # Beyond the days that are asked for, down to the first of the last 90.
+        (["2026-03-31T12:00:00+00:00", "2026-02-01T13:00:00+00:00"], "2026-03-31T12:00:00.000000Z"),
+        (["2026-01-16T00:00:00+00:00"], "2026-01-16T00:00:00.000000Z"),
+        # Excluded: the day before that, and tomorrow.
+        (["2026-01-15T23:59:59.999999+00:00", "2026-04-16T00:00:00+00:00"], None),
+    ],
+)
+def test_tells_the_hour_in_which_the_last_token_was_issued(
+    client: FlaskClient, services: Services, cast: Cast, worker: Agent, issued: list[str], expected: str | None
+) -> None:
+    for at in issued:
+        count_usage(services, cast.acme.organization_id, worker.agent_id, datetime.fromisoformat(at), tokens=1)
+    # Excluded: requests that are no tokens, and the tokens of others.
+    count_usage(services, cast.acme.organization_id, worker.agent_id, NOON, requests=1)
+    record_rejection(services.database, cast.acme.organization_id, worker.agent_id, NOON)
+    for other in (cast.acme, cast.outsider):
+        count_usage(services, other.organization_id, other.agent_id, NOON, tokens=1)
+    assert activity(client, cast.acme, worker.agent_id, "?days=1")["lastTokenHour"] == expected
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_days_and_hours_are_those_of_utc(
+    database_url: str, zone: str, process_time_zone: Callable[[str], None]
+) -> None:
+    process_time_zone(zone)
+    midnight = datetime(2026, 4, 15, tzinfo=UTC)
+    with application(with_options(database_url, timezone=zone)) as app:
+        services: Services = app.extensions["agentidp"]
+        agent = make_agent(services, make_organization(services))
+        for at, tokens in ((midnight - timedelta(microseconds=1), 1), (midnight, 2)):
+            count_usage(services, agent.organization_id, agent.agent_id, at, tokens=tokens)
+        for now in (midnight, midnight + timedelta(hours=23, minutes=59)):
+            services.clock.now = now
+            body = activity(app.test_client(), agent, agent.agent_id, "?days=2")
+            assert [(day["date"], day["tokens"]) for day in body["data"]] == [("2026-04-14", 1), ("2026-04-15", 2)]
+            assert body["lastTokenHour"] == "2026-04-15T00:00:00.000000Z"
+
+
+def test_sums_the_slots_of_a_day(client: FlaskClient, services: Services, cast: Cast, worker: Agent) -> None:
+    organization_id = cast.acme.organization_id
+    with services.database.transaction(organization_id) as slow:
+        # Holds the first slot until it commits; what is counted meanwhile takes the next one.
+        call = request_made(organization_id, worker.agent_id, "a", NOON)
+        assert slow.fetch(call.name, **call.parameters)
+        count_usage(services, organization_id, worker.agent_id, NOON, tokens=2, requests=1)
+    count_usage(services, organization_id, worker.agent_id, NOON - timedelta(hours=3), tokens=3)
+    body = activity(client, cast.acme, worker.agent_id, "?days=1")
+    assert body["data"] == [{"date": "2026-04-15", "tokens": 5, "requests": 7, "rejected": 0}]
+    assert body["lastTokenHour"] == "2026-04-15T12:00:00.000000Z"
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_tells_the_status_and_keeps_the_history(
+    client: FlaskClient, services: Services, cast: Cast, worker: Agent, status: str
+) -> None:
+    address, bearer = f"/api/v1/agents/{worker.agent_id}", cast.acme.bearer()
+    count_usage(services, cast.acme.organization_id, worker.agent_id, NOON, tokens=1)
+    if status != "active":
+        assert client.patch(address, json={"status": "suspended"}, headers=bearer).status_code == 200
+    if status == "deleted":
+        assert client.delete(address, headers=bearer).status_code == 204
+        # A new agent may have the name of one that is gone.
+        make_agent(services, cast.acme.organization_id, "worker")
+    assert activity(client, cast.acme, worker.agent_id, "?days=1") == {
+        "tenantId": cast.acme.organization_id,
+        "agentId": worker.client_id,
+        "agentName": "worker",
+        "status": status,
+        "days": 1,
+        "lastTokenHour": "2026-04-15T12:00:00.000000Z",
+        "data": [{"date": "2026-04-15", "tokens": 1, "requests": 1, "rejected": 0}],
+    }
+
+
+def test_does_not_know_other_agents_but_counts_the_request(client: FlaskClient, cast: Cast, database_url: str) -> None:
+    acme = cast.acme
+    for number, agent_id in enumerate((NOWHERE, cast.outsider.client_id, "x", "activity/", acme.client_id + "/"), 1):
+        response = client.get(f"{USAGE}/{agent_id}", headers=acme.bearer())
+        assert (response.status_code, response.json) == (404, NOT_FOUND), agent_id
+        assert usage_sums(database_url, acme.organization_id)["agent_requests"] == number
+
+
+def test_does_not_know_the_bucket_of_unknown_clients(client: FlaskClient, services: Services, cast: Cast) -> None:
+    form = {"grant_type": "client_credentials"}
+    assert client.post("/api/v1/token", data=form, auth=(NOWHERE, "x")).status_code == 401
+    assert client.get(f"{USAGE}/{UUID(int=0)}", headers=cast.acme.bearer()).status_code == 404
+
+
+def test_stands_beside_the_heatmap(client: FlaskClient, cast: Cast) -> None:
+    assert client.get(HEATMAP, headers=cast.acme.bearer()).json == {
+        "tenantId": cast.acme.organization_id,
+        "data": [],
+    }
+    body = activity(client, cast.acme, cast.acme.client_id.upper(), "?days=1")
+    assert body["agentId"] == cast.acme.client_id
+    assert body["data"] == [{"date": "2026-04-15", "tokens": 0, "requests": 1, "rejected": 0}]
+
+
+def test_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
+    bearer = cast.acme.bearer()
+    with overheard(services.database) as conversation:
+        assert client.get(f"{USAGE}/{cast.acme.agent_id}", headers=bearer).status_code == 200
+    assert conversation.statements == [
+        "database/enter_organization",
+        "analytics/agent_activity",
+        "usage/record_request",
+    ]
+    assert conversation.round_trips == 1
+
+
+FILL = """
+insert into agent_usage_daily (
+    organization_id, day, agent_id, slot, tokens, requests, rejected,
+    tokens_by_hour, requests_by_hour, rejected_by_hour
+)
+select %(organization_id)s, %(today)s::date - ago, agent_id, 0, 24, 24, 0, hours, hours, hours
+from generate_series(0, 89) as ago, unnest(%(agents)s::uuid[]) as agent_id, array_fill(1, array[24]) as hours
+"""
+
+
+def test_reads_as_little_among_a_thousand_agents_as_alone(cast: Cast, database_url: str) -> None:
+    organization_id, agent_id = cast.acme.organization_id, cast.acme.agent_id
+    read = []
+    for agents in ([agent_id], [UUID(int=number) for number in range(1000)]):
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            values = {"organization_id": organization_id, "today": NOON.date(), "agents": agents}
+            connection.execute(FILL, values)
+            connection.execute("vacuum (analyze) agent_usage_daily")
+            connection.execute(
+                load_sql("database/configure_connection"), {"role": SERVICE_ROLE, "statement_timeout": "9s"}
+            )
+            connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+            statement = load_sql("analytics/agent_activity")
+            for place, name in enumerate(("organization_id", "agent_id", "at", "days"), 1):
+                statement = statement.replace(f"%({name})s", f"${place}")
+            connection.execute(f"prepare activity (text, uuid, timestamptz, integer) as {statement}".encode())
+            execute = psycopg.ClientCursor(connection).mogrify(
+                "explain (analyze, buffers, timing off, format json) execute activity (%s, %s, %s, %s)",
+                [organization_id, agent_id, NOON, 90],
+            )
+            [(explained,)] = connection.execute(execute.encode())
+            plan = explained[0]["Plan"]
+            assert plan["Actual Rows"] == 90
+            read.append(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+    alone, among_many = read
+    # A row a day, and the way down the index: it is deeper, but not wider.
+    assert among_many <= alone + 3 * 91, read
