@@ -1,0 +1,78 @@
+-- The organization's budget against the UTC calendar month of "at": the tokens so far, and those of the whole month if
+-- each day that is left has as many as is usual on its weekday: the median of that weekday over the last weeks. Today
+-- has the greater of that and what is counted so far; a weekday without a past has the mean of all the days that have
+-- one. One row.
+-- Parameters: organization_id; at (timestamptz): now; weeks: how many back "usual" is.
+with counted as (
+    select usage.day, sum(usage.tokens)::bigint as tokens
+    from usage_daily as usage
+    where
+        usage.organization_id = %(organization_id)s
+        and usage.day >= least(
+            date_trunc('month', %(at)s::timestamptz at time zone 'UTC')::date,
+            (%(at)s::timestamptz at time zone 'UTC')::date - 7 * %(weeks)s::integer
+        )
+        and usage.day < (%(at)s::timestamptz at time zone 'UTC')::date + 1
+    group by usage.day
+),
+now as (
+    select
+        (%(at)s::timestamptz at time zone 'UTC')::date as today,
+        date_trunc('month', %(at)s::timestamptz at time zone 'UTC')::date as month_begins,
+        (date_trunc('month', %(at)s::timestamptz at time zone 'UTC') + interval '1 month')::date as month_ends,
+        (select min(day) from usage_daily where organization_id = %(organization_id)s) as first_day,
+        (
+            select coalesce(sum(counted.tokens), 0)
+            from counted
+            where counted.day = (%(at)s::timestamptz at time zone 'UTC')::date
+        ) as tokens_today
+),
+-- A day without a row, after the first that has one, is one without tokens.
+past as (
+    select
+        extract(dow from calendar.day) as dow,
+        coalesce(counted.tokens, 0) as tokens
+    from now
+    cross join generate_series(1, 7 * %(weeks)s::integer) as ago (days)
+    cross join lateral (select now.today - ago.days as day) as calendar
+    left join counted on counted.day = calendar.day
+    where calendar.day >= now.first_day
+),
+usual as (
+    select week.dow, round(coalesce(of_weekday.median, of_all.mean, now.tokens_today)) as tokens
+    from now
+    cross join generate_series(0, 6) as week (dow)
+    cross join (select avg(tokens) as mean from past) as of_all
+    left join (
+        select dow, (percentile_cont(0.5) within group (order by tokens))::numeric as median
+        from past
+        group by dow
+    ) as of_weekday on of_weekday.dow = week.dow
+),
+month as (
+    select
+        calendar.day,
+        sum(
+            case
+                when calendar.day < now.today then coalesce(counted.tokens, 0)
+                when calendar.day = now.today then greatest(now.tokens_today, usual.tokens)
+                else usual.tokens
+            end
+        ) over (order by calendar.day) as tokens
+    from now
+    cross join lateral generate_series(0, now.month_ends - now.month_begins - 1) as since (days)
+    cross join lateral (select now.month_begins + since.days as day) as calendar
+    join usual on usual.dow = extract(dow from calendar.day)
+    left join counted on counted.day = calendar.day
+)
+select
+    organization.monthly_token_budget as budget,
+    now.month_begins,
+    now.month_ends,
+    coalesce(now.today - now.first_day, 0) as days_of_history,
+    (select coalesce(sum(tokens), 0)::bigint from counted where day >= now.month_begins) as tokens,
+    (select max(tokens)::bigint from month) as forecast,
+    (select min(day) from month where tokens > organization.monthly_token_budget) as crosses_on
+from organizations as organization
+cross join now
+where organization.organization_id = %(organization_id)s
