@@ -1,0 +1,35 @@
+"""``python -m bench.findings``: how good the findings are, on made-up fleets with faults put into them.
+
+A fleet is an organization of 5 to 60 agents (:mod:`.fleets`): office hours of three continents, services for customers,
+constant machines, jobs by the clock, sparse and bursty ones; one instance or several that keep their tokens for their
+lifetime, or a token for each job; growth, releases, surges, maintenance, month ends, newcomers, agents suspended and
+deleted, public holidays, summer time, and now and then a rejected request. It has ten weeks of history without a fault
+and two weeks that are evaluated, in which three of four fleets have faults. Its usage is counted in a PostgreSQL, and
+the product's own findings, with its defaults, are looked at hour by hour: a second before the hour is full, and in the
+first hours of a fault also half-way. The tuning seeds are those by which thresholds may be chosen; the held-out ones
+are for the figures that are published, and for nothing else.
+
+How it is scored:
+
+- A **finding** is judged if it is a warning or critical, and its window ends in the evaluated span. Sightings with the
+  same kind, agent (or none) and day on which the window begins are one finding, whose window is all of theirs together.
+- It is **true** if it overlaps a fault that its kind can tell (``MEANT`` and ``ALSO_TRUE`` in :mod:`.scoring`) and
+  names one of the fault's agents, alone or among those behind it; for an outage it must concern the organization. A
+  spike of the organization needs to overlap only. One of ``uncached_tokens`` is also true of an agent that by its
+  making does not keep its tokens. **Any other is false**, also where the fleet did something unusual that is not a
+  fault: a holiday, a surge, a month end, a newcomer, a suspended agent. ``dominance``, ``budget`` and ``peak`` state
+  something of the month or the week and are not judged; dominance is compared with the sums of the month at every look
+  instead.
+- A **fault** is told at the first look in which a finding that is meant for it (``MEANT``) overlaps it and names one of
+  its agents, at the latest two days after the fault's end and before the span's. *Time to detection* runs from the
+  fault's first minute, also where nothing can be seen of it yet, as of an agent that falls silent on a Friday evening.
+- A fault is **countable** if it can be told from chance at all, by the fleet's own making and not by any rule of the
+  product's; the others are listed as invisible. A retry loop: at least three times the tokens of the agent's fullest
+  hour of the last four weeks. A leak: at least 30 tokens in some 24 hours. An outage, and an agent that falls silent:
+  the probability of so many quiet hours is below e^-8, no hour of one agent counting for less than e^-3. A weekend run:
+  10 tokens. An uncached client: in its fullest day 50 tokens and four times those of its fullest day before. A rotated
+  secret: 20 rejected requests within a day. An agent that has always asked for a token per call: 200 tokens in the
+  span.
+- The **naive rule** to compare with: an agent's or the organization's UTC day so far is above three times its
+  yesterday's. It is judged as a ``spike``.
+"""

@@ -1,0 +1,209 @@
+"""Which findings are true, which faults were told, and when. The package's docstring says how it is judged."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from agentidp.analytics.findings.finding import Finding, Severity
+
+from .fleets import EVALUATED, EVALUATED_DAYS, HOURS, Fault, Fleet
+
+MEANT = {
+    "retry loop": {"spike"},
+    "leak": {"spike"},
+    "outage": {"silence", "zero_day"},
+    "silence": {"silence"},
+    "weekend run": {"weekend"},
+    "uncached client": {"uncached_tokens"},
+    "always uncached": {"uncached_tokens"},
+    "rotated secret": {"rejections"},
+}
+"""Fault -> the kinds of findings that are to tell it."""
+
+ALSO_TRUE = {
+    "retry loop": {"uncached_tokens"},
+    "leak": {"uncached_tokens"},
+    "weekend run": {"spike"},
+    "uncached client": {"spike"},
+    "rotated secret": {"silence"},
+}
+"""Fault -> further kinds of which a finding is not false."""
+
+OF_THE_MONTH = {"dominance", "budget", "peak"}
+"""Kinds that state something of the month or the week; they tell no fault and are not judged by any."""
+
+GRACE = timedelta(days=2)
+"""After its end a fault can still be told, for so long."""
+
+
+class Key(NamedTuple):
+    """What makes two sightings one finding."""
+
+    kind: str
+    agent_id: UUID | None
+    day: date
+
+
+@dataclass
+class Told:
+    """A finding as it was seen in one look after another; its window is all of theirs."""
+
+    key: Key
+    begins: datetime
+    ends: datetime
+    agent_ids: set[UUID]
+    summary: str
+    seen_at: datetime
+
+    def tells(self, fault: Fault, fleet: Fleet, kinds: set[str]) -> bool:
+        """Whether it is of one of the kinds, overlaps the fault, and names one of its agents.
+
+        A spike of the organization names none, and is one of whatever agent it was.
+        """
+        if self.key.kind not in kinds or not (
+            self.begins < fleet.at(fault.ends) and fleet.at(fault.begins) < self.ends
+        ):
+            return False
+        if not fault.agents:
+            return self.key.agent_id is None
+        if self.agent_ids & {agent.agent_id for agent in fault.agents}:
+            return True
+        return self.key.kind == "spike" and self.key.agent_id is None
+
+
+@dataclass
+class Score:
+    """What came of a fleet, by the product or by a rule to compare it with."""
+
+    fleet: Fleet
+    told: dict[Key, Told] = field(default_factory=dict)
+    told_at: dict[Fault, datetime] = field(default_factory=dict)
+
+    def see(self, findings: Iterable[Told], meant: dict[str, set[str]] = MEANT) -> None:
+        """Take in what one look has found.
+
+        :param meant: fault -> the kinds of findings that are to tell it.
+        """
+        for one in findings:
+            known = self.told.setdefault(one.key, one)
+            known.begins, known.ends = min(known.begins, one.begins), max(known.ends, one.ends)
+            known.agent_ids |= one.agent_ids
+            for fault in self.fleet.faults:
+                is_late = one.seen_at > self.fleet.at(fault.ends) + GRACE
+                names_it = bool(one.agent_ids or not fault.agents)
+                kinds = meant.get(fault.kind, set())
+                if fault not in self.told_at and not is_late and names_it and one.tells(fault, self.fleet, kinds):
+                    self.told_at[fault] = one.seen_at
+
+    def judged(self) -> list[tuple[Told, bool]]:
+        """The findings that are true or false, and which it is; not those about the time before the evaluated span."""
+        return [
+            (one, self.is_true(one))
+            for one in self.told.values()
+            if one.key.kind not in OF_THE_MONTH and one.ends > self.fleet.at(EVALUATED)
+        ]
+
+    def is_true(self, one: Told) -> bool:
+        """Whether there is something behind it."""
+        if one.key.kind == "uncached_tokens":
+            keeping = {agent.agent_id for agent in self.fleet.agents if agent.keeps_tokens}
+            if not one.agent_ids & keeping:
+                return True
+        return any(
+            one.tells(fault, self.fleet, MEANT[fault.kind] | ALSO_TRUE.get(fault.kind, set()))
+            for fault in self.fleet.faults
+        )
+
+
+def sighting(finding: Finding, at: datetime) -> Told:
+    """What is kept of a finding."""
+    agent_ids = {one.agent_id for one in finding.agents} | ({finding.agent_id} if finding.agent_id else set())
+    key = Key(finding.kind, finding.agent_id, finding.begins.date())
+    return Told(key, finding.begins, finding.ends, agent_ids, finding.summary, at)
+
+
+def sightings(findings: Iterable[Finding], at: datetime) -> list[Told]:
+    """What is kept of those that press enough to be judged."""
+    return [sighting(finding, at) for finding in findings if finding.severity >= Severity.warning]
+
+
+NAIVE_MEANT = {kind: {"spike"} for kind in ("retry loop", "leak", "uncached client", "weekend run")}
+"""What a rule can tell that looks for more than there was."""
+
+
+def naive(fleet: Fleet, at: datetime, today: dict[UUID, int], yesterday: dict[UUID, int]) -> list[Told]:
+    """``Three times yesterday``: the agents, and the organization, whose day so far is above three times their day
+    before; one without any yesterday says nothing.
+    """
+    days: list[tuple[UUID | None, int, int]] = [
+        (agent_id, count, yesterday.get(agent_id, 0)) for agent_id, count in today.items()
+    ]
+    days.append((None, sum(today.values()), sum(yesterday.values())))
+    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    return [
+        Told(Key("spike", agent_id, at.date()), midnight, at, {agent_id} if agent_id else set(), "", at)
+        for agent_id, count, before in days
+        if before and count > 3 * before
+    ]
+
+
+def _ratio(part: int, whole: int) -> str:
+    return f"{part / whole:.3f}" if whole else "-"
+
+
+def _hours(times: list[float], pick: str) -> str:
+    if not times:
+        return "-"
+    return f"{statistics.median(times) if pick == 'median' else max(times):.1f}"
+
+
+def table_of_faults(scores: list[Score], naive_scores: list[Score]) -> str:
+    """A row for each kind of fault: how many were told, and how soon, in hours."""
+    lines = [
+        f"{'fault':<16}{'meant for':<20}{'faults':>7}{'told':>6}{'recall':>8}{'median h':>10}{'worst h':>9}"
+        f"{'naive':>9}{'median h':>10}{'worst h':>9}{'invisible':>11}"
+    ]
+    for kind, kinds in MEANT.items():
+        line = ""
+        for index, group in enumerate((scores, naive_scores)):
+            faults = [(score, fault) for score in group for fault in score.fleet.faults if fault.kind == kind]
+            countable = [(score, fault) for score, fault in faults if fault.countable]
+            times = [
+                (score.told_at[fault] - score.fleet.at(fault.begins)) / timedelta(hours=1)
+                for score, fault in countable
+                if fault in score.told_at
+            ]
+            if index == 0:
+                line = f"{kind:<16}{', '.join(sorted(kinds)):<20}{len(countable):>7}{len(times):>6}"
+            if index == 1 and kind not in NAIVE_MEANT:
+                line += f"{'-':>9}{'-':>10}{'-':>9}"
+            else:
+                line += f"{_ratio(len(times), len(countable)):>{9 if index else 8}}"
+                line += f"{_hours(times, 'median'):>10}{_hours(times, 'worst'):>9}"
+            if index == 1:
+                line += f"{len(faults) - len(countable):>11}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def table_of_findings(scores: list[Score], naive_scores: list[Score]) -> str:
+    """A row for each kind of finding, all together, and the naive rule: how many were true."""
+    weeks = len(scores) * EVALUATED_DAYS / 7
+    assert (HOURS - EVALUATED) / 24 == EVALUATED_DAYS
+    lines = [f"{'finding':<20}{'true':>7}{'false':>7}{'precision':>11}{'false per organization and week':>34}"]
+
+    def line(name: str, verdicts: list[bool]) -> str:
+        true, false = verdicts.count(True), verdicts.count(False)
+        return f"{name:<20}{true:>7}{false:>7}{_ratio(true, len(verdicts)):>11}{false / weeks:>34.3f}"
+
+    judged = [(one.key.kind, is_true) for score in scores for one, is_true in score.judged()]
+    for kind in sorted({kind for kind, _ in judged}):
+        lines.append(line(kind, [is_true for judged_kind, is_true in judged if judged_kind == kind]))
+    lines.append(line("all", [is_true for _, is_true in judged]))
+    lines.append(line("three times yesterday", [is_true for score in naive_scores for _, is_true in score.judged()]))
+    return "\n".join(lines)

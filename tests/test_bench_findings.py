@@ -1,0 +1,108 @@
+"""bench/findings: its fleets can be made again, and it tells a true finding from a false one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from bench.findings.fleets import EVALUATED, HOURS, Fault, Fleet, Usage, make_fleet
+from bench.findings.scoring import Key, Score, Told, naive
+
+from .factories import NOON
+
+
+def made(seed: str) -> tuple[Fleet, list[tuple[str, int, Usage]]]:
+    """A fleet and all that is counted of it."""
+    fleet = make_fleet(seed)
+    return fleet, [(agent.name, hour, usage) for hour in range(HOURS) for agent, usage in fleet.totals(hour)]
+
+
+def test_the_same_seed_makes_the_same_fleet_and_another_seed_another() -> None:
+    (fleet, usage), (again, usage_again), (other, other_usage) = made("a"), made("a"), made("b")
+    assert (fleet.organization_id, fleet.start) == (again.organization_id, again.start)
+    assert usage == usage_again
+    assert [(fault.kind, fault.begins, fault.size) for fault in fleet.faults] == [
+        (fault.kind, fault.begins, fault.size) for fault in again.faults
+    ]
+    assert fleet.organization_id != other.organization_id
+    assert usage != other_usage
+
+
+def test_nothing_is_counted_in_an_outage_nor_of_an_agent_before_it_joins() -> None:
+    fleet = make_fleet("outage 30")
+    [fault] = [fault for fault in fleet.faults if fault.kind == "outage"]
+    quiet = fault.hours()[1:-1]
+    assert quiet
+    assert not any(usage for hour in quiet for _, usage in fleet.totals(hour))
+    assert list(fleet.totals(fault.hours()[-1] + 1))
+    newcomers = [agent for agent in fleet.agents if agent.joins]
+    assert newcomers
+    for agent in newcomers:
+        assert not any(any(half) for pair in agent.usage[: agent.joins] for half in pair)
+        assert any(any(half) for pair in agent.usage[agent.joins :] for half in pair)
+
+
+def planted() -> tuple[Fleet, Fault]:
+    """A fleet in which nothing goes wrong but a retry loop of the first agent."""
+    fleet = make_fleet("outage 30")
+    fault = Fault("retry loop", [fleet.agents[0]], EVALUATED + 10.25, EVALUATED + 12)
+    fleet.faults[:] = [fault]
+    return fleet, fault
+
+
+def told(fleet: Fleet, kind: str, agent_id: UUID | None, hour: float, hours: float = 1) -> Told:
+    """A finding whose window has *hours* from *hour* of the evaluated span on, seen at its end."""
+    begins, ends = fleet.at(EVALUATED + hour), fleet.at(EVALUATED + hour + hours)
+    return Told(Key(kind, agent_id, begins.date()), begins, ends, {agent_id} if agent_id else set(), "", ends)
+
+
+def test_a_finding_is_true_where_its_kind_its_agent_and_its_time_are_those_of_a_fault() -> None:
+    fleet, fault = planted()
+    culprit, another = fleet.agents[0].agent_id, fleet.agents[1].agent_id
+    score = Score(fleet)
+    score.see(
+        [
+            told(fleet, "spike", culprit, 11),
+            told(fleet, "spike", culprit, 36),  # a day later
+            told(fleet, "spike", another, 11),
+            told(fleet, "rejections", culprit, 11),
+            told(fleet, "spike", None, 11),  # the organization's: whose it is, it does not say
+            told(fleet, "dominance", another, 11),  # not judged
+            told(fleet, "spike", another, -30),  # before the evaluated span
+        ]
+    )
+    assert [is_true for _, is_true in score.judged()] == [True, False, False, False, True]
+    assert score.told_at == {fault: fleet.at(EVALUATED + 12)}
+
+
+def test_a_finding_that_is_seen_again_is_one_and_tells_when_it_was_first_seen() -> None:
+    fleet, fault = planted()
+    culprit = fleet.agents[0].agent_id
+    score = Score(fleet)
+    score.see([told(fleet, "spike", culprit, 9)])  # it ended before the fault began
+    assert [is_true for _, is_true in score.judged()] == [False]
+    score.see([told(fleet, "spike", culprit, 9, 2)])
+    score.see([told(fleet, "spike", culprit, 9, 4)])
+    assert [is_true for _, is_true in score.judged()] == [True]
+    assert score.told_at == {fault: fleet.at(EVALUATED + 11)}
+
+
+def test_a_fault_that_is_told_more_than_two_days_after_its_end_was_missed() -> None:
+    fleet, fault = planted()
+    culprit = fleet.agents[0].agent_id
+    for hours_late, is_told in ((48, True), (48.1, False)):
+        score = Score(fleet)
+        late = told(fleet, "spike", culprit, 10, 1)
+        late.seen_at = fleet.at(fault.ends + hours_late)
+        score.see([late])
+        assert (fault in score.told_at) is is_told
+
+
+def test_the_naive_rule_finds_whoever_is_above_three_times_yesterday() -> None:
+    fleet, _ = planted()
+    quiet, grown, new = (agent.agent_id for agent in fleet.agents[:3])
+    found = naive(fleet, NOON, {quiet: 30, grown: 31, new: 9}, {quiet: 10, grown: 10})
+    assert [(one.key.agent_id, one.begins) for one in found] == [
+        (grown, NOON - timedelta(hours=12)),
+        (None, datetime(2026, 4, 15, tzinfo=UTC)),
+    ]
