@@ -25,6 +25,7 @@ from .analytics.findings.finding import Look
 from .authentication import SCOPES
 from .config import ConfigurationError, Settings
 from .contract import Text, is_resource_identifier, timestamp
+from .dashboard import session
 from .database import Call, Rows, connect, load_sql, migrate
 from .errors import ApiError, NotFound, OAuthError
 from .logs import logging_config
@@ -132,11 +133,22 @@ def serve(bind: str | None, demo: bool) -> None:
         issuer = runtime.settings.issuer
         click.echo(f"AgentIdP answers at {issuer}")
         if demo:
-            click.echo(demo_data.WELCOME.format(issuer=issuer))
+            click.echo(demo_data.WELCOME.format(issuer=issuer, dashboard=_demo_link(runtime)))
 
     with refusals():
         settings = Settings.from_environment()
         raise SystemExit(run_server(settings, bind=bind, before=before, ready=ready))
+
+
+def _demo_link(runtime: Runtime) -> str:
+    """A link that signs in as the demo's operator; the dashboard's address where somebody has suspended that."""
+    services = Services.of(runtime.settings, utc_now)
+    try:
+        return _dashboard_link(services, demo_data.OPERATOR_ID)
+    except (ConfigurationError, ApiError, OAuthError):
+        return session.audience(runtime.settings)
+    finally:
+        services.close()
 
 
 @cli.group()
@@ -341,34 +353,55 @@ def token(agent_id: UUID | None, scope: str | None, resource: str | None) -> Non
     """Issue an access token, counted like any other, and print it and nothing else."""
     at = datetime.now(UTC)
     with opened() as services:
-        organization_id = _organization_of(services, agent_id or demo_data.OPERATOR_ID)
-        agent_id = agent_id or demo_data.OPERATOR_ID
         if resource == services.settings.resource:
             resource = None
         if resource is not None and not is_resource_identifier(resource):
             raise ConfigurationError("the resource must be an absolute URI without fragment")
+        scopes = requested_scope({"scope": scope} if scope else {})
         signing_key = services.keys.current().signing
-        with services.database.transaction(organization_id) as transaction:
-            # The operator needs no secret: one is made for this token and gone with it.
-            row, client_secret = credentials.add_credential(
-                transaction, organization_id, agent_id, expires_at=None, at=at, most=credentials.MAXIMUM_CREDENTIALS + 1
-            )
-            client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(client_secret))
-            call = issuance.issuing(
-                client,
-                scope=requested_scope({"scope": scope} if scope else {}),
-                resource=resource,
-                has_proof=False,
-                at=at,
-            )
-            granted = issuance.granted_scope(transaction.fetch(call.name, **call.parameters))
-            transaction.fetch(
-                "agents/forget_credential", organization_id=organization_id, credential_id=row.credential_id
-            )
-        if granted is None:
-            raise ConfigurationError(f"the agent {agent_id} is suspended")
+        client, granted = _issue(services, agent_id or demo_data.OPERATOR_ID, scopes, resource, at)
         body = issuance.token_response(services, signing_key, client, granted, resource=resource, at=at)
     click.echo(body["access_token"])
+
+
+@cli.command("dashboard")
+@click.option(
+    "--agent", "agent_id", type=click.UUID, metavar="ID", help="As this agent; as the demo's operator when left out."
+)
+def dashboard_link(agent_id: UUID | None) -> None:
+    """Print a link that signs in to the dashboard, good for 12 hours; it counts as a token issued."""
+    with opened() as services:
+        link = _dashboard_link(services, agent_id or demo_data.OPERATOR_ID)
+    click.echo(link)
+
+
+def _dashboard_link(services: Services, agent_id: UUID) -> str:
+    at = utc_now()
+    signing_key = services.keys.current().signing
+    client, _ = _issue(services, agent_id, [session.SCOPE], None, at)
+    token = session.session_token(services, signing_key, client, at)
+    return f"{session.audience(services.settings)}/sign-in?token={token}"
+
+
+def _issue(
+    services: Services, agent_id: UUID, scope: list[str] | None, resource: str | None, at: datetime
+) -> tuple[issuance.Client, list[str]]:
+    """Grant an agent a token and count it. The operator needs no secret: one is made for this token and gone with it.
+
+    :returns: the agent as a client, and the scopes granted.
+    """
+    organization_id = _organization_of(services, agent_id)
+    with services.database.transaction(organization_id) as transaction:
+        row, client_secret = credentials.add_credential(
+            transaction, organization_id, agent_id, expires_at=None, at=at, most=credentials.MAXIMUM_CREDENTIALS + 1
+        )
+        client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(client_secret))
+        call = issuance.issuing(client, scope=scope, resource=resource, has_proof=False, at=at)
+        granted = issuance.granted_scope(transaction.fetch(call.name, **call.parameters))
+        transaction.fetch("agents/forget_credential", organization_id=organization_id, credential_id=row.credential_id)
+    if granted is None:
+        raise ConfigurationError(f"the agent {agent_id} is suspended")
+    return client, granted
 
 
 @cli.command()

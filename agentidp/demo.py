@@ -28,6 +28,10 @@ GROWTH = 0.45
 
 WELCOME = f"""
 There is a demo organization with 24 agents and 90 days of traffic: demo data, made up by AgentIdP.
+Its dashboard, signed in, for the next 12 hours:
+
+{{dashboard}}
+
 In a second terminal, in this directory, get a token of it and ask:
 
 export TOKEN=$(make -s token)
@@ -43,7 +47,7 @@ curl -s "{{issuer}}/api/v1/analytics/agents" \\
 
 Ctrl-C stops AgentIdP; the data stays. The organization's id is {ORGANIZATION_ID}.
 """
-"""What ``agentidp serve --demo`` prints when it answers; ``{issuer}`` is to be filled in."""
+"""What ``agentidp serve --demo`` prints when it answers; to be filled in: ``{issuer}`` and ``{dashboard}``, a link."""
 
 
 class Rhythm(NamedTuple):

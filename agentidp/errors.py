@@ -7,7 +7,7 @@ Outside OAuth an error is ``{"code", "message", "details"}``; OAuth endpoints an
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flask
@@ -192,6 +192,11 @@ def _as_oauth_error(error: ApiError) -> OAuthError:
 
 
 def _render_for_endpoint(error: ApiError) -> Response:
+    path = flask.request.path
+    for prefix, render in flask.current_app.extensions.get("agentidp-error-pages", {}).items():
+        if path == prefix or path.startswith(f"{prefix}/"):
+            page: Response = render(error)
+            return page
     endpoint = flask.request.endpoint or _endpoint_for_another_method()
     return _render(_as_oauth_error(error) if endpoint.startswith("oauth-") else error)
 
@@ -236,6 +241,11 @@ def _render_unexpected(error: Exception) -> Response:
         },
     )
     return _render_for_endpoint(ApiError())
+
+
+def render_pages(app: Flask, prefix: str, render: Callable[[ApiError], Response]) -> None:
+    """Answer errors at the address *prefix* and below it with what *render* makes of them, for people."""
+    app.extensions.setdefault("agentidp-error-pages", {})[prefix] = render
 
 
 def init_app(app: Flask) -> None:

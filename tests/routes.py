@@ -27,7 +27,9 @@ BODIES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Route:
-    """A method of an address. ``authentication`` is the scope that it needs, ``public``, or ``None``: undeclared."""
+    """A method of an address. ``authentication`` is the scope that it needs, ``session``, ``public``, or ``None``:
+    undeclared.
+    """
 
     endpoint: str
     method: str
@@ -71,9 +73,15 @@ def routes_of(app: Flask) -> list[Route]:
     ]
 
 
-ROUTES = routes_of(
+ALL = routes_of(
     # Nothing is connected before the first request.
     create_app(Settings(database_url="postgresql:///none", data_dir=Path("/nonexistent"), secret_key=b"x" * 32))
 )
+PAGES = [route for route in ALL if route.endpoint.startswith("dashboard.")]
+"""The dashboard's, for people; tests/dashboard is about them."""
+
+ROUTES = [route for route in ALL if route not in PAGES]
+"""The API's."""
+
 PROTECTED = [route for route in ROUTES if route.authentication != "public"]
 JSON_ROUTES = [route for route in ROUTES if route.takes_json]

@@ -447,7 +447,9 @@ def test_tokens_of_the_demo_are_counted_on_top(
 
 
 def test_the_welcome_has_the_curls_of_the_guide_for_the_address_of_the_service() -> None:
-    welcome = WELCOME.format(issuer="http://localhost:4000")
+    link = "http://localhost:4000/dashboard/sign-in?token=a.b.c"
+    welcome = WELCOME.format(issuer="http://localhost:4000", dashboard=link)
+    assert f"\n\n{link}\n\n" in welcome
     assert "export TOKEN=$(make -s token)\n" in welcome
     assert re.findall(r'curl -s "(.+)" \\\n-H "Authorization: Bearer \$TOKEN" \| jq \.\n', welcome) == [
         "http://localhost:4000/api/v1/analytics/tokens?days=30",

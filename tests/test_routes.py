@@ -10,13 +10,15 @@ from agentidp.authentication import SCOPES
 from agentidp.services import Services
 
 from .factories import RESOURCE_METADATA, Agent, make_agent, make_organization, usage_sums
-from .routes import BODIES, PROTECTED, ROUTES, Route
+from .routes import ALL, BODIES, PAGES, PROTECTED, ROUTES, Route
 
 PUBLIC = {
     "GET /.well-known/jwks.json",
     "GET /.well-known/oauth-authorization-server",
     "GET /.well-known/oauth-protected-resource/api/v1",
     "GET /api/v1/openapi.json",
+    "GET /dashboard/sign-in",
+    "GET /dashboard/static/<asset>",
     "GET /docs",
     "GET /docs/<asset>",
     "GET /healthz",
@@ -24,16 +26,18 @@ PUBLIC = {
     "POST /api/v1/token",
     "POST /api/v1/token/introspect",
     "POST /api/v1/token/revoke",
+    "POST /dashboard/sign-in",
 }
 """What anyone may call. A route gets here on purpose only."""
 
 
 def test_every_route_declares_a_scope_or_that_it_is_public() -> None:
     assert [str(route) for route in ROUTES if route.authentication not in {*SCOPES, "public"}] == []
+    assert [str(route) for route in PAGES if route.authentication not in {"session", "public"}] == []
 
 
 def test_a_route_is_public_on_purpose_only() -> None:
-    assert {str(route) for route in ROUTES if route.authentication == "public"} == PUBLIC
+    assert {str(route) for route in ALL if route.authentication == "public"} == PUBLIC
 
 
 def test_what_changes_something_needs_a_scope_to_write() -> None:

@@ -1,0 +1,1 @@
+"""The dashboard: pages for the operators of an organization."""

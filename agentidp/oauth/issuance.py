@@ -116,13 +116,16 @@ def token_response(
     resource: str | None,
     at: datetime,
     jkt: str | None = None,
+    ttl: int | None = None,
 ) -> dict[str, Any]:
     """The answer of RFC 6749 section 5.1, with a signed token that was counted at *at*.
 
     :param resource: the token's audience; our own API when ``None``.
     :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
+    :param ttl: seconds until it expires; the setting's when ``None``.
     """
     scope = " ".join(granted)
+    ttl = ttl or s.settings.token_ttl
     body: dict[str, Any] = {
         "access_token": issue_access_token(
             signing_key,
@@ -133,11 +136,11 @@ def token_response(
             scope=scope,
             jti=secrets.token_urlsafe(16),
             at=at,
-            ttl=s.settings.token_ttl,
+            ttl=ttl,
             jkt=jkt,
         ),
         "token_type": "DPoP" if jkt else "Bearer",
-        "expires_in": s.settings.token_ttl,
+        "expires_in": ttl,
     }
     if scope:
         body["scope"] = scope

@@ -1,0 +1,12 @@
+"""Rejected requests per UTC day, for the dashboard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..authentication import read
+
+
+def rejections_by_day(days: int) -> list[dict[str, Any]]:
+    """The trend's items, oldest first, zeros included, the last one today."""
+    return [{"date": row.date, "count": row.count} for row in read("analytics/rejection_trend", days=days)]

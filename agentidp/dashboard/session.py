@@ -1,0 +1,301 @@
+"""Signing in to the dashboard, staying so, and signing out.
+
+A session is an access token of ours in a cookie, so the server keeps nothing: one for the audience :func:`audience`,
+which is of no use at the API, or one for the API that somebody has pasted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from flask import Request, Response, g, request
+
+from ..authentication import verified_token
+from ..config import Settings
+from ..database import Call
+from ..errors import ApiError, OAuthError
+from ..oauth import client_authentication, issuance
+from ..oauth.token import read_form
+from ..services import Services, services
+from ..tokens import LEEWAY, AccessToken, SigningKey, TokenRefused
+from ..usage import record_rejection
+
+SCOPE = "analytics:read"
+"""What a session must have, and all that one has."""
+
+LIFETIME = 12 * 60 * 60
+"""Seconds that a session lives after signing in with a credential: a day's work, and less than a signing key stays
+published. One that was opened with a pasted token lives as long as that.
+"""
+
+CHALLENGE = 'Cookie realm="agentidp"'
+"""A 401 must have a challenge (RFC 9110 section 15.5.2); at one that browsers know they would ask for a password."""
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class NotSignedIn(ApiError):
+    """401: there is no session, or no longer; or whoever signs in is not who they say. Shown on the sign-in page."""
+
+    status, code, message = 401, "UNAUTHORIZED", "Sign in to see your organization."
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message, headers={"WWW-Authenticate": CHALLENGE})
+
+
+class SignInRefused(ApiError):
+    """Signing in does not work, for a reason that is told on the sign-in page."""
+
+    code = "FORBIDDEN"
+
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message, headers=headers)
+        self.status = status
+
+
+class CrossOrigin(ApiError):
+    """403: the request comes from another site's page."""
+
+    status, code = 403, "FORBIDDEN"
+    message = "This request was not made by a page of the dashboard, so nothing was done."
+
+
+class LinkFromElsewhere(ApiError):
+    """403: a link that signs in was followed from a page: whoever made that page would choose who is signed in."""
+
+    status, code = 403, "FORBIDDEN"
+    message = "A link that signs you in works from the address bar only: copy it, paste it there and press Enter."
+
+
+class Viewer(NamedTuple):
+    """Who looks, and at what."""
+
+    organization_name: str
+    agent_name: str
+
+
+def audience(settings: Settings) -> str:
+    """The ``aud`` of a token that is a session."""
+    return f"{settings.issuer}/dashboard"
+
+
+def base_path(settings: Settings) -> str:
+    """The path of the dashboard as a browser sees it."""
+    return urlsplit(settings.issuer).path + "/dashboard"
+
+
+def session_token(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
+    """Sign a session for a client whose token was granted :data:`SCOPE` and counted at *at*."""
+    body = issuance.token_response(s, signing_key, client, [SCOPE], resource=audience(s.settings), at=at, ttl=LIFETIME)
+    return str(body["access_token"])
+
+
+def required(view: View) -> View:
+    """Declare a page that needs a session. It finds the caller in ``g.caller`` and ``g.viewer``, and what it reads is
+    not counted as a request.
+    """
+
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        resume(request.cookies.get(cookie_name(services().settings)))
+        return view(*args, **kwargs)
+
+    guarded.authentication = "session"  # type: ignore[attr-defined]
+    return guarded  # type: ignore[return-value]
+
+
+def refuse_cross_origin(request: Request) -> None:
+    """Refuse what another site's page lets a browser send, signing in included: the rule of ``CrossOriginProtection``
+    in Go's ``net/http`` (1.25), which needs no state.
+
+    Browsers say in ``Sec-Fetch-Site`` where a request comes from, if the address is https or localhost. Those of
+    before 2023 do not, and send ``Origin``; what sends neither is no browser, and has no cookie to be misused.
+
+    :raises CrossOrigin: 403.
+    """
+    if request.method in SAFE_METHODS:
+        return
+    site, origin = request.environ.get("HTTP_SEC_FETCH_SITE", ""), request.environ.get("HTTP_ORIGIN", "")
+    if site in ("same-origin", "none") or (not site and not origin):
+        return
+    # A proxy may have changed Host; then the page's origin is still the issuer's.
+    own = (request.environ.get("HTTP_HOST", ""), urlsplit(services().settings.issuer).netloc)
+    if site or "://" not in origin or origin.partition("://")[2] not in own:
+        raise CrossOrigin
+
+
+def sign_in(request: Request, at: datetime) -> tuple[str, AccessToken]:
+    """Open a session with what the sign-in form holds: an agent's credential, or an access token.
+
+    :returns: the token for the cookie, and its claims.
+    :raises NotSignedIn: 401: neither is good. It was counted as a rejection, like at the API.
+    :raises SignInRefused: it is good, and does not suffice; or 429, too many attempts.
+    """
+    try:
+        form = read_form(request)
+        if "token" in form:
+            return form["token"], _by_token(form["token"], at)
+        token = _by_credential(request, form, at)
+    except OAuthError as refused:
+        raise _explained(refused) from None
+    return token, verified_token(token, audience=audience(services().settings))
+
+
+def follow_link(request: Request) -> tuple[str, AccessToken]:
+    """Open a session with a link that has the token of one.
+
+    :raises LinkFromElsewhere: the link was followed from a page.
+    :raises NotSignedIn: the token is not that of a session, or no longer good.
+    """
+    environ = request.environ
+    site = environ.get("HTTP_SEC_FETCH_SITE", "")
+    is_typed = site == "none" or not (site or environ.get("HTTP_ORIGIN") or environ.get("HTTP_REFERER"))
+    if not is_typed:
+        raise LinkFromElsewhere
+    unverified_token = request.args.get("token", "")
+    try:
+        token = verified_token(unverified_token, audience=audience(services().settings))
+    except TokenRefused:
+        token = None
+    if token is None or not _is_good(token):
+        raise NotSignedIn("This link is not good any more: it has expired, or was signed out. Make a new one.")
+    return unverified_token, token
+
+
+def resume(unverified_token: str | None) -> None:
+    """Take up the session in a cookie: set ``g.caller`` and ``g.viewer``.
+
+    :raises NotSignedIn: there is none, or it has ended.
+    """
+    if unverified_token is None:
+        raise NotSignedIn
+    try:
+        token = verified_token(unverified_token, audience=None)
+        if token.audience not in (audience(services().settings), services().settings.resource):
+            raise TokenRefused("for another audience", token)
+    except TokenRefused:
+        token = None
+    if token is None or not _is_good(token):
+        raise NotSignedIn("Your session has ended. Sign in again.")
+
+
+def sign_out() -> None:
+    """End the session that was taken up: its token is revoked, unless it is one for the API that somebody pasted."""
+    s, token = services(), g.caller
+    if token.audience == audience(s.settings):
+        s.database.fetch_durably(
+            "oauth/revoke_token",
+            organization_id=token.organization_id,
+            jti=token.jti,
+            # As at the revocation endpoint: one leeway for the clock of each server.
+            expires_at=datetime.fromtimestamp(token.expires_at + 2 * LEEWAY, UTC),
+            at=g.at,
+        )
+
+
+def cookie_name(settings: Settings) -> str:
+    """With the prefix that browsers hold to ``Secure``, where the issuer is https."""
+    return ("__Secure-" if _is_secure(settings) else "") + "agentidp_session"
+
+
+def set_cookie(response: Response, unverified_token: str, token: AccessToken) -> None:
+    """Keep a session in the browser for as long as its token lives."""
+    settings = services().settings
+    response.set_cookie(
+        cookie_name(settings),
+        unverified_token,
+        max_age=token.expires_at - int(g.at.timestamp()),
+        path=base_path(settings),
+        secure=_is_secure(settings),
+        httponly=True,
+        samesite="Strict",
+    )
+
+
+def delete_cookie(response: Response) -> None:
+    """Let the browser forget its session."""
+    settings = services().settings
+    response.delete_cookie(
+        cookie_name(settings),
+        path=base_path(settings),
+        secure=_is_secure(settings),
+        httponly=True,
+        samesite="Strict",
+    )
+
+
+def _is_secure(settings: Settings) -> bool:
+    return settings.issuer.startswith("https://")
+
+
+def _is_good(token: AccessToken) -> bool:
+    """Whether a verified token opens the dashboard now; then ``g.caller`` and ``g.viewer`` are set."""
+    if token.jkt is not None or SCOPE not in token.scope:
+        return False
+    call = Call(
+        "dashboard/viewer",
+        {"organization_id": token.organization_id, "agent_id": token.agent_id, "jti": token.jti},
+    )
+    [rows] = services().database.run(token.organization_id, call)
+    if not rows:
+        return False
+    g.caller, g.viewer = token, Viewer(*rows[0])
+    # A page that refreshes itself must not colour the heatmap: nothing here is counted as a request.
+    g.admitted = True
+    return True
+
+
+def _by_credential(request: Request, form: dict[str, str], at: datetime) -> str:
+    s = services()
+    client = client_authentication.presented_client(request, form, at)
+    signing_key = s.keys.current().signing
+    granted = issuance.record(s.database, client, scope=[SCOPE], resource=None, has_proof=False, at=at)
+    if granted is None:
+        client_authentication.refuse(client, at)
+    g.organization_id, g.agent_id = client.organization_id, client.agent_id
+    return session_token(s, signing_key, client, at)
+
+
+def _by_token(unverified_token: str, at: datetime) -> AccessToken:
+    s = services()
+    try:
+        token = verified_token(unverified_token, audience=s.settings.resource)
+    except TokenRefused as refused:
+        token = refused.claims
+        is_known = False
+    else:
+        if token.jkt is not None:
+            raise SignInRefused(
+                403, "This token is bound to a key, whose proof a browser cannot send. Use a bearer token."
+            )
+        if SCOPE not in token.scope:
+            raise SignInRefused(403, f"This token lacks the scope {SCOPE}.")
+        is_known = _is_good(token)
+    if token is not None and not is_known:
+        record_rejection(s.database, token.organization_id, token.agent_id, at)
+    if token is None or not is_known:
+        raise NotSignedIn("This token is invalid, expired or revoked.")
+    return token
+
+
+def _explained(refused: OAuthError) -> ApiError:
+    """An OAuth error in words for a person."""
+    if refused.error == "invalid_client":
+        return NotSignedIn("The client id or the secret is wrong, or the agent is not active.")
+    if refused.status == 429:
+        wait = refused.headers["Retry-After"]
+        return SignInRefused(429, f"Too many failed attempts. Try again in {wait} s.", {"Retry-After": wait})
+    if refused.error == "invalid_scope":
+        return SignInRefused(403, f"This agent lacks the scope {SCOPE}, so it may not see the dashboard.")
+    if refused.error == "invalid_dpop_proof":
+        return SignInRefused(
+            403,
+            "The tokens of this agent must be bound to a key, whose proof a browser cannot send. Use another agent.",
+        )
+    return SignInRefused(refused.status, f"That cannot be read: {refused.description}.")

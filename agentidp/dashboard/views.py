@@ -1,0 +1,297 @@
+"""The pages at ``/dashboard``.
+
+They show what the analytics query functions return, and ask the database nothing else but who is looking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import flask
+from flask import Flask, Response, g, redirect, request
+from markupsafe import Markup, escape
+
+from ..analytics.activity_heatmap import requests_by_hour_of_week
+from ..analytics.agent_overview import agents_of_the_month
+from ..analytics.findings import FindingsArguments, findings
+from ..analytics.findings.finding import Finding, Look
+from ..analytics.rejection_trend import rejections_by_day
+from ..analytics.token_trend import tokens_by_day
+from ..authentication import public, read_together
+from ..errors import ApiError, NotFound, ValidationError, render_pages
+from ..services import services
+from . import charts, session
+
+RANGES = (7, 30, 90)
+"""Days that the main page can show."""
+
+DEFAULT_RANGE = 30
+PAGE_SIZE = 50
+"""Agents in a table."""
+
+SHARE_LIMIT = 80
+"""Percent of the month's tokens above which an agent's share is flagged."""
+
+MOST_FINDINGS = 50
+"""That a page names; those that press most."""
+
+FEW_TOKENS = 10
+"""So few, with no agent but the viewer, are those of signing in: nothing to draw yet."""
+
+MAXIMUM_PAGE = 100_000
+
+STATIC = Path(__file__).resolve().parent / "static"
+ASSETS = {"dashboard.css": "text/css", "dashboard.js": "text/javascript", "icon.svg": "image/svg+xml"}
+"""What the pages need. Nothing else is served."""
+
+VERSIONS = {name: hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12] for name in ASSETS}
+"""In the address of each, so that a browser may keep it for good."""
+
+SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    # Not no-referrer: with that, browsers send "Origin: null" with a form.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Headers of every page and asset."""
+
+TITLES = {
+    400: "That cannot be read",
+    401: "Sign in",
+    403: "Not allowed",
+    404: "Nothing here",
+    405: "Not this way",
+    413: "Too large",
+    429: "Too many attempts",
+    500: "Something went wrong",
+    503: "Not available now",
+}
+
+blueprint = flask.Blueprint("dashboard", __name__, template_folder="templates")
+
+
+def init_app(app: Flask) -> None:
+    """Mount the dashboard at ``/dashboard``, errors included."""
+    app.register_blueprint(blueprint)
+    # Lines of the templates that hold nothing but a statement leave nothing behind.
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    render_pages(app, "/dashboard", error_page)
+
+
+@blueprint.before_request
+def guard() -> None:
+    """Refuse what a page of another site sends."""
+    session.refuse_cross_origin(request)
+
+
+@blueprint.get("/dashboard")
+@session.required
+def overview() -> Response:
+    """The organization's figures on one page, findings first."""
+    days = _range()
+    trend = tokens_by_day(max(RANGES))
+    agents = agents_of_the_month(PAGE_SIZE)
+    if agents.agents <= 1 and sum(day["count"] for day in trend) <= FEW_TOKENS:
+        return page("first_steps.html", here="overview")
+    look = _look(days)
+    found = findings(read_together, look)
+    marked = charts.days_with_findings(found)
+    return page(
+        "overview.html",
+        here="overview",
+        days=days,
+        found=found[:MOST_FINDINGS],
+        more_findings=max(0, len(found) - MOST_FINDINGS),
+        tokens=charts.bars(trend[-days:], marked),
+        rejections=charts.bars(rejections_by_day(days), marked),
+        week=charts.heatmap(requests_by_hour_of_week(max(RANGES))),
+        agents=agents,
+    )
+
+
+@blueprint.get("/dashboard/agents")
+@session.required
+def agents() -> Response:
+    """All agents, fifty on a page."""
+    number = request.args.get("page", "1")
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", number) or int(number) > MAXIMUM_PAGE:
+        raise ValidationError(f"The page must be a whole number from 1 to {MAXIMUM_PAGE}.")
+    shown = agents_of_the_month(PAGE_SIZE, PAGE_SIZE * (int(number) - 1))
+    if not shown.data and number != "1":
+        raise NotFound
+    return page(
+        "agents.html", here="agents", agents=shown, number=int(number), pages=max(1, -(-shown.agents // PAGE_SIZE))
+    )
+
+
+@blueprint.get("/dashboard/agents/<uuid:agent_id>")
+@session.required
+def agent(agent_id: UUID) -> Response:
+    """One agent: its days, and the findings about it."""
+    raise NotFound
+
+
+@blueprint.get("/dashboard/sign-in")
+@public
+def sign_in_form() -> Response:
+    """The form; or with a token in the query, signing in at once."""
+    if "token" not in request.args:
+        return page("sign_in.html")
+    return _signed_in(*session.follow_link(request))
+
+
+@blueprint.post("/dashboard/sign-in")
+@public
+def sign_in() -> Response:
+    """Sign in with a credential, or with an access token."""
+    return _signed_in(*session.sign_in(request, g.at))
+
+
+@blueprint.post("/dashboard/sign-out")
+@session.required
+def sign_out() -> Response:
+    """Sign out, also on other devices that have the same session."""
+    session.sign_out()
+    response = _redirect("/sign-in")
+    session.delete_cookie(response)
+    # With no-store, nothing that was shown comes back by the button.
+    response.headers["Clear-Site-Data"] = '"cache"'
+    return response
+
+
+@blueprint.get("/dashboard/static/<asset>")
+@public
+def asset(asset: str) -> Response:
+    """What the pages are made of."""
+    if asset not in ASSETS:
+        raise NotFound
+    response = Response((STATIC / asset).read_bytes(), mimetype=ASSETS[asset], headers=SECURITY)
+    current = request.args.get("v") == VERSIONS[asset]
+    response.headers["Cache-Control"] = f"public, max-age={31_536_000 if current else 60}" + ", immutable" * current
+    return response
+
+
+def error_page(error: ApiError) -> Response:
+    """An error for a person; where signing in helps, on the sign-in page."""
+    context = {"message": error.message, "title": TITLES.get(error.status, TITLES[500])}
+    signing_in = isinstance(error, session.NotSignedIn | session.SignInRefused)
+    response = page("sign_in.html" if signing_in else "error.html", status=error.status, **context)
+    response.headers.update(error.headers)
+    if isinstance(error, session.NotSignedIn):
+        session.delete_cookie(response)
+    return response
+
+
+def page(template: str, status: int = 200, **context: Any) -> Response:
+    """A page, which no cache keeps."""
+    settings = services().settings
+    text = flask.render_template(
+        template,
+        base=session.base_path(settings),
+        issuer=settings.issuer,
+        viewer=g.get("viewer"),
+        caller=g.get("caller"),
+        at=g.at.astimezone(UTC),
+        versions=VERSIONS,
+        ranges=RANGES,
+        share_limit=SHARE_LIMIT,
+        page_size=PAGE_SIZE,
+        **context,
+    )
+    response = Response(text, status, SECURITY, mimetype="text/html")
+    response.headers["Cache-Control"] = "no-store"
+    if "token" in request.args:
+        # The address holds a secret.
+        response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@blueprint.app_template_filter("number")
+def number(value: float) -> str:
+    """``1234567`` -> ``1,234,567``."""
+    return f"{value:,}"
+
+
+@blueprint.app_template_filter("compact")
+def compact(value: float) -> str:
+    """A coordinate: ``12.0`` -> ``12``."""
+    return f"{value:g}"
+
+
+@blueprint.app_template_filter("utc")
+def utc(at: datetime) -> datetime:
+    """An instant in UTC, whatever the session's time zone gave it."""
+    return at.astimezone(UTC)
+
+
+@blueprint.app_template_filter("share")
+def share(part: int, whole: int) -> float:
+    """Percent, with one digit behind the point."""
+    return round(100 * part / whole, 1) if whole else 0.0
+
+
+@blueprint.app_template_filter("window")
+def window(finding: Finding) -> str:
+    """The time that a finding is about, for people."""
+    begins, ends = finding.begins.astimezone(UTC), finding.ends.astimezone(UTC)
+    whole_days = begins.time() == ends.time() == datetime.min.time()
+    if whole_days:
+        last = charts._last_day(ends)
+        return f"{begins:%a %-d %b}" if last == begins.date() else f"{begins:%a %-d %b} to {last:%a %-d %b}"
+    if begins.date() == ends.date():
+        return f"{begins:%a %-d %b, %H:%M} to {ends:%H:%M} UTC"
+    return f"{begins:%a %-d %b, %H:%M} to {ends:%a %-d %b, %H:%M} UTC"
+
+
+@blueprint.app_template_filter("named")
+def named(sentence: str, name: str | None, address: str | None = None) -> Markup:
+    """A sentence in which an agent's name cannot change the direction of the rest, and is a link.
+
+    :param name: as it stands in the sentence, if it does.
+    :param address: of the link, if any.
+    """
+    found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", sentence) if name else None
+    if found is None or name is None:
+        return escape(sentence)
+    isolated = Markup("<bdi>{}</bdi>").format(name)
+    if address:
+        isolated = Markup('<a href="{}">{}</a>').format(address, isolated)
+    return escape(sentence[: found.start()]) + isolated + escape(sentence[found.end() :])
+
+
+def _range() -> int:
+    days = request.args.get("days", str(DEFAULT_RANGE))
+    if days not in map(str, RANGES):
+        raise ValidationError("The page shows 7, 30 or 90 days.")
+    return int(days)
+
+
+def _look(days: int) -> Look:
+    """As at the API, with its defaults."""
+    arguments = FindingsArguments().load({"days": str(days)})
+    return Look(at=g.at, token_ttl=services().settings.token_ttl, **arguments)
+
+
+def _signed_in(unverified_token: str, token: Any) -> Response:
+    response = _redirect("")
+    session.set_cookie(response, unverified_token, token)
+    return response
+
+
+def _redirect(path: str) -> Response:
+    response = redirect(session.base_path(services().settings) + path, 303)
+    assert isinstance(response, Response)  # noqa: S101 - Flask's own class, as its annotation does not say
+    response.headers.update(SECURITY)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response

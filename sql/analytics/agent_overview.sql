@@ -1,0 +1,53 @@
+-- The agents of an organization in the UTC calendar month of "at", up to its day: a part of the list of all that are
+-- registered, and of those deleted that were counted this month; most tokens first, then most requests, then by name.
+-- One row an agent: agent_id, name, status (active, suspended or deleted), tokens, requests and rejected of the month,
+-- last_seen (timestamptz): the beginning of the hour of its last request within 90 days, or null; and in each row of
+-- all agents together: agents, how many, and all_tokens.
+-- Parameters: organization_id; at (timestamptz): now; limit; offset: how many to leave out.
+with counted as (
+    select
+        usage.agent_id,
+        sum(usage.tokens)::bigint as tokens,
+        sum(usage.requests)::bigint as requests,
+        sum(usage.rejected)::bigint as rejected
+    from agent_usage_daily as usage
+    where
+        usage.organization_id = %(organization_id)s
+        and usage.day >= date_trunc('month', %(at)s::timestamptz at time zone 'UTC')::date
+        and usage.day < (%(at)s::timestamptz at time zone 'UTC')::date + 1
+    group by usage.agent_id
+),
+listed as (
+    select
+        agents.agent_id,
+        agents.name,
+        case when agents.deleted_at is null then agents.status else 'deleted' end as status,
+        coalesce(counted.tokens, 0) as tokens,
+        coalesce(counted.requests, 0) as requests,
+        coalesce(counted.rejected, 0) as rejected,
+        count(*) over () as agents,
+        coalesce(sum(counted.tokens) over (), 0)::bigint as all_tokens
+    from agents
+    left join counted on counted.agent_id = agents.agent_id
+    where
+        agents.organization_id = %(organization_id)s
+        and (agents.deleted_at is null or counted.agent_id is not null)
+    order by tokens desc, requests desc, agents.name, agents.agent_id
+    limit %(limit)s
+    offset %(offset)s
+)
+select
+    listed.*,
+    (
+        select max((usage.day + make_interval(hours => hour.ordinal::integer - 1)) at time zone 'UTC')
+        -- Day by day, each found by the key: of many agents' 90 days in a row it would read all.
+        from generate_series(0, 89) as ago (days)
+        join agent_usage_daily as usage
+            on usage.organization_id = %(organization_id)s
+            and usage.day = (%(at)s::timestamptz at time zone 'UTC')::date - ago.days
+            and usage.agent_id = listed.agent_id
+        cross join lateral unnest(usage.requests_by_hour) with ordinality as hour (requests, ordinal)
+        where hour.requests > 0
+    ) as last_seen
+from listed
+order by listed.tokens desc, listed.requests desc, listed.name, listed.agent_id

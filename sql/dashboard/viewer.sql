@@ -1,0 +1,20 @@
+-- Who looks at the dashboard, and at what. One row; no row where the agent is suspended, deleted or unknown, or its
+-- token revoked. Counts nothing: a page is no request to the API.
+-- Parameters: organization_id; agent_id; jti: of the token.
+select
+    organizations.name as organization_name,
+    agents.name as agent_name
+from agents
+join organizations using (organization_id)
+where
+    agents.organization_id = %(organization_id)s
+    and agents.agent_id = %(agent_id)s
+    and agents.status = 'active'
+    and agents.deleted_at is null
+    and not exists (
+        select
+        from revoked_tokens
+        where
+            revoked_tokens.organization_id = %(organization_id)s
+            and revoked_tokens.jti = %(jti)s
+    )
