@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import marshmallow as ma
 from flask import Response, g
 
@@ -9,6 +11,18 @@ from ..authentication import bearer, read
 from ..contract import Blueprint, json_response
 
 blueprint = Blueprint("agent-usage", __name__, description="Per-agent usage summary")
+
+INCLUDED = ("name",)
+
+
+class AgentUsageArguments(ma.Schema):
+    """The query's parameters."""
+
+    include = ma.fields.String(
+        load_default="",
+        validate=ma.validate.OneOf(INCLUDED, error="must be a comma-separated list of " + ", ".join(INCLUDED)),
+        metadata={"description": "A comma-separated list of what each item has besides; `name` alone today"},
+    )
 
 
 class AgentTokensSchema(ma.Schema):
@@ -18,24 +32,38 @@ class AgentTokensSchema(ma.Schema):
     tokenCount = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
 
 
+class NamedAgentTokensSchema(AgentTokensSchema):
+    """An agent with at least one token, and its name where it was asked for."""
+
+    agentName = ma.fields.String()
+
+
 class AgentUsageSchema(ma.Schema):
     """The month so far, most tokens first."""
 
     tenantId = ma.fields.String(required=True)
     month = ma.fields.String(required=True, validate=ma.validate.Regexp(r"[0-9]{4}-[0-9]{2}\Z"))
-    data = ma.fields.List(ma.fields.Nested(AgentTokensSchema), required=True)
+    data = ma.fields.List(ma.fields.Nested(NamedAgentTokensSchema), required=True)
 
 
 @blueprint.route("/api/v1/analytics/agents")
 @bearer("analytics:read")
+@blueprint.arguments(AgentUsageArguments(), location="query")
 @blueprint.response(200, AgentUsageSchema)
-def agent_usage() -> Response:
+def agent_usage(arguments: dict[str, Any]) -> Response:
     """Tokens issued per agent in the current calendar month (UTC)."""
-    rows = read("analytics/agent_usage")
-    return json_response(
-        {
-            "tenantId": g.caller.organization_id,
-            "month": g.at.strftime("%Y-%m"),
-            "data": [{"agentId": str(row.agent_id), "tokenCount": row.token_count} for row in rows],
-        }
-    )
+    data = tokens_by_named_agent() if arguments["include"] else tokens_by_agent()
+    return json_response({"tenantId": g.caller.organization_id, "month": g.at.strftime("%Y-%m"), "data": data})
+
+
+def tokens_by_agent() -> list[dict[str, Any]]:
+    """The items, most tokens first."""
+    return [{"agentId": str(row.agent_id), "tokenCount": row.token_count} for row in read("analytics/agent_usage")]
+
+
+def tokens_by_named_agent() -> list[dict[str, Any]]:
+    """The items with the agents' names, most tokens first."""
+    return [
+        {"agentId": str(row.agent_id), "tokenCount": row.token_count, "agentName": row.agent_name}
+        for row in read("analytics/agent_usage_with_names")
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from uuid import UUID
 
@@ -155,6 +155,82 @@ def test_is_one_round_trip_of_three_statements(client: FlaskClient, services: Se
     assert conversation.statements == [
         "database/enter_organization",
         "analytics/agent_usage",
+        "usage/record_request",
+    ]
+    assert conversation.round_trips == 1
+
+
+def test_includes_the_names_where_they_are_asked_for(client: FlaskClient, services: Services, cast: Cast) -> None:
+    organization_id = cast.acme.organization_id
+    first, second, deleted = (make_agent(services, organization_id, name) for name in ('zoë, "1"', "=2", "gone"))
+    for agent, at, tokens in (
+        (first, datetime(2026, 4, 1, tzinfo=UTC), 1),
+        (first, datetime(2026, 4, 15, 23, 59, 59, 999_999, tzinfo=UTC), 4),
+        (second, NOON, 2),
+        (deleted, NOON, 3),
+        # Excluded: the months before and after.
+        (second, datetime(2026, 3, 31, 23, 59, 59, 999_999, tzinfo=UTC), 9),
+        (cast.acme, datetime(2026, 5, 1, tzinfo=UTC), 9),
+    ):
+        count_usage(services, organization_id, agent.agent_id, at, tokens=tokens)
+    # Excluded: another organization's.
+    count_usage(services, cast.outsider.organization_id, cast.outsider.agent_id, NOON, tokens=7)
+    bearer = cast.acme.bearer()
+    assert client.delete(f"/api/v1/agents/{deleted.client_id}", headers=bearer).status_code == 204
+    assert client.get(f"{USAGE}?include=name", headers=bearer).json == {
+        "tenantId": organization_id,
+        "month": "2026-04",
+        "data": [
+            {"agentId": first.client_id, "tokenCount": 5, "agentName": 'zoë, "1"'},
+            {"agentId": deleted.client_id, "tokenCount": 3, "agentName": "gone"},
+            {"agentId": second.client_id, "tokenCount": 2, "agentName": "=2"},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "rule"),
+    [
+        *(
+            (f"include={value}", "must be a comma-separated list of name")
+            for value in ("", "names", "NAME", "name,", "name,name", "name,x", "%20name", "name%00", "%ff", "agentName")
+        ),
+        ("include=name&include=name", "must be given once only"),
+    ],
+)
+def test_refuses_to_include_anything_else(shared_client: FlaskClient, shared_cast: Cast, query: str, rule: str) -> None:
+    response = shared_client.get(f"{USAGE}?{query}", headers=shared_cast.acme.bearer())
+    assert (response.status_code, response.json) == (
+        400,
+        {"code": "VALIDATION_ERROR", "message": "The request is not valid.", "details": {"include": [rule]}},
+    )
+
+
+@pytest.mark.parametrize("month", ["2026-02-28", "2026-03-01", "2024-02-29", "2026-12-31"])
+def test_names_the_agents_of_the_same_counts(
+    client: FlaskClient, services: Services, cast: Cast, clock: Clock, month: str
+) -> None:
+    clock.now = datetime.fromisoformat(f"{month}T23:59:59.999999Z")
+    random = Random(month)
+    agents = [make_agent(services, cast.acme.organization_id, f"agent {number}") for number in range(5)]
+    count_usage(services, cast.acme.organization_id, agents[0].agent_id, clock.now, tokens=1)
+    for _ in range(30):
+        at = clock.now - timedelta(days=random.randrange(70))
+        count_usage(services, cast.acme.organization_id, random.choice(agents).agent_id, at, tokens=random.randrange(3))
+    bearer = cast.acme.bearer()
+    plain, named = (client.get(USAGE + query, headers=bearer).json for query in ("", "?include=name"))
+    names = {agent.client_id: f"agent {number}" for number, agent in enumerate(agents)}
+    assert named == plain | {"data": [item | {"agentName": names[item["agentId"]]} for item in plain["data"]]}
+    assert plain["data"]
+
+
+def test_with_names_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
+    bearer = cast.acme.bearer()
+    with overheard(services.database) as conversation:
+        assert client.get(f"{USAGE}?include=name", headers=bearer).status_code == 200
+    assert conversation.statements == [
+        "database/enter_organization",
+        "analytics/agent_usage_with_names",
         "usage/record_request",
     ]
     assert conversation.round_trips == 1
