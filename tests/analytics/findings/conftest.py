@@ -73,6 +73,14 @@ class Fleet:
                 **dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)),
             )
 
+    def store_in_another_slot(self) -> None:
+        """Store what is stored once more, in a second slot: each count doubles."""
+        with self.services.database.transaction(self.organization_id) as transaction:
+            for table in ("usage_daily", "agent_usage_daily"):
+                transaction._connection.execute(
+                    f"insert into {table} select (jsonb_populate_record({table}, '{{\"slot\": 1}}')).* from {table}"
+                )
+
     def findings(self, kind: str | None = None, **query: Any) -> list[dict[str, Any]]:
         """What the service finds, of one kind or of all."""
         response = self.client.get(FINDINGS, query_string=query, headers=self.reader.bearer())
