@@ -9,7 +9,8 @@ import marshmallow as ma
 from flask import Response, g
 
 from ..authentication import bearer, read
-from ..contract import Blueprint, WholeNumber, json_response, timestamp
+from ..contract import Blueprint, WholeNumber, answer, timestamp
+from ..database import Rows
 from ..errors import NotFound
 
 blueprint = Blueprint("agent-activity", __name__, description="Activity of one agent")
@@ -51,14 +52,12 @@ class AgentActivitySchema(ma.Schema):
 @blueprint.route("/api/v1/analytics/agents/<uuid:agent_id>")
 @bearer("analytics:read")
 @blueprint.arguments(AgentActivityArguments(), location="query")
-@blueprint.response(200, AgentActivitySchema)
+@blueprint.answers(AgentActivitySchema)
 def agent_activity(arguments: dict[str, Any], agent_id: UUID) -> Response:
     """Tokens, requests and failed authentications of an agent per UTC day, zeros included, oldest first."""
     days = arguments["days"]
-    rows = read("analytics/agent_activity", agent_id=agent_id, days=days)
-    if not rows:
-        raise NotFound
-    return json_response(
+    rows = activity_by_day(agent_id, days)
+    return answer(
         {
             "tenantId": g.caller.organization_id,
             "agentId": str(agent_id),
@@ -70,5 +69,17 @@ def agent_activity(arguments: dict[str, Any], agent_id: UUID) -> Response:
                 {"date": row.date, "tokens": row.tokens, "requests": row.requests, "rejected": row.rejected}
                 for row in rows
             ],
-        }
+        },
+        AgentDaySchema,
     )
+
+
+def activity_by_day(agent_id: UUID, days: int) -> Rows:
+    """A row a day, oldest first, zeros included, the last one today; in each what is known of the agent itself.
+
+    :raises NotFound: the organization has no such agent, nor had one.
+    """
+    rows = read("analytics/agent_activity", agent_id=agent_id, days=days)
+    if not rows:
+        raise NotFound
+    return rows

@@ -77,7 +77,7 @@ def days_with_findings(found: list[Finding]) -> dict[date, int]:
     marked: dict[date, int] = {}
     for finding in found:
         if finding.ends - finding.begins <= LONGEST_MARKED:
-            day, last = finding.begins.date(), _last_day(finding.ends)
+            day, last = finding.begins.date(), last_day(finding.ends)
             while day <= last:
                 marked[day] = marked.get(day, 0) + 1
                 day += timedelta(days=1)
@@ -97,15 +97,15 @@ def heatmap(cells: list[dict[str, int]]) -> list[list[tuple[int, int]]]:
 
 
 def _round_number(most: int) -> int:
-    """The lowest of 2, 4, 10, 20, 40, 100, … that is not below *most*; half of it is a whole number, too."""
+    """The lowest of 2, 4, 6, 8, 10, 20, 40, … that is not below *most*; half of it is a whole number, too."""
     top = 1
     while True:
-        for factor in (2, 4, 10):
+        for factor in (2, 4, 6, 8, 10):
             if most <= top * factor:
                 return top * factor
         top *= 10
 
 
-def _last_day(ends: datetime) -> date:
+def last_day(ends: datetime) -> date:
     """The day of a window's last instant."""
     return (ends - timedelta(microseconds=1)).date()

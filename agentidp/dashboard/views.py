@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,8 +17,9 @@ from flask import Flask, Response, g, redirect, request
 from markupsafe import Markup, escape
 
 from ..analytics.activity_heatmap import requests_by_hour_of_week
+from ..analytics.agent_activity import activity_by_day
 from ..analytics.agent_overview import agents_of_the_month
-from ..analytics.findings import FindingsArguments, findings
+from ..analytics.findings import FindingsArguments, budget, findings
 from ..analytics.findings.finding import Finding, Look
 from ..analytics.rejection_trend import rejections_by_day
 from ..analytics.token_trend import tokens_by_day
@@ -116,6 +117,7 @@ def overview() -> Response:
         rejections=charts.bars(rejections_by_day(days), marked),
         week=charts.heatmap(requests_by_hour_of_week(max(RANGES))),
         agents=agents,
+        budget=budget.status(read_together, g.at),
     )
 
 
@@ -138,7 +140,27 @@ def agents() -> Response:
 @session.required
 def agent(agent_id: UUID) -> Response:
     """One agent: its days, and the findings about it."""
-    raise NotFound
+    days = _range()
+    activity = activity_by_day(agent_id, days)
+    found = [
+        finding
+        for finding in findings(read_together, _look(days))
+        if agent_id == finding.agent_id or any(agent_id == one.agent_id for one in finding.agents)
+    ]
+    marked = charts.days_with_findings(found)
+    return page(
+        "agent.html",
+        agent_id=agent_id,
+        name=activity[0].agent_name,
+        status=activity[0].status,
+        last_token=activity[0].last_token_hour,
+        days=days,
+        found=found,
+        activity=activity,
+        tokens=charts.bars([{"date": day.date, "count": day.tokens} for day in activity], marked),
+        rejections=charts.bars([{"date": day.date, "count": day.rejected} for day in activity], marked),
+        requests=sum(day.requests for day in activity),
+    )
 
 
 @blueprint.get("/dashboard/sign-in")
@@ -234,23 +256,24 @@ def utc(at: datetime) -> datetime:
     return at.astimezone(UTC)
 
 
-@blueprint.app_template_filter("share")
-def share(part: int, whole: int) -> float:
+@blueprint.app_template_filter("percent_of")
+def percent_of(part: int, whole: int) -> float:
     """Percent, with one digit behind the point."""
     return round(100 * part / whole, 1) if whole else 0.0
 
 
 @blueprint.app_template_filter("window")
-def window(finding: Finding) -> str:
-    """The time that a finding is about, for people."""
+def window(finding: Finding, at: datetime) -> str:
+    """The time that a finding is about, for people; up to *at* it goes on."""
     begins, ends = finding.begins.astimezone(UTC), finding.ends.astimezone(UTC)
-    whole_days = begins.time() == ends.time() == datetime.min.time()
-    if whole_days:
-        last = charts._last_day(ends)
+    midnight = time()
+    if ends == at:
+        return f"since {begins:%a %-d %b}" if begins.time() == midnight else f"since {begins:%a %-d %b, %H:%M} UTC"
+    if begins.time() == ends.time() == midnight:
+        last = charts.last_day(ends)
         return f"{begins:%a %-d %b}" if last == begins.date() else f"{begins:%a %-d %b} to {last:%a %-d %b}"
-    if begins.date() == ends.date():
-        return f"{begins:%a %-d %b, %H:%M} to {ends:%H:%M} UTC"
-    return f"{begins:%a %-d %b, %H:%M} to {ends:%a %-d %b, %H:%M} UTC"
+    end = f"{ends:%H:%M}" if begins.date() == charts.last_day(ends) else f"{ends:%a %-d %b, %H:%M}"
+    return f"{begins:%a %-d %b, %H:%M} to {end} UTC"
 
 
 @blueprint.app_template_filter("named")

@@ -1,0 +1,52 @@
+// Brings the page up to date every minute. Without it, the page stays as it was when it was loaded.
+"use strict";
+
+const MINUTE = 60_000;
+const FOCUSABLE = "a[href], button, summary, [tabindex]";
+let due = Date.now() + MINUTE;
+
+async function refresh() {
+  if (document.hidden || Date.now() < due) return;
+  due = Date.now() + MINUTE;
+  let answer, text;
+  try {
+    answer = await fetch(location.href, { cache: "no-store" });
+    text = await answer.text();
+  } catch {
+    answer = {};
+  }
+  if (answer.status === 401) return location.reload(); // which shows the sign-in page
+  if (!answer.ok) return document.body.classList.add("stale");
+  const fresh = new DOMParser().parseFromString(text, "text/html");
+  const [before, after] = [document, fresh].map((page) => [...page.querySelectorAll("main section[id]")]);
+  if (before.map((part) => part.id).join() === after.map((part) => part.id).join()) {
+    before.forEach((part, index) => exchange(part, after[index]));
+  } else {
+    exchange(document.querySelector("main"), fresh.querySelector("main"));
+  }
+  exchange(document.getElementById("as-of"), fresh.getElementById("as-of"));
+  document.body.classList.remove("stale");
+}
+
+// Puts "after" in the place of "before", as the reader has left that: what is open, scrolled to, and in focus.
+function exchange(before, after) {
+  for (const details of before.querySelectorAll("details[open]")) {
+    after.querySelector(`#${details.id}`)?.setAttribute("open", "");
+  }
+  if (before.outerHTML === after.outerHTML) return;
+  const scrolled = [...before.querySelectorAll(".scroll")].map((box) => [box.scrollLeft, box.scrollTop]);
+  const focused = before.contains(document.activeElement) ? document.activeElement : null;
+  const place = [...before.querySelectorAll(FOCUSABLE)].indexOf(focused);
+  before.replaceWith(after);
+  after.querySelectorAll(".scroll").forEach((box, index) => box.scrollTo(...(scrolled[index] ?? [0, 0])));
+  if (focused) {
+    const choices = [...after.querySelectorAll(FOCUSABLE)];
+    const same = focused.href && choices.find((choice) => choice.href === focused.href);
+    (same || choices[place] || after).focus({ preventScroll: true });
+  }
+}
+
+setInterval(refresh, MINUTE / 12);
+document.addEventListener("visibilitychange", refresh);
+// A page that the browser has kept, after signing out: ask again whether it may be seen.
+addEventListener("pageshow", (event) => event.persisted && location.reload());
