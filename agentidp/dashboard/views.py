@@ -152,7 +152,7 @@ def agent(agent_id: UUID) -> Response:
         "agent.html",
         agent_id=agent_id,
         name=activity[0].agent_name,
-        status=activity[0].status,
+        agent_status=activity[0].status,
         last_token=activity[0].last_token_hour,
         days=days,
         found=found,
