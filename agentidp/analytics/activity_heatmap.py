@@ -8,7 +8,7 @@ import marshmallow as ma
 from flask import Response, g
 
 from ..authentication import bearer, read
-from ..contract import Blueprint, WholeNumber, json_response
+from ..contract import Blueprint, WholeNumber, answer
 
 blueprint = Blueprint("activity-heatmap", __name__, description="Agent activity heatmap")
 
@@ -37,10 +37,12 @@ class ActivityHeatmapSchema(ma.Schema):
 @blueprint.route("/api/v1/analytics/agents/activity")
 @bearer("analytics:read")
 @blueprint.arguments(ActivityHeatmapArguments(), location="query")
-@blueprint.response(200, ActivityHeatmapSchema)
+@blueprint.answers(ActivityHeatmapSchema)
 def activity_heatmap(arguments: dict[str, Any]) -> Response:
     """Requests by day of week (0 = Sunday) and hour in UTC, cells that are not zero only."""
-    return json_response({"tenantId": g.caller.organization_id, "data": requests_by_hour_of_week(arguments["days"])})
+    return answer(
+        {"tenantId": g.caller.organization_id, "data": requests_by_hour_of_week(arguments["days"])}, CellSchema
+    )
 
 
 def requests_by_hour_of_week(days: int) -> list[dict[str, int]]:

@@ -8,7 +8,7 @@ import marshmallow as ma
 from flask import Response, g
 
 from ..authentication import bearer, read
-from ..contract import Blueprint, json_response
+from ..contract import Blueprint, answer
 
 blueprint = Blueprint("agent-usage", __name__, description="Per-agent usage summary")
 
@@ -49,11 +49,15 @@ class AgentUsageSchema(ma.Schema):
 @blueprint.route("/api/v1/analytics/agents")
 @bearer("analytics:read")
 @blueprint.arguments(AgentUsageArguments(), location="query")
-@blueprint.response(200, AgentUsageSchema)
+@blueprint.answers(AgentUsageSchema)
 def agent_usage(arguments: dict[str, Any]) -> Response:
     """Tokens issued per agent in the current calendar month (UTC)."""
-    data = tokens_by_named_agent() if arguments["include"] else tokens_by_agent()
-    return json_response({"tenantId": g.caller.organization_id, "month": g.at.strftime("%Y-%m"), "data": data})
+    named = bool(arguments["include"])
+    data = tokens_by_named_agent() if named else tokens_by_agent()
+    return answer(
+        {"tenantId": g.caller.organization_id, "month": g.at.strftime("%Y-%m"), "data": data},
+        NamedAgentTokensSchema if named else AgentTokensSchema,
+    )
 
 
 def tokens_by_agent() -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import marshmallow as ma
 from flask import Response, g
 
 from ..authentication import bearer, read
-from ..contract import Blueprint, WholeNumber, json_response
+from ..contract import Blueprint, WholeNumber, answer
 
 blueprint = Blueprint("token-trend", __name__, description="Token issuance trend")
 
@@ -37,11 +37,11 @@ class TokenTrendSchema(ma.Schema):
 @blueprint.route("/api/v1/analytics/tokens")
 @bearer("analytics:read")
 @blueprint.arguments(TokenTrendArguments(), location="query")
-@blueprint.response(200, TokenTrendSchema)
+@blueprint.answers(TokenTrendSchema)
 def token_trend(arguments: dict[str, Any]) -> Response:
     """Tokens issued per UTC day over the past days, zeros included, oldest first."""
     days = arguments["days"]
-    return json_response({"tenantId": g.caller.organization_id, "days": days, "data": tokens_by_day(days)})
+    return answer({"tenantId": g.caller.organization_id, "days": days, "data": tokens_by_day(days)}, DaySchema)
 
 
 def tokens_by_day(days: int) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import marshmallow as ma
 from flask import Response, g
 
 from ...authentication import bearer, read_together
-from ...contract import Blueprint, WholeNumber, json_response
+from ...contract import Blueprint, WholeNumber, answer
 from ...database import Rows
 from ...services import services
 from . import budget, dominance, peak, rejections, uncached_tokens, zero_day
@@ -64,16 +64,17 @@ class FindingsSchema(ma.Schema):
 @blueprint.route("/api/v1/analytics/findings")
 @bearer("analytics:read")
 @blueprint.arguments(FindingsArguments(), location="query")
-@blueprint.response(200, FindingsSchema)
+@blueprint.answers(FindingsSchema)
 def get_findings(arguments: dict[str, Any]) -> Response:
     """What the organization's numbers say that an operator should know, those that press most first."""
     look = Look(at=g.at, token_ttl=services().settings.token_ttl, **arguments)
-    return json_response(
+    return answer(
         {
             "tenantId": g.caller.organization_id,
             "days": look.days,
             "data": [finding.represent() for finding in findings(read_together, look)],
-        }
+        },
+        FindingSchema,
     )
 
 
