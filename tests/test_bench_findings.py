@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from bench.findings.fleets import EVALUATED, HOURS, Fault, Fleet, Usage, make_fleet
-from bench.findings.scoring import Key, Score, Told, naive
+from bench.findings.scoring import Score, Told, naive
 
 from .factories import NOON
 
@@ -53,7 +53,7 @@ def planted() -> tuple[Fleet, Fault]:
 def told(fleet: Fleet, kind: str, agent_id: UUID | None, hour: float, hours: float = 1) -> Told:
     """A finding whose window has *hours* from *hour* of the evaluated span on, seen at its end."""
     begins, ends = fleet.at(EVALUATED + hour), fleet.at(EVALUATED + hour + hours)
-    return Told(Key(kind, agent_id, begins.date()), begins, ends, {agent_id} if agent_id else set(), "", ends)
+    return Told(kind, agent_id, begins, ends, {agent_id} if agent_id else set(), "", ends)
 
 
 def test_a_finding_is_true_where_its_kind_its_agent_and_its_time_are_those_of_a_fault() -> None:
@@ -102,7 +102,7 @@ def test_the_naive_rule_finds_whoever_is_above_three_times_yesterday() -> None:
     fleet, _ = planted()
     quiet, grown, new = (agent.agent_id for agent in fleet.agents[:3])
     found = naive(fleet, NOON, {quiet: 30, grown: 31, new: 9}, {quiet: 10, grown: 10})
-    assert [(one.key.agent_id, one.begins) for one in found] == [
+    assert [(one.agent_id, one.begins) for one in found] == [
         (grown, NOON - timedelta(hours=12)),
         (None, datetime(2026, 4, 15, tzinfo=UTC)),
     ]

@@ -11,8 +11,8 @@ are for the figures that are published, and for nothing else.
 
 How it is scored:
 
-- A **finding** is judged if it is a warning or critical, and its window ends in the evaluated span. Sightings with the
-  same kind, agent (or none) and day on which the window begins are one finding, whose window is all of theirs together.
+- A **finding** is judged if it is a warning or critical, and its window ends in the evaluated span. Sightings of the
+  same kind and agent (or none) whose windows overlap or touch are one finding, whose window is all of theirs together.
 - It is **true** if it overlaps a fault that its kind can tell (``MEANT`` and ``ALSO_TRUE`` in :mod:`.scoring`) and
   names one of the fault's agents, alone or among those behind it; for an outage it must concern the organization. A
   spike of the organization needs to overlap only. One of ``uncached_tokens`` is also true of an agent that by its

@@ -219,7 +219,7 @@ def errors(scores: list[Score]) -> list[str]:
             if not is_true:
                 agents = ", ".join(names.get(agent_id, "?") for agent_id in one.agent_ids)
                 lines.append(
-                    f"false   {fleet.seed:<12}{one.key.kind:<17}{agents}: {one.begins:%a %F %H:%M} to "
+                    f"false   {fleet.seed:<12}{one.kind:<17}{agents}: {one.begins:%a %F %H:%M} to "
                     f"{one.ends:%F %H:%M}, seen {one.seen_at:%F %H:%M}: {one.summary}"
                 )
     return lines

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from agentidp.analytics.findings.finding import Finding, Severity
@@ -41,39 +40,35 @@ GRACE = timedelta(days=2)
 """After its end a fault can still be told, for so long."""
 
 
-class Key(NamedTuple):
-    """What makes two sightings one finding."""
-
-    kind: str
-    agent_id: UUID | None
-    day: date
-
-
 @dataclass
 class Told:
     """A finding as it was seen in one look after another; its window is all of theirs."""
 
-    key: Key
+    kind: str
+    agent_id: UUID | None
     begins: datetime
     ends: datetime
     agent_ids: set[UUID]
     summary: str
     seen_at: datetime
 
+    def is_again(self, other: Told) -> bool:
+        """Whether two sightings are of the same."""
+        is_same = (self.kind, self.agent_id) == (other.kind, other.agent_id)
+        return is_same and self.begins <= other.ends and other.begins <= self.ends
+
     def tells(self, fault: Fault, fleet: Fleet, kinds: set[str]) -> bool:
         """Whether it is of one of the kinds, overlaps the fault, and names one of its agents.
 
         A spike of the organization names none, and is one of whatever agent it was.
         """
-        if self.key.kind not in kinds or not (
-            self.begins < fleet.at(fault.ends) and fleet.at(fault.begins) < self.ends
-        ):
+        if self.kind not in kinds or not (self.begins < fleet.at(fault.ends) and fleet.at(fault.begins) < self.ends):
             return False
         if not fault.agents:
-            return self.key.agent_id is None
+            return self.agent_id is None
         if self.agent_ids & {agent.agent_id for agent in fault.agents}:
             return True
-        return self.key.kind == "spike" and self.key.agent_id is None
+        return self.kind == "spike" and self.agent_id is None
 
 
 @dataclass
@@ -81,7 +76,7 @@ class Score:
     """What came of a fleet, by the product or by a rule to compare it with."""
 
     fleet: Fleet
-    told: dict[Key, Told] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
     told_at: dict[Fault, datetime] = field(default_factory=dict)
 
     def see(self, findings: Iterable[Told], meant: dict[str, set[str]] = MEANT) -> None:
@@ -90,9 +85,11 @@ class Score:
         :param meant: fault -> the kinds of findings that are to tell it.
         """
         for one in findings:
-            known = self.told.setdefault(one.key, one)
+            known = next((told for told in reversed(self.told) if told.is_again(one)), None)
+            if known is None:
+                self.told.append(known := replace(one))
             known.begins, known.ends = min(known.begins, one.begins), max(known.ends, one.ends)
-            known.agent_ids |= one.agent_ids
+            known.agent_ids = known.agent_ids | one.agent_ids
             for fault in self.fleet.faults:
                 is_late = one.seen_at > self.fleet.at(fault.ends) + GRACE
                 names_it = bool(one.agent_ids or not fault.agents)
@@ -104,13 +101,13 @@ class Score:
         """The findings that are true or false, and which it is; not those about the time before the evaluated span."""
         return [
             (one, self.is_true(one))
-            for one in self.told.values()
-            if one.key.kind not in OF_THE_MONTH and one.ends > self.fleet.at(EVALUATED)
+            for one in self.told
+            if one.kind not in OF_THE_MONTH and one.ends > self.fleet.at(EVALUATED)
         ]
 
     def is_true(self, one: Told) -> bool:
         """Whether there is something behind it."""
-        if one.key.kind == "uncached_tokens":
+        if one.kind == "uncached_tokens":
             keeping = {agent.agent_id for agent in self.fleet.agents if agent.keeps_tokens}
             if not one.agent_ids & keeping:
                 return True
@@ -123,8 +120,7 @@ class Score:
 def sighting(finding: Finding, at: datetime) -> Told:
     """What is kept of a finding."""
     agent_ids = {one.agent_id for one in finding.agents} | ({finding.agent_id} if finding.agent_id else set())
-    key = Key(finding.kind, finding.agent_id, finding.begins.date())
-    return Told(key, finding.begins, finding.ends, agent_ids, finding.summary, at)
+    return Told(finding.kind, finding.agent_id, finding.begins, finding.ends, agent_ids, finding.summary, at)
 
 
 def sightings(findings: Iterable[Finding], at: datetime) -> list[Told]:
@@ -146,7 +142,7 @@ def naive(fleet: Fleet, at: datetime, today: dict[UUID, int], yesterday: dict[UU
     days.append((None, sum(today.values()), sum(yesterday.values())))
     midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
     return [
-        Told(Key("spike", agent_id, at.date()), midnight, at, {agent_id} if agent_id else set(), "", at)
+        Told("spike", agent_id, midnight, at, {agent_id} if agent_id else set(), "", at)
         for agent_id, count, before in days
         if before and count > 3 * before
     ]
@@ -201,7 +197,7 @@ def table_of_findings(scores: list[Score], naive_scores: list[Score]) -> str:
         true, false = verdicts.count(True), verdicts.count(False)
         return f"{name:<20}{true:>7}{false:>7}{_ratio(true, len(verdicts)):>11}{false / weeks:>34.3f}"
 
-    judged = [(one.key.kind, is_true) for score in scores for one, is_true in score.judged()]
+    judged = [(one.kind, is_true) for score in scores for one, is_true in score.judged()]
     for kind in sorted({kind for kind, _ in judged}):
         lines.append(line(kind, [is_true for judged_kind, is_true in judged if judged_kind == kind]))
     lines.append(line("all", [is_true for _, is_true in judged]))
