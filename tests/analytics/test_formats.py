@@ -1,0 +1,339 @@
+"""What the analytics endpoints have in common: JSON or CSV, and an ETag for pollers."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import http.client
+import io
+from typing import Any
+
+import marshmallow as ma
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from agentidp.contract import answer
+from agentidp.services import Services
+
+from ..conftest import Cast
+from ..factories import NOON, Agent, Server, count_usage, make_agent, usage_sums
+from ..routes import ROUTES, Route
+from .oracle import HEATMAP, TREND, USAGE
+
+ANALYTICS = [route for route in ROUTES if route.rule.startswith("/api/v1/analytics/")]
+CSV = {"Accept": "text/csv"}
+CSV_TYPE = "text/csv; charset=utf-8; header=present"
+FINDINGS_HEADER = (
+    "kind,severity,agentId,agentName,window.from,window.to,observed.value,observed.unit,"
+    "expected.value,expected.unit,expected.baseline,agents,summary,causes,next"
+)
+
+
+@pytest.fixture
+def busy(services: Services, cast: Cast) -> Agent:
+    """An agent with so much of the month's tokens that there is a finding."""
+    agent = make_agent(services, cast.acme.organization_id, '=SUM(A1), "busy"')
+    count_usage(services, cast.acme.organization_id, agent.agent_id, NOON, tokens=99)
+    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=1)
+    return agent
+
+
+def flat(item: dict[str, Any], before: str = "") -> dict[str, str]:
+    """An object as the text of its cells; told apart from how the product makes them."""
+    cells = {}
+    for name, value in item.items():
+        if isinstance(value, dict):
+            cells |= flat(value, f"{before}{name}.")
+        elif value is None:
+            cells[before + name] = ""
+        elif value == []:
+            cells[before + name] = "[]"
+        else:
+            cells[before + name] = ("'" if str(value)[0] == "=" else "") + str(value)
+    return cells
+
+
+@pytest.mark.parametrize("route", ANALYTICS, ids=str)
+def test_every_endpoint_answers_csv_with_the_rows_of_its_json(
+    client: FlaskClient, busy: Agent, cast: Cast, route: Route
+) -> None:
+    bearer = cast.acme.bearer()
+    # What it reads must not change by the first of the two requests.
+    path = f"{route.path(busy.agent_id)}{'?include=name' if route.rule == USAGE else ''}"
+    client.get(path, headers=bearer)
+    in_json, in_csv = client.get(path, headers=bearer), client.get(path, headers=bearer | CSV)
+    assert in_csv.status_code == 200
+    assert in_csv.headers["Content-Type"] == CSV_TYPE
+    assert in_json.headers["Content-Type"] == "application/json"
+    file = route.endpoint.partition(".")[0] + (f"-{busy.agent_id}" if "<" in route.rule else "")
+    assert in_csv.headers["Content-Disposition"] == f'attachment; filename="{file}.csv"'
+    assert "Content-Disposition" not in in_json.headers
+    text = in_csv.get_data().decode()
+    assert text.endswith("\r\n")
+    assert "\n" not in text.replace("\r\n", "")
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    expected = [flat(item) for item in in_json.json["data"]]
+    if route.rule == HEATMAP:
+        # The request before has counted itself.
+        expected[0]["count"] = str(int(expected[0]["count"]) + 1)
+    assert rows == expected
+    assert rows
+    assert list(rows[0]) == list(expected[0])
+
+
+def test_csv_is_as_rfc_4180_says_to_the_byte(client: FlaskClient, busy: Agent, cast: Cast) -> None:
+    bearer = cast.acme.bearer() | CSV
+    assert client.get(f"{TREND}?days=2", headers=bearer).get_data() == (
+        b"date,count\r\n2026-04-14,0\r\n2026-04-15,100\r\n"
+    )
+    assert client.get(HEATMAP, headers=bearer).get_data() == b"dow,hour,count\r\n3,12,101\r\n"
+    assert client.get(USAGE, headers=bearer).get_data().decode() == (
+        f"agentId,tokenCount\r\n{busy.client_id},99\r\n{cast.acme.client_id},1\r\n"
+    )
+    assert client.get(f"{USAGE}?include=name", headers=bearer).get_data().decode() == (
+        "agentId,tokenCount,agentName\r\n"
+        f'{busy.client_id},99,"\'=SUM(A1), ""busy"""\r\n{cast.acme.client_id},1,builder\r\n'
+    )
+    assert client.get(f"{USAGE}/{busy.client_id}?days=1", headers=bearer).get_data() == (
+        b"date,tokens,requests,rejected\r\n2026-04-15,99,99,0\r\n"
+    )
+
+
+def test_csv_of_nothing_is_the_header_row(client: FlaskClient, cast: Cast) -> None:
+    bearer = cast.acme.bearer() | CSV
+    for path, header in (
+        (HEATMAP, "dow,hour,count"),
+        (USAGE, "agentId,tokenCount"),
+        (f"{USAGE}?include=name", "agentId,tokenCount,agentName"),
+        ("/api/v1/analytics/findings", FINDINGS_HEADER),
+    ):
+        response = client.get(path, headers=bearer)
+        assert (response.status_code, response.get_data().decode()) == (200, header + "\r\n")
+
+
+class Inner(ma.Schema):
+    """An object in a row."""
+
+    value = ma.fields.Raw()
+
+
+class Row(ma.Schema):
+    """A row with a nested object."""
+
+    cell = ma.fields.Raw()
+    nested = ma.fields.Nested(Inner, data_key="in")
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@x", "'@x"),
+        ("\tx", "'\tx"),
+        ("\rx", '"\'\rx"'),
+        ("\nx", '"\'\nx"'),
+        ("\uff1dx", "'\uff1dx"),
+        ("\uff0bx", "'\uff0bx"),
+        ("\uff0dx", "'\uff0dx"),
+        ("\uff20x", "'\uff20x"),
+        ("=", "'="),
+        ('="a",b', '"\'=""a"",b"'),
+        # Not at the beginning, so no formula.
+        ("x=1", "x=1"),
+        (" =1", " =1"),
+        ("'=1", "'=1"),
+        # Numbers are numbers.
+        (-1, "-1"),
+        (-1.5, "-1.5"),
+        (10**18, "1000000000000000000"),
+        (90.5, "90.5"),
+        (None, ""),
+        ("", ""),
+        ('a "b"', '"a ""b"""'),
+        ("a,b", '"a,b"'),
+        ("a\r\nb", '"a\r\nb"'),
+        ("zoë 😀", "zoë 😀"),
+        ([{"agentName": "=1"}], '"[{""agentName"":""=1""}]"'),
+        ([], "[]"),
+    ],
+)
+def test_a_cell_is_quoted_where_it_must_be_and_is_no_formula(shared_app: Flask, value: Any, cell: str) -> None:
+    with shared_app.test_request_context(TREND, headers=CSV):
+        response = answer({"data": [{"in": {"value": value}, "cell": value}]}, Row)
+    assert response.get_data().decode() == f"cell,in.value\r\n{cell},{cell}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_csv"),
+    [
+        (None, False),
+        ("", False),
+        ("*/*", False),
+        ("application/json", False),
+        ("application/*", False),
+        ("application/json, text/csv", False),
+        ("text/csv, application/json", False),
+        ("text/csv;q=0.5, application/json;q=0.5", False),
+        ("text/csv;q=0.5, */*", False),
+        ("text/csv;q=0, */*;q=0.1", False),
+        ("text/csv;q=0", False),
+        ("application/json, text/plain, */*", False),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", False),
+        # Neither: JSON, rather than 406.
+        ("image/png", False),
+        ("text/csv;header=absent", False),
+        ("nonsense", False),
+        ("text/csv", True),
+        ("TEXT/CSV", True),
+        ("text/*", True),
+        ("text/csv;q=0.1", True),
+        ("text/csv; charset=utf-8", True),
+        (CSV_TYPE, True),
+        ("application/json;q=0.5, text/csv", True),
+        ("application/json;q=0.5, */*", True),
+        ("application/json;q=0, */*;q=0.1", True),
+        # Asked for by name, which anything else is not.
+        ("text/csv, */*", True),
+        ("image/png, text/csv;q=0.1", True),
+    ],
+)
+def test_csv_is_answered_where_accept_prefers_it(
+    shared_client: FlaskClient, shared_cast: Cast, accept: str | None, is_csv: bool
+) -> None:
+    headers = shared_cast.acme.bearer() | ({} if accept is None else {"Accept": accept})
+    response = shared_client.get(f"{TREND}?days=1", headers=headers)
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == (CSV_TYPE if is_csv else "application/json")
+
+
+@pytest.mark.parametrize("route", ANALYTICS, ids=str)
+def test_errors_are_json_whatever_is_accepted(shared_client: FlaskClient, shared_cast: Cast, route: Route) -> None:
+    for headers, status, code in (
+        (CSV, 401, "UNAUTHORIZED"),
+        (CSV | shared_cast.acme.bearer(scope="agents:read"), 403, "FORBIDDEN"),
+        (CSV | shared_cast.acme.bearer(), 400, "VALIDATION_ERROR"),
+    ):
+        path = route.path(shared_cast.acme.agent_id)
+        response = shared_client.get(f"{path}?days=0&include=x", headers=headers)
+        assert (response.status_code, response.headers["Content-Type"]) == (status, "application/json")
+        assert response.json["code"] == code
+        assert response.headers["Cache-Control"] == "no-store"
+        assert "ETag" not in response.headers
+
+
+COMMON = {"Cache-Control": "private, no-cache", "Vary": "Authorization, Accept", "X-Content-Type-Options": "nosniff"}
+
+
+@pytest.mark.parametrize("route", [route for route in ANALYTICS if route.rule != HEATMAP], ids=str)
+def test_a_poller_that_has_the_answer_gets_304_and_is_counted(
+    client: FlaskClient, busy: Agent, cast: Cast, database_url: str, route: Route
+) -> None:
+    path, seen = route.path(busy.agent_id), set()
+    for number, accept in enumerate(("application/json", "text/csv")):
+        headers = cast.acme.bearer() | {"Accept": accept}
+        first = client.get(path, headers=headers)
+        assert first.status_code == 200
+        assert {name: first.headers[name] for name in COMMON} == COMMON
+        tag = first.headers["ETag"]
+        response = client.get(path, headers=headers | {"If-None-Match": tag})
+        assert (response.status_code, response.get_data()) == (304, b"")
+        assert dict(response.headers) == COMMON | {"ETag": tag, "X-Request-Id": response.headers["X-Request-Id"]}
+        assert usage_sums(database_url, cast.acme.organization_id)["requests"] == 100 + 2 * (number + 1)
+        seen.add(tag)
+    # The JSON is not the CSV.
+    assert len(seen) == 2
+
+
+def test_the_heatmap_of_a_poller_changes_by_its_own_request(client: FlaskClient, cast: Cast) -> None:
+    headers = cast.acme.bearer()
+    tags = [client.get(HEATMAP, headers=headers).headers["ETag"]]
+    for count in (1, 2):
+        response = client.get(HEATMAP, headers=headers | {"If-None-Match": tags[-1]})
+        assert response.json["data"] == [{"dow": 3, "hour": 12, "count": count}]
+        tags.append(response.headers["ETag"])
+    assert len(set(tags)) == 3
+    assert client.get(HEATMAP, headers=headers | {"If-None-Match": "*"}).status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ("{tag}", 304),
+        ("{strong}", 304),
+        ('"x", {tag}', 304),
+        ('W/"x",{strong},W/"y"', 304),
+        ("*", 304),
+        ('"x"', 200),
+        ('W/"x"', 200),
+        ("", 200),
+        ("nonsense", 200),
+        ('"{tag}"', 200),
+    ],
+)
+def test_if_none_match_compares_weakly(shared_client: FlaskClient, shared_cast: Cast, sent: str, status: int) -> None:
+    path, headers = f"{TREND}?days=1", shared_cast.acme.bearer()
+    tag = shared_client.get(path, headers=headers).headers["ETag"]
+    sent = sent.format(tag=tag, strong=tag.removeprefix("W/"))
+    for method in ("GET", "HEAD"):
+        response = shared_client.open(path, method=method, headers=headers | {"If-None-Match": sent})
+        assert (response.status_code, response.headers["ETag"]) == (status, tag)
+
+
+@pytest.mark.parametrize(
+    "header", [{"If-Match": "*"}, {"If-Match": '"x"'}, {"Range": "bytes=0-1"}, {"If-Modified-Since": "x"}]
+)
+def test_other_conditions_change_nothing(shared_client: FlaskClient, shared_cast: Cast, header: dict[str, str]) -> None:
+    path, headers = f"{TREND}?days=1", shared_cast.acme.bearer()
+    plain = shared_client.get(path, headers=headers)
+    response = shared_client.get(path, headers=headers | header)
+    assert (response.status_code, response.get_data()) == (200, plain.get_data())
+
+
+def test_an_etag_is_of_the_answer(client: FlaskClient, services: Services, cast: Cast) -> None:
+    headers = cast.acme.bearer()
+    tags = [client.get(TREND, headers=headers).headers["ETag"]]
+    tags.append(client.get(f"{TREND}?days=29", headers=headers).headers["ETag"])
+    # Of another organization, with the same numbers.
+    tags.append(client.get(TREND, headers=cast.outsider.bearer()).headers["ETag"])
+    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=1)
+    changed = client.get(TREND, headers=headers | {"If-None-Match": tags[0]})
+    assert changed.status_code == 200
+    assert changed.json["data"][-1] == {"date": "2026-04-15", "count": 1}
+    assert len({*tags, changed.headers["ETag"]}) == 4
+
+
+@pytest.mark.parametrize("route", ANALYTICS, ids=str)
+def test_nobody_gets_304_without_a_token(shared_client: FlaskClient, shared_cast: Cast, route: Route) -> None:
+    path = route.path(shared_cast.acme.agent_id)
+    for headers, status in (
+        ({}, 401),
+        ({"Authorization": "Bearer x"}, 401),
+        (shared_cast.acme.bearer(scope="agents:read"), 403),
+    ):
+        assert shared_client.get(path, headers=headers | {"If-None-Match": "*"}).status_code == status
+
+
+def test_a_suspended_agent_gets_no_304(client: FlaskClient, services: Services, cast: Cast) -> None:
+    other = make_agent(services, cast.acme.organization_id, "the one that suspends")
+    headers = cast.acme.bearer()
+    address = f"/api/v1/agents/{cast.acme.agent_id}"
+    assert client.patch(address, json={"status": "suspended"}, headers=other.bearer()).status_code == 200
+    assert client.get(TREND, headers=headers | {"If-None-Match": "*"}).status_code == 401
+
+
+def test_gunicorn_sends_a_304_without_body_and_with_one_date(server: Server, services: Services, cast: Cast) -> None:
+    services.clock.now = None
+    token = cast.acme.bearer(issuer=server.url, audience=f"{server.url}/api/v1")
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+        condition = {}
+        for status in (200, 304, 304):
+            connection.request("GET", TREND, headers=token | condition)
+            response = connection.getresponse()
+            assert (response.status, response.read() != b"") == (status, status == 200)
+            names = [name for name, _ in response.getheaders()]
+            assert len(names) == len(set(names))
+            assert "Date" in names
+            condition = {"If-None-Match": response.headers["ETag"]}
