@@ -1,6 +1,6 @@
 -- The completed UTC days without a token, of the last days, that usually have some: the median of the same weekday in
 -- the weeks before reaches the least. Such days in a row, also across days that are usually empty, are one row: first
--- and last day, how many of them usually have tokens, and how many tokens each, on average.
+-- and last day, and how many tokens a day are usual, on average.
 -- Parameters: organization_id; at (timestamptz): now; days: how many days back, today included; weeks: how many weeks
 -- before a day are looked at; least_weeks: how many of them the organization must have been at work; least_tokens.
 with counted as (
@@ -20,34 +20,29 @@ begun as materialized (
 judged as (
     select
         calendar.day,
-        coalesce(now.tokens, 0) as tokens,
         percentile_disc(0.5) within group (order by coalesce(before.tokens, 0)) as usual
     from generate_series(%(days)s::integer - 1, 1, -1) as ago (days)
     cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day) as calendar
     cross join generate_series(1, %(weeks)s::integer) as past (weeks)
     join begun on begun.day <= calendar.day - 7 * past.weeks
-    left join counted as now on now.day = calendar.day
     left join counted as before on before.day = calendar.day - 7 * past.weeks
-    group by calendar.day, now.tokens
+    where not exists (select from counted as now where now.day = calendar.day)
+    group by calendar.day
     having count(*) >= %(least_weeks)s::integer
 ),
 zero as (
     select
         day,
-        tokens,
         usual,
-        -- Counts the days with tokens before it: the same for all zero days of a run.
-        count(*) filter (where tokens > 0) over (order by day) as run
+        -- The days with tokens before it: as many for all days of a run.
+        (select count(*) from counted where counted.day < judged.day) as run
     from judged
+    where usual >= %(least_tokens)s::bigint
 )
 select
     min(day) as first_day,
     max(day) as last_day,
-    count(*) as days,
     avg(usual)::float8 as usual
 from zero
-where
-    tokens = 0
-    and usual >= %(least_tokens)s::bigint
 group by run
 order by first_day

@@ -1,0 +1,155 @@
+-- Agents at work on a weekday on which the organization usually does least, and they hardly anything. One row for each
+-- run of adjacent UTC days: its first and last day, how many agents, their requests and what is usual of them, and
+-- the agents with most requests, as arrays: agent_ids, names, counts.
+-- Parameters: organization_id; at (timestamptz): now; days: how many days back, today included; weeks: how many weeks
+-- before a day are looked at; least_weeks: how many of them an agent must have been at work; quiet_weekdays: how many
+-- weekdays are looked at, those with the fewest tokens; quiet_percent: of an agent's average day, what is hardly
+-- anything, and by how much it must be exceeded; least_requests: by which it must be exceeded, too; most_agents.
+with counted as (
+    select usage.day, sum(usage.tokens) as tokens
+    from usage_daily as usage
+    where
+        usage.organization_id = %(organization_id)s
+        and usage.day >= (%(at)s::timestamptz at time zone 'UTC')::date - 7 * %(weeks)s::integer
+        and usage.day < (%(at)s::timestamptz at time zone 'UTC')::date
+    group by usage.day
+),
+quiet as (
+    select extract(dow from calendar.day) as dow
+    from generate_series(1, 7 * %(weeks)s::integer) as ago (days)
+    cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day) as calendar
+    left join counted on counted.day = calendar.day
+    group by extract(dow from calendar.day)
+    order by
+        percentile_disc(0.5) within group (order by coalesce(counted.tokens, 0)),
+        extract(dow from calendar.day) in (0, 6) desc
+    limit %(quiet_weekdays)s::integer
+),
+-- The days and no range, so that the index finds those alone.
+looked_at as materialized (
+    select calendar.day
+    from generate_series(0, %(days)s::integer - 1) as ago (days)
+    cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day) as calendar
+    join quiet on quiet.dow = extract(dow from calendar.day)
+),
+-- Sums, a limit and "offset 0" keep the planner, who does not know how few days these are, from joining all history.
+at_work as materialized (
+    select looked_at.day, counted.agent_id, counted.requests
+    from looked_at
+    cross join lateral (
+        select usage.agent_id, sum(usage.requests) as requests
+        from agent_usage_daily as usage
+        where
+            usage.organization_id = %(organization_id)s
+            and usage.day = looked_at.day
+        group by usage.agent_id
+        having sum(usage.requests) >= %(least_requests)s::integer
+    ) as counted
+),
+-- Whoever did more than half as much in each of the two weeks before is at home on that weekday. That tells most of
+-- them from few reads; slots need not be added up for it.
+unusual as materialized (
+    select *
+    from at_work
+    where
+        (
+            select usage.requests
+            from agent_usage_daily as usage
+            where
+                usage.organization_id = %(organization_id)s
+                and usage.day = at_work.day - 7
+                and usage.agent_id = at_work.agent_id
+                and usage.requests * 2 > at_work.requests
+            limit 1
+        ) is null
+        or (
+            select usage.requests
+            from agent_usage_daily as usage
+            where
+                usage.organization_id = %(organization_id)s
+                and usage.day = at_work.day - 14
+                and usage.agent_id = at_work.agent_id
+                and usage.requests * 2 > at_work.requests
+            limit 1
+        ) is null
+),
+known as materialized (
+    select unusual.*, least(%(weeks)s::integer, begun.days / 7) as weeks
+    from unusual
+    cross join lateral (
+        select ago.days
+        from generate_series(7 * %(weeks)s::integer, 7 * %(least_weeks)s::integer, -1) as ago (days)
+        cross join lateral (
+            select usage.requests
+            from agent_usage_daily as usage
+            where
+                usage.organization_id = %(organization_id)s
+                and usage.day = unusual.day - ago.days
+                and usage.agent_id = unusual.agent_id
+                and usage.requests > 0
+            offset 0
+        ) as counted
+        limit 1
+    ) as begun
+),
+-- What is usual is the second most: an agent may have been at work once before.
+compared as (
+    select known.day, known.agent_id, known.requests, coalesce(past.requests[2], 0) as usual, past.average
+    from known
+    cross join lateral (
+        select
+            array_agg(before.requests order by before.requests desc) filter (where before.is_same) as requests,
+            sum(before.requests) filter (where not before.is_same) / (6 * known.weeks) as average,
+            count(*) filter (where not before.is_same) as active_days
+        from (
+            select ago.days %% 7 = 0 as is_same, counted.requests
+            from generate_series(1, 7 * known.weeks) as ago (days)
+            cross join lateral (
+                select sum(usage.requests) as requests
+                from agent_usage_daily as usage
+                where
+                    usage.organization_id = %(organization_id)s
+                    and usage.day = known.day - ago.days
+                    and usage.agent_id = known.agent_id
+                having sum(usage.requests) > 0
+            ) as counted
+        ) as before
+    ) as past
+    where past.active_days >= 3 * known.weeks
+),
+found as (
+    select day, agent_id, requests, usual, day - dense_rank() over (order by day)::integer as run
+    from compared
+    where
+        usual * 100 <= average * %(quiet_percent)s::integer
+        and (requests - usual) * 100 >= average * %(quiet_percent)s::integer
+        and requests - usual >= %(least_requests)s::integer
+),
+behind as (
+    select
+        found.run,
+        found.agent_id,
+        agents.name,
+        min(found.day) as first_day,
+        max(found.day) as last_day,
+        sum(found.requests) as requests,
+        sum(found.usual) as usual,
+        row_number() over (partition by found.run order by sum(found.requests) desc, found.agent_id) as place
+    from found
+    join agents
+        on agents.organization_id = %(organization_id)s
+        and agents.agent_id = found.agent_id
+    group by found.run, found.agent_id, agents.name
+)
+select
+    min(first_day) as first_day,
+    max(last_day) as last_day,
+    count(*) as agents,
+    sum(requests)::bigint as requests,
+    sum(usual)::bigint as usual,
+    array_agg(agent_id order by place) filter (where place <= %(most_agents)s::integer) as agent_ids,
+    array_agg(name order by place) filter (where place <= %(most_agents)s::integer) as names,
+    array_agg(requests::bigint order by place) filter (where place <= %(most_agents)s::integer) as counts
+from behind
+group by run
+order by first_day
