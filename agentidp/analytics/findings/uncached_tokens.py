@@ -20,8 +20,13 @@ LEAST_DAYS = 2
 LEAST_SPAN = 20
 """Hours from the first costly hour to the last: an incident may run across midnight."""
 
-LEAST_DAYS_READ = 7
-"""Days that are read, today included, even where one looks at fewer: a habit that reaches into them began before."""
+LEAST_DAYS_READ, MOST_DAYS_READ = 7, 14
+"""Days that are read, today included, where one looks at fewer or more: a habit that reaches into the days that one
+looks at began before, and what has ended two weeks ago is no habit any more."""
+
+MOST_LOOKED_INTO = 50
+"""Agents whose hours are read, those with the most tokens on days that may be too costly: a bound on the work where a
+whole fleet does not keep its tokens."""
 
 MOST_AGENTS = 20
 """Agents that are named, those that waste the most."""
@@ -34,11 +39,13 @@ def call(look: Look) -> Call:
         {
             "days": look.days,
             "least_days_read": LEAST_DAYS_READ,
+            "most_days_read": MOST_DAYS_READ,
             "token_ttl": look.token_ttl,
             "factor": FACTOR,
             "least_tokens": LEAST_TOKENS,
             "least_days": LEAST_DAYS,
             "least_span": LEAST_SPAN,
+            "most_looked_into": MOST_LOOKED_INTO,
             "most": MOST_AGENTS,
         },
     )

@@ -6,32 +6,46 @@
 -- incident does.
 -- One row an agent, for the latest habit that reaches into the days looked at; the greatest waste first.
 -- Parameters: organization_id; at (timestamptz): now; days: how many days back a habit may end, today included;
--- least_days_read: how many days are read at least, today included; token_ttl: a token's lifetime in seconds; factor;
--- least_tokens: of a day; least_days: of a habit; least_span: hours from its first costly hour to its last;
--- most: how many agents.
-with daily as (
+-- least_days_read, most_days_read: how many days are read at least and at most, today included; token_ttl: a token's
+-- lifetime in seconds; factor; least_tokens: of a day; least_days: of a habit; least_span: hours from its first costly
+-- hour to its last; most_looked_into: how many agents, those with the most tokens; most: how many agents.
+with daily as materialized (
     select
         usage.agent_id,
         usage.day,
         sum(usage.tokens) as tokens,
-        max(cardinality(array_remove(usage.requests_by_hour, 0))) as hours,
-        row_number() over (partition by usage.agent_id order by usage.day) as number
+        -- The fewest are no fewer than one token a lifetime of active hours: most arrays need not be opened.
+        sum(usage.tokens) >= %(least_tokens)s::bigint
+        and sum(usage.tokens) > %(factor)s::integer
+            * ceil(max(cardinality(array_remove(usage.requests_by_hour, 0))) * 3600.0 / %(token_ttl)s::integer)
+            as is_suspect
     from agent_usage_daily as usage
     where
         usage.organization_id = %(organization_id)s
         and usage.day >= (%(at)s::timestamptz at time zone 'UTC')::date
-            - greatest(%(days)s::integer, %(least_days_read)s::integer) + 1
+            - least(greatest(%(days)s::integer, %(least_days_read)s::integer), %(most_days_read)s::integer) + 1
         and usage.day < (%(at)s::timestamptz at time zone 'UTC')::date + 1
     group by usage.agent_id, usage.day
     having sum(usage.requests) > 0
 ),
--- The fewest are no fewer than one token a lifetime of active hours: the arrays of most days stay closed.
+suspect_agents as (
+    select agent_id
+    from daily
+    where is_suspect
+    group by agent_id
+    having count(*) >= %(least_days)s::integer
+    order by sum(tokens) desc, agent_id
+    limit %(most_looked_into)s::integer
+),
+numbered as (
+    select agent_id, day, is_suspect, row_number() over (partition by agent_id order by day) as number
+    from daily
+    where agent_id in (select agent_id from suspect_agents)
+),
 suspect as (
     select agent_id, day, number
-    from daily
-    where
-        tokens >= %(least_tokens)s::bigint
-        and tokens > %(factor)s::integer * ceil(hours * 3600.0 / %(token_ttl)s::integer)
+    from numbered
+    where is_suspect
 ),
 hourly as (
     select

@@ -136,6 +136,15 @@ def test_a_habit_is_found_on_a_day_that_is_looked_at_though_it_began_before(
     assert names(fleet.findings("uncached_tokens", days=days)) == FOUND * is_found
 
 
+@pytest.mark.parametrize(("days_ago", "is_found"), [([12, 13], True), ([13, 14], False)])
+def test_a_habit_that_ended_two_weeks_ago_is_not_found_however_far_one_looks(
+    fleet: Fleet, days_ago: list[int], is_found: bool
+) -> None:
+    works(fleet, fleet.agent("worker"), days_ago, OFFICE, 60)
+    fleet.store()
+    assert names(fleet.findings("uncached_tokens", days=90)) == FOUND * is_found
+
+
 def test_the_latest_habit_of_an_agent_is_the_one_that_is_told(fleet: Fleet) -> None:
     worker = fleet.agent("worker")
     works(fleet, worker, [5, 6, 1, 2], OFFICE, 60)
