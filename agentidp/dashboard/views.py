@@ -102,7 +102,8 @@ def overview() -> Response:
     days = _range()
     trend = tokens_by_day(max(RANGES))
     agents = agents_of_the_month(PAGE_SIZE)
-    if agents.agents <= 1 and sum(day["count"] for day in trend) <= FEW_TOKENS:
+    issued = sum(day["count"] for day in trend)
+    if issued == 0 or (agents.agents <= 1 and issued <= FEW_TOKENS):
         return page("first_steps.html", here="overview")
     look = _look(days)
     found = findings(read_together, look)

@@ -1,0 +1,154 @@
+"""A browser's part without a browser: forms as it sends them, pages as it reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from agentidp.services import Services
+
+from ..conftest import Cast
+from ..factories import NOON, Agent, Clock, make_agent, make_organization
+
+SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
+VOID = {"meta", "link", "input", "br", "img"}
+
+
+class Page(HTMLParser):
+    """What a page shows. ``elements`` are (tag, attributes) in their order; ``text`` is all text in it, ``notice``
+    what it alerts to.
+    """
+
+    def __init__(self, response: TestResponse) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.text = self.notice = ""
+        self._open: list[str] = []
+        self._rows: list[list[str]] = []
+        self._caption = ""
+        assert response.mimetype == "text/html"
+        self.feed(response.text)
+        self.close()
+        assert self._open == [], "every element is closed"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag if ("role", "alert") not in attrs else f"{tag} alert")
+        if tag == "table":
+            self._rows, self._caption = [], ""
+        elif tag == "tr":
+            self._rows.append([])
+        elif tag in ("td", "th"):
+            self._rows[-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open and self._open.pop().split()[0] == tag, f"</{tag}> closes what is open"
+        if tag == "table":
+            self.tables[self._caption.split(",")[0]] = self._rows
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if "p alert" in self._open:
+            self.notice += data
+        if "caption" in self._open:
+            self._caption += data
+        elif "table" in self._open and ("td" in self._open or "th" in self._open):
+            self._rows[-1][-1] += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """The attributes of each *tag*."""
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def table(self, caption: str) -> list[list[str]]:
+        """The cells of the body of the table whose caption begins so, each with single blanks."""
+        [rows] = [rows for name, rows in self.tables.items() if name.startswith(caption)]
+        return [[" ".join(cell.split()) for cell in row] for row in rows[1:]]
+
+
+def number(text: str) -> int:
+    """``1,234`` -> 1234."""
+    return int(text.replace(",", ""))
+
+
+def sign_in(client: FlaskClient, agent: Agent, **form: str) -> TestResponse:
+    """Send the sign-in form, with the agent's credential unless told otherwise."""
+    form = form or {"client_id": agent.client_id, "client_secret": agent.client_secret}
+    return client.post("/dashboard/sign-in", data=form, headers=SAME_ORIGIN)
+
+
+@pytest.fixture
+def services(shared_app: Flask) -> Iterator[Services]:
+    """Of the application that the tests of a module share; the clock stands at noon again afterwards."""
+    found: Services = shared_app.extensions["agentidp"]
+    yield found
+    found.clock.now = NOON  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def clock(services: Services) -> Clock:
+    """Of the same."""
+    found: Clock = services.clock  # type: ignore[assignment]
+    return found
+
+
+@pytest.fixture
+def client(shared_app: Flask) -> FlaskClient:
+    """Of the same, without a cookie."""
+    return shared_app.test_client()
+
+
+@pytest.fixture
+def cast(services: Services) -> Cast:
+    """Two organizations of each test's own."""
+    return Cast(
+        acme=make_agent(services, make_organization(services, "Acme")),
+        outsider=make_agent(services, make_organization(services, "Outsider")),
+    )
+
+
+@pytest.fixture
+def signed_in(client: FlaskClient, cast: Cast) -> FlaskClient:
+    """A client with a session of Acme's that was not counted."""
+    return with_session(client, cast.acme)
+
+
+def with_session(client: FlaskClient, agent: Agent, **changes: Any) -> FlaskClient:
+    """*client* with a session in its cookie, made by nobody's signing in."""
+    client.set_cookie("agentidp_session", session_of(agent, **changes), path="/dashboard")
+    return client
+
+
+def session_of(agent: Agent, **changes: Any) -> str:
+    """A token that is a session."""
+    arguments: dict[str, Any] = {
+        "audience": f"{agent.services.settings.issuer}/dashboard",
+        "scope": "analytics:read",
+        "ttl": 12 * 60 * 60,
+    }
+    return agent.token(**(arguments | changes))
+
+
+Read = Callable[[str], Page]
+
+
+@pytest.fixture
+def read(signed_in: FlaskClient) -> Read:
+    """Opens a page as Acme; it must be there."""
+
+    def opened(path: str = "") -> Page:
+        response = signed_in.get(f"/dashboard{path}")
+        assert response.status_code == 200, response.text
+        return Page(response)
+
+    return opened

@@ -1,0 +1,646 @@
+"""What the pages of the dashboard show, and that nothing on them is anybody else's or can do any harm."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import re
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from agentidp import create_app
+from agentidp.analytics.findings import KINDS, budget
+from agentidp.dashboard import views
+from agentidp.database import Call
+from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, create_demo
+from agentidp.services import Services
+
+from ..conftest import Cast, settings_for
+from ..factories import NOON, Agent, Clock, count_usage, make_agent, make_organization
+from ..routes import NOWHERE
+from ..wire import overheard
+from .conftest import SAME_ORIGIN, Page, Read, number, with_session
+
+WEEK = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+@pytest.fixture(scope="module")
+def demo(shared_app: Flask) -> Agent:
+    """The operator of the demo organization, made at noon."""
+    services: Services = shared_app.extensions["agentidp"]
+    assert create_demo(str(services.settings.database_url), services.database, NOON)
+    return Agent(ORGANIZATION_ID, OPERATOR_ID, "", services)
+
+
+@pytest.fixture
+def operator(client: FlaskClient, demo: Agent) -> FlaskClient:
+    """Signed in to the demo."""
+    return with_session(client, demo)
+
+
+def opened(client: FlaskClient, path: str = "") -> Page:
+    """A page that is there."""
+    response = client.get(f"/dashboard{path}")
+    assert response.status_code == 200, response.text
+    return Page(response)
+
+
+def ask(client: FlaskClient, agent: Agent, path: str) -> Any:
+    """What the API answers."""
+    response = client.get(f"/api/v1/analytics/{path}", headers=agent.bearer())
+    assert response.status_code == 200
+    return response.json
+
+
+def label(date: str) -> str:
+    """A day as the pages write it."""
+    return f"{datetime.fromisoformat(date):%a %-d %b}"
+
+
+class TestTheNumbers:
+    """They are those of the API."""
+
+    @pytest.mark.parametrize("days", [7, 30, 90])
+    def test_of_each_day(self, operator: FlaskClient, demo: Agent, days: int) -> None:
+        page = opened(operator, f"?days={days}")
+        trend = ask(operator, demo, f"tokens?days={days}")["data"]
+        rows = page.table("Tokens issued")
+        assert [(row[0], number(row[1])) for row in rows] == [(label(d["date"]), d["count"]) for d in reversed(trend)]
+        titles = re.findall(r"(\w+ \d+ \w+): ([\d,]+) tokens", page.text)
+        assert [(day, number(count)) for day, count in titles] == [(label(d["date"]), d["count"]) for d in trend]
+        total = sum(day["count"] for day in trend)
+        assert f"Tokens issued {total:,} in {days} days" in " ".join(page.text.split())
+
+    @pytest.mark.parametrize("days", [7, 30, 90])
+    def test_of_rejected_requests(self, operator: FlaskClient, demo: Agent, database_of: str, days: int) -> None:
+        page = opened(operator, f"?days={days}")
+        with psycopg.connect(database_of) as connection:
+            stored = connection.execute(
+                "select to_char(day, 'YYYY-MM-DD'), sum(rejected)::int from agent_usage_daily "
+                "where organization_id = %s and day > %s group by 1",
+                [ORGANIZATION_ID, NOON.date() - timedelta(days=days)],
+            ).fetchall()
+        shown = {row[0]: number(row[2]) for row in page.table("Tokens issued")}
+        assert {day: count for day, count in shown.items() if count} == {label(d): n for d, n in stored if n}
+        titles = re.findall(r"(\w+ \d+ \w+): ([\d,]+) rejected", page.text)
+        assert {day: number(count) for day, count in titles} == shown
+
+    def test_of_the_week(self, operator: FlaskClient, demo: Agent) -> None:
+        page = opened(operator)
+        cells = {(c["dow"], c["hour"]): c["count"] for c in ask(operator, demo, "agents/activity")["data"]}
+        rows = page.table("Requests of the last 90 days")
+        assert [row[0] for row in rows] == list(WEEK)
+        assert {(d, h): number(cell) for d, row in enumerate(rows) for h, cell in enumerate(row[1:])} == {
+            (dow, hour): cells.get((dow, hour), 0) for dow in range(7) for hour in range(24)
+        }
+
+    @pytest.mark.parametrize("path", ["", "/agents"])
+    def test_of_each_agent(self, operator: FlaskClient, demo: Agent, database_of: str, path: str) -> None:
+        page = opened(operator, path)
+        usage = {item["agentId"]: item["tokenCount"] for item in ask(operator, demo, "agents")["data"]}
+        names = {a["agentId"]: a["name"] for a in listed(operator, demo)}
+        rows = [
+            (re.sub(r" ?(suspended|over 80 %)", "", row[0]), *row[1:]) for row in page.table("Agents in April 2026")
+        ]
+        assert [number(row[1]) for row in rows] == sorted((usage.get(i, 0) for i in names), reverse=True)
+        assert {row[0]: number(row[1]) for row in rows} == {name: usage.get(i, 0) for i, name in names.items()}
+        with psycopg.connect(database_of) as connection:
+            stored = connection.execute(
+                "select agent_id::text, sum(requests) filter (where day >= '2026-04-01')::int, "
+                "sum(rejected) filter (where day >= '2026-04-01')::int, "
+                "max(day + make_interval(hours => hour::int - 1)) filter (where n > 0) "
+                "from agent_usage_daily, unnest(requests_by_hour) with ordinality as h (n, hour) "
+                "where organization_id = %s group by 1",
+                [ORGANIZATION_ID],
+            ).fetchall()
+        expected = {
+            names[i]: ((requests or 0) // 24, (rejected or 0) // 24, f"{seen:%H:%M} today")
+            if seen.date() == NOON.date()
+            else ((requests or 0) // 24, (rejected or 0) // 24, f"{seen:%-d %b %H:%M}")
+            for i, requests, rejected, seen in stored
+        }
+        # The operator has asked the API just now, which the page could not know.
+        assert {row[0]: (number(row[3]), number(row[4]), row[5]) for row in rows if row[0] != "fleet-console"} == {
+            name: figures for name, figures in expected.items() if name != "fleet-console"
+        }
+        total = sum(usage.values())
+        assert [row[2] for row in rows[:3]] == [f"{round(100 * number(row[1]) / total, 1)} %" for row in rows[:3]]
+
+    @pytest.mark.parametrize("days", [7, 30, 90])
+    def test_of_the_findings(self, operator: FlaskClient, demo: Agent, days: int) -> None:
+        page = opened(operator, f"?days={days}")
+        found = ask(operator, demo, f"findings?days={days}")["data"]
+        assert len(found) > 1
+        places = [page.text.find(finding["summary"]) for finding in found]
+        assert -1 not in places
+        assert places == sorted(places)
+        for finding in found:
+            assert finding["causes"] in page.text
+            assert finding["next"] in page.text
+        shown = [a["class"] for tag, a in page.elements if tag == "li" and (a.get("class") or "").startswith("finding")]
+        assert shown == [f"finding {finding['severity']}" for finding in found]
+
+    def test_of_the_budget(self, client: FlaskClient, demo: Agent) -> None:
+        services = demo.services
+
+        def status() -> budget.BudgetStatus:
+            own = {"organization_id": ORGANIZATION_ID, "at": NOON}
+            return budget.status(
+                lambda *calls: services.database.run(
+                    ORGANIZATION_ID, *(Call(c.name, own | c.parameters) for c in calls)
+                ),
+                NOON,
+            )
+
+        def shown() -> str:
+            return " ".join(opened(with_session(client, demo)).text.split())
+
+        set_budget(client, demo, None)
+        without = shown()
+        now = status()
+        assert f"Issued so far {now.tokens:,} Forecast for the month {now.forecast:,} No budget is set" in without
+        assert f"agentidp organization budget {ORGANIZATION_ID} 100000" in without
+        for tokens in (now.tokens + 1, now.tokens - 1, 10 * now.forecast):
+            set_budget(client, demo, tokens)
+            now = status()
+            text = shown()
+            assert f"Budget {tokens:,} Used {now.percent:g} %" in text
+            assert ("Will be exceeded on" in text) == (now.crosses_on is not None and now.tokens <= tokens)
+            assert ("Exceeded on" in text) == (now.tokens > tokens)
+            assert "No budget is set" not in text
+        set_budget(client, demo, None)
+
+    def test_of_one_agent(self, operator: FlaskClient, demo: Agent) -> None:
+        [agent] = [a for a in listed(operator, demo) if a["name"] == "crm-sync"]
+        page = opened(operator, f"/agents/{agent['agentId']}?days=90")
+        activity = ask(operator, demo, f"agents/{agent['agentId']}?days=90")
+        rows = page.table("Tokens")
+        assert [(row[0], *map(number, row[1:4])) for row in rows] == [
+            (label(d["date"]), d["tokens"], d["requests"], d["rejected"]) for d in reversed(activity["data"])
+        ]
+        last = datetime.fromisoformat(activity["lastTokenHour"]).astimezone(UTC)
+        assert f"{last:%H:%M} today" in page.text
+        found = ask(operator, demo, "findings?days=90")["data"]
+        own = [f["summary"] for f in found if agent["agentId"] in (f["agentId"], *(a["agentId"] for a in f["agents"]))]
+        others = {f["summary"] for f in found} - set(own)
+        assert own
+        assert others
+        assert all(summary in page.text for summary in own)
+        assert not any(summary in page.text for summary in others)
+
+
+def listed(client: FlaskClient, agent: Agent) -> list[dict[str, Any]]:
+    """The agents of an organization, by the API."""
+    return list(client.get("/api/v1/agents?limit=100", headers=agent.bearer()).json["data"])
+
+
+def set_budget(client: FlaskClient, agent: Agent, tokens: int | None) -> None:
+    """By the API."""
+    body = {"monthlyTokenBudget": tokens}
+    assert client.patch("/api/v1/organization", json=body, headers=agent.bearer()).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def database_of(shared_app: Flask) -> str:
+    """The database that the tests of this module share."""
+    return str(shared_app.extensions["agentidp"].settings.database_url)
+
+
+def test_days_with_a_finding_and_days_without_a_token_are_marked(operator: FlaskClient, demo: Agent) -> None:
+    page = opened(operator, "?days=30")
+    paths = {a.get("class"): a["d"] or "" for a in page.all("path")}
+    trend = ask(operator, demo, "tokens?days=30")["data"]
+    zeros = [index for index, day in enumerate(trend) if day["count"] == 0]
+    assert zeros
+    assert re.findall(r"M([\d.]+) 1v", paths["zero"]) == [f"{10 * index + 1.5:g}" for index in zeros]
+    days = [day["date"] for day in trend]
+    marked = set()
+    for finding in ask(operator, demo, "findings?days=30")["data"]:
+        begins, ends = (datetime.fromisoformat(finding["window"][end]) for end in ("from", "to"))
+        if ends - begins <= timedelta(days=3):
+            midnights = {day: datetime.fromisoformat(day).replace(tzinfo=UTC) for day in days}
+            marked |= {days.index(d) for d, at in midnights.items() if begins < at + timedelta(days=1) and at < ends}
+    assert marked
+    assert re.findall(r"M(\d+)-11", paths["flag"]) == [str(10 * index + 1) for index in sorted(marked)]
+    assert len(re.findall(r"tokens(?: so far)?, \d findings?\b", page.text)) == len(marked)
+
+
+def test_an_agent_with_most_of_the_tokens_and_a_suspended_one_are_named_so(operator: FlaskClient, demo: Agent) -> None:
+    rows = {row[0] for row in opened(operator).table("Agents in April 2026")}
+    assert "price-watcher over 80 %" in rows
+    assert "social-poster suspended" in rows
+    assert sum("over 80 %" in row for row in rows) == sum("suspended" in row for row in rows) == 1
+
+
+def test_a_deleted_agent_stays_for_the_month_in_which_it_was_counted(
+    client: FlaskClient, cast: Cast, clock: Clock, services: Services
+) -> None:
+    gone, unused = (make_agent(services, cast.acme.organization_id, name=name) for name in ("gone", "unused"))
+    count_usage(services, cast.acme.organization_id, gone.agent_id, NOON, tokens=20)
+    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=1)
+    for agent in (gone, unused):
+        path = f"/api/v1/agents/{agent.agent_id}"
+        assert client.delete(path, headers=cast.acme.bearer()).status_code == 204
+    rows = opened(with_session(client, cast.acme), "/agents").table("Agents in April 2026")
+    assert [row[0] for row in rows] == ["gone deleted over 80 %", "builder"]
+    assert "gone" in opened(client, f"/agents/{gone.agent_id}").text
+    clock.now = datetime(2026, 5, 1, tzinfo=UTC)
+    rows = opened(with_session(client, cast.acme), "/agents").table("Agents in May 2026")
+    assert [row[0] for row in rows] == ["builder"]
+
+
+def test_says_so_where_nothing_is_found_and_nothing_rejected(read: Read, cast: Cast, services: Services) -> None:
+    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
+    text = read("?days=7").text
+    assert "Nothing unusual in the last 7 days." in text
+    assert "No request was rejected." in text
+
+
+def test_says_when_it_was_made_and_whose_figures_it_shows(read: Read, cast: Cast) -> None:
+    for path in ("", "/agents", f"/agents/{cast.acme.agent_id}"):
+        page = read(path)
+        header = " ".join(page.text.partition("Overview")[0].split())
+        assert header.endswith("Skip to the content Acme as of 12:00 UTC")
+
+
+class TestAnEmptyOrganization:
+    """It sees what to do, and no empty axes."""
+
+    def test_sees_commands_for_its_own_address(self, read: Read, cast: Cast) -> None:
+        page = read()
+        assert page.all("svg") == page.all("table") == []
+        assert page.all("h1") == [{}]
+        commands = page.text.replace("\\\n", "")
+        for command in (
+            'curl -s "http://localhost:3000/api/v1/agents" -H "Authorization: Bearer $TOKEN"',
+            'curl -s -X POST "http://localhost:3000/api/v1/agents/$AGENT/credentials"',
+            'curl -s "http://localhost:3000/api/v1/token" -u "$AGENT:$SECRET" -d grant_type=client_credentials',
+            f"agentidp agent create my-first-agent --organization {cast.acme.organization_id}",
+        ):
+            assert command in commands
+
+    def test_no_longer_once_another_agent_is_there_and_gets_tokens(
+        self, read: Read, cast: Cast, services: Services
+    ) -> None:
+        make_agent(services, cast.acme.organization_id, name="second")
+        assert read().all("svg") == []
+        count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=1)
+        assert len(read().tables) == 3
+
+    def test_no_longer_once_the_only_agent_is_busy(self, read: Read, cast: Cast, services: Services) -> None:
+        count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=10)
+        assert read().all("svg") == []
+        count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=1)
+        assert len(read().tables) == 3
+
+
+def test_shows_nothing_of_another_organization(client: FlaskClient, cast: Cast, services: Services) -> None:
+    acme, outsider = cast.acme, cast.outsider
+    for agent, tokens in ((acme, 12), (outsider, 7654)):
+        hidden = make_agent(services, agent.organization_id, name=f"of {agent.agent_id}")
+        count_usage(services, agent.organization_id, hidden.agent_id, NOON, tokens=tokens // 100, requests=5)
+    with psycopg.connect(str(services.settings.database_url)) as connection:
+        connection.execute(
+            "update agent_usage_daily set tokens = 7654 where organization_id = %s", [outsider.organization_id]
+        )
+    count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=12)
+    with_session(client, acme)
+    for path in ("", "?days=90", "/agents", f"/agents/{acme.agent_id}"):
+        query = f"{'&' if '?' in path else '?'}organization_id={outsider.organization_id}&tenantId=Outsider"
+        response = client.get(f"/dashboard{path}{query}", headers={"X-Organization-Id": outsider.organization_id})
+        assert response.status_code == 200
+        for secret in ("Outsider", outsider.organization_id, outsider.client_id, "7,654", "7654"):
+            assert secret not in response.text
+    theirs = client.get(f"/dashboard/agents/{outsider.agent_id}")
+    nobodys = client.get(f"/dashboard/agents/{NOWHERE}")
+    assert theirs.status_code == nobodys.status_code == 404
+    assert theirs.text == nobodys.text
+
+
+NAUGHTY = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</title></main></body>",
+    "{{ 7 * 7 }}{% raw %}",
+    "\u202eright to left\u2066",
+    "\U0001f9a0\U0001f468\u200d\U0001f469\u200d\U0001f467" * 20,
+    "a" * 100,
+    "&amp;lt;&#60;",
+    "tokens",
+]
+
+
+@pytest.mark.parametrize("name", NAUGHTY)
+def test_a_naughty_name_is_text_and_stays_in_its_place(client: FlaskClient, services: Services, name: str) -> None:
+    organization_id = make_organization(services, name)
+    agent = make_agent(services, organization_id, name=name[:100])
+    other = make_agent(services, organization_id, name="other")
+    count_usage(services, organization_id, agent.agent_id, NOON, tokens=120)
+    count_usage(services, organization_id, other.agent_id, NOON, tokens=1)
+    with_session(client, agent)
+    for path in ("", "/agents", f"/agents/{agent.agent_id}"):
+        response = client.get(f"/dashboard{path}")
+        page = Page(response)
+        assert [a.get("src") for a in page.all("script")] == [f"/dashboard/static/dashboard.js?v={version('.js')}"]
+        assert page.all("img") == []
+        # Wherever a name stands, its direction ends with it: in the header twice, in tables, in findings.
+        shown = str(html.escape(name[:100])).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+        whole = html.escape(name).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+        body = (
+            response.text.partition("<body>")[2].replace(f"<bdi>{shown}</bdi>", "").replace(f"<bdi>{whole}</bdi>", "")
+        )
+        if len(name) > 6:
+            assert shown not in body
+    assert "of the 121 tokens" in opened(client).text
+
+
+def version(ending: str) -> str:
+    """Of an asset."""
+    [found] = [version for name, version in views.VERSIONS.items() if name.endswith(ending)]
+    return found
+
+
+def every_answer(client: FlaskClient, agent: Agent) -> Iterator[TestResponse]:
+    """All kinds of page, with a session and without one."""
+    paths = (
+        "",
+        "?days=90",
+        "/agents",
+        f"/agents/{agent.agent_id}",
+        "/sign-in",
+        "/nothing",
+        "?days=8",
+        "/agents?page=0",
+    )
+    for path in paths:
+        yield client.get(f"/dashboard{path}")
+    yield client.put("/dashboard")
+    yield client.post("/dashboard/sign-in", headers={"Sec-Fetch-Site": "cross-site"})
+    yield client.post("/dashboard/sign-in", headers=SAME_ORIGIN, data={"client_id": "a", "client_secret": "b"})
+    yield client.post("/dashboard/sign-in", headers=SAME_ORIGIN, data={"token": "x" * 70_000})
+    yield client.get("/dashboard/sign-in?token=x", headers={"Sec-Fetch-Site": "cross-site"})
+    yield client.get("/dashboard/sign-in?token=x")
+    client.delete_cookie("agentidp_session", path="/dashboard")
+    for path in paths:
+        yield client.get(f"/dashboard{path}")
+
+
+def test_every_page_is_safe_and_sound(operator: FlaskClient, demo: Agent, client: FlaskClient, cast: Cast) -> None:
+    answers = [*every_answer(operator, demo), with_session(client, cast.acme).get("/dashboard")]
+    assert {answer.status_code for answer in answers} == {200, 400, 401, 403, 404, 405, 413}
+    for answer in answers:
+        headers = answer.headers
+        assert headers.getlist("Content-Security-Policy") == [POLICY]
+        assert headers["Referrer-Policy"] == ("no-referrer" if "token=" in answer.request.url else "same-origin")
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert headers["Cache-Control"] == "no-store"
+        page = Page(answer)
+        check_structure(page)
+        for tag, attributes in page.elements:
+            assert tag not in ("style", "base", "iframe", "object", "embed"), tag
+            assert "style" not in attributes
+            assert not [name for name in attributes if name.startswith("on")]
+            for name in ("href", "src", "action"):
+                address = attributes.get(name)
+                assert address is None or re.match(r"/dashboard\b|#main$|\?days=", address), address
+        assert [a for a in page.all("script") if "src" not in a] == []
+
+
+def check_structure(page: Page) -> None:
+    """What people rely on who do not see the page."""
+    assert dict(page.elements)["html"] == {"lang": "en"}
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(levels))
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert (
+        len(page.all("main"))
+        == len(page.all("header"))
+        == len(page.all("h1"))
+        == len(page.all("title")) - len(page.all("rect"))
+    )
+    labels = {a["for"] for a in page.all("label")}
+    assert {a["id"] for a in page.all("input")} == labels
+    for _, attributes in page.elements:
+        for name in ("aria-labelledby", "aria-describedby"):
+            assert attributes.get(name) in (None, *ids)
+    assert len(page.tables) == len(page.all("table")) == len(page.all("caption"))
+    for attributes in page.all("th"):
+        assert attributes["scope"] in ("row", "col")
+    for attributes in page.all("svg"):
+        assert attributes.get("aria-hidden") == "true" or (attributes["role"], bool(attributes["aria-label"])) == (
+            "img",
+            True,
+        )
+
+
+def test_a_page_of_90_days_with_all_that_it_needs_is_small(operator: FlaskClient, demo: Agent) -> None:
+    page = operator.get("/dashboard?days=90")
+    assets = [a.get("href") or a.get("src") or "" for a in Page(page).all("link") + Page(page).all("script")]
+    assert len(assets) == 3
+    sizes = [len(page.data), *(len(operator.get(address).data) for address in assets)]
+    assert sum(sizes) < 60_000, sizes
+
+
+def test_assets_are_kept_for_good_under_their_version_and_briefly_otherwise(client: FlaskClient) -> None:
+    for name, kind in views.ASSETS.items():
+        address = f"/dashboard/static/{name}"
+        response = client.get(f"{address}?v={views.VERSIONS[name]}")
+        assert (response.status_code, response.mimetype) == (200, kind)
+        assert response.data == (Path(views.STATIC) / name).read_bytes()
+        assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert client.get(f"{address}?v=other").headers["Cache-Control"] == "public, max-age=60"
+    for name in ("..%2fviews.py", "views.py", "base.html", ""):
+        assert client.get(f"/dashboard/static/{name}").status_code == 404
+    assert {file.name for file in views.STATIC.iterdir()} == set(views.ASSETS)
+
+
+@pytest.mark.parametrize("days", ["0", "8", "31", "91", "-7", "7.0", "", "%D9%A7", "7 ", "x"])
+def test_shows_three_ranges_and_no_other(signed_in: FlaskClient, cast: Cast, days: str) -> None:
+    for path in ("/dashboard", f"/dashboard/agents/{cast.acme.agent_id}"):
+        response = signed_in.get(f"{path}?days={days}")
+        assert response.status_code == 400
+        assert "The page shows 7, 30 or 90 days." in Page(response).text
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status", "sentence"),
+    [
+        ("/dashboard/nothing", "GET", 404, "There is nothing at this address."),
+        ("/dashboard/", "GET", 404, "There is nothing at this address."),
+        ("/dashboard/agents/no-uuid", "GET", 404, "There is nothing at this address."),
+        ("/dashboard/agents?page=2", "GET", 404, "There is nothing at this address."),
+        ("/dashboard/agents?page=x", "GET", 400, "The page must be a whole number from 1 to 100000."),
+        ("/dashboard", "DELETE", 405, "This address does not take this method."),
+    ],
+)
+def test_an_error_is_a_page(signed_in: FlaskClient, path: str, method: str, status: int, sentence: str) -> None:
+    response = signed_in.open(path, method=method, headers=SAME_ORIGIN)
+    assert response.status_code == status
+    assert sentence in Page(response).text
+
+
+def test_an_error_elsewhere_is_json(client: FlaskClient) -> None:
+    for path in ("/dashboards", "/api/v1/dashboard", "/dashboard.html"):
+        response = client.get(path)
+        assert (response.status_code, response.json["code"]) == (404, "NOT_FOUND")
+
+
+def test_without_a_database_it_says_to_try_again(services: Services, cast: Cast) -> None:
+    app = create_app(settings_for("postgresql://nobody@/none?host=/nonexistent", pool_timeout=0.2), clock=Clock())
+    # What a process knows that has served before.
+    app.extensions["agentidp"].keys._keys = services.keys.current()
+    app.extensions["agentidp"].keys._valid_until = float("inf")
+    response = with_session(app.test_client(), cast.acme).get("/dashboard")
+    app.extensions["agentidp"].close()
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    assert "The service is temporarily unavailable; try again." in Page(response).text
+    assert "Set-Cookie" not in response.headers
+
+
+def test_a_fault_of_ours_tells_nothing(services: Services, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(services.settings, clock=Clock())
+    monkeypatch.setattr(views, "tokens_by_day", lambda days: 1 / 0)
+    response = with_session(app.test_client(), cast.acme).get("/dashboard")
+    app.extensions["agentidp"].close()
+    assert response.status_code == 500
+    text = Page(response).text
+    assert "The server met an unexpected condition." in text
+    assert "ZeroDivisionError" not in text
+
+
+# Each of them a round trip of its own; nothing is counted.
+VIEWER = "dashboard/viewer"
+FINDINGS = [f"analytics/findings/{kind}" for kind in KINDS]
+
+
+@pytest.mark.parametrize(
+    ("path", "statements", "round_trips"),
+    [
+        (
+            "",
+            [
+                VIEWER,
+                "analytics/token_trend",
+                "analytics/agent_overview",
+                *FINDINGS,
+                "analytics/rejection_trend",
+                "analytics/activity_heatmap",
+                "analytics/findings/budget",
+            ],
+            7,
+        ),
+        ("/agents", [VIEWER, "analytics/agent_overview"], 2),
+        (f"/agents/{OPERATOR_ID}", [VIEWER, "analytics/agent_activity", *FINDINGS], 3),
+    ],
+)
+def test_asks_the_database_so_often_and_no_more(
+    operator: FlaskClient, demo: Agent, path: str, statements: list[str], round_trips: int
+) -> None:
+    opened(operator, path)
+    with overheard(demo.services.database) as conversation:
+        opened(operator, path)
+    assert conversation.round_trips == round_trips
+    said = [name for name in conversation.statements if name != "database/enter_organization"]
+    assert sorted(said) == sorted(statements)
+    assert said[0] == VIEWER
+
+
+@pytest.fixture(scope="module")
+def fleet(shared_app: Flask) -> Agent:
+    """An agent that looks at ten thousand others, every second of which has been counted for 15 days."""
+    services: Services = shared_app.extensions["agentidp"]
+    agent = make_agent(services, make_organization(services, "Fleet"), name="console")
+    with psycopg.connect(str(services.settings.database_url)) as connection:
+        connection.execute(
+            """
+            insert into agents
+                (organization_id, agent_id, name, description, scopes, status, created_at, updated_at)
+            select %s, gen_random_uuid(), 'agent ' || n, '', '{}', 'active', %s, %s
+            from generate_series(1, 10000) as n
+            """,
+            [agent.organization_id, NOON, NOON],
+        )
+        connection.execute(
+            """
+            insert into agent_usage_daily
+            select organization_id, date '2026-04-01' + d, agent_id, 0, 1 + length(name) * d, 50, 0,
+                count_at(9), count_at(9), count_nothing()
+            from agents, generate_series(0, 14) as d
+            where organization_id = %s and name like '%%0'
+            """,
+            [agent.organization_id],
+        )
+        connection.execute(
+            """
+            insert into usage_daily
+            select organization_id, day, 0, sum(tokens), count_at(9), count_at(9), count_nothing()
+            from agent_usage_daily
+            where organization_id = %s
+            group by 1, 2
+            """,
+            [agent.organization_id],
+        )
+        connection.commit()
+        connection.autocommit = True
+        connection.execute("vacuum analyze agent_usage_daily, agents")
+    return agent
+
+
+class TestTenThousandAgents:
+    """A page names fifty."""
+
+    def test_the_main_page_names_fifty_and_leads_to_the_rest(self, client: FlaskClient, fleet: Agent) -> None:
+        response = with_session(client, fleet).get("/dashboard?days=90")
+        page = Page(response)
+        assert len(page.table("Agents in April 2026")) == 50
+        assert "All 10,001 agents" in page.text
+        assert len(response.data) < 60_000
+
+    def test_the_list_names_each_once(self, client: FlaskClient, fleet: Agent) -> None:
+        with_session(client, fleet)
+        ids: list[str] = []
+        for page_number in (1, 2, 3, 20, 100, 201):
+            page = opened(client, f"/agents?page={page_number}")
+            links = [re.fullmatch(r"/dashboard/agents/([0-9a-f-]{36})", a["href"] or "") for a in page.all("a")]
+            ids += [link[1] for link in links if link]
+            assert f"Page {page_number} of 201 · 10,001 agents" in page.text
+        assert len(ids) == len(set(ids)) == 251
+        assert client.get("/dashboard/agents?page=202").status_code == 404
+
+    def test_sorts_by_tokens_then_requests_then_name(self, client: FlaskClient, fleet: Agent) -> None:
+        rows = opened(with_session(client, fleet), "/agents?page=20").table("Agents in April 2026")
+        rows += opened(client, "/agents?page=21").table("Agents in April 2026")
+        keys = [(-number(row[1]), -number(row[3]), row[0]) for row in rows]
+        assert keys == sorted(keys)
+        assert {number(row[1]) for row in rows} >= {0}
+
+
+def test_an_organization_is_named_by_the_page_that_it_prints_too() -> None:
+    css = (views.STATIC / "dashboard.css").read_text(encoding="utf-8")
+    [hidden] = re.findall(r"([^{}]+)\{ display: none; \}", css.partition("@media print")[2])
+    assert "organization" not in hidden
+    assert "as-of" not in hidden
+
+
+def test_ids_are_not_taken_from_the_page_for_granted(signed_in: FlaskClient) -> None:
+    response = signed_in.get(f"/dashboard/agents/{uuid.uuid4()}")
+    assert response.status_code == 404
