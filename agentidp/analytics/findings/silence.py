@@ -42,7 +42,7 @@ AROUND_THE_CLOCK = 18
 LEAST_EXPECTED = 2
 """Agents: in an hour in which fewer are usual nothing can be said of the whole organization."""
 
-SAMPLED = 50
+SAMPLED = 32
 """Agents by which the organization is judged, so that a large one takes no longer: those with the lowest ids."""
 
 MOST_SILENT = 100
