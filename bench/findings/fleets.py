@@ -102,6 +102,14 @@ class Agent:
             return CERTAIN if mean else 0.0
         return min(CERTAIN, self.shape * math.log1p(mean / self.shape) if self.style == "job" else mean)
 
+    def deviation(self, hours: list[int]) -> float:
+        """The standard deviation of its tokens in these hours together."""
+        means = [self.expected(hour) for hour in hours]
+        if self.style != "job":
+            return math.sqrt(sum(means))
+        by_hour = sum(mean + mean * mean / self.shape for mean in means)
+        return math.sqrt(by_hour + (self.varies * sum(means)) ** 2)
+
     def active_mean(self) -> float:
         """Tokens in an hour in which it works, in the last four weeks before the evaluated span or since it joined."""
         begins = max(self.joins, EVALUATED - 28 * 24)
@@ -444,7 +452,7 @@ def _make_fault(kind: str, fleet: Fleet, random: Random) -> Fault | None:
     if kind == "weekend run":
         return _weekend_run(fleet, random)
     agent = random.choice(fleet.agents)
-    last_start = {"silence": 9, "uncached client": 11}.get(kind, EVALUATED_DAYS - 1) * 24
+    last_start = {"silence": 9, "uncached client": 9}.get(kind, EVALUATED_DAYS - 1) * 24
     begins = EVALUATED + random.uniform(0, last_start)
     ends = begins + {"retry loop": random.uniform(1, 8), "leak": random.uniform(6, 72)}.get(kind, float(HOURS))
     usual = agent.active_mean()
@@ -465,7 +473,9 @@ def _make_fault(kind: str, fleet: Fleet, random: Random) -> Fault | None:
             begin = random.randrange(24)
             fault.hours_of_day = frozenset((begin + n) % 24 for n in range(10))
         stolen = [fault.size * (hour % 24 in fault.hours_of_day) for hour in fault.hours()]
-        fault.countable = max(sum(stolen[n : n + 24]) for n in range(len(stolen))) >= 30
+        fullest = max(range(len(stolen)), key=lambda n: sum(stolen[n : n + 24]))
+        hours = [hour for hour in fault.hours()[fullest : fullest + 24] if hour % 24 in fault.hours_of_day]
+        fault.countable = sum(stolen[fullest : fullest + 24]) >= max(30, 5 * agent.deviation(hours))
     elif kind == "silence":
         fault.countable = sum(agent.surprise(hour) for hour in fault.hours()) >= QUIET
     elif kind == "uncached client":
@@ -507,7 +517,7 @@ def _weekend_run(fleet: Fleet, random: Random) -> Fault | None:
         and not any(agent.week[5] + agent.week[6])
         and agent.joins + 4 * 168 < EVALUATED
         and agent.leaves >= HOURS
-        and not agent.faults
+        and not any(agent in fault.agents for fault in fleet.faults)
     ]
     if not resting:
         return None
