@@ -16,12 +16,12 @@ from ...authentication import bearer, read_together
 from ...contract import Blueprint, WholeNumber, answer
 from ...database import Rows
 from ...services import services
-from . import budget, dominance, peak, rejections, silence, uncached_tokens, weekend, zero_day
+from . import budget, dominance, peak, rejections, silence, spike, uncached_tokens, weekend, zero_day
 from .finding import AmountSchema, BaselineSchema, BehindItSchema, Finding, Kind, Look, Severity, WindowSchema
 
 KINDS: dict[str, Kind] = {
     kind.__name__.rpartition(".")[2]: kind
-    for kind in (budget, dominance, peak, rejections, silence, uncached_tokens, weekend, zero_day)
+    for kind in (budget, dominance, peak, rejections, silence, spike, uncached_tokens, weekend, zero_day)
 }
 """Name -> module."""
 
