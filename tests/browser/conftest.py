@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 from ..conftest import _fresh_database
 from ..factories import NOON
-from .stage import Stage, chromium, staged
+from .stage import Stage, chromium, sign_in, staged
 
 AXE = Path(__file__).parent / "axe-core"
 
@@ -59,17 +59,22 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class Watch:
-    """What the pages of a test did that they must not do."""
+    """What the pages of a test did that they must not do.
+
+    A test may allow addresses ``elsewhere``, and lines on the console that begin with one of ``expected``.
+    """
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
+        self.elsewhere: list[str] = []
+        self.expected: list[str] = []
         self.requests: list[Request] = []
         self.problems: list[str] = []
 
     def request(self, request: Request) -> None:
         """Remember it, and that it left the origin, if it did."""
         self.requests.append(request)
-        if not request.url.startswith((self.origin + "/", "data:")):
+        if not request.url.startswith((self.origin + "/", "data:", *self.elsewhere)):
             self.problems.append(f"{request.method} {request.url} leaves {self.origin}")
 
     def console(self, message: ConsoleMessage) -> None:
@@ -78,6 +83,7 @@ class Watch:
             request.is_navigation_request() and request.url == message.location["url"] for request in self.requests
         )
         expected = page_itself and message.text.startswith("Failed to load resource: the server responded with a")
+        expected |= message.text.startswith(tuple(self.expected))
         if message.type in ("error", "warning") and not expected:
             self.problems.append(f"console: {message.text} ({message.location})")
 
@@ -99,7 +105,7 @@ def open_page(browser: Browser, stage: Stage, watch: Watch) -> Iterator[Open]:
         def open_page(**options: object) -> Page:
             context = browser.new_context(base_url=stage.url, **options)
             contexts.callback(context.close)
-            context.set_default_timeout(5000)
+            context.set_default_timeout(15_000)
             context.add_init_script(REPORT_VIOLATIONS)
             context.on("request", watch.request)
             context.on("console", watch.console)
@@ -108,3 +114,11 @@ def open_page(browser: Browser, stage: Stage, watch: Watch) -> Iterator[Open]:
             return context.new_page()
 
         yield open_page
+
+
+@pytest.fixture
+def signed_in(open_page: Open, stage: Stage) -> Page:
+    """The overview of the demo organization, as its operator sees it."""
+    page = open_page()
+    sign_in(page, stage.operator)
+    return page

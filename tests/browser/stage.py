@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from agentidp.agents.credentials import add_credential
 from agentidp.authentication import SCOPES
@@ -56,9 +56,41 @@ class Stage:
 
     def api(self, path: str, agent: Agent | None = None) -> Any:
         """What the API answers, to the demo's operator where no other agent is given."""
-        headers = (agent or self.operator).bearer()
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers), timeout=10) as response:
-            return json.load(response)
+        return self.call("GET", path, agent or self.operator)
+
+    def call(self, method: str, path: str, agent: Agent, **body: Any) -> Any:
+        """What the API answers to an agent."""
+        request = urllib.request.Request(
+            self.url + path,
+            method=method,
+            headers=agent.bearer() | {"Content-Type": "application/json"},
+            data=json.dumps(body).encode() if body else None,
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.loads(response.read() or "null")
+
+
+def sign_in(page: Page, agent: Agent) -> None:
+    """Sign in by the form, as a person does."""
+    page.goto("/dashboard/sign-in")
+    page.get_by_label("Client id").fill(agent.client_id)
+    page.get_by_label("Client secret").fill(agent.client_secret)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.wait_for_url("**/dashboard")
+
+
+def overflow(page: Page) -> list[str]:
+    """What makes the page wider than its window."""
+    found: list[str] = page.evaluate(
+        """() => {
+            const width = document.scrollingElement.scrollWidth
+            if (width <= innerWidth) return []
+            const wide = [...document.querySelectorAll("body *")].filter(
+                one => one.getBoundingClientRect().right > innerWidth && !one.closest(".scroll"))
+            return [`${width} > ${innerWidth}`, ...wide.map(one => one.outerHTML)]
+        }"""
+    )
+    return found
 
 
 @contextlib.contextmanager

@@ -1,0 +1,147 @@
+"""axe-core finds nothing on any page, dark or light; and the keyboard reaches, shows and does everything."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from agentidp.demo import RETRYING, SUSPENDED
+
+from ..factories import Agent, make_agent, make_organization, wait_until
+from .conftest import Open
+from .stage import Stage, sign_in
+
+PAGES = {
+    "Overview": "/dashboard?days=90",
+    "Agents": "/dashboard/agents",
+    RETRYING.name: f"/dashboard/agents/{RETRYING.agent_id}",
+    f"{SUSPENDED.name} suspended": f"/dashboard/agents/{SUSPENDED.agent_id}?days=7",
+    "That cannot be read": "/dashboard?days=8",
+    "Nothing here": "/dashboard/agents/none",
+    # With a notice, and last: it leaves nobody signed in.
+    "Sign in": "/dashboard/sign-in?token=none",
+}
+"""Heading -> address."""
+
+
+LOOK = """async () => {
+    const { violations, incomplete } = await axe.run(document, { resultTypes: ["violations", "incomplete"] })
+    // A mark that is no text needs no contrast of text.
+    const isText = node => node.any[0].data.messageKey !== "nonBmp"
+    const untold = incomplete.filter(({ id }) => id === "color-contrast")
+        .map(one => ({ ...one, nodes: one.nodes.filter(isText) })).filter(({ nodes }) => nodes.length)
+    return [...violations, ...untold].map(({ id, impact, nodes }) =>
+        [id, impact, ...nodes.map(({ html, failureSummary }) => `${html}: ${failureSummary}`)])
+}"""
+
+
+def looked_at(page: Page, axe: str) -> list[list[str]]:
+    """What axe-core objects to, however little it minds, with the elements; and what of contrast it cannot tell."""
+    page.evaluate(axe)
+    page.evaluate("scrollTo(0, 0)")
+    found: list[list[str]] = page.evaluate(LOOK)
+    return found
+
+
+@pytest.fixture
+def newcomer(stage: Stage) -> Agent:
+    """The only agent of an organization."""
+    return make_agent(stage.services, make_organization(stage.services, "Empty organization"))
+
+
+def test_axe_finds_what_is_wrong(open_page: Open, axe: str) -> None:
+    page = open_page()
+    page.goto("/dashboard/sign-in")
+    page.evaluate(
+        """() => {
+            document.querySelector("label").remove()
+            document.querySelector("h1").style.color = "#999"
+            document.documentElement.lang = ""
+        }"""
+    )
+    assert {one[0] for one in looked_at(page, axe)} >= {"label", "color-contrast", "html-has-lang"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(open_page: Open, stage: Stage, newcomer: Agent, axe: str, scheme: str) -> None:
+    page = open_page(color_scheme=scheme)
+    sign_in(page, stage.operator)
+    found = {}
+    for heading, path in PAGES.items():
+        page.goto(path)
+        expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+        for details in page.locator("details > summary").all():
+            details.click()
+        found[heading] = looked_at(page, axe)
+    sign_in(page, newcomer)
+    expect(page.get_by_role("heading", name="First steps")).to_be_visible()
+    found["First steps"] = looked_at(page, axe)
+    assert {heading: problems for heading, problems in found.items() if problems} == {}
+
+
+def test_axe_finds_nothing_on_a_narrow_screen(open_page: Open, stage: Stage, axe: str) -> None:
+    page = open_page(viewport={"width": 360, "height": 740})
+    sign_in(page, stage.operator)
+    # Of cells that are scrolled out of sight it cannot tell the contrast, which is that of the wide page.
+    assert [one for one in looked_at(page, axe) if one[0] != "color-contrast"] == []
+
+
+FOCUSED = """() => {
+    const one = document.activeElement
+    if (one === document.body) return null
+    const { outlineStyle, outlineWidth, outlineColor } = getComputedStyle(one)
+    // Of a link over two lines the first one; of what is larger than the window the part that can be seen.
+    const { left, right, top, bottom } = one.getClientRects()[0]
+    const [x, y] = [(Math.max(left, 0) + Math.min(right, innerWidth)) / 2,
+                    (Math.max(top, 0) + Math.min(bottom, innerHeight)) / 2]
+    return {
+        html: one.outerHTML.slice(0, 200),
+        isOutlined: outlineStyle !== "none" && parseFloat(outlineWidth) >= 2 && outlineColor !== "rgba(0, 0, 0, 0)",
+        isInSight: one.contains(document.elementFromPoint(x, y)),
+    }
+}"""
+
+REACHABLE = """() => [...document.querySelectorAll("a[href], button, input, summary, [tabindex='0']")].filter(
+    one => one.checkVisibility()).map(one => one.outerHTML.slice(0, 200))"""
+
+
+@pytest.mark.parametrize(
+    "path", ["/dashboard/sign-in", "/dashboard", "/dashboard/agents", f"/dashboard/agents/{RETRYING.agent_id}"]
+)
+def test_the_tab_key_reaches_everything_in_its_order_and_shows_where_it_is(signed_in: Page, path: str) -> None:
+    signed_in.goto(path)
+    expected = signed_in.evaluate(REACHABLE)
+    assert "Skip" in expected[0]
+    assert len(expected) >= 6
+    for key, order in (("Tab", expected), ("Shift+Tab", expected[-2::-1])):
+        for html in order:
+            signed_in.keyboard.press(key)
+            assert signed_in.evaluate(FOCUSED) == {"html": html, "isOutlined": True, "isInSight": True}
+
+
+def test_the_skip_link_goes_to_the_content(signed_in: Page) -> None:
+    signed_in.keyboard.press("Tab")
+    skip = signed_in.get_by_role("link", name="Skip to the content")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport()
+    signed_in.keyboard.press("Enter")
+    expect(signed_in.locator("main")).to_be_focused()
+    signed_in.keyboard.press("Tab")
+    expect(signed_in.get_by_role("link", name="7 days")).to_be_focused()
+
+
+def test_the_keyboard_switches_opens_scrolls_and_signs_out(signed_in: Page) -> None:
+    signed_in.get_by_role("link", name="7 days").focus()
+    signed_in.keyboard.press("Enter")
+    signed_in.wait_for_url("**/dashboard?days=7")
+    signed_in.get_by_text("The numbers of each day").focus()
+    signed_in.keyboard.press("Space")
+    expect(signed_in.get_by_role("table", name="Tokens issued and requests rejected")).to_be_visible()
+    signed_in.set_viewport_size({"width": 600, "height": 700})
+    heatmap = signed_in.locator(".scroll:has(.heatmap)")
+    heatmap.focus()
+    signed_in.keyboard.press("ArrowRight")
+    wait_until(lambda: heatmap.evaluate("box => box.scrollLeft") > 0)
+    signed_in.get_by_role("button", name="Sign out").focus()
+    signed_in.keyboard.press("Enter")
+    expect(signed_in.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()

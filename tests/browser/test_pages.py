@@ -1,0 +1,234 @@
+"""What the dashboard shows, and how it looks: the API's numbers, by mouse, dark and light, narrow, and on paper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from agentidp.demo import RETRYING, UNCACHED
+
+from .conftest import Open
+from .stage import Stage, overflow, sign_in
+
+DAYS_OF_WEEK = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
+NARROW = {"width": 360, "height": 740}
+RANGES = (7, 30, 90)
+
+
+def rows(table: Locator) -> list[list[str]]:
+    """The cells of each row of a table's body, also of a table that is folded away."""
+    found: list[list[str]] = table.locator("tbody").evaluate(
+        "body => [...body.rows].map(row => [...row.cells].map(cell => cell.textContent.trim()))"
+    )
+    return found
+
+
+def titles(chart: Locator) -> list[str]:
+    """What the bars of a chart say when the mouse is over them."""
+    return chart.locator("rect > title").evaluate_all("titles => titles.map(title => title.textContent)")
+
+
+def as_day(text: str) -> str:
+    """``2026-04-15`` -> ``Wed 15 Apr``."""
+    return f"{date.fromisoformat(text):%a %-d %b}"
+
+
+def count(text: str) -> int:
+    """``1,234`` -> 1234."""
+    return int(text.replace(",", ""))
+
+
+@pytest.mark.parametrize("days", RANGES)
+def test_the_days_are_those_of_the_api(signed_in: Page, stage: Stage, days: int) -> None:
+    signed_in.goto(f"/dashboard?days={days}")
+    trend = stage.api(f"/api/v1/analytics/tokens?days={days}")["data"]
+    expected = [(as_day(item["date"]), item["count"]) for item in trend]
+    shown = [(row[0], count(row[1])) for row in rows(signed_in.locator("#numbers table"))]
+    assert shown == expected[::-1]
+    saying = re.compile(r"(.+?): ([\d,]+) tokens(?: so far)?(?:, \d+ findings?)?")
+    bars = [saying.fullmatch(text) for text in titles(signed_in.locator("#trend"))]
+    assert [(bar[1], count(bar[2])) for bar in bars if bar] == expected
+    total = sum(item["count"] for item in trend)
+    expect(signed_in.locator("#trend h2")).to_contain_text(f"{total:,} in {days} days")
+
+
+@pytest.mark.parametrize("days", RANGES)
+def test_the_findings_are_those_of_the_api(signed_in: Page, stage: Stage, days: int) -> None:
+    signed_in.goto(f"/dashboard?days={days}")
+    findings = stage.api(f"/api/v1/analytics/findings?days={days}")["data"]
+    assert findings
+    shown = signed_in.locator(".finding")
+    assert [text.strip() for text in shown.locator("h3").all_inner_texts()] == [one["summary"] for one in findings]
+    assert shown.locator(".severity").evaluate_all("all => all.map(one => one.textContent)") == [
+        one["severity"] for one in findings
+    ]
+    for index, one in enumerate(findings):
+        expect(shown.nth(index)).to_contain_text(one["causes"])
+        expect(shown.nth(index)).to_contain_text(one["next"])
+
+
+def test_the_activity_is_that_of_the_api(signed_in: Page, stage: Stage) -> None:
+    activity = stage.api("/api/v1/analytics/agents/activity")["data"]
+    shown = rows(signed_in.locator("table.heatmap"))
+    assert [row[0] for row in shown] == DAYS_OF_WEEK
+    assert [
+        {"dow": dow, "hour": hour, "count": count(cell)}
+        for dow, row in enumerate(shown)
+        for hour, cell in enumerate(row[1:])
+        if cell != "0"
+    ] == activity
+
+
+def test_the_agents_are_those_of_the_api(signed_in: Page, stage: Stage) -> None:
+    month = stage.api("/api/v1/analytics/agents?include=name")["data"]
+    total = sum(agent["tokenCount"] for agent in month)
+    for path, table in (("/dashboard", "#agents table"), ("/dashboard/agents", "table.agents")):
+        signed_in.goto(path)
+        shown = rows(signed_in.locator(table))
+        assert len(shown) == 24
+        with_tokens = [row for row in shown if row[1] != "0"]
+        assert shown[: len(with_tokens)] == with_tokens
+        links = signed_in.locator(f"{table} tbody a").evaluate_all("all => all.map(a => [a.textContent, a.pathname])")
+        for row, link, agent in zip(with_tokens, links, month, strict=False):
+            assert link == [agent["agentName"], f"/dashboard/agents/{agent['agentId']}"]
+            assert count(row[1]) == agent["tokenCount"]
+            share = round(100 * agent["tokenCount"] / total, 1)
+            assert row[2] == (f"{share} %" if share else "<0.1 %")
+        assert len(with_tokens) == len(month)
+        flagged = [row for row in shown if "over 80 %" in row[0]]
+        assert [row[0].split()[0] for row in flagged] == [UNCACHED.name]
+
+
+@pytest.mark.parametrize("days", RANGES)
+def test_the_days_of_an_agent_are_those_of_the_api(signed_in: Page, stage: Stage, days: int) -> None:
+    signed_in.goto(f"/dashboard/agents/{RETRYING.agent_id}?days={days}")
+    expect(signed_in.get_by_role("heading", level=1)).to_have_text(RETRYING.name)
+    trend = stage.api(f"/api/v1/analytics/agents/{RETRYING.agent_id}?days={days}")["data"]
+    expected = [(as_day(day["date"]), day["tokens"], day["requests"], day["rejected"]) for day in trend]
+    shown = [(row[0], *map(count, row[1:4])) for row in rows(signed_in.locator("#numbers table"))]
+    assert shown == expected[::-1]
+    figures = signed_in.locator(".figures dd").all_inner_texts()
+    assert [count(text) for text in figures[:3]] == [sum(day[column] for day in expected) for column in (1, 2, 3)]
+
+
+def test_switches_between_7_30_and_90_days(signed_in: Page) -> None:
+    ranges = signed_in.get_by_role("navigation", name="Days shown")
+    current = ranges.locator("[aria-current]")
+    expect(current).to_have_text("30 days")
+    for days in (7, 90, 30):
+        ranges.get_by_role("link", name=f"{days} days").click()
+        signed_in.wait_for_url(f"**/dashboard?days={days}")
+        expect(current).to_have_text(f"{days} days")
+        assert len(titles(signed_in.locator("#trend"))) == days
+
+
+@pytest.mark.parametrize("days", [7, 90])
+def test_a_bar_answers_the_mouse_with_its_day(signed_in: Page, stage: Stage, days: int) -> None:
+    signed_in.goto(f"/dashboard?days={days}")
+    bars = signed_in.locator("#trend svg rect")
+    for index in (0, days // 2, days - 1):
+        bar = bars.nth(index)
+        bar.scroll_into_view_if_needed()
+        box = bar.bounding_box()
+        assert box is not None
+        # Near its top: a low bar answers over its whole column.
+        x, y = box["x"] + box["width"] / 2, box["y"] + 3
+        plain = bar.evaluate("bar => getComputedStyle(bar).fill")
+        signed_in.mouse.move(x, y)
+        assert bar.evaluate("(bar, [x, y]) => document.elementFromPoint(x, y) === bar", [x, y])
+        assert bar.evaluate("bar => getComputedStyle(bar).fill") != plain
+        day = stage.api(f"/api/v1/analytics/tokens?days={days}")["data"][index]
+        assert titles(signed_in.locator("#trend"))[index].startswith(f"{as_day(day['date'])}: {day['count']:,} tokens")
+
+
+def test_a_cell_of_the_heatmap_answers_the_mouse(signed_in: Page) -> None:
+    cell = signed_in.locator("table.heatmap tbody tr").nth(3).locator("td").nth(10)
+    assert cell.evaluate("cell => getComputedStyle(cell).outlineStyle") == "none"
+    cell.hover()
+    assert cell.evaluate("cell => getComputedStyle(cell).outlineStyle") == "solid"
+    assert count(cell.inner_text()) > 0
+
+
+def test_a_finding_links_to_its_agent(signed_in: Page, stage: Stage) -> None:
+    findings = stage.api("/api/v1/analytics/findings?days=90")["data"]
+    with_agents = [one for one in findings if one["agentId"]]
+    assert with_agents
+    for one in with_agents:
+        signed_in.goto("/dashboard?days=90")
+        link = signed_in.locator(".finding h3 a", has_text=one["agentName"]).first
+        link.click()
+        signed_in.wait_for_url(f"**/dashboard/agents/{one['agentId']}")
+        expect(signed_in.get_by_role("heading", level=1)).to_contain_text(one["agentName"])
+
+
+def luminance(color: str) -> float:
+    """Of a color as the browser computes it: relative luminance (WCAG 2.2)."""
+    channels = [int(channel) / 255 for channel in re.findall(r"\d+", color)[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * channel for weight, channel in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+BACKGROUND = "element => getComputedStyle(element).backgroundColor"
+
+
+def test_is_dark_or_light_as_the_reader_likes_it(signed_in: Page) -> None:
+    cell = signed_in.locator(".heatmap .h3").first
+    seen = {}
+    for scheme in ("light", "dark"):
+        signed_in.emulate_media(color_scheme=scheme)
+        seen[scheme] = {
+            "page": signed_in.locator("html").evaluate(BACKGROUND),
+            "panel": signed_in.locator("#trend").evaluate(BACKGROUND),
+            "cell": cell.evaluate(BACKGROUND),
+        }
+    assert all(luminance(seen["light"][part]) > 0.4 for part in seen["light"]), seen
+    assert all(luminance(seen["dark"][part]) < 0.1 for part in seen["dark"]), seen
+
+
+@pytest.mark.parametrize(
+    "path", ["/dashboard/sign-in", "/dashboard?days=90", "/dashboard/agents", f"/dashboard/agents/{RETRYING.agent_id}"]
+)
+def test_fits_a_narrow_screen(open_page: Open, stage: Stage, path: str) -> None:
+    page = open_page(viewport=NARROW, is_mobile=True, has_touch=True)
+    sign_in(page, stage.operator)
+    page.goto(path)
+    assert overflow(page) == []
+    # What is wider than the screen scrolls by itself, and can be reached.
+    for box in page.locator(".scroll").all():
+        if box.is_visible():
+            box.evaluate("box => box.scrollTo(10_000, 0)")
+            assert box.evaluate("box => box.scrollLeft + box.clientWidth >= box.scrollWidth - 1")
+
+
+@pytest.fixture
+def printed(signed_in: Page) -> Callable[[str], Page]:
+    """A page as it is laid out for paper: A4 with margins, at 96 dots an inch."""
+
+    def printed(path: str) -> Page:
+        signed_in.set_viewport_size({"width": 718, "height": 1000})
+        signed_in.goto(path)
+        signed_in.emulate_media(media="print")
+        return signed_in
+
+    return printed
+
+
+def test_prints_what_is_worth_paper(printed: Callable[[str], Page]) -> None:
+    page = printed("/dashboard?days=90")
+    for hidden in ("Sign out", "Skip to the content", "The numbers of each day"):
+        expect(page.get_by_text(hidden)).to_be_hidden()
+    for shown in ("Findings", "Tokens issued", "Rejected requests", "Activity by the hour", "Agents"):
+        expect(page.get_by_role("heading", name=shown, level=2)).to_be_visible()
+    expect(page.locator("header")).to_contain_text("Demo organization")
+    # Nothing is cut off at the paper's edge.
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 718
+    cut = page.locator(".scroll").evaluate_all(
+        "boxes => boxes.filter(box => box.getBoundingClientRect().right > innerWidth || box.scrollWidth > innerWidth)"
+        ".map(box => box.textContent.slice(0, 99))"
+    )
+    assert cut == []
+    assert luminance(page.locator("html").evaluate(BACKGROUND)) == pytest.approx(1)

@@ -1,0 +1,125 @@
+"""The page keeps itself up to date, and leaves the reader where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from ..factories import NOON, Agent, count_usage, make_agent, make_organization
+from .conftest import Open, Watch
+from .stage import Stage, sign_in
+
+UNAUTHORIZED = "Failed to load resource: the server responded with a status of 401"
+
+
+@pytest.fixture
+def reader(stage: Stage) -> Agent:
+    """An agent of an organization of its own, which has an agent that dominates."""
+    organization_id = make_organization(stage.services, "Busy")
+    busy = make_agent(stage.services, organization_id, "busy")
+    count_usage(stage.services, organization_id, busy.agent_id, NOON, tokens=120)
+    return make_agent(stage.services, organization_id, "reader")
+
+
+@pytest.fixture
+def page(open_page: Open, reader: Agent) -> Page:
+    """The overview with a clock that stands still."""
+    page = open_page()
+    page.clock.install()
+    sign_in(page, reader)
+    page.clock.pause_at(page.evaluate("Date.now() / 1000 + 1"))
+    return page
+
+
+def test_a_token_issued_meanwhile_appears_without_a_reload(page: Page, stage: Stage, reader: Agent) -> None:
+    page.evaluate("window.isTheSamePage = true")
+    total = page.locator("#trend .total")
+    expect(total).to_have_text("121 in 30 days")
+    count_usage(stage.services, reader.organization_id, reader.agent_id, NOON, tokens=5)
+    page.clock.fast_forward(30_000)
+    expect(total).to_have_text("121 in 30 days")
+    with page.expect_response("**/dashboard"):
+        page.clock.fast_forward(35_000)
+    expect(total).to_have_text("126 in 30 days")
+    expect(page.locator("#trend rect title").last).to_have_text("Wed 15 Apr: 126 tokens so far")
+    assert page.evaluate("window.isTheSamePage")
+
+
+def test_goes_on_every_minute_and_says_as_of_when(page: Page, stage: Stage, reader: Agent) -> None:
+    expect(page.locator("#as-of")).to_have_text("as of 12:00 UTC")
+    for minute in (1, 2):
+        stage.clock.set(NOON.replace(minute=minute))
+        with page.expect_response("**/dashboard"):
+            page.clock.fast_forward(65_000)
+        expect(page.locator("#as-of")).to_have_text(f"as of 12:0{minute} UTC")
+
+
+def test_what_is_open_scrolled_and_in_focus_stays_so(page: Page, stage: Stage, reader: Agent) -> None:
+    page.set_viewport_size({"width": 600, "height": 500})
+    page.get_by_text("The numbers of each day").click()
+    heatmap = page.locator(".scroll:has(.heatmap)")
+    heatmap.evaluate("box => box.scrollTo(150, 0)")
+    link = page.locator("#agents tbody a", has_text="busy")
+    link.focus()
+    scrolled = page.evaluate("scrollY")
+    assert scrolled > 0
+    count_usage(stage.services, reader.organization_id, reader.agent_id, NOON, tokens=5)
+    with page.expect_response("**/dashboard"):
+        page.clock.fast_forward(65_000)
+    expect(page.locator("#trend .total")).to_have_text("126 in 30 days")
+    expect(page.locator("details#numbers")).to_have_attribute("open", "")
+    expect(link).to_be_focused()
+    assert heatmap.evaluate("box => box.scrollLeft") == 150
+    assert page.evaluate("scrollY") == scrolled
+
+
+def test_after_signing_out_elsewhere_it_shows_the_sign_in_page(page: Page, stage: Stage, watch: Watch) -> None:
+    watch.expected.append(UNAUTHORIZED)
+    elsewhere = page.context.new_page()
+    elsewhere.goto("/dashboard/agents")
+    elsewhere.get_by_role("button", name="Sign out").click()
+    elsewhere.wait_for_url("**/dashboard/sign-in")
+    page.clock.fast_forward(65_000)
+    expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
+    assert "Busy" not in page.content()
+
+
+def test_a_suspended_reader_sees_the_sign_in_page(page: Page, stage: Stage, reader: Agent, watch: Watch) -> None:
+    watch.expected.append(UNAUTHORIZED)
+    stage.call("PATCH", f"/api/v1/agents/{reader.agent_id}", reader, status="suspended")
+    page.clock.fast_forward(65_000)
+    expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
+    assert "Busy" not in page.content()
+
+
+def test_a_page_that_the_browser_kept_asks_again_whether_it_may_be_seen(page: Page, watch: Watch) -> None:
+    page.context.clear_cookies()
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
+    assert "Busy" not in page.content()
+
+
+def fail(route: Route) -> None:
+    route.abort()
+
+
+def refuse(route: Route) -> None:
+    route.fulfill(status=503, body="Not available now")
+
+
+@pytest.mark.parametrize("answer", [fail, refuse])
+def test_without_an_answer_it_says_so_and_goes_on(
+    page: Page, stage: Stage, reader: Agent, watch: Watch, answer: Callable[[Route], None]
+) -> None:
+    watch.expected += ["Failed to load resource: net::ERR_FAILED", "Failed to load resource: the server responded with"]
+    page.route("**/dashboard", answer)
+    page.clock.fast_forward(65_000)
+    expect(page.locator("body")).to_have_class("stale")
+    expect(page.locator("#trend .total")).to_have_text("121 in 30 days")
+    page.unroute("**/dashboard")
+    count_usage(stage.services, reader.organization_id, reader.agent_id, NOON, tokens=5)
+    page.clock.fast_forward(65_000)
+    expect(page.locator("#trend .total")).to_have_text("126 in 30 days")
+    expect(page.locator("body")).not_to_have_class("stale")

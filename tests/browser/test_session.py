@@ -1,0 +1,245 @@
+"""Signing in and out in a browser: by credential, token or link; what ends a session, and what is left of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from playwright.sync_api import Error, Page, Route, expect
+
+from ..factories import NOON, Agent, make_agent, make_organization, wait_until
+from .conftest import Open, Watch
+from .stage import Stage, sign_in
+
+ELSEWHERE = "http://elsewhere.example/"
+
+
+def expect_signed_in(page: Page, organization: str = "Demo organization") -> None:
+    """The overview of an organization is shown."""
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    expect(page.locator("header")).to_contain_text(organization)
+
+
+def expect_signed_out(page: Page) -> None:
+    """The sign-in page is shown, and nothing of any organization."""
+    expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
+    source = page.content()
+    for private in ("Demo organization", "fleet-console", "price-watcher", "Sign out"):
+        assert private not in source
+
+
+def go_back(page: Page) -> None:
+    """What the button does. Playwright's own does not know of pages that come from the browser's cache."""
+    before = page.url
+    page.evaluate("void setTimeout(() => history.back())")
+
+    def has_gone() -> bool:
+        with contextlib.suppress(Error):
+            return bool(page.evaluate("location.href") != before)
+        return False
+
+    wait_until(has_gone)
+    page.wait_for_load_state()
+
+
+def test_shows_the_sign_in_page_first_and_the_organization_after_it(open_page: Open, stage: Stage) -> None:
+    page = open_page()
+    response = page.goto("/dashboard")
+    assert response is not None
+    assert response.status == 401
+    expect_signed_out(page)
+    page.get_by_label("Client id").fill(stage.operator.client_id)
+    page.get_by_label("Client secret").fill(stage.operator.client_secret)
+    page.keyboard.press("Enter")
+    expect_signed_in(page)
+    assert page.url == f"{stage.url}/dashboard"
+
+
+def test_keeps_the_session_where_no_script_and_no_other_site_gets_at_it(open_page: Open, stage: Stage) -> None:
+    page = open_page()
+    sign_in(page, stage.operator)
+    [cookie] = page.context.cookies(f"{stage.url}/dashboard")
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/dashboard")
+    assert page.evaluate("document.cookie") == ""
+    assert page.evaluate("localStorage.length + sessionStorage.length") == 0
+    assert cookie["value"] not in page.content()
+
+
+@pytest.mark.parametrize("secret", ["not-the-secret", "' or 1=1 --", "\u202e\U0001f680"])
+def test_says_that_a_secret_is_wrong_and_shows_nothing(open_page: Open, stage: Stage, secret: str) -> None:
+    page = open_page()
+    page.goto("/dashboard/sign-in")
+    page.get_by_label("Client id").fill(stage.operator.client_id)
+    page.get_by_label("Client secret").fill(secret)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("alert")).to_have_text("The client id or the secret is wrong, or the agent is not active.")
+    expect_signed_out(page)
+    assert secret not in page.content()
+    assert page.context.cookies() == []
+
+
+def test_signs_in_with_a_pasted_token(open_page: Open, stage: Stage) -> None:
+    page = open_page()
+    page.goto("/dashboard/sign-in")
+    page.get_by_label("Access token").fill(stage.operator.token())
+    page.get_by_role("button", name="Sign in with the token").click()
+    expect_signed_in(page)
+
+
+def test_a_link_signs_in_and_leaves_no_token_in_the_address_or_the_history(open_page: Open, stage: Stage) -> None:
+    page = open_page()
+    sign_in(page, stage.operator)
+    [cookie] = page.context.cookies(f"{stage.url}/dashboard")
+    page = open_page()
+    page.goto("/dashboard/sign-in")
+    page.goto(f"/dashboard/sign-in?token={cookie['value']}")
+    expect_signed_in(page)
+    assert page.url == f"{stage.url}/dashboard"
+    go_back(page)
+    assert page.evaluate("location.href") == f"{stage.url}/dashboard/sign-in"
+
+
+def end_by_time(stage: Stage, agent: Agent) -> None:
+    stage.clock.set(NOON + timedelta(minutes=10))
+
+
+def end_by_suspension(stage: Stage, agent: Agent) -> None:
+    stage.call("PATCH", f"/api/v1/agents/{agent.agent_id}", agent, status="suspended")
+
+
+def end_by_deletion(stage: Stage, agent: Agent) -> None:
+    stage.call("DELETE", f"/api/v1/agents/{agent.agent_id}", agent)
+
+
+@pytest.mark.parametrize("end", [end_by_time, end_by_suspension, end_by_deletion])
+def test_a_session_ends(open_page: Open, stage: Stage, end: Callable[[Stage, Agent], None]) -> None:
+    agent = make_agent(stage.services, make_organization(stage.services, "Short-lived"))
+    page = open_page()
+    page.goto("/dashboard/sign-in")
+    page.get_by_label("Access token").fill(agent.token(ttl=120))
+    page.get_by_role("button", name="Sign in with the token").click()
+    expect_signed_in(page, "Short-lived")
+    end(stage, agent)
+    page.goto("/dashboard/agents")
+    expect_signed_out(page)
+    expect(page.get_by_role("alert")).to_have_text("Your session has ended. Sign in again.")
+    assert "Short-lived" not in page.content()
+    assert page.context.cookies() == []
+
+
+def test_signing_out_ends_the_session_wherever_it_was_open(open_page: Open, stage: Stage) -> None:
+    page = open_page()
+    sign_in(page, stage.operator)
+    copied = page.context.cookies(f"{stage.url}/dashboard")
+    page.get_by_role("button", name="Sign out").click()
+    expect_signed_out(page)
+    assert page.context.cookies() == []
+    assert page.url == f"{stage.url}/dashboard/sign-in"
+    thief = open_page()
+    thief.context.add_cookies(copied)
+    thief.goto("/dashboard")
+    expect_signed_out(thief)
+
+
+def test_the_back_button_shows_nothing_private_after_signing_out(open_page: Open, stage: Stage) -> None:
+    page = open_page()
+    sign_in(page, stage.operator)
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Agents").click()
+    page.wait_for_url("**/dashboard/agents")
+    page.get_by_role("button", name="Sign out").click()
+    expect_signed_out(page)
+    go_back(page)
+    assert page.evaluate("location.href") == f"{stage.url}/dashboard/agents"
+    expect_signed_out(page)
+    # This browser keeps pages for the button, and says why it did not keep this one.
+    assert {"reason": "response-cache-control-no-store"} in page.evaluate(
+        "performance.getEntriesByType('navigation')[0].notRestoredReasons.reasons"
+    )
+    go_back(page)
+    assert page.evaluate("location.href") == f"{stage.url}/dashboard"
+    expect_signed_out(page)
+
+
+def test_without_javascript_one_signs_in_reads_and_signs_out(open_page: Open, stage: Stage) -> None:
+    page = open_page(java_script_enabled=False)
+    sign_in(page, stage.operator)
+    expect_signed_in(page)
+    for region in ("Findings", "Tokens issued", "Rejected requests", "Activity by the hour", "Agents"):
+        expect(page.get_by_role("heading", name=region, level=2)).to_be_visible()
+    page.get_by_text("The numbers of each day").click()
+    expect(page.get_by_role("table", name="Tokens issued and requests rejected")).to_be_visible()
+    page.get_by_role("link", name="7 days").click()
+    page.wait_for_url("**/dashboard?days=7")
+    page.get_by_role("button", name="Sign out").click()
+    expect_signed_out(page)
+    page.go_back()
+    expect_signed_out(page)
+
+
+@pytest.fixture
+def visit_elsewhere(watch: Watch) -> Callable[[Page, str], None]:
+    """Open a page of another site, which is made up on the way."""
+
+    def visit(page: Page, html: str) -> None:
+        watch.elsewhere.append(ELSEWHERE)
+
+        def answer(route: Route) -> None:
+            route.fulfill(body=html, content_type="text/html")
+
+        page.route(ELSEWHERE, answer)
+        page.goto(ELSEWHERE)
+
+    return visit
+
+
+def test_another_site_cannot_sign_anyone_in(
+    open_page: Open, stage: Stage, visit_elsewhere: Callable[[Page, str], None]
+) -> None:
+    attacker = make_agent(stage.services, make_organization(stage.services, "Attacker"))
+    page = open_page()
+    visit_elsewhere(
+        page,
+        f"""<form method=post action="{stage.url}/dashboard/sign-in"><button>Win</button>
+        <input name=client_id value="{attacker.client_id}"><input name=client_secret value="{attacker.client_secret}">
+        </form>""",
+    )
+    page.get_by_role("button").click()
+    expect(page.get_by_role("heading", name="Not allowed")).to_be_visible()
+    assert page.context.cookies() == []
+
+
+def test_a_link_on_another_site_cannot_sign_anyone_in(
+    open_page: Open, stage: Stage, visit_elsewhere: Callable[[Page, str], None]
+) -> None:
+    attacker = make_agent(stage.services, make_organization(stage.services, "Attacker"))
+    page = open_page()
+    sign_in(page, attacker)
+    [cookie] = page.context.cookies(f"{stage.url}/dashboard")
+    victim = open_page()
+    visit_elsewhere(victim, f'<a href="{stage.url}/dashboard/sign-in?token={cookie["value"]}">Win</a>')
+    victim.get_by_role("link").click()
+    expect(victim.get_by_role("heading", name="Not allowed")).to_be_visible()
+    assert victim.context.cookies() == []
+
+
+def test_another_site_cannot_sign_anyone_out_or_put_the_dashboard_into_a_frame(
+    open_page: Open, stage: Stage, watch: Watch, visit_elsewhere: Callable[[Page, str], None]
+) -> None:
+    page = open_page()
+    sign_in(page, stage.operator)
+    # Chromium says in the console that it refuses.
+    watch.expected += ["Framing 'http://localhost", "Refused to frame", "Content-Security-Policy: frame-ancestors"]
+    visit_elsewhere(
+        page,
+        f"""<iframe src="{stage.url}/dashboard"></iframe>
+        <form method=post action="{stage.url}/dashboard/sign-out"><button>Win</button></form>""",
+    )
+    frame = page.frames[1]
+    assert "Demo organization" not in json.dumps(frame.content())
+    page.get_by_role("button").click()
+    page.wait_for_url("**/dashboard/sign-out")
+    page.goto("/dashboard")
+    expect_signed_in(page)
