@@ -187,7 +187,7 @@ def watch(seed: str, *, database: Database, url: str, every: int) -> Watched:
     return watched
 
 
-def report(watched: list[Watched], is_verbose: bool) -> str:
+def report(watched: list[Watched]) -> str:
     """What is printed."""
     scores, naive_scores = [one.score for one in watched], [one.naive_score for one in watched]
     parts = [table_of_faults(scores, naive_scores), table_of_findings(scores, naive_scores)]
@@ -197,31 +197,27 @@ def report(watched: list[Watched], is_verbose: bool) -> str:
         f"99 of 100 in {looks[len(looks) * 99 // 100] * 1000:.1f} ms; "
         f"dominance differed from the month's sums in {sum(one.wrong_dominance for one in watched)}"
     )
-    if is_verbose:
-        parts.append("\n".join(errors(scores)))
     return "\n\n".join(parts)
 
 
-def errors(scores: list[Score]) -> list[str]:
-    """A line for each fault that was not told, and each false finding."""
-    lines = []
-    for score in scores:
-        fleet = score.fleet
-        names = {agent.agent_id: agent.name for agent in fleet.agents}
-        for fault in fleet.faults:
-            if fault.countable and fault not in score.told_at:
-                agents = ", ".join(agent.name for agent in fault.agents)
-                lines.append(
-                    f"missed  {fleet.seed:<12}{fault.kind:<17}{agents}: {fleet.at(fault.begins):%F %H:%M} to "
-                    f"{fleet.at(fault.ends):%F %H:%M}, {fault.size:.1f}/h"
-                )
-        for one, is_true in score.judged():
-            if not is_true:
-                agents = ", ".join(names.get(agent_id, "?") for agent_id in one.agent_ids)
-                lines.append(
-                    f"false   {fleet.seed:<12}{one.kind:<17}{agents}: {one.begins:%a %F %H:%M} to "
-                    f"{one.ends:%F %H:%M}, seen {one.seen_at:%F %H:%M}: {one.summary}"
-                )
+def errors(score: Score) -> list[str]:
+    """A line for each fault of a fleet that was not told, and each false finding."""
+    fleet, lines = score.fleet, []
+    names = {agent.agent_id: agent.name for agent in fleet.agents}
+    for fault in fleet.faults:
+        if fault.countable and fault not in score.told_at:
+            agents = ", ".join(agent.name for agent in fault.agents)
+            lines.append(
+                f"missed  {fleet.seed:<12}{fault.kind:<17}{agents}: {fleet.at(fault.begins):%F %H:%M} to "
+                f"{fleet.at(fault.ends):%F %H:%M}, {fault.size:.1f}/h"
+            )
+    for one, is_true in score.judged():
+        if not is_true:
+            agents = ", ".join(names.get(agent_id, "?") for agent_id in one.agent_ids)
+            lines.append(
+                f"false   {fleet.seed:<12}{one.kind:<17}{agents}: {one.begins:%a %F %H:%M} to "
+                f"{one.ends:%F %H:%M}, seen {one.seen_at:%F %H:%M}: {one.summary}"
+            )
     return lines
 
 
@@ -234,7 +230,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--fleets", type=int, default=40, help="how many (default: 40)")
     parser.add_argument("--first", type=int, default=0, help="the number of the first (default: 0)")
     parser.add_argument("--every", type=int, default=1, help="hours between looks away from faults (default: 1)")
-    parser.add_argument("--verbose", action="store_true", help="list what was missed and what was false")
+    parser.add_argument("--verbose", action="store_true", help="list what was missed and what was false, by fleet")
     options = parser.parse_args()
     if options.fleets < 1 or options.every < 1:
         parser.error("--fleets and --every must be greater than zero")
@@ -253,7 +249,11 @@ def main() -> None:
                 seeds = [f"{options.seeds} {options.first + number}" for number in range(options.fleets)]
                 one = partial(watch, database=database, url=postgres.url, every=options.every)
                 with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-                    watched = list(threads.map(one, seeds))
+                    watched = []
+                    for done in threads.map(one, seeds):
+                        watched.append(done)
+                        if options.verbose:
+                            print("\n".join([f"        {done.fleet.seed}", *errors(done.score)]), flush=True)
             finally:
                 database.close()
     except EmbeddedPostgresError as error:
@@ -264,7 +264,7 @@ def main() -> None:
         f"{sum(len(one.fleet.agents) for one in watched)} agents, {HISTORY_DAYS} days of history, "
         f"{time.monotonic() - began:.0f} s\n"
     )
-    print(report(watched, options.verbose))
+    print(report(watched))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -25,7 +26,8 @@ QUIET = 8.0
 """What is too unlikely to be chance, as the negative logarithm of its probability: 1 in 3,000."""
 
 CERTAIN = 3.0
-"""The most that a single quiet hour of one agent counts towards it: 1 in 20."""
+"""The most that a single quiet hour of one agent counts towards it, and for an agent alone a single day, which may be a
+holiday: 1 in 20."""
 
 
 class Usage(NamedTuple):
@@ -248,6 +250,9 @@ FAULTS = {
 }
 """How often one against another."""
 
+LASTING = ("silence", "uncached client")
+"""Those that end with the span."""
+
 
 def make_fleet(seed: str) -> Fleet:
     """The fleet of a seed."""
@@ -440,8 +445,8 @@ def _has_room(fault: Fault, fleet: Fleet) -> bool:
         if set(fault.agents) & set(other.agents):
             return False
         if fault.kind == "outage":
-            lasting = other.kind in ("silence", "uncached client")
-            if other.begins < fault.ends + 24 and fault.begins - 24 < (other.begins if lasting else other.ends):
+            ends = other.begins if other.kind in LASTING else other.ends
+            if other.begins < fault.ends + 24 and fault.begins - 24 < ends:
                 return False
     return True
 
@@ -452,7 +457,8 @@ def _make_fault(kind: str, fleet: Fleet, random: Random) -> Fault | None:
     if kind == "weekend run":
         return _weekend_run(fleet, random)
     agent = random.choice(fleet.agents)
-    last_start = {"silence": 9, "uncached client": 9}.get(kind, EVALUATED_DAYS - 1) * 24
+    # What lasts, begins in the first of the two weeks, so that it lasts for at least another.
+    last_start = (7 if kind in LASTING else EVALUATED_DAYS - 1) * 24
     begins = EVALUATED + random.uniform(0, last_start)
     ends = begins + {"retry loop": random.uniform(1, 8), "leak": random.uniform(6, 72)}.get(kind, float(HOURS))
     usual = agent.active_mean()
@@ -477,7 +483,10 @@ def _make_fault(kind: str, fleet: Fleet, random: Random) -> Fault | None:
         hours = [hour for hour in fault.hours()[fullest : fullest + 24] if hour % 24 in fault.hours_of_day]
         fault.countable = sum(stolen[fullest : fullest + 24]) >= max(30, 5 * agent.deviation(hours))
     elif kind == "silence":
-        fault.countable = sum(agent.surprise(hour) for hour in fault.hours()) >= QUIET
+        by_day = Counter[int]()
+        for hour in fault.hours():
+            by_day[hour // 24] += agent.surprise(hour)
+        fault.countable = sum(min(CERTAIN, surprise) for surprise in by_day.values()) >= QUIET
     elif kind == "uncached client":
         if not agent.keeps_tokens:
             return None

@@ -78,6 +78,8 @@ class Score:
     fleet: Fleet
     told: list[Told] = field(default_factory=list)
     told_at: dict[Fault, datetime] = field(default_factory=dict)
+    noticed_at: dict[Fault, datetime] = field(default_factory=dict)
+    """When the first finding of any kind was seen that is true because of it."""
 
     def see(self, findings: Iterable[Told], meant: dict[str, set[str]] = MEANT) -> None:
         """Take in what one look has found.
@@ -93,9 +95,13 @@ class Score:
             for fault in self.fleet.faults:
                 is_late = one.seen_at > self.fleet.at(fault.ends) + GRACE
                 names_it = bool(one.agent_ids or not fault.agents)
+                if is_late or not names_it:
+                    continue
                 kinds = meant.get(fault.kind, set())
-                if fault not in self.told_at and not is_late and names_it and one.tells(fault, self.fleet, kinds):
-                    self.told_at[fault] = one.seen_at
+                if one.tells(fault, self.fleet, kinds):
+                    self.told_at.setdefault(fault, one.seen_at)
+                if one.tells(fault, self.fleet, kinds | ALSO_TRUE.get(fault.kind, set())):
+                    self.noticed_at.setdefault(fault, one.seen_at)
 
     def judged(self) -> list[tuple[Told, bool]]:
         """The findings that are true or false, and which it is; not those about the time before the evaluated span."""
@@ -159,30 +165,29 @@ def _hours(times: list[float], pick: str) -> str:
 
 
 def table_of_faults(scores: list[Score], naive_scores: list[Score]) -> str:
-    """A row for each kind of fault: how many were told, and how soon, in hours."""
+    """A row for each kind of fault: how many were told, and how soon, in hours: by a kind that is meant for it, by any
+    kind, and by the naive rule.
+    """
+    columns = f"{'recall':>9}{'median h':>10}{'worst h':>9}"
     lines = [
-        f"{'fault':<16}{'meant for':<20}{'faults':>7}{'told':>6}{'recall':>8}{'median h':>10}{'worst h':>9}"
-        f"{'naive':>9}{'median h':>10}{'worst h':>9}{'invisible':>11}"
+        f"{'':<47}{'kinds meant for it':>28}{'any kind':>28}{'three times yesterday':>28}",
+        f"{'fault':<17}{'kinds meant for it':<18}{'faults':>6}{'hidden':>7}{columns}{columns}{columns}",
     ]
     for kind, kinds in MEANT.items():
-        line = ""
-        for index, group in enumerate((scores, naive_scores)):
-            faults = [(score, fault) for score in group for fault in score.fleet.faults if fault.kind == kind]
-            countable = [(score, fault) for score, fault in faults if fault.countable]
+        faults = [fault for score in scores for fault in score.fleet.faults if fault.kind == kind]
+        number = sum(fault.countable for fault in faults)
+        line = f"{kind:<17}{', '.join(sorted(kinds)):<18}{number:>6}{len(faults) - number:>7}"
+        for group, when in ((scores, "told_at"), (scores, "noticed_at"), (naive_scores, "told_at")):
             times = [
-                (score.told_at[fault] - score.fleet.at(fault.begins)) / timedelta(hours=1)
-                for score, fault in countable
-                if fault in score.told_at
+                (at - score.fleet.at(fault.begins)) / timedelta(hours=1)
+                for score in group
+                for fault, at in getattr(score, when).items()
+                if fault.kind == kind and fault.countable
             ]
-            if index == 0:
-                line = f"{kind:<16}{', '.join(sorted(kinds)):<20}{len(countable):>7}{len(times):>6}"
-            if index == 1 and kind not in NAIVE_MEANT:
+            if group is naive_scores and kind not in NAIVE_MEANT:
                 line += f"{'-':>9}{'-':>10}{'-':>9}"
             else:
-                line += f"{_ratio(len(times), len(countable)):>{9 if index else 8}}"
-                line += f"{_hours(times, 'median'):>10}{_hours(times, 'worst'):>9}"
-            if index == 1:
-                line += f"{len(faults) - len(countable):>11}"
+                line += f"{_ratio(len(times), number):>9}{_hours(times, 'median'):>10}{_hours(times, 'worst'):>9}"
         lines.append(line)
     return "\n".join(lines)
 
