@@ -26,6 +26,9 @@ SEED = "agentidp demo"
 GROWTH = 0.45
 """How much less there was on the first day than there is today, as a share."""
 
+MONTHLY_TOKEN_BUDGET = 120_000
+"""What a month exceeds in its last days."""
+
 WELCOME = f"""
 There is a demo organization with 24 agents and 90 days of traffic: demo data, made up by AgentIdP.
 Its dashboard, signed in, for the next 12 hours:
@@ -201,7 +204,11 @@ def create_demo(url: str, database: Database, at: datetime) -> bool:
         transaction.fetch("database/enter_organization", organization_id=ORGANIZATION_ID, durable=True)
         founded = _instant(at, len(AGENTS) * 5 + DAYS, 8)
         if not transaction.fetch(
-            "demo/add_organization", organization_id=ORGANIZATION_ID, name="Demo organization", at=founded
+            "demo/add_organization",
+            organization_id=ORGANIZATION_ID,
+            name="Demo organization",
+            monthly_token_budget=MONTHLY_TOKEN_BUDGET,
+            at=founded,
         ):
             return False
         _add_agents(transaction, at)
