@@ -35,6 +35,10 @@ SPREAD = 3.0
 LEAST_NEW = 500
 """Tokens in an hour of an agent without a baseline that are not held against the organization."""
 
+MOST_DAYS = 1000
+"""Days of agents that are judged by their whole past, those that look the worst by a recent week of it: a bound on the
+time that a huge organization takes."""
+
 CRITICAL_TIMES = 10
 """The fullest hour is critical above so many times the 95th percentile of the past's fullest hours, and ``LEAST``."""
 
@@ -52,6 +56,7 @@ def call(look: Look) -> Call:
             "least": LEAST,
             "least_new": LEAST_NEW,
             "settled_days": SETTLED_DAYS,
+            "most_days": MOST_DAYS,
             "most_agents": MOST_AGENTS,
         },
     )

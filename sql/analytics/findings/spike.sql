@@ -12,7 +12,8 @@
 -- two weeks before, has none. The organization's hours do not count where at least half of the excess lies in its
 -- agents' spikes, or in what agents without a past were issued, up to least_new tokens an hour each.
 -- Parameters: organization_id; at (timestamptz): now; days: how many to look at, today included; weeks; times;
--- top_times; spread; least, least_new: tokens; settled_days; most_agents: in behind_it.
+-- top_times; spread; least, least_new: tokens; settled_days; most_days: of agents, judged by their whole past;
+-- most_agents: in behind_it.
 with moment as (
     select
         (%(at)s::timestamptz at time zone 'UTC')::date as today,
@@ -21,7 +22,7 @@ with moment as (
 ),
 recent_days as materialized (
     select calendar.ago, day.agent_id, day.tokens, day.fullest
-    from generate_series(0, %(days)s::integer + 20) as calendar (ago)
+    from generate_series(0, (%(days)s::integer - 1) / 7 * 7 + 20) as calendar (ago)
     cross join lateral (
         select
             usage.agent_id,
@@ -64,7 +65,8 @@ recent_weeks as materialized (
     group by ago / 7, agent_id
 ),
 -- The whole past costs a hundred times as much to read, so only for a day, or fullest hour, that would be far fuller
--- if the second one of the week two weeks before were "high": hardly ever does a week have two of the top three.
+-- if the second one of the week two weeks before were "high": hardly ever does a week have two of the top three. Of a
+-- huge organization, those that exceed it most.
 candidates as materialized (
     select day.agent_id, (select today from moment) - day.ago as day
     from recent_days as day
@@ -82,6 +84,10 @@ candidates as materialized (
                 coalesce(earlier.second_fullest, 0) + %(least)s::integer
             )
         )
+    order by
+        day.agent_id = (select organization from moment) desc,
+        greatest(day.tokens / (1 + earlier.second), day.fullest / (1 + earlier.second_fullest)) desc nulls first
+    limit %(most_days)s::integer
 ),
 -- By day from the oldest on, the last one the candidate: the tokens of its hours, its tokens, its fullest hour's.
 histories as materialized (

@@ -13,6 +13,7 @@ from ...factories import NOON
 from .conftest import Fleet
 
 TODAY = NOON.replace(hour=0)
+HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 
@@ -250,3 +251,14 @@ def test_another_organizations_rejections_change_nothing(fleet: Fleet, outsiders
     outsiders.store()
     assert fleet.findings() == before
     assert [name for name, *_ in found(outsiders)] == ["theirs"]
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_the_databases_time_zone_changes_nothing(fleet: Fleet, database_url: str, zone: str) -> None:
+    fleet.count(settled(fleet), TODAY - 6 * DAY, rejected=40)
+    fleet.count(settled(fleet, "before"), TODAY - 7 * DAY + 23 * HOUR, rejected=40)
+    fleet.store()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"alter database {connection.info.dbname} set timezone to '{zone}'")
+    fleet.services.database.close()
+    assert found(fleet) == [("sync", "2026-04-09T00", "2026-04-09T01:00", 40)]

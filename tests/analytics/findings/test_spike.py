@@ -340,3 +340,14 @@ def test_another_organizations_tokens_change_nothing(fleet: Fleet, outsiders: Fl
     outsiders.store()
     assert fleet.findings() == before
     assert [name for name, *_ in found(outsiders)] == ["theirs"]
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_the_databases_time_zone_changes_nothing(fleet: Fleet, database_url: str, zone: str) -> None:
+    fleet.count(settled(fleet, "agent", office), TODAY - 6 * DAY, 400)
+    fleet.count(settled(fleet, "before", office), TODAY - 7 * DAY + 23 * HOUR, 400)
+    fleet.store()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"alter database {connection.info.dbname} set timezone to '{zone}'")
+    fleet.services.database.close()
+    assert found(fleet) == [("agent", "2026-04-09T00", "2026-04-09T01:00", 400)]
