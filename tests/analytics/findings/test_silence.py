@@ -249,6 +249,15 @@ def test_a_suspended_or_deleted_agent_is_not_silent(fleet: Fleet, client: FlaskC
     assert silent(fleet) == []
 
 
+def test_most_agents_being_suspended_is_no_outage(fleet: Fleet, client: FlaskClient) -> None:
+    retired = [work(fleet, f"retired-{number}", ends=NOON - 9 * HOUR) for number in range(3)]
+    others(fleet, 2)
+    fleet.store()
+    for agent in retired:
+        client.patch(f"/api/v1/agents/{agent}", json={"status": "suspended"}, headers=fleet.reader.bearer())
+    assert silent(fleet) == []
+
+
 @pytest.mark.parametrize(("days", "is_told"), [(28, True), (29, False)])
 @pytest.mark.parametrize("hours", [always, office])
 def test_a_silence_is_told_for_four_weeks(
@@ -378,13 +387,14 @@ def test_one_agent_or_a_short_time_is_not_the_organization(fleet: Fleet) -> None
     assert silent(fleet) == []
 
 
-def test_an_organization_has_three_weeks_before_it_is_judged(fleet: Fleet) -> None:
+@pytest.mark.parametrize(("hours", "is_told"), [(6, False), (12, True)])
+def test_an_organization_has_three_weeks_before_it_is_judged(fleet: Fleet, hours: int, is_told: bool) -> None:
     quiet = (MIDNIGHT + 2 * HOUR, MIDNIGHT + 6 * HOUR)
     for number in range(5):
         agent = fleet.agent(f"other-{number}")
-        fleet.work(agent, NOON - 3 * WEEK, NOON, lambda at: not quiet[0] <= at < quiet[1])
+        fleet.work(agent, NOON - 3 * WEEK - hours * HOUR, NOON, lambda at: not quiet[0] <= at < quiet[1])
     fleet.store()
-    assert silent(fleet) == []
+    assert [name for name, *_ in silent(fleet)] == [None] * is_told
 
 
 @pytest.mark.parametrize(("days", "is_told"), [(2, False), (3, True)])
