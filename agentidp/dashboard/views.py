@@ -24,7 +24,7 @@ from ..analytics.findings.finding import Finding, Look
 from ..analytics.rejection_trend import rejections_by_day
 from ..analytics.token_trend import tokens_by_day
 from ..authentication import public, read_together
-from ..errors import ApiError, NotFound, ValidationError, render_pages
+from ..errors import ApiError, NotFound, ServiceUnavailable, ValidationError, render_pages
 from ..services import services
 from . import charts, session
 
@@ -105,15 +105,14 @@ def overview() -> Response:
     issued = sum(day["count"] for day in trend)
     if issued == 0 or (agents.agents <= 1 and issued <= FEW_TOKENS):
         return page("first_steps.html", here="overview")
-    look = _look(days)
-    found = findings(read_together, look)
-    marked = charts.days_with_findings(found)
+    found = _findings(days)
+    marked = charts.days_with_findings(found or [])
     return page(
         "overview.html",
         here="overview",
         days=days,
-        found=found[:MOST_FINDINGS],
-        more_findings=max(0, len(found) - MOST_FINDINGS),
+        found=found,
+        most_findings=MOST_FINDINGS,
         tokens=charts.bars(trend[-days:], marked),
         rejections=charts.bars(rejections_by_day(days), marked),
         week=charts.heatmap(requests_by_hour_of_week(max(RANGES))),
@@ -143,12 +142,14 @@ def agent(agent_id: UUID) -> Response:
     """One agent: its days, and the findings about it."""
     days = _range()
     activity = activity_by_day(agent_id, days)
-    found = [
-        finding
-        for finding in findings(read_together, _look(days))
-        if agent_id == finding.agent_id or any(agent_id == one.agent_id for one in finding.agents)
-    ]
-    marked = charts.days_with_findings(found)
+    found = _findings(days)
+    if found is not None:
+        found = [
+            finding
+            for finding in found
+            if agent_id == finding.agent_id or any(agent_id == one.agent_id for one in finding.agents)
+        ]
+    marked = charts.days_with_findings(found or [])
     return page(
         "agent.html",
         agent_id=agent_id,
@@ -300,10 +301,14 @@ def _range() -> int:
     return int(days)
 
 
-def _look(days: int) -> Look:
-    """As at the API, with its defaults."""
+def _findings(days: int) -> list[Finding] | None:
+    """As at the API, with its defaults. ``None`` where a statement was too slow: the rest is worth a page without."""
     arguments = FindingsArguments().load({"days": str(days)})
-    return Look(at=g.at, token_ttl=services().settings.token_ttl, **arguments)
+    look = Look(at=g.at, token_ttl=services().settings.token_ttl, **arguments)
+    try:
+        return findings(read_together, look)
+    except ServiceUnavailable:
+        return None
 
 
 def _signed_in(unverified_token: str, token: Any) -> Response:

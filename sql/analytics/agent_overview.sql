@@ -38,16 +38,25 @@ listed as (
 )
 select
     listed.*,
-    (
-        select max((usage.day + make_interval(hours => hour.ordinal::integer - 1)) at time zone 'UTC')
-        -- Day by day, each found by the key: of many agents' 90 days in a row it would read all.
-        from generate_series(0, 89) as ago (days)
-        join agent_usage_daily as usage
-            on usage.organization_id = %(organization_id)s
-            and usage.day = (%(at)s::timestamptz at time zone 'UTC')::date - ago.days
-            and usage.agent_id = listed.agent_id
-        cross join lateral unnest(usage.requests_by_hour) with ordinality as hour (requests, ordinal)
-        where hour.requests > 0
-    ) as last_seen
+    last_request.hour as last_seen
 from listed
+left join lateral (
+    select (calendar.day + make_interval(hours => seen.hour)) at time zone 'UTC' as hour
+    -- Counts up, so from today backwards, and each day is found by the key: of many agents' 90 days in a row it would
+    -- read all. With an "order by", all days would be read to sort them.
+    from generate_series(0, 89) as ago (days)
+    cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day) as calendar
+    cross join lateral (
+        select (max(cell.ordinal) - 1)::integer as hour
+        from agent_usage_daily as usage
+        cross join lateral unnest(usage.requests_by_hour) with ordinality as cell (requests, ordinal)
+        where
+            usage.organization_id = %(organization_id)s
+            and usage.day = calendar.day
+            and usage.agent_id = listed.agent_id
+            and cell.requests > 0
+    ) as seen
+    where seen.hour is not null
+    limit 1
+) as last_request on true
 order by listed.tokens desc, listed.requests desc, listed.name, listed.agent_id

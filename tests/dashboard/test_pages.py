@@ -19,6 +19,7 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.analytics.findings import KINDS, budget
+from agentidp.analytics.findings.finding import Look
 from agentidp.dashboard import views
 from agentidp.database import Call
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, create_demo
@@ -525,6 +526,33 @@ def test_a_fault_of_ours_tells_nothing(services: Services, cast: Cast, monkeypat
     text = Page(response).text
     assert "The server met an unexpected condition." in text
     assert "ZeroDivisionError" not in text
+
+
+class Slow:
+    """A kind of finding whose statement takes as long as it is given."""
+
+    def call(self, look: Look) -> Call:
+        """The trend since 3450 BC."""
+        return Call("analytics/token_trend", {"days": 2_000_000})
+
+
+def test_findings_that_take_too_long_leave_the_rest_of_the_page(
+    services: Services, demo: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(settings_for(str(services.settings.database_url), statement_timeout=1), clock=Clock())
+    client = with_session(app.test_client(), demo)
+    complete = opened(client)
+    monkeypatch.setitem(KINDS, "dominance", Slow())
+    without, of_agent = opened(client), opened(client, f"/agents/{OPERATOR_ID}")
+    app.extensions["agentidp"].close()
+    sentence = "The findings could not be worked out in time; they will be tried again."
+    assert sentence in without.text
+    assert sentence in of_agent.text
+    assert sentence not in complete.text
+    assert without.tables == {
+        name: [[*row[:-1], ""] if name.startswith("Tokens issued") and row[-1].isdigit() else row for row in rows]
+        for name, rows in complete.tables.items()
+    }
 
 
 # Each of them a round trip of its own; nothing is counted.
