@@ -279,7 +279,8 @@ def test_a_new_organization_has_none(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ago", "days", "is_found"), [(6, 7, True), (7, 7, False), (0, 1, True), (1, 1, False), (89, 90, True)]
+    ("ago", "days", "is_found"),
+    [(6, 7, True), (7, 7, False), (0, 1, True), (1, 1, False), (89, 90, True), (30, 30, False)],
 )
 def test_a_day_is_looked_at_or_it_is_not(fleet: Fleet, ago: int, days: int, is_found: bool) -> None:
     agent_id = settled(fleet, "agent", office, days=170)
