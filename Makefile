@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 RUNNABLE := $(VENV)/.installed
 TESTABLE := $(VENV)/.installed-with-tests
 
-.PHONY: help run token test lint bench demo clean
+.PHONY: help run token test lint bench picture demo clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -30,6 +30,9 @@ lint: $(TESTABLE)  ## Check style and format
 
 bench: $(RUNNABLE)  ## Measure the service beside a bare Flask route, about five minutes
 	$(BIN)/python -m bench
+
+picture: $(TESTABLE)  ## Make the pictures of the dashboard in docs/ anew, with Chromium
+	$(BIN)/python -m tests.browser.picture
 
 clean:  ## Remove the virtual environment and everything built; data stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -53,7 +53,7 @@ def test_every_setting_is_in_the_deployment_guide_with_its_default() -> None:
 def test_every_make_target_has_help_and_is_in_the_readme() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    assert targets == {"help", "run", "token", "test", "lint", "bench", "demo", "clean"}
+    assert targets == {"help", "run", "token", "test", "lint", "bench", "picture", "demo", "clean"}
     assert set(re.findall(r"^([a-z]+):.*## \S", makefile, re.MULTILINE)) == targets
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for target in targets:
