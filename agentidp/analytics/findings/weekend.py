@@ -21,7 +21,8 @@ MOST_DAYS = 28
 """Days back at the most: with 10,000 agents a weekend costs some 60 ms, and an older one is no news."""
 
 QUIET_WEEKDAYS = 2
-"""Weekdays of an organization that are looked at: those on which it is usually issued the fewest tokens."""
+"""Weekdays of an organization that are looked at: those on which it is usually issued less than half of the average,
+and Saturday and Sunday where these are fewer."""
 
 QUIET_PERCENT = 25
 """Of an agent's average over the other weekdays: a weekday with no more is quiet, and so much more is activity."""

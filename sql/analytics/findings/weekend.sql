@@ -1,10 +1,11 @@
--- Agents at work on a weekday on which the organization usually does least, and they hardly anything. One row for each
+-- Agents at work on a weekday on which the organization usually does little, and they hardly anything. One row for each
 -- run of adjacent UTC days: its first and last day, how many agents, their requests and what is usual of them, and
 -- the agents with most requests, as arrays: agent_ids, names, counts.
 -- Parameters: organization_id; at (timestamptz): now; days: how many days back, today included; weeks: how many weeks
 -- before a day are looked at; least_weeks: how many of them an agent must have been at work; quiet_weekdays: how many
--- weekdays are looked at, those with the fewest tokens; quiet_percent: of an agent's average day, what is hardly
--- anything, and by how much it must be exceeded; least_requests: by which it must be exceeded, too; most_agents.
+-- weekdays are looked at, first those with less than half of the average tokens, then Saturday and Sunday;
+-- quiet_percent: of an agent's average day, what is hardly anything, and by how much it must be exceeded;
+-- least_requests: by which it must be exceeded, too; most_agents.
 with counted as (
     select usage.day, sum(usage.tokens) as tokens
     from usage_daily as usage
@@ -20,9 +21,12 @@ quiet as (
     cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day) as calendar
     left join counted on counted.day = calendar.day
     group by extract(dow from calendar.day)
+    -- Where none is clearly quieter, a few large agents make up the tokens, and say little of when the others rest.
     order by
-        percentile_disc(0.5) within group (order by coalesce(counted.tokens, 0)),
-        extract(dow from calendar.day) in (0, 6) desc
+        percentile_disc(0.5) within group (order by coalesce(counted.tokens, 0)) * 2
+            > avg(percentile_disc(0.5) within group (order by coalesce(counted.tokens, 0))) over (),
+        extract(dow from calendar.day) in (0, 6) desc,
+        percentile_disc(0.5) within group (order by coalesce(counted.tokens, 0))
     limit %(quiet_weekdays)s::integer
 ),
 -- The days and no range, so that the index finds those alone.

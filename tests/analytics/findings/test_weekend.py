@@ -227,6 +227,15 @@ def test_an_organization_may_rest_on_other_days(fleet: Fleet) -> None:
     assert found(fleet) == [("2026-04-10", "2026-04-11", ["office"])]
 
 
+def test_saturdays_are_looked_at_where_no_day_is_clearly_quiet(fleet: Fleet) -> None:
+    office = work(fleet, "office", weekdays)
+    # Fewest tokens on Tuesdays and Wednesdays.
+    fleet.work(fleet.agent("shop"), NOON - 10 * WEEK, NOON, lambda at: 15 if at.weekday() in (1, 2) else 20)
+    fleet.count(office, SATURDAY, 40)
+    fleet.store()
+    assert found(fleet) == [("2026-04-11", "2026-04-12", ["office"])]
+
+
 @pytest.mark.parametrize("day", [datetime(2032, 2, 29, 10, tzinfo=UTC), datetime(2026, 2, 1, 10, tzinfo=UTC)])
 def test_the_leap_day_and_a_months_first_day_are_days_like_any_other(fleet: Fleet, clock: Clock, day: datetime) -> None:
     clock.now = now = day + 1.5 * DAY
