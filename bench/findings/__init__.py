@@ -27,8 +27,8 @@ How it is scored:
   product's; the others are listed as invisible. A retry loop: at least three times the tokens of the agent's fullest
   hour of the last four weeks. A leak: in some 24 hours at least 30 tokens, and five standard deviations of the agent's
   own in the same hours. An outage: the probability of so many quiet hours is below e^-8, no hour of one agent counting
-  for less than e^-3. An agent that falls silent: likewise, no day counting for less than e^-3, since one may be a
-  holiday. A weekend run: 10 tokens. An uncached client: in its fullest day 50 tokens and four times those of its
+  for less than e^-3. An agent that falls silent: likewise up to the span's last day, no day counting for less than
+  e^-3, since one may be a holiday. A weekend run: 10 tokens. An uncached client: in its fullest day 50 tokens and four times those of its
   fullest day before. A rotated secret: 20 rejected requests within a day. An agent that has always asked for a token
   per call: 200 tokens in the span. What goes on to the end of the span (silence, an uncached client) begins in its
   first week.

@@ -54,7 +54,7 @@ class Watched:
         transaction = self._enter()
         founded = self.fleet.at(-24 * 30)
         transaction.fetch(
-            "demo/add_organization",
+            "organizations/add_organization",
             organization_id=self.fleet.organization_id,
             name=f"Fleet {self.fleet.seed}",
             at=founded,

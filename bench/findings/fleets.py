@@ -484,7 +484,7 @@ def _make_fault(kind: str, fleet: Fleet, random: Random) -> Fault | None:
         fault.countable = sum(stolen[fullest : fullest + 24]) >= max(30, 5 * agent.deviation(hours))
     elif kind == "silence":
         by_day = Counter[int]()
-        for hour in fault.hours():
+        for hour in fault.hours()[:-24]:
             by_day[hour // 24] += agent.surprise(hour)
         fault.countable = sum(min(CERTAIN, surprise) for surprise in by_day.values()) >= QUIET
     elif kind == "uncached client":
