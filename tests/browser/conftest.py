@@ -98,7 +98,7 @@ def watch(stage: Stage) -> Iterator[Watch]:
 
 
 @pytest.fixture
-def open_page(browser: Browser, stage: Stage, watch: Watch) -> Iterator[Open]:
+def open_page(stage: Stage, browser: Browser, watch: Watch) -> Iterator[Open]:
     """Open an empty page of a new browser profile; takes Playwright's options of a context."""
     with contextlib.ExitStack() as contexts:
 
