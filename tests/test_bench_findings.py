@@ -29,7 +29,7 @@ def test_the_same_seed_makes_the_same_fleet_and_another_seed_another() -> None:
 
 
 def test_nothing_is_counted_in_an_outage_nor_of_an_agent_before_it_joins() -> None:
-    fleet = make_fleet("outage 30")
+    fleet = make_fleet("outage 55")
     [fault] = [fault for fault in fleet.faults if fault.kind == "outage"]
     quiet = fault.hours()[1:-1]
     assert quiet
@@ -44,7 +44,7 @@ def test_nothing_is_counted_in_an_outage_nor_of_an_agent_before_it_joins() -> No
 
 def planted() -> tuple[Fleet, Fault]:
     """A fleet in which nothing goes wrong but a retry loop of the first agent."""
-    fleet = make_fleet("outage 30")
+    fleet = make_fleet("outage 55")
     fault = Fault("retry loop", [fleet.agents[0]], EVALUATED + 10.25, EVALUATED + 12)
     fleet.faults[:] = [fault]
     return fleet, fault

@@ -24,14 +24,14 @@ How it is scored:
   its agents, at the latest two days after the fault's end and before the span's. *Time to detection* runs from the
   fault's first minute, also where nothing can be seen of it yet, as of an agent that falls silent on a Friday evening.
 - A fault is **countable** if it can be told from chance at all, by the fleet's own making and not by any rule of the
-  product's; the others are listed as invisible. A retry loop: at least three times the tokens of the agent's fullest
-  hour of the last four weeks. A leak: in some 24 hours at least 30 tokens, and five standard deviations of the agent's
-  own in the same hours. An outage: the probability of so many quiet hours is below e^-8, no hour of one agent counting
-  for less than e^-3. An agent that falls silent: likewise up to the span's last day, no day counting for less than
-  e^-3, since one may be a holiday. A weekend run: 10 tokens. An uncached client: in its fullest day 50 tokens and four times those of its
-  fullest day before. A rotated secret: 20 rejected requests within a day. An agent that has always asked for a token
-  per call: 200 tokens in the span. What goes on to the end of the span (silence, an uncached client) begins in its
-  first week.
+  product's; the others are listed as hidden. A retry loop: at least three times the tokens of the agent's fullest hour
+  of the last four weeks. A leak: in some 24 hours at least 30 tokens, and five standard deviations of the agent's own
+  in the same hours. An outage: the probability of so many quiet hours is below e^-8, no hour of one agent counting for
+  less than e^-3. An agent that falls silent: likewise up to the span's last day, no day counting for less than e^-3,
+  since one may be a holiday. A weekend run: 10 tokens. An uncached client: in its fullest day 50 tokens and four times
+  those of its fullest day before. A rotated secret: 20 rejected requests within a day. An agent that has asked for a
+  token per call since it joined: 200 tokens in the span's first week; where it joins in the span, that is an uncached
+  client. What goes on to the end of the span (silence, an uncached client) begins in its first week.
 - The **naive rule** to compare with: an agent's or the organization's UTC day so far is above three times its
   yesterday's. It is judged as a ``spike``.
 """

@@ -241,12 +241,12 @@ KINDS_OF_AGENTS = {
 
 FAULTS = {
     "retry loop": 5,
-    "leak": 4,
-    "outage": 3,
-    "silence": 4,
-    "weekend run": 4,
+    "leak": 6,
+    "outage": 4,
+    "silence": 5,
+    "weekend run": 7,
     "uncached client": 4,
-    "rotated secret": 4,
+    "rotated secret": 5,
 }
 """How often one against another."""
 
@@ -419,9 +419,10 @@ def _simulate(agent: Agent, fleet: Fleet, random: Random) -> None:
 
 def _inject(fleet: Fleet, random: Random) -> None:
     for agent in fleet.agents:
-        if agent.name.startswith("uncached"):
-            fault = Fault("always uncached", [agent], max(agent.joins, EVALUATED), min(agent.leaves, HOURS))
-            fault.countable = sum(agent.expected(hour) for hour in fault.hours()) >= 200
+        if agent.name.startswith("uncached") and agent.leaves > EVALUATED:
+            kind = "uncached client" if agent.joins > EVALUATED else "always uncached"
+            fault = Fault(kind, [agent], max(agent.joins, EVALUATED), min(agent.leaves, HOURS))
+            fault.countable = sum(agent.expected(hour) for hour in fault.hours()[: -7 * 24]) >= 200
             fleet.faults.append(fault)
     if random.random() < 0.25:
         return
@@ -440,11 +441,11 @@ def _inject(fleet: Fleet, random: Random) -> None:
 
 def _has_room(fault: Fault, fleet: Fleet) -> bool:
     for other in fleet.faults:
-        if other.kind == "always uncached" and fault.kind == "outage":
-            continue
         if set(fault.agents) & set(other.agents):
             return False
         if fault.kind == "outage":
+            if other.kind == "always uncached":
+                continue
             ends = other.begins if other.kind in LASTING else other.ends
             if other.begins < fault.ends + 24 and fault.begins - 24 < ends:
                 return False
