@@ -14,7 +14,7 @@ from .agents import agents, credentials, organization, resource_servers
 from .analytics import activity_heatmap, agent_activity, agent_usage, findings, token_trend
 from .config import Settings
 from .contract import Api, BoundedRequest
-from .dashboard import views as dashboard
+from .dashboard import views as dashboard_views
 from .oauth import introspection, metadata, revocation, token
 from .services import Services
 
@@ -61,7 +61,7 @@ def create_app(
     logs.init_app(app)
     errors.init_app(app)
     authentication.init_app(app)
-    dashboard.init_app(app)
+    dashboard_views.init_app(app)
     api = Api(app)
     api_docs.describe(app, api, settings)
     for module in (
