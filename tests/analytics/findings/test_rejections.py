@@ -137,6 +137,15 @@ def test_an_agent_that_rests_at_weekends_has_quiet_days_too(fleet: Fleet) -> Non
     assert found(fleet) == []
 
 
+def test_days_on_which_nothing_is_counted_are_quiet_ones(fleet: Fleet) -> None:
+    agent_id = fleet.agent("weekly")
+    for ago in (7, 14, 21, 28):
+        fleet.count(agent_id, TODAY - ago * DAY, 1, rejected=20)
+    fleet.count(agent_id, TODAY, rejected=30)
+    fleet.store()
+    assert found(fleet) == [("weekly", "2026-04-15T00", "2026-04-15T01:00", 30)]
+
+
 @pytest.mark.parametrize(("bad_days", "is_found"), [(7, True), (8, False)])
 def test_what_goes_on_for_more_than_a_week_becomes_usual(fleet: Fleet, bad_days: int, is_found: bool) -> None:
     agent_id = settled(fleet)

@@ -237,6 +237,15 @@ def test_an_hour_must_exceed_the_usual_by_the_floor_and_twice(
     assert [name for name, *_ in found(fleet)] == ["agent"] * is_found
 
 
+@pytest.mark.parametrize(("works_at", "spikes_at"), [(8, 7), (8, 9), (23, 0), (0, 23)])
+def test_what_is_usual_in_the_hour_before_or_after_is_usual(fleet: Fleet, works_at: int, spikes_at: int) -> None:
+    agent_id = settled(fleet, "agent", lambda at: 10 * (at.hour == works_at), now=TODAY)
+    fleet.count(agent_id, TODAY - DAY + spikes_at * HOUR, 400)
+    fleet.store()
+    [finding] = fleet.findings("spike")
+    assert (finding["observed"]["value"], finding["expected"]["value"]) == (400, 10)
+
+
 def test_varied_days_allow_for_more(fleet: Fleet) -> None:
     # In four of five weeks' days 40 at nine, in the fifth 100: by the spread 280 is not above it.
     def varied(at: datetime) -> int:
