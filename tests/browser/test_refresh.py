@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from agentidp.demo import ORGANIZATION_ID, UNCACHED
+
 from ..factories import NOON, Agent, count_usage, make_agent, make_organization
 from .conftest import Open, Watch
 from .stage import Stage, sign_in
@@ -23,14 +25,19 @@ def reader(stage: Stage) -> Agent:
     return make_agent(stage.services, organization_id, "reader")
 
 
-@pytest.fixture
-def page(open_page: Open, reader: Agent) -> Page:
-    """The overview with a clock that stands still."""
+def opened(open_page: Open, agent: Agent) -> Page:
+    """The overview as *agent* sees it, with a clock that stands still."""
     page = open_page()
     page.clock.install()
-    sign_in(page, reader)
+    sign_in(page, agent)
     page.clock.pause_at(page.evaluate("Date.now() / 1000 + 1"))
     return page
+
+
+@pytest.fixture
+def page(open_page: Open, reader: Agent) -> Page:
+    """The overview of the organization with the busy agent."""
+    return opened(open_page, reader)
 
 
 def test_a_token_issued_meanwhile_appears_without_a_reload(page: Page, stage: Stage, reader: Agent) -> None:
@@ -73,6 +80,18 @@ def test_what_is_open_scrolled_and_in_focus_stays_so(page: Page, stage: Stage, r
     expect(link).to_be_focused()
     assert heatmap.evaluate("box => box.scrollLeft") == 150
     assert page.evaluate("scrollY") == scrolled
+
+
+def test_the_focus_stays_at_the_second_of_two_links_to_the_same_agent(open_page: Open, stage: Stage) -> None:
+    page = opened(open_page, stage.operator)
+    second = page.locator(".finding h3 a", has_text=UNCACHED.name).nth(1)
+    second.focus()
+    before = page.locator("#findings").inner_text()
+    count_usage(stage.services, ORGANIZATION_ID, UNCACHED.agent_id, NOON, tokens=1)
+    with page.expect_response("**/dashboard"):
+        page.clock.fast_forward(65_000)
+    expect(page.locator("#findings")).not_to_have_text(before)
+    expect(second).to_be_focused()
 
 
 def test_after_signing_out_elsewhere_it_shows_the_sign_in_page(page: Page, stage: Stage, watch: Watch) -> None:

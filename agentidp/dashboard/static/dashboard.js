@@ -36,14 +36,11 @@ function exchange(before, after) {
   if (before.outerHTML === after.outerHTML) return;
   const scrolled = [...before.querySelectorAll(".scroll")].map((box) => [box.scrollLeft, box.scrollTop]);
   const focused = before.contains(document.activeElement) ? document.activeElement : null;
-  const place = [...before.querySelectorAll(FOCUSABLE)].indexOf(focused);
+  const alike = (part) => [...part.querySelectorAll(FOCUSABLE)].filter((choice) => choice.href === focused?.href);
+  const place = alike(before).indexOf(focused);
   before.replaceWith(after);
   after.querySelectorAll(".scroll").forEach((box, index) => box.scrollTo(...(scrolled[index] ?? [0, 0])));
-  if (focused) {
-    const choices = [...after.querySelectorAll(FOCUSABLE)];
-    const same = focused.href && choices.find((choice) => choice.href === focused.href);
-    (same || choices[place] || after).focus({ preventScroll: true });
-  }
+  if (focused) (alike(after)[place] ?? alike(after)[0] ?? after).focus({ preventScroll: true });
 }
 
 setInterval(refresh, MINUTE / 12);
