@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 from ..conftest import _fresh_database
 from ..factories import NOON
-from .stage import Stage, chromium, sign_in, staged
+from .stage import Stage, chromium, let_in, staged
 
 AXE = Path(__file__).parent / "axe-core"
 
@@ -118,7 +118,7 @@ def open_page(stage: Stage, browser: Browser, watch: Watch) -> Iterator[Open]:
 
 @pytest.fixture
 def signed_in(open_page: Open, stage: Stage) -> Page:
-    """The overview of the demo organization, as its operator sees it."""
+    """An empty page of a browser in which the demo's operator has signed in."""
     page = open_page()
-    sign_in(page, stage.operator)
+    let_in(page, stage, stage.operator)
     return page

@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from agentidp.agents.credentials import add_credential
 from agentidp.authentication import SCOPES
 from agentidp.config import Settings
+from agentidp.dashboard import session
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, create_demo
 from agentidp.serve import gunicorn_config
 from agentidp.services import Services
@@ -77,6 +78,12 @@ def sign_in(page: Page, agent: Agent) -> None:
     page.get_by_label("Client secret").fill(agent.client_secret)
     page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url("**/dashboard")
+
+
+def let_in(page: Page, stage: Stage, agent: Agent) -> None:
+    """Give the browser the cookie that it would have if *agent* had signed in with a token, for it is sooner done."""
+    name = session.cookie_name(stage.services.settings)
+    page.context.add_cookies([{"name": name, "value": agent.token(), "domain": "localhost", "path": "/dashboard"}])
 
 
 def overflow(page: Page) -> list[str]:

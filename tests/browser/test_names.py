@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from ..factories import NOON, Agent, count_usage, make_agent, make_organization
 from .conftest import Open
-from .stage import Stage, overflow, sign_in
+from .stage import Stage, let_in, overflow
 
 NAMES = {
     "script": "<script>alert(document.domain)</script>",
@@ -57,7 +57,8 @@ def shown_as_text(page: Page) -> None:
 
 def test_names_are_text_on_every_page_also_on_a_narrow_screen(open_page: Open, naughty: Agent, stage: Stage) -> None:
     page = open_page(viewport={"width": 360, "height": 740})
-    sign_in(page, naughty)
+    let_in(page, stage, naughty)
+    page.goto("/dashboard")
     expect(page.locator(".organization")).to_have_text("\u202e<b>" + "W" * 96)
     expect(page.locator(".who")).to_have_text("<i>reader</i>\u202e")
     expect(page.locator(".finding").first).to_contain_text(NAMES["script"])

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 from agentidp.demo import RETRYING, UNCACHED
 
 from .conftest import Open
-from .stage import Stage, overflow, sign_in
+from .stage import Stage, let_in, overflow
 
 DAYS_OF_WEEK = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
 NARROW = {"width": 360, "height": 740}
@@ -69,6 +69,7 @@ def test_the_findings_are_those_of_the_api(signed_in: Page, stage: Stage) -> Non
 
 
 def test_the_activity_is_that_of_the_api(signed_in: Page, stage: Stage) -> None:
+    signed_in.goto("/dashboard")
     activity = stage.api("/api/v1/analytics/agents/activity")["data"]
     shown = rows(signed_in.locator("table.heatmap"))
     assert [row[0] for row in shown] == DAYS_OF_WEEK
@@ -113,6 +114,7 @@ def test_the_days_of_an_agent_are_those_of_the_api(signed_in: Page, stage: Stage
 
 
 def test_switches_between_7_30_and_90_days(signed_in: Page) -> None:
+    signed_in.goto("/dashboard")
     ranges = signed_in.get_by_role("navigation", name="Days shown")
     current = ranges.locator("[aria-current]")
     expect(current).to_have_text("30 days")
@@ -143,6 +145,7 @@ def test_a_bar_answers_the_mouse_with_its_day(signed_in: Page, stage: Stage, day
 
 
 def test_a_cell_of_the_heatmap_answers_the_mouse(signed_in: Page) -> None:
+    signed_in.goto("/dashboard")
     cell = signed_in.locator("table.heatmap tbody tr").nth(3).locator("td").nth(10)
     assert cell.evaluate("cell => getComputedStyle(cell).outlineStyle") == "none"
     cell.hover()
@@ -151,15 +154,15 @@ def test_a_cell_of_the_heatmap_answers_the_mouse(signed_in: Page) -> None:
 
 
 def test_a_finding_links_to_its_agent(signed_in: Page, stage: Stage) -> None:
-    findings = stage.api("/api/v1/analytics/findings?days=90")["data"]
-    with_agents = [one for one in findings if one["agentId"]]
-    assert with_agents
-    for one in with_agents:
-        signed_in.goto("/dashboard?days=90")
-        link = signed_in.locator(".finding h3 a", has_text=one["agentName"]).first
-        link.click()
-        signed_in.wait_for_url(f"**/dashboard/agents/{one['agentId']}")
-        expect(signed_in.get_by_role("heading", level=1)).to_contain_text(one["agentName"])
+    signed_in.goto("/dashboard?days=90")
+    about = [one for one in stage.api("/api/v1/analytics/findings?days=90")["data"] if one["agentId"]]
+    links = signed_in.locator(".finding h3 a")
+    assert links.evaluate_all("all => all.map(link => [link.textContent, link.pathname])") == [
+        [one["agentName"], f"/dashboard/agents/{one['agentId']}"] for one in about
+    ]
+    links.last.click()
+    signed_in.wait_for_url(f"**/dashboard/agents/{about[-1]['agentId']}")
+    expect(signed_in.get_by_role("heading", level=1)).to_contain_text(about[-1]["agentName"])
 
 
 def luminance(color: str) -> float:
@@ -173,6 +176,7 @@ BACKGROUND = "element => getComputedStyle(element).backgroundColor"
 
 
 def test_is_dark_or_light_as_the_reader_likes_it(signed_in: Page) -> None:
+    signed_in.goto("/dashboard")
     cell = signed_in.locator(".heatmap .h3").first
     seen = {}
     for scheme in ("light", "dark"):
@@ -191,7 +195,7 @@ def test_is_dark_or_light_as_the_reader_likes_it(signed_in: Page) -> None:
 )
 def test_fits_a_narrow_screen(open_page: Open, stage: Stage, path: str) -> None:
     page = open_page(viewport=NARROW, is_mobile=True, has_touch=True)
-    sign_in(page, stage.operator)
+    let_in(page, stage, stage.operator)
     page.goto(path)
     assert overflow(page) == []
     # What is wider than the screen scrolls by itself, and can be reached.
