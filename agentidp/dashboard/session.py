@@ -49,6 +49,12 @@ class NotSignedIn(ApiError):
         super().__init__(message, headers={"WWW-Authenticate": CHALLENGE})
 
 
+class SessionEnded(NotSignedIn):
+    """401: the session in the cookie is not good any more, or never was."""
+
+    message = "Your session has ended. Sign in again."
+
+
 class SignInRefused(ApiError):
     """Signing in does not work, for a reason that is told on the sign-in page."""
 
@@ -171,7 +177,8 @@ def follow_link(request: Request) -> tuple[str, AccessToken]:
 def resume(unverified_token: str | None) -> None:
     """Take up the session in a cookie: set ``g.caller`` and ``g.viewer``.
 
-    :raises NotSignedIn: there is none, or it has ended.
+    :raises NotSignedIn: there is none.
+    :raises SessionEnded: it is not good any more.
     """
     if unverified_token is None:
         raise NotSignedIn
@@ -182,7 +189,7 @@ def resume(unverified_token: str | None) -> None:
     except TokenRefused:
         token = None
     if token is None or not _is_good(token):
-        raise NotSignedIn("Your session has ended. Sign in again.")
+        raise SessionEnded
 
 
 def sign_out() -> None:
@@ -240,7 +247,7 @@ def _is_good(token: AccessToken) -> bool:
         return False
     call = Call(
         "dashboard/viewer",
-        {"organization_id": token.organization_id, "agent_id": token.agent_id, "jti": token.jti},
+        {"organization_id": token.organization_id, "agent_id": token.agent_id, "jti": token.jti, "scope": SCOPE},
     )
     [rows] = services().database.run(token.organization_id, call)
     if not rows:

@@ -95,6 +95,14 @@ def guard() -> None:
     session.refuse_cross_origin(request)
 
 
+@blueprint.after_request
+def secure(response: Response) -> Response:
+    """Add what keeps a page safe, also where Flask answers without a view, as it does to OPTIONS."""
+    for name, value in SECURITY.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
 @blueprint.get("/dashboard")
 @session.required
 def overview() -> Response:
@@ -170,7 +178,7 @@ def agent(agent_id: UUID) -> Response:
 def sign_in_form() -> Response:
     """The form; or with a token in the query, signing in at once."""
     if "token" not in request.args:
-        return page("sign_in.html")
+        return page("sign_in.html", message=session.SessionEnded.message if "ended" in request.args else None)
     return _signed_in(*session.follow_link(request))
 
 
@@ -199,7 +207,7 @@ def asset(asset: str) -> Response:
     """What the pages are made of."""
     if asset not in ASSETS:
         raise NotFound
-    response = Response((STATIC / asset).read_bytes(), mimetype=ASSETS[asset], headers=SECURITY)
+    response = Response((STATIC / asset).read_bytes(), mimetype=ASSETS[asset])
     current = request.args.get("v") == VERSIONS[asset]
     response.headers["Cache-Control"] = f"public, max-age={31_536_000 if current else 60}" + ", immutable" * current
     return response
@@ -211,7 +219,8 @@ def error_page(error: ApiError) -> Response:
     signing_in = isinstance(error, session.NotSignedIn | session.SignInRefused)
     response = page("sign_in.html" if signing_in else "error.html", status=error.status, **context)
     response.headers.update(error.headers)
-    if isinstance(error, session.NotSignedIn):
+    # Only what was sent and refused: SameSite keeps a good one back where another site's link led here.
+    if isinstance(error, session.SessionEnded):
         session.delete_cookie(response)
     return response
 
@@ -320,7 +329,6 @@ def _signed_in(unverified_token: str, token: Any) -> Response:
 def _redirect(path: str) -> Response:
     response = redirect(session.base_path(services().settings) + path, 303)
     assert isinstance(response, Response)  # noqa: S101 - Flask's own class, as its annotation does not say
-    response.headers.update(SECURITY)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Referrer-Policy"] = "no-referrer"
     return response

@@ -1,6 +1,6 @@
--- Who looks at the dashboard, and at what. One row; no row where the agent is suspended, deleted or unknown, or its
--- token revoked. Counts nothing: a page is no request to the API.
--- Parameters: organization_id; agent_id; jti: of the token.
+-- Who looks at the dashboard, and at what. One row; no row where the agent is suspended, deleted, unknown or without
+-- the scope by now, or its token revoked. Counts nothing: a page is no request to the API.
+-- Parameters: organization_id; agent_id; jti: of the token; scope: what the agent must still have.
 select
     organizations.name as organization_name,
     agents.name as agent_name
@@ -11,6 +11,7 @@ where
     and agents.agent_id = %(agent_id)s
     and agents.status = 'active'
     and agents.deleted_at is null
+    and %(scope)s = any (agents.scopes)
     and not exists (
         select
         from revoked_tokens

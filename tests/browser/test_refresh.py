@@ -96,7 +96,7 @@ def test_the_focus_stays_at_the_second_of_two_links_to_the_same_agent(open_page:
     expect(second).to_be_focused()
 
 
-def test_after_signing_out_elsewhere_it_shows_the_sign_in_page(page: Page, stage: Stage, watch: Watch) -> None:
+def test_after_signing_out_elsewhere_it_shows_the_sign_in_page_and_why(page: Page, stage: Stage, watch: Watch) -> None:
     watch.expected.append(UNAUTHORIZED)
     elsewhere = page.context.new_page()
     elsewhere.goto("/dashboard/agents")
@@ -104,14 +104,17 @@ def test_after_signing_out_elsewhere_it_shows_the_sign_in_page(page: Page, stage
     elsewhere.wait_for_url("**/dashboard/sign-in")
     page.clock.fast_forward(65_000)
     expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_text("Your session has ended. Sign in again.")
     assert "Busy" not in page.content()
 
 
-def test_a_suspended_reader_sees_the_sign_in_page(page: Page, stage: Stage, reader: Agent, watch: Watch) -> None:
+def test_a_suspended_reader_sees_the_sign_in_page_and_why(
+    page: Page, stage: Stage, reader: Agent, watch: Watch
+) -> None:
     watch.expected.append(UNAUTHORIZED)
     stage.call("PATCH", f"/api/v1/agents/{reader.agent_id}", reader, status="suspended")
     page.clock.fast_forward(65_000)
-    expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_text("Your session has ended. Sign in again.")
     assert "Busy" not in page.content()
 
 

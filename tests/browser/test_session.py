@@ -12,7 +12,7 @@ from playwright.sync_api import Error, Page, Route, expect
 
 from ..factories import NOON, Agent, make_agent, make_organization, wait_until
 from .conftest import Open, Watch
-from .stage import Stage, sign_in
+from .stage import Stage, let_in, sign_in
 
 ELSEWHERE = "http://elsewhere.example/"
 
@@ -100,6 +100,19 @@ def test_a_link_signs_in_and_leaves_no_token_in_the_address_or_the_history(open_
     assert page.url == f"{stage.url}/dashboard"
     go_back(page)
     assert page.evaluate("location.href") == f"{stage.url}/dashboard/sign-in"
+
+
+def test_a_bad_link_and_a_wrong_secret_leave_a_good_session_alone(open_page: Open, stage: Stage) -> None:
+    page = open_page()
+    let_in(page, stage, stage.operator)
+    page.goto("/dashboard/sign-in?token=none")
+    expect(page.get_by_role("alert")).to_contain_text("This link is not good any more")
+    page.get_by_label("Client id").fill(stage.operator.client_id)
+    page.get_by_label("Client secret").fill("not-the-secret")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("the secret is wrong")
+    page.goto("/dashboard")
+    expect_signed_in(page)
 
 
 def end_by_time(stage: Stage, agent: Agent) -> None:
@@ -223,6 +236,19 @@ def test_a_link_on_another_site_cannot_sign_anyone_in(
     victim.get_by_role("link").click()
     expect(victim.get_by_role("heading", name="Not allowed")).to_be_visible()
     assert victim.context.cookies() == []
+
+
+def test_a_link_on_another_site_leaves_the_session_alone(
+    open_page: Open, stage: Stage, visit_elsewhere: Callable[[Page, str], None]
+) -> None:
+    page = open_page()
+    sign_in(page, stage.operator)
+    visit_elsewhere(page, f'<a href="{stage.url}/dashboard">The dashboard</a>')
+    page.get_by_role("link").click()
+    # SameSite=Strict: the first page that is asked for from elsewhere comes without the cookie.
+    expect_signed_out(page)
+    page.goto("/dashboard")
+    expect_signed_in(page)
 
 
 def test_another_site_cannot_sign_anyone_out_or_put_the_dashboard_into_a_frame(

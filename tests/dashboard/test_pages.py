@@ -422,6 +422,15 @@ def test_every_page_is_safe_and_sound(operator: FlaskClient, demo: Agent, client
         assert [a for a in page.all("script") if "src" not in a] == []
 
 
+@pytest.mark.parametrize("path", ["", "/agents", "/sign-in", "/sign-out", "/static/dashboard.js"])
+def test_answers_without_a_page_are_as_safe(client: FlaskClient, path: str) -> None:
+    response = client.options(f"/dashboard{path}")
+    assert (response.status_code, response.data, "OPTIONS" in response.headers["Allow"]) == (200, b"", True)
+    assert response.headers["Content-Security-Policy"] == POLICY
+    assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert response.headers["Cache-Control"] == "no-store"
+
+
 def check_structure(page: Page) -> None:
     """What people rely on who do not see the page."""
     assert dict(page.elements)["html"] == {"lang": "en"}

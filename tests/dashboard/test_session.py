@@ -284,6 +284,8 @@ class TestEveryPage:
         response = self.open(client, route, cast.acme)
         refused(response, 401, "Sign in to see your organization.")
         assert response.headers["Cache-Control"] == "no-store"
+        # The browser may have a session all the same: SameSite keeps it back where another site's link led here.
+        assert "Set-Cookie" not in response.headers
 
     def test_is_there_with_a_session_and_counts_no_request(self, client: FlaskClient, cast: Cast, route: Route) -> None:
         response = self.open(with_session(client, cast.acme), route, cast.acme)
@@ -312,25 +314,46 @@ class TestEveryPage:
         refused(response, 401, ENDED)
         assert is_deleted(response)
 
-    def test_ends_when_the_token_is_revoked_or_the_agent_is_suspended_or_deleted(
+    def test_ends_when_the_token_is_revoked_or_the_agent_is_suspended_or_deleted_or_loses_the_scope(
         self, client: FlaskClient, cast: Cast, services: Services, route: Route
     ) -> None:
         token = session_of(cast.acme)
         revoke(client, cast.acme, token)
         client.set_cookie("agentidp_session", token, path="/dashboard")
         refused(self.open(client, route, cast.acme), 401, ENDED)
-        for change in ("suspend", "delete"):
-            agent = make_agent(services, cast.acme.organization_id, name=change)
-            if change == "suspend":
-                suspend(client, agent)
+        for change in ({"status": "suspended"}, {"scopes": ["agents:read", "agents:write"]}, None):
+            agent = make_agent(services, cast.acme.organization_id, name=str(change))
+            path, headers = f"/api/v1/agents/{agent.agent_id}", cast.acme.bearer()
+            if change:
+                assert client.patch(path, json=change, headers=headers).status_code == 200
             else:
-                client.delete(f"/api/v1/agents/{agent.agent_id}", headers=cast.acme.bearer())
+                assert client.delete(path, headers=headers).status_code == 204
             refused(self.open(with_session(client, agent), route, cast.acme), 401, ENDED)
 
     def test_does_not_take_a_bearer_token_for_a_session(self, client: FlaskClient, cast: Cast, route: Route) -> None:
         headers = SAME_ORIGIN | cast.acme.bearer()
         response = client.open(route.path(cast.acme.agent_id), method=route.method, headers=headers)
         refused(response, 401, "Sign in to see your organization.")
+
+
+class TestWhileSignedIn:
+    """Signing in once more, in vain."""
+
+    def test_a_wrong_secret_token_or_link_leaves_the_session_alone(self, signed_in: FlaskClient, cast: Cast) -> None:
+        for response in (
+            sign_in(signed_in, cast.acme, client_id=cast.acme.client_id, client_secret="wrong"),
+            sign_in(signed_in, cast.acme, token="x"),
+            signed_in.get("/dashboard/sign-in?token=x"),
+        ):
+            assert response.status_code == 401
+            assert "Set-Cookie" not in response.headers
+        assert signed_in.get("/dashboard").status_code == 200
+
+
+def test_a_page_that_notices_the_end_of_its_session_leads_to_the_reason(client: FlaskClient) -> None:
+    response = client.get("/dashboard/sign-in?ended")
+    assert (response.status_code, Page(response).notice) == (200, ENDED)
+    assert Page(client.get("/dashboard/sign-in")).notice == ""
 
 
 class TestSigningOut:

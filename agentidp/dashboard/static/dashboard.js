@@ -15,7 +15,10 @@ async function refresh() {
   } catch {
     answer = {};
   }
-  if (answer.status === 401) return location.reload(); // which shows the sign-in page
+  if (answer.status === 401) {
+    // Not by a reload: the cookie is gone with this answer, and with it the reason to tell.
+    return location.replace(document.querySelector(".sign-out").action.replace(/out$/, "in?ended"));
+  }
   if (!answer.ok) return document.body.classList.add("stale");
   const fresh = new DOMParser().parseFromString(text, "text/html");
   const [before, after] = [document, fresh].map((page) => [...page.querySelectorAll("main section[id]")]);
