@@ -18,7 +18,7 @@ PAGES = {
     f"{SUSPENDED.name} suspended": f"/dashboard/agents/{SUSPENDED.agent_id}?days=7",
     "That cannot be read": "/dashboard?days=8",
     "Nothing here": "/dashboard/agents/none",
-    # With a notice, and last: it leaves nobody signed in.
+    # With a notice.
     "Sign in": "/dashboard/sign-in?token=none",
 }
 """Heading -> address."""
