@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import psycopg
 import pytest
@@ -345,6 +346,43 @@ def test_the_guides_curls_work_through_nginx(deployment: Deployment, tmp_path: P
     check_the_guides_curls(deployment.nginx.port, new_agent(deployment.database_url), tmp_path)
 
 
+def sign_in_to_the_dashboard(connection: http.client.HTTPConnection, agent: Agent) -> str:
+    """Send the form as a browser does; the cookie as it comes back."""
+    form = urlencode({"client_id": agent.client_id, "client_secret": agent.client_secret}).encode()
+    response = fetch(connection, "POST", "/dashboard/sign-in", form, FORM | {"Sec-Fetch-Site": "same-origin"})
+    assert (response.status, response.headers["Location"]) == (303, "/dashboard")
+    return response.headers["Set-Cookie"].partition(";")[0]
+
+
+def test_the_dashboard_works_through_nginx_and_no_log_holds_a_session(deployment: Deployment) -> None:
+    client, direct = deployment.nginx.connection(), UnixConnection(deployment.unit.path)
+    cookie = sign_in_to_the_dashboard(client, new_agent(deployment.database_url))
+    token = cookie.removeprefix("agentidp_session=")
+    linked = fetch(client, "GET", f"/dashboard/sign-in?token={token}", headers={"Sec-Fetch-Site": "none"})
+    assert (linked.status, linked.headers["Set-Cookie"].partition(";")[0]) == (303, cookie)
+    assert fetch(client, "GET", f"/dashboard/sign-in?token={token}x").status == 401
+    for path, headers, status in (
+        ("/dashboard", {"Cookie": cookie}, 200),
+        ("/dashboard", {"Cookie": cookie + "x"}, 401),
+        ("/dashboard/static/dashboard.css", {}, 200),
+        ("/dashboard/nothing", {}, 404),
+    ):
+        through = fetch(client, "GET", path, headers=headers)
+        past = fetch(direct, "GET", path, headers=headers)
+        assert (through.status, past.status) == (status, status)
+        for header in ("Content-Type", "Content-Security-Policy", "Cache-Control", "Referrer-Policy", "Set-Cookie"):
+            assert through.headers.get_all(header) == past.headers.get_all(header)
+    out = fetch(client, "POST", "/dashboard/sign-out", headers={"Cookie": cookie, "Origin": "http://localhost:3000"})
+    assert out.status == 303
+    assert fetch(client, "GET", "/dashboard", headers={"Cookie": cookie}).status == 401
+    client.close()
+    direct.close()
+    wait_until(lambda: deployment.nginx.requests()[-1]["path"] == "/dashboard")
+    logs = [*deployment.nginx.directory.glob("*.log"), deployment.nginx.directory / "journal"]
+    assert len(logs) >= 3
+    assert not [log for log in logs if token in log.read_text()]
+
+
 def test_nginx_speaks_tls(deployment: Deployment, tmp_path: Path) -> None:
     nginx = deployment.nginx
     command = f"curl -s --cacert {nginx.directory}/tls.crt https://localhost:{nginx.tls_port}/healthz"
@@ -581,4 +619,16 @@ def test_an_installed_copy_runs_without_the_checkout(database_url: str, tmp_path
     server.command[1:1] = ["-P"]
     with server:
         assert server.get("/healthz") == b'{"status":"installed"}'
-        check_the_guides_curls(server.port, new_agent(database_url), tmp_path)
+        agent = new_agent(database_url)
+        check_the_guides_curls(server.port, agent, tmp_path)
+        # Templates, what the pages load, and statements in directories of directories.
+        page = server.get("/dashboard/sign-in").decode()
+        for address in re.findall(r'(?:href|src)="(/dashboard/static/[^"]+)"', page):
+            assert server.get(address)
+        token = agent.token(issuer=server.url, audience=f"{server.url}/api/v1")
+        found = server.get("/api/v1/analytics/findings", {"Authorization": f"Bearer {token}"})
+        assert json.loads(found)["data"] == []
+        client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        session = sign_in_to_the_dashboard(client, agent)
+        client.close()
+        assert b"First steps" in server.get("/dashboard", {"Cookie": session})
