@@ -96,6 +96,29 @@ def test_the_focus_stays_at_the_second_of_two_links_to_the_same_agent(open_page:
     expect(second).to_be_focused()
 
 
+def test_after_another_organization_signed_in_elsewhere_the_figures_stand_under_its_name(
+    page: Page, stage: Stage, reader: Agent
+) -> None:
+    other = make_organization(stage.services, "Other")
+    count_usage(stage.services, other, make_agent(stage.services, other).agent_id, NOON, tokens=33)
+    let_in(page, stage, make_agent(stage.services, other, "newcomer"))
+    with page.expect_response("**/dashboard"):
+        page.clock.fast_forward(65_000)
+    expect(page.locator("#trend .total")).to_have_text("33 in 30 days")
+    expect(page.locator("header")).to_contain_text("Other")
+    expect(page.locator("header")).to_contain_text("newcomer")
+    assert "Busy" not in page.content()
+
+
+def test_the_name_of_an_agent_is_kept_up_to_date_with_what_it_did(page: Page, stage: Stage, reader: Agent) -> None:
+    agent = make_agent(stage.services, reader.organization_id, "worker")
+    page.goto(f"/dashboard/agents/{agent.agent_id}")
+    stage.call("PATCH", f"/api/v1/agents/{agent.agent_id}", reader, status="suspended", name="idler")
+    with page.expect_response(f"**/{agent.agent_id}"):
+        page.clock.fast_forward(65_000)
+    expect(page.get_by_role("heading", level=1)).to_have_text("idler suspended")
+
+
 def test_after_signing_out_elsewhere_it_shows_the_sign_in_page_and_why(page: Page, stage: Stage, watch: Watch) -> None:
     watch.expected.append(UNAUTHORIZED)
     elsewhere = page.context.new_page()

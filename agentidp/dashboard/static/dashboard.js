@@ -21,13 +21,13 @@ async function refresh() {
   }
   if (!answer.ok) return document.body.classList.add("stale");
   const fresh = new DOMParser().parseFromString(text, "text/html");
-  const [before, after] = [document, fresh].map((page) => [...page.querySelectorAll("main section[id]")]);
-  if (before.map((part) => part.id).join() === after.map((part) => part.id).join()) {
-    before.forEach((part, index) => exchange(part, after[index]));
-  } else {
-    exchange(document.querySelector("main"), fresh.querySelector("main"));
+  const parts = (selector) => [document, fresh].map((page) => [...page.querySelectorAll(selector)]);
+  // The header, too: whoever has signed in in another tab, it is their organization from now on.
+  let [before, after] = parts("header, main .bar, main section[id]");
+  if (before.map((part) => part.id).join() !== after.map((part) => part.id).join()) {
+    [before, after] = parts("header, main");
   }
-  exchange(document.getElementById("as-of"), fresh.getElementById("as-of"));
+  before.forEach((part, index) => exchange(part, after[index]));
   document.body.classList.remove("stale");
 }
 
