@@ -96,7 +96,7 @@ def _status(row: Any) -> BudgetStatus:
 
 
 def _used(now: BudgetStatus) -> str:
-    return f"{now.tokens:,} of the {now.budget:,} tokens that the month may have were issued ({now.percent:g} %)"
+    return f"{now.tokens:,} of the {now.budget:,} tokens that the month may have were issued ({now.percent:,.15g} %)"
 
 
 def _outlook(now: BudgetStatus, is_exceeded: bool) -> str:

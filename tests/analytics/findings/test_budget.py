@@ -100,6 +100,19 @@ def test_is_found_where_the_month_exceeds_the_budget(
     assert outlook is None or outlook in found[0]["summary"]
 
 
+def test_says_how_much_is_used_in_digits_however_much_that_is(fleet: Fleet) -> None:
+    every_day(fleet, NOON.date(), NOON.date(), lambda at: 12_345_678)
+    fleet.store()
+    set_budget(fleet, 1)
+    [found] = fleet.findings("budget")
+    assert found["summary"].startswith(
+        "12,345,678 of the 1 tokens that the month may have were issued (1,234,567,800 %); "
+    )
+    set_budget(fleet, 123)
+    [found] = fleet.findings("budget")
+    assert "(10,037,136.6 %)" in found["summary"]
+
+
 @pytest.mark.parametrize(("used", "is_found"), [(799, False), (800, True)])
 def test_is_near_from_80_percent_on_even_if_the_month_ends_within_it(
     fleet: Fleet, clock: Clock, used: int, is_found: bool
