@@ -146,7 +146,7 @@ def _demo_link(runtime: Runtime) -> str:
     try:
         return _dashboard_link(services, demo_data.OPERATOR_ID)
     except (ConfigurationError, ApiError, OAuthError):
-        return session.audience(runtime.settings)
+        return runtime.settings.dashboard
     finally:
         services.close()
 
@@ -380,7 +380,7 @@ def _dashboard_link(services: Services, agent_id: UUID) -> str:
     signing_key = services.keys.current().signing
     client, _ = _issue(services, agent_id, [session.SCOPE], None, at)
     token = session.session_token(services, signing_key, client, at)
-    return f"{session.audience(services.settings)}/sign-in?token={token}"
+    return f"{services.settings.dashboard}/sign-in?token={token}"
 
 
 def _issue(

@@ -64,6 +64,11 @@ class Settings:
         """The identifier of our own API: the ``aud`` of tokens for it (RFC 9068 section 2.2, RFC 8707)."""
         return f"{self.issuer}/api/v1"
 
+    @property
+    def dashboard(self) -> str:
+        """The address of the dashboard: the ``aud`` of the tokens that are its sessions."""
+        return f"{self.issuer}/dashboard"
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the settings.

@@ -462,7 +462,11 @@ WRONG_VALUES: dict[str, list[Any]] = {
         ["agents:read"] * 1000,
     ],
     "dpopBoundAccessTokens": [None, "true", 1, 0, [], {}, "\ud800"],
-    "resource": [None, "", 1, [], {}, "api", "/path", "https://x.example/#part", "https://x\x00", "\ud800", "x" * 501],
+    "resource": [
+        *(None, "", 1, [], {}, "api", "/path", "https://x.example/#part", "https://x\x00", "\ud800", "x" * 501),
+        # Our own audiences.
+        *("http://localhost:3000/api/v1", "http://localhost:3000/dashboard"),
+    ],
     "jwk": [None, "", 1, [], {}, {"kty": "oct", "k": "AAAA"}, {"kty": "EC"}, {"kty": []}, {"kty": "\ud800"}],
     "jwks": [None, "", 1, [], {}, {"keys": []}, {"keys": None}, {"keys": [None]}, {"keys": [{}] * 11}],
     "status": [None, "", "deleted", "ACTIVE", 1, [], {}, "active\x00", "\ud800"],

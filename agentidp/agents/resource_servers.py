@@ -47,11 +47,12 @@ class NewResourceServerSchema(ma.Schema):
 
     @ma.validates("resource")
     def must_be_foreign(self, resource: str, data_key: str) -> None:
-        """An absolute URI, and not our own API's."""
+        """An absolute URI, and neither our own API's nor the dashboard's, whose sessions are tokens for it."""
         if not is_resource_identifier(resource):
             raise ma.ValidationError("must be an absolute URI of at most 500 characters without fragment")
-        if resource == services().settings.resource:
-            raise ma.ValidationError("must not be this server's own API")
+        settings = services().settings
+        if resource in (settings.resource, settings.dashboard):
+            raise ma.ValidationError("must not be this server's own API or dashboard")
 
     @ma.validates("scopes")
     def must_not_be_ours(self, scopes: list[str], data_key: str) -> None:

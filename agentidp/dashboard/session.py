@@ -1,7 +1,7 @@
 """Signing in to the dashboard, staying so, and signing out.
 
-A session is an access token of ours in a cookie, so the server keeps nothing: one for the audience :func:`audience`,
-which is of no use at the API, or one for the API that somebody has pasted.
+A session is an access token of ours in a cookie, so the server keeps nothing: one whose audience is
+``Settings.dashboard``, which is of no use at the API, or one for the API that somebody has pasted.
 """
 
 from __future__ import annotations
@@ -86,11 +86,6 @@ class Viewer(NamedTuple):
     agent_name: str
 
 
-def audience(settings: Settings) -> str:
-    """The ``aud`` of a token that is a session."""
-    return f"{settings.issuer}/dashboard"
-
-
 def base_path(settings: Settings) -> str:
     """The path of the dashboard as a browser sees it."""
     return urlsplit(settings.issuer).path + "/dashboard"
@@ -98,7 +93,7 @@ def base_path(settings: Settings) -> str:
 
 def session_token(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
     """Sign a session for a client whose token was granted :data:`SCOPE` and counted at *at*."""
-    body = issuance.token_response(s, signing_key, client, [SCOPE], resource=audience(s.settings), at=at, ttl=LIFETIME)
+    body = issuance.token_response(s, signing_key, client, [SCOPE], resource=s.settings.dashboard, at=at, ttl=LIFETIME)
     return str(body["access_token"])
 
 
@@ -150,7 +145,7 @@ def sign_in(request: Request, at: datetime) -> tuple[str, AccessToken]:
         token = _by_credential(request, form, at)
     except OAuthError as refused:
         raise _explained(refused) from None
-    return token, verified_token(token, audience=audience(services().settings))
+    return token, verified_token(token, audience=services().settings.dashboard)
 
 
 def follow_link(request: Request) -> tuple[str, AccessToken]:
@@ -166,7 +161,7 @@ def follow_link(request: Request) -> tuple[str, AccessToken]:
         raise LinkFromElsewhere
     unverified_token = request.args.get("token", "")
     try:
-        token = verified_token(unverified_token, audience=audience(services().settings))
+        token = verified_token(unverified_token, audience=services().settings.dashboard)
     except TokenRefused:
         token = None
     if token is None or not _is_good(token):
@@ -184,7 +179,7 @@ def resume(unverified_token: str | None) -> None:
         raise NotSignedIn
     try:
         token = verified_token(unverified_token, audience=None)
-        if token.audience not in (audience(services().settings), services().settings.resource):
+        if token.audience not in (services().settings.dashboard, services().settings.resource):
             raise TokenRefused("for another audience", token)
     except TokenRefused:
         token = None
@@ -195,7 +190,7 @@ def resume(unverified_token: str | None) -> None:
 def sign_out() -> None:
     """End the session that was taken up: its token is revoked, unless it is one for the API that somebody pasted."""
     s, token = services(), g.caller
-    if token.audience == audience(s.settings):
+    if token.audience == s.settings.dashboard:
         s.database.fetch_durably(
             "oauth/revoke_token",
             organization_id=token.organization_id,
@@ -245,9 +240,16 @@ def _is_good(token: AccessToken) -> bool:
     """Whether a verified token opens the dashboard now; then ``g.caller`` and ``g.viewer`` are set."""
     if token.jkt is not None or SCOPE not in token.scope:
         return False
+    is_own = token.audience == services().settings.dashboard
     call = Call(
         "dashboard/viewer",
-        {"organization_id": token.organization_id, "agent_id": token.agent_id, "jti": token.jti, "scope": SCOPE},
+        {
+            "organization_id": token.organization_id,
+            "agent_id": token.agent_id,
+            "jti": token.jti,
+            "scope": SCOPE,
+            "signed_in_at": datetime.fromtimestamp(token.issued_at, UTC) if is_own else None,
+        },
     )
     [rows] = services().database.run(token.organization_id, call)
     if not rows:

@@ -103,7 +103,7 @@ def secure(response: Response) -> Response:
     return response
 
 
-@blueprint.get("/dashboard")
+@blueprint.get("/dashboard", strict_slashes=False)
 @session.required
 def overview() -> Response:
     """The organization's figures on one page, findings first."""

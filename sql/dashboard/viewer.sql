@@ -1,6 +1,8 @@
 -- Who looks at the dashboard, and at what. One row; no row where the agent is suspended, deleted, unknown or without
--- the scope by now, or its token revoked. Counts nothing: a page is no request to the API.
--- Parameters: organization_id; agent_id; jti: of the token; scope: what the agent must still have.
+-- the scope by now, or its token revoked, or a credential of it since it signed in. Counts nothing: a page is no request
+-- to the API.
+-- Parameters: organization_id; agent_id; jti: of the token; scope: what the agent must still have; signed_in_at
+-- (timestamptz), or null for a token that was issued to be used elsewhere.
 select
     organizations.name as organization_name,
     agents.name as agent_name
@@ -18,4 +20,13 @@ where
         where
             revoked_tokens.organization_id = %(organization_id)s
             and revoked_tokens.jti = %(jti)s
+    )
+    -- A session does not say which credential opened it.
+    and not exists (
+        select
+        from credentials
+        where
+            credentials.organization_id = %(organization_id)s
+            and credentials.agent_id = %(agent_id)s
+            and credentials.revoked_at >= %(signed_in_at)s::timestamptz
     )

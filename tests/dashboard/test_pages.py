@@ -681,3 +681,7 @@ def test_an_organization_is_named_by_the_page_that_it_prints_too() -> None:
 def test_ids_are_not_taken_from_the_page_for_granted(signed_in: FlaskClient) -> None:
     response = signed_in.get(f"/dashboard/agents/{uuid.uuid4()}")
     assert response.status_code == 404
+
+
+def test_the_address_may_end_with_a_slash(signed_in: FlaskClient) -> None:
+    assert signed_in.get("/dashboard/").status_code == 200

@@ -330,6 +330,24 @@ class TestEveryPage:
                 assert client.delete(path, headers=headers).status_code == 204
             refused(self.open(with_session(client, agent), route, cast.acme), 401, ENDED)
 
+    def test_ends_when_a_credential_of_the_agent_is_revoked_but_not_a_token_for_the_api(
+        self, client: FlaskClient, cast: Cast, clock: Clock, route: Route
+    ) -> None:
+        credentials = f"/api/v1/agents/{cast.acme.agent_id}/credentials"
+        revoked, kept = [
+            client.post(credentials, headers=cast.acme.bearer()).json["credentialId"] for _ in ("revoked", "kept")
+        ]
+        assert client.delete(f"{credentials}/{revoked}", headers=cast.acme.bearer()).status_code == 204
+        clock.advance(seconds=1)
+        before, pasted = session_of(cast.acme), cast.acme.token()
+        client.set_cookie("agentidp_session", before, path="/dashboard")
+        assert client.get("/dashboard").status_code == 200
+        clock.advance(seconds=1)
+        assert client.delete(f"{credentials}/{kept}", headers=cast.acme.bearer()).status_code == 204
+        refused(self.open(client, route, cast.acme), 401, ENDED)
+        client.set_cookie("agentidp_session", pasted, path="/dashboard")
+        assert client.get("/dashboard").status_code == 200
+
     def test_does_not_take_a_bearer_token_for_a_session(self, client: FlaskClient, cast: Cast, route: Route) -> None:
         headers = SAME_ORIGIN | cast.acme.bearer()
         response = client.open(route.path(cast.acme.agent_id), method=route.method, headers=headers)
