@@ -22,6 +22,7 @@ EVALUATED = HISTORY_DAYS * 24
 TOKEN_LIFETIME = 3600
 """Seconds."""
 
+MOST_INSTANCES = 8
 QUIET = 8.0
 """What is too unlikely to be chance, as the negative logarithm of its probability: 1 in 3,000."""
 
@@ -57,6 +58,7 @@ class Agent:
     :param varies: by how much its days differ, the standard deviation of the logarithm.
     :param growth: of the amount in a week, as a factor.
     :param own_calls: requests to our own API with each token.
+    :param changes: from which hour on it has so many times the instances, or the amount where it does not keep tokens.
     """
 
     name: str
@@ -90,11 +92,17 @@ class Agent:
         """Whether an instance of it asks for a token only when it has none that is valid."""
         return self.style == "keeps"
 
+    def instances_at(self, hour: int) -> int:
+        """How many instances of it run."""
+        if hour < self.changes[0]:
+            return self.instances
+        return min(MOST_INSTANCES, max(1, round(self.instances * self.changes[1])))
+
     def expected(self, hour: int) -> float:
         """Its tokens in an hour, on average and without any fault."""
         rate = self.amount * self.levels[hour]
         if self.style == "keeps":
-            return self.instances * rate / (1 + rate)
+            return self.instances_at(hour) * rate / (1 + rate)
         return rate
 
     def surprise(self, hour: int) -> float:
@@ -370,14 +378,15 @@ def _set_levels(agent: Agent, fleet: Fleet, random: Random) -> None:
             level *= agent.month_end
         if surge <= hour < surge + 4 and surge:
             level *= 1.7
-        if hour >= agent.changes[0]:
+        if hour >= agent.changes[0] and not agent.keeps_tokens:
             level *= agent.changes[1]
         works = agent.works(hour) and hour not in maintained
         agent.levels.append(level * agent.growth ** ((hour - EVALUATED) / 168) if works else 0.0)
 
 
 def _simulate(agent: Agent, fleet: Fleet, random: Random) -> None:
-    valid_until = [0.0] * agent.instances
+    valid_until = [0.0] * agent.instances_at(HOURS)
+    valid_until += [0.0] * (agent.instances - len(valid_until))
     renews_early = random.uniform(0, 600) / 3600
     of_the_day = 1.0
     for hour, level in enumerate(agent.levels):
@@ -391,8 +400,8 @@ def _simulate(agent: Agent, fleet: Fleet, random: Random) -> None:
             tokens = poisson(random.gammavariate(agent.shape, rate / agent.shape), random)
         elif level:
             if random.random() < 0.005:
-                valid_until = [0.0] * agent.instances  # a release: its instances start anew
-            for instance, until in enumerate(valid_until):
+                valid_until = [0.0] * len(valid_until)  # a release: its instances start anew
+            for instance, until in enumerate(valid_until[: agent.instances_at(hour)]):
                 asks = max(until, hour) + random.expovariate(rate)
                 while asks < hour + 1:
                     tokens += 1

@@ -31,13 +31,17 @@ LEAST_SURPRISE_OF_HOURS = 11.0
 """Of an agent that works around the clock, as -ln of a probability: four whole hours where it missed none before."""
 
 LEAST_SURPRISE_OF_DAYS = 7.5
-"""Of any other agent, likewise: three working days where it missed none before, so that Easter's two are not enough."""
+"""Of any other agent, likewise: three days, or weekly runs, where it missed none before."""
+
+LEAST_SURPRISE_OF_WORKDAYS = 10.0
+"""The same within a week, of one that does not work every day: four working days, for a holiday may last for three."""
 
 LEAST_SURPRISE = 8.0
 """Of a quiet organization, likewise, by Poisson's distribution of the agents that are active in an hour."""
 
 AROUND_THE_CLOCK = 18
-"""Hours of the 24 up to its last one in which an agent was active that works around the clock."""
+"""Hours of the 24 up to its last one in which an agent was active that works around the clock, and of a day a week
+before."""
 
 LEAST_EXPECTED = 2
 """Agents: in an hour in which fewer are usual nothing can be said of the whole organization."""
@@ -64,6 +68,7 @@ def call(look: Look) -> Call:
             "least_surprise": LEAST_SURPRISE,
             "least_surprise_of_hours": LEAST_SURPRISE_OF_HOURS,
             "least_surprise_of_days": LEAST_SURPRISE_OF_DAYS,
+            "least_surprise_of_workdays": LEAST_SURPRISE_OF_WORKDAYS,
             "least_hours": math.ceil(LEAST_SURPRISE_OF_HOURS / most_of_one),
             "least_days": math.ceil(LEAST_SURPRISE_OF_DAYS / most_of_one),
             "around_the_clock": AROUND_THE_CLOCK,

@@ -6,9 +6,10 @@
 -- how many weeks before a silence are looked at; least_weeks: how many of them an agent, or the organization, must have
 -- been at work; most_weeks: how long a silence is told; sampled: by how many agents the organization is judged;
 -- least_expected: how many of them make an hour in which that can be done; least_surprise: of a quiet organization,
--- least_surprise_of_hours: of an agent that works around the clock, least_surprise_of_days: of any other, the negative
--- logarithm of a probability; least_hours, least_days: how many it takes to reach these; around_the_clock: how many of
--- the 24 hours up to its last one such an agent is active in; most_agents: how many of them are told.
+-- least_surprise_of_hours: of an agent that works around the clock, least_surprise_of_days: of any other,
+-- least_surprise_of_workdays: in the first week of one that does not work every day, the negative logarithm of a probability; least_hours, least_days: how many
+-- it takes to reach these; around_the_clock: how many of the 24 hours up to its last one such an agent is active in,
+-- and on average of the two days a week before; most_agents: how many of them are told.
 with moment as materialized (
     select
         (%(at)s::timestamptz at time zone 'UTC')::date as today,
@@ -239,7 +240,16 @@ stopped as materialized (
         ended.hours[1] + interval '1 hour' as since,
         (
             select count(*) from unnest(ended.hours) as active (hour) where hour > ended.hours[1] - interval '24 hours'
-        ) >= %(around_the_clock)s::integer as works_around_the_clock
+        ) >= %(around_the_clock)s::integer
+            -- And so a week before: a leak, or a retry loop, runs day and night as well.
+            and (
+                select sum(cardinality(array_remove(usage.requests_by_hour, 0)))
+                from agent_usage_daily as usage
+                where
+                    usage.organization_id = %(organization_id)s
+                    and usage.day in (candidates.last_day - 7, candidates.last_day - 8)
+                    and usage.agent_id = candidates.agent_id
+            ) >= 2 * %(around_the_clock)s::integer as works_around_the_clock
     from moment
     cross join candidates
     cross join lateral (
@@ -266,7 +276,23 @@ stopped as materialized (
         or candidates.last_day < moment.today - %(least_days)s::integer
 ),
 known as materialized (
-    select stopped.*, least(%(weeks)s::integer, begun.days / 7) as weeks
+    select
+        stopped.*,
+        least(%(weeks)s::integer, begun.days / 7) as weeks,
+        (select today from moment) - stopped.last_day <= 7 and (
+            select count(*)
+            from generate_series(0, 13) as ago (days)
+            where
+                exists (
+                    select
+                    from agent_usage_daily as usage
+                    where
+                        usage.organization_id = %(organization_id)s
+                        and usage.day = stopped.last_day - ago.days
+                        and usage.agent_id = stopped.agent_id
+                        and usage.requests > 0
+                )
+        ) < 13 as may_be_on_holiday
     from stopped
     cross join lateral (
         select ago.days
@@ -362,8 +388,12 @@ resting as (
         'days' as unit
     from missed
     where requests * 2 >= most_requests
-    group by agent_id, name, since
-    having sum(days * ln((weeks + 1) / (weeks - active_weeks + 0.5))) >= %(least_surprise_of_days)s::float8
+    group by agent_id, name, since, may_be_on_holiday
+    having
+        sum(days * ln((weeks + 1) / (weeks - active_weeks + 0.5))) >= case
+            when may_be_on_holiday then %(least_surprise_of_workdays)s::float8
+            else %(least_surprise_of_days)s::float8
+        end
     order by since desc, agent_id
     limit %(most_agents)s::integer
 )

@@ -147,27 +147,37 @@ def test_an_agent_with_gaps_is_told_later(fleet: Fleet, clock: Clock) -> None:
 @pytest.mark.parametrize(
     ("last", "is_told"),
     [
-        (datetime(2026, 4, 9, 18, tzinfo=UTC), True),  # Friday, Monday, Tuesday
-        (datetime(2026, 4, 10, 7, tzinfo=UTC), False),  # Monday, Tuesday
+        (datetime(2026, 4, 8, 18, tzinfo=UTC), True),  # Thursday, Friday, Monday, Tuesday
+        (datetime(2026, 4, 9, 7, tzinfo=UTC), False),  # Friday, Monday, Tuesday: such as for the lunar new year
     ],
 )
-def test_an_agent_that_rests_is_silent_after_three_working_days(fleet: Fleet, last: datetime, is_told: bool) -> None:
+def test_an_agent_that_rests_is_silent_after_four_working_days(fleet: Fleet, last: datetime, is_told: bool) -> None:
     agent = work(fleet, "clerk", office, ends=last + HOUR)
     others(fleet)
     fleet.store()
     assert [(one["agentId"], one["expected"]["value"]) for one in fleet.findings("silence")] == [
-        (str(agent), 3)
+        (str(agent), 4)
     ] * is_told
+
+
+def test_a_leak_that_has_ended_leaves_no_agent_that_works_around_the_clock(fleet: Fleet, clock: Clock) -> None:
+    clock.now = now = datetime(2026, 4, 13, 20, tzinfo=UTC)
+    agent = work(fleet, "clerk", office, ends=datetime(2026, 4, 10, 23, tzinfo=UTC))
+    # Day and night, up to Monday's early hours; then a holiday.
+    fleet.work(agent, datetime(2026, 4, 11, tzinfo=UTC), datetime(2026, 4, 13, 2, tzinfo=UTC), lambda at: 5)
+    others(fleet, ends=now)
+    fleet.store()
+    assert silent(fleet) == []
 
 
 def test_todays_working_day_is_not_over(fleet: Fleet, clock: Clock) -> None:
     clock.now = datetime(2026, 4, 14, 23, 59, tzinfo=UTC)
-    work(fleet, "clerk", office, ends=datetime(2026, 4, 9, 19, tzinfo=UTC))
+    work(fleet, "clerk", office, ends=datetime(2026, 4, 8, 19, tzinfo=UTC))
     others(fleet)
     fleet.store()
     assert silent(fleet) == []
     clock.now = MIDNIGHT
-    assert silent(fleet) == [("clerk", "04-09T19:00", "04-15T00:00")]
+    assert silent(fleet) == [("clerk", "04-08T19:00", "04-15T00:00")]
 
 
 @pytest.mark.parametrize("at", [GOOD_FRIDAY + 20 * HOUR, GOOD_FRIDAY + 3.9 * DAY, GOOD_FRIDAY + 4.9 * DAY])
@@ -185,12 +195,12 @@ def test_easter_silences_nobody(fleet: Fleet, clock: Clock, at: datetime) -> Non
     assert silent(fleet) == []
 
 
-def test_a_third_day_after_easter_does(fleet: Fleet, clock: Clock) -> None:
-    clock.now = now = GOOD_FRIDAY + 5 * DAY
+def test_two_days_after_easter_do(fleet: Fleet, clock: Clock) -> None:
+    clock.now = now = GOOD_FRIDAY + 6 * DAY
     work(fleet, "clerk", office, ends=GOOD_FRIDAY)
     others(fleet, ends=now)
     fleet.store()
-    assert silent(fleet) == [("clerk", "04-02T19:00", "04-08T00:00")]
+    assert silent(fleet) == [("clerk", "04-02T19:00", "04-09T00:00")]
 
 
 def test_jobs_between_their_runs_are_not_silent(fleet: Fleet, clock: Clock) -> None:
