@@ -23,14 +23,21 @@ SETTLED_DAYS = 8
 LEAST = 30
 """Tokens in an hour, or in a day, beyond what is usual: fewer are no spike."""
 
-TIMES = 2.0
+TIMES = 2.1
 """An hour or a day must exceed so many times what is usual for its weekday."""
 
 TOP_TIMES = 1.5
 """It must exceed so many times the 95th percentile of the fullest hours, or of the days, of the past."""
 
-SPREAD = 3.0
+SPREAD = 3.5
 """And that percentile by so many times its distance to their median."""
+
+ODD_HOURS = 4
+"""Hours of a day each of which exceeds ``TIMES`` times the most of any day at that hour or at one beside it: together
+they are a spike wherever the day's sum is."""
+
+ODD_DAYS = 28
+"""Days of the past that such a comparison needs."""
 
 LEAST_NEW = 500
 """Tokens in an hour of an agent without a baseline that are not held against the organization."""
@@ -54,6 +61,8 @@ def call(look: Look) -> Call:
             "top_times": TOP_TIMES,
             "spread": SPREAD,
             "least": LEAST,
+            "odd_hours": ODD_HOURS,
+            "odd_days": ODD_DAYS,
             "least_new": LEAST_NEW,
             "settled_days": SETTLED_DAYS,
             "most_days": MOST_DAYS,

@@ -7,13 +7,15 @@
 -- of their fullest hours, there are the median and "high", the 95th percentile, and a limit, the greatest of
 -- top_times * high, high + spread * (high - median) and high + least. An hour is far fuller where it exceeds the limit of
 -- hours and "times" its usual; or where its day without such hours exceeds the limit of days and "times" its usual, and
--- the hour "times" its own. Usual is the median of the past's same weekdays, for an hour of the same hour or of the one
--- before or after it, whichever is most. Who has fewer than settled_days of a past, or no token in the week that begins
--- two weeks before, has none. The organization's hours do not count where at least half of the excess lies in its
--- agents' spikes, or in what agents without a past were issued, up to least_new tokens an hour each.
+-- the hour "times" its own; or where it is odd, as are at least odd_hours of its day that exceed by "least" together: it
+-- exceeds "times" the most of any day of a past of at least odd_days, at that hour or one beside it. Usual is the
+-- median of the past's same weekdays, for an hour of the same hour or of the one before or after it, whichever is most.
+-- Who has fewer than settled_days of a past, or no token in the week that begins two weeks before, has none. The
+-- organization's hours do not count where at least half of the excess lies in its agents' spikes, or in what agents
+-- without a past were issued, up to least_new tokens an hour each. Nor does a run that does not exceed by "least".
 -- Parameters: organization_id; at (timestamptz): now; days: how many to look at, today included; weeks; times;
--- top_times; spread; least, least_new: tokens; settled_days; most_days: of agents, judged by their whole past;
--- most_agents: in behind_it.
+-- top_times; spread; odd_hours; odd_days; least, least_new: tokens; settled_days; most_days: of agents, judged by
+-- their whole past; most_agents: in behind_it.
 with moment as (
     select
         (%(at)s::timestamptz at time zone 'UTC')::date as today,
@@ -65,8 +67,8 @@ recent_weeks as materialized (
     group by ago / 7, agent_id
 ),
 -- The whole past costs a hundred times as much to read, so only for a day, or fullest hour, that would be far fuller
--- if the second one of the week two weeks before were "high": hardly ever does a week have two of the top three. Of a
--- huge organization, those that exceed it most.
+-- if the second one of the week two weeks before were "high": hardly ever does a week have two of the top three. Odd
+-- hours are not looked for on other days. Of a huge organization, those that exceed it most.
 candidates as materialized (
     select day.agent_id, (select today from moment) - day.ago as day
     from recent_days as day
@@ -178,8 +180,42 @@ hours as materialized (
         days.tokens[days.today] as tokens_of_day,
         usual_day.tokens as usual_of_day,
         days.limit_of_day,
-        counted.tokens > greatest(days.limit_of_hour, %(times)s::double precision * usual.tokens) as is_far_fuller
+        counted.tokens > greatest(days.limit_of_hour, %(times)s::double precision * usual.tokens)
+            or (
+                odd.is_spike
+                and counted.tokens > odd.mosts[clock.hour + 1]
+                and counted.tokens > %(times)s::double precision * usual.tokens
+            ) as is_far_fuller
     from days
+    cross join lateral (
+        select
+            count(*) filter (where each.tokens > each.most) >= %(odd_hours)s::integer
+                and sum(greatest(each.tokens - each.most, 0)) >= %(least)s::integer
+                and days.today - 7 - days.first_place + 1 >= %(odd_days)s::integer as is_spike,
+            array_agg(each.most order by each.hour) as mosts
+        from (
+            select
+                seen.hour,
+                days.hours[days.today][seen.hour + 1] as tokens,
+                %(times)s::double precision * greatest(
+                    seen.most,
+                    lag(seen.most, 1, seen.last) over (order by seen.hour),
+                    lead(seen.most, 1, seen.first) over (order by seen.hour)
+                ) as most
+            from (
+                select
+                    each_hour.hour,
+                    each_hour.most,
+                    first_value(each_hour.most) over (order by each_hour.hour) as first,
+                    first_value(each_hour.most) over (order by each_hour.hour desc) as last
+                from (
+                    select (past.place - 1) %% 24 as hour, max(past.tokens) as most
+                    from unnest(days.hours[days.first_place : days.today - 7]) with ordinality as past (tokens, place)
+                    group by 1
+                ) as each_hour
+            ) as seen
+        ) as each
+    ) as odd
     cross join lateral (
         select percentile_cont(0.5) within group (order by days.tokens[same_weekday.place]) as tokens
         from generate_series(2, days.today - 7, 7) as same_weekday (place)
@@ -202,7 +238,10 @@ hours as materialized (
             group by shift.hours
         ) as neighbour
     ) as usual
-    where days.fullest[days.today] > days.limit_of_hour or days.tokens[days.today] > days.limit_of_day
+    where
+        days.fullest[days.today] > days.limit_of_hour
+        or days.tokens[days.today] > days.limit_of_day
+        or odd.is_spike
 ),
 far_fuller as materialized (
     select judged.agent_id, judged.day, judged.hour, judged.tokens, judged.usual, judged.top
@@ -289,6 +328,7 @@ runs as (
         max(top) as top
     from numbered
     group by agent_id, run
+    having sum(tokens) - sum(usual) >= %(least)s::integer
 )
 select
     runs.agent_id,

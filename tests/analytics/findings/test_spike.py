@@ -100,15 +100,15 @@ def test_finds_a_leak_that_takes_little_but_goes_on_at_odd_hours(fleet: Fleet) -
     fleet.work(agent_id, TODAY - DAY - 4 * HOUR, TODAY - DAY + 6 * HOUR, lambda at: 14)
     fleet.work(agent_id, TODAY - 4 * HOUR, TODAY + 6 * HOUR, lambda at: 14)
     fleet.store()
-    # On the day on which it began it had four hours only, and on the day that runs it has the rest of the night.
+    # From its fourth odd hour on, which shows the three before.
     assert fleet.findings("spike") == [
         {
             "kind": "spike",
             "severity": "warning",
             "agentId": str(agent_id),
             "agentName": "leaking",
-            "window": {"from": "2026-04-14T00:00:00.000000Z", "to": "2026-04-15T00:00:00.000000Z"},
-            "observed": {"value": 140, "unit": "tokens"},
+            "window": {"from": "2026-04-13T20:00:00.000000Z", "to": "2026-04-15T06:00:00.000000Z"},
+            "observed": {"value": 280, "unit": "tokens"},
             "expected": {
                 "value": 0,
                 "unit": "tokens",
@@ -116,12 +116,50 @@ def test_finds_a_leak_that_takes_little_but_goes_on_at_odd_hours(fleet: Fleet) -
                 "before, or of a neighbouring hour's if that is more",
             },
             "agents": [],
-            "summary": "leaking was issued 140 tokens in 10 hours in which 0 are usual.",
+            "summary": "leaking was issued 280 tokens in 20 hours in which 0 are usual.",
             "causes": "It has more to do than usual, or no longer keeps its tokens, or somebody else uses its "
             "credential.",
             "next": "See whether its own work explains the tokens; if not, rotate its secret.",
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("hours", "tokens", "days", "is_found"),
+    [
+        (4, 40, 64, True),
+        (3, 60, 64, False),  # too few hours
+        (4, 40, 34, True),
+        (4, 40, 33, False),  # too short a past
+    ],
+)
+def test_odd_hours_are_a_spike_though_other_days_had_more(
+    fleet: Fleet, hours: int, tokens: int, days: int, is_found: bool
+) -> None:
+    agent_id = settled(
+        fleet,
+        "agent",
+        lambda at: (100 if at.date().toordinal() % 10 == 0 else 10) * (8 <= at.hour < 16),
+        now=TODAY,
+        days=days,
+    )
+    fleet.work(agent_id, TODAY, TODAY + hours * HOUR, lambda at: tokens)
+    fleet.store()
+    assert found(fleet) == [("agent", "2026-04-15T00", f"2026-04-15T0{hours}:00", 160)] * is_found
+
+
+@pytest.mark.parametrize(("most", "is_found"), [(19, True), (20, False)])
+def test_an_hour_is_odd_above_the_most_of_any_day_at_it_or_beside_it(fleet: Fleet, most: int, is_found: bool) -> None:
+    agent_id = settled(
+        fleet,
+        "agent",
+        lambda at: (100 if at.date().toordinal() % 10 == 0 else 10) * (8 <= at.hour < 16),
+        now=TODAY,
+    )
+    fleet.count(agent_id, TODAY - 2 * WEEK + 4 * HOUR, most)
+    fleet.work(agent_id, TODAY, TODAY + 4 * HOUR, lambda at: 40)
+    fleet.store()
+    assert [name for name, *_ in found(fleet)] == ["agent"] * is_found
 
 
 def test_several_agents_that_take_more_together_are_a_spike_of_the_organization(fleet: Fleet) -> None:
@@ -222,11 +260,11 @@ def test_what_is_as_usual_is_none(fleet: Fleet, clock: Clock, rhythm: Rhythm, no
         (0, 31, True),
         (10, 40, False),
         (10, 41, True),
-        (100, 200, False),
-        (100, 201, True),
+        (100, 210, False),
+        (100, 211, True),
     ],
 )
-def test_an_hour_must_exceed_the_usual_by_the_floor_and_twice(
+def test_an_hour_must_exceed_the_usual_by_the_floor_and_so_many_times(
     fleet: Fleet, usual: int, tokens: int, is_found: bool
 ) -> None:
     # Something at midnight, so that it is at work on each day.
@@ -247,13 +285,13 @@ def test_what_is_usual_in_the_hour_before_or_after_is_usual(fleet: Fleet, works_
 
 
 def test_varied_days_allow_for_more(fleet: Fleet) -> None:
-    # In four of five weeks' days 40 at nine, in the fifth 100: by the spread 280 is not above it.
+    # In four of five weeks' days 40 at nine, in the fifth 100: by the spread 310 is not above it.
     def varied(at: datetime) -> int:
         return (100 if at.date().toordinal() % 5 == 0 else 40) * (at.hour == 9)
 
     tame, wild = settled(fleet, "tame", varied, now=TODAY), settled(fleet, "wild", varied, now=TODAY)
-    fleet.count(tame, TODAY + 9 * HOUR, 280)
-    fleet.count(wild, TODAY + 9 * HOUR, 281)
+    fleet.count(tame, TODAY + 9 * HOUR, 310)
+    fleet.count(wild, TODAY + 9 * HOUR, 311)
     fleet.store()
     assert [name for name, *_ in found(fleet)] == ["wild"]
 
