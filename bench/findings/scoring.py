@@ -10,7 +10,7 @@ from uuid import UUID
 
 from agentidp.analytics.findings.finding import Finding, Severity
 
-from .fleets import EVALUATED, EVALUATED_DAYS, HOURS, Fault, Fleet
+from .fleets import EVALUATED, EVALUATED_DAYS, Fault, Fleet
 
 MEANT = {
     "retry loop": {"spike"},
@@ -158,53 +158,57 @@ def _ratio(part: int, whole: int) -> str:
     return f"{part / whole:.3f}" if whole else "-"
 
 
-def _hours(times: list[float], pick: str) -> str:
-    if not times:
-        return "-"
-    return f"{statistics.median(times) if pick == 'median' else max(times):.1f}"
+def _detection(scores: list[Score], when: str, kinds: set[str]) -> str:
+    """Of the countable faults of some kinds: the share that was told, and the median and the worst time, in hours."""
+    number = sum(fault.countable for score in scores for fault in score.fleet.faults if fault.kind in kinds)
+    times = [
+        (at - score.fleet.at(fault.begins)) / timedelta(hours=1)
+        for score in scores
+        for fault, at in getattr(score, when).items()
+        if fault.kind in kinds and fault.countable
+    ]
+    median, worst = (f"{pick(times):.1f}" if times else "-" for pick in (statistics.median, max))
+    return f"{_ratio(len(times), number):>8}{median:>9}{worst:>8}"
+
+
+DETECTION = f"{'recall':>8}{'median h':>9}{'worst h':>8}"
 
 
 def table_of_faults(scores: list[Score], naive_scores: list[Score]) -> str:
-    """A row for each kind of fault: how many were told, and how soon, in hours: by a kind that is meant for it, by any
+    """A row for each kind of fault: how many were told, and how soon, by a kind of finding that is meant for it, by any
     kind, and by the naive rule.
     """
-    columns = f"{'recall':>9}{'median h':>10}{'worst h':>9}"
     lines = [
-        f"{'':<47}{'kinds meant for it':>28}{'any kind':>28}{'three times yesterday':>28}",
-        f"{'fault':<17}{'kinds meant for it':<18}{'faults':>6}{'hidden':>7}{columns}{columns}{columns}",
+        f"{'':<48}{'that kind':>25}{'any kind':>25}{'three times yesterday':>25}",
+        f"{'fault':<17}{'kind meant for it':<18}{'faults':>6}{'hidden':>7}{DETECTION}{DETECTION}{DETECTION}",
     ]
     for kind, kinds in MEANT.items():
         faults = [fault for score in scores for fault in score.fleet.faults if fault.kind == kind]
         number = sum(fault.countable for fault in faults)
         line = f"{kind:<17}{', '.join(sorted(kinds)):<18}{number:>6}{len(faults) - number:>7}"
-        for group, when in ((scores, "told_at"), (scores, "noticed_at"), (naive_scores, "told_at")):
-            times = [
-                (at - score.fleet.at(fault.begins)) / timedelta(hours=1)
-                for score in group
-                for fault, at in getattr(score, when).items()
-                if fault.kind == kind and fault.countable
-            ]
-            if group is naive_scores and kind not in NAIVE_MEANT:
-                line += f"{'-':>9}{'-':>10}{'-':>9}"
-            else:
-                line += f"{_ratio(len(times), number):>9}{_hours(times, 'median'):>10}{_hours(times, 'worst'):>9}"
+        line += _detection(scores, "told_at", {kind}) + _detection(scores, "noticed_at", {kind})
+        line += _detection(naive_scores, "told_at", {kind}) if kind in NAIVE_MEANT else f"{'-':>8}{'-':>9}{'-':>8}"
         lines.append(line)
     return "\n".join(lines)
 
 
 def table_of_findings(scores: list[Score], naive_scores: list[Score]) -> str:
-    """A row for each kind of finding, all together, and the naive rule: how many were true."""
+    """A row for each kind of finding, for all together, and for the naive rule: how many were true, and what came of
+    the faults that it is meant for.
+    """
     weeks = len(scores) * EVALUATED_DAYS / 7
-    assert (HOURS - EVALUATED) / 24 == EVALUATED_DAYS
-    lines = [f"{'finding':<20}{'true':>7}{'false':>7}{'precision':>11}{'false per organization and week':>34}"]
+    lines = [f"{'finding':<22}{'true':>6}{'false':>7}{'precision':>11}{'false/week':>12}{DETECTION}"]
 
-    def line(name: str, verdicts: list[bool]) -> str:
+    def line(name: str, verdicts: list[bool], detection: str) -> str:
         true, false = verdicts.count(True), verdicts.count(False)
-        return f"{name:<20}{true:>7}{false:>7}{_ratio(true, len(verdicts)):>11}{false / weeks:>34.3f}"
+        return f"{name:<22}{true:>6}{false:>7}{_ratio(true, len(verdicts)):>11}{false / weeks:>12.3f}{detection}"
 
     judged = [(one.kind, is_true) for score in scores for one, is_true in score.judged()]
-    for kind in sorted({kind for kind, _ in judged}):
-        lines.append(line(kind, [is_true for judged_kind, is_true in judged if judged_kind == kind]))
-    lines.append(line("all", [is_true for _, is_true in judged]))
-    lines.append(line("three times yesterday", [is_true for score in naive_scores for _, is_true in score.judged()]))
+    for kind in sorted(set().union(*MEANT.values())):
+        verdicts = [is_true for judged_kind, is_true in judged if judged_kind == kind]
+        faults = {fault for fault, kinds in MEANT.items() if kind in kinds}
+        lines.append(line(kind, verdicts, _detection(scores, "told_at", faults)))
+    lines.append(line("all", [is_true for _, is_true in judged], _detection(scores, "told_at", set(MEANT))))
+    verdicts = [is_true for score in naive_scores for _, is_true in score.judged()]
+    lines.append(line("three times yesterday", verdicts, _detection(naive_scores, "told_at", set(NAIVE_MEANT))))
     return "\n".join(lines)
