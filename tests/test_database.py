@@ -26,7 +26,12 @@ from .test_isolation import everything_of
 from .test_sql import NAMES, OPERATORS
 
 CONDITION = re.compile(r"(\w+\.)?organization_id = %\(organization_id\)s(::text)?")
-FILTERED = [name for name in NAMES if CONDITION.search(load_sql(name)) and name not in OPERATORS]
+FILTERED = [
+    name
+    for name in NAMES
+    # The findings need a story in which there is something to find: tests/analytics/findings/test_isolation.py.
+    if CONDITION.search(load_sql(name)) and name not in OPERATORS and not name.startswith("analytics/findings/")
+]
 
 
 TABLES = (
@@ -89,6 +94,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         "digest": hashlib.sha256(b"new").digest(),
         "jti": "live",
         "limit": 100,
+        "offset": 0,
         "most": 20,
         # Where null stands for all, for the beginning, or for no change.
         **dict.fromkeys(("after_at", "after_id", "name", "scopes", "scope", "status", "resource")),
@@ -113,6 +119,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
 
 
 NEW: dict[str, dict[str, Any]] = {
+    "dashboard/viewer": {"scope": "analytics:read"},
     "agents/add_credential": {"credential_id": uuid.uuid4()},
     "oauth/add_resource_server": {
         "resource_server_id": uuid.uuid4(),
@@ -121,7 +128,7 @@ NEW: dict[str, dict[str, Any]] = {
         "scopes": [],
     },
 }
-"""Values with which a statement adds something that is not there."""
+"""Values with which a statement finds something, or adds something that is not there."""
 
 
 def types_of(connection: psycopg.Connection[Any], name: str) -> list[tuple[str, str]]:

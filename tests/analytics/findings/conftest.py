@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
 
+from agentidp import demo
 from agentidp.services import Services
 
 from ...conftest import Cast
 from ...factories import Agent, make_agent
 
 FINDINGS = "/api/v1/analytics/findings"
+
+STORY_AT = datetime(2026, 4, 1, 12, 30, tzinfo=UTC)
+"""Up to when there is usage in :func:`tell_a_story`: the first of a month."""
+
+STORY_DAYS = (3, 4, 5, 19, 20, 38, 39, 90)
+"""How far to look back from then: with the first day of each thing in it, and just not."""
 
 
 class Counted(NamedTuple):
@@ -86,6 +93,33 @@ class Fleet:
         response = self.client.get(FINDINGS, query_string=query, headers=self.reader.bearer())
         assert response.status_code == 200, response.json
         return [one for one in response.json["data"] if kind in (None, one["kind"])]
+
+
+def tell_a_story(fleet: Fleet) -> UUID:
+    """Store a fleet of which every kind of finding has something to say: the demo's, with an agent that works from
+    Monday to Friday, and then from Saturday 23:00 to Sunday 01:00.
+
+    :returns: the agent that falls silent.
+    """
+    agents = {agent: fleet.agent(agent.name) for agent in demo.AGENTS}
+    for row in demo.traffic(STORY_AT):
+        at = datetime.combine(row.day, time(row.hour), UTC)
+        tokens, requests, rejected = row.usage
+        fleet.count(agents[row.agent], at, tokens, requests=requests - tokens, rejected=rejected)
+    run, outage = datetime(2026, 3, 28, 23, tzinfo=UTC), demo.Calendar.of(STORY_AT.date()).outage
+
+    def tokens_of_worker(hour: datetime) -> int:
+        if hour.weekday() < 5:
+            return 20 if 8 <= hour.hour < 18 and hour.date() != outage else 0
+        return 300 if run <= hour < run + timedelta(hours=2) else 0
+
+    fleet.work(fleet.agent("worker"), datetime(2026, 1, 26, tzinfo=UTC), STORY_AT, tokens_of_worker)
+    fleet.store()
+    with fleet.services.database.transaction(fleet.organization_id) as transaction:
+        transaction.fetch(
+            "organizations/set_budget", organization_id=fleet.organization_id, monthly_token_budget=demo.RETRY_TOKENS
+        )
+    return agents[demo.SILENT]
 
 
 @pytest.fixture
