@@ -10,6 +10,7 @@
 -- the hour "times" its own; or where it is odd, as are at least odd_hours of its day that exceed by "least" together: it
 -- exceeds "times" the most of any day of a past of at least odd_days, at that hour or one beside it. Usual is the
 -- median of the past's same weekdays, for an hour of the same hour or of the one before or after it, whichever is most.
+-- In the last and the first three days of a month an hour also exceeds top_times the most of that past's such days.
 -- Who has fewer than settled_days of a past, or no token in the week that begins two weeks before, has none. The
 -- organization's hours do not count where at least half of the excess lies in its agents' spikes, or in what agents
 -- without a past were issued, up to least_new tokens an hour each. Nor does a run that does not exceed by "least".
@@ -180,6 +181,7 @@ hours as materialized (
         days.tokens[days.today] as tokens_of_day,
         usual_day.tokens as usual_of_day,
         days.limit_of_day,
+        turns.most as most_at_turns,
         counted.tokens > greatest(days.limit_of_hour, %(times)s::double precision * usual.tokens)
             or (
                 odd.is_spike
@@ -238,6 +240,17 @@ hours as materialized (
             group by shift.hours
         ) as neighbour
     ) as usual
+    -- At the turn of the month, three days on either side, the turns before it count, as few as they are.
+    cross join lateral (
+        select max(beside.tokens) as most
+        from generate_series(days.first_place, days.today - 7) as turn (place)
+        cross join lateral unnest(
+            days.hours[turn.place : turn.place][greatest(clock.hour, 1) : least(clock.hour + 2, 24)]
+        ) as beside (tokens)
+        where
+            extract(day from days.day + 3) <= 6
+            and extract(day from days.day - (days.today - turn.place)::integer + 3) <= 6
+    ) as turns
     where
         days.fullest[days.today] > days.limit_of_hour
         or days.tokens[days.today] > days.limit_of_day
@@ -257,12 +270,15 @@ far_fuller as materialized (
         from hours
     ) as judged
     where
-        judged.is_far_fuller
-        or (
-            judged.rest_of_day
-            > greatest(judged.limit_of_day, %(times)s::double precision * judged.usual_of_day)
-            and judged.tokens > %(times)s::double precision * judged.usual
+        (
+            judged.is_far_fuller
+            or (
+                judged.rest_of_day
+                > greatest(judged.limit_of_day, %(times)s::double precision * judged.usual_of_day)
+                and judged.tokens > %(times)s::double precision * judged.usual
+            )
         )
+        and judged.tokens > %(top_times)s::double precision * coalesce(judged.most_at_turns, 0)
 ),
 -- What lies behind an hour of the organization: its agents' spikes, and new agents.
 explained as materialized (

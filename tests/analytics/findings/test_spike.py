@@ -296,6 +296,28 @@ def test_varied_days_allow_for_more(fleet: Fleet) -> None:
     assert [name for name, *_ in found(fleet)] == ["wild"]
 
 
+@pytest.mark.parametrize(
+    ("at", "tokens", "is_found"),
+    [
+        (datetime(2026, 5, 1, 9, tzinfo=UTC), 90, False),
+        (datetime(2026, 5, 1, 9, tzinfo=UTC), 91, True),
+        (datetime(2026, 4, 28, 8, tzinfo=UTC), 90, False),
+        (datetime(2026, 4, 27, 9, tzinfo=UTC), 90, True),
+        (datetime(2026, 5, 3, 10, tzinfo=UTC), 90, False),
+        (datetime(2026, 5, 4, 9, tzinfo=UTC), 90, True),
+    ],
+)
+def test_the_turn_of_the_month_is_compared_with_the_one_before(
+    fleet: Fleet, clock: Clock, at: datetime, tokens: int, is_found: bool
+) -> None:
+    clock.now = at + HOUR
+    agent_id = settled(fleet, "closing", lambda at: 10 * (at.hour == 9), now=at.replace(hour=0))
+    fleet.count(agent_id, datetime(2026, 4, 1, 9, tzinfo=UTC), 50)
+    fleet.count(agent_id, at, tokens)
+    fleet.store()
+    assert [name for name, *_ in found(fleet)] == ["closing"] * is_found
+
+
 @pytest.mark.parametrize(("days", "is_found"), [(1, False), (7, False), (13, False), (14, True)])
 def test_a_new_agent_has_no_baseline(fleet: Fleet, days: int, is_found: bool) -> None:
     settled(fleet, "huge", lambda at: 300)
