@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -191,6 +191,14 @@ def report(watched: list[Watched]) -> str:
     """What is printed."""
     scores, naive_scores = [one.score for one in watched], [one.naive_score for one in watched]
     parts = [table_of_faults(scores, naive_scores), table_of_findings(scores, naive_scores)]
+    loops = [
+        score.told_at.get(fault, datetime.max.replace(tzinfo=UTC)) - score.fleet.at(fault.begins)
+        for score in scores
+        for fault in score.fleet.faults
+        if fault.kind == "retry loop" and fault.countable
+    ]
+    within = sum(time <= timedelta(hours=1) for time in loops)
+    parts.append(f"{within} of {len(loops)} retry loops were told within an hour")
     looks = sorted(look for one in watched for look in one.looks)
     parts.append(
         f"{len(looks):,} looks, the median one in {looks[len(looks) // 2] * 1000:.1f} ms, "

@@ -10,7 +10,7 @@ from .finding import Finding, Look, Severity
 PAST_DAYS = 28
 """Days before a day that make its baseline."""
 
-LEAST = 20
+LEAST = 15
 """Rejected requests of an agent on a UTC day: fewer are a handful."""
 
 LEAST_NEW = 100

@@ -106,7 +106,7 @@ def test_says_that_something_uses_an_agent_that_is_suspended_or_deleted(
 
 @pytest.mark.parametrize(
     ("usual", "rejected", "is_found"),
-    [(0, 19, False), (0, 20, True), (6, 20, True), (7, 21, False), (7, 22, True), (50, 150, False), (50, 151, True)],
+    [(0, 14, False), (0, 15, True), (4, 15, True), (7, 21, False), (7, 22, True), (50, 150, False), (50, 151, True)],
 )
 def test_is_found_from_the_floor_and_above_three_times_the_usual(
     fleet: Fleet, usual: int, rejected: int, is_found: bool
