@@ -495,7 +495,6 @@ def test_shows_three_ranges_and_no_other(signed_in: FlaskClient, cast: Cast, day
     ("path", "method", "status", "sentence"),
     [
         ("/dashboard/nothing", "GET", 404, "There is nothing at this address."),
-        ("/dashboard/", "GET", 404, "There is nothing at this address."),
         ("/dashboard/agents/no-uuid", "GET", 404, "There is nothing at this address."),
         ("/dashboard/agents?page=2", "GET", 404, "There is nothing at this address."),
         ("/dashboard/agents?page=x", "GET", 400, "The page must be a whole number from 1 to 100000."),
