@@ -35,6 +35,15 @@ looked_at as materialized (
     from generate_series(0, %(days)s::integer - 1) as ago (days)
     cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day) as calendar
     join quiet on quiet.dow = extract(dow from calendar.day)
+    -- In an organization that is too young, nobody's past is looked for.
+    where
+        exists (
+            select
+            from usage_daily as usage
+            where
+                usage.organization_id = %(organization_id)s
+                and usage.day <= calendar.day - 7 * %(least_weeks)s::integer
+        )
 ),
 -- Sums, a limit and "offset 0" keep the planner, who does not know how few days these are, from joining all history.
 at_work as materialized (
