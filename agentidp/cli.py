@@ -385,10 +385,10 @@ def _dashboard_link(services: Services, agent_id: UUID) -> str:
 
 def _issue(
     services: Services, agent_id: UUID, scope: list[str] | None, resource: str | None, at: datetime
-) -> tuple[issuance.Client, list[str]]:
+) -> tuple[issuance.Client, str]:
     """Grant an agent a token and count it. The operator needs no secret: one is made for this token and gone with it.
 
-    :returns: the agent as a client, and the scopes granted.
+    :returns: the agent as a client, and the scope granted.
     """
     organization_id = _organization_of(services, agent_id)
     with services.database.transaction(organization_id) as transaction:

@@ -93,7 +93,7 @@ def base_path(settings: Settings) -> str:
 
 def session_token(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
     """Sign a session for a client whose token was granted :data:`SCOPE` and counted at *at*."""
-    body = issuance.token_response(s, signing_key, client, [SCOPE], resource=s.settings.dashboard, at=at, ttl=LIFETIME)
+    body = issuance.token_response(s, signing_key, client, SCOPE, resource=s.settings.dashboard, at=at, ttl=LIFETIME)
     return str(body["access_token"])
 
 

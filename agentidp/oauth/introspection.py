@@ -109,7 +109,7 @@ def examine(at: datetime) -> Examination:
             "agent_id": client.agent_id,
             "secret_hash": client.secret_hash,
             "credential_id": client.credential_id,
-            "cells": list(client.throttle.cells),
+            "cells": client.throttle.cells_literal,
             "throttle_organization_id": UNKNOWN_ORGANIZATION,
             "token_agent_id": token and token.agent_id,
             "jti": token and token.jti,

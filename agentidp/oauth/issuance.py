@@ -18,6 +18,9 @@ from ..tokens import SigningKey, issue_access_token
 from ..usage import UNKNOWN_ORGANIZATION
 from .throttle import NO_THROTTLE, Throttle
 
+_OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
+"""As PostgreSQL spells an array: psycopg takes 15 µs for a list."""
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -46,10 +49,10 @@ def record(
     resource: str | None,
     has_proof: bool,
     at: datetime,
-) -> list[str] | None:
+) -> str | None:
     """Authenticate the client, grant the scope and count the token, in one durable transaction and round trip.
 
-    :returns: the scopes granted, or ``None`` where authentication failed; then nothing was counted.
+    :returns: the scope granted, space-separated, or ``None`` where authentication failed; then nothing was counted.
     :raises OAuthError: the client is authentic and may not have what it asks for; nothing was counted.
     """
     call = issuing(client, scope=scope, resource=resource, has_proof=has_proof, at=at)
@@ -78,20 +81,20 @@ def issuing(
             "secret_hash": client.secret_hash,
             "credential_id": client.credential_id,
             "scope": scope,
-            "own_scopes": list(SCOPES),
+            "own_scopes": _OWN_SCOPES,
             "resource": resource,
             "has_proof": has_proof,
-            "cells": list(client.throttle.cells),
+            "cells": client.throttle.cells_literal,
             "throttle_organization_id": UNKNOWN_ORGANIZATION,
             "at": at,
         },
     )
 
 
-def granted_scope(rows: Rows) -> list[str] | None:
+def granted_scope(rows: Rows) -> str | None:
     """What :func:`issuing` came to.
 
-    :returns: the scopes granted, or ``None`` where authentication failed.
+    :returns: the scope granted, space-separated, or ``None`` where authentication failed.
     :raises OAuthError: the client is authentic and may not have what it asks for; nothing was counted.
     """
     if not rows:
@@ -103,7 +106,7 @@ def granted_scope(rows: Rows) -> list[str] | None:
         raise OAuthError("invalid_dpop_proof", "the agent must bind its tokens to a key: send a DPoP proof")
     if row.scope is None:
         raise OAuthError("invalid_scope", "the agent does not have every scope that was asked for")
-    scope: list[str] = row.scope
+    scope: str = row.scope
     return scope
 
 
@@ -111,7 +114,7 @@ def token_response(
     s: Services,
     signing_key: SigningKey,
     client: Client,
-    granted: list[str],
+    scope: str,
     *,
     resource: str | None,
     at: datetime,
@@ -120,11 +123,11 @@ def token_response(
 ) -> dict[str, Any]:
     """The answer of RFC 6749 section 5.1, with a signed token that was counted at *at*.
 
+    :param scope: space-separated.
     :param resource: the token's audience; our own API when ``None``.
     :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
     :param ttl: seconds until it expires; the setting's when ``None``.
     """
-    scope = " ".join(granted)
     ttl = ttl or s.settings.token_ttl
     body: dict[str, Any] = {
         "access_token": issue_access_token(

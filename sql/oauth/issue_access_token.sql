@@ -1,8 +1,8 @@
 -- Authenticates a client, grants the scope for a resource and counts the token issued at "at", all or nothing.
 -- No row for any failed authentication or where the client or its address is throttled. Otherwise one row: scope is
--- what is granted, and null where nothing was issued and counted, because is_target_known is false (no such
--- resource), is_proof_missing is true (the agent's tokens must be bound to a key), or more was asked than the agent
--- has for the resource.
+-- what is granted, space-separated, and null where nothing was issued and counted, because is_target_known is false
+-- (no such resource), is_proof_missing is true (the agent's tokens must be bound to a key), or more was asked than the
+-- agent has for the resource.
 -- Parameters: organization_id; agent_id; at (timestamptz);
 -- secret_hash, or null where a key authenticated: then credential_id is that key's credential;
 -- resource: of a resource server of the organization, or null for our own API, whose scopes are own_scopes (text[]);
@@ -14,32 +14,25 @@ with moment as (
         (%(at)s::timestamptz at time zone 'UTC')::date as day,
         extract(hour from %(at)s::timestamptz at time zone 'UTC')::integer as hour
 ),
-target as materialized (
-    select %(own_scopes)s::text[] as scopes
-    where %(resource)s::text is null
-    union all
-    select scopes
-    from resource_servers
-    where
-        organization_id = %(organization_id)s
-        and resource = %(resource)s::text
-),
 client as materialized (
     select
         agents.agent_id,
         credentials.credential_id,
-        target.scopes is not null as is_target_known,
-        agents.dpop_bound_access_tokens and not %(has_proof)s::boolean as is_proof_missing,
-        -- What the agent has for this resource, in the agent's order.
-        array(
-            select held.scope
-            from unnest(agents.scopes) with ordinality as held (scope, ordinal)
-            where held.scope = any (target.scopes)
-            order by held.ordinal
-        ) as scopes
+        agents.scopes,
+        -- Written as a case, resource servers are looked at only where one is asked for.
+        case
+            when %(resource)s::text is null then %(own_scopes)s::text[]
+            else (
+                select resource_servers.scopes
+                from resource_servers
+                where
+                    resource_servers.organization_id = %(organization_id)s
+                    and resource_servers.resource = %(resource)s::text
+            )
+        end as target_scopes,
+        agents.dpop_bound_access_tokens and not %(has_proof)s::boolean as is_proof_missing
     from agents
     join credentials using (organization_id, agent_id)
-    left join target on true
     where
         agents.organization_id = %(organization_id)s
         and agents.agent_id = %(agent_id)s
@@ -65,12 +58,20 @@ decided as materialized (
     select
         agent_id,
         credential_id,
-        is_target_known,
+        target_scopes is not null as is_target_known,
         is_proof_missing,
         case
-            when not is_target_known or is_proof_missing then null
-            when %(scope)s::text[] is null then scopes
-            when %(scope)s::text[] <@ scopes then %(scope)s::text[]
+            when target_scopes is null or is_proof_missing then null
+            when %(scope)s::text[] <@ scopes and %(scope)s::text[] <@ target_scopes then %(scope)s::text[]
+            when %(scope)s::text[] is not null then null
+            when scopes <@ target_scopes then scopes
+            -- What the agent has for this resource, in the agent's order.
+            else array(
+                select held.scope
+                from unnest(scopes) with ordinality as held (scope, ordinal)
+                where held.scope = any (target_scopes)
+                order by held.ordinal
+            )
         end as scope
     from client
 ),
@@ -123,4 +124,4 @@ credential_usage as (
         and credentials.credential_id = granted.credential_id
         and (credentials.last_used_at is null or credentials.last_used_at < %(at)s - interval '1 minute')
 )
-select is_target_known, is_proof_missing, scope from decided
+select is_target_known, is_proof_missing, array_to_string(scope, ' ') as scope from decided
