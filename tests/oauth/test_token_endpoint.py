@@ -326,12 +326,17 @@ class TestScope:
         assert (response.json["scope"], claims_of(response)["scope"]) == (granted, granted)
 
     def test_refuses_what_the_agent_does_not_have_and_counts_nothing(
-        self, client: FlaskClient, cast: Cast, database_url: str
+        self, client: FlaskClient, services: Services, cast: Cast, database_url: str
     ) -> None:
         answer = refused("invalid_scope", "the agent does not have every scope that was asked for")
         for scope in ("agents:read nothing", "Agents:read", "nothing", "*", "agents:read,agents:write"):
             assert whole(ask_as(client, cast.acme, scope=scope)) == answer, scope
-        assert set(usage_sums(database_url, cast.acme.organization_id).values()) == {0}
+        # Scopes of the API that others have.
+        reader = make_agent(services, cast.acme.organization_id, "reader", scopes=["agents:read"])
+        for scope in ("agents:write", "agents:read agents:write"):
+            assert whole(ask_as(client, reader, scope=scope)) == answer, scope
+        assert claims_of(ask_as(client, reader, scope="agents:read"))["scope"] == "agents:read"
+        assert usage_sums(database_url, cast.acme.organization_id)["tokens"] == 1
 
     @pytest.mark.parametrize(
         "scope",
@@ -362,8 +367,8 @@ RESOURCE = "https://billing.example/v2"
 
 
 def register(client: FlaskClient, operator: Agent, resource: str = RESOURCE) -> None:
-    """Register a resource server with a scope, which every operator gets."""
-    body = {"resource": resource, "name": "billing", "scopes": ["invoices:read"]}
+    """Register a resource server with two scopes, of which the operator gets the first."""
+    body = {"resource": resource, "name": "billing", "scopes": ["invoices:read", "invoices:write"]}
     assert client.post("/api/v1/resource-servers", json=body, headers=operator.bearer()).status_code == 201
     path = f"/api/v1/agents/{operator.client_id}"
     scopes = {"scopes": [*operator.scopes, "invoices:read"]}
@@ -391,6 +396,8 @@ class TestResource:
         answer = refused("invalid_scope", "the agent does not have every scope that was asked for")
         assert whole(ask_as(client, cast.acme, resource=RESOURCE, scope="agents:read")) == answer
         assert whole(ask_as(client, cast.acme, scope="invoices:read")) == answer
+        # The resource server has it, and this agent has not.
+        assert whole(ask_as(client, cast.acme, resource=RESOURCE, scope="invoices:write")) == answer
 
     def test_our_own_api_refuses_a_token_for_another_resource(self, client: FlaskClient, cast: Cast) -> None:
         register(client, cast.acme)
