@@ -222,8 +222,8 @@ def _render_http_exception(error: HTTPException) -> Response:
     return _render_for_endpoint(kind(headers=headers))
 
 
-def _render_unexpected(error: Exception) -> Response:
-    # The text of an exception can quote a parameter, and a parameter can be a secret: the place is what helps.
+def log_unexpected(error: Exception) -> None:
+    """Log a fault of ours by its place. Its text can quote a parameter, and a parameter can be a secret."""
     frames = []
     traceback = error.__traceback__
     while traceback is not None:
@@ -240,6 +240,10 @@ def _render_unexpected(error: Exception) -> Response:
             }
         },
     )
+
+
+def _render_unexpected(error: Exception) -> Response:
+    log_unexpected(error)
     return _render_for_endpoint(ApiError())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ..analytics.findings.finding import Finding, Look
 from ..analytics.rejection_trend import rejections_by_day
 from ..analytics.token_trend import tokens_by_day
 from ..authentication import public, read_together
-from ..errors import ApiError, NotFound, ServiceUnavailable, ValidationError, render_pages
+from ..errors import ApiError, NotFound, ServiceUnavailable, ValidationError, log_unexpected, render_pages
 from ..services import services
 from . import charts, session
 
@@ -45,6 +46,9 @@ FEW_TOKENS = 10
 """So few, with no agent but the viewer, are those of signing in: nothing to draw yet."""
 
 MAXIMUM_PAGE = 100_000
+
+FIGURES = "<!--figures-->"
+"""Where a page goes on with what takes its time; no name can say that, for "<" is escaped."""
 
 STATIC = Path(__file__).resolve().parent / "static"
 ASSETS = {"dashboard.css": "text/css", "dashboard.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -113,20 +117,24 @@ def overview() -> Response:
     issued = sum(day["count"] for day in trend)
     if issued == 0 or (agents.agents <= 1 and issued <= FEW_TOKENS):
         return page("first_steps.html", here="overview")
-    found = _findings(days)
-    marked = charts.days_with_findings(found or [])
-    return page(
-        "overview.html",
-        here="overview",
-        days=days,
-        found=found,
-        most_findings=MOST_FINDINGS,
-        tokens=charts.bars(trend[-days:], marked),
-        rejections=charts.bars(rejections_by_day(days), marked),
-        week=charts.heatmap(requests_by_hour_of_week(max(RANGES))),
-        agents=agents,
-        budget=budget.status(read_together, g.at),
-    )
+    rejections = rejections_by_day(days)
+    week = charts.heatmap(requests_by_hour_of_week(max(RANGES)))
+    month = budget.status(read_together, g.at)
+
+    def figures() -> dict[str, Any]:
+        found = _findings(days)
+        marked = charts.days_with_findings(found or [])
+        return {
+            "found": found,
+            "most_findings": MOST_FINDINGS,
+            "tokens": charts.bars(trend[-days:], marked),
+            "rejections": charts.bars(rejections, marked),
+            "week": week,
+            "agents": agents,
+            "budget": month,
+        }
+
+    return page("overview.html", figures=figures, here="overview", days=days)
 
 
 @blueprint.get("/dashboard/agents")
@@ -150,26 +158,34 @@ def agent(agent_id: UUID) -> Response:
     """One agent: its days, and the findings about it."""
     days = _range()
     activity = activity_by_day(agent_id, days)
-    found = _findings(days)
-    if found is not None:
-        found = [
-            finding
-            for finding in found
-            if agent_id == finding.agent_id or any(agent_id == one.agent_id for one in finding.agents)
-        ]
-    marked = charts.days_with_findings(found or [])
+
+    def figures() -> dict[str, Any]:
+        found = _findings(days)
+        if found is not None:
+            found = [
+                finding
+                for finding in found
+                if agent_id == finding.agent_id or any(agent_id == one.agent_id for one in finding.agents)
+            ]
+        marked = charts.days_with_findings(found or [])
+        return {
+            "found": found,
+            "activity": activity,
+            "tokens": charts.bars([{"date": day.date, "count": day.tokens} for day in activity], marked),
+            "rejections": charts.bars([{"date": day.date, "count": day.rejected} for day in activity], marked),
+        }
+
     return page(
         "agent.html",
+        figures=figures,
         agent_id=agent_id,
         name=activity[0].agent_name,
         agent_status=activity[0].status,
         last_token=activity[0].last_token_hour,
         days=days,
-        found=found,
-        activity=activity,
-        tokens=charts.bars([{"date": day.date, "count": day.tokens} for day in activity], marked),
-        rejections=charts.bars([{"date": day.date, "count": day.rejected} for day in activity], marked),
+        tokens=sum(day.tokens for day in activity),
         requests=sum(day.requests for day in activity),
+        rejected=sum(day.rejected for day in activity),
     )
 
 
@@ -225,28 +241,60 @@ def error_page(error: ApiError) -> Response:
     return response
 
 
-def page(template: str, status: int = 200, **context: Any) -> Response:
-    """A page, which no cache keeps."""
+def page(
+    template: str, status: int = 200, *, figures: Callable[[], dict[str, Any]] | None = None, **context: Any
+) -> Response:
+    """A page, which no cache keeps.
+
+    :param figures: works out what takes its time, as further context for the template whose name ends with
+        ``_figures``; what stands before that on the page is sent beforehand, so that a browser draws it meanwhile.
+        Nothing but a fault of ours may go wrong in it, for the status has been sent by then.
+    """
     settings = services().settings
-    text = flask.render_template(
-        template,
-        base=session.base_path(settings),
-        issuer=settings.issuer,
-        viewer=g.get("viewer"),
-        caller=g.get("caller"),
-        at=g.at.astimezone(UTC),
-        versions=VERSIONS,
-        ranges=RANGES,
-        share_limit=SHARE_LIMIT,
-        page_size=PAGE_SIZE,
-        **context,
-    )
+    context |= {
+        "base": session.base_path(settings),
+        "issuer": settings.issuer,
+        "viewer": g.get("viewer"),
+        "caller": g.get("caller"),
+        "at": g.at.astimezone(UTC),
+        "versions": VERSIONS,
+        "ranges": RANGES,
+        "share_limit": SHARE_LIMIT,
+        "page_size": PAGE_SIZE,
+    }
+    text = flask.render_template(template, **context)
     response = Response(text, status, SECURITY, mimetype="text/html")
+    if figures is not None:
+        name, _, ending = template.rpartition(".")
+        rest = flask.stream_with_context(_rendered(f"{name}_figures.{ending}", context, figures))
+        response.response = _parts(text, rest)
+        del response.headers["Content-Length"]
     response.headers["Cache-Control"] = "no-store"
     if "token" in request.args:
         # The address holds a secret.
         response.headers["Referrer-Policy"] = "no-referrer"
     return response
+
+
+def _rendered(template: str, context: dict[str, Any], figures: Callable[[], dict[str, Any]]) -> Iterator[str]:
+    try:
+        yield flask.render_template(template, **context | figures())
+    except Exception as error:
+        log_unexpected(error)
+        raise
+
+
+def _parts(text: str, rest: Iterator[str]) -> Iterator[str]:
+    before, _, after = text.partition(FIGURES)
+    yield before
+    try:
+        # As a whole, so that the request's context, in which it is made, is never left open for somebody to close.
+        middle = "".join(rest)
+    except Exception:
+        yield Markup('<p class="notice" role="alert">{}</p>').format(ApiError.message)
+        # gunicorn ends the connection in the midst of the page, by which our script knows that it is none.
+        raise
+    yield middle + after
 
 
 @blueprint.app_template_filter("number")

@@ -536,6 +536,46 @@ def test_a_fault_of_ours_tells_nothing(services: Services, cast: Cast, monkeypat
     assert "ZeroDivisionError" not in text
 
 
+@pytest.mark.parametrize(
+    ("path", "words"), [("?days=90", "<h1>Overview</h1>"), (f"/agents/{OPERATOR_ID}", '<h2 id="about-title">')]
+)
+def test_what_needs_no_findings_is_sent_before_they_are_worked_out(
+    operator: FlaskClient, path: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Look] = []
+    monkeypatch.setattr(views, "findings", lambda run, look: looks.append(look) or [])
+    response = operator.get(f"/dashboard{path}")
+    parts = response.iter_encoded()
+    first = next(parts).decode()
+    assert looks == []
+    rest = b"".join(parts).decode()
+    assert len(looks) == 1
+    assert "Demo organization" in first
+    assert words in first
+    assert "dashboard.css" in first
+    assert "Findings" not in first
+    assert rest.endswith("</html>")
+    assert views.FIGURES not in first + rest
+    # Nobody holds back the first part to know the length of the whole.
+    assert "Content-Length" not in response.headers
+
+
+def test_a_fault_of_ours_once_a_part_was_sent_is_told_logged_and_leaves_no_whole_page(
+    services: Services, demo: Agent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(services.settings, clock=Clock())
+    monkeypatch.setattr(views, "findings", lambda run, look: 1 / 0)
+    parts = with_session(app.test_client(), demo).get("/dashboard").iter_encoded()
+    sent = next(parts).decode() + next(parts).decode()
+    with pytest.raises(ZeroDivisionError):
+        next(parts)
+    app.extensions["agentidp"].close()
+    assert sent.endswith('<p class="notice" role="alert">The server met an unexpected condition.</p>')
+    [logged] = [record.fields for record in caplog.records if record.getMessage() == "unexpected error"]
+    assert logged["error"] == "ZeroDivisionError"
+    assert logged["request_id"]
+
+
 class Slow:
     """A kind of finding whose statement takes as long as it is given."""
 
