@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from datetime import date
 
+import psycopg
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from agentidp.demo import RETRYING, UNCACHED
+from agentidp.demo import RETRYING, SUSPENDED, UNCACHED
 
+from ..factories import NOON, count_usage, make_agent, make_organization
 from .conftest import Open
 from .stage import Stage, let_in, overflow
 
@@ -226,3 +228,52 @@ def test_prints_what_is_worth_paper_dark_on_white(signed_in: Page, scheme: str) 
     assert luminance(signed_in.locator("html").evaluate(BACKGROUND)) == pytest.approx(1)
     for text in (".finding p", "#trend h2", "table.agents td", ".heatmap td"):
         assert luminance(signed_in.locator(text).first.evaluate("text => getComputedStyle(text).color")) < 0.15, text
+
+
+CROWDED = """() => [...document.querySelectorAll(".heatmap td, .heatmap th")].filter(cell => {
+    const text = document.createRange()
+    text.selectNodeContents(cell)
+    const [inner, outer] = [text.getBoundingClientRect(), cell.getBoundingClientRect()]
+    return inner.width > outer.width || inner.height > outer.height
+}).map(cell => cell.textContent)"""
+"""Cells of the heatmap whose number runs into the next one's."""
+
+
+@pytest.mark.parametrize("requests", [None, 99_999, 100_000, 123_456_789])
+def test_the_numbers_of_the_heatmap_stay_in_their_cells_on_the_screen_and_on_paper(
+    signed_in: Page, stage: Stage, requests: int | None
+) -> None:
+    if requests:
+        busy = make_agent(stage.services, make_organization(stage.services, "Busy"))
+        count_usage(stage.services, busy.organization_id, busy.agent_id, NOON, tokens=12)
+        with psycopg.connect(str(stage.services.settings.database_url)) as connection:
+            connection.execute(
+                "update usage_daily set requests_by_hour = array_fill(%s::integer, array[24]) "
+                "where organization_id = %s",
+                [requests, busy.organization_id],
+            )
+        let_in(signed_in, stage, busy)
+    signed_in.goto("/dashboard")
+    assert count(signed_in.locator(".heatmap td.h5").first.inner_text()) >= (requests or 1)
+    assert signed_in.evaluate(CROWDED) == []
+    signed_in.set_viewport_size({"width": 718, "height": 1000})
+    signed_in.emulate_media(media="print")
+    assert signed_in.evaluate(CROWDED) == []
+    assert signed_in.evaluate("document.scrollingElement.scrollWidth") <= 718
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_whose_figures_they_are_stays_in_sight(signed_in: Page, width: int) -> None:
+    signed_in.set_viewport_size({"width": width, "height": 740})
+    signed_in.goto("/dashboard")
+    signed_in.get_by_role("link", name=SUSPENDED.name).scroll_into_view_if_needed()
+    assert signed_in.evaluate("scrollY") > 500
+    organization = signed_in.get_by_role("link", name="Demo organization")
+    expect(organization).to_be_in_viewport(ratio=1)
+    box = organization.bounding_box()
+    assert box is not None
+    # And nothing covers it.
+    assert organization.evaluate(
+        "(link, [x, y]) => link.contains(document.elementFromPoint(x, y))",
+        [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2],
+    )
