@@ -19,10 +19,10 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.analytics.findings import KINDS, budget
-from agentidp.analytics.findings.finding import Look
-from agentidp.dashboard import views
-from agentidp.database import Call
-from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, create_demo
+from agentidp.analytics.findings.finding import BehindIt, Finding, Look, Severity
+from agentidp.dashboard import charts, views
+from agentidp.database import Call, load_sql
+from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, RETRYING, create_demo
 from agentidp.services import Services
 
 from ..conftest import Cast, settings_for
@@ -246,6 +246,26 @@ def test_an_agent_with_most_of_the_tokens_and_a_suspended_one_are_named_so(opera
     assert sum("over 80 %" in row for row in rows) == sum("suspended" in row for row in rows) == 1
 
 
+@pytest.mark.parametrize(("tokens", "badge"), [(80, ""), (81, " over 80 %")])
+def test_an_agents_share_is_flagged_above_80_percent(
+    read: Read, cast: Cast, services: Services, tokens: int, badge: str
+) -> None:
+    busy = make_agent(services, cast.acme.organization_id, name="busy")
+    count_usage(services, cast.acme.organization_id, busy.agent_id, NOON, tokens=tokens)
+    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=100 - tokens)
+    assert [row[0] for row in read().table("Agents in April 2026")] == [f"busy{badge}", "builder"]
+
+
+@pytest.mark.parametrize(
+    ("count", "shade"), [(0, 0), (1, 1), (200, 1), (201, 2), (400, 2), (800, 4), (801, 5), (1000, 5)]
+)
+def test_what_is_not_zero_has_a_shade_and_the_most_has_the_strongest(count: int, shade: int) -> None:
+    cells = [{"dow": 0, "hour": 0, "count": count}] * bool(count) + [{"dow": 6, "hour": 23, "count": 1000}]
+    week = charts.heatmap(cells)
+    assert (week[0][0], week[6][23], week[3][12]) == ((count, shade), (1000, 5), (0, 0))
+    assert [len(hours) for hours in week] == [24] * 7
+
+
 def test_a_deleted_agent_stays_for_the_month_in_which_it_was_counted(
     client: FlaskClient, cast: Cast, clock: Clock, services: Services
 ) -> None:
@@ -366,6 +386,77 @@ def test_a_naughty_name_is_text_and_stays_in_its_place(client: FlaskClient, serv
         if len(name) > 6:
             assert shown not in body
     assert "of the 121 tokens" in opened(client).text
+
+
+def finding(summary: str, *agents: BehindIt, **changes: Any) -> Finding:
+    """A finding about the hour before noon."""
+    return Finding(
+        kind="weekend",
+        severity=Severity.info,
+        begins=NOON - timedelta(hours=1),
+        ends=NOON,
+        unit="requests",
+        observed=1,
+        expected=0,
+        baseline="none",
+        summary=summary,
+        causes="",
+        next_step="",
+        agents=agents,
+        **changes,
+    )
+
+
+class TestFindings:
+    """As the statements could give them."""
+
+    @pytest.fixture
+    def found(self, cast: Cast, services: Services, monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
+        """What the page's findings are."""
+        count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
+        given: list[Finding] = []
+        monkeypatch.setattr(views, "findings", lambda run, look: given)
+        return given
+
+    def test_names_fifty_and_says_how_many_more_there_are(self, read: Read, found: list[Finding]) -> None:
+        found += [finding(f"Number {number}.") for number in range(50)]
+        assert "that press less" not in read().text
+        found += [finding(f"Number {number}.") for number in range(50, 53)]
+        text = read().text
+        assert re.findall(r"Number (\d+)\.", text) == [str(number) for number in range(50)]
+        assert "And 3 that press less;" in text
+
+    def test_an_agents_page_has_those_that_it_is_behind(self, read: Read, cast: Cast, found: list[Finding]) -> None:
+        own, other = BehindIt(agent_id=cast.acme.agent_id, agent_name="builder", count=7), uuid.uuid4()
+        found += [
+            finding("Of both.", BehindIt(agent_id=other, agent_name="other", count=9), own),
+            finding("Of the other.", BehindIt(agent_id=other, agent_name="other", count=9)),
+            finding("Its own.", agent_id=cast.acme.agent_id, agent_name="builder"),
+            finding("Nobody's."),
+        ]
+        text = " ".join(read(f"/agents/{cast.acme.agent_id}").text.split())
+        assert [sentence in text for sentence in ("Of both.", "Of the other.", "Its own.", "Nobody's.")] == [
+            True,
+            False,
+            True,
+            False,
+        ]
+        assert "Behind it other 9, builder 7" in text
+
+    @pytest.mark.parametrize("name", ["<b>b</b>", "a\"b'&amp;", "b"])
+    def test_names_and_sentences_are_text(self, read: Read, found: list[Finding], name: str) -> None:
+        sentence = f"Of {name} and <i>{name}</i>, for {name}."
+        agent_id = uuid.uuid4()
+        found.append(finding(sentence, BehindIt(agent_id=agent_id, agent_name=name, count=1), agent_id=agent_id))
+        found.append(finding(sentence, agent_id=agent_id, agent_name=name))
+        page = read()
+        assert page.text.count(sentence) == 2
+        assert f"Behind it\n{name} 1" in page.text
+        assert {tag for tag, _ in page.elements}.isdisjoint({"i"})
+        # "Next:", "Behind it", and no name.
+        assert len(page.all("b")) == 3
+        links = [a["href"] for a in page.all("a")]
+        assert links.count(f"/dashboard/agents/{agent_id}") == 2
 
 
 def version(ending: str) -> str:
@@ -638,6 +729,63 @@ def test_asks_the_database_so_often_and_no_more(
     said = [name for name in conversation.statements if name != "database/enter_organization"]
     assert sorted(said) == sorted(statements)
     assert said[0] == VIEWER
+
+
+TWIN = f"org-{uuid.UUID(int=2)}"
+"""An organization whose agents have the ids of the demo's."""
+
+MAKE_TWIN = (
+    "insert into organizations select %(twin)s, 'Twin', created_at, 1 from organizations "
+    "where organization_id = %(demo)s",
+    "insert into agents select (jsonb_populate_record(agents, jsonb_build_object('organization_id', %(twin)s::text, "
+    "'name', 'twin of ' || name))).* from agents where organization_id = %(demo)s",
+    # All of them work all the time, and are rejected all the time.
+    """
+    insert into agent_usage_daily
+    select %(twin)s, day, agent_id, 0, 700, 700, 700, array_fill(29, array[24]), array_fill(29, array[24]),
+        array_fill(29, array[24])
+    from agents, generate_series(%(at)s::date - 120, %(at)s::date, interval '1 day') as day
+    where organization_id = %(demo)s
+    """,
+    """
+    insert into usage_daily
+    select organization_id, day, 0, sum(tokens), array_fill(700, array[24]), array_fill(700, array[24]),
+        array_fill(700, array[24])
+    from agent_usage_daily
+    where organization_id = %(twin)s
+    group by organization_id, day
+    """,
+    "insert into revoked_tokens (organization_id, jti, expires_at) values (%(twin)s, 'one', %(at)s)",
+    "insert into credentials (organization_id, agent_id, credential_id, secret_hash, created_at, revoked_at) "
+    "select %(twin)s, agent_id, gen_random_uuid(), sha256(''), %(at)s, %(at)s from agents "
+    "where organization_id = %(demo)s",
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "parameters"),
+    [
+        (VIEWER, {"agent_id": OPERATOR_ID, "jti": "one", "scope": "analytics:read", "signed_in_at": NOON}),
+        ("analytics/token_trend", {"days": 90}),
+        ("analytics/agent_overview", {"limit": 50, "offset": 0}),
+        ("analytics/rejection_trend", {"days": 90}),
+        ("analytics/activity_heatmap", {"days": 90}),
+        ("analytics/agent_activity", {"agent_id": RETRYING.agent_id, "days": 90}),
+        *(kind.call(Look(at=NOON, days=90, dominance_percent=80, token_ttl=3600)) for kind in KINDS.values()),
+    ],
+)
+def test_each_statement_keeps_to_its_organization_also_past_row_level_security(
+    demo: Agent, database_of: str, statement: str, parameters: dict[str, Any]
+) -> None:
+    parameters = {"organization_id": ORGANIZATION_ID, "at": NOON} | parameters
+    with psycopg.connect(database_of) as connection:
+        before = connection.execute(load_sql(statement), parameters).fetchall()
+        for change in MAKE_TWIN:
+            connection.execute(change, {"twin": TWIN, "demo": ORGANIZATION_ID, "at": NOON})
+        assert connection.execute(load_sql(statement), parameters).fetchall() == before
+        others = connection.execute(load_sql(statement), parameters | {"organization_id": TWIN}).fetchall()
+        assert others != before or not before
+        connection.rollback()
 
 
 @pytest.fixture(scope="module")

@@ -328,7 +328,9 @@ class TestEveryPage:
                 assert client.patch(path, json=change, headers=headers).status_code == 200
             else:
                 assert client.delete(path, headers=headers).status_code == 204
-            refused(self.open(with_session(client, agent), route, cast.acme), 401, ENDED)
+            for token in (session_of(agent), agent.token()):
+                client.set_cookie("agentidp_session", token, path="/dashboard")
+                refused(self.open(client, route, cast.acme), 401, ENDED)
 
     def test_ends_when_a_credential_of_the_agent_is_revoked_but_not_a_token_for_the_api(
         self, client: FlaskClient, cast: Cast, clock: Clock, route: Route
