@@ -17,17 +17,23 @@ logger = logging.getLogger("agentidp")
 
 _encode = json.JSONEncoder(default=str).encode
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Where gunicorn goes on with what the client sent, which can hold a secret: a line that it does not take for a header,
+# a query.
+_QUOTED = re.compile(r"(?<=^Invalid request from ip=)(\S+: [^:]*).*|(?<=^Error handling request )([^?]*).*", re.DOTALL)
 
 
 class JsonFormatter(logging.Formatter):
     """A record as one line of JSON; ``extra={"fields": …}`` adds to it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line; a traceback gives its type and places, never its text."""
+        """One line; a traceback gives its type, never its text."""
+        message = record.getMessage()
+        if record.name == "gunicorn.error":
+            message = _QUOTED.sub(lambda found: found[1] or found[2], message)
         line: dict[str, Any] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
-            "message": record.getMessage(),
+            "message": message,
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[0] is not None:

@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import re
+import socket
 import sys
 import time
 import urllib.parse
@@ -157,6 +158,34 @@ class TestFormatter:
         record = self.record("odd", extra={"fields": {"path": ROUTES, "set": {1}}})
         assert json.loads(JsonFormatter().format(record))["set"] == "{1}"
 
+    @pytest.mark.parametrize(
+        ("sent", "logged"),
+        [
+            (
+                "Invalid request from ip=127.0.0.1: Invalid HTTP request line: 'GET /?token=hush: hush HTTP/1.1'",
+                "Invalid request from ip=127.0.0.1: Invalid HTTP request line",
+            ),
+            (
+                "Invalid request from ip=2001:db8::1: Invalid HTTP Header: 'AUTHORIZATION BEARER hush\\n'",
+                "Invalid request from ip=2001:db8::1: Invalid HTTP Header",
+            ),
+            (
+                "Error handling request GET /dashboard/sign-in?token=hush",
+                "Error handling request GET /dashboard/sign-in",
+            ),
+            ("Error handling request /a?b\nhush", "Error handling request /a"),
+            ("Error handling request (no URI read)", "Error handling request (no URI read)"),
+            ("Booting worker with pid: 7", "Booting worker with pid: 7"),
+        ],
+    )
+    def test_of_what_gunicorn_quotes_of_a_request_no_more_is_kept_than_what_was_wrong(
+        self, sent: str, logged: str
+    ) -> None:
+        record = self.record(sent)
+        assert json.loads(JsonFormatter().format(record))["message"] == sent
+        record.name = "gunicorn.error"
+        assert json.loads(JsonFormatter().format(record))["message"] == logged
+
     def test_gunicorns_access_log_stays_silent(self) -> None:
         # It would log the query, in which a client can send a secret by mistake.
         assert logging_config("DEBUG")["loggers"]["gunicorn.access"]["level"] == "WARNING"
@@ -242,6 +271,23 @@ def test_no_secret_is_in_anything_that_a_real_server_writes(running: tuple[Serve
         connection.execute("alter table agents rename to gone")
         connection.execute("alter table clients rename to gone_as_well")
     everything()
+    malformed = (
+        f"GET /?client_secret={marked}\r\n\r\n",
+        f"{marked} / HTTP/1.1\r\n\r\n",
+        f"GET /{marked} HTTP/{marked}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nAuthorization Bearer {marked}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nAuthorization Bearer: {marked}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nHost: localhost\r\n {marked}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nTransfer-Encoding: {marked}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nExpect: {marked}\r\n\r\n",
+        f"POST /api/v1/token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{marked}\r\n",
+        f"GET /{marked}{'x' * 9000} HTTP/1.1\r\n\r\n",
+        f"GET / HTTP/1.1\r\nCookie: {marked}{'x' * 9000}\r\n\r\n",
+    )
+    for text in malformed:
+        with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+            connection.sendall(text.encode())
+            assert connection.recv(9).startswith(b"HTTP/1.1 "), text
     deadline = time.monotonic() + 10
     while (logged := server.logs()).count('"message": "request"') < requests:
         assert time.monotonic() < deadline
@@ -250,6 +296,7 @@ def test_no_secret_is_in_anything_that_a_real_server_writes(running: tuple[Serve
     for line in logged.splitlines():
         assert isinstance(json.loads(line), dict)
     assert "Traceback" not in logged
+    assert logged.count('"message": "Invalid request from ip=127.0.0.1: ') > len(malformed) // 2
     assert [secret for secret in secrets if secret in logged] == []
     statuses = {json.loads(line).get("status") for line in logged.splitlines()}
     assert statuses >= {200, 201, 400, 401, 500}
