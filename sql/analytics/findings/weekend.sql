@@ -1,10 +1,12 @@
 -- Agents at work on a weekday on which the organization usually does little, and they hardly anything. One row for each
--- run of adjacent UTC days: its first and last day, how many agents, their requests and what is usual of them, and
--- the agents with most requests, as arrays: agent_ids, names, counts.
+-- run of adjacent UTC days: its first and last day, is_quiet: whether these are quiet as a whole for each of them, how
+-- many agents, their requests and what is usual of them, and the agents with most requests, as arrays: agent_ids,
+-- names, counts. Of an agent whose day is not quiet as a whole only the hours of its rest count.
 -- Parameters: organization_id; at (timestamptz): now; days: how many days back, today included; weeks: how many weeks
 -- before a day are looked at; least_weeks: how many of them an agent must have been at work; quiet_weekdays: how many
 -- weekdays are looked at, first those with less than half of the average tokens, then Saturday and Sunday;
--- quiet_percent: of an agent's average day, what is hardly anything, and by how much it must be exceeded;
+-- quiet_percent: of an agent's average day, what is hardly anything, and by how much it must be exceeded; part_percent:
+-- of it, up to which a day is judged by the hours of rest;
 -- least_requests: by which it must be exceeded, too; most_agents.
 with counted as (
     select usage.day, sum(usage.tokens) as tokens
@@ -106,8 +108,15 @@ known as materialized (
     ) as begun
 ),
 -- What is usual is the second most: an agent may have been at work once before.
-compared as (
-    select known.day, known.agent_id, known.requests, coalesce(past.requests[2], 0) as usual, past.average
+compared as materialized (
+    select
+        known.day,
+        known.agent_id,
+        known.weeks,
+        known.requests,
+        coalesce(past.requests[2], 0) as usual,
+        past.average,
+        coalesce(past.requests[2], 0) * 100 <= past.average * %(quiet_percent)s::integer as is_quiet
     from known
     cross join lateral (
         select
@@ -130,12 +139,55 @@ compared as (
     ) as past
     where past.active_days >= 3 * known.weeks
 ),
-found as (
-    select day, agent_id, requests, usual, day - dense_rank() over (order by day)::integer as run
+-- An evening in the west is the next day by UTC: of an agent that only begins such a day at work, or ends it so, those
+-- hours count in which, and beside which, it was at work in no more than one of the weeks. Beside: the clocks change.
+judged as (
+    select
+        compared.day,
+        compared.agent_id,
+        compared.is_quiet,
+        compared.average,
+        case when compared.is_quiet then compared.requests else rest.requests end as requests,
+        case when compared.is_quiet then compared.usual else 0 end as usual
     from compared
+    left join lateral (
+        select sum(clock.requests) filter (where clock.weeks <= 1) as requests
+        from (
+            select
+                hours.requests,
+                greatest(hours.weeks, lag(hours.weeks) over by_hour, lead(hours.weeks) over by_hour) as weeks
+            from (
+                select
+                    hour.place,
+                    sum(hour.requests) filter (where ago.weeks = 0) as requests,
+                    count(distinct ago.weeks) filter (where ago.weeks > 0 and hour.requests > 0) as weeks
+                from generate_series(0, compared.weeks) as ago (weeks)
+                cross join lateral (
+                    select usage.requests_by_hour
+                    from agent_usage_daily as usage
+                    where
+                        usage.organization_id = %(organization_id)s
+                        and usage.day = compared.day - 7 * ago.weeks
+                        and usage.agent_id = compared.agent_id
+                    offset 0
+                ) as counted
+                cross join unnest(counted.requests_by_hour) with ordinality as hour (requests, place)
+                where
+                    not compared.is_quiet
+                    and compared.usual * 100 <= compared.average * %(part_percent)s::integer
+                group by hour.place
+            ) as hours
+            window by_hour as (order by hours.place)
+        ) as clock
+    ) as rest on true
+    -- Who does the same as ever, only at other hours, breaks no rest.
+    where (compared.requests - compared.usual) * 100 >= compared.average * %(quiet_percent)s::integer
+),
+found as (
+    select day, agent_id, is_quiet, requests, usual, day - dense_rank() over (order by day)::integer as run
+    from judged
     where
-        usual * 100 <= average * %(quiet_percent)s::integer
-        and (requests - usual) * 100 >= average * %(quiet_percent)s::integer
+        (requests - usual) * 100 >= average * %(quiet_percent)s::integer
         and requests - usual >= %(least_requests)s::integer
 ),
 behind as (
@@ -145,6 +197,7 @@ behind as (
         agents.name,
         min(found.day) as first_day,
         max(found.day) as last_day,
+        bool_and(found.is_quiet) as is_quiet,
         sum(found.requests) as requests,
         sum(found.usual) as usual,
         row_number() over (partition by found.run order by sum(found.requests) desc, found.agent_id) as place
@@ -157,6 +210,7 @@ behind as (
 select
     min(first_day) as first_day,
     max(last_day) as last_day,
+    bool_and(is_quiet) as is_quiet,
     count(*) as agents,
     sum(requests)::bigint as requests,
     sum(usual)::bigint as usual,

@@ -211,6 +211,65 @@ def test_a_new_agent_has_three_weeks_to_show_its_habits(fleet: Fleet, days: int,
     assert [names for *_, names in found(fleet)] == [["new"]] * is_found
 
 
+def western(at: datetime) -> int:
+    """Ten an hour from Monday to Friday, 8 to 20 seven hours west of UTC: 30 on Saturday by UTC, 95 on other days."""
+    local = at - timedelta(hours=7)
+    return 10 * (local.weekday() < 5 and 8 <= local.hour < 20)
+
+
+@pytest.mark.parametrize(
+    ("hour", "requests", "is_found"),
+    [
+        (12, 30, True),
+        (12, 29, False),  # not twice as much as on any such day
+        (4, 80, True),
+        (3, 80, False),  # beside the last hour of its Friday, which may become late
+        (2, 80, False),
+    ],
+)
+def test_an_agent_whose_friday_ends_on_saturday_by_utc_is_judged_by_the_hours_in_which_it_rests(
+    fleet: Fleet, hour: int, requests: int, is_found: bool
+) -> None:
+    agent = fleet.agent("western")
+    fleet.work(agent, NOON - 10 * WEEK, NOON, western)
+    fleet.count(agent, SATURDAY.replace(hour=hour), requests)
+    fleet.store()
+    assert [
+        (one["window"]["from"][:10], one["observed"]["value"], one["expected"]["value"], one["summary"])
+        for one in fleet.findings("weekend")
+    ] == [
+        (
+            "2026-04-11",
+            requests,
+            0,
+            f"western made {requests} requests on Saturday, 11 April 2026, in hours that are usually quiet.",
+        )
+    ] * is_found
+
+
+@pytest.mark.parametrize(("times", "is_found"), [(1, True), (2, False)])
+def test_an_hour_is_one_of_rest_though_the_agent_was_once_at_work_in_it(
+    fleet: Fleet, times: int, is_found: bool
+) -> None:
+    agent = fleet.agent("western")
+    fleet.work(agent, NOON - 10 * WEEK, NOON, western)
+    for week in range(times + 1):
+        fleet.count(agent, SATURDAY.replace(hour=11 + (week > 0)) - week * WEEK, 20 * (week > 0) or 60)
+    fleet.store()
+    assert len(found(fleet)) == is_found
+
+
+def test_work_that_only_moves_to_other_hours_of_the_day_is_none(fleet: Fleet) -> None:
+    def moved(rhythm: Callable[[datetime], int]) -> Callable[[datetime], int]:
+        half = timedelta(hours=12)
+        return lambda at: rhythm(at) if at.date() != SATURDAY.date() else rhythm(at - half) if at.hour >= 12 else 0
+
+    for name, rhythm in (("western", western), ("nightly", lambda at: 100 * (at.hour == 3))):
+        fleet.work(fleet.agent(name), NOON - 10 * WEEK, NOON, moved(rhythm))
+    fleet.store()
+    assert found(fleet) == []
+
+
 def test_a_busy_weekday_is_none(fleet: Fleet) -> None:
     agent = work(fleet, "office", lambda at: 100 * (at.weekday() < 5 and at.weekday() != 1))
     work(fleet, "others", weekdays)
