@@ -3,7 +3,8 @@
 An hour shows a retry loop as it happens. A leaked credential takes less, but goes on: a day's sum shows it. Either is
 compared with the same weekday, so that Monday's morning and the weekly job are none, and with what its own days vary
 by, so that a bursty agent's burst is none. That spread is the distance from the median to the 95th percentile of all
-its days: the mean absolute deviation of eight weekdays is too often small by chance.
+its days: the mean absolute deviation of eight weekdays is too often small by chance. What a bursty agent never has is
+one full hour after the other: such steady hours tell a leak that is small beside its bursts.
 """
 
 from __future__ import annotations
@@ -39,6 +40,13 @@ they are a spike wherever the day's sum is."""
 ODD_DAYS = 28
 """Days of the past that such a comparison needs."""
 
+STEADY_HOURS = 7
+"""Hours of ``STEADY_SPAN`` in a row each of which exceeds ``TIMES`` times its usual, the agent's average active hour,
+and ``TOP_TIMES`` times what as many of any such hours of its past had: they are a spike wherever the sum is."""
+
+STEADY_SPAN = 8
+"""A leak is cut short by a release or by midnight of whoever uses it: one hour of these may be missing."""
+
 LEAST_NEW = 500
 """Tokens in an hour of an agent without a baseline that are not held against the organization."""
 
@@ -63,6 +71,8 @@ def call(look: Look) -> Call:
             "least": LEAST,
             "odd_hours": ODD_HOURS,
             "odd_days": ODD_DAYS,
+            "steady_hours": STEADY_HOURS,
+            "steady_span": STEADY_SPAN,
             "least_new": LEAST_NEW,
             "settled_days": SETTLED_DAYS,
             "most_days": MOST_DAYS,

@@ -8,15 +8,18 @@
 -- top_times * high, high + spread * (high - median) and high + least. An hour is far fuller where it exceeds the limit of
 -- hours and "times" its usual; or where its day without such hours exceeds the limit of days and "times" its usual, and
 -- the hour "times" its own; or where it is odd, as are at least odd_hours of its day that exceed by "least" together: it
--- exceeds "times" the most of any day of a past of at least odd_days, at that hour or one beside it. Usual is the
--- median of the past's same weekdays, for an hour of the same hour or of the one before or after it, whichever is most.
+-- exceeds "times" the most of any day of a past of at least odd_days, at that hour or one beside it; or where it exceeds
+-- "times" its usual on an agent's steady day: steady_hours of steady_span hours in a row, the last one of that day,
+-- exceed "times" their usual and the average of the past's hours with a token, and each of them top_times what as many
+-- of any such hours of the past had. Usual is the median of the past's same weekdays, for an hour of the same hour or of
+-- the one before or after it, whichever is most.
 -- In the last and the first three days of a month an hour also exceeds top_times the most of that past's such days.
 -- Who has fewer than settled_days of a past, or no token in the week that begins two weeks before, has none. The
 -- organization's hours do not count where at least half of the excess lies in its agents' spikes, or in what agents
 -- without a past were issued, up to least_new tokens an hour each. Nor does a run that does not exceed by "least".
 -- Parameters: organization_id; at (timestamptz): now; days: how many to look at, today included; weeks; times;
--- top_times; spread; odd_hours; odd_days; least, least_new: tokens; settled_days; most_days: of agents, judged by
--- their whole past; most_agents: in behind_it.
+-- top_times; spread; odd_hours; odd_days; steady_hours; steady_span; least, least_new: tokens; settled_days; most_days:
+-- of agents, judged by their whole past; most_agents: in behind_it.
 with moment as (
     select
         (%(at)s::timestamptz at time zone 'UTC')::date as today,
@@ -69,7 +72,8 @@ recent_weeks as materialized (
 ),
 -- The whole past costs a hundred times as much to read, so only for a day, or fullest hour, that would be far fuller
 -- if the second one of the week two weeks before were "high": hardly ever does a week have two of the top three. Odd
--- hours are not looked for on other days. Of a huge organization, those that exceed it most.
+-- and steady hours are not looked for on other days; half of "least" is enough, since midnight may halve them. Of a huge
+-- organization, those that exceed it most.
 candidates as materialized (
     select day.agent_id, (select today from moment) - day.ago as day
     from recent_days as day
@@ -80,7 +84,7 @@ candidates as materialized (
         day.ago < %(days)s::integer
         and (
             day.tokens > greatest(
-                %(top_times)s::double precision * earlier.second, coalesce(earlier.second, 0) + %(least)s::integer
+                %(top_times)s::double precision * earlier.second, coalesce(earlier.second, 0) + %(least)s::integer / 2
             )
             or day.fullest > greatest(
                 %(top_times)s::double precision * earlier.second_fullest,
@@ -187,17 +191,22 @@ hours as materialized (
                 odd.is_spike
                 and counted.tokens > odd.mosts[clock.hour + 1]
                 and counted.tokens > %(times)s::double precision * usual.tokens
-            ) as is_far_fuller
+            ) as is_far_fuller,
+        steady.is_possible
+            and counted.tokens > greatest(%(times)s::double precision * usual.tokens, odd.average) as is_full
     from days
     cross join lateral (
         select
             count(*) filter (where each.tokens > each.most) >= %(odd_hours)s::integer
                 and sum(greatest(each.tokens - each.most, 0)) >= %(least)s::integer
                 and days.today - 7 - days.first_place + 1 >= %(odd_days)s::integer as is_spike,
-            array_agg(each.most order by each.hour) as mosts
+            array_agg(each.most order by each.hour) as mosts,
+            sum(each.total) / nullif(sum(each.active), 0) as average
         from (
             select
                 seen.hour,
+                seen.total,
+                seen.active,
                 days.hours[days.today][seen.hour + 1] as tokens,
                 %(times)s::double precision * greatest(
                     seen.most,
@@ -208,10 +217,16 @@ hours as materialized (
                 select
                     each_hour.hour,
                     each_hour.most,
+                    each_hour.total,
+                    each_hour.active,
                     first_value(each_hour.most) over (order by each_hour.hour) as first,
                     first_value(each_hour.most) over (order by each_hour.hour desc) as last
                 from (
-                    select (past.place - 1) %% 24 as hour, max(past.tokens) as most
+                    select
+                        (past.place - 1) %% 24 as hour,
+                        max(past.tokens) as most,
+                        sum(past.tokens) as total,
+                        count(*) filter (where past.tokens > 0) as active
                     from unnest(days.hours[days.first_place : days.today - 7]) with ordinality as past (tokens, place)
                     group by 1
                 ) as each_hour
@@ -223,8 +238,32 @@ hours as materialized (
         from generate_series(2, days.today - 7, 7) as same_weekday (place)
         where same_weekday.place >= days.first_place
     ) as usual_day
-    cross join generate_series(0, 23) as clock (hour)
-    cross join lateral (select days.hours[days.today][clock.hour + 1] as tokens) as counted
+    -- What exceeds a median of eight exceeds the least of any five of them: that spares most medians.
+    cross join lateral (
+        select
+            days.agent_id <> (select organization from moment)
+                and count(*) >= %(steady_hours)s::integer as is_possible
+        from unnest(
+            days.hours[days.today - 1 : days.today],
+            days.hours[days.today - 8 : days.today - 7],
+            days.hours[days.today - 15 : days.today - 14],
+            days.hours[days.today - 22 : days.today - 21],
+            days.hours[days.today - 29 : days.today - 28],
+            days.hours[days.today - 36 : days.today - 35]
+        ) with ordinality as each (tokens, week_ago, weeks_ago_2, weeks_ago_3, weeks_ago_4, weeks_ago_5, place)
+        where
+            each.place > 25 - %(steady_span)s::integer
+            and each.tokens > odd.average
+            and each.tokens > %(times)s::double precision
+                * least(each.week_ago, each.weeks_ago_2, each.weeks_ago_3, each.weeks_ago_4, each.weeks_ago_5)
+    ) as steady
+    -- Steady hours may have begun on the evening before.
+    cross join generate_series(
+        case when steady.is_possible then 1 - %(steady_span)s::integer else 0 end, 23
+    ) as clock (hour)
+    cross join lateral (
+        select days.hours[days.today + (clock.hour - 23) / 24][1 + (clock.hour + 24) %% 24] as tokens
+    ) as counted
     cross join lateral (
         select max(neighbour.tokens) as tokens
         from (
@@ -255,6 +294,54 @@ hours as materialized (
         days.fullest[days.today] > days.limit_of_hour
         or days.tokens[days.today] > days.limit_of_day
         or odd.is_spike
+        or steady.is_possible
+),
+-- A burst fills an hour or two; whoever else uses a credential, takes much in each.
+steady as materialized (
+    select spans.agent_id, spans.day
+    from (
+        select each.agent_id, each.day, max(fewest.tokens) as fewest
+        from (
+            select
+                hours.agent_id,
+                hours.day,
+                hours.hour,
+                count(*) filter (where hours.is_full) over span as full_hours,
+                array_agg(case when hours.is_full then hours.tokens else 0 end) over span as tokens
+            from hours
+            window span as (
+                partition by hours.agent_id, hours.day
+                order by hours.hour
+                rows between %(steady_span)s::integer - 1 preceding and current row
+            )
+        ) as each
+        cross join lateral (
+            select hour.tokens
+            from unnest(each.tokens) as hour (tokens)
+            order by hour.tokens desc
+            offset %(steady_hours)s::integer - 1
+            limit 1
+        ) as fewest
+        where
+            each.hour >= 0
+            and each.full_hours >= %(steady_hours)s::integer
+        group by each.agent_id, each.day
+    ) as spans
+    join days
+        on days.agent_id = spans.agent_id
+        and days.day = spans.day
+    where
+        not exists (
+            select
+            from (
+                select
+                    count(*) filter (where %(top_times)s::double precision * past.tokens >= spans.fewest) over (
+                        order by past.place rows between %(steady_span)s::integer - 1 preceding and current row
+                    ) as full_hours
+                from unnest(days.hours[days.first_place : days.today - 7]) with ordinality as past (tokens, place)
+            ) as before
+            where before.full_hours >= %(steady_hours)s::integer
+        )
 ),
 far_fuller as materialized (
     select judged.agent_id, judged.day, judged.hour, judged.tokens, judged.usual, judged.top
@@ -266,15 +353,23 @@ far_fuller as materialized (
                     partition by hours.agent_id, hours.day
                 ),
                 0
-            ) as rest_of_day
+            ) as rest_of_day,
+            steady.day is not null as is_steady
         from hours
+        left join steady
+            on steady.agent_id = hours.agent_id
+            and steady.day = hours.day
+        where hours.hour >= 0
     ) as judged
     where
         (
             judged.is_far_fuller
             or (
-                judged.rest_of_day
-                > greatest(judged.limit_of_day, %(times)s::double precision * judged.usual_of_day)
+                (
+                    judged.is_steady
+                    or judged.rest_of_day
+                    > greatest(judged.limit_of_day, %(times)s::double precision * judged.usual_of_day)
+                )
                 and judged.tokens > %(times)s::double precision * judged.usual
             )
         )

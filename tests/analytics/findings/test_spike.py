@@ -162,6 +162,56 @@ def test_an_hour_is_odd_above_the_most_of_any_day_at_it_or_beside_it(fleet: Flee
     assert [name for name, *_ in found(fleet)] == ["agent"] * is_found
 
 
+def bursty(at: datetime) -> int:
+    """Two an hour, 6.1 on average; once a day 50 more, at each hour in turn, and each eighth day 400 more."""
+    day = at.date().toordinal()
+    return 2 + (at.hour == 7 * day % 24) * (400 if day % 8 == 1 else 50)
+
+
+@pytest.mark.parametrize(
+    ("first", "hours", "tokens", "is_found"),
+    [
+        (0, {0, 1, 2, 3, 4, 5, 6}, 8, True),
+        (0, {0, 1, 2, 4, 5, 6, 7}, 8, True),
+        (0, {0, 1, 2, 4, 5, 6, 8}, 8, False),  # seven of nine
+        (0, {0, 1, 2, 3, 4, 5}, 10, False),  # too few
+        (0, {*range(15)}, 5, True),
+        (0, {*range(15)}, 4, False),  # with its own two, less than its average hour
+        (-4, {*range(8)}, 13, True),  # half before midnight and half after it
+    ],
+)
+def test_steady_hours_are_a_spike_though_a_burst_takes_more(
+    fleet: Fleet, first: int, hours: set[int], tokens: int, is_found: bool
+) -> None:
+    agent_id = settled(fleet, "bursty", bursty, now=TODAY)
+    for hour in hours:
+        fleet.count(agent_id, TODAY - DAY + (first + hour) * HOUR, tokens)
+    fleet.store()
+    assert [name for name, *_ in found(fleet)] == ["bursty"] * is_found
+
+
+@pytest.mark.parametrize(("most", "is_found"), [(6, True), (7, False)])
+def test_as_many_hours_of_the_past_that_were_nearly_as_full_are_a_habit(
+    fleet: Fleet, most: int, is_found: bool
+) -> None:
+    agent_id = settled(fleet, "bursty", bursty, now=TODAY)
+    fleet.work(agent_id, TODAY - DAY, TODAY - DAY + 7 * HOUR, lambda at: 8)
+    # On another weekday, at other hours: 10 do not exceed one and a half times 7.
+    for hour in range(8):
+        fleet.count(agent_id, TODAY - 3 * WEEK + (hour + 9) * HOUR, (most - 2) * (hour != 3))
+    fleet.store()
+    assert [name for name, *_ in found(fleet)] == ["bursty"] * is_found
+
+
+@pytest.mark.parametrize(("usual", "is_found"), [(6, True), (7, False)])
+def test_steady_hours_exceed_what_is_usual_of_them(fleet: Fleet, usual: int, is_found: bool) -> None:
+    # Seven of eight hours never had more than two: at each other one it rests.
+    agent_id = settled(fleet, "every other hour", lambda at: bursty(at) - 2 + usual * (at.hour % 2 == 0), now=TODAY)
+    fleet.work(agent_id, TODAY - DAY + 8 * HOUR, TODAY - DAY + 24 * HOUR, lambda at: 14 - usual * (at.hour % 2 == 0))
+    fleet.store()
+    assert [name for name, *_ in found(fleet)] == ["every other hour"] * is_found
+
+
 def test_several_agents_that_take_more_together_are_a_spike_of_the_organization(fleet: Fleet) -> None:
     agents = [settled(fleet, f"agent {number}", steady) for number in range(7)]
     for number, agent_id in enumerate(agents):
