@@ -106,3 +106,8 @@ def test_the_naive_rule_finds_whoever_is_above_three_times_yesterday() -> None:
         (grown, NOON - timedelta(hours=12)),
         (None, datetime(2026, 4, 15, tzinfo=UTC)),
     ]
+
+
+def test_a_leak_counts_by_the_tokens_that_it_takes_and_not_by_the_hours_that_it_touches() -> None:
+    fault = Fault("leak", [], 10.5, 13.25, size=40, hours_of_day=frozenset({11, 13}))
+    assert fault.taken() == [0, 40, 0, 10]

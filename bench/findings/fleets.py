@@ -158,6 +158,10 @@ class Fault:
         """All that it touches, whole or in part."""
         return range(int(self.begins), min(HOURS, math.ceil(self.ends)))
 
+    def taken(self) -> list[float]:
+        """Of a leak: the tokens of each hour that it touches, on average."""
+        return [self.size * self.covered(hour, hour + 1) * (hour % 24 in self.hours_of_day) for hour in self.hours()]
+
     def change(self, usage: Usage, agent: Agent, hour: int, begins: float, random: Random) -> Usage:
         """What becomes of the *usage* of half an hour from *begins* on."""
         covered = self.covered(begins, begins + 0.5)
@@ -488,7 +492,7 @@ def _make_fault(kind: str, fleet: Fleet, random: Random) -> Fault | None:
         if random.random() < 0.6:
             begin = random.randrange(24)
             fault.hours_of_day = frozenset((begin + n) % 24 for n in range(10))
-        stolen = [fault.size * (hour % 24 in fault.hours_of_day) for hour in fault.hours()]
+        stolen = fault.taken()
         fullest = max(range(len(stolen)), key=lambda n: sum(stolen[n : n + 24]))
         hours = [hour for hour in fault.hours()[fullest : fullest + 24] if hour % 24 in fault.hours_of_day]
         fault.countable = sum(stolen[fullest : fullest + 24]) >= max(30, 5 * agent.deviation(hours))
