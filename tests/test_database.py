@@ -325,6 +325,15 @@ def test_a_pipeline_whose_last_statement_fails_leaves_nothing(app: Flask, databa
     assert usage_sums(database_url, organization_id)["requests"] == 1
 
 
+def test_no_client_is_registered_without_its_agent(app: Flask, database_url: str) -> None:
+    # The client directory has no foreign key to organizations: the agent's, in the same statement, must do.
+    services: Services = app.extensions["agentidp"]
+    nobodys = "org-00000000-0000-4000-8000-000000000000"
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        make_agent(services, nobodys)
+    assert everything_of(database_url, nobodys)["clients"] == []
+
+
 def test_a_transaction_that_raises_leaves_nothing(app: Flask, database_url: str) -> None:
     services: Services = app.extensions["agentidp"]
     organization_id = make_organization(services)

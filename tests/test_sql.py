@@ -147,3 +147,23 @@ def test_every_unique_key_holds_the_organization(database_url: str) -> None:
     assert len(keys) >= 8
     assert {table for table, _, holds in keys if not holds} == INSTANCE_WIDE
     assert [(table, key) for table, key, holds in keys if not holds and table not in INSTANCE_WIDE] == []
+
+
+def test_no_policy_holds_a_sub_select(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        policies = connection.execute(
+            """
+            select polrelid::regclass::text, polname, pg_get_expr(polqual, polrelid),
+                concat(polqual::text, polwithcheck::text) ~ 'SUBLINK'
+            from pg_policy
+            """
+        ).fetchall()
+    own = "(organization_id = current_setting('agentidp.organization_id'::text, true))"
+    assert {name: condition for _, name, condition, _ in policies} == {
+        "own_organization": own,
+        "any_client_can_be_looked_up": "true",
+        "any_throttle_can_be_looked_at": "true",
+        "operator": "true",
+    }
+    assert {condition for _, name, condition, _ in policies if name == "own_organization"} == {own}
+    assert [(table, name) for table, name, _, has_sub_select in policies if has_sub_select] == []
