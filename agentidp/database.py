@@ -103,6 +103,8 @@ class Database:
         """
         enter = {"organization_id": organization_id, "durable": durable}
         with self._connection() as connection:
+            if is_on_citus(connection):
+                return _run_on_citus(connection, Call("database/enter_organization", enter), *calls)[1:]
             _, *rows = connection.run_together(
                 [
                     (load_sql("database/enter_organization"), enter),
@@ -124,12 +126,14 @@ class Database:
         It commits at the end of the block and rolls back where the block raises.
         """
         with self._connection() as connection, connection.transaction():
-            _enter_organization(connection, organization_id, durable=True)
+            enter_organization(connection, organization_id, durable=True)
             yield Transaction(connection)
 
     def fetch(self, statement: str, /, **parameters: Any) -> Rows:
         """Run one statement about no organization: the client directory, the signing keys, a health check."""
         with self._connection() as connection:
+            if is_on_citus(connection):
+                return Transaction(connection).fetch(statement, **parameters)
             [rows] = connection.run_together([(load_sql(statement), parameters)])
         return rows
 
@@ -177,6 +181,7 @@ class Database:
                 {"role": SERVICE_ROLE, "statement_timeout": f"{int(settings.statement_timeout * 1000)}ms"},
             )
             connection.row_factory = namedtuple_row
+            _look_for_citus(connection)
 
         pool: ConnectionPool[PipelinedConnection] = ConnectionPool(
             self._url,
@@ -210,11 +215,58 @@ class Database:
                 self._pool = None
 
 
-def _enter_organization(connection: psycopg.Connection[Any], organization_id: str, durable: bool) -> None:
-    connection.execute(
-        load_sql("database/enter_organization"),
-        {"organization_id": organization_id, "durable": durable},
-    )
+def _look_for_citus(connection: psycopg.Connection[Any]) -> None:
+    """Bind parameters on the client where the database has Citus.
+
+    It sends only ``set local`` on to its workers, which takes no parameter, and it cannot make the generic plan of a
+    statement in several steps.
+    """
+    [row] = connection.execute(load_sql("database/look_for_citus")).fetchall()
+    if row.has_citus:
+        connection.cursor_factory = psycopg.ClientCursor
+
+
+def is_on_citus(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the connection's database has Citus."""
+    return connection.cursor_factory is psycopg.ClientCursor
+
+
+def enter_organization(
+    connection: psycopg.Connection[Any], organization_id: str, *, durable: bool
+) -> psycopg.Cursor[Any]:
+    """Open a transaction's view of one organization: of a transaction that has begun, and until it ends."""
+    if not is_on_citus(connection):
+        enter = {"organization_id": organization_id, "durable": durable}
+        return connection.execute(load_sql("database/enter_organization"), enter)
+    connection.execute(load_sql("database/set_local_organization"), {"organization_id": organization_id})
+    # The workers commit, each by a setting of its own unless they are told.
+    commit = {"synchronous_commit": "on" if durable else "off"}
+    return connection.execute(load_sql("database/set_local_commit"), commit)
+
+
+def _run_on_citus(connection: psycopg.Connection[Any], *calls: Call) -> list[Rows]:
+    """What :meth:`PipelinedConnection.run_together` does, in an explicit transaction and psycopg's own pipeline."""
+    failure: psycopg.Error | None = None
+    cursors = []
+    try:
+        with connection.pipeline():
+            # By connection.transaction() it would be four round trips. The pool rolls back.
+            connection.execute("begin")
+            try:
+                for call in calls:
+                    if call.name == "database/enter_organization":
+                        cursors.append(enter_organization(connection, **call.parameters))
+                    else:
+                        cursors.append(connection.execute(load_sql(call.name), call.parameters))
+                connection.execute("commit")
+            except psycopg.Error as error:
+                # Answered before all was sent. Raised in here it would be logged that the server skips the rest.
+                failure = error
+    except psycopg.Error as error:
+        raise failure or error from None
+    if failure:
+        raise failure
+    return [_rows(cursor) for cursor in cursors]
 
 
 def _rows(cursor: psycopg.Cursor[Any]) -> Rows:
@@ -253,6 +305,7 @@ def connect(url: str) -> psycopg.Connection[Any]:
             f"not {connection.info.parameter_status('server_version')}"
         )
     connection.row_factory = namedtuple_row
+    _look_for_citus(connection)
     return connection
 
 

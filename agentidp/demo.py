@@ -14,7 +14,7 @@ from uuid import UUID
 
 from .agents.agents import add_agent
 from .authentication import DEFAULT_SCOPES, SCOPES
-from .database import Call, Database, Transaction, connect
+from .database import Call, Database, Transaction, connect, enter_organization
 
 ORGANIZATION_ID = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
 """The one in the guide's examples."""
@@ -201,7 +201,7 @@ def create_demo(url: str, database: Database, at: datetime) -> bool:
     at = at.astimezone(UTC)
     with connect(url) as connection, connection.transaction():
         transaction = Transaction(connection)
-        transaction.fetch("database/enter_organization", organization_id=ORGANIZATION_ID, durable=True)
+        enter_organization(connection, ORGANIZATION_ID, durable=True)
         founded = _instant(at, len(AGENTS) * 5 + DAYS, 8)
         if not transaction.fetch(
             "demo/add_organization",

@@ -23,6 +23,7 @@ from agentidp.embedded_postgres import temporary
 from agentidp.services import Services
 from agentidp.signing_keys import SigningKeys
 
+from .citus import install_stand_ins
 from .factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
 
 
@@ -58,9 +59,13 @@ def with_database(url: str, name: str) -> str:
     return f"postgresql://{quote(str(parts.get('user', '')))}:{quote(str(parts.get('password', '')))}@/{name}?{query}"
 
 
+ON_CITUS_TOO = pytest.mark.parametrize("template", ["postgresql", "citus"], indirect=True, scope="session")
+"""Run a test a second time where the service takes the database for one with Citus."""
+
+
 @pytest.fixture(scope="session")
-def template(postgres_url: str) -> Iterator[str]:
-    """The name of a migrated database with a signing key, to copy."""
+def template(postgres_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a migrated database with a signing key, to copy; as ON_CITUS_TOO says, with Citus's stand-ins."""
     name = f"agentidp_template_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
@@ -70,6 +75,8 @@ def template(postgres_url: str) -> Iterator[str]:
         database = Database(url, settings)
         SigningKeys(database, settings).current()
         database.close()
+        if getattr(request, "param", "postgresql") == "citus":
+            install_stand_ins(url)
         yield name
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 

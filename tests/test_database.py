@@ -15,15 +15,17 @@ from typing import Any
 import psycopg
 import pytest
 from flask import Flask
-from psycopg.rows import namedtuple_row
+from flask.testing import FlaskClient
 
-from agentidp.database import SERVICE_ROLE, Call, load_sql
+from agentidp.database import SERVICE_ROLE, Call, connect, enter_organization, is_on_citus, load_sql
+from agentidp.errors import ServiceUnavailable
 from agentidp.services import Services
 
-from .conftest import Cast
+from .conftest import ON_CITUS_TOO, Cast
 from .factories import NOON, ROOT, count_usage, make_agent, make_organization, usage_sums
 from .test_isolation import everything_of
 from .test_sql import NAMES, OPERATORS
+from .wire import overheard
 
 CONDITION = re.compile(r"(\w+\.)?organization_id = %\(organization_id\)s(::text)?")
 FILTERED = [
@@ -73,8 +75,7 @@ SOMETHING = (
 @pytest.fixture(scope="module")
 def connection(shared_app: Flask) -> Iterator[psycopg.Connection[Any]]:
     """A connection that may set the service's role and reset it."""
-    url = shared_app.extensions["agentidp"].settings.database_url
-    with psycopg.connect(url, autocommit=True, row_factory=namedtuple_row) as connection:
+    with connect(shared_app.extensions["agentidp"].settings.database_url) as connection:
         yield connection
 
 
@@ -157,7 +158,7 @@ def run(
     with connection.transaction(force_rollback=True):
         connection.execute(f"set local role {SERVICE_ROLE}")
         if setting is not None:
-            connection.execute("select set_config('agentidp.organization_id', %s, true)", [setting])
+            enter_organization(connection, setting, durable=True)
         cursor = connection.execute(statement, {name: values[name] for name in names})
         rows = cursor.fetchall() if cursor.description else []
         connection.execute("reset role")
@@ -172,6 +173,7 @@ def test_there_is_something_to_filter() -> None:
     assert len(FILTERED) >= 12
 
 
+@ON_CITUS_TOO
 @pytest.mark.parametrize("name", FILTERED)
 def test_without_its_condition_a_query_still_sees_only_the_callers_rows(
     connection: psycopg.Connection[Any], cast: Cast, name: str
@@ -184,6 +186,7 @@ def test_without_its_condition_a_query_still_sees_only_the_callers_rows(
     assert run(connection, setting, CONDITION.sub("true", load_sql(name)), values) == (rows, after)
 
 
+@ON_CITUS_TOO
 @pytest.mark.parametrize("name", FILTERED)
 def test_without_its_condition_a_query_finds_nothing_of_the_others_ids(
     connection: psycopg.Connection[Any], cast: Cast, name: str
@@ -199,6 +202,7 @@ def test_without_its_condition_a_query_finds_nothing_of_the_others_ids(
         assert [row for row in after[table] if row[0] == theirs] == [row for row in rows if row[0] == theirs]
 
 
+@ON_CITUS_TOO
 @pytest.mark.parametrize("setting", [None, ""], ids=["unset", "empty"])
 @pytest.mark.parametrize("name", FILTERED)
 def test_without_the_setting_a_query_sees_nothing_with_its_condition_or_without(
@@ -248,6 +252,7 @@ def test_row_level_security_is_forced_on_every_table_of_an_organization(connecti
     assert [table.relname for table in tables if not table.forced] == []
 
 
+@ON_CITUS_TOO
 @pytest.mark.parametrize("table", [*TABLES, "clients"])
 def test_a_row_cannot_be_written_for_another_organization(
     connection: psycopg.Connection[Any], cast: Cast, table: str
@@ -260,7 +265,7 @@ def test_a_row_cannot_be_written_for_another_organization(
             f"select t from {table} t where organization_id = %s limit 1", [cast.outsider.organization_id]
         ).fetchall()
         connection.execute(f"set local role {SERVICE_ROLE}")
-        connection.execute("select set_config('agentidp.organization_id', %s, true)", [cast.acme.organization_id])
+        enter_organization(connection, cast.acme.organization_id, durable=True)
         connection.execute(f"insert into {table} select (%s::{table}).*", [theirs.t])
 
 
@@ -275,6 +280,7 @@ def setting_of(services: Services) -> tuple[str, str, str]:
         return row[0], row[1], row[2]
 
 
+@ON_CITUS_TOO
 def test_nothing_of_a_request_stays_on_its_connection(services: Services, cast: Cast) -> None:
     admission = Call(
         "usage/record_request",
@@ -300,6 +306,7 @@ def test_commits_wait_for_the_disk_even_where_the_database_defaults_to_less(
     assert setting_of(services)[2] == "on"
 
 
+@ON_CITUS_TOO
 def test_a_pipeline_whose_last_statement_fails_leaves_nothing(app: Flask, database_url: str) -> None:
     services: Services = app.extensions["agentidp"]
     organization_id = make_organization(services)
@@ -325,6 +332,7 @@ def test_a_pipeline_whose_last_statement_fails_leaves_nothing(app: Flask, databa
     assert usage_sums(database_url, organization_id)["requests"] == 1
 
 
+@ON_CITUS_TOO
 def test_no_client_is_registered_without_its_agent(app: Flask, database_url: str) -> None:
     # The client directory has no foreign key to organizations: the agent's, in the same statement, must do.
     services: Services = app.extensions["agentidp"]
@@ -334,6 +342,109 @@ def test_no_client_is_registered_without_its_agent(app: Flask, database_url: str
     assert everything_of(database_url, nobodys)["clients"] == []
 
 
+@pytest.mark.parametrize("template", ["citus"], indirect=True, scope="session")
+class TestOnCitus:
+    """What differs where the database has Citus, which is told by its functions: here by stand-ins for them."""
+
+    def test_run_tells_by_set_local_whose_transaction_it_is_and_how_to_commit_in_one_round_trip(
+        self, services: Services
+    ) -> None:
+        services.database.fetch("database/ping")
+        with overheard(services.database) as conversation:
+            services.database.run("org-a", PING, durable=True)
+            services.database.run("org-a", PING, PING)
+        whose = "set local agentidp.organization_id to 'org-a'"
+        assert conversation.statements == [
+            *("begin", whose, "set local synchronous_commit to 'on'", COUNT, "commit"),
+            *("begin", whose, "set local synchronous_commit to 'off'", COUNT, COUNT, "commit"),
+        ]
+        assert conversation.round_trips == 2
+
+    def test_run_goes_on_to_another_organization(self, services: Services) -> None:
+        services.database.fetch("database/ping")
+        enter = Call("database/enter_organization", {"organization_id": "org-b", "durable": False})
+        with overheard(services.database) as conversation:
+            services.database.run("org-a", PING, enter, PING)
+        told = [statement for statement in conversation.statements if "agentidp" in statement or statement == COUNT]
+        assert told == [
+            "set local agentidp.organization_id to 'org-a'",
+            COUNT,
+            "set local agentidp.organization_id to 'org-b'",
+            COUNT,
+        ]
+
+    def test_a_transaction_tells_the_same(self, services: Services) -> None:
+        services.database.fetch("database/ping")
+        with overheard(services.database) as conversation, services.database.transaction("org-a") as transaction:
+            transaction.fetch("database/ping")
+        assert conversation.statements == [
+            "BEGIN",
+            "set local agentidp.organization_id to 'org-a'",
+            "set local synchronous_commit to 'on'",
+            COUNT,
+            "COMMIT",
+        ]
+
+    def test_no_statement_has_a_parameter_that_a_generic_plan_would_leave_open(
+        self, client: FlaskClient, services: Services
+    ) -> None:
+        agent = make_agent(services, make_organization(services))
+        with overheard(services.database) as conversation:
+            assert client.get("/api/v1/analytics/tokens", headers=agent.bearer()).status_code == 200
+            wrong = {"grant_type": "client_credentials", "client_id": agent.client_id, "client_secret": "wrong"}
+            assert client.post("/api/v1/token", data=wrong).status_code == 401
+        assert len(conversation.statements) >= 10
+        assert [statement for statement in conversation.statements if re.search(r"\$\d", statement)] == []
+        # What was prepared, with parameters, would stand here by its name.
+        assert set(conversation.statements).isdisjoint(NAMES)
+
+    def test_a_failure_that_is_answered_before_all_is_sent_is_raised_as_it_is(
+        self, services: Services, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        failing = Call("agents/lock_agent", {"organization_id": "org-a", "agent_id": "no uuid"})
+        with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+            # Enough for the answer to be there while the later ones are still being sent.
+            services.database.run("org-a", failing, *[PING] * 2000)
+        assert caplog.records == []
+        assert len(services.database.run("org-a", PING)) == 1
+
+    def test_a_parameter_that_cannot_be_sent_leaves_the_connection_usable(self, services: Services) -> None:
+        with pytest.raises(psycopg.DataError, match="NUL"):
+            services.database.run("org-a", PING, Call("oauth/client_organization", {"client_id": "\0"}))
+        assert len(services.database.run("org-a", PING)) == 1
+        assert setting_of(services) == ("", SERVICE_ROLE, "on")
+
+    @pytest.mark.parametrize("name", ["o'rg\\x", "", "a\nb;", "%s %(x)s $1", "ü"])
+    def test_an_organization_is_quoted_whatever_it_is(self, services: Services, name: str) -> None:
+        with services.database.transaction(name) as transaction:
+            told = transaction._connection.execute("select current_setting('agentidp.organization_id') as told")
+            assert told.fetchall() == [(name,)]
+
+    def test_workers_are_told(self, services: Services) -> None:
+        with services.database._open_pool().connection() as pooled:
+            assert is_on_citus(pooled)
+            assert pooled.execute("show citus.propagate_set_commands").fetchall() == [("local",)]
+
+    def test_a_statement_that_takes_too_long_leaves_the_connection_usable(
+        self, services: Services, database_url: str
+    ) -> None:
+        services.database.run("org-a", PING)
+        with services.database._open_pool().connection() as pooled:
+            pooled.execute("set statement_timeout to '100ms'")
+        with psycopg.connect(database_url) as other:
+            other.execute("lock table schema_migrations")
+            with pytest.raises(ServiceUnavailable):
+                services.database.run("org-a", PING, PING)
+        assert len(services.database.run("org-a", PING, PING)) == 2
+        assert services.database._open_pool().get_stats()["connections_num"] == 1
+        assert setting_of(services) == ("", SERVICE_ROLE, "on")
+
+
+PING = Call("database/ping", {})
+COUNT = load_sql("database/ping")
+
+
+@ON_CITUS_TOO
 def test_a_transaction_that_raises_leaves_nothing(app: Flask, database_url: str) -> None:
     services: Services = app.extensions["agentidp"]
     organization_id = make_organization(services)

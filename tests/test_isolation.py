@@ -14,9 +14,11 @@ from psycopg import sql
 
 from agentidp.services import Services
 
-from .conftest import Cast
+from .conftest import ON_CITUS_TOO, Cast
 from .factories import Agent, count_usage, make_agent, make_organization
 from .routes import PROTECTED, Route
+
+pytestmark = ON_CITUS_TOO
 
 IDENTIFIED = [route for route in PROTECTED if "<" in route.rule]
 COLLECTIONS = [route for route in PROTECTED if "<" not in route.rule]

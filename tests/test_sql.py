@@ -69,8 +69,10 @@ def test_prepares_as_the_role_that_runs_it(service: psycopg.Connection, name: st
     with service.transaction(force_rollback=True):
         if name in OPERATORS:
             service.execute("reset role")
-        # PREPARE takes no definition of a table, so that is run, and rolled back.
-        prefix = "" if re.match(r"\s*create\b", statement) else f'prepare "{name}" as '
+        # PREPARE takes no definition of a table and no setting, so these are run, and rolled back.
+        prefix = "" if re.match(r"\s*(create|set)\b", statement) else f'prepare "{name}" as '
+        if statement.startswith("set"):
+            statement = re.sub(r"\$\d", "'off'", statement)
         service.execute(f"{prefix}{statement.replace('%%', '%')}")
 
 

@@ -14,6 +14,7 @@ from agentidp.database import Database, load_sql, sql_directory
 from agentidp.pipeline import Statement
 
 _BIND = re.compile(r'^F\t\d+\tBind\t "" "([^"]*)"', re.MULTILINE)
+_UNNAMED = re.compile(r'^F\t\d+\tParse\t "" "(.*?)" \d+$', re.MULTILINE | re.DOTALL)
 _ROUND_TRIP = re.compile(r"^F\t\d+\t(?:Sync|Query)\b", re.MULTILINE)
 
 
@@ -51,9 +52,10 @@ def overheard(database: Database) -> Iterator[Conversation]:
         file.seek(0)
         log = file.read()
     conversation.round_trips = len(_ROUND_TRIP.findall(log))
-    conversation.statements += [prepared.get(name, "not prepared") for name in _BIND.findall(log)] + re.findall(
-        r'^F\t\d+\tQuery\t "(.*)"$', log, re.MULTILINE
-    )
+    unnamed = iter(_UNNAMED.findall(log))
+    conversation.statements += [
+        prepared.get(name, "not prepared") if name else next(unnamed) for name in _BIND.findall(log)
+    ] + re.findall(r'^F\t\d+\tQuery\t "(.*)"$', log, re.MULTILINE)
 
 
 def _file(statement: str) -> str:

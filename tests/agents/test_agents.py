@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from agentidp.agents.agents import encode_cursor
 from agentidp.services import Services
 
-from ..conftest import Cast
+from ..conftest import ON_CITUS_TOO, Cast
 from ..factories import Agent, Clock, count_usage, make_agent, usage_sums
 
 NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
@@ -56,6 +56,7 @@ class TestCreate:
         read_back = client.get(response.headers["Location"], headers=cast.acme.bearer())
         assert (read_back.status_code, read_back.json) == (200, response.json)
 
+    @ON_CITUS_TOO
     def test_with_everything(self, client: FlaskClient, cast: Cast) -> None:
         body = {"name": "Größe 🚀", "description": "first line\nsecond\tline", "scopes": ["agents:write"]}
         made = create(client, cast.acme, **body)
@@ -79,6 +80,7 @@ class TestCreate:
     def test_names_differ_by_case(self, client: FlaskClient, cast: Cast) -> None:
         assert create(client, cast.acme, name="Twin")["agentId"] != create(client, cast.acme, name="twin")["agentId"]
 
+    @ON_CITUS_TOO
     def test_a_name_that_is_taken_leaves_nothing(self, client: FlaskClient, cast: Cast) -> None:
         create(client, cast.acme, name="taken")
         before = listed(client, cast.acme)
@@ -117,6 +119,7 @@ def walk(client: FlaskClient, agent: Agent, limit: int, between: Any = lambda: N
 class TestList:
     """``GET /api/v1/agents``."""
 
+    @ON_CITUS_TOO
     def test_whole(self, client: FlaskClient, cast: Cast, clock: Clock) -> None:
         clock.advance(seconds=1)
         second = create(client, cast.acme, name="second")

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from agentidp.services import Services
 
-from ..conftest import Cast
+from ..conftest import ON_CITUS_TOO, Cast
 from ..factories import NOON, Clock, count_usage, make_agent, usage_sums
 from ..wire import overheard
 from .oracle import BAD_DAYS, HEATMAP
@@ -19,6 +19,7 @@ RULE = "must be a whole number from 1 to 90"
 WEDNESDAY = 3
 
 
+@ON_CITUS_TOO
 def test_answers_the_cells_that_are_not_zero_by_day_of_week_then_hour(
     client: FlaskClient, services: Services, cast: Cast
 ) -> None:
@@ -90,6 +91,7 @@ def test_refuses_every_other_days_and_names_it(client: FlaskClient, cast: Cast) 
     }
 
 
+@ON_CITUS_TOO
 def test_a_request_is_in_the_next_answer_and_not_in_its_own(client: FlaskClient, clock: Clock, cast: Cast) -> None:
     bearer = cast.acme.bearer()
     assert client.get(HEATMAP, headers=bearer).get_data() == (

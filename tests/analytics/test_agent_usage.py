@@ -11,12 +11,13 @@ from flask.testing import FlaskClient
 
 from agentidp.services import Services
 
-from ..conftest import Cast
+from ..conftest import ON_CITUS_TOO, Cast
 from ..factories import NOON, Clock, count_usage, make_agent
 from ..wire import overheard
 from .oracle import USAGE
 
 
+@ON_CITUS_TOO
 def test_answers_the_month_so_far_most_tokens_first_then_by_agent(
     client: FlaskClient, services: Services, cast: Cast
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_token_is_in_the_next_answer(client: FlaskClient, cast: Cast) -> None:
         assert client.get(USAGE, headers=bearer).json["data"] == [{"agentId": acme.client_id, "tokenCount": count}]
 
 
+@ON_CITUS_TOO
 def test_a_denied_request_is_not_a_token(client: FlaskClient, cast: Cast) -> None:
     acme = cast.acme
     for form, secret, status in (

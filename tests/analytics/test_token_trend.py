@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from agentidp.services import Services
 from agentidp.usage import request_made
 
-from ..conftest import Cast
+from ..conftest import ON_CITUS_TOO, Cast
 from ..factories import NOON, count_usage, make_agent, make_organization, usage_sums
 from ..wire import overheard
 from .oracle import BAD_DAYS, TREND
@@ -18,6 +18,7 @@ from .oracle import BAD_DAYS, TREND
 RULE = "must be a whole number from 1 to 90"
 
 
+@ON_CITUS_TOO
 def test_answers_each_day_with_zeros_for_the_organization_of_the_token(
     client: FlaskClient, services: Services, cast: Cast
 ) -> None:
@@ -103,6 +104,7 @@ def test_tenant_id_is_the_claim_byte_for_byte(client: FlaskClient, services: Ser
     )
 
 
+@ON_CITUS_TOO
 def test_a_token_is_in_the_next_answer(client: FlaskClient, cast: Cast) -> None:
     for count in (1, 2, 3):
         form = {"grant_type": "client_credentials"}

@@ -25,7 +25,7 @@ from agentidp.oauth import client_assertion, throttle
 from agentidp.services import Services
 from agentidp.usage import UNKNOWN_ORGANIZATION
 
-from ..conftest import Cast, settings_for
+from ..conftest import ON_CITUS_TOO, Cast, settings_for
 from ..factories import SECRET_KEY, Agent, Clock, make_agent, usage_sums
 
 HERE, THERE = "192.0.2.1", "198.51.100.1"
@@ -110,6 +110,7 @@ class TestAClientFromAnAddress:
     """Ten at once, then one every six seconds."""
 
     @pytest.mark.parametrize("path", PATHS)
+    @ON_CITUS_TOO
     def test_fails_ten_times_and_is_throttled_at_the_eleventh(self, client: FlaskClient, cast: Cast, path: str) -> None:
         answers = [whole(ask(client, cast.acme.client_id, path=path)) for _ in range(13)]
         assert answers == [FAILED] * 10 + [throttled(6)] * 3
@@ -183,6 +184,7 @@ class TestACorrectSecret:
         right = whole(ask(client, cast.acme.client_id, cast.acme.client_secret, path=path))
         assert right == whole(ask(client, cast.acme.client_id, path=path)) == throttled(6)
 
+    @ON_CITUS_TOO
     def test_gets_no_token_and_counts_as_a_rejection(
         self, client: FlaskClient, cast: Cast, clock: Clock, database_url: str
     ) -> None:
@@ -291,6 +293,7 @@ class TestAnUnknownClient:
         exhaust(client, "somebody")
         assert whole(ask(client, "somebody else")) == FAILED
 
+    @ON_CITUS_TOO
     def test_is_counted_exactly_in_its_bucket(self, client: FlaskClient, database_url: str) -> None:
         for client_id in ("nobody", str(uuid.uuid4())):
             for _ in range(15):
@@ -341,6 +344,7 @@ class TestWorkers:
         assert answers == [FAILED] * 10 + [throttled(6)] * 2
         assert ask(other, cast.acme.client_id, cast.acme.client_secret).status_code == 429
 
+    @ON_CITUS_TOO
     def test_admit_as_many_as_there_may_be_when_they_fail_at_once(
         self, app: Flask, other_app: Flask, cast: Cast, services: Services, database_url: str
     ) -> None:

@@ -30,7 +30,7 @@ from agentidp.oauth import client_assertion
 from agentidp.oauth.client_keys import public_jwk
 from agentidp.services import Services
 
-from ..conftest import Cast, settings_for
+from ..conftest import ON_CITUS_TOO, Cast, settings_for
 from ..factories import NOON, Agent, Clock, make_agent, make_organization, usage_sums
 
 PATH = "/api/v1/token"
@@ -91,6 +91,7 @@ def agent(shared_app: Flask, shared_cast: Cast) -> Agent:
     return make_agent(services, shared_cast.acme.organization_id, name=f"agent {next(_numbers)}")
 
 
+@ON_CITUS_TOO
 def test_the_answer_is_whole_and_not_stored(shared_client: FlaskClient, agent: Agent) -> None:
     response = ask_as(shared_client, agent)
     body = response.json
@@ -325,6 +326,7 @@ class TestScope:
         response = ask_as(shared_client, agent, **({} if asked is None else {"scope": asked}))
         assert (response.json["scope"], claims_of(response)["scope"]) == (granted, granted)
 
+    @ON_CITUS_TOO
     def test_refuses_what_the_agent_does_not_have_and_counts_nothing(
         self, client: FlaskClient, services: Services, cast: Cast, database_url: str
     ) -> None:
@@ -650,6 +652,7 @@ class TestPrivateKeyJwt:
             assert whole(ask(shared_client, holder.form(text))) == FAILED, name
         assert ask(shared_client, holder.form(jwt.encode(claims, holder.key, "ES256"))).status_code == 200
 
+    @ON_CITUS_TOO
     def test_an_assertion_is_good_once_also_in_another_process_and_after_a_restart(
         self, app: Flask, cast: Cast, database_url: str, services: Services, clock: Clock
     ) -> None:
