@@ -26,6 +26,7 @@ logger = logging.getLogger("agentidp")
 SERVICE_ROLE = "agentidp_service"
 OLDEST_POSTGRESQL = 15
 MIGRATION_LOCK = 0x6167656E74  # "agent"; any number that nothing else in the database takes
+_SQL_STATEMENT = re.compile(r"""(?:--[^\n]*|'[^']*'|"[^"]*"|\$(\w*)\$.*?\$\1\$|[^;])+""", re.DOTALL)
 NO_ORGANIZATION = ""
 """For a transaction about no organization: it sees no organization's row."""
 
@@ -333,9 +334,17 @@ def migrate(url: str) -> list[str]:
             pending = [file for file in files if file.stem not in applied]
             for file in pending:
                 with connection.transaction():
-                    connection.execute(file.read_text(encoding="utf-8"))
+                    # One by one: Citus sends the text that a statement came in to its workers, who take one at a time.
+                    for statement in statements_of(file.read_text(encoding="utf-8")):
+                        connection.execute(statement)
                     connection.execute(load_sql("database/record_migration"), {"name": file.stem})
     except psycopg.Error as error:
         reason = error.diag.message_primary or " ".join(str(error).split())
         raise ConfigurationError(f"the database's schema cannot be brought up to date: {reason}") from None
     return [file.stem for file in pending]
+
+
+def statements_of(text: str) -> list[str]:
+    """The statements of a migration, of which none may have a body that begins with ``begin atomic``."""
+    found = (match[0].strip() for match in _SQL_STATEMENT.finditer(text))
+    return [statement for statement in found if re.sub(r"--[^\n]*|\s", "", statement)]

@@ -18,7 +18,7 @@ from psycopg.rows import tuple_row
 
 from agentidp import create_app
 from agentidp.config import ConfigurationError
-from agentidp.database import SERVICE_ROLE, connect, migrate, sql_directory
+from agentidp.database import SERVICE_ROLE, connect, migrate, sql_directory, statements_of
 from agentidp.embedded_postgres import temporary
 from agentidp.services import Services
 
@@ -49,6 +49,25 @@ def test_an_empty_database_gets_all_in_order_and_a_second_run_finds_nothing_to_d
     assert migrate(empty_database_url) == []
     applied = query(empty_database_url, "select name from schema_migrations order by applied_at, name")
     assert [name for (name,) in applied] == RELEASED
+
+
+def test_statements_end_at_semicolons_outside_of_comments_quotes_and_bodies() -> None:
+    first = """-- It's one; really.
+create table "a;b" (c text default 'it''s; one') -- ;"""
+    second = "do $$ begin perform 1; end $$"
+    third = "do $body$ begin execute $$ select 1; $$; end $body$"
+    fourth = "create function f(text) returns text language sql return $1 || '$$;'"
+    assert statements_of(f"{first}\n;\n{second};{third};\n;{fourth};\n-- The end;\n") == [first, second, third, fourth]
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_each_statement_of_a_migration_can_be_sent_alone(database_url: str, name: str) -> None:
+    statements = statements_of((sql_directory() / "migrations" / f"{name}.sql").read_text(encoding="utf-8"))
+    with psycopg.connect(database_url) as connection:
+        for statement in statements:
+            # Only parsed: the server takes no two statements here, and not a part of one.
+            parsed = connection.pgconn.prepare(b"", statement.encode())
+            assert parsed.status == psycopg.pq.ExecStatus.COMMAND_OK, statement
 
 
 def test_of_many_at_once_one_works_and_the_others_wait(empty_database_url: str) -> None:
