@@ -27,6 +27,7 @@ from .config import ConfigurationError, Settings
 from .contract import Text, is_resource_identifier, timestamp
 from .dashboard import session
 from .database import Call, Rows, connect, load_sql, migrate
+from .distribution import distribute
 from .errors import ApiError, NotFound, OAuthError
 from .logs import logging_config
 from .oauth import issuance
@@ -167,6 +168,27 @@ def db_migrate() -> None:
         else:
             applied = migrate(settings.database_url)
     click.echo("\n".join(applied) if applied else "The schema is up to date.")
+
+
+@db.command("distribute")
+def db_distribute() -> None:
+    """Distribute the tables by organization over the nodes of a Citus cluster. Run again, it goes on where it ended.
+
+    Prints each table and function as it is done. AGENTIDP_DATABASE_URL must name a superuser of the coordinator.
+
+    This was tested against stand-ins for Citus's functions and against its rules for schemas, not against a Citus
+    cluster: try it on a copy first.
+    """
+    with refusals():
+        settings = Settings.from_environment()
+        if settings.database_url is None:
+            raise ConfigurationError("AGENTIDP_DATABASE_URL must name Citus's coordinator, as a superuser")
+        is_done = True
+        for name, is_now in distribute(settings.database_url):
+            click.echo(f"{name}\t{is_now}")
+            is_done = False
+    if is_done:
+        click.echo("Everything is distributed.")
 
 
 @cli.group()

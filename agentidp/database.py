@@ -320,18 +320,11 @@ def migrate(url: str) -> list[str]:
     :raises ConfigurationError: the server does not answer, does not let us, or holds a schema newer than this
         release.
     """
-    files = sorted((sql_directory() / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
-    known = [file.stem for file in files]
     try:
         with connect(url) as connection:
             connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
             connection.execute(load_sql("database/create_schema_migrations"))
-            applied = {row.name for row in connection.execute(load_sql("database/applied_migrations"))}
-            if newer := sorted(applied.difference(known)):
-                raise ConfigurationError(
-                    f"the database holds migration {newer[-1]}, which this release of AgentIdP does not know"
-                )
-            pending = [file for file in files if file.stem not in applied]
+            pending = pending_migrations(connection)
             for file in pending:
                 with connection.transaction():
                     # One by one: Citus sends the text that a statement came in to its workers, who take one at a time.
@@ -342,6 +335,20 @@ def migrate(url: str) -> list[str]:
         reason = error.diag.message_primary or " ".join(str(error).split())
         raise ConfigurationError(f"the database's schema cannot be brought up to date: {reason}") from None
     return [file.stem for file in pending]
+
+
+def pending_migrations(connection: psycopg.Connection[Any]) -> list[Path]:
+    """The files that are not applied yet, in order.
+
+    :raises ConfigurationError: the database holds a schema newer than this release.
+    """
+    files = sorted((sql_directory() / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    applied = {row.name for row in connection.execute(load_sql("database/applied_migrations"))}
+    if newer := sorted(applied.difference(file.stem for file in files)):
+        raise ConfigurationError(
+            f"the database holds migration {newer[-1]}, which this release of AgentIdP does not know"
+        )
+    return [file for file in files if file.stem not in applied]
 
 
 def statements_of(text: str) -> list[str]:

@@ -1,9 +1,9 @@
 """Stand-ins for what Citus puts into a database: they work in one ordinary server, and refuse what Citus refuses.
 
 Citus cannot be had where the tests run. Its functions are replaced by ones of the same names, parameters and schema,
-which note each call instead of moving rows. What they refuse comes from Citus's sources (12, ``policy.c``,
-``foreign_constraint.c``, ``create_distributed_table.c``, ``distributed_planner.c``) and PostgreSQL's own ``COPY``. They
-say nothing about how a cluster plans and runs the statements of the service.
+which note each call instead of moving rows. What they refuse comes from Citus's sources (``policy.c``,
+``foreign_constraint.c``, ``create_distributed_table.c``) and PostgreSQL's own ``COPY``. They say nothing about how a
+cluster plans and runs the statements of the service.
 """
 
 from __future__ import annotations

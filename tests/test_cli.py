@@ -24,6 +24,7 @@ from agentidp.agents.credentials import MAXIMUM_CREDENTIALS
 from agentidp.cli import cli
 from agentidp.config import Settings
 
+from .citus import install_stand_ins
 from .factories import ROOT, SECRET_KEY, usage_sums
 
 ORGANIZATION = r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -360,6 +361,18 @@ class TestDatabase:
         empty = Command(empty_database_url)
         assert re.fullmatch(r"0001_initial(\n[0-9]{4}_[a-z_]+)*", empty("db", "migrate"))
         assert empty("db", "migrate") == "The schema is up to date."
+
+    def test_distribute(self, run: Command) -> None:
+        assert run.refused("db", "distribute").startswith("the database has no Citus: ")
+        install_stand_ins(run.database_url)
+        printed = run("db", "distribute").splitlines()
+        assert printed[0] == "count_at(integer)\ton every node"
+        assert printed[-1] == "credentials\tdistributed by organization"
+        assert run("db", "distribute") == "Everything is distributed."
+
+    def test_distribute_needs_a_database_of_ones_own(self, shared_run: Command) -> None:
+        sentence = shared_run.refused("db", "distribute", AGENTIDP_DATABASE_URL=None)
+        assert sentence == "AGENTIDP_DATABASE_URL must name Citus's coordinator, as a superuser"
 
     def test_every_command_brings_an_empty_database_up_to_date(self, run: Command, empty_database_url: str) -> None:
         assert re.fullmatch(ORGANIZATION, Command(empty_database_url)("organization", "create", "Acme"))

@@ -137,6 +137,8 @@ def copy(tmp_path: Path, empty_database_url: str) -> Iterator[Copy]:
 def test_a_killed_migration_leaves_nothing_half_done_and_the_next_run_completes(copy: Copy) -> None:
     killed = copy.start()
     wait_for(copy.url, f"exists ({SLEEPS})")
+    # Sent by itself, as Citus's workers want it.
+    assert query(copy.url, SLEEPS.replace("pid is not null", "query")) == [("select pg_sleep(1.5)",)]
     assert query(copy.url, "select to_regclass('agents') is not null, to_regclass('half_way') is null") == [
         (True, True)
     ]

@@ -13,6 +13,8 @@ from flask import Flask
 
 from agentidp.database import SERVICE_ROLE, sql_directory
 
+from .citus import STAND_INS
+
 PACKAGE = Path(__file__).resolve().parent.parent / "agentidp"
 NAMES = sorted(
     str(file.relative_to(sql_directory()).with_suffix(""))
@@ -25,6 +27,12 @@ OPERATORS = {
     "database/create_schema_migrations",
     "database/lock_migrations",
     "database/record_migration",
+    "distribution/distribute_table",
+    "distribution/functions",
+    "distribution/readiness",
+    "distribution/replicate_table",
+    "distribution/send_function",
+    "distribution/tables",
     "organizations/add_organization",
     "organizations/all_organizations",
 }
@@ -69,6 +77,8 @@ def test_prepares_as_the_role_that_runs_it(service: psycopg.Connection, name: st
     with service.transaction(force_rollback=True):
         if name in OPERATORS:
             service.execute("reset role")
+        if name.startswith("distribution/"):
+            service.execute(STAND_INS.encode())
         # PREPARE takes no definition of a table and no setting, so these are run, and rolled back.
         prefix = "" if re.match(r"\s*(create|set)\b", statement) else f'prepare "{name}" as '
         if statement.startswith("set"):

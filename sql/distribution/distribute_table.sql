@@ -1,0 +1,3 @@
+-- Distributes a table by organization. Returns one row. Parameters: name; colocate_with: a distributed table whose
+-- organizations it is to be beside, or "none" for the first.
+select create_distributed_table(%(name)s::regclass, 'organization_id'::text, colocate_with => %(colocate_with)s::text)

@@ -1,0 +1,42 @@
+-- Our tables, each after those that its foreign keys name. One row a table: its name; is_distributed, whether it is to be
+-- distributed by organization or to be whole on every node; is_done, whether Citus has it in either way.
+-- Parameters: none.
+with recursive ours as (
+    select
+        tables.oid,
+        tables.relname,
+        -- What an organization has goes where the organization is. Only throttles are keyed by an organization that they
+        -- are not about, always the same, and looked at by statements about another.
+        tables.relname <> 'throttles' and exists (
+            select
+            from pg_index
+            join pg_attribute on attrelid = indrelid and attnum = any (indkey)
+            where indrelid = tables.oid and indisprimary and attname = 'organization_id'
+        ) as is_distributed
+    from pg_class as tables
+    where
+        tables.relnamespace = 'public'::regnamespace
+        and tables.relkind in ('r', 'p')
+        and not exists (
+            select
+            from pg_depend
+            where classid = 'pg_class'::regclass and objid = tables.oid and deptype = 'e'
+        )
+),
+ranked as (
+    select oid, 0 as rank
+    from ours
+    union
+    select conrelid, ranked.rank + 1
+    from ranked
+    join pg_constraint on confrelid = ranked.oid and contype = 'f' and conrelid <> confrelid
+    where ranked.rank < (select count(*) from ours)
+)
+select
+    ours.oid::regclass::text as name,
+    ours.is_distributed,
+    exists (select from pg_dist_partition where logicalrelid = ours.oid) as is_done
+from ours
+join ranked using (oid)
+group by ours.oid, ours.relname, ours.is_distributed
+order by ours.is_distributed, max(ranked.rank), ours.relname
