@@ -130,7 +130,7 @@ SLEEPS = "select pid is not null from pg_stat_activity where datname = current_d
 def copy(tmp_path: Path, empty_database_url: str) -> Iterator[Copy]:
     """A copy with a migration that takes a while in the middle."""
     made = Copy(tmp_path, empty_database_url)
-    made.add("create table half_way (); select pg_sleep(1.5); create table done ();")
+    made.add("create table half_way (); select pg_sleep(4); create table done ();")
     yield made
 
 
@@ -138,7 +138,7 @@ def test_a_killed_migration_leaves_nothing_half_done_and_the_next_run_completes(
     killed = copy.start()
     wait_for(copy.url, f"exists ({SLEEPS})")
     # Sent by itself, as Citus's workers want it.
-    assert query(copy.url, SLEEPS.replace("pid is not null", "query")) == [("select pg_sleep(1.5)",)]
+    assert query(copy.url, SLEEPS.replace("pid is not null", "query")) == [("select pg_sleep(4)",)]
     assert query(copy.url, "select to_regclass('agents') is not null, to_regclass('half_way') is null") == [
         (True, True)
     ]
