@@ -30,7 +30,7 @@ TIMES = 2.1
 TOP_TIMES = 1.5
 """It must exceed so many times the 95th percentile of the fullest hours, or of the days, of the past."""
 
-SPREAD = 3.5
+SPREAD = 4.5
 """And that percentile by so many times its distance to their median."""
 
 ODD_HOURS = 4

@@ -335,13 +335,13 @@ def test_what_is_usual_in_the_hour_before_or_after_is_usual(fleet: Fleet, works_
 
 
 def test_varied_days_allow_for_more(fleet: Fleet) -> None:
-    # In four of five weeks' days 40 at nine, in the fifth 100: by the spread 310 is not above it.
+    # In four of five weeks' days 40 at nine, in the fifth 100: by the spread 370 is not above it.
     def varied(at: datetime) -> int:
         return (100 if at.date().toordinal() % 5 == 0 else 40) * (at.hour == 9)
 
     tame, wild = settled(fleet, "tame", varied, now=TODAY), settled(fleet, "wild", varied, now=TODAY)
-    fleet.count(tame, TODAY + 9 * HOUR, 310)
-    fleet.count(wild, TODAY + 9 * HOUR, 311)
+    fleet.count(tame, TODAY + 9 * HOUR, 370)
+    fleet.count(wild, TODAY + 9 * HOUR, 371)
     fleet.store()
     assert [name for name, *_ in found(fleet)] == ["wild"]
 
