@@ -50,7 +50,7 @@ STEADY_SPAN = 8
 LEAST_NEW = 500
 """Tokens in an hour of an agent without a baseline that are not held against the organization."""
 
-MOST_DAYS = 1000
+MOST_DAYS = 600
 """Days of agents that are judged by their whole past, those that look the worst by a recent week of it: a bound on the
 time that a huge organization takes."""
 

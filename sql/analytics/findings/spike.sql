@@ -475,6 +475,8 @@ left join lateral (
         cross join lateral (
             select usage.tokens_by_hour[extract(hour from hour.at)::integer + 1] as tokens
         ) as counted
+        -- Here and not at the join, so that all agents' hours are read for the organization's runs alone.
+        where runs.agent_id is null
         group by usage.agent_id
         having sum(counted.tokens * (1 - 2 * week.ago)) > 0
         order by more desc, usage.agent_id
@@ -483,5 +485,5 @@ left join lateral (
     join agents
         on agents.organization_id = %(organization_id)s
         and agents.agent_id = grown.agent_id
-) as behind_it on runs.agent_id is null
+) as behind_it on true
 order by runs.begins, runs.agent_id

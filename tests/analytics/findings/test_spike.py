@@ -11,6 +11,10 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from agentidp.analytics.findings import spike
+from agentidp.analytics.findings.finding import Look
+from agentidp.database import load_sql
+
 from ...conftest import Clock
 from ...factories import NOON
 from .conftest import Fleet
@@ -473,3 +477,36 @@ def test_the_databases_time_zone_changes_nothing(fleet: Fleet, database_url: str
         connection.execute(f"alter database {connection.info.dbname} set timezone to '{zone}'")
     fleet.services.database.close()
     assert found(fleet) == [("agent", "2026-04-09T00", "2026-04-09T01:00", 400)]
+
+
+def test_many_agents_in_a_loop_at_once_take_no_more_reading_each(fleet: Fleet) -> None:
+    # As when the service that all of them call is down: who is behind an organization's hours is not read for each.
+    agents = 30
+    for number in range(agents):
+        agent_id = settled(fleet, f"agent-{number}", steady, now=TODAY)
+        fleet.work(agent_id, TODAY + 4 * HOUR, TODAY + 10 * HOUR, lambda _: 400)
+    fleet.store()
+    assert len(found(fleet)) == agents
+    call = spike.call(Look(at=NOON, days=7, token_ttl=3600, dominance_percent=80))
+    with fleet.services.database.transaction(fleet.organization_id) as transaction:
+        [[[explained]]] = transaction._connection.execute(
+            f"explain (analyze, format json) {load_sql(call.name)}",
+            {"organization_id": fleet.organization_id, "at": NOON, **call.parameters},
+        )
+    nodes, read = [explained["Plan"]], 0
+    for node in nodes:
+        nodes += node.get("Plans", ())
+        if node.get("Relation Name") == "agent_usage_daily":
+            read += node["Actual Rows"] * node["Actual Loops"]
+    # Two weeks of each to find those to look at, and their nine weeks.
+    assert read < agents * 100
+
+
+def test_of_a_huge_organization_the_worst_days_are_judged(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The organization's own day is always one of them.
+    monkeypatch.setattr(spike, "MOST_DAYS", 3)
+    for tokens in (400, 700, 500, 600):
+        agent_id = settled(fleet, f"{tokens}", steady)
+        fleet.count(agent_id, TODAY + 9 * HOUR, tokens)
+    fleet.store()
+    assert sorted(name for name, *_ in found(fleet) if name) == ["600", "700"]
