@@ -16,6 +16,7 @@ PUBLIC = {
     "GET /.well-known/jwks.json",
     "GET /.well-known/oauth-authorization-server",
     "GET /.well-known/oauth-protected-resource/api/v1",
+    "GET /.well-known/openid-configuration",
     "GET /api/v1/openapi.json",
     "GET /dashboard/sign-in",
     "GET /dashboard/static/<asset>",

@@ -1,13 +1,15 @@
-"""The JWKS (RFC 7517) and the authorization server's metadata (RFC 8414)."""
+"""The JWKS (RFC 7517), and the authorization server's metadata (RFC 8414, OpenID Connect Discovery 1.0)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import marshmallow as ma
 from flask import Response
 
 from ..authentication import SCOPES, public
+from ..config import SIGNING_ALGORITHMS
 from ..contract import Blueprint, json_response
 from ..services import services
 from ..signing_keys import JWKS_MAX_AGE
@@ -15,6 +17,12 @@ from . import client_assertion, dpop
 from .client_authentication import METHODS
 
 blueprint = Blueprint("oauth-metadata", __name__, description="Discovery and keys")
+
+RESPONSE_TYPES = ("id_token",)
+"""There is no authorization endpoint, so nobody can ask for a response type. RFC 8414 section 2 requires the member all
+the same, and validators refuse an empty list. This is the value of issuers that only sign tokens for workloads, such as
+Kubernetes, and the one that clouds look for.
+"""
 
 _BASE64URL = ma.validate.Regexp(r"[A-Za-z0-9_-]+\Z")
 CACHED = {"Cache-Control": f"public, max-age={JWKS_MAX_AGE}"}
@@ -54,7 +62,7 @@ class AuthorizationServerSchema(ma.Schema):
     revocation_endpoint = ma.fields.Url(required=True)
     jwks_uri = ma.fields.Url(required=True)
     scopes_supported = _list_of(SCOPES)
-    response_types_supported = _list_of([])
+    response_types_supported = _list_of(RESPONSE_TYPES)
     grant_types_supported = _list_of(["client_credentials"])
     token_endpoint_auth_methods_supported = _list_of(METHODS)
     token_endpoint_auth_signing_alg_values_supported = _list_of(client_assertion.ALGORITHMS)
@@ -64,6 +72,13 @@ class AuthorizationServerSchema(ma.Schema):
     revocation_endpoint_auth_signing_alg_values_supported = _list_of(client_assertion.ALGORITHMS)
     dpop_signing_alg_values_supported = _list_of(dpop.ALGORITHMS)
     protected_resources = ma.fields.List(ma.fields.Url(), required=True)
+
+
+class OpenIDProviderSchema(AuthorizationServerSchema):
+    """OpenID Connect Discovery 1.0 section 3."""
+
+    subject_types_supported = _list_of(["public"])
+    id_token_signing_alg_values_supported = _list_of(SIGNING_ALGORITHMS)
 
 
 class ProtectedResourceSchema(ma.Schema):
@@ -92,6 +107,23 @@ def jwks() -> Response:
 @blueprint.response(200, AuthorizationServerSchema)
 def authorization_server() -> Response:
     """What this authorization server supports, and where."""
+    return json_response(authorization_server_metadata(), headers=CACHED)
+
+
+@blueprint.route("/.well-known/openid-configuration")
+@public
+@blueprint.response(200, OpenIDProviderSchema)
+def openid_configuration() -> Response:
+    """The same where OpenID Connect looks for it: many libraries, and clouds that trust our tokens, look only there."""
+    required = {
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": list(SIGNING_ALGORITHMS),
+    }
+    return json_response(authorization_server_metadata() | required, headers=CACHED)
+
+
+def authorization_server_metadata() -> dict[str, Any]:
+    """The members of RFC 8414 section 2, RFC 9449 section 5.1 and RFC 9728 section 4."""
     issuer = services().settings.issuer
     # The three authenticate the client alike.
     authentication = {
@@ -99,7 +131,7 @@ def authorization_server() -> Response:
         for endpoint in ("token", "introspection", "revocation")
         for name, values in (("methods", METHODS), ("signing_alg_values", client_assertion.ALGORITHMS))
     }
-    body = {
+    return {
         "issuer": issuer,
         # Nothing is there, and RFC 8414 asks for it only of servers with a grant that uses it; but the SDKs of MCP take
         # no metadata without it.
@@ -109,13 +141,12 @@ def authorization_server() -> Response:
         "revocation_endpoint": f"{issuer}/api/v1/token/revoke",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         "scopes_supported": list(SCOPES),
-        "response_types_supported": [],
+        "response_types_supported": list(RESPONSE_TYPES),
         "grant_types_supported": ["client_credentials"],
         **authentication,
         "dpop_signing_alg_values_supported": list(dpop.ALGORITHMS),
         "protected_resources": [services().settings.resource],
     }
-    return json_response(body, headers=CACHED)
 
 
 @blueprint.route("/.well-known/oauth-protected-resource/api/v1")

@@ -53,8 +53,9 @@ def with_key(provider: Provider, alg: str) -> dict[str, str]:
     return {"client_id": client_id, "method": alg, "private_key": pem, "kid": "mine"}
 
 
-def test_discovers_the_provider_and_its_api(provider: Provider, run: Run) -> None:
-    found = run("discovery", client_id="any")
+@pytest.mark.parametrize("discovery", ["oauth2", "oidc"])
+def test_discovers_the_provider_and_its_api(provider: Provider, run: Run, discovery: str) -> None:
+    found = run("discovery", client_id="any", discovery=discovery)
     assert found["as"]["issuer"] == provider.url
     assert found["as"]["token_endpoint"] == f"{provider.url}/api/v1/token"
     assert found["resource"]["resource"] == f"{provider.url}/api/v1"

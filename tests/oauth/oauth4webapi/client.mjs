@@ -13,7 +13,7 @@ const api = `${given.url}/api/v1`
 const issuer = new URL(given.url)
 const as = await oauth.processDiscoveryResponse(
   issuer,
-  await oauth.discoveryRequest(issuer, { algorithm: 'oauth2', ...insecure }),
+  await oauth.discoveryRequest(issuer, { algorithm: given.discovery ?? 'oauth2', ...insecure }),
 )
 
 async function clientAuthentication() {
