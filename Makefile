@@ -1,8 +1,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-# `make token` must print the token and nothing else, also where it has to install first.
+# pip shows its progress to a person and says nothing to a log.
+PIP := $(BIN)/python -m pip --disable-pip-version-check $(shell [ -t 2 ] || echo --quiet)
+# `make token` must print the token and nothing else, also if it has to install first: progress goes to standard error.
 RUNNABLE := $(VENV)/.installed
 TESTABLE := $(VENV)/.installed-with-tests
 
@@ -39,12 +40,15 @@ clean:  ## Remove the virtual environment and everything built; data stays
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { echo "$(PYTHON) cannot make a virtual environment. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(RUNNABLE): setup.cfg constraints.txt $(VENV)/bin/python
+	@echo "Installing AgentIdP into $(VENV), which takes about half a minute" >&2
 	@$(PIP) install --constraint constraints.txt --editable . >&2
 	@touch $@
 
 $(TESTABLE): setup.cfg constraints.txt $(VENV)/bin/python
+	@echo "Installing AgentIdP and what its tests need into $(VENV), which takes about a minute" >&2
 	@$(PIP) install --constraint constraints.txt --editable '.[test]' >&2
 	@touch $@ $(RUNNABLE)

@@ -1,0 +1,37 @@
+"""``make`` on a machine that cannot make a virtual environment says what to install and leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from .factories import ROOT
+
+
+def make(target: Path, python: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Make *target* in the environment *directory*/venv with an interpreter that is the shell script *python*."""
+    interpreter = directory / "python3"
+    interpreter.write_text(f"#!/bin/sh\n{python}\n")
+    interpreter.chmod(0o755)
+    return subprocess.run(
+        ["make", "-C", str(ROOT), f"PYTHON={interpreter}", f"VENV={directory / 'venv'}", str(target)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_says_what_to_install_where_python_has_no_venv(tmp_path: Path) -> None:
+    # Debian's python3 without python3-venv: the module venv is there, ensurepip is not.
+    done = make(tmp_path / "venv/bin/python", 'case "$2" in *ensurepip*) exit 1;; esac; exit 0', tmp_path)
+    assert done.returncode != 0
+    assert "On Debian: apt-get install python3-venv" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_leaves_no_half_made_environment(tmp_path: Path) -> None:
+    half = f'case "$2" in venv) mkdir -p "{tmp_path}/venv/bin"; exit 1;; esac; exit 0'
+    done = make(tmp_path / "venv/bin/python", half, tmp_path)
+    assert done.returncode != 0
+    assert not (tmp_path / "venv").exists()
