@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from . import api_docs, authentication, errors, logs, operations
+from . import api_docs, authentication, errors, index, logs, operations
 from .agents import agents, credentials, organization, resource_servers
 from .analytics import activity_heatmap, agent_activity, agent_usage, findings, token_trend
 from .config import Settings
@@ -79,6 +79,7 @@ def create_app(
         agent_activity,
         findings,
         operations,
+        index,
         api_docs,
     ):
         api.register_blueprint(module.blueprint)

@@ -118,7 +118,7 @@ def test_every_answer_is_named_and_has_its_headers_and_a_schema(document: dict[s
             headers.add("Retry-After")
         if status in ("401", "403"):
             headers.add("WWW-Authenticate")
-        if status == "201":
+        if status in ("201", "303"):
             headers.add("Location")
         if route.rule.startswith("/api/v1/analytics/") and status in ("200", "304"):
             headers |= {"ETag", "Cache-Control", "Vary"}

@@ -13,6 +13,7 @@ from .factories import RESOURCE_METADATA, Agent, make_agent, make_organization, 
 from .routes import ALL, BODIES, PAGES, PROTECTED, ROUTES, Route
 
 PUBLIC = {
+    "GET /",
     "GET /.well-known/jwks.json",
     "GET /.well-known/oauth-authorization-server",
     "GET /.well-known/oauth-protected-resource/api/v1",
