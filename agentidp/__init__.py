@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,8 @@ from .contract import Api, BoundedRequest
 from .dashboard import views as dashboard_views
 from .oauth import introspection, metadata, revocation, token
 from .services import Services
+
+logger = logging.getLogger("agentidp")
 
 MAXIMUM_BODY = 64 * 1024
 """Bytes of a request's body."""
@@ -41,6 +44,8 @@ def create_app(
     :raises ConfigurationError: a setting is missing or wrong.
     """
     settings = config or Settings.from_environment()
+    if settings.is_insecure:
+        logger.warning("the issuer is http: everyone on the way can read secrets and tokens")
     app = Flask("agentidp", static_folder=None)
     app.request_class = BoundedRequest
     # An address has one spelling; a redirect from //api//v1 would name the host that the client sent.

@@ -92,8 +92,9 @@ def _sentence(error: ApiError | OAuthError) -> str:
 def opened() -> Iterator[Services]:
     """The services of a command: a database that is ready, and the keys."""
     with refusals():
-        logging.config.dictConfig(logging_config("WARNING"))
-        with prepared(Settings.from_environment()) as runtime:
+        settings = Settings.from_environment()
+        logging.config.dictConfig(logging_config("WARNING", settings.log_format))
+        with prepared(settings) as runtime:
             services = Services.of(runtime.settings, utc_now)
             try:
                 yield services

@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 
 SIGNING_ALGORITHMS = ("ES256", "RS256")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LOG_FORMATS = ("auto", "json", "text")
+"""``auto`` is text on a terminal and JSON elsewhere."""
+
 MAXIMUM_TOKEN_TTL = 86_400
 """Seconds. A retired signing key stays published this long, so no token may outlive it."""
 
@@ -47,6 +50,7 @@ class Settings:
     data_dir: Path
     secret_key: bytes | None = None
     issuer: str = "http://localhost:3000"
+    insecure_http: str = "refuse"
     token_ttl: int = 3600
     signing_alg: str = "ES256"
     pool_min_size: int = 1
@@ -55,9 +59,16 @@ class Settings:
     pool_max_waiting: int = 64
     statement_timeout: float = 3.0
     log_level: str = "INFO"
+    log_format: str = "auto"
     port: int = 3000
     web_concurrency: int = 2
     trusted_proxies: int = 0
+
+    @property
+    def is_insecure(self) -> bool:
+        """Whether secrets and tokens cross a network in the clear."""
+        url = urlsplit(self.issuer)
+        return url.scheme == "http" and url.hostname not in LOOPBACK_HOSTS
 
     @property
     def resource(self) -> str:
@@ -84,6 +95,7 @@ class Settings:
             data_dir=Path(env.get("AGENTIDP_DATA_DIR") or default_data_dir()).absolute(),
             secret_key=_secret_key(env),
             issuer=_issuer(env),
+            insecure_http=_choice(env, "AGENTIDP_INSECURE_HTTP", "refuse", ("refuse", "allow")),
             token_ttl=_number(env, "AGENTIDP_TOKEN_TTL", 3600, 60, MAXIMUM_TOKEN_TTL),
             signing_alg=_choice(env, "AGENTIDP_SIGNING_ALG", "ES256", SIGNING_ALGORITHMS),
             pool_min_size=_number(env, "AGENTIDP_POOL_MIN_SIZE", 1, 0, 1000),
@@ -92,6 +104,7 @@ class Settings:
             pool_max_waiting=_number(env, "AGENTIDP_POOL_MAX_WAITING", 64, 1, 100_000),
             statement_timeout=float(_number(env, "AGENTIDP_STATEMENT_TIMEOUT", 3, 1, 24)),
             log_level=_choice(env, "AGENTIDP_LOG_LEVEL", "INFO", LOG_LEVELS),
+            log_format=_choice(env, "AGENTIDP_LOG_FORMAT", "auto", LOG_FORMATS),
             port=_number(env, "PORT", 3000, 1, 65_535),
             web_concurrency=_number(env, "WEB_CONCURRENCY", 2, 1, 256),
             trusted_proxies=_number(env, "AGENTIDP_TRUSTED_PROXIES", 0, 0, 10),
@@ -158,11 +171,13 @@ def _issuer(env: Mapping[str, str]) -> str:
     except ValueError:
         host, url = None, urlsplit("")
     plain = bool(host) and "@" not in url.netloc and not ("?" in value or "#" in value or value.endswith("/"))
-    secure = url.scheme == "https" or (url.scheme == "http" and host in LOOPBACK_HOSTS)
+    may_be_http = host in LOOPBACK_HOSTS or env.get("AGENTIDP_INSECURE_HTTP") == "allow"
+    secure = url.scheme == "https" or (url.scheme == "http" and may_be_http)
     if not plain or not secure or not re.fullmatch(r"[!-~]+", value):
         raise ConfigurationError(
             "AGENTIDP_ISSUER must be an https URL without credentials, query, fragment and closing slash "
-            "(http for localhost only, RFC 8414 section 2)"
+            "(RFC 8414 section 2; http is for localhost only, or for a trial in a network that you trust "
+            "with AGENTIDP_INSECURE_HTTP=allow: everyone on the way can then read secrets and tokens)"
         )
     return value
 

@@ -27,4 +27,4 @@ forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
 control_socket_disable = True
 accesslog = None
-logconfig_dict = logging_config(settings.log_level)
+logconfig_dict = logging_config(settings.log_level, settings.log_format)

@@ -77,6 +77,8 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
     "AGENTIDP_POOL_MAX_WAITING": ("pool_max_waiting", 64, {"1": 1, "100000": 100_000}, ["0", "100001"]),
     "AGENTIDP_STATEMENT_TIMEOUT": ("statement_timeout", 3.0, {"1": 1.0, "4": 4.0}, ["0", "25"]),
     "AGENTIDP_LOG_LEVEL": ("log_level", "INFO", {"DEBUG": "DEBUG", "ERROR": "ERROR"}, ["debug", "5", "TRACE"]),
+    "AGENTIDP_LOG_FORMAT": ("log_format", "auto", {"json": "json", "text": "text"}, ["JSON", "logfmt"]),
+    "AGENTIDP_INSECURE_HTTP": ("insecure_http", "refuse", {"allow": "allow"}, ["yes", "1"]),
     "AGENTIDP_TRUSTED_PROXIES": ("trusted_proxies", 0, {"0": 0, "10": 10}, ["11"]),
     "PORT": ("port", 3000, {"1": 1, "65535": 65535}, ["0", "65536"]),
     "WEB_CONCURRENCY": ("web_concurrency", 2, {"1": 1, "256": 256}, ["0", "257"]),
@@ -143,6 +145,19 @@ def test_a_secret_is_not_repeated(name: str) -> None:
 
 def test_the_default_issuer_follows_the_port() -> None:
     assert Settings.from_environment({"PORT": "8080"}).issuer == "http://localhost:8080"
+
+
+def test_an_issuer_in_the_clear_must_be_allowed_and_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ConfigurationError, match=r"AGENTIDP_INSECURE_HTTP=allow: everyone on the way can then read"):
+        Settings.from_environment({"AGENTIDP_ISSUER": "http://192.168.0.7:3000"})
+    environment = {"AGENTIDP_ISSUER": "http://192.168.0.7:3000", "AGENTIDP_INSECURE_HTTP": "allow"}
+    settings = Settings.from_environment(environment | {"AGENTIDP_DATABASE_URL": URL, "AGENTIDP_SECRET_KEY": SECRET})
+    create_app(settings)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the issuer is http: everyone on the way can read secrets and tokens"
+    ]
+    with pytest.raises(ConfigurationError, match=r"^AGENTIDP_ISSUER"):
+        Settings.from_environment(environment | {"AGENTIDP_ISSUER": "ftp://192.168.0.7"})
 
 
 def test_a_read_replica_needs_a_primary() -> None:

@@ -20,7 +20,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp import create_app
-from agentidp.logs import JsonFormatter, logging_config
+from agentidp.logs import JsonFormatter, TextFormatter, logging_config
 from agentidp.services import Services
 
 from .conftest import Cast, _fresh_database, settings_for
@@ -188,7 +188,7 @@ class TestFormatter:
 
     def test_gunicorns_access_log_stays_silent(self) -> None:
         # It would log the query, in which a client can send a secret by mistake.
-        assert logging_config("DEBUG")["loggers"]["gunicorn.access"]["level"] == "WARNING"
+        assert logging_config("DEBUG", "json")["loggers"]["gunicorn.access"]["level"] == "WARNING"
 
 
 @pytest.fixture
@@ -300,3 +300,37 @@ def test_no_secret_is_in_anything_that_a_real_server_writes(running: tuple[Serve
     assert [secret for secret in secrets if secret in logged] == []
     statuses = {json.loads(line).get("status") for line in logged.splitlines()}
     assert statuses >= {200, 201, 400, 401, 500}
+
+
+class TestFormat:
+    """Text for a person at a terminal, JSON for everything else."""
+
+    @pytest.mark.parametrize(
+        ("log_format", "is_terminal", "formatter"),
+        [
+            ("auto", True, "TextFormatter"),
+            ("auto", False, "JsonFormatter"),
+            ("json", True, "JsonFormatter"),
+            ("text", False, "TextFormatter"),
+        ],
+    )
+    def test_is_chosen_by_the_terminal_unless_it_is_set(
+        self, monkeypatch: pytest.MonkeyPatch, log_format: str, is_terminal: bool, formatter: str
+    ) -> None:
+        monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+        assert logging_config("INFO", log_format)["formatters"]["line"]["()"] == f"agentidp.logs.{formatter}"
+
+    def test_text_is_one_line_that_no_client_can_break(self) -> None:
+        record = logging.makeLogRecord(
+            {
+                "msg": "request",
+                "levelname": "INFO",
+                "created": 0.0,
+                "fields": {"path": "/x\n12:00:00 ERROR   forged", "status": 200, "ms": 3.1, "agent": None},
+            }
+        )
+        assert TextFormatter().format(record) == (
+            '00:00:00 INFO    request path="/x\\n12:00:00 ERROR   forged" status=200 ms=3.1 agent=None'
+        )
+        record.msg = "an \x1b[31m escape"
+        assert "\x1b" not in TextFormatter().format(record)
