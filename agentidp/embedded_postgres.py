@@ -61,6 +61,8 @@ SETTINGS = {
     "log_checkpoints": "off",
     "log_autovacuum_min_duration": "-1",
 }
+MEMORY = "/dev/shm"  # noqa: S108
+ENOUGH_MEMORY = 2 << 30  # bytes; in a container it is 64 MB unless asked for
 THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 # The URL, and the promise that nothing listens on TCP, rest on these.
 FIXED = {"listen_addresses": "", "port": str(PORT), "unix_socket_permissions": "0700"}
@@ -447,20 +449,34 @@ def running_url(home: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def temporary(**options: Any) -> Iterator[EmbeddedPostgres]:
-    """A running throw-away server without fsync, for tests; afterwards it is gone with all its data.
+def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPostgres]:
+    """A running throw-away server without fsync, in memory if possible; afterwards it is gone with all its data.
 
     Arguments:
-        options: as for EmbeddedPostgres, without `home`.
+        durable, options: as for EmbeddedPostgres, without `home`.
 
     Errors: EmbeddedPostgresError, as from `EmbeddedPostgres.start`.
     """
-    directory = tempfile.mkdtemp(prefix="agentidp-", dir="/tmp")  # short, for the socket's sake
+    directory = tempfile.mkdtemp(prefix="agentidp-", dir=_throw_away_directory(durable))
     try:
-        with EmbeddedPostgres(Path(directory), **({"durable": False} | options)) as server:
+        with EmbeddedPostgres(Path(directory), durable=durable, **options) as server:
             yield server
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _throw_away_directory(durable: bool) -> str:
+    """Where a throw-away server lives: short, for the socket's sake; and in memory if there is enough of it.
+
+    A new database is copied in 8 ms in memory and in 200 on a virtual disk, and each test has one. A durable server
+    must wait for a disk.
+    """
+    if not durable:
+        with contextlib.suppress(OSError):
+            space = os.statvfs(MEMORY)
+            if os.access(MEMORY, os.W_OK) and space.f_bavail * space.f_frsize >= ENOUGH_MEMORY:
+                return MEMORY
+    return "/tmp"  # noqa: S108
 
 
 class _Postmaster(NamedTuple):
