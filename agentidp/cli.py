@@ -18,7 +18,7 @@ import psycopg
 
 from . import demo as demo_data
 from . import utc_now
-from .agents import agents, credentials
+from .agents import agents, credentials, resource_identifiers
 from .agents import organization as organizations
 from .analytics import findings as analytics_findings
 from .analytics.findings.finding import Look
@@ -139,6 +139,7 @@ def serve(bind: str | None, demo: bool) -> None:
 
     with refusals():
         settings = Settings.from_environment()
+        logging.config.dictConfig(logging_config("WARNING", settings.log_format))
         raise SystemExit(run_server(settings, bind=bind, before=before, ready=ready))
 
 
@@ -163,6 +164,7 @@ def db_migrate() -> None:
     """Bring the schema up to date; safe to run at any time and from several places at once."""
     with refusals():
         settings = Settings.from_environment()
+        logging.config.dictConfig(logging_config("WARNING", settings.log_format))
         if settings.database_url is None:
             with prepared(settings):
                 applied: list[str] = []
@@ -463,6 +465,44 @@ def findings(organization_id: str, days: int, dominance_percent: int, as_json: b
         window = f"{one['window']['from'][:16]}Z/{one['window']['to'][:16]}Z"
         cells = (one["severity"], one["kind"], one["agentName"], window, one["summary"], one["causes"], one["next"])
         click.echo("\t".join(_cell(cell) for cell in cells))
+
+
+@cli.group("resource-server")
+def resource_server() -> None:
+    """Resource identifiers: each belongs to one organization, which alone gets tokens for it."""
+
+
+@resource_server.command("list")
+@click.option("--conflicts", is_flag=True, help="Only those that are registered and that nobody holds.")
+@as_json_option
+def resource_server_list(conflicts: bool, as_json: bool) -> None:
+    """List resource identifiers: the identifier, the organization that holds it, those that have registered it."""
+    with opened() as services:
+        found = resource_identifiers.resource_identifiers(str(services.settings.database_url), conflicts=conflicts)
+    names = ("resource", "organizationId", "registeredBy")
+    show([dict(zip(names, (*one[:2], list(one.registered_by)), strict=True)) for one in found], as_json)
+
+
+@resource_server.command("assign")
+@click.argument("resource")
+@organization_option
+@as_json_option
+def resource_server_assign(resource: str, organization_id: str, as_json: bool) -> None:
+    """Give the identifier RESOURCE to an organization. Prints both, and the organization that held it before."""
+    with opened() as services:
+        _must_exist(services, organization_id)
+        previous = resource_identifiers.assign(services.settings, resource, organization_id, utc_now())
+    show([{"resource": resource, "organizationId": organization_id, "previously": previous}], as_json, one=True)
+
+
+@resource_server.command("release")
+@click.argument("resource")
+@as_json_option
+def resource_server_release(resource: str, as_json: bool) -> None:
+    """Take the identifier RESOURCE from the organization that holds it; the next that registers it gets it."""
+    with opened() as services:
+        previous = resource_identifiers.release(str(services.settings.database_url), resource)
+    show([{"resource": resource, "organizationId": None, "previously": previous}], as_json, one=True)
 
 
 @cli.group()

@@ -314,7 +314,7 @@ def migrate(url: str) -> list[str]:
     """Bring the schema up to date: each numbered file once, in order, in a transaction of its own.
 
     The advisory lock ends with the connection, so a killed process leaves nothing to clean up; a second process
-    waits for the first and then finds nothing to do.
+    waits for the first and then finds nothing to do. What PostgreSQL warns of is logged.
 
     :returns: the names of the files applied.
     :raises ConfigurationError: the server does not answer, does not let us, or holds a schema newer than this
@@ -322,6 +322,7 @@ def migrate(url: str) -> list[str]:
     """
     try:
         with connect(url) as connection:
+            connection.add_notice_handler(_log_warning)
             connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
             connection.execute(load_sql("database/create_schema_migrations"))
             pending = pending_migrations(connection)
@@ -335,6 +336,11 @@ def migrate(url: str) -> list[str]:
         reason = error.diag.message_primary or " ".join(str(error).split())
         raise ConfigurationError(f"the database's schema cannot be brought up to date: {reason}") from None
     return [file.stem for file in pending]
+
+
+def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
+    if notice.severity_nonlocalized == "WARNING":
+        logger.warning(notice.message_primary)
 
 
 def pending_migrations(connection: psycopg.Connection[Any]) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,11 @@ class Route:
 
     @property
     def body(self) -> dict[str, Any] | None:
-        """A body that it accepts, or ``None`` where it takes none."""
-        return BODIES[self.endpoint] if self.takes_json else None
+        """A body that it accepts, or ``None`` if it takes none. A resource's identifier is another one each time."""
+        if not self.takes_json:
+            return None
+        body = BODIES[self.endpoint]
+        return body | {"resource": f"{body['resource']}/{uuid.uuid4()}"} if "resource" in body else body
 
     def path(
         self,

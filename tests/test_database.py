@@ -40,6 +40,7 @@ TABLES = (
     "agents",
     "agent_usage_daily",
     "credentials",
+    "resource_identifiers",
     "resource_servers",
     "revoked_tokens",
     "throttles",
@@ -63,6 +64,8 @@ def cast(shared_app: Flask, shared_cast: Cast, connection: psycopg.Connection[An
 SOMETHING = (
     "insert into resource_servers "
     "select %(organization_id)s, %(agent_id)s, 'https://api.example', 'api', '{a,b}', now()",
+    "insert into resource_identifiers "
+    "select 'https://' || %(organization_id)s || '.example', %(organization_id)s, now()",
     "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
     "select %(organization_id)s, %(agent_id)s, gen_random_uuid(), '[{}]', now()",
     "insert into used_identifiers select %(organization_id)s, sha256(%(organization_id)s::text::bytea), '2000-01-01'",
@@ -122,6 +125,8 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
 NEW: dict[str, dict[str, Any]] = {
     "dashboard/viewer": {"scope": "analytics:read"},
     "agents/add_credential": {"credential_id": uuid.uuid4()},
+    "oauth/claim_resource": {"resource": "https://new.example"},
+    "oauth/resource_claims": {"resource": "https://new.example"},
     "oauth/add_resource_server": {
         "resource_server_id": uuid.uuid4(),
         "resource": "https://new.example",

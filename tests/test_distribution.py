@@ -24,8 +24,8 @@ from .citus import install_stand_ins
 from .test_migrations import RELEASED, query, wait_for
 from .test_sql import NAMES, OPERATORS
 
-FUNCTIONS = ["count_at(integer)", "count_nothing()", "take_slot(text)"]
-REFERENCE_TABLES = ["clients", "schema_migrations", "signing_keys", "throttles"]
+FUNCTIONS = ["count_at(integer)", "count_nothing()", "resource_key(text)", "take_slot(text)"]
+REFERENCE_TABLES = ["clients", "resource_identifiers", "schema_migrations", "signing_keys", "throttles"]
 DISTRIBUTED_TABLES = [
     # Those without a foreign key come first, and each other one after those that it references.
     *("agent_usage_daily", "organizations", "revoked_tokens", "usage_daily", "used_identifiers"),

@@ -38,7 +38,7 @@ def test_every_command_and_option_is_in_the_readme_or_the_docs_and_has_help() ->
 def test_the_docs_name_no_command_that_does_not_exist() -> None:
     known = {name for name, _ in commands(cli)}
     groups = {f"agentidp {name}" for name in cli.commands}
-    for named in re.findall(r"`(agentidp [a-z]+(?: [a-z]+)?)", DOCUMENTATION):
+    for named in re.findall(r"`(agentidp [a-z-]+(?: [a-z]+)?)", DOCUMENTATION):
         assert named in known or named in groups or named.rsplit(" ", 1)[0] in known, named
 
 

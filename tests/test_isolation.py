@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,7 +78,7 @@ def ids(client: FlaskClient, services: Services, cast: Cast) -> dict[str, str]:
     for agent, how_many in ((cast.acme, 41), (cast.outsider, 1)):
         count_usage(services, agent.organization_id, agent.agent_id, services.clock(), tokens=how_many)
     credential = client.post(f"/api/v1/agents/{cast.acme.agent_id}/credentials", headers=cast.acme.bearer())
-    resource = {"resource": "https://api.acme.example", "name": "Acme's", "scopes": ["acme:secret"]}
+    resource = {"resource": f"https://{uuid.uuid4()}.acme.example", "name": "Acme's", "scopes": ["acme:secret"]}
     registered = client.post("/api/v1/resource-servers", json=resource, headers=cast.acme.bearer())
     return {
         "agent_id": cast.acme.client_id,
@@ -141,7 +142,7 @@ def test_nothing_in_a_request_but_its_token_changes_whose_data_is_shown(
     client: FlaskClient, cast: Cast, ids: dict[str, str], route: Route
 ) -> None:
     outsider = cast.outsider
-    resource = {"resource": "https://api.example", "name": "ours"}
+    resource = {"resource": f"https://{uuid.uuid4()}.example", "name": "ours"}
     registered = client.post("/api/v1/resource-servers", json=resource, headers=outsider.bearer())
     path = route.path(outsider.agent_id, resource_server_id=registered.json["resourceServerId"])
     own = client.get(path, headers=outsider.bearer())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -17,13 +18,14 @@ import pytest
 from psycopg.rows import tuple_row
 
 from agentidp import create_app
+from agentidp.agents.resource_identifiers import resource_identifiers
 from agentidp.config import ConfigurationError
-from agentidp.database import SERVICE_ROLE, connect, migrate, sql_directory, statements_of
+from agentidp.database import SERVICE_ROLE, connect, migrate, pending_migrations, sql_directory, statements_of
 from agentidp.embedded_postgres import temporary
 from agentidp.services import Services
 
 from .conftest import settings_for, with_database
-from .factories import ROOT, make_agent, make_organization
+from .factories import ROOT, SECRET_KEY, Server, make_agent, make_organization
 
 RELEASED = sorted(file.stem for file in (sql_directory() / "migrations").glob("*.sql"))
 
@@ -233,3 +235,88 @@ def test_a_role_that_may_not_is_refused_in_one_sentence(managed_url: str) -> Non
         "the database's schema cannot be brought up to date: permission denied for schema public"
     )
     assert query(managed_url, "select to_regclass('schema_migrations')") == [(None,)]
+
+
+class TestResourceIdentifiers:
+    """Migration 0005 on a database of the release before."""
+
+    @pytest.fixture
+    def url(self, managed_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+        """A database without it, whose organizations have registered resource servers."""
+        with monkeypatch.context() as before:
+            before.setattr(
+                "agentidp.database.pending_migrations",
+                lambda connection: [file for file in pending_migrations(connection) if file.stem < "0005"],
+            )
+            assert migrate(managed_url) == RELEASED[: RELEASED.index("0005_resource_identifiers")]
+        for number, resources in {
+            1: ["https://one.example", "https://both.example/v2", "https://same.example", "https://same.example/"],
+            2: ["https://two.example:443/", "https://both.example/v2", "https://spelled.example"],
+            3: ["https://BOTH.example/v2/", "https://spelled.example:443"],
+        }.items():
+            organization_id = organization(number)
+            query(managed_url, f"insert into organizations values ('{organization_id}', 'x', now())")
+            for resource in resources:
+                query(
+                    managed_url,
+                    f"begin; set local agentidp.organization_id = '{organization_id}'; insert into resource_servers "
+                    f"values ('{organization_id}', gen_random_uuid(), '{resource}', 'x', '{{}}', '2026-01-0{number}'); "
+                    "commit",
+                )
+        return managed_url
+
+    def test_what_one_organization_has_registered_is_its_own_and_the_rest_is_reported(
+        self, url: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level("WARNING"):
+            assert migrate(url)[0] == "0005_resource_identifiers"
+        assert query(url, "select resource, organization_id, claimed_at::date::text from resource_identifiers") == [
+            ("https://one.example", organization(1), "2026-01-01"),
+            ("https://same.example", organization(1), "2026-01-01"),
+            ("https://two.example", organization(2), "2026-01-02"),
+        ]
+        assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+            (
+                "WARNING",
+                f"the resource identifier {resource} is registered by several organizations ({organizations}): "
+                "no token is issued for it until an operator assigns it (agentidp resource-server assign)",
+            )
+            for resource, organizations in {
+                "https://both.example/v2": ", ".join(map(organization, (1, 2, 3))),
+                "https://spelled.example": ", ".join(map(organization, (2, 3))),
+            }.items()
+        ]
+        assert [one.resource for one in resource_identifiers(url, conflicts=True)] == [
+            "https://both.example/v2",
+            "https://spelled.example",
+        ]
+
+    @pytest.mark.parametrize("managed_url", [None], indirect=True, ids=["wheel"])
+    @pytest.mark.parametrize("command", [("db", "migrate"), ("organization", "list"), ("serve",)], ids=" ".join)
+    def test_a_command_shows_what_is_reported(self, url: str, command: tuple[str, ...]) -> None:
+        environment = {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
+        if command == ("serve",):
+            with Server(environment) as server:
+                logged = server.logs()
+        else:
+            run = subprocess.run(
+                [sys.executable, "-m", "agentidp", *command],
+                cwd=ROOT,
+                env={name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
+                | environment,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            )
+            logged = run.stderr
+        warnings = [line for line in map(json.loads, logged.splitlines()) if line["level"] == "WARNING"]
+        assert [line["message"].partition(" is registered")[0] for line in warnings] == [
+            "the resource identifier https://both.example/v2",
+            "the resource identifier https://spelled.example",
+        ]
+
+
+def organization(number: int) -> str:
+    """An organization's id."""
+    return f"org-00000000-0000-4000-8000-{number:012}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -112,7 +114,7 @@ def test_counts_the_request_once_when_it_succeeds(
 ) -> None:
     client = shared_client
     made = client.post(f"/api/v1/agents/{acme.agent_id}/credentials", headers=acme.bearer())
-    resource = {"resource": "https://api.example", "name": "ours"}
+    resource = {"resource": f"https://{uuid.uuid4()}.example", "name": "ours"}
     registered = client.post("/api/v1/resource-servers", json=resource, headers=acme.bearer())
     before = sums(services, acme.organization_id)
     assert counted(before) == (0, 2, 0)

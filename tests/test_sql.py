@@ -33,13 +33,17 @@ OPERATORS = {
     "distribution/replicate_table",
     "distribution/send_function",
     "distribution/tables",
+    "oauth/all_resource_identifiers",
+    "oauth/all_resource_servers",
+    "oauth/assign_resource",
+    "oauth/release_resource",
     "organizations/add_organization",
     "organizations/all_organizations",
 }
 """Statements that run as the role that owns the tables, and not as the service's."""
 
 PARAMETER = re.compile(r"%\((\w+)\)s")
-INSTANCE_WIDE = {"clients", "schema_migrations", "signing_keys"}
+INSTANCE_WIDE = {"clients", "resource_identifiers", "schema_migrations", "signing_keys"}
 """Tables that are keyed by something other than an organization."""
 
 

@@ -23,6 +23,7 @@ from ..contract import (
 )
 from ..errors import Conflict, NotFound
 from ..services import services
+from .resource_identifiers import ResourceTaken, claim
 
 blueprint = Blueprint("resource-servers", __name__, description="Resource servers of the organization")
 
@@ -83,8 +84,11 @@ class ResourceServerListSchema(ma.Schema):
 @blueprint.response(201, ResourceServerSchema, headers={"Location": "Location"})
 @blueprint.alt_response(409, "CONFLICT")
 def create_resource_server(new: dict[str, Any]) -> Response:
-    """Register a resource server. Its scopes can then be given to agents."""
+    """Register a resource server. Its scopes can then be given to agents, and its identifier belongs to the
+    organization: no other can register it, not even once the resource server is deleted.
+    """
     with transaction() as opened:
+        claim(opened, g.caller.organization_id, new["resource"], g.at)
         try:
             rows = opened.fetch(
                 "oauth/add_resource_server",
@@ -95,7 +99,7 @@ def create_resource_server(new: dict[str, Any]) -> Response:
                 **new,
             )
         except psycopg.errors.UniqueViolation:
-            raise Conflict("The resource is registered already.", details={"resource": ["is taken"]}) from None
+            raise ResourceTaken from None
         if not rows:
             raise Conflict(
                 f"The organization has {MAXIMUM_RESOURCE_SERVERS} resource servers; delete one first.",
@@ -129,7 +133,7 @@ def get_resource_server(resource_server_id: UUID) -> Response:
 @blueprint.response(204)
 def delete_resource_server(resource_server_id: UUID) -> Response:
     """Delete a resource server: no further token is issued for it, and introspection says that those issued for it are
-    inactive. Where only their signature is verified they live until they expire.
+    inactive. Where only their signature is verified they live until they expire. The organization keeps the identifier.
     """
     with transaction() as opened:
         if not opened.fetch(

@@ -101,7 +101,7 @@ def granted_scope(rows: Rows) -> str | None:
         return None
     [row] = rows
     if not row.is_target_known:
-        raise OAuthError("invalid_target", "resource is not a resource server of the organization")
+        raise OAuthError("invalid_target", "resource is not a resource server whose identifier the organization holds")
     if row.is_proof_missing:
         raise OAuthError("invalid_dpop_proof", "the agent must bind its tokens to a key: send a DPoP proof")
     if row.scope is None:

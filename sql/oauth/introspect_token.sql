@@ -1,7 +1,7 @@
 -- Authenticates a client and says whether a verified token of its organization is still good. No row for any failed
 -- authentication or where the client or its address is throttled: the conditions are those of issue_access_token.
 -- Otherwise one row: scopes, that the client's agent has; is_active, whether the token's agent is active, the token
--- is not revoked, and its audience is our own API or a resource server of the organization.
+-- is not revoked, and its audience is our own API or a resource server of the organization, which holds the identifier.
 -- Parameters: organization_id; agent_id; at (timestamptz);
 -- secret_hash, or null where a key authenticated: then credential_id is that key's credential;
 -- cells (integer[]): the throttles that must not be exhausted; throttle_organization_id: where they are;
@@ -65,9 +65,11 @@ select
         or exists (
             select
             from resource_servers
+            join resource_identifiers using (organization_id)
             where
-                organization_id = %(organization_id)s
-                and resource = %(audience)s::text
+                resource_servers.organization_id = %(organization_id)s
+                and resource_servers.resource = %(audience)s::text
+                and resource_identifiers.resource = resource_key(%(audience)s::text)
         )
     ) as is_active
 from client

@@ -5,7 +5,8 @@
 -- agent has for the resource.
 -- Parameters: organization_id; agent_id; at (timestamptz);
 -- secret_hash, or null where a key authenticated: then credential_id is that key's credential;
--- resource: of a resource server of the organization, or null for our own API, whose scopes are own_scopes (text[]);
+-- resource: of a resource server of the organization, which must hold this identifier, or null for our own API, whose
+-- scopes are own_scopes (text[]);
 -- scope (text[], null: all that the agent has for the resource);
 -- has_proof: whether the token will be bound to a key;
 -- cells (integer[]): the throttles that must not be exhausted; throttle_organization_id: where they are.
@@ -25,9 +26,11 @@ client as materialized (
             else (
                 select resource_servers.scopes
                 from resource_servers
+                join resource_identifiers using (organization_id)
                 where
                     resource_servers.organization_id = %(organization_id)s
                     and resource_servers.resource = %(resource)s::text
+                    and resource_identifiers.resource = resource_key(%(resource)s::text)
             )
         end as target_scopes,
         agents.dpop_bound_access_tokens and not %(has_proof)s::boolean as is_proof_missing

@@ -113,8 +113,10 @@ def test_another_organization_learns_nothing(shared_client: FlaskClient, shared_
 
 def test_a_token_for_a_resource_server_is_good_while_that_is_registered(client: FlaskClient, cast: Cast) -> None:
     token = cast.acme.token(audience=RESOURCE, scope="invoices:read")
-    register(client, cast.outsider)
-    assert introspect(client, cast.acme, token).json == INACTIVE, "only another organization has it"
+    assert introspect(client, cast.acme, token).json == INACTIVE
+    register(client, cast.outsider, "https://outsiders.example")
+    theirs = cast.acme.token(audience="https://outsiders.example", scope="invoices:read")
+    assert introspect(client, cast.acme, theirs).json == INACTIVE, "only another organization has it"
     address = register(client, cast.acme)
     response = introspect(client, cast.acme, token)
     assert (response.json["active"], response.json["aud"]) == (True, RESOURCE)

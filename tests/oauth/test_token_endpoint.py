@@ -414,7 +414,7 @@ class TestResource:
         register(client, cast.acme)
         register(client, cast.outsider, "https://outsiders.example")
         before = usage_sums(database_url, cast.acme.organization_id)
-        answer = refused("invalid_target", "resource is not a resource server of the organization")
+        answer = refused("invalid_target", "resource is not a resource server whose identifier the organization holds")
         for resource in (
             "https://unknown.example",
             "https://outsiders.example",

@@ -1,0 +1,5 @@
+-- Takes a resource identifier, however it is spelled, from the organization that holds it, for the operator. One row:
+-- organization_id, which held it; none if nobody did. Parameters: resource.
+delete from resource_identifiers
+where resource = resource_key(%(resource)s::text)
+returning organization_id
