@@ -486,12 +486,15 @@ def resource_server_list(conflicts: bool, as_json: bool) -> None:
 @resource_server.command("assign")
 @click.argument("resource")
 @organization_option
+@click.option(
+    "--verify", is_flag=True, help="First check that the resource server's metadata (RFC 9728) names the organization."
+)
 @as_json_option
-def resource_server_assign(resource: str, organization_id: str, as_json: bool) -> None:
+def resource_server_assign(resource: str, organization_id: str, verify: bool, as_json: bool) -> None:
     """Give the identifier RESOURCE to an organization. Prints both, and the organization that held it before."""
     with opened() as services:
         _must_exist(services, organization_id)
-        previous = resource_identifiers.assign(services.settings, resource, organization_id, utc_now())
+        previous = resource_identifiers.assign(services.settings, resource, organization_id, utc_now(), verify=verify)
     show([{"resource": resource, "organizationId": organization_id, "previously": previous}], as_json, one=True)
 
 

@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from flask import Flask
 
 from agentidp import create_app, demo
+from agentidp.agents import resource_identifiers
 from agentidp.agents.credentials import MAXIMUM_CREDENTIALS
 from agentidp.cli import cli
 from agentidp.config import Settings
@@ -372,6 +373,22 @@ class TestResourceServer:
         assert run("resource-server", "list", "--conflicts") == ""
         released = json.loads(run("resource-server", "release", "https://a", "--json"))
         assert released == {"resource": "https://a", "organizationId": None, "previously": acme}
+
+    def test_assign_verifies_before_it_changes_anything(self, run: Command) -> None:
+        acme = run("organization", "create", "Acme")
+        resource = "http://localhost:1/v2"
+        sentence = run.refused("resource-server", "assign", resource, "--organization", acme, "--verify")
+        assert sentence.startswith(f"the metadata of {resource} cannot be fetched: ")
+        assert run("resource-server", "list") == ""
+
+    def test_assign_takes_the_proof_of_the_resource_server(self, run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        acme, asked = run("organization", "create", "Acme"), []
+        monkeypatch.setattr(resource_identifiers, "verify_ownership", lambda *arguments: asked.append(arguments))
+        assign = ("resource-server", "assign", "https://billing.example", "--organization", acme)
+        run(*assign)
+        assert asked == []
+        run(*assign, "--verify")
+        assert asked == [("https://billing.example", acme, "http://localhost:3000")]
 
     def test_what_is_refused(self, run: Command) -> None:
         acme, missing = run("organization", "create", "Acme"), f"org-{uuid.uuid4()}"

@@ -13,6 +13,7 @@ from ..config import ConfigurationError, Settings
 from ..contract import is_resource_identifier
 from ..database import Transaction, connect, load_sql
 from ..errors import Conflict
+from .resource_proof import verify_ownership
 
 MAXIMUM_CLAIMS = 1000
 """Identifiers that an organization can claim: they outlive its resource servers, so their number needs a bound."""
@@ -78,17 +79,23 @@ def resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[
     return [one for one in found if not conflicts or one.organization_id is None]
 
 
-def assign(settings: Settings, resource: str, organization_id: str, at: datetime) -> str | None:
+def assign(
+    settings: Settings, resource: str, organization_id: str, at: datetime, *, verify: bool = False
+) -> str | None:
     """Give an identifier to an organization, whoever holds it. What others have registered stays, and is refused.
 
     :param settings: with a database URL, as the operator.
     :param organization_id: of an organization that exists.
+    :param verify: first ask the resource server whose it is.
     :returns: the organization that held it before, or ``None``.
-    :raises ConfigurationError: it is no resource identifier, or our own API's or dashboard's.
+    :raises ConfigurationError: it is no resource identifier, or our own API's or dashboard's, or the resource server
+        does not name this issuer and the organization.
     """
     _check(resource)
     if resource in (settings.resource, settings.dashboard):
         raise ConfigurationError("the resource must not be this server's own API or dashboard")
+    if verify:
+        verify_ownership(resource, organization_id, settings.issuer)
     parameters = {"resource": resource, "organization_id": organization_id, "at": at}
     with connect(str(settings.database_url)) as connection:
         [row] = connection.execute(load_sql("oauth/assign_resource"), parameters).fetchall()
