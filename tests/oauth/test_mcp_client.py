@@ -25,7 +25,7 @@ from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
 
-from ..factories import free_port, wait_until
+from ..factories import free_port, make_agent, make_organization, wait_until
 from .conftest import KEYS, Provider
 
 SCOPE = "tools:call"
@@ -34,8 +34,8 @@ SCOPE = "tools:call"
 class JwksVerifier:
     """Verifies our tokens by the published keys and by nothing else (RFC 9068 section 4)."""
 
-    def __init__(self, issuer: str, resource: str) -> None:
-        self.issuer, self.resource = issuer, resource
+    def __init__(self, issuer: str, resource: str, organization_id: str) -> None:
+        self.issuer, self.resource, self.organization_id = issuer, resource, organization_id
         self.keys = jwt.PyJWKClient(f"{issuer}/.well-known/jwks.json")
 
     async def verify_token(self, token: str) -> AccessToken | None:
@@ -48,9 +48,12 @@ class JwksVerifier:
                 algorithms=["ES256"],
                 issuer=self.issuer,
                 audience=self.resource,
-                options={"require": ["exp", "iat", "jti", "sub", "client_id"]},
+                options={"require": ["exp", "iat", "jti", "sub", "client_id", "organization_id"]},
             )
         except jwt.PyJWTError:
+            return None
+        # The issuer signs for other organizations too.
+        if claims["organization_id"] != self.organization_id:
             return None
         return AccessToken(
             token=token,
@@ -98,7 +101,7 @@ def mcp_server(provider: Provider) -> Iterator[McpServer]:
     provider.call("POST", "/api/v1/resource-servers", resource=resource, name="tools", scopes=[SCOPE])
     server = MCPServer(
         "tools",
-        token_verifier=JwksVerifier(provider.url, resource),
+        token_verifier=JwksVerifier(provider.url, resource, provider.operator.organization_id),
         auth=AuthSettings(
             issuer_url=provider.url,
             resource_server_url=resource,
@@ -202,14 +205,17 @@ def test_a_client_learns_why_it_gets_no_token(
     assert answer in str(error).replace('": "', '":"')
 
 
-def test_the_server_refuses_a_token_for_another_resource(mcp_server: McpServer) -> None:
+def test_the_server_refuses_a_token_for_another_resource_or_of_another_organization(mcp_server: McpServer) -> None:
     parameters = {
         "protocolVersion": "2025-06-18",
         "capabilities": {},
         "clientInfo": {"name": "test", "version": "1"},
     }
     message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": parameters}
+    services = mcp_server.provider.operator.services
+    outsider = make_agent(services, make_organization(services, "Outsider"))
     tokens = {
+        "of another organization": outsider.token(scope=SCOPE, audience=mcp_server.url),
         "ours": mcp_server.provider.operator.token(),
         "with the scope": mcp_server.provider.operator.token(scope=SCOPE),
         "theirs": mcp_server.provider.operator.token(scope=SCOPE, audience=mcp_server.url),
@@ -221,4 +227,4 @@ def test_the_server_refuses_a_token_for_another_resource(mcp_server: McpServer) 
         ).status_code
         for name, token in tokens.items()
     }
-    assert seen == {"ours": 401, "with the scope": 401, "theirs": 200}
+    assert seen == {"of another organization": 401, "ours": 401, "with the scope": 401, "theirs": 200}
