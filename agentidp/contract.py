@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 
 import flask_smorest
 import marshmallow as ma
-from apispec.ext.marshmallow import MarshmallowPlugin, OpenAPIConverter
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from flask import Flask, Request, Response, request
 from flask_smorest.spec.plugins import FlaskPlugin
 from webargs.flaskparser import FlaskParser
@@ -38,7 +39,8 @@ RESOURCE_IDENTIFIER = (
 MAXIMUM_RESOURCE_LENGTH = 500
 """Characters."""
 
-ERRORS: dict[int, type[ApiError]] = {error.status: error for error in (ApiError, *ApiError.__subclasses__())}
+_ALL: list[type[ApiError]] = [ApiError, *ApiError.__subclasses__()]
+ERRORS = {error.status: error for error in _ALL}
 """Status -> the error that it stands for."""
 
 OAUTH_ERRORS = (
@@ -230,7 +232,7 @@ class Parser(FlaskParser):
     def handle_error(self, error: ma.ValidationError, *_: Any, **__: Any) -> NoReturn:
         """marshmallow's messages become ``details``: field -> rules."""
         details: dict[str, list[str]] = {}
-        for messages in error.normalized_messages().values():
+        for messages in error.normalized_messages().values():  # type: ignore[no-untyped-call]
             fields = messages if isinstance(messages, dict) else {"body": messages}
             details |= {"body" if name == "_schema" else name: _rules(found) for name, found in fields.items()}
         raise ValidationError(details=details)
@@ -265,7 +267,7 @@ class Blueprint(flask_smorest.Blueprint):
         super().__init__(*args, **kwargs)
         self._prepare_doc_cbks.append(self._describe)
 
-    def add_url_rule(self, rule: str, endpoint: str | None = None, view_func: Any = None, **options: Any) -> None:  # type: ignore[override]
+    def add_url_rule(self, rule: str, endpoint: str | None = None, view_func: Any = None, **options: Any) -> None:
         """Register a route, and keep what describes it."""
         super().add_url_rule(rule, endpoint, view_func, **options)
         endpoint = self._endpoints[-1]
@@ -337,7 +339,7 @@ class DescribedConverter(OpenAPIConverter):
 
     def schema2jsonschema(self, schema: ma.Schema) -> dict[str, Any]:
         """A schema as JSON Schema."""
-        described: dict[str, Any] = super().schema2jsonschema(schema)
+        described: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
         return described | getattr(schema.Meta, "json_schema", {})
 
     def field2pattern(self, field: ma.fields.Field[Any], **kwargs: Any) -> dict[str, str]:
@@ -406,7 +408,7 @@ class WholeNumber(ma.fields.Integer):
         super().__init__(validate=ma.validate.Range(least, most, error=self._rule), **kwargs)
         self.error_messages["invalid"] = self._rule
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int | None:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         if not isinstance(value, str) or not _DIGITS.fullmatch(value):
             raise self.make_error("invalid", input=value)
         return super()._deserialize(value, attr, data, **kwargs)
@@ -469,7 +471,7 @@ class Flag(ma.fields.Boolean):
         return value
 
 
-class ScopeList(ma.fields.List):
+class ScopeList(ma.fields.List[str]):
     """Scope tokens (RFC 6749 section 3.3), each once, at most 50."""
 
     def __init__(self, **kwargs: Any) -> None:

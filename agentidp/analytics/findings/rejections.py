@@ -58,7 +58,7 @@ def findings(rows: Rows, look: Look) -> list[Finding]:
     ]
 
 
-def _words(row: Any) -> dict[str, str]:
+def _words(row: Any) -> dict[str, Any]:
     seen = f"{row.rejected:,} requests of {row.agent_name} failed to authenticate"
     if not row.is_active:
         return {

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from ...database import Call, Rows
 from .finding import Finding, Look, Severity
@@ -82,7 +83,7 @@ def findings(rows: Rows, look: Look) -> list[Finding]:
     return [_of_agent(row) if row.agent_id else _of_organization(row) for row in rows]
 
 
-def _of_organization(row: Rows) -> Finding:
+def _of_organization(row: Any) -> Finding:
     percent = 100 * row.observed / row.expected
     begins, ends = row.begins.astimezone(UTC), row.ends.astimezone(UTC)
     when = f"since {_instant(begins)}" if row.lasts else f"from {_instant(begins)} to {_instant(ends)}"
@@ -104,7 +105,7 @@ def _of_organization(row: Rows) -> Finding:
     )
 
 
-def _of_agent(row: Rows) -> Finding:
+def _of_agent(row: Any) -> Finding:
     begins, ends = row.begins.astimezone(UTC), row.ends.astimezone(UTC)
     return Finding(
         kind="silence",
