@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from .config import ConfigurationError, Settings
+from .listening import host_and_port, refuse_busy_address, refuse_exposed_address
 from .runtime import Runtime, prepared
 
 START_TIMEOUT = 30
@@ -56,48 +57,13 @@ def serve(
     bind = bind or f"127.0.0.1:{settings.port}"
     with _signals():
         try:
-            refuse_a_busy_address(bind)
+            refuse_exposed_address(bind, settings.trusted_proxies)
+            refuse_busy_address(bind)
             with prepared(settings, serve=True) as runtime:
                 before(runtime)
                 return _run_gunicorn(runtime, bind, ready)
         except Stopped:
             return 0
-
-
-def refuse_a_busy_address(bind: str) -> None:
-    """gunicorn with reuse_port would share a port with another instance of ours, and answer for it.
-
-    :raises ConfigurationError: something listens there, or it is not an address of this machine.
-    """
-    if bind.startswith("unix:"):
-        _refuse_a_busy_socket(Path(bind.removeprefix("unix:")))
-        return
-    host, colon, port = bind.rpartition(":")
-    if not colon or not port.isdecimal() or not port.isascii() or not 0 < int(port) <= 65_535:
-        raise ConfigurationError(f"the address to listen on must be address:port or unix:path, not {bind!r}")
-    try:
-        family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host.strip("[]"), int(port)))
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {bind}: {error.strerror or error}; set PORT to another port"
-        ) from None
-
-
-def _refuse_a_busy_socket(path: Path) -> None:
-    try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(str(path)) == 0:
-                raise ConfigurationError(f"another process listens on unix:{path}")
-    except OSError as error:
-        raise ConfigurationError(f"cannot listen on unix:{path}: {error}") from None
-    # gunicorn replaces a socket that nobody listens on any more, and nothing else.
-    if path.exists() and not path.is_socket():
-        raise ConfigurationError(f"cannot listen on unix:{path}: the file is not a socket")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ConfigurationError(f"cannot listen on unix:{path}: {path.parent} cannot be written to")
 
 
 def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None]) -> int:
@@ -168,9 +134,9 @@ def _answers(bind: str) -> bool:
             connection.connect(bind.removeprefix("unix:"))
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             return b" 200 " in connection.recv(64)
-    host, _, port = bind.rpartition(":")
-    host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104 - compared, not bound
-    connection = http.client.HTTPConnection(host, int(port), timeout=1)
+    host, port = host_and_port(bind)
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    connection = http.client.HTTPConnection(host, port, timeout=1)
     try:
         connection.request("GET", "/healthz")
         return connection.getresponse().status == 200

@@ -1,19 +1,22 @@
 """gunicorn's settings, in development and in production alike."""
 
 import os
+from typing import Any
 
-from agentidp.config import Settings
+from agentidp.config import ConfigurationError, Settings
+from agentidp.listening import refuse_exposed_address
 from agentidp.logs import logging_config
 
 settings = Settings.from_environment()
 
-bind = os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{settings.port}")
+# In a list, so that gunicorn takes it for one address, whatever it holds.
+bind = [os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{settings.port}")]
 workers = settings.web_concurrency
 worker_class = "gthread"
 threads = 4
 # One listening socket a worker: with a shared one, kept-alive connections often all land on one worker. UNIX
 # sockets do not work like that: each worker would replace the socket of the one before.
-reuse_port = not bind.startswith("unix:")
+reuse_port = not bind[0].startswith("unix:")
 # Longer than nginx keeps an idle connection to us (deploy/nginx.conf), so that nginx is the one that closes.
 keepalive = 75
 # statement_timeout < the wait for a connection < this < nginx's proxy_read_timeout.
@@ -28,3 +31,12 @@ secure_scheme_headers: dict[str, str] = {}
 control_socket_disable = True
 accesslog = None
 logconfig_dict = logging_config(settings.log_level, settings.log_format)
+
+
+def on_starting(server: Any) -> None:
+    """Refuse an address that other machines reach without a proxy, gunicorn's own --bind included."""
+    for address in server.cfg.bind:
+        try:
+            refuse_exposed_address(address, settings.trusted_proxies)
+        except ConfigurationError as error:
+            raise SystemExit(f"Error: {error}") from None

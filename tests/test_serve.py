@@ -27,6 +27,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from agentidp import utc_now
 from agentidp.embedded_postgres import running_url
+from agentidp.serve import gunicorn_config
 from agentidp.services import Services
 
 from .conftest import settings_for
@@ -219,12 +220,17 @@ def test_the_end_of_gunicorn_ends_the_launcher_with_a_sentence(data_dir: Path) -
         wait_until(lambda: "Error: gunicorn has ended with exit code -9\n" in server.logs())
 
 
+def environment_of(settings: dict[str, str]) -> dict[str, str]:
+    """The environment of a process with these settings and no other."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")}
+    return clean | {"PORT": str(free_port())} | settings
+
+
 def refusal(environment: dict[str, str], *arguments: str, run_as: list[str] | None = None) -> str:
     """The one sentence with which ``agentidp serve`` refuses to start."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")}
     result = subprocess.run(
         [*(run_as or []), sys.executable, "-m", "agentidp", "serve", *arguments],
-        env=clean | {"PORT": str(free_port())} | environment,
+        env=environment_of(environment),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -262,6 +268,34 @@ def test_refuses_sockets_that_it_cannot_listen_on(data_dir: Path, tmp_path: Path
     assert said == f"cannot listen on unix:{path}: the file is not a socket"
     said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)}, "--bind", f"unix:{tmp_path}/missing/socket")
     assert said == f"cannot listen on unix:{tmp_path}/missing/socket: {tmp_path}/missing cannot be written to"
+
+
+GUNICORN = [sys.executable, "-m", "gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"]
+"""gunicorn as started directly, without the launcher."""
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0:3999", "[::]:3999", "192.0.2.1:3999"])
+def test_refuses_other_machines_without_a_proxy(bind: str, database_url: str) -> None:
+    said = (
+        f"cannot listen on {bind} without a proxy: a client that sends half a request holds a thread of the service "
+        "for as long as it likes, so a few such clients stop it; listen on 127.0.0.1 or a UNIX socket, or put nginx "
+        "in front and set AGENTIDP_TRUSTED_PROXIES=1"
+    )
+    settings = external(database_url)
+    assert refusal(settings, "--bind", bind) == said
+    for command, changes in (([*GUNICORN, "--bind", bind], {}), (GUNICORN, {"AGENTIDP_BIND": bind})):
+        result = subprocess.run(
+            command, env=environment_of(settings | changes), cwd=ROOT, capture_output=True, text=True, timeout=20
+        )
+        [line] = [line for line in result.stderr.splitlines() if not line.startswith("{")]
+        assert (result.returncode, line) == (1, f"Error: {said}")
+
+
+def test_listens_everywhere_behind_a_proxy(database_url: str) -> None:
+    server = Server(external(database_url, AGENTIDP_TRUSTED_PROXIES="1"))
+    server.command += ["--bind", f"0.0.0.0:{server.port}"]
+    with server:
+        assert server.get("/healthz") == b'{"status":"ok"}'
 
 
 @pytest.mark.parametrize("run_as", USERS.values(), ids=USERS)
