@@ -11,6 +11,8 @@ settings = Settings.from_environment()
 
 # In a list, so that gunicorn takes it for one address, whatever it holds.
 bind = [os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{settings.port}")]
+# Who may connect to a UNIX socket: its owner and its group, 0660. Without this gunicorn makes it 0777.
+umask = 0o117
 workers = settings.web_concurrency
 worker_class = "gthread"
 threads = 4

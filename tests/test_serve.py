@@ -274,6 +274,21 @@ GUNICORN = [sys.executable, "-m", "gunicorn", "--config", str(gunicorn_config())
 """gunicorn as started directly, without the launcher."""
 
 
+@pytest.mark.parametrize("started_by", ["agentidp serve", "gunicorn"])
+def test_a_unix_socket_is_for_its_owner_and_its_group(started_by: str, database_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    settings = external(database_url, AGENTIDP_BIND=f"unix:{path}")
+    command = GUNICORN if started_by == "gunicorn" else Server({}, bind=f"unix:{path}").command
+    # A permissive umask of whoever starts it must not matter.
+    with subprocess.Popen(command, env=environment_of(settings), cwd=ROOT, umask=0) as process:
+        try:
+            wait_until(path.is_socket, 20)
+            status = path.stat()
+        finally:
+            process.terminate()
+    assert (status.st_mode & 0o777, status.st_uid, status.st_gid) == (0o660, os.geteuid(), os.getegid())
+
+
 @pytest.mark.parametrize("bind", ["0.0.0.0:3999", "[::]:3999", "192.0.2.1:3999"])
 def test_refuses_other_machines_without_a_proxy(bind: str, database_url: str) -> None:
     said = (
