@@ -242,8 +242,8 @@ class Server:
 
     def workers(self) -> list[int]:
         """The process ids of gunicorn's workers."""
-        [gunicorn] = _children(self.process.pid, "gunicorn")
-        return _children(gunicorn, "gunicorn")
+        [gunicorn] = children(self.process.pid, "gunicorn")
+        return children(gunicorn, "gunicorn")
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> bytes:
         """The body of a GET."""
@@ -267,7 +267,8 @@ class Server:
         self.process.stderr.close()
 
 
-def _children(parent: int, name: str) -> list[int]:
+def children(parent: int, name: str) -> list[int]:
+    """The process ids of the children of *parent* whose command line contains *name*."""
     found = []
     for directory in Path("/proc").iterdir():
         if directory.name.isdecimal():
