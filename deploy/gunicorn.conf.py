@@ -16,9 +16,10 @@ umask = 0o117
 workers = settings.web_concurrency
 worker_class = "gthread"
 threads = 4
-# One listening socket a worker: with a shared one, kept-alive connections often all land on one worker. UNIX
-# sockets do not work like that: each worker would replace the socket of the one before.
-reuse_port = not bind[0].startswith("unix:")
+# One listening socket a worker: with a shared one, kept-alive connections often all land on one worker. What waits in
+# the queue of such a socket is reset when its worker stops, so behind a proxy, which renews its connections, the
+# workers share one. Of a UNIX socket there is one only: each worker would replace the socket of the one before.
+reuse_port = settings.trusted_proxies == 0 and not bind[0].startswith("unix:")
 # Longer than nginx keeps an idle connection to us (deploy/nginx.conf), so that nginx is the one that closes.
 keepalive = 75
 # statement_timeout < the wait for a connection < this < nginx's proxy_read_timeout.
