@@ -27,6 +27,10 @@ timeout = 30
 graceful_timeout = 30
 # A heartbeat on a disk that is busy writing can stop a worker.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108
+# More than nginx lets through (its large_client_header_buffers, 8 KB), because gunicorn's own refusals are HTML.
+limit_request_line = 8190
+limit_request_field_size = 16_380
+limit_request_fields = 10_000
 # gunicorn believes whoever is at the other end of a UNIX socket; nothing here depends on a forwarded header.
 forwarded_allow_ips = ""
 forwarder_headers = ""

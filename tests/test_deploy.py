@@ -259,7 +259,9 @@ def test_errors_of_the_application_pass_unchanged(deployment: Deployment) -> Non
     direct.close()
 
 
-@pytest.mark.parametrize("path", ["/api/v1/token", "/api/v1/agents"])
+@pytest.mark.parametrize(
+    "path", ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke", "/api/v1/agents"]
+)
 def test_nginx_refuses_a_large_body_in_the_applications_words(deployment: Deployment, path: str) -> None:
     headers = FORM | new_agent(deployment.database_url).bearer()
     client, direct = deployment.nginx.connection(), UnixConnection(deployment.unit.path)
@@ -280,6 +282,17 @@ def test_nginx_refuses_a_large_body_in_the_applications_words(deployment: Deploy
         for header in ("Content-Type", "Cache-Control"):
             assert refused.headers.get_all(header) == past.headers.get_all(header)
         assert re.fullmatch(r"[0-9a-f]{32}", refused.headers["X-Request-Id"])
+
+
+def test_gunicorn_takes_what_nginx_lets_through(deployment: Deployment) -> None:
+    client = deployment.nginx.connection()
+    for query, headers in (
+        ("?" + "x" * 8_000, {}),
+        ("", {"X": "x" * 8_180}),
+        ("", {f"X-{number}": "x" for number in range(500)}),
+    ):
+        assert fetch(client, "GET", f"/healthz{query}", headers=headers).status == 200
+    client.close()
 
 
 def test_a_body_that_is_not_read_does_not_hurt_the_next_request(deployment: Deployment) -> None:

@@ -202,9 +202,10 @@ class TestOAuthEndpoint:
         response = client.post("/api/v1/token", data=token_form(cast.acme))
         assert_oauth_error(response, 500, "server_error", UNEXPECTED)
 
-    def test_unavailable(self, dead_client: FlaskClient) -> None:
-        form = {"grant_type": "client_credentials", "client_id": "x", "client_secret": "y"}
-        response = dead_client.post("/api/v1/token", data=form)
+    @pytest.mark.parametrize("path", ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"])
+    def test_unavailable(self, dead_client: FlaskClient, path: str) -> None:
+        form = {"grant_type": "client_credentials", "client_id": "x", "client_secret": "y", "token": "z"}
+        response = dead_client.post(path, data=form)
         assert_oauth_error(response, 503, "temporarily_unavailable", UNAVAILABLE, Retry_After="1")
 
 
