@@ -108,10 +108,13 @@ class EmbeddedPostgres:
         self._account: pwd.struct_passwd | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._launcher = 0
+        self._has_run = False  # and was not stopped: then start() starts it again, under the same URL
         self._temporary_socket: str | None = None
 
     def start(self, timeout: float = 30) -> "EmbeddedPostgres":
         """Start the server, in a new cluster if there is none; return when it takes connections.
+
+        A server that has ended by itself, because it was killed for example, is started again under the same URL.
 
         Arguments:
             timeout: seconds to wait for it, and before that for one whose launcher was killed to shut down.
@@ -121,7 +124,9 @@ class EmbeddedPostgres:
         if self._process is not None and self._process.poll() is None:
             return self
         deadline = time.monotonic() + timeout
-        self._launcher, self._process, self._temporary_socket = os.getpid(), None, None
+        if self._launcher != os.getpid():
+            self._has_run, self._temporary_socket = False, None
+        self._launcher, self._process = os.getpid(), None
         try:
             self._prepare_home()
             with self._locked(deadline) as self._lock:
@@ -134,13 +139,17 @@ class EmbeddedPostgres:
                 socket_directory = self._make_socket_directory()
                 self._launch(socket_directory, deadline)
         except BaseException as error:
-            self.stop()
+            if self._has_run:
+                self._stop_process()  # the next attempt needs the socket's directory
+            else:
+                self.stop()
             if isinstance(error, OSError):
                 reason = ": ".join(filter(None, (error.strerror, error.filename)))
                 message = f"the data directory {self.home} is not writable ({reason})"
                 raise EmbeddedPostgresError(message) from error
             raise
         self.url = _url(password, socket_directory)
+        self._has_run = True
         return self
 
     def stop(self) -> None:
@@ -148,15 +157,19 @@ class EmbeddedPostgres:
         # A fork of the launcher (a web server's worker) must not stop the server when it exits.
         if self._launcher != os.getpid():
             return
+        self._stop_process()
+        if self._temporary_socket:
+            shutil.rmtree(self._temporary_socket, ignore_errors=True)
+            self._temporary_socket = None
+        self._has_run = False
+        atexit.unregister(self.stop)
+
+    def _stop_process(self) -> None:
         for stop_signal, patience in ((signal.SIGINT, 20), (signal.SIGQUIT, 10)):
             if self._process is not None and self._process.poll() is None:
                 self._process.send_signal(stop_signal)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(patience)
-        if self._temporary_socket:
-            shutil.rmtree(self._temporary_socket, ignore_errors=True)
-            self._temporary_socket = None
-        atexit.unregister(self.stop)
 
     def is_running(self) -> bool:
         """Whether the server that this object started still runs."""
@@ -215,7 +228,9 @@ class EmbeddedPostgres:
             while not _try_lock(lock):
                 launcher, server = int(os.pread(lock, 20, 0) or 0), _postmaster(self.home)
                 orphaned = not _is_alive(launcher)
-                stopping = orphaned or server.status == "stopping"
+                # What a killed server leaves behind, each process until it has noticed.
+                remains = self._has_run and launcher == os.getpid()
+                stopping = orphaned or remains or server.status == "stopping"
                 if orphaned and server.pid and not told and sys.platform != "linux":
                     os.kill(server.pid, signal.SIGINT)  # Linux itself has sent it
                     told = True
@@ -343,6 +358,11 @@ class EmbeddedPostgres:
     def _make_socket_directory(self) -> str:
         """Make an empty private directory for the socket; what a killed server left goes away."""
         path = self.home / "socket"
+        if self._temporary_socket:
+            # Of a server that is started again: its URL stays.
+            for left in Path(self._temporary_socket).iterdir():
+                left.unlink()
+            return self._temporary_socket
         if path.is_symlink():
             shutil.rmtree(path.readlink(), ignore_errors=True)
             path.unlink()

@@ -17,6 +17,7 @@ from types import FrameType
 
 from .config import ConfigurationError, Settings
 from .listening import host_and_port, refuse_busy_address, refuse_exposed_address
+from .postgres_supervision import Supervisor
 from .runtime import Runtime, prepared
 
 START_TIMEOUT = 30
@@ -98,11 +99,10 @@ def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None])
     try:
         _await_answer(gunicorn, bind)
         ready(runtime)
+        postgres = Supervisor(runtime.postgres) if runtime.postgres is not None else None
         while gunicorn.poll() is None:
-            if runtime.postgres is not None and not runtime.postgres.is_running():
-                raise ConfigurationError(
-                    "the embedded PostgreSQL has ended; see postgres/server.log in the data directory"
-                )
+            if postgres is not None:
+                postgres.keep_running()
             time.sleep(0.2)
         raise ConfigurationError(f"gunicorn has ended with exit code {gunicorn.returncode}")
     finally:

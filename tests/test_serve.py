@@ -15,7 +15,9 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -218,6 +220,51 @@ def test_the_end_of_gunicorn_ends_the_launcher_with_a_sentence(data_dir: Path) -
         assert server.process.wait(10) == 1
         wait_until(lambda: not processes_of(data_dir))
         wait_until(lambda: "Error: gunicorn has ended with exit code -9\n" in server.logs())
+
+
+def is_ready(server: Server) -> bool:
+    """Whether the server reaches its database."""
+    with contextlib.suppress(urllib.error.HTTPError):
+        return server.get("/readyz") == b'{"status":"ok"}'
+    return False
+
+
+def test_a_killed_postgresql_comes_back_and_gunicorn_goes_on(home: Home) -> None:
+    end = threading.Event()
+
+    def ask(port: int) -> Home:
+        """Request tokens until the end. The server may have counted one for which it says 503."""
+        client = Home(home.path, home.run_as, home.authorization)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        with contextlib.closing(connection):
+            while not end.is_set():
+                try:
+                    client.request_token(connection)
+                except AssertionError:
+                    client.unanswered += 1
+                    time.sleep(0.05)
+        return client
+
+    with home.server() as server, ThreadPoolExecutor(CLIENTS) as pool:
+        wait_until(lambda: len(server.workers()) == 2)
+        workers = server.workers()
+        postmaster_file = home.path / "postgres" / "data" / "postmaster.pid"
+        clients = [pool.submit(ask, server.port) for _ in range(CLIENTS)]
+        try:
+            time.sleep(0.5)
+            killed = int(postmaster_file.read_text().split("\n")[0])
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda: "the embedded PostgreSQL runs again" in server.logs(), 20)
+            wait_until(lambda: is_ready(server))
+            time.sleep(0.5)
+        finally:
+            end.set()
+        for client in clients:
+            home.acknowledged += client.result().acknowledged
+            home.unanswered += client.result().unanswered
+        home.check_counts(server)
+        assert int(postmaster_file.read_text().split("\n")[0]) != killed
+        assert server.workers() == workers
 
 
 def environment_of(settings: dict[str, str]) -> dict[str, str]:
