@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,15 +39,52 @@ def settings_for(url: str, **changes: object) -> Settings:
     return Settings(**(values | changes))  # type: ignore[arg-type]
 
 
+WHEEL = None
+MISSING = Path("/usr/lib/postgresql/missing/bin")
+DEBIANS = [file.parent for file in sorted(Path("/usr/lib/postgresql").glob("1[5-9]/bin/postgres"))]
+INSTALLATIONS: list[Path | None] = [WHEEL, *(DEBIANS or [MISSING])]
+"""Where programs of PostgreSQL are: the wheel's, and those of Debian's packages, of which there must be one."""
+
+
+def name_of_installation(bindir: Path | None) -> str:
+    """What the ids of the tests call it: ``wheel``, or the major version."""
+    return "wheel" if bindir is WHEEL else bindir.parent.name
+
+
+ON_EVERY_POSTGRES = pytest.mark.parametrize(
+    "postgres_url", INSTALLATIONS, ids=name_of_installation, indirect=True, scope="session"
+)
+"""Run a test once on each PostgreSQL installation: plans depend on the version."""
+
+
+def require_installation(bindir: Path | None) -> Path | None:
+    """*bindir*; the test fails if it stands for a PostgreSQL that is not installed."""
+    if bindir == MISSING:
+        pytest.fail("The tests need Debian's PostgreSQL beside the wheel's: apt-get install postgresql", pytrace=False)
+    return bindir
+
+
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A server that may create databases: our own, or the one that AGENTIDP_TEST_DATABASE_URL names."""
-    url = os.environ.get("AGENTIDP_TEST_DATABASE_URL")
-    if url:
-        yield url
-    else:
-        with temporary() as postgres:
-            yield postgres.url
+def start_postgres() -> Iterator[Callable[[Path | None], str]]:
+    """Start the server of an installation once, and return its URL."""
+    urls: dict[Path | None, str] = {}
+    with contextlib.ExitStack() as servers:
+
+        def start(bindir: Path | None) -> str:
+            if bindir not in urls:
+                urls[bindir] = servers.enter_context(temporary(bindir=require_installation(bindir))).url
+            return urls[bindir]
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def postgres_url(start_postgres: Callable[[Path | None], str], request: pytest.FixtureRequest) -> str:
+    """A server that may create databases: the one that ON_EVERY_POSTGRES asks for, or else the one that
+    AGENTIDP_TEST_DATABASE_URL names, or else our own.
+    """
+    bindir: Path | None = getattr(request, "param", WHEEL)
+    return (bindir is WHEEL and os.environ.get("AGENTIDP_TEST_DATABASE_URL")) or start_postgres(bindir)
 
 
 def with_database(url: str, name: str) -> str:

@@ -21,6 +21,7 @@ from agentidp.distribution import distribute
 from agentidp.pipeline import Statement
 
 from .citus import install_stand_ins
+from .conftest import ON_EVERY_POSTGRES
 from .test_migrations import RELEASED, query, wait_for
 from .test_sql import NAMES, OPERATORS
 
@@ -242,6 +243,7 @@ def scans(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield from scans(child)
 
 
+@ON_EVERY_POSTGRES
 def test_each_statement_keeps_to_one_organization_wherever_it_reads(database_url: str) -> None:
     read: Counter[str] = Counter()
     # As a superuser, for whom no policy adds the organization; a parameter stays one in a generic plan.

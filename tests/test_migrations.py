@@ -24,7 +24,7 @@ from agentidp.database import SERVICE_ROLE, connect, migrate, pending_migrations
 from agentidp.embedded_postgres import temporary
 from agentidp.services import Services
 
-from .conftest import settings_for, with_database
+from .conftest import INSTALLATIONS, name_of_installation, require_installation, settings_for, with_database
 from .factories import ROOT, SECRET_KEY, Server, make_agent, make_organization
 
 RELEASED = sorted(file.stem for file in (sql_directory() / "migrations").glob("*.sql"))
@@ -175,14 +175,10 @@ def test_a_migration_that_fails_is_one_sentence_and_undone_whole(copy: Copy) -> 
     assert [name for (name,) in query(copy.url, "select name from schema_migrations order by name")] == RELEASED
 
 
-INSTALLATIONS = [None, *sorted(Path("/usr/lib/postgresql").glob("1[5-9]/bin"))]
-"""The wheel's PostgreSQL, and those that the machine has beside it."""
-
-
-@pytest.fixture(params=INSTALLATIONS, ids=lambda bindir: "wheel" if bindir is None else bindir.parent.name)
+@pytest.fixture(params=INSTALLATIONS, ids=name_of_installation)
 def managed_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A database as a cloud gives it out: its owner may create roles and is no superuser."""
-    with temporary(bindir=request.param) as postgres:
+    with temporary(bindir=require_installation(request.param)) as postgres:
         query(postgres.url, "create role manager login createrole password 'managed'")
         query(postgres.url, "create database managed owner manager")
         host = with_database(postgres.url, "managed").rpartition("@")[2]

@@ -16,7 +16,7 @@ left join lateral (
     select (calendar.day + make_interval(hours => issued.hour)) at time zone 'UTC' as hour
     -- Counts up, so from today backwards. With an "order by", all days would be read to sort them.
     from generate_series(0, 89) as ago (days)
-    cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day) as calendar
+    cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day offset 0) as calendar
     cross join lateral (
         select (max(cell.ordinal) - 1)::integer as hour
         from agent_usage_daily as usage
@@ -31,7 +31,7 @@ left join lateral (
     limit 1
 ) as last_token on true
 cross join generate_series(%(days)s::integer - 1, 0, -1) as ago (days)
-cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day) as calendar
+cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day offset 0) as calendar
 cross join lateral (
     select
         coalesce(sum(usage.tokens), 0)::bigint as tokens,

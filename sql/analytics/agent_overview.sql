@@ -45,7 +45,7 @@ left join lateral (
     -- Counts up, so from today backwards, and each day is found by the key: of many agents' 90 days in a row it would
     -- read all. With an "order by", all days would be read to sort them.
     from generate_series(0, 89) as ago (days)
-    cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day) as calendar
+    cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day offset 0) as calendar
     cross join lateral (
         select (max(cell.ordinal) - 1)::integer as hour
         from agent_usage_daily as usage

@@ -12,12 +12,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.analytics.agent_activity import STATUSES
-from agentidp.database import SERVICE_ROLE, load_sql
 from agentidp.services import Services
 from agentidp.usage import record_rejection, request_made
 
-from ..conftest import Cast
+from ..conftest import ON_EVERY_POSTGRES, Cast
 from ..factories import NOON, Agent, count_usage, make_agent, make_organization, usage_sums
+from ..plans import explain, pages, prepare, service_connection
 from ..routes import NOWHERE
 from ..wire import overheard
 from .oracle import BAD_DAYS, HEATMAP, USAGE
@@ -234,6 +234,7 @@ from generate_series(0, 89) as ago, unnest(%(agents)s::uuid[]) as agent_id, arra
 """
 
 
+@ON_EVERY_POSTGRES
 def test_reads_as_little_among_a_thousand_agents_as_alone(cast: Cast, database_url: str) -> None:
     organization_id, agent_id = cast.acme.organization_id, cast.acme.agent_id
     read = []
@@ -242,22 +243,11 @@ def test_reads_as_little_among_a_thousand_agents_as_alone(cast: Cast, database_u
             values = {"organization_id": organization_id, "today": NOON.date(), "agents": agents}
             connection.execute(FILL, values)
             connection.execute("vacuum (analyze) agent_usage_daily")
-            connection.execute(
-                load_sql("database/configure_connection"), {"role": SERVICE_ROLE, "statement_timeout": "9s"}
-            )
-            connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
-            statement = load_sql("analytics/agent_activity")
-            for place, name in enumerate(("organization_id", "agent_id", "at", "days"), 1):
-                statement = statement.replace(f"%({name})s", f"${place}")
-            connection.execute(f"prepare activity (text, uuid, timestamptz, integer) as {statement}".encode())
-            execute = psycopg.ClientCursor(connection).mogrify(
-                "explain (analyze, buffers, timing off, format json) execute activity (%s, %s, %s, %s)",
-                [organization_id, agent_id, NOON, 90],
-            )
-            [(explained,)] = connection.execute(execute.encode())
-            plan = explained[0]["Plan"]
+        with service_connection(database_url, organization_id) as connection:
+            values = {"organization_id": organization_id, "agent_id": agent_id, "at": NOON, "days": 90}
+            plan = explain(connection, prepare(connection, "analytics/agent_activity", **values))
             assert plan["Actual Rows"] == 90
-            read.append(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+            read.append(pages(plan))
     alone, among_many = read
     # A row a day, and the way down the index: it is deeper, but not wider.
     assert among_many <= alone + 3 * 91, read

@@ -1,17 +1,22 @@
-"""What the three queries read does not grow with the traffic, with the organizations or with the history."""
+"""What the analytics read: not more with more traffic, organizations or history, and not more than an index must.
+
+On every PostgreSQL: under row-level security, versions before 18 use fewer conditions to search an index.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
-from agentidp.database import SERVICE_ROLE, load_sql
+from agentidp.analytics.findings import KINDS
+from agentidp.analytics.findings.finding import Look
+from agentidp.database import sql_directory
 
+from ..conftest import ON_EVERY_POSTGRES
 from ..factories import NOON
+from ..plans import explain, nodes, pages, prepare, service_connection
 
 ORGANIZATIONS = 60
 DAYS = 400  # more than any query looks back
@@ -71,36 +76,15 @@ def fill(url: str, scale: int) -> int:
         return int(tokens)
 
 
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
-
-
 def measure(url: str, plan_cache_mode: str) -> dict[tuple[str, str], dict[str, Any]]:
     """The plan of each query, prepared and run as the service does: what it reads, and by which index."""
     measured = {}
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(load_sql("database/configure_connection"), {"role": SERVICE_ROLE, "statement_timeout": "9s"})
-        connection.execute(
-            "select set_config('agentidp.organization_id', %s, false), set_config('plan_cache_mode', %s, false)",
-            [ORGANIZATION, plan_cache_mode],
-        )
-        for number, (name, parameters, index, rows) in enumerate(QUERIES):
-            values = {"organization_id": ORGANIZATION, "at": NOON, **parameters}
-            statement = load_sql(name)
-            order = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
-            for place, parameter in enumerate(order, 1):
-                statement = statement.replace(f"%({parameter})s", f"${place}")
-            connection.execute(f"prepare query_{number} as {statement}".encode())
-            execute = psycopg.ClientCursor(connection).mogrify(
-                f"execute query_{number} ({', '.join(['%s'] * len(order))})", [values[p] for p in order]
-            )
+    with service_connection(url, ORGANIZATION) as connection:
+        connection.execute("select set_config('plan_cache_mode', %s, false)", [plan_cache_mode])
+        for name, parameters, index, rows in QUERIES:
+            execute = prepare(connection, name, organization_id=ORGANIZATION, at=NOON, **parameters)
             answer = connection.execute(execute.encode()).fetchall()
-            [(explained,)] = connection.execute(
-                f"explain (analyze, buffers, timing off, format json) {execute}".encode()
-            )
-            plan = explained[0]["Plan"]
+            plan = explain(connection, execute)
             found = list(nodes(plan))
             # Bitmaps name the index below the table, plain index scans beside it.
             tables = [node for node in found if "Relation Name" in node]
@@ -116,12 +100,13 @@ def measure(url: str, plan_cache_mode: str) -> dict[tuple[str, str], dict[str, A
             assert "Filter" not in table, name
             measured[name, repr(parameters)] = {
                 "rows": rows,
-                "buffers": plan["Shared Hit Blocks"] + plan["Shared Read Blocks"],
+                "buffers": pages(plan),
                 "answer": len(answer),
             }
     return measured
 
 
+@ON_EVERY_POSTGRES
 @pytest.mark.parametrize("plan_cache_mode", ["force_generic_plan", "force_custom_plan"])
 def test_as_much_is_read_for_ten_thousand_tokens_as_for_a_hundred_million(
     database_url: str, plan_cache_mode: str
@@ -135,3 +120,99 @@ def test_as_much_is_read_for_ten_thousand_tokens_as_for_a_hundred_million(
         # A buffer a row at the most, and the way down the index.
         assert read["buffers"] <= read["rows"] + 10, (name, read)
     assert [read["answer"] for read in many.values()] == [30, 90, 7 * 24, AGENTS]
+
+
+FLEET = """
+with hourly as materialized (
+    select
+        lpad(agent::text, 32, '0')::uuid as agent_id,
+        calendar.day,
+        hour,
+        case
+            when agent %% 50 = 1 and ago < 3 then 0
+            when agent %% 5 = 2 and extract(dow from calendar.day) in (0, 6)
+                then case when agent %% 100 = 2 and ago < 7 then 30 else 0 end
+            when agent %% 40 = 3 and ago = 1 and hour between 3 and 8 then 900
+            when agent %% 40 = 4 then 60
+            else (agent + ago + hour) %% 7
+        end as tokens,
+        case when agent %% 60 = 5 and ago = 1 and hour = 9 then 400 else 0 end as rejected
+    from generate_series(1, %(agents)s) as agent
+    cross join generate_series(0, 89) as ago
+    cross join lateral (select %(today)s::date - ago as day) as calendar
+    cross join generate_series(0, 23) as hour
+),
+registered as (
+    insert into agents (organization_id, agent_id, name, description, scopes, status, created_at, updated_at)
+    select distinct
+        %(organization_id)s, agent_id, agent_id::text, '', array['analytics:read'], 'active', now(), now()
+    from hourly
+),
+of_the_organization as (
+    insert into usage_daily (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
+    select
+        %(organization_id)s, day, 0, sum(tokens), array_agg(tokens order by hour), array_agg(3 * tokens order by hour),
+        array_agg(rejected order by hour)
+    from (
+        select day, hour, sum(tokens) as tokens, sum(rejected) as rejected from hourly group by day, hour
+    ) as hours
+    group by day
+)
+insert into agent_usage_daily (
+    organization_id, day, agent_id, slot, tokens, requests, rejected,
+    tokens_by_hour, requests_by_hour, rejected_by_hour
+)
+select
+    %(organization_id)s, day, agent_id, 0, sum(tokens), 3 * sum(tokens), sum(rejected),
+    array_agg(tokens order by hour), array_agg(3 * tokens order by hour), array_agg(rejected order by hour)
+from hourly
+group by day, agent_id
+having sum(tokens) > 0
+"""
+"""90 days of agents, of which some stop, work at a weekend, loop, do not keep their tokens, or fail to authenticate."""
+
+MAXIMUM_PAGES = {
+    "analytics/activity_heatmap": 50,
+    "analytics/agent_activity": 500,
+    "analytics/agent_overview": 4_000,
+    "analytics/agent_usage": 3_000,
+    "analytics/agent_usage_with_names": 3_000,
+    "analytics/rejection_trend": 50,
+    "analytics/token_trend": 50,
+    "analytics/findings/budget": 50,
+    "analytics/findings/dominance": 3_000,
+    "analytics/findings/peak": 50,
+    "analytics/findings/rejections": 5_000,
+    "analytics/findings/silence": 25_000,
+    "analytics/findings/spike": 18_000,
+    "analytics/findings/uncached_tokens": 3_000,
+    "analytics/findings/weekend": 25_000,
+    "analytics/findings/zero_day": 50,
+}
+"""That each statement may read with 1,000 agents, whose 90 days fill 11,000: about a third more than it reads."""
+
+
+def test_each_statement_has_a_maximum() -> None:
+    directory = sql_directory()
+    found = {str(file.relative_to(directory).with_suffix("")) for file in (directory / "analytics").rglob("*.sql")}
+    assert set(MAXIMUM_PAGES) == found
+
+
+@ON_EVERY_POSTGRES
+def test_a_thousand_agents_are_read_by_the_key(database_url: str) -> None:
+    look = Look(at=NOON, days=7, token_ttl=3600, dominance_percent=80)
+    parameters = {call.name: call.parameters for call in (kind.call(look) for kind in KINDS.values())}
+    others = {"days": 90, "agent_id": f"{8:032d}", "limit": 50, "offset": 0}
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [ORGANIZATION])
+        connection.execute(
+            "insert into organizations (organization_id, name, created_at) values (%s, 'Acme', now())", [ORGANIZATION]
+        )
+        connection.execute(FLEET, {"organization_id": ORGANIZATION, "agents": 1_000, "today": NOON.date()})
+        connection.execute("vacuum (analyze)")
+    read = {}
+    with service_connection(database_url, ORGANIZATION) as connection:
+        for name in MAXIMUM_PAGES:
+            values = {"organization_id": ORGANIZATION, "at": NOON, **parameters.get(name, others)}
+            read[name] = pages(explain(connection, prepare(connection, name, **values)))
+    assert {name: number for name, number in read.items() if number > MAXIMUM_PAGES[name]} == {}

@@ -14,23 +14,24 @@ noticed as materialized (
     from agent_usage_daily as usage
     where
         usage.organization_id = %(organization_id)s
-        and usage.day >= (select today from moment) - %(days)s::integer + 1
-        and usage.day < (select today from moment) + 1
+        and usage.day >= (select today - %(days)s::integer + 1 from moment)
+        and usage.day < (select today + 1 from moment)
         and usage.rejected > 0
     group by usage.day, usage.agent_id
     having sum(usage.rejected) >= %(least)s::integer
 ),
 -- An agent's rejected requests by days ago, from 0 on; null where nothing at all is counted of it.
 histories as materialized (
-    select agent_ids.agent_id, array_agg(usage.rejected order by calendar.ago) as rejected
+    select agent_ids.agent_id, array_agg(usage.rejected order by ago.days) as rejected
     from (select distinct agent_id from noticed) as agent_ids
-    cross join generate_series(0, %(days)s::integer + %(past_days)s::integer - 1) as calendar (ago)
+    cross join generate_series(0, %(days)s::integer + %(past_days)s::integer - 1) as ago (days)
+    cross join lateral (select (select today from moment) - ago.days as day offset 0) as calendar
     cross join lateral (
         select sum(counted.rejected) as rejected
         from agent_usage_daily as counted
         where
             counted.organization_id = %(organization_id)s
-            and counted.day = (select today from moment) - calendar.ago
+            and counted.day = calendar.day
             and counted.agent_id = agent_ids.agent_id
     ) as usage
     group by agent_ids.agent_id

@@ -27,12 +27,13 @@ sampled as materialized (
         and exists (
             select
             from generate_series(0, 7 * %(most_weeks)s::integer) as ago (days)
+            cross join lateral (select moment.today - ago.days as day offset 0) as calendar
             cross join lateral (
                 select usage.requests
                 from agent_usage_daily as usage
                 where
                     usage.organization_id = %(organization_id)s
-                    and usage.day = moment.today - ago.days
+                    and usage.day = calendar.day
                     and usage.agent_id = agents.agent_id
                     and usage.requests > 0
                 limit 1
@@ -44,12 +45,13 @@ sampled as materialized (
 -- How many of the sampled agents were active in each hour. Columns, because a row an hour takes ten times as long.
 hours as materialized (
     select
-        moment.today - ago.days + make_interval(hours => cell.ordinal::integer - 1) as hour,
+        calendar.day + make_interval(hours => cell.ordinal::integer - 1) as hour,
         cell.active::integer as active
     from moment
     cross join generate_series(
         0, greatest(%(days)s::integer, 7 * %(most_weeks)s::integer) + 7 * %(weeks)s::integer
     ) as ago (days)
+    cross join lateral (select moment.today - ago.days as day offset 0) as calendar
     cross join lateral (
         select array[
             count(*) filter (where hour_0), count(*) filter (where hour_1), count(*) filter (where hour_2),
@@ -78,7 +80,7 @@ hours as materialized (
             from agent_usage_daily as usage
             where
                 usage.organization_id = %(organization_id)s
-                and usage.day = moment.today - ago.days
+                and usage.day = calendar.day
                 and usage.agent_id <= (select agent_id from sampled order by agent_id desc limit 1)
                 and usage.agent_id in (select agent_id from sampled offset 0)
             group by usage.agent_id
@@ -173,13 +175,14 @@ organization as (
                 from generate_series(
                     0, least(beside.last_hour::date, moment.today - 1) - beside.first_hour::date
                 ) as after (days)
+                cross join lateral (select beside.first_hour::date + after.days as day offset 0) as calendar
                 where
                     not exists (
                         select
                         from usage_daily as usage
                         where
                             usage.organization_id = %(organization_id)s
-                            and usage.day = beside.first_hour::date + after.days
+                            and usage.day = calendar.day
                             and usage.tokens > 0
                     )
             )
@@ -195,12 +198,13 @@ recent as materialized (
     select counted.agent_id
     from moment
     cross join generate_series(0, 1) as ago (days)
+    cross join lateral (select moment.today - ago.days as day offset 0) as calendar
     cross join lateral (
         select usage.agent_id
         from agent_usage_daily as usage
         where
             usage.organization_id = %(organization_id)s
-            and usage.day = moment.today - ago.days
+            and usage.day = calendar.day
             and 0 < any (usage.requests_by_hour[
                 24 * ago.days + extract(hour from moment.hour)::integer + 1 - %(least_hours)s::integer
                 : 24 * ago.days + extract(hour from moment.hour)::integer + 1
@@ -215,12 +219,13 @@ candidates as materialized (
     cross join lateral (
         select ago.days
         from generate_series(0, 7 * %(most_weeks)s::integer) as ago (days)
+        cross join lateral (select moment.today - ago.days as day offset 0) as calendar
         cross join lateral (
             select usage.requests
             from agent_usage_daily as usage
             where
                 usage.organization_id = %(organization_id)s
-                and usage.day = moment.today - ago.days
+                and usage.day = calendar.day
                 and usage.agent_id = agents.agent_id
                 and usage.requests > 0
             limit 1
@@ -247,17 +252,23 @@ stopped as materialized (
                 from agent_usage_daily as usage
                 where
                     usage.organization_id = %(organization_id)s
-                    and usage.day in (candidates.last_day - 7, candidates.last_day - 8)
+                    and usage.day = any (last.days_a_week_before)
                     and usage.agent_id = candidates.agent_id
             ) >= 2 * %(around_the_clock)s::integer as works_around_the_clock
     from moment
     cross join candidates
     cross join lateral (
+        select
+            array[candidates.last_day, candidates.last_day - 1] as days,
+            array[candidates.last_day - 7, candidates.last_day - 8] as days_a_week_before
+        offset 0
+    ) as last
+    cross join lateral (
         select sum(cardinality(array_remove(usage.requests_by_hour, 0))) as hours
         from agent_usage_daily as usage
         where
             usage.organization_id = %(organization_id)s
-            and usage.day in (candidates.last_day, candidates.last_day - 1)
+            and usage.day = any (last.days)
             and usage.agent_id = candidates.agent_id
     ) as counted
     cross join lateral (
@@ -267,7 +278,7 @@ stopped as materialized (
         cross join lateral unnest(usage.requests_by_hour) with ordinality as cell (requests, ordinal)
         where
             usage.organization_id = %(organization_id)s
-            and usage.day in (candidates.last_day, candidates.last_day - 1)
+            and usage.day = any (last.days)
             and usage.agent_id = candidates.agent_id
             and cell.requests > 0
     ) as ended
@@ -282,13 +293,14 @@ known as materialized (
         (select today from moment) - stopped.last_day <= 7 and (
             select count(*)
             from generate_series(0, 13) as ago (days)
+            cross join lateral (select stopped.last_day - ago.days as day offset 0) as calendar
             where
                 exists (
                     select
                     from agent_usage_daily as usage
                     where
                         usage.organization_id = %(organization_id)s
-                        and usage.day = stopped.last_day - ago.days
+                        and usage.day = calendar.day
                         and usage.agent_id = stopped.agent_id
                         and usage.requests > 0
                 )
@@ -297,12 +309,13 @@ known as materialized (
     cross join lateral (
         select ago.days
         from generate_series(7 * %(weeks)s::integer, 7 * %(least_weeks)s::integer, -1) as ago (days)
+        cross join lateral (select stopped.last_day - ago.days as day offset 0) as calendar
         cross join lateral (
             select usage.requests
             from agent_usage_daily as usage
             where
                 usage.organization_id = %(organization_id)s
-                and usage.day = stopped.last_day - ago.days
+                and usage.day = calendar.day
                 and usage.agent_id = stopped.agent_id
                 and usage.requests > 0
             limit 1
@@ -327,12 +340,13 @@ clockwork as (
                 cell.ordinal - 1 as hour_of_day,
                 count(distinct counted.day) as weeks
             from generate_series(1, 7 * known.weeks) as ago (days)
+            cross join lateral (select known.last_day - ago.days as day offset 0) as calendar
             cross join lateral (
                 select usage.day, usage.requests_by_hour
                 from agent_usage_daily as usage
                 where
                     usage.organization_id = %(organization_id)s
-                    and usage.day = known.last_day - ago.days
+                    and usage.day = calendar.day
                     and usage.agent_id = known.agent_id
                 offset 0
             ) as counted
@@ -364,12 +378,13 @@ missed as (
     cross join lateral (
         select count(*) as weeks, sum(counted.requests) as requests
         from generate_series(1, known.weeks) as ago (weeks)
+        cross join lateral (select known.last_day + missed.later - 7 * ago.weeks as day offset 0) as calendar
         cross join lateral (
             select sum(usage.requests) as requests
             from agent_usage_daily as usage
             where
                 usage.organization_id = %(organization_id)s
-                and usage.day = known.last_day + missed.later - 7 * ago.weeks
+                and usage.day = calendar.day
                 and usage.agent_id = known.agent_id
             having sum(usage.requests) > 0
         ) as counted

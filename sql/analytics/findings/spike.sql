@@ -27,8 +27,9 @@ with moment as (
         '00000000-0000-0000-0000-000000000000'::uuid as organization
 ),
 recent_days as materialized (
-    select calendar.ago, day.agent_id, day.tokens, day.fullest
-    from generate_series(0, (%(days)s::integer - 1) / 7 * 7 + 20) as calendar (ago)
+    select ago.days as ago, day.agent_id, day.tokens, day.fullest
+    from generate_series(0, (%(days)s::integer - 1) / 7 * 7 + 20) as ago (days)
+    cross join lateral (select (select today from moment) - ago.days as day offset 0) as calendar
     cross join lateral (
         select
             usage.agent_id,
@@ -43,7 +44,7 @@ recent_days as materialized (
         from agent_usage_daily as usage
         where
             usage.organization_id = %(organization_id)s
-            and usage.day = (select today from moment) - calendar.ago
+            and usage.day = calendar.day
             and usage.tokens > 0
         group by usage.agent_id
         union all
@@ -54,11 +55,11 @@ recent_days as materialized (
         from usage_daily as usage
         where
             usage.organization_id = %(organization_id)s
-            and usage.day = (select today from moment) - calendar.ago
+            and usage.day = calendar.day
             and usage.tokens > 0
         having count(*) > 0
     ) as day
-    where calendar.ago < %(days)s::integer or calendar.ago >= 14
+    where ago.days < %(days)s::integer or ago.days >= 14
 ),
 recent_weeks as materialized (
     select
@@ -101,12 +102,13 @@ histories as materialized (
     select
         candidates.agent_id,
         candidates.day,
-        array_agg(counted.hours order by calendar.ago desc) as hours,
-        array_agg(counted.tokens order by calendar.ago desc) as tokens,
-        array_agg(fullest.tokens order by calendar.ago desc) as fullest
+        array_agg(counted.hours order by ago.days desc) as hours,
+        array_agg(counted.tokens order by ago.days desc) as tokens,
+        array_agg(fullest.tokens order by ago.days desc) as fullest
     from candidates
     -- One more than the past, so that its first hour has a neighbour.
-    cross join generate_series(0, 7 * %(weeks)s::integer + 1) as calendar (ago)
+    cross join generate_series(0, 7 * %(weeks)s::integer + 1) as ago (days)
+    cross join lateral (select candidates.day - ago.days as day offset 0) as calendar
     cross join lateral (
         select
             coalesce(sum(slot.tokens), 0)::bigint as tokens,
@@ -127,14 +129,14 @@ histories as materialized (
             from agent_usage_daily as usage
             where
                 usage.organization_id = %(organization_id)s
-                and usage.day = candidates.day - calendar.ago
+                and usage.day = calendar.day
                 and usage.agent_id = candidates.agent_id
             union all
             select usage.tokens, usage.tokens_by_hour
             from usage_daily as usage
             where
                 usage.organization_id = %(organization_id)s
-                and usage.day = candidates.day - calendar.ago
+                and usage.day = calendar.day
                 and candidates.agent_id = (select organization from moment)
         ) as slot
     ) as counted
@@ -383,21 +385,30 @@ explained as materialized (
         from far_fuller
         where agent_id <> (select organization from moment)
         union all
-        select usage.day, clock.hour, least(sum(usage.tokens_by_hour[clock.hour + 1]), %(least_new)s::integer)
-        from (select distinct day from far_fuller where agent_id = (select organization from moment)) as spiking
-        join recent_days as recent
-            on recent.ago = (select today from moment) - spiking.day
-            and recent.tokens >= %(least)s::integer
-        left join recent_weeks as earlier
-            on earlier.agent_id = recent.agent_id
-            and earlier.ago = recent.ago / 7 + 2
-        join agent_usage_daily as usage
-            on usage.organization_id = %(organization_id)s
-            and usage.day = spiking.day
-            and usage.agent_id = recent.agent_id
+        select new.day, clock.hour, least(sum(counted.tokens_by_hour[clock.hour + 1]), %(least_new)s::integer)
+        from (
+            select spiking.day, recent.agent_id
+            from (select distinct day from far_fuller where agent_id = (select organization from moment)) as spiking
+            join recent_days as recent
+                on recent.ago = (select today from moment) - spiking.day
+                and recent.tokens >= %(least)s::integer
+            left join recent_weeks as earlier
+                on earlier.agent_id = recent.agent_id
+                and earlier.ago = recent.ago / 7 + 2
+            where earlier.agent_id is null
+            offset 0
+        ) as new
+        cross join lateral (
+            select usage.tokens_by_hour
+            from agent_usage_daily as usage
+            where
+                usage.organization_id = %(organization_id)s
+                and usage.day = new.day
+                and usage.agent_id = new.agent_id
+            offset 0
+        ) as counted
         cross join generate_series(0, 23) as clock (hour)
-        where earlier.agent_id is null
-        group by usage.day, usage.agent_id, clock.hour
+        group by new.day, new.agent_id, clock.hour
     ) as behind
     group by behind.day, behind.hour
 ),

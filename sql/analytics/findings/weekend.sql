@@ -36,6 +36,7 @@ looked_at as materialized (
     select calendar.day
     from generate_series(0, %(days)s::integer - 1) as ago (days)
     cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day) as calendar
+    cross join lateral (select calendar.day - 7 * %(least_weeks)s::integer as day offset 0) as before
     join quiet on quiet.dow = extract(dow from calendar.day)
     -- In an organization that is too young, nobody's past is looked for.
     where
@@ -44,7 +45,7 @@ looked_at as materialized (
             from usage_daily as usage
             where
                 usage.organization_id = %(organization_id)s
-                and usage.day <= calendar.day - 7 * %(least_weeks)s::integer
+                and usage.day <= before.day
         )
 ),
 -- Sums, a limit and "offset 0" keep the planner, who does not know how few days these are, from joining all history.
@@ -64,15 +65,16 @@ at_work as materialized (
 -- Whoever did more than half as much in each of the two weeks before is at home on that weekday. That tells most of
 -- them from few reads; slots need not be added up for it.
 unusual as materialized (
-    select *
+    select at_work.*
     from at_work
+    cross join lateral (select at_work.day - 7 as a_week_ago, at_work.day - 14 as two_weeks_ago offset 0) as before
     where
         (
             select usage.requests
             from agent_usage_daily as usage
             where
                 usage.organization_id = %(organization_id)s
-                and usage.day = at_work.day - 7
+                and usage.day = before.a_week_ago
                 and usage.agent_id = at_work.agent_id
                 and usage.requests * 2 > at_work.requests
             limit 1
@@ -82,7 +84,7 @@ unusual as materialized (
             from agent_usage_daily as usage
             where
                 usage.organization_id = %(organization_id)s
-                and usage.day = at_work.day - 14
+                and usage.day = before.two_weeks_ago
                 and usage.agent_id = at_work.agent_id
                 and usage.requests * 2 > at_work.requests
             limit 1
@@ -94,12 +96,13 @@ known as materialized (
     cross join lateral (
         select ago.days
         from generate_series(7 * %(weeks)s::integer, 7 * %(least_weeks)s::integer, -1) as ago (days)
+        cross join lateral (select unusual.day - ago.days as day offset 0) as calendar
         cross join lateral (
             select usage.requests
             from agent_usage_daily as usage
             where
                 usage.organization_id = %(organization_id)s
-                and usage.day = unusual.day - ago.days
+                and usage.day = calendar.day
                 and usage.agent_id = unusual.agent_id
                 and usage.requests > 0
             offset 0
@@ -126,12 +129,13 @@ compared as materialized (
         from (
             select ago.days %% 7 = 0 as is_same, counted.requests
             from generate_series(1, 7 * known.weeks) as ago (days)
+            cross join lateral (select known.day - ago.days as day offset 0) as calendar
             cross join lateral (
                 select sum(usage.requests) as requests
                 from agent_usage_daily as usage
                 where
                     usage.organization_id = %(organization_id)s
-                    and usage.day = known.day - ago.days
+                    and usage.day = calendar.day
                     and usage.agent_id = known.agent_id
                 having sum(usage.requests) > 0
             ) as counted
@@ -162,12 +166,13 @@ judged as (
                     sum(hour.requests) filter (where ago.weeks = 0) as requests,
                     count(distinct ago.weeks) filter (where ago.weeks > 0 and hour.requests > 0) as weeks
                 from generate_series(0, compared.weeks) as ago (weeks)
+                cross join lateral (select compared.day - 7 * ago.weeks as day offset 0) as calendar
                 cross join lateral (
                     select usage.requests_by_hour
                     from agent_usage_daily as usage
                     where
                         usage.organization_id = %(organization_id)s
-                        and usage.day = compared.day - 7 * ago.weeks
+                        and usage.day = calendar.day
                         and usage.agent_id = compared.agent_id
                     offset 0
                 ) as counted

@@ -15,7 +15,7 @@ from agentidp.analytics.findings import spike
 from agentidp.analytics.findings.finding import Look
 from agentidp.database import load_sql
 
-from ...conftest import Clock
+from ...conftest import ON_EVERY_POSTGRES, Clock
 from ...factories import NOON
 from .conftest import Fleet
 
@@ -479,6 +479,7 @@ def test_the_databases_time_zone_changes_nothing(fleet: Fleet, database_url: str
     assert found(fleet) == [("agent", "2026-04-09T00", "2026-04-09T01:00", 400)]
 
 
+@ON_EVERY_POSTGRES
 def test_many_agents_in_a_loop_at_once_take_no_more_reading_each(fleet: Fleet) -> None:
     # As when the service that all of them call is down: who is behind an organization's hours is not read for each.
     agents = 30

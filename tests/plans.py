@@ -1,0 +1,51 @@
+"""What a statement reads when it runs as the service runs it: as its role, prepared, with a generic plan."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+from agentidp.database import SERVICE_ROLE, load_sql
+from agentidp.pipeline import Statement
+
+
+@contextlib.contextmanager
+def service_connection(url: str, organization_id: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection that is configured as those of the service's pool are, and sees one organization."""
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
+        connection.execute(
+            load_sql("database/configure_connection"), {"role": SERVICE_ROLE, "statement_timeout": "60s"}
+        )
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+        yield connection
+
+
+def prepare(connection: psycopg.Connection[Any], name: str, **parameters: Any) -> str:
+    """Prepare ``sql/<name>.sql`` anew, and return the SQL that executes it with *parameters*."""
+    query, names = Statement.of(load_sql(name))
+    connection.execute("deallocate all")
+    connection.execute(b"prepare planned as " + query)
+    placeholders = ", ".join(["%s"] * len(names))
+    return psycopg.ClientCursor(connection).mogrify(f"execute planned ({placeholders})", [parameters[n] for n in names])
+
+
+def explain(connection: psycopg.Connection[Any], execute: str) -> dict[str, Any]:
+    """Run a statement that :func:`prepare` prepared, and return its plan with what it read."""
+    [(explained,)] = connection.execute(f"explain (analyze, buffers, timing off, format json) {execute}".encode())
+    plan: dict[str, Any] = explained[0]["Plan"]
+    return plan
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every node of a plan."""
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def pages(plan: dict[str, Any]) -> int:
+    """How many pages of tables and indexes a plan read."""
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
