@@ -20,7 +20,15 @@ import psycopg
 from flask import Flask, Response, g, request
 
 from .database import Call, Rows, Transaction
-from .errors import ApiError, InsufficientScope, InvalidProof, InvalidToken, ServiceUnavailable, Unauthorized
+from .errors import (
+    ApiError,
+    InsufficientScope,
+    InvalidProof,
+    InvalidToken,
+    SecondToken,
+    ServiceUnavailable,
+    Unauthorized,
+)
 from .oauth import dpop
 from .services import services
 from .tokens import LEEWAY, AccessToken, TokenRefused, verify_access_token
@@ -36,6 +44,7 @@ API_PREFIX = "/api/v1/"
 MAXIMUM_CACHED = 10_000
 """Verified tokens that a process remembers, about 10 MB."""
 
+_WRONG_PLACE = "A valid bearer token is required. It belongs in the Authorization header, not in the query."
 _CREDENTIALS = re.compile(r"(bearer|dpop) +(\S+)", re.IGNORECASE)
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -57,6 +66,7 @@ def bearer(scope: str) -> Callable[[View], View]:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             g.caller = authenticate()
             try:
+                refuse_second_token()
                 if scope not in g.caller.scope:
                     raise InsufficientScope(scope)
                 response = view(*args, **kwargs)
@@ -86,7 +96,7 @@ def authenticate() -> AccessToken:
     if sent is None:
         if header.partition(" ")[0].lower() in ("bearer", "dpop"):
             raise InvalidToken
-        raise Unauthorized
+        raise Unauthorized(_WRONG_PLACE if _has_token_in_query() else None)
     scheme, unverified_token = sent[1].lower(), sent[2]
     s = services()
     try:
@@ -101,6 +111,29 @@ def authenticate() -> AccessToken:
             record_rejection(s.database, refused.claims.organization_id, refused.claims.agent_id, g.at)
         raise InvalidToken from None
     return token
+
+
+def refuse_second_token() -> None:
+    """Refuse a request that sends an access token beside the one in its header (RFC 6750 section 2).
+
+    :raises SecondToken: the query, or a body that is a form, has a parameter ``access_token``.
+    """
+    if _has_token_in_query() or (request.environ.get("CONTENT_TYPE") and _has_token_in_form()):
+        raise SecondToken
+
+
+def _has_token_in_query() -> bool:
+    query = request.environ.get("QUERY_STRING", "")
+    # Parsing costs more than most requests need: a name with a percent sign may still spell it.
+    return ("access_token" in query or "%" in query) and "access_token" in request.args
+
+
+def _has_token_in_form() -> bool:
+    if request.mimetype != "application/x-www-form-urlencoded":
+        return False
+    # Keeps the body: the view that refuses a form looks whether there is one.
+    request.get_data()
+    return "access_token" in request.form
 
 
 def _verified_proof(access_token: str, token: AccessToken) -> dpop.Proof:

@@ -297,12 +297,14 @@ class Blueprint(flask_smorest.Blueprint):
         declared = doc_info["declared"]
         responses = doc["responses"]
         # What every answer has that this one can be; the rest stands at the view.
-        refused = [400] if "arguments" in doc_info else []
+        # A second access token is a 400 wherever one is needed.
+        is_public = declared["authentication"] == "public"
+        refused = [] if is_public and "arguments" not in doc_info else [400]
         if "requestBody" in doc:
             refused += [413, 415]
         if "<" in declared["rule"]:
             refused.append(404)
-        if declared["authentication"] == "public":
+        if is_public:
             doc["security"] = []
         else:
             refused += [401, 403, 503]

@@ -86,6 +86,20 @@ class InvalidProof(Unauthorized):
         )
 
 
+class SecondToken(ValidationError):
+    """400: an access token was sent in more than one way (RFC 6750 sections 2 and 3.1)."""
+
+    def __init__(self) -> None:
+        message = "The access token must be sent in the Authorization header only"
+        super().__init__(
+            message,
+            details={"access_token": ["must not be sent beside the Authorization header"]},
+            headers={
+                "WWW-Authenticate": f'Bearer realm="agentidp", error="invalid_request", error_description="{message}"'
+            },
+        )
+
+
 class InsufficientScope(ApiError):
     """403: the token lacks the route's scope (RFC 6750 section 3.1)."""
 
