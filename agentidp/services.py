@@ -12,6 +12,7 @@ from flask import current_app
 from .config import ConfigurationError, Settings
 from .database import Database
 from .directory import ClientDirectory
+from .expensive_reads import ExpensiveReads
 from .signing_keys import SigningKeys
 from .tokens import AccessToken
 
@@ -27,6 +28,7 @@ class Services:
     keys: SigningKeys
     directory: ClientDirectory
     verified_tokens: dict[tuple[str | None, bytes], AccessToken] = field(default_factory=dict)
+    expensive_reads: ExpensiveReads = field(default_factory=ExpensiveReads)
 
     @classmethod
     def of(cls, settings: Settings, clock: Callable[[], datetime]) -> Services:

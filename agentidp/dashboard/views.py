@@ -20,12 +20,20 @@ from markupsafe import Markup, escape
 from ..analytics.activity_heatmap import requests_by_hour_of_week
 from ..analytics.agent_activity import activity_by_day
 from ..analytics.agent_overview import agents_of_the_month
-from ..analytics.findings import FindingsArguments, budget, findings
+from ..analytics.findings import FindingsArguments, budget, callers_findings
 from ..analytics.findings.finding import Finding, Look
 from ..analytics.rejection_trend import rejections_by_day
 from ..analytics.token_trend import tokens_by_day
 from ..authentication import public, read_together
-from ..errors import ApiError, NotFound, ServiceUnavailable, ValidationError, log_unexpected, render_pages
+from ..errors import (
+    ApiError,
+    NotFound,
+    RateLimited,
+    ServiceUnavailable,
+    ValidationError,
+    log_unexpected,
+    render_pages,
+)
 from ..services import services
 from . import charts, session
 
@@ -359,12 +367,14 @@ def _range() -> int:
 
 
 def _findings(days: int) -> list[Finding] | None:
-    """As at the API, with its defaults. ``None`` where a statement was too slow: the rest is worth a page without."""
+    """As at the API, with its defaults. ``None`` if a statement is too slow, or too many requests for findings are
+    running: the rest is worth a page without.
+    """
     arguments = FindingsArguments().load({"days": str(days)})
     look = Look(at=g.at, token_ttl=services().settings.token_ttl, **arguments)
     try:
-        return findings(read_together, look)
-    except ServiceUnavailable:
+        return callers_findings(look)
+    except (RateLimited, ServiceUnavailable):
         return None
 
 

@@ -415,7 +415,7 @@ class TestFindings:
         """What the page's findings are."""
         count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
         given: list[Finding] = []
-        monkeypatch.setattr(views, "findings", lambda run, look: given)
+        monkeypatch.setattr(views, "callers_findings", lambda look: given)
         return given
 
     def test_names_fifty_and_says_how_many_more_there_are(self, read: Read, found: list[Finding]) -> None:
@@ -634,7 +634,7 @@ def test_what_needs_no_findings_is_sent_before_they_are_worked_out(
     operator: FlaskClient, path: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Look] = []
-    monkeypatch.setattr(views, "findings", lambda run, look: looks.append(look) or [])
+    monkeypatch.setattr(views, "callers_findings", lambda look: looks.append(look) or [])
     response = operator.get(f"/dashboard{path}")
     parts = response.iter_encoded()
     first = next(parts).decode()
@@ -655,7 +655,7 @@ def test_a_fault_of_ours_once_a_part_was_sent_is_told_logged_and_leaves_no_whole
     services: Services, demo: Agent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = create_app(services.settings, clock=Clock())
-    monkeypatch.setattr(views, "findings", lambda run, look: 1 / 0)
+    monkeypatch.setattr(views, "callers_findings", lambda look: 1 / 0)
     parts = with_session(app.test_client(), demo).get("/dashboard").iter_encoded()
     sent = next(parts).decode() + next(parts).decode()
     with pytest.raises(ZeroDivisionError):
@@ -665,6 +665,9 @@ def test_a_fault_of_ours_once_a_part_was_sent_is_told_logged_and_leaves_no_whole
     [logged] = [record.fields for record in caplog.records if record.getMessage() == "unexpected error"]
     assert logged["error"] == "ZeroDivisionError"
     assert logged["request_id"]
+
+
+NO_FINDINGS = "The findings could not be worked out now; they will be tried again."
 
 
 class Slow:
@@ -684,14 +687,27 @@ def test_findings_that_take_too_long_leave_the_rest_of_the_page(
     monkeypatch.setitem(KINDS, "dominance", Slow())
     without, of_agent = opened(client), opened(client, f"/agents/{OPERATOR_ID}")
     app.extensions["agentidp"].close()
-    sentence = "The findings could not be worked out in time; they will be tried again."
-    assert sentence in without.text
-    assert sentence in of_agent.text
-    assert sentence not in complete.text
+    assert NO_FINDINGS in without.text
+    assert NO_FINDINGS in of_agent.text
+    assert NO_FINDINGS not in complete.text
     assert without.tables == {
         name: [[*row[:-1], ""] if name.startswith("Tokens issued") and row[-1].isdigit() else row for row in rows]
         for name, rows in complete.tables.items()
     }
+
+
+def test_while_other_findings_are_worked_out_a_page_comes_without_them(operator: FlaskClient, demo: Agent) -> None:
+    client = operator
+    complete = opened(client)
+    with demo.services.expensive_reads.running(demo.organization_id):
+        without, of_agent = opened(client), opened(client, f"/agents/{OPERATOR_ID}")
+    again = opened(client)
+    for page in (without, of_agent):
+        assert NO_FINDINGS in page.text
+    for page in (complete, again):
+        assert NO_FINDINGS not in page.text
+    assert without.tables.keys() == complete.tables.keys()
+    assert again.tables == complete.tables
 
 
 # Each of them a round trip of its own; nothing is counted.

@@ -66,6 +66,7 @@ class FindingsSchema(ma.Schema):
 @bearer("analytics:read")
 @blueprint.arguments(FindingsArguments(), location="query")
 @blueprint.answers(FindingsSchema)
+@blueprint.alt_response(429, "RATE_LIMITED")
 def get_findings(arguments: dict[str, Any]) -> Response:
     """What the organization's numbers say that an operator should know, those that press most first."""
     look = Look(at=g.at, token_ttl=services().settings.token_ttl, **arguments)
@@ -73,10 +74,19 @@ def get_findings(arguments: dict[str, Any]) -> Response:
         {
             "tenantId": g.caller.organization_id,
             "days": look.days,
-            "data": [finding.represent() for finding in findings(read_together, look)],
+            "data": [finding.represent() for finding in callers_findings(look)],
         },
         FindingSchema,
     )
+
+
+def callers_findings(look: Look) -> list[Finding]:
+    """The findings of the caller's organization, as :func:`findings` sorts them.
+
+    :raises RateLimited: too many requests for findings are running.
+    """
+    with services().expensive_reads.running(g.caller.organization_id):
+        return findings(read_together, look)
 
 
 def findings(run: Callable[..., list[Rows]], look: Look) -> list[Finding]:
