@@ -158,7 +158,9 @@ def verified_token(unverified_token: str, *, audience: str | None) -> AccessToke
     """
     s = services()
     verified = s.verified_tokens
-    key = audience, hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
+    # Of another generation of keys, so that nothing is remembered of a key that is revoked.
+    generation = s.keys.current().generation
+    key = generation, audience, hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
     token = verified.get(key)
     if token is None or token.expires_at <= g.at.timestamp() - LEEWAY:
         token = verify_access_token(unverified_token, s.keys.find, issuer=s.settings.issuer, audience=audience, at=g.at)

@@ -17,7 +17,7 @@ import marshmallow as ma
 import psycopg
 
 from . import demo as demo_data
-from . import utc_now
+from . import key_rotation, utc_now
 from .agents import agents, credentials, resource_identifiers
 from .agents import organization as organizations
 from .analytics import findings as analytics_findings
@@ -518,9 +518,29 @@ def keys() -> None:
 def keys_rotate(as_json: bool) -> None:
     """Publish a new key; it signs once no client can still hold an older JWKS. Prints its kid."""
     with opened() as services:
-        kid = services.keys.rotate(at=utc_now())
-        [new] = [key for key in services.keys.describe(at=utc_now()) if key["kid"] == kid]
+        kid = key_rotation.rotate(services.settings, at=utc_now())
+        [new] = [key for key in key_rotation.describe(services.settings, at=utc_now()) if key["kid"] == kid]
     _show_keys([new], as_json, one=True)
+
+
+@keys.command("revoke")
+@click.argument("kid")
+@as_json_option
+def keys_revoke(kid: str, as_json: bool) -> None:
+    """Revoke the key KID for good: within seconds it is in no JWKS, and no token that it signed is accepted.
+
+    Prints the key; and if it was the one that signs tokens, first the new key that signs them from now on.
+    """
+    with opened() as services:
+        new = key_rotation.revoke(services.settings, kid, at=utc_now())
+        shown = [key for key in key_rotation.describe(services.settings, at=utc_now()) if key["kid"] in (kid, new)]
+    _show_keys(shown, as_json)
+    if new is not None:
+        click.echo(
+            f"Warning: the new key {new} signs at once. A client that caches the JWKS refuses its tokens until it "
+            "fetches the JWKS again.",
+            err=True,
+        )
 
 
 @keys.command("list")
@@ -528,7 +548,7 @@ def keys_rotate(as_json: bool) -> None:
 def keys_list(as_json: bool) -> None:
     """List the keys, newest first: kid, alg, when made, when it signs first, status."""
     with opened() as services:
-        _show_keys(services.keys.describe(at=utc_now()), as_json)
+        _show_keys(key_rotation.describe(services.settings, at=utc_now()), as_json)
 
 
 def _show_keys(found: list[dict[str, Any]], as_json: bool, *, one: bool = False) -> None:

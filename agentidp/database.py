@@ -306,6 +306,7 @@ def connect(url: str) -> psycopg.Connection[Any]:
             f"not {connection.info.parameter_status('server_version')}"
         )
     connection.row_factory = namedtuple_row
+    connection.execute(load_sql("database/configure_operator"))
     _look_for_citus(connection)
     return connection
 

@@ -8,12 +8,13 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from .config import ConfigurationError, Settings
-from .database import Database, migrate
+from .database import migrate
 from .embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, running_url
-from .signing_keys import SigningKeys
+from .key_rotation import ensure_signing_key
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Runtime:
 
 @contextlib.contextmanager
 def prepared(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
-    """Find or start the database, find or make the instance secret, and bring the schema up to date.
+    """Find or start the database, find or make the instance secret, bring the schema up to date, make the first key.
 
     :param serve: the embedded server must be this process's own: fail where another runs it.
     :raises ConfigurationError: with one sentence for the operator.
@@ -51,12 +52,8 @@ def prepared(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
             )
         assert settings.database_url is not None  # noqa: S101 - set in either branch
         migrate(settings.database_url)
-        database = Database(settings.database_url, settings)
-        try:
-            # A wrong secret is found here and not at the first token.
-            SigningKeys(database, settings).current()
-        finally:
-            database.close()
+        # A wrong secret is found here and not at the first token.
+        ensure_signing_key(settings, at=datetime.now(UTC))
         yield Runtime(settings, postgres)
 
 

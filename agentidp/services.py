@@ -27,7 +27,7 @@ class Services:
     read_database: Database | None
     keys: SigningKeys
     directory: ClientDirectory
-    verified_tokens: dict[tuple[str | None, bytes], AccessToken] = field(default_factory=dict)
+    verified_tokens: dict[tuple[int, str | None, bytes], AccessToken] = field(default_factory=dict)
     expensive_reads: ExpensiveReads = field(default_factory=ExpensiveReads)
 
     @classmethod

@@ -1,218 +1,254 @@
-"""The signing keys: made, encrypted, published, rotated; read from the database and kept for a minute.
+"""The signing keys that a process knows: read from the database beside the requests, and used from memory.
 
 A key is published as soon as it is made and signs from ``signs_from`` on; it is retired once the tokens that it
-signed have all expired. Every process reads the same rows and the same clock, so all switch together.
+signed have all expired, or revoked at any time. Every process reads the same rows and compares them with the same
+time, so all change over together, without reading anything at that moment.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
+import logging
 import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import jwt
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-from .config import MAXIMUM_TOKEN_TTL, ConfigurationError, Settings
-from .database import NO_ORGANIZATION, Database, Rows
+from .config import MAXIMUM_TOKEN_TTL, Settings
+from .database import Database, Rows
+from .errors import ServiceUnavailable
+from .key_sealing import KeySealer, OpenedKey, UnreadableKey
 from .tokens import SigningKey, VerificationKey
+
+logger = logging.getLogger("agentidp")
 
 JWKS_MAX_AGE = 600
 """Seconds that a client may cache the JWKS."""
 
-CACHE_SECONDS = 60
-"""Seconds that a process trusts the keys that it has read."""
+CACHE_SECONDS = 10
+"""Seconds after which a process reads the keys again, and so hears of one that was revoked."""
 
-MINIMUM_REREAD_SECONDS = 5
+RETRY_SECONDS = 2
+"""Seconds from a reading that failed to the next."""
+
+MINIMUM_REREAD_SECONDS = 1
 """Seconds between two readings that an unknown kid can cause, so that invented ones cost nothing."""
 
-PUBLISH_AHEAD = timedelta(seconds=JWKS_MAX_AGE + CACHE_SECONDS + 240)
-"""From publication to the first signature: longer than any client or process keeps an older JWKS."""
+PATIENCE_SECONDS = 0.1
+"""How long after the begin of a reading a request waits for its result, if it knows keys already."""
+
+FIRST_PATIENCE_SECONDS = 10
+"""The same for a request that knows none: longer than the database takes to fail."""
+
+PUBLISH_AHEAD = timedelta(seconds=900)
+"""From publication to the first signature: longer than any client or process keeps an older JWKS. That is ten minutes
+and ten seconds; the rest is for clocks that differ and for readings that fail.
+"""
 
 RETIRE_AFTER = timedelta(seconds=MAXIMUM_TOKEN_TTL + 3600)
 """From a successor's first signature to retirement: longer than any token lives."""
 
-FIRST_KEY_LOCK = 0x6B6579
-"""The advisory lock under which the first key is made."""
-
-_NONCE_BYTES = 12
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys in force at a moment."""
+    """The keys in force until an instant. ``generation`` is another number whenever other keys are published."""
 
     signing: SigningKey
     published: dict[str, VerificationKey]
     jwks: dict[str, Any]
+    generation: int = 0
+    until: datetime = NEVER
+
+
+class _Reading:
+    """A reading that is under way in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.began_at = time.monotonic()
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        """Let those that wait go on."""
+        self._ended.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the end, at the most until *seconds* after the begin."""
+        self._ended.wait(max(0.0, self.began_at + seconds - time.monotonic()))
 
 
 class SigningKeys:
-    """The keys of the instance, read from *database* and decrypted with ``settings.secret_key``."""
+    """The keys of the instance, read from *database* and decrypted with the secrets of *settings*.
+
+    A request waits for the database only if this process has never read the keys. Otherwise one thread reads them
+    beside the requests, which go on with the known ones meanwhile, and for as long as the database is away. It is
+    started when a request finds that a reading is due, so after gunicorn's fork.
+    """
 
     def __init__(self, database: Database, settings: Settings) -> None:
-        if settings.secret_key is None:
-            raise ConfigurationError("AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set")
-        self._database, self._alg = database, settings.signing_alg
-        self._encryption_key = HKDF(
-            algorithm=hashes.SHA256(), length=32, salt=None, info=b"agentidp signing keys"
-        ).derive(settings.secret_key)
+        self._database, self._sealer = database, KeySealer(settings)
         self._lock = threading.Lock()
         self._keys: Keys | None = None
         self._rows: Rows = []
-        self._private_keys: dict[str, SigningKey] = {}
-        self._read_at = float("-inf")
-        self._valid_until = float("-inf")
+        self._opened: dict[str, OpenedKey] = {}
+        self._ignored: set[str] = set()
+        self._reading: _Reading | None = None
+        self._read_at = self._attempted_at = float("-inf")
+        self._retry_at = float("-inf")
+        self._has_failed = False
 
     def current(self) -> Keys:
-        """The keys in force now; the first call on an empty database makes one.
+        """The keys in force now.
 
-        :raises ConfigurationError: the instance secret is not the one that the keys were encrypted with.
+        :raises ServiceUnavailable: this process has never been able to read them.
         """
-        now = time.monotonic()
-        if self._keys is None or now >= self._valid_until:
-            with self._lock:
-                if self._keys is None or now >= self._valid_until:
-                    self._read()
-        assert self._keys is not None  # noqa: S101 - _read sets it or raises
-        return self._keys
+        keys = self._keys
+        if keys is None or time.monotonic() - self._read_at >= CACHE_SECONDS:
+            keys = self._refresh(keys)
+        if datetime.now(UTC) >= keys.until:
+            keys = self._change_over()
+        return keys
 
     def find(self, kid: str) -> VerificationKey | None:
-        """The published key *kid*; one that another process has just made is found as well."""
+        """The published key *kid*; one that another process has just made is found as well.
+
+        :raises ServiceUnavailable: this process has never been able to read the keys.
+        """
         key = self.current().published.get(kid)
-        if key is None and time.monotonic() - self._read_at >= MINIMUM_REREAD_SECONDS:
-            with self._lock:
-                if time.monotonic() - self._read_at >= MINIMUM_REREAD_SECONDS:
-                    self._read()
-            key = self.current().published.get(kid)
+        if key is None:
+            reading = self._reading
+            now = time.monotonic()
+            if reading is None and now >= max(self._attempted_at + MINIMUM_REREAD_SECONDS, self._retry_at):
+                reading = self._begin_reading()
+            if reading is not None:
+                reading.wait(PATIENCE_SECONDS)
+                key = self.current().published.get(kid)
         return key
 
-    def rotate(self, *, at: datetime, signs_from: datetime | None = None) -> str:
-        """Publish a new key of ``settings.signing_alg`` that signs later.
+    def _refresh(self, keys: Keys | None) -> Keys:
+        now = time.monotonic()
+        if now >= self._retry_at:
+            reading = self._begin_reading()
+            # A process that had no requests for a while may have missed a revocation.
+            if keys is None:
+                reading.wait(FIRST_PATIENCE_SECONDS)
+            elif now - self._read_at >= 2 * CACHE_SECONDS and not self._has_failed:
+                reading.wait(PATIENCE_SECONDS)
+        if self._keys is None:
+            raise ServiceUnavailable
+        return self._keys
 
-        :param at: now.
-        :param signs_from: its first signature; ``PUBLISH_AHEAD`` from *at* when left out.
-        :returns: the new key's kid.
-        """
-        key = self._new_key(at, signs_from or at + PUBLISH_AHEAD)
+    def _begin_reading(self) -> _Reading:
+        """Start the thread that reads, unless one is reading already."""
         with self._lock:
-            self._database.fetch("signing_keys/add_key", **key)
-            self._read()
-        return str(key["kid"])
+            reading = self._reading
+            if reading is None:
+                self._reading = reading = _Reading()
+                self._attempted_at = reading.began_at
+                try:
+                    threading.Thread(target=self._read, args=(reading,), name="signing-keys", daemon=True).start()
+                except RuntimeError as error:
+                    logger.error("no thread can be started", extra={"fields": {"error": str(error)}})
+                    self._end(reading, has_failed=True)
+            return reading
 
-    def describe(self, *, at: datetime) -> list[dict[str, Any]]:
-        """All keys, newest first: kid, alg, createdAt, signsFrom and status at *at*."""
-        rows = self._database.fetch("signing_keys/all_keys")
-        in_force = published(rows, at)
-        signing = signing_row(rows, at)
-        return [
-            {
-                "kid": row.kid,
-                "alg": row.alg,
-                "createdAt": row.created_at,
-                "signsFrom": row.signs_from,
-                "status": "signing"
-                if row is signing
-                else "retired"
-                if row not in in_force
-                else "next"
-                if row.signs_from > at
-                else "verifying",
-            }
-            for row in rows
-        ]
+    def _read(self, reading: _Reading) -> None:
+        has_failed = True
+        try:
+            self._learn(self._database.fetch("signing_keys/all_keys"), reading.began_at)
+            has_failed = False
+        except ServiceUnavailable:
+            # Whoever raised it has logged why.
+            pass
+        except Exception:
+            logger.exception("the signing keys cannot be read")
+        finally:
+            self._end(reading, has_failed=has_failed)
 
-    def _read(self) -> None:
-        # Both clocks before the reading, however long it takes: what follows from "at" is due from here.
-        read_at, at = time.monotonic(), datetime.now(UTC)
-        rows = self._database.fetch("signing_keys/all_keys")
-        if not rows:
-            rows = self._make_first_key(at)
-        signing = signing_row(rows, at)
-        in_force = published(rows, at)
-        self._keys = Keys(
-            signing=self._decrypt(signing),
-            published={
-                row.kid: VerificationKey(row.kid, row.alg, jwt.PyJWK.from_dict(row.public_jwk).key) for row in in_force
-            },
-            jwks={"keys": [row.public_jwk for row in in_force]},
-        )
-        # Not beyond the next key's first signature: all processes change over at that moment.
-        upcoming = [(row.signs_from - at).total_seconds() for row in rows if row.signs_from > at]
-        self._read_at = read_at
-        self._valid_until = self._read_at + min([CACHE_SECONDS, *upcoming])
+    def _end(self, reading: _Reading, *, has_failed: bool) -> None:
+        self._has_failed = has_failed
+        if has_failed:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+        self._reading = None
+        reading.end()
 
-    def _make_first_key(self, at: datetime) -> Rows:
-        # Of many processes that start on an empty database one makes the key and the others find it. The lock is a
-        # statement of its own, so that the next one sees what was committed while waiting.
-        with self._database.transaction(NO_ORGANIZATION) as transaction:
-            transaction.fetch("signing_keys/lock_keys", key=FIRST_KEY_LOCK)
-            rows = transaction.fetch("signing_keys/all_keys")
-            if not rows:
-                transaction.fetch("signing_keys/add_key", **self._new_key(at, at))
-                rows = transaction.fetch("signing_keys/all_keys")
-        return rows
-
-    def _new_key(self, at: datetime, signs_from: datetime) -> dict[str, Any]:
-        private_key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-        if self._alg == "ES256":
-            private_key = ec.generate_private_key(ec.SECP256R1())
-            jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(private_key.public_key()))
-        else:
-            private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-            jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private_key.public_key()))
-        kid = secrets.token_urlsafe(12)
-        jwk = {k: v for k, v in jwk.items() if k != "key_ops"} | {"kid": kid, "alg": self._alg, "use": "sig"}
-        encoded = private_key.private_bytes(
-            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        nonce = os.urandom(_NONCE_BYTES)
-        return {
-            "kid": kid,
-            "alg": self._alg,
-            "public_jwk": json.dumps(jwk),
-            "private_key_encrypted": nonce + AESGCM(self._encryption_key).encrypt(nonce, encoded, kid.encode()),
-            "created_at": at,
-            "signs_from": signs_from,
-        }
-
-    def _decrypt(self, row: Any) -> SigningKey:
-        known = self._private_keys.get(row.kid)
-        if known is None:
-            sealed = bytes(row.private_key_encrypted)
+    def _learn(self, rows: Rows, read_at: float) -> None:
+        opened: dict[str, OpenedKey] = {}
+        ignored: set[str] = set()
+        for row in active(rows):
             try:
-                encoded = AESGCM(self._encryption_key).decrypt(
-                    sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], row.kid.encode()
+                opened[row.kid] = self._opened.get(row.kid) or self._sealer.open(
+                    row.kid, bytes(row.private_key_encrypted)
                 )
-            except InvalidTag:
-                raise ConfigurationError(
-                    "AGENTIDP_SECRET_KEY does not decrypt this database's signing keys: "
-                    "set the secret that the instance was started with"
-                ) from None
-            known = SigningKey(row.kid, row.alg, serialization.load_der_private_key(encoded, None))
-            self._private_keys = {row.kid: known}
-        return known
+            except UnreadableKey:
+                ignored.add(row.kid)
+        for kid in sorted(ignored - self._ignored):
+            logger.error(
+                "a signing key is ignored: the instance secret does not decrypt it", extra={"fields": {"kid": kid}}
+            )
+        self._ignored = ignored
+        if not opened:
+            # Keys that are known stay in force: whoever revokes the last one makes another.
+            logger.error("no signing key can be used: run agentidp keys list with this server's settings")
+            raise ServiceUnavailable
+        with self._lock:
+            self._opened = opened
+            self._rows = [row for row in rows if row.kid not in ignored]
+            self._keys = self._in_force(datetime.now(UTC))
+            self._read_at = read_at
+
+    def _change_over(self) -> Keys:
+        with self._lock:
+            now = datetime.now(UTC)
+            assert self._keys is not None  # noqa: S101 - only what has an end comes here
+            if now >= self._keys.until:
+                self._keys = self._in_force(now)
+            return self._keys
+
+    def _in_force(self, at: datetime) -> Keys:
+        known = self._keys
+        kids = [row.kid for row in published(self._rows, at)]
+        is_new = known is None or known.published.keys() != set(kids)
+        return Keys(
+            signing=self._opened[signing_row(self._rows, at).kid].signing,
+            published={kid: self._opened[kid].verification for kid in kids},
+            jwks={"keys": [self._opened[kid].jwk for kid in kids]},
+            generation=(known.generation if known else 0) + is_new,
+            until=next_change(self._rows, at),
+        )
+
+
+def active(rows: Rows) -> Rows:
+    """Of *rows* those that are not revoked."""
+    return [row for row in rows if row.revoked_at is None]
 
 
 def signing_row(rows: Rows, at: datetime) -> Any:
-    """Of *rows* (newest ``signs_from`` first) the key that signs at *at*; the oldest where none does yet."""
-    return next((row for row in rows if row.signs_from <= at), rows[-1])
+    """Of *rows* (newest ``signs_from`` first) the key that signs at *at*; the oldest if none does yet."""
+    candidates = active(rows)
+    return next((row for row in candidates if row.signs_from <= at), candidates[-1])
 
 
 def published(rows: Rows, at: datetime) -> Rows:
-    """Of *rows* (newest ``signs_from`` first) those that verify at *at*: all but the retired."""
-    successors = [None, *rows]
-    return [
-        row
-        for row, successor in zip(rows, successors, strict=False)
-        if successor is None or at < successor.signs_from + RETIRE_AFTER
-    ]
+    """Of *rows* (newest ``signs_from`` first) those that verify at *at*: all but the revoked and the retired."""
+    signing = signing_row(rows, at)
+    retires_at = NEVER
+    found = []
+    for row in rows:
+        if row is signing or (row.revoked_at is None and at < retires_at):
+            found.append(row)
+        if _has_signed(row):
+            retires_at = row.signs_from + RETIRE_AFTER
+    return found
+
+
+def next_change(rows: Rows, at: datetime) -> datetime:
+    """The first instant after *at* at which another key of *rows* signs, or one is retired."""
+    instants = [moment for row in rows for moment in (row.signs_from, row.signs_from + RETIRE_AFTER)]
+    return min((instant for instant in instants if instant > at), default=NEVER)
+
+
+def _has_signed(row: Any) -> bool:
+    """Whether the key took over from its predecessor, or will: one that was revoked before it signed never did."""
+    return row.revoked_at is None or row.signs_from < row.revoked_at

@@ -16,12 +16,12 @@ from flask.testing import FlaskClient
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from agentidp import create_app
+from agentidp import create_app, signing_keys, utc_now
 from agentidp.config import Settings
-from agentidp.database import Database, migrate
+from agentidp.database import migrate
 from agentidp.embedded_postgres import temporary
+from agentidp.key_rotation import ensure_signing_key
 from agentidp.services import Services
-from agentidp.signing_keys import SigningKeys
 
 from .citus import install_stand_ins
 from .factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
@@ -108,14 +108,17 @@ def template(postgres_url: str, request: pytest.FixtureRequest) -> Iterator[str]
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         url = with_database(postgres_url, name)
         migrate(url)
-        settings = settings_for(url)
-        database = Database(url, settings)
-        SigningKeys(database, settings).current()
-        database.close()
+        ensure_signing_key(settings_for(url), at=utc_now())
         if getattr(request, "param", "postgresql") == "citus":
             install_stand_ins(url)
         yield name
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(autouse=True)
+def _no_reading_of_the_keys_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application that several tests share would read the keys beside a request whose statements are counted."""
+    monkeypatch.setattr(signing_keys, "CACHE_SECONDS", 3600)
 
 
 @pytest.fixture

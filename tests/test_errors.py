@@ -19,10 +19,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp import create_app
+from agentidp import create_app, utc_now
 from agentidp.database import migrate
 from agentidp.embedded_postgres import temporary
 from agentidp.errors import RateLimited
+from agentidp.key_rotation import ensure_signing_key
 from agentidp.services import Services
 
 from .conftest import Cast, _fresh_database, settings_for
@@ -286,6 +287,7 @@ class TestUnavailable:
     def test_the_server_stops_and_starts_again(self) -> None:
         with temporary() as postgres:
             migrate(postgres.url)
+            ensure_signing_key(settings_for(postgres.url), at=utc_now())
             with application(postgres.url, pool_timeout=0.2) as app:
                 client = app.test_client()
                 agent = make_agent(app.extensions["agentidp"], make_organization(app.extensions["agentidp"]))

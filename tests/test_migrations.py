@@ -17,11 +17,12 @@ import psycopg
 import pytest
 from psycopg.rows import tuple_row
 
-from agentidp import create_app
+from agentidp import create_app, utc_now
 from agentidp.agents.resource_identifiers import resource_identifiers
 from agentidp.config import ConfigurationError
 from agentidp.database import SERVICE_ROLE, connect, migrate, pending_migrations, sql_directory, statements_of
 from agentidp.embedded_postgres import temporary
+from agentidp.key_rotation import ensure_signing_key
 from agentidp.services import Services
 
 from .conftest import INSTALLATIONS, name_of_installation, require_installation, settings_for, with_database
@@ -188,6 +189,7 @@ def managed_url(request: pytest.FixtureRequest) -> Iterator[str]:
 def test_an_owner_who_is_no_superuser_can_migrate_and_the_service_runs(managed_url: str) -> None:
     assert migrate(managed_url) == RELEASED
     assert migrate(managed_url) == []
+    ensure_signing_key(settings_for(managed_url), at=utc_now())
     app = create_app(settings_for(managed_url))
     services: Services = app.extensions["agentidp"]
     try:

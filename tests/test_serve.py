@@ -27,10 +27,11 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from agentidp import utc_now
+from agentidp import key_rotation, utc_now
 from agentidp.embedded_postgres import running_url
 from agentidp.serve import gunicorn_config
 from agentidp.services import Services
+from agentidp.signing_keys import CACHE_SECONDS
 
 from .conftest import settings_for
 from .factories import ROOT, SECRET_KEY, Agent, Server, free_port, make_agent, make_organization, wait_until
@@ -432,3 +433,28 @@ def test_refuses_a_secret_that_does_not_open_the_signing_keys(database_url: str)
         "AGENTIDP_SECRET_KEY does not decrypt this database's signing keys: "
         "set the secret that the instance was started with"
     )
+
+
+def test_a_revoked_key_is_gone_from_every_worker_within_seconds(server: Server, database_url: str) -> None:
+    services = Services.of(settings_for(database_url), utc_now)
+    agent = make_agent(services, make_organization(services))
+    token = agent.token(issuer=server.url, audience=f"{server.url}/api/v1")
+    kid = services.keys.current().signing.kid
+    services.close()
+
+    def seen() -> set[tuple[int, bool]]:
+        """The old token's status, and whether the JWKS has the key, on as many connections as meet every worker."""
+        found = set()
+        for _ in range(12):
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+                connection.request("GET", "/api/v1/agents", headers={"Authorization": f"Bearer {token}"})
+                response = connection.getresponse()
+                response.read()
+                found.add((response.status, kid.encode() in server.get("/.well-known/jwks.json")))
+        return found
+
+    assert seen() == {(200, True)}
+    key_rotation.revoke(settings_for(database_url), kid, at=utc_now())
+    began = time.monotonic()
+    wait_until(lambda: seen() == {(401, False)}, timeout=25)
+    assert time.monotonic() - began < CACHE_SECONDS + 5

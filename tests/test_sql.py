@@ -24,6 +24,7 @@ NAMES = sorted(
 MIGRATIONS = sorted((sql_directory() / "migrations").glob("*.sql"))
 OPERATORS = {
     "database/applied_migrations",
+    "database/configure_operator",
     "database/create_schema_migrations",
     "database/lock_migrations",
     "database/record_migration",
@@ -39,6 +40,9 @@ OPERATORS = {
     "oauth/release_resource",
     "organizations/add_organization",
     "organizations/all_organizations",
+    "signing_keys/add_key",
+    "signing_keys/lock_keys",
+    "signing_keys/revoke_key",
 }
 """Statements that run as the role that owns the tables, and not as the service's."""
 
@@ -84,8 +88,8 @@ def test_prepares_as_the_role_that_runs_it(service: psycopg.Connection, name: st
         if name.startswith("distribution/"):
             service.execute(STAND_INS.encode())
         # PREPARE takes no definition of a table and no setting, so these are run, and rolled back.
-        prefix = "" if re.match(r"\s*(create|set)\b", statement) else f'prepare "{name}" as '
-        if statement.startswith("set"):
+        prefix = "" if re.match(r"\s*(create|alter|set)\b", statement) else f'prepare "{name}" as '
+        if statement.startswith(("set", "alter")):
             statement = re.sub(r"\$\d", "'off'", statement)
         service.execute(f"{prefix}{statement.replace('%%', '%')}")
 

@@ -1,3 +1,3 @@
--- Waits until no other process makes the first key; held until the transaction ends. Returns one row.
+-- Waits until no other command changes the signing keys; held until the transaction ends. Returns one row.
 -- Parameters: key: the lock's number.
 select pg_advisory_xact_lock(%(key)s::bigint)

@@ -13,9 +13,10 @@ import pytest
 from flask import Flask
 from psycopg import sql
 
-from agentidp import create_app
+from agentidp import create_app, utc_now
 from agentidp.database import migrate
 from agentidp.embedded_postgres import temporary
+from agentidp.key_rotation import ensure_signing_key
 from agentidp.services import Services
 
 from ..conftest import settings_for
@@ -140,6 +141,7 @@ def test_it_does_not_matter_where_the_zone_was_set(
 def test_it_does_not_matter_in_which_zone_the_server_was_started() -> None:
     with temporary(settings={"timezone": "Pacific/Kiritimati", "datestyle": "SQL, DMY"}) as postgres:
         migrate(postgres.url)
+        ensure_signing_key(settings_for(postgres.url), at=utc_now())
         with application(postgres.url) as app:
             assert session_time_zone(app.extensions["agentidp"]) == "Pacific/Kiritimati"
             check_the_end_of_march(app)

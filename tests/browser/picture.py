@@ -17,11 +17,12 @@ import psycopg
 from flask import Flask
 from playwright.sync_api import Page
 
-from agentidp import create_app
+from agentidp import create_app, utc_now
 from agentidp.database import migrate
 from agentidp.embedded_postgres import temporary
+from agentidp.key_rotation import ensure_signing_key
 
-from ..conftest import with_database
+from ..conftest import settings_for, with_database
 from ..factories import ROOT, Agent
 from .stage import chromium, staged
 
@@ -125,6 +126,7 @@ def main() -> None:
             connection.execute(f"create database {name}")
         url = with_database(postgres.url, name)
         migrate(url)
+        ensure_signing_key(settings_for(url), at=utc_now())
         with staged(url) as stage, chromium() as browser:
             app = create_app(stage.services.settings, clock=stage.clock)
             text = digest(app, stage.operator)

@@ -608,7 +608,7 @@ def test_without_a_database_it_says_to_try_again(services: Services, cast: Cast)
     app = create_app(settings_for("postgresql://nobody@/none?host=/nonexistent", pool_timeout=0.2), clock=Clock())
     # What a process knows that has served before.
     app.extensions["agentidp"].keys._keys = services.keys.current()
-    app.extensions["agentidp"].keys._valid_until = float("inf")
+    app.extensions["agentidp"].keys._read_at = float("inf")
     response = with_session(app.test_client(), cast.acme).get("/dashboard")
     app.extensions["agentidp"].close()
     assert (response.status_code, response.headers["Retry-After"]) == (503, "1")

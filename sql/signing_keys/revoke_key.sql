@@ -1,0 +1,4 @@
+-- Revokes a key for good: its private half is deleted. Returns no row. Parameters: kid; at: when it is revoked.
+update signing_keys
+set revoked_at = %(at)s, private_key_encrypted = ''
+where kid = %(kid)s
