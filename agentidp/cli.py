@@ -543,6 +543,14 @@ def keys_revoke(kid: str, as_json: bool) -> None:
         )
 
 
+@keys.command("reencrypt")
+def keys_reencrypt() -> None:
+    """Encrypt the keys under AGENTIDP_SECRET_KEY that are encrypted under AGENTIDP_SECRET_KEY_PREVIOUS."""
+    with opened() as services:
+        count, of = key_rotation.reencrypt(services.settings)
+    click.echo(f"Encrypted {count} of {of} signing keys anew.")
+
+
 @keys.command("list")
 @as_json_option
 def keys_list(as_json: bool) -> None:

@@ -41,7 +41,8 @@ class Settings:
     """The settings of one process. Build it with :meth:`from_environment`.
 
     Times are in seconds. ``database_url`` is ``None`` where the embedded PostgreSQL is to be used;
-    ``secret_key`` is ``None`` until ``agentidp`` has read or generated the one in ``data_dir``.
+    ``secret_key`` is ``None`` until ``agentidp`` has read or generated the one in ``data_dir``;
+    ``secret_key_previous`` only decrypts.
     """
 
     database_url: str | None = None
@@ -49,6 +50,7 @@ class Settings:
     pg_bindir: Path | None = None
     data_dir: Path
     secret_key: bytes | None = None
+    secret_key_previous: bytes | None = None
     issuer: str = "http://localhost:3000"
     insecure_http: str = "refuse"
     token_ttl: int = 3600
@@ -93,7 +95,8 @@ class Settings:
             read_database_url=_postgres_url(env, "AGENTIDP_READ_DATABASE_URL"),
             pg_bindir=_directory(env, "AGENTIDP_PG_BINDIR"),
             data_dir=Path(env.get("AGENTIDP_DATA_DIR") or default_data_dir()).absolute(),
-            secret_key=_secret_key(env),
+            secret_key=_secret_key(env, "AGENTIDP_SECRET_KEY", "AGENTIDP_SECRET_KEY_FILE"),
+            secret_key_previous=_secret_key(env, "AGENTIDP_SECRET_KEY_PREVIOUS", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE"),
             issuer=_issuer(env),
             insecure_http=_choice(env, "AGENTIDP_INSECURE_HTTP", "refuse", ("refuse", "allow")),
             token_ttl=_number(env, "AGENTIDP_TOKEN_TTL", 3600, 60, MAXIMUM_TOKEN_TTL),
@@ -182,18 +185,18 @@ def _issuer(env: Mapping[str, str]) -> str:
     return value
 
 
-def _secret_key(env: Mapping[str, str]) -> bytes | None:
-    value, file = env.get("AGENTIDP_SECRET_KEY"), env.get("AGENTIDP_SECRET_KEY_FILE")
+def _secret_key(env: Mapping[str, str], setting: str, setting_of_file: str) -> bytes | None:
+    value, file = env.get(setting), env.get(setting_of_file)
     if value is not None and file is not None:
-        raise ConfigurationError("set AGENTIDP_SECRET_KEY or AGENTIDP_SECRET_KEY_FILE, not both")
-    name = "AGENTIDP_SECRET_KEY" if file is None else "AGENTIDP_SECRET_KEY_FILE"
+        raise ConfigurationError(f"set {setting} or {setting_of_file}, not both")
+    name = setting if file is None else setting_of_file
     if file is not None:
         try:
             value = Path(file).read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise ConfigurationError(f"AGENTIDP_SECRET_KEY_FILE cannot be read: {error.strerror}") from None
+            raise ConfigurationError(f"{name} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
-            raise ConfigurationError("AGENTIDP_SECRET_KEY_FILE must hold text in UTF-8") from None
+            raise ConfigurationError(f"{name} must hold text in UTF-8") from None
     if value is None:
         return None
     if len(value) < MINIMUM_SECRET_LENGTH:
@@ -205,4 +208,4 @@ def _secret_key(env: Mapping[str, str]) -> bytes | None:
         return value.encode()
     except UnicodeEncodeError:
         # How Python gives bytes of the environment that are not UTF-8.
-        raise ConfigurationError("AGENTIDP_SECRET_KEY must be text in UTF-8") from None
+        raise ConfigurationError(f"{name} must be text in UTF-8") from None

@@ -1,4 +1,4 @@
-"""What the operator does with the signing keys: make the first one, rotate, revoke, list.
+"""What the operator does with the signing keys: make the first one, rotate, revoke, re-encrypt, list.
 
 All of it runs on a connection of the operator's own, as the role that owns the tables. The role that serves requests
 can only read the keys.
@@ -80,6 +80,32 @@ def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
         if readable and signing_row(readable, at) is not row:
             return None
         return _add_key(connection, settings, created_at=at, signs_from=at)
+
+
+def reencrypt(settings: Settings) -> tuple[int, int]:
+    """Encrypt every private key under ``settings.secret_key`` that is still under ``settings.secret_key_previous``.
+
+    :returns: how many were encrypted anew, and how many there are; revoked keys have no private half and do not count.
+    :raises ConfigurationError: neither secret opens a key. Nothing is changed then.
+    """
+    sealer = KeySealer(settings)
+    count = 0
+    with connect(str(settings.database_url)) as connection, _locked(connection):
+        rows = active(_all_keys(connection))
+        for row in rows:
+            sealed = bytes(row.private_key_encrypted)
+            try:
+                key = sealer.open(row.kid, sealed)
+            except UnreadableKey:
+                raise ConfigurationError(
+                    "neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the signing key "
+                    f"{row.kid!r}: nothing was changed"
+                ) from None
+            if not sealer.is_current(row.kid, sealed):
+                resealed = {"kid": row.kid, "private_key_encrypted": sealer.seal(key.signing)}
+                connection.execute(load_sql("signing_keys/reseal_key"), resealed)
+                count += 1
+    return count, len(rows)
 
 
 def describe(settings: Settings, *, at: datetime) -> list[dict[str, Any]]:

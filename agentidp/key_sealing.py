@@ -37,7 +37,7 @@ class OpenedKey:
 
 
 class KeySealer:
-    """Encrypts private keys under the instance secret, and decrypts them.
+    """Encrypts private keys under the instance secret, and decrypts those of the previous one as well.
 
     AES-256-GCM with a key derived from the secret (HKDF, RFC 5869) and the kid as associated data.
 
@@ -49,6 +49,8 @@ class KeySealer:
             raise ConfigurationError("AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set")
         self._current = _cipher(settings.secret_key)
         self._accepted = [self._current]
+        if settings.secret_key_previous is not None:
+            self._accepted.append(_cipher(settings.secret_key_previous))
 
     def seal(self, key: SigningKey) -> bytes:
         """Encrypt the private half of *key* under the current secret."""
@@ -68,6 +70,10 @@ class KeySealer:
             if encoded is not None:
                 return _opened(kid, serialization.load_der_private_key(encoded, None))
         raise UnreadableKey(kid)
+
+    def is_current(self, kid: str, sealed: bytes) -> bool:
+        """Whether the key *kid* is sealed under the current secret."""
+        return _decrypt(self._current, kid, sealed) is not None
 
 
 def new_key(alg: str) -> OpenedKey:

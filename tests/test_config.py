@@ -36,6 +36,7 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
         {SECRET: SECRET.encode(), "0" * 40: b"0" * 40, "é" * 32: ("é" * 32).encode()},
         ["short", "x" * 31, "\udcff" * 40],
     ),
+    "AGENTIDP_SECRET_KEY_PREVIOUS": ("secret_key_previous", None, {SECRET: SECRET.encode()}, ["short", "\udcff" * 40]),
     "AGENTIDP_ISSUER": (
         "issuer",
         "http://localhost:3000",
@@ -187,6 +188,18 @@ class TestSecretKeyFile:
 
     def read(self, path: Path, **further: str) -> bytes | None:
         return Settings.from_environment({"AGENTIDP_SECRET_KEY_FILE": str(path), **further}).secret_key
+
+    def test_of_the_previous_secret(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text(f"{SECRET}\n")
+        settings = Settings.from_environment({"AGENTIDP_SECRET_KEY_PREVIOUS_FILE": str(tmp_path / "key")})
+        assert (settings.secret_key, settings.secret_key_previous) == (None, SECRET.encode())
+        with pytest.raises(
+            ConfigurationError,
+            match=r"^set AGENTIDP_SECRET_KEY_PREVIOUS or AGENTIDP_SECRET_KEY_PREVIOUS_FILE, not both$",
+        ):
+            Settings.from_environment(
+                {"AGENTIDP_SECRET_KEY_PREVIOUS_FILE": str(tmp_path / "key"), "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET}
+            )
 
     def test_is_read_without_the_white_space_around(self, tmp_path: Path) -> None:
         (tmp_path / "key").write_text(f"  {SECRET}\n")

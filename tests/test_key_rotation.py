@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -19,13 +21,14 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp import create_app, signing_keys, utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.database import SERVICE_ROLE, migrate
 from agentidp.errors import ServiceUnavailable
-from agentidp.key_rotation import describe, ensure_signing_key, revoke, rotate
+from agentidp.key_rotation import describe, ensure_signing_key, reencrypt, revoke, rotate
 from agentidp.runtime import prepared
 from agentidp.services import Services
 from agentidp.signing_keys import RETIRE_AFTER
@@ -311,3 +314,97 @@ class TestRevoke:
         assert statuses(database_url)[first] == "retired"
         third = revoke(settings, second, at=now)
         assert statuses(database_url) == {third: "signing", second: "revoked", first: "retired"}
+
+
+class TestReencrypt:
+    """``agentidp keys reencrypt``: another instance secret, without a pause."""
+
+    def settings(self, url: str, secret: str, previous: str | None = None) -> Settings:
+        """Of a server with a secret, and perhaps the previous one."""
+        return settings_for(
+            url, secret_key=secret.encode(), secret_key_previous=previous.encode() if previous else None
+        )
+
+    def jwks(self, settings: Settings) -> Any:
+        """What a new server with *settings* publishes."""
+        with application(settings) as client:
+            response = client.get("/.well-known/jwks.json")
+            assert response.status_code == 200
+            return response.json
+
+    def test_the_whole_walk(self, app: Flask, services: Services, cast: Cast, database_url: str) -> None:
+        token = cast.acme.bearer()
+        rotate(services.settings, at=utc_now())
+        old, both, new = (
+            self.settings(database_url, SECRET_KEY),
+            self.settings(database_url, NEW_SECRET, SECRET_KEY),
+            self.settings(database_url, NEW_SECRET),
+        )
+        before = self.jwks(old)
+        # 1. Servers get the new secret and the previous one.
+        ensure_signing_key(both, at=utc_now())
+        assert self.jwks(both) == before
+        # A key of the new kind beside those of the old.
+        rotate(both, at=utc_now())
+        mixed = self.jwks(both)
+        assert len(mixed["keys"]) == 3
+        with pytest.raises(ConfigurationError, match=r"^AGENTIDP_SECRET_KEY does not decrypt"):
+            ensure_signing_key(new, at=utc_now())
+        # 2. All is encrypted anew; a second time there is nothing to do.
+        assert reencrypt(both) == (2, 3)
+        assert reencrypt(both) == (0, 3)
+        # 3. The previous one is no longer needed, and the old secret opens nothing.
+        ensure_signing_key(new, at=utc_now())
+        assert self.jwks(new) == self.jwks(both) == mixed
+        with pytest.raises(ConfigurationError, match=r"^AGENTIDP_SECRET_KEY does not decrypt"):
+            ensure_signing_key(old, at=utc_now())
+        # A server that has not been restarted goes on, and a token from before is good everywhere.
+        services.keys._read_at = float("-inf")
+        assert app.test_client().get("/api/v1/agents", headers=token).status_code == 200
+        changed = create_app(new, clock=services.clock)
+        assert changed.test_client().get("/api/v1/agents", headers=token).status_code == 200
+        changed.extensions["agentidp"].close()
+
+    def test_a_key_that_neither_secret_opens_is_named_and_nothing_is_changed(self, database_url: str) -> None:
+        both = self.settings(database_url, NEW_SECRET, SECRET_KEY)
+        [first] = statuses(database_url)
+        rotate(settings_for(database_url), at=utc_now())
+        execute(database_url, "update signing_keys set private_key_encrypted = %s where kid <> %s", b"x" * 99, first)
+        [broken] = set(statuses(database_url)) - {first}
+        before = execute(database_url, "select * from signing_keys order by kid")
+        with pytest.raises(ConfigurationError) as refused:
+            reencrypt(both)
+        assert str(refused.value) == (
+            "neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the signing key "
+            f"{broken!r}: nothing was changed"
+        )
+        assert execute(database_url, "select * from signing_keys order by kid") == before
+        # Once it is revoked, the rest can go on.
+        revoke(both, broken, at=utc_now())
+        assert reencrypt(both) == (1, 1)
+
+    def test_killed_half_way_it_has_changed_nothing(self, database_url: str) -> None:
+        both = {"AGENTIDP_SECRET_KEY": NEW_SECRET, "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET_KEY}
+        rotate(settings_for(database_url), at=utc_now())
+        before = execute(database_url, "select * from signing_keys order by kid")
+        # It goes from the newest to the oldest, which waits.
+        _, oldest = statuses(database_url)
+        waiting = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        with psycopg.connect(database_url) as connection:
+            connection.execute("select from signing_keys where kid = %s for update", [oldest])
+            process = command(database_url, "keys", "reencrypt", **both)
+            wait_until(lambda: execute(database_url, waiting))
+            process.send_signal(signal.SIGKILL)
+            process.communicate(timeout=10)
+        wait_until(lambda: not execute(database_url, waiting))
+        assert execute(database_url, "select * from signing_keys order by kid") == before
+        process = command(database_url, "keys", "reencrypt", **both)
+        assert process.communicate(timeout=30) == ("Encrypted 2 of 2 signing keys anew.\n", "")
+        ensure_signing_key(self.settings(database_url, NEW_SECRET), at=utc_now())
+
+    def test_the_previous_secret_from_a_file(self, database_url: str, tmp_path: Path) -> None:
+        (tmp_path / "previous").write_text(SECRET_KEY)
+        environment = {"AGENTIDP_SECRET_KEY": NEW_SECRET}
+        environment |= {"AGENTIDP_SECRET_KEY_PREVIOUS_FILE": str(tmp_path / "previous")}
+        process = command(database_url, "keys", "reencrypt", **environment)
+        assert process.communicate(timeout=30) == ("Encrypted 1 of 1 signing keys anew.\n", "")

@@ -42,6 +42,7 @@ OPERATORS = {
     "organizations/all_organizations",
     "signing_keys/add_key",
     "signing_keys/lock_keys",
+    "signing_keys/reseal_key",
     "signing_keys/revoke_key",
 }
 """Statements that run as the role that owns the tables, and not as the service's."""

@@ -3,5 +3,5 @@
 -- A key that is revoked verifies nothing from then on. Its private half is deleted: private_key_encrypted is empty.
 alter table signing_keys add column revoked_at timestamptz;
 
--- Keys are made, rotated and revoked by the operator's commands, as the owner of the table.
+-- Keys are made, rotated, revoked and re-encrypted by the operator's commands, as the owner of the table.
 revoke insert on signing_keys from agentidp_service;

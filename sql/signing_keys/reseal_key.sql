@@ -1,0 +1,4 @@
+-- Replaces a key's encrypted private half. Returns no row. Parameters: kid; private_key_encrypted.
+update signing_keys
+set private_key_encrypted = %(private_key_encrypted)s
+where kid = %(kid)s
