@@ -19,6 +19,7 @@ from .config import ConfigurationError, Settings
 from .listening import host_and_port, refuse_busy_address, refuse_exposed_address
 from .postgres_supervision import Supervisor
 from .runtime import Runtime, prepared
+from .service_login import service_url
 
 START_TIMEOUT = 30
 """Seconds for gunicorn to answer."""
@@ -68,10 +69,11 @@ def serve(
 
 
 def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None]) -> int:
-    settings = runtime.settings
+    settings, url = runtime.settings, str(runtime.settings.database_url)
     environment = {
         **os.environ,
-        "AGENTIDP_DATABASE_URL": settings.database_url or "",
+        # Requests never run as the superuser of our own PostgreSQL.
+        "AGENTIDP_DATABASE_URL": service_url(url) if runtime.postgres is not None else url,
         "AGENTIDP_SECRET_KEY": (settings.secret_key or b"").decode(),
         "AGENTIDP_BIND": bind,
     }

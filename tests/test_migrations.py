@@ -23,6 +23,7 @@ from agentidp.config import ConfigurationError
 from agentidp.database import SERVICE_ROLE, connect, migrate, pending_migrations, sql_directory, statements_of
 from agentidp.embedded_postgres import temporary
 from agentidp.key_rotation import ensure_signing_key
+from agentidp.runtime import prepared
 from agentidp.services import Services
 
 from .conftest import INSTALLATIONS, name_of_installation, require_installation, settings_for, with_database
@@ -222,6 +223,39 @@ def test_an_owner_who_is_no_superuser_can_migrate_and_the_service_runs(managed_u
         assert owner.execute(counts).fetchone() == (0, 0, 2)
         owner.execute("select set_config('agentidp.organization_id', %s, false)", [agents[0].organization_id])
         assert owner.execute(counts).fetchone() == (1, 1, 2)
+
+
+def test_the_service_can_log_in_as_a_role_that_only_becomes_the_services(managed_url: str) -> None:
+    """As docs/deployment.md makes that role, by the owner who may create roles."""
+    with prepared(settings_for(managed_url)):
+        pass
+    query(managed_url, "create role agentidp_login login noinherit password 'login' in role agentidp_service")
+    url = managed_url.replace("manager:managed@", "agentidp_login:login@")
+    owners: Services = create_app(settings_for(managed_url)).extensions["agentidp"]
+    app = create_app(settings_for(url))
+    services: Services = app.extensions["agentidp"]
+    try:
+        agent = make_agent(owners, make_organization(owners))
+        client = app.test_client()
+        form = {"client_id": agent.client_id, "client_secret": agent.client_secret}
+        issued = client.post("/api/v1/token", data=form | {"grant_type": "client_credentials"})
+        assert issued.status_code == 200
+        headers = {"Authorization": f"Bearer {issued.json['access_token']}"}
+        for path in ("/api/v1/analytics/tokens", "/api/v1/analytics/findings", "/api/v1/agents", "/readyz"):
+            assert client.get(path, headers=headers).status_code == 200
+        with services.database._open_pool().connection() as pooled:
+            assert pooled.execute("select current_user, session_user").fetchone() == (SERVICE_ROLE, "agentidp_login")
+            pooled.execute("reset role")
+            for statement in ("select from agents", "select from signing_keys", "set role manager"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    pooled.execute(statement.encode())
+            pooled.execute("set role agentidp_service")
+    finally:
+        services.close()
+        owners.close()
+    # Migrations are the owner's.
+    with pytest.raises(ConfigurationError, match="permission denied"):
+        migrate(url)
 
 
 def test_a_role_that_may_not_is_refused_in_one_sentence(managed_url: str) -> None:

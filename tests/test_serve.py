@@ -435,6 +435,88 @@ def test_refuses_a_secret_that_does_not_open_the_signing_keys(database_url: str)
     )
 
 
+def run_command(data_dir: Path, *arguments: str, **environment: str) -> str:
+    """What ``agentidp`` with *arguments* prints beside a server on *data_dir*."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")}
+    return subprocess.run(
+        [sys.executable, "-m", "agentidp", *arguments],
+        env=clean | {"AGENTIDP_DATA_DIR": str(data_dir)} | environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=True,
+    ).stdout
+
+
+def url_of_the_service(server: Server) -> str:
+    """The database's URL that gunicorn's workers have."""
+    environment = Path(f"/proc/{server.workers()[0]}/environ").read_bytes().split(b"\0")
+    [url] = [entry.partition(b"=")[2] for entry in environment if entry.startswith(b"AGENTIDP_DATABASE_URL=")]
+    return url.decode()
+
+
+def test_the_service_of_the_embedded_server_is_no_superuser(data_dir: Path) -> None:
+    urls = []
+    for _ in range(2):
+        with Server({"AGENTIDP_DATA_DIR": str(data_dir)}) as server:
+            assert server.get("/readyz") == b'{"status":"ok"}'
+            urls.append(url_of_the_service(server))
+            with psycopg.connect(urls[-1], autocommit=True) as connection:
+                # As the service does; then what somebody gets it to do.
+                connection.execute("set role agentidp_service")
+                connection.execute("select set_config('agentidp.organization_id', 'org-x', false)")
+                assert connection.execute("select count(*) from agents").fetchone() == (0,)
+                connection.execute("reset role")
+                rights = (
+                    "select rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolreplication, rolinherit "
+                    "from pg_roles where rolname = current_user"
+                )
+                assert connection.execute(rights).fetchone() == (False,) * 6
+                [*roles] = connection.execute(
+                    "select rolname from pg_roles where pg_has_role(rolname, 'member') and rolname <> current_user"
+                ).fetchall()
+                assert roles == [("agentidp_service",)]
+                for statement in (
+                    "select from agents",
+                    "select from signing_keys",
+                    "insert into signing_keys select 'x', alg, public_jwk, ''::bytea, now(), now() from signing_keys",
+                    "create table public.x ()",
+                    "set role agentidp",
+                    "alter role agentidp_login superuser",
+                    "select pg_read_file('postgresql.conf')",
+                ):
+                    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                        connection.execute(statement.encode())
+            # The operator's commands still are the superuser's.
+            assert run_command(data_dir, "keys", "list").count("signing") == 1
+    # Its password is made anew at each start.
+    assert urls[0] != urls[1]
+    first = urls[0].partition("@")[0]
+    with (
+        Server({"AGENTIDP_DATA_DIR": str(data_dir)}) as server,
+        pytest.raises(psycopg.OperationalError, match="password authentication failed"),
+    ):
+        psycopg.connect(f"{first}@{url_of_the_service(server).partition('@')[2]}")
+
+
+def test_the_secret_of_a_data_directory_can_be_changed() -> None:
+    with new_data_directory([]) as path:
+        with Server({"AGENTIDP_DATA_DIR": str(path)}) as server:
+            jwks = server.get("/.well-known/jwks.json")
+        secret = path / "secret_key"
+        shutil.move(secret, path / "secret_key.previous")
+        secret.write_text("another instance secret of more than 32 characters")
+        refused = refusal({"AGENTIDP_DATA_DIR": str(path)})
+        assert refused.startswith("AGENTIDP_SECRET_KEY does not decrypt")
+        previous = {"AGENTIDP_SECRET_KEY_PREVIOUS_FILE": str(path / "secret_key.previous")}
+        with Server({"AGENTIDP_DATA_DIR": str(path)} | previous) as server:
+            assert server.get("/.well-known/jwks.json") == jwks
+            assert run_command(path, "keys", "reencrypt", **previous) == "Encrypted 1 of 1 signing keys anew.\n"
+        with Server({"AGENTIDP_DATA_DIR": str(path)}) as server:
+            assert server.get("/.well-known/jwks.json") == jwks
+
+
 def test_a_revoked_key_is_gone_from_every_worker_within_seconds(server: Server, database_url: str) -> None:
     services = Services.of(settings_for(database_url), utc_now)
     agent = make_agent(services, make_organization(services))

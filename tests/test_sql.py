@@ -24,7 +24,9 @@ NAMES = sorted(
 MIGRATIONS = sorted((sql_directory() / "migrations").glob("*.sql"))
 OPERATORS = {
     "database/applied_migrations",
+    "database/change_login_role",
     "database/configure_operator",
+    "database/create_login_role",
     "database/create_schema_migrations",
     "database/lock_migrations",
     "database/record_migration",
@@ -88,6 +90,8 @@ def test_prepares_as_the_role_that_runs_it(service: psycopg.Connection, name: st
             service.execute("reset role")
         if name.startswith("distribution/"):
             service.execute(STAND_INS.encode())
+        if name == "database/change_login_role":
+            service.execute(parts("database/create_login_role")[1])
         # PREPARE takes no definition of a table and no setting, so these are run, and rolled back.
         prefix = "" if re.match(r"\s*(create|alter|set)\b", statement) else f'prepare "{name}" as '
         if statement.startswith(("set", "alter")):
