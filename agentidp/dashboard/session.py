@@ -266,7 +266,7 @@ def _by_credential(request: Request, form: dict[str, str], at: datetime) -> str:
     signing_key = s.keys.current().signing
     granted = issuance.record(s.database, client, scope=[SCOPE], resource=None, has_proof=False, at=at)
     if granted is None:
-        client_authentication.refuse(client, at)
+        client_authentication.refuse(request, client, at)
     g.organization_id, g.agent_id = client.organization_id, client.agent_id
     return session_token(s, signing_key, client, at)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import math
 import re
 from dataclasses import replace
 from datetime import datetime
@@ -48,7 +49,7 @@ def presented_client(request: Request, form: dict[str, str], at: datetime) -> Cl
     if sum(mechanisms) > 1:
         raise OAuthError("invalid_request", "the client uses more than one authentication mechanism")
     if "client_assertion" in form or "client_assertion_type" in form:
-        return _by_assertion(request, form, at)
+        return _by_assertion(form, at)
     if header is not None:
         client_id, client_secret = _basic(header)
         if form.get("client_id", client_id) != client_id:
@@ -59,26 +60,27 @@ def presented_client(request: Request, form: dict[str, str], at: datetime) -> Cl
         client_id, client_secret = form["client_id"], form["client_secret"]
     else:
         raise invalid_client()
-    return replace(_named_client(request, client_id), secret_hash=hash_secret(client_secret))
+    return replace(_named_client(client_id), secret_hash=hash_secret(client_secret))
 
 
-def refuse(client: Client, at: datetime) -> NoReturn:
+def refuse(request: Request, client: Client, at: datetime) -> NoReturn:
     """Count a failed authentication and answer it; all look and take the same.
 
-    :raises OAuthError: always: ``invalid_client``, or where the client or its address is throttled
-        ``temporarily_unavailable`` with 429, whatever the client has shown.
+    :raises OAuthError: always: ``invalid_client``, or if the client fails too often from its address
+        ``temporarily_unavailable`` with 429.
     """
     s = services()
     if client.is_remembered:
         # An unknown client cost a look-up; a wrong secret must not be told from it by the time it takes.
         s.directory.look_up(client.agent_id)
-    wait = throttle.record_failure(s.database, client.throttle, client.organization_id, client.agent_id, at)
+    cell = throttle.cell_of(s.settings.secret_key or b"", client.sent_id, request.remote_addr)
+    wait = throttle.record_failure(s.database, cell, client.organization_id, client.agent_id, at)
     if wait is not None:
         raise OAuthError(
             "temporarily_unavailable",
             "too many failed authentications; try again later",
             status=429,
-            headers={"Retry-After": str(wait)},
+            headers={"Retry-After": str(math.ceil(wait.total_seconds()))},
         )
     raise invalid_client()
 
@@ -90,22 +92,17 @@ def invalid_client() -> OAuthError:
     )
 
 
-def _named_client(request: Request, client_id: str) -> Client:
+def _named_client(client_id: str) -> Client:
     s = services()
     agent_id = UUID(client_id) if _UUID.fullmatch(client_id) else UNKNOWN_AGENT
     is_remembered = s.directory.remembers(agent_id)
     organization_id = s.directory.organization_of(agent_id)
     if organization_id is None:
         organization_id, agent_id = UNKNOWN_ORGANIZATION, UNKNOWN_AGENT
-    return Client(
-        organization_id,
-        agent_id,
-        is_remembered=is_remembered,
-        throttle=throttle.of(s.settings.secret_key or b"", client_id, request.remote_addr),
-    )
+    return Client(organization_id, agent_id, sent_id=client_id, is_remembered=is_remembered)
 
 
-def _by_assertion(request: Request, form: dict[str, str], at: datetime) -> Client:
+def _by_assertion(form: dict[str, str], at: datetime) -> Client:
     if "client_assertion" not in form:
         raise OAuthError("invalid_request", "client_assertion is missing")
     if form.get("client_assertion_type") != client_assertion.TYPE:
@@ -115,7 +112,7 @@ def _by_assertion(request: Request, form: dict[str, str], at: datetime) -> Clien
         raise invalid_client()
     if form.get("client_id", unverified.client_id) != unverified.client_id:
         raise OAuthError("invalid_request", "client_id differs from the client assertion")
-    named = _named_client(request, unverified.client_id)
+    named = _named_client(unverified.client_id)
     shown = client_assertion.verify(services(), unverified, named.organization_id, named.agent_id, at)
     return replace(named, credential_id=shown.credential_id, spends=shown.spends)
 

@@ -16,7 +16,6 @@ from ..database import Call
 from ..errors import OAuthError
 from ..services import services
 from ..tokens import AccessToken, TokenRefused
-from ..usage import UNKNOWN_ORGANIZATION
 from . import client_authentication
 from .token import NO_STORE, ClientFormSchema, described, read_form
 
@@ -109,8 +108,6 @@ def examine(at: datetime) -> Examination:
             "agent_id": client.agent_id,
             "secret_hash": client.secret_hash,
             "credential_id": client.credential_id,
-            "cells": client.throttle.cells_literal,
-            "throttle_organization_id": UNKNOWN_ORGANIZATION,
             "token_agent_id": token and token.agent_id,
             "jti": token and token.jti,
             "audience": token and token.audience,
@@ -124,7 +121,7 @@ def examine(at: datetime) -> Examination:
     except psycopg.errors.UniqueViolation:
         rows = []
     if not rows:
-        client_authentication.refuse(client, at)
+        client_authentication.refuse(request, client, at)
     g.organization_id, g.agent_id = client.organization_id, client.agent_id
     [row] = rows
     return Examination(client, frozenset(row.scopes), token, row.is_active)

@@ -15,8 +15,6 @@ from ..database import Call, Database, Rows
 from ..errors import OAuthError
 from ..services import Services
 from ..tokens import SigningKey, issue_access_token
-from ..usage import UNKNOWN_ORGANIZATION
-from .throttle import NO_THROTTLE, Throttle
 
 _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
 """As PostgreSQL spells an array: psycopg takes 15 µs for a list."""
@@ -28,8 +26,8 @@ class Client:
     verified. An unknown client has ids that match nothing.
 
     ``spends`` holds the calls that use up what may be used once, in the transaction that issues the token.
-    ``throttle`` is where a failure counts, and what must not be exhausted. ``is_remembered`` says that naming the
-    organization took no look-up.
+    ``sent_id`` is the ``client_id`` as it was sent, whatever it is: a failure counts under it. ``is_remembered`` says
+    that naming the organization took no look-up.
     """
 
     organization_id: str
@@ -37,7 +35,7 @@ class Client:
     secret_hash: bytes | None = None
     credential_id: UUID | None = None
     spends: tuple[Call, ...] = ()
-    throttle: Throttle = NO_THROTTLE
+    sent_id: str = ""
     is_remembered: bool = False
 
 
@@ -84,8 +82,6 @@ def issuing(
             "own_scopes": _OWN_SCOPES,
             "resource": resource,
             "has_proof": has_proof,
-            "cells": client.throttle.cells_literal,
-            "throttle_organization_id": UNKNOWN_ORGANIZATION,
             "at": at,
         },
     )

@@ -113,7 +113,7 @@ def issue_token() -> Response:
     signing_key = s.keys.current().signing
     granted = issuance.record(s.database, client, scope=scope, resource=resource, has_proof=proof is not None, at=g.at)
     if granted is None:
-        client_authentication.refuse(client, g.at)
+        client_authentication.refuse(request, client, g.at)
     jkt = proof.jkt if proof else None
     body = issuance.token_response(s, signing_key, client, granted, resource=resource, at=g.at, jkt=jkt)
     g.organization_id, g.agent_id = client.organization_id, client.agent_id

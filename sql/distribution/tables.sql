@@ -6,7 +6,7 @@ with recursive ours as (
         tables.oid,
         tables.relname,
         -- What an organization has goes where the organization is. Only throttles are keyed by an organization that they
-        -- are not about, always the same, and looked at by statements about another.
+        -- are not about, always the same.
         tables.relname <> 'throttles' and exists (
             select
             from pg_index

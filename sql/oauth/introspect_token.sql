@@ -1,10 +1,9 @@
 -- Authenticates a client and says whether a verified token of its organization is still good. No row for any failed
--- authentication or where the client or its address is throttled: the conditions are those of issue_access_token.
--- Otherwise one row: scopes, that the client's agent has; is_active, whether the token's agent is active, the token
--- is not revoked, and its audience is our own API or a resource server of the organization, which holds the identifier.
+-- authentication: the conditions are those of issue_access_token. Otherwise one row: scopes, that the client's agent
+-- has; is_active, whether the token's agent is active, the token is not revoked, and its audience is our own API or a
+-- resource server of the organization, which holds the identifier.
 -- Parameters: organization_id; agent_id; at (timestamptz);
 -- secret_hash, or null where a key authenticated: then credential_id is that key's credential;
--- cells (integer[]): the throttles that must not be exhausted; throttle_organization_id: where they are;
 -- token_agent_id, jti, audience: of the token, all null where there is none; own_resource: our own API.
 with client as materialized (
     select
@@ -23,14 +22,6 @@ with client as materialized (
         )
         and credentials.revoked_at is null
         and (credentials.expires_at is null or credentials.expires_at > %(at)s)
-        and not exists (
-            select
-            from throttles
-            where
-                throttles.organization_id = %(throttle_organization_id)s
-                and throttles.cell = any (%(cells)s::integer[])
-                and throttles.admits_at > %(at)s
-        )
 ),
 credential_usage as (
     -- As for a token: whoever replaces a secret waits until this stands still.

@@ -1,15 +1,13 @@
 -- Authenticates a client, grants the scope for a resource and counts the token issued at "at", all or nothing.
--- No row for any failed authentication or where the client or its address is throttled. Otherwise one row: scope is
--- what is granted, space-separated, and null where nothing was issued and counted, because is_target_known is false
--- (no such resource), is_proof_missing is true (the agent's tokens must be bound to a key), or more was asked than the
--- agent has for the resource.
+-- No row for any failed authentication. Otherwise one row: scope is what is granted, space-separated, and null where
+-- nothing was issued and counted, because is_target_known is false (no such resource), is_proof_missing is true (the
+-- agent's tokens must be bound to a key), or more was asked than the agent has for the resource.
 -- Parameters: organization_id; agent_id; at (timestamptz);
 -- secret_hash, or null where a key authenticated: then credential_id is that key's credential;
 -- resource: of a resource server of the organization, which must hold this identifier, or null for our own API, whose
 -- scopes are own_scopes (text[]);
 -- scope (text[], null: all that the agent has for the resource);
--- has_proof: whether the token will be bound to a key;
--- cells (integer[]): the throttles that must not be exhausted; throttle_organization_id: where they are.
+-- has_proof: whether the token will be bound to a key.
 with moment as (
     select
         (%(at)s::timestamptz at time zone 'UTC')::date as day,
@@ -48,14 +46,6 @@ client as materialized (
         )
         and credentials.revoked_at is null
         and (credentials.expires_at is null or credentials.expires_at > %(at)s)
-        and not exists (
-            select
-            from throttles
-            where
-                throttles.organization_id = %(throttle_organization_id)s
-                and throttles.cell = any (%(cells)s::integer[])
-                and throttles.admits_at > %(at)s
-        )
 ),
 decided as materialized (
     select

@@ -95,7 +95,6 @@ class TestConversation:
             "database/enter_organization",
             "database/enter_organization",
             "oauth/client_organization",
-            "oauth/hold_throttles",
             "oauth/issue_access_token",
             "oauth/record_failure",
             "usage/record_rejection",
