@@ -67,7 +67,7 @@ SOMETHING = (
     "insert into resource_identifiers "
     "select 'https://' || %(organization_id)s || '.example', %(organization_id)s, now()",
     "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
-    "select %(organization_id)s, %(agent_id)s, gen_random_uuid(), '[{}]', now()",
+    'select %(organization_id)s, %(agent_id)s, gen_random_uuid(), \'[{"alg": "ES256"}]\', now()',
     "insert into used_identifiers select %(organization_id)s, sha256(%(organization_id)s::text::bytea), '2000-01-01'",
     "insert into revoked_tokens select %(organization_id)s, 'revoked', '2000-01-01'",
     "insert into throttles select %(organization_id)s, 3, '2000-01-01'",
@@ -127,6 +127,7 @@ NEW: dict[str, dict[str, Any]] = {
     "agents/add_credential": {"credential_id": uuid.uuid4()},
     "oauth/claim_resource": {"resource": "https://new.example"},
     "oauth/resource_claims": {"resource": "https://new.example"},
+    "oauth/client_keys": {"alg": "ES256"},
     "oauth/add_resource_server": {
         "resource_server_id": uuid.uuid4(),
         "resource": "https://new.example",

@@ -37,6 +37,9 @@ MAXIMUM_LIFETIME = 3600
 MAXIMUM_LENGTH = 8192
 """Characters of an assertion."""
 
+MAXIMUM_KEYS_TRIED = 10
+"""Keys of a client that an assertion is verified against, so that anyone's request costs us no more than that."""
+
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # Verified against where a client has no key, so that this takes as long as where it has one.
 _NOBODYS_KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
@@ -72,22 +75,24 @@ def read(text: str) -> UnverifiedAssertion | None:
 
 
 def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, agent_id: UUID, at: datetime) -> Client:
-    """Verify an assertion against the client's keys (RFC 7523 section 3).
+    """Verify an assertion against at most :data:`MAXIMUM_KEYS_TRIED` of the client's keys (RFC 7523 section 3).
 
     :returns: the client, with the credential that has authenticated it, or with none where nothing fits: the
         statement that issues the token then finds nobody, as for a wrong secret.
     """
-    [rows] = s.database.run(
-        organization_id,
-        Call("oauth/client_keys", {"organization_id": organization_id, "agent_id": agent_id, "at": at}),
-    )
-    kid, alg = unverified.header.get("kid"), unverified.header["alg"]
-    candidates = [
-        (row.credential_id, jwk)
-        for row in rows
-        for jwk in row.jwks
-        if jwk["alg"] == key_algorithm(alg) and (kid is None or jwk.get("kid") in (None, kid))
-    ]
+    alg, kid = unverified.header["alg"], unverified.header.get("kid")
+    if kid is not None and not (kid.isascii() and kid.isprintable()):
+        # No key has such a name, nor this one, and PostgreSQL takes no NUL.
+        kid = ""
+    wanted = {
+        "organization_id": organization_id,
+        "agent_id": agent_id,
+        "alg": key_algorithm(alg),
+        "kid": kid,
+        "most": MAXIMUM_KEYS_TRIED,
+        "at": at,
+    }
+    [candidates] = s.database.run(organization_id, Call("oauth/client_keys", wanted))
     for credential_id, jwk in candidates:
         claims = _verified_claims(s, unverified, _public_key(json.dumps(jwk)), alg)
         if claims is not None and _is_timely(claims, at):

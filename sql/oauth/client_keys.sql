@@ -1,11 +1,31 @@
--- The public keys with which a client may authenticate. One row a credential that has keys and is neither revoked nor
--- expired at "at". Parameters: organization_id; agent_id; at (timestamptz).
-select credential_id, jwks
+-- The public keys against which an assertion of a client is verified, a bounded number of them. One row a key of an
+-- active agent, of a credential that is neither revoked nor expired at "at": those that the assertion names first, then
+-- those without a name; of these, the newest credential's first.
+-- Parameters: organization_id; agent_id; alg: the keys' algorithm; kid: of the assertion, or null: then the name of a
+-- key does not matter; most: how many keys at the most; at (timestamptz).
+select
+    credentials.credential_id,
+    key.jwk
 from credentials
+cross join lateral jsonb_array_elements(credentials.jwks) with ordinality as key (jwk, ordinal)
 where
-    organization_id = %(organization_id)s
-    and agent_id = %(agent_id)s
-    and jwks is not null
-    and revoked_at is null
-    and (expires_at is null or expires_at > %(at)s)
-order by created_at desc, credential_id
+    credentials.organization_id = %(organization_id)s
+    and credentials.agent_id = %(agent_id)s
+    and credentials.revoked_at is null
+    and (credentials.expires_at is null or credentials.expires_at > %(at)s)
+    and key.jwk ->> 'alg' = %(alg)s
+    and (%(kid)s::text is null or coalesce(key.jwk ->> 'kid', %(kid)s::text) = %(kid)s::text)
+    and exists (
+        select
+        from agents
+        where
+            organization_id = %(organization_id)s
+            and agent_id = %(agent_id)s
+            and status = 'active'
+    )
+order by
+    (key.jwk ->> 'kid' = %(kid)s::text) is true desc,
+    credentials.created_at desc,
+    credentials.credential_id,
+    key.ordinal
+limit %(most)s
