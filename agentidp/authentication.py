@@ -178,7 +178,7 @@ def admit() -> None:
     """
     if not g.get("admitted", False):
         with _unused_proof():
-            *_, rows = services().database.run(g.caller.organization_id, *_admission())
+            *_, rows = services().database.run(g.caller.organization_id, *_admission(), durable="proof" in g)
         _settle(rows)
 
 
@@ -205,7 +205,7 @@ def read_together(*calls: Call) -> list[Rows]:
         return (s.read_database or s.database).run(organization_id, *calls)
     admission = _admission()
     with _unused_proof():
-        rows = s.database.run(organization_id, *calls, *admission)
+        rows = s.database.run(organization_id, *calls, *admission, durable="proof" in g)
     _settle(rows[-1])
     return rows[: -len(admission)]
 
@@ -222,7 +222,10 @@ def transaction() -> Iterator[Transaction]:
 
 
 def _admission() -> list[Call]:
-    """The proof is used up, if there is one; last, the agent is admitted and its request counted."""
+    """The proof is used up, if there is one; last, the agent is admitted and its request counted.
+
+    With a proof the commit must be durable: after a crash of the database the proof must not be good again.
+    """
     caller = g.caller
     calls = [request_made(caller.organization_id, caller.agent_id, caller.jti, g.at)]
     if "proof" in g:

@@ -75,7 +75,12 @@ class Transaction:
 
     def fetch(self, statement: str, /, **parameters: Any) -> Rows:
         """Run ``sql/<statement>.sql`` and return its rows."""
-        return _rows(self._connection.execute(load_sql(statement), parameters))
+        connection = self._connection
+        if isinstance(connection, PipelinedConnection) and not is_on_citus(connection):
+            # Which plans it once a connection.
+            [rows] = connection.run_together([(load_sql(statement), parameters)])
+            return rows
+        return _rows(connection.execute(load_sql(statement), parameters))
 
 
 class Database:

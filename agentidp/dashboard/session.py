@@ -264,7 +264,7 @@ def _by_credential(request: Request, form: dict[str, str], at: datetime) -> str:
     s = services()
     client = client_authentication.presented_client(request, form, at)
     signing_key = s.keys.current().signing
-    granted = issuance.record(s.database, client, scope=[SCOPE], resource=None, has_proof=False, at=at)
+    granted = issuance.record(s.database, client, scope=[SCOPE], resource=None, proof=None, at=at)
     if granted is None:
         client_authentication.refuse(request, client, at)
     g.organization_id, g.agent_id = client.organization_id, client.agent_id

@@ -15,6 +15,7 @@ from ..database import Call, Database, Rows
 from ..errors import OAuthError
 from ..services import Services
 from ..tokens import SigningKey, issue_access_token
+from .dpop import Proof
 
 _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
 """As PostgreSQL spells an array: psycopg takes 15 µs for a list."""
@@ -45,21 +46,41 @@ def record(
     *,
     scope: list[str] | None,
     resource: str | None,
-    has_proof: bool,
+    proof: Proof | None,
     at: datetime,
 ) -> str | None:
-    """Authenticate the client, grant the scope and count the token, in one durable transaction and round trip.
+    """Authenticate the client, grant the scope and count the token, in one durable transaction; without a proof it is
+    one round trip.
 
+    :param proof: of the key that the token is bound to. It is consumed if the token is issued, and only then.
     :returns: the scope granted, space-separated, or ``None`` where authentication failed; then nothing was counted.
-    :raises OAuthError: the client is authentic and may not have what it asks for; nothing was counted.
+    :raises OAuthError: the client is authentic and may not have what it asks for, or the proof was used before;
+        nothing was counted.
     """
-    call = issuing(client, scope=scope, resource=resource, has_proof=has_proof, at=at)
+    call = issuing(client, scope=scope, resource=resource, has_proof=proof is not None, at=at)
     try:
-        *_, rows = database.run(client.organization_id, *client.spends, call, durable=True)
+        if proof is None:
+            *_, rows = database.run(client.organization_id, *client.spends, call, durable=True)
+        else:
+            rows = _record_with_proof(database, client, call, proof.spend(client.organization_id, at))
     except psycopg.errors.UniqueViolation:
         # What may be used once was used before: a replayed assertion.
         return None
     return granted_scope(rows)
+
+
+def _record_with_proof(database: Database, client: Client, call: Call, consumption: Call) -> Rows:
+    """What :func:`issuing` came to. A proof says nothing of the client, so it is consumed only after that has
+    authenticated and been granted a scope: nobody else can write a row.
+    """
+    with database.transaction(client.organization_id) as transaction:
+        *_, rows = [transaction.fetch(each.name, **each.parameters) for each in (*client.spends, call)]
+        if rows and rows[0].scope is not None:
+            try:
+                transaction.fetch(consumption.name, **consumption.parameters)
+            except psycopg.errors.UniqueViolation:
+                raise OAuthError("invalid_dpop_proof", "the DPoP proof was used before") from None
+    return rows
 
 
 def issuing(

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import marshmallow as ma
-import psycopg
 from flask import Request, Response, g, request
 
 from ..authentication import public
@@ -107,11 +106,9 @@ def issue_token() -> Response:
     resource = requested_resource(form)
     proof = dpop_proof(request)
     client = client_authentication.presented_client(request, form, g.at)
-    if proof is not None:
-        use_proof(proof, client)
     s = services()
     signing_key = s.keys.current().signing
-    granted = issuance.record(s.database, client, scope=scope, resource=resource, has_proof=proof is not None, at=g.at)
+    granted = issuance.record(s.database, client, scope=scope, resource=resource, proof=proof, at=g.at)
     if granted is None:
         client_authentication.refuse(request, client, g.at)
     jkt = proof.jkt if proof else None
@@ -196,14 +193,3 @@ def dpop_proof(request: Request) -> dpop.Proof | None:
         return dpop.verify_proof(unverified_proof, method=request.method, url=url, at=g.at)
     except dpop.ProofRefused as refused:
         raise OAuthError("invalid_dpop_proof", str(refused)) from None
-
-
-def use_proof(proof: dpop.Proof, client: issuance.Client) -> None:
-    """Use a proof up, also where the client then fails to authenticate.
-
-    :raises OAuthError: ``invalid_dpop_proof`` where it was used before.
-    """
-    try:
-        services().database.run(client.organization_id, proof.spend(client.organization_id, g.at))
-    except psycopg.errors.UniqueViolation:
-        raise OAuthError("invalid_dpop_proof", "the DPoP proof was used before") from None
