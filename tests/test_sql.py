@@ -187,7 +187,6 @@ def test_no_policy_holds_a_sub_select(database_url: str) -> None:
     assert {name: condition for _, name, condition, _ in policies} == {
         "own_organization": own,
         "any_client_can_be_looked_up": "true",
-        "any_throttle_can_be_looked_at": "true",
         "operator": "true",
     }
     assert {condition for _, name, condition, _ in policies if name == "own_organization"} == {own}

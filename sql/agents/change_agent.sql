@@ -12,5 +12,6 @@ set
 where
     organization_id = %(organization_id)s
     and agent_id = %(agent_id)s
-    and deleted_at is null
+    -- Not deleted, in terms that leave the planner no index but the key.
+    and coalesce(deleted_at, 'infinity') = 'infinity'
 returning agent_id, name, description, scopes, status, dpop_bound_access_tokens, created_at, updated_at

@@ -13,5 +13,6 @@ set deleted_at = %(at)s, updated_at = %(at)s
 where
     organization_id = %(organization_id)s
     and agent_id = %(agent_id)s
-    and deleted_at is null
+    -- Not deleted, in terms that leave the planner no index but the key.
+    and coalesce(deleted_at, 'infinity') = 'infinity'
 returning agent_id

@@ -5,4 +5,5 @@ from agents
 where
     organization_id = %(organization_id)s
     and agent_id = %(agent_id)s
-    and deleted_at is null
+    -- Not deleted, in terms that leave the planner no index but the key.
+    and coalesce(deleted_at, 'infinity') = 'infinity'

@@ -15,5 +15,6 @@ left join credentials
 where
     agents.organization_id = %(organization_id)s
     and agents.agent_id = %(agent_id)s
-    and agents.deleted_at is null
+    -- Not deleted, in terms that leave the planner no index but the key.
+    and coalesce(agents.deleted_at, 'infinity') = 'infinity'
 order by credentials.created_at, credentials.credential_id

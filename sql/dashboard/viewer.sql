@@ -12,7 +12,8 @@ where
     agents.organization_id = %(organization_id)s
     and agents.agent_id = %(agent_id)s
     and agents.status = 'active'
-    and agents.deleted_at is null
+    -- Not deleted, in terms that leave the planner no index but the key.
+    and coalesce(agents.deleted_at, 'infinity') = 'infinity'
     and %(scope)s = any (agents.scopes)
     and not exists (
         select

@@ -15,7 +15,8 @@ with client as materialized (
         agents.organization_id = %(organization_id)s
         and agents.agent_id = %(agent_id)s
         and agents.status = 'active'
-        and agents.deleted_at is null
+        -- Not deleted, in terms that leave the planner no index but the key.
+        and coalesce(agents.deleted_at, 'infinity') = 'infinity'
         and (
             credentials.secret_hash = %(secret_hash)s::bytea
             or (%(secret_hash)s::bytea is null and credentials.credential_id = %(credential_id)s::uuid)
@@ -42,7 +43,8 @@ select
             organization_id = %(organization_id)s
             and agent_id = %(token_agent_id)s::uuid
             and status = 'active'
-            and deleted_at is null
+            -- Not deleted, in terms that leave the planner no index but the key.
+            and coalesce(deleted_at, 'infinity') = 'infinity'
     )
     and not exists (
         select

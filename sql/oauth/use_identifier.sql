@@ -4,9 +4,9 @@
 -- at (timestamptz).
 with expired as (
     delete from used_identifiers
-    -- By their place: a join would be planned by what the table held when the plan was made.
-    where organization_id = %(organization_id)s and ctid = any (array(
-        select ctid
+    -- By the key, whatever the table held when the plan was made. By a join or by ctid it could be the whole table.
+    where organization_id = %(organization_id)s and digest = any (array(
+        select digest
         from used_identifiers
         where
             organization_id = %(organization_id)s

@@ -13,7 +13,8 @@ admitted as materialized (
         organization_id = %(organization_id)s
         and agent_id = %(agent_id)s
         and status = 'active'
-        and deleted_at is null
+        -- Not deleted, in terms that leave the planner no index but the key.
+        and coalesce(deleted_at, 'infinity') = 'infinity'
         and not exists (
             select
             from revoked_tokens
