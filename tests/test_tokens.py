@@ -23,6 +23,7 @@ from .factories import NOON, RESOURCE_METADATA, Agent, Clock, usage_sums
 from .routes import PROTECTED
 
 NOW = int(NOON.timestamp())
+SOMEBODY_ELSE = "6d7a1f0c-0000-4000-8000-000000000000"
 REFUSED = {"code": "UNAUTHORIZED", "message": "The access token is invalid, expired or revoked", "details": {}}
 CHALLENGE = (
     'Bearer realm="agentidp", error="invalid_token", '
@@ -162,8 +163,8 @@ FORGED: dict[str, Callable[[Forge], str]] = {
         for claim, values in {
             "iss": ["https://evil.example", "", "http://localhost:3000/", 1, ["http://localhost:3000"], True],
             "aud": ["https://evil.example", "", "http://localhost:3000", 1, [], {}, True, ["https://evil.example"]],
-            "sub": ["", 1, [], "agent", "\x00", str(uuid.uuid4())],
-            "client_id": ["", 1, [], "agent", str(uuid.uuid4())],
+            "sub": ["", 1, [], "agent", "\x00", SOMEBODY_ELSE],
+            "client_id": ["", 1, [], "agent", SOMEBODY_ELSE],
             "organization_id": [1, [], {}, True],
             "jti": [1, [], True],
             "scope": [1, ["agents:read"], {}, True],

@@ -19,9 +19,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp import create_app
+from agentidp import create_app, utc_now
 from agentidp.database import migrate
 from agentidp.embedded_postgres import EmbeddedPostgres, temporary
+from agentidp.key_rotation import ensure_signing_key
 from agentidp.oauth import client_assertion
 from agentidp.services import Services
 
@@ -273,6 +274,7 @@ class TestAProofAtTheApi:
         # Nothing but a commit that waits writes to the disk within the test.
         with temporary(durable=True, settings={"wal_writer_delay": "10s"}) as server:
             migrate(server.url)
+            ensure_signing_key(settings_for(server.url), at=utc_now())
             clock = Clock(None)
             with application(server, clock) as client:
                 services = client.application.extensions["agentidp"]
