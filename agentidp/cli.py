@@ -31,7 +31,7 @@ from .distribution import distribute
 from .errors import ApiError, NotFound, OAuthError
 from .logs import logging_config
 from .oauth import issuance
-from .oauth.client_authentication import hash_secret
+from .oauth.client_secret import hash_secret
 from .oauth.token import requested_scope
 from .runtime import Runtime, prepared
 from .serve import serve as run_server

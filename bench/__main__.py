@@ -29,8 +29,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from agentidp.database import migrate
 from agentidp.embedded_postgres import EmbeddedPostgresError, temporary
-from agentidp.oauth.client_authentication import hash_secret
 from agentidp.oauth.client_keys import public_jwk
+from agentidp.oauth.client_secret import hash_secret, new_secret
 from agentidp.serve import gunicorn_config
 
 from . import load
@@ -119,7 +119,7 @@ def seed(url: str, key: ec.EllipticCurvePrivateKey) -> list[tuple[str, str]]:
     :param key: of the first of them.
     """
     jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
-    client_secrets = [secrets.token_urlsafe(32) for _ in range(AGENTS)]
+    client_secrets = [new_secret() for _ in range(AGENTS)]
     statement = (Path(__file__).parent / "seed.sql").read_text(encoding="utf-8")
     parameters = {
         "large": f"org-{uuid.uuid4()}",

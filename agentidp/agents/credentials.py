@@ -6,7 +6,6 @@ An agent may have several at a time, so that one is replaced without a moment in
 from __future__ import annotations
 
 import json
-import secrets
 import uuid
 from datetime import datetime
 from typing import Any
@@ -19,14 +18,11 @@ from ..authentication import bearer, read, transaction
 from ..contract import Blueprint, Instant, json_response, timestamp
 from ..database import Transaction
 from ..errors import Conflict, NotFound, ValidationError
-from ..oauth.client_authentication import hash_secret
 from ..oauth.client_keys import MAXIMUM_KEYS, jwk_json_schema, public_jwk, public_jwks
+from ..oauth.client_secret import PATTERN, hash_secret, new_secret
 from ..oauth.metadata import JwksSchema
 
 blueprint = Blueprint("credentials", __name__, description="Credentials of an agent")
-
-SECRET_BYTES = 32
-"""256 random bits, written in [A-Za-z0-9_-]: client libraries disagree on how to encode other characters."""
 
 MAXIMUM_CREDENTIALS = 20
 """Of one agent at a time."""
@@ -81,7 +77,9 @@ class NewCredentialAnswerSchema(CredentialSchema):
     """A new credential: the only answer that ever holds the secret."""
 
     clientId = ma.fields.UUID(required=True)
-    clientSecret = ma.fields.String(metadata={"description": "Absent where the credential is a public key"})
+    clientSecret = ma.fields.String(
+        metadata={"description": "Absent if the credential is a public key", "pattern": f"^{PATTERN}$"}
+    )
 
 
 class CredentialListSchema(ma.Schema):
@@ -158,7 +156,7 @@ def add_credential(
     # Locked by a statement of its own: the next one then sees what another transaction added meanwhile.
     if not opened.fetch("agents/lock_agent", organization_id=organization_id, agent_id=agent_id):
         raise NotFound
-    client_secret = secrets.token_urlsafe(SECRET_BYTES) if jwks is None else None
+    client_secret = new_secret() if jwks is None else None
     rows = opened.fetch(
         "agents/add_credential",
         organization_id=organization_id,

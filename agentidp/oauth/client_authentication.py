@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import math
 import re
 from dataclasses import replace
@@ -19,21 +18,13 @@ from ..errors import OAuthError
 from ..services import services
 from ..usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
 from . import client_assertion, throttle
+from .client_secret import hash_secret
 from .issuance import Client
 
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-def hash_secret(client_secret: str) -> bytes:
-    """The form in which a secret is stored: SHA-256.
-
-    A slow hash protects secrets that people choose. Ours are 256 random bits: there is no list to try, and a slow
-    hash would cost most of the token endpoint's throughput.
-    """
-    return hashlib.sha256(client_secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def presented_client(request: Request, form: dict[str, str], at: datetime) -> Client:

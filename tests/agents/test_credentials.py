@@ -64,7 +64,7 @@ def test_shows_its_secret_once(client: FlaskClient, cast: Cast, worker: Agent, d
         "clientId": worker.client_id,
         "clientSecret": client_secret,
     }
-    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", client_secret)
+    assert re.fullmatch(r"aidp_[0-9A-Za-z]{49}", client_secret)
     path = f"/api/v1/agents/{worker.agent_id}/credentials/{credential_id}"
     assert response.headers["Location"] == path
     assert response.headers["Cache-Control"] == "no-store"
