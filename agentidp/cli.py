@@ -26,16 +26,18 @@ from .authentication import SCOPES
 from .config import ConfigurationError, Settings
 from .contract import Text, is_resource_identifier, timestamp
 from .dashboard import session
-from .database import Call, Rows, connect, load_sql, migrate
+from .database import Call, Rows, connect
 from .distribution import distribute
 from .errors import ApiError, NotFound, OAuthError
 from .logs import logging_config
+from .migrations import migrate
 from .oauth import issuance
 from .oauth.client_secret import hash_secret
 from .oauth.token import requested_scope
 from .runtime import Runtime, prepared
 from .serve import serve as run_server
 from .services import Services
+from .sql_files import load_sql
 
 ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ORGANIZATION_NAME = Text(1, 100)

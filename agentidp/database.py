@@ -1,16 +1,14 @@
-"""The pool, the shape of a transaction, the loader of .sql files, and migrations."""
+"""The pool, and the shape of a transaction."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import logging
 import re
 import select
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
@@ -20,13 +18,12 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequest
 from .config import ConfigurationError, Settings
 from .errors import ServiceUnavailable
 from .pipeline import PipelinedConnection
+from .sql_files import load_sql
 
 logger = logging.getLogger("agentidp")
 
 SERVICE_ROLE = "agentidp_service"
 OLDEST_POSTGRESQL = 15
-MIGRATION_LOCK = 0x6167656E74  # "agent"; any number that nothing else in the database takes
-_SQL_STATEMENT = re.compile(r"""(?:--[^\n]*|'[^']*'|"[^"]*"|\$(\w*)\$.*?\$\1\$|[^;])+""", re.DOTALL)
 NO_ORGANIZATION = ""
 """For a transaction about no organization: it sees no organization's row."""
 
@@ -36,24 +33,6 @@ CONNECT_TIMEOUT = 5
 # Connection exceptions, insufficient resources, operator intervention, a statement that ran out of time, a server
 # that is a standby, and conflicts that go away when the client tries again.
 _UNAVAILABLE = re.compile(r"08...|53...|57P..|57014|25006|40001|40P01|55P03")
-
-
-def sql_directory() -> Path:
-    """Where the .sql files are: beside the modules in an installed copy, at the top level in a checkout."""
-    package = Path(__file__).resolve().parent
-    installed = package / "sql"
-    return installed if installed.is_dir() else package.parent / "sql"
-
-
-@functools.cache
-def load_sql(name: str) -> str:
-    """The statement in ``sql/<name>.sql``, without its comments: the server would read them each time it is sent.
-
-    :param name: path without ending, for example ``analytics/token_trend``.
-    :raises FileNotFoundError: there is no such file.
-    """
-    lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines()
-    return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
 
 
 class Call(NamedTuple):
@@ -314,56 +293,3 @@ def connect(url: str) -> psycopg.Connection[Any]:
     connection.execute(load_sql("database/configure_operator"))
     _look_for_citus(connection)
     return connection
-
-
-def migrate(url: str) -> list[str]:
-    """Bring the schema up to date: each numbered file once, in order, in a transaction of its own.
-
-    The advisory lock ends with the connection, so a killed process leaves nothing to clean up; a second process
-    waits for the first and then finds nothing to do. What PostgreSQL warns of is logged.
-
-    :returns: the names of the files applied.
-    :raises ConfigurationError: the server does not answer, does not let us, or holds a schema newer than this
-        release.
-    """
-    try:
-        with connect(url) as connection:
-            connection.add_notice_handler(_log_warning)
-            connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
-            connection.execute(load_sql("database/create_schema_migrations"))
-            pending = pending_migrations(connection)
-            for file in pending:
-                with connection.transaction():
-                    # One by one: Citus sends the text that a statement came in to its workers, who take one at a time.
-                    for statement in statements_of(file.read_text(encoding="utf-8")):
-                        connection.execute(statement)
-                    connection.execute(load_sql("database/record_migration"), {"name": file.stem})
-    except psycopg.Error as error:
-        reason = error.diag.message_primary or " ".join(str(error).split())
-        raise ConfigurationError(f"the database's schema cannot be brought up to date: {reason}") from None
-    return [file.stem for file in pending]
-
-
-def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
-    if notice.severity_nonlocalized == "WARNING":
-        logger.warning(notice.message_primary)
-
-
-def pending_migrations(connection: psycopg.Connection[Any]) -> list[Path]:
-    """The files that are not applied yet, in order.
-
-    :raises ConfigurationError: the database holds a schema newer than this release.
-    """
-    files = sorted((sql_directory() / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
-    applied = {row.name for row in connection.execute(load_sql("database/applied_migrations"))}
-    if newer := sorted(applied.difference(file.stem for file in files)):
-        raise ConfigurationError(
-            f"the database holds migration {newer[-1]}, which this release of AgentIdP does not know"
-        )
-    return [file for file in files if file.stem not in applied]
-
-
-def statements_of(text: str) -> list[str]:
-    """The statements of a migration, of which none may have a body that begins with ``begin atomic``."""
-    found = (match[0].strip() for match in _SQL_STATEMENT.finditer(text))
-    return [statement for statement in found if re.sub(r"--[^\n]*|\s", "", statement)]

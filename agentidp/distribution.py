@@ -8,7 +8,9 @@ from typing import Any
 import psycopg
 
 from .config import ConfigurationError
-from .database import MIGRATION_LOCK, connect, is_on_citus, load_sql, pending_migrations
+from .database import connect, is_on_citus
+from .migrations import MIGRATION_LOCK, pending_migrations
+from .sql_files import load_sql
 
 
 def distribute(url: str) -> Iterator[tuple[str, str]]:

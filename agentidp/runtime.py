@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .config import ConfigurationError, Settings
-from .database import migrate
 from .embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, running_url
 from .key_rotation import ensure_signing_key
+from .migrations import migrate
 
 
 @dataclass(frozen=True)

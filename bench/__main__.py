@@ -27,8 +27,8 @@ import jwt
 import psycopg
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agentidp.database import migrate
 from agentidp.embedded_postgres import EmbeddedPostgresError, temporary
+from agentidp.migrations import migrate
 from agentidp.oauth.client_keys import public_jwk
 from agentidp.oauth.client_secret import hash_secret, new_secret
 from agentidp.serve import gunicorn_config

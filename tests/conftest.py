@@ -18,9 +18,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from agentidp import create_app, signing_keys, utc_now
 from agentidp.config import Settings
-from agentidp.database import migrate
 from agentidp.embedded_postgres import temporary
 from agentidp.key_rotation import ensure_signing_key
+from agentidp.migrations import migrate
 from agentidp.services import Services
 
 from .citus import install_stand_ins

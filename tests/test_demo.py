@@ -22,7 +22,7 @@ from flask.testing import FlaskClient
 from psycopg.rows import dict_row
 
 from agentidp.authentication import SCOPES
-from agentidp.database import Database, migrate
+from agentidp.database import Database
 from agentidp.demo import (
     AGENTS,
     DAYS,
@@ -39,6 +39,7 @@ from agentidp.demo import (
     create_demo,
     traffic,
 )
+from agentidp.migrations import migrate
 from agentidp.services import Services
 
 from .conftest import Cast, settings_for

@@ -16,8 +16,9 @@ import psycopg
 import pytest
 
 from agentidp.config import ConfigurationError
-from agentidp.database import MIGRATION_LOCK, SERVICE_ROLE, load_sql
+from agentidp.database import SERVICE_ROLE, load_sql
 from agentidp.distribution import distribute
+from agentidp.migrations import MIGRATION_LOCK
 from agentidp.pipeline import Statement
 
 from .citus import install_stand_ins

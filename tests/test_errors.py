@@ -20,10 +20,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app, utc_now
-from agentidp.database import migrate
 from agentidp.embedded_postgres import temporary
 from agentidp.errors import RateLimited
 from agentidp.key_rotation import ensure_signing_key
+from agentidp.migrations import migrate
 from agentidp.services import Services
 
 from .conftest import Cast, _fresh_database, settings_for

@@ -26,9 +26,10 @@ from flask.testing import FlaskClient
 
 from agentidp import create_app, signing_keys, utc_now
 from agentidp.config import ConfigurationError, Settings
-from agentidp.database import SERVICE_ROLE, migrate
+from agentidp.database import SERVICE_ROLE
 from agentidp.errors import ServiceUnavailable
 from agentidp.key_rotation import describe, ensure_signing_key, reencrypt, revoke, rotate
+from agentidp.migrations import migrate
 from agentidp.runtime import prepared
 from agentidp.services import Services
 from agentidp.signing_keys import RETIRE_AFTER

@@ -20,11 +20,13 @@ from psycopg.rows import tuple_row
 from agentidp import create_app, utc_now
 from agentidp.agents.resource_identifiers import resource_identifiers
 from agentidp.config import ConfigurationError
-from agentidp.database import SERVICE_ROLE, connect, migrate, pending_migrations, sql_directory, statements_of
+from agentidp.database import SERVICE_ROLE, connect
 from agentidp.embedded_postgres import temporary
 from agentidp.key_rotation import ensure_signing_key
+from agentidp.migrations import migrate, pending_migrations, statements_of
 from agentidp.runtime import prepared
 from agentidp.services import Services
+from agentidp.sql_files import sql_directory
 
 from .conftest import INSTALLATIONS, name_of_installation, require_installation, settings_for, with_database
 from .factories import ROOT, SECRET_KEY, Server, make_agent, make_organization
@@ -277,7 +279,7 @@ class TestResourceIdentifiers:
         """A database without it, whose organizations have registered resource servers."""
         with monkeypatch.context() as before:
             before.setattr(
-                "agentidp.database.pending_migrations",
+                "agentidp.migrations.pending_migrations",
                 lambda connection: [file for file in pending_migrations(connection) if file.stem < "0005"],
             )
             assert migrate(managed_url) == RELEASED[: RELEASED.index("0005_resource_identifiers")]

@@ -23,10 +23,11 @@ from flask.testing import FlaskClient
 
 from agentidp import create_app, signing_keys, utc_now
 from agentidp.config import MAXIMUM_TOKEN_TTL, Settings
-from agentidp.database import Database, migrate
+from agentidp.database import Database
 from agentidp.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.errors import ServiceUnavailable
 from agentidp.key_rotation import describe, ensure_signing_key, revoke, rotate
+from agentidp.migrations import migrate
 from agentidp.services import Services
 from agentidp.signing_keys import (
     CACHE_SECONDS,

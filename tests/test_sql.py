@@ -11,7 +11,8 @@ import psycopg
 import pytest
 from flask import Flask
 
-from agentidp.database import SERVICE_ROLE, sql_directory
+from agentidp.database import SERVICE_ROLE
+from agentidp.sql_files import sql_directory
 
 from .citus import STAND_INS
 

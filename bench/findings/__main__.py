@@ -22,8 +22,9 @@ from agentidp.analytics.findings.dominance import LEAST_TOKENS
 from agentidp.analytics.findings.finding import Look
 from agentidp.authentication import DEFAULT_SCOPES
 from agentidp.config import Settings
-from agentidp.database import Call, Database, Rows, Transaction, connect, migrate
+from agentidp.database import Call, Database, Rows, Transaction, connect
 from agentidp.embedded_postgres import EmbeddedPostgresError, temporary
+from agentidp.migrations import migrate
 
 from . import __doc__ as description
 from .fleets import EVALUATED, HISTORY_DAYS, HOURS, TOKEN_LIFETIME, Agent, Fleet, Usage, make_fleet

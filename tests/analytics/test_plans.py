@@ -12,7 +12,7 @@ import pytest
 
 from agentidp.analytics.findings import KINDS
 from agentidp.analytics.findings.finding import Look
-from agentidp.database import sql_directory
+from agentidp.sql_files import sql_directory
 
 from ..conftest import ON_EVERY_POSTGRES
 from ..factories import NOON

@@ -14,9 +14,9 @@ from flask import Flask
 from psycopg import sql
 
 from agentidp import create_app, utc_now
-from agentidp.database import migrate
 from agentidp.embedded_postgres import temporary
 from agentidp.key_rotation import ensure_signing_key
+from agentidp.migrations import migrate
 from agentidp.services import Services
 
 from ..conftest import settings_for

@@ -20,9 +20,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app, utc_now
-from agentidp.database import migrate
 from agentidp.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.key_rotation import ensure_signing_key
+from agentidp.migrations import migrate
 from agentidp.oauth import client_assertion
 from agentidp.services import Services
 
