@@ -90,6 +90,10 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 """The response headers of the OpenAPI document."""
 
+_ERROR_DESCRIPTIONS = {
+    503: "The database is unreachable, exhausted or too slow. Nothing was done, unless the text says that it is "
+    "unknown whether the request was carried out: then a token may have been issued and counted.",
+}
 _ERROR_HEADERS = {401: ["WWW-Authenticate"], 403: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
 # In what ECMA-262 and Python have in common. The white space is what str.strip() takes and is not a control character.
 _CONTROL = r"\u0000-\u001f\u007f-\u009f"
@@ -391,7 +395,7 @@ class Api(flask_smorest.Api):
             own = {"allOf": [ErrorSchema, {"properties": {"code": {"const": error.code}}}]}
             for name, schema in ((error.code, own), (f"OAUTH_{error.code}", OAuthErrorSchema)):
                 response = {
-                    "description": error.code.replace("_", " ").capitalize(),
+                    "description": _ERROR_DESCRIPTIONS.get(status, error.code.replace("_", " ").capitalize()),
                     "headers": {header: header for header in ("X-Request-Id", *_ERROR_HEADERS.get(status, ()))},
                     "content": {"application/json": {"schema": schema}},
                 }

@@ -1,23 +1,21 @@
-"""The pool, and the shape of a transaction."""
+"""The shape of a transaction, and a connection of the operator's own."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
+import math
 import re
-import select
-import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.rows import namedtuple_row
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from .config import ConfigurationError, Settings
-from .errors import ServiceUnavailable
-from .pipeline import PipelinedConnection
+from .errors import OutcomeUnknown, ServiceUnavailable
+from .pipeline import OutcomeLost, PipelinedConnection, is_lost
+from .pool import NoConnection, Pool, one_line
 from .sql_files import load_sql
 
 logger = logging.getLogger("agentidp")
@@ -28,7 +26,10 @@ NO_ORGANIZATION = ""
 """For a transaction about no organization: it sees no organization's row."""
 
 CONNECT_TIMEOUT = 5
-"""Seconds to wait for a connection to be made."""
+"""Seconds that the operator's own connection may take."""
+
+MARGIN = 1.0
+"""Seconds beyond statement_timeout that an exchange with the database may take."""
 
 # Connection exceptions, insufficient resources, operator intervention, a statement that ran out of time, a server
 # that is a standby, and conflicts that go away when the client tries again.
@@ -63,19 +64,27 @@ class Transaction:
 
 
 class Database:
-    """A pool of connections that run as the service's role.
+    """The database, on a pool of connections that run as the service's role.
 
-    It opens at its first use in a process, so after a fork. Every way in translates a database that cannot be
-    reached, is exhausted or too slow into :class:`~agentidp.errors.ServiceUnavailable`.
+    The pool connects at its first use in a process, so after a fork. Each method raises
+    :class:`~agentidp.errors.ServiceUnavailable` if the database is unreachable, exhausted or too slow: then nothing
+    was done. It raises :class:`~agentidp.errors.OutcomeUnknown` if the connection was lost at the commit.
 
     :param url: of a PostgreSQL, 15 or newer.
     :param settings: for the pool's sizes and the times to wait.
+    :param is_replica: it is for reading only.
     """
 
-    def __init__(self, url: str, settings: Settings) -> None:
+    def __init__(self, url: str, settings: Settings, *, is_replica: bool = False) -> None:
         self._url, self._settings = url, settings
-        self._lock = threading.Lock()
-        self._pool: ConnectionPool[PipelinedConnection] | None = None
+        self.pool = Pool(
+            self._connect,
+            name="read replica" if is_replica else "primary",
+            min_size=settings.pool_min_size,
+            max_size=settings.pool_max_size,
+            timeout=settings.pool_timeout,
+            max_waiting=settings.pool_max_waiting,
+        )
 
     def run(self, organization_id: str, *calls: Call, durable: bool = False) -> list[Rows]:
         """Run statements for an organization in one transaction and one round trip.
@@ -108,96 +117,85 @@ class Database:
     def transaction(self, organization_id: str) -> Iterator[Transaction]:
         """A durable transaction for an organization, for what needs an answer before the next statement.
 
-        It commits at the end of the block and rolls back where the block raises.
+        It commits at the end of the block and rolls back if the block raises.
         """
-        with self._connection() as connection, connection.transaction():
-            enter_organization(connection, organization_id, durable=True)
-            yield Transaction(connection)
+        is_committing = False
+        with self._connection() as connection:
+            try:
+                with connection.transaction():
+                    enter_organization(connection, organization_id, durable=True)
+                    yield Transaction(connection)
+                    is_committing = True
+            except psycopg.Error as error:
+                if is_committing and is_lost(error):
+                    raise OutcomeLost(str(error)) from error
+                if isinstance(error, OutcomeLost):
+                    # A statement before the commit.
+                    raise psycopg.OperationalError(str(error)) from error
+                raise
 
     def fetch(self, statement: str, /, **parameters: Any) -> Rows:
-        """Run one statement about no organization: the client directory, the signing keys, a health check."""
+        """Run one reading statement about no organization: the client directory, the signing keys, a health check."""
         with self._connection() as connection:
             if is_on_citus(connection):
                 return Transaction(connection).fetch(statement, **parameters)
-            [rows] = connection.run_together([(load_sql(statement), parameters)])
+            try:
+                [rows] = connection.run_together([(load_sql(statement), parameters)])
+            except OutcomeLost as error:
+                # What only reads has no outcome.
+                raise psycopg.OperationalError(str(error)) from error
         return rows
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[PipelinedConnection]:
         try:
-            with self._open_pool().connection() as connection:
+            with self.pool.connection() as connection:
                 yield connection
-        except (PoolTimeout, TooManyRequests, PoolClosed) as error:
-            logger.warning("no database connection", extra={"fields": {"error": type(error).__name__}})
+        except NoConnection as error:
+            if not error.is_known:
+                logger.warning("no database connection", extra={"fields": {"reason": str(error)}})
             raise ServiceUnavailable from error
-        except psycopg.OperationalError as error:
-            # Without a SQLSTATE libpq itself noticed: the connection is gone.
-            if error.sqlstate is not None and not _UNAVAILABLE.fullmatch(error.sqlstate):
+        except OutcomeLost as error:
+            logger.warning("outcome of a transaction unknown", extra={"fields": {"reason": one_line(error)}})
+            raise OutcomeUnknown from error
+        except psycopg.Error as error:
+            if not is_lost(error) and not _UNAVAILABLE.fullmatch(error.sqlstate or ""):
                 raise
             logger.warning("database unavailable", extra={"fields": {"sqlstate": error.sqlstate}})
             raise ServiceUnavailable from error
-        except psycopg.Error as error:
-            if error.sqlstate is None or not _UNAVAILABLE.fullmatch(error.sqlstate):
-                raise
-            raise ServiceUnavailable from error
 
-    def _open_pool(self) -> ConnectionPool[PipelinedConnection]:
-        if self._pool is None:
-            with self._lock:
-                if self._pool is None:
-                    self._pool = self._new_pool()
-                    # From Python 3.13 on, a pool that is left open holds up the end of the process for 20 seconds.
-                    atexit.register(self.close)
-        return self._pool
-
-    def _new_pool(self) -> ConnectionPool[PipelinedConnection]:
-        settings = self._settings
-
-        def check(connection: psycopg.Connection[Any]) -> None:
-            if is_dead(connection):
-                # The pool would take this one back, and wait a second and more between one dead connection and the
-                # next. After a restart of the server, in which all die together, they go together.
-                pool.drain()
-                raise psycopg.OperationalError("the server has closed the connection")
-
-        def configure(connection: psycopg.Connection[Any]) -> None:
+    def _connect(self) -> PipelinedConnection:
+        deadline = math.ceil(self._settings.statement_timeout + MARGIN)
+        connection = PipelinedConnection.connect(
+            self._url,
+            autocommit=True,
+            # psycopg would deallocate what it has prepared after a rollback, and with it what we have.
+            prepare_threshold=None,
+            connect_timeout=deadline,
+            # TCP gives up on a host that vanished as soon as we do; and asks for it while a connection is idle.
+            tcp_user_timeout=deadline * 1000,
+            keepalives=1,
+            keepalives_idle=deadline,
+            keepalives_interval=deadline,
+            keepalives_count=2,
+            application_name="agentidp",
+        )
+        try:
+            connection.patience = self._settings.statement_timeout + MARGIN - connection.grace
             connection.execute(
                 load_sql("database/configure_connection"),
-                {"role": SERVICE_ROLE, "statement_timeout": f"{int(settings.statement_timeout * 1000)}ms"},
+                {"role": SERVICE_ROLE, "statement_timeout": f"{int(self._settings.statement_timeout * 1000)}ms"},
             )
             connection.row_factory = namedtuple_row
             _look_for_citus(connection)
-
-        pool: ConnectionPool[PipelinedConnection] = ConnectionPool(
-            self._url,
-            connection_class=PipelinedConnection,
-            kwargs={
-                "autocommit": True,
-                # psycopg would deallocate what it has prepared after a rollback, and with it what we have.
-                "prepare_threshold": None,
-                "connect_timeout": CONNECT_TIMEOUT,
-                "application_name": "agentidp",
-            },
-            min_size=settings.pool_min_size,
-            max_size=settings.pool_max_size,
-            timeout=settings.pool_timeout,
-            # By default five minutes of ever rarer attempts: a server that comes back would wait to be noticed.
-            reconnect_timeout=settings.pool_timeout,
-            max_waiting=settings.pool_max_waiting,
-            configure=configure,
-            check=check,
-            open=True,
-            name="agentidp",
-        )
-        return pool
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def close(self) -> None:
-        """Close the pool; the next use opens it again."""
-        atexit.unregister(self.close)
-        with self._lock:
-            if self._pool is not None:
-                self._pool.close()
-                self._pool = None
+        """Close the pool's connections; the next use opens others."""
+        self.pool.close()
 
 
 def _look_for_citus(connection: psycopg.Connection[Any]) -> None:
@@ -248,8 +246,11 @@ def _run_on_citus(connection: psycopg.Connection[Any], *calls: Call) -> list[Row
                 # Answered before all was sent. Raised in here it would be logged that the server skips the rest.
                 failure = error
     except psycopg.Error as error:
-        raise failure or error from None
+        failure = failure or error
     if failure:
+        # psycopg does not say whether the commit had been sent.
+        if is_lost(failure):
+            raise OutcomeLost(str(failure)) from failure
         raise failure
     return [_rows(cursor) for cursor in cursors]
 
@@ -258,21 +259,10 @@ def _rows(cursor: psycopg.Cursor[Any]) -> Rows:
     return cursor.fetchall() if cursor.description else []
 
 
-def is_dead(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the server has closed an idle connection.
-
-    A server that ends a connection says so and closes it, so an idle socket with something to read is a dead
-    connection. That costs 2 µs where ``ConnectionPool.check_connection`` costs a round trip, 76 µs.
-    """
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
-
-
 def connect(url: str) -> psycopg.Connection[Any]:
     """A connection of the operator's own, as the role in *url*: for migrations and for making organizations.
 
-    :raises ConfigurationError: one sentence, when the server does not answer or is too old.
+    :raises ConfigurationError: one sentence, if the server does not answer or is too old.
     """
     try:
         connection = psycopg.connect(

@@ -154,13 +154,26 @@ class RateLimited(ApiError):
 
 
 class ServiceUnavailable(ApiError):
-    """503: the database cannot be reached, is full, or did not answer in time; nothing was done."""
+    """503: the database is unreachable, exhausted or too slow.
+
+    What was asked of it was certainly not done: there was no connection, or the database itself reported an error and
+    rolled the transaction back.
+    """
 
     status, code = 503, "SERVICE_UNAVAILABLE"
     message = "The service is temporarily unavailable; try again."
 
     def __init__(self) -> None:
         super().__init__(headers={"Retry-After": str(RETRY_AFTER)})
+
+
+class OutcomeUnknown(ServiceUnavailable):
+    """503: the connection was lost, or no answer came in time, when the transaction may have been committed."""
+
+    message = (
+        "It is unknown whether the request was carried out: the database did not answer. A token request may be "
+        "repeated; it then gets a further token, and if the first one was issued, both are counted."
+    )
 
 
 class OAuthError(Exception):

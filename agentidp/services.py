@@ -46,7 +46,9 @@ class Services:
             settings=settings,
             clock=clock,
             database=database,
-            read_database=Database(settings.read_database_url, settings) if settings.read_database_url else None,
+            read_database=(
+                Database(settings.read_database_url, settings, is_replica=True) if settings.read_database_url else None
+            ),
             keys=SigningKeys(database, settings),
             directory=ClientDirectory(database),
         )

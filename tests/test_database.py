@@ -277,7 +277,7 @@ def test_a_row_cannot_be_written_for_another_organization(
 
 def setting_of(services: Services) -> tuple[str, str, str]:
     """On a connection of the pool: the organization's setting, the role, and how it commits."""
-    with services.database._open_pool().connection() as pooled:
+    with services.database.pool.connection() as pooled:
         row = pooled.execute(
             "select coalesce(current_setting('agentidp.organization_id', true), ''), current_user, "
             "current_setting('synchronous_commit')"
@@ -427,7 +427,7 @@ class TestOnCitus:
             assert told.fetchall() == [(name,)]
 
     def test_workers_are_told(self, services: Services) -> None:
-        with services.database._open_pool().connection() as pooled:
+        with services.database.pool.connection() as pooled:
             assert is_on_citus(pooled)
             assert pooled.execute("show citus.propagate_set_commands").fetchall() == [("local",)]
 
@@ -435,14 +435,14 @@ class TestOnCitus:
         self, services: Services, database_url: str
     ) -> None:
         services.database.run("org-a", PING)
-        with services.database._open_pool().connection() as pooled:
+        with services.database.pool.connection() as pooled:
             pooled.execute("set statement_timeout to '100ms'")
         with psycopg.connect(database_url) as other:
             other.execute("lock table schema_migrations")
             with pytest.raises(ServiceUnavailable):
                 services.database.run("org-a", PING, PING)
         assert len(services.database.run("org-a", PING, PING)) == 2
-        assert services.database._open_pool().get_stats()["connections_num"] == 1
+        assert services.database.pool.size == 1
         assert setting_of(services) == ("", SERVICE_ROLE, "on")
 
 

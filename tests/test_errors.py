@@ -346,8 +346,8 @@ class TestUnavailable:
             )
             with services.database.transaction(agent.organization_id):
                 waiting.start()
-                pool = services.database._open_pool()
-                while pool.get_stats().get("requests_waiting", 0) != 1:
+                pool = services.database.pool
+                while pool.waiting != 1:
                     assert waiting.is_alive()
                 assert_unavailable(app.test_client().get("/api/v1/agents", headers=headers))
             waiting.join(10)

@@ -211,7 +211,7 @@ def test_an_owner_who_is_no_superuser_can_migrate_and_the_service_runs(managed_u
             assert [found["agentId"] for found in seen.json["data"]] == [agent.client_id]
             trend = client.get("/api/v1/analytics/tokens?days=1", headers=headers)
             assert [day["count"] for day in trend.json["data"]] == [1]
-        with services.database._open_pool().connection() as pooled:
+        with services.database.pool.connection() as pooled:
             assert pooled.execute("select current_user, session_user").fetchone() == (SERVICE_ROLE, "manager")
     finally:
         services.close()
@@ -245,7 +245,7 @@ def test_the_service_can_log_in_as_a_role_that_only_becomes_the_services(managed
         headers = {"Authorization": f"Bearer {issued.json['access_token']}"}
         for path in ("/api/v1/analytics/tokens", "/api/v1/analytics/findings", "/api/v1/agents", "/readyz"):
             assert client.get(path, headers=headers).status_code == 200
-        with services.database._open_pool().connection() as pooled:
+        with services.database.pool.connection() as pooled:
             assert pooled.execute("select current_user, session_user").fetchone() == (SERVICE_ROLE, "agentidp_login")
             pooled.execute("reset role")
             for statement in ("select from agents", "select from signing_keys", "set role manager"):

@@ -34,7 +34,7 @@ def overheard(database: Database) -> Iterator[Conversation]:
     What is not a statement from a file stands in ``statements`` as it is.
     """
     conversation = Conversation()
-    pool = database._open_pool()
+    pool = database.pool
     with tempfile.TemporaryFile("w+") as file:
         with pool.connection() as connection:
             connection.pgconn.trace(file.fileno())
@@ -45,7 +45,7 @@ def overheard(database: Database) -> Iterator[Conversation]:
             with pool.connection() as again:
                 again.pgconn.untrace()
                 assert again is connection, "the block used another connection"
-                assert pool.get_stats()["pool_size"] == 1, "the block used more than one connection"
+                assert pool.size == 1, "the block used more than one connection"
                 prepared = {
                     row.name: _file(row.statement)
                     for row in again.execute("select name, statement from pg_prepared_statements")

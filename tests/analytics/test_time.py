@@ -55,7 +55,7 @@ def comparison_of(app: Flask) -> Comparison:
 
 
 def session_time_zone(services: Services) -> str:
-    with services.database._open_pool().connection() as connection:
+    with services.database.pool.connection() as connection:
         [(zone,)] = connection.execute("show timezone").fetchall()
     return str(zone)
 

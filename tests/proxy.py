@@ -1,0 +1,83 @@
+"""A proxy before PostgreSQL that loses answers, as a network does."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from psycopg.conninfo import conninfo_to_dict
+
+
+class Proxy:
+    """Passes on what comes in, on a TCP port, until it is told not to."""
+
+    def __init__(self, database_url: str) -> None:
+        parts = conninfo_to_dict(database_url)
+        self._directory, self._database_port = str(parts["host"]), str(parts.get("port", 5432))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.url = (
+            f"postgresql://{quote(str(parts['user']))}:{quote(str(parts.get('password', '')))}"
+            f"@127.0.0.1:{self.port}/{parts['dbname']}"
+        )
+        self.loses_answers = False
+        """Throw away what the server sends, and leave the connections open."""
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """End all connections to the client and to the server."""
+        for end in self._sockets:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End all connections and listen no longer."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+        with self._lock:
+            self._is_closed = True
+            for end in self._sockets:
+                end.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                if self._directory.startswith("/"):
+                    server = socket.socket(socket.AF_UNIX)
+                    server.connect(f"{self._directory}/.s.PGSQL.{self._database_port}")
+                else:
+                    server = socket.create_connection((self._directory, int(self._database_port)))
+                with self._lock:
+                    if self._is_closed:
+                        client.close()
+                        server.close()
+                        return
+                    self._sockets += [client, server]
+                for source, target, is_answer in ((client, server, False), (server, client, True)):
+                    threading.Thread(target=self._pass_on, args=(source, target, is_answer), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                if not (is_answer and self.loses_answers):
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def proxied(database_url: str) -> Iterator[Proxy]:
+    """A proxy before *database_url* for the block."""
+    proxy = Proxy(database_url)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
