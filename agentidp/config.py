@@ -17,6 +17,9 @@ LOG_FORMATS = ("auto", "json", "text")
 MAXIMUM_TOKEN_TTL = 86_400
 """Seconds. A retired signing key stays published this long, so no token may outlive it."""
 
+LEEWAY = 10
+"""Seconds by which a server's clock may differ from the database's, and so from another server's."""
+
 MINIMUM_SECRET_LENGTH = 32
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 

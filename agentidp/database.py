@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.rows import namedtuple_row
 
-from .config import ConfigurationError, Settings
+from .clock_check import ClockCheck, ClockDiffers, difference, seconds_ahead
+from .config import LEEWAY, ConfigurationError, Settings
 from .errors import OutcomeUnknown, ServiceUnavailable
 from .pipeline import OutcomeLost, PipelinedConnection, is_lost
 from .pool import NoConnection, Pool, one_line
@@ -67,16 +68,18 @@ class Database:
     """The database, on a pool of connections that run as the service's role.
 
     The pool connects at its first use in a process, so after a fork. Each method raises
-    :class:`~agentidp.errors.ServiceUnavailable` if the database is unreachable, exhausted or too slow: then nothing
-    was done. It raises :class:`~agentidp.errors.OutcomeUnknown` if the connection was lost at the commit.
+    :class:`~agentidp.errors.ServiceUnavailable` if the database is unreachable, exhausted or too slow, or this server's
+    clock is wrong: then nothing was done. It raises :class:`~agentidp.errors.OutcomeUnknown` if the connection was lost
+    at the commit.
 
     :param url: of a PostgreSQL, 15 or newer.
     :param settings: for the pool's sizes and the times to wait.
-    :param is_replica: it is for reading only.
+    :param is_replica: it is for reading only. Nothing depends on its clock.
     """
 
     def __init__(self, url: str, settings: Settings, *, is_replica: bool = False) -> None:
         self._url, self._settings = url, settings
+        self._clock = None if is_replica else ClockCheck()
         self.pool = Pool(
             self._connect,
             name="read replica" if is_replica else "primary",
@@ -150,10 +153,14 @@ class Database:
     def _connection(self) -> Iterator[PipelinedConnection]:
         try:
             with self.pool.connection() as connection:
+                if self._clock is not None:
+                    self._clock.check(connection)
                 yield connection
         except NoConnection as error:
             if not error.is_known:
                 logger.warning("no database connection", extra={"fields": {"reason": str(error)}})
+            raise ServiceUnavailable from error
+        except ClockDiffers as error:
             raise ServiceUnavailable from error
         except OutcomeLost as error:
             logger.warning("outcome of a transaction unknown", extra={"fields": {"reason": one_line(error)}})
@@ -188,6 +195,8 @@ class Database:
             )
             connection.row_factory = namedtuple_row
             _look_for_citus(connection)
+            if self._clock is not None:
+                self._clock.measure(connection)
         except BaseException:
             connection.close()
             raise
@@ -262,7 +271,8 @@ def _rows(cursor: psycopg.Cursor[Any]) -> Rows:
 def connect(url: str) -> psycopg.Connection[Any]:
     """A connection of the operator's own, as the role in *url*: for migrations and for making organizations.
 
-    :raises ConfigurationError: one sentence, if the server does not answer or is too old.
+    :raises ConfigurationError: one sentence, if the server does not answer or is too old, or this machine's clock is
+        wrong.
     """
     try:
         connection = psycopg.connect(
@@ -279,6 +289,9 @@ def connect(url: str) -> psycopg.Connection[Any]:
             f"PostgreSQL {OLDEST_POSTGRESQL} or newer is needed, "
             f"not {connection.info.parameter_status('server_version')}"
         )
+    if differs := difference(seconds_ahead(connection) or 0):
+        connection.close()
+        raise ConfigurationError(f"this machine's clock is {differs}; at most {LEEWAY} seconds are allowed")
     connection.row_factory = namedtuple_row
     connection.execute(load_sql("database/configure_operator"))
     _look_for_citus(connection)

@@ -11,10 +11,9 @@ from uuid import UUID
 
 import jwt
 
-TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
-LEEWAY = 10
-"""Seconds by which the clocks of two of our servers may differ."""
+from .config import LEEWAY
 
+TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
 MAXIMUM_LENGTH = 4096
 """Characters. Ours are about 600; what is longer is not parsed."""
 
@@ -27,7 +26,7 @@ _REQUIRED = ["iss", "sub", "client_id", "aud", "exp", "iat", "jti", "organizatio
 class TokenRefused(Exception):
     """The token is not one that we issued for this audience, or is no longer good.
 
-    :param claims: of a token that is ours, and only used too late or in the wrong way: it names an agent.
+    :param claims: of a token that is ours, and only used too early, too late or in the wrong way: it names an agent.
     """
 
     def __init__(self, reason: str, claims: AccessToken | None = None) -> None:
@@ -159,7 +158,7 @@ def verify_access_token(
     token = _access_token(claims)
     now = at.timestamp()
     if token.issued_at > now + LEEWAY or _instant(claims.get("nbf", token.issued_at)) > now + LEEWAY:
-        raise TokenRefused("not yet valid")
+        raise TokenRefused("not yet valid", token)
     if token.expires_at <= now - LEEWAY:
         raise TokenRefused("expired", token)
     return token

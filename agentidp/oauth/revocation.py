@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from flask import Response, g
 
 from ..authentication import public
+from ..config import LEEWAY
 from ..contract import Blueprint
 from ..errors import OAuthError
 from ..services import services
-from ..tokens import LEEWAY
 from .introspection import TokenFormSchema, examine
 from .token import NO_STORE, described
 
