@@ -78,10 +78,26 @@ class Database:
     """
 
     def __init__(self, url: str, settings: Settings, *, is_replica: bool = False) -> None:
-        self._url, self._settings = url, settings
+        self._settings = settings
         self._clock = None if is_replica else ClockCheck()
+        deadline = math.ceil(settings.statement_timeout + MARGIN)
+        connecting = {
+            "autocommit": True,
+            # psycopg would deallocate what it has prepared after a rollback, and with it what we have.
+            "prepare_threshold": None,
+            "connect_timeout": deadline,
+            # TCP gives up on a host that vanished as soon as we do; and asks for it while a connection is idle.
+            "tcp_user_timeout": deadline * 1000,
+            "keepalives": 1,
+            "keepalives_idle": deadline,
+            "keepalives_interval": deadline,
+            "keepalives_count": 2,
+            "application_name": "agentidp",
+        }
         self.pool = Pool(
-            self._connect,
+            url,
+            connecting,
+            self._configure,
             name="read replica" if is_replica else "primary",
             min_size=settings.pool_min_size,
             max_size=settings.pool_max_size,
@@ -171,36 +187,17 @@ class Database:
             logger.warning("database unavailable", extra={"fields": {"sqlstate": error.sqlstate}})
             raise ServiceUnavailable from error
 
-    def _connect(self) -> PipelinedConnection:
-        deadline = math.ceil(self._settings.statement_timeout + MARGIN)
-        connection = PipelinedConnection.connect(
-            self._url,
-            autocommit=True,
-            # psycopg would deallocate what it has prepared after a rollback, and with it what we have.
-            prepare_threshold=None,
-            connect_timeout=deadline,
-            # TCP gives up on a host that vanished as soon as we do; and asks for it while a connection is idle.
-            tcp_user_timeout=deadline * 1000,
-            keepalives=1,
-            keepalives_idle=deadline,
-            keepalives_interval=deadline,
-            keepalives_count=2,
-            application_name="agentidp",
+    def _configure(self, connection: PipelinedConnection) -> None:
+        settings = self._settings
+        connection.patience = settings.statement_timeout + MARGIN - connection.grace
+        connection.execute(
+            load_sql("database/configure_connection"),
+            {"role": SERVICE_ROLE, "statement_timeout": f"{int(settings.statement_timeout * 1000)}ms"},
         )
-        try:
-            connection.patience = self._settings.statement_timeout + MARGIN - connection.grace
-            connection.execute(
-                load_sql("database/configure_connection"),
-                {"role": SERVICE_ROLE, "statement_timeout": f"{int(self._settings.statement_timeout * 1000)}ms"},
-            )
-            connection.row_factory = namedtuple_row
-            _look_for_citus(connection)
-            if self._clock is not None:
-                self._clock.measure(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        connection.row_factory = namedtuple_row
+        _look_for_citus(connection)
+        if self._clock is not None:
+            self._clock.measure(connection)
 
     def close(self) -> None:
         """Close the pool's connections; the next use opens others."""

@@ -78,7 +78,13 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
         "formatters": {"line": {"()": formatter}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
         "root": {"level": "WARNING", "handlers": ["stderr"]},
-        "loggers": {"agentidp": quiet, "gunicorn.error": quiet, "gunicorn.access": {**quiet, "level": "WARNING"}},
+        "loggers": {
+            "agentidp": quiet,
+            "gunicorn.error": quiet,
+            "gunicorn.access": {**quiet, "level": "WARNING"},
+            # What it warns of is a line of ours as well, once.
+            "psycopg.pool": {**quiet, "level": "ERROR"},
+        },
     }
 
 

@@ -77,8 +77,6 @@ class PipelinedConnection(psycopg.Connection[Any]):
         self._statement_names: dict[Any, bytes] = {}
         self._numbers = itertools.count()
         self.opened_at = time.monotonic()
-        # One that the pool still has when the process ends is no mistake, of which psycopg would warn.
-        self._pool = None
 
     def wait(self, gen: PQGen[_Result], interval: float = _WAIT_INTERVAL, timeout: float | None = None) -> _Result:
         """Run a generator of psycopg's to its end, which every exchange with the server does.

@@ -1,12 +1,12 @@
-"""A pool of database connections that the requests themselves open, check and return.
+"""psycopg's pool, and what it does not know: when to stop waiting for a database that is unreachable.
 
-psycopg_pool opens connections in threads of its own: the request that waits learns neither that nor why it failed, and
-the next attempt comes a second later or more. Here the request that needs a connection opens it, so a failure is known
-at once, with its cause; docs/decisions.md says what that is worth.
+psycopg_pool opens connections in threads of its own, so a request that waits for one does not learn that they fail.
+Here the first failure opens a circuit breaker, and from then on requests fail at once until a connection succeeds.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import select
 import threading
@@ -16,15 +16,18 @@ from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from .circuit_breaker import CircuitBreaker
 from .pipeline import PipelinedConnection
 
-MAXIMUM_AGE = 3600
-"""Seconds after which a connection is replaced: its backend's memory grows with the plans that it keeps."""
+RECONNECT_TIMEOUT = 0.05
+"""Seconds after which psycopg_pool gives up a connection that could not be opened: it tries twice."""
 
-MAXIMUM_IDLE = 600
-"""Seconds after which a connection that nobody needed is closed, unless it is one of the fewest to keep."""
+GLANCE = 0.1
+"""Seconds after which a request that waits for a connection looks whether the breaker has opened meanwhile."""
+
+Configure = Callable[[PipelinedConnection], None]
 
 
 class NoConnection(Exception):
@@ -39,18 +42,23 @@ class NoConnection(Exception):
 
 
 class Pool:
-    """At most *max_size* connections, the one used last first.
+    """A pool that opens at its first use in a process, so after a fork.
 
-    :param connect: opens a connection that is ready for statements, or raises :class:`psycopg.Error`.
+    :param url: of the database.
+    :param arguments: of :meth:`psycopg.Connection.connect` for each connection.
+    :param configure: makes a new connection ready for statements, or raises.
     :param name: of the database, for the log.
-    :param min_size: how many to keep however long nobody needs them.
+    :param min_size: how many connections to keep open.
+    :param max_size: how many to open at most.
     :param timeout: seconds to wait for a connection if all are in use.
     :param max_waiting: how many requests may wait; further ones are refused.
     """
 
     def __init__(
         self,
-        connect: Callable[[], PipelinedConnection],
+        url: str,
+        arguments: dict[str, Any],
+        configure: Configure,
         *,
         name: str,
         min_size: int,
@@ -58,137 +66,113 @@ class Pool:
         timeout: float,
         max_waiting: int,
     ) -> None:
-        self._connect = connect
-        self._min_size, self._max_size = min_size, max_size
-        self._timeout, self._max_waiting = timeout, max_waiting
-        self._changed = threading.Condition(threading.Lock())
-        self._idle: list[tuple[float, PipelinedConnection]] = []
-        self.size = 0
-        """Connections that are idle, in use or being opened."""
-        self.waiting = 0
-        """Requests that wait for a connection."""
+        self._url, self._arguments, self._configure = url, arguments, configure
+        self._name, self._timeout = name, timeout
+        self._sizes: dict[str, Any] = {"min_size": min_size, "max_size": max_size, "max_waiting": max_waiting}
+        self._lock = threading.Lock()
+        self._opened: ConnectionPool[PipelinedConnection] | None = None
+        self._reason = ""
         self.breaker = CircuitBreaker(name, self._reach)
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[PipelinedConnection]:
-        """A connection for the block. It is thrown away if the block leaves it unusable.
+        """A connection for the block. The pool replaces it if the block leaves it unusable.
 
         :raises NoConnection: the database is unreachable, or all connections stayed in use.
         """
-        connection = self._acquire()
+        pool = self._opened or self._open()
+        connection = self._take(pool)
         try:
             yield connection
         finally:
-            self._release(connection)
+            if connection.is_unanswered:
+                self.breaker.open("no answer in time")
+            if connection.pgconn.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+                with contextlib.suppress(psycopg.Error):
+                    connection.rollback()
+            pool.putconn(connection)
+
+    def statistics(self) -> dict[str, int]:
+        """What psycopg_pool says of itself, for example ``pool_size`` and ``requests_waiting``."""
+        return self._opened.get_stats() if self._opened is not None else {"pool_size": 0, "requests_waiting": 0}
 
     def close(self) -> None:
-        """Close the connections that are idle. The pool remains usable."""
+        """Close all connections; the next use opens the pool again."""
         self.breaker.close()
-        self._clear()
+        atexit.unregister(self.close)
+        with self._lock:
+            pool, self._opened = self._opened, None
+        if pool is not None:
+            pool.close()
 
-    def _acquire(self) -> PipelinedConnection:
-        deadline = None
-        with self._changed:
-            while True:
-                if self.breaker.is_open:
-                    raise NoConnection("database unreachable", is_known=True)
-                connection = self._pop_idle()
-                if connection is not None:
-                    return connection
-                if self.size < self._max_size:
-                    self.size += 1
-                    break
-                now = time.monotonic()
-                if deadline is None:
-                    if self.waiting >= self._max_waiting:
-                        raise NoConnection("too many requests wait for a connection")
-                    deadline = now + self._timeout
-                elif now >= deadline:
-                    raise NoConnection("all connections stayed in use")
-                self.waiting += 1
-                try:
-                    self._changed.wait(deadline - now)
-                finally:
-                    self.waiting -= 1
-        try:
-            return self._connect()
-        except BaseException as error:
-            self._forget(error if isinstance(error, psycopg.Error) else None)
-            if isinstance(error, psycopg.Error):
-                raise NoConnection(one_line(error)) from error
-            raise
-
-    def _pop_idle(self) -> PipelinedConnection | None:
-        while self._idle:
-            _, connection = self._idle.pop()
-            if not self._is_dropped(connection):
+    def _take(self, pool: ConnectionPool[PipelinedConnection]) -> PipelinedConnection:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            if self.breaker.is_open:
+                raise NoConnection("database unreachable", is_known=True)
+            try:
+                connection = pool.getconn(timeout=min(GLANCE, deadline - time.monotonic()))
+            except PoolTimeout:
+                if time.monotonic() >= deadline and not self.breaker.is_open:
+                    raise NoConnection("all connections stayed in use") from None
+                continue
+            except TooManyRequests:
+                raise NoConnection("too many requests wait for a connection") from None
+            except PoolClosed:
+                raise NoConnection("the pool is closed") from None
+            # A connection from before an outage may be to a host that has vanished, which nothing tells.
+            if not is_dead(connection) and connection.opened_at >= self.breaker.opened_at:
                 return connection
-        return None
-
-    def _is_dropped(self, connection: PipelinedConnection) -> bool:
-        dropped = is_dead(connection)
-        if dropped:
             connection.close()
-            self.size -= 1
-        return dropped
+            pool.putconn(connection)
 
-    def _forget(self, error: psycopg.Error | None = None) -> None:
-        """Make room for another connection; *error* is why this one could not be opened."""
-        with self._changed:
-            self.size -= 1
-            self._idle = [entry for entry in self._idle if not self._is_dropped(entry[1])]
-            # A server that is full refuses a further connection, and those that are there go on.
-            is_unreachable = self.size == 0 or isinstance(error, psycopg.errors.ConnectionTimeout)
-            self._changed.notify()
-        if error is not None and is_unreachable:
-            self._open_breaker(one_line(error))
+    def _open(self) -> ConnectionPool[PipelinedConnection]:
+        with self._lock:
+            if self._opened is None:
+                self._opened = ConnectionPool(
+                    self._url,
+                    connection_class=_watched(self._failed_to_connect),
+                    kwargs=self._arguments,
+                    configure=self._configure,
+                    reconnect_timeout=RECONNECT_TIMEOUT,
+                    reconnect_failed=self._gave_up_connecting,
+                    open=True,
+                    name=f"agentidp {self._name}",
+                    **self._sizes,
+                )
+                # From Python 3.13 on, a pool that is left open holds up the end of the process for 20 seconds.
+                atexit.register(self.close)
+            return self._opened
 
-    def _release(self, connection: PipelinedConnection) -> None:
-        if connection.pgconn.transaction_status != TransactionStatus.IDLE:
-            _roll_back(connection)
-        if connection.is_unanswered:
-            self._open_breaker("no answer in time")
-        now = time.monotonic()
-        if connection.closed or now - connection.opened_at > MAXIMUM_AGE:
-            connection.close()
-            self._forget()
-            return
-        unneeded = None
-        with self._changed:
-            self._idle.append((now, connection))
-            if now - self._idle[0][0] > MAXIMUM_IDLE and self.size > self._min_size:
-                _, unneeded = self._idle.pop(0)
-                self.size -= 1
-            self._changed.notify()
-        if unneeded is not None:
-            unneeded.close()
+    def _failed_to_connect(self, error: psycopg.Error) -> None:
+        self._reason = one_line(error)
+        # A server that says nothing for so long is not asked a second time.
+        if isinstance(error, psycopg.errors.ConnectionTimeout):
+            self.breaker.open(self._reason)
 
-    def _open_breaker(self, reason: str) -> None:
-        self.breaker.open(reason)
-        self._clear()
-
-    def _clear(self) -> None:
-        with self._changed:
-            idle, self._idle = self._idle, []
-            self.size -= len(idle)
-            self._changed.notify_all()
-        for _, connection in idle:
-            connection.close()
+    def _gave_up_connecting(self, pool: ConnectionPool[Any]) -> None:
+        # A server that is full refuses a further connection, and those that are there go on.
+        if pool.get_stats()["pool_size"] == 0:
+            self.breaker.open(self._reason)
 
     def _reach(self) -> None:
-        """Open a connection for the first request that comes then."""
-        connection = self._connect()
-        with self._changed:
-            self.size += 1
-            self._idle.append((time.monotonic(), connection))
+        with PipelinedConnection.connect(self._url, **self._arguments) as connection:
+            self._configure(connection)
 
 
-def _roll_back(connection: PipelinedConnection) -> None:
-    if connection.pgconn.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
-        with contextlib.suppress(psycopg.Error):
-            connection.rollback()
-    if connection.pgconn.transaction_status != TransactionStatus.IDLE:
-        connection.close()
+def _watched(failed: Callable[[psycopg.Error], None]) -> type[PipelinedConnection]:
+    """Connections that tell *failed* if they cannot be opened: psycopg_pool only logs it."""
+
+    class Watched(PipelinedConnection):
+        @classmethod
+        def connect(cls, *arguments: Any, **keywords: Any) -> Watched:
+            try:
+                return super().connect(*arguments, **keywords)
+            except psycopg.Error as error:
+                failed(error)
+                raise
+
+    return Watched
 
 
 def one_line(error: psycopg.Error) -> str:
@@ -200,7 +184,7 @@ def is_dead(connection: psycopg.Connection[Any]) -> bool:
     """Whether the server has closed an idle connection.
 
     A server that ends a connection says so and closes it, so an idle socket with something to read is a dead
-    connection. That costs 2 µs where a round trip costs 76.
+    connection. That costs 2 µs where ``ConnectionPool.check_connection`` costs a round trip, 76 µs.
     """
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)

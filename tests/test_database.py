@@ -442,7 +442,7 @@ class TestOnCitus:
             with pytest.raises(ServiceUnavailable):
                 services.database.run("org-a", PING, PING)
         assert len(services.database.run("org-a", PING, PING)) == 2
-        assert services.database.pool.size == 1
+        assert services.database.pool.statistics()["pool_size"] == 1
         assert setting_of(services) == ("", SERVICE_ROLE, "on")
 
 

@@ -347,7 +347,7 @@ class TestUnavailable:
             with services.database.transaction(agent.organization_id):
                 waiting.start()
                 pool = services.database.pool
-                while pool.waiting != 1:
+                while pool.statistics()["requests_waiting"] != 1:
                     assert waiting.is_alive()
                 assert_unavailable(app.test_client().get("/api/v1/agents", headers=headers))
             waiting.join(10)

@@ -1,4 +1,4 @@
-"""The pool: which connection is used, how many there are and when one is thrown away."""
+"""The pool: when a connection is thrown away, and when a request stops waiting for one."""
 
 from __future__ import annotations
 
@@ -9,159 +9,156 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from agentidp import pool as pool_module
 from agentidp.circuit_breaker import CircuitBreaker
 from agentidp.pipeline import PipelinedConnection
-from agentidp.pool import NoConnection, Pool
+from agentidp.pool import NoConnection, Pool, is_dead
 
 from .factories import wait_until
 
-
-class Connector:
-    """Opens connections to a database, and counts them."""
-
-    def __init__(self, url: str) -> None:
-        self.url, self.opened = url, 0
-
-    def __call__(self) -> PipelinedConnection:
-        self.opened += 1
-        return PipelinedConnection.connect(self.url, autocommit=True, connect_timeout=2)
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
-@pytest.fixture
-def connector(database_url: str) -> Connector:
-    return Connector(database_url)
+class Opened:
+    """Makes connections ready, and counts them."""
+
+    def __init__(self) -> None:
+        self.connections: list[PipelinedConnection] = []
+
+    def __call__(self, connection: PipelinedConnection) -> None:
+        self.connections.append(connection)
 
 
 @pytest.fixture
-def pool(connector: Connector) -> Iterator[Pool]:
-    """Two connections at most, one of which is kept."""
-    pool = Pool(connector, name="test", min_size=1, max_size=2, timeout=0.2, max_waiting=1)
+def opened() -> Opened:
+    return Opened()
+
+
+def pool_of(url: str, opened: Opened, **changes: float) -> Pool:
+    sizes = {"min_size": 0, "max_size": 2, "timeout": 0.3, "max_waiting": 4} | changes
+    return Pool(url, {"autocommit": True, "connect_timeout": 2}, opened, name="test", **sizes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def pool(database_url: str, opened: Opened) -> Iterator[Pool]:
+    """Two connections at most."""
+    pool = pool_of(database_url, opened)
     yield pool
     pool.close()
-    assert pool.size == 0
 
 
-def test_uses_the_last_one_again(pool: Pool, connector: Connector) -> None:
-    with pool.connection() as first, pool.connection() as second:
-        pass
-    for _ in range(3):
-        with pool.connection() as again:
-            assert again is first
-    assert not second.closed
-    assert (pool.size, connector.opened) == (2, 2)
+def answers(pool: Pool) -> bool:
+    with pool.connection() as connection:
+        return connection.execute("select 1").fetchone() == (1,)
+
+
+def test_uses_a_connection_again(pool: Pool, opened: Opened) -> None:
+    assert answers(pool)
+    assert answers(pool)
+    assert len(opened.connections) == 1
 
 
 def test_gives_up_if_all_stay_in_use(pool: Pool) -> None:
     with pool.connection(), pool.connection():
         with pytest.raises(NoConnection, match="all connections stayed in use"), pool.connection():
             pass
-        assert (pool.size, pool.waiting) == (2, 0)
+        assert pool.statistics()["pool_size"] == 2
+    assert not pool.breaker.is_open
 
 
-def test_passes_on_what_is_returned(pool: Pool) -> None:
+def test_refuses_those_beyond_the_number_that_may_wait(database_url: str, opened: Opened) -> None:
+    pool = pool_of(database_url, opened, max_size=1, max_waiting=1, timeout=5)
     served = []
-
-    def ask() -> None:
-        with pool.connection() as connection:
-            served.append(connection)
-
-    with pool.connection() as first, pool.connection():
-        waiting = threading.Thread(target=ask)
+    with pool.connection():
+        waiting = threading.Thread(target=lambda: served.append(answers(pool)))
         waiting.start()
-        wait_until(lambda: pool.waiting == 1)
+        wait_until(lambda: pool.statistics()["requests_waiting"] == 1)
         with pytest.raises(NoConnection, match="too many requests"), pool.connection():
             pass
-        pool._release(first)
-        waiting.join(5)
-        pool._idle.remove(next(entry for entry in pool._idle if entry[1] is first))
-    assert served == [first]
+    waiting.join(5)
+    assert served == [True]
+    pool.close()
 
 
-def test_rolls_back_what_the_block_left_open(pool: Pool, connector: Connector) -> None:
+def test_rolls_back_what_the_block_left_open(pool: Pool, opened: Opened) -> None:
     with pool.connection() as connection:
         connection.execute("begin")
     with pool.connection() as again:
         assert again is connection
         assert again.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
-    assert connector.opened == 1
+    assert len(opened.connections) == 1
 
 
-def test_throws_away_what_the_block_left_broken(pool: Pool) -> None:
+def test_replaces_what_the_block_left_broken(pool: Pool) -> None:
     with pool.connection() as connection:
         connection.close()
-    assert pool.size == 0
-    with pool.connection() as other:
-        assert other.execute("select 1").fetchone() == (1,)
+    assert answers(pool)
 
 
-def test_replaces_an_old_one(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pool.connection() as connection:
-        monkeypatch.setattr(pool_module, "MAXIMUM_AGE", 0)
-    assert connection.closed
-    assert pool.size == 0
-
-
-def test_closes_what_nobody_needs_but_for_the_fewest(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pool.connection() as kept, pool.connection() as unneeded:
+def test_replaces_all_that_died_while_idle_in_one_request(pool: Pool, opened: Opened, database_url: str) -> None:
+    with pool.connection(), pool.connection():
         pass
-    monkeypatch.setattr(pool_module, "MAXIMUM_IDLE", 0)
-    time.sleep(0.01)
-    for _ in range(3):
-        with pool.connection() as connection:
-            assert connection is kept
-        time.sleep(0.01)
-    assert unneeded.closed
-    assert not kept.closed
-    assert pool.size == 1
+    with psycopg.connect(database_url, autocommit=True) as operator:
+        for connection in opened.connections:
+            operator.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
+    wait_until(lambda: all(is_dead(connection) for connection in opened.connections))
+    begin = time.monotonic()
+    assert answers(pool)
+    assert time.monotonic() - begin < 2
+    assert not pool.breaker.is_open
 
 
-def test_a_further_connection_that_is_refused_is_no_outage(pool: Pool, connector: Connector) -> None:
-    with pool.connection():
-        connector.url = "postgresql://nobody@127.0.0.1:1/nothing"
-        with pytest.raises(NoConnection, match="refused"), pool.connection():
+def test_an_unreachable_database_is_noticed_at_once_and_remembered(opened: Opened) -> None:
+    pool = pool_of(NOWHERE, opened, timeout=10)
+    begin = time.monotonic()
+    with pytest.raises(NoConnection) as first, pool.connection():
+        pass
+    assert first.value.is_known
+    assert time.monotonic() - begin < 2
+    for _ in range(100):
+        begin = time.monotonic()
+        with pytest.raises(NoConnection) as later, pool.connection():
             pass
-        assert not pool.breaker.is_open
-    with pool.connection() as connection:
-        assert connection.execute("select 1").fetchone() == (1,)
+        assert later.value.is_known
+        assert time.monotonic() - begin < 0.1
+    pool.close()
 
 
-def test_those_who_wait_are_released_when_the_database_is_found_unreachable(connector: Connector) -> None:
-    pool = Pool(connector, name="test", min_size=0, max_size=1, timeout=30, max_waiting=4)
+def test_those_who_wait_are_released_when_the_database_does_not_answer(database_url: str, opened: Opened) -> None:
+    pool = pool_of(database_url, opened, max_size=1, timeout=30)
     released = []
 
     def ask() -> None:
         begin = time.monotonic()
-        with pytest.raises(NoConnection) as caught, pool.connection():
-            pass
-        released.append((caught.value.is_known, time.monotonic() - begin < 10))
+        try:
+            with pool.connection():
+                released.append("served")
+        except NoConnection as error:
+            released.append("known" if error.is_known and time.monotonic() - begin < 10 else "late")
 
     with pool.connection() as connection:
         waiting = [threading.Thread(target=ask) for _ in range(3)]
         for thread in waiting:
             thread.start()
-        wait_until(lambda: pool.waiting == 3)
-        connector.url = "postgresql://nobody@127.0.0.1:1/nothing"
+        wait_until(lambda: pool.statistics()["requests_waiting"] == 3)
+        # Nothing answers any more.
+        pool._url = pool._opened.conninfo = NOWHERE  # type: ignore[union-attr]
         connection.is_unanswered = True
         connection.close()
     for thread in waiting:
         thread.join(10)
-    assert released == [(True, True)] * 3
+    assert released == ["known"] * 3
     pool.close()
 
 
-def test_the_connection_that_ends_an_outage_serves_the_first_request(connector: Connector) -> None:
-    url, connector.url = connector.url, "postgresql://nobody@127.0.0.1:1/nothing"
-    pool = Pool(connector, name="test", min_size=0, max_size=1, timeout=1, max_waiting=1)
-    with pytest.raises(NoConnection), pool.connection():
-        pass
-    assert pool.breaker.is_open
-    connector.url = url
-    wait_until(lambda: not pool.breaker.is_open, timeout=5)
-    opened = connector.opened
+def test_serves_again_after_an_outage_on_new_connections(database_url: str, opened: Opened) -> None:
+    pool = pool_of(database_url, opened, timeout=5)
+    with pool.connection(), pool.connection() as unanswered:
+        unanswered.is_unanswered = True
+        unanswered.close()
+    wait_until(lambda: not pool.breaker.is_open)
     with pool.connection() as connection:
+        assert connection.opened_at >= pool.breaker.opened_at
         assert connection.execute("select 1").fetchone() == (1,)
-    assert connector.opened == opened
     pool.close()
 
 

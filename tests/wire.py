@@ -47,7 +47,7 @@ def overheard(database: Database) -> Iterator[Conversation]:
             with pool.connection() as again:
                 again.pgconn.untrace()
                 assert again is connection, "the block used another connection"
-                assert pool.size == 1, "the block used more than one connection"
+                assert pool.statistics()["pool_size"] == 1, "the block used more than one connection"
                 prepared = {
                     row.name: _file(row.statement)
                     for row in again.execute("select name, statement from pg_prepared_statements")
