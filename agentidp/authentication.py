@@ -144,7 +144,7 @@ def _verified_proof(access_token: str, token: AccessToken) -> dpop.Proof:
         )
     except dpop.ProofRefused as refused:
         record_rejection(services().database, token.organization_id, token.agent_id, g.at)
-        raise InvalidProof(str(refused)) from None
+        raise InvalidProof(str(refused), dpop.ALGORITHMS) from None
     if proof.jkt != token.jkt:
         raise TokenRefused("bound to another key", token)
     return proof
@@ -241,7 +241,7 @@ def _unused_proof() -> Iterator[None]:
         if "proof" not in g:
             raise
         record_rejection(services().database, g.caller.organization_id, g.caller.agent_id, g.at)
-        raise InvalidProof("the DPoP proof was used before") from None
+        raise InvalidProof("the DPoP proof was used before", dpop.ALGORITHMS) from None
 
 
 def _settle(rows: Rows) -> None:

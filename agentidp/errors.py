@@ -7,7 +7,7 @@ Outside OAuth an error is ``{"code", "message", "details"}``; OAuth endpoints an
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flask
@@ -76,12 +76,15 @@ class InvalidToken(Unauthorized):
 
 
 class InvalidProof(Unauthorized):
-    """401: the token is bound to a key, and the DPoP proof does not fit (RFC 9449 section 7.1)."""
+    """401: the token is bound to a key, and the DPoP proof does not fit (RFC 9449 section 7.1).
 
-    def __init__(self, message: str) -> None:
+    :param algorithms: those that a proof may be signed with.
+    """
+
+    def __init__(self, message: str, algorithms: Sequence[str]) -> None:
         super().__init__(message)
         self.headers["WWW-Authenticate"] = (
-            'DPoP realm="agentidp", algs="ES256 RS256 EdDSA Ed25519", '
+            f'DPoP realm="agentidp", algs="{" ".join(algorithms)}", '
             f'error="invalid_dpop_proof", error_description="{message}"'
         )
 

@@ -38,7 +38,7 @@ class NewCredentialSchema(ma.Schema):
 
     expiresAt = Instant(load_default=None, allow_none=True, metadata={"description": "In the future"})
     jwk = ma.fields.Dict(
-        metadata=jwk_json_schema() | {"description": "A public key: RSA of 2048 bits or more, P-256 or Ed25519"}
+        metadata=jwk_json_schema() | {"description": "A public key: RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519"}
     )
     jwks = ma.fields.Dict(
         metadata={

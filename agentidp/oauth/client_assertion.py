@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,12 +17,12 @@ from typing import Any
 from uuid import UUID
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from ..contract import NUMERIC_DATE_LIMIT
 from ..database import Call
 from ..services import Services
-from .client_keys import ALGORITHMS, key_algorithm
+from .client_keys import ALGORITHMS, MINIMUM_RSA_BITS, key_algorithm
 from .issuance import Client
 
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -41,8 +42,17 @@ MAXIMUM_KEYS_TRIED = 10
 """Keys of a client that an assertion is verified against, so that anyone's request costs us no more than that."""
 
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-# Verified against where a client has no key, so that this takes as long as where it has one.
-_NOBODYS_KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
+# Verified against where a client has no key, so that this takes as long as where it has one. No private key belongs to
+# the RSA modulus, which is only a random number.
+_NOBODYS_MODULUS = 1 << (MINIMUM_RSA_BITS - 1) | secrets.randbits(MINIMUM_RSA_BITS - 1) | 1
+_NOBODYS_RSA_KEY = rsa.RSAPublicNumbers(65_537, _NOBODYS_MODULUS).public_key()
+_NOBODYS_KEYS = {
+    "ES256": ec.generate_private_key(ec.SECP256R1()).public_key(),
+    "ES384": ec.generate_private_key(ec.SECP384R1()).public_key(),
+    "RS256": _NOBODYS_RSA_KEY,
+    "PS256": _NOBODYS_RSA_KEY,
+    "EdDSA": ed25519.Ed25519PrivateKey.generate().public_key(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +119,7 @@ def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, a
                 spends=(Call("oauth/use_identifier", spent),),
             )
     if not candidates:
-        _verified_claims(s, unverified, _NOBODYS_KEY, "ES256")
+        _verified_claims(s, unverified, _NOBODYS_KEYS[key_algorithm(alg)], alg)
     return Client(organization_id, agent_id)
 
 

@@ -1,17 +1,36 @@
-"""The public keys with which a client may authenticate (RFC 7517, RFC 7523)."""
+"""The public keys with which a client may authenticate (RFC 7517, RFC 7523) or bind its tokens (RFC 9449)."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-ALGORITHMS = ("ES256", "RS256", "EdDSA", "Ed25519")
-"""What ``alg`` of a signature may be. The last two are one algorithm: RFC 9864 gives EdDSA with Ed25519 a name of its
-own and deprecates the old one, and libraries send either.
-"""
+
+class KeyType(NamedTuple):
+    """A kind of key: the members that its public half has, and the algorithms that it may be for.
+
+    A key is for one algorithm (RFC 8725 section 3.1): its ``alg`` says for which; the first if it has none.
+    """
+
+    kty: str
+    curve: str | None
+    members: tuple[str, ...]
+    algorithms: tuple[str, ...]
+
+
+# RFC 7518 sections 3.1 and 6, RFC 8037 section 2. The last two algorithms are one: RFC 9864 gives EdDSA with Ed25519 a
+# name of its own and deprecates the old one, and libraries send either.
+KEY_TYPES = (
+    KeyType("EC", "P-256", ("crv", "x", "y"), ("ES256",)),
+    KeyType("EC", "P-384", ("crv", "x", "y"), ("ES384",)),
+    KeyType("RSA", None, ("n", "e"), ("RS256", "PS256")),
+    KeyType("OKP", "Ed25519", ("crv", "x"), ("EdDSA", "Ed25519")),
+)
+ALGORITHMS = tuple(alg for key_type in KEY_TYPES for alg in key_type.algorithms)
+"""What ``alg`` of a client's signature may be."""
 
 MAXIMUM_KEYS = 10
 MINIMUM_RSA_BITS = 2048
@@ -19,12 +38,6 @@ MAXIMUM_RSA_BITS = 4096
 MAXIMUM_MEMBER_LENGTH = 1024
 """Characters."""
 
-# key type -> algorithm, curve, and the members that a public key of the type has (RFC 7518 section 6, RFC 8037)
-_TYPES = {
-    "EC": ("ES256", "P-256", ("crv", "x", "y")),
-    "RSA": ("RS256", None, ("n", "e")),
-    "OKP": ("EdDSA", "Ed25519", ("crv", "x")),
-}
 with contextlib.suppress(ValueError):  # where PyJWT has come to know it
     jwt.register_algorithm("Ed25519", jwt.algorithms.OKPAlgorithm())
 
@@ -39,49 +52,53 @@ def key_algorithm(alg: str) -> str:
 def jwk_json_schema() -> dict[str, Any]:
     """What :func:`public_jwk` takes, as JSON Schema; whether it is a point of its curve, say, no schema tells."""
 
-    def of(kty: str) -> dict[str, Any]:
-        alg, curve, members = _TYPES[kty]
+    def of(key_type: KeyType) -> dict[str, Any]:
         value = {"type": "string", "maxLength": MAXIMUM_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
         return {
             "type": "object",
-            "required": ["kty", *members],
+            "required": ["kty", *key_type.members],
             "properties": {
-                **dict.fromkeys(members, value),
-                "kty": {"const": kty},
-                "alg": {"enum": [alg, "Ed25519"] if alg == "EdDSA" else [alg]},
+                **dict.fromkeys(key_type.members, value),
+                "kty": {"const": key_type.kty},
+                "alg": {"enum": list(key_type.algorithms)},
                 "use": {"const": "sig"},
                 "kid": {"type": ["string", "null"], "pattern": "^[ -~]{1,200}$"},
-                **({"crv": {"const": curve}} if curve else {}),
+                **({"crv": {"const": key_type.curve}} if key_type.curve else {}),
             },
             "not": {"anyOf": [{"required": [member]} for member in sorted(_PRIVATE)]},
         }
 
-    return {"oneOf": [of(kty) for kty in _TYPES]}
+    return {"oneOf": [of(key_type) for key_type in KEY_TYPES]}
 
 
-def public_jwk(jwk: object) -> dict[str, Any]:
+def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
     """Check a public key and keep what verification needs: ``kty``, its members, ``alg``, ``use`` and ``kid``.
 
+    :param alg: of a signature that comes with the key: what the key is for if it does not say so itself.
     :raises ValueError: the rule that it breaks, for the client.
     """
     if not isinstance(jwk, dict):
         raise ValueError("must be a JSON Web Key")
     if not _PRIVATE.isdisjoint(jwk):
         raise ValueError("must be a public key: it holds private members")
-    kty = jwk.get("kty")
-    alg, curve, members = _TYPES.get(kty if isinstance(kty, str) else "", (None, None, ()))
-    if alg is None or (curve is not None and jwk.get("crv") != curve):
-        raise ValueError("must be an RSA, P-256 or Ed25519 key")
-    if "alg" in jwk and (jwk["alg"] not in ALGORITHMS or key_algorithm(jwk["alg"]) != alg):
-        raise ValueError(f"alg must be {alg}")
+    kty, curve = jwk.get("kty"), jwk.get("crv")
+    found = [one for one in KEY_TYPES if one.kty == kty and one.curve in (None, curve)]
+    if not found:
+        raise ValueError("must be an RSA, P-256, P-384 or Ed25519 key")
+    [key_type] = found
+    alg = jwk.get("alg", alg or key_type.algorithms[0])
+    if alg not in key_type.algorithms:
+        raise ValueError(f"alg must be {' or '.join(key_type.algorithms)}")
     if jwk.get("use", "sig") != "sig":
         raise ValueError("use must be sig")
     kid = jwk.get("kid")
     if kid is not None and not (isinstance(kid, str) and 1 <= len(kid) <= 200 and kid.isascii() and kid.isprintable()):
         raise ValueError("kid must have 1 to 200 printable ASCII characters")
-    if not all(isinstance(jwk.get(member), str) and len(jwk[member]) <= MAXIMUM_MEMBER_LENGTH for member in members):
+    values = [jwk.get(member) for member in key_type.members]
+    if not all(isinstance(value, str) and len(value) <= MAXIMUM_MEMBER_LENGTH for value in values):
         raise ValueError("is not a valid key")
-    kept = {"kty": kty, **{member: jwk[member] for member in members}}
+    alg = key_algorithm(alg)
+    kept = {"kty": kty, **dict(zip(key_type.members, values, strict=True))}
     try:
         key = jwt.PyJWK.from_dict(kept, alg).key
     except (jwt.PyJWTError, ValueError, TypeError):

@@ -67,9 +67,7 @@ def verify_proof(
         header = jwt.get_unverified_header(unverified_proof)
         if header.get("typ") != TYPE or "crit" in header or header.get("alg") not in ALGORITHMS:
             raise ProofRefused(f"the DPoP proof must have typ {TYPE} and alg {', '.join(ALGORITHMS)}")
-        key = public_jwk(header.get("jwk"))
-        if key["alg"] != key_algorithm(header["alg"]):
-            raise ProofRefused("the key of the DPoP proof does not fit its alg")
+        key = _key(header)
         claims: dict[str, Any] = jwt.decode(
             unverified_proof,
             jwt.PyJWK.from_dict(key).key,
@@ -98,6 +96,16 @@ def verify_proof(
     if access_token is not None and claims.get("ath") != _base64url(hashlib.sha256(access_token.encode()).digest()):
         raise ProofRefused("ath of the DPoP proof is not that of the access token")
     return Proof(thumbprint(key), jti, float(issued_at))
+
+
+def _key(header: dict[str, Any]) -> dict[str, Any]:
+    try:
+        key = public_jwk(header.get("jwk"), header["alg"])
+    except ValueError as error:
+        raise ProofRefused(f"the key of the DPoP proof is refused: {error}") from None
+    if key["alg"] != key_algorithm(header["alg"]):
+        raise ProofRefused("the key of the DPoP proof does not fit its alg")
+    return key
 
 
 def thumbprint(jwk: dict[str, Any]) -> str:

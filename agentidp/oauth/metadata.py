@@ -39,7 +39,7 @@ class JwkSchema(ma.Schema):
     alg = ma.fields.String(required=True, validate=ma.validate.OneOf(client_assertion.ALGORITHMS))
     use = ma.fields.String(required=True, validate=ma.validate.Equal("sig"))
     kid = ma.fields.String()
-    crv = ma.fields.String(validate=ma.validate.OneOf(["P-256", "Ed25519"]))
+    crv = ma.fields.String(validate=ma.validate.OneOf(["P-256", "P-384", "Ed25519"]))
     x = ma.fields.String(validate=_BASE64URL)
     y = ma.fields.String(validate=_BASE64URL)
     n = ma.fields.String(validate=_BASE64URL)

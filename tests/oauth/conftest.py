@@ -19,7 +19,9 @@ from ..factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organ
 
 KEYS: dict[str, Callable[[], Any]] = {
     "ES256": lambda: ECKey.generate_key("P-256"),
+    "ES384": lambda: ECKey.generate_key("P-384"),
     "RS256": lambda: RSAKey.generate_key(2048),
+    "PS256": lambda: RSAKey.generate_key(2048),
     # Both are names of the one algorithm (RFC 9864).
     "EdDSA": lambda: OKPKey.generate_key("Ed25519"),
     "Ed25519": lambda: OKPKey.generate_key("Ed25519"),

@@ -89,7 +89,7 @@ def test_authlib_gets_tokens_with_a_key(provider: Provider, alg: str, form: str)
 @pytest.mark.parametrize("alg", KEYS)
 def test_authlib_gets_none_with_another_key(provider: Provider, alg: str) -> None:
     who, key = provider.register(), KEYS[alg]()
-    provider.register_key(who["client_id"], jwk=key.as_dict(private=False))
+    provider.register_key(who["client_id"], jwk=key.as_dict(private=False, alg=alg))
     with pytest.raises(OAuthError, match="invalid_client: client authentication failed"):
         by_authlib_key(provider.url, who["client_id"], KEYS[alg](), alg)
     assert by_authlib_key(provider.url, who["client_id"], key, alg)

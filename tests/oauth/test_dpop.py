@@ -10,7 +10,6 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -20,10 +19,12 @@ from agentidp.services import Services
 
 from ..conftest import Cast, settings_for
 from ..factories import RESOURCE_METADATA, Agent, Clock, usage_sums
+from .test_token_endpoint import KEYS
 
 ISSUER = "http://localhost:3000"
 TOKEN_URL = f"{ISSUER}/api/v1/token"
 TREND = "/api/v1/analytics/tokens"
+ALGS = "ES256 ES384 RS256 PS256 EdDSA Ed25519"
 BEARER_CHALLENGE = (
     'Bearer realm="agentidp", error="invalid_token", '
     f'error_description="The access token is invalid, expired or revoked", {RESOURCE_METADATA}'
@@ -33,18 +34,10 @@ BEARER_CHALLENGE = (
 class Holder:
     """Someone who holds a key and makes proofs with it."""
 
-    def __init__(self, clock: Clock, alg: str = "ES256") -> None:
+    def __init__(self, clock: Clock, alg: str = "ES256", key: Any = None) -> None:
         self.clock, self.alg = clock, alg
-        self.key: Any
-        if alg == "ES256":
-            self.key = ec.generate_private_key(ec.SECP256R1())
-            algorithm: Any = jwt.algorithms.ECAlgorithm
-        elif alg == "RS256":
-            self.key = rsa.generate_private_key(65537, 2048)
-            algorithm = jwt.algorithms.RSAAlgorithm
-        else:
-            self.key = ed25519.Ed25519PrivateKey.generate()
-            algorithm = jwt.algorithms.OKPAlgorithm
+        self.key = key or KEYS[alg]()
+        algorithm: Any = jwt.get_algorithm_by_name(alg)
         self.jwk = json.loads(algorithm.to_jwk(self.key.public_key()))
         self.jwk.pop("key_ops", None)
         self.private_jwk = json.loads(algorithm.to_jwk(self.key))
@@ -96,7 +89,7 @@ def holder(clock: Clock) -> Holder:
     return Holder(clock)
 
 
-@pytest.mark.parametrize("alg", ["ES256", "RS256", "EdDSA"])
+@pytest.mark.parametrize("alg", KEYS)
 def test_binds_a_token_to_the_key_and_takes_it_with_a_proof(
     client: FlaskClient, cast: Cast, clock: Clock, database_url: str, alg: str
 ) -> None:
@@ -110,7 +103,7 @@ def test_binds_a_token_to_the_key_and_takes_it_with_a_proof(
     }
     token = response.json["access_token"]
     claims = jwt.decode(token, options={"verify_signature": False})
-    members = {"ES256": ("crv", "kty", "x", "y"), "RS256": ("e", "kty", "n"), "EdDSA": ("crv", "kty", "x")}[alg]
+    members = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}[holder.jwk["kty"]]
     canonical = json.dumps({m: holder.jwk[m] for m in members}, separators=(",", ":"))
     thumbprint = base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
     assert claims["cnf"] == {"jkt": thumbprint}
@@ -128,12 +121,12 @@ def test_refuses_a_bound_token_without_its_proof_and_counts_the_rejection(
     proof = holder.proof("GET", ISSUER + TREND, token)
     as_bearer = call(client, token, proof, scheme="Bearer")
     assert as_bearer.status_code == 401
-    assert as_bearer.headers.getlist("WWW-Authenticate") == [BEARER_CHALLENGE, 'DPoP algs="ES256 RS256 EdDSA Ed25519"']
+    assert as_bearer.headers.getlist("WWW-Authenticate") == [BEARER_CHALLENGE, f'DPoP algs="{ALGS}"']
     without = call(client, token)
     assert without.status_code == 401
     assert without.json == {"code": "UNAUTHORIZED", "message": "the DPoP proof is not one JWT", "details": {}}
     assert without.headers.getlist("WWW-Authenticate") == [
-        'DPoP realm="agentidp", algs="ES256 RS256 EdDSA Ed25519", error="invalid_dpop_proof", '
+        f'DPoP realm="agentidp", algs="{ALGS}", error="invalid_dpop_proof", '
         'error_description="the DPoP proof is not one JWT"'
     ]
     sums = usage_sums(database_url, cast.acme.organization_id)
@@ -274,6 +267,33 @@ def test_refuses_what_is_no_proof(client: FlaskClient, cast: Cast, holder: Holde
         assert response.status_code == 400, proofs
         assert response.json is not None
         assert response.json["error"] == "invalid_dpop_proof"
+
+
+@pytest.mark.parametrize(
+    ("alg", "members", "rule"),
+    [
+        ("ES256", {"use": "enc"}, "is refused: use must be sig"),
+        ("PS256", {"alg": "RS256"}, "does not fit its alg"),
+        ("RS256", {"alg": "PS256"}, "does not fit its alg"),
+        ("RS256", {"alg": "ES256"}, "is refused: alg must be RS256 or PS256"),
+    ],
+)
+def test_refuses_a_key_that_is_for_something_else(
+    client: FlaskClient, cast: Cast, clock: Clock, alg: str, members: dict[str, Any], rule: str
+) -> None:
+    holder = Holder(clock, alg)
+    response = ask(client, cast.acme, holder.proof("POST", TOKEN_URL, jwk=holder.jwk | members))
+    description = f"the key of the DPoP proof {rule}"
+    assert response.json == {"error": "invalid_dpop_proof", "error_description": description}
+
+
+@pytest.mark.parametrize(("alg", "of"), [("ES256", "ES384"), ("ES384", "ES256"), ("PS256", "ES256")])
+def test_refuses_a_key_that_the_algorithm_is_not_of(
+    client: FlaskClient, cast: Cast, clock: Clock, alg: str, of: str
+) -> None:
+    response = ask(client, cast.acme, Holder(clock, alg).proof("POST", TOKEN_URL, jwk=Holder(clock, of).jwk))
+    description = f"the key of the DPoP proof is refused: alg must be {of}"
+    assert response.json == {"error": "invalid_dpop_proof", "error_description": description}
 
 
 @pytest.mark.parametrize("ath", [None, "", "x" * 43, 7])

@@ -159,10 +159,10 @@ def test_a_client_calls_a_tool_with_its_secret(mcp_server: McpServer, method: st
     assert (claims["aud"], claims["scope"]) == (mcp_server.url, SCOPE)
 
 
-@pytest.mark.parametrize("alg", ["RS256", "ES256", "EdDSA"])
+@pytest.mark.parametrize("alg", ["RS256", "PS256", "ES256", "ES384", "EdDSA"])
 def test_a_client_calls_a_tool_with_its_key(mcp_server: McpServer, alg: str) -> None:
     who, key = mcp_server.provider.register(scopes=[SCOPE]), KEYS[alg]()
-    mcp_server.provider.register_key(who["client_id"], jwk=key.as_dict(private=False))
+    mcp_server.provider.register_key(who["client_id"], jwk=key.as_dict(private=False, alg=alg))
     signed = SignedJWTParameters(
         issuer=who["client_id"],
         subject=who["client_id"],

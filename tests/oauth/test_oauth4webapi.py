@@ -14,7 +14,7 @@ import pytest
 
 from .conftest import KEYS, Provider
 
-METHODS = ["basic", "post", "ES256", "RS256", "Ed25519"]
+METHODS = ["basic", "post", "ES256", "ES384", "RS256", "PS256", "Ed25519"]
 SOURCE = Path(__file__).parent / "oauth4webapi"
 
 Run = Callable[..., Any]
@@ -112,9 +112,7 @@ def test_revokes_a_token(provider: Provider, run: Run) -> None:
     assert found == {"before": True, "after": {"active": False}}
 
 
-@pytest.mark.parametrize(
-    ("alg", "is_required"), [("ES256", False), ("ES256", True), ("RS256", True), ("Ed25519", True)]
-)
+@pytest.mark.parametrize(("alg", "is_required"), [("ES256", False), *((alg, True) for alg in METHODS[2:])])
 def test_binds_a_token_to_a_key_and_uses_it(provider: Provider, run: Run, alg: str, is_required: bool) -> None:
     who = provider.register(dpopBoundAccessTokens=is_required)
     found = run("dpop", **who, method="basic", alg=alg)

@@ -21,6 +21,7 @@ from agentidp.services import Services
 from ..conftest import Cast
 from ..factories import Clock
 from ..wire import overheard
+from .test_token_endpoint import KEYS, KeyHolder
 
 RUN = 300
 """Failed authentications in a run."""
@@ -109,6 +110,22 @@ class TestConversation:
                 status = ask(client_id)
             assert status == (429 if is_throttled else 401)
             assert (sorted(conversation.statements), conversation.round_trips) == (said, round_trips)
+
+    @pytest.mark.parametrize("alg", client_assertion.ALGORITHMS)
+    def test_verifies_one_signature_whoever_fails(
+        self, client: FlaskClient, services: Services, cast: Cast, alg: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        algorithm, key = jwt.get_algorithm_by_name(alg), KEYS[alg]()
+        form = {"grant_type": "client_credentials", "client_assertion_type": client_assertion.TYPE}
+        verified, verify = [], algorithm.verify
+        monkeypatch.setattr(algorithm, "verify", lambda *given: verified.append(alg) or verify(*given))
+        holder = KeyHolder.make(services, cast.acme, alg)
+        for client_id in (holder.agent.client_id, cast.outsider.client_id, UNKNOWN):
+            claims = holder.claims(iss=client_id, sub=client_id)
+            wrong = {"client_assertion": jwt.encode(claims, key, alg)}
+            verified.clear()
+            assert client.post("/api/v1/token", data=form | wrong).status_code == 401
+            assert verified == [alg]
 
 
 class TestTime:

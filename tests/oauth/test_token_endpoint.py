@@ -496,13 +496,15 @@ class TestEveryAnswerIsNotStored:
 
 KEYS = {
     "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "ES384": lambda: ec.generate_private_key(ec.SECP384R1()),
     "RS256": lambda: rsa.generate_private_key(65537, 2048),
+    "PS256": lambda: rsa.generate_private_key(65537, 2048),
     "EdDSA": ed25519.Ed25519PrivateKey.generate,
     "Ed25519": ed25519.Ed25519PrivateKey.generate,
 }
 
 
-def jwk_of(key: Any, alg: str, **members: str) -> dict[str, Any]:
+def jwk_of(key: Any, alg: str, /, **members: str) -> dict[str, Any]:
     """The public JWK of a private key."""
     algorithm = jwt.get_algorithm_by_name(alg)
     return {**json.loads(algorithm.to_jwk(key.public_key())), **members}
@@ -520,7 +522,7 @@ class KeyHolder:
     def make(cls, services: Services, agent: Agent, alg: str = "ES256", kid: str | None = "mine") -> KeyHolder:
         """Register a new key of *agent*."""
         key = KEYS[alg]()
-        jwk = public_jwk(jwk_of(key, alg) | ({} if kid is None else {"kid": kid}))
+        jwk = public_jwk(jwk_of(key, alg, alg=alg) | ({} if kid is None else {"kid": kid}))
         with services.database.transaction(agent.organization_id) as opened:
             add_credential(opened, agent.organization_id, agent.agent_id, expires_at=None, jwks=[jwk], at=NOON)
         return cls(agent, key, alg)
@@ -558,6 +560,19 @@ class TestPrivateKeyJwt:
         holder = KeyHolder.make(shared_app.extensions["agentidp"], agent, alg, kid)
         claims = claims_of(ask(shared_app.test_client(), holder.form()))
         assert (claims["sub"], claims["scope"]) == (agent.client_id, " ".join(agent.scopes))
+
+    @pytest.mark.parametrize(("bound", "other"), [("RS256", "PS256"), ("PS256", "RS256"), (None, "PS256")])
+    def test_a_key_is_for_one_algorithm(
+        self, shared_client: FlaskClient, agent: Agent, bound: str | None, other: str
+    ) -> None:
+        """RFC 8725 section 3.1. A key that does not say which is for RS256."""
+        key = KEYS["RS256"]()
+        jwk = jwk_of(key, "RS256") | ({} if bound is None else {"alg": bound})
+        path = f"/api/v1/agents/{agent.client_id}/credentials"
+        made = shared_client.post(path, json={"jwk": jwk}, headers=agent.bearer())
+        assert made.json["jwks"]["keys"][0]["alg"] == (bound or "RS256")
+        assert whole(ask(shared_client, KeyHolder(agent, key, other).form())) == FAILED
+        assert ask(shared_client, KeyHolder(agent, key, bound or "RS256").form()).status_code == 200
 
     @pytest.mark.parametrize(
         "changes",

@@ -21,7 +21,9 @@ async function clientAuthentication() {
   if (given.method === 'post') return oauth.ClientSecretPost(given.client_secret)
   const algorithm = {
     ES256: { name: 'ECDSA', namedCurve: 'P-256' },
+    ES384: { name: 'ECDSA', namedCurve: 'P-384' },
     RS256: { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' },
+    PS256: { name: 'RSA-PSS', hash: 'SHA-256' },
     Ed25519: { name: 'Ed25519' },
   }[given.method]
   const der = createPrivateKey(given.private_key).export({ format: 'der', type: 'pkcs8' })
