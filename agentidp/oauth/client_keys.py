@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from .rsa_weakness import weakness
+
 
 class KeyType(NamedTuple):
     """A kind of key: the members that its public half has, and the algorithms that it may be for.
@@ -42,6 +44,7 @@ with contextlib.suppress(ValueError):  # where PyJWT has come to know it
     jwt.register_algorithm("Ed25519", jwt.algorithms.OKPAlgorithm())
 
 _PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+_KEY_OPS = ("verify", "sign")
 
 
 def key_algorithm(alg: str) -> str:
@@ -62,6 +65,12 @@ def jwk_json_schema() -> dict[str, Any]:
                 "kty": {"const": key_type.kty},
                 "alg": {"enum": list(key_type.algorithms)},
                 "use": {"const": "sig"},
+                "key_ops": {
+                    "type": "array",
+                    "items": {"enum": list(_KEY_OPS)},
+                    "contains": {"const": "verify"},
+                    "uniqueItems": True,
+                },
                 "kid": {"type": ["string", "null"], "pattern": "^[ -~]{1,200}$"},
                 **({"crv": {"const": key_type.curve}} if key_type.curve else {}),
             },
@@ -89,8 +98,7 @@ def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
     alg = jwk.get("alg", alg or key_type.algorithms[0])
     if alg not in key_type.algorithms:
         raise ValueError(f"alg must be {' or '.join(key_type.algorithms)}")
-    if jwk.get("use", "sig") != "sig":
-        raise ValueError("use must be sig")
+    _check_usage(jwk)
     kid = jwk.get("kid")
     if kid is not None and not (isinstance(kid, str) and 1 <= len(kid) <= 200 and kid.isascii() and kid.isprintable()):
         raise ValueError("kid must have 1 to 200 printable ASCII characters")
@@ -103,8 +111,8 @@ def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
         key = jwt.PyJWK.from_dict(kept, alg).key
     except (jwt.PyJWTError, ValueError, TypeError):
         raise ValueError("is not a valid key") from None
-    if isinstance(key, RSAPublicKey) and not MINIMUM_RSA_BITS <= key.key_size <= MAXIMUM_RSA_BITS:
-        raise ValueError(f"an RSA key must have {MINIMUM_RSA_BITS} to {MAXIMUM_RSA_BITS} bits")
+    if isinstance(key, RSAPublicKey):
+        _check_rsa(key)
     return kept | {"alg": alg, "use": "sig"} | ({} if kid is None else {"kid": kid})
 
 
@@ -121,3 +129,27 @@ def public_jwks(jwks: object) -> list[dict[str, Any]]:
     if len(set(kids)) != len(kids):
         raise ValueError("must not use a kid twice")
     return checked
+
+
+def _check_usage(jwk: dict[str, Any]) -> None:
+    """``use`` and ``key_ops`` (RFC 7517 sections 4.2 and 4.3). ``sign`` is what the other half of a pair does, and the
+    only operation that the RFC lets stand beside ``verify``.
+    """
+    if jwk.get("use", "sig") != "sig":
+        raise ValueError("use must be sig")
+    key_ops = jwk.get("key_ops", ["verify"])
+    if not isinstance(key_ops, list) or not all(isinstance(operation, str) for operation in key_ops):
+        raise ValueError("key_ops must be an array of strings")
+    if len(set(key_ops)) != len(key_ops):
+        raise ValueError("key_ops must not hold an operation twice")
+    if "verify" not in key_ops or not set(key_ops).issubset(_KEY_OPS):
+        raise ValueError("key_ops must hold verify, and nothing else but sign")
+
+
+def _check_rsa(key: RSAPublicKey) -> None:
+    if not MINIMUM_RSA_BITS <= key.key_size <= MAXIMUM_RSA_BITS:
+        raise ValueError(f"an RSA key must have {MINIMUM_RSA_BITS} to {MAXIMUM_RSA_BITS} bits")
+    numbers = key.public_numbers()
+    broken = weakness(numbers.n, numbers.e)
+    if broken is not None:
+        raise ValueError(broken)

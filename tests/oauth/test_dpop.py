@@ -19,6 +19,7 @@ from agentidp.services import Services
 
 from ..conftest import Cast, settings_for
 from ..factories import RESOURCE_METADATA, Agent, Clock, usage_sums
+from .roca import roca_key
 from .test_token_endpoint import KEYS
 
 ISSUER = "http://localhost:3000"
@@ -272,6 +273,7 @@ def test_refuses_what_is_no_proof(client: FlaskClient, cast: Cast, holder: Holde
 @pytest.mark.parametrize(
     ("alg", "members", "rule"),
     [
+        ("ES256", {"key_ops": ["encrypt"]}, "is refused: key_ops must hold verify, and nothing else but sign"),
         ("ES256", {"use": "enc"}, "is refused: use must be sig"),
         ("PS256", {"alg": "RS256"}, "does not fit its alg"),
         ("RS256", {"alg": "PS256"}, "does not fit its alg"),
@@ -294,6 +296,12 @@ def test_refuses_a_key_that_the_algorithm_is_not_of(
     response = ask(client, cast.acme, Holder(clock, alg).proof("POST", TOKEN_URL, jwk=Holder(clock, of).jwk))
     description = f"the key of the DPoP proof is refused: alg must be {of}"
     assert response.json == {"error": "invalid_dpop_proof", "error_description": description}
+
+
+def test_refuses_a_key_that_can_be_factored(client: FlaskClient, cast: Cast, clock: Clock) -> None:
+    response = ask(client, cast.acme, Holder(clock, "RS256", roca_key()).proof("POST", TOKEN_URL))
+    assert response.json is not None
+    assert "is refused: is a weak RSA key (ROCA, CVE-2017-15361)" in response.json["error_description"]
 
 
 @pytest.mark.parametrize("ath", [None, "", "x" * 43, 7])

@@ -32,6 +32,7 @@ from agentidp.services import Services
 
 from ..conftest import ON_CITUS_TOO, Cast, settings_for
 from ..factories import NOON, Agent, Clock, make_agent, make_organization, usage_sums
+from .roca import roca_key
 
 PATH = "/api/v1/token"
 NOW = int(NOON.timestamp())
@@ -573,6 +574,21 @@ class TestPrivateKeyJwt:
         assert made.json["jwks"]["keys"][0]["alg"] == (bound or "RS256")
         assert whole(ask(shared_client, KeyHolder(agent, key, other).form())) == FAILED
         assert ask(shared_client, KeyHolder(agent, key, bound or "RS256").form()).status_code == 200
+
+    @pytest.mark.parametrize("weakness", ["key_ops", "roca", "exponent"])
+    def test_a_key_that_was_registered_before_a_rule_keeps_working(
+        self, shared_app: Flask, agent: Agent, weakness: str
+    ) -> None:
+        key = {
+            "key_ops": KEYS["RS256"],
+            "roca": roca_key,
+            "exponent": lambda: rsa.generate_private_key(3, 2048),
+        }[weakness]()
+        jwk = jwk_of(key, "RS256", alg="RS256") | ({"key_ops": ["encrypt"]} if weakness == "key_ops" else {})
+        services = shared_app.extensions["agentidp"]
+        with services.database.transaction(agent.organization_id) as opened:
+            add_credential(opened, agent.organization_id, agent.agent_id, expires_at=None, jwks=[jwk], at=NOON)
+        assert ask(shared_app.test_client(), KeyHolder(agent, key, "RS256").form()).status_code == 200
 
     @pytest.mark.parametrize(
         "changes",
