@@ -43,6 +43,11 @@ os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
+NO_ANSWER = (
+    "The service did not answer: it is unknown whether the request was carried out. A token request may be repeated."
+)
+"""What nginx says for 502, 503 and 504."""
+
 
 def new_services(database_url: str) -> Services:
     """Services of an operator on a server's database."""

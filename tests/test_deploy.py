@@ -27,6 +27,7 @@ from agentidp.serve import gunicorn_config
 from .deployment import (
     DEPLOY,
     FORM,
+    NO_ANSWER,
     UNIT_SOCKET,
     Deployment,
     Nginx,
@@ -311,7 +312,7 @@ def test_a_body_that_is_not_read_does_not_hurt_the_next_request(deployment: Depl
             "/api/v1/analytics/tokens",
             {
                 "code": "SERVICE_UNAVAILABLE",
-                "message": "The service is temporarily unavailable; try again.",
+                "message": NO_ANSWER,
                 "details": {},
             },
         ),
@@ -319,7 +320,7 @@ def test_a_body_that_is_not_read_does_not_hurt_the_next_request(deployment: Depl
             "/api/v1/token",
             {
                 "error": "temporarily_unavailable",
-                "error_description": "The service is temporarily unavailable; try again.",
+                "error_description": NO_ANSWER,
             },
         ),
     ],

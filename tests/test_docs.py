@@ -76,3 +76,16 @@ def test_every_file_that_a_document_links_to_is_there() -> None:
         for link in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
             if "://" not in link:
                 assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+CLAIMS = {"iss", "aud", "exp", "typ", "cnf", "organization_id", "code"}
+"""Words of the threat model in code that are neither a module nor a table."""
+
+
+def test_the_threat_model_names_modules_and_tables_that_exist() -> None:
+    modules = {path.stem for path in (ROOT / "agentidp").rglob("*.py")}
+    migrations = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "sql" / "migrations").glob("*.sql"))
+    tables = set(re.findall(r"^create (?:unlogged )?table (\w+)", migrations, re.MULTILINE))
+    named = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "security.md").read_text(encoding="utf-8")))
+    assert named - modules - tables - CLAIMS - {"agentidp_service"} == set()
+    assert {"used_identifiers", "resource_identifiers", "throttle"} <= named

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from .deployment import Nginx
+from .deployment import NO_ANSWER, Nginx
 from .factories import wait_until
 
 OAUTH = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"]
 OTHERS = ["/api/v1/agents", "/api/v1/token/other", "/api/v1/tokens", "/.well-known/jwks.json", "/dashboard", "/"]
-UNAVAILABLE = "The service is temporarily unavailable; try again."
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +92,7 @@ class TestAtEachAddress:
         assert_error(nginx.port, sent, "413 Request Entity Too Large", body)
 
     def test_no_application(self, nginx: Nginx, path: str, query: str) -> None:
-        body = (
-            oauth("temporarily_unavailable", UNAVAILABLE) if path in OAUTH else ours("SERVICE_UNAVAILABLE", UNAVAILABLE)
-        )
+        body = oauth("temporarily_unavailable", NO_ANSWER) if path in OAUTH else ours("SERVICE_UNAVAILABLE", NO_ANSWER)
         assert_error(
             nginx.port, request(path + query), "503 Service Temporarily Unavailable", body, {"Retry-After": "1"}
         )
