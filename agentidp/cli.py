@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging.config
+import os
 import re
+import sys
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +28,7 @@ from .analytics.findings.finding import Look
 from .authentication import SCOPES
 from .config import ConfigurationError, Settings
 from .contract import Text, is_resource_identifier, timestamp
-from .dashboard import session
+from .dashboard import link, session
 from .database import Call, Rows, connect
 from .distribution import distribute
 from .errors import ApiError, NotFound, OAuthError
@@ -38,6 +41,7 @@ from .runtime import Runtime, prepared
 from .serve import serve as run_server
 from .services import Services
 from .sql_files import load_sql
+from .welcome import welcome
 
 ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ORGANIZATION_NAME = Text(1, 100)
@@ -134,10 +138,11 @@ def serve(bind: str | None, demo: bool) -> None:
                 services.close()
 
     def ready(runtime: Runtime) -> None:
-        issuer = runtime.settings.issuer
-        click.echo(f"AgentIdP answers at {issuer}")
+        click.echo(f"AgentIdP answers at {runtime.settings.issuer}")
         if demo:
-            click.echo(demo_data.WELCOME.format(issuer=issuer, dashboard=_demo_link(runtime)))
+            # A link is a secret, and what is no terminal may be a log.
+            signs_in = _demo_link(runtime) if sys.stdout.isatty() else None
+            click.echo(welcome(runtime.settings, link=signs_in, program=_program(), environ=os.environ))
 
     with refusals():
         settings = Settings.from_environment()
@@ -145,13 +150,18 @@ def serve(bind: str | None, demo: bool) -> None:
         raise SystemExit(run_server(settings, bind=bind, before=before, ready=ready))
 
 
-def _demo_link(runtime: Runtime) -> str:
-    """A link that signs in as the demo's operator; the dashboard's address where somebody has suspended that."""
+def _program() -> str:
+    """How this command was called: with its path if it was found by that, as ``make run`` does."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "agentidp" else "agentidp"
+
+
+def _demo_link(runtime: Runtime) -> str | None:
+    """A link that signs in as the demo's operator; ``None`` if somebody has suspended that."""
     services = Services.of(runtime.settings, utc_now)
     try:
         return _dashboard_link(services, demo_data.OPERATOR_ID)
     except (ConfigurationError, ApiError, OAuthError):
-        return runtime.settings.dashboard
+        return None
     finally:
         services.close()
 
@@ -396,18 +406,17 @@ def token(agent_id: UUID | None, scope: str | None, resource: str | None) -> Non
     "--agent", "agent_id", type=click.UUID, metavar="ID", help="As this agent; as the demo's operator when left out."
 )
 def dashboard_link(agent_id: UUID | None) -> None:
-    """Print a link that signs in to the dashboard, good for 12 hours; it counts as a token issued."""
+    """Print a link that signs in to the dashboard once, within 5 minutes; it counts as a token issued."""
     with opened() as services:
-        link = _dashboard_link(services, agent_id or demo_data.OPERATOR_ID)
-    click.echo(link)
+        signs_in = _dashboard_link(services, agent_id or demo_data.OPERATOR_ID)
+    click.echo(signs_in)
 
 
 def _dashboard_link(services: Services, agent_id: UUID) -> str:
     at = utc_now()
     signing_key = services.keys.current().signing
     client, _ = _issue(services, agent_id, [session.SCOPE], None, at)
-    token = session.session_token(services, signing_key, client, at)
-    return f"{services.settings.dashboard}/sign-in?token={token}"
+    return link.address(services, signing_key, client, at)
 
 
 def _issue(

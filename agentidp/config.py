@@ -85,6 +85,16 @@ class Settings:
         """The address of the dashboard: the ``aud`` of the tokens that are its sessions."""
         return f"{self.issuer}/dashboard"
 
+    @property
+    def dashboard_sign_in(self) -> str:
+        """The address that signs in to the dashboard: the ``aud`` of the tokens that are links to it."""
+        return f"{self.dashboard}/sign-in"
+
+    @property
+    def own_audiences(self) -> tuple[str, ...]:
+        """Each ``aud`` that this server accepts itself: no organization can register one as a resource identifier."""
+        return self.resource, self.dashboard, self.dashboard_sign_in
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the settings.

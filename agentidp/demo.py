@@ -29,29 +29,6 @@ GROWTH = 0.45
 MONTHLY_TOKEN_BUDGET = 120_000
 """What a month exceeds in its last days."""
 
-WELCOME = f"""
-There is a demo organization with 24 agents and 90 days of traffic: demo data, made up by AgentIdP.
-Its dashboard, signed in, for the next 12 hours:
-
-{{dashboard}}
-
-In a second terminal, in this directory, get a token of it and ask:
-
-export TOKEN=$(make -s token)
-
-curl -s "{{issuer}}/api/v1/analytics/tokens?days=30" \\
--H "Authorization: Bearer $TOKEN" | jq .
-
-curl -s "{{issuer}}/api/v1/analytics/agents/activity" \\
--H "Authorization: Bearer $TOKEN" | jq .
-
-curl -s "{{issuer}}/api/v1/analytics/agents" \\
--H "Authorization: Bearer $TOKEN" | jq .
-
-Ctrl-C stops AgentIdP; the data stays. The organization's id is {ORGANIZATION_ID}.
-"""
-"""What ``agentidp serve --demo`` prints when it answers; to be filled in: ``{issuer}`` and ``{dashboard}``, a link."""
-
 
 class Rhythm(NamedTuple):
     """When an agent works: a digit for each UTC hour, from 0 (not at all) to 9 (its peak)."""

@@ -88,6 +88,11 @@ class Agent:
         arguments |= changes
         return tokens.issue_access_token(arguments.pop("key"), **arguments)
 
+    def link(self, **changes: Any) -> str:
+        """The path of a link that signs in to the dashboard, likewise."""
+        arguments = {"audience": self.services.settings.dashboard_sign_in, "scope": "analytics:read", "ttl": 300}
+        return f"/dashboard/sign-in?token={self.token(**(arguments | changes))}"
+
     def bearer(self, **changes: Any) -> dict[str, str]:
         """Request headers with :meth:`token`."""
         return {"Authorization": f"Bearer {self.token(**changes)}"}

@@ -400,6 +400,7 @@ class TestResourceServer:
             ("https://x.example/\udcff", acme, "the resource must be an absolute URI without fragment"),
             ("http://localhost:3000/api/v1", acme, own),
             ("http://localhost:3000/dashboard", acme, own),
+            ("http://localhost:3000/dashboard/sign-in", acme, own),
         ):
             assert run.refused("resource-server", "assign", resource, "--organization", organization_id) == sentence
         for resource, sentence in {

@@ -33,7 +33,6 @@ from agentidp.demo import (
     SILENT,
     SUSPENDED,
     UNCACHED,
-    WELCOME,
     AgentHour,
     Usage,
     create_demo,
@@ -445,16 +444,3 @@ def test_tokens_of_the_demo_are_counted_on_top(
     after = usage_sums(database_url, ORGANIZATION_ID)
     assert after == {name: count + (0 if "rejected" in name else 2) for name, count in before.items()}
     assert trend(client, demo)[TODAY] == days_of(list(traffic(NOON)))[TODAY] + 2
-
-
-def test_the_welcome_has_the_curls_of_the_guide_for_the_address_of_the_service() -> None:
-    link = "http://localhost:4000/dashboard/sign-in?token=a.b.c"
-    welcome = WELCOME.format(issuer="http://localhost:4000", dashboard=link)
-    assert f"\n\n{link}\n\n" in welcome
-    assert "export TOKEN=$(make -s token)\n" in welcome
-    assert re.findall(r'curl -s "(.+)" \\\n-H "Authorization: Bearer \$TOKEN" \| jq \.\n', welcome) == [
-        "http://localhost:4000/api/v1/analytics/tokens?days=30",
-        "http://localhost:4000/api/v1/analytics/agents/activity",
-        "http://localhost:4000/api/v1/analytics/agents",
-    ]
-    assert "demo data" in welcome

@@ -92,7 +92,7 @@ def assign(
         does not name this issuer and the organization.
     """
     _check(resource)
-    if resource in (settings.resource, settings.dashboard):
+    if resource in settings.own_audiences:
         raise ConfigurationError("the resource must not be this server's own API or dashboard")
     if verify:
         verify_ownership(resource, organization_id, settings.issuer)

@@ -48,11 +48,10 @@ class NewResourceServerSchema(ma.Schema):
 
     @ma.validates("resource")
     def must_be_foreign(self, resource: str, data_key: str) -> None:
-        """An absolute URI, and neither our own API's nor the dashboard's, whose sessions are tokens for it."""
+        """An absolute URI, and not one of this server's own, which are the audiences of its tokens."""
         if not is_resource_identifier(resource):
             raise ma.ValidationError("must be an absolute URI of at most 500 characters without fragment")
-        settings = services().settings
-        if resource in (settings.resource, settings.dashboard):
+        if resource in services().settings.own_audiences:
             raise ma.ValidationError("must not be this server's own API or dashboard")
 
     @ma.validates("scopes")

@@ -28,8 +28,8 @@ SCOPE = "analytics:read"
 """What a session must have, and all that one has."""
 
 LIFETIME = 12 * 60 * 60
-"""Seconds that a session lives after signing in with a credential: a day's work, and less than a signing key stays
-published. One that was opened with a pasted token lives as long as that.
+"""Seconds that a session lives after signing in with a credential or a link: a day's work, and less than a signing key
+stays published. One that was opened with a pasted token lives as long as that.
 """
 
 CHALLENGE = 'Cookie realm="agentidp"'
@@ -72,13 +72,6 @@ class CrossOrigin(ApiError):
     message = "This request was not made by a page of the dashboard, so nothing was done."
 
 
-class LinkFromElsewhere(ApiError):
-    """403: a link that signs in was followed from a page: whoever made that page would choose who is signed in."""
-
-    status, code = 403, "FORBIDDEN"
-    message = "A link that signs you in works from the address bar only: copy it, paste it there and press Enter."
-
-
 class Viewer(NamedTuple):
     """Who looks, and at what."""
 
@@ -92,9 +85,32 @@ def base_path(settings: Settings) -> str:
 
 
 def session_token(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
-    """Sign a session for a client whose token was granted :data:`SCOPE` and counted at *at*."""
+    """Sign a session that begins at *at* for a client that was granted :data:`SCOPE` and whose token was counted."""
     body = issuance.token_response(s, signing_key, client, SCOPE, resource=s.settings.dashboard, at=at, ttl=LIFETIME)
     return str(body["access_token"])
+
+
+def is_suitable(token: AccessToken) -> bool:
+    """Whether a verified token is a bearer token with :data:`SCOPE`; the rest is for :func:`viewer_query` to say."""
+    return token.jkt is None and SCOPE in token.scope
+
+
+def viewer_query(token: AccessToken) -> Call:
+    """The statement that names the organization and the agent of a verified token; no row if it is not good now.
+
+    A credential that was revoked since a session or a link was made ends it, but not a token for the API.
+    """
+    is_for_api = token.audience == services().settings.resource
+    return Call(
+        "dashboard/viewer",
+        {
+            "organization_id": token.organization_id,
+            "agent_id": token.agent_id,
+            "jti": token.jti,
+            "scope": SCOPE,
+            "signed_in_at": None if is_for_api else datetime.fromtimestamp(token.issued_at, UTC),
+        },
+    )
 
 
 def required(view: View) -> View:
@@ -146,27 +162,6 @@ def sign_in(request: Request, at: datetime) -> tuple[str, AccessToken]:
     except OAuthError as refused:
         raise _explained(refused) from None
     return token, verified_token(token, audience=services().settings.dashboard)
-
-
-def follow_link(request: Request) -> tuple[str, AccessToken]:
-    """Open a session with a link that has the token of one.
-
-    :raises LinkFromElsewhere: the link was followed from a page.
-    :raises NotSignedIn: the token is not that of a session, or no longer good.
-    """
-    environ = request.environ
-    site = environ.get("HTTP_SEC_FETCH_SITE", "")
-    is_typed = site == "none" or not (site or environ.get("HTTP_ORIGIN") or environ.get("HTTP_REFERER"))
-    if not is_typed:
-        raise LinkFromElsewhere
-    unverified_token = request.args.get("token", "")
-    try:
-        token = verified_token(unverified_token, audience=services().settings.dashboard)
-    except TokenRefused:
-        token = None
-    if token is None or not _is_good(token):
-        raise NotSignedIn("This link is not good any more: it has expired, or was signed out. Make a new one.")
-    return unverified_token, token
 
 
 def resume(unverified_token: str | None) -> None:
@@ -238,20 +233,9 @@ def _is_secure(settings: Settings) -> bool:
 
 def _is_good(token: AccessToken) -> bool:
     """Whether a verified token opens the dashboard now; then ``g.caller`` and ``g.viewer`` are set."""
-    if token.jkt is not None or SCOPE not in token.scope:
+    if not is_suitable(token):
         return False
-    is_own = token.audience == services().settings.dashboard
-    call = Call(
-        "dashboard/viewer",
-        {
-            "organization_id": token.organization_id,
-            "agent_id": token.agent_id,
-            "jti": token.jti,
-            "scope": SCOPE,
-            "signed_in_at": datetime.fromtimestamp(token.issued_at, UTC) if is_own else None,
-        },
-    )
-    [rows] = services().database.run(token.organization_id, call)
+    [rows] = services().database.run(token.organization_id, viewer_query(token))
     if not rows:
         return False
     g.caller, g.viewer = token, Viewer(*rows[0])

@@ -35,7 +35,7 @@ from ..errors import (
     render_pages,
 )
 from ..services import services
-from . import charts, session
+from . import charts, link, session
 
 RANGES = (7, 30, 90)
 """Days that the main page can show."""
@@ -201,9 +201,10 @@ def agent(agent_id: UUID) -> Response:
 @public
 def sign_in_form() -> Response:
     """The form; or with a token in the query, signing in at once."""
-    if "token" not in request.args:
+    # A program that asks with HEAD whether the address is there must not consume the link.
+    if "token" not in request.args or request.method == "HEAD":
         return page("sign_in.html", message=session.SessionEnded.message if "ended" in request.args else None)
-    return _signed_in(*session.follow_link(request))
+    return _signed_in(*link.follow(request, g.at))
 
 
 @blueprint.post("/dashboard/sign-in")

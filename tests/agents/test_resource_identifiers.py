@@ -87,6 +87,13 @@ def test_another_organization_cannot_register_it_and_gets_no_token_for_it(
     assert answers[1].json == INVALID_TARGET
 
 
+@pytest.mark.parametrize("path", ["/api/v1", "/dashboard", "/dashboard/sign-in"])
+def test_nobody_can_register_what_this_servers_own_tokens_are_for(client: FlaskClient, cast: Cast, path: str) -> None:
+    refused = register(client, cast.acme, f"http://localhost:3000{path}")
+    assert refused.status_code == 400
+    assert refused.json["details"] == {"resource": ["must not be this server's own API or dashboard"]}
+
+
 def test_an_organization_that_registers_its_own_again_gets_the_same_response(
     client: FlaskClient, cast: Cast, resource: str
 ) -> None:

@@ -91,15 +91,18 @@ def test_signs_in_with_a_pasted_token(open_page: Open, stage: Stage) -> None:
 
 def test_a_link_signs_in_and_leaves_no_token_in_the_address_or_the_history(open_page: Open, stage: Stage) -> None:
     page = open_page()
-    sign_in(page, stage.operator)
-    [cookie] = page.context.cookies(f"{stage.url}/dashboard")
-    page = open_page()
     page.goto("/dashboard/sign-in")
-    page.goto(f"/dashboard/sign-in?token={cookie['value']}")
+    link = stage.operator.link()
+    page.goto(link)
     expect_signed_in(page)
     assert page.url == f"{stage.url}/dashboard"
     go_back(page)
     assert page.evaluate("location.href") == f"{stage.url}/dashboard/sign-in"
+    thief = open_page()
+    thief.goto(link)
+    expect(thief.get_by_role("alert")).to_contain_text("This link is not good any more")
+    expect_signed_out(thief)
+    assert thief.context.cookies() == []
 
 
 def test_a_bad_link_and_a_wrong_secret_leave_a_good_session_alone(open_page: Open, stage: Stage) -> None:
@@ -151,6 +154,7 @@ def test_signing_out_ends_the_session_wherever_it_was_open(open_page: Open, stag
     expect_signed_out(page)
     assert page.context.cookies() == []
     assert page.url == f"{stage.url}/dashboard/sign-in"
+    expect(page.get_by_text("agentidp dashboard")).to_be_visible()
     thief = open_page()
     thief.context.add_cookies(copied)
     thief.goto("/dashboard")
@@ -228,11 +232,8 @@ def test_a_link_on_another_site_cannot_sign_anyone_in(
     open_page: Open, stage: Stage, visit_elsewhere: Callable[[Page, str], None]
 ) -> None:
     attacker = make_agent(stage.services, make_organization(stage.services, "Attacker"))
-    page = open_page()
-    sign_in(page, attacker)
-    [cookie] = page.context.cookies(f"{stage.url}/dashboard")
     victim = open_page()
-    visit_elsewhere(victim, f'<a href="{stage.url}/dashboard/sign-in?token={cookie["value"]}">Win</a>')
+    visit_elsewhere(victim, f'<a href="{stage.url}{attacker.link()}">Win</a>')
     victim.get_by_role("link").click()
     expect(victim.get_by_role("heading", name="Not allowed")).to_be_visible()
     assert victim.context.cookies() == []

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import re
+import signal
+import subprocess
+import tempfile
+import threading
+import urllib.error
 import urllib.request
 import uuid
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.cookiejar import CookieJar
+from typing import Any
 
 import jwt
 import psycopg
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
-from agentidp.demo import OPERATOR_ID
+from agentidp import create_app
+from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID
+from agentidp.services import Services
 
-from ..factories import SECRET_KEY, Server, usage_sums
+from ..conftest import ON_CITUS_TOO, Cast, settings_for
+from ..factories import NOON, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, usage_sums
 from ..test_cli import Command, quiet  # noqa: F401 - a fixture
+from .conftest import SAME_ORIGIN, session_of
+from .test_session import cookie, counted, refused
 
 LINK = r"http://localhost:\d+/dashboard/sign-in\?token=([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)"
 
@@ -26,14 +44,14 @@ def shared_run(quiet: None, shared_app: Flask) -> Command:  # noqa: F811
     return Command(shared_app.extensions["agentidp"].settings.database_url)
 
 
-def test_the_command_prints_a_link_for_twelve_hours_that_counts_as_one_token(shared_run: Command) -> None:
+def test_the_command_prints_a_link_for_five_minutes_that_counts_as_one_token(shared_run: Command) -> None:
     agent_id = shared_run.agent()
     link = re.fullmatch(LINK, shared_run("dashboard", "--agent", agent_id))
     assert link
     claims = jwt.decode(link[1], options={"verify_signature": False})
     assert (claims["client_id"], claims["scope"]) == (agent_id, "analytics:read")
-    assert claims["aud"] == "http://localhost:3000/dashboard"
-    assert claims["exp"] - claims["iat"] == 12 * 60 * 60
+    assert claims["aud"] == "http://localhost:3000/dashboard/sign-in"
+    assert claims["exp"] - claims["iat"] == 5 * 60
     counted = usage_sums(shared_run.database_url, claims["organization_id"])
     assert {n for name, n in counted.items() if "rejected" not in name} == {1}
     with psycopg.connect(shared_run.database_url) as connection:
@@ -55,27 +73,303 @@ def test_the_command_refuses_with_a_sentence_and_counts_nothing(shared_run: Comm
         assert counted.fetchone() == (0,)
 
 
-def greeting(server: Server) -> str:
+NOT_GOOD = (
+    "This link is not good any more: a link works once, within 5 minutes. "
+    "The command agentidp dashboard prints another."
+)
+
+
+def used(url: str, agent: Agent) -> int:
+    """How many identifiers the organization of an agent has consumed."""
+    with psycopg.connect(url) as connection:
+        query = "select count(*) from used_identifiers where organization_id = %s"
+        [(number,)] = connection.execute(query, [agent.organization_id]).fetchall()
+        return int(number)
+
+
+@ON_CITUS_TOO
+class TestALinkWorksOnce:
+    """On a database of each test's own."""
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        """The test's own."""
+        return Clock(NOON)
+
+    @pytest.fixture
+    def services(self, app: Flask) -> Services:
+        """Of the test's own application; the cast follows it."""
+        found: Services = app.extensions["agentidp"]
+        return found
+
+    @pytest.fixture
+    def client(self, app: Flask) -> FlaskClient:
+        """Likewise."""
+        return app.test_client()
+
+    def test_the_second_time_it_opens_nothing_and_the_session_of_the_first_goes_on(
+        self, client: FlaskClient, cast: Cast, database_url: str
+    ) -> None:
+        link = cast.acme.link()
+        assert client.get(link).status_code == 303
+        other = client.application.test_client()
+        refused(other.get(link), 401, NOT_GOOD)
+        assert used(database_url, cast.acme) == 1
+        assert client.get("/dashboard").status_code == 200
+        assert other.get("/dashboard").status_code == 401
+
+    def test_of_many_that_follow_it_at_once_exactly_one_is_signed_in(
+        self, client: FlaskClient, cast: Cast, database_url: str
+    ) -> None:
+        link, gate = cast.acme.link(), threading.Barrier(8)
+
+        def follow(_: int) -> int:
+            browser = client.application.test_client()
+            gate.wait(10)
+            return browser.get(link).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            assert Counter(pool.map(follow, range(8))) == {303: 1, 401: 7}
+        assert used(database_url, cast.acme) == 1
+
+    def test_it_stays_used_for_every_server_for_as_long_as_one_would_take_it(
+        self, client: FlaskClient, cast: Cast, database_url: str, clock: Clock
+    ) -> None:
+        link = cast.acme.link()
+        assert client.get(link).status_code == 303
+        # The last moment at which a token counts as good, by a server whose clock is behind.
+        clock.advance(seconds=309)
+        other = create_app(settings_for(database_url), clock=Clock(clock()))
+        refused(other.test_client().get(link), 401, NOT_GOOD)
+        other.extensions["agentidp"].close()
+        with psycopg.connect(database_url) as connection:
+            [(expires_at,)] = connection.execute("select expires_at from used_identifiers").fetchall()
+        assert (expires_at - NOON).total_seconds() == 320
+
+
+class TestTheSession:
+    """That a link opens is one of its own."""
+
+    def test_has_its_own_identifier_and_twelve_hours_from_now(
+        self, client: FlaskClient, cast: Cast, clock: Clock
+    ) -> None:
+        link = cast.acme.link()
+        clock.advance(seconds=100)
+        response = client.get(link)
+        link_claims, claims = [
+            jwt.decode(token, options={"verify_signature": False})
+            for token in (link.partition("=")[2], cookie(response).value)
+        ]
+        now = int(clock().timestamp())
+        assert claims == link_claims | {
+            "aud": "http://localhost:3000/dashboard",
+            "iat": now,
+            "exp": now + 43_200,
+            "jti": claims["jti"],
+        }
+        assert claims["jti"] != link_claims["jti"]
+        assert cookie(response)["max-age"] == "43200"
+        assert counted(cast.acme) == (0, 0, 0)
+        clock.advance(hours=11, minutes=59)
+        assert client.get("/dashboard").status_code == 200
+
+    def test_ends_by_signing_out_and_the_link_does_not_open_another(self, client: FlaskClient, cast: Cast) -> None:
+        link = cast.acme.link()
+        token = cookie(client.get(link)).value
+        assert client.post("/dashboard/sign-out", headers=SAME_ORIGIN).status_code == 303
+        client.set_cookie("agentidp_session", token, path="/dashboard")
+        refused(client.get("/dashboard"), 401, "Your session has ended. Sign in again.")
+        refused(client.get(link), 401, NOT_GOOD)
+
+    def test_ends_when_a_credential_is_revoked_after_it_was_opened(
+        self, client: FlaskClient, cast: Cast, clock: Clock
+    ) -> None:
+        link = cast.acme.link()
+        clock.advance(seconds=10)
+        assert client.get(link).status_code == 303
+        clock.advance(seconds=10)
+        revoke_credential(client, cast.acme)
+        assert client.get("/dashboard").status_code == 401
+
+
+def revoke_credential(client: FlaskClient, agent: Agent) -> None:
+    """Make one and revoke it, as the agent."""
+    path, headers = f"/api/v1/agents/{agent.agent_id}/credentials", agent.bearer()
+    credential_id = client.post(path, headers=headers).json["credentialId"]
+    assert client.delete(f"{path}/{credential_id}", headers=headers).status_code == 204
+
+
+class TestWhatIsRefused:
+    """And leaves the link as good as it was."""
+
+    def test_a_link_is_refused_for_good_once_it_has_expired(
+        self, client: FlaskClient, cast: Cast, clock: Clock
+    ) -> None:
+        in_time, late = cast.acme.link(), cast.acme.link()
+        clock.advance(seconds=309)
+        assert client.get(in_time).status_code == 303
+        clock.advance(seconds=1)
+        refused(client.get(late), 401, NOT_GOOD)
+
+    def test_a_link_is_refused_once_a_credential_of_its_agent_has_been_revoked(
+        self, client: FlaskClient, cast: Cast, clock: Clock
+    ) -> None:
+        link = cast.acme.link()
+        clock.advance(seconds=10)
+        revoke_credential(client, cast.acme)
+        clock.advance(seconds=10)
+        refused(client.get(link), 401, NOT_GOOD)
+        assert client.get(cast.acme.link()).status_code == 303
+
+    def test_a_link_is_refused_once_its_token_was_revoked(self, client: FlaskClient, cast: Cast) -> None:
+        link = cast.acme.link()
+        form = {"client_id": cast.acme.client_id, "client_secret": cast.acme.client_secret}
+        form["token"] = link.partition("=")[2]
+        assert client.post("/api/v1/token/revoke", data=form).status_code == 200
+        refused(client.get(link), 401, NOT_GOOD)
+
+    @pytest.mark.parametrize(
+        ("change", "undone"),
+        [
+            ({"status": "suspended"}, {"status": "active"}),
+            ({"scopes": ["agents:read"]}, {"scopes": ["analytics:read"]}),
+        ],
+        ids=["suspended", "without the scope"],
+    )
+    def test_an_agent_that_may_not_look_does_not_consume_its_link(
+        self, client: FlaskClient, cast: Cast, services: Services, change: Any, undone: Any
+    ) -> None:
+        agent = make_agent(services, cast.acme.organization_id, name="the one that may not")
+        link, path = agent.link(), f"/api/v1/agents/{agent.agent_id}"
+        for body, status in ((change, 401), (undone, 303)):
+            assert client.patch(path, json=body, headers=cast.acme.bearer()).status_code == 200
+            assert client.get(link).status_code == status
+        assert used(str(services.settings.database_url), agent) == 1
+
+    def test_a_page_that_leads_to_it_and_a_head_request_do_not_consume_it(
+        self, client: FlaskClient, cast: Cast
+    ) -> None:
+        link = cast.acme.link()
+        assert client.get(link, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        looked = client.head(link)
+        assert (looked.status_code, looked.headers["Referrer-Policy"]) == (200, "no-referrer")
+        assert "Set-Cookie" not in looked.headers
+        assert client.get(link).status_code == 303
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"audience": "http://localhost:3000/dashboard"},
+            {"audience": "http://localhost:3000/api/v1"},
+            {"audience": "http://localhost:3000/dashboard/sign-in/"},
+            {"issuer": "https://elsewhere.example"},
+            {"scope": "agents:read"},
+            {"jkt": "a" * 43},
+        ],
+        ids=str,
+    )
+    def test_another_token_is_no_link(
+        self, client: FlaskClient, cast: Cast, services: Services, changed: dict[str, str]
+    ) -> None:
+        refused(client.get(cast.acme.link(**changed)), 401, NOT_GOOD)
+        assert used(str(services.settings.database_url), cast.acme) == 0
+
+    def test_a_link_is_neither_a_session_nor_a_token_for_the_api_nor_one_to_paste(
+        self, client: FlaskClient, cast: Cast
+    ) -> None:
+        token = cast.acme.link().partition("=")[2]
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert client.get("/api/v1/analytics/tokens", headers=bearer).status_code == 401
+        form = {"client_id": cast.acme.client_id, "client_secret": cast.acme.client_secret, "token": token}
+        assert client.post("/api/v1/token/introspect", data=form).json == {"active": False}
+        response = client.post("/dashboard/sign-in", data={"token": token}, headers=SAME_ORIGIN)
+        refused(response, 401, "This token is invalid, expired or revoked.")
+        client.set_cookie("agentidp_session", token, path="/dashboard")
+        refused(client.get("/dashboard"), 401, "Your session has ended. Sign in again.")
+
+    def test_a_session_is_no_link(self, client: FlaskClient, cast: Cast) -> None:
+        refused(client.get(f"/dashboard/sign-in?token={session_of(cast.acme)}"), 401, NOT_GOOD)
+
+
+def test_the_page_after_signing_out_says_how_to_get_a_link(signed_in: FlaskClient) -> None:
+    response = signed_in.post("/dashboard/sign-out", headers=SAME_ORIGIN, follow_redirects=True)
+    assert response.status_code == 200
+    assert "run <code>agentidp dashboard</code> on the server" in response.text
+
+
+class Terminal:
+    """``agentidp serve --demo`` with a terminal as its standard output, and a file as standard error."""
+
+    def __init__(self, settings: dict[str, str]) -> None:
+        self.server = Server(settings, "--demo")
+
+    @contextlib.contextmanager
+    def greeted(self) -> Iterator[tuple[str, Any]]:
+        """What it prints, and what it has logged, a function."""
+        ours, theirs = pty.openpty()
+        with (
+            tempfile.TemporaryFile("w+") as log,
+            os.fdopen(ours, encoding="utf-8", newline="\n") as terminal,
+            subprocess.Popen(
+                self.server.command,
+                env=self.server.environment,
+                cwd=ROOT,
+                stdout=theirs,
+                stderr=log,
+                start_new_session=True,
+            ) as process,
+        ):
+            os.close(theirs)
+
+            def logged() -> str:
+                log.seek(0)
+                return log.read()
+
+            try:
+                yield read_greeting(terminal, logged), logged
+            finally:
+                process.send_signal(signal.SIGTERM)
+
+
+def read_greeting(standard_output: Any, logged: Any) -> str:
     """What a server with the demo prints."""
-    assert server.process.stdout is not None
     text = ""
     while "Ctrl-C stops AgentIdP" not in text:
-        line = server.process.stdout.readline()
-        assert line, server.logs()
-        text += line
+        line = standard_output.readline()
+        assert line, logged()
+        text += line.replace("\r\n", "\n")
     return text
 
 
-def test_serving_the_demo_greets_with_a_link_that_shows_it(database_url: str) -> None:
+def test_serving_the_demo_on_a_terminal_greets_with_a_link_that_shows_it_once(database_url: str) -> None:
     settings = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
-    with Server(settings, "--demo") as server:
-        [link] = re.findall(rf"^{LINK}$", greeting(server), re.MULTILINE)
+    terminal = Terminal(settings)
+    url = terminal.server.url
+    with terminal.greeted() as (greeting, logged):
+        [token] = re.findall(rf"^{LINK}$", greeting, re.MULTILINE)
+        link = f"{url}/dashboard/sign-in?token={token}"
         browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
-        with browser.open(f"{server.url}/dashboard/sign-in?token={link}", timeout=20) as page:
-            assert page.url == f"{server.url}/dashboard"
+        with browser.open(link, timeout=20) as page:
+            assert page.url == f"{url}/dashboard"
             assert "Demo organization" in page.read().decode()
-        assert link not in server.logs()
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(link, timeout=20)
+        assert token not in logged()
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("update agents set status = 'suspended' where agent_id = %s", [OPERATOR_ID])
+    terminal = Terminal(settings)
+    with terminal.greeted() as (greeting, _):
+        assert f"Its dashboard is at {terminal.server.url}/dashboard\n" in greeting
+
+
+def test_serving_the_demo_into_a_log_issues_and_prints_no_link(database_url: str) -> None:
+    settings = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
     with Server(settings, "--demo") as server:
-        assert f"\n\n{server.url}/dashboard\n\n" in greeting(server)
+        before = usage_sums(database_url, ORGANIZATION_ID)
+        greeting = read_greeting(server.process.stdout, server.logs)
+        assert f"Its dashboard is at {server.url}/dashboard\n" in greeting
+        assert f"\n\nPORT={server.port} agentidp dashboard\n\n" in greeting
+        assert f"export TOKEN=$(PORT={server.port} make -s token)\n" in greeting
+        assert "token=" not in greeting
+        assert "eyJ" not in greeting + server.logs()
+        assert usage_sums(database_url, ORGANIZATION_ID) == before

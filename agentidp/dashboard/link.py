@@ -1,0 +1,101 @@
+"""The link that signs in to the dashboard: it works once and for a few minutes, and opens a session of its own.
+
+It holds an access token whose audience is ``Settings.dashboard_sign_in``: neither a session nor a token for the API.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from flask import Request, g
+
+from ..authentication import verified_token
+from ..config import LEEWAY
+from ..database import Call
+from ..errors import ApiError
+from ..oauth import issuance
+from ..services import Services, services
+from ..tokens import AccessToken, SigningKey, TokenRefused
+from . import session
+
+LIFETIME = 5 * 60
+"""Seconds within which a link must be followed."""
+
+
+class LinkFromElsewhere(ApiError):
+    """403: a link that signs in was followed from a page: whoever made that page would choose who is signed in."""
+
+    status, code = 403, "FORBIDDEN"
+    message = "A link that signs you in works from the address bar only: copy it, paste it there and press Enter."
+
+
+class LinkRefused(session.NotSignedIn):
+    """401: the link was used, has expired or never was one, or its agent may not look at the dashboard any more."""
+
+    message = (
+        f"This link is not good any more: a link works once, within {LIFETIME // 60} minutes. "
+        "The command agentidp dashboard prints another."
+    )
+
+
+def address(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
+    """Make a link, a secret, for a client that was granted ``session.SCOPE`` and whose token was counted at *at*."""
+    audience = s.settings.dashboard_sign_in
+    body = issuance.token_response(s, signing_key, client, session.SCOPE, resource=audience, at=at, ttl=LIFETIME)
+    return f"{audience}?token={body['access_token']}"
+
+
+def follow(request: Request, at: datetime) -> tuple[str, AccessToken]:
+    """Open a session with the link that *request* follows, and consume the link.
+
+    The session is not counted: the link was, when it was made.
+
+    :param at: when the session begins: revoking a credential later ends it.
+    :returns: the session's token for the cookie, and its claims.
+    :raises LinkFromElsewhere: the link was followed from a page.
+    :raises LinkRefused: the link is not good, or was used before.
+    """
+    if not _is_typed(request):
+        raise LinkFromElsewhere
+    s = services()
+    try:
+        link = verified_token(request.args.get("token", ""), audience=s.settings.dashboard_sign_in)
+    except TokenRefused:
+        raise LinkRefused from None
+    if not session.is_suitable(link):
+        raise LinkRefused
+    signing_key = s.keys.current().signing
+    _consume(s, link, at)
+    g.organization_id, g.agent_id = link.organization_id, link.agent_id
+    token = session.session_token(s, signing_key, issuance.Client(link.organization_id, link.agent_id), at)
+    return token, verified_token(token, audience=s.settings.dashboard)
+
+
+def _is_typed(request: Request) -> bool:
+    environ = request.environ
+    site = environ.get("HTTP_SEC_FETCH_SITE", "")
+    return site == "none" or not (site or environ.get("HTTP_ORIGIN") or environ.get("HTTP_REFERER"))
+
+
+def _consume(s: Services, link: AccessToken, at: datetime) -> None:
+    """Consume a link whose agent may look at the dashboard, and only such a one. Of two uses at once one waits for the
+    other, and is refused.
+
+    :raises LinkRefused: the agent may not, or the link was used before.
+    """
+    digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
+    # A server whose clock is behind takes the link for one LEEWAY after exp by its own clock, and another by the clock
+    # of the server that deletes the row.
+    expires_at = datetime.fromtimestamp(link.expires_at, UTC) + timedelta(seconds=2 * LEEWAY)
+    used = {"organization_id": link.organization_id, "digest": digest, "expires_at": expires_at, "at": at}
+    viewer, consumption = session.viewer_query(link), Call("oauth/use_identifier", used)
+    try:
+        with s.database.transaction(link.organization_id) as transaction:
+            if not transaction.fetch(viewer.name, **viewer.parameters):
+                raise LinkRefused
+            transaction.fetch(consumption.name, **consumption.parameters)
+    except psycopg.errors.UniqueViolation:
+        raise LinkRefused from None
