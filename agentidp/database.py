@@ -33,8 +33,9 @@ MARGIN = 1.0
 """Seconds beyond statement_timeout that an exchange with the database may take."""
 
 # Connection exceptions, insufficient resources, operator intervention, a statement that ran out of time, a server
-# that is a standby, and conflicts that go away when the client tries again.
-_UNAVAILABLE = re.compile(r"08...|53...|57P..|57014|25006|40001|40P01|55P03")
+# that is a standby, and conflicts that go away when the client tries again; a sick server (system errors, internal
+# errors, damaged data), and what a trigger of the operator's own raises. Our own faults are none of these.
+_UNAVAILABLE = re.compile(r"08...|53...|57P..|57014|25006|40001|40P01|55P03|58...|XX...|P0001")
 
 
 class Call(NamedTuple):

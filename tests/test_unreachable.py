@@ -436,13 +436,17 @@ class TestOutcome:
                 answer = asked.result(10)
             assert_oauth_error(answer, 503, "temporarily_unavailable", UNKNOWN, Retry_After="1")
 
-    def test_a_commit_that_the_database_refuses_has_certainly_done_nothing(self, database_url: str) -> None:
+    # Disk full, an I/O error, a damaged index, and what a trigger of the operator's own raises.
+    @pytest.mark.parametrize("sqlstate", ["53100", "58030", "XX002", "P0001"])
+    def test_a_commit_that_the_database_refuses_has_certainly_done_nothing(
+        self, database_url: str, sqlstate: str
+    ) -> None:
         with application(database_url) as (app, agent):
             before = usage_sums(database_url, agent.organization_id)
             execute(
                 database_url,
                 "create function refuse() returns trigger language plpgsql as "
-                "'begin raise exception using errcode = ''53100''; end'; "
+                f"'begin raise exception using errcode = ''{sqlstate}''; end'; "
                 "create constraint trigger refuse after insert or update on usage_daily deferrable initially deferred "
                 "for each row execute function refuse()",
             )
