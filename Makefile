@@ -22,8 +22,8 @@ token: $(RUNNABLE)  ## Print a bearer token of the demo organization and nothing
 demo: $(RUNNABLE)  ## Make the demo organization without starting the service
 	@$(BIN)/agentidp demo
 
-test: $(TESTABLE)  ## Run all tests against a disposable PostgreSQL
-	$(BIN)/python -m pytest
+test: $(TESTABLE)  ## Run all tests against a disposable PostgreSQL, a file on each core
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(TESTABLE)  ## Check style and format
 	$(BIN)/ruff check .

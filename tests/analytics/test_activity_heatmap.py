@@ -173,15 +173,15 @@ def test_a_request_without_a_valid_token_is_not_counted(client: FlaskClient, dat
         {"Authorization": f"Basic {token}"},
         acme.bearer(issuer="https://elsewhere.example"),
         acme.bearer(audience="https://elsewhere.example"),
-        acme.bearer(at=NOON + timedelta(hours=1)),
     ):
         for path in (HEATMAP, "/api/v1/nothing/here"):
             expected = 401 if path == HEATMAP else 404
             assert client.get(path, headers=authorization).status_code == expected, authorization
     assert_counted(database_url, acme.organization_id)
-    # Expired: it names an agent, and that agent has made no request with it.
-    assert client.get(HEATMAP, headers=acme.bearer(at=NOON - timedelta(days=1))).status_code == 401
-    assert_counted(database_url, acme.organization_id, rejected=1)
+    # Expired, and not yet valid: each names an agent, which has made no request with it.
+    for rejected, at in enumerate((NOON - timedelta(days=1), NOON + timedelta(hours=1)), 1):
+        assert client.get(HEATMAP, headers=acme.bearer(at=at)).status_code == 401
+        assert_counted(database_url, acme.organization_id, rejected=rejected)
 
 
 def test_requests_outside_the_api_are_not_counted(client: FlaskClient, database_url: str, cast: Cast) -> None:
