@@ -1,0 +1,89 @@
+"""What each fault may cost, and why. A row of the table is a test of ``test_faults.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STATEMENT_TIMEOUT = 2.0
+"""Seconds; AGENTIDP_STATEMENT_TIMEOUT of the rig's servers. The default is 3."""
+
+DETECTION = STATEMENT_TIMEOUT + 2
+"""Seconds until a request that meets a silent database has a response: statement_timeout, the margin of a second that
+the server's side adds, and a second for a busy machine. From then on the database is known to be unreachable."""
+
+QUICK = 0.25
+"""Seconds; the 99th percentile of a 503's time while the database is known to be unreachable. A quiet machine needs
+less than 0.02."""
+
+CLIENTS = 8
+"""That ask for tokens at the same time, each one request after the other."""
+
+CLIENT_TIMEOUT = 15.0
+"""Seconds after which a client of the rig gives up. Longer than any bound, so that the table shows by how much a
+response was late."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The limits of a row beside those that hold for each: nothing lost, nothing doubled, no jti twice, no 500.
+
+    :param longest: seconds that a response may take from the beginning of the fault on.
+    :param reason: why these limits.
+    :param recovery: seconds from the end of the fault to the end of the last response that still failed.
+    :param known_after: seconds after which the database is known to be unreachable, so that each 503 must be
+        immediate; ``None`` if the fault is none of that kind.
+    :param unknown: requests whose outcome the client may not know: what is under way when the fault comes, and once
+        more for connections that are lost one after the other.
+    :param fails: whether requests fail: ``True`` if a row in which none failed has tested nothing, and ``None`` if some
+        may.
+    """
+
+    longest: float
+    reason: str
+    recovery: float = 5.0
+    known_after: float | None = None
+    unknown: int = 2 * CLIENTS
+    fails: bool | None = True
+
+
+BOUNDS = {
+    "database killed": Bound(3.0, "connections end at once, and then a server refuses at once", known_after=1.0),
+    "database stopped": Bound(3.0, "connections end at once, and then a server refuses at once", known_after=1.0),
+    "database restarted": Bound(3.0, "three of them; connections end at once", unknown=3 * CLIENTS, fails=None),
+    "database frozen": Bound(
+        DETECTION, "nothing answers: the deadline of the server's side ends the wait", known_after=DETECTION
+    ),
+    "counters locked": Bound(
+        3 * STATEMENT_TIMEOUT + 1,
+        "statement_timeout ends the wait, and that is certain; one worker may have all nine connections and has four "
+        "threads, so a request waits for two others at the most",
+        unknown=0,
+    ),
+    "disk full": Bound(DETECTION, "PostgreSQL refuses the row, or ends when its log cannot grow", recovery=8.0),
+    "failing trigger": Bound(3.0, "each statement that fails is answered at once", unknown=0),
+    "worker killed": Bound(
+        3.0,
+        "the other worker goes on; what the killed one had is lost to its clients; two of them",
+        unknown=3 * CLIENTS,
+    ),
+    "HUP": Bound(
+        DETECTION, "gunicorn finishes what it has; a kept-alive connection may end as a request is sent", fails=False
+    ),
+    "TERM and start": Bound(DETECTION, "a client whose connection is refused knows that nothing was sent"),
+    "clock 8 s ahead": Bound(
+        10.0, "less than the leeway of 10 s; libfaketime slows the second server", unknown=0, fails=False
+    ),
+    "clock 8 s behind": Bound(
+        10.0, "less than the leeway of 10 s; libfaketime slows the second server", unknown=0, fails=False
+    ),
+    "clock 45 s ahead": Bound(3.0, "the healthy server's clients do not notice", unknown=0, fails=False),
+    "clock 45 s behind": Bound(3.0, "the healthy server's clients do not notice", unknown=0, fails=False),
+    "clock 1 h ahead": Bound(3.0, "the healthy server's clients do not notice", unknown=0, fails=False),
+    "clock 1 h behind": Bound(3.0, "the healthy server's clients do not notice", unknown=0, fails=False),
+    "two rotations": Bound(3.0, "keys are published before they sign", unknown=0, fails=False),
+    "migrations under load": Bound(3.0, "a schema that is up to date is only read", unknown=0, fails=False),
+    "eight on an empty database": Bound(DETECTION, "they have started before the load begins", unknown=0, fails=False),
+    "embedded database killed": Bound(
+        DETECTION, "the launcher starts it again, which is part of the recovery", recovery=10.0
+    ),
+}

@@ -1,0 +1,253 @@
+"""The responses that clients received, what the database counted, and whether the two agree."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import psycopg
+
+from ..factories import usage_sums
+from .bounds import BOUNDS, QUICK
+
+CLOCK_TOLERANCE = timedelta(seconds=10)
+"""By which a server that serves may be off: the leeway."""
+
+_UNKNOWN = re.compile(r"unknown|may have", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One request as its client saw it. Times are seconds of ``time.monotonic``.
+
+    :param kind: ``token``, ``read`` or the path of a request without a client.
+    :param status: ``None`` where no response came.
+    :param is_unknown: the client cannot know whether a token was counted: the response got lost, or says so.
+    :param problem: why there is no response.
+    """
+
+    kind: str
+    agent_id: UUID | None
+    began: float
+    ended: float
+    status: int | None
+    is_unknown: bool = False
+    token: str = field(default="", repr=False)
+    jti: str = ""
+    problem: str = ""
+
+    @property
+    def took(self) -> float:
+        """Seconds."""
+        return self.ended - self.began
+
+
+def says_unknown(text: str) -> bool:
+    """Whether the text of an error says that the outcome is not known."""
+    return bool(_UNKNOWN.search(text))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the counters hold of an organization.
+
+    :param sums: tokens by each counter, which must all be the same.
+    :param by_agent: tokens.
+    :param hours: the UTC hours in which any were counted.
+    """
+
+    sums: set[int]
+    by_agent: Counter[UUID]
+    hours: set[datetime]
+
+
+def read_counts(url: str, organization_id: str) -> Counts:
+    """Read the counters as the operator."""
+    sums = usage_sums(url, organization_id)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+        by_agent = connection.execute(
+            "select agent_id, sum(tokens)::bigint from agent_usage_daily where organization_id = %s group by agent_id",
+            [organization_id],
+        ).fetchall()
+        hours = connection.execute(
+            "select distinct day, n from usage_daily, unnest(tokens_by_hour) with ordinality as h (tokens, n)"
+            " where organization_id = %s and h.tokens > 0",
+            [organization_id],
+        ).fetchall()
+    return Counts(
+        {value for name, value in sums.items() if "tokens" in name},
+        Counter(dict(by_agent)),
+        {datetime(day.year, day.month, day.day, int(n) - 1, tzinfo=UTC) for day, n in hours},
+    )
+
+
+@dataclass
+class Result:
+    """A row of the table, and what is wrong with it."""
+
+    row: str
+    requests: int = 0
+    acknowledged: int = 0
+    counted: int | None = None
+    unknown: int = 0
+    lost: int = 0
+    doubled: int = 0
+    errors: int = 0
+    longest: float = 0.0
+    quick: float | None = None
+    recovery: float | None = None
+    faults: list[str] = field(default_factory=list)
+
+    def cells(self) -> list[str]:
+        """As the table shows them."""
+        return [
+            self.row,
+            str(self.requests),
+            str(self.acknowledged),
+            "?" if self.counted is None else str(self.counted),
+            *(str(n) for n in (self.unknown, self.lost, self.doubled, self.errors)),
+            f"{self.longest:.2f} s",
+            "" if self.quick is None else f"{self.quick * 1000:.0f} ms",
+            "" if self.recovery is None else f"{self.recovery:.2f} s",
+            "failed" if self.faults else "ok",
+        ]
+
+
+HEADINGS = [
+    "row",
+    "requests",
+    "acknowledged",
+    "counted",
+    "unknown",
+    "lost",
+    "doubled",
+    "500s",
+    "longest",
+    "503-p99",
+    "recovery",
+    "result",
+]
+RESULTS: list[Result] = []
+"""Of this run, for the table at its end."""
+
+
+def table() -> list[str]:
+    """The lines of the table, and under each row what is wrong with it."""
+    rows = [HEADINGS, *(result.cells() for result in RESULTS)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    lines = []
+    for row, result in zip(rows, [None, *RESULTS], strict=True):
+        first, *rest = zip(row, widths, strict=True)
+        lines.append("  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]))
+        lines += [f"    {fault}" for fault in (result.faults if result else [])]
+    return lines
+
+
+def judge(
+    row: str,
+    answers: Sequence[Answer],
+    counts: Counts | None,
+    *,
+    began_at: datetime,
+    fault: tuple[float, float] | None,
+    recovery: float | None,
+) -> Result:
+    """Compare a row with its bounds.
+
+    :param counts: ``None`` where the database could not be read.
+    :param began_at: the first request, by a right clock.
+    :param fault: its beginning and end, seconds of ``time.monotonic``; ``None`` where there was none.
+    :param recovery: seconds after the fault; ``None`` where tokens did not work again.
+    """
+    bound = BOUNDS[row]
+    tokens = [answer for answer in answers if answer.kind == "token"]
+    acknowledged = Counter(answer.agent_id for answer in tokens if answer.status == 200)
+    unknown = Counter(answer.agent_id for answer in tokens if answer.is_unknown)
+    begin = fault[0] if fault else -math.inf
+    result = Result(
+        row,
+        requests=len(answers),
+        acknowledged=acknowledged.total(),
+        unknown=unknown.total(),
+        errors=sum(answer.status == 500 for answer in answers),
+        longest=max((answer.took for answer in answers if answer.ended >= begin), default=0.0),
+        recovery=recovery,
+    )
+    wrong = result.faults
+    if counts is None:
+        wrong.append("the database cannot be read after the fault")
+    else:
+        result.counted = counts.by_agent.total()
+        for agent_id in acknowledged | unknown | counts.by_agent:
+            surplus = counts.by_agent[agent_id] - acknowledged[agent_id]
+            result.lost += max(0, -surplus)
+            result.doubled += max(0, surplus - unknown[agent_id])
+        if len(counts.sums) != 1:
+            wrong.append(f"the counters differ: {sorted(counts.sums)}")
+        if strange := counts.hours - _hours(began_at - CLOCK_TOLERANCE, datetime.now(UTC) + CLOCK_TOLERANCE):
+            wrong.append(f"counted in another hour: {', '.join(sorted(f'{hour:%d %H:00}' for hour in strange))}")
+    if result.lost:
+        wrong.append(f"{result.lost} acknowledged tokens are not counted")
+    if result.doubled:
+        wrong.append(f"{result.doubled} tokens are counted of which no client may think that they could be")
+    if twice := [jti for jti, n in Counter(a.jti for a in tokens if a.jti).items() if n > 1]:
+        wrong.append(f"{len(twice)} jti are of two tokens")
+    if result.unknown > bound.unknown:
+        wrong.append(f"{result.unknown} outcomes are unknown, {_problems(tokens)}")
+    wrong += _wrong_statuses(answers, bound.fails is not False)
+    if bound.fails and all(answer.status == 200 for answer in tokens if answer.ended >= begin):
+        wrong.append("no request failed: the fault did not happen")
+    if result.longest > bound.longest:
+        [slowest] = sorted(answers, key=lambda answer: answer.took)[-1:]
+        wrong.append(
+            f"{slowest.kind} took {result.longest:.2f} s and ended with {slowest.status or slowest.problem}; "
+            f"at most {bound.longest:.2f} s: {bound.reason}"
+        )
+    if bound.known_after is not None and fault:
+        result.quick = _percentile_99(
+            [a.took for a in tokens if a.status == 503 and begin + bound.known_after <= a.began and a.ended <= fault[1]]
+        )
+        if result.quick is None or result.quick > QUICK:
+            found = "there is none" if result.quick is None else f"99 % of them within {result.quick:.2f} s"
+            wrong.append(f"503 is not immediate while the database is known to be unreachable: {found}")
+    if recovery is None:
+        wrong.append("tokens did not work again")
+    elif recovery > bound.recovery:
+        wrong.append(f"tokens worked again {recovery:.2f} s after the fault, at most {bound.recovery:.2f} s")
+    return result
+
+
+def _wrong_statuses(answers: Iterable[Answer], fails: bool) -> list[str]:
+    right = {"token": 200, "read": 200, "/forged": 401}
+    wrong: Counter[tuple[str, int, str]] = Counter()
+    for answer in answers:
+        allowed: set[int | None] = {right.get(answer.kind, 200), None}
+        if fails and answer.kind in ("token", "read"):
+            # Only what needs the database may be unavailable.
+            allowed.add(503)
+        if answer.status not in allowed:
+            wrong[answer.kind, answer.status or 0, answer.problem] += 1
+    return [f"{kind}: {status} {n} times, {text}" for (kind, status, text), n in sorted(wrong.items())]
+
+
+def _problems(tokens: Iterable[Answer]) -> str:
+    return ", ".join(sorted({answer.problem or str(answer.status) for answer in tokens if answer.is_unknown}))
+
+
+def _percentile_99(times: list[float]) -> float | None:
+    return sorted(times)[math.ceil(len(times) * 0.99) - 1] if times else None
+
+
+def _hours(begin: datetime, end: datetime) -> set[datetime]:
+    hour = begin.replace(minute=0, second=0, microsecond=0)
+    hours = set()
+    while hour <= end:
+        hours.add(hour)
+        hour += timedelta(hours=1)
+    return hours

@@ -1,0 +1,96 @@
+"""Wrong clocks under load: a little wrong, a server serves; more, it issues nothing and disturbs no other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import jwt
+import pytest
+
+from agentidp.embedded_postgres import EmbeddedPostgres
+
+from ..factories import Server
+from ..test_clock_check import FakeClock
+from .load import Connection, Fleet, ready_status
+from .rig import environment, run
+
+CLOCK_CACHE = 1
+"""Seconds within which each process of the second server notices that its clock was set."""
+
+
+@pytest.fixture(scope="module")
+def fake_clock(tmp_path_factory: pytest.TempPathFactory) -> FakeClock:
+    """The clock of the second server."""
+    return FakeClock(tmp_path_factory.mktemp("clock") / "clock")
+
+
+@pytest.fixture(scope="module")
+def pair(cluster: EmbeddedPostgres, fake_clock: FakeClock) -> Iterator[list[Server]]:
+    """A server with a right clock, and the second one."""
+    url = cluster.start().url
+    # To read the clock's file whenever the time is read would slow the server even more than libfaketime does.
+    fake = {**fake_clock.environment, "FAKETIME_NO_CACHE": "0", "FAKETIME_CACHE_DURATION": str(CLOCK_CACHE)}
+    with Server(environment(url)) as healthy, Server(environment(url, **fake)) as second:
+        yield [healthy, second]
+
+
+@pytest.mark.parametrize(("row", "ahead"), [("clock 8 s ahead", 8), ("clock 8 s behind", -8)])
+def test_small_difference(
+    postgres: EmbeddedPostgres, pair: list[Server], fake_clock: FakeClock, row: str, ahead: int
+) -> None:
+    """Both serve, and each accepts the other's tokens: every client reads at the server that did not issue."""
+
+    def fault(_: Fleet) -> None:
+        fake_clock.set(ahead)
+        time.sleep(CLOCK_CACHE + 2)
+        fake_clock.set(0)
+        time.sleep(CLOCK_CACHE)
+
+    answers = run(row, postgres.url, pair, fault)
+    boot = time.time() - time.monotonic()
+    issued = [(_issued_at(answer.token) - boot, answer) for answer in answers if answer.token]
+    off = [instant for instant, answer in issued if not answer.began - 3 < instant < answer.ended + 3]
+    assert 0 < len(off) < len(issued)
+
+
+@pytest.mark.parametrize(
+    ("row", "ahead"),
+    [
+        ("clock 45 s ahead", 45),
+        ("clock 45 s behind", -45),
+        ("clock 1 h ahead", 3600),
+        ("clock 1 h behind", -3600),
+    ],
+)
+def test_large_difference(
+    postgres: EmbeddedPostgres, pair: list[Server], fake_clock: FakeClock, row: str, ahead: int
+) -> None:
+    """The second server issues nothing. Clients of the other one are not refused, nor throttled."""
+    healthy, second = pair
+    statuses = set()
+
+    def fault(fleet: Fleet) -> None:
+        fake_clock.set(ahead)
+        try:
+            time.sleep(CLOCK_CACHE + 0.5)
+            connection = Connection(second.port)
+            for turn in range(40):
+                client = fleet.clients[turn % len(fleet.clients)]
+                body, headers = client.token_request(turn)
+                statuses.add(connection.ask("token", "POST", "/api/v1/token", body, headers).status)
+                statuses.add(ready_status(second.port)[0])
+            connection.close()
+        finally:
+            fake_clock.set(0)
+        # Each of its workers refuses for up to a second longer.
+        time.sleep(CLOCK_CACHE + 1.5)
+        assert ready_status(second.port)[0] == 200
+
+    run(row, postgres.url, [healthy], fault)
+    assert statuses == {503}
+
+
+def _issued_at(token: str) -> int:
+    issued_at: int = jwt.decode(token, options={"verify_signature": False})["iat"]
+    return issued_at

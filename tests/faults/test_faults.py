@@ -1,0 +1,215 @@
+"""Each fault in the middle of a load: no token that a client has is lost, none is counted twice, and no error is a 500.
+
+The bounds of each row, with their reasons, are in ``bounds.py``. ``ledger.py`` prints the table at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from datetime import timedelta
+
+import jwt
+import psycopg
+import pytest
+from psycopg import sql
+
+from agentidp import utc_now
+from agentidp.embedded_postgres import EmbeddedPostgres, running_url
+from agentidp.key_rotation import rotate
+from agentidp.signing_keys import CACHE_SECONDS
+
+from ..conftest import settings_for, with_database
+from ..factories import Server, children, wait_until
+from ..test_key_rotation import command
+from .bounds import DETECTION, STATEMENT_TIMEOUT
+from .disk import fill, may_mount, run_where_it_may_mount, small_file_system
+from .load import Fleet
+from .rig import directory, environment, frozen, kill, run
+
+OUTAGE = 3.0
+"""Seconds for which a database is away that is known to be so within one."""
+
+
+class TestDatabase:
+    """The database goes away, and comes back."""
+
+    def test_killed(self, postgres: EmbeddedPostgres, server: Server) -> None:
+        def fault(_: Fleet) -> None:
+            kill(postgres.home)
+            time.sleep(OUTAGE)
+            postgres.start()
+
+        run("database killed", postgres.url, [server], fault)
+
+    def test_stopped(self, postgres: EmbeddedPostgres, server: Server) -> None:
+        def fault(_: Fleet) -> None:
+            postgres.stop()
+            time.sleep(OUTAGE)
+            postgres.start()
+
+        run("database stopped", postgres.url, [server], fault)
+
+    def test_restarted(self, postgres: EmbeddedPostgres, server: Server) -> None:
+        def fault(_: Fleet) -> None:
+            for _ in range(3):
+                postgres.stop()
+                postgres.start()
+                time.sleep(0.5)
+
+        run("database restarted", postgres.url, [server], fault)
+
+    def test_frozen(self, postgres: EmbeddedPostgres, server: Server) -> None:
+        def fault(_: Fleet) -> None:
+            with frozen(postgres):
+                time.sleep(DETECTION + 2)
+
+        run("database frozen", postgres.url, [server], fault)
+
+    def test_embedded_killed(self) -> None:
+        with directory() as path:
+            own = environment("", AGENTIDP_DATA_DIR=str(path / "data"))
+            with Server(own) as server:
+                home = path / "data" / "postgres"
+                url = running_url(home)
+                assert url is not None
+                run("embedded database killed", url, [server], lambda _: kill(home))
+
+
+class TestStatements:
+    """The database is there and cannot do what it is asked to do."""
+
+    def test_counters_locked(self, postgres: EmbeddedPostgres, server: Server) -> None:
+        def fault(_: Fleet) -> None:
+            with psycopg.connect(postgres.url) as other:
+                # Of locked rows alone, tokens would soon take others: a request takes the lowest free slot.
+                other.execute("lock table usage_daily in exclusive mode")
+                time.sleep(STATEMENT_TIMEOUT + 1)
+                other.rollback()
+
+        run("counters locked", postgres.url, [server], fault)
+
+    def test_failing_trigger(self, postgres: EmbeddedPostgres, server: Server) -> None:
+        def fault(fleet: Fleet) -> None:
+            with psycopg.connect(postgres.url, autocommit=True) as operator:
+                operator.execute(
+                    "create or replace function refuse() returns trigger language plpgsql as "
+                    "'begin raise exception ''no space'' using errcode = ''disk_full''; end'"
+                )
+                operator.execute(
+                    sql.SQL(
+                        "create trigger refuse before update on usage_daily for each row "
+                        "when (new.organization_id = {} and new.tokens % 3 = 0) execute function refuse()"
+                    ).format(fleet.organization_id)
+                )
+                time.sleep(2)
+                operator.execute("drop trigger refuse on usage_daily")
+
+        run("failing trigger", postgres.url, [server], fault)
+
+    def test_disk_full(self, request: pytest.FixtureRequest) -> None:
+        if not may_mount():
+            run_where_it_may_mount(request.node.nodeid)
+            return
+        with small_file_system() as path, EmbeddedPostgres(path / "home") as postgres:
+
+            def fault(_: Fleet) -> None:
+                ballast = fill(path)
+                time.sleep(2)
+                # The log has files in reserve. A database that cannot get another one ends by itself.
+                with suppress(psycopg.Error), psycopg.connect(postgres.url, autocommit=True) as operator:
+                    for _ in range(32):
+                        operator.execute("select pg_switch_wal()")
+                        operator.execute("select pg_logical_emit_message(false, 'spill', 'spill')")
+                time.sleep(2)
+                ballast.unlink()
+                postgres.start()
+
+            with Server(environment(postgres.url)) as server:
+                run("disk full", postgres.url, [server], fault)
+            assert "No space left on device" in (postgres.home / "server.log").read_text()
+
+
+class TestProcesses:
+    """Processes of the server end and begin."""
+
+    def test_worker_killed(self, postgres: EmbeddedPostgres, server: Server) -> None:
+        def fault(_: Fleet) -> None:
+            for _ in range(2):
+                first, *_ = server.workers()
+                os.kill(first, signal.SIGKILL)
+                wait_until(lambda first=first: first not in server.workers() and len(server.workers()) == 2)
+                time.sleep(0.5)
+
+        run("worker killed", postgres.url, [server], fault)
+
+    def test_hup(self, postgres: EmbeddedPostgres, server: Server) -> None:
+        def fault(_: Fleet) -> None:
+            old = set(server.workers())
+            [gunicorn] = children(server.process.pid, "gunicorn")
+            os.kill(gunicorn, signal.SIGHUP)
+            wait_until(lambda: not old & set(server.workers()), 30)
+
+        run("HUP", postgres.url, [server], fault)
+
+    def test_term_and_start(self, postgres: EmbeddedPostgres, server: Server) -> None:
+        def fault(_: Fleet) -> None:
+            server.__exit__()
+            server.__enter__()
+
+        run("TERM and start", postgres.url, [server], fault)
+
+
+class TestOperation:
+    """What operators do while servers serve."""
+
+    def test_two_rotations(self, postgres: EmbeddedPostgres, server: Server) -> None:
+        kids: set[str] = set()
+
+        def fault(_: Fleet) -> None:
+            # Servers read the keys every CACHE_SECONDS; a key that signs earlier is not published before it signs.
+            for later in (2, 3):
+                signs_from = utc_now() + timedelta(seconds=CACHE_SECONDS + later)
+                kids.add(rotate(settings_for(postgres.url), at=utc_now(), signs_from=signs_from))
+            time.sleep(CACHE_SECONDS + 5)
+
+        with Server(environment(postgres.url)) as second:
+            answers = run("two rotations", postgres.url, [server, second], fault)
+            published = {key["kid"] for s in (server, second) for key in _jwks(s)}
+        used = {jwt.get_unverified_header(answer.token)["kid"] for answer in answers if answer.token}
+        assert kids < used
+        assert used <= published
+
+    def test_migrations(self, postgres: EmbeddedPostgres, server: Server) -> None:
+        def fault(_: Fleet) -> None:
+            for process in [command(postgres.url, "db", "migrate") for _ in range(4)]:
+                out, err = process.communicate(timeout=30)
+                assert (process.returncode, out, err) == (0, "The schema is up to date.\n", "")
+
+        run("migrations under load", postgres.url, [server], fault)
+
+    def test_eight_on_an_empty_database(self, postgres: EmbeddedPostgres) -> None:
+        with psycopg.connect(postgres.url, autocommit=True) as operator:
+            operator.execute("create database empty template template0")
+        url = with_database(postgres.url, "empty")
+        with ExitStack() as stack, ThreadPoolExecutor(8) as pool:
+            servers = [Server(environment(url, WEB_CONCURRENCY="1")) for _ in range(8)]
+            starts = [pool.submit(server.__enter__) for server in servers]
+            for server, start in zip(servers, starts, strict=True):
+                start.exception()
+                stack.callback(server.__exit__)
+            for start in starts:
+                start.result()
+            with psycopg.connect(url) as operator:
+                assert operator.execute("select count(*) from signing_keys").fetchall() == [(1,)]
+            run("eight on an empty database", url, servers, lambda _: None)
+            assert len({key["kid"] for server in servers for key in _jwks(server)}) == 1
+
+
+def _jwks(server: Server) -> list[dict[str, str]]:
+    keys: list[dict[str, str]] = json.loads(server.get("/.well-known/jwks.json"))["keys"]
+    return keys
