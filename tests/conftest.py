@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from _pytest.terminal import TerminalReporter
 from flask import Flask
 from flask.testing import FlaskClient
 from psycopg import sql
@@ -25,6 +26,7 @@ from agentidp.services import Services
 
 from .citus import install_stand_ins
 from .factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from .faults.ledger import ROW, Result, table
 
 
 def settings_for(url: str, **changes: object) -> Settings:
@@ -221,3 +223,19 @@ def shared_cast(shared_app: Flask) -> Cast:
         acme=make_agent(services, make_organization(services, "Acme")),
         outsider=make_agent(services, make_organization(services, "Outsider")),
     )
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Print what each fault did, if the tests in ``tests/faults`` ran."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    found = [
+        Result(**row)
+        for report in reports
+        if isinstance(report, pytest.TestReport)
+        for name, row in report.user_properties
+        if name == ROW
+    ]
+    if found:
+        terminalreporter.section("faults")
+        for line in table(found):
+            terminalreporter.write_line(line)

@@ -1,16 +1,16 @@
-"""A PostgreSQL and a server for the rows of the table, and the table at the end of a run."""
+"""A PostgreSQL and a server for the rows of the table, which ``tests/conftest.py`` prints at the end of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import asdict
 
 import pytest
-from _pytest.terminal import TerminalReporter
 
 from agentidp.embedded_postgres import EmbeddedPostgres
 
 from ..factories import Server
-from .ledger import RESULTS, table
+from .ledger import RESULTS, ROW
 from .rig import directory, environment
 
 
@@ -34,9 +34,10 @@ def server(postgres: EmbeddedPostgres) -> Iterator[Server]:
         yield running
 
 
-def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Print a line for each row that ran."""
-    if RESULTS:
-        terminalreporter.section("faults")
-        for line in table():
-            terminalreporter.write_line(line)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Send a test's rows with its report: another process may run the test than the one that prints the table."""
+    report = yield
+    report.user_properties += [(ROW, asdict(result)) for result in RESULTS]
+    RESULTS.clear()
+    return report

@@ -134,15 +134,18 @@ HEADINGS = [
     "result",
 ]
 RESULTS: list[Result] = []
-"""Of this run, for the table at its end."""
+"""Of the test that runs."""
+
+ROW = "row of the faults' table"
+"""The name under which a test's report has its rows."""
 
 
-def table() -> list[str]:
+def table(results: Sequence[Result]) -> list[str]:
     """The lines of the table, and under each row what is wrong with it."""
-    rows = [HEADINGS, *(result.cells() for result in RESULTS)]
+    rows = [HEADINGS, *(result.cells() for result in results)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     lines = []
-    for row, result in zip(rows, [None, *RESULTS], strict=True):
+    for row, result in zip(rows, [None, *results], strict=True):
         first, *rest = zip(row, widths, strict=True)
         lines.append("  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]))
         lines += [f"    {fault}" for fault in (result.faults if result else [])]
