@@ -10,14 +10,14 @@ from typing import Any
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from . import api_docs, authentication, errors, index, logs, operations
-from .agents import agents, credentials, organization, resource_servers
-from .analytics import activity_heatmap, agent_activity, agent_usage, findings, token_trend
-from .config import Settings
-from .contract import Api, BoundedRequest
-from .dashboard import views as dashboard_views
-from .oauth import introspection, metadata, revocation, token
-from .services import Services
+from agentidp import api_docs, authentication, errors, index, logs, operations
+from agentidp.agents import agents, credentials, organization, resource_servers
+from agentidp.analytics import activity_heatmap, agent_activity, agent_usage, findings, token_trend
+from agentidp.config import Settings
+from agentidp.contract import Api, BoundedRequest
+from agentidp.dashboard import views as dashboard_views
+from agentidp.oauth import introspection, metadata, revocation, token
+from agentidp.services import Services
 
 logger = logging.getLogger("agentidp")
 

@@ -1,5 +1,5 @@
 """``python -m agentidp``."""
 
-from .cli import main
+from agentidp.cli import main
 
 main()

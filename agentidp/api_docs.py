@@ -14,10 +14,10 @@ from typing import Any
 
 from flask import Flask, Response, current_app
 
-from .authentication import SCOPES, public
-from .config import Settings
-from .contract import Api, Blueprint
-from .errors import NotFound
+from agentidp.authentication import SCOPES, public
+from agentidp.config import Settings
+from agentidp.contract import Api, Blueprint
+from agentidp.errors import NotFound
 
 blueprint = Blueprint("api-docs", __name__, description="This description")
 

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 import psycopg
 from flask import Flask, Response, g, request
 
-from .database import Call, Rows, Transaction
-from .errors import (
+from agentidp.database import Call, Rows, Transaction
+from agentidp.errors import (
     ApiError,
     InsufficientScope,
     InvalidProof,
@@ -29,10 +29,10 @@ from .errors import (
     ServiceUnavailable,
     Unauthorized,
 )
-from .oauth import dpop
-from .services import services
-from .tokens import LEEWAY, AccessToken, TokenRefused, verify_access_token
-from .usage import record_rejection, request_made
+from agentidp.oauth import dpop
+from agentidp.services import services
+from agentidp.tokens import LEEWAY, AccessToken, TokenRefused, verify_access_token
+from agentidp.usage import record_rejection, request_made
 
 SCOPES = {
     "analytics:read": "Read the organization's usage",

@@ -19,29 +19,29 @@ import click
 import marshmallow as ma
 import psycopg
 
-from . import demo as demo_data
-from . import key_rotation, utc_now
-from .agents import agents, credentials, resource_identifiers
-from .agents import organization as organizations
-from .analytics import findings as analytics_findings
-from .analytics.findings.finding import Look
-from .authentication import SCOPES
-from .config import ConfigurationError, Settings
-from .contract import Text, is_resource_identifier, timestamp
-from .dashboard import link, session
-from .database import Call, Rows, connect
-from .distribution import distribute
-from .errors import ApiError, NotFound, OAuthError
-from .logs import logging_config
-from .migrations import migrate
-from .oauth import issuance
-from .oauth.client_secret import hash_secret
-from .oauth.token import requested_scope
-from .runtime import Runtime, prepared
-from .serve import serve as run_server
-from .services import Services
-from .sql_files import load_sql
-from .welcome import welcome
+from agentidp import demo as demo_data
+from agentidp import key_rotation, utc_now
+from agentidp.agents import agents, credentials, resource_identifiers
+from agentidp.agents import organization as organizations
+from agentidp.analytics import findings as analytics_findings
+from agentidp.analytics.findings.finding import Look
+from agentidp.authentication import SCOPES
+from agentidp.config import ConfigurationError, Settings
+from agentidp.contract import Text, is_resource_identifier, timestamp
+from agentidp.dashboard import link, session
+from agentidp.database import Call, Rows, connect
+from agentidp.distribution import distribute
+from agentidp.errors import ApiError, NotFound, OAuthError
+from agentidp.logs import logging_config
+from agentidp.migrations import migrate
+from agentidp.oauth import issuance
+from agentidp.oauth.client_secret import hash_secret
+from agentidp.oauth.token import requested_scope
+from agentidp.runtime import Runtime, prepared
+from agentidp.serve import serve as run_server
+from agentidp.services import Services
+from agentidp.sql_files import load_sql
+from agentidp.welcome import welcome
 
 ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ORGANIZATION_NAME = Text(1, 100)

@@ -12,8 +12,8 @@ from typing import Any
 
 import psycopg
 
-from .config import LEEWAY
-from .sql_files import load_sql
+from agentidp.config import LEEWAY
+from agentidp.sql_files import load_sql
 
 logger = logging.getLogger("agentidp")
 

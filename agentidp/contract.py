@@ -25,7 +25,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_accept_header
 from werkzeug.routing import Rule
 
-from .errors import ApiError, UnsupportedMediaType, ValidationError
+from agentidp.errors import ApiError, UnsupportedMediaType, ValidationError
 
 NUMERIC_DATE_LIMIT = int(datetime.max.replace(tzinfo=UTC).timestamp())
 """The greatest NumericDate (RFC 7519 section 2) that :class:`datetime.datetime` knows."""

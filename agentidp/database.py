@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.rows import namedtuple_row
 
-from .clock_check import ClockCheck, ClockDiffers, difference, seconds_ahead
-from .config import LEEWAY, ConfigurationError, Settings
-from .errors import OutcomeUnknown, ServiceUnavailable
-from .pipeline import OutcomeLost, PipelinedConnection, is_lost
-from .pool import NoConnection, Pool, one_line
-from .sql_files import load_sql
+from agentidp.clock_check import ClockCheck, ClockDiffers, difference, seconds_ahead
+from agentidp.config import LEEWAY, ConfigurationError, Settings
+from agentidp.errors import OutcomeUnknown, ServiceUnavailable
+from agentidp.pipeline import OutcomeLost, PipelinedConnection, is_lost
+from agentidp.pool import NoConnection, Pool, one_line
+from agentidp.sql_files import load_sql
 
 logger = logging.getLogger("agentidp")
 

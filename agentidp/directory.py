@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from .database import Database
+from agentidp.database import Database
 
 MAXIMUM_CACHED = 100_000
 """Clients that a process remembers, about 25 MB."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import psycopg
 
-from .config import ConfigurationError
-from .database import connect, is_on_citus
-from .migrations import MIGRATION_LOCK, pending_migrations
-from .sql_files import load_sql
+from agentidp.config import ConfigurationError
+from agentidp.database import connect, is_on_citus
+from agentidp.migrations import MIGRATION_LOCK, pending_migrations
+from agentidp.sql_files import load_sql
 
 
 def distribute(url: str) -> Iterator[tuple[str, str]]:

@@ -7,9 +7,9 @@ import importlib.metadata
 import marshmallow as ma
 from flask import Response, request
 
-from .authentication import public
-from .contract import Blueprint, json_response
-from .services import services
+from agentidp.authentication import public
+from agentidp.contract import Blueprint, json_response
+from agentidp.services import services
 
 blueprint = Blueprint("index", __name__, description="Index")
 

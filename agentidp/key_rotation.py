@@ -14,10 +14,10 @@ from typing import Any
 
 import psycopg
 
-from .config import ConfigurationError, Settings
-from .database import Rows, connect, load_sql
-from .key_sealing import KeySealer, UnreadableKey, new_key
-from .signing_keys import PUBLISH_AHEAD, active, published, signing_row
+from agentidp.config import ConfigurationError, Settings
+from agentidp.database import Rows, connect, load_sql
+from agentidp.key_sealing import KeySealer, UnreadableKey, new_key
+from agentidp.signing_keys import PUBLISH_AHEAD, active, published, signing_row
 
 KEYS_LOCK = 0x6B6579
 """The advisory lock under which keys are changed."""

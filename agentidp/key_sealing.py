@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from .config import ConfigurationError, Settings
-from .tokens import SigningKey, VerificationKey
+from agentidp.config import ConfigurationError, Settings
+from agentidp.tokens import SigningKey, VerificationKey
 
 _NONCE_BYTES = 12
 

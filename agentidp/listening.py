@@ -8,7 +8,7 @@ import re
 import socket
 from pathlib import Path
 
-from .config import ConfigurationError
+from agentidp.config import ConfigurationError
 
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:,]*)):(?P<port>[0-9]{1,5})")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg
 
-from .config import ConfigurationError
-from .database import connect
-from .sql_files import load_sql, sql_directory
+from agentidp.config import ConfigurationError
+from agentidp.database import connect
+from agentidp.sql_files import load_sql, sql_directory
 
 logger = logging.getLogger("agentidp")
 

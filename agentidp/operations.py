@@ -5,9 +5,9 @@ from __future__ import annotations
 import marshmallow as ma
 from flask import Response
 
-from .authentication import public
-from .contract import Blueprint, json_response
-from .services import services
+from agentidp.authentication import public
+from agentidp.contract import Blueprint, json_response
+from agentidp.services import services
 
 blueprint = Blueprint("operations", __name__, description="Health")
 

@@ -18,8 +18,8 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from .circuit_breaker import CircuitBreaker
-from .pipeline import PipelinedConnection
+from agentidp.circuit_breaker import CircuitBreaker
+from agentidp.pipeline import PipelinedConnection
 
 RECONNECT_TIMEOUT = 0.05
 """Seconds after which psycopg_pool gives up a connection that could not be opened: it tries twice."""

@@ -6,8 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from .config import ConfigurationError
-from .embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from agentidp.config import ConfigurationError
+from agentidp.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 
 logger = logging.getLogger("agentidp")
 

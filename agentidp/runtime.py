@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .config import ConfigurationError, Settings
-from .embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, running_url
-from .key_rotation import ensure_signing_key
-from .migrations import migrate
+from agentidp.config import ConfigurationError, Settings
+from agentidp.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, running_url
+from agentidp.key_rotation import ensure_signing_key
+from agentidp.migrations import migrate
 
 
 @dataclass(frozen=True)

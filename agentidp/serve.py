@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from .config import ConfigurationError, Settings
-from .listening import host_and_port, refuse_busy_address, refuse_exposed_address
-from .postgres_supervision import Supervisor
-from .runtime import Runtime, prepared
-from .service_login import service_url
+from agentidp.config import ConfigurationError, Settings
+from agentidp.listening import host_and_port, refuse_busy_address, refuse_exposed_address
+from agentidp.postgres_supervision import Supervisor
+from agentidp.runtime import Runtime, prepared
+from agentidp.service_login import service_url
 
 START_TIMEOUT = 30
 """Seconds for gunicorn to answer."""

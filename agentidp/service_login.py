@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from .database import connect, load_sql
+from agentidp.database import connect, load_sql
 
 LOGIN_ROLE = "agentidp_login"
 

@@ -9,12 +9,12 @@ from typing import cast
 
 from flask import current_app
 
-from .config import ConfigurationError, Settings
-from .database import Database
-from .directory import ClientDirectory
-from .expensive_reads import ExpensiveReads
-from .signing_keys import SigningKeys
-from .tokens import AccessToken
+from agentidp.config import ConfigurationError, Settings
+from agentidp.database import Database
+from agentidp.directory import ClientDirectory
+from agentidp.expensive_reads import ExpensiveReads
+from agentidp.signing_keys import SigningKeys
+from agentidp.tokens import AccessToken
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .config import MAXIMUM_TOKEN_TTL, Settings
-from .database import Database, Rows
-from .errors import ServiceUnavailable
-from .key_sealing import KeySealer, OpenedKey, UnreadableKey
-from .tokens import SigningKey, VerificationKey
+from agentidp.config import MAXIMUM_TOKEN_TTL, Settings
+from agentidp.database import Database, Rows
+from agentidp.errors import ServiceUnavailable
+from agentidp.key_sealing import KeySealer, OpenedKey, UnreadableKey
+from agentidp.tokens import SigningKey, VerificationKey
 
 logger = logging.getLogger("agentidp")
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import jwt
 
-from .config import LEEWAY
+from agentidp.config import LEEWAY
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
 MAXIMUM_LENGTH = 4096

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from .config import Settings
-from .dashboard.link import LIFETIME
-from .demo import ORGANIZATION_ID
+from agentidp.config import Settings
+from agentidp.dashboard.link import LIFETIME
+from agentidp.demo import ORGANIZATION_ID
 
 CARRIED = ("PORT", "AGENTIDP_ISSUER", "AGENTIDP_INSECURE_HTTP", "AGENTIDP_DATA_DIR", "XDG_DATA_HOME")
 """The variables that say which instance a command of another terminal is for. None is a secret."""

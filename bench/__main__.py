@@ -32,9 +32,8 @@ from agentidp.migrations import migrate
 from agentidp.oauth.client_keys import public_jwk
 from agentidp.oauth.client_secret import hash_secret, new_secret
 from agentidp.serve import gunicorn_config
-
-from . import load
-from .servers import ServerFailed, cpu_seconds, free_ports, memory, server, workers
+from bench import load
+from bench.servers import ServerFailed, cpu_seconds, free_ports, memory, server, workers
 
 AGENTS = 100
 WARM_UP = 0.5

@@ -23,10 +23,9 @@ from agentidp.embedded_postgres import temporary
 from agentidp.key_rotation import ensure_signing_key
 from agentidp.migrations import migrate
 from agentidp.services import Services
-
-from .citus import install_stand_ins
-from .factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
-from .faults.ledger import ROW, Result, table
+from tests.citus import install_stand_ins
+from tests.factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.faults.ledger import ROW, Result, table
 
 
 def settings_for(url: str, **changes: object) -> Settings:

@@ -27,9 +27,8 @@ from psycopg import sql
 from agentidp import utc_now
 from agentidp.serve import gunicorn_config
 from agentidp.services import Services
-
-from .conftest import settings_for, with_database
-from .factories import ROOT, SECRET_KEY, Agent, free_port, make_agent, make_organization, wait_until
+from tests.conftest import settings_for, with_database
+from tests.factories import ROOT, SECRET_KEY, Agent, free_port, make_agent, make_organization, wait_until
 
 DEPLOY = ROOT / "deploy"
 UNIT_SOCKET = "/run/agentidp/agentidp.sock"

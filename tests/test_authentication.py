@@ -12,10 +12,9 @@ from agentidp import authentication
 from agentidp.authentication import DEFAULT_SCOPES, SCOPES, bearer
 from agentidp.logs import JsonFormatter
 from agentidp.services import Services
-
-from .conftest import Cast
-from .factories import RESOURCE_METADATA, usage_sums
-from .routes import PROTECTED, Route
+from tests.conftest import Cast
+from tests.factories import RESOURCE_METADATA, usage_sums
+from tests.routes import PROTECTED, Route
 
 MISSING = {"code": "UNAUTHORIZED", "message": "A valid bearer token is required.", "details": {}}
 REFUSED = {"code": "UNAUTHORIZED", "message": "The access token is invalid, expired or revoked", "details": {}}

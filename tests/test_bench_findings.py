@@ -7,8 +7,7 @@ from uuid import UUID
 
 from bench.findings.fleets import EVALUATED, HOURS, Fault, Fleet, Usage, make_fleet
 from bench.findings.scoring import Score, Told, naive
-
-from .factories import NOON
+from tests.factories import NOON
 
 
 def made(seed: str) -> tuple[Fleet, list[tuple[str, int, Usage]]]:

@@ -24,9 +24,8 @@ from agentidp.agents import resource_identifiers
 from agentidp.agents.credentials import MAXIMUM_CREDENTIALS
 from agentidp.cli import cli
 from agentidp.config import Settings
-
-from .citus import install_stand_ins
-from .factories import ROOT, SECRET_KEY, usage_sums
+from tests.citus import install_stand_ins
+from tests.factories import ROOT, SECRET_KEY, usage_sums
 
 ORGANIZATION = r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"

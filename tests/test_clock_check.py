@@ -21,9 +21,8 @@ from psycopg.rows import namedtuple_row
 from agentidp import utc_now
 from agentidp.clock_check import MAXIMUM_ROUND_TRIP, ClockCheck, ClockDiffers, seconds_ahead
 from agentidp.services import Services
-
-from .conftest import settings_for
-from .factories import ROOT, SECRET_KEY, Agent, Server, make_agent, make_organization
+from tests.conftest import settings_for
+from tests.factories import ROOT, SECRET_KEY, Agent, Server, make_agent, make_organization
 
 [LIBFAKETIME] = list(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")) or ["install the Debian package faketime"]
 HOUR = 3600

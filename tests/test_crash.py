@@ -11,9 +11,8 @@ from agentidp import create_app, utc_now
 from agentidp.embedded_postgres import temporary
 from agentidp.key_rotation import ensure_signing_key
 from agentidp.migrations import migrate
-
-from .conftest import settings_for, with_database
-from .factories import Clock, make_agent, make_organization
+from tests.conftest import settings_for, with_database
+from tests.factories import Clock, make_agent, make_organization
 
 
 def test_a_failed_authentication_is_counted_after_a_crash_in_a_copied_database() -> None:

@@ -20,12 +20,11 @@ from flask.testing import FlaskClient
 from agentidp.database import SERVICE_ROLE, Call, connect, enter_organization, is_on_citus, load_sql
 from agentidp.errors import ServiceUnavailable
 from agentidp.services import Services
-
-from .conftest import ON_CITUS_TOO, Cast
-from .factories import NOON, ROOT, count_usage, make_agent, make_organization, usage_sums
-from .test_isolation import everything_of
-from .test_sql import NAMES, OPERATORS
-from .wire import overheard
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import NOON, ROOT, count_usage, make_agent, make_organization, usage_sums
+from tests.test_isolation import everything_of
+from tests.test_sql import NAMES, OPERATORS
+from tests.wire import overheard
 
 CONDITION = re.compile(r"(\w+\.)?organization_id = %\(organization_id\)s(::text)?")
 FILTERED = [

@@ -40,9 +40,8 @@ from agentidp.demo import (
 )
 from agentidp.migrations import migrate
 from agentidp.services import Services
-
-from .conftest import Cast, settings_for
-from .factories import NOON, ROOT, SECRET_KEY, Agent, Clock, count_usage, usage_sums, wait_until
+from tests.conftest import Cast, settings_for
+from tests.factories import NOON, ROOT, SECRET_KEY, Agent, Clock, count_usage, usage_sums, wait_until
 
 TODAY = NOON.date()
 TABLES = ("organizations", "agents", "clients", "credentials", "usage_daily", "agent_usage_daily")

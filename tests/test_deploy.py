@@ -23,8 +23,7 @@ from urllib.parse import urlencode
 import pytest
 
 from agentidp.serve import gunicorn_config
-
-from .deployment import (
+from tests.deployment import (
     DEPLOY,
     FORM,
     NO_ANSWER,
@@ -37,7 +36,7 @@ from .deployment import (
     new_agent,
     read_unit,
 )
-from .factories import ROOT, SECRET_KEY, Agent, Server, usage_sums, wait_until
+from tests.factories import ROOT, SECRET_KEY, Agent, Server, usage_sums, wait_until
 
 # As the guide prints them.
 TREND = 'curl -s "http://localhost:3000/api/v1/analytics/tokens?days={}" \\\n-H "Authorization: Bearer $TOKEN" | jq .'

@@ -20,11 +20,10 @@ from agentidp.database import SERVICE_ROLE, load_sql
 from agentidp.distribution import distribute
 from agentidp.migrations import MIGRATION_LOCK
 from agentidp.pipeline import Statement
-
-from .citus import install_stand_ins
-from .conftest import ON_EVERY_POSTGRES
-from .test_migrations import RELEASED, query, wait_for
-from .test_sql import NAMES, OPERATORS
+from tests.citus import install_stand_ins
+from tests.conftest import ON_EVERY_POSTGRES
+from tests.test_migrations import RELEASED, query, wait_for
+from tests.test_sql import NAMES, OPERATORS
 
 FUNCTIONS = ["count_at(integer)", "count_nothing()", "resource_key(text)", "take_slot(text)"]
 REFERENCE_TABLES = ["clients", "resource_identifiers", "schema_migrations", "signing_keys", "throttles"]

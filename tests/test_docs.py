@@ -9,8 +9,7 @@ import click
 from flask import Flask
 
 from agentidp.cli import cli
-
-from .factories import ROOT
+from tests.factories import ROOT
 
 DOCUMENTATION = "\n".join(
     path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -17,7 +17,7 @@ from oauthlib.oauth2 import BackendApplicationClient
 from requests.auth import HTTPBasicAuth
 from requests_oauthlib import OAuth2Session
 
-from .factories import ROOT, SECRET_KEY, Server
+from tests.factories import ROOT, SECRET_KEY, Server
 
 
 class Operator:

@@ -25,10 +25,9 @@ from agentidp.errors import RateLimited
 from agentidp.key_rotation import ensure_signing_key
 from agentidp.migrations import migrate
 from agentidp.services import Services
-
-from .conftest import Cast, _fresh_database, settings_for
-from .factories import RESOURCE_METADATA, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
-from .routes import JSON_ROUTES, PROTECTED, ROUTES, Route
+from tests.conftest import Cast, _fresh_database, settings_for
+from tests.factories import RESOURCE_METADATA, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.routes import JSON_ROUTES, PROTECTED, ROUTES, Route
 
 UNAVAILABLE = "The service is temporarily unavailable; try again."
 UNEXPECTED = "The server met an unexpected condition."

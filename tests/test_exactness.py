@@ -19,9 +19,8 @@ import pytest
 
 from agentidp.services import Services
 from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
-
-from .conftest import ON_CITUS_TOO
-from .factories import Agent, Clock, Server, make_agent, make_organization, usage_sums, wait_until
+from tests.conftest import ON_CITUS_TOO
+from tests.factories import Agent, Clock, Server, make_agent, make_organization, usage_sums, wait_until
 
 THREADS = 16
 TOKENS = 500

@@ -20,10 +20,9 @@ from agentidp.errors import RateLimited
 from agentidp.expensive_reads import IN_ALL, PER_ORGANIZATION, RETRY_AFTER, ExpensiveReads
 from agentidp.serve import gunicorn_config
 from agentidp.services import Services
-
-from .conftest import Cast
-from .factories import Agent, Server, usage_sums
-from .wire import overheard
+from tests.conftest import Cast
+from tests.factories import Agent, Server, usage_sums
+from tests.wire import overheard
 
 FINDINGS = "/api/v1/analytics/findings"
 REFUSED = {

@@ -14,10 +14,9 @@ from flask.testing import FlaskClient
 from psycopg import sql
 
 from agentidp.services import Services
-
-from .conftest import ON_CITUS_TOO, Cast
-from .factories import Agent, count_usage, make_agent, make_organization
-from .routes import PROTECTED, Route
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import Agent, count_usage, make_agent, make_organization
+from tests.routes import PROTECTED, Route
 
 pytestmark = ON_CITUS_TOO
 

@@ -34,10 +34,9 @@ from agentidp.runtime import prepared
 from agentidp.services import Services
 from agentidp.signing_keys import RETIRE_AFTER
 from agentidp.tokens import SigningKey
-
-from .conftest import Cast, settings_for
-from .factories import ROOT, SECRET_KEY, wait_until
-from .test_signing_keys import keys_of
+from tests.conftest import Cast, settings_for
+from tests.factories import ROOT, SECRET_KEY, wait_until
+from tests.test_signing_keys import keys_of
 
 NEW_SECRET = SECRET_KEY.swapcase()
 WRONG_SECRET = (

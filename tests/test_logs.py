@@ -22,10 +22,9 @@ from flask.testing import FlaskClient
 from agentidp import create_app
 from agentidp.logs import JsonFormatter, TextFormatter, logging_config
 from agentidp.services import Services
-
-from .conftest import Cast, _fresh_database, settings_for
-from .factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
-from .routes import ROUTES
+from tests.conftest import Cast, _fresh_database, settings_for
+from tests.factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.routes import ROUTES
 
 FIELDS = ["at", "level", "message", "method", "path", "status", "ms", "request_id", "organization", "agent"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from .factories import ROOT
+from tests.factories import ROOT
 
 
 def make(target: Path, python: str, directory: Path) -> subprocess.CompletedProcess[str]:

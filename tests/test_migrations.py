@@ -27,9 +27,8 @@ from agentidp.migrations import migrate, pending_migrations, statements_of
 from agentidp.runtime import prepared
 from agentidp.services import Services
 from agentidp.sql_files import sql_directory
-
-from .conftest import INSTALLATIONS, name_of_installation, require_installation, settings_for, with_database
-from .factories import ROOT, SECRET_KEY, Server, make_agent, make_organization
+from tests.conftest import INSTALLATIONS, name_of_installation, require_installation, settings_for, with_database
+from tests.factories import ROOT, SECRET_KEY, Server, make_agent, make_organization
 
 RELEASED = sorted(file.stem for file in (sql_directory() / "migrations").glob("*.sql"))
 

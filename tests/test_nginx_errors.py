@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from .deployment import NO_ANSWER, Nginx
-from .factories import wait_until
+from tests.deployment import NO_ANSWER, Nginx
+from tests.factories import wait_until
 
 OAUTH = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"]
 OTHERS = ["/api/v1/agents", "/api/v1/token/other", "/api/v1/tokens", "/.well-known/jwks.json", "/dashboard", "/"]

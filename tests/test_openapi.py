@@ -29,10 +29,9 @@ from agentidp import api_docs, create_app
 from agentidp.analytics.token_trend import TokenTrendArguments
 from agentidp.authentication import SCOPES
 from agentidp.contract import ScopeList, Text, camel_case, is_resource_identifier
-
-from .conftest import Cast, settings_for
-from .factories import ROOT, Clock, Server, make_agent, make_organization, usage_sums
-from .routes import NOWHERE, ROUTES, Route
+from tests.conftest import Cast, settings_for
+from tests.factories import ROOT, Clock, Server, make_agent, make_organization, usage_sums
+from tests.routes import NOWHERE, ROUTES, Route
 
 DOCUMENT = "/api/v1/openapi.json"
 OPERATIONS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")

@@ -23,10 +23,9 @@ from agentidp.authentication import SCOPES
 from agentidp.database import SERVICE_ROLE, load_sql
 from agentidp.oauth import throttle
 from agentidp.usage import UNKNOWN_ORGANIZATION
-
-from .conftest import _fresh_database
-from .factories import NOON
-from .test_sql import NAMES, OPERATORS
+from tests.conftest import _fresh_database
+from tests.factories import NOON
+from tests.test_sql import NAMES, OPERATORS
 
 ROWS = 100_000
 """Of used identifiers, revoked tokens and throttles, each; one in a thousand has expired."""

@@ -12,8 +12,7 @@ import pytest
 from agentidp.circuit_breaker import CircuitBreaker
 from agentidp.pipeline import PipelinedConnection
 from agentidp.pool import NoConnection, Pool, is_dead
-
-from .factories import wait_until
+from tests.factories import wait_until
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 

@@ -17,8 +17,7 @@ import pytest
 from agentidp.config import ConfigurationError
 from agentidp.embedded_postgres import EmbeddedPostgres
 from agentidp.postgres_supervision import Supervisor
-
-from .factories import children, wait_until
+from tests.factories import children, wait_until
 
 HAS_ENDED = "the embedded PostgreSQL has ended; see postgres/server.log in the data directory"
 

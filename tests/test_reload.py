@@ -20,9 +20,8 @@ import pytest
 from gunicorn.workers import gthread
 
 from agentidp.serve import gunicorn_config
-
-from .deployment import DEPLOY, FORM, Deployment, deployed, fetch, new_agent
-from .factories import ROOT, SECRET_KEY, Agent, children, free_port, usage_sums, wait_until
+from tests.deployment import DEPLOY, FORM, Deployment, deployed, fetch, new_agent
+from tests.factories import ROOT, SECRET_KEY, Agent, children, free_port, usage_sums, wait_until
 
 
 @pytest.fixture(scope="module")

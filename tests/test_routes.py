@@ -10,9 +10,8 @@ from flask.testing import FlaskClient
 
 from agentidp.authentication import SCOPES
 from agentidp.services import Services
-
-from .factories import RESOURCE_METADATA, Agent, make_agent, make_organization, usage_sums
-from .routes import ALL, BODIES, PAGES, PROTECTED, ROUTES, Route
+from tests.factories import RESOURCE_METADATA, Agent, make_agent, make_organization, usage_sums
+from tests.routes import ALL, BODIES, PAGES, PROTECTED, ROUTES, Route
 
 PUBLIC = {
     "GET /",

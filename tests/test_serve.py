@@ -32,9 +32,8 @@ from agentidp.embedded_postgres import running_url
 from agentidp.serve import gunicorn_config
 from agentidp.services import Services
 from agentidp.signing_keys import CACHE_SECONDS
-
-from .conftest import settings_for
-from .factories import ROOT, SECRET_KEY, Agent, Server, free_port, make_agent, make_organization, wait_until
+from tests.conftest import settings_for
+from tests.factories import ROOT, SECRET_KEY, Agent, Server, free_port, make_agent, make_organization, wait_until
 
 # Root becomes nobody, who may still look into the directories on the way to the interpreter.
 _CAPABILITY = "+dac_read_search"

@@ -40,9 +40,8 @@ from agentidp.signing_keys import (
     signing_row,
 )
 from agentidp.tokens import LEEWAY
-
-from .conftest import Cast, settings_for
-from .factories import NOON, Agent, make_agent, make_organization, wait_until
+from tests.conftest import Cast, settings_for
+from tests.factories import NOON, Agent, make_agent, make_organization, wait_until
 
 MICROSECOND = timedelta(microseconds=1)
 

@@ -13,8 +13,7 @@ from flask import Flask
 
 from agentidp.database import SERVICE_ROLE
 from agentidp.sql_files import sql_directory
-
-from .citus import STAND_INS
+from tests.citus import STAND_INS
 
 PACKAGE = Path(__file__).resolve().parent.parent / "agentidp"
 NAMES = sorted(

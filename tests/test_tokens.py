@@ -17,10 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from flask.testing import FlaskClient
 
 from agentidp.tokens import LEEWAY
-
-from .conftest import Cast
-from .factories import NOON, RESOURCE_METADATA, Agent, Clock, usage_sums
-from .routes import PROTECTED
+from tests.conftest import Cast
+from tests.factories import NOON, RESOURCE_METADATA, Agent, Clock, usage_sums
+from tests.routes import PROTECTED
 
 NOW = int(NOON.timestamp())
 SOMEBODY_ELSE = "6d7a1f0c-0000-4000-8000-000000000000"

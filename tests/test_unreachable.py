@@ -29,11 +29,20 @@ from agentidp.errors import OutcomeUnknown, ServiceUnavailable
 from agentidp.key_rotation import ensure_signing_key
 from agentidp.migrations import migrate
 from agentidp.services import Services
-
-from .conftest import settings_for
-from .factories import ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization, usage_sums, wait_until
-from .proxy import Proxy, proxied
-from .test_errors import UNAVAILABLE, assert_error, assert_oauth_error, assert_unavailable, execute, token_form
+from tests.conftest import settings_for
+from tests.factories import (
+    ROOT,
+    SECRET_KEY,
+    Agent,
+    Clock,
+    Server,
+    make_agent,
+    make_organization,
+    usage_sums,
+    wait_until,
+)
+from tests.proxy import Proxy, proxied
+from tests.test_errors import UNAVAILABLE, assert_error, assert_oauth_error, assert_unavailable, execute, token_form
 
 UNKNOWN = (
     "It is unknown whether the request was carried out: the database did not answer. A token request may be repeated; "

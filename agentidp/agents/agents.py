@@ -13,10 +13,10 @@ import marshmallow as ma
 import psycopg
 from flask import Response, g
 
-from ..authentication import DEFAULT_SCOPES, SCOPES, bearer, read, transaction
-from ..contract import Blueprint, Flag, ScopeList, Text, WholeNumber, json_response, timestamp
-from ..database import Transaction
-from ..errors import Conflict, NotFound, ValidationError
+from agentidp.authentication import DEFAULT_SCOPES, SCOPES, bearer, read, transaction
+from agentidp.contract import Blueprint, Flag, ScopeList, Text, WholeNumber, json_response, timestamp
+from agentidp.database import Transaction
+from agentidp.errors import Conflict, NotFound, ValidationError
 
 blueprint = Blueprint("agents", __name__, description="Agents of the organization")
 

@@ -14,13 +14,13 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response, g, request
 
-from ..authentication import bearer, read, transaction
-from ..contract import Blueprint, Instant, json_response, timestamp
-from ..database import Transaction
-from ..errors import Conflict, NotFound, ValidationError
-from ..oauth.client_keys import MAXIMUM_KEYS, jwk_json_schema, public_jwk, public_jwks
-from ..oauth.client_secret import PATTERN, hash_secret, new_secret
-from ..oauth.metadata import JwksSchema
+from agentidp.authentication import bearer, read, transaction
+from agentidp.contract import Blueprint, Instant, json_response, timestamp
+from agentidp.database import Transaction
+from agentidp.errors import Conflict, NotFound, ValidationError
+from agentidp.oauth.client_keys import MAXIMUM_KEYS, jwk_json_schema, public_jwk, public_jwks
+from agentidp.oauth.client_secret import PATTERN, hash_secret, new_secret
+from agentidp.oauth.metadata import JwksSchema
 
 blueprint = Blueprint("credentials", __name__, description="Credentials of an agent")
 

@@ -7,8 +7,8 @@ from typing import Any
 import marshmallow as ma
 from flask import Response, g
 
-from ..authentication import bearer, read, transaction
-from ..contract import Blueprint, json_response, timestamp
+from agentidp.authentication import bearer, read, transaction
+from agentidp.contract import Blueprint, json_response, timestamp
 
 blueprint = Blueprint("organization", __name__, description="The organization and its budget")
 

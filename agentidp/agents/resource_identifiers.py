@@ -9,11 +9,11 @@ from collections import defaultdict
 from datetime import datetime
 from typing import NamedTuple
 
-from ..config import ConfigurationError, Settings
-from ..contract import is_resource_identifier
-from ..database import Transaction, connect, load_sql
-from ..errors import Conflict
-from .resource_proof import verify_ownership
+from agentidp.agents.resource_proof import verify_ownership
+from agentidp.config import ConfigurationError, Settings
+from agentidp.contract import is_resource_identifier
+from agentidp.database import Transaction, connect, load_sql
+from agentidp.errors import Conflict
 
 MAXIMUM_CLAIMS = 1000
 """Identifiers that an organization can claim: they outlive its resource servers, so their number needs a bound."""

@@ -9,7 +9,7 @@ import time
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from ..config import ConfigurationError
+from agentidp.config import ConfigurationError
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 ORGANIZATION_MEMBER = "agentidp_organization_id"

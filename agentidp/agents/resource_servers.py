@@ -10,8 +10,9 @@ import marshmallow as ma
 import psycopg
 from flask import Response, g
 
-from ..authentication import SCOPES, bearer, read, transaction
-from ..contract import (
+from agentidp.agents.resource_identifiers import ResourceTaken, claim
+from agentidp.authentication import SCOPES, bearer, read, transaction
+from agentidp.contract import (
     MAXIMUM_RESOURCE_LENGTH,
     RESOURCE_IDENTIFIER,
     Blueprint,
@@ -21,9 +22,8 @@ from ..contract import (
     json_response,
     timestamp,
 )
-from ..errors import Conflict, NotFound
-from ..services import services
-from .resource_identifiers import ResourceTaken, claim
+from agentidp.errors import Conflict, NotFound
+from agentidp.services import services
 
 blueprint = Blueprint("resource-servers", __name__, description="Resource servers of the organization")
 

@@ -8,10 +8,10 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response, g
 
-from ..authentication import bearer, read
-from ..contract import Blueprint, WholeNumber, answer, timestamp
-from ..database import Rows
-from ..errors import NotFound
+from agentidp.authentication import bearer, read
+from agentidp.contract import Blueprint, WholeNumber, answer, timestamp
+from agentidp.database import Rows
+from agentidp.errors import NotFound
 
 blueprint = Blueprint("agent-activity", __name__, description="Activity of one agent")
 

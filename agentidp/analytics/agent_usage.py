@@ -7,8 +7,8 @@ from typing import Any
 import marshmallow as ma
 from flask import Response, g
 
-from ..authentication import bearer, read
-from ..contract import Blueprint, answer
+from agentidp.authentication import bearer, read
+from agentidp.contract import Blueprint, answer
 
 blueprint = Blueprint("agent-usage", __name__, description="Per-agent usage summary")
 

@@ -7,8 +7,8 @@ from typing import Any
 import marshmallow as ma
 from flask import Response, g
 
-from ..authentication import bearer, read
-from ..contract import Blueprint, WholeNumber, answer
+from agentidp.authentication import bearer, read
+from agentidp.contract import Blueprint, WholeNumber, answer
 
 blueprint = Blueprint("token-trend", __name__, description="Token issuance trend")
 

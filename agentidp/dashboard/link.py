@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from flask import Request, g
 
-from ..authentication import verified_token
-from ..config import LEEWAY
-from ..database import Call
-from ..errors import ApiError
-from ..oauth import issuance
-from ..services import Services, services
-from ..tokens import AccessToken, SigningKey, TokenRefused
-from . import session
+from agentidp.authentication import verified_token
+from agentidp.config import LEEWAY
+from agentidp.dashboard import session
+from agentidp.database import Call
+from agentidp.errors import ApiError
+from agentidp.oauth import issuance
+from agentidp.services import Services, services
+from agentidp.tokens import AccessToken, SigningKey, TokenRefused
 
 LIFETIME = 5 * 60
 """Seconds within which a link must be followed."""

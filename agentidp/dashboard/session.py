@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 
 from flask import Request, Response, g, request
 
-from ..authentication import verified_token
-from ..config import Settings
-from ..database import Call
-from ..errors import ApiError, OAuthError
-from ..oauth import client_authentication, issuance
-from ..oauth.token import read_form
-from ..services import Services, services
-from ..tokens import LEEWAY, AccessToken, SigningKey, TokenRefused
-from ..usage import record_rejection
+from agentidp.authentication import verified_token
+from agentidp.config import Settings
+from agentidp.database import Call
+from agentidp.errors import ApiError, OAuthError
+from agentidp.oauth import client_authentication, issuance
+from agentidp.oauth.token import read_form
+from agentidp.services import Services, services
+from agentidp.tokens import LEEWAY, AccessToken, SigningKey, TokenRefused
+from agentidp.usage import record_rejection
 
 SCOPE = "analytics:read"
 """What a session must have, and all that one has."""

@@ -17,15 +17,16 @@ import flask
 from flask import Flask, Response, g, redirect, request
 from markupsafe import Markup, escape
 
-from ..analytics.activity_heatmap import requests_by_hour_of_week
-from ..analytics.agent_activity import activity_by_day
-from ..analytics.agent_overview import agents_of_the_month
-from ..analytics.findings import FindingsArguments, budget, callers_findings
-from ..analytics.findings.finding import Finding, Look
-from ..analytics.rejection_trend import rejections_by_day
-from ..analytics.token_trend import tokens_by_day
-from ..authentication import public, read_together
-from ..errors import (
+from agentidp.analytics.activity_heatmap import requests_by_hour_of_week
+from agentidp.analytics.agent_activity import activity_by_day
+from agentidp.analytics.agent_overview import agents_of_the_month
+from agentidp.analytics.findings import FindingsArguments, budget, callers_findings
+from agentidp.analytics.findings.finding import Finding, Look
+from agentidp.analytics.rejection_trend import rejections_by_day
+from agentidp.analytics.token_trend import tokens_by_day
+from agentidp.authentication import public, read_together
+from agentidp.dashboard import charts, link, session
+from agentidp.errors import (
     ApiError,
     NotFound,
     RateLimited,
@@ -34,8 +35,7 @@ from ..errors import (
     log_unexpected,
     render_pages,
 )
-from ..services import services
-from . import charts, link, session
+from agentidp.services import services
 
 RANGES = (7, 30, 90)
 """Days that the main page can show."""

@@ -19,11 +19,11 @@ from uuid import UUID
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from ..contract import NUMERIC_DATE_LIMIT
-from ..database import Call
-from ..services import Services
-from .client_keys import ALGORITHMS, MINIMUM_RSA_BITS, key_algorithm
-from .issuance import Client
+from agentidp.contract import NUMERIC_DATE_LIMIT
+from agentidp.database import Call
+from agentidp.oauth.client_keys import ALGORITHMS, MINIMUM_RSA_BITS, key_algorithm
+from agentidp.oauth.issuance import Client
+from agentidp.services import Services
 
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 TYPES = (None, "jwt", "client-authentication+jwt")

@@ -14,12 +14,12 @@ from uuid import UUID
 
 from flask import Request
 
-from ..errors import OAuthError
-from ..services import services
-from ..usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
-from . import client_assertion, throttle
-from .client_secret import hash_secret
-from .issuance import Client
+from agentidp.errors import OAuthError
+from agentidp.oauth import client_assertion, throttle
+from agentidp.oauth.client_secret import hash_secret
+from agentidp.oauth.issuance import Client
+from agentidp.services import services
+from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
 
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from .rsa_weakness import weakness
+from agentidp.oauth.rsa_weakness import weakness
 
 
 class KeyType(NamedTuple):

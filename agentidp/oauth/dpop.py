@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from ..database import Call
-from .client_keys import ALGORITHMS, key_algorithm, public_jwk
+from agentidp.database import Call
+from agentidp.oauth.client_keys import ALGORITHMS, key_algorithm, public_jwk
 
 TYPE = "dpop+jwt"
 MAXIMUM_AGE = 60

@@ -10,14 +10,14 @@ import marshmallow as ma
 import psycopg
 from flask import Response, g, request
 
-from ..authentication import public, verified_token
-from ..contract import Blueprint, json_response
-from ..database import Call
-from ..errors import OAuthError
-from ..services import services
-from ..tokens import AccessToken, TokenRefused
-from . import client_authentication
-from .token import NO_STORE, ClientFormSchema, described, read_form
+from agentidp.authentication import public, verified_token
+from agentidp.contract import Blueprint, json_response
+from agentidp.database import Call
+from agentidp.errors import OAuthError
+from agentidp.oauth import client_authentication
+from agentidp.oauth.token import NO_STORE, ClientFormSchema, described, read_form
+from agentidp.services import services
+from agentidp.tokens import AccessToken, TokenRefused
 
 INACTIVE = {"active": False}
 """All that is said of a token that is not good, whatever the reason (section 2.2)."""

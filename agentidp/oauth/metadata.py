@@ -8,13 +8,13 @@ from typing import Any
 import marshmallow as ma
 from flask import Response
 
-from ..authentication import SCOPES, public
-from ..config import SIGNING_ALGORITHMS
-from ..contract import Blueprint, json_response
-from ..services import services
-from ..signing_keys import JWKS_MAX_AGE
-from . import client_assertion, dpop
-from .client_authentication import METHODS
+from agentidp.authentication import SCOPES, public
+from agentidp.config import SIGNING_ALGORITHMS
+from agentidp.contract import Blueprint, json_response
+from agentidp.oauth import client_assertion, dpop
+from agentidp.oauth.client_authentication import METHODS
+from agentidp.services import services
+from agentidp.signing_keys import JWKS_MAX_AGE
 
 blueprint = Blueprint("oauth-metadata", __name__, description="Discovery and keys")
 

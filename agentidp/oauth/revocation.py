@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 from flask import Response, g
 
-from ..authentication import public
-from ..config import LEEWAY
-from ..contract import Blueprint
-from ..errors import OAuthError
-from ..services import services
-from .introspection import TokenFormSchema, examine
-from .token import NO_STORE, described
+from agentidp.authentication import public
+from agentidp.config import LEEWAY
+from agentidp.contract import Blueprint
+from agentidp.errors import OAuthError
+from agentidp.oauth.introspection import TokenFormSchema, examine
+from agentidp.oauth.token import NO_STORE, described
+from agentidp.services import services
 
 blueprint = Blueprint("oauth-revocation", __name__, description="OAuth 2.0 token revocation")
 

@@ -18,9 +18,9 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from uuid import UUID
 
-from ..database import Call, Database
-from ..tokens import LEEWAY
-from ..usage import UNKNOWN_ORGANIZATION, request_rejected
+from agentidp.database import Call, Database
+from agentidp.tokens import LEEWAY
+from agentidp.usage import UNKNOWN_ORGANIZATION, request_rejected
 
 A_MINUTE = 10
 """Failures that a throttle admits: at once after a minute without any, and a minute in the long run."""

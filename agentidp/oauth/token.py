@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl
 import marshmallow as ma
 from flask import Request, Response, g, request
 
-from ..authentication import public
-from ..contract import (
+from agentidp.authentication import public
+from agentidp.contract import (
     ERRORS,
     MAXIMUM_RESOURCE_LENGTH,
     RESOURCE_IDENTIFIER,
@@ -20,9 +20,9 @@ from ..contract import (
     is_resource_identifier,
     json_response,
 )
-from ..errors import OAuthError
-from ..services import services
-from . import client_assertion, client_authentication, dpop, issuance
+from agentidp.errors import OAuthError
+from agentidp.oauth import client_assertion, client_authentication, dpop, issuance
+from agentidp.services import services
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 MAXIMUM_PARAMETERS = 50

@@ -25,10 +25,9 @@ from agentidp.config import Settings
 from agentidp.database import Call, Database, Rows, Transaction, connect
 from agentidp.embedded_postgres import EmbeddedPostgresError, temporary
 from agentidp.migrations import migrate
-
-from . import __doc__ as description
-from .fleets import EVALUATED, HISTORY_DAYS, HOURS, TOKEN_LIFETIME, Agent, Fleet, Usage, make_fleet
-from .scoring import NAIVE_MEANT, Score, naive, sightings, table_of_faults, table_of_findings
+from bench.findings import __doc__ as description
+from bench.findings.fleets import EVALUATED, HISTORY_DAYS, HOURS, TOKEN_LIFETIME, Agent, Fleet, Usage, make_fleet
+from bench.findings.scoring import NAIVE_MEANT, Score, naive, sightings, table_of_faults, table_of_findings
 
 COUNT_HOUR = (Path(__file__).parent / "count_hour.sql").read_text(encoding="utf-8")
 SECOND = timedelta(seconds=1)

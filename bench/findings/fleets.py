@@ -11,7 +11,7 @@ from random import Random
 from typing import NamedTuple
 from uuid import UUID
 
-from .calendars import AREAS, kind_of_day, special_days
+from bench.findings.calendars import AREAS, kind_of_day, special_days
 
 HISTORY_DAYS = 70
 EVALUATED_DAYS = 14

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from agentidp.analytics.findings.finding import Finding, Severity
-
-from .fleets import EVALUATED, EVALUATED_DAYS, Fault, Fleet
+from bench.findings.fleets import EVALUATED, EVALUATED_DAYS, Fault, Fleet
 
 MEANT = {
     "retry loop": {"spike"},

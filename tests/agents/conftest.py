@@ -10,9 +10,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
-
-from ..conftest import Cast
-from ..factories import NOON, Clock, make_agent, make_organization
+from tests.conftest import Cast
+from tests.factories import NOON, Clock, make_agent, make_organization
 
 
 @pytest.fixture

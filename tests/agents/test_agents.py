@@ -12,9 +12,8 @@ from werkzeug.test import TestResponse
 
 from agentidp.agents.agents import encode_cursor
 from agentidp.services import Services
-
-from ..conftest import ON_CITUS_TOO, Cast
-from ..factories import Agent, Clock, count_usage, make_agent, usage_sums
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import Agent, Clock, count_usage, make_agent, usage_sums
 
 NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
 REFUSED = {"code": "UNAUTHORIZED", "message": "The access token is invalid, expired or revoked", "details": {}}

@@ -14,9 +14,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp.agents.credentials import MAXIMUM_CREDENTIALS, add_credential
-
-from ..conftest import Cast
-from ..factories import NOON, Agent, Clock, make_agent
+from tests.conftest import Cast
+from tests.factories import NOON, Agent, Clock, make_agent
 
 NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from ..conftest import Cast
-from ..factories import Agent
+from tests.conftest import Cast
+from tests.factories import Agent
 
 ORGANIZATION = "/api/v1/organization"
 RULE = "must be a whole number from 1 to 1000000000000, or null"

@@ -17,11 +17,10 @@ from agentidp.agents import resource_identifiers, resource_servers
 from agentidp.agents.resource_identifiers import MAXIMUM_CLAIMS
 from agentidp.database import SERVICE_ROLE
 from agentidp.services import Services
-
-from ..conftest import Cast
-from ..factories import NOON, Agent, usage_sums
-from ..oauth.test_introspection import INACTIVE, introspect
-from ..test_migrations import query, wait_for
+from tests.conftest import Cast
+from tests.factories import NOON, Agent, usage_sums
+from tests.oauth.test_introspection import INACTIVE, introspect
+from tests.test_migrations import query, wait_for
 
 TAKEN = {"code": "CONFLICT", "message": "The resource is registered already.", "details": {"resource": ["is taken"]}}
 INVALID_TARGET = {

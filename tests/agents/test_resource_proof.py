@@ -17,8 +17,7 @@ import pytest
 from agentidp.agents import resource_proof
 from agentidp.agents.resource_proof import MAXIMUM_BYTES, metadata_path, verify_ownership
 from agentidp.config import ConfigurationError
-
-from ..deployment import make_certificate
+from tests.deployment import make_certificate
 
 ORGANIZATION = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
 ISSUER = "https://idp.example"

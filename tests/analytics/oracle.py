@@ -12,8 +12,7 @@ from uuid import UUID
 from flask import Flask
 
 from agentidp.services import Services
-
-from ..factories import Agent, Clock, count_usage
+from tests.factories import Agent, Clock, count_usage
 
 TREND = "/api/v1/analytics/tokens"
 HEATMAP = "/api/v1/analytics/agents/activity"

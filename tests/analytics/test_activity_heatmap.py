@@ -9,11 +9,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
-
-from ..conftest import ON_CITUS_TOO, Cast
-from ..factories import NOON, Clock, count_usage, make_agent, usage_sums
-from ..wire import overheard
-from .oracle import BAD_DAYS, HEATMAP
+from tests.analytics.oracle import BAD_DAYS, HEATMAP
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import NOON, Clock, count_usage, make_agent, usage_sums
+from tests.wire import overheard
 
 RULE = "must be a whole number from 1 to 90"
 WEDNESDAY = 3

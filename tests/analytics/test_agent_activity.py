@@ -14,15 +14,14 @@ from flask.testing import FlaskClient
 from agentidp.analytics.agent_activity import STATUSES
 from agentidp.services import Services
 from agentidp.usage import record_rejection, request_made
-
-from ..conftest import ON_EVERY_POSTGRES, Cast
-from ..factories import NOON, Agent, count_usage, make_agent, make_organization, usage_sums
-from ..plans import explain, pages, prepare, service_connection
-from ..routes import NOWHERE
-from ..wire import overheard
-from .oracle import BAD_DAYS, HEATMAP, USAGE
-from .test_time import ZONES, application, with_options
-from .test_time import process_time_zone as process_time_zone
+from tests.analytics.oracle import BAD_DAYS, HEATMAP, USAGE
+from tests.analytics.test_time import ZONES, application, with_options
+from tests.analytics.test_time import process_time_zone as process_time_zone
+from tests.conftest import ON_EVERY_POSTGRES, Cast
+from tests.factories import NOON, Agent, count_usage, make_agent, make_organization, usage_sums
+from tests.plans import explain, pages, prepare, service_connection
+from tests.routes import NOWHERE
+from tests.wire import overheard
 
 RULE = "must be a whole number from 1 to 90"
 NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}

@@ -13,9 +13,8 @@ from psycopg.rows import namedtuple_row
 from agentidp.database import load_sql
 from agentidp.services import Services
 from agentidp.usage import record_rejection
-
-from ..conftest import Cast
-from ..factories import NOON, Agent, count_usage, make_agent
+from tests.conftest import Cast
+from tests.factories import NOON, Agent, count_usage, make_agent
 
 Run = Callable[..., list[Any]]
 

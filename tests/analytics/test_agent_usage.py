@@ -10,11 +10,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
-
-from ..conftest import ON_CITUS_TOO, Cast
-from ..factories import NOON, Clock, count_usage, make_agent
-from ..wire import overheard
-from .oracle import USAGE
+from tests.analytics.oracle import USAGE
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import NOON, Clock, count_usage, make_agent
+from tests.wire import overheard
 
 
 @ON_CITUS_TOO

@@ -16,11 +16,10 @@ from flask.testing import FlaskClient
 
 from agentidp.contract import answer
 from agentidp.services import Services
-
-from ..conftest import Cast
-from ..factories import NOON, Agent, Server, count_usage, make_agent, usage_sums
-from ..routes import ROUTES, Route
-from .oracle import HEATMAP, TREND, USAGE
+from tests.analytics.oracle import HEATMAP, TREND, USAGE
+from tests.conftest import Cast
+from tests.factories import NOON, Agent, Server, count_usage, make_agent, usage_sums
+from tests.routes import ROUTES, Route
 
 ANALYTICS = [route for route in ROUTES if route.rule.startswith("/api/v1/analytics/")]
 CSV = {"Accept": "text/csv"}

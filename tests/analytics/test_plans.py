@@ -13,10 +13,9 @@ import pytest
 from agentidp.analytics.findings import KINDS
 from agentidp.analytics.findings.finding import Look
 from agentidp.sql_files import sql_directory
-
-from ..conftest import ON_EVERY_POSTGRES
-from ..factories import NOON
-from ..plans import explain, nodes, pages, prepare, service_connection
+from tests.conftest import ON_EVERY_POSTGRES
+from tests.factories import NOON
+from tests.plans import explain, nodes, pages, prepare, service_connection
 
 ORGANIZATIONS = 60
 DAYS = 400  # more than any query looks back

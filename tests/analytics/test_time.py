@@ -18,10 +18,9 @@ from agentidp.embedded_postgres import temporary
 from agentidp.key_rotation import ensure_signing_key
 from agentidp.migrations import migrate
 from agentidp.services import Services
-
-from ..conftest import settings_for
-from ..factories import Clock, make_agent, make_organization
-from .oracle import Comparison
+from tests.analytics.oracle import Comparison
+from tests.conftest import settings_for
+from tests.factories import Clock, make_agent, make_organization
 
 ZONES = ("UTC", "America/New_York", "Asia/Kolkata", "Pacific/Kiritimati")
 

@@ -9,11 +9,10 @@ from flask.testing import FlaskClient
 
 from agentidp.services import Services
 from agentidp.usage import request_made
-
-from ..conftest import ON_CITUS_TOO, Cast
-from ..factories import NOON, count_usage, make_agent, make_organization, usage_sums
-from ..wire import overheard
-from .oracle import BAD_DAYS, TREND
+from tests.analytics.oracle import BAD_DAYS, TREND
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import NOON, count_usage, make_agent, make_organization, usage_sums
+from tests.wire import overheard
 
 RULE = "must be a whole number from 1 to 90"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
-from ..conftest import _fresh_database
-from ..factories import NOON
-from .stage import Stage, chromium, let_in, staged
+from tests.browser.stage import Stage, chromium, let_in, staged
+from tests.conftest import _fresh_database
+from tests.factories import NOON
 
 AXE = Path(__file__).parent / "axe-core"
 

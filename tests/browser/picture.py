@@ -21,10 +21,9 @@ from agentidp import create_app, utc_now
 from agentidp.embedded_postgres import temporary
 from agentidp.key_rotation import ensure_signing_key
 from agentidp.migrations import migrate
-
-from ..conftest import settings_for, with_database
-from ..factories import ROOT, Agent
-from .stage import chromium, staged
+from tests.browser.stage import chromium, staged
+from tests.conftest import settings_for, with_database
+from tests.factories import ROOT, Agent
 
 PICTURES = {"light": ROOT / "docs" / "dashboard.png", "dark": ROOT / "docs" / "dashboard-dark.png"}
 """Color scheme -> file."""

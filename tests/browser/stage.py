@@ -25,9 +25,8 @@ from agentidp.dashboard import session
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, create_demo
 from agentidp.serve import gunicorn_config
 from agentidp.services import Services
-
-from ..factories import NOON, ROOT, SECRET_KEY, Agent, free_port, wait_until
-from .serving import CLOCK
+from tests.browser.serving import CLOCK
+from tests.factories import NOON, ROOT, SECRET_KEY, Agent, free_port, wait_until
 
 
 @dataclass

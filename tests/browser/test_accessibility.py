@@ -6,10 +6,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from agentidp.demo import RETRYING, SUSPENDED
-
-from ..factories import Agent, make_agent, make_organization, wait_until
-from .conftest import Open
-from .stage import Stage, let_in
+from tests.browser.conftest import Open
+from tests.browser.stage import Stage, let_in
+from tests.factories import Agent, make_agent, make_organization, wait_until
 
 PAGES = {
     "Overview": "/dashboard?days=90",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from ..factories import NOON, Agent, count_usage, make_agent, make_organization
-from .conftest import Open
-from .stage import Stage, let_in, overflow
+from tests.browser.conftest import Open
+from tests.browser.stage import Stage, let_in, overflow
+from tests.factories import NOON, Agent, count_usage, make_agent, make_organization
 
 NAMES = {
     "script": "<script>alert(document.domain)</script>",

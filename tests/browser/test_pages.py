@@ -10,10 +10,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from agentidp.demo import RETRYING, SUSPENDED, UNCACHED
-
-from ..factories import NOON, count_usage, make_agent, make_organization
-from .conftest import Open
-from .stage import Stage, let_in, overflow
+from tests.browser.conftest import Open
+from tests.browser.stage import Stage, let_in, overflow
+from tests.factories import NOON, count_usage, make_agent, make_organization
 
 DAYS_OF_WEEK = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
 NARROW = {"width": 360, "height": 740}

@@ -10,9 +10,8 @@ from flask import Flask
 
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, create_demo
 from agentidp.services import Services
-
-from ..factories import NOON, ROOT, Agent
-from .picture import KEYWORD, PICTURES, WIDTH, chunks, digest
+from tests.browser.picture import KEYWORD, PICTURES, WIDTH, chunks, digest
+from tests.factories import NOON, ROOT, Agent
 
 MOST_BYTES = 200_000
 

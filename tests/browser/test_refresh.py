@@ -8,10 +8,9 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from agentidp.demo import ORGANIZATION_ID, UNCACHED
-
-from ..factories import NOON, Agent, count_usage, make_agent, make_organization
-from .conftest import Open, Watch
-from .stage import Stage, let_in
+from tests.browser.conftest import Open, Watch
+from tests.browser.stage import Stage, let_in
+from tests.factories import NOON, Agent, count_usage, make_agent, make_organization
 
 UNAUTHORIZED = "Failed to load resource: the server responded with a status of 401"
 

@@ -10,9 +10,9 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import Error, Page, Route, expect
 
-from ..factories import NOON, Agent, make_agent, make_organization, wait_until
-from .conftest import Open, Watch
-from .stage import Stage, let_in, sign_in
+from tests.browser.conftest import Open, Watch
+from tests.browser.stage import Stage, let_in, sign_in
+from tests.factories import NOON, Agent, make_agent, make_organization, wait_until
 
 ELSEWHERE = "http://elsewhere.example/"
 

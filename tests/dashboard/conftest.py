@@ -12,9 +12,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp.services import Services
-
-from ..conftest import Cast
-from ..factories import NOON, Agent, Clock, make_agent, make_organization
+from tests.conftest import Cast
+from tests.factories import NOON, Agent, Clock, make_agent, make_organization
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 VOID = {"meta", "link", "input", "br", "img"}

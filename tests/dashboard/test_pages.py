@@ -24,12 +24,11 @@ from agentidp.dashboard import charts, views
 from agentidp.database import Call, load_sql
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, RETRYING, create_demo
 from agentidp.services import Services
-
-from ..conftest import Cast, settings_for
-from ..factories import NOON, Agent, Clock, count_usage, make_agent, make_organization
-from ..routes import NOWHERE
-from ..wire import overheard
-from .conftest import SAME_ORIGIN, Page, Read, number, with_session
+from tests.conftest import Cast, settings_for
+from tests.dashboard.conftest import SAME_ORIGIN, Page, Read, number, with_session
+from tests.factories import NOON, Agent, Clock, count_usage, make_agent, make_organization
+from tests.routes import NOWHERE
+from tests.wire import overheard
 
 WEEK = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 POLICY = (

@@ -15,11 +15,10 @@ from agentidp import create_app
 from agentidp.dashboard import session
 from agentidp.oauth.throttle import A_MINUTE
 from agentidp.services import Services
-
-from ..conftest import Cast, settings_for
-from ..factories import Agent, Clock, make_agent, make_organization, usage_sums
-from ..routes import PAGES, Route
-from .conftest import SAME_ORIGIN, Page, session_of, sign_in, with_session
+from tests.conftest import Cast, settings_for
+from tests.dashboard.conftest import SAME_ORIGIN, Page, session_of, sign_in, with_session
+from tests.factories import Agent, Clock, make_agent, make_organization, usage_sums
+from tests.routes import PAGES, Route
 
 SIGNED_IN_PAGES = [route for route in PAGES if route.authentication == "session"]
 ENDED = "Your session has ended. Sign in again."

@@ -8,10 +8,9 @@ from dataclasses import asdict
 import pytest
 
 from agentidp.embedded_postgres import EmbeddedPostgres
-
-from ..factories import Server
-from .ledger import RESULTS, ROW
-from .rig import directory, environment
+from tests.factories import Server
+from tests.faults.ledger import RESULTS, ROW
+from tests.faults.rig import directory, environment
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ..factories import ROOT
-from .rig import directory
+from tests.factories import ROOT
+from tests.faults.rig import directory
 
 SIZE = 192
 """Megabytes: a new cluster has 60, its log grows, and PostgreSQL's programs may have to be copied."""

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import psycopg
 
-from ..factories import usage_sums
-from .bounds import BOUNDS, QUICK
+from tests.factories import usage_sums
+from tests.faults.bounds import BOUNDS, QUICK
 
 CLOCK_TOLERANCE = timedelta(seconds=10)
 """By which a server that serves may be off: the leeway."""

@@ -21,11 +21,10 @@ from agentidp.agents.credentials import add_credential
 from agentidp.oauth.client_assertion import TYPE
 from agentidp.oauth.client_keys import public_jwk
 from agentidp.services import Services
-
-from ..conftest import settings_for
-from ..factories import make_agent, make_organization
-from .bounds import CLIENT_TIMEOUT, CLIENTS
-from .ledger import Answer, says_unknown
+from tests.conftest import settings_for
+from tests.factories import make_agent, make_organization
+from tests.faults.bounds import CLIENT_TIMEOUT, CLIENTS
+from tests.faults.ledger import Answer, says_unknown
 
 PAUSE = 0.01
 """Seconds between two requests of a client, so that the machine is busy and not full."""

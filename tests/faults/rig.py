@@ -15,11 +15,10 @@ import psycopg
 
 from agentidp import utc_now
 from agentidp.embedded_postgres import EmbeddedPostgres
-
-from ..factories import SECRET_KEY, Server, children, wait_until
-from .bounds import STATEMENT_TIMEOUT
-from .ledger import RESULTS, Answer, Counts, judge, read_counts
-from .load import ISSUER, Fleet, Load
+from tests.factories import SECRET_KEY, Server, children, wait_until
+from tests.faults.bounds import STATEMENT_TIMEOUT
+from tests.faults.ledger import RESULTS, Answer, Counts, judge, read_counts
+from tests.faults.load import ISSUER, Fleet, Load
 
 TOKENS_BEFORE = 60
 """That clients must have received before the fault begins."""

@@ -9,11 +9,10 @@ import jwt
 import pytest
 
 from agentidp.embedded_postgres import EmbeddedPostgres
-
-from ..factories import Server
-from ..test_clock_check import FakeClock
-from .load import Connection, Fleet, ready_status
-from .rig import environment, run
+from tests.factories import Server
+from tests.faults.load import Connection, Fleet, ready_status
+from tests.faults.rig import environment, run
+from tests.test_clock_check import FakeClock
 
 CLOCK_CACHE = 1
 """Seconds within which each process of the second server notices that its clock was set."""

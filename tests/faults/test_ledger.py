@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from .bounds import BOUNDS
-from .ledger import Answer, Counts, Result, judge
+from tests.faults.bounds import BOUNDS
+from tests.faults.ledger import Answer, Counts, Result, judge
 
 AGENT = uuid4()
 NOW = datetime(2026, 4, 15, 12, 30, tzinfo=UTC)

@@ -13,9 +13,8 @@ import requests
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from agentidp.services import Services
-
-from ..conftest import _fresh_database, settings_for
-from ..factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.conftest import _fresh_database, settings_for
+from tests.factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
 
 KEYS: dict[str, Callable[[], Any]] = {
     "ES256": lambda: ECKey.generate_key("P-256"),

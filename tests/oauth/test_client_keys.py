@@ -17,10 +17,9 @@ from jsonschema import Draft202012Validator
 from agentidp.oauth.client_keys import jwk_json_schema, public_jwk
 from agentidp.oauth.dpop import thumbprint
 from agentidp.oauth.rsa_weakness import has_roca_fingerprint, weakness
-
-from ..conftest import Cast
-from .roca import roca_key
-from .test_token_endpoint import KEYS, jwk_of
+from tests.conftest import Cast
+from tests.oauth.roca import roca_key
+from tests.oauth.test_token_endpoint import KEYS, jwk_of
 
 ROCA = "is a weak RSA key (ROCA, CVE-2017-15361): make a new one with other software or hardware"
 EXPONENT = "e must be an odd number from 65537 to 4294967295"

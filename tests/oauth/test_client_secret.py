@@ -13,9 +13,8 @@ from flask.testing import FlaskClient
 
 from agentidp.oauth import client_secret
 from agentidp.oauth.client_secret import PATTERN, hash_secret, is_well_formed, new_secret
-
-from ..conftest import Cast
-from ..factories import NOON, ROOT, usage_sums
+from tests.conftest import Cast
+from tests.factories import NOON, ROOT, usage_sums
 
 EXAMPLE = "aidp_00000000000000000000000000000000000000000002CZclj"
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

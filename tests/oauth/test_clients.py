@@ -11,7 +11,8 @@ from authlib.integrations.requests_client import OAuth2Session as AuthlibSession
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from oauthlib.oauth2 import InvalidClientError
 
-from ..test_end_to_end import (
+from tests.oauth.conftest import KEYS, Provider
+from tests.test_end_to_end import (
     by_authlib_basic,
     by_authlib_post,
     by_requests_oauthlib_basic,
@@ -19,7 +20,6 @@ from ..test_end_to_end import (
     read,
     verified_by_discovery_only,
 )
-from .conftest import KEYS, Provider
 
 CLIENTS = [by_authlib_basic, by_authlib_post, by_requests_oauthlib_basic, by_requests_oauthlib_post]
 

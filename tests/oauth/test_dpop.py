@@ -16,11 +16,10 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.oauth.dpop import MAXIMUM_AGE
 from agentidp.services import Services
-
-from ..conftest import Cast, settings_for
-from ..factories import RESOURCE_METADATA, Agent, Clock, usage_sums
-from .roca import roca_key
-from .test_token_endpoint import KEYS
+from tests.conftest import Cast, settings_for
+from tests.factories import RESOURCE_METADATA, Agent, Clock, usage_sums
+from tests.oauth.roca import roca_key
+from tests.oauth.test_token_endpoint import KEYS
 
 ISSUER = "http://localhost:3000"
 TOKEN_URL = f"{ISSUER}/api/v1/token"

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from agentidp.agents.resource_identifiers import assign
-
-from ..factories import ROOT, Agent, make_agent, make_organization
-from .conftest import Provider
+from tests.factories import ROOT, Agent, make_agent, make_organization
+from tests.oauth.conftest import Provider
 
 RESOURCE = "https://billing.example/v2"
 ORGANIZATION = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"

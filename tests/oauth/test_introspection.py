@@ -19,10 +19,9 @@ from agentidp.agents.credentials import add_credential
 from agentidp.oauth import client_assertion
 from agentidp.oauth.client_keys import public_jwk
 from agentidp.services import Services
-
-from ..conftest import Cast
-from ..factories import NOON, Agent, Clock, make_agent, usage_sums
-from ..wire import overheard
+from tests.conftest import Cast
+from tests.factories import NOON, Agent, Clock, make_agent, usage_sums
+from tests.wire import overheard
 
 NOW = int(NOON.timestamp())
 PATH = "/api/v1/token/introspect"

@@ -25,8 +25,8 @@ from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
 
-from ..factories import free_port, make_agent, make_organization, wait_until
-from .conftest import KEYS, Provider
+from tests.factories import free_port, make_agent, make_organization, wait_until
+from tests.oauth.conftest import KEYS, Provider
 
 SCOPE = "tools:call"
 

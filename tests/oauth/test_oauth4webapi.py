@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 import pytest
 
-from .conftest import KEYS, Provider
+from tests.oauth.conftest import KEYS, Provider
 
 METHODS = ["basic", "post", "ES256", "ES384", "RS256", "PS256", "Ed25519"]
 SOURCE = Path(__file__).parent / "oauth4webapi"

@@ -15,10 +15,9 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.services import Services
 from agentidp.tokens import LEEWAY
-
-from ..conftest import Cast, settings_for
-from ..factories import NOON, Agent, Clock, make_agent, usage_sums
-from .test_introspection import INACTIVE, basic, change, introspect
+from tests.conftest import Cast, settings_for
+from tests.factories import NOON, Agent, Clock, make_agent, usage_sums
+from tests.oauth.test_introspection import INACTIVE, basic, change, introspect
 
 PATH = "/api/v1/token/revoke"
 REFUSED = {"code": "UNAUTHORIZED", "message": "The access token is invalid, expired or revoked", "details": {}}

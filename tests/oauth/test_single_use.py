@@ -25,11 +25,10 @@ from agentidp.key_rotation import ensure_signing_key
 from agentidp.migrations import migrate
 from agentidp.oauth import client_assertion
 from agentidp.services import Services
-
-from ..conftest import ON_CITUS_TOO, Cast, settings_for
-from ..factories import Agent, Clock, make_agent, make_organization, usage_sums
-from ..wire import overheard
-from .test_dpop import ISSUER, TOKEN_URL, TREND, Holder, bound_token, call
+from tests.conftest import ON_CITUS_TOO, Cast, settings_for
+from tests.factories import Agent, Clock, make_agent, make_organization, usage_sums
+from tests.oauth.test_dpop import ISSUER, TOKEN_URL, TREND, Holder, bound_token, call
+from tests.wire import overheard
 
 PATHS = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"]
 GRANT = {"grant_type": "client_credentials", "token": "none"}

@@ -26,9 +26,8 @@ from agentidp.oauth import client_assertion, throttle
 from agentidp.services import Services
 from agentidp.tokens import LEEWAY
 from agentidp.usage import UNKNOWN_ORGANIZATION
-
-from ..conftest import ON_CITUS_TOO, Cast, settings_for
-from ..factories import SECRET_KEY, Agent, Clock, make_agent, usage_sums
+from tests.conftest import ON_CITUS_TOO, Cast, settings_for
+from tests.factories import SECRET_KEY, Agent, Clock, make_agent, usage_sums
 
 HERE, THERE = "192.0.2.1", "198.51.100.1"
 SPELLED_WRONG = "8D9C1A52-0000-4000-8000-ABCDEFABCDEF"

@@ -17,11 +17,10 @@ from flask.testing import FlaskClient
 
 from agentidp.oauth import client_assertion
 from agentidp.services import Services
-
-from ..conftest import Cast
-from ..factories import Clock
-from ..wire import overheard
-from .test_token_endpoint import KEYS, KeyHolder
+from tests.conftest import Cast
+from tests.factories import Clock
+from tests.oauth.test_token_endpoint import KEYS, KeyHolder
+from tests.wire import overheard
 
 RUN = 300
 """Failed authentications in a run."""

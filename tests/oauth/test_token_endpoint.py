@@ -29,10 +29,9 @@ from agentidp.agents.credentials import add_credential
 from agentidp.oauth import client_assertion
 from agentidp.oauth.client_keys import public_jwk
 from agentidp.services import Services
-
-from ..conftest import ON_CITUS_TOO, Cast, settings_for
-from ..factories import NOON, Agent, Clock, make_agent, make_organization, usage_sums
-from .roca import roca_key
+from tests.conftest import ON_CITUS_TOO, Cast, settings_for
+from tests.factories import NOON, Agent, Clock, make_agent, make_organization, usage_sums
+from tests.oauth.roca import roca_key
 
 PATH = "/api/v1/token"
 NOW = int(NOON.timestamp())

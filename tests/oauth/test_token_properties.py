@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from agentidp.oauth import client_assertion
-
-from ..conftest import Cast
+from tests.conftest import Cast
 
 PATHS = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"]
 ERRORS = {

@@ -12,12 +12,31 @@ from typing import Any
 import marshmallow as ma
 from flask import Response, g
 
-from ...authentication import bearer, read_together
-from ...contract import Blueprint, WholeNumber, answer
-from ...database import Rows
-from ...services import services
-from . import budget, dominance, peak, rejections, silence, spike, uncached_tokens, weekend, zero_day
-from .finding import AmountSchema, BaselineSchema, BehindItSchema, Finding, Kind, Look, Severity, WindowSchema
+from agentidp.analytics.findings import (
+    budget,
+    dominance,
+    peak,
+    rejections,
+    silence,
+    spike,
+    uncached_tokens,
+    weekend,
+    zero_day,
+)
+from agentidp.analytics.findings.finding import (
+    AmountSchema,
+    BaselineSchema,
+    BehindItSchema,
+    Finding,
+    Kind,
+    Look,
+    Severity,
+    WindowSchema,
+)
+from agentidp.authentication import bearer, read_together
+from agentidp.contract import Blueprint, WholeNumber, answer
+from agentidp.database import Rows
+from agentidp.services import services
 
 KINDS: dict[str, Kind] = {
     kind.__name__.rpartition(".")[2]: kind

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from ...database import Call, Rows
-from .finding import Finding, Look, Severity
+from agentidp.analytics.findings.finding import Finding, Look, Severity
+from agentidp.database import Call, Rows
 
 NEAR_PERCENT = 80
 """Percent of the budget that are used, from which on it is near."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time
 
-from ...database import Call, Rows
-from .finding import Finding, Look, Severity
+from agentidp.analytics.findings.finding import Finding, Look, Severity
+from agentidp.database import Call, Rows
 
 LEAST_TOKENS = 100
 """Of the organization in the month so far: below that a share says little."""

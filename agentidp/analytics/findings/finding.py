@@ -10,8 +10,8 @@ from uuid import UUID
 
 import marshmallow as ma
 
-from ...contract import timestamp
-from ...database import Call, Rows
+from agentidp.contract import timestamp
+from agentidp.database import Call, Rows
 
 MOST_AGENTS = 5
 """Agents that a finding about several of them names."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...database import Call, Rows
-from .finding import Finding, Look, Severity
+from agentidp.analytics.findings.finding import Finding, Look, Severity
+from agentidp.database import Call, Rows
 
 PAST_DAYS = 28
 """Days before a day that make its baseline."""

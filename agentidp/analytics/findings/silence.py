@@ -16,8 +16,8 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ...database import Call, Rows
-from .finding import Finding, Look, Severity
+from agentidp.analytics.findings.finding import Finding, Look, Severity
+from agentidp.database import Call, Rows
 
 WEEKS = 8
 """Weeks before a silence that say what is usual."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from ...database import Call, Rows
-from .finding import MOST_AGENTS, BehindIt, Finding, Look, Severity
+from agentidp.analytics.findings.finding import MOST_AGENTS, BehindIt, Finding, Look, Severity
+from agentidp.database import Call, Rows
 
 WEEKS = 8
 """Of the past that a day is compared with; the last one is left out, so that what lasts is not its own baseline."""

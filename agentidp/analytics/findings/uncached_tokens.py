@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
 
-from ...database import Call, Rows
-from .finding import Finding, Look, Severity
+from agentidp.analytics.findings.finding import Finding, Look, Severity
+from agentidp.database import Call, Rows
 
 FACTOR = 10
 """Times the fewest tokens that would do, up to which it may be that an agent has several instances, or needs tokens of

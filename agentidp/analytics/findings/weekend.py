@@ -12,8 +12,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from ...database import Call, Rows
-from .finding import MOST_AGENTS, BehindIt, Finding, Look, Severity
+from agentidp.analytics.findings.finding import MOST_AGENTS, BehindIt, Finding, Look, Severity
+from agentidp.database import Call, Rows
 
 WEEKS = 8
 """Weeks before a day that say what is usual."""

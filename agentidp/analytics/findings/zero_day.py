@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 
-from ...database import Call, Rows
-from .finding import Finding, Look, Severity
+from agentidp.analytics.findings.finding import Finding, Look, Severity
+from agentidp.database import Call, Rows
 
 WEEKS = 8
 """Weeks before a day whose same weekday says what is usual."""

@@ -14,9 +14,8 @@ from flask.testing import FlaskClient
 
 from agentidp import demo
 from agentidp.services import Services
-
-from ...conftest import Cast
-from ...factories import Agent, make_agent
+from tests.conftest import Cast
+from tests.factories import Agent, make_agent
 
 FINDINGS = "/api/v1/analytics/findings"
 

@@ -10,9 +10,8 @@ import pytest
 
 from agentidp.analytics.findings.budget import BudgetStatus, status
 from agentidp.database import Call, Rows
-
-from ...factories import NOON, Clock
-from .conftest import Fleet
+from tests.analytics.findings.conftest import Fleet
+from tests.factories import NOON, Clock
 
 ORGANIZATION = "/api/v1/organization"
 

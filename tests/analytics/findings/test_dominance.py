@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ...factories import NOON
-from .conftest import Fleet
+from tests.analytics.findings.conftest import Fleet
+from tests.factories import NOON
 
 
 def test_names_the_agent_above_its_share_and_says_what_was_seen(fleet: Fleet) -> None:

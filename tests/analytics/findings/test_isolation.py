@@ -11,11 +11,10 @@ from agentidp.analytics.findings import KINDS
 from agentidp.analytics.findings.finding import Look
 from agentidp.database import SERVICE_ROLE, load_sql
 from agentidp.services import Services
-
-from ...conftest import Cast
-from ...test_database import CONDITION
-from ...test_sql import PARAMETER
-from .conftest import STORY_AT, STORY_DAYS, Fleet, tell_a_story
+from tests.analytics.findings.conftest import STORY_AT, STORY_DAYS, Fleet, tell_a_story
+from tests.conftest import Cast
+from tests.test_database import CONDITION
+from tests.test_sql import PARAMETER
 
 
 def test_without_its_condition_a_statement_still_sees_only_the_callers_rows_and_none_without_the_setting(

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ...factories import NOON, Clock
-from .conftest import Fleet
+from tests.analytics.findings.conftest import Fleet
+from tests.factories import NOON, Clock
 
 TODAY = datetime(2026, 4, 15, tzinfo=UTC)
 """A Wednesday."""

@@ -8,9 +8,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from ...conftest import Clock
-from ...factories import NOON
-from .conftest import Fleet
+from tests.analytics.findings.conftest import Fleet
+from tests.conftest import Clock
+from tests.factories import NOON
 
 TODAY = NOON.replace(hour=0)
 HOUR = timedelta(hours=1)

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 from flask.testing import FlaskClient
 
-from ...factories import NOON, Clock
-from .conftest import Fleet
+from tests.analytics.findings.conftest import Fleet
+from tests.factories import NOON, Clock
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

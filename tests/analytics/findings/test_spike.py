@@ -14,10 +14,9 @@ import pytest
 from agentidp.analytics.findings import spike
 from agentidp.analytics.findings.finding import Look
 from agentidp.database import load_sql
-
-from ...conftest import ON_EVERY_POSTGRES, Clock
-from ...factories import NOON
-from .conftest import Fleet
+from tests.analytics.findings.conftest import Fleet
+from tests.conftest import ON_EVERY_POSTGRES, Clock
+from tests.factories import NOON
 
 TODAY = NOON.replace(hour=0)
 HOUR = timedelta(hours=1)

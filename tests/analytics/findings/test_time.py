@@ -15,10 +15,9 @@ from agentidp.analytics.findings.finding import Look
 from agentidp.database import Call, Database
 from agentidp.demo import SILENT, traffic
 from agentidp.services import Services
-
-from ...conftest import settings_for
-from ..test_time import ZONES, session_time_zone, with_options
-from .conftest import STORY_AT, STORY_DAYS, Fleet, tell_a_story
+from tests.analytics.findings.conftest import STORY_AT, STORY_DAYS, Fleet, tell_a_story
+from tests.analytics.test_time import ZONES, session_time_zone, with_options
+from tests.conftest import settings_for
 
 INSTANTS = [STORY_AT - timedelta(hours=12, minutes=20), STORY_AT, STORY_AT + timedelta(hours=11, minutes=20)]
 """The first of a month, which New York has not yet begun by the first of these, and Kiritimati ended by the last."""

@@ -12,9 +12,8 @@ import pytest
 from flask import Flask
 
 from agentidp.services import Services
-
-from ...factories import Clock
-from .conftest import Fleet
+from tests.analytics.findings.conftest import Fleet
+from tests.factories import Clock
 
 TODAY = datetime(2026, 4, 15, tzinfo=UTC)
 OFFICE = range(9, 17)

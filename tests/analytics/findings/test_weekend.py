@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from ...factories import NOON, Clock
-from .conftest import Fleet
+from tests.analytics.findings.conftest import Fleet
+from tests.factories import NOON, Clock
 
 SATURDAY = datetime(2026, 4, 11, 10, tzinfo=UTC)
 SUNDAY = datetime(2026, 4, 12, 10, tzinfo=UTC)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ...factories import NOON, Clock
-from .conftest import Fleet
+from tests.analytics.findings.conftest import Fleet
+from tests.factories import NOON, Clock
 
 MONDAY = datetime(2026, 4, 13, tzinfo=UTC)
 TUESDAY = MONDAY + timedelta(days=1)
