@@ -25,9 +25,11 @@ demo: $(RUNNABLE)  ## Make the demo organization without starting the service
 test: $(TESTABLE)  ## Run all tests against a disposable PostgreSQL, a file on each core
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-lint: $(TESTABLE)  ## Check style and format
+lint: $(TESTABLE)  ## Check style, format, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(RUNNABLE)  ## Measure the service beside a bare Flask route, about five minutes
 	$(BIN)/python -m bench
@@ -36,7 +38,7 @@ picture: $(TESTABLE)  ## Make the pictures of the dashboard in docs/ anew, with 
 	$(BIN)/python -m tests.browser.picture
 
 clean:  ## Remove the virtual environment and everything built; data stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'

@@ -10,13 +10,19 @@ from typing import Any
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from agentidp import api_docs, authentication, errors, index, logs, operations
-from agentidp.agents import agents, credentials, organization, resource_servers
-from agentidp.analytics import activity_heatmap, agent_activity, agent_usage, findings, token_trend
+from agentidp import caller as authentication
+from agentidp import findings
+from agentidp.analytics import activity_heatmap, agent_activity, agent_usage, token_trend
 from agentidp.config import Settings
-from agentidp.contract import Api, BoundedRequest
 from agentidp.dashboard import views as dashboard_views
+from agentidp.http import errors, request_context
+from agentidp.http.openapi import Api
+from agentidp.http.parser import BoundedRequest
 from agentidp.oauth import introspection, metadata, revocation, token
+from agentidp.operations import api_docs, index
+from agentidp.operations import health as operations
+from agentidp.registry import agents, credentials, resource_servers
+from agentidp.registry import organizations as organization
 from agentidp.services import Services
 
 logger = logging.getLogger("agentidp")
@@ -51,7 +57,7 @@ def create_app(
     # An address has one spelling; a redirect from //api//v1 would name the host that the client sent.
     app.url_map.merge_slashes = False
     # Objects keep the order in which the documentation shows their names.
-    app.json.sort_keys = False
+    app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config.update(
         MAX_CONTENT_LENGTH=MAXIMUM_BODY,
         API_TITLE="AgentIdP",
@@ -63,7 +69,7 @@ def create_app(
     if settings.trusted_proxies:
         # The address alone: nothing that we answer depends on the host, the scheme or the path that was asked for.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
-    logs.init_app(app)
+    request_context.init_app(app)
     errors.init_app(app)
     authentication.init_app(app)
     dashboard_views.init_app(app)

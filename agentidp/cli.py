@@ -20,28 +20,28 @@ import marshmallow as ma
 import psycopg
 
 from agentidp import demo as demo_data
-from agentidp import key_rotation, utc_now
-from agentidp.agents import agents, credentials, resource_identifiers
-from agentidp.agents import organization as organizations
-from agentidp.analytics import findings as analytics_findings
-from agentidp.analytics.findings.finding import Look
-from agentidp.authentication import SCOPES
+from agentidp import findings as analytics_findings
+from agentidp import utc_now
 from agentidp.config import ConfigurationError, Settings
-from agentidp.contract import Text, is_resource_identifier, timestamp
 from agentidp.dashboard import link, session
-from agentidp.database import Call, Rows, connect
-from agentidp.distribution import distribute
-from agentidp.errors import ApiError, NotFound, OAuthError
-from agentidp.logs import logging_config
-from agentidp.migrations import migrate
+from agentidp.db.database import Call, Rows, connect
+from agentidp.db.distribution import distribute
+from agentidp.db.migrations import migrate
+from agentidp.db.sql import load_sql
+from agentidp.findings.finding import Look
+from agentidp.http.errors import ApiError, NotFound, OAuthError
+from agentidp.http.logs import logging_config
+from agentidp.http.schemas import Text, is_resource_identifier, timestamp
+from agentidp.jose import key_rotation
 from agentidp.oauth import issuance
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.token import requested_scope
-from agentidp.runtime import Runtime, prepared
-from agentidp.serve import serve as run_server
+from agentidp.registry import agents, credentials, organizations, resource_identifiers
+from agentidp.scopes import SCOPES
+from agentidp.server.runtime import Runtime, prepared
+from agentidp.server.serve import serve as run_server
+from agentidp.server.welcome import welcome
 from agentidp.services import Services
-from agentidp.sql_files import load_sql
-from agentidp.welcome import welcome
 
 ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ORGANIZATION_NAME = Text(1, 100)
@@ -268,8 +268,8 @@ def organization_budget(organization_id: str, tokens: int | None, is_removed: bo
 
 
 def _must_exist(services: Services, organization_id: str) -> None:
-    known = ORGANIZATION_ID.fullmatch(organization_id)
-    if known:
+    known: list[Any] = []
+    if ORGANIZATION_ID.fullmatch(organization_id):
         with services.database.transaction(organization_id) as transaction:
             known = transaction.fetch("organizations/get_organization", organization_id=organization_id)
     if not known:
@@ -301,7 +301,8 @@ def agent_create(name: str, organization_id: str, description: str, scopes: tupl
         try:
             loaded = agents.NewAgentSchema().load(new)
         except ma.ValidationError as error:
-            field, rules = next(iter(error.normalized_messages().items()))
+            messages: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
+            field, rules = next(iter(messages.items()))
             raise ConfigurationError(f"{field} {rules[0] if isinstance(rules, list) else rules}") from None
         with services.database.transaction(organization_id) as transaction:
             row = agents.add_agent(transaction, organization_id, at=utc_now(), **loaded)
@@ -431,6 +432,7 @@ def _issue(
         row, client_secret = credentials.add_credential(
             transaction, organization_id, agent_id, expires_at=None, at=at, most=credentials.MAXIMUM_CREDENTIALS + 1
         )
+        assert client_secret is not None  # noqa: S101 - no keys were given
         client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(client_secret))
         call = issuance.issuing(client, scope=scope, resource=resource, has_proof=False, at=at)
         granted = issuance.granted_scope(transaction.fetch(call.name, **call.parameters))

@@ -12,9 +12,9 @@ from random import Random
 from typing import NamedTuple
 from uuid import UUID
 
-from agentidp.agents.agents import add_agent
-from agentidp.authentication import DEFAULT_SCOPES, SCOPES
-from agentidp.database import Call, Database, Transaction, connect, enter_organization
+from agentidp.db.database import Call, Database, Transaction, connect, enter_organization
+from agentidp.registry.agents import add_agent
+from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 
 ORGANIZATION_ID = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
 """The one in the guide's examples."""

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from agentidp.errors import RateLimited
+from agentidp.http.errors import RateLimited
 
 PER_ORGANIZATION = 1
 """Expensive reads of one organization that run at the same time in a process."""

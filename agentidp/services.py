@@ -9,12 +9,12 @@ from typing import cast
 
 from flask import current_app
 
+from agentidp.client_directory import ClientDirectory
 from agentidp.config import ConfigurationError, Settings
-from agentidp.database import Database
-from agentidp.directory import ClientDirectory
+from agentidp.db.database import Database
 from agentidp.expensive_reads import ExpensiveReads
-from agentidp.signing_keys import SigningKeys
-from agentidp.tokens import AccessToken
+from agentidp.jose.access_token import AccessToken
+from agentidp.jose.signing_keys import SigningKeys
 
 
 @dataclass(frozen=True)

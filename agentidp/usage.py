@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from agentidp.database import Call, Database
+from agentidp.db.database import Call, Database
 
 UNKNOWN_ORGANIZATION = "org-00000000-0000-0000-0000-000000000000"
 """Counts the failed authentications of clients that nobody registered, in one row a day."""

@@ -27,11 +27,11 @@ import jwt
 import psycopg
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agentidp.embedded_postgres import EmbeddedPostgresError, temporary
-from agentidp.migrations import migrate
-from agentidp.oauth.client_keys import public_jwk
+from agentidp.db.embedded_postgres import EmbeddedPostgresError, temporary
+from agentidp.db.migrations import migrate
+from agentidp.jose.jwk import public_jwk
 from agentidp.oauth.client_secret import hash_secret, new_secret
-from agentidp.serve import gunicorn_config
+from agentidp.server.serve import gunicorn_config
 from bench import load
 from bench.servers import ServerFailed, cpu_seconds, free_ports, memory, server, workers
 

@@ -4,8 +4,8 @@ import os
 from typing import Any
 
 from agentidp.config import ConfigurationError, Settings
-from agentidp.listening import refuse_exposed_address
-from agentidp.logs import logging_config
+from agentidp.http.logs import logging_config
+from agentidp.server.listening import refuse_exposed_address
 
 settings = Settings.from_environment()
 

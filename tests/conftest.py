@@ -17,11 +17,12 @@ from flask.testing import FlaskClient
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from agentidp import create_app, signing_keys, utc_now
+from agentidp import create_app, utc_now
 from agentidp.config import Settings
-from agentidp.embedded_postgres import temporary
-from agentidp.key_rotation import ensure_signing_key
-from agentidp.migrations import migrate
+from agentidp.db.embedded_postgres import temporary
+from agentidp.db.migrations import migrate
+from agentidp.jose import signing_keys
+from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests.citus import install_stand_ins
 from tests.factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization

@@ -19,12 +19,12 @@ from uuid import UUID
 
 import psycopg
 
-from agentidp import tokens
-from agentidp.agents.agents import add_agent
-from agentidp.agents.credentials import add_credential
-from agentidp.authentication import SCOPES
 from agentidp.cli import add_organization
+from agentidp.jose import access_token as tokens
 from agentidp.oauth import issuance
+from agentidp.registry.agents import add_agent
+from agentidp.registry.credentials import add_credential
+from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from agentidp.usage import request_made
 
@@ -71,7 +71,7 @@ class Agent:
     def token(self, **changes: Any) -> str:
         """A valid access token of the agent that was not issued by the token endpoint, so that nothing counts it.
 
-        :param changes: arguments of :func:`agentidp.tokens.issue_access_token` to replace.
+        :param changes: arguments of :func:`agentidp.jose.access_token.issue_access_token` to replace.
         """
         settings = self.services.settings
         arguments: dict[str, Any] = {

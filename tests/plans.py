@@ -8,8 +8,8 @@ from typing import Any
 
 import psycopg
 
-from agentidp.database import SERVICE_ROLE, load_sql
-from agentidp.pipeline import Statement
+from agentidp.db.database import SERVICE_ROLE, load_sql
+from agentidp.db.pipeline import Statement
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import schemathesis
 
-from agentidp.agents.agents import encode_cursor
-from agentidp.authentication import SCOPES
+from agentidp.registry.agents import encode_cursor
+from agentidp.scopes import SCOPES
 
 KEY = {
     "kty": "EC",

@@ -20,10 +20,10 @@ from click.testing import CliRunner, Result
 from flask import Flask
 
 from agentidp import create_app, demo
-from agentidp.agents import resource_identifiers
-from agentidp.agents.credentials import MAXIMUM_CREDENTIALS
 from agentidp.cli import cli
 from agentidp.config import Settings
+from agentidp.registry import resource_identifiers
+from agentidp.registry.credentials import MAXIMUM_CREDENTIALS
 from tests.citus import install_stand_ins
 from tests.factories import ROOT, SECRET_KEY, usage_sums
 

@@ -21,8 +21,8 @@ import pytest
 from flask.testing import FlaskClient
 from psycopg.rows import dict_row
 
-from agentidp.authentication import SCOPES
-from agentidp.database import Database
+from agentidp.db.database import Database
+from agentidp.db.migrations import migrate
 from agentidp.demo import (
     AGENTS,
     DAYS,
@@ -38,7 +38,7 @@ from agentidp.demo import (
     create_demo,
     traffic,
 )
-from agentidp.migrations import migrate
+from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
 from tests.factories import NOON, ROOT, SECRET_KEY, Agent, Clock, count_usage, usage_sums, wait_until

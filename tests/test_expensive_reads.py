@@ -15,10 +15,10 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.analytics.findings import KINDS
-from agentidp.errors import RateLimited
 from agentidp.expensive_reads import IN_ALL, PER_ORGANIZATION, RETRY_AFTER, ExpensiveReads
-from agentidp.serve import gunicorn_config
+from agentidp.findings import KINDS
+from agentidp.http.errors import RateLimited
+from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.factories import Agent, Server, usage_sums

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp.authentication import SCOPES
+from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.factories import RESOURCE_METADATA, Agent, make_agent, make_organization, usage_sums
 from tests.routes import ALL, BODIES, PAGES, PROTECTED, ROUTES, Route

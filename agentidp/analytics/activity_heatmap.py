@@ -7,8 +7,10 @@ from typing import Any
 import marshmallow as ma
 from flask import Response, g
 
-from agentidp.authentication import bearer, read
-from agentidp.contract import Blueprint, WholeNumber, answer
+from agentidp.caller import bearer, read
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import answer
+from agentidp.http.schemas import WholeNumber
 
 blueprint = Blueprint("activity-heatmap", __name__, description="Agent activity heatmap")
 

@@ -8,10 +8,12 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response, g
 
-from agentidp.authentication import bearer, read
-from agentidp.contract import Blueprint, WholeNumber, answer, timestamp
-from agentidp.database import Rows
-from agentidp.errors import NotFound
+from agentidp.caller import bearer, read
+from agentidp.db.database import Rows
+from agentidp.http.errors import NotFound
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import answer
+from agentidp.http.schemas import WholeNumber, timestamp
 
 blueprint = Blueprint("agent-activity", __name__, description="Activity of one agent")
 

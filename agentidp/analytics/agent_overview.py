@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from agentidp.authentication import read
+from agentidp.caller import read
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from typing import Any
 import marshmallow as ma
 from flask import Response, g
 
-from agentidp.authentication import bearer, read
-from agentidp.contract import Blueprint, answer
+from agentidp.caller import bearer, read
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import answer
 
 blueprint = Blueprint("agent-usage", __name__, description="Per-agent usage summary")
 

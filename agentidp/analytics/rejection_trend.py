@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentidp.authentication import read
+from agentidp.caller import read
 
 
 def rejections_by_day(days: int) -> list[dict[str, Any]]:

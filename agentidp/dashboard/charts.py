@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from math import ceil
 from typing import Any
 
-from agentidp.analytics.findings.finding import Finding
+from agentidp.findings.finding import Finding
 
 STEP = 10
 """Units of a drawing that a day takes."""

@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from flask import Request, g
 
-from agentidp.authentication import verified_token
+from agentidp.caller import verified_token
 from agentidp.config import LEEWAY
 from agentidp.dashboard import session
-from agentidp.database import Call
-from agentidp.errors import ApiError
+from agentidp.db.database import Call
+from agentidp.http.errors import ApiError
+from agentidp.jose.access_token import AccessToken, SigningKey, TokenRefused
 from agentidp.oauth import issuance
 from agentidp.services import Services, services
-from agentidp.tokens import AccessToken, SigningKey, TokenRefused
 
 LIFETIME = 5 * 60
 """Seconds within which a link must be followed."""

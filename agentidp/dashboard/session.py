@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 
 from flask import Request, Response, g, request
 
-from agentidp.authentication import verified_token
-from agentidp.config import Settings
-from agentidp.database import Call
-from agentidp.errors import ApiError, OAuthError
+from agentidp.caller import verified_token
+from agentidp.config import LEEWAY, Settings
+from agentidp.db.database import Call
+from agentidp.http.errors import ApiError, OAuthError
+from agentidp.jose.access_token import AccessToken, SigningKey, TokenRefused
 from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.token import read_form
 from agentidp.services import Services, services
-from agentidp.tokens import LEEWAY, AccessToken, SigningKey, TokenRefused
 from agentidp.usage import record_rejection
 
 SCOPE = "analytics:read"
@@ -257,6 +257,7 @@ def _by_credential(request: Request, form: dict[str, str], at: datetime) -> str:
 
 def _by_token(unverified_token: str, at: datetime) -> AccessToken:
     s = services()
+    token: AccessToken | None
     try:
         token = verified_token(unverified_token, audience=s.settings.resource)
     except TokenRefused as refused:

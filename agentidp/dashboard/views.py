@@ -20,13 +20,13 @@ from markupsafe import Markup, escape
 from agentidp.analytics.activity_heatmap import requests_by_hour_of_week
 from agentidp.analytics.agent_activity import activity_by_day
 from agentidp.analytics.agent_overview import agents_of_the_month
-from agentidp.analytics.findings import FindingsArguments, budget, callers_findings
-from agentidp.analytics.findings.finding import Finding, Look
 from agentidp.analytics.rejection_trend import rejections_by_day
 from agentidp.analytics.token_trend import tokens_by_day
-from agentidp.authentication import public, read_together
+from agentidp.caller import public, read_together
 from agentidp.dashboard import charts, link, session
-from agentidp.errors import (
+from agentidp.findings import FindingsArguments, budget, callers_findings
+from agentidp.findings.finding import Finding, Look
+from agentidp.http.errors import (
     ApiError,
     NotFound,
     RateLimited,
@@ -240,7 +240,7 @@ def asset(asset: str) -> Response:
 
 def error_page(error: ApiError) -> Response:
     """An error for a person; where signing in helps, on the sign-in page."""
-    context = {"message": error.message, "title": TITLES.get(error.status, TITLES[500])}
+    context: dict[str, Any] = {"message": error.message, "title": TITLES.get(error.status, TITLES[500])}
     signing_in = isinstance(error, session.NotSignedIn | session.SignInRefused)
     response = page("sign_in.html" if signing_in else "error.html", status=error.status, **context)
     response.headers.update(error.headers)

@@ -19,9 +19,9 @@ from uuid import UUID
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from agentidp.contract import NUMERIC_DATE_LIMIT
-from agentidp.database import Call
-from agentidp.oauth.client_keys import ALGORITHMS, MINIMUM_RSA_BITS, key_algorithm
+from agentidp.db.database import Call
+from agentidp.jose.jwk import ALGORITHMS, MINIMUM_RSA_BITS, key_algorithm
+from agentidp.jose.jws import NUMERIC_DATE_LIMIT
 from agentidp.oauth.issuance import Client
 from agentidp.services import Services
 
@@ -158,8 +158,9 @@ def _is_timely(claims: dict[str, Any], at: datetime) -> bool:
     times = {name: claims[name] for name in ("exp", "iat", "nbf") if name in claims}
     if not all(type(t) in (int, float) and 0 <= t <= NUMERIC_DATE_LIMIT for t in times.values()):
         return False
-    return (
+    is_current: bool = (
         now - LEEWAY < times["exp"] <= now + MAXIMUM_LIFETIME + LEEWAY
         and times.get("iat", now) <= now + LEEWAY
         and times.get("nbf", now) <= now + LEEWAY
     )
+    return is_current

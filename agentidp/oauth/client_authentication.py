@@ -14,7 +14,7 @@ from uuid import UUID
 
 from flask import Request
 
-from agentidp.errors import OAuthError
+from agentidp.http.errors import OAuthError
 from agentidp.oauth import client_assertion, throttle
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client

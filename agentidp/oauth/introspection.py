@@ -10,14 +10,15 @@ import marshmallow as ma
 import psycopg
 from flask import Response, g, request
 
-from agentidp.authentication import public, verified_token
-from agentidp.contract import Blueprint, json_response
-from agentidp.database import Call
-from agentidp.errors import OAuthError
-from agentidp.oauth import client_authentication
+from agentidp.caller import public, verified_token
+from agentidp.db.database import Call
+from agentidp.http.errors import OAuthError
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import json_response
+from agentidp.jose.access_token import AccessToken, TokenRefused
+from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.token import NO_STORE, ClientFormSchema, described, read_form
 from agentidp.services import services
-from agentidp.tokens import AccessToken, TokenRefused
 
 INACTIVE = {"active": False}
 """All that is said of a token that is not good, whatever the reason (section 2.2)."""
@@ -71,7 +72,7 @@ class Examination:
     ``token`` is ``None`` where it is not one of the client's organization that has been verified.
     """
 
-    client: client_authentication.Client
+    client: issuance.Client
     client_scopes: frozenset[str]
     token: AccessToken | None
     is_active: bool

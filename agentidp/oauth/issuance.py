@@ -10,12 +10,12 @@ from uuid import UUID
 
 import psycopg
 
-from agentidp.authentication import SCOPES
-from agentidp.database import Call, Database, Rows
-from agentidp.errors import OAuthError
-from agentidp.oauth.dpop import Proof
+from agentidp.db.database import Call, Database, Rows
+from agentidp.http.errors import OAuthError
+from agentidp.jose.access_token import SigningKey, issue_access_token
+from agentidp.jose.dpop import Proof
+from agentidp.scopes import SCOPES
 from agentidp.services import Services
-from agentidp.tokens import SigningKey, issue_access_token
 
 _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
 """As PostgreSQL spells an array: psycopg takes 15 µs for a list."""

@@ -8,13 +8,15 @@ from typing import Any
 import marshmallow as ma
 from flask import Response
 
-from agentidp.authentication import SCOPES, public
+from agentidp.caller import public
 from agentidp.config import SIGNING_ALGORITHMS
-from agentidp.contract import Blueprint, json_response
-from agentidp.oauth import client_assertion, dpop
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import json_response
+from agentidp.jose.jwk import ALGORITHMS
+from agentidp.jose.signing_keys import JWKS_MAX_AGE
 from agentidp.oauth.client_authentication import METHODS
+from agentidp.scopes import SCOPES
 from agentidp.services import services
-from agentidp.signing_keys import JWKS_MAX_AGE
 
 blueprint = Blueprint("oauth-metadata", __name__, description="Discovery and keys")
 
@@ -28,7 +30,7 @@ _BASE64URL = ma.validate.Regexp(r"[A-Za-z0-9_-]+\Z")
 CACHED = {"Cache-Control": f"public, max-age={JWKS_MAX_AGE}"}
 
 
-def _list_of(values: Iterable[str]) -> ma.fields.List:
+def _list_of(values: Iterable[str]) -> ma.fields.List[str]:
     return ma.fields.List(ma.fields.String(validate=ma.validate.OneOf(tuple(values))), required=True)
 
 
@@ -36,7 +38,7 @@ class JwkSchema(ma.Schema):
     """A public key (RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2)."""
 
     kty = ma.fields.String(required=True, validate=ma.validate.OneOf(["EC", "RSA", "OKP"]))
-    alg = ma.fields.String(required=True, validate=ma.validate.OneOf(client_assertion.ALGORITHMS))
+    alg = ma.fields.String(required=True, validate=ma.validate.OneOf(ALGORITHMS))
     use = ma.fields.String(required=True, validate=ma.validate.Equal("sig"))
     kid = ma.fields.String()
     crv = ma.fields.String(validate=ma.validate.OneOf(["P-256", "P-384", "Ed25519"]))
@@ -65,12 +67,12 @@ class AuthorizationServerSchema(ma.Schema):
     response_types_supported = _list_of(RESPONSE_TYPES)
     grant_types_supported = _list_of(["client_credentials"])
     token_endpoint_auth_methods_supported = _list_of(METHODS)
-    token_endpoint_auth_signing_alg_values_supported = _list_of(client_assertion.ALGORITHMS)
+    token_endpoint_auth_signing_alg_values_supported = _list_of(ALGORITHMS)
     introspection_endpoint_auth_methods_supported = _list_of(METHODS)
-    introspection_endpoint_auth_signing_alg_values_supported = _list_of(client_assertion.ALGORITHMS)
+    introspection_endpoint_auth_signing_alg_values_supported = _list_of(ALGORITHMS)
     revocation_endpoint_auth_methods_supported = _list_of(METHODS)
-    revocation_endpoint_auth_signing_alg_values_supported = _list_of(client_assertion.ALGORITHMS)
-    dpop_signing_alg_values_supported = _list_of(dpop.ALGORITHMS)
+    revocation_endpoint_auth_signing_alg_values_supported = _list_of(ALGORITHMS)
+    dpop_signing_alg_values_supported = _list_of(ALGORITHMS)
     protected_resources = ma.fields.List(ma.fields.Url(), required=True)
 
 
@@ -89,7 +91,7 @@ class ProtectedResourceSchema(ma.Schema):
     jwks_uri = ma.fields.Url(required=True)
     scopes_supported = _list_of(SCOPES)
     bearer_methods_supported = _list_of(["header"])
-    dpop_signing_alg_values_supported = _list_of(dpop.ALGORITHMS)
+    dpop_signing_alg_values_supported = _list_of(ALGORITHMS)
     resource_name = ma.fields.String(required=True)
 
 
@@ -129,7 +131,7 @@ def authorization_server_metadata() -> dict[str, Any]:
     authentication = {
         f"{endpoint}_endpoint_auth_{name}_supported": list(values)
         for endpoint in ("token", "introspection", "revocation")
-        for name, values in (("methods", METHODS), ("signing_alg_values", client_assertion.ALGORITHMS))
+        for name, values in (("methods", METHODS), ("signing_alg_values", ALGORITHMS))
     }
     return {
         "issuer": issuer,
@@ -144,7 +146,7 @@ def authorization_server_metadata() -> dict[str, Any]:
         "response_types_supported": list(RESPONSE_TYPES),
         "grant_types_supported": ["client_credentials"],
         **authentication,
-        "dpop_signing_alg_values_supported": list(dpop.ALGORITHMS),
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
         "protected_resources": [services().settings.resource],
     }
 
@@ -161,7 +163,7 @@ def protected_resource() -> Response:
         "jwks_uri": f"{settings.issuer}/.well-known/jwks.json",
         "scopes_supported": list(SCOPES),
         "bearer_methods_supported": ["header"],
-        "dpop_signing_alg_values_supported": list(dpop.ALGORITHMS),
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
         "resource_name": "AgentIdP",
     }
     return json_response(body, headers=CACHED)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 from flask import Response, g
 
-from agentidp.authentication import public
+from agentidp.caller import public
 from agentidp.config import LEEWAY
-from agentidp.contract import Blueprint
-from agentidp.errors import OAuthError
+from agentidp.http.errors import OAuthError
+from agentidp.http.openapi import Blueprint
 from agentidp.oauth.introspection import TokenFormSchema, examine
 from agentidp.oauth.token import NO_STORE, described
 from agentidp.services import services

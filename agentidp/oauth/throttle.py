@@ -18,8 +18,8 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from uuid import UUID
 
-from agentidp.database import Call, Database
-from agentidp.tokens import LEEWAY
+from agentidp.config import LEEWAY
+from agentidp.db.database import Call, Database
 from agentidp.usage import UNKNOWN_ORGANIZATION, request_rejected
 
 A_MINUTE = 10

@@ -11,17 +11,13 @@ from urllib.parse import parse_qsl
 import marshmallow as ma
 from flask import Request, Response, g, request
 
-from agentidp.authentication import public
-from agentidp.contract import (
-    ERRORS,
-    MAXIMUM_RESOURCE_LENGTH,
-    RESOURCE_IDENTIFIER,
-    Blueprint,
-    is_resource_identifier,
-    json_response,
-)
-from agentidp.errors import OAuthError
-from agentidp.oauth import client_assertion, client_authentication, dpop, issuance
+from agentidp.caller import public
+from agentidp.http.errors import OAuthError
+from agentidp.http.openapi import ERRORS, Blueprint
+from agentidp.http.responses import json_response
+from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
+from agentidp.jose import dpop
+from agentidp.oauth import client_assertion, client_authentication, issuance
 from agentidp.services import services
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -86,12 +82,13 @@ PROOF = {
 
 def described(form: type[ma.Schema]) -> Callable[[Any], Any]:
     """What the endpoints at which a client authenticates have in common in the OpenAPI document."""
-    return Blueprint.doc(
+    described: Callable[[Any], Any] = Blueprint.doc(
         # Or by what stands in the form, for which OpenAPI has no scheme.
         security=[{"clientSecretBasic": []}, {}],
         requestBody={"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}},
         responses={status: f"OAUTH_{ERRORS[status].code}" for status in (400, 401, 413, 429, 503)},
     )
+    return described
 
 
 @blueprint.route("/api/v1/token", methods=["POST"], parameters=[PROOF])

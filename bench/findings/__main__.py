@@ -16,15 +16,15 @@ from uuid import UUID
 
 import psycopg
 
-from agentidp.agents.agents import add_agent
-from agentidp.analytics.findings import DEFAULT_DAYS, DEFAULT_DOMINANCE_PERCENT, findings
-from agentidp.analytics.findings.dominance import LEAST_TOKENS
-from agentidp.analytics.findings.finding import Look
-from agentidp.authentication import DEFAULT_SCOPES
 from agentidp.config import Settings
-from agentidp.database import Call, Database, Rows, Transaction, connect
-from agentidp.embedded_postgres import EmbeddedPostgresError, temporary
-from agentidp.migrations import migrate
+from agentidp.db.database import Call, Database, Rows, Transaction, connect
+from agentidp.db.embedded_postgres import EmbeddedPostgresError, temporary
+from agentidp.db.migrations import migrate
+from agentidp.findings import DEFAULT_DAYS, DEFAULT_DOMINANCE_PERCENT, findings
+from agentidp.findings.dominance import LEAST_TOKENS
+from agentidp.findings.finding import Look
+from agentidp.registry.agents import add_agent
+from agentidp.scopes import DEFAULT_SCOPES
 from bench.findings import __doc__ as description
 from bench.findings.fleets import EVALUATED, HISTORY_DAYS, HOURS, TOKEN_LIFETIME, Agent, Fleet, Usage, make_fleet
 from bench.findings.scoring import NAIVE_MEANT, Score, naive, sightings, table_of_faults, table_of_findings

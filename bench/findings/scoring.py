@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from agentidp.analytics.findings.finding import Finding, Severity
+from agentidp.findings.finding import Finding, Severity
 from bench.findings.fleets import EVALUATED, EVALUATED_DAYS, Fault, Fleet
 
 MEANT = {

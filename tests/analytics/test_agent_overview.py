@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.rows import namedtuple_row
 
-from agentidp.database import load_sql
+from agentidp.db.database import load_sql
 from agentidp.services import Services
 from agentidp.usage import record_rejection
 from tests.conftest import Cast

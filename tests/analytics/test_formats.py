@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp.contract import answer
+from agentidp.http.responses import answer
 from agentidp.services import Services
 from tests.analytics.oracle import HEATMAP, TREND, USAGE
 from tests.conftest import Cast

@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from agentidp.analytics.findings import KINDS
-from agentidp.analytics.findings.finding import Look
-from agentidp.sql_files import sql_directory
+from agentidp.db.sql import sql_directory
+from agentidp.findings import KINDS
+from agentidp.findings.finding import Look
 from tests.conftest import ON_EVERY_POSTGRES
 from tests.factories import NOON
 from tests.plans import explain, nodes, pages, prepare, service_connection
@@ -178,22 +178,26 @@ MAXIMUM_PAGES = {
     "analytics/agent_usage_with_names": 3_000,
     "analytics/rejection_trend": 50,
     "analytics/token_trend": 50,
-    "analytics/findings/budget": 50,
-    "analytics/findings/dominance": 3_000,
-    "analytics/findings/peak": 50,
-    "analytics/findings/rejections": 5_000,
-    "analytics/findings/silence": 25_000,
-    "analytics/findings/spike": 18_000,
-    "analytics/findings/uncached_tokens": 3_000,
-    "analytics/findings/weekend": 25_000,
-    "analytics/findings/zero_day": 50,
+    "findings/budget": 50,
+    "findings/dominance": 3_000,
+    "findings/peak": 50,
+    "findings/rejections": 5_000,
+    "findings/silence": 25_000,
+    "findings/spike": 18_000,
+    "findings/uncached_tokens": 3_000,
+    "findings/weekend": 25_000,
+    "findings/zero_day": 50,
 }
 """That each statement may read with 1,000 agents, whose 90 days fill 11,000: about a third more than it reads."""
 
 
 def test_each_statement_has_a_maximum() -> None:
     directory = sql_directory()
-    found = {str(file.relative_to(directory).with_suffix("")) for file in (directory / "analytics").rglob("*.sql")}
+    found = {
+        str(file.relative_to(directory).with_suffix(""))
+        for room in ("analytics", "findings")
+        for file in (directory / room).rglob("*.sql")
+    }
     assert set(MAXIMUM_PAGES) == found
 
 

@@ -14,9 +14,9 @@ from flask import Flask
 from psycopg import sql
 
 from agentidp import create_app, utc_now
-from agentidp.embedded_postgres import temporary
-from agentidp.key_rotation import ensure_signing_key
-from agentidp.migrations import migrate
+from agentidp.db.embedded_postgres import temporary
+from agentidp.db.migrations import migrate
+from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests.analytics.oracle import Comparison
 from tests.conftest import settings_for

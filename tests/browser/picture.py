@@ -18,9 +18,9 @@ from flask import Flask
 from playwright.sync_api import Page
 
 from agentidp import create_app, utc_now
-from agentidp.embedded_postgres import temporary
-from agentidp.key_rotation import ensure_signing_key
-from agentidp.migrations import migrate
+from agentidp.db.embedded_postgres import temporary
+from agentidp.db.migrations import migrate
+from agentidp.jose.key_rotation import ensure_signing_key
 from tests.browser.stage import chromium, staged
 from tests.conftest import settings_for, with_database
 from tests.factories import ROOT, Agent

@@ -18,12 +18,12 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from agentidp.agents.credentials import add_credential
-from agentidp.authentication import SCOPES
 from agentidp.config import Settings
 from agentidp.dashboard import session
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, create_demo
-from agentidp.serve import gunicorn_config
+from agentidp.registry.credentials import add_credential
+from agentidp.scopes import SCOPES
+from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
 from tests.browser.serving import CLOCK
 from tests.factories import NOON, ROOT, SECRET_KEY, Agent, free_port, wait_until

@@ -18,11 +18,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.analytics.findings import KINDS, budget
-from agentidp.analytics.findings.finding import BehindIt, Finding, Look, Severity
 from agentidp.dashboard import charts, views
-from agentidp.database import Call, load_sql
+from agentidp.db.database import Call, load_sql
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, RETRYING, create_demo
+from agentidp.findings import KINDS, budget
+from agentidp.findings.finding import BehindIt, Finding, Look, Severity
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
 from tests.dashboard.conftest import SAME_ORIGIN, Page, Read, number, with_session
@@ -711,7 +711,7 @@ def test_while_other_findings_are_worked_out_a_page_comes_without_them(operator:
 
 # Each of them a round trip of its own; nothing is counted.
 VIEWER = "dashboard/viewer"
-FINDINGS = [f"analytics/findings/{kind}" for kind in KINDS]
+FINDINGS = [f"findings/{kind}" for kind in KINDS]
 
 
 @pytest.mark.parametrize(
@@ -726,7 +726,7 @@ FINDINGS = [f"analytics/findings/{kind}" for kind in KINDS]
                 *FINDINGS,
                 "analytics/rejection_trend",
                 "analytics/activity_heatmap",
-                "analytics/findings/budget",
+                "findings/budget",
             ],
             7,
         ),

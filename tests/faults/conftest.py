@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import pytest
 
-from agentidp.embedded_postgres import EmbeddedPostgres
+from agentidp.db.embedded_postgres import EmbeddedPostgres
 from tests.factories import Server
 from tests.faults.ledger import RESULTS, ROW
 from tests.faults.rig import directory, environment

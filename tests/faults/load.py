@@ -17,9 +17,9 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from agentidp import utc_now
-from agentidp.agents.credentials import add_credential
+from agentidp.jose.jwk import public_jwk
 from agentidp.oauth.client_assertion import TYPE
-from agentidp.oauth.client_keys import public_jwk
+from agentidp.registry.credentials import add_credential
 from agentidp.services import Services
 from tests.conftest import settings_for
 from tests.factories import make_agent, make_organization

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 
 from agentidp import utc_now
-from agentidp.embedded_postgres import EmbeddedPostgres
+from agentidp.db.embedded_postgres import EmbeddedPostgres
 from tests.factories import SECRET_KEY, Server, children, wait_until
 from tests.faults.bounds import STATEMENT_TIMEOUT
 from tests.faults.ledger import RESULTS, Answer, Counts, judge, read_counts

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import jwt
 import pytest
 
-from agentidp.embedded_postgres import EmbeddedPostgres
+from agentidp.db.embedded_postgres import EmbeddedPostgres
+from tests.db.test_clock_check import FakeClock
 from tests.factories import Server
 from tests.faults.load import Connection, Fleet, ready_status
 from tests.faults.rig import environment, run
-from tests.test_clock_check import FakeClock
 
 CLOCK_CACHE = 1
 """Seconds within which each process of the second server notices that its clock was set."""

@@ -19,16 +19,16 @@ import pytest
 from psycopg import sql
 
 from agentidp import utc_now
-from agentidp.embedded_postgres import EmbeddedPostgres, running_url
-from agentidp.key_rotation import rotate
-from agentidp.signing_keys import CACHE_SECONDS
+from agentidp.db.embedded_postgres import EmbeddedPostgres, running_url
+from agentidp.jose.key_rotation import rotate
+from agentidp.jose.signing_keys import CACHE_SECONDS
 from tests.conftest import settings_for, with_database
 from tests.factories import Server, children, wait_until
 from tests.faults.bounds import DETECTION, STATEMENT_TIMEOUT
 from tests.faults.disk import fill, may_mount, run_where_it_may_mount, small_file_system
 from tests.faults.load import Fleet
 from tests.faults.rig import directory, environment, frozen, kill, run
-from tests.test_key_rotation import command
+from tests.jose.test_key_rotation import command
 
 OUTAGE = 3.0
 """Seconds for which a database is away that is known to be so within one."""

@@ -14,9 +14,9 @@ from flask.testing import FlaskClient
 from joserfc.jwk import JWKRegistry
 from jsonschema import Draft202012Validator
 
-from agentidp.oauth.client_keys import jwk_json_schema, public_jwk
-from agentidp.oauth.dpop import thumbprint
-from agentidp.oauth.rsa_weakness import has_roca_fingerprint, weakness
+from agentidp.jose.dpop import thumbprint
+from agentidp.jose.jwk import jwk_json_schema, public_jwk
+from agentidp.jose.rsa_weakness import has_roca_fingerprint, weakness
 from tests.conftest import Cast
 from tests.oauth.roca import roca_key
 from tests.oauth.test_token_endpoint import KEYS, jwk_of

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.oauth.dpop import MAXIMUM_AGE
+from agentidp.jose.dpop import MAXIMUM_AGE
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
 from tests.factories import RESOURCE_METADATA, Agent, Clock, usage_sums

@@ -11,13 +11,13 @@ from datetime import timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.tokens import LEEWAY
+from agentidp.jose.access_token import LEEWAY
 from tests.conftest import Cast
 from tests.factories import NOON
+from tests.jose.test_access_token import CHALLENGE, FORGED, REFUSED, Forge, encoded
 from tests.oauth.test_introspection import INACTIVE, introspect
 from tests.oauth.test_revocation import revoke
 from tests.routes import PROTECTED
-from tests.test_tokens import CHALLENGE, FORGED, REFUSED, Forge, encoded
 
 P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """The order of the curve's group (SEC 2 section 2.4.2)."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agentidp.agents.resource_identifiers import assign
+from agentidp.registry.resource_identifiers import assign
 from tests.factories import ROOT, Agent, make_agent, make_organization
 from tests.oauth.conftest import Provider
 

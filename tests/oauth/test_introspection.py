@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp.agents.credentials import add_credential
+from agentidp.jose.jwk import public_jwk
 from agentidp.oauth import client_assertion
-from agentidp.oauth.client_keys import public_jwk
+from agentidp.registry.credentials import add_credential
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.factories import NOON, Agent, Clock, make_agent, usage_sums

@@ -13,8 +13,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
+from agentidp.jose.access_token import LEEWAY
 from agentidp.services import Services
-from agentidp.tokens import LEEWAY
 from tests.conftest import Cast, settings_for
 from tests.factories import NOON, Agent, Clock, make_agent, usage_sums
 from tests.oauth.test_introspection import INACTIVE, basic, change, introspect

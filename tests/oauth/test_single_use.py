@@ -20,9 +20,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app, utc_now
-from agentidp.embedded_postgres import EmbeddedPostgres, temporary
-from agentidp.key_rotation import ensure_signing_key
-from agentidp.migrations import migrate
+from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
+from agentidp.db.migrations import migrate
+from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.oauth import client_assertion
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for

@@ -22,9 +22,9 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.config import ConfigurationError, Settings
+from agentidp.jose.access_token import LEEWAY
 from agentidp.oauth import client_assertion, throttle
 from agentidp.services import Services
-from agentidp.tokens import LEEWAY
 from agentidp.usage import UNKNOWN_ORGANIZATION
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import SECRET_KEY, Agent, Clock, make_agent, usage_sums

@@ -25,9 +25,9 @@ from werkzeug.datastructures import Headers
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.agents.credentials import add_credential
+from agentidp.jose.jwk import public_jwk
 from agentidp.oauth import client_assertion
-from agentidp.oauth.client_keys import public_jwk
+from agentidp.registry.credentials import add_credential
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import NOON, Agent, Clock, make_agent, make_organization, usage_sums

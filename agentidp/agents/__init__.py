@@ -1,1 +1,0 @@
-"""The registry: agents and their credentials."""

@@ -1,0 +1,36 @@
+"""The client directory: from a ``client_id`` to its organization, before anything else is known of a request."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from agentidp.db.database import Database
+
+MAXIMUM_CACHED = 100_000
+"""Clients that a process remembers, about 25 MB."""
+
+
+class ClientDirectory:
+    """Remembers what it has found: a client's organization never changes. It never remembers an absence."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[UUID, str] = {}
+
+    def organization_of(self, client_id: UUID) -> str | None:
+        """The organization of *client_id*, or ``None`` for an unknown client."""
+        return self._known.get(client_id) or self.look_up(client_id)
+
+    def remembers(self, client_id: UUID) -> bool:
+        """Whether :meth:`organization_of` would answer without asking the database."""
+        return client_id in self._known
+
+    def look_up(self, client_id: UUID) -> str | None:
+        """Ask the database, whatever is remembered."""
+        rows = self._database.fetch("oauth/client_organization", client_id=client_id)
+        if not rows:
+            return None
+        if len(self._known) >= MAXIMUM_CACHED:
+            self._known.clear()
+        self._known[client_id] = rows[0].organization_id
+        return str(rows[0].organization_id)

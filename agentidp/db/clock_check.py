@@ -1,0 +1,91 @@
+"""A server whose clock differs from the database's does not serve.
+
+Each server's own clock goes into tokens, counters and throttles. One that is wrong would issue tokens that others
+refuse and count in the wrong hour. The database's clock is the one that all servers share.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import psycopg
+
+from agentidp.config import LEEWAY
+from agentidp.db.sql import load_sql
+
+logger = logging.getLogger("agentidp")
+
+INTERVAL = 15
+"""Seconds between two measurements."""
+
+INTERVAL_WHILE_REFUSING = 1
+"""Seconds until the next measurement if the last one was out of bounds, or too slow to be of use."""
+
+MAXIMUM_ROUND_TRIP = 1
+"""Seconds; a measurement that took longer says too little, since the database's clock was read somewhere within."""
+
+
+def seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
+    """How far this machine's clock is ahead of the database's, in seconds; ``None`` if that took too long to tell.
+
+    :raises psycopg.Error: the database does not answer.
+    """
+    clock, began = time.time(), time.monotonic()
+    row = connection.execute(load_sql("database/clock")).fetchone()
+    round_trip = time.monotonic() - began
+    assert row is not None  # noqa: S101 - the statement returns one row
+    return None if round_trip > MAXIMUM_ROUND_TRIP else clock + round_trip / 2 - float(row[0])
+
+
+def difference(ahead: float) -> str:
+    """A clock's difference from the database's in words, if it is more than the leeway, and otherwise nothing."""
+    if abs(ahead) <= LEEWAY:
+        return ""
+    return f"{abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} the database's"
+
+
+class ClockDiffers(Exception):
+    """This server's clock differs from the database's by more than the leeway."""
+
+
+class ClockCheck:
+    """Compares a process's clock with the database's, now and then, on connections that requests have at hand."""
+
+    def __init__(self) -> None:
+        self._due = float("-inf")
+        self._since_boot = 0.0
+        self._is_refused = False
+
+    def check(self, connection: psycopg.Connection[Any]) -> None:
+        """Measure if a measurement is due, or the clock was set since the last one.
+
+        :raises ClockDiffers: by the last measurement that was good for anything.
+        :raises psycopg.Error: the database does not answer.
+        """
+        now = time.monotonic()
+        if now >= self._due or abs(time.time() - now - self._since_boot) > 1:
+            self.measure(connection)
+        if self._is_refused:
+            raise ClockDiffers
+
+    def measure(self, connection: psycopg.Connection[Any]) -> None:
+        """Measure, and log if the clock has become wrong or right.
+
+        :raises psycopg.Error: the database does not answer.
+        """
+        now = time.monotonic()
+        self._since_boot = time.time() - now
+        # First of all, so that other threads go on meanwhile.
+        self._due = now + INTERVAL
+        ahead = seconds_ahead(connection)
+        if ahead is not None:
+            was_refused, self._is_refused = self._is_refused, difference(ahead) != ""
+            fields = {"fields": {"seconds_ahead": round(ahead, 1), "leeway": LEEWAY}}
+            if self._is_refused and not was_refused:
+                logger.error("clock differs from the database's: requests are refused", extra=fields)
+            elif was_refused and not self._is_refused:
+                logger.warning("clock agrees with the database's again", extra=fields)
+        if ahead is None or self._is_refused:
+            self._due = now + INTERVAL_WHILE_REFUSING

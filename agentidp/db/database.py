@@ -1,0 +1,295 @@
+"""The shape of a transaction, and a connection of the operator's own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.rows import namedtuple_row
+
+from agentidp.config import LEEWAY, ConfigurationError, Settings
+from agentidp.db.clock_check import ClockCheck, ClockDiffers, difference, seconds_ahead
+from agentidp.db.pipeline import OutcomeLost, PipelinedConnection, is_lost
+from agentidp.db.pool import NoConnection, Pool, one_line
+from agentidp.db.sql import load_sql
+from agentidp.http.errors import OutcomeUnknown, ServiceUnavailable
+
+logger = logging.getLogger("agentidp")
+
+SERVICE_ROLE = "agentidp_service"
+OLDEST_POSTGRESQL = 15
+NO_ORGANIZATION = ""
+"""For a transaction about no organization: it sees no organization's row."""
+
+CONNECT_TIMEOUT = 5
+"""Seconds that the operator's own connection may take."""
+
+MARGIN = 1.0
+"""Seconds beyond statement_timeout that an exchange with the database may take."""
+
+# Connection exceptions, insufficient resources, operator intervention, a statement that ran out of time, a server
+# that is a standby, and conflicts that go away when the client tries again; a sick server (system errors, internal
+# errors, damaged data), and what a trigger of the operator's own raises. Our own faults are none of these.
+_UNAVAILABLE = re.compile(r"08...|53...|57P..|57014|25006|40001|40P01|55P03|58...|XX...|P0001")
+
+
+class Call(NamedTuple):
+    """A statement by name, and its parameters."""
+
+    name: str
+    parameters: dict[str, Any]
+
+
+Rows = list[Any]
+"""Named tuples, one a row."""
+
+
+class Transaction:
+    """An open transaction that sees one organization."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def fetch(self, statement: str, /, **parameters: Any) -> Rows:
+        """Run ``sql/<statement>.sql`` and return its rows."""
+        connection = self._connection
+        if isinstance(connection, PipelinedConnection) and not is_on_citus(connection):
+            # Which plans it once a connection.
+            [rows] = connection.run_together([(load_sql(statement), parameters)])
+            return rows
+        return _rows(connection.execute(load_sql(statement), parameters))
+
+
+class Database:
+    """The database, on a pool of connections that run as the service's role.
+
+    The pool connects at its first use in a process, so after a fork. Each method raises
+    ``ServiceUnavailable`` if the database is unreachable, exhausted or too slow, or this server's clock is wrong: then
+    nothing was done. It raises ``OutcomeUnknown`` if the connection was lost at the commit.
+
+    :param url: of a PostgreSQL, 15 or newer.
+    :param settings: for the pool's sizes and the times to wait.
+    :param is_replica: it is for reading only. Nothing depends on its clock.
+    """
+
+    def __init__(self, url: str, settings: Settings, *, is_replica: bool = False) -> None:
+        self._settings = settings
+        self._clock = None if is_replica else ClockCheck()
+        deadline = math.ceil(settings.statement_timeout + MARGIN)
+        connecting = {
+            "autocommit": True,
+            # psycopg would deallocate what it has prepared after a rollback, and with it what we have.
+            "prepare_threshold": None,
+            "connect_timeout": deadline,
+            # TCP gives up on a host that vanished as soon as we do; and asks for it while a connection is idle.
+            "tcp_user_timeout": deadline * 1000,
+            "keepalives": 1,
+            "keepalives_idle": deadline,
+            "keepalives_interval": deadline,
+            "keepalives_count": 2,
+            "application_name": "agentidp",
+        }
+        self.pool = Pool(
+            url,
+            connecting,
+            self._configure,
+            name="read replica" if is_replica else "primary",
+            min_size=settings.pool_min_size,
+            max_size=settings.pool_max_size,
+            timeout=settings.pool_timeout,
+            max_waiting=settings.pool_max_waiting,
+        )
+
+    def run(self, organization_id: str, *calls: Call, durable: bool = False) -> list[Rows]:
+        """Run statements for an organization in one transaction and one round trip.
+
+        In autocommit a pipeline is one implicit transaction up to its sync: the organization is set for this
+        transaction only, and the statements stand or fall together.
+
+        :param durable: wait for the commit to be on disk, as everything but a request's count must.
+        :returns: the rows of each call.
+        """
+        enter = {"organization_id": organization_id, "durable": durable}
+        with self._connection() as connection:
+            if is_on_citus(connection):
+                return _run_on_citus(connection, Call("database/enter_organization", enter), *calls)[1:]
+            _, *rows = connection.run_together(
+                [
+                    (load_sql("database/enter_organization"), enter),
+                    *((load_sql(call.name), call.parameters) for call in calls),
+                ]
+            )
+        return rows
+
+    def fetch_durably(self, statement: str, /, *, organization_id: str, **parameters: Any) -> Rows:
+        """Run one writing statement for an organization and wait until it is on disk."""
+        call = Call(statement, {"organization_id": organization_id, **parameters})
+        [rows] = self.run(organization_id, call, durable=True)
+        return rows
+
+    @contextlib.contextmanager
+    def transaction(self, organization_id: str) -> Iterator[Transaction]:
+        """A durable transaction for an organization, for what needs an answer before the next statement.
+
+        It commits at the end of the block and rolls back if the block raises.
+        """
+        is_committing = False
+        with self._connection() as connection:
+            try:
+                with connection.transaction():
+                    enter_organization(connection, organization_id, durable=True)
+                    yield Transaction(connection)
+                    is_committing = True
+            except psycopg.Error as error:
+                if is_committing and is_lost(error):
+                    raise OutcomeLost(str(error)) from error
+                if isinstance(error, OutcomeLost):
+                    # A statement before the commit.
+                    raise psycopg.OperationalError(str(error)) from error
+                raise
+
+    def fetch(self, statement: str, /, **parameters: Any) -> Rows:
+        """Run one reading statement about no organization: the client directory, the signing keys, a health check."""
+        with self._connection() as connection:
+            if is_on_citus(connection):
+                return Transaction(connection).fetch(statement, **parameters)
+            try:
+                [rows] = connection.run_together([(load_sql(statement), parameters)])
+            except OutcomeLost as error:
+                # What only reads has no outcome.
+                raise psycopg.OperationalError(str(error)) from error
+        return rows
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[PipelinedConnection]:
+        try:
+            with self.pool.connection() as connection:
+                if self._clock is not None:
+                    self._clock.check(connection)
+                yield connection
+        except NoConnection as error:
+            if not error.is_known:
+                logger.warning("no database connection", extra={"fields": {"reason": str(error)}})
+            raise ServiceUnavailable from error
+        except ClockDiffers as error:
+            raise ServiceUnavailable from error
+        except OutcomeLost as error:
+            logger.warning("outcome of a transaction unknown", extra={"fields": {"reason": one_line(error)}})
+            raise OutcomeUnknown from error
+        except psycopg.Error as error:
+            if not is_lost(error) and not _UNAVAILABLE.fullmatch(error.sqlstate or ""):
+                raise
+            logger.warning("database unavailable", extra={"fields": {"sqlstate": error.sqlstate}})
+            raise ServiceUnavailable from error
+
+    def _configure(self, connection: PipelinedConnection) -> None:
+        settings = self._settings
+        connection.patience = settings.statement_timeout + MARGIN - connection.grace
+        connection.execute(
+            load_sql("database/configure_connection"),
+            {"role": SERVICE_ROLE, "statement_timeout": f"{int(settings.statement_timeout * 1000)}ms"},
+        )
+        connection.row_factory = namedtuple_row
+        _look_for_citus(connection)
+        if self._clock is not None:
+            self._clock.measure(connection)
+
+    def close(self) -> None:
+        """Close the pool's connections; the next use opens others."""
+        self.pool.close()
+
+
+def _look_for_citus(connection: psycopg.Connection[Any]) -> None:
+    """Bind parameters on the client where the database has Citus.
+
+    It sends only ``set local`` on to its workers, which takes no parameter, and it cannot make the generic plan of a
+    statement in several steps.
+    """
+    [row] = connection.execute(load_sql("database/look_for_citus")).fetchall()
+    if row.has_citus:
+        connection.cursor_factory = psycopg.ClientCursor
+
+
+def is_on_citus(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the connection's database has Citus."""
+    return connection.cursor_factory is psycopg.ClientCursor
+
+
+def enter_organization(
+    connection: psycopg.Connection[Any], organization_id: str, *, durable: bool
+) -> psycopg.Cursor[Any]:
+    """Open a transaction's view of one organization: of a transaction that has begun, and until it ends."""
+    if not is_on_citus(connection):
+        enter = {"organization_id": organization_id, "durable": durable}
+        return connection.execute(load_sql("database/enter_organization"), enter)
+    connection.execute(load_sql("database/set_local_organization"), {"organization_id": organization_id})
+    # The workers commit, each by a setting of its own unless they are told.
+    commit = {"synchronous_commit": "on" if durable else "off"}
+    return connection.execute(load_sql("database/set_local_commit"), commit)
+
+
+def _run_on_citus(connection: psycopg.Connection[Any], *calls: Call) -> list[Rows]:
+    """What :meth:`PipelinedConnection.run_together` does, in an explicit transaction and psycopg's own pipeline."""
+    failure: psycopg.Error | None = None
+    cursors = []
+    try:
+        with connection.pipeline():
+            # By connection.transaction() it would be four round trips. The pool rolls back.
+            connection.execute("begin")
+            try:
+                for call in calls:
+                    if call.name == "database/enter_organization":
+                        cursors.append(enter_organization(connection, **call.parameters))
+                    else:
+                        cursors.append(connection.execute(load_sql(call.name), call.parameters))
+                connection.execute("commit")
+            except psycopg.Error as error:
+                # Answered before all was sent. Raised in here it would be logged that the server skips the rest.
+                failure = error
+    except psycopg.Error as error:
+        failure = failure or error
+    if failure:
+        # psycopg does not say whether the commit had been sent.
+        if is_lost(failure):
+            raise OutcomeLost(str(failure)) from failure
+        raise failure
+    return [_rows(cursor) for cursor in cursors]
+
+
+def _rows(cursor: psycopg.Cursor[Any]) -> Rows:
+    return cursor.fetchall() if cursor.description else []
+
+
+def connect(url: str) -> psycopg.Connection[Any]:
+    """A connection of the operator's own, as the role in *url*: for migrations and for making organizations.
+
+    :raises ConfigurationError: one sentence, if the server does not answer or is too old, or this machine's clock is
+        wrong.
+    """
+    try:
+        connection = psycopg.connect(
+            url, autocommit=True, connect_timeout=CONNECT_TIMEOUT, application_name="agentidp operator"
+        )
+    except psycopg.OperationalError as error:
+        reason = " ".join(str(error).split()) or "no answer"
+        raise ConfigurationError(f"the database of AGENTIDP_DATABASE_URL does not answer: {reason}") from None
+    except psycopg.ProgrammingError:
+        raise ConfigurationError("AGENTIDP_DATABASE_URL is not a valid connection URL") from None
+    if connection.info.server_version < OLDEST_POSTGRESQL * 10_000:
+        connection.close()
+        raise ConfigurationError(
+            f"PostgreSQL {OLDEST_POSTGRESQL} or newer is needed, "
+            f"not {connection.info.parameter_status('server_version')}"
+        )
+    if differs := difference(seconds_ahead(connection) or 0):
+        connection.close()
+        raise ConfigurationError(f"this machine's clock is {differs}; at most {LEEWAY} seconds are allowed")
+    connection.row_factory = namedtuple_row
+    connection.execute(load_sql("database/configure_operator"))
+    _look_for_citus(connection)
+    return connection

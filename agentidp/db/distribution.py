@@ -1,0 +1,62 @@
+"""Citus: each organization's rows on one of several PostgreSQL servers, what all need on every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+from agentidp.config import ConfigurationError
+from agentidp.db.database import connect, is_on_citus
+from agentidp.db.migrations import MIGRATION_LOCK, pending_migrations
+from agentidp.db.sql import load_sql
+
+
+def distribute(url: str) -> Iterator[tuple[str, str]]:
+    """Distribute what is not distributed yet: functions, then tables, each in a transaction of its own.
+
+    What was done stays done when this is interrupted, and the next run goes on from there. Migrations wait meanwhile.
+
+    :param url: of the coordinator's database, as a superuser.
+    :returns: each function or table as soon as it is done, and what it is now.
+    :raises ConfigurationError: the server does not answer, has no Citus, or refuses.
+    """
+    try:
+        with connect(url) as connection:
+            if not is_on_citus(connection):
+                raise ConfigurationError(
+                    "the database has no Citus: install it on the coordinator and on every worker, and there let a "
+                    'superuser run "create extension citus"'
+                )
+            [role] = connection.execute(load_sql("distribution/readiness")).fetchall()
+            if not role.may_copy:
+                raise ConfigurationError(
+                    "AGENTIDP_DATABASE_URL must name a superuser for this: PostgreSQL lets nobody else copy rows into "
+                    "tables under forced row-level security"
+                )
+            connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
+            if pending_migrations(connection):
+                raise ConfigurationError("the schema is not up to date: run agentidp db migrate first, as the owner")
+            yield from _distribute(connection)
+    except psycopg.Error as error:
+        reason = ": ".join(filter(None, (error.diag.message_primary, error.diag.message_detail))) or str(error)
+        raise ConfigurationError(f"the tables cannot be distributed: {reason}") from None
+
+
+def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
+    for function in connection.execute(load_sql("distribution/functions")).fetchall():
+        connection.execute(load_sql("distribution/send_function"), {"signature": function.signature})
+        yield function.signature, "on every node"
+    tables = connection.execute(load_sql("distribution/tables")).fetchall()
+    beside = next((table.name for table in tables if table.is_distributed and table.is_done), "none")
+    for table in tables:
+        if table.is_done:
+            continue
+        if table.is_distributed:
+            connection.execute(load_sql("distribution/distribute_table"), {"name": table.name, "colocate_with": beside})
+            beside = table.name if beside == "none" else beside
+            yield table.name, "distributed by organization"
+        else:
+            connection.execute(load_sql("distribution/replicate_table"), {"name": table.name})
+            yield table.name, "whole on every node"

@@ -1,0 +1,72 @@
+"""Migrations: each numbered file of ``sql/migrations/`` once, in order."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from agentidp.config import ConfigurationError
+from agentidp.db.database import connect
+from agentidp.db.sql import load_sql, sql_directory
+
+logger = logging.getLogger("agentidp")
+
+MIGRATION_LOCK = 0x6167656E74  # "agent"; any number that nothing else in the database takes
+_SQL_STATEMENT = re.compile(r"""(?:--[^\n]*|'[^']*'|"[^"]*"|\$(\w*)\$.*?\$\1\$|[^;])+""", re.DOTALL)
+
+
+def migrate(url: str) -> list[str]:
+    """Bring the schema up to date: each numbered file once, in order, in a transaction of its own.
+
+    The advisory lock ends with the connection, so a killed process leaves nothing to clean up; a second process
+    waits for the first and then finds nothing to do. What PostgreSQL warns of is logged.
+
+    :returns: the names of the files applied.
+    :raises ConfigurationError: the server does not answer, does not let us, or holds a schema newer than this
+        release.
+    """
+    try:
+        with connect(url) as connection:
+            connection.add_notice_handler(_log_warning)
+            connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
+            connection.execute(load_sql("database/create_schema_migrations"))
+            pending = pending_migrations(connection)
+            for file in pending:
+                with connection.transaction():
+                    # One by one: Citus sends the text that a statement came in to its workers, who take one at a time.
+                    for statement in statements_of(file.read_text(encoding="utf-8")):
+                        connection.execute(statement)
+                    connection.execute(load_sql("database/record_migration"), {"name": file.stem})
+    except psycopg.Error as error:
+        reason = error.diag.message_primary or " ".join(str(error).split())
+        raise ConfigurationError(f"the database's schema cannot be brought up to date: {reason}") from None
+    return [file.stem for file in pending]
+
+
+def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
+    if notice.severity_nonlocalized == "WARNING":
+        logger.warning(notice.message_primary)
+
+
+def pending_migrations(connection: psycopg.Connection[Any]) -> list[Path]:
+    """The files that are not applied yet, in order.
+
+    :raises ConfigurationError: the database holds a schema newer than this release.
+    """
+    files = sorted((sql_directory() / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    applied = {row.name for row in connection.execute(load_sql("database/applied_migrations"))}
+    if newer := sorted(applied.difference(file.stem for file in files)):
+        raise ConfigurationError(
+            f"the database holds migration {newer[-1]}, which this release of AgentIdP does not know"
+        )
+    return [file for file in files if file.stem not in applied]
+
+
+def statements_of(text: str) -> list[str]:
+    """The statements of a migration, of which none may have a body that begins with ``begin atomic``."""
+    found = (match[0].strip() for match in _SQL_STATEMENT.finditer(text))
+    return [statement for statement in found if re.sub(r"--[^\n]*|\s", "", statement)]

@@ -1,0 +1,193 @@
+"""Several statements in one message to PostgreSQL and one answer back, and a deadline for every answer.
+
+psycopg's own pipeline mode sends and looks for answers at every ``execute``, and parses the query each time. A
+request's statements are known beforehand, so here they are prepared once a connection, sent together and read
+together. That halves what the database call costs in Python (docs/performance.md).
+
+This is the only module that uses private parts of psycopg: setup.cfg bounds its version.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+import time
+from collections import namedtuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.generators import fetch_many, send
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+
+_PLACEHOLDER = re.compile(r"%(?:\(([a-z_]+)\)s|%)")
+_WAIT_INTERVAL = 0.1
+_Result = TypeVar("_Result")
+
+
+class OutcomeLost(psycopg.OperationalError):
+    """The connection was lost when a transaction may have been committed: nobody here knows whether it was."""
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether the connection ended with this error. Then a commit that was sent may have happened or not."""
+    if error.sqlstate is None:
+        # libpq noticed, not the server; or a parameter cannot be sent, which is another type.
+        return isinstance(error, psycopg.OperationalError)
+    # The server's last words on a connection.
+    return error.diag.severity_nonlocalized in ("FATAL", "PANIC")
+
+
+class Statement(NamedTuple):
+    """A query with numbered parameters, and their names in that order."""
+
+    query: bytes
+    parameters: tuple[str, ...]
+
+    @classmethod
+    @functools.cache
+    def of(cls, text: str) -> Statement:
+        """From a query with ``%(name)s`` parameters."""
+        names = list(dict.fromkeys(filter(None, _PLACEHOLDER.findall(text))))
+        query = _PLACEHOLDER.sub(lambda found: f"${names.index(found[1]) + 1}" if found[1] else "%", text)
+        return cls(query.encode(), tuple(names))
+
+
+class PipelinedConnection(psycopg.Connection[Any]):
+    """A connection that runs statements together, and gives up on a server that does not answer.
+
+    It must be in autocommit.
+    """
+
+    patience: float | None = None
+    """Seconds after which the server is asked to cancel what it is doing; ``None`` waits for ever."""
+
+    grace = 0.5
+    """Seconds that the server then has to say how it ended, before the connection is closed."""
+
+    is_unanswered = False
+    """Whether it was closed because the server did not answer."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._statement_names: dict[Any, bytes] = {}
+        self._numbers = itertools.count()
+        self.opened_at = time.monotonic()
+
+    def wait(self, gen: PQGen[_Result], interval: float = _WAIT_INTERVAL, timeout: float | None = None) -> _Result:
+        """Run a generator of psycopg's to its end, which every exchange with the server does.
+
+        The server's own statement_timeout is for one statement; this also bounds several that are sent together, and
+        a server that is stopped, or behind a dead network. Cancelling first makes the outcome certain if it can be.
+
+        :raises psycopg.OperationalError: no answer within ``patience`` and ``grace``; the connection is closed.
+        """
+        if self.patience is None or timeout is not None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, self.patience)
+        except psycopg.errors._WaitTimeout:
+            return self._cancelled(gen, time.monotonic() + self.grace)
+
+    def _cancelled(self, gen: PQGen[_Result], deadline: float) -> _Result:
+        try:
+            # Older libraries can cancel as well, and wait for the server without end.
+            if psycopg.capabilities.has_cancel_safe():
+                self.cancel_safe(timeout=self.grace)
+        except psycopg.OperationalError:
+            deadline = 0
+        try:
+            return super().wait(gen, _WAIT_INTERVAL, max(0, deadline - time.monotonic()))
+        except psycopg.errors._WaitTimeout:
+            self.is_unanswered = True
+            self.close()
+            raise psycopg.OperationalError("the server does not answer") from None
+
+    def run_together(self, calls: Sequence[tuple[str, dict[str, Any]]]) -> list[list[Any]]:
+        """Run queries in one implicit transaction.
+
+        :param calls: queries with ``%(name)s`` parameters, and the parameters.
+        :returns: the rows of each, as named tuples.
+        :raises OutcomeLost: the connection was lost; whether the transaction was committed is unknown.
+        :raises psycopg.Error: any other is the first statement that failed; then none of them has done anything.
+        """
+        transformer = Transformer(self)
+        dumped = []
+        for text, parameters in calls:
+            statement = Statement.of(text)
+            values = transformer.dump_sequence(
+                [parameters[name] for name in statement.parameters], [PyFormat.AUTO] * len(statement.parameters)
+            )
+            dumped.append((statement.query, values, transformer.types, transformer.formats))
+        try:
+            answers = self._exchange(dumped)
+        except BaseException:
+            # Answers may still be under way: nobody else may meet them.
+            self.close()
+            raise
+        failed = next((answer for answer in answers if answer.status == ExecStatus.FATAL_ERROR), None)
+        if failed is not None:
+            raise psycopg.errors.error_from_result(failed, encoding=self.info.encoding)
+        results = []
+        for answer in answers:
+            transformer.set_pgresult(answer)
+            make_row = _row_type(tuple(answer.fname(i) for i in range(answer.nfields)))
+            results.append(transformer.load_rows(0, answer.ntuples, make_row))
+        return results
+
+    def _exchange(self, dumped: Sequence[Any]) -> list[Any]:
+        pgconn = self.pgconn
+        prepared = self._statement_names
+        # What is being prepared, in the place of its answer, and None in that of a statement's.
+        expected: list[Any] = []
+        pgconn.enter_pipeline_mode()
+        for query, values, types, formats in dumped:
+            key = query, types
+            if key not in prepared:
+                # A name is never used again: a failure leaves open whether the server knows it.
+                prepared[key] = b"agentidp_%d" % next(self._numbers)
+                pgconn.send_prepare(prepared[key], query, types)
+                expected.append(key)
+            pgconn.send_query_prepared(prepared[key], values, formats)
+            expected.append(None)
+        pgconn.pipeline_sync()
+        received: list[list[PGresult]] = []
+        try:
+            self.wait(_sent_and_answered(pgconn, len(expected), received))
+        except psycopg.OperationalError as lost:
+            # The commit comes after the last statement's answer. One that failed before has undone them all.
+            failed = next((a for [a, *_] in received if a.status == ExecStatus.FATAL_ERROR), None)
+            if failed is None:
+                raise OutcomeLost(str(lost)) from lost
+            raise psycopg.errors.error_from_result(failed, encoding=self.info.encoding) from None
+        *received, [synced] = received
+        if synced.status != ExecStatus.PIPELINE_SYNC:
+            # The commit failed. If that also ended the connection, it may be the end of one that had committed.
+            error = psycopg.errors.error_from_result(synced, encoding=self.info.encoding)
+            if is_lost(error):
+                raise OutcomeLost(str(error)) from error
+            raise error
+        answers = []
+        for key, [answer] in zip(expected, received, strict=True):
+            if key is not None and answer.status != ExecStatus.COMMAND_OK:
+                del prepared[key]
+            if key is None or answer.status == ExecStatus.FATAL_ERROR:
+                answers.append(answer)
+        pgconn.exit_pipeline_mode()
+        return answers
+
+
+def _sent_and_answered(pgconn: PGconn, statements: int, received: list[list[PGresult]]) -> PQGen[None]:
+    """Send, and append the answers to *received*: one of each statement, and one of the sync."""
+    yield from send(pgconn)
+    for _ in range(statements + 1):
+        received.append((yield from fetch_many(pgconn)))
+
+
+@functools.cache
+def _row_type(names: tuple[bytes, ...]) -> Any:
+    return namedtuple("Row", [name.decode() for name in names])._make  # type: ignore[attr-defined]

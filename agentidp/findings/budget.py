@@ -1,0 +1,108 @@
+"""``budget``: the month's tokens against what the organization means to spend, and where the month will end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from agentidp.db.database import Call, Rows
+from agentidp.findings.finding import Finding, Look, Severity
+
+NEAR_PERCENT = 80
+"""Percent of the budget that are used, from which on it is near."""
+
+USUAL_WEEKS = 4
+"""Weeks back of which the median of a weekday is what is usual on it."""
+
+LEAST_DAYS = 7
+"""Days since the organization's first usage, below which a forecast says too little to warn by it alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetStatus:
+    """An organization's UTC calendar month.
+
+    ``budget`` is in tokens, ``None`` where none is set; ``tokens`` are those of the month so far, ``percent`` how much
+    of the budget they are; ``forecast`` is the whole month's; ``crosses_on`` the day on which the sum of the month
+    exceeds the budget, gone by or to come, if there is one.
+    """
+
+    budget: int | None
+    tokens: int
+    percent: float | None
+    forecast: int
+    crosses_on: date | None
+
+
+def status(run: Callable[..., list[Rows]], at: datetime) -> BudgetStatus:
+    """The month of *at*, also where no budget is set.
+
+    :param run: as in :func:`agentidp.findings.findings`.
+    :param at: now, aware.
+    """
+    [[row]] = run(_call(at))
+    return _status(row)
+
+
+def call(look: Look) -> Call:
+    """The month, with or without a budget."""
+    return _call(look.at)
+
+
+def findings(rows: Rows, look: Look) -> list[Finding]:
+    """At most one."""
+    found = []
+    for row in rows:
+        now = _status(row)
+        if now.budget is None:
+            continue
+        is_exceeded = now.tokens > now.budget
+        is_near = now.tokens * 100 >= now.budget * NEAR_PERCENT
+        if is_exceeded or is_near or (now.crosses_on is not None and row.days_of_history >= LEAST_DAYS):
+            found.append(
+                Finding(
+                    kind="budget",
+                    severity=Severity.critical if is_exceeded else Severity.warning,
+                    begins=datetime.combine(row.month_begins, time(), UTC),
+                    ends=datetime.combine(row.month_ends, time(), UTC),
+                    unit="tokens in the month",
+                    observed=now.tokens,
+                    expected=now.budget,
+                    baseline="the organization's budget of a month",
+                    summary=f"{_used(now)}; {_outlook(now, is_exceeded)}.",
+                    causes="There is more work than the budget was made for, or an agent asks for more tokens than it "
+                    "needs.",
+                    next_step="See which agents were issued the most this month, and whether other findings name them.",
+                )
+            )
+    return found
+
+
+def _call(at: datetime) -> Call:
+    return Call("findings/budget", {"at": at, "weeks": USUAL_WEEKS})
+
+
+def _status(row: Any) -> BudgetStatus:
+    budget, tokens = row.budget, row.tokens
+    return BudgetStatus(
+        budget=budget,
+        tokens=tokens,
+        percent=None if budget is None else round(100 * tokens / budget, 1),
+        forecast=row.forecast,
+        crosses_on=row.crosses_on,
+    )
+
+
+def _used(now: BudgetStatus) -> str:
+    return f"{now.tokens:,} of the {now.budget:,} tokens that the month may have were issued ({now.percent:,.15g} %)"
+
+
+def _outlook(now: BudgetStatus, is_exceeded: bool) -> str:
+    end = f"as things usually go, the month will end at {now.forecast:,}"
+    if is_exceeded:
+        return f"the budget was exceeded on {now.crosses_on}, and {end}"
+    if now.crosses_on is not None:
+        return f"{end} and exceed the budget on {now.crosses_on}"
+    return f"{end}, within the budget"

@@ -1,0 +1,137 @@
+"""What a finding is, and where one looks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+import marshmallow as ma
+
+from agentidp.db.database import Call, Rows
+from agentidp.http.schemas import timestamp
+
+MOST_AGENTS = 5
+"""Agents that a finding about several of them names."""
+
+
+class Severity(IntEnum):
+    """How much it presses; the greatest first in every list."""
+
+    info = 1
+    warning = 2
+    critical = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Where and when one looks.
+
+    ``at`` is now, aware, in UTC; ``days`` is how many UTC days back a finding may lie, today included; ``token_ttl``
+    is the lifetime of a token in seconds; ``dominance_percent`` the share of the month above which an agent dominates.
+    """
+
+    at: datetime
+    days: int
+    token_ttl: int
+    dominance_percent: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BehindIt:
+    """An agent that takes part in a finding, and with how much of what was observed."""
+
+    agent_id: UUID
+    agent_name: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something that an operator should know.
+
+    ``begins`` and ``ends`` are the window, half-open. ``observed`` and ``expected`` are amounts of ``unit``, and
+    ``baseline`` says how the expected one was made. ``agent_id`` and ``agent_name`` are those of the one agent that it
+    concerns, if it does; ``agents`` are the first few behind one that concerns several. For people, a sentence or two
+    each: ``summary`` says what was seen, ``causes`` what likely lies behind it, ``next_step`` what to look at.
+    """
+
+    kind: str
+    severity: Severity
+    begins: datetime
+    ends: datetime
+    unit: str
+    observed: float
+    expected: float
+    baseline: str
+    summary: str
+    causes: str
+    next_step: str
+    agent_id: UUID | None = None
+    agent_name: str | None = None
+    agents: tuple[BehindIt, ...] = ()
+
+    def represent(self) -> dict[str, Any]:
+        """As our JSON."""
+        return {
+            "kind": self.kind,
+            "severity": self.severity.name,
+            "agentId": str(self.agent_id) if self.agent_id else None,
+            "agentName": self.agent_name,
+            "window": {"from": timestamp(self.begins), "to": timestamp(self.ends)},
+            "observed": {"value": _number(self.observed), "unit": self.unit},
+            "expected": {"value": _number(self.expected), "unit": self.unit, "baseline": self.baseline},
+            "agents": [
+                {"agentId": str(one.agent_id), "agentName": one.agent_name, "count": one.count} for one in self.agents
+            ],
+            "summary": self.summary,
+            "causes": self.causes,
+            "next": self.next_step,
+        }
+
+
+def _number(value: float) -> float:
+    """A whole number without a fraction, any other with one digit of it."""
+    return int(value) if value == int(value) else round(value, 1)
+
+
+class Kind(Protocol):
+    """A module of this package: a kind of finding. Its name is the kind's, and its statement's file's."""
+
+    __name__: str
+
+    def call(self, look: Look) -> Call:
+        """The statement that finds it; it gets ``organization_id`` and ``at`` beside these parameters."""
+
+    def findings(self, rows: Rows, look: Look) -> list[Finding]:
+        """What the statement's rows come to."""
+
+
+class AmountSchema(ma.Schema):
+    """What was observed."""
+
+    value = ma.fields.Float(required=True)
+    unit = ma.fields.String(required=True)
+
+
+class BaselineSchema(AmountSchema):
+    """What was to be expected, and how that was made."""
+
+    baseline = ma.fields.String(required=True)
+
+
+class WindowSchema(ma.Schema):
+    """Half-open: ``to`` is the first instant after it."""
+
+    from_ = ma.fields.AwareDateTime(required=True, data_key="from")
+    to = ma.fields.AwareDateTime(required=True)
+
+
+class BehindItSchema(ma.Schema):
+    """An agent that takes part in it."""
+
+    agentId = ma.fields.UUID(required=True)
+    agentName = ma.fields.String(required=True)
+    count = ma.fields.Integer(required=True)

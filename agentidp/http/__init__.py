@@ -1,0 +1,1 @@
+"""Requests and responses: their context, errors, schemas and description; no endpoint."""

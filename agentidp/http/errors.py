@@ -1,0 +1,292 @@
+"""The error types, and the one place that renders them.
+
+Outside OAuth an error is ``{"code", "message", "details"}``; OAuth endpoints answer ``{"error",
+"error_description"}`` (RFC 6749 section 5.2). What the client need not know goes to the log only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flask
+from flask import Flask, Response
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+logger = logging.getLogger("agentidp")
+
+RETRY_AFTER = 1
+"""Seconds that a client is asked to wait when the database cannot be reached."""
+
+
+class ApiError(Exception):
+    """An error that the client is told about. Subclasses fix the status, the code and the usual message.
+
+    :param message: a sentence for the client; the class's own when left out.
+    :param details: field name -> the rules that it breaks.
+    :param headers: further response headers.
+    """
+
+    status = 500
+    code = "INTERNAL_ERROR"
+    message = "The server met an unexpected condition."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        details: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message or self.message)
+        self.message = message or self.message
+        self.details = dict(details or {})
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        """The response's JSON object."""
+        return {"code": self.code, "message": self.message, "details": self.details}
+
+
+class ValidationError(ApiError):
+    """400: the request breaks a rule that ``details`` names."""
+
+    status, code, message = 400, "VALIDATION_ERROR", "The request is not valid."
+
+
+class Unauthorized(ApiError):
+    """401 with the challenge of RFC 6750 section 3; without an ``error`` where no token was sent."""
+
+    status, code, message = 401, "UNAUTHORIZED", "A valid bearer token is required."
+
+    def __init__(self, message: str | None = None, *, error: str | None = None) -> None:
+        challenge = 'Bearer realm="agentidp"'
+        if error is not None:
+            challenge += f', error="{error}", error_description="{message}"'
+        super().__init__(message, headers={"WWW-Authenticate": challenge})
+
+
+class InvalidToken(Unauthorized):
+    """401: a token was sent and is refused. All refusals look the same (RFC 6750 section 3.1)."""
+
+    def __init__(self) -> None:
+        super().__init__("The access token is invalid, expired or revoked", error="invalid_token")
+
+
+class InvalidProof(Unauthorized):
+    """401: the token is bound to a key, and the DPoP proof does not fit (RFC 9449 section 7.1).
+
+    :param algorithms: those that a proof may be signed with.
+    """
+
+    def __init__(self, message: str, algorithms: Sequence[str]) -> None:
+        super().__init__(message)
+        self.headers["WWW-Authenticate"] = (
+            f'DPoP realm="agentidp", algs="{" ".join(algorithms)}", '
+            f'error="invalid_dpop_proof", error_description="{message}"'
+        )
+
+
+class SecondToken(ValidationError):
+    """400: an access token was sent in more than one way (RFC 6750 sections 2 and 3.1)."""
+
+    def __init__(self) -> None:
+        message = "The access token must be sent in the Authorization header only"
+        super().__init__(
+            message,
+            details={"access_token": ["must not be sent beside the Authorization header"]},
+            headers={
+                "WWW-Authenticate": f'Bearer realm="agentidp", error="invalid_request", error_description="{message}"'
+            },
+        )
+
+
+class InsufficientScope(ApiError):
+    """403: the token lacks the route's scope (RFC 6750 section 3.1)."""
+
+    status, code = 403, "FORBIDDEN"
+
+    def __init__(self, scope: str) -> None:
+        message = f"The access token lacks the scope {scope}"
+        super().__init__(
+            message,
+            headers={
+                "WWW-Authenticate": f'Bearer realm="agentidp", error="insufficient_scope", '
+                f'error_description="{message}", scope="{scope}"'
+            },
+        )
+
+
+class NotFound(ApiError):
+    """404: nothing is there, or it belongs to another organization."""
+
+    status, code, message = 404, "NOT_FOUND", "There is nothing at this address."
+
+
+class WrongMethod(ApiError):
+    """405."""
+
+    status, code, message = 405, "METHOD_NOT_ALLOWED", "This address does not take this method."
+
+
+class Conflict(ApiError):
+    """409: the request contradicts what is stored."""
+
+    status, code, message = 409, "CONFLICT", "The request contradicts the present state."
+
+
+class PayloadTooLarge(ApiError):
+    """413."""
+
+    status, code, message = 413, "PAYLOAD_TOO_LARGE", "The request body is too large."
+
+
+class UnsupportedMediaType(ApiError):
+    """415."""
+
+    status, code = 415, "UNSUPPORTED_MEDIA_TYPE"
+    message = "The request body must be application/json."
+
+
+class RateLimited(ApiError):
+    """429."""
+
+    status, code, message = 429, "RATE_LIMITED", "Too many requests."
+
+
+class ServiceUnavailable(ApiError):
+    """503: the database is unreachable, exhausted or too slow.
+
+    What was asked of it was certainly not done: there was no connection, or the database itself reported an error and
+    rolled the transaction back.
+    """
+
+    status, code = 503, "SERVICE_UNAVAILABLE"
+    message = "The service is temporarily unavailable; try again."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": str(RETRY_AFTER)})
+
+
+class OutcomeUnknown(ServiceUnavailable):
+    """503: the connection was lost, or no answer came in time, when the transaction may have been committed."""
+
+    message = (
+        "It is unknown whether the request was carried out: the database did not answer. A token request may be "
+        "repeated; it then gets a further token, and if the first one was issued, both are counted."
+    )
+
+
+class OAuthError(Exception):
+    """An error of an OAuth endpoint, answered as RFC 6749 section 5.2 says.
+
+    :param error: the error code of the RFC.
+    :param description: ``error_description``; ASCII without quote and backslash.
+    :param status: the HTTP status.
+    :param headers: further response headers.
+    """
+
+    def __init__(
+        self, error: str, description: str, *, status: int = 400, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(error)
+        self.error, self.description, self.status = error, description, status
+        self.headers = {"Cache-Control": "no-store", **(headers or {})}
+
+    def body(self) -> dict[str, str]:
+        """The response's JSON object."""
+        return {"error": self.error, "error_description": self.description}
+
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    error.status: error for error in (ValidationError, NotFound, WrongMethod, PayloadTooLarge, UnsupportedMediaType)
+}
+
+
+def _render(error: ApiError | OAuthError) -> Response:
+    response = flask.jsonify(error.body())
+    response.status_code = error.status
+    response.headers.update(error.headers)
+    return response
+
+
+def _as_oauth_error(error: ApiError) -> OAuthError:
+    # RFC 6749 section 5.2 has no code for a server in trouble; section 4.1.2.1's are what clients know.
+    if error.status == 503:
+        return OAuthError("temporarily_unavailable", error.message, status=503, headers=error.headers)
+    if error.status >= 500:
+        return OAuthError("server_error", error.message, status=error.status)
+    return OAuthError("invalid_request", error.message, status=error.status, headers=error.headers)
+
+
+def _render_for_endpoint(error: ApiError) -> Response:
+    path = flask.request.path
+    for prefix, render in flask.current_app.extensions.get("agentidp-error-pages", {}).items():
+        if path == prefix or path.startswith(f"{prefix}/"):
+            page: Response = render(error)
+            return page
+    endpoint = flask.request.endpoint or _endpoint_for_another_method()
+    return _render(_as_oauth_error(error) if endpoint.startswith("oauth-") else error)
+
+
+def _endpoint_for_another_method() -> str:
+    """The endpoint of an address that does not take the request's method, or an empty string."""
+    refused = flask.request.routing_exception
+    if not isinstance(refused, MethodNotAllowed) or not refused.valid_methods:
+        return ""
+    adapter = flask.current_app.create_url_adapter(flask.request)
+    return str(adapter.match(method=next(iter(refused.valid_methods)))[0]) if adapter else ""
+
+
+def _render_http_exception(error: HTTPException) -> Response:
+    kind = _BY_STATUS.get(error.code or 500)
+    if kind is None:
+        if (error.code or 500) >= 500:
+            return _render_for_endpoint(ApiError())
+        kind = ValidationError
+    headers = {}
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return _render_for_endpoint(kind(headers=headers))
+
+
+def log_unexpected(error: Exception) -> None:
+    """Log a fault of ours by its place. Its text can quote a parameter, and a parameter can be a secret."""
+    frames = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        frames.append(f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}")
+        traceback = traceback.tb_next
+    logger.error(
+        "unexpected error",
+        extra={
+            "fields": {
+                "error": type(error).__name__,
+                "sqlstate": getattr(error, "sqlstate", None),
+                "at": frames[-8:],
+                "request_id": flask.g.get("request_id"),
+            }
+        },
+    )
+
+
+def _render_unexpected(error: Exception) -> Response:
+    log_unexpected(error)
+    return _render_for_endpoint(ApiError())
+
+
+def render_pages(app: Flask, prefix: str, render: Callable[[ApiError], Response]) -> None:
+    """Answer errors at the address *prefix* and below it with what *render* makes of them, for people."""
+    app.extensions.setdefault("agentidp-error-pages", {})[prefix] = render
+
+
+def init_app(app: Flask) -> None:
+    """Render every error of *app* in one place."""
+    app.register_error_handler(ApiError, _render_for_endpoint)
+    app.register_error_handler(OAuthError, _render)
+    app.register_error_handler(HTTPException, _render_http_exception)
+    # gunicorn's, for a chunked body that is not one: it shows while the body is read.
+    app.register_error_handler(ParseException, lambda _: _render_for_endpoint(ValidationError()))
+    app.register_error_handler(Exception, _render_unexpected)

@@ -1,0 +1,79 @@
+"""Logs: one line a record on standard error, JSON or on a terminal text."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+_encode = json.JSONEncoder(default=str).encode
+# Shown as it is; anything else, a control character for example, is shown as JSON.
+_PLAIN = re.compile(r"[A-Za-z0-9._:/{}<>+-]+")
+# Where gunicorn goes on with what the client sent, which can hold a secret: a line that it does not take for a header,
+# a query.
+_QUOTED = re.compile(r"(?<=^Invalid request from ip=)(\S+: [^:]*).*|(?<=^Error handling request )([^?]*).*", re.DOTALL)
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What a line says of a record, in order; ``extra={"fields": …}`` adds to it. A traceback gives its type, never its
+    text.
+    """
+    message = record.getMessage()
+    if record.name == "gunicorn.error":
+        message = _QUOTED.sub(lambda found: found[1] or found[2], message)
+    line: dict[str, Any] = {
+        "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname,
+        "message": message,
+        **getattr(record, "fields", {}),
+    }
+    if record.exc_info and record.exc_info[0] is not None:
+        line["error"] = record.exc_info[0].__name__
+    return line
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON, for machines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        return _encode(fields_of(record))
+
+
+class TextFormatter(logging.Formatter):
+    """A record as one line of text, for a person at a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The time of day in UTC, the level, the message, and the rest as ``name=value``."""
+        line = fields_of(record)
+        at, level, message = line.pop("at"), line.pop("level"), line.pop("message")
+        rest = [f"{name}={value if _PLAIN.fullmatch(str(value)) else _encode(value)}" for name, value in line.items()]
+        return " ".join([at[11:19], f"{level:<7}", message if message.isprintable() else _encode(message), *rest])
+
+
+def logging_config(level: str, log_format: str) -> dict[str, Any]:
+    """For :func:`logging.config.dictConfig` and gunicorn's ``logconfig_dict``.
+
+    :param log_format: one of :data:`agentidp.config.LOG_FORMATS`.
+    """
+    is_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
+    formatter = "agentidp.http.logs.TextFormatter" if is_text else "agentidp.http.logs.JsonFormatter"
+    quiet = {"level": level, "handlers": ["stderr"], "propagate": False}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"()": formatter}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
+        "root": {"level": "WARNING", "handlers": ["stderr"]},
+        "loggers": {
+            "agentidp": quiet,
+            "gunicorn.error": quiet,
+            "gunicorn.access": {**quiet, "level": "WARNING"},
+            # What it warns of is a line of ours as well, once.
+            "psycopg.pool": {**quiet, "level": "ERROR"},
+        },
+    }

@@ -1,0 +1,223 @@
+"""The OpenAPI document: blueprints whose routes are described by what they declare."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import flask_smorest
+import marshmallow as ma
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
+from flask import Flask
+from flask_smorest.spec.plugins import FlaskPlugin
+from werkzeug.routing import Rule
+
+from agentidp.http.errors import ApiError
+from agentidp.http.parser import Parser
+
+_ALL: list[type[ApiError]] = [ApiError, *ApiError.__subclasses__()]
+ERRORS = {error.status: error for error in _ALL}
+"""Status -> the error that it stands for."""
+
+OAUTH_ERRORS = (
+    "invalid_request",
+    "invalid_client",
+    "invalid_scope",
+    "invalid_target",
+    "invalid_dpop_proof",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "temporarily_unavailable",
+    "server_error",
+)
+"""What ``error`` can be at an OAuth endpoint."""
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-Id": {
+        "description": "The request's own where it is plain, or else one that we give it; it stands in our log",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "WWW-Authenticate": {
+        "description": "How to authenticate (RFC 6750 section 3, RFC 7617)",
+        "schema": {"type": "string", "pattern": "^(?:Bearer|Basic|DPoP) "},
+    },
+    "Retry-After": {
+        "description": "Seconds until it is worth another try",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "Location": {"description": "Where the new one is", "schema": {"type": "string", "format": "uri-reference"}},
+    "ETag": {
+        "description": "Of the body: sent as `If-None-Match`, it spares the body while that is the same",
+        "schema": {"type": "string", "pattern": '^W/"[0-9a-f]{32}"$'},
+    },
+    "Cache-Control": {
+        "description": "Whoever keeps the answer asks again before it is used",
+        "schema": {"type": "string", "const": "private, no-cache"},
+    },
+    "Vary": {
+        "description": "What the answer depends on besides the address",
+        "schema": {"type": "string", "const": "Authorization, Accept"},
+    },
+    "Content-Disposition": {
+        "description": "The name of the file, of CSV only (RFC 6266)",
+        "required": False,
+        "schema": {"type": "string", "pattern": '^attachment; filename="[a-z0-9-]+\\.csv"$'},
+    },
+}
+"""The response headers of the OpenAPI document."""
+
+_ERROR_DESCRIPTIONS = {
+    503: "The database is unreachable, exhausted or too slow. Nothing was done, unless the text says that it is "
+    "unknown whether the request was carried out: then a token may have been issued and counted.",
+}
+_ERROR_HEADERS = {401: ["WWW-Authenticate"], 403: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
+
+
+def camel_case(name: str) -> str:
+    """``agent_id`` as our JSON and our addresses spell it: ``agentId``."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+class Blueprint(flask_smorest.Blueprint):
+    """A blueprint whose ``arguments`` are read by :class:`Parser`, and whose routes are described in the OpenAPI
+    document by what they declare: how they authenticate, what they read, and the ids in their address.
+    """
+
+    ARGUMENTS_PARSER = Parser()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._prepare_doc_cbks.append(self._describe)
+
+    def add_url_rule(self, rule: str, endpoint: str | None = None, view_func: Any = None, **options: Any) -> None:
+        """Register a route, and keep what describes it."""
+        super().add_url_rule(rule, endpoint, view_func, **options)
+        endpoint = self._endpoints[-1]
+        declared = {"name": endpoint, "rule": rule, "authentication": getattr(view_func, "authentication", None)}
+        for method, described in self._docs[endpoint].items():
+            if method != "parameters":
+                described["declared"] = declared
+
+    def answers(self, schema: type[ma.Schema]) -> Callable[[Any], Any]:
+        """Describe a view that returns :func:`answer`: the JSON's schema, CSV and 304.
+
+        :param schema: of the JSON.
+        """
+        headers = {name: name for name in ("ETag", "Cache-Control", "Vary")}
+        file = {"Content-Disposition": "Content-Disposition"}
+        unchanged = "The body is the one that `If-None-Match` names (RFC 9110 section 13.1.2)"
+
+        def decorate(view: Any) -> Any:
+            view = self.alt_response(304, description=unchanged, headers=headers)(view)
+            view = self.alt_response(200, schema={"type": "string"}, content_type="text/csv", headers=file)(view)
+            return self.response(200, schema, headers=headers)(view)
+
+        return decorate
+
+    @staticmethod
+    def _describe(doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
+        declared = doc_info["declared"]
+        responses = doc["responses"]
+        # What every answer has that this one can be; the rest stands at the view.
+        # A second access token is a 400 wherever one is needed.
+        is_public = declared["authentication"] == "public"
+        refused = [] if is_public and "arguments" not in doc_info else [400]
+        if "requestBody" in doc:
+            refused += [413, 415]
+        if "<" in declared["rule"]:
+            refused.append(404)
+        if is_public:
+            doc["security"] = []
+        else:
+            refused += [401, 403, 503]
+            doc["security"] = [{"oauth2": [declared["authentication"]]}, {"bearer": []}, {"dpop": []}]
+        responses.update({status: ERRORS[status].code for status in refused})
+        for response in responses.values():
+            if isinstance(response, dict):
+                response.setdefault("headers", {})["X-Request-Id"] = "X-Request-Id"
+        return doc | {"operationId": declared["name"]}
+
+
+class ErrorSchema(ma.Schema):
+    """The body of every error outside OAuth."""
+
+    code = ma.fields.String(required=True, validate=ma.validate.OneOf(sorted({e.code for e in ERRORS.values()})))
+    message = ma.fields.String(required=True)
+    details = ma.fields.Dict(
+        keys=ma.fields.String(),
+        values=ma.fields.List(ma.fields.String()),
+        required=True,
+        metadata={"description": "Field -> the rules that it breaks"},
+    )
+
+
+class OAuthErrorSchema(ma.Schema):
+    """The body of every error of an OAuth endpoint (RFC 6749 section 5.2)."""
+
+    error = ma.fields.String(required=True, validate=ma.validate.OneOf(OAUTH_ERRORS))
+    error_description = ma.fields.String(required=True, validate=ma.validate.Regexp(r"[ !#-\[\]-~]+\Z"))
+
+
+class DescribedConverter(OpenAPIConverter):
+    """Schemas as JSON Schema, with what fields alone cannot say in ``Meta.json_schema``."""
+
+    def schema2jsonschema(self, schema: ma.Schema) -> dict[str, Any]:
+        """A schema as JSON Schema."""
+        described: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
+        return described | getattr(schema.Meta, "json_schema", {})
+
+    def field2pattern(self, field: ma.fields.Field[Any], **kwargs: Any) -> dict[str, str]:
+        """A validator's regular expression as ECMA-262 has it: it matches anywhere, and has no ``\\Z``."""
+        pattern = super().field2pattern(field, **kwargs).get("pattern")
+        return {"pattern": f"^(?:{pattern.removesuffix(chr(92) + 'Z')})$"} if pattern else {}
+
+
+class DescribedSchemas(MarshmallowPlugin):
+    """apispec's plugin with :class:`DescribedConverter`."""
+
+    Converter = DescribedConverter
+
+
+class CamelCaseParameters(FlaskPlugin):
+    """Routes whose parameters have the names that our JSON has."""
+
+    @staticmethod
+    def flaskpath2openapi(path: str) -> str:
+        """A Flask rule as an OpenAPI path."""
+        return re.sub(r"{(\w+)}", lambda name: f"{{{camel_case(name[1])}}}", FlaskPlugin.flaskpath2openapi(path))
+
+    def rule_to_params(self, rule: Rule) -> list[dict[str, Any]]:
+        """The parameters of a Flask rule."""
+        return [parameter | {"name": camel_case(parameter["name"])} for parameter in super().rule_to_params(rule)]
+
+
+class Api(flask_smorest.Api):
+    """flask-smorest's, with our own error bodies: each operation names those that it can answer with."""
+
+    DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def __init__(self, app: Flask) -> None:
+        super().__init__(
+            app, spec_kwargs={"flask_plugin": CamelCaseParameters(), "marshmallow_plugin": DescribedSchemas()}
+        )
+
+    def _register_error_handlers(self) -> None:
+        """Nothing: :mod:`agentidp.http.errors` renders every error."""
+
+    def _register_responses(self) -> None:
+        """The headers, and the errors by their codes; ``OAUTH_`` stands before those of the OAuth endpoints."""
+        components = self.spec.components
+        for name, header in HEADERS.items():
+            components.header(name, {"required": True, **header}, lazy=True)
+        for status, error in ERRORS.items():
+            own = {"allOf": [ErrorSchema, {"properties": {"code": {"const": error.code}}}]}
+            for name, schema in ((error.code, own), (f"OAUTH_{error.code}", OAuthErrorSchema)):
+                response = {
+                    "description": _ERROR_DESCRIPTIONS.get(status, error.code.replace("_", " ").capitalize()),
+                    "headers": {header: header for header in ("X-Request-Id", *_ERROR_HEADERS.get(status, ()))},
+                    "content": {"application/json": {"schema": schema}},
+                }
+                components.response(name, response, lazy=True)

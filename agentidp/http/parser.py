@@ -1,0 +1,80 @@
+"""How a request's query and body are read: strictly, and every refusal names its field."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import marshmallow as ma
+from flask import Request
+from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from agentidp.http.errors import UnsupportedMediaType, ValidationError
+
+
+class BoundedRequest(Request):
+    """A request whose body is refused, and not cut off, where it is longer than ``MAX_CONTENT_LENGTH``."""
+
+    def get_data(self, *args: Any, **kwargs: Any) -> Any:
+        """The body.
+
+        :raises RequestEntityTooLarge: it is too long; werkzeug would cut a chunked one off.
+        """
+        data = super().get_data(*args, **kwargs)
+        if self.content_length is None and len(data) >= (self.max_content_length or len(data) + 1):
+            raise RequestEntityTooLarge
+        return data
+
+
+class Parser(FlaskParser):
+    """webargs' parser, stricter: nothing is guessed, and every refusal names its field."""
+
+    DEFAULT_VALIDATION_STATUS = 400
+
+    def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
+        """The query's parameters; one that the schema knows and that comes twice is an error."""
+        repeated = {name: ["must be given once only"] for name in schema.fields if len(req.args.getlist(name)) > 1}
+        if repeated:
+            raise ValidationError(details=repeated)
+        return req.args.to_dict()
+
+    def load_json(self, req: Request, schema: ma.Schema) -> Any:
+        """The body, as RFC 8259 says: no NaN, no repeated name, UTF-8 only. An absent one is empty."""
+        raw = req.get_data()
+        if not raw:
+            if any(field.required for field in schema.fields.values()):
+                raise ValidationError("A JSON body is required.", details={"body": ["is required"]})
+            return {}
+        if req.mimetype != "application/json":
+            raise UnsupportedMediaType
+        try:
+            return json.loads(raw.decode(), parse_constant=_refuse, object_pairs_hook=_unique)
+        except (ValueError, RecursionError):
+            raise ValidationError("The body is not JSON.", details={"body": ["must be valid JSON"]}) from None
+
+    def handle_error(self, error: ma.ValidationError, *_: Any, **__: Any) -> NoReturn:
+        """marshmallow's messages become ``details``: field -> rules."""
+        details: dict[str, list[str]] = {}
+        for messages in error.normalized_messages().values():  # type: ignore[no-untyped-call]
+            fields = messages if isinstance(messages, dict) else {"body": messages}
+            details |= {"body" if name == "_schema" else name: _rules(found) for name, found in fields.items()}
+        raise ValidationError(details=details)
+
+
+def _rules(found: Any) -> list[str]:
+    """The rules in marshmallow's messages of a field, each once: a list has them by the index of the item."""
+    if isinstance(found, dict):
+        return list(dict.fromkeys(rule for inner in found.values() for rule in _rules(inner)))
+    return [str(rule) for rule in found]
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a name stands twice in an object")
+    return result

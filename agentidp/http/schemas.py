@@ -1,0 +1,133 @@
+"""marshmallow fields with the rules of our API, and the formats that they share."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import marshmallow as ma
+
+RESOURCE_IDENTIFIER = (
+    r"(?:[Uu][Rr][Nn]:[!\x22$-~]+|[A-Za-z][A-Za-z0-9+.-]*://"
+    r"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:[/?][!\x22$-~]*)?)"
+)
+"""A regular expression: a URN, or a URI with a host (RFC 3986), without user information and fragment."""
+
+MAXIMUM_RESOURCE_LENGTH = 500
+"""Characters."""
+# In what ECMA-262 and Python have in common. The white space is what str.strip() takes and is not a control character.
+_CONTROL = r"\u0000-\u001f\u007f-\u009f"
+_CONTROL_BUT_BREAKS = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
+_WHITE_SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_DIGITS = re.compile(r"[0-9]+")
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def timestamp(at: datetime | None) -> str | None:
+    """RFC 3339 in UTC, whatever the session's time zone gave the value."""
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def is_resource_identifier(text: str) -> bool:
+    """Whether *text* is an absolute URI without fragment (RFC 8707 section 2), of at most 500 characters."""
+    return len(text) <= MAXIMUM_RESOURCE_LENGTH and re.fullmatch(RESOURCE_IDENTIFIER, text) is not None
+
+
+class WholeNumber(ma.fields.Integer):
+    """A decimal number in ASCII digits, from *least* to *most*.
+
+    ``int()`` would let ``1_0``, a blank, a sign and other scripts' digits through, and marshmallow's ``strict``
+    refuses every string.
+    """
+
+    def __init__(self, least: int, most: int, **kwargs: Any) -> None:
+        self._rule = f"must be a whole number from {least} to {most}"
+        super().__init__(validate=ma.validate.Range(least, most, error=self._rule), **kwargs)
+        self.error_messages["invalid"] = self._rule
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not isinstance(value, str) or not _DIGITS.fullmatch(value):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class Instant(ma.fields.AwareDateTime):
+    """A date and time after RFC 3339 section 5.6. marshmallow would let other text of ISO 8601 through, a NUL behind
+    it, and the last hours of the year 9999 in time zones that are behind UTC.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.error_messages["invalid"] = "must be a date and time with a time zone, after RFC 3339"
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+            raise self.make_error("invalid", input=value)
+        try:
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise self.make_error("invalid", input=value) from None
+
+
+class Text(ma.fields.String):
+    """Text for people, from *least* to *most* characters; without control characters and lone surrogates, which
+    PostgreSQL or UTF-8 cannot hold. ``multiline`` admits line breaks and tabs.
+    """
+
+    def __init__(self, least: int, most: int, *, multiline: bool = False, **kwargs: Any) -> None:
+        control = _CONTROL_BUT_BREAKS if multiline else _CONTROL
+        self._forbidden = re.compile(rf"[{control}\ud800-\udfff]")
+        length = ma.validate.Length(least, most, error=f"must have {least} to {most} characters")
+        # The rules of _deserialize in one; surrogates are no characters where regular expressions know Unicode.
+        end = f"[^{_CONTROL}{_WHITE_SPACE}]"
+        pattern = f"{end}(?:[^{control}]*{end})?"
+        super().__init__(
+            validate=length, metadata={"pattern": f"^{pattern}$" if least else f"^(?:{pattern})?$"}, **kwargs
+        )
+        self.error_messages["invalid"] = "must be a string"
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if self._forbidden.search(text):
+            raise ma.ValidationError("must not hold control characters or lone surrogates")
+        if text != text.strip():
+            raise ma.ValidationError("must not begin or end with white space")
+        return text
+
+
+class Flag(ma.fields.Boolean):
+    """``true`` or ``false`` and nothing that stands for them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.error_messages["invalid"] = "must be true or false"
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
+class ScopeList(ma.fields.List[str]):
+    """Scope tokens (RFC 6749 section 3.3), each once, at most 50."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        token = ma.validate.Regexp(
+            r"[!#-\[\]-~]{1,100}\Z",
+            error="must be 1 to 100 printable ASCII characters without blank, quote and backslash",
+        )
+        super().__init__(
+            ma.fields.String(validate=token, error_messages={"invalid": "must be a string"}),
+            # The length first, so that a long list costs nothing.
+            validate=[ma.validate.Length(max=50, error="must not name more than 50 scopes"), _must_be_unique],
+            metadata={"uniqueItems": True},
+            **kwargs,
+        )
+
+
+def _must_be_unique(scopes: list[str]) -> None:
+    if len(set(scopes)) != len(scopes):
+        raise ma.ValidationError("must not name a scope twice")

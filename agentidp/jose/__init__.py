@@ -1,0 +1,1 @@
+"""Tokens and keys: sign and verify; no Flask and no endpoint."""

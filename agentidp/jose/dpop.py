@@ -1,0 +1,128 @@
+"""DPoP: a token that is good only in the hands of who holds a key (RFC 9449)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import jwt
+
+from agentidp.db.database import Call
+from agentidp.jose.jwk import ALGORITHMS, key_algorithm, public_jwk
+
+TYPE = "dpop+jwt"
+MAXIMUM_AGE = 60
+"""Seconds that a proof may lie in the past or, for a clock that is ahead, in the future."""
+
+MAXIMUM_LENGTH = 4096
+"""Characters of a proof. gunicorn takes no header beyond 8,190 bytes, and answers 431 itself."""
+
+# RFC 7638 section 3.2, RFC 8037 appendix A.3: what a thumbprint is made of, in this order.
+_THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
+_SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class ProofRefused(Exception):
+    """The proof does not fit the request. The message is for the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A verified proof: the thumbprint of its key, and what makes it good only once."""
+
+    jkt: str
+    jti: str
+    issued_at: float
+
+    def spend(self, organization_id: str, at: datetime) -> Call:
+        """The call that uses the proof up; a second one is a unique violation."""
+        digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
+        expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAXIMUM_AGE)
+        return Call(
+            "oauth/use_identifier",
+            {"organization_id": organization_id, "digest": digest, "expires_at": expires_at, "at": at},
+        )
+
+
+def verify_proof(
+    unverified_proof: str, *, method: str, url: str, at: datetime, access_token: str | None = None
+) -> Proof:
+    """Verify a DPoP proof (RFC 9449 section 4.3). That it was not used before is for :meth:`Proof.spend` to say.
+
+    :param unverified_proof: the ``DPoP`` header; two of them, joined by a comma, are no JWT.
+    :param url: of the request, without query and fragment.
+    :param access_token: the token that comes with the proof; none at the token endpoint.
+    :raises ProofRefused: with the rule that it breaks.
+    """
+    if len(unverified_proof) > MAXIMUM_LENGTH or not _SHAPE.fullmatch(unverified_proof):
+        raise ProofRefused("the DPoP proof is not one JWT")
+    try:
+        header = jwt.get_unverified_header(unverified_proof)
+        if header.get("typ") != TYPE or "crit" in header or header.get("alg") not in ALGORITHMS:
+            raise ProofRefused(f"the DPoP proof must have typ {TYPE} and alg {', '.join(ALGORITHMS)}")
+        key = _key(header)
+        claims: dict[str, Any] = jwt.decode(
+            unverified_proof,
+            jwt.PyJWK.from_dict(key).key,
+            algorithms=[header["alg"]],
+            options={
+                "require": ["jti", "htm", "htu", "iat"],
+                "verify_iat": False,
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_aud": False,
+            },
+        )
+    except ProofRefused:
+        raise
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        raise ProofRefused("the DPoP proof is not signed by the public key that it names") from None
+    jti, issued_at = claims["jti"], claims["iat"]
+    if not isinstance(jti, str) or not 1 <= len(jti) <= 256:
+        raise ProofRefused("jti of the DPoP proof must have 1 to 256 characters")
+    if claims["htm"] != method:
+        raise ProofRefused("htm of the DPoP proof is not the method of the request")
+    if not isinstance(claims["htu"], str) or _normalized(claims["htu"]) != _normalized(url):
+        raise ProofRefused("htu of the DPoP proof is not the address of the request")
+    if type(issued_at) not in (int, float) or not abs(at.timestamp() - issued_at) <= MAXIMUM_AGE:
+        raise ProofRefused("iat of the DPoP proof is not now")
+    if access_token is not None and claims.get("ath") != _base64url(hashlib.sha256(access_token.encode()).digest()):
+        raise ProofRefused("ath of the DPoP proof is not that of the access token")
+    return Proof(thumbprint(key), jti, float(issued_at))
+
+
+def _key(header: dict[str, Any]) -> dict[str, Any]:
+    try:
+        key = public_jwk(header.get("jwk"), header["alg"])
+    except ValueError as error:
+        raise ProofRefused(f"the key of the DPoP proof is refused: {error}") from None
+    if key["alg"] != key_algorithm(header["alg"]):
+        raise ProofRefused("the key of the DPoP proof does not fit its alg")
+    return key
+
+
+def thumbprint(jwk: dict[str, Any]) -> str:
+    """The JWK SHA-256 thumbprint of a public key (RFC 7638)."""
+    members = {member: jwk[member] for member in _THUMBPRINT_MEMBERS[jwk["kty"]]}
+    return _base64url(hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).digest())
+
+
+def _base64url(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _normalized(url: str) -> tuple[str, str | None, int | None, str] | None:
+    """Scheme, host, port and path (RFC 3986 section 6.2.3); ``None`` for what is no URL."""
+    try:
+        parts = urlsplit(url)
+        scheme = parts.scheme.lower()
+        return scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(scheme), parts.path or "/"
+    except ValueError:
+        return None

@@ -1,0 +1,155 @@
+"""The public keys with which a client may authenticate (RFC 7517, RFC 7523) or bind its tokens (RFC 9449)."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, NamedTuple
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from agentidp.jose.rsa_weakness import weakness
+
+
+class KeyType(NamedTuple):
+    """A kind of key: the members that its public half has, and the algorithms that it may be for.
+
+    A key is for one algorithm (RFC 8725 section 3.1): its ``alg`` says for which; the first if it has none.
+    """
+
+    kty: str
+    curve: str | None
+    members: tuple[str, ...]
+    algorithms: tuple[str, ...]
+
+
+# RFC 7518 sections 3.1 and 6, RFC 8037 section 2. The last two algorithms are one: RFC 9864 gives EdDSA with Ed25519 a
+# name of its own and deprecates the old one, and libraries send either.
+KEY_TYPES = (
+    KeyType("EC", "P-256", ("crv", "x", "y"), ("ES256",)),
+    KeyType("EC", "P-384", ("crv", "x", "y"), ("ES384",)),
+    KeyType("RSA", None, ("n", "e"), ("RS256", "PS256")),
+    KeyType("OKP", "Ed25519", ("crv", "x"), ("EdDSA", "Ed25519")),
+)
+ALGORITHMS = tuple(alg for key_type in KEY_TYPES for alg in key_type.algorithms)
+"""What ``alg`` of a client's signature may be."""
+
+MAXIMUM_KEYS = 10
+MINIMUM_RSA_BITS = 2048
+MAXIMUM_RSA_BITS = 4096
+MAXIMUM_MEMBER_LENGTH = 1024
+"""Characters."""
+
+with contextlib.suppress(ValueError):  # where PyJWT has come to know it
+    jwt.register_algorithm("Ed25519", jwt.algorithms.OKPAlgorithm())
+
+_PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+_KEY_OPS = ("verify", "sign")
+
+
+def key_algorithm(alg: str) -> str:
+    """The ``alg`` under which :func:`public_jwk` keeps the key of a signature with *alg*."""
+    return "EdDSA" if alg == "Ed25519" else alg
+
+
+def jwk_json_schema() -> dict[str, Any]:
+    """What :func:`public_jwk` takes, as JSON Schema; whether it is a point of its curve, say, no schema tells."""
+
+    def of(key_type: KeyType) -> dict[str, Any]:
+        value = {"type": "string", "maxLength": MAXIMUM_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
+        return {
+            "type": "object",
+            "required": ["kty", *key_type.members],
+            "properties": {
+                **dict.fromkeys(key_type.members, value),
+                "kty": {"const": key_type.kty},
+                "alg": {"enum": list(key_type.algorithms)},
+                "use": {"const": "sig"},
+                "key_ops": {
+                    "type": "array",
+                    "items": {"enum": list(_KEY_OPS)},
+                    "contains": {"const": "verify"},
+                    "uniqueItems": True,
+                },
+                "kid": {"type": ["string", "null"], "pattern": "^[ -~]{1,200}$"},
+                **({"crv": {"const": key_type.curve}} if key_type.curve else {}),
+            },
+            "not": {"anyOf": [{"required": [member]} for member in sorted(_PRIVATE)]},
+        }
+
+    return {"oneOf": [of(key_type) for key_type in KEY_TYPES]}
+
+
+def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
+    """Check a public key and keep what verification needs: ``kty``, its members, ``alg``, ``use`` and ``kid``.
+
+    :param alg: of a signature that comes with the key: what the key is for if it does not say so itself.
+    :raises ValueError: the rule that it breaks, for the client.
+    """
+    if not isinstance(jwk, dict):
+        raise ValueError("must be a JSON Web Key")
+    if not _PRIVATE.isdisjoint(jwk):
+        raise ValueError("must be a public key: it holds private members")
+    kty, curve = jwk.get("kty"), jwk.get("crv")
+    found = [one for one in KEY_TYPES if one.kty == kty and one.curve in (None, curve)]
+    if not found:
+        raise ValueError("must be an RSA, P-256, P-384 or Ed25519 key")
+    [key_type] = found
+    alg = jwk.get("alg", alg or key_type.algorithms[0])
+    if alg not in key_type.algorithms:
+        raise ValueError(f"alg must be {' or '.join(key_type.algorithms)}")
+    _check_usage(jwk)
+    kid = jwk.get("kid")
+    if kid is not None and not (isinstance(kid, str) and 1 <= len(kid) <= 200 and kid.isascii() and kid.isprintable()):
+        raise ValueError("kid must have 1 to 200 printable ASCII characters")
+    values = [jwk.get(member) for member in key_type.members]
+    if not all(isinstance(value, str) and len(value) <= MAXIMUM_MEMBER_LENGTH for value in values):
+        raise ValueError("is not a valid key")
+    alg = key_algorithm(alg)
+    kept = {"kty": kty, **dict(zip(key_type.members, values, strict=True))}
+    try:
+        key = jwt.PyJWK.from_dict(kept, alg).key
+    except (jwt.PyJWTError, ValueError, TypeError):
+        raise ValueError("is not a valid key") from None
+    if isinstance(key, RSAPublicKey):
+        _check_rsa(key)
+    return kept | {"alg": alg, "use": "sig"} | ({} if kid is None else {"kid": kid})
+
+
+def public_jwks(jwks: object) -> list[dict[str, Any]]:
+    """Check a JWK Set.
+
+    :raises ValueError: the rule that it breaks, for the client.
+    """
+    keys = jwks.get("keys") if isinstance(jwks, dict) else None
+    if not isinstance(keys, list) or not 1 <= len(keys) <= MAXIMUM_KEYS:
+        raise ValueError(f"must be a JWK Set with 1 to {MAXIMUM_KEYS} keys")
+    checked = [public_jwk(key) for key in keys]
+    kids = [key["kid"] for key in checked if "kid" in key]
+    if len(set(kids)) != len(kids):
+        raise ValueError("must not use a kid twice")
+    return checked
+
+
+def _check_usage(jwk: dict[str, Any]) -> None:
+    """``use`` and ``key_ops`` (RFC 7517 sections 4.2 and 4.3). ``sign`` is what the other half of a pair does, and the
+    only operation that the RFC lets stand beside ``verify``.
+    """
+    if jwk.get("use", "sig") != "sig":
+        raise ValueError("use must be sig")
+    key_ops = jwk.get("key_ops", ["verify"])
+    if not isinstance(key_ops, list) or not all(isinstance(operation, str) for operation in key_ops):
+        raise ValueError("key_ops must be an array of strings")
+    if len(set(key_ops)) != len(key_ops):
+        raise ValueError("key_ops must not hold an operation twice")
+    if "verify" not in key_ops or not set(key_ops).issubset(_KEY_OPS):
+        raise ValueError("key_ops must hold verify, and nothing else but sign")
+
+
+def _check_rsa(key: RSAPublicKey) -> None:
+    if not MINIMUM_RSA_BITS <= key.key_size <= MAXIMUM_RSA_BITS:
+        raise ValueError(f"an RSA key must have {MINIMUM_RSA_BITS} to {MAXIMUM_RSA_BITS} bits")
+    numbers = key.public_numbers()
+    broken = weakness(numbers.n, numbers.e)
+    if broken is not None:
+        raise ValueError(broken)

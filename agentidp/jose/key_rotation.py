@@ -1,0 +1,184 @@
+"""What the operator does with the signing keys: make the first one, rotate, revoke, re-encrypt, list.
+
+All of it runs on a connection of the operator's own, as the role that owns the tables. The role that serves requests
+can only read the keys.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from agentidp.config import ConfigurationError, Settings
+from agentidp.db.database import Rows, connect
+from agentidp.db.sql import load_sql
+from agentidp.jose.key_sealing import KeySealer, UnreadableKey, new_key
+from agentidp.jose.signing_keys import PUBLISH_AHEAD, active, published, signing_row
+
+KEYS_LOCK = 0x6B6579
+"""The advisory lock under which keys are changed."""
+
+
+def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
+    """Make the first key of an empty database; otherwise check that the instance secret opens the key that signs.
+
+    Of many processes that start on an empty database one makes the key and the others find it.
+
+    :param at: now.
+    :raises ConfigurationError: the instance secret is not the one that the keys were encrypted with.
+    """
+    with connect(str(settings.database_url)) as connection:
+        rows = _all_keys(connection)
+        if not active(rows):
+            with _locked(connection):
+                rows = _all_keys(connection)
+                if not active(rows):
+                    _add_key(connection, settings, created_at=at, signs_from=at)
+                    rows = _all_keys(connection)
+    signing = signing_row(rows, at)
+    try:
+        KeySealer(settings).open(signing.kid, bytes(signing.private_key_encrypted))
+    except UnreadableKey:
+        raise ConfigurationError(
+            "AGENTIDP_SECRET_KEY does not decrypt this database's signing keys: "
+            "set the secret that the instance was started with"
+        ) from None
+
+
+def rotate(settings: Settings, *, at: datetime, signs_from: datetime | None = None) -> str:
+    """Publish a new key of ``settings.signing_alg`` that signs later.
+
+    :param at: now.
+    :param signs_from: its first signature; ``PUBLISH_AHEAD`` from *at* when left out.
+    :returns: the new key's kid.
+    """
+    with connect(str(settings.database_url)) as connection, _locked(connection):
+        return _add_key(connection, settings, created_at=at, signs_from=signs_from or at + PUBLISH_AHEAD)
+
+
+def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
+    """Revoke the key *kid*: from now on it signs and verifies nothing. Done already, it changes nothing.
+
+    :param at: now.
+    :returns: the kid of the key that was made to sign at once, if *kid* was the one that signed.
+    :raises ConfigurationError: there is no such key.
+    """
+    with connect(str(settings.database_url)) as connection, _locked(connection):
+        rows = _all_keys(connection)
+        row = next((row for row in rows if row.kid == kid), None)
+        if row is None:
+            raise ConfigurationError(f"there is no signing key {kid!r}: agentidp keys list shows them")
+        if row.revoked_at is not None:
+            return None
+        # What servers cannot read does not sign, whatever the database says of it.
+        readable = active(_usable(KeySealer(settings), rows))
+        connection.execute(load_sql("signing_keys/revoke_key"), {"kid": kid, "at": at})
+        if readable and signing_row(readable, at) is not row:
+            return None
+        return _add_key(connection, settings, created_at=at, signs_from=at)
+
+
+def reencrypt(settings: Settings) -> tuple[int, int]:
+    """Encrypt every private key under ``settings.secret_key`` that is still under ``settings.secret_key_previous``.
+
+    :returns: how many were encrypted anew, and how many there are; revoked keys have no private half and do not count.
+    :raises ConfigurationError: neither secret opens a key. Nothing is changed then.
+    """
+    sealer = KeySealer(settings)
+    count = 0
+    with connect(str(settings.database_url)) as connection, _locked(connection):
+        rows = active(_all_keys(connection))
+        for row in rows:
+            sealed = bytes(row.private_key_encrypted)
+            try:
+                key = sealer.open(row.kid, sealed)
+            except UnreadableKey:
+                raise ConfigurationError(
+                    "neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the signing key "
+                    f"{row.kid!r}: nothing was changed"
+                ) from None
+            if not sealer.is_current(row.kid, sealed):
+                resealed = {"kid": row.kid, "private_key_encrypted": sealer.seal(key.signing)}
+                connection.execute(load_sql("signing_keys/reseal_key"), resealed)
+                count += 1
+    return count, len(rows)
+
+
+def describe(settings: Settings, *, at: datetime) -> list[dict[str, Any]]:
+    """All keys, newest first: kid, alg, createdAt, signsFrom and status at *at*."""
+    with connect(str(settings.database_url)) as connection:
+        rows = _all_keys(connection)
+    usable = _usable(KeySealer(settings), rows)
+    signing = signing_row(usable, at) if active(usable) else None
+    in_force = published(usable, at) if active(usable) else []
+
+    def status(row: Any) -> str:
+        if row.revoked_at is not None:
+            return "revoked"
+        if row not in usable:
+            return "unreadable"
+        if row is signing:
+            return "signing"
+        if row not in in_force:
+            return "retired"
+        return "next" if row.signs_from > at else "verifying"
+
+    return [
+        {
+            "kid": row.kid,
+            "alg": row.alg,
+            "createdAt": row.created_at,
+            "signsFrom": row.signs_from,
+            "status": status(row),
+        }
+        for row in rows
+    ]
+
+
+@contextlib.contextmanager
+def _locked(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    # The lock is a statement of its own, so that the next one sees what was committed while waiting.
+    with connection.transaction():
+        connection.execute(load_sql("signing_keys/lock_keys"), {"key": KEYS_LOCK})
+        yield
+
+
+def _all_keys(connection: psycopg.Connection[Any]) -> Rows:
+    return connection.execute(load_sql("signing_keys/all_keys")).fetchall()
+
+
+def _add_key(
+    connection: psycopg.Connection[Any], settings: Settings, *, created_at: datetime, signs_from: datetime
+) -> str:
+    key = new_key(settings.signing_alg)
+    kid = key.signing.kid
+    connection.execute(
+        load_sql("signing_keys/add_key"),
+        {
+            "kid": kid,
+            # We trust neither of these two when we read the row. Servers of the release before do, and they may still
+            # run beside this one.
+            "alg": key.signing.alg,
+            "public_jwk": json.dumps(key.jwk),
+            "private_key_encrypted": KeySealer(settings).seal(key.signing),
+            "created_at": created_at,
+            "signs_from": signs_from,
+        },
+    )
+    return kid
+
+
+def _usable(sealer: KeySealer, rows: Rows) -> Rows:
+    """Of *rows* those that servers do not ignore: the revoked, and those that they can decrypt."""
+    usable = []
+    for row in rows:
+        with contextlib.suppress(UnreadableKey):
+            if row.revoked_at is None:
+                sealer.open(row.kid, bytes(row.private_key_encrypted))
+            usable.append(row)
+    return usable

@@ -1,0 +1,254 @@
+"""The signing keys that a process knows: read from the database beside the requests, and used from memory.
+
+A key is published as soon as it is made and signs from ``signs_from`` on; it is retired once the tokens that it
+signed have all expired, or revoked at any time. Every process reads the same rows and compares them with the same
+time, so all change over together, without reading anything at that moment.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from agentidp.config import MAXIMUM_TOKEN_TTL, Settings
+from agentidp.db.database import Database, Rows
+from agentidp.http.errors import ServiceUnavailable
+from agentidp.jose.access_token import SigningKey, VerificationKey
+from agentidp.jose.key_sealing import KeySealer, OpenedKey, UnreadableKey
+
+logger = logging.getLogger("agentidp")
+
+JWKS_MAX_AGE = 600
+"""Seconds that a client may cache the JWKS."""
+
+CACHE_SECONDS = 10
+"""Seconds after which a process reads the keys again, and so hears of one that was revoked."""
+
+RETRY_SECONDS = 2
+"""Seconds from a reading that failed to the next."""
+
+MINIMUM_REREAD_SECONDS = 1
+"""Seconds between two readings that an unknown kid can cause, so that invented ones cost nothing."""
+
+PATIENCE_SECONDS = 0.1
+"""How long after the begin of a reading a request waits for its result, if it knows keys already."""
+
+FIRST_PATIENCE_SECONDS = 10
+"""The same for a request that knows none: longer than the database takes to fail."""
+
+PUBLISH_AHEAD = timedelta(seconds=900)
+"""From publication to the first signature: longer than any client or process keeps an older JWKS. That is ten minutes
+and ten seconds; the rest is for clocks that differ and for readings that fail.
+"""
+
+RETIRE_AFTER = timedelta(seconds=MAXIMUM_TOKEN_TTL + 3600)
+"""From a successor's first signature to retirement: longer than any token lives."""
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys in force until an instant. ``generation`` is another number whenever other keys are published."""
+
+    signing: SigningKey
+    published: dict[str, VerificationKey]
+    jwks: dict[str, Any]
+    generation: int = 0
+    until: datetime = NEVER
+
+
+class _Reading:
+    """A reading that is under way in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.began_at = time.monotonic()
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        """Let those that wait go on."""
+        self._ended.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the end, at the most until *seconds* after the begin."""
+        self._ended.wait(max(0.0, self.began_at + seconds - time.monotonic()))
+
+
+class SigningKeys:
+    """The keys of the instance, read from *database* and decrypted with the secrets of *settings*.
+
+    A request waits for the database only if this process has never read the keys. Otherwise one thread reads them
+    beside the requests, which go on with the known ones meanwhile, and for as long as the database is away. It is
+    started when a request finds that a reading is due, so after gunicorn's fork.
+    """
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database, self._sealer = database, KeySealer(settings)
+        self._lock = threading.Lock()
+        self._keys: Keys | None = None
+        self._rows: Rows = []
+        self._opened: dict[str, OpenedKey] = {}
+        self._ignored: set[str] = set()
+        self._reading: _Reading | None = None
+        self._read_at = self._attempted_at = float("-inf")
+        self._retry_at = float("-inf")
+        self._has_failed = False
+
+    def current(self) -> Keys:
+        """The keys in force now.
+
+        :raises ServiceUnavailable: this process has never been able to read them.
+        """
+        keys = self._keys
+        if keys is None or time.monotonic() - self._read_at >= CACHE_SECONDS:
+            keys = self._refresh(keys)
+        if datetime.now(UTC) >= keys.until:
+            keys = self._change_over()
+        return keys
+
+    def find(self, kid: str) -> VerificationKey | None:
+        """The published key *kid*; one that another process has just made is found as well.
+
+        :raises ServiceUnavailable: this process has never been able to read the keys.
+        """
+        key = self.current().published.get(kid)
+        if key is None:
+            reading = self._reading
+            now = time.monotonic()
+            if reading is None and now >= max(self._attempted_at + MINIMUM_REREAD_SECONDS, self._retry_at):
+                reading = self._begin_reading()
+            if reading is not None:
+                reading.wait(PATIENCE_SECONDS)
+                key = self.current().published.get(kid)
+        return key
+
+    def _refresh(self, keys: Keys | None) -> Keys:
+        now = time.monotonic()
+        if now >= self._retry_at:
+            reading = self._begin_reading()
+            # A process that had no requests for a while may have missed a revocation.
+            if keys is None:
+                reading.wait(FIRST_PATIENCE_SECONDS)
+            elif now - self._read_at >= 2 * CACHE_SECONDS and not self._has_failed:
+                reading.wait(PATIENCE_SECONDS)
+        if self._keys is None:
+            raise ServiceUnavailable
+        return self._keys
+
+    def _begin_reading(self) -> _Reading:
+        """Start the thread that reads, unless one is reading already."""
+        with self._lock:
+            reading = self._reading
+            if reading is None:
+                self._reading = reading = _Reading()
+                self._attempted_at = reading.began_at
+                try:
+                    threading.Thread(target=self._read, args=(reading,), name="signing-keys", daemon=True).start()
+                except RuntimeError as error:
+                    logger.error("no thread can be started", extra={"fields": {"error": str(error)}})
+                    self._end(reading, has_failed=True)
+            return reading
+
+    def _read(self, reading: _Reading) -> None:
+        has_failed = True
+        try:
+            self._learn(self._database.fetch("signing_keys/all_keys"), reading.began_at)
+            has_failed = False
+        except ServiceUnavailable:
+            # Whoever raised it has logged why.
+            pass
+        except Exception:
+            logger.exception("the signing keys cannot be read")
+        finally:
+            self._end(reading, has_failed=has_failed)
+
+    def _end(self, reading: _Reading, *, has_failed: bool) -> None:
+        self._has_failed = has_failed
+        if has_failed:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+        self._reading = None
+        reading.end()
+
+    def _learn(self, rows: Rows, read_at: float) -> None:
+        opened: dict[str, OpenedKey] = {}
+        ignored: set[str] = set()
+        for row in active(rows):
+            try:
+                opened[row.kid] = self._opened.get(row.kid) or self._sealer.open(
+                    row.kid, bytes(row.private_key_encrypted)
+                )
+            except UnreadableKey:
+                ignored.add(row.kid)
+        for kid in sorted(ignored - self._ignored):
+            logger.error(
+                "a signing key is ignored: the instance secret does not decrypt it", extra={"fields": {"kid": kid}}
+            )
+        self._ignored = ignored
+        if not opened:
+            # Keys that are known stay in force: whoever revokes the last one makes another.
+            logger.error("no signing key can be used: run agentidp keys list with this server's settings")
+            raise ServiceUnavailable
+        with self._lock:
+            self._opened = opened
+            self._rows = [row for row in rows if row.kid not in ignored]
+            self._keys = self._in_force(datetime.now(UTC))
+            self._read_at = read_at
+
+    def _change_over(self) -> Keys:
+        with self._lock:
+            now = datetime.now(UTC)
+            assert self._keys is not None  # noqa: S101 - only what has an end comes here
+            if now >= self._keys.until:
+                self._keys = self._in_force(now)
+            return self._keys
+
+    def _in_force(self, at: datetime) -> Keys:
+        known = self._keys
+        kids = [row.kid for row in published(self._rows, at)]
+        is_new = known is None or known.published.keys() != set(kids)
+        return Keys(
+            signing=self._opened[signing_row(self._rows, at).kid].signing,
+            published={kid: self._opened[kid].verification for kid in kids},
+            jwks={"keys": [self._opened[kid].jwk for kid in kids]},
+            generation=(known.generation if known else 0) + is_new,
+            until=next_change(self._rows, at),
+        )
+
+
+def active(rows: Rows) -> Rows:
+    """Of *rows* those that are not revoked."""
+    return [row for row in rows if row.revoked_at is None]
+
+
+def signing_row(rows: Rows, at: datetime) -> Any:
+    """Of *rows* (newest ``signs_from`` first) the key that signs at *at*; the oldest if none does yet."""
+    candidates = active(rows)
+    return next((row for row in candidates if row.signs_from <= at), candidates[-1])
+
+
+def published(rows: Rows, at: datetime) -> Rows:
+    """Of *rows* (newest ``signs_from`` first) those that verify at *at*: all but the revoked and the retired."""
+    signing = signing_row(rows, at)
+    retires_at = NEVER
+    found = []
+    for row in rows:
+        if row is signing or (row.revoked_at is None and at < retires_at):
+            found.append(row)
+        if _has_signed(row):
+            retires_at = row.signs_from + RETIRE_AFTER
+    return found
+
+
+def next_change(rows: Rows, at: datetime) -> datetime:
+    """The first instant after *at* at which another key of *rows* signs, or one is retired."""
+    instants = [moment for row in rows for moment in (row.signs_from, row.signs_from + RETIRE_AFTER)]
+    return min((instant for instant in instants if instant > at), default=NEVER)
+
+
+def _has_signed(row: Any) -> bool:
+    """Whether the key took over from its predecessor, or will: one that was revoked before it signed never did."""
+    return row.revoked_at is None or row.signs_from < row.revoked_at

@@ -1,0 +1,1 @@
+"""For the operator: health, the index and the API's documentation."""

@@ -1,0 +1,126 @@
+"""The API's description: the OpenAPI document, and a page to browse it and try it out.
+
+The document is made from the schemas and routes that serve the requests (:mod:`agentidp.http.openapi`); what is said of
+the whole stands here. The page has all that it needs from this server.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.resources
+import json
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, current_app
+
+from agentidp.caller import public
+from agentidp.config import Settings
+from agentidp.http.errors import NotFound
+from agentidp.http.openapi import Api, Blueprint
+from agentidp.scopes import SCOPES
+
+blueprint = Blueprint("api-docs", __name__, description="This description")
+
+OURS = Path(__file__).resolve().parent / "static" / "docs"
+SWAGGER_UI = Path(str(importlib.resources.files("flask_swagger_ui"))) / "dist"
+ASSETS = {
+    "start.js": (OURS, "text/javascript"),
+    "swagger-ui-bundle.js": (SWAGGER_UI, "text/javascript"),
+    "swagger-ui.css": (SWAGGER_UI, "text/css"),
+    "favicon-32x32.png": (SWAGGER_UI, "image/png"),
+}
+"""What the page needs: where it lies, and what it is. Nothing else is served."""
+
+MAX_AGE = 3600
+"""Seconds that a browser may keep the assets."""
+
+SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+"""Headers of the page: it gets nothing from elsewhere and sends nothing there."""
+
+DESCRIPTION = """\
+An identity provider for AI agents that counts every token it issues, exactly.
+
+An agent gets a token at `/api/v1/token` (OAuth 2.0 client credentials) and sends it as `Authorization: Bearer`. Our own
+API speaks camelCase and answers errors as `code`, `message` and `details`; the OAuth endpoints speak as their RFCs do.
+Every instant and every day is UTC. An unknown query parameter is ignored, an unknown field in a JSON body refused.
+
+Any operation may also answer 500 with the code `INTERNAL_ERROR` or the error `server_error`: a fault of ours.
+"""
+
+
+@blueprint.route("/api/v1/openapi.json")
+@public
+@blueprint.response(200, {"type": "object", "required": ["openapi", "info", "paths"]})
+def openapi() -> Response:
+    """This document (OpenAPI 3.1)."""
+    return Response(_document(), mimetype="application/json")
+
+
+@blueprint.route("/docs")
+@public
+@blueprint.response(200, {"type": "string"}, content_type="text/html")
+def page() -> Response:
+    """A page to browse this document and try it out."""
+    return Response((OURS / "index.html").read_bytes(), mimetype="text/html", headers=SECURITY)
+
+
+@blueprint.route(
+    "/docs/<asset>", parameters=[{"in": "path", "name": "asset", "schema": {"type": "string", "enum": [*ASSETS]}}]
+)
+@public
+@blueprint.response(200, {"type": "string"}, content_type="text/javascript")
+@blueprint.response(200, {"type": "string"}, content_type="text/css")
+@blueprint.doc(responses={200: {"content": {"image/png": {}}}})
+def asset(asset: str) -> Response:
+    """What the page is made of."""
+    if asset not in ASSETS:
+        raise NotFound
+    directory, kind = ASSETS[asset]
+    # Whole: a 206 or a 304 would be further answers to describe, and spare a browser little.
+    content = (directory / asset).read_bytes()
+    return Response(content, mimetype=kind, headers={"Cache-Control": f"public, max-age={MAX_AGE}"})
+
+
+def describe(app: Flask, api: Api, settings: Settings) -> None:
+    """Say in the document what holds for all operations: who we are, where, and how to authenticate."""
+    api.spec.options |= {
+        "info": {"description": DESCRIPTION, "version": importlib.metadata.version("agentidp")},
+        "servers": [{"url": settings.issuer}],
+    }
+    schemes: dict[str, dict[str, Any]] = {
+        "oauth2": {
+            "type": "oauth2",
+            "flows": {"clientCredentials": {"tokenUrl": f"{settings.issuer}/api/v1/token", "scopes": SCOPES}},
+        },
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "RFC 6750, RFC 9068"},
+        "dpop": {
+            "type": "http",
+            "scheme": "dpop",
+            "description": "A token that is bound to a key, with a proof in the header `DPoP` (RFC 9449 section 7)",
+        },
+        "clientSecretBasic": {
+            "type": "http",
+            "scheme": "basic",
+            "description": "The agent's UUID and its secret (RFC 6749 section 2.3.1)",
+        },
+    }
+    for name, scheme in schemes.items():
+        api.spec.components.security_scheme(name, scheme)
+    app.extensions["agentidp-api"] = api
+
+
+def _document() -> str:
+    """The document as JSON, made at the first use in a process."""
+    extensions = current_app.extensions
+    if "agentidp-openapi" not in extensions:
+        described = extensions["agentidp-api"].spec.to_dict()
+        extensions["agentidp-openapi"] = json.dumps(described, separators=(",", ":"), ensure_ascii=False)
+    text: str = extensions["agentidp-openapi"]
+    return text

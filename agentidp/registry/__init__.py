@@ -1,0 +1,1 @@
+"""Organizations, agents, credentials and resource servers."""

@@ -1,0 +1,252 @@
+"""``/api/v1/agents``: the organization's agents."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+import psycopg
+from flask import Response, g
+
+from agentidp.caller import bearer, read, transaction
+from agentidp.db.database import Transaction
+from agentidp.http.errors import Conflict, NotFound, ValidationError
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import json_response
+from agentidp.http.schemas import Flag, ScopeList, Text, WholeNumber, timestamp
+from agentidp.scopes import DEFAULT_SCOPES, SCOPES
+
+blueprint = Blueprint("agents", __name__, description="Agents of the organization")
+
+STATUSES = ("active", "suspended")
+
+
+def refuse_unknown_scopes(opened: Transaction, organization_id: str, scopes: list[str]) -> None:
+    """An agent can have our own scopes and those of its organization's resource servers.
+
+    :raises ValidationError: naming ``scopes``.
+    """
+    foreign = [scope for scope in scopes if scope not in SCOPES]
+    if foreign:
+        rows = opened.fetch("oauth/resource_server_scopes", organization_id=organization_id)
+        known = [*SCOPES, *(row.scope for row in rows)]
+        if not set(foreign) <= set(known):
+            raise ValidationError(details={"scopes": ["must be among " + ", ".join(known)]})
+
+
+class NewAgentSchema(ma.Schema):
+    """The body that registers an agent."""
+
+    name = Text(1, 100, required=True)
+    description = Text(0, 1000, multiline=True, load_default="")
+    scopes = ScopeList(load_default=lambda: list(DEFAULT_SCOPES))
+    dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens", load_default=False)
+
+
+class AgentChangeSchema(ma.Schema):
+    """The body that changes an agent: what is left out stays."""
+
+    class Meta:
+        json_schema = {"minProperties": 1}
+
+    name = Text(1, 100)
+    description = Text(0, 1000, multiline=True)
+    scopes = ScopeList()
+    dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens")
+    status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
+
+    @ma.validates_schema
+    def not_empty(self, data: dict[str, Any], **_: Any) -> None:
+        """An empty change is a mistake."""
+        if not data:
+            raise ma.ValidationError("must name something to change", "body")
+
+
+class AgentSchema(ma.Schema):
+    """An agent. Its ``agentId`` is the ``client_id`` of OAuth."""
+
+    agentId = ma.fields.UUID(required=True)
+    name = ma.fields.String(required=True)
+    description = ma.fields.String(required=True)
+    scopes = ma.fields.List(ma.fields.String(), required=True)
+    status = ma.fields.String(required=True, validate=ma.validate.OneOf(STATUSES))
+    dpopBoundAccessTokens = ma.fields.Boolean(
+        required=True, metadata={"description": "Whether the agent gets only tokens bound to a key (RFC 9449)"}
+    )
+    createdAt = ma.fields.AwareDateTime(required=True)
+    updatedAt = ma.fields.AwareDateTime(required=True)
+
+
+class ListArguments(ma.Schema):
+    """A page of a list."""
+
+    limit = WholeNumber(1, 100, load_default=50)
+    cursor = ma.fields.String(load_default=None, metadata={"description": "The nextCursor of the page before"})
+
+
+class AgentListSchema(ma.Schema):
+    """A page, oldest agents first; ``nextCursor`` is null on the last."""
+
+    data = ma.fields.List(ma.fields.Nested(AgentSchema), required=True)
+    nextCursor = ma.fields.String(required=True, allow_none=True)
+
+
+@blueprint.route("/api/v1/agents", methods=["POST"])
+@bearer("agents:write")
+@blueprint.arguments(NewAgentSchema)
+@blueprint.response(201, AgentSchema, headers={"Location": "Location"})
+@blueprint.alt_response(409, "CONFLICT")
+def create_agent(new: dict[str, Any]) -> Response:
+    """Register an agent."""
+    with transaction() as opened:
+        agent = add_agent(opened, g.caller.organization_id, at=g.at, **new)
+    body = represent(agent)
+    return json_response(body, 201, {"Location": f"/api/v1/agents/{body['agentId']}"})
+
+
+@blueprint.route("/api/v1/agents")
+@bearer("agents:read")
+@blueprint.arguments(ListArguments, location="query")
+@blueprint.response(200, AgentListSchema)
+def list_agents(arguments: dict[str, Any]) -> Response:
+    """List the agents, oldest first. New agents come last, so no page shifts under a reader."""
+    limit = arguments["limit"]
+    after_at, after_id = decode_cursor(arguments["cursor"])
+    rows = read("agents/list_agents", after_at=after_at, after_id=after_id, limit=limit + 1)
+    page = rows[:limit]
+    return json_response(
+        {
+            "data": [represent(row) for row in page],
+            "nextCursor": encode_cursor(page[-1].created_at, page[-1].agent_id) if len(rows) > limit else None,
+        }
+    )
+
+
+@blueprint.route("/api/v1/agents/<uuid:agent_id>")
+@bearer("agents:read")
+@blueprint.response(200, AgentSchema)
+def get_agent(agent_id: UUID) -> Response:
+    """One agent."""
+    rows = read("agents/get_agent", agent_id=agent_id)
+    if not rows:
+        raise NotFound
+    return json_response(represent(rows[0]))
+
+
+@blueprint.route("/api/v1/agents/<uuid:agent_id>", methods=["PATCH"])
+@bearer("agents:write")
+@blueprint.arguments(AgentChangeSchema)
+@blueprint.response(200, AgentSchema)
+@blueprint.alt_response(409, "CONFLICT")
+def change_agent(change: dict[str, Any], agent_id: UUID) -> Response:
+    """Change an agent. A suspended agent gets no token, and those it has stop working at once."""
+    unchanged: dict[str, Any] = dict.fromkeys(("name", "description", "scopes", "status", "dpop_bound_access_tokens"))
+    with transaction() as opened:
+        refuse_unknown_scopes(opened, g.caller.organization_id, change.get("scopes", []))
+        try:
+            rows = opened.fetch(
+                "agents/change_agent",
+                organization_id=g.caller.organization_id,
+                agent_id=agent_id,
+                at=g.at,
+                **(unchanged | change),
+            )
+        except psycopg.errors.UniqueViolation:
+            raise _name_taken() from None
+        if not rows:
+            raise NotFound
+    return json_response(represent(rows[0]))
+
+
+@blueprint.route("/api/v1/agents/<uuid:agent_id>", methods=["DELETE"])
+@bearer("agents:write")
+@blueprint.response(204)
+def delete_agent(agent_id: UUID) -> Response:
+    """Delete an agent and revoke its credentials. Its tokens stop working at once; its history still counts."""
+    with transaction() as opened:
+        if not opened.fetch(
+            "agents/delete_agent", organization_id=g.caller.organization_id, agent_id=agent_id, at=g.at
+        ):
+            raise NotFound
+    return Response(status=204)
+
+
+def add_agent(
+    opened: Transaction,
+    organization_id: str,
+    *,
+    name: str,
+    description: str,
+    scopes: list[str],
+    at: datetime,
+    dpop_bound_access_tokens: bool = False,
+    agent_id: UUID | None = None,
+) -> Any:
+    """Register an agent and its client.
+
+    :param agent_id: random when left out.
+    :returns: the agent's row.
+    :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
+    :raises Conflict: another agent of the organization has the name.
+    """
+    refuse_unknown_scopes(opened, organization_id, scopes)
+    try:
+        [agent] = opened.fetch(
+            "agents/add_agent",
+            organization_id=organization_id,
+            agent_id=agent_id or uuid.uuid4(),
+            name=name,
+            description=description,
+            scopes=scopes,
+            dpop_bound_access_tokens=dpop_bound_access_tokens,
+            at=at,
+        )
+    except psycopg.errors.UniqueViolation:
+        raise _name_taken() from None
+    return agent
+
+
+def _name_taken() -> Conflict:
+    return Conflict("Another agent has this name.", details={"name": ["is taken"]})
+
+
+def represent(agent: Any) -> dict[str, Any]:
+    """An agent's row as our JSON."""
+    return {
+        "agentId": str(agent.agent_id),
+        "name": agent.name,
+        "description": agent.description,
+        "scopes": agent.scopes,
+        "status": agent.status,
+        "dpopBoundAccessTokens": agent.dpop_bound_access_tokens,
+        "createdAt": timestamp(agent.created_at),
+        "updatedAt": timestamp(agent.updated_at),
+    }
+
+
+def encode_cursor(created_at: datetime, agent_id: UUID) -> str:
+    """Where a page ends, as opaque text."""
+    text = f"{created_at.astimezone(UTC).isoformat()} {agent_id}"
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def decode_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
+    """What :func:`encode_cursor` made; nothing for nothing.
+
+    :raises ValidationError: naming ``cursor``.
+    """
+    if cursor is None:
+        return None, None
+    try:
+        created_at, agent_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().split(" ")
+        at = datetime.fromisoformat(created_at)
+        if at.tzinfo is None:
+            raise ValueError("a cursor of ours has a time zone")
+        return at.astimezone(UTC), UUID(agent_id)
+    except (ValueError, OverflowError, binascii.Error):
+        raise ValidationError(details={"cursor": ["must be the nextCursor of an earlier answer"]}) from None

@@ -1,0 +1,189 @@
+"""``/api/v1/agents/{agentId}/credentials``: the secrets with which an agent gets tokens.
+
+An agent may have several at a time, so that one is replaced without a moment in which none works.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response, g, request
+
+from agentidp.caller import bearer, read, transaction
+from agentidp.db.database import Transaction
+from agentidp.http.errors import Conflict, NotFound, ValidationError
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import json_response
+from agentidp.http.schemas import Instant, timestamp
+from agentidp.jose.jwk import MAXIMUM_KEYS, jwk_json_schema, public_jwk, public_jwks
+from agentidp.oauth.client_secret import PATTERN, hash_secret, new_secret
+from agentidp.oauth.metadata import JwksSchema
+
+blueprint = Blueprint("credentials", __name__, description="Credentials of an agent")
+
+MAXIMUM_CREDENTIALS = 20
+"""Of one agent at a time."""
+
+
+class NewCredentialSchema(ma.Schema):
+    """The body that makes a credential; it may be left out. With ``jwk`` or ``jwks`` the client authenticates by
+    ``private_key_jwt``, and no secret is made.
+    """
+
+    class Meta:
+        json_schema = {"not": {"required": ["jwk", "jwks"]}}
+
+    expiresAt = Instant(load_default=None, allow_none=True, metadata={"description": "In the future"})
+    jwk = ma.fields.Dict(
+        metadata=jwk_json_schema() | {"description": "A public key: RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519"}
+    )
+    jwks = ma.fields.Dict(
+        metadata={
+            "description": "A JWK Set of such keys (RFC 7517 section 5)",
+            "required": ["keys"],
+            "properties": {
+                "keys": {"type": "array", "minItems": 1, "maxItems": MAXIMUM_KEYS, "items": jwk_json_schema()}
+            },
+        }
+    )
+
+    @ma.post_load
+    def public_keys(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """``jwk`` and ``jwks`` become one list of checked keys, or ``None`` for a secret."""
+        jwk, jwks = data.pop("jwk", None), data.pop("jwks", None)
+        if jwk is not None and jwks is not None:
+            raise ma.ValidationError("must not be there beside jwk", "jwks")
+        try:
+            data["jwks"] = [public_jwk(jwk)] if jwk is not None else None if jwks is None else public_jwks(jwks)
+        except ValueError as error:
+            raise ma.ValidationError(str(error), "jwk" if jwk is not None else "jwks") from None
+        return data
+
+
+class CredentialSchema(ma.Schema):
+    """A credential, without its secret. ``lastUsedAt`` is right to the minute."""
+
+    credentialId = ma.fields.UUID(required=True)
+    jwks = ma.fields.Nested(JwksSchema, required=True, allow_none=True, metadata={"description": "Null for a secret"})
+    createdAt = ma.fields.AwareDateTime(required=True)
+    expiresAt = ma.fields.AwareDateTime(required=True, allow_none=True)
+    lastUsedAt = ma.fields.AwareDateTime(required=True, allow_none=True)
+
+
+class NewCredentialAnswerSchema(CredentialSchema):
+    """A new credential: the only answer that ever holds the secret."""
+
+    clientId = ma.fields.UUID(required=True)
+    clientSecret = ma.fields.String(
+        metadata={"description": "Absent if the credential is a public key", "pattern": f"^{PATTERN}$"}
+    )
+
+
+class CredentialListSchema(ma.Schema):
+    """All credentials that are not revoked, oldest first."""
+
+    data = ma.fields.List(ma.fields.Nested(CredentialSchema), required=True)
+
+
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials", methods=["POST"])
+@bearer("agents:write")
+@blueprint.arguments(NewCredentialSchema, required=False)
+@blueprint.response(201, NewCredentialAnswerSchema, headers={"Location": "Location"})
+@blueprint.alt_response(409, "CONFLICT")
+def create_credential(new: dict[str, Any], agent_id: UUID) -> Response:
+    """Make a credential; its secret is shown in this answer and never again."""
+    if new["expiresAt"] is not None and new["expiresAt"] <= g.at:
+        raise ValidationError(details={"expiresAt": ["must be in the future"]})
+    with transaction() as opened:
+        credential, client_secret = add_credential(
+            opened, g.caller.organization_id, agent_id, jwks=new["jwks"], expires_at=new["expiresAt"], at=g.at
+        )
+    body = represent(credential) | {"clientId": str(agent_id)}
+    if client_secret is not None:
+        body["clientSecret"] = client_secret
+    return json_response(body, 201, {"Location": f"{request.path}/{body['credentialId']}"})
+
+
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials")
+@bearer("agents:read")
+@blueprint.response(200, CredentialListSchema)
+def list_credentials(agent_id: UUID) -> Response:
+    """List the credentials of an agent."""
+    rows = read("agents/list_credentials", agent_id=agent_id)
+    if not rows:
+        raise NotFound
+    return json_response({"data": [represent(row) for row in rows if row.credential_id is not None]})
+
+
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials/<uuid:credential_id>", methods=["DELETE"])
+@bearer("agents:write")
+@blueprint.response(204)
+def revoke_credential(agent_id: UUID, credential_id: UUID) -> Response:
+    """Revoke a credential: it gets no further token. Tokens that it got live until they expire."""
+    with transaction() as opened:
+        if not opened.fetch(
+            "agents/revoke_credential",
+            organization_id=g.caller.organization_id,
+            agent_id=agent_id,
+            credential_id=credential_id,
+            at=g.at,
+        ):
+            raise NotFound
+    return Response(status=204)
+
+
+def add_credential(
+    opened: Transaction,
+    organization_id: str,
+    agent_id: UUID,
+    *,
+    expires_at: datetime | None,
+    at: datetime,
+    jwks: list[dict[str, Any]] | None = None,
+    most: int = MAXIMUM_CREDENTIALS,
+) -> tuple[Any, str | None]:
+    """Make a credential.
+
+    :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked; a secret when left out.
+    :param most: how many the agent may have with it.
+    :returns: its row and its secret, which is kept nowhere; ``None`` where there are keys.
+    :raises NotFound: no such agent.
+    :raises Conflict: the agent has as many as it may.
+    """
+    # Locked by a statement of its own: the next one then sees what another transaction added meanwhile.
+    if not opened.fetch("agents/lock_agent", organization_id=organization_id, agent_id=agent_id):
+        raise NotFound
+    client_secret = new_secret() if jwks is None else None
+    rows = opened.fetch(
+        "agents/add_credential",
+        organization_id=organization_id,
+        agent_id=agent_id,
+        credential_id=uuid.uuid4(),
+        secret_hash=None if client_secret is None else hash_secret(client_secret),
+        jwks=None if jwks is None else json.dumps(jwks),
+        expires_at=expires_at,
+        at=at,
+        most=most,
+    )
+    if not rows:
+        raise Conflict(
+            f"The agent has {most} credentials; revoke one first.",
+            details={"credentials": [f"at most {most} at a time"]},
+        )
+    return rows[0], client_secret
+
+
+def represent(credential: Any) -> dict[str, Any]:
+    """A credential's row as our JSON."""
+    return {
+        "credentialId": str(credential.credential_id),
+        "jwks": None if credential.jwks is None else {"keys": credential.jwks},
+        "createdAt": timestamp(credential.created_at),
+        "expiresAt": timestamp(credential.expires_at),
+        "lastUsedAt": timestamp(credential.last_used_at),
+    }

@@ -1,0 +1,125 @@
+"""Which organization a resource identifier belongs to: only that one gets tokens with it as ``aud`` (RFC 8707).
+
+It belongs to it in every spelling that ``resource_key()``, a function of the database, takes for the same.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+from typing import NamedTuple
+
+from agentidp.config import ConfigurationError, Settings
+from agentidp.db.database import Transaction, connect
+from agentidp.db.sql import load_sql
+from agentidp.http.errors import Conflict
+from agentidp.http.schemas import is_resource_identifier
+from agentidp.registry.resource_proof import verify_ownership
+
+MAXIMUM_CLAIMS = 1000
+"""Identifiers that an organization can claim: they outlive its resource servers, so their number needs a bound."""
+
+
+class ResourceTaken(Conflict):
+    """409: the identifier belongs to an organization, or the caller's own has registered it. Which, it does not say."""
+
+    message = "The resource is registered already."
+
+    def __init__(self) -> None:
+        super().__init__(details={"resource": ["is taken"]})
+
+
+class ResourceIdentifier(NamedTuple):
+    """An identifier as the operator sees it."""
+
+    resource: str
+    """In the spelling that stands for all."""
+
+    organization_id: str | None
+    """The organization that holds it."""
+
+    registered_by: tuple[str, ...]
+    """The organizations that have a resource server with it, oldest first."""
+
+
+def claim(transaction: Transaction, organization_id: str, resource: str, at: datetime) -> None:
+    """Claim an identifier for an organization, which may hold it already. Of two at once one waits for the other.
+
+    :raises ResourceTaken: another organization holds it.
+    :raises Conflict: the organization holds :data:`MAXIMUM_CLAIMS` identifiers.
+    """
+    [held] = transaction.fetch("oauth/resource_claims", organization_id=organization_id, resource=resource)
+    if held.is_held:
+        return
+    if held.count >= MAXIMUM_CLAIMS:
+        raise Conflict(
+            f"The organization holds {MAXIMUM_CLAIMS} resource identifiers; only an operator can release one.",
+            details={"resource": [f"at most {MAXIMUM_CLAIMS} for an organization"]},
+        )
+    if not transaction.fetch("oauth/claim_resource", organization_id=organization_id, resource=resource, at=at):
+        raise ResourceTaken
+
+
+def resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[ResourceIdentifier]:
+    """All identifiers of the instance that are held or registered, in order.
+
+    :param database_url: as the operator.
+    :param conflicts: only those that are registered and that nobody holds: no token is issued for them.
+    """
+    with connect(database_url) as connection:
+        holders = dict(connection.execute(load_sql("oauth/all_resource_identifiers")).fetchall())
+        registrations = connection.execute(load_sql("oauth/all_resource_servers")).fetchall()
+    registered: defaultdict[str, list[str]] = defaultdict(list)
+    for row in registrations:
+        if row.organization_id not in registered[row.resource]:
+            registered[row.resource].append(row.organization_id)
+    found = [
+        ResourceIdentifier(resource, holders.get(resource), tuple(registered[resource]))
+        for resource in sorted(holders.keys() | registered.keys())
+    ]
+    return [one for one in found if not conflicts or one.organization_id is None]
+
+
+def assign(
+    settings: Settings, resource: str, organization_id: str, at: datetime, *, verify: bool = False
+) -> str | None:
+    """Give an identifier to an organization, whoever holds it. What others have registered stays, and is refused.
+
+    :param settings: with a database URL, as the operator.
+    :param organization_id: of an organization that exists.
+    :param verify: first ask the resource server whose it is.
+    :returns: the organization that held it before, or ``None``.
+    :raises ConfigurationError: it is no resource identifier, or our own API's or dashboard's, or the resource server
+        does not name this issuer and the organization.
+    """
+    _check(resource)
+    if resource in settings.own_audiences:
+        raise ConfigurationError("the resource must not be this server's own API or dashboard")
+    if verify:
+        verify_ownership(resource, organization_id, settings.issuer)
+    parameters = {"resource": resource, "organization_id": organization_id, "at": at}
+    with connect(str(settings.database_url)) as connection:
+        [row] = connection.execute(load_sql("oauth/assign_resource"), parameters).fetchall()
+    previous: str | None = row.previous_organization_id
+    return previous
+
+
+def release(database_url: str, resource: str) -> str:
+    """Take an identifier from the organization that holds it: the next that registers it gets it.
+
+    :param database_url: as the operator.
+    :returns: the organization that held it.
+    :raises ConfigurationError: it is no resource identifier, or nobody holds it.
+    """
+    _check(resource)
+    with connect(database_url) as connection:
+        rows = connection.execute(load_sql("oauth/release_resource"), {"resource": resource}).fetchall()
+    if not rows:
+        raise ConfigurationError(f"no organization holds the resource {resource!r}")
+    organization_id: str = rows[0].organization_id
+    return organization_id
+
+
+def _check(resource: str) -> None:
+    if not is_resource_identifier(resource):
+        raise ConfigurationError("the resource must be an absolute URI without fragment")

@@ -1,0 +1,10 @@
+"""The scopes of our own API."""
+
+from __future__ import annotations
+
+SCOPES = {
+    "analytics:read": "Read the organization's usage",
+    "agents:read": "List and read agents and their credentials",
+    "agents:write": "Create, change and delete agents and their credentials",
+}
+DEFAULT_SCOPES = ("analytics:read", "agents:read")

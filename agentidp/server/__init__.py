@@ -1,0 +1,1 @@
+"""What `agentidp serve` starts and watches."""

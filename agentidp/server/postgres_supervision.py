@@ -1,0 +1,63 @@
+"""Starts the embedded PostgreSQL again when it has ended by itself, but not for ever."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from agentidp.config import ConfigurationError
+from agentidp.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+
+logger = logging.getLogger("agentidp")
+
+RESTARTS = 5
+WINDOW = 600.0
+"""Seconds in which there may be that many restarts."""
+
+
+class Supervisor:
+    """Keeps an embedded PostgreSQL running; requests get 503 while it does not.
+
+    :param server: the server, started once.
+    :param restarts: how often it is started again within *window* seconds.
+    :param clock: a monotonic clock in seconds.
+    """
+
+    def __init__(
+        self,
+        server: EmbeddedPostgres,
+        *,
+        restarts: int = RESTARTS,
+        window: float = WINDOW,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._server, self._restarts, self._window, self._clock = server, restarts, window, clock
+        self._recent: list[float] = []
+
+    def keep_running(self) -> None:
+        """Start the server if it has ended. To be called often; it returns at once while the server runs.
+
+        After a restart the next one is 2 s away at the least, then 4, 8 and so on, which gives a full disk or too
+        little memory some time to pass.
+
+        :raises ConfigurationError: it has ended once more than it may.
+        """
+        if self._server.is_running():
+            return
+        now = self._clock()
+        self._recent = [at for at in self._recent if now - at < self._window]
+        if len(self._recent) >= self._restarts:
+            raise ConfigurationError("the embedded PostgreSQL has ended; see postgres/server.log in the data directory")
+        if self._recent and now < self._recent[-1] + 2 ** len(self._recent):
+            return
+        self._recent.append(now)
+        attempt = {"restart": len(self._recent), "of": self._restarts}
+        logger.error("the embedded PostgreSQL has ended and is started again", extra={"fields": attempt})
+        try:
+            self._server.start()
+        except EmbeddedPostgresError as error:
+            logger.error("the embedded PostgreSQL could not be started", extra={"fields": {"reason": str(error)}})
+        else:
+            seconds = round(self._clock() - now, 1)
+            logger.warning("the embedded PostgreSQL runs again", extra={"fields": {"seconds": seconds}})

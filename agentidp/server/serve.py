@@ -1,0 +1,176 @@
+"""``agentidp serve``: gunicorn, and the database where it is ours, as one that starts and stops."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+from agentidp.config import ConfigurationError, Settings
+from agentidp.paths import PACKAGE, shipped_directory
+from agentidp.server.listening import host_and_port, refuse_busy_address, refuse_exposed_address
+from agentidp.server.postgres_supervision import Supervisor
+from agentidp.server.runtime import Runtime, prepared
+from agentidp.server.service_login import service_url
+
+START_TIMEOUT = 30
+"""Seconds for gunicorn to answer."""
+
+STOP_TIMEOUT = 35
+"""Seconds for gunicorn to finish its requests; longer than its own graceful_timeout."""
+
+PR_SET_PDEATHSIG = 1
+
+
+class Stopped(BaseException):
+    """A signal asked the launcher to end; no ``Exception``, which code on the way might handle."""
+
+
+def gunicorn_config() -> Path:
+    """``deploy/gunicorn.conf.py``: inside an installed package, at the top level of a checkout."""
+    return shipped_directory("deploy") / "gunicorn.conf.py"
+
+
+def serve(
+    settings: Settings,
+    *,
+    bind: str | None,
+    before: Callable[[Runtime], None],
+    ready: Callable[[Runtime], None],
+) -> int:
+    """Run until a signal comes or a part dies.
+
+    :param bind: ``address:port`` or ``unix:path``; ``127.0.0.1`` and the setting PORT when left out.
+    :param before: called when the database is ready.
+    :param ready: called when requests are answered.
+    :returns: the exit code.
+    :raises ConfigurationError: with one sentence for the operator.
+    """
+    bind = bind or f"127.0.0.1:{settings.port}"
+    with _signals():
+        try:
+            refuse_exposed_address(bind, settings.trusted_proxies)
+            refuse_busy_address(bind)
+            with prepared(settings, serve=True) as runtime:
+                before(runtime)
+                return _run_gunicorn(runtime, bind, ready)
+        except Stopped:
+            return 0
+
+
+def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None]) -> int:
+    settings, url = runtime.settings, str(runtime.settings.database_url)
+    environment = {
+        **os.environ,
+        # Requests never run as the superuser of our own PostgreSQL.
+        "AGENTIDP_DATABASE_URL": service_url(url) if runtime.postgres is not None else url,
+        "AGENTIDP_SECRET_KEY": (settings.secret_key or b"").decode(),
+        "AGENTIDP_BIND": bind,
+    }
+    environment.pop("AGENTIDP_SECRET_KEY_FILE", None)
+    # gunicorn runs this very package. It would put the working directory, which may hold another copy, in front
+    # of the path, unless the path has it already.
+    environment["PWD"] = str(Path.cwd())
+    package = str(PACKAGE.parent)
+    environment["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [package, os.environ.get("PYTHONPATH"), environment["PWD"]])
+    )
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "gunicorn",
+        "--config",
+        str(gunicorn_config()),
+        "agentidp:create_app()",
+    ]
+    # A session of its own: Ctrl-C reaches the launcher alone, which stops the parts in their order.
+    gunicorn = subprocess.Popen(
+        command, env=environment, start_new_session=True, preexec_fn=_die_with_launcher(os.getpid())
+    )
+    try:
+        _await_answer(gunicorn, bind)
+        ready(runtime)
+        postgres = Supervisor(runtime.postgres) if runtime.postgres is not None else None
+        while gunicorn.poll() is None:
+            if postgres is not None:
+                postgres.keep_running()
+            time.sleep(0.2)
+        raise ConfigurationError(f"gunicorn has ended with exit code {gunicorn.returncode}")
+    finally:
+        if gunicorn.poll() is None:
+            gunicorn.terminate()
+            try:
+                gunicorn.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                gunicorn.kill()
+                gunicorn.wait()
+
+
+def _await_answer(gunicorn: subprocess.Popen[bytes], bind: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if gunicorn.poll() is not None:
+            raise ConfigurationError(f"gunicorn did not start (exit code {gunicorn.returncode})")
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if _answers(bind):
+                return
+        time.sleep(0.05)
+    raise ConfigurationError(f"gunicorn did not answer within {START_TIMEOUT} seconds")
+
+
+def _answers(bind: str) -> bool:
+    if bind.startswith("unix:"):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1)
+            connection.connect(bind.removeprefix("unix:"))
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return b" 200 " in connection.recv(64)
+    host, port = host_and_port(bind)
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=1)) as client:
+        client.request("GET", "/healthz")
+        return client.getresponse().status == 200
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> None:
+        # The first one begins an orderly stop, which a second must not interrupt.
+        for signum in watched:
+            signal.signal(signum, signal.SIG_IGN)
+        raise Stopped
+
+    watched = [signal.SIGINT, signal.SIGTERM]
+    # Under nohup it is ignored, and stays so.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        watched.append(signal.SIGHUP)
+    before = {signum: signal.signal(signum, stop) for signum in watched}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _die_with_launcher(launcher: int) -> Callable[[], None] | None:
+    """On Linux gunicorn gets SIGTERM when the launcher dies, even by SIGKILL."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+
+    def arrange() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != launcher:
+            os._exit(1)
+
+    return arrange

@@ -1,0 +1,38 @@
+"""After a crash of PostgreSQL everything works again, in a database that was copied from another one as well."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import closing
+
+import psycopg
+
+from agentidp import create_app, utc_now
+from agentidp.db.embedded_postgres import temporary
+from agentidp.db.migrations import migrate
+from agentidp.jose.key_rotation import ensure_signing_key
+from tests.conftest import settings_for, with_database
+from tests.factories import Clock, make_agent, make_organization
+
+
+def test_a_failed_authentication_is_counted_after_a_crash_in_a_copied_database() -> None:
+    with temporary(durable=True) as server:
+        migrate(server.url)
+        ensure_signing_key(settings_for(server.url), at=utc_now())
+        with psycopg.connect(with_database(server.url, "postgres"), autocommit=True) as connection:
+            connection.execute("create database copied template agentidp")
+        url = with_database(server.url, "copied")
+        process = server._process
+        assert process is not None
+        process.send_signal(signal.SIGQUIT)
+        process.wait(20)
+        server.start()
+        app = create_app(settings_for(url), clock=Clock(None))
+        with closing(app.extensions["agentidp"]) as services:
+            agent = make_agent(services, make_organization(services))
+            form = {"grant_type": "client_credentials", "client_id": agent.client_id}
+            asked = [
+                app.test_client().post("/api/v1/token", data=form | {"client_secret": secret}).status_code
+                for secret in ("wrong", agent.client_secret)
+            ]
+    assert asked == [401, 200]

@@ -1,0 +1,482 @@
+"""Row-level security, and what a transaction of the service is: one organization's, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from agentidp.db.database import SERVICE_ROLE, Call, connect, enter_organization, is_on_citus, load_sql
+from agentidp.http.errors import ServiceUnavailable
+from agentidp.services import Services
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import NOON, ROOT, count_usage, make_agent, make_organization, usage_sums
+from tests.test_isolation import everything_of
+from tests.test_sql import NAMES, OPERATORS
+from tests.wire import overheard
+
+CONDITION = re.compile(r"(\w+\.)?organization_id = %\(organization_id\)s(::text)?")
+FILTERED = [
+    name
+    for name in NAMES
+    # The findings need a story in which there is something to find: tests/findings/test_isolation.py.
+    if CONDITION.search(load_sql(name)) and name not in OPERATORS and not name.startswith("findings/")
+]
+
+
+TABLES = (
+    "agents",
+    "agent_usage_daily",
+    "credentials",
+    "resource_identifiers",
+    "resource_servers",
+    "revoked_tokens",
+    "throttles",
+    "usage_daily",
+    "used_identifiers",
+)
+"""What the service's role may write to."""
+
+
+@pytest.fixture(scope="module")
+def cast(shared_app: Flask, shared_cast: Cast, connection: psycopg.Connection[Any]) -> Cast:
+    """Both organizations with something of everything."""
+    services: Services = shared_app.extensions["agentidp"]
+    for agent, how_many in ((shared_cast.acme, 3), (shared_cast.outsider, 5)):
+        count_usage(services, agent.organization_id, agent.agent_id, NOON, tokens=how_many, requests=1)
+        for statement in SOMETHING:
+            connection.execute(statement, {"organization_id": agent.organization_id, "agent_id": agent.agent_id})
+    return shared_cast
+
+
+SOMETHING = (
+    "insert into resource_servers "
+    "select %(organization_id)s, %(agent_id)s, 'https://api.example', 'api', '{a,b}', now()",
+    "insert into resource_identifiers "
+    "select 'https://' || %(organization_id)s || '.example', %(organization_id)s, now()",
+    "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
+    'select %(organization_id)s, %(agent_id)s, gen_random_uuid(), \'[{"alg": "ES256"}]\', now()',
+    "insert into used_identifiers select %(organization_id)s, sha256(%(organization_id)s::text::bytea), '2000-01-01'",
+    "insert into revoked_tokens select %(organization_id)s, 'revoked', '2000-01-01'",
+    "insert into throttles select %(organization_id)s, 3, '2000-01-01'",
+)
+"""Rows that the product makes in the course of a longer story."""
+
+
+@pytest.fixture(scope="module")
+def connection(shared_app: Flask) -> Iterator[psycopg.Connection[Any]]:
+    """A connection that may set the service's role and reset it."""
+    with connect(shared_app.extensions["agentidp"].settings.database_url) as connection:
+        yield connection
+
+
+def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name: str) -> dict[str, Any]:
+    """A value for each parameter of ``sql/<name>.sql``: ids of the organization *whose*, the rest by its type."""
+    agent = getattr(cast, whose)
+    [credential] = connection.execute(
+        "select credential_id, secret_hash from credentials where organization_id = %s and jwks is null",
+        [agent.organization_id],
+    ).fetchall()
+    known = {
+        "organization_id": agent.organization_id,
+        "agent_id": agent.agent_id,
+        "resource_server_id": agent.agent_id,
+        "credential_id": credential.credential_id,
+        "secret_hash": credential.secret_hash,
+        "digest": hashlib.sha256(b"new").digest(),
+        "jti": "live",
+        "limit": 100,
+        "offset": 0,
+        "most": 20,
+        # Where null stands for all, for the beginning, or for no change.
+        **dict.fromkeys(("after_at", "after_id", "name", "scopes", "scope", "status", "resource")),
+    }
+    by_type = {
+        "timestamp with time zone": NOON,
+        "integer": 3,
+        "bigint": 3,
+        "interval": timedelta(days=3),
+        "integer[]": [3],
+        "interval[]": [timedelta(days=3)],
+        "boolean": True,
+        "text": "changed",
+        "text[]": ["changed"],
+        "uuid": uuid.uuid4(),
+        "bytea": bytes(32),
+        "jsonb": None,
+        "date": NOON.date(),
+    }
+    known |= NEW.get(name, {})
+    return {parameter: known.get(parameter, by_type.get(type_)) for parameter, type_ in types_of(connection, name)}
+
+
+NEW: dict[str, dict[str, Any]] = {
+    "dashboard/viewer": {"scope": "analytics:read"},
+    "agents/add_credential": {"credential_id": uuid.uuid4()},
+    "oauth/claim_resource": {"resource": "https://new.example"},
+    "oauth/resource_claims": {"resource": "https://new.example"},
+    "oauth/client_keys": {"alg": "ES256"},
+    "oauth/add_resource_server": {
+        "resource_server_id": uuid.uuid4(),
+        "resource": "https://new.example",
+        "name": "new",
+        "scopes": [],
+    },
+}
+"""Values with which a statement finds something, or adds something that is not there."""
+
+
+def types_of(connection: psycopg.Connection[Any], name: str) -> list[tuple[str, str]]:
+    """The parameters of ``sql/<name>.sql`` and their types, as PostgreSQL infers them."""
+    numbers: dict[str, str] = {}
+    statement = re.sub(
+        r"%\((\w+)\)s", lambda m: numbers.setdefault(m[1], f"${len(numbers) + 1}"), load_sql(name)
+    ).replace("%%", "%")
+    connection.execute(f"prepare to_ask as {statement}".encode())
+    try:
+        row = connection.execute("select parameter_types::text[] as types from pg_prepared_statements").fetchone()
+    finally:
+        connection.execute("deallocate all")
+    assert row is not None
+    return list(zip(numbers, row.types, strict=True))
+
+
+def run(
+    connection: psycopg.Connection[Any], setting: str | None, statement: str, values: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Run a statement as the service with the organization *setting*.
+
+    :returns: its rows, and then everything that either organization has; nothing of it stays.
+    """
+    names = set(re.findall(r"%\((\w+)\)s", statement))
+    with connection.transaction(force_rollback=True):
+        connection.execute(f"set local role {SERVICE_ROLE}")
+        if setting is not None:
+            enter_organization(connection, setting, durable=True)
+        cursor = connection.execute(statement, {name: values[name] for name in names})
+        rows = cursor.fetchall() if cursor.description else []
+        connection.execute("reset role")
+        stored = {
+            table: connection.execute(f"select organization_id, t::text as row from {table} t order by 1, 2").fetchall()
+            for table in TABLES
+        }
+    return rows, stored
+
+
+def test_there_is_something_to_filter() -> None:
+    assert len(FILTERED) >= 12
+
+
+@ON_CITUS_TOO
+@pytest.mark.parametrize("name", FILTERED)
+def test_without_its_condition_a_query_still_sees_only_the_callers_rows(
+    connection: psycopg.Connection[Any], cast: Cast, name: str
+) -> None:
+    values = parameters(cast, connection, "acme", name)
+    setting = cast.acme.organization_id
+    _, before = run(connection, None, "select 1", {})
+    rows, after = run(connection, setting, load_sql(name), values)
+    assert rows or after != before, "choose parameters with which it finds something"
+    assert run(connection, setting, CONDITION.sub("true", load_sql(name)), values) == (rows, after)
+
+
+@ON_CITUS_TOO
+@pytest.mark.parametrize("name", FILTERED)
+def test_without_its_condition_a_query_finds_nothing_of_the_others_ids(
+    connection: psycopg.Connection[Any], cast: Cast, name: str
+) -> None:
+    values = parameters(cast, connection, "outsider", name) | {"organization_id": cast.acme.organization_id}
+    _, before = run(connection, None, "select 1", {})
+    try:
+        _, after = run(connection, cast.acme.organization_id, CONDITION.sub("true", load_sql(name)), values)
+    except psycopg.errors.ForeignKeyViolation:
+        return  # Acme has no such agent, so nothing was written.
+    theirs = cast.outsider.organization_id
+    for table, rows in before.items():
+        assert [row for row in after[table] if row[0] == theirs] == [row for row in rows if row[0] == theirs]
+
+
+@ON_CITUS_TOO
+@pytest.mark.parametrize("setting", [None, ""], ids=["unset", "empty"])
+@pytest.mark.parametrize("name", FILTERED)
+def test_without_the_setting_a_query_sees_nothing_with_its_condition_or_without(
+    connection: psycopg.Connection[Any], cast: Cast, name: str, setting: str | None
+) -> None:
+    values = parameters(cast, connection, "acme", name)
+    _, before = run(connection, None, "select 1", {})
+    for statement in (load_sql(name), CONDITION.sub("true", load_sql(name))):
+        try:
+            rows, after = run(connection, setting, statement, values)
+        except psycopg.errors.InsufficientPrivilege as error:
+            assert "row-level security" in str(error)  # a row of no organization cannot be inserted
+            continue
+        assert after == before
+        assert [row for row in rows if getattr(row, "count", 1) != 0] == []
+
+
+def test_the_services_role_owns_nothing_and_may_do_nothing_special(connection: psycopg.Connection[Any]) -> None:
+    [role] = connection.execute(
+        "select rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolcanlogin, rolreplication from pg_roles "
+        "where rolname = %s",
+        [SERVICE_ROLE],
+    ).fetchall()
+    assert not any(role)
+    owned = connection.execute(
+        "select classid::regclass::text, objid from pg_shdepend "
+        "where refobjid = %s::regrole and deptype = 'o' "
+        "and dbid = (select oid from pg_database where datname = current_database())",
+        [SERVICE_ROLE],
+    ).fetchall()
+    assert owned == []
+    public = connection.execute(f"select has_schema_privilege('{SERVICE_ROLE}', 'public', 'create') as may").fetchone()
+    assert public is not None
+    assert not public.may
+
+
+def test_row_level_security_is_forced_on_every_table_of_an_organization(connection: psycopg.Connection[Any]) -> None:
+    tables = connection.execute(
+        """
+        select relname, relrowsecurity and relforcerowsecurity as forced
+        from pg_class
+        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
+            and exists (select from pg_attribute where attrelid = pg_class.oid and attname = 'organization_id')
+        """
+    ).fetchall()
+    assert {table.relname for table in tables} >= {"organizations", "agents", "clients", "credentials", "usage_daily"}
+    assert [table.relname for table in tables if not table.forced] == []
+
+
+@ON_CITUS_TOO
+@pytest.mark.parametrize("table", [*TABLES, "clients"])
+def test_a_row_cannot_be_written_for_another_organization(
+    connection: psycopg.Connection[Any], cast: Cast, table: str
+) -> None:
+    with (
+        connection.transaction(force_rollback=True),
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"),
+    ):
+        [theirs] = connection.execute(
+            f"select t from {table} t where organization_id = %s limit 1", [cast.outsider.organization_id]
+        ).fetchall()
+        connection.execute(f"set local role {SERVICE_ROLE}")
+        enter_organization(connection, cast.acme.organization_id, durable=True)
+        connection.execute(f"insert into {table} select (%s::{table}).*", [theirs.t])
+
+
+def setting_of(services: Services) -> tuple[str, str, str]:
+    """On a connection of the pool: the organization's setting, the role, and how it commits."""
+    with services.database.pool.connection() as pooled:
+        row = pooled.execute(
+            "select coalesce(current_setting('agentidp.organization_id', true), ''), current_user, "
+            "current_setting('synchronous_commit')"
+        ).fetchone()
+        assert row is not None
+        return row[0], row[1], row[2]
+
+
+@ON_CITUS_TOO
+def test_nothing_of_a_request_stays_on_its_connection(services: Services, cast: Cast) -> None:
+    admission = Call(
+        "usage/record_request",
+        {"organization_id": cast.acme.organization_id, "agent_id": cast.acme.agent_id, "jti": "a", "at": NOON},
+    )
+    services.database.run(cast.acme.organization_id, admission)
+    assert setting_of(services) == ("", SERVICE_ROLE, "on")
+    with services.database.transaction(cast.acme.organization_id):
+        pass
+    assert setting_of(services) == ("", SERVICE_ROLE, "on")
+    with pytest.raises(psycopg.errors.UndefinedFunction):
+        services.database.run(
+            cast.acme.organization_id, Call("agents/lock_agent", {"organization_id": 1, "agent_id": 1})
+        )
+    assert setting_of(services) == ("", SERVICE_ROLE, "on")
+
+
+def test_commits_wait_for_the_disk_even_where_the_database_defaults_to_less(
+    app: Flask, services: Services, database_url: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"alter database {connection.info.dbname} set synchronous_commit = off")
+    assert setting_of(services)[2] == "on"
+
+
+@ON_CITUS_TOO
+def test_a_pipeline_whose_last_statement_fails_leaves_nothing(app: Flask, database_url: str) -> None:
+    services: Services = app.extensions["agentidp"]
+    organization_id = make_organization(services)
+    agent = make_agent(services, organization_id)
+    admission = Call(
+        "usage/record_request",
+        {"organization_id": organization_id, "agent_id": agent.agent_id, "jti": "a", "at": NOON},
+    )
+    taken = {
+        "organization_id": organization_id,
+        "agent_id": agent.agent_id,
+        "name": "another",
+        "description": "",
+        "scopes": [],
+        "dpop_bound_access_tokens": False,
+        "at": NOON,
+    }
+    for durable in (True, False):
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            services.database.run(organization_id, admission, Call("agents/add_agent", taken), durable=durable)
+        assert usage_sums(database_url, organization_id)["requests"] == 0
+    services.database.run(organization_id, admission)
+    assert usage_sums(database_url, organization_id)["requests"] == 1
+
+
+@ON_CITUS_TOO
+def test_no_client_is_registered_without_its_agent(app: Flask, database_url: str) -> None:
+    # The client directory has no foreign key to organizations: the agent's, in the same statement, must do.
+    services: Services = app.extensions["agentidp"]
+    nobodys = "org-00000000-0000-4000-8000-000000000000"
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        make_agent(services, nobodys)
+    assert everything_of(database_url, nobodys)["clients"] == []
+
+
+@pytest.mark.parametrize("template", ["citus"], indirect=True, scope="session")
+class TestOnCitus:
+    """What differs where the database has Citus, which is told by its functions: here by stand-ins for them."""
+
+    def test_run_tells_by_set_local_whose_transaction_it_is_and_how_to_commit_in_one_round_trip(
+        self, services: Services
+    ) -> None:
+        services.database.fetch("database/ping")
+        with overheard(services.database) as conversation:
+            services.database.run("org-a", PING, durable=True)
+            services.database.run("org-a", PING, PING)
+        whose = "set local agentidp.organization_id to 'org-a'"
+        assert conversation.statements == [
+            *("begin", whose, "set local synchronous_commit to 'on'", COUNT, "commit"),
+            *("begin", whose, "set local synchronous_commit to 'off'", COUNT, COUNT, "commit"),
+        ]
+        assert conversation.round_trips == 2
+
+    def test_run_goes_on_to_another_organization(self, services: Services) -> None:
+        services.database.fetch("database/ping")
+        enter = Call("database/enter_organization", {"organization_id": "org-b", "durable": False})
+        with overheard(services.database) as conversation:
+            services.database.run("org-a", PING, enter, PING)
+        told = [statement for statement in conversation.statements if "agentidp" in statement or statement == COUNT]
+        assert told == [
+            "set local agentidp.organization_id to 'org-a'",
+            COUNT,
+            "set local agentidp.organization_id to 'org-b'",
+            COUNT,
+        ]
+
+    def test_a_transaction_tells_the_same(self, services: Services) -> None:
+        services.database.fetch("database/ping")
+        with overheard(services.database) as conversation, services.database.transaction("org-a") as transaction:
+            transaction.fetch("database/ping")
+        assert conversation.statements == [
+            "BEGIN",
+            "set local agentidp.organization_id to 'org-a'",
+            "set local synchronous_commit to 'on'",
+            COUNT,
+            "COMMIT",
+        ]
+
+    def test_no_statement_has_a_parameter_that_a_generic_plan_would_leave_open(
+        self, client: FlaskClient, services: Services
+    ) -> None:
+        agent = make_agent(services, make_organization(services))
+        with overheard(services.database) as conversation:
+            assert client.get("/api/v1/analytics/tokens", headers=agent.bearer()).status_code == 200
+            wrong = {"grant_type": "client_credentials", "client_id": agent.client_id, "client_secret": "wrong"}
+            assert client.post("/api/v1/token", data=wrong).status_code == 401
+        assert len(conversation.statements) >= 10
+        assert [statement for statement in conversation.statements if re.search(r"\$\d", statement)] == []
+        # What was prepared, with parameters, would stand here by its name.
+        assert set(conversation.statements).isdisjoint(NAMES)
+
+    def test_a_failure_that_is_answered_before_all_is_sent_is_raised_as_it_is(
+        self, services: Services, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        failing = Call("agents/lock_agent", {"organization_id": "org-a", "agent_id": "no uuid"})
+        with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+            # Enough for the answer to be there while the later ones are still being sent.
+            services.database.run("org-a", failing, *[PING] * 2000)
+        assert caplog.records == []
+        assert len(services.database.run("org-a", PING)) == 1
+
+    def test_a_parameter_that_cannot_be_sent_leaves_the_connection_usable(self, services: Services) -> None:
+        with pytest.raises(psycopg.DataError, match="NUL"):
+            services.database.run("org-a", PING, Call("oauth/client_organization", {"client_id": "\0"}))
+        assert len(services.database.run("org-a", PING)) == 1
+        assert setting_of(services) == ("", SERVICE_ROLE, "on")
+
+    @pytest.mark.parametrize("name", ["o'rg\\x", "", "a\nb;", "%s %(x)s $1", "ü"])
+    def test_an_organization_is_quoted_whatever_it_is(self, services: Services, name: str) -> None:
+        with services.database.transaction(name) as transaction:
+            told = transaction._connection.execute("select current_setting('agentidp.organization_id') as told")
+            assert told.fetchall() == [(name,)]
+
+    def test_workers_are_told(self, services: Services) -> None:
+        with services.database.pool.connection() as pooled:
+            assert is_on_citus(pooled)
+            assert pooled.execute("show citus.propagate_set_commands").fetchall() == [("local",)]
+
+    def test_a_statement_that_takes_too_long_leaves_the_connection_usable(
+        self, services: Services, database_url: str
+    ) -> None:
+        services.database.run("org-a", PING)
+        with services.database.pool.connection() as pooled:
+            pooled.execute("set statement_timeout to '100ms'")
+        with psycopg.connect(database_url) as other:
+            other.execute("lock table schema_migrations")
+            with pytest.raises(ServiceUnavailable):
+                services.database.run("org-a", PING, PING)
+        assert len(services.database.run("org-a", PING, PING)) == 2
+        assert services.database.pool.statistics()["pool_size"] == 1
+        assert setting_of(services) == ("", SERVICE_ROLE, "on")
+
+
+PING = Call("database/ping", {})
+COUNT = load_sql("database/ping")
+
+
+@ON_CITUS_TOO
+def test_a_transaction_that_raises_leaves_nothing(app: Flask, database_url: str) -> None:
+    services: Services = app.extensions["agentidp"]
+    organization_id = make_organization(services)
+    agent = make_agent(services, organization_id)
+    before = everything_of(database_url, organization_id)
+    with pytest.raises(KeyError), services.database.transaction(organization_id) as transaction:
+        transaction.fetch(
+            "agents/delete_agent",
+            organization_id=organization_id,
+            agent_id=agent.agent_id,
+            at=NOON + timedelta(hours=1),
+        )
+        raise KeyError
+    assert everything_of(database_url, organization_id) == before
+
+
+def test_a_process_that_leaves_its_pool_open_ends_at_once_and_in_silence(database_url: str) -> None:
+    program = (
+        "import sys\n"
+        "from tests.conftest import settings_for\n"
+        "from agentidp.db.database import Database\n"
+        "print(Database(sys.argv[1], settings_for(sys.argv[1])).fetch('database/ping')[0].migrations)\n"
+    )
+    begin = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-c", program, database_url], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert int(ended.stdout) >= 2
+    assert ended.stderr == ""
+    assert time.monotonic() - begin < 5

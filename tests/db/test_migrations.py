@@ -1,0 +1,355 @@
+"""Migrations: once each, one process at a time, whatever ends it, as any role that owns the database."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.rows import tuple_row
+
+from agentidp import create_app, utc_now
+from agentidp.config import ConfigurationError
+from agentidp.db.database import SERVICE_ROLE, connect
+from agentidp.db.embedded_postgres import temporary
+from agentidp.db.migrations import migrate, pending_migrations, statements_of
+from agentidp.db.sql import sql_directory
+from agentidp.jose.key_rotation import ensure_signing_key
+from agentidp.registry.resource_identifiers import resource_identifiers
+from agentidp.server.runtime import prepared
+from agentidp.services import Services
+from tests.conftest import INSTALLATIONS, name_of_installation, require_installation, settings_for, with_database
+from tests.factories import ROOT, SECRET_KEY, Server, make_agent, make_organization
+
+RELEASED = sorted(file.stem for file in (sql_directory() / "migrations").glob("*.sql"))
+
+
+def query(url: str, statement: str) -> list[tuple[object, ...]]:
+    """Rows of a statement that is run past the application."""
+    with psycopg.connect(url, autocommit=True, row_factory=tuple_row) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def wait_for(url: str, condition: str) -> None:
+    """Until *condition* holds."""
+    deadline = time.monotonic() + 10
+    with psycopg.connect(url, autocommit=True, row_factory=tuple_row) as connection:
+        while connection.execute(f"select {condition}".encode()).fetchone() != (True,):
+            assert time.monotonic() < deadline, condition
+            time.sleep(0.01)
+
+
+def test_an_empty_database_gets_all_in_order_and_a_second_run_finds_nothing_to_do(empty_database_url: str) -> None:
+    assert migrate(empty_database_url) == RELEASED
+    assert migrate(empty_database_url) == []
+    applied = query(empty_database_url, "select name from schema_migrations order by applied_at, name")
+    assert [name for (name,) in applied] == RELEASED
+
+
+def test_statements_end_at_semicolons_outside_of_comments_quotes_and_bodies() -> None:
+    first = """-- It's one; really.
+create table "a;b" (c text default 'it''s; one') -- ;"""
+    second = "do $$ begin perform 1; end $$"
+    third = "do $body$ begin execute $$ select 1; $$; end $body$"
+    fourth = "create function f(text) returns text language sql return $1 || '$$;'"
+    assert statements_of(f"{first}\n;\n{second};{third};\n;{fourth};\n-- The end;\n") == [first, second, third, fourth]
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_each_statement_of_a_migration_can_be_sent_alone(database_url: str, name: str) -> None:
+    statements = statements_of((sql_directory() / "migrations" / f"{name}.sql").read_text(encoding="utf-8"))
+    with psycopg.connect(database_url) as connection:
+        for statement in statements:
+            # Only parsed: the server takes no two statements here, and not a part of one.
+            parsed = connection.pgconn.prepare(b"", statement.encode())
+            assert parsed.status == psycopg.pq.ExecStatus.COMMAND_OK, statement
+
+
+def test_of_many_at_once_one_works_and_the_others_wait(empty_database_url: str) -> None:
+    barrier, applied = threading.Barrier(4), []
+
+    def run() -> None:
+        barrier.wait()
+        applied.append(migrate(empty_database_url))
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(applied) == [[], [], [], RELEASED]
+
+
+def test_a_database_newer_than_the_release_is_refused_and_left_as_it_is(database_url: str) -> None:
+    query(database_url, "insert into schema_migrations (name) values ('9999_from_the_future')")
+    with pytest.raises(ConfigurationError) as refused:
+        migrate(database_url)
+    assert str(refused.value) == (
+        "the database holds migration 9999_from_the_future, which this release of AgentIdP does not know"
+    )
+    assert len(query(database_url, "select 1 from schema_migrations")) == len(RELEASED) + 1
+
+
+class Copy:
+    """A copy of the package with a further migration, run in processes of its own."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        self.url, self.directory = url, directory
+        shutil.copytree(ROOT / "agentidp", directory / "agentidp", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(sql_directory(), directory / "agentidp" / "sql")
+
+    def add(self, statements: str) -> None:
+        """Make the further migration, or change it."""
+        (self.directory / "agentidp" / "sql" / "migrations" / "8888_slow.sql").write_text(statements, encoding="utf-8")
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start ``agentidp db migrate``."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "agentidp", "db", "migrate"],
+            cwd=self.directory,
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")},
+                "PYTHONPATH": str(self.directory),
+                "AGENTIDP_DATABASE_URL": self.url,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+SLEEPS = "select pid is not null from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'"
+
+
+@pytest.fixture
+def copy(tmp_path: Path, empty_database_url: str) -> Iterator[Copy]:
+    """A copy with a migration that takes a while in the middle."""
+    made = Copy(tmp_path, empty_database_url)
+    made.add("create table half_way (); select pg_sleep(4); create table done ();")
+    yield made
+
+
+def test_a_killed_migration_leaves_nothing_half_done_and_the_next_run_completes(copy: Copy) -> None:
+    killed = copy.start()
+    wait_for(copy.url, f"exists ({SLEEPS})")
+    # Sent by itself, as Citus's workers want it.
+    assert query(copy.url, SLEEPS.replace("pid is not null", "query")) == [("select pg_sleep(4)",)]
+    assert query(copy.url, "select to_regclass('agents') is not null, to_regclass('half_way') is null") == [
+        (True, True)
+    ]
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate(timeout=10)
+    copy.add("create table half_way (); create table done ();")
+    # The killed one's statement still runs in the server; the next run waits for it.
+    after = copy.start()
+    output, _ = after.communicate(timeout=20)
+    assert (after.returncode, output) == (0, "8888_slow\n")
+    assert query(copy.url, "select to_regclass('half_way') is not null, to_regclass('done') is not null") == [
+        (True, True)
+    ]
+
+
+def test_a_second_run_waits_for_the_first(copy: Copy) -> None:
+    first = copy.start()
+    wait_for(copy.url, f"exists ({SLEEPS})")
+    second = copy.start()
+    wait_for(copy.url, "exists (select from pg_locks where locktype = 'advisory' and not granted)")
+    outputs = [run.communicate(timeout=20)[0] for run in (first, second)]
+    assert outputs == ["".join(f"{name}\n" for name in [*RELEASED, "8888_slow"]), "The schema is up to date.\n"]
+
+
+def test_a_migration_that_fails_is_one_sentence_and_undone_whole(copy: Copy) -> None:
+    copy.add("create table half_way (); select 1 / 0;")
+    failed = copy.start()
+    output, _ = failed.communicate(timeout=20)
+    assert failed.returncode == 1
+    assert output == "Error: the database's schema cannot be brought up to date: division by zero\n"
+    assert query(copy.url, "select to_regclass('half_way')") == [(None,)]
+    assert [name for (name,) in query(copy.url, "select name from schema_migrations order by name")] == RELEASED
+
+
+@pytest.fixture(params=INSTALLATIONS, ids=name_of_installation)
+def managed_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database as a cloud gives it out: its owner may create roles and is no superuser."""
+    with temporary(bindir=require_installation(request.param)) as postgres:
+        query(postgres.url, "create role manager login createrole password 'managed'")
+        query(postgres.url, "create database managed owner manager")
+        host = with_database(postgres.url, "managed").rpartition("@")[2]
+        yield f"postgresql://manager:managed@{host}"
+
+
+def test_an_owner_who_is_no_superuser_can_migrate_and_the_service_runs(managed_url: str) -> None:
+    assert migrate(managed_url) == RELEASED
+    assert migrate(managed_url) == []
+    ensure_signing_key(settings_for(managed_url), at=utc_now())
+    app = create_app(settings_for(managed_url))
+    services: Services = app.extensions["agentidp"]
+    try:
+        agents = [make_agent(services, make_organization(services, name)) for name in ("Acme", "Outsider")]
+        client = app.test_client()
+        for agent in agents:
+            form = {
+                "grant_type": "client_credentials",
+                "client_id": agent.client_id,
+                "client_secret": agent.client_secret,
+            }
+            issued = client.post("/api/v1/token", data=form)
+            assert issued.status_code == 200
+            headers = {"Authorization": f"Bearer {issued.json['access_token']}"}
+            seen = client.get("/api/v1/agents", headers=headers)
+            assert [found["agentId"] for found in seen.json["data"]] == [agent.client_id]
+            trend = client.get("/api/v1/analytics/tokens?days=1", headers=headers)
+            assert [day["count"] for day in trend.json["data"]] == [1]
+        with services.database.pool.connection() as pooled:
+            assert pooled.execute("select current_user, session_user").fetchone() == (SERVICE_ROLE, "manager")
+    finally:
+        services.close()
+    # Row-level security holds for the owner of the tables as well.
+    with connect(managed_url) as owner:
+        owner.row_factory = tuple_row
+        counts = (
+            "select (select count(*) from agents), (select count(*) from usage_daily), "
+            "(select count(*) from organizations)"
+        )
+        assert owner.execute(counts).fetchone() == (0, 0, 2)
+        owner.execute("select set_config('agentidp.organization_id', %s, false)", [agents[0].organization_id])
+        assert owner.execute(counts).fetchone() == (1, 1, 2)
+
+
+def test_the_service_can_log_in_as_a_role_that_only_becomes_the_services(managed_url: str) -> None:
+    """As docs/deployment.md makes that role, by the owner who may create roles."""
+    with prepared(settings_for(managed_url)):
+        pass
+    query(managed_url, "create role agentidp_login login noinherit password 'login' in role agentidp_service")
+    url = managed_url.replace("manager:managed@", "agentidp_login:login@")
+    owners: Services = create_app(settings_for(managed_url)).extensions["agentidp"]
+    app = create_app(settings_for(url))
+    services: Services = app.extensions["agentidp"]
+    try:
+        agent = make_agent(owners, make_organization(owners))
+        client = app.test_client()
+        form = {"client_id": agent.client_id, "client_secret": agent.client_secret}
+        issued = client.post("/api/v1/token", data=form | {"grant_type": "client_credentials"})
+        assert issued.status_code == 200
+        headers = {"Authorization": f"Bearer {issued.json['access_token']}"}
+        for path in ("/api/v1/analytics/tokens", "/api/v1/analytics/findings", "/api/v1/agents", "/readyz"):
+            assert client.get(path, headers=headers).status_code == 200
+        with services.database.pool.connection() as pooled:
+            assert pooled.execute("select current_user, session_user").fetchone() == (SERVICE_ROLE, "agentidp_login")
+            pooled.execute("reset role")
+            for statement in ("select from agents", "select from signing_keys", "set role manager"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    pooled.execute(statement.encode())
+            pooled.execute("set role agentidp_service")
+    finally:
+        services.close()
+        owners.close()
+    # Migrations are the owner's.
+    with pytest.raises(ConfigurationError, match="permission denied"):
+        migrate(url)
+
+
+def test_a_role_that_may_not_is_refused_in_one_sentence(managed_url: str) -> None:
+    query(managed_url, "create role weak login password 'weak'")
+    weak = managed_url.replace("manager:managed@", "weak:weak@")
+    with pytest.raises(ConfigurationError) as refused:
+        migrate(weak)
+    assert str(refused.value) == (
+        "the database's schema cannot be brought up to date: permission denied for schema public"
+    )
+    assert query(managed_url, "select to_regclass('schema_migrations')") == [(None,)]
+
+
+class TestResourceIdentifiers:
+    """Migration 0005 on a database of the release before."""
+
+    @pytest.fixture
+    def url(self, managed_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+        """A database without it, whose organizations have registered resource servers."""
+        with monkeypatch.context() as before:
+            before.setattr(
+                "agentidp.db.migrations.pending_migrations",
+                lambda connection: [file for file in pending_migrations(connection) if file.stem < "0005"],
+            )
+            assert migrate(managed_url) == RELEASED[: RELEASED.index("0005_resource_identifiers")]
+        for number, resources in {
+            1: ["https://one.example", "https://both.example/v2", "https://same.example", "https://same.example/"],
+            2: ["https://two.example:443/", "https://both.example/v2", "https://spelled.example"],
+            3: ["https://BOTH.example/v2/", "https://spelled.example:443"],
+        }.items():
+            organization_id = organization(number)
+            query(managed_url, f"insert into organizations values ('{organization_id}', 'x', now())")
+            for resource in resources:
+                query(
+                    managed_url,
+                    f"begin; set local agentidp.organization_id = '{organization_id}'; insert into resource_servers "
+                    f"values ('{organization_id}', gen_random_uuid(), '{resource}', 'x', '{{}}', '2026-01-0{number}'); "
+                    "commit",
+                )
+        return managed_url
+
+    def test_what_one_organization_has_registered_is_its_own_and_the_rest_is_reported(
+        self, url: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level("WARNING"):
+            assert migrate(url)[0] == "0005_resource_identifiers"
+        assert query(url, "select resource, organization_id, claimed_at::date::text from resource_identifiers") == [
+            ("https://one.example", organization(1), "2026-01-01"),
+            ("https://same.example", organization(1), "2026-01-01"),
+            ("https://two.example", organization(2), "2026-01-02"),
+        ]
+        assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+            (
+                "WARNING",
+                f"the resource identifier {resource} is registered by several organizations ({organizations}): "
+                "no token is issued for it until an operator assigns it (agentidp resource-server assign)",
+            )
+            for resource, organizations in {
+                "https://both.example/v2": ", ".join(map(organization, (1, 2, 3))),
+                "https://spelled.example": ", ".join(map(organization, (2, 3))),
+            }.items()
+        ]
+        assert [one.resource for one in resource_identifiers(url, conflicts=True)] == [
+            "https://both.example/v2",
+            "https://spelled.example",
+        ]
+
+    @pytest.mark.parametrize("managed_url", [None], indirect=True, ids=["wheel"])
+    @pytest.mark.parametrize("command", [("db", "migrate"), ("organization", "list"), ("serve",)], ids=" ".join)
+    def test_a_command_shows_what_is_reported(self, url: str, command: tuple[str, ...]) -> None:
+        environment = {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
+        if command == ("serve",):
+            with Server(environment) as server:
+                logged = server.logs()
+        else:
+            run = subprocess.run(
+                [sys.executable, "-m", "agentidp", *command],
+                cwd=ROOT,
+                env={name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
+                | environment,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            )
+            logged = run.stderr
+        warnings = [line for line in map(json.loads, logged.splitlines()) if line["level"] == "WARNING"]
+        assert [line["message"].partition(" is registered")[0] for line in warnings] == [
+            "the resource identifier https://both.example/v2",
+            "the resource identifier https://spelled.example",
+        ]
+
+
+def organization(number: int) -> str:
+    """An organization's id."""
+    return f"org-00000000-0000-4000-8000-{number:012}"

@@ -1,0 +1,97 @@
+"""Several statements in one message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from agentidp.db.pipeline import PipelinedConnection, Statement
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[PipelinedConnection]:
+    with PipelinedConnection.connect(database_url, autocommit=True, prepare_threshold=None) as connection:
+        connection.execute("create table notes (id integer primary key, text text)")
+        yield connection
+
+
+INSERT = "insert into notes values (%(id)s::integer, %(text)s::text)"
+COUNT = "select count(*) as notes from notes"
+
+
+def test_numbers_the_parameters_by_first_appearance_and_keeps_a_percent_sign() -> None:
+    assert Statement.of("select %(b)s, %(a)s, %(b)s, 5 %% 2") == Statement(b"select $1, $2, $1, 5 % 2", ("b", "a"))
+
+
+def test_returns_the_rows_of_each_statement(connection: PipelinedConnection) -> None:
+    inserted, counted, none = connection.run_together(
+        [(INSERT, {"id": 1, "text": "ü"}), (COUNT, {}), ("select text from notes where id = %(id)s", {"id": 2})]
+    )
+    assert inserted == [] == none
+    assert [row.notes for row in counted] == [1]
+
+
+def test_stands_or_falls_as_one(connection: PipelinedConnection) -> None:
+    for _ in range(2):
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.run_together([(INSERT, {"id": 1, "text": "a"}), (INSERT, {"id": 1, "text": "b"}), (COUNT, {})])
+        [[row]] = connection.run_together([(COUNT, {})])
+        assert row.notes == 0
+
+
+def test_the_first_failure_is_the_one_that_is_raised(connection: PipelinedConnection) -> None:
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        connection.run_together([("select 1 / 0 as n", {}), ("select nothing from nowhere", {}), (COUNT, {})])
+    [[row]] = connection.run_together([(COUNT, {})])
+    assert row.notes == 0
+
+
+def test_a_statement_that_did_not_prepare_is_prepared_when_it_can_be(connection: PipelinedConnection) -> None:
+    late = "select count(*) as n from late"
+    for _ in range(2):
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            connection.run_together([(late, {}), (COUNT, {})])
+    connection.execute("create table late ()")
+    [[row], _] = connection.run_together([(late, {}), (COUNT, {})])
+    assert row.n == 0
+
+
+def test_prepares_a_statement_once(connection: PipelinedConnection) -> None:
+    for number in range(3):
+        connection.run_together([(INSERT, {"id": number, "text": "x"}), (COUNT, {})])
+    prepared = connection.execute("select count(*) from pg_prepared_statements").fetchone()
+    assert prepared == (2,)
+
+
+def test_goes_on_after_a_transaction_that_was_rolled_back(connection: PipelinedConnection) -> None:
+    connection.run_together([(COUNT, {})])
+    with connection.transaction(force_rollback=True):
+        connection.execute("insert into notes values (1, 'x')")
+    [[row]] = connection.run_together([(COUNT, {})])
+    assert row.notes == 0
+
+
+def test_a_parameter_that_cannot_be_sent_leaves_the_connection_as_it_was(connection: PipelinedConnection) -> None:
+    with pytest.raises(psycopg.DataError):
+        connection.run_together([(COUNT, {}), (INSERT, {"id": 1, "text": "NUL \0"})])
+    [[row]] = connection.run_together([(COUNT, {})])
+    assert row.notes == 0
+    assert not connection.closed
+
+
+def test_a_statement_that_runs_out_of_time_fails_and_the_next_works(connection: PipelinedConnection) -> None:
+    connection.execute("set statement_timeout = 50")
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        connection.run_together([(INSERT, {"id": 1, "text": "x"}), ("select pg_sleep(10)", {})])
+    [[row]] = connection.run_together([(COUNT, {})])
+    assert row.notes == 0
+
+
+def test_a_connection_that_was_ended_says_so_and_is_closed(connection: PipelinedConnection, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("select pg_terminate_backend(%s, 5000)", [connection.info.backend_pid])
+    with pytest.raises(psycopg.OperationalError):
+        connection.run_together([(COUNT, {})])
+    assert connection.closed

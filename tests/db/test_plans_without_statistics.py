@@ -1,0 +1,272 @@
+"""Plans that were made while the tables were empty, and never analyzed, are still good when the tables are full.
+
+The service's connections plan a statement once, at its first use. A new instance does that on empty tables, and keeps
+the plan for as long as the connection lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from agentidp.db.database import SERVICE_ROLE, load_sql
+from agentidp.findings import KINDS
+from agentidp.findings.finding import Look
+from agentidp.oauth import throttle
+from agentidp.scopes import SCOPES
+from agentidp.usage import UNKNOWN_ORGANIZATION
+from tests.conftest import _fresh_database
+from tests.factories import NOON
+from tests.test_sql import NAMES, OPERATORS
+
+ROWS = 100_000
+"""Of used identifiers, revoked tokens and throttles, each; one in a thousand has expired."""
+
+AGENTS = 10_000
+DAYS = 90
+DAYS_OF_ALL = 4
+"""Days of usage that every agent has; one in a hundred has all ``DAYS``, which shows a plan that reads the others."""
+
+ORGANIZATION = "org-00000007-0000-4000-8000-000000000000"
+AGENT = uuid.UUID(int=100)
+
+STATEMENTS = [
+    name
+    for name in NAMES
+    if name not in OPERATORS
+    and not name.startswith(("demo/", "distribution/"))
+    # What opens a connection or a transaction reads no table; on Citus the last two are no statements to prepare.
+    and name
+    not in (
+        "database/configure_connection",
+        "database/look_for_citus",
+        "database/set_local_commit",
+        "database/set_local_organization",
+    )
+]
+"""What requests run."""
+
+FILL = (
+    "insert into organizations values (%(organization_id)s, 'Full', %(at)s)",
+    "insert into agents select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'agent ' || n, '', %(scopes)s, "
+    "'active', %(at)s::timestamptz - interval '1 second' * n, %(at)s from generate_series(1, %(agents)s) as n",
+    "insert into clients select agent_id, organization_id from agents",
+    "insert into credentials (organization_id, agent_id, credential_id, secret_hash, created_at) "
+    "select organization_id, agent_id, agent_id, sha256(agent_id::text::bytea), created_at from agents",
+    "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
+    'select organization_id, agent_id, gen_random_uuid(), \'[{"alg": "ES256"}]\', created_at from agents',
+    "insert into resource_servers select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, "
+    "'https://api' || n || '.example', 'api', %(scopes)s, %(at)s from generate_series(1, 100) as n",
+    "insert into resource_identifiers select resource, organization_id, %(at)s from resource_servers",
+    "insert into used_identifiers select %(organization_id)s, sha256(n::text::bytea), "
+    "%(at)s::timestamptz + interval '1 second' * (n - %(rows)s / 1000) from generate_series(1, %(rows)s) as n",
+    "insert into revoked_tokens select %(organization_id)s, 'token ' || n, "
+    "%(at)s::timestamptz + interval '1 second' * (n - %(rows)s / 1000) from generate_series(1, %(rows)s) as n",
+    "insert into throttles select %(unknown)s, %(spread)s * n, "
+    "%(at)s::timestamptz - case when n %% 1000 = 0 then interval '1 hour' else interval '0' end "
+    "from generate_series(1, %(rows)s) as n",
+    "insert into usage_daily select %(organization_id)s, %(at)s::date - ago, slot, 240000, "
+    "array_fill(10000, array[24]), array_fill(10000, array[24]), array_fill(10, array[24]) "
+    "from generate_series(0, %(days)s) as ago, generate_series(0, 3) as slot",
+    "insert into agent_usage_daily select %(organization_id)s, %(at)s::date - ago, agent_id, 0, 24, 24, 0, "
+    "array_fill(1, array[24]), array_fill(1, array[24]), count_nothing() "
+    "from generate_series(0, %(days)s) as ago, agents "
+    "where ago < %(days_of_all)s or ('x' || right(agent_id::text, 8))::bit(32)::integer %% 100 = 0",
+    "update agent_usage_daily set rejected = 24, rejected_by_hour = tokens_by_hour "
+    "where day = %(at)s::date and ('x' || right(agent_id::text, 8))::bit(32)::integer %% 1000 = 0",
+)
+
+VALUES: dict[str, Any] = {
+    "organization_id": ORGANIZATION,
+    "agent_id": AGENT,
+    "credential_id": AGENT,
+    "client_id": AGENT,
+    "resource_server_id": uuid.UUID(int=50),
+    "token_agent_id": AGENT,
+    "agent_ids": [AGENT],
+    "secret_hash": hashlib.sha256(str(AGENT).encode()).digest(),
+    "jti": "new",
+    "digest": bytes(32),
+    "at": NOON,
+    "expires_at": NOON + timedelta(hours=1),
+    "signed_in_at": NOON - timedelta(hours=1),
+    "created_at": NOON,
+    "signs_from": NOON,
+    "after_at": NOON - timedelta(hours=1),
+    "after_id": AGENT,
+    "scope": ["analytics:read"],
+    "scopes": list(SCOPES),
+    "own_scopes": list(SCOPES),
+    "own_resource": "http://localhost:3000/api/v1",
+    "audience": "https://api50.example",
+    "resource": "https://api50.example",
+    "name": "new",
+    "description": "",
+    "status": "active",
+    "dpop_bound_access_tokens": False,
+    "has_proof": True,
+    "monthly_token_budget": 1,
+    "days": DAYS,
+    "limit": 50,
+    "offset": 0,
+    "most": 1000,
+    "jwks": None,
+    "key": 1,
+    "kid": "new",
+    "alg": "ES256",
+    "public_jwk": "{}",
+    "private_key_encrypted": b"",
+    "durable": True,
+    "cell": 16,
+    "nearby": throttle.NEARBY,
+    "every": throttle.INTERVAL,
+    "latest": NOON + throttle.LATEST,
+}
+"""Parameter -> a value, whichever the statement."""
+
+VALUES_OF: dict[str, dict[str, Any]] = {
+    "agents/add_agent": {"agent_id": uuid.UUID(int=AGENTS + 1)},
+    "agents/add_credential": {"credential_id": uuid.UUID(int=AGENTS + 1)},
+    "dashboard/viewer": {"scope": "analytics:read"},
+    "oauth/add_resource_server": {"resource_server_id": uuid.UUID(int=1000), "resource": "https://new.example"},
+    "oauth/record_failure": {"organization_id": UNKNOWN_ORGANIZATION},
+    **{
+        call.name: call.parameters
+        for kind in KINDS.values()
+        for call in [kind.call(Look(at=NOON, days=7, token_ttl=3600, dominance_percent=80))]
+    },
+}
+"""Statement -> the values that are its own."""
+
+FEW = 100
+"""Pages that a statement may read unless it is listed below."""
+
+PAGES = {
+    # The index up to the page's first agent: the cursor is a filter of it.
+    "agents/list_agents": 400,
+    # One organization's or one agent's days, four rows or four look-ups each.
+    **dict.fromkeys(
+        (
+            "analytics/activity_heatmap",
+            "analytics/agent_activity",
+            "analytics/rejection_trend",
+            "analytics/token_trend",
+            "findings/budget",
+            "findings/peak",
+        ),
+        500,
+    ),
+    "findings/zero_day": 700,
+    # The month's rows of all agents, and for some a look-up for each agent.
+    "analytics/agent_overview": 8_000,
+    "analytics/agent_usage": 8_000,
+    "analytics/agent_usage_with_names": 45_000,
+    # The findings look into the days of each of ten thousand agents, with statistics or without.
+    "findings/dominance": 8_000,
+    "findings/uncached_tokens": 15_000,
+    "findings/rejections": 60_000,
+    "findings/spike": 60_000,
+    "findings/silence": 350_000,
+    "findings/weekend": 4_000_000,
+}
+"""Pages of the statements that read more, by what they are for."""
+
+
+@pytest.fixture(scope="module")
+def connection(postgres_url: str, template: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection of the service that made its plans on empty tables; by now they are full."""
+    with (
+        contextlib.contextmanager(_fresh_database)(postgres_url, template) as url,
+        psycopg.connect(url, autocommit=True) as owner,
+        psycopg.connect(url, autocommit=True) as service,
+    ):
+        for (table,) in owner.execute(
+            "select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace"
+        ).fetchall():
+            owner.execute(f"alter table {table} set (autovacuum_enabled = off)")
+        service.execute(load_sql("database/configure_connection"), {"role": SERVICE_ROLE, "statement_timeout": "60s"})
+        for number, name in enumerate(STATEMENTS):
+            service.execute(f"prepare statement_{number} as {numbered(name)}".encode())
+            run(service, name, "")
+        parameters = {
+            "organization_id": ORGANIZATION,
+            "unknown": UNKNOWN_ORGANIZATION,
+            "scopes": list(SCOPES),
+            "at": NOON,
+            "agents": AGENTS,
+            "rows": ROWS,
+            "days": DAYS,
+            "days_of_all": DAYS_OF_ALL,
+            "spread": throttle.CELLS // ROWS,
+        }
+        for statement in FILL:
+            owner.execute(statement, parameters)
+        yield service
+
+
+def parameters_of(name: str) -> list[str]:
+    return list(dict.fromkeys(re.findall(r"%\((\w+)\)s", load_sql(name))))
+
+
+def numbered(name: str) -> str:
+    statement = load_sql(name)
+    for place, parameter in enumerate(parameters_of(name), 1):
+        statement = statement.replace(f"%({parameter})s", f"${place}")
+    return statement.replace("%%", "%")
+
+
+def run(connection: psycopg.Connection[Any], name: str, prefix: str) -> Any:
+    """Run a prepared statement, of which nothing stays; what it returns, or with *prefix* what that says of it."""
+    values = VALUES | VALUES_OF.get(name, {})
+    missing = set(parameters_of(name)) - set(values)
+    assert not missing, f"add a value for {missing} of {name} to VALUES"
+    given = [values[parameter] for parameter in parameters_of(name)]
+    with connection.transaction(force_rollback=True):
+        connection.execute(
+            "select set_config('agentidp.organization_id', %s, true)", [values["organization_id"]], prepare=False
+        )
+        arguments = f"({', '.join(['%s'] * len(given))})" if given else ""
+        execute = f"{prefix} execute statement_{STATEMENTS.index(name)}{arguments}"
+        try:
+            cursor = psycopg.ClientCursor(connection).execute(execute, given)
+        except psycopg.errors.ForeignKeyViolation:
+            # A credential of an agent that is not there yet: it has been planned.
+            return None
+        return cursor.fetchone() if cursor.description else None
+
+
+def pages(plan: dict[str, Any], *, is_counted: bool = True) -> int:
+    """Pages that a plan has read or found in memory. What a data-modifying CTE reads is not in its parent's sum."""
+    own = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] if is_counted else 0
+    return own + sum(
+        pages(child, is_counted=child.get("Subplan Name", "").startswith("CTE")) for child in plan.get("Plans", ())
+    )
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_reads_few_pages_when_the_tables_have_filled(connection: psycopg.Connection[Any], name: str) -> None:
+    [[explained]] = run(connection, name, "explain (analyze, buffers, timing off, format json)")
+    assert pages(explained["Plan"]) <= PAGES.get(name, FEW), explained
+
+
+def test_the_tables_hold_what_the_statements_look_for(connection: psycopg.Connection[Any]) -> None:
+    # Otherwise they would stop before they have read much.
+    assert run(connection, "oauth/issue_access_token", "") == (True, False, "analytics:read")
+    assert run(connection, "oauth/introspect_token", "") == (list(SCOPES), True)
+    for name in ("oauth/record_failure", "usage/record_request", "dashboard/viewer", "agents/get_agent"):
+        assert run(connection, name, "") is not None, name
+
+
+def test_the_plans_are_those_of_empty_tables(connection: psycopg.Connection[Any]) -> None:
+    analyzed = connection.execute(
+        "select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace and reltuples >= 0"
+    ).fetchall()
+    assert analyzed == []

@@ -1,0 +1,177 @@
+"""The pool: when a connection is thrown away, and when a request stops waiting for one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from agentidp.db.circuit_breaker import CircuitBreaker
+from agentidp.db.pipeline import PipelinedConnection
+from agentidp.db.pool import NoConnection, Pool, is_dead
+from tests.factories import wait_until
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+class Opened:
+    """Makes connections ready, and counts them."""
+
+    def __init__(self) -> None:
+        self.connections: list[PipelinedConnection] = []
+
+    def __call__(self, connection: PipelinedConnection) -> None:
+        self.connections.append(connection)
+
+
+@pytest.fixture
+def opened() -> Opened:
+    return Opened()
+
+
+def pool_of(url: str, opened: Opened, **changes: float) -> Pool:
+    sizes = {"min_size": 0, "max_size": 2, "timeout": 0.3, "max_waiting": 4} | changes
+    return Pool(url, {"autocommit": True, "connect_timeout": 2}, opened, name="test", **sizes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def pool(database_url: str, opened: Opened) -> Iterator[Pool]:
+    """Two connections at most."""
+    pool = pool_of(database_url, opened)
+    yield pool
+    pool.close()
+
+
+def answers(pool: Pool) -> bool:
+    with pool.connection() as connection:
+        return connection.execute("select 1").fetchone() == (1,)
+
+
+def test_uses_a_connection_again(pool: Pool, opened: Opened) -> None:
+    assert answers(pool)
+    assert answers(pool)
+    assert len(opened.connections) == 1
+
+
+def test_gives_up_if_all_stay_in_use(pool: Pool) -> None:
+    with pool.connection(), pool.connection():
+        with pytest.raises(NoConnection, match="all connections stayed in use"), pool.connection():
+            pass
+        assert pool.statistics()["pool_size"] == 2
+    assert not pool.breaker.is_open
+
+
+def test_refuses_those_beyond_the_number_that_may_wait(database_url: str, opened: Opened) -> None:
+    pool = pool_of(database_url, opened, max_size=1, max_waiting=1, timeout=5)
+    served = []
+    with pool.connection():
+        waiting = threading.Thread(target=lambda: served.append(answers(pool)))
+        waiting.start()
+        wait_until(lambda: pool.statistics()["requests_waiting"] == 1)
+        with pytest.raises(NoConnection, match="too many requests"), pool.connection():
+            pass
+    waiting.join(5)
+    assert served == [True]
+    pool.close()
+
+
+def test_rolls_back_what_the_block_left_open(pool: Pool, opened: Opened) -> None:
+    with pool.connection() as connection:
+        connection.execute("begin")
+    with pool.connection() as again:
+        assert again is connection
+        assert again.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    assert len(opened.connections) == 1
+
+
+def test_replaces_what_the_block_left_broken(pool: Pool) -> None:
+    with pool.connection() as connection:
+        connection.close()
+    assert answers(pool)
+
+
+def test_replaces_all_that_died_while_idle_in_one_request(pool: Pool, opened: Opened, database_url: str) -> None:
+    with pool.connection(), pool.connection():
+        pass
+    with psycopg.connect(database_url, autocommit=True) as operator:
+        for connection in opened.connections:
+            operator.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
+    wait_until(lambda: all(is_dead(connection) for connection in opened.connections))
+    begin = time.monotonic()
+    assert answers(pool)
+    assert time.monotonic() - begin < 2
+    assert not pool.breaker.is_open
+
+
+def test_an_unreachable_database_is_noticed_at_once_and_remembered(opened: Opened) -> None:
+    pool = pool_of(NOWHERE, opened, timeout=10)
+    begin = time.monotonic()
+    with pytest.raises(NoConnection) as first, pool.connection():
+        pass
+    assert first.value.is_known
+    assert time.monotonic() - begin < 2
+    for _ in range(100):
+        begin = time.monotonic()
+        with pytest.raises(NoConnection) as later, pool.connection():
+            pass
+        assert later.value.is_known
+        assert time.monotonic() - begin < 0.1
+    pool.close()
+
+
+def test_those_who_wait_are_released_when_the_database_does_not_answer(database_url: str, opened: Opened) -> None:
+    pool = pool_of(database_url, opened, max_size=1, timeout=30)
+    released = []
+
+    def ask() -> None:
+        begin = time.monotonic()
+        try:
+            with pool.connection():
+                released.append("served")
+        except NoConnection as error:
+            released.append("known" if error.is_known and time.monotonic() - begin < 10 else "late")
+
+    with pool.connection() as connection:
+        waiting = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in waiting:
+            thread.start()
+        wait_until(lambda: pool.statistics()["requests_waiting"] == 3)
+        # Nothing answers any more.
+        pool._url = pool._opened.conninfo = NOWHERE  # type: ignore[union-attr]
+        connection.is_unanswered = True
+        connection.close()
+    for thread in waiting:
+        thread.join(10)
+    assert released == ["known"] * 3
+    pool.close()
+
+
+def test_serves_again_after_an_outage_on_new_connections(database_url: str, opened: Opened) -> None:
+    pool = pool_of(database_url, opened, timeout=5)
+    with pool.connection(), pool.connection() as unanswered:
+        unanswered.is_unanswered = True
+        unanswered.close()
+    wait_until(lambda: not pool.breaker.is_open)
+    with pool.connection() as connection:
+        assert connection.opened_at >= pool.breaker.opened_at
+        assert connection.execute("select 1").fetchone() == (1,)
+    pool.close()
+
+
+def test_one_thread_tries_whatever_goes_wrong() -> None:
+    attempts = []
+
+    def attempt() -> None:
+        attempts.append(threading.current_thread())
+        if len(attempts) < 4:
+            raise RuntimeError("no psycopg.Error")
+
+    breaker = CircuitBreaker("test", attempt)
+    for _ in range(5):
+        breaker.open("a reason")
+    wait_until(lambda: not breaker.is_open)
+    assert len(attempts) == 4
+    assert len(set(attempts)) == 1

@@ -1,0 +1,471 @@
+"""The database is killed, stopped, behind a dead network or slow: how soon clients learn it, and what they are told."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from psycopg import sql
+
+from agentidp import create_app, utc_now
+from agentidp.db.database import Call
+from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
+from agentidp.db.migrations import migrate
+from agentidp.http.errors import OutcomeUnknown, ServiceUnavailable
+from agentidp.jose.key_rotation import ensure_signing_key
+from agentidp.services import Services
+from tests.conftest import settings_for
+from tests.db.proxy import Proxy, proxied
+from tests.factories import (
+    ROOT,
+    SECRET_KEY,
+    Agent,
+    Clock,
+    Server,
+    make_agent,
+    make_organization,
+    usage_sums,
+    wait_until,
+)
+from tests.http.test_errors import (
+    UNAVAILABLE,
+    assert_error,
+    assert_oauth_error,
+    assert_unavailable,
+    execute,
+    token_form,
+)
+
+UNKNOWN = (
+    "It is unknown whether the request was carried out: the database did not answer. A token request may be repeated; "
+    "it then gets a further token, and if the first one was issued, both are counted."
+)
+STATEMENT_TIMEOUT = 1.0
+DEADLINE = STATEMENT_TIMEOUT + 1
+BUSY_MACHINE = 2.0
+"""Seconds to allow for a machine that does something else."""
+
+
+@pytest.fixture
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A server of the test's own, to be killed."""
+    with temporary() as postgres:
+        migrate(postgres.url)
+        ensure_signing_key(settings_for(postgres.url), at=utc_now())
+        yield postgres
+
+
+@contextmanager
+def application(url: str, **settings: Any) -> Iterator[tuple[Flask, Agent]]:
+    """The application on the database *url*, and an agent in it whose token was used once."""
+    app = create_app(settings_for(url, **({"statement_timeout": STATEMENT_TIMEOUT} | settings)), clock=Clock())
+    services: Services = app.extensions["agentidp"]
+    try:
+        agent = make_agent(services, make_organization(services))
+        assert app.test_client().post("/api/v1/token", data=token_form(agent)).status_code == 200
+        yield app, agent
+    finally:
+        services.close()
+
+
+def backends(postgres: EmbeddedPostgres) -> list[int]:
+    """The process ids of the postmaster, first, and of its children."""
+    postmaster = int((postgres.home / "data" / "postmaster.pid").read_text().split()[0])
+    children = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == postmaster:
+                children.append(int(stat.parent.name))
+        except OSError:
+            continue
+    return [postmaster, *children]
+
+
+@contextmanager
+def stopped(postgres: EmbeddedPostgres) -> Iterator[None]:
+    """The server does nothing in the block: its sockets are there, and nobody answers."""
+    pids = backends(postgres)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in reversed(pids):
+            os.kill(pid, signal.SIGCONT)
+
+
+def killed(postgres: EmbeddedPostgres) -> None:
+    """The kernel kills all of the server at once."""
+    for pid in backends(postgres):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not postgres.is_running())
+
+
+def seconds(action: Callable[[], object]) -> float:
+    begin = time.monotonic()
+    action()
+    return time.monotonic() - begin
+
+
+def assert_refused_at_once(app: Flask, agent: Agent) -> None:
+    """Every route that needs the database is 503 within 100 ms, but for one in fifty; and health depends on nothing."""
+    client, headers = app.test_client(), agent.bearer()
+    taken = []
+    for _ in range(50):
+        for path in ("/api/v1/agents", "/readyz"):
+            taken.append(seconds(lambda path=path: assert_unavailable(client.get(path, headers=headers))))
+        begin = time.monotonic()
+        answer = client.post("/api/v1/token", data=token_form(agent))
+        taken.append(time.monotonic() - begin)
+        assert_oauth_error(answer, 503, "temporarily_unavailable", UNAVAILABLE, Retry_After="1")
+        taken.append(seconds(lambda: client.get("/healthz").status_code == 200))
+    assert sorted(taken)[int(len(taken) * 0.98)] < 0.1
+
+
+def assert_recovers(app: Flask, agent: Agent) -> None:
+    """A database that is back is used again within two seconds."""
+    client, begin = app.test_client(), time.monotonic()
+    while client.post("/api/v1/token", data=token_form(agent)).status_code != 200:
+        assert time.monotonic() - begin < 2 + BUSY_MACHINE
+        time.sleep(0.02)
+    assert client.get("/readyz").status_code == 200
+
+
+def test_a_server_that_is_killed_is_noticed_at_once_and_used_again_when_it_is_back(
+    postgres: EmbeddedPostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    with application(postgres.url) as (app, agent):
+        killed(postgres)
+        assert seconds(lambda: app.test_client().get("/readyz")) < 1
+        assert_refused_at_once(app, agent)
+        time.sleep(1)
+        assert_refused_at_once(app, agent)
+        postgres.start()
+        assert_recovers(app, agent)
+    said = [record.getMessage() for record in caplog.records if record.name == "agentidp"]
+    # A line at each change, and none for each request.
+    assert said.count("database unreachable") == 1
+    assert said.count("database reachable again") == 1
+    assert len(said) < 10
+
+
+def test_a_server_that_is_stopped_is_noticed_after_one_deadline_and_used_again_when_it_is_back(
+    postgres: EmbeddedPostgres,
+) -> None:
+    with application(postgres.url, pool_max_size=1) as (app, agent):
+        with stopped(postgres):
+            began = time.monotonic()
+            with ThreadPoolExecutor(4) as threads:
+                # One has the connection, the others wait for it.
+                for answer in threads.map(lambda _: app.test_client().get("/readyz"), range(4)):
+                    assert_unavailable(answer)
+            assert DEADLINE - 0.2 < time.monotonic() - began < DEADLINE + BUSY_MACHINE
+            assert_refused_at_once(app, agent)
+        assert_recovers(app, agent)
+
+
+def test_health_waits_for_one_deadline_at_most_and_readiness_fails_at_once(postgres: EmbeddedPostgres) -> None:
+    own = {"AGENTIDP_DATABASE_URL": postgres.url, "AGENTIDP_SECRET_KEY": SECRET_KEY, "WEB_CONCURRENCY": "1"}
+    own |= {"AGENTIDP_STATEMENT_TIMEOUT": "1", "AGENTIDP_POOL_TIMEOUT": "2"}
+    with Server(own) as server:
+
+        def status(path: str) -> int:
+            with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
+                connection.request("GET", path)
+                response = connection.getresponse()
+                response.read()
+                return response.status
+
+        with ThreadPoolExecutor(8) as threads:
+            assert set(threads.map(status, ["/readyz"] * 8)) == {200}
+            with stopped(postgres):
+                # Twice as many as gunicorn has threads, all of which then wait for the database.
+                blocked = [threads.submit(status, "/readyz") for _ in range(8)]
+                time.sleep(0.3)
+                assert seconds(lambda: status("/healthz")) < DEADLINE + BUSY_MACHINE
+                assert [answer.result() for answer in blocked] == [503] * 8
+                taken = sorted(seconds(lambda path=path: status(path)) for path in ["/healthz", "/readyz"] * 25)
+                assert taken[-2] < 0.1 + BUSY_MACHINE / 4
+                assert status("/healthz") == 200
+                assert status("/readyz") == 503
+            begin = time.monotonic()
+            while status("/readyz") != 200:
+                assert time.monotonic() - begin < 2 + BUSY_MACHINE
+        lines = [json.loads(line) for line in server.logs().splitlines() if "unreachable" in line]
+        assert [(line["message"], line["database"]) for line in lines if line["level"] == "ERROR"] == [
+            ("database unreachable", "primary")
+        ]
+
+
+def test_a_server_that_was_never_there_is_refused_at_once_after_the_first_attempt() -> None:
+    app = create_app(settings_for("postgresql://nobody@127.0.0.1:1/nothing"), clock=Clock())
+    client = app.test_client()
+    for _ in range(3):
+        assert seconds(lambda: assert_unavailable(client.get("/readyz"))) < 1
+    app.extensions["agentidp"].close()
+
+
+def test_a_host_that_does_not_answer_is_given_up_within_the_deadline() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
+        app = create_app(settings_for(url, statement_timeout=STATEMENT_TIMEOUT), clock=Clock())
+        client = app.test_client()
+        assert seconds(lambda: assert_unavailable(client.get("/readyz"))) < DEADLINE + BUSY_MACHINE
+        for _ in range(20):
+            assert seconds(lambda: assert_unavailable(client.get("/readyz"))) < 0.1 + BUSY_MACHINE / 4
+        app.extensions["agentidp"].close()
+
+
+def test_a_process_that_tries_to_reach_the_database_ends_at_once() -> None:
+    program = (
+        "import sys\n"
+        "from tests.conftest import settings_for\n"
+        "from agentidp.db.database import Database\n"
+        "from agentidp.http.errors import ServiceUnavailable\n"
+        "try:\n"
+        "    Database(sys.argv[1], settings_for(sys.argv[1], statement_timeout=1.0)).fetch('database/ping')\n"
+        "except ServiceUnavailable:\n"
+        "    print('unavailable', flush=True)\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
+        with subprocess.Popen([sys.executable, "-c", program, url], cwd=ROOT, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"unavailable\n"
+            assert seconds(lambda: process.wait(20)) < 1
+            assert process.returncode == 0
+
+
+def test_the_read_replica_has_a_memory_of_its_own(database_url: str) -> None:
+    with (
+        proxied(database_url) as replica,
+        application(database_url, read_database_url=replica.url) as (app, agent),
+    ):
+        client = app.test_client()
+        assert client.get("/api/v1/agents", headers=agent.bearer()).status_code == 200
+        replica.close()
+        for _ in range(5):
+            headers = agent.bearer()
+            taken = seconds(lambda headers=headers: assert_unavailable(client.get("/api/v1/agents", headers=headers)))
+            assert taken < 1
+        assert client.post("/api/v1/token", data=token_form(agent)).status_code == 200
+        assert client.get("/readyz").status_code == 200
+
+
+class TestWhatIsNoOutage:
+    """Slow statements, locks and a full server: requests fail one by one, and the others go on."""
+
+    def test_a_lock(self, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+        with application(database_url) as (app, agent), psycopg.connect(database_url) as other:
+            other.execute("lock table usage_daily in access exclusive mode")
+            assert_oauth_error(
+                app.test_client().post("/api/v1/token", data=token_form(agent)),
+                503,
+                "temporarily_unavailable",
+                UNAVAILABLE,
+                Retry_After="1",
+            )
+            assert app.test_client().get("/readyz").status_code == 200
+        assert "database unreachable" not in [record.getMessage() for record in caplog.records]
+
+    def test_statements_that_together_take_too_long_are_cancelled(self, database_url: str) -> None:
+        with application(database_url) as (app, agent):
+            services: Services = app.extensions["agentidp"]
+            with services.database.pool.connection() as pooled:
+                pids = [pooled.info.backend_pid]
+            ping = Call("database/ping", {})
+            with psycopg.connect(database_url, autocommit=True) as other:
+                # Each of them waits for less than the statement's time, and both for more than the exchange's.
+                other.execute("create function slowly() returns bigint language sql as 'select 1 from pg_sleep(0.9)'")
+                other.execute("alter table schema_migrations rename to kept")
+                other.execute("create view schema_migrations as select slowly() as n")
+                other.execute("grant select on schema_migrations to agentidp_service")
+                begin = time.monotonic()
+                with pytest.raises(ServiceUnavailable) as caught:
+                    services.database.run(agent.organization_id, *[ping] * 8)
+                assert time.monotonic() - begin < DEADLINE + BUSY_MACHINE
+                assert not isinstance(caught.value, OutcomeUnknown)
+                active = "select count(*) from pg_stat_activity where pid = any (%s) and state = 'active'"
+                assert other.execute(active, [pids]).fetchone() == (0,)
+            assert not services.database.pool.breaker.is_open
+
+    def test_no_further_connection(self, database_url: str) -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            name = connection.info.dbname
+            limited = f"postgresql://{name}:x@/{name}?host={connection.info.host}&port={connection.info.port}"
+            role = sql.Identifier(name)
+            connection.execute(sql.SQL("create role {} login password 'x' connection limit 1").format(role))
+            connection.execute(sql.SQL("grant agentidp_service to {}").format(role))
+            try:
+                app = create_app(settings_for(limited), clock=Clock())
+                services: Services = app.extensions["agentidp"]
+                with services.database.transaction("org-a"):
+                    assert_unavailable(app.test_client().get("/readyz"))
+                assert app.test_client().get("/readyz").status_code == 200
+                services.close()
+            finally:
+                wait_until(
+                    lambda: (
+                        connection.execute(
+                            "select count(*) from pg_stat_activity where usename = %s", [name]
+                        ).fetchone()
+                        == (0,)
+                    )
+                )
+                connection.execute(sql.SQL("drop owned by {}").format(role))
+                connection.execute(sql.SQL("drop role {}").format(role))
+
+
+@pytest.fixture
+def proxy(database_url: str) -> Iterator[Proxy]:
+    """A network before the database."""
+    with proxied(database_url) as proxy:
+        yield proxy
+
+
+class TestOutcome:
+    """A 503 says that nothing was done if that is certain, and otherwise that it is unknown."""
+
+    def test_an_answer_that_never_comes_is_an_unknown_outcome_and_the_token_is_counted(
+        self, proxy: Proxy, database_url: str
+    ) -> None:
+        with application(proxy.url) as (app, agent):
+            before = usage_sums(database_url, agent.organization_id)["tokens"]
+            proxy.loses_answers = True
+            begin = time.monotonic()
+            answer = app.test_client().post("/api/v1/token", data=token_form(agent))
+            assert time.monotonic() - begin < DEADLINE + BUSY_MACHINE
+            assert_oauth_error(answer, 503, "temporarily_unavailable", UNKNOWN, Retry_After="1")
+            assert usage_sums(database_url, agent.organization_id)["tokens"] == before + 1
+            # Nobody repeats it, and the next one is refused at once, which is certain.
+            answer = app.test_client().post("/api/v1/token", data=token_form(agent))
+            assert_oauth_error(answer, 503, "temporarily_unavailable", UNAVAILABLE, Retry_After="1")
+            proxy.loses_answers = False
+            proxy.cut()
+            assert_recovers(app, agent)
+            assert usage_sums(database_url, agent.organization_id)["tokens"] == before + 2
+
+    def test_a_connection_lost_after_the_commit_is_an_unknown_outcome(self, proxy: Proxy, database_url: str) -> None:
+        with application(proxy.url) as (app, agent):
+            before = usage_sums(database_url, agent.organization_id)["requests"]
+            headers = agent.bearer()
+            proxy.loses_answers = True
+            cutting = threading.Timer(0.5, proxy.cut)
+            cutting.start()
+            answer = app.test_client().get("/api/v1/agents", headers=headers)
+            cutting.join()
+            assert_error(answer, 503, "SERVICE_UNAVAILABLE", UNKNOWN, Retry_After="1")
+            assert usage_sums(database_url, agent.organization_id)["requests"] == before + 1
+            proxy.loses_answers = False
+
+    def test_a_transaction_whose_commit_is_not_answered_is_an_unknown_outcome(
+        self, proxy: Proxy, database_url: str
+    ) -> None:
+        with application(proxy.url) as (app, agent):
+            services: Services = app.extensions["agentidp"]
+            with pytest.raises(OutcomeUnknown), services.database.transaction(agent.organization_id) as transaction:
+                transaction.fetch("database/ping")
+                proxy.loses_answers = True
+
+    def test_a_transaction_lost_before_its_commit_has_certainly_done_nothing(
+        self, proxy: Proxy, database_url: str
+    ) -> None:
+        with application(proxy.url) as (app, agent):
+            services: Services = app.extensions["agentidp"]
+            with (
+                pytest.raises(ServiceUnavailable) as caught,
+                services.database.transaction(agent.organization_id) as transaction,
+            ):
+                proxy.loses_answers = True
+                transaction.fetch("database/ping")
+            assert not isinstance(caught.value, OutcomeUnknown)
+
+    def test_what_only_reads_has_no_outcome(self, proxy: Proxy) -> None:
+        with application(proxy.url) as (app, _):
+            proxy.loses_answers = True
+            assert_unavailable(app.test_client().get("/readyz"))
+
+    @pytest.mark.parametrize("route", ["token", "agents"])
+    def test_a_backend_that_is_terminated_in_a_statement_has_certainly_done_nothing(
+        self, database_url: str, route: str
+    ) -> None:
+        with application(database_url, statement_timeout=4) as (app, agent):
+            before = usage_sums(database_url, agent.organization_id)
+            headers = agent.bearer()
+            client = app.test_client()
+            with psycopg.connect(database_url) as other, psycopg.connect(database_url, autocommit=True) as third:
+                other.execute("lock table usage_daily in access exclusive mode")
+                with ThreadPoolExecutor(1) as thread:
+                    asked = thread.submit(
+                        lambda: (
+                            client.post("/api/v1/token", data=token_form(agent))
+                            if route == "token"
+                            else client.get("/api/v1/agents", headers=headers)
+                        )
+                    )
+                    waiting = (
+                        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
+                        "and application_name = 'agentidp' and wait_event_type = 'Lock'"
+                    )
+                    wait_until(lambda: third.execute(waiting).fetchall() == [(True,)])
+                    answer = asked.result(10)
+                other.rollback()
+            if route == "token":
+                assert_oauth_error(answer, 503, "temporarily_unavailable", UNAVAILABLE, Retry_After="1")
+            else:
+                assert_unavailable(answer)
+            assert usage_sums(database_url, agent.organization_id) == before
+            assert client.get("/api/v1/agents", headers=headers).status_code == 200
+
+    def test_a_backend_that_is_terminated_at_the_commit_leaves_the_outcome_unknown(self, database_url: str) -> None:
+        with application(database_url, statement_timeout=4) as (app, agent):
+            # After the last statement's answer and before the commit, where no client can tell it from after.
+            execute(
+                database_url,
+                "create function wait_at_commit() returns trigger language plpgsql as "
+                "'begin perform pg_sleep(30); return null; end'; "
+                "create constraint trigger wait after insert or update on usage_daily deferrable initially deferred "
+                "for each row execute function wait_at_commit()",
+            )
+            with ThreadPoolExecutor(1) as thread, psycopg.connect(database_url, autocommit=True) as other:
+                asked = thread.submit(lambda: app.test_client().post("/api/v1/token", data=token_form(agent)))
+                sleeping = (
+                    "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
+                    "and application_name = 'agentidp' and wait_event = 'PgSleep'"
+                )
+                wait_until(lambda: other.execute(sleeping).fetchall() == [(True,)])
+                answer = asked.result(10)
+            assert_oauth_error(answer, 503, "temporarily_unavailable", UNKNOWN, Retry_After="1")
+
+    # Disk full, an I/O error, a damaged index, and what a trigger of the operator's own raises.
+    @pytest.mark.parametrize("sqlstate", ["53100", "58030", "XX002", "P0001"])
+    def test_a_commit_that_the_database_refuses_has_certainly_done_nothing(
+        self, database_url: str, sqlstate: str
+    ) -> None:
+        with application(database_url) as (app, agent):
+            before = usage_sums(database_url, agent.organization_id)
+            execute(
+                database_url,
+                "create function refuse() returns trigger language plpgsql as "
+                f"'begin raise exception using errcode = ''{sqlstate}''; end'; "
+                "create constraint trigger refuse after insert or update on usage_daily deferrable initially deferred "
+                "for each row execute function refuse()",
+            )
+            answer = app.test_client().post("/api/v1/token", data=token_form(agent))
+            assert_oauth_error(answer, 503, "temporarily_unavailable", UNAVAILABLE, Retry_After="1")
+            assert usage_sums(database_url, agent.organization_id) == before

@@ -1,0 +1,141 @@
+"""Errors of nginx itself, whole: in the application's form, or RFC 6749's at the three OAuth endpoints."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.deploy.deployment import NO_ANSWER, Nginx
+from tests.factories import wait_until
+
+OAUTH = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"]
+OTHERS = ["/api/v1/agents", "/api/v1/token/other", "/api/v1/tokens", "/.well-known/jwks.json", "/dashboard", "/"]
+
+
+@pytest.fixture(scope="module")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """nginx with nobody behind it."""
+    directory = tmp_path_factory.mktemp("nginx")
+    with Nginx(directory, directory / "nobody.sock") as running:
+        yield running
+
+
+def respond(port: int, request: str) -> tuple[str, dict[str, str], dict[str, object]]:
+    """The status line, the headers and the body of what nginx sends."""
+    with socket.create_connection(("127.0.0.1", port), 10) as client, client.makefile("rb") as received:
+        client.sendall(request.encode("latin-1"))
+        status, *lines = iter(lambda: received.readline().decode().removesuffix("\r\n"), "")
+        headers = dict(line.split(": ", 1) for line in lines)
+        assert len(headers) == len(lines)
+        return status, headers, json.loads(received.read(int(headers["Content-Length"])))
+
+
+def assert_error(
+    port: int, request: str, status: str, body: dict[str, object], further: dict[str, str] | None = None
+) -> None:
+    """Status, headers and body are these and no others."""
+    received_status, headers, received = respond(port, request)
+    assert (received_status, received) == (f"HTTP/1.1 {status}", body)
+    assert re.fullmatch(r"[0-9a-f]{32}", headers.pop("X-Request-Id"))
+    for varying in ("Server", "Date", "Content-Length"):
+        headers.pop(varying)
+    assert headers == {
+        "Connection": "close",
+        "Content-Type": "application/json",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Strict-Transport-Security": "max-age=31536000",
+        **(further or {}),
+    }
+
+
+def request(path: str, *headers: str, method: str = "GET", host: str = "Host: idp.example.com") -> str:
+    """A request that asks nginx to close the connection."""
+    lines = [f"{method} {path} HTTP/1.1", *([host] if host else []), "Connection: close", *headers]
+    return "".join(f"{line}\r\n" for line in lines) + "\r\n"
+
+
+def ours(code: str, message: str) -> dict[str, object]:
+    """The application's form."""
+    return {"code": code, "message": message, "details": {}}
+
+
+def oauth(error: str, description: str) -> dict[str, object]:
+    """RFC 6749's form."""
+    return {"error": error, "error_description": description}
+
+
+@pytest.mark.parametrize("query", ["", "?client_secret=hunter2"])
+@pytest.mark.parametrize("path", [*OAUTH, *OTHERS])
+class TestAtEachAddress:
+    """An error of a request whose address nginx could read."""
+
+    def test_no_host(self, nginx: Nginx, path: str, query: str) -> None:
+        message = "The request is not valid."
+        body = oauth("invalid_request", message) if path in OAUTH else ours("VALIDATION_ERROR", message)
+        assert_error(nginx.port, request(path + query, host=""), "400 Bad Request", body)
+
+    def test_large_headers(self, nginx: Nginx, path: str, query: str) -> None:
+        message = "The request headers are too large."
+        body = oauth("invalid_request", message) if path in OAUTH else ours("VALIDATION_ERROR", message)
+        # nginx has no words for it.
+        assert_error(nginx.port, request(path + query, "X: " + "x" * 40_000), "431 ", body)
+
+    def test_large_body(self, nginx: Nginx, path: str, query: str) -> None:
+        message = "The request body is too large."
+        body = oauth("invalid_request", message) if path in OAUTH else ours("PAYLOAD_TOO_LARGE", message)
+        sent = request(path + query, "Content-Length: 65536", method="POST")
+        assert_error(nginx.port, sent, "413 Request Entity Too Large", body)
+
+    def test_no_application(self, nginx: Nginx, path: str, query: str) -> None:
+        body = oauth("temporarily_unavailable", NO_ANSWER) if path in OAUTH else ours("SERVICE_UNAVAILABLE", NO_ANSWER)
+        assert_error(
+            nginx.port, request(path + query), "503 Service Temporarily Unavailable", body, {"Retry-After": "1"}
+        )
+
+    def test_a_method_that_nginx_refuses(self, nginx: Nginx, path: str, query: str) -> None:
+        message = "This address does not take this method."
+        body = oauth("invalid_request", message) if path in OAUTH else ours("METHOD_NOT_ALLOWED", message)
+        assert_error(nginx.port, request(path + query, method="TRACE"), "405 Not Allowed", body)
+
+    def test_plain_http_on_the_port_for_https(self, nginx: Nginx, path: str, query: str) -> None:
+        message = "The request is not valid."
+        body = oauth("invalid_request", message) if path in OAUTH else ours("VALIDATION_ERROR", message)
+        assert_error(nginx.tls_port, request(path + query), "400 Bad Request", body)
+
+
+@pytest.mark.parametrize(
+    "line", ["GET", "nonsense / HTTP/1.1 x", "GET /\0 HTTP/1.1", "GET /api/v1/token HTTP/9.9", "\x16\x03\x01"]
+)
+def test_a_request_line_that_nginx_cannot_read(nginx: Nginx, line: str) -> None:
+    body = ours("VALIDATION_ERROR", "The request is not valid.")
+    assert_error(nginx.port, f"{line}\r\nHost: x\r\nConnection: close\r\n\r\n", "400 Bad Request", body)
+
+
+@pytest.mark.parametrize("path", [OAUTH[0], OTHERS[0]])
+def test_a_long_request_line(nginx: Nginx, path: str) -> None:
+    body = ours("VALIDATION_ERROR", "The request line is too long.")
+    assert_error(nginx.port, request(f"{path}?{'x' * 40_000}"), "414 Request-URI Too Large", body)
+
+
+def test_a_transfer_coding_that_nginx_does_not_know(nginx: Nginx) -> None:
+    sent = request("/api/v1/token", "Transfer-Encoding: gzip", method="POST")
+    assert_error(nginx.port, sent, "400 Bad Request", oauth("invalid_request", "The request is not valid."))
+
+
+def test_the_location_of_errors_is_no_address(nginx: Nginx) -> None:
+    body = ours("NOT_FOUND", "There is nothing at this address.")
+    assert_error(nginx.port, request("/agentidp-error"), "404 Not Found", body)
+
+
+def test_the_log_has_the_address_without_the_query(nginx: Nginx) -> None:
+    respond(nginx.port, request("/api/v1/agents?client_secret=hunter2"))
+    respond(nginx.port, "nonsense\r\n\r\n")
+    # nginx logs a request after it has responded.
+    wait_until(lambda: [line["path"] for line in nginx.requests()[-1:]] == [""])
+    assert [line["path"] for line in nginx.requests()[-2:]] == ["/api/v1/agents", ""]
+    assert "hunter2" not in nginx.log("agentidp.log")

@@ -1,0 +1,273 @@
+"""``rejections``: an agent fails to authenticate far more often than it usually does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.conftest import Clock
+from tests.factories import NOON
+from tests.findings.conftest import Fleet
+
+TODAY = NOON.replace(hour=0)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def settled(fleet: Fleet, name: str = "sync", *, days: int = 28, tokens: int = 1, rejected: int = 0) -> UUID:
+    """An agent that has been at work at nine on each of so many days before today."""
+    agent_id = fleet.agent(name)
+    for ago in range(1, days + 1):
+        fleet.count(agent_id, TODAY - ago * DAY + timedelta(hours=9), tokens, rejected=rejected)
+    return agent_id
+
+
+def found(fleet: Fleet, **query: int) -> list[tuple[str, str, str, float]]:
+    """Name, window and what was observed of each."""
+    return [
+        (one["agentName"], one["window"]["from"][:13], one["window"]["to"][:16], one["observed"]["value"])
+        for one in fleet.findings("rejections", **query)
+    ]
+
+
+def test_says_that_the_new_secret_was_not_rolled_out_where_no_token_was_issued_meanwhile(fleet: Fleet) -> None:
+    agent_id = settled(fleet)
+    # Still issued in the hour in which the secret was rotated, and again in the one in which it was rolled out.
+    fleet.count(agent_id, TODAY - DAY + timedelta(hours=11), 4, rejected=30)
+    fleet.count(agent_id, TODAY - DAY + timedelta(hours=12), rejected=1200)
+    fleet.count(agent_id, TODAY - DAY + timedelta(hours=13), 2, rejected=10)
+    fleet.store()
+    assert fleet.findings("rejections") == [
+        {
+            "kind": "rejections",
+            "severity": "critical",
+            "agentId": str(agent_id),
+            "agentName": "sync",
+            "window": {"from": "2026-04-14T11:00:00.000000Z", "to": "2026-04-14T14:00:00.000000Z"},
+            "observed": {"value": 1240, "unit": "rejected requests"},
+            "expected": {
+                "value": 0,
+                "unit": "rejected requests",
+                "baseline": "a day's rejected requests, exceeded on at most a quarter of the 28 days before",
+            },
+            "agents": [],
+            "summary": "1,240 requests of sync failed to authenticate, and no token was issued to it meanwhile.",
+            "causes": "Its secret was probably rotated, or has expired, and the new one was not rolled out.",
+            "next": "See which of its credentials are valid, and give its instances a valid one.",
+        }
+    ]
+
+
+def test_says_that_an_instance_has_the_old_secret_or_somebody_guesses_where_tokens_were_issued(fleet: Fleet) -> None:
+    agent_id = settled(fleet, rejected=2)
+    for hour in range(8, 12):
+        fleet.count(agent_id, TODAY + timedelta(hours=hour), 3, rejected=8)
+    fleet.store()
+    [finding] = fleet.findings("rejections")
+    assert finding == {
+        "kind": "rejections",
+        "severity": "warning",
+        "agentId": str(agent_id),
+        "agentName": "sync",
+        "window": {"from": "2026-04-15T08:00:00.000000Z", "to": "2026-04-15T12:00:00.000000Z"},
+        "observed": {"value": 32, "unit": "rejected requests"},
+        "expected": {
+            "value": 2,
+            "unit": "rejected requests",
+            "baseline": "a day's rejected requests, exceeded on at most a quarter of the 28 days before",
+        },
+        "agents": [],
+        "summary": "32 requests of sync failed to authenticate, while it was still issued 6 tokens.",
+        "causes": "An instance of it still has an old secret or tokens that are no longer valid, or somebody is "
+        "guessing its secret.",
+        "next": "See from where the requests come: if from its own instances, give all of them the new secret; if not, "
+        "rotate it.",
+    }
+
+
+@pytest.mark.parametrize("change", ["status = 'suspended'", "deleted_at = now()"])
+def test_says_that_something_uses_an_agent_that_is_suspended_or_deleted(
+    fleet: Fleet, database_url: str, change: str
+) -> None:
+    agent_id = settled(fleet)
+    fleet.count(agent_id, TODAY, rejected=40)
+    fleet.store()
+    with psycopg.connect(database_url) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [fleet.organization_id])
+        connection.execute(f"update agents set {change} where agent_id = %s", [agent_id])
+    [finding] = fleet.findings("rejections")
+    assert finding["severity"] == "warning"
+    assert finding["summary"] == "40 requests of sync failed to authenticate, and it is suspended or deleted."
+    assert finding["causes"] == "Something still uses its credential or its tokens."
+
+
+@pytest.mark.parametrize(
+    ("usual", "rejected", "is_found"),
+    [(0, 14, False), (0, 15, True), (4, 15, True), (7, 21, False), (7, 22, True), (50, 150, False), (50, 151, True)],
+)
+def test_is_found_from_the_floor_and_above_three_times_the_usual(
+    fleet: Fleet, usual: int, rejected: int, is_found: bool
+) -> None:
+    fleet.count(settled(fleet, rejected=usual), TODAY, rejected=rejected)
+    fleet.store()
+    assert len(found(fleet)) == is_found
+
+
+@pytest.mark.parametrize(
+    ("days", "rejected", "is_found"), [(0, 99, False), (0, 100, True), (6, 99, False), (6, 100, True), (7, 20, True)]
+)
+def test_takes_more_of_an_agent_that_is_new(fleet: Fleet, days: int, rejected: int, is_found: bool) -> None:
+    fleet.count(settled(fleet, days=days), TODAY, rejected=rejected)
+    fleet.store()
+    assert len(found(fleet)) == is_found
+
+
+def test_an_agent_that_rests_at_weekends_has_quiet_days_too(fleet: Fleet) -> None:
+    agent_id = fleet.agent("office")
+    for ago in range(1, 29):
+        day = TODAY - ago * DAY
+        if day.weekday() < 5:
+            fleet.count(agent_id, day, 1, rejected=10)
+    fleet.count(agent_id, TODAY, rejected=30)
+    fleet.store()
+    # 20 of the 28 days have 10, so that is what is usual: 30 is not above three times as much.
+    assert found(fleet) == []
+
+
+def test_days_on_which_nothing_is_counted_are_quiet_ones(fleet: Fleet) -> None:
+    agent_id = fleet.agent("weekly")
+    for ago in (7, 14, 21, 28):
+        fleet.count(agent_id, TODAY - ago * DAY, 1, rejected=20)
+    fleet.count(agent_id, TODAY, rejected=30)
+    fleet.store()
+    assert found(fleet) == [("weekly", "2026-04-15T00", "2026-04-15T01:00", 30)]
+
+
+@pytest.mark.parametrize(("bad_days", "is_found"), [(7, True), (8, False)])
+def test_what_goes_on_for_more_than_a_week_becomes_usual(fleet: Fleet, bad_days: int, is_found: bool) -> None:
+    agent_id = settled(fleet)
+    for ago in range(bad_days + 1):
+        fleet.count(agent_id, TODAY - ago * DAY, rejected=40)
+    fleet.store()
+    assert found(fleet, days=1) == [("sync", "2026-04-15T00", "2026-04-15T01:00", 40)] * is_found
+
+
+def test_days_that_follow_one_another_are_one_finding_and_others_are_not(fleet: Fleet) -> None:
+    agent_id = settled(fleet)
+    fleet.count(agent_id, TODAY - 5 * DAY + timedelta(hours=3), rejected=20)
+    fleet.count(agent_id, TODAY - 3 * DAY + timedelta(hours=23), rejected=25)
+    fleet.count(agent_id, TODAY - 2 * DAY, rejected=21)
+    fleet.count(agent_id, TODAY - 2 * DAY + timedelta(hours=5), rejected=1)
+    fleet.store()
+    assert found(fleet) == [
+        ("sync", "2026-04-12T23", "2026-04-13T06:00", 47),
+        ("sync", "2026-04-10T03", "2026-04-10T04:00", 20),
+    ]
+
+
+def test_the_window_leaves_out_hours_with_no_more_than_usual(fleet: Fleet) -> None:
+    agent_id = settled(fleet, rejected=24)
+    fleet.count(agent_id, TODAY + timedelta(hours=1), rejected=3)  # three times a usual hour
+    fleet.count(agent_id, TODAY + timedelta(hours=2), rejected=4)
+    fleet.count(agent_id, TODAY + timedelta(hours=4), rejected=70)
+    fleet.count(agent_id, TODAY + timedelta(hours=6), rejected=3)
+    fleet.store()
+    assert found(fleet) == [("sync", "2026-04-15T02", "2026-04-15T05:00", 74)]
+
+
+def test_the_hour_that_runs_ends_now(fleet: Fleet, clock: Clock) -> None:
+    agent_id = settled(fleet)
+    fleet.count(agent_id, NOON, rejected=20)
+    fleet.store()
+    clock.advance(minutes=10)
+    assert found(fleet) == [("sync", "2026-04-15T12", "2026-04-15T12:10", 20)]
+
+
+@pytest.mark.parametrize(("ago", "days", "is_found"), [(6, 7, True), (7, 7, False), (0, 1, True), (1, 1, False)])
+def test_a_day_is_looked_at_or_it_is_not(fleet: Fleet, ago: int, days: int, is_found: bool) -> None:
+    fleet.count(settled(fleet), TODAY - ago * DAY + timedelta(hours=23 if ago else 0), rejected=20)
+    fleet.store()
+    assert len(found(fleet, days=days)) == is_found
+
+
+def test_what_is_counted_after_now_is_not_seen(fleet: Fleet) -> None:
+    fleet.count(settled(fleet), TODAY + DAY, rejected=900)
+    fleet.store()
+    assert found(fleet) == []
+
+
+def test_the_baseline_ends_after_its_days(fleet: Fleet) -> None:
+    agent_id = settled(fleet)
+    # Excluded: 29 days before. With it, an agent of the last six days would be there for longer.
+    young = settled(fleet, "young", days=6)
+    fleet.count(young, TODAY - 29 * DAY, 1)
+    for each in (agent_id, young):
+        fleet.count(each, TODAY, rejected=30)
+    fleet.store()
+    assert [name for name, *_ in found(fleet)] == ["sync"]
+
+
+@pytest.mark.parametrize("now", [datetime(2028, 2, 29, 12, tzinfo=UTC), datetime(2026, 3, 1, 12, tzinfo=UTC)])
+def test_a_leap_day_and_a_months_first_day_are_days_like_others(fleet: Fleet, clock: Clock, now: datetime) -> None:
+    clock.now = now
+    for name, rejected in (("steady", 24), ("failing", 90)):
+        agent_id = fleet.agent(name)
+        fleet.work(agent_id, now - 40 * DAY, now, lambda at: 1, rejected=1)
+        fleet.count(agent_id, now.replace(hour=3), rejected=rejected)
+    fleet.store()
+    assert found(fleet, days=1) == [("failing", f"{now.date()}T03", f"{now.date()}T04:00", 91)]
+
+
+def test_slots_are_added_up(fleet: Fleet, database_url: str) -> None:
+    agent_id = settled(fleet, rejected=5)
+    fleet.count(agent_id, TODAY + timedelta(hours=7), rejected=14)
+    fleet.store()
+    assert found(fleet) == []
+    with psycopg.connect(database_url) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [fleet.organization_id])
+        connection.execute(
+            """
+            insert into agent_usage_daily
+            select (jsonb_populate_record(agent_usage_daily, '{"slot": 1}')).*
+            from agent_usage_daily where agent_id = %s and day = '2026-04-15'
+            """,
+            [agent_id],
+        )
+        assert found(fleet) == []  # not committed
+        connection.commit()
+        assert found(fleet) == [("sync", "2026-04-15T07", "2026-04-15T08:00", 28)]
+        # The past's slots too: 10 a day is more than a third of 28.
+        connection.execute(
+            """
+            insert into agent_usage_daily
+            select (jsonb_populate_record(agent_usage_daily, '{"slot": 1}')).*
+            from agent_usage_daily where agent_id = %s and day < '2026-04-15'
+            """,
+            [agent_id],
+        )
+        connection.commit()
+    assert found(fleet) == []
+
+
+def test_another_organizations_rejections_change_nothing(fleet: Fleet, outsiders: Fleet) -> None:
+    fleet.count(settled(fleet), TODAY, rejected=50)
+    fleet.store()
+    before = fleet.findings()
+    outsiders.count(settled(outsiders, "theirs"), TODAY, rejected=5000)
+    outsiders.store()
+    assert fleet.findings() == before
+    assert [name for name, *_ in found(outsiders)] == ["theirs"]
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_the_databases_time_zone_changes_nothing(fleet: Fleet, database_url: str, zone: str) -> None:
+    fleet.count(settled(fleet), TODAY - 6 * DAY, rejected=40)
+    fleet.count(settled(fleet, "before"), TODAY - 7 * DAY + 23 * HOUR, rejected=40)
+    fleet.store()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"alter database {connection.info.dbname} set timezone to '{zone}'")
+    fleet.services.database.close()
+    assert found(fleet) == [("sync", "2026-04-09T00", "2026-04-09T01:00", 40)]

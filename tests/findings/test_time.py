@@ -1,0 +1,67 @@
+"""What is found is the same whatever time zone the session has, on both sides of its midnights and of UTC's."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import closing
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from agentidp.db.database import Call, Database
+from agentidp.demo import SILENT, traffic
+from agentidp.findings import KINDS
+from agentidp.findings.finding import Look
+from agentidp.services import Services
+from tests.analytics.test_time import ZONES, session_time_zone, with_options
+from tests.conftest import settings_for
+from tests.findings.conftest import STORY_AT, STORY_DAYS, Fleet, tell_a_story
+
+INSTANTS = [STORY_AT - timedelta(hours=12, minutes=20), STORY_AT, STORY_AT + timedelta(hours=11, minutes=20)]
+"""The first of a month, which New York has not yet begun by the first of these, and Kiritimati ended by the last."""
+
+
+def everything(database: Database, organization_id: str, agent_id: UUID, at: datetime, days: int) -> dict[str, Any]:
+    """The rows of every statement behind the findings and the dashboard at an instant."""
+    look = Look(at=at, days=days, token_ttl=3600, dominance_percent=50)
+    calls = {name: kind.call(look) for name, kind in KINDS.items()}
+    calls |= {
+        "agent": Call("analytics/agent_activity", {"agent_id": agent_id, "days": 30}),
+        "overview": Call("analytics/agent_overview", {"limit": 50, "offset": 0}),
+        "names": Call("analytics/agent_usage_with_names", {}),
+        "rejections by day": Call("analytics/rejection_trend", {"days": 30}),
+    }
+    own = {"organization_id": organization_id, "at": at}
+    rows = database.run(organization_id, *(Call(name, own | more) for name, more in calls.values()))
+    return dict(zip(calls, rows, strict=True))
+
+
+@pytest.mark.parametrize("zone", ZONES[1:])
+def test_the_time_zone_of_a_session_changes_nothing(
+    database_url: str, services: Services, fleet: Fleet, zone: str
+) -> None:
+    silent = tell_a_story(fleet)
+    url = with_options(database_url, timezone=zone, datestyle="SQL,DMY", intervalstyle="iso_8601")
+    found: set[str] = set()
+    with closing(Database(url, settings_for(url))) as elsewhere:
+        for at, days in itertools.product(INSTANTS, STORY_DAYS):
+            expected = everything(services.database, fleet.organization_id, silent, at, days)
+            assert everything(elsewhere, fleet.organization_id, silent, at, days) == expected
+            found |= {name for name, rows in expected.items() if rows}
+    with closing(Services.of(settings_for(url), services.clock)) as there:
+        assert session_time_zone(there) == zone
+    assert found == {*KINDS, "agent", "overview", "names", "rejections by day"}
+
+
+def test_what_is_compared_falls_on_days_that_zones_disagree_about() -> None:
+    assert {date(2026, 3, 31), date(2026, 4, 1)} <= {row.day for row in traffic(STORY_AT)}
+    assert {at.date() for at in INSTANTS} == {date(2026, 4, 1)}
+
+
+def test_an_agents_last_hour_is_an_instant(services: Services, fleet: Fleet) -> None:
+    silent = tell_a_story(fleet)
+    [first, *_] = everything(services.database, fleet.organization_id, silent, STORY_AT, 30)["agent"]
+    day, hour = max((row.day, row.hour) for row in traffic(STORY_AT) if row.agent is SILENT and row.usage.tokens)
+    assert first.last_token_hour == datetime.combine(day, time(hour), UTC)

@@ -1,0 +1,341 @@
+"""``uncached_tokens``: an agent that asks for a token before each call, day after day."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask import Flask
+
+from agentidp.services import Services
+from tests.factories import Clock
+from tests.findings.conftest import Fleet
+
+TODAY = datetime(2026, 4, 15, tzinfo=UTC)
+OFFICE = range(9, 17)
+"""Hours of a day."""
+
+FOUND = ["worker"]
+
+
+def at(days_ago: int, hour: int = 0) -> datetime:
+    """An hour of a day."""
+    return TODAY - timedelta(days=days_ago) + timedelta(hours=hour)
+
+
+def works(
+    fleet: Fleet,
+    agent_id: UUID,
+    days_ago: Iterable[int],
+    hours: Iterable[int],
+    tokens: int | Callable[[datetime], int],
+) -> None:
+    """Count tokens in hours of days, and ten requests beside them."""
+    for day in days_ago:
+        for hour in hours:
+            when = at(day, hour)
+            fleet.count(agent_id, when, tokens if isinstance(tokens, int) else tokens(when), requests=10)
+
+
+def names(found: list[dict[str, Any]]) -> list[str]:
+    return [one["agentName"] for one in found]
+
+
+def test_says_how_many_were_issued_and_how_many_would_do(fleet: Fleet) -> None:
+    worker = fleet.agent("worker")
+    works(fleet, worker, [1, 2, 3], OFFICE, 60)
+    works(fleet, worker, [0], range(9, 12), 60)
+    # Excluded: the day before, on which it cached.
+    works(fleet, worker, [4], OFFICE, 1)
+    works(fleet, fleet.agent("thrifty"), range(7), range(24), 1)
+    fleet.store()
+    assert fleet.findings("uncached_tokens") == [
+        {
+            "kind": "uncached_tokens",
+            "severity": "warning",
+            "agentId": str(worker),
+            "agentName": "worker",
+            "window": {"from": "2026-04-12T00:00:00.000000Z", "to": "2026-04-15T12:00:00.000000Z"},
+            "observed": {"value": 1620, "unit": "tokens"},
+            "expected": {"value": 27, "unit": "tokens", "baseline": "one each 3600 seconds in its active hours"},
+            "agents": [],
+            "summary": "worker was issued 1,620 tokens on 4 days; 27 would do.",
+            "causes": "It asks for a new token before each call instead of keeping the one that it has, or very many "
+            "instances of it run.",
+            "next": "Make it keep its token for the 3600 seconds of expires_in. If its instances are short-lived, let "
+            "them share one.",
+        }
+    ]
+
+
+def test_ends_with_its_last_day_where_it_has_ended(fleet: Fleet) -> None:
+    worker = fleet.agent("worker")
+    works(fleet, worker, [2, 3], OFFICE, 60)
+    works(fleet, worker, [1], OFFICE, 1)
+    fleet.store()
+    [found] = fleet.findings("uncached_tokens")
+    assert found["window"] == {"from": "2026-04-12T00:00:00.000000Z", "to": "2026-04-14T00:00:00.000000Z"}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "is_found"),
+    [
+        (10, False),  # ten instances that keep their token
+        (11, True),
+    ],
+)
+def test_is_found_above_the_factor_only(fleet: Fleet, tokens: int, is_found: bool) -> None:
+    works(fleet, fleet.agent("worker"), [1, 2], OFFICE, tokens)
+    fleet.store()
+    assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
+
+
+@pytest.mark.parametrize(("tokens", "is_found"), [(14, False), (15, True)])
+def test_a_day_of_few_tokens_is_none(fleet: Fleet, tokens: int, is_found: bool) -> None:
+    # 28 and 30 on each day, against two that would do.
+    works(fleet, fleet.agent("worker"), [1, 2], [9, 14], tokens)
+    fleet.store()
+    assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
+
+
+@pytest.mark.parametrize(
+    ("days_ago", "is_found"),
+    [
+        ([1], False),  # an incident
+        ([0, 1], True),
+        ([1, 4], True),  # idle between them, so in a row
+        ([6, 7], False),  # the second lies before the days looked at, but is not read either
+        ([7, 8], False),
+    ],
+)
+def test_is_found_on_two_days_in_a_row(fleet: Fleet, days_ago: list[int], is_found: bool) -> None:
+    works(fleet, fleet.agent("worker"), days_ago, range(11), 60)
+    fleet.store()
+    assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
+
+
+def test_days_with_thrifty_ones_between_them_are_not_in_a_row(fleet: Fleet) -> None:
+    worker = fleet.agent("worker")
+    works(fleet, worker, [1, 3, 5], OFFICE, 60)
+    works(fleet, worker, [2, 4], OFFICE, 1)
+    fleet.store()
+    assert fleet.findings("uncached_tokens") == []
+
+
+@pytest.mark.parametrize(("days", "is_found"), [(1, False), (2, True), (90, True)])
+def test_a_habit_is_found_on_a_day_that_is_looked_at_though_it_began_before(
+    fleet: Fleet, days: int, is_found: bool
+) -> None:
+    works(fleet, fleet.agent("worker"), [1, 2], OFFICE, 60)
+    fleet.store()
+    assert names(fleet.findings("uncached_tokens", days=days)) == FOUND * is_found
+
+
+@pytest.mark.parametrize(("days_ago", "is_found"), [([12, 13], True), ([13, 14], False)])
+def test_a_habit_that_ended_two_weeks_ago_is_not_found_however_far_one_looks(
+    fleet: Fleet, days_ago: list[int], is_found: bool
+) -> None:
+    works(fleet, fleet.agent("worker"), days_ago, OFFICE, 60)
+    fleet.store()
+    assert names(fleet.findings("uncached_tokens", days=90)) == FOUND * is_found
+
+
+def test_the_latest_habit_of_an_agent_is_the_one_that_is_told(fleet: Fleet) -> None:
+    worker = fleet.agent("worker")
+    works(fleet, worker, [5, 6, 1, 2], OFFICE, 60)
+    works(fleet, worker, [3, 4], OFFICE, 1)
+    fleet.store()
+    [found] = fleet.findings("uncached_tokens")
+    assert found["window"] == {"from": "2026-04-13T00:00:00.000000Z", "to": "2026-04-15T00:00:00.000000Z"}
+
+
+@pytest.mark.parametrize(
+    ("loops", "is_found"),
+    [
+        ([(1, 9), (1, 10), (1, 11)], False),
+        # On the day before as well: twice in a row, but in fewer than half of the active hours.
+        ([(day, hour) for day in (1, 2) for hour in (9, 10, 11)], False),
+        ([(day, hour) for day in (1, 2) for hour in (9, 10, 11, 12)], True),
+    ],
+)
+def test_a_retry_loop_of_a_few_hours_is_no_habit(fleet: Fleet, loops: list[tuple[int, int]], is_found: bool) -> None:
+    worker = fleet.agent("worker")
+    hours_of_loops = {at(*loop) for loop in loops}
+    works(fleet, worker, range(1, 7), OFFICE, lambda when: 3600 if when in hours_of_loops else 1)
+    fleet.store()
+    assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
+
+
+@pytest.mark.parametrize(("last", "is_found"), [(13, False), (14, True)])
+def test_a_retry_loop_across_midnight_is_no_habit(fleet: Fleet, clock: Clock, last: int, is_found: bool) -> None:
+    # Of an agent that is active at 18:00 only; the loop's hours are most of its hours of both days.
+    clock.now = at(0, 23)
+    worker = fleet.agent("worker")
+    works(fleet, worker, range(2, 7), [18], 1)
+    works(fleet, worker, [1], range(18, 24), 500)
+    works(fleet, worker, [0], range(last + 1), 500)
+    fleet.store()
+    assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
+
+
+def test_a_client_that_begins_to_do_it_is_found_on_the_second_day(fleet: Fleet, clock: Clock) -> None:
+    worker = fleet.agent("worker")
+    works(fleet, worker, range(2, 60), range(24), 1)
+    works(fleet, worker, [1], range(12), 1)
+    works(fleet, worker, [1], range(12, 24), 60)
+    works(fleet, worker, [0], range(9), 60)
+    fleet.store()
+    clock.now = at(0, 9)
+    assert names(fleet.findings("uncached_tokens")) == FOUND
+
+
+def test_a_client_that_begins_to_do_it_is_not_found_before(fleet: Fleet, clock: Clock) -> None:
+    worker = fleet.agent("worker")
+    works(fleet, worker, range(2, 60), range(24), 1)
+    works(fleet, worker, [1], range(12), 1)
+    works(fleet, worker, [1], range(12, 24), 60)
+    works(fleet, worker, [0], range(8), 60)
+    fleet.store()
+    clock.now = at(0, 8)
+    assert fleet.findings("uncached_tokens") == []
+
+
+def test_new_agents_and_crowds_of_instances_that_keep_their_tokens_are_not_found(fleet: Fleet) -> None:
+    works(fleet, fleet.agent("new"), [0], [10], 100)
+    # Ten instances around the clock, and three that start anew each hour.
+    works(fleet, fleet.agent("crowd"), range(7), range(24), 10)
+    works(fleet, fleet.agent("restarted"), range(7), range(24), 3)
+    # A holiday, then all at once.
+    works(fleet, fleet.agent("rested"), [0], range(11), 60)
+    fleet.store()
+    assert fleet.findings("uncached_tokens") == []
+
+
+class TestLifetimes:
+    """How many tokens would do depends on how long a token lives."""
+
+    @pytest.fixture
+    def token_ttl(self) -> int:
+        """Seconds."""
+        return 3600
+
+    @pytest.fixture
+    def fleet(self, app: Flask, fleet: Fleet, token_ttl: int) -> Fleet:
+        """Of a service with that lifetime."""
+        settings = dataclasses.replace(fleet.services.settings, token_ttl=token_ttl)
+        services: Services = dataclasses.replace(fleet.services, settings=settings)
+        app.extensions["agentidp"] = services
+        return fleet
+
+    @pytest.mark.parametrize(
+        ("token_ttl", "hours", "tokens", "fewest"),
+        [
+            # Two days each; tokens an hour, of which the factor is 10 times what would do.
+            (3600, range(9, 17), 11, 16),
+            (3600, range(9, 17), 10, None),
+            (3600, [9, 11, 13], 11, 6),
+            (300, range(9, 17), 121, 192),
+            (300, range(9, 17), 120, None),
+            (300, [9], 121, 24),
+            # Five fit into an hour and a bit; a run of two hours needs eleven, not twice six.
+            (700, [9, 10], 56, 22),
+            (5400, range(9, 12), 11, 4),
+            # Idle at 10: within the life of a token that lasts as long, and not of one that lasts less.
+            (7200, [9, 11], 16, 4),
+            (7199, [9, 11], 16, 4),
+            (7200, [9, 11, 13, 15], 21, 8),
+            (7200, [9, 11, 13, 15], 10, None),
+            # One token spans a day, whatever is idle in it.
+            (86_400, [0, 23], 15, 2),
+            (86_400, range(24), 2, 2),
+            (86_400, [0, 8, 16], 10, 2),
+            # A job that begins anew each hour.
+            (86_400, range(24), 1, None),
+            # Forty instances that start in the morning.
+            (86_400, range(9, 17), 0, None),
+        ],
+    )
+    def test_the_fewest_follow_the_lifetime_and_the_active_hours(
+        self, fleet: Fleet, hours: Iterable[int], tokens: int, fewest: int | None
+    ) -> None:
+        worker = fleet.agent("worker")
+        works(fleet, worker, [1, 2], hours, tokens)
+        if not tokens:
+            works(fleet, worker, [1, 2], [9], 40)
+        fleet.store()
+        found = fleet.findings("uncached_tokens")
+        assert [one["expected"]["value"] for one in found] == ([] if fewest is None else [fewest])
+
+
+@pytest.mark.parametrize("today", [datetime(2026, 4, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)], ids=str)
+def test_a_habit_crosses_months_and_leap_days(fleet: Fleet, clock: Clock, today: datetime) -> None:
+    clock.now = today + timedelta(hours=12)
+    worker = fleet.agent("worker")
+    for day in range(3):
+        for hour in range(9, 12):
+            fleet.count(worker, today + timedelta(hours=hour) - timedelta(days=day), 60)
+    fleet.store()
+    [found] = fleet.findings("uncached_tokens")
+    assert (found["observed"]["value"], found["expected"]["value"]) == (540, 9)
+
+
+def test_slots_are_added_up(fleet: Fleet) -> None:
+    works(fleet, fleet.agent("worker"), [1, 2], OFFICE, 12)
+    works(fleet, fleet.agent("thrifty"), [1, 2], range(24), 10)
+    fleet.store()
+    before = fleet.findings("uncached_tokens")
+    assert names(before) == FOUND
+    with fleet.services.database.transaction(fleet.organization_id) as transaction:
+        # Half of each hour is counted in a slot of its own.
+        transaction._connection.execute(
+            """
+            with halves as (
+                select *,
+                    (select array_agg(n / 2 order by h) from unnest(tokens_by_hour) with ordinality as t (n, h)) as t2,
+                    (select array_agg(n / 2 order by h) from unnest(requests_by_hour) with ordinality as r (n, h)) as r2
+                from agent_usage_daily
+            ),
+            halved as (
+                update agent_usage_daily as usage
+                set tokens = halves.tokens / 2, requests = halves.requests / 2,
+                    tokens_by_hour = t2, requests_by_hour = r2
+                from halves
+                where (usage.day, usage.agent_id, usage.slot) = (halves.day, halves.agent_id, halves.slot)
+            )
+            insert into agent_usage_daily
+            select organization_id, day, agent_id, 3, tokens / 2, requests / 2, rejected, t2, r2, rejected_by_hour
+            from halves
+            """
+        )
+    assert fleet.findings("uncached_tokens") == before
+
+
+def test_the_greatest_waste_comes_first_and_twenty_agents_are_named(fleet: Fleet) -> None:
+    for number in range(21):
+        works(fleet, fleet.agent(f"worker {number:02}"), [1, 2], OFFICE, 20 + number)
+    fleet.store()
+    found = fleet.findings("uncached_tokens")
+    assert sorted(names(found)) == [f"worker {number:02}" for number in range(1, 21)]
+
+
+def test_a_deleted_agent_is_not_named(fleet: Fleet) -> None:
+    worker = fleet.agent("worker")
+    works(fleet, worker, [1, 2], OFFICE, 60)
+    fleet.store()
+    assert names(fleet.findings("uncached_tokens")) == FOUND
+    assert fleet.client.delete(f"/api/v1/agents/{worker}", headers=fleet.reader.bearer()).status_code == 204
+    assert fleet.findings("uncached_tokens") == []
+
+
+def test_another_organizations_habits_change_nothing(fleet: Fleet, outsiders: Fleet) -> None:
+    works(fleet, fleet.agent("worker"), [1, 2], OFFICE, 60)
+    fleet.store()
+    before = fleet.findings()
+    works(outsiders, outsiders.agent("stranger"), [1, 2], OFFICE, 600)
+    outsiders.store()
+    assert fleet.findings() == before
+    assert names(outsiders.findings("uncached_tokens")) == ["stranger"]

@@ -1,0 +1,335 @@
+"""Logs: one JSON object a line, exactly its fields, no secret, and nothing that a client can inject."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import logging
+import re
+import socket
+import sys
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp import create_app
+from agentidp.http.logs import JsonFormatter, TextFormatter, logging_config
+from agentidp.services import Services
+from tests.conftest import Cast, _fresh_database, settings_for
+from tests.factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.routes import ROUTES
+
+FIELDS = ["at", "level", "message", "method", "path", "status", "ms", "request_id", "organization", "agent"]
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """What was logged, as it would be written."""
+    written = [JsonFormatter().format(record) for record in caplog.records if record.name == "agentidp"]
+    assert not any("\n" in line or "\r" in line for line in written)
+    return [json.loads(line) for line in written]
+
+
+@pytest.fixture(autouse=True)
+def at_info(caplog: pytest.LogCaptureFixture) -> None:
+    """As in production."""
+    caplog.set_level(logging.INFO, "agentidp")
+
+
+class TestRequestLine:
+    """One line a request."""
+
+    def test_of_an_agents_request(
+        self, shared_client: FlaskClient, shared_cast: Cast, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        response = shared_client.get("/api/v1/analytics/tokens?days=7", headers=shared_cast.acme.bearer())
+        [line] = lines(caplog)
+        assert list(line) == FIELDS
+        assert isinstance(line["ms"], float)
+        assert 0 < line["ms"] < 10_000
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["at"])
+        assert {name: line[name] for name in FIELDS if name not in ("at", "ms")} == {
+            "level": "INFO",
+            "message": "request",
+            "method": "GET",
+            "path": "/api/v1/analytics/tokens",
+            "status": 200,
+            "request_id": response.headers["X-Request-Id"],
+            "organization": shared_cast.acme.organization_id,
+            "agent": shared_cast.acme.client_id,
+        }
+
+    @pytest.mark.parametrize(
+        ("method", "path", "status"),
+        [
+            ("GET", "/healthz", 200),
+            ("GET", "/nothing", 404),
+            ("DELETE", "/api/v1/agents", 405),
+            ("GET", "/api/v1/agents", 401),
+            ("POST", "/api/v1/token", 400),
+        ],
+    )
+    def test_of_a_request_by_nobody(
+        self, shared_client: FlaskClient, caplog: pytest.LogCaptureFixture, method: str, path: str, status: int
+    ) -> None:
+        response = shared_client.open(path, method=method, headers={"X-Request-Id": "chosen"})
+        [line] = lines(caplog)
+        assert list(line) == FIELDS
+        assert {name: line[name] for name in FIELDS if name not in ("at", "ms")} == {
+            "level": "INFO",
+            "message": "request",
+            "method": method,
+            "path": path,
+            "status": status,
+            "request_id": "chosen",
+            "organization": None,
+            "agent": None,
+        }
+        assert response.status_code == status
+
+    def test_of_a_token_names_the_agent_that_got_it(
+        self, shared_client: FlaskClient, shared_cast: Cast, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        acme = shared_cast.acme
+        form = {"grant_type": "client_credentials", "client_id": acme.client_id, "client_secret": acme.client_secret}
+        for secret, agent in ((acme.client_secret, acme.client_id), ("wrong", None)):
+            caplog.clear()
+            shared_client.post("/api/v1/token", data=form | {"client_secret": secret})
+            [line] = lines(caplog)
+            assert line["agent"] == agent
+            assert line["organization"] == (acme.organization_id if agent else None)
+
+    def test_is_left_out_above_info(self, shared_client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.WARNING, "agentidp")
+        shared_client.get("/healthz")
+        assert lines(caplog) == []
+
+
+INJECTIONS = ["a\nb", "a\r\nb", '"}\n{"level":"ERROR', "\x1b[31m", "\u2028", "\x00", "\ud800", "é", "x" * 3000]
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+def test_nothing_that_a_client_sends_breaks_a_line(
+    shared_client: FlaskClient, shared_cast: Cast, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    quoted = urllib.parse.quote(text.encode("utf-8", "surrogatepass"))
+    sent = [
+        shared_client.get(f"/{quoted}"),
+        shared_client.get(f"/api/v1/agents/{quoted}", headers=shared_cast.acme.bearer()),
+        shared_client.open("/healthz", method="G" + re.sub(r"[^a-z]", "", text)),
+        shared_client.post("/api/v1/agents", json={"name": text}, headers=shared_cast.acme.bearer()),
+        shared_client.get("/healthz", headers={"X-Request-Id": re.sub(r"[\r\n\ud800\u2028]", "", text)}),
+    ]
+    written = [JsonFormatter().format(record) for record in caplog.records if record.name == "agentidp"]
+    assert len(written) == len(sent)
+    for line in written:
+        assert re.fullmatch(r"[ -~]*", line)
+        assert list(json.loads(line)) == FIELDS
+
+
+class TestFormatter:
+    """What is not a request."""
+
+    def record(self, message: str, *arguments: Any, **options: Any) -> logging.LogRecord:
+        exc_info = options.pop("exc_info", None)
+        return logging.getLogger("x").makeRecord("x", logging.ERROR, "f", 1, message, arguments, exc_info, **options)
+
+    def test_a_message_stays_on_its_line(self) -> None:
+        line = JsonFormatter().format(self.record("first\nsecond %s", "third\r\nfourth"))
+        assert "\n" not in line
+        assert json.loads(line)["message"] == "first\nsecond third\r\nfourth"
+
+    def test_a_traceback_gives_its_type_and_never_its_text(self) -> None:
+        try:
+            raise ValueError("hush-hush")
+        except ValueError:
+            line = JsonFormatter().format(self.record("failed", exc_info=sys.exc_info()))
+        assert "hush" not in line
+        assert json.loads(line)["error"] == "ValueError"
+
+    def test_what_is_no_json_is_shown_all_the_same(self) -> None:
+        record = self.record("odd", extra={"fields": {"path": ROUTES, "set": {1}}})
+        assert json.loads(JsonFormatter().format(record))["set"] == "{1}"
+
+    @pytest.mark.parametrize(
+        ("sent", "logged"),
+        [
+            (
+                "Invalid request from ip=127.0.0.1: Invalid HTTP request line: 'GET /?token=hush: hush HTTP/1.1'",
+                "Invalid request from ip=127.0.0.1: Invalid HTTP request line",
+            ),
+            (
+                "Invalid request from ip=2001:db8::1: Invalid HTTP Header: 'AUTHORIZATION BEARER hush\\n'",
+                "Invalid request from ip=2001:db8::1: Invalid HTTP Header",
+            ),
+            (
+                "Error handling request GET /dashboard/sign-in?token=hush",
+                "Error handling request GET /dashboard/sign-in",
+            ),
+            ("Error handling request /a?b\nhush", "Error handling request /a"),
+            ("Error handling request (no URI read)", "Error handling request (no URI read)"),
+            ("Booting worker with pid: 7", "Booting worker with pid: 7"),
+        ],
+    )
+    def test_of_what_gunicorn_quotes_of_a_request_no_more_is_kept_than_what_was_wrong(
+        self, sent: str, logged: str
+    ) -> None:
+        record = self.record(sent)
+        assert json.loads(JsonFormatter().format(record))["message"] == sent
+        record.name = "gunicorn.error"
+        assert json.loads(JsonFormatter().format(record))["message"] == logged
+
+    def test_gunicorns_access_log_stays_silent(self) -> None:
+        # It would log the query, in which a client can send a secret by mistake.
+        assert logging_config("DEBUG", "json")["loggers"]["gunicorn.access"]["level"] == "WARNING"
+
+
+@pytest.fixture
+def running(postgres_url: str, template: str) -> Iterator[tuple[Server, Agent, Services]]:
+    """gunicorn, with all that it logs, and an agent that it serves."""
+    with contextmanager(_fresh_database)(postgres_url, template) as url:
+        environment = {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY, "AGENTIDP_LOG_LEVEL": "DEBUG"}
+        with Server(environment) as server:
+            app = create_app(settings_for(url, issuer=server.url), clock=Clock(None))
+            services: Services = app.extensions["agentidp"]
+            yield server, make_agent(services, make_organization(services)), services
+            services.close()
+
+
+def test_no_secret_is_in_anything_that_a_real_server_writes(running: tuple[Server, Agent, Services]) -> None:
+    server, agent, services = running
+    basic = base64.b64encode(f"{agent.client_id}:{agent.client_secret}".encode()).decode()
+    marked = "hush-hush-0123456789"
+    secrets = {agent.client_secret, basic, SECRET_KEY, marked}
+    requests = 0
+
+    def send(method: str, path: str, body: str | None = None, **headers: str) -> str:
+        nonlocal requests
+        requests += 1
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse().read().decode()
+        connection.close()
+        return answer
+
+    def everything() -> None:
+        bearer = f"Bearer {agent.token()}"
+        secrets.update((bearer.removeprefix("Bearer "), bearer.rpartition(".")[2]))
+        for route in ROUTES:
+            path = route.path(agent.agent_id)
+            form = urllib.parse.urlencode(
+                {
+                    "grant_type": "client_credentials",
+                    "client_id": agent.client_id,
+                    "client_secret": agent.client_secret,
+                    "token": bearer.removeprefix("Bearer "),
+                }
+            )
+            if route.method != "DELETE":
+                send(route.method, f"{path}?client_secret={marked}&access_token={marked}", None, Authorization=bearer)
+                send(route.method, path, form, Content_Type="application/x-www-form-urlencoded")
+                send(
+                    route.method,
+                    path,
+                    f'{{"name":"x","{marked}":1}}',
+                    Content_Type="application/json",
+                    Authorization=bearer,
+                )
+                send(route.method, path, marked, Content_Type="application/json", Authorization=bearer)
+            send(route.method, path, None, Authorization=f"Basic {basic}", Cookie=f"session={marked}")
+            send(route.method, path, None, Authorization=f"Bearer {marked}")
+            send(
+                route.method,
+                path,
+                "grant_type=client_credentials",
+                Authorization=f"Basic {basic}",
+                Content_Type="application/x-www-form-urlencoded",
+            )
+
+    form = f"grant_type=client_credentials&client_id={agent.client_id}&client_secret={agent.client_secret}"
+    issued = json.loads(send("POST", "/api/v1/token", form, Content_Type="application/x-www-form-urlencoded"))
+    secrets.add(issued["access_token"])
+    made = json.loads(
+        send(
+            "POST",
+            f"/api/v1/agents/{agent.agent_id}/credentials",
+            None,
+            Authorization=f"Bearer {issued['access_token']}",
+        )
+    )
+    secrets.add(made["clientSecret"])
+    everything()
+    # The same, where every statement fails.
+    with psycopg.connect(str(services.settings.database_url), autocommit=True) as connection:
+        connection.execute("alter table agents rename to gone")
+        connection.execute("alter table clients rename to gone_as_well")
+    everything()
+    malformed = (
+        f"GET /?client_secret={marked}\r\n\r\n",
+        f"{marked} / HTTP/1.1\r\n\r\n",
+        f"GET /{marked} HTTP/{marked}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nAuthorization Bearer {marked}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nAuthorization Bearer: {marked}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nHost: localhost\r\n {marked}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nTransfer-Encoding: {marked}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nExpect: {marked}\r\n\r\n",
+        f"POST /api/v1/token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{marked}\r\n",
+        f"GET /{marked}{'x' * 9000} HTTP/1.1\r\n\r\n",
+        f"GET / HTTP/1.1\r\nCookie: {marked}{'x' * 9000}\r\n\r\n",
+    )
+    for text in malformed:
+        with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+            connection.sendall(text.encode())
+            assert connection.recv(9).startswith(b"HTTP/1.1 "), text
+    deadline = time.monotonic() + 10
+    while (logged := server.logs()).count('"message": "request"') < requests:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert '"message": "unexpected error"' in logged
+    for line in logged.splitlines():
+        assert isinstance(json.loads(line), dict)
+    assert "Traceback" not in logged
+    assert logged.count('"message": "Invalid request from ip=127.0.0.1: ') > len(malformed) // 2
+    assert [secret for secret in secrets if secret in logged] == []
+    statuses = {json.loads(line).get("status") for line in logged.splitlines()}
+    assert statuses >= {200, 201, 400, 401, 500}
+
+
+class TestFormat:
+    """Text for a person at a terminal, JSON for everything else."""
+
+    @pytest.mark.parametrize(
+        ("log_format", "is_terminal", "formatter"),
+        [
+            ("auto", True, "TextFormatter"),
+            ("auto", False, "JsonFormatter"),
+            ("json", True, "JsonFormatter"),
+            ("text", False, "TextFormatter"),
+        ],
+    )
+    def test_is_chosen_by_the_terminal_unless_it_is_set(
+        self, monkeypatch: pytest.MonkeyPatch, log_format: str, is_terminal: bool, formatter: str
+    ) -> None:
+        monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+        assert logging_config("INFO", log_format)["formatters"]["line"]["()"] == f"agentidp.http.logs.{formatter}"
+
+    def test_text_is_one_line_that_no_client_can_break(self) -> None:
+        record = logging.makeLogRecord(
+            {
+                "msg": "request",
+                "levelname": "INFO",
+                "created": 0.0,
+                "fields": {"path": "/x\n12:00:00 ERROR   forged", "status": 200, "ms": 3.1, "agent": None},
+            }
+        )
+        assert TextFormatter().format(record) == (
+            '00:00:00 INFO    request path="/x\\n12:00:00 ERROR   forged" status=200 ms=3.1 agent=None'
+        )
+        record.msg = "an \x1b[31m escape"
+        assert "\x1b" not in TextFormatter().format(record)

@@ -1,0 +1,423 @@
+"""The OpenAPI document says what the service does: all of it, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import jwt
+import marshmallow as ma
+import pytest
+import schemathesis
+from cryptography.hazmat.primitives.asymmetric import ec
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.exceptions import HTTPException
+from werkzeug.test import TestResponse
+
+from agentidp import create_app
+from agentidp.analytics.token_trend import TokenTrendArguments
+from agentidp.http.openapi import camel_case
+from agentidp.http.schemas import ScopeList, Text, is_resource_identifier
+from agentidp.operations import api_docs
+from agentidp.scopes import SCOPES
+from tests.conftest import Cast, settings_for
+from tests.factories import ROOT, Clock, Server, make_agent, make_organization, usage_sums
+from tests.routes import NOWHERE, ROUTES, Route
+
+DOCUMENT = "/api/v1/openapi.json"
+OPERATIONS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+
+
+@pytest.fixture(scope="module")
+def document(shared_client: FlaskClient) -> dict[str, Any]:
+    """The document as it is served."""
+    response = shared_client.get(DOCUMENT)
+    assert response.status_code == 200
+    assert response.mimetype == "application/json"
+    found: dict[str, Any] = response.json
+    return found
+
+
+def address(route: Route) -> str:
+    """A route's address as OpenAPI has it."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", lambda name: f"{{{camel_case(name[1])}}}", route.rule)
+
+
+def operation(document: dict[str, Any], route: Route) -> dict[str, Any]:
+    """The operation that describes a route."""
+    found: dict[str, Any] = document["paths"][address(route)][route.method.lower()]
+    return found
+
+
+def resolved(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """What *part* refers to, or *part* itself."""
+    for name in part.get("$ref", "#").split("/")[1:]:
+        document = document[name]
+    return document if "$ref" in part else part
+
+
+def test_describes_every_route_and_no_other(document: dict[str, Any]) -> None:
+    described = {
+        (path, method.upper())
+        for path, methods in document["paths"].items()
+        for method in methods
+        if method in OPERATIONS
+    }
+    assert described == {(address(route), route.method) for route in ROUTES}
+
+
+def test_is_valid_openapi_of_this_version_and_issuer(document: dict[str, Any]) -> None:
+    schemathesis.openapi.from_dict(document).validate()
+    assert document["openapi"] == "3.1.0"
+    assert document["info"]["version"] == version("agentidp")
+    assert document["servers"] == [{"url": "http://localhost:3000"}]
+
+
+def test_every_operation_has_a_name_of_its_own_a_summary_and_a_described_tag(document: dict[str, Any]) -> None:
+    operations = [operation(document, route) for route in ROUTES]
+    assert len({found["operationId"] for found in operations}) == len(operations)
+    assert all(found["summary"].endswith(".") for found in operations)
+    tags = {tag["name"] for tag in document["tags"] if tag["description"]}
+    assert {tag for found in operations for tag in found["tags"]} == tags
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=str)
+def test_every_operation_says_how_its_route_authenticates(document: dict[str, Any], route: Route) -> None:
+    if route.authentication != "public":
+        expected = [{"oauth2": [route.authentication]}, {"bearer": []}, {"dpop": []}]
+    elif route.path().startswith("/api/v1/token"):
+        expected = [{"clientSecretBasic": []}, {}]
+    else:
+        expected = []
+    assert operation(document, route)["security"] == expected
+
+
+def test_the_scopes_are_those_of_the_code(document: dict[str, Any]) -> None:
+    [flow] = document["components"]["securitySchemes"]["oauth2"]["flows"].values()
+    assert flow == {"tokenUrl": "http://localhost:3000/api/v1/token", "scopes": SCOPES}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=str)
+def test_every_answer_is_named_and_has_its_headers_and_a_schema(document: dict[str, Any], route: Route) -> None:
+    responses = operation(document, route)["responses"]
+    assert "default" not in responses
+    for status, reference in responses.items():
+        response = resolved(document, reference)
+        headers = {"X-Request-Id"}
+        if status in ("429", "503"):
+            headers.add("Retry-After")
+        if status in ("401", "403"):
+            headers.add("WWW-Authenticate")
+        if status in ("201", "303"):
+            headers.add("Location")
+        if route.rule.startswith("/api/v1/analytics/") and status in ("200", "304"):
+            headers |= {"ETag", "Cache-Control", "Vary"}
+            headers |= {"Content-Disposition"} if status == "200" else set()
+        assert set(response["headers"]) == headers
+        if status >= "400":
+            schema = str(response["content"]["application/json"]["schema"])
+            is_oauth = route.endpoint.startswith("oauth-")
+            assert ("#/components/schemas/OAuthError" in schema) == is_oauth
+            assert ("#/components/schemas/Error" in schema) != is_oauth
+
+
+def test_objects_are_closed_but_for_what_is_ignored(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    opened = {name for name, schema in schemas.items() if schema["additionalProperties"] is not False}
+    assert opened == {"TokenRequest", "TokenForm"}
+
+
+def test_the_bounds_of_days_are_those_of_the_code(document: dict[str, Any]) -> None:
+    [bounds] = [v for v in TokenTrendArguments().fields["days"].validators if isinstance(v, ma.validate.Range)]
+    [days] = document["paths"]["/api/v1/analytics/tokens"]["get"]["parameters"]
+    assert days == {
+        "in": "query",
+        "name": "days",
+        "required": False,
+        "schema": {"type": "integer", "minimum": bounds.min, "maximum": bounds.max, "default": 30},
+    }
+
+
+TEXTS = [
+    "a",
+    "a b",
+    "é",
+    "😀",
+    "a\tb",
+    "a\nb",
+    " a",
+    "a ",
+    "\u00a0a",
+    "a\u3000",
+    "\ufeffa",
+    "a\x00b",
+    "\x7f",
+    "a\x85",
+    "",
+]
+
+
+def accepts(field: ma.fields.Field[Any], value: object) -> bool:
+    """Whether the code takes a value."""
+    try:
+        field.deserialize(value)
+    except ma.ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize(
+    ("schema", "name", "field"),
+    [
+        ("NewAgent", "name", Text(1, 100)),
+        ("NewAgent", "description", Text(0, 1000, multiline=True)),
+        ("NewAgent", "scopes", ScopeList()),
+    ],
+)
+def test_the_rules_of_text_are_those_of_the_code(
+    document: dict[str, Any], schema: str, name: str, field: ma.fields.Field[Any], text: str
+) -> None:
+    described = document["components"]["schemas"][schema]["properties"][name]
+    value = [text] if described["type"] == "array" else text
+    assert jsonschema_rs.is_valid(described, value) == accepts(field, value)
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "https://api.example",
+        "https://api.example:8443/mcp?x=1",
+        "https://[::1]:3000/",
+        "urn:example:thing",
+        "custom://x",
+        "https://api.example#f",
+        "https://",
+        "/relative",
+        "mailto:x@example.org",
+        "https://[bad",
+        "https://api.example:port",
+        "https://ü.example",
+        "https://api.example/a b",
+        "https://api.example\n",
+        "https://" + "x" * 492,
+        "https://" + "x" * 493,
+    ],
+)
+def test_the_rules_of_a_resource_are_those_of_the_code(document: dict[str, Any], resource: str) -> None:
+    for schema in ("NewResourceServer", "TokenRequest"):
+        described = document["components"]["schemas"][schema]["properties"]["resource"]
+        assert jsonschema_rs.is_valid(described, resource) == is_resource_identifier(resource)
+
+
+def test_a_changed_rule_shows_in_the_document(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, document: dict[str, Any]
+) -> None:
+    class Narrower(ma.Schema):
+        days = ma.fields.Integer(validate=ma.validate.Range(2, 3))
+
+    described = document["paths"]["/api/v1/analytics/tokens"]["get"]["parameters"]
+    assert described[0]["schema"]["maximum"] == 90
+    from agentidp.analytics import token_trend
+
+    [kept] = token_trend.blueprint._docs["token_trend"]["get"]["arguments"]["parameters"]
+    monkeypatch.setitem(kept, "schema", Narrower)
+    app = create_app(settings_for(database_url), clock=Clock())
+    [days] = app.test_client().get(DOCUMENT).json["paths"]["/api/v1/analytics/tokens"]["get"]["parameters"]
+    assert (days["schema"]["minimum"], days["schema"]["maximum"]) == (2, 3)
+
+
+def test_reading_the_document_with_a_token_counts_as_a_request(
+    client: FlaskClient, cast: Cast, database_url: str
+) -> None:
+    for headers in ({}, {"Authorization": "Bearer x.y.z"}, cast.acme.bearer()):
+        assert client.get(DOCUMENT, headers=headers).status_code == 200
+    counted = usage_sums(database_url, cast.acme.organization_id)
+    assert {n for name, n in counted.items() if "requests" in name} == {1}
+    assert {n for name, n in counted.items() if "requests" not in name} == {0}
+
+
+class Addresses(HTMLParser):
+    """The addresses that a page names, and the scripts and styles that stand in it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.named: list[str] = []
+        self.inline: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.named += [value or "" for name, value in attributes if name in ("src", "href")]
+        self.inline += [name for name, _ in attributes if name == "style" or name.startswith("on")]
+        if tag == "style" or (tag == "script" and "src" not in dict(attributes)):
+            self.inline.append(tag)
+
+
+def test_the_page_has_all_that_it_needs_from_here(shared_client: FlaskClient) -> None:
+    page = shared_client.get("/docs")
+    assert (page.status_code, page.mimetype) == (200, "text/html")
+    addresses = Addresses(page.text)
+    assert addresses.inline == []
+    assert set(addresses.named) == {DOCUMENT.removeprefix("/")} | {f"docs/{asset}" for asset in api_docs.ASSETS}
+    for named in addresses.named:
+        assert shared_client.get(f"/{named}").status_code == 200
+
+
+def test_the_page_may_reach_no_other_origin(shared_client: FlaskClient) -> None:
+    headers = shared_client.get("/docs").headers
+    policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+    assert policy == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self' data:",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    assert headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_the_page_sends_the_document_to_no_validator(shared_client: FlaskClient) -> None:
+    script = shared_client.get("/docs/start.js").text
+    assert "validatorUrl: null" in script
+    assert f'url: "{DOCUMENT.removeprefix("/")}"' in script
+
+
+@pytest.mark.parametrize("asset", api_docs.ASSETS)
+def test_an_asset_is_what_it_is_called(shared_client: FlaskClient, asset: str) -> None:
+    response = shared_client.get(f"/docs/{asset}")
+    kinds = {".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
+    assert (response.status_code, response.mimetype) == (200, kinds[Path(asset).suffix])
+    assert response.headers["Cache-Control"] == "public, max-age=3600"
+    assert response.data == (api_docs.ASSETS[asset][0] / asset).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "asset", ["index.html", "swagger-ui.js", "VERSION", "..%2f..%2f__init__.py", "%2e%2e", "x", "start.js%00"]
+)
+def test_nothing_else_is_served_as_an_asset(shared_client: FlaskClient, asset: str) -> None:
+    response = shared_client.get(f"/docs/{asset}")
+    assert response.status_code == 404
+    assert response.json["code"] == "NOT_FOUND"
+
+
+def assert_described(document: dict[str, Any], route: Route, response: TestResponse) -> None:
+    """The status of an answer is one of the operation's, and its body and headers are what is said of it."""
+    described = resolved(document, operation(document, route)["responses"][str(response.status_code)])
+    schema = described["content"]["application/json"]["schema"]
+    jsonschema_rs.validate(schema | {"components": document["components"]}, response.json)
+    assert set(described["headers"]) <= set(response.headers.keys())
+
+
+CLIENT_ROUTES = [route for route in ROUTES if route.path().startswith("/api/v1/token")]
+
+
+@pytest.mark.parametrize("route", CLIENT_ROUTES, ids=str)
+def test_failed_client_authentications_are_described_until_they_are_throttled(
+    client: FlaskClient, cast: Cast, document: dict[str, Any], route: Route
+) -> None:
+    form = {"grant_type": "client_credentials", "token": "x"}
+    statuses = []
+    for _ in range(12):
+        response = client.post(route.path(), data=form, auth=(cast.acme.client_id, "wrong"))
+        assert_described(document, route, response)
+        statuses.append(response.status_code)
+    assert statuses == [401] * 10 + [429] * 2
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=str)
+def test_describes_a_database_that_cannot_be_reached_where_it_is_needed(document: dict[str, Any], route: Route) -> None:
+    app = create_app(settings_for("postgresql://nobody@127.0.0.1:1/none", pool_timeout=0.1), clock=Clock())
+    # Of the right form, so that it takes the keys to tell that it is not ours.
+    key = ec.generate_private_key(ec.SECP256R1())
+    token = jwt.encode({}, key, "ES256", headers={"typ": "at+jwt", "kid": "x"})
+    form = {"grant_type": "client_credentials", "token": "x", "client_id": NOWHERE, "client_secret": "x"}
+    sent = {"data": form} if route in CLIENT_ROUTES else {"headers": {"Authorization": f"Bearer {token}"}}
+    response = app.test_client().open(route.path(), method=route.method, **sent)
+    app.extensions["agentidp"].close()
+    assert (response.status_code == 503) == ("503" in operation(document, route)["responses"])
+    if response.status_code == 503:
+        assert_described(document, route, response)
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.method in ("POST", "PATCH")], ids=str)
+def test_describes_a_body_that_is_too_long_or_no_json(
+    shared_client: FlaskClient, shared_cast: Cast, document: dict[str, Any], route: Route
+) -> None:
+    form = "application/x-www-form-urlencoded"
+    for body, kind, expected in (
+        ("x" * 70_000, "application/json" if route.takes_json else form, 413),
+        ("x", "text/plain", 415 if route.takes_json else 400),
+    ):
+        response = shared_client.open(
+            route.path(), method=route.method, data=body, content_type=kind, headers=shared_cast.acme.bearer()
+        )
+        assert response.status_code == expected
+        assert_described(document, route, response)
+
+
+@pytest.fixture
+def beside(database_url: str, server: Server) -> Iterator[Flask]:
+    """The application that the server runs, to make what a run of schemathesis needs."""
+    app = create_app(settings_for(database_url, issuer=server.url), clock=Clock(None))
+    yield app
+    app.extensions["agentidp"].close()
+
+
+def answered(app: Flask, server: Server) -> dict[str, set[int]]:
+    """Endpoint -> the statuses that the server's log has of it."""
+    found: dict[str, set[int]] = {}
+    for line in server.logs().splitlines():
+        record = json.loads(line) if line.startswith("{") else {}
+        if record.get("message") == "request":
+            with contextlib.suppress(HTTPException):
+                endpoint, _ = app.url_map.bind("").match(record["path"], record["method"])
+                found.setdefault(endpoint, set()).add(record["status"])
+    return found
+
+
+def test_schemathesis_finds_nothing(beside: Flask, server: Server, tmp_path: Path) -> None:
+    """Every check over every operation, against gunicorn: positive and negative data, coverage, fuzzing, sequences."""
+    services = beside.extensions["agentidp"]
+    agent = make_agent(services, make_organization(services))
+    # From a file, since it leaves the operation out that it has the document from.
+    document = tmp_path / "openapi.json"
+    document.write_bytes(server.get(DOCUMENT))
+    run = subprocess.run(
+        [
+            Path(sys.executable).with_name("schemathesis"),
+            *("--config-file", ROOT / "tests" / "schemathesis.toml"),
+            *("run", document, "--url", f"http://127.0.0.1:{server.port}", "--checks", "all", "--no-color"),
+        ],
+        env=os.environ
+        | {
+            "SCHEMATHESIS_HOOKS": str(ROOT / "tests" / "schemathesis_hooks.py"),
+            "SCHEMATHESIS_TOKEN": agent.token(),
+            "SCHEMATHESIS_CLIENT_ID": agent.client_id,
+            "SCHEMATHESIS_CLIENT_SECRET": agent.client_secret,
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-20_000:] + run.stderr
+    assert re.search(rf"Tested: {len(ROUTES)}\n", run.stdout), run.stdout
+    assert '"ERROR"' not in server.logs()
+    # It would prove little if every answer were a refusal.
+    statuses = answered(beside, server)
+    assert [str(route) for route in ROUTES if not statuses[route.endpoint] & {200, 201, 204}] == []

@@ -1,0 +1,411 @@
+"""What the operator does with the signing keys, what a database writer cannot do, and keys at rest."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import psycopg
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from flask import Flask
+from flask.testing import FlaskClient
+
+from agentidp import create_app, utc_now
+from agentidp.config import ConfigurationError, Settings
+from agentidp.db.database import SERVICE_ROLE
+from agentidp.db.migrations import migrate
+from agentidp.http.errors import ServiceUnavailable
+from agentidp.jose import signing_keys
+from agentidp.jose.access_token import SigningKey
+from agentidp.jose.key_rotation import describe, ensure_signing_key, reencrypt, revoke, rotate
+from agentidp.jose.signing_keys import RETIRE_AFTER
+from agentidp.server.runtime import prepared
+from agentidp.services import Services
+from tests.conftest import Cast, settings_for
+from tests.factories import ROOT, SECRET_KEY, wait_until
+from tests.jose.test_signing_keys import keys_of
+
+NEW_SECRET = SECRET_KEY.swapcase()
+WRONG_SECRET = (
+    "AGENTIDP_SECRET_KEY does not decrypt this database's signing keys: "
+    "set the secret that the instance was started with"
+)
+
+
+def statuses(url: str) -> dict[str, str]:
+    """Each key and its status, the newest first."""
+    return {key["kid"]: key["status"] for key in describe(settings_for(url), at=utc_now())}
+
+
+def execute(url: str, statement: str, *parameters: Any) -> Any:
+    """Change the database as its owner does past all commands; the rows."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode(), parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def command(url: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """``agentidp`` with *arguments*, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "agentidp", *arguments],
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")},
+            "AGENTIDP_DATABASE_URL": url,
+            "AGENTIDP_SECRET_KEY": SECRET_KEY,
+            **environment,
+        },
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def application(settings: Settings) -> Iterator[FlaskClient]:
+    """A client of a new process, as far as its memory goes."""
+    app = create_app(settings)
+    try:
+        yield app.test_client()
+    finally:
+        app.extensions["agentidp"].close()
+
+
+class TestFirstKey:
+    """Of many that start on an empty database one makes the key."""
+
+    def test_many_threads(self, empty_database_url: str) -> None:
+        migrate(empty_database_url)
+        barrier = threading.Barrier(8)
+
+        def start() -> None:
+            barrier.wait()
+            ensure_signing_key(settings_for(empty_database_url), at=utc_now())
+
+        threads = [threading.Thread(target=start) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert list(statuses(empty_database_url).values()) == ["signing"]
+
+    def test_eight_processes(self, empty_database_url: str) -> None:
+        processes = [command(empty_database_url, "keys", "list", "--json") for _ in range(8)]
+        printed = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+        assert [process.returncode for process in processes] == [0] * 8
+        assert [len(keys) for keys in printed] == [1] * 8
+        assert len({keys[0]["kid"] for keys in printed}) == 1
+
+    def test_a_server_makes_none(self, empty_database_url: str) -> None:
+        migrate(empty_database_url)
+        with application(settings_for(empty_database_url)) as client:
+            assert client.get("/.well-known/jwks.json").status_code == 503
+        assert statuses(empty_database_url) == {}
+
+    def test_a_wrong_secret_refuses_start_up_with_one_sentence(self, database_url: str) -> None:
+        settings = settings_for(database_url, secret_key=NEW_SECRET.encode())
+        with pytest.raises(ConfigurationError) as refused, prepared(settings):
+            pass
+        assert str(refused.value) == WRONG_SECRET
+
+    def test_no_secret_refuses_start_up(self, database_url: str) -> None:
+        with pytest.raises(
+            ConfigurationError, match=r"^AGENTIDP_SECRET_KEY \(or AGENTIDP_SECRET_KEY_FILE\) must be set"
+        ):
+            create_app(settings_for(database_url, secret_key=None))
+
+
+@pytest.mark.parametrize("alg", ["ES256", "RS256"])
+def test_private_keys_are_encrypted_at_rest(empty_database_url: str, alg: str) -> None:
+    migrate(empty_database_url)
+    ensure_signing_key(settings_for(empty_database_url, signing_alg=alg), at=utc_now())
+    with keys_of(empty_database_url) as keys:
+        private_key = keys.current().signing.private_key
+    [(row, sealed)] = execute(empty_database_url, "select k::text, private_key_encrypted from signing_keys k")
+    with pytest.raises(ValueError, match=r"."):
+        serialization.load_der_private_key(sealed, None)
+    numbers = private_key.private_numbers()
+    secret = numbers.private_value if alg == "ES256" else numbers.d
+    raw = secret.to_bytes((secret.bit_length() + 7) // 8, "big")
+    for encoding in (serialization.Encoding.DER, serialization.Encoding.PEM):
+        plain = private_key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        assert plain not in sealed
+        assert plain.hex() not in row
+    assert raw not in sealed
+    assert raw.hex() not in row
+    assert "PRIVATE" not in row
+
+
+class TestDatabaseWriter:
+    """Whoever can write to the database, and has no instance secret, gets no token accepted."""
+
+    @pytest.fixture
+    def attacker(self, services: Services) -> SigningKey:
+        """A key of the attacker's own, under the kid of ours."""
+        kid = services.keys.current().signing.kid
+        return SigningKey(kid, "ES256", ec.generate_private_key(ec.SECP256R1()))
+
+    def jwk(self, key: SigningKey) -> str:
+        """The public half as ``signing_keys`` has it."""
+        jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.private_key.public_key()))
+        return json.dumps(jwk | {"kid": key.kid, "alg": key.alg, "use": "sig"})
+
+    @pytest.mark.parametrize("statement", ["insert", "update", "delete"])
+    def test_the_services_role_only_reads(self, database_url: str, statement: str) -> None:
+        statements = {
+            "insert": "insert into signing_keys select 'x', alg, public_jwk, ''::bytea, now(), now() from signing_keys",
+            "update": "update signing_keys set alg = 'RS256'",
+            "delete": "delete from signing_keys",
+        }
+        with psycopg.connect(database_url) as connection:
+            connection.execute(f"set role {SERVICE_ROLE}")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statements[statement].encode())
+
+    def test_a_public_half_in_the_database_is_not_trusted(
+        self, database_url: str, services: Services, cast: Cast, attacker: SigningKey
+    ) -> None:
+        genuine = services.keys.current().jwks
+        execute(database_url, "update signing_keys set public_jwk = %s::jsonb, alg = 'RS256'", self.jwk(attacker))
+        forged = cast.outsider.bearer(key=attacker, organization_id=cast.acme.organization_id)
+        at = services.clock
+        with application(services.settings) as client:
+            client.application.extensions["agentidp"] = replace(client.application.extensions["agentidp"], clock=at)
+            assert client.get("/.well-known/jwks.json").json == genuine
+            assert client.get("/api/v1/agents", headers=forged).status_code == 401
+            assert client.get("/api/v1/agents", headers=cast.acme.bearer()).status_code == 200
+
+    def test_a_key_that_was_put_there_is_ignored_and_logged(
+        self, database_url: str, services: Services, cast: Cast, attacker: SigningKey, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        genuine, own = services.keys.current(), replace(attacker, kid="attackers")
+        execute(
+            database_url,
+            "insert into signing_keys values ('attackers', 'ES256', %s::jsonb, %s, now(), now())",
+            self.jwk(own),
+            b"x" * 200,
+        )
+        with application(services.settings) as client, caplog.at_level(logging.ERROR):
+            at = services.clock
+            client.application.extensions["agentidp"] = replace(client.application.extensions["agentidp"], clock=at)
+            assert client.get("/.well-known/jwks.json").json == genuine.jwks
+            assert client.get("/api/v1/agents", headers=cast.acme.bearer(key=own)).status_code == 401
+            assert client.application.extensions["agentidp"].keys.current().signing.kid == genuine.signing.kid
+        [record] = [record for record in caplog.records if "ignored" in record.message]
+        assert record.message == "a signing key is ignored: the instance secret does not decrypt it"
+        assert record.fields == {"kid": "attackers"}  # type: ignore[attr-defined]
+        assert statuses(database_url) == {"attackers": "unreadable", genuine.signing.kid: "signing"}
+        # It can be revoked like any other, and the one that signs stays.
+        assert revoke(services.settings, "attackers", at=utc_now()) is None
+        assert statuses(database_url) == {"attackers": "revoked", genuine.signing.kid: "signing"}
+
+    def test_rows_cannot_be_swapped(self, database_url: str) -> None:
+        settings = settings_for(database_url)
+        rotate(settings, at=utc_now())
+        execute(
+            database_url,
+            "update signing_keys a set private_key_encrypted = b.private_key_encrypted "
+            "from signing_keys b where a.kid <> b.kid",
+        )
+        with pytest.raises(ConfigurationError, match=r"^AGENTIDP_SECRET_KEY does not decrypt"):
+            ensure_signing_key(settings, at=utc_now())
+        with keys_of(database_url) as keys, pytest.raises(ServiceUnavailable):
+            keys.current()
+
+    def test_a_revoked_key_does_not_come_back(self, database_url: str) -> None:
+        [first] = statuses(database_url)
+        new = revoke(settings_for(database_url), first, at=utc_now())
+        execute(database_url, "update signing_keys set revoked_at = null")
+        with keys_of(database_url) as keys:
+            assert list(keys.current().published) == [new]
+
+
+class TestRevoke:
+    """``agentidp keys revoke``."""
+
+    def test_the_key_that_signs_is_replaced_at_once(self, database_url: str) -> None:
+        [first] = statuses(database_url)
+        process = command(database_url, "keys", "revoke", first)
+        out, err = process.communicate(timeout=30)
+        new, old = [line.split("\t") for line in out.splitlines()]
+        assert (new[1], new[4], old[0], old[4]) == ("ES256", "signing", first, "revoked")
+        assert err == (
+            f"Warning: the new key {new[0]} signs at once. A client that caches the JWKS refuses its tokens until it "
+            "fetches the JWKS again.\n"
+        )
+        with keys_of(database_url) as keys:
+            assert keys.current().signing.kid == new[0]
+            assert list(keys.current().published) == [new[0]]
+            assert keys.find(first) is None
+        # Again, it changes nothing.
+        process = command(database_url, "keys", "revoke", first, "--json")
+        out, err = process.communicate(timeout=30)
+        assert [(key["kid"], key["status"]) for key in json.loads(out)] == [(first, "revoked")]
+        assert (process.returncode, err) == (0, "")
+        assert statuses(database_url) == {new[0]: "signing", first: "revoked"}
+
+    def test_an_unknown_key_is_refused(self, database_url: str) -> None:
+        before = statuses(database_url)
+        process = command(database_url, "keys", "revoke", "nobodys")
+        assert process.communicate(timeout=30) == (
+            "",
+            "Error: there is no signing key 'nobodys': agentidp keys list shows them\n",
+        )
+        assert (process.returncode, statuses(database_url)) == (1, before)
+
+    def test_a_key_that_does_not_sign_just_goes(self, database_url: str) -> None:
+        settings, now = settings_for(database_url), utc_now()
+        [first] = statuses(database_url)
+        upcoming = rotate(settings, at=now)
+        assert revoke(settings, upcoming, at=now) is None
+        assert statuses(database_url) == {upcoming: "revoked", first: "signing"}
+        second = rotate(settings, at=now, signs_from=now)
+        assert statuses(database_url)[first] == "verifying"
+        assert revoke(settings, first, at=now) is None
+        assert statuses(database_url) == {upcoming: "revoked", second: "signing", first: "revoked"}
+
+    def test_the_private_half_is_deleted(self, database_url: str) -> None:
+        [first] = statuses(database_url)
+        revoke(settings_for(database_url), first, at=utc_now())
+        [(sealed,)] = execute(database_url, "select private_key_encrypted from signing_keys where kid = %s", first)
+        assert sealed == b""
+
+    def test_a_token_that_a_process_remembers_is_refused(
+        self, client: FlaskClient, services: Services, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(signing_keys, "CACHE_SECONDS", 0.1)
+        old = cast.acme.bearer()
+        assert [client.get("/api/v1/agents", headers=old).status_code for _ in range(2)] == [200, 200]
+        first = services.keys.current().signing.kid
+        revoke(services.settings, first, at=utc_now())
+        wait_until(lambda: services.keys.current().signing.kid != first)
+        assert client.get("/api/v1/agents", headers=old).status_code == 401
+        introspected = client.post(
+            "/api/v1/token/introspect",
+            data={
+                "token": old["Authorization"].partition(" ")[2],
+                "client_id": cast.acme.client_id,
+                "client_secret": cast.acme.client_secret,
+            },
+        )
+        assert introspected.json == {"active": False}
+        assert first not in client.get("/.well-known/jwks.json").text
+        assert client.get("/api/v1/agents", headers=cast.acme.bearer()).status_code == 200
+
+    def test_an_older_key_stays_retired(self, database_url: str) -> None:
+        settings, now = settings_for(database_url), utc_now()
+        [first] = statuses(database_url)
+        execute(database_url, "update signing_keys set signs_from = '2020-01-01'")
+        long_ago = now - RETIRE_AFTER - timedelta(days=1)
+        second = rotate(settings, at=long_ago, signs_from=long_ago)
+        assert statuses(database_url)[first] == "retired"
+        third = revoke(settings, second, at=now)
+        assert statuses(database_url) == {third: "signing", second: "revoked", first: "retired"}
+
+
+class TestReencrypt:
+    """``agentidp keys reencrypt``: another instance secret, without a pause."""
+
+    def settings(self, url: str, secret: str, previous: str | None = None) -> Settings:
+        """Of a server with a secret, and perhaps the previous one."""
+        return settings_for(
+            url, secret_key=secret.encode(), secret_key_previous=previous.encode() if previous else None
+        )
+
+    def jwks(self, settings: Settings) -> Any:
+        """What a new server with *settings* publishes."""
+        with application(settings) as client:
+            response = client.get("/.well-known/jwks.json")
+            assert response.status_code == 200
+            return response.json
+
+    def test_the_whole_walk(self, app: Flask, services: Services, cast: Cast, database_url: str) -> None:
+        token = cast.acme.bearer()
+        rotate(services.settings, at=utc_now())
+        old, both, new = (
+            self.settings(database_url, SECRET_KEY),
+            self.settings(database_url, NEW_SECRET, SECRET_KEY),
+            self.settings(database_url, NEW_SECRET),
+        )
+        before = self.jwks(old)
+        # 1. Servers get the new secret and the previous one.
+        ensure_signing_key(both, at=utc_now())
+        assert self.jwks(both) == before
+        # A key of the new kind beside those of the old.
+        rotate(both, at=utc_now())
+        mixed = self.jwks(both)
+        assert len(mixed["keys"]) == 3
+        with pytest.raises(ConfigurationError, match=r"^AGENTIDP_SECRET_KEY does not decrypt"):
+            ensure_signing_key(new, at=utc_now())
+        # 2. All is encrypted anew; a second time there is nothing to do.
+        assert reencrypt(both) == (2, 3)
+        assert reencrypt(both) == (0, 3)
+        # 3. The previous one is no longer needed, and the old secret opens nothing.
+        ensure_signing_key(new, at=utc_now())
+        assert self.jwks(new) == self.jwks(both) == mixed
+        with pytest.raises(ConfigurationError, match=r"^AGENTIDP_SECRET_KEY does not decrypt"):
+            ensure_signing_key(old, at=utc_now())
+        # A server that has not been restarted goes on, and a token from before is good everywhere.
+        services.keys._read_at = float("-inf")
+        assert app.test_client().get("/api/v1/agents", headers=token).status_code == 200
+        changed = create_app(new, clock=services.clock)
+        assert changed.test_client().get("/api/v1/agents", headers=token).status_code == 200
+        changed.extensions["agentidp"].close()
+
+    def test_a_key_that_neither_secret_opens_is_named_and_nothing_is_changed(self, database_url: str) -> None:
+        both = self.settings(database_url, NEW_SECRET, SECRET_KEY)
+        [first] = statuses(database_url)
+        rotate(settings_for(database_url), at=utc_now())
+        execute(database_url, "update signing_keys set private_key_encrypted = %s where kid <> %s", b"x" * 99, first)
+        [broken] = set(statuses(database_url)) - {first}
+        before = execute(database_url, "select * from signing_keys order by kid")
+        with pytest.raises(ConfigurationError) as refused:
+            reencrypt(both)
+        assert str(refused.value) == (
+            "neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the signing key "
+            f"{broken!r}: nothing was changed"
+        )
+        assert execute(database_url, "select * from signing_keys order by kid") == before
+        # Once it is revoked, the rest can go on.
+        revoke(both, broken, at=utc_now())
+        assert reencrypt(both) == (1, 1)
+
+    def test_killed_half_way_it_has_changed_nothing(self, database_url: str) -> None:
+        both = {"AGENTIDP_SECRET_KEY": NEW_SECRET, "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET_KEY}
+        rotate(settings_for(database_url), at=utc_now())
+        before = execute(database_url, "select * from signing_keys order by kid")
+        # It goes from the newest to the oldest, which waits.
+        _, oldest = statuses(database_url)
+        waiting = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        with psycopg.connect(database_url) as connection:
+            connection.execute("select from signing_keys where kid = %s for update", [oldest])
+            process = command(database_url, "keys", "reencrypt", **both)
+            wait_until(lambda: execute(database_url, waiting))
+            process.send_signal(signal.SIGKILL)
+            process.communicate(timeout=10)
+        wait_until(lambda: not execute(database_url, waiting))
+        assert execute(database_url, "select * from signing_keys order by kid") == before
+        process = command(database_url, "keys", "reencrypt", **both)
+        assert process.communicate(timeout=30) == ("Encrypted 2 of 2 signing keys anew.\n", "")
+        ensure_signing_key(self.settings(database_url, NEW_SECRET), at=utc_now())
+
+    def test_the_previous_secret_from_a_file(self, database_url: str, tmp_path: Path) -> None:
+        (tmp_path / "previous").write_text(SECRET_KEY)
+        environment = {"AGENTIDP_SECRET_KEY": NEW_SECRET}
+        environment |= {"AGENTIDP_SECRET_KEY_PREVIOUS_FILE": str(tmp_path / "previous")}
+        process = command(database_url, "keys", "reencrypt", **environment)
+        assert process.communicate(timeout=30) == ("Encrypted 1 of 1 signing keys anew.\n", "")

@@ -1,0 +1,477 @@
+"""The signing keys that a process knows: which of them signs and verifies when, and what it does without a database."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jwt
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from agentidp import create_app, utc_now
+from agentidp.config import MAXIMUM_TOKEN_TTL, Settings
+from agentidp.db.database import Database
+from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
+from agentidp.db.migrations import migrate
+from agentidp.http.errors import ServiceUnavailable
+from agentidp.jose import signing_keys
+from agentidp.jose.access_token import LEEWAY
+from agentidp.jose.key_rotation import describe, ensure_signing_key, revoke, rotate
+from agentidp.jose.signing_keys import (
+    CACHE_SECONDS,
+    JWKS_MAX_AGE,
+    PUBLISH_AHEAD,
+    RETIRE_AFTER,
+    SigningKeys,
+    next_change,
+    published,
+    signing_row,
+)
+from agentidp.services import Services
+from tests.conftest import Cast, settings_for
+from tests.factories import NOON, Agent, make_agent, make_organization, wait_until
+
+MICROSECOND = timedelta(microseconds=1)
+
+
+@contextlib.contextmanager
+def keys_of(url: str, **settings: Any) -> Iterator[SigningKeys]:
+    """The keys as one process of ours sees them."""
+    chosen = settings_for(url, **settings)
+    database = Database(url, chosen)
+    try:
+        yield SigningKeys(database, chosen)
+    finally:
+        database.close()
+
+
+def key_row(kid: str, signs_from: datetime, revoked_at: datetime | None = None) -> SimpleNamespace:
+    """A row of the table, as far as the schedule goes."""
+    return SimpleNamespace(kid=kid, signs_from=signs_from, revoked_at=revoked_at)
+
+
+class TestRotation:
+    """Three keys, made a day after one another; the newest first, as the database gives them."""
+
+    rows = [key_row(kid, NOON + timedelta(days=30 * n)) for n, kid in enumerate("abc")][::-1]
+
+    @pytest.mark.parametrize(
+        ("at", "signing"),
+        [
+            (NOON - timedelta(days=1), "a"),  # A clock that is behind the first key's: there is no other.
+            (NOON, "a"),
+            (NOON + timedelta(days=30) - MICROSECOND, "a"),
+            (NOON + timedelta(days=30), "b"),
+            (NOON + timedelta(days=60) - MICROSECOND, "b"),
+            (NOON + timedelta(days=60), "c"),
+            (NOON + timedelta(days=6000), "c"),
+        ],
+    )
+    def test_a_key_signs_from_its_instant_until_the_next_ones(self, at: datetime, signing: str) -> None:
+        assert signing_row(self.rows, at).kid == signing
+
+    @pytest.mark.parametrize(
+        ("at", "kids"),
+        [
+            (NOON, "cba"),
+            (NOON + timedelta(days=30) + RETIRE_AFTER - MICROSECOND, "cba"),
+            (NOON + timedelta(days=30) + RETIRE_AFTER, "cb"),
+            (NOON + timedelta(days=60) + RETIRE_AFTER - MICROSECOND, "cb"),
+            (NOON + timedelta(days=60) + RETIRE_AFTER, "c"),
+            (NOON + timedelta(days=6000), "c"),
+        ],
+    )
+    def test_a_key_is_published_until_what_it_signed_has_expired(self, at: datetime, kids: str) -> None:
+        assert "".join(row.kid for row in published(self.rows, at)) == kids
+
+    def test_what_signs_is_published(self) -> None:
+        for hours in range(0, 24 * 100, 7):
+            at = NOON + timedelta(hours=hours)
+            assert signing_row(self.rows, at) in published(self.rows, at)
+
+    def test_the_times_leave_room_for_every_cache_and_every_token(self) -> None:
+        assert PUBLISH_AHEAD.total_seconds() > JWKS_MAX_AGE + CACHE_SECONDS
+        assert RETIRE_AFTER.total_seconds() > MAXIMUM_TOKEN_TTL + LEEWAY + CACHE_SECONDS
+
+    def test_a_client_that_keeps_the_jwks_for_ten_minutes_never_meets_a_key_it_lacks(self) -> None:
+        rotated = [NOON, NOON + timedelta(days=30), NOON + timedelta(days=30, minutes=1)]
+        rows = [
+            SimpleNamespace(kid=kid, made=at, signs_from=at + PUBLISH_AHEAD, revoked_at=None)
+            for kid, at in zip("abc", rotated, strict=True)
+        ][::-1]
+        rows[-1].signs_from = NOON
+        # The answer that the client keeps may itself be as old as a process keeps the keys.
+        age = timedelta(seconds=JWKS_MAX_AGE + CACHE_SECONDS)
+        for seconds in range(0, 86_400, 30):
+            at = rotated[1] - timedelta(hours=1) + timedelta(seconds=seconds)
+            signing = signing_row([row for row in rows if row.made <= at], at)
+            kept = [row for row in rows if row.made <= at - age]
+            assert signing in published(kept, at - age)
+
+    def test_the_schedule_says_when_it_changes_next(self) -> None:
+        instants = [NOON + timedelta(days=30 * n) + after for after in (timedelta(0), RETIRE_AFTER) for n in range(3)]
+        at = NOON - timedelta(days=1)
+        for expected in sorted(instants):
+            at = next_change(self.rows, at)
+            assert at == expected
+        assert next_change(self.rows, at).year == 9999
+
+    def test_publish_then_sign_then_retire(self, database_url: str) -> None:
+        now, settings = utc_now(), settings_for(database_url)
+        [first] = [key["kid"] for key in describe(settings, at=now)]
+        second = rotate(settings, at=now)
+        with keys_of(database_url) as keys:
+            assert keys.current().signing.kid == first
+            assert [key["kid"] for key in keys.current().jwks["keys"]] == [second, first]
+        statuses = [
+            {key["kid"]: key["status"] for key in describe(settings, at=at)}
+            for at in (
+                now,
+                now + PUBLISH_AHEAD - MICROSECOND,
+                now + PUBLISH_AHEAD,
+                now + PUBLISH_AHEAD + RETIRE_AFTER - MICROSECOND,
+                now + PUBLISH_AHEAD + RETIRE_AFTER,
+            )
+        ]
+        assert statuses == [
+            {second: "next", first: "signing"},
+            {second: "next", first: "signing"},
+            {second: "signing", first: "verifying"},
+            {second: "signing", first: "verifying"},
+            {second: "signing", first: "retired"},
+        ]
+
+    def test_every_process_changes_over_at_the_instant(self, database_url: str) -> None:
+        changes_at = utc_now() + timedelta(seconds=1)
+        second = rotate(settings_for(database_url), at=utc_now(), signs_from=changes_at)
+        with keys_of(database_url) as keys, keys_of(database_url) as another_process:
+            first = keys.current().signing.kid
+            assert another_process.current().signing.kid == first
+            # What they have read is enough: neither reads again.
+            keys._read_at = another_process._read_at = float("inf")
+            seen: dict[str, list[datetime]] = {first: [], second: []}
+            deadline = time.monotonic() + 5
+            while not all(seen.values()):
+                assert time.monotonic() < deadline
+                for process in (keys, another_process):
+                    seen[process.current().signing.kid].append(utc_now())
+        assert max(seen[first]) < changes_at + timedelta(milliseconds=50)
+        assert min(seen[second]) >= changes_at
+
+    def test_a_retired_key_verifies_nothing(self, database_url: str) -> None:
+        settings, long_ago = settings_for(database_url), utc_now() - RETIRE_AFTER
+        [first] = [key["kid"] for key in describe(settings, at=utc_now())]
+        second = rotate(settings, at=long_ago, signs_from=long_ago)
+        with psycopg.connect(database_url) as connection:
+            connection.execute("update signing_keys set signs_from = '2020-01-01' where kid = %s", [first])
+        with keys_of(database_url) as keys:
+            assert (keys.find(first), [key["kid"] for key in keys.current().jwks["keys"]]) == (None, [second])
+
+
+class TestRevocation:
+    """Which keys sign and verify once one of them is revoked."""
+
+    a, b = key_row("a", NOON), key_row("b", NOON + timedelta(days=30))
+
+    def test_a_retired_key_stays_retired_if_its_successor_is_revoked(self) -> None:
+        at = NOON + timedelta(days=90)
+        revoked = key_row("b", self.b.signs_from, at)
+        rows = [key_row("c", at), revoked, self.a]
+        assert [row.kid for row in published(rows, at)] == ["c"]
+        assert signing_row(rows, at).kid == "c"
+
+    def test_a_key_that_was_revoked_before_it_signed_retires_nobody(self) -> None:
+        rows = [key_row("b", self.b.signs_from, self.b.signs_from - MICROSECOND), self.a]
+        for days in (29, 30, 60, 6000):
+            at = NOON + timedelta(days=days)
+            assert [row.kid for row in published(rows, at)] == ["a"]
+            assert signing_row(rows, at).kid == "a"
+
+    def test_a_key_signs_beyond_one_that_was_revoked_before_it_signed(self) -> None:
+        unused = key_row("b", self.b.signs_from, self.b.signs_from - MICROSECOND)
+        c = key_row("c", self.b.signs_from + timedelta(days=30))
+        for after, kids in ((timedelta(0), "ca"), (RETIRE_AFTER - MICROSECOND, "ca"), (RETIRE_AFTER, "c")):
+            assert "".join(row.kid for row in published([c, unused, self.a], c.signs_from + after)) == kids
+
+    def test_what_signs_is_published_whatever_was_revoked(self) -> None:
+        # The successor of a key that would be retired was revoked by hand, and no key was made.
+        rows = [key_row("b", self.b.signs_from, self.b.signs_from + timedelta(days=30)), self.a]
+        at = self.b.signs_from + timedelta(days=60)
+        assert signing_row(rows, at) in published(rows, at)
+
+
+def pids_of(postgres: EmbeddedPostgres) -> list[int]:
+    """The process ids of a server: the postmaster and its children."""
+    [postmaster] = [int((postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])]
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+    return [postmaster, *map(int, children)]
+
+
+@contextlib.contextmanager
+def stopped(postgres: EmbeddedPostgres) -> Iterator[None]:
+    """A server that is shut down, and started again afterwards."""
+    postgres.stop()
+    yield
+    postgres.start()
+
+
+@contextlib.contextmanager
+def frozen(postgres: EmbeddedPostgres) -> Iterator[None]:
+    """A server whose processes do not run: it takes what is sent, and never replies."""
+    pids = pids_of(postgres)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in reversed(pids):
+            os.kill(pid, signal.SIGCONT)
+
+
+def tampered(token: str) -> str:
+    """*token* with another signature."""
+    signed, _, signature = token.rpartition(".")
+    return f"{signed}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}"
+
+
+def of_an_unknown_key(agent: Agent) -> str:
+    """A token that names a key that nobody has."""
+    key = agent.services.keys.current().signing
+    return agent.token(key=replace(key, kid="nobodys"))
+
+
+class TestWithoutADatabase:
+    """The database is away: what is known goes on, at once."""
+
+    @pytest.fixture
+    def postgres(self) -> Iterator[EmbeddedPostgres]:
+        """A server of the test's own."""
+        with temporary() as postgres:
+            migrate(postgres.url)
+            ensure_signing_key(settings_for(postgres.url), at=utc_now())
+            yield postgres
+
+    @pytest.mark.parametrize("outage", [stopped, frozen])
+    def test_jwks_and_refusals_go_on_at_once(
+        self, postgres: EmbeddedPostgres, outage: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(signing_keys, "CACHE_SECONDS", 0.2)
+        app = create_app(settings_for(postgres.url, pool_timeout=2))
+        services: Services = app.extensions["agentidp"]
+        client = app.test_client()
+        agent = make_agent(services, make_organization(services))
+        bad, unknown = tampered(agent.token()), of_an_unknown_key(agent)
+        jwks = client.get("/.well-known/jwks.json").json
+        took: list[float] = []
+
+        def ask(path: str, token: str | None) -> Any:
+            began = time.monotonic()
+            response = client.get(path, headers={"Authorization": f"Bearer {token}"} if token else {})
+            took.append(time.monotonic() - began)
+            return response
+
+        try:
+            changes_at = utc_now() + timedelta(seconds=2)
+            second = rotate(services.settings, at=utc_now(), signs_from=changes_at)
+            wait_until(lambda: len(services.keys.current().published) == 2)
+            jwks = client.get("/.well-known/jwks.json").json
+            with outage(postgres):
+                end = time.monotonic() + 5
+                while time.monotonic() < end:
+                    response = ask("/.well-known/jwks.json", None)
+                    assert (response.status_code, response.json) == (200, jwks)
+                    for token in (bad, unknown):
+                        assert ask("/api/v1/agents", token).status_code == 401
+                    time.sleep(0.02)
+                # It changed over meanwhile.
+                assert services.keys.current().signing.kid == second
+            assert statistics.median(took) < 0.05
+            # A request waits for a reading that has just begun, for a tenth of a second.
+            assert max(took) < 0.5
+            # And it hears of what is new once the database is back.
+            third = rotate(services.settings, at=utc_now())
+            wait_until(lambda: third in services.keys.current().published, timeout=20)
+        finally:
+            services.close()
+
+    def test_a_process_that_has_never_read_them_is_unavailable(self, postgres: EmbeddedPostgres) -> None:
+        with keys_of(postgres.url, pool_timeout=1) as keys:
+            with stopped(postgres):
+                for call in (keys.current, lambda: keys.find("nobodys")):
+                    with pytest.raises(ServiceUnavailable):
+                        call()
+                # The failure is remembered.
+                began = time.monotonic()
+                with pytest.raises(ServiceUnavailable):
+                    keys.current()
+                assert time.monotonic() - began < 0.1
+
+            def is_back() -> bool:
+                with contextlib.suppress(ServiceUnavailable):
+                    return bool(keys.current().published)
+                return False
+
+            wait_until(is_back)
+
+
+class Readings:
+    """How often a process reads the keys, and a switch that holds the readings up."""
+
+    def __init__(self, keys: SigningKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count, self.may_go_on = 0, threading.Event()
+        self.may_go_on.set()
+        fetch = keys._database.fetch
+
+        def counted(statement: str, /, **parameters: Any) -> Any:
+            self.count += 1
+            assert self.may_go_on.wait(10)
+            return fetch(statement, **parameters)
+
+        monkeypatch.setattr(keys._database, "fetch", counted)
+
+
+class TestReading:
+    """One thread at a time reads, beside the requests."""
+
+    def test_no_request_waits_for_a_reading_that_is_due(
+        self, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(signing_keys, "CACHE_SECONDS", 0.3)
+        with keys_of(database_url) as keys:
+            readings = Readings(keys, monkeypatch)
+            known = keys.current()
+            readings.may_go_on.clear()
+            time.sleep(0.35)
+            began = time.monotonic()
+            threads = [threading.Thread(target=keys.current) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(5)
+            assert time.monotonic() - began < 0.25
+            assert keys.current() is known
+            wait_until(lambda: readings.count == 2)
+            readings.may_go_on.set()
+            wait_until(lambda: keys.current() is not known)
+            assert readings.count == 2
+
+    def test_a_process_without_requests_for_a_while_reads_before_it_responds(
+        self, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(signing_keys, "CACHE_SECONDS", 0.1)
+        monkeypatch.setattr(signing_keys, "PATIENCE_SECONDS", 5)
+        with keys_of(database_url) as keys:
+            first = keys.current().signing.kid
+            new = revoke(settings_for(database_url), first, at=utc_now())
+            time.sleep(0.2)
+            assert keys.current().signing.kid == new
+
+    def test_invented_kids_cost_a_reading_a_second_at_the_most(
+        self, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with keys_of(database_url) as keys:
+            readings = Readings(keys, monkeypatch)
+            keys.current()
+            keys._attempted_at = float("-inf")
+            for number in range(500):
+                assert keys.find(f"invented-{number}") is None
+            assert readings.count in (2, 3)
+
+    def test_a_kid_that_another_process_has_just_made_is_found(self, database_url: str) -> None:
+        with keys_of(database_url) as keys:
+            keys.current()
+            new = rotate(settings_for(database_url), at=utc_now())
+            time.sleep(signing_keys.MINIMUM_REREAD_SECONDS)
+            assert keys.find(new) is not None
+
+    def test_a_process_that_can_start_no_thread_goes_on_with_what_it_knows(
+        self, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with keys_of(database_url) as keys:
+            known = keys.current()
+
+            def refuse(_: threading.Thread) -> None:
+                raise RuntimeError("can't start new thread")
+
+            with monkeypatch.context() as patched:
+                patched.setattr(threading.Thread, "start", refuse)
+                keys._read_at = time.monotonic() - signing_keys.CACHE_SECONDS
+                assert keys.current() is known
+            keys._retry_at = 0
+            wait_until(lambda: keys.current() is not known)
+
+    def test_keys_stay_in_force_if_their_rows_are_gone(
+        self, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(signing_keys, "CACHE_SECONDS", 0.1)
+        with keys_of(database_url) as keys:
+            known = keys.current()
+            with psycopg.connect(database_url) as connection:
+                connection.execute("delete from signing_keys")
+            time.sleep(0.2)
+            keys.current()
+            wait_until(lambda: "no signing key can be used" in caplog.text)
+            assert keys.current() is known
+
+
+class TestJwks:
+    """``GET /.well-known/jwks.json``."""
+
+    def test_publishes_the_public_half_only(self, client: FlaskClient) -> None:
+        response = client.get("/.well-known/jwks.json")
+        assert response.status_code == 200
+        assert response.headers["Cache-Control"] == f"public, max-age={JWKS_MAX_AGE}"
+        [key] = response.json["keys"]
+        assert set(response.json) == {"keys"}
+        assert set(key) == {"kty", "crv", "x", "y", "kid", "alg", "use"}
+        assert (key["kty"], key["crv"], key["alg"], key["use"]) == ("EC", "P-256", "ES256", "sig")
+
+    def test_of_rs256(self, empty_database_url: str) -> None:
+        migrate(empty_database_url)
+        ensure_signing_key(settings_for(empty_database_url, signing_alg="RS256"), at=utc_now())
+        with keys_of(empty_database_url) as keys:
+            [key] = keys.current().jwks["keys"]
+            assert keys.current().signing.private_key.key_size == 2048
+        assert set(key) == {"kty", "n", "e", "kid", "alg", "use"}
+        assert (key["kty"], key["alg"], key["use"]) == ("RSA", "RS256", "sig")
+
+
+def test_tokens_survive_a_change_of_algorithm(app: Flask, services: Services, cast: Cast) -> None:
+    old = cast.acme.bearer()
+    settings: Settings = replace(services.settings, signing_alg="RS256")
+    now = utc_now()
+    rs256 = rotate(settings, at=now, signs_from=now)
+    changed = create_app(settings, clock=services.clock)
+    try:
+        client = changed.test_client()
+        cast.acme.services = changed.extensions["agentidp"]
+        new = cast.acme.bearer()
+        header = jwt.get_unverified_header(new["Authorization"].removeprefix("Bearer "))
+        assert (header["alg"], header["kid"]) == ("RS256", rs256)
+        assert [client.get("/api/v1/agents", headers=token).status_code for token in (old, new)] == [200, 200]
+        # A process that still has ES256 in its settings, and has never seen the new key, verifies it as well.
+        assert create_and_get(services.settings, services, new) == 200
+    finally:
+        changed.extensions["agentidp"].close()
+
+
+def create_and_get(settings: Settings, services: Services, token: dict[str, str]) -> int:
+    """The status of a request to a new process with *settings*."""
+    app = create_app(settings, clock=services.clock)
+    try:
+        return app.test_client().get("/api/v1/agents", headers=token).status_code
+    finally:
+        app.extensions["agentidp"].close()

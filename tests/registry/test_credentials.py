@@ -1,0 +1,226 @@
+"""``/api/v1/agents/{agentId}/credentials``."""
+
+from __future__ import annotations
+
+import re
+import threading
+import uuid
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from agentidp.registry.credentials import MAXIMUM_CREDENTIALS, add_credential
+from tests.conftest import Cast
+from tests.factories import NOON, Agent, Clock, make_agent
+
+NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
+
+
+@pytest.fixture
+def worker(cast: Cast) -> Agent:
+    """An agent of Acme beside the one that manages it."""
+    return make_agent(cast.acme.services, cast.acme.organization_id, "worker")
+
+
+def add(client: FlaskClient, cast: Cast, agent: Agent, **body: Any) -> dict[str, Any]:
+    """Make a credential over HTTP and return the answer."""
+    response = client.post(f"/api/v1/agents/{agent.agent_id}/credentials", json=body, headers=cast.acme.bearer())
+    assert response.status_code == 201, response.text
+    assert isinstance(response.json, dict)
+    return response.json
+
+
+def all_of(client: FlaskClient, cast: Cast, agent: Agent) -> list[dict[str, Any]]:
+    """The agent's credentials as listed."""
+    response = client.get(f"/api/v1/agents/{agent.agent_id}/credentials", headers=cast.acme.bearer())
+    assert response.status_code == 200
+    assert response.json is not None
+    assert set(response.json) == {"data"}
+    found: list[dict[str, Any]] = response.json["data"]
+    return found
+
+
+def ask(client: FlaskClient, agent: Agent, client_secret: str) -> TestResponse:
+    """A token request."""
+    form = {"grant_type": "client_credentials", "client_id": agent.client_id, "client_secret": client_secret}
+    return client.post("/api/v1/token", data=form)
+
+
+def test_shows_its_secret_once(client: FlaskClient, cast: Cast, worker: Agent, database_url: str) -> None:
+    response = client.post(f"/api/v1/agents/{worker.agent_id}/credentials", headers=cast.acme.bearer())
+    assert response.status_code == 201
+    credential_id, client_secret = response.json["credentialId"], response.json["clientSecret"]
+    assert response.json == {
+        "credentialId": credential_id,
+        "jwks": None,
+        "createdAt": "2026-04-15T12:00:00.000000Z",
+        "expiresAt": None,
+        "lastUsedAt": None,
+        "clientId": worker.client_id,
+        "clientSecret": client_secret,
+    }
+    assert re.fullmatch(r"aidp_[0-9A-Za-z]{49}", client_secret)
+    path = f"/api/v1/agents/{worker.agent_id}/credentials/{credential_id}"
+    assert response.headers["Location"] == path
+    assert response.headers["Cache-Control"] == "no-store"
+    assert client_secret not in client.get(path.rpartition("/")[0], headers=cast.acme.bearer()).text
+    with psycopg.connect(database_url) as connection:
+        stored = connection.execute(
+            "select c::text from credentials c where organization_id = %s", [worker.organization_id]
+        ).fetchall()
+    assert len(stored) == 3
+    assert not any(client_secret in row or client_secret.encode().hex() in row for (row,) in stored)
+
+
+def test_no_two_secrets_are_the_same(client: FlaskClient, cast: Cast, worker: Agent) -> None:
+    made = [add(client, cast, worker) for _ in range(5)]
+    assert len({credential["clientSecret"] for credential in made}) == 5
+
+
+def test_lists_all_that_are_not_revoked_oldest_first(
+    client: FlaskClient, cast: Cast, worker: Agent, clock: Clock
+) -> None:
+    [first] = all_of(client, cast, worker)
+    made = []
+    for _ in range(3):
+        clock.advance(seconds=1)
+        credential = add(client, cast, worker)
+        del credential["clientId"], credential["clientSecret"]
+        made.append(credential)
+    path = f"/api/v1/agents/{worker.agent_id}/credentials/{made[1]['credentialId']}"
+    assert client.delete(path, headers=cast.acme.bearer()).status_code == 204
+    assert all_of(client, cast, worker) == [first, made[0], made[2]]
+
+
+def test_an_agent_without_any_has_an_empty_list(client: FlaskClient, cast: Cast, worker: Agent) -> None:
+    [only] = all_of(client, cast, worker)
+    path = f"/api/v1/agents/{worker.agent_id}/credentials/{only['credentialId']}"
+    revoked = client.delete(path, headers=cast.acme.bearer())
+    assert (revoked.status_code, revoked.data) == (204, b"")
+    assert all_of(client, cast, worker) == []
+
+
+def test_several_work_at_a_time_so_that_one_is_replaced_without_downtime(
+    client: FlaskClient, cast: Cast, worker: Agent
+) -> None:
+    [old] = all_of(client, cast, worker)
+    new = add(client, cast, worker)
+    assert ask(client, worker, worker.client_secret).status_code == 200
+    assert ask(client, worker, new["clientSecret"]).status_code == 200
+    live = ask(client, worker, worker.client_secret).json["access_token"]
+    path = f"/api/v1/agents/{worker.agent_id}/credentials/{old['credentialId']}"
+    assert client.delete(path, headers=cast.acme.bearer()).status_code == 204
+    refused = ask(client, worker, worker.client_secret)
+    assert (refused.status_code, refused.json["error"]) == (401, "invalid_client")
+    assert ask(client, worker, new["clientSecret"]).status_code == 200
+    # What it got lives until it expires.
+    assert client.get("/api/v1/agents", headers={"Authorization": f"Bearer {live}"}).status_code == 200
+    assert client.delete(path, headers=cast.acme.bearer()).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        ("2026-04-15T12:00:00.000001Z", "2026-04-15T12:00:00.000001Z"),
+        ("2026-04-16T00:00:00+05:30", "2026-04-15T18:30:00.000000Z"),
+        ("2026-04-15t12:30:00.5z", "2026-04-15T12:30:00.500000Z"),
+        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+        (None, None),
+    ],
+)
+def test_may_expire(client: FlaskClient, cast: Cast, worker: Agent, sent: str | None, answered: str | None) -> None:
+    made = add(client, cast, worker, expiresAt=sent)
+    assert made["expiresAt"] == answered
+    listed = {credential["credentialId"]: credential["expiresAt"] for credential in all_of(client, cast, worker)}
+    assert listed[made["credentialId"]] == answered
+
+
+@pytest.mark.parametrize("sent", ["2026-04-15T12:00:00Z", "2026-04-15T11:59:59.999999Z"])
+def test_must_expire_in_the_future(client: FlaskClient, cast: Cast, worker: Agent, sent: str) -> None:
+    path = f"/api/v1/agents/{worker.agent_id}/credentials"
+    response = client.post(path, json={"expiresAt": sent}, headers=cast.acme.bearer())
+    assert (response.status_code, response.json["details"]) == (400, {"expiresAt": ["must be in the future"]})
+
+
+def test_gets_no_token_from_the_moment_it_expires(client: FlaskClient, cast: Cast, worker: Agent, clock: Clock) -> None:
+    made = add(client, cast, worker, expiresAt="2026-04-15T12:30:00Z")
+    clock.advance(minutes=29, seconds=59.999999)
+    assert ask(client, worker, made["clientSecret"]).status_code == 200
+    clock.advance(microseconds=1)
+    refused = ask(client, worker, made["clientSecret"])
+    assert (refused.status_code, refused.json["error"]) == (401, "invalid_client")
+    assert ask(client, worker, worker.client_secret).status_code == 200
+
+
+def test_last_used_is_right_to_the_minute(client: FlaskClient, cast: Cast, worker: Agent, clock: Clock) -> None:
+    def last_used() -> str | None:
+        [only] = all_of(client, cast, worker)
+        found: str | None = only["lastUsedAt"]
+        return found
+
+    assert last_used() is None
+    ask(client, worker, "wrong")
+    assert last_used() is None
+    seen = []
+    for seconds in (0, 59, 2, 30):
+        clock.advance(seconds=seconds)
+        assert ask(client, worker, worker.client_secret).status_code == 200
+        seen.append(last_used())
+    assert seen == [
+        "2026-04-15T12:00:00.000000Z",
+        "2026-04-15T12:00:00.000000Z",
+        "2026-04-15T12:01:01.000000Z",
+        "2026-04-15T12:01:01.000000Z",
+    ]
+
+
+def test_an_agent_has_at_most_so_many(client: FlaskClient, cast: Cast, worker: Agent) -> None:
+    for _ in range(MAXIMUM_CREDENTIALS - 1):
+        last = add(client, cast, worker)
+    path = f"/api/v1/agents/{worker.agent_id}/credentials"
+    response = client.post(path, headers=cast.acme.bearer())
+    assert (response.status_code, response.json) == (
+        409,
+        {
+            "code": "CONFLICT",
+            "message": f"The agent has {MAXIMUM_CREDENTIALS} credentials; revoke one first.",
+            "details": {"credentials": [f"at most {MAXIMUM_CREDENTIALS} at a time"]},
+        },
+    )
+    client.delete(f"{path}/{last['credentialId']}", headers=cast.acme.bearer())
+    add(client, cast, worker)
+
+
+def test_the_limit_holds_where_two_ask_at_once(
+    app: Flask, client: FlaskClient, cast: Cast, worker: Agent, database_url: str
+) -> None:
+    for _ in range(MAXIMUM_CREDENTIALS - 2):
+        add(client, cast, worker)
+    path, headers = f"/api/v1/agents/{worker.agent_id}/credentials", cast.acme.bearer()
+    answers: list[int] = []
+    second = threading.Thread(target=lambda: answers.append(app.test_client().post(path, headers=headers).status_code))
+    with cast.acme.services.database.transaction(worker.organization_id) as first:
+        add_credential(first, worker.organization_id, worker.agent_id, expires_at=None, at=NOON)
+        second.start()
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            waits = "select exists (select from pg_locks where locktype = 'transactionid' and not granted)"
+            while connection.execute(waits).fetchone() != (True,):
+                assert second.is_alive()
+    second.join(10)
+    assert answers == [409]
+    assert len(all_of(client, cast, worker)) == MAXIMUM_CREDENTIALS
+
+
+@pytest.mark.parametrize("whose", ["nobody's", "deleted"])
+def test_of_an_agent_that_is_not_there(client: FlaskClient, cast: Cast, worker: Agent, whose: str) -> None:
+    [credential] = all_of(client, cast, worker)
+    client.delete(f"/api/v1/agents/{worker.agent_id}", headers=cast.acme.bearer())
+    agent_id = uuid.uuid4() if whose == "nobody's" else worker.agent_id
+    path = f"/api/v1/agents/{agent_id}/credentials"
+    for method, address in (("GET", path), ("POST", path), ("DELETE", f"{path}/{credential['credentialId']}")):
+        response = client.open(address, method=method, headers=cast.acme.bearer())
+        assert (response.status_code, response.json) == (404, NOT_FOUND)

@@ -1,0 +1,55 @@
+"""Which addresses the service listens on; each refusal is one sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentidp.config import ConfigurationError
+from agentidp.server.listening import host_and_port, refuse_exposed_address
+
+EXPOSED = (
+    "cannot listen on {} without a proxy: a client that sends half a request holds a thread of the service for as long "
+    "as it likes, so a few such clients stop it; listen on 127.0.0.1 or a UNIX socket, or put nginx in front and set "
+    "AGENTIDP_TRUSTED_PROXIES=1"
+)
+
+
+@pytest.mark.parametrize(
+    "bind", ["127.0.0.1:3000", "127.255.255.254:1", "[::1]:65535", "localhost:3000", "unix:/run/x.sock", "unix:x,y"]
+)
+@pytest.mark.parametrize("trusted_proxies", [0, 1])
+def test_listens_where_only_this_machine_connects(bind: str, trusted_proxies: int) -> None:
+    refuse_exposed_address(bind, trusted_proxies)
+
+
+@pytest.mark.parametrize(
+    "bind",
+    [
+        *("0.0.0.0:3000", ":3000", "[::]:3000", "10.0.0.1:3000", "128.0.0.1:3000", "[::ffff:10.0.0.1]:3000"),
+        *("[fe80::1]:3000", "idp.example:3000", "localhost.example:3000", "127.1:3000"),
+    ],
+)
+def test_listens_elsewhere_behind_a_proxy_only(bind: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        refuse_exposed_address(bind, 0)
+    assert str(caught.value) == EXPOSED.format(bind)
+    refuse_exposed_address(bind, 1)
+    refuse_exposed_address(bind, 2)
+
+
+@pytest.mark.parametrize(
+    "bind",
+    [
+        *("", "3000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:x", "127.0.0.1:٣"),
+        *("::1:3000", "[::1:3000", "[::1]x:3000", "fd://3", "tcp://127.0.0.1:3000", "127.0.0.1:3000,0.0.0.0:3001"),
+    ],
+)
+def test_refuses_what_is_no_address(bind: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        refuse_exposed_address(bind, 1)
+    assert str(caught.value) == f"the address to listen on must be address:port or unix:path, not {bind!r}"
+
+
+def test_takes_an_address_apart() -> None:
+    assert host_and_port("[::1]:3000") == ("::1", 3000)
+    assert host_and_port("localhost:65535") == ("localhost", 65535)

@@ -1,0 +1,141 @@
+"""The embedded PostgreSQL is killed and comes back, with what was committed and under the same URL."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from agentidp.config import ConfigurationError
+from agentidp.db.embedded_postgres import EmbeddedPostgres
+from agentidp.server.postgres_supervision import Supervisor
+from tests.factories import children, wait_until
+
+HAS_ENDED = "the embedded PostgreSQL has ended; see postgres/server.log in the data directory"
+
+
+class Seconds:
+    """A monotonic clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(params=["home", "long-" * 20], ids=["socket in the home", "socket in /tmp"])
+def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
+    """A running server with a table; of a home with a long path, whose socket is elsewhere, as well."""
+    directory = Path(tempfile.mkdtemp(prefix="aidp-", dir="/tmp"))
+    directory.chmod(0o711)
+    try:
+        with EmbeddedPostgres(directory / request.param) as running:
+            execute(running.url, "create table note (text text)")
+            yield running
+    finally:
+        shutil.rmtree(directory)
+
+
+def execute(url: str, statement: str) -> list[tuple[object, ...]]:
+    """Run a statement and commit it."""
+    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        cursor = connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def postmaster(server: EmbeddedPostgres) -> int:
+    """Its process id."""
+    return int((server.home / "data" / "postmaster.pid").read_text().split("\n")[0])
+
+
+def kill(server: EmbeddedPostgres) -> None:
+    """End it as the kernel does if memory is short."""
+    os.kill(postmaster(server), signal.SIGKILL)
+    wait_until(lambda: not server.is_running())
+
+
+def test_a_killed_server_comes_back_under_its_url(server: EmbeddedPostgres, caplog: pytest.LogCaptureFixture) -> None:
+    url, supervisor = server.url, Supervisor(server)
+    supervisor.keep_running()
+    assert caplog.records == []
+    execute(url, "insert into note values ('kept')")
+    # A process that is slow to notice that the postmaster has died keeps the lock until it does.
+    slow = children(postmaster(server), "postgres")[0]
+    os.kill(slow, signal.SIGSTOP)
+    kill(server)
+    timer = threading.Timer(1.5, os.kill, (slow, signal.SIGCONT))
+    timer.start()
+    try:
+        supervisor.keep_running()
+    finally:
+        timer.join()
+    assert server.is_running()
+    assert server.url == url
+    assert execute(url, "select text from note") == [("kept",)]
+    assert [(record.levelno, record.message) for record in caplog.records] == [
+        (logging.ERROR, "the embedded PostgreSQL has ended and is started again"),
+        (logging.WARNING, "the embedded PostgreSQL runs again"),
+    ]
+
+
+def test_it_comes_back_only_so_often_within_a_time(server: EmbeddedPostgres) -> None:
+    clock = Seconds()
+    supervisor = Supervisor(server, restarts=2, window=100, clock=clock)
+    kill(server)
+    supervisor.keep_running()
+    assert server.is_running()
+    kill(server)
+    clock.now += 1.9
+    supervisor.keep_running()
+    assert not server.is_running()  # it pauses after the first
+    clock.now += 0.2
+    supervisor.keep_running()
+    assert server.is_running()
+    kill(server)
+    clock.now += 97.8
+    with pytest.raises(ConfigurationError) as caught:
+        supervisor.keep_running()
+    assert str(caught.value) == HAS_ENDED
+    # When the first is long enough ago there may be one more.
+    clock.now += 0.2
+    supervisor.keep_running()
+    assert server.is_running()
+
+
+def test_a_start_that_fails_is_tried_again(server: EmbeddedPostgres, caplog: pytest.LogCaptureFixture) -> None:
+    url, clock = server.url, Seconds()
+    supervisor = Supervisor(server, restarts=2, clock=clock)
+    kill(server)
+    version = server.home / "data" / "PG_VERSION"
+    version.rename(version.with_name("elsewhere"))
+    supervisor.keep_running()
+    assert not server.is_running()
+    assert "is missing" in caplog.records[-1].fields["reason"]
+    version.with_name("elsewhere").rename(version)
+    clock.now += 2
+    supervisor.keep_running()
+    assert execute(url, "select 1") == [(1,)]
+
+
+def test_a_start_that_always_fails_ends_the_launcher(server: EmbeddedPostgres) -> None:
+    clock = Seconds()
+    supervisor = Supervisor(server, restarts=2, clock=clock)
+    kill(server)
+    (server.home / "password").rename(server.home / "elsewhere")
+    with pytest.raises(ConfigurationError, match="has ended"):
+        for _ in range(10):
+            supervisor.keep_running()
+            clock.now += 1
+    # Nothing stays in /tmp.
+    directory = (server.home / "socket").resolve()
+    server.stop()
+    assert directory == server.home / "socket" or not directory.exists()

@@ -1,0 +1,542 @@
+"""``agentidp serve``: how it starts, stops, is killed and refuses; as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from agentidp import utc_now
+from agentidp.db.embedded_postgres import running_url
+from agentidp.jose import key_rotation
+from agentidp.jose.signing_keys import CACHE_SECONDS
+from agentidp.server.serve import gunicorn_config
+from agentidp.services import Services
+from tests.conftest import settings_for
+from tests.factories import ROOT, SECRET_KEY, Agent, Server, free_port, make_agent, make_organization, wait_until
+
+# Root becomes nobody, who may still look into the directories on the way to the interpreter.
+_CAPABILITY = "+dac_read_search"
+AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+AS_NOBODY += [f"--inh-caps={_CAPABILITY}", f"--ambient-caps={_CAPABILITY}", "--"]
+USERS = {"root": [], "an ordinary user": AS_NOBODY} if os.geteuid() == 0 else {"an ordinary user": []}
+CLIENTS = 4
+
+
+@dataclass
+class Home:
+    """A data directory with an agent in it, and the tokens that were acknowledged to the agent."""
+
+    path: Path
+    run_as: list[str]
+    authorization: str = ""
+    acknowledged: int = 0
+    unanswered: int = 0
+
+    def server(self) -> Server:
+        """A server on it that is not started yet."""
+        server = Server({"AGENTIDP_DATA_DIR": str(self.path)})
+        server.command = [*self.run_as, *server.command]
+        return server
+
+    def use(self, agent: Agent) -> None:
+        """Request tokens as *agent*."""
+        basic = f"{agent.client_id}:{agent.client_secret}"
+        self.authorization = "Basic " + base64.b64encode(basic.encode()).decode()
+
+    def request_token(self, connection: http.client.HTTPConnection) -> str:
+        """A token, as acknowledged by the server."""
+        headers = {"Authorization": self.authorization, "Content-Type": "application/x-www-form-urlencoded"}
+        connection.request("POST", "/api/v1/token", "grant_type=client_credentials", headers)
+        response = connection.getresponse()
+        body = response.read()
+        assert response.status == 200, body
+        self.acknowledged += 1
+        return str(json.loads(body)["access_token"])
+
+    def check_counts(self, server: Server) -> None:
+        """Every acknowledged token is counted once; beyond them, at most those that were never answered."""
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        with contextlib.closing(connection):
+            token = self.request_token(connection)
+        trend = json.loads(server.get("/api/v1/analytics/tokens?days=2", {"Authorization": f"Bearer {token}"}))
+        counted = sum(day["count"] for day in trend["data"])
+        assert self.acknowledged <= counted <= self.acknowledged + self.unanswered
+
+
+@contextlib.contextmanager
+def new_data_directory(run_as: list[str]) -> Iterator[Path]:
+    """An empty data directory, not below pytest's: the account that PostgreSQL drops to could not enter that."""
+    path = Path(tempfile.mkdtemp(prefix="agentidp-", dir="/tmp"))
+    try:
+        path.chmod(0o755)
+        if run_as:
+            shutil.chown(path, "nobody", "nogroup")
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module", params=USERS.values(), ids=USERS)
+def home(request: pytest.FixtureRequest) -> Iterator[Home]:
+    """For each kind of user, a data directory that a server has run on."""
+    with new_data_directory(request.param) as path:
+        home = Home(path, request.param)
+        with home.server():
+            url = running_url(path / "postgres")
+            assert url is not None
+            secret = (path / "secret_key").read_bytes()
+            services = Services.of(settings_for(url, secret_key=secret), utc_now)
+            home.use(make_agent(services, make_organization(services)))
+            services.close()
+        yield home
+
+
+@pytest.fixture(scope="module")
+def data_dir() -> Iterator[Path]:
+    """A data directory of the user who runs the tests."""
+    with new_data_directory([]) as path:
+        yield path
+
+
+def processes_of(path: Path) -> list[int]:
+    """The process ids of launcher, gunicorn and PostgreSQL on the data directory *path*."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            setting = f"AGENTIDP_DATA_DIR={path}\0".encode()
+            if setting in (process / "environ").read_bytes() or (process / "cwd").readlink().is_relative_to(path):
+                found.append(int(process.name))
+    return found
+
+
+@contextlib.contextmanager
+def token_requests(home: Home, port: int) -> Iterator[None]:
+    """Clients that ask for tokens without a pause, until they get no answer; at the end all have stopped."""
+    before = home.acknowledged
+    lock = threading.Lock()
+    end = threading.Event()
+
+    def ask() -> None:
+        client = Home(home.path, home.run_as, home.authorization)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        with contextlib.closing(connection):
+            try:
+                while not end.is_set():
+                    client.request_token(connection)
+                    with lock:
+                        home.acknowledged += 1
+            except (OSError, http.client.HTTPException, AssertionError):
+                # A refusal, 503 included, says that nothing was done; a broken connection says nothing.
+                with lock:
+                    home.unanswered += 1
+
+    clients = [threading.Thread(target=ask) for _ in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    try:
+        wait_until(lambda: home.acknowledged >= before + 100)
+        yield
+        for client in clients:
+            client.join(20)
+    finally:
+        end.set()
+        for client in clients:
+            client.join(20)
+
+
+def ctrl_c(launcher: int) -> None:
+    """What a terminal does: SIGINT to the whole process group."""
+    os.killpg(launcher, signal.SIGINT)
+
+
+def sigterm(launcher: int) -> None:
+    """What a service manager does."""
+    os.kill(launcher, signal.SIGTERM)
+
+
+def sigkill(launcher: int) -> None:
+    """What the kernel does when memory is short."""
+    os.kill(launcher, signal.SIGKILL)
+
+
+def test_no_end_of_the_launcher_leaves_a_process_or_loses_a_token(home: Home) -> None:
+    # Not the first start on this directory.
+    starts = []
+    for end, exit_code in ((ctrl_c, 0), (sigterm, 0), (sigkill, -signal.SIGKILL), (None, 0)):
+        begin = time.monotonic()
+        with home.server() as server:
+            starts.append(time.monotonic() - begin)
+            home.check_counts(server)
+            if end is not None:
+                assert len(processes_of(home.path)) > 4
+                with token_requests(home, server.port):
+                    end(server.process.pid)
+                    assert server.process.wait(10) == exit_code
+                wait_until(lambda: not processes_of(home.path))
+        assert "Traceback" not in server.logs()
+    # Other work on the machine can hold one of them up: it takes about a second.
+    assert min(starts) < 5
+
+
+def test_a_hang_up_is_ignored_under_nohup(data_dir: Path) -> None:
+    server = Server({"AGENTIDP_DATA_DIR": str(data_dir)})
+    server.command = ["nohup", *server.command]
+    with server:
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)  # there is nothing to wait for: nothing must happen
+        assert server.get("/healthz") == b'{"status":"ok"}'
+
+
+def test_the_end_of_gunicorn_ends_the_launcher_with_a_sentence(data_dir: Path) -> None:
+    with Server({"AGENTIDP_DATA_DIR": str(data_dir)}) as server:
+        [gunicorn] = [
+            pid
+            for pid in processes_of(data_dir)
+            if int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) == server.process.pid
+            and b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        os.kill(gunicorn, signal.SIGKILL)
+        assert server.process.wait(10) == 1
+        wait_until(lambda: not processes_of(data_dir))
+        wait_until(lambda: "Error: gunicorn has ended with exit code -9\n" in server.logs())
+
+
+def is_ready(server: Server) -> bool:
+    """Whether the server reaches its database."""
+    with contextlib.suppress(urllib.error.HTTPError):
+        return server.get("/readyz") == b'{"status":"ok"}'
+    return False
+
+
+def test_a_killed_postgresql_comes_back_and_gunicorn_goes_on(home: Home) -> None:
+    end = threading.Event()
+
+    def ask(port: int) -> Home:
+        """Request tokens until the end. The server may have counted one for which it says 503."""
+        client = Home(home.path, home.run_as, home.authorization)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        with contextlib.closing(connection):
+            while not end.is_set():
+                try:
+                    client.request_token(connection)
+                except AssertionError:
+                    client.unanswered += 1
+                    time.sleep(0.05)
+        return client
+
+    with home.server() as server, ThreadPoolExecutor(CLIENTS) as pool:
+        wait_until(lambda: len(server.workers()) == 2)
+        workers = server.workers()
+        postmaster_file = home.path / "postgres" / "data" / "postmaster.pid"
+        clients = [pool.submit(ask, server.port) for _ in range(CLIENTS)]
+        try:
+            time.sleep(0.5)
+            killed = int(postmaster_file.read_text().split("\n")[0])
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda: "the embedded PostgreSQL runs again" in server.logs(), 20)
+            wait_until(lambda: is_ready(server))
+            time.sleep(0.5)
+        finally:
+            end.set()
+        for client in clients:
+            home.acknowledged += client.result().acknowledged
+            home.unanswered += client.result().unanswered
+        home.check_counts(server)
+        assert int(postmaster_file.read_text().split("\n")[0]) != killed
+        assert server.workers() == workers
+
+
+def environment_of(settings: dict[str, str]) -> dict[str, str]:
+    """The environment of a process with these settings and no other."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")}
+    return clean | {"PORT": str(free_port())} | settings
+
+
+def refusal(environment: dict[str, str], *arguments: str, run_as: list[str] | None = None) -> str:
+    """The one sentence with which ``agentidp serve`` refuses to start."""
+    result = subprocess.run(
+        [*(run_as or []), sys.executable, "-m", "agentidp", "serve", *arguments],
+        env=environment_of(environment),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    [line] = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    return line.removeprefix("Error: ")
+
+
+def test_refuses_a_busy_port(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)} | {"PORT": str(port)})
+    assert said == f"cannot listen on 127.0.0.1:{port}: Address already in use; set PORT to another port"
+
+
+def test_refuses_the_port_of_another_agentidp(server: Server, data_dir: Path) -> None:
+    said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)} | {"PORT": str(server.port)})
+    assert said == f"cannot listen on 127.0.0.1:{server.port}: Address already in use; set PORT to another port"
+
+
+def test_refuses_sockets_that_it_cannot_listen_on(data_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)}, "--bind", f"unix:{path}")
+        assert said == f"another process listens on unix:{path}"
+    path.unlink()
+    path.touch()
+    said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)}, "--bind", f"unix:{path}")
+    assert said == f"cannot listen on unix:{path}: the file is not a socket"
+    said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)}, "--bind", f"unix:{tmp_path}/missing/socket")
+    assert said == f"cannot listen on unix:{tmp_path}/missing/socket: {tmp_path}/missing cannot be written to"
+
+
+GUNICORN = [sys.executable, "-m", "gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"]
+"""gunicorn as started directly, without the launcher."""
+
+
+@pytest.mark.parametrize("started_by", ["agentidp serve", "gunicorn"])
+def test_a_unix_socket_is_for_its_owner_and_its_group(started_by: str, database_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    settings = external(database_url, AGENTIDP_BIND=f"unix:{path}")
+    command = GUNICORN if started_by == "gunicorn" else Server({}, bind=f"unix:{path}").command
+    # A permissive umask of whoever starts it must not matter.
+    with subprocess.Popen(command, env=environment_of(settings), cwd=ROOT, umask=0) as process:
+        try:
+            wait_until(path.is_socket, 20)
+            status = path.stat()
+        finally:
+            process.terminate()
+    assert (status.st_mode & 0o777, status.st_uid, status.st_gid) == (0o660, os.geteuid(), os.getegid())
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0:3999", "[::]:3999", "192.0.2.1:3999"])
+def test_refuses_other_machines_without_a_proxy(bind: str, database_url: str) -> None:
+    said = (
+        f"cannot listen on {bind} without a proxy: a client that sends half a request holds a thread of the service "
+        "for as long as it likes, so a few such clients stop it; listen on 127.0.0.1 or a UNIX socket, or put nginx "
+        "in front and set AGENTIDP_TRUSTED_PROXIES=1"
+    )
+    settings = external(database_url)
+    assert refusal(settings, "--bind", bind) == said
+    for command, changes in (([*GUNICORN, "--bind", bind], {}), (GUNICORN, {"AGENTIDP_BIND": bind})):
+        result = subprocess.run(
+            command, env=environment_of(settings | changes), cwd=ROOT, capture_output=True, text=True, timeout=20
+        )
+        [line] = [line for line in result.stderr.splitlines() if not line.startswith("{")]
+        assert (result.returncode, line) == (1, f"Error: {said}")
+
+
+def test_listens_everywhere_behind_a_proxy(database_url: str) -> None:
+    server = Server(external(database_url, AGENTIDP_TRUSTED_PROXIES="1"))
+    server.command += ["--bind", f"0.0.0.0:{server.port}"]
+    with server:
+        assert server.get("/healthz") == b'{"status":"ok"}'
+
+
+@pytest.mark.parametrize("run_as", USERS.values(), ids=USERS)
+def test_refuses_a_data_directory_that_it_cannot_write_to(tmp_path: Path, run_as: list[str]) -> None:
+    (tmp_path / "file").touch()
+    for path in ("/proc/agentidp", tmp_path / "file" / "data", *(["/usr"] if run_as else [])):
+        said = refusal({"AGENTIDP_DATA_DIR": str(path)}, run_as=run_as)
+        assert said == f"the data directory {path} cannot be written to: set AGENTIDP_DATA_DIR to one that can"
+
+
+def test_refuses_a_data_directory_in_use(data_dir: Path) -> None:
+    with Server({"AGENTIDP_DATA_DIR": str(data_dir)}) as server:
+        said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)})
+        assert said == f"another AgentIdP already runs on {data_dir}/postgres (pid {server.process.pid})"
+        assert server.get("/readyz") == b'{"status":"ok"}'
+
+
+def external(url: str, **settings: str) -> dict[str, str]:
+    """The environment of a server on somebody else's PostgreSQL."""
+    return {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY} | settings
+
+
+def test_refuses_a_database_that_does_not_answer() -> None:
+    said = refusal(external(f"postgresql://someone:hunter2@127.0.0.1:{free_port()}/agentidp"))
+    assert said.startswith("the database of AGENTIDP_DATABASE_URL does not answer: ")
+    assert "Connection refused" in said
+    assert "hunter2" not in said
+
+
+def test_refuses_a_database_that_is_silent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begin = time.monotonic()
+        said = refusal(external(f"postgresql://someone:hunter2@127.0.0.1:{silent.getsockname()[1]}/agentidp"))
+        assert time.monotonic() - begin < 10
+    assert said.startswith("the database of AGENTIDP_DATABASE_URL does not answer: ")
+    assert "hunter2" not in said
+
+
+def url_of(database_url: str, user: str, password: str) -> str:
+    """*database_url* for another role."""
+    parts = conninfo_to_dict(database_url)
+    place = "&".join(f"{k}={quote(str(parts[k]), safe='')}" for k in ("host", "port") if k in parts)
+    return f"postgresql://{user}:{password}@/{parts['dbname']}?{place}"
+
+
+def test_refuses_a_wrong_database_password(empty_database_url: str) -> None:
+    # A role of its own: a server under test may trust its superuser, or keep no password for it.
+    role, password = f"agentidp_test_{os.getpid()}", "hunter2"
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("create role {} login password {}").format(sql.Identifier(role), sql.Literal(password))
+        )
+        try:
+            said = refusal(external(url_of(empty_database_url, role, "wrong")))
+            assert said.startswith("the database of AGENTIDP_DATABASE_URL does not answer: ")
+            assert f'password authentication failed for user "{role}"' in said
+            # With the right one it may not make the schema, and says so.
+            said = refusal(external(url_of(empty_database_url, role, password)))
+            assert said == "the database's schema cannot be brought up to date: permission denied for schema public"
+        finally:
+            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
+
+
+def test_refuses_an_external_database_without_a_secret(database_url: str) -> None:
+    said = refusal({"AGENTIDP_DATABASE_URL": database_url})
+    assert said == "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set where AGENTIDP_DATABASE_URL is"
+
+
+def test_refuses_a_secret_that_does_not_open_the_signing_keys(database_url: str) -> None:
+    said = refusal(external(database_url, AGENTIDP_SECRET_KEY=SECRET_KEY.swapcase()))
+    assert said == (
+        "AGENTIDP_SECRET_KEY does not decrypt this database's signing keys: "
+        "set the secret that the instance was started with"
+    )
+
+
+def run_command(data_dir: Path, *arguments: str, **environment: str) -> str:
+    """What ``agentidp`` with *arguments* prints beside a server on *data_dir*."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")}
+    return subprocess.run(
+        [sys.executable, "-m", "agentidp", *arguments],
+        env=clean | {"AGENTIDP_DATA_DIR": str(data_dir)} | environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=True,
+    ).stdout
+
+
+def url_of_the_service(server: Server) -> str:
+    """The database's URL that gunicorn's workers have."""
+    environment = Path(f"/proc/{server.workers()[0]}/environ").read_bytes().split(b"\0")
+    [url] = [entry.partition(b"=")[2] for entry in environment if entry.startswith(b"AGENTIDP_DATABASE_URL=")]
+    return url.decode()
+
+
+def test_the_service_of_the_embedded_server_is_no_superuser(data_dir: Path) -> None:
+    urls = []
+    for _ in range(2):
+        with Server({"AGENTIDP_DATA_DIR": str(data_dir)}) as server:
+            assert server.get("/readyz") == b'{"status":"ok"}'
+            urls.append(url_of_the_service(server))
+            with psycopg.connect(urls[-1], autocommit=True) as connection:
+                # As the service does; then what somebody gets it to do.
+                connection.execute("set role agentidp_service")
+                connection.execute("select set_config('agentidp.organization_id', 'org-x', false)")
+                assert connection.execute("select count(*) from agents").fetchone() == (0,)
+                connection.execute("reset role")
+                rights = (
+                    "select rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolreplication, rolinherit "
+                    "from pg_roles where rolname = current_user"
+                )
+                assert connection.execute(rights).fetchone() == (False,) * 6
+                [*roles] = connection.execute(
+                    "select rolname from pg_roles where pg_has_role(rolname, 'member') and rolname <> current_user"
+                ).fetchall()
+                assert roles == [("agentidp_service",)]
+                for statement in (
+                    "select from agents",
+                    "select from signing_keys",
+                    "insert into signing_keys select 'x', alg, public_jwk, ''::bytea, now(), now() from signing_keys",
+                    "create table public.x ()",
+                    "set role agentidp",
+                    "alter role agentidp_login superuser",
+                    "select pg_read_file('postgresql.conf')",
+                ):
+                    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                        connection.execute(statement.encode())
+            # The operator's commands still are the superuser's.
+            assert run_command(data_dir, "keys", "list").count("signing") == 1
+    # Its password is made anew at each start.
+    assert urls[0] != urls[1]
+    first = urls[0].partition("@")[0]
+    with (
+        Server({"AGENTIDP_DATA_DIR": str(data_dir)}) as server,
+        pytest.raises(psycopg.OperationalError, match="password authentication failed"),
+    ):
+        psycopg.connect(f"{first}@{url_of_the_service(server).partition('@')[2]}")
+
+
+def test_the_secret_of_a_data_directory_can_be_changed() -> None:
+    with new_data_directory([]) as path:
+        with Server({"AGENTIDP_DATA_DIR": str(path)}) as server:
+            jwks = server.get("/.well-known/jwks.json")
+        secret = path / "secret_key"
+        shutil.move(secret, path / "secret_key.previous")
+        secret.write_text("another instance secret of more than 32 characters")
+        refused = refusal({"AGENTIDP_DATA_DIR": str(path)})
+        assert refused.startswith("AGENTIDP_SECRET_KEY does not decrypt")
+        previous = {"AGENTIDP_SECRET_KEY_PREVIOUS_FILE": str(path / "secret_key.previous")}
+        with Server({"AGENTIDP_DATA_DIR": str(path)} | previous) as server:
+            assert server.get("/.well-known/jwks.json") == jwks
+            assert run_command(path, "keys", "reencrypt", **previous) == "Encrypted 1 of 1 signing keys anew.\n"
+        with Server({"AGENTIDP_DATA_DIR": str(path)}) as server:
+            assert server.get("/.well-known/jwks.json") == jwks
+
+
+def test_a_revoked_key_is_gone_from_every_worker_within_seconds(server: Server, database_url: str) -> None:
+    services = Services.of(settings_for(database_url), utc_now)
+    agent = make_agent(services, make_organization(services))
+    token = agent.token(issuer=server.url, audience=f"{server.url}/api/v1")
+    kid = services.keys.current().signing.kid
+    services.close()
+
+    def seen() -> set[tuple[int, bool]]:
+        """The old token's status, and whether the JWKS has the key, on as many connections as meet every worker."""
+        found = set()
+        for _ in range(12):
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+                connection.request("GET", "/api/v1/agents", headers={"Authorization": f"Bearer {token}"})
+                response = connection.getresponse()
+                response.read()
+                found.add((response.status, kid.encode() in server.get("/.well-known/jwks.json")))
+        return found
+
+    assert seen() == {(200, True)}
+    key_rotation.revoke(settings_for(database_url), kid, at=utc_now())
+    began = time.monotonic()
+    wait_until(lambda: seen() == {(401, False)}, timeout=25)
+    assert time.monotonic() - began < CACHE_SECONDS + 5

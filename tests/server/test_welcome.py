@@ -1,0 +1,67 @@
+"""What ``agentidp serve --demo`` prints: its commands work in another terminal, for the same instance."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from agentidp.config import Settings
+from agentidp.server.welcome import welcome
+
+SETTINGS = Settings(data_dir=Path("/nonexistent"), issuer="http://localhost:4000")
+LINK = "http://localhost:4000/dashboard/sign-in?token=a.b.c"
+
+
+def printed(link: str | None = LINK, **environ: str) -> str:
+    return welcome(SETTINGS, link=link, program=".venv/bin/agentidp", environ=environ)
+
+
+def test_has_the_curls_of_the_guide_for_the_address_of_the_service() -> None:
+    text = printed()
+    assert "export TOKEN=$(make -s token)\n" in text
+    assert re.findall(r'curl -s "(.+)" \\\n-H "Authorization: Bearer \$TOKEN" \| jq \.\n', text) == [
+        "http://localhost:4000/api/v1/analytics/tokens?days=30",
+        "http://localhost:4000/api/v1/analytics/agents/activity",
+        "http://localhost:4000/api/v1/analytics/agents",
+    ]
+    assert "demo data" in text
+
+
+def test_says_how_long_the_link_works_and_how_to_get_another() -> None:
+    text = printed()
+    assert (
+        f"signed in, once, within 5 minutes; `.venv/bin/agentidp dashboard` prints another link:\n\n{LINK}\n\n" in text
+    )
+
+
+def test_names_the_dashboard_and_the_command_if_there_is_no_link() -> None:
+    text = printed(None)
+    assert "Its dashboard is at http://localhost:4000/dashboard\n" in text
+    assert "signs you in, once, within 5 minutes:\n\n.venv/bin/agentidp dashboard\n\n" in text
+    assert "token=" not in text
+
+
+@pytest.mark.parametrize("link", [LINK, None])
+def test_its_commands_name_the_instance_as_it_was_named_here(link: str | None) -> None:
+    names = {
+        "PORT": "3411",
+        "AGENTIDP_ISSUER": "http://idp.internal:3411",
+        "AGENTIDP_INSECURE_HTTP": "allow",
+        "AGENTIDP_DATA_DIR": "my data; rm -r $HOME's",
+        "XDG_DATA_HOME": "/srv/{data}",
+    }
+    others = {"HOME": "/root", "AGENTIDP_SECRET_KEY": "hush", "AGENTIDP_DATABASE_URL": "postgresql://hush"}
+    text = printed(link, **names, **others)
+    [token] = re.findall(r"^export TOKEN=\$\((.+)\)$", text, re.MULTILINE)
+    [dashboard] = re.findall(r"PORT=3411 [^`\n]* dashboard", text)
+    assert shlex.split(token) == [*(f"{name}={value}" for name, value in names.items()), "make", "-s", "token"]
+    assert shlex.split(dashboard)[:5] == shlex.split(token)[:5]
+    assert "hush" not in text
+    assert "HOME=/root" not in text
+
+
+def test_a_variable_that_is_empty_or_unset_is_left_out() -> None:
+    assert "$(AGENTIDP_DATA_DIR=there make -s token)" in printed(PORT="", AGENTIDP_DATA_DIR="there")

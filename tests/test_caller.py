@@ -1,0 +1,225 @@
+"""How a bearer token is presented (RFC 6750), and what is remembered of one."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp import caller as authentication
+from agentidp.caller import bearer
+from agentidp.http.logs import JsonFormatter
+from agentidp.scopes import DEFAULT_SCOPES, SCOPES
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.factories import RESOURCE_METADATA, usage_sums
+from tests.routes import PROTECTED, Route
+
+MISSING = {"code": "UNAUTHORIZED", "message": "A valid bearer token is required.", "details": {}}
+REFUSED = {"code": "UNAUTHORIZED", "message": "The access token is invalid, expired or revoked", "details": {}}
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer "])
+def test_the_scheme_has_no_case(shared_client: FlaskClient, shared_cast: Cast, scheme: str) -> None:
+    headers = {"Authorization": f"{scheme} {shared_cast.acme.token()}"}
+    assert shared_client.get("/api/v1/agents", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", " ", "Basic {}", "Basic eDp5", "Token {}", "{}", "Bearer{}", "Digest x", "Negotiate"],
+)
+def test_what_is_no_bearer_token_is_asked_for_one_without_an_error(
+    shared_client: FlaskClient, shared_cast: Cast, header: str
+) -> None:
+    headers = {"Authorization": header.format(shared_cast.acme.token())}
+    response = shared_client.get("/api/v1/agents", headers=headers)
+    assert (response.status_code, response.json) == (401, MISSING)
+    assert response.headers["WWW-Authenticate"] == f'Bearer realm="agentidp", {RESOURCE_METADATA}'
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Bearer {} x",
+        "Bearer {} {}",
+        "Bearer",
+        "DPoP",
+        "DPoP x",
+        "Bearer x",
+        "Bearer \t",
+        "Bearer {}\t",
+        'Bearer "{}"',
+        "Bearer {},x",
+        "Bearer é",
+    ],
+)
+def test_a_malformed_bearer_token_is_refused(shared_client: FlaskClient, shared_cast: Cast, header: str) -> None:
+    headers = {"Authorization": header.replace("{}", shared_cast.acme.token())}
+    response = shared_client.get("/api/v1/agents", headers=headers)
+    assert (response.status_code, response.json) == (401, REFUSED)
+    assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize("query", ["access_token={}", "x=1&access%5Ftoken={}", "access_token="])
+def test_a_token_in_the_query_alone_is_not_read(shared_client: FlaskClient, shared_cast: Cast, query: str) -> None:
+    response = shared_client.get(f"/api/v1/agents?{query}".replace("{}", shared_cast.acme.token()))
+    message = "A valid bearer token is required. It belongs in the Authorization header, not in the query."
+    assert (response.status_code, response.json) == (401, MISSING | {"message": message})
+    # RFC 6750 section 3.1: no error code, since the request has no authentication.
+    assert response.headers["WWW-Authenticate"] == f'Bearer realm="agentidp", {RESOURCE_METADATA}'
+
+
+def test_a_token_in_the_body_alone_is_not_read(shared_client: FlaskClient, shared_cast: Cast) -> None:
+    response = shared_client.post("/api/v1/agents", data={"access_token": shared_cast.acme.token()})
+    assert (response.status_code, response.json) == (401, MISSING)
+
+
+SECOND = {
+    "code": "VALIDATION_ERROR",
+    "message": "The access token must be sent in the Authorization header only",
+    "details": {"access_token": ["must not be sent beside the Authorization header"]},
+}
+FORM = "application/x-www-form-urlencoded"
+SECOND_TOKENS: list[dict[str, Any]] = [
+    {"query_string": "access_token={}"},
+    {"query_string": "days=7&access_token="},
+    {"query_string": "acc%65ss_token={}"},
+    {"query_string": "%61%63%63%65%73%73%5f%74%6f%6b%65%6e={}"},
+    {"data": "access_token={}", "content_type": FORM},
+    {"data": "a=b&access%5ftoken={}", "content_type": f"{FORM}; charset=utf-8"},
+    {"data": "access_token={}", "content_type": FORM.upper()},
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("sent", SECOND_TOKENS, ids=str)
+def test_a_second_token_is_refused_and_the_request_counted_once(
+    client: FlaskClient, cast: Cast, database_url: str, sent: dict[str, Any], method: str
+) -> None:
+    token = cast.acme.token()
+    path = {"GET": "/api/v1/analytics/tokens", "POST": "/api/v1/agents"}.get(
+        method, f"/api/v1/agents/{cast.acme.agent_id}"
+    )
+    sent = {name: value.replace("{}", token) for name, value in sent.items()}
+    response = client.open(path, method=method, headers={"Authorization": f"Bearer {token}"}, **sent)
+    assert (response.status_code, response.json) == (400, SECOND)
+    assert response.headers["WWW-Authenticate"] == (
+        'Bearer realm="agentidp", error="invalid_request", '
+        'error_description="The access token must be sent in the Authorization header only"'
+    )
+    counted = usage_sums(database_url, cast.acme.organization_id)
+    assert {n for name, n in counted.items() if "requests" in name} == {1}
+    assert {n for name, n in counted.items() if "requests" not in name} == {0}
+
+
+@pytest.mark.parametrize("route", PROTECTED, ids=str)
+def test_no_route_takes_a_second_token(shared_client: FlaskClient, shared_cast: Cast, route: Route) -> None:
+    response = shared_client.open(
+        route.path(), method=route.method, json=route.body, headers=shared_cast.acme.bearer(),
+        query_string={"access_token": "x"},
+    )  # fmt: skip
+    assert (response.status_code, response.json) == (400, SECOND)
+
+
+def test_a_bad_token_is_refused_before_a_second_one(shared_client: FlaskClient) -> None:
+    response = shared_client.get("/api/v1/agents?access_token=x", headers={"Authorization": "Bearer x"})
+    assert (response.status_code, response.json) == (401, REFUSED)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"query_string": "q=access_token"},
+        {"query_string": "access_tokens=x&xaccess_token=y&ACCESS_TOKEN=z&%61=b"},
+        {"data": "a=access_token", "content_type": FORM},
+        {"json": {"access_token": "x"}},
+    ],
+    ids=str,
+)
+def test_what_only_looks_like_a_second_token_is_none(
+    shared_client: FlaskClient, shared_cast: Cast, sent: dict[str, Any]
+) -> None:
+    assert shared_client.get("/api/v1/agents", headers=shared_cast.acme.bearer(), **sent).status_code == 200
+
+
+@pytest.mark.parametrize("data", ["name=x", ""])
+def test_a_form_is_refused_as_before(shared_client: FlaskClient, shared_cast: Cast, data: str) -> None:
+    headers = shared_cast.acme.bearer()
+    response = shared_client.post("/api/v1/agents", data=data, content_type=FORM, headers=headers)
+    assert response.status_code == (415 if data else 400)
+
+
+def test_a_form_that_is_too_large_is_refused(shared_client: FlaskClient, shared_cast: Cast) -> None:
+    headers = shared_cast.acme.bearer()
+    response = shared_client.post("/api/v1/agents", data="a=" + "x" * 70_000, content_type=FORM, headers=headers)
+    assert response.status_code == 413
+
+
+def test_no_token_of_a_query_or_a_form_reaches_the_log(
+    client: FlaskClient, cast: Cast, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    token = cast.acme.token()
+    for headers in ({}, {"Authorization": f"Bearer {token}"}, {"Authorization": "Bearer x"}):
+        client.get(f"/api/v1/agents?access_token={token}", headers=headers)
+        client.post("/api/v1/agents", data={"access_token": token}, headers=headers)
+    lines = [JsonFormatter().format(record) for record in caplog.records]
+    assert len(lines) >= 6
+    assert not any(token in line or token.rpartition(".")[2] in line for line in lines)
+
+
+def test_a_token_without_any_scope_is_forbidden_everything(shared_client: FlaskClient, shared_cast: Cast) -> None:
+    headers = shared_cast.acme.bearer(scope="")
+    assert shared_client.get("/api/v1/agents", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("scope", ["agents:reader", "AGENTS:READ", "agents", "agents:*", "agents:write"])
+def test_one_scope_does_not_stand_for_another(shared_client: FlaskClient, shared_cast: Cast, scope: str) -> None:
+    assert shared_client.get("/api/v1/agents", headers=shared_cast.acme.bearer(scope=scope)).status_code == 403
+
+
+def test_an_agent_has_scopes_to_read_unless_told_otherwise() -> None:
+    assert set(DEFAULT_SCOPES) < set(SCOPES)
+    assert not any("write" in scope for scope in DEFAULT_SCOPES)
+
+
+def test_a_route_cannot_ask_for_a_scope_that_nobody_has() -> None:
+    with pytest.raises(ValueError, match="unknown scope agents:fly"):
+        bearer("agents:fly")
+
+
+def test_a_request_is_counted_whatever_its_status(client: FlaskClient, cast: Cast, database_url: str) -> None:
+    headers = cast.acme.bearer()
+    statuses = [
+        client.get("/api/v1/analytics/tokens?days=0", headers=headers).status_code,
+        client.post("/api/v1/agents", data="{", content_type="application/json", headers=headers).status_code,
+        client.post("/api/v1/agents", data="{}", content_type="text/plain", headers=headers).status_code,
+        client.post("/api/v1/agents", json={"name": "builder"}, headers=headers).status_code,
+        client.post("/api/v1/agents", json={"name": "x" * 70_000}, headers=headers).status_code,
+        client.get("/api/v1/agents/00000000-0000-4000-8000-000000000000", headers=headers).status_code,
+        client.get("/api/v1/nothing", headers=headers).status_code,
+        client.put("/api/v1/agents", headers=headers).status_code,
+        client.get("/api/v1/agents", headers=headers).status_code,
+        client.head("/api/v1/agents", headers=headers).status_code,
+    ]
+    assert statuses == [400, 400, 415, 409, 413, 404, 404, 405, 200, 200]
+    counted = usage_sums(database_url, cast.acme.organization_id)
+    assert {n for name, n in counted.items() if "requests" in name} == {len(statuses)}
+    assert {n for name, n in counted.items() if "requests" not in name} == {0}
+
+
+def test_what_is_remembered_of_tokens_is_bounded(
+    client: FlaskClient, cast: Cast, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "MAXIMUM_CACHED", 3)
+    for _ in range(10):
+        assert client.get("/api/v1/agents", headers=cast.acme.bearer()).status_code == 200
+        assert len(services.verified_tokens) <= 3
+
+
+def test_a_refused_token_is_not_remembered(client: FlaskClient, services: Services) -> None:
+    client.get("/api/v1/agents", headers={"Authorization": "Bearer x.y.z"})
+    assert len(services.verified_tokens) == 0
