@@ -196,6 +196,9 @@ def test_a_duplicate_is_refused_until_the_operator_assigns_it(
 ) -> None:
     leave_duplicate(database_url, cast, resource)
     agents = {"acme": cast.acme, "outsider": cast.outsider}
+    for name, agent in agents.items():
+        # Holding another identifier is no claim to this one.
+        assert register(client, agent, f"https://{name}.example/{uuid.uuid4()}").status_code == 201
     tokens = {name: agent.token(audience=resource, scope=SCOPE) for name, agent in agents.items()}
 
     def seen() -> dict[str, tuple[int, bool]]:
