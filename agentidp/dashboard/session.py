@@ -56,7 +56,7 @@ class SessionEnded(NotSignedIn):
 
 
 class SignInRefused(ApiError):
-    """Signing in does not work, for a reason that is told on the sign-in page."""
+    """Signing in does not work; the sign-in page gives the reason."""
 
     code = "FORBIDDEN"
 

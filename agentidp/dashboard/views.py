@@ -48,7 +48,7 @@ SHARE_LIMIT = 80
 """Percent of the month's tokens above which an agent's share is flagged."""
 
 MOST_FINDINGS = 50
-"""That a page names; those that press most."""
+"""That a page names: the most urgent."""
 
 FEW_TOKENS = 10
 """So few, with no agent but the viewer, are those of signing in: nothing to draw yet."""

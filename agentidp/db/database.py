@@ -228,7 +228,7 @@ def enter_organization(
         enter = {"organization_id": organization_id, "durable": durable}
         return connection.execute(load_sql("database/enter_organization"), enter)
     connection.execute(load_sql("database/set_local_organization"), {"organization_id": organization_id})
-    # The workers commit, each by a setting of its own unless they are told.
+    # The workers commit, each by a setting of its own unless this is sent.
     commit = {"synchronous_commit": "on" if durable else "off"}
     return connection.execute(load_sql("database/set_local_commit"), commit)
 

@@ -66,7 +66,7 @@ class FindingSchema(ma.Schema):
 
 
 class FindingsSchema(ma.Schema):
-    """The findings of the last days, those that press most first."""
+    """The findings of the last days, the most urgent first."""
 
     tenantId = ma.fields.String(required=True)
     days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, 90))
@@ -79,7 +79,7 @@ class FindingsSchema(ma.Schema):
 @blueprint.answers(FindingsSchema)
 @blueprint.alt_response(429, "RATE_LIMITED")
 def get_findings(arguments: dict[str, Any]) -> Response:
-    """What the organization's numbers say that an operator should know, those that press most first."""
+    """What the organization's numbers say that an operator should know, the most urgent first."""
     look = Look(at=g.at, token_ttl=services().settings.token_ttl, **arguments)
     return answer(
         {
@@ -101,7 +101,7 @@ def callers_findings(look: Look) -> list[Finding]:
 
 
 def findings(run: Callable[..., list[Rows]], look: Look) -> list[Finding]:
-    """The findings of an organization, those that press most first, then the newest.
+    """The findings of an organization, the most urgent first, then the newest.
 
     :param run: runs the calls given to it for the organization at ``look.at``, all in one round trip, and returns the
         rows of each.
