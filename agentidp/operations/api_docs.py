@@ -16,7 +16,7 @@ from flask import Flask, Response, current_app
 
 from agentidp.caller import public
 from agentidp.config import Settings
-from agentidp.http.errors import NotFound
+from agentidp.http.assets import Asset, Assets
 from agentidp.http.openapi import Api, Blueprint
 from agentidp.scopes import SCOPES
 
@@ -24,16 +24,15 @@ blueprint = Blueprint("api-docs", __name__, description="This description")
 
 OURS = Path(__file__).resolve().parent / "static" / "docs"
 SWAGGER_UI = Path(str(importlib.resources.files("flask_swagger_ui"))) / "dist"
-ASSETS = {
-    "start.js": (OURS, "text/javascript"),
-    "swagger-ui-bundle.js": (SWAGGER_UI, "text/javascript"),
-    "swagger-ui.css": (SWAGGER_UI, "text/css"),
-    "favicon-32x32.png": (SWAGGER_UI, "image/png"),
-}
-"""What the page needs: where it lies, and what it is. Nothing else is served."""
-
-MAX_AGE = 3600
-"""Seconds that a browser may keep the assets."""
+ASSETS = Assets(
+    {
+        "start.js": Asset(OURS / "start.js", "text/javascript"),
+        "swagger-ui-bundle.js": Asset(SWAGGER_UI / "swagger-ui-bundle.js", "text/javascript"),
+        "swagger-ui.css": Asset(SWAGGER_UI / "swagger-ui.css", "text/css"),
+        "favicon-32x32.png": Asset(SWAGGER_UI / "favicon-32x32.png", "image/png"),
+    },
+    max_age=3600,
+)
 
 SECURITY = {
     "Content-Security-Policy": (
@@ -72,20 +71,15 @@ def page() -> Response:
 
 
 @blueprint.route(
-    "/docs/<asset>", parameters=[{"in": "path", "name": "asset", "schema": {"type": "string", "enum": [*ASSETS]}}]
+    "/docs/<asset>", parameters=[{"in": "path", "name": "asset", "schema": {"type": "string", "enum": ASSETS.names}}]
 )
 @public
 @blueprint.response(200, {"type": "string"}, content_type="text/javascript")
 @blueprint.response(200, {"type": "string"}, content_type="text/css")
 @blueprint.doc(responses={200: {"content": {"image/png": {}}}})
 def asset(asset: str) -> Response:
-    """What the page is made of."""
-    if asset not in ASSETS:
-        raise NotFound
-    directory, kind = ASSETS[asset]
-    # Whole: a 206 or a 304 would be further answers to describe, and spare a browser little.
-    content = (directory / asset).read_bytes()
-    return Response(content, mimetype=kind, headers={"Cache-Control": f"public, max-age={MAX_AGE}"})
+    """An asset of the page."""
+    return ASSETS.response(asset)
 
 
 def describe(app: Flask, api: Api, settings: Settings) -> None:

@@ -1,0 +1,57 @@
+"""Static files that a page loads: a fixed list, so that a name in an address never reaches the file system."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from flask import Response, request
+
+from agentidp.http.errors import NotFound
+
+A_YEAR = 31_536_000
+"""Seconds that a browser may keep an asset whose address contains the asset's version."""
+
+
+class Asset(NamedTuple):
+    """A file, and its media type."""
+
+    file: Path
+    media_type: str
+
+
+class Assets:
+    """The files that one set of pages loads.
+
+    :param max_age: seconds that a browser may keep an asset whose address does not contain its current version.
+    """
+
+    def __init__(self, assets: dict[str, Asset], *, max_age: int) -> None:
+        self._assets = assets
+        self._max_age = max_age
+        self.version = functools.cache(self._version)
+
+    @property
+    def names(self) -> list[str]:
+        """Of all assets."""
+        return [*self._assets]
+
+    def _version(self, name: str) -> str:
+        """Changes with the content: the query parameter ``v`` of an address that a browser may keep for a year."""
+        return hashlib.sha256(self._assets[name].file.read_bytes()).hexdigest()[:12]
+
+    def response(self, name: str) -> Response:
+        """The response to a request for an asset.
+
+        It is always the whole file: a 206 or a 304 would be more to document and would save a browser little.
+
+        :raises NotFound: there is no such asset.
+        """
+        if name not in self._assets:
+            raise NotFound
+        asset = self._assets[name]
+        is_current = "v" in request.args and request.args["v"] == self.version(name)
+        caching = f"public, max-age={A_YEAR}, immutable" if is_current else f"public, max-age={self._max_age}"
+        return Response(asset.file.read_bytes(), mimetype=asset.media_type, headers={"Cache-Control": caching})
