@@ -14,7 +14,7 @@ from agentidp import caller as authentication
 from agentidp import findings
 from agentidp.analytics import activity_heatmap, agent_activity, agent_usage, token_trend
 from agentidp.config import Settings
-from agentidp.dashboard import views as dashboard_views
+from agentidp.dashboard import mount as dashboard
 from agentidp.http import errors, request_context
 from agentidp.http.openapi import Api
 from agentidp.http.parser import BoundedRequest
@@ -72,7 +72,7 @@ def create_app(
     request_context.init_app(app)
     errors.init_app(app)
     authentication.init_app(app)
-    dashboard_views.init_app(app)
+    dashboard.init_app(app)
     api = Api(app)
     api_docs.describe(app, api, settings)
     for module in (

@@ -81,7 +81,7 @@ ALL = routes_of(
     # Nothing is connected before the first request.
     create_app(Settings(database_url="postgresql:///none", data_dir=Path("/nonexistent"), secret_key=b"x" * 32))
 )
-PAGES = [route for route in ALL if route.endpoint.startswith("dashboard.")]
+PAGES = [route for route in ALL if route.rule.startswith("/dashboard")]
 """The dashboard's, for people; tests/dashboard is about them."""
 
 ROUTES = [route for route in ALL if route not in PAGES]

@@ -14,7 +14,7 @@ class AgentMonth:
     """An agent in the month so far.
 
     ``status`` is ``active``, ``suspended`` or ``deleted``; ``last_seen`` is the beginning of the hour of its last
-    request, ``None`` where that was more than 90 days ago.
+    request, ``None`` if that was more than 90 days ago.
     """
 
     agent_id: UUID
@@ -27,23 +27,26 @@ class AgentMonth:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
-    """A part of an organization's agents, most tokens first. ``agents`` and ``tokens`` are of all of them."""
+class AgentPage:
+    """A page of an organization's agents, most tokens first.
+
+    ``count`` is the number of all its agents, ``tokens`` the sum of their tokens.
+    """
 
     data: list[AgentMonth]
-    agents: int
+    count: int
     tokens: int
 
 
-def agents_of_the_month(limit: int, offset: int = 0) -> Overview:
-    """The agents that are registered, and those deleted that were counted this month.
+def agents_of_the_month(limit: int, offset: int = 0) -> AgentPage:
+    """The registered agents, and the deleted ones that have usage this month.
 
-    :param limit: how many at the most.
-    :param offset: how many to leave out.
+    :param limit: the maximum number of agents.
+    :param offset: how many agents to skip.
     """
     rows = read("analytics/agent_overview", limit=limit, offset=offset)
     data = [
         AgentMonth(row.agent_id, row.name, row.status, row.tokens, row.requests, row.rejected, row.last_seen)
         for row in rows
     ]
-    return Overview(data, rows[0].agents if rows else 0, rows[0].all_tokens if rows else 0)
+    return AgentPage(data, rows[0].agents if rows else 0, rows[0].all_tokens if rows else 0)

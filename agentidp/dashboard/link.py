@@ -1,6 +1,6 @@
-"""The link that signs in to the dashboard: it works once and for a few minutes, and opens a session of its own.
+"""The link that signs in to the dashboard: it can be used once, within a few minutes, and opens a new session.
 
-It holds an access token whose audience is ``Settings.dashboard_sign_in``: neither a session nor a token for the API.
+It contains an access token whose audience is ``Settings.dashboard_sign_in``: neither a session nor a token for the API.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import psycopg
 from flask import Request, g
@@ -18,53 +17,48 @@ from agentidp.config import LEEWAY
 from agentidp.dashboard import session
 from agentidp.db.database import Call
 from agentidp.http.errors import ApiError
-from agentidp.jose.access_token import AccessToken, TokenRefused
+from agentidp.jose.access_token import AccessToken, SigningKey, TokenRefused
 from agentidp.oauth import issuance
-from agentidp.registry import operator_token
 from agentidp.services import Services, services
 
 LIFETIME = 5 * 60
-"""Seconds within which a link must be followed."""
+"""Seconds within which a link must be used."""
 
 
 class LinkFromElsewhere(ApiError):
-    """403: a link that signs in was followed from a page: whoever made that page would choose who is signed in."""
+    """403: a sign-in link was followed from another page, whose author could thus choose who is signed in."""
 
     status, code = 403, "FORBIDDEN"
-    message = "A link that signs you in works from the address bar only: copy it, paste it there and press Enter."
+    message = "A sign-in link works only from the address bar: copy it, paste it there and press Enter."
 
 
 class LinkRefused(session.NotSignedIn):
-    """401: the link was used, has expired or never was one, or its agent may not look at the dashboard any more."""
+    """401: the link was used, has expired or never was valid, or its agent may no longer sign in."""
 
     message = (
-        f"This link is not good any more: a link works once, within {LIFETIME // 60} minutes. "
-        "The command agentidp dashboard prints another."
+        f"This link is no longer valid: a link can be used once, within {LIFETIME // 60} minutes. "
+        "Run agentidp dashboard on the server to get a new one."
     )
 
 
-def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) -> str:
-    """Make a link, a secret, that signs in as an agent. It is counted as a token issued.
-
-    :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.grant`.
+def address(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
+    """Make a link, which is a secret, for a client that was granted ``session.SCOPE`` and whose token was counted at
+    *at*.
     """
-    # Read first: a token that cannot be signed must not be counted.
-    signing_key = s.keys.current().signing
-    client, scope = operator_token.grant(s, organization_id, agent_id, scope=[session.SCOPE], resource=None, at=at)
     audience = s.settings.dashboard_sign_in
-    body = issuance.token_response(s, signing_key, client, scope, resource=audience, at=at, ttl=LIFETIME)
+    body = issuance.token_response(s, signing_key, client, session.SCOPE, resource=audience, at=at, ttl=LIFETIME)
     return f"{audience}?token={body['access_token']}"
 
 
 def follow(request: Request, at: datetime) -> tuple[str, AccessToken]:
-    """Open a session with the link that *request* follows, and consume the link.
+    """Open a session with the link in *request*, and consume the link.
 
-    The session is not counted: the link was, when it was made.
+    The session is not counted as a token: the link was, when it was made.
 
     :param at: when the session begins: revoking a credential later ends it.
     :returns: the session's token for the cookie, and its claims.
     :raises LinkFromElsewhere: the link was followed from a page.
-    :raises LinkRefused: the link is not good, or was used before.
+    :raises LinkRefused: the link is not valid, or was used before.
     """
     if not _is_typed(request):
         raise LinkFromElsewhere
@@ -89,13 +83,12 @@ def _is_typed(request: Request) -> bool:
 
 
 def _consume(s: Services, link: AccessToken, at: datetime) -> None:
-    """Consume a link whose agent may look at the dashboard, and only such a one. Of two uses at once one waits for the
-    other, and is refused.
+    """Consume a link if its agent may sign in. Of two uses at once, one waits for the other and is refused.
 
-    :raises LinkRefused: the agent may not, or the link was used before.
+    :raises LinkRefused: the agent may not sign in, or the link was used before.
     """
     digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
-    # A server whose clock is behind takes the link for one LEEWAY after exp by its own clock, and another by the clock
+    # A server accepts the link for one LEEWAY after exp by its own clock, which may be another LEEWAY behind the clock
     # of the server that deletes the row.
     expires_at = datetime.fromtimestamp(link.expires_at, UTC) + timedelta(seconds=2 * LEEWAY)
     used = {"organization_id": link.organization_id, "digest": digest, "expires_at": expires_at, "at": at}

@@ -73,7 +73,7 @@ class Stage:
 def sign_in(page: Page, agent: Agent) -> None:
     """Sign in by the form, as a person does."""
     page.goto("/dashboard/sign-in")
-    page.get_by_label("Client id").fill(agent.client_id)
+    page.get_by_label("Client ID").fill(agent.client_id)
     page.get_by_label("Client secret").fill(agent.client_secret)
     page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url("**/dashboard")

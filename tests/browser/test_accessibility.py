@@ -15,8 +15,8 @@ PAGES = {
     "Agents": "/dashboard/agents",
     RETRYING.name: f"/dashboard/agents/{RETRYING.agent_id}",
     f"{SUSPENDED.name} suspended": f"/dashboard/agents/{SUSPENDED.agent_id}?days=7",
-    "That cannot be read": "/dashboard?days=8",
-    "Nothing here": "/dashboard/agents/none",
+    "Bad request": "/dashboard?days=8",
+    "Not found": "/dashboard/agents/none",
     # With a notice.
     "Sign in": "/dashboard/sign-in?token=none",
 }
@@ -147,7 +147,7 @@ def test_the_keyboard_switches_opens_scrolls_and_signs_out(signed_in: Page) -> N
     signed_in.get_by_role("link", name="7 days").focus()
     signed_in.keyboard.press("Enter")
     signed_in.wait_for_url("**/dashboard?days=7")
-    signed_in.get_by_text("The numbers of each day").focus()
+    signed_in.get_by_text("Numbers by day").focus()
     signed_in.keyboard.press("Space")
     expect(signed_in.get_by_role("table", name="Tokens issued and requests rejected")).to_be_visible()
     signed_in.set_viewport_size({"width": 600, "height": 700})

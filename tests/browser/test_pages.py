@@ -213,9 +213,9 @@ def test_prints_what_is_worth_paper_dark_on_white(signed_in: Page, scheme: str) 
     signed_in.set_viewport_size({"width": width, "height": 1000})
     signed_in.goto("/dashboard?days=90")
     signed_in.emulate_media(media="print", color_scheme=scheme)
-    for hidden in ("Sign out", "Skip to the content", "The numbers of each day"):
+    for hidden in ("Sign out", "Skip to the content", "Numbers by day"):
         expect(signed_in.get_by_text(hidden)).to_be_hidden()
-    for shown in ("Findings", "Tokens issued", "Rejected requests", "Activity by the hour", "Agents"):
+    for shown in ("Findings", "Tokens issued", "Rejected requests", "Requests by weekday and hour", "Agents"):
         expect(signed_in.get_by_role("heading", name=shown, level=2)).to_be_visible()
     expect(signed_in.locator("header")).to_contain_text("Demo organization")
     # Nothing is cut off at the paper's edge.

@@ -65,7 +65,7 @@ def test_goes_on_every_minute_and_says_as_of_when(page: Page, stage: Stage, read
 
 def test_what_is_open_scrolled_and_in_focus_stays_so(page: Page, stage: Stage, reader: Agent) -> None:
     page.set_viewport_size({"width": 600, "height": 500})
-    page.get_by_text("The numbers of each day").click()
+    page.get_by_text("Numbers by day").click()
     heatmap = page.locator(".scroll:has(.heatmap)")
     heatmap.evaluate("box => box.scrollTo(150, 0)")
     link = page.locator("#agents tbody a", has_text="busy")
@@ -123,7 +123,7 @@ def test_after_signing_out_elsewhere_it_shows_the_sign_in_page_and_why(page: Pag
     elsewhere = page.context.new_page()
     elsewhere.goto("/dashboard/agents")
     elsewhere.get_by_role("button", name="Sign out").click()
-    elsewhere.wait_for_url("**/dashboard/sign-in")
+    elsewhere.wait_for_url("**/dashboard/sign-in?signed-out")
     page.clock.fast_forward(65_000)
     expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
     expect(page.get_by_role("alert")).to_have_text("Your session has ended. Sign in again.")

@@ -51,7 +51,7 @@ def test_shows_the_sign_in_page_first_and_the_organization_after_it(open_page: O
     assert response is not None
     assert response.status == 401
     expect_signed_out(page)
-    page.get_by_label("Client id").fill(stage.operator.client_id)
+    page.get_by_label("Client ID").fill(stage.operator.client_id)
     page.get_by_label("Client secret").fill(stage.operator.client_secret)
     page.keyboard.press("Enter")
     expect_signed_in(page)
@@ -72,10 +72,10 @@ def test_keeps_the_session_where_no_script_and_no_other_site_gets_at_it(open_pag
 def test_says_that_a_secret_is_wrong_and_shows_nothing(open_page: Open, stage: Stage, secret: str) -> None:
     page = open_page()
     page.goto("/dashboard/sign-in")
-    page.get_by_label("Client id").fill(stage.operator.client_id)
+    page.get_by_label("Client ID").fill(stage.operator.client_id)
     page.get_by_label("Client secret").fill(secret)
     page.get_by_role("button", name="Sign in", exact=True).click()
-    expect(page.get_by_role("alert")).to_have_text("The client id or the secret is wrong, or the agent is not active.")
+    expect(page.get_by_role("alert")).to_have_text("The client ID or the secret is wrong, or the agent is not active.")
     expect_signed_out(page)
     assert secret not in page.content()
     assert page.context.cookies() == []
@@ -100,7 +100,7 @@ def test_a_link_signs_in_and_leaves_no_token_in_the_address_or_the_history(open_
     assert page.evaluate("location.href") == f"{stage.url}/dashboard/sign-in"
     thief = open_page()
     thief.goto(link)
-    expect(thief.get_by_role("alert")).to_contain_text("This link is not good any more")
+    expect(thief.get_by_role("alert")).to_contain_text("This link is no longer valid")
     expect_signed_out(thief)
     assert thief.context.cookies() == []
 
@@ -109,8 +109,8 @@ def test_a_bad_link_and_a_wrong_secret_leave_a_good_session_alone(open_page: Ope
     page = open_page()
     let_in(page, stage, stage.operator)
     page.goto("/dashboard/sign-in?token=none")
-    expect(page.get_by_role("alert")).to_contain_text("This link is not good any more")
-    page.get_by_label("Client id").fill(stage.operator.client_id)
+    expect(page.get_by_role("alert")).to_contain_text("This link is no longer valid")
+    page.get_by_label("Client ID").fill(stage.operator.client_id)
     page.get_by_label("Client secret").fill("not-the-secret")
     page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("the secret is wrong")
@@ -153,7 +153,8 @@ def test_signing_out_ends_the_session_wherever_it_was_open(open_page: Open, stag
     page.get_by_role("button", name="Sign out").click()
     expect_signed_out(page)
     assert page.context.cookies() == []
-    assert page.url == f"{stage.url}/dashboard/sign-in"
+    assert page.url == f"{stage.url}/dashboard/sign-in?signed-out"
+    expect(page.get_by_role("alert")).to_contain_text("You are signed out.")
     expect(page.get_by_text("agentidp dashboard")).to_be_visible()
     thief = open_page()
     thief.context.add_cookies(copied)
@@ -184,9 +185,9 @@ def test_without_javascript_one_signs_in_reads_and_signs_out(open_page: Open, st
     page = open_page(java_script_enabled=False)
     sign_in(page, stage.operator)
     expect_signed_in(page)
-    for region in ("Findings", "Tokens issued", "Rejected requests", "Activity by the hour", "Agents"):
+    for region in ("Findings", "Tokens issued", "Rejected requests", "Requests by weekday and hour", "Agents"):
         expect(page.get_by_role("heading", name=region, level=2)).to_be_visible()
-    page.get_by_text("The numbers of each day").click()
+    page.get_by_text("Numbers by day").click()
     expect(page.get_by_role("table", name="Tokens issued and requests rejected")).to_be_visible()
     page.get_by_role("link", name="7 days").click()
     page.wait_for_url("**/dashboard?days=7")

@@ -28,17 +28,17 @@ from flask.testing import FlaskClient
 from agentidp import create_app
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID
 from agentidp.services import Services
-from tests.cli.command import Command
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
-from tests.dashboard.conftest import SAME_ORIGIN, session_of
+from tests.dashboard.conftest import SAME_ORIGIN, Page, session_of
 from tests.dashboard.test_session import cookie, counted, refused
 from tests.factories import NOON, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, usage_sums
+from tests.test_cli import Command, quiet  # noqa: F401 - a fixture
 
 LINK = r"http://localhost:\d+/dashboard/sign-in\?token=([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)"
 
 
 @pytest.fixture
-def shared_run(quiet: None, shared_app: Flask) -> Command:
+def shared_run(quiet: None, shared_app: Flask) -> Command:  # noqa: F811
     """Commands on a database that the tests of this module share."""
     return Command(shared_app.extensions["agentidp"].settings.database_url)
 
@@ -73,8 +73,8 @@ def test_the_command_refuses_with_a_sentence_and_counts_nothing(shared_run: Comm
 
 
 NOT_GOOD = (
-    "This link is not good any more: a link works once, within 5 minutes. "
-    "The command agentidp dashboard prints another."
+    "This link is no longer valid: a link can be used once, within 5 minutes. "
+    "Run agentidp dashboard on the server to get a new one."
 )
 
 
@@ -294,6 +294,7 @@ def test_the_page_after_signing_out_says_how_to_get_a_link(signed_in: FlaskClien
     response = signed_in.post("/dashboard/sign-out", headers=SAME_ORIGIN, follow_redirects=True)
     assert response.status_code == 200
     assert "run <code>agentidp dashboard</code> on the server" in response.text
+    assert Page(response).notice == "You are signed out. The link that signed you in cannot be used again."
 
 
 class Terminal:

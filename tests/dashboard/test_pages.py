@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.dashboard import charts, views
+from agentidp.dashboard import charts, overview, page_findings, pages
 from agentidp.db.database import Call, load_sql
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, RETRYING, create_demo
 from agentidp.findings import KINDS, budget
@@ -312,6 +312,25 @@ class TestAnEmptyOrganization:
         ):
             assert command in commands
 
+    @pytest.mark.parametrize(
+        ("tokens", "sentence"),
+        [
+            (0, "No token has been issued to your agents in the last 90 days."),
+            (1, "1 token has been issued to your agents in the last 90 days, including those for signing in here."),
+            (5, "5 tokens have been issued to your agents in the last 90 days, including those for signing in here."),
+        ],
+    )
+    def test_sees_how_many_tokens_were_issued_and_can_see_the_charts(
+        self, read: Read, cast: Cast, services: Services, tokens: int, sentence: str
+    ) -> None:
+        if tokens:
+            count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=tokens)
+        page = read()
+        assert sentence in page.text
+        assert {"href": "/dashboard?days=30"} in page.all("a")
+        charts = read("?days=30").tables["Tokens issued and requests rejected on each UTC day"]
+        assert charts[1][1] == str(tokens)
+
     def test_no_longer_once_another_agent_is_there_and_gets_tokens(
         self, read: Read, cast: Cast, services: Services
     ) -> None:
@@ -414,16 +433,16 @@ class TestFindings:
         """What the page's findings are."""
         count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
         given: list[Finding] = []
-        monkeypatch.setattr(views, "callers_findings", lambda look: given)
+        monkeypatch.setattr(page_findings, "callers_findings", lambda look: given)
         return given
 
     def test_names_fifty_and_says_how_many_more_there_are(self, read: Read, found: list[Finding]) -> None:
         found += [finding(f"Number {number}.") for number in range(50)]
-        assert "that press less" not in read().text
+        assert "less urgent" not in read().text
         found += [finding(f"Number {number}.") for number in range(50, 53)]
         text = read().text
         assert re.findall(r"Number (\d+)\.", text) == [str(number) for number in range(50)]
-        assert "And 3 that press less;" in text
+        assert "And 3 less urgent ones." in text
 
     def test_an_agents_page_has_those_that_it_is_behind(self, read: Read, cast: Cast, found: list[Finding]) -> None:
         own, other = BehindIt(agent_id=cast.acme.agent_id, agent_name="builder", count=7), uuid.uuid4()
@@ -440,7 +459,7 @@ class TestFindings:
             True,
             False,
         ]
-        assert "Behind it other 9, builder 7" in text
+        assert "Contributors other 9, builder 7" in text
 
     @pytest.mark.parametrize("name", ["<b>b</b>", "a\"b'&amp;", "b"])
     def test_names_and_sentences_are_text(self, read: Read, found: list[Finding], name: str) -> None:
@@ -450,9 +469,9 @@ class TestFindings:
         found.append(finding(sentence, agent_id=agent_id, agent_name=name))
         page = read()
         assert page.text.count(sentence) == 2
-        assert f"Behind it\n{name} 1" in page.text
+        assert f"Contributors\n{name} 1" in page.text
         assert {tag for tag, _ in page.elements}.isdisjoint({"i"})
-        # "Next:", "Behind it", and no name.
+        # "Next:", "Contributors", and no name.
         assert len(page.all("b")) == 3
         links = [a["href"] for a in page.all("a")]
         assert links.count(f"/dashboard/agents/{agent_id}") == 2
@@ -460,8 +479,8 @@ class TestFindings:
 
 def version(ending: str) -> str:
     """Of an asset."""
-    [found] = [version for name, version in views.VERSIONS.items() if name.endswith(ending)]
-    return found
+    [name] = [name for name in pages.ASSETS.names if name.endswith(ending)]
+    return pages.ASSETS.version(name)
 
 
 def every_answer(client: FlaskClient, agent: Agent) -> Iterator[TestResponse]:
@@ -560,17 +579,21 @@ def test_a_page_of_90_days_with_all_that_it_needs_is_small(operator: FlaskClient
 
 
 def test_assets_are_kept_for_good_under_their_version_and_briefly_otherwise(client: FlaskClient) -> None:
-    for name, kind in views.ASSETS.items():
+    for name, kind in (
+        ("dashboard.css", "text/css"),
+        ("dashboard.js", "text/javascript"),
+        ("icon.svg", "image/svg+xml"),
+    ):
         address = f"/dashboard/static/{name}"
-        response = client.get(f"{address}?v={views.VERSIONS[name]}")
+        response = client.get(f"{address}?v={pages.ASSETS.version(name)}")
         assert (response.status_code, response.mimetype) == (200, kind)
-        assert response.data == (Path(views.STATIC) / name).read_bytes()
+        assert response.data == (Path(pages.STATIC) / name).read_bytes()
         assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert client.get(f"{address}?v=other").headers["Cache-Control"] == "public, max-age=60"
-    for name in ("..%2fviews.py", "views.py", "base.html", ""):
+    for name in ("..%2fpages.py", "pages.py", "base.html", ""):
         assert client.get(f"/dashboard/static/{name}").status_code == 404
-    assert {file.name for file in views.STATIC.iterdir()} == set(views.ASSETS)
+    assert {file.name for file in pages.STATIC.iterdir()} == set(pages.ASSETS.names)
 
 
 @pytest.mark.parametrize("days", ["0", "8", "31", "91", "-7", "7.0", "", "%D9%A7", "7 ", "x"])
@@ -617,7 +640,7 @@ def test_without_a_database_it_says_to_try_again(services: Services, cast: Cast)
 
 def test_a_fault_of_ours_tells_nothing(services: Services, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     app = create_app(services.settings, clock=Clock())
-    monkeypatch.setattr(views, "tokens_by_day", lambda days: 1 / 0)
+    monkeypatch.setattr(overview, "tokens_by_day", lambda days: 1 / 0)
     response = with_session(app.test_client(), cast.acme).get("/dashboard")
     app.extensions["agentidp"].close()
     assert response.status_code == 500
@@ -633,7 +656,7 @@ def test_what_needs_no_findings_is_sent_before_they_are_worked_out(
     operator: FlaskClient, path: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Look] = []
-    monkeypatch.setattr(views, "callers_findings", lambda look: looks.append(look) or [])
+    monkeypatch.setattr(page_findings, "callers_findings", lambda look: looks.append(look) or [])
     response = operator.get(f"/dashboard{path}")
     parts = response.iter_encoded()
     first = next(parts).decode()
@@ -645,7 +668,7 @@ def test_what_needs_no_findings_is_sent_before_they_are_worked_out(
     assert "dashboard.css" in first
     assert "Findings" not in first
     assert rest.endswith("</html>")
-    assert views.FIGURES not in first + rest
+    assert pages.SLOW_PART not in first + rest
     # Nobody holds back the first part to know the length of the whole.
     assert "Content-Length" not in response.headers
 
@@ -654,7 +677,7 @@ def test_a_fault_of_ours_once_a_part_was_sent_is_told_logged_and_leaves_no_whole
     services: Services, demo: Agent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = create_app(services.settings, clock=Clock())
-    monkeypatch.setattr(views, "callers_findings", lambda look: 1 / 0)
+    monkeypatch.setattr(page_findings, "callers_findings", lambda look: 1 / 0)
     parts = with_session(app.test_client(), demo).get("/dashboard").iter_encoded()
     sent = next(parts).decode() + next(parts).decode()
     with pytest.raises(ZeroDivisionError):
@@ -666,7 +689,7 @@ def test_a_fault_of_ours_once_a_part_was_sent_is_told_logged_and_leaves_no_whole
     assert logged["request_id"]
 
 
-NO_FINDINGS = "The findings could not be worked out now; they will be tried again."
+NO_FINDINGS = "The findings could not be computed this time. The page tries again every minute."
 
 
 class Slow:
@@ -874,7 +897,7 @@ class TestTenThousandAgents:
 
 
 def test_an_organization_is_named_by_the_page_that_it_prints_too() -> None:
-    css = (views.STATIC / "dashboard.css").read_text(encoding="utf-8")
+    css = (pages.STATIC / "dashboard.css").read_text(encoding="utf-8")
     [hidden] = re.findall(r"([^{}]+)\{ display: none; \}", css.partition("@media print")[2])
     assert "organization" not in hidden
     assert "as-of" not in hidden

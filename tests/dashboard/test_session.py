@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.dashboard import session
+from agentidp.dashboard.cross_origin import SAFE_METHODS
 from agentidp.oauth.throttle import A_MINUTE
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
@@ -115,14 +115,14 @@ class TestWithACredential:
     def test_a_wrong_one_is_refused_alike(self, client: FlaskClient, cast: Cast, changed: dict[str, str]) -> None:
         form = {"client_id": cast.acme.client_id, "client_secret": cast.acme.client_secret} | changed
         response = sign_in(client, cast.acme, **form)
-        refused(response, 401, "The client id or the secret is wrong, or the agent is not active.")
+        refused(response, 401, "The client ID or the secret is wrong, or the agent is not active.")
         # One that names nobody, or shows nothing, counts nothing of Acme.
         assert counted(cast.acme) == (0, 0, int(changed == {"client_secret": "wrong"}))
 
     def test_a_suspended_agents_is_refused(self, client: FlaskClient, cast: Cast) -> None:
         suspend(client, cast.acme)
         response = sign_in(client, cast.acme)
-        refused(response, 401, "The client id or the secret is wrong, or the agent is not active.")
+        refused(response, 401, "The client ID or the secret is wrong, or the agent is not active.")
 
     def test_is_throttled_as_at_the_token_endpoint_and_together_with_it(
         self, client: FlaskClient, cast: Cast, clock: Clock
@@ -143,7 +143,7 @@ class TestWithACredential:
     def test_an_agent_without_the_scope_is_told_so(self, client: FlaskClient, services: Services) -> None:
         agent = make_agent(services, make_organization(services), scopes=["agents:read"])
         response = sign_in(client, agent)
-        refused(response, 403, "This agent lacks the scope analytics:read, so it may not see the dashboard.")
+        refused(response, 403, "This agent lacks the scope analytics:read, so it cannot sign in to the dashboard.")
         assert counted(agent) == (0, 0, 0)
 
     def test_an_agent_whose_tokens_must_be_bound_is_told_so(self, client: FlaskClient, cast: Cast) -> None:
@@ -153,12 +153,13 @@ class TestWithACredential:
         refused(
             sign_in(client, cast.acme),
             403,
-            "The tokens of this agent must be bound to a key, whose proof a browser cannot send. Use another agent.",
+            "This agent gets only tokens that are bound to a key, and a browser cannot prove that it has the key. "
+            "Use another agent.",
         )
 
     def test_a_form_that_cannot_be_read_is_refused(self, client: FlaskClient, cast: Cast) -> None:
         response = client.post("/dashboard/sign-in", json={"token": cast.acme.token()}, headers=SAME_ORIGIN)
-        refused(response, 400, "That cannot be read: the body must be application/x-www-form-urlencoded.")
+        refused(response, 400, "The form cannot be read: the body must be application/x-www-form-urlencoded.")
 
 
 def suspend(client: FlaskClient, agent: Agent) -> None:
@@ -222,7 +223,7 @@ class TestWithAToken:
 
     def test_one_that_is_bound_to_a_key_is_told_so(self, client: FlaskClient, cast: Cast) -> None:
         response = sign_in(client, cast.acme, token=cast.acme.token(jkt="a" * 43))
-        refused(response, 403, "This token is bound to a key, whose proof a browser cannot send. Use a bearer token.")
+        refused(response, 403, "This token is bound to a key, and a browser cannot prove that it has the key.")
 
 
 class TestByLink:
@@ -261,7 +262,7 @@ class TestByLink:
         for token in ("", "a.b.c", "\u202e\U0001f600", "x" * 5000):
             response = client.get("/dashboard/sign-in", query_string={"token": token})
             assert response.status_code == 401
-            assert Page(response).notice.startswith("This link is not good any more")
+            assert Page(response).notice.startswith("This link is no longer valid")
 
 
 @pytest.mark.parametrize("route", SIGNED_IN_PAGES, ids=str)
@@ -375,7 +376,7 @@ class TestSigningOut:
     def test_takes_the_cookie_away_and_clears_what_was_shown(self, client: FlaskClient, cast: Cast) -> None:
         sign_in(client, cast.acme)
         response = client.post("/dashboard/sign-out", headers=SAME_ORIGIN)
-        assert (response.status_code, response.headers["Location"]) == (303, "/dashboard/sign-in")
+        assert (response.status_code, response.headers["Location"]) == (303, "/dashboard/sign-in?signed-out")
         assert response.headers["Clear-Site-Data"] == '"cache"'
         assert is_deleted(response)
         refused(client.get("/dashboard"), 401, "Sign in to see your organization.")
@@ -455,7 +456,7 @@ class TestAnotherSitesPage:
 
 def test_every_route_that_changes_something_is_tried_from_another_site() -> None:
     tried = {"/dashboard/sign-in", "/dashboard/sign-out"}
-    assert {route.rule for route in PAGES if route.method not in session.SAFE_METHODS} == tried
+    assert {route.rule for route in PAGES if route.method not in SAFE_METHODS} == tried
 
 
 def test_no_secret_is_logged(client: FlaskClient, cast: Cast, caplog: pytest.LogCaptureFixture) -> None:

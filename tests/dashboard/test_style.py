@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from agentidp.dashboard.views import STATIC
+from agentidp.dashboard.pages import STATIC
 
 CSS = (STATIC / "dashboard.css").read_text(encoding="utf-8")
 TEXT = [

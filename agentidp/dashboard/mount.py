@@ -1,0 +1,18 @@
+"""Mounts the dashboard at ``/dashboard``, errors included."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from agentidp.dashboard import agent, agents, assets, filters, overview, pages, sign_in
+from agentidp.http.errors import render_pages
+
+
+def init_app(app: Flask) -> None:
+    """Register the dashboard's pages, the filters of its templates and its error pages."""
+    for module in (overview, agents, agent, sign_in, assets):
+        app.register_blueprint(module.blueprint)
+    filters.init_app(app)
+    # A template's line that holds only a statement adds no blank line to the page.
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    render_pages(app, "/dashboard", pages.error_page)

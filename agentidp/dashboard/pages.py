@@ -1,0 +1,153 @@
+"""How a page of the dashboard is rendered and sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import flask
+from flask import Blueprint, Response, g, redirect, request
+from markupsafe import Markup
+
+from agentidp.dashboard import session
+from agentidp.dashboard.cross_origin import refuse_cross_origin
+from agentidp.http.assets import Asset, Assets
+from agentidp.http.errors import ApiError, log_unexpected
+from agentidp.services import services
+
+SLOW_PART = "<!--slow part-->"
+"""The place in a page for what takes long to compute. No name can contain it, because "<" is escaped."""
+
+STATIC = Path(__file__).resolve().parent / "static"
+ASSETS = Assets(
+    {
+        "dashboard.css": Asset(STATIC / "dashboard.css", "text/css"),
+        "dashboard.js": Asset(STATIC / "dashboard.js", "text/javascript"),
+        "icon.svg": Asset(STATIC / "icon.svg", "image/svg+xml"),
+    },
+    max_age=60,
+)
+
+SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    # With no-referrer, browsers would send "Origin: null" with a form.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Headers of every page and asset."""
+
+TITLES = {
+    400: "Bad request",
+    401: "Sign in",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    413: "Request too large",
+    429: "Too many attempts",
+    500: "Internal error",
+    503: "Temporarily unavailable",
+}
+
+
+def new_blueprint(name: str, import_name: str) -> Blueprint:
+    """A blueprint that refuses requests from other sites' pages and adds :data:`SECURITY` to every response."""
+    blueprint = Blueprint(name, import_name, template_folder="templates")
+
+    @blueprint.before_request
+    def refuse() -> None:
+        refuse_cross_origin(request)
+
+    @blueprint.after_request
+    def secure(response: Response) -> Response:
+        # Also where Flask responds without a view, as it does to OPTIONS.
+        for name, value in SECURITY.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    return blueprint
+
+
+def page(
+    template: str, status: int = 200, *, slow_part: Callable[[], dict[str, Any]] | None = None, **context: Any
+) -> Response:
+    """A page, which no cache keeps.
+
+    :param slow_part: computes what takes long, as further context for the template whose name ends with ``_slow_part``.
+        The part of the page before it is sent first, so that a browser shows it meanwhile. The status has been sent by
+        then, so only an unexpected error may be raised in it.
+    """
+    context |= _common_context()
+    text = flask.render_template(template, **context)
+    response = Response(text, status, SECURITY, mimetype="text/html")
+    if slow_part is not None:
+        name, _, ending = template.rpartition(".")
+        rest = flask.stream_with_context(_rendered(f"{name}_slow_part.{ending}", context, slow_part))
+        response.response = _parts(text, rest)
+        del response.headers["Content-Length"]
+    response.headers["Cache-Control"] = "no-store"
+    if "token" in request.args:
+        # The address contains a secret.
+        response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def error_page(error: ApiError) -> Response:
+    """An error for a person; on the sign-in page if signing in resolves it."""
+    context: dict[str, Any] = {"message": error.message, "title": TITLES.get(error.status, TITLES[500])}
+    is_about_sign_in = isinstance(error, session.NotSignedIn | session.SignInRefused)
+    response = page("sign_in.html" if is_about_sign_in else "error.html", status=error.status, **context)
+    response.headers.update(error.headers)
+    # Delete only a cookie that was sent and refused. A request that another site's link led here lacks the cookie
+    # (SameSite), and its session may be good.
+    if isinstance(error, session.SessionEnded):
+        session.delete_cookie(response)
+    return response
+
+
+def see_other(path: str) -> Response:
+    """Redirect a browser to a page of the dashboard."""
+    response = redirect(session.base_path(services().settings) + path, 303)
+    assert isinstance(response, Response)  # noqa: S101 - Flask's own class, which its annotation does not say
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def _common_context() -> dict[str, Any]:
+    settings = services().settings
+    return {
+        "base": session.base_path(settings),
+        "issuer": settings.issuer,
+        "viewer": g.get("viewer"),
+        "caller": g.get("caller"),
+        "at": g.at.astimezone(UTC),
+        "version": ASSETS.version,
+    }
+
+
+def _rendered(template: str, context: dict[str, Any], slow_part: Callable[[], dict[str, Any]]) -> Iterator[str]:
+    try:
+        yield flask.render_template(template, **context | slow_part())
+    except Exception as error:
+        log_unexpected(error)
+        raise
+
+
+def _parts(text: str, rest: Iterator[str]) -> Iterator[str]:
+    before, _, after = text.partition(SLOW_PART)
+    yield before
+    try:
+        # All at once: the request's context, in which it is rendered, must not stay open between two parts.
+        middle = "".join(rest)
+    except Exception:
+        yield Markup('<p class="notice" role="alert">{}</p>').format(ApiError.message)
+        # gunicorn then ends the connection before the page is complete, by which our script recognizes the failure.
+        raise
+    yield middle + after

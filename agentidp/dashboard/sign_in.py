@@ -1,0 +1,129 @@
+"""``/dashboard/sign-in`` and ``/dashboard/sign-out``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from flask import Request, Response, g, request
+
+from agentidp.caller import public, verified_token
+from agentidp.dashboard import link, pages, session
+from agentidp.dashboard.session import SCOPE, NotSignedIn, SignInRefused
+from agentidp.http.errors import ApiError, OAuthError
+from agentidp.jose.access_token import AccessToken, TokenRefused
+from agentidp.oauth import client_authentication, issuance
+from agentidp.oauth.token import read_form
+from agentidp.services import services
+from agentidp.usage import record_rejection
+
+NOTICES = {
+    "ended": session.SessionEnded.message,
+    "signed-out": "You are signed out. The link that signed you in cannot be used again.",
+}
+"""What the sign-in page says if one of these is in its query."""
+
+blueprint = pages.new_blueprint("dashboard-sign-in", __name__)
+
+
+@blueprint.get("/dashboard/sign-in")
+@public
+def sign_in_form() -> Response:
+    """The form; with a token in the query, signing in at once."""
+    # A program that checks with HEAD whether the address exists must not consume the link.
+    if "token" not in request.args or request.method == "HEAD":
+        notices = [text for name, text in NOTICES.items() if name in request.args]
+        return pages.page("sign_in.html", message=notices[0] if notices else None)
+    return _signed_in(*link.follow(request, g.at))
+
+
+@blueprint.post("/dashboard/sign-in")
+@public
+def sign_in() -> Response:
+    """Sign in with a credential, or with an access token."""
+    return _signed_in(*open_session(request, g.at))
+
+
+@blueprint.post("/dashboard/sign-out")
+@session.required
+def sign_out() -> Response:
+    """Sign out, also on other devices that have the same session."""
+    session.end()
+    response = pages.see_other("/sign-in?signed-out")
+    session.delete_cookie(response)
+    # The browser's back button then shows none of the pages again.
+    response.headers["Clear-Site-Data"] = '"cache"'
+    return response
+
+
+def open_session(request: Request, at: datetime) -> tuple[str, AccessToken]:
+    """Open a session with what the sign-in form contains: an agent's credential, or an access token.
+
+    :returns: the token for the cookie, and its claims.
+    :raises NotSignedIn: 401: it is not valid, which was counted as a rejection, as at the API.
+    :raises SignInRefused: it is valid and does not suffice; or 429, too many attempts.
+    """
+    try:
+        form = read_form(request)
+        if "token" in form:
+            return form["token"], _by_token(form["token"], at)
+        token = _by_credential(request, form, at)
+    except OAuthError as refused:
+        raise _explained(refused) from None
+    return token, verified_token(token, audience=services().settings.dashboard)
+
+
+def _by_credential(request: Request, form: dict[str, str], at: datetime) -> str:
+    s = services()
+    client = client_authentication.presented_client(request, form, at)
+    signing_key = s.keys.current().signing
+    granted = issuance.record(s.database, client, scope=[SCOPE], resource=None, proof=None, at=at)
+    if granted is None:
+        client_authentication.refuse(request, client, at)
+    g.organization_id, g.agent_id = client.organization_id, client.agent_id
+    return session.session_token(s, signing_key, client, at)
+
+
+def _by_token(unverified_token: str, at: datetime) -> AccessToken:
+    s = services()
+    token: AccessToken | None
+    try:
+        token = verified_token(unverified_token, audience=s.settings.resource)
+    except TokenRefused as refused:
+        token = refused.claims
+        is_valid = False
+    else:
+        if token.jkt is not None:
+            raise SignInRefused(403, "This token is bound to a key, and a browser cannot prove that it has the key.")
+        if SCOPE not in token.scope:
+            raise SignInRefused(403, f"This token lacks the scope {SCOPE}.")
+        is_valid = session.open_for(token)
+    if token is not None and not is_valid:
+        record_rejection(s.database, token.organization_id, token.agent_id, at)
+    if token is None or not is_valid:
+        raise NotSignedIn("This token is invalid, expired or revoked.")
+    return token
+
+
+def _explained(refused: OAuthError) -> ApiError:
+    """An OAuth error in words for a person."""
+    if refused.error == "invalid_client":
+        return NotSignedIn("The client ID or the secret is wrong, or the agent is not active.")
+    if refused.status == 429:
+        wait = refused.headers["Retry-After"]
+        return SignInRefused(429, f"Too many failed attempts. Try again in {wait} s.", {"Retry-After": wait})
+    if refused.error == "invalid_scope":
+        return SignInRefused(403, f"This agent lacks the scope {SCOPE}, so it cannot sign in to the dashboard.")
+    if refused.error == "invalid_dpop_proof":
+        return SignInRefused(
+            403,
+            "This agent gets only tokens that are bound to a key, and a browser cannot prove that it has the key. "
+            "Use another agent.",
+        )
+    return SignInRefused(refused.status, f"The form cannot be read: {refused.description}.")
+
+
+def _signed_in(unverified_token: str, token: Any) -> Response:
+    response = pages.see_other("")
+    session.set_cookie(response, unverified_token, token)
+    return response
