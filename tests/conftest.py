@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -223,6 +224,18 @@ def shared_cast(shared_app: Flask) -> Cast:
         acme=make_agent(services, make_organization(services, "Acme")),
         outsider=make_agent(services, make_organization(services, "Outsider")),
     )
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Commands set up logging for their process, which is this one; it is undone here."""
+    names = ("agentidp", "gunicorn.error", "gunicorn.access")
+    loggers = [logging.getLogger(), *map(logging.getLogger, names)]
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, handlers, level, propagate in before:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

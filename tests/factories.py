@@ -19,11 +19,11 @@ from uuid import UUID
 
 import psycopg
 
-from agentidp.cli import add_organization
 from agentidp.jose import access_token as tokens
 from agentidp.oauth import issuance
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
+from agentidp.registry.organizations import add_organization
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from agentidp.usage import request_made
@@ -100,9 +100,9 @@ class Agent:
 
 def make_organization(services: Services, name: str = "Acme", organization_id: str | None = None) -> str:
     """Create an organization and return its id."""
-    organization_id = organization_id or f"org-{uuid.uuid4()}"
-    add_organization(services.settings, organization_id, name, services.clock())
-    return organization_id
+    return add_organization(
+        str(services.settings.database_url), name=name, at=services.clock(), organization_id=organization_id
+    )
 
 
 def make_agent(

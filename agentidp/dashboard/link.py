@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import psycopg
 from flask import Request, g
@@ -17,8 +18,9 @@ from agentidp.config import LEEWAY
 from agentidp.dashboard import session
 from agentidp.db.database import Call
 from agentidp.http.errors import ApiError
-from agentidp.jose.access_token import AccessToken, SigningKey, TokenRefused
+from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.oauth import issuance
+from agentidp.registry import operator_token
 from agentidp.services import Services, services
 
 LIFETIME = 5 * 60
@@ -41,12 +43,16 @@ class LinkRefused(session.NotSignedIn):
     )
 
 
-def address(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
-    """Make a link, which is a secret, for a client that was granted ``session.SCOPE`` and whose token was counted at
-    *at*.
+def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) -> str:
+    """Make a link, a secret, that signs in as an agent. It is counted as a token issued.
+
+    :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.grant`.
     """
+    # Read first: a token that cannot be signed must not be counted.
+    signing_key = s.keys.current().signing
+    client, scope = operator_token.grant(s, organization_id, agent_id, scope=[session.SCOPE], resource=None, at=at)
     audience = s.settings.dashboard_sign_in
-    body = issuance.token_response(s, signing_key, client, session.SCOPE, resource=audience, at=at, ttl=LIFETIME)
+    body = issuance.token_response(s, signing_key, client, scope, resource=audience, at=at, ttl=LIFETIME)
     return f"{audience}?token={body['access_token']}"
 
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import re
+import uuid
+from datetime import datetime
 from typing import Any
 
 import marshmallow as ma
 from flask import Response, g
 
 from agentidp.caller import bearer, read, transaction
+from agentidp.db.database import Database, Transaction, connect
+from agentidp.db.sql import load_sql
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import timestamp
+from agentidp.http.schemas import Text, timestamp
 
 blueprint = Blueprint("organization", __name__, description="The organization and its budget")
 
 LEAST_BUDGET, MOST_BUDGET = 1, 1_000_000_000_000
 """Tokens in a calendar month."""
+
+NAME = Text(1, 100)
+"""The rules for an organization's name."""
+
+_ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Budget(ma.fields.Integer):
@@ -69,8 +79,50 @@ def get_organization() -> Response:
 def change_organization(change: dict[str, Any]) -> Response:
     """Set the organization's budget of tokens in a calendar month, or remove it. Nothing is refused beyond it."""
     with transaction() as opened:
-        [row] = opened.fetch("organizations/set_budget", organization_id=g.caller.organization_id, **change)
+        row = set_budget(opened, g.caller.organization_id, change["monthly_token_budget"])
     return json_response(represent(row))
+
+
+def add_organization(database_url: str, *, name: str, at: datetime, organization_id: str | None = None) -> str:
+    """Create an organization.
+
+    :param database_url: as the operator.
+    :param organization_id: random if left out.
+    :returns: its id.
+    """
+    organization_id = organization_id or f"org-{uuid.uuid4()}"
+    with connect(database_url) as connection:
+        connection.execute(
+            load_sql("organizations/add_organization"),
+            {"organization_id": organization_id, "name": name, "at": at},
+        )
+    return organization_id
+
+
+def all_organizations(database_url: str) -> list[Any]:
+    """The rows of all organizations, oldest first.
+
+    :param database_url: as the operator.
+    """
+    with connect(database_url) as connection:
+        return connection.execute(load_sql("organizations/all_organizations")).fetchall()
+
+
+def find_organization(database: Database, organization_id: str) -> Any | None:
+    """The organization's row, or ``None``; *organization_id* may be any text."""
+    if not _ORGANIZATION_ID.fullmatch(organization_id):
+        return None
+    with database.transaction(organization_id) as opened:
+        rows = opened.fetch("organizations/get_organization", organization_id=organization_id)
+    return rows[0] if rows else None
+
+
+def set_budget(opened: Transaction, organization_id: str, monthly_token_budget: int | None) -> Any:
+    """Set the budget of an organization that exists, or remove it; return the organization's row."""
+    [row] = opened.fetch(
+        "organizations/set_budget", organization_id=organization_id, monthly_token_budget=monthly_token_budget
+    )
+    return row
 
 
 def represent(row: Any) -> dict[str, Any]:

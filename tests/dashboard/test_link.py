@@ -28,17 +28,17 @@ from flask.testing import FlaskClient
 from agentidp import create_app
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID
 from agentidp.services import Services
+from tests.cli.command import Command
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.dashboard.conftest import SAME_ORIGIN, Page, session_of
 from tests.dashboard.test_session import cookie, counted, refused
 from tests.factories import NOON, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, usage_sums
-from tests.test_cli import Command, quiet  # noqa: F401 - a fixture
 
 LINK = r"http://localhost:\d+/dashboard/sign-in\?token=([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)"
 
 
 @pytest.fixture
-def shared_run(quiet: None, shared_app: Flask) -> Command:  # noqa: F811
+def shared_run(quiet: None, shared_app: Flask) -> Command:
     """Commands on a database that the tests of this module share."""
     return Command(shared_app.extensions["agentidp"].settings.database_url)
 

@@ -17,15 +17,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from agentidp.db import embedded_postgres
 from agentidp.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, running_url, temporary
+from agentidp.db.embedded_postgres import server as server_module
+from agentidp.db.embedded_postgres.postmaster import Postmaster
+from agentidp.db.embedded_postgres.server import LARGEST_LOG
 
 IS_ROOT = os.geteuid() == 0
-# Loads the module by itself: the package around it takes longer to import than PostgreSQL to start.
-LAUNCHER = f"""
-import runpy, sys
-module = runpy.run_path({embedded_postgres.__file__!r})
-server = module["EmbeddedPostgres"](sys.argv[1]).start()
+LAUNCHER = """
+import sys
+from agentidp.db.embedded_postgres import EmbeddedPostgres
+server = EmbeddedPostgres(sys.argv[1]).start()
 print(server.url, flush=True)
 sys.stdin.read()
 """
@@ -237,10 +238,10 @@ def test_files_are_private_and_the_secret_is_nowhere_else(made_home, monkeypatch
 
 
 def test_a_large_log_is_set_aside(made_home):
-    (made_home / "server.log").write_bytes(b"x" * (embedded_postgres.LARGEST_LOG + 1))
+    (made_home / "server.log").write_bytes(b"x" * (LARGEST_LOG + 1))
     with EmbeddedPostgres(made_home, durable=False):
         assert (made_home / "server.log").stat().st_size < 5000
-        assert (made_home / "server.log.1").stat().st_size == embedded_postgres.LARGEST_LOG + 1
+        assert (made_home / "server.log.1").stat().st_size == LARGEST_LOG + 1
 
 
 @pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGTERM])
@@ -576,7 +577,7 @@ def test_stops_while_clients_are_connected(made_home):
 
 def test_an_interrupted_start_leaves_no_server(made_home, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(embedded_postgres, "_postmaster", lambda home: embedded_postgres._Postmaster())
+        patch.setattr(server_module, "read_postmaster", lambda home: Postmaster())
         with pytest.raises(EmbeddedPostgresError, match="not ready in time"):
             EmbeddedPostgres(made_home).start(timeout=0.3)
     assert not (made_home / "data" / "postmaster.pid").exists()

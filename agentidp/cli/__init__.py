@@ -1,0 +1,42 @@
+"""The ``agentidp`` command: one module for each group of commands, put together here."""
+
+from __future__ import annotations
+
+import contextlib
+
+import click
+
+from agentidp.cli import (
+    agent,
+    credential,
+    dashboard,
+    db,
+    demo,
+    findings,
+    keys,
+    organization,
+    resource_server,
+    serve,
+    token,
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="agentidp")
+def cli() -> None:
+    """An identity provider for AI agents that counts every token it issues, exactly.
+
+    Without AGENTIDP_DATABASE_URL every command uses AgentIdP's own PostgreSQL below AGENTIDP_DATA_DIR.
+    """
+
+
+for group in (agent, credential, db, keys, organization, resource_server):
+    cli.add_command(group.commands)
+for command in (dashboard, demo, findings, serve, token):
+    cli.add_command(command.command)
+
+
+def main() -> None:
+    """The console script: an error is one sentence on standard error and exit code 1."""
+    with contextlib.suppress(BrokenPipeError):
+        cli()

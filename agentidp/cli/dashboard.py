@@ -1,0 +1,25 @@
+"""``agentidp dashboard``."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import click
+
+from agentidp import utc_now
+from agentidp.cli.context import opened
+from agentidp.cli.options import organization_of
+from agentidp.dashboard import link
+from agentidp.demo import OPERATOR_ID
+
+
+@click.command("dashboard")
+@click.option(
+    "--agent", "agent_id", type=click.UUID, metavar="ID", help="As this agent; as the demo's operator when left out."
+)
+def command(agent_id: UUID | None) -> None:
+    """Print a link that signs in to the dashboard once, within 5 minutes; it counts as a token issued."""
+    agent_id = agent_id or OPERATOR_ID
+    with opened() as services:
+        signs_in = link.new_link(services, organization_of(services, agent_id), agent_id, utc_now())
+    click.echo(signs_in)

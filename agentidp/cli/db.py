@@ -1,0 +1,50 @@
+"""``agentidp db``."""
+
+from __future__ import annotations
+
+import click
+
+from agentidp.cli.context import refusals, settings_of_command
+from agentidp.config import ConfigurationError
+from agentidp.db.distribution import distribute
+from agentidp.db.migrations import migrate
+from agentidp.server.runtime import prepared
+
+
+@click.group("db")
+def commands() -> None:
+    """The database's schema."""
+
+
+@commands.command("migrate")
+def migrate_() -> None:
+    """Bring the schema up to date; safe to run at any time and from several places at once."""
+    with refusals():
+        settings = settings_of_command()
+        if settings.database_url is None:
+            with prepared(settings):
+                applied: list[str] = []
+        else:
+            applied = migrate(settings.database_url)
+    click.echo("\n".join(applied) if applied else "The schema is up to date.")
+
+
+@commands.command("distribute")
+def distribute_() -> None:
+    """Distribute the tables by organization over the nodes of a Citus cluster. Run again, it continues where it ended.
+
+    Prints each table and function as it is done. AGENTIDP_DATABASE_URL must name a superuser of the coordinator.
+
+    This was tested against stand-ins for Citus's functions and against its rules for schemas, not against a Citus
+    cluster: try it on a copy first.
+    """
+    with refusals():
+        settings = settings_of_command()
+        if settings.database_url is None:
+            raise ConfigurationError("AGENTIDP_DATABASE_URL must name Citus's coordinator, as a superuser")
+        is_done = True
+        for name, is_now in distribute(settings.database_url):
+            click.echo(f"{name}\t{is_now}")
+            is_done = False
+    if is_done:
+        click.echo("Everything is distributed.")

@@ -1,0 +1,61 @@
+"""``agentidp organization``."""
+
+from __future__ import annotations
+
+import click
+
+from agentidp import utc_now
+from agentidp.cli.context import opened
+from agentidp.cli.options import as_json_option, organization_named
+from agentidp.cli.output import cell, show
+from agentidp.registry import organizations
+
+
+@click.group("organization")
+def commands() -> None:
+    """Organizations: they own agents."""
+
+
+@commands.command("create")
+@click.argument("name")
+@as_json_option
+def create(name: str, as_json: bool) -> None:
+    """Create the organization NAME and print its id."""
+    with opened() as services:
+        organization_id = organizations.add_organization(
+            str(services.settings.database_url), name=organizations.NAME.deserialize(name), at=utc_now()
+        )
+    show([{"organizationId": organization_id, **({"name": name} if as_json else {})}], as_json, one=True)
+
+
+@commands.command("list")
+@as_json_option
+def list_(as_json: bool) -> None:
+    """List the organizations, oldest first: id, name, monthly token budget, creation time."""
+    with opened() as services:
+        rows = organizations.all_organizations(str(services.settings.database_url))
+    show([organizations.represent(row) for row in rows], as_json)
+
+
+@commands.command("budget")
+@click.argument("organization_id", metavar="ID")
+@click.argument(
+    "tokens",
+    type=click.IntRange(organizations.LEAST_BUDGET, organizations.MOST_BUDGET),
+    required=False,
+    metavar="[TOKENS]",
+)
+@click.option("--none", "is_removed", is_flag=True, help="Remove the budget.")
+def budget(organization_id: str, tokens: int | None, is_removed: bool) -> None:
+    """Print how many tokens the organization ID plans to get in a calendar month; set it to TOKENS, or remove it.
+
+    Tokens beyond the budget are still issued; a finding warns when the budget is nearly reached.
+    """
+    if is_removed and tokens is not None:
+        raise click.UsageError("give TOKENS or --none, not both")
+    with opened() as services:
+        row = organization_named(services, organization_id)
+        if is_removed or tokens is not None:
+            with services.database.transaction(organization_id) as transaction:
+                row = organizations.set_budget(transaction, organization_id, tokens)
+    click.echo(cell(row.monthly_token_budget))

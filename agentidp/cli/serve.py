@@ -1,0 +1,61 @@
+"""``agentidp serve``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from agentidp import demo, utc_now
+from agentidp.cli.context import refusals, settings_of_command
+from agentidp.cli.options import organization_of
+from agentidp.config import ConfigurationError
+from agentidp.dashboard import link
+from agentidp.http.errors import ApiError, OAuthError
+from agentidp.server import serve
+from agentidp.server.runtime import Runtime
+from agentidp.server.welcome import welcome
+from agentidp.services import Services
+
+
+@click.command("serve")
+@click.option("--bind", metavar="ADDRESS", help="address:port or unix:path; 127.0.0.1 and PORT when left out.")
+@click.option("--demo", "has_demo", is_flag=True, help="Make the demo organization first.")
+def command(bind: str | None, has_demo: bool) -> None:
+    """Run the service until Ctrl-C or SIGTERM."""
+
+    def before(runtime: Runtime) -> None:
+        if has_demo:
+            services = Services.of(runtime.settings, utc_now)
+            try:
+                demo.create_demo(str(runtime.settings.database_url), services.database, utc_now())
+            finally:
+                services.close()
+
+    def ready(runtime: Runtime) -> None:
+        click.echo(f"AgentIdP answers at {runtime.settings.issuer}")
+        if has_demo:
+            # A link is a secret, and if standard output is not a terminal, it may be a log.
+            signs_in = _demo_link(runtime) if sys.stdout.isatty() else None
+            click.echo(welcome(runtime.settings, link=signs_in, program=_program(), environ=os.environ))
+
+    with refusals():
+        raise SystemExit(serve.serve(settings_of_command(), bind=bind, before=before, ready=ready))
+
+
+def _program() -> str:
+    """How this command was called: with its path if it was found by that, as ``make run`` does."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "agentidp" else "agentidp"
+
+
+def _demo_link(runtime: Runtime) -> str | None:
+    """A link that signs in as the demo's operator; ``None`` if somebody has suspended that agent."""
+    services = Services.of(runtime.settings, utc_now)
+    try:
+        return link.new_link(services, organization_of(services, demo.OPERATOR_ID), demo.OPERATOR_ID, utc_now())
+    except (ConfigurationError, ApiError, OAuthError):
+        return None
+    finally:
+        services.close()

@@ -1,0 +1,42 @@
+"""``agentidp token``."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import click
+
+from agentidp import utc_now
+from agentidp.cli.context import opened
+from agentidp.cli.options import organization_of
+from agentidp.config import ConfigurationError
+from agentidp.demo import OPERATOR_ID
+from agentidp.http.schemas import is_resource_identifier
+from agentidp.oauth.token import requested_scope
+from agentidp.registry import operator_token
+
+
+@click.command("token")
+@click.option(
+    "--agent", "agent_id", type=click.UUID, metavar="ID", help="For this agent; the demo's operator when left out."
+)
+@click.option("--scope", help="Space-separated; all that the agent has when left out.")
+@click.option("--resource", metavar="URI", help="For this resource server; our own API when left out.")
+def command(agent_id: UUID | None, scope: str | None, resource: str | None) -> None:
+    """Issue an access token, counted like any other, and print it and nothing else."""
+    agent_id = agent_id or OPERATOR_ID
+    with opened() as services:
+        if resource == services.settings.resource:
+            resource = None
+        if resource is not None and not is_resource_identifier(resource):
+            raise ConfigurationError("the resource must be an absolute URI without fragment")
+        scopes = requested_scope({"scope": scope} if scope else {})
+        access_token = operator_token.issue(
+            services,
+            organization_of(services, agent_id),
+            agent_id,
+            scope=scopes,
+            resource=resource,
+            at=utc_now(),
+        )
+    click.echo(access_token)

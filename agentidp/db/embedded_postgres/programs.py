@@ -1,0 +1,117 @@
+"""How PostgreSQL's programs are run: in the right account, and never longer than the process that started them."""
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agentidp.db.embedded_postgres.account import Account
+from agentidp.db.embedded_postgres.errors import EmbeddedPostgresError
+
+OLDEST_MAJOR = 15
+TOOL_TIMEOUT = 120  # seconds
+PR_SET_PDEATHSIG = 1
+# Nothing of the caller's environment (PGOPTIONS, LD_PRELOAD, its secrets) reaches PostgreSQL.
+ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs in the directory `binaries`, run in `account` and holding the open file `lock`."""
+
+    binaries: Path
+    account: Account | None
+    lock: int
+
+    def major_version(self) -> int:
+        """Errors: EmbeddedPostgresError if it is older than AgentIdP needs."""
+        version = self.run("postgres", "--version").strip()
+        found = re.search(r"\) (\d+)", version)
+        if not found or int(found[1]) < OLDEST_MAJOR:
+            raise EmbeddedPostgresError(
+                f"AgentIdP needs PostgreSQL {OLDEST_MAJOR} or newer, and {self.binaries} holds {version}"
+            )
+        return int(found[1])
+
+    def run(self, program: str, *arguments: str, statements: str = "") -> str:
+        """Run a program with `statements` as its input; return what it printed."""
+        command: list[str | Path] = [self.binaries / program, *arguments]
+        try:
+            result: subprocess.CompletedProcess[str] = subprocess.run(
+                command,
+                input=statements,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=TOOL_TIMEOUT,
+                **self._child_options(),
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise EmbeddedPostgresError(f"{command[0]} cannot be run: {error}") from error
+        if result.returncode:
+            raise EmbeddedPostgresError(f"{program} failed: {reason(result.stdout)}", result.stdout)
+        return result.stdout
+
+    def start_server(self, data: Path, settings: dict[str, str], log: int) -> subprocess.Popen[bytes]:
+        """Start `postgres` on the cluster `data`; it writes to the open file `log`."""
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        command = [self.binaries / "postgres", "-D", data, *options]
+        streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+        return _popen_for_good(command, **streams, **self._child_options())
+
+    def _child_options(self) -> dict[str, Any]:
+        """How children are started: in the account, without our environment, holding the lock, tied to us."""
+        launcher, libc = os.getpid(), ctypes.CDLL(None)
+
+        def die_with_launcher() -> None:
+            if sys.platform == "linux":
+                libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+                # If the launcher died before this call, the signal would never come.
+                if os.getppid() != launcher:
+                    os._exit(1)
+
+        account = self.account
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
+        return identity | {
+            "env": ENVIRONMENT,
+            "cwd": "/",
+            "pass_fds": (self.lock,),
+            "start_new_session": True,  # Ctrl-C is for the launcher, which stops everything in the right order
+            "preexec_fn": die_with_launcher,
+        }
+
+
+def reason(output: str) -> str:
+    """The line of PostgreSQL's `output` that explains why it gave up."""
+    complaints = re.findall(r"(?:PANIC|FATAL|ERROR|error): +(.+)", output)
+    return (complaints or output.strip().splitlines() or ["it did not say why"])[-1]
+
+
+def _popen_for_good(command: list[Any], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a child that lives as long as this process.
+
+    Linux sends the parent-death signal when the *thread* that forked ends. The main thread lasts as long as the
+    process. If another thread calls this function, a thread of our own forks, and stays until the child has ended.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return subprocess.Popen(command, **options)
+    started: Future[subprocess.Popen[bytes]] = Future()
+
+    def fork_and_stay() -> None:
+        try:
+            process = subprocess.Popen(command, **options)
+        except BaseException as error:  # for the caller's thread to raise
+            started.set_exception(error)
+        else:
+            started.set_result(process)
+            process.wait()
+
+    threading.Thread(target=fork_and_stay, name="embedded-postgres", daemon=True).start()
+    return started.result()

@@ -1,0 +1,67 @@
+"""Tokens that the operator issues to an agent on the command line, without a credential of that agent."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from agentidp.config import ConfigurationError
+from agentidp.oauth import issuance
+from agentidp.oauth.client_secret import hash_secret
+from agentidp.registry.credentials import MAXIMUM_CREDENTIALS, add_credential
+from agentidp.services import Services
+
+
+def issue(
+    services: Services,
+    organization_id: str,
+    agent_id: UUID,
+    *,
+    scope: list[str] | None,
+    resource: str | None,
+    at: datetime,
+) -> str:
+    """An access token, counted like any other.
+
+    Arguments and errors are those of :func:`grant`.
+    """
+    # Read first: a token that cannot be signed must not be counted.
+    signing_key = services.keys.current().signing
+    client, granted = grant(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
+    body = issuance.token_response(services, signing_key, client, granted, resource=resource, at=at)
+    access_token: str = body["access_token"]
+    return access_token
+
+
+def grant(
+    services: Services,
+    organization_id: str,
+    agent_id: UUID,
+    *,
+    scope: list[str] | None,
+    resource: str | None,
+    at: datetime,
+) -> tuple[issuance.Client, str]:
+    """Grant an agent a token and count it, by the statement that does so for the token endpoint.
+
+    The agent authenticates with a secret that is made for this token and removed in the same transaction.
+
+    :param scope: all that the agent has if ``None``.
+    :param resource: our own API if ``None``.
+    :returns: the agent as a client, and the scope granted.
+    :raises ConfigurationError: the agent is suspended.
+    :raises NotFound: the organization has no such agent.
+    :raises OAuthError: the agent may not have what is asked for.
+    """
+    with services.database.transaction(organization_id) as transaction:
+        row, client_secret = add_credential(
+            transaction, organization_id, agent_id, expires_at=None, at=at, most=MAXIMUM_CREDENTIALS + 1
+        )
+        assert client_secret is not None  # noqa: S101 - no keys were given
+        client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(client_secret))
+        call = issuance.issuing(client, scope=scope, resource=resource, has_proof=False, at=at)
+        granted = issuance.granted_scope(transaction.fetch(call.name, **call.parameters))
+        transaction.fetch("agents/forget_credential", organization_id=organization_id, credential_id=row.credential_id)
+    if granted is None:
+        raise ConfigurationError(f"the agent {agent_id} is suspended")
+    return client, granted

@@ -1,0 +1,50 @@
+"""Runs commands in the tests."""
+
+from __future__ import annotations
+
+import os
+
+from click.testing import CliRunner, Result
+
+from agentidp.cli import cli
+from tests.factories import SECRET_KEY
+
+ORGANIZATION = r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
+
+
+class Command:
+    """Runs commands on a database of the test's own."""
+
+    def __init__(self, database_url: str) -> None:
+        self.environment = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
+        self.database_url = database_url
+
+    def invoke(self, *arguments: str, **environment: str | None) -> Result:
+        """Run a command, whatever comes of it."""
+        for name in os.environ:
+            if name.startswith("AGENTIDP_"):
+                environment.setdefault(name, None)
+        return CliRunner().invoke(cli, arguments, env={**environment, **self.environment, **environment})
+
+    def __call__(self, *arguments: str) -> str:
+        """What a command that succeeds prints, without the line break; it prints nothing else."""
+        result = self.invoke(*arguments)
+        assert (result.exit_code, result.stderr) == (0, ""), result.output
+        assert result.stdout.endswith("\n") or not result.stdout
+        return result.stdout.removesuffix("\n")
+
+    def refused(self, *arguments: str, **environment: str | None) -> str:
+        """The sentence of a command that is refused."""
+        result = self.invoke(*arguments, **environment)
+        assert isinstance(result.exception, SystemExit), result.exception
+        assert (result.exit_code, result.stdout) == (1, "")
+        [line] = result.stderr.splitlines()
+        assert line.startswith("Error: ")
+        return line.removeprefix("Error: ")
+
+    def agent(self, *scopes: str) -> str:
+        """A new organization's new agent."""
+        options = [option for scope in scopes for option in ("--scope", scope)]
+        return self("agent", "create", "builder", "--organization", self("organization", "create", "Acme"), *options)

@@ -1,0 +1,33 @@
+"""``agentidp db``."""
+
+from __future__ import annotations
+
+import re
+
+from tests.citus import install_stand_ins
+from tests.cli.command import ORGANIZATION, Command
+
+
+def test_migrate(run: Command, empty_database_url: str) -> None:
+    assert run("db", "migrate") == "The schema is up to date."
+    empty = Command(empty_database_url)
+    assert re.fullmatch(r"0001_initial(\n[0-9]{4}_[a-z_]+)*", empty("db", "migrate"))
+    assert empty("db", "migrate") == "The schema is up to date."
+
+
+def test_distribute(run: Command) -> None:
+    assert run.refused("db", "distribute").startswith("the database has no Citus: ")
+    install_stand_ins(run.database_url)
+    printed = run("db", "distribute").splitlines()
+    assert printed[0] == "count_at(integer)\ton every node"
+    assert printed[-1] == "credentials\tdistributed by organization"
+    assert run("db", "distribute") == "Everything is distributed."
+
+
+def test_distribute_needs_a_database_of_ones_own(shared_run: Command) -> None:
+    sentence = shared_run.refused("db", "distribute", AGENTIDP_DATABASE_URL=None)
+    assert sentence == "AGENTIDP_DATABASE_URL must name Citus's coordinator, as a superuser"
+
+
+def test_every_command_brings_an_empty_database_up_to_date(run: Command, empty_database_url: str) -> None:
+    assert re.fullmatch(ORGANIZATION, Command(empty_database_url)("organization", "create", "Acme"))

@@ -1,0 +1,71 @@
+"""``agentidp organization``."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+
+import pytest
+
+from tests.cli.command import ORGANIZATION, TIME, Command
+
+
+def test_create_prints_its_id_and_list_shows_it(run: Command) -> None:
+    first, second = run("organization", "create", "Acme"), run("organization", "create", "Größe & Söhne")
+    assert re.fullmatch(ORGANIZATION, first)
+    lines = [line.split("\t") for line in run("organization", "list").splitlines()]
+    assert [line[:3] for line in lines] == [[first, "Acme", "-"], [second, "Größe & Söhne", "-"]]
+    assert all(re.fullmatch(TIME, line[3]) for line in lines)
+
+
+def test_as_json(run: Command) -> None:
+    made = json.loads(run("organization", "create", "Acme", "--json"))
+    assert made == {"organizationId": made["organizationId"], "name": "Acme"}
+    [listed] = json.loads(run("organization", "list", "--json"))
+    assert listed == made | {"monthlyTokenBudget": None, "createdAt": listed["createdAt"]}
+
+
+def test_there_is_none(run: Command) -> None:
+    assert (run("organization", "list"), run("organization", "list", "--json")) == ("", "[]")
+
+
+def test_budget_is_printed_set_and_removed(run: Command) -> None:
+    acme, other = run("organization", "create", "Acme"), run("organization", "create", "Other")
+    assert run("organization", "budget", acme) == "-"
+    assert run("organization", "budget", acme, "1000000000000") == "1000000000000"
+    assert run("organization", "budget", acme) == "1000000000000"
+    assert run("organization", "budget", other, "1") == "1"
+    listed = json.loads(run("organization", "list", "--json"))
+    assert [one["monthlyTokenBudget"] for one in listed] == [1_000_000_000_000, 1]
+    assert run("organization", "budget", acme, "--none") == "-"
+    assert [run("organization", "budget", one) for one in (acme, other)] == ["-", "1"]
+
+
+def test_budget_that_is_no_good(shared_run: Command) -> None:
+    missing = f"org-{uuid.uuid4()}"
+    assert shared_run.refused("organization", "budget", missing, "5") == f"there is no organization '{missing}'"
+    for arguments, rule in {
+        ("0",): "0 is not in the range 1<=x<=1000000000000",
+        ("1000000000001",): "1000000000001 is not in the range 1<=x<=1000000000000",
+        ("1.5",): "'1.5' is not a valid integer range.",
+        ("5", "--none"): "give TOKENS or --none, not both",
+    }.items():
+        result = shared_run.invoke("organization", "budget", missing, *arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert rule in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("", "must have 1 to 100 characters"),
+        ("x" * 101, "must have 1 to 100 characters"),
+        (" x", "must not begin or end with white space"),
+        ("a\nb", "must not hold control characters or lone surrogates"),
+        ("\udcff", "must not hold control characters or lone surrogates"),
+    ],
+)
+def test_a_name_that_is_no_good(shared_run: Command, name: str, rule: str) -> None:
+    assert shared_run.refused("organization", "create", name) == f"the name {rule}"
+    assert shared_run("organization", "list") == ""

@@ -1,0 +1,86 @@
+"""``agentidp resource-server``."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import psycopg
+import pytest
+
+from agentidp.registry import resource_identifiers
+from tests.cli.command import Command
+
+
+def test_assigns_transfers_lists_and_releases_an_identifier(run: Command) -> None:
+    acme, other = run("organization", "create", "Acme"), run("organization", "create", "Other")
+    resource = "https://billing.example/v2"
+    assert run("resource-server", "list") == ""
+    assign = ("resource-server", "assign", resource, "--organization")
+    assert run(*assign, acme) == f"{resource}\t{acme}\t-"
+    assert run(*assign, other) == f"{resource}\t{other}\t{acme}"
+    assert run("resource-server", "list") == f"{resource}\t{other}\t"
+    assert run("resource-server", "release", resource) == f"{resource}\t-\t{other}"
+    assert run("resource-server", "list", "--json") == "[]"
+
+
+def test_lists_conflicts(run: Command) -> None:
+    acme, other = run("organization", "create", "Acme"), run("organization", "create", "Other")
+    with psycopg.connect(run.database_url) as connection:
+        for at, organization_id, resource in (
+            (2, acme, "https://a"),
+            (1, other, "https://a"),
+            (1, acme, "https://b"),
+        ):
+            connection.execute(
+                "insert into resource_servers values (%s, gen_random_uuid(), %s, 'api', '{}', to_timestamp(%s))",
+                [organization_id, resource, at],
+            )
+    run("resource-server", "assign", "https://b/", "--organization", acme)
+    assert run("resource-server", "list") == f"https://a\t-\t{other} {acme}\nhttps://b\t{acme}\t{acme}"
+    assert json.loads(run("resource-server", "list", "--conflicts", "--json")) == [
+        {"resource": "https://a", "organizationId": None, "registeredBy": [other, acme]}
+    ]
+    made = json.loads(run("resource-server", "assign", "https://a", "--organization", acme, "--json"))
+    assert made == {"resource": "https://a", "organizationId": acme, "previously": None}
+    assert run("resource-server", "list", "--conflicts") == ""
+    released = json.loads(run("resource-server", "release", "https://a", "--json"))
+    assert released == {"resource": "https://a", "organizationId": None, "previously": acme}
+
+
+def test_assign_verifies_before_it_changes_anything(run: Command) -> None:
+    acme = run("organization", "create", "Acme")
+    resource = "http://localhost:1/v2"
+    sentence = run.refused("resource-server", "assign", resource, "--organization", acme, "--verify")
+    assert sentence.startswith(f"the metadata of {resource} cannot be fetched: ")
+    assert run("resource-server", "list") == ""
+
+
+def test_assign_takes_the_proof_of_the_resource_server(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    acme, asked = run("organization", "create", "Acme"), []
+    monkeypatch.setattr(resource_identifiers, "verify_ownership", lambda *arguments: asked.append(arguments))
+    assign = ("resource-server", "assign", "https://billing.example", "--organization", acme)
+    run(*assign)
+    assert asked == []
+    run(*assign, "--verify")
+    assert asked == [("https://billing.example", acme, "http://localhost:3000")]
+
+
+def test_what_is_refused(run: Command) -> None:
+    acme, missing = run("organization", "create", "Acme"), f"org-{uuid.uuid4()}"
+    own = "the resource must not be this server's own API or dashboard"
+    for resource, organization_id, sentence in (
+        ("https://x.example", missing, f"there is no organization '{missing}'"),
+        ("x", acme, "the resource must be an absolute URI without fragment"),
+        ("https://x.example/#part", acme, "the resource must be an absolute URI without fragment"),
+        ("https://x.example/\udcff", acme, "the resource must be an absolute URI without fragment"),
+        ("http://localhost:3000/api/v1", acme, own),
+        ("http://localhost:3000/dashboard", acme, own),
+        ("http://localhost:3000/dashboard/sign-in", acme, own),
+    ):
+        assert run.refused("resource-server", "assign", resource, "--organization", organization_id) == sentence
+    for resource, sentence in {
+        "https://x.example": "no organization holds the resource 'https://x.example'",
+        "\udcff": "the resource must be an absolute URI without fragment",
+    }.items():
+        assert run.refused("resource-server", "release", resource) == sentence
