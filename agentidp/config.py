@@ -95,6 +95,20 @@ class Settings:
         """Each ``aud`` that this server accepts itself: no organization can register one as a resource identifier."""
         return self.resource, self.dashboard, self.dashboard_sign_in
 
+    def database_and_secret(self) -> tuple[str, bytes]:
+        """The database's URL and the instance secret, which only ``agentidp`` can find by itself.
+
+        :raises ConfigurationError: the settings name no database or no secret.
+        """
+        if self.database_url is None:
+            raise ConfigurationError(
+                "AGENTIDP_DATABASE_URL is not set: set it, or start with `agentidp serve`, "
+                "which runs its own PostgreSQL"
+            )
+        if self.secret_key is None:
+            raise ConfigurationError("AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set")
+        return self.database_url, self.secret_key
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the settings.

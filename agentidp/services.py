@@ -10,7 +10,7 @@ from typing import cast
 from flask import current_app
 
 from agentidp.client_directory import ClientDirectory
-from agentidp.config import ConfigurationError, Settings
+from agentidp.config import Settings
 from agentidp.db.database import Database
 from agentidp.expensive_reads import ExpensiveReads
 from agentidp.jose.access_token import AccessToken
@@ -36,12 +36,8 @@ class Services:
 
         :raises ConfigurationError: the settings name no database or no secret.
         """
-        if settings.database_url is None:
-            raise ConfigurationError(
-                "AGENTIDP_DATABASE_URL is not set: set it, or start with `agentidp serve`, "
-                "which runs its own PostgreSQL"
-            )
-        database = Database(settings.database_url, settings)
+        database_url, _ = settings.database_and_secret()
+        database = Database(database_url, settings)
         return cls(
             settings=settings,
             clock=clock,

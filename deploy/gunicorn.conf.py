@@ -7,7 +7,10 @@ from agentidp.config import ConfigurationError, Settings
 from agentidp.http.logs import logging_config
 from agentidp.server.listening import refuse_exposed_address
 
-settings = Settings.from_environment()
+try:
+    settings = Settings.from_environment()
+except ConfigurationError as error:
+    raise SystemExit(f"Error: {error}") from None
 
 # In a list, so that gunicorn takes it for one address, whatever it holds.
 bind = [os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{settings.port}")]
@@ -41,9 +44,12 @@ logconfig_dict = logging_config(settings.log_level, settings.log_format)
 
 
 def on_starting(server: Any) -> None:
-    """Refuse an address that other machines reach without a proxy, gunicorn's own --bind included."""
-    for address in server.cfg.bind:
-        try:
+    """Refuse to start without a database or a secret, and on an address that other machines reach without a proxy,
+    gunicorn's own --bind included.
+    """
+    try:
+        settings.database_and_secret()
+        for address in server.cfg.bind:
             refuse_exposed_address(address, settings.trusted_proxies)
-        except ConfigurationError as error:
-            raise SystemExit(f"Error: {error}") from None
+    except ConfigurationError as error:
+        raise SystemExit(f"Error: {error}") from None

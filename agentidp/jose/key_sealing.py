@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from agentidp.config import ConfigurationError, Settings
+from agentidp.config import Settings
 from agentidp.jose.access_token import SigningKey, VerificationKey
 
 _NONCE_BYTES = 12
@@ -45,9 +45,8 @@ class KeySealer:
     """
 
     def __init__(self, settings: Settings) -> None:
-        if settings.secret_key is None:
-            raise ConfigurationError("AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set")
-        self._current = _cipher(settings.secret_key)
+        _, secret_key = settings.database_and_secret()
+        self._current = _cipher(secret_key)
         self._accepted = [self._current]
         if settings.secret_key_previous is not None:
             self._accepted.append(_cipher(settings.secret_key_previous))

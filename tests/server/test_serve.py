@@ -354,6 +354,28 @@ def test_refuses_other_machines_without_a_proxy(bind: str, database_url: str) ->
         assert (result.returncode, line) == (1, f"Error: {said}")
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"AGENTIDP_TOKEN_TTL": "soon"}, "AGENTIDP_TOKEN_TTL must be a whole number from 60 to 86400, not 'soon'"),
+        ({"AGENTIDP_SECRET_KEY": ""}, "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set"),
+        (
+            {"AGENTIDP_DATABASE_URL": ""},
+            "AGENTIDP_DATABASE_URL is not set: set it, or start with `agentidp serve`, which runs its own PostgreSQL",
+        ),
+    ],
+)
+def test_gunicorn_without_the_launcher_refuses_a_wrong_setting_with_one_sentence(
+    changes: dict[str, str], said: str
+) -> None:
+    settings = external("postgresql://nobody@127.0.0.1:1/nothing") | changes
+    result = subprocess.run(
+        GUNICORN, env=environment_of(settings), cwd=ROOT, capture_output=True, text=True, timeout=20
+    )
+    [line] = [line for line in result.stderr.splitlines() if not line.startswith("{")]
+    assert (result.returncode, line) == (1, f"Error: {said}")
+
+
 def test_listens_everywhere_behind_a_proxy(database_url: str) -> None:
     server = Server(external(database_url, AGENTIDP_TRUSTED_PROXIES="1"))
     server.command += ["--bind", f"0.0.0.0:{server.port}"]
