@@ -55,7 +55,7 @@ def reencrypt() -> None:
     """Encrypt the keys under AGENTIDP_SECRET_KEY that are encrypted under AGENTIDP_SECRET_KEY_PREVIOUS."""
     with opened() as services:
         count, of = key_rotation.reencrypt(services.settings)
-    click.echo(f"Encrypted {count} of {of} signing keys anew.")
+    click.echo(f"Re-encrypted {count} of {of} signing keys.")
 
 
 @commands.command("list")

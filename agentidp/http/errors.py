@@ -22,7 +22,7 @@ RETRY_AFTER = 1
 
 
 class ApiError(Exception):
-    """An error that the client is told about. Subclasses fix the status, the code and the usual message.
+    """An error that the client gets as a response. Subclasses fix the status, the code and the usual message.
 
     :param message: a sentence for the client; the class's own when left out.
     :param details: field name -> the rules that it breaks.

@@ -13,8 +13,8 @@ from typing import Any
 _encode = json.JSONEncoder(default=str).encode
 # Shown as it is; anything else, a control character for example, is shown as JSON.
 _PLAIN = re.compile(r"[A-Za-z0-9._:/{}<>+-]+")
-# Where gunicorn goes on with what the client sent, which can hold a secret: a line that it does not take for a header,
-# a query.
+# What the client sent can hold a secret: a query, or a line that gunicorn does not take for a header. These are the
+# places at which gunicorn's messages continue with it.
 _QUOTED = re.compile(r"(?<=^Invalid request from ip=)(\S+: [^:]*).*|(?<=^Error handling request )([^?]*).*", re.DOTALL)
 
 

@@ -21,7 +21,7 @@ MAXIMUM_AGE = 60
 """Seconds that a proof may lie in the past or, for a clock that is ahead, in the future."""
 
 MAXIMUM_LENGTH = 4096
-"""Characters of a proof. gunicorn takes no header beyond 8,190 bytes, and answers 431 itself."""
+"""Characters of a proof. gunicorn takes no header beyond 8,190 bytes, and responds with 431 itself."""
 
 # RFC 7638 section 3.2, RFC 8037 appendix A.3: what a thumbprint is made of, in this order.
 _THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
@@ -35,7 +35,7 @@ class ProofRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A verified proof: the thumbprint of its key, and what makes it good only once."""
+    """A verified proof: the thumbprint of its key, and the identifier by which it is accepted only once."""
 
     jkt: str
     jti: str

@@ -86,7 +86,7 @@ def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
 def reencrypt(settings: Settings) -> tuple[int, int]:
     """Encrypt every private key under ``settings.secret_key`` that is still under ``settings.secret_key_previous``.
 
-    :returns: how many were encrypted anew, and how many there are; revoked keys have no private half and do not count.
+    :returns: how many were encrypted again, and how many there are; revoked keys have no private half and do not count.
     :raises ConfigurationError: neither secret opens a key. Nothing is changed then.
     """
     sealer = KeySealer(settings)

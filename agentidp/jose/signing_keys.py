@@ -74,7 +74,7 @@ class _Reading:
         self._ended.set()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the end, at the most until *seconds* after the begin."""
+        """Wait for the end, but no longer than until *seconds* after the begin."""
         self._ended.wait(max(0.0, self.began_at + seconds - time.monotonic()))
 
 
@@ -82,7 +82,7 @@ class SigningKeys:
     """The keys of the instance, read from *database* and decrypted with the secrets of *settings*.
 
     A request waits for the database only if this process has never read the keys. Otherwise one thread reads them
-    beside the requests, which go on with the known ones meanwhile, and for as long as the database is away. It is
+    beside the requests, which use the known ones meanwhile, and for as long as the database is away. It is
     started when a request finds that a reading is due, so after gunicorn's fork.
     """
 

@@ -62,7 +62,7 @@ def refuse(request: Request, client: Client, at: datetime) -> NoReturn:
     """
     s = services()
     if client.is_remembered:
-        # An unknown client cost a look-up; a wrong secret must not be told from it by the time it takes.
+        # An unknown client cost a look-up; a wrong secret must not differ from it in time.
         s.directory.look_up(client.agent_id)
     cell = throttle.cell_of(s.settings.secret_key or b"", client.sent_id, request.remote_addr)
     wait = throttle.record_failure(s.database, cell, client.organization_id, client.agent_id, at)

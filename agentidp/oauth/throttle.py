@@ -2,7 +2,7 @@
 succeeds.
 
 A throttle is one instant, from which it admits another failure, as the generic cell rate algorithm has it (ITU-T
-I.371). A failure that it admits is answered 401, any other 429. The instants are in the database, so they hold for
+I.371). A failure that it admits gets 401, any other 429. The instants are in the database, so they hold for
 every worker. Which row, or *cell*, is a keyed hash, so that nobody can aim at another's.
 
 The cell comes from the ``client_id`` that was sent. Nothing here knows whether there is such a client, so an unknown
@@ -36,7 +36,7 @@ CELLS = 2**22
 """They bound the table; two names that share a cell share its throttle."""
 
 NEARBY = CELLS // 1024
-"""Cells that a failure looks through for those at rest, to forget them: so about 1,000 of these remain at the most,
+"""Cells that a failure looks through for those at rest, to forget them: so at most about 1,000 of these remain,
 and none has to be searched for."""
 
 IPV6_PREFIX = 8

@@ -50,7 +50,7 @@ An agent gets a token at `/api/v1/token` (OAuth 2.0 client credentials) and send
 API speaks camelCase and answers errors as `code`, `message` and `details`; the OAuth endpoints speak as their RFCs do.
 Every instant and every day is UTC. An unknown query parameter is ignored, an unknown field in a JSON body refused.
 
-Any operation may also answer 500 with the code `INTERNAL_ERROR` or the error `server_error`: a fault of ours.
+Any operation can also return 500 with the code `INTERNAL_ERROR` or the error `server_error`: a fault of ours.
 """
 
 

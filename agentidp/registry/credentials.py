@@ -151,7 +151,7 @@ def add_credential(
 
     :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked; a secret when left out.
     :param most: how many the agent may have with it.
-    :returns: its row and its secret, which is kept nowhere; ``None`` where there are keys.
+    :returns: its row and its secret, which is kept nowhere; ``None`` if it has keys.
     :raises NotFound: no such agent.
     :raises Conflict: the agent has as many as it may.
     """

@@ -58,7 +58,7 @@ class OrganizationSchema(ma.Schema):
     organizationId = ma.fields.String(required=True)
     name = ma.fields.String(required=True)
     monthlyTokenBudget = Budget(
-        required=True, metadata={"description": "Tokens in a UTC calendar month; null where none is set"}
+        required=True, metadata={"description": "Tokens in a UTC calendar month; null if there is no budget"}
     )
     createdAt = ma.fields.AwareDateTime(required=True)
 

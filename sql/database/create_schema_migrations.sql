@@ -1,4 +1,4 @@
--- Makes the list of applied migrations where it is missing. Returns no row. Parameters: none.
+-- Creates the list of applied migrations if it does not exist. Returns no row. Parameters: none.
 create table if not exists schema_migrations (
     name text primary key,
     applied_at timestamptz not null default now()

@@ -2,7 +2,7 @@
 -- active agent, of a credential that is neither revoked nor expired at "at": those that the assertion names first, then
 -- those without a name; of these, the newest credential's first.
 -- Parameters: organization_id; agent_id; alg: the keys' algorithm; kid: of the assertion, or null: then the name of a
--- key does not matter; most: how many keys at the most; at (timestamptz).
+-- key does not matter; most: the maximum number of keys; at (timestamptz).
 select
     credentials.credential_id,
     key.jwk

@@ -4,7 +4,7 @@
 -- resource server of the organization, which holds the identifier.
 -- Parameters: organization_id; agent_id; at (timestamptz);
 -- secret_hash, or null where a key authenticated: then credential_id is that key's credential;
--- token_agent_id, jti, audience: of the token, all null where there is none; own_resource: our own API.
+-- token_agent_id, jti, audience: of the token, all null if there is none; own_resource: our own API.
 with client as materialized (
     select
         agents.scopes,

@@ -1,4 +1,4 @@
--- Uses up an identifier that is good once, and forgets a few that have expired. Returns no row; a second use is a
+-- Consumes an identifier that is accepted once, and deletes a few that have expired. Returns no row; a second use is a
 -- unique violation, which undoes all that the transaction does.
 -- Parameters: organization_id; digest (32 bytes); expires_at (timestamptz): from then on it is refused anyway;
 -- at (timestamptz).

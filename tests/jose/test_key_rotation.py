@@ -400,7 +400,7 @@ class TestReencrypt:
         wait_until(lambda: not execute(database_url, waiting))
         assert execute(database_url, "select * from signing_keys order by kid") == before
         process = command(database_url, "keys", "reencrypt", **both)
-        assert process.communicate(timeout=30) == ("Encrypted 2 of 2 signing keys anew.\n", "")
+        assert process.communicate(timeout=30) == ("Re-encrypted 2 of 2 signing keys.\n", "")
         ensure_signing_key(self.settings(database_url, NEW_SECRET), at=utc_now())
 
     def test_the_previous_secret_from_a_file(self, database_url: str, tmp_path: Path) -> None:
@@ -408,4 +408,4 @@ class TestReencrypt:
         environment = {"AGENTIDP_SECRET_KEY": NEW_SECRET}
         environment |= {"AGENTIDP_SECRET_KEY_PREVIOUS_FILE": str(tmp_path / "previous")}
         process = command(database_url, "keys", "reencrypt", **environment)
-        assert process.communicate(timeout=30) == ("Encrypted 1 of 1 signing keys anew.\n", "")
+        assert process.communicate(timeout=30) == ("Re-encrypted 1 of 1 signing keys.\n", "")

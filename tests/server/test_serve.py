@@ -534,7 +534,7 @@ def test_the_secret_of_a_data_directory_can_be_changed() -> None:
         previous = {"AGENTIDP_SECRET_KEY_PREVIOUS_FILE": str(path / "secret_key.previous")}
         with Server({"AGENTIDP_DATA_DIR": str(path)} | previous) as server:
             assert server.get("/.well-known/jwks.json") == jwks
-            assert run_command(path, "keys", "reencrypt", **previous) == "Encrypted 1 of 1 signing keys anew.\n"
+            assert run_command(path, "keys", "reencrypt", **previous) == "Re-encrypted 1 of 1 signing keys.\n"
         with Server({"AGENTIDP_DATA_DIR": str(path)}) as server:
             assert server.get("/.well-known/jwks.json") == jwks
 
