@@ -23,7 +23,7 @@ TEXTS = (
     "deploy/*",
 )
 ALLOWED = """
-agentidp/findings/ sql/findings/ docs/analytics.md docs/performance.md agentidp/dashboard/ agentidp/server/runtime.py
+agentidp/findings/ sql/findings/ docs/analytics.md docs/performance.md agentidp/server/runtime.py
 agentidp/analytics/agent_overview.py agentidp/caller.py agentidp/oauth/issuance.py sql/oauth/issue_access_token.sql
 sql/migrations/
 """.split()  # noqa: SIM905 - shorter than a list
