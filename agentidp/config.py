@@ -21,6 +21,8 @@ LEEWAY = 10
 """Seconds by which a server's clock may differ from the database's, and so from another server's."""
 
 MINIMUM_SECRET_LENGTH = 32
+DEFAULT_PORT = 3000
+DEFAULT_ISSUER = f"http://localhost:{DEFAULT_PORT}"
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -54,7 +56,7 @@ class Settings:
     data_dir: Path
     secret_key: bytes | None = None
     secret_key_previous: bytes | None = None
-    issuer: str = "http://localhost:3000"
+    issuer: str = DEFAULT_ISSUER
     insecure_http: str = "refuse"
     token_ttl: int = 3600
     signing_alg: str = "ES256"
@@ -65,7 +67,7 @@ class Settings:
     statement_timeout: float = 3.0
     log_level: str = "INFO"
     log_format: str = "auto"
-    port: int = 3000
+    port: int = DEFAULT_PORT
     web_concurrency: int = 2
     trusted_proxies: int = 0
 
@@ -135,7 +137,7 @@ class Settings:
             statement_timeout=float(_number(env, "AGENTIDP_STATEMENT_TIMEOUT", 3, 1, 24)),
             log_level=_choice(env, "AGENTIDP_LOG_LEVEL", "INFO", LOG_LEVELS),
             log_format=_choice(env, "AGENTIDP_LOG_FORMAT", "auto", LOG_FORMATS),
-            port=_number(env, "PORT", 3000, 1, 65_535),
+            port=_number(env, "PORT", DEFAULT_PORT, 1, 65_535),
             web_concurrency=_number(env, "WEB_CONCURRENCY", 2, 1, 256),
             trusted_proxies=_number(env, "AGENTIDP_TRUSTED_PROXIES", 0, 0, 10),
         )
@@ -194,7 +196,7 @@ def _postgres_url(env: Mapping[str, str], name: str) -> str | None:
 def _issuer(env: Mapping[str, str]) -> str:
     value = env.get("AGENTIDP_ISSUER")
     if value is None:
-        return f"http://localhost:{_number(env, 'PORT', 3000, 1, 65_535)}"
+        return f"http://localhost:{_number(env, 'PORT', DEFAULT_PORT, 1, 65_535)}"
     try:
         url = urlsplit(value)
         host, _ = url.hostname, url.port

@@ -5,7 +5,7 @@ from typing import Any
 
 from agentidp.config import ConfigurationError, Settings
 from agentidp.http.logs import logging_config
-from agentidp.server.listening import refuse_exposed_address
+from agentidp.server.listening import AddressFilter, refuse_exposed_address
 
 try:
     settings = Settings.from_environment()
@@ -45,7 +45,7 @@ logconfig_dict = logging_config(settings.log_level, settings.log_format)
 
 def on_starting(server: Any) -> None:
     """Refuse to start without a database or a secret, and on an address that other machines reach without a proxy,
-    gunicorn's own --bind included.
+    gunicorn's own --bind included. Log the address otherwise.
     """
     try:
         settings.database_and_secret()
@@ -53,3 +53,4 @@ def on_starting(server: Any) -> None:
             refuse_exposed_address(address, settings.trusted_proxies)
     except ConfigurationError as error:
         raise SystemExit(f"Error: {error}") from None
+    server.log.error_log.addFilter(AddressFilter(server.cfg.bind))

@@ -14,9 +14,10 @@ from agentidp.cli.options import organization_of
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import link
 from agentidp.http.errors import ApiError, OAuthError
+from agentidp.registry import organizations
 from agentidp.server import serve
 from agentidp.server.runtime import Runtime
-from agentidp.server.welcome import welcome
+from agentidp.server.welcome import demo_welcome, empty_welcome
 from agentidp.services import Services
 
 
@@ -39,7 +40,9 @@ def command(bind: str | None, has_demo: bool) -> None:
         if has_demo:
             # A link is a secret, and if standard output is not a terminal, it may be a log.
             signs_in = _demo_link(runtime) if sys.stdout.isatty() else None
-            click.echo(welcome(runtime.settings, link=signs_in, program=_program(), environ=os.environ))
+            click.echo(demo_welcome(runtime.settings, link=signs_in, program=_program(), environ=os.environ))
+        elif not organizations.all_organizations(str(runtime.settings.database_url)):
+            click.echo(empty_welcome(program=_program(), environ=os.environ))
 
     with refusals():
         raise SystemExit(serve.serve(settings_of_command(), bind=bind, before=before, ready=ready))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
 import socket
@@ -11,6 +12,22 @@ from pathlib import Path
 from agentidp.config import ConfigurationError
 
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:,]*)):(?P<port>[0-9]{1,5})")
+
+
+class AddressFilter(logging.Filter):
+    """Puts the address into gunicorn's line "Listening at": with reuse_port its workers listen, and not gunicorn, which
+    then logs an empty one.
+    """
+
+    def __init__(self, addresses: list[str]) -> None:
+        super().__init__()
+        self._addresses = ", ".join(addresses)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record through."""
+        if record.msg == "Listening at: %s (%s)" and isinstance(record.args, tuple) and not record.args[0]:
+            record.args = (self._addresses, record.args[1])
+        return True
 
 
 def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:

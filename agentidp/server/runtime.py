@@ -1,4 +1,8 @@
-"""What a command or a server needs before it can work: a database, the instance secret, the schema."""
+"""What a command or a server needs before it can work: a database, the instance secret, the schema.
+
+The file ``issuer`` in the data directory contains the issuer of the ``agentidp serve`` that runs there, so that a
+command in another terminal finds it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agentidp.config import ConfigurationError, Settings
+from agentidp.config import DEFAULT_ISSUER, ConfigurationError, Settings
 from agentidp.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, running_url
 from agentidp.db.migrations import migrate
 from agentidp.jose.key_rotation import ensure_signing_key
@@ -19,7 +23,7 @@ from agentidp.jose.key_rotation import ensure_signing_key
 
 @dataclass(frozen=True)
 class Runtime:
-    """Settings that name a database and a secret, and the embedded server where this process runs it."""
+    """Settings that name a database and a secret, and the embedded server if this process runs it."""
 
     settings: Settings
     postgres: EmbeddedPostgres | None
@@ -27,28 +31,18 @@ class Runtime:
 
 @contextlib.contextmanager
 def prepared(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
-    """Find or start the database, find or make the instance secret, bring the schema up to date, make the first key.
+    """Find or start the database, read or create the secret, bring the schema up to date, create the first key.
 
-    :param serve: the embedded server must be this process's own: fail where another runs it.
+    :param serve: this process must run the embedded server itself: fail if another one does.
     :raises ConfigurationError: with one sentence for the operator.
     """
     with contextlib.ExitStack() as stack:
         postgres = None
         if settings.database_url is None:
-            home = settings.data_dir / "postgres"
-            try:
-                make_data_dir(settings.data_dir)
-                url = None if serve else running_url(home)
-                if url is None:
-                    postgres = stack.enter_context(EmbeddedPostgres(home, bindir=settings.pg_bindir))
-                    url = postgres.url
-            except EmbeddedPostgresError as error:
-                raise ConfigurationError(str(error)) from None
-            secret = settings.secret_key or instance_secret(settings.data_dir / "secret_key")
-            settings = replace(settings, database_url=url, secret_key=secret)
+            settings, postgres = _embedded(settings, stack, serve=serve)
         elif settings.secret_key is None:
             raise ConfigurationError(
-                "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set where AGENTIDP_DATABASE_URL is"
+                "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set if AGENTIDP_DATABASE_URL is"
             )
         assert settings.database_url is not None  # noqa: S101 - set in either branch
         migrate(settings.database_url)
@@ -57,8 +51,48 @@ def prepared(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
         yield Runtime(settings, postgres)
 
 
+def _embedded(
+    settings: Settings, stack: contextlib.ExitStack, *, serve: bool
+) -> tuple[Settings, EmbeddedPostgres | None]:
+    """The settings of the embedded server, and the server itself if this process runs it."""
+    home, issuer_file = settings.data_dir / "postgres", settings.data_dir / "issuer"
+    postgres = None
+    try:
+        make_data_dir(settings.data_dir)
+        url = None if serve else running_url(home)
+        if url is None:
+            postgres = stack.enter_context(EmbeddedPostgres(home, bindir=settings.pg_bindir))
+            url = postgres.url
+            issuer_file.unlink(missing_ok=True)
+            if serve:
+                issuer_file.write_text(settings.issuer, encoding="ascii")
+        else:
+            settings = replace(settings, issuer=_running_issuer(settings, issuer_file))
+    except EmbeddedPostgresError as error:
+        raise ConfigurationError(str(error)) from None
+    secret = settings.secret_key or instance_secret(settings.data_dir / "secret_key")
+    return replace(settings, database_url=url, secret_key=secret), postgres
+
+
+def _running_issuer(settings: Settings, issuer_file: Path) -> str:
+    """The issuer of the instance that runs on the data directory: a token of any other would be refused there.
+
+    :raises ConfigurationError: the settings name another one.
+    """
+    try:
+        running = issuer_file.read_text(encoding="ascii")
+    except FileNotFoundError:  # a command runs the server, and only for itself
+        return settings.issuer
+    if running != settings.issuer != DEFAULT_ISSUER:
+        raise ConfigurationError(
+            f"the instance that runs on {settings.data_dir} is {running}, not {settings.issuer}: "
+            "unset AGENTIDP_ISSUER and PORT, or set AGENTIDP_DATA_DIR to the other instance's"
+        )
+    return running
+
+
 def make_data_dir(path: Path) -> None:
-    """Make the data directory where it is missing.
+    """Make the data directory if it is missing.
 
     :raises ConfigurationError: it cannot be made or written to.
     """
@@ -74,9 +108,9 @@ def make_data_dir(path: Path) -> None:
 
 
 def instance_secret(path: Path) -> bytes:
-    """The secret in *path*, made at the first call; of two processes at once one makes it.
+    """The secret in *path*, created by the first call; of two processes at once one creates it.
 
-    :raises ConfigurationError: it is there and cannot be read.
+    :raises ConfigurationError: it exists and cannot be read.
     """
     try:
         if not path.exists():
@@ -85,7 +119,7 @@ def instance_secret(path: Path) -> bytes:
                 draft.write(secrets.token_urlsafe(48))
                 draft.flush()
                 os.fsync(draft.fileno())
-                # It fails where another process was first.
+                # It fails if another process was first.
                 with contextlib.suppress(FileExistsError):
                     os.link(draft.name, path)
             directory = os.open(path.parent, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""What ``agentidp serve --demo`` prints when it answers: the way to the dashboard, and commands to begin with."""
+"""What ``agentidp serve`` prints when it responds to requests: what to do next, as commands for another terminal."""
 
 from __future__ import annotations
 
@@ -9,13 +9,23 @@ from agentidp.config import Settings
 from agentidp.dashboard.link import LIFETIME
 from agentidp.demo import ORGANIZATION_ID
 
-CARRIED = ("PORT", "AGENTIDP_ISSUER", "AGENTIDP_INSECURE_HTTP", "AGENTIDP_DATA_DIR", "XDG_DATA_HOME")
+CARRIED = (
+    "PORT",
+    "AGENTIDP_ISSUER",
+    "AGENTIDP_INSECURE_HTTP",
+    "AGENTIDP_DATA_DIR",
+    "XDG_DATA_HOME",
+    "AGENTIDP_SECRET_KEY_FILE",
+)
 """The variables that say which instance a command of another terminal is for. None is a secret."""
+
+SECRETS = ("AGENTIDP_DATABASE_URL", "AGENTIDP_SECRET_KEY")
+"""Those that say so too, and are not printed."""
 
 _ONCE = f"once, within {LIFETIME // 60} minutes"
 
 _WITH_LINK = f"""\
-Its dashboard, signed in, {_ONCE}; `{{command}}` prints another link:
+Its dashboard, signed in, {_ONCE}; `{{command}} dashboard` prints another link:
 
 {{link}}
 """
@@ -25,15 +35,15 @@ Its dashboard is at {{dashboard}}
 
 This command prints a link that signs you in, {_ONCE}:
 
-{{command}}
+{{command}} dashboard
 """
 
-_WELCOME = f"""
+_DEMO = f"""
 There is a demo organization with 24 agents and 90 days of traffic: demo data, made up by AgentIdP.
 {{way_in}}
 In a second terminal, in this directory, get a token of it and ask:
-
-export TOKEN=$({{carried}}make -s token)
+{{secrets}}
+export TOKEN=$({{command}} token)
 
 curl -s "{{issuer}}/api/v1/analytics/tokens?days=30" \\
 -H "Authorization: Bearer $TOKEN" | jq .
@@ -47,17 +57,42 @@ curl -s "{{issuer}}/api/v1/analytics/agents" \\
 Ctrl-C stops AgentIdP; the data stays. The organization's id is {ORGANIZATION_ID}.
 """
 
+_WITHOUT_DEMO = """
+There is no organization yet. In a second terminal, in this directory, create one:
+{secrets}
+{command} organization create "My organization"
 
-def welcome(settings: Settings, *, link: str | None, program: str, environ: Mapping[str, str]) -> str:
-    """The text, whose commands work in another terminal for this instance.
+Or start with `{command} serve --demo`, which also creates an organization with 90 days of demo data.
+"""
+
+
+def demo_welcome(settings: Settings, *, link: str | None, program: str, environ: Mapping[str, str]) -> str:
+    """How to use the demo organization.
 
     :param link: signs in to the dashboard as the demo's operator. Leave it out if the text goes to a log.
     :param program: how this command was called, for example ``.venv/bin/agentidp``.
-    :param environ: the variables of this process; what :data:`CARRIED` names of them is put in front of each command.
+    :param environ: the variables of this process; each command begins with those in :data:`CARRIED`.
     """
-    carried = "".join(f"{name}={shlex.quote(environ[name])} " for name in CARRIED if environ.get(name))
-    command = f"{carried}{shlex.quote(program)} dashboard"
+    command = _command(program, environ)
     way_in = (_WITHOUT_LINK if link is None else _WITH_LINK).format(
         link=link, dashboard=settings.dashboard, command=command
     )
-    return _WELCOME.format(way_in=way_in, carried=carried, issuer=settings.issuer)
+    return _DEMO.format(way_in=way_in, command=command, issuer=settings.issuer, secrets=_secrets(environ))
+
+
+def empty_welcome(*, program: str, environ: Mapping[str, str]) -> str:
+    """How to create the first organization.
+
+    The parameters are those of :func:`demo_welcome`.
+    """
+    return _WITHOUT_DEMO.format(command=_command(program, environ), secrets=_secrets(environ))
+
+
+def _command(program: str, environ: Mapping[str, str]) -> str:
+    carried = "".join(f"{name}={shlex.quote(environ[name])} " for name in CARRIED if environ.get(name))
+    return f"{carried}{shlex.quote(program)}"
+
+
+def _secrets(environ: Mapping[str, str]) -> str:
+    names = [name for name in SECRETS if environ.get(name)]
+    return f"(First set {' and '.join(names)} there as here.)\n" if names else ""

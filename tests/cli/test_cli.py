@@ -63,7 +63,7 @@ class TestRefusals:
             ({"AGENTIDP_TOKEN_TTL": "soon"}, "AGENTIDP_TOKEN_TTL must be a whole number from 60 to 86400, not 'soon'"),
             (
                 {"AGENTIDP_SECRET_KEY": None},
-                "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set where AGENTIDP_DATABASE_URL is",
+                "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set if AGENTIDP_DATABASE_URL is",
             ),
             (
                 {"AGENTIDP_SECRET_KEY": "another secret that nobody knows of"},

@@ -369,7 +369,7 @@ def test_serving_the_demo_into_a_log_issues_and_prints_no_link(database_url: str
         greeting = read_greeting(server.process.stdout, server.logs)
         assert f"Its dashboard is at {server.url}/dashboard\n" in greeting
         assert f"\n\nPORT={server.port} agentidp dashboard\n\n" in greeting
-        assert f"export TOKEN=$(PORT={server.port} make -s token)\n" in greeting
+        assert f"export TOKEN=$(PORT={server.port} agentidp token)\n" in greeting
         assert "token=" not in greeting
         assert "eyJ" not in greeting + server.logs()
         assert usage_sums(database_url, ORGANIZATION_ID) == before

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import jwt
 import psycopg
 import pytest
 from psycopg import sql
@@ -31,6 +33,7 @@ from agentidp import utc_now
 from agentidp.db.embedded_postgres import running_url
 from agentidp.jose import key_rotation
 from agentidp.jose.signing_keys import CACHE_SECONDS
+from agentidp.registry.organizations import add_organization
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
 from tests.conftest import settings_for
@@ -291,6 +294,55 @@ def refusal(environment: dict[str, str], *arguments: str, run_as: list[str] | No
     return line.removeprefix("Error: ")
 
 
+def test_logs_the_address_that_its_workers_listen_on(server: Server) -> None:
+    lines = [json.loads(line)["message"] for line in server.logs().splitlines()]
+    [listening] = [line for line in lines if line.startswith("Listening at")]
+    assert re.fullmatch(rf"Listening at: 127\.0\.0\.1:{server.port} \([0-9]+\)", listening)
+
+
+def test_says_what_to_do_next_until_there_is_an_organization(database_url: str) -> None:
+    settings = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
+    with Server(settings) as server:
+        printed = "".join(server.process.stdout.readline() for _ in range(6))
+    assert f'PORT={server.port} agentidp organization create "My organization"\n' in printed
+    add_organization(database_url, name="Acme", at=utc_now())
+    with Server(settings) as server:
+        server.process.terminate()
+        server.process.wait(40)
+        assert server.process.stdout.read() == ""
+
+
+def test_commands_find_the_instance_that_runs_on_their_data_directory(data_dir: Path) -> None:
+    def agentidp(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "agentidp", *arguments],
+            env=environment_of({"AGENTIDP_DATA_DIR": str(data_dir), "PORT": "", **settings}),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    def issuer(token: str) -> str:
+        return str(jwt.decode(token, options={"verify_signature": False})["iss"])
+
+    with Server({"AGENTIDP_DATA_DIR": str(data_dir)}, "--demo") as server:
+        token = agentidp("token").stdout.strip()
+        assert issuer(token) == server.url
+        assert json.loads(server.get("/api/v1/agents?limit=1", {"Authorization": f"Bearer {token}"}))["data"]
+        refused = agentidp("token", AGENTIDP_ISSUER="https://idp.example.com")
+        assert (refused.returncode, refused.stderr) == (
+            1,
+            f"Error: the instance that runs on {data_dir} is {server.url}, not https://idp.example.com: "
+            "unset AGENTIDP_ISSUER and PORT, or set AGENTIDP_DATA_DIR to the other instance's\n",
+        )
+    # Nobody runs there any more, and so the settings decide again.
+    assert (
+        issuer(agentidp("token", AGENTIDP_ISSUER="https://idp.example.com").stdout.strip()) == "https://idp.example.com"
+    )
+
+
 def test_refuses_a_busy_port(data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -446,7 +498,7 @@ def test_refuses_a_wrong_database_password(empty_database_url: str) -> None:
 
 def test_refuses_an_external_database_without_a_secret(database_url: str) -> None:
     said = refusal({"AGENTIDP_DATABASE_URL": database_url})
-    assert said == "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set where AGENTIDP_DATABASE_URL is"
+    assert said == "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set if AGENTIDP_DATABASE_URL is"
 
 
 def test_refuses_a_secret_that_does_not_open_the_signing_keys(database_url: str) -> None:

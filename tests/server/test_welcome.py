@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from agentidp.config import Settings
-from agentidp.server.welcome import welcome
+from agentidp.server.welcome import demo_welcome, empty_welcome
 
 SETTINGS = Settings(data_dir=Path("/nonexistent"), issuer="http://localhost:4000")
 LINK = "http://localhost:4000/dashboard/sign-in?token=a.b.c"
 
 
 def printed(link: str | None = LINK, **environ: str) -> str:
-    return welcome(SETTINGS, link=link, program=".venv/bin/agentidp", environ=environ)
+    return demo_welcome(SETTINGS, link=link, program=".venv/bin/agentidp", environ=environ)
 
 
 def test_has_the_curls_of_the_guide_for_the_address_of_the_service() -> None:
     text = printed()
-    assert "export TOKEN=$(make -s token)\n" in text
+    assert "export TOKEN=$(.venv/bin/agentidp token)\n" in text
     assert re.findall(r'curl -s "(.+)" \\\n-H "Authorization: Bearer \$TOKEN" \| jq \.\n', text) == [
         "http://localhost:4000/api/v1/analytics/tokens?days=30",
         "http://localhost:4000/api/v1/analytics/agents/activity",
@@ -52,16 +52,26 @@ def test_its_commands_name_the_instance_as_it_was_named_here(link: str | None) -
         "AGENTIDP_INSECURE_HTTP": "allow",
         "AGENTIDP_DATA_DIR": "my data; rm -r $HOME's",
         "XDG_DATA_HOME": "/srv/{data}",
+        "AGENTIDP_SECRET_KEY_FILE": "/etc/secret",
     }
     others = {"HOME": "/root", "AGENTIDP_SECRET_KEY": "hush", "AGENTIDP_DATABASE_URL": "postgresql://hush"}
     text = printed(link, **names, **others)
     [token] = re.findall(r"^export TOKEN=\$\((.+)\)$", text, re.MULTILINE)
     [dashboard] = re.findall(r"PORT=3411 [^`\n]* dashboard", text)
-    assert shlex.split(token) == [*(f"{name}={value}" for name, value in names.items()), "make", "-s", "token"]
-    assert shlex.split(dashboard)[:5] == shlex.split(token)[:5]
+    assert shlex.split(token) == [*(f"{name}={value}" for name, value in names.items()), ".venv/bin/agentidp", "token"]
+    assert shlex.split(dashboard)[:7] == shlex.split(token)[:7]
     assert "hush" not in text
     assert "HOME=/root" not in text
+    assert "\n(First set AGENTIDP_DATABASE_URL and AGENTIDP_SECRET_KEY there as here.)\n" in text
 
 
 def test_a_variable_that_is_empty_or_unset_is_left_out() -> None:
-    assert "$(AGENTIDP_DATA_DIR=there make -s token)" in printed(PORT="", AGENTIDP_DATA_DIR="there")
+    assert "$(AGENTIDP_DATA_DIR=there .venv/bin/agentidp token)" in printed(PORT="", AGENTIDP_DATA_DIR="there")
+
+
+def test_without_the_demo_it_names_the_command_that_creates_the_first_organization() -> None:
+    environ = {"PORT": "3411", "AGENTIDP_DATABASE_URL": "postgresql://hush"}
+    text = empty_welcome(program="/opt/agent idp/agentidp", environ=environ)
+    assert "\nPORT=3411 '/opt/agent idp/agentidp' organization create \"My organization\"\n" in text
+    assert "(First set AGENTIDP_DATABASE_URL there as here.)\n" in text
+    assert "hush" not in text

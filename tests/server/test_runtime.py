@@ -1,0 +1,32 @@
+"""How a command finds its database and its instance."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agentidp.config import Settings
+from agentidp.server.runtime import prepared
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """Not pytest's: as root that is closed to the account that PostgreSQL runs in."""
+    path = Path(tempfile.mkdtemp(prefix="agentidp-", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def test_a_command_beside_another_command_has_the_issuer_of_its_settings(data_dir: Path) -> None:
+    # As a server leaves it that was killed.
+    (data_dir / "issuer").write_text("http://localhost:3411")
+    settings = Settings(data_dir=data_dir, issuer="https://idp.example.com")
+    with prepared(settings) as first, prepared(settings) as second:
+        assert (first.settings.issuer, second.settings.issuer) == (settings.issuer, settings.issuer)
+        assert second.postgres is None
+        assert second.settings.database_url == first.settings.database_url
