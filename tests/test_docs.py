@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import pytest
 from flask import Flask
 
 from agentidp.cli import cli
+from agentidp.config import Settings, default_data_dir
 from tests.factories import ROOT
 
 DOCUMENTATION = "\n".join(
@@ -42,22 +45,46 @@ def test_the_docs_name_no_command_that_does_not_exist() -> None:
         assert named in known or named in groups or named.rsplit(" ", 1)[0] in known, named
 
 
-def test_every_setting_is_in_the_deployment_guide_with_its_default() -> None:
+SETTING = re.compile(r"^\| `(AGENTIDP_[A-Z_]+|PORT|WEB_CONCURRENCY)` \|(.*?)\|", re.MULTILINE)
+"""A row of the deployment guide's table: the setting, and the cell with its default."""
+
+
+def test_every_setting_is_in_the_deployment_guide() -> None:
     source = (ROOT / "agentidp" / "config.py").read_text(encoding="utf-8")
     read = set(re.findall(r'"(AGENTIDP_[A-Z_]+|PORT|WEB_CONCURRENCY)"', source))
-    documented = set(re.findall(r"^\| `(AGENTIDP_[A-Z_]+|PORT|WEB_CONCURRENCY)`", DEPLOYMENT, re.MULTILINE))
     assert len(read) > 15
-    assert read == documented
+    assert read == {name for name, _ in SETTING.findall(DEPLOYMENT)}
+
+
+def test_the_deployment_guide_gives_the_defaults_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    defaults = Settings.from_environment({})
+    documented = {name: cell.strip() for name, cell in SETTING.findall(DEPLOYMENT)}
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    of_root = default_data_dir()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    of_others = str(default_data_dir()).replace(str(Path.home()), "~")
+    data_dir = documented.pop("AGENTIDP_DATA_DIR")
+    assert data_dir == f"`{of_root}` for root, `{of_others}` (or below `XDG_DATA_HOME`) otherwise"
+    assert documented.pop("AGENTIDP_ISSUER") == f"`{defaults.issuer.removesuffix(str(defaults.port))}` and `PORT`"
+    for name, cell in documented.items():
+        value = getattr(defaults, name.removeprefix("AGENTIDP_").removesuffix("_FILE").lower())
+        if value is None:
+            assert not re.search("[`0-9]", cell), f"{name} has no default"
+        else:
+            assert cell.strip("`") == (value if isinstance(value, str) else f"{value:g}"), name
 
 
 def test_every_make_target_has_help_and_is_in_the_readme() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    assert targets == {"help", "run", "token", "test", "lint", "bench", "picture", "demo", "clean"}
-    assert set(re.findall(r"^([a-z]+):.*## \S", makefile, re.MULTILINE)) == targets
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    assert len(targets) >= 9
+    assert set(re.findall(r"^([a-z-]+):.*## \S", makefile, re.MULTILINE)) == targets
+    [phony] = re.findall(r"^\.PHONY: (.*)", makefile, re.MULTILINE)
+    assert set(phony.split()) == targets
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for target in targets:
-        assert f"make {target}" in readme, target
+        assert re.search(rf"make {target}\b(?!-)", readme), target
 
 
 def test_every_route_is_documented(app: Flask) -> None:

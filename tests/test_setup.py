@@ -1,0 +1,46 @@
+"""setup.cfg ships the whole tree: every package that is there, and every file beside the modules."""
+
+from __future__ import annotations
+
+from configparser import ConfigParser
+from pathlib import Path
+
+from tests.factories import ROOT
+
+SETUP = ConfigParser()
+SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
+DIRECTORIES = dict(line.split(" = ") for line in SETUP["options"]["package_dir"].strip().splitlines())
+"""Package -> its directory. ``find:`` of setuptools sees no package whose directory has another place than its name."""
+
+
+def files_of(directory: str) -> list[Path]:
+    """Every file below a directory of the tree, without what Python compiles."""
+    return [
+        file.relative_to(ROOT)
+        for file in sorted((ROOT / directory).rglob("*"))
+        if file.is_file() and "__pycache__" not in file.parts
+    ]
+
+
+def package_of(module: Path) -> str:
+    """The package that a module of agentidp/ belongs to."""
+    return ".".join(module.parent.parts)
+
+
+def test_every_package_of_the_tree_is_named() -> None:
+    named = set(SETUP["options"]["packages"].split())
+    tree = {package_of(file) for file in files_of("agentidp") if file.suffix == ".py"}
+    elsewhere = set(DIRECTORIES) - {"agentidp"}
+    assert named == tree | elsewhere, "write every package into [options] packages of setup.cfg"
+
+
+def test_every_file_beside_the_modules_is_shipped() -> None:
+    patterns = {package: globs.replace(",", " ").split() for package, globs in SETUP["options.package_data"].items()}
+    shipped = {
+        file.relative_to(ROOT)
+        for package, globs in patterns.items()
+        for glob in globs
+        for file in (ROOT / DIRECTORIES.get(package, package.replace(".", "/"))).glob(glob)
+    }
+    there = {file for directory in DIRECTORIES.values() for file in files_of(directory) if file.suffix != ".py"}
+    assert there - shipped == set(), "add a pattern to [options.package_data] of setup.cfg"
