@@ -47,7 +47,8 @@ class Route:
         """A body that it accepts, or ``None`` if it takes none. A resource's identifier is another one each time."""
         if not self.takes_json:
             return None
-        body = BODIES[self.endpoint]
+        body = BODIES.get(self.endpoint)
+        assert body is not None, f"add a body that {self} accepts to BODIES"
         return body | {"resource": f"{body['resource']}/{uuid.uuid4()}"} if "resource" in body else body
 
     def path(

@@ -40,7 +40,8 @@ def test_every_route_declares_a_scope_or_that_it_is_public() -> None:
 
 
 def test_a_route_is_public_on_purpose_only() -> None:
-    assert {str(route) for route in ALL if route.authentication == "public"} == PUBLIC
+    public = {str(route) for route in ALL if route.authentication == "public"}
+    assert public == PUBLIC, "declare the scope of the route, or add it to PUBLIC if anyone may call it"
 
 
 def test_what_changes_something_needs_a_scope_to_write() -> None:

@@ -20,6 +20,7 @@ from flask.testing import FlaskClient
 from agentidp.db.database import SERVICE_ROLE, Call, connect, enter_organization, is_on_citus, load_sql
 from agentidp.http.errors import ServiceUnavailable
 from agentidp.services import Services
+from tests.catalog import tables_of_organizations, written_by_the_service
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, ROOT, count_usage, make_agent, make_organization, usage_sums
 from tests.test_isolation import everything_of
@@ -33,20 +34,6 @@ FILTERED = [
     # The findings need a story in which there is something to find: tests/findings/test_isolation.py.
     if CONDITION.search(load_sql(name)) and name not in OPERATORS and not name.startswith("findings/")
 ]
-
-
-TABLES = (
-    "agents",
-    "agent_usage_daily",
-    "credentials",
-    "resource_identifiers",
-    "resource_servers",
-    "revoked_tokens",
-    "throttles",
-    "usage_daily",
-    "used_identifiers",
-)
-"""What the service's role may write to."""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +58,7 @@ SOMETHING = (
     "insert into revoked_tokens select %(organization_id)s, 'revoked', '2000-01-01'",
     "insert into throttles select %(organization_id)s, 3, '2000-01-01'",
 )
-"""Rows that the product makes in the course of a longer story."""
+"""Rows that the product makes in the course of a longer story: one for each table that has none otherwise."""
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +156,7 @@ def run(
         connection.execute("reset role")
         stored = {
             table: connection.execute(f"select organization_id, t::text as row from {table} t order by 1, 2").fetchall()
-            for table in TABLES
+            for table in sorted(tables_of_organizations(connection))
         }
     return rows, stored
 
@@ -187,7 +174,7 @@ def test_without_its_condition_a_query_still_sees_only_the_callers_rows(
     setting = cast.acme.organization_id
     _, before = run(connection, None, "select 1", {})
     rows, after = run(connection, setting, load_sql(name), values)
-    assert rows or after != before, "choose parameters with which it finds something"
+    assert rows or after != before, f"give NEW parameters with which {name} finds something"
     assert run(connection, setting, CONDITION.sub("true", load_sql(name)), values) == (rows, after)
 
 
@@ -245,33 +232,29 @@ def test_the_services_role_owns_nothing_and_may_do_nothing_special(connection: p
 
 
 def test_row_level_security_is_forced_on_every_table_of_an_organization(connection: psycopg.Connection[Any]) -> None:
-    tables = connection.execute(
-        """
-        select relname, relrowsecurity and relforcerowsecurity as forced
-        from pg_class
-        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
-            and exists (select from pg_attribute where attrelid = pg_class.oid and attname = 'organization_id')
-        """
-    ).fetchall()
-    assert {table.relname for table in tables} >= {"organizations", "agents", "clients", "credentials", "usage_daily"}
-    assert [table.relname for table in tables if not table.forced] == []
+    forced = connection.execute("select relname from pg_class where relrowsecurity and relforcerowsecurity").fetchall()
+    tables = tables_of_organizations(connection)
+    assert tables >= {"organizations", "agents", "clients", "credentials", "usage_daily"}
+    assert tables - {table.relname for table in forced} == set(), "enable and force row-level security in a migration"
 
 
 @ON_CITUS_TOO
-@pytest.mark.parametrize("table", [*TABLES, "clients"])
-def test_a_row_cannot_be_written_for_another_organization(
-    connection: psycopg.Connection[Any], cast: Cast, table: str
-) -> None:
-    with (
-        connection.transaction(force_rollback=True),
-        pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"),
-    ):
-        [theirs] = connection.execute(
-            f"select t from {table} t where organization_id = %s limit 1", [cast.outsider.organization_id]
-        ).fetchall()
-        connection.execute(f"set local role {SERVICE_ROLE}")
-        enter_organization(connection, cast.acme.organization_id, durable=True)
-        connection.execute(f"insert into {table} select (%s::{table}).*", [theirs.t])
+def test_a_row_cannot_be_written_for_another_organization(connection: psycopg.Connection[Any], cast: Cast) -> None:
+    tables = written_by_the_service(connection)
+    assert tables >= {"agents", "clients", "usage_daily"}
+    for table in sorted(tables):
+        with (
+            connection.transaction(force_rollback=True),
+            pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"),
+        ):
+            theirs = connection.execute(
+                f"select t from {table} t where organization_id = %s limit 1", [cast.outsider.organization_id]
+            ).fetchone()
+            assert theirs, f"{table} is empty: add a statement to SOMETHING that inserts a row of an organization"
+            connection.execute(f"set local role {SERVICE_ROLE}")
+            enter_organization(connection, cast.acme.organization_id, durable=True)
+            connection.execute(f"insert into {table} select (%s::{table}).*", [theirs.t])
+            pytest.fail(f"{table} takes a row of another organization: it needs the policy own_organization")
 
 
 def setting_of(services: Services) -> tuple[str, str, str]:
