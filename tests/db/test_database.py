@@ -18,6 +18,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp.db.database import SERVICE_ROLE, Call, connect, enter_organization, is_on_citus, load_sql
+from agentidp.db.pipeline import Statement
 from agentidp.http.errors import ServiceUnavailable
 from agentidp.services import Services
 from tests.catalog import tables_of_organizations, written_by_the_service
@@ -298,23 +299,21 @@ def test_commits_wait_for_the_disk_even_where_the_database_defaults_to_less(
 def test_a_pipeline_whose_last_statement_fails_leaves_nothing(app: Flask, database_url: str) -> None:
     services: Services = app.extensions["agentidp"]
     organization_id = make_organization(services)
-    agent = make_agent(services, organization_id)
+    agent = make_agent(services, organization_id, "another")
     admission = Call(
         "usage/record_request",
         {"organization_id": organization_id, "agent_id": agent.agent_id, "jti": "a", "at": NOON},
     )
-    taken = {
+    taken = make_agent(services, organization_id, "taken")
+    change = dict.fromkeys(Statement.of(load_sql("agents/change_agent"))[1]) | {
         "organization_id": organization_id,
-        "agent_id": agent.agent_id,
+        "agent_id": taken.agent_id,
         "name": "another",
-        "description": "",
-        "scopes": [],
-        "dpop_bound_access_tokens": False,
         "at": NOON,
     }
     for durable in (True, False):
         with pytest.raises(psycopg.errors.UniqueViolation):
-            services.database.run(organization_id, admission, Call("agents/add_agent", taken), durable=durable)
+            services.database.run(organization_id, admission, Call("agents/change_agent", change), durable=durable)
         assert usage_sums(database_url, organization_id)["requests"] == 0
     services.database.run(organization_id, admission)
     assert usage_sums(database_url, organization_id)["requests"] == 1
