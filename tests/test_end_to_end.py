@@ -17,6 +17,7 @@ from oauthlib.oauth2 import BackendApplicationClient
 from requests.auth import HTTPBasicAuth
 from requests_oauthlib import OAuth2Session
 
+from agentidp.config import Settings
 from tests.factories import ROOT, SECRET_KEY, Server
 
 
@@ -115,13 +116,13 @@ def test_from_an_empty_database_to_the_three_answers(empty_database_url: str) ->
         issued = by_authlib_basic(url, acme)
         token = issued["access_token"]
         today = datetime.now(UTC)
-        assert (issued["token_type"], issued["expires_in"]) == ("Bearer", 3600)
+        assert (issued["token_type"], issued["expires_in"]) == ("Bearer", Settings.token_ttl)
         assert issued["scope"] == "analytics:read agents:read"
 
         claims = verified_by_discovery_only(url, token)
         assert claims["sub"] == claims["client_id"] == acme["client_id"]
         assert claims["organization_id"] == acme["organization_id"]
-        assert claims["exp"] - claims["iat"] == 3600
+        assert claims["exp"] - claims["iat"] == Settings.token_ttl
 
         trend = read(url, "/api/v1/analytics/tokens?days=2", token)
         assert trend["tenantId"] == acme["organization_id"]

@@ -20,6 +20,7 @@ from flask.testing import FlaskClient
 from agentidp.db.database import SERVICE_ROLE, Call, connect, enter_organization, is_on_citus, load_sql
 from agentidp.db.pipeline import Statement
 from agentidp.http.errors import ServiceUnavailable
+from agentidp.registry.credentials import MAXIMUM_CREDENTIALS
 from agentidp.services import Services
 from tests.catalog import tables_of_organizations, written_by_the_service
 from tests.conftest import ON_CITUS_TOO, Cast
@@ -86,7 +87,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         "jti": "live",
         "limit": 100,
         "offset": 0,
-        "most": 20,
+        "most": MAXIMUM_CREDENTIALS,
         # Where null stands for all, for the beginning, or for no change.
         **dict.fromkeys(("after_at", "after_id", "name", "scopes", "scope", "status", "resource")),
     }

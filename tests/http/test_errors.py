@@ -19,11 +19,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp import create_app, utc_now
+from agentidp import MAXIMUM_BODY, create_app, utc_now
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
 from agentidp.http.errors import RateLimited
 from agentidp.http.openapi import camel_case
+from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH
+from agentidp.jose.jwk import MAXIMUM_KEYS
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests.conftest import Cast, _fresh_database, settings_for
@@ -152,7 +154,7 @@ class TestTable:
             assert_error(response, 409, "CONFLICT", "Another agent has this name.", {"name": ["is taken"]})
 
     def test_payload_too_large(self, shared_client: FlaskClient, shared_cast: Cast) -> None:
-        body = {"name": "x" * 64 * 1024}
+        body = {"name": "x" * MAXIMUM_BODY}
         response = shared_client.post("/api/v1/agents", json=body, headers=shared_cast.acme.bearer())
         assert_error(response, 413, "PAYLOAD_TOO_LARGE", "The request body is too large.")
 
@@ -189,7 +191,7 @@ class TestOAuthEndpoint:
         assert_headers(response, {"Allow": "OPTIONS, POST"})
 
     def test_payload_too_large(self, shared_client: FlaskClient, shared_cast: Cast) -> None:
-        form = token_form(shared_cast.acme) | {"padding": "x" * 64 * 1024}
+        form = token_form(shared_cast.acme) | {"padding": "x" * MAXIMUM_BODY}
         response = shared_client.post("/api/v1/token", data=form)
         assert_oauth_error(response, 413, "invalid_request", "The request body is too large.")
 
@@ -466,12 +468,13 @@ WRONG_VALUES: dict[str, list[Any]] = {
     ],
     "dpopBoundAccessTokens": [None, "true", 1, 0, [], {}, "\ud800"],
     "resource": [
-        *(None, "", 1, [], {}, "api", "/path", "https://x.example/#part", "https://x\x00", "\ud800", "x" * 501),
+        *(None, "", 1, [], {}, "api", "/path", "https://x.example/#part", "https://x\x00", "\ud800"),
+        "https://x.example/".ljust(MAXIMUM_RESOURCE_LENGTH + 1, "x"),
         # Our own audiences.
         *("http://localhost:3000/api/v1", "http://localhost:3000/dashboard"),
     ],
     "jwk": [None, "", 1, [], {}, {"kty": "oct", "k": "AAAA"}, {"kty": "EC"}, {"kty": []}, {"kty": "\ud800"}],
-    "jwks": [None, "", 1, [], {}, {"keys": []}, {"keys": None}, {"keys": [None]}, {"keys": [{}] * 11}],
+    "jwks": [None, "", 1, [], {}, {"keys": []}, {"keys": None}, {"keys": [None]}, {"keys": [{}] * (MAXIMUM_KEYS + 1)}],
     "status": [None, "", "deleted", "ACTIVE", 1, [], {}, "active\x00", "\ud800"],
     "monthlyTokenBudget": [0, -1, 10**12 + 1, 10**400, 1.0, 0.5, True, "", "1", [], {}, "\ud800"],
     "expiresAt": [

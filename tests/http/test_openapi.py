@@ -28,7 +28,7 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.analytics.token_trend import TokenTrendArguments
 from agentidp.http.openapi import camel_case
-from agentidp.http.schemas import ScopeList, Text, is_resource_identifier
+from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH, ScopeList, Text, is_resource_identifier
 from agentidp.operations import api_docs
 from agentidp.scopes import SCOPES
 from tests.conftest import Cast, settings_for
@@ -211,8 +211,8 @@ def test_the_rules_of_text_are_those_of_the_code(
         "https://ü.example",
         "https://api.example/a b",
         "https://api.example\n",
-        "https://" + "x" * 492,
-        "https://" + "x" * 493,
+        "https://" + "x" * (MAXIMUM_RESOURCE_LENGTH - len("https://")),
+        "https://" + "x" * (MAXIMUM_RESOURCE_LENGTH - len("https://") + 1),
     ],
 )
 def test_the_rules_of_a_resource_are_those_of_the_code(document: dict[str, Any], resource: str) -> None:

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from agentidp.oauth import client_secret
 from agentidp.oauth.client_secret import PATTERN, hash_secret, is_well_formed, new_secret
+from agentidp.registry.credentials import MAXIMUM_CREDENTIALS
 from tests.conftest import Cast
 from tests.factories import NOON, ROOT, usage_sums
 
@@ -84,7 +85,7 @@ def test_a_secret_of_the_form_of_before_still_works(client: FlaskClient, cast: C
             jwks=None,
             expires_at=None,
             at=NOON,
-            most=20,
+            most=MAXIMUM_CREDENTIALS,
         )
     form = {"grant_type": "client_credentials", "client_id": agent.client_id}
     for shown in (secret, agent.client_secret):

@@ -11,6 +11,7 @@ from authlib.integrations.requests_client import OAuth2Session as AuthlibSession
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from oauthlib.oauth2 import InvalidClientError
 
+from agentidp.config import Settings
 from tests.oauth.conftest import KEYS, Provider
 from tests.test_end_to_end import (
     by_authlib_basic,
@@ -59,7 +60,7 @@ def test_a_client_gets_a_token_with_its_secret_and_uses_it(
     del issued["expires_at"]
     scope = issued.pop("scope")
     assert (" ".join(scope) if isinstance(scope, list) else scope) == "agents:read"
-    assert issued == {"token_type": "Bearer", "expires_in": 3600}
+    assert issued == {"token_type": "Bearer", "expires_in": Settings.token_ttl}
     assert verified_by_discovery_only(provider.url, token)["sub"] == who["client_id"]
     assert read(provider.url, f"/api/v1/agents/{who['client_id']}", token)["agentId"] == who["client_id"]
 

@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
+from agentidp.config import Settings
 from agentidp.jose.dpop import MAXIMUM_AGE
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
@@ -98,7 +99,7 @@ def test_binds_a_token_to_the_key_and_takes_it_with_a_proof(
     assert response.json is not None
     assert {k: v for k, v in response.json.items() if k != "access_token"} == {
         "token_type": "DPoP",
-        "expires_in": 3600,
+        "expires_in": Settings.token_ttl,
         "scope": "analytics:read agents:read agents:write",
     }
     token = response.json["access_token"]

@@ -9,6 +9,8 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from authlib.oidc.discovery import OpenIDProviderMetadata
 from flask.testing import FlaskClient
 
+from agentidp.jose.signing_keys import JWKS_MAX_AGE
+
 ISSUER = "http://localhost:3000"
 OAUTH, OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
 
@@ -16,7 +18,7 @@ OAUTH, OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-
 def served(client: FlaskClient, path: str) -> dict[str, Any]:
     response = client.get(path)
     assert (response.status_code, response.mimetype) == (200, "application/json")
-    assert response.headers["Cache-Control"] == "public, max-age=600"
+    assert response.headers["Cache-Control"] == f"public, max-age={JWKS_MAX_AGE}"
     body: dict[str, Any] = response.json
     return body
 

@@ -12,6 +12,7 @@ from typing import Any
 import jwt
 import pytest
 
+from agentidp.config import Settings
 from tests.oauth.conftest import KEYS, Provider
 
 METHODS = ["basic", "post", "ES256", "ES384", "RS256", "PS256", "Ed25519"]
@@ -68,7 +69,7 @@ def test_gets_a_token_and_validates_it_after_rfc_9068(provider: Provider, run: R
     found = run("token", **who)
     token = found["issued"].pop("access_token")
     # The library writes token_type in lower case.
-    assert found["issued"] == {"token_type": "bearer", "expires_in": 3600, "scope": "agents:read"}
+    assert found["issued"] == {"token_type": "bearer", "expires_in": Settings.token_ttl, "scope": "agents:read"}
     assert found["claims"] == jwt.decode(token, options={"verify_signature": False})
     assert found["claims"]["sub"] == who["client_id"]
 

@@ -24,7 +24,9 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import Headers
 from werkzeug.test import TestResponse
 
-from agentidp import create_app
+from agentidp import MAXIMUM_BODY, create_app
+from agentidp.config import Settings
+from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH
 from agentidp.jose.jwk import public_jwk
 from agentidp.oauth import client_assertion
 from agentidp.registry.credentials import add_credential
@@ -35,6 +37,7 @@ from tests.oauth.roca import roca_key
 
 PATH = "/api/v1/token"
 NOW = int(NOON.timestamp())
+TTL = Settings.token_ttl
 ISSUER = "http://localhost:3000"
 FORM = "application/x-www-form-urlencoded"
 GRANT = {"grant_type": "client_credentials"}
@@ -96,7 +99,7 @@ def test_the_answer_is_whole_and_not_stored(shared_client: FlaskClient, agent: A
     response = ask_as(shared_client, agent)
     body = response.json
     token = body.pop("access_token")
-    assert body == {"token_type": "Bearer", "expires_in": 3600, "scope": "analytics:read agents:read agents:write"}
+    assert body == {"token_type": "Bearer", "expires_in": TTL, "scope": "analytics:read agents:read agents:write"}
     assert response.content_type == "application/json"
     assert (response.headers["Cache-Control"], response.headers["Pragma"]) == ("no-store", "no-cache")
     claims = jwt.decode(token, options={"verify_signature": False})
@@ -106,7 +109,7 @@ def test_the_answer_is_whole_and_not_stored(shared_client: FlaskClient, agent: A
         "sub": agent.client_id,
         "client_id": agent.client_id,
         "aud": f"{ISSUER}/api/v1",
-        "exp": NOW + 3600,
+        "exp": NOW + TTL,
         "iat": NOW,
         "organization_id": agent.organization_id,
         "scope": "analytics:read agents:read agents:write",
@@ -428,7 +431,16 @@ class TestResource:
 
     @pytest.mark.parametrize(
         "resource",
-        ["billing", "/v2", "//billing.example", f"{RESOURCE}#part", "https://", "https://é.example", "\x00", "x" * 501],
+        [
+            "billing",
+            "/v2",
+            "//billing.example",
+            f"{RESOURCE}#part",
+            "https://",
+            "https://é.example",
+            "\x00",
+            "x" * (MAXIMUM_RESOURCE_LENGTH + 1),
+        ],
     )
     def test_a_malformed_resource_is_no_target(self, shared_client: FlaskClient, agent: Agent, resource: str) -> None:
         answer = refused("invalid_target", "resource must be an absolute URI without fragment")
@@ -464,7 +476,7 @@ class TestEveryAnswerIsNotStored:
 
     @pytest.mark.parametrize("path", ENDPOINTS)
     def test_413(self, shared_client: FlaskClient, path: str) -> None:
-        response = ask(shared_client, b"x=" + b"y" * 64 * 1024, path=path)
+        response = ask(shared_client, b"x=" + b"y" * MAXIMUM_BODY, path=path)
         assert whole(response) == refused("invalid_request", "The request body is too large.", 413)
 
     @pytest.mark.parametrize("path", ENDPOINTS)

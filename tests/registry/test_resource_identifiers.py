@@ -182,8 +182,9 @@ def test_an_organization_cannot_claim_without_end(
             409,
             {
                 "code": "CONFLICT",
-                "message": "The organization holds 1000 resource identifiers; only an operator can release one.",
-                "details": {"resource": ["at most 1000 for an organization"]},
+                "message": f"The organization holds {MAXIMUM_CLAIMS} resource identifiers; "
+                "only an operator can release one.",
+                "details": {"resource": [f"at most {MAXIMUM_CLAIMS} for an organization"]},
             },
         )
     assert client.delete(address, headers=cast.acme.bearer()).status_code == 204
