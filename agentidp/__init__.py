@@ -10,8 +10,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from agentidp import caller as authentication
-from agentidp import findings
+from agentidp import caller, findings
 from agentidp.analytics import activity_heatmap, agent_activity, agent_usage, token_trend
 from agentidp.config import Settings
 from agentidp.dashboard import mount as dashboard
@@ -23,6 +22,7 @@ from agentidp.operations import api_docs, index
 from agentidp.operations import health as operations
 from agentidp.registry import agents, credentials, resource_servers
 from agentidp.registry import organizations as organization
+from agentidp.server import request_errors
 from agentidp.services import Services
 
 logger = logging.getLogger("agentidp")
@@ -71,7 +71,8 @@ def create_app(
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     request_context.init_app(app)
     errors.init_app(app)
-    authentication.init_app(app)
+    request_errors.init_app(app)
+    caller.init_app(app)
     dashboard.init_app(app)
     api = Api(app)
     api_docs.describe(app, api, settings)

@@ -1,38 +1,42 @@
-"""From an access token to the caller, and which scope a route needs (RFC 6750, RFC 9449 section 7)."""
+"""From an access token to an admitted caller, and which scope a route needs (RFC 6750, RFC 9449 section 7).
+
+A protected view gets a :class:`Caller`. It is the view's one way to the database: it admits the agent and counts the
+request in the view's first round trip, and lets nothing be written before that.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime
 from functools import wraps
 from typing import Any, TypeVar
 
 import psycopg
 from flask import Flask, Response, g, request
 
-from agentidp.config import LEEWAY
-from agentidp.db.database import Call, Rows, Transaction
+from agentidp.db.errors import DatabaseUnavailable
+from agentidp.db.organization import OrganizationDatabase, Transaction
+from agentidp.db.sql import Call, Rows, only_reads
 from agentidp.http.errors import (
     ApiError,
     InsufficientScope,
     InvalidProof,
     InvalidToken,
     SecondToken,
-    ServiceUnavailable,
     Unauthorized,
 )
 from agentidp.jose import dpop
-from agentidp.jose.access_token import AccessToken, TokenRefused, verify_access_token
+from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.scopes import SCOPES
 from agentidp.services import services
+from agentidp.token_verification import verified_token
 from agentidp.usage import record_rejection, request_made
 
 API_PREFIX = "/api/v1/"
-MAXIMUM_CACHED = 10_000
-"""Verified tokens that a process remembers, about 10 MB."""
 
 _WRONG_PLACE = "A valid bearer token is required. It belongs in the Authorization header, not in the query."
 _CREDENTIALS = re.compile(r"(bearer|dpop) +(\S+)", re.IGNORECASE)
@@ -40,33 +44,138 @@ _CREDENTIALS = re.compile(r"(bearer|dpop) +(\S+)", re.IGNORECASE)
 View = TypeVar("View", bound=Callable[..., Any])
 
 
+class Caller:
+    """Who sent a request, and that agent's organization in the database at the request's instant.
+
+    :param token: the verified access token.
+    :param at: the request's instant, aware.
+    :param proof: the DPoP proof, if the token is bound to a key.
+    :param is_admitted: the caller is admitted and counted, or is not to be counted.
+    """
+
+    def __init__(
+        self, token: AccessToken, at: datetime, *, proof: dpop.Proof | None = None, is_admitted: bool = False
+    ) -> None:
+        s = services()
+        self.token, self.at = token, at
+        self.organization_id, self.agent_id, self.scope = token.organization_id, token.agent_id, token.scope
+        self.settings = s.settings
+        self._expensive_reads = s.expensive_reads
+        self._database = s.database.of(self.organization_id, at)
+        self._replica = s.read_database and s.read_database.of(self.organization_id, at)
+        self._proof, self._is_admitted = proof, is_admitted
+
+    def read(self, statement: str, /, **parameters: Any) -> Rows:
+        """Run the reading ``sql/<statement>.sql``, as :meth:`read_together` does."""
+        [rows] = self.read_together(Call(statement, parameters))
+        return rows
+
+    def read_together(self, *calls: Call) -> list[Rows]:
+        """Run reading statements. They admit the caller in the same round trip unless that is done.
+
+        They run before the request is counted, so that a hot counter row is locked for as short as possible.
+
+        :returns: the rows of each call.
+        :raises ValueError: a statement changes or locks rows. That needs :meth:`transaction`.
+        """
+        for call in calls:
+            if not only_reads(call.name):
+                raise ValueError(f"sql/{call.name}.sql does not only read: run it in a caller's transaction")
+        if self._is_admitted or self._replica:
+            self.admit()
+            return (self._replica or self._database).run(*calls)
+        admission = self._admission()
+        with self._unused_proof():
+            rows = self._database.run(*calls, *admission, durable=self._proof is not None)
+        self._settle(rows[-1])
+        return rows[: -len(admission)]
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """A durable transaction, which begins by admitting the caller unless that is done."""
+        if self._is_admitted:
+            with self._database.transaction() as opened:
+                yield opened
+            return
+        with self._database.transaction() as opened:
+            with self._unused_proof():
+                *_, admitted = [opened.run(call) for call in self._admission()]
+            if admitted:
+                yield opened
+        self._settle(admitted)
+
+    def expensive_read(self) -> AbstractContextManager[None]:
+        """A block that reads much: few may run at a time.
+
+        :raises RateLimited: as many as may are running.
+        """
+        return self._expensive_reads.running(self.organization_id)
+
+    def admit(self) -> None:
+        """Admit the caller and count its request, unless that is done.
+
+        :raises InvalidToken: the agent is suspended or deleted, or the token is revoked.
+        :raises InvalidProof: the DPoP proof was used before.
+        """
+        if not self._is_admitted:
+            with self._unused_proof():
+                *_, rows = self._database.run(*self._admission(), durable=self._proof is not None)
+            self._settle(rows)
+
+    def _admission(self) -> list[Call]:
+        """The proof is consumed, if there is one; last, the agent is admitted and its request counted.
+
+        With a proof the commit must be durable: after a crash of the database the proof must not be good again.
+        """
+        calls = [request_made(self.agent_id, self.token.jti)]
+        if self._proof is not None:
+            calls.insert(0, self._proof.consumption())
+        return calls
+
+    @contextlib.contextmanager
+    def _unused_proof(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.errors.UniqueViolation:
+            if self._proof is None:
+                raise
+            record_rejection(self._database, self.agent_id)
+            raise InvalidProof("the DPoP proof was used before", ALGORITHMS) from None
+
+    def _settle(self, rows: Rows) -> None:
+        if not rows:
+            record_rejection(self._database, self.agent_id)
+            raise InvalidToken
+        self._is_admitted = True
+
+
 def public(view: View) -> View:
-    """Declare a route that anyone may call, or that authenticates its client by other means."""
+    """Declare a route that anyone may call."""
     view.authentication = "public"  # type: ignore[attr-defined]
     return view
 
 
 def bearer(scope: str) -> Callable[[View], View]:
-    """Declare a route that needs a bearer token with *scope*."""
+    """Declare a route that needs a bearer token with *scope*. Its view gets the :class:`Caller` as first argument."""
     if scope not in SCOPES:
         raise ValueError(f"unknown scope {scope}")
 
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            g.caller = authenticate()
+            caller = g.caller = authenticate(g.at)
             try:
                 refuse_second_token()
-                if scope not in g.caller.scope:
+                if scope not in caller.scope:
                     raise InsufficientScope(scope)
-                response = view(*args, **kwargs)
-            except (Unauthorized, ServiceUnavailable):
+                response = view(caller, *args, **kwargs)
+            except (Unauthorized, DatabaseUnavailable):
                 raise
             except Exception:
                 # A refused token is a 401 before it is anything else, and a bad request is still a request.
-                admit()
+                caller.admit()
                 raise
-            admit()
+            caller.admit()
             return response
 
         guarded.authentication = scope  # type: ignore[attr-defined]
@@ -75,10 +184,10 @@ def bearer(scope: str) -> Callable[[View], View]:
     return decorate
 
 
-def authenticate() -> AccessToken:
+def authenticate(at: datetime) -> Caller:
     """Verify the request's access token, and the proof that comes with one that is bound to a key.
 
-    :returns: its claims; whether the agent is still active and the proof new is for :func:`admit` to say.
+    :returns: the caller; whether the agent is still active and the proof new is for :meth:`Caller.admit` to say.
     :raises Unauthorized: no token, or one that is refused.
     """
     header = request.environ.get("HTTP_AUTHORIZATION", "")
@@ -89,18 +198,19 @@ def authenticate() -> AccessToken:
         raise Unauthorized(_WRONG_PLACE if _has_token_in_query() else None)
     scheme, unverified_token = sent[1].lower(), sent[2]
     s = services()
+    proof = None
     try:
         token = verified_token(unverified_token, audience=s.settings.resource)
         # RFC 9449 section 7.2: a token that is bound to a key is no bearer token, and the reverse.
         if (token.jkt is not None) != (scheme == "dpop"):
             raise TokenRefused("sent by the wrong scheme", token)
         if token.jkt is not None:
-            g.proof = _verified_proof(unverified_token, token)
+            proof = _verified_proof(unverified_token, token, s.database.of(token.organization_id, at))
     except TokenRefused as refused:
         if refused.claims is not None:
-            record_rejection(s.database, refused.claims.organization_id, refused.claims.agent_id, g.at)
+            record_rejection(s.database.of(refused.claims.organization_id, at), refused.claims.agent_id)
         raise InvalidToken from None
-    return token
+    return Caller(token, at, proof=proof)
 
 
 def refuse_second_token() -> None:
@@ -126,138 +236,38 @@ def _has_token_in_form() -> bool:
     return "access_token" in request.form
 
 
-def _verified_proof(access_token: str, token: AccessToken) -> dpop.Proof:
+def _verified_proof(access_token: str, token: AccessToken, database: OrganizationDatabase) -> dpop.Proof:
     url = services().settings.issuer + request.path
     try:
         proof = dpop.verify_proof(
-            request.environ.get("HTTP_DPOP", ""), method=request.method, url=url, at=g.at, access_token=access_token
+            request.environ.get("HTTP_DPOP", ""),
+            method=request.method,
+            url=url,
+            at=database.at,
+            access_token=access_token,
         )
     except dpop.ProofRefused as refused:
-        record_rejection(services().database, token.organization_id, token.agent_id, g.at)
+        record_rejection(database, token.agent_id)
         raise InvalidProof(str(refused), ALGORITHMS) from None
     if proof.jkt != token.jkt:
         raise TokenRefused("bound to another key", token)
     return proof
 
 
-def verified_token(unverified_token: str, *, audience: str | None) -> AccessToken:
-    """Verify a token, or remember having done so; whether it is revoked and its agent active is in the database.
-
-    :param audience: who must be the one in ``aud``; any resource server when ``None``.
-    :raises TokenRefused: for every reason alike.
-    """
-    s = services()
-    verified = s.verified_tokens
-    # Of another generation of keys, so that nothing is remembered of a key that is revoked.
-    generation = s.keys.current().generation
-    key = generation, audience, hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
-    token = verified.get(key)
-    if token is None or token.expires_at <= g.at.timestamp() - LEEWAY:
-        token = verify_access_token(unverified_token, s.keys.find, issuer=s.settings.issuer, audience=audience, at=g.at)
-        if len(verified) >= MAXIMUM_CACHED:
-            verified.clear()
-        verified[key] = token
-    return token
-
-
-def admit() -> None:
-    """Admit the caller and count its request, unless that is done.
-
-    :raises InvalidToken: the agent is suspended or deleted, or the token is revoked.
-    :raises InvalidProof: the DPoP proof was used before.
-    """
-    if not g.get("admitted", False):
-        with _unused_proof():
-            *_, rows = services().database.run(g.caller.organization_id, *_admission(), durable="proof" in g)
-        _settle(rows)
-
-
-def read(statement: str, /, **parameters: Any) -> Rows:
-    """Run the reading ``sql/<statement>.sql`` for the caller, as :func:`read_together` does."""
-    [rows] = read_together(Call(statement, parameters))
-    return rows
-
-
-def read_together(*calls: Call) -> list[Rows]:
-    """Run reading statements for the caller, who is admitted in the same round trip unless that is done.
-
-    Each gets ``organization_id`` and ``at`` beside its own parameters. They run before the request is counted, so that
-    a hot counter row is held for as short as can be.
-
-    :returns: the rows of each call.
-    """
-    s = services()
-    organization_id = g.caller.organization_id
-    own = {"organization_id": organization_id, "at": g.at}
-    calls = tuple(Call(call.name, own | call.parameters) for call in calls)
-    if s.read_database is not None or g.get("admitted", False):
-        admit()
-        return (s.read_database or s.database).run(organization_id, *calls)
-    admission = _admission()
-    with _unused_proof():
-        rows = s.database.run(organization_id, *calls, *admission, durable="proof" in g)
-    _settle(rows[-1])
-    return rows[: -len(admission)]
-
-
-@contextlib.contextmanager
-def transaction() -> Iterator[Transaction]:
-    """A durable transaction of the caller's organization, which begins by admitting the caller."""
-    with services().database.transaction(g.caller.organization_id) as opened:
-        with _unused_proof():
-            *_, admitted = [opened.fetch(call.name, **call.parameters) for call in _admission()]
-        if admitted:
-            yield opened
-    _settle(admitted)
-
-
-def _admission() -> list[Call]:
-    """The proof is used up, if there is one; last, the agent is admitted and its request counted.
-
-    With a proof the commit must be durable: after a crash of the database the proof must not be good again.
-    """
-    caller = g.caller
-    calls = [request_made(caller.organization_id, caller.agent_id, caller.jti, g.at)]
-    if "proof" in g:
-        calls.insert(0, g.proof.spend(caller.organization_id, g.at))
-    return calls
-
-
-@contextlib.contextmanager
-def _unused_proof() -> Iterator[None]:
-    try:
-        yield
-    except psycopg.errors.UniqueViolation:
-        if "proof" not in g:
-            raise
-        record_rejection(services().database, g.caller.organization_id, g.caller.agent_id, g.at)
-        raise InvalidProof("the DPoP proof was used before", ALGORITHMS) from None
-
-
-def _settle(rows: Rows) -> None:
-    if not rows:
-        record_rejection(services().database, g.caller.organization_id, g.caller.agent_id, g.at)
-        raise InvalidToken
-    g.admitted = True
-
-
 def init_app(app: Flask) -> None:
-    """Count requests that carry a valid token where no view asks for it: to addresses and methods that no route takes,
-    and to public routes, but for OAuth's own endpoints. And tell a client that is refused how to do better.
+    """Count requests that carry a valid token although no view asks for it: to addresses and methods that no route
+    takes, and to public routes. And tell a client that is refused how to do better.
     """
 
     @app.before_request
     def count_unguarded_request() -> None:
-        endpoint = request.endpoint or ""
-        # Flask answers OPTIONS without the view. An OAuth endpoint counts by what it does.
-        is_unguarded = request.method == "OPTIONS" or (
-            getattr(app.view_functions.get(endpoint), "authentication", "public") == "public"
-            and not endpoint.startswith("oauth-")
-        )
+        # Flask responds to OPTIONS without the view.
+        view = app.view_functions.get(request.endpoint or "")
+        is_unguarded = request.method == "OPTIONS" or getattr(view, "authentication", "public") == "public"
         if is_unguarded and request.path.startswith(API_PREFIX):
-            with contextlib.suppress(ApiError):
-                g.caller = authenticate()
-                admit()
+            with contextlib.suppress(ApiError, DatabaseUnavailable):
+                g.caller = authenticate(g.at)
+                g.caller.admit()
 
     @app.after_request
     def complete_challenge(response: Response) -> Response:

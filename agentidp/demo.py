@@ -12,7 +12,8 @@ from random import Random
 from typing import NamedTuple
 from uuid import UUID
 
-from agentidp.db.database import Call, Database, Transaction, connect, enter_organization
+from agentidp.db.database import Database, connect
+from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.registry.agents import add_agent
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 
@@ -172,20 +173,13 @@ def create_demo(url: str, database: Database, at: datetime) -> bool:
     :param at: now, aware; nothing is counted after it.
     :returns: whether it was made now.
     """
-    here = Call("organizations/get_organization", {"organization_id": ORGANIZATION_ID})
-    if database.run(ORGANIZATION_ID, here)[0]:
+    if database.of(ORGANIZATION_ID, at).fetch("organizations/get_organization"):
         return False
     at = at.astimezone(UTC)
-    with connect(url) as connection, connection.transaction():
-        transaction = Transaction(connection)
-        enter_organization(connection, ORGANIZATION_ID, durable=True)
-        founded = _instant(at, len(AGENTS) * 5 + DAYS, 8)
-        if not transaction.fetch(
-            "demo/add_organization",
-            organization_id=ORGANIZATION_ID,
-            name="Demo organization",
-            monthly_token_budget=MONTHLY_TOKEN_BUDGET,
-            at=founded,
+    with connect(url) as connection, operator_transaction(connection, ORGANIZATION_ID, at) as transaction:
+        founding = transaction.as_of(_instant(at, len(AGENTS) * 5 + DAYS, 8))
+        if not founding.fetch(
+            "demo/add_organization", name="Demo organization", monthly_token_budget=MONTHLY_TOKEN_BUDGET
         ):
             return False
         _add_agents(transaction, at)
@@ -197,20 +191,13 @@ def _add_agents(transaction: Transaction, at: datetime) -> None:
     for index, agent in enumerate(AGENTS):
         ago = agent.joined or (len(AGENTS) - index) * 5 + DAYS - 1
         add_agent(
-            transaction,
-            ORGANIZATION_ID,
+            transaction.as_of(_instant(at, ago, 9, index)),
             name=agent.name,
             description=agent.description,
             scopes=list(SCOPES if agent is OPERATOR else DEFAULT_SCOPES),
-            at=_instant(at, ago, 9, index),
             agent_id=agent.agent_id,
         )
-    transaction.fetch(
-        "demo/suspend_agent",
-        organization_id=ORGANIZATION_ID,
-        agent_id=SUSPENDED.agent_id,
-        at=_instant(at, SUSPENDED_AGO, 7),
-    )
+    transaction.as_of(_instant(at, SUSPENDED_AGO, 7)).fetch("demo/suspend_agent", agent_id=SUSPENDED.agent_id)
 
 
 def _instant(at: datetime, days_ago: int, hour: int, minute: int = 0) -> datetime:
@@ -222,7 +209,6 @@ def _add_usage(transaction: Transaction, at: datetime) -> None:
     ids = {agent: agent.agent_id for agent in AGENTS}
     transaction.fetch(
         "demo/add_usage",
-        organization_id=ORGANIZATION_ID,
         agent_ids=[ids[row.agent] for row in counted],
         days=[row.day for row in counted],
         hours=[row.hour for row in counted],

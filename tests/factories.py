@@ -19,6 +19,7 @@ from uuid import UUID
 
 import psycopg
 
+from agentidp.db.organization import OrganizationDatabase
 from agentidp.jose import access_token as tokens
 from agentidp.oauth import issuance
 from agentidp.registry.agents import add_agent
@@ -98,6 +99,11 @@ class Agent:
         return {"Authorization": f"Bearer {self.token(**changes)}"}
 
 
+def database_of(services: Services, organization_id: str) -> OrganizationDatabase:
+    """The database as an organization sees it now."""
+    return services.database.of(organization_id, services.clock())
+
+
 def make_organization(services: Services, name: str = "Acme", organization_id: str | None = None) -> str:
     """Create an organization and return its id."""
     return add_organization(
@@ -113,18 +119,15 @@ def make_agent(
     agent_id: UUID | None = None,
 ) -> Agent:
     """Register an agent with one credential."""
-    at = services.clock()
-    with services.database.transaction(organization_id) as transaction:
+    with database_of(services, organization_id).transaction() as transaction:
         row = add_agent(
             transaction,
-            organization_id,
             name=name,
             description="",
             scopes=list(scopes),
-            at=at,
             agent_id=agent_id,
         )
-        _, client_secret = add_credential(transaction, organization_id, row.agent_id, expires_at=None, at=at)
+        _, client_secret = add_credential(transaction, row.agent_id, expires_at=None)
     assert client_secret is not None
     return Agent(organization_id, row.agent_id, client_secret, services, tuple(scopes))
 
@@ -140,18 +143,16 @@ def count_usage(
 ) -> None:
     """Count *tokens* and *requests* (beyond the tokens' own) at an instant by the product's own statements."""
     digest = os.urandom(32)
-    with services.database.transaction(organization_id) as transaction:
+    with services.database.of(organization_id, at).transaction() as transaction:
         if tokens:
             credential_id = uuid.uuid4()
             transaction.fetch(
                 "agents/add_credential",
-                organization_id=organization_id,
                 agent_id=agent_id,
                 credential_id=credential_id,
                 secret_hash=digest,
                 jwks=None,
                 expires_at=None,
-                at=at,
                 most=1000,
             )
             call = issuance.issuing(
@@ -159,14 +160,12 @@ def count_usage(
                 scope=None,
                 resource=None,
                 has_proof=False,
-                at=at,
             )
             for _ in range(tokens):
-                assert transaction.fetch(call.name, **call.parameters)
-            transaction.fetch("agents/forget_credential", organization_id=organization_id, credential_id=credential_id)
+                assert transaction.run(call)
+            transaction.fetch("agents/forget_credential", credential_id=credential_id)
         for _ in range(requests):
-            call = request_made(organization_id, agent_id, "a", at)
-            assert transaction.fetch(call.name, **call.parameters)
+            assert transaction.run(request_made(agent_id, "a"))
 
 
 def usage_sums(url: str, organization_id: str) -> dict[str, int]:

@@ -8,8 +8,10 @@ from typing import Any
 
 import psycopg
 
-from agentidp.db.database import SERVICE_ROLE, load_sql
+from agentidp.db.database import SERVICE_ROLE
+from agentidp.db.organization import common_parameters
 from agentidp.db.pipeline import Statement
+from agentidp.db.sql import load_sql
 
 
 @contextlib.contextmanager
@@ -24,7 +26,10 @@ def service_connection(url: str, organization_id: str) -> Iterator[psycopg.Conne
 
 
 def prepare(connection: psycopg.Connection[Any], name: str, **parameters: Any) -> str:
-    """Prepare ``sql/<name>.sql`` anew, and return the SQL that executes it with *parameters*."""
+    """Prepare ``sql/<name>.sql`` anew, and return the SQL that executes it with *parameters*, of which
+    ``organization_id`` and ``at`` must be there.
+    """
+    parameters = common_parameters(parameters["organization_id"], parameters["at"]) | parameters
     query, names = Statement.of(load_sql(name))
     connection.execute("deallocate all")
     connection.execute(b"prepare planned as " + query)

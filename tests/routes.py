@@ -28,8 +28,8 @@ BODIES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Route:
-    """A method of an address. ``authentication`` is the scope that it needs, ``session``, ``public``, or ``None``:
-    undeclared.
+    """A method of an address. ``authentication`` is the scope that it needs, ``session``, ``client`` (the client
+    itself authenticates), ``public``, or ``None``: undeclared.
     """
 
     endpoint: str
@@ -40,7 +40,7 @@ class Route:
     @property
     def takes_json(self) -> bool:
         """Whether it reads a JSON body."""
-        return self.method in ("POST", "PUT", "PATCH") and self.authentication != "public"
+        return self.method in ("POST", "PUT", "PATCH") and self.authentication not in ("public", "client")
 
     @property
     def body(self) -> dict[str, Any] | None:
@@ -88,5 +88,5 @@ PAGES = [route for route in ALL if route.rule.startswith("/dashboard")]
 ROUTES = [route for route in ALL if route not in PAGES]
 """The API's."""
 
-PROTECTED = [route for route in ROUTES if route.authentication != "public"]
+PROTECTED = [route for route in ROUTES if route.authentication not in ("public", "client")]
 JSON_ROUTES = [route for route in ROUTES if route.takes_json]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp import caller as authentication
-from agentidp.caller import bearer
+from agentidp import token_verification
+from agentidp.caller import Caller, bearer
 from agentidp.http.logs import JsonFormatter
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 from agentidp.services import Services
 from tests.conftest import Cast
-from tests.factories import RESOURCE_METADATA, usage_sums
+from tests.factories import RESOURCE_METADATA, Agent, usage_sums
 from tests.routes import PROTECTED, Route
 
 MISSING = {"code": "UNAUTHORIZED", "message": "A valid bearer token is required.", "details": {}}
@@ -214,7 +217,7 @@ def test_a_request_is_counted_whatever_its_status(client: FlaskClient, cast: Cas
 def test_what_is_remembered_of_tokens_is_bounded(
     client: FlaskClient, cast: Cast, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(authentication, "MAXIMUM_CACHED", 3)
+    monkeypatch.setattr(token_verification, "MAXIMUM_CACHED", 3)
     for _ in range(10):
         assert client.get("/api/v1/agents", headers=cast.acme.bearer()).status_code == 200
         assert len(services.verified_tokens) <= 3
@@ -223,3 +226,74 @@ def test_what_is_remembered_of_tokens_is_bounded(
 def test_a_refused_token_is_not_remembered(client: FlaskClient, services: Services) -> None:
     client.get("/api/v1/agents", headers={"Authorization": "Bearer x.y.z"})
     assert len(services.verified_tokens) == 0
+
+
+@pytest.mark.parametrize("route", PROTECTED, ids=str)
+def test_a_protected_view_gets_its_caller(app: Flask, route: Route) -> None:
+    first, *_ = inspect.signature(app.view_functions[route.endpoint]).parameters.values()
+    assert first.annotation == "Caller"
+
+
+def probe(app: Flask, view: Callable[[Caller], Any]) -> str:
+    """Register a protected view, and return its address."""
+    app.add_url_rule("/api/v1/probe", view_func=bearer("agents:write")(view), endpoint="probe")
+    return "/api/v1/probe"
+
+
+def test_a_view_cannot_write_by_reading(app: Flask, cast: Cast) -> None:
+    def view(caller: Caller) -> str:
+        with pytest.raises(ValueError, match=r"sql/agents/delete_agent\.sql does not only read"):
+            caller.read("agents/delete_agent", agent_id=cast.acme.agent_id)
+        return "refused"
+
+    assert app.test_client().get(probe(app, view), headers=cast.acme.bearer()).text == "refused"
+    assert app.test_client().get("/api/v1/agents", headers=cast.acme.bearer()).status_code == 200
+
+
+def test_a_view_of_a_refused_token_does_not_get_into_its_transaction(app: Flask, cast: Cast) -> None:
+    entered = []
+
+    def view(caller: Caller) -> str:
+        with caller.transaction() as opened:
+            entered.append(opened)
+        return "written"
+
+    client = app.test_client()
+    address = probe(app, view)
+    headers = cast.acme.bearer()
+    assert client.get(address, headers=headers).text == "written"
+    assert client.post("/api/v1/token/revoke", data=revocation(cast.acme, headers)).status_code == 200
+    assert client.get(address, headers=headers).status_code == 401
+    assert len(entered) == 1
+
+
+def test_a_view_that_asks_for_nothing_is_admitted_all_the_same(
+    app: Flask, cast: Cast, services: Services, database_url: str
+) -> None:
+    def view(caller: Caller) -> str:
+        return caller.organization_id
+
+    client = app.test_client()
+    address = probe(app, view)
+    headers = cast.acme.bearer()
+    assert client.get(address, headers=headers).text == cast.acme.organization_id
+    assert usage_sums(database_url, cast.acme.organization_id)["requests"] == 1
+    assert client.post("/api/v1/token/revoke", data=revocation(cast.acme, headers)).status_code == 200
+    assert client.get(address, headers=headers).status_code == 401
+
+
+def test_a_view_that_both_reads_and_writes_is_counted_once(app: Flask, cast: Cast, database_url: str) -> None:
+    def view(caller: Caller) -> str:
+        before = caller.read("agents/get_agent", agent_id=caller.agent_id)
+        with caller.transaction() as opened:
+            opened.fetch("agents/delete_agent", agent_id=caller.agent_id)
+        return str(len(before))
+
+    assert app.test_client().get(probe(app, view), headers=cast.acme.bearer()).text == "1"
+    assert usage_sums(database_url, cast.acme.organization_id)["requests"] == 1
+
+
+def revocation(agent: Agent, headers: dict[str, str]) -> dict[str, str]:
+    """The form that revokes the token in the headers."""
+    token = headers["Authorization"].removeprefix("Bearer ")
+    return {"client_id": agent.client_id, "client_secret": agent.client_secret, "token": token}

@@ -26,22 +26,27 @@ PUBLIC = {
     "GET /docs/<asset>",
     "GET /healthz",
     "GET /readyz",
-    "POST /api/v1/token",
-    "POST /api/v1/token/introspect",
-    "POST /api/v1/token/revoke",
     "POST /dashboard/sign-in",
 }
 """What anyone may call. A route gets here on purpose only."""
 
 
 def test_every_route_declares_a_scope_or_that_it_is_public() -> None:
-    assert [str(route) for route in ROUTES if route.authentication not in {*SCOPES, "public"}] == []
+    assert [str(route) for route in ROUTES if route.authentication not in {*SCOPES, "client", "public"}] == []
     assert [str(route) for route in PAGES if route.authentication not in {"session", "public"}] == []
 
 
 def test_a_route_is_public_on_purpose_only() -> None:
     public = {str(route) for route in ALL if route.authentication == "public"}
     assert public == PUBLIC, "declare the scope of the route, or add it to PUBLIC if anyone may call it"
+
+
+def test_a_client_authenticates_at_the_oauth_endpoints_only() -> None:
+    assert {str(route) for route in ALL if route.authentication == "client"} == {
+        "POST /api/v1/token",
+        "POST /api/v1/token/introspect",
+        "POST /api/v1/token/revoke",
+    }
 
 
 def test_what_changes_something_needs_a_scope_to_write() -> None:

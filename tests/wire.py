@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from agentidp.db.database import Database, load_sql
+from agentidp.db.database import Database
 from agentidp.db.pipeline import Statement
-from agentidp.db.sql import sql_directory
+from agentidp.db.sql import load_sql, sql_directory
 
 _BIND = re.compile(r'^F\t\d+\tBind\t "" "([^"]*)"', re.MULTILINE)
 _UNNAMED = re.compile(r'^F\t\d+\tParse\t "" "(.*?)" \d+$', re.MULTILINE | re.DOTALL)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import marshmallow as ma
-from flask import Response, g
+from flask import Response
 
-from agentidp.caller import bearer, read
+from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import answer
 from agentidp.http.schemas import WholeNumber
@@ -40,14 +40,14 @@ class ActivityHeatmapSchema(ma.Schema):
 @bearer("analytics:read")
 @blueprint.arguments(ActivityHeatmapArguments(), location="query")
 @blueprint.answers(ActivityHeatmapSchema)
-def activity_heatmap(arguments: dict[str, Any]) -> Response:
+def activity_heatmap(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Requests by day of week (0 = Sunday) and hour in UTC, cells that are not zero only."""
     return answer(
-        {"tenantId": g.caller.organization_id, "data": requests_by_hour_of_week(arguments["days"])}, CellSchema
+        {"tenantId": caller.organization_id, "data": requests_by_hour_of_week(caller, arguments["days"])}, CellSchema
     )
 
 
-def requests_by_hour_of_week(days: int) -> list[dict[str, int]]:
+def requests_by_hour_of_week(caller: Caller, days: int) -> list[dict[str, int]]:
     """The heatmap's cells over the last *days*, those that are not zero, by day of week, then hour."""
-    rows = read("analytics/activity_heatmap", days=days)
+    rows = caller.read("analytics/activity_heatmap", days=days)
     return [{"dow": row.dow, "hour": row.hour, "count": row.count} for row in rows]

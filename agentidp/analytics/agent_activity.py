@@ -6,10 +6,10 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
-from flask import Response, g
+from flask import Response
 
-from agentidp.caller import bearer, read
-from agentidp.db.database import Rows
+from agentidp.caller import Caller, bearer
+from agentidp.db.sql import Rows
 from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import answer
@@ -55,13 +55,13 @@ class AgentActivitySchema(ma.Schema):
 @bearer("analytics:read")
 @blueprint.arguments(AgentActivityArguments(), location="query")
 @blueprint.answers(AgentActivitySchema)
-def agent_activity(arguments: dict[str, Any], agent_id: UUID) -> Response:
+def agent_activity(caller: Caller, arguments: dict[str, Any], agent_id: UUID) -> Response:
     """Tokens, requests and failed authentications of an agent per UTC day, zeros included, oldest first."""
     days = arguments["days"]
-    rows = activity_by_day(agent_id, days)
+    rows = activity_by_day(caller, agent_id, days)
     return answer(
         {
-            "tenantId": g.caller.organization_id,
+            "tenantId": caller.organization_id,
             "agentId": str(agent_id),
             "agentName": rows[0].agent_name,
             "status": rows[0].status,
@@ -76,12 +76,12 @@ def agent_activity(arguments: dict[str, Any], agent_id: UUID) -> Response:
     )
 
 
-def activity_by_day(agent_id: UUID, days: int) -> Rows:
+def activity_by_day(caller: Caller, agent_id: UUID, days: int) -> Rows:
     """A row a day, oldest first, zeros included, the last one today; in each what is known of the agent itself.
 
     :raises NotFound: the organization has no such agent, nor had one.
     """
-    rows = read("analytics/agent_activity", agent_id=agent_id, days=days)
+    rows = caller.read("analytics/agent_activity", agent_id=agent_id, days=days)
     if not rows:
         raise NotFound
     return rows

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from agentidp.caller import read
+from agentidp.caller import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class AgentPage:
     tokens: int
 
 
-def agents_of_the_month(limit: int, offset: int = 0) -> AgentPage:
+def agents_of_the_month(caller: Caller, limit: int, offset: int = 0) -> AgentPage:
     """The registered agents, and the deleted ones that have usage this month.
 
     :param limit: the maximum number of agents.
     :param offset: how many agents to skip.
     """
-    rows = read("analytics/agent_overview", limit=limit, offset=offset)
+    rows = caller.read("analytics/agent_overview", limit=limit, offset=offset)
     data = [
         AgentMonth(row.agent_id, row.name, row.status, row.tokens, row.requests, row.rejected, row.last_seen)
         for row in rows

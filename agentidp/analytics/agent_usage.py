@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import marshmallow as ma
-from flask import Response, g
+from flask import Response
 
-from agentidp.caller import bearer, read
+from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import answer
 
@@ -51,24 +51,26 @@ class AgentUsageSchema(ma.Schema):
 @bearer("analytics:read")
 @blueprint.arguments(AgentUsageArguments(), location="query")
 @blueprint.answers(AgentUsageSchema)
-def agent_usage(arguments: dict[str, Any]) -> Response:
+def agent_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens issued per agent in the current calendar month (UTC)."""
     named = bool(arguments["include"])
-    data = tokens_by_named_agent() if named else tokens_by_agent()
+    data = tokens_by_named_agent(caller) if named else tokens_by_agent(caller)
     return answer(
-        {"tenantId": g.caller.organization_id, "month": g.at.strftime("%Y-%m"), "data": data},
+        {"tenantId": caller.organization_id, "month": caller.at.strftime("%Y-%m"), "data": data},
         NamedAgentTokensSchema if named else AgentTokensSchema,
     )
 
 
-def tokens_by_agent() -> list[dict[str, Any]]:
+def tokens_by_agent(caller: Caller) -> list[dict[str, Any]]:
     """The items, most tokens first."""
-    return [{"agentId": str(row.agent_id), "tokenCount": row.token_count} for row in read("analytics/agent_usage")]
+    return [
+        {"agentId": str(row.agent_id), "tokenCount": row.token_count} for row in caller.read("analytics/agent_usage")
+    ]
 
 
-def tokens_by_named_agent() -> list[dict[str, Any]]:
+def tokens_by_named_agent(caller: Caller) -> list[dict[str, Any]]:
     """The items with the agents' names, most tokens first."""
     return [
         {"agentId": str(row.agent_id), "tokenCount": row.token_count, "agentName": row.agent_name}
-        for row in read("analytics/agent_usage_with_names")
+        for row in caller.read("analytics/agent_usage_with_names")
     ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import marshmallow as ma
-from flask import Response, g
+from flask import Response
 
-from agentidp.caller import bearer, read
+from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import answer
 from agentidp.http.schemas import WholeNumber
@@ -40,12 +40,12 @@ class TokenTrendSchema(ma.Schema):
 @bearer("analytics:read")
 @blueprint.arguments(TokenTrendArguments(), location="query")
 @blueprint.answers(TokenTrendSchema)
-def token_trend(arguments: dict[str, Any]) -> Response:
+def token_trend(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens issued per UTC day over the past days, zeros included, oldest first."""
     days = arguments["days"]
-    return answer({"tenantId": g.caller.organization_id, "days": days, "data": tokens_by_day(days)}, DaySchema)
+    return answer({"tenantId": caller.organization_id, "days": days, "data": tokens_by_day(caller, days)}, DaySchema)
 
 
-def tokens_by_day(days: int) -> list[dict[str, Any]]:
+def tokens_by_day(caller: Caller, days: int) -> list[dict[str, Any]]:
     """The trend's items, oldest first, zeros included, the last one today."""
-    return [{"date": row.date, "count": row.count} for row in read("analytics/token_trend", days=days)]
+    return [{"date": row.date, "count": row.count} for row in caller.read("analytics/token_trend", days=days)]

@@ -44,8 +44,8 @@ def create(name: str, organization_id: str, description: str, scopes: tuple[str,
             messages: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
             field, rules = next(iter(messages.items()))
             raise ConfigurationError(f"{field} {rules[0] if isinstance(rules, list) else rules}") from None
-        with services.database.transaction(organization_id) as transaction:
-            row = agents.add_agent(transaction, organization_id, at=utc_now(), **loaded)
+        with services.database.of(organization_id, utc_now()).transaction() as transaction:
+            row = agents.add_agent(transaction, **loaded)
     body = agents.represent(row)
     show([body if as_json else {"agentId": body["agentId"]}], as_json, one=True)
 
@@ -57,10 +57,9 @@ def list_(organization_id: str, as_json: bool) -> None:
     """List the agents of an organization, oldest first: id, name, description, scopes, status, times."""
     with opened() as services:
         organization_named(services, organization_id)
-        with services.database.transaction(organization_id) as transaction:
+        with services.database.of(organization_id, utc_now()).transaction() as transaction:
             rows = transaction.fetch(
                 "agents/list_agents",
-                organization_id=organization_id,
                 after_at=None,
                 after_id=None,
                 limit=None,

@@ -12,7 +12,8 @@ import psycopg
 
 from agentidp import utc_now
 from agentidp.config import ConfigurationError, Settings
-from agentidp.http.errors import ApiError, NotFound, OAuthError
+from agentidp.db.errors import DatabaseUnavailable
+from agentidp.http.errors import ApiError, NotFound, OAuthError, ServiceUnavailable
 from agentidp.http.logs import logging_config
 from agentidp.server.runtime import prepared
 from agentidp.services import Services
@@ -25,6 +26,8 @@ def refusals() -> Iterator[None]:
         yield
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
+    except DatabaseUnavailable:
+        raise click.ClickException(ServiceUnavailable.message) from None
     except (ApiError, OAuthError) as error:
         raise click.ClickException(_sentence(error)) from None
     except ma.ValidationError as error:

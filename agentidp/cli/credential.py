@@ -29,13 +29,11 @@ def create(agent_id: UUID, expires_in: int | None, as_json: bool) -> None:
     at = utc_now()
     with opened() as services:
         organization_id = organization_of(services, agent_id)
-        with services.database.transaction(organization_id) as transaction:
+        with services.database.of(organization_id, utc_now()).transaction() as transaction:
             row, client_secret = credentials.add_credential(
                 transaction,
-                organization_id,
                 agent_id,
                 expires_at=at + timedelta(days=expires_in) if expires_in else None,
-                at=at,
             )
     body = credentials.represent(row)
     shown = {"credentialId": body["credentialId"], "clientId": str(agent_id), "clientSecret": client_secret}
@@ -49,13 +47,11 @@ def revoke(credential_id: UUID, agent_id: UUID) -> None:
     """Revoke a credential: it gets no further token."""
     with opened() as services:
         organization_id = organization_of(services, agent_id)
-        with services.database.transaction(organization_id) as transaction:
+        with services.database.of(organization_id, utc_now()).transaction() as transaction:
             revoked = transaction.fetch(
                 "agents/revoke_credential",
-                organization_id=organization_id,
                 agent_id=agent_id,
                 credential_id=credential_id,
-                at=utc_now(),
             )
         if not revoked:
             raise ConfigurationError(f"the agent has no credential {credential_id}")

@@ -8,7 +8,6 @@ from agentidp import findings, utc_now
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, organization_named, organization_option
 from agentidp.cli.output import cell, show
-from agentidp.db.database import Call, Rows
 from agentidp.findings.finding import Look
 
 
@@ -34,11 +33,7 @@ def command(organization_id: str, days: int, dominance_percent: int, as_json: bo
     at = utc_now()
     with opened() as services:
         organization_named(services, organization_id)
-
-        def run(*calls: Call) -> list[Rows]:
-            own = {"organization_id": organization_id, "at": at}
-            return services.database.run(organization_id, *(Call(name, own | more) for name, more in calls))
-
+        run = services.database.of(organization_id, at).run
         look = Look(at=at, days=days, token_ttl=services.settings.token_ttl, dominance_percent=dominance_percent)
         found = [finding.represent() for finding in findings.findings(run, look)]
     if as_json:

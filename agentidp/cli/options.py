@@ -7,6 +7,7 @@ from uuid import UUID
 
 import click
 
+from agentidp import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.registry import organizations
 from agentidp.services import Services
@@ -25,7 +26,7 @@ def organization_named(services: Services, organization_id: str) -> Any:
 
     :raises ConfigurationError: there is no such organization.
     """
-    row = organizations.find_organization(services.database, organization_id)
+    row = organizations.find_organization(services.database, organization_id, utc_now())
     if row is None:
         raise ConfigurationError(f"there is no organization {organization_id!r}")
     return row

@@ -56,6 +56,6 @@ def budget(organization_id: str, tokens: int | None, is_removed: bool) -> None:
     with opened() as services:
         row = organization_named(services, organization_id)
         if is_removed or tokens is not None:
-            with services.database.transaction(organization_id) as transaction:
-                row = organizations.set_budget(transaction, organization_id, tokens)
+            with services.database.of(organization_id, utc_now()).transaction() as transaction:
+                row = organizations.set_budget(transaction, tokens)
     click.echo(cell(row.monthly_token_budget))

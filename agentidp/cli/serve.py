@@ -13,6 +13,7 @@ from agentidp.cli.context import refusals, settings_of_command
 from agentidp.cli.options import organization_of
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import link
+from agentidp.db.errors import DatabaseUnavailable
 from agentidp.http.errors import ApiError, OAuthError
 from agentidp.registry import organizations
 from agentidp.server import serve
@@ -58,7 +59,7 @@ def _demo_link(runtime: Runtime) -> str | None:
     services = Services.of(runtime.settings, utc_now)
     try:
         return link.new_link(services, organization_of(services, demo.OPERATOR_ID), demo.OPERATOR_ID, utc_now())
-    except (ConfigurationError, ApiError, OAuthError):
+    except (ConfigurationError, DatabaseUnavailable, ApiError, OAuthError):
         return None
     finally:
         services.close()

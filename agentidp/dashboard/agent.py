@@ -8,6 +8,7 @@ from uuid import UUID
 from flask import Response
 
 from agentidp.analytics.agent_activity import activity_by_day
+from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session
 from agentidp.dashboard.page_findings import findings_of_agent, page_findings
 from agentidp.dashboard.period import PERIODS, requested_days
@@ -17,13 +18,13 @@ blueprint = pages.new_blueprint("dashboard-agent", __name__)
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>")
 @session.required
-def agent(agent_id: UUID) -> Response:
+def agent(caller: Caller, agent_id: UUID) -> Response:
     """One agent's usage by day, and the findings that name it."""
     days = requested_days()
-    activity = activity_by_day(agent_id, days)
+    activity = activity_by_day(caller, agent_id, days)
 
     def slow_part() -> dict[str, Any]:
-        found = findings_of_agent(page_findings(days), agent_id)
+        found = findings_of_agent(page_findings(caller, days), agent_id)
         marked = charts.days_with_findings(found or [])
         return {
             "found": found,

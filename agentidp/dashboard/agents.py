@@ -7,6 +7,7 @@ import re
 from flask import Response, request
 
 from agentidp.analytics.agent_overview import agents_of_the_month
+from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.http.errors import NotFound, ValidationError
 
@@ -23,12 +24,12 @@ blueprint = pages.new_blueprint("dashboard-agents", __name__)
 
 @blueprint.get("/dashboard/agents")
 @session.required
-def agents() -> Response:
+def agents(caller: Caller) -> Response:
     """All agents, fifty on a page."""
     number = request.args.get("page", "1")
     if not re.fullmatch(r"[1-9][0-9]{0,5}", number) or int(number) > MAX_PAGE:
         raise ValidationError(f"The page must be a whole number from 1 to {MAX_PAGE}.")
-    shown = agents_of_the_month(PAGE_SIZE, PAGE_SIZE * (int(number) - 1))
+    shown = agents_of_the_month(caller, PAGE_SIZE, PAGE_SIZE * (int(number) - 1))
     if not shown.data and number != "1":
         raise NotFound
     return pages.page(

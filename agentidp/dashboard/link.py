@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 import psycopg
 from flask import Request, g
 
-from agentidp.caller import verified_token
-from agentidp.config import LEEWAY
 from agentidp.dashboard import session
-from agentidp.db.database import Call
+from agentidp.db.sql import Call
 from agentidp.http.errors import ApiError
 from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.oauth import issuance
 from agentidp.registry import operator_token
 from agentidp.services import Services, services
+from agentidp.token_verification import verified_token
 
 LIFETIME = 5 * 60
 """Seconds within which a link must be used."""
@@ -94,15 +93,11 @@ def _consume(s: Services, link: AccessToken, at: datetime) -> None:
     :raises LinkRefused: the agent may not sign in, or the link was used before.
     """
     digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
-    # A server accepts the link for one LEEWAY after exp by its own clock, which may be another LEEWAY behind the clock
-    # of the server that deletes the row.
-    expires_at = datetime.fromtimestamp(link.expires_at, UTC) + timedelta(seconds=2 * LEEWAY)
-    used = {"organization_id": link.organization_id, "digest": digest, "expires_at": expires_at, "at": at}
-    viewer, consumption = session.viewer_query(link), Call("oauth/use_identifier", used)
+    consumption = Call("oauth/use_identifier", {"digest": digest, "expires_at": link.refused_from})
     try:
-        with s.database.transaction(link.organization_id) as transaction:
-            if not transaction.fetch(viewer.name, **viewer.parameters):
+        with s.database.of(link.organization_id, at).transaction() as transaction:
+            if not transaction.run(session.viewer_query(link)):
                 raise LinkRefused
-            transaction.fetch(consumption.name, **consumption.parameters)
+            transaction.run(consumption)
     except psycopg.errors.UniqueViolation:
         raise LinkRefused from None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, g, request
+from flask import Response, request
 
 from agentidp.analytics.activity_heatmap import requests_by_hour_of_week
 from agentidp.analytics.agent_overview import agents_of_the_month
 from agentidp.analytics.rejection_trend import rejections_by_day
 from agentidp.analytics.token_trend import tokens_by_day
-from agentidp.caller import read_together
+from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session
 from agentidp.dashboard.agents import PAGE_SIZE, SHARE_LIMIT
 from agentidp.dashboard.page_findings import MAX_FINDINGS, page_findings
@@ -25,21 +25,21 @@ blueprint = pages.new_blueprint("dashboard-overview", __name__)
 
 @blueprint.get("/dashboard", strict_slashes=False)
 @session.required
-def overview() -> Response:
+def overview(caller: Caller) -> Response:
     """The organization's usage on one page, findings first; the first steps if there is hardly any usage."""
     days = requested_days()
-    trend = tokens_by_day(max(PERIODS))
-    agents = agents_of_the_month(PAGE_SIZE)
+    trend = tokens_by_day(caller, max(PERIODS))
+    agents = agents_of_the_month(caller, PAGE_SIZE)
     issued = sum(day["count"] for day in trend)
     has_usage = issued > FEW_TOKENS or (issued > 0 and agents.count > 1)
     if not has_usage and "days" not in request.args:
         return pages.page("first_steps.html", here="overview", issued=issued)
-    rejections = rejections_by_day(days)
-    week = charts.heatmap(requests_by_hour_of_week(max(PERIODS)))
-    month = budget.status(read_together, g.at)
+    rejections = rejections_by_day(caller, days)
+    week = charts.heatmap(requests_by_hour_of_week(caller, max(PERIODS)))
+    month = budget.status(caller.read_together, caller.at)
 
     def slow_part() -> dict[str, Any]:
-        found = page_findings(days)
+        found = page_findings(caller, days)
         marked = charts.days_with_findings(found or [])
         return {
             "found": found,

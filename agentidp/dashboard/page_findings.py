@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from flask import g
-
+from agentidp.caller import Caller
+from agentidp.db.errors import DatabaseUnavailable
 from agentidp.findings import FindingsArguments, callers_findings
-from agentidp.findings.finding import Finding, Look
-from agentidp.http.errors import RateLimited, ServiceUnavailable
-from agentidp.services import services
+from agentidp.findings.finding import Finding
+from agentidp.http.errors import RateLimited
 
 MAX_FINDINGS = 50
 """On a page: the most urgent."""
 
 
-def page_findings(days: int) -> list[Finding] | None:
+def page_findings(caller: Caller, days: int) -> list[Finding] | None:
     """The findings that the API returns by default.
 
     :returns: ``None`` if a statement is too slow or too many requests for findings are running: then the page is shown
         without findings.
     """
     arguments = FindingsArguments().load({"days": str(days)})
-    look = Look(at=g.at, token_ttl=services().settings.token_ttl, **arguments)
     try:
-        return callers_findings(look)
-    except (RateLimited, ServiceUnavailable):
+        return callers_findings(caller, **arguments)
+    except (RateLimited, DatabaseUnavailable):
         return None
 
 

@@ -14,13 +14,15 @@ from urllib.parse import urlsplit
 
 from flask import Response, g, request
 
-from agentidp.caller import verified_token
-from agentidp.config import LEEWAY, Settings
-from agentidp.db.database import Call
+from agentidp.caller import Caller
+from agentidp.config import Settings
+from agentidp.db.sql import Call
 from agentidp.http.errors import ApiError
 from agentidp.jose.access_token import AccessToken, SigningKey, TokenRefused
 from agentidp.oauth import issuance
+from agentidp.oauth.token_inspection import revoke_token
 from agentidp.services import Services, services
+from agentidp.token_verification import verified_token
 
 SCOPE = "analytics:read"
 """The one scope of a session."""
@@ -93,7 +95,6 @@ def viewer_query(token: AccessToken) -> Call:
     return Call(
         "dashboard/viewer",
         {
-            "organization_id": token.organization_id,
             "agent_id": token.agent_id,
             "jti": token.jti,
             "scope": SCOPE,
@@ -103,21 +104,20 @@ def viewer_query(token: AccessToken) -> Call:
 
 
 def required(view: View) -> View:
-    """Declare a page that needs a session. The view finds it in ``g.caller`` and ``g.viewer``; what it reads is not
+    """Declare a page that needs a session. The view gets the :class:`Caller` as first argument; what it reads is not
     counted as a request.
     """
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        resume(request.cookies.get(cookie_name(services().settings)))
-        return view(*args, **kwargs)
+        return view(resume(request.cookies.get(cookie_name(services().settings))), *args, **kwargs)
 
     guarded.authentication = "session"  # type: ignore[attr-defined]
     return guarded  # type: ignore[return-value]
 
 
-def resume(unverified_token: str | None) -> None:
-    """Resume the session in a cookie: set ``g.caller`` and ``g.viewer``.
+def resume(unverified_token: str | None) -> Caller:
+    """Resume the session in a cookie.
 
     :raises NotSignedIn: there is no cookie.
     :raises SessionEnded: its token is no longer valid, or never was.
@@ -132,33 +132,26 @@ def resume(unverified_token: str | None) -> None:
         token = None
     if token is None or not open_for(token):
         raise SessionEnded
+    caller: Caller = g.caller
+    return caller
 
 
 def open_for(token: AccessToken) -> bool:
     """Whether a verified token opens the dashboard now; if it does, ``g.caller`` and ``g.viewer`` are set."""
     if not is_suitable(token):
         return False
-    [rows] = services().database.run(token.organization_id, viewer_query(token))
+    [rows] = services().database.of(token.organization_id, g.at).run(viewer_query(token))
     if not rows:
         return False
-    g.caller, g.viewer = token, Viewer(*rows[0])
     # Nothing here is counted as a request: a page that refreshes itself must not appear in the heatmap.
-    g.admitted = True
+    g.caller, g.viewer = Caller(token, g.at, is_admitted=True), Viewer(*rows[0])
     return True
 
 
-def end() -> None:
-    """End the session that was resumed: revoke its token, unless it is one for the API that somebody pasted."""
-    s, token = services(), g.caller
-    if token.audience == s.settings.dashboard:
-        s.database.fetch_durably(
-            "oauth/revoke_token",
-            organization_id=token.organization_id,
-            jti=token.jti,
-            # As at the revocation endpoint: one leeway for the clock of each server.
-            expires_at=datetime.fromtimestamp(token.expires_at + 2 * LEEWAY, UTC),
-            at=g.at,
-        )
+def end(caller: Caller) -> None:
+    """End a session: revoke its token, unless it is one for the API that somebody pasted."""
+    if caller.token.audience == caller.settings.dashboard:
+        revoke_token(services().database.of(caller.organization_id, caller.at), caller.token)
 
 
 def cookie_name(settings: Settings) -> str:

@@ -7,14 +7,15 @@ from typing import Any
 
 from flask import Request, Response, g, request
 
-from agentidp.caller import public, verified_token
+from agentidp.caller import Caller, public
 from agentidp.dashboard import link, pages, session
 from agentidp.dashboard.session import SCOPE, NotSignedIn, SignInRefused
 from agentidp.http.errors import ApiError, OAuthError
 from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.oauth import client_authentication, issuance
-from agentidp.oauth.token import read_form
+from agentidp.oauth.client_form import read_form
 from agentidp.services import services
+from agentidp.token_verification import verified_token
 from agentidp.usage import record_rejection
 
 NOTICES = {
@@ -46,9 +47,9 @@ def sign_in() -> Response:
 
 @blueprint.post("/dashboard/sign-out")
 @session.required
-def sign_out() -> Response:
+def sign_out(caller: Caller) -> Response:
     """Sign out, also on other devices that have the same session."""
-    session.end()
+    session.end(caller)
     response = pages.see_other("/sign-in?signed-out")
     session.delete_cookie(response)
     # The browser's back button then shows none of the pages again.
@@ -77,7 +78,9 @@ def _by_credential(request: Request, form: dict[str, str], at: datetime) -> str:
     s = services()
     client = client_authentication.presented_client(request, form, at)
     signing_key = s.keys.current().signing
-    granted = issuance.record(s.database, client, scope=[SCOPE], resource=None, proof=None, at=at)
+    granted = issuance.record(
+        s.database.of(client.organization_id, at), client, scope=[SCOPE], resource=None, proof=None
+    )
     if granted is None:
         client_authentication.refuse(request, client, at)
     g.organization_id, g.agent_id = client.organization_id, client.agent_id
@@ -99,7 +102,7 @@ def _by_token(unverified_token: str, at: datetime) -> AccessToken:
             raise SignInRefused(403, f"This token lacks the scope {SCOPE}.")
         is_valid = session.open_for(token)
     if token is not None and not is_valid:
-        record_rejection(s.database, token.organization_id, token.agent_id, at)
+        record_rejection(s.database.of(token.organization_id, at), token.agent_id)
     if token is None or not is_valid:
         raise NotSignedIn("This token is invalid, expired or revoked.")
     return token

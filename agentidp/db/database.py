@@ -1,4 +1,4 @@
-"""The shape of a transaction, and a connection of the operator's own."""
+"""The service's database: a pool of connections, and what its failures mean. And a connection of the operator's own."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ import logging
 import math
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any
 
 import psycopg
 from psycopg.rows import namedtuple_row
 
 from agentidp.config import LEEWAY, ConfigurationError, Settings
+from agentidp.db.citus import enter_organization, is_on_citus, look_for_citus, rows_of, run_on_citus
 from agentidp.db.clock_check import ClockCheck, ClockDiffers, difference, seconds_ahead
+from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown
+from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.pipeline import OutcomeLost, PipelinedConnection, is_lost
 from agentidp.db.pool import NoConnection, Pool, one_line
-from agentidp.db.sql import load_sql
-from agentidp.http.errors import OutcomeUnknown, ServiceUnavailable
+from agentidp.db.sql import Call, Rows, load_sql
 
 logger = logging.getLogger("agentidp")
 
 SERVICE_ROLE = "agentidp_service"
 OLDEST_POSTGRESQL = 15
-NO_ORGANIZATION = ""
-"""For a transaction about no organization: it sees no organization's row."""
 
 CONNECT_TIMEOUT = 5
 """Seconds that the operator's own connection may take."""
@@ -38,38 +39,11 @@ MARGIN = 1.0
 _UNAVAILABLE = re.compile(r"08...|53...|57P..|57014|25006|40001|40P01|55P03|58...|XX...|P0001")
 
 
-class Call(NamedTuple):
-    """A statement by name, and its parameters."""
-
-    name: str
-    parameters: dict[str, Any]
-
-
-Rows = list[Any]
-"""Named tuples, one a row."""
-
-
-class Transaction:
-    """An open transaction that sees one organization."""
-
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
-
-    def fetch(self, statement: str, /, **parameters: Any) -> Rows:
-        """Run ``sql/<statement>.sql`` and return its rows."""
-        connection = self._connection
-        if isinstance(connection, PipelinedConnection) and not is_on_citus(connection):
-            # Which plans it once a connection.
-            [rows] = connection.run_together([(load_sql(statement), parameters)])
-            return rows
-        return _rows(connection.execute(load_sql(statement), parameters))
-
-
 class Database:
     """The database, on a pool of connections that run as the service's role.
 
     The pool connects at its first use in a process, so after a fork. Each method raises
-    ``ServiceUnavailable`` if the database is unreachable, exhausted or too slow, or this server's clock is wrong: then
+    ``DatabaseUnavailable`` if the database is unreachable, exhausted or too slow, or this server's clock is wrong: then
     nothing was done. It raises ``OutcomeUnknown`` if the connection was lost at the commit.
 
     :param url: of a PostgreSQL, 15 or newer.
@@ -105,45 +79,32 @@ class Database:
             max_waiting=settings.pool_max_waiting,
         )
 
-    def run(self, organization_id: str, *calls: Call, durable: bool = False) -> list[Rows]:
-        """Run statements for an organization in one transaction and one round trip.
+    def of(self, organization_id: str, at: datetime) -> OrganizationDatabase:
+        """The database as an organization sees it at an instant: the one way to its rows."""
+        return OrganizationDatabase(self, organization_id, at)
+
+    def run_in(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
+        """Run statements for an organization in one transaction and one round trip, for :class:`OrganizationDatabase`.
 
         In autocommit a pipeline is one implicit transaction up to its sync: the organization is set for this
         transaction only, and the statements stand or fall together.
-
-        :param durable: wait for the commit to be on disk, as everything but a request's count must.
-        :returns: the rows of each call.
         """
-        enter = {"organization_id": organization_id, "durable": durable}
+        enter = Call("database/enter_organization", {"organization_id": organization_id, "durable": durable})
         with self._connection() as connection:
             if is_on_citus(connection):
-                return _run_on_citus(connection, Call("database/enter_organization", enter), *calls)[1:]
-            _, *rows = connection.run_together(
-                [
-                    (load_sql("database/enter_organization"), enter),
-                    *((load_sql(call.name), call.parameters) for call in calls),
-                ]
-            )
-        return rows
-
-    def fetch_durably(self, statement: str, /, *, organization_id: str, **parameters: Any) -> Rows:
-        """Run one writing statement for an organization and wait until it is on disk."""
-        call = Call(statement, {"organization_id": organization_id, **parameters})
-        [rows] = self.run(organization_id, call, durable=True)
+                return run_on_citus(connection, [enter, *calls])[1:]
+            _, *rows = connection.run_together([(load_sql(call.name), call.parameters) for call in (enter, *calls)])
         return rows
 
     @contextlib.contextmanager
-    def transaction(self, organization_id: str) -> Iterator[Transaction]:
-        """A durable transaction for an organization, for what needs an answer before the next statement.
-
-        It commits at the end of the block and rolls back if the block raises.
-        """
+    def connection_in(self, organization_id: str) -> Iterator[psycopg.Connection[Any]]:
+        """A connection with an open, durable transaction of an organization, for :class:`OrganizationDatabase`."""
         is_committing = False
         with self._connection() as connection:
             try:
                 with connection.transaction():
                     enter_organization(connection, organization_id, durable=True)
-                    yield Transaction(connection)
+                    yield connection
                     is_committing = True
             except psycopg.Error as error:
                 if is_committing and is_lost(error):
@@ -157,7 +118,7 @@ class Database:
         """Run one reading statement about no organization: the client directory, the signing keys, a health check."""
         with self._connection() as connection:
             if is_on_citus(connection):
-                return Transaction(connection).fetch(statement, **parameters)
+                return rows_of(connection.execute(load_sql(statement), parameters))
             try:
                 [rows] = connection.run_together([(load_sql(statement), parameters)])
             except OutcomeLost as error:
@@ -175,9 +136,9 @@ class Database:
         except NoConnection as error:
             if not error.is_known:
                 logger.warning("no database connection", extra={"fields": {"reason": str(error)}})
-            raise ServiceUnavailable from error
+            raise DatabaseUnavailable from error
         except ClockDiffers as error:
-            raise ServiceUnavailable from error
+            raise DatabaseUnavailable from error
         except OutcomeLost as error:
             logger.warning("outcome of a transaction unknown", extra={"fields": {"reason": one_line(error)}})
             raise OutcomeUnknown from error
@@ -185,7 +146,7 @@ class Database:
             if not is_lost(error) and not _UNAVAILABLE.fullmatch(error.sqlstate or ""):
                 raise
             logger.warning("database unavailable", extra={"fields": {"sqlstate": error.sqlstate}})
-            raise ServiceUnavailable from error
+            raise DatabaseUnavailable from error
 
     def _configure(self, connection: PipelinedConnection) -> None:
         settings = self._settings
@@ -195,74 +156,13 @@ class Database:
             {"role": SERVICE_ROLE, "statement_timeout": f"{int(settings.statement_timeout * 1000)}ms"},
         )
         connection.row_factory = namedtuple_row
-        _look_for_citus(connection)
+        look_for_citus(connection)
         if self._clock is not None:
             self._clock.measure(connection)
 
     def close(self) -> None:
         """Close the pool's connections; the next use opens others."""
         self.pool.close()
-
-
-def _look_for_citus(connection: psycopg.Connection[Any]) -> None:
-    """Bind parameters on the client where the database has Citus.
-
-    It sends only ``set local`` on to its workers, which takes no parameter, and it cannot make the generic plan of a
-    statement in several steps.
-    """
-    [row] = connection.execute(load_sql("database/look_for_citus")).fetchall()
-    if row.has_citus:
-        connection.cursor_factory = psycopg.ClientCursor
-
-
-def is_on_citus(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the connection's database has Citus."""
-    return connection.cursor_factory is psycopg.ClientCursor
-
-
-def enter_organization(
-    connection: psycopg.Connection[Any], organization_id: str, *, durable: bool
-) -> psycopg.Cursor[Any]:
-    """Open a transaction's view of one organization: of a transaction that has begun, and until it ends."""
-    if not is_on_citus(connection):
-        enter = {"organization_id": organization_id, "durable": durable}
-        return connection.execute(load_sql("database/enter_organization"), enter)
-    connection.execute(load_sql("database/set_local_organization"), {"organization_id": organization_id})
-    # The workers commit, each by a setting of its own unless this is sent.
-    commit = {"synchronous_commit": "on" if durable else "off"}
-    return connection.execute(load_sql("database/set_local_commit"), commit)
-
-
-def _run_on_citus(connection: psycopg.Connection[Any], *calls: Call) -> list[Rows]:
-    """What :meth:`PipelinedConnection.run_together` does, in an explicit transaction and psycopg's own pipeline."""
-    failure: psycopg.Error | None = None
-    cursors = []
-    try:
-        with connection.pipeline():
-            # By connection.transaction() it would be four round trips. The pool rolls back.
-            connection.execute("begin")
-            try:
-                for call in calls:
-                    if call.name == "database/enter_organization":
-                        cursors.append(enter_organization(connection, **call.parameters))
-                    else:
-                        cursors.append(connection.execute(load_sql(call.name), call.parameters))
-                connection.execute("commit")
-            except psycopg.Error as error:
-                # Answered before all was sent. Raised in here it would be logged that the server skips the rest.
-                failure = error
-    except psycopg.Error as error:
-        failure = failure or error
-    if failure:
-        # psycopg does not say whether the commit had been sent.
-        if is_lost(failure):
-            raise OutcomeLost(str(failure)) from failure
-        raise failure
-    return [_rows(cursor) for cursor in cursors]
-
-
-def _rows(cursor: psycopg.Cursor[Any]) -> Rows:
-    return cursor.fetchall() if cursor.description else []
 
 
 def connect(url: str) -> psycopg.Connection[Any]:
@@ -291,5 +191,5 @@ def connect(url: str) -> psycopg.Connection[Any]:
         raise ConfigurationError(f"this machine's clock is {differs}; at most {LEEWAY} seconds are allowed")
     connection.row_factory = namedtuple_row
     connection.execute(load_sql("database/configure_operator"))
-    _look_for_citus(connection)
+    look_for_citus(connection)
     return connection

@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 
 from agentidp.config import ConfigurationError
-from agentidp.db.database import connect, is_on_citus
+from agentidp.db.citus import is_on_citus
+from agentidp.db.database import connect
 from agentidp.db.migrations import MIGRATION_LOCK, pending_migrations
 from agentidp.db.sql import load_sql
 

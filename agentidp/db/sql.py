@@ -1,11 +1,27 @@
-"""The loader of the statements in ``sql/``."""
+"""The statements in ``sql/``: their loader, and a call of one with its parameters."""
 
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from agentidp.paths import shipped_directory
+
+# "for update" locks rows, which is for a transaction as well.
+_WRITES = re.compile(r"\b(?:insert|update|delete|merge)\b")
+
+
+class Call(NamedTuple):
+    """A statement by its name, and its parameters."""
+
+    name: str
+    parameters: dict[str, Any]
+
+
+Rows = list[Any]
+"""Named tuples, one a row."""
 
 
 def sql_directory() -> Path:
@@ -22,3 +38,9 @@ def load_sql(name: str) -> str:
     """
     lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines()
     return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
+
+
+@functools.cache
+def only_reads(name: str) -> bool:
+    """Whether ``sql/<name>.sql`` neither changes nor locks a row. A function that it calls may do either."""
+    return _WRITES.search(load_sql(name)) is None

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import marshmallow as ma
-from flask import Response, g
+from flask import Response
 
-from agentidp.caller import bearer, read_together
-from agentidp.db.database import Rows
+from agentidp.caller import Caller, bearer
+from agentidp.db.sql import Rows
 from agentidp.findings import budget, dominance, peak, rejections, silence, spike, uncached_tokens, weekend, zero_day
 from agentidp.findings.finding import (
     AmountSchema,
@@ -28,7 +28,6 @@ from agentidp.findings.finding import (
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import answer
 from agentidp.http.schemas import WholeNumber
-from agentidp.services import services
 
 KINDS: dict[str, Kind] = {
     kind.__name__.rpartition(".")[2]: kind
@@ -78,26 +77,29 @@ class FindingsSchema(ma.Schema):
 @blueprint.arguments(FindingsArguments(), location="query")
 @blueprint.answers(FindingsSchema)
 @blueprint.alt_response(429, "RATE_LIMITED")
-def get_findings(arguments: dict[str, Any]) -> Response:
+def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
     """What the organization's numbers say that an operator should know, the most urgent first."""
-    look = Look(at=g.at, token_ttl=services().settings.token_ttl, **arguments)
     return answer(
         {
-            "tenantId": g.caller.organization_id,
-            "days": look.days,
-            "data": [finding.represent() for finding in callers_findings(look)],
+            "tenantId": caller.organization_id,
+            "days": arguments["days"],
+            "data": [finding.represent() for finding in callers_findings(caller, **arguments)],
         },
         FindingSchema,
     )
 
 
-def callers_findings(look: Look) -> list[Finding]:
+def callers_findings(caller: Caller, *, days: int, dominance_percent: int) -> list[Finding]:
     """The findings of the caller's organization, as :func:`findings` sorts them.
 
+    :param days: how many UTC days back a finding may lie, today included.
+    :param dominance_percent: the share of the month above which an agent dominates.
     :raises RateLimited: too many requests for findings are running.
     """
-    with services().expensive_reads.running(g.caller.organization_id):
-        return findings(read_together, look)
+    token_ttl = caller.settings.token_ttl
+    look = Look(at=caller.at, days=days, token_ttl=token_ttl, dominance_percent=dominance_percent)
+    with caller.expensive_read():
+        return findings(caller.read_together, look)
 
 
 def findings(run: Callable[..., list[Rows]], look: Look) -> list[Finding]:

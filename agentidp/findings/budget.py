@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from agentidp.db.database import Call, Rows
+from agentidp.db.sql import Call, Rows
 from agentidp.findings.finding import Finding, Look, Severity
 
 NEAR_PERCENT = 80

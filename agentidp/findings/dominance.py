@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time
 
-from agentidp.db.database import Call, Rows
+from agentidp.db.sql import Call, Rows
 from agentidp.findings.finding import Finding, Look, Severity
 
 LEAST_TOKENS = 100

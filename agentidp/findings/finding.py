@@ -10,7 +10,7 @@ from uuid import UUID
 
 import marshmallow as ma
 
-from agentidp.db.database import Call, Rows
+from agentidp.db.sql import Call, Rows
 from agentidp.http.schemas import timestamp
 
 MOST_AGENTS = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, time
 from typing import Any
 
-from agentidp.db.database import Call, Rows
+from agentidp.db.sql import Call, Rows
 from agentidp.findings.finding import Finding, Look, Severity
 
 WEEKS = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentidp.db.database import Call, Rows
+from agentidp.db.sql import Call, Rows
 from agentidp.findings.finding import Finding, Look, Severity
 
 PAST_DAYS = 28

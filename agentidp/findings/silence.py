@@ -16,7 +16,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from agentidp.db.database import Call, Rows
+from agentidp.db.sql import Call, Rows
 from agentidp.findings.finding import Finding, Look, Severity
 
 WEEKS = 8

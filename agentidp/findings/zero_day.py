@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 
-from agentidp.db.database import Call, Rows
+from agentidp.db.sql import Call, Rows
 from agentidp.findings.finding import Finding, Look, Severity
 
 WEEKS = 8

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import flask
 from flask import Flask, Response
-from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from agentidp.db.errors import DatabaseUnavailable
+from agentidp.db.errors import OutcomeUnknown as DatabaseOutcomeUnknown
+
 logger = logging.getLogger("agentidp")
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 RETRY_AFTER = 1
 """Seconds that a client is asked to wait when the database cannot be reached."""
@@ -157,11 +161,7 @@ class RateLimited(ApiError):
 
 
 class ServiceUnavailable(ApiError):
-    """503: the database is unreachable, exhausted or too slow.
-
-    What was asked of it was certainly not done: there was no connection, or the database itself reported an error and
-    rolled the transaction back.
-    """
+    """503: the database is unreachable, exhausted or too slow, and nothing was done."""
 
     status, code = 503, "SERVICE_UNAVAILABLE"
     message = "The service is temporarily unavailable; try again."
@@ -171,7 +171,7 @@ class ServiceUnavailable(ApiError):
 
 
 class OutcomeUnknown(ServiceUnavailable):
-    """503: the connection was lost, or no answer came in time, when the transaction may have been committed."""
+    """503: nobody knows whether the transaction was committed."""
 
     message = (
         "It is unknown whether the request was carried out: the database did not answer. A token request may be "
@@ -212,6 +212,12 @@ def _render(error: ApiError | OAuthError) -> Response:
     return response
 
 
+def oauth_errors(view: View) -> View:
+    """Declare a view of an OAuth endpoint: its errors have the form of RFC 6749 section 5.2."""
+    view.has_oauth_errors = True  # type: ignore[attr-defined]
+    return view
+
+
 def _as_oauth_error(error: ApiError) -> OAuthError:
     # RFC 6749 section 5.2 has no code for a server in trouble; section 4.1.2.1's are what clients know.
     if error.status == 503:
@@ -228,7 +234,8 @@ def _render_for_endpoint(error: ApiError) -> Response:
             page: Response = render(error)
             return page
     endpoint = flask.request.endpoint or _endpoint_for_another_method()
-    return _render(_as_oauth_error(error) if endpoint.startswith("oauth-") else error)
+    is_oauth = getattr(flask.current_app.view_functions.get(endpoint), "has_oauth_errors", False)
+    return _render(_as_oauth_error(error) if is_oauth else error)
 
 
 def _endpoint_for_another_method() -> str:
@@ -272,6 +279,16 @@ def log_unexpected(error: Exception) -> None:
     )
 
 
+def _render_unavailable(error: DatabaseUnavailable) -> Response:
+    is_unknown = isinstance(error, DatabaseOutcomeUnknown)
+    return _render_for_endpoint(OutcomeUnknown() if is_unknown else ServiceUnavailable())
+
+
+def render_bad_request(_: Exception) -> Response:
+    """The response to a request that the server in front of Flask cannot read to its end."""
+    return _render_for_endpoint(ValidationError())
+
+
 def _render_unexpected(error: Exception) -> Response:
     log_unexpected(error)
     return _render_for_endpoint(ApiError())
@@ -287,6 +304,5 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(ApiError, _render_for_endpoint)
     app.register_error_handler(OAuthError, _render)
     app.register_error_handler(HTTPException, _render_http_exception)
-    # gunicorn's, for a chunked body that is not one: it shows while the body is read.
-    app.register_error_handler(ParseException, lambda _: _render_for_endpoint(ValidationError()))
+    app.register_error_handler(DatabaseUnavailable, _render_unavailable)
     app.register_error_handler(Exception, _render_unexpected)

@@ -123,7 +123,7 @@ class Blueprint(flask_smorest.Blueprint):
         responses = doc["responses"]
         # What every answer has that this one can be; the rest stands at the view.
         # A second access token is a 400 wherever one is needed.
-        is_public = declared["authentication"] == "public"
+        is_public = declared["authentication"] in ("public", "client")
         refused = [] if is_public and "arguments" not in doc_info else [400]
         if "requestBody" in doc:
             refused += [413, 415]

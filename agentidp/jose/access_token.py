@@ -67,6 +67,15 @@ class AccessToken:
     expires_at: int
     jkt: str | None = None
 
+    @property
+    def refused_from(self) -> datetime:
+        """From when on no server takes the token, so that a revocation of it may be forgotten.
+
+        A server whose clock is behind takes it for one ``LEEWAY`` after ``exp`` by its own clock, and another by the
+        clock of the server that deletes the row.
+        """
+        return datetime.fromtimestamp(self.expires_at + 2 * LEEWAY, UTC)
+
 
 def issue_access_token(
     key: SigningKey,

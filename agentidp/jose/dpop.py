@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from agentidp.db.database import Call
+from agentidp.db.sql import Call
 from agentidp.jose.jwk import ALGORITHMS, key_algorithm, public_jwk
 
 TYPE = "dpop+jwt"
@@ -41,20 +41,17 @@ class Proof:
     jti: str
     issued_at: float
 
-    def spend(self, organization_id: str, at: datetime) -> Call:
-        """The call that uses the proof up; a second one is a unique violation."""
+    def consumption(self) -> Call:
+        """The call that consumes the proof; a second one is a unique violation."""
         digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
         expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAXIMUM_AGE)
-        return Call(
-            "oauth/use_identifier",
-            {"organization_id": organization_id, "digest": digest, "expires_at": expires_at, "at": at},
-        )
+        return Call("oauth/use_identifier", {"digest": digest, "expires_at": expires_at})
 
 
 def verify_proof(
     unverified_proof: str, *, method: str, url: str, at: datetime, access_token: str | None = None
 ) -> Proof:
-    """Verify a DPoP proof (RFC 9449 section 4.3). That it was not used before is for :meth:`Proof.spend` to say.
+    """Verify a DPoP proof (RFC 9449 section 4.3). That it was not used before is for :meth:`Proof.consumption` to say.
 
     :param unverified_proof: the ``DPoP`` header; two of them, joined by a comma, are no JWT.
     :param url: of the request, without query and fragment.

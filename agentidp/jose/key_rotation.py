@@ -15,8 +15,8 @@ from typing import Any
 import psycopg
 
 from agentidp.config import ConfigurationError, Settings
-from agentidp.db.database import Rows, connect
-from agentidp.db.sql import load_sql
+from agentidp.db.database import connect
+from agentidp.db.sql import Rows, load_sql
 from agentidp.jose.key_sealing import KeySealer, UnreadableKey, new_key
 from agentidp.jose.signing_keys import PUBLISH_AHEAD, active, published, signing_row
 

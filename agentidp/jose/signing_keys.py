@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agentidp.config import MAXIMUM_TOKEN_TTL, Settings
-from agentidp.db.database import Database, Rows
-from agentidp.http.errors import ServiceUnavailable
+from agentidp.db.database import Database
+from agentidp.db.errors import DatabaseUnavailable
+from agentidp.db.sql import Rows
 from agentidp.jose.access_token import SigningKey, VerificationKey
 from agentidp.jose.key_sealing import KeySealer, OpenedKey, UnreadableKey
 
@@ -101,7 +102,7 @@ class SigningKeys:
     def current(self) -> Keys:
         """The keys in force now.
 
-        :raises ServiceUnavailable: this process has never been able to read them.
+        :raises DatabaseUnavailable: this process has never been able to read them.
         """
         keys = self._keys
         if keys is None or time.monotonic() - self._read_at >= CACHE_SECONDS:
@@ -113,7 +114,7 @@ class SigningKeys:
     def find(self, kid: str) -> VerificationKey | None:
         """The published key *kid*; one that another process has just made is found as well.
 
-        :raises ServiceUnavailable: this process has never been able to read the keys.
+        :raises DatabaseUnavailable: this process has never been able to read the keys.
         """
         key = self.current().published.get(kid)
         if key is None:
@@ -136,7 +137,7 @@ class SigningKeys:
             elif now - self._read_at >= 2 * CACHE_SECONDS and not self._has_failed:
                 reading.wait(PATIENCE_SECONDS)
         if self._keys is None:
-            raise ServiceUnavailable
+            raise DatabaseUnavailable
         return self._keys
 
     def _begin_reading(self) -> _Reading:
@@ -158,7 +159,7 @@ class SigningKeys:
         try:
             self._learn(self._database.fetch("signing_keys/all_keys"), reading.began_at)
             has_failed = False
-        except ServiceUnavailable:
+        except DatabaseUnavailable:
             # Whoever raised it has logged why.
             pass
         except Exception:
@@ -191,7 +192,7 @@ class SigningKeys:
         if not opened:
             # Keys that are known stay in force: whoever revokes the last one makes another.
             logger.error("no signing key can be used: run agentidp keys list with this server's settings")
-            raise ServiceUnavailable
+            raise DatabaseUnavailable
         with self._lock:
             self._opened = opened
             self._rows = [row for row in rows if row.kid not in ignored]

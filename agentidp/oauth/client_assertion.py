@@ -19,7 +19,7 @@ from uuid import UUID
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from agentidp.db.database import Call
+from agentidp.db.sql import Call
 from agentidp.jose.jwk import ALGORITHMS, MINIMUM_RSA_BITS, key_algorithm
 from agentidp.jose.jws import NUMERIC_DATE_LIMIT
 from agentidp.oauth.issuance import Client
@@ -29,8 +29,8 @@ TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 TYPES = (None, "jwt", "client-authentication+jwt")
 """Values of ``typ``, in lower case; the last is rfc7523bis's."""
 
-LEEWAY = 30
-"""Seconds by which a client's clock may differ from ours."""
+CLIENT_LEEWAY = 30
+"""Seconds by which a client's clock may differ from ours. Servers differ by less: ``agentidp.config.LEEWAY``."""
 
 MAXIMUM_LIFETIME = 3600
 """Seconds until ``exp``. A used ``jti`` is kept that long, so longer assertions are refused."""
@@ -94,29 +94,21 @@ def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, a
     if kid is not None and not (kid.isascii() and kid.isprintable()):
         # No key has such a name, nor this one, and PostgreSQL takes no NUL.
         kid = ""
-    wanted = {
-        "organization_id": organization_id,
-        "agent_id": agent_id,
-        "alg": key_algorithm(alg),
-        "kid": kid,
-        "most": MAXIMUM_KEYS_TRIED,
-        "at": at,
-    }
-    [candidates] = s.database.run(organization_id, Call("oauth/client_keys", wanted))
+    candidates = s.database.of(organization_id, at).fetch(
+        "oauth/client_keys", agent_id=agent_id, alg=key_algorithm(alg), kid=kid, most=MAXIMUM_KEYS_TRIED
+    )
     for credential_id, jwk in candidates:
         claims = _verified_claims(s, unverified, _public_key(json.dumps(jwk)), alg)
         if claims is not None and _is_timely(claims, at):
-            spent = {
-                "organization_id": organization_id,
+            consumed = {
                 "digest": hashlib.sha256(json.dumps([str(agent_id), claims["jti"]]).encode()).digest(),
-                "expires_at": datetime.fromtimestamp(claims["exp"] + LEEWAY, UTC),
-                "at": at,
+                "expires_at": datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY, UTC),
             }
             return Client(
                 organization_id,
                 agent_id,
                 credential_id=credential_id,
-                spends=(Call("oauth/use_identifier", spent),),
+                consumes=(Call("oauth/use_identifier", consumed),),
             )
     if not candidates:
         _verified_claims(s, unverified, _NOBODYS_KEYS[key_algorithm(alg)], alg)
@@ -159,8 +151,8 @@ def _is_timely(claims: dict[str, Any], at: datetime) -> bool:
     if not all(type(t) in (int, float) and 0 <= t <= NUMERIC_DATE_LIMIT for t in times.values()):
         return False
     is_current: bool = (
-        now - LEEWAY < times["exp"] <= now + MAXIMUM_LIFETIME + LEEWAY
-        and times.get("iat", now) <= now + LEEWAY
-        and times.get("nbf", now) <= now + LEEWAY
+        now - CLIENT_LEEWAY < times["exp"] <= now + MAXIMUM_LIFETIME + CLIENT_LEEWAY
+        and times.get("iat", now) <= now + CLIENT_LEEWAY
+        and times.get("nbf", now) <= now + CLIENT_LEEWAY
     )
     return is_current

@@ -6,15 +6,16 @@ import base64
 import binascii
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
 from flask import Request
 
-from agentidp.http.errors import OAuthError
+from agentidp.http.errors import OAuthError, oauth_errors
 from agentidp.oauth import client_assertion, throttle
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client
@@ -25,6 +26,15 @@ CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def authenticates_client(view: View) -> View:
+    """Declare a route at which the client itself authenticates (RFC 6749 section 2.3), and not by an access token."""
+    view.authentication = "client"  # type: ignore[attr-defined]
+    return oauth_errors(view)
 
 
 def presented_client(request: Request, form: dict[str, str], at: datetime) -> Client:
@@ -105,7 +115,7 @@ def _by_assertion(form: dict[str, str], at: datetime) -> Client:
         raise OAuthError("invalid_request", "client_id differs from the client assertion")
     named = _named_client(unverified.client_id)
     shown = client_assertion.verify(services(), unverified, named.organization_id, named.agent_id, at)
-    return replace(named, credential_id=shown.credential_id, spends=shown.spends)
+    return replace(named, credential_id=shown.credential_id, consumes=shown.consumes)
 
 
 def _basic(header: str) -> tuple[str, str]:

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import marshmallow as ma
-import psycopg
-from flask import Response, g, request
+from flask import Response, g
 
-from agentidp.caller import public, verified_token
-from agentidp.db.database import Call
-from agentidp.http.errors import OAuthError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.jose.access_token import AccessToken, TokenRefused
-from agentidp.oauth import client_authentication, issuance
-from agentidp.oauth.token import NO_STORE, ClientFormSchema, described, read_form
+from agentidp.jose.access_token import AccessToken
+from agentidp.oauth.client_authentication import authenticates_client
+from agentidp.oauth.client_form import NO_STORE, described
+from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token
 from agentidp.services import services
 
 INACTIVE = {"active": False}
 """All that is said of a token that is not good, whatever the reason (section 2.2)."""
 
 blueprint = Blueprint("oauth-introspection", __name__, description="OAuth 2.0 token introspection")
-
-
-class TokenFormSchema(ClientFormSchema):
-    """Section 2.1."""
-
-    token = ma.fields.String(required=True, validate=ma.validate.Length(1))
-    token_type_hint = ma.fields.String(metadata={"description": "Not needed: there are access tokens only"})
 
 
 class ConfirmationSchema(ma.Schema):
@@ -65,67 +53,16 @@ class IntrospectionSchema(ma.Schema):
     cnf = ma.fields.Nested(ConfirmationSchema)
 
 
-@dataclass(frozen=True, slots=True)
-class Examination:
-    """What an authenticated client gets to know of a token.
-
-    ``token`` is ``None`` where it is not one of the client's organization that has been verified.
-    """
-
-    client: issuance.Client
-    client_scopes: frozenset[str]
-    token: AccessToken | None
-    is_active: bool
-
-
 @blueprint.route("/api/v1/token/introspect", methods=["POST"])
-@public
+@authenticates_client
 @blueprint.response(200, IntrospectionSchema)
 @described(TokenFormSchema)
 def introspect() -> Response:
     """Say whether a token of the client's organization is good, and what it says."""
-    examined = examine(g.at)
-    if examined.token is None or not examined.is_active:
+    inspected = inspect_token(g.at)
+    if inspected.token is None or not inspected.is_active:
         return json_response(INACTIVE, headers=NO_STORE)
-    return json_response(describe(examined.token), headers=NO_STORE)
-
-
-def examine(at: datetime) -> Examination:
-    """Authenticate the request's client and look at the token in its form, in one round trip.
-
-    :raises OAuthError: ``invalid_request`` without a token, and as for a token request where the client does not
-        authenticate.
-    """
-    form = read_form(request)
-    if "token" not in form:
-        raise OAuthError("invalid_request", "token is missing")
-    client = client_authentication.presented_client(request, form, at)
-    token = _token_of(client.organization_id, form["token"])
-    s = services()
-    call = Call(
-        "oauth/introspect_token",
-        {
-            "organization_id": client.organization_id,
-            "agent_id": client.agent_id,
-            "secret_hash": client.secret_hash,
-            "credential_id": client.credential_id,
-            "token_agent_id": token and token.agent_id,
-            "jti": token and token.jti,
-            "audience": token and token.audience,
-            "own_resource": s.settings.resource,
-            "at": at,
-        },
-    )
-    try:
-        # What may be used once must stay used; the rest is no loss.
-        *_, rows = s.database.run(client.organization_id, *client.spends, call, durable=bool(client.spends))
-    except psycopg.errors.UniqueViolation:
-        rows = []
-    if not rows:
-        client_authentication.refuse(request, client, at)
-    g.organization_id, g.agent_id = client.organization_id, client.agent_id
-    [row] = rows
-    return Examination(client, frozenset(row.scopes), token, row.is_active)
+    return json_response(describe(inspected.token), headers=NO_STORE)
 
 
 def describe(token: AccessToken) -> dict[str, Any]:
@@ -148,11 +85,3 @@ def describe(token: AccessToken) -> dict[str, Any]:
     if token.jkt:
         body["cnf"] = {"jkt": token.jkt}
     return body
-
-
-def _token_of(organization_id: str, unverified_token: str) -> AccessToken | None:
-    try:
-        token = verified_token(unverified_token, audience=None)
-    except TokenRefused:
-        return None
-    return token if token.organization_id == organization_id else None

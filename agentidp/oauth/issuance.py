@@ -10,7 +10,8 @@ from uuid import UUID
 
 import psycopg
 
-from agentidp.db.database import Call, Database, Rows
+from agentidp.db.organization import OrganizationDatabase
+from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import OAuthError
 from agentidp.jose.access_token import SigningKey, issue_access_token
 from agentidp.jose.dpop import Proof
@@ -26,7 +27,7 @@ class Client:
     """Who asks, and what proves it: a secret, whose digest the database compares, or a key, whose signature was
     verified. An unknown client has ids that match nothing.
 
-    ``spends`` holds the calls that use up what may be used once, in the transaction that issues the token.
+    ``consumes`` holds the calls that consume what may be used once, in the transaction that issues the token.
     ``sent_id`` is the ``client_id`` as it was sent, whatever it is: a failure counts under it. ``is_remembered`` says
     that naming the organization took no look-up.
     """
@@ -35,49 +36,49 @@ class Client:
     agent_id: UUID
     secret_hash: bytes | None = None
     credential_id: UUID | None = None
-    spends: tuple[Call, ...] = ()
+    consumes: tuple[Call, ...] = ()
     sent_id: str = ""
     is_remembered: bool = False
 
 
 def record(
-    database: Database,
+    database: OrganizationDatabase,
     client: Client,
     *,
     scope: list[str] | None,
     resource: str | None,
     proof: Proof | None,
-    at: datetime,
 ) -> str | None:
     """Authenticate the client, grant the scope and count the token, in one durable transaction; without a proof it is
     one round trip.
 
+    :param database: of the client's organization, at the instant at which the token is issued.
     :param proof: of the key that the token is bound to. It is consumed if the token is issued, and only then.
     :returns: the scope granted, space-separated, or ``None`` where authentication failed; then nothing was counted.
     :raises OAuthError: the client is authentic and may not have what it asks for, or the proof was used before;
         nothing was counted.
     """
-    call = issuing(client, scope=scope, resource=resource, has_proof=proof is not None, at=at)
+    call = issuing(client, scope=scope, resource=resource, has_proof=proof is not None)
     try:
         if proof is None:
-            *_, rows = database.run(client.organization_id, *client.spends, call, durable=True)
+            *_, rows = database.run(*client.consumes, call, durable=True)
         else:
-            rows = _record_with_proof(database, client, call, proof.spend(client.organization_id, at))
+            rows = _record_with_proof(database, client, call, proof.consumption())
     except psycopg.errors.UniqueViolation:
         # What may be used once was used before: a replayed assertion.
         return None
     return granted_scope(rows)
 
 
-def _record_with_proof(database: Database, client: Client, call: Call, consumption: Call) -> Rows:
+def _record_with_proof(database: OrganizationDatabase, client: Client, call: Call, consumption: Call) -> Rows:
     """What :func:`issuing` came to. A proof says nothing of the client, so it is consumed only after that has
     authenticated and been granted a scope: nobody else can write a row.
     """
-    with database.transaction(client.organization_id) as transaction:
-        *_, rows = [transaction.fetch(each.name, **each.parameters) for each in (*client.spends, call)]
+    with database.transaction() as transaction:
+        *_, rows = [transaction.run(each) for each in (*client.consumes, call)]
         if rows and rows[0].scope is not None:
             try:
-                transaction.fetch(consumption.name, **consumption.parameters)
+                transaction.run(consumption)
             except psycopg.errors.UniqueViolation:
                 raise OAuthError("invalid_dpop_proof", "the DPoP proof was used before") from None
     return rows
@@ -89,13 +90,11 @@ def issuing(
     scope: list[str] | None,
     resource: str | None,
     has_proof: bool,
-    at: datetime,
 ) -> Call:
     """The statement that authenticates *client*, grants *scope* for *resource* and counts the token."""
     return Call(
         "oauth/issue_access_token",
         {
-            "organization_id": client.organization_id,
             "agent_id": client.agent_id,
             "secret_hash": client.secret_hash,
             "credential_id": client.credential_id,
@@ -103,7 +102,6 @@ def issuing(
             "own_scopes": _OWN_SCOPES,
             "resource": resource,
             "has_proof": has_proof,
-            "at": at,
         },
     )
 

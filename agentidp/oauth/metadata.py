@@ -10,6 +10,7 @@ from flask import Response
 
 from agentidp.caller import public
 from agentidp.config import SIGNING_ALGORITHMS
+from agentidp.http.errors import oauth_errors
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.jose.jwk import ALGORITHMS
@@ -97,6 +98,7 @@ class ProtectedResourceSchema(ma.Schema):
 
 @blueprint.route("/.well-known/jwks.json")
 @public
+@oauth_errors
 @blueprint.response(200, JwksSchema)
 @blueprint.alt_response(503, "OAUTH_SERVICE_UNAVAILABLE")
 def jwks() -> Response:
@@ -106,6 +108,7 @@ def jwks() -> Response:
 
 @blueprint.route("/.well-known/oauth-authorization-server")
 @public
+@oauth_errors
 @blueprint.response(200, AuthorizationServerSchema)
 def authorization_server() -> Response:
     """What this authorization server supports, and where."""
@@ -114,6 +117,7 @@ def authorization_server() -> Response:
 
 @blueprint.route("/.well-known/openid-configuration")
 @public
+@oauth_errors
 @blueprint.response(200, OpenIDProviderSchema)
 def openid_configuration() -> Response:
     """The same where OpenID Connect looks for it: many libraries, and clouds that trust our tokens, look only there."""
@@ -153,6 +157,7 @@ def authorization_server_metadata() -> dict[str, Any]:
 
 @blueprint.route("/.well-known/oauth-protected-resource/api/v1")
 @public
+@oauth_errors
 @blueprint.response(200, ProtectedResourceSchema)
 def protected_resource() -> Response:
     """What our own API is to a client that meets it without a token (RFC 9728)."""

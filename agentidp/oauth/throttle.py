@@ -19,7 +19,8 @@ from ipaddress import IPv6Address, ip_address
 from uuid import UUID
 
 from agentidp.config import LEEWAY
-from agentidp.db.database import Call, Database
+from agentidp.db.database import Database
+from agentidp.db.sql import Call
 from agentidp.usage import UNKNOWN_ORGANIZATION, request_rejected
 
 A_MINUTE = 10
@@ -53,20 +54,13 @@ def record_failure(
     :param cell: of the throttle, from :func:`cell_of`.
     :returns: ``None``, or if the failure is throttled, in which time another one will certainly be admitted.
     """
-    failure = {
-        "organization_id": UNKNOWN_ORGANIZATION,
-        "cell": cell,
-        "nearby": NEARBY,
-        "every": INTERVAL,
-        "latest": at + LATEST,
-        "at": at,
-    }
-    admitted, _, _ = database.run(
-        UNKNOWN_ORGANIZATION,
+    failure = {"cell": cell, "nearby": NEARBY, "every": INTERVAL, "latest": at + LATEST}
+    rejection = request_rejected(agent_id)
+    admitted, _, _ = database.of(UNKNOWN_ORGANIZATION, at).run(
         Call("oauth/record_failure", failure),
-        # Last, so that whoever waits for a throttle holds no counter that the organization's tokens need.
+        # Last, so that whoever waits for a throttle locks no counter that the organization's tokens need.
         Call("database/enter_organization", {"organization_id": organization_id, "durable": False}),
-        request_rejected(organization_id, agent_id, at),
+        Call(rejection.name, rejection.parameters | {"organization_id": organization_id}),
     )
     return None if admitted else INTERVAL
 

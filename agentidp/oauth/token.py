@@ -3,50 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable
-from typing import Any
-from urllib.parse import parse_qsl
 
 import marshmallow as ma
 from flask import Request, Response, g, request
 
-from agentidp.caller import public
 from agentidp.http.errors import OAuthError
-from agentidp.http.openapi import ERRORS, Blueprint
+from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.jose import dpop
-from agentidp.oauth import client_assertion, client_authentication, issuance
+from agentidp.oauth import client_authentication, issuance
+from agentidp.oauth.client_authentication import authenticates_client
+from agentidp.oauth.client_form import NO_STORE, ClientFormSchema, described, read_form
 from agentidp.services import services
-
-NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-MAXIMUM_PARAMETERS = 50
 
 _SCOPE = re.compile(r"[!#-\[\]-~]+( [!#-\[\]-~]+)*")
 
 blueprint = Blueprint("oauth-token", __name__, description="OAuth 2.0 token endpoint")
-
-
-class ClientFormSchema(ma.Schema):
-    """How a client authenticates, where not by HTTP Basic. Unknown parameters are ignored, and one without a value
-    counts as omitted (RFC 6749 section 3.2).
-
-    The forms are documentation: :func:`read_form` and what comes after it is what reads them.
-    """
-
-    class Meta:
-        unknown = ma.INCLUDE
-        # Each once, so no lists.
-        json_schema = {"additionalProperties": {"type": "string"}}
-
-    client_id = ma.fields.String(metadata={"description": "The agent's UUID"})
-    client_secret = ma.fields.String()
-    client_assertion_type = ma.fields.String(validate=ma.validate.OneOf([client_assertion.TYPE, ""]))
-    client_assertion = ma.fields.String(
-        validate=ma.validate.Length(max=client_assertion.MAXIMUM_LENGTH),
-        metadata={"description": "A JWT signed with a key of the agent (RFC 7523 section 2.2)"},
-    )
 
 
 class TokenRequestSchema(ClientFormSchema):
@@ -80,19 +53,8 @@ PROOF = {
 }
 
 
-def described(form: type[ma.Schema]) -> Callable[[Any], Any]:
-    """What the endpoints at which a client authenticates have in common in the OpenAPI document."""
-    described: Callable[[Any], Any] = Blueprint.doc(
-        # Or by what stands in the form, for which OpenAPI has no scheme.
-        security=[{"clientSecretBasic": []}, {}],
-        requestBody={"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}},
-        responses={status: f"OAUTH_{ERRORS[status].code}" for status in (400, 401, 413, 429, 503)},
-    )
-    return described
-
-
 @blueprint.route("/api/v1/token", methods=["POST"], parameters=[PROOF])
-@public
+@authenticates_client
 @blueprint.response(200, TokenResponseSchema)
 @described(TokenRequestSchema)
 def issue_token() -> Response:
@@ -105,42 +67,14 @@ def issue_token() -> Response:
     client = client_authentication.presented_client(request, form, g.at)
     s = services()
     signing_key = s.keys.current().signing
-    granted = issuance.record(s.database, client, scope=scope, resource=resource, proof=proof, at=g.at)
+    database = s.database.of(client.organization_id, g.at)
+    granted = issuance.record(database, client, scope=scope, resource=resource, proof=proof)
     if granted is None:
         client_authentication.refuse(request, client, g.at)
     jkt = proof.jkt if proof else None
     body = issuance.token_response(s, signing_key, client, granted, resource=resource, at=g.at, jkt=jkt)
     g.organization_id, g.agent_id = client.organization_id, client.agent_id
     return json_response(body, headers=NO_STORE)
-
-
-def read_form(request: Request) -> dict[str, str]:
-    """The parameters of a form-encoded request; one without a value counts as omitted (section 3.2).
-
-    :raises OAuthError: ``invalid_request`` for another content type, a parameter that comes twice, text that is
-        not UTF-8, or a secret in the URL; ``invalid_target`` for two resources.
-    """
-    if request.mimetype != "application/x-www-form-urlencoded":
-        raise OAuthError("invalid_request", "the body must be application/x-www-form-urlencoded")
-    if not {"client_secret", "client_assertion", "client_id"}.isdisjoint(request.args):
-        raise OAuthError("invalid_request", "client credentials must not be sent in the URL")
-    try:
-        pairs = parse_qsl(
-            request.get_data().decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=MAXIMUM_PARAMETERS,
-        )
-    except (UnicodeError, ValueError):
-        raise OAuthError("invalid_request", "the body is not a form in UTF-8") from None
-    names = Counter(name for name, _ in pairs)
-    repeated = {name for name, times in names.items() if times > 1}
-    if repeated == {"resource"}:
-        # RFC 8707 section 2 lets a request name several; our tokens have one audience.
-        raise OAuthError("invalid_target", "resource must name one resource server only")
-    if repeated:
-        raise OAuthError("invalid_request", "a parameter is repeated")
-    return {name: value for name, value in pairs if value}
 
 
 def check_grant_type(form: dict[str, str]) -> None:

@@ -11,10 +11,10 @@ from uuid import UUID
 
 import marshmallow as ma
 import psycopg
-from flask import Response, g
+from flask import Response
 
-from agentidp.caller import bearer, read, transaction
-from agentidp.db.database import Transaction
+from agentidp.caller import Caller, bearer
+from agentidp.db.organization import Transaction
 from agentidp.http.errors import Conflict, NotFound, ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
@@ -26,14 +26,14 @@ blueprint = Blueprint("agents", __name__, description="Agents of the organizatio
 STATUSES = ("active", "suspended")
 
 
-def refuse_unknown_scopes(opened: Transaction, organization_id: str, scopes: list[str]) -> None:
+def refuse_unknown_scopes(opened: Transaction, scopes: list[str]) -> None:
     """An agent can have our own scopes and those of its organization's resource servers.
 
     :raises ValidationError: naming ``scopes``.
     """
     foreign = [scope for scope in scopes if scope not in SCOPES]
     if foreign:
-        rows = opened.fetch("oauth/resource_server_scopes", organization_id=organization_id)
+        rows = opened.fetch("oauth/resource_server_scopes")
         known = [*SCOPES, *(row.scope for row in rows)]
         if not set(foreign) <= set(known):
             raise ValidationError(details={"scopes": ["must be among " + ", ".join(known)]})
@@ -101,10 +101,10 @@ class AgentListSchema(ma.Schema):
 @blueprint.arguments(NewAgentSchema)
 @blueprint.response(201, AgentSchema, headers={"Location": "Location"})
 @blueprint.alt_response(409, "CONFLICT")
-def create_agent(new: dict[str, Any]) -> Response:
+def create_agent(caller: Caller, new: dict[str, Any]) -> Response:
     """Register an agent."""
-    with transaction() as opened:
-        agent = add_agent(opened, g.caller.organization_id, at=g.at, **new)
+    with caller.transaction() as opened:
+        agent = add_agent(opened, **new)
     body = represent(agent)
     return json_response(body, 201, {"Location": f"/api/v1/agents/{body['agentId']}"})
 
@@ -113,11 +113,11 @@ def create_agent(new: dict[str, Any]) -> Response:
 @bearer("agents:read")
 @blueprint.arguments(ListArguments, location="query")
 @blueprint.response(200, AgentListSchema)
-def list_agents(arguments: dict[str, Any]) -> Response:
+def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:
     """List the agents, oldest first. New agents come last, so no page shifts under a reader."""
     limit = arguments["limit"]
     after_at, after_id = decode_cursor(arguments["cursor"])
-    rows = read("agents/list_agents", after_at=after_at, after_id=after_id, limit=limit + 1)
+    rows = caller.read("agents/list_agents", after_at=after_at, after_id=after_id, limit=limit + 1)
     page = rows[:limit]
     return json_response(
         {
@@ -130,9 +130,9 @@ def list_agents(arguments: dict[str, Any]) -> Response:
 @blueprint.route("/api/v1/agents/<uuid:agent_id>")
 @bearer("agents:read")
 @blueprint.response(200, AgentSchema)
-def get_agent(agent_id: UUID) -> Response:
+def get_agent(caller: Caller, agent_id: UUID) -> Response:
     """One agent."""
-    rows = read("agents/get_agent", agent_id=agent_id)
+    rows = caller.read("agents/get_agent", agent_id=agent_id)
     if not rows:
         raise NotFound
     return json_response(represent(rows[0]))
@@ -143,17 +143,15 @@ def get_agent(agent_id: UUID) -> Response:
 @blueprint.arguments(AgentChangeSchema)
 @blueprint.response(200, AgentSchema)
 @blueprint.alt_response(409, "CONFLICT")
-def change_agent(change: dict[str, Any], agent_id: UUID) -> Response:
+def change_agent(caller: Caller, change: dict[str, Any], agent_id: UUID) -> Response:
     """Change an agent. A suspended agent gets no token, and those it has stop working at once."""
     unchanged: dict[str, Any] = dict.fromkeys(("name", "description", "scopes", "status", "dpop_bound_access_tokens"))
-    with transaction() as opened:
-        refuse_unknown_scopes(opened, g.caller.organization_id, change.get("scopes", []))
+    with caller.transaction() as opened:
+        refuse_unknown_scopes(opened, change.get("scopes", []))
         try:
             rows = opened.fetch(
                 "agents/change_agent",
-                organization_id=g.caller.organization_id,
                 agent_id=agent_id,
-                at=g.at,
                 **(unchanged | change),
             )
         except psycopg.errors.UniqueViolation:
@@ -166,24 +164,20 @@ def change_agent(change: dict[str, Any], agent_id: UUID) -> Response:
 @blueprint.route("/api/v1/agents/<uuid:agent_id>", methods=["DELETE"])
 @bearer("agents:write")
 @blueprint.response(204)
-def delete_agent(agent_id: UUID) -> Response:
+def delete_agent(caller: Caller, agent_id: UUID) -> Response:
     """Delete an agent and revoke its credentials. Its tokens stop working at once; its history still counts."""
-    with transaction() as opened:
-        if not opened.fetch(
-            "agents/delete_agent", organization_id=g.caller.organization_id, agent_id=agent_id, at=g.at
-        ):
+    with caller.transaction() as opened:
+        if not opened.fetch("agents/delete_agent", agent_id=agent_id):
             raise NotFound
     return Response(status=204)
 
 
 def add_agent(
     opened: Transaction,
-    organization_id: str,
     *,
     name: str,
     description: str,
     scopes: list[str],
-    at: datetime,
     dpop_bound_access_tokens: bool = False,
     agent_id: UUID | None = None,
 ) -> Any:
@@ -194,17 +188,15 @@ def add_agent(
     :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
     :raises Conflict: another agent of the organization has the name.
     """
-    refuse_unknown_scopes(opened, organization_id, scopes)
+    refuse_unknown_scopes(opened, scopes)
     try:
         [agent] = opened.fetch(
             "agents/add_agent",
-            organization_id=organization_id,
             agent_id=agent_id or uuid.uuid4(),
             name=name,
             description=description,
             scopes=scopes,
             dpop_bound_access_tokens=dpop_bound_access_tokens,
-            at=at,
         )
     except psycopg.errors.UniqueViolation:
         raise _name_taken() from None

@@ -12,10 +12,10 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
-from flask import Response, g, request
+from flask import Response, request
 
-from agentidp.caller import bearer, read, transaction
-from agentidp.db.database import Transaction
+from agentidp.caller import Caller, bearer
+from agentidp.db.organization import Transaction
 from agentidp.http.errors import Conflict, NotFound, ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
@@ -95,14 +95,12 @@ class CredentialListSchema(ma.Schema):
 @blueprint.arguments(NewCredentialSchema, required=False)
 @blueprint.response(201, NewCredentialAnswerSchema, headers={"Location": "Location"})
 @blueprint.alt_response(409, "CONFLICT")
-def create_credential(new: dict[str, Any], agent_id: UUID) -> Response:
+def create_credential(caller: Caller, new: dict[str, Any], agent_id: UUID) -> Response:
     """Make a credential; its secret is shown in this answer and never again."""
-    if new["expiresAt"] is not None and new["expiresAt"] <= g.at:
+    if new["expiresAt"] is not None and new["expiresAt"] <= caller.at:
         raise ValidationError(details={"expiresAt": ["must be in the future"]})
-    with transaction() as opened:
-        credential, client_secret = add_credential(
-            opened, g.caller.organization_id, agent_id, jwks=new["jwks"], expires_at=new["expiresAt"], at=g.at
-        )
+    with caller.transaction() as opened:
+        credential, client_secret = add_credential(opened, agent_id, jwks=new["jwks"], expires_at=new["expiresAt"])
     body = represent(credential) | {"clientId": str(agent_id)}
     if client_secret is not None:
         body["clientSecret"] = client_secret
@@ -112,9 +110,9 @@ def create_credential(new: dict[str, Any], agent_id: UUID) -> Response:
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials")
 @bearer("agents:read")
 @blueprint.response(200, CredentialListSchema)
-def list_credentials(agent_id: UUID) -> Response:
+def list_credentials(caller: Caller, agent_id: UUID) -> Response:
     """List the credentials of an agent."""
-    rows = read("agents/list_credentials", agent_id=agent_id)
+    rows = caller.read("agents/list_credentials", agent_id=agent_id)
     if not rows:
         raise NotFound
     return json_response({"data": [represent(row) for row in rows if row.credential_id is not None]})
@@ -123,15 +121,13 @@ def list_credentials(agent_id: UUID) -> Response:
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials/<uuid:credential_id>", methods=["DELETE"])
 @bearer("agents:write")
 @blueprint.response(204)
-def revoke_credential(agent_id: UUID, credential_id: UUID) -> Response:
+def revoke_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Revoke a credential: it gets no further token. Tokens that it got live until they expire."""
-    with transaction() as opened:
+    with caller.transaction() as opened:
         if not opened.fetch(
             "agents/revoke_credential",
-            organization_id=g.caller.organization_id,
             agent_id=agent_id,
             credential_id=credential_id,
-            at=g.at,
         ):
             raise NotFound
     return Response(status=204)
@@ -139,11 +135,9 @@ def revoke_credential(agent_id: UUID, credential_id: UUID) -> Response:
 
 def add_credential(
     opened: Transaction,
-    organization_id: str,
     agent_id: UUID,
     *,
     expires_at: datetime | None,
-    at: datetime,
     jwks: list[dict[str, Any]] | None = None,
     most: int = MAXIMUM_CREDENTIALS,
 ) -> tuple[Any, str | None]:
@@ -156,18 +150,16 @@ def add_credential(
     :raises Conflict: the agent has as many as it may.
     """
     # Locked by a statement of its own: the next one then sees what another transaction added meanwhile.
-    if not opened.fetch("agents/lock_agent", organization_id=organization_id, agent_id=agent_id):
+    if not opened.fetch("agents/lock_agent", agent_id=agent_id):
         raise NotFound
     client_secret = new_secret() if jwks is None else None
     rows = opened.fetch(
         "agents/add_credential",
-        organization_id=organization_id,
         agent_id=agent_id,
         credential_id=uuid.uuid4(),
         secret_hash=None if client_secret is None else hash_secret(client_secret),
         jwks=None if jwks is None else json.dumps(jwks),
         expires_at=expires_at,
-        at=at,
         most=most,
     )
     if not rows:

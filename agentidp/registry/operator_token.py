@@ -53,15 +53,13 @@ def grant(
     :raises NotFound: the organization has no such agent.
     :raises OAuthError: the agent may not have what is asked for.
     """
-    with services.database.transaction(organization_id) as transaction:
-        row, client_secret = add_credential(
-            transaction, organization_id, agent_id, expires_at=None, at=at, most=MAXIMUM_CREDENTIALS + 1
-        )
+    with services.database.of(organization_id, at).transaction() as transaction:
+        row, client_secret = add_credential(transaction, agent_id, expires_at=None, most=MAXIMUM_CREDENTIALS + 1)
         assert client_secret is not None  # noqa: S101 - no keys were given
         client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(client_secret))
-        call = issuance.issuing(client, scope=scope, resource=resource, has_proof=False, at=at)
-        granted = issuance.granted_scope(transaction.fetch(call.name, **call.parameters))
-        transaction.fetch("agents/forget_credential", organization_id=organization_id, credential_id=row.credential_id)
+        call = issuance.issuing(client, scope=scope, resource=resource, has_proof=False)
+        granted = issuance.granted_scope(transaction.run(call))
+        transaction.fetch("agents/forget_credential", credential_id=row.credential_id)
     if granted is None:
         raise ConfigurationError(f"the agent {agent_id} is suspended")
     return client, granted

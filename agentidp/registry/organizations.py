@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 
 import marshmallow as ma
-from flask import Response, g
+from flask import Response
 
-from agentidp.caller import bearer, read, transaction
-from agentidp.db.database import Database, Transaction, connect
+from agentidp.caller import Caller, bearer
+from agentidp.db.database import Database, connect
+from agentidp.db.organization import Transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
@@ -66,9 +67,9 @@ class OrganizationSchema(ma.Schema):
 @blueprint.route("/api/v1/organization")
 @bearer("agents:read")
 @blueprint.response(200, OrganizationSchema)
-def get_organization() -> Response:
+def get_organization(caller: Caller) -> Response:
     """The caller's organization."""
-    [row] = read("organizations/get_organization")
+    [row] = caller.read("organizations/get_organization")
     return json_response(represent(row))
 
 
@@ -76,10 +77,10 @@ def get_organization() -> Response:
 @bearer("agents:write")
 @blueprint.arguments(OrganizationChangeSchema)
 @blueprint.response(200, OrganizationSchema)
-def change_organization(change: dict[str, Any]) -> Response:
+def change_organization(caller: Caller, change: dict[str, Any]) -> Response:
     """Set the organization's budget of tokens in a calendar month, or remove it. Nothing is refused beyond it."""
-    with transaction() as opened:
-        row = set_budget(opened, g.caller.organization_id, change["monthly_token_budget"])
+    with caller.transaction() as opened:
+        row = set_budget(opened, change["monthly_token_budget"])
     return json_response(represent(row))
 
 
@@ -108,20 +109,17 @@ def all_organizations(database_url: str) -> list[Any]:
         return connection.execute(load_sql("organizations/all_organizations")).fetchall()
 
 
-def find_organization(database: Database, organization_id: str) -> Any | None:
+def find_organization(database: Database, organization_id: str, at: datetime) -> Any | None:
     """The organization's row, or ``None``; *organization_id* may be any text."""
     if not _ORGANIZATION_ID.fullmatch(organization_id):
         return None
-    with database.transaction(organization_id) as opened:
-        rows = opened.fetch("organizations/get_organization", organization_id=organization_id)
+    rows = database.of(organization_id, at).fetch("organizations/get_organization")
     return rows[0] if rows else None
 
 
-def set_budget(opened: Transaction, organization_id: str, monthly_token_budget: int | None) -> Any:
+def set_budget(opened: Transaction, monthly_token_budget: int | None) -> Any:
     """Set the budget of an organization that exists, or remove it; return the organization's row."""
-    [row] = opened.fetch(
-        "organizations/set_budget", organization_id=organization_id, monthly_token_budget=monthly_token_budget
-    )
+    [row] = opened.fetch("organizations/set_budget", monthly_token_budget=monthly_token_budget)
     return row
 
 

@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from agentidp.config import ConfigurationError, Settings
-from agentidp.db.database import Transaction, connect
+from agentidp.db.database import connect
+from agentidp.db.organization import Transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.errors import Conflict
 from agentidp.http.schemas import is_resource_identifier
@@ -42,13 +43,15 @@ class ResourceIdentifier(NamedTuple):
     """The organizations that have a resource server with it, oldest first."""
 
 
-def claim(transaction: Transaction, organization_id: str, resource: str, at: datetime) -> None:
-    """Claim an identifier for an organization, which may hold it already. Of two at once one waits for the other.
+def claim(transaction: Transaction, resource: str) -> None:
+    """Claim an identifier for the transaction's organization, which may hold it already.
+
+    Of two claims at once one waits for the other.
 
     :raises ResourceTaken: another organization holds it.
     :raises Conflict: the organization holds :data:`MAXIMUM_CLAIMS` identifiers.
     """
-    [held] = transaction.fetch("oauth/resource_claims", organization_id=organization_id, resource=resource)
+    [held] = transaction.fetch("oauth/resource_claims", resource=resource)
     if held.is_held:
         return
     if held.count >= MAXIMUM_CLAIMS:
@@ -56,7 +59,7 @@ def claim(transaction: Transaction, organization_id: str, resource: str, at: dat
             f"The organization holds {MAXIMUM_CLAIMS} resource identifiers; only an operator can release one.",
             details={"resource": [f"at most {MAXIMUM_CLAIMS} for an organization"]},
         )
-    if not transaction.fetch("oauth/claim_resource", organization_id=organization_id, resource=resource, at=at):
+    if not transaction.fetch("oauth/claim_resource", resource=resource):
         raise ResourceTaken
 
 

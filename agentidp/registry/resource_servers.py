@@ -8,9 +8,9 @@ from uuid import UUID
 
 import marshmallow as ma
 import psycopg
-from flask import Response, g
+from flask import Response
 
-from agentidp.caller import bearer, read, transaction
+from agentidp.caller import Caller, bearer
 from agentidp.http.errors import Conflict, NotFound
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
@@ -83,18 +83,16 @@ class ResourceServerListSchema(ma.Schema):
 @blueprint.arguments(NewResourceServerSchema)
 @blueprint.response(201, ResourceServerSchema, headers={"Location": "Location"})
 @blueprint.alt_response(409, "CONFLICT")
-def create_resource_server(new: dict[str, Any]) -> Response:
+def create_resource_server(caller: Caller, new: dict[str, Any]) -> Response:
     """Register a resource server. Its scopes can then be given to agents, and its identifier belongs to the
     organization: no other can register it, not even once the resource server is deleted.
     """
-    with transaction() as opened:
-        claim(opened, g.caller.organization_id, new["resource"], g.at)
+    with caller.transaction() as opened:
+        claim(opened, new["resource"])
         try:
             rows = opened.fetch(
                 "oauth/add_resource_server",
-                organization_id=g.caller.organization_id,
                 resource_server_id=uuid.uuid4(),
-                at=g.at,
                 most=MAXIMUM_RESOURCE_SERVERS,
                 **new,
             )
@@ -112,17 +110,17 @@ def create_resource_server(new: dict[str, Any]) -> Response:
 @blueprint.route("/api/v1/resource-servers")
 @bearer("agents:read")
 @blueprint.response(200, ResourceServerListSchema)
-def list_resource_servers() -> Response:
+def list_resource_servers(caller: Caller) -> Response:
     """List the resource servers, oldest first."""
-    return json_response({"data": [represent(row) for row in read("oauth/list_resource_servers")]})
+    return json_response({"data": [represent(row) for row in caller.read("oauth/list_resource_servers")]})
 
 
 @blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>")
 @bearer("agents:read")
 @blueprint.response(200, ResourceServerSchema)
-def get_resource_server(resource_server_id: UUID) -> Response:
+def get_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """One resource server."""
-    rows = read("oauth/get_resource_server", resource_server_id=resource_server_id)
+    rows = caller.read("oauth/get_resource_server", resource_server_id=resource_server_id)
     if not rows:
         raise NotFound
     return json_response(represent(rows[0]))
@@ -131,14 +129,13 @@ def get_resource_server(resource_server_id: UUID) -> Response:
 @blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>", methods=["DELETE"])
 @bearer("agents:write")
 @blueprint.response(204)
-def delete_resource_server(resource_server_id: UUID) -> Response:
+def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Delete a resource server: no further token is issued for it, and introspection says that those issued for it are
     inactive. Where only their signature is verified they live until they expire. The organization keeps the identifier.
     """
-    with transaction() as opened:
+    with caller.transaction() as opened:
         if not opened.fetch(
             "oauth/delete_resource_server",
-            organization_id=g.caller.organization_id,
             resource_server_id=resource_server_id,
         ):
             raise NotFound

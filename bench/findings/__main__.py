@@ -17,9 +17,11 @@ from uuid import UUID
 import psycopg
 
 from agentidp.config import Settings
-from agentidp.db.database import Call, Database, Rows, Transaction, connect
+from agentidp.db.citus import enter_organization
+from agentidp.db.database import Database, connect
 from agentidp.db.embedded_postgres import EmbeddedPostgresError, temporary
 from agentidp.db.migrations import migrate
+from agentidp.db.organization import Transaction
 from agentidp.findings import DEFAULT_DAYS, DEFAULT_DOMINANCE_PERCENT, findings
 from agentidp.findings.dominance import LEAST_TOKENS
 from agentidp.findings.finding import Look
@@ -51,14 +53,9 @@ class Watched:
 
     def store_history(self) -> None:
         """Store the organization, and its agents and their usage up to the evaluated span."""
-        transaction = self._enter()
         founded = self.fleet.at(-24 * 30)
-        transaction.fetch(
-            "organizations/add_organization",
-            organization_id=self.fleet.organization_id,
-            name=f"Fleet {self.fleet.seed}",
-            at=founded,
-        )
+        transaction = self._enter(founded)
+        transaction.fetch("organizations/add_organization", name=f"Fleet {self.fleet.seed}")
         for agent in self.fleet.agents:
             if agent.joins < EVALUATED:
                 self._register(transaction, agent, self.fleet.at(agent.joins) if agent.joins else founded)
@@ -73,7 +70,6 @@ class Watched:
         names = ("agent_ids", "days", "hours", "tokens", "requests", "rejected")
         transaction.fetch(
             "demo/add_usage",
-            organization_id=self.fleet.organization_id,
             **dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)),
         )
         self.connection.commit()
@@ -85,7 +81,7 @@ class Watched:
         """
         for hour in range(EVALUATED, HOURS):
             is_early = any(fault.begins < hour + 1 and hour < fault.begins + SOON for fault in self.fleet.faults)
-            transaction = self._enter()
+            transaction = self._enter(self.fleet.at(hour))
             for agent in self.fleet.agents:
                 if agent.joins == hour:
                     self._register(transaction, agent, self.fleet.at(hour))
@@ -100,37 +96,29 @@ class Watched:
             if is_early or hour % every == every - 1 or hour == HOURS - 1:
                 self._look(self.fleet.at(hour + 1) - SECOND)
 
-    def _enter(self) -> Transaction:
-        transaction = Transaction(self.connection)
-        transaction.fetch("database/enter_organization", organization_id=self.fleet.organization_id, durable=False)
-        return transaction
+    def _enter(self, at: datetime) -> Transaction:
+        enter_organization(self.connection, self.fleet.organization_id, durable=False)
+        return Transaction(self.connection, self.fleet.organization_id, at)
 
     def _register(self, transaction: Transaction, agent: Agent, at: datetime) -> None:
         add_agent(
-            transaction,
-            self.fleet.organization_id,
+            transaction.as_of(at),
             name=agent.name,
             description="",
             scopes=list(DEFAULT_SCOPES),
-            at=at,
             agent_id=agent.agent_id,
         )
 
     def _retire(self, transaction: Transaction, agent: Agent) -> None:
         statement = "demo/suspend_agent" if agent.leaves_by == "suspended" else "agents/delete_agent"
-        transaction.fetch(
-            statement,
-            organization_id=self.fleet.organization_id,
-            agent_id=agent.agent_id,
-            at=self.fleet.at(agent.leaves),
-        )
+        transaction.as_of(self.fleet.at(agent.leaves)).fetch(statement, agent_id=agent.agent_id)
 
     def _count(self, hour: int, half: int) -> None:
         counted = [(agent, agent.usage[hour][half]) for agent in self.fleet.agents if any(agent.usage[hour][half])]
         for agent, usage in counted:
             self._remember(hour, agent, usage)
-        self._enter()
         at = self.fleet.at(hour)
+        self._enter(at)
         self.connection.execute(
             COUNT_HOUR,
             {
@@ -148,16 +136,9 @@ class Watched:
         self.days.setdefault(hour // 24, Counter())[agent.agent_id] += usage.tokens
 
     def _look(self, at: datetime) -> None:
-        own = {"organization_id": self.fleet.organization_id, "at": at}
-
-        def run(*calls: Call) -> list[Rows]:
-            return self.database.run(
-                self.fleet.organization_id, *(Call(name, own | parameters) for name, parameters in calls)
-            )
-
         look = Look(at=at, days=DEFAULT_DAYS, token_ttl=TOKEN_LIFETIME, dominance_percent=DEFAULT_DOMINANCE_PERCENT)
         began = time.perf_counter()
-        found = findings(run, look)
+        found = findings(self.database.of(self.fleet.organization_id, at).run, look)
         self.looks.append(time.perf_counter() - began)
         self.score.see(sightings(found, at))
         today = (at - self.fleet.start).days

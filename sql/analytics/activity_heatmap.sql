@@ -1,6 +1,6 @@
 -- Requests by UTC day of week (0 = Sunday) and hour over the last days, today included. One row a cell that
 -- is not zero, by day of week, then hour.
--- Parameters: organization_id; at (timestamptz): now; days: how many days.
+-- Parameters: organization_id; day: today in UTC; days: how many days.
 with counted as (
     select
         extract(dow from usage.day)::integer as dow,
@@ -8,8 +8,8 @@ with counted as (
     from usage_daily as usage
     where
         usage.organization_id = %(organization_id)s
-        and usage.day >= (%(at)s::timestamptz at time zone 'UTC')::date - %(days)s::integer + 1
-        and usage.day < (%(at)s::timestamptz at time zone 'UTC')::date + 1
+        and usage.day >= %(day)s::date - %(days)s::integer + 1
+        and usage.day < %(day)s::date + 1
 ),
 -- Summed before the hours become rows: seven arrays to take apart, not one a day and slot; a quarter of the time.
 week as (

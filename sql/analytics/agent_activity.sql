@@ -1,7 +1,7 @@
--- What an agent did on each UTC day. One row a day, oldest first, zeros included; the last is the day of "at". Each
+-- What an agent did on each UTC day. One row a day, oldest first, zeros included; the last is "day". Each
 -- repeats the agent's name, its status (also of a deleted agent) and the hour in which it was last issued a token
 -- within 90 days, or null. No row where the organization has no such agent.
--- Parameters: organization_id; agent_id; at (timestamptz): now; days: how many days.
+-- Parameters: organization_id; agent_id; day: today in UTC; days: how many days.
 -- Day by day, since the key has the day before the agent: a range of days would read those of all agents.
 select
     agents.name as agent_name,
@@ -16,7 +16,7 @@ left join lateral (
     select (calendar.day + make_interval(hours => issued.hour)) at time zone 'UTC' as hour
     -- Counts up, so from today backwards. With an "order by", all days would be read to sort them.
     from generate_series(0, 89) as ago (days)
-    cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day offset 0) as calendar
+    cross join lateral (select %(day)s::date - ago.days as day offset 0) as calendar
     cross join lateral (
         select (max(cell.ordinal) - 1)::integer as hour
         from agent_usage_daily as usage
@@ -31,7 +31,7 @@ left join lateral (
     limit 1
 ) as last_token on true
 cross join generate_series(%(days)s::integer - 1, 0, -1) as ago (days)
-cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day offset 0) as calendar
+cross join lateral (select %(day)s::date - ago.days as day offset 0) as calendar
 cross join lateral (
     select
         coalesce(sum(usage.tokens), 0)::bigint as tokens,

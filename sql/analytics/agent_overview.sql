@@ -1,9 +1,9 @@
--- The agents of an organization in the UTC calendar month of "at", up to its day: a part of the list of all that are
+-- The agents of an organization in the UTC calendar month of "day", up to it: a part of the list of all that are
 -- registered, and of those deleted that were counted this month; most tokens first, then most requests, then by name.
 -- One row an agent: agent_id, name, status (active, suspended or deleted), tokens, requests and rejected of the month,
 -- last_seen (timestamptz): the beginning of the hour of its last request within 90 days, or null; and in each row of
 -- all agents together: agents, how many, and all_tokens.
--- Parameters: organization_id; at (timestamptz): now; limit; offset: how many to leave out.
+-- Parameters: organization_id; day: today in UTC; limit; offset: how many to leave out.
 with counted as (
     select
         usage.agent_id,
@@ -13,8 +13,8 @@ with counted as (
     from agent_usage_daily as usage
     where
         usage.organization_id = %(organization_id)s
-        and usage.day >= date_trunc('month', %(at)s::timestamptz at time zone 'UTC')::date
-        and usage.day < (%(at)s::timestamptz at time zone 'UTC')::date + 1
+        and usage.day >= date_trunc('month', %(day)s::date::timestamp)::date
+        and usage.day < %(day)s::date + 1
     group by usage.agent_id
 ),
 listed as (
@@ -45,7 +45,7 @@ left join lateral (
     -- Counts up, so from today backwards, and each day is found by the key: of many agents' 90 days in a row it would
     -- read all. With an "order by", all days would be read to sort them.
     from generate_series(0, 89) as ago (days)
-    cross join lateral (select (%(at)s::timestamptz at time zone 'UTC')::date - ago.days as day offset 0) as calendar
+    cross join lateral (select %(day)s::date - ago.days as day offset 0) as calendar
     cross join lateral (
         select (max(cell.ordinal) - 1)::integer as hour
         from agent_usage_daily as usage

@@ -1,6 +1,6 @@
--- Tokens issued per agent in the UTC calendar month of "at", up to its day, and the agents' names. One row an agent
+-- Tokens issued per agent in the UTC calendar month of "day", up to it, and the agents' names. One row an agent
 -- with at least one token, most tokens first, then by agent_id; also those that were deleted.
--- Parameters: organization_id; at (timestamptz): now.
+-- Parameters: organization_id; day: today in UTC.
 with counted as (
     select
         usage.agent_id,
@@ -8,8 +8,8 @@ with counted as (
     from agent_usage_daily as usage
     where
         usage.organization_id = %(organization_id)s
-        and usage.day >= date_trunc('month', %(at)s::timestamptz at time zone 'UTC')::date
-        and usage.day < (%(at)s::timestamptz at time zone 'UTC')::date + 1
+        and usage.day >= date_trunc('month', %(day)s::date::timestamp)::date
+        and usage.day < %(day)s::date + 1
     group by usage.agent_id
     having sum(usage.tokens) > 0
 )

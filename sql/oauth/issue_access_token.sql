@@ -2,18 +2,13 @@
 -- No row for any failed authentication. Otherwise one row: scope is what is granted, space-separated, and null where
 -- nothing was issued and counted, because is_target_known is false (no such resource), is_proof_missing is true (the
 -- agent's tokens must be bound to a key), or more was asked than the agent has for the resource.
--- Parameters: organization_id; agent_id; at (timestamptz);
+-- Parameters: organization_id; agent_id; at (timestamptz); day and hour: of "at" in UTC;
 -- secret_hash, or null where a key authenticated: then credential_id is that key's credential;
 -- resource: of a resource server of the organization, which must hold this identifier, or null for our own API, whose
 -- scopes are own_scopes (text[]);
 -- scope (text[], null: all that the agent has for the resource);
 -- has_proof: whether the token will be bound to a key.
-with moment as (
-    select
-        (%(at)s::timestamptz at time zone 'UTC')::date as day,
-        extract(hour from %(at)s::timestamptz at time zone 'UTC')::integer as hour
-),
-client as materialized (
+with client as materialized (
     select
         agents.agent_id,
         credentials.credential_id,
@@ -77,16 +72,15 @@ granted as materialized (
 organization_usage as (
     insert into usage_daily as usage
         (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
-    select %(organization_id)s, day, slot, 1, count_at(hour), count_at(hour), count_nothing()
+    select
+        %(organization_id)s, %(day)s::date, slot, 1,
+        count_at(%(hour)s::integer), count_at(%(hour)s::integer), count_nothing()
     from granted
-    cross join moment
     on conflict (organization_id, day, slot) do update
     set
         tokens = usage.tokens + 1,
-        tokens_by_hour[(select hour + 1 from moment)] =
-            usage.tokens_by_hour[(select hour + 1 from moment)] + 1,
-        requests_by_hour[(select hour + 1 from moment)] =
-            usage.requests_by_hour[(select hour + 1 from moment)] + 1
+        tokens_by_hour[%(hour)s::integer + 1] = usage.tokens_by_hour[%(hour)s::integer + 1] + 1,
+        requests_by_hour[%(hour)s::integer + 1] = usage.requests_by_hour[%(hour)s::integer + 1] + 1
 ),
 agent_usage as (
     insert into agent_usage_daily as usage
@@ -95,18 +89,15 @@ agent_usage as (
             tokens_by_hour, requests_by_hour, rejected_by_hour
         )
     select
-        %(organization_id)s, day, agent_id, slot, 1, 1, 0,
-        count_at(hour), count_at(hour), count_nothing()
+        %(organization_id)s, %(day)s::date, agent_id, slot, 1, 1, 0,
+        count_at(%(hour)s::integer), count_at(%(hour)s::integer), count_nothing()
     from granted
-    cross join moment
     on conflict (organization_id, day, agent_id, slot) do update
     set
         tokens = usage.tokens + 1,
         requests = usage.requests + 1,
-        tokens_by_hour[(select hour + 1 from moment)] =
-            usage.tokens_by_hour[(select hour + 1 from moment)] + 1,
-        requests_by_hour[(select hour + 1 from moment)] =
-            usage.requests_by_hour[(select hour + 1 from moment)] + 1
+        tokens_by_hour[%(hour)s::integer + 1] = usage.tokens_by_hour[%(hour)s::integer + 1] + 1,
+        requests_by_hour[%(hour)s::integer + 1] = usage.requests_by_hour[%(hour)s::integer + 1] + 1
 ),
 credential_usage as (
     -- Once a minute at the most: a write a token would make all tokens of one credential queue for its row.

@@ -1,12 +1,7 @@
--- Admits an authenticated agent and counts its request at "at". One row where the agent is active; no row, and
+-- Admits an authenticated agent and counts its request. One row where the agent is active; no row, and
 -- nothing counted, where it is suspended, deleted or unknown, or where its token is revoked.
--- Parameters: organization_id; agent_id; jti: of the token; at (timestamptz).
-with moment as (
-    select
-        (%(at)s::timestamptz at time zone 'UTC')::date as day,
-        extract(hour from %(at)s::timestamptz at time zone 'UTC')::integer as hour
-),
-admitted as materialized (
+-- Parameters: organization_id; agent_id; jti: of the token; day and hour: of the request in UTC.
+with admitted as materialized (
     select agent_id, take_slot(organization_id) as slot
     from agents
     where
@@ -26,12 +21,10 @@ admitted as materialized (
 organization_usage as (
     insert into usage_daily as usage
         (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
-    select %(organization_id)s, day, slot, 0, count_nothing(), count_at(hour), count_nothing()
+    select %(organization_id)s, %(day)s::date, slot, 0, count_nothing(), count_at(%(hour)s::integer), count_nothing()
     from admitted
-    cross join moment
     on conflict (organization_id, day, slot) do update
-    set requests_by_hour[(select hour + 1 from moment)] =
-        usage.requests_by_hour[(select hour + 1 from moment)] + 1
+    set requests_by_hour[%(hour)s::integer + 1] = usage.requests_by_hour[%(hour)s::integer + 1] + 1
 ),
 agent_usage as (
     insert into agent_usage_daily as usage
@@ -40,14 +33,12 @@ agent_usage as (
             tokens_by_hour, requests_by_hour, rejected_by_hour
         )
     select
-        %(organization_id)s, day, agent_id, slot, 0, 1, 0,
-        count_nothing(), count_at(hour), count_nothing()
+        %(organization_id)s, %(day)s::date, agent_id, slot, 0, 1, 0,
+        count_nothing(), count_at(%(hour)s::integer), count_nothing()
     from admitted
-    cross join moment
     on conflict (organization_id, day, agent_id, slot) do update
     set
         requests = usage.requests + 1,
-        requests_by_hour[(select hour + 1 from moment)] =
-            usage.requests_by_hour[(select hour + 1 from moment)] + 1
+        requests_by_hour[%(hour)s::integer + 1] = usage.requests_by_hour[%(hour)s::integer + 1] + 1
 )
 select agent_id from admitted

@@ -18,7 +18,7 @@ from tests.analytics.oracle import BAD_DAYS, HEATMAP, USAGE
 from tests.analytics.test_time import ZONES, application, with_options
 from tests.analytics.test_time import process_time_zone as process_time_zone
 from tests.conftest import ON_EVERY_POSTGRES, Cast
-from tests.factories import NOON, Agent, count_usage, make_agent, make_organization, usage_sums
+from tests.factories import NOON, Agent, count_usage, database_of, make_agent, make_organization, usage_sums
 from tests.plans import explain, pages, prepare, service_connection
 from tests.routes import NOWHERE
 from tests.wire import overheard
@@ -50,11 +50,11 @@ def test_answers_each_day_of_the_agent_with_zeros(
         services, organization_id, worker.agent_id, datetime(2026, 4, 15, 23, 59, 59, 999_999, tzinfo=UTC), tokens=3
     )
     for _ in range(4):
-        record_rejection(services.database, organization_id, worker.agent_id, NOON)
+        record_rejection(services.database.of(organization_id, NOON), worker.agent_id)
     # Excluded: three days with today are 13 to 15 April.
     before = datetime(2026, 4, 12, 23, 59, 59, 999_999, tzinfo=UTC)
     count_usage(services, organization_id, worker.agent_id, before, tokens=7, requests=7)
-    record_rejection(services.database, organization_id, worker.agent_id, before)
+    record_rejection(services.database.of(organization_id, before), worker.agent_id)
     # Excluded: tomorrow, as a server whose clock is ahead may have counted it.
     count_usage(services, organization_id, worker.agent_id, datetime(2026, 4, 16, tzinfo=UTC), tokens=9, requests=9)
     # Excluded: another agent's, and another organization's.
@@ -127,7 +127,7 @@ def test_tells_the_hour_in_which_the_last_token_was_issued(
         count_usage(services, cast.acme.organization_id, worker.agent_id, datetime.fromisoformat(at), tokens=1)
     # Excluded: requests that are no tokens, and the tokens of others.
     count_usage(services, cast.acme.organization_id, worker.agent_id, NOON, requests=1)
-    record_rejection(services.database, cast.acme.organization_id, worker.agent_id, NOON)
+    record_rejection(services.database.of(cast.acme.organization_id, NOON), worker.agent_id)
     for other in (cast.acme, cast.outsider):
         count_usage(services, other.organization_id, other.agent_id, NOON, tokens=1)
     assert activity(client, cast.acme, worker.agent_id, "?days=1")["lastTokenHour"] == expected
@@ -153,10 +153,9 @@ def test_days_and_hours_are_those_of_utc(
 
 def test_sums_the_slots_of_a_day(client: FlaskClient, services: Services, cast: Cast, worker: Agent) -> None:
     organization_id = cast.acme.organization_id
-    with services.database.transaction(organization_id) as slow:
+    with database_of(services, organization_id).transaction() as slow:
         # Holds the first slot until it commits; what is counted meanwhile takes the next one.
-        call = request_made(organization_id, worker.agent_id, "a", NOON)
-        assert slow.fetch(call.name, **call.parameters)
+        assert slow.run(request_made(worker.agent_id, "a"))
         count_usage(services, organization_id, worker.agent_id, NOON, tokens=2, requests=1)
     count_usage(services, organization_id, worker.agent_id, NOON - timedelta(hours=3), tokens=3)
     body = activity(client, cast.acme, worker.agent_id, "?days=1")

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.rows import namedtuple_row
 
-from agentidp.db.database import load_sql
+from agentidp.db.organization import Transaction
 from agentidp.services import Services
 from agentidp.usage import record_rejection
 from tests.conftest import Cast
@@ -23,7 +23,11 @@ Run = Callable[..., list[Any]]
 def run(database_url: str) -> Iterator[Run]:
     """Runs a statement about Acme as a superuser, whom row-level security does not keep from other organizations."""
     with psycopg.connect(database_url, row_factory=namedtuple_row) as connection:
-        yield lambda name, **parameters: connection.execute(load_sql(name), parameters).fetchall()
+
+        def rows(name: str, organization_id: str, at: datetime, **parameters: Any) -> list[Any]:
+            return Transaction(connection, organization_id, at).fetch(name, **parameters)
+
+        yield rows
 
 
 def overview(run: Run, agent: Agent, at: datetime = NOON, limit: int = 50, offset: int = 0) -> list[Any]:
@@ -64,7 +68,7 @@ def test_sees_an_agent_in_the_hour_of_its_last_request_within_90_days(run: Run, 
     count_usage(services, acme.organization_id, acme.agent_id, NOON - timedelta(hours=30), requests=5)
     count_usage(services, acme.organization_id, acme.agent_id, at, requests=1)
     # A failed authentication may be anybody's.
-    record_rejection(services.database, acme.organization_id, idle.agent_id, NOON)
+    record_rejection(services.database.of(acme.organization_id, NOON), idle.agent_id)
     seen = {row[0]: row[4] for row in overview(run, acme, at)}
     assert seen == {"builder": hour(at), "old": earliest, "ancient": None, "idle": None}
 
@@ -85,7 +89,7 @@ def test_lists_in_order_and_in_parts_and_says_how_many_there_are(run: Run, cast:
 def test_slots_of_a_day_are_added_up(run: Run, cast: Cast, services: Services, database_url: str) -> None:
     acme = cast.acme
     count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=2)
-    record_rejection(services.database, acme.organization_id, acme.agent_id, NOON)
+    record_rejection(services.database.of(acme.organization_id, NOON), acme.agent_id)
     with psycopg.connect(database_url) as connection:
         for table in ("usage_daily", "agent_usage_daily"):
             connection.execute(f"create temporary table other as select * from {table}")
@@ -116,7 +120,7 @@ def test_rejections_are_told_for_each_day_zeros_included_and_of_no_other_organiz
             NOON + timedelta(hours=12),  # tomorrow
         ):
             for _ in range(times):
-                record_rejection(services.database, agent.organization_id, agent.agent_id, at)
+                record_rejection(services.database.of(agent.organization_id, at), agent.agent_id)
     count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=5)
     assert rejections(run, cast.acme, days=3) == {"2026-04-13": 1, "2026-04-14": 0, "2026-04-15": 2}
     assert rejections(run, cast.acme, days=1) == {"2026-04-15": 2}

@@ -11,7 +11,7 @@ from agentidp.services import Services
 from agentidp.usage import request_made
 from tests.analytics.oracle import BAD_DAYS, TREND
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, count_usage, make_agent, make_organization, usage_sums
+from tests.factories import NOON, count_usage, database_of, make_agent, make_organization, usage_sums
 from tests.wire import overheard
 
 RULE = "must be a whole number from 1 to 90"
@@ -118,13 +118,12 @@ def test_sums_the_slots_of_tokens_issued_at_the_same_time(
 ) -> None:
     acme = cast.acme
     at = datetime(2026, 4, 15, 9, tzinfo=UTC)
-    with services.database.transaction(acme.organization_id) as slow:
+    with services.database.of(acme.organization_id, at).transaction() as slow:
         # Holds the first slot until it commits; what is counted meanwhile need not wait for it.
-        call = request_made(acme.organization_id, acme.agent_id, "a", at)
-        assert slow.fetch(call.name, **call.parameters)
+        assert slow.run(request_made(acme.agent_id, "a"))
         count_usage(services, acme.organization_id, acme.agent_id, at, tokens=2, requests=1)
     count_usage(services, acme.organization_id, acme.agent_id, at, tokens=3)
-    with services.database.transaction(acme.organization_id) as transaction:
+    with database_of(services, acme.organization_id).transaction() as transaction:
         rows = transaction._connection.execute(
             "select slot, tokens, requests_by_hour[10] from usage_daily order by slot"
         )

@@ -26,7 +26,7 @@ from agentidp.scopes import SCOPES
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
 from tests.browser.serving import CLOCK
-from tests.factories import NOON, ROOT, SECRET_KEY, Agent, free_port, wait_until
+from tests.factories import NOON, ROOT, SECRET_KEY, Agent, database_of, free_port, wait_until
 
 
 @dataclass
@@ -121,8 +121,8 @@ def staged(database_url: str, at: datetime = NOON) -> Iterator[Stage]:
         )
         with contextlib.closing(Services.of(settings, clock)) as services:
             create_demo(database_url, services.database, at)
-            with services.database.transaction(ORGANIZATION_ID) as transaction:
-                _, secret = add_credential(transaction, ORGANIZATION_ID, OPERATOR_ID, expires_at=None, at=at)
+            with database_of(services, ORGANIZATION_ID).transaction() as transaction:
+                _, secret = add_credential(transaction, ORGANIZATION_ID, OPERATOR_ID, expires_at=None)
             assert secret is not None
             with _gunicorn(url, port, database_url, clock):
                 yield Stage(url, clock, services, Agent(ORGANIZATION_ID, OPERATOR_ID, secret, services, tuple(SCOPES)))

@@ -19,7 +19,8 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.dashboard import charts, overview, page_findings, pages
-from agentidp.db.database import Call, load_sql
+from agentidp.db.organization import common_parameters
+from agentidp.db.sql import Call, load_sql
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, RETRYING, create_demo
 from agentidp.findings import KINDS, budget
 from agentidp.findings.finding import BehindIt, Finding, Look, Severity
@@ -157,13 +158,7 @@ class TestTheNumbers:
         services = demo.services
 
         def status() -> budget.BudgetStatus:
-            own = {"organization_id": ORGANIZATION_ID, "at": NOON}
-            return budget.status(
-                lambda *calls: services.database.run(
-                    ORGANIZATION_ID, *(Call(c.name, own | c.parameters) for c in calls)
-                ),
-                NOON,
-            )
+            return budget.status(services.database.of(ORGANIZATION_ID, NOON).run, NOON)
 
         def shown() -> str:
             return " ".join(opened(with_session(client, demo)).text.split())
@@ -433,7 +428,7 @@ class TestFindings:
         """What the page's findings are."""
         count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
         given: list[Finding] = []
-        monkeypatch.setattr(page_findings, "callers_findings", lambda look: given)
+        monkeypatch.setattr(page_findings, "callers_findings", lambda caller, **arguments: given)
         return given
 
     def test_names_fifty_and_says_how_many_more_there_are(self, read: Read, found: list[Finding]) -> None:
@@ -656,7 +651,7 @@ def test_what_needs_no_findings_is_sent_before_they_are_worked_out(
     operator: FlaskClient, path: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Look] = []
-    monkeypatch.setattr(page_findings, "callers_findings", lambda look: looks.append(look) or [])
+    monkeypatch.setattr(page_findings, "callers_findings", lambda caller, **arguments: looks.append(arguments) or [])
     response = operator.get(f"/dashboard{path}")
     parts = response.iter_encoded()
     first = next(parts).decode()
@@ -677,7 +672,7 @@ def test_a_fault_of_ours_once_a_part_was_sent_is_told_logged_and_leaves_no_whole
     services: Services, demo: Agent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = create_app(services.settings, clock=Clock())
-    monkeypatch.setattr(page_findings, "callers_findings", lambda look: 1 / 0)
+    monkeypatch.setattr(page_findings, "callers_findings", lambda caller, **arguments: 1 / 0)
     parts = with_session(app.test_client(), demo).get("/dashboard").iter_encoded()
     sent = next(parts).decode() + next(parts).decode()
     with pytest.raises(ZeroDivisionError):
@@ -815,7 +810,7 @@ MAKE_TWIN = (
 def test_each_statement_keeps_to_its_organization_also_past_row_level_security(
     demo: Agent, database_of: str, statement: str, parameters: dict[str, Any]
 ) -> None:
-    parameters = {"organization_id": ORGANIZATION_ID, "at": NOON} | parameters
+    parameters = common_parameters(ORGANIZATION_ID, NOON) | parameters
     with psycopg.connect(database_of) as connection:
         before = connection.execute(load_sql(statement), parameters).fetchall()
         for change in MAKE_TWIN:

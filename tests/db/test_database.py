@@ -17,14 +17,16 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp.db.database import SERVICE_ROLE, Call, connect, enter_organization, is_on_citus, load_sql
+from agentidp.db.citus import enter_organization, is_on_citus
+from agentidp.db.database import SERVICE_ROLE, connect
+from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.pipeline import Statement
-from agentidp.http.errors import ServiceUnavailable
+from agentidp.db.sql import Call, load_sql
 from agentidp.registry.credentials import MAXIMUM_CREDENTIALS
 from agentidp.services import Services
 from tests.catalog import tables_of_organizations, written_by_the_service
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, ROOT, count_usage, make_agent, make_organization, usage_sums
+from tests.factories import NOON, ROOT, count_usage, database_of, make_agent, make_organization, usage_sums
 from tests.test_isolation import everything_of
 from tests.test_sql import NAMES, OPERATORS
 from tests.wire import overheard
@@ -276,14 +278,14 @@ def test_nothing_of_a_request_stays_on_its_connection(services: Services, cast: 
         "usage/record_request",
         {"organization_id": cast.acme.organization_id, "agent_id": cast.acme.agent_id, "jti": "a", "at": NOON},
     )
-    services.database.run(cast.acme.organization_id, admission)
+    database_of(services, cast.acme.organization_id).run(admission)
     assert setting_of(services) == ("", SERVICE_ROLE, "on")
-    with services.database.transaction(cast.acme.organization_id):
+    with database_of(services, cast.acme.organization_id).transaction():
         pass
     assert setting_of(services) == ("", SERVICE_ROLE, "on")
     with pytest.raises(psycopg.errors.UndefinedFunction):
-        services.database.run(
-            cast.acme.organization_id, Call("agents/lock_agent", {"organization_id": 1, "agent_id": 1})
+        database_of(services, cast.acme.organization_id).run(
+            Call("agents/lock_agent", {"organization_id": 1, "agent_id": 1})
         )
     assert setting_of(services) == ("", SERVICE_ROLE, "on")
 
@@ -314,9 +316,9 @@ def test_a_pipeline_whose_last_statement_fails_leaves_nothing(app: Flask, databa
     }
     for durable in (True, False):
         with pytest.raises(psycopg.errors.UniqueViolation):
-            services.database.run(organization_id, admission, Call("agents/change_agent", change), durable=durable)
+            database_of(services, organization_id).run(admission, Call("agents/change_agent", change), durable=durable)
         assert usage_sums(database_url, organization_id)["requests"] == 0
-    services.database.run(organization_id, admission)
+    database_of(services, organization_id).run(admission)
     assert usage_sums(database_url, organization_id)["requests"] == 1
 
 
@@ -339,8 +341,8 @@ class TestOnCitus:
     ) -> None:
         services.database.fetch("database/ping")
         with overheard(services.database) as conversation:
-            services.database.run("org-a", PING, durable=True)
-            services.database.run("org-a", PING, PING)
+            database_of(services, "org-a").run(PING, durable=True)
+            database_of(services, "org-a").run(PING, PING)
         whose = "set local agentidp.organization_id to 'org-a'"
         assert conversation.statements == [
             *("begin", whose, "set local synchronous_commit to 'on'", COUNT, "commit"),
@@ -352,7 +354,7 @@ class TestOnCitus:
         services.database.fetch("database/ping")
         enter = Call("database/enter_organization", {"organization_id": "org-b", "durable": False})
         with overheard(services.database) as conversation:
-            services.database.run("org-a", PING, enter, PING)
+            database_of(services, "org-a").run(PING, enter, PING)
         told = [statement for statement in conversation.statements if "agentidp" in statement or statement == COUNT]
         assert told == [
             "set local agentidp.organization_id to 'org-a'",
@@ -363,7 +365,7 @@ class TestOnCitus:
 
     def test_a_transaction_tells_the_same(self, services: Services) -> None:
         services.database.fetch("database/ping")
-        with overheard(services.database) as conversation, services.database.transaction("org-a") as transaction:
+        with overheard(services.database) as conversation, database_of(services, "org-a").transaction() as transaction:
             transaction.fetch("database/ping")
         assert conversation.statements == [
             "BEGIN",
@@ -392,19 +394,19 @@ class TestOnCitus:
         failing = Call("agents/lock_agent", {"organization_id": "org-a", "agent_id": "no uuid"})
         with pytest.raises(psycopg.errors.InvalidTextRepresentation):
             # Enough for the answer to be there while the later ones are still being sent.
-            services.database.run("org-a", failing, *[PING] * 2000)
+            database_of(services, "org-a").run(failing, *[PING] * 2000)
         assert caplog.records == []
-        assert len(services.database.run("org-a", PING)) == 1
+        assert len(database_of(services, "org-a").run(PING)) == 1
 
     def test_a_parameter_that_cannot_be_sent_leaves_the_connection_usable(self, services: Services) -> None:
         with pytest.raises(psycopg.DataError, match="NUL"):
-            services.database.run("org-a", PING, Call("oauth/client_organization", {"client_id": "\0"}))
-        assert len(services.database.run("org-a", PING)) == 1
+            database_of(services, "org-a").run(PING, Call("oauth/client_organization", {"client_id": "\0"}))
+        assert len(database_of(services, "org-a").run(PING)) == 1
         assert setting_of(services) == ("", SERVICE_ROLE, "on")
 
     @pytest.mark.parametrize("name", ["o'rg\\x", "", "a\nb;", "%s %(x)s $1", "ü"])
     def test_an_organization_is_quoted_whatever_it_is(self, services: Services, name: str) -> None:
-        with services.database.transaction(name) as transaction:
+        with database_of(services, name).transaction() as transaction:
             told = transaction._connection.execute("select current_setting('agentidp.organization_id') as told")
             assert told.fetchall() == [(name,)]
 
@@ -416,14 +418,14 @@ class TestOnCitus:
     def test_a_statement_that_takes_too_long_leaves_the_connection_usable(
         self, services: Services, database_url: str
     ) -> None:
-        services.database.run("org-a", PING)
+        database_of(services, "org-a").run(PING)
         with services.database.pool.connection() as pooled:
             pooled.execute("set statement_timeout to '100ms'")
         with psycopg.connect(database_url) as other:
             other.execute("lock table schema_migrations")
-            with pytest.raises(ServiceUnavailable):
-                services.database.run("org-a", PING, PING)
-        assert len(services.database.run("org-a", PING, PING)) == 2
+            with pytest.raises(DatabaseUnavailable):
+                database_of(services, "org-a").run(PING, PING)
+        assert len(database_of(services, "org-a").run(PING, PING)) == 2
         assert services.database.pool.statistics()["pool_size"] == 1
         assert setting_of(services) == ("", SERVICE_ROLE, "on")
 
@@ -438,7 +440,7 @@ def test_a_transaction_that_raises_leaves_nothing(app: Flask, database_url: str)
     organization_id = make_organization(services)
     agent = make_agent(services, organization_id)
     before = everything_of(database_url, organization_id)
-    with pytest.raises(KeyError), services.database.transaction(organization_id) as transaction:
+    with pytest.raises(KeyError), database_of(services, organization_id).transaction() as transaction:
         transaction.fetch(
             "agents/delete_agent",
             organization_id=organization_id,

@@ -17,10 +17,11 @@ import pytest
 from psycopg.rows import tuple_row
 
 from agentidp.config import ConfigurationError
-from agentidp.db.database import SERVICE_ROLE, load_sql
+from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.distribution import distribute
 from agentidp.db.migrations import MIGRATION_LOCK
 from agentidp.db.pipeline import Statement
+from agentidp.db.sql import load_sql
 from tests import catalog
 from tests.catalog import INSTANCE_WIDE
 from tests.citus import install_stand_ins

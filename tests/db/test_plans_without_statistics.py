@@ -17,7 +17,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from agentidp.db.database import SERVICE_ROLE, load_sql
+from agentidp.db.database import SERVICE_ROLE
+from agentidp.db.sql import load_sql
 from agentidp.findings import KINDS
 from agentidp.findings.finding import Look
 from agentidp.oauth import throttle
@@ -115,6 +116,8 @@ VALUES: dict[str, Any] = {
     "dpop_bound_access_tokens": False,
     "has_proof": True,
     "monthly_token_budget": 1,
+    "day": NOON.date(),
+    "hour": NOON.hour,
     "days": DAYS,
     "limit": 50,
     "offset": 0,

@@ -23,10 +23,10 @@ from flask import Flask
 from psycopg import sql
 
 from agentidp import create_app, utc_now
-from agentidp.db.database import Call
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
+from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown
 from agentidp.db.migrations import migrate
-from agentidp.http.errors import OutcomeUnknown, ServiceUnavailable
+from agentidp.db.sql import Call
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests.conftest import settings_for
@@ -37,6 +37,7 @@ from tests.factories import (
     Agent,
     Clock,
     Server,
+    database_of,
     make_agent,
     make_organization,
     usage_sums,
@@ -236,10 +237,10 @@ def test_a_process_that_tries_to_reach_the_database_ends_at_once() -> None:
         "import sys\n"
         "from tests.conftest import settings_for\n"
         "from agentidp.db.database import Database\n"
-        "from agentidp.http.errors import ServiceUnavailable\n"
+        "from agentidp.db.errors import DatabaseUnavailable\n"
         "try:\n"
         "    Database(sys.argv[1], settings_for(sys.argv[1], statement_timeout=1.0)).fetch('database/ping')\n"
-        "except ServiceUnavailable:\n"
+        "except DatabaseUnavailable:\n"
         "    print('unavailable', flush=True)\n"
     )
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -296,8 +297,8 @@ class TestWhatIsNoOutage:
                 other.execute("create view schema_migrations as select slowly() as n")
                 other.execute("grant select on schema_migrations to agentidp_service")
                 begin = time.monotonic()
-                with pytest.raises(ServiceUnavailable) as caught:
-                    services.database.run(agent.organization_id, *[ping] * 8)
+                with pytest.raises(DatabaseUnavailable) as caught:
+                    database_of(services, agent.organization_id).run(*[ping] * 8)
                 assert time.monotonic() - begin < DEADLINE + BUSY_MACHINE
                 assert not isinstance(caught.value, OutcomeUnknown)
                 active = "select count(*) from pg_stat_activity where pid = any (%s) and state = 'active'"
@@ -314,7 +315,7 @@ class TestWhatIsNoOutage:
             try:
                 app = create_app(settings_for(limited), clock=Clock())
                 services: Services = app.extensions["agentidp"]
-                with services.database.transaction("org-a"):
+                with database_of(services, "org-a").transaction():
                     assert_unavailable(app.test_client().get("/readyz"))
                 assert app.test_client().get("/readyz").status_code == 200
                 services.close()
@@ -378,7 +379,10 @@ class TestOutcome:
     ) -> None:
         with application(proxy.url) as (app, agent):
             services: Services = app.extensions["agentidp"]
-            with pytest.raises(OutcomeUnknown), services.database.transaction(agent.organization_id) as transaction:
+            with (
+                pytest.raises(OutcomeUnknown),
+                database_of(services, agent.organization_id).transaction() as transaction,
+            ):
                 transaction.fetch("database/ping")
                 proxy.loses_answers = True
 
@@ -388,8 +392,8 @@ class TestOutcome:
         with application(proxy.url) as (app, agent):
             services: Services = app.extensions["agentidp"]
             with (
-                pytest.raises(ServiceUnavailable) as caught,
-                services.database.transaction(agent.organization_id) as transaction,
+                pytest.raises(DatabaseUnavailable) as caught,
+                database_of(services, agent.organization_id).transaction() as transaction,
             ):
                 proxy.loses_answers = True
                 transaction.fetch("database/ping")

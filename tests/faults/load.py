@@ -22,7 +22,7 @@ from agentidp.oauth.client_assertion import TYPE
 from agentidp.registry.credentials import add_credential
 from agentidp.services import Services
 from tests.conftest import settings_for
-from tests.factories import make_agent, make_organization
+from tests.factories import database_of, make_agent, make_organization
 from tests.faults.bounds import CLIENT_TIMEOUT, CLIENTS
 from tests.faults.ledger import Answer, says_unknown
 
@@ -86,10 +86,8 @@ class Fleet:
                 key = ec.generate_private_key(ec.SECP256R1()) if number % 4 == 3 else None
                 if key is not None:
                     jwk = public_jwk(json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())))
-                    with services.database.transaction(organization_id) as transaction:
-                        add_credential(
-                            transaction, organization_id, agent.agent_id, jwks=[jwk], expires_at=None, at=utc_now()
-                        )
+                    with database_of(services, organization_id).transaction() as transaction:
+                        add_credential(transaction, agent.agent_id, jwks=[jwk], expires_at=None)
                 clients.append(Client(agent.agent_id, agent.client_secret, key))
         finally:
             services.close()

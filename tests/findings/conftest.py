@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from agentidp import demo
 from agentidp.services import Services
 from tests.conftest import Cast
-from tests.factories import Agent, make_agent
+from tests.factories import Agent, database_of, make_agent
 
 FINDINGS = "/api/v1/analytics/findings"
 
@@ -72,7 +72,7 @@ class Fleet:
         """Store what was counted."""
         rows = [(*key, *counted) for key, counted in self.usage.items()]
         names = ("agent_ids", "days", "hours", "tokens", "requests", "rejected")
-        with self.services.database.transaction(self.organization_id) as transaction:
+        with database_of(self.services, self.organization_id).transaction() as transaction:
             transaction.fetch(
                 "demo/add_usage",
                 organization_id=self.organization_id,
@@ -81,7 +81,7 @@ class Fleet:
 
     def store_in_another_slot(self) -> None:
         """Store what is stored once more, in a second slot: each count doubles."""
-        with self.services.database.transaction(self.organization_id) as transaction:
+        with database_of(self.services, self.organization_id).transaction() as transaction:
             for table in ("usage_daily", "agent_usage_daily"):
                 transaction._connection.execute(
                     f"insert into {table} select (jsonb_populate_record({table}, '{{\"slot\": 1}}')).* from {table}"
@@ -114,7 +114,7 @@ def tell_a_story(fleet: Fleet) -> UUID:
 
     fleet.work(fleet.agent("worker"), datetime(2026, 1, 26, tzinfo=UTC), STORY_AT, tokens_of_worker)
     fleet.store()
-    with fleet.services.database.transaction(fleet.organization_id) as transaction:
+    with database_of(fleet.services, fleet.organization_id).transaction() as transaction:
         transaction.fetch(
             "organizations/set_budget", organization_id=fleet.organization_id, monthly_token_budget=demo.RETRY_TOKENS
         )

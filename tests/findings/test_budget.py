@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from agentidp.db.database import Call, Rows
 from agentidp.findings.budget import BudgetStatus, status
-from tests.factories import NOON, Clock
+from tests.factories import NOON, Clock, database_of
 from tests.findings.conftest import Fleet
 
 ORGANIZATION = "/api/v1/organization"
@@ -37,12 +36,7 @@ def set_budget(fleet: Fleet, tokens: int | None) -> None:
 
 def status_of(fleet: Fleet, at: datetime) -> BudgetStatus:
     """The status at an instant."""
-
-    def run(*calls: Call) -> list[Rows]:
-        own = {"organization_id": fleet.organization_id}
-        return fleet.services.database.run(fleet.organization_id, *(Call(name, own | more) for name, more in calls))
-
-    return status(run, at)
+    return status(fleet.services.database.of(fleet.organization_id, at).run, at)
 
 
 @pytest.fixture
@@ -236,7 +230,7 @@ def test_an_organization_without_usage_has_a_status_and_no_finding(fleet: Fleet)
 
 def test_several_rows_of_a_day_are_one_day(working: Fleet) -> None:
     before = status_of(working, NOON)
-    with working.services.database.transaction(working.organization_id) as transaction:
+    with database_of(working.services, working.organization_id).transaction() as transaction:
         transaction._connection.execute(
             "with moved as (update usage_daily set tokens = tokens - 7 where tokens >= 10 returning *) "
             "insert into usage_daily select organization_id, day, 5, 7, tokens_by_hour, requests_by_hour, "

@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 from flask.testing import FlaskClient
 
-from agentidp.db.database import SERVICE_ROLE, load_sql
+from agentidp.db.database import SERVICE_ROLE
+from agentidp.db.sql import load_sql
 from agentidp.findings import KINDS
 from agentidp.findings.finding import Look
 from agentidp.services import Services

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.factories import NOON, Clock
+from tests.factories import NOON, Clock, database_of
 from tests.findings.conftest import Fleet
 
 TODAY = datetime(2026, 4, 15, tzinfo=UTC)
@@ -114,7 +114,7 @@ def test_slots_are_added_up(fleet: Fleet) -> None:
     fleet.store()
     before = fleet.findings("peak")
     assert before[0]["observed"]["value"] == 1.7
-    with fleet.services.database.transaction(fleet.organization_id) as transaction:
+    with database_of(fleet.services, fleet.organization_id).transaction() as transaction:
         transaction._connection.execute(
             """
             with halves as (

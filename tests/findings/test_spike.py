@@ -11,11 +11,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from agentidp.db.database import load_sql
+from agentidp.db.sql import load_sql
 from agentidp.findings import spike
 from agentidp.findings.finding import Look
 from tests.conftest import ON_EVERY_POSTGRES, Clock
-from tests.factories import NOON
+from tests.factories import NOON, database_of
 from tests.findings.conftest import Fleet
 
 TODAY = NOON.replace(hour=0)
@@ -488,7 +488,7 @@ def test_many_agents_in_a_loop_at_once_take_no_more_reading_each(fleet: Fleet) -
     fleet.store()
     assert len(found(fleet)) == agents
     call = spike.call(Look(at=NOON, days=7, token_ttl=3600, dominance_percent=80))
-    with fleet.services.database.transaction(fleet.organization_id) as transaction:
+    with database_of(fleet.services, fleet.organization_id).transaction() as transaction:
         [[[explained]]] = transaction._connection.execute(
             f"explain (analyze, format json) {load_sql(call.name)}",
             {"organization_id": fleet.organization_id, "at": NOON, **call.parameters},

@@ -10,7 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from agentidp.db.database import Call, Database
+from agentidp.db.database import Database
+from agentidp.db.sql import Call
 from agentidp.demo import SILENT, traffic
 from agentidp.findings import KINDS
 from agentidp.findings.finding import Look
@@ -33,8 +34,7 @@ def everything(database: Database, organization_id: str, agent_id: UUID, at: dat
         "names": Call("analytics/agent_usage_with_names", {}),
         "rejections by day": Call("analytics/rejection_trend", {"days": 30}),
     }
-    own = {"organization_id": organization_id, "at": at}
-    rows = database.run(organization_id, *(Call(name, own | more) for name, more in calls.values()))
+    rows = database.of(organization_id, at).run(*calls.values())
     return dict(zip(calls, rows, strict=True))
 
 

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from agentidp.services import Services
-from tests.factories import Clock
+from tests.factories import Clock, database_of
 from tests.findings.conftest import Fleet
 
 TODAY = datetime(2026, 4, 15, tzinfo=UTC)
@@ -289,7 +289,7 @@ def test_slots_are_added_up(fleet: Fleet) -> None:
     fleet.store()
     before = fleet.findings("uncached_tokens")
     assert names(before) == FOUND
-    with fleet.services.database.transaction(fleet.organization_id) as transaction:
+    with database_of(fleet.services, fleet.organization_id).transaction() as transaction:
         # Half of each hour is counted in a slot of its own.
         transaction._connection.execute(
             """

@@ -29,7 +29,16 @@ from agentidp.jose.jwk import MAXIMUM_KEYS
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests.conftest import Cast, _fresh_database, settings_for
-from tests.factories import RESOURCE_METADATA, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.factories import (
+    RESOURCE_METADATA,
+    SECRET_KEY,
+    Agent,
+    Clock,
+    Server,
+    database_of,
+    make_agent,
+    make_organization,
+)
 from tests.routes import JSON_ROUTES, PROTECTED, ROUTES, Route
 
 UNAVAILABLE = "The service is temporarily unavailable; try again."
@@ -333,7 +342,7 @@ class TestUnavailable:
             agent = make_agent(services, make_organization(services))
             client = app.test_client()
             headers = agent.bearer()
-            with services.database.transaction(agent.organization_id):
+            with database_of(services, agent.organization_id).transaction():
                 assert_unavailable(client.get("/api/v1/agents", headers=headers))
             assert client.get("/api/v1/agents", headers=headers).status_code == 200
 
@@ -346,7 +355,7 @@ class TestUnavailable:
             waiting = threading.Thread(
                 target=lambda: answers.append(app.test_client().get("/api/v1/agents", headers=headers))
             )
-            with services.database.transaction(agent.organization_id):
+            with database_of(services, agent.organization_id).transaction():
                 waiting.start()
                 pool = services.database.pool
                 while pool.statistics()["requests_waiting"] != 1:

@@ -27,8 +27,8 @@ from flask.testing import FlaskClient
 from agentidp import create_app, utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import SERVICE_ROLE
+from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.migrations import migrate
-from agentidp.http.errors import ServiceUnavailable
 from agentidp.jose import signing_keys
 from agentidp.jose.access_token import SigningKey
 from agentidp.jose.key_rotation import describe, ensure_signing_key, reencrypt, revoke, rotate
@@ -223,7 +223,7 @@ class TestDatabaseWriter:
         )
         with pytest.raises(ConfigurationError, match=r"^AGENTIDP_SECRET_KEY does not decrypt"):
             ensure_signing_key(settings, at=utc_now())
-        with keys_of(database_url) as keys, pytest.raises(ServiceUnavailable):
+        with keys_of(database_url) as keys, pytest.raises(DatabaseUnavailable):
             keys.current()
 
     def test_a_revoked_key_does_not_come_back(self, database_url: str) -> None:

@@ -25,8 +25,8 @@ from agentidp import create_app, utc_now
 from agentidp.config import MAXIMUM_TOKEN_TTL, Settings
 from agentidp.db.database import Database
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
+from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.migrations import migrate
-from agentidp.http.errors import ServiceUnavailable
 from agentidp.jose import signing_keys
 from agentidp.jose.access_token import LEEWAY
 from agentidp.jose.key_rotation import describe, ensure_signing_key, revoke, rotate
@@ -311,16 +311,16 @@ class TestWithoutADatabase:
         with keys_of(postgres.url, pool_timeout=1) as keys:
             with stopped(postgres):
                 for call in (keys.current, lambda: keys.find("nobodys")):
-                    with pytest.raises(ServiceUnavailable):
+                    with pytest.raises(DatabaseUnavailable):
                         call()
                 # The failure is remembered.
                 began = time.monotonic()
-                with pytest.raises(ServiceUnavailable):
+                with pytest.raises(DatabaseUnavailable):
                     keys.current()
                 assert time.monotonic() - began < 0.1
 
             def is_back() -> bool:
-                with contextlib.suppress(ServiceUnavailable):
+                with contextlib.suppress(DatabaseUnavailable):
                     return bool(keys.current().published)
                 return False
 

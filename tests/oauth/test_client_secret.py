@@ -15,7 +15,7 @@ from agentidp.oauth import client_secret
 from agentidp.oauth.client_secret import PATTERN, hash_secret, is_well_formed, new_secret
 from agentidp.registry.credentials import MAXIMUM_CREDENTIALS
 from tests.conftest import Cast
-from tests.factories import NOON, ROOT, usage_sums
+from tests.factories import NOON, ROOT, database_of, usage_sums
 
 EXAMPLE = "aidp_00000000000000000000000000000000000000000002CZclj"
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -75,7 +75,7 @@ def test_every_number_of_256_bits_has_43_digits_and_six_of_its_checksum(
 
 def test_a_secret_of_the_form_of_before_still_works(client: FlaskClient, cast: Cast) -> None:
     agent, secret = cast.acme, secrets.token_urlsafe(32)
-    with agent.services.database.transaction(agent.organization_id) as transaction:
+    with database_of(agent.services, agent.organization_id).transaction() as transaction:
         transaction.fetch(
             "agents/add_credential",
             organization_id=agent.organization_id,

@@ -21,7 +21,7 @@ from agentidp.oauth import client_assertion
 from agentidp.registry.credentials import add_credential
 from agentidp.services import Services
 from tests.conftest import Cast
-from tests.factories import NOON, Agent, Clock, make_agent, usage_sums
+from tests.factories import NOON, Agent, Clock, database_of, make_agent, usage_sums
 from tests.wire import overheard
 
 NOW = int(NOON.timestamp())
@@ -180,8 +180,8 @@ class TestClientAuthentication:
     def test_by_a_key_and_once_only(self, client: FlaskClient, services: Services, cast: Cast) -> None:
         key, acme = ec.generate_private_key(ec.SECP256R1()), cast.acme
         jwk = public_jwk(json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())))
-        with services.database.transaction(acme.organization_id) as opened:
-            add_credential(opened, acme.organization_id, acme.agent_id, expires_at=None, jwks=[jwk], at=NOON)
+        with database_of(services, acme.organization_id).transaction() as opened:
+            add_credential(opened, acme.agent_id, expires_at=None, jwks=[jwk])
         claims = {
             "iss": acme.client_id,
             "sub": acme.client_id,
@@ -208,8 +208,8 @@ class TestClientAuthentication:
         path = f"/api/v1/agents/{locked_out.agent_id}/credentials"
         [credential] = client.get(path, headers=acme.bearer()).json["data"]
         assert client.delete(f"{path}/{credential['credentialId']}", headers=acme.bearer()).status_code == 204
-        with services.database.transaction(acme.organization_id) as opened:
-            _, expired = add_credential(opened, acme.organization_id, acme.agent_id, expires_at=NOON, at=NOON)
+        with database_of(services, acme.organization_id).transaction() as opened:
+            _, expired = add_credential(opened, acme.agent_id, expires_at=NOON)
         gone = make_agent(services, acme.organization_id, name="gone")
         assert client.delete(f"/api/v1/agents/{gone.agent_id}", headers=acme.bearer()).status_code == 204
         unknown = Agent(acme.organization_id, uuid.uuid4(), "a" * 43, services)

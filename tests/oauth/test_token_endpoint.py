@@ -32,7 +32,7 @@ from agentidp.oauth import client_assertion
 from agentidp.registry.credentials import add_credential
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
-from tests.factories import NOON, Agent, Clock, make_agent, make_organization, usage_sums
+from tests.factories import NOON, Agent, Clock, database_of, make_agent, make_organization, usage_sums
 from tests.oauth.roca import roca_key
 
 PATH = "/api/v1/token"
@@ -535,8 +535,8 @@ class KeyHolder:
         """Register a new key of *agent*."""
         key = KEYS[alg]()
         jwk = public_jwk(jwk_of(key, alg, alg=alg) | ({} if kid is None else {"kid": kid}))
-        with services.database.transaction(agent.organization_id) as opened:
-            add_credential(opened, agent.organization_id, agent.agent_id, expires_at=None, jwks=[jwk], at=NOON)
+        with database_of(services, agent.organization_id).transaction() as opened:
+            add_credential(opened, agent.agent_id, expires_at=None, jwks=[jwk])
         return cls(agent, key, alg)
 
     def claims(self, **changes: Any) -> dict[str, Any]:
@@ -597,8 +597,8 @@ class TestPrivateKeyJwt:
         }[weakness]()
         jwk = jwk_of(key, "RS256", alg="RS256") | ({"key_ops": ["encrypt"]} if weakness == "key_ops" else {})
         services = shared_app.extensions["agentidp"]
-        with services.database.transaction(agent.organization_id) as opened:
-            add_credential(opened, agent.organization_id, agent.agent_id, expires_at=None, jwks=[jwk], at=NOON)
+        with database_of(services, agent.organization_id).transaction() as opened:
+            add_credential(opened, agent.agent_id, expires_at=None, jwks=[jwk])
         assert ask(shared_app.test_client(), KeyHolder(agent, key, "RS256").form()).status_code == 200
 
     @pytest.mark.parametrize(

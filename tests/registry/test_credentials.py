@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from agentidp.registry.credentials import MAXIMUM_CREDENTIALS, add_credential
 from tests.conftest import Cast
-from tests.factories import NOON, Agent, Clock, make_agent
+from tests.factories import Agent, Clock, database_of, make_agent
 
 NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
 
@@ -203,8 +203,8 @@ def test_the_limit_holds_where_two_ask_at_once(
     path, headers = f"/api/v1/agents/{worker.agent_id}/credentials", cast.acme.bearer()
     answers: list[int] = []
     second = threading.Thread(target=lambda: answers.append(app.test_client().post(path, headers=headers).status_code))
-    with cast.acme.services.database.transaction(worker.organization_id) as first:
-        add_credential(first, worker.organization_id, worker.agent_id, expires_at=None, at=NOON)
+    with database_of(cast.acme.services, worker.organization_id).transaction() as first:
+        add_credential(first, worker.agent_id, expires_at=None)
         second.start()
         with psycopg.connect(database_url, autocommit=True) as connection:
             waits = "select exists (select from pg_locks where locktype = 'transactionid' and not granted)"

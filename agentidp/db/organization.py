@@ -1,0 +1,123 @@
+"""The database as one organization sees it at one instant.
+
+Every statement about an organization runs through here, so that none can be run without one: row-level security shows
+the transaction the rows of this organization only. Each statement gets, beside its own parameters,
+``organization_id``, ``at`` (the instant), ``day`` (its UTC date) and ``hour`` (its UTC hour, 0 to 23).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import psycopg
+
+from agentidp.db.citus import enter_organization, is_on_citus, rows_of
+from agentidp.db.pipeline import PipelinedConnection
+from agentidp.db.sql import Call, Rows, load_sql
+
+
+class Transaction:
+    """An open transaction of one organization.
+
+    :param connection: on which the transaction has begun and the organization is entered.
+    :param organization_id: the organization.
+    :param at: the instant at which it acts, aware.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any], organization_id: str, at: datetime) -> None:
+        self.organization_id, self.at = organization_id, at
+        self._connection = connection
+        self._common = common_parameters(organization_id, at)
+
+    def fetch(self, statement: str, /, **parameters: Any) -> Rows:
+        """Run ``sql/<statement>.sql`` and return its rows."""
+        connection = self._connection
+        parameters = self._common | parameters
+        if isinstance(connection, PipelinedConnection) and not is_on_citus(connection):
+            # Which plans it once a connection.
+            [rows] = connection.run_together([(load_sql(statement), parameters)])
+            return rows
+        return rows_of(connection.execute(load_sql(statement), parameters))
+
+    def as_of(self, at: datetime) -> Transaction:
+        """The same open transaction, at another instant."""
+        return Transaction(self._connection, self.organization_id, at)
+
+    def run(self, call: Call) -> Rows:
+        """Run a call and return its rows."""
+        return self.fetch(call.name, **call.parameters)
+
+
+class Runner(Protocol):
+    """What runs statements for an organization: :class:`agentidp.db.database.Database`."""
+
+    def run_in(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
+        """Run statements in one transaction and one round trip."""
+
+    def connection_in(self, organization_id: str) -> contextlib.AbstractContextManager[psycopg.Connection[Any]]:
+        """A connection with an open, durable transaction of the organization."""
+
+
+class OrganizationDatabase:
+    """The database as one organization sees it at one instant. :meth:`Database.of` makes it; it costs nothing.
+
+    Its methods raise what those of :class:`agentidp.db.database.Database` do.
+
+    :param runner: runs the statements.
+    :param organization_id: the organization; any other's rows are invisible.
+    :param at: the instant at which it acts, aware.
+    """
+
+    def __init__(self, runner: Runner, organization_id: str, at: datetime) -> None:
+        self.organization_id, self.at = organization_id, at
+        self._runner = runner
+        self._common = common_parameters(organization_id, at)
+
+    def run(self, *calls: Call, durable: bool = False) -> list[Rows]:
+        """Run statements in one transaction and one round trip: all of them take effect, or none.
+
+        :param durable: wait for the commit to be on disk, as everything but a request's count must.
+        :returns: the rows of each call.
+        """
+        common = self._common
+        return self._runner.run_in(
+            self.organization_id, [Call(call.name, common | call.parameters) for call in calls], durable=durable
+        )
+
+    def fetch(self, statement: str, /, **parameters: Any) -> Rows:
+        """Run one reading statement, ``sql/<statement>.sql``, and return its rows."""
+        [rows] = self.run(Call(statement, parameters))
+        return rows
+
+    def fetch_durably(self, statement: str, /, **parameters: Any) -> Rows:
+        """Run one writing statement and wait until it is on disk."""
+        [rows] = self.run(Call(statement, parameters), durable=True)
+        return rows
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """A durable transaction, for what needs an answer before the next statement.
+
+        It commits at the end of the block and rolls back if the block raises.
+        """
+        with self._runner.connection_in(self.organization_id) as connection:
+            yield Transaction(connection, self.organization_id, self.at)
+
+
+def common_parameters(organization_id: str, at: datetime) -> dict[str, Any]:
+    """What every statement about an organization can use beside its own parameters."""
+    in_utc = at.astimezone(UTC)
+    return {"organization_id": organization_id, "at": at, "day": in_utc.date(), "hour": in_utc.hour}
+
+
+@contextlib.contextmanager
+def operator_transaction(
+    connection: psycopg.Connection[Any], organization_id: str, at: datetime
+) -> Iterator[Transaction]:
+    """A durable transaction of an organization on a connection of the operator's own."""
+    with connection.transaction():
+        enter_organization(connection, organization_id, durable=True)
+        yield Transaction(connection, organization_id, at)

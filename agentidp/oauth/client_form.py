@@ -1,0 +1,79 @@
+"""The form that a client sends to an OAuth endpoint (RFC 6749 section 3.2), and how such an endpoint is described."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+import marshmallow as ma
+from flask import Request
+
+from agentidp.http.errors import OAuthError
+from agentidp.http.openapi import ERRORS, Blueprint
+from agentidp.oauth import client_assertion
+
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+MAXIMUM_PARAMETERS = 50
+
+
+class ClientFormSchema(ma.Schema):
+    """How a client authenticates, where not by HTTP Basic. Unknown parameters are ignored, and one without a value
+    counts as omitted (RFC 6749 section 3.2).
+
+    The forms are documentation: :func:`read_form` and what comes after it is what reads them.
+    """
+
+    class Meta:
+        unknown = ma.INCLUDE
+        # Each once, so no lists.
+        json_schema = {"additionalProperties": {"type": "string"}}
+
+    client_id = ma.fields.String(metadata={"description": "The agent's UUID"})
+    client_secret = ma.fields.String()
+    client_assertion_type = ma.fields.String(validate=ma.validate.OneOf([client_assertion.TYPE, ""]))
+    client_assertion = ma.fields.String(
+        validate=ma.validate.Length(max=client_assertion.MAXIMUM_LENGTH),
+        metadata={"description": "A JWT signed with a key of the agent (RFC 7523 section 2.2)"},
+    )
+
+
+def described(form: type[ma.Schema]) -> Callable[[Any], Any]:
+    """What the endpoints at which a client authenticates have in common in the OpenAPI document."""
+    described: Callable[[Any], Any] = Blueprint.doc(
+        # Or by what stands in the form, for which OpenAPI has no scheme.
+        security=[{"clientSecretBasic": []}, {}],
+        requestBody={"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}},
+        responses={status: f"OAUTH_{ERRORS[status].code}" for status in (400, 401, 413, 429, 503)},
+    )
+    return described
+
+
+def read_form(request: Request) -> dict[str, str]:
+    """The parameters of a form-encoded request; one without a value counts as omitted (section 3.2).
+
+    :raises OAuthError: ``invalid_request`` for another content type, a parameter that comes twice, text that is
+        not UTF-8, or a secret in the URL; ``invalid_target`` for two resources.
+    """
+    if request.mimetype != "application/x-www-form-urlencoded":
+        raise OAuthError("invalid_request", "the body must be application/x-www-form-urlencoded")
+    if not {"client_secret", "client_assertion", "client_id"}.isdisjoint(request.args):
+        raise OAuthError("invalid_request", "client credentials must not be sent in the URL")
+    try:
+        pairs = parse_qsl(
+            request.get_data().decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MAXIMUM_PARAMETERS,
+        )
+    except (UnicodeError, ValueError):
+        raise OAuthError("invalid_request", "the body is not a form in UTF-8") from None
+    names = Counter(name for name, _ in pairs)
+    repeated = {name for name, times in names.items() if times > 1}
+    if repeated == {"resource"}:
+        # RFC 8707 section 2 lets a request name several; our tokens have one audience.
+        raise OAuthError("invalid_target", "resource must name one resource server only")
+    if repeated:
+        raise OAuthError("invalid_request", "a parameter is repeated")
+    return {name: value for name, value in pairs if value}

@@ -1,0 +1,88 @@
+"""A client looks at a token of its organization, to introspect it (RFC 7662) or to revoke it (RFC 7009)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import marshmallow as ma
+import psycopg
+from flask import g, request
+
+from agentidp.db.organization import OrganizationDatabase
+from agentidp.db.sql import Call
+from agentidp.http.errors import OAuthError
+from agentidp.jose.access_token import AccessToken, TokenRefused
+from agentidp.oauth import client_authentication, issuance
+from agentidp.oauth.client_form import ClientFormSchema, read_form
+from agentidp.services import services
+from agentidp.token_verification import verified_token
+
+
+class TokenFormSchema(ClientFormSchema):
+    """Section 2.1."""
+
+    token = ma.fields.String(required=True, validate=ma.validate.Length(1))
+    token_type_hint = ma.fields.String(metadata={"description": "Not needed: there are access tokens only"})
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInspection:
+    """What an authenticated client gets to know of a token.
+
+    ``token`` is ``None`` where it is not one of the client's organization that has been verified.
+    """
+
+    client: issuance.Client
+    client_scopes: frozenset[str]
+    token: AccessToken | None
+    is_active: bool
+
+
+def inspect_token(at: datetime) -> TokenInspection:
+    """Authenticate the request's client and look at the token in its form, in one round trip.
+
+    :raises OAuthError: ``invalid_request`` without a token, and as for a token request where the client does not
+        authenticate.
+    """
+    form = read_form(request)
+    if "token" not in form:
+        raise OAuthError("invalid_request", "token is missing")
+    client = client_authentication.presented_client(request, form, at)
+    token = _token_of(client.organization_id, form["token"])
+    s = services()
+    call = Call(
+        "oauth/introspect_token",
+        {
+            "agent_id": client.agent_id,
+            "secret_hash": client.secret_hash,
+            "credential_id": client.credential_id,
+            "token_agent_id": token and token.agent_id,
+            "jti": token and token.jti,
+            "audience": token and token.audience,
+            "own_resource": s.settings.resource,
+        },
+    )
+    try:
+        # What may be used once must stay used; the rest is no loss.
+        *_, rows = s.database.of(client.organization_id, at).run(*client.consumes, call, durable=bool(client.consumes))
+    except psycopg.errors.UniqueViolation:
+        rows = []
+    if not rows:
+        client_authentication.refuse(request, client, at)
+    g.organization_id, g.agent_id = client.organization_id, client.agent_id
+    [row] = rows
+    return TokenInspection(client, frozenset(row.scopes), token, row.is_active)
+
+
+def revoke_token(database: OrganizationDatabase, token: AccessToken) -> None:
+    """Revoke a verified token of the organization, until no server can take it for good any more."""
+    database.fetch_durably("oauth/revoke_token", jti=token.jti, expires_at=token.refused_from)
+
+
+def _token_of(organization_id: str, unverified_token: str) -> AccessToken | None:
+    try:
+        token = verified_token(unverified_token, audience=None)
+    except TokenRefused:
+        return None
+    return token if token.organization_id == organization_id else None

@@ -1,0 +1,34 @@
+"""Verifying an access token of ours, and remembering the result: a signature costs more than most requests need."""
+
+from __future__ import annotations
+
+import hashlib
+
+from flask import g
+
+from agentidp.config import LEEWAY
+from agentidp.jose.access_token import AccessToken, verify_access_token
+from agentidp.services import services
+
+MAXIMUM_CACHED = 10_000
+"""Verified tokens that a process remembers, about 10 MB."""
+
+
+def verified_token(unverified_token: str, *, audience: str | None) -> AccessToken:
+    """Verify a token, or remember having done so; whether it is revoked and its agent active is in the database.
+
+    :param audience: who must be the one in ``aud``; any resource server if ``None``.
+    :raises TokenRefused: for every reason alike.
+    """
+    s = services()
+    verified = s.verified_tokens
+    # Of another generation of keys, so that nothing is remembered of a key that is revoked.
+    generation = s.keys.current().generation
+    key = generation, audience, hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
+    token = verified.get(key)
+    if token is None or token.expires_at <= g.at.timestamp() - LEEWAY:
+        token = verify_access_token(unverified_token, s.keys.find, issuer=s.settings.issuer, audience=audience, at=g.at)
+        if len(verified) >= MAXIMUM_CACHED:
+            verified.clear()
+        verified[key] = token
+    return token
