@@ -41,7 +41,7 @@ class ActivityHeatmapSchema(ma.Schema):
 @blueprint.arguments(ActivityHeatmapArguments(), location="query")
 @blueprint.answers(ActivityHeatmapSchema)
 def activity_heatmap(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """Requests by day of week (0 = Sunday) and hour in UTC, cells that are not zero only."""
+    """Requests by day of week (0 = Sunday) and hour in UTC. Only cells that are not zero are listed."""
     return answer(
         {"tenantId": caller.organization_id, "data": requests_by_hour_of_week(caller, arguments["days"])}, CellSchema
     )

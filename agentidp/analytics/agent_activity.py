@@ -46,7 +46,7 @@ class AgentActivitySchema(ma.Schema):
     lastTokenHour = ma.fields.AwareDateTime(
         required=True,
         allow_none=True,
-        metadata={"description": "The UTC hour in which the last token was issued; null if none was within 90 days"},
+        metadata={"description": "The UTC hour in which the last token was issued. Null if none was in 90 days"},
     )
     data = ma.fields.List(ma.fields.Nested(AgentDaySchema), required=True)
 

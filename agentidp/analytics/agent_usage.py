@@ -22,7 +22,7 @@ class AgentUsageArguments(ma.Schema):
     include = ma.fields.String(
         load_default="",
         validate=ma.validate.OneOf(INCLUDED, error="must be a comma-separated list of " + ", ".join(INCLUDED)),
-        metadata={"description": "A comma-separated list of what each item has besides; `name` alone today"},
+        metadata={"description": "A comma-separated list of additional members of each item. Only `name` is supported"},
     )
 
 

@@ -20,7 +20,7 @@ from agentidp.registry import operator_token
 @click.option(
     "--agent", "agent_id", type=click.UUID, metavar="ID", help="For this agent; the demo's operator when left out."
 )
-@click.option("--scope", help="Space-separated; all that the agent has when left out.")
+@click.option("--scope", help="Space-separated. Default: all scopes of the agent.")
 @click.option("--resource", metavar="URI", help="For this resource server; our own API when left out.")
 def command(agent_id: UUID | None, scope: str | None, resource: str | None) -> None:
     """Issue an access token, counted like any other, and print it and nothing else."""

@@ -78,7 +78,7 @@ class FindingsSchema(ma.Schema):
 @blueprint.answers(FindingsSchema)
 @blueprint.alt_response(429, "RATE_LIMITED")
 def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """What the organization's numbers say that an operator should know, the most urgent first."""
+    """Unusual usage of the organization, the most urgent first."""
     return answer(
         {
             "tenantId": caller.organization_id,

@@ -36,7 +36,7 @@ OAUTH_ERRORS = (
 
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {
-        "description": "The request's own where it is plain, or else one that we give it; it stands in our log",
+        "description": "The request's id in the log: the client's own if its characters are plain, otherwise a new one",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
     },
     "WWW-Authenticate": {
@@ -44,24 +44,24 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": "^(?:Bearer|Basic|DPoP) "},
     },
     "Retry-After": {
-        "description": "Seconds until it is worth another try",
+        "description": "Seconds until the client should try again",
         "schema": {"type": "integer", "minimum": 1},
     },
-    "Location": {"description": "Where the new one is", "schema": {"type": "string", "format": "uri-reference"}},
+    "Location": {"description": "Address of the new object", "schema": {"type": "string", "format": "uri-reference"}},
     "ETag": {
-        "description": "Of the body: sent as `If-None-Match`, it spares the body while that is the same",
+        "description": "Identifies the body. Send it as `If-None-Match` to get 304 while the body is the same",
         "schema": {"type": "string", "pattern": '^W/"[0-9a-f]{32}"$'},
     },
     "Cache-Control": {
-        "description": "Whoever keeps the answer asks again before it is used",
+        "description": "How long the response may be cached",
         "schema": {"type": "string", "const": "private, no-cache"},
     },
     "Vary": {
-        "description": "What the answer depends on besides the address",
+        "description": "The request headers that the response depends on",
         "schema": {"type": "string", "const": "Authorization, Accept"},
     },
     "Content-Disposition": {
-        "description": "The name of the file, of CSV only (RFC 6266)",
+        "description": "The file name, for CSV only (RFC 6266)",
         "required": False,
         "schema": {"type": "string", "pattern": '^attachment; filename="[a-z0-9-]+\\.csv"$'},
     },
@@ -108,7 +108,7 @@ class Blueprint(flask_smorest.Blueprint):
         """
         headers = {name: name for name in ("ETag", "Cache-Control", "Vary")}
         file = {"Content-Disposition": "Content-Disposition"}
-        unchanged = "The body is the one that `If-None-Match` names (RFC 9110 section 13.1.2)"
+        unchanged = "The body has not changed since the `ETag` in `If-None-Match` (RFC 9110 section 13.1.2)"
 
         def decorate(view: Any) -> Any:
             view = self.alt_response(304, description=unchanged, headers=headers)(view)
@@ -150,7 +150,7 @@ class ErrorSchema(ma.Schema):
         keys=ma.fields.String(),
         values=ma.fields.List(ma.fields.String()),
         required=True,
-        metadata={"description": "Field -> the rules that it breaks"},
+        metadata={"description": "For each field, the rules that it breaks"},
     )
 
 

@@ -58,7 +58,7 @@ class IntrospectionSchema(ma.Schema):
 @blueprint.response(200, IntrospectionSchema)
 @described(TokenFormSchema)
 def introspect() -> Response:
-    """Say whether a token of the client's organization is good, and what it says."""
+    """Return whether a token of the client's organization is active, and its claims."""
     inspected = inspect_token(g.at)
     if inspected.token is None or not inspected.is_active:
         return json_response(INACTIVE, headers=NO_STORE)

@@ -111,7 +111,7 @@ def jwks() -> Response:
 @oauth_errors
 @blueprint.response(200, AuthorizationServerSchema)
 def authorization_server() -> Response:
-    """What this authorization server supports, and where."""
+    """The endpoints of this authorization server and what they support."""
     return json_response(authorization_server_metadata(), headers=CACHED)
 
 
@@ -120,7 +120,7 @@ def authorization_server() -> Response:
 @oauth_errors
 @blueprint.response(200, OpenIDProviderSchema)
 def openid_configuration() -> Response:
-    """The same where OpenID Connect looks for it: many libraries, and clouds that trust our tokens, look only there."""
+    """The same document at OpenID Connect's address, the only one that many libraries and clouds use."""
     required = {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": list(SIGNING_ALGORITHMS),
@@ -160,7 +160,7 @@ def authorization_server_metadata() -> dict[str, Any]:
 @oauth_errors
 @blueprint.response(200, ProtectedResourceSchema)
 def protected_resource() -> Response:
-    """What our own API is to a client that meets it without a token (RFC 9728)."""
+    """The metadata of our own API, for clients without a token (RFC 9728)."""
     settings = services().settings
     body = {
         "resource": settings.resource,

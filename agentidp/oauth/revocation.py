@@ -19,18 +19,16 @@ blueprint = Blueprint("oauth-revocation", __name__, description="OAuth 2.0 token
 @blueprint.response(200)
 @described(TokenFormSchema)
 def revoke() -> Response:
-    """Revoke a token of the client, or of another agent where the client may change agents.
+    """Revoke a token of the client, or of another agent if the client has `agents:write`.
 
-    Also 200 for what is no token, or another organization's: the client need not care, and learns nothing
-    (section 2.2).
-
-    :raises OAuthError: ``unauthorized_client`` for another agent's token (section 2.1). A silent 200 would leave the
-        client believing that the token is dead.
+    The response is also 200 for a malformed token or one of another organization (section 2.2). It is 400
+    `unauthorized_client` for another agent's token without that scope (section 2.1).
     """
     inspected = inspect_token(g.at)
     token = inspected.token
     if token is not None:
         if token.agent_id != inspected.client.agent_id and "agents:write" not in inspected.client_scopes:
+            # After a silent 200 the client would believe that the token is revoked.
             raise OAuthError("unauthorized_client", "the token was issued to another agent")
         revoke_token(services().database.of(token.organization_id, g.at), token)
     return Response(status=200, headers=NO_STORE)

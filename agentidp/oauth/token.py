@@ -28,11 +28,11 @@ class TokenRequestSchema(ClientFormSchema):
     grant_type = ma.fields.String(required=True, validate=ma.validate.Equal("client_credentials"))
     scope = ma.fields.String(
         validate=ma.validate.Regexp(f"(?:{_SCOPE.pattern})?"),
-        metadata={"description": "Space-separated; all that the agent has when left out"},
+        metadata={"description": "Space-separated. Default: all scopes of the agent"},
     )
     resource = ma.fields.String(
         validate=[ma.validate.Regexp(f"{RESOURCE_IDENTIFIER}?"), ma.validate.Length(max=MAXIMUM_RESOURCE_LENGTH)],
-        metadata={"description": "The resource server that the token is for; our own API when left out (RFC 8707)"},
+        metadata={"description": "The resource server that the token is for (RFC 8707). Default: our own API"},
     )
 
 

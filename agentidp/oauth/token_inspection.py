@@ -23,7 +23,7 @@ class TokenFormSchema(ClientFormSchema):
     """Section 2.1."""
 
     token = ma.fields.String(required=True, validate=ma.validate.Length(1))
-    token_type_hint = ma.fields.String(metadata={"description": "Not needed: there are access tokens only"})
+    token_type_hint = ma.fields.String(metadata={"description": "Ignored, because there are only access tokens"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,11 +44,11 @@ SECURITY = {
 """Headers of the page: it gets nothing from elsewhere and sends nothing there."""
 
 DESCRIPTION = """\
-An identity provider for AI agents that counts every token it issues, exactly.
+An identity provider for AI agents that counts exactly every token that it issues.
 
 An agent gets a token at `/api/v1/token` (OAuth 2.0 client credentials) and sends it as `Authorization: Bearer`. Our own
-API speaks camelCase and answers errors as `code`, `message` and `details`; the OAuth endpoints speak as their RFCs do.
-Every instant and every day is UTC. An unknown query parameter is ignored, an unknown field in a JSON body refused.
+API uses camelCase, and its errors have `code`, `message` and `details`. The OAuth endpoints follow their RFCs.
+All times and days are UTC. Unknown query parameters are ignored. Unknown fields in a JSON body are refused.
 
 Any operation can also return 500 with the code `INTERNAL_ERROR` or the error `server_error`: a fault of ours.
 """

@@ -23,7 +23,7 @@ class StatusSchema(ma.Schema):
 @public
 @blueprint.response(200, StatusSchema)
 def healthz() -> Response:
-    """The process answers."""
+    """The process responds."""
     return json_response({"status": "ok"})
 
 
@@ -32,6 +32,6 @@ def healthz() -> Response:
 @blueprint.response(200, StatusSchema)
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def readyz() -> Response:
-    """The database answers and has its schema; 503 otherwise."""
+    """The database responds and has its schema. Otherwise 503."""
     services().database.fetch("database/ping")
     return json_response({"status": "ok"})

@@ -32,7 +32,7 @@ class IndexSchema(ma.Schema):
 @blueprint.response(200, IndexSchema)
 @blueprint.alt_response(303, description="A browser is sent to the dashboard", headers={"Location": "Location"})
 def index() -> Response:
-    """List the addresses to begin with; a browser is sent to the dashboard."""
+    """List the addresses to start with. A browser is sent to the dashboard."""
     settings = services().settings
     if request.accept_mimetypes.best_match(("application/json", "text/html")) == "text/html":
         return Response(status=303, headers={"Location": settings.dashboard, "Vary": "Accept"})

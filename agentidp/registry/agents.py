@@ -86,7 +86,7 @@ class ListArguments(ma.Schema):
     """A page of a list."""
 
     limit = WholeNumber(1, 100, load_default=50)
-    cursor = ma.fields.String(load_default=None, metadata={"description": "The nextCursor of the page before"})
+    cursor = ma.fields.String(load_default=None, metadata={"description": "`nextCursor` of the previous page"})
 
 
 class AgentListSchema(ma.Schema):
@@ -114,7 +114,7 @@ def create_agent(caller: Caller, new: dict[str, Any]) -> Response:
 @blueprint.arguments(ListArguments, location="query")
 @blueprint.response(200, AgentListSchema)
 def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """List the agents, oldest first. New agents come last, so no page shifts under a reader."""
+    """List the agents, oldest first. New agents come last, so pages do not shift."""
     limit = arguments["limit"]
     after_at, after_id = decode_cursor(arguments["cursor"])
     rows = caller.read("agents/list_agents", after_at=after_at, after_id=after_id, limit=limit + 1)
@@ -131,7 +131,7 @@ def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:
 @bearer("agents:read")
 @blueprint.response(200, AgentSchema)
 def get_agent(caller: Caller, agent_id: UUID) -> Response:
-    """One agent."""
+    """Return one agent."""
     rows = caller.read("agents/get_agent", agent_id=agent_id)
     if not rows:
         raise NotFound
@@ -144,7 +144,7 @@ def get_agent(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.response(200, AgentSchema)
 @blueprint.alt_response(409, "CONFLICT")
 def change_agent(caller: Caller, change: dict[str, Any], agent_id: UUID) -> Response:
-    """Change an agent. A suspended agent gets no token, and those it has stop working at once."""
+    """Change an agent. A suspended agent gets no tokens, and its existing tokens are refused at once."""
     unchanged: dict[str, Any] = dict.fromkeys(("name", "description", "scopes", "status", "dpop_bound_access_tokens"))
     with caller.transaction() as opened:
         refuse_unknown_scopes(opened, change.get("scopes", []))
@@ -165,7 +165,7 @@ def change_agent(caller: Caller, change: dict[str, Any], agent_id: UUID) -> Resp
 @bearer("agents:write")
 @blueprint.response(204)
 def delete_agent(caller: Caller, agent_id: UUID) -> Response:
-    """Delete an agent and revoke its credentials. Its tokens stop working at once; its history still counts."""
+    """Delete an agent and revoke its credentials. Its tokens are refused at once. Its usage stays in the counts."""
     with caller.transaction() as opened:
         if not opened.fetch("agents/delete_agent", agent_id=agent_id):
             raise NotFound

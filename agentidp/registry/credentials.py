@@ -38,7 +38,7 @@ class NewCredentialSchema(ma.Schema):
     class Meta:
         json_schema = {"not": {"required": ["jwk", "jwks"]}}
 
-    expiresAt = Instant(load_default=None, allow_none=True, metadata={"description": "In the future"})
+    expiresAt = Instant(load_default=None, allow_none=True, metadata={"description": "A time in the future"})
     jwk = ma.fields.Dict(
         metadata=jwk_json_schema() | {"description": "A public key: RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519"}
     )
@@ -96,7 +96,7 @@ class CredentialListSchema(ma.Schema):
 @blueprint.response(201, NewCredentialAnswerSchema, headers={"Location": "Location"})
 @blueprint.alt_response(409, "CONFLICT")
 def create_credential(caller: Caller, new: dict[str, Any], agent_id: UUID) -> Response:
-    """Make a credential; its secret is shown in this answer and never again."""
+    """Create a credential. Its secret is shown only in this response."""
     if new["expiresAt"] is not None and new["expiresAt"] <= caller.at:
         raise ValidationError(details={"expiresAt": ["must be in the future"]})
     with caller.transaction() as opened:
@@ -122,7 +122,7 @@ def list_credentials(caller: Caller, agent_id: UUID) -> Response:
 @bearer("agents:write")
 @blueprint.response(204)
 def revoke_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
-    """Revoke a credential: it gets no further token. Tokens that it got live until they expire."""
+    """Revoke a credential, so that it gets no further tokens. Tokens that were issued work until they expire."""
     with caller.transaction() as opened:
         if not opened.fetch(
             "agents/revoke_credential",

@@ -54,12 +54,12 @@ class OrganizationChangeSchema(ma.Schema):
 
 
 class OrganizationSchema(ma.Schema):
-    """The caller's organization."""
+    """Return the caller's organization."""
 
     organizationId = ma.fields.String(required=True)
     name = ma.fields.String(required=True)
     monthlyTokenBudget = Budget(
-        required=True, metadata={"description": "Tokens in a UTC calendar month; null if there is no budget"}
+        required=True, metadata={"description": "Tokens in a UTC calendar month; null if there is none"}
     )
     createdAt = ma.fields.AwareDateTime(required=True)
 
@@ -68,7 +68,7 @@ class OrganizationSchema(ma.Schema):
 @bearer("agents:read")
 @blueprint.response(200, OrganizationSchema)
 def get_organization(caller: Caller) -> Response:
-    """The caller's organization."""
+    """Return the caller's organization."""
     [row] = caller.read("organizations/get_organization")
     return json_response(represent(row))
 

@@ -119,7 +119,7 @@ def list_resource_servers(caller: Caller) -> Response:
 @bearer("agents:read")
 @blueprint.response(200, ResourceServerSchema)
 def get_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """One resource server."""
+    """Return one resource server."""
     rows = caller.read("oauth/get_resource_server", resource_server_id=resource_server_id)
     if not rows:
         raise NotFound

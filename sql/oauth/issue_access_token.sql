@@ -13,7 +13,7 @@ with client as materialized (
         agents.agent_id,
         credentials.credential_id,
         agents.scopes,
-        -- Written as a case, resource servers are looked at only where one is asked for.
+        -- Written as a case, resource servers are read only if the request names one.
         case
             when %(resource)s::text is null then %(own_scopes)s::text[]
             else (
@@ -100,7 +100,7 @@ agent_usage as (
         requests_by_hour[%(hour)s::integer + 1] = usage.requests_by_hour[%(hour)s::integer + 1] + 1
 ),
 credential_usage as (
-    -- Once a minute at the most: a write a token would make all tokens of one credential queue for its row.
+    -- At most once a minute: a write for each token would make all tokens of one credential wait for its row.
     update credentials
     set last_used_at = %(at)s
     from granted
