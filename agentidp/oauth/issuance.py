@@ -21,6 +21,10 @@ from agentidp.services import Services
 _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
 """As PostgreSQL spells an array: psycopg takes 15 µs for a list."""
 
+_NO_SCOPE_OF_OURS = (
+    "a scope is not one of this API; for a scope of a resource server, send the parameter resource as well"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -67,7 +71,7 @@ def record(
     except psycopg.errors.UniqueViolation:
         # What may be used once was used before: a replayed assertion.
         return None
-    return granted_scope(rows)
+    return granted_scope(call, rows)
 
 
 def _record_with_proof(database: OrganizationDatabase, client: Client, call: Call, consumption: Call) -> Rows:
@@ -106,10 +110,10 @@ def issuing(
     )
 
 
-def granted_scope(rows: Rows) -> str | None:
-    """What :func:`issuing` came to.
+def granted_scope(call: Call, rows: Rows) -> str | None:
+    """The result of a call that :func:`issuing` made.
 
-    :returns: the scope granted, space-separated, or ``None`` where authentication failed.
+    :returns: the scope granted, space-separated, or ``None`` if authentication failed.
     :raises OAuthError: the client is authentic and may not have what it asks for; nothing was counted.
     """
     if not rows:
@@ -120,6 +124,8 @@ def granted_scope(rows: Rows) -> str | None:
     if row.is_proof_missing:
         raise OAuthError("invalid_dpop_proof", "the agent must bind its tokens to a key: send a DPoP proof")
     if row.scope is None:
+        if call.parameters["resource"] is None and not set(call.parameters["scope"]) <= SCOPES.keys():
+            raise OAuthError("invalid_scope", _NO_SCOPE_OF_OURS)
         raise OAuthError("invalid_scope", "the agent does not have every scope that was asked for")
     scope: str = row.scope
     return scope

@@ -58,7 +58,7 @@ def grant(
         assert client_secret is not None  # noqa: S101 - no keys were given
         client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(client_secret))
         call = issuance.issuing(client, scope=scope, resource=resource, has_proof=False)
-        granted = issuance.granted_scope(transaction.run(call))
+        granted = issuance.granted_scope(call, transaction.run(call))
         transaction.fetch("agents/forget_credential", credential_id=row.credential_id)
     if granted is None:
         raise ConfigurationError(f"the agent {agent_id} is suspended")

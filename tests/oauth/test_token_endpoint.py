@@ -42,6 +42,9 @@ ISSUER = "http://localhost:3000"
 FORM = "application/x-www-form-urlencoded"
 GRANT = {"grant_type": "client_credentials"}
 COMMON = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+NO_SCOPE_OF_OURS = (
+    "a scope is not one of this API; for a scope of a resource server, send the parameter resource as well"
+)
 ENDPOINTS = [PATH, f"{PATH}/introspect", f"{PATH}/revoke"]
 
 Whole = tuple[int, Any, dict[str, str]]
@@ -333,11 +336,12 @@ class TestScope:
     def test_refuses_what_the_agent_does_not_have_and_counts_nothing(
         self, client: FlaskClient, services: Services, cast: Cast, database_url: str
     ) -> None:
-        answer = refused("invalid_scope", "the agent does not have every scope that was asked for")
+        answer = refused("invalid_scope", NO_SCOPE_OF_OURS)
         for scope in ("agents:read nothing", "Agents:read", "nothing", "*", "agents:read,agents:write"):
             assert whole(ask_as(client, cast.acme, scope=scope)) == answer, scope
         # Scopes of the API that others have.
         reader = make_agent(services, cast.acme.organization_id, "reader", scopes=["agents:read"])
+        answer = refused("invalid_scope", "the agent does not have every scope that was asked for")
         for scope in ("agents:write", "agents:read agents:write"):
             assert whole(ask_as(client, reader, scope=scope)) == answer, scope
         assert claims_of(ask_as(client, reader, scope="agents:read"))["scope"] == "agents:read"
@@ -400,7 +404,8 @@ class TestResource:
         register(client, cast.acme)
         answer = refused("invalid_scope", "the agent does not have every scope that was asked for")
         assert whole(ask_as(client, cast.acme, resource=RESOURCE, scope="agents:read")) == answer
-        assert whole(ask_as(client, cast.acme, scope="invoices:read")) == answer
+        # The agent has it, and a message that says the contrary sends its operator to the wrong place.
+        assert whole(ask_as(client, cast.acme, scope="invoices:read")) == refused("invalid_scope", NO_SCOPE_OF_OURS)
         # The resource server has it, and this agent has not.
         assert whole(ask_as(client, cast.acme, resource=RESOURCE, scope="invoices:write")) == answer
 
@@ -725,7 +730,7 @@ class TestPrivateKeyJwt:
     ) -> None:
         holder = KeyHolder.make(services, cast.acme)
         before = usage_sums(database_url, cast.acme.organization_id)
-        answer = refused("invalid_scope", "the agent does not have every scope that was asked for")
+        answer = refused("invalid_scope", NO_SCOPE_OF_OURS)
         assert whole(ask(client, holder.form() | {"scope": "nothing"})) == answer
         assert usage_sums(database_url, cast.acme.organization_id) == before
 
