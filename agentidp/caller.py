@@ -123,9 +123,9 @@ class Caller:
             self._settle(rows)
 
     def _admission(self) -> list[Call]:
-        """The proof is consumed, if there is one; last, the agent is admitted and its request counted.
+        """Calls that consume the proof, if there is one, then admit the agent and count its request.
 
-        With a proof the commit must be durable: after a crash of the database the proof must not be good again.
+        With a proof the commit must be durable: after a crash of the database the proof must not be accepted again.
         """
         calls = [request_made(self.agent_id, self.token.jti)]
         if self._proof is not None:
@@ -172,7 +172,7 @@ def bearer(scope: str) -> Callable[[View], View]:
             except (Unauthorized, DatabaseUnavailable):
                 raise
             except Exception:
-                # A refused token is a 401 before it is anything else, and a bad request is still a request.
+                # A refused token is a 401 before any other error, and a bad request is counted as well.
                 caller.admit()
                 raise
             caller.admit()
@@ -187,7 +187,7 @@ def bearer(scope: str) -> Callable[[View], View]:
 def authenticate(at: datetime) -> Caller:
     """Verify the request's access token, and the proof that comes with one that is bound to a key.
 
-    :returns: the caller; whether the agent is still active and the proof new is for :meth:`Caller.admit` to say.
+    :returns: the caller. :meth:`Caller.admit` checks that the agent is active and that the proof was not used before.
     :raises Unauthorized: no token, or one that is refused.
     """
     header = request.environ.get("HTTP_AUTHORIZATION", "")
@@ -224,14 +224,14 @@ def refuse_second_token() -> None:
 
 def _has_token_in_query() -> bool:
     query = request.environ.get("QUERY_STRING", "")
-    # Parsing costs more than most requests need: a name with a percent sign may still spell it.
+    # Most requests need no parsing. A name with percent signs can still spell access_token.
     return ("access_token" in query or "%" in query) and "access_token" in request.args
 
 
 def _has_token_in_form() -> bool:
     if request.mimetype != "application/x-www-form-urlencoded":
         return False
-    # Keeps the body: the view that refuses a form looks whether there is one.
+    # Keeps the body, because the view checks whether there is one.
     request.get_data()
     return "access_token" in request.form
 
@@ -255,8 +255,8 @@ def _verified_proof(access_token: str, token: AccessToken, database: Organizatio
 
 
 def init_app(app: Flask) -> None:
-    """Count requests that carry a valid token although no view asks for it: to addresses and methods that no route
-    takes, and to public routes. And tell a client that is refused how to do better.
+    """Count requests that have a valid token although no view checks it: to unknown addresses, unsupported methods and
+    public routes. Also add to each refusal how to get a token.
     """
 
     @app.before_request

@@ -1,4 +1,4 @@
-"""The client directory: from a ``client_id`` to its organization, before anything else is known of a request."""
+"""The client directory: it maps a ``client_id`` to its organization, which is where authentication begins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAXIMUM_CACHED = 100_000
 
 
 class ClientDirectory:
-    """Remembers what it has found: a client's organization never changes. It never remembers an absence."""
+    """Caches the organizations of clients, which never change. It does not cache that a client is unknown."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -22,11 +22,11 @@ class ClientDirectory:
         return self._known.get(client_id) or self.look_up(client_id)
 
     def remembers(self, client_id: UUID) -> bool:
-        """Whether :meth:`organization_of` would answer without asking the database."""
+        """Whether :meth:`organization_of` needs no query."""
         return client_id in self._known
 
     def look_up(self, client_id: UUID) -> str | None:
-        """Ask the database, whatever is remembered."""
+        """Query the database, even if the client is cached."""
         rows = self._database.fetch("oauth/client_organization", client_id=client_id)
         if not rows:
             return None

@@ -1,4 +1,4 @@
-"""A bound on the reads that take long, so that a process always has threads left for tokens."""
+"""A limit on the reads that take long, so that a process always has threads left for tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RETRY_AFTER = 1
 class ExpensiveReads:
     """The expensive reads that are running in this process.
 
-    What exceeds the bounds is refused, for it would wait in a thread.
+    Further ones are refused, because they would wait in a thread.
 
     :param per_organization: how many of one organization may run at the same time.
     :param in_all: how many of all organizations together.

@@ -15,14 +15,14 @@ MAXIMUM_CACHED = 10_000
 
 
 def verified_token(unverified_token: str, *, audience: str | None) -> AccessToken:
-    """Verify a token, or remember having done so; whether it is revoked and its agent active is in the database.
+    """Verify a token, or use the cached result. The database knows whether it is revoked and its agent active.
 
     :param audience: who must be the one in ``aud``; any resource server if ``None``.
     :raises TokenRefused: for every reason alike.
     """
     s = services()
     verified = s.verified_tokens
-    # Of another generation of keys, so that nothing is remembered of a key that is revoked.
+    # The generation changes with the published keys, so no result of a revoked key is used.
     generation = s.keys.current().generation
     key = generation, audience, hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
     token = verified.get(key)

@@ -1,4 +1,4 @@
-"""DPoP: a token that is good only in the hands of who holds a key (RFC 9449)."""
+"""DPoP: proofs for tokens that work only for the holder of a key (RFC 9449)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class ProofRefused(Exception):
-    """The proof does not fit the request. The message is for the client."""
+    """The proof does not match the request. The message is for the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def verify_proof(
     :param unverified_proof: the ``DPoP`` header; two of them, joined by a comma, are no JWT.
     :param url: of the request, without query and fragment.
     :param access_token: the token that comes with the proof; none at the token endpoint.
-    :raises ProofRefused: with the rule that it breaks.
+    :raises ProofRefused: with the rule that the proof breaks.
     """
     if len(unverified_proof) > MAXIMUM_LENGTH or not _SHAPE.fullmatch(unverified_proof):
         raise ProofRefused("the DPoP proof is not one JWT")

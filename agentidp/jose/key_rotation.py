@@ -1,6 +1,6 @@
-"""What the operator does with the signing keys: make the first one, rotate, revoke, re-encrypt, list.
+"""The operator's work on the signing keys: create the first one, rotate, revoke, re-encrypt and list them.
 
-All of it runs on a connection of the operator's own, as the role that owns the tables. The role that serves requests
+All of it uses a connection of the operator, as the role that owns the tables. The role that serves requests
 can only read the keys.
 """
 
@@ -25,9 +25,9 @@ KEYS_LOCK = 0x6B6579
 
 
 def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
-    """Make the first key of an empty database; otherwise check that the instance secret opens the key that signs.
+    """Create the first key of an empty database. Otherwise check that the instance secret decrypts the key that signs.
 
-    Of many processes that start on an empty database one makes the key and the others find it.
+    If many processes start on an empty database, one creates the key and the others find it.
 
     :param at: now.
     :raises ConfigurationError: the instance secret is not the one that the keys were encrypted with.
@@ -54,7 +54,7 @@ def rotate(settings: Settings, *, at: datetime, signs_from: datetime | None = No
     """Publish a new key of ``settings.signing_alg`` that signs later.
 
     :param at: now.
-    :param signs_from: its first signature; ``PUBLISH_AHEAD`` from *at* when left out.
+    :param signs_from: the time of its first signature. Default: ``PUBLISH_AHEAD`` after *at*.
     :returns: the new key's kid.
     """
     with connect(str(settings.database_url)) as connection, _locked(connection):
@@ -62,10 +62,10 @@ def rotate(settings: Settings, *, at: datetime, signs_from: datetime | None = No
 
 
 def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
-    """Revoke the key *kid*: from now on it signs and verifies nothing. Done already, it changes nothing.
+    """Revoke the key *kid*: from now on it signs and verifies nothing. Revoking it again changes nothing.
 
     :param at: now.
-    :returns: the kid of the key that was made to sign at once, if *kid* was the one that signed.
+    :returns: if *kid* was the key that signed, the kid of the new key that signs from now on.
     :raises ConfigurationError: there is no such key.
     """
     with connect(str(settings.database_url)) as connection, _locked(connection):
@@ -75,7 +75,7 @@ def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
             raise ConfigurationError(f"there is no signing key {kid!r}: agentidp keys list shows them")
         if row.revoked_at is not None:
             return None
-        # What servers cannot read does not sign, whatever the database says of it.
+        # A key that servers cannot decrypt does not sign, whatever its row says.
         readable = active(_usable(KeySealer(settings), rows))
         connection.execute(load_sql("signing_keys/revoke_key"), {"kid": kid, "at": at})
         if readable and signing_row(readable, at) is not row:
@@ -87,7 +87,7 @@ def reencrypt(settings: Settings) -> tuple[int, int]:
     """Encrypt every private key under ``settings.secret_key`` that is still under ``settings.secret_key_previous``.
 
     :returns: how many were encrypted again, and how many there are; revoked keys have no private half and do not count.
-    :raises ConfigurationError: neither secret opens a key. Nothing is changed then.
+    :raises ConfigurationError: neither secret decrypts a key. Then nothing is changed.
     """
     sealer = KeySealer(settings)
     count = 0
@@ -161,8 +161,8 @@ def _add_key(
         load_sql("signing_keys/add_key"),
         {
             "kid": kid,
-            # We trust neither of these two when we read the row. Servers of the release before do, and they may still
-            # run beside this one.
+            # These two are not trusted when the row is read. Servers of the previous release, which may still run, do
+            # trust them.
             "alg": key.signing.alg,
             "public_jwk": json.dumps(key.jwk),
             "private_key_encrypted": KeySealer(settings).seal(key.signing),
@@ -174,7 +174,7 @@ def _add_key(
 
 
 def _usable(sealer: KeySealer, rows: Rows) -> Rows:
-    """Of *rows* those that servers do not ignore: the revoked, and those that they can decrypt."""
+    """The rows that servers do not ignore: revoked ones, and those that they can decrypt."""
     usable = []
     for row in rows:
         with contextlib.suppress(UnreadableKey):

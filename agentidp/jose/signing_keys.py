@@ -1,8 +1,8 @@
-"""The signing keys that a process knows: read from the database beside the requests, and used from memory.
+"""The signing keys that a process knows: read from the database in the background, and used from memory.
 
-A key is published as soon as it is made and signs from ``signs_from`` on; it is retired once the tokens that it
-signed have all expired, or revoked at any time. Every process reads the same rows and compares them with the same
-time, so all change over together, without reading anything at that moment.
+A key is published as soon as it is created, and signs from ``signs_from`` on. It is retired when all tokens that it
+signed have expired, and can be revoked at any time. Every process has the same rows and the same time, so all processes
+switch to the next key at the same moment, without a read.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ JWKS_MAX_AGE = 600
 """Seconds that a client may cache the JWKS."""
 
 CACHE_SECONDS = 10
-"""Seconds after which a process reads the keys again, and so hears of one that was revoked."""
+"""Seconds after which a process reads the keys again, and so learns of a revocation."""
 
 RETRY_SECONDS = 2
-"""Seconds from a reading that failed to the next."""
+"""Seconds from a failed read to the next one."""
 
 MINIMUM_REREAD_SECONDS = 1
-"""Seconds between two readings that an unknown kid can cause, so that invented ones cost nothing."""
+"""Seconds between two reads that unknown kids can cause, so that invented ones cost nothing."""
 
 PATIENCE_SECONDS = 0.1
-"""How long after the begin of a reading a request waits for its result, if it knows keys already."""
+"""Seconds after the start of a read for which a request waits for the result, if the process knows keys."""
 
 FIRST_PATIENCE_SECONDS = 10
-"""The same for a request that knows none: longer than the database takes to fail."""
+"""The same if the process knows none: longer than the database takes to fail."""
 
 PUBLISH_AHEAD = timedelta(seconds=900)
 """From publication to the first signature: longer than any client or process keeps an older JWKS. That is ten minutes
-and ten seconds; the rest is for clocks that differ and for readings that fail.
+and ten seconds. The rest is for differing clocks and failed reads.
 """
 
 RETIRE_AFTER = timedelta(seconds=MAXIMUM_TOKEN_TTL + 3600)
@@ -64,27 +64,27 @@ class Keys:
 
 
 class _Reading:
-    """A reading that is under way in a thread of its own."""
+    """A read that is running in its own thread."""
 
     def __init__(self) -> None:
         self.began_at = time.monotonic()
         self._ended = threading.Event()
 
     def end(self) -> None:
-        """Let those that wait go on."""
+        """Wake up the requests that wait."""
         self._ended.set()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the end, but no longer than until *seconds* after the begin."""
+        """Wait for the end of the read, until *seconds* after its start at most."""
         self._ended.wait(max(0.0, self.began_at + seconds - time.monotonic()))
 
 
 class SigningKeys:
     """The keys of the instance, read from *database* and decrypted with the secrets of *settings*.
 
-    A request waits for the database only if this process has never read the keys. Otherwise one thread reads them
-    beside the requests, which use the known ones meanwhile, and for as long as the database is away. It is
-    started when a request finds that a reading is due, so after gunicorn's fork.
+    A request waits for the database only if this process has never read the keys. Otherwise a thread reads them, and
+    requests use the known ones, also while the database is unreachable. A request that finds that a read is due starts
+    the thread, so it starts after gunicorn's fork.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -112,7 +112,7 @@ class SigningKeys:
         return keys
 
     def find(self, kid: str) -> VerificationKey | None:
-        """The published key *kid*; one that another process has just made is found as well.
+        """The published key *kid*, even if another process has just created it.
 
         :raises DatabaseUnavailable: this process has never been able to read the keys.
         """
@@ -160,7 +160,7 @@ class SigningKeys:
             self._learn(self._database.fetch("signing_keys/all_keys"), reading.began_at)
             has_failed = False
         except DatabaseUnavailable:
-            # Whoever raised it has logged why.
+            # It was logged where it was raised.
             pass
         except Exception:
             logger.exception("the signing keys cannot be read")
@@ -190,7 +190,7 @@ class SigningKeys:
             )
         self._ignored = ignored
         if not opened:
-            # Keys that are known stay in force: whoever revokes the last one makes another.
+            # The known keys stay in use. A command that revokes the last key creates another one.
             logger.error("no signing key can be used: run agentidp keys list with this server's settings")
             raise DatabaseUnavailable
         with self._lock:
@@ -251,5 +251,5 @@ def next_change(rows: Rows, at: datetime) -> datetime:
 
 
 def _has_signed(row: Any) -> bool:
-    """Whether the key took over from its predecessor, or will: one that was revoked before it signed never did."""
+    """Whether the key has replaced its predecessor, or will. A key that was revoked before it signed never does."""
     return row.revoked_at is None or row.signs_from < row.revoked_at

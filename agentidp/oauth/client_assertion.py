@@ -39,11 +39,11 @@ MAXIMUM_LENGTH = 8192
 """Characters of an assertion."""
 
 MAXIMUM_KEYS_TRIED = 10
-"""Keys of a client that an assertion is verified against, so that anyone's request costs us no more than that."""
+"""Keys of a client that an assertion is verified against, which limits the cost of a request."""
 
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-# Verified against where a client has no key, so that this takes as long as where it has one. No private key belongs to
-# the RSA modulus, which is only a random number.
+# Used if a client has no key, so that the failure takes as long as for a client with one. The RSA modulus is a random
+# number, so it has no private key.
 _NOBODYS_MODULUS = 1 << (MINIMUM_RSA_BITS - 1) | secrets.randbits(MINIMUM_RSA_BITS - 1) | 1
 _NOBODYS_RSA_KEY = rsa.RSAPublicNumbers(65_537, _NOBODYS_MODULUS).public_key()
 _NOBODYS_KEYS = {
@@ -57,7 +57,7 @@ _NOBODYS_KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedAssertion:
-    """What an assertion says before its signature is verified."""
+    """The contents of an assertion before its signature is verified."""
 
     text: str
     header: dict[str, Any]
@@ -65,7 +65,7 @@ class UnverifiedAssertion:
 
 
 def read(text: str) -> UnverifiedAssertion | None:
-    """The header and the client that an assertion names, unverified; ``None`` for what is no such assertion."""
+    """The header and the client that an assertion names, unverified; ``None`` if it is not such an assertion."""
     if len(text) > MAXIMUM_LENGTH or not _SHAPE.fullmatch(text):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Who the client says it is, and what proves it (RFC 6749 section 2.3, RFC 7523 section 2.2)."""
+"""The client that a request names, and its credential (RFC 6749 section 2.3, RFC 7523 section 2.2)."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def authenticates_client(view: View) -> View:
 
 
 def presented_client(request: Request, form: dict[str, str], at: datetime) -> Client:
-    """The client that a request names, with what it shows: a secret that is yet to be compared, or a key that it has
-    signed with.
+    """The client that a request names, with its credential: a secret that is yet to be compared, or the key with which
+    it has signed an assertion.
 
     :param form: the body's parameters, each once.
-    :raises OAuthError: ``invalid_request`` for two mechanisms at once or half of one, ``invalid_client`` where the
-        client does not authenticate at all or by a mechanism that we do not take.
+    :raises OAuthError: ``invalid_request`` for two mechanisms at once or half of one, ``invalid_client`` if the
+        client does not authenticate, or by a mechanism that is not supported.
     """
     header = request.environ.get("HTTP_AUTHORIZATION")
     mechanisms = (header is not None, "client_secret" in form, "client_assertion" in form)
@@ -65,14 +65,14 @@ def presented_client(request: Request, form: dict[str, str], at: datetime) -> Cl
 
 
 def refuse(request: Request, client: Client, at: datetime) -> NoReturn:
-    """Count a failed authentication and answer it; all look and take the same.
+    """Count a failed authentication and raise its error. All failures look the same and take the same time.
 
     :raises OAuthError: always: ``invalid_client``, or if the client fails too often from its address
         ``temporarily_unavailable`` with 429.
     """
     s = services()
     if client.is_remembered:
-        # An unknown client cost a look-up; a wrong secret must not differ from it in time.
+        # An unknown client costs a query, so a wrong secret must cost one too.
         s.directory.look_up(client.agent_id)
     cell = throttle.cell_of(s.settings.secret_key or b"", client.sent_id, request.remote_addr)
     wait = throttle.record_failure(s.database, cell, client.organization_id, client.agent_id, at)
@@ -87,7 +87,7 @@ def refuse(request: Request, client: Client, at: datetime) -> NoReturn:
 
 
 def invalid_client() -> OAuthError:
-    """The one answer to every failed client authentication."""
+    """The error of every failed client authentication."""
     return OAuthError(
         "invalid_client", "client authentication failed", status=401, headers={"WWW-Authenticate": CHALLENGE}
     )
@@ -123,7 +123,7 @@ def _basic(header: str) -> tuple[str, str]:
     if scheme.lower() != "basic":
         raise invalid_client()
     if "," in encoded:
-        # Which base64 has not: a server joins repeated headers so (RFC 9110 section 5.2).
+        # base64 has no comma. A server joins repeated headers by one (RFC 9110 section 5.2).
         raise OAuthError("invalid_request", "there is more than one Authorization header")
     try:
         decoded = base64.b64decode(encoded.strip(" "), validate=True)

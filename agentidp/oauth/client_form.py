@@ -19,10 +19,10 @@ MAXIMUM_PARAMETERS = 50
 
 
 class ClientFormSchema(ma.Schema):
-    """How a client authenticates, where not by HTTP Basic. Unknown parameters are ignored, and one without a value
+    """How a client authenticates, if not by HTTP Basic. Unknown parameters are ignored, and one without a value
     counts as omitted (RFC 6749 section 3.2).
 
-    The forms are documentation: :func:`read_form` and what comes after it is what reads them.
+    The schemas are only documentation. :func:`read_form` and its callers read the forms.
     """
 
     class Meta:
@@ -42,7 +42,7 @@ class ClientFormSchema(ma.Schema):
 def described(form: type[ma.Schema]) -> Callable[[Any], Any]:
     """What the endpoints at which a client authenticates have in common in the OpenAPI document."""
     described: Callable[[Any], Any] = Blueprint.doc(
-        # Or by what stands in the form, for which OpenAPI has no scheme.
+        # Or by parameters of the form, for which OpenAPI has no scheme.
         security=[{"clientSecretBasic": []}, {}],
         requestBody={"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}},
         responses={status: f"OAUTH_{ERRORS[status].code}" for status in (400, 401, 413, 429, 503)},

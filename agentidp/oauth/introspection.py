@@ -1,4 +1,4 @@
-"""``POST /api/v1/token/introspect``: whether a token is good at this moment, and what it says (RFC 7662)."""
+"""``POST /api/v1/token/introspect``: whether a token is active at this moment, and its claims (RFC 7662)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token
 from agentidp.services import services
 
 INACTIVE = {"active": False}
-"""All that is said of a token that is not good, whatever the reason (section 2.2)."""
+"""The response for every other token, whatever the reason (section 2.2)."""
 
 blueprint = Blueprint("oauth-introspection", __name__, description="OAuth 2.0 token introspection")
 
@@ -28,7 +28,7 @@ class ConfirmationSchema(ma.Schema):
 
 
 class IntrospectionSchema(ma.Schema):
-    """Section 2.2. Where ``active`` is false there is nothing else."""
+    """Section 2.2. If ``active`` is false, there are no other members."""
 
     class Meta:
         json_schema = {
@@ -66,7 +66,7 @@ def introspect() -> Response:
 
 
 def describe(token: AccessToken) -> dict[str, Any]:
-    """The answer for an active token (section 2.2, RFC 9449 section 6.2)."""
+    """The response for an active token (section 2.2, RFC 9449 section 6.2)."""
     body: dict[str, Any] = {
         "active": True,
         "scope": " ".join(sorted(token.scope)),

@@ -1,4 +1,4 @@
-"""A token is issued: one statement that authenticates, grants and counts; then the signature."""
+"""Issue a token: one statement authenticates the client, grants the scope and counts the token. Then it is signed."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _NO_SCOPE_OF_OURS = (
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who asks, and what proves it: a secret, whose digest the database compares, or a key, whose signature was
-    verified. An unknown client has ids that match nothing.
+    """The client of a request and its credential: a secret, whose digest the database compares, or a key, whose
+    signature was verified. The ids of an unknown client match nothing in the database.
 
-    ``consumes`` holds the calls that consume what may be used once, in the transaction that issues the token.
-    ``sent_id`` is the ``client_id`` as it was sent, whatever it is: a failure counts under it. ``is_remembered`` says
-    that naming the organization took no look-up.
+    :param consumes: the calls that consume an assertion, in the transaction that issues the token.
+    :param sent_id: the ``client_id`` as it was sent, valid or not. A failure is throttled under it.
+    :param is_remembered: the organization was found in memory, without a query.
     """
 
     organization_id: str
@@ -58,7 +58,7 @@ def record(
 
     :param database: of the client's organization, at the instant at which the token is issued.
     :param proof: of the key that the token is bound to. It is consumed if the token is issued, and only then.
-    :returns: the scope granted, space-separated, or ``None`` where authentication failed; then nothing was counted.
+    :returns: the scope granted, space-separated, or ``None`` if authentication failed and nothing was counted.
     :raises OAuthError: the client is authentic and may not have what it asks for, or the proof was used before;
         nothing was counted.
     """
@@ -69,14 +69,14 @@ def record(
         else:
             rows = _record_with_proof(database, client, call, proof.consumption())
     except psycopg.errors.UniqueViolation:
-        # What may be used once was used before: a replayed assertion.
+        # The assertion was used before.
         return None
     return granted_scope(call, rows)
 
 
 def _record_with_proof(database: OrganizationDatabase, client: Client, call: Call, consumption: Call) -> Rows:
-    """What :func:`issuing` came to. A proof says nothing of the client, so it is consumed only after that has
-    authenticated and been granted a scope: nobody else can write a row.
+    """Run the call that :func:`issuing` made. A proof does not identify the client, so it is consumed only after the
+    client has authenticated and has been granted a scope: nobody else can write a row.
     """
     with database.transaction() as transaction:
         *_, rows = [transaction.run(each) for each in (*client.consumes, call)]
@@ -142,7 +142,7 @@ def token_response(
     jkt: str | None = None,
     ttl: int | None = None,
 ) -> dict[str, Any]:
-    """The answer of RFC 6749 section 5.1, with a signed token that was counted at *at*.
+    """The response of RFC 6749 section 5.1, with a signed token that was counted at *at*.
 
     :param scope: space-separated.
     :param resource: the token's audience; our own API when ``None``.

@@ -131,7 +131,7 @@ def openid_configuration() -> Response:
 def authorization_server_metadata() -> dict[str, Any]:
     """The members of RFC 8414 section 2, RFC 9449 section 5.1 and RFC 9728 section 4."""
     issuer = services().settings.issuer
-    # The three authenticate the client alike.
+    # All three authenticate the client in the same way.
     authentication = {
         f"{endpoint}_endpoint_auth_{name}_supported": list(values)
         for endpoint in ("token", "introspection", "revocation")
@@ -139,8 +139,8 @@ def authorization_server_metadata() -> dict[str, Any]:
     }
     return {
         "issuer": issuer,
-        # Nothing is there, and RFC 8414 asks for it only of servers with a grant that uses it; but the SDKs of MCP take
-        # no metadata without it.
+        # No route exists there. RFC 8414 requires it only of servers with a grant that uses it, but the SDKs of MCP
+        # refuse metadata without it.
         "authorization_endpoint": f"{issuer}/api/v1/authorize",
         "token_endpoint": f"{issuer}/api/v1/token",
         "introspection_endpoint": f"{issuer}/api/v1/token/introspect",

@@ -1,4 +1,4 @@
-"""``POST /api/v1/token/revoke``: a token stops working before it expires (RFC 7009)."""
+"""``POST /api/v1/token/revoke``: end a token before it expires (RFC 7009)."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """Failed client authentications are throttled, by client and address. Nothing else is: the right credential always
 succeeds.
 
-A throttle is one instant, from which it admits another failure, as the generic cell rate algorithm has it (ITU-T
-I.371). A failure that it admits gets 401, any other 429. The instants are in the database, so they hold for
-every worker. Which row, or *cell*, is a keyed hash, so that nobody can aim at another's.
+A throttle is a time from which another failure is admitted (generic cell rate algorithm, ITU-T I.371). An admitted
+failure gets 401, any other 429. The times are in the database, so all workers share them. The row, or *cell*, of a
+client is a keyed hash, so nobody can aim at the cell of another client.
 
-The cell comes from the ``client_id`` that was sent. Nothing here knows whether there is such a client, so an unknown
-one is throttled like any other.
+The cell is computed from the ``client_id`` that was sent. This module does not know whether that client exists, so an
+unknown one is throttled like any other.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ A_MINUTE = 10
 """Failures that a throttle admits: at once after a minute without any, and a minute in the long run."""
 
 INTERVAL = timedelta(minutes=1) / A_MINUTE
-"""What one failure takes to be forgotten, and so the longest that a client has to wait."""
+"""The time after which one failure is forgotten. A client never has to wait longer."""
 
 LATEST = INTERVAL + 2 * timedelta(seconds=LEEWAY)
-"""How far ahead of our clock a throttle may lie: one leeway for our clock, and one for that of the server that wrote
-it. What lies further ahead was written by a clock that is wrong."""
+"""How far ahead of our clock a throttle may be: one leeway for our clock, and one for that of the server that wrote it.
+A time further ahead was written by a server with a wrong clock."""
 
 CELLS = 2**22
-"""They bound the table; two names that share a cell share its throttle."""
+"""The maximum number of rows. Two clients that share a cell share its throttle."""
 
 NEARBY = CELLS // 1024
-"""Cells that a failure looks through for those at rest, to forget them: so at most about 1,000 of these remain,
-and none has to be searched for."""
+"""Cells in which each failure looks for unused ones to delete. At most about 1,000 unused cells remain, and no scan of
+the whole table is needed."""
 
 IPV6_PREFIX = 8
-"""Bytes of an IPv6 address that count: whoever has one usually has the /64 around it."""
+"""Bytes of an IPv6 address that count, because a host usually has a whole /64."""
 
 
 def record_failure(
     database: Database, cell: int, organization_id: str, agent_id: UUID, at: datetime
 ) -> timedelta | None:
-    """Count a failed authentication and let its throttle know, in one transaction and round trip.
+    """Count a failed authentication and update its throttle, in one transaction and round trip.
 
     A throttled failure is counted too, but it does not make the throttle last longer.
 
     :param cell: of the throttle, from :func:`cell_of`.
-    :returns: ``None``, or if the failure is throttled, in which time another one will certainly be admitted.
+    :returns: if the failure is throttled, the time after which another one is certainly admitted; otherwise ``None``.
     """
     failure = {"cell": cell, "nearby": NEARBY, "every": INTERVAL, "latest": at + LATEST}
     rejection = request_rejected(agent_id)
     admitted, _, _ = database.of(UNKNOWN_ORGANIZATION, at).run(
         Call("oauth/record_failure", failure),
-        # Last, so that whoever waits for a throttle locks no counter that the organization's tokens need.
+        # Last, so that a request that waits for a throttle locks no counter that the organization's tokens need.
         Call("database/enter_organization", {"organization_id": organization_id, "durable": False}),
         Call(rejection.name, rejection.parameters | {"organization_id": organization_id}),
     )
@@ -69,8 +69,8 @@ def cell_of(secret_key: bytes, client_id: str, remote_address: str | None) -> in
     """The cell of a client at an address.
 
     :param secret_key: the instance's.
-    :param client_id: as it was sent, whatever it is.
-    :param remote_address: the peer's; all that is not an IP address, as behind a UNIX socket, counts as one.
+    :param client_id: as it was sent, valid or not.
+    :param remote_address: the peer's. Anything but an IP address (the peer of a UNIX socket) counts as one address.
     """
     name = _network(remote_address or "") + client_id.encode("utf-8", "surrogatepass")
     digest = hashlib.blake2b(name, digest_size=8, key=_hash_key(secret_key)).digest()
@@ -84,7 +84,7 @@ def _hash_key(secret_key: bytes) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _network(remote_address: str) -> bytes:
-    """Sixteen bytes, so that no address and client_id together read like another pair."""
+    """Sixteen bytes, so that no two pairs of address and client_id have the same concatenation."""
     try:
         address = ip_address(remote_address)
     except ValueError:

@@ -86,7 +86,7 @@ def check_grant_type(form: dict[str, str]) -> None:
 
 
 def requested_scope(form: dict[str, str]) -> list[str] | None:
-    """The scopes asked for, each once and in their order, or ``None`` for all that the agent has (section 3.3).
+    """The requested scopes, each once and in their order, or ``None`` for all that the agent has (section 3.3).
 
     :raises OAuthError: ``invalid_scope`` for characters that a scope cannot have.
     """

@@ -1,4 +1,4 @@
-"""A client looks at a token of its organization, to introspect it (RFC 7662) or to revoke it (RFC 7009)."""
+"""Inspect a token of the client's organization, to introspect it (RFC 7662) or to revoke it (RFC 7009)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class TokenFormSchema(ClientFormSchema):
 
 @dataclass(frozen=True, slots=True)
 class TokenInspection:
-    """What an authenticated client gets to know of a token.
+    """The result for an authenticated client.
 
-    ``token`` is ``None`` where it is not one of the client's organization that has been verified.
+    ``token`` is ``None`` unless the token was verified and belongs to the client's organization.
     """
 
     client: issuance.Client
@@ -40,9 +40,9 @@ class TokenInspection:
 
 
 def inspect_token(at: datetime) -> TokenInspection:
-    """Authenticate the request's client and look at the token in its form, in one round trip.
+    """Authenticate the request's client and inspect the token in its form, in one round trip.
 
-    :raises OAuthError: ``invalid_request`` without a token, and as for a token request where the client does not
+    :raises OAuthError: ``invalid_request`` without a token, and the errors of a token request if the client does not
         authenticate.
     """
     form = read_form(request)
@@ -64,7 +64,7 @@ def inspect_token(at: datetime) -> TokenInspection:
         },
     )
     try:
-        # What may be used once must stay used; the rest is no loss.
+        # A consumed assertion must stay consumed after a crash. Nothing else is written.
         *_, rows = s.database.of(client.organization_id, at).run(*client.consumes, call, durable=bool(client.consumes))
     except psycopg.errors.UniqueViolation:
         rows = []
@@ -76,7 +76,7 @@ def inspect_token(at: datetime) -> TokenInspection:
 
 
 def revoke_token(database: OrganizationDatabase, token: AccessToken) -> None:
-    """Revoke a verified token of the organization, until no server can take it for good any more."""
+    """Revoke a verified token of the organization, until no server would accept it any more."""
     database.fetch_durably("oauth/revoke_token", jti=token.jti, expires_at=token.refused_from)
 
 

@@ -49,7 +49,7 @@ class NewAgentSchema(ma.Schema):
 
 
 class AgentChangeSchema(ma.Schema):
-    """The body that changes an agent: what is left out stays."""
+    """The body that changes an agent. Missing members stay as they are."""
 
     class Meta:
         json_schema = {"minProperties": 1}
@@ -228,7 +228,7 @@ def encode_cursor(created_at: datetime, agent_id: UUID) -> str:
 
 
 def decode_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    """What :func:`encode_cursor` made; nothing for nothing.
+    """The reverse of :func:`encode_cursor`; ``None`` stays ``None``.
 
     :raises ValidationError: naming ``cursor``.
     """

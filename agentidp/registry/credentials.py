@@ -31,8 +31,8 @@ MAXIMUM_CREDENTIALS = 20
 
 
 class NewCredentialSchema(ma.Schema):
-    """The body that makes a credential; it may be left out. With ``jwk`` or ``jwks`` the client authenticates by
-    ``private_key_jwt``, and no secret is made.
+    """The optional body that creates a credential. With ``jwk`` or ``jwks`` the client authenticates by
+    ``private_key_jwt``, and no secret is created.
     """
 
     class Meta:
@@ -66,7 +66,7 @@ class NewCredentialSchema(ma.Schema):
 
 
 class CredentialSchema(ma.Schema):
-    """A credential, without its secret. ``lastUsedAt`` is right to the minute."""
+    """A credential, without its secret. ``lastUsedAt`` is exact to the minute."""
 
     credentialId = ma.fields.UUID(required=True)
     jwks = ma.fields.Nested(JwksSchema, required=True, allow_none=True, metadata={"description": "Null for a secret"})
@@ -76,7 +76,7 @@ class CredentialSchema(ma.Schema):
 
 
 class NewCredentialAnswerSchema(CredentialSchema):
-    """A new credential: the only answer that ever holds the secret."""
+    """A new credential: the only response that contains the secret."""
 
     clientId = ma.fields.UUID(required=True)
     clientSecret = ma.fields.String(
@@ -141,15 +141,15 @@ def add_credential(
     jwks: list[dict[str, Any]] | None = None,
     most: int = MAXIMUM_CREDENTIALS,
 ) -> tuple[Any, str | None]:
-    """Make a credential.
+    """Create a credential.
 
-    :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked; a secret when left out.
+    :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked. Default: a secret.
     :param most: how many the agent may have with it.
-    :returns: its row and its secret, which is kept nowhere; ``None`` if it has keys.
+    :returns: its row and its secret, which is not stored; ``None`` if it has keys.
     :raises NotFound: no such agent.
     :raises Conflict: the agent has as many as it may.
     """
-    # Locked by a statement of its own: the next one then sees what another transaction added meanwhile.
+    # A separate statement locks the agent, so that the next one sees what another transaction has added.
     if not opened.fetch("agents/lock_agent", agent_id=agent_id):
         raise NotFound
     client_secret = new_secret() if jwks is None else None

@@ -18,11 +18,11 @@ from agentidp.http.schemas import is_resource_identifier
 from agentidp.registry.resource_proof import verify_ownership
 
 MAXIMUM_CLAIMS = 1000
-"""Identifiers that an organization can claim: they outlive its resource servers, so their number needs a bound."""
+"""Identifiers that an organization can claim. They outlive its resource servers, so their number is limited."""
 
 
 class ResourceTaken(Conflict):
-    """409: the identifier belongs to an organization, or the caller's own has registered it. Which, it does not say."""
+    """409: another organization holds the identifier, or the caller's own has registered it. It does not say which."""
 
     message = "The resource is registered already."
 
@@ -34,7 +34,7 @@ class ResourceIdentifier(NamedTuple):
     """An identifier as the operator sees it."""
 
     resource: str
-    """In the spelling that stands for all."""
+    """In the normalized spelling."""
 
     organization_id: str | None
     """The organization that holds it."""
@@ -46,7 +46,7 @@ class ResourceIdentifier(NamedTuple):
 def claim(transaction: Transaction, resource: str) -> None:
     """Claim an identifier for the transaction's organization, which may hold it already.
 
-    Of two claims at once one waits for the other.
+    If two organizations claim it at the same time, one waits for the other.
 
     :raises ResourceTaken: another organization holds it.
     :raises Conflict: the organization holds :data:`MAXIMUM_CLAIMS` identifiers.
@@ -67,7 +67,7 @@ def resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[
     """All identifiers of the instance that are held or registered, in order.
 
     :param database_url: as the operator.
-    :param conflicts: only those that are registered and that nobody holds: no token is issued for them.
+    :param conflicts: only those that are registered but held by nobody, so that no token is issued for them.
     """
     with connect(database_url) as connection:
         holders = dict(connection.execute(load_sql("oauth/all_resource_identifiers")).fetchall())
@@ -86,11 +86,13 @@ def resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[
 def assign(
     settings: Settings, resource: str, organization_id: str, at: datetime, *, verify: bool = False
 ) -> str | None:
-    """Give an identifier to an organization, whoever holds it. What others have registered stays, and is refused.
+    """Assign an identifier to an organization, even if another one holds it.
+
+    Other organizations keep their registrations, but get no tokens.
 
     :param settings: with a database URL, as the operator.
     :param organization_id: of an organization that exists.
-    :param verify: first ask the resource server whose it is.
+    :param verify: first check that the metadata of the resource server names the organization.
     :returns: the organization that held it before, or ``None``.
     :raises ConfigurationError: it is no resource identifier, or our own API's or dashboard's, or the resource server
         does not name this issuer and the organization.

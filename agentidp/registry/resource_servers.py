@@ -1,4 +1,4 @@
-"""``/api/v1/resource-servers``: the APIs that an organization's agents may ask tokens for (RFC 8707)."""
+"""``/api/v1/resource-servers``: the APIs for which an organization's agents can get tokens (RFC 8707)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class NewResourceServerSchema(ma.Schema):
 
     @ma.validates("scopes")
     def must_not_be_ours(self, scopes: list[str], data_key: str) -> None:
-        """A token says which resource it is for, but people read scopes."""
+        """Scopes with the names of our own would mislead readers, although the token names its resource."""
         if not SCOPES.keys().isdisjoint(scopes):
             raise ma.ValidationError("must not hold a scope of this server's own API: " + ", ".join(SCOPES))
 
@@ -130,8 +130,8 @@ def get_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 @bearer("agents:write")
 @blueprint.response(204)
 def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """Delete a resource server: no further token is issued for it, and introspection says that those issued for it are
-    inactive. Where only their signature is verified they live until they expire. The organization keeps the identifier.
+    """Delete a resource server: no further token is issued for it, and introspection reports its tokens as inactive.
+    If only their signature is verified, they work until they expire. The organization keeps the identifier.
     """
     with caller.transaction() as opened:
         if not opened.fetch(
