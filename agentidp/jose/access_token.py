@@ -12,13 +12,12 @@ from uuid import UUID
 import jwt
 
 from agentidp.config import LEEWAY
+from agentidp.jose.jws import COMPACT_SERIALIZATION
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
 MAXIMUM_LENGTH = 4096
 """Characters. Ours are about 600; what is longer is not parsed."""
 
-# Three base64url parts without padding: PyJWT would accept token + "==".
-_SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REQUIRED = ["iss", "sub", "client_id", "aud", "exp", "iat", "jti", "organization_id"]
 
@@ -130,7 +129,7 @@ def verify_access_token(
     :param at: the moment that ``exp`` and ``iat`` are compared with.
     :raises TokenRefused: for every reason alike.
     """
-    if len(unverified_token) > MAXIMUM_LENGTH or not _SHAPE.fullmatch(unverified_token):
+    if len(unverified_token) > MAXIMUM_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_token):
         raise TokenRefused("not a compact JWS")
     try:
         header = jwt.get_unverified_header(unverified_token)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +14,7 @@ import jwt
 
 from agentidp.db.sql import Call
 from agentidp.jose.jwk import ALGORITHMS, key_algorithm, public_jwk
+from agentidp.jose.jws import COMPACT_SERIALIZATION
 
 TYPE = "dpop+jwt"
 MAXIMUM_AGE = 60
@@ -25,7 +25,6 @@ MAXIMUM_LENGTH = 4096
 
 # RFC 7638 section 3.2, RFC 8037 appendix A.3: what a thumbprint is made of, in this order.
 _THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
-_SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -58,7 +57,7 @@ def verify_proof(
     :param access_token: the token that comes with the proof; none at the token endpoint.
     :raises ProofRefused: with the rule that the proof breaks.
     """
-    if len(unverified_proof) > MAXIMUM_LENGTH or not _SHAPE.fullmatch(unverified_proof):
+    if len(unverified_proof) > MAXIMUM_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_proof):
         raise ProofRefused("the DPoP proof is not one JWT")
     try:
         header = jwt.get_unverified_header(unverified_proof)

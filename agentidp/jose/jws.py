@@ -1,8 +1,12 @@
-"""What the JSON Web Tokens that we read have in common (RFC 7519)."""
+"""What the JSON Web Tokens that we read have in common (RFC 7515, RFC 7519)."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+
+COMPACT_SERIALIZATION = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+"""Three base64url parts without padding (RFC 7515 section 7.1). PyJWT would also accept a token followed by ``==``."""
 
 NUMERIC_DATE_LIMIT = int(datetime.max.replace(tzinfo=UTC).timestamp())
 """The greatest NumericDate (RFC 7519 section 2) that :class:`datetime.datetime` knows."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from agentidp.db.sql import Call
 from agentidp.jose.jwk import ALGORITHMS, MINIMUM_RSA_BITS, key_algorithm
-from agentidp.jose.jws import NUMERIC_DATE_LIMIT
+from agentidp.jose.jws import COMPACT_SERIALIZATION, NUMERIC_DATE_LIMIT
 from agentidp.oauth.issuance import Client
 from agentidp.services import Services
 
@@ -41,7 +40,6 @@ MAXIMUM_LENGTH = 8192
 MAXIMUM_KEYS_TRIED = 10
 """Keys of a client that an assertion is verified against, which limits the cost of a request."""
 
-_SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # Used if a client has no key, so that the failure takes as long as for a client with one. The RSA modulus is a random
 # number, so it has no private key.
 _NOBODYS_MODULUS = 1 << (MINIMUM_RSA_BITS - 1) | secrets.randbits(MINIMUM_RSA_BITS - 1) | 1
@@ -66,7 +64,7 @@ class UnverifiedAssertion:
 
 def read(text: str) -> UnverifiedAssertion | None:
     """The header and the client that an assertion names, unverified; ``None`` if it is not such an assertion."""
-    if len(text) > MAXIMUM_LENGTH or not _SHAPE.fullmatch(text):
+    if len(text) > MAXIMUM_LENGTH or not COMPACT_SERIALIZATION.fullmatch(text):
         return None
     try:
         unverified = jwt.api_jwt.decode_complete(text, options={"verify_signature": False})
