@@ -7,11 +7,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check $(shell [ -t 2 ] || echo
 RUNNABLE := $(VENV)/.installed
 TESTABLE := $(VENV)/.installed-with-tests
 
-.PHONY: help run token test lint bench picture demo clean
+# The markers are declared in setup.cfg.
+FAST := not (browser or deploy or faults or node or slow)
+
+.PHONY: help run token test test-fast lint bench picture demo clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(RUNNABLE)  ## Start AgentIdP with its own PostgreSQL and a demo organization on port 3000
 	@$(BIN)/agentidp serve --demo
@@ -24,6 +27,9 @@ demo: $(RUNNABLE)  ## Make the demo organization without starting the service
 
 test: $(TESTABLE)  ## Run all tests against a disposable PostgreSQL, a file on each core
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+test-fast: $(TESTABLE)  ## Run what takes two minutes in all, and no nginx, Node, Chromium or network
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "$(FAST)"
 
 lint: $(TESTABLE)  ## Check style, format, types and the direction of imports
 	$(BIN)/ruff check .

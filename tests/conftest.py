@@ -26,7 +26,7 @@ from agentidp.jose import signing_keys
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests.citus import install_stand_ins
-from tests.factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.factories import ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
 from tests.faults.ledger import ROW, Result, table
 
 
@@ -45,7 +45,7 @@ def settings_for(url: str, **changes: object) -> Settings:
 WHEEL = None
 MISSING = Path("/usr/lib/postgresql/missing/bin")
 DEBIANS = [file.parent for file in sorted(Path("/usr/lib/postgresql").glob("1[5-9]/bin/postgres"))]
-INSTALLATIONS: list[Path | None] = [WHEEL, *(DEBIANS or [MISSING])]
+INSTALLATIONS = [WHEEL, *(pytest.param(bindir, marks=pytest.mark.slow) for bindir in DEBIANS or [MISSING])]
 """Where programs of PostgreSQL are: the wheel's, and those of Debian's packages, of which there must be one."""
 
 
@@ -99,7 +99,9 @@ def with_database(url: str, name: str) -> str:
     return f"postgresql://{quote(str(parts.get('user', '')))}:{quote(str(parts.get('password', '')))}@/{name}?{query}"
 
 
-ON_CITUS_TOO = pytest.mark.parametrize("template", ["postgresql", "citus"], indirect=True, scope="session")
+ON_CITUS_TOO = pytest.mark.parametrize(
+    "template", ["postgresql", pytest.param("citus", marks=pytest.mark.slow)], indirect=True, scope="session"
+)
 """Run a test a second time where the service takes the database for one with Citus."""
 
 
@@ -236,6 +238,23 @@ def quiet() -> Iterator[None]:
     for logger, handlers, level, propagate in before:
         logger.handlers[:], logger.propagate = handlers, propagate
         logger.setLevel(level)
+
+
+ROOMS_WITH_A_MARKER = {"browser", "deploy", "faults"}
+"""Rooms whose tests all have the marker of the room's name."""
+
+FIXTURES_WITH_A_SERVER = {"server", "running", "provider"}
+"""Fixtures that run gunicorn in a process of its own: the tests that use them are slow."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that ``make test-fast`` leaves out and whose room, or whose fixture, says so."""
+    for item in items:
+        room = item.path.relative_to(ROOT / "tests").parts[0]
+        if room in ROOMS_WITH_A_MARKER:
+            item.add_marker(room)
+        if FIXTURES_WITH_A_SERVER & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

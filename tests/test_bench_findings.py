@@ -5,9 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
+
 from bench.findings.fleets import EVALUATED, HOURS, Fault, Fleet, Usage, make_fleet
 from bench.findings.scoring import Score, Told, naive
 from tests.factories import NOON
+
+pytestmark = pytest.mark.slow
 
 
 def made(seed: str) -> tuple[Fleet, list[tuple[str, int, Usage]]]:

@@ -43,6 +43,8 @@ from agentidp.services import Services
 from tests.conftest import Cast, settings_for
 from tests.factories import NOON, ROOT, SECRET_KEY, Agent, Clock, count_usage, usage_sums, wait_until
 
+pytestmark = pytest.mark.slow
+
 TODAY = NOON.date()
 TABLES = ("organizations", "agents", "clients", "credentials", "usage_daily", "agent_usage_daily")
 

@@ -20,6 +20,8 @@ from requests_oauthlib import OAuth2Session
 from agentidp.config import Settings
 from tests.factories import ROOT, SECRET_KEY, Server
 
+pytestmark = pytest.mark.slow
+
 
 class Operator:
     """Someone at a shell."""

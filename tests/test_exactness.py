@@ -22,6 +22,8 @@ from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
 from tests.conftest import ON_CITUS_TOO
 from tests.factories import Agent, Clock, Server, make_agent, make_organization, usage_sums, wait_until
 
+pytestmark = pytest.mark.slow
+
 THREADS = 16
 TOKENS = 500
 """That each thread gets."""

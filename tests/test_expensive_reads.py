@@ -24,6 +24,8 @@ from tests.conftest import Cast
 from tests.factories import Agent, Server, usage_sums
 from tests.wire import overheard
 
+pytestmark = pytest.mark.slow
+
 FINDINGS = "/api/v1/analytics/findings"
 REFUSED = {
     "code": "RATE_LIMITED",

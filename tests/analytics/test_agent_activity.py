@@ -232,6 +232,7 @@ from generate_series(0, 89) as ago, unnest(%(agents)s::uuid[]) as agent_id, arra
 """
 
 
+@pytest.mark.slow
 @ON_EVERY_POSTGRES
 def test_reads_as_little_among_a_thousand_agents_as_alone(cast: Cast, database_url: str) -> None:
     organization_id, agent_id = cast.acme.organization_id, cast.acme.agent_id

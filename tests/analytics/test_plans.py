@@ -17,6 +17,8 @@ from tests.conftest import ON_EVERY_POSTGRES
 from tests.factories import NOON
 from tests.plans import explain, nodes, pages, prepare, service_connection
 
+pytestmark = pytest.mark.slow
+
 ORGANIZATIONS = 60
 DAYS = 400  # more than any query looks back
 AGENTS = 10

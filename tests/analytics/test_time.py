@@ -22,6 +22,8 @@ from tests.analytics.oracle import Comparison
 from tests.conftest import settings_for
 from tests.factories import Clock, make_agent, make_organization
 
+pytestmark = pytest.mark.slow
+
 ZONES = ("UTC", "America/New_York", "Asia/Kolkata", "Pacific/Kiritimati")
 
 MIDNIGHTS = (

@@ -106,6 +106,7 @@ class TestRefusals:
         assert result.stderr.splitlines()[-1].startswith("Error: ")
 
 
+@pytest.mark.slow
 def test_the_installed_command_prints_no_traceback_and_nothing_but_what_was_asked_for(database_url: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
     environment |= {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}

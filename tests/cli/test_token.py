@@ -7,6 +7,7 @@ import uuid
 
 import jwt
 import psycopg
+import pytest
 
 from agentidp import create_app, demo
 from agentidp.config import Settings
@@ -82,6 +83,7 @@ def test_of_an_agent_that_has_as_many_credentials_as_it_may(run: Command) -> Non
     assert run("token", "--agent", agent_id).count(".") == 2
 
 
+@pytest.mark.slow
 def test_of_the_demo(run: Command) -> None:
     assert run("demo") == f"Made the demo organization {demo.ORGANIZATION_ID}."
     assert run("demo") == f"There already is the demo organization {demo.ORGANIZATION_ID}."

@@ -695,6 +695,7 @@ class Slow:
         return Call("analytics/token_trend", {"days": 2_000_000})
 
 
+@pytest.mark.slow
 def test_findings_that_take_too_long_leave_the_rest_of_the_page(
     services: Services, demo: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -862,6 +863,7 @@ def fleet(shared_app: Flask) -> Agent:
     return agent
 
 
+@pytest.mark.slow
 class TestTenThousandAgents:
     """A page names fifty."""
 

@@ -6,6 +6,7 @@ import signal
 from contextlib import closing
 
 import psycopg
+import pytest
 
 from agentidp import create_app, utc_now
 from agentidp.db.embedded_postgres import temporary
@@ -13,6 +14,8 @@ from agentidp.db.migrations import migrate
 from agentidp.jose.key_rotation import ensure_signing_key
 from tests.conftest import settings_for, with_database
 from tests.factories import Clock, make_agent, make_organization
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_failed_authentication_is_counted_after_a_crash_in_a_copied_database() -> None:

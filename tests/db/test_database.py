@@ -451,6 +451,7 @@ def test_a_transaction_that_raises_leaves_nothing(app: Flask, database_url: str)
     assert everything_of(database_url, organization_id) == before
 
 
+@pytest.mark.slow
 def test_a_process_that_leaves_its_pool_open_ends_at_once_and_in_silence(database_url: str) -> None:
     program = (
         "import sys\n"

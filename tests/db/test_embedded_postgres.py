@@ -22,6 +22,8 @@ from agentidp.db.embedded_postgres import server as server_module
 from agentidp.db.embedded_postgres.postmaster import Postmaster
 from agentidp.db.embedded_postgres.server import LARGEST_LOG
 
+pytestmark = pytest.mark.slow
+
 IS_ROOT = os.geteuid() == 0
 LAUNCHER = """
 import sys

@@ -139,6 +139,7 @@ def copy(tmp_path: Path, empty_database_url: str) -> Iterator[Copy]:
     yield made
 
 
+@pytest.mark.slow
 def test_a_killed_migration_leaves_nothing_half_done_and_the_next_run_completes(copy: Copy) -> None:
     killed = copy.start()
     wait_for(copy.url, f"exists ({SLEEPS})")
@@ -159,6 +160,7 @@ def test_a_killed_migration_leaves_nothing_half_done_and_the_next_run_completes(
     ]
 
 
+@pytest.mark.slow
 def test_a_second_run_waits_for_the_first(copy: Copy) -> None:
     first = copy.start()
     wait_for(copy.url, f"exists ({SLEEPS})")
@@ -168,6 +170,7 @@ def test_a_second_run_waits_for_the_first(copy: Copy) -> None:
     assert outputs == ["".join(f"{name}\n" for name in [*RELEASED, "8888_slow"]), "The schema is up to date.\n"]
 
 
+@pytest.mark.slow
 def test_a_migration_that_fails_is_one_sentence_and_undone_whole(copy: Copy) -> None:
     copy.add("create table half_way (); select 1 / 0;")
     failed = copy.start()
@@ -188,6 +191,7 @@ def managed_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield f"postgresql://manager:managed@{host}"
 
 
+@pytest.mark.slow
 def test_an_owner_who_is_no_superuser_can_migrate_and_the_service_runs(managed_url: str) -> None:
     assert migrate(managed_url) == RELEASED
     assert migrate(managed_url) == []
@@ -226,6 +230,7 @@ def test_an_owner_who_is_no_superuser_can_migrate_and_the_service_runs(managed_u
         assert owner.execute(counts).fetchone() == (1, 1, 2)
 
 
+@pytest.mark.slow
 def test_the_service_can_log_in_as_a_role_that_only_becomes_the_services(managed_url: str) -> None:
     """As docs/deployment.md makes that role, by the owner who may create roles."""
     with prepared(settings_for(managed_url)):
@@ -324,6 +329,7 @@ class TestResourceIdentifiers:
             "https://spelled.example",
         ]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("managed_url", [None], indirect=True, ids=["wheel"])
     @pytest.mark.parametrize("command", [("db", "migrate"), ("organization", "list"), ("serve",)], ids=" ".join)
     def test_a_command_shows_what_is_reported(self, url: str, command: tuple[str, ...]) -> None:

@@ -29,6 +29,8 @@ from tests.conftest import _fresh_database
 from tests.factories import NOON
 from tests.test_sql import NAMES, OPERATORS
 
+pytestmark = pytest.mark.slow
+
 ROWS = 100_000
 """Of used identifiers, revoked tokens and throttles, each; one in a thousand has expired."""
 

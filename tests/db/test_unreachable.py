@@ -52,6 +52,8 @@ from tests.http.test_errors import (
     token_form,
 )
 
+pytestmark = pytest.mark.slow
+
 UNKNOWN = (
     "It is unknown whether the request was carried out: the database did not answer. A token request may be repeated; "
     "it then gets a further token, and if the first one was issued, both are counted."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+import pytest
 from flask.testing import FlaskClient
 
 from agentidp.db.database import SERVICE_ROLE
@@ -16,6 +17,8 @@ from tests.conftest import Cast
 from tests.db.test_database import CONDITION
 from tests.findings.conftest import STORY_AT, STORY_DAYS, Fleet, tell_a_story
 from tests.test_sql import PARAMETER
+
+pytestmark = pytest.mark.slow
 
 
 def test_without_its_condition_a_statement_still_sees_only_the_callers_rows_and_none_without_the_setting(

@@ -13,6 +13,8 @@ from flask.testing import FlaskClient
 from tests.factories import NOON, Clock
 from tests.findings.conftest import Fleet
 
+pytestmark = pytest.mark.slow
+
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 WEEK = timedelta(weeks=1)

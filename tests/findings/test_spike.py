@@ -18,6 +18,8 @@ from tests.conftest import ON_EVERY_POSTGRES, Clock
 from tests.factories import NOON, database_of
 from tests.findings.conftest import Fleet
 
+pytestmark = pytest.mark.slow
+
 TODAY = NOON.replace(hour=0)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

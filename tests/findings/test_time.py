@@ -20,6 +20,8 @@ from tests.analytics.test_time import ZONES, session_time_zone, with_options
 from tests.conftest import settings_for
 from tests.findings.conftest import STORY_AT, STORY_DAYS, Fleet, tell_a_story
 
+pytestmark = pytest.mark.slow
+
 INSTANTS = [STORY_AT - timedelta(hours=12, minutes=20), STORY_AT, STORY_AT + timedelta(hours=11, minutes=20)]
 """The first of a month, which New York has not yet begun by the first of these, and Kiritimati ended by the last."""
 

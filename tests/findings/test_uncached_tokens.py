@@ -15,6 +15,8 @@ from agentidp.services import Services
 from tests.factories import Clock, database_of
 from tests.findings.conftest import Fleet
 
+pytestmark = pytest.mark.slow
+
 TODAY = datetime(2026, 4, 15, tzinfo=UTC)
 OFFICE = range(9, 17)
 """Hours of a day."""

@@ -11,6 +11,8 @@ import pytest
 from tests.factories import NOON, Clock
 from tests.findings.conftest import Fleet
 
+pytestmark = pytest.mark.slow
+
 SATURDAY = datetime(2026, 4, 11, 10, tzinfo=UTC)
 SUNDAY = datetime(2026, 4, 12, 10, tzinfo=UTC)
 DAY = timedelta(days=1)

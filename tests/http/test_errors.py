@@ -295,6 +295,7 @@ class TestUnavailable:
         response = dead_client.get("/.well-known/jwks.json")
         assert_oauth_error(response, 503, "temporarily_unavailable", UNAVAILABLE, Retry_After="1")
 
+    @pytest.mark.slow
     def test_the_server_stops_and_starts_again(self) -> None:
         with temporary() as postgres:
             migrate(postgres.url)
@@ -652,6 +653,7 @@ def test_a_hostile_path_is_not_found(shared_client: FlaskClient, shared_cast: Ca
             assert_error(response, 404, "NOT_FOUND", "There is nothing at this address.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "header", ["Host", "Authorization", "Cookie", "Accept", "If-Match", "Range", "Expect", "Origin"]
 )
@@ -730,6 +732,7 @@ def exchange(server: Server, *parts: bytes) -> bytes:
     return answer
 
 
+@pytest.mark.slow
 class TestThroughGunicorn:
     """What only a real server can show: bytes on the wire."""
 

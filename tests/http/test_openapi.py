@@ -77,6 +77,7 @@ def test_describes_every_route_and_no_other(document: dict[str, Any]) -> None:
     assert described == {(address(route), route.method) for route in ROUTES}
 
 
+@pytest.mark.slow
 def test_is_valid_openapi_of_this_version_and_issuer(document: dict[str, Any]) -> None:
     schemathesis.openapi.from_dict(document).validate()
     assert document["openapi"] == "3.1.0"

@@ -103,6 +103,7 @@ class TestFirstKey:
             thread.join(30)
         assert list(statuses(empty_database_url).values()) == ["signing"]
 
+    @pytest.mark.slow
     def test_eight_processes(self, empty_database_url: str) -> None:
         processes = [command(empty_database_url, "keys", "list", "--json") for _ in range(8)]
         printed = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
@@ -234,6 +235,7 @@ class TestDatabaseWriter:
             assert list(keys.current().published) == [new]
 
 
+@pytest.mark.slow
 class TestRevoke:
     """``agentidp keys revoke``."""
 
@@ -317,6 +319,7 @@ class TestRevoke:
         assert statuses(database_url) == {third: "signing", second: "revoked", first: "retired"}
 
 
+@pytest.mark.slow
 class TestReencrypt:
     """``agentidp keys reencrypt``: another instance secret, without a pause."""
 

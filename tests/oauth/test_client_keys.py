@@ -95,6 +95,7 @@ class TestRsa:
         assert numbers.n.bit_length() == 2048
         assert rule(rsa_jwk(numbers.n, numbers.e)) == ROCA
 
+    @pytest.mark.slow
     def test_takes_ordinary_keys(self) -> None:
         for bits in [2048] * 12 + [3072, 4096]:
             numbers = rsa.generate_private_key(65_537, bits).public_key().public_numbers()

@@ -136,7 +136,7 @@ def published_keys(story: Story) -> Gateway:
     return authorize
 
 
-@pytest.fixture(params=["nginx", "published_keys"])
+@pytest.fixture(params=[pytest.param("nginx", marks=pytest.mark.node), "published_keys"])
 def gateway(request: pytest.FixtureRequest) -> Gateway:
     """Each of them."""
     found: Gateway = request.getfixturevalue(request.param)
@@ -156,6 +156,7 @@ def test_refuses_a_token_of_another_organization_for_the_same_resource(story: St
     assert gateway(bearer(story.outsider)) == (401, {"WWW-Authenticate": CHALLENGE})
 
 
+@pytest.mark.node
 def test_nginx_refuses_it_also_if_the_identifier_and_its_own_credential_are_the_other_organizations(
     story: Story, nginx: Gateway
 ) -> None:

@@ -28,6 +28,8 @@ from mcp.server.mcpserver import MCPServer
 from tests.factories import free_port, make_agent, make_organization, wait_until
 from tests.oauth.conftest import KEYS, Provider
 
+pytestmark = pytest.mark.slow
+
 SCOPE = "tools:call"
 
 

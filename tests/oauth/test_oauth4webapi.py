@@ -15,6 +15,8 @@ import pytest
 from agentidp.config import Settings
 from tests.oauth.conftest import KEYS, Provider
 
+pytestmark = pytest.mark.node
+
 METHODS = ["basic", "post", "ES256", "ES384", "RS256", "PS256", "Ed25519"]
 SOURCE = Path(__file__).parent / "oauth4webapi"
 

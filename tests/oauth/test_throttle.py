@@ -139,11 +139,13 @@ class TestAClientFromAnAddress:
             clock.advance(seconds=1)
         assert whole(ask(client, cast.acme.client_id)) == FAILED
 
+    @pytest.mark.slow
     def test_is_unaffected_at_another_address(self, client: FlaskClient, cast: Cast) -> None:
         for number in range(20):
             exhaust(client, cast.acme.client_id, address=f"203.0.113.{number}")
         assert whole(ask(client, cast.acme.client_id, address=THERE)) == FAILED
 
+    @pytest.mark.slow
     def test_does_not_affect_another_client_there(self, client: FlaskClient, cast: Cast, services: Services) -> None:
         colleague = make_agent(services, cast.acme.organization_id, "colleague")
         exhaust(client, cast.acme.client_id)
@@ -165,6 +167,7 @@ class TestAClientFromAnAddress:
         assert ask(client, acme.client_id, acme.client_secret).status_code == 200
 
 
+@pytest.mark.slow
 class TestTheRightCredential:
     """It is never refused, whatever others do."""
 
@@ -322,6 +325,7 @@ class TestAnUnknownClient:
             assert whole(ask(client, client_id)) == THROTTLED
 
 
+@pytest.mark.slow
 class TestWorkers:
     """The throttle is in the database."""
 
@@ -377,6 +381,7 @@ class TestWorkers:
         assert rejected == [2 * 96, 96]
 
 
+@pytest.mark.slow
 class TestTheTable:
     """It stays small."""
 

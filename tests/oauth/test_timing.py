@@ -22,6 +22,8 @@ from tests.factories import Clock
 from tests.oauth.test_token_endpoint import KEYS, KeyHolder
 from tests.wire import overheard
 
+pytestmark = pytest.mark.slow
+
 RUN = 300
 """Failed authentications in a run."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_from_bytes
 
+import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from werkzeug.test import TestResponse
 
 from agentidp.oauth import client_assertion
 from tests.conftest import Cast
+
+pytestmark = pytest.mark.slow
 
 PATHS = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"]
 ERRORS = {

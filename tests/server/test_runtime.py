@@ -22,6 +22,7 @@ def data_dir() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+@pytest.mark.slow
 def test_a_command_beside_another_command_has_the_issuer_of_its_settings(data_dir: Path) -> None:
     # As a server leaves it that was killed.
     (data_dir / "issuer").write_text("http://localhost:3411")

@@ -39,6 +39,8 @@ from agentidp.services import Services
 from tests.conftest import settings_for
 from tests.factories import ROOT, SECRET_KEY, Agent, Server, free_port, make_agent, make_organization, wait_until
 
+pytestmark = pytest.mark.slow
+
 # Root becomes nobody, who may still look into the directories on the way to the interpreter.
 _CAPABILITY = "+dac_read_search"
 AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
