@@ -84,10 +84,12 @@ def start_postgres() -> Iterator[Callable[[Path | None], str]]:
 @pytest.fixture(scope="session")
 def postgres_url(start_postgres: Callable[[Path | None], str], request: pytest.FixtureRequest) -> str:
     """A server that may create databases: the one that ON_EVERY_POSTGRES asks for, or else the one that
-    AGENTIDP_TEST_DATABASE_URL names, or else our own.
+    AGENTIDP_TEST_DATABASE_URL names, or else one of our own, with the programs in AGENTIDP_TEST_PG_BINDIR if that is set.
     """
-    bindir: Path | None = getattr(request, "param", WHEEL)
-    return (bindir is WHEEL and os.environ.get("AGENTIDP_TEST_DATABASE_URL")) or start_postgres(bindir)
+    if hasattr(request, "param"):
+        return start_postgres(request.param)
+    bindir = os.environ.get("AGENTIDP_TEST_PG_BINDIR")
+    return os.environ.get("AGENTIDP_TEST_DATABASE_URL") or start_postgres(Path(bindir) if bindir else WHEEL)
 
 
 def with_database(url: str, name: str) -> str:
