@@ -84,7 +84,7 @@ def start_postgres() -> Iterator[Callable[[Path | None], str]]:
 @pytest.fixture(scope="session")
 def postgres_url(start_postgres: Callable[[Path | None], str], request: pytest.FixtureRequest) -> str:
     """A server that may create databases: the one that ON_EVERY_POSTGRES asks for, or else the one that
-    AGENTIDP_TEST_DATABASE_URL names, or else one of our own, with the programs in AGENTIDP_TEST_PG_BINDIR if that is set.
+    AGENTIDP_TEST_DATABASE_URL names, or else one of our own, with the programs in AGENTIDP_TEST_PG_BINDIR if it is set.
     """
     if hasattr(request, "param"):
         return start_postgres(request.param)

@@ -286,7 +286,11 @@ def children(parent: int, name: str) -> list[int]:
     return sorted(found)
 
 
-def wait_until(condition: Any, timeout: float = 10) -> None:
+PATIENCE = 60.0
+"""Seconds after which a test waits in vain: so many that a slow machine does not fail."""
+
+
+def wait_until(condition: Any, timeout: float = PATIENCE) -> None:
     """Wait until *condition* is true, or fail."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from configparser import ConfigParser
 from pathlib import Path
 
 import click
@@ -124,3 +125,43 @@ def test_the_threat_model_names_modules_and_tables_that_exist() -> None:
     named = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "security.md").read_text(encoding="utf-8")))
     assert named - modules - tables - CLAIMS - {"agentidp_service"} == set()
     assert {"used_identifiers", "resource_identifiers", "throttle"} <= named
+
+
+@pytest.mark.parametrize("document", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_the_files_that_a_document_names_are_there(document: str) -> None:
+    named = re.findall(
+        r"`([\w./-]+/|[\w./-]+\.(?:py|sql|cfg|md|conf|yaml))`", (ROOT / document).read_text(encoding="utf-8")
+    )
+    assert len(named) > 30
+    assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "agentidp" / name).exists()] == []
+
+
+def test_the_picture_of_the_rooms_has_the_layers_that_import_linter_checks() -> None:
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    layers = setup["importlinter:contract:layers"]["layers"].replace("agentidp.", "").split("\n")
+    [picture] = re.findall(
+        r"^```\n(.*?)^```", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"), re.M | re.S
+    )
+    drawn = [re.split("  +", line)[0] for line in picture.splitlines()]
+    assert drawn == [layer for layer in layers if layer]
+    rooms = {
+        path.stem
+        for path in (ROOT / "agentidp").glob("[a-z]*")
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert rooms - {"__init__", "__main__"} == {name for line in drawn for name in line.split(" | ")}
+
+
+LIST = re.compile(r"`([A-Z][A-Z_]+)`")
+"""A constant that a document names."""
+
+
+def test_the_constants_that_the_recipes_name_are_there() -> None:
+    source = "\n".join(
+        file.read_text(encoding="utf-8") for room in ("agentidp", "tests") for file in (ROOT / room).rglob("*.py")
+    )
+    named = set(LIST.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    assert {"SOMETHING", "FILL", "WRONG_VALUES"} <= named
+    defined = set(re.findall(r"^_?([A-Z][A-Z_]+)\b(?:: .+)? = |\"(AGENTIDP_[A-Z_]+)\"", source, re.MULTILINE))
+    assert named - {name.lstrip("_") for pair in defined for name in pair} == set()
