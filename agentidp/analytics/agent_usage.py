@@ -34,7 +34,7 @@ class AgentTokensSchema(ma.Schema):
 
 
 class NamedAgentTokensSchema(AgentTokensSchema):
-    """An agent with at least one token, and its name where it was asked for."""
+    """An agent with at least one token, and its name if the request asks for it."""
 
     agentName = ma.fields.String()
 

@@ -57,7 +57,7 @@ def run_on_citus(connection: psycopg.Connection[Any], calls: Iterable[Call]) -> 
                         cursors.append(connection.execute(load_sql(call.name), call.parameters))
                 connection.execute("commit")
             except psycopg.Error as error:
-                # The answer came before all was sent. Raised in here, psycopg would log that the server skips the rest.
+                # The error came before everything was sent. Raised here, psycopg would log that the rest is skipped.
                 failure = error
     except psycopg.Error as error:
         failure = failure or error

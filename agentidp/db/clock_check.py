@@ -21,7 +21,7 @@ INTERVAL = 15
 """Seconds between two measurements."""
 
 INTERVAL_WHILE_REFUSING = 1
-"""Seconds until the next measurement if the last one was out of bounds, or too slow to be of use."""
+"""Seconds until the next measurement if the last one was out of bounds, or too slow."""
 
 MAXIMUM_ROUND_TRIP = 1
 """Seconds; a measurement that took longer says too little, since the database's clock was read somewhere within."""
@@ -61,7 +61,7 @@ class ClockCheck:
     def check(self, connection: psycopg.Connection[Any]) -> None:
         """Measure if a measurement is due, or the clock was set since the last one.
 
-        :raises ClockDiffers: by the last measurement that was good for anything.
+        :raises ClockDiffers: by the last usable measurement.
         :raises psycopg.Error: the database does not answer.
         """
         now = time.monotonic()
@@ -77,7 +77,7 @@ class ClockCheck:
         """
         now = time.monotonic()
         self._since_boot = time.time() - now
-        # First of all, so that other threads go on meanwhile.
+        # First, so that other threads do not measure too.
         self._due = now + INTERVAL
         ahead = seconds_ahead(connection)
         if ahead is not None:

@@ -1,4 +1,4 @@
-"""The service's database: a pool of connections, and what its failures mean. And a connection of the operator's own."""
+"""The service's database: a pool of connections, and the errors for its failures. Also the operator's connection."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Database:
             try:
                 [rows] = connection.run_together([(load_sql(statement), parameters)])
             except OutcomeLost as error:
-                # What only reads has no outcome.
+                # A read has no outcome that could be unknown.
                 raise psycopg.OperationalError(str(error)) from error
         return rows
 

@@ -1,4 +1,4 @@
-"""psycopg's pool, and what it does not know: when to stop waiting for a database that is unreachable.
+"""psycopg's pool with what it lacks: it stops waiting for a database that is unreachable.
 
 psycopg_pool opens connections in threads of its own, so a request that waits for one does not learn that they fail.
 Here the first failure opens a circuit breaker, and from then on requests fail at once until a connection succeeds.
@@ -93,7 +93,7 @@ class Pool:
             pool.putconn(connection)
 
     def statistics(self) -> dict[str, int]:
-        """What psycopg_pool says of itself, for example ``pool_size`` and ``requests_waiting``."""
+        """The statistics of psycopg_pool, for example ``pool_size`` and ``requests_waiting``."""
         return self._opened.get_stats() if self._opened is not None else {"pool_size": 0, "requests_waiting": 0}
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class Pool:
                 raise NoConnection("too many requests wait for a connection") from None
             except PoolClosed:
                 raise NoConnection("the pool is closed") from None
-            # A connection from before an outage may be to a host that has vanished, which nothing tells.
+            # A connection from before an outage may be to a host that has vanished without closing it.
             if not is_dead(connection) and connection.opened_at >= self.breaker.opened_at:
                 return connection
             connection.close()
@@ -146,7 +146,7 @@ class Pool:
 
     def _failed_to_connect(self, error: psycopg.Error) -> None:
         self._reason = one_line(error)
-        # A server that says nothing for so long is not asked a second time.
+        # A server that did not respond for so long is not tried a second time.
         if isinstance(error, psycopg.errors.ConnectionTimeout):
             self.breaker.open(self._reason)
 
@@ -161,7 +161,7 @@ class Pool:
 
 
 def _watched(failed: Callable[[psycopg.Error], None]) -> type[PipelinedConnection]:
-    """Connections that tell *failed* if they cannot be opened: psycopg_pool only logs it."""
+    """Connections that call *failed* if they cannot be opened. psycopg_pool only logs it."""
 
     class Watched(PipelinedConnection):
         @classmethod

@@ -1,7 +1,7 @@
 """The error types, and the one place that renders them.
 
-Outside OAuth an error is ``{"code", "message", "details"}``; OAuth endpoints answer ``{"error",
-"error_description"}`` (RFC 6749 section 5.2). What the client need not know goes to the log only.
+Outside OAuth an error is ``{"code", "message", "details"}``; OAuth endpoints return ``{"error",
+"error_description"}`` (RFC 6749 section 5.2). Details that the client does not need are only logged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RETRY_AFTER = 1
 class ApiError(Exception):
     """An error that the client gets as a response. Subclasses fix the status, the code and the usual message.
 
-    :param message: a sentence for the client; the class's own when left out.
+    :param message: a sentence for the client; default: that of the class.
     :param details: field name -> the rules that it breaks.
     :param headers: further response headers.
     """
@@ -61,7 +61,7 @@ class ValidationError(ApiError):
 
 
 class Unauthorized(ApiError):
-    """401 with the challenge of RFC 6750 section 3; without an ``error`` where no token was sent."""
+    """401 with the challenge of RFC 6750 section 3; without an ``error`` if no token was sent."""
 
     status, code, message = 401, "UNAUTHORIZED", "A valid bearer token is required."
 
@@ -80,7 +80,7 @@ class InvalidToken(Unauthorized):
 
 
 class InvalidProof(Unauthorized):
-    """401: the token is bound to a key, and the DPoP proof does not fit (RFC 9449 section 7.1).
+    """401: the token is bound to a key, and the DPoP proof is refused (RFC 9449 section 7.1).
 
     :param algorithms: those that a proof may be signed with.
     """
@@ -171,7 +171,7 @@ class ServiceUnavailable(ApiError):
 
 
 class OutcomeUnknown(ServiceUnavailable):
-    """503: nobody knows whether the transaction was committed."""
+    """503: it is unknown whether the transaction was committed."""
 
     message = (
         "It is unknown whether the request was carried out: the database did not answer. A token request may be "
@@ -180,7 +180,7 @@ class OutcomeUnknown(ServiceUnavailable):
 
 
 class OAuthError(Exception):
-    """An error of an OAuth endpoint, answered as RFC 6749 section 5.2 says.
+    """An error of an OAuth endpoint, in the form of RFC 6749 section 5.2.
 
     :param error: the error code of the RFC.
     :param description: ``error_description``; ASCII without quote and backslash.
@@ -260,7 +260,7 @@ def _render_http_exception(error: HTTPException) -> Response:
 
 
 def log_unexpected(error: Exception) -> None:
-    """Log a fault of ours by its place. Its text can quote a parameter, and a parameter can be a secret."""
+    """Log where a fault occurred. Its text is left out, because it can contain a parameter that is a secret."""
     frames = []
     traceback = error.__traceback__
     while traceback is not None:
@@ -295,7 +295,7 @@ def _render_unexpected(error: Exception) -> Response:
 
 
 def render_pages(app: Flask, prefix: str, render: Callable[[ApiError], Response]) -> None:
-    """Answer errors at the address *prefix* and below it with what *render* makes of them, for people."""
+    """Render errors at the address *prefix* and below it with *render*, for people."""
     app.extensions.setdefault("agentidp-error-pages", {})[prefix] = render
 
 

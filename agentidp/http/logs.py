@@ -1,4 +1,4 @@
-"""Logs: one line a record on standard error, JSON or on a terminal text."""
+"""Logs: one line per record on standard error: JSON, or text on a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUOTED = re.compile(r"(?<=^Invalid request from ip=)(\S+: [^:]*).*|(?<=^Error h
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """What a line says of a record, in order; ``extra={"fields": …}`` adds to it. A traceback gives its type, never its
+    """The members of a line, in order; ``extra={"fields": …}`` adds to it. A traceback gives its type, never its
     text.
     """
     message = record.getMessage()
@@ -73,7 +73,7 @@ def logging_config(level: str, log_format: str) -> dict[str, Any]:
             "agentidp": quiet,
             "gunicorn.error": quiet,
             "gunicorn.access": {**quiet, "level": "WARNING"},
-            # What it warns of is a line of ours as well, once.
+            # Its warnings are logged by us as well, once.
             "psycopg.pool": {**quiet, "level": "ERROR"},
         },
     }

@@ -1,4 +1,4 @@
-"""The OpenAPI document: blueprints whose routes are described by what they declare."""
+"""The OpenAPI document: it is generated from what the routes of the blueprints declare."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OAUTH_ERRORS = (
     "temporarily_unavailable",
     "server_error",
 )
-"""What ``error`` can be at an OAuth endpoint."""
+"""The values of ``error`` at an OAuth endpoint."""
 
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {
@@ -121,8 +121,8 @@ class Blueprint(flask_smorest.Blueprint):
     def _describe(doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
         declared = doc_info["declared"]
         responses = doc["responses"]
-        # What every answer has that this one can be; the rest stands at the view.
-        # A second access token is a 400 wherever one is needed.
+        # The responses that follow from the declarations. The view declares the others.
+        # A second access token is a 400 at every route that needs one.
         is_public = declared["authentication"] in ("public", "client")
         refused = [] if is_public and "arguments" not in doc_info else [400]
         if "requestBody" in doc:

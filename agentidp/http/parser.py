@@ -1,4 +1,4 @@
-"""How a request's query and body are read: strictly, and every refusal names its field."""
+"""How a request's query and body are read: strictly, and every error names its field."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BoundedRequest(Request):
 
 
 class Parser(FlaskParser):
-    """webargs' parser, stricter: nothing is guessed, and every refusal names its field."""
+    """webargs' parser, stricter: nothing is guessed, and every error names its field."""
 
     DEFAULT_VALIDATION_STATUS = 400
 

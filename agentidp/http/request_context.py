@@ -1,4 +1,4 @@
-"""The context of a request: its id, its instant, and the log line when it is answered."""
+"""The context of a request: its id, its instant, and its log line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def init_app(app: Flask) -> None:
-    """Give each request its id and its instant, and log it when it is answered."""
+    """Give each request its id and its instant, and log it when the response is sent."""
 
     @app.before_request
     def begin() -> None:

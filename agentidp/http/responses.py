@@ -23,7 +23,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A compact JSON response; for bodies that are not worth a walk through a schema."""
+    """A compact JSON response; without a schema."""
     text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
     return Response(text, status, headers, mimetype="application/json")
 

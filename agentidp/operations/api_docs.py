@@ -41,7 +41,7 @@ SECURITY = {
     ),
     "Referrer-Policy": "no-referrer",
 }
-"""Headers of the page: it gets nothing from elsewhere and sends nothing there."""
+"""Headers of the page: it loads and sends nothing outside its own origin."""
 
 DESCRIPTION = """\
 An identity provider for AI agents that counts exactly every token that it issues.

@@ -1,4 +1,4 @@
-"""``GET /``: where everything is, for whoever has only the address."""
+"""``GET /``: the addresses of everything else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ blueprint = Blueprint("index", __name__, description="Index")
 
 
 class IndexSchema(ma.Schema):
-    """The addresses to begin with."""
+    """The addresses to start with."""
 
     name = ma.fields.String(required=True, validate=ma.validate.Equal("AgentIdP"))
     version = ma.fields.String(required=True)

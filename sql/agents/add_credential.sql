@@ -1,6 +1,6 @@
--- Makes a credential of an agent. Returns its row, or none where the agent has as many as it may.
+-- Creates a credential of an agent. Returns its row, or none if the agent has the maximum number.
 -- Parameters: organization_id; agent_id; credential_id; secret_hash (32 bytes) or jwks (JSON text), the other null;
--- expires_at (timestamptz or null); at (timestamptz); most: how many it may have.
+-- expires_at (timestamptz or null); at (timestamptz); most: the maximum number.
 insert into credentials (organization_id, agent_id, credential_id, secret_hash, jwks, created_at, expires_at)
 select
     %(organization_id)s, %(agent_id)s::uuid, %(credential_id)s::uuid, %(secret_hash)s::bytea, %(jwks)s::jsonb,

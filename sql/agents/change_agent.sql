@@ -1,4 +1,4 @@
--- Changes an agent; null leaves a column as it is. Returns its row, or none where it is deleted or not there.
+-- Changes an agent; null leaves a column as it is. Returns its row, or none if it is deleted or does not exist.
 -- Parameters: organization_id; agent_id; name; description; scopes (text[]); status; dpop_bound_access_tokens;
 -- at (timestamptz).
 update agents
@@ -12,6 +12,6 @@ set
 where
     organization_id = %(organization_id)s
     and agent_id = %(agent_id)s
-    -- Not deleted, in terms that leave the planner no index but the key.
+    -- Not deleted, written so that the planner can use only the primary key.
     and coalesce(deleted_at, 'infinity') = 'infinity'
 returning agent_id, name, description, scopes, status, dpop_bound_access_tokens, created_at, updated_at

@@ -1,5 +1,5 @@
--- Deletes an agent and revokes its credentials; the row stays for its history. One row, or none where it was not
--- there. Parameters: organization_id; agent_id; at (timestamptz).
+-- Deletes an agent and revokes its credentials; the row stays for its history. One row, or none if it
+-- does not exist. Parameters: organization_id; agent_id; at (timestamptz).
 with revoked as (
     update credentials
     set revoked_at = %(at)s
@@ -13,6 +13,6 @@ set deleted_at = %(at)s, updated_at = %(at)s
 where
     organization_id = %(organization_id)s
     and agent_id = %(agent_id)s
-    -- Not deleted, in terms that leave the planner no index but the key.
+    -- Not deleted, written so that the planner can use only the primary key.
     and coalesce(deleted_at, 'infinity') = 'infinity'
 returning agent_id

@@ -1,4 +1,4 @@
--- The credentials of an agent that are not revoked, oldest first. No row where the agent is deleted or not there;
+-- The credentials of an agent that are not revoked, oldest first. No row if the agent is deleted or does not exist;
 -- one row with a null credential_id where it has none.
 -- Parameters: organization_id; agent_id; at is not used.
 select
@@ -15,6 +15,6 @@ left join credentials
 where
     agents.organization_id = %(organization_id)s
     and agents.agent_id = %(agent_id)s
-    -- Not deleted, in terms that leave the planner no index but the key.
+    -- Not deleted, written so that the planner can use only the primary key.
     and coalesce(agents.deleted_at, 'infinity') = 'infinity'
 order by credentials.created_at, credentials.credential_id

@@ -1,4 +1,4 @@
--- Revokes a credential. One row, or none where the agent has no such credential, or it was revoked before.
+-- Revokes a credential. One row, or none if the agent has no such credential, or it was revoked before.
 -- Parameters: organization_id; agent_id; credential_id; at (timestamptz).
 update credentials
 set revoked_at = %(at)s

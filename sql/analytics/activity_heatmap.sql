@@ -1,4 +1,4 @@
--- Requests by UTC day of week (0 = Sunday) and hour over the last days, today included. One row a cell that
+-- Requests by UTC day of week (0 = Sunday) and hour over the last days, today included. One row per cell that
 -- is not zero, by day of week, then hour.
 -- Parameters: organization_id; day: today in UTC; days: how many days.
 with counted as (
@@ -11,7 +11,7 @@ with counted as (
         and usage.day >= %(day)s::date - %(days)s::integer + 1
         and usage.day < %(day)s::date + 1
 ),
--- Summed before the hours become rows: seven arrays to take apart, not one a day and slot; a quarter of the time.
+-- Summed before the hours become rows: seven arrays instead of one per day and slot. It takes a quarter of the time.
 week as (
     select
         dow,

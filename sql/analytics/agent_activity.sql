@@ -1,8 +1,8 @@
--- What an agent did on each UTC day. One row a day, oldest first, zeros included; the last is "day". Each
+-- What an agent did on each UTC day. One row per day, oldest first, zeros included; the last is "day". Each
 -- repeats the agent's name, its status (also of a deleted agent) and the hour in which it was last issued a token
--- within 90 days, or null. No row where the organization has no such agent.
+-- within 90 days, or null. No row if the organization has no such agent.
 -- Parameters: organization_id; agent_id; day: today in UTC; days: how many days.
--- Day by day, since the key has the day before the agent: a range of days would read those of all agents.
+-- Day by day, because the key has the day before the agent: a range of days would read all agents.
 select
     agents.name as agent_name,
     case when agents.deleted_at is null then agents.status else 'deleted' end as status,

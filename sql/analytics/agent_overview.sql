@@ -1,6 +1,6 @@
 -- The agents of an organization in the UTC calendar month of "day", up to it: a part of the list of all that are
 -- registered, and of those deleted that were counted this month; most tokens first, then most requests, then by name.
--- One row an agent: agent_id, name, status (active, suspended or deleted), tokens, requests and rejected of the month,
+-- One row per agent: agent_id, name, status (active, suspended or deleted), tokens, requests and rejected of the month,
 -- last_seen (timestamptz): the beginning of the hour of its last request within 90 days, or null; and in each row of
 -- all agents together: agents, how many, and all_tokens.
 -- Parameters: organization_id; day: today in UTC; limit; offset: how many to leave out.

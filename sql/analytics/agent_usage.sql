@@ -1,4 +1,4 @@
--- Tokens issued per agent in the UTC calendar month of "day", up to it. One row an agent with at least
+-- Tokens issued per agent in the UTC calendar month of "day", up to it. One row per agent with at least
 -- one token, most tokens first, then by agent_id.
 -- Parameters: organization_id; day: today in UTC.
 select

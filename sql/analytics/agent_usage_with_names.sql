@@ -1,4 +1,4 @@
--- Tokens issued per agent in the UTC calendar month of "day", up to it, and the agents' names. One row an agent
+-- Tokens issued per agent in the UTC calendar month of "day", up to it, and the agents' names. One row per agent
 -- with at least one token, most tokens first, then by agent_id; also those that were deleted.
 -- Parameters: organization_id; day: today in UTC.
 with counted as (

@@ -1,4 +1,4 @@
--- Rejected requests per UTC day: failed authentications that name an agent. One row a day, oldest first, zeros
+-- Rejected requests per UTC day: failed authentications that name an agent. One row per day, oldest first, zeros
 -- included; the last is "day".
 -- Parameters: organization_id; day: today in UTC; days: how many days.
 with counted as (

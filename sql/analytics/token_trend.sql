@@ -1,6 +1,6 @@
--- Tokens issued per UTC day. One row a day, oldest first, zeros included; the last is "day".
+-- Tokens issued per UTC day. One row per day, oldest first, zeros included; the last is "day".
 -- Parameters: organization_id; day: today in UTC; days: how many days.
--- A range that the index finds. Joined to the calendar day by day instead, the whole history is read.
+-- The range uses the index. A join with the calendar, day by day, would read the whole history.
 with counted as (
     select usage.day, sum(usage.tokens)::bigint as tokens
     from usage_daily as usage

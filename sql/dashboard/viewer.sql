@@ -1,6 +1,6 @@
--- Who looks at the dashboard, and at what. One row; no row where the agent is suspended, deleted, unknown or without
--- the scope by now, or its token revoked, or a credential of it since it signed in. Counts nothing: a page is no request
--- to the API.
+-- The viewer of the dashboard and the organization. One row; no row if the agent is suspended, deleted or unknown, no
+-- longer has the scope, or if its token, or one of its credentials since it signed in, was revoked. Counts nothing: a
+-- page is not a request to the API.
 -- Parameters: organization_id; agent_id; jti: of the token; scope: what the agent must still have; signed_in_at
 -- (timestamptz), or null for a token that was issued to be used elsewhere.
 select
@@ -12,7 +12,7 @@ where
     agents.organization_id = %(organization_id)s
     and agents.agent_id = %(agent_id)s
     and agents.status = 'active'
-    -- Not deleted, in terms that leave the planner no index but the key.
+    -- Not deleted, written so that the planner can use only the primary key.
     and coalesce(agents.deleted_at, 'infinity') = 'infinity'
     and %(scope)s = any (agents.scopes)
     and not exists (

@@ -1,3 +1,3 @@
--- The database's clock, in seconds since 1970: a number reads the same under every setting. Returns one row. Parameters:
--- none.
+-- The database's clock, in seconds since 1970: the format of a number does not depend on settings. Returns one row.
+-- Parameters: none.
 select extract(epoch from clock_timestamp())::float8 as seconds

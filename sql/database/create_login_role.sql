@@ -1,3 +1,3 @@
--- Makes the role that the embedded server's service logs in as. It has nothing of its own, and may become
+-- Creates the role that the embedded server's service logs in as. It has nothing of its own, and may become
 -- agentidp_service. Returns no row. Parameters: none.
 create role agentidp_login noinherit in role agentidp_service

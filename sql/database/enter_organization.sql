@@ -1,4 +1,4 @@
--- Opens a transaction's view of one organization, and says how it commits. Returns one row.
+-- Opens a transaction's view of one organization, and sets how it commits. Returns one row.
 -- Parameters: organization_id; durable: false lets the commit be acknowledged before it is on disk.
 select
     set_config('agentidp.organization_id', %(organization_id)s::text, true) as organization_id,

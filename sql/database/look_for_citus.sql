@@ -1,5 +1,5 @@
--- Whether the database has Citus, by its function that we call; and has it send each "set local" on to its workers,
--- which is a setting that means nothing elsewhere. Returns one row. Parameters: none.
+-- Whether the database has Citus, by a function that we call. Also makes Citus forward each "set local" to its workers;
+-- elsewhere that setting has no effect. Returns one row. Parameters: none.
 select
     exists (
         select

@@ -1,2 +1,2 @@
--- One row where the database answers and its schema is there. Parameters: none.
+-- One row if the database responds and has its schema. Parameters: none.
 select count(*) as migrations from schema_migrations

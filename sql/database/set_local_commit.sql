@@ -1,3 +1,3 @@
--- Says how a transaction commits on Citus's workers. The client must write the parameter into the statement. Returns no
+-- Sets how a transaction commits on Citus's workers. The client must write the parameter into the statement. Returns no
 -- row. Parameters: synchronous_commit: off lets the commit be acknowledged before it is on disk.
 set local synchronous_commit to %(synchronous_commit)s

@@ -1,4 +1,4 @@
--- Our functions that Citus's workers do not have yet. One row a function, by name: its signature.
+-- Our functions that Citus's workers do not have yet. One row per function, by name: its signature.
 -- Parameters: none.
 select ours.oid::regprocedure::text as signature
 from pg_proc as ours

@@ -1,4 +1,4 @@
--- Our tables, each after those that its foreign keys name. One row a table: its name; is_distributed, whether it is to be
+-- Our tables, each after those that its foreign keys name. One row per table: its name; is_distributed, whether it is to be
 -- distributed by organization or to be whole on every node; is_done, whether Citus has it in either way.
 -- Parameters: none.
 with recursive ours as (

@@ -1,6 +1,6 @@
--- Registers a resource server. Returns its row, or none where the organization has as many as it may.
+-- Registers a resource server. Returns its row, or none if the organization has the maximum number.
 -- Parameters: organization_id; resource_server_id; resource; name; scopes (text[]); at (timestamptz);
--- most: how many it may have.
+-- most: the maximum number.
 insert into resource_servers (organization_id, resource_server_id, resource, name, scopes, created_at)
 select
     %(organization_id)s, %(resource_server_id)s::uuid, %(resource)s::text, %(name)s::text, %(scopes)s::text[],

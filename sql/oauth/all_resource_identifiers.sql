@@ -1,4 +1,4 @@
--- All resource identifiers that an organization holds, for the operator. One row an identifier, by its resource_key(), in
+-- All resource identifiers that an organization holds, for the operator. One row per identifier, by its resource_key(), in
 -- order. Parameters: none.
 select resource, organization_id
 from resource_identifiers

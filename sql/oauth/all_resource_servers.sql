@@ -1,4 +1,4 @@
--- The resource servers of all organizations, for the operator. One row a resource server, with the resource_key() of its
+-- The resource servers of all organizations, for the operator. One row per resource server, with the resource_key() of its
 -- identifier, oldest first. Parameters: none.
 select resource_key(resource) as resource, organization_id
 from resource_servers

@@ -1,5 +1,5 @@
--- Gives a resource identifier, however it is spelled, to an organization, whoever holds it, for the operator. Returns one
--- row: previous_organization_id, which held it before, or null.
+-- Gives a resource identifier, in any spelling, to an organization, even if another one holds it, for the operator.
+-- Returns one row: previous_organization_id, which held it before, or null.
 -- Parameters: organization_id; resource; at (timestamptz).
 with held as (
     select organization_id

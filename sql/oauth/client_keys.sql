@@ -1,4 +1,4 @@
--- The public keys against which an assertion of a client is verified, a bounded number of them. One row a key of an
+-- The public keys against which an assertion of a client is verified, a bounded number of them. One row per key of an
 -- active agent, of a credential that is neither revoked nor expired at "at": those that the assertion names first, then
 -- those without a name; of these, the newest credential's first.
 -- Parameters: organization_id; agent_id; alg: the keys' algorithm; kid: of the assertion, or null: then the name of a

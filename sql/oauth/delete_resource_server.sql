@@ -1,4 +1,4 @@
--- Deletes a resource server. One row, or none where it is not there. Parameters: organization_id; resource_server_id.
+-- Deletes a resource server. One row, or none if it does not exist. Parameters: organization_id; resource_server_id.
 delete from resource_servers
 where
     organization_id = %(organization_id)s

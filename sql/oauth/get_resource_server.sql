@@ -1,4 +1,4 @@
--- One resource server of an organization. One row, or none where it is not there.
+-- One resource server of an organization. One row, or none if it does not exist.
 -- Parameters: organization_id; resource_server_id; at is not used.
 select resource_server_id, resource, name, scopes, created_at
 from resource_servers

@@ -1,9 +1,9 @@
--- Authenticates a client and says whether a verified token of its organization is still good. No row for any failed
+-- Authenticates a client and returns whether a verified token of its organization is active. No row for any failed
 -- authentication: the conditions are those of issue_access_token. Otherwise one row: scopes, that the client's agent
 -- has; is_active, whether the token's agent is active, the token is not revoked, and its audience is our own API or a
 -- resource server of the organization, which holds the identifier.
 -- Parameters: organization_id; agent_id; at (timestamptz);
--- secret_hash, or null where a key authenticated: then credential_id is that key's credential;
+-- secret_hash, or null if a key authenticated: then credential_id is that key's credential;
 -- token_agent_id, jti, audience: of the token, all null if there is none; own_resource: our own API.
 with client as materialized (
     select
@@ -15,7 +15,7 @@ with client as materialized (
         agents.organization_id = %(organization_id)s
         and agents.agent_id = %(agent_id)s
         and agents.status = 'active'
-        -- Not deleted, in terms that leave the planner no index but the key.
+        -- Not deleted, written so that the planner can use only the primary key.
         and coalesce(agents.deleted_at, 'infinity') = 'infinity'
         and (
             credentials.secret_hash = %(secret_hash)s::bytea
@@ -25,7 +25,7 @@ with client as materialized (
         and (credentials.expires_at is null or credentials.expires_at > %(at)s)
 ),
 credential_usage as (
-    -- As for a token: whoever replaces a secret waits until this stands still.
+    -- As for a token: who replaces a secret waits until this no longer changes.
     update credentials
     set last_used_at = %(at)s
     from client
@@ -43,7 +43,7 @@ select
             organization_id = %(organization_id)s
             and agent_id = %(token_agent_id)s::uuid
             and status = 'active'
-            -- Not deleted, in terms that leave the planner no index but the key.
+            -- Not deleted, written so that the planner can use only the primary key.
             and coalesce(deleted_at, 'infinity') = 'infinity'
     )
     and not exists (

@@ -1,9 +1,9 @@
 -- Authenticates a client, grants the scope for a resource and counts the token issued at "at", all or nothing.
--- No row for any failed authentication. Otherwise one row: scope is what is granted, space-separated, and null where
+-- No row for any failed authentication. Otherwise one row: scope is what is granted, space-separated, and null if
 -- nothing was issued and counted, because is_target_known is false (no such resource), is_proof_missing is true (the
--- agent's tokens must be bound to a key), or more was asked than the agent has for the resource.
+-- agent's tokens must be bound to a key), or the agent lacks a requested scope for the resource.
 -- Parameters: organization_id; agent_id; at (timestamptz); day and hour: of "at" in UTC;
--- secret_hash, or null where a key authenticated: then credential_id is that key's credential;
+-- secret_hash, or null if a key authenticated: then credential_id is that key's credential;
 -- resource: of a resource server of the organization, which must hold this identifier, or null for our own API, whose
 -- scopes are own_scopes (text[]);
 -- scope (text[], null: all that the agent has for the resource);
@@ -33,9 +33,9 @@ with client as materialized (
         agents.organization_id = %(organization_id)s
         and agents.agent_id = %(agent_id)s
         and agents.status = 'active'
-        -- Not deleted, in terms that leave the planner no index but the key.
+        -- Not deleted, written so that the planner can use only the primary key.
         and coalesce(agents.deleted_at, 'infinity') = 'infinity'
-        -- Digests of 256 random bits: how long comparing them takes tells nothing that leads to the secret.
+        -- Digests of 256 random bits: the time of the comparison reveals nothing about the secret.
         and (
             credentials.secret_hash = %(secret_hash)s::bytea
             or (%(secret_hash)s::bytea is null and credentials.credential_id = %(credential_id)s::uuid)

@@ -1,4 +1,4 @@
--- The resource servers of an organization. One row a resource server, oldest first.
+-- The resource servers of an organization. One row per resource server, oldest first.
 -- Parameters: organization_id; at is not used.
 select resource_server_id, resource, name, scopes, created_at
 from resource_servers

@@ -1,12 +1,12 @@
 -- Counts a failed authentication at "at" in its throttle, unless that admits no further failure: then it stays as it
--- is, so that going on does not prolong it. One row where the failure was counted, and none where it is throttled.
--- Forgets a few throttles nearby that have had more than a minute's rest.
+-- is, so that further attempts do not prolong it. One row if the failure was counted, and none if it is throttled.
+-- Deletes a few nearby throttles that were not used for a minute.
 -- Parameters: organization_id: where throttles are; cell: the throttle's number; nearby: how many cells after it are
--- looked through; every (interval): what a failure takes to be forgotten; at (timestamptz); latest (timestamptz): what
--- is later was written by a clock that is wrong, and counts for nothing.
+-- looked through; every (interval): the time after which a failure is forgotten; at (timestamptz); latest (timestamptz): what
+-- is later was written by a wrong clock, and is ignored.
 with forgotten as (
     delete from throttles
-    -- By the key, whatever the table held when the plan was made. By a join or by ctid it could be the whole table.
+    -- By primary key. A plan that was made on an empty table would read the whole table for a join or a ctid.
     where organization_id = %(organization_id)s and cell = any (array(
         select cell
         from throttles
@@ -17,7 +17,7 @@ with forgotten as (
             and admits_at < %(at)s::timestamptz - interval '1 minute'
         order by cell
         limit 10
-        -- Never waits, and is done after what does.
+        -- Does not wait for locks, and runs after the part that does.
         for update skip locked
     ))
 )
@@ -25,7 +25,7 @@ insert into throttles as throttle (organization_id, cell, admits_at)
 values (
     %(organization_id)s,
     %(cell)s::integer,
-    -- A throttle admits a minute's failures at once, of which this is one, and saves up no more than that.
+    -- A throttle admits the failures of one minute at once, this one included, and no more.
     %(at)s::timestamptz - interval '1 minute' + 2 * %(every)s::interval
 )
 on conflict (organization_id, cell) do update

@@ -1,4 +1,4 @@
--- Takes a resource identifier, however it is spelled, from the organization that holds it, for the operator. One row:
+-- Takes a resource identifier, in any spelling, from the organization that holds it, for the operator. One row:
 -- organization_id, which held it; none if nobody did. Parameters: resource.
 delete from resource_identifiers
 where resource = resource_key(%(resource)s::text)

@@ -1,4 +1,4 @@
--- How many resource identifiers an organization holds, and whether this one, however it is spelled, is among them.
+-- How many resource identifiers an organization holds, and whether this one, in any spelling, is among them.
 -- Returns one row: count, is_held. Parameters: organization_id; resource.
 select count(*), count(*) filter (where resource = resource_key(%(resource)s::text)) > 0 as is_held
 from resource_identifiers

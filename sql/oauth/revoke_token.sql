@@ -1,16 +1,16 @@
--- Revokes a token, and forgets a few that have expired since they were revoked. Returns no row; a second time does
+-- Revokes a token, and deletes a few that have expired since. Returns no row; a second time does
 -- nothing. Parameters: organization_id; jti; expires_at (timestamptz): from then on no server takes the token anyway;
 -- at (timestamptz).
 with expired as (
     delete from revoked_tokens
-    -- By the key, whatever the table held when the plan was made. By a join or by ctid it could be the whole table.
+    -- By primary key. A plan that was made on an empty table would read the whole table for a join or a ctid.
     where organization_id = %(organization_id)s and jti = any (array(
         select jti
         from revoked_tokens
         where
             organization_id = %(organization_id)s
             and expires_at < %(at)s
-        -- By the index that finds none at once where none has expired, and not by one that looks through all.
+        -- By the index on the expiry, which finds at once that none has expired.
         order by expires_at
         limit 10
         for update skip locked

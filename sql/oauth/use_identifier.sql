@@ -4,16 +4,16 @@
 -- at (timestamptz).
 with expired as (
     delete from used_identifiers
-    -- By the key, whatever the table held when the plan was made. By a join or by ctid it could be the whole table.
+    -- By primary key. A plan that was made on an empty table would read the whole table for a join or a ctid.
     where organization_id = %(organization_id)s and digest = any (array(
         select digest
         from used_identifiers
         where
             organization_id = %(organization_id)s
             and expires_at < %(at)s
-            -- Not the very one: whoever sends it again is refused by its time.
+            -- Not the same identifier: its time refuses a second use.
             and digest <> %(digest)s::bytea
-        -- By the index that finds none at once where none has expired, and not by one that looks through all.
+        -- By the index on the expiry, which finds at once that none has expired.
         order by expires_at
         limit 10
         for update skip locked

@@ -1,4 +1,4 @@
--- Sets what an organization means to spend in a calendar month. Returns its row, or none where it is not there.
+-- Sets the monthly token budget of an organization. Returns its row, or none if it does not exist.
 -- Parameters: organization_id; monthly_token_budget: tokens, or null for no budget.
 update organizations
 set monthly_token_budget = %(monthly_token_budget)s::bigint

@@ -1,4 +1,4 @@
--- All signing keys, revoked ones included. One row a key, the one that signs last first. Parameters: none.
+-- All signing keys, revoked ones included. One row per key, the one that signs last first. Parameters: none.
 select kid, alg, private_key_encrypted, created_at, signs_from, revoked_at
 from signing_keys
 order by signs_from desc, kid

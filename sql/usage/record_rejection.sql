@@ -1,5 +1,5 @@
--- Counts a failed authentication. The agent is counted too where it is known; clients that are not known
--- share one agent_id, so that invented ids add no row. Returns no row.
+-- Counts a failed authentication. The agent is counted too. Unknown clients share one agent_id, so that invented ids
+-- add no row. Returns no row.
 -- Parameters: organization_id; agent_id; day and hour: of the failure in UTC.
 with taken as materialized (
     select take_slot(%(organization_id)s::text) as slot

@@ -1,5 +1,5 @@
--- Admits an authenticated agent and counts its request. One row where the agent is active; no row, and
--- nothing counted, where it is suspended, deleted or unknown, or where its token is revoked.
+-- Admits an authenticated agent and counts its request. One row if the agent is active; no row, and
+-- nothing counted, if it is suspended, deleted or unknown, or if its token is revoked.
 -- Parameters: organization_id; agent_id; jti: of the token; day and hour: of the request in UTC.
 with admitted as materialized (
     select agent_id, take_slot(organization_id) as slot
@@ -8,7 +8,7 @@ with admitted as materialized (
         organization_id = %(organization_id)s
         and agent_id = %(agent_id)s
         and status = 'active'
-        -- Not deleted, in terms that leave the planner no index but the key.
+        -- Not deleted, written so that the planner can use only the primary key.
         and coalesce(deleted_at, 'infinity') = 'infinity'
         and not exists (
             select
