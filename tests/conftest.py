@@ -242,7 +242,7 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-ROOMS_WITH_A_MARKER = {"browser", "deploy", "faults"}
+ROOMS_WITH_A_MARKER = {"browser", "containers", "deploy", "faults"}
 """Rooms whose tests all have the marker of the room's name."""
 
 FIXTURES_WITH_A_SERVER = {"server", "running", "provider"}

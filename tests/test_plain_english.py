@@ -20,7 +20,9 @@ TEXTS = (
     "agentidp/**/*.html",
     "agentidp/**/*.js",
     "sql/**/*.sql",
-    "deploy/*",
+    "deploy/**/*.*",
+    "*.yaml",
+    "Dockerfile",
 )
 ALLOWED = ("agentidp/findings/", "sql/findings/", "sql/migrations/", "docs/analytics.md", "docs/performance.md")
 """The findings and their documents, which are still to be rewritten; and migrations, which never change."""

@@ -1,0 +1,14 @@
+#!/bin/sh
+# PostgreSQL's image runs this once, when it makes its data directory: the owner of the schema, whom only migrations and
+# the operator's commands use, and the service's login, which can do nothing but become agentidp_service.
+set -eu
+psql --no-psqlrc --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
+    --set owner_password="$OWNER_PASSWORD" --set service_password="$SERVICE_PASSWORD" <<'END'
+create role agentidp_service nologin;
+create role agentidp login createrole password :'owner_password';
+grant agentidp_service to agentidp;
+create role agentidp_login login noinherit password :'service_password' in role agentidp_service;
+create database agentidp owner agentidp;
+revoke connect, temporary on database agentidp from public;
+grant connect on database agentidp to agentidp_login;
+END

@@ -1,0 +1,330 @@
+"""``compose.yaml`` and the commands of docs/containers.md, from nothing to the way back from an upgrade."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import re
+import shlex
+import socket
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.containers.podman import (
+    BASE_IMAGE,
+    NGINX,
+    PODMAN,
+    POSTGRES,
+    SERVICE,
+    Checkout,
+    podman,
+    run_anyway,
+    shell_blocks,
+)
+from tests.deploy.deployment import FORM, fetch, make_certificate
+from tests.factories import ROOT, wait_until
+
+DEMO = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
+
+
+@pytest.fixture(scope="module")
+def checkout(check_out: Callable[[str], Checkout]) -> Checkout:
+    """A service that the commands below "Try it" have started, with the demo organization."""
+    started = check_out("compose")
+    printed = started.shell(shell_blocks("Try it") + '\necho "$TOKEN" >&2')
+    trend = json.loads(printed)
+    assert (trend["tenantId"], trend["days"], len(trend["data"])) == (DEMO, 1, 1)
+    started.first_count = trend["data"][0]["count"]  # type: ignore[attr-defined]
+    return started
+
+
+@pytest.fixture(scope="module")
+def client(checkout: Checkout) -> tuple[str, str, str]:
+    """The organization, agent and secret that the documentation's commands make."""
+    printed = checkout.shell(
+        shell_blocks("Your own organization and agent") + '\necho; echo "$ORGANIZATION $AGENT $SECRET"'
+    )
+    issued, names = printed.splitlines()
+    organization, agent, secret = names.split()
+    assert (json.loads(issued)["token_type"], tokens_of(checkout, organization)) == ("Bearer", 1)
+    return organization, agent, secret
+
+
+def tokens_of(checkout: Checkout, organization: str) -> int:
+    """How many tokens the counters hold of an organization."""
+    return int(
+        checkout.sql(f"select coalesce(sum(tokens), 0) from usage_daily where organization_id = '{organization}'")
+    )
+
+
+def ask_once(checkout: Checkout, client: tuple[str, str, str]) -> int:
+    """Ask for a token, as soon as nginx listens."""
+    wait_until(lambda: listens(checkout.port), 10)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", checkout.port, timeout=20)) as connection:
+        return ask(client, connection)
+
+
+def listens(port: int) -> bool:
+    """Whether something listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def ask(client: tuple[str, str, str], connection: http.client.HTTPConnection) -> int:
+    """Ask for a token; the status of the response."""
+    credentials = base64.b64encode(":".join(client[1:]).encode()).decode()
+    headers = FORM | {"Authorization": f"Basic {credentials}"}
+    return fetch(connection, "POST", "/api/v1/token", b"grant_type=client_credentials", headers).status
+
+
+def test_three_commands_lead_from_nothing_to_a_counted_token(checkout: Checkout) -> None:
+    again = re.findall(r"^(?:TOKEN=|curl ).*", shell_blocks("Try it"), re.MULTILINE)
+    [count] = [day["count"] for day in json.loads(checkout.shell("\n".join(again)))["data"]]
+    # A second token; at midnight the first day ends.
+    assert count in (checkout.first_count + 1, 1)  # type: ignore[attr-defined]
+
+
+def test_an_agent_of_ones_own_gets_a_counted_token(client: tuple[str, str, str]) -> None:
+    assert re.fullmatch(r"org-[0-9a-f-]{36}", client[0])
+
+
+@pytest.mark.parametrize("service", ["agentidp", "nginx"])
+def test_a_container_has_no_root_no_capability_and_writes_nowhere(checkout: Checkout, service: str) -> None:
+    inside = [*PODMAN, "exec", checkout.container(service)]
+    status = dict(
+        line.split(":\t", 1)
+        for line in run_anyway(*inside, "cat", "/proc/1/status").stdout.splitlines()
+        if ":\t" in line
+    )
+    assert status["Uid"].split() == status["Gid"].split() == ["10001"] * 4
+    assert (int(status["CapEff"], 16), int(status["CapBnd"], 16), status["NoNewPrivs"]) == (0, 0, "1")
+    # As root, whom only the file system itself can refuse.
+    as_root = [*PODMAN, "exec", "--user", "0", checkout.container(service), "touch", "/opt/new"]
+    assert "Read-only file system" in run_anyway(*as_root).stderr
+
+
+def test_the_service_is_reached_by_its_socket_only_and_reaches_the_database_only(checkout: Checkout) -> None:
+    inside = [
+        *PODMAN,
+        "exec",
+        checkout.container("agentidp"),
+        "cat",
+        "/proc/net/tcp",
+        "/proc/net/tcp6",
+        "/proc/net/route",
+    ]
+    printed = run_anyway(*inside).stdout.splitlines()
+    listening = [line for line in printed if re.search(r" 0A ", line) and ": 0B00007F:" not in line]
+    # No line with the default route's destination.
+    default = [line for line in printed if re.match(r"\w+\t00000000\t", line)]
+    assert (listening, default) == ([], [])
+
+
+def test_the_services_login_can_do_nothing_by_itself(checkout: Checkout) -> None:
+    assert checkout.sql("select has_table_privilege('agentidp_login', 'agents', 'select')") == "f"
+    assert checkout.sql("select usename from pg_stat_activity where usename like 'agentidp%'").split("\n")[0] == (
+        "agentidp_login"
+    )
+
+
+def test_health_checks_look_at_the_service(checkout: Checkout) -> None:
+    inside = [*PODMAN, "exec", checkout.container("agentidp"), "agentidp-healthcheck"]
+    assert [run_anyway(*inside, *path).returncode for path in ([], ["/readyz"], ["/nothing"])] == [0, 0, 1]
+    elsewhere = run_anyway(*PODMAN, "run", "--rm", SERVICE, "agentidp-healthcheck")
+    assert (elsewhere.returncode, elsewhere.stderr) == (1, "FileNotFoundError: [Errno 2] No such file or directory\n")
+
+
+def test_sigterm_under_load_ends_cleanly_and_loses_no_token(checkout: Checkout, client: tuple[str, str, str]) -> None:
+    before, end = tokens_of(checkout, client[0]), threading.Event()
+
+    def load() -> Counter[int]:
+        statuses: Counter[int] = Counter()
+        connection = http.client.HTTPConnection("127.0.0.1", checkout.port, timeout=60)
+        while not end.is_set():
+            status = ask(client, connection)
+            statuses[status] += 1
+            if status != 200:
+                time.sleep(0.05)
+        connection.close()
+        return statuses
+
+    with ThreadPoolExecutor(4) as pool:
+        clients = [pool.submit(load) for _ in range(4)]
+        try:
+            time.sleep(2)
+            checkout.shell("docker compose stop agentidp")
+            exit_code = checkout.exit_code("agentidp")
+            checkout.shell("docker compose start agentidp")
+            time.sleep(2)
+        finally:
+            end.set()
+        statuses = sum((each.result(60) for each in clients), Counter())
+    assert exit_code == 0
+    # 503 while no process is there.
+    assert set(statuses) == {200, 503}
+    assert tokens_of(checkout, client[0]) - before == statuses[200]
+
+
+def test_down_and_up_keep_the_data(checkout: Checkout, client: tuple[str, str, str]) -> None:
+    before = tokens_of(checkout, client[0])
+    checkout.shell("docker compose down")
+    assert podman("ps", "--all", "--quiet", "--filter", f"name={checkout.project}") == ""
+    checkout.shell("docker compose up --detach")
+    assert ask_once(checkout, client) == 200
+    assert tokens_of(checkout, client[0]) == before + 1
+
+
+def test_tls(checkout: Checkout, client: tuple[str, str, str], tmp_path: Path) -> None:
+    make_certificate(tmp_path)
+    tmp_path.chmod(0o755)
+    (tmp_path / "tls.key").chmod(0o644)
+    lines = re.search(r"```ini\n(.*?)```", (ROOT / "docs" / "containers.md").read_text(), re.DOTALL)
+    assert lines
+    added = lines[1].replace("idp.example.com", "localhost").replace("/etc/agentidp", str(tmp_path))
+    secrets = checkout.directory / ".env"
+    saved = secrets.read_text()
+    secrets.write_text(saved + added)
+    try:
+        # The port of this test is in the environment, which comes before .env.
+        checkout.shell("docker compose up --detach")
+        context = ssl.create_default_context(cafile=tmp_path / "tls.crt")
+        wait_until(lambda: listens(checkout.port), 10)
+        with contextlib.closing(
+            http.client.HTTPSConnection("localhost", checkout.port, context=context, timeout=20)
+        ) as connection:
+            response = fetch(connection, "GET", "/.well-known/oauth-authorization-server")
+            assert json.loads(response.body)["issuer"] == "https://localhost"
+            assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
+            assert ask(client, connection) == 200
+    finally:
+        secrets.write_text(saved)
+
+
+@pytest.mark.parametrize(
+    ("setting", "command", "said"),
+    [
+        ("AGENTIDP_TOKEN_TTL=soon", "", "AGENTIDP_TOKEN_TTL must be a whole number from 60 to 86400, not 'soon'"),
+        ("AGENTIDP_SECRET_KEY=", "", "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set"),
+        (
+            "AGENTIDP_TRUSTED_PROXIES=0 --env AGENTIDP_BIND=0.0.0.0:3000",
+            "",
+            "cannot listen on 0.0.0.0:3000 without a proxy: .*",
+        ),
+        (
+            "AGENTIDP_DATABASE_URL=postgresql://agentidp@127.0.0.1:1/agentidp",
+            "agentidp db migrate",
+            "the database of AGENTIDP_DATABASE_URL does not answer: .*",
+        ),
+    ],
+)
+def test_a_wrong_setting_ends_the_container_with_one_sentence(
+    images: None, setting: str, command: str, said: str
+) -> None:
+    right = {
+        "AGENTIDP_DATABASE_URL": "postgresql://agentidp@127.0.0.1/agentidp",
+        "AGENTIDP_SECRET_KEY": "a-secret-for-the-tests-of-forty-characters",
+    }
+    environment = [f"--env={name}={value}" for name, value in right.items()]
+    result = run_anyway(
+        *PODMAN, "run", "--rm", "--read-only", *environment, "--env", *setting.split(), SERVICE, *command.split()
+    )
+    [line] = [line for line in result.stderr.splitlines() if not line.startswith("{")]
+    assert result.returncode == 1
+    assert re.fullmatch(f"Error: {said}" if "*" in said else re.escape(f"Error: {said}"), line), line
+
+
+def test_the_image_is_as_large_as_the_documentation_says(images: None) -> None:
+    [documented] = re.findall(r"adds (\d+) MB to its base", (ROOT / "docs" / "containers.md").read_text())
+    own, base = (int(podman("image", "inspect", "--format", "{{.Size}}", image)) for image in (SERVICE, BASE_IMAGE))
+    assert abs((own - base) / 1e6 - int(documented)) < 4
+
+
+def test_the_image_runs_debians_python(images: None) -> None:
+    script = "import os, sys; print(os.path.realpath(sys.executable))"
+    assert podman("run", "--rm", SERVICE, "python", "-c", script) == "/usr/bin/python3.13\n"
+
+
+OLD_AGENT = "0a1b2c3d-0000-4000-8000-000000000001"
+OLD_ORGANIZATION = "org-0a1b2c3d-0000-4000-8000-000000000000"
+OLD_SECRET = "the-secret-of-an-agent-of-release-0.1.0"
+OLD_ROWS = f"""
+insert into organizations values ('{OLD_ORGANIZATION}', 'Acme', now());
+insert into agents values
+    ('{OLD_ORGANIZATION}', '{OLD_AGENT}', 'builder', '', '{{analytics:read}}', 'active', now(), now());
+insert into clients values ('{OLD_AGENT}', '{OLD_ORGANIZATION}');
+insert into credentials (organization_id, agent_id, credential_id, secret_hash, created_at) values
+    ('{OLD_ORGANIZATION}', '{OLD_AGENT}', gen_random_uuid(), sha256('{OLD_SECRET}'), now());
+insert into usage_daily values
+    ('{OLD_ORGANIZATION}', current_date, 0, 7, count_nothing(), count_nothing(), count_nothing());
+"""
+MIGRATIONS_OF_0_1_0 = ["0001_initial", "0002_oauth", "0003_budgets", "0004_distributable"]
+
+
+@pytest.fixture(scope="module")
+def old(check_out: Callable[[str], Checkout]) -> Checkout:
+    """A database with the schema of 0.1.0 and data, and nothing else running."""
+    checkout = check_out("upgrade")
+    checkout.shell(shell_blocks("Try it").split("docker compose up")[0] + "docker compose up --detach postgres")
+    podman("wait", "--condition", "healthy", checkout.container("postgres"))
+    schema = ["begin", (ROOT / "sql" / "database" / "create_schema_migrations.sql").read_text()]
+    for name in MIGRATIONS_OF_0_1_0:
+        schema.append((ROOT / "sql" / "migrations" / f"{name}.sql").read_text())
+        schema.append(f"insert into schema_migrations (name) values ('{name}')")
+    checkout.sql(";\n".join([*schema, "commit;"]), user="agentidp")
+    checkout.sql(OLD_ROWS)
+    return checkout
+
+
+def upgrade(checkout: Checkout) -> None:
+    """Run the commands of the documentation, but for git's."""
+    commands = shell_blocks("Upgrade").splitlines()
+    checkout.shell("\n".join(command for command in commands if command != "git pull"))
+
+
+def applied(checkout: Checkout) -> list[str]:
+    """The migrations that the database has."""
+    return checkout.sql("select name from schema_migrations order by name").split()
+
+
+def test_an_upgrade_from_0_1_0_keeps_data_and_a_rollback_brings_the_old_schema_back(old: Checkout) -> None:
+    upgrade(old)
+    assert applied(old) == sorted(file.stem for file in (ROOT / "sql" / "migrations").glob("*.sql"))
+    client = (OLD_ORGANIZATION, OLD_AGENT, OLD_SECRET)
+    assert ask_once(old, client) == 200
+    assert tokens_of(old, OLD_ORGANIZATION) == 8
+    *restore, up = shell_blocks("Rollback").splitlines()
+    old.shell("\n".join(restore))
+    assert applied(old) == MIGRATIONS_OF_0_1_0
+    assert tokens_of(old, OLD_ORGANIZATION) == 7
+    # The same release again, which here migrates the restored database.
+    old.shell(up)
+    assert ask_once(old, client) == 200
+
+
+def test_a_release_does_not_start_on_a_schema_newer_than_itself(old: Checkout) -> None:
+    old.sql("insert into schema_migrations (name) values ('9999_future')")
+    old.shell("docker compose down")
+    result = old.try_shell("docker compose up --detach")
+    assert result.returncode != 0
+    assert podman("logs", old.container("migrate")) == ""
+    [line] = run_anyway(*PODMAN, "logs", old.container("migrate")).stderr.splitlines()
+    assert line == "Error: the database holds migration 9999_future, which this release of AgentIdP does not know"
+    assert podman("inspect", "--format", "{{.State.Status}}", old.container("agentidp")).strip() == "created"
+
+
+def test_the_documentation_names_the_images_and_variables_of_the_compose_file() -> None:
+    compose = (ROOT / "compose.yaml").read_text()
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \| `([^`]+)`", (ROOT / "docs" / "containers.md").read_text(), re.M))
+    assert documented == set(re.findall(r"\$\{([A-Z_]+):-([^}]+)\}", compose))
+    assert {NGINX, POSTGRES} & {default for _, default in documented} == set()
+    secrets = shlex.split(shell_blocks("Try it").partition("for name in ")[2].partition(";")[0])
+    assert set(secrets) == set(re.findall(r"\$\{([A-Z_]+):\?", compose))
