@@ -61,6 +61,7 @@ class Route:
         path = self.rule.replace("<uuid:agent_id>", str(agent_id))
         path = path.replace("<uuid:credential_id>", str(credential_id))
         path = path.replace("<uuid:resource_server_id>", str(resource_server_id)).replace("<asset>", "start.js")
+        path = path.replace("<on_day>", "2026-04-14")
         assert "<" not in path, f"say here how {self.rule} is filled in"
         return path
 

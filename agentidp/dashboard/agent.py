@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 from uuid import UUID
 
 from flask import Response
 
-from agentidp.analytics.agent_activity import activity_by_day
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session
-from agentidp.dashboard.page_findings import findings_of_agent, page_findings
-from agentidp.dashboard.period import PERIODS, requested_days
+from agentidp.dashboard.page_findings import findings_of_agent, is_ongoing, page_findings
+from agentidp.dashboard.period import requested_period
+from agentidp.http.errors import NotFound
 
 blueprint = pages.new_blueprint("dashboard-agent", __name__)
 
@@ -20,17 +21,23 @@ blueprint = pages.new_blueprint("dashboard-agent", __name__)
 @session.required
 def agent(caller: Caller, agent_id: UUID) -> Response:
     """One agent's usage by day, and the findings that name it."""
-    days = requested_days()
-    activity = activity_by_day(caller, agent_id, days)
+    period = requested_period(caller.at)
+    # The days of the period, so the statement's "today" is the last of them.
+    activity = caller.read("analytics/agent_activity", agent_id=agent_id, days=period.days, day=period.last)
+    if not activity:
+        raise NotFound
 
     def slow_part() -> dict[str, Any]:
-        found = findings_of_agent(page_findings(caller, days), agent_id)
+        found = findings_of_agent(page_findings(caller, period), agent_id)
         marked = charts.days_with_findings(found or [])
+        days = [(date.fromisoformat(row.date), row) for row in activity]
         return {
             "found": found,
+            "ongoing": [one for one in found or [] if is_ongoing(one, caller.at)],
+            "max_findings": len(found or []),
             "activity": activity,
-            "tokens": charts.bars([{"date": day.date, "count": day.tokens} for day in activity], marked),
-            "rejections": charts.bars([{"date": day.date, "count": day.rejected} for day in activity], marked),
+            "tokens": charts.day_chart([(day, row.tokens) for day, row in days], marked, period.today),
+            "rejections": charts.day_chart([(day, row.rejected) for day, row in days], marked, period.today),
         }
 
     return pages.page(
@@ -40,9 +47,8 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         name=activity[0].agent_name,
         agent_status=activity[0].status,
         last_token=activity[0].last_token_hour,
-        days=days,
-        periods=PERIODS,
-        tokens=sum(day.tokens for day in activity),
-        requests=sum(day.requests for day in activity),
-        rejected=sum(day.rejected for day in activity),
+        period=period,
+        tokens=sum(row.tokens for row in activity),
+        requests=sum(row.requests for row in activity),
+        rejected=sum(row.rejected for row in activity),
     )

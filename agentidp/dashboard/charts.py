@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from math import ceil
-from typing import Any
 
+from agentidp.dashboard.usage import HourUsage
 from agentidp.findings.finding import Finding
 
 STEP = 10
-"""Width of a day in a drawing, in its units."""
+"""Width of a bar and the gap beside it in a drawing, in its units."""
 
 HEIGHT = 100
 """Height of a drawing's axis, in its units."""
@@ -21,65 +22,111 @@ SHADES = 5
 MAX_MARKED = timedelta(days=3)
 """The days of a finding with a longer window are not marked: it is about the whole period."""
 
+CUT_FACTOR = 4
+"""A chart cuts bars off if the highest is more than so many times the 75th percentile of those above zero."""
+
+CUT_TOP = 2
+"""The axis of such a chart ends at so many times that percentile."""
+
 
 @dataclass(frozen=True, slots=True)
-class Day:
-    """A UTC day of a chart. ``left`` is its position in the drawing, ``height`` the height of its bar."""
+class Bar:
+    """A UTC day or hour of a chart.
 
-    day: date
+    ``findings`` are the places, from 1, of the findings about it in the page's list. ``left`` is its position in the
+    drawing and ``height`` the height of its bar, which ``is_cut`` off if it is higher than the axis. A day or
+    hour that ``is_running`` is not over.
+    """
+
+    when: date
     count: int
-    findings: int
+    findings: list[int]
     left: int
     height: float
+    is_cut: bool
+    is_running: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Bars:
-    """A chart of days, oldest first; the last one is not over. ``top`` is the value of the highest grid line."""
+class Chart:
+    """A chart of days or hours, oldest first. ``top`` is the value of the highest grid line."""
 
-    days: list[Day]
+    bars: list[Bar]
     top: int
 
     @property
     def width(self) -> int:
         """Of the drawing, in its units."""
-        return STEP * len(self.days)
+        return STEP * len(self.bars)
 
     @property
     def total(self) -> int:
-        """The sum of all days."""
-        return sum(day.count for day in self.days)
+        """The sum of all bars."""
+        return sum(bar.count for bar in self.bars)
 
     @property
-    def max_day(self) -> Day:
-        """The day with the highest count, the latest of several."""
-        return max(self.days, key=lambda day: (day.count, day.day))
+    def max_bar(self) -> Bar:
+        """The bar with the highest count, the latest of several."""
+        return max(reversed(self.bars), key=lambda bar: bar.count)
+
+    @property
+    def running_bar(self) -> Bar | None:
+        """The bar of the day or hour that is not over, if it is shown."""
+        return next((bar for bar in self.bars if bar.is_running), None)
+
+    @property
+    def cut_bars(self) -> list[Bar]:
+        """The bars that are cut off."""
+        return [bar for bar in self.bars if bar.is_cut]
 
 
-def bars(trend: list[dict[str, Any]], marked: dict[date, int]) -> Bars:
-    """The chart of a trend.
+def day_chart(counts: list[tuple[date, int]], marked: dict[date, list[int]], today: date) -> Chart:
+    """The chart of some days.
 
-    :param trend: items with ``date`` and ``count``, oldest first.
-    :param marked: day -> its number of findings.
+    :param counts: day and count, oldest first.
+    :param marked: day -> the places of its findings.
     """
-    top = _round_number(max(item["count"] for item in trend))
-    days = []
-    for index, item in enumerate(trend):
-        day, count = date.fromisoformat(item["date"]), item["count"]
+    return _chart(counts, marked, today)
+
+
+def hour_chart(day: date, hours: list[HourUsage], name: str, at: datetime) -> Chart:
+    """The chart of a day's hours up to the hour of *at*.
+
+    :param name: of the count in :class:`HourUsage`.
+    """
+    begins = datetime(day.year, day.month, day.day, tzinfo=at.tzinfo)
+    counts = [(begins + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
+    return _chart(counts, {}, at.replace(minute=0, second=0, microsecond=0))
+
+
+def _chart(counts: Sequence[tuple[date, int]], marked: dict[date, list[int]], running: date) -> Chart:
+    limit = axis_limit([count for _, count in counts])
+    top = _round_number(limit)
+    bars = []
+    for index, (when, count) in enumerate(counts):
         # A bar must be high enough to see.
-        height = max(1, round(HEIGHT * count / top, 1)) if count else 0
-        days.append(Day(day, count, marked.get(day, 0), STEP * index, height))
-    return Bars(days, top)
+        height = max(1, round(HEIGHT * min(count, top) / top, 1)) if count else 0
+        bars.append(Bar(when, count, marked.get(when, []), STEP * index, height, count > top, when == running))
+    return Chart(bars, top)
 
 
-def days_with_findings(found: list[Finding]) -> dict[date, int]:
-    """Day -> the number of findings whose window contains it."""
-    marked: dict[date, int] = {}
-    for finding in found:
+def axis_limit(counts: list[int]) -> int:
+    """The count up to which an axis must reach: the highest one, unless that would flatten all others."""
+    above_zero = sorted(count for count in counts if count)
+    if not above_zero:
+        return 0
+    percentile = above_zero[ceil(0.75 * len(above_zero)) - 1]
+    return CUT_TOP * percentile if above_zero[-1] > CUT_FACTOR * percentile else above_zero[-1]
+
+
+def days_with_findings(found: list[Finding]) -> dict[date, list[int]]:
+    """Day -> the places, from 1, of the findings whose window contains it."""
+    marked: dict[date, list[int]] = {}
+    for place, finding in enumerate(found, 1):
         if finding.ends - finding.begins <= MAX_MARKED:
             day, last = finding.begins.date(), last_day(finding.ends)
             while day <= last:
-                marked[day] = marked.get(day, 0) + 1
+                marked.setdefault(day, []).append(place)
                 day += timedelta(days=1)
     return marked
 
@@ -97,6 +144,11 @@ def heatmap(cells: list[dict[str, int]]) -> list[list[tuple[int, int]]]:
     ]
 
 
+def last_day(ends: datetime) -> date:
+    """The day of the last instant before *ends*."""
+    return (ends - timedelta(microseconds=1)).date()
+
+
 def _round_number(count: int) -> int:
     """The lowest of 2, 4, 6, 8, 10, 20, 40, … that is not below *count*; half of it is also a whole number."""
     top = 1
@@ -105,8 +157,3 @@ def _round_number(count: int) -> int:
             if count <= top * factor:
                 return top * factor
         top *= 10
-
-
-def last_day(ends: datetime) -> date:
-    """The day of the last instant before *ends*."""
-    return (ends - timedelta(microseconds=1)).date()

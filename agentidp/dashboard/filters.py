@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 
 from flask import Flask
 from markupsafe import Markup, escape
@@ -14,7 +14,7 @@ from agentidp.findings.finding import Finding
 
 def init_app(app: Flask) -> None:
     """Make the functions of this module available to the templates."""
-    for function in (number, coordinate, utc, percent_of, window, named):
+    for function in (number, coordinate, utc, percent_of, day_label, bar_label, bar_query, time_label, window, named):
         app.jinja_env.filters[function.__name__] = function
 
 
@@ -38,17 +38,38 @@ def percent_of(part: int, whole: int) -> float:
     return round(100 * part / whole, 1) if whole else 0.0
 
 
+def day_label(day: date, at: datetime) -> str:
+    """A date as the pages write it: ``Wed 15 Apr``, with the year if that is not the year of *at*."""
+    return f"{day:%a %-d %b}" if day.year == at.year else f"{day:%a %-d %b %Y}"
+
+
+def bar_label(when: date, at: datetime) -> str:
+    """The day or the hour of a bar: ``Wed 15 Apr`` or ``12:00``."""
+    return f"{when:%H:%M}" if isinstance(when, datetime) else day_label(when, at)
+
+
+def bar_query(when: date) -> str:
+    """What the address of a bar's page ends with: ``2026-04-15``, or ``?hour=12``."""
+    return f"?hour={when.hour}" if isinstance(when, datetime) else when.isoformat()
+
+
+def time_label(instant: datetime, at: datetime) -> str:
+    """An instant as the pages write it, in UTC: ``Wed 15 Apr, 12:00``."""
+    instant = instant.astimezone(UTC)
+    return f"{day_label(instant, at)}, {instant:%H:%M}"
+
+
 def window(finding: Finding, at: datetime) -> str:
     """The time that a finding is about; it is ongoing if the window ends at *at*."""
     begins, ends = finding.begins.astimezone(UTC), finding.ends.astimezone(UTC)
     midnight = time()
     if ends == at:
-        return f"since {begins:%a %-d %b}" if begins.time() == midnight else f"since {begins:%a %-d %b, %H:%M} UTC"
+        return f"since {day_label(begins, at)}" if begins.time() == midnight else f"since {time_label(begins, at)} UTC"
     if begins.time() == ends.time() == midnight:
         last = charts.last_day(ends)
-        return f"{begins:%a %-d %b}" if last == begins.date() else f"{begins:%a %-d %b} to {last:%a %-d %b}"
-    end = f"{ends:%H:%M}" if begins.date() == charts.last_day(ends) else f"{ends:%a %-d %b, %H:%M}"
-    return f"{begins:%a %-d %b, %H:%M} to {end} UTC"
+        return day_label(begins, at) + (f" to {day_label(last, at)}" if last != begins.date() else "")
+    end = f"{ends:%H:%M}" if begins.date() == charts.last_day(ends) else time_label(ends, at)
+    return f"{time_label(begins, at)} to {end} UTC"
 
 
 def named(sentence: str, name: str | None, address: str | None = None) -> Markup:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Any
 
 from flask import Response, request
 
-from agentidp.analytics.activity_heatmap import requests_by_hour_of_week
 from agentidp.analytics.agent_overview import agents_of_the_month
-from agentidp.analytics.rejection_trend import rejections_by_day
-from agentidp.analytics.token_trend import tokens_by_day
 from agentidp.caller import Caller
-from agentidp.dashboard import charts, pages, session
+from agentidp.dashboard import charts, pages, session, usage
 from agentidp.dashboard.agents import PAGE_SIZE, SHARE_LIMIT
-from agentidp.dashboard.page_findings import MAX_FINDINGS, page_findings
-from agentidp.dashboard.period import PERIODS, requested_days
+from agentidp.dashboard.headline import budget_figure, headline
+from agentidp.dashboard.page_findings import MAX_FINDINGS, is_ongoing, page_findings
+from agentidp.dashboard.period import WEEK, Period, requested_period
 from agentidp.findings import budget
 
 FEW_TOKENS = 10
@@ -27,30 +26,40 @@ blueprint = pages.new_blueprint("dashboard-overview", __name__)
 @session.required
 def overview(caller: Caller) -> Response:
     """The organization's usage on one page, findings first; the first steps if there is hardly any usage."""
-    days = requested_days()
-    trend = tokens_by_day(caller, max(PERIODS))
+    at = caller.at.astimezone(UTC)
+    period = requested_period(at)
+    today, week_ago = period.today, period.today - WEEK
+    by_day, by_hour = caller.read_together(usage.usage_by_day(period), usage.usage_by_hour(week_ago, today))
+    before, days = usage.split(by_day, period)
     agents = agents_of_the_month(caller, PAGE_SIZE)
-    issued = sum(day["count"] for day in trend)
+    issued = sum(row.tokens for row in by_day)
     has_usage = issued > FEW_TOKENS or (issued > 0 and agents.count > 1)
-    if not has_usage and "days" not in request.args:
-        return pages.page("first_steps.html", here="overview", issued=issued)
-    rejections = rejections_by_day(caller, days)
-    week = charts.heatmap(requests_by_hour_of_week(caller, max(PERIODS)))
-    month = budget.status(caller.read_together, caller.at)
+    if not has_usage and not request.args.keys() & {"days", "month", "from", "to"}:
+        return pages.page("first_steps.html", here="overview", issued=issued, days=len(by_day))
+    month = budget.status(caller.read_together, at)
+    hours = {"today": usage.hours_of(by_hour, today), "week_ago": usage.hours_of(by_hour, week_ago)}
+    figures = [*headline(period, before, days, hours, at), budget_figure(month, at)]
 
     def slow_part() -> dict[str, Any]:
-        found = page_findings(caller, days)
-        marked = charts.days_with_findings(found or [])
-        return {
+        found = page_findings(caller, period)
+        return _charts(days, found or [], period) | {
             "found": found,
+            "ongoing": [one for one in found or [] if is_ongoing(one, at)],
             "max_findings": MAX_FINDINGS,
-            "tokens": charts.bars(trend[-days:], marked),
-            "rejections": charts.bars(rejections, marked),
-            "week": week,
             "agents": agents,
             "budget": month,
             "share_limit": SHARE_LIMIT,
             "page_size": PAGE_SIZE,
         }
 
-    return pages.page("overview.html", slow_part=slow_part, here="overview", days=days, periods=PERIODS)
+    return pages.page("overview.html", slow_part=slow_part, here="overview", period=period, figures=figures)
+
+
+def _charts(days: list[usage.DayUsage], found: list[Any], period: Period) -> dict[str, Any]:
+    marked = charts.days_with_findings(found)
+    return {
+        "tokens": charts.day_chart([(day.day, day.tokens) for day in days], marked, period.today),
+        "rejections": charts.day_chart([(day.day, day.rejected) for day in days], marked, period.today),
+        "requests": [day.requests for day in days],
+        "week": charts.heatmap(usage.heatmap_cells(days)),
+    }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, time, timedelta
 from uuid import UUID
 
 from agentidp.caller import Caller
+from agentidp.dashboard.period import Period
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.findings import FindingsArguments, callers_findings
 from agentidp.findings.finding import Finding
@@ -13,18 +15,34 @@ from agentidp.http.errors import RateLimited
 MAX_FINDINGS = 50
 """On a page: the most urgent."""
 
+MAX_DAYS = 90
+"""Days that findings reach back."""
 
-def page_findings(caller: Caller, days: int) -> list[Finding] | None:
-    """The findings that the API returns by default.
+HOUR = timedelta(hours=1)
+
+
+def page_findings(caller: Caller, period: Period) -> list[Finding] | None:
+    """The findings about a period, those that are ongoing first, then as the API sorts them.
 
     :returns: ``None`` if a statement is too slow or too many requests for findings are running: then the page is shown
         without findings.
     """
-    arguments = FindingsArguments().load({"days": str(days)})
+    if (period.today - period.last).days >= MAX_DAYS:
+        return []
+    arguments = FindingsArguments().load({"days": str(min(period.days_ago, MAX_DAYS))})
     try:
-        return callers_findings(caller, **arguments)
+        found = callers_findings(caller, **arguments)
     except (RateLimited, DatabaseUnavailable):
         return None
+    begins = datetime.combine(period.first, time(), UTC)
+    ends = datetime.combine(period.last + timedelta(days=1), time(), UTC)
+    about = [one for one in found if one.begins < ends and one.ends > begins]
+    return sorted(about, key=lambda one: not is_ongoing(one, caller.at))
+
+
+def is_ongoing(finding: Finding, at: datetime) -> bool:
+    """Whether a finding's window reaches into the last complete hour or beyond."""
+    return finding.ends > at - HOUR
 
 
 def findings_of_agent(found: list[Finding] | None, agent_id: UUID) -> list[Finding] | None:

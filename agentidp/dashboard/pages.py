@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from agentidp.dashboard import session
 from agentidp.dashboard.cross_origin import refuse_cross_origin
+from agentidp.dashboard.period import PERIODS, recent_months
 from agentidp.http.assets import Asset, Assets
 from agentidp.http.errors import ApiError, log_unexpected
 from agentidp.services import services
@@ -128,6 +129,8 @@ def _common_context() -> dict[str, Any]:
         "viewer": g.get("viewer"),
         "caller": g.get("caller"),
         "at": g.at.astimezone(UTC),
+        "offered_days": PERIODS,
+        "offered_months": recent_months(g.at.astimezone(UTC).date()),
         "version": ASSETS.version,
     }
 

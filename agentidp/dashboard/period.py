@@ -1,23 +1,111 @@
-"""Which days a page shows."""
+"""Which days a page shows, and which earlier days they are compared to."""
 
 from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 
 from flask import request
 
 from agentidp.http.errors import ValidationError
 
 PERIODS = (7, 30, 90)
-"""Numbers of days that a page can show, the last of them today."""
+"""Numbers of days that a page offers, the last of them today."""
 
 DEFAULT_PERIOD = 30
+MAX_DAYS = 92
+"""In a period: a quarter."""
+
+MONTHS = 13
+"""Months that a page offers: the current one and a year before."""
+
+DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
 
-def requested_days() -> int:
-    """The number of days that the request asks for.
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The UTC days from ``first`` to ``last``.
 
-    :raises ValidationError: it is none of :data:`PERIODS`.
+    ``query`` asks for it in an address; ``before_first`` is the first day of the period before it.
     """
+
+    first: date
+    last: date
+    today: date
+    query: str
+    before_first: date
+
+    @property
+    def days(self) -> int:
+        """The number of days."""
+        return (self.last - self.first).days + 1
+
+    @property
+    def is_running(self) -> bool:
+        """Whether today, which is not over, is in it."""
+        return self.last == self.today
+
+    @property
+    def complete_days(self) -> int:
+        """The number of days that are over."""
+        return self.days - self.is_running
+
+    @property
+    def days_ago(self) -> int:
+        """How many days, today included, reach back to its first."""
+        return (self.today - self.first).days + 1
+
+
+def requested_period(at: datetime) -> Period:
+    """The period that the request asks for: ``days``, ``month``, or ``from`` and ``to``.
+
+    :param at: now, aware.
+    :raises ValidationError: it is not one of :data:`PERIODS`, it is in the future, or longer than :data:`MAX_DAYS`.
+    """
+    today = at.astimezone(UTC).date()
+    if "month" in request.args:
+        return _month(request.args["month"], today)
+    if "from" in request.args or "to" in request.args:
+        return _between(request.args.get("from", ""), request.args.get("to", ""), today)
     days = request.args.get("days", str(DEFAULT_PERIOD))
     if days not in map(str, PERIODS):
-        raise ValidationError("The page shows 7, 30 or 90 days.")
-    return int(days)
+        raise ValidationError("Choose 7, 30 or 90 days, a month, or a first and a last day.")
+    first = today - (int(days) - 1) * DAY
+    return Period(first, today, today, f"days={days}", first - int(days) * DAY)
+
+
+def recent_months(today: date) -> list[date]:
+    """The first days of the current month and those before it, latest first."""
+    months = [today.replace(day=1)]
+    while len(months) < MONTHS:
+        months.append((months[-1] - DAY).replace(day=1))
+    return months
+
+
+def _month(text: str, today: date) -> Period:
+    first = parsed_date(f"{text}-01")
+    if first is None or first > today:
+        raise ValidationError("The month must be a past or the current one, for example 2026-03.")
+    last = min((first + 31 * DAY).replace(day=1) - DAY, today)
+    return Period(first, last, today, f"month={text}", (first - DAY).replace(day=1))
+
+
+def _between(begins: str, ends: str, today: date) -> Period:
+    first, last = parsed_date(begins), parsed_date(ends) if ends else today
+    if first is None or last is None or not first <= last <= today:
+        raise ValidationError("The first and the last day must be past dates, for example 2026-03-31.")
+    days = (last - first).days + 1
+    if days > MAX_DAYS:
+        raise ValidationError(f"A period has at most {MAX_DAYS} days.")
+    return Period(first, last, today, f"from={first}&to={last}", first - days * DAY)
+
+
+def parsed_date(text: str) -> date | None:
+    """A date as ISO 8601 writes it; years before 2000 are mistakes."""
+    if not re.fullmatch(r"2[0-9]{3}-[0-9]{2}-[0-9]{2}", text):
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None

@@ -5,6 +5,7 @@ On every PostgreSQL: under row-level security, versions before 18 use fewer cond
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -180,6 +181,10 @@ MAXIMUM_PAGES = {
     "analytics/agent_usage_with_names": 3_000,
     "analytics/rejection_trend": 50,
     "analytics/token_trend": 50,
+    "dashboard/agent_usage_by_hour": 20,
+    "dashboard/agents_of_the_day": 300,
+    "dashboard/usage_by_day": 50,
+    "dashboard/usage_by_hour": 20,
     "findings/budget": 50,
     "findings/dominance": 3_000,
     "findings/peak": 50,
@@ -197,17 +202,20 @@ def test_each_statement_has_a_maximum() -> None:
     directory = sql_directory()
     found = {
         str(file.relative_to(directory).with_suffix(""))
-        for room in ("analytics", "findings")
+        for room in ("analytics", "dashboard", "findings")
         for file in (directory / room).rglob("*.sql")
     }
-    assert set(MAXIMUM_PAGES) == found
+    assert set(MAXIMUM_PAGES) == found - {"dashboard/viewer"}
 
 
 @ON_EVERY_POSTGRES
 def test_a_thousand_agents_are_read_by_the_key(database_url: str) -> None:
     look = Look(at=NOON, days=7, token_ttl=3600, dominance_percent=80)
     parameters = {call.name: call.parameters for call in (kind.call(look) for kind in KINDS.values())}
-    others = {"days": 90, "agent_id": f"{8:032d}", "limit": 50, "offset": 0}
+    today = NOON.date()
+    others = {"days": 90, "agent_id": f"{8:032d}", "limit": 50, "offset": 0, "on_day": today, "at_hour": 9}
+    others |= {"first": today - timedelta(days=89), "last": today}
+    parameters["dashboard/usage_by_hour"] = {"days": [today - timedelta(days=7), today]}
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("select set_config('agentidp.organization_id', %s, false)", [ORGANIZATION])
         connection.execute(

@@ -122,7 +122,7 @@ def staged(database_url: str, at: datetime = NOON) -> Iterator[Stage]:
         with contextlib.closing(Services.of(settings, clock)) as services:
             create_demo(database_url, services.database, at)
             with database_of(services, ORGANIZATION_ID).transaction() as transaction:
-                _, secret = add_credential(transaction, ORGANIZATION_ID, OPERATOR_ID, expires_at=None)
+                _, secret = add_credential(transaction, OPERATOR_ID, expires_at=None)
             assert secret is not None
             with _gunicorn(url, port, database_url, clock):
                 yield Stage(url, clock, services, Agent(ORGANIZATION_ID, OPERATOR_ID, secret, services, tuple(SCOPES)))

@@ -11,8 +11,9 @@ from tests.browser.stage import Stage, let_in
 from tests.factories import Agent, make_agent, make_organization, wait_until
 
 PAGES = {
-    "Overview": "/dashboard?days=90",
+    "Overview Fri 16 Jan to Wed 15 Apr": "/dashboard?days=90",
     "Agents": "/dashboard/agents",
+    "Tue 14 Apr": "/dashboard/days/2026-04-14?hour=9",
     RETRYING.name: f"/dashboard/agents/{RETRYING.agent_id}",
     f"{SUSPENDED.name} suspended": f"/dashboard/agents/{SUSPENDED.agent_id}?days=7",
     "Bad request": "/dashboard?days=8",
@@ -112,12 +113,19 @@ FOCUSED = """() => {
     }
 }"""
 
-REACHABLE = """() => [...document.querySelectorAll("a[href], button, input, summary, [tabindex='0']")].filter(
-    one => one.checkVisibility()).map(one => one.outerHTML.slice(0, 200))"""
+REACHABLE = """() => [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")].filter(
+    one => one.checkVisibility() && one.getAttribute("tabindex") !== "-1").map(one => one.outerHTML.slice(0, 200))"""
 
 
 @pytest.mark.parametrize(
-    "path", ["/dashboard/sign-in", "/dashboard", "/dashboard/agents", f"/dashboard/agents/{RETRYING.agent_id}"]
+    "path",
+    [
+        "/dashboard/sign-in",
+        "/dashboard",
+        "/dashboard/agents",
+        f"/dashboard/agents/{RETRYING.agent_id}",
+        "/dashboard/days/2026-04-14?hour=9",
+    ],
 )
 def test_the_tab_key_reaches_everything_in_its_order_and_shows_where_it_is(signed_in: Page, path: str) -> None:
     signed_in.goto(path)
@@ -149,7 +157,7 @@ def test_the_keyboard_switches_opens_scrolls_and_signs_out(signed_in: Page) -> N
     signed_in.wait_for_url("**/dashboard?days=7")
     signed_in.get_by_text("Numbers by day").focus()
     signed_in.keyboard.press("Space")
-    expect(signed_in.get_by_role("table", name="Tokens issued and requests rejected")).to_be_visible()
+    expect(signed_in.get_by_role("table", name="Tokens issued, requests and rejected requests")).to_be_visible()
     signed_in.set_viewport_size({"width": 600, "height": 700})
     heatmap = signed_in.locator(".scroll:has(.heatmap)")
     heatmap.focus()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -29,7 +30,7 @@ def rows(table: Locator) -> list[list[str]]:
 
 def titles(chart: Locator) -> list[str]:
     """What the bars of a chart say when the mouse is over them."""
-    return chart.locator("rect > title").evaluate_all("titles => titles.map(title => title.textContent)")
+    return chart.locator("svg a:not(.flag) > title").evaluate_all("titles => titles.map(title => title.textContent)")
 
 
 def as_day(text: str) -> str:
@@ -56,13 +57,21 @@ def test_the_days_are_those_of_the_api(signed_in: Page, stage: Stage) -> None:
         expect(signed_in.locator("#trend h2")).to_contain_text(f"{total:,} in {days} days")
 
 
+def as_shown(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In the order of the page: ended findings last."""
+    last_hour = NOON - timedelta(hours=1)
+    return sorted(findings, key=lambda one: datetime.fromisoformat(one["window"]["to"]) <= last_hour)
+
+
 def test_the_findings_are_those_of_the_api(signed_in: Page, stage: Stage) -> None:
     for days in RANGES:
         signed_in.goto(f"/dashboard?days={days}")
-        findings = stage.api(f"/api/v1/analytics/findings?days={days}")["data"]
+        findings = as_shown(stage.api(f"/api/v1/analytics/findings?days={days}")["data"])
         assert findings
         shown = signed_in.locator(".finding")
-        assert [text.strip() for text in shown.locator("h3").all_inner_texts()] == [one["summary"] for one in findings]
+        assert [text.strip() for text in shown.locator("h3").all_text_contents()] == [
+            one["summary"] for one in findings
+        ]
         assert shown.locator(".severity").all_text_contents() == [one["severity"] for one in findings]
         for index, one in enumerate(findings):
             expect(shown.nth(index)).to_contain_text(one["causes"])
@@ -70,7 +79,7 @@ def test_the_findings_are_those_of_the_api(signed_in: Page, stage: Stage) -> Non
 
 
 def test_the_activity_is_that_of_the_api(signed_in: Page, stage: Stage) -> None:
-    signed_in.goto("/dashboard")
+    signed_in.goto("/dashboard?days=90")
     activity = stage.api("/api/v1/analytics/agents/activity")["data"]
     shown = rows(signed_in.locator("table.heatmap"))
     assert [row[0] for row in shown] == DAYS_OF_WEEK
@@ -135,8 +144,8 @@ def test_a_bar_answers_the_mouse_with_its_day(signed_in: Page, stage: Stage, day
         bar.scroll_into_view_if_needed()
         box = bar.bounding_box()
         assert box is not None
-        # Near its top: a low bar answers over its whole column.
-        x, y = box["x"] + box["width"] / 2, box["y"] + 3
+        # Below the mark of a finding, above a low bar, which answers over its whole column.
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 4
         plain = bar.evaluate("bar => getComputedStyle(bar).fill")
         signed_in.mouse.move(x, y)
         assert bar.evaluate("(bar, [x, y]) => document.elementFromPoint(x, y) === bar", [x, y])
@@ -156,11 +165,13 @@ def test_a_cell_of_the_heatmap_answers_the_mouse(signed_in: Page) -> None:
 
 def test_a_finding_links_to_its_agent(signed_in: Page, stage: Stage) -> None:
     signed_in.goto("/dashboard?days=90")
-    about = [one for one in stage.api("/api/v1/analytics/findings?days=90")["data"] if one["agentId"]]
+    found = as_shown(stage.api("/api/v1/analytics/findings?days=90")["data"])
+    about = [one for one in found if one["agentId"]]
     links = signed_in.locator(".finding h3 a")
     assert links.evaluate_all("all => all.map(link => [link.textContent, link.pathname])") == [
         [one["agentName"], f"/dashboard/agents/{one['agentId']}"] for one in about
     ]
+    signed_in.get_by_text("Ended findings").click()
     links.last.click()
     signed_in.wait_for_url(f"**/dashboard/agents/{about[-1]['agentId']}")
     expect(signed_in.get_by_role("heading", level=1)).to_contain_text(about[-1]["agentName"])

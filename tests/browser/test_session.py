@@ -188,7 +188,7 @@ def test_without_javascript_one_signs_in_reads_and_signs_out(open_page: Open, st
     for region in ("Findings", "Tokens issued", "Rejected requests", "Requests by weekday and hour", "Agents"):
         expect(page.get_by_role("heading", name=region, level=2)).to_be_visible()
     page.get_by_text("Numbers by day").click()
-    expect(page.get_by_role("table", name="Tokens issued and requests rejected")).to_be_visible()
+    expect(page.get_by_role("table", name="Tokens issued, requests and rejected requests")).to_be_visible()
     page.get_by_role("link", name="7 days").click()
     page.wait_for_url("**/dashboard?days=7")
     page.get_by_role("button", name="Sign out").click()

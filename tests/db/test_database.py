@@ -107,12 +107,14 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         "bytea": bytes(32),
         "jsonb": None,
         "date": NOON.date(),
+        "date[]": [NOON.date()],
     }
     known |= NEW.get(name, {})
     return {parameter: known.get(parameter, by_type.get(type_)) for parameter, type_ in types_of(connection, name)}
 
 
 NEW: dict[str, dict[str, Any]] = {
+    "dashboard/agents_of_the_day": {"at_hour": None},
     "dashboard/viewer": {"scope": "analytics:read"},
     "agents/add_credential": {"credential_id": uuid.uuid4()},
     "oauth/claim_resource": {"resource": "https://new.example"},
@@ -213,7 +215,7 @@ def test_without_the_setting_a_query_sees_nothing_with_its_condition_or_without(
             assert "row-level security" in str(error)  # a row of no organization cannot be inserted
             continue
         assert after == before
-        assert [row for row in rows if getattr(row, "count", 1) != 0] == []
+        assert [row for row in rows if getattr(row, "tokens", row.count) != 0] == []
 
 
 def test_the_services_role_owns_nothing_and_may_do_nothing_special(connection: psycopg.Connection[Any]) -> None:

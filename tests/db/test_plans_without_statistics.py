@@ -135,6 +135,10 @@ VALUES: dict[str, Any] = {
     "nearby": throttle.NEARBY,
     "every": throttle.INTERVAL,
     "latest": NOON + throttle.LATEST,
+    "first": NOON.date() - timedelta(days=DAYS - 1),
+    "last": NOON.date(),
+    "on_day": NOON.date(),
+    "at_hour": 12,
 }
 """Parameter -> a value, whichever the statement."""
 
@@ -142,6 +146,7 @@ VALUES_OF: dict[str, dict[str, Any]] = {
     "agents/add_agent": {"agent_id": uuid.UUID(int=AGENTS + 1)},
     "agents/add_credential": {"credential_id": uuid.UUID(int=AGENTS + 1)},
     "dashboard/viewer": {"scope": "analytics:read"},
+    "dashboard/usage_by_hour": {"days": [NOON.date() - timedelta(days=7), NOON.date()]},
     "oauth/add_resource_server": {"resource_server_id": uuid.UUID(int=1000), "resource": "https://new.example"},
     "oauth/record_failure": {"organization_id": UNKNOWN_ORGANIZATION},
     **{
@@ -165,12 +170,15 @@ PAGES = {
             "analytics/agent_activity",
             "analytics/rejection_trend",
             "analytics/token_trend",
+            "dashboard/usage_by_day",
             "findings/budget",
             "findings/peak",
         ),
         500,
     ),
     "findings/zero_day": 700,
+    # A day's rows of all agents.
+    "dashboard/agents_of_the_day": 2_000,
     # The month's rows of all agents, and for some a look-up for each agent.
     "analytics/agent_overview": 8_000,
     "analytics/agent_usage": 8_000,

@@ -21,6 +21,7 @@ async function refresh() {
   }
   if (!response.ok) return document.body.classList.add("stale");
   const fresh = new DOMParser().parseFromString(text, "text/html");
+  addLocalTimes(fresh);
   const parts = (selector) => [document, fresh].map((page) => [...page.querySelectorAll(selector)]);
   // The header as well: somebody may have signed in to another organization in another tab.
   let [before, after] = parts("header, main .bar, main section[id]");
@@ -46,6 +47,53 @@ function replace(before, after) {
   if (focused) (matching(after)[place] ?? matching(after)[0] ?? after).focus({ preventScroll: true });
 }
 
+// Writes the reader's own time beside each time in UTC, if it differs.
+function addLocalTimes(page) {
+  for (const time of page.querySelectorAll("time[datetime*=T]")) {
+    const at = new Date(time.dateTime);
+    const offset = at.getTimezoneOffset();
+    if (!offset) continue;
+    const isSameDay = at.getDate() === at.getUTCDate();
+    const format = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...(isSameDay ? {} : { weekday: "short" }) };
+    const local = page.createElement("span");
+    local.className = "local";
+    local.textContent = ` (${at.toLocaleString("en-GB", format)} your time)`;
+    time.append(local);
+  }
+}
+
+// The value of a bar: shown below its chart when the bar is pointed at or has the focus.
+function showValue({ target }) {
+  const bar = target.closest?.(".chart a");
+  if (bar) bar.closest(".chart").querySelector(".readout").textContent = bar.querySelector("title").textContent;
+}
+
+// Arrow keys move between the bars of a chart, of which only one is in the order of the Tab key.
+function moveFocus(event) {
+  const bar = event.target.closest?.(".chart a");
+  const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+  if (!bar || !step) return;
+  event.preventDefault();
+  const bars = [...bar.closest("svg").querySelectorAll("a:not(.flag)")];
+  const next = bars[Math.min(Math.max(bars.indexOf(bar) + step, 0), bars.length - 1)];
+  bars.forEach((one) => one.setAttribute("tabindex", one === next ? 0 : -1));
+  next.focus();
+}
+
+// On a touch screen the first tap on a bar shows its value, and the second opens it.
+let tapped;
+function openOnSecondTap(event) {
+  const bar = event.target.closest?.(".chart a:not(.flag)");
+  if (!bar || event.pointerType !== "touch" || bar === tapped) return;
+  event.preventDefault();
+  tapped = bar;
+  showValue(event);
+}
+
+addLocalTimes(document);
+for (const type of ["pointerover", "focusin"]) document.addEventListener(type, showValue);
+document.addEventListener("keydown", moveFocus);
+document.addEventListener("click", openOnSecondTap);
 setInterval(refresh, MINUTE / 12);
 document.addEventListener("visibilitychange", refresh);
 // A page that the browser kept may no longer be shown after signing out: load it again.

@@ -1,0 +1,76 @@
+"""``/dashboard/days/{date}``: the hours of a day, of the organization or of one agent, and the agents of an hour."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID
+
+from flask import Response, request
+
+from agentidp.caller import Caller
+from agentidp.dashboard import charts, pages, session, usage
+from agentidp.dashboard.agents import PAGE_SIZE
+from agentidp.dashboard.period import DAY, parsed_date
+from agentidp.db.sql import Call
+from agentidp.http.errors import NotFound, ValidationError
+
+blueprint = pages.new_blueprint("dashboard-day", __name__)
+
+
+@blueprint.get("/dashboard/days/<on_day>")
+@session.required
+def organization_day(caller: Caller, on_day: str) -> Response:
+    """The hours of a UTC day; the agents of the whole day, or of the hour in the query."""
+    at = caller.at.astimezone(UTC)
+    day = _past_day(on_day, at)
+    hour = _requested_hour()
+    by_hour, agents = caller.read_together(
+        usage.usage_by_hour(day),
+        Call("dashboard/agents_of_the_day", {"on_day": day, "at_hour": hour, "limit": PAGE_SIZE}),
+    )
+    count = agents[0].agents if agents else 0
+    return pages.page("day.html", here="overview", hour=hour, agents=agents, count=count, **_context(day, by_hour, at))
+
+
+@blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>")
+@session.required
+def agent_day(caller: Caller, agent_id: UUID, on_day: str) -> Response:
+    """The hours of an agent's UTC day."""
+    at = caller.at.astimezone(UTC)
+    day = _past_day(on_day, at)
+    by_hour = caller.read("dashboard/agent_usage_by_hour", agent_id=agent_id, on_day=day)
+    if not by_hour:
+        raise NotFound
+    return pages.page("day.html", agent_id=agent_id, name=by_hour[0].agent_name, **_context(day, by_hour, at))
+
+
+def _context(day: date, by_hour: list[Any], at: datetime) -> dict[str, Any]:
+    hours = usage.hours_of(by_hour, day)
+    return {
+        "day": day,
+        "hours": hours,
+        "previous": day - DAY,
+        "following": day + DAY if day < at.date() else None,
+        "tokens": charts.hour_chart(day, hours, "tokens", at),
+        "rejections": charts.hour_chart(day, hours, "rejected", at),
+    }
+
+
+def _past_day(text: str, at: datetime) -> date:
+    """The day in an address.
+
+    :raises NotFound: it is none, or in the future.
+    """
+    day = parsed_date(text)
+    if day is None or day > at.date():
+        raise NotFound
+    return day
+
+
+def _requested_hour() -> int | None:
+    hour = request.args.get("hour")
+    if hour is not None and not re.fullmatch(r"[0-9]|1[0-9]|2[0-3]", hour):
+        raise ValidationError("The hour must be a whole number from 0 to 23.")
+    return None if hour is None else int(hour)

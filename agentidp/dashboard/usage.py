@@ -1,0 +1,76 @@
+"""The usage that the pages show: read once, then summed in Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from agentidp.dashboard.period import Period
+from agentidp.db.sql import Call, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class DayUsage:
+    """An organization's usage on a UTC day."""
+
+    day: date
+    tokens: int
+    rejected: int
+    requests_by_hour: list[int]
+
+    @property
+    def requests(self) -> int:
+        """The sum of all hours."""
+        return sum(self.requests_by_hour)
+
+
+@dataclass(frozen=True, slots=True)
+class HourUsage:
+    """Usage in a UTC hour."""
+
+    hour: int
+    tokens: int = 0
+    requests: int = 0
+    rejected: int = 0
+
+
+def usage_by_day(period: Period) -> Call:
+    """The statement that reads a period and the one before it; :func:`split` takes its rows."""
+    return Call("dashboard/usage_by_day", {"first": period.before_first, "last": period.last})
+
+
+def split(rows: Rows, period: Period) -> tuple[list[DayUsage], list[DayUsage]]:
+    """The days of the period before, and those of the period. Of a running period, the day before that corresponds to
+    today is left out, so that the complete days of both can be compared.
+    """
+    days = [DayUsage(*row) for row in rows]
+    before_last = period.before_first + timedelta(days=period.complete_days - 1)
+    before = [day for day in days if day.day <= min(before_last, period.first - timedelta(days=1))]
+    return before, [day for day in days if day.day >= period.first]
+
+
+def usage_by_hour(*days: date) -> Call:
+    """The statement that reads the hours of *days*; :func:`hours_of` takes its rows."""
+    return Call("dashboard/usage_by_hour", {"days": list(days)})
+
+
+def hours_of(rows: Rows, day: date) -> list[HourUsage]:
+    """The 24 hours of one of the days that were read."""
+    found = {
+        row.at_hour: HourUsage(row.at_hour, row.tokens, row.requests, row.rejected) for row in rows if row.on_day == day
+    }
+    return [found.get(hour, HourUsage(hour)) for hour in range(24)]
+
+
+def heatmap_cells(days: list[DayUsage]) -> list[dict[str, int]]:
+    """The requests of each hour of the week, from Sunday, as the API returns them."""
+    counts = [[0] * 24 for _ in range(7)]
+    for day in days:
+        for hour, requests in enumerate(day.requests_by_hour):
+            counts[day.day.isoweekday() % 7][hour] += requests
+    return [
+        {"dow": dow, "hour": hour, "count": count}
+        for dow, hours in enumerate(counts)
+        for hour, count in enumerate(hours)
+        if count
+    ]

@@ -1,0 +1,45 @@
+-- The agents with usage on a UTC day, or in one hour of it; most tokens first, then most requests, then by id. One
+-- row an agent: agent_id, name, tokens, requests, rejected, and in each row the number of all of them.
+-- Parameters: organization_id; on_day: the day; at_hour: the hour, 0 to 23, or null for the whole day; limit.
+with counted as (
+    select
+        usage.agent_id,
+        case when %(at_hour)s::integer is null then usage.tokens
+            else usage.tokens_by_hour[%(at_hour)s::integer + 1] end as tokens,
+        case when %(at_hour)s::integer is null then usage.requests
+            else usage.requests_by_hour[%(at_hour)s::integer + 1] end as requests,
+        case when %(at_hour)s::integer is null then usage.rejected
+            else usage.rejected_by_hour[%(at_hour)s::integer + 1] end as rejected
+    from agent_usage_daily as usage
+    where
+        usage.organization_id = %(organization_id)s
+        and usage.day = %(on_day)s::date
+),
+by_agent as (
+    select
+        counted.agent_id,
+        sum(counted.tokens)::bigint as tokens,
+        sum(counted.requests)::bigint as requests,
+        sum(counted.rejected)::bigint as rejected
+    from counted
+    group by counted.agent_id
+    having sum(counted.tokens) + sum(counted.requests) + sum(counted.rejected) > 0
+),
+listed as (
+    select by_agent.*, count(*) over () as agents
+    from by_agent
+    order by by_agent.tokens desc, by_agent.requests desc, by_agent.agent_id
+    limit %(limit)s
+)
+select
+    listed.agent_id,
+    agents.name,
+    listed.tokens,
+    listed.requests,
+    listed.rejected,
+    listed.agents
+from listed
+join agents
+    on agents.organization_id = %(organization_id)s
+    and agents.agent_id = listed.agent_id
+order by listed.tokens desc, listed.requests desc, listed.agent_id

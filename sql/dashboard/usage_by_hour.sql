@@ -1,0 +1,17 @@
+-- An organization's usage in each UTC hour of some days. One row an hour with usage, in order.
+-- Parameters: organization_id; days: an array of dates.
+select
+    usage.day as on_day,
+    (cell.ordinal - 1)::integer as at_hour,
+    sum(cell.tokens)::bigint as tokens,
+    sum(cell.requests)::bigint as requests,
+    sum(cell.rejected)::bigint as rejected
+from usage_daily as usage
+cross join lateral unnest(usage.tokens_by_hour, usage.requests_by_hour, usage.rejected_by_hour)
+    with ordinality as cell (tokens, requests, rejected, ordinal)
+where
+    usage.organization_id = %(organization_id)s
+    and usage.day = any (%(days)s::date[])
+group by usage.day, cell.ordinal
+having sum(cell.tokens) + sum(cell.requests) + sum(cell.rejected) > 0
+order by usage.day, cell.ordinal

@@ -1,0 +1,105 @@
+"""The bars of a chart lead to what they are made of, by mouse, keyboard and touch, with JavaScript and without."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Open
+from tests.browser.stage import Stage, let_in
+from tests.factories import NOON
+
+BARS = "#trend svg a:not(.flag)"
+YESTERDAY = f"{NOON - timedelta(days=1):%Y-%m-%d}"
+
+
+def text_of(page: Page, index: int) -> str:
+    """What a bar of the chart of tokens says."""
+    return page.locator(BARS).nth(index).locator("title").text_content() or ""
+
+
+@pytest.mark.parametrize("java_script_enabled", [True, False])
+def test_a_day_opens_its_hours_and_an_hour_its_agents(open_page: Open, stage: Stage, java_script_enabled: bool) -> None:
+    page = open_page(java_script_enabled=java_script_enabled, viewport={"width": 1280, "height": 900})
+    let_in(page, stage, stage.operator)
+    page.goto("/dashboard?days=7")
+    page.locator(BARS).nth(5).click()
+    page.wait_for_url(f"**/dashboard/days/{YESTERDAY}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Tue 14 Apr")
+    page.locator(BARS).nth(9).click()
+    page.wait_for_url(f"**/dashboard/days/{YESTERDAY}?hour=9#agents")
+    expect(page.get_by_role("heading", name="Agents from 09:00 to 10:00 UTC")).to_be_in_viewport()
+    agent = page.locator("#agents tbody a").first
+    name = agent.inner_text()
+    agent.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Tue 14 Apr {name}")
+
+
+def test_a_mark_opens_its_finding_also_one_that_has_ended(signed_in: Page) -> None:
+    signed_in.goto("/dashboard?days=90")
+    mark = signed_in.locator("#trend a.flag").first
+    target = mark.get_attribute("href")
+    mark.click()
+    assert signed_in.url.endswith(f"{target}")
+    expect(signed_in.locator(f"{target}")).to_be_in_viewport()
+
+
+def test_the_keyboard_moves_between_bars_and_reads_their_values(signed_in: Page) -> None:
+    signed_in.goto("/dashboard?days=7")
+    signed_in.locator(BARS).last.focus()
+    readout = signed_in.locator("#trend .readout")
+    expect(readout).to_have_text(text_of(signed_in, 6))
+    signed_in.keyboard.press("ArrowLeft")
+    expect(readout).to_have_text(text_of(signed_in, 5))
+    signed_in.keyboard.press("Home")
+    expect(readout).to_have_text(text_of(signed_in, 0))
+    signed_in.keyboard.press("ArrowLeft")
+    expect(readout).to_have_text(text_of(signed_in, 0))
+    assert signed_in.locator("#trend svg a[tabindex='0']").count() == 1
+    signed_in.keyboard.press("End")
+    signed_in.keyboard.press("ArrowLeft")
+    signed_in.keyboard.press("Enter")
+    signed_in.wait_for_url(f"**/dashboard/days/{YESTERDAY}")
+
+
+def test_the_first_tap_shows_the_value_and_the_second_opens_the_day(open_page: Open, stage: Stage) -> None:
+    page = open_page(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    let_in(page, stage, stage.operator)
+    page.goto("/dashboard?days=7")
+    bar = page.locator(BARS).nth(5)
+    bar.tap()
+    expect(page.locator("#trend .readout")).to_have_text(text_of(page, 5))
+    assert page.url.endswith("/dashboard?days=7")
+    bar.tap()
+    page.wait_for_url(f"**/dashboard/days/{YESTERDAY}")
+
+
+@pytest.mark.parametrize("java_script_enabled", [True, False])
+def test_a_month_and_a_range_of_days_can_be_chosen(open_page: Open, stage: Stage, java_script_enabled: bool) -> None:
+    page = open_page(java_script_enabled=java_script_enabled)
+    let_in(page, stage, stage.operator)
+    page.goto("/dashboard")
+    page.get_by_text("Other period").click()
+    page.get_by_label("Month").select_option("March 2026")
+    page.get_by_role("button", name="Show the month").click()
+    page.wait_for_url("**/dashboard?month=2026-03")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview Sun 1 Mar to Tue 31 Mar")
+    page.get_by_text("Other period").click()
+    page.get_by_label("First day").fill("2026-04-01")
+    page.get_by_label("Last day").fill("2026-04-03")
+    page.get_by_role("button", name="Show these days").click()
+    page.wait_for_url("**/dashboard?from=2026-04-01&to=2026-04-03")
+    assert page.locator(BARS).count() == 3
+
+
+@pytest.mark.parametrize(
+    ("zone", "text"),
+    [("UTC", "as of 12:00 UTC"), ("Asia/Kolkata", "as of 12:00 UTC (17:30 your time)")],
+)
+def test_times_are_shown_in_the_readers_own_zone_too(open_page: Open, stage: Stage, zone: str, text: str) -> None:
+    page = open_page(timezone_id=zone)
+    let_in(page, stage, stage.operator)
+    page.goto("/dashboard")
+    expect(page.locator("#as-of")).to_have_text(text)

@@ -1,0 +1,106 @@
+"""The drawing of a chart: what is cut off, what is not over, and where the bars lead."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.dashboard.charts import CUT_FACTOR, CUT_TOP, axis_limit, day_chart, hour_chart
+from agentidp.dashboard.usage import HourUsage
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.dashboard.conftest import Page, Read, number
+from tests.factories import NOON, count_usage, make_agent
+
+TODAY = NOON.date()
+
+
+@pytest.mark.parametrize(
+    ("counts", "limit"),
+    [
+        ([], 0),
+        ([0, 0], 0),
+        ([7], 7),
+        ([100] * 29 + [CUT_FACTOR * 100], CUT_FACTOR * 100),
+        ([100] * 29 + [CUT_FACTOR * 100 + 1], CUT_TOP * 100),
+        # Days without usage do not count.
+        ([0] * 80 + [100] * 9 + [CUT_FACTOR * 100 + 1], CUT_TOP * 100),
+        # Two of eight are a quarter: no longer a spike.
+        ([100] * 5 + [9000] * 3, 9000),
+    ],
+)
+def test_an_axis_reaches_the_highest_count_unless_that_would_flatten_the_others(counts: list[int], limit: int) -> None:
+    assert axis_limit(counts) == limit
+
+
+def test_a_spike_is_cut_off_and_named_and_ordinary_days_keep_their_height() -> None:
+    counts = [(TODAY - timedelta(days=n), 100 if n else 10_000) for n in reversed(range(30))]
+    chart = day_chart(counts, {}, TODAY)
+    assert chart.top == 200
+    assert {bar.height for bar in chart.bars[:-1]} == {50}
+    assert (chart.bars[-1].height, chart.bars[-1].count) == (100, 10_000)
+    assert chart.cut_bars == [chart.bars[-1]]
+    assert chart.running_bar is chart.bars[-1]
+
+
+def test_a_period_that_is_over_has_no_running_bar() -> None:
+    chart = day_chart([(TODAY - timedelta(days=1), 3)], {}, TODAY)
+    assert chart.running_bar is None
+
+
+@pytest.mark.parametrize(("day", "running"), [(TODAY, 12), (TODAY - timedelta(days=1), None)])
+def test_the_running_hour_is_that_of_now(day: date, running: int | None) -> None:
+    chart = hour_chart(day, [HourUsage(hour, 1) for hour in range(24)], "tokens", NOON.replace(minute=59))
+    assert [n for n, bar in enumerate(chart.bars) if bar.is_running] == ([] if running is None else [running])
+
+
+def test_a_running_day_is_drawn_filled_and_not_like_one_without_tokens(
+    read: Read, cast: Cast, services: Services
+) -> None:
+    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
+    page = read("?days=7")
+    today = [a["d"] for a in page.all("path") if a.get("class") == "bars today"]
+    assert today == ["M61 100v-60h8v60z"]
+    zeros = [a["d"] or "" for a in page.all("path") if a.get("class") == "zero"]
+    assert zeros[0].count("M") == 6
+    assert "not over yet" in page.text
+
+
+def links(page: Page) -> list[str]:
+    """Where the bars of the page's charts lead, without the finding's marks."""
+    return [a["href"] or "" for a in page.all("a") if "tabindex" in a and a.get("class") != "flag"]
+
+
+def test_a_day_leads_to_its_hours_and_an_hour_to_its_agents(
+    signed_in: FlaskClient, read: Read, cast: Cast, services: Services
+) -> None:
+    organization_id = cast.acme.organization_id
+    other = make_agent(services, organization_id, name="other")
+    at = NOON - timedelta(days=1)
+    count_usage(services, organization_id, cast.acme.agent_id, at, tokens=30)
+    count_usage(services, organization_id, other.agent_id, at - timedelta(hours=3), tokens=70)
+    overview = links(read("?days=7"))
+    assert overview[:7] == [f"/dashboard/days/2026-04-{day:02}" for day in range(9, 16)]
+    page = read("/days/2026-04-14")
+    assert [row[:2] for row in page.table("Tokens") if row[1] != "0"] == [["09:00", "70"], ["12:00", "30"]]
+    assert [(row[0], number(row[1])) for row in page.table("Agents with usage")] == [("other", 70), ("builder", 30)]
+    assert links(page)[:24] == [f"/dashboard/days/2026-04-14?hour={hour}#agents" for hour in range(24)]
+    page = read("/days/2026-04-14?hour=12")
+    assert page.table("Agents with usage") == [["builder", "30", "30", "0"]]
+    assert "Agents from 12:00 to 13:00 UTC" in " ".join(page.text.split())
+    assert "No agent had any usage." in read("/days/2026-04-14?hour=13").text
+    page = read(f"/agents/{other.agent_id}/days/2026-04-14")
+    assert [row for row in page.table("Tokens") if row[1] != "0"] == [["09:00", "70", "70", "0"]]
+    assert "other" in page.text
+    for missing in ("days/2026-04-16", "days/2026-02-30", "days/x", f"agents/{cast.outsider.agent_id}/days/2026-04-14"):
+        assert signed_in.get(f"/dashboard/{missing}").status_code == 404
+    for wrong in ("24", "-1", "", "01", "x"):
+        assert signed_in.get(f"/dashboard/days/2026-04-14?hour={wrong}").status_code == 400
+
+
+def test_one_bar_of_a_chart_is_in_the_order_of_the_tab_key(read: Read, cast: Cast, services: Services) -> None:
+    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
+    tabs = [a["tabindex"] for a in read("?days=7").all("a") if "tabindex" in a]
+    assert tabs == ["-1"] * 6 + ["0"]

@@ -1,0 +1,93 @@
+"""The numbers at the top of the page, and what they are compared to."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from agentidp.dashboard.headline import budget_figure, change, headline
+from agentidp.dashboard.period import Period
+from agentidp.dashboard.usage import DayUsage, HourUsage, heatmap_cells, split
+from agentidp.findings.budget import BudgetStatus
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.dashboard.conftest import Read
+from tests.factories import NOON, count_usage
+
+TODAY = NOON.date()
+WEEK = Period(TODAY - timedelta(days=6), TODAY, TODAY, "days=7", TODAY - timedelta(days=13))
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "words"),
+    [
+        (110, 100, "10 % more than before"),
+        (90, 100, "10 % fewer than before"),
+        (100, 100, "as many as before"),
+        (0, 0, "as many as before"),
+        (5, 0, "none before"),
+        (0, 5, "100 % fewer than before"),
+        (10_000, 1, "999,900 % more than before"),
+        (1001, 1000, "less than 1 % more than before"),
+    ],
+)
+def test_a_change_in_words(now: int, before: int, words: str) -> None:
+    assert change(now, before, "before") == words
+
+
+def test_complete_days_are_compared_with_the_same_number_of_days_before() -> None:
+    rows = [(WEEK.before_first + timedelta(days=n), n, 100 * n, [n] * 24) for n in range(14)]
+    before, days = split(rows, WEEK)
+    assert [day.tokens for day in before] == [0, 1, 2, 3, 4, 5]
+    assert [day.tokens for day in days] == [7, 8, 9, 10, 11, 12, 13]
+    hours = {"today": [HourUsage(h, h) for h in range(24)], "week_ago": [HourUsage(h, 2 * h) for h in range(24)]}
+    figures = headline(WEEK, before, days, hours, NOON)
+    assert [(figure.label, figure.value, figure.note) for figure in figures] == [
+        # Hours 0 to 11: 66 against 132.
+        ("Tokens today", "276", "50 % fewer than on Wed 8 Apr until 12:00"),
+        ("Tokens in 7 days", "70", "280 % more than before"),
+        ("Requests in 7 days", "1,680", "280 % more than before"),
+        ("Rejected in 7 days", "7,000", "280 % more than before"),
+    ]
+
+
+def test_nothing_is_compared_before_an_hour_or_a_day_is_over() -> None:
+    day = DayUsage(TODAY, 7, 0, [0] * 24)
+    hours = {"today": [HourUsage(0, 7)], "week_ago": [HourUsage(0, 70)]}
+    figures = headline(Period(TODAY, TODAY, TODAY, "", TODAY), [], [day], hours, NOON.replace(hour=0, minute=59))
+    assert [figure.note for figure in figures] == ["the first hour is not over", "", "", ""]
+    assert figures[1].label == "Tokens in 1 day"
+
+
+@pytest.mark.parametrize(
+    ("budget", "tokens", "value", "is_alarming"),
+    [(None, 5, "none", False), (100, 100, "100 %", False), (100, 101, "101 %", True)],
+)
+def test_the_budget(budget: int | None, tokens: int, value: str, is_alarming: bool) -> None:
+    percent = None if budget is None else round(100 * tokens / budget, 1)
+    month = BudgetStatus(budget=budget, tokens=tokens, percent=percent, forecast=4000, crosses_on=None)
+    figure = budget_figure(month, NOON)
+    assert (figure.label, figure.value, figure.note) == ("Budget of April", value, "forecast 4,000 tokens")
+    assert figure.is_alarming == is_alarming
+
+
+def test_the_heatmap_begins_on_sunday() -> None:
+    days = [DayUsage(date(2026, 4, 12), 0, 0, [1] + [0] * 23), DayUsage(date(2026, 4, 18), 0, 0, [0] * 23 + [2])]
+    assert heatmap_cells(days) == [{"dow": 0, "hour": 0, "count": 1}, {"dow": 6, "hour": 23, "count": 2}]
+
+
+def test_the_page_compares_today_with_the_same_time_last_week(read: Read, cast: Cast, services: Services) -> None:
+    organization_id, agent_id = cast.acme.organization_id, cast.acme.agent_id
+    week_ago = NOON - timedelta(days=7)
+    for at, tokens in (
+        (NOON, 5),
+        (NOON - timedelta(hours=1), 30),
+        (week_ago - timedelta(hours=1), 10),
+        (week_ago, 100),
+        (week_ago + timedelta(hours=1), 100),
+    ):
+        count_usage(services, organization_id, agent_id, at, tokens=tokens)
+    text = " ".join(read().text.split())
+    assert "Tokens today 35 200 % more than on Wed 8 Apr until 12:00" in text
+    assert "Ongoing findings" in text

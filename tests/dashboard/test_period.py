@@ -1,0 +1,96 @@
+"""Which days the pages show: the same for all parts of a page, also for a month and a range that is over."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from agentidp.dashboard.period import MAX_DAYS, MONTHS, recent_months, requested_period
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.dashboard.conftest import Page, Read
+from tests.factories import NOON, count_usage
+
+TODAY = NOON.date()
+
+
+def requested(app: Flask, query: str) -> tuple[date, date, date, int]:
+    """First and last day, the first of the period before, and how many days are complete."""
+    with app.test_request_context(f"/dashboard?{query}"):
+        period = requested_period(NOON)
+    return period.first, period.last, period.before_first, period.complete_days
+
+
+@pytest.mark.parametrize(
+    ("query", "first", "last", "before", "complete"),
+    [
+        ("", date(2026, 3, 17), TODAY, date(2026, 2, 15), 29),
+        ("days=7", date(2026, 4, 9), TODAY, date(2026, 4, 2), 6),
+        ("days=90", date(2026, 1, 16), TODAY, date(2025, 10, 18), 89),
+        ("month=2026-04", date(2026, 4, 1), TODAY, date(2026, 3, 1), 14),
+        ("month=2026-03", date(2026, 3, 1), date(2026, 3, 31), date(2026, 2, 1), 31),
+        ("month=2025-12", date(2025, 12, 1), date(2025, 12, 31), date(2025, 11, 1), 31),
+        ("from=2026-04-01&to=2026-04-03", date(2026, 4, 1), date(2026, 4, 3), date(2026, 3, 29), 3),
+        ("from=2026-04-14", date(2026, 4, 14), TODAY, date(2026, 4, 12), 1),
+        ("from=2026-04-15&to=2026-04-15", TODAY, TODAY, date(2026, 4, 14), 0),
+    ],
+)
+def test_a_period_and_the_one_before_it(
+    shared_app: Flask, query: str, first: date, last: date, before: date, complete: int
+) -> None:
+    assert requested(shared_app, query) == (first, last, before, complete)
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("month=2026-05", "The month must be a past or the current one"),
+        ("month=2026-13", "The month must be a past or the current one"),
+        ("month=", "The month must be a past or the current one"),
+        ("from=2026-04-16", "The first and the last day must be past dates"),
+        ("from=2026-04-01&to=2026-04-16", "The first and the last day must be past dates"),
+        ("from=2026-04-03&to=2026-04-02", "The first and the last day must be past dates"),
+        ("to=2026-04-02", "The first and the last day must be past dates"),
+        ("from=2026-02-30", "The first and the last day must be past dates"),
+        ("from=0001-01-01&to=0001-01-02", "The first and the last day must be past dates"),
+        ("from=x", "The first and the last day must be past dates"),
+        (f"from={TODAY - timedelta(days=MAX_DAYS)}", f"A period has at most {MAX_DAYS} days."),
+    ],
+)
+def test_no_other_period(signed_in: FlaskClient, cast: Cast, query: str, sentence: str) -> None:
+    for path in ("/dashboard", f"/dashboard/agents/{cast.acme.agent_id}"):
+        response = signed_in.get(f"{path}?{query}")
+        assert response.status_code == 400
+        assert sentence in Page(response).text
+
+
+def test_the_longest_period(shared_app: Flask) -> None:
+    first = TODAY - timedelta(days=MAX_DAYS - 1)
+    assert requested(shared_app, f"from={first}")[:2] == (first, TODAY)
+
+
+def test_offers_this_month_and_a_year_before() -> None:
+    months = recent_months(TODAY)
+    assert (months[0], months[1], months[-1]) == (date(2026, 4, 1), date(2026, 3, 1), date(2025, 4, 1))
+    assert len(months) == MONTHS
+
+
+def test_all_parts_of_the_page_show_the_period(read: Read, cast: Cast, services: Services) -> None:
+    for days_ago, tokens in ((16, 20), (15, 40), (14, 80), (0, 1)):
+        at = NOON - timedelta(days=days_ago)
+        count_usage(services, cast.acme.organization_id, cast.acme.agent_id, at, tokens=tokens)
+    # 30 March to 1 April.
+    page = read("?from=2026-03-31&to=2026-04-01")
+    text = " ".join(page.text.split())
+    assert "Overview Tue 31 Mar to Wed 1 Apr" in text
+    assert "Tokens issued 120 in 2 days" in text
+    assert "Tokens in 2 days 120 500 % more than before" in text
+    assert [row[:2] for row in page.table("Tokens issued")] == [["Wed 1 Apr", "80"], ["Tue 31 Mar", "40"]]
+    week = page.table("Requests of these 2 days")
+    cells = {(row[0], cell) for row in week for cell in row[1:] if cell != "0"}
+    assert cells == {("Tuesday", "40"), ("Wednesday", "80")}
+    assert "not over yet" not in text
+    assert [a["value"] for a in page.all("input") if a.get("type") == "date"] == ["2026-03-31", "2026-04-01"]
