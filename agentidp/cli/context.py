@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging.config
 from collections.abc import Iterator
+from typing import Any
 
 import click
 import marshmallow as ma
@@ -13,7 +14,7 @@ import psycopg
 from agentidp import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.errors import DatabaseUnavailable
-from agentidp.http.errors import ApiError, NotFound, OAuthError, ServiceUnavailable
+from agentidp.http.errors import ApiError, NotFound, OAuthError, ServiceUnavailable, ValidationError
 from agentidp.http.logs import logging_config
 from agentidp.server.runtime import prepared
 from agentidp.services import Services
@@ -31,7 +32,8 @@ def refusals() -> Iterator[None]:
     except (ApiError, OAuthError) as error:
         raise click.ClickException(_sentence(error)) from None
     except ma.ValidationError as error:
-        raise click.ClickException(f"the name {error.messages[0]}") from None
+        details: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
+        raise click.ClickException(_rules(details)) from None
     except psycopg.Error as error:
         raise click.ClickException(f"the database refuses: {error.diag.message_primary or error}") from None
 
@@ -41,8 +43,20 @@ def _sentence(error: ApiError | OAuthError) -> str:
         return error.description
     if isinstance(error, NotFound):
         return "there is no such agent"
-    rules = "; ".join(f"{field} {', '.join(map(str, found))}" for field, found in error.details.items())
-    return f"{error.message} ({rules})" if rules else error.message
+    if isinstance(error, ValidationError):
+        return _rules(error.details)
+    return f"{error.message} ({_rules(error.details)})" if error.details else error.message
+
+
+def _rules(details: dict[str, Any]) -> str:
+    """Which field breaks which rule. In a list, the index of the wrong element does not matter."""
+
+    def texts(found: Any) -> list[str]:
+        if isinstance(found, dict):
+            return [text for inner in found.values() for text in texts(inner)]
+        return [str(text) for text in found]
+
+    return "; ".join(f"{field} {', '.join(dict.fromkeys(texts(found)))}" for field, found in details.items())
 
 
 def settings_of_command() -> Settings:

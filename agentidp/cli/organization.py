@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from agentidp import utc_now
@@ -9,6 +11,7 @@ from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, organization_named
 from agentidp.cli.output import cell, show
 from agentidp.registry import organizations
+from agentidp.registry.administrator import add_administered_organization
 
 
 @click.group("organization")
@@ -18,14 +21,28 @@ def commands() -> None:
 
 @commands.command("create")
 @click.argument("name")
+@click.option(
+    "--with-administrator",
+    is_flag=True,
+    help="Also register an agent with all scopes, and print its client_id and its client_secret, once.",
+)
 @as_json_option
-def create(name: str, as_json: bool) -> None:
-    """Create the organization NAME and print its id."""
+def create(name: str, with_administrator: bool, as_json: bool) -> None:
+    """Create the organization NAME and print its id.
+
+    With --with-administrator: organization id, client_id, client_secret. With these the administrator gets a token, and
+    with that it creates agents, credentials and resource servers over HTTP.
+    """
     with opened() as services:
-        organization_id = organizations.add_organization(
-            str(services.settings.database_url), name=organizations.NAME.deserialize(name), at=utc_now()
-        )
-    show([{"organizationId": organization_id, **({"name": name} if as_json else {})}], as_json, one=True)
+        url = str(services.settings.database_url)
+        name = organizations.NewOrganizationSchema().load({"name": name})["name"]
+        made: dict[str, Any]
+        if with_administrator:
+            organization_id, agent_id, secret = add_administered_organization(url, name=name, at=utc_now())
+            made = {"organizationId": organization_id, "clientId": str(agent_id), "clientSecret": secret}
+        else:
+            made = {"organizationId": organizations.add_organization(url, name=name, at=utc_now())}
+    show([{**made, "name": name} if as_json else made], as_json, one=True)
 
 
 @commands.command("list")

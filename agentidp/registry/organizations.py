@@ -23,9 +23,6 @@ blueprint = Blueprint("organization", __name__, description="The organization an
 LEAST_BUDGET, MOST_BUDGET = 1, 1_000_000_000_000
 """Tokens in a calendar month."""
 
-NAME = Text(1, 100)
-"""The rules for an organization's name."""
-
 _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -45,6 +42,12 @@ class Budget(ma.fields.Integer):
         if type(value) is not int:
             raise self.make_error("invalid", input=value)
         return value
+
+
+class NewOrganizationSchema(ma.Schema):
+    """What an operator gives to create an organization."""
+
+    name = Text(1, 100, required=True)
 
 
 class OrganizationChangeSchema(ma.Schema):

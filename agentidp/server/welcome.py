@@ -60,7 +60,7 @@ Ctrl-C stops AgentIdP; the data stays. The organization's id is {ORGANIZATION_ID
 _WITHOUT_DEMO = """
 There is no organization yet. In a second terminal, in this directory, create one:
 {secrets}
-{command} organization create "My organization"
+{command} organization create "My organization" --with-administrator
 
 Or start with `{command} serve --demo`, which also creates an organization with 90 days of demo data.
 """

@@ -6,8 +6,12 @@ import json
 import re
 import uuid
 
+import psycopg
 import pytest
 
+from agentidp import create_app
+from agentidp.config import Settings
+from agentidp.scopes import SCOPES
 from tests.cli.command import ORGANIZATION, TIME, Command
 
 
@@ -67,5 +71,31 @@ def test_budget_that_is_no_good(shared_run: Command) -> None:
     ],
 )
 def test_a_name_that_is_no_good(shared_run: Command, name: str, rule: str) -> None:
-    assert shared_run.refused("organization", "create", name) == f"the name {rule}"
+    assert shared_run.refused("organization", "create", name) == f"name {rule}"
     assert shared_run("organization", "list") == ""
+
+
+def test_with_an_administrator_that_can_register_agents_over_http(run: Command) -> None:
+    line = run("organization", "create", "Acme", "--with-administrator")
+    organization_id, client_id, client_secret = line.split("\t")
+    assert re.fullmatch(ORGANIZATION, organization_id)
+    [agent] = json.loads(run("agent", "list", "--organization", organization_id, "--json"))
+    assert (agent["agentId"], agent["name"], agent["scopes"]) == (client_id, "administrator", list(SCOPES))
+    app = create_app(Settings.from_environment(run.environment))
+    try:
+        client = app.test_client()
+        form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
+        token = client.post("/api/v1/token", data=form).json["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        assert client.post("/api/v1/agents", json={"name": "builder"}, headers=headers).status_code == 201
+    finally:
+        app.extensions["agentidp"].close()
+    made = json.loads(run("organization", "create", "Other", "--with-administrator", "--json"))
+    assert set(made) == {"organizationId", "clientId", "clientSecret", "name"}
+    assert made["name"] == "Other"
+
+
+def test_a_name_that_is_no_good_makes_no_administrator(run: Command) -> None:
+    assert run.refused("organization", "create", "", "--with-administrator") == "name must have 1 to 100 characters"
+    with psycopg.connect(run.database_url) as connection:
+        assert connection.execute("select count(*) from clients").fetchone() == (0,)

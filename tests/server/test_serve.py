@@ -306,7 +306,7 @@ def test_says_what_to_do_next_until_there_is_an_organization(database_url: str) 
     settings = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
     with Server(settings) as server:
         printed = "".join(server.process.stdout.readline() for _ in range(6))
-    assert f'PORT={server.port} agentidp organization create "My organization"\n' in printed
+    assert f'PORT={server.port} agentidp organization create "My organization" --with-administrator\n' in printed
     add_organization(database_url, name="Acme", at=utc_now())
     with Server(settings) as server:
         server.process.terminate()

@@ -72,6 +72,8 @@ def test_a_variable_that_is_empty_or_unset_is_left_out() -> None:
 def test_without_the_demo_it_names_the_command_that_creates_the_first_organization() -> None:
     environ = {"PORT": "3411", "AGENTIDP_DATABASE_URL": "postgresql://hush"}
     text = empty_welcome(program="/opt/agent idp/agentidp", environ=environ)
-    assert "\nPORT=3411 '/opt/agent idp/agentidp' organization create \"My organization\"\n" in text
+    assert (
+        "\nPORT=3411 '/opt/agent idp/agentidp' organization create \"My organization\" --with-administrator\n" in text
+    )
     assert "(First set AGENTIDP_DATABASE_URL there as here.)\n" in text
     assert "hush" not in text

@@ -1,0 +1,41 @@
+"""An organization's first administrator: an agent that can create all others over HTTP."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from agentidp.db.database import connect
+from agentidp.db.organization import operator_transaction
+from agentidp.registry.agents import add_agent
+from agentidp.registry.credentials import add_credential
+from agentidp.scopes import SCOPES
+
+NAME = "administrator"
+
+
+class Administrator(NamedTuple):
+    """A new organization's administrator, with the only copy of its secret."""
+
+    organization_id: str
+    agent_id: UUID
+    client_secret: str
+
+
+def add_administered_organization(database_url: str, *, name: str, at: datetime) -> Administrator:
+    """Create an organization together with an agent that has every scope of our own API, and a credential of it.
+
+    :param database_url: as the operator.
+    """
+    organization_id = f"org-{uuid.uuid4()}"
+    with (
+        connect(database_url) as connection,
+        operator_transaction(connection, organization_id, at) as opened,
+    ):
+        opened.fetch("organizations/add_organization", name=name)
+        agent = add_agent(opened, name=NAME, description="Administers the organization.", scopes=list(SCOPES))
+        _, client_secret = add_credential(opened, agent.agent_id, expires_at=None)
+    assert client_secret is not None  # noqa: S101 - no keys were given
+    return Administrator(organization_id, agent.agent_id, client_secret)
