@@ -77,16 +77,19 @@ class Text(ma.fields.String):
     PostgreSQL or UTF-8 cannot hold. ``multiline`` admits line breaks and tabs.
     """
 
-    def __init__(self, least: int, most: int, *, multiline: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, least: int, most: int, *, multiline: bool = False, description: str | None = None, **kwargs: Any
+    ) -> None:
         control = _CONTROL_BUT_BREAKS if multiline else _CONTROL
         self._forbidden = re.compile(rf"[{control}\ud800-\udfff]")
         length = ma.validate.Length(least, most, error=f"must have {least} to {most} characters")
         # The rules of _deserialize in one; surrogates are no characters where regular expressions know Unicode.
         end = f"[^{_CONTROL}{_WHITE_SPACE}]"
         pattern = f"{end}(?:[^{control}]*{end})?"
-        super().__init__(
-            validate=length, metadata={"pattern": f"^{pattern}$" if least else f"^(?:{pattern})?$"}, **kwargs
-        )
+        metadata = {"pattern": f"^{pattern}$" if least else f"^(?:{pattern})?$"}
+        if description is not None:
+            metadata["description"] = description
+        super().__init__(validate=length, metadata=metadata, **kwargs)
         self.error_messages["invalid"] = "must be a string"
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:

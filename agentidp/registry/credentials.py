@@ -16,10 +16,11 @@ from flask import Response, request
 
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
+from agentidp.db.sql import Rows
 from agentidp.http.errors import Conflict, NotFound, ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import Instant, timestamp
+from agentidp.http.schemas import Instant, Text, timestamp
 from agentidp.jose.jwk import MAXIMUM_KEYS, jwk_json_schema, public_jwk, public_jwks
 from agentidp.oauth.client_secret import PATTERN, hash_secret, new_secret
 from agentidp.oauth.metadata import JwksSchema
@@ -38,6 +39,13 @@ class NewCredentialSchema(ma.Schema):
     class Meta:
         json_schema = {"not": {"required": ["jwk", "jwks"]}}
 
+    label = Text(
+        1,
+        100,
+        load_default=None,
+        allow_none=True,
+        description="For people: where the credential is used, for example",
+    )
     expiresAt = Instant(load_default=None, allow_none=True, metadata={"description": "A time in the future"})
     jwk = ma.fields.Dict(
         metadata=jwk_json_schema() | {"description": "A public key: RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519"}
@@ -69,6 +77,7 @@ class CredentialSchema(ma.Schema):
     """A credential, without its secret. ``lastUsedAt`` is exact to the minute."""
 
     credentialId = ma.fields.UUID(required=True)
+    label = ma.fields.String(required=True, allow_none=True)
     jwks = ma.fields.Nested(JwksSchema, required=True, allow_none=True, metadata={"description": "Null for a secret"})
     createdAt = ma.fields.AwareDateTime(required=True)
     expiresAt = ma.fields.AwareDateTime(required=True, allow_none=True)
@@ -100,7 +109,9 @@ def create_credential(caller: Caller, new: dict[str, Any], agent_id: UUID) -> Re
     if new["expiresAt"] is not None and new["expiresAt"] <= caller.at:
         raise ValidationError(details={"expiresAt": ["must be in the future"]})
     with caller.transaction() as opened:
-        credential, client_secret = add_credential(opened, agent_id, jwks=new["jwks"], expires_at=new["expiresAt"])
+        credential, client_secret = add_credential(
+            opened, agent_id, label=new["label"], jwks=new["jwks"], expires_at=new["expiresAt"]
+        )
     body = represent(credential) | {"clientId": str(agent_id)}
     if client_secret is not None:
         body["clientSecret"] = client_secret
@@ -112,10 +123,8 @@ def create_credential(caller: Caller, new: dict[str, Any], agent_id: UUID) -> Re
 @blueprint.response(200, CredentialListSchema)
 def list_credentials(caller: Caller, agent_id: UUID) -> Response:
     """List the credentials of an agent."""
-    rows = caller.read("agents/list_credentials", agent_id=agent_id)
-    if not rows:
-        raise NotFound
-    return json_response({"data": [represent(row) for row in rows if row.credential_id is not None]})
+    rows = present(caller.read("agents/list_credentials", agent_id=agent_id))
+    return json_response({"data": [represent(row) for row in rows]})
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials/<uuid:credential_id>", methods=["DELETE"])
@@ -124,13 +133,27 @@ def list_credentials(caller: Caller, agent_id: UUID) -> Response:
 def revoke_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Revoke a credential, so that it gets no further tokens. Tokens that were issued work until they expire."""
     with caller.transaction() as opened:
-        if not opened.fetch(
-            "agents/revoke_credential",
-            agent_id=agent_id,
-            credential_id=credential_id,
-        ):
-            raise NotFound
+        end_credential(opened, agent_id, credential_id)
     return Response(status=204)
+
+
+def present(rows: Rows) -> Rows:
+    """The credentials among the rows of ``agents/list_credentials``.
+
+    :raises NotFound: there is no such agent.
+    """
+    if not rows:
+        raise NotFound
+    return [row for row in rows if row.credential_id is not None]
+
+
+def end_credential(opened: Transaction, agent_id: UUID, credential_id: UUID) -> None:
+    """Revoke a credential.
+
+    :raises NotFound: the agent has no such credential, or it was revoked before.
+    """
+    if not opened.fetch("agents/revoke_credential", agent_id=agent_id, credential_id=credential_id):
+        raise NotFound
 
 
 def add_credential(
@@ -138,11 +161,13 @@ def add_credential(
     agent_id: UUID,
     *,
     expires_at: datetime | None,
+    label: str | None = None,
     jwks: list[dict[str, Any]] | None = None,
     most: int = MAXIMUM_CREDENTIALS,
 ) -> tuple[Any, str | None]:
     """Create a credential.
 
+    :param label: for people, 1 to 100 characters.
     :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked. Default: a secret.
     :param most: how many the agent may have with it.
     :returns: its row and its secret, which is not stored; ``None`` if it has keys.
@@ -159,6 +184,7 @@ def add_credential(
         credential_id=uuid.uuid4(),
         secret_hash=None if client_secret is None else hash_secret(client_secret),
         jwks=None if jwks is None else json.dumps(jwks),
+        label=label,
         expires_at=expires_at,
         most=most,
     )
@@ -174,6 +200,7 @@ def represent(credential: Any) -> dict[str, Any]:
     """A credential's row as our JSON."""
     return {
         "credentialId": str(credential.credential_id),
+        "label": credential.label,
         "jwks": None if credential.jwks is None else {"keys": credential.jwks},
         "createdAt": timestamp(credential.created_at),
         "expiresAt": timestamp(credential.expires_at),

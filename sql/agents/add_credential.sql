@@ -1,10 +1,10 @@
 -- Creates a credential of an agent. Returns its row, or none if the agent has the maximum number.
 -- Parameters: organization_id; agent_id; credential_id; secret_hash (32 bytes) or jwks (JSON text), the other null;
--- expires_at (timestamptz or null); at (timestamptz); most: the maximum number.
-insert into credentials (organization_id, agent_id, credential_id, secret_hash, jwks, created_at, expires_at)
+-- label (or null); expires_at (timestamptz or null); at (timestamptz); most: the maximum number.
+insert into credentials (organization_id, agent_id, credential_id, secret_hash, jwks, label, created_at, expires_at)
 select
     %(organization_id)s, %(agent_id)s::uuid, %(credential_id)s::uuid, %(secret_hash)s::bytea, %(jwks)s::jsonb,
-    %(at)s::timestamptz, %(expires_at)s::timestamptz
+    %(label)s::text, %(at)s::timestamptz, %(expires_at)s::timestamptz
 where (
     select count(*)
     from credentials
@@ -13,4 +13,4 @@ where (
         and agent_id = %(agent_id)s
         and revoked_at is null
 ) < %(most)s
-returning credential_id, jwks, created_at, expires_at, last_used_at
+returning credential_id, label, jwks, created_at, expires_at, last_used_at

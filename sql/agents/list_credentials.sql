@@ -3,6 +3,7 @@
 -- Parameters: organization_id; agent_id; at is not used.
 select
     credentials.credential_id,
+    credentials.label,
     credentials.jwks,
     credentials.created_at,
     credentials.expires_at,

@@ -7,6 +7,8 @@ import re
 import uuid
 from datetime import UTC, datetime, timedelta
 
+import psycopg
+
 from agentidp import create_app
 from agentidp.config import Settings
 from tests.cli.command import UUID, Command
@@ -37,6 +39,7 @@ def test_as_json_and_with_an_expiry(run: Command) -> None:
         "credentialId",
         "clientId",
         "clientSecret",
+        "label",
         "jwks",
         "createdAt",
         "expiresAt",
@@ -48,5 +51,38 @@ def test_as_json_and_with_an_expiry(run: Command) -> None:
 
 def test_of_an_agent_that_is_not_there(shared_run: Command) -> None:
     agent_id = str(uuid.uuid4())
-    for arguments in (("create",), ("revoke", str(uuid.uuid4()))):
+    for arguments in (("create",), ("list",), ("revoke", str(uuid.uuid4()))):
         assert shared_run.refused("credential", *arguments, "--agent", agent_id) == f"there is no agent {agent_id}"
+
+
+def test_list_shows_labels_and_kinds_and_never_a_secret(run: Command) -> None:
+    agent_id = run.agent()
+    assert run("credential", "list", "--agent", agent_id) == ""
+    made = json.loads(run("credential", "create", "--agent", agent_id, "--label", "CI of the shop", "--json"))
+    assert made["label"] == "CI of the shop"
+    run("credential", "create", "--agent", agent_id, "--expires-in", "30")
+    with psycopg.connect(run.database_url) as connection:
+        connection.execute(
+            "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
+            """select organization_id, agent_id, gen_random_uuid(), '[{"kty": "EC"}]', now() from agents"""
+        )
+    listed = json.loads(run("credential", "list", "--agent", agent_id, "--json"))
+    assert listed[0] == {name: value for name, value in made.items() if name not in ("clientId", "clientSecret")}
+    assert [one["label"] for one in listed] == ["CI of the shop", None, None]
+    lines = [line.split("\t") for line in run("credential", "list", "--agent", agent_id).splitlines()]
+    assert [line[0] for line in lines] == [one["credentialId"] for one in listed]
+    assert [line[1:3] for line in lines] == [["CI of the shop", "secret"], ["-", "secret"], ["-", "key"]]
+    assert [line[4] == "-" for line in lines] == [True, False, True]
+    run("credential", "revoke", lines[1][0], "--agent", agent_id)
+    assert [one["credentialId"] for one in json.loads(run("credential", "list", "--agent", agent_id, "--json"))] == [
+        lines[0][0],
+        lines[2][0],
+    ]
+
+
+def test_a_label_that_is_no_good(run: Command) -> None:
+    create = ("credential", "create", "--agent", run.agent(), "--label")
+    assert run.refused(*create, "") == "label must have 1 to 100 characters"
+    assert run.refused(*create, "x" * 101) == "label must have 1 to 100 characters"
+    assert run.refused(*create, "a\tb") == "label must not hold control characters or lone surrogates"
+    assert run(*create, "x" * 100)

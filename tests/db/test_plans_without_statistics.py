@@ -125,6 +125,7 @@ VALUES: dict[str, Any] = {
     "offset": 0,
     "most": 1000,
     "jwks": None,
+    "label": None,
     "key": 1,
     "kid": "new",
     "alg": "ES256",

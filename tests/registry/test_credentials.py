@@ -56,6 +56,7 @@ def test_shows_its_secret_once(client: FlaskClient, cast: Cast, worker: Agent, d
     credential_id, client_secret = response.json["credentialId"], response.json["clientSecret"]
     assert response.json == {
         "credentialId": credential_id,
+        "label": None,
         "jwks": None,
         "createdAt": "2026-04-15T12:00:00.000000Z",
         "expiresAt": None,
@@ -74,6 +75,13 @@ def test_shows_its_secret_once(client: FlaskClient, cast: Cast, worker: Agent, d
         ).fetchall()
     assert len(stored) == 3
     assert not any(client_secret in row or client_secret.encode().hex() in row for (row,) in stored)
+
+
+def test_a_label_is_kept_and_shown(client: FlaskClient, cast: Cast, worker: Agent) -> None:
+    made = add(client, cast, worker, label="CI of the shop")
+    assert made["label"] == "CI of the shop"
+    assert {credential["label"] for credential in all_of(client, cast, worker)} == {None, "CI of the shop"}
+    assert add(client, cast, worker, label=None)["label"] is None
 
 
 def test_no_two_secrets_are_the_same(client: FlaskClient, cast: Cast, worker: Agent) -> None:
