@@ -21,6 +21,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "agents.change_agent": {"description": "changed by a test"},
     "credentials.create_credential": {"expiresAt": None},
     "organization.change_organization": {"monthlyTokenBudget": 250_000},
+    "resource-servers.change_resource_server": {"name": "changed by a test"},
     "resource-servers.create_resource_server": {"resource": "https://made.example/by-a-test", "name": "made by a test"},
 }
 """Endpoint -> a body that it accepts. Every route that takes JSON is here, or the tests of all routes fail."""

@@ -11,7 +11,9 @@ import psycopg
 from flask import Response
 
 from agentidp.caller import Caller, bearer
-from agentidp.http.errors import Conflict, NotFound
+from agentidp.config import Settings
+from agentidp.db.organization import Transaction
+from agentidp.http.errors import Conflict, NotFound, ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import (
@@ -32,7 +34,17 @@ MAXIMUM_RESOURCE_SERVERS = 100
 """Of one organization."""
 
 
-class NewResourceServerSchema(ma.Schema):
+class _ForeignScopes(ma.Schema):
+    """What the bodies have in common."""
+
+    @ma.validates("scopes")
+    def must_not_be_ours(self, scopes: list[str], data_key: str) -> None:
+        """Scopes with the names of our own would mislead readers, although the token names its resource."""
+        if not SCOPES.keys().isdisjoint(scopes):
+            raise ma.ValidationError("must not contain a scope of this server's own API: " + ", ".join(SCOPES))
+
+
+class NewResourceServerSchema(_ForeignScopes):
     """The body that registers a resource server."""
 
     resource = ma.fields.String(
@@ -48,18 +60,26 @@ class NewResourceServerSchema(ma.Schema):
     scopes = ScopeList(load_default=list)
 
     @ma.validates("resource")
-    def must_be_foreign(self, resource: str, data_key: str) -> None:
-        """An absolute URI, and not one of this server's own, which are the audiences of its tokens."""
+    def must_be_an_identifier(self, resource: str, data_key: str) -> None:
+        """The pattern is for the OpenAPI document only."""
         if not is_resource_identifier(resource):
             raise ma.ValidationError("must be an absolute URI of at most 500 characters without fragment")
-        if resource in services().settings.own_audiences:
-            raise ma.ValidationError("must not be this server's own API or dashboard")
 
-    @ma.validates("scopes")
-    def must_not_be_ours(self, scopes: list[str], data_key: str) -> None:
-        """Scopes with the names of our own would mislead readers, although the token names its resource."""
-        if not SCOPES.keys().isdisjoint(scopes):
-            raise ma.ValidationError("must not hold a scope of this server's own API: " + ", ".join(SCOPES))
+
+class ResourceServerChangeSchema(_ForeignScopes):
+    """The body that changes a resource server: what is left out stays. Its identifier cannot be changed."""
+
+    class Meta:
+        json_schema = {"minProperties": 1}
+
+    name = Text(1, 100)
+    scopes = ScopeList()
+
+    @ma.validates_schema
+    def not_empty(self, data: dict[str, Any], **_: Any) -> None:
+        """An empty change is a mistake."""
+        if not data:
+            raise ma.ValidationError("must name something to change", "body")
 
 
 class ResourceServerSchema(ma.Schema):
@@ -88,22 +108,8 @@ def create_resource_server(caller: Caller, new: dict[str, Any]) -> Response:
     organization: no other can register it, not even once the resource server is deleted.
     """
     with caller.transaction() as opened:
-        claim(opened, new["resource"])
-        try:
-            rows = opened.fetch(
-                "oauth/add_resource_server",
-                resource_server_id=uuid.uuid4(),
-                most=MAXIMUM_RESOURCE_SERVERS,
-                **new,
-            )
-        except psycopg.errors.UniqueViolation:
-            raise ResourceTaken from None
-        if not rows:
-            raise Conflict(
-                f"The organization has {MAXIMUM_RESOURCE_SERVERS} resource servers; delete one first.",
-                details={"resource": [f"at most {MAXIMUM_RESOURCE_SERVERS} at a time"]},
-            )
-    body = represent(rows[0])
+        row = add_resource_server(opened, services().settings, **new)
+    body = represent(row)
     return json_response(body, 201, {"Location": f"/api/v1/resource-servers/{body['resourceServerId']}"})
 
 
@@ -126,6 +132,19 @@ def get_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     return json_response(represent(rows[0]))
 
 
+@blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>", methods=["PATCH"])
+@bearer("agents:write")
+@blueprint.arguments(ResourceServerChangeSchema)
+@blueprint.response(200, ResourceServerSchema)
+def change_resource_server(caller: Caller, change: dict[str, Any], resource_server_id: UUID) -> Response:
+    """Change the name or the scopes of a resource server. No further token is issued with a scope that is removed;
+    tokens that have it work until they expire.
+    """
+    with caller.transaction() as opened:
+        row = update_resource_server(opened, resource_server_id, change)
+    return json_response(represent(row))
+
+
 @blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>", methods=["DELETE"])
 @bearer("agents:write")
 @blueprint.response(204)
@@ -134,12 +153,61 @@ def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response
     If only their signature is verified, they work until they expire. The organization keeps the identifier.
     """
     with caller.transaction() as opened:
-        if not opened.fetch(
-            "oauth/delete_resource_server",
-            resource_server_id=resource_server_id,
-        ):
-            raise NotFound
+        remove_resource_server(opened, resource_server_id)
     return Response(status=204)
+
+
+def add_resource_server(opened: Transaction, settings: Settings, *, resource: str, name: str, scopes: list[str]) -> Any:
+    """Register a resource server and claim its identifier.
+
+    :returns: its row.
+    :raises ValidationError: the identifier is one of this server's own, which are the audiences of its tokens.
+    :raises ResourceTaken: another organization holds the identifier, or this one has registered it.
+    :raises Conflict: the organization has as many resource servers, or identifiers, as it may.
+    """
+    if resource in settings.own_audiences:
+        raise ValidationError(details={"resource": ["must not be this server's own API or dashboard"]})
+    claim(opened, resource)
+    try:
+        rows = opened.fetch(
+            "oauth/add_resource_server",
+            resource_server_id=uuid.uuid4(),
+            resource=resource,
+            name=name,
+            scopes=scopes,
+            most=MAXIMUM_RESOURCE_SERVERS,
+        )
+    except psycopg.errors.UniqueViolation:
+        raise ResourceTaken from None
+    if not rows:
+        raise Conflict(
+            f"The organization has {MAXIMUM_RESOURCE_SERVERS} resource servers; delete one first.",
+            details={"resource": [f"at most {MAXIMUM_RESOURCE_SERVERS} at a time"]},
+        )
+    return rows[0]
+
+
+def update_resource_server(opened: Transaction, resource_server_id: UUID, change: dict[str, Any]) -> Any:
+    """Change a resource server.
+
+    :param change: what :class:`ResourceServerChangeSchema` loads; what is left out stays.
+    :returns: its row.
+    :raises NotFound: the organization has no such resource server.
+    """
+    unchanged: dict[str, Any] = {"name": None, "scopes": None}
+    rows = opened.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **(unchanged | change))
+    if not rows:
+        raise NotFound
+    return rows[0]
+
+
+def remove_resource_server(opened: Transaction, resource_server_id: UUID) -> None:
+    """Delete a resource server; its organization keeps the identifier.
+
+    :raises NotFound: the organization has no such resource server.
+    """
+    if not opened.fetch("oauth/delete_resource_server", resource_server_id=resource_server_id):
+        raise NotFound
 
 
 def represent(row: Any) -> dict[str, Any]:

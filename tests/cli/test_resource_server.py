@@ -84,3 +84,50 @@ def test_what_is_refused(run: Command) -> None:
         "\udcff": "the resource must be an absolute URI without fragment",
     }.items():
         assert run.refused("resource-server", "release", resource) == sentence
+
+
+def test_creates_changes_lists_and_deletes_a_resource_server(run: Command) -> None:
+    acme, other = run("organization", "create", "Acme"), run("organization", "create", "Other")
+    resource = "https://billing.example/v2"
+    options = ("--name", "billing", "--scope", "invoices:read", "--scope", "invoices:write")
+    made = json.loads(run("resource-server", "create", resource, "--organization", acme, *options, "--json"))
+    assert made == {
+        "resourceServerId": made["resourceServerId"],
+        "resource": resource,
+        "name": "billing",
+        "scopes": ["invoices:read", "invoices:write"],
+        "createdAt": made["createdAt"],
+    }
+    here = (made["resourceServerId"], "--organization", acme)
+    assert json.loads(run("resource-server", "update", *here, "--name", "bills", "--json")) == made | {"name": "bills"}
+    changed = run("resource-server", "update", *here, "--scope", "invoices:read").split("\t")
+    assert changed == [here[0], resource, "bills", "invoices:read", made["createdAt"]]
+    assert run("resource-server", "list", "--organization", acme).split("\t") == changed
+    assert run("resource-server", "list", "--organization", other) == ""
+    assert run("resource-server", "list") == f"{resource}\t{acme}\t{acme}"
+    missing = f"the organization has no resource server {here[0]}"
+    assert run.refused("resource-server", "delete", here[0], "--organization", other) == missing
+    assert run.refused("resource-server", "update", here[0], "--organization", other, "--name", "x") == missing
+    assert run("resource-server", "delete", *here) == ""
+    assert run.refused("resource-server", "delete", *here) == missing
+    assert run("resource-server", "list") == f"{resource}\t{acme}\t"
+
+
+def test_a_resource_server_that_is_no_good(run: Command) -> None:
+    acme, other = run("organization", "create", "Acme"), run("organization", "create", "Other")
+    run("resource-server", "create", "https://a.example", "--organization", acme, "--name", "a")
+    for resource, name, scope, sentence in (
+        ("x", "a", "s", "resource must be an absolute URI of at most 500 characters without fragment"),
+        ("http://localhost:3000/api/v1", "a", "s", "resource must not be this server's own API or dashboard"),
+        ("https://x.example", "", "s", "name must have 1 to 100 characters"),
+        ("https://a.example", "a", "s", "The resource is registered already. (resource is taken)"),
+        (
+            "https://x.example",
+            "a",
+            "agents:read",
+            "scopes must not contain a scope of this server's own API: analytics:read, agents:read, agents:write",
+        ),
+    ):
+        options = ("--organization", other, "--name", name, "--scope", scope)
+        assert run.refused("resource-server", "create", resource, *options) == sentence
+    assert run("resource-server", "list", "--organization", other) == ""
