@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import click
-import marshmallow as ma
 
 from agentidp import utc_now
 from agentidp.cli.context import opened
-from agentidp.cli.options import as_json_option, organization_named, organization_option
+from agentidp.cli.options import as_json_option, organization_named, organization_of, organization_option
 from agentidp.cli.output import show
-from agentidp.config import ConfigurationError
 from agentidp.registry import agents
-from agentidp.scopes import SCOPES
+
+id_argument = click.argument("agent_id", type=click.UUID, metavar="ID")
 
 
 @click.group("agent")
 def commands() -> None:
-    """Agents: an agent's id is its client_id."""
+    """Agents: an agent's id is its client_id.
+
+    Agents are printed as: id, name, description, scopes, status, whether tokens are bound to a key, times of creation
+    and of the last change.
+    """
 
 
 @commands.command("create")
@@ -29,8 +33,9 @@ def commands() -> None:
     "--scope",
     "scopes",
     multiple=True,
-    type=click.Choice(list(SCOPES)),
-    help="May be given several times; analytics:read and agents:read when left out.",
+    metavar="SCOPE",
+    help="Of AgentIdP's API or of a resource server of the organization; may be given several times. "
+    "analytics:read and agents:read when left out.",
 )
 @as_json_option
 def create(name: str, organization_id: str, description: str, scopes: tuple[str, ...], as_json: bool) -> None:
@@ -38,14 +43,8 @@ def create(name: str, organization_id: str, description: str, scopes: tuple[str,
     with opened() as services:
         organization_named(services, organization_id)
         new = {"name": name, "description": description, **({"scopes": list(scopes)} if scopes else {})}
-        try:
-            loaded = agents.NewAgentSchema().load(new)
-        except ma.ValidationError as error:
-            messages: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
-            field, rules = next(iter(messages.items()))
-            raise ConfigurationError(f"{field} {rules[0] if isinstance(rules, list) else rules}") from None
         with services.database.of(organization_id, utc_now()).transaction() as transaction:
-            row = agents.add_agent(transaction, **loaded)
+            row = agents.add_agent(transaction, **agents.NewAgentSchema().load(new))
     body = agents.represent(row)
     show([body if as_json else {"agentId": body["agentId"]}], as_json, one=True)
 
@@ -54,14 +53,80 @@ def create(name: str, organization_id: str, description: str, scopes: tuple[str,
 @organization_option
 @as_json_option
 def list_(organization_id: str, as_json: bool) -> None:
-    """List the agents of an organization, oldest first: id, name, description, scopes, status, times."""
+    """List the agents of an organization, oldest first."""
     with opened() as services:
         organization_named(services, organization_id)
-        with services.database.of(organization_id, utc_now()).transaction() as transaction:
-            rows = transaction.fetch(
-                "agents/list_agents",
-                after_at=None,
-                after_id=None,
-                limit=None,
-            )
+        database = services.database.of(organization_id, utc_now())
+        rows = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
     show([agents.represent(row) for row in rows], as_json)
+
+
+@commands.command("show")
+@id_argument
+@as_json_option
+def show_(agent_id: UUID, as_json: bool) -> None:
+    """Print the agent ID."""
+    with opened() as services:
+        database = services.database.of(organization_of(services, agent_id), utc_now())
+        row = agents.existing(database.fetch("agents/get_agent", agent_id=agent_id))
+    show([agents.represent(row)], as_json, one=True)
+
+
+@commands.command("update")
+@id_argument
+@click.option("--name", help="The new name.")
+@click.option("--description", help="The new description; empty to remove it.")
+@click.option(
+    "--scope", "scopes", multiple=True, metavar="SCOPE", help="Instead of all its scopes; may be given several times."
+)
+@click.option(
+    "--dpop/--no-dpop",
+    "dpop_bound_access_tokens",
+    default=None,
+    help="Whether the agent gets only tokens that are bound to a key (DPoP).",
+)
+@as_json_option
+def update(agent_id: UUID, scopes: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Change the agent ID and print it. What is left out stays."""
+    change = {name: value for name, value in options.items() if value is not None}
+    if "dpop_bound_access_tokens" in change:
+        change["dpopBoundAccessTokens"] = change.pop("dpop_bound_access_tokens")
+    if scopes:
+        change["scopes"] = list(scopes)
+    if not change:
+        raise click.UsageError("name something to change")
+    _change(agent_id, change, as_json)
+
+
+@commands.command("suspend")
+@id_argument
+@as_json_option
+def suspend(agent_id: UUID, as_json: bool) -> None:
+    """Suspend the agent ID and print it: it gets no token, and the tokens that it has stop working at once."""
+    _change(agent_id, {"status": "suspended"}, as_json)
+
+
+@commands.command("resume")
+@id_argument
+@as_json_option
+def resume(agent_id: UUID, as_json: bool) -> None:
+    """End the suspension of the agent ID and print it. Its tokens that have not expired work again."""
+    _change(agent_id, {"status": "active"}, as_json)
+
+
+def _change(agent_id: UUID, change: dict[str, Any], as_json: bool) -> None:
+    with opened() as services:
+        organization_id = organization_of(services, agent_id)
+        with services.database.of(organization_id, utc_now()).transaction() as transaction:
+            row = agents.update_agent(transaction, agent_id, agents.AgentChangeSchema().load(change))
+    show([agents.represent(row)], as_json, one=True)
+
+
+@commands.command("delete")
+@id_argument
+def delete(agent_id: UUID) -> None:
+    """Delete the agent ID and revoke its credentials. Its tokens stop working at once; its usage stays counted."""
+    with opened() as services:
+        organization_id = organization_of(services, agent_id)
+        with services.database.of(organization_id, utc_now()).transaction() as transaction:
+            agents.remove_agent(transaction, agent_id)

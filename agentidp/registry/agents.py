@@ -15,6 +15,7 @@ from flask import Response
 
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
+from agentidp.db.sql import Rows
 from agentidp.http.errors import Conflict, NotFound, ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
@@ -132,10 +133,7 @@ def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:
 @blueprint.response(200, AgentSchema)
 def get_agent(caller: Caller, agent_id: UUID) -> Response:
     """Return one agent."""
-    rows = caller.read("agents/get_agent", agent_id=agent_id)
-    if not rows:
-        raise NotFound
-    return json_response(represent(rows[0]))
+    return json_response(represent(existing(caller.read("agents/get_agent", agent_id=agent_id))))
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>", methods=["PATCH"])
@@ -145,20 +143,9 @@ def get_agent(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.alt_response(409, "CONFLICT")
 def change_agent(caller: Caller, change: dict[str, Any], agent_id: UUID) -> Response:
     """Change an agent. A suspended agent gets no tokens, and its existing tokens are refused at once."""
-    unchanged: dict[str, Any] = dict.fromkeys(("name", "description", "scopes", "status", "dpop_bound_access_tokens"))
     with caller.transaction() as opened:
-        refuse_unknown_scopes(opened, change.get("scopes", []))
-        try:
-            rows = opened.fetch(
-                "agents/change_agent",
-                agent_id=agent_id,
-                **(unchanged | change),
-            )
-        except psycopg.errors.UniqueViolation:
-            raise _name_taken() from None
-        if not rows:
-            raise NotFound
-    return json_response(represent(rows[0]))
+        agent = update_agent(opened, agent_id, change)
+    return json_response(represent(agent))
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>", methods=["DELETE"])
@@ -167,8 +154,7 @@ def change_agent(caller: Caller, change: dict[str, Any], agent_id: UUID) -> Resp
 def delete_agent(caller: Caller, agent_id: UUID) -> Response:
     """Delete an agent and revoke its credentials. Its tokens are refused at once. Its usage stays in the counts."""
     with caller.transaction() as opened:
-        if not opened.fetch("agents/delete_agent", agent_id=agent_id):
-            raise NotFound
+        remove_agent(opened, agent_id)
     return Response(status=204)
 
 
@@ -201,6 +187,43 @@ def add_agent(
     except psycopg.errors.UniqueViolation:
         raise _name_taken() from None
     return agent
+
+
+def update_agent(opened: Transaction, agent_id: UUID, change: dict[str, Any]) -> Any:
+    """Change an agent.
+
+    :param change: what :class:`AgentChangeSchema` loads; what is left out stays.
+    :returns: the agent's row.
+    :raises NotFound: no such agent.
+    :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
+    :raises Conflict: another agent of the organization has the name.
+    """
+    unchanged: dict[str, Any] = dict.fromkeys(("name", "description", "scopes", "status", "dpop_bound_access_tokens"))
+    refuse_unknown_scopes(opened, change.get("scopes", []))
+    try:
+        rows = opened.fetch("agents/change_agent", agent_id=agent_id, **(unchanged | change))
+    except psycopg.errors.UniqueViolation:
+        raise _name_taken() from None
+    return existing(rows)
+
+
+def existing(rows: Rows) -> Any:
+    """The only row of a statement about one agent.
+
+    :raises NotFound: there is none.
+    """
+    if not rows:
+        raise NotFound
+    return rows[0]
+
+
+def remove_agent(opened: Transaction, agent_id: UUID) -> None:
+    """Delete an agent and revoke its credentials.
+
+    :raises NotFound: no such agent.
+    """
+    if not opened.fetch("agents/delete_agent", agent_id=agent_id):
+        raise NotFound
 
 
 def _name_taken() -> Conflict:

@@ -50,3 +50,69 @@ def test_what_is_refused(run: Command) -> None:
     assert run.refused("agent", "list", "--organization", missing) == f"there is no organization '{missing}'"
     description = run.refused("agent", "create", "x", "--organization", organization_id, "--description", "\udcff")
     assert description == "description must not hold control characters or lone surrogates"
+
+
+def agent_of(run: Command, agent_id: str) -> dict[str, object]:
+    """The agent as ``agent show`` prints it."""
+    shown: dict[str, object] = json.loads(run("agent", "show", agent_id, "--json"))
+    return shown
+
+
+def test_update_changes_what_is_given_and_prints_the_agent(run: Command) -> None:
+    agent_id = run.agent()
+    before = agent_of(run, agent_id)
+    options = ("--name", "baker", "--description", "bakes", "--scope", "agents:read", "--dpop")
+    changed = json.loads(run("agent", "update", agent_id, *options, "--json"))
+    assert changed == before | {
+        "name": "baker",
+        "description": "bakes",
+        "scopes": ["agents:read"],
+        "dpopBoundAccessTokens": True,
+        "updatedAt": changed["updatedAt"],
+    }
+    assert agent_of(run, agent_id) == changed
+    changed = json.loads(run("agent", "update", agent_id, "--description", "", "--no-dpop", "--json"))
+    assert (changed["name"], changed["description"], changed["dpopBoundAccessTokens"]) == ("baker", "", False)
+    assert run("agent", "show", agent_id).split("\t")[:5] == [agent_id, "baker", "", "agents:read", "active"]
+
+
+def test_a_suspended_agent_gets_no_token_until_it_is_resumed(run: Command) -> None:
+    agent_id = run.agent()
+    assert run("agent", "suspend", agent_id).split("\t")[4] == "suspended"
+    assert run.refused("token", "--agent", agent_id) == f"the agent {agent_id} is suspended"
+    assert json.loads(run("agent", "resume", agent_id, "--json"))["status"] == "active"
+    assert run("token", "--agent", agent_id)
+
+
+def test_delete_leaves_nothing_to_show(run: Command) -> None:
+    organization_id = run("organization", "create", "Acme")
+    agent_id = run("agent", "create", "builder", "--organization", organization_id)
+    assert run("agent", "delete", agent_id) == ""
+    assert run("agent", "list", "--organization", organization_id) == ""
+    for command in ("show", "suspend", "delete"):
+        assert run.refused("agent", command, agent_id) == "there is no such agent"
+
+
+def test_a_command_about_an_agent_that_is_not_there(shared_run: Command) -> None:
+    agent_id = str(uuid.uuid4())
+    for command in (("show",), ("update", "--name", "x"), ("suspend",), ("resume",), ("delete",)):
+        assert shared_run.refused("agent", *command, agent_id) == f"there is no agent {agent_id}"
+
+
+def test_an_agent_can_have_the_scopes_of_the_organizations_resource_servers(run: Command) -> None:
+    acme, other = run("organization", "create", "Acme"), run("organization", "create", "Other")
+    options = ("--organization", acme, "--name", "billing", "--scope", "invoices:read")
+    run("resource-server", "create", "https://billing.example", *options)
+    create = ("agent", "create", "reader", "--scope", "invoices:read", "--scope", "agents:read", "--organization")
+    agent_id = run(*create, acme)
+    assert agent_of(run, agent_id)["scopes"] == ["invoices:read", "agents:read"]
+    refused = "scopes must be among analytics:read, agents:read, agents:write"
+    assert run.refused(*create, other) == refused
+    assert run.refused("agent", "update", agent_id, "--scope", "nothing") == f"{refused}, invoices:read"
+    assert run.refused("agent", "update", agent_id, "--scope", "a b") == (
+        "scopes must be 1 to 100 printable ASCII characters without blank, quote and backslash"
+    )
+    other_agent = run("agent", "create", "second", "--organization", acme)
+    assert run.refused("agent", "update", other_agent, "--name", "reader") == (
+        "Another agent has this name. (name is taken)"
+    )
