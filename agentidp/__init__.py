@@ -15,8 +15,8 @@ from agentidp.analytics import activity_heatmap, agent_activity, agent_usage, to
 from agentidp.config import Settings
 from agentidp.dashboard import mount as dashboard
 from agentidp.http import errors, request_context
+from agentidp.http.application import Application
 from agentidp.http.openapi import Api
-from agentidp.http.parser import BoundedRequest
 from agentidp.oauth import introspection, metadata, revocation, token
 from agentidp.operations import api_docs, index
 from agentidp.operations import health as operations
@@ -52,8 +52,7 @@ def create_app(
     settings = config or Settings.from_environment()
     if settings.is_insecure:
         logger.warning("the issuer is http: everyone on the way can read secrets and tokens")
-    app = Flask("agentidp", static_folder=None)
-    app.request_class = BoundedRequest
+    app = Application("agentidp", static_folder=None)
     # An address has one spelling; a redirect from //api//v1 would name the host that the client sent.
     app.url_map.merge_slashes = False
     # Objects keep the order in which the documentation shows their names.

@@ -28,6 +28,7 @@ from agentidp.http.errors import (
     SecondToken,
     Unauthorized,
 )
+from agentidp.http.request_context import current_request
 from agentidp.jose import dpop
 from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.jose.jwk import ALGORITHMS
@@ -190,7 +191,7 @@ def authenticate(at: datetime) -> Caller:
     :returns: the caller. :meth:`Caller.admit` checks that the agent is active and that the proof was not used before.
     :raises Unauthorized: no token, or one that is refused.
     """
-    header = request.environ.get("HTTP_AUTHORIZATION", "")
+    header = current_request().environ.get("HTTP_AUTHORIZATION", "")
     sent = _CREDENTIALS.fullmatch(header)
     if sent is None:
         if header.partition(" ")[0].lower() in ("bearer", "dpop"):
@@ -218,7 +219,8 @@ def refuse_second_token() -> None:
 
     :raises SecondToken: the query, or a body that is a form, has a parameter ``access_token``.
     """
-    if _has_token_in_query() or (request.environ.get("CONTENT_TYPE") and _has_token_in_form()):
+    environ = current_request().environ
+    if _has_token_in_query() or (environ.get("CONTENT_TYPE") and _has_token_in_form()):
         raise SecondToken
 
 
@@ -262,9 +264,10 @@ def init_app(app: Flask) -> None:
     @app.before_request
     def count_unguarded_request() -> None:
         # Flask responds to OPTIONS without the view.
-        view = app.view_functions.get(request.endpoint or "")
-        is_unguarded = request.method == "OPTIONS" or getattr(view, "authentication", "public") == "public"
-        if is_unguarded and request.path.startswith(API_PREFIX):
+        received = current_request()
+        view = app.view_functions.get(received.endpoint or "")
+        is_unguarded = received.method == "OPTIONS" or getattr(view, "authentication", "public") == "public"
+        if is_unguarded and received.path.startswith(API_PREFIX):
             with contextlib.suppress(ApiError, DatabaseUnavailable):
                 g.caller = authenticate(g.at)
                 g.caller.admit()

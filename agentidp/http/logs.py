@@ -10,6 +10,10 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+# Of no use to any line of ours, and looked up for each: see "Optimization" in Python's logging HOWTO.
+logging._srcfile = None
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
 _encode = json.JSONEncoder(default=str).encode
 # Shown as it is; anything else, a control character for example, is shown as JSON.
 _PLAIN = re.compile(r"[A-Za-z0-9._:/{}<>+-]+")

@@ -81,6 +81,16 @@ def camel_case(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
+def _documentation(decorate: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A decorator of flask-smorest's that documents a view, without the function that it puts around each call."""
+
+    def documented(view: Any) -> Any:
+        view._apidoc = decorate(view)._apidoc
+        return view
+
+    return documented
+
+
 class Blueprint(flask_smorest.Blueprint):
     """A blueprint whose ``arguments`` are read by :class:`Parser`, and whose routes are described in the OpenAPI
     document by what they declare: how they authenticate, what they read, and the ids in their address.
@@ -100,6 +110,19 @@ class Blueprint(flask_smorest.Blueprint):
         for method, described in self._docs[endpoint].items():
             if method != "parameters":
                 described["declared"] = declared
+
+    def response(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """As flask-smorest's. Only documentation: the view returns the whole response."""
+        return _documentation(super().response(*args, **kwargs))
+
+    def alt_response(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """As flask-smorest's. Only documentation."""
+        return _documentation(super().alt_response(*args, **kwargs))
+
+    @staticmethod
+    def doc(**kwargs: Any) -> Callable[[Any], Any]:
+        """As flask-smorest's. Only documentation."""
+        return _documentation(flask_smorest.Blueprint.doc(**kwargs))
 
     def answers(self, schema: type[ma.Schema]) -> Callable[[Any], Any]:
         """Describe a view that returns :func:`answer`: the JSON's schema, CSV and 304.

@@ -61,7 +61,7 @@ def presented_client(request: Request, form: dict[str, str], at: datetime) -> Cl
         client_id, client_secret = form["client_id"], form["client_secret"]
     else:
         raise invalid_client()
-    return replace(_named_client(client_id), secret_hash=hash_secret(client_secret))
+    return _named_client(client_id, hash_secret(client_secret))
 
 
 def refuse(request: Request, client: Client, at: datetime) -> NoReturn:
@@ -93,14 +93,14 @@ def invalid_client() -> OAuthError:
     )
 
 
-def _named_client(client_id: str) -> Client:
+def _named_client(client_id: str, secret_hash: bytes | None = None) -> Client:
     s = services()
     agent_id = UUID(client_id) if _UUID.fullmatch(client_id) else UNKNOWN_AGENT
     is_remembered = s.directory.remembers(agent_id)
     organization_id = s.directory.organization_of(agent_id)
     if organization_id is None:
         organization_id, agent_id = UNKNOWN_ORGANIZATION, UNKNOWN_AGENT
-    return Client(organization_id, agent_id, sent_id=client_id, is_remembered=is_remembered)
+    return Client(organization_id, agent_id, secret_hash, sent_id=client_id, is_remembered=is_remembered)
 
 
 def _by_assertion(form: dict[str, str], at: datetime) -> Client:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 import marshmallow as ma
-from flask import Request, Response, g, request
+from flask import Request, Response, g
 
 from agentidp.http.errors import OAuthError
 from agentidp.http.openapi import Blueprint
+from agentidp.http.request_context import current_request
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.jose import dpop
@@ -59,20 +61,20 @@ PROOF = {
 @described(TokenRequestSchema)
 def issue_token() -> Response:
     """Issue an access token to an agent."""
-    form = read_form(request)
+    received, at, s = current_request(), g.at, services()
+    form = read_form(received)
     check_grant_type(form)
     scope = requested_scope(form)
     resource = requested_resource(form)
-    proof = dpop_proof(request)
-    client = client_authentication.presented_client(request, form, g.at)
-    s = services()
+    proof = dpop_proof(received, at)
+    client = client_authentication.presented_client(received, form, at)
     signing_key = s.keys.current().signing
-    database = s.database.of(client.organization_id, g.at)
+    database = s.database.of(client.organization_id, at)
     granted = issuance.record(database, client, scope=scope, resource=resource, proof=proof)
     if granted is None:
-        client_authentication.refuse(request, client, g.at)
+        client_authentication.refuse(received, client, at)
     jkt = proof.jkt if proof else None
-    body = issuance.token_response(s, signing_key, client, granted, resource=resource, at=g.at, jkt=jkt)
+    body = issuance.token_response(s, signing_key, client, granted, resource=resource, at=at, jkt=jkt)
     g.organization_id, g.agent_id = client.organization_id, client.agent_id
     return json_response(body, headers=NO_STORE)
 
@@ -111,7 +113,7 @@ def requested_resource(form: dict[str, str]) -> str | None:
     return resource
 
 
-def dpop_proof(request: Request) -> dpop.Proof | None:
+def dpop_proof(request: Request, at: datetime) -> dpop.Proof | None:
     """The proof of the key that the token shall be bound to, or ``None`` for a bearer token (RFC 9449 section 5).
 
     :raises OAuthError: ``invalid_dpop_proof``.
@@ -121,6 +123,6 @@ def dpop_proof(request: Request) -> dpop.Proof | None:
         return None
     url = services().settings.issuer + request.path
     try:
-        return dpop.verify_proof(unverified_proof, method=request.method, url=url, at=g.at)
+        return dpop.verify_proof(unverified_proof, method=request.method, url=url, at=at)
     except dpop.ProofRefused as refused:
         raise OAuthError("invalid_dpop_proof", str(refused)) from None
