@@ -159,6 +159,8 @@ def play(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "agentidp-nginx"}, "data": site},
     ]
     with contextlib.ExitStack() as stack:
+        # What Podman makes of a secret and a config map that are mounted, and does not remove.
+        stack.callback(podman, "volume", "rm", "--force", "agentidp-nginx", "agentidp-tls")
 
         def start(name: str, *options: str) -> Path:
             text = "---\n".join((MANIFESTS / file).read_text() for file in ("settings.yaml", name))
@@ -185,7 +187,7 @@ def test_the_job_migrates_and_the_deployment_serves_and_counts(database: Databas
     logs = run_anyway(*PODMAN, "logs", migrate)
     assert (ended, logs.stderr) == ("0", "")
     assert "0001_initial\n" in logs.stdout
-    podman("kube", "down", job)
+    podman("kube", "down", "--force", job)
 
     port = free_port()
     deployment = play("agentidp.yaml", "--publish", f"127.0.0.1:{port}:8000")
@@ -213,4 +215,4 @@ def test_the_job_migrates_and_the_deployment_serves_and_counts(database: Databas
     # Podman takes the probes over, and leaves their time to systemd.
     assert run_anyway(*PODMAN, "healthcheck", "run", service).returncode == 0
     assert podman("exec", service, "id", "-u").strip() == "10001"
-    podman("kube", "down", deployment)
+    podman("kube", "down", "--force", deployment)
