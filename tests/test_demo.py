@@ -41,7 +41,7 @@ from agentidp.demo import (
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
-from tests.factories import NOON, ROOT, SECRET_KEY, Agent, Clock, count_usage, usage_sums, wait_until
+from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Agent, Clock, count_usage, usage_sums, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -400,7 +400,7 @@ def test_of_two_at_once_one_makes_it_and_the_other_finds_it(database_url: str, s
         with counters_locked(database_url) as waiting:
             made = [pool.submit(create_demo, database_url, services.database, NOON) for _ in range(2)]
             wait_until(lambda: waiting() == 2)
-        assert sorted(future.result(timeout=30) for future in made) == [False, True]
+        assert sorted(future.result(timeout=PATIENCE) for future in made) == [False, True]
     assert len(stored(database_url)["agents"]) == 24
 
 
@@ -416,9 +416,9 @@ def command(url: str) -> dict[str, Any]:
 
 def test_leaves_nothing_when_it_is_killed_in_the_middle(database_url: str, services: Services) -> None:
     with counters_locked(database_url) as waiting, subprocess.Popen(**command(database_url)) as process:
-        wait_until(lambda: waiting() == 1, timeout=30)
+        wait_until(lambda: waiting() == 1)
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(PATIENCE)
     assert create_demo(database_url, services.database, NOON) is True
     # The noon of a test and not the clock of the command that was killed.
     assert max(row["day"] for row in stored(database_url)["usage_daily"]) == TODAY
@@ -426,7 +426,7 @@ def test_leaves_nothing_when_it_is_killed_in_the_middle(database_url: str, servi
 
 def test_the_command_makes_it_once_and_says_so(database_url: str) -> None:
     def run() -> str:
-        done = subprocess.run(**command(database_url), capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(**command(database_url), capture_output=True, text=True, timeout=PATIENCE, check=True)
         assert done.stderr == ""
         return done.stdout
 

@@ -18,7 +18,7 @@ from requests.auth import HTTPBasicAuth
 from requests_oauthlib import OAuth2Session
 
 from agentidp.config import Settings
-from tests.factories import ROOT, SECRET_KEY, Server
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Server
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ class Operator:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -82,14 +82,14 @@ def by_requests_oauthlib_post(url: str, who: dict[str, str]) -> dict[str, Any]:
 
 
 def read(url: str, path: str, token: str, **headers: str) -> Any:
-    response = requests.get(url + path, headers={"Authorization": f"Bearer {token}", **headers}, timeout=10)
+    response = requests.get(url + path, headers={"Authorization": f"Bearer {token}", **headers}, timeout=PATIENCE)
     assert response.status_code == 200, response.text
     return response.json()
 
 
 def verified_by_discovery_only(url: str, token: str) -> dict[str, Any]:
     """What a resource server does that knows the issuer and nothing else (RFC 8414, RFC 7517, RFC 9068)."""
-    metadata = requests.get(f"{url}/.well-known/oauth-authorization-server", timeout=10).json()
+    metadata = requests.get(f"{url}/.well-known/oauth-authorization-server", timeout=PATIENCE).json()
     assert metadata["issuer"] == url
     key = jwt.PyJWKClient(metadata["jwks_uri"]).get_signing_key_from_jwt(token)
     assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
@@ -162,6 +162,6 @@ def test_from_an_empty_database_to_the_three_answers(empty_database_url: str) ->
         seen = read(url, f"/api/v1/agents{query}", theirs, **names_acme)
         assert [agent["agentId"] for agent in seen["data"]] == [outsider["client_id"]]
         hidden = requests.get(
-            f"{url}/api/v1/agents/{acme['client_id']}", headers={"Authorization": f"Bearer {theirs}"}, timeout=10
+            f"{url}/api/v1/agents/{acme['client_id']}", headers={"Authorization": f"Bearer {theirs}"}, timeout=PATIENCE
         )
         assert hidden.status_code == 404

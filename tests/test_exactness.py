@@ -20,7 +20,7 @@ import pytest
 from agentidp.services import Services
 from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
 from tests.conftest import ON_CITUS_TOO
-from tests.factories import Agent, Clock, Server, make_agent, make_organization, usage_sums, wait_until
+from tests.factories import PATIENCE, Agent, Clock, Server, make_agent, make_organization, usage_sums, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ class Load:
 
     def _run(self, number: int) -> None:
         received = self.received[number]
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         requests = [(agent.agent_id, token_request(agent.client_id, agent.client_secret)) for agent in self.agents]
         turn = number
         while len(received) < self.tokens and self.lost[number] + self.refused.total() < MOST_FAILURES:
@@ -114,7 +114,9 @@ class Failures(threading.Thread):
             if self.enough.is_set():
                 return
             address = f"127.{self.network}.{number // 200}.{number % 200 + 1}"
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10, source_address=(address, 0))
+            connection = http.client.HTTPConnection(
+                "127.0.0.1", self.port, timeout=PATIENCE, source_address=(address, 0)
+            )
             connection.request("POST", "/api/v1/token", FORM, token_request(self.client_id(number), "wrong"))
             response = connection.getresponse()
             response.read()

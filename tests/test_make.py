@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tests.factories import ROOT
+from tests.factories import PATIENCE, ROOT
 
 
 def make(target: Path, python: str, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -17,7 +17,7 @@ def make(target: Path, python: str, directory: Path) -> subprocess.CompletedProc
         ["make", "-C", str(ROOT), f"PYTHON={interpreter}", f"VENV={directory / 'venv'}", str(target)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -18,7 +18,7 @@ from agentidp.http.responses import answer
 from agentidp.services import Services
 from tests.analytics.oracle import HEATMAP, TREND, USAGE
 from tests.conftest import Cast
-from tests.factories import NOON, Agent, Server, count_usage, make_agent, usage_sums
+from tests.factories import NOON, PATIENCE, Agent, Server, count_usage, make_agent, usage_sums
 from tests.routes import ROUTES, Route
 
 ANALYTICS = [route for route in ROUTES if route.rule.startswith("/api/v1/analytics/")]
@@ -329,7 +329,7 @@ def test_a_suspended_agent_gets_no_304(client: FlaskClient, services: Services, 
 def test_gunicorn_sends_a_304_without_body_and_with_one_date(server: Server, services: Services, cast: Cast) -> None:
     services.clock.now = None
     token = cast.acme.bearer(issuer=server.url, audience=f"{server.url}/api/v1")
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
         condition = {}
         for status in (200, 304, 304):
             connection.request("GET", TREND, headers=token | condition)

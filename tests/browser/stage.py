@@ -26,7 +26,7 @@ from agentidp.scopes import SCOPES
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
 from tests.browser.serving import CLOCK
-from tests.factories import NOON, ROOT, SECRET_KEY, Agent, database_of, free_port, wait_until
+from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Agent, database_of, free_port, wait_until
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Stage:
             headers=agent.bearer() | {"Content-Type": "application/json"},
             data=json.dumps(body).encode() if body else None,
         )
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return json.loads(response.read() or "null")
 
 
@@ -143,7 +143,7 @@ def _gunicorn(url: str, port: int, database_url: str, clock: FileClock) -> Itera
         subprocess.Popen(command, env=environment, cwd=ROOT, stderr=log) as process,
     ):
         try:
-            wait_until(lambda: process.poll() is not None or _answers(url), timeout=30)
+            wait_until(lambda: process.poll() is not None or _answers(url))
             log.seek(0)
             assert process.poll() is None, log.read()[-3000:]
             yield

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from agentidp.cli import cli
 from tests.cli.command import ORGANIZATION, Command
-from tests.factories import ROOT, SECRET_KEY
+from tests.factories import PATIENCE, ROOT, SECRET_KEY
 
 
 def commands() -> Iterator[tuple[str, ...]]:
@@ -120,7 +120,7 @@ def test_the_installed_command_prints_no_traceback_and_nothing_but_what_was_aske
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
 

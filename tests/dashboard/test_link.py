@@ -32,7 +32,7 @@ from tests.cli.command import Command
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.dashboard.conftest import SAME_ORIGIN, Page, session_of
 from tests.dashboard.test_session import cookie, counted, refused
-from tests.factories import NOON, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, usage_sums
+from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, usage_sums
 
 LINK = r"http://localhost:\d+/dashboard/sign-in\?token=([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)"
 
@@ -124,7 +124,7 @@ class TestALinkWorksOnce:
 
         def follow(_: int) -> int:
             browser = client.application.test_client()
-            gate.wait(10)
+            gate.wait(PATIENCE)
             return browser.get(link).status_code
 
         with ThreadPoolExecutor(8) as pool:
@@ -350,11 +350,11 @@ def test_serving_the_demo_on_a_terminal_greets_with_a_link_that_shows_it_once(da
         [token] = re.findall(rf"^{LINK}$", greeting, re.MULTILINE)
         link = f"{url}/dashboard/sign-in?token={token}"
         browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
-        with browser.open(link, timeout=20) as page:
+        with browser.open(link, timeout=PATIENCE) as page:
             assert page.url == f"{url}/dashboard"
             assert "Demo organization" in page.read().decode()
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            urllib.request.urlopen(link, timeout=20)
+            urllib.request.urlopen(link, timeout=PATIENCE)
         assert token not in logged()
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("update agents set status = 'suspended' where agent_id = %s", [OPERATOR_ID])

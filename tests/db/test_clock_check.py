@@ -22,7 +22,7 @@ from agentidp import utc_now
 from agentidp.db.clock_check import MAXIMUM_ROUND_TRIP, ClockCheck, ClockDiffers, seconds_ahead
 from agentidp.services import Services
 from tests.conftest import settings_for
-from tests.factories import ROOT, SECRET_KEY, Agent, Server, make_agent, make_organization
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Server, make_agent, make_organization
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +76,7 @@ def statuses(server: Server, agent: Agent) -> dict[str, int]:
     basic = base64.b64encode(f"{agent.client_id}:{agent.client_secret}".encode()).decode()
     form = {"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"}
     found = {}
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
         for method, path, body, headers in (
             ("GET", "/healthz", None, {}),
             ("GET", "/readyz", None, {}),
@@ -126,7 +126,7 @@ def test_does_not_start_with_a_wrong_clock(database_url: str, clock: FakeClock, 
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
         )
         assert (ended.returncode, ended.stdout) == (1, "")
         expected = f"Error: this machine's clock is {words} the database's; at most 10 seconds are allowed"

@@ -13,7 +13,7 @@ from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
 from agentidp.jose.key_rotation import ensure_signing_key
 from tests.conftest import settings_for, with_database
-from tests.factories import Clock, make_agent, make_organization
+from tests.factories import PATIENCE, Clock, make_agent, make_organization
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def test_a_failed_authentication_is_counted_after_a_crash_in_a_copied_database()
         process = server._process
         assert process is not None
         process.send_signal(signal.SIGQUIT)
-        process.wait(20)
+        process.wait(PATIENCE)
         server.start()
         app = create_app(settings_for(url), clock=Clock(None))
         with closing(app.extensions["agentidp"]) as services:

@@ -27,6 +27,7 @@ from tests.catalog import INSTANCE_WIDE
 from tests.citus import install_stand_ins
 from tests.conftest import ON_EVERY_POSTGRES
 from tests.db.test_migrations import RELEASED, query, wait_for
+from tests.factories import PATIENCE
 from tests.test_sql import NAMES, OPERATORS
 
 ON_EVERY_NODE = INSTANCE_WIDE | {"throttles"}
@@ -249,7 +250,7 @@ def test_waits_for_a_migration_that_is_under_way(url: str) -> None:
         thread.start()
         wait_for(url, "exists (select from pg_locks where locktype = 'advisory' and not granted)")
         assert calls(url) == []
-    thread.join(30)
+    thread.join(PATIENCE)
     assert done == everything(url)
 
 

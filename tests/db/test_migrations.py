@@ -28,7 +28,7 @@ from agentidp.registry.resource_identifiers import resource_identifiers
 from agentidp.server.runtime import prepared
 from agentidp.services import Services
 from tests.conftest import INSTALLATIONS, name_of_installation, require_installation, settings_for, with_database
-from tests.factories import ROOT, SECRET_KEY, Server, make_agent, make_organization
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Server, make_agent, make_organization
 
 RELEASED = sorted(file.stem for file in (sql_directory() / "migrations").glob("*.sql"))
 
@@ -42,7 +42,7 @@ def query(url: str, statement: str) -> list[tuple[object, ...]]:
 
 def wait_for(url: str, condition: str) -> None:
     """Until *condition* holds."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     with psycopg.connect(url, autocommit=True, row_factory=tuple_row) as connection:
         while connection.execute(f"select {condition}".encode()).fetchone() != (True,):
             assert time.monotonic() < deadline, condition
@@ -86,7 +86,7 @@ def test_of_many_at_once_one_works_and_the_others_wait(empty_database_url: str) 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert sorted(applied) == [[], [], [], RELEASED]
 
 
@@ -149,11 +149,11 @@ def test_a_killed_migration_leaves_nothing_half_done_and_the_next_run_completes(
         (True, True)
     ]
     killed.send_signal(signal.SIGKILL)
-    killed.communicate(timeout=10)
+    killed.communicate(timeout=PATIENCE)
     copy.add("create table half_way (); create table done ();")
     # The killed one's statement still runs in the server; the next run waits for it.
     after = copy.start()
-    output, _ = after.communicate(timeout=20)
+    output, _ = after.communicate(timeout=PATIENCE)
     assert (after.returncode, output) == (0, "8888_slow\n")
     assert query(copy.url, "select to_regclass('half_way') is not null, to_regclass('done') is not null") == [
         (True, True)
@@ -166,7 +166,7 @@ def test_a_second_run_waits_for_the_first(copy: Copy) -> None:
     wait_for(copy.url, f"exists ({SLEEPS})")
     second = copy.start()
     wait_for(copy.url, "exists (select from pg_locks where locktype = 'advisory' and not granted)")
-    outputs = [run.communicate(timeout=20)[0] for run in (first, second)]
+    outputs = [run.communicate(timeout=PATIENCE)[0] for run in (first, second)]
     assert outputs == ["".join(f"{name}\n" for name in [*RELEASED, "8888_slow"]), "The schema is up to date.\n"]
 
 
@@ -174,7 +174,7 @@ def test_a_second_run_waits_for_the_first(copy: Copy) -> None:
 def test_a_migration_that_fails_is_one_sentence_and_undone_whole(copy: Copy) -> None:
     copy.add("create table half_way (); select 1 / 0;")
     failed = copy.start()
-    output, _ = failed.communicate(timeout=20)
+    output, _ = failed.communicate(timeout=PATIENCE)
     assert failed.returncode == 1
     assert output == "Error: the database's schema cannot be brought up to date: division by zero\n"
     assert query(copy.url, "select to_regclass('half_way')") == [(None,)]
@@ -345,7 +345,7 @@ class TestResourceIdentifiers:
                 | environment,
                 capture_output=True,
                 text=True,
-                timeout=30,
+                timeout=PATIENCE,
                 check=True,
             )
             logged = run.stderr

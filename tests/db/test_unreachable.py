@@ -32,6 +32,7 @@ from agentidp.services import Services
 from tests.conftest import settings_for
 from tests.db.proxy import Proxy, proxied
 from tests.factories import (
+    PATIENCE,
     ROOT,
     SECRET_KEY,
     Agent,
@@ -51,6 +52,7 @@ from tests.http.test_errors import (
     execute,
     token_form,
 )
+from tests.machine import measured, within
 
 pytestmark = pytest.mark.slow
 
@@ -60,8 +62,6 @@ UNKNOWN = (
 )
 STATEMENT_TIMEOUT = 1.0
 DEADLINE = STATEMENT_TIMEOUT + 1
-BUSY_MACHINE = 2.0
-"""Seconds to allow for a machine that does something else."""
 
 
 @pytest.fixture
@@ -129,23 +129,23 @@ def assert_refused_at_once(app: Flask, agent: Agent) -> None:
     """Every route that needs the database is 503 within 100 ms, but for one in fifty; and health depends on nothing."""
     client, headers = app.test_client(), agent.bearer()
     taken = []
-    for _ in range(50):
-        for path in ("/api/v1/agents", "/readyz"):
-            taken.append(seconds(lambda path=path: assert_unavailable(client.get(path, headers=headers))))
-        begin = time.monotonic()
-        answer = client.post("/api/v1/token", data=token_form(agent))
-        taken.append(time.monotonic() - begin)
-        assert_oauth_error(answer, 503, "temporarily_unavailable", UNAVAILABLE, Retry_After="1")
-        taken.append(seconds(lambda: client.get("/healthz").status_code == 200))
-    assert sorted(taken)[int(len(taken) * 0.98)] < 0.1
+    with measured() as machine:
+        for _ in range(50):
+            for path in ("/api/v1/agents", "/readyz"):
+                taken.append(seconds(lambda path=path: assert_unavailable(client.get(path, headers=headers))))
+            begin = time.monotonic()
+            answer = client.post("/api/v1/token", data=token_form(agent))
+            taken.append(time.monotonic() - begin)
+            assert_oauth_error(answer, 503, "temporarily_unavailable", UNAVAILABLE, Retry_After="1")
+            taken.append(seconds(lambda: client.get("/healthz").status_code == 200))
+    assert sorted(taken)[int(len(taken) * 0.98)] < machine.allows(0.1)
 
 
 def assert_recovers(app: Flask, agent: Agent) -> None:
     """A database that is back is used again within two seconds."""
-    client, begin = app.test_client(), time.monotonic()
-    while client.post("/api/v1/token", data=token_form(agent)).status_code != 200:
-        assert time.monotonic() - begin < 2 + BUSY_MACHINE
-        time.sleep(0.02)
+    client = app.test_client()
+    with within(2):
+        wait_until(lambda: client.post("/api/v1/token", data=token_form(agent)).status_code == 200)
     assert client.get("/readyz").status_code == 200
 
 
@@ -154,7 +154,8 @@ def test_a_server_that_is_killed_is_noticed_at_once_and_used_again_when_it_is_ba
 ) -> None:
     with application(postgres.url) as (app, agent):
         killed(postgres)
-        assert seconds(lambda: app.test_client().get("/readyz")) < 1
+        with within(1):
+            app.test_client().get("/readyz")
         assert_refused_at_once(app, agent)
         time.sleep(1)
         assert_refused_at_once(app, agent)
@@ -173,11 +174,11 @@ def test_a_server_that_is_stopped_is_noticed_after_one_deadline_and_used_again_w
     with application(postgres.url, pool_max_size=1) as (app, agent):
         with stopped(postgres):
             began = time.monotonic()
-            with ThreadPoolExecutor(4) as threads:
+            with within(DEADLINE + 1), ThreadPoolExecutor(4) as threads:
                 # One has the connection, the others wait for it.
                 for answer in threads.map(lambda _: app.test_client().get("/readyz"), range(4)):
                     assert_unavailable(answer)
-            assert DEADLINE - 0.2 < time.monotonic() - began < DEADLINE + BUSY_MACHINE
+            assert time.monotonic() - began > DEADLINE - 0.2
             assert_refused_at_once(app, agent)
         assert_recovers(app, agent)
 
@@ -188,7 +189,7 @@ def test_health_waits_for_one_deadline_at_most_and_readiness_fails_at_once(postg
     with Server(own) as server:
 
         def status(path: str) -> int:
-            with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
+            with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
                 connection.request("GET", path)
                 response = connection.getresponse()
                 response.read()
@@ -200,15 +201,16 @@ def test_health_waits_for_one_deadline_at_most_and_readiness_fails_at_once(postg
                 # Twice as many as gunicorn has threads, all of which then wait for the database.
                 blocked = [threads.submit(status, "/readyz") for _ in range(8)]
                 time.sleep(0.3)
-                assert seconds(lambda: status("/healthz")) < DEADLINE + BUSY_MACHINE
+                with within(DEADLINE + 1):
+                    status("/healthz")
                 assert [answer.result() for answer in blocked] == [503] * 8
-                taken = sorted(seconds(lambda path=path: status(path)) for path in ["/healthz", "/readyz"] * 25)
-                assert taken[-2] < 0.1 + BUSY_MACHINE / 4
+                with measured() as machine:
+                    taken = sorted(seconds(lambda path=path: status(path)) for path in ["/healthz", "/readyz"] * 25)
+                assert taken[-2] < machine.allows(0.1)
                 assert status("/healthz") == 200
                 assert status("/readyz") == 503
-            begin = time.monotonic()
-            while status("/readyz") != 200:
-                assert time.monotonic() - begin < 2 + BUSY_MACHINE
+            with within(2):
+                wait_until(lambda: status("/readyz") == 200)
         lines = [json.loads(line) for line in server.logs().splitlines() if "unreachable" in line]
         assert [(line["message"], line["database"]) for line in lines if line["level"] == "ERROR"] == [
             ("database unreachable", "primary")
@@ -219,7 +221,8 @@ def test_a_server_that_was_never_there_is_refused_at_once_after_the_first_attemp
     app = create_app(settings_for("postgresql://nobody@127.0.0.1:1/nothing"), clock=Clock())
     client = app.test_client()
     for _ in range(3):
-        assert seconds(lambda: assert_unavailable(client.get("/readyz"))) < 1
+        with within(1):
+            assert_unavailable(client.get("/readyz"))
     app.extensions["agentidp"].close()
 
 
@@ -228,9 +231,11 @@ def test_a_host_that_does_not_answer_is_given_up_within_the_deadline() -> None:
         url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
         app = create_app(settings_for(url, statement_timeout=STATEMENT_TIMEOUT), clock=Clock())
         client = app.test_client()
-        assert seconds(lambda: assert_unavailable(client.get("/readyz"))) < DEADLINE + BUSY_MACHINE
-        for _ in range(20):
-            assert seconds(lambda: assert_unavailable(client.get("/readyz"))) < 0.1 + BUSY_MACHINE / 4
+        with within(DEADLINE + 1):
+            assert_unavailable(client.get("/readyz"))
+        with within(2):
+            for _ in range(20):
+                assert_unavailable(client.get("/readyz"))
         app.extensions["agentidp"].close()
 
 
@@ -250,7 +255,8 @@ def test_a_process_that_tries_to_reach_the_database_ends_at_once() -> None:
         with subprocess.Popen([sys.executable, "-c", program, url], cwd=ROOT, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == b"unavailable\n"
-            assert seconds(lambda: process.wait(20)) < 1
+            with within(1):
+                process.wait(PATIENCE)
             assert process.returncode == 0
 
 
@@ -298,10 +304,8 @@ class TestWhatIsNoOutage:
                 other.execute("alter table schema_migrations rename to kept")
                 other.execute("create view schema_migrations as select slowly() as n")
                 other.execute("grant select on schema_migrations to agentidp_service")
-                begin = time.monotonic()
-                with pytest.raises(DatabaseUnavailable) as caught:
+                with within(DEADLINE + 1), pytest.raises(DatabaseUnavailable) as caught:
                     database_of(services, agent.organization_id).run(*[ping] * 8)
-                assert time.monotonic() - begin < DEADLINE + BUSY_MACHINE
                 assert not isinstance(caught.value, OutcomeUnknown)
                 active = "select count(*) from pg_stat_activity where pid = any (%s) and state = 'active'"
                 assert other.execute(active, [pids]).fetchone() == (0,)
@@ -350,9 +354,8 @@ class TestOutcome:
         with application(proxy.url) as (app, agent):
             before = usage_sums(database_url, agent.organization_id)["tokens"]
             proxy.loses_answers = True
-            begin = time.monotonic()
-            answer = app.test_client().post("/api/v1/token", data=token_form(agent))
-            assert time.monotonic() - begin < DEADLINE + BUSY_MACHINE
+            with within(DEADLINE + 1):
+                answer = app.test_client().post("/api/v1/token", data=token_form(agent))
             assert_oauth_error(answer, 503, "temporarily_unavailable", UNKNOWN, Retry_After="1")
             assert usage_sums(database_url, agent.organization_id)["tokens"] == before + 1
             # Nobody repeats it, and the next one is refused at once, which is certain.
@@ -429,7 +432,7 @@ class TestOutcome:
                         "and application_name = 'agentidp' and wait_event_type = 'Lock'"
                     )
                     wait_until(lambda: third.execute(waiting).fetchall() == [(True,)])
-                    answer = asked.result(10)
+                    answer = asked.result(PATIENCE)
                 other.rollback()
             if route == "token":
                 assert_oauth_error(answer, 503, "temporarily_unavailable", UNAVAILABLE, Retry_After="1")
@@ -455,7 +458,7 @@ class TestOutcome:
                     "and application_name = 'agentidp' and wait_event = 'PgSleep'"
                 )
                 wait_until(lambda: other.execute(sleeping).fetchall() == [(True,)])
-                answer = asked.result(10)
+                answer = asked.result(PATIENCE)
             assert_oauth_error(answer, 503, "temporarily_unavailable", UNKNOWN, Retry_After="1")
 
     # Disk full, an I/O error, a damaged index, and what a trigger of the operator's own raises.

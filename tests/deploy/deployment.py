@@ -28,7 +28,7 @@ from agentidp import utc_now
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
 from tests.conftest import settings_for, with_database
-from tests.factories import ROOT, SECRET_KEY, Agent, free_port, make_agent, make_organization, wait_until
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, free_port, make_agent, make_organization, wait_until
 
 DEPLOY = ROOT / "deploy"
 UNIT_SOCKET = "/run/agentidp/agentidp.sock"
@@ -140,7 +140,7 @@ class Nginx:
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
     def log(self, name: str) -> str:
         """A log file."""
@@ -152,7 +152,7 @@ class Nginx:
 
     def connection(self) -> http.client.HTTPConnection:
         """A client's connection."""
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
 
 
 def make_certificate(directory: Path) -> None:

@@ -36,7 +36,7 @@ from tests.deploy.deployment import (
     new_agent,
     read_unit,
 )
-from tests.factories import ROOT, SECRET_KEY, Agent, Server, usage_sums, wait_until
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Server, usage_sums, wait_until
 
 # As the guide prints them.
 TREND = 'curl -s "http://localhost:3000/api/v1/analytics/tokens?days={}" \\\n-H "Authorization: Bearer $TOKEN" | jq .'
@@ -57,7 +57,7 @@ def shell(command: str, directory: Path, **environment: str) -> str:
         env=os.environ | {"CURL_HOME": str(directory)} | environment,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
         check=True,
     )
     assert result.stderr == "200"
@@ -363,7 +363,7 @@ def test_a_restart_behind_nginx_loses_no_request(deployment: Deployment) -> None
             deployment.unit.start()
         finally:
             restarted.set()
-        statuses = [status for client in clients for status in client.result(30)]
+        statuses = [status for client in clients for status in client.result(PATIENCE)]
     assert deployment.unit.process.pid != old
     assert set(statuses) == {200}
     # And none was sent twice.
@@ -423,7 +423,7 @@ def test_an_installed_copy_runs_without_the_checkout(database_url: str, tmp_path
         token = agent.token(issuer=server.url, audience=f"{server.url}/api/v1")
         found = server.get("/api/v1/analytics/findings", {"Authorization": f"Bearer {token}"})
         assert json.loads(found)["data"] == []
-        client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         session = sign_in_to_the_dashboard(client, agent)
         client.close()
         assert b"First steps" in server.get("/dashboard", {"Cookie": session})

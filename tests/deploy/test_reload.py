@@ -21,7 +21,7 @@ from gunicorn.workers import gthread
 
 from agentidp.server.serve import gunicorn_config
 from tests.deploy.deployment import DEPLOY, FORM, Deployment, deployed, fetch, new_agent
-from tests.factories import ROOT, SECRET_KEY, Agent, children, free_port, usage_sums, wait_until
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, children, free_port, usage_sums, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def deployment(postgres_url: str, template: str, tmp_path_factory: pytest.TempPa
     """nginx and gunicorn on a database of their own."""
     with deployed(postgres_url, template, tmp_path_factory.mktemp("reload")) as running:
         # Before it has workers, a signal would end gunicorn.
-        wait_until(lambda: len(workers_of(running.unit.process.pid)) == 2, 20)
+        wait_until(lambda: len(workers_of(running.unit.process.pid)) == 2)
         yield running
 
 
@@ -62,10 +62,10 @@ def test_reloads_under_load_behind_nginx_lose_no_request(deployment: Deployment)
             for _ in range(3):
                 old = workers_of(deployment.unit.process.pid)
                 deployment.unit.process.send_signal(signal.SIGHUP)
-                wait_until(lambda old=old: not set(old) & set(workers_of(deployment.unit.process.pid)), 20)
+                wait_until(lambda old=old: not set(old) & set(workers_of(deployment.unit.process.pid)))
         finally:
             end.set()
-        statuses = sum((client.result(30) for client in clients), Counter())
+        statuses = sum((client.result(PATIENCE) for client in clients), Counter())
     assert set(statuses) == {200}
     # And none was sent twice.
     assert usage_sums(deployment.database_url, agent.organization_id)["tokens"] == statuses.total()
@@ -84,11 +84,11 @@ def test_a_request_that_meets_the_end_of_a_worker_is_not_lost(deployment: Deploy
     os.kill(nginx_worker, signal.SIGSTOP)
     try:
         client.request("POST", "/api/v1/token", token_request(agent), FORM)
-        wait_until(lambda: not set(old) & set(workers_of(unit.process.pid)), 20)
+        wait_until(lambda: not set(old) & set(workers_of(unit.process.pid)))
         if replace == "restart":
-            assert unit.process.wait(35) == 0
+            assert unit.process.wait(PATIENCE) == 0
             unit.start()
-            wait_until(lambda: len(workers_of(unit.process.pid)) == 2, 20)
+            wait_until(lambda: len(workers_of(unit.process.pid)) == 2)
     finally:
         os.kill(nginx_worker, signal.SIGCONT)
     assert client.getresponse().status == 200
@@ -114,7 +114,7 @@ def gunicorn_on_tcp(database_url: str) -> Iterator[tuple[subprocess.Popen[bytes]
     command = [sys.executable, "-m", "gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"]
     with subprocess.Popen(command, env=environment, cwd=ROOT) as process:
         try:
-            wait_until(lambda: _answers(port), 20)
+            wait_until(lambda: _answers(port))
             yield process, port
         finally:
             process.terminate()
@@ -143,7 +143,7 @@ def test_over_tcp_behind_a_proxy_a_reload_resets_nothing_in_the_queue(
             for client in clients:
                 client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             gunicorn.send_signal(signal.SIGHUP)
-            wait_until(lambda: len(workers_of(gunicorn.pid)) == 4, 20)
+            wait_until(lambda: len(workers_of(gunicorn.pid)) == 4)
         finally:
             for worker in old:
                 os.kill(worker, signal.SIGCONT)

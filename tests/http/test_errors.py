@@ -8,7 +8,6 @@ import logging
 import re
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,6 +29,7 @@ from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests.conftest import Cast, _fresh_database, settings_for
 from tests.factories import (
+    PATIENCE,
     RESOURCE_METADATA,
     SECRET_KEY,
     Agent,
@@ -38,7 +38,9 @@ from tests.factories import (
     database_of,
     make_agent,
     make_organization,
+    wait_until,
 )
+from tests.machine import within
 from tests.routes import JSON_ROUTES, PROTECTED, ROUTES, Route
 
 UNAVAILABLE = "The service is temporarily unavailable; try again."
@@ -317,9 +319,9 @@ class TestUnavailable:
                     Retry_After="1",
                 )
                 postgres.start()
-                deadline = time.monotonic() + 2
-                while client.get("/api/v1/agents", headers=agent.bearer()).status_code != 200:
-                    assert time.monotonic() < deadline, "a server that has come back is noticed at once"
+                # A server that has come back is noticed at once.
+                with within(2):
+                    wait_until(lambda: client.get("/api/v1/agents", headers=agent.bearer()).status_code == 200)
                 assert client.post("/api/v1/token", data=token_form(agent)).status_code == 200
 
     def test_the_request_after_a_terminated_connection_succeeds(
@@ -362,7 +364,7 @@ class TestUnavailable:
                 while pool.statistics()["requests_waiting"] != 1:
                     assert waiting.is_alive()
                 assert_unavailable(app.test_client().get("/api/v1/agents", headers=headers))
-            waiting.join(10)
+            waiting.join(PATIENCE)
             assert [answer.status_code for answer in answers] == [200]
 
     def test_a_statement_takes_too_long(self, database_url: str) -> None:
@@ -717,7 +719,7 @@ def running(postgres_url: str, template: str) -> Iterator[tuple[Server, Agent]]:
 
 def exchange(server: Server, *parts: bytes) -> bytes:
     """What comes back for *parts*, which are sent until the server wants no more."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
         try:
             for part in parts:
                 connection.sendall(part)
@@ -764,7 +766,7 @@ class TestThroughGunicorn:
 
     def test_a_chunked_body_that_fits(self, running: tuple[Server, Agent]) -> None:
         server, agent = running
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         headers = agent.bearer() | {"Content-Type": "application/json"}
         connection.request("POST", "/api/v1/agents", iter([b'{"name":', b'"in parts"}']), headers, encode_chunked=True)
         response = connection.getresponse()

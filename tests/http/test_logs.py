@@ -23,7 +23,7 @@ from agentidp import create_app
 from agentidp.http.logs import JsonFormatter, TextFormatter, logging_config
 from agentidp.services import Services
 from tests.conftest import Cast, _fresh_database, settings_for
-from tests.factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.factories import PATIENCE, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
 from tests.routes import ROUTES
 
 FIELDS = ["at", "level", "message", "method", "path", "status", "ms", "request_id", "organization", "agent"]
@@ -212,7 +212,7 @@ def test_no_secret_is_in_anything_that_a_real_server_writes(running: tuple[Serve
     def send(method: str, path: str, body: str | None = None, **headers: str) -> str:
         nonlocal requests
         requests += 1
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse().read().decode()
         connection.close()
@@ -284,10 +284,10 @@ def test_no_secret_is_in_anything_that_a_real_server_writes(running: tuple[Serve
         f"GET / HTTP/1.1\r\nCookie: {marked}{'x' * 9000}\r\n\r\n",
     )
     for text in malformed:
-        with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
             connection.sendall(text.encode())
             assert connection.recv(9).startswith(b"HTTP/1.1 "), text
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while (logged := server.logs()).count('"message": "request"') < requests:
         assert time.monotonic() < deadline
         time.sleep(0.02)

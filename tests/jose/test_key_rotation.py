@@ -36,7 +36,7 @@ from agentidp.jose.signing_keys import RETIRE_AFTER
 from agentidp.server.runtime import prepared
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
-from tests.factories import ROOT, SECRET_KEY, wait_until
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, wait_until
 from tests.jose.test_signing_keys import keys_of
 
 NEW_SECRET = SECRET_KEY.swapcase()
@@ -100,13 +100,13 @@ class TestFirstKey:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE)
         assert list(statuses(empty_database_url).values()) == ["signing"]
 
     @pytest.mark.slow
     def test_eight_processes(self, empty_database_url: str) -> None:
         processes = [command(empty_database_url, "keys", "list", "--json") for _ in range(8)]
-        printed = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+        printed = [json.loads(process.communicate(timeout=PATIENCE)[0]) for process in processes]
         assert [process.returncode for process in processes] == [0] * 8
         assert [len(keys) for keys in printed] == [1] * 8
         assert len({keys[0]["kid"] for keys in printed}) == 1
@@ -242,7 +242,7 @@ class TestRevoke:
     def test_the_key_that_signs_is_replaced_at_once(self, database_url: str) -> None:
         [first] = statuses(database_url)
         process = command(database_url, "keys", "revoke", first)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE)
         new, old = [line.split("\t") for line in out.splitlines()]
         assert (new[1], new[4], old[0], old[4]) == ("ES256", "signing", first, "revoked")
         assert err == (
@@ -255,7 +255,7 @@ class TestRevoke:
             assert keys.find(first) is None
         # Again, it changes nothing.
         process = command(database_url, "keys", "revoke", first, "--json")
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE)
         assert [(key["kid"], key["status"]) for key in json.loads(out)] == [(first, "revoked")]
         assert (process.returncode, err) == (0, "")
         assert statuses(database_url) == {new[0]: "signing", first: "revoked"}
@@ -263,7 +263,7 @@ class TestRevoke:
     def test_an_unknown_key_is_refused(self, database_url: str) -> None:
         before = statuses(database_url)
         process = command(database_url, "keys", "revoke", "nobodys")
-        assert process.communicate(timeout=30) == (
+        assert process.communicate(timeout=PATIENCE) == (
             "",
             "Error: there is no signing key 'nobodys': agentidp keys list shows them\n",
         )
@@ -399,11 +399,11 @@ class TestReencrypt:
             process = command(database_url, "keys", "reencrypt", **both)
             wait_until(lambda: execute(database_url, waiting))
             process.send_signal(signal.SIGKILL)
-            process.communicate(timeout=10)
+            process.communicate(timeout=PATIENCE)
         wait_until(lambda: not execute(database_url, waiting))
         assert execute(database_url, "select * from signing_keys order by kid") == before
         process = command(database_url, "keys", "reencrypt", **both)
-        assert process.communicate(timeout=30) == ("Re-encrypted 2 of 2 signing keys.\n", "")
+        assert process.communicate(timeout=PATIENCE) == ("Re-encrypted 2 of 2 signing keys.\n", "")
         ensure_signing_key(self.settings(database_url, NEW_SECRET), at=utc_now())
 
     def test_the_previous_secret_from_a_file(self, database_url: str, tmp_path: Path) -> None:
@@ -411,4 +411,4 @@ class TestReencrypt:
         environment = {"AGENTIDP_SECRET_KEY": NEW_SECRET}
         environment |= {"AGENTIDP_SECRET_KEY_PREVIOUS_FILE": str(tmp_path / "previous")}
         process = command(database_url, "keys", "reencrypt", **environment)
-        assert process.communicate(timeout=30) == ("Re-encrypted 1 of 1 signing keys.\n", "")
+        assert process.communicate(timeout=PATIENCE) == ("Re-encrypted 1 of 1 signing keys.\n", "")

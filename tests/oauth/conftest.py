@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from agentidp.services import Services
 from tests.conftest import _fresh_database, settings_for
-from tests.factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.factories import PATIENCE, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
 
 KEYS: dict[str, Callable[[], Any]] = {
     "ES256": lambda: ECKey.generate_key("P-256"),
@@ -40,7 +40,7 @@ class Provider:
     def call(self, method: str, path: str, **body: Any) -> Any:
         """What the registry answers to the operator, who must succeed."""
         response = requests.request(
-            method, self.url + path, json=body or None, headers=self.operator.bearer(), timeout=10
+            method, self.url + path, json=body or None, headers=self.operator.bearer(), timeout=PATIENCE
         )
         assert response.ok, response.text
         return response.json()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from agentidp.registry.resource_identifiers import assign
-from tests.factories import ROOT, Agent, make_agent, make_organization
+from tests.factories import PATIENCE, ROOT, Agent, make_agent, make_organization
 from tests.oauth.conftest import Provider
 
 RESOURCE = "https://billing.example/v2"
@@ -108,7 +108,7 @@ def nginx(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Gateway:
             input=json.dumps(given),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
         assert played.returncode == 0, played.stderr

@@ -25,7 +25,7 @@ from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
 
-from tests.factories import free_port, make_agent, make_organization, wait_until
+from tests.factories import PATIENCE, free_port, make_agent, make_organization, wait_until
 from tests.oauth.conftest import KEYS, Provider
 
 pytestmark = pytest.mark.slow
@@ -128,7 +128,7 @@ def mcp_server(provider: Provider) -> Iterator[McpServer]:
         yield McpServer(resource, provider)
     finally:
         running.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
 
 
@@ -137,7 +137,7 @@ def call_whoami(server: McpServer, auth: OAuthClientProvider) -> str:
 
     async def call() -> str:
         async with (
-            httpx2.AsyncClient(auth=auth, timeout=10) as http,
+            httpx2.AsyncClient(auth=auth, timeout=PATIENCE) as http,
             Client(streamable_http_client(server.url, http_client=http)) as client,
         ):
             result = await client.call_tool("whoami", {})

@@ -13,6 +13,7 @@ import jwt
 import pytest
 
 from agentidp.config import Settings
+from tests.factories import PATIENCE
 from tests.oauth.conftest import KEYS, Provider
 
 pytestmark = pytest.mark.node
@@ -39,7 +40,7 @@ def run(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Run:
             input=json.dumps({"scenario": scenario, "url": provider.url, **given}),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
         assert played.returncode == 0, played.stderr

@@ -26,7 +26,7 @@ from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.oauth import client_assertion
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
-from tests.factories import Agent, Clock, make_agent, make_organization, usage_sums
+from tests.factories import PATIENCE, Agent, Clock, make_agent, make_organization, usage_sums
 from tests.oauth.test_dpop import ISSUER, TOKEN_URL, TREND, Holder, bound_token, call
 from tests.wire import overheard
 
@@ -159,7 +159,7 @@ class TestAProofAtTheTokenEndpoint:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
         assert answers == {200: 10, 400: 70}
         sums = usage_sums(database_url, cast.acme.organization_id)
@@ -294,7 +294,7 @@ def crash(server: EmbeddedPostgres) -> None:
     process = server._process
     assert process is not None
     process.send_signal(signal.SIGQUIT)
-    process.wait(20)
+    process.wait(PATIENCE)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from agentidp.registry.credentials import MAXIMUM_CREDENTIALS, add_credential
 from tests.conftest import Cast
-from tests.factories import Agent, Clock, database_of, make_agent
+from tests.factories import PATIENCE, Agent, Clock, database_of, make_agent
 
 NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
 
@@ -218,7 +218,7 @@ def test_the_limit_holds_where_two_ask_at_once(
             waits = "select exists (select from pg_locks where locktype = 'transactionid' and not granted)"
             while connection.execute(waits).fetchone() != (True,):
                 assert second.is_alive()
-    second.join(10)
+    second.join(PATIENCE)
     assert answers == [409]
     assert len(all_of(client, cast, worker)) == MAXIMUM_CREDENTIALS
 

@@ -19,7 +19,7 @@ from agentidp.registry.resource_identifiers import MAXIMUM_CLAIMS
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.db.test_migrations import query, wait_for
-from tests.factories import NOON, Agent, usage_sums
+from tests.factories import NOON, PATIENCE, Agent, usage_sums
 from tests.oauth.test_introspection import INACTIVE, introspect
 
 TAKEN = {"code": "CONFLICT", "message": "The resource is registered already.", "details": {"resource": ["is taken"]}}
@@ -235,7 +235,7 @@ def test_of_two_organizations_that_register_at_the_same_moment_one_gets_it(
     barrier = threading.Barrier(2)
 
     def at_once(agent: Agent, resource: str) -> TestResponse:
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         return register(client.application.test_client(), agent, resource)
 
     with ThreadPoolExecutor(2) as threads:
@@ -260,7 +260,7 @@ def test_who_comes_second_waits_for_the_first_and_gets_what_that_gives_up(
         thread.start()
         wait_for(database_url, "exists (select from pg_locks where locktype = 'transactionid' and not granted)")
         getattr(first, ending)()
-    thread.join(20)
+    thread.join(PATIENCE)
     assert [answer.status_code for answer in answers] == [409 if ending == "commit" else 201]
 
 

@@ -18,6 +18,7 @@ from agentidp.config import ConfigurationError
 from agentidp.registry import resource_proof
 from agentidp.registry.resource_proof import MAXIMUM_BYTES, metadata_path, verify_ownership
 from tests.deploy.deployment import make_certificate
+from tests.factories import PATIENCE
 
 ORGANIZATION = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
 ISSUER = "https://idp.example"
@@ -71,7 +72,7 @@ def server() -> Iterator[ResourceServer]:
         thread.start()
         yield running
         running.shutdown()
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 def refusal(resource: str, **changes: str) -> str:
