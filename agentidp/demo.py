@@ -1,6 +1,6 @@
 """The demo organization: 24 agents and 90 days of generated traffic that looks like a real fleet's.
 
-Everything follows from a fixed seed and the instant at which it is made: the same instant, the same rows.
+The rows depend only on a fixed seed and on the instant at which they are created.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DAYS = 90
 
 SEED = "agentidp demo"
 GROWTH = 0.45
-"""How much less there was on the first day than there is today, as a share."""
+"""By which share the first day's traffic is lower than today's."""
 
 MONTHLY_TOKEN_BUDGET = 120_000
 """What a month exceeds in its last days."""
@@ -37,7 +37,7 @@ class Rhythm(NamedTuple):
     weekday: str
     weekend: str
     grows: bool = True
-    """Whether more people use it as time goes by; a machine's own rounds stay as they are."""
+    """Whether its use grows over the 90 days. Scheduled work of machines does not."""
 
 
 NEVER = "000000000000000000000000"
@@ -54,7 +54,7 @@ class DemoAgent:
     """An agent of the demo.
 
     ``tokens`` is how many it gets in an hour at its peak, ``calls`` how many further requests it makes with
-    each, ``joined`` how many days ago it was registered where that is within the demo's days, ``last`` how
+    each, ``joined`` how many days ago it was registered if that is within the demo's days, ``last`` how
     many days ago it last worked.
     """
 
@@ -166,12 +166,12 @@ class AgentHour(NamedTuple):
 
 
 def create_demo(url: str, database: Database, at: datetime) -> bool:
-    """Make the demo organization, all of it or nothing, unless it is there.
+    """Create the demo organization in one transaction, unless it exists.
 
-    :param url: the operator's database, who alone creates organizations.
-    :param database: the service's, to look whether it is there.
+    :param url: the database as the operator, who alone can create organizations.
+    :param database: the service's, to check whether it exists.
     :param at: now, aware; nothing is counted after it.
-    :returns: whether it was made now.
+    :returns: whether it was created now.
     """
     if database.of(ORGANIZATION_ID, at).fetch("organizations/get_organization"):
         return False
@@ -221,7 +221,7 @@ def _add_usage(transaction: Transaction, at: datetime) -> None:
 def traffic(at: datetime) -> Iterator[AgentHour]:
     """The hours of the last 90 days up to *at* in which something is counted, by agent, day and hour.
 
-    :param at: aware, in UTC. Of its own hour there is the part that has gone by.
+    :param at: aware, in UTC. Its own hour is counted in part, up to that minute.
     """
     calendar = Calendar.of(at.date())
     gone = (at - at.replace(minute=0, second=0, microsecond=0)) / timedelta(hours=1)

@@ -35,7 +35,7 @@ def commands() -> None:
     multiple=True,
     metavar="SCOPE",
     help="Of AgentIdP's API or of a resource server of the organization; may be given several times. "
-    "analytics:read and agents:read when left out.",
+    "Default: analytics:read and agents:read.",
 )
 @as_json_option
 def create(name: str, organization_id: str, description: str, scopes: tuple[str, ...], as_json: bool) -> None:

@@ -24,7 +24,9 @@ def commands() -> None:
 @commands.command("create")
 @agent_option
 @click.option("--label", help="For people: where the credential is used, for example.")
-@click.option("--expires-in", type=click.IntRange(1, 36_500), metavar="DAYS", help="Never, when left out.")
+@click.option(
+    "--expires-in", type=click.IntRange(1, 36_500), metavar="DAYS", help="Days until it expires. Default: never."
+)
 @as_json_option
 def create(agent_id: UUID, label: str | None, expires_in: int | None, as_json: bool) -> None:
     """Create a credential; its secret is printed now and never again: credential id, client_id, client_secret."""
@@ -50,7 +52,7 @@ def create(agent_id: UUID, label: str | None, expires_in: int | None, as_json: b
 def list_(agent_id: UUID, as_json: bool) -> None:
     """List an agent's credentials that are not revoked, oldest first.
 
-    Prints: id, label, secret or key, times of creation, of expiry and of the last use, which is right to the minute.
+    Prints: id, label, secret or key, times of creation, of expiry and of the last use, which is exact to the minute.
     """
     with opened() as services:
         database = services.database.of(organization_of(services, agent_id), utc_now())

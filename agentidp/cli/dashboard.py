@@ -14,11 +14,9 @@ from agentidp.demo import OPERATOR_ID
 
 
 @click.command("dashboard")
-@click.option(
-    "--agent", "agent_id", type=click.UUID, metavar="ID", help="As this agent; as the demo's operator when left out."
-)
+@click.option("--agent", "agent_id", type=click.UUID, metavar="ID", help="As this agent. Default: the demo's operator.")
 def command(agent_id: UUID | None) -> None:
-    """Print a link that signs in to the dashboard once, within 5 minutes; it counts as a token issued."""
+    """Print a link that signs in to the dashboard once, within 5 minutes; it is counted as a token issued."""
     agent_id = agent_id or OPERATOR_ID
     with opened() as services:
         signs_in = link.new_link(services, organization_of(services, agent_id), agent_id, utc_now())

@@ -10,7 +10,7 @@ from agentidp.cli.context import opened
 
 @click.command("demo")
 def command() -> None:
-    """Make the demo organization: 24 agents and 90 days of traffic. Once made, it stays as it is."""
+    """Create the demo organization: 24 agents and 90 days of traffic. Does nothing if it exists."""
     with opened() as services:
         made = demo.create_demo(str(services.settings.database_url), services.database, utc_now())
     click.echo(f"{'Made' if made else 'There already is'} the demo organization {demo.ORGANIZATION_ID}.")

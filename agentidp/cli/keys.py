@@ -34,7 +34,7 @@ def rotate(as_json: bool) -> None:
 @click.argument("kid")
 @as_json_option
 def revoke(kid: str, as_json: bool) -> None:
-    """Revoke the key KID for good: within seconds it is in no JWKS, and no token that it signed is accepted.
+    """Revoke the key KID permanently: within seconds it is in no JWKS, and no token that it signed is accepted.
 
     Prints the key; and if it was the one that signs tokens, first the new key that signs them from now on.
     """

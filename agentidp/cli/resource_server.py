@@ -98,7 +98,7 @@ def _named(resource_server_id: UUID) -> Iterator[None]:
     metavar="ID",
     help="List this organization's resource servers: id, identifier, name, scopes, time of creation.",
 )
-@click.option("--conflicts", is_flag=True, help="Only identifiers that are registered and that nobody holds.")
+@click.option("--conflicts", is_flag=True, help="Only identifiers that are registered and that no organization holds.")
 @as_json_option
 def list_(organization_id: str | None, conflicts: bool, as_json: bool) -> None:
     """List the identifiers of all organizations: identifier, organization that holds it, those that registered it."""
@@ -123,7 +123,7 @@ def list_(organization_id: str | None, conflicts: bool, as_json: bool) -> None:
 )
 @as_json_option
 def assign(resource: str, organization_id: str, verify: bool, as_json: bool) -> None:
-    """Give the identifier RESOURCE to an organization. Prints both, and the organization that held it before."""
+    """Assign the identifier RESOURCE to an organization. Prints both, and the organization that held it before."""
     with opened() as services:
         organization_named(services, organization_id)
         previous = resource_identifiers.assign(services.settings, resource, organization_id, utc_now(), verify=verify)
@@ -134,7 +134,7 @@ def assign(resource: str, organization_id: str, verify: bool, as_json: bool) -> 
 @click.argument("resource")
 @as_json_option
 def release(resource: str, as_json: bool) -> None:
-    """Take the identifier RESOURCE from the organization that holds it; the next that registers it gets it."""
+    """Release the identifier RESOURCE. The next organization that registers it gets it."""
     with opened() as services:
         previous = resource_identifiers.release(str(services.settings.database_url), resource)
     show([{"resource": resource, "organizationId": None, "previously": previous}], as_json, one=True)

@@ -23,8 +23,8 @@ from agentidp.services import Services
 
 
 @click.command("serve")
-@click.option("--bind", metavar="ADDRESS", help="address:port or unix:path; 127.0.0.1 and PORT when left out.")
-@click.option("--demo", "has_demo", is_flag=True, help="Make the demo organization first.")
+@click.option("--bind", metavar="ADDRESS", help="address:port or unix:path. Default: 127.0.0.1 and the setting PORT.")
+@click.option("--demo", "has_demo", is_flag=True, help="Create the demo organization first.")
 def command(bind: str | None, has_demo: bool) -> None:
     """Run the service until Ctrl-C or SIGTERM."""
 

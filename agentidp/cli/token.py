@@ -18,12 +18,12 @@ from agentidp.registry import operator_token
 
 @click.command("token")
 @click.option(
-    "--agent", "agent_id", type=click.UUID, metavar="ID", help="For this agent; the demo's operator when left out."
+    "--agent", "agent_id", type=click.UUID, metavar="ID", help="For this agent. Default: the demo's operator."
 )
 @click.option("--scope", help="Space-separated. Default: all scopes of the agent.")
-@click.option("--resource", metavar="URI", help="For this resource server; our own API when left out.")
+@click.option("--resource", metavar="URI", help="For this resource server. Default: AgentIdP's own API.")
 def command(agent_id: UUID | None, scope: str | None, resource: str | None) -> None:
-    """Issue an access token, counted like any other, and print it and nothing else."""
+    """Issue an access token, counted like any other, and print only the token."""
     agent_id = agent_id or OPERATOR_ID
     with opened() as services:
         if resource == services.settings.resource:

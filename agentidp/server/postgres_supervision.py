@@ -1,4 +1,4 @@
-"""Starts the embedded PostgreSQL again when it has ended by itself, but not for ever."""
+"""Restarts the embedded PostgreSQL if it has ended by itself, a limited number of times."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Supervisor:
         self._recent: list[float] = []
 
     def keep_running(self) -> None:
-        """Start the server if it has ended. To be called often; it returns at once while the server runs.
+        """Start the server if it has ended. Call it often; it returns at once while the server runs.
 
-        After a restart the next one is 2 s away at the least, then 4, 8 and so on, which gives a full disk or too
-        little memory some time to pass.
+        It waits at least 2 s between the first two restarts, then 4, 8 and so on, so that a lack of disk space or
+        memory has time to pass.
 
         :raises ConfigurationError: it has ended once more than it may.
         """

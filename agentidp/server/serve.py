@@ -1,4 +1,4 @@
-"""``agentidp serve``: gunicorn, and the database where it is ours, as one that starts and stops."""
+"""``agentidp serve``: gunicorn and the embedded database, if there is one, start and stop together."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def serve(
 ) -> int:
     """Run until a signal comes or a part dies.
 
-    :param bind: ``address:port`` or ``unix:path``; ``127.0.0.1`` and the setting PORT when left out.
+    :param bind: ``address:port`` or ``unix:path``; Default: ``127.0.0.1`` and the setting PORT.
     :param before: called when the database is ready.
-    :param ready: called when requests are answered.
+    :param ready: called when the service responds to requests.
     :returns: the exit code.
     :raises ConfigurationError: with one sentence for the operator.
     """

@@ -21,7 +21,7 @@ def service_url(url: str) -> str:
     that can read and write nothing.
 
     :param url: of the migrated database, as its superuser.
-    :returns: *url* as the role; it holds the password.
+    :returns: *url* as the role; it contains the password.
     """
     password = secrets.token_urlsafe(24)
     with connect(url) as connection:
