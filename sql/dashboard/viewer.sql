@@ -6,14 +6,11 @@
 select
     organizations.name as organization_name,
     agents.name as agent_name
-from agents
+from active_agents as agents
 join organizations using (organization_id)
 where
     agents.organization_id = %(organization_id)s
     and agents.agent_id = %(agent_id)s
-    and agents.status = 'active'
-    -- Not deleted, written so that the planner can use only the primary key.
-    and coalesce(agents.deleted_at, 'infinity') = 'infinity'
     and %(scope)s = any (agents.scopes)
     and not exists (
         select

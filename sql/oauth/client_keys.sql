@@ -6,23 +6,14 @@
 select
     credentials.credential_id,
     key.jwk
-from credentials
+from client_credentials as credentials
 cross join lateral jsonb_array_elements(credentials.jwks) with ordinality as key (jwk, ordinal)
 where
     credentials.organization_id = %(organization_id)s
     and credentials.agent_id = %(agent_id)s
-    and credentials.revoked_at is null
     and (credentials.expires_at is null or credentials.expires_at > %(at)s)
     and key.jwk ->> 'alg' = %(alg)s
     and (%(kid)s::text is null or coalesce(key.jwk ->> 'kid', %(kid)s::text) = %(kid)s::text)
-    and exists (
-        select
-        from agents
-        where
-            organization_id = %(organization_id)s
-            and agent_id = %(agent_id)s
-            and status = 'active'
-    )
 order by
     (key.jwk ->> 'kid' = %(kid)s::text) is true desc,
     credentials.created_at desc,

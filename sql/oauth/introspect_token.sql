@@ -6,23 +6,16 @@
 -- secret_hash, or null if a key authenticated: then credential_id is that key's credential;
 -- token_agent_id, jti, audience: of the token, all null if there is none; own_resource: our own API.
 with client as materialized (
-    select
-        agents.scopes,
-        credentials.credential_id
-    from agents
-    join credentials using (organization_id, agent_id)
+    select scopes, credential_id
+    from client_credentials
     where
-        agents.organization_id = %(organization_id)s
-        and agents.agent_id = %(agent_id)s
-        and agents.status = 'active'
-        -- Not deleted, written so that the planner can use only the primary key.
-        and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+        organization_id = %(organization_id)s
+        and agent_id = %(agent_id)s
         and (
-            credentials.secret_hash = %(secret_hash)s::bytea
-            or (%(secret_hash)s::bytea is null and credentials.credential_id = %(credential_id)s::uuid)
+            secret_hash = %(secret_hash)s::bytea
+            or (%(secret_hash)s::bytea is null and credential_id = %(credential_id)s::uuid)
         )
-        and credentials.revoked_at is null
-        and (credentials.expires_at is null or credentials.expires_at > %(at)s)
+        and (expires_at is null or expires_at > %(at)s)
 ),
 credential_usage as (
     -- As for a token: who replaces a secret waits until this no longer changes.
@@ -38,13 +31,10 @@ select
     scopes,
     exists (
         select
-        from agents
+        from active_agents
         where
             organization_id = %(organization_id)s
             and agent_id = %(token_agent_id)s::uuid
-            and status = 'active'
-            -- Not deleted, written so that the planner can use only the primary key.
-            and coalesce(deleted_at, 'infinity') = 'infinity'
     )
     and not exists (
         select

@@ -10,9 +10,9 @@
 -- has_proof: whether the token will be bound to a key.
 with client as materialized (
     select
-        agents.agent_id,
-        credentials.credential_id,
-        agents.scopes,
+        agent_id,
+        credential_id,
+        scopes,
         -- Written as a case, resource servers are read only if the request names one.
         case
             when %(resource)s::text is null then %(own_scopes)s::text[]
@@ -26,22 +26,17 @@ with client as materialized (
                     and resource_identifiers.resource = resource_key(%(resource)s::text)
             )
         end as target_scopes,
-        agents.dpop_bound_access_tokens and not %(has_proof)s::boolean as is_proof_missing
-    from agents
-    join credentials using (organization_id, agent_id)
+        dpop_bound_access_tokens and not %(has_proof)s::boolean as is_proof_missing
+    from client_credentials
     where
-        agents.organization_id = %(organization_id)s
-        and agents.agent_id = %(agent_id)s
-        and agents.status = 'active'
-        -- Not deleted, written so that the planner can use only the primary key.
-        and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+        organization_id = %(organization_id)s
+        and agent_id = %(agent_id)s
         -- Digests of 256 random bits: the time of the comparison reveals nothing about the secret.
         and (
-            credentials.secret_hash = %(secret_hash)s::bytea
-            or (%(secret_hash)s::bytea is null and credentials.credential_id = %(credential_id)s::uuid)
+            secret_hash = %(secret_hash)s::bytea
+            or (%(secret_hash)s::bytea is null and credential_id = %(credential_id)s::uuid)
         )
-        and credentials.revoked_at is null
-        and (credentials.expires_at is null or credentials.expires_at > %(at)s)
+        and (expires_at is null or expires_at > %(at)s)
 ),
 decided as materialized (
     select

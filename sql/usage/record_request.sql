@@ -3,13 +3,10 @@
 -- Parameters: organization_id; agent_id; jti: of the token; day and hour: of the request in UTC.
 with admitted as materialized (
     select agent_id, take_slot(organization_id) as slot
-    from agents
+    from active_agents
     where
         organization_id = %(organization_id)s
         and agent_id = %(agent_id)s
-        and status = 'active'
-        -- Not deleted, written so that the planner can use only the primary key.
-        and coalesce(deleted_at, 'infinity') = 'infinity'
         and not exists (
             select
             from revoked_tokens
