@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from agentidp.dashboard import agent, agents, assets, day, filters, overview, pages, sign_in
-from agentidp.http.errors import render_pages
+from agentidp.http.error_rendering import render_pages
 
 
 def init_app(app: Flask) -> None:

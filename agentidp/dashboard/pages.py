@@ -15,7 +15,8 @@ from agentidp.dashboard import session
 from agentidp.dashboard.cross_origin import refuse_cross_origin
 from agentidp.dashboard.period import PERIODS, recent_months
 from agentidp.http.assets import Asset, Assets
-from agentidp.http.errors import ApiError, log_unexpected
+from agentidp.http.error_rendering import log_unexpected
+from agentidp.http.errors import ApiError
 from agentidp.services import services
 
 SLOW_PART = "<!--slow part-->"

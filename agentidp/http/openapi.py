@@ -228,7 +228,7 @@ class Api(flask_smorest.Api):
         )
 
     def _register_error_handlers(self) -> None:
-        """Nothing: :mod:`agentidp.http.errors` renders every error."""
+        """Nothing: :mod:`agentidp.http.error_rendering` renders every error."""
 
     def _register_responses(self) -> None:
         """The headers, and the errors by their codes; ``OAUTH_`` stands before those of the OAuth endpoints."""

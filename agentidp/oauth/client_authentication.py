@@ -15,7 +15,8 @@ from uuid import UUID
 
 from flask import Request
 
-from agentidp.http.errors import OAuthError, oauth_errors
+from agentidp.http.error_rendering import oauth_errors
+from agentidp.http.errors import OAuthError
 from agentidp.oauth import client_assertion, throttle
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client

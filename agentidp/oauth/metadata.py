@@ -10,7 +10,7 @@ from flask import Response
 
 from agentidp.caller import public
 from agentidp.config import SIGNING_ALGORITHMS
-from agentidp.http.errors import oauth_errors
+from agentidp.http.error_rendering import oauth_errors
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.jose.jwk import ALGORITHMS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 from gunicorn.http.errors import ParseException
 
-from agentidp.http.errors import render_bad_request
+from agentidp.http.error_rendering import render_bad_request
 
 
 def init_app(app: Flask) -> None:

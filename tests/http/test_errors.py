@@ -236,7 +236,7 @@ class TestUnexpected:
         self, client: FlaskClient, cast: Cast, database_url: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         acme = cast.acme
-        execute(database_url, "alter table agents rename column deleted_at to gone")
+        execute(database_url, "alter table usage_daily rename column requests_by_hour to gone")
         for route in PROTECTED:
             caplog.clear()
             response = client.open(

@@ -1,0 +1,135 @@
+"""The one place that makes a response of an error."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import flask
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from agentidp.db import errors as database_errors
+from agentidp.http.errors import (
+    ApiError,
+    NotFound,
+    OAuthError,
+    OutcomeUnknown,
+    PayloadTooLarge,
+    ServiceUnavailable,
+    UnsupportedMediaType,
+    ValidationError,
+    WrongMethod,
+)
+
+logger = logging.getLogger("agentidp")
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    error.status: error for error in (ValidationError, NotFound, WrongMethod, PayloadTooLarge, UnsupportedMediaType)
+}
+
+
+def _render(error: ApiError | OAuthError) -> Response:
+    response = flask.jsonify(error.body())
+    response.status_code = error.status
+    response.headers.update(error.headers)
+    return response
+
+
+def oauth_errors(view: View) -> View:
+    """Declare a view of an OAuth endpoint: its errors have the form of RFC 6749 section 5.2."""
+    view.has_oauth_errors = True  # type: ignore[attr-defined]
+    return view
+
+
+def _as_oauth_error(error: ApiError) -> OAuthError:
+    # RFC 6749 section 5.2 has no code for a server in trouble; section 4.1.2.1's are what clients know.
+    if error.status == 503:
+        return OAuthError("temporarily_unavailable", error.message, status=503, headers=error.headers)
+    if error.status >= 500:
+        return OAuthError("server_error", error.message, status=error.status)
+    return OAuthError("invalid_request", error.message, status=error.status, headers=error.headers)
+
+
+def _render_for_endpoint(error: ApiError) -> Response:
+    path = flask.request.path
+    for prefix, render in flask.current_app.extensions.get("agentidp-error-pages", {}).items():
+        if path == prefix or path.startswith(f"{prefix}/"):
+            page: Response = render(error)
+            return page
+    endpoint = flask.request.endpoint or _endpoint_for_another_method()
+    is_oauth = getattr(flask.current_app.view_functions.get(endpoint), "has_oauth_errors", False)
+    return _render(_as_oauth_error(error) if is_oauth else error)
+
+
+def _endpoint_for_another_method() -> str:
+    """The endpoint of an address that does not take the request's method, or an empty string."""
+    refused = flask.request.routing_exception
+    if not isinstance(refused, MethodNotAllowed) or not refused.valid_methods:
+        return ""
+    adapter = flask.current_app.create_url_adapter(flask.request)
+    return str(adapter.match(method=next(iter(refused.valid_methods)))[0]) if adapter else ""
+
+
+def _render_http_exception(error: HTTPException) -> Response:
+    kind = _BY_STATUS.get(error.code or 500)
+    if kind is None:
+        if (error.code or 500) >= 500:
+            return _render_for_endpoint(ApiError())
+        kind = ValidationError
+    headers = {}
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return _render_for_endpoint(kind(headers=headers))
+
+
+def log_unexpected(error: Exception) -> None:
+    """Log where a fault occurred. Its text is left out, because it can contain a parameter that is a secret."""
+    frames = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        frames.append(f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}")
+        traceback = traceback.tb_next
+    logger.error(
+        "unexpected error",
+        extra={
+            "fields": {
+                "error": type(error).__name__,
+                "sqlstate": getattr(error, "sqlstate", None),
+                "at": frames[-8:],
+                "request_id": flask.g.get("request_id"),
+            }
+        },
+    )
+
+
+def _render_unavailable(error: database_errors.DatabaseUnavailable) -> Response:
+    is_unknown = isinstance(error, database_errors.OutcomeUnknown)
+    return _render_for_endpoint(OutcomeUnknown() if is_unknown else ServiceUnavailable())
+
+
+def render_bad_request(_: Exception) -> Response:
+    """The response to a request that the server in front of Flask cannot read to its end."""
+    return _render_for_endpoint(ValidationError())
+
+
+def _render_unexpected(error: Exception) -> Response:
+    log_unexpected(error)
+    return _render_for_endpoint(ApiError())
+
+
+def render_pages(app: Flask, prefix: str, render: Callable[[ApiError], Response]) -> None:
+    """Render errors at the address *prefix* and below it with *render*, for people."""
+    app.extensions.setdefault("agentidp-error-pages", {})[prefix] = render
+
+
+def init_app(app: Flask) -> None:
+    """Render every error of *app* in one place."""
+    app.register_error_handler(ApiError, _render_for_endpoint)
+    app.register_error_handler(OAuthError, _render)
+    app.register_error_handler(HTTPException, _render_http_exception)
+    app.register_error_handler(database_errors.DatabaseUnavailable, _render_unavailable)
+    app.register_error_handler(Exception, _render_unexpected)
