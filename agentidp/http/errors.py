@@ -1,4 +1,4 @@
-"""The errors that a client is told about. :mod:`agentidp.http.error_rendering` makes responses of them.
+"""The errors that a client receives. :mod:`agentidp.http.error_rendering` makes responses of them.
 
 Outside OAuth an error is ``{"code", "message", "details"}``; OAuth endpoints return ``{"error",
 "error_description"}`` (RFC 6749 section 5.2). Details that the client does not need are only logged.
