@@ -1,42 +1,164 @@
-"""``/dashboard/agents``: the organization's agents in the current month."""
+"""``/dashboard/agents``: the organization's agents and their usage in a period; to search, filter and sort."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from urllib.parse import urlencode
 
 from flask import Response, request
 
-from agentidp.analytics.agent_overview import agents_of_the_month
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
+from agentidp.dashboard.period import Period, requested_period
+from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound, ValidationError
 
 PAGE_SIZE = 50
 """Agents in a table."""
 
 MAX_PAGE = 100_000
+MAX_SEARCH = 100
+"""Characters of a search: as many as a name has."""
 
 SHARE_LIMIT = 80
-"""An agent with a higher percentage of the month's tokens is flagged."""
+"""An agent with a higher percentage of the period's tokens is flagged."""
+
+STATUSES = ("active", "suspended", "deleted")
+SORTS = {
+    "tokens": "most tokens first",
+    "requests": "most requests first",
+    "rejected": "most rejected first",
+    "last_token": "latest token first",
+    "name": "by name",
+}
 
 blueprint = pages.new_blueprint("dashboard-agents", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentUsage:
+    """An agent, its usage in a period, and the hours of its last token, request and rejection in it."""
+
+    agent_id: str
+    name: str
+    description: str
+    status: str
+    tokens: int
+    requests: int
+    rejected: int
+    last_token: datetime | None
+    last_request: datetime | None
+    last_rejection: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPage:
+    """A page of the agents that are found.
+
+    ``count`` is how many are found; ``all_agents`` and ``all_tokens`` are of all agents.
+    """
+
+    data: list[AgentUsage]
+    count: int
+    all_agents: int
+    all_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which agents are shown, and in what order."""
+
+    search: str = ""
+    status: str = ""
+    sort: str = "tokens"
+
+    def query(self, period: Period, **changes: Any) -> str:
+        """The query of an address that shows them, with *changes*."""
+        chosen = {"search": self.search, "status": self.status, "sort": self.sort} | changes
+        return f"{period.query}&{urlencode({name: value for name, value in chosen.items() if value})}"
 
 
 @blueprint.get("/dashboard/agents")
 @session.required
 def agents(caller: Caller) -> Response:
-    """All agents, fifty on a page."""
-    number = request.args.get("page", "1")
-    if not re.fullmatch(r"[1-9][0-9]{0,5}", number) or int(number) > MAX_PAGE:
-        raise ValidationError(f"The page must be a whole number from 1 to {MAX_PAGE}.")
-    shown = agents_of_the_month(caller, PAGE_SIZE, PAGE_SIZE * (int(number) - 1))
-    if not shown.data and number != "1":
+    """The agents that are asked for, fifty on a page."""
+    period, selection, number = requested_period(caller.at), _requested_selection(), _requested_page()
+    [rows] = caller.read_together(agents_of_the_period(period, selection, PAGE_SIZE * (number - 1)))
+    shown = agent_page(rows)
+    if not shown.data and number != 1:
         raise NotFound
     return pages.page(
         "agents.html",
         here="agents",
+        period=period,
+        selection=selection,
         agents=shown,
-        number=int(number),
+        number=number,
         pages=max(1, -(-shown.count // PAGE_SIZE)),
         share_limit=SHARE_LIMIT,
+        statuses=STATUSES,
+        sorts=SORTS,
     )
+
+
+def agents_of_the_period(period: Period, selection: Selection, offset: int = 0) -> Call:
+    """The statement that reads a page of agents; :func:`agent_page` takes its rows."""
+    return Call(
+        "dashboard/agents",
+        {
+            "first": period.first,
+            "last": period.last,
+            "search": selection.search,
+            "status": selection.status or None,
+            "sort": selection.sort,
+            "limit": PAGE_SIZE,
+            "offset": offset,
+        },
+    )
+
+
+def agent_page(rows: Rows) -> AgentPage:
+    """The rows of :func:`agents_of_the_period`."""
+    data = [
+        AgentUsage(
+            str(row.agent_id),
+            row.name,
+            row.description,
+            row.status,
+            row.tokens,
+            row.requests,
+            row.rejected,
+            _hour(row.token_day, row.token_hour),
+            _hour(row.request_day, row.request_hour),
+            _hour(row.rejection_day, row.rejection_hour),
+        )
+        for row in rows
+    ]
+    if not rows:
+        return AgentPage(data, 0, 0, 0)
+    return AgentPage(data, rows[0].matches, rows[0].all_agents, rows[0].all_tokens)
+
+
+def _hour(day: date | None, hour: int | None) -> datetime | None:
+    return None if day is None else datetime.combine(day, time(), UTC) + timedelta(hours=hour or 0)
+
+
+def _requested_selection() -> Selection:
+    chosen = Selection(
+        request.args.get("search", "").strip(), request.args.get("status", ""), request.args.get("sort", "tokens")
+    )
+    if chosen.status not in ("", *STATUSES) or chosen.sort not in SORTS:
+        raise ValidationError("The agents cannot be filtered or sorted by this.")
+    if len(chosen.search) > MAX_SEARCH or "\0" in chosen.search:
+        raise ValidationError(f"Search for at most {MAX_SEARCH} characters.")
+    return chosen
+
+
+def _requested_page() -> int:
+    number = request.args.get("page", "1")
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", number) or int(number) > MAX_PAGE:
+        raise ValidationError(f"The page must be a whole number from 1 to {MAX_PAGE}.")
+    return int(number)

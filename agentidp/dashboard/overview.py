@@ -7,10 +7,9 @@ from typing import Any
 
 from flask import Response, request
 
-from agentidp.analytics.agent_overview import agents_of_the_month
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session, usage
-from agentidp.dashboard.agents import PAGE_SIZE, SHARE_LIMIT
+from agentidp.dashboard.agents import PAGE_SIZE, SHARE_LIMIT, Selection, agent_page, agents_of_the_period
 from agentidp.dashboard.headline import budget_figure, headline
 from agentidp.dashboard.page_findings import MAX_FINDINGS, is_ongoing, page_findings
 from agentidp.dashboard.period import WEEK, Period, requested_period
@@ -29,9 +28,11 @@ def overview(caller: Caller) -> Response:
     at = caller.at.astimezone(UTC)
     period = requested_period(at)
     today, week_ago = period.today, period.today - WEEK
-    by_day, by_hour = caller.read_together(usage.usage_by_day(period), usage.usage_by_hour(week_ago, today))
+    by_day, by_hour, by_agent = caller.read_together(
+        usage.usage_by_day(period), usage.usage_by_hour(week_ago, today), agents_of_the_period(period, Selection())
+    )
     before, days = usage.split(by_day, period)
-    agents = agents_of_the_month(caller, PAGE_SIZE)
+    agents = agent_page(by_agent)
     issued = sum(row.tokens for row in by_day)
     has_usage = issued > FEW_TOKENS or (issued > 0 and agents.count > 1)
     if not has_usage and not request.args.keys() & {"days", "month", "from", "to"}:

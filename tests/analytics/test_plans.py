@@ -176,12 +176,12 @@ having sum(tokens) > 0
 MAXIMUM_PAGES = {
     "analytics/activity_heatmap": 50,
     "analytics/agent_activity": 500,
-    "analytics/agent_overview": 4_000,
     "analytics/agent_usage": 3_000,
     "analytics/agent_usage_with_names": 3_000,
     "analytics/rejection_trend": 50,
     "analytics/token_trend": 50,
     "dashboard/agent_usage_by_hour": 20,
+    "dashboard/agents": 17_000,
     "dashboard/agents_of_the_day": 300,
     "dashboard/usage_by_day": 50,
     "dashboard/usage_by_hour": 20,
@@ -214,6 +214,7 @@ def test_a_thousand_agents_are_read_by_the_key(database_url: str) -> None:
     parameters = {call.name: call.parameters for call in (kind.call(look) for kind in KINDS.values())}
     today = NOON.date()
     others = {"days": 90, "agent_id": f"{8:032d}", "limit": 50, "offset": 0, "on_day": today, "at_hour": 9}
+    others |= {"search": "", "status": None, "sort": "tokens"}
     others |= {"first": today - timedelta(days=89), "last": today}
     parameters["dashboard/usage_by_hour"] = {"days": [today - timedelta(days=7), today]}
     with psycopg.connect(database_url, autocommit=True) as connection:

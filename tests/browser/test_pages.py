@@ -95,7 +95,7 @@ def test_the_agents_are_those_of_the_api(signed_in: Page, stage: Stage) -> None:
     month = stage.api("/api/v1/analytics/agents?include=name")["data"]
     total = sum(agent["tokenCount"] for agent in month)
     for path, table in (("/dashboard", "#agents table"), ("/dashboard/agents", "table.agents")):
-        signed_in.goto(path)
+        signed_in.goto(f"{path}?month=2026-04")
         shown = rows(signed_in.locator(table))
         assert len(shown) == 24
         with_tokens = [row for row in shown if row[1] != "0"]

@@ -110,12 +110,10 @@ class TestTheNumbers:
 
     @pytest.mark.parametrize("path", ["", "/agents"])
     def test_of_each_agent(self, operator: FlaskClient, demo: Agent, database_of: str, path: str) -> None:
-        page = opened(operator, path)
+        page = opened(operator, f"{path}?month=2026-04")
         usage = {item["agentId"]: item["tokenCount"] for item in ask(operator, demo, "agents")["data"]}
         names = {a["agentId"]: a["name"] for a in listed(operator, demo)}
-        rows = [
-            (re.sub(r" ?(suspended|over 80 %)", "", row[0]), *row[1:]) for row in page.table("Agents in April 2026")
-        ]
+        rows = [(row[0].split()[0], *row[1:]) for row in page.table("Agents")]
         assert [number(row[1]) for row in rows] == sorted((usage.get(i, 0) for i in names), reverse=True)
         assert {row[0]: number(row[1]) for row in rows} == {name: usage.get(i, 0) for i, name in names.items()}
         with psycopg.connect(database_of) as connection:
@@ -128,7 +126,11 @@ class TestTheNumbers:
                 [ORGANIZATION_ID],
             ).fetchall()
         expected = {
-            names[i]: ((requests or 0) // 24, (rejected or 0) // 24, f"{seen:%a %-d %b, %H:%M}")
+            names[i]: (
+                (requests or 0) // 24,
+                (rejected or 0) // 24,
+                f"{seen:%a %-d %b, %H:%M}" if seen.month == NOON.month else "none",
+            )
             for i, requests, rejected, seen in stored
         }
         # The operator has asked the API just now, which the page could not know.
@@ -237,7 +239,7 @@ def test_days_with_a_finding_and_days_without_a_token_are_marked(operator: Flask
 
 
 def test_an_agent_with_most_of_the_tokens_and_a_suspended_one_are_named_so(operator: FlaskClient, demo: Agent) -> None:
-    rows = {row[0] for row in opened(operator).table("Agents in April 2026")}
+    rows = {row[0] for row in opened(operator, "?month=2026-04").table("Agents")}
     assert "price-watcher over 80 %" in rows
     assert "social-poster suspended" in rows
     assert sum("over 80 %" in row for row in rows) == sum("suspended" in row for row in rows) == 1
@@ -250,7 +252,7 @@ def test_an_agents_share_is_flagged_above_80_percent(
     busy = make_agent(services, cast.acme.organization_id, name="busy")
     count_usage(services, cast.acme.organization_id, busy.agent_id, NOON, tokens=tokens)
     count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=100 - tokens)
-    assert [row[0] for row in read().table("Agents in April 2026")] == [f"busy{badge}", "builder"]
+    assert [row[0] for row in read().table("Agents")] == [f"busy{badge}", "builder"]
 
 
 @pytest.mark.parametrize(
@@ -272,11 +274,11 @@ def test_a_deleted_agent_stays_for_the_month_in_which_it_was_counted(
     for agent in (gone, unused):
         path = f"/api/v1/agents/{agent.agent_id}"
         assert client.delete(path, headers=cast.acme.bearer()).status_code == 204
-    rows = opened(with_session(client, cast.acme), "/agents").table("Agents in April 2026")
+    rows = opened(with_session(client, cast.acme), "/agents?month=2026-04").table("Agents")
     assert [row[0] for row in rows] == ["gone deleted over 80 %", "builder"]
     assert "gone" in opened(client, f"/agents/{gone.agent_id}").text
     clock.now = datetime(2026, 5, 1, tzinfo=UTC)
-    rows = opened(with_session(client, cast.acme), "/agents").table("Agents in May 2026")
+    rows = opened(with_session(client, cast.acme), "/agents?month=2026-05").table("Agents")
     assert [row[0] for row in rows] == ["builder"]
 
 
@@ -557,7 +559,7 @@ def check_structure(page: Page) -> None:
         == len(page.all("title")) - len([a for a in page.all("a") if "tabindex" in a])
     )
     labels = {a["for"] for a in page.all("label")}
-    assert {a["id"] for tag in ("input", "select") for a in page.all(tag)} == labels
+    assert {a["id"] for tag in ("input", "select") for a in page.all(tag) if a.get("type") != "hidden"} == labels
     for _, attributes in page.elements:
         for name in ("aria-labelledby", "aria-describedby"):
             assert attributes.get(name) in (None, *ids)
@@ -746,13 +748,13 @@ FINDINGS = [f"findings/{kind}" for kind in KINDS]
                 VIEWER,
                 "dashboard/usage_by_day",
                 "dashboard/usage_by_hour",
-                "analytics/agent_overview",
+                "dashboard/agents",
                 *FINDINGS,
                 "findings/budget",
             ],
-            5,
+            4,
         ),
-        ("/agents", [VIEWER, "analytics/agent_overview"], 2),
+        ("/agents", [VIEWER, "dashboard/agents"], 2),
         (f"/agents/{OPERATOR_ID}", [VIEWER, "analytics/agent_activity", *FINDINGS], 3),
         ("/days/2026-04-14", [VIEWER, "dashboard/usage_by_hour", "dashboard/agents_of_the_day"], 2),
         (f"/agents/{OPERATOR_ID}/days/2026-04-14", [VIEWER, "dashboard/agent_usage_by_hour"], 2),
@@ -770,6 +772,15 @@ def test_asks_the_database_so_often_and_no_more(
     assert said[0] == VIEWER
 
 
+AGENTS = {
+    "first": NOON.date() - timedelta(days=29),
+    "last": NOON.date(),
+    "search": "",
+    "status": None,
+    "sort": "tokens",
+    "limit": 50,
+    "offset": 0,
+}
 YESTERDAY = NOON.date() - timedelta(days=1)
 TWIN = f"org-{uuid.UUID(int=2)}"
 """An organization whose agents have the ids of the demo's."""
@@ -807,7 +818,7 @@ MAKE_TWIN = (
     [
         (VIEWER, {"agent_id": OPERATOR_ID, "jti": "one", "scope": "analytics:read", "signed_in_at": NOON}),
         ("analytics/token_trend", {"days": 90}),
-        ("analytics/agent_overview", {"limit": 50, "offset": 0}),
+        ("dashboard/agents", AGENTS),
         ("analytics/rejection_trend", {"days": 90}),
         ("analytics/activity_heatmap", {"days": 90}),
         ("analytics/agent_activity", {"agent_id": RETRYING.agent_id, "days": 90}),
@@ -881,7 +892,7 @@ class TestTenThousandAgents:
     def test_the_main_page_names_fifty_and_leads_to_the_rest(self, client: FlaskClient, fleet: Agent) -> None:
         response = with_session(client, fleet).get("/dashboard?days=90")
         page = Page(response)
-        assert len(page.table("Agents in April 2026")) == 50
+        assert len(page.table("Agents")) == 50
         assert "All 10,001 agents" in page.text
         assert len(response.data) < 60_000
 
@@ -890,15 +901,17 @@ class TestTenThousandAgents:
         ids: list[str] = []
         for page_number in (1, 2, 3, 20, 100, 201):
             page = opened(client, f"/agents?page={page_number}")
-            links = [re.fullmatch(r"/dashboard/agents/([0-9a-f-]{36})", a["href"] or "") for a in page.all("a")]
+            links = [
+                re.fullmatch(r"/dashboard/agents/([0-9a-f-]{36})\?days=30", a["href"] or "") for a in page.all("a")
+            ]
             ids += [link[1] for link in links if link]
             assert f"Page {page_number} of 201 · 10,001 agents" in page.text
         assert len(ids) == len(set(ids)) == 251
         assert client.get("/dashboard/agents?page=202").status_code == 404
 
     def test_sorts_by_tokens_then_requests_then_name(self, client: FlaskClient, fleet: Agent) -> None:
-        rows = opened(with_session(client, fleet), "/agents?page=20").table("Agents in April 2026")
-        rows += opened(client, "/agents?page=21").table("Agents in April 2026")
+        rows = opened(with_session(client, fleet), "/agents?page=20").table("Agents")
+        rows += opened(client, "/agents?page=21").table("Agents")
         keys = [(-number(row[1]), -number(row[3]), row[0]) for row in rows]
         assert keys == sorted(keys)
         assert {number(row[1]) for row in rows} >= {0}

@@ -139,6 +139,8 @@ VALUES: dict[str, Any] = {
     "first": NOON.date() - timedelta(days=DAYS - 1),
     "last": NOON.date(),
     "on_day": NOON.date(),
+    "search": "",
+    "sort": "tokens",
     "at_hour": 12,
 }
 """Parameter -> a value, whichever the statement."""
@@ -180,8 +182,8 @@ PAGES = {
     "findings/zero_day": 700,
     # A day's rows of all agents.
     "dashboard/agents_of_the_day": 2_000,
+    "dashboard/agents": 30_000,
     # The month's rows of all agents, and for some a look-up for each agent.
-    "analytics/agent_overview": 8_000,
     "analytics/agent_usage": 8_000,
     "analytics/agent_usage_with_names": 45_000,
     # The findings look into the days of each of ten thousand agents, with statistics or without.

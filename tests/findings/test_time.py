@@ -26,13 +26,16 @@ INSTANTS = [STORY_AT - timedelta(hours=12, minutes=20), STORY_AT, STORY_AT + tim
 """The first of a month, which New York has not yet begun by the first of these, and Kiritimati ended by the last."""
 
 
+AGENTS = {"search": "", "status": None, "sort": "tokens", "limit": 50, "offset": 0}
+
+
 def everything(database: Database, organization_id: str, agent_id: UUID, at: datetime, days: int) -> dict[str, Any]:
     """The rows of every statement behind the findings and the dashboard at an instant."""
     look = Look(at=at, days=days, token_ttl=3600, dominance_percent=50)
     calls = {name: kind.call(look) for name, kind in KINDS.items()}
     calls |= {
         "agent": Call("analytics/agent_activity", {"agent_id": agent_id, "days": 30}),
-        "overview": Call("analytics/agent_overview", {"limit": 50, "offset": 0}),
+        "agents": Call("dashboard/agents", AGENTS | {"first": at.date() - timedelta(days=29), "last": at.date()}),
         "names": Call("analytics/agent_usage_with_names", {}),
         "rejections by day": Call("analytics/rejection_trend", {"days": 30}),
     }
@@ -54,7 +57,7 @@ def test_the_time_zone_of_a_session_changes_nothing(
             found |= {name for name, rows in expected.items() if rows}
     with closing(Services.of(settings_for(url), services.clock)) as there:
         assert session_time_zone(there) == zone
-    assert found == {*KINDS, "agent", "overview", "names", "rejections by day"}
+    assert found == {*KINDS, "agent", "agents", "names", "rejections by day"}
 
 
 def test_what_is_compared_falls_on_days_that_zones_disagree_about() -> None:

@@ -1,0 +1,80 @@
+-- A page of an organization's agents with their usage in a period: those that are registered, and those deleted that
+-- have usage in it. One row an agent, in order: agent_id, name, description, status (active, suspended or deleted),
+-- tokens, requests, rejected; the day and the hour of the last of each in the period (token_day, token_hour, …), or null;
+-- and in each row matches, how many agents are found, and of all agents all_agents and all_tokens.
+-- Parameters: organization_id; first; last: the first and the last day; search: text that the name, the id or the
+-- description contains, empty for all; status: or null for all; sort: name, tokens, requests, rejected or last_token; limit;
+-- offset.
+with counted as (
+    select
+        usage.agent_id,
+        sum(usage.tokens)::bigint as tokens,
+        sum(usage.requests)::bigint as requests,
+        sum(usage.rejected)::bigint as rejected,
+        max(usage.day) filter (where usage.tokens > 0) as token_day,
+        max(usage.day) filter (where usage.requests > 0) as request_day,
+        max(usage.day) filter (where usage.rejected > 0) as rejection_day
+    from agent_usage_daily as usage
+    where
+        usage.organization_id = %(organization_id)s
+        and usage.day >= %(first)s::date
+        and usage.day < %(last)s::date + 1
+    group by usage.agent_id
+),
+known as (
+    select
+        agents.agent_id,
+        agents.name,
+        agents.description,
+        case when agents.deleted_at is null then agents.status else 'deleted' end as status,
+        coalesce(counted.tokens, 0) as tokens,
+        coalesce(counted.requests, 0) as requests,
+        coalesce(counted.rejected, 0) as rejected,
+        counted.token_day,
+        counted.request_day,
+        counted.rejection_day,
+        count(*) over () as all_agents,
+        coalesce(sum(counted.tokens) over (), 0)::bigint as all_tokens
+    from agents
+    left join counted on counted.agent_id = agents.agent_id
+    where
+        agents.organization_id = %(organization_id)s
+        and (agents.deleted_at is null or counted.agent_id is not null)
+),
+listed as (
+    select
+        known.*,
+        count(*) over () as matches,
+        row_number() over (
+            order by
+                case %(sort)s::text when 'tokens' then known.tokens when 'requests' then known.requests
+                    when 'rejected' then known.rejected end desc,
+                case %(sort)s::text when 'last_token' then known.token_day end desc nulls last,
+                case %(sort)s::text when 'name' then lower(known.name) end,
+                known.tokens desc, known.requests desc, known.name, known.agent_id
+        ) as place
+    from known
+    where
+        (%(status)s::text is null or known.status = %(status)s::text)
+        and position(lower(%(search)s::text) in lower(concat_ws(' ', known.name, known.agent_id, known.description))) > 0
+    order by place
+    limit %(limit)s
+    offset %(offset)s
+)
+select listed.*, last_hours.token_hour, last_hours.request_hour, last_hours.rejection_hour
+from listed
+left join lateral (
+    select
+        max(cell.ordinal) filter (where usage.day = listed.token_day and cell.tokens > 0) - 1 as token_hour,
+        max(cell.ordinal) filter (where usage.day = listed.request_day and cell.requests > 0) - 1 as request_hour,
+        max(cell.ordinal) filter (where usage.day = listed.rejection_day and cell.rejected > 0) - 1 as rejection_hour
+    from unnest(array[listed.token_day, listed.request_day, listed.rejection_day]) as last (day)
+    cross join lateral (select last.day offset 0) as calendar
+    join agent_usage_daily as usage
+        on usage.organization_id = %(organization_id)s
+        and usage.day = calendar.day
+        and usage.agent_id = listed.agent_id
+    cross join lateral unnest(usage.tokens_by_hour, usage.requests_by_hour, usage.rejected_by_hour)
+        with ordinality as cell (tokens, requests, rejected, ordinal)
+) as last_hours on true
+order by listed.place
