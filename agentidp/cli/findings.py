@@ -8,7 +8,6 @@ from agentidp import findings, utc_now
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, organization_named, organization_option
 from agentidp.cli.output import cell, show
-from agentidp.findings.finding import Look
 
 
 @click.command("findings")
@@ -34,8 +33,11 @@ def command(organization_id: str, days: int, dominance_percent: int, as_json: bo
     with opened() as services:
         organization_named(services, organization_id)
         run = services.database.of(organization_id, at).run
-        look = Look(at=at, days=days, token_ttl=services.settings.token_ttl, dominance_percent=dominance_percent)
-        found = [finding.represent() for finding in findings.findings(run, look)]
+        query = findings.findings_query(at, services.settings, days=days, dominance_percent=dominance_percent)
+        result = findings.findings(run, query)
+    found = [finding.represent() for finding in result.findings]
+    if result.not_computed:
+        click.echo(f"not computed, because the database was too slow: {', '.join(result.not_computed)}", err=True)
     if as_json:
         show(found, as_json)
         return

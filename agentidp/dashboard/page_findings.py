@@ -8,7 +8,7 @@ from uuid import UUID
 from agentidp.caller import Caller
 from agentidp.dashboard.period import Period
 from agentidp.db.errors import DatabaseUnavailable
-from agentidp.findings import FindingsArguments, callers_findings
+from agentidp.findings import callers_findings
 from agentidp.findings.finding import Finding
 from agentidp.http.errors import RateLimited
 
@@ -29,14 +29,16 @@ def page_findings(caller: Caller, period: Period) -> list[Finding] | None:
     """
     if (period.today - period.last).days >= MAX_DAYS:
         return []
-    arguments = FindingsArguments().load({"days": str(min(period.days_ago, MAX_DAYS))})
     try:
-        found = callers_findings(caller, **arguments)
+        found = callers_findings(caller, days=min(period.days_ago, MAX_DAYS))
     except (RateLimited, DatabaseUnavailable):
+        return None
+    # A page cannot say yet which kinds are missing, and one that shows the others would look complete.
+    if found.not_computed:
         return None
     begins = datetime.combine(period.first, time(), UTC)
     ends = datetime.combine(period.last + timedelta(days=1), time(), UTC)
-    about = [one for one in found if one.begins < ends and one.ends > begins]
+    about = [one for one in found.findings if one.begins < ends and one.ends > begins]
     return sorted(about, key=lambda one: not is_ongoing(one, caller.at))
 
 

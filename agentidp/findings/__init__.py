@@ -1,27 +1,34 @@
-"""``GET /api/v1/analytics/findings``: the machine that reads the numbers.
+"""``GET /api/v1/analytics/findings``: unusual usage, with its likely cause.
 
-A kind of finding is a module here and a statement in ``sql/findings``: the statement does the set work, with
-the thresholds as parameters, and the module puts what it found into words.
+A kind of finding is a module here and a statement in ``sql/findings``: the statement selects candidates and their
+histories, the module judges them. Thresholds are in :mod:`agentidp.findings.thresholds`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import marshmallow as ma
 from flask import Response
 
 from agentidp.caller import Caller, bearer
+from agentidp.config import Settings
+from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Rows
 from agentidp.findings import budget, dominance, peak, rejections, silence, spike, uncached_tokens, weekend, zero_day
+from agentidp.findings.causes import one_per_cause, urgency
 from agentidp.findings.finding import (
     AmountSchema,
     BaselineSchema,
-    BehindItSchema,
+    ContributorSchema,
     Finding,
+    FindingsQuery,
     Kind,
-    Look,
     Severity,
     WindowSchema,
 )
@@ -37,6 +44,9 @@ KINDS: dict[str, Kind] = {
 
 DEFAULT_DAYS = 7
 DEFAULT_DOMINANCE_PERCENT = 80
+
+MAX_SECONDS = 5.0
+"""For the kinds one by one, once they failed together: a kind that has not begun by then is not computed."""
 
 blueprint = Blueprint("findings", __name__, description="Findings")
 
@@ -58,7 +68,9 @@ class FindingSchema(ma.Schema):
     window = ma.fields.Nested(WindowSchema, required=True)
     observed = ma.fields.Nested(AmountSchema, required=True)
     expected = ma.fields.Nested(BaselineSchema, required=True)
-    agents = ma.fields.List(ma.fields.Nested(BehindItSchema), required=True)
+    agents = ma.fields.List(ma.fields.Nested(ContributorSchema), required=True)
+    agentCount = ma.fields.Integer(required=True)
+    alsoSeenAs = ma.fields.List(ma.fields.String(validate=ma.validate.OneOf([*KINDS])), required=True)
     summary = ma.fields.String(required=True)
     causes = ma.fields.String(required=True)
     next = ma.fields.String(required=True)
@@ -70,6 +82,7 @@ class FindingsSchema(ma.Schema):
     tenantId = ma.fields.String(required=True)
     days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, 90))
     data = ma.fields.List(ma.fields.Nested(FindingSchema), required=True)
+    notComputed = ma.fields.List(ma.fields.String(validate=ma.validate.OneOf([*KINDS])), required=True)
 
 
 @blueprint.route("/api/v1/analytics/findings")
@@ -78,42 +91,78 @@ class FindingsSchema(ma.Schema):
 @blueprint.answers(FindingsSchema)
 @blueprint.alt_response(429, "RATE_LIMITED")
 def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """Unusual usage of the organization, the most urgent first."""
+    """What the organization's usage says that an operator should know, the most urgent first."""
+    found = callers_findings(caller, **arguments)
     return answer(
         {
             "tenantId": caller.organization_id,
             "days": arguments["days"],
-            "data": [finding.represent() for finding in callers_findings(caller, **arguments)],
+            "data": [finding.represent() for finding in found.findings],
+            "notComputed": list(found.not_computed),
         },
         FindingSchema,
     )
 
 
-def callers_findings(caller: Caller, *, days: int, dominance_percent: int) -> list[Finding]:
-    """The findings of the caller's organization, as :func:`findings` sorts them.
+@dataclass(frozen=True)
+class Found:
+    """Findings, the most urgent first, and the kinds whose statement failed or ran out of time."""
+
+    findings: list[Finding]
+    not_computed: tuple[str, ...] = ()
+
+
+def callers_findings(
+    caller: Caller, *, days: int = DEFAULT_DAYS, dominance_percent: int = DEFAULT_DOMINANCE_PERCENT
+) -> Found:
+    """The findings of the caller's organization.
 
     :param days: how many UTC days back a finding may lie, today included.
     :param dominance_percent: the share of the month above which an agent dominates.
     :raises RateLimited: too many requests for findings are running.
+    :raises DatabaseUnavailable: no kind could be computed.
     """
-    token_ttl = caller.settings.token_ttl
-    look = Look(at=caller.at, days=days, token_ttl=token_ttl, dominance_percent=dominance_percent)
+    query = findings_query(caller.at, caller.settings, days=days, dominance_percent=dominance_percent)
     with caller.expensive_read():
-        return findings(caller.read_together, look)
+        return findings(caller.read_together, query)
 
 
-def findings(run: Callable[..., list[Rows]], look: Look) -> list[Finding]:
-    """The findings of an organization, the most urgent first, then the newest.
+def findings_query(
+    at: datetime,
+    settings: Settings,
+    *,
+    days: int = DEFAULT_DAYS,
+    dominance_percent: int = DEFAULT_DOMINANCE_PERCENT,
+) -> FindingsQuery:
+    """What is asked for, with the service's lifetime of a token."""
+    return FindingsQuery(at=at, days=days, token_ttl=settings.token_ttl, dominance_percent=dominance_percent)
 
-    :param run: runs the calls given to it for the organization at ``look.at``, all in one round trip, and returns the
+
+def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Found:
+    """The findings of an organization.
+
+    :param run: runs the calls given to it for the organization at ``query.at``, all in one round trip, and returns the
         rows of each.
+    :raises DatabaseUnavailable: no kind could be computed.
     """
-    found = [
-        finding
-        for kind, rows in zip(KINDS.values(), run(*(kind.call(look) for kind in KINDS.values())), strict=True)
-        for finding in kind.findings(rows, look)
-    ]
-    return sorted(
-        found,
-        key=lambda one: (-one.severity, -one.ends.timestamp(), -one.begins.timestamp(), one.kind, str(one.agent_id)),
-    )
+    rows = _rows(run, query)
+    found = [finding for name in rows for finding in KINDS[name].findings(rows[name], query)]
+    found = sorted(one_per_cause(found), key=lambda one: urgency(one, query))
+    return Found(found, tuple(name for name in KINDS if name not in rows))
+
+
+def _rows(run: Callable[..., list[Rows]], query: FindingsQuery) -> dict[str, Rows]:
+    """The rows of each kind; without those whose statement fails on its own."""
+    calls = {name: kind.call(query) for name, kind in KINDS.items()}
+    try:
+        return dict(zip(calls, run(*calls.values()), strict=True))
+    except DatabaseUnavailable as unavailable:
+        # One statement that runs out of time takes the others with it.
+        rows, deadline = {}, time.monotonic() + MAX_SECONDS
+        for name, call in calls.items():
+            if time.monotonic() < deadline:
+                with contextlib.suppress(DatabaseUnavailable):
+                    [rows[name]] = run(call)
+        if not rows:
+            raise unavailable
+        return rows

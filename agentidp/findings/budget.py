@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from agentidp.db.sql import Call, Rows
-from agentidp.findings.finding import Finding, Look, Severity
+from agentidp.findings.finding import Finding, FindingsQuery, Severity
 
 NEAR_PERCENT = 80
 """Percent of the budget that are used, from which on it is near."""
@@ -46,12 +46,12 @@ def status(run: Callable[..., list[Rows]], at: datetime) -> BudgetStatus:
     return _status(row)
 
 
-def call(look: Look) -> Call:
+def call(query: FindingsQuery) -> Call:
     """The month, with or without a budget."""
-    return _call(look.at)
+    return _call(query.at)
 
 
-def findings(rows: Rows, look: Look) -> list[Finding]:
+def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """At most one."""
     found = []
     for row in rows:

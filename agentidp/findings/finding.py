@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from enum import IntEnum
 from typing import Any, Protocol
 from uuid import UUID
@@ -13,12 +13,9 @@ import marshmallow as ma
 from agentidp.db.sql import Call, Rows
 from agentidp.http.schemas import timestamp
 
-MOST_AGENTS = 5
-"""Agents that a finding about several of them names."""
-
 
 class Severity(IntEnum):
-    """How much it presses; the greatest first in every list."""
+    """How urgent a finding is; the most urgent first in every list."""
 
     info = 1
     warning = 2
@@ -26,8 +23,8 @@ class Severity(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """Where and when one looks.
+class FindingsQuery:
+    """What findings are asked for.
 
     ``at`` is now, aware, in UTC; ``days`` is how many UTC days back a finding may lie, today included; ``token_ttl``
     is the lifetime of a token in seconds; ``dominance_percent`` the share of the month above which an agent dominates.
@@ -38,9 +35,24 @@ class Look:
     token_ttl: int
     dominance_percent: int
 
+    @property
+    def today(self) -> date:
+        """The UTC day of ``at``."""
+        return self.at.date()
+
+    @property
+    def since(self) -> date:
+        """The first of the days."""
+        return self.today - timedelta(days=self.days - 1)
+
+    @property
+    def until(self) -> date:
+        """The day after the last."""
+        return self.today + timedelta(days=1)
+
 
 @dataclass(frozen=True, kw_only=True)
-class BehindIt:
+class Contributor:
     """An agent that takes part in a finding, and with how much of what was observed."""
 
     agent_id: UUID
@@ -54,8 +66,10 @@ class Finding:
 
     ``begins`` and ``ends`` are the window, half-open. ``observed`` and ``expected`` are amounts of ``unit``, and
     ``baseline`` says how the expected one was made. ``agent_id`` and ``agent_name`` are those of the one agent that it
-    concerns, if it does; ``agents`` are the first few behind one that concerns several. For people, a sentence or two
-    each: ``summary`` says what was seen, ``causes`` what likely lies behind it, ``next_step`` what to look at.
+    concerns, if it does; ``agents`` are the first few behind one that concerns several, and ``agent_count`` says how
+    many there are, if that is known. ``also_seen_as`` are other kinds that would report the same cause. ``excess`` is
+    how many tokens it explains; of ``dominance``, how many fewer would end it. For people, a sentence or two each:
+    ``summary`` says what was seen, ``causes`` what likely lies behind it, ``next_step`` what to check.
     """
 
     kind: str
@@ -71,7 +85,10 @@ class Finding:
     next_step: str
     agent_id: UUID | None = None
     agent_name: str | None = None
-    agents: tuple[BehindIt, ...] = ()
+    agents: tuple[Contributor, ...] = ()
+    agent_count: int | None = None
+    also_seen_as: tuple[str, ...] = ()
+    excess: float = 0.0
 
     def represent(self) -> dict[str, Any]:
         """As our JSON."""
@@ -86,6 +103,10 @@ class Finding:
             "agents": [
                 {"agentId": str(one.agent_id), "agentName": one.agent_name, "count": one.count} for one in self.agents
             ],
+            "agentCount": self.agent_count
+            if self.agent_count is not None
+            else len(self.agents) or int(bool(self.agent_id)),
+            "alsoSeenAs": list(self.also_seen_as),
             "summary": self.summary,
             "causes": self.causes,
             "next": self.next_step,
@@ -102,10 +123,10 @@ class Kind(Protocol):
 
     __name__: str
 
-    def call(self, look: Look) -> Call:
+    def call(self, query: FindingsQuery) -> Call:
         """The statement that finds it; it gets ``organization_id`` and ``at`` beside these parameters."""
 
-    def findings(self, rows: Rows, look: Look) -> list[Finding]:
+    def findings(self, rows: Rows, query: FindingsQuery) -> list[Finding]:
         """What the statement's rows come to."""
 
 
@@ -129,7 +150,7 @@ class WindowSchema(ma.Schema):
     to = ma.fields.AwareDateTime(required=True)
 
 
-class BehindItSchema(ma.Schema):
+class ContributorSchema(ma.Schema):
     """An agent that takes part in it."""
 
     agentId = ma.fields.UUID(required=True)

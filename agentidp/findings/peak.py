@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time
 from typing import Any
 
 from agentidp.db.sql import Call, Rows
-from agentidp.findings.finding import Finding, Look, Severity
+from agentidp.findings.finding import Finding, FindingsQuery, Severity
 
 WEEKS = 4
 """Weeks back that are read, where the organization has as many; today is not."""
@@ -20,12 +20,12 @@ MOST_HOURS = 3
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 
 
-def call(look: Look) -> Call:
+def call(query: FindingsQuery) -> Call:
     """The busiest hours of the week."""
     return Call("findings/peak", {"weeks": WEEKS, "least_requests": LEAST_REQUESTS, "most": MOST_HOURS})
 
 
-def findings(rows: Rows, look: Look) -> list[Finding]:
+def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """At most one."""
     if not rows:
         return []

@@ -1,81 +1,189 @@
-"""``rejections``: an agent fails to authenticate far more often than it usually does."""
+"""``rejections``: an agent fails to authenticate far more often than it usually does.
+
+Statistic: the day's rejected requests against the 75th percentile of the 28 days before; or as few as 6 if the agent
+was issued no token from then on, where its seasonal median lets one expect as many.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 from agentidp.db.sql import Call, Rows
-from agentidp.findings.finding import Finding, Look, Severity
-
-PAST_DAYS = 28
-"""Days before a day that make its baseline."""
-
-LEAST = 15
-"""Rejected requests of an agent on a UTC day: fewer are a handful."""
-
-LEAST_NEW = 100
-"""The same of an agent that is new: what is usual for it is not known yet."""
-
-SETTLED_DAYS = 7
-"""Days since the first one of the baseline on which anything of it was counted: with fewer it is new."""
-
-TIMES = 3
-"""Its day must have more than this many times the third quartile of the baseline's days."""
+from agentidp.findings import thresholds
+from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.history import DAY, daily, hourly, hours_until, instant
+from agentidp.findings.surprise import median
 
 
-def call(look: Look) -> Call:
-    """The runs of days on which an agent was rejected far more often than usual."""
+@dataclass(frozen=True)
+class Rejections:
+    """Days in a row with far more rejected requests than usual: hours ``begins`` to before ``ends``, the first and the
+    last with many.
+
+    ``rejected`` are those in it; ``usual`` the 75th percentile of a day; ``tokens`` those issued meanwhile, and
+    ``expected_tokens`` those to be expected in the same hours.
+    """
+
+    begins: int
+    ends: int
+    rejected: int
+    usual: float
+    tokens: int
+    expected_tokens: float
+
+
+def call(query: FindingsQuery) -> Call:
+    """The histories of the agents with many rejected requests."""
     return Call(
         "findings/rejections",
         {
-            "days": look.days,
-            "past_days": PAST_DAYS,
-            "least": LEAST,
-            "least_new": LEAST_NEW,
-            "settled_days": SETTLED_DAYS,
-            "times": TIMES,
+            "first_day": _first_day(query),
+            "since": query.since,
+            "until": query.until,
+            "min_rejected": thresholds.MIN_REJECTED_FAILING,
+            "max_agents": thresholds.MAX_REJECTED_AGENTS,
         },
     )
 
 
-def findings(rows: Rows, look: Look) -> list[Finding]:
-    """One for each run of days."""
-    return [
-        Finding(
-            kind="rejections",
-            severity=Severity.critical if row.is_active and not row.tokens else Severity.warning,
-            agent_id=row.agent_id,
-            agent_name=row.agent_name,
-            begins=row.begins,
-            ends=min(row.ends, look.at),
-            unit="rejected requests",
-            observed=row.rejected,
-            expected=row.usual,
-            baseline=f"a day's rejected requests, exceeded on at most a quarter of the {PAST_DAYS} days before",
-            **_words(row),
-        )
-        for row in rows
+def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+    """One for each run of days of an agent."""
+    first_day = _first_day(query)
+    length = hours_until(query.at, first_day)
+    since = (query.since - first_day).days
+    found = []
+    for row in rows:
+        rejected = hourly(((day, of_day) for day, of_day, _ in row.history), length)
+        tokens = hourly(((day, of_day) for day, _, of_day in row.history), length)
+        active_days = {day for day, *_ in row.history}
+        for one in rejections_of(rejected, tokens, active_days, since):
+            found.append(_finding(one, row, first_day, query))
+    return found
+
+
+def rejections_of(
+    rejected: Sequence[int], tokens: Sequence[int], active_days: Collection[int], since: int
+) -> list[Rejections]:
+    """The runs of days with far more rejected requests than usual.
+
+    :param active_days: those of which anything is counted; before the first of a baseline there were no quiet days.
+    :param since: the first day looked at.
+    """
+    by_day = daily(rejected)
+    usual = {
+        day: far_more
+        for day in range(since, len(by_day))
+        if (far_more := usual_if_exceeded(by_day, day, active_days, is_failing(rejected, tokens, day))) is not None
+    }
+    groups: list[list[int]] = []
+    for day in usual:
+        if groups and groups[-1][-1] == day - 1:
+            groups[-1].append(day)
+        else:
+            groups.append([day])
+    return [_run(rejected, tokens, group, max(usual[day] for day in group), usual) for group in groups]
+
+
+def usual_if_exceeded(
+    by_day: Sequence[int], day: int, active_days: Collection[int], fails: bool = False
+) -> float | None:
+    """The 75th percentile of the days before, if the day has far more rejected requests; else ``None``."""
+    begins = max(day - thresholds.REJECTION_DAYS, 0)
+    first = next((before for before in range(begins, day) if before in active_days), day)
+    past = sorted(by_day[first:day])
+    usual = past[-(-3 * len(past) // 4) - 1] if past else 0
+    at_least = thresholds.MIN_REJECTED_FAILING if fails else thresholds.MIN_REJECTED
+    if len(past) < thresholds.REJECTION_SETTLED_DAYS:
+        at_least = thresholds.MIN_REJECTED_NEW
+    return usual if by_day[day] >= at_least and by_day[day] > thresholds.REJECTED_TIMES * usual else None
+
+
+def is_failing(rejected: Sequence[int], tokens: Sequence[int], day: int) -> bool:
+    """Whether an agent got no token on a day from its first rejection on, where it usually gets several."""
+    hours = range(day * DAY, min((day + 1) * DAY, len(rejected)))
+    first = next((hour for hour in hours if rejected[hour]), None)
+    if first is None or any(tokens[first + 1 : hours.stop]):
+        return False
+    expected = sum(expected_tokens(tokens, hour) for hour in range(first + 1, hours.stop))
+    return expected >= thresholds.MIN_REJECTED_FAILING
+
+
+def expected_tokens(tokens: Sequence[int], hour: int) -> float:
+    """The median of the same hour of the week in the 4 weeks before."""
+    return median([float(tokens[hour - 7 * DAY * week]) for week in range(1, 5) if hour >= 7 * DAY * week])
+
+
+def _run(
+    rejected: Sequence[int], tokens: Sequence[int], days: list[int], usual: float, of_day: dict[int, float]
+) -> Rejections:
+    far_more = [
+        hour
+        for day in days
+        for hour in range(day * DAY, min((day + 1) * DAY, len(rejected)))
+        if rejected[hour] * DAY > thresholds.REJECTED_TIMES * of_day[day]
     ]
+    begins, last = far_more[0], far_more[-1]
+    # In the first and the last hour it may still, or again, have got some.
+    meanwhile = range(begins + 1, last) if last - begins > 1 else range(begins, last + 1)
+    return Rejections(
+        begins,
+        last + 1,
+        sum(rejected[begins : last + 1]),
+        usual,
+        sum(tokens[hour] for hour in meanwhile),
+        sum(expected_tokens(tokens, hour) for hour in range(begins, last + 1)),
+    )
 
 
-def _words(row: Any) -> dict[str, Any]:
-    seen = f"{row.rejected:,} requests of {row.agent_name} failed to authenticate"
+def _first_day(query: FindingsQuery) -> date:
+    return query.since - timedelta(days=thresholds.REJECTION_DAYS)
+
+
+def _finding(one: Rejections, row: Any, first_day: date, query: FindingsQuery) -> Finding:
+    is_critical = row.is_active and not one.tokens and one.expected_tokens >= 1
+    return Finding(
+        kind="rejections",
+        severity=Severity.critical if is_critical else Severity.warning,
+        agent_id=row.agent_id,
+        agent_name=row.agent_name,
+        begins=instant(first_day, one.begins),
+        ends=min(instant(first_day, one.ends), query.at),
+        unit="rejected requests",
+        observed=one.rejected,
+        expected=one.usual,
+        baseline=f"the 75th percentile of a day's rejected requests in the {thresholds.REJECTION_DAYS} days before",
+        **_words(one, row),
+    )
+
+
+def _words(one: Rejections, row: Any) -> Any:
+    seen = f"{one.rejected:,} requests of {row.agent_name} failed to authenticate"
     if not row.is_active:
         return {
             "summary": f"{seen}, and it is suspended or deleted.",
             "causes": "Something still uses its credential or its tokens.",
-            "next_step": "Find out from where the requests come, and stop what makes them.",
+            "next_step": "Find out where the requests come from, and stop what makes them.",
         }
-    if row.tokens:
+    if one.tokens:
         return {
-            "summary": f"{seen}, while it was still issued {row.tokens:,} tokens.",
+            "summary": f"{seen}, while it was still issued {one.tokens:,} tokens.",
             "causes": "An instance of it still has an old secret or tokens that are no longer valid, or somebody is "
             "guessing its secret.",
-            "next_step": "See from where the requests come: if from its own instances, give all of them the new "
+            "next_step": "Check where the requests come from: if from its own instances, give all of them the new "
             "secret; if not, rotate it.",
         }
+    if one.expected_tokens < 1:
+        return {
+            "summary": f"{seen}, at a time at which it usually rests.",
+            "causes": "Somebody is guessing its secret, or an instance that should no longer run has an old one.",
+            "next_step": "Check where the requests come from: if not from its own instances, block their source; the "
+            "secret itself cannot be guessed.",
+        }
     return {
-        "summary": f"{seen}, and no token was issued to it meanwhile.",
+        "summary": f"{seen}, and no token was issued to it meanwhile; typically it is {one.expected_tokens:,.0f}.",
         "causes": "Its secret was probably rotated, or has expired, and the new one was not rolled out.",
-        "next_step": "See which of its credentials are valid, and give its instances a valid one.",
+        "next_step": "Check which of its credentials are valid, and give its instances a valid one.",
     }

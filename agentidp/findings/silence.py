@@ -1,92 +1,119 @@
-"""``silence``: an agent used to be active and has stopped, or the whole organization is quiet while it should not be.
+"""``silence``: an agent used to be active and has stopped, or the organization, or part of it, is quiet amid work.
 
-How unlikely a silence is, is the sum over what has gone by of -ln(1 - p), where p is the share of the weeks before in
-which the agent was active, smoothed to (k + 1/2) / (n + 1) for k of n weeks, and nothing where k is 0. An agent that
-works around the clock is judged by the hours of the week. Any other, since a holiday silences it for all hours of a
-working day at once, is judged by whole UTC days, and only those weekdays on which it does at least half of its most.
+Statistic: the evidence against the quiet hours or days, -ln of the probability that an agent with this habit is quiet
+so long (:mod:`agentidp.findings.quiet_hours`). An agent that works around the clock is judged by hours; any other by
+whole UTC days, since a holiday silences it for all hours of a day at once; one without a rhythm by its longest pause.
 
 Hours in which fewer than half of the agents to be expected were active are unknown, not zero: they count for no agent.
-The organization as a whole is told where that began or ended amid work; a holiday comes and goes with the rest around
-it. Where it has ended and contains a whole day without a token, that is told as a ``zero_day`` alone.
+A quiet time that has ended and contains a whole day without a token is a ``zero_day`` alone.
 """
 
 from __future__ import annotations
 
-import math
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
-from agentidp.findings.finding import Finding, Look, Severity
-
-WEEKS = 8
-"""Weeks before a silence that say what is usual."""
-
-LEAST_WEEKS = 3
-"""Of these weeks in which the agent, or the organization, must have been at work already."""
-
-MOST_WEEKS = 4
-"""After so long, an agent that has stopped has no recent habit that it could break."""
-
-LEAST_SURPRISE_OF_HOURS = 11.0
-"""Of an agent that works around the clock, as -ln of a probability: four whole hours where it missed none before."""
-
-LEAST_SURPRISE_OF_DAYS = 7.5
-"""Of any other agent, likewise: three days, or weekly runs, where it missed none before."""
-
-LEAST_SURPRISE_OF_WORKDAYS = 10.0
-"""The same within a week, of one that does not work every day: four working days, for a holiday may last for three."""
-
-LEAST_SURPRISE = 8.0
-"""Of a quiet organization, likewise, by Poisson's distribution of the agents that are active in an hour."""
-
-AROUND_THE_CLOCK = 18
-"""Hours of the 24 up to its last one in which an agent was active that works around the clock, and of a day a week
-before."""
-
-LEAST_EXPECTED = 2
-"""Agents: in an hour in which fewer are usual nothing can be said of the whole organization."""
-
-SAMPLED = 32
-"""Agents by which the organization is judged, so that a large one takes no longer: those with the lowest ids."""
-
-MOST_SILENT = 100
-"""Agents that are told, of either sort, those that stopped last."""
+from agentidp.findings import thresholds
+from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
+from agentidp.findings.history import DAY, hourly, hours_until, instant
+from agentidp.findings.quiet_hours import (
+    QuietTime,
+    Silence,
+    partial_silences,
+    quiet_hours_of,
+    quiet_times,
+    silence_of_agent,
+)
 
 
-def call(look: Look) -> Call:
-    """Quiet times of the organization, and silent agents."""
-    most_of_one = math.log(2 * (WEEKS + 1))
+@dataclass(frozen=True)
+class Agent:
+    """An agent and its requests by the hour."""
+
+    agent_id: UUID
+    name: str
+    is_sampled: bool
+    counts: list[int]
+
+
+def call(query: FindingsQuery) -> Call:
+    """The histories of agents that may have stopped, and of a sample."""
     return Call(
         "findings/silence",
         {
-            "days": look.days,
-            "weeks": WEEKS,
-            "least_weeks": LEAST_WEEKS,
-            "most_weeks": MOST_WEEKS,
-            "sampled": SAMPLED,
-            "least_expected": LEAST_EXPECTED,
-            "least_surprise": LEAST_SURPRISE,
-            "least_surprise_of_hours": LEAST_SURPRISE_OF_HOURS,
-            "least_surprise_of_days": LEAST_SURPRISE_OF_DAYS,
-            "least_surprise_of_workdays": LEAST_SURPRISE_OF_WORKDAYS,
-            "least_hours": math.ceil(LEAST_SURPRISE_OF_HOURS / most_of_one),
-            "least_days": math.ceil(LEAST_SURPRISE_OF_DAYS / most_of_one),
-            "around_the_clock": AROUND_THE_CLOCK,
-            "most_agents": MOST_SILENT,
+            "first_day": _first_day(query),
+            "until": query.until,
+            "recent_since": query.today - timedelta(weeks=thresholds.MAX_SILENCE_WEEKS),
+            "hour": query.at.hour,
+            "quiet_hours": 3,
+            "quiet_days": 2,
+            "round_the_clock": thresholds.ROUND_THE_CLOCK_HOURS,
+            "max_sampled": thresholds.MAX_SAMPLED_AGENTS,
+            "max_agents": thresholds.MAX_SILENT_AGENTS,
         },
     )
 
 
-def findings(rows: Rows, look: Look) -> list[Finding]:
-    """One for each time in which the organization was quiet, and for each agent that is silent."""
-    return [_of_agent(row) if row.agent_id else _of_organization(row) for row in rows]
+def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+    """One for each time in which the organization, or part of it, was quiet, and for each agent that is silent."""
+    first_day = _first_day(query)
+    length = hours_until(query.at, first_day)
+    agents = [Agent(row.agent_id, row.agent_name, row.is_sampled, hourly(row.history, length)) for row in rows]
+    sample = [one.counts for one in agents if one.is_sampled]
+    active = [sum(1 for counts in sample if counts[hour]) for hour in range(length)]
+    looked_at = (query.since - first_day).days * DAY
+    known_from = min(looked_at, length - (7 * thresholds.MAX_SILENCE_WEEKS + 1) * DAY)
+    runs, busy = quiet_hours_of(active, known_from)
+    quiet = {hour for run in runs for hour in run}
+    quiet_days = {hour // DAY for hour in busy if _is_quiet_day(hour // DAY, busy, quiet)}
+    whole = [one for one in quiet_times(active, known_from) if one.ends > looked_at]
+    parts = [one for one in partial_silences(sample, looked_at) if not _any_overlaps(one, whole)]
+    silent = [(one, found) for one in agents if (found := silence_of_agent(one.counts, quiet, quiet_days))]
+    gone = [one for one, _ in silent]
+    with_others = [(one, found) for one, found in silent if _stopped_alone(found, parts)]
+    return [
+        *(_of_organization(one, first_day, query) for one in whole if not _is_zero_day(one, active)),
+        *(_of_part(one, agents, first_day, query) for one in parts),
+        *(
+            _of_agent(one, found, first_day, query, _others_were_active(found, agents, gone))
+            for one, found in with_others
+        ),
+    ]
 
 
-def _of_organization(row: Any) -> Finding:
-    percent = 100 * row.observed / row.expected
-    begins, ends = row.begins.astimezone(UTC), row.ends.astimezone(UTC)
-    when = f"since {_instant(begins)}" if row.lasts else f"from {_instant(begins)} to {_instant(ends)}"
+def _first_day(query: FindingsQuery) -> date:
+    weeks = thresholds.SILENCE_WEEKS
+    return query.today - timedelta(days=max(query.days, 7 * thresholds.MAX_SILENCE_WEEKS) + 7 * weeks)
+
+
+def _is_quiet_day(day: int, busy: dict[int, int], quiet: set[int]) -> bool:
+    hours = [hour for hour in range(day * DAY, (day + 1) * DAY) if hour in busy]
+    return 2 * sum(1 for hour in hours if hour in quiet) >= len(hours)
+
+
+def _is_zero_day(one: QuietTime, active: list[int]) -> bool:
+    """Whether it has ended and contains a whole day on which no agent of the sample was active."""
+    days = range(-(-one.begins // DAY), one.ends // DAY)
+    return not one.lasts and any(not any(active[day * DAY : (day + 1) * DAY]) for day in days)
+
+
+def _any_overlaps(one: QuietTime, others: list[QuietTime]) -> bool:
+    return any(one.begins < other.ends and other.begins < one.ends for other in others)
+
+
+def _stopped_alone(found: Silence, parts: list[QuietTime]) -> bool:
+    return not any(abs(found.since - one.begins) <= 1 for one in parts)
+
+
+def _others_were_active(found: Silence, agents: list[Agent], silent: list[Agent]) -> bool:
+    return any(any(one.counts[found.since :]) for one in agents if one not in silent)
+
+
+def _of_organization(one: QuietTime, first_day: date, query: FindingsQuery) -> Finding:
+    percent = 100 * one.observed / one.expected
+    begins, ends, when = _window(one, first_day, query)
     return Finding(
         kind="silence",
         severity=Severity.critical,
@@ -95,37 +122,69 @@ def _of_organization(row: Any) -> Finding:
         unit="percent of the agents that are usually active",
         observed=percent,
         expected=100,
-        baseline=f"the median of the same hours of the week in up to {WEEKS} weeks before",
-        summary=f"Hardly any agent {'has been' if row.lasts else 'was'} active {when}: {percent:.0f} % of those that"
+        baseline=f"the median of the same hours of the week in up to {thresholds.SILENCE_WEEKS} weeks before",
+        summary=f"Hardly any agent {'has been' if one.lasts else 'was'} active {when}: {percent:.0f} % of those that"
         " usually are.",
         causes="Either the service or everything that uses it was down, or the way between them. That nothing was"
         " counted does not say which: unknown is not zero.",
-        next_step="See whether the service and its database answered, then what the agents have in common: their"
+        next_step="Check whether the service and its database responded, then what the agents have in common: their"
         " network, their platform, a deployment.",
     )
 
 
-def _of_agent(row: Any) -> Finding:
-    begins, ends = row.begins.astimezone(UTC), row.ends.astimezone(UTC)
+def _of_part(one: QuietTime, agents: list[Agent], first_day: date, query: FindingsQuery) -> Finding:
+    sample = [agent for agent in agents if agent.is_sampled]
+    stopped = [sample[place] for place in one.stopped]
+    percent = 100 * one.observed / one.expected
+    begins, ends, when = _window(one, first_day, query)
+    return Finding(
+        kind="silence",
+        severity=Severity.critical,
+        begins=begins,
+        ends=ends,
+        unit="percent of the agents that are usually active",
+        observed=percent,
+        expected=100,
+        baseline="the agents that were active in the hour before",
+        agents=tuple(
+            Contributor(agent_id=agent.agent_id, agent_name=agent.name, count=sum(agent.counts[one.begins : one.ends]))
+            for agent in stopped[: thresholds.MAX_CONTRIBUTORS]
+        ),
+        agent_count=len(stopped),
+        summary=f"{stopped[0].name} and {len(stopped) - 1:,} other agents stopped in the same hour and"
+        f" {'have been' if one.lasts else 'were'} quiet {when}.",
+        causes="They have a common cause: their network, their platform, a deployment.",
+        next_step="Check what these agents have in common, and what was changed when they stopped.",
+    )
+
+
+def _of_agent(agent: Agent, found: Silence, first_day: date, query: FindingsQuery, others_were_active: bool) -> Finding:
+    begins, ends = instant(first_day, found.since), query.at
+    baseline = "the same hours of the week" if found.unit == "hours" else "its working days"
     return Finding(
         kind="silence",
         severity=Severity.warning,
-        agent_id=row.agent_id,
-        agent_name=row.agent_name,
+        agent_id=agent.agent_id,
+        agent_name=agent.name,
         begins=begins,
         ends=ends,
-        unit=f"{row.unit} with activity",
+        unit=f"{found.unit} with activity",
         observed=0,
-        expected=row.expected,
-        baseline=f"{'the same hours of the week' if row.unit == 'hours' else 'its working days'} in up to {WEEKS} weeks"
-        " before",
-        summary=f"{row.agent_name} has made no request since {_instant(begins)}, {_long(ends - begins)}; usual would"
-        f" be {row.expected:.0f} {row.unit} with activity.",
-        causes="It was stopped or has crashed, cannot reach the service any more, or its credential has expired. Others"
-        " were active meanwhile.",
-        next_step="See whether it runs and what it logs, and its rejected requests; suspend or delete it if it has been"
-        " retired.",
+        expected=found.expected,
+        baseline=f"{baseline} in up to {thresholds.SILENCE_WEEKS} weeks before",
+        summary=f"{agent.name} has made no request since {_instant(begins)}, {_long(ends - begins)}; typically it would"
+        f" have been {found.expected:.0f} {found.unit} with activity.",
+        causes="It was stopped or has crashed, cannot reach the service any more, or its credential has expired."
+        + (" Others were active meanwhile." if others_were_active else ""),
+        next_step="Check whether it runs and what it logs, and its rejected requests; suspend or delete it if it has"
+        " been retired.",
     )
+
+
+def _window(one: QuietTime, first_day: date, query: FindingsQuery) -> tuple[datetime, datetime, str]:
+    begins = instant(first_day, one.begins)
+    ends = query.at if one.lasts else instant(first_day, one.ends)
+    return begins, ends, f"since {_instant(begins)}" if one.lasts else f"from {_instant(begins)} to {_instant(ends)}"
 
 
 def _instant(at: datetime) -> str:

@@ -1,131 +1,217 @@
-"""``spike``: an agent, or the organization, is issued far more tokens than it usually is at that time.
+"""``spike``: an agent, or the organization, is issued far more tokens than usual.
 
-An hour shows a retry loop as it happens. A leaked credential takes less, but goes on: a day's sum shows it. Either is
-compared with the same weekday, so that Monday's morning and the weekly job are none, and with what its own days vary
-by, so that a bursty agent's burst is none. That spread is the distance from the median to the 95th percentile of all
-its days: the mean absolute deviation of eight weekdays is too often small by chance. What a bursty agent never has is
-one full hour after the other: such steady hours tell a leak that is small beside its bursts.
+Statistic: the return period of the seasonal surprise (:mod:`agentidp.findings.surprise`), of an hour or sustained for
+twelve: in how many days the agent itself has such an hour once. Each agent has its chance to exceed its period, so the
+period that it takes is multiplied with the number of agents.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
-from agentidp.findings.finding import MOST_AGENTS, BehindIt, Finding, Look, Severity
+from agentidp.findings import thresholds
+from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
+from agentidp.findings.history import DAY, first_active_day, hourly, hours_until, instant, runs
+from agentidp.findings.surprise import UnusualHour, new_agents_hours, unusual_hours
 
-WEEKS = 8
-"""Of the past that a day is compared with; the last one is left out, so that what lasts is not its own baseline."""
+HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + thresholds.CALIBRATION_DAYS
+"""Before the days looked at."""
 
-SETTLED_DAYS = 8
-"""Days of that past since the first with a token: with fewer an agent is new and has no baseline."""
-
-LEAST = 30
-"""Tokens in an hour, or in a day, beyond what is usual: fewer are no spike."""
-
-TIMES = 2.1
-"""An hour or a day must exceed so many times what is usual for its weekday."""
-
-TOP_TIMES = 1.5
-"""It must exceed so many times the 95th percentile of the fullest hours, or of the days, of the past."""
-
-SPREAD = 4.5
-"""And that percentile by so many times its distance to their median."""
-
-ODD_HOURS = 4
-"""Hours of a day each of which exceeds ``TIMES`` times the most of any day at that hour or at one beside it: together
-they are a spike wherever the day's sum is."""
-
-ODD_DAYS = 28
-"""Days of the past that such a comparison needs."""
-
-STEADY_HOURS = 7
-"""Hours of ``STEADY_SPAN`` in a row each of which exceeds ``TIMES`` times its usual, the agent's average active hour,
-and ``TOP_TIMES`` times what as many of any such hours of its past had: they are a spike wherever the sum is."""
-
-STEADY_SPAN = 8
-"""A leak is cut short by a release or by midnight of whoever uses it: one hour of these may be missing."""
-
-LEAST_NEW = 500
-"""Tokens in an hour of an agent without a baseline that are not held against the organization."""
-
-MOST_DAYS = 600
-"""Days of agents that are judged by their whole past, those that look the worst by a recent week of it: a bound on the
-time that a huge organization takes."""
-
-CRITICAL_TIMES = 10
-"""The fullest hour is critical above so many times the 95th percentile of the past's fullest hours, and ``LEAST``."""
+BASELINE = (
+    f"the median of the same hour of the week in the {thresholds.SEASON_WEEKS} weeks before, averaged with the hours "
+    "beside it; of an agent that is newer, its busiest hour before"
+)
 
 
-def call(look: Look) -> Call:
-    """The runs of hours that were far fuller than usual."""
+@dataclass(frozen=True)
+class Spike:
+    """Unusual hours of one agent, or of the organization, with at most a day from one to the next."""
+
+    agent_id: UUID | None
+    agent_name: str | None
+    hours: tuple[UnusualHour, ...]
+    severity: Severity
+
+    @property
+    def begins(self) -> int:
+        """Its first hour."""
+        return self.hours[0].hour
+
+    @property
+    def excess(self) -> float:
+        """Tokens beyond the expected ones."""
+        return sum(one.count - one.expected for one in self.hours)
+
+
+def call(query: FindingsQuery) -> Call:
+    """The histories of the organization and of the agents that grew the most."""
     return Call(
         "findings/spike",
         {
-            "days": look.days,
-            "weeks": WEEKS,
-            "times": TIMES,
-            "top_times": TOP_TIMES,
-            "spread": SPREAD,
-            "least": LEAST,
-            "odd_hours": ODD_HOURS,
-            "odd_days": ODD_DAYS,
-            "steady_hours": STEADY_HOURS,
-            "steady_span": STEADY_SPAN,
-            "least_new": LEAST_NEW,
-            "settled_days": SETTLED_DAYS,
-            "most_days": MOST_DAYS,
-            "most_agents": MOST_AGENTS,
+            "first_day": _first_day(query),
+            "since": query.since,
+            "until": query.until,
+            "max_suspects": thresholds.MAX_SPIKE_SUSPECTS,
+            "max_agents": thresholds.MAX_SPIKE_AGENTS,
         },
     )
 
 
-def findings(rows: Rows, look: Look) -> list[Finding]:
-    """One for each run of hours of an agent, or of the organization where no agent's own explains it."""
+def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+    """One for each run of hours of an agent; for several from the same hour on, and for the rest, the
+    organization's."""
+    first_day = _first_day(query)
+    length = hours_until(query.at, first_day)
+    since = (query.since - first_day).days * DAY
+    histories = {row.agent_id: (row.agent_name, hourly(row.history, length)) for row in rows}
+    if None not in histories:
+        return []
+    _, of_organization = histories.pop(None)
+    number = max((row.agents for row in rows), default=0)
+    of_agents = [
+        spike
+        for agent_id, (name, counts) in histories.items()
+        for spike in spikes(counts, since, first_day, agents=number, agent_id=agent_id, agent_name=name)
+    ]
+    of_new = new_agents(histories.values(), since)
+    rest = unexplained(spikes(of_organization, since, first_day, agents=1), of_agents, of_new)
+    found = [one for one in [*of_agents, *rest] if one.hours[-1].hour >= since]
+    return [_finding(one, histories, first_day, query) for one in found]
+
+
+def without_month_ends(hours: list[UnusualHour], counts: list[int], first_day: date) -> list[UnusualHour]:
+    """Without those in the last and the first three days of a month that an earlier month had as well."""
+
+    def is_month_end(hour: int) -> bool:
+        day = first_day + timedelta(days=hour // DAY)
+        return (day + timedelta(days=thresholds.MONTH_END_DAYS)).day <= 2 * thresholds.MONTH_END_DAYS
+
+    def precedent(hour: int) -> int:
+        earlier = (before for before in range(hour - 21 * DAY, 0, -DAY) if is_month_end(before))
+        return max((max(counts[before - 1 : before + 2]) for before in earlier), default=0)
+
     return [
-        Finding(
-            kind="spike",
-            severity=Severity.critical if _is_critical(row) else Severity.warning,
-            agent_id=row.agent_id,
-            agent_name=row.agent_name,
-            begins=row.begins,
-            ends=min(row.ends, look.at),
-            unit="tokens",
-            observed=row.tokens,
-            expected=row.usual,
-            baseline=f"the sum, over the same hours, of the median of the same weekday and hour in the {WEEKS} weeks "
-            "before, or of a neighbouring hour's if that is more",
-            agents=tuple(
-                BehindIt(agent_id=UUID(one["agent_id"]), agent_name=one["agent_name"], count=one["count"])
-                for one in row.behind_it or ()
-            ),
-            summary=f"{row.agent_name or 'The organization'} was issued {row.tokens:,} tokens in "
-            f"{f'{row.hours} hours' if row.hours > 1 else 'an hour'} in which {row.usual:,.0f} are usual.",
-            **_advice(row),
-        )
-        for row in rows
+        one for one in hours if not (is_month_end(one.hour) and one.count <= thresholds.MIN_TIMES * precedent(one.hour))
     ]
 
 
-def _is_critical(row: Any) -> bool:
-    return bool(row.most > CRITICAL_TIMES * max(row.top, LEAST))
+def spikes(
+    counts: list[int],
+    since: int,
+    first_day: date,
+    *,
+    agents: int,
+    agent_id: UUID | None = None,
+    agent_name: str | None = None,
+) -> list[Spike]:
+    """The spikes of one list of counts; of what ended before *since*, those in the weeks before it.
+
+    :param agents: how many lists are judged beside this one.
+    """
+    first = first_active_day(counts)
+    if first is None:
+        return []
+    chances = max(1, min(agents, thresholds.MAX_CHANCES))
+    hours = without_month_ends(unusual_hours(counts, first, since), counts, first_day)
+    if agent_id is not None:
+        hours = new_agents_hours(counts, first) + hours
+    reported = {one.hour: one for one in hours if one.return_days >= thresholds.INFO_RETURN_DAYS * chances}
+    found = []
+    for run in runs(sorted(reported), DAY):
+        of_run = tuple(reported[hour] for hour in run)
+        longest = max(one.return_days for one in of_run)
+        severity = Severity.warning if longest >= thresholds.WARNING_RETURN_DAYS * chances else Severity.info
+        if severity is Severity.warning and any(one.is_critical for one in of_run):
+            severity = Severity.critical
+        found.append(Spike(agent_id, agent_name, of_run, severity))
+    return found
 
 
-def _advice(row: Any) -> dict[str, str]:
-    if row.agent_id is None:
+def new_agents(histories: Any, since: int) -> dict[int, int]:
+    """Of each hour: the tokens of agents without a baseline, up to a healthy number each."""
+    tokens: dict[int, int] = {}
+    for _, counts in histories:
+        first = first_active_day(counts)
+        if first is None:
+            continue
+        for hour in range(max(since, first), min(len(counts), first + thresholds.SETTLED_DAYS * DAY)):
+            tokens[hour] = tokens.get(hour, 0) + min(counts[hour], thresholds.MIN_NEW)
+    return tokens
+
+
+def unexplained(of_organization: list[Spike], of_agents: list[Spike], of_new: dict[int, int]) -> list[Spike]:
+    """The organization's spikes without the hours of which its agents' spikes, or new agents, are half the excess."""
+    explained = dict(of_new)
+    for spike in of_agents:
+        for one in spike.hours:
+            explained[one.hour] = explained.get(one.hour, 0) + int(one.count - one.expected)
+    found = []
+    for spike in of_organization:
+        hours = tuple(one for one in spike.hours if 2 * explained.get(one.hour, 0) < one.count - one.expected)
+        if hours:
+            found.append(Spike(None, None, hours, spike.severity))
+    return found
+
+
+def contributors(
+    spike: Spike, histories: dict[UUID, tuple[str, list[int]]], week: int = 7 * DAY
+) -> tuple[Contributor, ...]:
+    """The agents whose tokens in the organization's hours grew the most against the week before."""
+    grown = []
+    for agent_id, (name, counts) in histories.items():
+        now = sum(counts[one.hour] for one in spike.hours)
+        more = now - sum(counts[one.hour - week] for one in spike.hours if one.hour >= week)
+        if more > 0:
+            grown.append((-more, str(agent_id), Contributor(agent_id=agent_id, agent_name=name, count=now)))
+    return tuple(one for *_, one in sorted(grown, key=lambda each: each[:2])[: thresholds.MAX_CONTRIBUTORS])
+
+
+def _first_day(query: FindingsQuery) -> date:
+    return query.since - timedelta(days=HISTORY_DAYS)
+
+
+def _finding(
+    spike: Spike, histories: dict[UUID, tuple[str, list[int]]], first_day: date, query: FindingsQuery
+) -> Finding:
+    tokens, expected = sum(one.count for one in spike.hours), sum(one.expected for one in spike.hours)
+    number = len(spike.hours)
+    return Finding(
+        kind="spike",
+        severity=spike.severity,
+        agent_id=spike.agent_id,
+        agent_name=spike.agent_name,
+        begins=instant(first_day, spike.begins),
+        ends=min(instant(first_day, spike.hours[-1].hour + 1), query.at),
+        unit="tokens",
+        observed=tokens,
+        expected=expected,
+        excess=spike.excess,
+        baseline=BASELINE,
+        agents=() if spike.agent_id else contributors(spike, histories),
+        summary=f"{spike.agent_name or 'The organization'} was issued {tokens:,} tokens in "
+        f"{f'{number} hours' if number > 1 else 'an hour'}; typically it is {expected:,.0f}.",
+        **_advice(spike),
+    )
+
+
+def _advice(spike: Spike) -> Any:
+    if spike.agent_id is None:
         return {
             "causes": "Several agents together ask for more tokens than usual, or new ones do.",
-            "next_step": "See whether the agents behind it were changed or started anew together, and whether they "
-            "keep their tokens.",
+            "next_step": "Check whether these agents were changed or restarted together, and whether they keep their "
+            "tokens.",
         }
-    if _is_critical(row):
+    if spike.severity is Severity.critical:
         return {
-            "causes": "It is probably in a retry loop: it asks for a token again and again, without a pause.",
-            "next_step": "Look at its log for what fails after it has a token; revoke its credential if it is not "
-            "the one that asks.",
+            "causes": "It is probably in a retry loop: it asks for a token again and again without a pause.",
+            "next_step": "Check its log for what fails after it has a token; revoke its credential if it is not the "
+            "one that asks.",
         }
     return {
         "causes": "It has more to do than usual, or no longer keeps its tokens, or somebody else uses its credential.",
-        "next_step": "See whether its own work explains the tokens; if not, rotate its secret.",
+        "next_step": "Check whether its own work explains the tokens; if not, rotate its secret.",
     }

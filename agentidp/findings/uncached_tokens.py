@@ -1,75 +1,177 @@
-"""``uncached_tokens``: an agent asks for many times the tokens that it needs, day after day."""
+"""``uncached_tokens``: an agent asks for many times the tokens that it needs, day after day.
+
+Statistic: tokens against the fewest that would do, one a lifetime in each run of active hours; and the index of
+dispersion of the hours, which tells instances that keep their tokens from calls that each ask for one.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from math import ceil
+from typing import Any
 
 from agentidp.db.sql import Call, Rows
-from agentidp.findings.finding import Finding, Look, Severity
-
-FACTOR = 10
-"""Times the fewest tokens that would do, up to which it may be that an agent has several instances, or needs tokens of
-several scopes or for several resource servers."""
-
-LEAST_TOKENS = 30
-"""Of an agent on a day: below that, waste costs nothing. A job that starts anew each hour stays below it."""
-
-LEAST_DAYS = 2
-"""Days in a row, among those on which the agent was active: fewer are an incident and no habit."""
-
-LEAST_SPAN = 20
-"""Hours from the first costly hour to the last: an incident may run across midnight."""
-
-LEAST_DAYS_READ, MOST_DAYS_READ = 7, 14
-"""Days that are read, today included, where one looks at fewer or more: a habit that reaches into the days that one
-looks at began before, and what has ended two weeks ago is no habit any more."""
-
-MOST_LOOKED_INTO = 50
-"""Agents whose hours are read, those with the most tokens on days that may be too costly: a bound on the work where a
-whole fleet does not keep its tokens."""
-
-MOST_AGENTS = 20
-"""Agents that are named, those that waste the most."""
+from agentidp.findings import thresholds
+from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.history import DAY, hourly, hours_until, instant
+from agentidp.findings.surprise import median
 
 
-def call(look: Look) -> Call:
-    """The agents with the habit."""
+@dataclass(frozen=True)
+class CostlyDay:
+    """A day with far more tokens than would do; the hours of the first and the last that cost too much."""
+
+    day: int
+    tokens: int
+    fewest: int
+    first_hour: int
+    last_hour: int
+
+
+@dataclass(frozen=True)
+class Habit:
+    """Costly days in a row, among those on which the agent was active."""
+
+    days: tuple[CostlyDay, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens issued on them."""
+        return sum(day.tokens for day in self.days)
+
+    @property
+    def fewest(self) -> int:
+        """Tokens that would have done."""
+        return sum(day.fewest for day in self.days)
+
+
+def call(query: FindingsQuery) -> Call:
+    """The histories of the agents that may have the habit."""
+    days = min(max(query.days, thresholds.MIN_UNCACHED_DAYS_READ), thresholds.MAX_UNCACHED_DAYS_READ)
     return Call(
         "findings/uncached_tokens",
         {
-            "days": look.days,
-            "least_days_read": LEAST_DAYS_READ,
-            "most_days_read": MOST_DAYS_READ,
-            "token_ttl": look.token_ttl,
-            "factor": FACTOR,
-            "least_tokens": LEAST_TOKENS,
-            "least_days": LEAST_DAYS,
-            "least_span": LEAST_SPAN,
-            "most_looked_into": MOST_LOOKED_INTO,
-            "most": MOST_AGENTS,
+            "first_day": _first_day(query),
+            "since": query.until - timedelta(days=days),
+            "until": query.until,
+            "token_ttl": query.token_ttl,
+            "factor": thresholds.UNCACHED_FACTOR,
+            "min_tokens": thresholds.MIN_UNCACHED_TOKENS,
+            "min_days": thresholds.MIN_UNCACHED_DAYS,
+            "max_agents": thresholds.MAX_UNCACHED_SUSPECTS,
         },
     )
 
 
-def findings(rows: Rows, look: Look) -> list[Finding]:
-    """One an agent."""
-    return [
-        Finding(
-            kind="uncached_tokens",
-            severity=Severity.warning,
-            agent_id=row.agent_id,
-            agent_name=row.agent_name,
-            begins=datetime.combine(row.first_day, time(), UTC),
-            ends=min(look.at, datetime.combine(row.last_day + timedelta(days=1), time(), UTC)),
-            unit="tokens",
-            observed=row.tokens,
-            expected=row.fewest,
-            baseline=f"one each {look.token_ttl} seconds in its active hours",
-            summary=f"{row.agent_name} was issued {row.tokens:,} tokens on {row.days} days; {row.fewest:,} would do.",
-            causes="It asks for a new token before each call instead of keeping the one that it has, or very many "
-            "instances of it run.",
-            next_step=f"Make it keep its token for the {look.token_ttl} seconds of expires_in. If its instances are "
-            "short-lived, let them share one.",
-        )
-        for row in rows
-    ]
+def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+    """One an agent, those that waste the most."""
+    first_day = _first_day(query)
+    length = hours_until(query.at, first_day)
+    since = (query.since - first_day).days
+    found = []
+    for row in rows:
+        tokens = hourly(((day, of_day) for day, of_day, _ in row.history), length)
+        requests = hourly(((day, of_day) for day, _, of_day in row.history), length)
+        habit = habit_of(tokens, requests, query.token_ttl, since)
+        if habit is not None:
+            found.append((habit, row))
+    found.sort(key=lambda each: (each[0].fewest - each[0].tokens, str(each[1].agent_id)))
+    return [_finding(habit, row, first_day, query) for habit, row in found[: thresholds.MAX_UNCACHED_AGENTS]]
+
+
+def habit_of(tokens: Sequence[int], requests: Sequence[int], token_ttl: int, since: int) -> Habit | None:
+    """The latest habit that reaches into the days from *since* on, unless replicas that keep their tokens explain it.
+
+    :param token_ttl: a token's lifetime in seconds.
+    """
+    groups: list[list[CostlyDay]] = [[]]
+    for day in range(-(-len(requests) // DAY)):
+        hours = range(day * DAY, min((day + 1) * DAY, len(requests)))
+        if not any(requests[hour] for hour in hours):
+            continue
+        costly = costly_day(tokens, requests, hours, token_ttl)
+        if costly:
+            groups[-1].append(costly)
+        elif groups[-1]:
+            groups.append([])
+    for group in reversed(groups):
+        if (
+            len(group) >= thresholds.MIN_UNCACHED_DAYS
+            and group[-1].day >= since
+            and group[-1].last_hour - group[0].first_hour >= thresholds.MIN_UNCACHED_SPAN
+            and not are_replicas(tokens, group, token_ttl)
+        ):
+            return Habit(tuple(group))
+    return None
+
+
+def costly_day(tokens: Sequence[int], requests: Sequence[int], hours: range, token_ttl: int) -> CostlyDay | None:
+    """The day of the *hours*, if it has far more tokens than would do, and not in a few of its active hours only."""
+    active = [hour for hour in hours if requests[hour]]
+    costly = [hour for hour in active if tokens[hour] * token_ttl > thresholds.UNCACHED_FACTOR * 3600]
+    issued, fewest = sum(tokens[hour] for hour in active), fewest_tokens(active, token_ttl)
+    is_costly = issued >= thresholds.MIN_UNCACHED_TOKENS and issued > thresholds.UNCACHED_FACTOR * fewest
+    if not is_costly or not costly or 2 * len(costly) < len(active):
+        return None
+    return CostlyDay(hours.start // DAY, issued, fewest, costly[0], costly[-1])
+
+
+def fewest_tokens(active: Sequence[int], token_ttl: int) -> int:
+    """One token a lifetime in each run of active hours; a token outlives the idle hours between two runs."""
+    step = max(token_ttl // 3600, 1)
+    fewest, begins = 0, 0
+    for place, hour in enumerate(active):
+        if place + 1 == len(active) or active[place + 1] - hour > step:
+            fewest += ceil((hour - active[begins] + 1) * 3600 / token_ttl)
+            begins = place + 1
+    return fewest
+
+
+def are_replicas(tokens: Sequence[int], days: Sequence[CostlyDay], token_ttl: int) -> bool:
+    """Whether instances that keep their tokens explain the days: these ask in turn, so the hours hardly differ.
+
+    Of tokens that outlive the hour nothing is known: when they are renewed, the hours do not show.
+    """
+    if token_ttl > 3600:
+        return False
+    issued, dispersions = [], []
+    for day in days:
+        for hour in range(day.first_hour, day.last_hour):
+            one, other = tokens[hour], tokens[hour + 1]
+            issued.append(float(one))
+            if one or other:
+                dispersions.append((one - other) ** 2 / (one + other))
+    is_steady = median(dispersions) <= thresholds.MAX_REPLICA_DISPERSION
+    replicas = median(issued) * token_ttl / 3600
+    return len(dispersions) >= thresholds.MIN_DISPERSION_PAIRS and is_steady and replicas <= thresholds.MAX_REPLICAS
+
+
+def _first_day(query: FindingsQuery) -> date:
+    """The first of a month, so that what began before seems to begin on the same day for a month."""
+    days = min(max(query.days, thresholds.MIN_UNCACHED_DAYS_READ), thresholds.MAX_UNCACHED_DAYS_READ)
+    return ((query.until - timedelta(days=days)).replace(day=1) - timedelta(days=1)).replace(day=1)
+
+
+def _finding(habit: Habit, row: Any, first_day: date, query: FindingsQuery) -> Finding:
+    tokens, fewest = habit.tokens, habit.fewest
+    is_gross = tokens > thresholds.UNCACHED_WARNING_FACTOR * fewest
+    return Finding(
+        kind="uncached_tokens",
+        severity=Severity.warning if is_gross else Severity.info,
+        agent_id=row.agent_id,
+        agent_name=row.agent_name,
+        begins=instant(first_day, habit.days[0].day * DAY),
+        ends=min(query.at, instant(first_day, (habit.days[-1].day + 1) * DAY)),
+        unit="tokens",
+        observed=tokens,
+        expected=fewest,
+        excess=tokens - fewest,
+        baseline=f"one each {query.token_ttl} seconds in its active hours",
+        summary=f"{row.agent_name} was issued {tokens:,} tokens on {len(habit.days)} days; {fewest:,} would do.",
+        causes="It asks for a new token before each call instead of keeping the one that it has, or very many "
+        "instances of it run.",
+        next_step=f"Make it keep its token for the {query.token_ttl} seconds of expires_in. If its instances are "
+        "short-lived, let them share one.",
+    )

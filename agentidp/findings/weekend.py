@@ -1,7 +1,8 @@
-"""``weekend``: activity on days that are usually quiet, with the agents behind it.
+"""``weekend``: tokens on days that are usually quiet, with the agents behind it.
 
-An agent that works once or twice a week has no quiet days that it could break: a weekly job that moves from Sunday to
-Saturday is not found, and neither is one more day of an agent that works on less than half of its other days.
+Statistic: the day's tokens against the second-highest of the same weekday in 8 weeks, in units of the agent's average
+day. An agent that works once or twice a week has no quiet days to break: a weekly job that moves from Sunday to
+Saturday is not reported, and neither is one more day of an agent that works on less than half of its other days.
 
 A day is one of UTC, and to an agent in the west Saturday begins on Friday evening. It still rests for most of it, and
 what it does then is judged by the hours of that rest.
@@ -9,91 +10,181 @@ what it does then is judged by the hours of that rest.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
-from agentidp.findings.finding import MOST_AGENTS, BehindIt, Finding, Look, Severity
+from agentidp.findings import thresholds
+from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
+from agentidp.findings.history import DAY, daily, hourly, hours_until
 
-WEEKS = 8
-"""Weeks before a day that say what is usual."""
-
-LEAST_WEEKS = 3
-"""Of these weeks in which an agent must have been at work already."""
-
-MOST_DAYS = 28
-"""Days back at the most: with 10,000 agents a weekend costs some 60 ms, and an older one is no news."""
-
-QUIET_WEEKDAYS = 2
-"""Weekdays of an organization that are looked at: those on which it is usually issued less than half of the average,
-and Saturday and Sunday where these are fewer."""
-
-QUIET_PERCENT = 25
-"""Of an agent's average over the other weekdays: a weekday with no more is quiet, and so much more is activity."""
-
-PART_PERCENT = 50
-"""Of that average: a weekday with no more is quiet for the most part, and judged by the hours that usually are."""
-
-LEAST_REQUESTS = 10
-"""More than usual: fewer are a handful."""
+WEEK = 7
 
 
-def call(look: Look) -> Call:
-    """Runs of days on which agents worked that usually do not."""
+@dataclass(frozen=True)
+class Run:
+    """An agent's tokens on a day of rest, or in its hours of rest if the day is not quiet as a whole."""
+
+    tokens: int
+    usual: int
+    is_quiet_day: bool
+
+
+@dataclass(frozen=True)
+class At:
+    """A run, whose it is, and on which day."""
+
+    day: date
+    agent_id: UUID
+    agent_name: str
+    run: Run
+
+
+def call(query: FindingsQuery) -> Call:
+    """The histories of agents that were at work on such days."""
+    days = min(query.days, thresholds.MAX_WEEKEND_DAYS)
     return Call(
         "findings/weekend",
         {
-            "days": min(look.days, MOST_DAYS),
-            "weeks": WEEKS,
-            "least_weeks": LEAST_WEEKS,
-            "quiet_weekdays": QUIET_WEEKDAYS,
-            "quiet_percent": QUIET_PERCENT,
-            "part_percent": PART_PERCENT,
-            "least_requests": LEAST_REQUESTS,
-            "most_agents": MOST_AGENTS,
+            "first_day": _first_day(query),
+            "until": query.until,
+            "since": query.until - timedelta(days=days),
+            "weeks": thresholds.WEEKEND_WEEKS,
+            "quiet_weekdays": thresholds.QUIET_WEEKDAYS,
+            "min_tokens": thresholds.MIN_WEEKEND_TOKENS,
+            "max_agents": thresholds.MAX_WEEKEND_AGENTS,
         },
     )
 
 
-def findings(rows: Rows, look: Look) -> list[Finding]:
+def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """One for each day, or for several adjacent ones."""
-    return [
-        Finding(
-            kind="weekend",
-            severity=Severity.warning,
-            agent_id=row.agent_ids[0] if row.agents == 1 else None,
-            agent_name=row.names[0] if row.agents == 1 else None,
-            begins=_midnight(row.first_day),
-            ends=min(look.at, _midnight(row.last_day + timedelta(days=1))),
-            unit="requests",
-            observed=row.requests,
-            expected=row.usual,
-            baseline=f"the same weekday in up to {WEEKS} weeks before, the second busiest"
-            + ("" if row.is_quiet else ", of its hours that are usually quiet where the day is not"),
-            agents=tuple(
-                BehindIt(agent_id=agent_id, agent_name=name, count=count)
-                for agent_id, name, count in zip(row.agent_ids, row.names, row.counts, strict=True)
-            ),
-            summary=f"{_who(row.names, row.agents)} made {row.requests:,} requests {_days(row.first_day, row.last_day)}"
-            f", {_usually(row)}.",
-            causes="Work that was planned for these days, a schedule that was changed, or somebody else who uses the"
-            " credentials.",
-            next_step="Ask those who run these agents; if nobody knows of it, revoke their credentials.",
+    first_day = _first_day(query)
+    length = hours_until(query.at, first_day)
+    quiet = {weekday for row in rows if row.agent_id is None for weekday in row.history}
+    found = []
+    for row in rows:
+        if row.agent_id is None:
+            continue
+        tokens = hourly(row.history, length)
+        for ago in range(min(query.days, thresholds.MAX_WEEKEND_DAYS)):
+            day = query.today - timedelta(days=ago)
+            if day.isoweekday() % 7 in quiet and (run := run_of(tokens, (day - first_day).days)):
+                found.append(At(day, row.agent_id, row.agent_name, run))
+    return [_finding(group, query) for group in _adjacent(found)]
+
+
+def run_of(tokens: Sequence[int], day: int) -> Run | None:
+    """Whether an agent was at work on a day on which, or in hours in which, it usually rests.
+
+    :param tokens: by the hour.
+    :param day: the index of the day.
+    """
+    of_days = daily(tokens)
+    weeks = known_weeks(of_days, day)
+    if weeks < thresholds.MIN_WEEKEND_WEEKS:
+        return None
+    past = range(day - WEEK * weeks, day)
+    same = sorted((of_days[each] for each in past if (day - each) % WEEK == 0), reverse=True)
+    others = [of_days[each] for each in past if (day - each) % WEEK]
+    average, active_days = sum(others) / len(others), sum(1 for each in others if each)
+    # Usual is the second-highest: it may have been at work once before.
+    usual, today = same[1], of_days[day]
+    if active_days < 3 * weeks or not _is_activity(today - usual, average):
+        return None
+    if 100 * usual <= thresholds.QUIET_PERCENT * average:
+        return Run(today, usual, True)
+    if 100 * usual > thresholds.PART_PERCENT * average or 2 * min(of_days[day - WEEK], of_days[day - 2 * WEEK]) > today:
+        return None
+    in_rest = sum(tokens[hour] for hour in hours_of_rest(tokens, day, weeks) if hour < len(tokens))
+    return Run(in_rest, 0, False) if _is_activity(in_rest, average) else None
+
+
+def _is_activity(more: float, average: float) -> bool:
+    """Whether so many tokens more than usual are work."""
+    return more >= thresholds.MIN_WEEKEND_TOKENS and 100 * more >= thresholds.QUIET_PERCENT * average
+
+
+def known_weeks(of_days: Sequence[int], day: int) -> int:
+    """Whole weeks from the first token, at most 8 weeks before a day, to that day."""
+    begins = max(day - WEEK * thresholds.WEEKEND_WEEKS, 0)
+    first = next((each for each in range(begins, day) if of_days[each]), day)
+    return (day - first) // WEEK
+
+
+def hours_of_rest(tokens: Sequence[int], day: int, weeks: int) -> list[int]:
+    """The hours of a day in which, and beside which, an agent was at work in no more than one of the weeks.
+
+    Beside: the clocks change.
+    """
+    active = [sum(1 for week in range(1, weeks + 1) if tokens[(day - WEEK * week) * DAY + hour]) for hour in range(DAY)]
+    return [day * DAY + hour for hour in range(DAY) if max(active[max(hour - 1, 0) : hour + 2]) <= 1]
+
+
+def _adjacent(found: list[At]) -> list[list[At]]:
+    """In groups of adjacent days."""
+    groups: list[list[At]] = []
+    for one in sorted(found, key=lambda each: each.day):
+        if groups and one.day - groups[-1][-1].day <= timedelta(days=1):
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    return groups
+
+
+def _first_day(query: FindingsQuery) -> date:
+    days = min(query.days, thresholds.MAX_WEEKEND_DAYS)
+    return query.until - timedelta(days=days + WEEK * thresholds.WEEKEND_WEEKS)
+
+
+def _finding(group: list[At], query: FindingsQuery) -> Finding:
+    agents: dict[UUID, Contributor] = {}
+    for one in group:
+        before = agents[one.agent_id].count if one.agent_id in agents else 0
+        agents[one.agent_id] = Contributor(
+            agent_id=one.agent_id, agent_name=one.agent_name, count=before + one.run.tokens
         )
-        for row in rows
-    ]
+    ordered = sorted(agents.values(), key=lambda each: (-each.count, str(each.agent_id)))
+    first, last = group[0].day, group[-1].day
+    is_quiet = all(one.run.is_quiet_day for one in group)
+    tokens, usual = sum(one.run.tokens for one in group), sum(one.run.usual for one in group)
+    alone = ordered[0] if len(ordered) == 1 else None
+    return Finding(
+        kind="weekend",
+        severity=Severity.warning,
+        agent_id=alone.agent_id if alone else None,
+        agent_name=alone.agent_name if alone else None,
+        begins=_midnight(first),
+        ends=min(query.at, _midnight(last + timedelta(days=1))),
+        unit="tokens",
+        observed=tokens,
+        expected=usual,
+        excess=tokens - usual,
+        baseline=f"the second-highest of the same weekday in up to {thresholds.WEEKEND_WEEKS} weeks before"
+        + ("" if is_quiet else ", of its hours that are usually quiet if the day is not"),
+        agents=tuple(ordered[: thresholds.MAX_CONTRIBUTORS]),
+        agent_count=len(ordered),
+        summary=f"{_who(ordered)} {'was' if alone else 'were'} issued {tokens:,} tokens {_days(first, last)}, "
+        f"{_usually(is_quiet, first == last)}.",
+        causes="Work that was planned for these days, a schedule that was changed, or somebody else who uses the"
+        " credentials.",
+        next_step="Ask those who run these agents; if nobody knows of it, revoke their credentials.",
+    )
 
 
-def _who(names: list[str], number: int) -> str:
+def _who(agents: list[Contributor]) -> str:
+    name, number = agents[0].agent_name, len(agents)
     if number == 1:
-        return names[0]
-    return f"{names[0]} and {'another agent' if number == 2 else f'{number - 1:,} other agents'}"
+        return name
+    return f"{name} and {'another agent' if number == 2 else f'{number - 1:,} other agents'}"
 
 
-def _usually(row: Any) -> str:
-    if not row.is_quiet:
+def _usually(is_quiet: bool, is_one_day: bool) -> str:
+    if not is_quiet:
         return "in hours that are usually quiet"
-    return f"usually {'a quiet day' if row.first_day == row.last_day else 'quiet days'}"
+    return f"usually {'a quiet day' if is_one_day else 'quiet days'}"
 
 
 def _midnight(day: date) -> datetime:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 
 from agentidp.db.sql import Call, Rows
-from agentidp.findings.finding import Finding, Look, Severity
+from agentidp.findings.finding import Finding, FindingsQuery, Severity
 
 WEEKS = 8
 """Weeks before a day whose same weekday says what is usual."""
@@ -20,15 +20,15 @@ LEAST_TOKENS = 20
 """The median of the weekday: fewer may be missing by chance."""
 
 
-def call(look: Look) -> Call:
+def call(query: FindingsQuery) -> Call:
     """Completed days without a token that usually have some."""
     return Call(
         "findings/zero_day",
-        {"days": look.days, "weeks": WEEKS, "least_weeks": LEAST_WEEKS, "least_tokens": LEAST_TOKENS},
+        {"days": query.days, "weeks": WEEKS, "least_weeks": LEAST_WEEKS, "least_tokens": LEAST_TOKENS},
     )
 
 
-def findings(rows: Rows, look: Look) -> list[Finding]:
+def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """One for each day, or for several in a row."""
     return [
         Finding(

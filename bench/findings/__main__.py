@@ -23,8 +23,9 @@ from agentidp.db.embedded_postgres import EmbeddedPostgresError, temporary
 from agentidp.db.migrations import migrate
 from agentidp.db.organization import Transaction
 from agentidp.findings import DEFAULT_DAYS, DEFAULT_DOMINANCE_PERCENT, findings
-from agentidp.findings.dominance import LEAST_TOKENS
-from agentidp.findings.finding import Look
+from agentidp.findings.dominance import first_day
+from agentidp.findings.finding import FindingsQuery
+from agentidp.findings.thresholds import MIN_DOMINANCE_TOKENS
 from agentidp.registry.agents import add_agent
 from agentidp.scopes import DEFAULT_SCOPES
 from bench.findings import __doc__ as description
@@ -136,23 +137,25 @@ class Watched:
         self.days.setdefault(hour // 24, Counter())[agent.agent_id] += usage.tokens
 
     def _look(self, at: datetime) -> None:
-        look = Look(at=at, days=DEFAULT_DAYS, token_ttl=TOKEN_LIFETIME, dominance_percent=DEFAULT_DOMINANCE_PERCENT)
+        query = FindingsQuery(
+            at=at, days=DEFAULT_DAYS, token_ttl=TOKEN_LIFETIME, dominance_percent=DEFAULT_DOMINANCE_PERCENT
+        )
         began = time.perf_counter()
-        found = findings(self.database.of(self.fleet.organization_id, at).run, look)
+        found = findings(self.database.of(self.fleet.organization_id, at).run, query).findings
         self.looks.append(time.perf_counter() - began)
         self.score.see(sightings(found, at))
         today = (at - self.fleet.start).days
         today_and_before = [self.days.get(day, Counter()) for day in (today, today - 1)]
         self.naive_score.see(naive(self.fleet, at, *today_and_before), NAIVE_MEANT)
-        if {one.agent_id for one in found if one.kind == "dominance"} != self._dominant(at, today):
+        if not {one.agent_id for one in found if one.kind == "dominance"} <= self._dominant(at, today):
             self.wrong_dominance += 1
 
     def _dominant(self, at: datetime, today: int) -> set[UUID | None]:
         month: Counter[UUID] = Counter()
-        for day in range(today - at.day + 1, today + 1):
+        for day in range((first_day(at.date()) - self.fleet.start.date()).days, today + 1):
             month.update(+self.days.get(day, Counter()))
         tokens = month.total()
-        if len(month) < 2 or tokens < LEAST_TOKENS:
+        if len(month) < 2 or tokens < MIN_DOMINANCE_TOKENS:
             return set()
         return {agent for agent, count in month.items() if count * 100 > tokens * DEFAULT_DOMINANCE_PERCENT}
 

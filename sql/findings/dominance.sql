@@ -1,6 +1,7 @@
--- The agent with more than its share of the tokens of the UTC calendar month of "at", up to its day. One row, or none:
--- also where only one agent was issued any, or all of them together too few.
--- Parameters: organization_id; at (timestamptz): now; percent: the share; least_tokens: of all agents together.
+-- The agent with more than its share of the tokens since a day. One row, or none: also if only one agent was issued any,
+-- or all of them together too few.
+-- Parameters: organization_id; first_day, until (date): the day, and the one after the last; percent: the share;
+-- min_tokens: of all agents together.
 with counted as (
     select
         usage.agent_id,
@@ -10,8 +11,8 @@ with counted as (
     from agent_usage_daily as usage
     where
         usage.organization_id = %(organization_id)s
-        and usage.day >= date_trunc('month', %(at)s::timestamptz at time zone 'UTC')::date
-        and usage.day < (%(at)s::timestamptz at time zone 'UTC')::date + 1
+        and usage.day >= %(first_day)s::date
+        and usage.day < %(until)s::date
     group by usage.agent_id
     having sum(usage.tokens) > 0
 )
@@ -26,7 +27,7 @@ join agents
     and agents.agent_id = counted.agent_id
 where
     counted.agents > 1
-    and counted.all_tokens >= %(least_tokens)s::bigint
+    and counted.all_tokens >= %(min_tokens)s::bigint
     and counted.tokens * 100 > counted.all_tokens * %(percent)s::integer
 order by counted.tokens desc, counted.agent_id
 limit 1

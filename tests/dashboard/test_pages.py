@@ -22,8 +22,8 @@ from agentidp.dashboard import charts, page_findings, pages, usage
 from agentidp.db.organization import common_parameters
 from agentidp.db.sql import Call, load_sql
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, RETRYING, create_demo
-from agentidp.findings import KINDS, budget
-from agentidp.findings.finding import BehindIt, Finding, Look, Severity
+from agentidp.findings import KINDS, Found, budget
+from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
 from tests.dashboard.conftest import SAME_ORIGIN, Page, Read, number, with_session
@@ -406,7 +406,7 @@ def test_a_naughty_name_is_text_and_stays_in_its_place(client: FlaskClient, serv
     assert "of the 121 tokens" in opened(client).text
 
 
-def finding(summary: str, *agents: BehindIt, **changes: Any) -> Finding:
+def finding(summary: str, *agents: Contributor, **changes: Any) -> Finding:
     """A finding about the hour before noon."""
     return Finding(
         kind="weekend",
@@ -433,7 +433,7 @@ class TestFindings:
         """What the page's findings are."""
         count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
         given: list[Finding] = []
-        monkeypatch.setattr(page_findings, "callers_findings", lambda caller, **arguments: given)
+        monkeypatch.setattr(page_findings, "callers_findings", lambda caller, days: Found(given))
         return given
 
     def test_names_fifty_and_says_how_many_more_there_are(self, read: Read, found: list[Finding]) -> None:
@@ -445,10 +445,10 @@ class TestFindings:
         assert "And 3 less urgent ones." in text
 
     def test_an_agents_page_has_those_that_it_is_behind(self, read: Read, cast: Cast, found: list[Finding]) -> None:
-        own, other = BehindIt(agent_id=cast.acme.agent_id, agent_name="builder", count=7), uuid.uuid4()
+        own, other = Contributor(agent_id=cast.acme.agent_id, agent_name="builder", count=7), uuid.uuid4()
         found += [
-            finding("Of both.", BehindIt(agent_id=other, agent_name="other", count=9), own),
-            finding("Of the other.", BehindIt(agent_id=other, agent_name="other", count=9)),
+            finding("Of both.", Contributor(agent_id=other, agent_name="other", count=9), own),
+            finding("Of the other.", Contributor(agent_id=other, agent_name="other", count=9)),
             finding("Its own.", agent_id=cast.acme.agent_id, agent_name="builder"),
             finding("Nobody's."),
         ]
@@ -465,7 +465,7 @@ class TestFindings:
     def test_names_and_sentences_are_text(self, read: Read, found: list[Finding], name: str) -> None:
         sentence = f"Of {name} and <i>{name}</i>, for {name}."
         agent_id = uuid.uuid4()
-        found.append(finding(sentence, BehindIt(agent_id=agent_id, agent_name=name, count=1), agent_id=agent_id))
+        found.append(finding(sentence, Contributor(agent_id=agent_id, agent_name=name, count=1), agent_id=agent_id))
         found.append(finding(sentence, agent_id=agent_id, agent_name=name))
         page = read()
         assert page.text.count(sentence) == 2
@@ -656,8 +656,8 @@ def test_a_fault_of_ours_tells_nothing(services: Services, cast: Cast, monkeypat
 def test_what_needs_no_findings_is_sent_before_they_are_worked_out(
     operator: FlaskClient, path: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: list[Look] = []
-    monkeypatch.setattr(page_findings, "callers_findings", lambda caller, **arguments: looks.append(arguments) or [])
+    looks: list[int] = []
+    monkeypatch.setattr(page_findings, "callers_findings", lambda caller, days: looks.append(days) or Found([]))
     response = operator.get(f"/dashboard{path}")
     parts = response.iter_encoded()
     first = next(parts).decode()
@@ -678,7 +678,7 @@ def test_a_fault_of_ours_once_a_part_was_sent_is_told_logged_and_leaves_no_whole
     services: Services, demo: Agent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = create_app(services.settings, clock=Clock())
-    monkeypatch.setattr(page_findings, "callers_findings", lambda caller, **arguments: 1 / 0)
+    monkeypatch.setattr(page_findings, "callers_findings", lambda caller, days: 1 / 0)
     parts = with_session(app.test_client(), demo).get("/dashboard").iter_encoded()
     sent = next(parts).decode() + next(parts).decode()
     with pytest.raises(ZeroDivisionError):
@@ -696,7 +696,7 @@ NO_FINDINGS = "The findings could not be computed this time. The page tries agai
 class Slow:
     """A kind of finding whose statement takes as long as it is given."""
 
-    def call(self, look: Look) -> Call:
+    def call(self, look: FindingsQuery) -> Call:
         """The trend since 3450 BC."""
         return Call("analytics/token_trend", {"days": 2_000_000})
 
@@ -827,7 +827,7 @@ MAKE_TWIN = (
         ("dashboard/agents_of_the_day", {"on_day": YESTERDAY, "at_hour": None, "limit": 50}),
         ("dashboard/agents_of_the_day", {"on_day": YESTERDAY, "at_hour": 9, "limit": 50}),
         ("dashboard/agent_usage_by_hour", {"agent_id": RETRYING.agent_id, "on_day": YESTERDAY}),
-        *(kind.call(Look(at=NOON, days=90, dominance_percent=80, token_ttl=3600)) for kind in KINDS.values()),
+        *(kind.call(FindingsQuery(at=NOON, days=90, dominance_percent=80, token_ttl=3600)) for kind in KINDS.values()),
     ],
 )
 def test_each_statement_keeps_to_its_organization_also_past_row_level_security(

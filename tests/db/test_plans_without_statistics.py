@@ -20,7 +20,7 @@ import pytest
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.sql import load_sql
 from agentidp.findings import KINDS
-from agentidp.findings.finding import Look
+from agentidp.findings.finding import FindingsQuery
 from agentidp.oauth import throttle
 from agentidp.scopes import SCOPES
 from agentidp.usage import UNKNOWN_ORGANIZATION
@@ -155,7 +155,7 @@ VALUES_OF: dict[str, dict[str, Any]] = {
     **{
         call.name: call.parameters
         for kind in KINDS.values()
-        for call in [kind.call(Look(at=NOON, days=7, token_ttl=3600, dominance_percent=80))]
+        for call in [kind.call(FindingsQuery(at=NOON, days=7, token_ttl=3600, dominance_percent=80))]
     },
 }
 """Statement -> the values that are its own."""
@@ -188,9 +188,9 @@ PAGES = {
     "analytics/agent_usage_with_names": 45_000,
     # The findings look into the days of each of ten thousand agents, with statistics or without.
     "findings/dominance": 8_000,
-    "findings/uncached_tokens": 15_000,
+    "findings/uncached_tokens": 25_000,
     "findings/rejections": 60_000,
-    "findings/spike": 60_000,
+    "findings/spike": 90_000,
     "findings/silence": 350_000,
     "findings/weekend": 4_000_000,
 }

@@ -63,6 +63,8 @@ def test_says_what_is_used_and_when_the_forecast_crosses(working: Fleet) -> None
                 "baseline": "the organization's budget of a month",
             },
             "agents": [],
+            "agentCount": 0,
+            "alsoSeenAs": [],
             "summary": "1,080 of the 2,000 tokens that the month may have were issued (54 %); "
             "as things usually go, the month will end at 2,280 and exceed the budget on 2026-04-28.",
             "causes": "There is more work than the budget was made for, or an agent asks for more tokens than it "

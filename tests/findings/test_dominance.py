@@ -6,13 +6,20 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.factories import NOON
+from tests.factories import NOON, Clock
 from tests.findings.conftest import Fleet
+
+
+def dominant(fleet: Fleet, **query: int) -> list[str]:
+    """Who dominates, on its own account or because of a spike."""
+    found = fleet.findings(**query)
+    return [one["agentName"] for one in found if "dominance" in (one["kind"], *one["alsoSeenAs"])]
 
 
 def test_names_the_agent_above_its_share_and_says_what_was_seen(fleet: Fleet) -> None:
     greedy, modest = fleet.agent("greedy"), fleet.agent("modest")
-    fleet.count(greedy, datetime(2026, 4, 1, tzinfo=UTC), 810)
+    fleet.count(greedy, datetime(2026, 4, 1, tzinfo=UTC), 450)
+    fleet.count(greedy, datetime(2026, 4, 1, 5, tzinfo=UTC), 360)
     fleet.count(greedy, NOON, 90)
     fleet.count(modest, NOON, 100)
     # Excluded: the month before.
@@ -32,9 +39,11 @@ def test_names_the_agent_above_its_share_and_says_what_was_seen(fleet: Fleet) ->
                 "baseline": "the share that one agent may have, a parameter",
             },
             "agents": [],
+            "agentCount": 1,
+            "alsoSeenAs": [],
             "summary": "greedy was issued 900 of the 1,000 tokens of this month.",
             "causes": "It probably asks for a new token before each call instead of keeping the one it has.",
-            "next": "See whether it keeps its token for expires_in seconds, and how many instances of it run.",
+            "next": "Check whether it keeps its token for expires_in seconds, and how many instances of it run.",
         }
     ]
 
@@ -55,7 +64,7 @@ def test_is_found_above_the_share_only(fleet: Fleet, greedy: int, modest: int, p
     fleet.count(fleet.agent("greedy"), NOON, greedy)
     fleet.count(fleet.agent("modest"), NOON, modest)
     fleet.store()
-    assert [one["agentName"] for one in fleet.findings("dominance", dominancePercent=percent)] == ["greedy"] * is_found
+    assert dominant(fleet, dominancePercent=percent) == ["greedy"] * is_found
 
 
 def test_another_organizations_tokens_change_nothing(fleet: Fleet, outsiders: Fleet) -> None:
@@ -67,4 +76,25 @@ def test_another_organizations_tokens_change_nothing(fleet: Fleet, outsiders: Fl
     outsiders.count(outsiders.agent("small"), NOON, 1)
     outsiders.store()
     assert fleet.findings() == before
-    assert [one["agentName"] for one in outsiders.findings("dominance")] == ["huge"]
+    assert dominant(outsiders) == ["huge"]
+
+
+@pytest.mark.parametrize(
+    ("now", "is_found"),
+    [
+        (datetime(2026, 4, 1, 1, tzinfo=UTC), False),
+        (datetime(2026, 4, 7, 23, tzinfo=UTC), False),
+        (datetime(2026, 4, 8, tzinfo=UTC), True),
+    ],
+)
+def test_the_first_job_of_a_month_does_not_dominate_it(
+    fleet: Fleet, clock: Clock, now: datetime, is_found: bool
+) -> None:
+    clock.now = now
+    nightly, office = fleet.agent("nightly"), fleet.agent("office")
+    # Excluded from the eighth day on: the days before the month.
+    fleet.count(office, datetime(2026, 3, 31, 12, tzinfo=UTC), 400)
+    fleet.count(nightly, datetime(2026, 4, 1, 0, tzinfo=UTC), 150)
+    fleet.count(office, datetime(2026, 4, 1, 0, tzinfo=UTC), 15)
+    fleet.store()
+    assert dominant(fleet) == ["nightly"] * is_found

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.sql import load_sql
 from agentidp.findings import KINDS
-from agentidp.findings.finding import Look
+from agentidp.findings.finding import FindingsQuery
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.db.test_database import CONDITION
@@ -36,7 +36,7 @@ def test_without_its_condition_a_statement_still_sees_only_the_callers_rows_and_
             if setting is not None:
                 connection.execute("select set_config('agentidp.organization_id', %s, false)", [setting])
             for name, kind in KINDS.items():
-                call = kind.call(Look(at=STORY_AT, days=max(STORY_DAYS), token_ttl=3600, dominance_percent=50))
+                call = kind.call(FindingsQuery(at=STORY_AT, days=max(STORY_DAYS), token_ttl=3600, dominance_percent=50))
                 values = own | call.parameters
                 statement, unguarded = load_sql(call.name), CONDITION.sub("true", load_sql(call.name))
                 assert unguarded != statement
@@ -57,4 +57,5 @@ def test_another_organizations_story_changes_nothing(services: Services, cast: C
     assert fleet.findings() == []
     tell_a_story(others)
     assert fleet.findings(days=90) == []
-    assert {one["kind"] for one in others.findings(days=90, dominancePercent=50)} == set(KINDS)
+    found = others.findings(days=90, dominancePercent=50)
+    assert {kind for one in found for kind in (one["kind"], *one["alsoSeenAs"])} == set(KINDS)

@@ -35,6 +35,8 @@ def found(fleet: Fleet, **query: int) -> list[tuple[str, str, str, float]]:
 
 def test_says_that_the_new_secret_was_not_rolled_out_where_no_token_was_issued_meanwhile(fleet: Fleet) -> None:
     agent_id = settled(fleet)
+    for ago in range(2, 29):
+        fleet.count(agent_id, TODAY - ago * DAY + timedelta(hours=12), 5)
     # Still issued in the hour in which the secret was rotated, and again in the one in which it was rolled out.
     fleet.count(agent_id, TODAY - DAY + timedelta(hours=11), 4, rejected=30)
     fleet.count(agent_id, TODAY - DAY + timedelta(hours=12), rejected=1200)
@@ -51,12 +53,15 @@ def test_says_that_the_new_secret_was_not_rolled_out_where_no_token_was_issued_m
             "expected": {
                 "value": 0,
                 "unit": "rejected requests",
-                "baseline": "a day's rejected requests, exceeded on at most a quarter of the 28 days before",
+                "baseline": "the 75th percentile of a day's rejected requests in the 28 days before",
             },
             "agents": [],
-            "summary": "1,240 requests of sync failed to authenticate, and no token was issued to it meanwhile.",
+            "agentCount": 1,
+            "alsoSeenAs": [],
+            "summary": "1,240 requests of sync failed to authenticate, and no token was issued to it meanwhile; "
+            "typically it is 5.",
             "causes": "Its secret was probably rotated, or has expired, and the new one was not rolled out.",
-            "next": "See which of its credentials are valid, and give its instances a valid one.",
+            "next": "Check which of its credentials are valid, and give its instances a valid one.",
         }
     ]
 
@@ -77,14 +82,16 @@ def test_says_that_an_instance_has_the_old_secret_or_somebody_guesses_where_toke
         "expected": {
             "value": 2,
             "unit": "rejected requests",
-            "baseline": "a day's rejected requests, exceeded on at most a quarter of the 28 days before",
+            "baseline": "the 75th percentile of a day's rejected requests in the 28 days before",
         },
         "agents": [],
+        "agentCount": 1,
+        "alsoSeenAs": [],
         "summary": "32 requests of sync failed to authenticate, while it was still issued 6 tokens.",
         "causes": "An instance of it still has an old secret or tokens that are no longer valid, or somebody is "
         "guessing its secret.",
-        "next": "See from where the requests come: if from its own instances, give all of them the new secret; if not, "
-        "rotate it.",
+        "next": "Check where the requests come from: if from its own instances, give all of them the new secret; "
+        "if not, rotate it.",
     }
 
 
@@ -271,3 +278,25 @@ def test_the_databases_time_zone_changes_nothing(fleet: Fleet, database_url: str
         connection.execute(f"alter database {connection.info.dbname} set timezone to '{zone}'")
     fleet.services.database.close()
     assert found(fleet) == [("sync", "2026-04-09T00", "2026-04-09T01:00", 40)]
+
+
+def test_guessing_at_a_time_at_which_the_agent_rests_is_not_explained_as_a_rotated_secret(fleet: Fleet) -> None:
+    agent_id = settled(fleet)  # at nine
+    fleet.work(agent_id, TODAY + HOUR, TODAY + 4 * HOUR, lambda at: 0)
+    for hour in (1, 2, 3):
+        fleet.count(agent_id, TODAY + hour * HOUR, rejected=300)
+    fleet.store()
+    [finding] = fleet.findings("rejections")
+    assert finding["severity"] == "warning"
+    assert finding["summary"] == "900 requests of sync failed to authenticate, at a time at which it usually rests."
+    assert finding["causes"].startswith("Somebody is guessing its secret")
+
+
+@pytest.mark.parametrize(("rejected", "is_found"), [(5, False), (6, True)])
+def test_a_few_are_many_if_no_token_is_issued_any_more(fleet: Fleet, rejected: int, is_found: bool) -> None:
+    agent_id = fleet.agent("busy")
+    fleet.work(agent_id, TODAY - 30 * DAY, TODAY + 6 * HOUR, lambda at: 3)
+    fleet.count(agent_id, TODAY + 6 * HOUR, rejected=rejected)
+    fleet.store()
+    found = fleet.findings("rejections")
+    assert [one["severity"] for one in found] == ["critical"] * is_found

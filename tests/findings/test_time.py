@@ -14,7 +14,7 @@ from agentidp.db.database import Database
 from agentidp.db.sql import Call
 from agentidp.demo import SILENT, traffic
 from agentidp.findings import KINDS
-from agentidp.findings.finding import Look
+from agentidp.findings.finding import FindingsQuery
 from agentidp.services import Services
 from tests.analytics.test_time import ZONES, session_time_zone, with_options
 from tests.conftest import settings_for
@@ -31,7 +31,7 @@ AGENTS = {"search": "", "status": None, "sort": "tokens", "limit": 50, "offset":
 
 def everything(database: Database, organization_id: str, agent_id: UUID, at: datetime, days: int) -> dict[str, Any]:
     """The rows of every statement behind the findings and the dashboard at an instant."""
-    look = Look(at=at, days=days, token_ttl=3600, dominance_percent=50)
+    look = FindingsQuery(at=at, days=days, token_ttl=3600, dominance_percent=50)
     calls = {name: kind.call(look) for name, kind in KINDS.items()}
     calls |= {
         "agent": Call("analytics/agent_activity", {"agent_id": agent_id, "days": 30}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -49,8 +50,8 @@ def names(found: list[dict[str, Any]]) -> list[str]:
 
 def test_says_how_many_were_issued_and_how_many_would_do(fleet: Fleet) -> None:
     worker = fleet.agent("worker")
-    works(fleet, worker, [1, 2, 3], OFFICE, 60)
-    works(fleet, worker, [0], range(9, 12), 60)
+    works(fleet, worker, [1, 2, 3], OFFICE, 160)
+    works(fleet, worker, [0], range(9, 12), 160)
     # Excluded: the day before, on which it cached.
     works(fleet, worker, [4], OFFICE, 1)
     works(fleet, fleet.agent("thrifty"), range(7), range(24), 1)
@@ -62,10 +63,12 @@ def test_says_how_many_were_issued_and_how_many_would_do(fleet: Fleet) -> None:
             "agentId": str(worker),
             "agentName": "worker",
             "window": {"from": "2026-04-12T00:00:00.000000Z", "to": "2026-04-15T12:00:00.000000Z"},
-            "observed": {"value": 1620, "unit": "tokens"},
+            "observed": {"value": 4320, "unit": "tokens"},
             "expected": {"value": 27, "unit": "tokens", "baseline": "one each 3600 seconds in its active hours"},
             "agents": [],
-            "summary": "worker was issued 1,620 tokens on 4 days; 27 would do.",
+            "agentCount": 1,
+            "alsoSeenAs": ["dominance"],
+            "summary": "worker was issued 4,320 tokens on 4 days; 27 would do.",
             "causes": "It asks for a new token before each call instead of keeping the one that it has, or very many "
             "instances of it run.",
             "next": "Make it keep its token for the 3600 seconds of expires_in. If its instances are short-lived, let "
@@ -115,7 +118,7 @@ def test_a_day_of_few_tokens_is_none(fleet: Fleet, tokens: int, is_found: bool) 
     ],
 )
 def test_is_found_on_two_days_in_a_row(fleet: Fleet, days_ago: list[int], is_found: bool) -> None:
-    works(fleet, fleet.agent("worker"), days_ago, range(11), 60)
+    works(fleet, fleet.agent("worker"), days_ago, range(11), 160)
     fleet.store()
     assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
 
@@ -186,10 +189,10 @@ def test_a_retry_loop_across_midnight_is_no_habit(fleet: Fleet, clock: Clock, la
 
 def test_a_client_that_begins_to_do_it_is_found_on_the_second_day(fleet: Fleet, clock: Clock) -> None:
     worker = fleet.agent("worker")
-    works(fleet, worker, range(2, 60), range(24), 1)
+    works(fleet, worker, range(2, 160), range(24), 1)
     works(fleet, worker, [1], range(12), 1)
-    works(fleet, worker, [1], range(12, 24), 60)
-    works(fleet, worker, [0], range(9), 60)
+    works(fleet, worker, [1], range(12, 24), 160)
+    works(fleet, worker, [0], range(9), 160)
     fleet.store()
     clock.now = at(0, 9)
     assert names(fleet.findings("uncached_tokens")) == FOUND
@@ -197,10 +200,10 @@ def test_a_client_that_begins_to_do_it_is_found_on_the_second_day(fleet: Fleet, 
 
 def test_a_client_that_begins_to_do_it_is_not_found_before(fleet: Fleet, clock: Clock) -> None:
     worker = fleet.agent("worker")
-    works(fleet, worker, range(2, 60), range(24), 1)
+    works(fleet, worker, range(2, 160), range(24), 1)
     works(fleet, worker, [1], range(12), 1)
-    works(fleet, worker, [1], range(12, 24), 60)
-    works(fleet, worker, [0], range(8), 60)
+    works(fleet, worker, [1], range(12, 24), 160)
+    works(fleet, worker, [0], range(8), 160)
     fleet.store()
     clock.now = at(0, 8)
     assert fleet.findings("uncached_tokens") == []
@@ -341,3 +344,52 @@ def test_another_organizations_habits_change_nothing(fleet: Fleet, outsiders: Fl
     outsiders.store()
     assert fleet.findings() == before
     assert names(outsiders.findings("uncached_tokens")) == ["stranger"]
+
+
+def calls(mean: int, seed: str) -> Callable[[datetime], int]:
+    """As many calls an hour as chance makes of the mean, each of which asks for a token."""
+    random = Random(seed)
+    return lambda when: sum(random.random() < mean / 1000 for _ in range(1000))
+
+
+def replicas(number: int, seed: str) -> Callable[[datetime], int]:
+    """As many instances that keep their tokens and renew them a little early: now and then one asks twice an hour."""
+    random = Random(seed)
+    return lambda when: number + sum(random.random() < 0.05 for _ in range(number))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "is_found"),
+    [
+        (replicas(12, "a"), False),
+        (replicas(40, "b"), False),
+        (calls(12, "c"), True),
+        (calls(40, "d"), True),
+        (lambda when: 100, False),
+        (lambda when: 101, True),  # steadier than chance, but too many to be instances
+    ],
+)
+def test_replicas_that_keep_their_tokens_are_not_reported(
+    fleet: Fleet, tokens: Callable[[datetime], int], is_found: bool
+) -> None:
+    works(fleet, fleet.agent("worker"), range(1, 14), range(24), tokens)
+    fleet.store()
+    assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
+
+
+@pytest.mark.parametrize(("tokens", "severity"), [(25, "info"), (26, "warning")])
+def test_a_little_too_many_are_only_listed(fleet: Fleet, tokens: int, severity: str) -> None:
+    works(fleet, fleet.agent("worker"), [1, 2], OFFICE, tokens)
+    fleet.store()
+    [found] = fleet.findings("uncached_tokens")
+    assert found["severity"] == severity
+
+
+def test_a_habit_begins_on_the_same_day_whenever_one_asks(fleet: Fleet, clock: Clock) -> None:
+    works(fleet, fleet.agent("worker"), range(40), range(24), calls(200, "e"))
+    fleet.store()
+    begins = set()
+    for hours in range(0, 12 * 24, 12):
+        clock.now = at(0, 12) - timedelta(hours=hours)
+        begins |= {one["window"]["from"] for one in fleet.findings("uncached_tokens")}
+    assert begins == {"2026-03-07T00:00:00.000000Z"}

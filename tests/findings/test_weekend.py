@@ -25,7 +25,7 @@ def work(fleet: Fleet, name: str, requests: Callable[[datetime], int], weeks: in
     at = ends.replace(hour=10) - weeks * WEEK
     while at < ends:
         if requests(at):
-            fleet.count(agent, at, 1, requests=requests(at) - 1)
+            fleet.count(agent, at, requests(at))
         at += DAY
     return agent
 
@@ -46,7 +46,7 @@ def found(fleet: Fleet, **query: int) -> list[tuple[str, str, list[str]]]:
 def test_names_the_agent_that_works_on_its_day_of_rest(fleet: Fleet) -> None:
     agent = work(fleet, "office", weekdays)
     work(fleet, "constant", lambda at: 1000)
-    fleet.count(agent, SATURDAY, 1, requests=39)
+    fleet.count(agent, SATURDAY, 40, requests=1000)
     fleet.count(agent, SATURDAY.replace(hour=23), 5)
     fleet.store()
     assert fleet.findings("weekend") == [
@@ -56,14 +56,16 @@ def test_names_the_agent_that_works_on_its_day_of_rest(fleet: Fleet) -> None:
             "agentId": str(agent),
             "agentName": "office",
             "window": {"from": "2026-04-11T00:00:00.000000Z", "to": "2026-04-12T00:00:00.000000Z"},
-            "observed": {"value": 45, "unit": "requests"},
+            "observed": {"value": 45, "unit": "tokens"},
             "expected": {
                 "value": 0,
-                "unit": "requests",
-                "baseline": "the same weekday in up to 8 weeks before, the second busiest",
+                "unit": "tokens",
+                "baseline": "the second-highest of the same weekday in up to 8 weeks before",
             },
             "agents": [{"agentId": str(agent), "agentName": "office", "count": 45}],
-            "summary": "office made 45 requests on Saturday, 11 April 2026, usually a quiet day.",
+            "agentCount": 1,
+            "alsoSeenAs": ["spike"],
+            "summary": "office was issued 45 tokens on Saturday, 11 April 2026, usually a quiet day.",
             "causes": "Work that was planned for these days, a schedule that was changed, or somebody else who uses the"
             " credentials.",
             "next": "Ask those who run these agents; if nobody knows of it, revoke their credentials.",
@@ -90,7 +92,7 @@ def test_adjacent_days_are_one_finding_with_those_that_did_most_first(fleet: Fle
     ]
     assert one["observed"]["value"] == 90 + 41 + 42 + 43 + 44 + 45 + 46
     assert one["summary"] == (
-        "office-0 and 6 other agents made 351 requests from Saturday, 11 April 2026 to Sunday, 12 April 2026,"
+        "office-0 and 6 other agents were issued 351 tokens from Saturday, 11 April 2026 to Sunday, 12 April 2026,"
         " usually quiet days."
     )
 
@@ -244,7 +246,7 @@ def test_an_agent_whose_friday_ends_on_saturday_by_utc_is_judged_by_the_hours_in
             "2026-04-11",
             requests,
             0,
-            f"western made {requests} requests on Saturday, 11 April 2026, in hours that are usually quiet.",
+            f"western was issued {requests} tokens on Saturday, 11 April 2026, in hours that are usually quiet.",
         )
     ] * is_found
 
@@ -330,3 +332,14 @@ def test_another_organizations_weekend_changes_nothing(fleet: Fleet, outsiders: 
     outsiders.store()
     assert fleet.findings() == before
     assert found(outsiders) == [("2026-04-12", "2026-04-13", ["theirs"])]
+
+
+def test_calls_to_our_own_api_hide_no_tokens(fleet: Fleet) -> None:
+    # It polls our API every day; on Saturday somebody takes tokens for another one.
+    agent = fleet.agent("poller")
+    fleet.work(agent, NOON - 10 * WEEK, NOON, lambda at: 10 * (at.weekday() < 5 and 8 <= at.hour < 18))
+    for hours in range(10 * 7 * 24):
+        fleet.count(agent, NOON - 10 * WEEK + hours * timedelta(hours=1), requests=100)
+    fleet.count(agent, SATURDAY, 60)
+    fleet.store()
+    assert [one["observed"] for one in fleet.findings("weekend")] == [{"value": 60, "unit": "tokens"}]

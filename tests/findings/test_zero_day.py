@@ -51,6 +51,8 @@ def test_names_the_day_and_what_is_usual_on_its_weekday(fleet: Fleet) -> None:
                 "baseline": "the median of the same weekday in up to 8 weeks before",
             },
             "agents": [],
+            "agentCount": 0,
+            "alsoSeenAs": [],
             "summary": "No token was issued on Tuesday, 14 April 2026; usual are 1,240 a day.",
             "causes": "A deployment that broke issuance, or an outage of the service or of all agents; where nobody"
             " works on a public holiday, that.",

@@ -1,0 +1,134 @@
+"""One cause is one finding: what several kinds or agents report of the same cause is merged; the most urgent first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from agentidp.findings import thresholds
+from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+ABSORBED_BY = {
+    "uncached_tokens": ("spike", "weekend", "dominance"),
+    "weekend": ("spike",),
+    "spike": ("dominance",),
+    "rejections": ("silence",),
+}
+"""Kind -> the kinds that it explains if they are of the same agent and time. An uncached client's habit shows as a
+spike while it is new; a run at the weekend, as a spike of these hours; a rotated secret, as a silence."""
+
+
+def one_per_cause(found: list[Finding]) -> list[Finding]:
+    """The findings with those of one cause merged."""
+    merged = _merge_common_spikes(found)
+    for kind, absorbed_kinds in ABSORBED_BY.items():
+        for one in [one for one in merged if one.kind == kind and one.agent_id]:
+            absorbed: list[Finding] = [
+                other for other in merged if other.kind in absorbed_kinds and _explains(one, other)
+            ]
+            if absorbed:
+                merged = [other for other in merged if other is not one and other not in absorbed]
+                merged.append(_absorb(one, absorbed))
+    return merged
+
+
+def _explains(one: Finding, other: Finding) -> bool:
+    """Whether *other*, of the same agent, is because of *one*."""
+    if other.agent_id != one.agent_id or not _overlap(one, other):
+        return False
+    if other.kind == "dominance":
+        return one.excess >= other.excess
+    if one.kind == "uncached_tokens":
+        # A spike amid an old habit has another cause.
+        return one.begins - DAY <= other.begins <= one.begins + DAY
+    # A loop at the weekend is more than a run at the weekend.
+    return not (one.kind == "weekend" and other.severity is Severity.critical)
+
+
+def _overlap(one: Finding, other: Finding) -> bool:
+    return one.begins <= other.ends and other.begins <= one.ends
+
+
+def _absorb(one: Finding, absorbed: Iterable[Finding]) -> Finding:
+    kinds = {*one.also_seen_as}.union(*({other.kind, *other.also_seen_as} for other in absorbed))
+    return replace(
+        one,
+        severity=max(one.severity, *(other.severity for other in absorbed)),
+        excess=max(one.excess, *(other.excess for other in absorbed if other.kind != "dominance"), 0.0),
+        also_seen_as=tuple(sorted(kinds - {one.kind})),
+    )
+
+
+def _merge_common_spikes(found: list[Finding]) -> list[Finding]:
+    """Spikes of many agents from the same hour on are one of the organization."""
+    spikes = sorted(
+        (one for one in found if one.kind == "spike" and one.agent_id and one.severity >= Severity.warning),
+        key=lambda one: one.begins,
+    )
+    groups: list[list[Finding]] = []
+    for one in spikes:
+        if groups and one.begins - groups[-1][0].begins <= HOUR:
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    common = [group for group in groups if len(group) >= thresholds.COMMON_CAUSE_AGENTS]
+    gone = {id(one) for group in common for one in group}
+    kept = [
+        one
+        for one in found
+        if id(one) not in gone
+        and not (
+            one.kind == "spike" and one.agent_id is None and any(_overlap(one, each) for g in common for each in g)
+        )
+    ]
+    return kept + [_of_several(group) for group in common]
+
+
+def _of_several(group: list[Finding]) -> Finding:
+    group = sorted(group, key=lambda one: (-one.observed, str(one.agent_id)))
+    observed, expected = sum(one.observed for one in group), sum(one.expected for one in group)
+    return replace(
+        group[0],
+        agent_id=None,
+        agent_name=None,
+        severity=max(one.severity for one in group),
+        begins=min(one.begins for one in group),
+        ends=max(one.ends for one in group),
+        observed=observed,
+        expected=expected,
+        excess=sum(one.excess for one in group),
+        agent_count=len(group),
+        agents=tuple(
+            Contributor(agent_id=one.agent_id, agent_name=one.agent_name or "", count=round(one.observed))
+            for one in group[: thresholds.MAX_CONTRIBUTORS]
+            if one.agent_id
+        ),
+        summary=f"{len(group):,} agents were issued {observed:,.0f} tokens from the same hour on; typically it is "
+        f"{expected:,.0f}.",
+        causes="They have a common cause: what they all call fails, or they were changed or restarted together.",
+        next_step="Check what they have in common: a service that they call, a deployment, a library.",
+    )
+
+
+def urgency(one: Finding, query: FindingsQuery) -> tuple[object, ...]:
+    """Sorts findings: what goes on first, then what ended within a day, then by severity, then the newest."""
+    return (
+        one.severity is Severity.info,
+        _age(one, query.at),
+        -one.severity,
+        -one.ends.timestamp(),
+        -one.begins.timestamp(),
+        one.kind,
+        str(one.agent_id),
+    )
+
+
+def _age(one: Finding, at: datetime) -> int:
+    """0 while it goes on, 1 for a day after its end, then 2."""
+    if one.ends > at - HOUR:
+        return 0
+    return 1 if one.ends > at - DAY else 2

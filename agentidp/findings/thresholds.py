@@ -1,0 +1,203 @@
+"""Every threshold of the findings, by kind. ``MIN_`` and ``MAX_`` name bounds that are themselves within."""
+
+from __future__ import annotations
+
+MAX_CONTRIBUTORS = 5
+"""Agents that a finding about several of them names."""
+
+COMMON_CAUSE_AGENTS = 4
+"""Agents with a spike from the same hour on, or silent from the same hour on, that are one finding."""
+
+# Seasonal baseline (surprise.py): of spikes.
+SEASON_WEEKS = 8
+"""Weeks of which the median of an hour of the week is taken."""
+
+CALIBRATION_DAYS = 28
+"""Days of which the daily maxima say how much an agent's counts jump about."""
+
+TAIL_DAYS = 7
+"""The highest of these maxima, to which the tail is fitted: a quarter of the days."""
+
+PRIOR_TAIL = {"hour": 0.2, "sustained": 0.15}
+"""Tail index before anything is known of the agent; it weighs as much as four of its days."""
+
+PRIOR_WEIGHT = 4
+MIN_SURPRISE = {"hour": 2.0, "sustained": 6.0}
+"""Lower bound of a daily maximum, about in standard deviations: quieter days do not make an agent more predictable."""
+
+# spike
+INFO_RETURN_DAYS = 80
+"""An hour that is exceeded once in so many days is listed ..."""
+
+WARNING_RETURN_DAYS = 500
+"""... and so many, a warning: each times the number of active agents, for each of them has its chance to exceed it."""
+
+REPLACED_RETURN_DAYS = 200
+"""From so many on an hour is kept out of later baselines."""
+
+MAX_CHANCES = 30
+"""Agents beyond which that no longer rises: a loop must stay a warning in an organization of any size."""
+
+MIN_EXCESS = 30
+"""Tokens beyond the expected ones, in an hour or together in ``SUSTAINED_HOURS``."""
+
+MIN_TIMES = 1.5
+"""Times the expected tokens of the hour, or of the one beside it if that is more."""
+
+MONTH_END_DAYS = 3
+"""At either side of the end of a month an hour is also compared with the ends of earlier months."""
+
+SUSTAINED_HOURS = 12
+"""Hours whose surprises are summed, each clipped, so that a burst of an hour or two does not count as sustained."""
+
+SUSTAINED_TIMES = 1.3
+CLIPPED_SURPRISE = 3.0
+
+CRITICAL_TIMES = 10
+"""An hour is critical above so many times the second-highest daily maximum of the days before."""
+
+SETTLED_DAYS = 14
+"""Days since the first token with which an agent has a baseline."""
+
+MIN_NEW = 500
+"""Tokens in an hour of an agent without a baseline: as many are no healthy client, however many instances it has."""
+
+MIN_YOUNG, YOUNG_DAYS, YOUNG_TIMES = 300, 2, 4
+"""The same of one with two days behind it: so many, and so many times its busiest hour up to the day before."""
+
+GROSS_TIMES, GROSS_SURPRISE = 3, 12.0
+"""What counts as unusual in the part of the history that only makes the baseline."""
+
+MAX_SPIKE_SUSPECTS, MAX_SPIKE_AGENTS = 100, 40
+"""Agents of which the hours are read, and the history: those whose days, and hours, grew the most."""
+
+# silence
+SILENCE_WEEKS = 8
+"""Weeks before a silence that make its baseline."""
+
+MIN_SILENCE_WEEKS = 3
+"""Of these weeks in which the agent, or the organization, must have been at work already."""
+
+MAX_SILENCE_WEEKS = 4
+"""After so long an agent that has stopped has no recent habit to break."""
+
+MIN_EVIDENCE_HOURS = 11.0
+"""Evidence against an agent that works around the clock: four hours in each of which it was active in all 8 weeks."""
+
+MIN_EVIDENCE_DAYS = 7.5
+"""The same of any other agent, by whole days: three if it was active in all 8 weeks on that weekday."""
+
+MIN_EVIDENCE_WORKDAYS = 10.0
+"""The same within a week, of one that rests on some days and stopped with its work done: four working days, because
+public holidays last for up to three."""
+
+MAX_EVIDENCE_PART_DAY = 5.0
+"""Evidence at most of the rest of the day on which an agent stopped amid its work: its hours depend on one another."""
+
+MAX_GAP_TIMES = 3
+"""Times the longest pause of its 8 weeks, after which any agent is silent."""
+
+ROUND_THE_CLOCK_HOURS = 18
+"""Active hours of the 24 up to its last one of an agent that works around the clock, and of a day a week before."""
+
+MIN_USUAL_AGENTS = 2
+"""Agents that are usually active in an hour in which the organization is judged."""
+
+MIN_EVIDENCE_ORGANIZATION = 8.0
+"""Evidence that the organization is quiet, by Poisson's distribution of the agents that are active in an hour."""
+
+MIN_STOPPED_AGENTS, MIN_STOPPED_SHARE, MIN_STOPPED_HOURS = 4, 0.25, 3
+"""Agents of the sample, and their share of those usually active, that stop in the same hour and stay quiet for so many
+hours: part of the organization is silent."""
+
+STEADY_SHARE = 0.75
+"""Of the weeks in which an agent was active in an hour in which it counts as missing."""
+
+MAX_SAMPLED_AGENTS = 32
+"""Agents by which the organization is judged, so that a large one takes no longer: those with the lowest ids."""
+
+MAX_SILENT_AGENTS = 100
+"""Agents whose silence is looked into."""
+
+# rejections
+REJECTION_DAYS = 28
+"""Days before a day that make its baseline."""
+
+MIN_REJECTED = 15
+"""Rejected requests of an agent on a UTC day: fewer are a handful."""
+
+MIN_REJECTED_FAILING = 6
+"""The same if it was issued no token from its first rejection on, where as many tokens were to be expected."""
+
+MIN_REJECTED_NEW, REJECTION_SETTLED_DAYS = 100, 7
+"""The same of an agent with fewer days behind it than these: what is usual is not known yet."""
+
+REJECTED_TIMES = 3
+"""Times the 75th percentile of the days before."""
+
+MAX_REJECTED_AGENTS = 50
+"""Agents whose rejections are looked into: those with the most."""
+
+# uncached_tokens
+UNCACHED_FACTOR = 10
+"""Times the fewest tokens that would do, up to which an agent may have several instances, scopes or resource
+servers."""
+
+UNCACHED_WARNING_FACTOR = 25
+"""Up to so many times it is only listed."""
+
+MIN_UNCACHED_TOKENS = 30
+"""Of an agent on a day: below that, waste costs nothing. A job that starts anew each hour stays below it."""
+
+MIN_UNCACHED_DAYS = 2
+"""Days in a row, among those on which the agent was active: fewer are an incident and no habit."""
+
+MIN_UNCACHED_SPAN = 20
+"""Hours from the first costly hour to the last: an incident may run across midnight."""
+
+MIN_UNCACHED_DAYS_READ, MAX_UNCACHED_DAYS_READ = 7, 14
+"""Days that are read for candidates if fewer or more are asked for."""
+
+MAX_REPLICA_DISPERSION = 0.15
+"""Median of (a - b)^2 / (a + b) over hours that follow one another, up to which an agent's tokens are those of
+instances that keep them, each asking once a lifetime: 0.45 of a Poisson count, less than 0.1 of such instances."""
+
+MIN_DISPERSION_PAIRS = 16
+MAX_REPLICAS = 100
+"""Instances at most that are estimated so; steadier than chance with more tokens, it asks by the clock."""
+
+MAX_UNCACHED_SUSPECTS, MAX_UNCACHED_AGENTS = 50, 20
+"""Agents whose hours are read, and that are named: those that waste the most."""
+
+# weekend
+WEEKEND_WEEKS = 8
+"""Weeks before a day that say what is usual."""
+
+MIN_WEEKEND_WEEKS = 3
+"""Of these weeks in which an agent must have been at work already."""
+
+MAX_WEEKEND_DAYS = 28
+"""Days back at most: an older weekend is no news."""
+
+QUIET_WEEKDAYS = 2
+"""Weekdays of an organization that are looked at: those with usually less than half of the average's tokens, then
+Saturday and Sunday."""
+
+QUIET_PERCENT = 25
+"""Of an agent's average over the other weekdays: a weekday with no more is quiet, and so much more is activity."""
+
+PART_PERCENT = 50
+"""Of that average: a weekday with no more is quiet for the most part, and judged by the hours that usually are."""
+
+MIN_WEEKEND_TOKENS = 10
+"""More than usual: fewer are a handful."""
+
+MAX_WEEKEND_AGENTS = 100
+"""Agents whose history is read."""
+
+# dominance
+MIN_DOMINANCE_TOKENS = 100
+"""Of all agents together: below that a share says little."""
+
+DOMINANCE_DAYS = 7
+"""Of a month: up to this day the week before counts too."""

@@ -1,0 +1,159 @@
+"""The seasonal surprise, and the judgements of the kinds, on plain lists."""
+
+from __future__ import annotations
+
+from math import exp
+from random import Random
+
+import pytest
+
+from agentidp.findings import thresholds
+from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, runs
+from agentidp.findings.quiet_hours import evidence, partial_silences, silence_of_agent
+from agentidp.findings.rejections import usual_if_exceeded
+from agentidp.findings.surprise import Tail, median, new_agents_hours, seasonal_median, surprise, unusual_hours
+from agentidp.findings.uncached_tokens import fewest_tokens
+from agentidp.findings.weekend import run_of
+
+HOURS = 13 * WEEK
+
+
+def noise(mean: int, seed: str = "noise") -> list[int]:
+    """Counts that vary as chance makes them, around the clock."""
+    random = Random(seed)
+    return [sum(random.random() < mean / 100 for _ in range(100)) for _ in range(HOURS)]
+
+
+def found(counts: list[int], since: int = HOURS - WEEK) -> list[int]:
+    """The hours that are a warning for an organization's only agent, counted from *since*."""
+    hours = unusual_hours(counts, 0, since)
+    return [
+        one.hour - since for one in hours if one.return_days >= thresholds.WARNING_RETURN_DAYS and one.hour >= since
+    ]
+
+
+def test_a_median_is_the_middle_one_or_the_mean_of_two() -> None:
+    assert [median([]), median([3]), median([9, 1, 5]), median([1, 2, 3, 10])] == [0, 3, 5, 2.5]
+
+
+def test_an_hour_is_compared_with_its_hour_of_the_week_after_three_weeks_and_of_the_day_before() -> None:
+    counts = [float(hour // WEEK) for hour in range(4 * WEEK)]
+    assert seasonal_median(counts, 3 * WEEK) == 1
+    # 14 days back: six of week 2, seven of week 1.
+    assert seasonal_median(counts, 3 * WEEK - 1) == 1
+    assert seasonal_median([7.0] * DAY, DAY) == 7
+    assert seasonal_median([7.0] * DAY, 5) == 0
+
+
+def test_a_surprise_is_about_a_standard_deviation_at_any_level() -> None:
+    assert surprise(100, 100) == 0
+    assert surprise(110, 100) == pytest.approx(1, abs=0.05)
+    assert surprise(10_100, 10_000) == pytest.approx(1, abs=0.05)
+
+
+def test_a_return_period_follows_the_tail_of_the_daily_maxima() -> None:
+    calm = Tail.of([3.0] * 28, "hour")
+    assert calm.base == 3
+    assert calm.return_days(3) == 0
+    assert calm.return_days(3 * exp(calm.index)) == pytest.approx(4 * exp(1))
+    bursty = Tail.of([3.0] * 21 + [10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0], "hour")
+    assert bursty.return_days(60) < calm.return_days(60) / 100
+
+
+@pytest.mark.parametrize(("excess", "is_found"), [(29, False), (30, True)])
+def test_an_hour_must_exceed_what_is_expected_by_the_minimum(excess: int, is_found: bool) -> None:
+    counts = [1] * HOURS
+    counts[-9] += excess
+    assert found(counts) == [WEEK - 9] * is_found
+
+
+@pytest.mark.parametrize(("times", "is_found"), [(1.5, False), (1.6, True)])
+def test_an_hour_must_be_so_many_times_what_is_expected(times: float, is_found: bool) -> None:
+    counts = [400] * HOURS
+    counts[-9] = round(400 * times)
+    assert bool(found(counts)) is is_found
+
+
+def test_chance_is_no_surprise() -> None:
+    for seed in range(10):
+        assert found(noise(20, f"chance {seed}")) == []
+
+
+def test_a_leak_that_doubles_what_is_usual_is_found_by_the_sum_of_its_hours() -> None:
+    counts = noise(20)
+    for hour in range(HOURS - 60, HOURS - 12):
+        counts[hour] *= 2
+    assert found(counts)[:1] < [WEEK - 30]
+
+
+def test_a_weekly_job_is_usual_and_a_weekly_loop_is_not() -> None:
+    job, loop = noise(10, "job"), noise(10, "loop")
+    for week in range(13):
+        job[week * WEEK + 30] = 900
+        # It began three weeks after the history.
+        loop[week * WEEK + 30] += 900 * (week > 2)
+    assert found(job) == []
+    assert found(loop) == [30]
+
+
+@pytest.mark.parametrize(("tokens", "is_found"), [(thresholds.MIN_NEW - 1, False), (thresholds.MIN_NEW, True)])
+def test_an_agent_without_a_past_has_a_limit(tokens: int, is_found: bool) -> None:
+    assert bool(new_agents_hours([0] * 9 + [tokens], 0)) is is_found
+
+
+@pytest.mark.parametrize(
+    ("tokens", "is_found"), [(thresholds.MIN_YOUNG - 1, False), (thresholds.MIN_YOUNG, True), (400, True)]
+)
+def test_an_agent_of_three_days_has_a_lower_one(tokens: int, is_found: bool) -> None:
+    assert bool(new_agents_hours([50] * 72 + [tokens], 0)) is is_found
+
+
+def test_what_a_new_agent_does_every_day_is_usual() -> None:
+    assert new_agents_hours([300] * (10 * DAY), 0) == []
+
+
+def test_slots_are_added_up_and_days_without_a_row_are_zero() -> None:
+    assert hourly([(1, [1] * 24), (1, [2] * 24)], 30) == [0] * 24 + [3] * 6
+    assert first_active_day([0] * 30 + [1]) == 24
+    assert first_active_day([0] * 30) is None
+    assert runs([1, 2, 27, 51], 24) == [[1, 2], [27, 51]]
+
+
+def test_evidence_is_the_negative_logarithm_of_a_probability() -> None:
+    assert evidence(0, 8) == 0
+    assert exp(-evidence(8, 8)) == pytest.approx(0.5 / 9)
+
+
+@pytest.mark.parametrize(("hours", "is_silent"), [(3, False), (4, True)])
+def test_an_agent_that_works_around_the_clock_is_silent_after_four_hours(hours: int, is_silent: bool) -> None:
+    counts = [3] * (10 * WEEK) + [0] * hours + [0]
+    assert bool(silence_of_agent(counts, (), ())) is is_silent
+
+
+@pytest.mark.parametrize(("stopped", "is_found"), [(3, False), (4, True)])
+def test_agents_that_stop_in_the_same_hour_are_part_of_the_organization(stopped: int, is_found: bool) -> None:
+    length = 10 * WEEK
+    sample = [[3] * (length - 6) + [3 * (place >= stopped)] * 6 for place in range(12)]
+    assert [(one.begins, one.stopped) for one in partial_silences(sample, length - DAY)] == [
+        (length - 6, tuple(range(stopped)))
+    ] * is_found
+
+
+@pytest.mark.parametrize(("rejected", "is_found"), [(14, False), (15, True)])
+def test_a_handful_of_rejections_is_none(rejected: int, is_found: bool) -> None:
+    assert (usual_if_exceeded([0] * 28 + [rejected], 28, range(28)) is not None) is is_found
+
+
+def test_the_fewest_tokens_are_one_a_lifetime_in_each_run_of_hours() -> None:
+    assert fewest_tokens([9, 10, 11, 14], 3600) == 4
+    assert fewest_tokens([9, 10, 11, 14], 700) == 22
+    assert fewest_tokens([0, 23], 86_400) == 1
+    assert fewest_tokens([], 3600) == 0
+
+
+@pytest.mark.parametrize(("tokens", "is_found"), [(9, False), (10, True)])
+def test_a_run_on_a_day_of_rest(tokens: int, is_found: bool) -> None:
+    # Seven weeks whose last day is one of rest, and another.
+    counts = ([*[0] * 9, 12, *[0] * 14] * 6 + [0] * DAY) * 7
+    counts += [*[0] * 9, 12, *[0] * 14] * 6 + [*[0] * 9, tokens, *[0] * 14]
+    assert bool(run_of(counts, 55)) is is_found
