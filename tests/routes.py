@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ class Route:
         path = path.replace("<uuid:credential_id>", str(credential_id))
         path = path.replace("<uuid:resource_server_id>", str(resource_server_id)).replace("<asset>", "start.js")
         path = path.replace("<on_day>", "2026-04-14")
+        path = re.sub(r"<any\((\w+)[^>]*>", r"\1", path)
         assert "<" not in path, f"say here how {self.rule} is filled in"
         return path
 

@@ -90,7 +90,7 @@ def test_every_make_target_has_help_and_is_in_the_readme() -> None:
 
 def test_every_route_is_documented(app: Flask) -> None:
     for rule in app.url_map.iter_rules():
-        path = re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", lambda m: "{" + _camel(m[1]) + "}", rule.rule)
+        path = re.sub(r"<(?:[a-z]+(?:\([^)]*\))?:)?([a-z_]+)>", lambda m: "{" + _camel(m[1]) + "}", rule.rule)
         assert path in DOCUMENTATION, path
 
 

@@ -12,6 +12,7 @@ from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session
 from agentidp.dashboard.page_findings import findings_of_agent, is_ongoing, page_findings
 from agentidp.dashboard.period import requested_period
+from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound
 
 blueprint = pages.new_blueprint("dashboard-agent", __name__)
@@ -23,7 +24,11 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
     """One agent's usage by day, and the findings that name it."""
     period = requested_period(caller.at)
     # The days of the period, so the statement's "today" is the last of them.
-    activity = caller.read("analytics/agent_activity", agent_id=agent_id, days=period.days, day=period.last)
+    activity, credentials, registered = caller.read_together(
+        Call("analytics/agent_activity", {"agent_id": agent_id, "days": period.days, "day": period.last}),
+        Call("agents/list_credentials", {"agent_id": agent_id}),
+        Call("agents/get_agent", {"agent_id": agent_id}),
+    )
     if not activity:
         raise NotFound
 
@@ -44,6 +49,8 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         "agent.html",
         slow_part=slow_part,
         agent_id=agent_id,
+        description=registered[0].description if registered else "",
+        credentials=[row for row in credentials if row.credential_id is not None],
         name=activity[0].agent_name,
         agent_status=activity[0].status,
         last_token=activity[0].last_token_hour,

@@ -6,7 +6,8 @@ A session is an access token of ours in a cookie, so the server stores nothing. 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
@@ -16,6 +17,7 @@ from flask import Response, g, request
 
 from agentidp.caller import Caller
 from agentidp.config import Settings
+from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
 from agentidp.http.errors import ApiError
 from agentidp.jose.access_token import AccessToken, SigningKey, TokenRefused
@@ -26,6 +28,9 @@ from agentidp.token_verification import verified_token
 
 SCOPE = "analytics:read"
 """The one scope of a session."""
+
+WRITE_SCOPE = "agents:write"
+"""What the agent must have, when it happens, for its session to change agents."""
 
 LIFETIME = 12 * 60 * 60
 """Seconds that a session lives after signing in with a credential or a link: a working day, and shorter than a signing
@@ -63,11 +68,19 @@ class SignInRefused(ApiError):
         self.status = status
 
 
+class ReadOnly(ApiError):
+    """403: the agent that is signed in may not change agents."""
+
+    status, code = 403, "FORBIDDEN"
+    message = f"You are signed in as an agent without the scope {WRITE_SCOPE}, so nothing was changed."
+
+
 class Viewer(NamedTuple):
-    """The names of the agent that is signed in and of its organization."""
+    """The names of the agent that is signed in and of its organization, and whether it may change agents."""
 
     organization_name: str
     agent_name: str
+    may_write: bool
 
 
 def base_path(settings: Settings) -> str:
@@ -98,6 +111,7 @@ def viewer_query(token: AccessToken) -> Call:
             "agent_id": token.agent_id,
             "jti": token.jti,
             "scope": SCOPE,
+            "write_scope": WRITE_SCOPE,
             "signed_in_at": None if is_for_api else datetime.fromtimestamp(token.issued_at, UTC),
         },
     )
@@ -114,6 +128,36 @@ def required(view: View) -> View:
 
     guarded.authentication = "session"  # type: ignore[attr-defined]
     return guarded  # type: ignore[return-value]
+
+
+def writing_required(view: View) -> View:
+    """Declare a page that changes agents: it needs a session whose agent has :data:`WRITE_SCOPE`. What it changes, it
+    changes in :func:`writing`.
+    """
+
+    @wraps(view)
+    def guarded(caller: Caller, *args: Any, **kwargs: Any) -> Any:
+        if not g.viewer.may_write:
+            raise ReadOnly
+        return view(caller, *args, **kwargs)
+
+    return required(guarded)  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def writing(caller: Caller) -> Iterator[Transaction]:
+    """A transaction that begins by checking again that the session is valid and may change agents.
+
+    :raises SessionEnded: it is no longer valid.
+    :raises ReadOnly: its agent may no longer change agents.
+    """
+    with caller.transaction() as opened:
+        rows = opened.run(viewer_query(caller.token))
+        if not rows:
+            raise SessionEnded
+        if not _viewer(caller.token, rows[0]).may_write:
+            raise ReadOnly
+        yield opened
 
 
 def resume(unverified_token: str | None) -> Caller:
@@ -144,7 +188,7 @@ def open_for(token: AccessToken) -> bool:
     if not rows:
         return False
     # Nothing here is counted as a request: a page that refreshes itself must not appear in the heatmap.
-    g.caller, g.viewer = Caller(token, g.at, is_admitted=True), Viewer(*rows[0])
+    g.caller, g.viewer = Caller(token, g.at, is_admitted=True), _viewer(token, rows[0])
     return True
 
 
@@ -183,6 +227,13 @@ def delete_cookie(response: Response) -> None:
         httponly=True,
         samesite="Strict",
     )
+
+
+def _viewer(token: AccessToken, row: Any) -> Viewer:
+    # A session has one scope, so its agent's scopes decide. A pasted token has its own scopes, and can do no more.
+    is_for_api = token.audience == services().settings.resource
+    may_write = row.may_write and (not is_for_api or WRITE_SCOPE in token.scope)
+    return Viewer(row.organization_name, row.agent_name, may_write)
 
 
 def _is_secure(settings: Settings) -> bool:

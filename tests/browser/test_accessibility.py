@@ -16,6 +16,7 @@ PAGES = {
     "Tue 14 Apr": "/dashboard/days/2026-04-14?hour=9",
     RETRYING.name: f"/dashboard/agents/{RETRYING.agent_id}",
     f"{SUSPENDED.name} suspended": f"/dashboard/agents/{SUSPENDED.agent_id}?days=7",
+    f"Suspend the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/suspend",
     "Bad request": "/dashboard?days=8",
     "Not found": "/dashboard/agents/none",
     # With a notice.

@@ -755,7 +755,11 @@ FINDINGS = [f"findings/{kind}" for kind in KINDS]
             4,
         ),
         ("/agents", [VIEWER, "dashboard/agents"], 2),
-        (f"/agents/{OPERATOR_ID}", [VIEWER, "analytics/agent_activity", *FINDINGS], 3),
+        (
+            f"/agents/{OPERATOR_ID}",
+            [VIEWER, "analytics/agent_activity", "agents/list_credentials", "agents/get_agent", *FINDINGS],
+            3,
+        ),
         ("/days/2026-04-14", [VIEWER, "dashboard/usage_by_hour", "dashboard/agents_of_the_day"], 2),
         (f"/agents/{OPERATOR_ID}/days/2026-04-14", [VIEWER, "dashboard/agent_usage_by_hour"], 2),
     ],
@@ -816,7 +820,16 @@ MAKE_TWIN = (
 @pytest.mark.parametrize(
     ("statement", "parameters"),
     [
-        (VIEWER, {"agent_id": OPERATOR_ID, "jti": "one", "scope": "analytics:read", "signed_in_at": NOON}),
+        (
+            VIEWER,
+            {
+                "agent_id": OPERATOR_ID,
+                "jti": "one",
+                "scope": "analytics:read",
+                "write_scope": "agents:write",
+                "signed_in_at": NOON,
+            },
+        ),
         ("analytics/token_trend", {"days": 90}),
         ("dashboard/agents", AGENTS),
         ("analytics/rejection_trend", {"days": 90}),

@@ -116,7 +116,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
 NEW: dict[str, dict[str, Any]] = {
     "dashboard/agents_of_the_day": {"at_hour": None},
     "dashboard/agents": {"search": "", "sort": "name", "limit": 50, "offset": 0},
-    "dashboard/viewer": {"scope": "analytics:read"},
+    "dashboard/viewer": {"scope": "analytics:read", "write_scope": "agents:write"},
     "agents/add_credential": {"credential_id": uuid.uuid4()},
     "oauth/claim_resource": {"resource": "https://new.example"},
     "oauth/resource_claims": {"resource": "https://new.example"},

@@ -148,7 +148,7 @@ VALUES: dict[str, Any] = {
 VALUES_OF: dict[str, dict[str, Any]] = {
     "agents/add_agent": {"agent_id": uuid.UUID(int=AGENTS + 1)},
     "agents/add_credential": {"credential_id": uuid.UUID(int=AGENTS + 1)},
-    "dashboard/viewer": {"scope": "analytics:read"},
+    "dashboard/viewer": {"scope": "analytics:read", "write_scope": "agents:write"},
     "dashboard/usage_by_hour": {"days": [NOON.date() - timedelta(days=7), NOON.date()]},
     "oauth/add_resource_server": {"resource_server_id": uuid.UUID(int=1000), "resource": "https://new.example"},
     "oauth/record_failure": {"organization_id": UNKNOWN_ORGANIZATION},

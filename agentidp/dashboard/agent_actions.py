@@ -1,0 +1,77 @@
+"""What an operator does to an agent on its page: suspend, resume, rotate and revoke a credential.
+
+A GET shows what will happen and asks for confirmation, a POST does it. Both need a session whose agent has the scope
+``agents:write`` now, which the transaction of the POST checks again. A POST from another site's page is refused
+(:mod:`agentidp.dashboard.cross_origin`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response
+
+from agentidp.caller import Caller
+from agentidp.dashboard import pages, session
+from agentidp.http.errors import NotFound
+from agentidp.registry.agents import update_agent
+from agentidp.registry.credentials import add_credential, end_credential
+
+STATUS_AFTER = {"suspend": "suspended", "resume": "active"}
+
+blueprint = pages.new_blueprint("dashboard-agent-actions", __name__)
+
+
+@blueprint.get("/dashboard/agents/<uuid:agent_id>/<any(suspend, resume, rotate):action>")
+@session.writing_required
+def confirm(caller: Caller, agent_id: UUID, action: str) -> Response:
+    """Say what the action does, and ask for confirmation."""
+    return _confirmation(caller, agent_id, action)
+
+
+@blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>/revoke")
+@session.writing_required
+def confirm_revocation(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
+    """Say what revoking the credential does, and ask for confirmation."""
+    rows = caller.read("agents/list_credentials", agent_id=agent_id)
+    found = [row for row in rows if row.credential_id == credential_id]
+    if not found:
+        raise NotFound
+    is_last = sum(row.credential_id is not None for row in rows) == 1
+    return _confirmation(caller, agent_id, "revoke", credential=found[0], is_last=is_last)
+
+
+@blueprint.post("/dashboard/agents/<uuid:agent_id>/<any(suspend, resume):action>")
+@session.writing_required
+def change_status(caller: Caller, agent_id: UUID, action: str) -> Response:
+    """Suspend or resume the agent."""
+    with session.writing(caller) as opened:
+        update_agent(opened, agent_id, {"status": STATUS_AFTER[action]})
+    return pages.see_other(f"/agents/{agent_id}")
+
+
+@blueprint.post("/dashboard/agents/<uuid:agent_id>/rotate")
+@session.writing_required
+def rotate(caller: Caller, agent_id: UUID) -> Response:
+    """Create another credential, and show its secret this once."""
+    with session.writing(caller) as opened:
+        credential, secret = add_credential(opened, agent_id, expires_at=None)
+        [agent] = opened.fetch("agents/get_agent", agent_id=agent_id)
+    return pages.page("new_credential.html", agent=agent, credential=credential, secret=secret)
+
+
+@blueprint.post("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>/revoke")
+@session.writing_required
+def revoke(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
+    """Revoke the credential."""
+    with session.writing(caller) as opened:
+        end_credential(opened, agent_id, credential_id)
+    return pages.see_other(f"/agents/{agent_id}")
+
+
+def _confirmation(caller: Caller, agent_id: UUID, action: str, **context: Any) -> Response:
+    rows = caller.read("agents/get_agent", agent_id=agent_id)
+    if not rows:
+        raise NotFound
+    return pages.page("confirm.html", action=action, agent=rows[0], is_own=agent_id == caller.agent_id, **context)

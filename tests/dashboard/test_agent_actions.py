@@ -1,0 +1,181 @@
+"""What an operator does to an agent on its page, and who cannot."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.dashboard.conftest import SAME_ORIGIN, Page, session_of, with_session
+from tests.factories import Agent, database_of, make_agent
+
+AGENT = "/dashboard/agents/<uuid:agent_id>"
+ACTIONS = {
+    f"{AGENT}/<any(suspend, resume):action>",
+    f"{AGENT}/rotate",
+    f"{AGENT}/credentials/<uuid:credential_id>/revoke",
+}
+"""The addresses that change something: each of them is tried below."""
+
+
+@pytest.fixture
+def worker(cast: Cast, services: Services) -> Agent:
+    """Another agent of Acme, which may not change agents."""
+    return make_agent(services, cast.acme.organization_id, name="worker", scopes=["analytics:read"])
+
+
+def credentials(agent: Agent) -> list[str]:
+    """The ids of an agent's credentials that are not revoked."""
+    database = database_of(agent.services, agent.organization_id)
+    rows = database.fetch("agents/list_credentials", agent_id=agent.agent_id)
+    return [str(row.credential_id) for row in rows if row.credential_id]
+
+
+def status(agent: Agent) -> str:
+    """Of the agent, as it is stored."""
+    [row] = database_of(agent.services, agent.organization_id).fetch("agents/get_agent", agent_id=agent.agent_id)
+    return str(row.status)
+
+
+def addresses(agent: Agent) -> list[str]:
+    """Of all actions on an agent."""
+    path = f"/dashboard/agents/{agent.agent_id}"
+    return [
+        f"{path}/suspend",
+        f"{path}/resume",
+        f"{path}/rotate",
+        f"{path}/credentials/{credentials(agent)[0]}/revoke",
+    ]
+
+
+def token_request(client: FlaskClient, client_id: str, secret: str) -> TestResponse:
+    """Ask for a token."""
+    form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret}
+    return client.post("/api/v1/token", data=form)
+
+
+def post(client: FlaskClient, path: str) -> TestResponse:
+    """As a page of ours does."""
+    return client.post(path, headers=SAME_ORIGIN)
+
+
+def test_suspends_and_resumes_after_a_confirmation(signed_in: FlaskClient, worker: Agent) -> None:
+    page = f"/dashboard/agents/{worker.agent_id}"
+    for action, before, after in (("suspend", "active", "suspended"), ("resume", "suspended", "active")):
+        assert {"href": f"{page}/{action}"} in Page(signed_in.get(page)).all("a")
+        asked = Page(signed_in.get(f"{page}/{action}"))
+        assert f"{page}/{action}" in [form["action"] for form in asked.all("form")]
+        assert status(worker) == before
+        response = post(signed_in, f"{page}/{action}")
+        assert (response.status_code, response.headers["Location"]) == (303, page)
+        assert status(worker) == after
+
+
+def test_rotates_a_credential_and_shows_the_secret_once(signed_in: FlaskClient, worker: Agent) -> None:
+    page = f"/dashboard/agents/{worker.agent_id}"
+    [old] = credentials(worker)
+    assert "The new secret is shown once." in Page(signed_in.get(f"{page}/rotate")).text
+    assert credentials(worker) == [old]
+    response = post(signed_in, f"{page}/rotate")
+    assert response.headers["Cache-Control"] == "no-store"
+    [secret] = re.findall(r"aidp_\w+", response.text)
+    assert token_request(signed_in, worker.client_id, secret).status_code == 200
+    assert token_request(signed_in, worker.client_id, worker.client_secret).status_code == 200
+    shown = Page(signed_in.get(page))
+    assert secret not in shown.text
+    assert [row[0] for row in shown.table("Credentials")] == credentials(worker)
+    assert "only credential" not in Page(signed_in.get(f"{page}/credentials/{old}/revoke")).text
+    assert old in credentials(worker)
+    response = post(signed_in, f"{page}/credentials/{old}/revoke")
+    assert (response.status_code, response.headers["Location"]) == (303, page)
+    assert old not in credentials(worker)
+    assert token_request(signed_in, worker.client_id, worker.client_secret).status_code == 401
+    [new] = credentials(worker)
+    assert "only credential" in Page(signed_in.get(f"{page}/credentials/{new}/revoke")).text
+    for method in (signed_in.get, lambda path: post(signed_in, path)):
+        assert method(f"{page}/credentials/{old}/revoke").status_code == 404
+
+
+def test_says_that_one_suspends_oneself_and_ends_the_session(signed_in: FlaskClient, cast: Cast) -> None:
+    page = f"/dashboard/agents/{cast.acme.agent_id}"
+    assert "so you will be signed out" in Page(signed_in.get(f"{page}/suspend")).text
+    assert post(signed_in, f"{page}/suspend").status_code == 303
+    assert signed_in.get(page).status_code == 401
+
+
+def refused_all(client: FlaskClient, worker: Agent, code: int, headers: dict[str, str] = SAME_ORIGIN) -> None:
+    """No action on *worker* is done."""
+    before = credentials(worker), status(worker)
+    for path in addresses(worker):
+        assert client.post(path, headers=headers).status_code == code, path
+    assert (credentials(worker), status(worker)) == before
+
+
+def test_an_agent_without_the_scope_sees_no_action_and_does_none(client: FlaskClient, worker: Agent) -> None:
+    with_session(client, worker)
+    page = Page(client.get(f"/dashboard/agents/{worker.agent_id}"))
+    assert not [a for a in page.all("a") if re.search(r"/(suspend|rotate|revoke)$", a["href"] or "")]
+    assert credentials(worker)[0] not in page.text
+    for path in addresses(worker):
+        assert client.get(path).status_code == 403
+    refused_all(client, worker, 403)
+
+
+def test_a_pasted_token_does_what_its_own_scopes_allow(client: FlaskClient, cast: Cast, worker: Agent) -> None:
+    client.set_cookie("agentidp_session", cast.acme.token(scope="analytics:read"), path="/dashboard")
+    refused_all(client, worker, 403)
+    token = cast.acme.token(scope="analytics:read agents:write")
+    client.set_cookie("agentidp_session", token, path="/dashboard")
+    assert post(client, f"/dashboard/agents/{worker.agent_id}/suspend").status_code == 303
+    assert status(worker) == "suspended"
+
+
+def test_nobody_acts_on_another_organizations_agent(signed_in: FlaskClient, cast: Cast) -> None:
+    for path in addresses(cast.outsider):
+        assert signed_in.get(path).status_code == 404
+    refused_all(signed_in, cast.outsider, 404)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://elsewhere.example"},
+        {"Origin": "null"},
+    ],
+    ids=str,
+)
+def test_another_sites_page_does_nothing(signed_in: FlaskClient, worker: Agent, headers: dict[str, str]) -> None:
+    refused_all(signed_in, worker, 403, headers)
+
+
+def test_without_a_session_nothing_is_done(client: FlaskClient, worker: Agent) -> None:
+    refused_all(client, worker, 401)
+
+
+def test_the_scope_is_checked_again_in_the_transaction(
+    client: FlaskClient, cast: Cast, worker: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scope that is taken away between the first check and the transaction."""
+    from agentidp.caller import Caller
+
+    whole = Caller.transaction
+
+    def late(caller: Caller) -> object:
+        database_of(cast.acme.services, cast.acme.organization_id).fetch_durably(
+            "agents/change_agent",
+            agent_id=cast.acme.agent_id,
+            scopes=["analytics:read"],
+            **dict.fromkeys(("name", "description", "status", "dpop_bound_access_tokens")),
+        )
+        return whole(caller)
+
+    monkeypatch.setattr(Caller, "transaction", late)
+    client.set_cookie("agentidp_session", session_of(cast.acme), path="/dashboard")
+    assert post(client, f"/dashboard/agents/{worker.agent_id}/suspend").status_code == 403
+    assert status(worker) == "active"
