@@ -1,7 +1,8 @@
 """From an access token to an admitted caller, and which scope a route needs (RFC 6750, RFC 9449 section 7).
 
-A protected view gets a :class:`Caller`. It is the view's one way to the database: it admits the agent and counts the
-request in the view's first round trip, and lets nothing be written before that.
+A protected view gets a :class:`Caller`, its one way to the database. The token is verified then, but the agent is not
+yet admitted. The caller's first read or transaction admits it and counts the request; if the view makes none,
+``bearer`` does so after the view. Nothing can be written before.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class Caller:
     def read_together(self, *calls: Call) -> list[Rows]:
         """Run reading statements. They admit the caller in the same round trip unless that is done.
 
-        They run before the request is counted, so that a hot counter row is locked for as short as possible.
+        They run before the request is counted, so that a hot counter row is locked for as short as possible. With a
+        read replica the caller is admitted first, on the primary.
 
         :returns: the rows of each call.
         :raises ValueError: a statement changes or locks rows. That needs :meth:`transaction`.
@@ -101,6 +103,7 @@ class Caller:
         with self._database.transaction() as opened:
             with self._unused_proof():
                 *_, admitted = [opened.run(call) for call in self._admission()]
+            # If the caller is refused, nothing is yielded, and _settle raises.
             if admitted:
                 yield opened
         self._settle(admitted)

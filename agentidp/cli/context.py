@@ -41,6 +41,7 @@ def refusals() -> Iterator[None]:
 def _sentence(error: ApiError | OAuthError) -> str:
     if isinstance(error, OAuthError):
         return error.description
+    # Commands about anything but an agent catch NotFound themselves.
     if isinstance(error, NotFound):
         return "there is no such agent"
     if isinstance(error, ValidationError):

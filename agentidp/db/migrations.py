@@ -26,8 +26,8 @@ def migrate(url: str) -> list[str]:
     waits for the first and then finds nothing to do. What PostgreSQL warns of is logged.
 
     :returns: the names of the files applied.
-    :raises ConfigurationError: the server does not answer, does not let us, or holds a schema newer than this
-        release.
+    :raises ConfigurationError: the server does not answer, the role lacks a privilege, or the database has a
+        schema newer than this release.
     """
     try:
         with connect(url) as connection:
@@ -37,7 +37,7 @@ def migrate(url: str) -> list[str]:
             pending = pending_migrations(connection)
             for file in pending:
                 with connection.transaction():
-                    # One by one: Citus sends the text that a statement came in to its workers, who take one at a time.
+                    # One execute per statement: Citus forwards the whole text to its workers, which refuse two at once.
                     for statement in statements_of(file.read_text(encoding="utf-8")):
                         connection.execute(statement)
                     connection.execute(load_sql("database/record_migration"), {"name": file.stem})

@@ -1,8 +1,10 @@
 """The database as one organization sees it at one instant.
 
-Every statement about an organization runs through here, so that none can be run without one: row-level security shows
-the transaction the rows of this organization only. Each statement gets, beside its own parameters,
-``organization_id``, ``at`` (the instant), ``day`` (its UTC date) and ``hour`` (its UTC hour, 0 to 23).
+The service's statements about an organization run here, in a transaction that has entered it: row-level security shows
+the transaction the rows of this organization only. The operator's statements run on a connection of its own.
+
+Each statement gets, beside its own parameters, ``organization_id``, ``at`` (the instant), ``day`` (its UTC date) and
+``hour`` (its UTC hour, 0 to 23).
 """
 
 from __future__ import annotations

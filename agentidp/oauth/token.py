@@ -68,10 +68,12 @@ def issue_token() -> Response:
     resource = requested_resource(form)
     proof = dpop_proof(received, at)
     client = client_authentication.presented_client(received, form, at)
+    # Read first: a token that cannot be signed must not be counted.
     signing_key = s.keys.current().signing
     database = s.database.of(client.organization_id, at)
     granted = issuance.record(database, client, scope=scope, resource=resource, proof=proof)
     if granted is None:
+        # Always raises.
         client_authentication.refuse(received, client, at)
     jkt = proof.jkt if proof else None
     body = issuance.token_response(s, signing_key, client, granted, resource=resource, at=at, jkt=jkt)

@@ -180,7 +180,7 @@ class TestTable:
         assert_error(response, 415, "UNSUPPORTED_MEDIA_TYPE", message)
 
     def test_rate_limited(self, app: Flask) -> None:
-        # Reserved: no route of ours answers it today (docs/analytics.md), so one is made that does.
+        # That of the findings needs several requests at once (tests/test_expensive_reads.py).
         @app.route("/api/v1/limited")
         def limited() -> None:
             raise RateLimited(headers={"Retry-After": "7"})
