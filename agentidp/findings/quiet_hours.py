@@ -128,7 +128,9 @@ def _part_day_evidence(counts: Sequence[int], last: int, weeks: int) -> float:
     rest = range(last + 1, (last // DAY + 1) * DAY)
     missed = [evidence(weeks_active(counts, hour, last // DAY, weeks), weeks) for hour in rest]
     steady = evidence(thresholds.STEADY_SHARE * weeks, weeks)
-    if sum(1 for one in missed if one >= steady) < thresholds.MIN_STOPPED_HOURS:
+    next_hours = missed[: thresholds.MIN_STOPPED_HOURS]
+    # Hours of work later on the same UTC day are the next day of whoever is in the west, and may be a holiday.
+    if len(next_hours) < thresholds.MIN_STOPPED_HOURS or min(next_hours) < steady:
         return 0.0
     return min(sum(missed), thresholds.MAX_EVIDENCE_PART_DAY)
 

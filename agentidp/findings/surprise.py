@@ -215,8 +215,8 @@ def new_agents_hours(counts: Sequence[int], first: int) -> list[UnusualHour]:
     found: list[UnusualHour] = []
     busiest = 0
     for hour in range(first, min(len(counts), first + thresholds.SETTLED_DAYS * DAY)):
-        # What lasts does not raise its own bound: the last day is left out, and so is what was found.
-        if hour - DAY >= first and all(one.hour != hour - DAY for one in found[-DAY:]):
+        # The last day is left out, so that what lasts for hours does not raise its own bound; after a day it does.
+        if hour - DAY >= first:
             busiest = max(busiest, counts[hour - DAY])
         is_young = hour - first >= thresholds.YOUNG_DAYS * DAY
         enough = thresholds.MIN_YOUNG if is_young else thresholds.MIN_NEW

@@ -26,10 +26,10 @@ MIN_SURPRISE = {"hour": 2.0, "sustained": 6.0}
 """Lower bound of a daily maximum, about in standard deviations: quieter days do not make an agent more predictable."""
 
 # spike
-INFO_RETURN_DAYS = 80
+INFO_RETURN_DAYS = 100
 """An hour that is exceeded once in so many days is listed ..."""
 
-WARNING_RETURN_DAYS = 500
+WARNING_RETURN_DAYS = 1000
 """... and so many, a warning: each times the number of active agents, for each of them has its chance to exceed it."""
 
 REPLACED_RETURN_DAYS = 200
@@ -62,7 +62,7 @@ SETTLED_DAYS = 14
 MIN_NEW = 500
 """Tokens in an hour of an agent without a baseline: as many are no healthy client, however many instances it has."""
 
-MIN_YOUNG, YOUNG_DAYS, YOUNG_TIMES = 300, 2, 4
+MIN_YOUNG, YOUNG_DAYS, YOUNG_TIMES = 300, 2, 8
 """The same of one with two days behind it: so many, and so many times its busiest hour up to the day before."""
 
 GROSS_TIMES, GROSS_SURPRISE = 3, 12.0

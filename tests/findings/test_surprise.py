@@ -105,11 +105,13 @@ def test_an_agent_without_a_past_has_a_limit(tokens: int, is_found: bool) -> Non
     ("tokens", "is_found"), [(thresholds.MIN_YOUNG - 1, False), (thresholds.MIN_YOUNG, True), (400, True)]
 )
 def test_an_agent_of_three_days_has_a_lower_one(tokens: int, is_found: bool) -> None:
-    assert bool(new_agents_hours([50] * 72 + [tokens], 0)) is is_found
+    assert bool(new_agents_hours([20] * 72 + [tokens], 0)) is is_found
 
 
 def test_what_a_new_agent_does_every_day_is_usual() -> None:
     assert new_agents_hours([300] * (10 * DAY), 0) == []
+    # Reported for a day, if it is that much.
+    assert len(new_agents_hours([800] * (10 * DAY), 0)) == DAY
 
 
 def test_slots_are_added_up_and_days_without_a_row_are_zero() -> None:
@@ -157,3 +159,15 @@ def test_a_run_on_a_day_of_rest(tokens: int, is_found: bool) -> None:
     counts = ([*[0] * 9, 12, *[0] * 14] * 6 + [0] * DAY) * 7
     counts += [*[0] * 9, 12, *[0] * 14] * 6 + [*[0] * 9, tokens, *[0] * 14]
     assert bool(run_of(counts, 55)) is is_found
+
+
+@pytest.mark.parametrize(("last", "is_silent"), [(3, False), (16, True)])
+def test_a_holiday_in_the_west_begins_with_rest_amid_a_day_of_utc(last: int, is_silent: bool) -> None:
+    # From 14:00 to 04:00, from Monday to Friday by its own clock; silent from a Thursday on, and judged on Saturday.
+    def works(hour: int) -> bool:
+        local = hour - 6
+        return local // DAY % 7 < 5 and 8 <= local % DAY < 22
+
+    ends = 10 * WEEK + 3 * DAY
+    counts = [3 * (works(hour) and hour <= ends + last) for hour in range(ends + 2 * DAY + 1)]
+    assert bool(silence_of_agent(counts, (), ())) is is_silent
