@@ -30,6 +30,11 @@ def test_says_what_to_install_where_python_has_no_venv(tmp_path: Path) -> None:
     assert not (tmp_path / "venv").exists()
 
 
+def test_says_what_it_does_before_it_is_busy(tmp_path: Path) -> None:
+    done = make(tmp_path / "venv/bin/python", "exit 0", tmp_path)
+    assert (done.returncode, done.stderr) == (0, f"Making a virtual environment in {tmp_path / 'venv'}\n")
+
+
 def test_leaves_no_half_made_environment(tmp_path: Path) -> None:
     half = f'case "$2" in venv) mkdir -p "{tmp_path}/venv/bin"; exit 1;; esac; exit 0'
     done = make(tmp_path / "venv/bin/python", half, tmp_path)

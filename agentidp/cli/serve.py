@@ -45,6 +45,8 @@ def command(bind: str | None, has_demo: bool) -> None:
         elif not organizations.all_organizations(str(runtime.settings.database_url)):
             click.echo(empty_welcome(program=_program(), environ=os.environ))
 
+    if sys.stderr.isatty():
+        click.echo("Starting AgentIdP. The first start takes some seconds longer: it creates the database.", err=True)
     with refusals():
         raise SystemExit(serve.serve(settings_of_command(), bind=bind, before=before, ready=ready))
 

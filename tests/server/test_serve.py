@@ -325,6 +325,23 @@ def test_says_what_to_do_next_until_there_is_an_organization(database_url: str) 
         assert server.process.stdout.read() == ""
 
 
+def test_says_on_a_terminal_that_it_starts(tmp_path: Path) -> None:
+    terminal, serve_side = os.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "agentidp", "serve", "--bind", "0.0.0.0:3000"],
+        env=environment_of({"AGENTIDP_DATA_DIR": str(tmp_path)}),
+        cwd=ROOT,
+        stderr=serve_side,
+        timeout=PATIENCE,
+        check=False,
+    )
+    os.close(serve_side)
+    with os.fdopen(terminal, "rb") as output:
+        starting, refused = output.read1().decode().splitlines()[:2]
+    assert starting == "Starting AgentIdP. The first start takes some seconds longer: it creates the database."
+    assert refused.startswith("Error: cannot listen on 0.0.0.0:3000 without a proxy")
+
+
 def test_commands_find_the_instance_that_runs_on_their_data_directory(data_dir: Path) -> None:
     def agentidp(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
