@@ -25,6 +25,10 @@ _NO_SCOPE_OF_OURS = (
     "a scope is not one of this API; for a scope of a resource server, send the parameter resource as well"
 )
 
+_NOT_AT_THE_RESOURCE = (
+    "the agent does not have every scope that was asked for at this resource; for this API's scopes, leave out resource"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -124,7 +128,9 @@ def granted_scope(call: Call, rows: Rows) -> str | None:
     if row.is_proof_missing:
         raise OAuthError("invalid_dpop_proof", "the agent must bind its tokens to a key: send a DPoP proof")
     if row.scope is None:
-        if call.parameters["resource"] is None and not set(call.parameters["scope"]) <= SCOPES.keys():
+        if call.parameters["resource"] is not None:
+            raise OAuthError("invalid_scope", _NOT_AT_THE_RESOURCE)
+        if not set(call.parameters["scope"]) <= SCOPES.keys():
             raise OAuthError("invalid_scope", _NO_SCOPE_OF_OURS)
         raise OAuthError("invalid_scope", "the agent does not have every scope that was asked for")
     scope: str = row.scope

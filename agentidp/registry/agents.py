@@ -37,7 +37,8 @@ def refuse_unknown_scopes(opened: Transaction, scopes: list[str]) -> None:
         rows = opened.fetch("oauth/resource_server_scopes")
         known = [*SCOPES, *(row.scope for row in rows)]
         if not set(foreign) <= set(known):
-            raise ValidationError(details={"scopes": ["must be among " + ", ".join(known)]})
+            rule = f"must be among {', '.join(known)}: register other scopes with their resource server first"
+            raise ValidationError(details={"scopes": [rule]})
 
 
 class NewAgentSchema(ma.Schema):

@@ -42,6 +42,9 @@ ISSUER = "http://localhost:3000"
 FORM = "application/x-www-form-urlencoded"
 GRANT = {"grant_type": "client_credentials"}
 COMMON = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+NOT_AT_THE_RESOURCE = (
+    "the agent does not have every scope that was asked for at this resource; for this API's scopes, leave out resource"
+)
 NO_SCOPE_OF_OURS = (
     "a scope is not one of this API; for a scope of a resource server, send the parameter resource as well"
 )
@@ -402,7 +405,7 @@ class TestResource:
 
     def test_a_scope_is_granted_for_the_resource_that_has_it(self, client: FlaskClient, cast: Cast) -> None:
         register(client, cast.acme)
-        answer = refused("invalid_scope", "the agent does not have every scope that was asked for")
+        answer = refused("invalid_scope", NOT_AT_THE_RESOURCE)
         assert whole(ask_as(client, cast.acme, resource=RESOURCE, scope="agents:read")) == answer
         # The agent has it, and a message that says the contrary sends its operator to the wrong place.
         assert whole(ask_as(client, cast.acme, scope="invoices:read")) == refused("invalid_scope", NO_SCOPE_OF_OURS)
