@@ -76,6 +76,15 @@ def test_the_deployment_guide_gives_the_defaults_of_the_code(monkeypatch: pytest
             assert cell.strip("`") == (value if isinstance(value, str) else f"{value:g}"), name
 
 
+def test_the_guide_to_containers_gives_the_variables_and_defaults_of_compose() -> None:
+    compose = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "containers.md").read_text(encoding="utf-8")
+    # Those without a default are the secrets, which the first command of the guide makes.
+    assert dict(re.findall(r"\$\{([A-Z_]+):-([^}]+)\}", compose)) == dict(
+        re.findall(r"^\| `([A-Z_]+)` \| `(.*?)` \|", guide, re.MULTILINE)
+    )
+
+
 def test_every_make_target_has_help_and_is_in_the_readme() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))

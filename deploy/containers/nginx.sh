@@ -1,7 +1,8 @@
 #!/bin/sh
 # Starts nginx in a container on port 8000: as any user, on a read-only file system with a writable /tmp, with the site
 # nginx.conf beside this file, which is the one in deploy/. Usage: nginx.sh https SERVER_NAME, with the certificate in
-# /etc/agentidp, or nginx.sh http SERVER_NAME, for a trial on the loopback interface.
+# /etc/agentidp, or nginx.sh http SERVER_NAME, for a trial on one machine or in a
+# network that is trusted.
 set -eu
 scheme=$1 server_name=$2
 case $scheme in
