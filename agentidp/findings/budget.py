@@ -16,7 +16,7 @@ NEAR_PERCENT = 80
 USUAL_WEEKS = 4
 """Weeks back of which the median of a weekday is what is usual on it."""
 
-LEAST_DAYS = 7
+MIN_DAYS = 7
 """Days since the organization's first usage, below which a forecast says too little to warn by it alone."""
 
 
@@ -24,7 +24,7 @@ LEAST_DAYS = 7
 class BudgetStatus:
     """An organization's UTC calendar month.
 
-    ``budget`` is in tokens, ``None`` where none is set; ``tokens`` are those of the month so far, ``percent`` how much
+    ``budget`` is in tokens, ``None`` if there is none; ``tokens`` are those of the month so far, ``percent`` how much
     of the budget they are; ``forecast`` is the whole month's; ``crosses_on`` the day on which the sum of the month
     exceeds the budget, gone by or to come, if there is one.
     """
@@ -60,7 +60,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             continue
         is_exceeded = now.tokens > now.budget
         is_near = now.tokens * 100 >= now.budget * NEAR_PERCENT
-        if is_exceeded or is_near or (now.crosses_on is not None and row.days_of_history >= LEAST_DAYS):
+        if is_exceeded or is_near or (now.crosses_on is not None and row.days_of_history >= MIN_DAYS):
             found.append(
                 Finding(
                     kind="budget",

@@ -11,10 +11,10 @@ from agentidp.findings.finding import Finding, FindingsQuery, Severity
 WEEKS = 4
 """Weeks back that are read, where the organization has as many; today is not."""
 
-LEAST_REQUESTS = 60
+MIN_REQUESTS = 60
 """In the busiest hour that was seen: one a minute. Below that no rate limit is near."""
 
-MOST_HOURS = 3
+MAX_HOURS = 3
 """Hours of the week that are named."""
 
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
@@ -22,7 +22,7 @@ DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Satur
 
 def call(query: FindingsQuery) -> Call:
     """The busiest hours of the week."""
-    return Call("findings/peak", {"weeks": WEEKS, "least_requests": LEAST_REQUESTS, "most": MOST_HOURS})
+    return Call("findings/peak", {"weeks": WEEKS, "min_requests": MIN_REQUESTS, "max_hours": MAX_HOURS})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:

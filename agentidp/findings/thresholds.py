@@ -130,7 +130,7 @@ MIN_REJECTED_FAILING = 6
 """The same if it was issued no token from its first rejection on, where as many tokens were to be expected."""
 
 MIN_REJECTED_NEW, REJECTION_SETTLED_DAYS = 100, 7
-"""The same of an agent with fewer days behind it than these: what is usual is not known yet."""
+"""The same of an agent with fewer days behind it than these: its usual rate is not known yet."""
 
 REJECTED_TIMES = 3
 """Times the 75th percentile of the days before."""
@@ -147,7 +147,7 @@ UNCACHED_WARNING_FACTOR = 25
 """Up to so many times it is only listed."""
 
 MIN_UNCACHED_TOKENS = 30
-"""Of an agent on a day: below that, waste costs nothing. A job that starts anew each hour stays below it."""
+"""Of an agent on a day: below that, waste costs nothing. A job that starts again each hour stays below it."""
 
 MIN_UNCACHED_DAYS = 2
 """Days in a row, among those on which the agent was active: fewer are an incident and no habit."""

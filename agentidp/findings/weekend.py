@@ -90,7 +90,7 @@ def run_of(tokens: Sequence[int], day: int) -> Run | None:
     same = sorted((of_days[each] for each in past if (day - each) % WEEK == 0), reverse=True)
     others = [of_days[each] for each in past if (day - each) % WEEK]
     average, active_days = sum(others) / len(others), sum(1 for each in others if each)
-    # Usual is the second-highest: it may have been at work once before.
+    # The second-highest counts as usual: it may have been at work once before.
     usual, today = same[1], of_days[day]
     if active_days < 3 * weeks or not _is_activity(today - usual, average):
         return None
@@ -103,7 +103,7 @@ def run_of(tokens: Sequence[int], day: int) -> Run | None:
 
 
 def _is_activity(more: float, average: float) -> bool:
-    """Whether so many tokens more than usual are work."""
+    """Whether so many extra tokens mean that the agent worked."""
     return more >= thresholds.MIN_WEEKEND_TOKENS and 100 * more >= thresholds.QUIET_PERCENT * average
 
 

@@ -1,6 +1,6 @@
 """``zero_day``: a day without issuance amid active ones.
 
-The quiet hours of such a day are told here and not by ``silence``, unless they still last.
+The quiet hours of such a day are reported here and not by ``silence``, unless they still last.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from agentidp.findings.finding import Finding, FindingsQuery, Severity
 WEEKS = 8
 """Weeks before a day whose same weekday says what is usual."""
 
-LEAST_WEEKS = 3
+MIN_WEEKS = 3
 """Of these weeks in which the organization must have been at work already."""
 
-LEAST_TOKENS = 20
+MIN_TOKENS = 20
 """The median of the weekday: fewer may be missing by chance."""
 
 
@@ -24,7 +24,7 @@ def call(query: FindingsQuery) -> Call:
     """Completed days without a token that usually have some."""
     return Call(
         "findings/zero_day",
-        {"days": query.days, "weeks": WEEKS, "least_weeks": LEAST_WEEKS, "least_tokens": LEAST_TOKENS},
+        {"days": query.days, "weeks": WEEKS, "min_weeks": MIN_WEEKS, "min_tokens": MIN_TOKENS},
     )
 
 
@@ -40,7 +40,8 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             observed=0,
             expected=row.usual,
             baseline=f"the median of the same weekday in up to {WEEKS} weeks before",
-            summary=f"No token was issued {_days(row.first_day, row.last_day)}; usual are {row.usual:,.0f} a day.",
+            summary=f"No token was issued {_days(row.first_day, row.last_day)}; "
+            f"typically {row.usual:,.0f} are issued a day.",
             causes="A deployment that broke issuance, or an outage of the service or of all agents; where nobody works"
             " on a public holiday, that.",
             next_step="See what was deployed or changed at its beginning, and the service's log of that time.",

@@ -2,29 +2,29 @@
 -- each day that is left has as many as is usual on its weekday: the median of that weekday over the last weeks. Today
 -- has the greater of that and what is counted so far; a weekday without a past has the mean of all the days that have
 -- one. One row.
--- Parameters: organization_id; at (timestamptz): now; weeks: how many back "usual" is.
+-- Parameters: organization_id; day: today in UTC; weeks: how many back "usual" is.
 with counted as (
     select usage.day, sum(usage.tokens)::bigint as tokens
     from usage_daily as usage
     where
         usage.organization_id = %(organization_id)s
         and usage.day >= least(
-            date_trunc('month', %(at)s::timestamptz at time zone 'UTC')::date,
-            (%(at)s::timestamptz at time zone 'UTC')::date - 7 * %(weeks)s::integer
+            date_trunc('month', %(day)s::date::timestamp)::date,
+            %(day)s::date - 7 * %(weeks)s::integer
         )
-        and usage.day < (%(at)s::timestamptz at time zone 'UTC')::date + 1
+        and usage.day < %(day)s::date + 1
     group by usage.day
 ),
 now as (
     select
-        (%(at)s::timestamptz at time zone 'UTC')::date as today,
-        date_trunc('month', %(at)s::timestamptz at time zone 'UTC')::date as month_begins,
-        (date_trunc('month', %(at)s::timestamptz at time zone 'UTC') + interval '1 month')::date as month_ends,
+        %(day)s::date as today,
+        date_trunc('month', %(day)s::date::timestamp)::date as month_begins,
+        (date_trunc('month', %(day)s::date::timestamp) + interval '1 month')::date as month_ends,
         (select min(day) from usage_daily where organization_id = %(organization_id)s) as first_day,
         (
             select coalesce(sum(counted.tokens), 0)
             from counted
-            where counted.day = (%(at)s::timestamptz at time zone 'UTC')::date
+            where counted.day = %(day)s::date
         ) as tokens_today
 ),
 -- A day without a row, after the first that has one, is one without tokens.

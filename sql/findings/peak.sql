@@ -1,15 +1,15 @@
 -- The hours of the week with the most requests on average over the last weeks of whole UTC days, today excluded: as
 -- many weeks as the organization has, and at least one. One row an hour of the week, the busiest first; none where the
 -- busiest hour that was seen had too few requests.
--- Parameters: organization_id; at (timestamptz): now; weeks: how many at the most; least_requests: of the busiest
--- hour; most: how many hours of the week.
+-- Parameters: organization_id; day: today in UTC; weeks: the maximum number; min_requests: of the busiest
+-- hour; max_hours: the maximum number of hours of the week.
 with read as (
     select
         greatest(
-            (%(at)s::timestamptz at time zone 'UTC')::date - 7 * %(weeks)s::integer,
+            %(day)s::date - 7 * %(weeks)s::integer,
             (select min(day) from usage_daily where organization_id = %(organization_id)s)
         ) as first_day,
-        (%(at)s::timestamptz at time zone 'UTC')::date as today
+        %(day)s::date as today
 ),
 hourly as (
     select usage.day, cell.ordinal::integer - 1 as hour, sum(cell.requests)::bigint as requests
@@ -17,8 +17,8 @@ hourly as (
     cross join lateral unnest(usage.requests_by_hour) with ordinality as cell (requests, ordinal)
     where
         usage.organization_id = %(organization_id)s
-        and usage.day >= (%(at)s::timestamptz at time zone 'UTC')::date - 7 * %(weeks)s::integer
-        and usage.day < (%(at)s::timestamptz at time zone 'UTC')::date
+        and usage.day >= %(day)s::date - 7 * %(weeks)s::integer
+        and usage.day < %(day)s::date
         and cell.requests > 0
     group by usage.day, cell.ordinal
 ),
@@ -62,6 +62,6 @@ cross join week
 cross join greatest_seen
 where
     read.first_day <= read.today - 7
-    and greatest_seen.requests >= %(least_requests)s::bigint
+    and greatest_seen.requests >= %(min_requests)s::bigint
 order by week.mean desc, week.dow, week.hour
-limit %(most)s::integer
+limit %(max_hours)s::integer

@@ -85,7 +85,7 @@ def test_what_is_open_scrolled_and_in_focus_stays_so(page: Page, stage: Stage, r
 
 def test_the_focus_stays_at_the_second_of_two_links_to_the_same_agent(open_page: Open, stage: Stage) -> None:
     page = opened(open_page, stage, stage.operator)
-    second = page.locator(".finding h3 a", has_text=UNCACHED.name).nth(1)
+    second = page.locator(f'main a[href*="/agents/{UNCACHED.agent_id}"]').nth(1)
     second.focus()
     before = page.locator("#findings").inner_text()
     count_usage(stage.services, ORGANIZATION_ID, UNCACHED.agent_id, NOON, tokens=1)

@@ -9,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.db.database import SERVICE_ROLE
+from agentidp.db.organization import common_parameters
 from agentidp.db.sql import load_sql
 from agentidp.findings import KINDS
 from agentidp.findings.finding import FindingsQuery
@@ -26,7 +27,7 @@ def test_without_its_condition_a_statement_still_sees_only_the_callers_rows_and_
 ) -> None:
     for agent in (cast.acme, cast.outsider):
         tell_a_story(Fleet(services, agent, client))
-    own = {"organization_id": cast.acme.organization_id, "at": STORY_AT}
+    own = common_parameters(cast.acme.organization_id, STORY_AT)
     found: dict[tuple[str, str | None], list[list[Any]]] = {}
     for setting in (cast.acme.organization_id, "", None):
         with psycopg.connect(database_url, autocommit=True) as connection:

@@ -53,7 +53,7 @@ def test_names_the_day_and_what_is_usual_on_its_weekday(fleet: Fleet) -> None:
             "agents": [],
             "agentCount": 0,
             "alsoSeenAs": [],
-            "summary": "No token was issued on Tuesday, 14 April 2026; usual are 1,240 a day.",
+            "summary": "No token was issued on Tuesday, 14 April 2026; typically 1,240 are issued a day.",
             "causes": "A deployment that broke issuance, or an outage of the service or of all agents; where nobody"
             " works on a public holiday, that.",
             "next": "See what was deployed or changed at its beginning, and the service's log of that time.",
@@ -68,7 +68,7 @@ def test_days_in_a_row_are_one_finding_also_across_a_weekend_of_rest(fleet: Flee
     assert one["window"] == {"from": "2026-04-10T00:00:00.000000Z", "to": "2026-04-14T00:00:00.000000Z"}
     assert one["expected"]["value"] == 200
     assert one["summary"] == (
-        "No token was issued from Friday, 10 April 2026 to Monday, 13 April 2026; usual are 200 a day."
+        "No token was issued from Friday, 10 April 2026 to Monday, 13 April 2026; typically 200 are issued a day."
     )
 
 

@@ -267,7 +267,7 @@ def test_no_secret_is_in_anything_that_a_real_server_writes(running: tuple[Serve
     everything()
     # The same, where every statement fails.
     with psycopg.connect(str(services.settings.database_url), autocommit=True) as connection:
-        connection.execute("alter table agents rename to gone")
+        connection.execute("alter table usage_daily rename to gone")
         connection.execute("alter table clients rename to gone_as_well")
     everything()
     malformed = (
