@@ -18,6 +18,9 @@ from agentidp.jose.dpop import Proof
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 
+GRANT_TYPES = ("client_credentials",)
+"""The grants that issue a token (RFC 6749 section 4)."""
+
 _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
 """As PostgreSQL spells an array: psycopg takes 15 µs for a list."""
 

@@ -16,6 +16,7 @@ from agentidp.http.responses import json_response
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.jose.signing_keys import JWKS_MAX_AGE
 from agentidp.oauth.client_authentication import METHODS
+from agentidp.oauth.issuance import GRANT_TYPES
 from agentidp.scopes import SCOPES
 from agentidp.services import services
 
@@ -66,7 +67,7 @@ class AuthorizationServerSchema(ma.Schema):
     jwks_uri = ma.fields.Url(required=True)
     scopes_supported = _list_of(SCOPES)
     response_types_supported = _list_of(RESPONSE_TYPES)
-    grant_types_supported = _list_of(["client_credentials"])
+    grant_types_supported = _list_of(GRANT_TYPES)
     token_endpoint_auth_methods_supported = _list_of(METHODS)
     token_endpoint_auth_signing_alg_values_supported = _list_of(ALGORITHMS)
     introspection_endpoint_auth_methods_supported = _list_of(METHODS)
@@ -148,7 +149,7 @@ def authorization_server_metadata() -> dict[str, Any]:
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         "scopes_supported": list(SCOPES),
         "response_types_supported": list(RESPONSE_TYPES),
-        "grant_types_supported": ["client_credentials"],
+        "grant_types_supported": list(GRANT_TYPES),
         **authentication,
         "dpop_signing_alg_values_supported": list(ALGORITHMS),
         "protected_resources": [services().settings.resource],

@@ -27,7 +27,7 @@ blueprint = Blueprint("oauth-token", __name__, description="OAuth 2.0 token endp
 class TokenRequestSchema(ClientFormSchema):
     """RFC 6749 section 4.4.2."""
 
-    grant_type = ma.fields.String(required=True, validate=ma.validate.Equal("client_credentials"))
+    grant_type = ma.fields.String(required=True, validate=ma.validate.OneOf(issuance.GRANT_TYPES))
     scope = ma.fields.String(
         validate=ma.validate.Regexp(f"(?:{_SCOPE.pattern})?"),
         metadata={"description": "Space-separated. Default: all scopes of the agent"},
@@ -85,8 +85,8 @@ def check_grant_type(form: dict[str, str]) -> None:
     """:raises OAuthError: ``invalid_request`` without a grant type, ``unsupported_grant_type`` for another."""
     if "grant_type" not in form:
         raise OAuthError("invalid_request", "grant_type is missing")
-    if form["grant_type"] != "client_credentials":
-        raise OAuthError("unsupported_grant_type", "only client_credentials is supported")
+    if form["grant_type"] not in issuance.GRANT_TYPES:
+        raise OAuthError("unsupported_grant_type", f"only {', '.join(issuance.GRANT_TYPES)} is supported")
 
 
 def requested_scope(form: dict[str, str]) -> list[str] | None:
