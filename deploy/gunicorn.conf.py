@@ -6,7 +6,6 @@ from typing import Any
 from agentidp.config import ConfigurationError, Settings
 from agentidp.http.logs import logging_config
 from agentidp.server.listening import AddressFilter, refuse_exposed_address
-from agentidp.server.worker import LeaderWorker
 
 try:
     settings = Settings.from_environment()
@@ -18,10 +17,8 @@ bind = [os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{settings.port}")]
 # Who may connect to a UNIX socket: its owner and its group, 0660. Without this gunicorn makes it 0777.
 umask = 0o117
 workers = settings.web_concurrency
-worker_class = LeaderWorker
-# How many requests a worker serves at the same time, at most: more than its connections to the database (8), so that
-# /healthz finds a thread while all of those wait. A worker has one thread until a request is slow.
-threads = 32
+worker_class = "gthread"
+threads = 4
 # One listening socket a worker: with a shared one, kept-alive connections often all land on one worker. What waits in
 # the queue of such a socket is reset when its worker stops, so behind a proxy, which renews its connections, the
 # workers share one. Of a UNIX socket there is one only: each worker would replace the socket of the one before.

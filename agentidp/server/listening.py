@@ -33,8 +33,9 @@ class AddressFilter(logging.Filter):
 def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
     """Let only this machine connect, unless a proxy stands in front.
 
-    gunicorn speaks no TLS here, and a worker has a limited number of connections, which a client can fill and keep.
-    nginx limits what one client may have.
+    gunicorn reads a request in one of its threads and sets no deadline, so a client that sends half a request holds
+    the thread. A deadline would not help: a client that connects again each time holds it as well. nginx sends a
+    request on when it has all of it.
 
     :param bind: ``address:port`` or ``unix:path``.
     :param trusted_proxies: the setting AGENTIDP_TRUSTED_PROXIES.
@@ -45,9 +46,9 @@ def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
     host, _ = host_and_port(bind)
     if trusted_proxies == 0 and not _is_loopback(host):
         raise ConfigurationError(
-            f"cannot listen on {bind} without a proxy: secrets and tokens would be sent unencrypted, and a client that "
-            "keeps enough connections open stops the service; listen on 127.0.0.1 or a UNIX socket, or put nginx in "
-            "front and set AGENTIDP_TRUSTED_PROXIES=1"
+            f"cannot listen on {bind} without a proxy: a client that sends half a request holds a thread of the "
+            "service for as long as it likes, so a few such clients stop it; listen on 127.0.0.1 or a UNIX socket, or "
+            "put nginx in front and set AGENTIDP_TRUSTED_PROXIES=1"
         )
 
 

@@ -183,7 +183,7 @@ def test_a_server_that_is_stopped_is_noticed_after_one_deadline_and_used_again_w
         assert_recovers(app, agent)
 
 
-def test_health_waits_for_no_database_and_readiness_fails_at_once(postgres: EmbeddedPostgres) -> None:
+def test_health_waits_for_one_deadline_at_most_and_readiness_fails_at_once(postgres: EmbeddedPostgres) -> None:
     own = {"AGENTIDP_DATABASE_URL": postgres.url, "AGENTIDP_SECRET_KEY": SECRET_KEY, "WEB_CONCURRENCY": "1"}
     own |= {"AGENTIDP_STATEMENT_TIMEOUT": "1", "AGENTIDP_POOL_TIMEOUT": "2"}
     with Server(own) as server:
@@ -198,11 +198,11 @@ def test_health_waits_for_no_database_and_readiness_fails_at_once(postgres: Embe
         with ThreadPoolExecutor(8) as threads:
             assert set(threads.map(status, ["/readyz"] * 8)) == {200}
             with stopped(postgres):
-                # As many as a worker has connections to the database.
+                # Twice as many as gunicorn has threads, all of which then wait for the database.
                 blocked = [threads.submit(status, "/readyz") for _ in range(8)]
                 time.sleep(0.3)
-                assert status("/healthz") == 200
-                assert not any(answer.done() for answer in blocked), "a free thread served it, and not one of theirs"
+                with within(DEADLINE + 1):
+                    status("/healthz")
                 assert [answer.result() for answer in blocked] == [503] * 8
                 with measured() as machine:
                     taken = sorted(seconds(lambda path=path: status(path)) for path in ["/healthz", "/readyz"] * 25)

@@ -8,8 +8,8 @@ from agentidp.config import ConfigurationError
 from agentidp.server.listening import host_and_port, refuse_exposed_address
 
 EXPOSED = (
-    "cannot listen on {} without a proxy: secrets and tokens would be sent unencrypted, and a client that keeps enough "
-    "connections open stops the service; listen on 127.0.0.1 or a UNIX socket, or put nginx in front and set "
+    "cannot listen on {} without a proxy: a client that sends half a request holds a thread of the service for as long "
+    "as it likes, so a few such clients stop it; listen on 127.0.0.1 or a UNIX socket, or put nginx in front and set "
     "AGENTIDP_TRUSTED_PROXIES=1"
 )
 

@@ -422,9 +422,9 @@ def test_a_unix_socket_is_for_its_owner_and_its_group(started_by: str, database_
 @pytest.mark.parametrize("bind", ["0.0.0.0:3999", "[::]:3999", "192.0.2.1:3999"])
 def test_refuses_other_machines_without_a_proxy(bind: str, database_url: str) -> None:
     said = (
-        f"cannot listen on {bind} without a proxy: secrets and tokens would be sent unencrypted, and a client that "
-        "keeps enough connections open stops the service; listen on 127.0.0.1 or a UNIX socket, or put nginx in "
-        "front and set AGENTIDP_TRUSTED_PROXIES=1"
+        f"cannot listen on {bind} without a proxy: a client that sends half a request holds a thread of the service "
+        "for as long as it likes, so a few such clients stop it; listen on 127.0.0.1 or a UNIX socket, or put nginx "
+        "in front and set AGENTIDP_TRUSTED_PROXIES=1"
     )
     settings = external(database_url)
     assert refusal(settings, "--bind", bind) == said
