@@ -70,10 +70,15 @@ left join lateral (
         max(cell.ordinal) filter (where usage.day = listed.rejection_day and cell.rejected > 0) - 1 as rejection_hour
     from unnest(array[listed.token_day, listed.request_day, listed.rejection_day]) as last (day)
     cross join lateral (select last.day offset 0) as calendar
-    join agent_usage_daily as usage
-        on usage.organization_id = %(organization_id)s
-        and usage.day = calendar.day
-        and usage.agent_id = listed.agent_id
+    cross join lateral (
+        select counted.day, counted.tokens_by_hour, counted.requests_by_hour, counted.rejected_by_hour
+        from agent_usage_daily as counted
+        where
+            counted.organization_id = %(organization_id)s
+            and counted.day = calendar.day
+            and counted.agent_id = listed.agent_id
+        offset 0
+    ) as usage
     cross join lateral unnest(usage.tokens_by_hour, usage.requests_by_hour, usage.rejected_by_hour)
         with ordinality as cell (tokens, requests, rejected, ordinal)
 ) as last_hours on true

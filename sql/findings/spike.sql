@@ -11,10 +11,8 @@ with days as materialized (
         coalesce(avg(usage.tokens::float8) filter (where usage.day < %(since)s::date), 0) as before
     from agent_usage_daily as usage
     where
-        usage.organization_id = %(organization_id)s
-        and usage.day >= %(since)s::date - 21
-        and usage.day < %(until)s::date
-        and usage.tokens > 0
+        usage.organization_id = %(organization_id)s and usage.tokens > 0
+        and usage.day >= %(since)s::date - 21 and usage.day < %(until)s::date
     group by usage.agent_id
 ),
 suspects as materialized (
@@ -36,10 +34,13 @@ quarters as materialized (
         cross join generate_series(-21, %(until)s::date - %(since)s::date - 1) as later (days)
         -- "offset 0" keeps the planner, who does not know how few these are, from joining all history.
         cross join lateral (select %(since)s::date + later.days as day offset 0) as calendar
-        join agent_usage_daily as usage
-            on usage.organization_id = %(organization_id)s
-            and usage.day = calendar.day
-            and usage.agent_id = suspects.agent_id
+        cross join lateral (
+            select counted.agent_id, counted.day, counted.tokens_by_hour
+            from agent_usage_daily as counted
+            where counted.organization_id = %(organization_id)s and counted.day = calendar.day
+                and counted.agent_id = suspects.agent_id
+            offset 0
+        ) as usage
         cross join lateral unnest(usage.tokens_by_hour) with ordinality as cell (tokens, place)
         group by usage.agent_id, usage.day, (cell.place - 1) / 6
     ) as each
@@ -53,27 +54,27 @@ candidates as materialized (
     limit %(max_agents)s::integer
 )
 select
-    agents.agent_id,
-    agents.name as agent_name,
+    agents.agent_id, agents.name as agent_name,
     (select count(*) from days where now > 0) as agents,
     json_agg(json_build_array(calendar.day - %(first_day)s::date, usage.tokens_by_hour) order by calendar.day, usage.slot) as history
 from candidates
 join agents
-    on agents.organization_id = %(organization_id)s
-    and agents.agent_id = candidates.agent_id
+    on agents.organization_id = %(organization_id)s and agents.agent_id = candidates.agent_id
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
-join agent_usage_daily as usage
-    on usage.organization_id = %(organization_id)s
-    and usage.day = calendar.day
-    and usage.agent_id = candidates.agent_id
+cross join lateral (
+    select counted.slot, counted.tokens_by_hour
+    from agent_usage_daily as counted
+    where counted.organization_id = %(organization_id)s and counted.day = calendar.day
+        and counted.agent_id = candidates.agent_id
+    offset 0
+) as usage
 group by agents.agent_id, agents.name
 union all
 select null, null, 0, json_agg(json_build_array(usage.day - %(first_day)s::date, usage.tokens_by_hour) order by usage.day, usage.slot)
 from usage_daily as usage
 where
     usage.organization_id = %(organization_id)s
-    and usage.day >= %(first_day)s::date
-    and usage.day < %(until)s::date
+    and usage.day >= %(first_day)s::date and usage.day < %(until)s::date
 having count(*) > 0
 order by agent_id

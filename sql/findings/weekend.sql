@@ -13,9 +13,8 @@ with weekdays as (
     left join (
         select usage.day, sum(usage.tokens) as tokens
         from usage_daily as usage
-        where
-            usage.organization_id = %(organization_id)s and usage.day >= %(until)s::date - 7 * %(weeks)s::integer - 1
-            and usage.day < %(until)s::date - 1
+        where usage.organization_id = %(organization_id)s and usage.day < %(until)s::date - 1
+            and usage.day >= %(until)s::date - 7 * %(weeks)s::integer - 1
         group by usage.day
     ) as counted on counted.day = calendar.day
     group by extract(dow from calendar.day)
@@ -36,30 +35,31 @@ at_work as materialized (
         select usage.agent_id, sum(usage.tokens) as tokens
         from agent_usage_daily as usage
         where usage.organization_id = %(organization_id)s and usage.day = calendar.day
-        group by usage.agent_id
-        having sum(usage.tokens) >= %(min_tokens)s::integer
+        group by usage.agent_id having sum(usage.tokens) >= %(min_tokens)s::integer
     ) as counted
 ),
 -- Whoever did half as much in each of the two weeks before is at home on that weekday. That tells most of them.
 unusual as materialized (
     select at_work.agent_id, max(at_work.tokens) as tokens
     from at_work
-    cross join lateral (select array[at_work.day - 7, at_work.day - 14] as days offset 0) as before
     cross join lateral (
-        select count(distinct usage.day) as weeks
-        from agent_usage_daily as usage
-        where
-            usage.organization_id = %(organization_id)s and usage.day = any (before.days)
-            and usage.agent_id = at_work.agent_id and usage.tokens * 2 > at_work.tokens
+        select count(*) as weeks
+        from (values (7), (14)) as before (days)
+        cross join lateral (select at_work.day - before.days as day offset 0) as calendar
+        cross join lateral (
+            select
+            from agent_usage_daily as usage
+            where usage.organization_id = %(organization_id)s and usage.day = calendar.day
+                and usage.agent_id = at_work.agent_id and usage.tokens * 2 > at_work.tokens
+            limit 1
+        ) as seen
     ) as at_home
     where at_home.weeks < 2
     group by at_work.agent_id
-    order by tokens desc, at_work.agent_id
-    limit %(max_agents)s::integer
+    order by tokens desc, at_work.agent_id limit %(max_agents)s::integer
 )
 select
-    agents.agent_id,
-    agents.name as agent_name,
+    agents.agent_id, agents.name as agent_name,
     json_agg(json_build_array(calendar.day - %(first_day)s::date, usage.tokens_by_hour) order by calendar.day, usage.slot) as history
 from unusual
 join agents
