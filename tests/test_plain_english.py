@@ -9,7 +9,7 @@ from tests.factories import ROOT
 PHRASES = (
     r"anew|at the most|dear(er|est)|full(er|est)|us(e|es|ed) up|good (only )?once",
     r"(is|are|was|were|be|been) told|usual (is|are|would be)|press(es)? most|what came of it|what it rests on",
-    r"every way in (?!which)|answer(s|ed)? (with )?(a )?[1-5]\d\d|go(es)? on with",
+    r"every way in (?!which)|answer(s|ed)? (with )?(a )?[1-5]\d\d|go(es)? on with|would do",
     r"where (it|one|this|that) is (set|given|left out|asked for|missing)|where (none|there) (is|are|was|were)",
 )
 DIALECT = re.compile(rf"\b({'|'.join(PHRASES)})\b", re.IGNORECASE)

@@ -140,8 +140,7 @@ MAX_REJECTED_AGENTS = 50
 
 # uncached_tokens
 UNCACHED_FACTOR = 10
-"""Times the fewest tokens that would do, up to which an agent may have several instances, scopes or resource
-servers."""
+"""Multiple of the tokens that it needs, up to which an agent may have several instances, scopes or resource servers."""
 
 UNCACHED_WARNING_FACTOR = 25
 """Up to so many times it is only listed."""

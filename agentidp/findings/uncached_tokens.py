@@ -1,7 +1,7 @@
 """``uncached_tokens``: an agent asks for many times the tokens that it needs, day after day.
 
-Statistic: tokens against the fewest that would do, one a lifetime in each run of active hours; and the index of
-dispersion of the hours, which tells instances that keep their tokens from calls that each ask for one.
+Statistic: the tokens issued against the tokens needed, one a lifetime in each run of active hours; and the index of
+dispersion of the hours, which distinguishes instances that keep their tokens from calls that each ask for one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agentidp.findings.surprise import median
 
 @dataclass(frozen=True)
 class CostlyDay:
-    """A day with far more tokens than would do; the hours of the first and the last that cost too much."""
+    """A day with far more tokens than needed; the hours of the first and the last that cost too much."""
 
     day: int
     tokens: int
@@ -108,7 +108,7 @@ def habit_of(tokens: Sequence[int], requests: Sequence[int], token_ttl: int, sin
 
 
 def costly_day(tokens: Sequence[int], requests: Sequence[int], hours: range, token_ttl: int) -> CostlyDay | None:
-    """The day of the *hours*, if it has far more tokens than would do, and not in a few of its active hours only."""
+    """The day of the *hours*, if it has far more tokens than needed, and not in a few of its active hours only."""
     active = [hour for hour in hours if requests[hour]]
     costly = [hour for hour in active if tokens[hour] * token_ttl > thresholds.UNCACHED_FACTOR * 3600]
     issued, fewest = sum(tokens[hour] for hour in active), fewest_tokens(active, token_ttl)
@@ -169,7 +169,7 @@ def _finding(habit: Habit, row: Any, first_day: date, query: FindingsQuery) -> F
         expected=fewest,
         excess=tokens - fewest,
         baseline=f"one each {query.token_ttl} seconds in its active hours",
-        summary=f"{row.agent_name} was issued {tokens:,} tokens on {len(habit.days)} days; {fewest:,} would do.",
+        summary=f"{row.agent_name} was issued {tokens:,} tokens on {len(habit.days)} days; it needed {fewest:,}.",
         causes="It asks for a new token before each call instead of keeping the one that it has, or very many "
         "instances of it run.",
         next_step=f"Make it keep its token for the {query.token_ttl} seconds of expires_in. If its instances are "

@@ -36,6 +36,19 @@ def is_resource_identifier(text: str) -> bool:
     return len(text) <= MAXIMUM_RESOURCE_LENGTH and re.fullmatch(RESOURCE_IDENTIFIER, text) is not None
 
 
+class ChangeSchema(ma.Schema):
+    """The body of a PATCH: missing members stay as they are."""
+
+    class Meta:
+        json_schema = {"minProperties": 1}
+
+    @ma.validates_schema
+    def not_empty(self, data: dict[str, Any], **_: Any) -> None:
+        """An empty change is a mistake."""
+        if not data:
+            raise ma.ValidationError("must name something to change", "body")
+
+
 class WholeNumber(ma.fields.Integer):
     """A decimal number in ASCII digits, from *least* to *most*.
 

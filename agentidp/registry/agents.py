@@ -19,7 +19,7 @@ from agentidp.db.sql import Rows
 from agentidp.http.errors import Conflict, NotFound, ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import Flag, ScopeList, Text, WholeNumber, timestamp
+from agentidp.http.schemas import ChangeSchema, Flag, ScopeList, Text, WholeNumber, timestamp
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 
 blueprint = Blueprint("agents", __name__, description="Agents of the organization")
@@ -50,23 +50,14 @@ class NewAgentSchema(ma.Schema):
     dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens", load_default=False)
 
 
-class AgentChangeSchema(ma.Schema):
+class AgentChangeSchema(ChangeSchema):
     """The body that changes an agent. Missing members stay as they are."""
-
-    class Meta:
-        json_schema = {"minProperties": 1}
 
     name = Text(1, 100)
     description = Text(0, 1000, multiline=True)
     scopes = ScopeList()
     dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens")
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
-
-    @ma.validates_schema
-    def not_empty(self, data: dict[str, Any], **_: Any) -> None:
-        """An empty change is a mistake."""
-        if not data:
-            raise ma.ValidationError("must name something to change", "body")
 
 
 class AgentSchema(ma.Schema):

@@ -19,6 +19,7 @@ from agentidp.http.responses import json_response
 from agentidp.http.schemas import (
     MAXIMUM_RESOURCE_LENGTH,
     RESOURCE_IDENTIFIER,
+    ChangeSchema,
     ScopeList,
     Text,
     is_resource_identifier,
@@ -66,20 +67,11 @@ class NewResourceServerSchema(_ForeignScopes):
             raise ma.ValidationError("must be an absolute URI of at most 500 characters without fragment")
 
 
-class ResourceServerChangeSchema(_ForeignScopes):
+class ResourceServerChangeSchema(_ForeignScopes, ChangeSchema):
     """The body that changes a resource server: what is left out stays. Its identifier cannot be changed."""
-
-    class Meta:
-        json_schema = {"minProperties": 1}
 
     name = Text(1, 100)
     scopes = ScopeList()
-
-    @ma.validates_schema
-    def not_empty(self, data: dict[str, Any], **_: Any) -> None:
-        """An empty change is a mistake."""
-        if not data:
-            raise ma.ValidationError("must name something to change", "body")
 
 
 class ResourceServerSchema(ma.Schema):

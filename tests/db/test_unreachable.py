@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -44,6 +43,7 @@ from tests.factories import (
     usage_sums,
     wait_until,
 )
+from tests.frozen import frozen, processes_of
 from tests.http.test_errors import (
     UNAVAILABLE,
     assert_error,
@@ -86,35 +86,9 @@ def application(url: str, **settings: Any) -> Iterator[tuple[Flask, Agent]]:
         services.close()
 
 
-def backends(postgres: EmbeddedPostgres) -> list[int]:
-    """The process ids of the postmaster, first, and of its children."""
-    postmaster = int((postgres.home / "data" / "postmaster.pid").read_text().split()[0])
-    children = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == postmaster:
-                children.append(int(stat.parent.name))
-        except OSError:
-            continue
-    return [postmaster, *children]
-
-
-@contextmanager
-def stopped(postgres: EmbeddedPostgres) -> Iterator[None]:
-    """The server does nothing in the block: its sockets are there, and nobody answers."""
-    pids = backends(postgres)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in reversed(pids):
-            os.kill(pid, signal.SIGCONT)
-
-
 def killed(postgres: EmbeddedPostgres) -> None:
     """The kernel kills all of the server at once."""
-    for pid in backends(postgres):
+    for pid in processes_of(postgres):
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not postgres.is_running())
 
@@ -172,7 +146,7 @@ def test_a_server_that_is_stopped_is_noticed_after_one_deadline_and_used_again_w
     postgres: EmbeddedPostgres,
 ) -> None:
     with application(postgres.url, pool_max_size=1) as (app, agent):
-        with stopped(postgres):
+        with frozen(postgres):
             began = time.monotonic()
             with within(DEADLINE + 1), ThreadPoolExecutor(4) as threads:
                 # One has the connection, the others wait for it.
@@ -197,7 +171,7 @@ def test_health_waits_for_one_deadline_at_most_and_readiness_fails_at_once(postg
 
         with ThreadPoolExecutor(8) as threads:
             assert set(threads.map(status, ["/readyz"] * 8)) == {200}
-            with stopped(postgres):
+            with frozen(postgres):
                 # Twice as many as gunicorn has threads, all of which then wait for the database.
                 blocked = [threads.submit(status, "/readyz") for _ in range(8)]
                 time.sleep(0.3)

@@ -68,7 +68,7 @@ def test_says_how_many_were_issued_and_how_many_would_do(fleet: Fleet) -> None:
             "agents": [],
             "agentCount": 1,
             "alsoSeenAs": ["dominance"],
-            "summary": "worker was issued 4,320 tokens on 4 days; 27 would do.",
+            "summary": "worker was issued 4,320 tokens on 4 days; it needed 27.",
             "causes": "It asks for a new token before each call instead of keeping the one that it has, or very many "
             "instances of it run.",
             "next": "Make it keep its token for the 3600 seconds of expires_in. If its instances are short-lived, let "
@@ -101,7 +101,7 @@ def test_is_found_above_the_factor_only(fleet: Fleet, tokens: int, is_found: boo
 
 @pytest.mark.parametrize(("tokens", "is_found"), [(14, False), (15, True)])
 def test_a_day_of_few_tokens_is_none(fleet: Fleet, tokens: int, is_found: bool) -> None:
-    # 28 and 30 on each day, against two that would do.
+    # 28 and 30 on each day, against two that are needed.
     works(fleet, fleet.agent("worker"), [1, 2], [9, 14], tokens)
     fleet.store()
     assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
@@ -221,7 +221,7 @@ def test_new_agents_and_crowds_of_instances_that_keep_their_tokens_are_not_found
 
 
 class TestLifetimes:
-    """How many tokens would do depends on how long a token lives."""
+    """How many tokens are needed depends on how long a token lives."""
 
     @pytest.fixture
     def token_ttl(self) -> int:
@@ -239,7 +239,7 @@ class TestLifetimes:
     @pytest.mark.parametrize(
         ("token_ttl", "hours", "tokens", "fewest"),
         [
-            # Two days each; tokens an hour, of which the factor is 10 times what would do.
+            # Two days each; tokens an hour, of which the factor is 10 times what is needed.
             (3600, range(9, 17), 11, 16),
             (3600, range(9, 17), 10, None),
             (3600, [9, 11, 13], 11, 6),

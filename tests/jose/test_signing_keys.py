@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import statistics
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,6 +40,7 @@ from agentidp.jose.signing_keys import (
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
 from tests.factories import NOON, PATIENCE, Agent, make_agent, make_organization, wait_until
+from tests.frozen import frozen
 from tests.machine import measured, within
 
 MICROSECOND = timedelta(microseconds=1)
@@ -217,32 +215,12 @@ class TestRevocation:
         assert signing_row(rows, at) in published(rows, at)
 
 
-def pids_of(postgres: EmbeddedPostgres) -> list[int]:
-    """The process ids of a server: the postmaster and its children."""
-    [postmaster] = [int((postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])]
-    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-    return [postmaster, *map(int, children)]
-
-
 @contextlib.contextmanager
 def stopped(postgres: EmbeddedPostgres) -> Iterator[None]:
     """A server that is shut down, and started again afterwards."""
     postgres.stop()
     yield
     postgres.start()
-
-
-@contextlib.contextmanager
-def frozen(postgres: EmbeddedPostgres) -> Iterator[None]:
-    """A server whose processes do not run: it takes what is sent, and never replies."""
-    pids = pids_of(postgres)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in reversed(pids):
-            os.kill(pid, signal.SIGCONT)
 
 
 def tampered(token: str) -> str:
