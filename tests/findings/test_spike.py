@@ -355,3 +355,16 @@ def test_the_databases_time_zone_changes_nothing(fleet: Fleet, database_url: str
         connection.execute(f"alter database {connection.info.dbname} set timezone to '{zone}'")
     fleet.services.database.close()
     assert found(fleet) == [("agent", "2026-04-09T00", "2026-04-09T01:00", 400)]
+
+
+@pytest.mark.parametrize("limit", ["MAX_SPIKE_SUSPECTS", "MAX_SPIKE_AGENTS"])
+def test_looks_first_into_the_agents_that_grew_the_most(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(thresholds, limit, 1)
+    looping = settled(fleet, "looping", office)
+    settled(fleet, "busy", lambda at: 1000)
+    settled(fleet, "quiet", steady)
+    fleet.count(looping, NOON - HOUR, 2000)
+    fleet.store()
+    assert [name for name, *_ in found(fleet)] == ["looping"]

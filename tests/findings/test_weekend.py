@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from agentidp.findings import thresholds
 from tests.factories import NOON, Clock
 from tests.findings.conftest import Fleet
 
@@ -343,3 +344,14 @@ def test_calls_to_our_own_api_hide_no_tokens(fleet: Fleet) -> None:
     fleet.count(agent, SATURDAY, 60)
     fleet.store()
     assert [one["observed"] for one in fleet.findings("weekend")] == [{"value": 60, "unit": "tokens"}]
+
+
+def test_an_agent_that_always_works_on_such_days_takes_nobodys_place(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thresholds, "MAX_WEEKEND_AGENTS", 1)
+    agent = work(fleet, "office", weekdays)
+    work(fleet, "constant", lambda at: 1000)
+    fleet.count(agent, SATURDAY, 45)
+    fleet.store()
+    assert found(fleet) == [("2026-04-11", "2026-04-12", ["office"])]
