@@ -20,6 +20,9 @@ MAXIMUM_TOKEN_TTL = 86_400
 LEEWAY = 10
 """Seconds by which a server's clock may differ from the database's, and so from another server's."""
 
+EXCHANGE_MARGIN = 1.0
+"""Seconds beyond the statement timeout that an exchange with the database may take."""
+
 MINIMUM_SECRET_LENGTH = 32
 DEFAULT_PORT = 3000
 DEFAULT_ISSUER = f"http://localhost:{DEFAULT_PORT}"
@@ -132,9 +135,9 @@ class Settings:
             signing_alg=_choice(env, "AGENTIDP_SIGNING_ALG", "ES256", SIGNING_ALGORITHMS),
             pool_min_size=_number(env, "AGENTIDP_POOL_MIN_SIZE", 1, 0, 1000),
             pool_max_size=_number(env, "AGENTIDP_POOL_MAX_SIZE", 8, 1, 1000),
-            pool_timeout=float(_number(env, "AGENTIDP_POOL_TIMEOUT", 5, 1, 25)),
+            pool_timeout=float(_number(env, "AGENTIDP_POOL_TIMEOUT", 5, 3, 25)),
             pool_max_waiting=_number(env, "AGENTIDP_POOL_MAX_WAITING", 64, 1, 100_000),
-            statement_timeout=float(_number(env, "AGENTIDP_STATEMENT_TIMEOUT", 3, 1, 24)),
+            statement_timeout=float(_number(env, "AGENTIDP_STATEMENT_TIMEOUT", 3, 1, 23)),
             log_level=_choice(env, "AGENTIDP_LOG_LEVEL", "INFO", LOG_LEVELS),
             log_format=_choice(env, "AGENTIDP_LOG_FORMAT", "auto", LOG_FORMATS),
             port=_number(env, "PORT", DEFAULT_PORT, 1, 65_535),
@@ -143,9 +146,9 @@ class Settings:
         )
         if settings.pool_min_size > settings.pool_max_size:
             raise ConfigurationError("AGENTIDP_POOL_MIN_SIZE must not be greater than AGENTIDP_POOL_MAX_SIZE")
-        if settings.statement_timeout >= settings.pool_timeout:
+        if settings.statement_timeout + EXCHANGE_MARGIN >= settings.pool_timeout:
             raise ConfigurationError(
-                "AGENTIDP_STATEMENT_TIMEOUT must be less than AGENTIDP_POOL_TIMEOUT, "
+                "AGENTIDP_STATEMENT_TIMEOUT must be at least 2 less than AGENTIDP_POOL_TIMEOUT, "
                 "so that a slow statement ends before those that wait for its connection give up"
             )
         if settings.read_database_url and not settings.database_url:

@@ -74,9 +74,9 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
     "AGENTIDP_SIGNING_ALG": ("signing_alg", "ES256", {"ES256": "ES256", "RS256": "RS256"}, ["none", "HS256", "es256"]),
     "AGENTIDP_POOL_MIN_SIZE": ("pool_min_size", 1, {"0": 0, "8": 8}, ["1001"]),
     "AGENTIDP_POOL_MAX_SIZE": ("pool_max_size", 8, {"1": 1, "1000": 1000}, ["0", "1001"]),
-    "AGENTIDP_POOL_TIMEOUT": ("pool_timeout", 5.0, {"4": 4.0, "25": 25.0}, ["0", "26"]),
+    "AGENTIDP_POOL_TIMEOUT": ("pool_timeout", 5.0, {"5": 5.0, "25": 25.0}, ["2", "26"]),
     "AGENTIDP_POOL_MAX_WAITING": ("pool_max_waiting", 64, {"1": 1, "100000": 100_000}, ["0", "100001"]),
-    "AGENTIDP_STATEMENT_TIMEOUT": ("statement_timeout", 3.0, {"1": 1.0, "4": 4.0}, ["0", "25"]),
+    "AGENTIDP_STATEMENT_TIMEOUT": ("statement_timeout", 3.0, {"1": 1.0, "3": 3.0}, ["0", "24"]),
     "AGENTIDP_LOG_LEVEL": ("log_level", "INFO", {"DEBUG": "DEBUG", "ERROR": "ERROR"}, ["debug", "5", "TRACE"]),
     "AGENTIDP_LOG_FORMAT": ("log_format", "auto", {"json": "json", "text": "text"}, ["JSON", "logfmt"]),
     "AGENTIDP_INSECURE_HTTP": ("insecure_http", "refuse", {"allow": "allow"}, ["yes", "1"]),
@@ -176,9 +176,9 @@ def test_the_pools_sizes_fit_each_other() -> None:
 
 
 def test_a_statement_ends_before_those_that_wait_for_its_connection_give_up() -> None:
-    for timeouts in ({"AGENTIDP_STATEMENT_TIMEOUT": "5"}, {"AGENTIDP_POOL_TIMEOUT": "3"}):
+    for timeouts in ({"AGENTIDP_STATEMENT_TIMEOUT": "4"}, {"AGENTIDP_POOL_TIMEOUT": "4"}):
         with pytest.raises(
-            ConfigurationError, match=r"^AGENTIDP_STATEMENT_TIMEOUT must be less than AGENTIDP_POOL_TIMEOUT"
+            ConfigurationError, match=r"^AGENTIDP_STATEMENT_TIMEOUT must be at least 2 less than AGENTIDP_POOL_TIMEOUT"
         ):
             Settings.from_environment(timeouts)
 

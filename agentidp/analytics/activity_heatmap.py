@@ -10,7 +10,7 @@ from flask import Response
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import answer
-from agentidp.http.schemas import WholeNumber
+from agentidp.http.schemas import MAX_DAYS, WholeNumber
 
 blueprint = Blueprint("activity-heatmap", __name__, description="Agent activity heatmap")
 
@@ -18,7 +18,7 @@ blueprint = Blueprint("activity-heatmap", __name__, description="Agent activity 
 class ActivityHeatmapArguments(ma.Schema):
     """The query's parameters."""
 
-    days = WholeNumber(1, 90, load_default=90)
+    days = WholeNumber(1, MAX_DAYS, load_default=MAX_DAYS)
 
 
 class CellSchema(ma.Schema):

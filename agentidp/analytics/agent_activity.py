@@ -13,7 +13,7 @@ from agentidp.db.sql import Rows
 from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import answer
-from agentidp.http.schemas import WholeNumber, timestamp
+from agentidp.http.schemas import MAX_DAYS, WholeNumber, timestamp
 
 blueprint = Blueprint("agent-activity", __name__, description="Activity of one agent")
 
@@ -23,7 +23,7 @@ STATUSES = ("active", "suspended", "deleted")
 class AgentActivityArguments(ma.Schema):
     """The query's parameters."""
 
-    days = WholeNumber(1, 90, load_default=30)
+    days = WholeNumber(1, MAX_DAYS, load_default=30)
 
 
 class AgentDaySchema(ma.Schema):
@@ -42,11 +42,13 @@ class AgentActivitySchema(ma.Schema):
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)
     status = ma.fields.String(required=True, validate=ma.validate.OneOf(STATUSES))
-    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, 90))
+    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))
     lastTokenHour = ma.fields.AwareDateTime(
         required=True,
         allow_none=True,
-        metadata={"description": "The UTC hour in which the last token was issued. Null if none was in 90 days"},
+        metadata={
+            "description": f"The UTC hour in which the last token was issued. Null if none was in {MAX_DAYS} days"
+        },
     )
     data = ma.fields.List(ma.fields.Nested(AgentDaySchema), required=True)
 

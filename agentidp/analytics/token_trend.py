@@ -10,7 +10,7 @@ from flask import Response
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import answer
-from agentidp.http.schemas import WholeNumber
+from agentidp.http.schemas import MAX_DAYS, WholeNumber
 
 blueprint = Blueprint("token-trend", __name__, description="Token issuance trend")
 
@@ -18,7 +18,7 @@ blueprint = Blueprint("token-trend", __name__, description="Token issuance trend
 class TokenTrendArguments(ma.Schema):
     """The query's parameters."""
 
-    days = WholeNumber(1, 90, load_default=30)
+    days = WholeNumber(1, MAX_DAYS, load_default=30)
 
 
 class DaySchema(ma.Schema):
@@ -32,7 +32,7 @@ class TokenTrendSchema(ma.Schema):
     """Exactly ``days`` items, the last one today."""
 
     tenantId = ma.fields.String(required=True)
-    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, 90))
+    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))
     data = ma.fields.List(ma.fields.Nested(DaySchema), required=True)
 
 

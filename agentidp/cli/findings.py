@@ -8,13 +8,14 @@ from agentidp import findings, utc_now
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, organization_named, organization_option
 from agentidp.cli.output import cell, show
+from agentidp.http.schemas import MAX_DAYS
 
 
 @click.command("findings")
 @organization_option
 @click.option(
     "--days",
-    type=click.IntRange(1, 90),
+    type=click.IntRange(1, MAX_DAYS),
     default=findings.DEFAULT_DAYS,
     show_default=True,
     help="How many days back, today included.",

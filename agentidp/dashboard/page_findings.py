@@ -11,12 +11,10 @@ from agentidp.db.errors import DatabaseUnavailable
 from agentidp.findings import callers_findings
 from agentidp.findings.finding import Finding
 from agentidp.http.errors import RateLimited
+from agentidp.http.schemas import MAX_DAYS
 
 MAX_FINDINGS = 50
 """On a page: the most urgent."""
-
-MAX_DAYS = 90
-"""Days that findings reach back."""
 
 HOUR = timedelta(hours=1)
 

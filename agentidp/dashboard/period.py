@@ -9,12 +9,13 @@ from datetime import UTC, date, datetime, timedelta
 from flask import request
 
 from agentidp.http.errors import ValidationError
+from agentidp.http.schemas import MAX_DAYS
 
-PERIODS = (7, 30, 90)
+PERIODS = (7, 30, MAX_DAYS)
 """Numbers of days that a page offers, the last of them today."""
 
 DEFAULT_PERIOD = 30
-MAX_DAYS = 92
+MAX_PERIOD_DAYS = 92
 """In a period: a quarter."""
 
 MONTHS = 13
@@ -61,7 +62,8 @@ def requested_period(at: datetime) -> Period:
     """The period that the request asks for: ``days``, ``month``, or ``from`` and ``to``.
 
     :param at: now, aware.
-    :raises ValidationError: it is not one of :data:`PERIODS`, it is in the future, or longer than :data:`MAX_DAYS`.
+    :raises ValidationError: it is not one of :data:`PERIODS`, it is in the future, or longer than
+        :data:`MAX_PERIOD_DAYS`.
     """
     today = at.astimezone(UTC).date()
     if "month" in request.args:
@@ -70,7 +72,9 @@ def requested_period(at: datetime) -> Period:
         return _between(request.args.get("from", ""), request.args.get("to", ""), today)
     days = request.args.get("days", str(DEFAULT_PERIOD))
     if days not in map(str, PERIODS):
-        raise ValidationError("Choose 7, 30 or 90 days, a month, or a first and a last day.")
+        *others, longest = PERIODS
+        choice = f"{', '.join(map(str, others))} or {longest}"
+        raise ValidationError(f"Choose {choice} days, a month, or a first and a last day.")
     first = today - (int(days) - 1) * DAY
     return Period(first, today, today, f"days={days}", first - int(days) * DAY)
 
@@ -96,8 +100,8 @@ def _between(begins: str, ends: str, today: date) -> Period:
     if first is None or last is None or not first <= last <= today:
         raise ValidationError("The first and the last day must be past dates, for example 2026-03-31.")
     days = (last - first).days + 1
-    if days > MAX_DAYS:
-        raise ValidationError(f"A period has at most {MAX_DAYS} days.")
+    if days > MAX_PERIOD_DAYS:
+        raise ValidationError(f"A period has at most {MAX_PERIOD_DAYS} days.")
     return Period(first, last, today, f"from={first}&to={last}", first - days * DAY)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import namedtuple_row
 
-from agentidp.config import LEEWAY, ConfigurationError, Settings
+from agentidp.config import EXCHANGE_MARGIN, LEEWAY, ConfigurationError, Settings
 from agentidp.db.citus import enter_organization, is_on_citus, look_for_citus, rows_of, run_on_citus
 from agentidp.db.clock_check import ClockCheck, ClockDiffers, difference, seconds_ahead
 from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown
@@ -29,9 +29,6 @@ OLDEST_POSTGRESQL = 15
 
 CONNECT_TIMEOUT = 5
 """Seconds that the operator's own connection may take."""
-
-MARGIN = 1.0
-"""Seconds beyond statement_timeout that an exchange with the database may take."""
 
 # Connection exceptions, insufficient resources, operator intervention, a statement that ran out of time, a server
 # that is a standby, and conflicts that go away when the client tries again; a sick server (system errors, internal
@@ -54,7 +51,7 @@ class Database:
     def __init__(self, url: str, settings: Settings, *, is_replica: bool = False) -> None:
         self._settings = settings
         self._clock = None if is_replica else ClockCheck()
-        deadline = math.ceil(settings.statement_timeout + MARGIN)
+        deadline = math.ceil(settings.statement_timeout + EXCHANGE_MARGIN)
         connecting = {
             "autocommit": True,
             # psycopg would deallocate what it has prepared after a rollback, and with it what we have.
@@ -150,7 +147,7 @@ class Database:
 
     def _configure(self, connection: PipelinedConnection) -> None:
         settings = self._settings
-        connection.patience = settings.statement_timeout + MARGIN - connection.grace
+        connection.patience = settings.statement_timeout + EXCHANGE_MARGIN - connection.grace
         connection.execute(
             load_sql("database/configure_connection"),
             {"role": SERVICE_ROLE, "statement_timeout": f"{int(settings.statement_timeout * 1000)}ms"},

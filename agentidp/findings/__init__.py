@@ -34,7 +34,7 @@ from agentidp.findings.finding import (
 )
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import answer
-from agentidp.http.schemas import WholeNumber
+from agentidp.http.schemas import MAX_DAYS, WholeNumber
 
 KINDS: dict[str, Kind] = {
     kind.__name__.rpartition(".")[2]: kind
@@ -54,7 +54,7 @@ blueprint = Blueprint("findings", __name__, description="Findings")
 class FindingsArguments(ma.Schema):
     """The query's parameters."""
 
-    days = WholeNumber(1, 90, load_default=DEFAULT_DAYS)
+    days = WholeNumber(1, MAX_DAYS, load_default=DEFAULT_DAYS)
     dominance_percent = WholeNumber(1, 99, load_default=DEFAULT_DOMINANCE_PERCENT, data_key="dominancePercent")
 
 
@@ -80,7 +80,7 @@ class FindingsSchema(ma.Schema):
     """The findings of the last days, the most urgent first."""
 
     tenantId = ma.fields.String(required=True)
-    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, 90))
+    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))
     data = ma.fields.List(ma.fields.Nested(FindingSchema), required=True)
     notComputed = ma.fields.List(ma.fields.String(validate=ma.validate.OneOf([*KINDS])), required=True)
 

@@ -16,6 +16,10 @@ RESOURCE_IDENTIFIER = (
 
 MAXIMUM_RESOURCE_LENGTH = 500
 """Characters."""
+
+MAX_DAYS = 90
+"""The most days, today included, that a question about usage may cover."""
+
 # In what ECMA-262 and Python have in common. The white space is what str.strip() takes and is not a control character.
 _CONTROL = r"\u0000-\u001f\u007f-\u009f"
 _CONTROL_BUT_BREAKS = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp.dashboard.period import MAX_DAYS, MONTHS, recent_months, requested_period
+from agentidp.dashboard.period import MAX_PERIOD_DAYS, MONTHS, recent_months, requested_period
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, Read
@@ -57,7 +57,7 @@ def test_a_period_and_the_one_before_it(
         ("from=2026-02-30", "The first and the last day must be past dates"),
         ("from=0001-01-01&to=0001-01-02", "The first and the last day must be past dates"),
         ("from=x", "The first and the last day must be past dates"),
-        (f"from={TODAY - timedelta(days=MAX_DAYS)}", f"A period has at most {MAX_DAYS} days."),
+        (f"from={TODAY - timedelta(days=MAX_PERIOD_DAYS)}", f"A period has at most {MAX_PERIOD_DAYS} days."),
     ],
 )
 def test_no_other_period(signed_in: FlaskClient, cast: Cast, query: str, sentence: str) -> None:
@@ -68,7 +68,7 @@ def test_no_other_period(signed_in: FlaskClient, cast: Cast, query: str, sentenc
 
 
 def test_the_longest_period(shared_app: Flask) -> None:
-    first = TODAY - timedelta(days=MAX_DAYS - 1)
+    first = TODAY - timedelta(days=MAX_PERIOD_DAYS - 1)
     assert requested(shared_app, f"from={first}")[:2] == (first, TODAY)
 
 

@@ -159,7 +159,7 @@ def test_a_server_that_is_stopped_is_noticed_after_one_deadline_and_used_again_w
 
 def test_health_waits_for_one_deadline_at_most_and_readiness_fails_at_once(postgres: EmbeddedPostgres) -> None:
     own = {"AGENTIDP_DATABASE_URL": postgres.url, "AGENTIDP_SECRET_KEY": SECRET_KEY, "WEB_CONCURRENCY": "1"}
-    own |= {"AGENTIDP_STATEMENT_TIMEOUT": "1", "AGENTIDP_POOL_TIMEOUT": "2"}
+    own |= {"AGENTIDP_STATEMENT_TIMEOUT": "1", "AGENTIDP_POOL_TIMEOUT": "3"}
     with Server(own) as server:
 
         def status(path: str) -> int:
