@@ -27,7 +27,7 @@ class ClientDirectory:
 
     def look_up(self, client_id: UUID) -> str | None:
         """Query the database, even if the client is cached."""
-        rows = self._database.fetch("oauth/client_organization", client_id=client_id)
+        rows = self._database.fetch_unscoped("oauth/client_organization", client_id=client_id)
         if not rows:
             return None
         if len(self._known) >= MAXIMUM_CACHED:

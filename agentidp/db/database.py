@@ -111,7 +111,7 @@ class Database:
                     raise psycopg.OperationalError(str(error)) from error
                 raise
 
-    def fetch(self, statement: str, /, **parameters: Any) -> Rows:
+    def fetch_unscoped(self, statement: str, /, **parameters: Any) -> Rows:
         """Run one reading statement about no organization: the client directory, the signing keys, a health check."""
         with self._connection() as connection:
             if is_on_citus(connection):

@@ -157,7 +157,7 @@ class SigningKeys:
     def _read(self, reading: _Reading) -> None:
         has_failed = True
         try:
-            self._learn(self._database.fetch("signing_keys/all_keys"), reading.began_at)
+            self._learn(self._database.fetch_unscoped("signing_keys/all_keys"), reading.began_at)
             has_failed = False
         except DatabaseUnavailable:
             # It was logged where it was raised.

@@ -33,5 +33,5 @@ def healthz() -> Response:
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def readyz() -> Response:
     """The database responds and has its schema. Otherwise 503."""
-    services().database.fetch("database/ping")
+    services().database.fetch_unscoped("database/ping")
     return json_response({"status": "ok"})

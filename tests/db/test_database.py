@@ -342,7 +342,7 @@ class TestOnCitus:
     def test_run_tells_by_set_local_whose_transaction_it_is_and_how_to_commit_in_one_round_trip(
         self, services: Services
     ) -> None:
-        services.database.fetch("database/ping")
+        services.database.fetch_unscoped("database/ping")
         with overheard(services.database) as conversation:
             database_of(services, "org-a").run(PING, durable=True)
             database_of(services, "org-a").run(PING, PING)
@@ -354,7 +354,7 @@ class TestOnCitus:
         assert conversation.round_trips == 2
 
     def test_run_goes_on_to_another_organization(self, services: Services) -> None:
-        services.database.fetch("database/ping")
+        services.database.fetch_unscoped("database/ping")
         enter = Call("database/enter_organization", {"organization_id": "org-b", "durable": False})
         with overheard(services.database) as conversation:
             database_of(services, "org-a").run(PING, enter, PING)
@@ -367,7 +367,7 @@ class TestOnCitus:
         ]
 
     def test_a_transaction_tells_the_same(self, services: Services) -> None:
-        services.database.fetch("database/ping")
+        services.database.fetch_unscoped("database/ping")
         with overheard(services.database) as conversation, database_of(services, "org-a").transaction() as transaction:
             transaction.fetch("database/ping")
         assert conversation.statements == [
