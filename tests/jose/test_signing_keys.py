@@ -314,14 +314,14 @@ class Readings:
     def __init__(self, keys: SigningKeys, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count, self.may_go_on = 0, threading.Event()
         self.may_go_on.set()
-        fetch = keys._database.fetch
+        fetch = keys._database.fetch_unscoped
 
         def counted(statement: str, /, **parameters: Any) -> Any:
             self.count += 1
             assert self.may_go_on.wait(PATIENCE)
             return fetch(statement, **parameters)
 
-        monkeypatch.setattr(keys._database, "fetch", counted)
+        monkeypatch.setattr(keys._database, "fetch_unscoped", counted)
 
 
 class TestReading:
