@@ -29,7 +29,7 @@ from agentidp.http.errors import (
     SecondToken,
     Unauthorized,
 )
-from agentidp.http.request_context import current_request
+from agentidp.http.request_context import current_request, request_actor
 from agentidp.jose import dpop
 from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.jose.jwk import ALGORITHMS
@@ -53,10 +53,17 @@ class Caller:
     :param at: the request's instant, aware.
     :param proof: the DPoP proof, if the token is bound to a key.
     :param is_admitted: the caller is admitted and counted, or is not to be counted.
+    :param actor_type: what the audit trail calls it: ``agent``, or ``session`` if it is signed in to the dashboard.
     """
 
     def __init__(
-        self, token: AccessToken, at: datetime, *, proof: dpop.Proof | None = None, is_admitted: bool = False
+        self,
+        token: AccessToken,
+        at: datetime,
+        *,
+        proof: dpop.Proof | None = None,
+        is_admitted: bool = False,
+        actor_type: str = "agent",
     ) -> None:
         s = services()
         self.token, self.at = token, at
@@ -65,7 +72,7 @@ class Caller:
         self._expensive_reads = s.expensive_reads
         self._database = s.database.of(self.organization_id, at)
         self._replica = s.read_database and s.read_database.of(self.organization_id, at)
-        self._proof, self._is_admitted = proof, is_admitted
+        self._proof, self._is_admitted, self._actor_type = proof, is_admitted, actor_type
 
     def read(self, statement: str, /, **parameters: Any) -> Rows:
         """Run the reading ``sql/<statement>.sql``, as :meth:`read_together` does."""
@@ -96,11 +103,12 @@ class Caller:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """A durable transaction, which begins by admitting the caller unless that is done."""
+        actor = request_actor(self._actor_type, str(self.agent_id))
         if self._is_admitted:
-            with self._database.transaction() as opened:
+            with self._database.transaction(actor) as opened:
                 yield opened
             return
-        with self._database.transaction() as opened:
+        with self._database.transaction(actor) as opened:
             with self._unused_proof():
                 *_, admitted = [opened.run(call) for call in self._admission()]
             # If the caller is refused, nothing is yielded, and _settle raises.

@@ -12,13 +12,16 @@ from random import Random
 from typing import NamedTuple
 from uuid import UUID
 
+from agentidp import audit
 from agentidp.db.database import Database, connect
 from agentidp.db.organization import Transaction, operator_transaction
-from agentidp.registry.agents import add_agent
+from agentidp.registry.agents import add_agent, update_agent
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 
 ORGANIZATION_ID = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
 """The one in the guide's examples."""
+
+NAME = "Demo organization"
 
 DAYS = 90
 """Days of traffic, today included."""
@@ -178,10 +181,14 @@ def create_demo(url: str, database: Database, at: datetime) -> bool:
     at = at.astimezone(UTC)
     with connect(url) as connection, operator_transaction(connection, ORGANIZATION_ID, at) as transaction:
         founding = transaction.as_of(_instant(at, len(AGENTS) * 5 + DAYS, 8))
-        if not founding.fetch(
-            "demo/add_organization", name="Demo organization", monthly_token_budget=MONTHLY_TOKEN_BUDGET
-        ):
+        if not founding.fetch("demo/add_organization", name=NAME, monthly_token_budget=MONTHLY_TOKEN_BUDGET):
             return False
+        audit.record(
+            founding,
+            "organization.created",
+            ORGANIZATION_ID,
+            after={"name": NAME, "monthlyTokenBudget": MONTHLY_TOKEN_BUDGET},
+        )
         _add_agents(transaction, at)
         _add_usage(transaction, at)
     return True
@@ -197,7 +204,7 @@ def _add_agents(transaction: Transaction, at: datetime) -> None:
             scopes=list(SCOPES if agent is OPERATOR else DEFAULT_SCOPES),
             agent_id=agent.agent_id,
         )
-    transaction.as_of(_instant(at, SUSPENDED_AGO, 7)).fetch("demo/suspend_agent", agent_id=SUSPENDED.agent_id)
+    update_agent(transaction.as_of(_instant(at, SUSPENDED_AGO, 7)), SUSPENDED.agent_id, {"status": "suspended"})
 
 
 def _instant(at: datetime, days_ago: int, hour: int, minute: int = 0) -> datetime:

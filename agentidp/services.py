@@ -9,6 +9,7 @@ from typing import cast
 
 from flask import current_app
 
+from agentidp.actor import SYSTEM, Actor
 from agentidp.client_directory import ClientDirectory
 from agentidp.config import Settings
 from agentidp.db.database import Database
@@ -31,13 +32,14 @@ class Services:
     expensive_reads: ExpensiveReads = field(default_factory=ExpensiveReads)
 
     @classmethod
-    def of(cls, settings: Settings, clock: Callable[[], datetime]) -> Services:
+    def of(cls, settings: Settings, clock: Callable[[], datetime], *, actor: Actor = SYSTEM) -> Services:
         """The services that *settings* describe; nothing is connected yet.
 
+        :param actor: who makes changes in a transaction that names nobody.
         :raises ConfigurationError: the settings name no database or no secret.
         """
         database_url, _ = settings.database_and_secret()
-        database = Database(database_url, settings)
+        database = Database(database_url, settings, actor=actor)
         return cls(
             settings=settings,
             clock=clock,

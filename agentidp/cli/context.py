@@ -12,6 +12,7 @@ import marshmallow as ma
 import psycopg
 
 from agentidp import utc_now
+from agentidp.actor import operator
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.http.errors import ApiError, NotFound, OAuthError, ServiceUnavailable, ValidationError
@@ -74,7 +75,7 @@ def settings_of_command() -> Settings:
 def opened() -> Iterator[Services]:
     """The services of a command: a database that is ready, and the keys."""
     with refusals(), prepared(settings_of_command()) as runtime:
-        services = Services.of(runtime.settings, utc_now)
+        services = Services.of(runtime.settings, utc_now, actor=operator())
         try:
             yield services
         finally:

@@ -54,7 +54,7 @@ def revoke(kid: str, as_json: bool) -> None:
 def reencrypt() -> None:
     """Encrypt the keys under AGENTIDP_SECRET_KEY that are encrypted under AGENTIDP_SECRET_KEY_PREVIOUS."""
     with opened() as services:
-        count, of = key_rotation.reencrypt(services.settings)
+        count, of = key_rotation.reencrypt(services.settings, at=utc_now())
     click.echo(f"Re-encrypted {count} of {of} signing keys.")
 
 

@@ -136,5 +136,5 @@ def assign(resource: str, organization_id: str, verify: bool, as_json: bool) -> 
 def release(resource: str, as_json: bool) -> None:
     """Release the identifier RESOURCE. The next organization that registers it gets it."""
     with opened() as services:
-        previous = resource_identifiers.release(str(services.settings.database_url), resource)
+        previous = resource_identifiers.release(str(services.settings.database_url), resource, utc_now())
     show([{"resource": resource, "organizationId": None, "previously": previous}], as_json, one=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from agentidp import demo, utc_now
+from agentidp.actor import operator
 from agentidp.cli.context import refusals, settings_of_command
 from agentidp.cli.options import organization_of
 from agentidp.config import ConfigurationError
@@ -30,7 +31,7 @@ def command(bind: str | None, has_demo: bool) -> None:
 
     def before(runtime: Runtime) -> None:
         if has_demo:
-            services = Services.of(runtime.settings, utc_now)
+            services = Services.of(runtime.settings, utc_now, actor=operator())
             try:
                 demo.create_demo(str(runtime.settings.database_url), services.database, utc_now())
             finally:
@@ -58,7 +59,7 @@ def _program() -> str:
 
 def _demo_link(runtime: Runtime) -> str | None:
     """A link that signs in as the demo's operator; ``None`` if somebody has suspended that agent."""
-    services = Services.of(runtime.settings, utc_now)
+    services = Services.of(runtime.settings, utc_now, actor=operator())
     try:
         return link.new_link(services, organization_of(services, demo.OPERATOR_ID), demo.OPERATOR_ID, utc_now())
     except (ConfigurationError, DatabaseUnavailable, ApiError, OAuthError):

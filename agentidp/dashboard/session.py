@@ -188,7 +188,8 @@ def open_for(token: AccessToken) -> bool:
     if not rows:
         return False
     # Nothing here is counted as a request: a page that refreshes itself must not appear in the heatmap.
-    g.caller, g.viewer = Caller(token, g.at, is_admitted=True), _viewer(token, rows[0])
+    g.caller = Caller(token, g.at, is_admitted=True, actor_type="session")
+    g.viewer = _viewer(token, rows[0])
     return True
 
 

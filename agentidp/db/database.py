@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import namedtuple_row
 
+from agentidp.actor import SYSTEM, Actor
 from agentidp.config import EXCHANGE_MARGIN, LEEWAY, ConfigurationError, Settings
 from agentidp.db.citus import enter_organization, is_on_citus, look_for_citus, rows_of, run_on_citus
 from agentidp.db.clock_check import ClockCheck, ClockDiffers, difference, seconds_ahead
@@ -46,10 +47,11 @@ class Database:
     :param url: of a PostgreSQL, 15 or newer.
     :param settings: for the pool's sizes and the times to wait.
     :param is_replica: it is for reading only. Nothing depends on its clock.
+    :param actor: who makes changes in a transaction that names nobody.
     """
 
-    def __init__(self, url: str, settings: Settings, *, is_replica: bool = False) -> None:
-        self._settings = settings
+    def __init__(self, url: str, settings: Settings, *, is_replica: bool = False, actor: Actor = SYSTEM) -> None:
+        self._settings, self.actor = settings, actor
         self._clock = None if is_replica else ClockCheck()
         deadline = math.ceil(settings.statement_timeout + EXCHANGE_MARGIN)
         connecting = {

@@ -10,12 +10,13 @@ Each statement gets, beside its own parameters, ``organization_id``, ``at`` (the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import psycopg
 
+from agentidp.actor import SYSTEM, Actor, operator
 from agentidp.db.citus import enter_organization, is_on_citus, rows_of
 from agentidp.db.pipeline import PipelinedConnection
 from agentidp.db.sql import Call, Rows, load_sql
@@ -27,10 +28,14 @@ class Transaction:
     :param connection: on which the transaction has begun and the organization is entered.
     :param organization_id: the organization.
     :param at: the instant at which it acts, aware.
+    :param actor: who makes its changes.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any], organization_id: str, at: datetime) -> None:
-        self.organization_id, self.at = organization_id, at
+    def __init__(
+        self, connection: psycopg.Connection[Any], organization_id: str, at: datetime, actor: Actor = SYSTEM
+    ) -> None:
+        self.organization_id, self.at, self.actor = organization_id, at, actor
+        self._at_end: dict[Callable[[Transaction, list[Any]], None], list[Any]] = {}
         self._connection = connection
         self._common = common_parameters(organization_id, at)
 
@@ -46,7 +51,18 @@ class Transaction:
 
     def as_of(self, at: datetime) -> Transaction:
         """The same open transaction, at another instant."""
-        return Transaction(self._connection, self.organization_id, at)
+        same = Transaction(self._connection, self.organization_id, at, self.actor)
+        same._at_end = self._at_end
+        return same
+
+    def before_commit(self, write: Callable[[Transaction, list[Any]], None], item: Any) -> None:
+        """Call *write* once before the transaction commits, with all items that were given with it."""
+        self._at_end.setdefault(write, []).append(item)
+
+    def complete(self) -> None:
+        """Write what :meth:`before_commit` was given. Whoever commits the transaction calls it."""
+        for write, items in self._at_end.items():
+            write(self, items)
 
     def run(self, call: Call) -> Rows:
         """Run a call and return its rows."""
@@ -55,6 +71,8 @@ class Transaction:
 
 class Runner(Protocol):
     """What runs statements for an organization: :class:`agentidp.db.database.Database`."""
+
+    actor: Actor
 
     def run_in(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
         """Run statements in one transaction and one round trip."""
@@ -100,13 +118,17 @@ class OrganizationDatabase:
         return rows
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, actor: Actor | None = None) -> Iterator[Transaction]:
         """A durable transaction, for what needs an answer before the next statement.
 
         It commits at the end of the block and rolls back if the block raises.
+
+        :param actor: who makes its changes. Default: that of the process.
         """
         with self._runner.connection_in(self.organization_id) as connection:
-            yield Transaction(connection, self.organization_id, self.at)
+            opened = Transaction(connection, self.organization_id, self.at, actor or self._runner.actor)
+            yield opened
+            opened.complete()
 
 
 def common_parameters(organization_id: str, at: datetime) -> dict[str, Any]:
@@ -119,7 +141,9 @@ def common_parameters(organization_id: str, at: datetime) -> dict[str, Any]:
 def operator_transaction(
     connection: psycopg.Connection[Any], organization_id: str, at: datetime
 ) -> Iterator[Transaction]:
-    """A durable transaction of an organization on a connection of the operator's own."""
+    """A durable transaction of an organization on a connection of the operator's own, who makes its changes."""
     with connection.transaction():
         enter_organization(connection, organization_id, durable=True)
-        yield Transaction(connection, organization_id, at)
+        opened = Transaction(connection, organization_id, at, operator())
+        yield opened
+        opened.complete()

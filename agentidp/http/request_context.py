@@ -10,6 +10,8 @@ import uuid
 
 from flask import Flask, Request, Response, g, request
 
+from agentidp.actor import Actor
+
 logger = logging.getLogger("agentidp")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -18,6 +20,15 @@ def current_request() -> Request:
     """The request itself. Flask's ``request`` is a proxy, which costs as much as a small function at every use."""
     found: Request = request._get_current_object()  # type: ignore[attr-defined]
     return found
+
+
+def request_actor(type_: str, name: str) -> Actor:
+    """Who makes the changes of the current request.
+
+    :param type_: ``agent``, ``session`` or ``anonymous``.
+    :param name: the agent's id.
+    """
+    return Actor(type_, name, current_request().remote_addr, g.request_id)
 
 
 def init_app(app: Flask) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 
 import psycopg
 
+from agentidp import audit
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import connect
+from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import Rows, load_sql
 from agentidp.jose.key_sealing import KeySealer, UnreadableKey, new_key
 from agentidp.jose.signing_keys import PUBLISH_AHEAD, active, published, signing_row
@@ -35,10 +37,10 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
     with connect(str(settings.database_url)) as connection:
         rows = _all_keys(connection)
         if not active(rows):
-            with _locked(connection):
+            with _locked(connection, at) as opened:
                 rows = _all_keys(connection)
                 if not active(rows):
-                    _add_key(connection, settings, created_at=at, signs_from=at)
+                    _add_key(opened, settings, signs_from=at)
                     rows = _all_keys(connection)
     signing = signing_row(rows, at)
     try:
@@ -57,8 +59,8 @@ def rotate(settings: Settings, *, at: datetime, signs_from: datetime | None = No
     :param signs_from: the time of its first signature. Default: ``PUBLISH_AHEAD`` after *at*.
     :returns: the new key's kid.
     """
-    with connect(str(settings.database_url)) as connection, _locked(connection):
-        return _add_key(connection, settings, created_at=at, signs_from=signs_from or at + PUBLISH_AHEAD)
+    with connect(str(settings.database_url)) as connection, _locked(connection, at) as opened:
+        return _add_key(opened, settings, signs_from=signs_from or at + PUBLISH_AHEAD)
 
 
 def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
@@ -68,7 +70,7 @@ def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
     :returns: if *kid* was the key that signed, the kid of the new key that signs from now on.
     :raises ConfigurationError: there is no such key.
     """
-    with connect(str(settings.database_url)) as connection, _locked(connection):
+    with connect(str(settings.database_url)) as connection, _locked(connection, at) as opened:
         rows = _all_keys(connection)
         row = next((row for row in rows if row.kid == kid), None)
         if row is None:
@@ -77,13 +79,14 @@ def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
             return None
         # A key that servers cannot decrypt does not sign, whatever its row says.
         readable = active(_usable(KeySealer(settings), rows))
-        connection.execute(load_sql("signing_keys/revoke_key"), {"kid": kid, "at": at})
+        opened.fetch("signing_keys/revoke_key", kid=kid)
+        audit.record(opened, "signing_key.revoked", kid)
         if readable and signing_row(readable, at) is not row:
             return None
-        return _add_key(connection, settings, created_at=at, signs_from=at)
+        return _add_key(opened, settings, signs_from=at)
 
 
-def reencrypt(settings: Settings) -> tuple[int, int]:
+def reencrypt(settings: Settings, *, at: datetime) -> tuple[int, int]:
     """Encrypt every private key under ``settings.secret_key`` that is still under ``settings.secret_key_previous``.
 
     :returns: how many were encrypted again, and how many there are; revoked keys have no private half and do not count.
@@ -91,7 +94,7 @@ def reencrypt(settings: Settings) -> tuple[int, int]:
     """
     sealer = KeySealer(settings)
     count = 0
-    with connect(str(settings.database_url)) as connection, _locked(connection):
+    with connect(str(settings.database_url)) as connection, _locked(connection, at) as opened:
         rows = active(_all_keys(connection))
         for row in rows:
             sealed = bytes(row.private_key_encrypted)
@@ -103,8 +106,8 @@ def reencrypt(settings: Settings) -> tuple[int, int]:
                     f"{row.kid!r}: nothing was changed"
                 ) from None
             if not sealer.is_current(row.kid, sealed):
-                resealed = {"kid": row.kid, "private_key_encrypted": sealer.seal(key.signing)}
-                connection.execute(load_sql("signing_keys/reseal_key"), resealed)
+                opened.fetch("signing_keys/reseal_key", kid=row.kid, private_key_encrypted=sealer.seal(key.signing))
+                audit.record(opened, "signing_key.reencrypted", row.kid)
                 count += 1
     return count, len(rows)
 
@@ -141,35 +144,32 @@ def describe(settings: Settings, *, at: datetime) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _locked(connection: psycopg.Connection[Any]) -> Iterator[None]:
+def _locked(connection: psycopg.Connection[Any], at: datetime) -> Iterator[Transaction]:
+    """A transaction that alone changes the keys, which is recorded for the instance."""
     # The lock is a statement of its own, so that the next one sees what was committed while waiting.
-    with connection.transaction():
-        connection.execute(load_sql("signing_keys/lock_keys"), {"key": KEYS_LOCK})
-        yield
+    with operator_transaction(connection, audit.INSTANCE, at) as opened:
+        opened.fetch("signing_keys/lock_keys", key=KEYS_LOCK)
+        yield opened
 
 
 def _all_keys(connection: psycopg.Connection[Any]) -> Rows:
     return connection.execute(load_sql("signing_keys/all_keys")).fetchall()
 
 
-def _add_key(
-    connection: psycopg.Connection[Any], settings: Settings, *, created_at: datetime, signs_from: datetime
-) -> str:
+def _add_key(opened: Transaction, settings: Settings, *, signs_from: datetime) -> str:
     key = new_key(settings.signing_alg)
     kid = key.signing.kid
-    connection.execute(
-        load_sql("signing_keys/add_key"),
-        {
-            "kid": kid,
-            # These two are not trusted when the row is read. Servers of the previous release, which may still run, do
-            # trust them.
-            "alg": key.signing.alg,
-            "public_jwk": json.dumps(key.jwk),
-            "private_key_encrypted": KeySealer(settings).seal(key.signing),
-            "created_at": created_at,
-            "signs_from": signs_from,
-        },
+    opened.fetch(
+        "signing_keys/add_key",
+        kid=kid,
+        # These two are not trusted when the row is read. Servers of the previous release, which may still run, do trust
+        # them.
+        alg=key.signing.alg,
+        public_jwk=json.dumps(key.jwk),
+        private_key_encrypted=KeySealer(settings).seal(key.signing),
+        signs_from=signs_from,
     )
+    audit.record(opened, "signing_key.created", kid, after={"alg": key.signing.alg, "signsFrom": signs_from})
     return kid
 
 

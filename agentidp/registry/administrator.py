@@ -11,6 +11,7 @@ from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
+from agentidp.registry.organizations import found
 from agentidp.scopes import SCOPES
 
 NAME = "administrator"
@@ -34,7 +35,7 @@ def add_administered_organization(database_url: str, *, name: str, at: datetime)
         connect(database_url) as connection,
         operator_transaction(connection, organization_id, at) as opened,
     ):
-        opened.fetch("organizations/add_organization", name=name)
+        found(opened, name=name)
         agent = add_agent(opened, name=NAME, description="Administers the organization.", scopes=list(SCOPES))
         _, client_secret = add_credential(opened, agent.agent_id, expires_at=None)
     assert client_secret is not None  # noqa: S101 - no keys were given

@@ -13,6 +13,7 @@ import marshmallow as ma
 import psycopg
 from flask import Response
 
+from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
@@ -178,6 +179,7 @@ def add_agent(
         )
     except psycopg.errors.UniqueViolation:
         raise _name_taken() from None
+    audit.record(opened, "agent.created", agent.agent_id, after=_recorded(agent))
     return agent
 
 
@@ -192,11 +194,13 @@ def update_agent(opened: Transaction, agent_id: UUID, change: dict[str, Any]) ->
     """
     unchanged: dict[str, Any] = dict.fromkeys(("name", "description", "scopes", "status", "dpop_bound_access_tokens"))
     refuse_unknown_scopes(opened, change.get("scopes", []))
+    before = existing(opened.fetch("agents/lock_agent", agent_id=agent_id))
     try:
-        rows = opened.fetch("agents/change_agent", agent_id=agent_id, **(unchanged | change))
+        [agent] = opened.fetch("agents/change_agent", agent_id=agent_id, **(unchanged | change))
     except psycopg.errors.UniqueViolation:
         raise _name_taken() from None
-    return existing(rows)
+    audit.record(opened, "agent.changed", agent_id, before=_recorded(before), after=_recorded(agent))
+    return agent
 
 
 def existing(rows: Rows) -> Any:
@@ -214,12 +218,19 @@ def remove_agent(opened: Transaction, agent_id: UUID) -> None:
 
     :raises NotFound: no such agent.
     """
-    if not opened.fetch("agents/delete_agent", agent_id=agent_id):
-        raise NotFound
+    agent = existing(opened.fetch("agents/delete_agent", agent_id=agent_id))
+    audit.record(opened, "agent.deleted", agent_id, before=_recorded(agent))
 
 
 def _name_taken() -> Conflict:
     return Conflict("Another agent has this name.", details={"name": ["is taken"]})
+
+
+def _recorded(agent: Any) -> dict[str, Any]:
+    """What the audit trail records of an agent."""
+    names = ("name", "description", "scopes", "status", "dpopBoundAccessTokens")
+    body = represent(agent)
+    return {name: body[name] for name in names}
 
 
 def represent(agent: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response, request
 
+from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
@@ -152,8 +153,10 @@ def end_credential(opened: Transaction, agent_id: UUID, credential_id: UUID) -> 
 
     :raises NotFound: the agent has no such credential, or it was revoked before.
     """
-    if not opened.fetch("agents/revoke_credential", agent_id=agent_id, credential_id=credential_id):
+    rows = opened.fetch("agents/revoke_credential", agent_id=agent_id, credential_id=credential_id)
+    if not rows:
         raise NotFound
+    audit.record(opened, "credential.revoked", credential_id, before=_recorded(agent_id, rows[0]))
 
 
 def add_credential(
@@ -163,16 +166,34 @@ def add_credential(
     expires_at: datetime | None,
     label: str | None = None,
     jwks: list[dict[str, Any]] | None = None,
-    most: int = MAXIMUM_CREDENTIALS,
 ) -> tuple[Any, str | None]:
     """Create a credential.
 
     :param label: for people, 1 to 100 characters.
     :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked. Default: a secret.
-    :param most: how many the agent may have with it.
     :returns: its row and its secret, which is not stored; ``None`` if it has keys.
     :raises NotFound: no such agent.
     :raises Conflict: the agent has as many as it may.
+    """
+    credential, client_secret = store_credential(
+        opened, agent_id, expires_at=expires_at, label=label, jwks=jwks, most=MAXIMUM_CREDENTIALS
+    )
+    audit.record(opened, "credential.created", credential.credential_id, after=_recorded(agent_id, credential))
+    return credential, client_secret
+
+
+def store_credential(
+    opened: Transaction,
+    agent_id: UUID,
+    *,
+    expires_at: datetime | None,
+    label: str | None = None,
+    jwks: list[dict[str, Any]] | None = None,
+    most: int,
+) -> tuple[Any, str | None]:
+    """What :func:`add_credential` does, without a record of it: for a credential that nobody gets.
+
+    :param most: how many the agent may have with it.
     """
     # A separate statement locks the agent, so that the next one sees what another transaction has added.
     if not opened.fetch("agents/lock_agent", agent_id=agent_id):
@@ -194,6 +215,12 @@ def add_credential(
             details={"credentials": [f"at most {most} at a time"]},
         )
     return rows[0], client_secret
+
+
+def _recorded(agent_id: UUID, credential: Any) -> dict[str, Any]:
+    """What the audit trail records of a credential: public keys, and nothing of a secret."""
+    body = represent(credential)
+    return {"agentId": str(agent_id), **{name: body[name] for name in ("label", "jwks", "expiresAt")}}
 
 
 def represent(credential: Any) -> dict[str, Any]:

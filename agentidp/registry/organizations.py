@@ -10,9 +10,10 @@ from typing import Any
 import marshmallow as ma
 from flask import Response
 
+from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.db.database import Database, connect
-from agentidp.db.organization import Transaction
+from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
@@ -95,12 +96,18 @@ def add_organization(database_url: str, *, name: str, at: datetime, organization
     :returns: its id.
     """
     organization_id = organization_id or f"org-{uuid.uuid4()}"
-    with connect(database_url) as connection:
-        connection.execute(
-            load_sql("organizations/add_organization"),
-            {"organization_id": organization_id, "name": name, "at": at},
-        )
+    with (
+        connect(database_url) as connection,
+        operator_transaction(connection, organization_id, at) as opened,
+    ):
+        found(opened, name=name)
     return organization_id
+
+
+def found(opened: Transaction, *, name: str) -> None:
+    """Create the organization of an operator's transaction."""
+    opened.fetch("organizations/add_organization", name=name)
+    audit.record(opened, "organization.created", opened.organization_id, after={"name": name})
 
 
 def all_organizations(database_url: str) -> list[Any]:
@@ -122,8 +129,15 @@ def find_organization(database: Database, organization_id: str, at: datetime) ->
 
 def set_budget(opened: Transaction, monthly_token_budget: int | None) -> Any:
     """Set the budget of an organization that exists, or remove it; return the organization's row."""
+    [before] = opened.fetch("organizations/lock_organization")
     [row] = opened.fetch("organizations/set_budget", monthly_token_budget=monthly_token_budget)
+    audit.record(opened, "organization.changed", row.organization_id, before=_recorded(before), after=_recorded(row))
     return row
+
+
+def _recorded(row: Any) -> dict[str, Any]:
+    """What the audit trail records of an organization."""
+    return {"name": row.name, "monthlyTokenBudget": row.monthly_token_budget}
 
 
 def represent(row: Any) -> dict[str, Any]:

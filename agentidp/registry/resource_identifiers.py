@@ -9,9 +9,10 @@ from collections import defaultdict
 from datetime import datetime
 from typing import NamedTuple
 
+from agentidp import audit
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import connect
-from agentidp.db.organization import Transaction
+from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.errors import Conflict
 from agentidp.http.schemas import is_resource_identifier
@@ -102,14 +103,19 @@ def assign(
         raise ConfigurationError("the resource must not be this server's own API or dashboard")
     if verify:
         verify_ownership(resource, organization_id, settings.issuer)
-    parameters = {"resource": resource, "organization_id": organization_id, "at": at}
-    with connect(str(settings.database_url)) as connection:
-        [row] = connection.execute(load_sql("oauth/assign_resource"), parameters).fetchall()
-    previous: str | None = row.previous_organization_id
+    with connect(str(settings.database_url)) as connection, connection.transaction():
+        with operator_transaction(connection, organization_id, at) as opened:
+            [row] = opened.fetch("oauth/assign_resource", resource=resource)
+            previous: str | None = row.previous_organization_id
+            if previous != organization_id:
+                audit.record(opened, "resource.assigned", resource, after={"organizationId": organization_id})
+        if previous is not None and previous != organization_id:
+            with operator_transaction(connection, previous, at) as opened:
+                audit.record(opened, "resource.released", resource, before={"organizationId": previous})
     return previous
 
 
-def release(database_url: str, resource: str) -> str:
+def release(database_url: str, resource: str, at: datetime) -> str:
     """Take an identifier from the organization that holds it: the next that registers it gets it.
 
     :param database_url: as the operator.
@@ -117,11 +123,13 @@ def release(database_url: str, resource: str) -> str:
     :raises ConfigurationError: it is no resource identifier, or nobody holds it.
     """
     _check(resource)
-    with connect(database_url) as connection:
+    with connect(database_url) as connection, connection.transaction():
         rows = connection.execute(load_sql("oauth/release_resource"), {"resource": resource}).fetchall()
-    if not rows:
-        raise ConfigurationError(f"no organization holds the resource {resource!r}")
-    organization_id: str = rows[0].organization_id
+        if not rows:
+            raise ConfigurationError(f"no organization holds the resource {resource!r}")
+        organization_id: str = rows[0].organization_id
+        with operator_transaction(connection, organization_id, at) as opened:
+            audit.record(opened, "resource.released", resource, before={"organizationId": organization_id})
     return organization_id
 
 

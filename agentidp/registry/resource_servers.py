@@ -10,6 +10,7 @@ import marshmallow as ma
 import psycopg
 from flask import Response
 
+from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
@@ -176,7 +177,9 @@ def add_resource_server(opened: Transaction, settings: Settings, *, resource: st
             f"The organization has {MAXIMUM_RESOURCE_SERVERS} resource servers; delete one first.",
             details={"resource": [f"at most {MAXIMUM_RESOURCE_SERVERS} at a time"]},
         )
-    return rows[0]
+    [row] = rows
+    audit.record(opened, "resource_server.created", row.resource_server_id, after=_recorded(row))
+    return row
 
 
 def update_resource_server(opened: Transaction, resource_server_id: UUID, change: dict[str, Any]) -> Any:
@@ -187,10 +190,14 @@ def update_resource_server(opened: Transaction, resource_server_id: UUID, change
     :raises NotFound: the organization has no such resource server.
     """
     unchanged: dict[str, Any] = {"name": None, "scopes": None}
-    rows = opened.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **(unchanged | change))
-    if not rows:
+    before = opened.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id)
+    if not before:
         raise NotFound
-    return rows[0]
+    [row] = opened.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **(unchanged | change))
+    audit.record(
+        opened, "resource_server.changed", resource_server_id, before=_recorded(before[0]), after=_recorded(row)
+    )
+    return row
 
 
 def remove_resource_server(opened: Transaction, resource_server_id: UUID) -> None:
@@ -198,8 +205,15 @@ def remove_resource_server(opened: Transaction, resource_server_id: UUID) -> Non
 
     :raises NotFound: the organization has no such resource server.
     """
-    if not opened.fetch("oauth/delete_resource_server", resource_server_id=resource_server_id):
+    rows = opened.fetch("oauth/delete_resource_server", resource_server_id=resource_server_id)
+    if not rows:
         raise NotFound
+    audit.record(opened, "resource_server.deleted", resource_server_id, before=_recorded(rows[0]))
+
+
+def _recorded(row: Any) -> dict[str, Any]:
+    """What the audit trail records of a resource server."""
+    return {"resource": row.resource, "name": row.name, "scopes": row.scopes}
 
 
 def represent(row: Any) -> dict[str, Any]:

@@ -1,5 +1,5 @@
--- Deletes an agent and revokes its credentials; the row stays for its history. One row, or none if it
--- does not exist. Parameters: organization_id; agent_id; at (timestamptz).
+-- Deletes an agent and revokes its credentials; the row stays for its history. Returns its row, or none if
+-- it does not exist. Parameters: organization_id; agent_id; at (timestamptz).
 with revoked as (
     update credentials
     set revoked_at = %(at)s
@@ -15,4 +15,4 @@ where
     and agent_id = %(agent_id)s
     -- Not deleted, written so that the planner can use only the primary key.
     and coalesce(deleted_at, 'infinity') = 'infinity'
-returning agent_id
+returning agent_id, name, description, scopes, status, dpop_bound_access_tokens, created_at, updated_at

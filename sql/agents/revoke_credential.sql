@@ -1,4 +1,4 @@
--- Revokes a credential. One row, or none if the agent has no such credential, or it was revoked before.
+-- Revokes a credential. Returns its row, or none if the agent has no such credential, or it was revoked before.
 -- Parameters: organization_id; agent_id; credential_id; at (timestamptz).
 update credentials
 set revoked_at = %(at)s
@@ -7,4 +7,4 @@ where
     and agent_id = %(agent_id)s
     and credential_id = %(credential_id)s
     and revoked_at is null
-returning credential_id
+returning credential_id, label, jwks, created_at, expires_at, last_used_at

@@ -118,6 +118,8 @@ NEW: dict[str, dict[str, Any]] = {
     "dashboard/agents": {"search": "", "sort": "name", "limit": 50, "offset": 0},
     "dashboard/viewer": {"scope": "analytics:read", "write_scope": "agents:write"},
     "agents/add_credential": {"credential_id": uuid.uuid4()},
+    "audit/add_event": {"sequence": 1000},
+    "audit/events_after": {"after": 0},
     "oauth/claim_resource": {"resource": "https://new.example"},
     "oauth/resource_claims": {"resource": "https://new.example"},
     "oauth/client_keys": {"alg": "ES256"},

@@ -84,6 +84,10 @@ FILL = (
     "array_fill(1, array[24]), array_fill(1, array[24]), count_nothing() "
     "from generate_series(0, %(days)s) as ago, agents "
     "where ago < %(days_of_all)s or ('x' || right(agent_id::text, 8))::bit(32)::integer %% 100 = 0",
+    "insert into audit_events select %(organization_id)s, n, gen_random_uuid(), %(at)s, 'agent', 'a', "
+    "'agent.changed', 'agent', 'a', null, null, null, sha256(''), null, null, sha256(''), sha256('') "
+    "from generate_series(1, %(rows)s) as n",
+    "insert into audit_heads select %(organization_id)s, %(rows)s, sha256('')",
     "update agent_usage_daily set rejected = 24, rejected_by_hour = tokens_by_hour "
     "where day = %(at)s::date and ('x' || right(agent_id::text, 8))::bit(32)::integer %% 1000 = 0",
 )
@@ -142,12 +146,28 @@ VALUES: dict[str, Any] = {
     "search": "",
     "sort": "tokens",
     "at_hour": 12,
+    "sequence": ROWS + 1,
+    "event_id": AGENT,
+    "actor_type": "agent",
+    "actor": "a",
+    "action": "agent.changed",
+    "subject_type": "agent",
+    "subject": "a",
+    "before": None,
+    "after": None,
+    "salt": bytes(16),
+    "content_hash": bytes(32),
+    "client_address": None,
+    "request_id": None,
+    "previous_hash": bytes(32),
+    "hash": bytes(32),
 }
 """Parameter -> a value, whichever the statement."""
 
 VALUES_OF: dict[str, dict[str, Any]] = {
     "agents/add_agent": {"agent_id": uuid.UUID(int=AGENTS + 1)},
     "agents/add_credential": {"credential_id": uuid.UUID(int=AGENTS + 1)},
+    "audit/events_after": {"after": ROWS // 2},
     "dashboard/viewer": {"scope": "analytics:read", "write_scope": "agents:write"},
     "dashboard/usage_by_hour": {"days": [NOON.date() - timedelta(days=7), NOON.date()]},
     "oauth/add_resource_server": {"resource_server_id": uuid.UUID(int=1000), "resource": "https://new.example"},

@@ -355,8 +355,8 @@ class TestReencrypt:
         with pytest.raises(ConfigurationError, match=r"^AGENTIDP_SECRET_KEY does not decrypt"):
             ensure_signing_key(new, at=utc_now())
         # 2. All is encrypted anew; a second time there is nothing to do.
-        assert reencrypt(both) == (2, 3)
-        assert reencrypt(both) == (0, 3)
+        assert reencrypt(both, at=utc_now()) == (2, 3)
+        assert reencrypt(both, at=utc_now()) == (0, 3)
         # 3. The previous one is no longer needed, and the old secret opens nothing.
         ensure_signing_key(new, at=utc_now())
         assert self.jwks(new) == self.jwks(both) == mixed
@@ -377,7 +377,7 @@ class TestReencrypt:
         [broken] = set(statuses(database_url)) - {first}
         before = execute(database_url, "select * from signing_keys order by kid")
         with pytest.raises(ConfigurationError) as refused:
-            reencrypt(both)
+            reencrypt(both, at=utc_now())
         assert str(refused.value) == (
             "neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the signing key "
             f"{broken!r}: nothing was changed"
@@ -385,7 +385,7 @@ class TestReencrypt:
         assert execute(database_url, "select * from signing_keys order by kid") == before
         # Once it is revoked, the rest can go on.
         revoke(both, broken, at=utc_now())
-        assert reencrypt(both) == (1, 1)
+        assert reencrypt(both, at=utc_now()) == (1, 1)
 
     def test_killed_half_way_it_has_changed_nothing(self, database_url: str) -> None:
         both = {"AGENTIDP_SECRET_KEY": NEW_SECRET, "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET_KEY}

@@ -224,7 +224,7 @@ def test_a_duplicate_is_refused_until_the_operator_assigns_it(
     assert previous == cast.acme.organization_id
     assert seen() == {"acme": (400, False), "outsider": (200, True)}
 
-    assert resource_identifiers.release(database_url, resource) == cast.outsider.organization_id
+    assert resource_identifiers.release(database_url, resource, NOON) == cast.outsider.organization_id
     assert seen() == {"acme": (400, False), "outsider": (400, False)}
 
 
@@ -326,6 +326,6 @@ class TestOperator:
         self, client: FlaskClient, cast: Cast, database_url: str, resource: str
     ) -> None:
         register(client, cast.acme, resource)
-        resource_identifiers.release(database_url, resource)
+        resource_identifiers.release(database_url, resource, NOON)
         assert register(client, cast.outsider, resource).status_code == 201
         assert held(database_url, cast.outsider) == [resource]

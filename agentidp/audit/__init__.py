@@ -1,0 +1,174 @@
+"""The audit trail: who changed what, in the transaction of the change.
+
+:func:`record` is called wherever something is changed. Each organization has a chain of events
+(:mod:`agentidp.audit.chain`); what belongs to no organization, the signing keys, is in the chain of :data:`INSTANCE`.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import uuid
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from agentidp.actor import Actor
+from agentidp.audit.chain import NO_HASH, content_hash, event_hash
+from agentidp.db.organization import Transaction
+
+INSTANCE = "org-00000000-0000-0000-0000-000000000000"
+"""The chain of what belongs to no organization."""
+
+ACTIONS = {
+    "agent.created": "An agent was registered.",
+    "agent.changed": "The name, description, scopes, status or DPoP rule of an agent were changed.",
+    "agent.deleted": "An agent was deleted, and its credentials were revoked.",
+    "credential.created": "A credential was created. A public key is recorded, a secret is not.",
+    "credential.revoked": "A credential was revoked.",
+    "organization.created": "The organization was created.",
+    "organization.changed": "The organization's budget was set or removed.",
+    "resource_server.created": "A resource server was registered.",
+    "resource_server.changed": "The name or the scopes of a resource server were changed.",
+    "resource_server.deleted": "A resource server was deleted.",
+    "resource.assigned": "An operator gave a resource identifier to the organization.",
+    "resource.released": "An operator took a resource identifier from the organization.",
+    "signing_key.created": "A signing key was created. Recorded for the instance.",
+    "signing_key.revoked": "A signing key was revoked. Recorded for the instance.",
+    "signing_key.reencrypted": "A signing key was encrypted under another secret. Recorded for the instance.",
+}
+"""What is recorded. The part before the dot is the type of the subject."""
+
+
+class _Event(NamedTuple):
+    at: datetime
+    actor: Actor
+    action: str
+    subject: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+def record(
+    opened: Transaction,
+    action: str,
+    subject: UUID | str,
+    *,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+) -> None:
+    """Record a change that the open transaction makes. The event is written just before the transaction commits, and
+    not at all if it rolls back. The transaction knows who makes the change.
+
+    With both *before* and *after*, only the members that differ are recorded, and no event if none does.
+
+    :param action: one of :data:`ACTIONS`.
+    :param subject: the id of what is changed.
+    :param before: what it was, as JSON: text, whole numbers, booleans, lists, objects and instants; never a secret or
+        its hash.
+    :param after: what it is now.
+    :raises ValueError: *action* is unknown.
+    """
+    if action not in ACTIONS:
+        raise ValueError(f"describe the action {action} in ACTIONS")
+    if before is not None and after is not None:
+        changed = [name for name in before | after if before.get(name) != after.get(name)]
+        if not changed:
+            return
+        before, after = ({name: side.get(name) for name in changed} for side in (before, after))
+    opened.before_commit(
+        _write, _Event(opened.at, opened.actor, action, str(subject), _as_json(before), _as_json(after))
+    )
+
+
+def _write(opened: Transaction, events: list[_Event]) -> None:
+    # The head is the last row that a transaction locks, so two transactions never wait for each other.
+    [head] = opened.fetch("audit/lock_head", hash=bytes.fromhex(NO_HASH))
+    previous_hash = bytes(head.hash).hex()
+    for sequence, event in enumerate(events, head.sequence + 1):
+        chained = _chained(opened.organization_id, event, sequence, previous_hash)
+        _add(opened, event, chained)
+        previous_hash = chained["hash"]
+
+
+def _chained(organization_id: str, event: _Event, sequence: int, previous_hash: str) -> dict[str, Any]:
+    actor = event.actor
+    chained: dict[str, Any] = {
+        "organizationId": organization_id,
+        "sequence": sequence,
+        "eventId": str(uuid.uuid4()),
+        "at": _timestamp(event.at),
+        "actorType": actor.type,
+        "actor": actor.name,
+        "action": event.action,
+        "subjectType": event.action.partition(".")[0],
+        "subject": event.subject,
+        "before": event.before,
+        "after": event.after,
+        "clientAddress": actor.client_address,
+        "requestId": actor.request_id,
+        "salt": secrets.token_hex(16),
+        "previousHash": previous_hash,
+    }
+    chained["contentHash"] = content_hash(chained)
+    chained["hash"] = event_hash(chained)
+    return chained
+
+
+def _add(opened: Transaction, event: _Event, chained: dict[str, Any]) -> None:
+    opened.fetch(
+        "audit/add_event",
+        sequence=chained["sequence"],
+        event_id=UUID(chained["eventId"]),
+        at=event.at,
+        actor_type=chained["actorType"],
+        actor=chained["actor"],
+        action=chained["action"],
+        subject_type=chained["subjectType"],
+        subject=chained["subject"],
+        before=_json(event.before),
+        after=_json(event.after),
+        salt=bytes.fromhex(chained["salt"]),
+        content_hash=bytes.fromhex(chained["contentHash"]),
+        client_address=chained["clientAddress"],
+        request_id=chained["requestId"],
+        previous_hash=bytes.fromhex(chained["previousHash"]),
+        hash=bytes.fromhex(chained["hash"]),
+    )
+
+
+def represent(row: Any) -> dict[str, Any]:
+    """An event's row as our JSON, from which its hash can be computed."""
+    return {
+        "organizationId": row.organization_id,
+        "sequence": row.sequence,
+        "eventId": str(row.event_id),
+        "at": _timestamp(row.at),
+        "actorType": row.actor_type,
+        "actor": row.actor,
+        "action": row.action,
+        "subjectType": row.subject_type,
+        "subject": row.subject,
+        "before": row.before,
+        "after": row.after,
+        "clientAddress": row.client_address,
+        "requestId": row.request_id,
+        "salt": None if row.salt is None else bytes(row.salt).hex(),
+        "contentHash": bytes(row.content_hash).hex(),
+        "previousHash": bytes(row.previous_hash).hex(),
+        "hash": bytes(row.hash).hex(),
+    }
+
+
+def _as_json(content: dict[str, Any] | None) -> dict[str, Any] | None:
+    if content is None:
+        return None
+    return {name: _timestamp(value) if isinstance(value, datetime) else value for name, value in content.items()}
+
+
+def _timestamp(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(value)

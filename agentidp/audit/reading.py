@@ -1,0 +1,29 @@
+"""Read a chain, in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from agentidp import audit
+from agentidp.audit.verification import Head
+from agentidp.db.organization import OrganizationDatabase
+
+PART = 1000
+"""Events that one statement reads."""
+
+
+def chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[str, Any]]:
+    """The events of an organization as JSON, oldest first.
+
+    :param after: the sequence of the last event that is left out.
+    """
+    while rows := database.fetch("audit/events_after", after=after, limit=PART):
+        yield from map(audit.represent, rows)
+        after = rows[-1].sequence
+
+
+def head_of(database: OrganizationDatabase) -> Head | None:
+    """The last event of an organization; ``None`` if nothing was recorded yet."""
+    rows = database.fetch("audit/get_head")
+    return Head(rows[0].sequence, bytes(rows[0].hash).hex()) if rows else None

@@ -1,0 +1,88 @@
+"""Verify a chain: that no event was changed, removed, added or moved since it was written.
+
+What this can and cannot prove is in docs/security.md. Whoever owns the tables can write a whole new chain; only a hash
+that was kept elsewhere shows that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from agentidp.audit.chain import CONTENT, NO_HASH, content_hash, event_hash
+
+
+class Head(NamedTuple):
+    """The last event, as it is stored apart from the events."""
+
+    sequence: int
+    hash: str
+
+
+EMPTY = Head(0, NO_HASH)
+
+
+class Verification(NamedTuple):
+    """The result for one chain."""
+
+    events: int
+    erased: int
+    """How many of them had their content erased, so that only the rest of them was verified."""
+
+    head: Head
+    """The last event that was verified."""
+
+    broken_at: int | None
+    """The sequence of the first event that is wrong or missing."""
+
+    reason: str | None
+
+
+def verify(events: Iterable[dict[str, Any]], head: Head | None) -> Verification:
+    """Verify a chain.
+
+    :param events: all of them as JSON, in order.
+    :param head: ``None`` if there is none.
+    """
+    count = erased = 0
+    last, pruned = EMPTY, EMPTY
+    pruned_and_recorded = {EMPTY}
+    for event in events:
+        if count == 0:
+            last = pruned = Head(event["sequence"] - 1, event["previousHash"])
+        if reason := _fault(event, last):
+            return Verification(count, erased, last, last.sequence + 1, reason)
+        count += 1
+        erased += event["salt"] is None
+        last = Head(event["sequence"], event["hash"])
+        if event["action"] == "audit.pruned" and event["after"]:
+            pruned_and_recorded.add(Head(event["after"]["sequence"], event["after"]["hash"]))
+    if pruned not in pruned_and_recorded:
+        reason = "the events up to this one are missing, and no event records that they were pruned"
+        return Verification(count, erased, last, pruned.sequence, reason)
+    broken_at, reason = _difference(last, head)
+    return Verification(count, erased, last, broken_at, reason)
+
+
+def _difference(last: Head, head: Head | None) -> tuple[int | None, str | None]:
+    """Where the last event and the head differ, and how."""
+    if (head or EMPTY) == last:
+        return None, None
+    if head is None:
+        return last.sequence, "the head of the chain is missing"
+    if head.sequence > last.sequence:
+        return last.sequence + 1, "the events from here to the head of the chain are missing"
+    return last.sequence, "the head of the chain is another event"
+
+
+def _fault(event: dict[str, Any], last: Head) -> str | None:
+    if event["sequence"] != last.sequence + 1:
+        return "the event is missing"
+    if event["previousHash"] != last.hash:
+        return "the event does not contain the hash of the one before"
+    is_erased = all(event[name] is None for name in CONTENT)
+    if not is_erased and content_hash(event) != event["contentHash"]:
+        return "what the event says has changed was altered"
+    if event_hash(event) != event["hash"]:
+        return "the event was altered"
+    return None

@@ -1,0 +1,12 @@
+-- A part of an organization's chain. One row per event, oldest first.
+-- Parameters: organization_id; after: the sequence of the last event of the part before, 0 for the first part; limit;
+-- at is not used.
+select
+    organization_id, sequence, event_id, at, actor_type, actor, action, subject_type, subject, before, after, salt,
+    content_hash, client_address, request_id, previous_hash, hash
+from audit_events
+where
+    organization_id = %(organization_id)s
+    and sequence > %(after)s::bigint
+order by sequence
+limit %(limit)s

@@ -1,0 +1,5 @@
+-- The last event of an organization's chain. One row: sequence, hash; none if nothing was recorded yet.
+-- Parameters: organization_id; at is not used.
+select sequence, hash
+from audit_heads
+where organization_id = %(organization_id)s

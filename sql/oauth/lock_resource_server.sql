@@ -1,0 +1,8 @@
+-- Locks a resource server until the transaction ends. Its row, or none if it does not exist.
+-- Parameters: organization_id; resource_server_id.
+select resource_server_id, resource, name, scopes, created_at
+from resource_servers
+where
+    organization_id = %(organization_id)s
+    and resource_server_id = %(resource_server_id)s
+for update
