@@ -462,7 +462,7 @@ def test_a_process_that_leaves_its_pool_open_ends_at_once_and_in_silence(databas
         "import sys\n"
         "from tests.conftest import settings_for\n"
         "from agentidp.db.database import Database\n"
-        "print(Database(sys.argv[1], settings_for(sys.argv[1])).fetch('database/ping')[0].migrations)\n"
+        "print(Database(sys.argv[1], settings_for(sys.argv[1])).fetch_unscoped('database/ping')[0].migrations)\n"
     )
     command = [sys.executable, "-c", program, database_url]
     # A thread of the pool that does not end keeps the process for five seconds.
