@@ -215,7 +215,7 @@ def _add_usage(transaction: Transaction, at: datetime) -> None:
     counted = list(traffic(at))
     ids = {agent: agent.agent_id for agent in AGENTS}
     transaction.fetch(
-        "demo/add_usage",
+        "usage_history/add_usage",
         agent_ids=[ids[row.agent] for row in counted],
         days=[row.day for row in counted],
         hours=[row.hour for row in counted],

@@ -18,6 +18,7 @@ from agentidp.cli import (
     resource_server,
     serve,
     token,
+    usage,
 )
 
 
@@ -30,7 +31,7 @@ def cli() -> None:
     """
 
 
-for group in (agent, credential, db, keys, organization, resource_server):
+for group in (agent, credential, db, keys, organization, resource_server, usage):
     cli.add_command(group.commands)
 for command in (dashboard, demo, findings, serve, token):
     cli.add_command(command.command)

@@ -70,7 +70,7 @@ class Watched:
                 self._remember(hour, agent, usage)
         names = ("agent_ids", "days", "hours", "tokens", "requests", "rejected")
         transaction.fetch(
-            "demo/add_usage",
+            "usage_history/add_usage",
             **dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)),
         )
         self.connection.commit()

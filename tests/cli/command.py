@@ -21,12 +21,12 @@ class Command:
         self.environment = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
         self.database_url = database_url
 
-    def invoke(self, *arguments: str, **environment: str | None) -> Result:
+    def invoke(self, *arguments: str, input: str | None = None, **environment: str | None) -> Result:
         """Run a command, whatever comes of it."""
         for name in os.environ:
             if name.startswith("AGENTIDP_"):
                 environment.setdefault(name, None)
-        return CliRunner().invoke(cli, arguments, env={**environment, **self.environment, **environment})
+        return CliRunner().invoke(cli, arguments, input=input, env={**environment, **self.environment, **environment})
 
     def __call__(self, *arguments: str) -> str:
         """What a command that succeeds prints, without the line break; it prints nothing else."""

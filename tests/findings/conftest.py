@@ -74,7 +74,7 @@ class Fleet:
         names = ("agent_ids", "days", "hours", "tokens", "requests", "rejected")
         with database_of(self.services, self.organization_id).transaction() as transaction:
             transaction.fetch(
-                "demo/add_usage",
+                "usage_history/add_usage",
                 organization_id=self.organization_id,
                 **dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)),
             )

@@ -1,0 +1,1 @@
+"""Past usage: taken over from another provider, exported, and deleted when it is old enough."""

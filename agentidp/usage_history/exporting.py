@@ -1,0 +1,39 @@
+"""``agentidp usage export``: writes what was counted, in the format that ``agentidp usage import`` reads."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import BinaryIO
+
+import psycopg
+
+from agentidp.db.database import connect
+from agentidp.db.organization import operator_transaction
+from agentidp.db.sql import load_sql
+
+_STATEMENTS = {"csv": "usage_history/export_csv", "ndjson": "usage_history/export_ndjson"}
+
+
+def export_usage(
+    database_url: str, organization_id: str, out: BinaryIO, *, file_format: str, first: date, last: date, at: datetime
+) -> None:
+    """Write an organization's usage: one record for each agent and UTC hour with usage, oldest first.
+
+    :param database_url: as the operator.
+    :param out: what is written to, while the database sends it.
+    :param file_format: ``csv`` or ``ndjson``.
+    :param first: the first UTC day.
+    :param last: the last one.
+    :param at: now, aware.
+    """
+    days = {"organization_id": organization_id, "first": first, "last": last}
+    statement = load_sql(_STATEMENTS[file_format])
+    with (
+        connect(database_url) as connection,
+        operator_transaction(connection, organization_id, at),
+        # COPY takes no bound parameters: this cursor puts them into its text.
+        psycopg.ClientCursor(connection) as cursor,
+        cursor.copy(statement, days) as copy,
+    ):
+        for block in copy:
+            out.write(block)

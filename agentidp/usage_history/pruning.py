@@ -1,0 +1,43 @@
+"""``agentidp usage prune``: deletes usage that is older than a number of calendar months."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+
+from agentidp.db.database import connect
+from agentidp.db.organization import operator_transaction
+
+MIN_MONTHS = 4
+"""The trend and the heatmap reach back 90 days, and the findings compare with the weeks before."""
+
+
+def first_kept_day(months: int, at: datetime) -> date:
+    """The first day of the oldest calendar month to keep, the current one being the first of *months*."""
+    today = at.astimezone(UTC).date()
+    month = today.year * 12 + today.month - months
+    return date(month // 12, month % 12 + 1, 1)
+
+
+def counted_days(database_url: str, organization_id: str, *, before: date, at: datetime) -> list[date]:
+    """The UTC days before *before* on which an organization has usage, oldest first.
+
+    :param database_url: as the operator.
+    :param at: now, aware.
+    """
+    with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as opened:
+        return [row.day for row in opened.fetch("usage_history/days_before", before=before)]
+
+
+def delete_days(database_url: str, organization_id: str, days: Iterable[date], *, at: datetime) -> None:
+    """Delete an organization's usage of some UTC days, each in a transaction of its own: an interruption leaves whole
+    days.
+
+    :param database_url: as the operator.
+    :param at: now, aware.
+    """
+    with connect(database_url) as connection:
+        for day in days:
+            with operator_transaction(connection, organization_id, at) as opened:
+                opened.fetch("usage_history/delete_agent_usage", on_day=day)
+                opened.fetch("usage_history/delete_usage", on_day=day)

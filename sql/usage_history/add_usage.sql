@@ -1,0 +1,64 @@
+-- Adds usage of the past to the counters of an organization and of its agents. Returns no row.
+-- Parameters: organization_id; and arrays of one length, an element an agent and UTC hour in which something was
+-- counted: agent_ids (uuid[]); days (date[]); hours (integer[]); tokens, requests, rejected (bigint[]).
+with counted as materialized (
+    select agent_id, day, hour, tokens, requests, rejected
+    from unnest(
+        %(agent_ids)s::uuid[], %(days)s::date[], %(hours)s::integer[],
+        %(tokens)s::bigint[], %(requests)s::bigint[], %(rejected)s::bigint[]
+    ) as counted (agent_id, day, hour, tokens, requests, rejected)
+),
+agent_hours as materialized (
+    select
+        agent_id,
+        day,
+        hour,
+        coalesce(tokens, 0)::integer as tokens,
+        coalesce(requests, 0)::integer as requests,
+        coalesce(rejected, 0)::integer as rejected
+    from (select distinct agent_id, day from counted) as agent_days
+    cross join generate_series(0, 23) as clock (hour)
+    left join counted using (agent_id, day, hour)
+),
+counting as materialized (
+    -- In a slot of its own: tokens that are issued meanwhile do not wait.
+    select take_slot(%(organization_id)s::text) as slot
+),
+agent_usage as (
+    insert into agent_usage_daily as usage
+        (
+            organization_id, day, agent_id, slot, tokens, requests, rejected,
+            tokens_by_hour, requests_by_hour, rejected_by_hour
+        )
+    select
+        %(organization_id)s, day, agent_id, (select slot from counting), sum(tokens), sum(requests), sum(rejected),
+        array_agg(tokens order by hour), array_agg(requests order by hour), array_agg(rejected order by hour)
+    from agent_hours
+    group by day, agent_id
+    on conflict (organization_id, day, agent_id, slot) do update
+    set
+        tokens = usage.tokens + excluded.tokens,
+        requests = usage.requests + excluded.requests,
+        rejected = usage.rejected + excluded.rejected,
+        tokens_by_hour = add_by_hour(usage.tokens_by_hour, excluded.tokens_by_hour),
+        requests_by_hour = add_by_hour(usage.requests_by_hour, excluded.requests_by_hour),
+        rejected_by_hour = add_by_hour(usage.rejected_by_hour, excluded.rejected_by_hour)
+),
+hours as (
+    select day, hour, sum(tokens) as tokens, sum(requests) as requests, sum(rejected) as rejected
+    from agent_hours
+    group by day, hour
+)
+insert into usage_daily as usage
+    (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
+select
+    %(organization_id)s, day, (select slot from counting), sum(tokens), array_agg(tokens::integer order by hour),
+    array_agg(requests::integer order by hour), array_agg(rejected::integer order by hour)
+from hours
+group by day
+on conflict (organization_id, day, slot) do update
+set
+    tokens = usage.tokens + excluded.tokens,
+    tokens_by_hour = add_by_hour(usage.tokens_by_hour, excluded.tokens_by_hour),
+    requests_by_hour = add_by_hour(usage.requests_by_hour, excluded.requests_by_hour),
+    rejected_by_hour = add_by_hour(usage.rejected_by_hour, excluded.rejected_by_hour)

@@ -1,0 +1,5 @@
+-- The agents of an organization, deleted ones too. One row an agent.
+-- Parameters: organization_id.
+select agent_id, name, deleted_at is not null as is_deleted
+from agents
+where organization_id = %(organization_id)s

@@ -1,0 +1,9 @@
+-- Sends the usage of an organization's agents as CSV: a header, then one line an agent and UTC hour with usage, by hour
+-- and agent, which returns no row.
+-- Parameters: organization_id; first and last: UTC days.
+copy (
+    select began_at as "time", agent_id as agent, tokens, requests, rejected
+    from agent_usage_by_hour
+    where organization_id = %(organization_id)s and day between %(first)s::date and %(last)s::date
+    order by day, began_at, agent_id
+) to stdout with (format csv, header)

@@ -1,0 +1,313 @@
+"""``agentidp usage``."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from agentidp import utc_now
+from agentidp.usage_history import importing
+from agentidp.usage_history.pruning import first_kept_day
+from agentidp.usage_history.records import MAX_COUNT
+from tests.cli.command import Command
+from tests.factories import ROOT, usage_sums
+
+HOUR = "2026-03-31T23:15:00Z"
+
+
+@dataclass
+class Fleet:
+    """An organization with two agents, and files of usage."""
+
+    run: Command
+    directory: Path
+    organization_id: str
+    a: str
+    b: str
+
+    def file(self, *lines: str, name: str = "usage.csv") -> str:
+        """Write a file."""
+        path = self.directory / name
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return str(path)
+
+    def imported(self, *lines: str, name: str = "usage.csv", options: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Import a file, and return what the command says of it."""
+        output = self.run(
+            "usage", "import", self.file(*lines, name=name), "--organization", self.organization_id, "--json", *options
+        )
+        return dict(json.loads(output))
+
+    def refused(self, *lines: str, name: str = "usage.csv") -> list[str]:
+        """The lines of a refusal, without the last one."""
+        file = self.file(*lines, name=name)
+        result = self.run.invoke("usage", "import", file, "--organization", self.organization_id)
+        assert (result.exit_code, result.stdout) == (1, "")
+        *problems, last = result.stderr.removeprefix("Error: ").splitlines()
+        assert last == "nothing was imported"
+        return problems
+
+    def exported(self, *options: str) -> str:
+        """What export prints."""
+        return self.run("usage", "export", "--organization", self.organization_id, *options)
+
+    def sums(self) -> tuple[int, int, int]:
+        """Tokens, requests and rejections; every counter agrees on them."""
+        sums = usage_sums(self.run.database_url, self.organization_id)
+        for name in ("tokens", "requests", "rejected"):
+            assert len({value for key, value in sums.items() if name in key}) == 1, sums
+        return sums["tokens"], sums["requests"], sums["rejected"]
+
+
+@pytest.fixture
+def fleet(run: Command, tmp_path: Path) -> Fleet:
+    organization_id = run("organization", "create", "Acme")
+    a, b = (run("agent", "create", name, "--organization", organization_id) for name in ("crawler", 'b, "quoted"'))
+    return Fleet(run, tmp_path, organization_id, a, b)
+
+
+def test_csv_is_counted_by_agent_day_and_hour(fleet: Fleet) -> None:
+    found = fleet.imported(
+        "time,agent,tokens,requests,rejected",
+        f"{HOUR},crawler,5,,",
+        f"{HOUR},{fleet.a},2,3,1",
+        '2026-04-01T01:59:59+02:00,"b, ""quoted""",1,1,0',
+        "2026-04-01T00:00:00Z,crawler,0,4,0",
+    )
+    assert found == {
+        "records": 4,
+        "tokens": 8,
+        "requests": 13,
+        "rejected": 1,
+        "first": "2026-03-31T23:00:00.000000Z",
+        "last": "2026-04-01T00:00:00.000000Z",
+        "repeats": None,
+    }
+    assert fleet.sums() == (8, 13, 1)
+    first, second = sorted([(fleet.a, "7,8,1"), (fleet.b, "1,1,0")])
+    assert fleet.exported() == (
+        "time,agent,tokens,requests,rejected\n"
+        f"2026-03-31T23:00:00Z,{first[0]},{first[1]}\n"
+        f"2026-03-31T23:00:00Z,{second[0]},{second[1]}\n"
+        f"2026-04-01T00:00:00Z,{fleet.a},0,4,0"
+    )
+
+
+def test_imported_usage_is_added_to_what_was_counted(fleet: Fleet) -> None:
+    for tokens in (1, 10, 100):
+        fleet.imported("time,agent,tokens", f"{HOUR},crawler,{tokens}")
+    assert fleet.sums() == (111, 111, 0)
+    assert fleet.exported("--format", "ndjson") == json.dumps(
+        {"time": "2026-03-31T23:00:00Z", "agent": fleet.a, "tokens": 111, "requests": 111, "rejected": 0},
+        separators=(",", ":"),
+    )
+
+
+def test_the_same_file_is_counted_once(fleet: Fleet) -> None:
+    lines = ("time,agent,tokens", f"{HOUR},crawler,5")
+    assert fleet.imported(*lines)["repeats"] is None
+    repeated = fleet.imported(*lines, name="other-name.csv")
+    at = datetime.fromisoformat(repeated["repeats"])
+    assert utc_now() - timedelta(minutes=5) < at < utc_now()
+    output = fleet.run("usage", "import", fleet.file(*lines), "--organization", fleet.organization_id)
+    assert output == f"This file was imported at {repeated['repeats']}. Nothing was added."
+    assert fleet.sums() == (5, 5, 0)
+    # Another organization has not counted it.
+    other = fleet.run("organization", "create", "Other")
+    fleet.run("agent", "create", "crawler", "--organization", other)
+    output = fleet.run("usage", "import", fleet.file(*lines), "--organization", other)
+    assert output == (
+        "Imported 1 records, 5 tokens, 5 requests, 0 rejected"
+        " from 2026-03-31T23:00:00.000000Z to 2026-03-31T23:00:00.000000Z."
+    )
+
+
+def test_a_dry_run_adds_nothing_and_is_not_remembered(fleet: Fleet) -> None:
+    lines = ("time,agent,tokens", f"{HOUR},crawler,5")
+    assert fleet.imported(*lines, options=("--dry-run",))["tokens"] == 5
+    assert fleet.sums() == (0, 0, 0)
+    assert fleet.imported(*lines)["repeats"] is None
+
+
+def test_all_or_nothing_with_the_lines_of_the_bad_records(fleet: Fleet) -> None:
+    assert fleet.refused(
+        "time,agent,tokens",
+        f"{HOUR},crawler,5",
+        f"{HOUR},nobody,5",
+        "yesterday,crawler,5",
+        "",
+        f"{HOUR},crawler",
+    ) == [
+        "line 3: the organization has no agent 'nobody'",
+        "line 4: time must be a date and time with a time zone, after RFC 3339",
+        "line 6: has 2 fields, and the first line has 3",
+    ]
+    assert fleet.sums() == (0, 0, 0)
+    many = fleet.refused("time,agent,tokens", *[f"{HOUR},crawler,x"] * 100)
+    assert len(many) == importing.MAX_PROBLEMS
+    assert fleet.refused("when,agent,tokens")[0].startswith("line 1: the first line must name time, agent, tokens")
+    assert fleet.refused() == [
+        "line 0: the first line must name time, agent, tokens, and may name requests and rejected, each once"
+    ]
+
+
+def test_more_than_an_hour_can_count(fleet: Fleet) -> None:
+    lines = [f"{HOUR},crawler,{MAX_COUNT}"] * 2
+    assert fleet.imported("time,agent,tokens", *lines)["tokens"] == 2 * MAX_COUNT
+    assert fleet.refused("time,agent,tokens", *lines, "", name="again.csv") == [
+        "line 4: an agent would have more than 2,147,483,647 in one hour"
+    ]
+    assert fleet.sums()[0] == 2 * MAX_COUNT
+
+
+def test_more_hours_than_fit_into_memory(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "MAX_CELLS", 2)
+    lines = [f"2026-03-31T{hour:02d}:00:00Z,{agent},1" for agent in ("crawler", fleet.b) for hour in (0, 1, 2, 0)]
+    assert fleet.imported("time,agent,tokens", *lines)["tokens"] == 8
+    assert fleet.sums() == (8, 8, 0)
+    assert len(fleet.exported().splitlines()) == 7
+
+
+def test_a_deleted_agent_is_known_by_its_id_only(fleet: Fleet) -> None:
+    fleet.run("agent", "delete", fleet.a)
+    assert fleet.refused("time,agent,tokens", f"{HOUR},crawler,1") == [
+        "line 2: the organization has no agent 'crawler'"
+    ]
+    fleet.imported("time,agent,tokens", f"{HOUR},{fleet.a},1")
+    assert fleet.sums() == (1, 1, 0)
+
+
+def test_another_organizations_agents_are_unknown(fleet: Fleet) -> None:
+    other = fleet.run("organization", "create", "Other")
+    theirs = fleet.run("agent", "create", "theirs", "--organization", other)
+    assert fleet.refused("time,agent,tokens", f"{HOUR},{theirs},1", f"{HOUR},theirs,1") == [
+        f"line 2: the organization has no agent '{theirs}'",
+        "line 3: the organization has no agent 'theirs'",
+    ]
+
+
+def test_from_standard_input_as_ndjson(fleet: Fleet) -> None:
+    record = json.dumps({"time": HOUR, "agent": "crawler", "tokens": 5})
+    result = fleet.run.invoke(
+        "usage", "import", "-", "--format", "ndjson", "--organization", fleet.organization_id, input=record
+    )
+    assert (result.exit_code, fleet.sums()) == (0, (5, 5, 0)), result.output
+    # By its name.
+    fleet.imported(json.dumps({"time": HOUR, "agent": "crawler", "tokens": 6}), name="usage.jsonl")
+    assert fleet.sums() == (11, 11, 0)
+
+
+@pytest.mark.parametrize("file_format", ["csv", "ndjson"])
+def test_export_prune_and_import_round_trip_byte_for_byte(fleet: Fleet, file_format: str) -> None:
+    lines = [
+        f"2025-{month:02d}-{day:02d}T{hour:02d}:00:00Z,{agent},{month},{month + day},{hour % 2}"
+        for month in (1, 2, 12)
+        for day in (1, 28)
+        for hour in (0, 7, 23)
+        for agent in (fleet.a, fleet.b)
+    ]
+    fleet.imported("time,agent,tokens,requests,rejected", *lines)
+    sums, whole = fleet.sums(), fleet.exported("--format", file_format)
+    assert len(whole.splitlines()) == len(lines) + (file_format == "csv")
+    with psycopg.connect(fleet.run.database_url) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [fleet.organization_id])
+        for table in ("usage_daily", "agent_usage_daily", "usage_imports"):
+            connection.execute(f"delete from {table}")
+    assert fleet.sums() == (0, 0, 0)
+    fleet.imported(*whole.splitlines(), name=f"usage.{file_format}")
+    assert fleet.sums() == sums
+    assert fleet.exported("--format", file_format) == whole
+
+
+def test_export_of_some_days(fleet: Fleet) -> None:
+    days = ("2026-03-30T23:59:59Z", "2026-03-31T00:00:00Z", "2026-04-01T23:59:59Z", "2026-04-02T00:00:00Z")
+    fleet.imported("time,agent,tokens", *(f"{day},crawler,1" for day in days))
+    exported = fleet.exported("--from", "2026-03-31", "--to", "2026-04-01").splitlines()[1:]
+    assert [line[:20] for line in exported] == ["2026-03-31T00:00:00Z", "2026-04-01T23:00:00Z"]
+
+
+@pytest.mark.parametrize(
+    ("months", "today", "day"),
+    [(4, (2026, 11, 25), "2026-08-01"), (11, (2026, 11, 1), "2026-01-01"), (12, (2026, 11, 30), "2025-12-01"),
+     (25, (2026, 1, 31), "2024-01-01")],
+)  # fmt: skip
+def test_the_current_month_is_the_first_that_is_kept(months: int, today: tuple[int, int, int], day: str) -> None:
+    assert first_kept_day(months, datetime(*today, 23, 59, tzinfo=UTC)).isoformat() == day
+
+
+def test_prune_deletes_whole_days_of_every_organization(fleet: Fleet) -> None:
+    before = first_kept_day(4, utc_now())
+    days = [before - timedelta(days=400), before - timedelta(days=1), before]
+    lines = ["time,agent,tokens", *(f"{day}T12:00:00Z,crawler,1" for day in days)]
+    other = fleet.run("organization", "create", "Other")
+    fleet.run("agent", "create", "crawler", "--organization", other)
+    fleet.imported(*lines)
+    fleet.run("usage", "import", fleet.file(*lines), "--organization", other)
+    assert fleet.run("usage", "prune", "--keep", "4months", "--dry-run").splitlines() == [
+        f"{one}\t2 days before {before} would be deleted" for one in (fleet.organization_id, other)
+    ]
+    assert fleet.sums() == (3, 3, 0)
+    pruned = fleet.run("usage", "prune", "--keep", "4months", "--organization", fleet.organization_id)
+    assert pruned == f"{fleet.organization_id}\t2 days before {before} deleted"
+    assert fleet.sums() == (1, 1, 0)
+    assert fleet.run("usage", "prune", "--keep", "4months").splitlines() == [
+        f"{fleet.organization_id}\t0 days before {before} deleted",
+        f"{other}\t2 days before {before} deleted",
+    ]
+    assert usage_sums(fleet.run.database_url, other)["tokens"] == 1
+
+
+@pytest.mark.parametrize("keep", ["3months", "0months", "25", "25 months", "-25months", "99999months"])
+def test_a_number_of_months_that_is_no_good(shared_run: Command, keep: str) -> None:
+    result = shared_run.invoke("usage", "prune", "--keep", keep)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "must be a number of months from 4, for example 25months" in result.stderr
+
+
+def test_an_unknown_organization(shared_run: Command, tmp_path: Path) -> None:
+    file = tmp_path / "usage.csv"
+    file.touch()
+    for command in (("import", str(file)), ("export",), ("prune", "--keep", "4months")):
+        assert shared_run.refused("usage", *command, "--organization", "org-1") == "there is no organization 'org-1'"
+
+
+RECIPES = {
+    "From Keycloak": [
+        {"time": 1774998900123, "type": "CLIENT_LOGIN", "clientId": "crawler", "ipAddress": "192.0.2.1"},
+        {"time": 1774998900999, "type": "CLIENT_LOGIN", "clientId": "crawler"},
+        {
+            "time": 1774998901000,
+            "type": "CLIENT_LOGIN_ERROR",
+            "clientId": "crawler",
+            "error": "invalid_client_credentials",
+        },
+        {"time": 1774998901000, "type": "LOGIN", "clientId": "account"},
+    ],
+    "From Auth0": [
+        {"date": "2026-03-31T23:15:00.123Z", "type": "seccft", "client_name": "crawler", "client_id": "x"},
+        {"date": "2026-03-31T23:15:00.999Z", "type": "seccft", "client_name": "crawler", "client_id": "x"},
+        {"date": "2026-03-31T23:15:01.000Z", "type": "feccft", "client_name": "crawler", "client_id": "x"},
+        {"date": "2026-03-31T23:15:01.000Z", "type": "s", "client_name": "account"},
+    ],
+}
+"""The heading of each recipe in docs/history.md, and what the other provider exports."""
+
+
+@pytest.mark.parametrize("heading", RECIPES)
+def test_the_recipes_for_other_providers(fleet: Fleet, heading: str) -> None:
+    text = (ROOT / "docs" / "history.md").read_text(encoding="utf-8")
+    [recipe] = re.findall(rf"### {heading}\n.*?```sh\njq -c '(.*?)'", text, re.DOTALL)
+    converted = subprocess.run(
+        ["jq", "-c", recipe], input=json.dumps(RECIPES[heading]), capture_output=True, text=True, check=True
+    ).stdout
+    fleet.imported(*converted.splitlines(), name="usage.ndjson")
+    assert fleet.sums() == (2, 2, 1)
+    assert fleet.exported().splitlines()[1:] == [f"2026-03-31T23:00:00Z,{fleet.a},2,2,1"]

@@ -1,0 +1,154 @@
+"""The records of a file of past usage."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from agentidp.usage_history.records import (
+    EARLIEST,
+    MAX_COUNT,
+    BadRecord,
+    Reader,
+    Record,
+    Source,
+    csv_values,
+    json_values,
+)
+from tests.factories import NOON
+
+AN_HOUR_AGO = "2026-04-15T11:30:00Z"
+COUNT_RULE = f"must be a whole number from 0 to {MAX_COUNT}"
+TIME_RULE = "must be a date and time with a time zone, after RFC 3339"
+
+
+def read(
+    time: Any = AN_HOUR_AGO, agent: Any = "a", tokens: Any = 1, requests: Any = None, rejected: Any = None
+) -> Record:
+    return Reader(NOON).read([time, agent, tokens, requests, rejected])
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2026-04-14T23:59:59Z",
+        "2026-04-14T23:00:00.123456789Z",
+        "2026-04-14T23:00:00+00:00",
+        "2026-04-15T01:15:00+02:00",
+        "2026-04-14T18:30:00-05:00",
+        "2026-04-15T05:15:00.5+05:45",
+    ],
+)
+def test_the_hour_is_in_utc(time: str) -> None:
+    reader = Reader(NOON)
+    # The second time from the hours that it remembers.
+    for _ in range(2):
+        assert reader.read([time, "a", 1, None, None]).hour == datetime(2026, 4, 14, 23, tzinfo=UTC)
+
+
+def test_requests_are_as_many_as_tokens_and_rejections_none() -> None:
+    assert read(tokens="7")[2:] == (7, 7, 0)
+    assert read(tokens="7", requests="", rejected="")[2:] == (7, 7, 0)
+    assert read(tokens=7, requests=9, rejected=2)[2:] == (7, 9, 2)
+    assert read(tokens=0, requests=MAX_COUNT, rejected=MAX_COUNT)[2:] == (0, MAX_COUNT, MAX_COUNT)
+
+
+@pytest.mark.parametrize(
+    "count", ["-1", "1.5", " 1", "1_0", "٣", "", None, True, 1.0, MAX_COUNT + 1, str(MAX_COUNT + 1)]
+)
+def test_a_count_that_is_no_good(count: Any) -> None:
+    with pytest.raises(BadRecord, match=f"^tokens {COUNT_RULE}$"):
+        read(tokens=count)
+
+
+def test_rejected_and_requests_are_checked_likewise() -> None:
+    with pytest.raises(BadRecord, match=f"^requests {COUNT_RULE}$"):
+        read(requests="x")
+    with pytest.raises(BadRecord, match=f"^rejected {COUNT_RULE}$"):
+        read(rejected=-1)
+    with pytest.raises(BadRecord, match=r"^requests must not be less than tokens"):
+        read(tokens=2, requests=1)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2026-04-14", "2026-04-14T23:00:00", "2026-04-14 23:00:00Z", "2026-02-30T00:00:00Z", "2026-04-14T24:00:00Z",
+        "2026-04-14T23:60:00Z", "2026-04-14T23:00:00Z\n", "x", "2026-04-14T23:00:00+25:00",
+    ],
+)  # fmt: skip
+def test_a_time_that_is_no_good(time: str) -> None:
+    with pytest.raises(BadRecord, match=f"^time {TIME_RULE}$"):
+        read(time)
+
+
+@pytest.mark.parametrize("time", [None, 5])
+def test_a_time_that_is_missing(time: Any) -> None:
+    with pytest.raises(BadRecord, match=f"^time is missing: it {TIME_RULE}$"):
+        read(time)
+
+
+def test_a_time_is_neither_in_the_future_nor_before_there_were_agents() -> None:
+    later = (NOON + timedelta(hours=1)).astimezone(timezone(timedelta(hours=1)))
+    for time in (later.isoformat(), "2026-04-15T13:00:00Z", (EARLIEST - timedelta(seconds=1)).isoformat()):
+        with pytest.raises(BadRecord, match=r"^time must be from 2000-01-01 to now$"):
+            read(time)
+    assert read(NOON.isoformat()).hour == NOON
+    assert read(EARLIEST.isoformat()).hour == EARLIEST
+
+
+@pytest.mark.parametrize("agent", ["", None, 5])
+def test_an_agent_that_is_missing(agent: Any) -> None:
+    with pytest.raises(BadRecord, match=r"^agent is missing"):
+        read(agent=agent)
+
+
+def values(lines: list[str], kind: Any = csv_values) -> list[Any]:
+    found = list(kind(Source([line.encode() for line in lines])))
+    return [str(one) if isinstance(one, BadRecord) else one for one in found]
+
+
+def test_csv_has_its_columns_in_any_order() -> None:
+    lines = ["\ufefftokens,time,agent\r\n", '1,t,"a, ""b"""\r\n', "\r\n", "2,u\r\n", "3,v,c\r\n"]
+    assert values(lines) == [
+        ["t", 'a, "b"', "1", None, None],
+        "has 2 fields, and the first line has 3",
+        ["v", "c", "3", None, None],
+    ]
+
+
+@pytest.mark.parametrize("header", ["", "time,agent", "time,agent,tokens,request", "time,agent,tokens,tokens"])
+def test_a_first_line_that_is_no_good(header: str) -> None:
+    with pytest.raises(
+        BadRecord, match=r"^the first line must name time, agent, tokens, and may name requests and rejected"
+    ):
+        values([header])
+
+
+def test_what_is_not_csv() -> None:
+    with pytest.raises(BadRecord, match=r"^is not CSV: "):
+        values(["time,agent,tokens\n", '"a"b,c,d\n'])
+    with pytest.raises(BadRecord, match=r"^is not UTF-8$"):
+        list(csv_values(Source([b"time,agent,tokens\n", b"\xff\n"])))
+
+
+def test_ndjson() -> None:
+    lines = ['{"time": "t", "agent": "a", "tokens": 1}\n', "\n", "[]\n", "{\n", '{"token": 1}\n', '{"rejected": 2}']
+    assert values(lines, json_values) == [
+        ["t", "a", 1, None, None],
+        "is not a JSON object",
+        "is not JSON",
+        "has the unknown member 'token'",
+        [None, None, None, None, 2],
+    ]
+
+
+def test_what_was_read_is_counted_and_digested() -> None:
+    lengths: list[int] = []
+    source = Source([b"a\n", b"bc"], lengths.append)
+    assert list(source) == ["a\n", "bc"]
+    assert (source.line, lengths) == (2, [2, 2])
+    assert source.digest == hashlib.sha256(b"a\nbc").digest()
