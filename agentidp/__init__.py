@@ -14,7 +14,7 @@ from agentidp import caller, findings
 from agentidp.analytics import activity_heatmap, agent_activity, agent_usage, token_trend
 from agentidp.config import Settings
 from agentidp.dashboard import mount as dashboard
-from agentidp.http import error_rendering, request_context
+from agentidp.http import error_rendering, request_context, request_metrics
 from agentidp.http.application import Application
 from agentidp.http.openapi import Api
 from agentidp.oauth import introspection, metadata, revocation, token
@@ -68,6 +68,8 @@ def create_app(
     if settings.trusted_proxies:
         # The address alone: nothing that we answer depends on the host, the scheme or the path that was asked for.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
+    if settings.metrics_address:
+        request_metrics.init_app(app)
     request_context.init_app(app)
     error_rendering.init_app(app)
     request_errors.init_app(app)

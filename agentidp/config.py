@@ -73,6 +73,8 @@ class Settings:
     port: int = DEFAULT_PORT
     web_concurrency: int = 2
     trusted_proxies: int = 0
+    metrics_address: str | None = None
+    metrics_organizations: int = 20
 
     @property
     def is_insecure(self) -> bool:
@@ -143,6 +145,8 @@ class Settings:
             port=_number(env, "PORT", DEFAULT_PORT, 1, 65_535),
             web_concurrency=_number(env, "WEB_CONCURRENCY", 2, 1, 256),
             trusted_proxies=_number(env, "AGENTIDP_TRUSTED_PROXIES", 0, 0, 10),
+            metrics_address=_address(env, "AGENTIDP_METRICS_ADDRESS"),
+            metrics_organizations=_number(env, "AGENTIDP_METRICS_ORGANIZATIONS", 20, 0, 1000),
         )
         if settings.pool_min_size > settings.pool_max_size:
             raise ConfigurationError("AGENTIDP_POOL_MIN_SIZE must not be greater than AGENTIDP_POOL_MAX_SIZE")
@@ -180,6 +184,16 @@ def _directory(env: Mapping[str, str], name: str) -> Path | None:
     if not Path(value).is_dir():
         raise ConfigurationError(f"{name} must be an existing directory, not {value!r}")
     return Path(value)
+
+
+def _address(env: Mapping[str, str], name: str) -> str | None:
+    value = env.get(name)
+    if value is None:
+        return None
+    parts = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*):([0-9]{1,5})", value)
+    if parts is None or not 0 < int(parts[1]) <= 65_535:
+        raise ConfigurationError(f"{name} must be address:port, for example 127.0.0.1:9464, not {value!r}")
+    return value
 
 
 def _postgres_url(env: Mapping[str, str], name: str) -> str | None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call
+from agentidp.metrics import REJECTIONS
 
 UNKNOWN_ORGANIZATION = "org-00000000-0000-0000-0000-000000000000"
 """Counts the failed authentications of clients that nobody registered, in one row a day."""
@@ -29,5 +30,6 @@ def request_rejected(agent_id: UUID) -> Call:
 
 
 def record_rejection(database: OrganizationDatabase, agent_id: UUID) -> None:
-    """Count a failed authentication, before the response to it is sent."""
+    """Count that a token was refused, before the response to it is sent."""
     database.run(request_rejected(agent_id))
+    REJECTIONS.labels("token").inc()

@@ -1,11 +1,34 @@
 """gunicorn's settings, in development and in production alike."""
 
+import atexit
 import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
-from agentidp.config import ConfigurationError, Settings
-from agentidp.http.logs import logging_config
-from agentidp.server.listening import AddressFilter, refuse_exposed_address
+# A heartbeat on a disk that is busy writing can stop a worker.
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108
+
+
+def _remove(directory: str, process: int) -> None:
+    # A worker must not: it runs this at its end as well.
+    if os.getpid() == process:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+# Where the workers count. prometheus-client looks for it when it is imported. After SIGHUP this file runs again, and
+# the directory stays.
+if os.environ.get("AGENTIDP_METRICS_ADDRESS") and "agentidp" not in sys.modules:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="agentidp-metrics-", dir=worker_tmp_dir)
+    atexit.register(_remove, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
+
+from agentidp.config import ConfigurationError, Settings  # noqa: E402
+from agentidp.http.logs import logging_config  # noqa: E402
+from agentidp.server.listening import AddressFilter, refuse_busy_address, refuse_exposed_address  # noqa: E402
+from agentidp.server.metrics_server import MetricsServer  # noqa: E402
+from agentidp.server.worker_metrics import WorkerSampler  # noqa: E402
 
 try:
     settings = Settings.from_environment()
@@ -28,8 +51,6 @@ keepalive = 75
 # statement_timeout < the wait for a connection < this < nginx's proxy_read_timeout.
 timeout = 30
 graceful_timeout = 30
-# A heartbeat on a disk that is busy writing can stop a worker.
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108
 # More than nginx lets through (its large_client_header_buffers, 8 KB), because gunicorn's own refusals are HTML.
 limit_request_line = 8190
 limit_request_field_size = 16_380
@@ -51,6 +72,30 @@ def on_starting(server: Any) -> None:
         settings.database_and_secret()
         for address in server.cfg.bind:
             refuse_exposed_address(address, settings.trusted_proxies)
+        if settings.metrics_address:
+            refuse_busy_address(settings.metrics_address, hint="set AGENTIDP_METRICS_ADDRESS to another address")
     except ConfigurationError as error:
         raise SystemExit(f"Error: {error}") from None
     server.log.error_log.addFilter(AddressFilter(server.cfg.bind))
+    if settings.metrics_address:
+        # Here, where this process has neither a signal handler nor a listening socket that a fork would inherit.
+        server.metrics = MetricsServer(settings, Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+        server.metrics.start()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Count the worker."""
+    if settings.metrics_address:
+        WorkerSampler(worker.wsgi.extensions["agentidp"]).start()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Keep what a worker has counted that has ended."""
+    if settings.metrics_address:
+        server.metrics.worker_ended(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    """Serve the metrics until the last worker has ended."""
+    if settings.metrics_address:
+        server.metrics.stop()

@@ -81,6 +81,13 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
     "AGENTIDP_LOG_FORMAT": ("log_format", "auto", {"json": "json", "text": "text"}, ["JSON", "logfmt"]),
     "AGENTIDP_INSECURE_HTTP": ("insecure_http", "refuse", {"allow": "allow"}, ["yes", "1"]),
     "AGENTIDP_TRUSTED_PROXIES": ("trusted_proxies", 0, {"0": 0, "10": 10}, ["11"]),
+    "AGENTIDP_METRICS_ADDRESS": (
+        "metrics_address",
+        None,
+        {value: value for value in ("127.0.0.1:9464", "[::1]:9464", ":9464", "metrics.internal:65535")},
+        ["9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:9464", "unix:/x", "http://x:1", "x:1/", "x:1\n"],
+    ),
+    "AGENTIDP_METRICS_ORGANIZATIONS": ("metrics_organizations", 20, {"0": 0, "1000": 1000}, ["1001"]),
     "PORT": ("port", 3000, {"1": 1, "65535": 65535}, ["0", "65536"]),
     "WEB_CONCURRENCY": ("web_concurrency", 2, {"1": 1, "256": 256}, ["0", "257"]),
 }

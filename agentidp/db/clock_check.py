@@ -57,6 +57,8 @@ class ClockCheck:
         self._due = float("-inf")
         self._since_boot = 0.0
         self._is_refused = False
+        self.seconds_ahead: float | None = None
+        """By the last usable measurement."""
 
     def check(self, connection: psycopg.Connection[Any]) -> None:
         """Measure if a measurement is due, or the clock was set since the last one.
@@ -81,6 +83,7 @@ class ClockCheck:
         self._due = now + INTERVAL
         ahead = seconds_ahead(connection)
         if ahead is not None:
+            self.seconds_ahead = ahead
             was_refused, self._is_refused = self._is_refused, difference(ahead) != ""
             fields = {"fields": {"seconds_ahead": round(ahead, 1), "leeway": LEEWAY}}
             if self._is_refused and not was_refused:

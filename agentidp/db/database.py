@@ -22,6 +22,7 @@ from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.pipeline import OutcomeLost, PipelinedConnection, is_lost
 from agentidp.db.pool import NoConnection, Pool, one_line
 from agentidp.db.sql import Call, Rows, load_sql
+from agentidp.metrics import DATABASE_ERRORS
 
 logger = logging.getLogger("agentidp")
 
@@ -135,16 +136,20 @@ class Database:
         except NoConnection as error:
             if not error.is_known:
                 logger.warning("no database connection", extra={"fields": {"reason": str(error)}})
+            self._count_error("no connection")
             raise DatabaseUnavailable from error
         except ClockDiffers as error:
+            self._count_error("clock")
             raise DatabaseUnavailable from error
         except OutcomeLost as error:
             logger.warning("outcome of a transaction unknown", extra={"fields": {"reason": one_line(error)}})
+            self._count_error("outcome unknown")
             raise OutcomeUnknown from error
         except psycopg.Error as error:
             if not is_lost(error) and not _UNAVAILABLE.fullmatch(error.sqlstate or ""):
                 raise
             logger.warning("database unavailable", extra={"fields": {"sqlstate": error.sqlstate}})
+            self._count_error("refused or too slow" if error.sqlstate else "connection lost")
             raise DatabaseUnavailable from error
 
     def _configure(self, connection: PipelinedConnection) -> None:
@@ -158,6 +163,14 @@ class Database:
         look_for_citus(connection)
         if self._clock is not None:
             self._clock.measure(connection)
+
+    @property
+    def seconds_ahead(self) -> float | None:
+        """How far this machine's clock is ahead of the database's; ``None`` if that was not measured yet."""
+        return self._clock.seconds_ahead if self._clock is not None else None
+
+    def _count_error(self, cause: str) -> None:
+        DATABASE_ERRORS.labels(self.pool.name, cause).inc()
 
     def close(self) -> None:
         """Close the pool's connections; the next use opens others."""

@@ -67,7 +67,7 @@ class Pool:
         max_waiting: int,
     ) -> None:
         self._url, self._arguments, self._configure = url, arguments, configure
-        self._name, self._timeout = name, timeout
+        self.name, self._timeout = name, timeout
         self._sizes: dict[str, Any] = {"min_size": min_size, "max_size": max_size, "max_waiting": max_waiting}
         self._lock = threading.Lock()
         self._opened: ConnectionPool[PipelinedConnection] | None = None
@@ -137,7 +137,7 @@ class Pool:
                     reconnect_timeout=RECONNECT_TIMEOUT,
                     reconnect_failed=self._gave_up_connecting,
                     open=True,
-                    name=f"agentidp {self._name}",
+                    name=f"agentidp {self.name}",
                     **self._sizes,
                 )
                 # From Python 3.13 on, a pool that is left open holds up the end of the process for 20 seconds.

@@ -10,6 +10,7 @@ import flask
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from agentidp import metrics
 from agentidp.db import errors as database_errors
 from agentidp.http.errors import (
     ApiError,
@@ -22,6 +23,7 @@ from agentidp.http.errors import (
     ValidationError,
     WrongMethod,
 )
+from agentidp.paths import TOKEN_ENDPOINT
 
 logger = logging.getLogger("agentidp")
 
@@ -33,6 +35,8 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 def _render(error: ApiError | OAuthError) -> Response:
+    if isinstance(error, OAuthError) and flask.request.path == TOKEN_ENDPOINT:
+        metrics.TOKENS_REFUSED.labels(error.error).inc()
     response = flask.jsonify(error.body())
     response.status_code = error.status
     response.headers.update(error.headers)

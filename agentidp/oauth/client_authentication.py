@@ -17,6 +17,7 @@ from flask import Request
 
 from agentidp.http.error_rendering import oauth_errors
 from agentidp.http.errors import OAuthError
+from agentidp.metrics import REJECTIONS
 from agentidp.oauth import client_assertion, throttle
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client
@@ -77,6 +78,7 @@ def refuse(request: Request, client: Client, at: datetime) -> NoReturn:
         s.directory.look_up(client.agent_id)
     cell = throttle.cell_of(s.settings.secret_key or b"", client.sent_id, request.remote_addr)
     wait = throttle.record_failure(s.database, cell, client.organization_id, client.agent_id, at)
+    REJECTIONS.labels(_reason(client)).inc()
     if wait is not None:
         raise OAuthError(
             "temporarily_unavailable",
@@ -85,6 +87,12 @@ def refuse(request: Request, client: Client, at: datetime) -> NoReturn:
             headers={"Retry-After": str(math.ceil(wait.total_seconds()))},
         )
     raise invalid_client()
+
+
+def _reason(client: Client) -> str:
+    if client.agent_id == UNKNOWN_AGENT:
+        return "unknown_client"
+    return "assertion" if client.secret_hash is None else "secret"
 
 
 def invalid_client() -> OAuthError:

@@ -17,6 +17,7 @@ from agentidp.jose import dpop
 from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import NO_STORE, ClientFormSchema, described, read_form
+from agentidp.paths import TOKEN_ENDPOINT
 from agentidp.services import services
 
 _SCOPE = re.compile(r"[!#-\[\]-~]+( [!#-\[\]-~]+)*")
@@ -55,7 +56,7 @@ PROOF = {
 }
 
 
-@blueprint.route("/api/v1/token", methods=["POST"], parameters=[PROOF])
+@blueprint.route(TOKEN_ENDPOINT, methods=["POST"], parameters=[PROOF])
 @authenticates_client
 @blueprint.response(200, TokenResponseSchema)
 @described(TokenRequestSchema)

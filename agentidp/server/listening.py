@@ -52,10 +52,11 @@ def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
         )
 
 
-def refuse_busy_address(bind: str) -> None:
+def refuse_busy_address(bind: str, *, hint: str = "set PORT to another port") -> None:
     """Refuse an address that gunicorn could not listen on, or would share: with reuse_port two instances can.
 
     :param bind: ``address:port`` or ``unix:path``.
+    :param hint: what the operator can do.
     :raises ConfigurationError: something listens there, or it is not an address of this machine.
     """
     if bind.startswith("unix:"):
@@ -68,9 +69,7 @@ def refuse_busy_address(bind: str) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {bind}: {error.strerror or error}; set PORT to another port"
-        ) from None
+        raise ConfigurationError(f"cannot listen on {bind}: {error.strerror or error}; {hint}") from None
 
 
 def host_and_port(bind: str) -> tuple[str, int]:

@@ -200,6 +200,8 @@ PAGES = {
         500,
     ),
     "findings/zero_day": 700,
+    # The whole client directory, now and then, for the operator's metrics.
+    "metrics/organizations": 500,
     # A day's rows of all agents.
     "dashboard/agents_of_the_day": 2_000,
     "dashboard/agents": 30_000,

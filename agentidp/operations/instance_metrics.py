@@ -1,0 +1,171 @@
+"""Metrics of the instance as a whole: its build, its database, and each organization's usage as the database counts it.
+
+Usage is read from the counters, so it is exact, and the same after a restart and on every application server. A thread
+reads it now and then: a scrape returns what was read last and never waits for the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib.metadata import version
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+
+from agentidp.config import Settings
+from agentidp.db.database import Database
+from agentidp.db.errors import DatabaseUnavailable
+from agentidp.usage import UNKNOWN_ORGANIZATION
+
+logger = logging.getLogger("agentidp")
+
+INTERVAL = 15
+"""Seconds between two readings."""
+
+MAXIMUM_SHARE = 0.05
+"""Of the time that the reading may take; if it takes longer, the next one is later."""
+
+UNKNOWN = "unknown"
+"""The label of what is counted for clients that nobody registered."""
+
+OTHER = "other"
+"""The label of all organizations but the first."""
+
+
+_USAGE = {
+    "tokens_today": "Tokens issued today",
+    "tokens_this_month": "Tokens issued in this month",
+    "requests_today": "Requests with a token today",
+    "rejections_today": "Failed authentications today",
+}
+"""The numbers of :class:`Usage`, each with the help of its metric."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """An organization's usage today and this month, in UTC."""
+
+    organization: str
+    name: str | None = None
+    tokens_today: int = 0
+    tokens_this_month: int = 0
+    requests_today: int = 0
+    rejections_today: int = 0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read last.
+
+    :param is_database_up: the last attempt succeeded. Otherwise the rest is from an earlier one.
+    :param read_at: seconds since 1970; not a number before the first reading.
+    """
+
+    is_database_up: bool = False
+    read_at: float = math.nan
+    usage: tuple[Usage, ...] = ()
+
+
+class InstanceMetrics:
+    """Reads and collects. ``read`` and ``collect`` may run in different threads.
+
+    :param clock: gives now, aware.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
+        self._settings, self._clock = settings, clock
+        url, _ = settings.database_and_secret()
+        self._database = Database(url, replace(settings, pool_min_size=0, pool_max_size=1))
+        self._reading = Reading()
+
+    def read(self) -> None:
+        """Read from the database. If it is unreachable, what was read before stays."""
+        at = self._clock()
+        try:
+            organizations = [row.organization_id for row in self._database.fetch_unscoped("metrics/organizations")]
+            found = [self._usage_of(organization_id, at) for organization_id in (*organizations, UNKNOWN_ORGANIZATION)]
+        except DatabaseUnavailable:
+            self._reading = replace(self._reading, is_database_up=False)
+        else:
+            self._reading = Reading(True, at.timestamp(), tuple(found))
+
+    def keep_reading(self) -> None:
+        """Read for ever."""
+        while True:
+            began = time.monotonic()
+            try:
+                self.read()
+            except Exception as error:  # Whatever it is: a thread that ended would leave old values for ever.
+                self._reading = replace(self._reading, is_database_up=False)
+                logger.error("usage cannot be read", extra={"fields": {"error": type(error).__name__}})
+            time.sleep(max(INTERVAL, (time.monotonic() - began) / MAXIMUM_SHARE))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._database.close()
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of the last reading."""
+        reading = self._reading
+        yield _info(
+            "agentidp_build",
+            "The release that runs",
+            {"version": version("agentidp"), "python": platform.python_version()},
+        )
+        yield _gauge("agentidp_workers_configured", "Workers that should run", self._settings.web_concurrency)
+        yield _gauge("agentidp_database_up", "Whether the database responds", float(reading.is_database_up))
+        ahead = self._database.seconds_ahead
+        if ahead is not None:
+            yield _gauge("agentidp_clock_ahead_seconds", "The clock of this machine minus the database's", ahead)
+        if not math.isnan(reading.read_at):
+            yield _gauge("agentidp_usage_read_timestamp_seconds", "When usage was read last", reading.read_at)
+            yield _gauge("agentidp_organizations", "Organizations that have agents", len(reading.usage) - 1)
+            yield from self._usage(reading.usage)
+
+    def _usage_of(self, organization_id: str, at: datetime) -> Usage:
+        rows = self._database.of(organization_id, at).fetch("metrics/usage")
+        label = UNKNOWN if organization_id == UNKNOWN_ORGANIZATION else organization_id
+        return Usage(label, **rows[0]._asdict()) if rows else Usage(label)
+
+    def _usage(self, usage: tuple[Usage, ...]) -> Iterator[Metric]:
+        shown = largest(usage, self._settings.metrics_organizations)
+        for name, text in _USAGE.items():
+            family = GaugeMetricFamily(f"agentidp_organization_{name}", f"{text} (UTC)", labels=["organization"])
+            for each in shown:
+                family.add_metric([each.organization], getattr(each, name))
+            yield family
+        names = GaugeMetricFamily("agentidp_organization_info", "Names", labels=["organization", "name"])
+        for each in shown:
+            if each.name is not None:
+                names.add_metric([each.organization, each.name], 1)
+        yield names
+
+
+def largest(usage: tuple[Usage, ...], most: int) -> list[Usage]:
+    """The *most* organizations with the most tokens this month, the sum of the others as one, and unknown clients."""
+    known = sorted(
+        (each for each in usage if each.organization != UNKNOWN),
+        key=lambda each: (-each.tokens_this_month, each.organization),
+    )
+    unknown = [each for each in usage if each.organization == UNKNOWN]
+    others = known[most:]
+    rest = Usage(OTHER, **{name: sum(getattr(each, name) for each in others) for name in _USAGE})
+    return [*known[:most], *([rest] if others else []), *unknown]
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    family = GaugeMetricFamily(name, text)
+    family.add_metric([], value)
+    return family
+
+
+def _info(name: str, text: str, labels: dict[str, str]) -> Metric:
+    # Not InfoMetricFamily: in the older text format that is a gauge as well, without its help.
+    family = GaugeMetricFamily(f"{name}_info", text, labels=list(labels))
+    family.add_metric(list(labels.values()), 1)
+    return family

@@ -1,0 +1,146 @@
+"""The process that serves ``/metrics``: one beside gunicorn's workers, because a worker knows only what it has counted.
+
+gunicorn's main process forks it before the first worker (``deploy/gunicorn.conf.py``), and it ends when that process
+does. It takes no signal of the terminal, has no thread of the service, and never runs a request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from agentidp import utc_now
+from agentidp.config import Settings
+from agentidp.metrics import REQUESTS_NAME
+from agentidp.operations.instance_metrics import InstanceMetrics
+from agentidp.paths import TOKEN_ENDPOINT
+from agentidp.server.listening import host_and_port
+
+logger = logging.getLogger("agentidp")
+
+GLANCE = 0.5
+"""Seconds between two looks for workers that have ended and for the end of gunicorn's main process."""
+
+_ENDED = ".ended"
+
+
+class MetricsServer:
+    """The process, as gunicorn's main process sees it.
+
+    :param directory: where the workers' files are.
+    """
+
+    def __init__(self, settings: Settings, directory: Path) -> None:
+        self._settings, self._directory = settings, directory
+        self._process = 0
+
+    def start(self) -> None:
+        """Fork. Call it while this process has one thread and no listening socket."""
+        main_process = os.getpid()
+        self._process = os.fork()
+        if self._process == 0:
+            # Not by returning: what called this is gunicorn's main process.
+            try:
+                _serve(self._settings, self._directory, main_process)
+            except SystemExit:
+                pass
+            except BaseException as error:
+                logger.error("metrics are not served", extra={"fields": {"reason": str(error)}})
+            finally:
+                os._exit(0)
+
+    def worker_ended(self, pid: int) -> None:
+        """Forget what a worker had and keep what it counted."""
+        mark_process_dead(pid, str(self._directory))
+        with contextlib.suppress(FileNotFoundError):
+            (self._directory / f"{pid}{_ENDED}").touch()
+
+    def stop(self) -> None:
+        """End the process."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process, signal.SIGTERM)
+
+
+class WorkerMetrics:
+    """What all workers have counted since the start, also those that have ended.
+
+    Without :meth:`fold_ended_workers` the directory would grow with every worker that ends.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._files = MultiProcessCollector(None, str(directory))
+        self._lock = threading.Lock()
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics, and what follows from them."""
+        with self._lock:
+            metrics = list(self._files.collect())
+        yield from metrics
+        issued = CounterMetricFamily("agentidp_tokens_issued", "Tokens that clients have got")
+        issued.add_metric([], sum(_issued(metric) for metric in metrics))
+        yield issued
+
+    def fold_ended_workers(self) -> None:
+        """Add the files of each worker that has ended to those of process 0, which does not exist."""
+        for mark in self._directory.glob(f"*{_ENDED}"):
+            pid = mark.name.removesuffix(_ENDED)
+            with self._lock:
+                for kind in ("counter", "histogram"):
+                    _fold(self._directory / f"{kind}_{pid}.db", self._directory / f"{kind}_0.db")
+                mark.unlink()
+
+
+def _issued(metric: Metric) -> float:
+    if metric.name != REQUESTS_NAME:
+        return 0
+    return sum(
+        sample.value
+        for sample in metric.samples
+        if (sample.labels["route"], sample.labels["status"]) == (TOKEN_ENDPOINT, "200")
+    )
+
+
+def _fold(ended: Path, total: Path) -> None:
+    if not ended.exists():
+        return
+    sums = MmapedDict(str(total))
+    for key, value, _, _ in MmapedDict.read_all_values_from_file(str(ended)):
+        sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
+    sums.close()
+    ended.unlink()
+
+
+def _serve(settings: Settings, directory: Path, main_process: int) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    # Ctrl-C reaches every process of the terminal. This one ends after the workers, with gunicorn's main process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    workers, instance = WorkerMetrics(directory), InstanceMetrics(settings, utc_now)
+    registry = CollectorRegistry()
+    registry.register(workers)
+    registry.register(instance)
+    host, port = host_and_port(settings.metrics_address or "")
+    try:
+        start_http_server(port, host or "0.0.0.0", registry)  # noqa: S104 - if the setting says so
+        threading.Thread(target=instance.keep_reading, name="instance-metrics", daemon=True).start()
+        fields = {"address": settings.metrics_address, "pid": os.getpid()}
+        logger.info("metrics are served", extra={"fields": fields})
+        while os.getppid() == main_process:
+            workers.fold_ended_workers()
+            time.sleep(GLANCE)
+    finally:
+        # gunicorn's main process may have been killed.
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,51 @@
+"""What a worker samples of itself, because it cannot be counted as it happens."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from agentidp.db.pool import Pool
+from agentidp.metrics import POOL_CONNECTIONS, POOL_WAITING, POOL_WAITS, WORKERS
+from agentidp.services import Services
+
+INTERVAL = 5
+"""Seconds between two samples."""
+
+
+class WorkerSampler:
+    """Samples the pools of a worker.
+
+    :param services: the worker's.
+    """
+
+    def __init__(self, services: Services) -> None:
+        databases = filter(None, (services.database, services.read_database))
+        self._pools = [database.pool for database in databases]
+        self._waits = dict.fromkeys((pool.name for pool in self._pools), 0)
+
+    def start(self) -> None:
+        """Count this worker, and sample it in a thread. Call it after the fork."""
+        WORKERS.set(1)
+        threading.Thread(target=self._keep_sampling, name="worker-metrics", daemon=True).start()
+
+    def sample(self) -> None:
+        """Sample once."""
+        for pool in self._pools:
+            self._sample(pool)
+
+    def _sample(self, pool: Pool) -> None:
+        found = pool.statistics()
+        size, idle = found["pool_size"], found.get("pool_available", 0)
+        POOL_CONNECTIONS.labels(pool.name, "idle").set(idle)
+        POOL_CONNECTIONS.labels(pool.name, "in_use").set(size - idle)
+        POOL_WAITING.labels(pool.name).set(found["requests_waiting"])
+        waits = found.get("requests_queued", 0)
+        # A pool that was closed and opened again begins at 0.
+        POOL_WAITS.labels(pool.name).inc(max(0, waits - self._waits[pool.name]))
+        self._waits[pool.name] = waits
+
+    def _keep_sampling(self) -> None:
+        while True:
+            self.sample()
+            time.sleep(INTERVAL)

@@ -1,0 +1,149 @@
+"""What Prometheus learns of the instance as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from agentidp.db.embedded_postgres import temporary
+from agentidp.operations.instance_metrics import OTHER, UNKNOWN, InstanceMetrics, Usage, largest
+from agentidp.services import Services
+from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, record_rejection
+from tests.conftest import Cast, settings_for
+from tests.factories import NOON, Clock, count_usage, database_of, make_agent, make_organization
+
+
+@pytest.fixture
+def metrics(services: Services, clock: Clock) -> Iterator[InstanceMetrics]:
+    """Of the services' database, not read yet; the two largest organizations have a label of their own."""
+    made = InstanceMetrics(settings_for(str(services.settings.database_url), metrics_organizations=2), clock)
+    yield made
+    made.close()
+
+
+def values(metrics: InstanceMetrics, name: str) -> dict[str, float]:
+    """The values of a metric by the label ``organization``, which is empty if the metric has none."""
+    return {
+        sample.labels.get("organization", ""): sample.value
+        for metric in metrics.collect()
+        for sample in metric.samples
+        if sample.name == name
+    }
+
+
+def test_shows_the_usage_of_the_day_and_of_the_month_as_it_is_counted(
+    services: Services, cast: Cast, metrics: InstanceMetrics
+) -> None:
+    acme = cast.acme
+    for at, tokens in (
+        (NOON, 2),
+        (NOON.replace(hour=0, minute=0), 3),
+        (NOON.replace(day=1, hour=0, minute=0), 4),
+        # Neither the last instant of the month before nor the first of the next day.
+        (NOON.replace(day=1, hour=0, minute=0) - timedelta(microseconds=1), 8),
+        (NOON.replace(day=16, hour=0, minute=0), 16),
+    ):
+        count_usage(services, acme.organization_id, acme.agent_id, at, tokens=tokens, requests=1)
+    record_rejection(database_of(services, acme.organization_id), acme.agent_id)
+    record_rejection(database_of(services, UNKNOWN_ORGANIZATION), UNKNOWN_AGENT)
+    metrics.read()
+    found = {
+        name: values(metrics, f"agentidp_organization_{name}")
+        for name in ("tokens_today", "tokens_this_month", "requests_today", "rejections_today")
+    }
+    outsider = cast.outsider.organization_id
+    assert found == {
+        "tokens_today": {acme.organization_id: 5, outsider: 0, UNKNOWN: 0},
+        "tokens_this_month": {acme.organization_id: 9, outsider: 0, UNKNOWN: 0},
+        # A token is a request as well.
+        "requests_today": {acme.organization_id: 7, outsider: 0, UNKNOWN: 0},
+        "rejections_today": {acme.organization_id: 1, outsider: 0, UNKNOWN: 1},
+    }
+    assert values(metrics, "agentidp_organizations") == {"": 2}
+    assert values(metrics, "agentidp_usage_read_timestamp_seconds") == {"": NOON.timestamp()}
+    names = {
+        (sample.labels["organization"], sample.labels["name"])
+        for metric in metrics.collect()
+        if metric.name == "agentidp_organization_info"
+        for sample in metric.samples
+    }
+    # An organization without usage in this month has no name.
+    assert names == {(acme.organization_id, "Acme")}
+
+
+def test_an_organization_beyond_the_largest_has_no_label_of_its_own(
+    services: Services, cast: Cast, metrics: InstanceMetrics
+) -> None:
+    third = make_agent(services, make_organization(services, "Third"))
+    for agent, tokens in ((cast.acme, 1), (cast.outsider, 2), (third, 3)):
+        count_usage(services, agent.organization_id, agent.agent_id, NOON, tokens=tokens)
+    metrics.read()
+    assert values(metrics, "agentidp_organization_tokens_today") == {
+        third.organization_id: 3,
+        cast.outsider.organization_id: 2,
+        OTHER: 1,
+        UNKNOWN: 0,
+    }
+
+
+def test_the_others_are_summed_and_the_order_does_not_depend_on_that_of_the_database() -> None:
+    usage = [Usage(f"org-{n}", f"{n}", n, n % 3, n * 2, 1) for n in range(6)]
+    expected = [
+        Usage("org-2", "2", 2, 2, 4, 1),
+        Usage("org-5", "5", 5, 2, 10, 1),
+        Usage(OTHER, None, 0 + 1 + 3 + 4, 0 + 1 + 0 + 1, 2 * (0 + 1 + 3 + 4), 4),
+        Usage(UNKNOWN, None, 0, 0, 0, 9),
+    ]
+    unknown = Usage(UNKNOWN, None, 0, 0, 0, 9)
+    assert largest((unknown, *usage), 2) == expected
+    assert largest((*reversed(usage), unknown), 2) == expected
+    assert largest((*usage, unknown), 6) == [
+        *sorted(usage, key=lambda each: (-each.tokens_this_month, each.organization)),
+        unknown,
+    ]
+    assert [each.organization for each in largest((*usage, unknown), 0)] == [OTHER, UNKNOWN]
+
+
+def test_before_the_first_reading_the_rest_of_the_page_is_there(metrics: InstanceMetrics) -> None:
+    names = {metric.name for metric in metrics.collect()}
+    assert names == {"agentidp_build_info", "agentidp_workers_configured", "agentidp_database_up"}
+    assert values(metrics, "agentidp_database_up") == {"": 0}
+
+
+def test_a_scrape_asks_the_database_nothing(services: Services, metrics: InstanceMetrics) -> None:
+    metrics.read()
+    metrics.close()
+    with psycopg.connect(str(services.settings.database_url)) as connection:
+        sessions = "select count(*) from pg_stat_activity where datname = current_database()"
+        before = connection.execute(sessions).fetchone()
+        assert values(metrics, "agentidp_database_up") == {"": 1}
+        assert connection.execute(sessions).fetchone() == before
+
+
+@pytest.mark.slow
+def test_while_the_database_is_unreachable_the_last_usage_stays(clock: Clock) -> None:
+    from agentidp.db.migrations import migrate
+
+    with temporary() as postgres:
+        migrate(postgres.url)
+        metrics = InstanceMetrics(settings_for(postgres.url), clock)
+        try:
+            metrics.read()
+            assert values(metrics, "agentidp_database_up") == {"": 1}
+            postgres.stop()
+            clock.advance(minutes=1)
+            metrics.read()
+            assert values(metrics, "agentidp_database_up") == {"": 0}
+            assert values(metrics, "agentidp_usage_read_timestamp_seconds") == {"": NOON.timestamp()}
+            assert values(metrics, "agentidp_organization_tokens_today") == {UNKNOWN: 0}
+        finally:
+            metrics.close()
+
+
+def test_the_clock_is_compared_with_that_of_the_database(metrics: InstanceMetrics) -> None:
+    metrics.read()
+    [ahead] = values(metrics, "agentidp_clock_ahead_seconds").values()
+    assert abs(ahead) < 5

@@ -1,0 +1,62 @@
+"""A server that serves metrics, and what it serves."""
+
+from __future__ import annotations
+
+import urllib.request
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.factories import PATIENCE, SECRET_KEY, Server, children, free_port
+
+
+class MeteredServer(Server):
+    """``agentidp serve`` on a database, with its metrics on a port of their own."""
+
+    def __init__(self, database_url: str, **changes: str) -> None:
+        self.metrics_port = free_port()
+        self.metrics_address = f"127.0.0.1:{self.metrics_port}"
+        super().__init__(
+            {
+                "AGENTIDP_DATABASE_URL": database_url,
+                "AGENTIDP_SECRET_KEY": SECRET_KEY,
+                "AGENTIDP_METRICS_ADDRESS": self.metrics_address,
+                **changes,
+            }
+        )
+
+    def scrape(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        """Every sample, by its name and its labels."""
+        with urllib.request.urlopen(f"http://{self.metrics_address}/metrics", timeout=PATIENCE) as response:
+            page = response.read().decode()
+        return {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+        }
+
+    def value(self, name: str, **labels: str) -> float:
+        """The sum of the samples that have *labels*; 0 if there are none."""
+        return sum(
+            value
+            for (found, its), value in self.scrape().items()
+            if found == name and labels.items() <= dict(its).items()
+        )
+
+    def main_process(self) -> int:
+        """The process id of gunicorn's main process."""
+        [gunicorn] = children(self.process.pid, "gunicorn")
+        return gunicorn
+
+    def metrics_process(self) -> int:
+        """The process id of the one that serves the metrics: the first that the main process forks."""
+        return children(self.main_process(), "gunicorn")[0]
+
+    def workers(self) -> list[int]:
+        return [pid for pid in children(self.main_process(), "gunicorn") if pid != self.metrics_process()]
+
+    def directory(self) -> Path:
+        """Where the workers count."""
+        environment = Path(f"/proc/{self.workers()[0]}/maps").read_text()
+        [found] = {Path(line.split()[-1]).parent for line in environment.splitlines() if "agentidp-metrics-" in line}
+        return found

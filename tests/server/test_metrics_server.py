@@ -1,0 +1,182 @@
+"""The metrics of a service that runs: right across its workers, also across those that are killed."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import os
+import signal
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from agentidp import utc_now
+from agentidp.services import Services
+from tests.conftest import settings_for
+from tests.factories import PATIENCE, Agent, children, make_agent, make_organization, usage_sums, wait_until
+from tests.server.scrape import MeteredServer
+
+pytestmark = pytest.mark.slow
+
+TOKENS = 40
+"""That must be acknowledged before and after each kill."""
+
+
+@pytest.fixture
+def metered(database_url: str) -> Iterator[MeteredServer]:
+    with MeteredServer(database_url) as running:
+        yield running
+
+
+@pytest.fixture
+def agent(database_url: str) -> Iterator[Agent]:
+    services = Services.of(settings_for(database_url), utc_now)
+    yield make_agent(services, make_organization(services))
+    services.close()
+
+
+class Load:
+    """Clients that request tokens, each on connections of its own, until the load ends."""
+
+    def __init__(self, port: int, agent: Agent) -> None:
+        basic = f"{agent.client_id}:{agent.client_secret}"
+        self._headers = {
+            "Authorization": "Basic " + base64.b64encode(basic.encode()).decode(),
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        self._port, self._over = port, threading.Event()
+        self.results: Counter[str] = Counter()
+        self._threads = [threading.Thread(target=self._run) for _ in range(4)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for(self, more: int) -> None:
+        """Wait for that many further tokens."""
+        enough = self.results["acknowledged"] + more
+        wait_until(lambda: self.results["acknowledged"] >= enough)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+            with contextlib.closing(connection):
+                try:
+                    for _ in range(10):
+                        connection.request("POST", "/api/v1/token", "grant_type=client_credentials", self._headers)
+                        response = connection.getresponse()
+                        response.read()
+                        assert response.status == 200
+                        self.results["acknowledged"] += 1
+                except (OSError, http.client.HTTPException):
+                    self.results["unanswered"] += 1
+
+
+def month_of(database_url: str, organization_id: str) -> int:
+    """The tokens of this month in the ledger."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+        row = connection.execute(
+            "select sum(tokens) from usage_daily where day >= date_trunc('month', now() at time zone 'utc')"
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def test_the_metrics_equal_the_ledger_after_a_load_with_killed_workers(
+    metered: MeteredServer, agent: Agent, database_url: str
+) -> None:
+    with Load(metered.port, agent) as load:
+        for _ in range(3):
+            load.wait_for(TOKENS)
+            [victim, *_] = metered.workers()
+            os.kill(victim, signal.SIGKILL)
+            wait_until(lambda: victim not in metered.workers() and len(metered.workers()) == 2)  # noqa: B023
+        load.wait_for(TOKENS)
+    acknowledged, unanswered = load.results["acknowledged"], load.results["unanswered"]
+    ledger = usage_sums(database_url, agent.organization_id)["tokens"]
+    issued = metered.value("agentidp_tokens_issued_total")
+    # A worker can be killed after the commit and before it counts, or after it has counted and before it responds.
+    assert acknowledged <= issued <= ledger <= acknowledged + unanswered
+    assert metered.value("agentidp_http_requests_total", route="/api/v1/token") == issued
+    assert metered.value("agentidp_http_request_duration_seconds_count", route="/api/v1/token") == issued
+    # Usage comes from the counters themselves, so not even a killed worker makes a difference.
+    wait_until(
+        lambda: (
+            metered.value("agentidp_organization_tokens_this_month", organization=agent.organization_id)
+            == month_of(database_url, agent.organization_id)
+        )
+    )
+    # Nothing is left of the workers that were killed, but what they have counted.
+    wait_until(lambda: metered.value("agentidp_workers") == 2)
+    assert metered.value("agentidp_workers_configured") == 2
+    live = {str(pid) for pid in metered.workers()} | {"0", str(metered.main_process())}
+    wait_until(lambda: {file.stem.rpartition("_")[2] for file in metered.directory().glob("*.db")} <= live)
+    assert metered.value("agentidp_tokens_issued_total") == issued
+
+
+def test_a_reload_keeps_what_was_counted(metered: MeteredServer) -> None:
+    for _ in range(10):
+        metered.get("/")
+    before = metered.workers()
+    os.kill(metered.main_process(), signal.SIGHUP)
+    wait_until(lambda: len(metered.workers()) == 2 and not set(before) & set(metered.workers()))
+    for _ in range(10):
+        metered.get("/")
+    assert metered.value("agentidp_http_requests_total", route="/") == 20
+    wait_until(lambda: metered.value("agentidp_workers") == 2)
+
+
+def test_the_files_go_when_the_service_ends(database_url: str) -> None:
+    with MeteredServer(database_url) as metered:
+        metered.get("/")
+        directory, process = metered.directory(), metered.metrics_process()
+        assert directory.stat().st_mode & 0o777 == 0o700
+    assert not directory.exists()
+    wait_until(lambda: not Path(f"/proc/{process}").exists())
+    assert "metrics are not served" not in "".join(metered.logs())
+
+
+def test_the_files_go_when_the_main_process_is_killed(database_url: str) -> None:
+    with MeteredServer(database_url) as metered:
+        metered.get("/")
+        directory = metered.directory()
+        os.kill(metered.main_process(), signal.SIGKILL)
+        wait_until(lambda: not directory.exists())
+
+
+def test_ctrl_c_in_a_terminal_is_left_to_the_main_process(metered: MeteredServer) -> None:
+    process = metered.metrics_process()
+    os.kill(process, signal.SIGINT)
+    wait_until(lambda: metered.value("agentidp_workers") == 2)
+    assert metered.metrics_process() == process
+
+
+def test_refuses_an_address_that_is_in_use(metered: MeteredServer, database_url: str) -> None:
+    second = MeteredServer(database_url, AGENTIDP_METRICS_ADDRESS=metered.metrics_address)
+    ended = subprocess.run(second.command, env=second.environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert ended.returncode == 1
+    assert (
+        f"Error: cannot listen on {metered.metrics_address}: Address already in use; "
+        "set AGENTIDP_METRICS_ADDRESS to another address" in ended.stderr
+    )
+
+
+def test_without_the_setting_no_process_and_no_file_is_made(database_url: str) -> None:
+    with MeteredServer(database_url, AGENTIDP_METRICS_ADDRESS="") as server:
+        server.get("/")
+        processes = children(server.main_process(), "gunicorn")
+        assert len(processes) == 2
+        for process in processes:
+            assert "agentidp-metrics-" not in Path(f"/proc/{process}/maps").read_text()
