@@ -8,7 +8,7 @@ RUNNABLE := $(VENV)/.installed
 TESTABLE := $(VENV)/.installed-with-tests
 
 # The markers are declared in setup.cfg.
-FAST := not (browser or containers or deploy or faults or node or slow)
+FAST := not (browser or citus or containers or deploy or faults or node or slow)
 
 .PHONY: help run token test test-fast lint bench picture demo clean
 .DEFAULT_GOAL := help

@@ -1,149 +1,214 @@
-"""Stand-ins for what Citus puts into a database: they work in one ordinary server, and refuse what Citus refuses.
+"""A real Citus cluster on loopback: a coordinator and workers, each a PostgreSQL server of its own, without fsync.
 
-Citus cannot be had where the tests run. Its functions are replaced by ones of the same names, parameters and schema,
-which note each call instead of moving rows. What they refuse comes from Citus's sources (``policy.c``,
-``foreign_constraint.c``, ``create_distributed_table.c``) and PostgreSQL's own ``COPY``. They say nothing about how a
-cluster plans and runs the statements of the service.
+Citus comes from any PostgreSQL installation that has the extension: :func:`installation` says where it is looked for.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
 import psycopg
 
-STAND_INS = """
-set allow_system_table_mods = on;
-create schema citus;
-create type citus.distribution_type as enum ('hash', 'range', 'append');
+from agentidp.db.embedded_postgres.account import service_account
+from tests.factories import free_port
 
-create table pg_catalog.pg_dist_partition (
-    logicalrelid regclass primary key, partmethod "char" not null, partkey text, colocationid integer not null,
-    repmodel "char" not null
-);
-create table pg_catalog.pg_dist_object (
-    classid oid, objid oid, objsubid integer, primary key (classid, objid, objsubid)
-);
-create table citus.calls (number integer generated always as identity, call text);
-grant select on pg_catalog.pg_dist_partition, pg_catalog.pg_dist_object to public;
+SHARDS = 4
+"""Of each table. Citus's own default is 32, which makes a database eight times as slow to copy."""
 
-create function citus.refuse_what_is_refused(relation regclass, distribution_column name, colocation integer)
-    returns void language plpgsql as $$
-declare
-    broken record;
-begin
-    if exists (select from pg_dist_partition where logicalrelid = relation) then
-        raise 'table "%" is already distributed', relation;
-    end if;
-    if row_security_active(relation) then
-        raise 'COPY FROM not supported with row-level security';
-    end if;
-    if exists (select from pg_trigger where tgrelid = relation and not tgisinternal) then
-        raise 'cannot distribute relation "%" because it has triggers', relation;
-    end if;
-    if exists (
-        select from pg_policy where polrelid = relation and concat(polqual::text, polwithcheck::text) like '%{SUBLINK%'
-    ) then
-        raise 'cannot create policy' using
-            detail = 'Subqueries are not supported in policies on distributed tables';
-    end if;
-    if exists (
-        select
-        from pg_index
-        where indrelid = relation and (indisunique or indisexclusion) and distribution_column is not null
-            and not exists (
-                select from pg_attribute
-                where attrelid = relation and attname = distribution_column and attnum = any (indkey)
-            )
-    ) then
-        raise 'cannot create constraint on "%"', relation using
-            detail = 'Distributed relations cannot have UNIQUE, EXCLUDE, or PRIMARY KEY constraints that do not '
-                'include the partition column';
-    end if;
-    for broken in
-        select
-            foreign_key.*,
-            referenced.partmethod,
-            referenced.colocationid,
-            (
-                select array_position(foreign_key.conkey, attnum) from pg_attribute
-                where attrelid = relation and attname = distribution_column
-            ) is not distinct from (
-                select array_position(foreign_key.confkey, attnum) from pg_attribute
-                where attrelid = foreign_key.confrelid and attname = distribution_column
-            ) as is_by_distribution_column
-        from pg_constraint as foreign_key
-        left join pg_dist_partition as referenced on referenced.logicalrelid = foreign_key.confrelid
-        where foreign_key.conrelid = relation and foreign_key.contype = 'f'
-    loop
-        if broken.partmethod is null then
-            raise 'cannot create foreign key constraint' using
-                detail = 'Referenced table must be a distributed table or a reference table.';
-        elsif distribution_column is null and broken.partmethod <> 'n' then
-            raise 'cannot create foreign key constraint since foreign keys from reference tables to distributed tables '
-                'are not supported';
-        elsif distribution_column is not null and broken.partmethod <> 'n' and broken.colocationid <> colocation then
-            raise 'cannot create foreign key constraint since relations are not colocated or not referencing a '
-                'reference table';
-        elsif distribution_column is not null and broken.partmethod <> 'n' and not broken.is_by_distribution_column then
-            raise 'cannot create foreign key constraint' using
-                detail = 'Foreign keys are supported in two cases, either in between two colocated tables including '
-                    'partition column in the same ordinal in the both tables or from distributed to reference tables';
-        elsif distribution_column is not null
-            and (broken.confdeltype in ('n', 'd') or broken.confupdtype in ('n', 'd', 'c')) then
-            raise 'cannot create foreign key constraint' using
-                detail = 'SET NULL, SET DEFAULT or CASCADE is not supported';
-        end if;
-    end loop;
-end $$;
+MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of its own is made in it
 
-create function pg_catalog.create_distributed_table(
-    table_name regclass, distribution_column text, distribution_type citus.distribution_type default 'hash',
-    colocate_with text default 'default', shard_count integer default null
-) returns void language plpgsql as $$
-declare
-    colocation integer := case
-        when colocate_with in ('default', 'none')
-            then (select coalesce(max(colocationid), 0) + 1 from pg_dist_partition)
-        else (select colocationid from pg_dist_partition where logicalrelid = colocate_with::regclass)
-    end;
-begin
-    if colocation is null then
-        raise 'relation % is not distributed', colocate_with;
-    end if;
-    perform citus.refuse_what_is_refused(table_name, distribution_column::name, colocation);
-    insert into pg_dist_partition values (table_name, 'h', distribution_column, colocation, 's');
-    insert into citus.calls (call) values (format('distribute %s with %s', table_name, colocate_with));
-end $$;
-
--- Citus has had a second one of the name.
-create function pg_catalog.create_distributed_table(
-    table_name regclass, distribution_columns text[], distribution_type citus.distribution_type default 'hash',
-    colocate_with text default 'default', shard_count integer default null
-) returns void language plpgsql as $$ begin raise 'not this one'; end $$;
-
-create function pg_catalog.create_reference_table(table_name regclass) returns void language plpgsql as $$
-begin
-    perform citus.refuse_what_is_refused(table_name, null, 0);
-    insert into pg_dist_partition values (table_name, 'n', null, 0, 't');
-    insert into citus.calls (call) values (format('replicate %s', table_name));
-end $$;
-
-create function pg_catalog.create_distributed_function(
-    function_name regprocedure, distribution_arg_name text default null, colocate_with text default 'default',
-    force_pushdown boolean default null
-) returns void language plpgsql as $$
-begin
-    insert into pg_dist_object values ('pg_proc'::regclass, function_name, 0) on conflict do nothing;
-    insert into citus.calls (call) values (format('send %s', function_name));
-end $$;
-
-reset allow_system_table_mods;
+_CONFIGURATION = """
+listen_addresses = '127.0.0.1'
+unix_socket_directories = ''
+shared_preload_libraries = 'citus'
+max_connections = 200
+max_worker_processes = 64
+max_prepared_transactions = 200
+wal_level = logical
+shared_buffers = 64MB
+fsync = off
+full_page_writes = off
+citus.enable_statistics_collection = off
+citus.node_conninfo = 'sslmode=disable'
 """
 
 
-def install_stand_ins(url: str) -> None:
-    """What ``create extension citus`` would do.
+def installation() -> Path | None:
+    """The directory of a PostgreSQL's programs that has Citus: ``AGENTIDP_TEST_CITUS_BINDIR``, or else Debian's."""
+    if named := os.environ.get("AGENTIDP_TEST_CITUS_BINDIR"):
+        return Path(named)
+    found = sorted(Path("/usr/lib/postgresql").glob("1[5-9]/lib/citus.so"))
+    return found[-1].parent.parent / "bin" if found else None
 
-    :param url: of a database, as a superuser.
+
+@dataclass
+class Node:
+    """One server of a cluster."""
+
+    bindir: Path
+    data: Path
+    port: int = field(default_factory=free_port)
+
+    def make(self) -> None:
+        """Initialize the server, and start it."""
+        self._run(
+            "initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync", "--locale=C.UTF-8",
+            f"--pgdata={self.data}",
+        )  # fmt: skip
+        with (self.data / "postgresql.conf").open("a", encoding="utf-8") as configuration:
+            configuration.write(f"port = {self.port}\n{_CONFIGURATION}")
+        self.start()
+
+    def start(self) -> None:
+        """Start the server; returns when it takes connections."""
+        self._run("pg_ctl", f"--pgdata={self.data}", "--wait", f"--log={self.data}.log", "start")
+
+    def stop(self) -> None:
+        """Stop the server, if it runs."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self._run("pg_ctl", f"--pgdata={self.data}", "--wait", "--mode=immediate", "stop")
+
+    def kill(self) -> None:
+        """End the server as the kernel does if memory is short."""
+        os.kill(int((self.data / "postmaster.pid").read_text().split("\n")[0]), signal.SIGKILL)
+
+    def url(self, database: str) -> str:
+        """Of a database, as the superuser."""
+        # In the form that with_database() in tests/conftest.py makes.
+        return f"postgresql://postgres:@/{database}?host=127.0.0.1&port={self.port}"
+
+    def execute(self, database: str, statement: str) -> list[tuple[object, ...]]:
+        """Run a statement in a database, as the superuser."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def drop(self, database: str) -> None:
+        """Drop a database. Citus's maintenance daemon may enter it just when its sessions are ended: it tries again."""
+        for is_last in (False, False, True):
+            try:
+                self.execute("postgres", f"drop database if exists {database} with (force)")
+            except psycopg.errors.ObjectInUse:
+                if is_last:
+                    raise
+            else:
+                return
+
+    def _run(self, program: str, *arguments: str) -> None:
+        account = service_account() if os.getuid() == 0 else None
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
+        command: list[str | Path] = [self.bindir / program, *arguments]
+        output = self.data.with_suffix(".out")
+        with output.open("ab") as stream:
+            # Not a pipe, which the server would inherit and hold open.
+            subprocess.run(command, check=True, stdout=stream, stderr=stream, cwd="/", timeout=60, **identity)  # type: ignore[call-overload]
+
+
+class Cluster:
+    """A coordinator and its workers.
+
+    :param directory: for the servers' data.
+    :param bindir: where the programs are.
     """
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(STAND_INS.encode())
+
+    def __init__(self, directory: Path, bindir: Path, workers: int = 2) -> None:
+        self._directory, self._bindir = directory, bindir
+        self.coordinator = self._node("coordinator")
+        self.workers = [self._node(f"worker{number}") for number in range(workers)]
+
+    def start(self) -> None:
+        """Make all servers."""
+        self._on_all(Node.make)
+
+    def stop(self) -> None:
+        """Stop all servers."""
+        self._on_all(Node.stop)
+
+    def add_worker(self, database: str) -> Node:
+        """Make one more worker, and add it to a database; it has no shards yet."""
+        node = self._node(f"worker{len(self.workers)}")
+        node.make()
+        self.workers.append(node)
+        node.execute("postgres", f"create database {database}")
+        node.execute(database, "create extension citus")
+        self.coordinator.execute(database, f"select citus_add_node('127.0.0.1', {node.port})")
+        return node
+
+    def create(self, database: str) -> None:
+        """Create an empty database with the extension on all nodes."""
+
+        def create(node: Node) -> None:
+            node.execute("postgres", f"create database {database} template template0")
+            node.execute(database, "create extension citus")
+
+        self._on_all(create)
+        self.add_nodes(database)
+
+    def add_nodes(self, database: str) -> None:
+        """Tell a database's coordinator which nodes there are."""
+        coordinator = self.coordinator
+        coordinator.execute("postgres", f"alter database {database} set citus.shard_count = {SHARDS}")
+        coordinator.execute(database, f"select citus_set_coordinator_host('127.0.0.1', {coordinator.port})")
+        for worker in self.workers:
+            coordinator.execute(database, f"select citus_add_node('127.0.0.1', {worker.port})")
+
+    def make_template(self, database: str) -> None:
+        """Allow no connections to a database, so that it can be copied."""
+
+        def close(node: Node) -> None:
+            node.execute("postgres", f"alter database {database} allow_connections false")
+            node.execute(
+                "postgres", f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{database}'"
+            )
+
+        self._on_all(close)
+
+    def copy(self, template: str, database: str) -> None:
+        """Copy a database on all nodes. The nodes and shards that it names are those of the copy as well."""
+        self._on_all(
+            lambda node: node.execute("postgres", f"create database {database} template {template} strategy file_copy")
+        )
+
+    def drop(self, database: str) -> None:
+        """Drop a database on all nodes."""
+        self._on_all(lambda node: node.drop(database))
+
+    def _node(self, name: str) -> Node:
+        return Node(self._bindir, self._directory / name)
+
+    def _on_all(self, do: object) -> None:
+        nodes = [self.coordinator, *self.workers]
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            list(pool.map(do, nodes))  # type: ignore[arg-type]
+
+
+RUNNING: dict[str, Cluster] = {}
+"""Each running cluster by its coordinator's URL."""
+
+
+@contextlib.contextmanager
+def cluster(workers: int = 2) -> Iterator[Cluster]:
+    """A running throw-away cluster; afterwards all its data is removed."""
+    bindir = installation()
+    assert bindir is not None
+    directory = Path(tempfile.mkdtemp(prefix="agentidp-citus-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
+    if os.getuid() == 0:
+        os.chown(directory, service_account().pw_uid, service_account().pw_gid)
+    made = Cluster(directory, bindir, workers)
+    try:
+        made.start()
+        RUNNING[made.coordinator.url("postgres")] = made
+        yield made
+    finally:
+        RUNNING.pop(made.coordinator.url("postgres"), None)
+        made.stop()
+        shutil.rmtree(directory, ignore_errors=True)

@@ -20,12 +20,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from agentidp import create_app, utc_now
 from agentidp.config import Settings
+from agentidp.db.distribution import distribute
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
 from agentidp.jose import signing_keys
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
-from tests.citus import install_stand_ins
+from tests import citus
 from tests.factories import ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
 from tests.faults.ledger import ROW, Result, table
 
@@ -44,7 +45,8 @@ def settings_for(url: str, **changes: object) -> Settings:
 
 WHEEL = None
 MISSING = Path("/usr/lib/postgresql/missing/bin")
-DEBIANS = [file.parent for file in sorted(Path("/usr/lib/postgresql").glob("1[5-9]/bin/postgres"))]
+# The oldest: another one may be there for Citus only.
+DEBIANS = [file.parent for file in sorted(Path("/usr/lib/postgresql").glob("1[5-9]/bin/postgres"))][:1]
 INSTALLATIONS = [WHEEL, *(pytest.param(bindir, marks=pytest.mark.slow) for bindir in DEBIANS or [MISSING])]
 """Where programs of PostgreSQL are: the wheel's, and those of Debian's packages, of which there must be one."""
 
@@ -54,10 +56,28 @@ def name_of_installation(bindir: Path | None) -> str:
     return "wheel" if bindir is WHEEL else bindir.parent.name
 
 
+CITUS = Path("/a cluster with Citus")
+"""Stands for a Citus cluster among the installations."""
+
 ON_EVERY_POSTGRES = pytest.mark.parametrize(
     "postgres_url", INSTALLATIONS, ids=name_of_installation, indirect=True, scope="session"
 )
 """Run a test once on each PostgreSQL installation: plans depend on the version."""
+
+
+ON_CITUS_TOO = pytest.mark.parametrize(
+    "postgres_url",
+    ["postgresql", pytest.param(CITUS, marks=pytest.mark.citus)],
+    ids=["postgresql", "citus"],
+    indirect=True,
+    scope="session",
+)
+"""Run a test a second time on the distributed tables of a Citus cluster."""
+
+ON_CITUS = pytest.mark.parametrize(
+    "postgres_url", [pytest.param(CITUS, marks=pytest.mark.citus)], ids=["citus"], indirect=True, scope="session"
+)
+"""Run a test on the distributed tables of a Citus cluster only."""
 
 
 def require_installation(bindir: Path | None) -> Path | None:
@@ -65,6 +85,18 @@ def require_installation(bindir: Path | None) -> Path | None:
     if bindir == MISSING:
         pytest.fail("The tests need Debian's PostgreSQL beside the wheel's: apt-get install postgresql", pytrace=False)
     return bindir
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[citus.Cluster]:
+    """A Citus cluster, if Citus is installed; CI requires it."""
+    if citus.installation() is None:
+        reason = "no PostgreSQL with Citus is installed, so nothing was tested on a cluster (CONTRIBUTING.md)"
+        if os.environ.get("AGENTIDP_TEST_CITUS"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    with citus.cluster() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -83,11 +115,15 @@ def start_postgres() -> Iterator[Callable[[Path | None], str]]:
 
 @pytest.fixture(scope="session")
 def postgres_url(start_postgres: Callable[[Path | None], str], request: pytest.FixtureRequest) -> str:
-    """A server that may create databases: the one that ON_EVERY_POSTGRES asks for, or else the one that
+    """A server that may create databases: the one that ON_EVERY_POSTGRES or ON_CITUS asks for, or else the one that
     AGENTIDP_TEST_DATABASE_URL names, or else one of our own, with the programs in AGENTIDP_TEST_PG_BINDIR if it is set.
     """
-    if hasattr(request, "param"):
-        return start_postgres(request.param)
+    asked = getattr(request, "param", "postgresql")
+    if asked == CITUS or (asked == "postgresql" and os.environ.get("AGENTIDP_TEST_CITUS") == "everywhere"):
+        running: citus.Cluster = request.getfixturevalue("cluster")
+        return running.coordinator.url("postgres")
+    if asked != "postgresql":
+        return start_postgres(asked)
     bindir = os.environ.get("AGENTIDP_TEST_PG_BINDIR")
     return os.environ.get("AGENTIDP_TEST_DATABASE_URL") or start_postgres(Path(bindir) if bindir else WHEEL)
 
@@ -101,25 +137,37 @@ def with_database(url: str, name: str) -> str:
     return f"postgresql://{quote(str(parts.get('user', '')))}:{quote(str(parts.get('password', '')))}@/{name}?{query}"
 
 
-ON_CITUS_TOO = pytest.mark.parametrize(
-    "template", ["postgresql", pytest.param("citus", marks=pytest.mark.slow)], indirect=True, scope="session"
-)
-"""Run a test a second time where the service takes the database for one with Citus."""
+@pytest.fixture(scope="session")
+def make_template(start_postgres: Callable[[Path | None], str]) -> Iterator[Callable[[str], str]]:
+    """Make a migrated database with a signing key on a server once, and return its name."""
+    names: dict[str, str] = {}
+    own: list[str] = []
+
+    def make(postgres_url: str) -> str:
+        if postgres_url not in names:
+            name = f"agentidp_template_{uuid.uuid4().hex[:8]}"
+            url = with_database(postgres_url, name)
+            _create(postgres_url, name, None)
+            migrate(url)
+            ensure_signing_key(settings_for(url), at=utc_now())
+            if running := citus.RUNNING.get(postgres_url):
+                list(distribute(url))
+                running.make_template(name)
+            else:
+                own.append(postgres_url)
+            names[postgres_url] = name
+        return names[postgres_url]
+
+    yield make
+    # A cluster that ran them is gone by now.
+    for postgres_url in own:
+        _drop(postgres_url, names[postgres_url])
 
 
 @pytest.fixture(scope="session")
-def template(postgres_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The name of a migrated database with a signing key, to copy; as ON_CITUS_TOO says, with Citus's stand-ins."""
-    name = f"agentidp_template_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-        url = with_database(postgres_url, name)
-        migrate(url)
-        ensure_signing_key(settings_for(url), at=utc_now())
-        if getattr(request, "param", "postgresql") == "citus":
-            install_stand_ins(url)
-        yield name
-        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+def template(make_template: Callable[[str], str], postgres_url: str) -> str:
+    """The name of a migrated database with a signing key, to copy. On a cluster its tables are distributed."""
+    return make_template(postgres_url)
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +179,7 @@ def _no_reading_of_the_keys_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def empty_database_url(postgres_url: str) -> Iterator[str]:
     """A fresh database without a schema."""
-    yield from _fresh_database(postgres_url, "template0")
+    yield from _fresh_database(postgres_url, None)
 
 
 @pytest.fixture
@@ -140,16 +188,33 @@ def database_url(postgres_url: str, template: str) -> Iterator[str]:
     yield from _fresh_database(postgres_url, template)
 
 
-def _fresh_database(postgres_url: str, template: str) -> Iterator[str]:
+def _fresh_database(postgres_url: str, template: str | None) -> Iterator[str]:
     name = f"agentidp_test_{uuid.uuid4().hex[:12]}"
+    _create(postgres_url, name, template)
+    yield with_database(postgres_url, name)
+    _drop(postgres_url, name)
+
+
+def _create(postgres_url: str, name: str, template: str | None) -> None:
+    if running := citus.RUNNING.get(postgres_url):
+        if template is None:
+            running.create(name)
+        else:
+            running.copy(template, name)
+        return
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(
             # Without fsync, copying the files is the faster way.
             sql.SQL("create database {} template {} strategy file_copy").format(
-                sql.Identifier(name), sql.Identifier(template)
+                sql.Identifier(name), sql.Identifier(template or "template0")
             )
         )
-    yield with_database(postgres_url, name)
+
+
+def _drop(postgres_url: str, name: str) -> None:
+    if running := citus.RUNNING.get(postgres_url):
+        running.drop(name)
+        return
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 

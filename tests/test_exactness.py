@@ -19,7 +19,6 @@ import pytest
 
 from agentidp.services import Services
 from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
-from tests.conftest import ON_CITUS_TOO
 from tests.factories import PATIENCE, Agent, Clock, Server, make_agent, make_organization, usage_sums, wait_until
 
 pytestmark = pytest.mark.slow
@@ -136,7 +135,6 @@ def assert_counted(url: str, organization_id: str, *, tokens: int = 0, requests:
     assert sums == {name: n for name in sums for kind, n in expected.items() if kind in name}
 
 
-@ON_CITUS_TOO
 def test_the_counters_equal_what_the_clients_received(server: Server, services: Services, database_url: str) -> None:
     organization_id = make_organization(services)
     outsider = make_agent(services, make_organization(services, "Outsider"))

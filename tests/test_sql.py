@@ -14,7 +14,6 @@ from flask import Flask
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.sql import sql_directory
 from tests.catalog import INSTANCE_WIDE
-from tests.citus import STAND_INS
 
 PACKAGE = Path(__file__).resolve().parent.parent / "agentidp"
 NAMES = sorted(
@@ -31,8 +30,13 @@ OPERATORS = {
     "database/create_schema_migrations",
     "database/lock_migrations",
     "database/record_migration",
+    "distribution/distribute_function",
     "distribution/distribute_table",
     "distribution/functions",
+    "distribution/let_service_log_in",
+    "distribution/plan_by_index",
+    "distribution/plan_once",
+    "distribution/plan_without_jit",
     "distribution/readiness",
     "distribution/replicate_table",
     "distribution/send_function",
@@ -88,15 +92,14 @@ def service(shared_app: Flask) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Those of distribution/ call functions of Citus; tests/db/test_distribution.py runs them on a cluster.
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("distribution/")])
 def test_prepares_as_the_role_that_runs_it(service: psycopg.Connection, name: str) -> None:
     numbers: dict[str, str] = {}
     statement = PARAMETER.sub(lambda m: numbers.setdefault(m[1], f"${len(numbers) + 1}"), parts(name)[1])
     with service.transaction(force_rollback=True):
         if name in OPERATORS:
             service.execute("reset role")
-        if name.startswith("distribution/"):
-            service.execute(STAND_INS.encode())
         if name == "database/change_login_role":
             service.execute(parts("database/create_login_role")[1])
         # PREPARE takes the query of a COPY, but no COPY.

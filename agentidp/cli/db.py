@@ -33,10 +33,8 @@ def migrate_() -> None:
 def distribute_() -> None:
     """Distribute the tables by organization over the nodes of a Citus cluster. Run again, it continues where it ended.
 
-    Prints each table and function as it is done. AGENTIDP_DATABASE_URL must name a superuser of the coordinator.
-
-    This was tested against stand-ins for Citus's functions and against its rules for schemas, not against a Citus
-    cluster: try it on a copy first.
+    Prints each table and function as it is done. AGENTIDP_DATABASE_URL must name a superuser of the coordinator. Try it
+    on a copy first.
     """
     with refusals():
         settings = settings_of_command()

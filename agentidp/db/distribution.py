@@ -1,4 +1,4 @@
-"""Citus: each organization's rows on one of several PostgreSQL servers, what all need on every one of them."""
+"""Citus: each organization's rows on one of several PostgreSQL servers, the workers, with its functions beside them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ from agentidp.db.database import connect
 from agentidp.db.migrations import MIGRATION_LOCK, pending_migrations
 from agentidp.db.sql import load_sql
 
+_ROLE = (
+    "distribution/let_service_log_in",
+    "distribution/plan_without_jit",
+    "distribution/plan_by_index",
+    "distribution/plan_once",
+)
+
 
 def distribute(url: str) -> Iterator[tuple[str, str]]:
-    """Distribute what is not distributed yet: functions, then tables, each in a transaction of its own.
+    """Distribute what is not distributed yet: tables, then functions, each in a transaction of its own.
 
     What was done stays done when this is interrupted, and the next run goes on from there. Migrations wait meanwhile.
 
@@ -46,9 +53,8 @@ def distribute(url: str) -> Iterator[tuple[str, str]]:
 
 
 def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
-    for function in connection.execute(load_sql("distribution/functions")).fetchall():
-        connection.execute(load_sql("distribution/send_function"), {"signature": function.signature})
-        yield function.signature, "on every node"
+    for statement in _ROLE:
+        connection.execute(load_sql(statement))
     tables = connection.execute(load_sql("distribution/tables")).fetchall()
     beside = next((table.name for table in tables if table.is_distributed and table.is_done), "none")
     for table in tables:
@@ -61,3 +67,11 @@ def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]
         else:
             connection.execute(load_sql("distribution/replicate_table"), {"name": table.name})
             yield table.name, "whole on every node"
+    for function in connection.execute(load_sql("distribution/functions")).fetchall():
+        if function.argument is None:
+            connection.execute(load_sql("distribution/send_function"), {"signature": function.signature})
+            yield function.signature, "on every node"
+        else:
+            call = {"signature": function.signature, "argument": function.argument}
+            connection.execute(load_sql("distribution/distribute_function"), call)
+            yield function.signature, "beside the organization"

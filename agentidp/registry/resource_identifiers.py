@@ -9,6 +9,8 @@ from collections import defaultdict
 from datetime import datetime
 from typing import NamedTuple
 
+import psycopg
+
 from agentidp import audit
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import connect
@@ -60,8 +62,10 @@ def claim(transaction: Transaction, resource: str) -> None:
             f"The organization holds {MAXIMUM_CLAIMS} resource identifiers; only an operator can release one.",
             details={"resource": [f"at most {MAXIMUM_CLAIMS} for an organization"]},
         )
-    if not transaction.fetch("oauth/claim_resource", resource=resource):
-        raise ResourceTaken
+    try:
+        transaction.fetch("oauth/claim_resource", resource=resource)
+    except psycopg.errors.UniqueViolation:
+        raise ResourceTaken from None
 
 
 def resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[ResourceIdentifier]:

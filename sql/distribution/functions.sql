@@ -1,17 +1,30 @@
--- Our functions that Citus's workers do not have yet. One row per function, by name: its signature.
--- Parameters: none.
-select ours.oid::regprocedure::text as signature
-from pg_proc as ours
-where
-    ours.pronamespace = 'public'::regnamespace
-    and not exists (
-        select
-        from pg_depend
-        where classid = 'pg_proc'::regclass and objid = ours.oid and deptype = 'e'
-    )
-    and not exists (
-        select
-        from pg_dist_object
-        where classid = 'pg_proc'::regclass and objid = ours.oid
-    )
-order by signature
+-- Our functions that are not yet on the workers as they should be, those that other functions call first. One row per
+-- function: its signature; argument, the name of the one that says on which worker it runs, or null if it runs where it
+-- is called. Parameters: none.
+with ours as (
+    select
+        functions.oid,
+        functions.oid::regprocedure::text as signature,
+        -- A function with statements about an organization runs beside the organization's rows.
+        case when language.lanname = 'plpgsql' and proargnames[1] = 'p_organization_id' then proargnames[1] end as argument
+    from pg_proc as functions
+    join pg_language as language on language.oid = functions.prolang
+    where
+        functions.pronamespace = 'public'::regnamespace
+        and not exists (
+            select 1
+            from pg_depend
+            where classid = 'pg_proc'::regclass and objid = functions.oid and deptype = 'e'
+        )
+)
+select ours.signature, ours.argument
+from ours
+where not exists (
+    select 1
+    from pg_dist_object
+    where
+        classid = 'pg_proc'::regclass
+        and objid = ours.oid
+        and (ours.argument is null or distribution_argument_index is not null)
+)
+order by ours.argument is not null, ours.signature

@@ -1,14 +1,12 @@
--- Our tables, each after those that its foreign keys name. One row per table: its name; is_distributed, whether it is to be
--- distributed by organization or to be whole on every node; is_done, whether Citus has it in either way.
--- Parameters: none.
+-- Our tables that belong on the workers, each after those that its foreign keys name. One row per table: its name;
+-- is_distributed, whether it is distributed by organization or whole on every node; is_done, whether Citus has it in
+-- either way. Parameters: none.
 with recursive ours as (
     select
         tables.oid,
         tables.relname,
-        -- What an organization has goes where the organization is. Only throttles are keyed by an organization that they
-        -- are not about, always the same.
-        tables.relname <> 'throttles' and exists (
-            select
+        exists (
+            select 1
             from pg_index
             join pg_attribute on attrelid = indrelid and attnum = any (indkey)
             where indrelid = tables.oid and indisprimary and attname = 'organization_id'
@@ -17,8 +15,16 @@ with recursive ours as (
     where
         tables.relnamespace = 'public'::regnamespace
         and tables.relkind in ('r', 'p')
+        -- A table without organizations stays on the coordinator, where alone it is read: then it can be written while a
+        -- worker is down. So do throttles, which all have the same organization and are written at each failure.
+        and tables.relname <> 'throttles'
+        and exists (
+            select 1
+            from pg_attribute
+            where attrelid = tables.oid and attname = 'organization_id'
+        )
         and not exists (
-            select
+            select 1
             from pg_depend
             where classid = 'pg_class'::regclass and objid = tables.oid and deptype = 'e'
         )
@@ -35,7 +41,7 @@ ranked as (
 select
     ours.oid::regclass::text as name,
     ours.is_distributed,
-    exists (select from pg_dist_partition where logicalrelid = ours.oid) as is_done
+    exists (select 1 from pg_dist_partition where logicalrelid = ours.oid) as is_done
 from ours
 join ranked using (oid)
 group by ours.oid, ours.relname, ours.is_distributed

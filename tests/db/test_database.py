@@ -24,7 +24,7 @@ from agentidp.db.sql import Call, load_sql
 from agentidp.registry.credentials import MAXIMUM_CREDENTIALS
 from agentidp.services import Services
 from tests.catalog import tables_of_organizations, written_by_the_service
-from tests.conftest import ON_CITUS_TOO, Cast
+from tests.conftest import ON_CITUS, ON_CITUS_TOO, Cast
 from tests.factories import NOON, PATIENCE, ROOT, count_usage, database_of, make_agent, make_organization, usage_sums
 from tests.machine import within
 from tests.test_isolation import everything_of
@@ -174,7 +174,6 @@ def test_there_is_something_to_filter() -> None:
     assert len(FILTERED) >= 12
 
 
-@ON_CITUS_TOO
 @pytest.mark.parametrize("name", FILTERED)
 def test_without_its_condition_a_query_still_sees_only_the_callers_rows(
     connection: psycopg.Connection[Any], cast: Cast, name: str
@@ -187,7 +186,6 @@ def test_without_its_condition_a_query_still_sees_only_the_callers_rows(
     assert run(connection, setting, CONDITION.sub("true", load_sql(name)), values) == (rows, after)
 
 
-@ON_CITUS_TOO
 @pytest.mark.parametrize("name", FILTERED)
 def test_without_its_condition_a_query_finds_nothing_of_the_others_ids(
     connection: psycopg.Connection[Any], cast: Cast, name: str
@@ -203,7 +201,6 @@ def test_without_its_condition_a_query_finds_nothing_of_the_others_ids(
         assert [row for row in after[table] if row[0] == theirs] == [row for row in rows if row[0] == theirs]
 
 
-@ON_CITUS_TOO
 @pytest.mark.parametrize("setting", [None, ""], ids=["unset", "empty"])
 @pytest.mark.parametrize("name", FILTERED)
 def test_without_the_setting_a_query_sees_nothing_with_its_condition_or_without(
@@ -247,7 +244,6 @@ def test_row_level_security_is_forced_on_every_table_of_an_organization(connecti
     assert tables - {table.relname for table in forced} == set(), "enable and force row-level security in a migration"
 
 
-@ON_CITUS_TOO
 def test_a_row_cannot_be_written_for_another_organization(connection: psycopg.Connection[Any], cast: Cast) -> None:
     tables = written_by_the_service(connection)
     assert tables >= {"agents", "clients", "usage_daily"}
@@ -337,9 +333,9 @@ def test_no_client_is_registered_without_its_agent(app: Flask, database_url: str
     assert everything_of(database_url, nobodys)["clients"] == []
 
 
-@pytest.mark.parametrize("template", ["citus"], indirect=True, scope="session")
+@ON_CITUS
 class TestOnCitus:
-    """What differs where the database has Citus, which is told by its functions: here by stand-ins for them."""
+    """What differs where the database has Citus."""
 
     def test_run_tells_by_set_local_whose_transaction_it_is_and_how_to_commit_in_one_round_trip(
         self, services: Services

@@ -1,6 +1,5 @@
-"""Distributing the tables: Citus's functions are called for each once, in an order that it takes, until all is done.
-
-Stand-ins for these functions refuse what Citus refuses (tests/citus.py), so this is also the test of the schema.
+"""Distributing the tables on a real Citus cluster: each once, in an order that it takes, until all is done; and what
+each statement reads.
 """
 
 from __future__ import annotations
@@ -8,6 +7,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -16,187 +16,238 @@ import psycopg
 import pytest
 from psycopg.rows import tuple_row
 
+from agentidp import create_app
 from agentidp.config import ConfigurationError
-from agentidp.db.database import SERVICE_ROLE
+from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.distribution import distribute
-from agentidp.db.migrations import MIGRATION_LOCK
+from agentidp.db.migrations import MIGRATION_LOCK, migrate
 from agentidp.db.pipeline import Statement
 from agentidp.db.sql import load_sql
+from agentidp.jose.key_rotation import ensure_signing_key
 from tests import catalog
 from tests.catalog import INSTANCE_WIDE
-from tests.citus import install_stand_ins
-from tests.conftest import ON_EVERY_POSTGRES
+from tests.citus import Cluster
+from tests.conftest import ON_EVERY_POSTGRES, settings_for
 from tests.db.test_migrations import RELEASED, query, wait_for
-from tests.factories import PATIENCE
+from tests.factories import PATIENCE, Clock, make_agent, make_organization, usage_sums
 from tests.test_sql import NAMES, OPERATORS
 
-ON_EVERY_NODE = INSTANCE_WIDE | {"throttles"}
-"""Tables that are whole on every node: those of no organization, and throttles, which all name the same one."""
+WHOLE = {"clients", "resource_identifiers"}
+"""Tables that are whole on every node."""
+
+ON_COORDINATOR = INSTANCE_WIDE - WHOLE | {"throttles"}
+"""Tables that only the coordinator has: what it alone reads. Throttles all have the same organization."""
 
 
 def distributed_tables(url: str) -> list[str]:
     """The other tables, those without a foreign key first, and each other one after those that it references."""
-    return [name for name, how in everything(url) if how == "distributed by organization"]
-
-
-def everything(url: str) -> list[tuple[str, str]]:
-    """What is to be distributed of a schema, in order, and how."""
     with psycopg.connect(url, row_factory=tuple_row) as connection:
         tables, foreign_keys = catalog.tables(connection), catalog.references(connection)
-        functions = connection.execute(
-            "select oid::regprocedure::text from pg_proc where pronamespace = 'public'::regnamespace"
-        ).fetchall()
 
     def place(table: str) -> tuple[int, str]:
         return max((place(to)[0] + 1 for of, to in foreign_keys if of == table), default=0), table
 
+    return sorted(tables - WHOLE - ON_COORDINATOR, key=place)
+
+
+def expected(url: str) -> list[tuple[str, str]]:
+    """What is to be distributed of a schema, in order, and how. Functions went to the workers as they were created."""
     return [
-        *((name, "on every node") for (name,) in sorted(functions)),
-        *((name, "whole on every node") for name in sorted(tables & ON_EVERY_NODE, key=place)),
-        *((name, "distributed by organization") for name in sorted(tables - ON_EVERY_NODE, key=place)),
+        *((name, "whole on every node") for name in sorted(WHOLE)),
+        *((name, "distributed by organization") for name in distributed_tables(url)),
+        *((name, "beside the organization") for name in delegated_functions(url)),
     ]
 
 
-def expected_calls(url: str) -> list[str]:
-    """The calls of Citus's functions that :func:`everything` takes: the first table distributed leads the others."""
-    first, *_ = distributed_tables(url)
-    call = {
-        "on every node": "send {}",
-        "whole on every node": "replicate {}",
-        "distributed by organization": f"distribute {{}} with {first}",
-    }
-    done = [call[how].format(name) for name, how in everything(url)]
-    return [f"distribute {first} with none" if one == f"distribute {first} with {first}" else one for one in done]
+def delegated_functions(url: str) -> list[str]:
+    """The functions with statements about an organization."""
+    found = query(
+        url,
+        "select pg_proc.oid::regprocedure::text from pg_proc join pg_language on pg_language.oid = prolang "
+        "where pronamespace = 'public'::regnamespace and lanname = 'plpgsql' order by 1",
+    )
+    return [name for (name,) in found]
+
+
+@pytest.fixture(scope="module")
+def migrated(cluster: Cluster) -> str:
+    """The name of a migrated database on the cluster, to copy, in which nothing is distributed."""
+    name = f"migrated_{uuid.uuid4().hex[:8]}"
+    cluster.create(name)
+    migrate(cluster.coordinator.url(name))
+    cluster.make_template(name)
+    return name
 
 
 @pytest.fixture
-def url(database_url: str) -> str:
-    """A migrated database with the stand-ins, as a superuser."""
-    install_stand_ins(database_url)
-    return database_url
+def url(cluster: Cluster, migrated: str) -> Iterator[str]:
+    """A migrated database on a cluster, as a superuser."""
+    name = f"copy_{uuid.uuid4().hex[:8]}"
+    cluster.copy(migrated, name)
+    yield cluster.coordinator.url(name)
+    cluster.drop(name)
 
 
-def calls(url: str) -> list[object]:
-    """What was called, in order."""
-    return [call for (call,) in query(url, "select call from citus.calls order by number")]
-
-
-def test_calls_for_each_function_and_table_once_in_an_order_that_foreign_keys_allow(url: str) -> None:
-    assert len(everything(url)) >= 17
-    assert list(distribute(url)) == everything(url)
-    assert calls(url) == expected_calls(url)
-
-
-def test_a_second_run_does_nothing(url: str) -> None:
-    list(distribute(url))
-    assert list(distribute(url)) == []
-    assert calls(url) == expected_calls(url)
-
-
-def test_every_table_is_in_one_of_the_two_classes_and_all_distributed_ones_are_side_by_side(url: str) -> None:
-    list(distribute(url))
-    classes = query(
+def classes(url: str) -> list[tuple[object, ...]]:
+    """Each table that Citus knows: its method, column and colocation."""
+    return query(
         url,
         """
-        select relname, partmethod::text, partkey, colocationid
-        from pg_class
-        left join pg_dist_partition on logicalrelid = pg_class.oid
-        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
-        order by relname
+        select table_name::text, citus_table_type, distribution_column, colocation_id
+        from citus_tables
+        order by 1
         """,
     )
-    assert classes == sorted(
+
+
+def expected_classes(url: str) -> list[tuple[object, ...]]:
+    """All distributed tables beside each other."""
+    tables = {name: (kind, colocation) for name, kind, _, colocation in classes(url)}
+    _, together = tables["organizations"]
+    _, whole = tables["clients"]
+    return sorted(
         [
-            *((name, "n", None, 0) for name in ON_EVERY_NODE),
-            *((name, "h", "organization_id", 1) for name in distributed_tables(url)),
+            *((name, "reference", "<none>", whole) for name in WHOLE),
+            *((name, "distributed", "organization_id", together) for name in distributed_tables(url)),
         ]
-    ), "add a table whose primary key does not hold the organization to INSTANCE_WIDE in tests/catalog.py"
-
-
-def test_goes_on_where_it_was_interrupted(url: str) -> None:
-    done = []
-    # Interrupted after two, five and seven more: among the functions, the reference and the distributed tables.
-    for how_many in (2, 3, 4):
-        interrupted = distribute(url)
-        done += itertools.islice(interrupted, how_many)
-        interrupted.close()
-    done += distribute(url)
-    assert done == everything(url)
-    assert calls(url) == expected_calls(url)
-
-
-def test_goes_on_after_a_table_was_refused(url: str) -> None:
-    query(
-        url,
-        "create trigger by_hand before update on agents for each row "
-        "execute function suppress_redundant_updates_trigger()",
     )
-    with pytest.raises(ConfigurationError) as refused:
+
+
+@pytest.mark.citus
+class TestDistribute:
+    def test_every_table_and_function_has_its_place_and_a_second_run_does_nothing(self, url: str) -> None:
+        assert list(distribute(url)) == expected(url)
+        assert classes(url) == expected_classes(url), (
+            "add a table whose primary key does not hold the organization to INSTANCE_WIDE in tests/catalog.py"
+        )
+        assert list(distribute(url)) == []
+
+    def test_goes_on_where_it_was_interrupted(self, url: str) -> None:
+        everything, done = expected(url), []
+        for how_many in (1, 5):
+            interrupted = distribute(url)
+            done += itertools.islice(interrupted, how_many)
+            interrupted.close()
+        done += distribute(url)
+        assert done == everything
+        assert classes(url) == expected_classes(url)
+
+    def test_goes_on_after_a_table_was_refused(self, url: str) -> None:
+        query(
+            url,
+            "create trigger by_hand before update on agents for each row "
+            "execute function suppress_redundant_updates_trigger()",
+        )
+        with pytest.raises(ConfigurationError) as refused:
+            list(distribute(url))
+        assert str(refused.value).startswith(
+            'the tables cannot be distributed: cannot distribute relation "agents" because it has triggers'
+        )
+        query(url, "drop trigger by_hand on agents")
         list(distribute(url))
-    assert str(refused.value) == (
-        'the tables cannot be distributed: cannot distribute relation "agents" because it has triggers'
+        assert classes(url) == expected_classes(url)
+
+    def test_a_table_of_a_later_migration_joins_the_others(self, url: str) -> None:
+        list(distribute(url))
+        query(
+            url,
+            'create table later (organization_id text collate "C" references organizations, n int, '
+            "primary key (organization_id, n))",
+        )
+        assert list(distribute(url)) == [("later", "distributed by organization")]
+        assert classes(url) == expected_classes(url)
+
+    def test_a_later_migration_may_change_a_table_and_create_a_function(self, url: str) -> None:
+        list(distribute(url))
+        with connect(url) as connection, connection.transaction():
+            connection.execute("alter table agents add column colour text not null default 'red'")
+            connection.execute("create function colour_of(text) returns text language sql immutable return $1")
+            connection.execute("update agents set colour = 'blue'")
+        assert query(url, "select min(result) from run_command_on_workers('select colour_of(1::text)')") == [("1",)]
+
+    def test_a_database_that_served_before_keeps_its_rows(self, cluster: Cluster, migrated: str) -> None:
+        """It was migrated by an owner who is no superuser, before there was Citus."""
+        name, nodes = "served_before", [cluster.coordinator, *cluster.workers]
+        for node in nodes:
+            node.execute("postgres", "drop role if exists owner")
+            node.execute("postgres", "create role owner login createrole")
+            node.execute("postgres", "grant agentidp_service to owner")
+            node.execute("postgres", f"create database {name} owner owner")
+        try:
+            url = cluster.coordinator.url(name)
+            owners = url.replace("postgres:@", "owner:@")
+            migrate(owners)
+            ensure_signing_key(settings_for(owners), at=Clock()())
+            app = create_app(settings_for(owners), clock=Clock())
+            services = app.extensions["agentidp"]
+            agent = make_agent(services, make_organization(services))
+            form = {
+                "grant_type": "client_credentials",
+                "client_id": agent.client_id,
+                "client_secret": agent.client_secret,
+            }
+            assert app.test_client().post("/api/v1/token", data=form).status_code == 200
+            services.close()
+            for node in nodes:
+                node.execute(name, "create extension citus")
+            cluster.add_nodes(name)
+            list(distribute(url))
+            assert app.test_client().post("/api/v1/token", data=form).status_code == 200
+            assert usage_sums(url, agent.organization_id)["tokens"] == 2
+            services.close()
+        finally:
+            cluster.drop(name)
+
+    @pytest.mark.parametrize(
+        ("change", "refused", "sentence"),
+        [
+            (
+                "create policy p on agents using ((select true))",
+                "agents",
+                "cannot create policy: Subqueries are not supported in policies on distributed tables",
+            ),
+            ("create unique index on agents (name)", "agents", 'cannot create constraint on "agents": Distributed '),
+            (
+                "alter table clients add foreign key (organization_id) references organizations",
+                "organizations",
+                "cannot create foreign key constraint",
+            ),
+        ],
     )
-    query(url, "drop trigger by_hand on agents")
-    list(distribute(url))
-    assert calls(url) == expected_calls(url)
+    def test_a_schema_that_breaks_a_rule_is_refused(self, url: str, change: str, refused: str, sentence: str) -> None:
+        query(url, change)
+        done: list[tuple[str, str]] = []
+        with pytest.raises(ConfigurationError) as error:
+            done.extend(distribute(url))
+        assert str(error.value).startswith(f"the tables cannot be distributed: {sentence}")
+        assert refused not in dict(done)
 
+    def test_who_is_under_row_level_security_is_refused(self, url: str) -> None:
+        with pytest.raises(ConfigurationError) as refused:
+            list(distribute(f"{url}&options=-crole%3D{SERVICE_ROLE}"))
+        assert str(refused.value) == (
+            "AGENTIDP_DATABASE_URL must name a superuser for this: PostgreSQL lets nobody else copy rows into tables "
+            "under forced row-level security"
+        )
+        assert classes(url) == []
 
-def test_a_table_of_a_later_migration_joins_the_others(url: str) -> None:
-    before = expected_calls(url)
-    list(distribute(url))
-    query(
-        url,
-        'create table later (organization_id text collate "C" references organizations, n int, '
-        "primary key (organization_id, n))",
-    )
-    assert list(distribute(url)) == [("later", "distributed by organization")]
-    assert calls(url) == [*before, f"distribute later with {distributed_tables(url)[0]}"]
+    def test_a_schema_that_is_behind_is_refused(self, url: str) -> None:
+        query(url, f"delete from schema_migrations where name = '{RELEASED[-1]}'")
+        with pytest.raises(ConfigurationError) as refused:
+            list(distribute(url))
+        assert str(refused.value) == "the schema is not up to date: run agentidp db migrate first, as the owner"
+        assert classes(url) == []
 
-
-POLICY = "cannot create policy: Subqueries are not supported in policies on distributed tables"
-KEY = (
-    'cannot create constraint on "agents": Distributed relations cannot have UNIQUE, EXCLUDE, or PRIMARY KEY '
-    "constraints that do not include the partition column"
-)
-ORDINAL = (
-    "cannot create foreign key constraint: Foreign keys are supported in two cases, either in between two colocated "
-    "tables including partition column in the same ordinal in the both tables or from distributed to reference tables"
-)
-
-
-@pytest.mark.parametrize(
-    ("change", "refused", "sentence"),
-    [
-        ("create policy p on agents using ((select true))", "agents", POLICY),
-        ("create policy p on throttles with check ((select true))", "throttles", POLICY),
-        ("create unique index on agents (name)", "agents", KEY),
-        (
-            "alter table clients add foreign key (organization_id) references organizations",
-            "clients",
-            "cannot create foreign key constraint: Referenced table must be a distributed table or a reference table.",
-        ),
-        (
-            "create unique index on agents (organization_id, name); "
-            "create table x (organization_id text, name text, primary key (organization_id, name), "
-            "foreign key (name, organization_id) references agents (organization_id, name))",
-            "x",
-            ORDINAL,
-        ),
-        (
-            "alter table agents drop constraint agents_organization_id_fkey, "
-            "add foreign key (organization_id) references organizations on update cascade",
-            "agents",
-            "cannot create foreign key constraint: SET NULL, SET DEFAULT or CASCADE is not supported",
-        ),
-    ],
-)
-def test_a_schema_that_breaks_a_rule_is_refused(url: str, change: str, refused: str, sentence: str) -> None:
-    query(url, change)
-    done = []
-    with pytest.raises(ConfigurationError) as error:
-        done.extend(distribute(url))
-    assert str(error.value) == f"the tables cannot be distributed: {sentence}"
-    assert done == list(itertools.takewhile(lambda one: one[0] != refused, everything(url)))
+    def test_waits_for_a_migration_that_is_under_way(self, url: str) -> None:
+        done: list[tuple[str, str]] = []
+        thread = threading.Thread(target=lambda: done.extend(distribute(url)))
+        with psycopg.connect(url, autocommit=True) as migrating:
+            migrating.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
+            thread.start()
+            wait_for(url, "exists (select 1 from pg_locks where locktype = 'advisory' and not granted)")
+            assert classes(url) == []
+        thread.join(PATIENCE)
+        assert done == expected(url)
 
 
 def test_a_database_without_citus_is_refused_and_left_as_it_is(database_url: str) -> None:
@@ -206,52 +257,6 @@ def test_a_database_without_citus_is_refused_and_left_as_it_is(database_url: str
         "the database has no Citus: install it on the coordinator and on every worker, and there let a superuser run "
         '"create extension citus"'
     )
-
-
-def test_who_is_under_row_level_security_is_refused(url: str) -> None:
-    with pytest.raises(ConfigurationError) as refused:
-        list(distribute(f"{url}&options=-crole%3D{SERVICE_ROLE}"))
-    assert str(refused.value) == (
-        "AGENTIDP_DATABASE_URL must name a superuser for this: PostgreSQL lets nobody else copy rows into tables under "
-        "forced row-level security"
-    )
-    assert calls(url) == []
-
-
-def test_postgresql_lets_an_owner_under_forced_row_level_security_copy_nothing(database_url: str) -> None:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("create temporary table rows (n integer)")
-        connection.execute("alter table rows enable row level security, force row level security")
-        connection.execute(f"alter table rows owner to {SERVICE_ROLE}")
-        with connection.cursor() as cursor, cursor.copy("copy rows from stdin") as copy:
-            copy.write_row([1])
-        connection.execute(f"set role {SERVICE_ROLE}")
-        with (
-            pytest.raises(psycopg.errors.FeatureNotSupported, match="COPY FROM not supported with row-level security"),
-            connection.cursor() as cursor,
-            cursor.copy("copy rows from stdin") as copy,
-        ):
-            copy.write_row([1])
-
-
-def test_a_schema_that_is_behind_is_refused(url: str) -> None:
-    query(url, f"delete from schema_migrations where name = '{RELEASED[-1]}'")
-    with pytest.raises(ConfigurationError) as refused:
-        list(distribute(url))
-    assert str(refused.value) == "the schema is not up to date: run agentidp db migrate first, as the owner"
-    assert calls(url) == []
-
-
-def test_waits_for_a_migration_that_is_under_way(url: str) -> None:
-    done: list[tuple[str, str]] = []
-    thread = threading.Thread(target=lambda: done.extend(distribute(url)))
-    with psycopg.connect(url, autocommit=True) as migrating:
-        migrating.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
-        thread.start()
-        wait_for(url, "exists (select from pg_locks where locktype = 'advisory' and not granted)")
-        assert calls(url) == []
-    thread.join(PATIENCE)
-    assert done == everything(url)
 
 
 SERVICES = [name for name in NAMES if name not in OPERATORS and not re.match(r"database/set_local|database/look", name)]

@@ -171,6 +171,7 @@ VALUES_OF: dict[str, dict[str, Any]] = {
     "dashboard/viewer": {"scope": "analytics:read", "write_scope": "agents:write"},
     "dashboard/usage_by_hour": {"days": [NOON.date() - timedelta(days=7), NOON.date()]},
     "oauth/add_resource_server": {"resource_server_id": uuid.UUID(int=1000), "resource": "https://new.example"},
+    "oauth/claim_resource": {"resource": "https://new.example"},
     "oauth/record_failure": {"organization_id": UNKNOWN_ORGANIZATION},
     **{
         call.name: call.parameters
