@@ -1,6 +1,7 @@
 """Counting: the statements that count a request made and a request rejected.
 
-A token issued is counted by the statement that issues it, ``sql/oauth/issue_access_token.sql``.
+A token issued is counted by the statement that issues it, ``sql/oauth/issue_access_token.sql``. All three count by the
+function ``sql/functions/count_usage.sql``.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from agentidp import token_verification
 from agentidp.caller import Caller, bearer
+from agentidp.db.sql import only_reads
 from agentidp.http.logs import JsonFormatter
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 from agentidp.services import Services
@@ -248,6 +249,11 @@ def test_a_view_cannot_write_by_reading(app: Flask, cast: Cast) -> None:
 
     assert app.test_client().get(probe(app, view), headers=cast.acme.bearer()).text == "refused"
     assert app.test_client().get("/api/v1/agents", headers=cast.acme.bearer()).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["oauth/issue_access_token", "usage/record_request", "usage/record_rejection"])
+def test_a_statement_that_calls_a_function_of_ours_does_not_only_read(name: str) -> None:
+    assert not only_reads(name)
 
 
 def test_a_view_of_a_refused_token_does_not_get_into_its_transaction(app: Flask, cast: Cast) -> None:

@@ -19,9 +19,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "agentidp"
 NAMES = sorted(
     str(file.relative_to(sql_directory()).with_suffix(""))
     for file in sql_directory().rglob("*.sql")
-    if file.parent.name != "migrations"
+    if file.parent.name not in ("functions", "migrations")
 )
 MIGRATIONS = sorted((sql_directory() / "migrations").glob("*.sql"))
+FUNCTIONS = sorted((sql_directory() / "functions").glob("*.sql"))
 OPERATORS = {
     "database/applied_migrations",
     "database/change_login_role",
@@ -155,6 +156,28 @@ def test_is_one_statement_in_lower_case(name: str) -> None:
 def test_a_migration_is_numbered_and_says_what_it_does(file: Path) -> None:
     assert re.fullmatch(r"[0-9]{4}_[a-z_]+", file.stem)
     assert re.match(r"-- [A-Z]", file.read_text(encoding="utf-8"))
+
+
+def test_the_migrations_make_the_functions_as_their_files_say(database_url: str) -> None:
+    # A changed file without a migration would never reach a database that exists.
+    definitions = "select proname, pg_get_functiondef(pg_proc.oid) from pg_proc where proname = any (%s)"
+    names = [file.stem for file in FUNCTIONS]
+    with psycopg.connect(database_url) as connection:
+        migrated = dict(connection.execute(definitions, [names]).fetchall())
+        assert sorted(migrated) == names
+        for file in FUNCTIONS:
+            connection.execute(file.read_text(encoding="utf-8").encode())
+        changed = [name for name, text in connection.execute(definitions, [names]) if text != migrated[name]]
+    assert changed == [], "copy the function's file into a new migration"
+
+
+@pytest.mark.parametrize("file", FUNCTIONS, ids=lambda file: file.stem)
+def test_a_function_fits_on_a_screen_and_its_file_has_its_name(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert re.match(r"-- [A-Z]", text)
+    assert re.findall(r"^create or replace function (\w+)\($", text, re.MULTILINE) == [file.stem]
+    # Citus finds the server by this parameter.
+    assert re.search(r"function \w+\(\n    p_organization_id text,\n", text)
 
 
 def test_migrations_count_up_without_a_gap() -> None:

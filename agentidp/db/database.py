@@ -21,7 +21,7 @@ from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.pipeline import OutcomeLost, PipelinedConnection, is_lost
 from agentidp.db.pool import NoConnection, Pool, one_line
-from agentidp.db.sql import Call, Rows, load_sql
+from agentidp.db.sql import Call, Rows, enters_organization, load_sql
 from agentidp.metrics import DATABASE_ERRORS
 
 logger = logging.getLogger("agentidp")
@@ -87,14 +87,15 @@ class Database:
         """Run statements for an organization in one transaction and one round trip, for :class:`OrganizationDatabase`.
 
         In autocommit a pipeline is one implicit transaction up to its sync: the organization is set for this
-        transaction only, and the statements stand or fall together.
+        transaction only, and the statements stand or fall together. A statement that sets it by itself saves one.
         """
         enter = Call("database/enter_organization", {"organization_id": organization_id, "durable": durable})
         with self._connection() as connection:
             if is_on_citus(connection):
                 return run_on_citus(connection, [enter, *calls])[1:]
-            _, *rows = connection.run_together([(load_sql(call.name), call.parameters) for call in (enter, *calls)])
-        return rows
+            needed = calls if enters_organization(calls[0].name) else [enter, *calls]
+            rows = connection.run_together([(load_sql(call.name), call.parameters) for call in needed])
+        return rows[-len(calls) :]
 
     @contextlib.contextmanager
     def connection_in(self, organization_id: str) -> Iterator[psycopg.Connection[Any]]:

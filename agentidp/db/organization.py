@@ -4,7 +4,7 @@ The service's statements about an organization run here, in a transaction that h
 the transaction the rows of this organization only. The operator's statements run on a connection of its own.
 
 Each statement gets, beside its own parameters, ``organization_id``, ``at`` (the instant), ``day`` (its UTC date) and
-``hour`` (its UTC hour, 0 to 23).
+``hour`` (its UTC hour, 0 to 23), and ``durable`` (whether the commit waits for the disk).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Transaction:
         self.organization_id, self.at, self.actor = organization_id, at, actor
         self._at_end: dict[Callable[[Transaction, list[Any]], None], list[Any]] = {}
         self._connection = connection
-        self._common = common_parameters(organization_id, at)
+        self._common = common_parameters(organization_id, at) | {"durable": True}
 
     def fetch(self, statement: str, /, **parameters: Any) -> Rows:
         """Run ``sql/<statement>.sql`` and return its rows."""
@@ -102,7 +102,7 @@ class OrganizationDatabase:
         :param durable: wait for the commit to be on disk, as everything but a request's count must.
         :returns: the rows of each call.
         """
-        common = self._common
+        common = self._common | {"durable": durable}
         return self._runner.run_in(
             self.organization_id, [Call(call.name, common | call.parameters) for call in calls], durable=durable
         )

@@ -11,6 +11,7 @@ from agentidp.paths import shipped_directory
 
 # "for update" locks rows, which is for a transaction as well.
 _WRITES = re.compile(r"\b(?:insert|update|delete|merge)\b")
+_CALL = re.compile(r"\b([a-z_]+)\(")
 
 
 class Call(NamedTuple):
@@ -42,5 +43,15 @@ def load_sql(name: str) -> str:
 
 @functools.cache
 def only_reads(name: str) -> bool:
-    """Whether ``sql/<name>.sql`` neither changes nor locks a row. A function that it calls may do either."""
-    return _WRITES.search(load_sql(name)) is None
+    """Whether ``sql/<name>.sql`` neither changes nor locks a row. The functions in ``sql/functions`` do."""
+    statement = load_sql(name)
+    functions = {file.stem for file in (sql_directory() / "functions").glob("*.sql")}
+    return _WRITES.search(statement) is None and functions.isdisjoint(_CALL.findall(statement))
+
+
+@functools.cache
+def enters_organization(name: str) -> bool:
+    """Whether ``sql/<name>.sql`` opens the transaction's view of an organization by itself. Such a statement has a
+    parameter ``durable``, which says how the transaction commits.
+    """
+    return "%(durable)s" in load_sql(name)

@@ -28,7 +28,7 @@ from tests.conftest import ON_CITUS, ON_CITUS_TOO, Cast
 from tests.factories import NOON, PATIENCE, ROOT, count_usage, database_of, make_agent, make_organization, usage_sums
 from tests.machine import within
 from tests.test_isolation import everything_of
-from tests.test_sql import NAMES, OPERATORS
+from tests.test_sql import FUNCTIONS, NAMES, OPERATORS
 from tests.wire import overheard
 
 CONDITION = re.compile(r"(\w+\.)?organization_id = %\(organization_id\)s(::text)?")
@@ -38,6 +38,11 @@ FILTERED = [
     # The findings need a story in which there is something to find: tests/findings/test_isolation.py.
     if CONDITION.search(load_sql(name)) and name not in OPERATORS and not name.startswith("findings/")
 ]
+
+
+CONDITION_IN_FUNCTION = re.compile(r"(\w+\.)?organization_id = p_organization_id")
+CALLERS = [name for name in NAMES if any(f"{file.stem}(" in load_sql(name) for file in FUNCTIONS)]
+"""Statements that call our functions."""
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +189,24 @@ def test_without_its_condition_a_query_still_sees_only_the_callers_rows(
     rows, after = run(connection, setting, load_sql(name), values)
     assert rows or after != before, f"give NEW parameters with which {name} finds something"
     assert run(connection, setting, CONDITION.sub("true", load_sql(name)), values) == (rows, after)
+
+
+@pytest.mark.parametrize("name", CALLERS)
+def test_without_their_conditions_our_functions_still_see_only_the_callers_rows(
+    connection: psycopg.Connection[Any], cast: Cast, name: str
+) -> None:
+    values = parameters(cast, connection, "acme", name)
+    setting = cast.acme.organization_id
+    _, before = run(connection, None, "select 1", {})
+    rows, after = run(connection, setting, load_sql(name), values)
+    assert rows
+    assert after != before
+    with connection.transaction(force_rollback=True):
+        for file in FUNCTIONS:
+            without, conditions = CONDITION_IN_FUNCTION.subn("true", file.read_text(encoding="utf-8"))
+            assert conditions
+            connection.execute(without.encode())
+        assert run(connection, setting, load_sql(name), values) == (rows, after)
 
 
 @pytest.mark.parametrize("name", FILTERED)

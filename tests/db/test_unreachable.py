@@ -220,7 +220,7 @@ def test_a_process_that_tries_to_reach_the_database_ends_at_once() -> None:
         "from agentidp.db.database import Database\n"
         "from agentidp.db.errors import DatabaseUnavailable\n"
         "try:\n"
-        "    Database(sys.argv[1], settings_for(sys.argv[1], statement_timeout=1.0)).fetch('database/ping')\n"
+        "    Database(sys.argv[1], settings_for(sys.argv[1], statement_timeout=1.0)).fetch_unscoped('database/ping')\n"
         "except DatabaseUnavailable:\n"
         "    print('unavailable', flush=True)\n"
     )

@@ -95,7 +95,6 @@ class TestConversation:
         said = [
             "database/enter_organization",
             "database/enter_organization",
-            "database/enter_organization",
             "oauth/client_organization",
             "oauth/issue_access_token",
             "oauth/record_failure",

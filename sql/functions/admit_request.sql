@@ -1,0 +1,41 @@
+-- Admits an authenticated agent and counts its request, in the transaction's view of the organization, which it opens.
+-- The statement usage/record_request says what it returns, and what its parameters are.
+create or replace function admit_request(
+    p_organization_id text,
+    p_agent_id uuid,
+    p_jti text,
+    p_day date,
+    p_hour integer,
+    p_durable boolean
+) returns setof uuid
+language plpgsql as $$
+declare
+    v_entered text;
+    v_slot smallint;
+begin
+    v_entered := set_config('agentidp.organization_id', p_organization_id, true) || set_config(
+        'synchronous_commit',
+        case
+            when not p_durable then 'off'
+            when current_setting('synchronous_commit') = 'off' then 'on'
+            else current_setting('synchronous_commit')
+        end,
+        true
+    );
+    perform
+    from active_agents
+    where
+        organization_id = p_organization_id
+        and agent_id = p_agent_id
+        and not exists (
+            select 1
+            from revoked_tokens
+            where
+                organization_id = p_organization_id
+                and jti = p_jti
+        );
+    if found then
+        v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 0, 1, 0);
+        return next p_agent_id;
+    end if;
+end $$;

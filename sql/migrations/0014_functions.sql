@@ -1,0 +1,223 @@
+-- Counting, and issuing a token, as functions: one way for PostgreSQL and for Citus, which runs a function on the server
+-- that has the organization's rows. The current text of each function is in sql/functions.
+
+create or replace view client_credentials with (security_invoker = true) as
+select
+    agents.organization_id,
+    agents.agent_id,
+    agents.scopes,
+    agents.dpop_bound_access_tokens,
+    credentials.credential_id,
+    credentials.secret_hash,
+    credentials.jwks,
+    credentials.created_at,
+    credentials.expires_at,
+    credentials.last_used_at
+from active_agents as agents
+join credentials using (organization_id, agent_id)
+where credentials.revoked_at is null;
+
+-- Counts tokens, requests and rejected requests of an agent in an hour. The service counts by nothing else.
+--
+-- It counts in the lowest slot of the organization in which no other transaction is counting. The slot is taken until
+-- the commit, so the commits of a hot organization do not wait for one another, and a quiet one keeps a single row a
+-- day. If all 16 are taken, it shares one. The organization's row is always locked before the agent's, so that no two
+-- transactions wait for each other.
+--
+-- Returns the slot. Parameters: p_organization_id; p_agent_id; p_day and p_hour: in UTC; p_tokens, p_requests,
+-- p_rejected: how many of each; a token is a request as well.
+create or replace function count_usage(
+    p_organization_id text,
+    p_agent_id uuid,
+    p_day date,
+    p_hour integer,
+    p_tokens integer,
+    p_requests integer,
+    p_rejected integer
+) returns smallint
+language plpgsql as $$
+declare
+    v_slot smallint := 0;
+    v_hour integer := p_hour + 1;
+begin
+    while not pg_try_advisory_xact_lock(hashtext(p_organization_id), v_slot) loop
+        v_slot := v_slot + 1;
+        if v_slot = 16 then
+            v_slot := pg_backend_pid() % 16;
+            exit;
+        end if;
+    end loop;
+    loop
+        update usage_daily
+        set
+            tokens = tokens + p_tokens,
+            tokens_by_hour[v_hour] = tokens_by_hour[v_hour] + p_tokens,
+            requests_by_hour[v_hour] = requests_by_hour[v_hour] + p_requests,
+            rejected_by_hour[v_hour] = rejected_by_hour[v_hour] + p_rejected
+        where organization_id = p_organization_id and day = p_day and slot = v_slot;
+        exit when found;
+        -- The slot's first of the day. Another transaction may share the slot and be the first as well.
+        insert into usage_daily
+            (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
+        values (p_organization_id, p_day, v_slot, 0, count_nothing(), count_nothing(), count_nothing())
+        on conflict do nothing;
+    end loop;
+    loop
+        update agent_usage_daily
+        set
+            tokens = tokens + p_tokens,
+            requests = requests + p_requests,
+            rejected = rejected + p_rejected,
+            tokens_by_hour[v_hour] = tokens_by_hour[v_hour] + p_tokens,
+            requests_by_hour[v_hour] = requests_by_hour[v_hour] + p_requests,
+            rejected_by_hour[v_hour] = rejected_by_hour[v_hour] + p_rejected
+        where organization_id = p_organization_id and day = p_day and agent_id = p_agent_id and slot = v_slot;
+        exit when found;
+        insert into agent_usage_daily
+            (
+                organization_id, day, agent_id, slot, tokens, requests, rejected,
+                tokens_by_hour, requests_by_hour, rejected_by_hour
+            )
+        values
+            (
+                p_organization_id, p_day, p_agent_id, v_slot, 0, 0, 0,
+                count_nothing(), count_nothing(), count_nothing()
+            )
+        on conflict do nothing;
+    end loop;
+    return v_slot;
+end $$;
+
+-- Admits an authenticated agent and counts its request, in the transaction's view of the organization, which it opens.
+-- The statement usage/record_request says what it returns, and what its parameters are.
+create or replace function admit_request(
+    p_organization_id text,
+    p_agent_id uuid,
+    p_jti text,
+    p_day date,
+    p_hour integer,
+    p_durable boolean
+) returns setof uuid
+language plpgsql as $$
+declare
+    v_entered text;
+    v_slot smallint;
+begin
+    v_entered := set_config('agentidp.organization_id', p_organization_id, true) || set_config(
+        'synchronous_commit',
+        case
+            when not p_durable then 'off'
+            when current_setting('synchronous_commit') = 'off' then 'on'
+            else current_setting('synchronous_commit')
+        end,
+        true
+    );
+    perform
+    from active_agents
+    where
+        organization_id = p_organization_id
+        and agent_id = p_agent_id
+        and not exists (
+            select 1
+            from revoked_tokens
+            where
+                organization_id = p_organization_id
+                and jti = p_jti
+        );
+    if found then
+        v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 0, 1, 0);
+        return next p_agent_id;
+    end if;
+end $$;
+
+-- Authenticates a client, grants the scope for a resource and counts the token issued at p_at, all or nothing, in the
+-- transaction's view of the organization, which it opens. The statement oauth/issue_access_token says what it returns,
+-- and what its parameters are.
+create or replace function issue_access_token(
+    p_organization_id text,
+    p_agent_id uuid,
+    p_at timestamptz,
+    p_day date,
+    p_hour integer,
+    p_secret_hash bytea,
+    p_credential_id uuid,
+    p_scope text[],
+    p_own_scopes text[],
+    p_resource text,
+    p_has_proof boolean,
+    p_durable boolean
+) returns table (is_target_known boolean, is_proof_missing boolean, scope text)
+language plpgsql as $$
+declare
+    v_client record;
+    v_target_scopes text[] := p_own_scopes;
+    v_granted text[];
+    v_entered text;
+    v_slot smallint;
+begin
+    v_entered := set_config('agentidp.organization_id', p_organization_id, true) || set_config(
+        'synchronous_commit',
+        case
+            when not p_durable then 'off'
+            when current_setting('synchronous_commit') = 'off' then 'on'
+            else current_setting('synchronous_commit')
+        end,
+        true
+    );
+    select client.credential_id, client.scopes, client.dpop_bound_access_tokens, client.last_used_at
+    into v_client
+    from client_credentials as client
+    where
+        client.organization_id = p_organization_id
+        and client.agent_id = p_agent_id
+        -- Digests of 256 random bits: the time of the comparison reveals nothing about the secret.
+        and (client.secret_hash = p_secret_hash or (p_secret_hash is null and client.credential_id = p_credential_id))
+        and (client.expires_at is null or client.expires_at > p_at);
+    if not found then
+        return;
+    end if;
+    if p_resource is not null then
+        v_target_scopes := (
+            select resource_servers.scopes
+            from resource_servers
+            join resource_identifiers using (organization_id)
+            where
+                resource_servers.organization_id = p_organization_id
+                and resource_servers.resource = p_resource
+                and resource_identifiers.resource = resource_key(p_resource)
+        );
+    end if;
+    is_target_known := v_target_scopes is not null;
+    is_proof_missing := v_client.dpop_bound_access_tokens and not p_has_proof;
+    if is_target_known and not is_proof_missing then
+        if p_scope is not null then
+            if p_scope <@ v_client.scopes and p_scope <@ v_target_scopes then
+                v_granted := p_scope;
+            end if;
+        elsif v_client.scopes <@ v_target_scopes then
+            v_granted := v_client.scopes;
+        else
+            -- What the agent has for this resource, in the agent's order.
+            v_granted := array(
+                select held.scope
+                from unnest(v_client.scopes) with ordinality as held (scope, ordinal)
+                where held.scope = any (v_target_scopes)
+                order by held.ordinal
+            );
+        end if;
+    end if;
+    if v_granted is not null then
+        v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 1, 1, 0);
+        -- At most once a minute: a write for each token would make all tokens of one credential wait for its row.
+        if v_client.last_used_at is null or v_client.last_used_at < p_at - interval '1 minute' then
+            update credentials
+            set last_used_at = p_at
+            where
+                organization_id = p_organization_id
+                and credential_id = v_client.credential_id
+                and (last_used_at is null or last_used_at < p_at - interval '1 minute');
+        end if;
+    end if;
+    scope := array_to_string(v_granted, ' ');
+    return next;
+end $$;
