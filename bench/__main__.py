@@ -35,7 +35,7 @@ from agentidp.jose.jwk import public_jwk
 from agentidp.oauth.client_secret import hash_secret, new_secret
 from agentidp.server.serve import gunicorn_config
 from bench import load
-from bench.calls import REQUESTS, calls_of_token_and_trend
+from bench.calls import REQUESTS, calls_by_case
 from bench.servers import ServerFailed, cpu_seconds, free_ports, memory, server, workers
 
 AGENTS = 100
@@ -270,9 +270,9 @@ def run(options: argparse.Namespace) -> bool:
         )
 
         in_process = Settings.from_environment(os.environ | settings | {"AGENTIDP_POOL_MIN_SIZE": "1"})
-        token_calls, trend_calls = calls_of_token_and_trend(in_process, clients[0])
+        calls = calls_by_case(in_process, clients[0])
         issued += REQUESTS + 1
-        print(f"Python calls: token {token_calls:,.0f}, trend {trend_calls:,.0f}")
+        print("Python calls of a request: " + ", ".join(f"{name} {number:,.0f}" for name, number in calls.items()))
 
         cases = [
             Case("trend, 30 days", [get(f"{TREND}?days=30", bearer)]),

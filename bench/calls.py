@@ -8,15 +8,17 @@ import io
 import json
 import logging
 import pstats
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
 
 from agentidp import create_app
 from agentidp.config import Settings
+from agentidp.http.logs import JsonFormatter
 
 REQUESTS = 100
-"""A profile; the first of all read the keys, open the connection and prepare the statements."""
+"""A profile. Before it, one request reads the keys, opens the connection and prepares the statement."""
 
 
 def environ(method: str, path: str, authorization: str, *, query: str = "", form: str = "") -> dict[str, Any]:
@@ -62,8 +64,10 @@ def calls(app: Flask, requests: list[dict[str, Any]]) -> float:
     return sum(row[1] for row in pstats.Stats(profile).stats.values()) / len(requests)  # type: ignore[attr-defined]
 
 
-def calls_of_token_and_trend(settings: Settings, client: tuple[str, str]) -> tuple[float, float]:
-    """Calls of a token request and of the trend of 30 days.
+def calls_by_case(settings: Settings, client: tuple[str, str]) -> dict[str, float]:
+    """Calls of a request, for each endpoint that the benchmark measures.
+
+    Each case issues ``REQUESTS`` tokens at most, and one more token is issued for the others.
 
     :param settings: with a migrated database and its keys.
     :param client: ``client_id`` and ``client_secret`` of an agent that may read the analytics.
@@ -71,22 +75,37 @@ def calls_of_token_and_trend(settings: Settings, client: tuple[str, str]) -> tup
     app = create_app(settings)
     logger = logging.getLogger("agentidp")
     handler = logging.StreamHandler(io.StringIO())
-    logger.addHandler(handler)
-    level, logger.level = logger.level, logging.INFO
+    handler.setFormatter(JsonFormatter())
+    handlers, logger.handlers = logger.handlers, [handler]
+    kept, logger.level, logger.propagate = (logger.level, logger.propagate), logging.INFO, False
     try:
         basic = "Basic " + base64.b64encode(":".join(client).encode()).decode()
 
         def token() -> dict[str, Any]:
             return environ("POST", "/api/v1/token", basic, form="grant_type=client_credentials")
 
-        bearer = f"Bearer {json.loads(send(app, token()))['access_token']}"
+        access_token = json.loads(send(app, token()))["access_token"]
 
-        def trend() -> dict[str, Any]:
-            return environ("GET", "/api/v1/analytics/tokens", bearer, query="days=30")
+        def read(path: str, query: str = "") -> Callable[[], dict[str, Any]]:
+            return lambda: environ("GET", f"/api/v1/analytics/{path}", f"Bearer {access_token}", query=query)
 
-        send(app, trend())
-        return calls(app, [token() for _ in range(REQUESTS)]), calls(app, [trend() for _ in range(REQUESTS)])
+        def introspection() -> dict[str, Any]:
+            return environ("POST", "/api/v1/token/introspect", basic, form=f"token={access_token}")
+
+        cases = {
+            "token": token,
+            "trend": read("tokens", "days=30"),
+            "heatmap": read("agents/activity"),
+            "agents": read("agents"),
+            "introspection": introspection,
+        }
+        found = {}
+        for name, request in cases.items():
+            if name != "token":
+                send(app, request())
+            found[name] = calls(app, [request() for _ in range(REQUESTS)])
+        return found
     finally:
-        logger.removeHandler(handler)
-        logger.level = level
+        logger.handlers = handlers
+        logger.level, logger.propagate = kept
         app.extensions["agentidp"].close()
