@@ -13,19 +13,36 @@ from typing import Any
 
 import marshmallow as ma
 from flask import Response, request
-from werkzeug.datastructures import MIMEAccept
+from werkzeug.datastructures import Headers, MIMEAccept
 from werkzeug.http import parse_accept_header
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _CSV = "text/csv; charset=utf-8; header=present"
 _CSV_ACCEPTED = ("text/csv", "text/csv;charset=utf-8", "text/csv;charset=utf-8;header=present")
 # The last four are full-width.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
+class WholeResponse(Response):
+    """A response with all of its body. Werkzeug would set each header on its own, and copy them all before they are
+    sent.
+
+    :param headers: complete but for the body's length.
+    """
+
+    def __init__(self, content: bytes, headers: Mapping[str, str], status: int = 200) -> None:
+        complete = Headers([*headers.items(), ("Content-Length", str(len(content)))])
+        super().__init__([content], status, complete)
+
+    def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
+        """The headers as they are sent."""
+        # Werkzeug's copy differs for other statuses only: some have no Content-Length, and some have a Location.
+        return self.headers if self.status_code == 200 else super().get_wsgi_headers(environ)
+
+
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A compact JSON response; without a schema."""
-    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-    return Response(text, status, headers, mimetype="application/json")
+    return WholeResponse(_encode(body).encode(), {**(headers or {}), "Content-Type": "application/json"}, status)
 
 
 def answer(body: dict[str, Any], item: type[ma.Schema]) -> Response:
@@ -40,8 +57,7 @@ def answer(body: dict[str, Any], item: type[ma.Schema]) -> Response:
         own and a dot.
     """
     is_csv = _prefers_csv(request.environ.get("HTTP_ACCEPT", ""))
-    text = _csv(body["data"], item) if is_csv else json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-    content = text.encode()
+    content = (_csv(body["data"], item) if is_csv else _encode(body)).encode()
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     headers = {"ETag": f'W/"{digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
     # Not by Response.make_conditional: its Date would come on top of gunicorn's, and it refuses "If-Match: *".
@@ -50,7 +66,8 @@ def answer(body: dict[str, Any], item: type[ma.Schema]) -> Response:
     if is_csv:
         name = "-".join(map(str, (request.blueprint, *(request.view_args or {}).values())))
         headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
-    return Response(content, headers=headers, content_type=_CSV if is_csv else "application/json")
+    headers["Content-Type"] = _CSV if is_csv else "application/json"
+    return WholeResponse(content, headers)
 
 
 @functools.lru_cache(maxsize=256)
@@ -86,5 +103,5 @@ def _cell(value: Any) -> Any:
     (https://owasp.org/www-community/attacks/CSV_Injection).
     """
     if isinstance(value, list):
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        return _encode(value)
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
