@@ -285,8 +285,10 @@ def init_app(app: Flask) -> None:
 
     @app.after_request
     def complete_challenge(response: Response) -> Response:
+        if response.status_code != 401:
+            return response
         challenge = response.headers.get("WWW-Authenticate", "")
-        if response.status_code == 401 and challenge.startswith("Bearer"):
+        if challenge.startswith("Bearer"):
             issuer = services().settings.issuer
             # RFC 9728 section 5.1, RFC 9449 section 7.1.
             metadata = f'resource_metadata="{issuer}/.well-known/oauth-protected-resource/api/v1"'

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import logging.config
 import re
+import secrets
 import time
-import uuid
 
 from flask import Flask, Request, Response, g, request
 
@@ -41,16 +41,17 @@ def init_app(app: Flask) -> None:
         context.started = time.perf_counter()
         context.at = app.extensions["agentidp"].clock()
         sent = environ.get("HTTP_X_REQUEST_ID", "")
-        context.request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+        context.request_id = sent if _REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
 
     @app.after_request
     def end(response: Response) -> Response:
         context, received = g._get_current_object(), current_request()
         headers = response.headers
-        headers["X-Request-Id"] = context.request_id
+        # Added and not set, which would look for them: no view sends them.
+        headers.add("X-Request-Id", context.request_id)
         if "Cache-Control" not in headers:
-            headers["Cache-Control"] = "no-store"
-        headers["X-Content-Type-Options"] = "nosniff"
+            headers.add("Cache-Control", "no-store")
+        headers.add("X-Content-Type-Options", "nosniff")
         if logger.isEnabledFor(logging.INFO):
             caller = context.get("caller")
             logger.info(
