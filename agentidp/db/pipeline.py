@@ -190,4 +190,6 @@ def _sent_and_answered(pgconn: PGconn, statements: int, received: list[list[PGre
 
 @functools.cache
 def _row_type(names: tuple[bytes, ...]) -> Any:
-    return namedtuple("Row", [name.decode() for name in names])._make  # type: ignore[attr-defined]
+    row = namedtuple("Row", [name.decode() for name in names])  # type: ignore[misc]
+    # As its _make, without a call of Python's and a look at the length for each row.
+    return functools.partial(tuple.__new__, row)
