@@ -27,9 +27,6 @@ from agentidp.services import Services
 
 logger = logging.getLogger("agentidp")
 
-MAXIMUM_BODY = 64 * 1024
-"""Bytes of a request's body."""
-
 
 def utc_now() -> datetime:
     """The clock of a service."""
@@ -58,7 +55,6 @@ def create_app(
     # Objects keep the order in which the documentation shows their names.
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config.update(
-        MAX_CONTENT_LENGTH=MAXIMUM_BODY,
         API_TITLE="AgentIdP",
         API_VERSION="v1",
         OPENAPI_VERSION="3.1.0",

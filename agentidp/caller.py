@@ -16,7 +16,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import psycopg
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import OrganizationDatabase, Transaction
@@ -29,7 +29,7 @@ from agentidp.http.errors import (
     SecondToken,
     Unauthorized,
 )
-from agentidp.http.request_context import current_request, request_actor
+from agentidp.http.request_context import current_context, current_request, request_actor
 from agentidp.jose import dpop
 from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.jose.jwk import ALGORITHMS
@@ -175,7 +175,8 @@ def bearer(scope: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            caller = g.caller = authenticate(g.at)
+            context = current_context()
+            caller = context.caller = authenticate(context.at)
             try:
                 refuse_second_token()
                 if scope not in caller.scope:
@@ -236,9 +237,10 @@ def refuse_second_token() -> None:
 
 
 def _has_token_in_query() -> bool:
-    query = request.environ.get("QUERY_STRING", "")
+    received = current_request()
+    query = received.environ.get("QUERY_STRING", "")
     # Most requests need no parsing. A name with percent signs can still spell access_token.
-    return ("access_token" in query or "%" in query) and "access_token" in request.args
+    return ("access_token" in query or "%" in query) and "access_token" in received.args
 
 
 def _has_token_in_form() -> bool:
@@ -280,8 +282,9 @@ def init_app(app: Flask) -> None:
         is_unguarded = received.method == "OPTIONS" or getattr(view, "authentication", "public") == "public"
         if is_unguarded and received.path.startswith(API_PREFIX):
             with contextlib.suppress(ApiError, DatabaseUnavailable):
-                g.caller = authenticate(g.at)
-                g.caller.admit()
+                context = current_context()
+                context.caller = authenticate(context.at)
+                context.caller.admit()
 
     @app.after_request
     def complete_challenge(response: Response) -> Response:

@@ -19,11 +19,11 @@ class ClientDirectory:
 
     def organization_of(self, client_id: UUID) -> str | None:
         """The organization of *client_id*, or ``None`` for an unknown client."""
-        return self._known.get(client_id) or self.look_up(client_id)
+        return self.remembered(client_id) or self.look_up(client_id)
 
-    def remembers(self, client_id: UUID) -> bool:
-        """Whether :meth:`organization_of` needs no query."""
-        return client_id in self._known
+    def remembered(self, client_id: UUID) -> str | None:
+        """The organization of *client_id*, or ``None`` if only :meth:`look_up` can tell."""
+        return self._known.get(client_id)
 
     def look_up(self, client_id: UUID) -> str | None:
         """Query the database, even if the client is cached."""

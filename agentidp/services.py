@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import cast
 
 from flask import current_app
 
@@ -60,4 +59,6 @@ class Services:
 
 def services() -> Services:
     """The services of the current application."""
-    return cast(Services, current_app.extensions["agentidp"])
+    # Not Flask's proxy: see http/request_context.py.
+    found: Services = current_app._get_current_object().extensions["agentidp"]  # type: ignore[attr-defined]
+    return found

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from flask import g
-
 from agentidp.config import LEEWAY
+from agentidp.http.request_context import current_context
 from agentidp.jose.access_token import AccessToken, verify_access_token
 from agentidp.services import services
 
@@ -20,14 +19,14 @@ def verified_token(unverified_token: str, *, audience: str | None) -> AccessToke
     :param audience: who must be the one in ``aud``; any resource server if ``None``.
     :raises TokenRefused: for every reason alike.
     """
-    s = services()
+    s, at = services(), current_context().at
     verified = s.verified_tokens
     # The generation changes with the published keys, so no result of a revoked key is used.
     generation = s.keys.current().generation
     key = generation, audience, hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
     token = verified.get(key)
-    if token is None or token.expires_at <= g.at.timestamp() - LEEWAY:
-        token = verify_access_token(unverified_token, s.keys.find, issuer=s.settings.issuer, audience=audience, at=g.at)
+    if token is None or token.expires_at <= at.timestamp() - LEEWAY:
+        token = verify_access_token(unverified_token, s.keys.find, issuer=s.settings.issuer, audience=audience, at=at)
         if len(verified) >= MAXIMUM_CACHED:
             verified.clear()
         verified[key] = token

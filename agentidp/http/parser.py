@@ -12,9 +12,15 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from agentidp.http.errors import UnsupportedMediaType, ValidationError
 
+MAXIMUM_BODY = 64 * 1024
+"""Bytes of a request's body."""
+
 
 class BoundedRequest(Request):
-    """A request whose body is refused, and not cut off, where it is longer than ``MAX_CONTENT_LENGTH``."""
+    """A request whose body is refused, and not cut off, where it is longer than ``MAXIMUM_BODY``."""
+
+    # Flask would look it up in the configuration of the current application.
+    max_content_length = MAXIMUM_BODY
 
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
         """The body.
@@ -22,7 +28,7 @@ class BoundedRequest(Request):
         :raises RequestEntityTooLarge: it is too long; werkzeug would cut a chunked one off.
         """
         data = super().get_data(*args, **kwargs)
-        if self.content_length is None and len(data) >= (self.max_content_length or len(data) + 1):
+        if len(data) >= MAXIMUM_BODY and self.content_length is None:
             raise RequestEntityTooLarge
         return data
 

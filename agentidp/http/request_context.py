@@ -9,6 +9,7 @@ import secrets
 import time
 
 from flask import Flask, Request, Response, g, request
+from flask.ctx import _AppCtxGlobals
 
 from agentidp.actor import Actor
 
@@ -22,13 +23,19 @@ def current_request() -> Request:
     return found
 
 
+def current_context() -> _AppCtxGlobals:
+    """Flask's ``g`` itself, likewise."""
+    found: _AppCtxGlobals = g._get_current_object()
+    return found
+
+
 def request_actor(type_: str, name: str) -> Actor:
     """Who makes the changes of the current request.
 
     :param type_: ``agent``, ``session`` or ``anonymous``.
     :param name: the agent's id.
     """
-    return Actor(type_, name, current_request().remote_addr, g.request_id)
+    return Actor(type_, name, current_request().remote_addr, current_context().request_id)
 
 
 def init_app(app: Flask) -> None:
@@ -36,8 +43,7 @@ def init_app(app: Flask) -> None:
 
     @app.before_request
     def begin() -> None:
-        # Likewise: not Flask's proxy.
-        context, environ = g._get_current_object(), current_request().environ
+        context, environ = current_context(), current_request().environ
         context.started = time.perf_counter()
         context.at = app.extensions["agentidp"].clock()
         sent = environ.get("HTTP_X_REQUEST_ID", "")
@@ -45,7 +51,7 @@ def init_app(app: Flask) -> None:
 
     @app.after_request
     def end(response: Response) -> Response:
-        context, received = g._get_current_object(), current_request()
+        context, received = current_context(), current_request()
         headers = response.headers
         # Added and not set, which would look for them: no view sends them.
         headers.add("X-Request-Id", context.request_id)

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import marshmallow as ma
-from flask import Response, request
+from flask import Response
 from werkzeug.datastructures import Headers, MIMEAccept
 from werkzeug.http import parse_accept_header
+
+from agentidp.http.request_context import current_request
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _CSV = "text/csv; charset=utf-8; header=present"
@@ -56,15 +58,16 @@ def answer(body: dict[str, Any], item: type[ma.Schema]) -> Response:
     :param item: what is in ``data``. Its names are the header row; those of an object in it come after the object's
         own and a dot.
     """
-    is_csv = _prefers_csv(request.environ.get("HTTP_ACCEPT", ""))
+    received = current_request()
+    is_csv = _prefers_csv(received.environ.get("HTTP_ACCEPT", ""))
     content = (_csv(body["data"], item) if is_csv else _encode(body)).encode()
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     headers = {"ETag": f'W/"{digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
     # Not by Response.make_conditional: its Date would come on top of gunicorn's, and it refuses "If-Match: *".
-    if request.if_none_match.contains_weak(digest):
+    if "HTTP_IF_NONE_MATCH" in received.environ and received.if_none_match.contains_weak(digest):
         return Response(status=304, headers=headers)
     if is_csv:
-        name = "-".join(map(str, (request.blueprint, *(request.view_args or {}).values())))
+        name = "-".join(map(str, (received.blueprint, *(received.view_args or {}).values())))
         headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     headers["Content-Type"] = _CSV if is_csv else "application/json"
     return WholeResponse(content, headers)

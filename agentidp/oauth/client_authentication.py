@@ -105,8 +105,9 @@ def invalid_client() -> OAuthError:
 def _named_client(client_id: str, secret_hash: bytes | None = None) -> Client:
     s = services()
     agent_id = UUID(client_id) if _UUID.fullmatch(client_id) else UNKNOWN_AGENT
-    is_remembered = s.directory.remembers(agent_id)
-    organization_id = s.directory.organization_of(agent_id)
+    organization_id = s.directory.remembered(agent_id)
+    is_remembered = organization_id is not None
+    organization_id = organization_id or s.directory.look_up(agent_id)
     if organization_id is None:
         organization_id, agent_id = UNKNOWN_ORGANIZATION, UNKNOWN_AGENT
     return Client(organization_id, agent_id, secret_hash, sent_id=client_id, is_remembered=is_remembered)
@@ -146,4 +147,5 @@ def _basic(header: str) -> tuple[str, str]:
 
 
 def _form_decoded(part: bytes) -> str:
-    return unquote_to_bytes(part.replace(b"+", b" ")).decode()
+    # Our own ids and secrets need no encoding.
+    return unquote_to_bytes(part.replace(b"+", b" ")).decode() if b"%" in part or b"+" in part else part.decode()

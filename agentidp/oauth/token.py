@@ -6,11 +6,11 @@ import re
 from datetime import datetime
 
 import marshmallow as ma
-from flask import Request, Response, g
+from flask import Request, Response
 
 from agentidp.http.errors import OAuthError
 from agentidp.http.openapi import Blueprint
-from agentidp.http.request_context import current_request
+from agentidp.http.request_context import current_context, current_request
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.jose import dpop
@@ -62,7 +62,8 @@ PROOF = {
 @described(TokenRequestSchema)
 def issue_token() -> Response:
     """Issue an access token to an agent."""
-    received, at, s = current_request(), g.at, services()
+    received, context, s = current_request(), current_context(), services()
+    at: datetime = context.at
     form = read_form(received)
     check_grant_type(form)
     scope = requested_scope(form)
@@ -78,7 +79,7 @@ def issue_token() -> Response:
         client_authentication.refuse(received, client, at)
     jkt = proof.jkt if proof else None
     body = issuance.token_response(s, signing_key, client, granted, resource=resource, at=at, jkt=jkt)
-    g.organization_id, g.agent_id = client.organization_id, client.agent_id
+    context.organization_id, context.agent_id = client.organization_id, client.agent_id
     return json_response(body, headers=NO_STORE)
 
 

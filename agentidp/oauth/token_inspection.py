@@ -7,11 +7,11 @@ from datetime import datetime
 
 import marshmallow as ma
 import psycopg
-from flask import g, request
 
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call
 from agentidp.http.errors import OAuthError
+from agentidp.http.request_context import current_context, current_request
 from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.client_form import ClientFormSchema, read_form
@@ -45,10 +45,11 @@ def inspect_token(at: datetime) -> TokenInspection:
     :raises OAuthError: ``invalid_request`` without a token, and the errors of a token request if the client does not
         authenticate.
     """
-    form = read_form(request)
+    received, context = current_request(), current_context()
+    form = read_form(received)
     if "token" not in form:
         raise OAuthError("invalid_request", "token is missing")
-    client = client_authentication.presented_client(request, form, at)
+    client = client_authentication.presented_client(received, form, at)
     token = _token_of(client.organization_id, form["token"])
     s = services()
     call = Call(
@@ -69,8 +70,8 @@ def inspect_token(at: datetime) -> TokenInspection:
     except psycopg.errors.UniqueViolation:
         rows = []
     if not rows:
-        client_authentication.refuse(request, client, at)
-    g.organization_id, g.agent_id = client.organization_id, client.agent_id
+        client_authentication.refuse(received, client, at)
+    context.organization_id, context.agent_id = client.organization_id, client.agent_id
     [row] = rows
     return TokenInspection(client, frozenset(row.scopes), token, row.is_active)
 

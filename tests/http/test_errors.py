@@ -18,11 +18,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp import MAXIMUM_BODY, create_app, utc_now
+from agentidp import create_app, utc_now
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
 from agentidp.http.errors import RateLimited
 from agentidp.http.openapi import camel_case
+from agentidp.http.parser import MAXIMUM_BODY
 from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH
 from agentidp.jose.jwk import MAXIMUM_KEYS
 from agentidp.jose.key_rotation import ensure_signing_key

@@ -24,8 +24,9 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import Headers
 from werkzeug.test import TestResponse
 
-from agentidp import MAXIMUM_BODY, create_app
+from agentidp import create_app
 from agentidp.config import Settings
+from agentidp.http.parser import MAXIMUM_BODY
 from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH
 from agentidp.jose.jwk import public_jwk
 from agentidp.oauth import client_assertion
