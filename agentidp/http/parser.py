@@ -8,9 +8,12 @@ from typing import Any, NoReturn
 import marshmallow as ma
 from flask import Request
 from webargs.flaskparser import FlaskParser
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.utils import cached_property
 
 from agentidp.http.errors import UnsupportedMediaType, ValidationError
+from agentidp.http.request_context import current_request
 
 MAXIMUM_BODY = 64 * 1024
 """Bytes of a request's body."""
@@ -21,6 +24,15 @@ class BoundedRequest(Request):
 
     # Flask would look it up in the configuration of the current application.
     max_content_length = MAXIMUM_BODY
+
+    @cached_property
+    def args(self) -> MultiDict[str, str]:
+        """The query's parameters. Bytes that are not UTF-8 are replaced, as they are if percent signs spell them."""
+        try:
+            return super().args
+        except UnicodeDecodeError:
+            self.query_string = self.query_string.decode(errors="replace").encode()
+            return super().args
 
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
         """The body.
@@ -37,6 +49,18 @@ class Parser(FlaskParser):
     """webargs' parser, stricter: nothing is guessed, and every error names its field."""
 
     DEFAULT_VALIDATION_STATUS = 400
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._defaults: dict[Any, dict[str, Any]] = {}
+
+    def parse(self, argmap: Any, req: Request | None = None, *, location: str | None = None, **options: Any) -> Any:
+        """What a request holds. The result of a query without parameters is always the same, so it is remembered."""
+        if location != "query" or current_request().query_string:
+            return super().parse(argmap, req, location=location, **options)
+        if argmap not in self._defaults:
+            self._defaults[argmap] = super().parse(argmap, req, location=location, **options)
+        return dict(self._defaults[argmap])
 
     def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
         """The query's parameters; one that the schema knows and that comes twice is an error."""

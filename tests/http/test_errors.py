@@ -19,11 +19,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app, utc_now
+from agentidp.analytics.token_trend import TokenTrendArguments
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
 from agentidp.http.errors import RateLimited
 from agentidp.http.openapi import camel_case
-from agentidp.http.parser import MAXIMUM_BODY
+from agentidp.http.parser import MAXIMUM_BODY, Parser
 from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH
 from agentidp.jose.jwk import MAXIMUM_KEYS
 from agentidp.jose.key_rotation import ensure_signing_key
@@ -655,6 +656,28 @@ def test_a_hostile_path_is_not_found(shared_client: FlaskClient, shared_cast: Ca
         for headers in ({}, shared_cast.acme.bearer()):
             response = shared_client.open(prefix + path, method=method, json={}, headers=headers)
             assert_error(response, 404, "NOT_FOUND", "There is nothing at this address.")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/api/v1/analytics/tokens", 400), ("/api/v1/agents", 200), ("/dashboard/agents", 401), ("/nothing", 404)],
+)
+def test_a_query_that_is_not_utf_8_is_no_fault(
+    shared_client: FlaskClient, shared_cast: Cast, path: str, status: int
+) -> None:
+    query = {"QUERY_STRING": "days=\xff"}
+    response = shared_client.get(path, headers=shared_cast.acme.bearer(), environ_overrides=query)
+    assert response.status_code == status
+    if status == 400:
+        assert response.json["details"] == {"days": ["must be a whole number from 1 to 90"]}  # type: ignore[index]
+
+
+def test_requests_without_parameters_do_not_share_their_arguments(app: Flask) -> None:
+    parser, schema = Parser(), TokenTrendArguments()
+    with app.test_request_context("/"):
+        first = parser.parse(schema, location="query")
+        first["days"] = 1
+        assert parser.parse(schema, location="query") == {"days": 30}
 
 
 @pytest.mark.slow
