@@ -15,7 +15,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 from agentidp.findings.history import DAY, daily, hourly, hours_until, instant
-from agentidp.findings.surprise import median
+from agentidp.findings.seasonal import median
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """``spike``: an agent, or the organization, is issued far more tokens than usual.
 
-Statistic: the return period of the seasonal surprise (:mod:`agentidp.findings.surprise`), of an hour or sustained for
-twelve: in how many days the agent itself has such an hour once. Each agent has its chance to exceed its period, so the
-period that it takes is multiplied with the number of agents.
+Statistics: the return period of an hour's surprise, or the z-score of a day's (:mod:`agentidp.findings.surprise`).
+Each of several agents has its chance to be unusual, so more is needed of each. The organization is judged by its hours
+alone: a day on which several agents do a little more is not unusual.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         for spike in spikes(counts, since, first_day, agents=number, agent_id=agent_id, agent_name=name)
     ]
     of_new = new_agents(histories.values(), since)
-    rest = unexplained(spikes(of_organization, since, first_day, agents=1), of_agents, of_new)
+    rest = unexplained(spikes(of_organization, since, first_day, agents=number), of_agents, of_new)
     found = [one for one in [*of_agents, *rest] if one.hours[-1].hour >= since]
     return [_finding(one, histories, first_day, query) for one in found]
 
@@ -115,19 +115,16 @@ def spikes(
     first = first_active_day(counts)
     if first is None:
         return []
-    chances = max(1, min(agents, thresholds.MAX_CHANCES))
-    hours = without_month_ends(unusual_hours(counts, first, since), counts, first_day)
+    hours = without_month_ends(
+        unusual_hours(counts, first, since, chances=max(1, agents), by_day=agent_id is not None), counts, first_day
+    )
     if agent_id is not None:
         hours = new_agents_hours(counts, first) + hours
-    reported = {one.hour: one for one in hours if one.return_days >= thresholds.INFO_RETURN_DAYS * chances}
+    reported = {one.hour: one for one in hours}
     found = []
     for run in runs(sorted(reported), DAY):
         of_run = tuple(reported[hour] for hour in run)
-        longest = max(one.return_days for one in of_run)
-        severity = Severity.warning if longest >= thresholds.WARNING_RETURN_DAYS * chances else Severity.info
-        if severity is Severity.warning and any(one.is_critical for one in of_run):
-            severity = Severity.critical
-        found.append(Spike(agent_id, agent_name, of_run, severity))
+        found.append(Spike(agent_id, agent_name, of_run, max(one.severity for one in of_run)))
     return found
 
 

@@ -1,18 +1,12 @@
-"""Seasonal surprise: how far an hour's count is above what the same hours of earlier weeks let one expect, and how
-often an agent exceeds its expectations by as much.
+"""The unusual hours of an agent, judged on a plain list of counts; each hour by what was known then.
 
-All is arithmetic on a plain list of counts (see :mod:`agentidp.findings.history`); each hour is judged by what was
-known then.
+1. Expected: the seasonal median of the hour (:mod:`agentidp.findings.seasonal`).
+2. Surprise of the hour: by how much its count exceeds that. Surprise of the day: the sum of the last 24 hours', each
+   clipped to 3, so that it takes many hours and not one burst.
+3. Rare (:mod:`agentidp.findings.rarity`): an hour by its return period, a day by its z-score. Both compare with the
+   agent's own highest surprise on each of the 28 days before, so more is needed of an agent that works in bursts.
 
-- **Expected**: the seasonal median, of the same hour of the week in 8 weeks, averaged with those of the hours beside
-  it; with less than 3 weeks, of the same hour of the day in 14 days.
-- **Surprise**: 2 (sqrt(count) - sqrt(expected)), about a standard deviation of a Poisson count at any level.
-  *Sustained* surprise: the sum of the last 12 hours', each clipped to 3, so that it takes many hours and not one burst.
-- **Return period**: in how many days such a surprise comes once, by Weissman's extrapolation of the daily maxima of the
-  28 days before (Hill's estimate of the tail index, from the 7 highest). A bursty agent has a heavy tail, and it takes
-  more to surprise.
-
-An hour that was unusual counts in no later baseline; what was expected of it stands in its place.
+An hour that was unusual is in no later baseline; what was expected of it stands in its place.
 """
 
 from __future__ import annotations
@@ -20,91 +14,50 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, inf, log, sqrt
+from math import log
 
 from agentidp.findings import thresholds
+from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK
+from agentidp.findings.rarity import DayToDay, ReturnPeriod
+from agentidp.findings.seasonal import Expected, median, precedent, seasonal_median, surprise
 
 
 @dataclass(frozen=True)
 class UnusualHour:
-    """An hour with more than was to be expected; see the module for ``return_days``."""
+    """An hour with more tokens than expected, and how urgent that is."""
 
     hour: int
     count: int
     expected: float
-    return_days: float
-    is_critical: bool = False
+    severity: Severity
 
 
-def median(values: list[float]) -> float:
-    """The middle one, or the mean of the middle two; zero of none."""
-    if not values:
-        return 0.0
-    values = sorted(values)
-    middle = len(values) // 2
-    return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
-
-
-def seasonal_median(counts: list[float], hour: int, first: int = 0) -> float:
-    """Of the same hour of the 8 weeks before; if these are fewer than 3, of the 14 days before.
-
-    :param first: the hour from which on there is something to compare with.
-    """
-    if hour - first >= 3 * WEEK:
-        return median(counts[max(first + (hour - first) % WEEK, hour - thresholds.SEASON_WEEKS * WEEK) : hour : WEEK])
-    return median(counts[max(first + (hour - first) % DAY, hour - 14 * DAY) : hour : DAY])
-
-
-def surprise(count: float, expected: float) -> float:
-    """About how many standard deviations a Poisson count is above its expectation."""
-    return 2 * (sqrt(count + 0.375) - sqrt(expected + 0.375))
-
-
-@dataclass(frozen=True)
-class Tail:
-    """The upper tail of some daily maxima: a value *x* above ``base`` is exceeded once in
-    4 (x / base) ** (1 / index) days."""
-
-    base: float
-    index: float
-
-    @classmethod
-    def of(cls, maxima: Sequence[float], statistic: str) -> Tail:
-        """Fit it to the last 28 daily maxima.
-
-        :param statistic: ``hour`` or ``sustained``.
-        """
-        floor = thresholds.MIN_SURPRISE[statistic]
-        recent = maxima[-thresholds.CALIBRATION_DAYS :]
-        *highest, base = sorted((max(one, floor) for one in recent), reverse=True)[: thresholds.TAIL_DAYS + 1]
-        hill = sum(log(one / base) for one in highest)
-        weight = thresholds.PRIOR_WEIGHT
-        return cls(base, (hill + weight * thresholds.PRIOR_TAIL[statistic]) / (len(highest) + weight))
-
-    def return_days(self, value: float) -> float:
-        """In how many days such a value comes once; zero of one that is among the ordinary."""
-        if value <= self.base:
-            return 0.0
-        rarity = log(value / self.base) / self.index
-        return exp(rarity) * thresholds.CALIBRATION_DAYS / thresholds.TAIL_DAYS if rarity < 700 else inf
-
-
-def unusual_hours(counts: Sequence[int], first: int, since: int) -> list[UnusualHour]:
+def unusual_hours(
+    counts: Sequence[int], first: int, since: int, *, chances: int = 1, by_day: bool = True
+) -> list[UnusualHour]:
     """The unusual hours of an agent, from two weeks after its first day on.
 
     :param first: the midnight from which on it was active.
     :param since: the midnight from which on its hours matter. The 29 days before make its daily maxima, in half of
         which unusual hours are found too, so that one knows when what goes on began; of what is older only the
         baseline is taken, without gross outliers.
+    :param chances: how many lists are judged: each has its chance to be unusual.
+    :param by_day: whether the surprise of a day counts too.
     """
     begins = max(first + DAY, since - (thresholds.CALIBRATION_DAYS + 1) * DAY)
+    baseline = without_gross_outliers(counts, first, begins)
+    return _Judgement(counts, baseline, first, min(chances, thresholds.MAX_CHANCES), by_day).run(begins)
+
+
+def without_gross_outliers(counts: Sequence[int], first: int, until: int) -> list[float]:
+    """The counts; before *until*, what was expected instead of each that is far above it."""
     baseline = [float(count) for count in counts]
-    for hour in _tall_hours(counts, first + 3 * WEEK, begins):
-        expected, highest = _expected(baseline, hour, first)
-        if _is_gross(counts[hour], max(expected, _precedent(baseline, hour, first)), highest):
-            baseline[hour] = expected
-    return _Judgement(counts, baseline, first).run(begins)
+    for hour in _tall_hours(counts, first + 3 * WEEK, until):
+        expected = Expected.at(baseline, hour, first)
+        if is_gross(counts[hour], expected, precedent(baseline, hour, first)):
+            baseline[hour] = expected.mean
+    return baseline
 
 
 def _tall_hours(counts: Sequence[int], begins: int, ends: int) -> list[int]:
@@ -117,22 +70,35 @@ def _tall_hours(counts: Sequence[int], begins: int, ends: int) -> list[int]:
     return [hour for hour in range(begins, ends) if counts[hour] > bound[hour % DAY]]
 
 
-def _expected(baseline: list[float], hour: int, first: int) -> tuple[float, float]:
-    """The mean and the highest of the seasonal medians of an hour and those beside it."""
-    medians = [seasonal_median(baseline, near, first) for near in (hour - 1, hour, hour + 1)]
-    return sum(medians) / 3, max(medians)
+def is_gross(count: float, expected: Expected, before: float = 0.0) -> bool:
+    """Whether a count is far above the expected one, as long as there are no daily maxima to compare with.
+
+    :param before: its precedent.
+    """
+    is_far = count > thresholds.GROSS_TIMES * expected.highest + thresholds.MIN_EXCESS
+    return is_far and surprise(count, max(expected.mean, before)) > thresholds.GROSS_SURPRISE
 
 
-def _precedent(baseline: list[float], hour: int, first: int) -> float:
-    """The highest count so far at this hour of the week or one beside it: of a job of every second week."""
-    return max(
-        (max(baseline[max(before - 1, 0) : before + 2]) for before in range(hour - WEEK, first - 1, -WEEK)), default=0.0
-    )
+class LastDay:
+    """Sums of the last 24 hours: of their clipped surprises, of their tokens, and of the expected ones."""
 
+    def __init__(self) -> None:
+        self.surprise = self.tokens = self.expected = 0.0
+        self._hours = deque([(0.0, 0.0, 0.0)] * DAY)
 
-def _is_gross(count: float, expected: float, highest: float) -> bool:
-    is_far = count > thresholds.GROSS_TIMES * highest + thresholds.MIN_EXCESS
-    return is_far and surprise(count, expected) > thresholds.GROSS_SURPRISE
+    def add(self, surprise: float, tokens: float, expected: float) -> None:
+        """The next hour takes the place of the one a day before."""
+        clipped = min(max(surprise, -thresholds.CLIPPED_SURPRISE), thresholds.CLIPPED_SURPRISE)
+        old_surprise, old_tokens, old_expected = self._hours.popleft()
+        self._hours.append((clipped, tokens, expected))
+        self.surprise += clipped - old_surprise
+        self.tokens += tokens - old_tokens
+        self.expected += expected - old_expected
+
+    def is_raised(self) -> bool:
+        """Whether the tokens beyond the expected ones are enough to matter."""
+        more = self.tokens - self.expected
+        return more >= thresholds.MIN_EXCESS and self.tokens > thresholds.MIN_TIMES * self.expected
 
 
 class _Judgement:
@@ -141,70 +107,93 @@ class _Judgement:
     :param baseline: the counts, in which unusual ones are replaced as the pass goes on.
     """
 
-    def __init__(self, counts: Sequence[int], baseline: list[float], first: int) -> None:
+    def __init__(self, counts: Sequence[int], baseline: list[float], first: int, chances: int, by_day: bool) -> None:
         self.counts, self.baseline, self.first = counts, baseline, first
-        self.maxima: dict[str, list[float]] = {"hour": [], "sustained": [], "count": []}
-        self.tails: dict[str, Tail] = {}
-        self.found: list[UnusualHour] = []
+        self.chances, self.by_day = chances, by_day
+        self.last_day = LastDay()
+        self.maxima: dict[str, list[float]] = {"hour": [], "day": [], "tokens": []}
+        """Of each day: the highest surprise of an hour and of a day, and the most tokens of an hour."""
+        self.today = dict.fromkeys(self.maxima, 0.0)
+        self.return_period: ReturnPeriod | None = None
+        self.day_to_day: DayToDay | None = None
+        self.busiest = 0.0
 
     def run(self, begins: int) -> list[UnusualHour]:
-        counts, span = self.counts, thresholds.SUSTAINED_HOURS
-        clip = thresholds.CLIPPED_SURPRISE
-        recent: deque[tuple[float, float]] = deque([(0.0, 0.0)] * span)
-        sustained = excess = highest_one = highest_sustained = highest_count = 0.0
-        before, now = (seasonal_median(self.baseline, hour, self.first) for hour in (begins - 1, begins))
-        for hour in range(begins, len(counts)):
+        found = []
+        before, same = (seasonal_median(self.baseline, hour, self.first) for hour in (begins - 1, begins))
+        for hour in range(begins, len(self.counts)):
             if hour % DAY == 0 and hour > begins:
-                self._close_day(highest_one, highest_sustained, highest_count)
-                highest_one = highest_sustained = highest_count = 0.0
+                self._end_day(hour)
             after = seasonal_median(self.baseline, hour + 1, self.first)
-            expected, highest = (before + now + after) / 3, max(before, now, after)
-            before, now = now, after
-            count = counts[hour]
-            one = 2 * (sqrt(count + 0.375) - sqrt(expected + 0.375))
-            clipped = min(max(one, -clip), clip)
-            old_clipped, old_excess = recent.popleft()
-            recent.append((clipped, count - expected))
-            sustained += clipped - old_clipped
-            excess += count - expected - old_excess
-            if one > self.floor and self._is_unusual(hour, expected, highest, one, sustained, excess):
-                if hour - self.first >= 3 * WEEK:
-                    self.baseline[hour] = min(count, expected)
-            else:
-                highest_one, highest_sustained = max(highest_one, one), max(highest_sustained, sustained)
-                highest_count = max(highest_count, count)
-        return self.found
+            expected = Expected.of(before, same, after)
+            before, same = same, after
+            if (unusual := self._judge(hour, expected)) is not None:
+                found.append(unusual)
+        return found
 
-    floor = 1.0
-    """No hour below it is looked at: the sustained surprise of an hour that is itself none has been seen before."""
+    def _end_day(self, now: int) -> None:
+        """Fit to the days before this one: what begins to go wrong is not its own measure."""
+        days = len(self.maxima["hour"])
+        if days >= thresholds.SETTLED_DAYS - 1:
+            self.return_period = ReturnPeriod.of(self.maxima["hour"])
+            self.busiest = sorted(self.maxima["tokens"][-thresholds.CALIBRATION_DAYS :])[-2]
+            if self.by_day and now - self.first >= thresholds.MIN_DAYS_BY_DAY * DAY:
+                self.day_to_day = DayToDay.of(self.maxima["day"])
+        for name, highest in self.today.items():
+            self.maxima[name].append(highest)
+            self.today[name] = 0.0
 
-    def _close_day(self, *highest: float) -> None:
-        for name, value in zip(self.maxima, highest, strict=True):
-            # The last day is left out: what begins to go wrong is not its own measure.
-            if len(self.maxima[name]) >= thresholds.SETTLED_DAYS - 1 and name != "count":
-                self.tails[name] = Tail.of(self.maxima[name], name)
-            self.maxima[name].append(value)
-
-    def _is_unusual(
-        self, hour: int, expected: float, highest: float, one: float, sustained: float, excess: float
-    ) -> bool:
+    def _judge(self, hour: int, expected: Expected) -> UnusualHour | None:
         count = self.counts[hour]
-        if not self.tails:
-            return _is_gross(count, expected, highest)
-        days = 0.0
-        if count - highest >= thresholds.MIN_EXCESS and count > thresholds.MIN_TIMES * highest:
-            days = self.tails["hour"].return_days(one)
-        if excess >= thresholds.MIN_EXCESS and count > thresholds.SUSTAINED_TIMES * highest:
-            days = max(days, self.tails["sustained"].return_days(sustained))
-        if days >= thresholds.INFO_RETURN_DAYS and count <= thresholds.MIN_TIMES * _precedent(
-            self.baseline, hour, self.first
-        ):
-            return False
-        if days >= thresholds.INFO_RETURN_DAYS:
-            busiest = sorted(self.maxima["count"][:-1][-thresholds.CALIBRATION_DAYS :])[-2:][0]
-            is_critical = count > thresholds.CRITICAL_TIMES * max(busiest, thresholds.MIN_EXCESS)
-            self.found.append(UnusualHour(hour, count, expected, days, is_critical))
-        return days >= thresholds.REPLACED_RETURN_DAYS
+        of_hour = surprise(count, expected.mean)
+        self.last_day.add(of_hour, count, expected.mean)
+        days = self._return_days(hour, expected, of_hour)
+        severity = self._severity(count, days, self._z_score() if of_hour > 0 else 0.0)
+        if severity or self._is_replaced(count, expected, days):
+            if hour - self.first >= 3 * WEEK:
+                self.baseline[hour] = min(count, expected.mean)
+        else:
+            self._see(of_hour, count)
+        return UnusualHour(hour, count, expected.mean, severity) if severity else None
+
+    def _return_days(self, hour: int, expected: Expected, of_hour: float) -> float:
+        """In how many days such an hour comes once; zero of one with too few tokens to matter, or with a precedent."""
+        count = self.counts[hour]
+        enough = max(expected.highest + thresholds.MIN_EXCESS, thresholds.MIN_TIMES * expected.highest)
+        if self.return_period is None or count < enough:
+            return 0.0
+        has_precedent = count <= thresholds.MIN_TIMES * precedent(self.baseline, hour, self.first)
+        return 0.0 if has_precedent else self.return_period.days(of_hour)
+
+    def _z_score(self) -> float:
+        """Of the last 24 hours' surprise; zero if their tokens are too few to matter."""
+        if self.day_to_day is None or not self.last_day.is_raised():
+            return 0.0
+        return self.day_to_day.z_score(self.last_day.surprise)
+
+    def _severity(self, count: int, return_days: float, z_score: float) -> Severity | None:
+        days, z_score = return_days / self.chances, z_score - thresholds.Z_CHANCES * log(self.chances)
+        if days < thresholds.INFO_RETURN_DAYS and z_score < thresholds.INFO_Z_SCORE:
+            return None
+        if count > thresholds.CRITICAL_TIMES * max(self.busiest, thresholds.MIN_EXCESS):
+            return Severity.critical
+        is_warning = days >= thresholds.WARNING_RETURN_DAYS or z_score >= thresholds.WARNING_Z_SCORE
+        return Severity.warning if is_warning else Severity.info
+
+    def _is_replaced(self, count: int, expected: Expected, return_days: float) -> bool:
+        """Whether an hour is kept out of later baselines though it is not reported."""
+        if self.return_period is None:
+            return is_gross(count, expected)
+        return return_days >= thresholds.REPLACED_RETURN_DAYS
+
+    def _see(self, of_hour: float, count: int) -> None:
+        today = self.today
+        if of_hour > today["hour"]:
+            today["hour"] = of_hour
+        if self.last_day.surprise > today["day"]:
+            today["day"] = self.last_day.surprise
+        if count > today["tokens"]:
+            today["tokens"] = count
 
 
 def new_agents_hours(counts: Sequence[int], first: int) -> list[UnusualHour]:
@@ -221,5 +210,5 @@ def new_agents_hours(counts: Sequence[int], first: int) -> list[UnusualHour]:
         is_young = hour - first >= thresholds.YOUNG_DAYS * DAY
         enough = thresholds.MIN_YOUNG if is_young else thresholds.MIN_NEW
         if counts[hour] >= enough and counts[hour] > thresholds.YOUNG_TIMES * busiest:
-            found.append(UnusualHour(hour, counts[hour], float(busiest), inf))
+            found.append(UnusualHour(hour, counts[hour], float(busiest), Severity.warning))
     return found

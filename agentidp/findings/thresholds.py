@@ -18,28 +18,30 @@ CALIBRATION_DAYS = 28
 TAIL_DAYS = 7
 """The highest of these maxima, to which the tail is fitted: a quarter of the days."""
 
-PRIOR_TAIL = {"hour": 0.2, "sustained": 0.15}
+PRIOR_INDEX, PRIOR_WEIGHT = 0.2, 4
 """Tail index before anything is known of the agent; it weighs as much as four of its days."""
 
-PRIOR_WEIGHT = 4
-MIN_SURPRISE = {"hour": 2.0, "sustained": 6.0}
-"""Lower bound of a daily maximum, about in standard deviations: quieter days do not make an agent more predictable."""
+MIN_HOUR_SURPRISE, MIN_DAY_DEVIATION = 2.0, 4.0
+"""Lower bounds of a daily maximum of an hour's surprise, and of the standard deviation of those of a day's: quieter
+days do not make an agent more predictable."""
 
 # spike
-INFO_RETURN_DAYS = 100
-"""An hour that is exceeded once in so many days is listed ..."""
-
-WARNING_RETURN_DAYS = 1000
-"""... and so many, a warning: each times the number of active agents, for each of them has its chance to exceed it."""
+INFO_RETURN_DAYS, WARNING_RETURN_DAYS = 60, 400
+"""An hour that comes once in so many days is listed, and so many, a warning: each times the number of agents, for each
+of them has its chance to exceed it."""
 
 REPLACED_RETURN_DAYS = 200
 """From so many on an hour is kept out of later baselines."""
 
-MAX_CHANCES = 30
+INFO_Z_SCORE, WARNING_Z_SCORE, Z_CHANCES = 2.9, 3.8, 0.25
+"""The same of the z-score of a day's surprise, of an organization's only agent; and how much more it takes for each
+power of e of the number of agents."""
+
+MAX_CHANCES = 1000
 """Agents beyond which that no longer rises: a loop must stay a warning in an organization of any size."""
 
 MIN_EXCESS = 30
-"""Tokens beyond the expected ones, in an hour or together in ``SUSTAINED_HOURS``."""
+"""Tokens beyond the expected ones, in an hour or in a day."""
 
 MIN_TIMES = 1.5
 """Times the expected tokens of the hour, or of the one beside it if that is more."""
@@ -47,11 +49,14 @@ MIN_TIMES = 1.5
 MONTH_END_DAYS = 3
 """At either side of the end of a month an hour is also compared with the ends of earlier months."""
 
-SUSTAINED_HOURS = 12
-"""Hours whose surprises are summed, each clipped, so that a burst of an hour or two does not count as sustained."""
+MIN_DAY_TIMES = 1.5
+"""Times the expected tokens of the last 24 hours."""
 
-SUSTAINED_TIMES = 1.3
+MIN_DAYS_BY_DAY = 30
+"""Days since the first token with which an agent is judged by the surprise of a day: its weeks are known."""
+
 CLIPPED_SURPRISE = 3.0
+"""The most that an hour counts for the surprise of a day."""
 
 CRITICAL_TIMES = 10
 """An hour is critical above so many times the second-highest daily maximum of the days before."""

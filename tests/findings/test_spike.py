@@ -100,8 +100,8 @@ def test_finds_a_retry_loop_while_its_first_hour_runs(fleet: Fleet, clock: Clock
 
 
 def test_finds_a_leak_that_takes_little_but_goes_on(fleet: Fleet) -> None:
-    agent_id = settled(fleet, "leaking", noise(10, 10, "leaking"), now=TODAY)
-    fleet.work(agent_id, TODAY - 2 * DAY, TODAY, lambda at: 10)
+    agent_id = settled(fleet, "leaking", noise(4, 10, "leaking"), now=TODAY)
+    fleet.work(agent_id, TODAY - 2 * DAY, TODAY, lambda at: 5)
     fleet.store()
     [finding] = fleet.findings("spike")
     assert (finding["agentName"], finding["severity"]) == ("leaking", "warning")

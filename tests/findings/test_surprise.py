@@ -8,10 +8,13 @@ from random import Random
 import pytest
 
 from agentidp.findings import thresholds
+from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, runs
 from agentidp.findings.quiet_hours import evidence, partial_silences, silence_of_agent
+from agentidp.findings.rarity import DayToDay, ReturnPeriod
 from agentidp.findings.rejections import usual_if_exceeded
-from agentidp.findings.surprise import Tail, median, new_agents_hours, seasonal_median, surprise, unusual_hours
+from agentidp.findings.seasonal import Expected, median, precedent, seasonal_median, surprise
+from agentidp.findings.surprise import LastDay, new_agents_hours, unusual_hours
 from agentidp.findings.uncached_tokens import fewest_tokens
 from agentidp.findings.weekend import run_of
 
@@ -24,12 +27,10 @@ def noise(mean: int, seed: str = "noise") -> list[int]:
     return [sum(random.random() < mean / 100 for _ in range(100)) for _ in range(HOURS)]
 
 
-def found(counts: list[int], since: int = HOURS - WEEK) -> list[int]:
-    """The hours that are a warning for an organization's only agent, counted from *since*."""
-    hours = unusual_hours(counts, 0, since)
-    return [
-        one.hour - since for one in hours if one.return_days >= thresholds.WARNING_RETURN_DAYS and one.hour >= since
-    ]
+def found(counts: list[int], since: int = HOURS - WEEK, chances: int = 1) -> list[int]:
+    """The hours that are a warning, counted from *since*."""
+    hours = unusual_hours(counts, 0, since, chances=chances)
+    return [one.hour - since for one in hours if one.severity >= Severity.warning and one.hour >= since]
 
 
 def test_a_median_is_the_middle_one_or_the_mean_of_two() -> None:
@@ -51,13 +52,53 @@ def test_a_surprise_is_about_a_standard_deviation_at_any_level() -> None:
     assert surprise(10_100, 10_000) == pytest.approx(1, abs=0.05)
 
 
+def test_the_expected_count_is_the_mean_of_three_hours_and_their_highest() -> None:
+    assert Expected.at([1.0, 4.0, 7.0] * 8 * WEEK, 3 * WEEK + 1, 0) == Expected(4, 7)
+
+
+def test_a_precedent_is_the_highest_count_of_the_hour_of_the_week_or_one_beside_it() -> None:
+    counts = [0.0] * (4 * WEEK)
+    counts[WEEK + 31] = 9
+    assert [precedent(counts, 3 * WEEK + hour, 0) for hour in (29, 30, 31, 32, 33)] == [0, 9, 9, 9, 0]
+    assert precedent(counts, 3 * WEEK + 31, 2 * WEEK) == 0
+
+
 def test_a_return_period_follows_the_tail_of_the_daily_maxima() -> None:
-    calm = Tail.of([3.0] * 28, "hour")
+    calm = ReturnPeriod.of([3.0] * 28)
     assert calm.base == 3
-    assert calm.return_days(3) == 0
-    assert calm.return_days(3 * exp(calm.index)) == pytest.approx(4 * exp(1))
-    bursty = Tail.of([3.0] * 21 + [10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0], "hour")
-    assert bursty.return_days(60) < calm.return_days(60) / 100
+    assert calm.days(3) == 0
+    assert calm.days(3 * exp(calm.index)) == pytest.approx(4 * exp(1))
+    bursty = ReturnPeriod.of([3.0] * 21 + [10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0])
+    assert bursty.days(60) < calm.days(60) / 100
+
+
+def test_a_z_score_is_taken_from_the_median_and_the_deviation_of_28_days() -> None:
+    # What is older does not count; two of 28 are 14 above the median: a deviation of sqrt(2 * 14 ** 2 / 28).
+    days = DayToDay.of([99.0] * 9 + [5.0] * 26 + [19.0] * 2)
+    assert (days.median, days.deviation) == (5, thresholds.MIN_DAY_DEVIATION)
+    days = DayToDay.of([5.0] * 21 + [19.0] * 7)
+    assert (days.median, days.deviation) == (5, 7)
+    assert days.z_score(26) == 3
+
+
+def test_the_surprise_of_a_day_is_that_of_24_hours_each_clipped() -> None:
+    day = LastDay()
+    day.add(50, 40, 10)
+    assert (day.surprise, day.tokens, day.expected) == (thresholds.CLIPPED_SURPRISE, 40, 10)
+    for _ in range(23):
+        day.add(-1, 10, 10)
+    assert (day.surprise, day.tokens, day.expected) == (thresholds.CLIPPED_SURPRISE - 23, 270, 240)
+    day.add(0, 10, 10)
+    assert (day.surprise, day.tokens, day.expected) == (-23, 240, 240)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected", "is_raised"), [(59, 30, False), (60, 30, True), (90, 60, False), (91, 60, True)]
+)
+def test_a_day_is_raised_by_enough_tokens(tokens: int, expected: int, is_raised: bool) -> None:
+    day = LastDay()
+    day.add(3, tokens, expected)
+    assert day.is_raised() is is_raised
 
 
 @pytest.mark.parametrize(("excess", "is_found"), [(29, False), (30, True)])
@@ -79,11 +120,79 @@ def test_chance_is_no_surprise() -> None:
         assert found(noise(20, f"chance {seed}")) == []
 
 
-def test_a_leak_that_doubles_what_is_usual_is_found_by_the_sum_of_its_hours() -> None:
+def test_a_leak_of_two_thirds_of_what_is_usual_is_found_by_the_sum_of_its_hours() -> None:
     counts = noise(20)
     for hour in range(HOURS - 60, HOURS - 12):
-        counts[hour] *= 2
-    assert found(counts)[:1] < [WEEK - 30]
+        counts[hour] = counts[hour] * 5 // 3
+    assert 108 <= found(counts, chances=20)[0] < 138
+    # By no hour of its own.
+    hours = unusual_hours(counts, 0, HOURS - WEEK, chances=20, by_day=False)
+    assert max((one.severity for one in hours), default=Severity.info) == Severity.info
+
+
+def severity(counts: list[int], chances: int = 1) -> Severity | None:
+    """The highest of the last week."""
+    since = HOURS - WEEK
+    return max(
+        (one.severity for one in unusual_hours(counts, 0, since, chances=chances) if one.hour >= since), default=None
+    )
+
+
+@pytest.mark.parametrize(
+    ("chances", "info", "warning", "expected"),
+    [
+        (1, 1.001, 2, None),
+        (1, 0.999, 1.001, Severity.info),
+        (1, 0.999, 0.999, Severity.warning),
+        # Each of several agents has its chance.
+        (20, 0.999, 0.999, None),
+    ],
+)
+def test_a_raised_day_is_listed_or_a_warning_by_its_z_score(
+    monkeypatch: pytest.MonkeyPatch, chances: int, info: float, warning: float, expected: Severity | None
+) -> None:
+    counts = [20] * HOURS
+    counts[-DAY:] = [31] * DAY
+    # The deviation of days that are alike is the least.
+    z_score = DAY * surprise(31, 20) / thresholds.MIN_DAY_DEVIATION
+    monkeypatch.setattr(thresholds, "INFO_Z_SCORE", info * z_score)
+    monkeypatch.setattr(thresholds, "WARNING_Z_SCORE", warning * z_score)
+    assert severity(counts, chances) == expected
+
+
+@pytest.mark.parametrize(
+    ("chances", "info", "warning", "expected"),
+    [
+        (1, 1.001, 2, None),
+        (1, 0.999, 1.001, Severity.info),
+        (1, 0.999, 0.999, Severity.warning),
+        (20, 0.051, 0.051, None),
+        (20, 0.049, 0.051, Severity.info),
+    ],
+)
+def test_an_hour_is_listed_or_a_warning_by_its_return_period(
+    monkeypatch: pytest.MonkeyPatch, chances: int, info: float, warning: float, expected: Severity | None
+) -> None:
+    counts = [20] * HOURS
+    counts[-9] = 55
+    days = ReturnPeriod.of([0.0] * 28).days(surprise(55, 20))
+    monkeypatch.setattr(thresholds, "INFO_RETURN_DAYS", info * days)
+    monkeypatch.setattr(thresholds, "WARNING_RETURN_DAYS", warning * days)
+    assert severity(counts, chances) == expected
+
+
+def test_an_agent_needs_a_month_before_its_days_are_judged() -> None:
+    counts = [20] * (29 * DAY) + [31] * DAY
+    assert unusual_hours(counts, 0, 29 * DAY) == []
+    counts = [20] * (30 * DAY) + [31] * DAY
+    assert unusual_hours(counts, 0, 30 * DAY) != []
+
+
+@pytest.mark.parametrize(("count", "expected"), [(400, Severity.warning), (401, Severity.critical)])
+def test_a_critical_count_is_ten_times_the_busiest_hour_of_28_days(count: int, expected: Severity) -> None:
+    counts = [40 if hour % DAY == 2 else 10 for hour in range(HOURS)]
+    counts[-9] = count
+    assert severity(counts) == expected
 
 
 def test_a_weekly_job_is_usual_and_a_weekly_loop_is_not() -> None:
