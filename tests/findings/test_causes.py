@@ -1,0 +1,126 @@
+"""One cause is one finding, and the most urgent comes first: on findings made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from agentidp.findings import thresholds
+from agentidp.findings.causes import one_per_cause, urgency
+from agentidp.findings.finding import Finding, FindingsQuery, Severity
+
+NOW = datetime(2026, 4, 15, 12, 30, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+QUERY = FindingsQuery(at=NOW, days=7, token_ttl=3600, dominance_percent=80)
+
+
+def finding(
+    kind: str = "spike",
+    *,
+    agent: int | None = 1,
+    begins: timedelta = 3 * HOUR,
+    ends: timedelta = timedelta(),
+    severity: Severity = Severity.warning,
+    excess: float = 100,
+) -> Finding:
+    """From so long ago to so long ago."""
+    return Finding(
+        kind=kind,
+        severity=severity,
+        begins=NOW - begins,
+        ends=NOW - ends,
+        unit="tokens",
+        observed=excess + 10,
+        expected=10,
+        baseline="",
+        summary="",
+        causes="",
+        next_step="",
+        agent_id=UUID(int=agent) if agent else None,
+        agent_name=f"agent {agent}" if agent else None,
+        excess=excess,
+    )
+
+
+def in_order(*found: Finding) -> list[Finding]:
+    """The most urgent first."""
+    return sorted(found, key=lambda one: urgency(one, QUERY))
+
+
+def test_what_goes_on_comes_before_what_has_ended_however_severe_that_was() -> None:
+    ongoing = finding(begins=HOUR)
+    ended = finding(begins=3 * DAY + HOUR, ends=3 * DAY, severity=Severity.critical)
+    ended_today = finding(begins=6 * HOUR, ends=5 * HOUR)
+    listed = finding(begins=HOUR, severity=Severity.info)
+    assert in_order(listed, ended, ended_today, ongoing) == [ongoing, ended_today, ended, listed]
+
+
+@pytest.mark.parametrize(("ago", "is_first"), [(59, True), (60, False)])
+def test_what_ended_within_the_hour_still_goes_on(ago: int, is_first: bool) -> None:
+    warning = finding(ends=timedelta(minutes=ago))
+    ended = finding(ends=2 * HOUR, severity=Severity.critical)
+    assert (in_order(warning, ended)[0] is warning) is is_first
+
+
+@pytest.mark.parametrize(("hours", "is_first"), [(23, True), (24, False)])
+def test_what_ended_within_a_day_comes_before_what_is_older(hours: int, is_first: bool) -> None:
+    warning = finding(begins=5 * DAY, ends=hours * HOUR)
+    older = finding(begins=5 * DAY, ends=2 * DAY, severity=Severity.critical)
+    assert (in_order(warning, older)[0] is warning) is is_first
+
+
+def test_a_critical_finding_comes_before_a_warning_and_the_newer_before_the_older() -> None:
+    critical, older, newer = finding(severity=Severity.critical), finding(begins=4 * HOUR), finding(begins=2 * HOUR)
+    assert in_order(older, newer, critical) == [critical, newer, older]
+
+
+def test_a_habit_of_uncached_tokens_explains_the_spike_with_which_it_begins() -> None:
+    habit = finding("uncached_tokens", begins=2 * DAY, severity=Severity.info, excess=50)
+    [one] = one_per_cause([finding(begins=DAY + 3 * HOUR, severity=Severity.critical), habit])
+    assert one == replace(habit, severity=Severity.critical, excess=100, also_seen_as=("spike",))
+    # Amid an old habit it has a cause of its own.
+    old = finding("uncached_tokens", begins=3 * DAY)
+    assert len(one_per_cause([finding(begins=DAY), old])) == 2
+
+
+def test_another_agents_or_another_times_finding_has_another_cause() -> None:
+    habit = finding("uncached_tokens", begins=2 * DAY)
+    assert len(one_per_cause([habit, finding(agent=2, begins=2 * DAY)])) == 2
+    assert len(one_per_cause([habit, finding(begins=2 * DAY + 2 * HOUR, ends=2 * DAY + HOUR)])) == 2
+
+
+@pytest.mark.parametrize(("excess", "number"), [(99, 2), (100, 1)])
+def test_a_spike_explains_dominance_if_there_were_none_without_it(excess: int, number: int) -> None:
+    dominance = finding("dominance", begins=15 * DAY, excess=100)
+    assert len(one_per_cause([dominance, finding(excess=excess)])) == number
+
+
+def test_a_run_at_the_weekend_explains_a_spike_and_not_a_loop() -> None:
+    run = finding("weekend", begins=DAY)
+    assert len(one_per_cause([run, finding()])) == 1
+    assert len(one_per_cause([run, finding(severity=Severity.critical)])) == 2
+
+
+@pytest.mark.parametrize(
+    ("agents", "number"), [(thresholds.COMMON_CAUSE_AGENTS - 1, 3), (thresholds.COMMON_CAUSE_AGENTS, 1)]
+)
+def test_agents_with_a_spike_from_the_same_hour_on_are_one_finding(agents: int, number: int) -> None:
+    spikes = [
+        finding(agent=agent, begins=3 * HOUR + (agent % 2) * HOUR, excess=agent) for agent in range(1, agents + 1)
+    ]
+    found = one_per_cause(spikes)
+    assert len(found) == number
+    if number == 1:
+        [one] = found
+        assert (one.agent_id, one.agent_count, one.begins, one.ends) == (None, agents, NOW - 4 * HOUR, NOW)
+        assert [each.agent_id for each in one.agents] == [UUID(int=agent) for agent in range(agents, 0, -1)]
+        assert one.excess == sum(range(agents + 1))
+
+
+def test_the_organizations_spike_is_that_of_agents_with_a_common_cause() -> None:
+    spikes = [finding(agent=agent) for agent in range(1, thresholds.COMMON_CAUSE_AGENTS + 1)]
+    assert len(one_per_cause([*spikes, finding(agent=None)])) == 1
+    assert len(one_per_cause([*spikes, finding(agent=None, begins=DAY, ends=20 * HOUR)])) == 2

@@ -1,0 +1,52 @@
+"""A kind whose statement runs out of time is named; the others are reported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from agentidp.db.database import Database
+from agentidp.db.errors import DatabaseUnavailable
+from agentidp.findings import KINDS, findings, findings_query
+from tests.factories import NOON
+from tests.findings.conftest import Fleet
+
+pytestmark = pytest.mark.slow
+
+OF_THE_ORGANIZATION = {"budget", "peak", "zero_day"}
+"""The kinds whose statements read no agent."""
+
+
+@pytest.fixture
+def idle(fleet: Fleet) -> Fleet:
+    """An agent that was issued no token on one day."""
+    agent_id = fleet.agent("agent")
+    outage = (NOON - timedelta(days=2)).date()
+    fleet.work(agent_id, NOON - timedelta(days=60), NOON, lambda at: 0 if at.date() == outage else 5)
+    fleet.store()
+    return fleet
+
+
+def test_reports_the_other_kinds_and_names_those_that_ran_out_of_time(idle: Fleet, database_url: str) -> None:
+    settings = idle.services.settings
+    database = Database(database_url, replace(settings, statement_timeout=0.2))
+    try:
+        run = database.of(idle.organization_id, NOON).run
+        query = findings_query(NOON, settings)
+        assert findings(run, query).not_computed == ()
+        with psycopg.connect(database_url) as blocking:
+            blocking.execute("lock table agents in access exclusive mode")
+            found = findings(run, query)
+        assert {*found.not_computed} == {*KINDS} - OF_THE_ORGANIZATION
+        assert "zero_day" in {one.kind for one in found.findings}
+        with psycopg.connect(database_url) as blocking:
+            blocking.execute(
+                "lock table agents, organizations, usage_daily, agent_usage_daily in access exclusive mode"
+            )
+            with pytest.raises(DatabaseUnavailable):
+                findings(run, query)
+    finally:
+        database.close()
