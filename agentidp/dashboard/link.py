@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 from flask import Request, g
 
-from agentidp.dashboard import session
+from agentidp.dashboard import attempts, session
 from agentidp.db.sql import Call
 from agentidp.http.errors import ApiError
 from agentidp.jose.access_token import AccessToken, TokenRefused
@@ -49,7 +49,9 @@ def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) ->
     """
     # Read first: a token that cannot be signed must not be counted.
     signing_key = s.keys.current().signing
-    client, scope = operator_token.grant(s, organization_id, agent_id, scope=[session.SCOPE], resource=None, at=at)
+    client, scope = operator_token.grant(
+        s, organization_id, agent_id, scope=[session.SCOPE], resource=None, at=at, action="agent.link_created"
+    )
     audience = s.settings.dashboard_sign_in
     body = issuance.token_response(s, signing_key, client, scope, resource=audience, at=at, ttl=LIFETIME)
     return f"{audience}?token={body['access_token']}"
@@ -70,12 +72,18 @@ def follow(request: Request, at: datetime) -> tuple[str, AccessToken]:
     s = services()
     try:
         link = verified_token(request.args.get("token", ""), audience=s.settings.dashboard_sign_in)
-    except TokenRefused:
+    except TokenRefused as refused:
+        if refused.claims is not None:
+            _record_refusal(refused.claims, at)
         raise LinkRefused from None
     if not session.is_suitable(link):
         raise LinkRefused
     signing_key = s.keys.current().signing
-    _consume(s, link, at)
+    try:
+        _consume(s, link, at)
+    except LinkRefused:
+        _record_refusal(link, at)
+        raise
     g.organization_id, g.agent_id = link.organization_id, link.agent_id
     token = session.session_token(s, signing_key, issuance.Client(link.organization_id, link.agent_id), at)
     return token, verified_token(token, audience=s.settings.dashboard)
@@ -95,9 +103,14 @@ def _consume(s: Services, link: AccessToken, at: datetime) -> None:
     digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
     consumption = Call("oauth/use_identifier", {"digest": digest, "expires_at": link.refused_from})
     try:
-        with s.database.of(link.organization_id, at).transaction() as transaction:
+        with s.database.of(link.organization_id, at).transaction(attempts.viewer(link.agent_id)) as transaction:
             if not transaction.run(session.viewer_query(link)):
                 raise LinkRefused
             transaction.run(consumption)
+            attempts.record_success(transaction, link.agent_id, "link")
     except psycopg.errors.UniqueViolation:
         raise LinkRefused from None
+
+
+def _record_refusal(link: AccessToken, at: datetime) -> None:
+    attempts.record_refusal(link.organization_id, link.agent_id, at, by="link", reason="invalid_token")

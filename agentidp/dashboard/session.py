@@ -22,7 +22,7 @@ from agentidp.db.sql import Call
 from agentidp.http.errors import ApiError
 from agentidp.jose.access_token import AccessToken, SigningKey, TokenRefused
 from agentidp.oauth import issuance
-from agentidp.oauth.token_inspection import revoke_token
+from agentidp.oauth.token_inspection import end_session
 from agentidp.services import Services, services
 from agentidp.token_verification import verified_token
 
@@ -195,8 +195,8 @@ def open_for(token: AccessToken) -> bool:
 
 def end(caller: Caller) -> None:
     """End a session: revoke its token, unless it is one for the API that somebody pasted."""
-    if caller.token.audience == caller.settings.dashboard:
-        revoke_token(services().database.of(caller.organization_id, caller.at), caller.token)
+    with caller.transaction() as opened:
+        end_session(opened, caller.token, is_revoked=caller.token.audience == caller.settings.dashboard)
 
 
 def cookie_name(settings: Settings) -> str:

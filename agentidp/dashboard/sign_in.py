@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import psycopg
 from flask import Request, Response, g, request
 
 from agentidp.caller import Caller, public
-from agentidp.dashboard import link, pages, session
+from agentidp.dashboard import attempts, link, pages, session
 from agentidp.dashboard.session import SCOPE, NotSignedIn, SignInRefused
 from agentidp.http.errors import ApiError, OAuthError
 from agentidp.jose.access_token import AccessToken, TokenRefused
@@ -78,13 +79,29 @@ def _by_credential(request: Request, form: dict[str, str], at: datetime) -> str:
     s = services()
     client = client_authentication.presented_client(request, form, at)
     signing_key = s.keys.current().signing
-    granted = issuance.record(
-        s.database.of(client.organization_id, at), client, scope=[SCOPE], resource=None, proof=None
-    )
-    if granted is None:
-        client_authentication.refuse(request, client, at)
+    try:
+        if _granted(client, at) is None:
+            client_authentication.refuse(request, client, at)
+    except OAuthError as refused:
+        attempts.record_refusal(client.organization_id, client.agent_id, at, by="credential", reason=refused.error)
+        raise
     g.organization_id, g.agent_id = client.organization_id, client.agent_id
     return session.session_token(s, signing_key, client, at)
+
+
+def _granted(client: issuance.Client, at: datetime) -> str | None:
+    """What :func:`agentidp.oauth.issuance.record` does, in one transaction with its record in the audit trail."""
+    call = issuance.issuing(client, scope=[SCOPE], resource=None, has_proof=False)
+    database = services().database.of(client.organization_id, at)
+    try:
+        with database.transaction(attempts.viewer(client.agent_id)) as opened:
+            *_, rows = [opened.run(each) for each in (*client.consumes, call)]
+            if rows and rows[0].scope is not None:
+                attempts.record_success(opened, client.agent_id, "credential")
+    except psycopg.errors.UniqueViolation:
+        # The assertion was used before.
+        return None
+    return issuance.granted_scope(call, rows)
 
 
 def _by_token(unverified_token: str, at: datetime) -> AccessToken:
@@ -103,8 +120,11 @@ def _by_token(unverified_token: str, at: datetime) -> AccessToken:
         is_valid = session.open_for(token)
     if token is not None and not is_valid:
         record_rejection(s.database.of(token.organization_id, at), token.agent_id)
+        attempts.record_refusal(token.organization_id, token.agent_id, at, by="token", reason="invalid_token")
     if token is None or not is_valid:
         raise NotSignedIn("This token is invalid, expired or revoked.")
+    with s.database.of(token.organization_id, at).transaction(attempts.viewer(token.agent_id)) as opened:
+        attempts.record_success(opened, token.agent_id, "token")
     return token
 
 

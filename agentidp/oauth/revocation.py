@@ -6,9 +6,15 @@ from flask import Response, g
 
 from agentidp.http.errors import OAuthError
 from agentidp.http.openapi import Blueprint
+from agentidp.http.request_context import request_actor
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import NO_STORE, described
-from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token, revoke_token
+from agentidp.oauth.token_inspection import (
+    TokenFormSchema,
+    inspect_token,
+    revoke_token,
+    revoke_token_of_another,
+)
 from agentidp.services import services
 
 blueprint = Blueprint("oauth-revocation", __name__, description="OAuth 2.0 token revocation")
@@ -30,5 +36,9 @@ def revoke() -> Response:
         if token.agent_id != inspected.client.agent_id and "agents:write" not in inspected.client_scopes:
             # After a silent 200 the client would believe that the token is revoked.
             raise OAuthError("unauthorized_client", "the token was issued to another agent")
-        revoke_token(services().database.of(token.organization_id, g.at), token)
+        database = services().database.of(token.organization_id, g.at)
+        if token.agent_id == inspected.client.agent_id:
+            revoke_token(database, token)
+        else:
+            revoke_token_of_another(database, token, by=request_actor("agent", str(inspected.client.agent_id)))
     return Response(status=200, headers=NO_STORE)

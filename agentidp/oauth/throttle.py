@@ -54,15 +54,27 @@ def record_failure(
     :param cell: of the throttle, from :func:`cell_of`.
     :returns: if the failure is throttled, the time after which another one is certainly admitted; otherwise ``None``.
     """
-    failure = {"cell": cell, "nearby": NEARBY, "every": INTERVAL, "latest": at + LATEST}
     rejection = request_rejected(agent_id)
     admitted, _, _ = database.of(UNKNOWN_ORGANIZATION, at).run(
-        Call("oauth/record_failure", failure),
+        _failure(cell, at),
         # Last, so that a request that waits for a throttle locks no counter that the organization's tokens need.
         Call("database/enter_organization", {"organization_id": organization_id, "durable": False}),
         Call(rejection.name, rejection.parameters | {"organization_id": organization_id}),
     )
     return None if admitted else INTERVAL
+
+
+def admits(database: Database, cell: int, at: datetime) -> bool:
+    """Update a throttle that is about something else than authentication, and counts nothing.
+
+    :returns: whether it admits what happens now, as at most :data:`A_MINUTE` times a minute.
+    """
+    [admitted] = database.of(UNKNOWN_ORGANIZATION, at).run(_failure(cell, at))
+    return bool(admitted)
+
+
+def _failure(cell: int, at: datetime) -> Call:
+    return Call("oauth/record_failure", {"cell": cell, "nearby": NEARBY, "every": INTERVAL, "latest": at + LATEST})
 
 
 def cell_of(secret_key: bytes, client_id: str, remote_address: str | None) -> int:

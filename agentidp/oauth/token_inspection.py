@@ -8,7 +8,9 @@ from datetime import datetime
 import marshmallow as ma
 import psycopg
 
-from agentidp.db.organization import OrganizationDatabase
+from agentidp import audit
+from agentidp.actor import Actor
+from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.sql import Call
 from agentidp.http.errors import OAuthError
 from agentidp.http.request_context import current_context, current_request
@@ -78,7 +80,28 @@ def inspect_token(at: datetime) -> TokenInspection:
 
 def revoke_token(database: OrganizationDatabase, token: AccessToken) -> None:
     """Revoke a verified token of the organization, until no server would accept it any more."""
-    database.fetch_durably("oauth/revoke_token", jti=token.jti, expires_at=token.refused_from)
+    database.run(_revocation(token), durable=True)
+
+
+def revoke_token_of_another(database: OrganizationDatabase, token: AccessToken, *, by: Actor) -> None:
+    """Revoke a token of another agent than the one that asks for it, which is recorded."""
+    with database.transaction(by) as opened:
+        opened.run(_revocation(token))
+        audit.record(opened, "agent.token_revoked", token.agent_id, before={"jti": token.jti})
+
+
+def end_session(opened: Transaction, token: AccessToken, *, is_revoked: bool) -> None:
+    """Record that somebody signs out of the dashboard.
+
+    :param is_revoked: revoke the session's token.
+    """
+    if is_revoked:
+        opened.run(_revocation(token))
+    audit.record(opened, "agent.signed_out", token.agent_id)
+
+
+def _revocation(token: AccessToken) -> Call:
+    return Call("oauth/revoke_token", {"jti": token.jti, "expires_at": token.refused_from})
 
 
 def _token_of(organization_id: str, unverified_token: str) -> AccessToken | None:

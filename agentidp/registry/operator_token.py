@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
+from agentidp import audit
 from agentidp.config import ConfigurationError
 from agentidp.oauth import issuance
 from agentidp.oauth.client_secret import hash_secret
@@ -41,6 +42,7 @@ def grant(
     scope: list[str] | None,
     resource: str | None,
     at: datetime,
+    action: str = "agent.token_issued",
 ) -> tuple[issuance.Client, str]:
     """Grant an agent a token and count it, by the statement that does so for the token endpoint.
 
@@ -48,6 +50,7 @@ def grant(
 
     :param scope: all that the agent has if ``None``.
     :param resource: our own API if ``None``.
+    :param action: what the audit trail calls it.
     :returns: the agent as a client, and the scope granted.
     :raises ConfigurationError: the agent is suspended.
     :raises NotFound: the organization has no such agent.
@@ -60,6 +63,8 @@ def grant(
         call = issuance.issuing(client, scope=scope, resource=resource, has_proof=False)
         granted = issuance.granted_scope(call, transaction.run(call))
         transaction.fetch("agents/forget_credential", credential_id=row.credential_id)
+        if granted is not None:
+            audit.record(transaction, action, agent_id, after={"scope": granted, "resource": resource})
     if granted is None:
         raise ConfigurationError(f"the agent {agent_id} is suspended")
     return client, granted

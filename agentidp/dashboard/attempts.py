@@ -1,0 +1,43 @@
+"""What the audit trail records of signing in to the dashboard."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from agentidp import audit
+from agentidp.actor import Actor
+from agentidp.db.organization import Transaction
+from agentidp.http.request_context import request_actor
+from agentidp.oauth import throttle
+from agentidp.services import services
+from agentidp.usage import UNKNOWN_AGENT
+
+
+def viewer(agent_id: UUID) -> Actor:
+    """Who signs in, for the transaction in which :func:`record_success` is called."""
+    return request_actor("session", str(agent_id))
+
+
+def record_success(opened: Transaction, agent_id: UUID, by: str) -> None:
+    """Record that somebody has signed in as an agent.
+
+    :param by: ``credential``, ``token`` or ``link``.
+    """
+    audit.record(opened, "agent.signed_in", agent_id, after={"by": by})
+
+
+def record_refusal(organization_id: str, agent_id: UUID, at: datetime, *, by: str, reason: str) -> None:
+    """Record that somebody failed to sign in as an agent, unless that happens all the time: what anyone can cause must
+    not fill the disk.
+
+    :param by: as for :func:`record_success`.
+    :param reason: the error in OAuth's words.
+    """
+    if agent_id == UNKNOWN_AGENT:
+        return
+    s = services()
+    cell = throttle.cell_of(s.settings.secret_key or b"", f"record of {agent_id}", None)
+    if throttle.admits(s.database, cell, at):
+        with s.database.of(organization_id, at).transaction(request_actor("anonymous", "anonymous")) as opened:
+            audit.record(opened, "agent.sign_in_refused", agent_id, after={"by": by, "reason": reason})

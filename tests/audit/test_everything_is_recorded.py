@@ -1,0 +1,326 @@
+"""Every route and every command that changes something leaves an event of the audit trail, without a secret in it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from flask import Flask
+from flask.testing import FlaskClient
+from jwt.algorithms import ECAlgorithm
+
+from agentidp.actor import operator
+from agentidp.audit import INSTANCE
+from agentidp.cli import cli
+from agentidp.services import Services
+from tests.audit.conftest import events_of, verified
+from tests.cli.command import Command
+from tests.conftest import Cast
+from tests.dashboard.conftest import SAME_ORIGIN, with_session
+from tests.factories import SECRET_KEY, Agent, make_agent, make_organization
+from tests.routes import ALL, Route
+
+WRITING = [route for route in ALL if route.method != "GET"]
+UNRECORDED = {
+    "POST /api/v1/token": "tokens are counted",
+    "POST /api/v1/token/introspect": "changes nothing",
+}
+"""Routes that are no GET and leave no event, and why."""
+
+WRITING_AT_GET = {"GET /dashboard/sign-in"}
+"""A link that is followed signs in."""
+
+FORMS: dict[str, Callable[[Agent, Agent], dict[str, str]]] = {
+    "POST /dashboard/sign-in": lambda agent, _: {"client_id": agent.client_id, "client_secret": agent.client_secret},
+    "POST /api/v1/token/revoke": lambda agent, other: {
+        "client_id": agent.client_id,
+        "client_secret": agent.client_secret,
+        "token": other.token(),
+    },
+}
+"""Route -> the form that it accepts of an agent, about another agent."""
+
+
+@pytest.fixture
+def services(shared_app: Flask) -> Services:
+    """Of the application that the tests of this module share; each test has organizations of its own."""
+    found: Services = shared_app.extensions["agentidp"]
+    return found
+
+
+@pytest.fixture
+def url(services: Services) -> str:
+    """Of its database."""
+    return str(services.settings.database_url)
+
+
+@pytest.fixture
+def client(shared_app: Flask) -> FlaskClient:
+    """Without a cookie."""
+    return shared_app.test_client()
+
+
+@pytest.fixture
+def acme(services: Services) -> Agent:
+    """An agent with every scope, of a new organization."""
+    return make_agent(services, make_organization(services))
+
+
+def test_every_route_that_leaves_no_event_is_there() -> None:
+    assert UNRECORDED.keys() | FORMS.keys() <= {str(route) for route in WRITING}
+    assert {str(route) for route in ALL} >= WRITING_AT_GET
+
+
+@pytest.mark.parametrize("route", [route for route in WRITING if str(route) not in UNRECORDED], ids=str)
+def test_a_route_that_changes_something_leaves_one_event(
+    client: FlaskClient, services: Services, acme: Agent, url: str, route: Route
+) -> None:
+    other = make_agent(services, acme.organization_id, name="the other")
+    made = client.post(f"/api/v1/agents/{other.agent_id}/credentials", headers=acme.bearer()).json
+    resource = {"resource": f"https://{uuid.uuid4()}.example", "name": "ours"}
+    registered = client.post("/api/v1/resource-servers", json=resource, headers=acme.bearer()).json
+    before = len(events_of(url, acme.organization_id))
+    path = route.path(other.agent_id, made["credentialId"], registered["resourceServerId"])
+    sent: dict[str, Any] = {"headers": {"X-Request-Id": "of-this-test"}}
+    if str(route) in FORMS:
+        sent["data"] = FORMS[str(route)](acme, other)
+        sent["headers"] |= SAME_ORIGIN
+    elif route.authentication == "session":
+        with_session(client, acme)
+        sent["headers"] |= SAME_ORIGIN
+    else:
+        sent["json"] = route.body
+        sent["headers"] |= acme.bearer()
+    if route.rule.endswith("action>"):
+        path = path.replace("/resume", "/suspend")
+    response = client.open(path, method=route.method, **sent)
+    assert response.status_code < 400, response.text
+    added = events_of(url, acme.organization_id)[before:]
+    assert len(added) == 1, (
+        f"call audit.record in the transaction in which {route} changes something, "
+        "or say in UNRECORDED why it leaves no event"
+    )
+    [event] = added
+    is_of_a_session = route.rule.startswith("/dashboard")
+    assert (event["actorType"], event["actor"]) == ("session" if is_of_a_session else "agent", acme.client_id)
+    assert (event["requestId"], event["clientAddress"]) == ("of-this-test", "127.0.0.1")
+    assert verified(url, acme.organization_id).broken_at is None
+
+
+@pytest.mark.parametrize("route", [route for route in ALL if route.method == "GET"], ids=str)
+def test_a_route_that_reads_leaves_none(client: FlaskClient, acme: Agent, url: str, route: Route) -> None:
+    if route.authentication == "session":
+        with_session(client, acme)
+    before = events_of(url, acme.organization_id)
+    client.get(route.path(acme.agent_id), headers=acme.bearer())
+    assert events_of(url, acme.organization_id) == before
+
+
+class TestSigningIn:
+    def attempts(self, url: str, agent: Agent) -> list[tuple[str, str, str, Any]]:
+        """What is recorded of the agent's sign-ins."""
+        return [
+            (event["action"], event["actorType"], event["actor"], event["after"])
+            for event in events_of(url, agent.organization_id)
+            if event["subject"] == agent.client_id and event["action"] != "agent.created"
+        ]
+
+    def test_by_a_link(self, client: FlaskClient, acme: Agent, url: str) -> None:
+        link = acme.link()
+        assert client.get(link).status_code == 303
+        assert client.get(link).status_code == 401
+        assert client.get(acme.link(at=acme.services.clock().replace(year=2025))).status_code == 401
+        refused = ("agent.sign_in_refused", "anonymous", "anonymous", {"by": "link", "reason": "invalid_token"})
+        assert self.attempts(url, acme) == [
+            ("agent.signed_in", "session", acme.client_id, {"by": "link"}),
+            refused,
+            refused,
+        ]
+
+    def test_by_a_token(self, client: FlaskClient, acme: Agent, url: str) -> None:
+        token = acme.token()
+        assert client.post("/dashboard/sign-in", data={"token": token}, headers=SAME_ORIGIN).status_code == 303
+        assert client.post("/dashboard/sign-out", headers=SAME_ORIGIN).status_code == 303
+        expired = acme.token(at=acme.services.clock().replace(year=2025))
+        assert client.post("/dashboard/sign-in", data={"token": expired}, headers=SAME_ORIGIN).status_code == 401
+        assert client.post("/dashboard/sign-in", data={"token": "none"}, headers=SAME_ORIGIN).status_code == 401
+        assert self.attempts(url, acme) == [
+            ("agent.signed_in", "session", acme.client_id, {"by": "token"}),
+            ("agent.signed_out", "session", acme.client_id, None),
+            ("agent.sign_in_refused", "anonymous", "anonymous", {"by": "token", "reason": "invalid_token"}),
+        ]
+
+    def test_by_a_credential(self, client: FlaskClient, services: Services, acme: Agent, url: str) -> None:
+        wrong = {"client_id": acme.client_id, "client_secret": "wrong"}
+        assert client.post("/dashboard/sign-in", data=wrong, headers=SAME_ORIGIN).status_code == 401
+        unknown = {"client_id": str(uuid.uuid4()), "client_secret": "wrong"}
+        assert client.post("/dashboard/sign-in", data=unknown, headers=SAME_ORIGIN).status_code == 401
+        blind = make_agent(services, acme.organization_id, name="blind", scopes=["agents:read"])
+        right = {"client_id": blind.client_id, "client_secret": blind.client_secret}
+        assert client.post("/dashboard/sign-in", data=right, headers=SAME_ORIGIN).status_code == 403
+        reasons = {"by": "credential", "reason": "invalid_client"}, {"by": "credential", "reason": "invalid_scope"}
+        assert self.attempts(url, acme) == [("agent.sign_in_refused", "anonymous", "anonymous", reasons[0])]
+        assert self.attempts(url, blind) == [("agent.sign_in_refused", "anonymous", "anonymous", reasons[1])]
+
+    def test_refusals_cannot_fill_the_disk(self, client: FlaskClient, acme: Agent, url: str) -> None:
+        for number in range(15):
+            client.post(
+                "/dashboard/sign-in",
+                data={"client_id": acme.client_id, "client_secret": "wrong"},
+                headers=SAME_ORIGIN,
+                # From another address each time, so that authentication itself is not throttled.
+                environ_base={"REMOTE_ADDR": f"10.0.0.{number}"},
+            )
+        assert len(self.attempts(url, acme)) == 10
+
+
+class Story:
+    """Commands that change something need what other commands have made."""
+
+    def __init__(self, run: Command) -> None:
+        self.run = run
+        self.organization = run("organization", "create", "Acme")
+        self.agent = run("agent", "create", "builder", "--organization", self.organization)
+        self.credential = run("credential", "create", "--agent", self.agent).split("\t")[0]
+        of = ("--organization", self.organization)
+        self.server = run("resource-server", "create", "https://api.example", *of, "--name", "api")
+
+    def event_count(self) -> int:
+        with psycopg.connect(self.run.database_url) as connection:
+            [count] = connection.execute("select count(*) from audit_events").fetchone() or (0,)
+        return int(count)
+
+
+CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
+    "agent create": lambda story: ("new", "--organization", story.organization),
+    "agent delete": lambda story: (story.agent,),
+    "agent resume": lambda story: (story.agent,),
+    "agent suspend": lambda story: (story.agent,),
+    "agent update": lambda story: (story.agent, "--name", "other"),
+    "credential create": lambda story: ("--agent", story.agent, "--label", "for a test"),
+    "credential revoke": lambda story: (story.credential, "--agent", story.agent),
+    "dashboard": lambda story: ("--agent", story.agent),
+    "demo": lambda _: (),
+    "keys reencrypt": lambda _: (),
+    "keys revoke": lambda story: (story.run("keys", "list").split("\t")[0],),
+    "keys rotate": lambda _: (),
+    "organization budget": lambda story: (story.organization, "1000"),
+    "organization create": lambda _: ("Other", "--with-administrator"),
+    "resource-server assign": lambda story: ("https://other.example", "--organization", story.organization),
+    "resource-server create": lambda story: (
+        "https://new.example",
+        "--organization",
+        story.organization,
+        "--name",
+        "new",
+    ),
+    "resource-server delete": lambda story: (story.server, "--organization", story.organization),
+    "resource-server release": lambda _: ("https://api.example",),
+    "resource-server update": lambda story: (story.server, "--organization", story.organization, "--name", "other"),
+    "token": lambda story: ("--agent", story.agent),
+}
+"""Command -> arguments with which it changes something."""
+
+READS = {
+    "agent list",
+    "agent show",
+    "credential list",
+    "db distribute",
+    "db migrate",
+    "findings",
+    "keys list",
+    "organization list",
+    "resource-server list",
+    "serve",
+}
+"""Commands that change nothing that an organization or an operator has set."""
+
+
+def commands(group: click.Group = cli, prefix: str = "") -> Iterator[str]:
+    """Every command, with the groups that it is in."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield prefix + name
+
+
+def test_every_command_says_whether_it_changes_something() -> None:
+    assert set(commands()) == CHANGES.keys() | READS, (
+        "add arguments with which the command changes something to CHANGES, or add it to READS if it does not"
+    )
+
+
+@pytest.mark.parametrize("command", CHANGES)
+def test_a_command_that_changes_something_leaves_events(quiet: None, database_url: str, command: str) -> None:
+    run = Command(database_url)
+    story = Story(run)
+    environment = {}
+    if command == "agent resume":
+        run("agent", "suspend", story.agent)
+    if command == "keys reencrypt":
+        environment = {"AGENTIDP_SECRET_KEY": SECRET_KEY.swapcase(), "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET_KEY}
+    arguments = CHANGES[command](story)
+    before = story.event_count()
+    result = run.invoke(*command.split(), *arguments, **environment)
+    assert result.exit_code == 0, result.output
+    assert story.event_count() > before, f"call audit.record in the transaction in which {command} changes something"
+    with psycopg.connect(database_url) as connection:
+        chains = [chain for (chain,) in connection.execute("select organization_id from audit_heads").fetchall()]
+    for chain in chains:
+        assert {(event["actorType"], event["actor"]) for event in events_of(database_url, chain)} == {
+            ("operator", operator().name)
+        }
+        assert verified(database_url, chain).broken_at is None
+
+
+def test_no_secret_and_no_hash_of_one_is_recorded(
+    quiet: None, client: FlaskClient, services: Services, acme: Agent, url: str
+) -> None:
+    """A day on which something of every kind was done; everything that was secret on it is known."""
+    run = Command(url)
+    secrets = [SECRET_KEY, acme.client_secret]
+    new = client.post(f"/api/v1/agents/{acme.agent_id}/credentials", headers=acme.bearer()).json
+    secrets.append(new["clientSecret"])
+    private = ec.generate_private_key(ec.SECP256R1())
+    jwk = json.loads(ECAlgorithm.to_jwk(private.public_key()))
+    client.post(f"/api/v1/agents/{acme.agent_id}/credentials", json={"jwk": jwk}, headers=acme.bearer())
+    secrets.append(json.loads(ECAlgorithm.to_jwk(private))["d"])
+    secrets += [run("token", "--agent", acme.client_id), run("dashboard", "--agent", acme.client_id).partition("=")[2]]
+    secrets.append(run("credential", "create", "--agent", acme.client_id).split("\t")[2])
+    client.get("/dashboard/sign-in", query_string={"token": secrets[-2]})
+    with_session(client, acme)
+    page = client.post(f"/dashboard/agents/{acme.agent_id}/rotate", headers=SAME_ORIGIN).text
+    secrets += re.findall(r"agentidp_[A-Za-z0-9_-]{20,}", page)
+    run("organization", "create", "Other", "--with-administrator")
+    run("keys", "rotate")
+    with psycopg.connect(url) as connection:
+        sealed = [
+            bytes(value)
+            for query in (
+                "select private_key_encrypted from signing_keys",
+                "select secret_hash from credentials where secret_hash is not null",
+            )
+            for (value,) in connection.execute(query.encode()).fetchall()
+        ]
+        chains = [chain for (chain,) in connection.execute("select organization_id from audit_heads").fetchall()]
+    assert INSTANCE in chains
+    hidden = [*secrets, *(form for value in sealed for form in (value.hex(), base64.b64encode(value).decode()))]
+    assert len(hidden) > 15
+    recorded = json.dumps([events_of(url, chain) for chain in chains])
+    assert jwk["x"] in recorded
+    assert [secret for secret in hidden if secret in recorded] == []
+
+
+def test_the_outsider_has_a_chain_of_its_own(cast: Cast, services: Services) -> None:
+    url = str(services.settings.database_url)
+    for agent in (cast.acme, cast.outsider):
+        assert {event["organizationId"] for event in events_of(url, agent.organization_id)} == {agent.organization_id}
