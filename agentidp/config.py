@@ -75,6 +75,7 @@ class Settings:
     trusted_proxies: int = 0
     metrics_address: str | None = None
     metrics_organizations: int = 20
+    audit_days: int = 0
 
     @property
     def is_insecure(self) -> bool:
@@ -147,6 +148,7 @@ class Settings:
             trusted_proxies=_number(env, "AGENTIDP_TRUSTED_PROXIES", 0, 0, 10),
             metrics_address=_address(env, "AGENTIDP_METRICS_ADDRESS"),
             metrics_organizations=_number(env, "AGENTIDP_METRICS_ORGANIZATIONS", 20, 0, 1000),
+            audit_days=_number(env, "AGENTIDP_AUDIT_DAYS", 0, 0, 36_500),
         )
         if settings.pool_min_size > settings.pool_max_size:
             raise ConfigurationError("AGENTIDP_POOL_MIN_SIZE must not be greater than AGENTIDP_POOL_MAX_SIZE")

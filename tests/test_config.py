@@ -88,6 +88,7 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
         ["9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:9464", "unix:/x", "http://x:1", "x:1/", "x:1\n"],
     ),
     "AGENTIDP_METRICS_ORGANIZATIONS": ("metrics_organizations", 20, {"0": 0, "1000": 1000}, ["1001"]),
+    "AGENTIDP_AUDIT_DAYS": ("audit_days", 0, {"0": 0, "36500": 36_500}, ["36501"]),
     "PORT": ("port", 3000, {"1": 1, "65535": 65535}, ["0", "65536"]),
     "WEB_CONCURRENCY": ("web_concurrency", 2, {"1": 1, "256": 256}, ["0", "257"]),
 }

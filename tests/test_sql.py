@@ -24,6 +24,10 @@ NAMES = sorted(
 MIGRATIONS = sorted((sql_directory() / "migrations").glob("*.sql"))
 FUNCTIONS = sorted((sql_directory() / "functions").glob("*.sql"))
 OPERATORS = {
+    "audit/all_heads",
+    "audit/erase_content",
+    "audit/last_before",
+    "audit/prune_events",
     "database/applied_migrations",
     "database/change_login_role",
     "database/configure_operator",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from agentidp import audit
@@ -27,3 +28,22 @@ def head_of(database: OrganizationDatabase) -> Head | None:
     """The last event of an organization; ``None`` if nothing was recorded yet."""
     rows = database.fetch("audit/get_head")
     return Head(rows[0].sequence, bytes(rows[0].hash).hex()) if rows else None
+
+
+def list_events(
+    database: OrganizationDatabase,
+    *,
+    below: int | None,
+    actor: str | None,
+    action: str | None,
+    subject: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Events of an organization as JSON, newest first; a filter that is ``None`` selects all.
+
+    :param below: the sequence of the last event of the page before.
+    """
+    filters = {"actor": actor, "action": action, "subject": subject, "since": since, "until": until}
+    return list(map(audit.represent, database.fetch("audit/list_events", below=below, limit=limit, **filters)))

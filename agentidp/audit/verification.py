@@ -38,11 +38,12 @@ class Verification(NamedTuple):
     reason: str | None
 
 
-def verify(events: Iterable[dict[str, Any]], head: Head | None) -> Verification:
+def verify(events: Iterable[dict[str, Any]], head: Head | None, known: Head | None = None) -> Verification:
     """Verify a chain.
 
     :param events: all of them as JSON, in order.
     :param head: ``None`` if there is none.
+    :param known: an event that was noted elsewhere, which must be in the chain unless it was pruned.
     """
     count = erased = 0
     last, pruned = EMPTY, EMPTY
@@ -55,12 +56,16 @@ def verify(events: Iterable[dict[str, Any]], head: Head | None) -> Verification:
         count += 1
         erased += event["salt"] is None
         last = Head(event["sequence"], event["hash"])
+        if known is not None and known.sequence == last.sequence and known != last:
+            return Verification(count, erased, last, last.sequence, "the event is not the one that is known")
         if event["action"] == "audit.pruned" and event["after"]:
             pruned_and_recorded.add(Head(event["after"]["sequence"], event["after"]["hash"]))
     if pruned not in pruned_and_recorded:
         reason = "the events up to this one are missing, and no event records that they were pruned"
         return Verification(count, erased, last, pruned.sequence, reason)
     broken_at, reason = _difference(last, head)
+    if broken_at is None and known is not None and known.sequence > last.sequence:
+        broken_at, reason = last.sequence + 1, "the events from here to the one that is known are missing"
     return Verification(count, erased, last, broken_at, reason)
 
 

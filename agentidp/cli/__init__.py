@@ -8,6 +8,7 @@ import click
 
 from agentidp.cli import (
     agent,
+    audit,
     credential,
     dashboard,
     db,
@@ -31,7 +32,7 @@ def cli() -> None:
     """
 
 
-for group in (agent, credential, db, keys, organization, resource_server, usage):
+for group in (agent, audit, credential, db, keys, organization, resource_server, usage):
     cli.add_command(group.commands)
 for command in (dashboard, demo, findings, serve, token):
     cli.add_command(command.command)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from datetime import UTC, date, datetime, time
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +13,18 @@ from agentidp import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.registry import organizations
 from agentidp.services import Services
+
+
+def moment(text: str) -> datetime:
+    """An option's instant: a day, which is taken for its beginning in UTC, or a date and time with a time zone."""
+    with contextlib.suppress(ValueError, OverflowError):
+        if len(text) == len("2026-04-15"):
+            return datetime.combine(date.fromisoformat(text), time(), UTC)
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    raise click.BadParameter("must be a day (2026-04-15), or a date and time with a time zone (2026-04-15T12:00:00Z)")
+
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 organization_option = click.option(

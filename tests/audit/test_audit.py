@@ -21,7 +21,7 @@ from agentidp.registry.agents import add_agent, update_agent
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, database_of, make_organization
+from tests.factories import NOON, ROOT, database_of, make_organization
 
 HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -136,6 +136,12 @@ class TestAnEvent:
             "at": "2026-04-15T12:00:00.000000Z",
         }
         assert verified(database_url, cast.acme.organization_id).broken_at is None
+
+
+def test_the_documentation_lists_every_action() -> None:
+    text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| (.*?) \|$", text, re.MULTILINE))
+    assert rows == audit.ACTIONS
 
 
 class TestTheActor:

@@ -20,6 +20,7 @@ from jwt.algorithms import ECAlgorithm
 from agentidp.actor import operator
 from agentidp.audit import INSTANCE
 from agentidp.cli import cli
+from agentidp.oauth.client_secret import PATTERN
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.cli.command import Command
@@ -205,6 +206,7 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "agent resume": lambda story: (story.agent,),
     "agent suspend": lambda story: (story.agent,),
     "agent update": lambda story: (story.agent, "--name", "other"),
+    "audit prune": lambda _: ("--keep", "0"),
     "credential create": lambda story: ("--agent", story.agent, "--label", "for a test"),
     "credential revoke": lambda story: (story.credential, "--agent", story.agent),
     "dashboard": lambda story: ("--agent", story.agent),
@@ -232,6 +234,9 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
 READS = {
     "agent list",
     "agent show",
+    "audit export",
+    "audit list",
+    "audit verify",
     "credential list",
     "db distribute",
     "db migrate",
@@ -299,7 +304,7 @@ def test_no_secret_and_no_hash_of_one_is_recorded(
     client.get("/dashboard/sign-in", query_string={"token": secrets[-2]})
     with_session(client, acme)
     page = client.post(f"/dashboard/agents/{acme.agent_id}/rotate", headers=SAME_ORIGIN).text
-    secrets += re.findall(r"agentidp_[A-Za-z0-9_-]{20,}", page)
+    secrets += re.findall(PATTERN, page)
     run("organization", "create", "Other", "--with-administrator")
     run("keys", "rotate")
     with psycopg.connect(url) as connection:

@@ -125,6 +125,7 @@ NEW: dict[str, dict[str, Any]] = {
     "agents/add_credential": {"credential_id": uuid.uuid4()},
     "audit/add_event": {"sequence": 1000},
     "audit/events_after": {"after": 0},
+    "audit/list_events": dict.fromkeys(("below", "actor", "action", "subject", "since", "until")),
     "oauth/claim_resource": {"resource": "https://new.example"},
     "oauth/resource_claims": {"resource": "https://new.example"},
     "oauth/client_keys": {"alg": "ES256"},

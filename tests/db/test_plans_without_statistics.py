@@ -168,6 +168,7 @@ VALUES_OF: dict[str, dict[str, Any]] = {
     "agents/add_agent": {"agent_id": uuid.UUID(int=AGENTS + 1)},
     "agents/add_credential": {"credential_id": uuid.UUID(int=AGENTS + 1)},
     "audit/events_after": {"after": ROWS // 2},
+    "audit/list_events": {"below": ROWS // 2, "since": NOON, "until": None},
     "dashboard/viewer": {"scope": "analytics:read", "write_scope": "agents:write"},
     "dashboard/usage_by_hour": {"days": [NOON.date() - timedelta(days=7), NOON.date()]},
     "oauth/add_resource_server": {"resource_server_id": uuid.UUID(int=1000), "resource": "https://new.example"},

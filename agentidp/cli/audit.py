@@ -1,0 +1,200 @@
+"""``agentidp audit``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agentidp import audit, utc_now
+from agentidp.audit import upkeep
+from agentidp.audit.reading import list_events
+from agentidp.audit.verification import Head, Verification
+from agentidp.cli.context import opened
+from agentidp.cli.options import as_json_option, moment
+from agentidp.cli.output import show
+from agentidp.config import ConfigurationError
+from agentidp.db.database import connect
+
+POLL_SECONDS = 2.0
+"""Between two looks for further events."""
+
+organization_option = click.option(
+    "--organization", "organization_id", metavar="ID", help="The organization's id (org-…). Default: the instance."
+)
+one_organization_option = click.option(
+    "--organization",
+    "organization_id",
+    metavar="ID",
+    help="Only this organization's. Default: all, and the instance's.",
+)
+
+
+@click.group("audit")
+def commands() -> None:
+    """The audit trail: who changed what.
+
+    Each organization has a trail. Changes of the signing keys are in the trail of the instance.
+    """
+
+
+@commands.command("list")
+@organization_option
+@click.option("--actor", help="By this agent's id, or by this user of the operating system.")
+@click.option(
+    "--action", type=click.Choice(sorted(audit.ACTIONS)), metavar="ACTION", help="agent.created, for example."
+)
+@click.option("--subject", help="About what has this id.")
+@click.option("--since", type=moment, metavar="TIME", help="Not before this day or time.")
+@click.option("--until", type=moment, metavar="TIME", help="Before this day or time.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
+@as_json_option
+def list_(organization_id: str | None, as_json: bool, **filters: Any) -> None:
+    """List events, newest first: sequence, time, kind of actor, actor, action, subject, the change before and after."""
+    with opened() as services:
+        database = services.database.of(organization_id or audit.INSTANCE, utc_now())
+        found = list_events(database, below=None, **filters)
+    names = ("sequence", "at", "actorType", "actor", "action", "subject", "before", "after")
+    if not as_json:
+        found = [{name: _cell(event[name]) for name in names} for event in found]
+    show(found, as_json)
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+
+
+@commands.command("export")
+@one_organization_option
+@click.option("--since", type=moment, metavar="TIME", help="Not before this day or time.")
+@click.option(
+    "--after", "after", type=click.IntRange(0), metavar="SEQUENCE", help="With --organization: those after this event."
+)
+@click.option(
+    "--state",
+    "state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file that remembers what was exported, so that the next run continues there.",
+)
+@click.option("--follow", is_flag=True, help="Go on with events as they are recorded, until Ctrl-C.")
+def export(organization_id: str | None, since: Any, after: int | None, state: Path | None, follow: bool) -> None:
+    """Print events as lines of JSON, each trail's oldest first; for a SIEM, which then has the hash of each event.
+
+    After a crash, events after the last state that was saved are printed again: a receiver should ignore an eventId
+    that it has.
+    """
+    if after is not None and (organization_id is None or state is not None):
+        raise click.UsageError("give --after with --organization and without --state")
+    with opened() as services, connect(str(services.settings.database_url)) as operator:
+        positions = _read_state(state)
+        if after is not None:
+            positions[str(organization_id)] = after
+        if state is not None:
+            # Before anything is printed: a state that cannot be written is found out now.
+            _write_state(state, positions)
+        while True:
+            found = upkeep.events_since(operator, services.database, positions, utc_now(), only=organization_id)
+            for event in found:
+                if since is None or datetime.fromisoformat(event["at"]) >= since:
+                    click.echo(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
+            if state is not None:
+                _write_state(state, positions)
+            if not follow:
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def _read_state(state: Path | None) -> dict[str, int]:
+    if state is None or not state.exists():
+        return {}
+    with contextlib.suppress(ValueError, OSError):
+        read = json.loads(state.read_text(encoding="utf-8"))
+        if isinstance(read, dict) and all(type(value) is int for value in read.values()):
+            return read
+    raise ConfigurationError(f"{state} is not the state of an export: remove it to export everything again")
+
+
+def _write_state(state: Path, positions: dict[str, int]) -> None:
+    # Replaced as a whole, so that a crash leaves the one before.
+    new = state.with_name(f"{state.name}.new")
+    try:
+        new.write_text(json.dumps(positions, sort_keys=True) + "\n", encoding="utf-8")
+        new.replace(state)
+    except OSError as error:
+        raise ConfigurationError(f"the state {state} cannot be written: {error.strerror}") from None
+
+
+@commands.command("verify")
+@one_organization_option
+@click.option(
+    "--known",
+    "known",
+    metavar="SEQUENCE:HASH",
+    help="With --organization: an event that was noted elsewhere, for example by an export. It must be in the trail.",
+)
+@as_json_option
+def verify(organization_id: str | None, known: str | None, as_json: bool) -> None:
+    """Verify that no event was changed or removed. Exit code 1 if one was.
+
+    Prints for each trail: organization, number of events, how many of them had their content erased, sequence and hash
+    of the last one, and either ok or the first event that is wrong and what is wrong.
+    """
+    if known is not None and organization_id is None:
+        raise click.UsageError("give --known with --organization")
+    noted = None if known is None else _head(known)
+    with opened() as services:
+        if organization_id is None:
+            with connect(str(services.settings.database_url)) as operator:
+                names = list(upkeep.chains(operator))
+        else:
+            names = [organization_id]
+        results = {name: upkeep.verify_chain(services.database.of(name, utc_now()), noted) for name in names}
+    show([_result(name, result, as_json) for name, result in results.items()], as_json)
+    if any(result.broken_at is not None for result in results.values()):
+        raise SystemExit(1)
+
+
+def _result(organization_id: str, result: Verification, as_json: bool) -> dict[str, Any]:
+    counts = {"organizationId": organization_id, "events": result.events, "erased": result.erased}
+    last = {"sequence": result.head.sequence, "hash": result.head.hash}
+    if as_json:
+        return counts | last | {"brokenAt": result.broken_at, "reason": result.reason}
+    return counts | last | {"result": "ok" if result.reason is None else f"event {result.broken_at}: {result.reason}"}
+
+
+def _head(text: str) -> Head:
+    sequence, _, hash_ = text.partition(":")
+    if not (sequence.isascii() and sequence.isdigit() and len(hash_) == 64):
+        raise click.UsageError("--known must be a sequence, a colon and a hash of 64 hexadecimal digits")
+    return Head(int(sequence), hash_.lower())
+
+
+@commands.command("prune")
+@click.option(
+    "--keep",
+    type=click.IntRange(0, 36_500),
+    metavar="DAYS",
+    help="Days of events that are kept. Default: AGENTIDP_AUDIT_DAYS.",
+)
+@one_organization_option
+@as_json_option
+def prune(keep: int | None, organization_id: str | None, as_json: bool) -> None:
+    """Remove events that are older than so many days. What is left can still be verified.
+
+    Prints for each trail from which events were removed: organization, how many, the sequence of the last one.
+    """
+    at = utc_now()
+    with opened() as services, connect(str(services.settings.database_url)) as operator:
+        days = services.settings.audit_days if keep is None else keep
+        if keep is None and not days:
+            raise ConfigurationError("say how many days to keep: with --keep, or in AGENTIDP_AUDIT_DAYS")
+        names = [organization_id] if organization_id else list(upkeep.chains(operator))
+        cutoff = at - timedelta(days=days)
+        pruned = [done for name in names if (done := upkeep.prune(operator, name, cutoff=cutoff, at=at))]
+    keys = ("organizationId", "events", "lastSequence")
+    show([dict(zip(keys, one, strict=True)) for one in pruned], as_json)

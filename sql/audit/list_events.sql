@@ -1,0 +1,17 @@
+-- A page of an organization's events. One row per event that the filters select, newest first. Filters that are null select
+-- all. Parameters: organization_id; below: sequences less than this, or null; actor; action; subject; since, until
+-- (timestamptz); limit; at is not used.
+select
+    organization_id, sequence, event_id, at, actor_type, actor, action, subject_type, subject, before, after, salt,
+    content_hash, client_address, request_id, previous_hash, hash
+from audit_events
+where
+    organization_id = %(organization_id)s
+    and sequence < coalesce(%(below)s::bigint, 9223372036854775807)
+    and (%(actor)s::text is null or actor = %(actor)s::text)
+    and (%(action)s::text is null or action = %(action)s::text)
+    and (%(subject)s::text is null or subject = %(subject)s::text)
+    and (%(since)s::timestamptz is null or at >= %(since)s::timestamptz)
+    and (%(until)s::timestamptz is null or at < %(until)s::timestamptz)
+order by sequence desc
+limit %(limit)s

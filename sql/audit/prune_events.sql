@@ -1,0 +1,10 @@
+-- Removes the first events of an organization's chain, for the operator. One row: how many. Parameters: organization_id;
+-- sequence: of the last one that is removed.
+with removed as (
+    delete from audit_events
+    where
+        organization_id = %(organization_id)s
+        and sequence <= %(sequence)s::bigint
+    returning sequence
+)
+select count(*) as events from removed
