@@ -39,6 +39,8 @@ ACTIONS = {
     "resource_server.deleted": "A resource server was deleted.",
     "resource.assigned": "An operator gave a resource identifier to the organization.",
     "resource.released": "An operator took a resource identifier from the organization.",
+    "usage.imported": "An operator added the usage in a file, which is named by its SHA-256.",
+    "usage.pruned": "An operator deleted the usage of the days before a day.",
     "audit.pruned": "An operator removed the first events of the trail, which it says the last one of.",
     "signing_key.created": "A signing key was created. Recorded for the instance.",
     "signing_key.revoked": "A signing key was revoked. Recorded for the instance.",

@@ -81,7 +81,7 @@ def _cell(value: Any) -> Any:
     type=click.Path(dir_okay=False, path_type=Path),
     help="A file that remembers what was exported, so that the next run continues there.",
 )
-@click.option("--follow", is_flag=True, help="Go on with events as they are recorded, until Ctrl-C.")
+@click.option("--follow", is_flag=True, help="Wait for further events, until Ctrl-C.")
 def export(organization_id: str | None, since: Any, after: int | None, state: Path | None, follow: bool) -> None:
     """Print events as lines of JSON, each trail's oldest first; for a SIEM, which then has the hash of each event.
 

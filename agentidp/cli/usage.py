@@ -179,7 +179,7 @@ def prune(months: int, organization_id: str | None, is_dry_run: bool) -> None:
                 click.echo(f"{one}\t{len(days)} days before {before} would be deleted")
                 continue
             with _days_with_progress(days, one) as shown:
-                delete_days(url, one, shown, at=at)
+                delete_days(url, one, shown, before=before, at=at)
             click.echo(f"{one}\t{len(days)} days before {before} deleted")
 
 

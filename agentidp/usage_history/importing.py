@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 
+from agentidp import audit
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.usage_history.records import BadRecord, Reader, Source, csv_values, json_values
@@ -153,3 +154,4 @@ def _record(opened: Transaction, digest: bytes, total: Imported) -> None:
     [recorded] = opened.fetch("usage_history/record_import", digest=digest, **counts)
     if not recorded.is_new:
         total.repeats = recorded.imported_at
+    audit.record(opened, "usage.imported", digest.hex(), after=counts)

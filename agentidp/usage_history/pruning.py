@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 
+from agentidp import audit
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 
@@ -29,15 +30,19 @@ def counted_days(database_url: str, organization_id: str, *, before: date, at: d
         return [row.day for row in opened.fetch("usage_history/days_before", before=before)]
 
 
-def delete_days(database_url: str, organization_id: str, days: Iterable[date], *, at: datetime) -> None:
-    """Delete an organization's usage of some UTC days, each in a transaction of its own: an interruption leaves whole
-    days.
+def delete_days(database_url: str, organization_id: str, days: Iterable[date], *, before: date, at: datetime) -> None:
+    """Delete an organization's usage of the UTC days before *before*, each in a transaction of its own: an interruption
+    leaves whole days. What is going to be deleted is recorded with the first one.
 
     :param database_url: as the operator.
+    :param days: the result of :func:`counted_days`.
     :param at: now, aware.
     """
     with connect(database_url) as connection:
-        for day in days:
+        for index, day in enumerate(days):
             with operator_transaction(connection, organization_id, at) as opened:
                 opened.fetch("usage_history/delete_agent_usage", on_day=day)
                 opened.fetch("usage_history/delete_usage", on_day=day)
+                if index == 0:
+                    period = {"from": day.isoformat(), "before": before.isoformat()}
+                    audit.record(opened, "usage.pruned", organization_id, before=period)

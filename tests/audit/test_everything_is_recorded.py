@@ -7,6 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -186,17 +187,29 @@ class TestSigningIn:
 class Story:
     """Commands that change something need what other commands have made."""
 
-    def __init__(self, run: Command) -> None:
+    def __init__(self, run: Command, directory: Path) -> None:
         self.run = run
+        self.usage = directory / "usage.csv"
         self.organization = run("organization", "create", "Acme")
         self.agent = run("agent", "create", "builder", "--organization", self.organization)
         self.credential = run("credential", "create", "--agent", self.agent).split("\t")[0]
         of = ("--organization", self.organization)
         self.server = run("resource-server", "create", "https://api.example", *of, "--name", "api")
 
+    def usage_import(self) -> tuple[str, ...]:
+        """The arguments of an import of usage."""
+        self.usage.write_text(f"time,agent,tokens\n2020-01-01T00:00:00Z,{self.agent},1\n")
+        return str(self.usage), "--organization", self.organization
+
+    def old_usage(self) -> tuple[str, ...]:
+        """Arguments that delete what was imported."""
+        self.run("usage", "import", *self.usage_import())
+        return "--keep", "25months"
+
     def event_count(self) -> int:
+        """Events that were recorded; those that were pruned count."""
         with psycopg.connect(self.run.database_url) as connection:
-            [count] = connection.execute("select count(*) from audit_events").fetchone() or (0,)
+            [count] = connection.execute("select sum(sequence) from audit_heads").fetchone() or (0,)
         return int(count)
 
 
@@ -228,6 +241,8 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "resource-server release": lambda _: ("https://api.example",),
     "resource-server update": lambda story: (story.server, "--organization", story.organization, "--name", "other"),
     "token": lambda story: ("--agent", story.agent),
+    "usage import": Story.usage_import,
+    "usage prune": Story.old_usage,
 }
 """Command -> arguments with which it changes something."""
 
@@ -245,6 +260,7 @@ READS = {
     "organization list",
     "resource-server list",
     "serve",
+    "usage export",
 }
 """Commands that change nothing that an organization or an operator has set."""
 
@@ -265,9 +281,11 @@ def test_every_command_says_whether_it_changes_something() -> None:
 
 
 @pytest.mark.parametrize("command", CHANGES)
-def test_a_command_that_changes_something_leaves_events(quiet: None, database_url: str, command: str) -> None:
+def test_a_command_that_changes_something_leaves_events(
+    quiet: None, database_url: str, tmp_path: Path, command: str
+) -> None:
     run = Command(database_url)
-    story = Story(run)
+    story = Story(run, tmp_path)
     environment = {}
     if command == "agent resume":
         run("agent", "suspend", story.agent)
