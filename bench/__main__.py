@@ -1,310 +1,203 @@
-"""``python -m bench``: start both servers, load them in turn, print what came out."""
+"""``python -m bench``: measure the service beside a bare Flask route, print a table, and write the figures as JSON."""
 
 from __future__ import annotations
 
 import argparse
-import base64
-import http.client
-import itertools
 import json
 import os
-import platform
-import re
 import secrets
+import shutil
 import signal
-import statistics
 import sys
-import sysconfig
 import tempfile
-import time
-import uuid
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-import jwt
-import psycopg
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from agentidp.config import Settings
 from agentidp.db.embedded_postgres import EmbeddedPostgresError, temporary
 from agentidp.db.migrations import migrate
-from agentidp.jose.jwk import public_jwk
-from agentidp.oauth.client_secret import hash_secret, new_secret
 from agentidp.server.serve import gunicorn_config
-from bench import load
+from bench import best_python, latency, load, wrk
 from bench.calls import REQUESTS, calls_by_case
-from bench.servers import ServerFailed, cpu_seconds, free_ports, memory, server, workers
+from bench.case import Case, Load, header, line
+from bench.database import counted, facts, seed
+from bench.growth import measure_growth
+from bench.peer import peer
+from bench.requests import (
+    AGENT_USAGE,
+    GRANT,
+    HEATMAP,
+    INTROSPECT,
+    TOKEN,
+    TREND,
+    basic,
+    get,
+    post,
+    post_assertions,
+    response,
+)
+from bench.servers import ServerFailed, free_ports, memory, server, workers
 
-AGENTS = 100
-WARM_UP = 0.5
-"""Of a round's seconds; warm-up rounds are counted as tokens, and not in the figures."""
-
-TREND = "/api/v1/analytics/tokens"
-HEATMAP = "/api/v1/analytics/agents/activity"
-AGENT_USAGE = "/api/v1/analytics/agents"
-TOKEN = "/api/v1/token"  # noqa: S105 - a path
-INTROSPECT = "/api/v1/token/introspect"
-GRANT = "grant_type=client_credentials"
-MOST_ASSERTIONS = 3000
+MAXIMUM_ASSERTIONS = 3000
 """Made for each second of the service's rounds, beforehand."""
 
 
-@dataclass
-class Case:
-    """Something to measure: the requests, and the rounds of the service and of the floor.
+class Bench:
+    """One run: a database, the service on it, and what has been measured so far.
 
-    The requests are sent in turn and then again, so there must be enough of those that are good once.
+    :param stack: ends what the run starts.
     """
 
-    name: str
-    requests: list[bytes]
-    issues_tokens: bool = False
-    service: list[load.Round] = field(default_factory=list)
-    floor: list[load.Round] = field(default_factory=list)
-    service_cpu: float = 0.0
-    postgres_cpu: float = 0.0
-    floor_cpu: float = 0.0
+    def __init__(self, options: argparse.Namespace, stack: ExitStack) -> None:
+        self.options, self._stack = options, stack
+        self.issued = 0
+        self.figures: dict[str, Any] = {}
+        self.postgres = stack.enter_context(temporary(durable=True))
+        self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agentidp-bench-")))
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        migrate(self.postgres.url)
+        self.clients = seed(self.postgres.url, self.key)
+        self.postmaster = int((self.postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
+        self.before = counted(self.postgres.url)
+        self.port, self.floor_port, self.peer_port = free_ports(3)
+        self.settings = {"AGENTIDP_DATABASE_URL": self.postgres.url, "AGENTIDP_SECRET_KEY": secrets.token_urlsafe(48)}
+        log = self.directory / "service.log"
+        self.service = stack.enter_context(
+            server(["agentidp", "serve"], port=self.port, environment=self.settings, log=log)
+        )
+        token = response(self.port, "POST", TOKEN, basic(self.clients[0]), GRANT)
+        self.issued += 1
+        self.bearer = json.loads(token[1])["access_token"]
+        self.floor = self._start_floor(token)
 
-    def __post_init__(self) -> None:
-        self.upcoming = {target: itertools.cycle(self.requests) for target in ("service", "floor")}
+    def _start_floor(self, token: tuple[str, str]) -> int:
+        introspection = response(self.port, "POST", INTROSPECT, basic(self.clients[0]), f"token={self.bearer}")
+        answers = {TOKEN: ("POST", *token), INTROSPECT: ("POST", *introspection)}
+        for path in (TREND, HEATMAP, AGENT_USAGE):
+            answers[path] = ("GET", *response(self.port, "GET", path, f"Bearer {self.bearer}"))
+        (self.directory / "answers.json").write_text(json.dumps(answers))
+        return self._stack.enter_context(
+            server(
+                ["gunicorn", "--config", str(gunicorn_config()), "bench.floor:app"],
+                port=self.floor_port,
+                environment={"BENCH_ANSWERS": str(self.directory / "answers.json"), **self.settings},
+                log=self.directory / "floor.log",
+            )
+        )
 
+    def cases(self) -> list[Case]:
+        """The chosen cases."""
+        cases = [
+            Case("trend, 30 days", [get(f"{TREND}?days=30", self.bearer)]),
+            Case("heatmap, 90 days", [get(HEATMAP, self.bearer)]),
+            Case("agents", [get(AGENT_USAGE, self.bearer)]),
+            Case("token, 100 agents", [post(TOKEN, GRANT, client) for client in self.clients], issues_tokens=True),
+            Case("token, one agent", [post(TOKEN, GRANT, self.clients[0])], issues_tokens=True),
+            Case("introspection", [post(INTROSPECT, f"token={self.bearer}", self.clients[1])]),
+            Case("private_key_jwt", [], issues_tokens=True, once=True, other_requests=[post(TOKEN, GRANT + "x" * 600)]),
+        ]
+        chosen = [case for case in cases if any(word in case.name for word in self.options.only or [""])]
+        for case in chosen:
+            if case.once:
+                number = int((self.options.rounds + 1) * self.options.seconds * MAXIMUM_ASSERTIONS)
+                issuer = f"http://localhost:{self.port}"
+                case.upcoming = iter(post_assertions(self.clients[0][0], self.key, issuer, number)), case.upcoming[1]
+        return chosen
 
-def get(path: str, bearer: str) -> bytes:
-    """The bytes of a GET request."""
-    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bearer}\r\n\r\n".encode()
+    def load(self, port: int, upcoming: Iterator[bytes], seconds: float) -> load.Round:
+        """A closed loop, by wrk if told so."""
+        run = wrk.run if self.options.wrk else load.run
+        return run(port, upcoming, connections=self.options.connections, seconds=seconds)
 
+    def count_calls(self) -> None:
+        """The Python calls of a request."""
+        settings = Settings.from_environment(os.environ | self.settings | {"AGENTIDP_POOL_MIN_SIZE": "1"})
+        calls = self.figures["calls"] = calls_by_case(settings, self.clients[0])
+        self.issued += REQUESTS + 1
+        print("Python calls of a request: " + ", ".join(f"{name} {number:,.0f}" for name, number in calls.items()))
 
-def post(path: str, body: str, client: tuple[str, str] | None = None) -> bytes:
-    """The bytes of a POST of a form, with ``client_secret_basic`` where there is a *client*."""
-    basic = base64.b64encode(":".join(client).encode()).decode() if client else ""
-    authorization = f"Authorization: Basic {basic}\r\n" if client else ""
-    return (
-        f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}"
-        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n{body}"
-    ).encode()
+    def compare(self, other: str, port: int, process: int, cases: list[Case]) -> None:
+        """The cases beside *other*, which listens on *port*."""
+        print(f"\n{header(other)}")
+        found = self.figures[other] = {}
+        loader: Load = self.load
+        for case in cases:
+            processes = (self.service, process, self.postmaster)
+            answered = case.measure(loader, (self.port, port), processes, self.options)
+            self.issued += answered if case.issues_tokens else 0
+            found[case.name] = case.figures()
+            print(line(case.name, found[case.name]), flush=True)
 
+    def compare_with_peer(self) -> None:
+        """Tokens, beside the peer, which stores its own in the same PostgreSQL."""
+        process = self._stack.enter_context(peer(self.postgres.url, self.peer_port, self.clients, self.directory))
+        requests = [post(TOKEN, GRANT, client) for client in self.clients]
+        self.compare("peer", self.peer_port, process, [Case("token, 100 agents", requests, issues_tokens=True)])
 
-def post_assertions(client_id: str, key: ec.EllipticCurvePrivateKey, issuer: str, number: int) -> list[bytes]:
-    """Token requests with ``private_key_jwt``, each with a ``jti`` of its own."""
-    claims = {"iss": client_id, "sub": client_id, "aud": issuer, "exp": int(time.time()) + 3000}
-    form = (
-        "grant_type=client_credentials"
-        "&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion="
-    )
-    return [
-        post(TOKEN, form + jwt.encode(claims | {"jti": str(jti)}, key, "ES256", headers={"kid": "bench"}))
-        for jti in range(number)
-    ]
+    def measure_latency(self) -> None:
+        """Latencies of the cases "trend" and "token" at constant rates, and of tokens beside slow requests."""
+        print(f"\nconstant rates, latency from the instant at which a request was due\n{latency.HEADER}")
+        rows = self.figures["latency"] = []
+        requests = {
+            "trend": [get(f"{TREND}?days=30", self.bearer)],
+            "token": [post(TOKEN, GRANT, client) for client in self.clients],
+        }
+        for name, measured in (("trend", "trend, 30 days"), ("token", "token, 100 agents")):
+            if measured in self.figures["floor"]:
+                rate = self.figures["floor"][measured]["service"]["rate"]
+                found = latency.at_constant_rates(name, self.port, requests[name], rate, self.options.latency_seconds)
+                rows += found
+                if name == "token":
+                    self.issued += sum(int(one["rate"] * self.options.latency_seconds) for one in found)
+        beside, issued = latency.beside_slow_requests(
+            self.port, self.postgres.url, self.clients, self.options.connections // 2 or 1, self.options.latency_seconds
+        )
+        self.issued += issued
+        for row in [*rows, beside]:
+            print(latency.line(row))
+        rows.append(beside)
 
+    def print_memory(self) -> None:
+        """The memory of the workers."""
+        for name, root in (("service", self.service), ("floor", self.floor)):
+            sizes = [memory(worker) for worker in workers(root)]
+            text = "; ".join(f"RSS {rss:.0f} MB, PSS {pss:.0f} MB" for rss, pss in sizes)
+            print(f"memory of the {name}'s workers: {text}")
 
-def answer(port: int, method: str, path: str, authorization: str, body: str | None = None) -> tuple[str, str]:
-    """Content type and body of one answer, which must be a 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        headers = {"Authorization": authorization, "Content-Type": "application/x-www-form-urlencoded"}
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        text = response.read().decode()
-        if response.status != 200:
-            raise load.LoadFailed(f"{method} {path} answered {response.status}: {text[:500]}")
-        return response.headers["Content-Type"], text
-    finally:
-        connection.close()
-
-
-def seed(url: str, key: ec.EllipticCurvePrivateKey) -> list[tuple[str, str]]:
-    """Fill the database; returns client_id and client_secret of the large organization's agents.
-
-    :param key: of the first of them.
-    """
-    jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
-    client_secrets = [new_secret() for _ in range(AGENTS)]
-    statement = (Path(__file__).parent / "seed.sql").read_text(encoding="utf-8")
-    parameters = {
-        "large": f"org-{uuid.uuid4()}",
-        "secret_hashes": [hash_secret(secret) for secret in client_secrets],
-        "jwks": json.dumps([public_jwk(jwk | {"kid": "bench"})]),
-    }
-    with psycopg.connect(url, autocommit=True) as connection:
-        rows = connection.execute(statement, parameters).fetchall()
-        connection.execute("vacuum analyze")
-        connection.execute("checkpoint")
-    return [(str(agent_id), client_secrets[number - 1]) for agent_id, number in rows]
-
-
-def counted(url: str) -> tuple[int, int]:
-    """The tokens that the organizations' and the agents' counters hold."""
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "select sum(tokens)::bigint, (select sum(tokens) from agent_usage_daily)::bigint from usage_daily"
-        ).fetchone()
-    assert row is not None
-    return row[0], row[1]
-
-
-def sync_time(directory: Path) -> float:
-    """Seconds that one write of 8 kB takes to be on the disk below *directory*: what a commit waits for."""
-    times = []
-    with (directory / "sync").open("wb", buffering=0) as file:
-        for _ in range(100):
-            begin = time.perf_counter()
-            file.write(b"x" * 8192)
-            os.fdatasync(file.fileno())
-            times.append(time.perf_counter() - begin)
-    return statistics.median(times)
-
-
-def measure(case: Case, ports: dict[str, int], processes: tuple[int, int, int], options: Any) -> int:
-    """Run the rounds of *case*, service and floor in turn; returns the number of the service's answers.
-
-    :param ports: of the service and the floor.
-    :param processes: the process ids of the service, the floor and PostgreSQL.
-    """
-    answers = 0
-    for number in range(options.rounds + 1):
-        # Which goes first alternates as well, so that neither always runs on what the other leaves behind.
-        for target in ("service", "floor") if number % 2 else ("floor", "service"):
-            seconds = options.seconds if number else options.seconds * WARM_UP
-            begin = [cpu_seconds(process) for process in processes]
-            result = load.run(ports[target], case.upcoming[target], connections=options.connections, seconds=seconds)
-            cpu = [cpu_seconds(process) - at_begin for process, at_begin in zip(processes, begin, strict=True)]
-            if target == "service":
-                answers += len(result.latencies)
-            if number and target == "service":
-                case.service.append(result)
-                case.service_cpu += cpu[0]
-                case.postgres_cpu += cpu[2]
-            elif number:
-                case.floor.append(result)
-                case.floor_cpu += cpu[1]
-    return answers
-
-
-HEADER = (
-    f"{'':<18}{'requests/s':>11}{'p50 ms':>9}{'p99 ms':>9}{'floor/s':>9}{'p50 ms':>9}{'p99 ms':>9}"
-    f"{'ratio':>7}{'least':>7}{'most':>6}{'µs Python':>11}{'µs PostgreSQL':>15}"
-    f"{'µs floor':>10}{'load CPU':>10}"
-)
-
-
-def line(case: Case) -> str:
-    """A case's row of the table."""
-    ratios = [service.rate / floor.rate for service, floor in zip(case.service, case.floor, strict=True)]
-    text = f"{case.name:<18}"
-    for rounds, widths in ((case.service, (11, 9, 9)), (case.floor, (9, 9, 9))):
-        latencies = sorted(latency for one in rounds for latency in one.latencies)
-        text += f"{statistics.median(one.rate for one in rounds):>{widths[0]},.0f}"
-        text += f"{latencies[len(latencies) // 2] * 1000:>{widths[1]}.2f}"
-        text += f"{latencies[len(latencies) * 99 // 100] * 1000:>{widths[2]}.2f}"
-    answers = sum(len(one.latencies) for one in case.service)
-    load_cpu = [
-        sum(one.own_cpu for one in rounds) / sum(one.elapsed for one in rounds) for rounds in (case.service, case.floor)
-    ]
-    text += f"{statistics.median(ratios):>7.2f}{min(ratios):>7.2f}{max(ratios):>6.2f}"
-    text += f"{case.service_cpu / answers * 1e6:>11.0f}{case.postgres_cpu / answers * 1e6:>15.0f}"
-    text += f"{case.floor_cpu / sum(len(one.latencies) for one in case.floor) * 1e6:>10.0f}"
-    return text + f"{load_cpu[0]:>6.0%}{load_cpu[1]:>4.0%}"
-
-
-def is_optimized() -> bool:
-    """Whether this Python was built with profile-guided optimization: without, it is about a third slower."""
-    return "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-
-
-def facts(url: str, home: Path) -> str:
-    """What the figures depend on."""
-    with psycopg.connect(url) as connection:
-        postgresql = connection.info.parameter_status("server_version")
-    models = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    cpu = models[0] if models else platform.machine()
-    packages = ", ".join(f"{name} {version(name)}" for name in ("Flask", "gunicorn", "psycopg", "PyJWT"))
-    return (
-        f"{time.strftime('%F %R', time.gmtime())} UTC, {len(os.sched_getaffinity(0))} cores ({cpu}), "
-        f"load {os.getloadavg()[0]:.1f}\n"
-        f"Python {platform.python_version()} built {'with' if is_optimized() else 'without'} optimization, "
-        f"PostgreSQL {postgresql} with fsync "
-        f"(8 kB on the disk in {sync_time(home) * 1000:.2f} ms), {packages}"
-    )
+    def is_exact(self) -> bool:
+        """Whether every token was counted exactly once. wrk does not report what is under way at a round's end."""
+        grown = [after - before for after, before in zip(counted(self.postgres.url), self.before, strict=True)]
+        print(f"\ntokens: {self.issued:,} answered, {grown[0]:,} counted by organization, {grown[1]:,} by agent")
+        unknown = self.options.connections * (self.options.rounds + 1) * 4 if self.options.wrk else 0
+        return grown[0] == grown[1] and 0 <= grown[0] - self.issued <= unknown
 
 
 def run(options: argparse.Namespace) -> bool:
     """Run the benchmark and print it; returns whether every token was counted exactly once."""
     with ExitStack() as stack:
-        postgres = stack.enter_context(temporary(durable=True))
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agentidp-bench-")))
-        print(facts(postgres.url, directory), flush=True)
-        migrate(postgres.url)
-        key = ec.generate_private_key(ec.SECP256R1())
-        clients = seed(postgres.url, key)
-        postmaster = int((postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
-        before = counted(postgres.url)
-        ports = dict(zip(("service", "floor"), free_ports(2), strict=True))
-        port = ports["service"]
-        settings = {"AGENTIDP_DATABASE_URL": postgres.url, "AGENTIDP_SECRET_KEY": secrets.token_urlsafe(48)}
-        service = stack.enter_context(
-            server(["agentidp", "serve"], port=port, environment=settings, log=directory / "service.log")
-        )
-
-        basic = "Basic " + base64.b64encode(":".join(clients[0]).encode()).decode()
-        token = answer(port, "POST", TOKEN, basic, "grant_type=client_credentials")
-        issued = 1
-        bearer = json.loads(token[1])["access_token"]
-        introspection = f"token={bearer}"
-        answers = {
-            TOKEN: ("POST", *token),
-            INTROSPECT: ("POST", *answer(port, "POST", INTROSPECT, basic, introspection)),
-        }
-        for path in (TREND, HEATMAP, AGENT_USAGE):
-            answers[path] = ("GET", *answer(port, "GET", path, f"Bearer {bearer}"))
-        (directory / "answers.json").write_text(json.dumps(answers))
-        floor = stack.enter_context(
-            server(
-                ["gunicorn", "--config", str(gunicorn_config()), "bench.floor:app"],
-                port=ports["floor"],
-                environment={"BENCH_ANSWERS": str(directory / "answers.json"), **settings},
-                log=directory / "floor.log",
+        bench = Bench(options, stack)
+        bench.figures["facts"] = facts(bench.postgres.url, bench.directory)
+        print(bench.figures["facts"], flush=True)
+        by = "wrk" if options.wrk else "Python"
+        print(f"{options.connections} connections by {by}, {options.rounds} rounds of {options.seconds:g} s")
+        bench.count_calls()
+        bench.compare("floor", bench.floor_port, bench.floor, bench.cases())
+        if options.peer:
+            bench.compare_with_peer()
+        bench.measure_latency()
+        exact = bench.is_exact()
+        bench.print_memory()
+        if options.growth:
+            bench.figures["growth"] = measure_growth(
+                bench.port, bench.postgres.url, (bench.service, bench.postmaster), bench.clients[0], bench.bearer
             )
-        )
-
-        in_process = Settings.from_environment(os.environ | settings | {"AGENTIDP_POOL_MIN_SIZE": "1"})
-        calls = calls_by_case(in_process, clients[0])
-        issued += REQUESTS + 1
-        print("Python calls of a request: " + ", ".join(f"{name} {number:,.0f}" for name, number in calls.items()))
-
-        cases = [
-            Case("trend, 30 days", [get(f"{TREND}?days=30", bearer)]),
-            Case("heatmap, 90 days", [get(HEATMAP, bearer)]),
-            Case("agents", [get(AGENT_USAGE, bearer)]),
-            Case("token, 100 agents", [post(TOKEN, GRANT, client) for client in clients], issues_tokens=True),
-            Case("token, one agent", [post(TOKEN, GRANT, clients[0])], issues_tokens=True),
-            Case("introspection", [post(INTROSPECT, introspection, clients[1])]),
-            Case("private_key_jwt", [b""], issues_tokens=True),
-        ]
-        wanted = options.only or [""]
-        chosen = [case for case in cases if any(word in case.name for word in wanted)]
-        for case in chosen:
-            if case.name == "private_key_jwt":
-                issuer = f"http://localhost:{port}"
-                most = int((options.rounds + 1) * options.seconds * MOST_ASSERTIONS)
-                case.upcoming["service"] = iter(post_assertions(clients[0][0], key, issuer, most))
-                case.upcoming["floor"] = itertools.cycle([post(TOKEN, GRANT + "x" * 600)])
-        print(f"{options.connections} connections, {options.rounds} rounds of {options.seconds:g} s\n\n{HEADER}")
-        for case in chosen:
-            answered = measure(case, ports, (service, floor, postmaster), options)
-            issued += answered if case.issues_tokens else 0
-            print(line(case), flush=True)
-
-        after = counted(postgres.url)
-        grown = tuple(a - b for a, b in zip(after, before, strict=True))
-        print(f"\ntokens: {issued:,} answered, {grown[0]:,} counted by organization, {grown[1]:,} by agent")
-        for name, root in (("service", service), ("floor", floor)):
-            sizes = [memory(worker) for worker in workers(root)]
-            text = "; ".join(f"RSS {rss:.0f} MB, PSS {pss:.0f} MB" for rss, pss in sizes)
-            print(f"memory of the {name}'s workers: {text}")
-        return grown == (issued, issued)
+        options.json.write_text(json.dumps(bench.figures, indent=1) + "\n", encoding="utf-8")
+        print(f"all figures: {options.json}")
+        return exact
 
 
 def arguments() -> argparse.Namespace:
@@ -315,11 +208,23 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=16, help="kept busy (default: 16)")
     parser.add_argument("--only", action="append", metavar="CASE", help="cases with CASE in their name; repeatable")
     parser.add_argument("--quick", action="store_true", help="3 rounds of half a second: does it work at all")
+    parser.add_argument("--latency-seconds", type=float, default=5, help="of a run at a constant rate (default: 5)")
+    parser.add_argument("--wrk", action="store_true", help="load with wrk, in rounds of whole seconds")
+    parser.add_argument("--peer", action="store_true", help="compare tokens with @node-oauth/oauth2-server; needs npm")
+    parser.add_argument("--growth", action="store_true", help="also measure with 10,000 agents and organizations")
+    parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="file (default: build/bench.json)")
+    parser.add_argument(
+        "--best-python", action="store_true", help="run under the newest optimized Python of this machine"
+    )
     options = parser.parse_args()
     if options.quick:
-        options.seconds, options.rounds = 0.5, 3
-    if options.seconds <= 0 or options.rounds < 1 or options.connections < 1:
-        parser.error("--seconds, --rounds and --connections must be greater than zero")
+        options.seconds, options.rounds, options.latency_seconds = 0.5, 3, 2
+    if min(options.seconds, options.rounds, options.connections, options.latency_seconds) <= 0:
+        parser.error("--seconds, --rounds, --connections and --latency-seconds must be greater than zero")
+    for wanted, program in ((options.wrk, "wrk"), (options.peer, "npm")):
+        if wanted and shutil.which(program) is None:
+            parser.error(f"{program} is not installed")
+    options.json.parent.mkdir(parents=True, exist_ok=True)
     return options
 
 
@@ -328,13 +233,15 @@ def _stop(*_: object) -> NoReturn:
 
 
 def main() -> None:
-    """Run, and say in one sentence what went wrong where something did."""
+    """Run, and say in one sentence what went wrong if something did."""
     if sys.platform != "linux":
         raise SystemExit("the benchmark reads /proc and needs Linux")
     options = arguments()
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _stop)
     try:
+        if options.best_python:
+            best_python.run_again_under_it()
         exact = run(options)
     except KeyboardInterrupt:
         raise SystemExit("stopped") from None

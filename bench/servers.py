@@ -1,4 +1,4 @@
-"""The two servers, as processes of their own, and what /proc says of them."""
+"""The servers, as processes of their own, and what /proc says of them."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def free_ports(number: int) -> list[int]:
 
 @contextlib.contextmanager
 def server(arguments: list[str], *, port: int, environment: dict[str, str], log: Path) -> Iterator[int]:
-    """Run ``python -m`` *arguments* until the block ends.
+    """Run a server until the block ends.
 
+    :param arguments: of ``python -m``, or a command that begins with ``node``.
     :param environment: the settings; those of the caller's own AgentIdP are left out.
     :param log: gets all that it prints.
     :returns: its process id.
@@ -57,7 +58,7 @@ def server(arguments: list[str], *, port: int, environment: dict[str, str], log:
     with log.open("wb") as output:
         # A session of its own: Ctrl-C reaches this process alone, which stops the parts in their order.
         process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
+            arguments if arguments[0] == "node" else [sys.executable, "-m", *arguments],
             cwd=ROOT,
             env=inherited | {"PORT": str(port), "PYTHONPATH": str(ROOT)} | environment,
             stdout=output,

@@ -1,0 +1,86 @@
+"""The benchmark's database: what is in it, what was counted, and what the machine is."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import statistics
+import sysconfig
+import time
+import uuid
+from importlib.metadata import version
+from pathlib import Path
+
+import jwt
+import psycopg
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from agentidp.jose.jwk import public_jwk
+from agentidp.oauth.client_secret import hash_secret, new_secret
+
+AGENTS = 100
+
+
+def seed(url: str, key: ec.EllipticCurvePrivateKey) -> list[tuple[str, str]]:
+    """Fill the database; returns client_id and client_secret of the large organization's agents.
+
+    :param key: of the first of them.
+    """
+    jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
+    client_secrets = [new_secret() for _ in range(AGENTS)]
+    statement = (Path(__file__).parent / "seed.sql").read_text(encoding="utf-8")
+    parameters = {
+        "large": f"org-{uuid.uuid4()}",
+        "secret_hashes": [hash_secret(secret) for secret in client_secrets],
+        "jwks": json.dumps([public_jwk(jwk | {"kid": "bench"})]),
+    }
+    with psycopg.connect(url, autocommit=True) as connection:
+        rows = connection.execute(statement, parameters).fetchall()
+        connection.execute("vacuum analyze")
+        connection.execute("checkpoint")
+    return [(str(agent_id), client_secrets[number - 1]) for agent_id, number in rows]
+
+
+def counted(url: str) -> tuple[int, int]:
+    """The tokens that the organizations' and the agents' counters hold."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "select sum(tokens)::bigint, (select sum(tokens) from agent_usage_daily)::bigint from usage_daily"
+        ).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def sync_time(directory: Path) -> float:
+    """Seconds that one write of 8 kB takes to be on the disk below *directory*: what a commit waits for."""
+    times = []
+    with (directory / "sync").open("wb", buffering=0) as file:
+        for _ in range(100):
+            begin = time.perf_counter()
+            file.write(b"x" * 8192)
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def is_optimized() -> bool:
+    """Whether this Python was built with profile-guided optimization: without, it is about a third slower."""
+    return "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+
+
+def facts(url: str, home: Path) -> str:
+    """What the figures depend on."""
+    with psycopg.connect(url) as connection:
+        postgresql = connection.info.parameter_status("server_version")
+    models = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    cpu = models[0] if models else platform.machine()
+    packages = ", ".join(f"{name} {version(name)}" for name in ("Flask", "gunicorn", "psycopg", "PyJWT"))
+    return (
+        f"{time.strftime('%F %R', time.gmtime())} UTC, {len(os.sched_getaffinity(0))} cores ({cpu}), "
+        f"load {os.getloadavg()[0]:.1f}\n"
+        f"Python {platform.python_version()} built {'with' if is_optimized() else 'without'} optimization, "
+        f"PostgreSQL {postgresql} with fsync "
+        f"(8 kB on the disk in {sync_time(home) * 1000:.2f} ms), {packages}"
+    )

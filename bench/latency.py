@@ -1,0 +1,123 @@
+"""Latency under a constant rate of requests, and beside requests that take a second each."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+from bench import load
+from bench.requests import GRANT, TOKEN, post
+
+SHARES = (0.5, 0.8)
+"""Of the rate that a closed loop reached in the same run."""
+
+CONNECTIONS = 64
+"""Requests that can be under way at a time at a constant rate."""
+
+SLOW_REQUESTS = 4
+SLOW_SECONDS = 1.0
+
+_ROWS_OF_TODAY = """
+insert into agent_usage_daily
+    (
+        organization_id, day, agent_id, slot, tokens, requests, rejected,
+        tokens_by_hour, requests_by_hour, rejected_by_hour
+    )
+select organization_id, (now() at time zone 'UTC')::date, agent_id, slot, 0, 0, 0,
+    count_nothing(), count_nothing(), count_nothing()
+from agents
+cross join generate_series(0, 15) as slot
+where agent_id = %(agent)s
+on conflict do nothing
+"""
+_LOCK = """
+select from agent_usage_daily where agent_id = %(agent)s and day >= (now() at time zone 'UTC')::date for update
+"""
+
+
+def at_constant_rates(name: str, port: int, requests: list[bytes], rate: float, seconds: float) -> list[dict[str, Any]]:
+    """The latencies at each of the ``SHARES`` of *rate*."""
+    found = []
+    for share in SHARES:
+        due = itertools.cycle(requests)
+        result = load.run_at_rate(port, due, rate=rate * share, connections=CONNECTIONS, seconds=seconds)
+        found.append({"case": f"{name}, {share:.0%}", "rate": rate * share, **milliseconds(result)})
+    return found
+
+
+def beside_slow_requests(
+    port: int, url: str, clients: list[tuple[str, str]], connections: int, seconds: float
+) -> tuple[dict[str, Any], int]:
+    """The latencies of tokens while four further requests wait for a locked counter; and how many tokens were issued.
+
+    :param clients: the last one is the agent whose counters are locked.
+    :raises LoadFailed: the slow requests were not slow.
+    """
+    slow_rounds: list[load.Round] = []
+    slow = itertools.repeat(post(TOKEN, GRANT, clients[-1]))
+    fast = itertools.cycle([post(TOKEN, GRANT, client) for client in clients[:-1]])
+
+    def load_slowly() -> None:
+        slow_rounds.append(load.run(port, slow, connections=SLOW_REQUESTS, seconds=seconds))
+
+    with locked_counters(url, clients[-1][0]):
+        thread = threading.Thread(target=load_slowly)
+        thread.start()
+        result = load.run(port, fast, connections=connections, seconds=seconds)
+        thread.join()
+    if not slow_rounds or slow_rounds[0].percentiles[50] < SLOW_SECONDS / 2:
+        raise load.LoadFailed("the requests that should wait for a locked row did not wait")
+    issued = result.responses + slow_rounds[0].responses
+    return {
+        "case": f"token beside {SLOW_REQUESTS} of {SLOW_SECONDS:g} s",
+        "rate": result.rate,
+        **milliseconds(result),
+    }, issued
+
+
+@contextlib.contextmanager
+def locked_counters(url: str, agent_id: str) -> Iterator[None]:
+    """Lock today's counters of an agent for a second, again and again, until the block ends."""
+    ended = threading.Event()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(_ROWS_OF_TODAY, {"agent": agent_id})
+
+        def lock() -> None:
+            while not ended.is_set():
+                with connection.transaction():
+                    connection.execute(_LOCK, {"agent": agent_id})
+                    ended.wait(SLOW_SECONDS)
+
+        thread = threading.Thread(target=lock)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+def milliseconds(result: load.Round) -> dict[str, float]:
+    """The percentiles of a round for the table and the JSON."""
+    return {
+        "p50_ms": result.percentiles[50] * 1000,
+        "p99_ms": result.percentiles[99] * 1000,
+        "p99_9_ms": result.percentiles[99.9] * 1000,
+        "max_ms": result.percentiles[100] * 1000,
+    }
+
+
+HEADER = f"{'':<30}{'requests/s':>11}{'p50 ms':>9}{'p99 ms':>9}{'p99.9 ms':>10}{'max ms':>9}"
+
+
+def line(figures: dict[str, Any]) -> str:
+    """A row of the table of latencies."""
+    return (
+        f"{figures['case']:<30}{figures['rate']:>11,.0f}{figures['p50_ms']:>9.2f}{figures['p99_ms']:>9.2f}"
+        f"{figures['p99_9_ms']:>10.2f}{figures['max_ms']:>9.2f}"
+    )

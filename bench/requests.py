@@ -1,0 +1,64 @@
+"""The requests that the benchmark sends."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import time
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from bench.load import LoadFailed
+
+TREND = "/api/v1/analytics/tokens"
+HEATMAP = "/api/v1/analytics/agents/activity"
+AGENT_USAGE = "/api/v1/analytics/agents"
+TOKEN = "/api/v1/token"  # noqa: S105 - a path
+INTROSPECT = "/api/v1/token/introspect"
+GRANT = "grant_type=client_credentials"
+
+
+def get(path: str, bearer: str) -> bytes:
+    """The bytes of a GET request."""
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {bearer}\r\n\r\n".encode()
+
+
+def post(path: str, body: str, client: tuple[str, str] | None = None) -> bytes:
+    """The bytes of a POST of a form, with ``client_secret_basic`` if there is a *client*."""
+    authorization = f"Authorization: {basic(client)}\r\n" if client else ""
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
+def basic(client: tuple[str, str]) -> str:
+    """The Authorization header of a client_id and its client_secret."""
+    return "Basic " + base64.b64encode(":".join(client).encode()).decode()
+
+
+def post_assertions(client_id: str, key: ec.EllipticCurvePrivateKey, issuer: str, number: int) -> list[bytes]:
+    """Token requests with ``private_key_jwt``, each with a ``jti`` of its own."""
+    claims = {"iss": client_id, "sub": client_id, "aud": issuer, "exp": int(time.time()) + 3000}
+    type_ = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
+    form = f"{GRANT}&client_assertion_type={type_}&client_assertion="
+    return [
+        post(TOKEN, form + jwt.encode(claims | {"jti": str(jti)}, key, "ES256", headers={"kid": "bench"}))
+        for jti in range(number)
+    ]
+
+
+def response(port: int, method: str, path: str, authorization: str, body: str | None = None) -> tuple[str, str]:
+    """Content type and body of one response, which must be a 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        headers = {"Authorization": authorization, "Content-Type": "application/x-www-form-urlencoded"}
+        connection.request(method, path, body, headers)
+        received = connection.getresponse()
+        text = received.read().decode()
+        if received.status != 200:
+            raise LoadFailed(f"{method} {path} answered {received.status}: {text[:500]}")
+        return received.headers["Content-Type"], text
+    finally:
+        connection.close()
