@@ -32,6 +32,14 @@ How it is scored:
   those of its fullest day before. A rotated secret: 20 rejected requests within a day. An agent that has asked for a
   token per call since it joined: 200 tokens in the span's first week; where it joins in the span, that is an uncached
   client. What goes on to the end of the span (silence, an uncached client) begins in its first week.
+- A finding stands for the kinds in its ``alsoSeenAs`` too: one cause is one finding.
+- With ``--situations`` a fleet also has some of what plain fleets lack (:mod:`.situations`): loops that repeat every
+  week, that follow one of several days, that run at night, of newcomers, and with a backoff; a second client that
+  doubles an agent's tokens; a part of the fleet that is silent; and, unusual without being a fault, batch backfills,
+  blue-green deployments, many replicas, agents replaced by others, webhooks whose bursts have a heavy tail, newcomers.
+  A finding about one of the latter is **benign**; it counts against precision and is reported apart.
+- **Listed** findings are those of the severity ``info``. They are scored apart: faults that are at least listed, and
+  false and benign ones that are listed or warned of, of an organization in a week.
 - The **naive rule** to compare with: an agent's or the organization's UTC day so far is above three times its
   yesterday's. It is judged as a ``spike``.
 """

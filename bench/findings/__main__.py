@@ -24,13 +24,22 @@ from agentidp.db.migrations import migrate
 from agentidp.db.organization import Transaction
 from agentidp.findings import DEFAULT_DAYS, DEFAULT_DOMINANCE_PERCENT, findings
 from agentidp.findings.dominance import first_day
-from agentidp.findings.finding import FindingsQuery
+from agentidp.findings.finding import FindingsQuery, Severity
 from agentidp.findings.thresholds import MIN_DOMINANCE_TOKENS
-from agentidp.registry.agents import add_agent
+from agentidp.registry.agents import add_agent, remove_agent, update_agent
 from agentidp.scopes import DEFAULT_SCOPES
 from bench.findings import __doc__ as description
 from bench.findings.fleets import EVALUATED, HISTORY_DAYS, HOURS, TOKEN_LIFETIME, Agent, Fleet, Usage, make_fleet
-from bench.findings.scoring import NAIVE_MEANT, Score, naive, sightings, table_of_faults, table_of_findings
+from bench.findings.scoring import (
+    NAIVE_MEANT,
+    Score,
+    naive,
+    sightings,
+    table_of_faults,
+    table_of_findings,
+    table_of_severities,
+)
+from bench.findings.situations import add_situations
 
 COUNT_HOUR = (Path(__file__).parent / "count_hour.sql").read_text(encoding="utf-8")
 SECOND = timedelta(seconds=1)
@@ -47,7 +56,7 @@ class Watched:
 
     def __init__(self, fleet: Fleet, connection: psycopg.Connection[Any], database: Database) -> None:
         self.fleet, self.connection, self.database = fleet, connection, database
-        self.score, self.naive_score = Score(fleet), Score(fleet)
+        self.score, self.naive_score, self.listed_score = Score(fleet), Score(fleet), Score(fleet)
         self.days: dict[int, Counter[UUID]] = {}
         self.wrong_dominance = 0
         self.looks: list[float] = []
@@ -111,8 +120,11 @@ class Watched:
         )
 
     def _retire(self, transaction: Transaction, agent: Agent) -> None:
-        statement = "demo/suspend_agent" if agent.leaves_by == "suspended" else "agents/delete_agent"
-        transaction.as_of(self.fleet.at(agent.leaves)).fetch(statement, agent_id=agent.agent_id)
+        at_that_time = transaction.as_of(self.fleet.at(agent.leaves))
+        if agent.leaves_by == "suspended":
+            update_agent(at_that_time, agent.agent_id, {"status": "suspended"})
+        else:
+            remove_agent(at_that_time, agent.agent_id)
 
     def _count(self, hour: int, half: int) -> None:
         counted = [(agent, agent.usage[hour][half]) for agent in self.fleet.agents if any(agent.usage[hour][half])]
@@ -144,6 +156,7 @@ class Watched:
         found = findings(self.database.of(self.fleet.organization_id, at).run, query).findings
         self.looks.append(time.perf_counter() - began)
         self.score.see(sightings(found, at))
+        self.listed_score.see(sightings(found, at, Severity.info))
         today = (at - self.fleet.start).days
         today_and_before = [self.days.get(day, Counter()) for day in (today, today - 1)]
         self.naive_score.see(naive(self.fleet, at, *today_and_before), NAIVE_MEANT)
@@ -160,9 +173,11 @@ class Watched:
         return {agent for agent, count in month.items() if count * 100 > tokens * DEFAULT_DOMINANCE_PERCENT}
 
 
-def watch(seed: str, *, database: Database, url: str, every: int) -> Watched:
+def watch(seed: str, *, with_situations: bool, database: Database, url: str, every: int) -> Watched:
     """Make the fleet of a seed and look at it from the beginning of its evaluated span to the end."""
     fleet = make_fleet(seed)
+    if with_situations:
+        add_situations(fleet)
     with connect(url) as connection:
         connection.autocommit = False
         watched = Watched(fleet, connection, database)
@@ -175,6 +190,7 @@ def report(watched: list[Watched]) -> str:
     """What is printed."""
     scores, naive_scores = [one.score for one in watched], [one.naive_score for one in watched]
     parts = [table_of_faults(scores, naive_scores), table_of_findings(scores, naive_scores)]
+    parts.append(table_of_severities(scores, [one.listed_score for one in watched]))
     loops = [
         score.told_at.get(fault, datetime.max.replace(tzinfo=UTC)) - score.fleet.at(fault.begins)
         for score in scores
@@ -206,8 +222,9 @@ def errors(score: Score) -> list[str]:
     for one, is_true in score.judged():
         if not is_true:
             agents = ", ".join(names.get(agent_id, "?") for agent_id in one.agent_ids)
+            verdict = "benign" if score.is_benign(one) else "false"
             lines.append(
-                f"false   {fleet.seed:<12}{one.kind:<17}{agents}: {one.begins:%a %F %H:%M} to "
+                f"{verdict:<8}{fleet.seed:<12}{one.kind:<17}{agents}: {one.begins:%a %F %H:%M} to "
                 f"{one.ends:%F %H:%M}, seen {one.seen_at:%F %H:%M}: {one.summary}"
             )
     return lines
@@ -222,6 +239,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--fleets", type=int, default=40, help="how many (default: 40)")
     parser.add_argument("--first", type=int, default=0, help="the number of the first (default: 0)")
     parser.add_argument("--every", type=int, default=1, help="hours between looks away from faults (default: 1)")
+    parser.add_argument(
+        "--situations", action="store_true", help="add what plain fleets lack (bench/findings/situations.py)"
+    )
     parser.add_argument("--verbose", action="store_true", help="list what was missed and what was false, by fleet")
     options = parser.parse_args()
     if options.fleets < 1 or options.every < 1:
@@ -238,8 +258,11 @@ def main() -> None:
             migrate(postgres.url)
             database = Database(postgres.url, Settings(data_dir=Path("/nonexistent"), database_url=postgres.url))
             try:
-                seeds = [f"{options.seeds} {options.first + number}" for number in range(options.fleets)]
-                one = partial(watch, database=database, url=postgres.url, every=options.every)
+                prefix = "situations " if options.situations else ""
+                seeds = [f"{prefix}{options.seeds} {options.first + number}" for number in range(options.fleets)]
+                one = partial(
+                    watch, with_situations=options.situations, database=database, url=postgres.url, every=options.every
+                )
                 with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
                     watched = []
                     for done in threads.map(one, seeds):

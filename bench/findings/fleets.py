@@ -96,7 +96,7 @@ class Agent:
         """How many instances of it run."""
         if hour < self.changes[0]:
             return self.instances
-        return min(MOST_INSTANCES, max(1, round(self.instances * self.changes[1])))
+        return min(max(MOST_INSTANCES, self.instances), max(1, round(self.instances * self.changes[1])))
 
     def expected(self, hour: int) -> float:
         """Its tokens in an hour, on average and without any fault."""
@@ -183,6 +183,16 @@ class Fault:
         return usage
 
 
+@dataclass(eq=False)
+class Benign:
+    """Something unusual that is no fault: a finding about it is not false, and of no use."""
+
+    kind: str
+    agents: list[Agent]
+    begins: float
+    ends: float
+
+
 @dataclass
 class Fleet:
     """An organization, its agents, and what goes wrong."""
@@ -192,6 +202,7 @@ class Fleet:
     start: datetime
     agents: list[Agent]
     faults: list[Fault]
+    benign: list[Benign] = field(default_factory=list)
 
     def at(self, hour: float) -> datetime:
         """The instant so many hours after the start of its history."""
@@ -280,18 +291,19 @@ def make_fleet(seed: str) -> Fleet:
     agents = []
     for index, kind in enumerate(kinds):
         area = home if random.random() < 0.6 else random.choice(list(AREAS))
-        agents.append(_make_agent(kind, f"{kind}-{index + 1}", area, random))
+        agents.append(make_agent(kind, f"{kind}-{index + 1}", area, random))
     organization_id = f"org-{UUID(int=random.getrandbits(128), version=4)}"
     fleet = Fleet(seed, organization_id, start, agents, [])
     for agent in agents:
-        _set_levels(agent, fleet, Random(f"levels {seed} {agent.name}"))
+        set_levels(agent, fleet, Random(f"levels {seed} {agent.name}"))
     _inject(fleet, Random(f"faults {seed}"))
     for agent in agents:
-        _simulate(agent, fleet, Random(f"usage {seed} {agent.name}"))
+        simulate(agent, fleet, Random(f"usage {seed} {agent.name}"))
     return fleet
 
 
-def _make_agent(kind: str, name: str, area: str, random: Random) -> Agent:
+def make_agent(kind: str, name: str, area: str, random: Random) -> Agent:
+    """An agent of a kind, which nothing has happened to yet."""
     agent = Agent(
         name,
         UUID(int=random.getrandbits(128), version=4),
@@ -360,7 +372,8 @@ def _by_the_clock(agent: Agent, kind: str, random: Random) -> None:
         agent.week = [OFF] * 5 + [busy, random.choice((busy, OFF))]
 
 
-def _set_levels(agent: Agent, fleet: Fleet, random: Random) -> None:
+def set_levels(agent: Agent, fleet: Fleet, random: Random) -> None:
+    """Set what its amount is multiplied with in each hour."""
     area = AREAS[agent.area] if agent.area else None
     maintained = {
         begin + n for begin in range(HOURS) if random.random() < 1 / 1000 for n in range(random.choice((1, 2)))
@@ -388,7 +401,8 @@ def _set_levels(agent: Agent, fleet: Fleet, random: Random) -> None:
         agent.levels.append(level * agent.growth ** ((hour - EVALUATED) / 168) if works else 0.0)
 
 
-def _simulate(agent: Agent, fleet: Fleet, random: Random) -> None:
+def simulate(agent: Agent, fleet: Fleet, random: Random) -> None:
+    """Count what it does in each hour, with its faults."""
     valid_until = [0.0] * agent.instances_at(HOURS)
     valid_until += [0.0] * (agent.instances - len(valid_until))
     renews_early = random.uniform(0, 600) / 3600

@@ -20,12 +20,21 @@ MEANT = {
     "uncached client": {"uncached_tokens"},
     "always uncached": {"uncached_tokens"},
     "rotated secret": {"rejections"},
+    # In situations only.
+    "repeated loop": {"spike"},
+    "second loop": {"spike"},
+    "night loop": {"spike"},
+    "newcomer's loop": {"spike"},
+    "backoff loop": {"spike"},
+    "doubled tokens": {"spike"},
+    "partial silence": {"silence"},
 }
 """Fault -> the kinds of findings that are to tell it."""
 
+LOOPS = ("retry loop", "repeated loop", "second loop", "night loop", "newcomer's loop", "backoff loop")
+
 ALSO_TRUE = {
-    "retry loop": {"uncached_tokens", "weekend"},
-    "leak": {"uncached_tokens", "weekend"},
+    **{fault: {"uncached_tokens", "weekend"} for fault in (*LOOPS, "leak", "doubled tokens")},
     "weekend run": {"spike"},
     "uncached client": {"spike", "weekend"},
     "rotated secret": {"silence"},
@@ -41,7 +50,10 @@ GRACE = timedelta(days=2)
 
 @dataclass
 class Told:
-    """A finding as it was seen in one look after another; its window is all of theirs."""
+    """A finding as it was seen in one look after another; its window is all of theirs.
+
+    ``also`` are the kinds that would report the same cause: it stands for them.
+    """
 
     kind: str
     agent_id: UUID | None
@@ -50,6 +62,7 @@ class Told:
     agent_ids: set[UUID]
     summary: str
     seen_at: datetime
+    also: frozenset[str] = frozenset()
 
     def is_again(self, other: Told) -> bool:
         """Whether two sightings are of the same."""
@@ -61,7 +74,9 @@ class Told:
 
         A spike of the organization names none, and is one of whatever agent it was.
         """
-        if self.kind not in kinds or not (self.begins < fleet.at(fault.ends) and fleet.at(fault.begins) < self.ends):
+        if not kinds & {self.kind, *self.also} or not (
+            self.begins < fleet.at(fault.ends) and fleet.at(fault.begins) < self.ends
+        ):
             return False
         if not fault.agents:
             return self.agent_id is None
@@ -90,7 +105,7 @@ class Score:
             if known is None:
                 self.told.append(known := replace(one))
             known.begins, known.ends = min(known.begins, one.begins), max(known.ends, one.ends)
-            known.agent_ids = known.agent_ids | one.agent_ids
+            known.agent_ids, known.also = known.agent_ids | one.agent_ids, known.also | one.also
             for fault in self.fleet.faults:
                 is_late = one.seen_at > self.fleet.at(fault.ends) + GRACE
                 names_it = bool(one.agent_ids or not fault.agents)
@@ -110,6 +125,22 @@ class Score:
             if one.kind not in OF_THE_MONTH and one.ends > self.fleet.at(EVALUATED)
         ]
 
+    def is_benign(self, one: Told, kind: str | None = None) -> bool:
+        """Whether something unusual is behind it that is no fault; or a certain kind of such."""
+        agents = {
+            agent.agent_id
+            for benign in self.fleet.benign
+            if kind in (None, benign.kind)
+            and one.begins < self.fleet.at(benign.ends) + GRACE / 2
+            and self.fleet.at(benign.begins) < one.ends
+            for agent in benign.agents
+        }
+        return bool(one.agent_ids & agents)
+
+    def verdict(self, one: Told) -> str:
+        """``true``, ``false``, or ``benign``."""
+        return "true" if self.is_true(one) else "benign" if self.is_benign(one) else "false"
+
     def is_true(self, one: Told) -> bool:
         """Whether there is something behind it."""
         if one.kind == "uncached_tokens":
@@ -125,12 +156,21 @@ class Score:
 def sighting(finding: Finding, at: datetime) -> Told:
     """What is kept of a finding."""
     agent_ids = {one.agent_id for one in finding.agents} | ({finding.agent_id} if finding.agent_id else set())
-    return Told(finding.kind, finding.agent_id, finding.begins, finding.ends, agent_ids, finding.summary, at)
+    return Told(
+        finding.kind,
+        finding.agent_id,
+        finding.begins,
+        finding.ends,
+        agent_ids,
+        finding.summary,
+        at,
+        frozenset(finding.also_seen_as),
+    )
 
 
-def sightings(findings: Iterable[Finding], at: datetime) -> list[Told]:
+def sightings(findings: Iterable[Finding], at: datetime, least: Severity = Severity.warning) -> list[Told]:
     """What is kept of those that press enough to be judged."""
-    return [sighting(finding, at) for finding in findings if finding.severity >= Severity.warning]
+    return [sighting(finding, at) for finding in findings if finding.severity >= least]
 
 
 NAIVE_MEANT = {kind: {"spike"} for kind in ("retry loop", "leak", "uncached client", "weekend run")}
@@ -183,6 +223,8 @@ def table_of_faults(scores: list[Score], naive_scores: list[Score]) -> str:
     ]
     for kind, kinds in MEANT.items():
         faults = [fault for score in scores for fault in score.fleet.faults if fault.kind == kind]
+        if not faults:
+            continue
         number = sum(fault.countable for fault in faults)
         line = f"{kind:<17}{', '.join(sorted(kinds)):<18}{number:>6}{len(faults) - number:>7}"
         line += _detection(scores, "told_at", {kind}) + _detection(scores, "noticed_at", {kind})
@@ -192,22 +234,60 @@ def table_of_faults(scores: list[Score], naive_scores: list[Score]) -> str:
 
 
 def table_of_findings(scores: list[Score], naive_scores: list[Score]) -> str:
-    """A row for each kind of finding, for all together, and for the naive rule: how many were true, and what came of
-    the faults that it is meant for.
+    """A row for each kind of finding, for all together, and for the naive rule: how many were true, false, or about
+    something unusual that is no fault; and what came of the faults that it is meant for.
     """
     weeks = len(scores) * EVALUATED_DAYS / 7
-    lines = [f"{'finding':<22}{'true':>6}{'false':>7}{'precision':>11}{'false/week':>12}{DETECTION}"]
+    lines = [f"{'finding':<22}{'true':>6}{'false':>7}{'benign':>8}{'precision':>11}{'false/week':>12}{DETECTION}"]
 
-    def line(name: str, verdicts: list[bool], detection: str) -> str:
-        true, false = verdicts.count(True), verdicts.count(False)
-        return f"{name:<22}{true:>6}{false:>7}{_ratio(true, len(verdicts)):>11}{false / weeks:>12.3f}{detection}"
+    def line(name: str, verdicts: list[str], detection: str) -> str:
+        true, false, benign = (verdicts.count(verdict) for verdict in ("true", "false", "benign"))
+        precision = _ratio(true, len(verdicts))
+        return f"{name:<22}{true:>6}{false:>7}{benign:>8}{precision:>11}{false / weeks:>12.3f}{detection}"
 
-    judged = [(one.kind, is_true) for score in scores for one, is_true in score.judged()]
+    judged = [(one.kind, score.verdict(one)) for score in scores for one, _ in score.judged()]
     for kind in sorted(set().union(*MEANT.values())):
-        verdicts = [is_true for judged_kind, is_true in judged if judged_kind == kind]
+        verdicts = [verdict for judged_kind, verdict in judged if judged_kind == kind]
         faults = {fault for fault, kinds in MEANT.items() if kind in kinds}
         lines.append(line(kind, verdicts, _detection(scores, "told_at", faults)))
-    lines.append(line("all", [is_true for _, is_true in judged], _detection(scores, "told_at", set(MEANT))))
-    verdicts = [is_true for score in naive_scores for _, is_true in score.judged()]
+    lines.append(line("all", [verdict for _, verdict in judged], _detection(scores, "told_at", set(MEANT))))
+    verdicts = [score.verdict(one) for score in naive_scores for one, _ in score.judged()]
     lines.append(line("three times yesterday", verdicts, _detection(naive_scores, "told_at", set(NAIVE_MEANT))))
     return "\n".join(lines)
+
+
+def table_of_severities(scores: list[Score], listed: list[Score]) -> str:
+    """What is a warning, and what is found if findings that are only listed count too: the faults by kind; the false
+    findings of an organization in a week, and those about something unusual that is no fault, by what it is.
+
+    :param listed: the same fleets, scored with findings of any severity.
+    """
+    lines = [f"{'fault':<20}{'faults':>7}{'warned of':>11}{'or listed':>11}"]
+    for kind in MEANT:
+        of_kind = [
+            [
+                fault in score.told_at
+                for score in each
+                for fault in score.fleet.faults
+                if fault.kind == kind and fault.countable
+            ]
+            for each in (scores, listed)
+        ]
+        if of_kind[0]:
+            lines.append(f"{kind:<20}{len(of_kind[0]):>7}{sum(of_kind[0]):>11}{sum(of_kind[1]):>11}")
+    weeks = len(scores) * EVALUATED_DAYS / 7
+    lines += ["", f"{'an organization, a week':<20}{'there':>7}{'warnings':>11}{'or listed':>11}"]
+    kinds = sorted({benign.kind for score in scores for benign in score.fleet.benign})
+    for name in ("false", *kinds):
+        there = sum(benign.kind == name for score in scores for benign in score.fleet.benign)
+        numbers = [_not_true(each, None if name == "false" else name) / weeks for each in (scores, listed)]
+        lines.append(f"{name:<23}{there or '':>4}{numbers[0]:>11.3f}{numbers[1]:>11.3f}")
+    return "\n".join(lines)
+
+
+def _not_true(scores: list[Score], kind: str | None) -> int:
+    """How many findings are neither true nor benign; or how many that are not true are of a benign kind."""
+    not_true = [(score, one) for score in scores for one, is_true in score.judged() if not is_true]
+    if kind is None:
+        return sum(not score.is_benign(one) for score, one in not_true)
+    return sum(score.is_benign(one, kind) for score, one in not_true)
