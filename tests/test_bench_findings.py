@@ -7,8 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from bench.findings.fleets import EVALUATED, HOURS, Fault, Fleet, Usage, make_fleet
+from bench.findings.fleets import EVALUATED, HOURS, Benign, Fault, Fleet, Usage, make_fleet
 from bench.findings.scoring import Score, Told, naive
+from bench.findings.situations import add_situations
 from tests.factories import NOON
 
 pytestmark = pytest.mark.slow
@@ -114,3 +115,46 @@ def test_the_naive_rule_finds_whoever_is_above_three_times_yesterday() -> None:
 def test_a_leak_counts_by_the_tokens_that_it_takes_and_not_by_the_hours_that_it_touches() -> None:
     fault = Fault("leak", [], 10.5, 13.25, size=40, hours_of_day=frozenset({11, 13}))
     assert fault.taken() == [0, 40, 0, 10]
+
+
+def with_situations(seed: str) -> tuple[list[tuple[str, float]], list[Usage]]:
+    """The situations of a seed, and all that is counted."""
+    fleet = make_fleet(seed)
+    fleet.faults.clear()
+    add_situations(fleet)
+    happened = [(one.kind, one.begins) for one in fleet.faults] + [(one.kind, one.begins) for one in fleet.benign]
+    return happened, [usage for hour in range(HOURS) for _, usage in fleet.totals(hour)]
+
+
+def test_the_same_seed_makes_the_same_situations() -> None:
+    (happened, usage), again, (other, other_usage) = (with_situations(seed) for seed in ("a", "a", "d"))
+    assert (happened, usage) == again
+    assert len(happened) >= 3
+    assert usage != other_usage
+    assert happened != other
+
+
+def test_a_finding_about_something_unusual_that_is_no_fault_is_benign() -> None:
+    fleet, fault = planted()
+    culprit, another = fleet.agents[0].agent_id, fleet.agents[1].agent_id
+    fleet.benign.append(Benign("backfill", [fleet.agents[1]], EVALUATED + 30, EVALUATED + 33))
+    score = Score(fleet)
+    found = [
+        told(fleet, "spike", culprit, 11),
+        told(fleet, "spike", another, 31),
+        told(fleet, "spike", another, 90),
+        told(fleet, "spike", culprit, 31),
+    ]
+    score.see(found)
+    assert [score.verdict(one) for one in found] == ["true", "benign", "false", "false"]
+    assert fault in score.told_at
+
+
+def test_a_finding_stands_for_the_kinds_that_would_report_the_same_cause() -> None:
+    fleet, fault = planted()
+    for also, is_told in ((frozenset({"spike"}), True), (frozenset({"weekend"}), False)):
+        score = Score(fleet)
+        habit = told(fleet, "uncached_tokens", fleet.agents[0].agent_id, 11)
+        habit.also = also
+        score.see([habit])
+        assert (fault in score.told_at) is is_told
