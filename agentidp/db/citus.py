@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from agentidp.db.pipeline import OutcomeLost, is_lost
-from agentidp.db.sql import Call, Rows, load_sql
+from agentidp.db.sql import Call, Rows, enters_organization, load_sql
 
 
 def look_for_citus(connection: psycopg.Connection[Any]) -> None:
@@ -40,8 +40,28 @@ def enter_organization(
     return connection.execute(load_sql("database/set_local_commit"), commit)
 
 
-def run_on_citus(connection: psycopg.Connection[Any], calls: Iterable[Call]) -> list[Rows]:
-    """What :meth:`PipelinedConnection.run_together` does, in an explicit transaction and psycopg's own pipeline."""
+def run_on_citus(
+    connection: psycopg.Connection[Any], organization_id: str, calls: list[Call], *, durable: bool
+) -> list[Rows]:
+    """Run an organization's statements in one transaction and one round trip.
+
+    One function that enters the organization by itself is sent to the worker as it is. Anything else needs an explicit
+    transaction, which psycopg's own pipeline sends together.
+    """
+    try:
+        if len(calls) == 1 and enters_organization(calls[0].name):
+            return [rows_of(_execute(connection, calls[0]))]
+        return _run_in_transaction(connection, organization_id, calls, durable=durable)
+    except psycopg.Error as error:
+        # psycopg does not say whether the commit had been sent.
+        if is_lost(error):
+            raise OutcomeLost(str(error)) from error
+        raise
+
+
+def _run_in_transaction(
+    connection: psycopg.Connection[Any], organization_id: str, calls: Iterable[Call], *, durable: bool
+) -> list[Rows]:
     failure: psycopg.Error | None = None
     cursors = []
     try:
@@ -49,24 +69,23 @@ def run_on_citus(connection: psycopg.Connection[Any], calls: Iterable[Call]) -> 
             # By connection.transaction() it would be four round trips. The pool rolls back.
             connection.execute("begin")
             try:
-                for call in calls:
-                    if call.name == "database/enter_organization":
-                        entered = call.parameters["organization_id"], call.parameters["durable"]
-                        cursors.append(enter_organization(connection, entered[0], durable=entered[1]))
-                    else:
-                        cursors.append(connection.execute(load_sql(call.name), call.parameters))
+                enter_organization(connection, organization_id, durable=durable)
+                cursors = [_execute(connection, call) for call in calls]
                 connection.execute("commit")
             except psycopg.Error as error:
                 # The error came before everything was sent. Raised here, psycopg would log that the rest is skipped.
                 failure = error
     except psycopg.Error as error:
-        failure = failure or error
+        raise failure or error from None
     if failure:
-        # psycopg does not say whether the commit had been sent.
-        if is_lost(failure):
-            raise OutcomeLost(str(failure)) from failure
         raise failure
     return [rows_of(cursor) for cursor in cursors]
+
+
+def _execute(connection: psycopg.Connection[Any], call: Call) -> psycopg.Cursor[Any]:
+    if call.name == "database/enter_organization":
+        return enter_organization(connection, call.parameters["organization_id"], durable=call.parameters["durable"])
+    return connection.execute(load_sql(call.name), call.parameters)
 
 
 def rows_of(cursor: psycopg.Cursor[Any]) -> Rows:

@@ -89,10 +89,10 @@ class Database:
         In autocommit a pipeline is one implicit transaction up to its sync: the organization is set for this
         transaction only, and the statements stand or fall together. A statement that sets it by itself saves one.
         """
-        enter = Call("database/enter_organization", {"organization_id": organization_id, "durable": durable})
         with self._connection() as connection:
             if is_on_citus(connection):
-                return run_on_citus(connection, [enter, *calls])[1:]
+                return run_on_citus(connection, organization_id, calls, durable=durable)
+            enter = Call("database/enter_organization", {"organization_id": organization_id, "durable": durable})
             needed = calls if enters_organization(calls[0].name) else [enter, *calls]
             rows = connection.run_together([(load_sql(call.name), call.parameters) for call in needed])
         return rows[-len(calls) :]

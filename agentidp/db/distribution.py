@@ -17,7 +17,6 @@ _ROLE = (
     "distribution/let_service_log_in",
     "distribution/plan_without_jit",
     "distribution/plan_by_index",
-    "distribution/plan_once",
 )
 
 
@@ -67,6 +66,7 @@ def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]
         else:
             connection.execute(load_sql("distribution/replicate_table"), {"name": table.name})
             yield table.name, "whole on every node"
+    connection.execute(load_sql("distribution/grant_views"))
     for function in connection.execute(load_sql("distribution/functions")).fetchall():
         if function.argument is None:
             connection.execute(load_sql("distribution/send_function"), {"signature": function.signature})

@@ -48,12 +48,20 @@ begin
         v_target_scopes := (
             select resource_servers.scopes
             from resource_servers
-            join resource_identifiers using (organization_id)
             where
                 resource_servers.organization_id = p_organization_id
                 and resource_servers.resource = p_resource
-                and resource_identifiers.resource = resource_key(p_resource)
         );
+        -- Not joined: on Citus, a function's statement reads the organization's rows or a table that is on every node.
+        if not exists (
+            select 1
+            from resource_identifiers
+            where
+                resource_identifiers.organization_id = p_organization_id
+                and resource_identifiers.resource = resource_key(p_resource)
+        ) then
+            v_target_scopes := null;
+        end if;
     end if;
     is_target_known := v_target_scopes is not null;
     is_proof_missing := v_client.dpop_bound_access_tokens and not p_has_proof;

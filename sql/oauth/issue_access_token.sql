@@ -11,7 +11,8 @@
 -- durable: false lets the commit be acknowledged before it is on disk.
 select is_target_known, is_proof_missing, scope
 from issue_access_token(
-    %(organization_id)s::text,
+    -- On Citus, a function may read the rows of this very value only, which must have the column's collation.
+    %(organization_id)s::text collate "C",
     %(agent_id)s::uuid,
     %(at)s::timestamptz,
     %(day)s::date,

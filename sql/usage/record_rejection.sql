@@ -2,7 +2,8 @@
 -- add no row. Returns one row.
 -- Parameters: organization_id; agent_id; day and hour: of the failure in UTC.
 select count_usage(
-    %(organization_id)s::text,
+    -- On Citus, a function may read the rows of this very value only, which must have the column's collation.
+    %(organization_id)s::text collate "C",
     %(agent_id)s::uuid,
     %(day)s::date,
     %(hour)s::integer,

@@ -4,7 +4,8 @@
 -- durable: false lets the commit be acknowledged before it is on disk.
 select agent_id
 from admit_request(
-    %(organization_id)s::text,
+    -- On Citus, a function may read the rows of this very value only, which must have the column's collation.
+    %(organization_id)s::text collate "C",
     %(agent_id)s::uuid,
     %(jti)s::text,
     %(day)s::date,

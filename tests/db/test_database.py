@@ -23,6 +23,7 @@ from agentidp.db.pipeline import Statement
 from agentidp.db.sql import Call, load_sql
 from agentidp.registry.credentials import MAXIMUM_CREDENTIALS
 from agentidp.services import Services
+from agentidp.usage import request_made
 from tests.catalog import tables_of_organizations, written_by_the_service
 from tests.conftest import ON_CITUS, ON_CITUS_TOO, Cast
 from tests.factories import NOON, PATIENCE, ROOT, count_usage, database_of, make_agent, make_organization, usage_sums
@@ -374,6 +375,16 @@ class TestOnCitus:
             *("begin", whose, "set local synchronous_commit to 'off'", COUNT, COUNT, "commit"),
         ]
         assert conversation.round_trips == 2
+
+    def test_a_function_that_enters_the_organization_itself_is_sent_alone(self, services: Services) -> None:
+        agent = make_agent(services, make_organization(services))
+        database = database_of(services, agent.organization_id)
+        admission = request_made(agent.agent_id, "a jti")
+        database.run(admission)
+        with overheard(services.database) as conversation:
+            assert database.run(admission) == [[(agent.agent_id,)]]
+        assert conversation.round_trips == 1
+        assert "begin" not in conversation.statements
 
     def test_run_goes_on_to_another_organization(self, services: Services) -> None:
         services.database.fetch_unscoped("database/ping")

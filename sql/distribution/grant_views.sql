@@ -1,0 +1,3 @@
+-- Lets the service read the views on the workers too, because Citus creates a view there without its grants. Returns no
+-- row. Parameters: none.
+grant select on active_agents, client_credentials to agentidp_service

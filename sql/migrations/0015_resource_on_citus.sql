@@ -1,0 +1,102 @@
+-- A token for a resource is issued on Citus too: there, a statement of a function that runs on an organization's worker
+-- cannot join the organization's rows with a table that is whole on every node.
+
+-- Authenticates a client, grants the scope for a resource and counts the token issued at p_at, all or nothing, in the
+-- transaction's view of the organization, which it opens. The statement oauth/issue_access_token says what it returns,
+-- and what its parameters are.
+create or replace function issue_access_token(
+    p_organization_id text,
+    p_agent_id uuid,
+    p_at timestamptz,
+    p_day date,
+    p_hour integer,
+    p_secret_hash bytea,
+    p_credential_id uuid,
+    p_scope text[],
+    p_own_scopes text[],
+    p_resource text,
+    p_has_proof boolean,
+    p_durable boolean
+) returns table (is_target_known boolean, is_proof_missing boolean, scope text)
+language plpgsql as $$
+declare
+    v_client record;
+    v_target_scopes text[] := p_own_scopes;
+    v_granted text[];
+    v_entered text;
+    v_slot smallint;
+begin
+    v_entered := set_config('agentidp.organization_id', p_organization_id, true) || set_config(
+        'synchronous_commit',
+        case
+            when not p_durable then 'off'
+            when current_setting('synchronous_commit') = 'off' then 'on'
+            else current_setting('synchronous_commit')
+        end,
+        true
+    );
+    select client.credential_id, client.scopes, client.dpop_bound_access_tokens, client.last_used_at
+    into v_client
+    from client_credentials as client
+    where
+        client.organization_id = p_organization_id
+        and client.agent_id = p_agent_id
+        -- Digests of 256 random bits: the time of the comparison reveals nothing about the secret.
+        and (client.secret_hash = p_secret_hash or (p_secret_hash is null and client.credential_id = p_credential_id))
+        and (client.expires_at is null or client.expires_at > p_at);
+    if not found then
+        return;
+    end if;
+    if p_resource is not null then
+        v_target_scopes := (
+            select resource_servers.scopes
+            from resource_servers
+            where
+                resource_servers.organization_id = p_organization_id
+                and resource_servers.resource = p_resource
+        );
+        -- Not joined: on Citus, a function's statement reads the organization's rows or a table that is on every node.
+        if not exists (
+            select 1
+            from resource_identifiers
+            where
+                resource_identifiers.organization_id = p_organization_id
+                and resource_identifiers.resource = resource_key(p_resource)
+        ) then
+            v_target_scopes := null;
+        end if;
+    end if;
+    is_target_known := v_target_scopes is not null;
+    is_proof_missing := v_client.dpop_bound_access_tokens and not p_has_proof;
+    if is_target_known and not is_proof_missing then
+        if p_scope is not null then
+            if p_scope <@ v_client.scopes and p_scope <@ v_target_scopes then
+                v_granted := p_scope;
+            end if;
+        elsif v_client.scopes <@ v_target_scopes then
+            v_granted := v_client.scopes;
+        else
+            -- What the agent has for this resource, in the agent's order.
+            v_granted := array(
+                select held.scope
+                from unnest(v_client.scopes) with ordinality as held (scope, ordinal)
+                where held.scope = any (v_target_scopes)
+                order by held.ordinal
+            );
+        end if;
+    end if;
+    if v_granted is not null then
+        v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 1, 1, 0);
+        -- At most once a minute: a write for each token would make all tokens of one credential wait for its row.
+        if v_client.last_used_at is null or v_client.last_used_at < p_at - interval '1 minute' then
+            update credentials
+            set last_used_at = p_at
+            where
+                organization_id = p_organization_id
+                and credential_id = v_client.credential_id
+                and (last_used_at is null or last_used_at < p_at - interval '1 minute');
+        end if;
+    end if;
+    scope := array_to_string(v_granted, ' ');
+    return next;
+end $$;

@@ -1,0 +1,139 @@
+"""On a real Citus cluster: a statement of the service runs on the one shard of its organization, and each node holds
+row-level security.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from psycopg.rows import tuple_row
+
+from agentidp.db.citus import enter_organization
+from agentidp.db.database import SERVICE_ROLE
+from agentidp.db.organization import common_parameters
+from agentidp.db.sql import load_sql
+from tests.catalog import tables_of_organizations
+from tests.citus import Cluster
+from tests.conftest import ON_CITUS, Cast
+from tests.db.test_plans_without_statistics import VALUES, VALUES_OF
+from tests.factories import NOON
+from tests.test_sql import NAMES, OPERATORS
+
+pytestmark = ON_CITUS
+
+ELSEWHERE = {
+    "demo/add_organization": "the operator makes the demo",
+    "oauth/record_failure": "throttles are on the coordinator",
+    "oauth/client_organization": "the client directory is read on the coordinator",
+    "metrics/organizations": "the client directory is read on the coordinator",
+    "oauth/claim_resource": "writes a reference table",
+    "oauth/resource_claims": "reads a reference table",
+}
+"""Statements that are about no shard, and why."""
+
+SERVICES = [
+    name
+    for name in NAMES
+    if name not in OPERATORS and name not in ELSEWHERE and not name.startswith(("database/", "signing_keys/"))
+]
+
+
+@pytest.fixture(scope="module")
+def url(shared_app: Flask) -> str:
+    """A database whose tables are distributed."""
+    found: str = shared_app.extensions["agentidp"].settings.database_url
+    return found
+
+
+@pytest.fixture(scope="module")
+def service(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection of the service's role."""
+    with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
+        connection.execute("set citus.propagate_set_commands to local")
+        connection.execute(f"set role {SERVICE_ROLE}")
+        yield connection
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_runs_on_the_organizations_shard_and_on_no_other(
+    service: psycopg.Connection[Any], url: str, shared_cast: Cast, name: str
+) -> None:
+    organization_id = shared_cast.acme.organization_id
+    values = common_parameters(organization_id, NOON) | {"durable": True} | VALUES | VALUES_OF.get(name, {})
+    values["organization_id"] = organization_id
+    names = set(re.findall(r"%\((\w+)\)s", load_sql(name)))
+    with service.transaction(force_rollback=True):
+        enter_organization(service, organization_id, durable=True)
+        explained = service.execute(
+            f"explain (costs off) {load_sql(name)}".encode(), {parameter: values[parameter] for parameter in names}
+        ).fetchall()
+    plan = "\n".join(line for (line,) in explained)
+    tasks = re.findall(r"Task Count: (\d+)", plan)
+    assert tasks, plan
+    assert set(tasks) == {"1"}, plan
+    # An agent's client goes to all nodes: that statement also has a task for a reference table, which names any node.
+    if name != "agents/add_agent":
+        assert set(re.findall(r"Node: (.*)", plan)) == {node_of(url, organization_id)}
+
+
+def node_of(url: str, organization_id: str) -> str:
+    """The node of an organization's shard, as a plan names it."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "select format('host=%%s port=%%s dbname=%%s', nodename, nodeport, current_database()) from citus_shards "
+            "where shardid = get_shard_id_for_distribution_column('organizations', %s::text)",
+            [organization_id],
+        ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def test_every_node_shows_an_organization_its_own_rows_only(cluster: Cluster, url: str, shared_cast: Cast) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    with psycopg.connect(url) as connection:
+        tables = tables_of_organizations(connection)
+    seen: set[str] = set()
+    for node in (cluster.coordinator, *cluster.workers):
+        own = node.url(str(name)).replace("postgres:@", f"{SERVICE_ROLE}:@")
+        with psycopg.connect(own, autocommit=True, row_factory=tuple_row) as connection:
+            connection.execute("set citus.propagate_set_commands to local")
+            for table in sorted(tables):
+                for setting in ("", shared_cast.acme.organization_id):
+                    with connection.transaction():
+                        connection.execute(f"set local agentidp.organization_id to '{setting}'")
+                        try:
+                            found = connection.execute(f"select distinct organization_id from {table}").fetchall()
+                        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable):
+                            continue
+                    if table == "clients":
+                        # Anyone may look a client up, because authentication begins with it.
+                        continue
+                    seen |= {table for _ in found if setting}
+                    assert {organization_id for (organization_id,) in found} <= {setting}, (node, table)
+    assert seen >= {"agents", "credentials", "organizations"}
+
+
+def test_a_worker_plans_for_the_service_without_jit_and_by_index(service: psycopg.Connection[Any], url: str) -> None:
+    with psycopg.connect(url) as connection:
+        roles = connection.execute(
+            "select success, result from run_command_on_workers($$select rolconfig::text || rolcanlogin::text "
+            f"from pg_roles where rolname = '{SERVICE_ROLE}'$$)"
+        ).fetchall()
+    assert roles == [(True, "{jit=off,enable_seqscan=off}true")] * 2
+
+
+def test_the_service_may_do_on_a_worker_what_it_may_do_on_the_coordinator(cluster: Cluster, url: str) -> None:
+    name = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
+    grants = (
+        "select relname, privilege_type from pg_class, aclexplode(relacl) "
+        f"where relnamespace = 'public'::regnamespace and grantee = '{SERVICE_ROLE}'::regrole order by 1, 2"
+    )
+    on_workers = [node.execute(name, grants) for node in cluster.workers]
+    assert on_workers[0] == on_workers[1]
+    local = {"throttles", "signing_keys", "schema_migrations"}
+    assert on_workers[0] == [row for row in cluster.coordinator.execute(name, grants) if row[0] not in local]
