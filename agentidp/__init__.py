@@ -10,10 +10,12 @@ from typing import Any
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from agentidp import caller, findings
+from agentidp import caller
 from agentidp.analytics import activity_heatmap, agent_activity, agent_usage, token_trend
 from agentidp.config import Settings
 from agentidp.dashboard import mount as dashboard
+from agentidp.findings import actions as finding_actions
+from agentidp.findings import listing as finding_listing
 from agentidp.http import error_rendering, request_context, request_metrics
 from agentidp.http.application import Application
 from agentidp.http.openapi import Api
@@ -86,7 +88,8 @@ def create_app(
         activity_heatmap,
         agent_usage,
         agent_activity,
-        findings,
+        finding_listing,
+        finding_actions,
         operations,
         index,
         api_docs,

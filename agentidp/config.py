@@ -76,6 +76,7 @@ class Settings:
     metrics_address: str | None = None
     metrics_organizations: int = 20
     audit_days: int = 0
+    watch_interval: int = 300
 
     @property
     def is_insecure(self) -> bool:
@@ -149,6 +150,7 @@ class Settings:
             metrics_address=_address(env, "AGENTIDP_METRICS_ADDRESS"),
             metrics_organizations=_number(env, "AGENTIDP_METRICS_ORGANIZATIONS", 20, 0, 1000),
             audit_days=_number(env, "AGENTIDP_AUDIT_DAYS", 0, 0, 36_500),
+            watch_interval=_number(env, "AGENTIDP_WATCH_INTERVAL", 300, 60, 3600),
         )
         if settings.pool_min_size > settings.pool_max_size:
             raise ConfigurationError("AGENTIDP_POOL_MIN_SIZE must not be greater than AGENTIDP_POOL_MAX_SIZE")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 SCOPES = {
     "analytics:read": "Read the organization's usage",
+    "findings:write": "Acknowledge and mute findings",
     "agents:read": "List and read agents and their credentials",
     "agents:write": "Create, change and delete agents and their credentials",
 }

@@ -20,6 +20,9 @@ from uuid import UUID
 import psycopg
 
 from agentidp.db.organization import OrganizationDatabase
+from agentidp.findings import Found, findings_query
+from agentidp.findings.finding import Finding, Severity
+from agentidp.findings.store import store_evaluation
 from agentidp.jose import access_token as tokens
 from agentidp.oauth import issuance
 from agentidp.registry.agents import add_agent
@@ -167,6 +170,37 @@ def count_usage(
             transaction.fetch("agents/forget_credential", credential_id=credential_id)
         for _ in range(requests):
             assert transaction.run(request_made(agent_id, "a"))
+
+
+def make_finding(services: Services, organization_id: str, finding: Finding | None = None) -> UUID:
+    """Store a finding, as the only one that an evaluation has found now.
+
+    :returns: its id.
+    """
+    database = database_of(services, organization_id)
+    finding = finding or a_finding(database.at)
+    query = findings_query(database.at, services.settings)
+    with database.transaction() as opened:
+        stored, *_ = store_evaluation(opened, Found([finding]), query)
+    return stored.finding_id
+
+
+def a_finding(at: datetime, **changes: Any) -> Finding:
+    """A spike that is going on."""
+    values = {
+        "kind": "spike",
+        "severity": Severity.warning,
+        "begins": at - timedelta(hours=1),
+        "ends": at,
+        "unit": "tokens",
+        "observed": 900,
+        "expected": 100,
+        "baseline": "a test's",
+        "summary": "The organization was issued 900 tokens in an hour; typically it is 100.",
+        "causes": "A test.",
+        "next_step": "See whether it passes.",
+    }
+    return Finding(**(values | changes))
 
 
 def usage_sums(url: str, organization_id: str) -> dict[str, int]:

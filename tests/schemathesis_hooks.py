@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -56,6 +56,8 @@ def map_case(context: Any, case: Any) -> Any:
         body["monthlyTokenBudget"] = int(body["monthlyTokenBudget"])
     if body.get("expiresAt"):
         body["expiresAt"] = "9999-01-01T00:00:00Z"
+    if body.get("until"):
+        body["until"] = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     if case.path.startswith("/api/v1/token"):
         # The client authenticates in the header, and must not do so twice.
         case.body = {name: value for name, value in body.items() if name not in {*CREDENTIALS, "scope", "resource"}}

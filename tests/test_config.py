@@ -89,6 +89,7 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
     ),
     "AGENTIDP_METRICS_ORGANIZATIONS": ("metrics_organizations", 20, {"0": 0, "1000": 1000}, ["1001"]),
     "AGENTIDP_AUDIT_DAYS": ("audit_days", 0, {"0": 0, "36500": 36_500}, ["36501"]),
+    "AGENTIDP_WATCH_INTERVAL": ("watch_interval", 300, {"60": 60, "3600": 3600}, ["59", "3601"]),
     "PORT": ("port", 3000, {"1": 1, "65535": 65535}, ["0", "65536"]),
     "WEB_CONCURRENCY": ("web_concurrency", 2, {"1": 1, "256": 256}, ["0", "257"]),
 }

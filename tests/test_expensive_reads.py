@@ -111,7 +111,13 @@ def test_a_second_request_for_findings_is_refused_and_counted(
         assert client.get("/api/v1/analytics/tokens", headers=headers).status_code == 200
     assert (refused.status_code, refused.json) == (429, REFUSED)
     assert refused.headers["Retry-After"] == str(RETRY_AFTER)
-    assert conversation.statements == ["usage/record_request"]
+    assert conversation.statements == [
+        "database/enter_organization",
+        "finding_state/last_evaluation",
+        "finding_state/list_findings",
+        "finding_state/mutes",
+        "usage/record_request",
+    ]
     assert client.get(FINDINGS, headers=headers).status_code == 200
     counted = usage_sums(database_url, cast.acme.organization_id)
     assert {n for name, n in counted.items() if "requests" in name} == {3}

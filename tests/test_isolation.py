@@ -15,7 +15,7 @@ from psycopg import sql
 
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import Agent, count_usage, make_agent, make_organization
+from tests.factories import Agent, count_usage, make_agent, make_finding, make_organization
 from tests.routes import PROTECTED, Route
 
 pytestmark = ON_CITUS_TOO
@@ -83,6 +83,7 @@ def ids(client: FlaskClient, services: Services, cast: Cast) -> dict[str, str]:
         "agent_id": cast.acme.client_id,
         "credential_id": credential.json["credentialId"],
         "resource_server_id": registered.json["resourceServerId"],
+        "finding_id": str(make_finding(services, cast.acme.organization_id)),
     }
 
 
@@ -137,12 +138,16 @@ def tampered(acme: Agent) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("route", READS, ids=str)
 def test_nothing_in_a_request_but_its_token_changes_whose_data_is_shown(
-    client: FlaskClient, cast: Cast, ids: dict[str, str], route: Route
+    client: FlaskClient, services: Services, cast: Cast, ids: dict[str, str], route: Route
 ) -> None:
     outsider = cast.outsider
     resource = {"resource": f"https://{uuid.uuid4()}.example", "name": "ours"}
     registered = client.post("/api/v1/resource-servers", json=resource, headers=outsider.bearer())
-    path = route.path(outsider.agent_id, resource_server_id=registered.json["resourceServerId"])
+    path = route.path(
+        outsider.agent_id,
+        resource_server_id=registered.json["resourceServerId"],
+        finding_id=make_finding(services, outsider.organization_id),
+    )
     own = client.get(path, headers=outsider.bearer())
     assert own.status_code == 200
     for change in tampered(cast.acme):

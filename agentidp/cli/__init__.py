@@ -13,6 +13,7 @@ from agentidp.cli import (
     dashboard,
     db,
     demo,
+    finding,
     findings,
     keys,
     organization,
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for group in (agent, audit, credential, db, keys, organization, resource_server, usage):
+for group in (agent, audit, credential, db, finding, keys, organization, resource_server, usage):
     cli.add_command(group.commands)
 for command in (dashboard, demo, findings, serve, token):
     cli.add_command(command.command)

@@ -1,7 +1,10 @@
-"""``GET /api/v1/analytics/findings``: unusual usage, with its likely cause.
+"""Unusual usage, with its likely cause.
 
 A kind of finding is a module here and a statement in ``sql/findings``: the statement selects candidates and their
 histories, the module judges them. Thresholds are in :mod:`agentidp.findings.thresholds`.
+
+What is computed here gets identity and state in :mod:`agentidp.findings.identity`, and is stored and read by
+:mod:`agentidp.findings.store`. :mod:`agentidp.findings.listing` and :mod:`agentidp.findings.actions` are the endpoints.
 """
 
 from __future__ import annotations
@@ -11,30 +14,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-import marshmallow as ma
-from flask import Response
-
-from agentidp.caller import Caller, bearer
+from agentidp.caller import Caller
 from agentidp.config import Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Rows
 from agentidp.findings import budget, dominance, peak, rejections, silence, spike, uncached_tokens, weekend, zero_day
 from agentidp.findings.causes import one_per_cause, urgency
-from agentidp.findings.finding import (
-    AmountSchema,
-    BaselineSchema,
-    ContributorSchema,
-    Finding,
-    FindingsQuery,
-    Kind,
-    Severity,
-    WindowSchema,
-)
-from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import answer
-from agentidp.http.schemas import MAX_DAYS, WholeNumber
+from agentidp.findings.finding import Finding, FindingsQuery, Kind
 
 KINDS: dict[str, Kind] = {
     kind.__name__.rpartition(".")[2]: kind
@@ -47,61 +34,6 @@ DEFAULT_DOMINANCE_PERCENT = 80
 
 MAX_SECONDS = 5.0
 """For the kinds one by one, once they failed together: a kind that has not begun by then is not computed."""
-
-blueprint = Blueprint("findings", __name__, description="Findings")
-
-
-class FindingsArguments(ma.Schema):
-    """The query's parameters."""
-
-    days = WholeNumber(1, MAX_DAYS, load_default=DEFAULT_DAYS)
-    dominance_percent = WholeNumber(1, 99, load_default=DEFAULT_DOMINANCE_PERCENT, data_key="dominancePercent")
-
-
-class FindingSchema(ma.Schema):
-    """Something that an operator should know."""
-
-    kind = ma.fields.String(required=True, validate=ma.validate.OneOf([*KINDS]))
-    severity = ma.fields.String(required=True, validate=ma.validate.OneOf([severity.name for severity in Severity]))
-    agentId = ma.fields.UUID(required=True, allow_none=True)
-    agentName = ma.fields.String(required=True, allow_none=True)
-    window = ma.fields.Nested(WindowSchema, required=True)
-    observed = ma.fields.Nested(AmountSchema, required=True)
-    expected = ma.fields.Nested(BaselineSchema, required=True)
-    agents = ma.fields.List(ma.fields.Nested(ContributorSchema), required=True)
-    agentCount = ma.fields.Integer(required=True)
-    alsoSeenAs = ma.fields.List(ma.fields.String(validate=ma.validate.OneOf([*KINDS])), required=True)
-    summary = ma.fields.String(required=True)
-    causes = ma.fields.String(required=True)
-    next = ma.fields.String(required=True)
-
-
-class FindingsSchema(ma.Schema):
-    """The findings of the last days, the most urgent first."""
-
-    tenantId = ma.fields.String(required=True)
-    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))
-    data = ma.fields.List(ma.fields.Nested(FindingSchema), required=True)
-    notComputed = ma.fields.List(ma.fields.String(validate=ma.validate.OneOf([*KINDS])), required=True)
-
-
-@blueprint.route("/api/v1/analytics/findings")
-@bearer("analytics:read")
-@blueprint.arguments(FindingsArguments(), location="query")
-@blueprint.answers(FindingsSchema)
-@blueprint.alt_response(429, "RATE_LIMITED")
-def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """What the organization's usage says that an operator should know, the most urgent first."""
-    found = callers_findings(caller, **arguments)
-    return answer(
-        {
-            "tenantId": caller.organization_id,
-            "days": arguments["days"],
-            "data": [finding.represent() for finding in found.findings],
-            "notComputed": list(found.not_computed),
-        },
-        FindingSchema,
-    )
 
 
 @dataclass(frozen=True)
@@ -147,7 +79,7 @@ def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Found:
     """
     rows = _rows(run, query)
     found = [finding for name in rows for finding in KINDS[name].findings(rows[name], query)]
-    found = sorted(one_per_cause(found), key=lambda one: urgency(one, query))
+    found = sorted(one_per_cause(found), key=lambda one: urgency(one, query.at))
     return Found(found, tuple(name for name in KINDS if name not in rows))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from agentidp.findings import thresholds
-from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Contributor, Finding, Severity
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -114,11 +115,11 @@ def _of_several(group: list[Finding]) -> Finding:
     )
 
 
-def urgency(one: Finding, query: FindingsQuery) -> tuple[object, ...]:
+def urgency(one: Finding, at: datetime) -> tuple[Any, ...]:
     """Sorts findings: what goes on first, then what ended within a day, then by severity, then the newest."""
     return (
         one.severity is Severity.info,
-        _age(one, query.at),
+        _age(one, at),
         -one.severity,
         -one.ends.timestamp(),
         -one.begins.timestamp(),

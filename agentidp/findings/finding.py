@@ -113,6 +113,31 @@ class Finding:
         }
 
 
+def finding_of(report: dict[str, Any]) -> Finding:
+    """The finding that represents itself as *report*."""
+    return Finding(
+        kind=report["kind"],
+        severity=Severity[report["severity"]],
+        agent_id=UUID(report["agentId"]) if report["agentId"] else None,
+        agent_name=report["agentName"],
+        begins=datetime.fromisoformat(report["window"]["from"]),
+        ends=datetime.fromisoformat(report["window"]["to"]),
+        unit=report["expected"]["unit"],
+        observed=report["observed"]["value"],
+        expected=report["expected"]["value"],
+        baseline=report["expected"]["baseline"],
+        agents=tuple(
+            Contributor(agent_id=UUID(one["agentId"]), agent_name=one["agentName"], count=one["count"])
+            for one in report["agents"]
+        ),
+        agent_count=report["agentCount"],
+        also_seen_as=tuple(report["alsoSeenAs"]),
+        summary=report["summary"],
+        causes=report["causes"],
+        next_step=report["next"],
+    )
+
+
 def _number(value: float) -> float:
     """A whole number without a fraction, any other with one digit of it."""
     return int(value) if value == int(value) else round(value, 1)

@@ -21,12 +21,18 @@ from tests.conftest import Cast
 from tests.factories import NOON, PATIENCE, Agent, Server, count_usage, make_agent, usage_sums
 from tests.routes import ROUTES, Route
 
-ANALYTICS = [route for route in ROUTES if route.rule.startswith("/api/v1/analytics/")]
+ANALYTICS = [
+    route
+    for route in ROUTES
+    # A single finding is an object, and has its actions.
+    if route.rule.startswith("/api/v1/analytics/") and "finding_id" not in route.rule
+]
 CSV = {"Accept": "text/csv"}
 CSV_TYPE = "text/csv; charset=utf-8; header=present"
 FINDINGS_HEADER = (
     "kind,severity,agentId,agentName,window.from,window.to,observed.value,observed.unit,"
-    "expected.value,expected.unit,expected.baseline,agents,agentCount,alsoSeenAs,summary,causes,next"
+    "expected.value,expected.unit,expected.baseline,agents,agentCount,alsoSeenAs,summary,causes,next,"
+    "findingId,state,firstSeenAt,lastSeenAt,endedAt,acknowledgedAt,acknowledgedBy,note,mutedUntil"
 )
 
 

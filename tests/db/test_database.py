@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from psycopg.types.json import Jsonb
 
 from agentidp.db.citus import enter_organization, is_on_citus
 from agentidp.db.database import SERVICE_ROLE, connect
@@ -67,6 +68,11 @@ SOMETHING = (
     "insert into used_identifiers select %(organization_id)s, sha256(%(organization_id)s::text::bytea), '2000-01-01'",
     "insert into revoked_tokens select %(organization_id)s, 'revoked', '2000-01-01'",
     "insert into throttles select %(organization_id)s, 3, '2000-01-01'",
+    "insert into findings select %(organization_id)s, %(agent_id)s, 'spike', 'organization', 'info', 'info', now(), "
+    "now(), now(), now(), 'infinity', 0, now(), 'builder', 'seen', '{}'",
+    "insert into finding_changes select %(organization_id)s, %(agent_id)s, %(agent_id)s, now(), 'opened', 'info'",
+    "insert into finding_mutes select %(organization_id)s, 'spike', 'organization', '2999-01-01', now(), 'x'",
+    "insert into finding_evaluations select %(organization_id)s, '2026-01-01', '2026-01-01', '{}'",
 )
 """Rows that the product makes in the course of a longer story: one for each table that has none otherwise."""
 
@@ -89,6 +95,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         "organization_id": agent.organization_id,
         "agent_id": agent.agent_id,
         "resource_server_id": agent.agent_id,
+        "finding_id": agent.agent_id,
         "credential_id": credential.credential_id,
         "secret_hash": credential.secret_hash,
         "digest": hashlib.sha256(b"new").digest(),
@@ -119,6 +126,16 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
     return {parameter: known.get(parameter, by_type.get(type_)) for parameter, type_ in types_of(connection, name)}
 
 
+FINDING = {
+    "finding_id": str(uuid.uuid4()),
+    "kind": "spike",
+    "subject": "organization",
+    **dict.fromkeys(("severity", "highest_severity"), "info"),
+    **dict.fromkeys(("begins_at", "ends_at", "first_seen_at", "last_seen_at"), "2026-01-01T00:00:00Z"),
+    "misses": 0,
+    "report": {},
+}
+
 NEW: dict[str, dict[str, Any]] = {
     "dashboard/agents_of_the_day": {"at_hour": None},
     "dashboard/agents": {"search": "", "sort": "name", "limit": 50, "offset": 0},
@@ -127,6 +144,10 @@ NEW: dict[str, dict[str, Any]] = {
     "audit/add_event": {"sequence": 1000},
     "audit/events_after": {"after": 0},
     "audit/list_events": dict.fromkeys(("below", "actor", "action", "subject", "since", "until")),
+    "finding_state/add_changes": {"changes": Jsonb([{**FINDING, "change_id": str(uuid.uuid4()), "change": "ended"}])},
+    "finding_state/mute": {"kind": "silence"},
+    "finding_state/store_findings": {"findings": Jsonb([FINDING])},
+    "finding_state/unmute": {"kind": "spike", "subject": "organization"},
     "oauth/claim_resource": {"resource": "https://new.example"},
     "oauth/resource_claims": {"resource": "https://new.example"},
     "oauth/client_keys": {"alg": "ES256"},

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.sql import load_sql
@@ -88,6 +89,15 @@ FILL = (
     "'agent.changed', 'agent', 'a', null, null, null, sha256(''), null, null, sha256(''), sha256('') "
     "from generate_series(1, %(rows)s) as n",
     "insert into audit_heads select %(organization_id)s, %(rows)s, sha256('')",
+    "insert into findings select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'spike', 'organization', 'info', "
+    "'info', %(at)s, %(at)s, %(at)s, %(at)s, "
+    "case when n > 100 then %(at)s::timestamptz - interval '1 hour' * n else 'infinity' end, 0, "
+    "%(at)s, 'builder', 'seen', '{}' from generate_series(1, %(agents)s) as n",
+    "insert into finding_changes select organization_id, finding_id, finding_id, first_seen_at, 'opened', severity "
+    "from findings",
+    "insert into finding_mutes select organization_id, 'spike', agent_id::text, %(at)s, %(at)s, 'x' "
+    "from agents limit 1000",
+    "insert into finding_evaluations select %(organization_id)s, %(at)s, %(at)s::date, '{}'",
     "update agent_usage_daily set rejected = 24, rejected_by_hour = tokens_by_hour "
     "where day = %(at)s::date and ('x' || right(agent_id::text, 8))::bit(32)::integer %% 1000 = 0",
 )
@@ -98,6 +108,18 @@ VALUES: dict[str, Any] = {
     "credential_id": AGENT,
     "client_id": AGENT,
     "resource_server_id": uuid.UUID(int=50),
+    "finding_id": uuid.UUID(int=50),
+    "findings": Jsonb([]),
+    "changes": Jsonb([]),
+    "kind": "spike",
+    "until": NOON,
+    "since": NOON.date(),
+    "first_day": NOON.date(),
+    "ended_after": NOON - timedelta(days=7),
+    "not_computed": [],
+    "muted_by": "x",
+    "acknowledged_by": "x",
+    "note": "",
     "token_agent_id": AGENT,
     "agent_ids": [AGENT],
     "secret_hash": hashlib.sha256(str(AGENT).encode()).digest(),
@@ -171,6 +193,8 @@ VALUES_OF: dict[str, dict[str, Any]] = {
     "audit/list_events": {"below": ROWS // 2, "since": NOON, "until": None},
     "dashboard/viewer": {"scope": "analytics:read", "write_scope": "agents:write"},
     "dashboard/usage_by_hour": {"days": [NOON.date() - timedelta(days=7), NOON.date()]},
+    "finding_state/mute": {"subject": str(AGENT)},
+    "finding_state/unmute": {"subject": str(AGENT)},
     "oauth/add_resource_server": {"resource_server_id": uuid.UUID(int=1000), "resource": "https://new.example"},
     "oauth/claim_resource": {"resource": "https://new.example"},
     "oauth/record_failure": {"organization_id": UNKNOWN_ORGANIZATION},

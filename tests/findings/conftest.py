@@ -13,6 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp import demo
+from agentidp.findings import findings, findings_query
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.factories import Agent, database_of, make_agent
@@ -88,10 +89,21 @@ class Fleet:
                 )
 
     def findings(self, kind: str | None = None, **query: Any) -> list[dict[str, Any]]:
-        """What the service finds, of one kind or of all."""
+        """What the service finds now, of one kind or of all, without storing it.
+
+        :param query: arguments of :func:`agentidp.findings.findings_query`.
+        """
+        services: Services = self.client.application.extensions["agentidp"]
+        database = database_of(services, self.organization_id)
+        found = findings(database.run, findings_query(database.at, services.settings, **query))
+        assert not found.not_computed
+        return [one.represent() for one in found.findings if kind in (None, one.kind)]
+
+    def listed(self, **query: Any) -> Any:
+        """The body of ``GET /api/v1/analytics/findings``."""
         response = self.client.get(FINDINGS, query_string=query, headers=self.reader.bearer())
         assert response.status_code == 200, response.json
-        return [one for one in response.json["data"] if kind in (None, one["kind"])]
+        return response.json
 
 
 def tell_a_story(fleet: Fleet) -> UUID:

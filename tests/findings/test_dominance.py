@@ -64,7 +64,7 @@ def test_is_found_above_the_share_only(fleet: Fleet, greedy: int, modest: int, p
     fleet.count(fleet.agent("greedy"), NOON, greedy)
     fleet.count(fleet.agent("modest"), NOON, modest)
     fleet.store()
-    assert dominant(fleet, dominancePercent=percent) == ["greedy"] * is_found
+    assert dominant(fleet, dominance_percent=percent) == ["greedy"] * is_found
 
 
 def test_another_organizations_tokens_change_nothing(fleet: Fleet, outsiders: Fleet) -> None:

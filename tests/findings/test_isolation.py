@@ -58,5 +58,5 @@ def test_another_organizations_story_changes_nothing(services: Services, cast: C
     assert fleet.findings() == []
     tell_a_story(others)
     assert fleet.findings(days=90) == []
-    found = others.findings(days=90, dominancePercent=50)
+    found = others.findings(days=90, dominance_percent=50)
     assert {kind for one in found for kind in (one["kind"], *one["alsoSeenAs"])} == set(KINDS)

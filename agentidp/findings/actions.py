@@ -1,0 +1,160 @@
+"""``POST /api/v1/analytics/findings/{findingId}/acknowledge``, ``mute`` and ``unmute``."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response
+
+from agentidp import audit
+from agentidp.caller import Caller, bearer
+from agentidp.db.organization import Transaction
+from agentidp.findings.identity import ORGANIZATION, Change, Happening
+from agentidp.findings.listing import FindingSchema
+from agentidp.findings.store import KnownFinding, read_finding, record_changes
+from agentidp.http.errors import NotFound, ValidationError
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import json_response
+from agentidp.http.schemas import Flag, Instant, Text
+
+SCOPE = "findings:write"
+
+MAX_MUTE = timedelta(days=366)
+"""What is muted for longer has been forgotten."""
+
+blueprint = Blueprint("finding-actions", __name__, description="Findings")
+
+
+class NoteSchema(ma.Schema):
+    """A note for people."""
+
+    note = Text(1, 1000, multiline=True, allow_none=True, load_default=None)
+
+
+class MuteSchema(NoteSchema):
+    """Until when findings of this kind are muted: about its agent, or about every agent."""
+
+    until = Instant(required=True)
+    wholeOrganization = Flag(attribute="whole_organization", load_default=False)
+
+
+@blueprint.route("/api/v1/analytics/findings/<uuid:finding_id>/acknowledge", methods=["POST"])
+@bearer(SCOPE)
+@blueprint.arguments(NoteSchema)
+@blueprint.response(200, FindingSchema)
+def acknowledge_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> Response:
+    """Acknowledge a finding: somebody deals with it. An escalation takes that back."""
+    with caller.transaction() as opened:
+        finding = acknowledge(opened, finding_id, by=caller.agent_id, **given)
+    return json_response(finding.represent())
+
+
+@blueprint.route("/api/v1/analytics/findings/<uuid:finding_id>/mute", methods=["POST"])
+@bearer(SCOPE)
+@blueprint.arguments(MuteSchema)
+@blueprint.response(200, FindingSchema)
+def mute_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> Response:
+    """Mute findings of this kind about this agent, or about every agent, until a time. They are still listed."""
+    with caller.transaction() as opened:
+        finding = mute(opened, finding_id, by=caller.agent_id, **given)
+    return json_response(finding.represent())
+
+
+@blueprint.route("/api/v1/analytics/findings/<uuid:finding_id>/unmute", methods=["POST"])
+@bearer(SCOPE)
+@blueprint.arguments(NoteSchema)
+@blueprint.response(200, FindingSchema)
+def unmute_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> Response:
+    """End the mutes that apply to a finding: that of its kind and agent, and that of its kind."""
+    with caller.transaction() as opened:
+        finding = unmute(opened, finding_id, by=caller.agent_id, **given)
+    return json_response(finding.represent())
+
+
+def acknowledge(opened: Transaction, finding_id: UUID, *, by: UUID | None, note: str | None = None) -> KnownFinding:
+    """Acknowledge a finding.
+
+    :param by: the agent that does it; ``None`` for an operator's command.
+    :raises NotFound: there is no such finding in the organization.
+    """
+    name = _name(opened, by)
+    if not opened.fetch("finding_state/acknowledge_finding", finding_id=finding_id, acknowledged_by=name, note=note):
+        raise NotFound
+    return _recorded(opened, finding_id, Happening.acknowledged, name, note)
+
+
+def mute(
+    opened: Transaction,
+    finding_id: UUID,
+    *,
+    by: UUID | None,
+    until: datetime,
+    whole_organization: bool = False,
+    note: str | None = None,
+) -> KnownFinding:
+    """Mute findings like this one.
+
+    :param by: as in :func:`acknowledge`.
+    :param whole_organization: of every agent, and not of its agent alone.
+    :raises NotFound: there is no such finding in the organization.
+    :raises ValidationError: *until* is not in the future, or too far in it.
+    """
+    if not opened.at < until <= opened.at + MAX_MUTE:
+        raise ValidationError(details={"until": [f"must be in the future, by at most {MAX_MUTE.days} days"]})
+    finding, name = _known(opened, finding_id), _name(opened, by)
+    subject = ORGANIZATION if whole_organization else finding.subject
+    opened.fetch("finding_state/mute", kind=finding.kind, subject=subject, until=until, muted_by=name, note=note)
+    return _recorded(opened, finding_id, Happening.muted, name, note, subject)
+
+
+def unmute(opened: Transaction, finding_id: UUID, *, by: UUID | None, note: str | None = None) -> KnownFinding:
+    """End the mutes that apply to a finding.
+
+    :param by: as in :func:`acknowledge`.
+    :raises NotFound: there is no such finding in the organization.
+    """
+    finding, name = _known(opened, finding_id), _name(opened, by)
+    for subject in (finding.subject, ORGANIZATION):
+        opened.fetch("finding_state/unmute", kind=finding.kind, subject=subject)
+    return _recorded(opened, finding_id, Happening.unmuted, name, note)
+
+
+def _known(opened: Transaction, finding_id: UUID) -> KnownFinding:
+    finding = read_finding(lambda *calls: [opened.run(call) for call in calls], finding_id)
+    if finding is None:
+        raise NotFound
+    return finding
+
+
+def _name(opened: Transaction, agent_id: UUID | None) -> str:
+    if agent_id is None:
+        return "operator"
+    [agent] = opened.fetch("agents/get_agent", agent_id=agent_id)
+    return str(agent.name)
+
+
+def _recorded(
+    opened: Transaction,
+    finding_id: UUID,
+    happening: Happening,
+    name: str,
+    note: str | None,
+    subject: str | None = None,
+) -> KnownFinding:
+    finding = _known(opened, finding_id)
+    record_changes(opened, [Change(finding_id, happening, finding.finding.severity)], changed_by=name, note=note)
+    audit.record(
+        opened,
+        f"finding.{happening.value}",
+        finding_id,
+        after={
+            "kind": finding.kind,
+            "about": subject or finding.subject,
+            "mutedUntil": finding.muted_until,
+            "note": note,
+        },
+    )
+    return finding

@@ -1,0 +1,226 @@
+"""The table of findings: an evaluation computes them and stores what became of them; everybody else reads."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from agentidp.db.organization import Transaction
+from agentidp.db.sql import Call, Rows
+from agentidp.findings import Found, findings
+from agentidp.findings.causes import urgency
+from agentidp.findings.finding import Finding, FindingsQuery, finding_of
+from agentidp.findings.identity import ORGANIZATION, Change, Happening, Reconciled, Tracked, as_row, from_row, reconcile
+from agentidp.http.schemas import timestamp
+
+Run = Callable[..., list[Rows]]
+"""Runs the calls given to it for one organization, all in one round trip, and returns the rows of each."""
+
+OpenTransaction = Callable[[], AbstractContextManager[Transaction]]
+
+STALE_TIMES = 2
+"""Intervals of ``agentidp watch`` after which a stored evaluation is too old to be read."""
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The last evaluation: when; from which day on what ended is known; the kinds about which it knows nothing."""
+
+    evaluated_at: datetime
+    first_day: date
+    not_computed: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownFinding:
+    """A stored finding: what was reported last, and its state."""
+
+    finding: Finding
+    finding_id: UUID
+    kind: str
+    subject: str
+    first_seen_at: datetime
+    last_seen_at: datetime
+    ended_at: datetime | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    note: str | None
+    muted_until: datetime | None
+
+    @property
+    def is_ongoing(self) -> bool:
+        """Whether it goes on."""
+        return self.ended_at is None
+
+    def represent(self) -> dict[str, Any]:
+        """As our JSON: the finding's, and then its state."""
+        return self.finding.represent() | {
+            "findingId": str(self.finding_id),
+            "state": "ongoing" if self.is_ongoing else "ended",
+            "firstSeenAt": timestamp(self.first_seen_at),
+            "lastSeenAt": timestamp(self.last_seen_at),
+            "endedAt": timestamp(self.ended_at),
+            "acknowledgedAt": timestamp(self.acknowledged_at),
+            "acknowledgedBy": self.acknowledged_by,
+            "note": self.note,
+            "mutedUntil": timestamp(self.muted_until),
+        }
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Stored findings, those that are ongoing and most urgent first, and the evaluation that stored them."""
+
+    findings: list[KnownFinding]
+    evaluation: Evaluation
+
+
+def evaluate(run: Run, open_transaction: OpenTransaction, query: FindingsQuery) -> None:
+    """Compute an organization's findings and store what became of each, in one transaction.
+
+    If another evaluation of the same instant or a later one has been stored meanwhile, nothing is stored.
+
+    :param run: reads, as in :func:`agentidp.findings.findings`.
+    :raises DatabaseUnavailable: no kind could be computed, or the result could not be stored. Nothing has changed.
+    """
+    found = findings(run, query)
+    with open_transaction() as opened:
+        store_evaluation(opened, found, query)
+
+
+def store_evaluation(opened: Transaction, found: Found, query: FindingsQuery) -> tuple[Tracked, ...]:
+    """Store what became of an organization's findings now that these were found.
+
+    :returns: the findings that are new or have changed.
+    """
+    [last] = opened.fetch("finding_state/lock_evaluation", since=query.since)
+    is_known = last.evaluated_at is not None and last.first_day <= query.since
+    if is_known and last.evaluated_at >= query.at:
+        return ()
+    stored = opened.fetch("finding_state/stored_findings", ended_after=midnight(query.since) - DAY)
+    result = reconcile(
+        [from_row(row) for row in stored],
+        found.findings,
+        query.at,
+        not_computed=found.not_computed,
+        new_id=uuid.uuid4,
+    )
+    _store(opened, result)
+    # After a time without evaluations, what ended in it is unknown.
+    has_gap = last.evaluated_at is not None and last.evaluated_at.astimezone(UTC).date() < query.since
+    opened.fetch(
+        "finding_state/finish_evaluation",
+        first_day=query.since if has_gap else min(last.first_day, query.since),
+        not_computed=list(found.not_computed),
+    )
+    return result.findings
+
+
+def _store(opened: Transaction, result: Reconciled) -> None:
+    """Store the findings and record the changes. Whoever tells somebody of a change does it in this transaction."""
+    if result.findings:
+        opened.fetch("finding_state/store_findings", findings=Jsonb([as_row(one) for one in result.findings]))
+    for change in result.changes:
+        if change.happening is Happening.escalated:
+            opened.fetch("finding_state/withdraw_acknowledgement", finding_id=change.finding_id)
+    record_changes(opened, result.changes)
+
+
+def record_changes(
+    opened: Transaction, changes: Iterable[Change], *, changed_by: str | None = None, note: str | None = None
+) -> None:
+    """Record what happened to findings.
+
+    :param changed_by: the name of who did it; ``None`` if an evaluation did.
+    """
+    rows = [
+        {
+            "change_id": str(uuid.uuid4()),
+            "finding_id": str(change.finding_id),
+            "change": change.happening.value,
+            "severity": change.severity.name,
+            "changed_by": changed_by,
+            "note": note,
+        }
+        for change in changes
+    ]
+    if rows:
+        opened.fetch("finding_state/add_changes", changes=Jsonb(rows))
+
+
+def read_listing(run: Run, at: datetime, days: int) -> Listing | None:
+    """The stored findings that go on or ended within *days* UTC days, today included; ``None`` before an evaluation."""
+    since = at.astimezone(UTC).date() - timedelta(days=days - 1)
+    evaluations, rows, mutes = run(
+        Call("finding_state/last_evaluation", {}),
+        Call("finding_state/list_findings", {"ended_after": midnight(since)}),
+        Call("finding_state/mutes", {}),
+    )
+    if not evaluations:
+        return None
+    [last] = evaluations
+    evaluation = Evaluation(last.evaluated_at.astimezone(UTC), last.first_day, tuple(last.not_computed))
+    known = known_findings(rows, mutes)
+    known.sort(key=lambda one: (not one.is_ongoing, urgency(one.finding, at)))
+    return Listing(known, evaluation)
+
+
+def is_fresh(listing: Listing, at: datetime, days: int, interval: float) -> bool:
+    """Whether stored findings are recent enough, and reach back *days* days.
+
+    :param interval: seconds between two evaluations.
+    """
+    age = at - listing.evaluation.evaluated_at
+    return age <= STALE_TIMES * timedelta(seconds=interval) and reaches_back(listing, at, days)
+
+
+def reaches_back(listing: Listing, at: datetime, days: int) -> bool:
+    """Whether what ended in the last *days* UTC days is known."""
+    return listing.evaluation.first_day <= at.astimezone(UTC).date() - timedelta(days=days - 1)
+
+
+def read_finding(run: Run, finding_id: UUID) -> KnownFinding | None:
+    """One stored finding; ``None`` if there is no such finding."""
+    rows, mutes = run(
+        Call("finding_state/get_finding", {"finding_id": finding_id}),
+        Call("finding_state/mutes", {}),
+    )
+    return next(iter(known_findings(rows, mutes)), None)
+
+
+def known_findings(rows: Rows, mutes: Rows) -> list[KnownFinding]:
+    """Rows of ``finding_state/list_findings`` or ``finding_state/get_finding``, and of ``finding_state/mutes``."""
+    muted = {(mute.kind, mute.subject): mute.until for mute in mutes}
+    return [
+        KnownFinding(
+            finding=finding_of(row.report),
+            finding_id=row.finding_id,
+            kind=row.kind,
+            subject=row.subject,
+            first_seen_at=row.first_seen_at,
+            last_seen_at=row.last_seen_at,
+            ended_at=row.ended_at,
+            acknowledged_at=row.acknowledged_at,
+            acknowledged_by=row.acknowledged_by,
+            note=row.note,
+            muted_until=max(
+                (muted[row.kind, subject] for subject in (row.subject, ORGANIZATION) if (row.kind, subject) in muted),
+                default=None,
+            ),
+        )
+        for row in rows
+    ]
+
+
+def midnight(day: date) -> datetime:
+    """When a UTC day begins."""
+    return datetime.combine(day, time(), UTC)

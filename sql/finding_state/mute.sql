@@ -1,0 +1,19 @@
+-- Mutes findings of a kind about an agent, or about anything. Returns until when.
+-- Parameters: organization_id; kind; subject: an agent's id, or 'organization' for every finding of the kind; until and
+-- at (timestamptz); muted_by: the name of who does it; note: text or null.
+insert into finding_mutes (organization_id, kind, subject, until, muted_at, muted_by, note)
+values (
+    %(organization_id)s,
+    %(kind)s,
+    %(subject)s,
+    %(until)s::timestamptz,
+    %(at)s::timestamptz,
+    %(muted_by)s,
+    %(note)s::text
+)
+on conflict (organization_id, kind, subject) do update set
+    until = excluded.until,
+    muted_at = excluded.muted_at,
+    muted_by = excluded.muted_by,
+    note = excluded.note
+returning until

@@ -1,0 +1,7 @@
+-- Ends a mute. One row if it was there. Parameters: organization_id; kind; subject: as in finding_state/mute.
+delete from finding_mutes
+where
+    organization_id = %(organization_id)s
+    and kind = %(kind)s
+    and subject = %(subject)s
+returning until

@@ -1,0 +1,130 @@
+"""Acknowledging and muting findings."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from agentidp.findings.actions import MAX_MUTE, acknowledge, mute, unmute
+from agentidp.findings.finding import Severity
+from tests.factories import NOON, Clock, a_finding, database_of, make_agent, make_finding
+from tests.findings.conftest import FINDINGS, Fleet
+
+LATER = "2026-04-16T00:00:00.000000Z"
+
+
+@pytest.fixture
+def finding_id(fleet: Fleet) -> UUID:
+    """Of an agent's spike that is going on."""
+    finding = a_finding(NOON, agent_id=fleet.agent("one"), agent_name="one")
+    return make_finding(fleet.services, fleet.organization_id, finding)
+
+
+def post(fleet: Fleet, finding_id: UUID, action: str, **body: Any) -> Any:
+    response = fleet.client.post(f"{FINDINGS}/{finding_id}/{action}", json=body, headers=fleet.reader.bearer())
+    assert response.status_code == 200, response.json
+    return response.json
+
+
+def history(fleet: Fleet, finding_id: UUID) -> list[dict[str, Any]]:
+    return list(fleet.client.get(f"{FINDINGS}/{finding_id}", headers=fleet.reader.bearer()).json["history"])
+
+
+def test_acknowledges(fleet: Fleet, finding_id: UUID) -> None:
+    [before] = fleet.listed()["data"]
+    after = before | {"acknowledgedAt": "2026-04-15T12:00:00.000000Z", "acknowledgedBy": "builder", "note": "a\nnote"}
+    assert post(fleet, finding_id, "acknowledge", note="a\nnote") == after
+    assert fleet.listed()["data"] == [after]
+    change = {
+        "at": "2026-04-15T12:00:00.000000Z",
+        "change": "acknowledged",
+        "severity": "warning",
+        "by": "builder",
+        "note": "a\nnote",
+    }
+    assert change in history(fleet, finding_id)
+
+
+def test_an_escalation_takes_the_acknowledgement_back(fleet: Fleet, clock: Clock, finding_id: UUID) -> None:
+    post(fleet, finding_id, "acknowledge", note="mine")
+    [one] = fleet.listed()["data"]
+    for severity, is_acknowledged in (("warning", True), ("critical", False)):
+        clock.advance(minutes=1)
+        again = a_finding(NOON, agent_id=UUID(one["agentId"]), agent_name="one", severity=Severity[severity])
+        make_finding(fleet.services, fleet.organization_id, again)
+        [one] = fleet.listed()["data"]
+        assert (one["findingId"], one["severity"]) == (str(finding_id), severity)
+        assert (one["acknowledgedAt"] is not None, one["note"] == "mine") == (is_acknowledged, is_acknowledged)
+
+
+def test_mutes_the_kind_and_the_agent(fleet: Fleet, clock: Clock, finding_id: UUID) -> None:
+    assert post(fleet, finding_id, "mute", until=LATER, note="known")["mutedUntil"] == LATER
+    other = a_finding(NOON, agent_id=fleet.agent("other"), agent_name="other")
+    clock.advance(minutes=1)
+    make_finding(fleet.services, fleet.organization_id, other)
+    muted = {one["agentName"]: one["mutedUntil"] for one in fleet.listed()["data"]}
+    assert muted == {"one": LATER, "other": None}
+
+
+def test_mutes_the_kind_of_the_whole_organization(fleet: Fleet, clock: Clock, finding_id: UUID) -> None:
+    post(fleet, finding_id, "mute", until=LATER, wholeOrganization=True)
+    agent = {"agent_id": fleet.agent("other"), "agent_name": "other"}
+    for finding in (a_finding(NOON, **agent), a_finding(NOON, kind="silence", **agent)):
+        clock.advance(minutes=1)
+        make_finding(fleet.services, fleet.organization_id, finding)
+    muted = {(one["kind"], one["agentName"]): one["mutedUntil"] for one in fleet.listed()["data"]}
+    assert muted == {("spike", "one"): LATER, ("spike", "other"): LATER, ("silence", "other"): None}
+
+
+def test_the_longer_of_two_mutes_counts(fleet: Fleet, finding_id: UUID) -> None:
+    post(fleet, finding_id, "mute", until=LATER)
+    assert post(fleet, finding_id, "mute", until="2026-04-15T13:00:00Z", wholeOrganization=True)["mutedUntil"] == LATER
+
+
+def test_a_mute_ends_by_itself(fleet: Fleet, clock: Clock, finding_id: UUID) -> None:
+    until = "2026-04-15T12:05:00.000000Z"
+    post(fleet, finding_id, "mute", until=until)
+    clock.now = NOON + timedelta(minutes=5) - timedelta(microseconds=1)
+    assert fleet.listed()["data"][0]["mutedUntil"] == until
+    clock.now = NOON + timedelta(minutes=5)
+    assert fleet.listed()["data"][0]["mutedUntil"] is None
+
+
+def test_unmutes_the_agent_and_the_organization(fleet: Fleet, finding_id: UUID) -> None:
+    post(fleet, finding_id, "mute", until=LATER)
+    post(fleet, finding_id, "mute", until=LATER, wholeOrganization=True)
+    assert post(fleet, finding_id, "unmute", note="again")["mutedUntil"] is None
+    assert sorted(change["change"] for change in history(fleet, finding_id)) == ["muted", "muted", "opened", "unmuted"]
+
+
+@pytest.mark.parametrize("until", [NOON, NOON - timedelta(days=1), NOON + MAX_MUTE + timedelta(seconds=1)])
+def test_refuses_to_mute_until_then(fleet: Fleet, finding_id: UUID, until: Any) -> None:
+    body = {"until": until.isoformat()}
+    refused = fleet.client.post(f"{FINDINGS}/{finding_id}/mute", json=body, headers=fleet.reader.bearer())
+    assert (refused.status_code, refused.json["details"]) == (
+        400,
+        {"until": ["must be in the future, by at most 366 days"]},
+    )
+    post(fleet, finding_id, "mute", until=(NOON + MAX_MUTE).isoformat())
+
+
+def test_needs_the_scope(fleet: Fleet, finding_id: UUID) -> None:
+    reader = make_agent(fleet.services, fleet.organization_id, "reader", ["analytics:read", "agents:write"])
+    for action in ("acknowledge", "mute", "unmute"):
+        path = f"{FINDINGS}/{finding_id}/{action}"
+        refused = fleet.client.post(path, json={"until": LATER}, headers=reader.bearer())
+        assert (refused.status_code, refused.json["message"]) == (
+            403,
+            "The access token lacks the scope findings:write",
+        )
+
+
+def test_what_a_command_does_is_the_operators(fleet: Fleet, finding_id: UUID) -> None:
+    with database_of(fleet.services, fleet.organization_id).transaction() as opened:
+        assert acknowledge(opened, finding_id, by=None).acknowledged_by == "operator"
+        mute(opened, finding_id, by=None, until=NOON + timedelta(hours=1))
+        assert unmute(opened, finding_id, by=None).muted_until is None
+    assert {change["by"] for change in history(fleet, finding_id)} == {None, "operator"}

@@ -1,0 +1,298 @@
+"""Which finding of today is which of yesterday, on findings that a test makes up."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentidp.findings.finding import Contributor, Finding, Severity, finding_of
+from agentidp.findings.identity import (
+    MAX_MISSES,
+    ORGANIZATION,
+    QUIET,
+    QUIET_OF,
+    Happening,
+    Tracked,
+    reconcile,
+)
+from tests.factories import NOON, a_finding
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+ONE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
+
+
+@dataclass
+class History:
+    """What is stored, look after look, and all that happened."""
+
+    at: datetime = NOON
+    stored: dict[UUID, Tracked] = field(default_factory=dict)
+    happened: list[tuple[UUID, Happening]] = field(default_factory=list)
+    ids: Any = field(default_factory=lambda: (uuid.UUID(int=n) for n in itertools.count(100)))
+
+    def look(self, *found: Finding, after: timedelta = timedelta(minutes=5), not_computed: Sequence[str] = ()) -> None:
+        """Look again, and store what became of the findings."""
+        self.at += after
+        result = reconcile(
+            [*self.stored.values()], found, self.at, not_computed=not_computed, new_id=lambda: next(self.ids)
+        )
+        self.stored |= {one.finding_id: one for one in result.findings}
+        self.happened += [(change.finding_id, change.happening) for change in result.changes]
+
+    @property
+    def only(self) -> Tracked:
+        """The one finding that there has been."""
+        [one] = self.stored.values()
+        return one
+
+    @property
+    def happenings(self) -> list[str]:
+        """What happened to it."""
+        return [happening.value for _, happening in self.happened]
+
+
+def spike(at: datetime, **changes: Any) -> Finding:
+    """A spike of the agent ONE that is going on at an instant."""
+    return a_finding(at, **({"agent_id": ONE, "agent_name": "one"} | changes))
+
+
+def test_a_finding_says_the_same_once_it_has_been_stored() -> None:
+    agents = (Contributor(agent_id=OTHER, agent_name="other", count=3),)
+    for finding in (spike(NOON), spike(NOON, agent_id=None, agent_name=None, agents=agents, agent_count=9)):
+        assert finding_of(finding.represent()).represent() == finding.represent()
+
+
+def test_keeps_its_id_while_it_goes_on() -> None:
+    history = History()
+    for _ in range(20):
+        history.look(spike(history.at + timedelta(minutes=5), begins=NOON - HOUR))
+    assert history.happenings == ["opened"]
+    one = history.only
+    assert (one.first_seen_at, one.last_seen_at) == (NOON + timedelta(minutes=5), history.at)
+    assert (one.kind, one.subject, one.is_ongoing) == ("spike", str(ONE), True)
+
+
+@pytest.mark.parametrize("kind", ["spike", "peak", "uncached_tokens"])
+def test_ends_so_long_after_its_window(kind: str) -> None:
+    history, finding = History(), spike(NOON, kind=kind)
+    history.look(finding)
+    quiet = QUIET_OF.get(kind, QUIET)
+    history.look(finding, after=quiet - timedelta(minutes=5, seconds=1))
+    assert history.happenings == ["opened"]
+    history.look(finding, after=timedelta(seconds=1))
+    assert history.happenings == ["opened", "resolved"]
+    assert history.only.ended_at == NOON
+    before = history.only
+    history.look(finding)
+    assert (history.only, history.happenings) == (before, ["opened", "resolved"])
+
+
+def test_goes_on_again_under_its_id_where_its_window_does() -> None:
+    history = History()
+    history.look(spike(NOON))
+    history.look(spike(NOON), after=QUIET)
+    later = history.at + HOUR
+    history.look(spike(later, begins=NOON - HOUR), after=HOUR)
+    assert history.happenings == ["opened", "resolved", "reopened"]
+    assert history.only.ended_at is None
+
+
+def test_one_that_was_over_when_it_was_seen_first_is_recorded_only() -> None:
+    history = History()
+    history.look(spike(NOON - DAY))
+    assert history.happenings == ["recorded"]
+    assert history.only.ended_at == NOON - DAY
+
+
+class TestMissing:
+    """From an evaluation, while it went on."""
+
+    def test_ends_after_so_many_evaluations(self) -> None:
+        history = History()
+        history.look(spike(NOON, kind="silence"))
+        seen = history.at
+        for _ in range(MAX_MISSES - 1):
+            history.look()
+        assert (history.only.is_ongoing, history.happenings) == (True, ["opened"])
+        history.look()
+        assert (history.only.ended_at, history.happenings) == (seen, ["opened", "resolved"])
+        history.look()
+        assert history.happenings == ["opened", "resolved"]
+
+    def test_keeps_on_if_it_flickers(self) -> None:
+        history = History()
+        for _ in range(10):
+            history.look(spike(history.at, begins=NOON - HOUR))
+            for _ in range(MAX_MISSES - 1):
+                history.look()
+        assert (history.happenings, history.only.misses) == (["opened"], MAX_MISSES - 1)
+
+    def test_does_not_end_while_nothing_is_known_about_its_kind(self) -> None:
+        history = History()
+        history.look(spike(NOON))
+        for _ in range(MAX_MISSES):
+            history.look(not_computed=["spike"])
+        assert (history.happenings, history.only.misses) == (["opened"], 0)
+        for _ in range(MAX_MISSES):
+            history.look(not_computed=["silence"])
+        assert history.happenings == ["opened", "resolved"]
+
+
+class TestSeverity:
+    """Escalates once for each severity."""
+
+    def test_escalates_above_what_was_reported_only(self) -> None:
+        history = History()
+        for severity in ("info", "warning", "info", "warning", "critical", "info", "critical"):
+            history.look(spike(history.at, begins=NOON - HOUR, severity=Severity[severity]))
+        assert history.happenings == ["opened", "escalated", "escalated"]
+        assert (history.only.severity, history.only.highest) == (Severity.critical, Severity.critical)
+
+    def test_falls(self) -> None:
+        history = History()
+        for severity in ("critical", "info"):
+            history.look(spike(history.at, begins=NOON - HOUR, severity=Severity[severity]))
+        assert (history.only.severity, history.only.highest) == (Severity.info, Severity.critical)
+        assert history.happenings == ["opened"]
+
+    def test_one_that_is_over_does_not_escalate(self) -> None:
+        history = History()
+        history.look(spike(NOON - DAY, severity=Severity.info))
+        history.look(spike(NOON - DAY, severity=Severity.critical))
+        assert history.happenings == ["recorded"]
+
+
+class TestSame:
+    """What is the same finding, and what is another."""
+
+    @pytest.mark.parametrize(
+        ("kind", "gap", "is_same"),
+        [
+            ("spike", DAY, True),
+            ("spike", DAY + HOUR, False),
+            ("silence", HOUR, True),
+            ("silence", HOUR + timedelta(minutes=1), False),
+        ],
+    )
+    def test_by_time(self, kind: str, gap: timedelta, is_same: bool) -> None:
+        history = History()
+        history.look(spike(NOON, kind=kind))
+        later = NOON + gap
+        history.look(spike(later + HOUR, kind=kind, begins=later), after=gap + HOUR)
+        assert len(history.stored) == (1 if is_same else 2)
+
+    def test_the_budget_of_the_next_month_is_another(self) -> None:
+        history = History()
+        month = {"kind": "budget", "agent_id": None, "begins": NOON - 14 * DAY}
+        history.look(spike(NOON + 16 * DAY, **month))
+        history.look(spike(NOON + 47 * DAY, **month | {"begins": NOON + 16 * DAY}), after=17 * DAY)
+        assert len(history.stored) == 2
+
+    @pytest.mark.parametrize("change", [{"agent_id": OTHER}, {"agent_id": None}, {"kind": "silence"}])
+    def test_another_agents_or_kind_is_another(self, change: dict[str, Any]) -> None:
+        history = History()
+        history.look(spike(NOON))
+        history.look(spike(NOON, **change))
+        assert len(history.stored) == 2
+
+    def test_a_cause_that_shows_in_another_way_keeps_the_id(self) -> None:
+        history = History()
+        history.look(spike(NOON, kind="silence"))
+        history.look(spike(NOON, kind="rejections", also_seen_as=("silence",), severity=Severity.critical))
+        assert (history.only.kind, history.happenings) == ("rejections", ["opened", "escalated"])
+        history.look(spike(NOON, kind="silence"))
+        assert (history.only.kind, len(history.stored)) == ("silence", 1)
+
+    def test_of_two_of_one_agent_each_keeps_its_own(self) -> None:
+        history = History()
+        early, late = spike(NOON - 9 * HOUR), spike(NOON)
+        history.look(early, late)
+        ids = {one.begins: one.finding_id for one in history.stored.values()}
+        history.look(late, early)
+        assert {one.begins: one.finding_id for one in history.stored.values()} == ids
+        assert sorted(history.happenings) == ["opened", "recorded"]
+
+    def test_agents_spikes_become_one_of_the_organization(self) -> None:
+        agents = [uuid.UUID(int=number) for number in range(1, 8)]
+        history = History()
+        history.look(*(spike(NOON, agent_id=agent, agent_name=str(agent)) for agent in agents))
+        assert history.happenings == ["opened"] * 7
+        together = spike(
+            NOON + HOUR,
+            agent_id=None,
+            agent_name=None,
+            begins=NOON - HOUR,
+            agents=tuple(Contributor(agent_id=agent, agent_name=str(agent), count=9) for agent in agents[:5]),
+            agent_count=7,
+        )
+        for _ in range(MAX_MISSES):
+            history.look(together)
+        assert history.happenings == ["opened"] * 7 + ["resolved"] * 6
+        [ongoing] = [one for one in history.stored.values() if one.is_ongoing]
+        assert ongoing.subject == ORGANIZATION
+        # And back again.
+        history.look(spike(NOON + HOUR, begins=NOON - HOUR))
+        assert history.stored[ongoing.finding_id].subject == str(ONE)
+
+    def test_an_agents_that_takes_no_part_does_not_become_the_organizations(self) -> None:
+        history = History()
+        history.look(spike(NOON))
+        agents = (Contributor(agent_id=OTHER, agent_name="other", count=9),)
+        history.look(spike(NOON, agent_id=None, agents=agents))
+        assert len(history.stored) == 2
+
+
+CAUSES = st.lists(
+    st.tuples(
+        st.sampled_from([ONE, OTHER, None]),
+        st.sampled_from(["spike", "silence", "rejections"]),
+        st.sampled_from([0, 60, 120]).flatmap(lambda begins: st.integers(begins, begins + 9)),
+        st.integers(1, 20),
+    ),
+    max_size=6,
+    # Those of one agent and kind are so far apart that they do not touch.
+    unique_by=lambda cause: (cause[0], cause[1], cause[2] // 60),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(CAUSES, st.sets(st.tuples(st.integers(0, 167), st.integers(0, 5)), max_size=40))
+def test_over_a_week_of_hourly_looks_ids_are_stable_and_nothing_is_reported_twice(
+    causes: list[tuple[UUID | None, str, int, int]], flickers: set[tuple[int, int]]
+) -> None:
+    """Each cause is found from its first hour on, also when it is over, unless a look misses it."""
+    history = History()
+    seen: dict[int, set[UUID]] = {}
+    for hour in range(168):
+        found = {}
+        for number, (agent_id, kind, begins, length) in enumerate(causes):
+            # No more in a row than are tolerated.
+            is_missed = hour % MAX_MISSES != 0 and (hour, number) in flickers
+            if begins <= hour and not is_missed:
+                ends = NOON + HOUR * min(hour + 1, begins + length)
+                found[number] = spike(ends, agent_id=agent_id, kind=kind, begins=NOON + HOUR * begins)
+        history.look(*found.values(), after=HOUR)
+        for number, finding in found.items():
+            [same] = [
+                one.finding_id
+                for one in history.stored.values()
+                if (one.kind, one.subject, one.begins)
+                == (finding.kind, str(finding.agent_id or ORGANIZATION), finding.begins)
+            ]
+            seen.setdefault(number, set()).add(same)
+    assert all(len(ids) == 1 for ids in seen.values())
+    assert len({*itertools.chain(*seen.values())}) == len(seen) == len(history.stored)
+    for finding_id in history.stored:
+        assert [what.value for which, what in history.happened if which == finding_id] in (
+            ["opened"],
+            ["opened", "resolved"],
+        )

@@ -1,0 +1,282 @@
+"""``GET /api/v1/analytics/findings`` and the table behind it: stored, read, evaluated on demand, and by whom."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from agentidp.db.errors import DatabaseUnavailable
+from agentidp.db.sql import Call
+from agentidp.findings import DEFAULT_DAYS, Found, findings_query, store
+from agentidp.findings.finding import Contributor, Finding
+from agentidp.findings.identity import MAX_MISSES
+from agentidp.findings.listing import STATELESS
+from agentidp.findings.store import STALE_TIMES, evaluate, store_evaluation
+from tests.factories import NOON, PATIENCE, Clock, a_finding, database_of, make_agent, make_finding
+from tests.findings.conftest import FINDINGS, STORY_AT, Fleet, tell_a_story
+from tests.wire import overheard
+
+HOUR = timedelta(hours=1)
+
+
+def store_findings(fleet: Fleet, *found: Finding, days: int = DEFAULT_DAYS, not_computed: tuple[str, ...] = ()) -> None:
+    """Store an evaluation that has found these."""
+    database = database_of(fleet.services, fleet.organization_id)
+    query = findings_query(database.at, fleet.services.settings, days=days)
+    with database.transaction() as opened:
+        store_evaluation(opened, Found([*found], not_computed), query)
+
+
+def test_a_finding_and_its_state(fleet: Fleet) -> None:
+    finding_id = make_finding(fleet.services, fleet.organization_id)
+    finding = a_finding(NOON)
+    body = {
+        **finding.represent(),
+        "findingId": str(finding_id),
+        "state": "ongoing",
+        "firstSeenAt": "2026-04-15T12:00:00.000000Z",
+        "lastSeenAt": "2026-04-15T12:00:00.000000Z",
+        "endedAt": None,
+        "acknowledgedAt": None,
+        "acknowledgedBy": None,
+        "note": None,
+        "mutedUntil": None,
+    }
+    assert fleet.listed() == {
+        "tenantId": fleet.organization_id,
+        "days": DEFAULT_DAYS,
+        "data": [body],
+        "notComputed": [],
+        "evaluatedAt": "2026-04-15T12:00:00.000000Z",
+    }
+    alone = fleet.client.get(f"{FINDINGS}/{finding_id}", headers=fleet.reader.bearer())
+    opened = {
+        "at": "2026-04-15T12:00:00.000000Z",
+        "change": "opened",
+        "severity": "warning",
+        "by": None,
+        "note": None,
+    }
+    assert (alone.status_code, alone.json) == (200, body | {"history": [opened]})
+
+
+def test_evaluates_before_the_first_read_and_then_reads_what_is_stored(fleet: Fleet, clock: Clock) -> None:
+    clock.now = STORY_AT
+    tell_a_story(fleet)
+    live = fleet.findings()
+    first = fleet.listed()
+    assert sorted(({name: one[name] for name in live[0]} for one in first["data"]), key=str) == sorted(live, key=str)
+    states = [one["state"] for one in first["data"]]
+    assert states == sorted(states, reverse=True)
+    assert set(states) == {"ongoing", "ended"}
+    with overheard(fleet.services.database) as conversation:
+        assert fleet.listed() == first
+    assert conversation.statements == [
+        "database/enter_organization",
+        "finding_state/last_evaluation",
+        "finding_state/list_findings",
+        "finding_state/mutes",
+        "usage/record_request",
+    ]
+
+
+def test_evaluates_again_when_nothing_watches(fleet: Fleet, clock: Clock) -> None:
+    first = fleet.listed()["evaluatedAt"]
+    fresh = STALE_TIMES * timedelta(seconds=fleet.services.settings.watch_interval)
+    clock.now = NOON + fresh
+    assert fleet.listed()["evaluatedAt"] == first
+    clock.now += timedelta(microseconds=1)
+    assert fleet.listed()["evaluatedAt"] == "2026-04-15T12:10:00.000001Z"
+
+
+def test_looks_back_as_far_as_is_asked_for(fleet: Fleet, clock: Clock) -> None:
+    clock.now = STORY_AT
+    tell_a_story(fleet)
+    week = fleet.listed()
+    month = fleet.listed(days=40)
+    assert len(month["data"]) > len(week["data"])
+    assert {one["findingId"] for one in week["data"]} <= {one["findingId"] for one in month["data"]}
+    # An old one is recorded, and nobody is told of it.
+    [outage] = [one for one in month["data"] if one["kind"] == "zero_day"]
+    history = fleet.client.get(f"{FINDINGS}/{outage['findingId']}", headers=fleet.reader.bearer()).json["history"]
+    assert [change["change"] for change in history] == ["recorded"]
+    with overheard(fleet.services.database) as conversation:
+        assert fleet.listed(days=40)["data"] == month["data"]
+        assert fleet.listed()["data"] == week["data"]
+    assert "findings/spike" not in conversation.statements
+
+
+@pytest.mark.parametrize(("days", "is_listed"), [(3, False), (4, True)])
+def test_lists_what_ended_within_the_days(fleet: Fleet, days: int, is_listed: bool) -> None:
+    ends = datetime(2026, 4, 12, 0, 0, 1, tzinfo=UTC)
+    store_findings(fleet, a_finding(ends))
+    assert bool(fleet.listed(days=days)["data"]) == is_listed
+
+
+def test_knows_no_history_of_a_time_without_evaluations(fleet: Fleet, clock: Clock) -> None:
+    def first_day() -> date:
+        [row] = database_of(fleet.services, fleet.organization_id).fetch("finding_state/last_evaluation")
+        return row.first_day
+
+    store_findings(fleet, days=30)
+    assert first_day() == NOON.date() - timedelta(days=29)
+    clock.advance(days=DEFAULT_DAYS - 1)
+    store_findings(fleet)
+    assert first_day() == NOON.date() - timedelta(days=29)
+    clock.advance(days=DEFAULT_DAYS)
+    store_findings(fleet)
+    assert first_day() == clock.now.date() - timedelta(days=DEFAULT_DAYS - 1)
+
+
+class TestFilters:
+    """By state, kind and agent."""
+
+    @pytest.fixture
+    def ids(self, fleet: Fleet) -> dict[str, str]:
+        """Of an ongoing, an acknowledged and an ended finding."""
+        agent = fleet.agent("one")
+        spike = a_finding(NOON, agents=(Contributor(agent_id=agent, agent_name="one", count=9),))
+        silence = a_finding(NOON, kind="silence", agent_id=agent, agent_name="one")
+        weekend = a_finding(NOON - 9 * HOUR, kind="weekend")
+        store_findings(fleet, spike, silence, weekend)
+        ids = {one["kind"]: one["findingId"] for one in fleet.listed()["data"]}
+        path = f"{FINDINGS}/{ids['silence']}/acknowledge"
+        assert fleet.client.post(path, json={}, headers=fleet.reader.bearer()).status_code == 200
+        return ids | {"agent": str(agent)}
+
+    @pytest.mark.parametrize(
+        ("query", "kinds"),
+        [
+            ({}, ["silence", "spike", "weekend"]),
+            ({"state": "ongoing"}, ["silence", "spike"]),
+            ({"state": "acknowledged"}, ["silence"]),
+            ({"state": "ended"}, ["weekend"]),
+            ({"kind": "spike"}, ["spike"]),
+            ({"kind": "weekend", "state": "ongoing"}, []),
+            ({"agent": "AGENT"}, ["silence", "spike"]),
+            ({"agent": "00000000-0000-4000-8000-000000000000"}, []),
+        ],
+    )
+    def test_by(self, fleet: Fleet, ids: dict[str, str], query: dict[str, str], kinds: list[str]) -> None:
+        query = {name: ids["agent"] if value == "AGENT" else value for name, value in query.items()}
+        assert [one["kind"] for one in fleet.listed(**query)["data"]] == kinds
+
+    @pytest.mark.parametrize(
+        ("query", "details"),
+        [
+            ({"state": "open"}, {"state": ["must be one of ongoing, acknowledged, ended"]}),
+            ({"agent": "one"}, {"agent": ["must be an agent's id"]}),
+        ],
+    )
+    def test_refuses(self, fleet: Fleet, query: dict[str, str], details: dict[str, Any]) -> None:
+        refused = fleet.client.get(FINDINGS, query_string=query, headers=fleet.reader.bearer())
+        assert (refused.status_code, refused.json["details"]) == (400, details)
+
+    def test_refuses_an_unknown_kind(self, fleet: Fleet) -> None:
+        refused = fleet.client.get(FINDINGS, query_string={"kind": "x"}, headers=fleet.reader.bearer())
+        assert refused.status_code == 400
+        assert refused.json["details"]["kind"][0].startswith("must be one of budget, dominance")
+
+
+def test_another_share_is_computed_and_not_stored(fleet: Fleet) -> None:
+    for name, tokens in (("busy", 120), ("other", 80)):
+        fleet.count(fleet.agent(name), NOON, tokens)
+    fleet.store()
+    live = fleet.findings("dominance", dominance_percent=50)
+    assert [one["agentName"] for one in live] == ["busy"]
+    assert fleet.listed(dominancePercent=50)["data"] == [{**one, **STATELESS} for one in live]
+    for other in ({"kind": "spike"}, {"state": "ongoing"}):
+        assert fleet.listed(dominancePercent=50, **other)["data"] == []
+    database = database_of(fleet.services, fleet.organization_id)
+    assert database.fetch("finding_state/last_evaluation") == []
+
+
+def test_lists_old_ones_while_they_cannot_be_computed(fleet: Fleet, clock: Clock) -> None:
+    first = fleet.listed()
+    clock.advance(hours=1)
+    with fleet.services.expensive_reads.running(fleet.organization_id):
+        assert fleet.listed() == first
+        # Nothing is known of so long ago.
+        refused = fleet.client.get(FINDINGS, query_string={"days": 30}, headers=fleet.reader.bearer())
+    assert refused.status_code == 429
+    assert fleet.listed()["evaluatedAt"] == "2026-04-15T13:00:00.000000Z"
+
+
+def test_says_what_is_unknown(fleet: Fleet) -> None:
+    store_findings(fleet, not_computed=("silence", "spike"))
+    assert fleet.listed()["notComputed"] == ["silence", "spike"]
+
+
+class TestEvaluation:
+    """What :func:`evaluate` stores, on a fleet that has counted nothing."""
+
+    def evaluate(self, fleet: Fleet) -> None:
+        database = database_of(fleet.services, fleet.organization_id)
+        evaluate(database.run, database.transaction, findings_query(database.at, fleet.services.settings))
+
+    def test_ends_what_is_no_longer_found(self, fleet: Fleet, clock: Clock) -> None:
+        make_finding(fleet.services, fleet.organization_id, a_finding(NOON + 9 * HOUR, kind="silence"))
+        for _ in range(MAX_MISSES):
+            assert fleet.listed()["data"][0]["endedAt"] is None
+            clock.advance(minutes=1)
+            self.evaluate(fleet)
+        assert fleet.listed()["data"][0]["endedAt"] == "2026-04-15T12:00:00.000000Z"
+
+    def test_an_older_one_changes_nothing(self, fleet: Fleet, clock: Clock) -> None:
+        make_finding(fleet.services, fleet.organization_id)
+        for at in (NOON, NOON - HOUR):
+            clock.now = at
+            for _ in range(MAX_MISSES):
+                self.evaluate(fleet)
+        clock.now = NOON
+        assert [one["state"] for one in fleet.listed()["data"]] == ["ongoing"]
+
+    def test_two_at_once_store_one(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Both have computed before either stores.
+        together = threading.Barrier(2, timeout=PATIENCE)
+
+        def found(*_: Any) -> Found:
+            together.wait()
+            return Found([a_finding(NOON)])
+
+        monkeypatch.setattr(store, "findings", found)
+        threads = [threading.Thread(target=self.evaluate, args=[fleet]) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert len(fleet.listed()["data"]) == 1
+
+    def test_stores_all_or_nothing(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(*_: Any, **__: Any) -> None:
+            raise DatabaseUnavailable
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "record_changes", broken)
+            with pytest.raises(DatabaseUnavailable):
+                store_findings(fleet, a_finding(NOON))
+        database = database_of(fleet.services, fleet.organization_id)
+        everything = Call("finding_state/list_findings", {"ended_after": NOON - 90 * 24 * HOUR})
+        assert database.run(everything, Call("finding_state/last_evaluation", {})) == [[], []]
+
+    def test_what_has_ended_is_not_written_again(self, fleet: Fleet, clock: Clock) -> None:
+        ended = a_finding(NOON - 9 * HOUR)
+        store_findings(fleet, ended)
+        clock.advance(minutes=5)
+        with overheard(fleet.services.database) as conversation:
+            store_findings(fleet, ended)
+        assert "finding_state/store_findings" not in conversation.statements
+        assert "finding_state/finish_evaluation" in conversation.statements
+
+
+def test_a_deleted_agents_acknowledgement_keeps_its_name(fleet: Fleet) -> None:
+    finding_id = make_finding(fleet.services, fleet.organization_id)
+    other = make_agent(fleet.services, fleet.organization_id, "night shift")
+    path = f"{FINDINGS}/{finding_id}/acknowledge"
+    assert fleet.client.post(path, json={"note": "mine"}, headers=other.bearer()).status_code == 200
+    assert fleet.client.delete(f"/api/v1/agents/{other.client_id}", headers=fleet.reader.bearer()).status_code == 204
+    [one] = fleet.listed()["data"]
+    assert (one["acknowledgedBy"], one["note"]) == ("night shift", "mine")
