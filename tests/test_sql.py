@@ -24,6 +24,8 @@ NAMES = sorted(
 MIGRATIONS = sorted((sql_directory() / "migrations").glob("*.sql"))
 FUNCTIONS = sorted((sql_directory() / "functions").glob("*.sql"))
 OPERATORS = {
+    "agents/erase_agent",
+    "agents/erase_labels",
     "audit/all_heads",
     "audit/erase_content",
     "audit/last_before",
@@ -52,6 +54,8 @@ OPERATORS = {
     "oauth/release_resource",
     "organizations/add_organization",
     "organizations/all_organizations",
+    "organizations/erase_organization",
+    "organizations/suspend_organization",
     "signing_keys/add_key",
     "signing_keys/lock_keys",
     "signing_keys/reseal_key",

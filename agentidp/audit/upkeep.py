@@ -83,11 +83,11 @@ def prune(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: da
     return Pruned(organization_id, removed.events, last.sequence)
 
 
-def erase(opened: Transaction, subjects: list[str]) -> int:
+def erase(opened: Transaction, subjects: list[str] | None) -> int:
     """Erase names and other content from the events about *subjects*. Who did what and when stays in the chain.
 
     :param opened: a transaction of the operator.
-    :param subjects: ids of agents, credentials and others.
+    :param subjects: ids of agents, credentials and others; ``None`` for all events.
     :returns: how many events had content.
     """
     [erased] = opened.fetch("audit/erase_content", subjects=subjects)

@@ -11,6 +11,8 @@ from agentidp import utc_now
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, organization_named, organization_of, organization_option
 from agentidp.cli.output import show
+from agentidp.erasure import erase_agent
+from agentidp.http.errors import NotFound
 from agentidp.registry import agents
 
 id_argument = click.argument("agent_id", type=click.UUID, metavar="ID")
@@ -130,3 +132,15 @@ def delete(agent_id: UUID) -> None:
         organization_id = organization_of(services, agent_id)
         with services.database.of(organization_id, utc_now()).transaction() as transaction:
             agents.remove_agent(transaction, agent_id)
+
+
+@commands.command("erase")
+@id_argument
+def erase(agent_id: UUID) -> None:
+    """Erase the name and description of the deleted agent ID, also from the audit trail. Its usage stays counted."""
+    with opened() as services:
+        organization_id = organization_of(services, agent_id)
+        try:
+            erase_agent(str(services.settings.database_url), organization_id, agent_id, at=utc_now())
+        except NotFound:
+            raise click.ClickException("delete the agent first: only a deleted agent can be erased") from None

@@ -10,8 +10,12 @@ from agentidp import utc_now
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, organization_named
 from agentidp.cli.output import cell, show
+from agentidp.db.database import connect
+from agentidp.db.organization import operator_transaction
+from agentidp.erasure import delete_organization
 from agentidp.registry import organizations
 from agentidp.registry.administrator import add_administered_organization
+from agentidp.services import Services
 
 
 @click.group("organization")
@@ -48,7 +52,7 @@ def create(name: str, with_administrator: bool, as_json: bool) -> None:
 @commands.command("list")
 @as_json_option
 def list_(as_json: bool) -> None:
-    """List the organizations, oldest first: id, name, monthly token budget, creation time."""
+    """List the organizations, oldest first: id, name, monthly token budget, creation time, status."""
     with opened() as services:
         rows = organizations.all_organizations(str(services.settings.database_url))
     show([organizations.represent(row) for row in rows], as_json)
@@ -74,5 +78,59 @@ def budget(organization_id: str, tokens: int | None, is_removed: bool) -> None:
         row = organization_named(services, organization_id)
         if is_removed or tokens is not None:
             with services.database.of(organization_id, utc_now()).transaction() as transaction:
-                row = organizations.set_budget(transaction, tokens)
+                row = organizations.update_organization(transaction, {"monthly_token_budget": tokens})
     click.echo(cell(row.monthly_token_budget))
+
+
+@commands.command("rename")
+@click.argument("organization_id", metavar="ID")
+@click.argument("name")
+def rename(organization_id: str, name: str) -> None:
+    """Rename the organization ID."""
+    with opened() as services:
+        organization_named(services, organization_id)
+        change = organizations.OrganizationChangeSchema().load({"name": name})
+        _update(services, organization_id, change)
+
+
+@commands.command("suspend")
+@click.argument("organization_id", metavar="ID")
+def suspend(organization_id: str) -> None:
+    """Suspend the organization ID: its agents get no tokens, and those that they have are refused.
+
+    Nothing is deleted, and nothing can be changed by its agents or on its dashboard meanwhile.
+    """
+    with opened() as services:
+        organization_named(services, organization_id)
+        _update(services, organization_id, {"suspended_at": utc_now()})
+
+
+@commands.command("resume")
+@click.argument("organization_id", metavar="ID")
+def resume(organization_id: str) -> None:
+    """End the suspension of the organization ID. Tokens that have not expired are valid again."""
+    with opened() as services:
+        organization_named(services, organization_id)
+        _update(services, organization_id, {"suspended_at": None})
+
+
+@commands.command("delete")
+@click.argument("organization_id", metavar="ID")
+@click.option("--yes", "is_confirmed", is_flag=True, help="Do not ask for the organization's name.")
+def delete(organization_id: str, is_confirmed: bool) -> None:
+    """Delete the organization ID with its agents, credentials, resource servers, usage and findings.
+
+    This cannot be undone: export the usage and the audit trail first. The trail stays without what was changed, and the
+    resource identifiers stay assigned, so that nobody else gets tokens for them.
+    """
+    with opened() as services:
+        row = organization_named(services, organization_id)
+        if not is_confirmed and click.prompt(f"Type the organization's name to delete it ({row.name})") != row.name:
+            raise click.ClickException("this is not its name; nothing was deleted")
+        delete_organization(str(services.settings.database_url), organization_id, at=utc_now())
+
+
+def _update(services: Services, organization_id: str, change: dict[str, Any]) -> None:
+    url = str(services.settings.database_url)
+    with connect(url) as connection, operator_transaction(connection, organization_id, utc_now()) as transaction:
+        organizations.update_organization(transaction, change)

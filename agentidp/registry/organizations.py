@@ -17,7 +17,7 @@ from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import Text, timestamp
+from agentidp.http.schemas import ChangeSchema, Text, timestamp
 
 blueprint = Blueprint("organization", __name__, description="The organization and its budget")
 
@@ -51,10 +51,11 @@ class NewOrganizationSchema(ma.Schema):
     name = Text(1, 100, required=True)
 
 
-class OrganizationChangeSchema(ma.Schema):
+class OrganizationChangeSchema(ChangeSchema):
     """The body that changes the organization."""
 
-    monthlyTokenBudget = Budget(attribute="monthly_token_budget", required=True)
+    name = Text(1, 100)
+    monthlyTokenBudget = Budget(attribute="monthly_token_budget")
 
 
 class OrganizationSchema(ma.Schema):
@@ -65,6 +66,7 @@ class OrganizationSchema(ma.Schema):
     monthlyTokenBudget = Budget(
         required=True, metadata={"description": "Tokens in a UTC calendar month; null if there is none"}
     )
+    status = ma.fields.String(required=True, validate=ma.validate.OneOf(["active", "suspended"]))
     createdAt = ma.fields.AwareDateTime(required=True)
 
 
@@ -82,9 +84,9 @@ def get_organization(caller: Caller) -> Response:
 @blueprint.arguments(OrganizationChangeSchema)
 @blueprint.response(200, OrganizationSchema)
 def change_organization(caller: Caller, change: dict[str, Any]) -> Response:
-    """Set the organization's budget of tokens in a calendar month, or remove it. Nothing is refused beyond it."""
+    """Rename the organization, or set or remove its monthly budget of tokens. Nothing is refused beyond a budget."""
     with caller.transaction() as opened:
-        row = set_budget(opened, change["monthly_token_budget"])
+        row = update_organization(opened, change)
     return json_response(represent(row))
 
 
@@ -127,17 +129,31 @@ def find_organization(database: Database, organization_id: str, at: datetime) ->
     return rows[0] if rows else None
 
 
-def set_budget(opened: Transaction, monthly_token_budget: int | None) -> Any:
-    """Set the budget of an organization that exists, or remove it; return the organization's row."""
-    [before] = opened.fetch("organizations/lock_organization")
-    [row] = opened.fetch("organizations/set_budget", monthly_token_budget=monthly_token_budget)
+def update_organization(opened: Transaction, change: dict[str, Any]) -> Any:
+    """Change an organization that exists, and return its row.
+
+    :param change: the members ``name``, ``monthly_token_budget``, ``suspended_at`` that change. Only an operator may
+        change the last one, when the organization was suspended, or ``None``.
+    """
+    [row] = [before] = opened.fetch("organizations/lock_organization")
+    if "name" in change:
+        [row] = opened.fetch("organizations/rename_organization", name=change["name"])
+    if "monthly_token_budget" in change:
+        budget = change["monthly_token_budget"]
+        [row] = opened.fetch("organizations/set_budget", monthly_token_budget=budget)
+    if "suspended_at" in change:
+        [row] = opened.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])
     audit.record(opened, "organization.changed", row.organization_id, before=_recorded(before), after=_recorded(row))
     return row
 
 
 def _recorded(row: Any) -> dict[str, Any]:
     """What the audit trail records of an organization."""
-    return {"name": row.name, "monthlyTokenBudget": row.monthly_token_budget}
+    return {"name": row.name, "monthlyTokenBudget": row.monthly_token_budget, "status": _status(row)}
+
+
+def _status(row: Any) -> str:
+    return "active" if row.suspended_at is None else "suspended"
 
 
 def represent(row: Any) -> dict[str, Any]:
@@ -147,4 +163,5 @@ def represent(row: Any) -> dict[str, Any]:
         "name": row.name,
         "monthlyTokenBudget": row.monthly_token_budget,
         "createdAt": timestamp(row.created_at),
+        "status": _status(row),
     }

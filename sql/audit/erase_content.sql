@@ -1,11 +1,11 @@
 -- Erases what the events about some subjects say has changed, for the operator. The chain can still be verified. One row:
--- how many events. Parameters: organization_id; subjects (text[]).
+-- how many events. Parameters: organization_id; subjects (text[]), or null for everything.
 with erased as (
     update audit_events
     set before = null, after = null, salt = null
     where
         organization_id = %(organization_id)s
-        and subject = any (%(subjects)s::text[])
+        and (%(subjects)s::text[] is null or subject = any (%(subjects)s::text[]))
         -- The record of what was pruned is needed to verify the chain.
         and action <> 'audit.pruned'
         and salt is not null

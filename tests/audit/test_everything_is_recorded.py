@@ -216,6 +216,7 @@ class Story:
 CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "agent create": lambda story: ("new", "--organization", story.organization),
     "agent delete": lambda story: (story.agent,),
+    "agent erase": lambda story: (story.agent,),
     "agent resume": lambda story: (story.agent,),
     "agent suspend": lambda story: (story.agent,),
     "agent update": lambda story: (story.agent, "--name", "other"),
@@ -229,6 +230,10 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "keys rotate": lambda _: (),
     "organization budget": lambda story: (story.organization, "1000"),
     "organization create": lambda _: ("Other", "--with-administrator"),
+    "organization delete": lambda story: (story.organization, "--yes"),
+    "organization rename": lambda story: (story.organization, "Acme II"),
+    "organization resume": lambda story: (story.organization,),
+    "organization suspend": lambda story: (story.organization,),
     "resource-server assign": lambda story: ("https://other.example", "--organization", story.organization),
     "resource-server create": lambda story: (
         "https://new.example",
@@ -245,6 +250,13 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "usage prune": Story.old_usage,
 }
 """Command -> arguments with which it changes something."""
+
+BEFORE: dict[str, Callable[[Story], tuple[str, ...]]] = {
+    "agent erase": lambda story: ("agent", "delete", story.agent),
+    "agent resume": lambda story: ("agent", "suspend", story.agent),
+    "organization resume": lambda story: ("organization", "suspend", story.organization),
+}
+"""What a command needs before it."""
 
 READS = {
     "agent list",
@@ -287,8 +299,8 @@ def test_a_command_that_changes_something_leaves_events(
     run = Command(database_url)
     story = Story(run, tmp_path)
     environment = {}
-    if command == "agent resume":
-        run("agent", "suspend", story.agent)
+    if command in BEFORE:
+        run(*BEFORE[command](story))
     if command == "keys reencrypt":
         environment = {"AGENTIDP_SECRET_KEY": SECRET_KEY.swapcase(), "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET_KEY}
     arguments = CHANGES[command](story)

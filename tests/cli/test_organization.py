@@ -27,7 +27,7 @@ def test_as_json(run: Command) -> None:
     made = json.loads(run("organization", "create", "Acme", "--json"))
     assert made == {"organizationId": made["organizationId"], "name": "Acme"}
     [listed] = json.loads(run("organization", "list", "--json"))
-    assert listed == made | {"monthlyTokenBudget": None, "createdAt": listed["createdAt"]}
+    assert listed == made | {"monthlyTokenBudget": None, "status": "active", "createdAt": listed["createdAt"]}
 
 
 def test_there_is_none(run: Command) -> None:

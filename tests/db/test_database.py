@@ -148,6 +148,7 @@ NEW: dict[str, dict[str, Any]] = {
     "finding_state/mute": {"kind": "silence"},
     "finding_state/store_findings": {"findings": Jsonb([FINDING])},
     "finding_state/unmute": {"kind": "spike", "subject": "organization"},
+    "organizations/rename_organization": {"name": "changed"},
     "oauth/claim_resource": {"resource": "https://new.example"},
     "oauth/resource_claims": {"resource": "https://new.example"},
     "oauth/client_keys": {"alg": "ES256"},

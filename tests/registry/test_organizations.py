@@ -27,6 +27,7 @@ def test_shows_the_callers_own_organization(client: FlaskClient, cast: Cast) -> 
         "organizationId": cast.acme.organization_id,
         "name": "Acme",
         "monthlyTokenBudget": None,
+        "status": "active",
         "createdAt": "2026-04-15T12:00:00.000000Z",
     }
     assert organization_of(client, cast.outsider)["name"] == "Outsider"
@@ -72,13 +73,22 @@ def test_anything_but_a_whole_json_number_is_refused_and_changes_nothing(
 @pytest.mark.parametrize(
     ("body", "details"),
     [
-        ({}, {"monthlyTokenBudget": ["Missing data for required field."]}),
-        ({"monthlyTokenBudget": 5, "name": "Acme Inc"}, {"name": ["Unknown field."]}),
+        ({}, {"body": ["must name something to change"]}),
+        ({"monthlyTokenBudget": 5, "status": "suspended"}, {"status": ["Unknown field."]}),
+        ({"monthlyTokenBudget": 5, "name": ""}, {"name": ["must have 1 to 100 characters"]}),
     ],
 )
-def test_nothing_but_the_budget_can_be_changed(
+def test_only_the_name_and_the_budget_can_be_changed(
     client: FlaskClient, cast: Cast, body: dict[str, Any], details: dict[str, list[str]]
 ) -> None:
     response = client.patch(ORGANIZATION, json=body, headers=cast.acme.bearer())
     assert (response.status_code, response.json["details"]) == (400, details)
     assert organization_of(client, cast.acme)["monthlyTokenBudget"] is None
+
+
+def test_the_name_is_changed_and_the_budget_stays(client: FlaskClient, cast: Cast) -> None:
+    client.patch(ORGANIZATION, json={"monthlyTokenBudget": 7}, headers=cast.acme.bearer())
+    before = organization_of(client, cast.acme), organization_of(client, cast.outsider)
+    renamed = client.patch(ORGANIZATION, json={"name": "Acme Inc"}, headers=cast.acme.bearer())
+    assert (renamed.status_code, renamed.json) == (200, before[0] | {"name": "Acme Inc"})
+    assert (organization_of(client, cast.acme), organization_of(client, cast.outsider)) == (renamed.json, before[1])

@@ -1,0 +1,47 @@
+-- Deletes everything of an organization but its audit trail and its resource identifiers. Returns no row. Foreign keys are
+-- checked at the end of the statement, so the order of the tables does not matter.
+-- Parameters: organization_id.
+with erased_clients as (
+    delete from clients where organization_id = %(organization_id)s
+),
+erased_credentials as (
+    delete from credentials where organization_id = %(organization_id)s
+),
+erased_agents as (
+    delete from agents where organization_id = %(organization_id)s
+),
+erased_resource_servers as (
+    delete from resource_servers where organization_id = %(organization_id)s
+),
+erased_revoked_tokens as (
+    delete from revoked_tokens where organization_id = %(organization_id)s
+),
+erased_used_identifiers as (
+    delete from used_identifiers where organization_id = %(organization_id)s
+),
+erased_throttles as (
+    delete from throttles where organization_id = %(organization_id)s
+),
+erased_usage as (
+    delete from usage_daily where organization_id = %(organization_id)s
+),
+erased_agent_usage as (
+    delete from agent_usage_daily where organization_id = %(organization_id)s
+),
+erased_finding_changes as (
+    delete from finding_changes where organization_id = %(organization_id)s
+),
+erased_finding_mutes as (
+    delete from finding_mutes where organization_id = %(organization_id)s
+),
+erased_finding_evaluations as (
+    delete from finding_evaluations where organization_id = %(organization_id)s
+),
+erased_findings as (
+    delete from findings where organization_id = %(organization_id)s
+),
+erased_usage_imports as (
+    delete from usage_imports where organization_id = %(organization_id)s
+)
+delete from organizations
+where organization_id = %(organization_id)s

@@ -1,0 +1,6 @@
+-- Renames an organization. Returns its row, or none if it does not exist.
+-- Parameters: organization_id; name.
+update organizations
+set name = %(name)s
+where organization_id = %(organization_id)s
+returning organization_id, name, monthly_token_budget, suspended_at, created_at

@@ -1,0 +1,6 @@
+-- Suspends an organization, or ends its suspension. Returns its row, or none if it does not exist.
+-- Parameters: organization_id; suspended_at (timestamptz), or null.
+update organizations
+set suspended_at = %(suspended_at)s::timestamptz
+where organization_id = %(organization_id)s
+returning organization_id, name, monthly_token_budget, suspended_at, created_at

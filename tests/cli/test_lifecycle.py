@@ -1,0 +1,209 @@
+"""``agentidp organization rename|suspend|resume|delete`` and ``agentidp agent erase``, beside the service."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.db.sql import load_sql
+from agentidp.services import Services
+from tests import catalog
+from tests.cli.command import Command
+from tests.conftest import Cast
+from tests.factories import NOON, Agent, count_usage, usage_sums
+
+SECRETS = ("Wintermute", "Neuromancer", "the sprawl", "Tessier")
+"""Names that the erased organization or agent has, in every field that takes text."""
+
+
+def token(client: FlaskClient, agent: Agent) -> Any:
+    """Ask for a token."""
+    form = {"grant_type": "client_credentials", "client_id": agent.client_id, "client_secret": agent.client_secret}
+    return client.post("/api/v1/token", data=form)
+
+
+def trend(client: FlaskClient, agent: Agent) -> int:
+    """The status of a read with a token that is valid by itself."""
+    return client.get("/api/v1/analytics/tokens", headers=agent.bearer()).status_code
+
+
+def statuses(run: Command) -> dict[str, str]:
+    """The name and the status of each organization."""
+    return {one["name"]: one["status"] for one in json.loads(run("organization", "list", "--json"))}
+
+
+def rows_of(url: str) -> str:
+    """Every row of every table, as text."""
+    with psycopg.connect(url) as connection:
+        found = [
+            str(row)
+            for table in sorted(catalog.tables(connection))
+            for (row,) in connection.execute(f"select t::text from {table} as t").fetchall()
+        ]
+    return "\n".join(found)
+
+
+def events(run: Command, organization_id: str) -> list[tuple[str, Any, Any]]:
+    """The trail of an organization: action, before and after."""
+    with psycopg.connect(run.database_url) as connection:
+        return connection.execute(
+            "select action, before, after from audit_events where organization_id = %s order by sequence",
+            [organization_id],
+        ).fetchall()
+
+
+def test_rename_over_http_and_by_command(run: Command, client: FlaskClient, cast: Cast) -> None:
+    organization_id = cast.acme.organization_id
+    changed = client.patch("/api/v1/organization", json={"name": "Acme II"}, headers=cast.acme.bearer()).json
+    assert (changed["name"], changed["status"], changed["monthlyTokenBudget"]) == ("Acme II", "active", None)
+    run("organization", "rename", organization_id, "Acme III")
+    assert {*statuses(run)} == {"Acme III", "Outsider"}
+    assert [event[1:] for event in events(run, organization_id) if event[0] == "organization.changed"] == [
+        ({"name": "Acme"}, {"name": "Acme II"}),
+        ({"name": "Acme II"}, {"name": "Acme III"}),
+    ]
+    assert run.refused("organization", "rename", organization_id, "") == "name must have 1 to 100 characters"
+    body = client.patch("/api/v1/organization", json={}, headers=cast.acme.bearer()).json
+    assert body["details"] == {"body": ["must name something to change"]}
+
+
+def test_nobody_acts_for_a_suspended_organization(run: Command, client: FlaskClient, cast: Cast) -> None:
+    acme, outsider = cast.acme, cast.outsider
+    before = token(client, acme).json["access_token"]
+    run("organization", "suspend", acme.organization_id)
+    assert statuses(run) == {"Acme": "suspended", "Outsider": "active"}
+    refused = token(client, acme)
+    assert (refused.status_code, refused.json["error"]) == (401, "invalid_client")
+    assert client.get("/api/v1/agents", headers={"Authorization": f"Bearer {before}"}).status_code == 401
+    assert client.get(acme.link()).status_code == 401
+    assert (token(client, outsider).status_code, trend(client, outsider)) == (200, 200)
+    introspected = client.post(
+        "/api/v1/token/introspect",
+        data={"token": before, "client_id": outsider.client_id, "client_secret": outsider.client_secret},
+    )
+    assert introspected.json == {"active": False}
+    run("organization", "resume", acme.organization_id)
+    assert token(client, acme).status_code == 200
+    assert client.get("/api/v1/agents", headers={"Authorization": f"Bearer {before}"}).status_code == 200
+    changes = [event[1:] for event in events(run, acme.organization_id) if event[0] == "organization.changed"]
+    assert changes == [
+        ({"status": "active"}, {"status": "suspended"}),
+        ({"status": "suspended"}, {"status": "active"}),
+    ]
+
+
+def fill(client: FlaskClient, services: Services, agent: Agent) -> None:
+    """Write one of SECRETS into every field that takes text, and count usage on two days."""
+    headers = agent.bearer()
+    sent = (
+        client.patch("/api/v1/organization", json={"name": SECRETS[0]}, headers=headers),
+        client.post("/api/v1/agents", json={"name": SECRETS[1], "description": SECRETS[2]}, headers=headers),
+        client.post(
+            "/api/v1/resource-servers",
+            json={"name": SECRETS[3], "resource": f"https://{agent.agent_id}.example", "scopes": ["a:b"]},
+            headers=headers,
+        ),
+        client.post(f"/api/v1/agents/{agent.client_id}/credentials", json={"label": SECRETS[3]}, headers=headers),
+        token(client, agent),
+    )
+    assert {response.status_code for response in sent} <= {200, 201}, [response.json for response in sent]
+    count_usage(services, agent.organization_id, agent.agent_id, NOON.replace(month=1), tokens=2, requests=1)
+
+
+def test_delete_leaves_no_name_and_touches_nobody_else(
+    run: Command, client: FlaskClient, services: Services, cast: Cast
+) -> None:
+    acme, outsider = cast.acme, cast.outsider
+    fill(client, services, acme)
+    fill(client, services, outsider)
+    client.patch("/api/v1/organization", json={"name": "Outsider"}, headers=outsider.bearer())
+    others = usage_sums(run.database_url, outsider.organization_id)
+    run("organization", "delete", acme.organization_id, "--yes")
+    kept = [line for line in rows_of(run.database_url).splitlines() if acme.organization_id in line]
+    tables_kept = {"resource_identifiers", "audit_events", "audit_heads"}
+    with psycopg.connect(run.database_url) as connection:
+        for table in catalog.tables_of_organizations(connection) - tables_kept:
+            count = f"select count(*) from {table} where organization_id = %s"
+            left = connection.execute(count, [acme.organization_id]).fetchone()
+            assert left == (0,), f"delete from {table} in sql/organizations/erase_organization.sql"
+        # Not every table has rows here.
+        statement = load_sql("organizations/erase_organization")
+        missing = {
+            table
+            for table in catalog.tables_of_organizations(connection) - tables_kept
+            if not re.search(rf"delete from {table}\b", statement)
+        }
+        assert not missing, f"delete from {missing} in sql/organizations/erase_organization.sql"
+    assert kept
+    assert not [line for line in kept for name in SECRETS if name in line]
+    assert events(run, acme.organization_id)[-1] == ("organization.deleted", None, None)
+    assert all(event[1:] == (None, None) for event in events(run, acme.organization_id))
+    assert run("audit", "verify", "--organization", acme.organization_id)
+    assert (token(client, acme).status_code, trend(client, acme)) == (401, 401)
+    # Nobody else gets tokens for its resource server.
+    taken = {"name": "x", "resource": f"https://{acme.agent_id}.example", "scopes": ["a:b"]}
+    assert client.post("/api/v1/resource-servers", json=taken, headers=outsider.bearer()).status_code == 409
+    # The request above is counted.
+    after = usage_sums(run.database_url, outsider.organization_id)
+    assert after == {name: count + ("requests" in name) for name, count in others.items()}
+    assert (token(client, outsider).status_code, trend(client, outsider)) == (200, 200)
+    assert run.refused("organization", "delete", acme.organization_id, "--yes") == (
+        f"there is no organization {acme.organization_id!r}"
+    )
+
+
+def test_delete_asks_for_the_name(run: Command, cast: Cast) -> None:
+    organization_id = cast.acme.organization_id
+    result = run.invoke("organization", "delete", organization_id, input="acme\n")
+    assert result.exit_code == 1
+    assert "this is not its name; nothing was deleted" in result.stderr
+    assert statuses(run) == {"Acme": "active", "Outsider": "active"}
+    assert run.invoke("organization", "delete", organization_id, input="Acme\n").exit_code == 0
+    assert [*statuses(run)] == ["Outsider"]
+
+
+def test_an_interrupted_deletion_goes_on(
+    run: Command, client: FlaskClient, services: Services, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(client, services, cast.acme)
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agentidp.erasure.delete_days", interrupted)
+        assert run.invoke("organization", "delete", cast.acme.organization_id, "--yes").exit_code != 0
+    # Its tokens have stopped working, and everything is still there.
+    assert (
+        token(client, cast.acme).status_code,
+        usage_sums(run.database_url, cast.acme.organization_id)["tokens"],
+    ) == (401, 3)
+    run("organization", "delete", cast.acme.organization_id, "--yes")
+    assert [*statuses(run)] == ["Outsider"]
+
+
+def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
+    run: Command, client: FlaskClient, services: Services, cast: Cast
+) -> None:
+    organization_id = cast.acme.organization_id
+    made = client.post(
+        "/api/v1/agents", json={"name": SECRETS[0], "description": SECRETS[1]}, headers=cast.acme.bearer()
+    ).json
+    agent_id = made["agentId"]
+    url = f"/api/v1/agents/{agent_id}/credentials"
+    assert client.post(url, json={"label": SECRETS[2]}, headers=cast.acme.bearer()).status_code == 201
+    count_usage(services, organization_id, UUID(agent_id), NOON, tokens=3)
+    assert run.refused("agent", "erase", agent_id) == "delete the agent first: only a deleted agent can be erased"
+    run("agent", "delete", agent_id)
+    run("agent", "erase", agent_id)
+    assert not [name for name in SECRETS if name in rows_of(run.database_url)]
+    usage = client.get("/api/v1/analytics/agents", headers=cast.acme.bearer()).json["data"]
+    assert usage == [{"agentId": agent_id, "tokenCount": 3}]
+    assert run("audit", "verify", "--organization", organization_id)
+    assert events(run, organization_id)[-1] == ("agent.erased", None, None)
