@@ -33,7 +33,10 @@ class WholeResponse(Response):
     """
 
     def __init__(self, content: bytes, headers: Mapping[str, str], status: int = 200) -> None:
-        complete = Headers([*headers.items(), ("Content-Length", str(len(content)))])
+        complete = Headers()
+        for name, value in headers.items():
+            complete.add(name, value)
+        complete.add("Content-Length", str(len(content)))
         super().__init__([content], status, complete)
 
     def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
