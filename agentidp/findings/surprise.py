@@ -110,6 +110,7 @@ class _Judgement:
     def __init__(self, counts: Sequence[int], baseline: list[float], first: int, chances: int, by_day: bool) -> None:
         self.counts, self.baseline, self.first = counts, baseline, first
         self.chances, self.by_day = chances, by_day
+        self.z_chances = thresholds.Z_CHANCES * log(chances)
         self.last_day = LastDay()
         self.maxima: dict[str, list[float]] = {"hour": [], "day": [], "tokens": []}
         """Of each day: the highest surprise of an hour and of a day, and the most tokens of an hour."""
@@ -149,7 +150,7 @@ class _Judgement:
         self.last_day.add(of_hour, count, expected.mean)
         days = self._return_days(hour, expected, of_hour)
         severity = self._severity(count, days, self._z_score() if of_hour > 0 else 0.0)
-        if severity or self._is_replaced(count, expected, days):
+        if severity or (self.return_period is None and is_gross(count, expected)):
             if hour - self.first >= 3 * WEEK:
                 self.baseline[hour] = min(count, expected.mean)
         else:
@@ -172,19 +173,13 @@ class _Judgement:
         return self.day_to_day.z_score(self.last_day.surprise)
 
     def _severity(self, count: int, return_days: float, z_score: float) -> Severity | None:
-        days, z_score = return_days / self.chances, z_score - thresholds.Z_CHANCES * log(self.chances)
+        days, z_score = return_days / self.chances, z_score - self.z_chances
         if days < thresholds.INFO_RETURN_DAYS and z_score < thresholds.INFO_Z_SCORE:
             return None
-        if count > thresholds.CRITICAL_TIMES * max(self.busiest, thresholds.MIN_EXCESS):
-            return Severity.critical
-        is_warning = days >= thresholds.WARNING_RETURN_DAYS or z_score >= thresholds.WARNING_Z_SCORE
-        return Severity.warning if is_warning else Severity.info
-
-    def _is_replaced(self, count: int, expected: Expected, return_days: float) -> bool:
-        """Whether an hour is kept out of later baselines though it is not reported."""
-        if self.return_period is None:
-            return is_gross(count, expected)
-        return return_days >= thresholds.REPLACED_RETURN_DAYS
+        if days < thresholds.WARNING_RETURN_DAYS and z_score < thresholds.WARNING_Z_SCORE:
+            return Severity.info
+        is_critical = count > thresholds.CRITICAL_TIMES * max(self.busiest, thresholds.MIN_EXCESS)
+        return Severity.critical if is_critical else Severity.warning
 
     def _see(self, of_hour: float, count: int) -> None:
         today = self.today

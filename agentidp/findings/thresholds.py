@@ -30,9 +30,6 @@ INFO_RETURN_DAYS, WARNING_RETURN_DAYS = 60, 400
 """An hour that comes once in so many days is listed, and so many, a warning: each times the number of agents, for each
 of them has its chance to exceed it."""
 
-REPLACED_RETURN_DAYS = 200
-"""From so many on an hour is kept out of later baselines."""
-
 INFO_Z_SCORE, WARNING_Z_SCORE, Z_CHANCES = 2.9, 3.8, 0.25
 """The same of the z-score of a day's surprise, of an organization's only agent; and how much more it takes for each
 power of e of the number of agents."""
