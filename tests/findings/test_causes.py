@@ -10,11 +10,10 @@ import pytest
 
 from agentidp.findings import thresholds
 from agentidp.findings.causes import one_per_cause, urgency
-from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.finding import Finding, Severity
 
 NOW = datetime(2026, 4, 15, 12, 30, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-QUERY = FindingsQuery(at=NOW, days=7, token_ttl=3600, dominance_percent=80)
 
 
 def finding(
@@ -47,7 +46,7 @@ def finding(
 
 def in_order(*found: Finding) -> list[Finding]:
     """The most urgent first."""
-    return sorted(found, key=lambda one: urgency(one, QUERY))
+    return sorted(found, key=lambda one: urgency(one, NOW))
 
 
 def test_what_goes_on_comes_before_what_has_ended_however_severe_that_was() -> None:
