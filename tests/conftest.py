@@ -88,13 +88,18 @@ def require_installation(bindir: Path | None) -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[citus.Cluster]:
-    """A Citus cluster, if Citus is installed; CI requires it."""
+def needs_citus() -> None:
+    """Skips the test if Citus is not installed; CI requires it."""
     if citus.installation() is None:
         reason = "no PostgreSQL with Citus is installed, so nothing was tested on a cluster (CONTRIBUTING.md)"
         if os.environ.get("AGENTIDP_TEST_CITUS"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def cluster(needs_citus: None) -> Iterator[citus.Cluster]:
+    """A Citus cluster."""
     with citus.cluster() as running:
         yield running
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,9 @@ import psycopg
 
 from agentidp.db.pipeline import OutcomeLost, is_lost
 from agentidp.db.sql import Call, Rows, enters_organization, load_sql
+
+_NOT_CONNECTED = re.compile(r"Connection refused|No route to host|timeout expired|the database system is")
+"""The errors of a connection that could not be opened, so that a worker has received nothing."""
 
 
 def look_for_citus(connection: psycopg.Connection[Any]) -> None:
@@ -49,14 +53,30 @@ def run_on_citus(
     transaction, which psycopg's own pipeline sends together.
     """
     try:
-        if len(calls) == 1 and enters_organization(calls[0].name):
-            return [rows_of(_execute(connection, calls[0]))]
-        return _run_in_transaction(connection, organization_id, calls, durable=durable)
+        try:
+            return _run(connection, organization_id, calls, durable=durable)
+        except psycopg.errors.InsufficientPrivilege:
+            # The organization's shard moved to another worker meanwhile. There the function has not entered it, so
+            # row-level security refuses the row. Nothing was done, and the second time the call goes to the right one.
+            connection.rollback()
+            return _run(connection, organization_id, calls, durable=durable)
     except psycopg.Error as error:
         # psycopg does not say whether the commit had been sent.
-        if is_lost(error):
+        if is_lost(error) or is_worker_lost(error):
             raise OutcomeLost(str(error)) from error
         raise
+
+
+def _run(connection: psycopg.Connection[Any], organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
+    if len(calls) == 1 and enters_organization(calls[0].name):
+        return [rows_of(_execute(connection, calls[0]))]
+    return _run_in_transaction(connection, organization_id, calls, durable=durable)
+
+
+def is_worker_lost(error: psycopg.Error) -> bool:
+    """Whether the coordinator lost a worker that may have committed. It reports this as an ordinary error."""
+    is_connection = (error.sqlstate or "").startswith("08") or "connection marked as essential" in str(error)
+    return is_connection and not _NOT_CONNECTED.search(str(error))
 
 
 def _run_in_transaction(

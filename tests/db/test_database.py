@@ -17,7 +17,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from psycopg.types.json import Jsonb
 
-from agentidp.db.citus import enter_organization, is_on_citus
+from agentidp.db.citus import enter_organization, is_on_citus, is_worker_lost
 from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.pipeline import Statement
@@ -523,3 +523,18 @@ def test_a_process_that_leaves_its_pool_open_ends_at_once_and_in_silence(databas
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert int(ended.stdout) >= 2
     assert ended.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lost"),
+    [
+        (psycopg.errors.ConnectionFailure("… failed with the following error: Connection refused"), False),
+        (psycopg.errors.ConnectionFailure("… error: FATAL:  the database system is starting up"), False),
+        (psycopg.errors.ConnectionFailure("… error: server closed the connection unexpectedly"), True),
+        (psycopg.errors.InternalError_("failure on connection marked as essential: 10.0.0.2:5432"), True),
+        (psycopg.errors.InternalError_("triggers are not supported on distributed tables"), False),
+        (psycopg.errors.QueryCanceled("canceling statement due to statement timeout"), False),
+    ],
+)
+def test_the_outcome_is_unknown_only_if_a_worker_had_received_something(error: psycopg.Error, is_lost: bool) -> None:
+    assert is_worker_lost(error) is is_lost

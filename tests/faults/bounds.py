@@ -47,6 +47,15 @@ class Bound:
 
 
 BOUNDS = {
+    "Citus: worker killed": Bound(
+        DETECTION, "connections to it end at once, and then it refuses at once", recovery=10.0
+    ),
+    "Citus: worker killed, organization of another": Bound(
+        10.0, "the other worker goes on; starting a worker again keeps both cores busy", unknown=0, fails=False
+    ),
+    "Citus: worker added and shards moved": Bound(
+        DETECTION, "a shard's writes wait while it is copied, as long as statement_timeout allows", fails=None
+    ),
     "database killed": Bound(3.0, "connections end at once, and then a server refuses at once", known_after=1.0),
     "database stopped": Bound(3.0, "connections end at once, and then a server refuses at once", known_after=1.0),
     "database restarted": Bound(3.0, "three of them; connections end at once", unknown=3 * CLIENTS, fails=None),

@@ -1,0 +1,104 @@
+"""Faults of a Citus cluster under load: a worker is killed, and shards are moved to a new one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from agentidp import utc_now
+from agentidp.db.distribution import distribute
+from agentidp.db.migrations import migrate
+from agentidp.jose.key_rotation import ensure_signing_key
+from tests import citus
+from tests.conftest import settings_for
+from tests.factories import Server, wait_until
+from tests.faults.ledger import RESULTS, judge, read_counts
+from tests.faults.load import Fleet, Load
+from tests.faults.rig import AFTER, environment
+
+pytestmark = [pytest.mark.citus, pytest.mark.usefixtures("needs_citus")]
+
+TOKENS = 40
+"""That each organization's clients must have received before the fault begins, and after it."""
+
+CLIENTS = 3
+"""Of each organization."""
+
+
+@pytest.fixture
+def running() -> Iterator[citus.Cluster]:
+    """A cluster of the test's own with a distributed database."""
+    with citus.cluster() as made:
+        made.create("faults")
+        url = made.coordinator.url("faults")
+        migrate(url)
+        ensure_signing_key(settings_for(url), at=utc_now())
+        list(distribute(url))
+        yield made
+
+
+def fleets_on_each_worker(cluster: citus.Cluster) -> list[Fleet]:
+    """An organization on each worker."""
+    url = cluster.coordinator.url("faults")
+    found: dict[object, Fleet] = {}
+    while len(found) < len(cluster.workers):
+        fleet = Fleet.make(url, agents=4)
+        [(port,)] = cluster.coordinator.execute(
+            "faults",
+            "select nodeport from citus_shards where shardid = "
+            f"get_shard_id_for_distribution_column('organizations', '{fleet.organization_id}'::text)",
+        )
+        found.setdefault(port, fleet)
+    return [found[worker.port] for worker in cluster.workers]
+
+
+def run(cluster: citus.Cluster, rows: list[str], fault: Callable[[], None]) -> None:
+    """Bring a load of each worker's organization on a server, cause the fault, and judge each by its row."""
+    url = cluster.coordinator.url("faults")
+    fleets = fleets_on_each_worker(cluster)
+    began_at = utc_now()
+    with Server(environment(url)) as server:
+        loads = [Load(fleet, [server.port], CLIENTS) for fleet in fleets]
+        for load in loads:
+            load.start()
+        try:
+            wait_until(lambda: all(load.acknowledged() >= TOKENS for load in loads))
+            begin = time.monotonic()
+            fault()
+            end = time.monotonic()
+            before = [load.acknowledged() for load in loads]
+            wait_until(lambda: all(load.acknowledged() >= n + TOKENS for load, n in zip(loads, before, strict=True)))
+            time.sleep(AFTER)
+        finally:
+            answers = [load.stop() for load in loads]
+    for row, fleet, received in zip(rows, fleets, answers, strict=True):
+        failed = [answer.ended for answer in received if answer.kind == "token" and answer.status != 200]
+        recovery = max(0.0, max(failed, default=end) - end)
+        counts = read_counts(url, fleet.organization_id)
+        RESULTS.append(judge(row, received, counts, began_at=began_at, fault=(begin, end), recovery=recovery))
+    assert not [result.faults for result in RESULTS if result.faults]
+
+
+def test_a_killed_worker_stops_its_own_organizations_only(running: citus.Cluster) -> None:
+    def fault() -> None:
+        running.workers[0].kill()
+        time.sleep(3)
+        running.workers[0].start()
+
+    run(running, ["Citus: worker killed", "Citus: worker killed, organization of another"], fault)
+
+
+def test_shards_move_to_a_new_worker_without_an_error(running: citus.Cluster) -> None:
+    def fault() -> None:
+        running.add_worker("faults")
+        # What Citus leaves out when it makes our views there.
+        list(distribute(running.coordinator.url("faults")))
+        running.coordinator.execute("faults", "select rebalance_table_shards(shard_transfer_mode => 'block_writes')")
+
+    run(running, ["Citus: worker added and shards moved"] * 2, fault)
+    [(placed,)] = running.coordinator.execute(
+        "faults", f"select count(*) from citus_shards where nodeport = {running.workers[-1].port}"
+    )
+    assert int(str(placed)) > 0
