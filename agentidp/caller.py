@@ -151,12 +151,12 @@ class Caller:
         except psycopg.errors.UniqueViolation:
             if self._proof is None:
                 raise
-            record_rejection(self._database, self.agent_id)
+            record_rejection(self._database, self.agent_id, "DPoP proof used before")
             raise InvalidProof("the DPoP proof was used before", ALGORITHMS) from None
 
     def _settle(self, rows: Rows) -> None:
         if not rows:
-            record_rejection(self._database, self.agent_id)
+            record_rejection(self._database, self.agent_id, "revoked token")
             raise InvalidToken
         self._is_admitted = True
 
@@ -221,7 +221,8 @@ def authenticate(at: datetime) -> Caller:
             proof = _verified_proof(unverified_token, token, s.database.of(token.organization_id, at))
     except TokenRefused as refused:
         if refused.claims is not None:
-            record_rejection(s.database.of(refused.claims.organization_id, at), refused.claims.agent_id)
+            database = s.database.of(refused.claims.organization_id, at)
+            record_rejection(database, refused.claims.agent_id, f"token {refused}")
         raise InvalidToken from None
     return Caller(token, at, proof=proof)
 
@@ -262,7 +263,7 @@ def _verified_proof(access_token: str, token: AccessToken, database: Organizatio
             access_token=access_token,
         )
     except dpop.ProofRefused as refused:
-        record_rejection(database, token.agent_id)
+        record_rejection(database, token.agent_id, "wrong DPoP proof")
         raise InvalidProof(str(refused), ALGORITHMS) from None
     if proof.jkt != token.jkt:
         raise TokenRefused("bound to another key", token)

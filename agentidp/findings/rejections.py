@@ -1,4 +1,4 @@
-"""``rejections``: an agent fails to authenticate far more often than it usually does.
+"""``rejections``: an agent fails to authenticate far more often than it usually does; why, and from which networks.
 
 Statistic: the day's rejected requests against the 75th percentile of the 28 days before; or as few as 6 if the agent
 was issued no token from then on, where its seasonal median lets one expect as many.
@@ -6,6 +6,7 @@ was issued no token from then on, where its seasonal median lets one expect as m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -16,6 +17,7 @@ from agentidp.findings import thresholds
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 from agentidp.findings.history import DAY, daily, hourly, hours_until, instant
 from agentidp.findings.seasonal import median
+from agentidp.usage import KEEP_NETWORKS
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,16 @@ class Rejections:
     expected_tokens: float
 
 
+@dataclass(frozen=True)
+class Source:
+    """How many requests were rejected on a day, from where and why. ``day`` counts as ``begins`` does, in days."""
+
+    day: int
+    network: str
+    reason: str
+    rejections: int
+
+
 def call(query: FindingsQuery) -> Call:
     """The histories of the agents with many rejected requests."""
     return Call(
@@ -43,6 +55,7 @@ def call(query: FindingsQuery) -> Call:
             "first_day": _first_day(query),
             "since": query.since,
             "until": query.until,
+            "sources_since": max(query.since, query.until - timedelta(days=KEEP_NETWORKS)),
             "min_rejected": thresholds.MIN_REJECTED_FAILING,
             "max_agents": thresholds.MAX_REJECTED_AGENTS,
         },
@@ -56,11 +69,12 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     since = (query.since - first_day).days
     found = []
     for row in rows:
+        sources = [Source(*source) for source in row.sources or ()]
         rejected = hourly(((day, of_day) for day, of_day, _ in row.history), length)
         tokens = hourly(((day, of_day) for day, _, of_day in row.history), length)
         active_days = {day for day, *_ in row.history}
         for one in rejections_of(rejected, tokens, active_days, since):
-            found.append(_finding(one, row, first_day, query))
+            found.append(_finding(one, row, first_day, query, origin(one, sources)))
     return found
 
 
@@ -142,7 +156,28 @@ def _first_day(query: FindingsQuery) -> date:
     return query.since - timedelta(days=thresholds.REJECTION_DAYS)
 
 
-def _finding(one: Rejections, row: Any, first_day: date, query: FindingsQuery) -> Finding:
+def origin(one: Rejections, sources: Sequence[Source]) -> str:
+    """A sentence that says why, and from which networks; empty if nothing is known of these days."""
+    reasons: Counter[str] = Counter()
+    networks: Counter[str] = Counter()
+    for source in sources:
+        if one.begins // DAY <= source.day <= (one.ends - 1) // DAY:
+            reasons[source.reason] += source.rejections
+            networks[source.network] += source.rejections
+    if not networks:
+        return ""
+    return f" Reasons: {_most_frequent(reasons)}. Networks: {_most_frequent(networks)}."
+
+
+def _most_frequent(counts: Counter[str]) -> str:
+    named = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    shown = [f"{name} ({count:,})" for name, count in named[: thresholds.MAX_SOURCES]]
+    more = len(named) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _finding(one: Rejections, row: Any, first_day: date, query: FindingsQuery, origin: str) -> Finding:
+    words = _words(one, row)
     is_critical = row.is_active and not one.tokens and one.expected_tokens >= 1
     return Finding(
         kind="rejections",
@@ -155,7 +190,7 @@ def _finding(one: Rejections, row: Any, first_day: date, query: FindingsQuery) -
         observed=one.rejected,
         expected=one.usual,
         baseline=f"the 75th percentile of a day's rejected requests in the {thresholds.REJECTION_DAYS} days before",
-        **_words(one, row),
+        **words | {"summary": words["summary"] + origin},
     )
 
 

@@ -140,6 +140,9 @@ REJECTED_TIMES = 3
 MAX_REJECTED_AGENTS = 50
 """Agents whose rejections are looked into: those with the most."""
 
+MAX_SOURCES = 3
+"""Networks, and reasons, that a finding names: those with the most rejections."""
+
 # uncached_tokens
 UNCACHED_FACTOR = 10
 """Multiple of the tokens that it needs, up to which an agent may have several instances, scopes or resource servers."""

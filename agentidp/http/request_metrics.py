@@ -6,10 +6,10 @@ import re
 import time
 from functools import lru_cache
 
-from flask import Flask, Response, g
+from flask import Flask, Response
 from prometheus_client import Counter, Histogram
 
-from agentidp.http.request_context import current_request
+from agentidp.http.request_context import current_context, current_request
 from agentidp.metrics import DURATION, REQUESTS
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -28,7 +28,7 @@ def init_app(app: Flask) -> None:
         rule = received.url_rule
         requests, duration = _children(rule.rule if rule is not None else None, received.method, response.status_code)
         requests.inc()
-        duration.observe(time.perf_counter() - g.started)
+        duration.observe(time.perf_counter() - current_context().started)
         return response
 
 

@@ -17,12 +17,11 @@ from flask import Request
 
 from agentidp.http.error_rendering import oauth_errors
 from agentidp.http.errors import OAuthError
-from agentidp.metrics import REJECTIONS
 from agentidp.oauth import client_assertion, throttle
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client
 from agentidp.services import services
-from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
+from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, Rejection
 
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
@@ -77,8 +76,7 @@ def refuse(request: Request, client: Client, at: datetime) -> NoReturn:
         # An unknown client costs a query, so a wrong secret must cost one too.
         s.directory.look_up(client.agent_id)
     cell = throttle.cell_of(s.settings.secret_key or b"", client.sent_id, request.remote_addr)
-    wait = throttle.record_failure(s.database, cell, client.organization_id, client.agent_id, at)
-    REJECTIONS.labels(_reason(client)).inc()
+    wait = throttle.record_failure(s.database, cell, _rejection(client), at)
     if wait is not None:
         raise OAuthError(
             "temporarily_unavailable",
@@ -89,10 +87,10 @@ def refuse(request: Request, client: Client, at: datetime) -> NoReturn:
     raise invalid_client()
 
 
-def _reason(client: Client) -> str:
-    if client.agent_id == UNKNOWN_AGENT:
-        return "unknown_client"
-    return "assertion" if client.secret_hash is None else "secret"
+def _rejection(client: Client) -> Rejection:
+    credential = "assertion" if client.secret_hash is None else "secret"
+    reason = "unknown client" if client.agent_id == UNKNOWN_AGENT else f"wrong {credential}"
+    return Rejection(client.organization_id, client.agent_id, credential, reason, client.secret_hash)
 
 
 def invalid_client() -> OAuthError:

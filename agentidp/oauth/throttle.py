@@ -16,12 +16,11 @@ import hmac
 from datetime import datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from uuid import UUID
 
 from agentidp.config import LEEWAY
 from agentidp.db.database import Database
 from agentidp.db.sql import Call
-from agentidp.usage import UNKNOWN_ORGANIZATION, request_rejected
+from agentidp.usage import UNKNOWN_ORGANIZATION, Rejection
 
 A_MINUTE = 10
 """Failures that a throttle admits: at once after a minute without any, and a minute in the long run."""
@@ -44,23 +43,21 @@ IPV6_PREFIX = 8
 """Bytes of an IPv6 address that count, because a host usually has a whole /64."""
 
 
-def record_failure(
-    database: Database, cell: int, organization_id: str, agent_id: UUID, at: datetime
-) -> timedelta | None:
-    """Count a failed authentication and update its throttle, in one transaction and round trip.
+def record_failure(database: Database, cell: int, rejection: Rejection, at: datetime) -> timedelta | None:
+    """Count a failed authentication and update its throttle, in one transaction and round trip. Report it.
 
     A throttled failure is counted too, but it does not make the throttle last longer.
 
     :param cell: of the throttle, from :func:`cell_of`.
     :returns: if the failure is throttled, the time after which another one is certainly admitted; otherwise ``None``.
     """
-    rejection = request_rejected(agent_id)
-    admitted, _, _ = database.of(UNKNOWN_ORGANIZATION, at).run(
+    admitted, _, [found], _ = database.of(UNKNOWN_ORGANIZATION, at).run(
         _failure(cell, at),
         # Last, so that a request that waits for a throttle locks no counter that the organization's tokens need.
-        Call("database/enter_organization", {"organization_id": organization_id, "durable": False}),
-        Call(rejection.name, rejection.parameters | {"organization_id": organization_id}),
+        Call("database/enter_organization", {"organization_id": rejection.organization_id, "durable": False}),
+        *rejection.calls(),
     )
+    rejection.report(found.reason)
     return None if admitted else INTERVAL
 
 

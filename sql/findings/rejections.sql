@@ -1,7 +1,9 @@
--- The agents with at least so many rejected requests on a UTC day, among the days looked at, and their histories. One row each: agent_id, agent_name, is_active, and history: json, an array of [day
--- from first_day on, the counts of its 24 hours of rejected requests, and of tokens], a day once a slot.
+-- The agents with at least so many rejected requests on a UTC day, among the days looked at, and their histories. One row
+-- each: agent_id, agent_name, is_active; history: json, an array of [day from first_day on, the counts of its 24 hours of
+-- rejected requests, and of tokens], a day once a slot; and sources: json, an array of [day from first_day on, network,
+-- reason, rejections], or null.
 -- Parameters: organization_id; first_day, since, until (date): of the histories, of the days looked at, and the day
--- after the last; min_rejected: of a day; max_agents: those with the most.
+-- after the last; min_rejected: of a day; max_agents: those with the most; sources_since (date): the first day of the sources.
 with noticed as materialized (
     select each.agent_id
     from (
@@ -26,7 +28,22 @@ select
     json_agg(
         json_build_array(calendar.day - %(first_day)s::date, usage.rejected_by_hour, usage.tokens_by_hour)
         order by calendar.day, usage.slot
-    ) as history
+    ) as history,
+    (
+        select
+            json_agg(json_build_array(source.day - %(first_day)s::date, source.network, source.reason, source.rejections)
+                order by source.day, source.network, source.reason)
+        from generate_series(0, %(until)s::date - %(sources_since)s::date - 1) as looked_at (days)
+        cross join lateral (
+            select day, network, reason, rejections
+            from rejected_networks
+            where
+                organization_id = %(organization_id)s
+                and day = %(sources_since)s::date + looked_at.days
+                and agent_id = agents.agent_id
+            offset 0
+        ) as source
+    ) as sources
 from noticed
 join agents
     on agents.organization_id = %(organization_id)s

@@ -37,6 +37,9 @@ erased_finding_mutes as (
 erased_finding_evaluations as (
     delete from finding_evaluations where organization_id = %(organization_id)s
 ),
+erased_rejected_networks as (
+    delete from rejected_networks where organization_id = %(organization_id)s
+),
 erased_findings as (
     delete from findings where organization_id = %(organization_id)s
 ),

@@ -73,6 +73,7 @@ SOMETHING = (
     "insert into finding_changes select %(organization_id)s, %(agent_id)s, %(agent_id)s, now(), 'opened', 'info'",
     "insert into finding_mutes select %(organization_id)s, 'spike', 'organization', '2999-01-01', now(), 'x'",
     "insert into finding_evaluations select %(organization_id)s, '2026-01-01', '2026-01-01', '{}'",
+    "insert into rejected_networks select %(organization_id)s, '2026-04-15', %(agent_id)s, '192.0.2.0/24', 'x', 3",
 )
 """Rows that the product makes in the course of a longer story: one for each table that has none otherwise."""
 

@@ -24,7 +24,7 @@ from agentidp.findings import KINDS
 from agentidp.findings.finding import FindingsQuery
 from agentidp.oauth import throttle
 from agentidp.scopes import SCOPES
-from agentidp.usage import UNKNOWN_ORGANIZATION
+from agentidp.usage import KEEP_NETWORKS, MAXIMUM_NETWORKS, UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
 from tests import catalog
 from tests.conftest import _fresh_database
 from tests.factories import NOON
@@ -73,6 +73,8 @@ FILL = (
     "insert into resource_identifiers select resource, organization_id, %(at)s from resource_servers",
     "insert into used_identifiers select %(organization_id)s, sha256(n::text::bytea), "
     "%(at)s::timestamptz + interval '1 second' * (n - %(rows)s / 1000) from generate_series(1, %(rows)s) as n",
+    "insert into rejected_networks select %(organization_id)s, %(at)s::date - n, lpad(to_hex(m), 32, '0')::uuid, "
+    "'192.0.2.0/24', 'wrong secret', 1 from generate_series(0, 29) as n, generate_series(1, 200) as m",
     "insert into revoked_tokens select %(organization_id)s, 'token ' || n, "
     "%(at)s::timestamptz + interval '1 second' * (n - %(rows)s / 1000) from generate_series(1, %(rows)s) as n",
     "insert into throttles select %(unknown)s, %(spread)s * n, "
@@ -159,6 +161,11 @@ VALUES: dict[str, Any] = {
     "private_key_encrypted": b"",
     "durable": True,
     "cell": 16,
+    "reason": "wrong secret",
+    "network": "198.51.100.0/24",
+    "most_rows": MAXIMUM_NETWORKS,
+    "keep_days": KEEP_NETWORKS,
+    "nobody": UNKNOWN_AGENT,
     "nearby": throttle.NEARBY,
     "every": throttle.INTERVAL,
     "latest": NOON + throttle.LATEST,

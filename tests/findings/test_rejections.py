@@ -8,6 +8,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from agentidp.usage import KEEP_NETWORKS
 from tests.conftest import Clock
 from tests.factories import NOON
 from tests.findings.conftest import Fleet
@@ -300,3 +301,47 @@ def test_a_few_are_many_if_no_token_is_issued_any_more(fleet: Fleet, rejected: i
     fleet.store()
     found = fleet.findings("rejections")
     assert [one["severity"] for one in found] == ["critical"] * is_found
+
+
+def test_names_the_reasons_and_the_networks_of_its_days(fleet: Fleet, database_url: str) -> None:
+    agent_id, other = settled(fleet), fleet.agent("other")
+    fleet.count(agent_id, TODAY - DAY + 22 * HOUR, rejected=1300)
+    fleet.store()
+    sources = [
+        (-1, agent_id, "192.0.2.0/24", "revoked credential", 1200),
+        (-1, agent_id, "198.51.100.0/24", "revoked credential", 60),
+        (-1, agent_id, "198.51.100.0/24", "wrong secret", 30),
+        (-1, agent_id, "203.0.113.0/24", "wrong secret", 5),
+        (-1, agent_id, "2001:db8:1::/48", "wrong secret", 5),
+        # Not of its days, and not of this agent.
+        (-2, agent_id, "10.0.0.0/24", "unknown", 9999),
+        (0, agent_id, "10.0.0.0/24", "unknown", 9999),
+        (-1, other, "10.0.0.0/24", "unknown", 9999),
+    ]
+    with psycopg.connect(database_url) as connection:
+        for day, whose, *source in sources:
+            connection.execute(
+                "insert into rejected_networks values (%s, %s, %s, %s, %s, %s)",
+                [fleet.organization_id, (TODAY + day * DAY).date(), whose, *source],
+            )
+    [finding] = fleet.findings("rejections")
+    assert finding["summary"] == (
+        "1,300 requests of sync failed to authenticate, at a time at which it usually rests. "
+        "Reasons: revoked credential (1,260), wrong secret (40). "
+        "Networks: 192.0.2.0/24 (1,200), 198.51.100.0/24 (90), 2001:db8:1::/48 (5) and 1 more."
+    )
+
+
+def test_names_no_network_that_is_older_than_thirty_days(fleet: Fleet, database_url: str) -> None:
+    agent_id = settled(fleet, days=70)
+    for ago in (KEEP_NETWORKS - 1, KEEP_NETWORKS):
+        fleet.count(agent_id, TODAY - ago * DAY, rejected=40)
+    fleet.store()
+    with psycopg.connect(database_url) as connection:
+        for ago in (KEEP_NETWORKS - 1, KEEP_NETWORKS):
+            connection.execute(
+                "insert into rejected_networks values (%s, %s, %s, '192.0.2.0/24', 'wrong secret', %s)",
+                [fleet.organization_id, (TODAY - ago * DAY).date(), agent_id, ago],
+            )
+    [finding] = fleet.findings("rejections", days=40)
+    assert finding["summary"].endswith(f"Networks: 192.0.2.0/24 ({KEEP_NETWORKS - 1}).")

@@ -112,7 +112,7 @@ def test_counts_rejections_by_reason_as_often_as_the_database_does(
             client.post("/api/v1/token", data=form, auth=(client_id, "wrong"))
     client.get("/api/v1/agents", headers=acme.bearer(at=services.clock() - timedelta(days=1)))
     rejected = counted("agentidp_authentications_rejected_total")
-    assert rejected == {("secret",): 12, ("unknown_client",): 2, ("token",): 1}
+    assert rejected == {("wrong secret",): 12, ("unknown client",): 2, ("token expired",): 1}
     url = str(services.settings.database_url)
     assert usage_sums(url, acme.organization_id)["rejected"] == 13
     assert usage_sums(url, UNKNOWN_ORGANIZATION)["rejected"] == 2

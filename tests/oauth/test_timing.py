@@ -98,6 +98,7 @@ class TestConversation:
             "oauth/client_organization",
             "oauth/issue_access_token",
             "oauth/record_failure",
+            "usage/record_rejected_network",
             "usage/record_rejection",
         ]
         round_trips = 3

@@ -1,0 +1,79 @@
+-- Counts a failed authentication by the client's network and by its reason, and deletes the organization's rows that are
+-- older than it keeps. Returns one row: the reason.
+-- Parameters: organization_id; agent_id; day: of the failure in UTC; at (timestamptz);
+-- secret_hash: of the secret that was sent, or null; reason: if the agent and the credential say nothing more precise;
+-- network: text; most_rows: of an organization's day, beyond which further ones are counted in one row;
+-- keep_days: how many days are kept, this one included; nobody: the agent_id of that row.
+with forgotten as (
+    delete from rejected_networks
+    where organization_id = %(organization_id)s and day <= %(day)s::date - %(keep_days)s::integer
+),
+rejection as materialized (
+    select coalesce(
+        (
+            select 'suspended organization' from organizations
+            where organization_id = %(organization_id)s and suspended_at is not null
+        ),
+        (
+            select case
+                when deleted_at is not null then 'deleted agent'
+                when status <> 'active' then 'suspended agent'
+            end
+            from agents
+            where organization_id = %(organization_id)s and agent_id = %(agent_id)s::uuid
+        ),
+        (
+            select 'revoked credential'
+            from credentials where
+                organization_id = %(organization_id)s and agent_id = %(agent_id)s::uuid
+                and secret_hash = %(secret_hash)s::bytea
+                and revoked_at is not null
+            limit 1
+        ),
+        (
+            select 'expired credential'
+            from credentials where
+                organization_id = %(organization_id)s and agent_id = %(agent_id)s::uuid
+                and secret_hash = %(secret_hash)s::bytea
+                and revoked_at is null
+                and expires_at <= %(at)s
+            limit 1
+        ),
+        %(reason)s::text
+    ) as reason
+),
+placed as materialized (
+    select
+        reason,
+        case
+            when exists (
+                select
+                from rejected_networks
+                where
+                    organization_id = %(organization_id)s and day = %(day)s::date and agent_id = %(agent_id)s::uuid
+                    and network = %(network)s::text and reason = rejection.reason
+            ) then true
+            else (
+                select count(*) < %(most_rows)s::integer
+                from (
+                    select
+                    from rejected_networks
+                    where organization_id = %(organization_id)s and day = %(day)s::date limit %(most_rows)s::integer
+                ) as known
+            )
+        end as has_own_row
+    from rejection
+),
+counted as (
+    insert into rejected_networks as known (organization_id, day, agent_id, network, reason, rejections)
+    select
+        %(organization_id)s, %(day)s::date,
+        case when has_own_row then %(agent_id)s::uuid else %(nobody)s::uuid end,
+        case when has_own_row then %(network)s::text else 'other' end,
+        case when has_own_row then reason else 'other' end,
+        1
+    from placed
+    on conflict (organization_id, day, agent_id, network, reason) do update
+    set rejections = known.rejections + 1
+)
+select reason from rejection

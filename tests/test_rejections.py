@@ -1,0 +1,247 @@
+"""Why and from where authentications are rejected: the log, what is kept, and that the client learns nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client import REGISTRY
+from psycopg.rows import tuple_row
+
+from agentidp import create_app
+from agentidp.http.logs import JsonFormatter
+from agentidp.services import Services
+from agentidp.usage import (
+    KEEP_NETWORKS,
+    MAXIMUM_NETWORKS,
+    UNKNOWN_AGENT,
+    UNKNOWN_ORGANIZATION,
+    network_of,
+)
+from tests.conftest import ON_CITUS_TOO, Cast, settings_for
+from tests.factories import NOON, Agent, Clock, database_of, make_agent, usage_sums
+
+ADDRESS = "198.51.100.77"
+NETWORK = "198.51.100.0/24"
+
+
+@pytest.fixture
+def app(database_url: str, clock: Clock) -> Iterator[Flask]:
+    """The application behind a proxy that tells the client's address."""
+    app = create_app(settings_for(database_url, trusted_proxies=1), clock=clock)
+    yield app
+    app.extensions["agentidp"].close()
+
+
+def rows(services: Services, organization_id: str) -> set[tuple[Any, ...]]:
+    """What is kept of an organization's rejections: day, agent, network, reason, and how many."""
+    with psycopg.connect(str(services.settings.database_url), row_factory=tuple_row) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+        return set(
+            connection.execute(
+                "select day, agent_id, network, reason, rejections from rejected_networks where organization_id = %s",
+                [organization_id],
+            )
+        )
+
+
+def ask(client: FlaskClient, client_id: str, secret: str, address: str = ADDRESS) -> tuple[int, bytes]:
+    """The status and the body of a token request from an address."""
+    response = client.post(
+        "/api/v1/token",
+        data={"grant_type": "client_credentials"},
+        auth=(client_id, secret),
+        headers={"X-Forwarded-For": address},
+    )
+    return response.status_code, response.data
+
+
+def change(services: Services, agent: Agent, statement: str) -> None:
+    """Change rows of an agent's organization as their owner."""
+    with psycopg.connect(str(services.settings.database_url)) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [agent.organization_id])
+        connection.execute(f"update {statement} where agent_id = %s".encode(), [agent.agent_id])
+
+
+SITUATIONS = {
+    "suspended agent": "agents set status = 'suspended'",
+    "deleted agent": "agents set deleted_at = now()",
+    "revoked credential": "credentials set revoked_at = '2026-04-15'",
+    "expired credential": "credentials set expires_at = '2026-04-15 12:00:00Z'",
+}
+"""Reason -> the change after which the right secret is rejected for it."""
+
+
+@pytest.mark.parametrize("reason", SITUATIONS)
+def test_the_operator_learns_the_reason_that_the_client_does_not(
+    client: FlaskClient, services: Services, cast: Cast, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    acme = cast.acme
+    wrong = ask(client, acme.client_id, "wrong")
+    change(services, acme, SITUATIONS[reason])
+    before = REGISTRY.get_sample_value("agentidp_authentications_rejected_total", {"reason": reason}) or 0
+    caplog.set_level(logging.INFO, "agentidp")
+    caplog.clear()
+    assert ask(client, acme.client_id, acme.client_secret) == wrong
+    rejected, request = [
+        json.loads(JsonFormatter().format(record)) for record in caplog.records if record.name == "agentidp"
+    ]
+    who = {"organization": acme.organization_id, "agent": acme.client_id}
+    assert {name: rejected[name] for name in rejected if name != "at"} == {
+        "level": "WARNING",
+        "message": "authentication rejected",
+        **who,
+        "credential": "secret",
+        "reason": reason,
+        "address": ADDRESS,
+        "request_id": request["request_id"],
+    }
+    assert {name: request[name] for name in who} == who
+    assert acme.client_secret not in caplog.text
+    after = REGISTRY.get_sample_value("agentidp_authentications_rejected_total", {"reason": reason})
+    assert after == before + 1
+    # Of an agent that is not active, that is the reason, whatever was sent.
+    first = (NOON.date(), acme.agent_id, NETWORK)
+    assert rows(services, acme.organization_id) == {(*first, "wrong secret", 1), (*first, reason, 1)}
+
+
+def test_an_agent_of_a_suspended_organization(client: FlaskClient, services: Services, cast: Cast) -> None:
+    acme = cast.acme
+    with psycopg.connect(str(services.settings.database_url)) as connection:
+        connection.execute(
+            "update organizations set suspended_at = now() where organization_id = %s", [acme.organization_id]
+        )
+    assert ask(client, acme.client_id, acme.client_secret)[0] == 401
+    assert rows(services, acme.organization_id) == {(NOON.date(), acme.agent_id, NETWORK, "suspended organization", 1)}
+
+
+def test_an_expired_credential_is_one_from_the_instant_on(client: FlaskClient, services: Services, cast: Cast) -> None:
+    change(services, cast.acme, "credentials set expires_at = '2026-04-15 12:00:00.000001Z'")
+    assert ask(client, cast.acme.client_id, cast.acme.client_secret)[0] == 200
+    assert rows(services, cast.acme.organization_id) == set()
+
+
+def test_another_agents_secret_is_a_wrong_one(client: FlaskClient, services: Services, cast: Cast) -> None:
+    other = make_agent(services, cast.acme.organization_id, "other")
+    change(services, other, SITUATIONS["revoked credential"])
+    ask(client, cast.acme.client_id, other.client_secret)
+    assert rows(services, cast.acme.organization_id) == {(NOON.date(), cast.acme.agent_id, NETWORK, "wrong secret", 1)}
+
+
+def test_a_client_that_nobody_registered_is_not_named(
+    client: FlaskClient, services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    invented = str(uuid.uuid4())
+    # A secret that was sent as the client_id by mistake.
+    for sent in (invented, "aidp_secret"):
+        ask(client, sent, "wrong")
+    rejected = [record.fields for record in caplog.records if record.message == "authentication rejected"]  # type: ignore[attr-defined]
+    assert [(each["organization"], each["agent"], each["reason"]) for each in rejected] == [
+        (None, None, "unknown client")
+    ] * 2
+    assert invented not in caplog.text
+    assert "aidp_secret" not in caplog.text
+    assert rows(services, UNKNOWN_ORGANIZATION) == {(NOON.date(), UNKNOWN_AGENT, NETWORK, "unknown client", 2)}
+
+
+def test_a_throttled_failure_is_reported_as_well(client: FlaskClient, services: Services, cast: Cast) -> None:
+    assert [ask(client, cast.acme.client_id, "wrong")[0] for _ in range(12)] == [401] * 10 + [429] * 2
+    [row] = rows(services, cast.acme.organization_id)
+    assert row[-1] == usage_sums(str(services.settings.database_url), cast.acme.organization_id)["rejected"] == 12
+
+
+@ON_CITUS_TOO
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"at": NOON - timedelta(days=1)}, "token expired"),
+        ({"at": NOON + timedelta(days=1)}, "token not yet valid"),
+        ({"jkt": "x" * 43}, "token sent by the wrong scheme"),
+    ],
+)
+def test_a_token_that_is_refused_has_a_reason(
+    client: FlaskClient, services: Services, cast: Cast, changes: dict[str, Any], reason: str
+) -> None:
+    headers = {**cast.acme.bearer(**changes), "X-Forwarded-For": ADDRESS}
+    assert client.get("/api/v1/agents", headers=headers).status_code == 401
+    assert rows(services, cast.acme.organization_id) == {(NOON.date(), cast.acme.agent_id, NETWORK, reason, 1)}
+
+
+def test_a_token_of_a_suspended_agent_and_a_revoked_one(client: FlaskClient, services: Services, cast: Cast) -> None:
+    token = cast.acme.token()
+    headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": ADDRESS}
+    client.post("/api/v1/token/revoke", data={"token": token}, auth=(cast.acme.client_id, cast.acme.client_secret))
+    assert client.get("/api/v1/agents", headers=headers).status_code == 401
+    change(services, cast.acme, SITUATIONS["suspended agent"])
+    assert client.get("/api/v1/agents", headers=headers).status_code == 401
+    place = (NOON.date(), cast.acme.agent_id, NETWORK)
+    assert rows(services, cast.acme.organization_id) == {(*place, "revoked token", 1), (*place, "suspended agent", 1)}
+
+
+def reject(services: Services, agent: Agent, network: str, at: Any = NOON, reason: str = "wrong secret") -> None:
+    """Count a rejection as the product does, from a network."""
+    database = services.database.of(agent.organization_id, at)
+    call = {"agent_id": agent.agent_id, "reason": reason, "secret_hash": None, "network": network}
+    bounds = {"most_rows": MAXIMUM_NETWORKS, "keep_days": KEEP_NETWORKS, "nobody": UNKNOWN_AGENT}
+    database.fetch("usage/record_rejected_network", **call, **bounds)
+
+
+@ON_CITUS_TOO
+def test_invented_networks_fill_a_day_no_further_than_its_bound(services: Services, cast: Cast) -> None:
+    acme = cast.acme
+    for n in range(MAXIMUM_NETWORKS + 3):
+        reject(services, acme, f"10.{n // 250}.{n % 250}.0/24")
+    # A network that has its row is counted there, also when the day is full.
+    reject(services, acme, "10.0.0.0/24")
+    found = {row[2:]: row[1] for row in rows(services, acme.organization_id)}
+    assert len(found) == MAXIMUM_NETWORKS + 1
+    assert found["other", "other", 3] == UNKNOWN_AGENT
+    assert found["10.0.0.0/24", "wrong secret", 2] == acme.agent_id
+    # Another day, and another organization, are not full.
+    reject(services, acme, "192.0.2.0/24", NOON + timedelta(days=1))
+    reject(services, cast.outsider, "192.0.2.0/24")
+    assert len(rows(services, acme.organization_id)) == MAXIMUM_NETWORKS + 2
+    assert {row[2] for row in rows(services, cast.outsider.organization_id)} == {"192.0.2.0/24"}
+
+
+def test_a_network_is_kept_for_thirty_days(services: Services, cast: Cast) -> None:
+    reject(services, cast.outsider, "192.0.2.0/24")
+    reject(services, cast.acme, "192.0.2.0/24")
+    last = NOON + timedelta(days=KEEP_NETWORKS - 1)
+    reject(services, cast.acme, "198.51.100.0/24", last)
+    assert {row[2] for row in rows(services, cast.acme.organization_id)} == {"192.0.2.0/24", "198.51.100.0/24"}
+    reject(services, cast.acme, "198.51.100.0/24", last + timedelta(days=1))
+    assert {row[2] for row in rows(services, cast.acme.organization_id)} == {"198.51.100.0/24"}
+    # Nobody's rejection deletes another organization's rows.
+    assert len(rows(services, cast.outsider.organization_id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("203.0.113.255", "203.0.113.0/24"),
+        ("::ffff:203.0.113.7", "203.0.113.0/24"),
+        ("2001:db8:1:ffff:1234::1", "2001:db8:1::/48"),
+        ("fe80::1%eth0", "fe80::/48"),
+        ("", "unknown"),
+        ("unix:", "unknown"),
+        ("203.0.113.7, 10.0.0.1", "unknown"),
+    ],
+)
+def test_an_address_is_kept_as_its_network(address: str, network: str) -> None:
+    assert network_of(address) == network
+
+
+def test_outside_a_request_there_is_no_network(services: Services, cast: Cast) -> None:
+    from agentidp.usage import record_rejection
+
+    record_rejection(database_of(services, cast.acme.organization_id), cast.acme.agent_id)
+    assert {row[2:] for row in rows(services, cast.acme.organization_id)} == {("unknown", "invalid token", 1)}
