@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from typing import Any
 
 import jwt
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from agentidp.config import Settings
 from agentidp.jose.access_token import SigningKey, VerificationKey
+from agentidp.jose.sealing import Sealer, Unreadable
 
-_NONCE_BYTES = 12
 
-
-class UnreadableKey(Exception):
+class UnreadableKey(Unreadable):
     """No instance secret that we have opens this private key."""
 
 
@@ -37,42 +32,35 @@ class OpenedKey:
 
 
 class KeySealer:
-    """Encrypts private keys under the instance secret, and decrypts those of the previous one as well.
-
-    AES-256-GCM with a key derived from the secret (HKDF, RFC 5869) and the kid as associated data.
+    """Encrypts private keys as :class:`agentidp.jose.sealing.Sealer` does, with the kid as the row's id.
 
     :raises ConfigurationError: *settings* hold no secret.
     """
 
     def __init__(self, settings: Settings) -> None:
-        _, secret_key = settings.database_and_secret()
-        self._current = _cipher(secret_key)
-        self._accepted = [self._current]
-        if settings.secret_key_previous is not None:
-            self._accepted.append(_cipher(settings.secret_key_previous))
+        self._sealer = Sealer(settings, b"agentidp signing keys")
 
     def seal(self, key: SigningKey) -> bytes:
         """Encrypt the private half of *key* under the current secret."""
         encoded = key.private_key.private_bytes(
             serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._current.encrypt(nonce, encoded, key.kid.encode())
+        return self._sealer.seal(key.kid, encoded)
 
     def open(self, kid: str, sealed: bytes) -> OpenedKey:
         """Decrypt the key *kid*.
 
         :raises UnreadableKey: it was not sealed as *kid* under a secret that we have.
         """
-        for cipher in self._accepted:
-            encoded = _decrypt(cipher, kid, sealed)
-            if encoded is not None:
-                return _opened(kid, serialization.load_der_private_key(encoded, None))
-        raise UnreadableKey(kid)
+        try:
+            encoded = self._sealer.open(kid, sealed)
+        except Unreadable:
+            raise UnreadableKey(kid) from None
+        return _opened(kid, serialization.load_der_private_key(encoded, None))
 
     def is_current(self, kid: str, sealed: bytes) -> bool:
         """Whether the key *kid* is sealed under the current secret."""
-        return _decrypt(self._current, kid, sealed) is not None
+        return self._sealer.is_current(kid, sealed)
 
 
 def new_key(alg: str) -> OpenedKey:
@@ -86,19 +74,6 @@ def new_key(alg: str) -> OpenedKey:
     else:
         private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return _opened(secrets.token_urlsafe(12), private_key)
-
-
-def _cipher(secret: bytes) -> AESGCM:
-    return AESGCM(HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"agentidp signing keys").derive(secret))
-
-
-def _decrypt(cipher: AESGCM, kid: str, sealed: bytes) -> bytes | None:
-    if len(sealed) <= _NONCE_BYTES:
-        return None
-    try:
-        return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], kid.encode())
-    except InvalidTag:
-        return None
 
 
 def _opened(kid: str, private_key: Any) -> OpenedKey:
