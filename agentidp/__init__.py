@@ -11,6 +11,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from agentidp import caller
+from agentidp.alerts import target_routes as alert_targets
 from agentidp.analytics import activity_heatmap, agent_activity, agent_usage, token_trend
 from agentidp.config import Settings
 from agentidp.dashboard import mount as dashboard
@@ -90,6 +91,7 @@ def create_app(
         agent_activity,
         finding_listing,
         finding_actions,
+        alert_targets,
         operations,
         index,
         api_docs,

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -77,6 +78,7 @@ class Settings:
     metrics_organizations: int = 20
     audit_days: int = 0
     watch_interval: int = 300
+    alert_networks: tuple[IPv4Network | IPv6Network, ...] | None = None
 
     @property
     def is_insecure(self) -> bool:
@@ -151,6 +153,7 @@ class Settings:
             metrics_organizations=_number(env, "AGENTIDP_METRICS_ORGANIZATIONS", 20, 0, 1000),
             audit_days=_number(env, "AGENTIDP_AUDIT_DAYS", 0, 0, 36_500),
             watch_interval=_number(env, "AGENTIDP_WATCH_INTERVAL", 300, 60, 3600),
+            alert_networks=_networks(env, "AGENTIDP_ALERT_NETWORKS"),
         )
         if settings.pool_min_size > settings.pool_max_size:
             raise ConfigurationError("AGENTIDP_POOL_MIN_SIZE must not be greater than AGENTIDP_POOL_MAX_SIZE")
@@ -179,6 +182,18 @@ def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str,
     if value not in choices:
         raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
     return value
+
+
+def _networks(env: Mapping[str, str], name: str) -> tuple[IPv4Network | IPv6Network, ...] | None:
+    value = env.get(name)
+    if value is None:
+        return None
+    try:
+        return tuple(ip_network(text.strip()) for text in value.split(","))
+    except ValueError:
+        raise ConfigurationError(
+            f"{name} must be networks such as 10.0.0.0/8 or fd00::/8, separated by commas, not {value!r}"
+        ) from None
 
 
 def _directory(env: Mapping[str, str], name: str) -> Path | None:

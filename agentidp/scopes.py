@@ -7,5 +7,6 @@ SCOPES = {
     "findings:write": "Acknowledge and mute findings",
     "agents:read": "List and read agents and their credentials",
     "agents:write": "Create, change and delete agents and their credentials",
+    "alerts:write": "Read, change and test where alerts go",
 }
 DEFAULT_SCOPES = ("analytics:read", "agents:read")

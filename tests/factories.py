@@ -19,6 +19,7 @@ from uuid import UUID
 
 import psycopg
 
+from agentidp.alerts.targets import add_target
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.findings import Found, findings_query
 from agentidp.findings.finding import Finding, Severity
@@ -133,6 +134,23 @@ def make_agent(
         _, client_secret = add_credential(transaction, row.agent_id, expires_at=None)
     assert client_secret is not None
     return Agent(organization_id, row.agent_id, client_secret, services, tuple(scopes))
+
+
+def make_alert_target(services: Services, organization_id: str, name: str = "on-call") -> UUID:
+    """Create an alert target; its id."""
+    with database_of(services, organization_id).transaction() as transaction:
+        row, _ = add_target(
+            transaction,
+            services.settings,
+            name=name,
+            type="webhook",
+            url="https://hooks.example/services/secret",
+            kinds=None,
+            minimum_severity="warning",
+            enabled=True,
+        )
+    target_id: UUID = row.target_id
+    return target_id
 
 
 def count_usage(

@@ -20,6 +20,12 @@ NOWHERE = "00000000-0000-4000-8000-000000000000"
 BODIES: dict[str, dict[str, Any]] = {
     "agents.create_agent": {"name": "made by a test"},
     "agents.change_agent": {"description": "changed by a test"},
+    "alert-targets.create_alert_target": {
+        "name": "made by a test",
+        "type": "webhook",
+        "url": "https://hooks.example/made-by-a-test",
+    },
+    "alert-targets.change_alert_target": {"name": "changed by a test"},
     "credentials.create_credential": {"expiresAt": None},
     "finding-actions.acknowledge_finding": {"note": "made by a test"},
     "finding-actions.mute_finding": {"until": "2026-04-20T00:00:00Z", "wholeOrganization": False, "note": None},
@@ -29,6 +35,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "resource-servers.create_resource_server": {"resource": "https://made.example/by-a-test", "name": "made by a test"},
 }
 """Endpoint -> a body that it accepts. Every route that takes JSON is here, or the tests of all routes fail."""
+
+WITHOUT_BODY = {"alert-targets.test_alert_target"}
+"""Endpoints that change something and take no body."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ class Route:
     @property
     def takes_json(self) -> bool:
         """Whether it reads a JSON body."""
+        if self.endpoint in WITHOUT_BODY:
+            return False
         return self.method in ("POST", "PUT", "PATCH") and self.authentication not in ("public", "client")
 
     @property
@@ -62,10 +73,12 @@ class Route:
         credential_id: UUID | str = NOWHERE,
         resource_server_id: UUID | str = NOWHERE,
         finding_id: UUID | str = NOWHERE,
+        target_id: UUID | str = NOWHERE,
     ) -> str:
         """Its address with ids filled in; the test fails where a route names something else."""
         path = self.rule.replace("<uuid:agent_id>", str(agent_id))
         path = path.replace("<uuid:credential_id>", str(credential_id))
+        path = path.replace("<uuid:target_id>", str(target_id))
         path = path.replace("<uuid:resource_server_id>", str(resource_server_id)).replace("<asset>", "start.js")
         path = path.replace("<uuid:finding_id>", str(finding_id))
         path = path.replace("<on_day>", "2026-04-14")

@@ -54,6 +54,12 @@ def map_case(context: Any, case: Any) -> Any:
     if isinstance(body.get("monthlyTokenBudget"), float):
         # JSON Schema takes 2.0 for a whole number.
         body["monthlyTokenBudget"] = int(body["monthlyTokenBudget"])
+    if "url" in body:
+        # Which addresses are accepted depends on the type, which is not known here for a target that is changed.
+        body["url"] = {"apprise": "slack://a/b/c"}.get(body.get("type"), "https://hooks.example")
+        if case.method == "PATCH":
+            del body["url"]
+            body["enabled"] = True
     if body.get("expiresAt"):
         body["expiresAt"] = "9999-01-01T00:00:00Z"
     if body.get("until"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,15 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
     "AGENTIDP_METRICS_ORGANIZATIONS": ("metrics_organizations", 20, {"0": 0, "1000": 1000}, ["1001"]),
     "AGENTIDP_AUDIT_DAYS": ("audit_days", 0, {"0": 0, "36500": 36_500}, ["36501"]),
     "AGENTIDP_WATCH_INTERVAL": ("watch_interval", 300, {"60": 60, "3600": 3600}, ["59", "3601"]),
+    "AGENTIDP_ALERT_NETWORKS": (
+        "alert_networks",
+        None,
+        {
+            "10.0.0.0/8": (ip_network("10.0.0.0/8"),),
+            "127.0.0.1, fd00::/8": (ip_network("127.0.0.1/32"), ip_network("fd00::/8")),
+        },
+        ["10.0.0.1/8", "private", "10.0.0.0/8,", "10.0.0.0/33", "localhost", "10.0.0.0/8 fd00::/8"],
+    ),
     "PORT": ("port", 3000, {"1": 1, "65535": 65535}, ["0", "65536"]),
     "WEB_CONCURRENCY": ("web_concurrency", 2, {"1": 1, "256": 256}, ["0", "257"]),
 }

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import Agent, count_usage, make_agent, make_finding, make_organization
+from tests.factories import Agent, count_usage, make_agent, make_alert_target, make_finding, make_organization
 from tests.routes import PROTECTED, Route
 
 pytestmark = ON_CITUS_TOO
@@ -84,6 +84,7 @@ def ids(client: FlaskClient, services: Services, cast: Cast) -> dict[str, str]:
         "credential_id": credential.json["credentialId"],
         "resource_server_id": registered.json["resourceServerId"],
         "finding_id": str(make_finding(services, cast.acme.organization_id)),
+        "target_id": str(make_alert_target(services, cast.acme.organization_id, "acme's on-call")),
     }
 
 
@@ -147,6 +148,7 @@ def test_nothing_in_a_request_but_its_token_changes_whose_data_is_shown(
         outsider.agent_id,
         resource_server_id=registered.json["resourceServerId"],
         finding_id=make_finding(services, outsider.organization_id),
+        target_id=make_alert_target(services, outsider.organization_id),
     )
     own = client.get(path, headers=outsider.bearer())
     assert own.status_code == 200

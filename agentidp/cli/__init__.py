@@ -8,6 +8,7 @@ import click
 
 from agentidp.cli import (
     agent,
+    alerts,
     audit,
     credential,
     dashboard,
@@ -33,7 +34,7 @@ def cli() -> None:
     """
 
 
-for group in (agent, audit, credential, db, finding, keys, organization, resource_server, usage):
+for group in (agent, alerts, audit, credential, db, finding, keys, organization, resource_server, usage):
     cli.add_command(group.commands)
 for command in (dashboard, demo, findings, serve, token):
     cli.add_command(command.command)

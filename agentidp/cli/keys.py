@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from agentidp import utc_now
+from agentidp.alerts import target_secrets
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option
 from agentidp.cli.output import show
@@ -52,10 +53,16 @@ def revoke(kid: str, as_json: bool) -> None:
 
 @commands.command("reencrypt")
 def reencrypt() -> None:
-    """Encrypt the keys under AGENTIDP_SECRET_KEY that are encrypted under AGENTIDP_SECRET_KEY_PREVIOUS."""
+    """Encrypt the keys under AGENTIDP_SECRET_KEY that are encrypted under AGENTIDP_SECRET_KEY_PREVIOUS.
+
+    The addresses and keys of alert targets as well.
+    """
     with opened() as services:
         count, of = key_rotation.reencrypt(services.settings, at=utc_now())
-    click.echo(f"Re-encrypted {count} of {of} signing keys.")
+        click.echo(f"Re-encrypted {count} of {of} signing keys.")
+        count, of = target_secrets.reencrypt(services.settings)
+        if of:
+            click.echo(f"Re-encrypted {count} of {of} alert targets.")
 
 
 @commands.command("list")

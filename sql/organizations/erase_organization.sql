@@ -28,6 +28,12 @@ erased_usage as (
 erased_agent_usage as (
     delete from agent_usage_daily where organization_id = %(organization_id)s
 ),
+erased_alert_deliveries as (
+    delete from alert_deliveries where organization_id = %(organization_id)s
+),
+erased_alert_targets as (
+    delete from alert_targets where organization_id = %(organization_id)s
+),
 erased_finding_changes as (
     delete from finding_changes where organization_id = %(organization_id)s
 ),

@@ -27,13 +27,14 @@ from tests.audit.conftest import events_of, verified
 from tests.cli.command import Command
 from tests.conftest import Cast
 from tests.dashboard.conftest import SAME_ORIGIN, with_session
-from tests.factories import SECRET_KEY, Agent, make_agent, make_organization
+from tests.factories import SECRET_KEY, Agent, make_agent, make_alert_target, make_finding, make_organization
 from tests.routes import ALL, Route
 
 WRITING = [route for route in ALL if route.method != "GET"]
 UNRECORDED = {
     "POST /api/v1/token": "tokens are counted",
     "POST /api/v1/token/introspect": "changes nothing",
+    "POST /api/v1/alert-targets/<uuid:target_id>/test": "sends a message and changes nothing",
 }
 """Routes that are no GET and leave no event, and why."""
 
@@ -89,8 +90,10 @@ def test_a_route_that_changes_something_leaves_one_event(
     made = client.post(f"/api/v1/agents/{other.agent_id}/credentials", headers=acme.bearer()).json
     resource = {"resource": f"https://{uuid.uuid4()}.example", "name": "ours"}
     registered = client.post("/api/v1/resource-servers", json=resource, headers=acme.bearer()).json
+    target_id = make_alert_target(services, acme.organization_id)
     before = len(events_of(url, acme.organization_id))
-    path = route.path(other.agent_id, made["credentialId"], registered["resourceServerId"])
+    ids = (made["credentialId"], registered["resourceServerId"])
+    path = route.path(other.agent_id, *ids, make_finding(services, acme.organization_id), target_id)
     sent: dict[str, Any] = {"headers": {"X-Request-Id": "of-this-test"}}
     if str(route) in FORMS:
         sent["data"] = FORMS[str(route)](acme, other)
@@ -195,6 +198,10 @@ class Story:
         self.credential = run("credential", "create", "--agent", self.agent).split("\t")[0]
         of = ("--organization", self.organization)
         self.server = run("resource-server", "create", "https://api.example", *of, "--name", "api")
+        self.url = directory / "url"
+        self.url.write_text("https://hooks.example/services/to-ken\n")
+        added = run("alerts", "target", "add", "webhook", *of, "--name", "on-call", "--url-file", str(self.url))
+        self.target = added.split("\t")[0]
 
     def usage_import(self) -> tuple[str, ...]:
         """The arguments of an import of usage."""
@@ -220,6 +227,12 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "agent resume": lambda story: (story.agent,),
     "agent suspend": lambda story: (story.agent,),
     "agent update": lambda story: (story.agent, "--name", "other"),
+    "alerts target add": lambda story: (
+        *("webhook", "--organization", story.organization),
+        *("--name", "chat", "--url-file", str(story.url)),
+    ),
+    "alerts target delete": lambda story: (story.target, "--organization", story.organization),
+    "alerts target update": lambda story: (story.target, "--organization", story.organization, "--disable"),
     "audit prune": lambda _: ("--keep", "0"),
     "credential create": lambda story: ("--agent", story.agent, "--label", "for a test"),
     "credential revoke": lambda story: (story.credential, "--agent", story.agent),
@@ -261,6 +274,10 @@ BEFORE: dict[str, Callable[[Story], tuple[str, ...]]] = {
 READS = {
     "agent list",
     "agent show",
+    "alerts deliver",
+    "alerts deliveries",
+    "alerts target list",
+    "alerts target test",
     "audit export",
     "audit list",
     "audit verify",
@@ -337,12 +354,17 @@ def test_no_secret_and_no_hash_of_one_is_recorded(
     secrets += re.findall(PATTERN, page)
     run("organization", "create", "Other", "--with-administrator")
     run("keys", "rotate")
+    target = {"name": "on-call", "type": "webhook", "url": "https://hooks.example/services/to-ken"}
+    made = client.post("/api/v1/alert-targets", json=target, headers=acme.bearer()).json
+    secrets += ["to-ken", made["secret"]]
+    client.patch(f"/api/v1/alert-targets/{made['targetId']}", json={"url": target["url"]}, headers=acme.bearer())
     with psycopg.connect(url) as connection:
         sealed = [
             bytes(value)
             for query in (
                 "select private_key_encrypted from signing_keys",
                 "select secret_hash from credentials where secret_hash is not null",
+                "select sealed from alert_targets",
             )
             for (value,) in connection.execute(query.encode()).fetchall()
         ]

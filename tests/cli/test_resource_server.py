@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from agentidp.registry import resource_identifiers
+from agentidp.scopes import SCOPES
 from tests.cli.command import Command
 
 
@@ -125,7 +126,7 @@ def test_a_resource_server_that_is_no_good(run: Command) -> None:
             "https://x.example",
             "a",
             "agents:read",
-            "scopes must not contain a scope of this server's own API: analytics:read, agents:read, agents:write",
+            f"scopes must not contain a scope of this server's own API: {', '.join(SCOPES)}",
         ),
     ):
         options = ("--organization", other, "--name", name, "--scope", scope)

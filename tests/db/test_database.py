@@ -74,6 +74,12 @@ SOMETHING = (
     "insert into finding_mutes select %(organization_id)s, 'spike', 'organization', '2999-01-01', now(), 'x'",
     "insert into finding_evaluations select %(organization_id)s, '2026-01-01', '2026-01-01', '{}'",
     "insert into rejected_networks select %(organization_id)s, '2026-04-15', %(agent_id)s, '192.0.2.0/24', 'x', 3",
+    "insert into alert_targets (organization_id, target_id, name, type, destination, sealed, minimum_severity, "
+    "enabled, created_at, updated_at, failing_since) select %(organization_id)s, %(agent_id)s, 'on-call', 'webhook', "
+    "'https://x', '', 'info', true, '2026-01-01', '2026-01-01', '2026-01-01'",
+    "insert into alert_deliveries (organization_id, delivery_id, target_id, finding_id, change, payload, created_at, "
+    "next_attempt_at) select %(organization_id)s, %(agent_id)s, %(agent_id)s, %(agent_id)s, 'opened', '{}', "
+    "'2026-01-01', '2026-01-01'",
 )
 """Rows that the product makes in the course of a longer story: one for each table that has none otherwise."""
 
@@ -97,6 +103,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         "agent_id": agent.agent_id,
         "resource_server_id": agent.agent_id,
         "finding_id": agent.agent_id,
+        "target_id": agent.agent_id,
         "credential_id": credential.credential_id,
         "secret_hash": credential.secret_hash,
         "digest": hashlib.sha256(b"new").digest(),
@@ -138,6 +145,17 @@ FINDING = {
 }
 
 NEW: dict[str, dict[str, Any]] = {
+    "alerts/add_delivery": {"change": "opened", "payload": Jsonb({}), "delivery_id": uuid.uuid4()},
+    "alerts/add_target": {
+        "target_id": uuid.uuid4(),
+        "name": "new",
+        "type": "webhook",
+        "destination": "https://new.example",
+        "minimum_severity": "info",
+    },
+    "alerts/add_test": {"payload": Jsonb({}), "delivery_id": uuid.uuid4()},
+    "alerts/change_target": {"name": "new", "minimum_severity": "info"},
+    "alerts/matching_targets": {"severities": ["info"]},
     "dashboard/agents_of_the_day": {"at_hour": None},
     "dashboard/agents": {"search": "", "sort": "name", "limit": 50, "offset": 0},
     "dashboard/viewer": {"scope": "analytics:read", "write_scope": "agents:write"},

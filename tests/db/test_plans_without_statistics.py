@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from agentidp.alerts.delivery import CONCURRENCY
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.sql import load_sql
 from agentidp.findings import KINDS
@@ -71,6 +72,14 @@ FILL = (
     "insert into resource_servers select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, "
     "'https://api' || n || '.example', 'api', %(scopes)s, %(at)s from generate_series(1, 100) as n",
     "insert into resource_identifiers select resource, organization_id, %(at)s from resource_servers",
+    "insert into alert_targets (organization_id, target_id, name, type, destination, sealed, minimum_severity, "
+    "enabled, created_at, updated_at) select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'on-call', "
+    "'webhook', 'https://x', '', 'info', true, %(at)s, %(at)s from generate_series(1, 50) as n",
+    "insert into alert_deliveries (organization_id, delivery_id, target_id, finding_id, change, payload, created_at, "
+    "next_attempt_at, delivered_at) select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, "
+    "lpad(to_hex(n %% 50 + 1), 32, '0')::uuid, lpad(to_hex(n / 3), 32, '0')::uuid, 'opened', '{}', "
+    "%(at)s::timestamptz - interval '1 second' * n, %(at)s::timestamptz - interval '1 second' * n, "
+    "case when n %% 100 <> 0 then %(at)s::timestamptz end from generate_series(1, %(rows)s) as n",
     "insert into used_identifiers select %(organization_id)s, sha256(n::text::bytea), "
     "%(at)s::timestamptz + interval '1 second' * (n - %(rows)s / 1000) from generate_series(1, %(rows)s) as n",
     "insert into rejected_networks select %(organization_id)s, %(at)s::date - n, lpad(to_hex(m), 32, '0')::uuid, "
@@ -123,6 +132,24 @@ VALUES: dict[str, Any] = {
     "acknowledged_by": "x",
     "note": "",
     "token_agent_id": AGENT,
+    "target_id": uuid.UUID(int=50),
+    "delivery_id": uuid.UUID(int=0),
+    "change": "opened",
+    "payload": "{}",
+    "kinds": None,
+    "severities": ["info"],
+    "minimum_severity": "info",
+    "type": "webhook",
+    "destination": "https://new.example",
+    "sealed": b"",
+    "enabled": True,
+    "leased_until": NOON + timedelta(minutes=1),
+    "paused_until": NOON,
+    "next_attempt_at": NOON,
+    "tested_before": NOON,
+    "error": "no connection",
+    "is_last": False,
+    "is_gone": False,
     "agent_ids": [AGENT],
     "secret_hash": hashlib.sha256(str(AGENT).encode()).digest(),
     "jti": "new",
@@ -202,6 +229,8 @@ VALUES_OF: dict[str, dict[str, Any]] = {
     "dashboard/usage_by_hour": {"days": [NOON.date() - timedelta(days=7), NOON.date()]},
     "finding_state/mute": {"subject": str(AGENT)},
     "finding_state/unmute": {"subject": str(AGENT)},
+    "alerts/add_target": {"target_id": uuid.UUID(int=1000)},
+    "alerts/claim_targets": {"most": CONCURRENCY},
     "oauth/add_resource_server": {"resource_server_id": uuid.UUID(int=1000), "resource": "https://new.example"},
     "oauth/claim_resource": {"resource": "https://new.example"},
     "oauth/record_failure": {"organization_id": UNKNOWN_ORGANIZATION},
@@ -219,6 +248,8 @@ FEW = 100
 PAGES = {
     # The index up to the page's first agent: the cursor is a filter of it.
     "agents/list_agents": 400,
+    # A look into the outbox for each of the organization's targets.
+    "alerts/claim_targets": 300,
     # One organization's or one agent's days, four rows or four look-ups each.
     **dict.fromkeys(
         (

@@ -1,0 +1,1 @@
+"""Alerts: where an organization's findings are sent, the outbox, and the delivery."""

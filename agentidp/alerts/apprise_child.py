@@ -1,0 +1,89 @@
+"""Sends one message by apprise, in a process of its own: ``python -m agentidp.alerts.apprise_child``.
+
+apprise's plugins open connections themselves, so they run where an audit hook sees each connection and refuses those to
+addresses that are not allowed. The process also bounds what a plugin can use: time, memory, and the files that it can
+write. It reads a JSON object with ``url``, ``title``, ``body``, ``type``, ``networks`` and ``isPlain`` from standard
+input, and writes one with ``error``, which is null if the message was accepted. Nothing else is written, because
+apprise's own messages can contain secrets.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import resource
+import sys
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from agentidp.alerts.networks import AddressRefused, AllowedNetworks
+
+MAXIMUM_MEMORY = 512 * 1024 * 1024
+"""Bytes of address space, which also bounds the response that a plugin reads."""
+
+
+class _Connections:
+    """Checks each connection of this process, and remembers why one was refused."""
+
+    def __init__(self, networks: AllowedNetworks, *, is_plain: bool) -> None:
+        self.refusal: str | None = None
+        self._networks, self._is_plain = networks, is_plain
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """For :func:`sys.addaudithook`: the event comes before the connection, with the address that it goes to."""
+        if event in ("socket.connect", "socket.sendto"):
+            try:
+                self._networks.check(ip_address(arguments[1][0]), is_plain=self._is_plain)
+            except AddressRefused as refused:
+                self.refusal = str(refused)
+                raise PermissionError(self.refusal) from None
+            except ValueError:
+                raise PermissionError("only addresses of the Internet Protocol are allowed") from None
+        elif event in ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system"):
+            raise PermissionError("no program may be started")
+
+
+class _Statuses(logging.Handler):
+    """Remembers the status of the last response that apprise complained about."""
+
+    status: str | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look for the status; the rest of the message is dropped."""
+        found = re.search(r"error=(\d{3})\b", record.getMessage())
+        self.status = found[1] if found else self.status
+
+
+def main() -> None:
+    """Send the message of standard input."""
+    json.dump({"error": _send(json.load(sys.stdin))}, sys.stdout)
+
+
+def _send(message: dict[str, Any]) -> str | None:
+    """Send a message.
+
+    :returns: why it was not accepted, or ``None``.
+    """
+    resource.setrlimit(resource.RLIMIT_AS, (MAXIMUM_MEMORY, MAXIMUM_MEMORY))
+    try:
+        import apprise
+    except ImportError:
+        return "this server has no apprise: the operator can install it (docs/alerts.md)"
+    statuses = _Statuses()
+    apprise_logger = logging.getLogger("apprise")
+    apprise_logger.handlers, apprise_logger.propagate = [statuses], False
+    networks = AllowedNetworks(tuple(ip_network(text) for text in message["networks"]))
+    connections = _Connections(networks, is_plain=message["isPlain"])
+    sender = apprise.Apprise.instantiate(message["url"])
+    if sender is None:
+        return "apprise does not accept the address"
+    sys.addaudithook(connections.audit)
+    if sender.notify(title=message["title"], body=message["body"], notify_type=message["type"]):
+        return None
+    status = f"the status of the response was {statuses.status}" if statuses.status else None
+    return connections.refusal or status or "the service did not accept it"
+
+
+if __name__ == "__main__":
+    main()

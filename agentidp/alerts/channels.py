@@ -1,0 +1,142 @@
+"""Sending a state change to a target: one function for each type."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import SplitResult, unquote, urlsplit
+from uuid import UUID
+
+from standardwebhooks import Webhook
+
+from agentidp.alerts import messages
+from agentidp.alerts.addresses import PLAIN_APPRISE_SCHEMES
+from agentidp.alerts.http_post import PostFailed, post
+from agentidp.alerts.networks import AllowedNetworks
+from agentidp.alerts.state_change import TEST, StateChange
+from agentidp.config import Settings
+
+USER_AGENT = "AgentIdP"
+
+APPRISE_TIMEOUT = 20.0
+"""Seconds for a message by apprise: its process takes one or more to start."""
+
+
+class SendFailed(Exception):
+    """The target did not accept the message. The text is for the organization and contains no secret."""
+
+
+class Gone(SendFailed):
+    """The target says that it wants no more messages (410)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A state change on its way to a target. ``message_id`` is the idempotency key: the same at each attempt."""
+
+    message_id: UUID
+    organization_id: str
+    change: StateChange
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where a target is, with what must be kept secret: ``secret`` is the key that signs webhooks."""
+
+    url: str
+    secret: str | None = None
+
+
+class Channels:
+    """Sends messages.
+
+    :param settings: for the allowed networks, and the address of the dashboard that messages link to.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._allowed = settings.alert_networks or ()
+        self._networks = AllowedNetworks(settings.alert_networks)
+        self._dashboard = settings.dashboard
+        self._senders: dict[str, Callable[[Address, Message, datetime], None]] = {
+            "webhook": self._send_webhook,
+            "alertmanager": self._send_to_alertmanager,
+            "apprise": self._send_by_apprise,
+        }
+
+    def send(self, type_: str, address: Address, message: Message, at: datetime) -> None:
+        """Send a message, and wait until the target has accepted it.
+
+        :param type_: of the target.
+        :param at: now, aware; webhooks are signed with it.
+        :raises SendFailed: it was not accepted, or it is unknown whether it was.
+        :raises Gone: the target wants no more messages.
+        """
+        self._senders[type_](address, message, at)
+
+    def _send_webhook(self, address: Address, message: Message, at: datetime) -> None:
+        body = messages.webhook_body(message.change, message.organization_id)
+        at = at.astimezone(UTC)
+        # The library signs this as text, so both must be the same characters.
+        signature = Webhook(address.secret or "").sign(str(message.message_id), at, body.decode())
+        headers = {
+            "webhook-id": str(message.message_id),
+            "webhook-timestamp": str(int(at.timestamp())),
+            "webhook-signature": signature,
+        }
+        self._post(urlsplit(address.url), body, headers)
+
+    def _send_to_alertmanager(self, address: Address, message: Message, at: datetime) -> None:
+        body = messages.alertmanager_body(message.change, message.organization_id, self._dashboard)
+        url = urlsplit(address.url)
+        self._post(url._replace(path=url.path.rstrip("/") + "/api/v2/alerts"), body, {})
+
+    def _post(self, url: SplitResult, body: bytes, headers: dict[str, str]) -> None:
+        if url.username is not None:
+            credentials = f"{unquote(url.username)}:{unquote(url.password or '')}".encode()
+            headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
+        try:
+            status = post(
+                url, body, {"Content-Type": "application/json", "User-Agent": USER_AGENT, **headers}, self._networks
+            )
+        except PostFailed as failed:
+            raise SendFailed(str(failed)) from None
+        if status == 410:
+            raise Gone("the status of the response was 410: the receiver wants no more messages")
+        if not 200 <= status < 300:
+            raise SendFailed(f"the status of the response was {status}")
+
+    def _send_by_apprise(self, address: Address, message: Message, at: datetime) -> None:
+        change = message.change
+        kind = {"resolved": "success", TEST: "info"}.get(change.change)
+        sent = {
+            "url": address.url,
+            "title": messages.title(change),
+            "body": messages.text(change, self._dashboard),
+            "type": kind or {"critical": "failure", "warning": "warning"}.get(change.severity, "info"),
+            "networks": [str(network) for network in self._allowed],
+            "isPlain": urlsplit(address.url).scheme in PLAIN_APPRISE_SCHEMES,
+        }
+        try:
+            ended = subprocess.run(
+                [sys.executable, "-P", "-m", "agentidp.alerts.apprise_child"],
+                input=json.dumps(sent).encode(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                # Neither secrets of ours nor a proxy, through which any address could be reached.
+                env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
+                timeout=APPRISE_TIMEOUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise SendFailed(f"no response within {APPRISE_TIMEOUT:g} seconds") from None
+        try:
+            error = json.loads(ended.stdout)["error"]
+        except (ValueError, KeyError):
+            raise SendFailed("apprise ended without a result") from None
+        if error is not None:
+            raise SendFailed(str(error))

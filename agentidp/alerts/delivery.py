@@ -1,0 +1,204 @@
+"""The delivery of what is in the outbox: at least once, in order for each finding, with a lease for each target.
+
+A dispatcher claims targets with something due, and each gets a thread for a turn, so a slow target does not delay the
+others. If the process dies, its leases end, and another process sends again with the same idempotency keys. A target
+that fails is left alone for longer each time, and so is a message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from agentidp.alerts.channels import Address, Channels, Gone, Message, SendFailed
+from agentidp.alerts.state_change import StateChange
+from agentidp.alerts.target_secrets import TargetSealer
+from agentidp.config import Settings
+from agentidp.db.database import Database, connect
+from agentidp.db.errors import DatabaseUnavailable
+from agentidp.db.sql import load_sql
+from agentidp.jose.sealing import Unreadable
+
+logger = logging.getLogger("agentidp")
+
+CONCURRENCY = 8
+"""Targets that a process sends to at the same time."""
+
+TURN = timedelta(seconds=15)
+"""How long a target keeps a thread, unless one message takes longer."""
+
+LEASE = timedelta(seconds=90)
+"""After which another process may send to a target. Longer than a turn and the slowest message together."""
+
+FIRST_DELAY = timedelta(seconds=5)
+"""After the first failure. It doubles with each further one, and is shortened at random by up to a half."""
+
+LONGEST_DELAY = timedelta(minutes=30)
+"""Between two attempts. A target that was down for a day gets its alerts within this time."""
+
+GIVE_UP_AFTER = timedelta(days=3)
+"""Age of a message that is attempted for the last time."""
+
+KEPT = timedelta(days=7)
+"""Age at which deliveries are deleted, whatever became of them."""
+
+FORGET_INTERVAL = timedelta(hours=1)
+"""Between two deletions of old deliveries."""
+
+
+def delay_after(failures: int, jitter: float) -> timedelta:
+    """The time to the next attempt.
+
+    :param failures: in a row, at least 1.
+    :param jitter: from 0 to 1, at random, so that what failed together is not attempted together.
+    """
+    # 2**20 times five seconds is more than any limit.
+    longest = min(LONGEST_DELAY, FIRST_DELAY * float(2 ** min(failures - 1, 20)))
+    return longest * (1 - jitter / 2)
+
+
+class Dispatcher:
+    """Sends what is due, for all organizations.
+
+    :param settings: of a command: ``database_url`` is that of the role that owns the tables.
+    :param database: for the rows of one organization at a time.
+    :param clock: gives the current time, aware.
+    """
+
+    def __init__(
+        self, settings: Settings, database: Database, clock: Callable[[], datetime], *, concurrency: int = CONCURRENCY
+    ) -> None:
+        self._url, self._database, self._clock = str(settings.database_url), database, clock
+        self._sealer, self._channels = TargetSealer(settings), Channels(settings)
+        self._concurrency = concurrency
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="alerts")
+        self._turns: set[Future[None]] = set()
+        self._connection: psycopg.Connection[Any] | None = None
+        self._forgot_at: datetime | None = None
+
+    def begin_due(self) -> int:
+        """Begin to send what is due, as far as threads are free, and do not wait for it.
+
+        :returns: the number of targets that are sent to.
+        :raises ConfigurationError: the database does not answer.
+        :raises DatabaseUnavailable: the same, or it is too slow.
+        """
+        self._turns = {turn for turn in self._turns if not turn.done()}
+        at, begun = self._clock(), 0
+        for organization_id in self._waiting_organizations(at):
+            free = self._concurrency - len(self._turns)
+            if free == 0:
+                break
+            targets = self._database.of(organization_id, at).fetch_durably(
+                "alerts/claim_targets", leased_until=at + LEASE, most=free
+            )
+            for target in targets:
+                self._turns.add(self._threads.submit(self._turn, organization_id, target))
+            begun += len(targets)
+        return begun
+
+    def deliver_due(self) -> int:
+        """Send what is due until nothing is, and wait for it.
+
+        :returns: the number of turns that targets had.
+        :raises ConfigurationError: the database does not answer.
+        :raises DatabaseUnavailable: the same, or it is too slow.
+        """
+        count = 0
+        while begun := self.begin_due():
+            count += begun
+            wait(self._turns)
+        return count
+
+    def close(self) -> None:
+        """Wait for the turns that have begun, and close the connection."""
+        self._threads.shutdown(cancel_futures=True)
+        if self._connection is not None:
+            self._connection.close()
+
+    def _waiting_organizations(self, at: datetime) -> list[str]:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._url)
+        try:
+            if self._forgot_at is None or at - self._forgot_at >= FORGET_INTERVAL:
+                self._connection.execute(load_sql("alerts/forget_deliveries"), {"made_before": at - KEPT})
+                self._forgot_at = at
+            rows = self._connection.execute(load_sql("alerts/waiting_organizations"), {"at": at}).fetchall()
+        except psycopg.OperationalError as error:
+            self._connection.close()
+            raise DatabaseUnavailable from error
+        return [row.organization_id for row in rows]
+
+    def _turn(self, organization_id: str, target: Any) -> None:
+        """Send to one target until nothing is due, a message fails, or the turn is over."""
+        try:
+            begun_at, failures = self._clock(), target.failures
+            while (at := self._clock()) < begun_at + TURN:
+                database = self._database.of(organization_id, at)
+                rows = database.fetch("alerts/next_delivery", target_id=target.target_id)
+                if not rows or not self._send(organization_id, target, rows[0], failures, at):
+                    break
+                failures = 0
+            self._release(organization_id, target)
+        except DatabaseUnavailable:
+            # The lease ends by itself. What was sent and could not be recorded is sent again.
+            logger.warning("alerts are delayed: the database is unavailable")
+        except Exception as error:
+            logger.exception("unexpected error in the delivery of alerts", exc_info=error)
+
+    def _send(self, organization_id: str, target: Any, delivery: Any, failures: int, at: datetime) -> bool:
+        """Send one message and record the result.
+
+        :param failures: of the target, in a row.
+        :returns: whether it was accepted.
+        """
+        message = Message(
+            message_id=delivery.delivery_id,
+            organization_id=organization_id,
+            change=StateChange.from_json(delivery.payload),
+        )
+        fields = {"organization": organization_id, "target": str(target.target_id), "delivery": str(message.message_id)}
+        error, is_gone = None, False
+        try:
+            self._channels.send(target.type, self._address(target), message, at)
+        except SendFailed as failed:
+            error, is_gone = str(failed), isinstance(failed, Gone)
+        ended_at = self._clock()
+        database = self._database.of(organization_id, ended_at)
+        ids = {"target_id": target.target_id, "delivery_id": message.message_id}
+        if error is None:
+            database.fetch_durably("alerts/record_success", **ids)
+            logger.info("alert delivered", extra={"fields": fields})
+            return True
+        jitter = random.random()  # noqa: S311 - no secret
+        next_attempt_at = ended_at + delay_after(delivery.attempts + 1, jitter)
+        database.fetch_durably(
+            "alerts/record_failure",
+            **ids,
+            error=error,
+            next_attempt_at=next_attempt_at,
+            paused_until=ended_at + delay_after(failures + 1, jitter),
+            is_last=next_attempt_at > delivery.created_at + GIVE_UP_AFTER,
+            is_gone=is_gone,
+        )
+        logger.warning("alert not delivered", extra={"fields": fields | {"reason": error}})
+        return False
+
+    def _address(self, target: Any) -> Address:
+        try:
+            return self._sealer.open(target.target_id, bytes(target.sealed))
+        except Unreadable:
+            raise SendFailed("the instance secret does not decrypt the address: set the address again") from None
+
+    def _release(self, organization_id: str, target: Any) -> None:
+        with contextlib.suppress(DatabaseUnavailable):
+            self._database.of(organization_id, self._clock()).fetch_durably(
+                "alerts/release_target", target_id=target.target_id
+            )

@@ -1,0 +1,84 @@
+"""A state change as the bodies that receivers understand: a webhook's, Alertmanager's, and text for people."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from agentidp.alerts.state_change import SEVERITIES, TEST, StateChange
+from agentidp.http.schemas import timestamp
+
+LABEL_LENGTH = 100
+"""Characters of a label's value in Alertmanager."""
+
+ONGOING = timedelta(days=30)
+"""How long Alertmanager is to take an alert for ongoing unless it is resolved before. By default it forgets an alert
+after five minutes without a repetition.
+"""
+
+RESOLVED_TEST = timedelta(minutes=1)
+"""How long the alert of a test is ongoing in Alertmanager."""
+
+_SYMBOLS = {"resolved": "resolved", TEST: "test"}
+
+
+def webhook_body(change: StateChange, organization_id: str) -> bytes:
+    """The body of a webhook, by Standard Webhooks: ``type``, ``timestamp`` and ``data``."""
+    body = {
+        "type": f"finding.{change.change}" if change.change != TEST else TEST,
+        "timestamp": timestamp(change.at),
+        "data": {
+            "organizationId": organization_id,
+            "findingId": str(change.finding_id),
+            "kind": change.kind,
+            "severity": change.severity,
+            "agentId": None if change.agent_id is None else str(change.agent_id),
+            "subject": change.subject,
+            "title": change.title,
+            "description": change.description,
+            "openedAt": timestamp(change.opened_at),
+        },
+    }
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def alertmanager_body(change: StateChange, organization_id: str, dashboard: str) -> bytes:
+    """The body of ``POST /api/v2/alerts``.
+
+    Alertmanager tells alerts apart by their labels, and severity is one of them: an escalation is the end of one alert
+    and the begin of another. The end of an alert that it does not know changes nothing there.
+    """
+    severities = [change.severity] if change.change in ("opened", TEST) else SEVERITIES
+    alerts = [_alert(change, severity, organization_id, dashboard) for severity in severities]
+    return json.dumps(alerts, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _alert(change: StateChange, severity: str, organization_id: str, dashboard: str) -> dict[str, Any]:
+    is_ongoing = change.change != "resolved" and severity == change.severity
+    ends_at = change.at + (RESOLVED_TEST if change.change == TEST else ONGOING if is_ongoing else timedelta())
+    labels = {
+        "alertname": "AgentIdPFinding",
+        "organization_id": organization_id,
+        "kind": change.kind,
+        "severity": severity,
+        "subject": change.subject,
+        "finding_id": str(change.finding_id),
+    }
+    return {
+        "labels": {name: value[:LABEL_LENGTH] for name, value in labels.items()},
+        "annotations": {"summary": change.title, "description": change.description},
+        "startsAt": timestamp(change.opened_at),
+        "endsAt": timestamp(ends_at),
+        "generatorURL": dashboard,
+    }
+
+
+def title(change: StateChange) -> str:
+    """One line for people."""
+    return f"[{_SYMBOLS.get(change.change, change.severity)}] {change.title}"
+
+
+def text(change: StateChange, dashboard: str) -> str:
+    """The message below the title."""
+    return f"{change.description}\n\n{dashboard}"

@@ -1,0 +1,170 @@
+"""The alert targets of an organization: create, change, delete and test them."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from agentidp import audit
+from agentidp.alerts.addresses import BadAddress, check_address
+from agentidp.alerts.channels import Address
+from agentidp.alerts.networks import AllowedNetworks
+from agentidp.alerts.outbox import enqueue_test
+from agentidp.alerts.target_secrets import TargetSealer, new_secret
+from agentidp.config import Settings
+from agentidp.db.organization import Transaction
+from agentidp.http.errors import Conflict, NotFound, RateLimited, ValidationError
+from agentidp.http.schemas import timestamp
+from agentidp.jose.sealing import Unreadable
+
+MAXIMUM_TARGETS = 50
+"""Of one organization."""
+
+TEST_INTERVAL = timedelta(seconds=30)
+"""Between two tests of one target."""
+
+
+def add_target(
+    opened: Transaction,
+    settings: Settings,
+    *,
+    name: str,
+    type: str,
+    url: str,
+    kinds: list[str] | None,
+    minimum_severity: str,
+    enabled: bool,
+) -> tuple[Any, str | None]:
+    """Create an alert target.
+
+    :returns: its row, and for a webhook the key that signs its messages.
+    :raises ValidationError: the type cannot have this address.
+    :raises Conflict: the organization has as many targets as it may.
+    """
+    target_id, secret = uuid.uuid4(), new_secret() if type == "webhook" else None
+    rows = opened.fetch(
+        "alerts/add_target",
+        target_id=target_id,
+        name=name,
+        type=type,
+        destination=_destination(settings, type, url),
+        sealed=TargetSealer(settings).seal(target_id, Address(url=url, secret=secret)),
+        kinds=kinds,
+        minimum_severity=minimum_severity,
+        enabled=enabled,
+        most=MAXIMUM_TARGETS,
+    )
+    if not rows:
+        raise Conflict(f"The organization has {MAXIMUM_TARGETS} alert targets; delete one first.")
+    [row] = rows
+    audit.record(opened, "alert_target.created", target_id, after=_recorded(row))
+    return row, secret
+
+
+def update_target(opened: Transaction, settings: Settings, target_id: UUID, change: dict[str, Any]) -> Any:
+    """Change an alert target.
+
+    :param change: what :class:`agentidp.alerts.target_routes.AlertTargetChangeSchema` loads; what is left out stays.
+    :returns: its row.
+    :raises NotFound: the organization has no such target.
+    :raises ValidationError: its type cannot have this address.
+    :raises Conflict: it gets another address, and the instance secret does not decrypt its key.
+    """
+    before = locked(opened, target_id)
+    changeable = ("name", "kinds", "minimum_severity", "enabled")
+    values = {name: change.get(name, getattr(before, name)) for name in changeable}
+    values |= {"destination": before.destination, "sealed": bytes(before.sealed)}
+    if "url" in change:
+        values["destination"] = _destination(settings, before.type, change["url"])
+        sealer = TargetSealer(settings)
+        try:
+            secret = sealer.open(target_id, bytes(before.sealed)).secret
+        except Unreadable:
+            raise Conflict("The instance secret does not decrypt the target's key: create another target.") from None
+        values["sealed"] = sealer.seal(target_id, Address(url=change["url"], secret=secret))
+    [row] = opened.fetch("alerts/change_target", target_id=target_id, **values)
+    # The address itself is a secret.
+    moved = {"urlChangedAt": opened.at} if "url" in change else {}
+    audit.record(opened, "alert_target.changed", target_id, before=_recorded(before), after=_recorded(row) | moved)
+    return row
+
+
+def remove_target(opened: Transaction, target_id: UUID) -> None:
+    """Delete an alert target and what waits to be sent to it.
+
+    :raises NotFound: the organization has no such target.
+    """
+    rows = opened.fetch("alerts/delete_target", target_id=target_id)
+    if not rows:
+        raise NotFound
+    audit.record(opened, "alert_target.deleted", target_id, before=_recorded(rows[0]))
+
+
+def _recorded(row: Any) -> dict[str, Any]:
+    """What the audit trail records of an alert target: no secret."""
+    return {
+        "name": row.name,
+        "type": row.type,
+        "destination": row.destination,
+        "kinds": row.kinds,
+        "minimumSeverity": row.minimum_severity,
+        "enabled": row.enabled,
+    }
+
+
+def request_test(opened: Transaction, target_id: UUID) -> UUID:
+    """Put a test of an alert target into the outbox.
+
+    :returns: the id of the delivery.
+    :raises NotFound: the organization has no such target.
+    :raises Conflict: it is disabled.
+    :raises RateLimited: it was tested within ``TEST_INTERVAL``.
+    """
+    row = locked(opened, target_id)
+    if not row.enabled:
+        raise Conflict("The alert target is disabled; enable it first.")
+    if not opened.fetch("alerts/begin_test", target_id=target_id, tested_before=opened.at - TEST_INTERVAL):
+        seconds = int(TEST_INTERVAL.total_seconds())
+        raise RateLimited(
+            f"An alert target can be tested once in {seconds} seconds.", headers={"Retry-After": str(seconds)}
+        )
+    return enqueue_test(opened, target_id, row.name)
+
+
+def locked(opened: Transaction, target_id: UUID) -> Any:
+    """Lock an alert target in the open transaction, and return its row with its encrypted address.
+
+    :raises NotFound: the organization has no such target.
+    """
+    rows = opened.fetch("alerts/lock_target", target_id=target_id)
+    if not rows:
+        raise NotFound
+    return rows[0]
+
+
+def _destination(settings: Settings, type_: str, url: str) -> str:
+    try:
+        return check_address(type_, url, AllowedNetworks(settings.alert_networks))
+    except BadAddress as bad:
+        raise ValidationError(details={"url": [str(bad)]}) from None
+
+
+def represent(row: Any) -> dict[str, Any]:
+    """An alert target's row as our JSON, without its secrets."""
+    return {
+        "targetId": str(row.target_id),
+        "name": row.name,
+        "type": row.type,
+        "destination": row.destination,
+        "kinds": row.kinds,
+        "minimumSeverity": row.minimum_severity,
+        "enabled": row.enabled,
+        "createdAt": timestamp(row.created_at),
+        "updatedAt": timestamp(row.updated_at),
+        "lastSuccessAt": timestamp(row.last_success_at),
+        "lastFailureAt": timestamp(row.last_failure_at),
+        "failingSince": timestamp(row.failing_since),
+        "lastError": row.last_error,
+    }

@@ -1,0 +1,9 @@
+-- Puts the test of an alert target into the outbox. Returns its delivery_id.
+-- Parameters: organization_id, target_id, delivery_id, finding_id, payload, at.
+insert into alert_deliveries (
+    organization_id, delivery_id, target_id, finding_id, change, payload, created_at, next_attempt_at
+)
+values (
+    %(organization_id)s, %(delivery_id)s, %(target_id)s, %(finding_id)s, 'test', %(payload)s, %(at)s, %(at)s
+)
+returning delivery_id

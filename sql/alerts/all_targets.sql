@@ -1,0 +1,5 @@
+-- Returns one row for each alert target of all organizations, with its encrypted address.
+-- Parameters: none.
+select organization_id, target_id, sealed
+from alert_targets
+order by organization_id, target_id

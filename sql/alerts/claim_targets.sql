@@ -1,0 +1,31 @@
+-- Leases targets of the organization that have due deliveries and may be tried: until the lease ends no other process sends
+-- to them. Returns one row for each, with its encrypted address.
+-- Parameters: organization_id, at, leased_until, most.
+with claimed as materialized (
+    select target_id
+    from alert_targets
+    where organization_id = %(organization_id)s
+        and enabled
+        and paused_until <= %(at)s
+        and leased_until <= %(at)s
+        and (
+            select next_attempt_at
+            from alert_deliveries
+            where alert_deliveries.organization_id = %(organization_id)s
+                and alert_deliveries.target_id = alert_targets.target_id
+                and delivered_at is null
+                and abandoned_at is null
+            -- The index on this column has the first one at once.
+            order by next_attempt_at
+            limit 1
+        ) <= %(at)s
+    limit %(most)s
+    for update skip locked
+)
+
+update alert_targets
+set leased_until = %(leased_until)s
+from claimed
+where alert_targets.organization_id = %(organization_id)s
+    and alert_targets.target_id = claimed.target_id
+returning alert_targets.target_id, alert_targets.type, alert_targets.sealed, alert_targets.failures

@@ -1,0 +1,22 @@
+-- Returns the row of the due delivery of a target that has waited longest, or none. One waits while an earlier change of
+-- the same finding does.
+-- Parameters: organization_id, target_id, at.
+select delivery_id, payload, created_at, attempts
+from alert_deliveries
+where organization_id = %(organization_id)s
+    and target_id = %(target_id)s
+    and delivered_at is null
+    and abandoned_at is null
+    and next_attempt_at <= %(at)s
+    and not exists (
+        select
+        from alert_deliveries as earlier
+        where earlier.organization_id = %(organization_id)s
+            and earlier.target_id = alert_deliveries.target_id
+            and earlier.finding_id = alert_deliveries.finding_id
+            and earlier.created_at < alert_deliveries.created_at
+            and earlier.delivered_at is null
+            and earlier.abandoned_at is null
+    )
+order by next_attempt_at
+limit 1

@@ -1,0 +1,13 @@
+-- Returns one row for each organization with a delivery that is due to a target that may be tried.
+-- Parameters: at.
+select distinct alert_deliveries.organization_id
+from alert_deliveries
+join alert_targets
+    on alert_targets.organization_id = alert_deliveries.organization_id
+    and alert_targets.target_id = alert_deliveries.target_id
+where alert_deliveries.delivered_at is null
+    and alert_deliveries.abandoned_at is null
+    and alert_deliveries.next_attempt_at <= %(at)s
+    and alert_targets.enabled
+    and alert_targets.paused_until <= %(at)s
+    and alert_targets.leased_until <= %(at)s

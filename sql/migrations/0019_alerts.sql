@@ -1,0 +1,76 @@
+-- Where an organization's alerts go, and the outbox: what is to be sent there, and what became of it.
+
+create table alert_targets (
+    organization_id text collate "C" not null references organizations,
+    target_id uuid not null,
+    name text not null,
+    type text not null check (type in ('webhook', 'alertmanager', 'apprise')),
+    -- The part of the address that is no secret.
+    destination text not null,
+    -- The address and the key of webhooks, encrypted under the instance secret with the id as associated data.
+    sealed bytea not null,
+    -- Null: every kind.
+    kinds text[],
+    minimum_severity text not null check (minimum_severity in ('info', 'warning', 'critical')),
+    enabled boolean not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    tested_at timestamptz,
+    last_success_at timestamptz,
+    last_failure_at timestamptz,
+    -- The first failure since the last success.
+    failing_since timestamptz,
+    last_error text,
+    -- In a row.
+    failures integer not null default 0,
+    -- No attempt before this; after a failure it is longer each time.
+    paused_until timestamptz not null default '-infinity',
+    -- A process sends to the target. If it dies, another one does after this.
+    leased_until timestamptz not null default '-infinity',
+    primary key (organization_id, target_id)
+);
+
+create table alert_deliveries (
+    organization_id text collate "C" not null,
+    -- The idempotency key that receivers get.
+    delivery_id uuid not null,
+    target_id uuid not null,
+    finding_id uuid not null,
+    change text not null check (change in ('opened', 'escalated', 'resolved', 'test')),
+    payload jsonb not null,
+    created_at timestamptz not null,
+    attempts integer not null default 0,
+    next_attempt_at timestamptz not null,
+    delivered_at timestamptz,
+    -- No further attempt is made.
+    abandoned_at timestamptz,
+    last_error text,
+    primary key (organization_id, delivery_id),
+    foreign key (organization_id, target_id) references alert_targets on delete cascade
+);
+create index alert_deliveries_next_attempt_at_idx on alert_deliveries (next_attempt_at)
+    where delivered_at is null and abandoned_at is null;
+create index alert_deliveries_organization_id_target_id_next_attempt_at_idx
+    on alert_deliveries (organization_id, target_id, next_attempt_at)
+    where delivered_at is null and abandoned_at is null;
+-- Whether an earlier change of the same finding still waits.
+create index alert_deliveries_organization_id_target_id_finding_id_idx
+    on alert_deliveries (organization_id, target_id, finding_id, created_at)
+    where delivered_at is null and abandoned_at is null;
+-- The newest first, and for the foreign key.
+create index alert_deliveries_organization_id_target_id_created_at_idx
+    on alert_deliveries (organization_id, target_id, created_at);
+create index alert_deliveries_organization_id_created_at_idx on alert_deliveries (organization_id, created_at);
+
+alter table alert_targets enable row level security, force row level security;
+alter table alert_deliveries enable row level security, force row level security;
+
+create policy own_organization on alert_targets
+    using (organization_id = current_setting('agentidp.organization_id', true));
+create policy own_organization on alert_deliveries
+    using (organization_id = current_setting('agentidp.organization_id', true));
+-- The operator, who owns the tables, looks for due deliveries of all organizations, and encrypts addresses again.
+create policy operator on alert_targets to current_user using (true);
+create policy operator on alert_deliveries to current_user using (true);
+
+grant select, insert, update, delete on alert_targets, alert_deliveries to agentidp_service;

@@ -1,0 +1,143 @@
+"""Targets on the loopback, state changes, and a dispatcher for a test's own database."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from agentidp import utc_now
+from agentidp.alerts import outbox, targets
+from agentidp.alerts.delivery import Dispatcher
+from agentidp.alerts.state_change import StateChange
+from agentidp.services import Services
+from tests.alerts.receiver import Receiver
+from tests.factories import NOON, Clock, make_organization
+
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+
+
+def change(at: datetime = NOON, **values: Any) -> StateChange:
+    """A finding that was opened, unless *values* say otherwise."""
+    finding: dict[str, Any] = {
+        "finding_id": uuid.uuid4(),
+        "change": "opened",
+        "kind": "spike",
+        "severity": "critical",
+        "subject": "nightly-report",
+        "title": "nightly-report takes 40 times its usual tokens",
+        "description": "1,200 tokens in an hour; 30 are typical.",
+        "opened_at": at,
+        "at": at,
+    }
+    return StateChange(**(finding | values))
+
+
+class Outbox:
+    """An organization with targets, and what was put into its outbox."""
+
+    def __init__(self, services: Services, name: str = "Acme") -> None:
+        self.services = replace(services, settings=replace(services.settings, alert_networks=LOOPBACK))
+        self.organization_id = make_organization(services, name)
+
+    def add_target(self, url: str, type_: str = "webhook", **values: Any) -> tuple[UUID, str | None]:
+        """Add a target; its id, and the key of its webhooks."""
+        new = {"name": "on-call", "kinds": None, "minimum_severity": "info", "enabled": True}
+        with self.services.database.of(self.organization_id, self.services.clock()).transaction() as opened:
+            row, secret = targets.add_target(opened, self.services.settings, type=type_, url=url, **(new | values))
+        return row.target_id, secret
+
+    def put(self, *changes: StateChange) -> None:
+        """Put changes into the outbox, as the evaluation of findings does."""
+        with self.services.database.of(self.organization_id, self.services.clock()).transaction() as opened:
+            for one in changes:
+                outbox.enqueue(opened, one)
+
+    def target(self, target_id: UUID) -> Any:
+        """A target's row."""
+        database = self.services.database.of(self.organization_id, self.services.clock())
+        return database.fetch("alerts/get_target", target_id=target_id)[0]
+
+    def deliveries(self) -> list[Any]:
+        """The rows of the outbox, the oldest first."""
+        database = self.services.database.of(self.organization_id, self.services.clock())
+        return database.fetch("alerts/list_deliveries", limit=1000)[::-1]
+
+
+@pytest.fixture
+def acme(services: Services) -> Outbox:
+    """An organization whose targets can be on the loopback."""
+    return Outbox(services)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver that accepts everything, unless the test says otherwise."""
+    with Receiver() as running:
+        yield running
+
+
+@pytest.fixture
+def dispatcher(acme: Outbox, clock: Clock) -> Iterator[Dispatcher]:
+    """What sends."""
+    with contextlib.closing(Dispatcher(acme.services.settings, acme.services.database, clock)) as made:
+        yield made
+
+
+@pytest.fixture
+def deliver(dispatcher: Dispatcher) -> Callable[[], int]:
+    """Send what is due now."""
+    return dispatcher.deliver_due
+
+
+def expire_leases(database_url: str) -> None:
+    """What time does to the leases of a process that died."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update alert_targets set leased_until = '-infinity'")
+
+
+@pytest.fixture
+def tls_receiver(tmp_path: Path) -> Iterator[int]:
+    """The port of a server whose certificate nobody trusts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    day = timedelta(days=1)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(utc_now() - day)
+        .not_valid_after(utc_now() + day)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ) + certificate.public_bytes(serialization.Encoding.PEM)
+    file = tmp_path / "server.pem"
+    file.write_bytes(pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+
+    def serve(listener: socket.socket) -> None:
+        accepted, _ = listener.accept()
+        with accepted, contextlib.suppress(OSError):
+            context.wrap_socket(accepted, server_side=True).close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener])
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()

@@ -1,0 +1,192 @@
+"""Real receivers: Debian's Alertmanager, and services that apprise sends to, on the loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import socketserver
+import subprocess
+import threading
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentidp import utc_now
+from agentidp.alerts import channels, messages
+from agentidp.alerts.delivery import Dispatcher
+from agentidp.alerts.messages import LABEL_LENGTH
+from tests.alerts.conftest import Outbox, change
+from tests.alerts.receiver import Receiver
+from tests.factories import NOON, PATIENCE, Clock, free_port, wait_until
+
+Deliver = Callable[[], int]
+
+
+@pytest.fixture(autouse=True)
+def _patience_with_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process of apprise needs a second of processor time to start."""
+    monkeypatch.setattr(channels, "APPRISE_TIMEOUT", PATIENCE)
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[str]:
+    """The URL of a running Alertmanager below a path of its own."""
+    program = shutil.which("prometheus-alertmanager")
+    assert program, "The tests need Alertmanager: apt-get install prometheus-alertmanager"
+    (tmp_path / "alertmanager.yml").write_text("route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n")
+    port = free_port()
+    command = [
+        program,
+        f"--config.file={tmp_path}/alertmanager.yml",
+        f"--storage.path={tmp_path}/data",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--web.route-prefix=/am",
+        "--cluster.listen-address=",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}/am"
+        wait_until(lambda: process.poll() is not None or is_ready(url))
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
+
+
+def is_ready(url: str) -> bool:
+    """Whether Alertmanager responds."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/-/ready", timeout=PATIENCE) as response:
+        return bool(response.status == 200)
+    return False
+
+
+def alerts_of(url: str) -> list[dict[str, Any]]:
+    """The alerts that Alertmanager takes for ongoing."""
+    with urllib.request.urlopen(f"{url}/api/v2/alerts", timeout=PATIENCE) as response:
+        found: list[dict[str, Any]] = json.load(response)
+    return found
+
+
+@pytest.mark.slow
+def test_alertmanager_shows_what_is_ongoing(acme: Outbox, alertmanager: str, clock: Clock, deliver: Deliver) -> None:
+    # Alertmanager has a clock of its own.
+    now = clock.now = utc_now()
+    acme.add_target(alertmanager, "alertmanager")
+    finding_id, at = uuid.uuid4(), now - timedelta(minutes=10)
+    acme.put(change(at, finding_id=finding_id, severity="warning", subject="x" * 1000, title="café"))
+    deliver()
+    [alert] = alerts_of(alertmanager)
+    assert alert["labels"] == {
+        "alertname": "AgentIdPFinding",
+        "organization_id": acme.organization_id,
+        "kind": "spike",
+        "severity": "warning",
+        "subject": "x" * LABEL_LENGTH,
+        "finding_id": str(finding_id),
+    }
+    assert alert["annotations"]["summary"] == "café"
+    escalated = {"finding_id": finding_id, "subject": "x" * 1000, "opened_at": at}
+    acme.put(change(now, **escalated, change="escalated", severity="critical"))
+    deliver()
+    # The alert of the lower severity has ended.
+    assert [alert["labels"]["severity"] for alert in alerts_of(alertmanager)] == ["critical"]
+    acme.put(change(now + timedelta(microseconds=1), **escalated, change="resolved", severity="critical"))
+    clock.advance(seconds=1)
+    deliver()
+    assert alerts_of(alertmanager) == []
+    assert all(one.delivered_at for one in acme.deliveries())
+
+
+def test_the_end_of_an_alert_is_far_away_until_it_is_resolved() -> None:
+    """Otherwise Alertmanager would resolve it after five minutes."""
+    [alert] = json.loads(messages.alertmanager_body(change(), "org-1", "http://localhost:3000/dashboard"))
+    assert (alert["startsAt"], alert["endsAt"]) == ("2026-04-15T12:00:00.000000Z", "2026-05-15T12:00:00.000000Z")
+    ended = change(NOON + timedelta(hours=1), opened_at=NOON, change="resolved")
+    alerts = json.loads(messages.alertmanager_body(ended, "org-1", "http://localhost:3000/dashboard"))
+    assert [alert["labels"]["severity"] for alert in alerts] == ["info", "warning", "critical"]
+    for alert in alerts:
+        assert (alert["startsAt"], alert["endsAt"]) == ("2026-04-15T12:00:00.000000Z", "2026-04-15T13:00:00.000000Z")
+
+
+@pytest.mark.slow
+def test_apprise_sends_to_a_chat(acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver) -> None:
+    target_id, _ = acme.add_target(f"ntfy://127.0.0.1:{receiver.port}/on-call", "apprise")
+    acme.put(change())
+    deliver()
+    assert acme.target(target_id).last_error is None
+    [one] = receiver.received
+    sent = json.loads(one.body)
+    assert sent["topic"] == "on-call"
+    assert sent["title"] == "[critical] nightly-report takes 40 times its usual tokens"
+    assert sent["message"] == "1,200 tokens in an hour; 30 are typical.\n\nhttp://localhost:3000/dashboard"
+    receiver.status = 403
+    acme.put(change())
+    deliver()
+    assert acme.target(target_id).last_error == "the status of the response was 403"
+
+
+@pytest.mark.slow
+def test_apprise_sends_mail(acme: Outbox, deliver: Deliver) -> None:
+    with mail_server() as (port, received):
+        url = f"mailto://127.0.0.1:{port}?to=on-call@acme.example&from=agentidp@acme.example"
+        target_id, _ = acme.add_target(url, "apprise")
+        acme.put(change())
+        deliver()
+    assert acme.target(target_id).last_error is None
+    assert "rcpt TO:<on-call@acme.example>" in received
+    assert any("nightly-report takes 40 times" in line for line in received)
+
+
+@pytest.mark.slow
+def test_apprise_connects_to_no_address_that_is_not_allowed(acme: Outbox, receiver: Receiver, clock: Clock) -> None:
+    with mail_server() as (port, received):
+        chat, _ = acme.add_target(f"ntfy://localhost:{receiver.port}/on-call", "apprise")
+        secure, _ = acme.add_target(f"ntfys://localhost:{receiver.port}/on-call", "apprise")
+        mail, _ = acme.add_target(f"mailto://localhost:{port}?to=a@acme.example&from=b@acme.example", "apprise")
+        acme.put(change())
+        settings = replace(acme.services.settings, alert_networks=None)
+        with contextlib.closing(Dispatcher(settings, acme.services.database, clock)) as dispatcher:
+            dispatcher.deliver_due()
+    for target_id in (chat, secure, mail):
+        assert "is not a public address" in acme.target(target_id).last_error
+    assert (receiver.received, received) == ([], [])
+
+
+@contextlib.contextmanager
+def mail_server() -> Iterator[tuple[int, list[str]]]:
+    """The smallest SMTP server that accepts mail: its port, and the lines that it received."""
+    received: list[str] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"220 localhost\r\n")
+            is_data = False
+            for line in self.rfile:
+                text = line.decode().rstrip()
+                received.append(text)
+                if is_data:
+                    is_data = text != "."
+                    if is_data:
+                        continue
+                command = text[:4].upper()
+                is_data = command == "DATA"
+                self.wfile.write(
+                    b"354 go on\r\n" if is_data else b"221 bye\r\n" if command == "QUIT" else b"250 ok\r\n"
+                )
+                if command == "QUIT":
+                    return
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server.server_address[1], received
+        server.shutdown()
+        thread.join()

@@ -1,0 +1,380 @@
+"""Delivery: at least once with one idempotency key, in order for each finding, whatever a target does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+
+from agentidp import utc_now
+from agentidp.alerts import channels, delivery, http_post, outbox
+from agentidp.alerts.delivery import FIRST_DELAY, GIVE_UP_AFTER, KEPT, LEASE, LONGEST_DELAY, Dispatcher, delay_after
+from agentidp.alerts.state_change import CHANGES
+from tests.alerts.conftest import Outbox, change, expire_leases
+from tests.alerts.receiver import Receiver
+from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Clock, free_port, wait_until
+from tests.machine import within
+
+Deliver = Callable[[], int]
+
+
+def test_a_webhook_is_signed_and_says_what_happened(acme: Outbox, receiver: Receiver, clock: Clock) -> None:
+    # The library of the receiver compares the signature's time with the real clock.
+    clock.now = utc_now().replace(microsecond=0)
+    _, secret = acme.add_target(receiver.url + "/hook?team=1")
+    opened = change(clock.now, agent_id=uuid.uuid4())
+    acme.put(opened)
+    with contextlib.closing(Dispatcher(acme.services.settings, acme.services.database, clock)) as dispatcher:
+        dispatcher.deliver_due()
+    [one] = receiver.received
+    assert secret is not None
+    body = Webhook(secret).verify(one.body, one.headers)
+    at = clock.now.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    assert (one.path, one.headers["content-type"]) == ("/hook?team=1", "application/json")
+    assert body == {
+        "type": "finding.opened",
+        "timestamp": at,
+        "data": {
+            "organizationId": acme.organization_id,
+            "findingId": str(opened.finding_id),
+            "kind": "spike",
+            "severity": "critical",
+            "agentId": str(opened.agent_id),
+            "subject": "nightly-report",
+            "title": "nightly-report takes 40 times its usual tokens",
+            "description": "1,200 tokens in an hour; 30 are typical.",
+            "openedAt": at,
+        },
+    }
+
+
+def test_each_change_is_sent_once_in_its_order(acme: Outbox, receiver: Receiver, deliver: Deliver) -> None:
+    acme.add_target(receiver.url)
+    finding_id = uuid.uuid4()
+    changes = [
+        change(finding_id=finding_id, change=name, at=NOON - timedelta(minutes=10 - n))
+        for n, name in enumerate(CHANGES)
+    ]
+    # In the wrong order and twice, as no evaluation does.
+    acme.put(*reversed(changes), *changes)
+    deliver()
+    deliver()
+    assert [json.loads(one.body)["type"] for one in receiver.received] == [f"finding.{name}" for name in CHANGES]
+    assert len(set(receiver.ids)) == len(CHANGES)
+
+
+def test_only_what_a_target_wants_is_sent_to_it(acme: Outbox, receiver: Receiver, deliver: Deliver) -> None:
+    acme.add_target(f"{receiver.url}/spikes", kinds=["spike"])
+    acme.add_target(f"{receiver.url}/critical", minimum_severity="critical")
+    acme.add_target(f"{receiver.url}/off", enabled=False)
+    acme.put(change(kind="silence", severity="warning"), change(kind="spike", severity="info"), change(kind="budget"))
+    deliver()
+    received = [(one.path, json.loads(one.body)["data"]["kind"]) for one in receiver.received]
+    assert sorted(received) == [("/critical", "budget"), ("/spikes", "spike")]
+
+
+def test_what_is_rolled_back_is_not_sent(acme: Outbox, receiver: Receiver, deliver: Deliver) -> None:
+    acme.add_target(receiver.url)
+    database = acme.services.database.of(acme.organization_id, NOON)
+    with pytest.raises(KeyError), database.transaction() as opened:
+        assert outbox.enqueue(opened, change()) == 1
+        raise KeyError
+    deliver()
+    assert receiver.received == []
+
+
+def test_an_organization_gets_only_its_own_alerts(acme: Outbox, receiver: Receiver, deliver: Deliver) -> None:
+    outsider = Outbox(acme.services, "Outsider")
+    outsider.add_target(f"{receiver.url}/outsider")
+    acme.add_target(f"{receiver.url}/acme")
+    acme.put(change(title="acme's secret"))
+    deliver()
+    assert [one.path for one in receiver.received] == ["/acme"]
+
+
+def test_a_target_that_is_down_for_a_day_gets_everything_in_order(acme: Outbox, clock: Clock, deliver: Deliver) -> None:
+    port = free_port()
+    target_id, _ = acme.add_target(f"http://127.0.0.1:{port}")
+    changes = []
+    for _ in range(24):
+        finding_id = uuid.uuid4()
+        for name in ("opened", "resolved"):
+            changes.append(change(clock.now, finding_id=finding_id, change=name))
+            acme.put(changes[-1])
+            for _ in range(6):
+                clock.advance(minutes=5)
+                deliver()
+    failing = acme.target(target_id)
+    assert failing.failing_since == NOON + timedelta(minutes=5)
+    assert failing.last_error == "no connection: Connection refused"
+    attempts = sum(one.attempts for one in acme.deliveries())
+    assert 24 <= attempts <= 2 * 24 * 60 / (LONGEST_DELAY.seconds / 60) + 20
+    with Receiver(port) as receiver:
+        clock.advance(seconds=LONGEST_DELAY.total_seconds())
+        deliver()
+        data = [json.loads(one.body) for one in receiver.received]
+    assert len(receiver.ids) == len(set(receiver.ids)) == len(changes)
+    for one in changes[::2]:
+        types = [body["type"] for body in data if body["data"]["findingId"] == str(one.finding_id)]
+        assert types == ["finding.opened", "finding.resolved"]
+    working = acme.target(target_id)
+    assert (working.failing_since, working.last_error, working.last_success_at) == (None, None, clock.now)
+
+
+def test_delays_double_up_to_a_limit_and_are_spread() -> None:
+    assert [delay_after(n, 0) for n in (1, 2, 3)] == [timedelta(seconds=s) for s in (5, 10, 20)]
+    assert delay_after(1, 1) == timedelta(seconds=2.5)
+    assert delay_after(9, 0) == timedelta(seconds=1280)
+    assert delay_after(10, 0) == delay_after(10_000, 0) == LONGEST_DELAY
+
+
+def test_a_message_that_is_refused_does_not_hold_up_others(
+    acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
+) -> None:
+    acme.add_target(receiver.url)
+    poison, later, other = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+    receiver.status = lambda one: 400 if str(poison).encode() in one.body else 200
+    acme.put(change(finding_id=poison), change(finding_id=later, at=NOON + timedelta(seconds=1)))
+    deliver()
+    assert acme.deliveries()[0].attempts == 1
+    acme.put(change(finding_id=other, at=NOON + timedelta(seconds=2)))
+    clock.advance(seconds=FIRST_DELAY.total_seconds())
+    deliver()
+    accepted = [one for one in acme.deliveries() if one.delivered_at]
+    assert {one.finding_id for one in accepted} == {later, other}
+    assert [one.last_error for one in acme.deliveries() if not one.delivered_at] == [
+        "the status of the response was 400"
+    ]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 404, 429, 500, 503])
+def test_any_status_but_success_is_a_failure_and_no_redirect_is_followed(
+    acme: Outbox, receiver: Receiver, deliver: Deliver, status: int
+) -> None:
+    receiver.status, receiver.headers = status, {"Location": f"{receiver.url}/elsewhere"}
+    target_id, _ = acme.add_target(receiver.url)
+    acme.put(change())
+    deliver()
+    assert [one.path for one in receiver.received] == ["/"]
+    assert acme.target(target_id).last_error == f"the status of the response was {status}"
+    assert acme.target(target_id).enabled
+
+
+def test_410_disables_a_target(acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver) -> None:
+    receiver.status = 410
+    target_id, _ = acme.add_target(receiver.url)
+    acme.put(change(), change())
+    deliver()
+    clock.advance(days=1)
+    deliver()
+    assert len(receiver.received) == 1
+    target = acme.target(target_id)
+    assert (target.enabled, target.failing_since) == (False, NOON)
+    assert target.last_error == "the status of the response was 410: the receiver wants no more messages"
+
+
+def test_a_message_is_abandoned_after_days_and_deleted_after_a_week(
+    acme: Outbox, clock: Clock, deliver: Deliver
+) -> None:
+    acme.add_target(f"http://127.0.0.1:{free_port()}")
+    acme.put(change())
+    deliver()
+    clock.advance(seconds=(GIVE_UP_AFTER - LONGEST_DELAY).total_seconds() - 1)
+    deliver()
+    assert [one.abandoned_at for one in acme.deliveries()] == [None]
+    clock.advance(seconds=LONGEST_DELAY.total_seconds() + 1)
+    deliver()
+    assert [one.abandoned_at for one in acme.deliveries()] == [clock.now]
+    clock.now = NOON + KEPT
+    deliver()
+    assert len(acme.deliveries()) == 1
+    clock.advance(hours=1)
+    deliver()
+    assert acme.deliveries() == []
+
+
+def test_a_slow_target_does_not_hold_up_the_others(
+    acme: Outbox, receiver: Receiver, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_post, "TIMEOUT", PATIENCE)
+    go_on = threading.Event()
+    with Receiver() as slow:
+        slow.before_response = lambda: go_on.wait(PATIENCE)
+        acme.add_target(slow.url)
+        acme.add_target(receiver.url)
+        acme.put(change(), change())
+        dispatcher.begin_due()
+        wait_until(lambda: len(receiver.received) == 2)
+        # Another look neither sends to the slow one again nor waits for it.
+        dispatcher.begin_due()
+        acme.put(change())
+        wait_until(lambda: dispatcher.begin_due() or len(receiver.received) == 3)
+        wait_until(lambda: len(receiver.received) == 3)
+        assert len(slow.received) == 1
+        go_on.set()
+        wait_until(lambda: all(one.delivered_at for one in acme.deliveries()))
+
+
+def test_a_receiver_that_drips_is_given_up_in_time(
+    acme: Outbox, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_post, "TIMEOUT", 0.3)
+    with dripping() as port:
+        target_id, _ = acme.add_target(f"http://127.0.0.1:{port}")
+        acme.put(change())
+        with within(10):
+            deliver()
+    assert acme.target(target_id).last_error == "no response within 0.3 seconds"
+
+
+@contextlib.contextmanager
+def dripping() -> Any:
+    """A receiver that sends a byte of a header every tenth of a second, for ever."""
+    ended = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        accepted, _ = listener.accept()
+        with accepted, contextlib.suppress(OSError):
+            accepted.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not ended.wait(0.1):
+                accepted.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=[listener])
+        thread.start()
+        yield listener.getsockname()[1]
+        ended.set()
+        thread.join()
+
+
+def test_two_dispatchers_do_not_send_the_same(acme: Outbox, receiver: Receiver, clock: Clock) -> None:
+    for number in range(6):
+        acme.add_target(f"{receiver.url}/{number}")
+    acme.put(*(change() for _ in range(5)))
+    arguments = (acme.services.settings, acme.services.database, clock)
+    with contextlib.closing(Dispatcher(*arguments)) as one, contextlib.closing(Dispatcher(*arguments)) as other:
+        threads = [threading.Thread(target=dispatcher.deliver_due) for dispatcher in (one, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(receiver.ids) == len(set(receiver.ids)) == 30
+
+
+def test_a_lease_ends_by_itself(acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver) -> None:
+    acme.add_target(receiver.url)
+    acme.put(change())
+    database = acme.services.database.of(acme.organization_id, NOON)
+    database.fetch_durably("alerts/claim_targets", leased_until=NOON + LEASE, most=1)
+    clock.now = NOON + LEASE - timedelta(seconds=1)
+    deliver()
+    assert receiver.received == []
+    clock.now = NOON + LEASE
+    deliver()
+    assert len(receiver.received) == 1
+
+
+PROGRAM = """
+import sys, time
+from ipaddress import ip_network
+from agentidp import utc_now
+from agentidp.alerts.delivery import Dispatcher
+from agentidp.db.database import Database
+from tests.conftest import settings_for
+
+settings = settings_for(sys.argv[1], alert_networks=(ip_network("127.0.0.0/8"),))
+dispatcher = Dispatcher(settings, Database(sys.argv[1], settings), utc_now)
+while True:
+    dispatcher.begin_due()
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.slow
+def test_each_change_is_delivered_although_senders_are_killed(
+    acme: Outbox, receiver: Receiver, clock: Clock, database_url: str
+) -> None:
+    clock.now = None
+    for number in range(3):
+        acme.add_target(f"{receiver.url}/{number}")
+    changes = [change(utc_now()) for _ in range(40)]
+    acme.put(*changes)
+
+    def keys() -> set[tuple[str, str]]:
+        """Path and finding of what was received."""
+        return {(one.path, json.loads(one.body)["data"]["findingId"]) for one in receiver.received}
+
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, database_url], cwd=ROOT)
+        # In the middle of a delivery: the request has arrived, and nothing was answered.
+        before = len(receiver.received)
+        answer = threading.Event()
+        receiver.before_response = lambda answer=answer, last=before + 8: (
+            len(receiver.received) >= last and answer.wait(PATIENCE)
+        )
+        wait_until(lambda last=before + 8: len(receiver.received) >= last)
+        process.send_signal(signal.SIGKILL)
+        process.wait(PATIENCE)
+        answer.set()
+        expire_leases(database_url)
+    receiver.before_response = lambda: None
+    with contextlib.closing(Dispatcher(acme.services.settings, acme.services.database, utc_now)) as dispatcher:
+        dispatcher.deliver_due()
+    assert keys() == {(f"/{number}", str(one.finding_id)) for number in range(3) for one in changes}
+    of_change: dict[tuple[str, str], set[str]] = {}
+    for one in receiver.received:
+        of_change.setdefault((one.path, json.loads(one.body)["data"]["findingId"]), set()).add(
+            one.headers["webhook-id"]
+        )
+    assert {len(ids) for ids in of_change.values()} == {1}
+    # Some were sent twice, or nothing was in the middle.
+    assert len(receiver.received) > len(of_change)
+    assert all(one.delivered_at for one in acme.deliveries())
+
+
+def test_another_instance_secret_is_a_failure_that_says_so(acme: Outbox, receiver: Receiver, clock: Clock) -> None:
+    target_id, _ = acme.add_target(receiver.url)
+    acme.put(change())
+    settings = replace(acme.services.settings, secret_key=SECRET_KEY[::-1].encode())
+    with contextlib.closing(Dispatcher(settings, acme.services.database, clock)) as dispatcher:
+        dispatcher.deliver_due()
+    assert "instance secret" in acme.target(target_id).last_error
+    assert receiver.received == []
+
+
+def test_no_secret_is_logged(
+    acme: Outbox, receiver: Receiver, deliver: Deliver, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    _, secret = acme.add_target(receiver.url.replace("//", "//robot:pass-word@") + "/services/T0/B0/to-ken?key=se-cret")
+    acme.put(change())
+    deliver()
+    receiver.status = 500
+    acme.put(change())
+    deliver()
+    assert "Basic" in receiver.received[0].headers["authorization"]
+    logged = "\n".join(f"{record.getMessage()} {getattr(record, 'fields', '')}" for record in caplog.records)
+    assert "alert delivered" in logged
+    assert "alert not delivered" in logged
+    assert secret is not None
+    for hidden in ("pass-word", "to-ken", "se-cret", secret, secret.removeprefix("whsec_")):
+        assert hidden not in logged
+    assert "to-ken" not in str([one.last_error for one in acme.deliveries()])
+
+
+def test_the_lease_outlasts_a_turn_and_its_last_message() -> None:
+    # The last message of a turn begins within it. A name is resolved within half a minute, or it has no address.
+    slowest = timedelta(seconds=max(http_post.TIMEOUT, channels.APPRISE_TIMEOUT) + 30)
+    assert delivery.TURN + slowest < LEASE

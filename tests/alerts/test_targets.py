@@ -1,0 +1,201 @@
+"""``/api/v1/alert-targets``: what is stored, what is shown, and that no secret is."""
+
+from __future__ import annotations
+
+import base64
+import re
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from agentidp.alerts.state_change import KINDS, SEVERITIES
+from agentidp.alerts.target_secrets import TargetSealer, reencrypt
+from agentidp.alerts.targets import MAXIMUM_TARGETS, TEST_INTERVAL
+from agentidp.config import ConfigurationError
+from agentidp.findings import KINDS as FINDINGS
+from agentidp.findings.finding import Severity
+from agentidp.jose.sealing import Unreadable
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.factories import SECRET_KEY, Clock, make_alert_target
+from tests.test_isolation import everything_of
+
+NEW = {"name": "on-call", "type": "webhook", "url": "https://user:pass-word@hooks.example/services/to-ken?key=se-cret"}
+PATH = "/api/v1/alert-targets"
+
+
+def test_the_kinds_and_severities_are_those_of_the_findings() -> None:
+    assert set(KINDS) == set(FINDINGS)
+    assert tuple(severity.name for severity in Severity) == SEVERITIES
+
+
+def test_a_target_is_created_shown_changed_and_deleted(client: FlaskClient, cast: Cast, clock: Clock) -> None:
+    headers = cast.acme.bearer()
+    response = client.post(PATH, json=NEW, headers=headers)
+    assert response.status_code == 201
+    created: dict[str, Any] = response.json
+    target_id = created["targetId"]
+    assert (response.headers["Location"], response.headers["Cache-Control"]) == (f"{PATH}/{target_id}", "no-store")
+    assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", created.pop("secret"))
+    shown = {
+        "targetId": target_id,
+        "name": "on-call",
+        "type": "webhook",
+        "destination": "https://hooks.example",
+        "kinds": None,
+        "minimumSeverity": "warning",
+        "enabled": True,
+        "createdAt": "2026-04-15T12:00:00.000000Z",
+        "updatedAt": "2026-04-15T12:00:00.000000Z",
+        "lastSuccessAt": None,
+        "lastFailureAt": None,
+        "failingSince": None,
+        "lastError": None,
+    }
+    assert created == shown
+    assert client.get(f"{PATH}/{target_id}", headers=headers).json == shown
+    assert client.get(PATH, headers=headers).json == {"data": [shown]}
+    clock.advance(minutes=1)
+    change = {"name": "pager", "kinds": ["spike"], "minimumSeverity": "critical", "enabled": False}
+    changed = client.patch(f"{PATH}/{target_id}", json=change, headers=headers)
+    shown |= change | {"updatedAt": "2026-04-15T12:01:00.000000Z"}
+    assert (changed.status_code, changed.json) == (200, shown)
+    assert client.patch(f"{PATH}/{target_id}", json={"kinds": None}, headers=headers).json == shown | {"kinds": None}
+    assert client.delete(f"{PATH}/{target_id}", headers=headers).status_code == 204
+    assert client.get(f"{PATH}/{target_id}", headers=headers).status_code == 404
+
+
+def test_the_types_without_a_signature_have_no_key(client: FlaskClient, cast: Cast) -> None:
+    for type_, url in (("alertmanager", "https://alertmanager.example"), ("apprise", "slack://a/b/c")):
+        created = client.post(PATH, json=NEW | {"type": type_, "url": url}, headers=cast.acme.bearer())
+        assert (created.status_code, created.json["secret"]) == (201, None)
+
+
+@pytest.mark.parametrize(
+    ("type_", "url", "rule"),
+    [
+        ("webhook", "https://127.0.0.1/", "is refused: 127.0.0.1 is not a public address, and AGENTIDP_ALERT_NETWORKS"),
+        ("webhook", "slack://a/b/c", "must be an https URL"),
+        ("apprise", "json://hooks.example", "must have one of apprise's schemes"),
+    ],
+)
+def test_an_address_is_checked_by_its_type(
+    client: FlaskClient, cast: Cast, services: Services, type_: str, url: str, rule: str
+) -> None:
+    headers = cast.acme.bearer()
+    refused = client.post(PATH, json=NEW | {"type": type_, "url": url}, headers=headers)
+    assert refused.status_code == 400
+    assert refused.json["details"]["url"][0].startswith(rule)
+    if type_ == "webhook":
+        target_id = make_alert_target(services, cast.acme.organization_id)
+        refused = client.patch(f"{PATH}/{target_id}", json={"url": url}, headers=headers)
+        assert refused.status_code == 400
+        assert refused.json["details"]["url"][0].startswith(rule)
+
+
+def test_no_secret_is_stored_readably_or_returned(
+    client: FlaskClient, cast: Cast, database_url: str, services: Services
+) -> None:
+    headers = cast.acme.bearer()
+    created = client.post(PATH, json=NEW, headers=headers).json
+    secrets = ["pass-word", "to-ken", "se-cret", created["secret"], created["secret"].removeprefix("whsec_")]
+    target_id = created["targetId"]
+    client.post(f"{PATH}/{target_id}/test", headers=headers)
+    responses = [
+        client.get(PATH, headers=headers),
+        client.get(f"{PATH}/{target_id}", headers=headers),
+        client.patch(f"{PATH}/{target_id}", json={"name": "other"}, headers=headers),
+        client.patch(f"{PATH}/{target_id}", json={"url": NEW["url"] + "\n"}, headers=headers),
+    ]
+    stored = str(everything_of(database_url, cast.acme.organization_id))
+    readable = bytes.fromhex("".join(re.findall(r"\\\\\\\\x([0-9a-f]+)", stored)))
+    assert len(readable) > 100
+    for secret in secrets:
+        assert secret not in stored
+        assert secret.encode() not in readable
+        assert base64.b64encode(secret.encode()).decode() not in stored
+        for response in responses:
+            assert secret not in response.text
+    with psycopg.connect(database_url) as connection:
+        [sealed] = connection.execute("select sealed from alert_targets").fetchone() or [b""]
+    sealer = TargetSealer(services.settings)
+    assert sealer.open(uuid.UUID(target_id), sealed).url == NEW["url"]
+    with pytest.raises(Unreadable):
+        # Moved to another target, whose organization may differ.
+        sealer.open(uuid.uuid4(), sealed)
+
+
+def test_another_address_keeps_the_key(client: FlaskClient, cast: Cast, services: Services, database_url: str) -> None:
+    headers = cast.acme.bearer()
+    created = client.post(PATH, json=NEW, headers=headers).json
+    changed = client.patch(f"{PATH}/{created['targetId']}", json={"url": "https://new.example/x"}, headers=headers)
+    assert changed.json["destination"] == "https://new.example"
+    with psycopg.connect(database_url) as connection:
+        [sealed] = connection.execute("select sealed from alert_targets").fetchone() or [b""]
+    address = TargetSealer(services.settings).open(uuid.UUID(created["targetId"]), sealed)
+    assert (address.url, address.secret) == ("https://new.example/x", created["secret"])
+
+
+def test_a_target_is_tested_once_in_a_while(client: FlaskClient, cast: Cast, clock: Clock, services: Services) -> None:
+    target_id = make_alert_target(services, cast.acme.organization_id)
+    accepted = client.post(f"{PATH}/{target_id}/test", headers=cast.acme.bearer())
+    assert (accepted.status_code, list(accepted.json)) == (202, ["deliveryId"])
+    clock.advance(seconds=TEST_INTERVAL.total_seconds())
+    refused = client.post(f"{PATH}/{target_id}/test", headers=cast.acme.bearer())
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "30")
+    assert refused.json["message"] == "An alert target can be tested once in 30 seconds."
+    clock.advance(seconds=1)
+    assert client.post(f"{PATH}/{target_id}/test", headers=cast.acme.bearer()).status_code == 202
+    client.patch(f"{PATH}/{target_id}", json={"enabled": False}, headers=cast.acme.bearer())
+    disabled = client.post(f"{PATH}/{target_id}/test", headers=cast.acme.bearer())
+    assert (disabled.status_code, disabled.json["message"]) == (409, "The alert target is disabled; enable it first.")
+
+
+def test_an_organization_has_only_so_many_targets(client: FlaskClient, cast: Cast, services: Services) -> None:
+    for _ in range(MAXIMUM_TARGETS):
+        make_alert_target(services, cast.acme.organization_id)
+    refused = client.post(PATH, json=NEW, headers=cast.acme.bearer())
+    assert refused.status_code == 409
+    assert refused.json["message"] == f"The organization has {MAXIMUM_TARGETS} alert targets; delete one first."
+    assert client.post(PATH, json=NEW, headers=cast.outsider.bearer()).status_code == 201
+
+
+class TestReencrypt:
+    """``agentidp keys reencrypt`` encrypts the addresses as well."""
+
+    NEW_SECRET = SECRET_KEY[::-1].encode()
+
+    def sealed(self, database_url: str) -> list[tuple[uuid.UUID, bytes]]:
+        with psycopg.connect(database_url) as connection:
+            return connection.execute("select target_id, sealed from alert_targets order by 1").fetchall()
+
+    def test_encrypts_each_again_and_then_none(
+        self, app: Flask, cast: Cast, services: Services, database_url: str
+    ) -> None:
+        for agent in (cast.acme, cast.outsider):
+            make_alert_target(services, agent.organization_id)
+        both = replace(services.settings, secret_key=self.NEW_SECRET, secret_key_previous=SECRET_KEY.encode())
+        assert reencrypt(both) == (2, 2)
+        assert reencrypt(both) == (0, 2)
+        new = TargetSealer(replace(services.settings, secret_key=self.NEW_SECRET))
+        for target_id, sealed in self.sealed(database_url):
+            assert new.open(target_id, sealed).url == "https://hooks.example/services/secret"
+
+    def test_changes_nothing_if_one_cannot_be_decrypted(
+        self, cast: Cast, services: Services, database_url: str
+    ) -> None:
+        for _ in range(3):
+            make_alert_target(services, cast.acme.organization_id)
+        last = self.sealed(database_url)[-1][0]
+        with psycopg.connect(database_url) as connection:
+            connection.execute("update alert_targets set sealed = '\\x00' where target_id = %s", [last])
+        before = self.sealed(database_url)
+        both = replace(services.settings, secret_key=self.NEW_SECRET, secret_key_previous=SECRET_KEY.encode())
+        with pytest.raises(ConfigurationError, match=f"decrypts the alert target {last}"):
+            reencrypt(both)
+        assert self.sealed(database_url) == before
