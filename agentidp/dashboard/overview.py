@@ -13,6 +13,7 @@ from agentidp.dashboard.agents import PAGE_SIZE, SHARE_LIMIT, Selection, agent_p
 from agentidp.dashboard.headline import budget_figure, headline
 from agentidp.dashboard.page_findings import MAX_FINDINGS, is_ongoing, page_findings
 from agentidp.dashboard.period import WEEK, Period, requested_period
+from agentidp.db.sql import Call
 from agentidp.findings import budget
 
 FEW_TOKENS = 10
@@ -28,8 +29,11 @@ def overview(caller: Caller) -> Response:
     at = caller.at.astimezone(UTC)
     period = requested_period(at)
     today, week_ago = period.today, period.today - WEEK
-    by_day, by_hour, by_agent = caller.read_together(
-        usage.usage_by_day(period), usage.usage_by_hour(week_ago, today), agents_of_the_period(period, Selection())
+    by_day, by_hour, by_agent, failing = caller.read_together(
+        usage.usage_by_day(period),
+        usage.usage_by_hour(week_ago, today),
+        agents_of_the_period(period, Selection()),
+        Call("alerts/failing_targets", {}),
     )
     before, days = usage.split(by_day, period)
     agents = agent_page(by_agent)
@@ -53,7 +57,9 @@ def overview(caller: Caller) -> Response:
             "page_size": PAGE_SIZE,
         }
 
-    return pages.page("overview.html", slow_part=slow_part, here="overview", period=period, figures=figures)
+    return pages.page(
+        "overview.html", slow_part=slow_part, here="overview", period=period, figures=figures, failing_targets=failing
+    )
 
 
 def _charts(days: list[usage.DayUsage], found: list[Any], period: Period) -> dict[str, Any]:

@@ -749,6 +749,7 @@ FINDINGS = [f"findings/{kind}" for kind in KINDS]
                 "dashboard/usage_by_day",
                 "dashboard/usage_by_hour",
                 "dashboard/agents",
+                "alerts/failing_targets",
                 *FINDINGS,
                 "findings/budget",
             ],

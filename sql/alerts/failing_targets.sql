@@ -1,0 +1,7 @@
+-- Returns one row for each alert target of the organization whose last attempt failed, the oldest failure first.
+-- Parameters: organization_id.
+select name, enabled, failing_since, last_error
+from alert_targets
+where organization_id = %(organization_id)s
+    and failing_since is not null
+order by failing_since, name

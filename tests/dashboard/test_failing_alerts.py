@@ -1,0 +1,44 @@
+"""The overview says which alerts do not arrive."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.factories import NOON, count_usage, database_of, make_alert_target
+
+
+@pytest.mark.parametrize(
+    ("is_gone", "begin"),
+    [(False, "Alerts to"), (True, "Nothing is sent any more: alerts to")],
+    ids=["fails", "is gone"],
+)
+def test_the_overview_names_a_target_that_fails(
+    signed_in: FlaskClient, services: Services, cast: Cast, is_gone: bool, begin: str
+) -> None:
+    acme = cast.acme
+    count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=20)
+    target_id = make_alert_target(services, acme.organization_id, "<on-call>")
+    make_alert_target(services, cast.outsider.organization_id, "outsider's")
+    assert "have failed since" not in signed_in.get("/dashboard").text
+    for organization_id in (acme.organization_id, cast.outsider.organization_id):
+        database_of(services, organization_id).fetch_durably(
+            "alerts/record_failure",
+            target_id=target_id,
+            delivery_id=target_id,
+            error="the status of the response was 500",
+            next_attempt_at=NOON,
+            paused_until=NOON + timedelta(minutes=1),
+            is_last=False,
+            is_gone=is_gone,
+        )
+    page = signed_in.get("/dashboard").text
+    sentence = (
+        f"{begin} <b>&lt;on-call&gt;</b> have failed since Wed 15 Apr, 12:00 UTC: the status of the response was 500."
+    )
+    assert sentence in page
+    assert "outsider" not in page
