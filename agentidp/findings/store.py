@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import Found, findings
+from agentidp.findings.alerting import enqueue_alerts
 from agentidp.findings.causes import urgency
 from agentidp.findings.finding import Finding, FindingsQuery, finding_of
 from agentidp.findings.identity import ORGANIZATION, Change, Happening, Reconciled, Tracked, as_row, from_row, reconcile
@@ -126,13 +127,14 @@ def store_evaluation(opened: Transaction, found: Found, query: FindingsQuery) ->
 
 
 def _store(opened: Transaction, result: Reconciled) -> None:
-    """Store the findings and record the changes. Whoever tells somebody of a change does it in this transaction."""
+    """Store the findings, record the changes, and put the alerts about them into the outbox."""
     if result.findings:
         opened.fetch("finding_state/store_findings", findings=Jsonb([as_row(one) for one in result.findings]))
     for change in result.changes:
         if change.happening is Happening.escalated:
             opened.fetch("finding_state/withdraw_acknowledgement", finding_id=change.finding_id)
     record_changes(opened, result.changes)
+    enqueue_alerts(opened, result)
 
 
 def record_changes(
