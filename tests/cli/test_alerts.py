@@ -10,9 +10,13 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner
 
+from agentidp import utc_now
+from agentidp.alerts.targets import request_test
 from agentidp.cli import cli
+from agentidp.db.database import Database
 from tests.alerts.receiver import Receiver
 from tests.cli.command import TIME, UUID, Command
+from tests.conftest import settings_for
 from tests.factories import free_port
 
 
@@ -65,10 +69,17 @@ def test_a_test_that_fails_says_why(run: Command, acme: str) -> None:
 
 def test_delivers_what_is_due_and_lists_it(run: Command, acme: str, receiver: Receiver) -> None:
     target_id, _ = add(run, acme, receiver.url)
-    token = json.loads(run("alerts", "target", "list", "--organization", acme, "--json"))
-    assert [one["targetId"] for one in token] == [target_id]
-    assert run("alerts", "deliveries", "--organization", acme) == ""
+    listed = ("alerts", "deliveries", "--organization", acme)
+    assert run(*listed) == ""
+    database = Database(run.database_url, settings_for(run.database_url))
+    with database.of(acme, utc_now()).transaction() as opened:
+        delivery_id = str(request_test(opened, uuid.UUID(target_id)))
+    database.close()
+    assert json.loads(run(*listed, "--json"))[0]["status"] == "waiting"
     assert run("alerts", "deliver", "--once") == ""
+    assert receiver.ids == [delivery_id]
+    cells = run(*listed).split("\t")
+    assert cells[:3] + cells[4:5] + cells[6:8] == [delivery_id, target_id, "on-call", "test", "1", "delivered"]
 
 
 @pytest.mark.parametrize("command", ["delete", "test", "update"])
