@@ -21,7 +21,7 @@ from agentidp.http import error_rendering, request_context, request_metrics
 from agentidp.http.application import Application
 from agentidp.http.openapi import Api
 from agentidp.oauth import introspection, metadata, revocation, token
-from agentidp.operations import api_docs, index
+from agentidp.operations import api_docs, audit_trail, index
 from agentidp.operations import health as operations
 from agentidp.registry import agents, credentials, resource_servers
 from agentidp.registry import organizations as organization
@@ -93,6 +93,7 @@ def create_app(
         finding_actions,
         alert_targets,
         operations,
+        audit_trail,
         index,
         api_docs,
     ):

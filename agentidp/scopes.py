@@ -8,5 +8,6 @@ SCOPES = {
     "agents:read": "List and read agents and their credentials",
     "agents:write": "Create, change and delete agents and their credentials",
     "alerts:write": "Read, change and test where alerts go",
+    "audit:read": "Read who changed what in the organization",
 }
 DEFAULT_SCOPES = ("analytics:read", "agents:read")

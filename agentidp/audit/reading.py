@@ -9,6 +9,7 @@ from typing import Any
 from agentidp import audit
 from agentidp.audit.verification import Head
 from agentidp.db.organization import OrganizationDatabase
+from agentidp.db.sql import Call, Rows
 
 PART = 1000
 """Events that one statement reads."""
@@ -30,8 +31,7 @@ def head_of(database: OrganizationDatabase) -> Head | None:
     return Head(rows[0].sequence, bytes(rows[0].hash).hex()) if rows else None
 
 
-def list_events(
-    database: OrganizationDatabase,
+def list_call(
     *,
     below: int | None,
     actor: str | None,
@@ -40,10 +40,15 @@ def list_events(
     since: datetime | None,
     until: datetime | None,
     limit: int,
-) -> list[dict[str, Any]]:
-    """Events of an organization as JSON, newest first; a filter that is ``None`` selects all.
+) -> Call:
+    """The statement that reads events of an organization, newest first; a filter that is ``None`` selects all.
 
     :param below: the sequence of the last event of the page before.
     """
     filters = {"actor": actor, "action": action, "subject": subject, "since": since, "until": until}
-    return list(map(audit.represent, database.fetch("audit/list_events", below=below, limit=limit, **filters)))
+    return Call("audit/list_events", {"below": below, "limit": limit, **filters})
+
+
+def represented(rows: Rows) -> list[dict[str, Any]]:
+    """The events in the rows of a statement as JSON."""
+    return list(map(audit.represent, rows))

@@ -13,7 +13,7 @@ import click
 
 from agentidp import audit, utc_now
 from agentidp.audit import upkeep
-from agentidp.audit.reading import list_events
+from agentidp.audit.reading import list_call, represented
 from agentidp.audit.verification import Head, Verification
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, moment
@@ -58,7 +58,8 @@ def list_(organization_id: str | None, as_json: bool, **filters: Any) -> None:
     """List events, newest first: sequence, time, kind of actor, actor, action, subject, the change before and after."""
     with opened() as services:
         database = services.database.of(organization_id or audit.INSTANCE, utc_now())
-        found = list_events(database, below=None, **filters)
+        [rows] = database.run(list_call(below=None, **filters))
+    found = represented(rows)
     names = ("sequence", "at", "actorType", "actor", "action", "subject", "before", "after")
     if not as_json:
         found = [{name: _cell(event[name]) for name in names} for event in found]

@@ -43,6 +43,10 @@ CHALLENGE = 'Cookie realm="agentidp"'
 View = TypeVar("View", bound=Callable[..., Any])
 
 
+AUDIT_SCOPE = "audit:read"
+"""What the agent must have for its session to show the audit trail."""
+
+
 class NotSignedIn(ApiError):
     """401: there is no session, or signing in failed. Shown on the sign-in page."""
 
@@ -75,12 +79,20 @@ class ReadOnly(ApiError):
     message = f"You are signed in as an agent without the scope {WRITE_SCOPE}, so nothing was changed."
 
 
+class NoAuditScope(ApiError):
+    """403: the agent that is signed in may not read the audit trail."""
+
+    status, code = 403, "FORBIDDEN"
+    message = f"You are signed in as an agent without the scope {AUDIT_SCOPE}, which the audit trail needs."
+
+
 class Viewer(NamedTuple):
-    """The names of the agent that is signed in and of its organization, and whether it may change agents."""
+    """The names of the agent that is signed in and of its organization, and what it may do."""
 
     organization_name: str
     agent_name: str
     may_write: bool
+    may_audit: bool
 
 
 def base_path(settings: Settings) -> str:
@@ -112,6 +124,7 @@ def viewer_query(token: AccessToken) -> Call:
             "jti": token.jti,
             "scope": SCOPE,
             "write_scope": WRITE_SCOPE,
+            "audit_scope": AUDIT_SCOPE,
             "signed_in_at": None if is_for_api else datetime.fromtimestamp(token.issued_at, UTC),
         },
     )
@@ -234,7 +247,8 @@ def _viewer(token: AccessToken, row: Any) -> Viewer:
     # A session has one scope, so its agent's scopes decide. A pasted token has its own scopes, and can do no more.
     is_for_api = token.audience == services().settings.resource
     may_write = row.may_write and (not is_for_api or WRITE_SCOPE in token.scope)
-    return Viewer(row.organization_name, row.agent_name, may_write)
+    may_audit = row.may_audit and (not is_for_api or AUDIT_SCOPE in token.scope)
+    return Viewer(row.organization_name, row.agent_name, may_write, may_audit)
 
 
 def _is_secure(settings: Settings) -> bool:

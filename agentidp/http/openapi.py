@@ -60,6 +60,11 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "The request headers that the response depends on",
         "schema": {"type": "string", "const": "Authorization, Accept"},
     },
+    "Link": {
+        "description": 'The address of the next page, if there is one, with `rel="next"` (RFC 8288)',
+        "required": False,
+        "schema": {"type": "string"},
+    },
     "Content-Disposition": {
         "description": "The file name, for CSV only (RFC 6266)",
         "required": False,
@@ -124,18 +129,21 @@ class Blueprint(flask_smorest.Blueprint):
         """As flask-smorest's. Only documentation."""
         return _documentation(flask_smorest.Blueprint.doc(**kwargs))
 
-    def answers(self, schema: type[ma.Schema]) -> Callable[[Any], Any]:
-        """Describe a view that returns :func:`answer`: the JSON's schema, CSV and 304.
+    def answers(self, schema: type[ma.Schema], *, has_pages: bool = False) -> Callable[[Any], Any]:
+        """Describe a view that returns :func:`answer`: the JSON's schema, CSV, NDJSON and 304.
 
         :param schema: of the JSON.
+        :param has_pages: it returns a page, and the address of the next one as a ``Link``.
         """
-        headers = {name: name for name in ("ETag", "Cache-Control", "Vary")}
+        names = ("ETag", "Cache-Control", "Vary", *(("Link",) if has_pages else ()))
+        headers = {name: name for name in names}
         file = {"Content-Disposition": "Content-Disposition"}
         unchanged = "The body has not changed since the `ETag` in `If-None-Match` (RFC 9110 section 13.1.2)"
 
         def decorate(view: Any) -> Any:
             view = self.alt_response(304, description=unchanged, headers=headers)(view)
             view = self.alt_response(200, schema={"type": "string"}, content_type="text/csv", headers=file)(view)
+            view = self.alt_response(200, schema={"type": "string"}, content_type="application/x-ndjson")(view)
             return self.response(200, schema, headers=headers)(view)
 
         return decorate

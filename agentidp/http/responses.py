@@ -1,4 +1,4 @@
-"""Responses: compact JSON; and for analytics JSON or CSV, with an ETag."""
+"""Responses: compact JSON; and for analytics and the audit trail JSON, CSV or NDJSON, with an ETag."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from agentidp.http.request_context import current_request
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _CSV = "text/csv; charset=utf-8; header=present"
 _CSV_ACCEPTED = ("text/csv", "text/csv;charset=utf-8", "text/csv;charset=utf-8;header=present")
+_NDJSON = "application/x-ndjson"
 # The last four are full-width.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -51,8 +52,8 @@ def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | Non
 
 
 def answer(body: dict[str, Any], item: type[ma.Schema]) -> Response:
-    """*body* as JSON, or its ``data`` as CSV (RFC 4180) where the request's ``Accept`` prefers that. Where it is what
-    the client has already by its ``If-None-Match``, a 304 in its place (RFC 9110 section 13.1.2).
+    """*body* as JSON, or its ``data`` as CSV (RFC 4180) or NDJSON if the request's ``Accept`` prefers that. If the
+    client has it already by its ``If-None-Match``, a 304 instead (RFC 9110 section 13.1.2).
 
     The ETag is weak, since a proxy that compresses makes a strong one weak or drops it, and nothing that is sent here
     is asked for in parts.
@@ -62,27 +63,32 @@ def answer(body: dict[str, Any], item: type[ma.Schema]) -> Response:
         own and a dot.
     """
     received = current_request()
-    is_csv = _prefers_csv(received.environ.get("HTTP_ACCEPT", ""))
-    content = (_csv(body["data"], item) if is_csv else _encode(body)).encode()
+    content_type = _preferred(received.environ.get("HTTP_ACCEPT", ""))
+    if content_type == _CSV:
+        content = _csv(body["data"], item).encode()
+    elif content_type == _NDJSON:
+        content = "".join(f"{_encode(row)}\n" for row in body["data"]).encode()
+    else:
+        content = _encode(body).encode()
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     headers = {"ETag": f'W/"{digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
     # Not by Response.make_conditional: its Date would come on top of gunicorn's, and it refuses "If-Match: *".
     if "HTTP_IF_NONE_MATCH" in received.environ and received.if_none_match.contains_weak(digest):
         return Response(status=304, headers=headers)
-    if is_csv:
+    if content_type == _CSV:
         name = "-".join(map(str, (received.blueprint, *(received.view_args or {}).values())))
         headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
-    headers["Content-Type"] = _CSV if is_csv else "application/json"
+    headers["Content-Type"] = content_type
     return WholeResponse(content, headers)
 
 
 @functools.lru_cache(maxsize=256)
-def _prefers_csv(accept: str) -> bool:
-    """Whether an ``Accept`` prefers CSV to JSON (RFC 9110 section 12.5.1). Remembered, since there are few of them and
-    a browser's takes 90 µs to read.
+def _preferred(accept: str) -> str:
+    """The content type that an ``Accept`` prefers (RFC 9110 section 12.5.1), JSON if it has no preference. Remembered,
+    since there are few of them and a browser's takes 90 µs to read.
     """
-    accepted = parse_accept_header(accept, MIMEAccept)
-    return accepted.best_match(("application/json", *_CSV_ACCEPTED)) in _CSV_ACCEPTED
+    best = parse_accept_header(accept, MIMEAccept).best_match(("application/json", *_CSV_ACCEPTED, _NDJSON))
+    return _CSV if best in _CSV_ACCEPTED else best or "application/json"
 
 
 def _csv(rows: list[dict[str, Any]], item: type[ma.Schema]) -> str:
@@ -105,9 +111,9 @@ def _columns(item: type[ma.Schema]) -> list[tuple[str, ...]]:
 
 
 def _cell(value: Any) -> Any:
-    """A value as a cell; a list as its JSON. Text that a spreadsheet would take for a formula gets a quote before it
-    (https://owasp.org/www-community/attacks/CSV_Injection).
+    """A value as a cell; a list or an object as its JSON. Text that a spreadsheet would take for a formula gets a quote
+    before it (https://owasp.org/www-community/attacks/CSV_Injection).
     """
-    if isinstance(value, list):
+    if isinstance(value, list | dict):
         return _encode(value)
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -828,6 +828,7 @@ MAKE_TWIN = (
                 "jti": "one",
                 "scope": "analytics:read",
                 "write_scope": "agents:write",
+                "audit_scope": "audit:read",
                 "signed_in_at": NOON,
             },
         ),

@@ -158,7 +158,11 @@ NEW: dict[str, dict[str, Any]] = {
     "alerts/matching_targets": {"severities": ["info"]},
     "dashboard/agents_of_the_day": {"at_hour": None},
     "dashboard/agents": {"search": "", "sort": "name", "limit": 50, "offset": 0},
-    "dashboard/viewer": {"scope": "analytics:read", "write_scope": "agents:write"},
+    "dashboard/viewer": {
+        "scope": "analytics:read",
+        "write_scope": "agents:write",
+        "audit_scope": "audit:read",
+    },
     "agents/add_credential": {"credential_id": uuid.uuid4()},
     "audit/add_event": {"sequence": 1000},
     "audit/events_after": {"after": 0},

@@ -294,6 +294,6 @@ def test_an_issued_token_is_after_rfc_9068(shared_client: FlaskClient, shared_ca
         "aud": "http://localhost:3000/api/v1",
         "iat": NOW,
         "exp": NOW + acme.services.settings.token_ttl,
-        "scope": "analytics:read agents:read agents:write",
+        "scope": "analytics:read agents:read agents:write audit:read",
         "organization_id": acme.organization_id,
     }

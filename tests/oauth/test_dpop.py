@@ -100,7 +100,7 @@ def test_binds_a_token_to_the_key_and_takes_it_with_a_proof(
     assert {k: v for k, v in response.json.items() if k != "access_token"} == {
         "token_type": "DPoP",
         "expires_in": Settings.token_ttl,
-        "scope": "analytics:read agents:read agents:write",
+        "scope": "analytics:read agents:read agents:write audit:read",
     }
     token = response.json["access_token"]
     claims = jwt.decode(token, options={"verify_signature": False})

@@ -61,7 +61,7 @@ def test_tells_all_that_a_good_token_says(shared_client: FlaskClient, shared_cas
     assert response.status_code == 200
     assert response.json == {
         "active": True,
-        "scope": "agents:read agents:write analytics:read",
+        "scope": "agents:read agents:write analytics:read audit:read",
         "client_id": shared_cast.acme.client_id,
         "token_type": "Bearer",
         "exp": NOW + 600,

@@ -106,7 +106,11 @@ def test_the_answer_is_whole_and_not_stored(shared_client: FlaskClient, agent: A
     response = ask_as(shared_client, agent)
     body = response.json
     token = body.pop("access_token")
-    assert body == {"token_type": "Bearer", "expires_in": TTL, "scope": "analytics:read agents:read agents:write"}
+    assert body == {
+        "token_type": "Bearer",
+        "expires_in": TTL,
+        "scope": "analytics:read agents:read agents:write audit:read",
+    }
     assert response.content_type == "application/json"
     assert (response.headers["Cache-Control"], response.headers["Pragma"]) == ("no-store", "no-cache")
     claims = jwt.decode(token, options={"verify_signature": False})
@@ -119,7 +123,7 @@ def test_the_answer_is_whole_and_not_stored(shared_client: FlaskClient, agent: A
         "exp": NOW + TTL,
         "iat": NOW,
         "organization_id": agent.organization_id,
-        "scope": "analytics:read agents:read agents:write",
+        "scope": "analytics:read agents:read agents:write audit:read",
     }
 
 
@@ -323,7 +327,7 @@ class TestScope:
     @pytest.mark.parametrize(
         ("asked", "granted"),
         [
-            (None, "analytics:read agents:read agents:write"),
+            (None, "analytics:read agents:read agents:write audit:read"),
             ("agents:read", "agents:read"),
             ("agents:write analytics:read", "agents:write analytics:read"),
             ("agents:read agents:read", "agents:read"),
@@ -402,7 +406,7 @@ class TestResource:
         own = f"{ISSUER}/api/v1"
         for form in ({}, {"resource": own}, {"resource": ""}):
             claims = claims_of(ask_as(client, cast.acme, **form))
-            assert (claims["aud"], claims["scope"]) == (own, "analytics:read agents:read agents:write")
+            assert (claims["aud"], claims["scope"]) == (own, "analytics:read agents:read agents:write audit:read")
 
     def test_a_scope_is_granted_for_the_resource_that_has_it(self, client: FlaskClient, cast: Cast) -> None:
         register(client, cast.acme)

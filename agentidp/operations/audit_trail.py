@@ -1,0 +1,89 @@
+"""``GET /api/v1/audit``: who changed what in the organization."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+import marshmallow as ma
+from flask import Response
+
+from agentidp.actor import TYPES
+from agentidp.audit import ACTIONS
+from agentidp.audit.reading import list_call, represented
+from agentidp.caller import Caller, bearer
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import answer
+from agentidp.http.schemas import Instant, Text, WholeNumber, timestamp
+
+blueprint = Blueprint("audit", __name__, description="The audit trail")
+
+MAXIMUM_SEQUENCE = 2**63 - 1
+
+
+class AuditArguments(ma.Schema):
+    """Which events, and which page of them."""
+
+    limit = WholeNumber(1, 1000, load_default=100)
+    cursor = WholeNumber(
+        1, MAXIMUM_SEQUENCE, load_default=None, metadata={"description": "`nextCursor` of the previous page"}
+    )
+    actor = Text(1, 500, load_default=None, description="The ID of the agent that made the change")
+    action = ma.fields.String(
+        load_default=None,
+        validate=ma.validate.OneOf(sorted(ACTIONS), error="must be one of the actions in the documentation"),
+    )
+    subject = Text(1, 500, load_default=None, description="The ID of what was changed")
+    since = Instant(load_default=None, metadata={"description": "Events from this time on"})
+    until = Instant(load_default=None, metadata={"description": "Events before this time"})
+
+
+class AuditEventSchema(ma.Schema):
+    """An event. `docs/audit.md` says how to compute its hashes."""
+
+    organizationId = ma.fields.String(required=True)
+    sequence = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
+    eventId = ma.fields.UUID(required=True)
+    at = ma.fields.AwareDateTime(required=True)
+    actorType = ma.fields.String(required=True, validate=ma.validate.OneOf(TYPES))
+    actor = ma.fields.String(required=True)
+    action = ma.fields.String(required=True, metadata={"example": "agent.created"})
+    subjectType = ma.fields.String(required=True)
+    subject = ma.fields.String(required=True)
+    before = ma.fields.Dict(required=True, allow_none=True)
+    after = ma.fields.Dict(required=True, allow_none=True)
+    clientAddress = ma.fields.String(required=True, allow_none=True)
+    requestId = ma.fields.String(required=True, allow_none=True)
+    salt = ma.fields.String(required=True, allow_none=True, metadata={"description": "Null if the content was erased"})
+    contentHash = ma.fields.String(required=True)
+    previousHash = ma.fields.String(required=True)
+    hash = ma.fields.String(required=True)
+
+
+class AuditSchema(ma.Schema):
+    """A page, newest events first; ``nextCursor`` is null on the last."""
+
+    data = ma.fields.List(ma.fields.Nested(AuditEventSchema), required=True)
+    nextCursor = ma.fields.String(required=True, allow_none=True)
+
+
+@blueprint.route("/api/v1/audit")
+@bearer("audit:read")
+@blueprint.arguments(AuditArguments, location="query")
+@blueprint.answers(AuditSchema, has_pages=True)
+def list_audit_events(caller: Caller, arguments: dict[str, Any]) -> Response:
+    """List what was changed in the organization and by whom, newest first. A `Link` header (RFC 8288) has the address
+    of the next page.
+    """
+    limit, cursor = arguments.pop("limit"), arguments.pop("cursor")
+    call = list_call(below=cursor, limit=limit + 1, **arguments)
+    [rows] = caller.read_together(call)
+    page = represented(rows[:limit])
+    next_cursor = str(page[-1]["sequence"]) if len(rows) > limit else None
+    response = answer({"data": page, "nextCursor": next_cursor}, AuditEventSchema)
+    if next_cursor is not None:
+        filters = arguments | {name: timestamp(arguments[name]) for name in ("since", "until")}
+        query = {name: value for name, value in filters.items() if value is not None}
+        following = urlencode(query | {"limit": limit, "cursor": next_cursor})
+        response.headers["Link"] = f'<{caller.settings.issuer}/api/v1/audit?{following}>; rel="next"'
+    return response
