@@ -52,12 +52,17 @@ def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
         logger.warning(notice.message_primary)
 
 
+def migration_files() -> list[Path]:
+    """All migrations of this release, in order."""
+    return sorted((sql_directory() / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
+
+
 def pending_migrations(connection: psycopg.Connection[Any]) -> list[Path]:
     """The files that are not applied yet, in order.
 
     :raises ConfigurationError: the database holds a schema newer than this release.
     """
-    files = sorted((sql_directory() / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    files = migration_files()
     applied = {row.name for row in connection.execute(load_sql("database/applied_migrations"))}
     if newer := sorted(applied.difference(file.stem for file in files)):
         raise ConfigurationError(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import marshmallow as ma
+import psycopg
 from flask import Response
 
 from agentidp.caller import public
+from agentidp.db.migrations import migration_files
+from agentidp.http.errors import ServiceUnavailable
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.services import services
@@ -13,10 +18,21 @@ from agentidp.services import services
 blueprint = Blueprint("operations", __name__, description="Health")
 
 
+class SchemaMissing(ServiceUnavailable):
+    """503: the database has no schema, or an older one."""
+
+    message = "The database's schema is missing or out of date: run agentidp db migrate."
+
+
 class StatusSchema(ma.Schema):
     """All is well."""
 
     status = ma.fields.String(required=True, validate=ma.validate.Equal("ok"))
+
+
+@functools.cache
+def _known_migrations() -> int:
+    return len(migration_files())
 
 
 @blueprint.route("/healthz")
@@ -33,5 +49,12 @@ def healthz() -> Response:
 @blueprint.alt_response(503, "SERVICE_UNAVAILABLE")
 def readyz() -> Response:
     """The database responds and has its schema. Otherwise 503."""
-    services().database.fetch_unscoped("database/ping")
+    try:
+        [row] = services().database.fetch_unscoped("database/ping")
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+        # Without a schema, the service's role may not even look for it.
+        raise SchemaMissing from None
+    # More of them are of a newer release, whose migrations let this one work.
+    if row.migrations < _known_migrations():
+        raise SchemaMissing
     return json_response({"status": "ok"})
