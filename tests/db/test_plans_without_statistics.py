@@ -205,8 +205,6 @@ VALUES: dict[str, Any] = {
     "sequence": ROWS + 1,
     "event_id": AGENT,
     "below": ROWS,
-    "since": None,
-    "until": None,
     "actor_type": "agent",
     "actor": "a",
     "action": "agent.changed",

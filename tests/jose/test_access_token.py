@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from flask.testing import FlaskClient
 
 from agentidp.jose.access_token import LEEWAY
+from agentidp.scopes import SCOPES
 from tests.conftest import Cast
 from tests.factories import NOON, RESOURCE_METADATA, Agent, Clock, usage_sums
 from tests.routes import PROTECTED
@@ -294,6 +295,6 @@ def test_an_issued_token_is_after_rfc_9068(shared_client: FlaskClient, shared_ca
         "aud": "http://localhost:3000/api/v1",
         "iat": NOW,
         "exp": NOW + acme.services.settings.token_ttl,
-        "scope": "analytics:read agents:read agents:write audit:read",
+        "scope": " ".join(SCOPES),
         "organization_id": acme.organization_id,
     }

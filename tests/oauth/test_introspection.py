@@ -19,6 +19,7 @@ from agentidp.jose.access_token import LEEWAY
 from agentidp.jose.jwk import public_jwk
 from agentidp.oauth import client_assertion
 from agentidp.registry.credentials import add_credential
+from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.factories import NOON, Agent, Clock, database_of, make_agent, usage_sums
@@ -61,7 +62,7 @@ def test_tells_all_that_a_good_token_says(shared_client: FlaskClient, shared_cas
     assert response.status_code == 200
     assert response.json == {
         "active": True,
-        "scope": "agents:read agents:write analytics:read audit:read",
+        "scope": " ".join(sorted(SCOPES)),
         "client_id": shared_cast.acme.client_id,
         "token_type": "Bearer",
         "exp": NOW + 600,
