@@ -18,6 +18,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jwt.algorithms import ECAlgorithm
 
+from agentidp import utc_now
 from agentidp.actor import operator
 from agentidp.audit import INSTANCE
 from agentidp.cli import cli
@@ -25,7 +26,7 @@ from agentidp.oauth.client_secret import PATTERN
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.cli.command import Command
-from tests.conftest import Cast
+from tests.conftest import Cast, settings_for
 from tests.dashboard.conftest import SAME_ORIGIN, with_session
 from tests.factories import SECRET_KEY, Agent, make_agent, make_alert_target, make_finding, make_organization
 from tests.routes import ALL, Route
@@ -213,6 +214,20 @@ class Story:
         self.run("usage", "import", *self.usage_import())
         return "--keep", "25months"
 
+    def finding(self) -> str:
+        """The id of a finding."""
+        services = Services.of(settings_for(self.run.database_url), utc_now)
+        try:
+            return str(make_finding(services, self.organization))
+        finally:
+            services.close()
+
+    def muted_finding(self) -> str:
+        """The id of one that is muted."""
+        finding_id = self.finding()
+        self.run("finding", "mute", finding_id, "--organization", self.organization, "--days", "1")
+        return finding_id
+
     def event_count(self) -> int:
         """Events that were recorded; those that were pruned count."""
         with psycopg.connect(self.run.database_url) as connection:
@@ -241,6 +256,9 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "keys reencrypt": lambda _: (),
     "keys revoke": lambda story: (story.run("keys", "list").split("\t")[0],),
     "keys rotate": lambda _: (),
+    "finding acknowledge": lambda story: (story.finding(), "--organization", story.organization),
+    "finding mute": lambda story: (story.finding(), "--organization", story.organization, "--days", "1"),
+    "finding unmute": lambda story: (story.muted_finding(), "--organization", story.organization),
     "organization budget": lambda story: (story.organization, "1000"),
     "organization create": lambda _: ("Other", "--with-administrator"),
     "organization delete": lambda story: (story.organization, "--yes"),
@@ -284,6 +302,8 @@ READS = {
     "credential list",
     "db distribute",
     "db migrate",
+    "finding list",
+    "finding show",
     "findings",
     "keys list",
     "organization list",
