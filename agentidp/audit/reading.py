@@ -11,6 +11,9 @@ from agentidp.audit.verification import Head
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call, Rows
 
+MAX_SEQUENCE = 2**63 - 1
+"""What the database can store."""
+
 PART = 1000
 """Events that one statement reads."""
 
@@ -43,8 +46,10 @@ def list_call(
 ) -> Call:
     """The statement that reads events of an organization, newest first; a filter that is ``None`` selects all.
 
-    :param below: the sequence of the last event of the page before.
+    :param below: the sequence of the last event of the page before, if there is one.
     """
+    # Compared as it is: PostgreSQL would not look up a coalesce() in the index.
+    below = MAX_SEQUENCE if below is None else below
     filters = {"actor": actor, "action": action, "subject": subject, "since": since, "until": until}
     return Call("audit/list_events", {"below": below, "limit": limit, **filters})
 

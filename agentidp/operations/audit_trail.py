@@ -10,7 +10,7 @@ from flask import Response
 
 from agentidp.actor import TYPES
 from agentidp.audit import ACTIONS
-from agentidp.audit.reading import list_call, represented
+from agentidp.audit.reading import MAX_SEQUENCE, list_call, represented
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import answer
@@ -18,15 +18,13 @@ from agentidp.http.schemas import Instant, Text, WholeNumber, timestamp
 
 blueprint = Blueprint("audit", __name__, description="The audit trail")
 
-MAXIMUM_SEQUENCE = 2**63 - 1
-
 
 class AuditArguments(ma.Schema):
     """Which events, and which page of them."""
 
     limit = WholeNumber(1, 1000, load_default=100)
     cursor = WholeNumber(
-        1, MAXIMUM_SEQUENCE, load_default=None, metadata={"description": "`nextCursor` of the previous page"}
+        1, MAX_SEQUENCE, load_default=None, metadata={"description": "`nextCursor` of the previous page"}
     )
     actor = Text(1, 500, load_default=None, description="The ID of the agent that made the change")
     action = ma.fields.String(

@@ -1,7 +1,13 @@
 -- The names of agents, deleted ones included. One row per agent: agent_id, name.
 -- Parameters: organization_id; agent_ids (uuid[]); at is not used.
-select agent_id, name
-from agents
-where
-    organization_id = %(organization_id)s
-    and agent_id = any (%(agent_ids)s::uuid[])
+select named.agent_id, named.name
+from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)
+-- Each by the key. Planned on an empty table, a join would read all agents.
+cross join lateral (
+    select agents.agent_id, agents.name
+    from agents
+    where
+        agents.organization_id = %(organization_id)s
+        and agents.agent_id = wanted.agent_id
+    offset 0
+) as named

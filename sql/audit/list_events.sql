@@ -1,5 +1,5 @@
 -- A page of an organization's events. One row per event that the filters select, newest first. Filters that are null select
--- all. Parameters: organization_id; below: sequences less than this, or null; actor; action; subject; since, until
+-- all. Parameters: organization_id; below: only sequences less than this; actor; action; subject; since, until
 -- (timestamptz); limit; at is not used.
 select
     organization_id, sequence, event_id, at, actor_type, actor, action, subject_type, subject, before, after, salt,
@@ -7,7 +7,7 @@ select
 from audit_events
 where
     organization_id = %(organization_id)s
-    and sequence < coalesce(%(below)s::bigint, 9223372036854775807)
+    and sequence < %(below)s::bigint
     and (%(actor)s::text is null or actor = %(actor)s::text)
     and (%(action)s::text is null or action = %(action)s::text)
     and (%(subject)s::text is null or subject = %(subject)s::text)

@@ -101,6 +101,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
     known = {
         "organization_id": agent.organization_id,
         "agent_id": agent.agent_id,
+        "agent_ids": [agent.agent_id],
         "resource_server_id": agent.agent_id,
         "finding_id": agent.agent_id,
         "target_id": agent.agent_id,
@@ -166,7 +167,7 @@ NEW: dict[str, dict[str, Any]] = {
     "agents/add_credential": {"credential_id": uuid.uuid4()},
     "audit/add_event": {"sequence": 1000},
     "audit/events_after": {"after": 0},
-    "audit/list_events": dict.fromkeys(("below", "actor", "action", "subject", "since", "until")),
+    "audit/list_events": {"below": 100, **dict.fromkeys(("actor", "action", "subject", "since", "until"))},
     "finding_state/add_changes": {"changes": Jsonb([{**FINDING, "change_id": str(uuid.uuid4()), "change": "ended"}])},
     "finding_state/mute": {"kind": "silence"},
     "finding_state/store_findings": {"findings": Jsonb([FINDING])},

@@ -225,6 +225,7 @@ VALUES_OF: dict[str, dict[str, Any]] = {
     "agents/add_agent": {"agent_id": uuid.UUID(int=AGENTS + 1)},
     "agents/add_credential": {"credential_id": uuid.UUID(int=AGENTS + 1)},
     "audit/events_after": {"after": ROWS // 2},
+    "audit/list_events": {"below": ROWS // 2, "since": None, "until": None},
     "dashboard/viewer": {
         "scope": "analytics:read",
         "write_scope": "agents:write",
