@@ -77,6 +77,7 @@ class Settings:
     metrics_address: str | None = None
     metrics_organizations: int = 20
     audit_days: int = 0
+    watch: str = "on"
     watch_interval: int = 300
     alert_networks: tuple[IPv4Network | IPv6Network, ...] | None = None
 
@@ -152,6 +153,7 @@ class Settings:
             metrics_address=_address(env, "AGENTIDP_METRICS_ADDRESS"),
             metrics_organizations=_number(env, "AGENTIDP_METRICS_ORGANIZATIONS", 20, 0, 1000),
             audit_days=_number(env, "AGENTIDP_AUDIT_DAYS", 0, 0, 36_500),
+            watch=_choice(env, "AGENTIDP_WATCH", "on", ("on", "off")),
             watch_interval=_number(env, "AGENTIDP_WATCH_INTERVAL", 300, 60, 3600),
             alert_networks=_networks(env, "AGENTIDP_ALERT_NETWORKS"),
         )

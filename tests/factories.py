@@ -259,6 +259,8 @@ class Server:
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")},
             "PORT": str(self.port),
+            # What it stores would depend on when it looks.
+            "AGENTIDP_WATCH": "off",
             **environment,
         }
         self.command = [

@@ -22,6 +22,7 @@ from agentidp.cli import (
     serve,
     token,
     usage,
+    watch,
 )
 
 
@@ -36,7 +37,7 @@ def cli() -> None:
 
 for group in (agent, alerts, audit, credential, db, finding, keys, organization, resource_server, usage):
     cli.add_command(group.commands)
-for command in (dashboard, demo, findings, serve, token):
+for command in (dashboard, demo, findings, serve, token, watch):
     cli.add_command(command.command)
 
 

@@ -28,6 +28,12 @@ START_TIMEOUT = 30
 STOP_TIMEOUT = 35
 """Seconds for gunicorn to finish its requests; longer than its own graceful_timeout."""
 
+WATCH_RESTART = 5.0
+"""Seconds between two starts of ``agentidp watch``."""
+
+WATCH_STOP = 5.0
+"""Seconds for it to end; a transaction that is killed stores nothing."""
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -97,6 +103,8 @@ def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None])
     gunicorn = subprocess.Popen(
         command, env=environment, start_new_session=True, preexec_fn=_die_with_launcher(os.getpid())
     )
+    # It lists the organizations, which the service's own role may not.
+    watcher = Watcher({**environment, "AGENTIDP_DATABASE_URL": url}) if settings.watch == "on" else None
     try:
         _await_answer(gunicorn, bind)
         ready(runtime)
@@ -104,9 +112,13 @@ def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None])
         while gunicorn.poll() is None:
             if postgres is not None:
                 postgres.keep_running()
+            if watcher is not None:
+                watcher.keep_running()
             time.sleep(0.2)
         raise ConfigurationError(f"gunicorn has ended with exit code {gunicorn.returncode}")
     finally:
+        if watcher is not None:
+            watcher.stop()
         if gunicorn.poll() is None:
             gunicorn.terminate()
             try:
@@ -114,6 +126,42 @@ def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None])
             except subprocess.TimeoutExpired:
                 gunicorn.kill()
                 gunicorn.wait()
+
+
+class Watcher:
+    """``agentidp watch`` beside gunicorn, started again if it ends.
+
+    :param environment: its environment.
+    """
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = -WATCH_RESTART
+
+    def keep_running(self) -> None:
+        """Start it if it does not run; at most every few seconds."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        if time.monotonic() < self._started + WATCH_RESTART:
+            return
+        self._started = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "agentidp", "watch"],
+            env=self._environment,
+            start_new_session=True,
+            preexec_fn=_die_with_launcher(os.getpid()),
+        )
+
+    def stop(self) -> None:
+        """End it. What it has not stored by then, the next one computes again."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(WATCH_STOP)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
 
 def _await_answer(gunicorn: subprocess.Popen[bytes], bind: str) -> None:
@@ -163,7 +211,7 @@ def _signals() -> Iterator[None]:
 
 
 def _die_with_launcher(launcher: int) -> Callable[[], None] | None:
-    """On Linux gunicorn gets SIGTERM when the launcher dies, even by SIGKILL."""
+    """On Linux a child gets SIGTERM when the launcher dies, even by SIGKILL."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)

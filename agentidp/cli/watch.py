@@ -1,0 +1,30 @@
+"""``agentidp watch``."""
+
+from __future__ import annotations
+
+import logging.config
+import signal
+import threading
+
+import click
+
+from agentidp.cli.context import opened
+from agentidp.http.logs import logging_config
+from agentidp.server.watch import watch
+
+
+@click.command("watch")
+@click.option("--once", is_flag=True, help="Evaluate each organization once and end, for cron.")
+def command(once: bool) -> None:
+    """Evaluate the findings of every organization every AGENTIDP_WATCH_INTERVAL seconds, until SIGTERM.
+
+    Of several instances one evaluates. If it ends, even by SIGKILL, another one takes over within seconds. `agentidp
+    serve` starts one by itself.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with opened() as services:
+        settings = services.settings
+        logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
+        watch(services, stop, once=once)

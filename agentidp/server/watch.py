@@ -1,0 +1,93 @@
+"""``agentidp watch``: evaluates the findings of every organization, one instance of all at a time.
+
+The instance that watches holds an advisory lock on a connection of its own, which ends with the process, also if it is
+killed. The others try to take it every few seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+import psycopg
+
+from agentidp.config import ConfigurationError
+from agentidp.db.database import connect
+from agentidp.db.sql import load_sql
+from agentidp.findings import findings_query
+from agentidp.findings.store import evaluate
+from agentidp.services import Services
+
+logger = logging.getLogger("agentidp")
+
+WATCH_LOCK = 0x7761746368
+"""Any number that nothing else in the database takes."""
+
+STANDBY = 2.0
+"""Seconds after which an instance that does not watch tries again."""
+
+
+def watch(services: Services, stop: threading.Event, *, once: bool = False) -> None:
+    """Evaluate until *stop* is set; wait while another instance does it.
+
+    :param once: evaluate each organization once and return; return at once if another instance watches.
+    :raises ConfigurationError: with *once*, the database does not answer.
+    """
+    while not stop.is_set():
+        try:
+            with connect(str(services.settings.database_url)) as own:
+                _watch_with(own, services, stop, once)
+            if once:
+                return
+        except (psycopg.Error, ConfigurationError) as error:
+            if once:
+                raise ConfigurationError(f"the findings were not evaluated: {' '.join(str(error).split())}") from None
+            logger.warning("watching was interrupted", extra={"fields": {"reason": " ".join(str(error).split())}})
+        stop.wait(STANDBY)
+
+
+def _watch_with(own: psycopg.Connection[Any], services: Services, stop: threading.Event, once: bool) -> None:
+    while not stop.is_set():
+        begins = time.monotonic()
+        if _holds_lock(own):
+            look(own, services, stop)
+        elif once:
+            logger.warning("another instance watches, so nothing was evaluated")
+        else:
+            stop.wait(STANDBY)
+            continue
+        if once:
+            return
+        stop.wait(max(0.0, begins + services.settings.watch_interval - time.monotonic()))
+
+
+def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event) -> None:
+    """What is done in each interval: evaluate every organization, one after the other.
+
+    One that fails does not stop the others. It keeps its older findings, which say how old they are.
+
+    :param own: the operator's connection that holds the lock. Without the lock nothing more is done.
+    :raises psycopg.Error: that connection is lost, and the lock with it.
+    """
+    begins, failed, done = time.monotonic(), 0, 0
+    for row in own.execute(load_sql("organizations/all_organizations")).fetchall():
+        if stop.is_set() or not _holds_lock(own):
+            break
+        try:
+            at = services.clock()
+            database = services.database.of(row.organization_id, at)
+            evaluate(database.run, database.transaction, findings_query(at, services.settings))
+            done += 1
+        except Exception:
+            # Whatever is wrong with one organization's data, the others are evaluated.
+            failed += 1
+            logger.exception("findings not evaluated", extra={"fields": {"organization": row.organization_id}})
+    seconds = round(time.monotonic() - begins, 1)
+    logger.info("findings evaluated", extra={"fields": {"organizations": done, "failed": failed, "seconds": seconds}})
+
+
+def _holds_lock(own: psycopg.Connection[Any]) -> bool:
+    [row] = own.execute(load_sql("database/try_lock"), {"key": WATCH_LOCK}).fetchall()
+    return bool(row.is_held)

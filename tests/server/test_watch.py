@@ -1,0 +1,143 @@
+"""``agentidp watch``: every organization, one instance at a time, and beside ``agentidp serve``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from agentidp import utc_now
+from agentidp.db.database import connect
+from agentidp.server import watch as watching
+from agentidp.server.watch import WATCH_LOCK, watch
+from agentidp.services import Services
+from tests.cli.command import Command
+from tests.conftest import settings_for
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Server, children, make_organization, wait_until
+
+
+@pytest.fixture
+def services(database_url: str) -> Iterator[Services]:
+    """With two organizations and the real clock."""
+    services = Services.of(settings_for(database_url), utc_now)
+    for name in ("Acme", "Other"):
+        make_organization(services, name)
+    yield services
+    services.close()
+
+
+def evaluated(url: str) -> int:
+    """How many organizations have been evaluated."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        [(count,)] = connection.execute("select count(*) from finding_evaluations where evaluated_at is not null")
+        return int(count)
+
+
+def watchers(url: str) -> list[int]:
+    """The backends that hold the lock."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        rows = connection.execute(
+            "select pid from pg_locks join pg_database on pg_database.oid = database where locktype = 'advisory' "
+            "and granted and datname = current_database() and (classid::bigint << 32) + objid::bigint = %s",
+            [WATCH_LOCK],
+        )
+        return [pid for (pid,) in rows]
+
+
+def test_evaluates_every_organization_once(services: Services, database_url: str) -> None:
+    watch(services, threading.Event(), once=True)
+    assert evaluated(database_url) == 2
+
+
+def test_one_that_fails_does_not_stop_the_others(
+    services: Services, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluate, failing = watching.evaluate, iter([True])
+
+    def first_fails(*arguments: Any) -> None:
+        if next(failing, False):
+            raise ZeroDivisionError
+        evaluate(*arguments)
+
+    monkeypatch.setattr(watching, "evaluate", first_fails)
+    watch(services, threading.Event(), once=True)
+    assert evaluated(database_url) == 1
+    assert "findings not evaluated" in caplog.messages
+
+
+def test_evaluates_nothing_while_another_instance_watches(services: Services, database_url: str) -> None:
+    with connect(database_url) as other:
+        other.execute("select pg_advisory_lock(%s)", [WATCH_LOCK])
+        watch(services, threading.Event(), once=True)
+        assert evaluated(database_url) == 0
+
+
+def test_stops_between_two_organizations_when_the_lock_is_lost(
+    services: Services, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate, stop = watching.evaluate, threading.Event()
+
+    def ends_the_lock(*arguments: Any) -> None:
+        evaluate(*arguments)
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            for backend in watchers(database_url):
+                connection.execute("select pg_terminate_backend(%s)", [backend])
+        stop.set()
+
+    monkeypatch.setattr(watching, "evaluate", ends_the_lock)
+    watch(services, stop)
+    assert evaluated(database_url) == 1
+
+
+def test_the_command(quiet: None, services: Services, database_url: str) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert Command(database_url).invoke("watch", "--once").exit_code == 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert evaluated(database_url) == 2
+
+
+@pytest.mark.slow
+def test_another_instance_takes_over_after_a_kill(services: Services, database_url: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
+    environment |= {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
+    command = [sys.executable, "-m", "agentidp", "watch"]
+    first = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: len(watchers(database_url)) == 1)
+        holds = watchers(database_url)
+        second = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
+        try:
+            first.kill()
+            first.wait(PATIENCE)
+            wait_until(lambda: watchers(database_url) not in ([], holds))
+            second.send_signal(signal.SIGTERM)
+            assert second.wait(PATIENCE) == 0
+        finally:
+            second.kill()
+            second.wait(PATIENCE)
+    finally:
+        first.kill()
+        first.wait(PATIENCE)
+
+
+@pytest.mark.slow
+def test_serve_starts_it_again_and_ends_it(services: Services, database_url: str) -> None:
+    environment = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY, "AGENTIDP_WATCH": "on"}
+    with Server(environment) as server:
+        wait_until(lambda: evaluated(database_url) == 2)
+        [child] = children(server.process.pid, "watch")
+        os.kill(child, signal.SIGKILL)
+        wait_until(lambda: children(server.process.pid, "watch") not in ([], [child]))
+        [again] = children(server.process.pid, "watch")
+    wait_until(lambda: not Path(f"/proc/{again}").exists())
