@@ -13,6 +13,7 @@ from tests.factories import Agent, make_agent, make_organization, wait_until
 PAGES = {
     "Overview Fri 16 Jan to Wed 15 Apr": "/dashboard?days=90",
     "Agents Tue 17 Mar to Wed 15 Apr": "/dashboard/agents",
+    "Audit trail": "/dashboard/audit",
     "Tue 14 Apr": "/dashboard/days/2026-04-14?hour=9",
     RETRYING.name: f"/dashboard/agents/{RETRYING.agent_id}",
     f"{SUSPENDED.name} suspended": f"/dashboard/agents/{SUSPENDED.agent_id}?days=7",
