@@ -6,9 +6,11 @@ from agents
 where
     organization_id = %(organization_id)s
     and deleted_at is null
-    and (
-        %(after_at)s::timestamptz is null
-        or (created_at, agent_id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
+    -- A bound of the index, also on the first page, so that each page reads as much. greatest() ignores null; under
+    -- row-level security coalesce() would keep the planner from using the index.
+    and (created_at, agent_id) > (
+        greatest(%(after_at)s::timestamptz, '-infinity'),
+        greatest(%(after_id)s::uuid, '00000000-0000-0000-0000-000000000000')
     )
 order by created_at, agent_id
 limit %(limit)s

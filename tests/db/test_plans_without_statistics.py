@@ -117,6 +117,7 @@ VALUES: dict[str, Any] = {
     "organization_id": ORGANIZATION,
     "agent_id": AGENT,
     "credential_id": AGENT,
+    "jwk": None,
     "client_id": AGENT,
     "resource_server_id": uuid.UUID(int=50),
     "finding_id": uuid.UUID(int=50),
@@ -251,10 +252,10 @@ FEW = 100
 """Pages that a statement may read unless it is listed below."""
 
 PAGES = {
-    # The index up to the page's first agent: the cursor is a filter of it.
-    "agents/list_agents": 400,
     # A look into the outbox for each of the organization's targets.
     "alerts/claim_targets": 300,
+    # One use in 16 deletes up to 64 expired identifiers, each by its key.
+    **dict.fromkeys(("oauth/issue_access_token", "oauth/use_identifier"), 500),
     # One organization's or one agent's days, four rows or four look-ups each.
     **dict.fromkeys(
         (
