@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 from flask import current_app
 
@@ -27,6 +29,7 @@ class Services:
     read_database: Database | None
     keys: SigningKeys
     directory: ClientDirectory
+    client_keys: dict[tuple[UUID, str, str | None], tuple[str, Any]] = field(default_factory=dict)
     verified_tokens: dict[tuple[int, str | None, bytes], AccessToken] = field(default_factory=dict)
     expensive_reads: ExpensiveReads = field(default_factory=ExpensiveReads)
 

@@ -95,7 +95,7 @@ def _granted(client: issuance.Client, at: datetime) -> str | None:
     database = services().database.of(client.organization_id, at)
     try:
         with database.transaction(attempts.viewer(client.agent_id)) as opened:
-            *_, rows = [opened.run(each) for each in (*client.consumes, call)]
+            rows = opened.run(call)
             if rows and rows[0].scope is not None:
                 attempts.record_success(opened, client.agent_id, "credential")
     except psycopg.errors.UniqueViolation:

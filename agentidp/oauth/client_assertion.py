@@ -11,14 +11,12 @@ import json
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from agentidp.db.sql import Call
 from agentidp.jose.jwk import ALGORITHMS, MINIMUM_RSA_BITS, key_algorithm
 from agentidp.jose.jws import COMPACT_SERIALIZATION, NUMERIC_DATE_LIMIT
 from agentidp.oauth.issuance import Client
@@ -39,6 +37,9 @@ MAXIMUM_LENGTH = 8192
 
 MAXIMUM_KEYS_TRIED = 10
 """Keys of a client that an assertion is verified against, which limits the cost of a request."""
+
+MAXIMUM_REMEMBERED = 10_000
+"""Keys of clients that a process remembers, about 20 MB. Only an authentic assertion adds one."""
 
 # Used if a client has no key, so that the failure takes as long as for a client with one. The RSA modulus is a random
 # number, so it has no private key.
@@ -85,37 +86,51 @@ def read(text: str) -> UnverifiedAssertion | None:
 def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, agent_id: UUID, at: datetime) -> Client:
     """Verify an assertion against at most :data:`MAXIMUM_KEYS_TRIED` of the client's keys (RFC 7523 section 3).
 
-    :returns: the client, with the credential that has authenticated it, or with none where nothing fits: the
-        statement that issues the token then finds nobody, as for a wrong secret.
+    The key that verified the client's last assertion is tried first, from memory. The statement that issues the token
+    checks that a credential in force still holds it. Any other key is read from the database, so a failure takes the
+    same queries and as many signatures as it does for a client that is not remembered.
+
+    :returns: the client, with the key that has verified the assertion, or with none if nothing fits: the statement
+        that issues the token then finds nobody, as for a wrong secret.
     """
     alg, kid = unverified.header["alg"], unverified.header.get("kid")
     if kid is not None and not (kid.isascii() and kid.isprintable()):
         # No key has such a name, nor this one, and PostgreSQL takes no NUL.
         kid = ""
+    remembered = s.client_keys.get((agent_id, alg, kid))
+    if remembered is not None:
+        claims = _verified_claims(s, unverified, remembered[1], alg)
+        if claims is not None and _is_timely(claims, at):
+            return _authentic(organization_id, agent_id, remembered[0], claims)
     candidates = s.database.of(organization_id, at).fetch(
         "oauth/client_keys", agent_id=agent_id, alg=key_algorithm(alg), kid=kid, most=MAXIMUM_KEYS_TRIED
     )
-    for credential_id, jwk in candidates:
-        claims = _verified_claims(s, unverified, _public_key(json.dumps(jwk)), alg)
+    tried = [] if remembered is None else [remembered[0]]
+    for row in candidates:
+        jwk = json.dumps([row.jwk])
+        if jwk in tried or len(tried) >= MAXIMUM_KEYS_TRIED:
+            continue
+        tried.append(jwk)
+        key = jwt.PyJWK.from_dict(row.jwk).key
+        claims = _verified_claims(s, unverified, key, alg)
         if claims is not None and _is_timely(claims, at):
-            consumed = {
-                "digest": hashlib.sha256(json.dumps([str(agent_id), claims["jti"]]).encode()).digest(),
-                "expires_at": datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY, UTC),
-            }
-            return Client(
-                organization_id,
-                agent_id,
-                credential_id=credential_id,
-                consumes=(Call("oauth/use_identifier", consumed),),
-            )
-    if not candidates:
+            if len(s.client_keys) >= MAXIMUM_REMEMBERED:
+                s.client_keys.clear()
+            s.client_keys[agent_id, alg, kid] = jwk, key
+            return _authentic(organization_id, agent_id, jwk, claims)
+    if not tried:
         _verified_claims(s, unverified, _NOBODYS_KEYS[key_algorithm(alg)], alg)
     return Client(organization_id, agent_id)
 
 
-@lru_cache(maxsize=1000)
-def _public_key(jwk: str) -> Any:
-    return jwt.PyJWK.from_json(jwk).key
+def _authentic(organization_id: str, agent_id: UUID, jwk: str, claims: dict[str, Any]) -> Client:
+    return Client(
+        organization_id,
+        agent_id,
+        jwk=jwk,
+        digest=hashlib.sha256(json.dumps([str(agent_id), claims["jti"]]).encode()).digest(),
+        expires_at=datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY, UTC),
+    )
 
 
 def _verified_claims(s: Services, unverified: UnverifiedAssertion, key: Any, alg: str) -> dict[str, Any] | None:

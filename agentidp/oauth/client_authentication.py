@@ -123,7 +123,7 @@ def _by_assertion(form: dict[str, str], at: datetime) -> Client:
         raise OAuthError("invalid_request", "client_id differs from the client assertion")
     named = _named_client(unverified.client_id)
     shown = client_assertion.verify(services(), unverified, named.organization_id, named.agent_id, at)
-    return replace(named, credential_id=shown.credential_id, consumes=shown.consumes)
+    return replace(named, jwk=shown.jwk, digest=shown.digest, expires_at=shown.expires_at)
 
 
 def _basic(header: str) -> tuple[str, str]:

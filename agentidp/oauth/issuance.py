@@ -36,9 +36,12 @@ _NOT_AT_THE_RESOURCE = (
 @dataclass(frozen=True, slots=True)
 class Client:
     """The client of a request and its credential: a secret, whose digest the database compares, or a key, whose
-    signature was verified. The ids of an unknown client match nothing in the database.
+    signature was verified, and of which the database checks that a credential in force still holds it. The ids of an
+    unknown client match nothing in the database.
 
-    :param consumes: the calls that consume an assertion, in the transaction that issues the token.
+    :param jwk: the key, alone in a JSON array.
+    :param digest: of the assertion's identifier, which the transaction that issues the token consumes.
+    :param expires_at: until when the identifier is stored.
     :param sent_id: the ``client_id`` as it was sent, valid or not. A failure is throttled under it.
     :param is_remembered: the organization was found in memory, without a query.
     """
@@ -46,8 +49,9 @@ class Client:
     organization_id: str
     agent_id: UUID
     secret_hash: bytes | None = None
-    credential_id: UUID | None = None
-    consumes: tuple[Call, ...] = ()
+    jwk: str | None = None
+    digest: bytes | None = None
+    expires_at: datetime | None = None
     sent_id: str = ""
     is_remembered: bool = False
 
@@ -72,7 +76,7 @@ def record(
     call = issuing(client, scope=scope, resource=resource, has_proof=proof is not None)
     try:
         if proof is None:
-            *_, rows = database.run(*client.consumes, call, durable=True)
+            [rows] = database.run(call, durable=True)
         else:
             rows = _record_with_proof(database, client, call, proof.consumption())
     except psycopg.errors.UniqueViolation:
@@ -86,7 +90,7 @@ def _record_with_proof(database: OrganizationDatabase, client: Client, call: Cal
     client has authenticated and has been granted a scope: nobody else can write a row.
     """
     with database.transaction() as transaction:
-        *_, rows = [transaction.run(each) for each in (*client.consumes, call)]
+        rows = transaction.run(call)
         if rows and rows[0].scope is not None:
             try:
                 transaction.run(consumption)
@@ -108,7 +112,9 @@ def issuing(
         {
             "agent_id": client.agent_id,
             "secret_hash": client.secret_hash,
-            "credential_id": client.credential_id,
+            "jwk": client.jwk,
+            "digest": client.digest,
+            "expires_at": client.expires_at,
             "scope": scope,
             "own_scopes": _OWN_SCOPES,
             "resource": resource,

@@ -59,16 +59,20 @@ def inspect_token(at: datetime) -> TokenInspection:
         {
             "agent_id": client.agent_id,
             "secret_hash": client.secret_hash,
-            "credential_id": client.credential_id,
+            "jwk": client.jwk,
             "token_agent_id": token and token.agent_id,
             "jti": token and token.jti,
             "audience": token and token.audience,
             "own_resource": s.settings.resource,
         },
     )
+    consumption = []
+    if client.digest is not None:
+        consumed = {"digest": client.digest, "expires_at": client.expires_at}
+        consumption.append(Call("oauth/use_identifier", consumed))
     try:
         # A consumed assertion must stay consumed after a crash. Nothing else is written.
-        *_, rows = s.database.of(client.organization_id, at).run(*client.consumes, call, durable=bool(client.consumes))
+        *_, rows = s.database.of(client.organization_id, at).run(*consumption, call, durable=bool(consumption))
     except psycopg.errors.UniqueViolation:
         rows = []
     if not rows:

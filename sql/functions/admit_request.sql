@@ -13,15 +13,7 @@ declare
     v_entered text;
     v_slot smallint;
 begin
-    v_entered := set_config('agentidp.organization_id', p_organization_id, true) || set_config(
-        'synchronous_commit',
-        case
-            when not p_durable then 'off'
-            when current_setting('synchronous_commit') = 'off' then 'on'
-            else current_setting('synchronous_commit')
-        end,
-        true
-    );
+    v_entered := enter_organization(p_organization_id, p_durable);
     perform
     from active_agents
     where
@@ -32,7 +24,8 @@ begin
             from revoked_tokens
             where
                 organization_id = p_organization_id
-                and jti = p_jti
+                -- The first argument's collation, which is "C", would apply to this one, and the index has another.
+                and jti = p_jti collate "default"
         );
     if found then
         v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 0, 1, 0);

@@ -4,14 +4,10 @@
 create or replace function issue_access_token(
     p_organization_id text,
     p_agent_id uuid,
-    p_at timestamptz,
-    p_day date,
-    p_hour integer,
+    p_at timestamptz, p_day date, p_hour integer,
     p_secret_hash bytea,
-    p_credential_id uuid,
-    p_scope text[],
-    p_own_scopes text[],
-    p_resource text,
+    p_jwk jsonb, p_digest bytea, p_expires_at timestamptz,
+    p_scope text[], p_own_scopes text[], p_resource text,
     p_has_proof boolean,
     p_durable boolean
 ) returns table (is_target_known boolean, is_proof_missing boolean, scope text)
@@ -22,16 +18,9 @@ declare
     v_granted text[];
     v_entered text;
     v_slot smallint;
+    v_is_consumed boolean;
 begin
-    v_entered := set_config('agentidp.organization_id', p_organization_id, true) || set_config(
-        'synchronous_commit',
-        case
-            when not p_durable then 'off'
-            when current_setting('synchronous_commit') = 'off' then 'on'
-            else current_setting('synchronous_commit')
-        end,
-        true
-    );
+    v_entered := enter_organization(p_organization_id, p_durable);
     select client.credential_id, client.scopes, client.dpop_bound_access_tokens, client.last_used_at
     into v_client
     from client_credentials as client
@@ -39,10 +28,14 @@ begin
         client.organization_id = p_organization_id
         and client.agent_id = p_agent_id
         -- Digests of 256 random bits: the time of the comparison reveals nothing about the secret.
-        and (client.secret_hash = p_secret_hash or (p_secret_hash is null and client.credential_id = p_credential_id))
-        and (client.expires_at is null or client.expires_at > p_at);
+        and (client.secret_hash = p_secret_hash or (p_secret_hash is null and client.jwks @> p_jwk))
+        and (client.expires_at is null or client.expires_at > p_at)
+    limit 1;
     if not found then
         return;
+    end if;
+    if p_digest is not null then
+        v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     end if;
     if p_resource is not null then
         v_target_scopes := (
@@ -50,7 +43,7 @@ begin
             from resource_servers
             where
                 resource_servers.organization_id = p_organization_id
-                and resource_servers.resource = p_resource
+                and resource_servers.resource = p_resource collate "default"
         );
         -- Not joined: on Citus, a function's statement reads the organization's rows or a table that is on every node.
         if not exists (
@@ -58,7 +51,7 @@ begin
             from resource_identifiers
             where
                 resource_identifiers.organization_id = p_organization_id
-                and resource_identifiers.resource = resource_key(p_resource)
+                and resource_identifiers.resource = resource_key(p_resource collate "default")
         ) then
             v_target_scopes := null;
         end if;

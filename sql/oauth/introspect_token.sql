@@ -3,7 +3,8 @@
 -- has; is_active, whether the token's agent is active, the token is not revoked, and its audience is our own API or a
 -- resource server of the organization, which holds the identifier.
 -- Parameters: organization_id; agent_id; at (timestamptz);
--- secret_hash, or null if a key authenticated: then credential_id is that key's credential;
+-- secret_hash, or null if a key authenticated: then jwk is that key, alone in an array (jsonb), which one of the client's
+-- credentials must hold;
 -- token_agent_id, jti, audience: of the token, all null if there is none; own_resource: our own API.
 with client as materialized (
     select scopes, credential_id
@@ -13,9 +14,10 @@ with client as materialized (
         and agent_id = %(agent_id)s
         and (
             secret_hash = %(secret_hash)s::bytea
-            or (%(secret_hash)s::bytea is null and credential_id = %(credential_id)s::uuid)
+            or (%(secret_hash)s::bytea is null and jwks @> %(jwk)s::jsonb)
         )
         and (expires_at is null or expires_at > %(at)s)
+    limit 1
 ),
 credential_usage as (
     -- As for a token: who replaces a secret waits until this no longer changes.

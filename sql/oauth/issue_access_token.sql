@@ -3,7 +3,9 @@
 -- nothing was issued and counted, because is_target_known is false (no such resource), is_proof_missing is true (the
 -- agent's tokens must be bound to a key), or the agent lacks a requested scope for the resource.
 -- Parameters: organization_id; agent_id; at (timestamptz); day and hour: of "at" in UTC;
--- secret_hash, or null if a key authenticated: then credential_id is that key's credential;
+-- secret_hash, or null if a key authenticated: then jwk is that key, alone in an array (jsonb), which one of the client's
+-- credentials must hold; digest and expires_at: of the assertion's identifier, or null: it is consumed if the client is
+-- authentic, and a second use is a unique violation, which undoes everything;
 -- scope (text[], null: all that the agent has for the resource);
 -- own_scopes (text[]): those of our own API;
 -- resource: of a resource server of the organization, which must hold this identifier, or null for our own API;
@@ -18,7 +20,9 @@ from issue_access_token(
     %(day)s::date,
     %(hour)s::integer,
     %(secret_hash)s::bytea,
-    %(credential_id)s::uuid,
+    %(jwk)s::jsonb,
+    %(digest)s::bytea,
+    %(expires_at)s::timestamptz,
     %(scope)s::text[],
     %(own_scopes)s::text[],
     %(resource)s::text,

@@ -6,6 +6,7 @@ from flask.testing import FlaskClient
 
 from agentidp.services import Services
 from tests.conftest import Cast
+from tests.oauth.test_token_endpoint import KeyHolder
 from tests.wire import overheard
 
 
@@ -19,3 +20,36 @@ def test_a_token_by_secret_is_one_statement(client: FlaskClient, services: Servi
     with overheard(services.database) as conversation:
         assert client.post("/api/v1/token", data=form).status_code == 200
     assert (conversation.statements, conversation.round_trips) == (["oauth/issue_access_token"], 1)
+
+
+def test_a_token_by_assertion_is_one_statement_once_the_key_is_remembered(
+    client: FlaskClient, services: Services, cast: Cast
+) -> None:
+    holder = KeyHolder.make(services, cast.acme)
+    services.directory.look_up(cast.acme.agent_id)
+    services.keys.current()
+    said = []
+    for _ in range(2):
+        with overheard(services.database) as conversation:
+            assert client.post("/api/v1/token", data=holder.form()).status_code == 200
+        said.append((conversation.statements, conversation.round_trips))
+    first, second = said
+    assert first == (["database/enter_organization", "oauth/client_keys", "oauth/issue_access_token"], 2)
+    assert second == (["oauth/issue_access_token"], 1)
+
+
+def test_introspection_by_assertion_is_one_round_trip_once_the_key_is_remembered(
+    client: FlaskClient, services: Services, cast: Cast
+) -> None:
+    holder = KeyHolder.make(services, cast.acme)
+    token = cast.acme.token()
+    for _ in range(2):
+        with overheard(services.database) as conversation:
+            response = client.post("/api/v1/token/introspect", data=holder.form() | {"token": token})
+            assert (response.status_code, response.json["active"]) == (200, True)
+    assert conversation.statements == [
+        "database/enter_organization",
+        "oauth/use_identifier",
+        "oauth/introspect_token",
+    ]
+    assert conversation.round_trips == 1

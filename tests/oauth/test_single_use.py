@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from typing import Any
 
 import jwt
@@ -242,6 +243,104 @@ class TestAnAssertion:
             verified.clear()
             assert ask(client, by_key(clock, cast.acme.client_id, stranger, kid=kid)).status_code == 401
             assert len(verified) == 10
+
+
+class TestARememberedKey:
+    """The database decides about it at every request."""
+
+    def test_authenticates_nobody_once_its_credential_is_revoked(
+        self, client: FlaskClient, cast: Cast, key: Any, clock: Clock, database_url: str
+    ) -> None:
+        register(client, cast.acme, [key])
+        assert ask(client, by_key(clock, cast.acme.client_id, key)).status_code == 200
+        with psycopg.connect(database_url) as connection:
+            connection.execute("update credentials set revoked_at = now() where jwks is not null")
+        for path in PATHS:
+            assert ask(client, by_key(clock, cast.acme.client_id, key), path=path).status_code == 401
+        assert used(database_url) == 1 + 2, "only introspection and revocation consume before they authenticate"
+
+    def test_that_moves_to_another_credential_authenticates_as_before(
+        self, client: FlaskClient, cast: Cast, key: Any, clock: Clock, database_url: str
+    ) -> None:
+        register(client, cast.acme, [key])
+        assert ask(client, by_key(clock, cast.acme.client_id, key)).status_code == 200
+        register(client, cast.acme, [ec.generate_private_key(ec.SECP256R1()), key])
+        # Two credentials hold it, then only the second.
+        assert ask(client, by_key(clock, cast.acme.client_id, key)).status_code == 200
+        with psycopg.connect(database_url) as connection:
+            connection.execute("update credentials set revoked_at = now() where jsonb_array_length(jwks) = 1")
+        for path in PATHS:
+            assert ask(client, by_key(clock, cast.acme.client_id, key), path=path).status_code == 200
+
+    def test_of_one_client_is_none_of_another(self, client: FlaskClient, cast: Cast, key: Any, clock: Clock) -> None:
+        register(client, cast.acme, [key])
+        assert ask(client, by_key(clock, cast.acme.client_id, key)).status_code == 200
+        for stranger in (cast.outsider.client_id, str(uuid.uuid4())):
+            assert ask(client, by_key(clock, stranger, key)).status_code == 401
+
+    def test_accepts_no_assertion_twice(
+        self, client: FlaskClient, cast: Cast, key: Any, clock: Clock, database_url: str
+    ) -> None:
+        register(client, cast.acme, [key])
+        for _ in range(2):
+            form = by_key(clock, cast.acme.client_id, key)
+            assert [ask(client, form).status_code for _ in range(3)] == [200, 401, 401]
+        assert usage_sums(database_url, cast.acme.organization_id)["tokens"] == 2
+
+    def test_makes_no_failure_cost_more(
+        self,
+        client: FlaskClient,
+        services: Services,
+        cast: Cast,
+        key: Any,
+        clock: Clock,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        register(client, cast.acme, [key])
+        stranger = ec.generate_private_key(ec.SECP256R1())
+        seen, verify = [], client_assertion._verified_claims
+        monkeypatch.setattr(client_assertion, "_verified_claims", lambda *given: seen.append(given) or verify(*given))
+        costs = []
+        for _ in range(2):
+            seen.clear()
+            with overheard(services.database) as conversation:
+                assert ask(client, by_key(clock, cast.acme.client_id, stranger)).status_code == 401
+            costs.append((sorted(conversation.statements), conversation.round_trips, len(seen)))
+            assert ask(client, by_key(clock, cast.acme.client_id, key)).status_code == 200
+        assert costs[0] == costs[1]
+
+    def test_is_one_of_a_limited_number(
+        self,
+        client: FlaskClient,
+        services: Services,
+        cast: Cast,
+        key: Any,
+        clock: Clock,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(client_assertion, "MAXIMUM_REMEMBERED", 3)
+        register(client, cast.acme, [key])
+        for number in range(5):
+            assert ask(client, by_key(clock, cast.acme.client_id, key, kid=f"name {number}")).status_code == 200
+            assert len(services.client_keys) <= 3
+
+
+class TestUsedIdentifiers:
+    """They are deleted once they have expired."""
+
+    def test_are_not_kept_for_ever(self, services: Services, cast: Cast, clock: Clock, database_url: str) -> None:
+        with psycopg.connect(database_url) as connection:
+            connection.execute(
+                "insert into used_identifiers select %s, sha256(n::text::bytea), '2000-01-01' "
+                "from generate_series(1, 40) as n",
+                [cast.acme.organization_id],
+            )
+        in_an_hour = clock() + timedelta(hours=1)
+        with services.database.of(cast.acme.organization_id, clock()).transaction() as opened:
+            for first_byte in range(256):
+                digest = bytes([first_byte]) + bytes(31)
+                opened.fetch("oauth/use_identifier", digest=digest, expires_at=in_an_hour)
+        assert used(database_url) == 256
 
 
 class TestAProofAtTheApi:
