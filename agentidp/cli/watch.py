@@ -16,7 +16,7 @@ from agentidp.server.watch import watch
 @click.command("watch")
 @click.option("--once", is_flag=True, help="Evaluate each organization once and end, for cron.")
 def command(once: bool) -> None:
-    """Evaluate the findings of every organization every AGENTIDP_WATCH_INTERVAL seconds, until SIGTERM.
+    """Evaluate the findings of every organization every AGENTIDP_WATCH_INTERVAL seconds and send alerts, until SIGTERM.
 
     Of several instances one evaluates. If it ends, even by SIGKILL, another one takes over within seconds. `agentidp
     serve` starts one by itself.

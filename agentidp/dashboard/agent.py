@@ -10,7 +10,7 @@ from flask import Response
 
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session
-from agentidp.dashboard.page_findings import findings_of_agent, is_ongoing, page_findings
+from agentidp.dashboard.page_findings import findings_of_agent, page_findings
 from agentidp.dashboard.period import requested_period
 from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound
@@ -34,11 +34,11 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
 
     def slow_part() -> dict[str, Any]:
         found = findings_of_agent(page_findings(caller, period), agent_id)
-        marked = charts.days_with_findings(found or [])
+        marked = charts.days_with_findings([one.finding for one in found or []])
         days = [(date.fromisoformat(row.date), row) for row in activity]
         return {
             "found": found,
-            "ongoing": [one for one in found or [] if is_ongoing(one, caller.at)],
+            "ongoing": [one for one in found or [] if one.is_ongoing],
             "max_findings": len(found or []),
             "activity": activity,
             "tokens": charts.day_chart([(day, row.tokens) for day, row in days], marked, period.today),

@@ -11,10 +11,11 @@ from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session, usage
 from agentidp.dashboard.agents import PAGE_SIZE, SHARE_LIMIT, Selection, agent_page, agents_of_the_period
 from agentidp.dashboard.headline import budget_figure, headline
-from agentidp.dashboard.page_findings import MAX_FINDINGS, is_ongoing, page_findings
+from agentidp.dashboard.page_findings import MAX_FINDINGS, page_findings
 from agentidp.dashboard.period import WEEK, Period, requested_period
 from agentidp.db.sql import Call
 from agentidp.findings import budget
+from agentidp.findings.store import KnownFinding
 
 FEW_TOKENS = 10
 """An organization with one agent and at most so many tokens is shown the first steps."""
@@ -49,7 +50,7 @@ def overview(caller: Caller) -> Response:
         found = page_findings(caller, period)
         return _charts(days, found or [], period) | {
             "found": found,
-            "ongoing": [one for one in found or [] if is_ongoing(one, at)],
+            "ongoing": [one for one in found or [] if one.is_ongoing],
             "max_findings": MAX_FINDINGS,
             "agents": agents,
             "budget": month,
@@ -62,8 +63,8 @@ def overview(caller: Caller) -> Response:
     )
 
 
-def _charts(days: list[usage.DayUsage], found: list[Any], period: Period) -> dict[str, Any]:
-    marked = charts.days_with_findings(found)
+def _charts(days: list[usage.DayUsage], found: list[KnownFinding], period: Period) -> dict[str, Any]:
+    marked = charts.days_with_findings([one.finding for one in found])
     return {
         "tokens": charts.day_chart([(day.day, day.tokens) for day in days], marked, period.today),
         "rejections": charts.day_chart([(day.day, day.rejected) for day in days], marked, period.today),

@@ -1,11 +1,13 @@
-"""``agentidp watch``: evaluates the findings of every organization, one instance of all at a time.
+"""``agentidp watch``: evaluates the findings of every organization, one instance of all at a time, and sends alerts.
 
 The instance that watches holds an advisory lock on a connection of its own, which ends with the process, also if it is
-killed. The others try to take it every few seconds.
+killed. The others try to take it every few seconds. Every instance sends alerts, because a target is leased to one at a
+time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -13,12 +15,15 @@ from typing import Any
 
 import psycopg
 
+from agentidp.alerts.delivery import Dispatcher
 from agentidp.config import ConfigurationError
 from agentidp.db.database import connect
+from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import load_sql
 from agentidp.findings import findings_query
 from agentidp.findings.store import evaluate
 from agentidp.services import Services
+from agentidp.usage import KEEP_NETWORKS
 
 logger = logging.getLogger("agentidp")
 
@@ -29,12 +34,41 @@ STANDBY = 2.0
 """Seconds after which an instance that does not watch tries again."""
 
 
-def watch(services: Services, stop: threading.Event, *, once: bool = False) -> None:
-    """Evaluate until *stop* is set; wait while another instance does it.
+SENDING_INTERVAL = 2.0
+"""Seconds between two looks into the outbox of alerts."""
 
-    :param once: evaluate each organization once and return; return at once if another instance watches.
+
+def watch(services: Services, stop: threading.Event, *, once: bool = False) -> None:
+    """Evaluate and send alerts until *stop* is set; wait with the evaluation while another instance does it.
+
+    :param once: evaluate each organization once, unless another instance watches; send what is due, and return.
     :raises ConfigurationError: with *once*, the database does not answer.
+    :raises DatabaseUnavailable: likewise.
     """
+    with contextlib.closing(Dispatcher(services.settings, services.database, services.clock)) as dispatcher:
+        if once:
+            _evaluate_until(services, stop, once=True)
+            dispatcher.deliver_due()
+            return
+        sender = threading.Thread(target=_send_until, args=(dispatcher, stop), name="sender")
+        sender.start()
+        try:
+            _evaluate_until(services, stop, once=False)
+        finally:
+            stop.set()
+            sender.join()
+
+
+def _send_until(dispatcher: Dispatcher, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            dispatcher.begin_due()
+        except (ConfigurationError, DatabaseUnavailable) as error:
+            logger.warning("no alerts were sent", extra={"fields": {"reason": " ".join(str(error).split())}})
+        stop.wait(SENDING_INTERVAL)
+
+
+def _evaluate_until(services: Services, stop: threading.Event, *, once: bool) -> None:
     while not stop.is_set():
         try:
             with connect(str(services.settings.database_url)) as own:
@@ -64,7 +98,8 @@ def _watch_with(own: psycopg.Connection[Any], services: Services, stop: threadin
 
 
 def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event) -> None:
-    """What is done in each interval: evaluate every organization, one after the other.
+    """What is done in each interval: evaluate every organization, one after the other, and forget the networks of its
+    failed authentications that are old enough.
 
     One that fails does not stop the others. It keeps its older findings, which say how old they are.
 
@@ -79,6 +114,7 @@ def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event
             at = services.clock()
             database = services.database.of(row.organization_id, at)
             evaluate(database.run, database.transaction, findings_query(at, services.settings))
+            database.fetch_durably("usage/forget_rejected_networks", keep_days=KEEP_NETWORKS)
             done += 1
         except Exception:
             # Whatever is wrong with one organization's data, the others are evaluated.

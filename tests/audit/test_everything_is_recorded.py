@@ -310,6 +310,7 @@ READS = {
     "resource-server list",
     "serve",
     "usage export",
+    "watch",
 }
 """Commands that change nothing that an organization or an operator has set."""
 

@@ -173,6 +173,7 @@ NEW: dict[str, dict[str, Any]] = {
     "finding_state/store_findings": {"findings": Jsonb([FINDING])},
     "finding_state/unmute": {"kind": "spike", "subject": "organization"},
     "organizations/rename_organization": {"name": "changed"},
+    "usage/forget_rejected_networks": {"keep_days": 0},
     "oauth/claim_resource": {"resource": "https://new.example"},
     "oauth/resource_claims": {"resource": "https://new.example"},
     "oauth/client_keys": {"alg": "ES256"},

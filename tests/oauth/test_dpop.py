@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.config import Settings
 from agentidp.jose.dpop import MAXIMUM_AGE
+from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
 from tests.factories import RESOURCE_METADATA, Agent, Clock, usage_sums
@@ -100,7 +101,7 @@ def test_binds_a_token_to_the_key_and_takes_it_with_a_proof(
     assert {k: v for k, v in response.json.items() if k != "access_token"} == {
         "token_type": "DPoP",
         "expires_in": Settings.token_ttl,
-        "scope": "analytics:read agents:read agents:write audit:read",
+        "scope": " ".join(SCOPES),
     }
     token = response.json["access_token"]
     claims = jwt.decode(token, options={"verify_signature": False})

@@ -31,6 +31,7 @@ from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH
 from agentidp.jose.jwk import public_jwk
 from agentidp.oauth import client_assertion
 from agentidp.registry.credentials import add_credential
+from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import NOON, Agent, Clock, database_of, make_agent, make_organization, usage_sums
@@ -109,7 +110,7 @@ def test_the_answer_is_whole_and_not_stored(shared_client: FlaskClient, agent: A
     assert body == {
         "token_type": "Bearer",
         "expires_in": TTL,
-        "scope": "analytics:read agents:read agents:write audit:read",
+        "scope": " ".join(SCOPES),
     }
     assert response.content_type == "application/json"
     assert (response.headers["Cache-Control"], response.headers["Pragma"]) == ("no-store", "no-cache")
@@ -123,7 +124,7 @@ def test_the_answer_is_whole_and_not_stored(shared_client: FlaskClient, agent: A
         "exp": NOW + TTL,
         "iat": NOW,
         "organization_id": agent.organization_id,
-        "scope": "analytics:read agents:read agents:write audit:read",
+        "scope": " ".join(SCOPES),
     }
 
 
@@ -327,7 +328,7 @@ class TestScope:
     @pytest.mark.parametrize(
         ("asked", "granted"),
         [
-            (None, "analytics:read agents:read agents:write audit:read"),
+            (None, " ".join(SCOPES)),
             ("agents:read", "agents:read"),
             ("agents:write analytics:read", "agents:write analytics:read"),
             ("agents:read agents:read", "agents:read"),
@@ -406,7 +407,7 @@ class TestResource:
         own = f"{ISSUER}/api/v1"
         for form in ({}, {"resource": own}, {"resource": ""}):
             claims = claims_of(ask_as(client, cast.acme, **form))
-            assert (claims["aud"], claims["scope"]) == (own, "analytics:read agents:read agents:write audit:read")
+            assert (claims["aud"], claims["scope"]) == (own, " ".join(SCOPES))
 
     def test_a_scope_is_granted_for_the_resource_that_has_it(self, client: FlaskClient, cast: Cast) -> None:
         register(client, cast.acme)

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from agentidp.db.database import connect
 from agentidp.server import watch as watching
 from agentidp.server.watch import WATCH_LOCK, watch
 from agentidp.services import Services
+from agentidp.usage import KEEP_NETWORKS
+from tests.alerts.conftest import Outbox, change
+from tests.alerts.receiver import Receiver
 from tests.cli.command import Command
 from tests.conftest import settings_for
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Server, children, make_organization, wait_until
@@ -95,6 +100,39 @@ def test_stops_between_two_organizations_when_the_lock_is_lost(
     monkeypatch.setattr(watching, "evaluate", ends_the_lock)
     watch(services, stop)
     assert evaluated(database_url) == 1
+
+
+def test_alerts_are_sent_by_watch_and_in_one_go(services: Services) -> None:
+    acme = Outbox(services)
+    with Receiver() as receiver:
+        acme.add_target(receiver.url)
+        acme.put(change(services.clock()))
+        watch(acme.services, threading.Event(), once=True)
+        assert len(receiver.received) == 1
+        acme.put(change(services.clock()))
+        stop = threading.Event()
+        watching = threading.Thread(target=watch, args=(acme.services, stop))
+        watching.start()
+        try:
+            wait_until(lambda: len(receiver.received) == 2)
+        finally:
+            stop.set()
+            watching.join()
+
+
+def test_networks_of_rejected_requests_are_forgotten(services: Services, database_url: str) -> None:
+    today = services.clock().astimezone(UTC).date()
+    with psycopg.connect(database_url) as connection:
+        [(organization_id, *_), *_] = connection.execute("select organization_id from organizations").fetchall()
+        for days in (KEEP_NETWORKS - 1, KEEP_NETWORKS):
+            connection.execute(
+                "insert into rejected_networks values (%s, %s, %s, '192.0.2.0/24', 'wrong secret', 1)",
+                [organization_id, today - timedelta(days=days), uuid.uuid4()],
+            )
+    watch(services, threading.Event(), once=True)
+    with psycopg.connect(database_url) as connection:
+        kept = connection.execute("select day from rejected_networks").fetchall()
+    assert kept == [(today - timedelta(days=KEEP_NETWORKS - 1),)]
 
 
 def test_the_command(quiet: None, services: Services, database_url: str) -> None:

@@ -1,0 +1,4 @@
+-- Deletes an organization's networks of failed authentications that are older than it keeps. Returns no row.
+-- Parameters: organization_id; day: today in UTC; keep_days: how many days are kept, this one included.
+delete from rejected_networks
+where organization_id = %(organization_id)s and day <= %(day)s::date - %(keep_days)s::integer
