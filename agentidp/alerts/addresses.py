@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from agentidp.alerts.networks import AddressRefused, AllowedNetworks
 
@@ -56,7 +56,7 @@ def check_address(type_: str, url: str, networks: AllowedNetworks) -> str:
     if not host:
         raise BadAddress("must be a URL with a scheme and a host")
     if type_ == "apprise":
-        return _check_apprise(parts.scheme, parts.query)
+        return _check_apprise(parts.scheme, url)
     if parts.scheme not in ("https", "http") or parts.fragment:
         raise BadAddress("must be an https URL without fragment, or http for a network in AGENTIDP_ALERT_NETWORKS")
     if type_ == "alertmanager" and parts.query:
@@ -68,10 +68,13 @@ def check_address(type_: str, url: str, networks: AllowedNetworks) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _check_apprise(scheme: str, query: str) -> str:
+def _check_apprise(scheme: str, url: str) -> str:
     if scheme not in APPRISE_SCHEMES:
         raise BadAddress(f"must have one of apprise's schemes {', '.join(sorted(APPRISE_SCHEMES))}")
-    others = {name.lower() for name, _ in parse_qsl(query, keep_blank_values=True)} - APPRISE_PARAMETERS
+    # apprise reads URLs otherwise than urllib: everything behind the first "?" is parameters, behind a "#" too, and ";"
+    # separates them as "&" does.
+    pairs = [pair for pair in re.split("[&;]", url.partition("?")[2]) if pair]
+    others = {unquote(pair.partition("=")[0]).strip().lower() for pair in pairs} - APPRISE_PARAMETERS
     if others:
         raise BadAddress(f"must have no parameters but {', '.join(sorted(APPRISE_PARAMETERS))}")
     return f"{scheme}://"

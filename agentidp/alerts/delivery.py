@@ -31,6 +31,9 @@ logger = logging.getLogger("agentidp")
 CONCURRENCY = 8
 """Targets that a process sends to at the same time."""
 
+CONCURRENCY_OF_ONE = 2
+"""Of them, those of one organization: slow ones of its own delay nobody else's."""
+
 TURN = timedelta(seconds=15)
 """How long a target keeps a thread, unless one message takes longer."""
 
@@ -79,7 +82,7 @@ class Dispatcher:
         self._sealer, self._channels = TargetSealer(settings), Channels(settings)
         self._concurrency = concurrency
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="alerts")
-        self._turns: set[Future[None]] = set()
+        self._turns: dict[Future[None], str] = {}
         self._connection: psycopg.Connection[Any] | None = None
         self._forgot_at: datetime | None = None
 
@@ -90,17 +93,20 @@ class Dispatcher:
         :raises ConfigurationError: the database does not answer.
         :raises DatabaseUnavailable: the same, or it is too slow.
         """
-        self._turns = {turn for turn in self._turns if not turn.done()}
+        self._turns = {turn: whose for turn, whose in self._turns.items() if not turn.done()}
         at, begun = self._clock(), 0
         for organization_id in self._waiting_organizations(at):
             free = self._concurrency - len(self._turns)
             if free == 0:
                 break
+            its_free = CONCURRENCY_OF_ONE - list(self._turns.values()).count(organization_id)
+            if its_free <= 0:
+                continue
             targets = self._database.of(organization_id, at).fetch_durably(
-                "alerts/claim_targets", leased_until=at + LEASE, most=free
+                "alerts/claim_targets", leased_until=at + LEASE, most=min(free, its_free)
             )
             for target in targets:
-                self._turns.add(self._threads.submit(self._turn, organization_id, target))
+                self._turns[self._threads.submit(self._turn, organization_id, target)] = organization_id
             begun += len(targets)
         return begun
 
@@ -124,15 +130,16 @@ class Dispatcher:
             self._connection.close()
 
     def _waiting_organizations(self, at: datetime) -> list[str]:
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._url)
         try:
+            if self._connection is None or self._connection.closed:
+                self._connection = connect(self._url)
             if self._forgot_at is None or at - self._forgot_at >= FORGET_INTERVAL:
                 self._connection.execute(load_sql("alerts/forget_deliveries"), {"made_before": at - KEPT})
                 self._forgot_at = at
             rows = self._connection.execute(load_sql("alerts/waiting_organizations"), {"at": at}).fetchall()
-        except psycopg.OperationalError as error:
-            self._connection.close()
+        except psycopg.Error as error:
+            if self._connection is not None:
+                self._connection.close()
             raise DatabaseUnavailable from error
         return [row.organization_id for row in rows]
 
@@ -200,5 +207,5 @@ class Dispatcher:
     def _release(self, organization_id: str, target: Any) -> None:
         with contextlib.suppress(DatabaseUnavailable):
             self._database.of(organization_id, self._clock()).fetch_durably(
-                "alerts/release_target", target_id=target.target_id
+                "alerts/release_target", target_id=target.target_id, leased_until=target.leased_until
             )

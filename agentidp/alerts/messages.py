@@ -9,9 +9,6 @@ from typing import Any
 from agentidp.alerts.state_change import SEVERITIES, TEST, StateChange
 from agentidp.http.schemas import timestamp
 
-LABEL_LENGTH = 100
-"""Characters of a label's value in Alertmanager."""
-
 ONGOING = timedelta(days=30)
 """How long Alertmanager is to take an alert for ongoing unless it is resolved before. By default it forgets an alert
 after five minutes without a repetition.
@@ -60,14 +57,18 @@ def _alert(change: StateChange, severity: str, organization_id: str, dashboard: 
     labels = {
         "alertname": "AgentIdPFinding",
         "organization_id": organization_id,
-        "kind": change.kind,
         "severity": severity,
-        "subject": change.subject,
         "finding_id": str(change.finding_id),
     }
     return {
-        "labels": {name: value[:LABEL_LENGTH] for name, value in labels.items()},
-        "annotations": {"summary": change.title, "description": change.description},
+        "labels": labels,
+        # No labels, because both may change while the finding goes on.
+        "annotations": {
+            "summary": change.title,
+            "description": change.description,
+            "kind": change.kind,
+            "subject": change.subject,
+        },
         "startsAt": timestamp(change.opened_at),
         "endsAt": timestamp(ends_at),
         "generatorURL": dashboard,

@@ -65,6 +65,9 @@ def _send_until(dispatcher: Dispatcher, stop: threading.Event) -> None:
             dispatcher.begin_due()
         except (ConfigurationError, DatabaseUnavailable) as error:
             logger.warning("no alerts were sent", extra={"fields": {"reason": " ".join(str(error).split())}})
+        except Exception:
+            # Whatever it is, the next look may succeed, and nobody would start this thread again.
+            logger.exception("no alerts were sent")
         stop.wait(SENDING_INTERVAL)
 
 

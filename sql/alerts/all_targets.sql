@@ -1,5 +1,6 @@
--- Returns one row for each alert target of all organizations, with its encrypted address.
+-- Locks and returns each alert target of all organizations, one row each, with its encrypted address.
 -- Parameters: none.
 select organization_id, target_id, sealed
 from alert_targets
 order by organization_id, target_id
+for update

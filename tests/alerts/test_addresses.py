@@ -52,6 +52,9 @@ def test_what_is_shown_of_an_address_is_no_secret(type_: str, url: str, shown: s
         ("apprise", "ntfys://ntfy.example/topic?%76erify=no", "must have no parameters but"),
         ("apprise", "ntfys://ntfy.example/topic?+X-Header=y", "must have no parameters but"),
         ("apprise", "ntfys://ntfy.example/topic?attach=/etc/passwd", "must have no parameters but"),
+        # apprise finds these parameters, and urllib does not.
+        ("apprise", "slack://a/b/c/#channel?template=/etc/passwd", "must have no parameters but"),
+        ("apprise", "mailtos://u:p@mail.example?to=a@b.example;verify=no", "must have no parameters but"),
     ],
 )
 def test_an_address_that_breaks_a_rule_is_refused_by_that_rule(type_: str, url: str, rule: str) -> None:

@@ -22,7 +22,6 @@ import pytest
 from agentidp import utc_now
 from agentidp.alerts import channels, messages
 from agentidp.alerts.delivery import Dispatcher
-from agentidp.alerts.messages import LABEL_LENGTH
 from tests.alerts.conftest import Outbox, change
 from tests.alerts.receiver import Receiver
 from tests.factories import NOON, PATIENCE, Clock, free_port, wait_until
@@ -87,13 +86,12 @@ def test_alertmanager_shows_what_is_ongoing(acme: Outbox, alertmanager: str, clo
     assert alert["labels"] == {
         "alertname": "AgentIdPFinding",
         "organization_id": acme.organization_id,
-        "kind": "spike",
         "severity": "warning",
-        "subject": "x" * LABEL_LENGTH,
         "finding_id": str(finding_id),
     }
-    assert alert["annotations"]["summary"] == "café"
-    escalated = {"finding_id": finding_id, "subject": "x" * 1000, "opened_at": at}
+    assert (alert["annotations"]["summary"], alert["annotations"]["subject"]) == ("café", "x" * 1000)
+    # The finding turns out to be of another kind and about others.
+    escalated = {"finding_id": finding_id, "subject": "others", "kind": "rejections", "opened_at": at}
     acme.put(change(now, **escalated, change="escalated", severity="critical"))
     deliver()
     # The alert of the lower severity has ended.

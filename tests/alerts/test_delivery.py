@@ -227,6 +227,25 @@ def test_a_slow_target_does_not_hold_up_the_others(
         wait_until(lambda: all(one.delivered_at for one in acme.deliveries()))
 
 
+def test_slow_targets_of_one_organization_leave_threads_for_the_others(
+    acme: Outbox, receiver: Receiver, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_post, "TIMEOUT", PATIENCE)
+    go_on, other = threading.Event(), Outbox(acme.services, "Other")
+    with Receiver() as slow:
+        slow.before_response = lambda: go_on.wait(PATIENCE)
+        for number in range(delivery.CONCURRENCY + 2):
+            acme.add_target(f"{slow.url}/{number}")
+        other.add_target(receiver.url)
+        acme.put(change())
+        other.put(change())
+        wait_until(lambda: dispatcher.begin_due() == 0)
+        wait_until(lambda: len(receiver.received) == 1)
+        assert len(slow.received) <= delivery.CONCURRENCY_OF_ONE
+        go_on.set()
+        wait_until(lambda: dispatcher.begin_due() == 0 and all(one.delivered_at for one in acme.deliveries()))
+
+
 def test_a_receiver_that_drips_is_given_up_in_time(
     acme: Outbox, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
