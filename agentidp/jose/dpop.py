@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
+from agentidp.config import LEEWAY
 from agentidp.db.sql import Call
 from agentidp.jose.jwk import ALGORITHMS, key_algorithm, public_jwk
 from agentidp.jose.jws import COMPACT_SERIALIZATION
@@ -43,7 +44,8 @@ class Proof:
     def consumption(self) -> Call:
         """The call that consumes the proof; a second one is a unique violation."""
         digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
-        expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAXIMUM_AGE)
+        # As AccessToken.refused_from: servers' clocks differ.
+        expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAXIMUM_AGE + 2 * LEEWAY)
         return Call("oauth/use_identifier", {"digest": digest, "expires_at": expires_at})
 
 

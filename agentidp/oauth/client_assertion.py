@@ -17,6 +17,7 @@ from uuid import UUID
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from agentidp.config import LEEWAY
 from agentidp.jose.jwk import ALGORITHMS, MINIMUM_RSA_BITS, key_algorithm
 from agentidp.jose.jws import COMPACT_SERIALIZATION, NUMERIC_DATE_LIMIT
 from agentidp.oauth.issuance import Client
@@ -129,7 +130,8 @@ def _authentic(organization_id: str, agent_id: UUID, jwk: str, claims: dict[str,
         agent_id,
         jwk=jwk,
         digest=hashlib.sha256(json.dumps([str(agent_id), claims["jti"]]).encode()).digest(),
-        expires_at=datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY, UTC),
+        # As AccessToken.refused_from: servers' clocks differ.
+        expires_at=datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC),
     )
 
 
