@@ -215,7 +215,8 @@ def _seen_again(before: Tracked, finding: Finding, at: datetime) -> Tracked:
         kind=finding.kind,
         subject=subject_of(finding),
         severity=finding.severity,
-        highest=max(before.highest, finding.severity),
+        # What begins again may escalate again.
+        highest=finding.severity if is_ongoing and not before.is_ongoing else max(before.highest, finding.severity),
         begins=finding.begins,
         ends=finding.ends,
         report=finding.represent(),

@@ -242,7 +242,9 @@ def listing_of(
             raise
         # Old ones that say how old they are.
         return listing
-    listing = read_listing(run, at, days)
+    # In a transaction, because a replica may not have it yet.
+    with open_transaction() as opened:
+        listing = read_listing(lambda *calls: [opened.run(call) for call in calls], at, days)
     assert listing is not None  # noqa: S101 - one has just been stored
     return listing
 

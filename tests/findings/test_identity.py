@@ -157,6 +157,15 @@ class TestSeverity:
         assert history.happenings == ["opened", "escalated", "escalated"]
         assert (history.only.severity, history.only.highest) == (Severity.critical, Severity.critical)
 
+    def test_one_that_begins_again_escalates_again(self) -> None:
+        history = History()
+        history.look(spike(history.at, begins=NOON - HOUR, severity=Severity.critical))
+        for _ in range(MAX_MISSES):
+            history.look()
+        for severity in ("warning", "critical"):
+            history.look(spike(history.at, begins=NOON - HOUR, severity=Severity[severity]))
+        assert history.happenings == ["opened", "resolved", "reopened", "escalated"]
+
     def test_falls(self) -> None:
         history = History()
         for severity in ("critical", "info"):
