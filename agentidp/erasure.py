@@ -36,14 +36,16 @@ def delete_organization(database_url: str, organization_id: str, *, at: datetime
 
 
 def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: datetime) -> None:
-    """Erase the name and the description of a deleted agent, the labels of its credentials, and what the audit trail
-    says of them. Its id and its usage stay.
+    """Erase the name and the description of a deleted agent, the labels of its credentials, the findings that name it,
+    and what the audit trail says of them. Its id and its usage stay.
 
     :param database_url: as the operator.
     :param at: now, aware.
     :raises NotFound: there is no such deleted agent.
     """
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as opened:
+        # While its name is still known.
+        opened.fetch("agents/erase_findings", agent_id=agent_id)
         if not opened.fetch("agents/erase_agent", agent_id=agent_id):
             raise NotFound
         labels = opened.fetch("agents/erase_labels", agent_id=agent_id)

@@ -25,6 +25,7 @@ MIGRATIONS = sorted((sql_directory() / "migrations").glob("*.sql"))
 FUNCTIONS = sorted((sql_directory() / "functions").glob("*.sql"))
 OPERATORS = {
     "agents/erase_agent",
+    "agents/erase_findings",
     "agents/erase_labels",
     "audit/all_heads",
     "audit/erase_content",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -199,10 +199,31 @@ def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
     url = f"/api/v1/agents/{agent_id}/credentials"
     assert client.post(url, json={"label": SECRETS[2]}, headers=cast.acme.bearer()).status_code == 201
     count_usage(services, organization_id, UUID(agent_id), NOON, tokens=3)
+    with psycopg.connect(run.database_url) as connection:
+        for subject, summary, by in ((agent_id, SECRETS[0], "anna"), ("organization", "kept", SECRETS[0])):
+            finding_id = uuid4()
+            connection.execute(
+                "insert into findings (organization_id, finding_id, kind, subject, severity, highest_severity, "
+                "begins_at, ends_at, first_seen_at, last_seen_at, ended_at, misses, acknowledged_at, acknowledged_by, "
+                "report) "
+                "values (%s, %s, 'spike', %s, 'info', 'info', %s, %s, %s, %s, %s, 0, %s, %s, %s)",
+                [organization_id, finding_id, subject, *[NOON] * 6, by, json.dumps({"summary": summary})],
+            )
+            connection.execute(
+                "insert into finding_changes values (%s, %s, %s, %s, 'acknowledged', 'info', %s)",
+                [organization_id, finding_id, uuid4(), NOON, by],
+            )
+            connection.execute(
+                "insert into finding_mutes values (%s, 'spike', %s, %s, %s, %s)",
+                [organization_id, subject, NOON, NOON, by],
+            )
     assert run.refused("agent", "erase", agent_id) == "delete the agent first: only a deleted agent can be erased"
     run("agent", "delete", agent_id)
     run("agent", "erase", agent_id)
-    assert not [name for name in SECRETS if name in rows_of(run.database_url)]
+    left = rows_of(run.database_url)
+    assert not [name for name in SECRETS if name in left]
+    assert "anna" not in left
+    assert left.count("kept") == 1
     usage = client.get("/api/v1/analytics/agents", headers=cast.acme.bearer()).json["data"]
     assert usage == [{"agentId": agent_id, "tokenCount": 3}]
     assert run("audit", "verify", "--organization", organization_id)
