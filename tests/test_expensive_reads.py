@@ -166,7 +166,7 @@ def test_tokens_do_not_queue_behind_findings(server: Server, services: Services,
     threads = [threading.Thread(target=ask) for _ in range(32)]
     with psycopg.connect(database_url) as connection:
         # Of the statements that run here only findings read it, so each takes as long as a statement may.
-        connection.execute("lock table organizations in access exclusive mode")
+        connection.execute("lock table rejected_networks in access exclusive mode")
         for thread in threads:
             thread.start()
         time.sleep(1)

@@ -194,7 +194,8 @@ class _Judgement:
 def new_agents_hours(counts: Sequence[int], first: int) -> list[UnusualHour]:
     """The unusual hours of an agent's first two weeks, in which it has no baseline.
 
-    As many as no healthy client needs; or, once it has two days behind it, many times its busiest hour so far.
+    As many tokens as no healthy client needs, fewer once it has two days behind it, and many times its busiest hour so
+    far.
     """
     found: list[UnusualHour] = []
     busiest = 0
@@ -202,8 +203,8 @@ def new_agents_hours(counts: Sequence[int], first: int) -> list[UnusualHour]:
         # The last day is left out, so that what lasts for hours does not raise its own bound; after a day it does.
         if hour - DAY >= first:
             busiest = max(busiest, counts[hour - DAY])
-        is_young = hour - first >= thresholds.YOUNG_DAYS * DAY
-        enough = thresholds.MIN_YOUNG if is_young else thresholds.MIN_NEW
+        has_two_days = hour - first >= thresholds.YOUNG_DAYS * DAY
+        enough = thresholds.MIN_YOUNG if has_two_days else thresholds.MIN_NEW
         if counts[hour] >= enough and counts[hour] > thresholds.YOUNG_TIMES * busiest:
             found.append(UnusualHour(hour, counts[hour], float(busiest), Severity.warning))
     return found

@@ -46,9 +46,6 @@ MIN_TIMES = 1.5
 MONTH_END_DAYS = 3
 """At either side of the end of a month an hour is also compared with the ends of earlier months."""
 
-MIN_DAY_TIMES = 1.5
-"""Times the expected tokens of the last 24 hours."""
-
 MIN_DAYS_BY_DAY = 30
 """Days since the first token with which an agent is judged by the surprise of a day: its weeks are known."""
 
@@ -62,7 +59,7 @@ SETTLED_DAYS = 14
 """Days since the first token with which an agent has a baseline."""
 
 MIN_NEW = 500
-"""Tokens in an hour of an agent without a baseline: as many are no healthy client, however many instances it has."""
+"""Tokens in an hour of an agent in its first two days: as many are no healthy client, however many instances it has."""
 
 MIN_YOUNG, YOUNG_DAYS, YOUNG_TIMES = 300, 2, 8
 """The same of one with two days behind it: so many, and so many times its busiest hour up to the day before."""

@@ -10,7 +10,7 @@ from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 
 MIN_MONTHS = 4
-"""The trend and the heatmap reach back 90 days, and the findings compare with the weeks before."""
+"""The trend and the heatmap reach back 90 days, and most findings compare with up to 12 weeks before."""
 
 
 def first_kept_day(months: int, at: datetime) -> date:
