@@ -12,11 +12,13 @@ create or replace function consume_identifier(
     p_at timestamptz
 ) returns boolean
 language plpgsql as $$
+declare
+    v_expired bytea[] := '{}';
+    v_digest bytea;
 begin
     if get_byte(p_digest, 0) < 16 then
-        delete from used_identifiers
-        -- By primary key. A plan that was made on an empty table would read the whole table for a join or a ctid.
-        where organization_id = p_organization_id and digest = any (array(
+        -- A statement of its own: Citus locks rows for no sub-select.
+        for v_digest in
             select digest
             from used_identifiers
             where
@@ -28,7 +30,12 @@ begin
             order by expires_at
             limit 64
             for update skip locked
-        ));
+        loop
+            v_expired := v_expired || v_digest;
+        end loop;
+        -- By primary key. A plan that was made on an empty table would read the whole table for a join or a ctid.
+        delete from used_identifiers
+        where organization_id = p_organization_id and digest = any (v_expired);
     end if;
     insert into used_identifiers (organization_id, digest, expires_at)
     values (p_organization_id, p_digest, p_expires_at);

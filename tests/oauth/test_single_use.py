@@ -328,6 +328,7 @@ class TestARememberedKey:
 class TestUsedIdentifiers:
     """They are deleted once they have expired."""
 
+    @ON_CITUS_TOO
     def test_are_not_kept_for_ever(self, services: Services, cast: Cast, clock: Clock, database_url: str) -> None:
         with psycopg.connect(database_url) as connection:
             connection.execute(
