@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from pathlib import Path
 import psycopg
 
 from agentidp.db.embedded_postgres.account import service_account
-from tests.factories import free_port
+from tests.factories import PATIENCE, free_port
 
 SHARDS = 4
 """Of each table. Citus's own default is 32, which makes a database eight times as slow to copy."""
@@ -92,14 +93,32 @@ class Node:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
+    def end_connections(self, database: str) -> None:
+        """End every connection to a database, and wait for it."""
+        self.execute(
+            "postgres", f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{database}'"
+        )
+
     def drop(self, database: str) -> None:
-        """Drop a database. Citus's maintenance daemon may enter it just when its sessions are ended: it tries again."""
-        for is_last in (False, False, True):
+        """Drop a database."""
+        self.undisturbed(database, f"drop database if exists {database} with (force)")
+
+    def copy(self, template: str, database: str) -> None:
+        """Copy a database that allows no connections."""
+        self.undisturbed(template, f"create database {database} template {template} strategy file_copy")
+
+    def undisturbed(self, database: str, statement: str) -> None:
+        """Run a statement for which nobody may be in a database. Citus's maintenance daemon and autovacuum may enter it
+        just when its sessions are ended, so it is tried again.
+        """
+        ends = time.monotonic() + PATIENCE
+        while True:
             try:
-                self.execute("postgres", f"drop database if exists {database} with (force)")
+                self.execute("postgres", statement)
             except psycopg.errors.ObjectInUse:
-                if is_last:
+                if time.monotonic() > ends:
                     raise
+                self.end_connections(database)
             else:
                 return
 
@@ -166,17 +185,13 @@ class Cluster:
 
         def close(node: Node) -> None:
             node.execute("postgres", f"alter database {database} allow_connections false")
-            node.execute(
-                "postgres", f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{database}'"
-            )
+            node.end_connections(database)
 
         self._on_all(close)
 
     def copy(self, template: str, database: str) -> None:
         """Copy a database on all nodes. The nodes and shards that it names are those of the copy as well."""
-        self._on_all(
-            lambda node: node.execute("postgres", f"create database {database} template {template} strategy file_copy")
-        )
+        self._on_all(lambda node: node.copy(template, database))
 
     def drop(self, database: str) -> None:
         """Drop a database on all nodes."""

@@ -172,6 +172,7 @@ NEW: dict[str, dict[str, Any]] = {
     "finding_state/mute": {"kind": "silence"},
     "finding_state/store_findings": {"findings": Jsonb([FINDING])},
     "finding_state/unmute": {"kind": "spike", "subject": "organization"},
+    "alerts/release_target": {"leased_until": "-infinity"},
     "organizations/rename_organization": {"name": "changed"},
     "usage/forget_rejected_networks": {"keep_days": 0},
     "oauth/claim_resource": {"resource": "https://new.example"},
