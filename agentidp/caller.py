@@ -21,14 +21,7 @@ from flask import Flask, Response, request
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.sql import Call, Rows, only_reads
-from agentidp.http.errors import (
-    ApiError,
-    InsufficientScope,
-    InvalidProof,
-    InvalidToken,
-    SecondToken,
-    Unauthorized,
-)
+from agentidp.http.errors import ApiError, InsufficientScope, InvalidProof, InvalidToken, SecondToken, Unauthorized
 from agentidp.http.request_context import current_context, current_request, request_actor
 from agentidp.jose import dpop
 from agentidp.jose.access_token import AccessToken, TokenRefused

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 import socket
 import threading
 import time
@@ -107,7 +106,7 @@ class TestLoad:
 
 
 class TestWrk:
-    @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+    @pytest.mark.slow
     def test_sends_the_requests_in_turn(self) -> None:
         requests = [f"GET /{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for name in ("one", "another")]
         received: list[bytes] = []

@@ -25,8 +25,7 @@ begin
     into v_client
     from client_credentials as client
     where
-        client.organization_id = p_organization_id
-        and client.agent_id = p_agent_id
+        client.organization_id = p_organization_id and client.agent_id = p_agent_id
         -- Digests of 256 random bits: the time of the comparison reveals nothing about the secret.
         and (client.secret_hash = p_secret_hash or (p_secret_hash is null and client.jwks @> p_jwk))
         and (client.expires_at is null or client.expires_at > p_at)
@@ -41,17 +40,13 @@ begin
         v_target_scopes := (
             select resource_servers.scopes
             from resource_servers
-            where
-                resource_servers.organization_id = p_organization_id
-                and resource_servers.resource = p_resource collate "default"
+            where organization_id = p_organization_id and resource = p_resource collate "default"
         );
         -- Not joined: on Citus, a function's statement reads the organization's rows or a table that is on every node.
         if not exists (
             select 1
             from resource_identifiers
-            where
-                resource_identifiers.organization_id = p_organization_id
-                and resource_identifiers.resource = resource_key(p_resource collate "default")
+            where organization_id = p_organization_id and resource = resource_key(p_resource collate "default")
         ) then
             v_target_scopes := null;
         end if;
@@ -82,8 +77,7 @@ begin
             update credentials
             set last_used_at = p_at
             where
-                organization_id = p_organization_id
-                and credential_id = v_client.credential_id
+                organization_id = p_organization_id and credential_id = v_client.credential_id
                 and (last_used_at is null or last_used_at < p_at - interval '1 minute');
         end if;
     end if;
