@@ -176,7 +176,9 @@ def test_refuses_an_address_that_is_in_use(metered: MeteredServer, database_url:
 def test_without_the_setting_no_process_and_no_file_is_made(database_url: str) -> None:
     with MeteredServer(database_url, AGENTIDP_METRICS_ADDRESS="") as server:
         server.get("/")
-        processes = children(server.main_process(), "gunicorn")
+        main_process = server.main_process()
+        wait_until(lambda: len(children(main_process, "gunicorn")) >= 2)
+        processes = children(main_process, "gunicorn")
         assert len(processes) == 2
         for process in processes:
             assert "agentidp-metrics-" not in Path(f"/proc/{process}/maps").read_text()
