@@ -17,6 +17,71 @@ from active_agents as agents
 join credentials using (organization_id, agent_id)
 where credentials.revoked_at is null;
 
+-- Opens the transaction's view of one organization, and sets how it commits. Returns the two settings.
+--
+-- Parameters: p_organization_id; p_durable: false lets the commit be acknowledged before it is on disk.
+create or replace function enter_organization(
+    p_organization_id text,
+    p_durable boolean
+) returns text
+language plpgsql as $$
+begin
+    return set_config('agentidp.organization_id', p_organization_id, true) || ' ' || set_config(
+        'synchronous_commit',
+        case
+            when not p_durable then 'off'
+            -- A worker of Citus has defaults of its own.
+            when current_setting('synchronous_commit') = 'off' then 'on'
+            else current_setting('synchronous_commit')
+        end,
+        true
+    );
+end $$;
+
+-- Consumes an identifier that is accepted once, in the transaction's view of the organization. A second use is a unique
+-- violation, which undoes all that the transaction does. Returns true.
+--
+-- One use in 16 deletes up to 64 identifiers that have expired, four for each use, so that most uses only insert.
+--
+-- Parameters: p_organization_id; p_digest: 32 bytes, of SHA-256; p_expires_at: from then on the identifier is refused
+-- anyway; p_at.
+create or replace function consume_identifier(
+    p_organization_id text,
+    p_digest bytea,
+    p_expires_at timestamptz,
+    p_at timestamptz
+) returns boolean
+language plpgsql as $$
+declare
+    v_expired bytea[] := '{}';
+    v_digest bytea;
+begin
+    if get_byte(p_digest, 0) < 16 then
+        -- A statement of its own: Citus locks rows for no sub-select.
+        for v_digest in
+            select digest
+            from used_identifiers
+            where
+                organization_id = p_organization_id
+                and expires_at < p_at
+                -- Not the same identifier: its time refuses a second use.
+                and digest <> p_digest
+            -- By the index on the expiry, which finds at once that none has expired.
+            order by expires_at
+            limit 64
+            for update skip locked
+        loop
+            v_expired := v_expired || v_digest;
+        end loop;
+        -- By primary key. A plan that was made on an empty table would read the whole table for a join or a ctid.
+        delete from used_identifiers
+        where organization_id = p_organization_id and digest = any (v_expired);
+    end if;
+    insert into used_identifiers (organization_id, digest, expires_at)
+    values (p_organization_id, p_digest, p_expires_at);
+    return true;
+end $$;
+
 -- Counts tokens, requests and rejected requests of an agent in an hour. The service counts by nothing else.
 --
 -- It counts in the lowest slot of the organization in which no other transaction is counting. The slot is taken until
@@ -103,15 +168,7 @@ declare
     v_entered text;
     v_slot smallint;
 begin
-    v_entered := set_config('agentidp.organization_id', p_organization_id, true) || set_config(
-        'synchronous_commit',
-        case
-            when not p_durable then 'off'
-            when current_setting('synchronous_commit') = 'off' then 'on'
-            else current_setting('synchronous_commit')
-        end,
-        true
-    );
+    v_entered := enter_organization(p_organization_id, p_durable);
     perform
     from active_agents
     where
@@ -122,7 +179,8 @@ begin
             from revoked_tokens
             where
                 organization_id = p_organization_id
-                and jti = p_jti
+                -- The first argument's collation, which is "C", would apply to this one, and the index has another.
+                and jti = p_jti collate "default"
         );
     if found then
         v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 0, 1, 0);
@@ -136,14 +194,10 @@ end $$;
 create or replace function issue_access_token(
     p_organization_id text,
     p_agent_id uuid,
-    p_at timestamptz,
-    p_day date,
-    p_hour integer,
+    p_at timestamptz, p_day date, p_hour integer,
     p_secret_hash bytea,
-    p_credential_id uuid,
-    p_scope text[],
-    p_own_scopes text[],
-    p_resource text,
+    p_jwk jsonb, p_digest bytea, p_expires_at timestamptz,
+    p_scope text[], p_own_scopes text[], p_resource text,
     p_has_proof boolean,
     p_durable boolean
 ) returns table (is_target_known boolean, is_proof_missing boolean, scope text)
@@ -154,38 +208,38 @@ declare
     v_granted text[];
     v_entered text;
     v_slot smallint;
+    v_is_consumed boolean;
 begin
-    v_entered := set_config('agentidp.organization_id', p_organization_id, true) || set_config(
-        'synchronous_commit',
-        case
-            when not p_durable then 'off'
-            when current_setting('synchronous_commit') = 'off' then 'on'
-            else current_setting('synchronous_commit')
-        end,
-        true
-    );
+    v_entered := enter_organization(p_organization_id, p_durable);
     select client.credential_id, client.scopes, client.dpop_bound_access_tokens, client.last_used_at
     into v_client
     from client_credentials as client
     where
-        client.organization_id = p_organization_id
-        and client.agent_id = p_agent_id
+        client.organization_id = p_organization_id and client.agent_id = p_agent_id
         -- Digests of 256 random bits: the time of the comparison reveals nothing about the secret.
-        and (client.secret_hash = p_secret_hash or (p_secret_hash is null and client.credential_id = p_credential_id))
-        and (client.expires_at is null or client.expires_at > p_at);
+        and (client.secret_hash = p_secret_hash or (p_secret_hash is null and client.jwks @> p_jwk))
+        and (client.expires_at is null or client.expires_at > p_at)
+    limit 1;
     if not found then
         return;
+    end if;
+    if p_digest is not null then
+        v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     end if;
     if p_resource is not null then
         v_target_scopes := (
             select resource_servers.scopes
             from resource_servers
-            join resource_identifiers using (organization_id)
-            where
-                resource_servers.organization_id = p_organization_id
-                and resource_servers.resource = p_resource
-                and resource_identifiers.resource = resource_key(p_resource)
+            where organization_id = p_organization_id and resource = p_resource collate "default"
         );
+        -- Not joined: on Citus, a function's statement reads the organization's rows or a table that is on every node.
+        if not exists (
+            select 1
+            from resource_identifiers
+            where organization_id = p_organization_id and resource = resource_key(p_resource collate "default")
+        ) then
+            v_target_scopes := null;
+        end if;
     end if;
     is_target_known := v_target_scopes is not null;
     is_proof_missing := v_client.dpop_bound_access_tokens and not p_has_proof;
@@ -213,8 +267,7 @@ begin
             update credentials
             set last_used_at = p_at
             where
-                organization_id = p_organization_id
-                and credential_id = v_client.credential_id
+                organization_id = p_organization_id and credential_id = v_client.credential_id
                 and (last_used_at is null or last_used_at < p_at - interval '1 minute');
         end if;
     end if;
