@@ -18,20 +18,22 @@ from agentidp.http.errors import NotFound
 from agentidp.registry.agents import update_agent
 from agentidp.registry.credentials import add_credential, end_credential
 
+SCOPE = "agents:write"
+
 STATUS_AFTER = {"suspend": "suspended", "resume": "active"}
 
 blueprint = pages.new_blueprint("dashboard-agent-actions", __name__)
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/<any(suspend, resume, rotate):action>")
-@session.writing_required
+@session.required_to(SCOPE)
 def confirm(caller: Caller, agent_id: UUID, action: str) -> Response:
     """Say what the action does, and ask for confirmation."""
     return _confirmation(caller, agent_id, action)
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>/revoke")
-@session.writing_required
+@session.required_to(SCOPE)
 def confirm_revocation(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Say what revoking the credential does, and ask for confirmation."""
     rows = caller.read("agents/list_credentials", agent_id=agent_id)
@@ -43,29 +45,29 @@ def confirm_revocation(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
 
 
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/<any(suspend, resume):action>")
-@session.writing_required
+@session.required_to(SCOPE)
 def change_status(caller: Caller, agent_id: UUID, action: str) -> Response:
     """Suspend or resume the agent."""
-    with session.writing(caller) as opened:
+    with session.changing(caller, SCOPE) as opened:
         update_agent(opened, agent_id, {"status": STATUS_AFTER[action]})
     return pages.see_other(f"/agents/{agent_id}")
 
 
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/rotate")
-@session.writing_required
+@session.required_to(SCOPE)
 def rotate(caller: Caller, agent_id: UUID) -> Response:
     """Create another credential, and show its secret this once."""
-    with session.writing(caller) as opened:
+    with session.changing(caller, SCOPE) as opened:
         credential, secret = add_credential(opened, agent_id, expires_at=None)
         [agent] = opened.fetch("agents/get_agent", agent_id=agent_id)
     return pages.page("new_credential.html", agent=agent, credential=credential, secret=secret)
 
 
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>/revoke")
-@session.writing_required
+@session.required_to(SCOPE)
 def revoke(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Revoke the credential."""
-    with session.writing(caller) as opened:
+    with session.changing(caller, SCOPE) as opened:
         end_credential(opened, agent_id, credential_id)
     return pages.see_other(f"/agents/{agent_id}")
 

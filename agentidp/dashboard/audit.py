@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from flask import Response, g, request
+from flask import Response, request
 
 from agentidp.audit import ACTIONS
 from agentidp.audit.reading import list_call, represented
@@ -28,11 +28,9 @@ blueprint = pages.new_blueprint("dashboard-audit", __name__)
 
 
 @blueprint.get("/dashboard/audit")
-@session.required
+@session.required_to("audit:read")
 def audit(caller: Caller) -> Response:
     """The newest events, or older ones."""
-    if not g.viewer.may_audit:
-        raise session.NoAuditScope
     chosen = {name: request.args.get(name, "").strip() for name in ("action", "subject", "actor", "until")}
     events = _events(caller, chosen)
     shown = events[:PAGE_SIZE]

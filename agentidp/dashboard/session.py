@@ -29,9 +29,6 @@ from agentidp.token_verification import verified_token
 SCOPE = "analytics:read"
 """The one scope of a session."""
 
-WRITE_SCOPE = "agents:write"
-"""What the agent must have, when it happens, for its session to change agents."""
-
 LIFETIME = 12 * 60 * 60
 """Seconds that a session lives after signing in with a credential or a link: a working day, and shorter than a signing
 key stays published. A session opened with a pasted token lives as long as the token.
@@ -41,10 +38,6 @@ CHALLENGE = 'Cookie realm="agentidp"'
 """A 401 must have a challenge (RFC 9110 section 15.5.2). At one that browsers know they would ask for a password."""
 
 View = TypeVar("View", bound=Callable[..., Any])
-
-
-AUDIT_SCOPE = "audit:read"
-"""What the agent must have for its session to show the audit trail."""
 
 
 class NotSignedIn(ApiError):
@@ -72,27 +65,33 @@ class SignInRefused(ApiError):
         self.status = status
 
 
-class ReadOnly(ApiError):
-    """403: the agent that is signed in may not change agents."""
+class NotAllowed(ApiError):
+    """403: a page or an action needs a scope that the agent that is signed in lacks.
+
+    :param scope: that it needs.
+    """
 
     status, code = 403, "FORBIDDEN"
-    message = f"You are signed in as an agent without the scope {WRITE_SCOPE}, so nothing was changed."
 
-
-class NoAuditScope(ApiError):
-    """403: the agent that is signed in may not read the audit trail."""
-
-    status, code = 403, "FORBIDDEN"
-    message = f"You are signed in as an agent without the scope {AUDIT_SCOPE}, which the audit trail needs."
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"You are signed in as an agent without the scope {scope}, which this needs.")
 
 
 class Viewer(NamedTuple):
-    """The names of the agent that is signed in and of its organization, and what it may do."""
+    """Who is signed in.
+
+    :param organization_name: of the organization whose pages are shown.
+    :param name: of the agent.
+    :param scopes: what the session may do now, in the words of the API.
+    """
 
     organization_name: str
-    agent_name: str
-    may_write: bool
-    may_audit: bool
+    name: str
+    scopes: frozenset[str]
+
+    def may(self, scope: str) -> bool:
+        """Whether the session may do what needs *scope* at the API."""
+        return scope in self.scopes
 
 
 def base_path(settings: Settings) -> str:
@@ -123,8 +122,6 @@ def viewer_query(token: AccessToken) -> Call:
             "agent_id": token.agent_id,
             "jti": token.jti,
             "scope": SCOPE,
-            "write_scope": WRITE_SCOPE,
-            "audit_scope": AUDIT_SCOPE,
             "signed_in_at": None if is_for_api else datetime.fromtimestamp(token.issued_at, UTC),
         },
     )
@@ -143,33 +140,36 @@ def required(view: View) -> View:
     return guarded  # type: ignore[return-value]
 
 
-def writing_required(view: View) -> View:
-    """Declare a page that changes agents: it needs a session whose agent has :data:`WRITE_SCOPE`. What it changes, it
-    changes in :func:`writing`.
+def required_to(scope: str) -> Callable[[View], View]:
+    """Declare a page that needs a session that may do what needs *scope*. What the page changes, it changes in
+    :func:`changing`.
     """
 
-    @wraps(view)
-    def guarded(caller: Caller, *args: Any, **kwargs: Any) -> Any:
-        if not g.viewer.may_write:
-            raise ReadOnly
-        return view(caller, *args, **kwargs)
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def guarded(caller: Caller, *args: Any, **kwargs: Any) -> Any:
+            if not g.viewer.may(scope):
+                raise NotAllowed(scope)
+            return view(caller, *args, **kwargs)
 
-    return required(guarded)  # type: ignore[return-value]
+        return required(guarded)  # type: ignore[return-value]
+
+    return decorate
 
 
 @contextlib.contextmanager
-def writing(caller: Caller) -> Iterator[Transaction]:
-    """A transaction that begins by checking again that the session is valid and may change agents.
+def changing(caller: Caller, scope: str) -> Iterator[Transaction]:
+    """A transaction that begins by checking again that the session is valid and may do what needs *scope*.
 
     :raises SessionEnded: it is no longer valid.
-    :raises ReadOnly: its agent may no longer change agents.
+    :raises NotAllowed: its agent no longer has the scope.
     """
     with caller.transaction() as opened:
         rows = opened.run(viewer_query(caller.token))
         if not rows:
             raise SessionEnded
-        if not _viewer(caller.token, rows[0]).may_write:
-            raise ReadOnly
+        if not _viewer(caller.token, rows[0]).may(scope):
+            raise NotAllowed(scope)
         yield opened
 
 
@@ -246,9 +246,8 @@ def delete_cookie(response: Response) -> None:
 def _viewer(token: AccessToken, row: Any) -> Viewer:
     # A session has one scope, so its agent's scopes decide. A pasted token has its own scopes, and can do no more.
     is_for_api = token.audience == services().settings.resource
-    may_write = row.may_write and (not is_for_api or WRITE_SCOPE in token.scope)
-    may_audit = row.may_audit and (not is_for_api or AUDIT_SCOPE in token.scope)
-    return Viewer(row.organization_name, row.agent_name, may_write, may_audit)
+    scopes = frozenset(row.scopes)
+    return Viewer(row.organization_name, row.agent_name, scopes & token.scope if is_for_api else scopes)
 
 
 def _is_secure(settings: Settings) -> bool:

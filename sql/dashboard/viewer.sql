@@ -1,14 +1,12 @@
 -- The viewer of the dashboard and the organization. One row; no row if the agent is suspended, deleted or unknown, no
 -- longer has the scope, or if its token, or one of its credentials since it signed in, was revoked. Counts nothing: a
 -- page is not a request to the API.
--- Parameters: organization_id; agent_id; jti: of the token; scope: what the agent must still have; write_scope: what it needs to change agents;
--- audit_scope: what it needs to read the audit trail; signed_in_at
+-- Parameters: organization_id; agent_id; jti: of the token; scope: what the agent must still have; signed_in_at
 -- (timestamptz), or null for a token that was issued to be used elsewhere.
 select
     organizations.name as organization_name,
     agents.name as agent_name,
-    %(write_scope)s = any (agents.scopes) as may_write,
-    %(audit_scope)s = any (agents.scopes) as may_audit
+    agents.scopes
 from active_agents as agents
 join organizations using (organization_id)
 where

@@ -863,8 +863,6 @@ MAKE_TWIN = (
                 "agent_id": OPERATOR_ID,
                 "jti": "one",
                 "scope": "analytics:read",
-                "write_scope": "agents:write",
-                "audit_scope": "audit:read",
                 "signed_in_at": NOON,
             },
         ),

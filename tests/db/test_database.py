@@ -161,8 +161,6 @@ NEW: dict[str, dict[str, Any]] = {
     "dashboard/agents": {"search": "", "sort": "name", "limit": 50, "offset": 0},
     "dashboard/viewer": {
         "scope": "analytics:read",
-        "write_scope": "agents:write",
-        "audit_scope": "audit:read",
     },
     "agents/add_credential": {"credential_id": uuid.uuid4()},
     "audit/add_event": {"sequence": 1000},

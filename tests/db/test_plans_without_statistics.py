@@ -229,8 +229,6 @@ VALUES_OF: dict[str, dict[str, Any]] = {
     "audit/list_events": {"below": ROWS // 2, "since": None, "until": None},
     "dashboard/viewer": {
         "scope": "analytics:read",
-        "write_scope": "agents:write",
-        "audit_scope": "audit:read",
     },
     "dashboard/usage_by_hour": {"days": [NOON.date() - timedelta(days=7), NOON.date()]},
     "finding_state/mute": {"subject": str(AGENT)},
