@@ -84,7 +84,7 @@ def acknowledge_(finding_id: UUID, organization_id: str, note: str | None, as_js
     """Acknowledge the finding ID and print it: somebody deals with it. An escalation takes that back."""
 
     def change(transaction: Transaction) -> KnownFinding:
-        return acknowledge(transaction, finding_id, by=None, **NoteSchema().load({"note": note}))
+        return acknowledge(transaction, finding_id, **NoteSchema().load({"note": note}))
 
     _change(finding_id, organization_id, as_json, change)
 
@@ -116,7 +116,7 @@ def mute_(
     }
 
     def change(transaction: Transaction) -> KnownFinding:
-        return mute(transaction, finding_id, by=None, **MuteSchema().load(given))
+        return mute(transaction, finding_id, **MuteSchema().load(given))
 
     _change(finding_id, organization_id, as_json, change)
 
@@ -130,7 +130,7 @@ def unmute_(finding_id: UUID, organization_id: str, note: str | None, as_json: b
     """End the mutes that apply to the finding ID: that of its kind and agent, and that of its kind. Print it."""
 
     def change(transaction: Transaction) -> KnownFinding:
-        return unmute(transaction, finding_id, by=None, **NoteSchema().load({"note": note}))
+        return unmute(transaction, finding_id, **NoteSchema().load({"note": note}))
 
     _change(finding_id, organization_id, as_json, change)
 

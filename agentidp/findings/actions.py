@@ -48,7 +48,7 @@ class MuteSchema(NoteSchema):
 def acknowledge_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> Response:
     """Acknowledge a finding: somebody deals with it. An escalation takes that back."""
     with caller.transaction() as opened:
-        finding = acknowledge(opened, finding_id, by=caller.agent_id, **given)
+        finding = acknowledge(opened, finding_id, **given)
     return json_response(finding.represent())
 
 
@@ -59,7 +59,7 @@ def acknowledge_finding(caller: Caller, given: dict[str, Any], finding_id: UUID)
 def mute_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> Response:
     """Mute findings of this kind about this agent, or about every agent, until a time. They are still listed."""
     with caller.transaction() as opened:
-        finding = mute(opened, finding_id, by=caller.agent_id, **given)
+        finding = mute(opened, finding_id, **given)
     return json_response(finding.represent())
 
 
@@ -70,17 +70,16 @@ def mute_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> Res
 def unmute_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> Response:
     """End the mutes that apply to a finding: that of its kind and agent, and that of its kind."""
     with caller.transaction() as opened:
-        finding = unmute(opened, finding_id, by=caller.agent_id, **given)
+        finding = unmute(opened, finding_id, **given)
     return json_response(finding.represent())
 
 
-def acknowledge(opened: Transaction, finding_id: UUID, *, by: UUID | None, note: str | None = None) -> KnownFinding:
+def acknowledge(opened: Transaction, finding_id: UUID, *, note: str | None = None) -> KnownFinding:
     """Acknowledge a finding.
 
-    :param by: the agent that does it; ``None`` for an operator's command.
     :raises NotFound: there is no such finding in the organization.
     """
-    name = _name(opened, by)
+    name = _name(opened)
     if not opened.fetch("finding_state/acknowledge_finding", finding_id=finding_id, acknowledged_by=name, note=note):
         raise NotFound
     return _recorded(opened, finding_id, Happening.acknowledged, name, note)
@@ -90,33 +89,30 @@ def mute(
     opened: Transaction,
     finding_id: UUID,
     *,
-    by: UUID | None,
     until: datetime,
     whole_organization: bool = False,
     note: str | None = None,
 ) -> KnownFinding:
     """Mute findings like this one.
 
-    :param by: as in :func:`acknowledge`.
     :param whole_organization: of every agent, and not of its agent alone.
     :raises NotFound: there is no such finding in the organization.
     :raises ValidationError: *until* is not in the future, or too far in it.
     """
     if not opened.at < until <= opened.at + MAX_MUTE:
         raise ValidationError(details={"until": [f"must be in the future, by at most {MAX_MUTE.days} days"]})
-    finding, name = _known(opened, finding_id), _name(opened, by)
+    finding, name = _known(opened, finding_id), _name(opened)
     subject = ORGANIZATION if whole_organization else finding.subject
     opened.fetch("finding_state/mute", kind=finding.kind, subject=subject, until=until, muted_by=name, note=note)
     return _recorded(opened, finding_id, Happening.muted, name, note, subject)
 
 
-def unmute(opened: Transaction, finding_id: UUID, *, by: UUID | None, note: str | None = None) -> KnownFinding:
+def unmute(opened: Transaction, finding_id: UUID, *, note: str | None = None) -> KnownFinding:
     """End the mutes that apply to a finding.
 
-    :param by: as in :func:`acknowledge`.
     :raises NotFound: there is no such finding in the organization.
     """
-    finding, name = _known(opened, finding_id), _name(opened, by)
+    finding, name = _known(opened, finding_id), _name(opened)
     for subject in (finding.subject, ORGANIZATION):
         opened.fetch("finding_state/unmute", kind=finding.kind, subject=subject)
     return _recorded(opened, finding_id, Happening.unmuted, name, note)
@@ -129,10 +125,12 @@ def _known(opened: Transaction, finding_id: UUID) -> KnownFinding:
     return finding
 
 
-def _name(opened: Transaction, agent_id: UUID | None) -> str:
-    if agent_id is None:
-        return "operator"
-    [agent] = opened.fetch("agents/get_agent", agent_id=agent_id)
+def _name(opened: Transaction) -> str:
+    """What people call the one who acts: the agent's name, or ``operator`` for a command."""
+    actor = opened.actor
+    if actor.type not in ("agent", "session"):
+        return actor.type
+    [agent] = opened.fetch("agents/get_agent", agent_id=UUID(actor.name))
     return str(agent.name)
 
 

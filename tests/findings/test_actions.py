@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from agentidp.actor import operator
 from agentidp.findings.actions import MAX_MUTE, acknowledge, mute, unmute
 from agentidp.findings.finding import Severity
 from tests.factories import NOON, Clock, a_finding, database_of, make_agent, make_finding
@@ -123,8 +124,8 @@ def test_needs_the_scope(fleet: Fleet, finding_id: UUID) -> None:
 
 
 def test_what_a_command_does_is_the_operators(fleet: Fleet, finding_id: UUID) -> None:
-    with database_of(fleet.services, fleet.organization_id).transaction() as opened:
-        assert acknowledge(opened, finding_id, by=None).acknowledged_by == "operator"
-        mute(opened, finding_id, by=None, until=NOON + timedelta(hours=1))
-        assert unmute(opened, finding_id, by=None).muted_until is None
+    with database_of(fleet.services, fleet.organization_id).transaction(operator()) as opened:
+        assert acknowledge(opened, finding_id).acknowledged_by == "operator"
+        mute(opened, finding_id, until=NOON + timedelta(hours=1))
+        assert unmute(opened, finding_id).muted_until is None
     assert {change["by"] for change in history(fleet, finding_id)} == {None, "operator"}
