@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -85,7 +85,7 @@ def _format_of(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[tuple[Iterable[bytes], int]]:
+def _open(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     if path == Path("-"):
         yield sys.stdin.buffer, 0
     else:

@@ -12,7 +12,7 @@ import psycopg
 from agentidp import audit
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
-from agentidp.usage_history.records import BadRecord, Reader, Source, csv_values, json_values
+from agentidp.usage_history.records import AN_HOUR, EPOCH, BadRecord, Reader, Source, csv_values, json_values
 
 COUNTS = ("tokens", "requests", "rejected")
 FORMATS = {"csv": csv_values, "ndjson": json_values}
@@ -87,65 +87,74 @@ def _agents(opened: Transaction) -> dict[str, UUID]:
     return by_name | {str(row.agent_id): row.agent_id for row in rows}
 
 
-Cells = dict[tuple[UUID, datetime], list[int]]
+Hours = dict[int, list[int]]
+"""The sums of an agent's tokens, requests and rejected in each UTC hour, counted from the epoch."""
 
 
 def _summed(
     source: Source, file_format: str, agents: dict[str, UUID], at: datetime, total: Imported
-) -> Iterator[Cells]:
+) -> Iterator[dict[UUID, Hours]]:
     """The sums of each agent and hour, as many at a time as fit into memory. *total* grows with each record.
 
     :raises ImportRefused: a record is bad.
     """
     problems: list[tuple[int, str]] = []
-    cells: Cells = {}
-    reader = Reader(at)
+    sums: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
+    hours_of = {agent: sums[agent_id] for agent, agent_id in agents.items()}
+    read, cells = Reader(at).read, 0
     try:
         for values in FORMATS[file_format](source):
             try:
                 if isinstance(values, BadRecord):
                     raise values
-                hour, agent, tokens, requests, rejected = reader.read(values)
-                agent_id = agents.get(agent)
-                if agent_id is None:
+                hour, agent, counts = read(values)
+                hours = hours_of.get(agent)
+                if hours is None:
                     raise BadRecord(f"the organization has no agent {agent[:100]!r}")
             except BadRecord as bad:
                 problems.append((source.line, str(bad)))
                 if len(problems) == MAX_PROBLEMS:
                     break
                 continue
-            cell = cells.get((agent_id, hour))
-            if cell is None:
-                if len(cells) == MAX_CELLS:
-                    yield cells
-                    cells = {}
-                cell = cells[agent_id, hour] = [0, 0, 0]
-            cell[0] += tokens
-            cell[1] += requests
-            cell[2] += rejected
             total.records += 1
+            cell = hours.get(hour)
+            if cell is not None:
+                cell[0] += counts[0]
+                cell[1] += counts[1]
+                cell[2] += counts[2]
+                continue
+            if cells == MAX_CELLS:
+                yield sums
+                cells = 0
+                for each in sums.values():
+                    each.clear()
+            cells += 1
+            hours[hour] = [*counts]
     except BadRecord as bad:
         problems.append((source.line, str(bad)))
     if problems:
         raise ImportRefused(problems)
-    yield cells
+    yield sums
 
 
-def _add(opened: Transaction, cells: Cells, total: Imported) -> None:
+def _add(opened: Transaction, sums: dict[UUID, Hours], total: Imported) -> None:
     """Add sums to the counters and to *total*."""
-    hours = [hour for _, hour in cells]
-    counts = tuple(zip(*cells.values(), strict=True)) or ((), (), ())
+    hours = [hour for its_hours in sums.values() for hour in its_hours]
+    counts = [count for its_hours in sums.values() for count in its_hours.values()]
+    columns = {name: [count[place] for count in counts] for place, name in enumerate(COUNTS)}
     opened.fetch(
         "usage_history/add_usage",
-        agent_ids=[agent_id for agent_id, _ in cells],
-        days=[hour.date() for hour in hours],
-        hours=[hour.hour for hour in hours],
-        **{name: list(column) for name, column in zip(COUNTS, counts, strict=True)},
+        agent_ids=list(sums),
+        agents=[place for place, its_hours in enumerate(sums.values(), 1) for _ in its_hours],
+        hours=hours,
+        **columns,
     )
-    for name, column in zip(COUNTS, counts, strict=True):
+    for name, column in columns.items():
         setattr(total, name, getattr(total, name) + sum(column))
-    total.first = min(filter(None, (total.first, *hours)), default=None)
-    total.last = max(filter(None, (total.last, *hours)), default=None)
+    if hours:
+        first, last = EPOCH + min(hours) * AN_HOUR, EPOCH + max(hours) * AN_HOUR
+        total.first = min(first, total.first or first)
+        total.last = max(last, total.last or last)
 
 
 def _record(opened: Transaction, digest: bytes, total: Imported) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, BinaryIO, NamedTuple
 
 REQUIRED = ("time", "agent", "tokens")
 OPTIONAL = ("requests", "rejected")
@@ -16,12 +19,20 @@ OPTIONAL = ("requests", "rejected")
 MAX_COUNT = 1_000_000_000
 """Of one record. The counters hold twice as much for an agent and hour."""
 
+PART = 1 << 20
+"""Bytes that are read at once."""
+
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
-_UTC = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?(?:Z|\+00:00)")
-_OTHER_ZONE = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?[+-][0-9]{2}:[0-5][0-9]"
-)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+AN_HOUR = timedelta(hours=1)
+
+HOUR = len("2026-04-01T09")
+"""The characters of a time that name its date and hour."""
+
+_WITHIN_HOUR = r":[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
+_REST_IN_UTC = re.compile(rf"{_WITHIN_HOUR}(?:Z|\+00:00)")
+_TIME = re.compile(rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}{_WITHIN_HOUR}(?:Z|[+-][0-9]{{2}}:[0-5][0-9])")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 
 
@@ -29,77 +40,117 @@ class BadRecord(Exception):
     """A record breaks a rule. Its text names the field and the rule."""
 
 
-class Record(NamedTuple):
-    """The usage of an agent in a UTC hour. ``agent`` is its id or name, as the file has it."""
+Counts = tuple[int, int, int]
+"""Tokens, requests and rejected."""
 
-    hour: datetime
+
+class Record(NamedTuple):
+    """The usage of an agent in a UTC hour.
+
+    ``hour`` counts from :data:`EPOCH`, and ``agent`` is the id or name that the file has.
+    """
+
+    hour: int
     agent: str
-    tokens: int
-    requests: int
-    rejected: int
+    counts: Counts
 
 
 class Source:
-    """The lines of a file, counted and digested while they are read.
+    """A file, digested while its lines are read.
 
-    :param lines: the file's lines, in bytes.
-    :param on_read: gets the length of each line in bytes.
+    :param file: open for reading bytes.
+    :param on_read: gets the length of each part that was read, in bytes.
     """
 
-    def __init__(self, lines: Iterable[bytes], on_read: Callable[[int], None] | None = None) -> None:
+    def __init__(self, file: BinaryIO, on_read: Callable[[int], None] | None = None) -> None:
         self.line = 0
-        self._lines, self._on_read = lines, on_read
-        self._digest = hashlib.sha256()
+        """The line of the record that was read last, counted from 1."""
+        self._raw = _Digested(file, on_read)
 
     @property
     def digest(self) -> bytes:
         """SHA-256 of what was read so far."""
-        return self._digest.digest()
+        return self._raw.digest.digest()
 
-    def __iter__(self) -> Iterator[str]:
-        for raw in self._lines:
-            self.line += 1
-            self._digest.update(raw)
-            if self._on_read:
-                self._on_read(len(raw))
-            try:
-                text = raw.decode()
-            except UnicodeDecodeError:
-                raise BadRecord("is not UTF-8") from None
-            yield text.removeprefix("\ufeff") if self.line == 1 else text
+    def texts(self) -> Iterator[str]:
+        """The lines, decoded. A byte order mark at the beginning is left out.
+
+        :raises UnicodeDecodeError: a line is not UTF-8.
+        """
+        lines = io.BufferedReader(self._raw, PART)
+        first = lines.readline()
+        if first:
+            yield first.decode("utf-8-sig")
+        yield from map(bytes.decode, lines)
 
 
-def csv_values(source: Source) -> Iterator[list[Any] | BadRecord]:
-    """The values of each record of a CSV file with a header, in the order of :data:`REQUIRED` and :data:`OPTIONAL`.
+class _Digested(io.RawIOBase):
+    """Reads another file, and digests what it reads."""
+
+    def __init__(self, file: BinaryIO, on_read: Callable[[int], None] | None) -> None:
+        self.digest = hashlib.sha256()
+        self._file, self._on_read = file, on_read
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._file.read(len(buffer))
+        buffer[: len(part)] = part
+        self.digest.update(part)
+        if self._on_read and part:
+            self._on_read(len(part))
+        return len(part)
+
+
+Values = Sequence[Any]
+"""Of one record, in the order of :data:`REQUIRED` and :data:`OPTIONAL`; None for one that is missing."""
+
+
+def csv_values(source: Source) -> Iterator[Values | BadRecord]:
+    """The values of each record of a CSV file with a header.
 
     :returns: a record's values, or what is wrong with it: the next record can still be read.
     :raises BadRecord: the header lacks a field or has an unknown one, or the rest is not CSV.
     """
-    rows = csv.reader(iter(source), strict=True)
+    rows = csv.reader(source.texts(), strict=True)
     try:
         header = next(rows, [])
+        source.line = rows.line_num
         known = {*REQUIRED, *OPTIONAL}
         if not {*REQUIRED} <= {*header} <= known or len({*header}) < len(header):
             fields = f"{', '.join(REQUIRED)}, and may name {' and '.join(OPTIONAL)}"
             raise BadRecord(f"the first line must name {fields}, each once")
-        places = [header.index(name) if name in header else None for name in REQUIRED + OPTIONAL]
+        # A field that the header does not name is the None that is appended to each row.
+        values_of = itemgetter(*(header.index(name) if name in header else -1 for name in REQUIRED + OPTIONAL))
         for row in rows:
+            source.line = rows.line_num
             if len(row) == len(header):
-                yield [None if place is None else row[place] for place in places]
+                row.append(None)  # type: ignore[arg-type]
+                yield values_of(row)
             elif row:
                 yield BadRecord(f"has {len(row)} fields, and the first line has {len(header)}")
     except csv.Error as error:
+        source.line = rows.line_num
         raise BadRecord(f"is not CSV: {error}") from None
+    except UnicodeDecodeError:
+        source.line = rows.line_num + 1
+        raise BadRecord("is not UTF-8") from None
 
 
-def json_values(source: Source) -> Iterator[list[Any] | BadRecord]:
+def json_values(source: Source) -> Iterator[Values | BadRecord]:
     """The values of each record of an NDJSON file, likewise. Blank lines are left out."""
-    for line in source:
-        if not line.isspace():
-            yield _members(line)
+    try:
+        for line in source.texts():
+            source.line += 1
+            if not line.isspace():
+                yield _members(line)
+    except UnicodeDecodeError:
+        source.line += 1
+        raise BadRecord("is not UTF-8") from None
 
 
-def _members(line: str) -> list[Any] | BadRecord:
+def _members(line: str) -> Values | BadRecord:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -114,14 +165,14 @@ def _members(line: str) -> list[Any] | BadRecord:
 class Reader:
     """Turns a record's values into a :class:`Record`. It remembers the hours that it has parsed.
 
-    :param at: now: no record may be later.
+    :param at: now: no record may be of a later hour.
     """
 
     def __init__(self, at: datetime) -> None:
-        self._at = at
-        self._hours: dict[str, datetime] = {}
+        self._earliest, self._latest = ((bound - EPOCH) // AN_HOUR for bound in (EARLIEST, at))
+        self._hours: dict[str, int] = {}
 
-    def read(self, values: list[Any]) -> Record:
+    def read(self, values: Values) -> Record:
         """Check the values of one record.
 
         :raises BadRecord: a value breaks a rule.
@@ -129,34 +180,46 @@ class Reader:
         time, agent, tokens, requests, rejected = values
         if not isinstance(agent, str) or not agent:
             raise BadRecord("agent is missing: it must be an agent's id or name")
-        tokens = _count("tokens", tokens)
-        requests = tokens if requests in (None, "") else _count("requests", requests)
-        rejected = 0 if rejected in (None, "") else _count("rejected", rejected)
-        if requests < tokens:
-            raise BadRecord("requests must not be less than tokens: a token is a request, too")
-        return Record(self._hour(time), agent, tokens, requests, rejected)
+        try:
+            counts = _counts(tokens, requests, rejected)
+        except TypeError:
+            # An array or object of JSON, which no cache can remember.
+            counts = _counts.__wrapped__(tokens, requests, rejected)
+        return Record(self._hour(time), agent, counts)
 
-    def _hour(self, time: Any) -> datetime:
+    def _hour(self, time: Any) -> int:
         if not isinstance(time, str):
             raise BadRecord("time is missing: it must be a date and time with a time zone, after RFC 3339")
-        if in_utc := _UTC.fullmatch(time):
-            text = in_utc[1]
-            hour = self._hours.get(text)
-            if hour is None:
-                hour = self._hours[text] = self._checked(f"{text}:00:00+00:00")
-            return hour
-        if not _OTHER_ZONE.fullmatch(time):
+        is_in_utc = _REST_IN_UTC.fullmatch(time, HOUR)
+        if is_in_utc and (remembered := self._hours.get(time[:HOUR])) is not None:
+            return remembered
+        if not _TIME.fullmatch(time):
             raise BadRecord("time must be a date and time with a time zone, after RFC 3339")
-        return self._checked(time)
+        hour = self._checked(time)
+        if is_in_utc:
+            self._hours[time[:HOUR]] = hour
+        return hour
 
-    def _checked(self, text: str) -> datetime:
+    def _checked(self, text: str) -> int:
         try:
-            hour = datetime.fromisoformat(text).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+            instant = datetime.fromisoformat(text).astimezone(UTC)
         except (ValueError, OverflowError):
             raise BadRecord("time must be a date and time with a time zone, after RFC 3339") from None
-        if not EARLIEST <= hour <= self._at:
+        hour = (instant - EPOCH) // AN_HOUR
+        if not self._earliest <= hour <= self._latest:
             raise BadRecord(f"time must be from {EARLIEST:%Y-%m-%d} to now")
         return hour
+
+
+@lru_cache(10_000, typed=True)
+def _counts(tokens: Any, requests: Any, rejected: Any) -> Counts:
+    """:raises BadRecord: one of them breaks a rule."""
+    tokens = _count("tokens", tokens)
+    requests = tokens if requests in (None, "") else _count("requests", requests)
+    rejected = 0 if rejected in (None, "") else _count("rejected", rejected)
+    if requests < tokens:
+        raise BadRecord("requests must not be less than tokens: a token is a request, too")
+    return tokens, requests, rejected
 
 
 def _count(name: str, value: Any) -> int:

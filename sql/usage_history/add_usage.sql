@@ -1,12 +1,19 @@
 -- Adds usage of the past to the counters of an organization and of its agents. Returns no row.
--- Parameters: organization_id; and arrays of one length, an element an agent and UTC hour in which something was
--- counted: agent_ids (uuid[]); days (date[]); hours (integer[]); tokens, requests, rejected (bigint[]).
+-- Parameters: organization_id; agent_ids (uuid[]); and arrays of one length, an element an agent and UTC hour in which
+-- something was counted: agents (integer[]), the place of the agent in agent_ids, from 1; hours (integer[]) since
+-- 1970-01-01 00:00 UTC; tokens, requests, rejected (bigint[]).
 with counted as materialized (
-    select agent_id, day, hour, tokens, requests, rejected
+    select
+        (%(agent_ids)s::uuid[])[agent] as agent_id,
+        date '1970-01-01' + hour / 24 as day,
+        hour %% 24 as hour,
+        tokens,
+        requests,
+        rejected
     from unnest(
-        %(agent_ids)s::uuid[], %(days)s::date[], %(hours)s::integer[],
+        %(agents)s::integer[], %(hours)s::integer[],
         %(tokens)s::bigint[], %(requests)s::bigint[], %(rejected)s::bigint[]
-    ) as counted (agent_id, day, hour, tokens, requests, rejected)
+    ) as counted (agent, hour, tokens, requests, rejected)
 ),
 agent_hours as materialized (
     select

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from agentidp.usage_history.records import (
     EARLIEST,
     MAX_COUNT,
+    PART,
     BadRecord,
     Reader,
     Record,
@@ -31,6 +33,10 @@ def read(
     return Reader(NOON).read([time, agent, tokens, requests, rejected])
 
 
+def hours_since_epoch(instant: datetime) -> int:
+    return int(instant.timestamp()) // 3600
+
+
 @pytest.mark.parametrize(
     "time",
     [
@@ -46,20 +52,22 @@ def test_the_hour_is_in_utc(time: str) -> None:
     reader = Reader(NOON)
     # The second time from the hours that it remembers.
     for _ in range(2):
-        assert reader.read([time, "a", 1, None, None]).hour == datetime(2026, 4, 14, 23, tzinfo=UTC)
+        assert reader.read([time, "a", 1, None, None]).hour == hours_since_epoch(datetime(2026, 4, 14, 23, tzinfo=UTC))
 
 
 def test_requests_are_as_many_as_tokens_and_rejections_none() -> None:
-    assert read(tokens="7")[2:] == (7, 7, 0)
-    assert read(tokens="7", requests="", rejected="")[2:] == (7, 7, 0)
-    assert read(tokens=7, requests=9, rejected=2)[2:] == (7, 9, 2)
-    assert read(tokens=0, requests=MAX_COUNT, rejected=MAX_COUNT)[2:] == (0, MAX_COUNT, MAX_COUNT)
+    assert read(tokens="7").counts == (7, 7, 0)
+    assert read(tokens="7", requests="", rejected="").counts == (7, 7, 0)
+    assert read(tokens=7, requests=9, rejected=2).counts == (7, 9, 2)
+    assert read(tokens=0, requests=MAX_COUNT, rejected=MAX_COUNT).counts == (0, MAX_COUNT, MAX_COUNT)
 
 
 @pytest.mark.parametrize(
-    "count", ["-1", "1.5", " 1", "1_0", "٣", "", None, True, 1.0, MAX_COUNT + 1, str(MAX_COUNT + 1)]
+    "count", ["-1", "1.5", " 1", "1_0", "٣", "", None, True, 1.0, [1], {}, MAX_COUNT + 1, str(MAX_COUNT + 1)]
 )
 def test_a_count_that_is_no_good(count: Any) -> None:
+    # What was right before is remembered, and 1 == True.
+    assert read(tokens=1).counts == (1, 1, 0)
     with pytest.raises(BadRecord, match=f"^tokens {COUNT_RULE}$"):
         read(tokens=count)
 
@@ -96,8 +104,8 @@ def test_a_time_is_neither_in_the_future_nor_before_there_were_agents() -> None:
     for time in (later.isoformat(), "2026-04-15T13:00:00Z", (EARLIEST - timedelta(seconds=1)).isoformat()):
         with pytest.raises(BadRecord, match=r"^time must be from 2000-01-01 to now$"):
             read(time)
-    assert read(NOON.isoformat()).hour == NOON
-    assert read(EARLIEST.isoformat()).hour == EARLIEST
+    assert read(NOON.isoformat()).hour == hours_since_epoch(NOON)
+    assert read(EARLIEST.isoformat()).hour == hours_since_epoch(EARLIEST)
 
 
 @pytest.mark.parametrize("agent", ["", None, 5])
@@ -107,8 +115,12 @@ def test_an_agent_that_is_missing(agent: Any) -> None:
 
 
 def values(lines: list[str], kind: Any = csv_values) -> list[Any]:
-    found = list(kind(Source([line.encode() for line in lines])))
-    return [str(one) if isinstance(one, BadRecord) else one for one in found]
+    found = list(kind(source(*lines)))
+    return [str(one) if isinstance(one, BadRecord) else list(one) for one in found]
+
+
+def source(*lines: str | bytes) -> Source:
+    return Source(io.BytesIO(b"".join(line.encode() if isinstance(line, str) else line for line in lines)))
 
 
 def test_csv_has_its_columns_in_any_order() -> None:
@@ -131,8 +143,14 @@ def test_a_first_line_that_is_no_good(header: str) -> None:
 def test_what_is_not_csv() -> None:
     with pytest.raises(BadRecord, match=r"^is not CSV: "):
         values(["time,agent,tokens\n", '"a"b,c,d\n'])
+
+
+@pytest.mark.parametrize("kind", [csv_values, json_values])
+def test_a_line_that_is_not_utf_8_is_named(kind: Any) -> None:
+    file = source("time,agent,tokens\n" if kind is csv_values else "{}\n", "\n", b"\xff\n", "\n")
     with pytest.raises(BadRecord, match=r"^is not UTF-8$"):
-        list(csv_values(Source([b"time,agent,tokens\n", b"\xff\n"])))
+        list(kind(file))
+    assert file.line == 3
 
 
 def test_ndjson() -> None:
@@ -148,7 +166,9 @@ def test_ndjson() -> None:
 
 def test_what_was_read_is_counted_and_digested() -> None:
     lengths: list[int] = []
-    source = Source([b"a\n", b"bc"], lengths.append)
-    assert list(source) == ["a\n", "bc"]
-    assert (source.line, lengths) == (2, [2, 2])
-    assert source.digest == hashlib.sha256(b"a\nbc").digest()
+    content = b"a\n" * PART + b"bc"
+    source = Source(io.BytesIO(content), lengths.append)
+    texts = list(source.texts())
+    assert (len(texts), texts[-1]) == (PART + 1, "bc")
+    assert (len(lengths), sum(lengths)) == (3, len(content))
+    assert source.digest == hashlib.sha256(content).digest()
