@@ -17,6 +17,8 @@ from typing import Any
 
 import psycopg
 
+from agentidp import audit
+from agentidp.actor import SYSTEM
 from agentidp.alerts.channels import Address, Channels, Gone, Message, SendFailed
 from agentidp.alerts.state_change import StateChange
 from agentidp.alerts.target_secrets import TargetSealer
@@ -186,15 +188,19 @@ class Dispatcher:
             return True
         jitter = random.random()  # noqa: S311 - no secret
         next_attempt_at = ended_at + delay_after(delivery.attempts + 1, jitter)
-        database.fetch_durably(
-            "alerts/record_failure",
-            **ids,
-            error=error,
-            next_attempt_at=next_attempt_at,
-            paused_until=ended_at + delay_after(failures + 1, jitter),
-            is_last=next_attempt_at > delivery.created_at + GIVE_UP_AFTER,
-            is_gone=is_gone,
-        )
+        with database.transaction(SYSTEM) as opened:
+            targets = opened.fetch(
+                "alerts/record_failure",
+                **ids,
+                error=error,
+                next_attempt_at=next_attempt_at,
+                paused_until=ended_at + delay_after(failures + 1, jitter),
+                is_last=next_attempt_at > delivery.created_at + GIVE_UP_AFTER,
+                is_gone=is_gone,
+            )
+            if is_gone and targets:
+                changes = {"before": {"enabled": True}, "after": {"enabled": False}}
+                audit.record(opened, "alert_target.changed", target.target_id, **changes)
         logger.warning("alert not delivered", extra={"fields": fields | {"reason": error}})
         return False
 

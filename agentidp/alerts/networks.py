@@ -20,7 +20,10 @@ _TUNNELS = (ip_network("2002::/16"), ip_network("2001::/32"))
 
 
 class AddressRefused(Exception):
-    """An alert must not be sent there. The message is for the organization and contains no secret."""
+    """An alert must not be sent there.
+
+    The message is for the organization. It does not name the address, which may be that of an internal name.
+    """
 
 
 class AllowedNetworks:
@@ -42,11 +45,9 @@ class AllowedNetworks:
         if any(address in network for network in self._allowed):
             return
         if not address.is_global or address.is_multicast or any(address in network for network in _TUNNELS):
-            raise AddressRefused(f"{address} is not a public address, and AGENTIDP_ALERT_NETWORKS does not allow it")
+            raise AddressRefused("the address is not public, and AGENTIDP_ALERT_NETWORKS does not allow it")
         if is_plain:
-            raise AddressRefused(
-                f"{address} is a public address, and the connection would not be encrypted: use https or TLS"
-            )
+            raise AddressRefused("the address is public, and the connection would not be encrypted: use https or TLS")
 
     def resolve(self, host: str, port: int, *, is_plain: bool) -> list[str]:
         """The addresses of a host, each of which was checked. Connect to these, and do not resolve the name again.

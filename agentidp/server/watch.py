@@ -19,11 +19,12 @@ from agentidp.alerts.delivery import Dispatcher
 from agentidp.config import ConfigurationError
 from agentidp.db.database import connect
 from agentidp.db.errors import DatabaseUnavailable
+from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import load_sql
 from agentidp.findings import findings_query
 from agentidp.findings.store import evaluate
 from agentidp.services import Services
-from agentidp.usage import KEEP_NETWORKS
+from agentidp.usage import KEEP_NETWORKS, UNKNOWN_ORGANIZATION
 
 logger = logging.getLogger("agentidp")
 
@@ -110,6 +111,7 @@ def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event
     :raises psycopg.Error: that connection is lost, and the lock with it.
     """
     begins, failed, done = time.monotonic(), 0, 0
+    _forget_networks(services.database.of(UNKNOWN_ORGANIZATION, services.clock()))
     for row in own.execute(load_sql("organizations/all_organizations")).fetchall():
         if stop.is_set() or not _holds_lock(own):
             break
@@ -117,7 +119,7 @@ def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event
             at = services.clock()
             database = services.database.of(row.organization_id, at)
             evaluate(database.run, database.transaction, findings_query(at, services.settings))
-            database.fetch_durably("usage/forget_rejected_networks", keep_days=KEEP_NETWORKS)
+            _forget_networks(database)
             done += 1
         except Exception:
             # Whatever is wrong with one organization's data, the others are evaluated.
@@ -125,6 +127,10 @@ def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event
             logger.exception("findings not evaluated", extra={"fields": {"organization": row.organization_id}})
     seconds = round(time.monotonic() - begins, 1)
     logger.info("findings evaluated", extra={"fields": {"organizations": done, "failed": failed, "seconds": seconds}})
+
+
+def _forget_networks(database: OrganizationDatabase) -> None:
+    database.fetch_durably("usage/forget_rejected_networks", keep_days=KEEP_NETWORKS)
 
 
 def _holds_lock(own: psycopg.Connection[Any]) -> bool:

@@ -73,6 +73,12 @@ class Outbox:
         database = self.services.database.of(self.organization_id, self.services.clock())
         return database.fetch("alerts/get_target", target_id=target_id)[0]
 
+    def events(self) -> list[Any]:
+        """What the audit trail has of changed targets."""
+        filters = dict.fromkeys(("actor", "subject", "since", "until")) | {"action": "alert_target.changed"}
+        database = self.services.database.of(self.organization_id, self.services.clock())
+        return database.fetch("audit/list_events", below=1000, limit=100, **filters)
+
     def deliveries(self) -> list[Any]:
         """The rows of the outbox, the oldest first."""
         database = self.services.database.of(self.organization_id, self.services.clock())

@@ -40,7 +40,7 @@ def test_what_is_shown_of_an_address_is_no_secret(type_: str, url: str, shown: s
         ("webhook", "https://hooks.exämple/", "printable ASCII"),
         ("webhook", "https://hooks.example/\r\nX: y", "printable ASCII"),
         ("webhook", "https://hooks.example/".ljust(MAXIMUM_URL_LENGTH + 1, "x"), "must have 1 to"),
-        ("webhook", "https://127.0.0.1/", "is refused: 127.0.0.1 is not a public address"),
+        ("webhook", "https://127.0.0.1/", "is refused: the address is not public"),
         ("webhook", "http://1.1.1.1/", "would not be encrypted"),
         ("alertmanager", "https://alertmanager.example/?x=y", "without query"),
         ("alertmanager", "slack://a/b/c", "must be an https URL"),

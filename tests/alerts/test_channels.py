@@ -154,7 +154,7 @@ def test_apprise_connects_to_no_address_that_is_not_allowed(acme: Outbox, receiv
         with contextlib.closing(Dispatcher(settings, acme.services.database, clock)) as dispatcher:
             dispatcher.deliver_due()
     for target_id in (chat, secure, mail):
-        assert "is not a public address" in acme.target(target_id).last_error
+        assert "the address is not public" in acme.target(target_id).last_error
     assert (receiver.received, received) == ([], [])
 
 

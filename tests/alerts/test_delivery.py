@@ -183,6 +183,10 @@ def test_410_disables_a_target(acme: Outbox, receiver: Receiver, clock: Clock, d
     target = acme.target(target_id)
     assert (target.enabled, target.failing_since) == (False, NOON)
     assert target.last_error == "the status of the response was 410: the receiver wants no more messages"
+    [event] = acme.events()
+    assert (event.actor_type, event.subject, event.before, event.after) == (
+        "system", str(target_id), {"enabled": True}, {"enabled": False},
+    )  # fmt: skip
 
 
 def test_a_message_is_abandoned_after_days_and_deleted_after_a_week(

@@ -25,7 +25,9 @@ PUBLIC = ("1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:1.1
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_an_address_that_is_not_public_is_refused(address: str) -> None:
-    with pytest.raises(AddressRefused, match="is not a public address, and AGENTIDP_ALERT_NETWORKS does not allow it"):
+    with pytest.raises(
+        AddressRefused, match="the address is not public, and AGENTIDP_ALERT_NETWORKS does not allow it"
+    ):
         AllowedNetworks(None).check(ip_address(address), is_plain=False)
 
 
@@ -54,8 +56,10 @@ def answers_of(*addresses: str) -> Any:
 
 def test_a_name_is_refused_if_one_of_its_addresses_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", answers_of("1.1.1.1", "127.0.0.1"))
-    with pytest.raises(AddressRefused, match=r"127\.0\.0\.1"):
+    with pytest.raises(AddressRefused, match="the address is not public") as refused:
         AllowedNetworks(None).resolve("hooks.example", 443, is_plain=False)
+    # Or the organization would learn the address of an internal name.
+    assert "127.0.0.1" not in str(refused.value)
 
 
 def test_the_connection_goes_to_the_address_that_was_checked(
@@ -80,7 +84,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0x7f000001", "2130706433"])
 def test_no_spelling_of_the_loopback_is_connected_to(receiver: Receiver, host: str) -> None:
-    with pytest.raises(PostFailed, match="is not a public address"):
+    with pytest.raises(PostFailed, match="the address is not public"):
         post(urlsplit(f"http://{host}:{receiver.port}/"), b"{}", {}, AllowedNetworks(None))
     assert receiver.received == []
 

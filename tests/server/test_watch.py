@@ -21,7 +21,7 @@ from agentidp.db.database import connect
 from agentidp.server import watch as watching
 from agentidp.server.watch import WATCH_LOCK, watch
 from agentidp.services import Services
-from agentidp.usage import KEEP_NETWORKS
+from agentidp.usage import KEEP_NETWORKS, UNKNOWN_ORGANIZATION
 from tests.alerts.conftest import Outbox, change
 from tests.alerts.receiver import Receiver
 from tests.cli.command import Command
@@ -124,15 +124,16 @@ def test_networks_of_rejected_requests_are_forgotten(services: Services, databas
     today = services.clock().astimezone(UTC).date()
     with psycopg.connect(database_url) as connection:
         [(organization_id, *_), *_] = connection.execute("select organization_id from organizations").fetchall()
-        for days in (KEEP_NETWORKS - 1, KEEP_NETWORKS):
-            connection.execute(
-                "insert into rejected_networks values (%s, %s, %s, '192.0.2.0/24', 'wrong secret', 1)",
-                [organization_id, today - timedelta(days=days), uuid.uuid4()],
-            )
+        for whose in (organization_id, UNKNOWN_ORGANIZATION):
+            for days in (KEEP_NETWORKS - 1, KEEP_NETWORKS):
+                connection.execute(
+                    "insert into rejected_networks values (%s, %s, %s, '192.0.2.0/24', 'wrong secret', 1)",
+                    [whose, today - timedelta(days=days), uuid.uuid4()],
+                )
     watch(services, threading.Event(), once=True)
     with psycopg.connect(database_url) as connection:
         kept = connection.execute("select day from rejected_networks").fetchall()
-    assert kept == [(today - timedelta(days=KEEP_NETWORKS - 1),)]
+    assert kept == [(today - timedelta(days=KEEP_NETWORKS - 1),)] * 2
 
 
 def test_the_command(quiet: None, services: Services, database_url: str) -> None:
