@@ -60,6 +60,7 @@ OPERATORS = {
     "organizations/add_organization",
     "organizations/all_organizations",
     "organizations/erase_organization",
+    "organizations/lock_declarations",
     "organizations/suspend_organization",
     "signing_keys/add_key",
     "signing_keys/lock_keys",

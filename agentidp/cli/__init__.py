@@ -9,6 +9,7 @@ import click
 from agentidp.cli import (
     agent,
     alerts,
+    apply,
     audit,
     credential,
     dashboard,
@@ -37,7 +38,7 @@ def cli() -> None:
 
 for group in (agent, alerts, audit, credential, db, finding, keys, organization, resource_server, usage):
     cli.add_command(group.commands)
-for command in (dashboard, demo, findings, serve, token, watch):
+for command in (apply, dashboard, demo, findings, serve, token, watch):
     cli.add_command(command.command)
 
 

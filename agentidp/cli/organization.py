@@ -12,6 +12,8 @@ from agentidp.cli.options import as_json_option, organization_named
 from agentidp.cli.output import cell, show
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
+from agentidp.declarative import applying
+from agentidp.declarative.document import write_document
 from agentidp.erasure import delete_organization
 from agentidp.registry import organizations
 from agentidp.registry.administrator import add_administered_organization
@@ -112,6 +114,24 @@ def resume(organization_id: str) -> None:
     with opened() as services:
         organization_named(services, organization_id)
         _update(services, organization_id, {"suspended_at": None})
+
+
+@commands.command("export")
+@click.argument("organization_ids", metavar="[ID]...", nargs=-1)
+def export(organization_ids: tuple[str, ...]) -> None:
+    """Print the file with which agentidp apply changes nothing, of the organizations ID or of all.
+
+    It contains no credentials and no alert targets.
+    """
+    with opened() as services:
+        url = str(services.settings.database_url)
+        for one in organization_ids:
+            organization_named(services, one)
+        ids = list(dict.fromkeys(organization_ids)) or [
+            row.organization_id for row in organizations.all_organizations(url)
+        ]
+        text = write_document(applying.export(url, ids, utc_now()))
+    click.echo(text, nl=False)
 
 
 @commands.command("delete")

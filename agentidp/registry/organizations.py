@@ -97,13 +97,18 @@ def add_organization(database_url: str, *, name: str, at: datetime, organization
     :param organization_id: random if left out.
     :returns: its id.
     """
-    organization_id = organization_id or f"org-{uuid.uuid4()}"
+    organization_id = organization_id or new_id()
     with (
         connect(database_url) as connection,
         operator_transaction(connection, organization_id, at) as opened,
     ):
         found(opened, name=name)
     return organization_id
+
+
+def new_id() -> str:
+    """The id of an organization that is about to be created."""
+    return f"org-{uuid.uuid4()}"
 
 
 def found(opened: Transaction, *, name: str) -> None:

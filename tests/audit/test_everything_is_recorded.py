@@ -209,6 +209,12 @@ class Story:
         self.usage.write_text(f"time,agent,tokens\n2020-01-01T00:00:00Z,{self.agent},1\n")
         return str(self.usage), "--organization", self.organization
 
+    def declared(self) -> str:
+        """A file that describes a new organization."""
+        path = self.usage.with_name("agents.yaml")
+        path.write_text("organizations: [{name: New, agents: [{name: new}]}]")
+        return str(path)
+
     def old_usage(self) -> tuple[str, ...]:
         """Arguments that delete what was imported."""
         self.run("usage", "import", *self.usage_import())
@@ -248,6 +254,7 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     ),
     "alerts target delete": lambda story: (story.target, "--organization", story.organization),
     "alerts target update": lambda story: (story.target, "--organization", story.organization, "--disable"),
+    "apply": lambda story: ("-f", story.declared(), "--yes"),
     "audit prune": lambda _: ("--keep", "0"),
     "credential create": lambda story: ("--agent", story.agent, "--label", "for a test"),
     "credential revoke": lambda story: (story.credential, "--agent", story.agent),
@@ -306,6 +313,7 @@ READS = {
     "finding show",
     "findings",
     "keys list",
+    "organization export",
     "organization list",
     "resource-server list",
     "serve",

@@ -1,0 +1,113 @@
+"""``agentidp apply``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agentidp import utc_now
+from agentidp.cli.context import opened, refusals
+from agentidp.cli.output import show
+from agentidp.declarative.applying import Applied, apply
+from agentidp.declarative.document import read_document
+from agentidp.declarative.plan import Change
+
+DIFFERENT = 2
+"""The exit code of ``--plan`` if something differs, as that of Terraform's ``-detailed-exitcode``."""
+
+SIGNS = {"create": "+", "change": "~", "delete": "-"}
+
+
+class _WrongUsage(click.UsageError):
+    exit_code = 1
+
+
+class _Command(click.Command):
+    """Wrong usage is exit code 1, so that 2 has one meaning."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            raise _WrongUsage(error.format_message(), error.ctx) from None
+
+
+@click.command("apply", cls=_Command)
+@click.option(
+    "-f",
+    "--file",
+    "path",
+    required=True,
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="What the fleet is to be, in YAML; - is standard input.",
+)
+@click.option("--plan", "is_plan", is_flag=True, help="Change nothing. Exit code 0 if nothing differs, 2 otherwise.")
+@click.option(
+    "--prune", "is_pruning", is_flag=True, help="Also delete agents and resource servers that a list does not name."
+)
+@click.option("--yes", "is_confirmed", is_flag=True, help="Do not ask. Needed if there is no terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
+def command(path: Path, is_plan: bool, is_pruning: bool, is_confirmed: bool, as_json: bool) -> None:
+    """Make organizations, agents and resource servers as FILE says, in one transaction.
+
+    What FILE leaves out stays as it is. It contains no secret: new agents are listed with the command that makes their
+    credential. Prints what differs: + for what is created, ~ for what changes, - for what is deleted.
+    """
+    with refusals():
+        source = "standard input" if path == Path("-") else str(path)
+        declared = read_document(sys.stdin.buffer.read() if path == Path("-") else path.read_bytes(), source)
+    at = utc_now()
+    with opened() as services:
+        planned = apply(services.settings, declared, at, is_pruning=is_pruning, is_dry_run=True)
+        _print(planned.changes, as_json)
+        if is_plan or not planned.changes:
+            click.get_current_context().exit(DIFFERENT if planned.changes else 0)
+        if not is_confirmed:
+            _confirm()
+        applied = apply(services.settings, declared, at, is_pruning=is_pruning, expected=planned.changes)
+    _print_new_agents(applied)
+
+
+def _confirm() -> None:
+    if not _is_terminal():
+        raise click.ClickException("nothing was applied: there is no terminal to ask on, so give --yes")
+    click.confirm("Apply this?", abort=True, err=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
+def _print(changes: list[Change], as_json: bool) -> None:
+    if as_json:
+        names = ("action", "type", "organization", "name", "before", "after")
+        show([{name: getattr(change, name) for name in names} for change in changes], as_json)
+        return
+    for change in changes:
+        of = "" if change.type == "organization" else f" of {_text(change.organization)}"
+        click.echo(f"{SIGNS[change.action]} {change.type} {_text(change.name)}{of}")
+        for name, value in (change.after if change.action != "delete" else {}).items():
+            was = f"{_text(change.before[name])} → " if name in change.before else ""
+            click.echo(f"    {name}: {was}{_text(value)}")
+    counts = {action: sum(change.action == action for change in changes) for action in SIGNS}
+    found = ", ".join(f"{count} to {action}" for action, count in counts.items())
+    click.echo(f"{found}." if changes else "Nothing differs.")
+
+
+def _print_new_agents(applied: Applied) -> None:
+    """On standard error, so that --json stays JSON."""
+    if applied.new_agents:
+        click.echo("The new agents have no credential yet. These commands make them:", err=True)
+    for organization, name, agent_id in applied.new_agents:
+        comment = f"# {_text(name)} of {_text(organization)}"
+        click.echo(f"    agentidp credential create --agent {agent_id}  {comment}", err=True)
+
+
+def _text(value: Any) -> str:
+    """As JSON: a line break in a description does not break the line."""
+    return json.dumps(value, ensure_ascii=False)

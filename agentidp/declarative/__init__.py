@@ -1,0 +1,1 @@
+"""A fleet in a file: organizations, agents and resource servers are what the file says (docs/declarative.md)."""

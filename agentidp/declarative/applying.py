@@ -1,0 +1,162 @@
+"""Brings the database to what a file says, in one transaction of the operator; and reads what a file would say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from agentidp.config import ConfigurationError, Settings
+from agentidp.db.database import connect
+from agentidp.db.organization import Transaction, operator_transaction
+from agentidp.db.sql import load_sql
+from agentidp.declarative.document import Declared
+from agentidp.declarative.plan import ORGANIZATION, Change, differences, resolve
+from agentidp.declarative.schemas import AGENT, KINDS, ORGANIZATION_MEMBERS
+from agentidp.http.errors import ApiError
+from agentidp.registry import agents, organizations, resource_servers
+
+LOCK = 0x_A9E7_DEC1
+"""The advisory lock under which a file is applied: two at a time would create an organization twice."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What was done.
+
+    :param changes: the differences, in the order in which they were made.
+    :param new_agents: organization's name, agent's name and id of those that were created; they have no credential.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    new_agents: list[tuple[str, str, UUID]] = field(default_factory=list)
+
+
+def apply(
+    settings: Settings,
+    declared: list[Declared],
+    at: datetime,
+    *,
+    is_pruning: bool = False,
+    is_dry_run: bool = False,
+    expected: list[Change] | None = None,
+) -> Applied:
+    """Make everything that differs from a file as the file says, or nothing.
+
+    :param settings: with a database URL, as the operator.
+    :param is_pruning: also delete what a list in the file does not name.
+    :param is_dry_run: undo all of it at the end, so that every rule of the database has been applied.
+    :param expected: the changes that somebody has agreed to.
+    :raises ConfigurationError: the file cannot be applied, or the changes are not the expected ones. Nothing was done.
+    """
+    applied = Applied()
+    with connect(str(settings.database_url)) as connection, connection.transaction():
+        connection.execute(load_sql("organizations/lock_declarations"), {"key": LOCK})
+        rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
+        ids = resolve(declared, [organizations.represent(row) for row in rows])
+        for one, organization_id in zip(declared, ids, strict=True):
+            with operator_transaction(connection, organization_id or organizations.new_id(), at) as opened:
+                current = current_content(opened) if organization_id else None
+                changes = differences(one.content, current, is_pruning=is_pruning)
+                applied.changes.extend(changes)
+                for change in changes:
+                    _make(opened, settings, one, change, applied)
+        if expected is not None and applied.changes != expected:
+            raise ConfigurationError("what differs has changed meanwhile; nothing was applied: try again")
+        if is_dry_run:
+            raise psycopg.Rollback
+    return applied
+
+
+def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> list[dict[str, Any]]:
+    """What a file would say of organizations that exist, each with its id only if another one has its name.
+
+    Everything is in the order of its names, so that two exports can be compared.
+
+    :param database_url: as the operator.
+    """
+    found = []
+    with connect(database_url) as connection:
+        rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
+        names = [row.name for row in rows]
+        for organization_id in organization_ids:
+            with operator_transaction(connection, organization_id, at) as opened:
+                current = current_content(opened)
+            is_ambiguous = names.count(current["name"]) > 1
+            content: dict[str, Any] = {"organizationId": organization_id} if is_ambiguous else {}
+            content |= {name: current[name] for name in ORGANIZATION_MEMBERS}
+            for kind in KINDS:
+                members = (kind.key, *kind.members)
+                of_kind = sorted(current[kind.section], key=itemgetter(kind.key))
+                content[kind.section] = [{name: one[name] for name in members} for one in of_kind]
+            found.append(content)
+    return sorted(found, key=lambda content: (content["name"], content.get("organizationId", "")))
+
+
+def current_content(opened: Transaction) -> dict[str, Any]:
+    """The organization of a transaction with its lists, as the JSON of our API."""
+    [row] = opened.fetch("organizations/get_organization")
+    all_agents = opened.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
+    servers = opened.fetch("oauth/list_resource_servers")
+    return organizations.represent(row) | {
+        "agents": [agents.represent(one) for one in all_agents],
+        "resourceServers": [resource_servers.represent(one) for one in servers],
+    }
+
+
+def _make(opened: Transaction, settings: Settings, one: Declared, change: Change, applied: Applied) -> None:
+    try:
+        if change.type == ORGANIZATION:
+            _organization(opened, change)
+        elif change.type == AGENT.type:
+            _agent(opened, change, applied)
+        else:
+            _resource_server(opened, settings, change)
+    except ApiError as error:
+        rules = [f"{one.place(*change.path, name)}: {', '.join(rules)}" for name, rules in error.details.items()]
+        raise ConfigurationError("\n".join(rules) or f"{one.place(*change.path)}: {error.message}") from None
+
+
+def _organization(opened: Transaction, change: Change) -> None:
+    if change.action == "create":
+        organizations.found(opened, name=change.name)
+    after = dict(change.after)
+    status = after.pop("status", None)
+    values = organizations.OrganizationChangeSchema().load(after) if after else {}
+    if status is not None:
+        values["suspended_at"] = opened.at if status == "suspended" else None
+    if values:
+        organizations.update_organization(opened, values)
+
+
+def _agent(opened: Transaction, change: Change, applied: Applied) -> None:
+    if change.action == "delete":
+        agents.remove_agent(opened, UUID(change.id))
+        return
+    later = change.after
+    agent_id = UUID(change.id) if change.id else None
+    if agent_id is None:
+        schema = agents.NewAgentSchema()
+        new = {name: value for name, value in change.after.items() if name in schema.fields}
+        agent_id = agents.add_agent(opened, **schema.load({"name": change.name} | new)).agent_id
+        applied.new_agents.append((change.organization, change.name, agent_id))
+        # Its status: a new agent is active.
+        later = {name: value for name, value in change.after.items() if name not in new}
+    if later:
+        agents.update_agent(opened, agent_id, agents.AgentChangeSchema().load(later))
+
+
+def _resource_server(opened: Transaction, settings: Settings, change: Change) -> None:
+    if change.action == "create":
+        new = resource_servers.NewResourceServerSchema().load({"resource": change.name} | change.after)
+        resource_servers.add_resource_server(opened, settings, **new)
+    elif change.action == "change":
+        values = resource_servers.ResourceServerChangeSchema().load(change.after)
+        resource_servers.update_resource_server(opened, UUID(change.id), values)
+    else:
+        resource_servers.remove_resource_server(opened, UUID(change.id))

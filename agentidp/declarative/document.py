@@ -1,0 +1,174 @@
+"""The file that describes a fleet: reads it, checks it, says where a mistake is, and writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from agentidp.config import ConfigurationError
+from agentidp.declarative.schemas import KINDS, DocumentSchema
+
+MAXIMUM_PROBLEMS = 20
+"""More mistakes than these are only counted."""
+
+Path = tuple[str | int, ...]
+"""The way to a value: names of members, and indexes in lists."""
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """An organization as a file describes it.
+
+    :param content: as the JSON of our API.
+    :param place: where the value at a path below it is, for errors.
+    """
+
+    content: dict[str, Any]
+    place: Callable[..., str]
+
+
+def read_document(text: bytes, source: str) -> list[Declared]:
+    """The organizations in a file of one or several YAML documents.
+
+    :param source: the file's name, for errors.
+    :raises ConfigurationError: a line for each mistake: file, line, path and rule.
+    """
+    found: list[Declared] = []
+    problems: list[str] = []
+    for root, document in _documents(text, source):
+        if document is None:
+            continue
+        place = _Place(source, root)
+        mistakes: Any = DocumentSchema().validate(document) if isinstance(document, dict) else ["must be a mapping"]
+        problems += [f"{place.of(path)}: {rule}" for path, rule in _mistakes(mistakes, ())]
+        if not mistakes:
+            for index, content in enumerate(document["organizations"]):
+                found.append(Declared(content, place.below("organizations", index)))
+    problems = problems or _repetitions(found)
+    if problems:
+        more = len(problems) - MAXIMUM_PROBLEMS
+        raise ConfigurationError("\n".join([*problems[:MAXIMUM_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]))
+    if not found:
+        raise ConfigurationError(f"{source}: names no organization")
+    return found
+
+
+def _documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]]:
+    try:
+        loader = _Loader(text)
+        while loader.check_node():
+            node = loader.get_node()
+            if repeated := _repeated_key(node, set()):
+                line = repeated.start_mark.line + 1
+                raise ConfigurationError(f"{source}, line {line}: the key {repeated.value!r} is there twice")
+            yield node, loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigurationError(f"{source}, line {line}: {error.problem or error.context}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{source}: is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigurationError(f"{source}: is no YAML: {' '.join(str(error).split())}") from None
+
+
+def _repeated_key(node: yaml.Node, seen: set[int]) -> yaml.Node | None:
+    """The second of two equal keys of a mapping, of which YAML's readers would silently take the last."""
+    if id(node) in seen or isinstance(node, yaml.ScalarNode):
+        return None
+    seen.add(id(node))
+    keys: set[tuple[str, str]] = set()
+    below: list[yaml.Node] = []
+    for child in node.value:
+        key, value = child if isinstance(node, yaml.MappingNode) else (None, child)
+        if isinstance(key, yaml.ScalarNode):
+            if (key.tag, key.value) in keys:
+                return key
+            keys.add((key.tag, key.value))
+        below.append(value)
+    return next((found for value in below if (found := _repeated_key(value, seen))), None)
+
+
+def _mistakes(found: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """The messages of marshmallow with the path of each."""
+    if isinstance(found, dict):
+        for name, inner in found.items():
+            yield from _mistakes(inner, path if name == "_schema" else (*path, name))
+    else:
+        for rule in dict.fromkeys(found):
+            yield path, _PLAIN.get(rule, rule)
+
+
+_PLAIN = {
+    "Unknown field.": "is not known here",
+    "Missing data for required field.": "is missing",
+    "Invalid input type.": "must be a mapping",
+}
+"""Messages that marshmallow has for programmers."""
+
+
+def _repetitions(found: list[Declared]) -> list[str]:
+    """Objects that are named twice."""
+    problems = []
+    ids: set[str] = set()
+    names: dict[str, bool] = {}
+    for one in found:
+        organization_id, name = one.content.get("organizationId"), one.content["name"]
+        if organization_id in ids:
+            problems.append(f"{one.place('organizationId')}: another organization in the file has this id")
+        # Two organizations may have the same name if both are named by their ids.
+        elif name in names and not (organization_id and names[name]):
+            problems.append(f"{one.place('name')}: another organization in the file has this name")
+        ids |= {organization_id} if organization_id else set()
+        names[name] = bool(organization_id)
+        for kind in KINDS:
+            keys: set[str] = set()
+            for index, inner in enumerate(one.content.get(kind.section, [])):
+                if (key := inner[kind.key]) in keys:
+                    place = one.place(kind.section, index, kind.key)
+                    problems.append(f"{place}: another {kind.type} of the organization has this {kind.key}")
+                keys.add(key)
+    return problems
+
+
+class _Place:
+    """Where something is in a document."""
+
+    def __init__(self, source: str, root: yaml.Node) -> None:
+        self._source, self._root = source, root
+
+    def below(self, *prefix: str | int) -> Callable[..., str]:
+        """Where the value at a path below another is."""
+        return lambda *path: self.of((*prefix, *path))
+
+    def of(self, path: Path) -> str:
+        """The file, the line, and the path as text."""
+        node, line = self._root, self._root.start_mark.line
+        for step in path:
+            if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+                node = node.value[step]
+                line = node.start_mark.line
+            elif isinstance(node, yaml.MappingNode):
+                # What was merged stands first, and what overrides it last.
+                pairs = [(key, value) for key, value in node.value if key.value == str(step)]
+                if not pairs:
+                    break
+                key, node = pairs[-1]
+                line = key.start_mark.line
+            else:
+                break
+        text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+        return f"{self._source}, line {line + 1}" + (f": {text}" if text else "")
+
+
+def write_document(organizations: list[dict[str, Any]]) -> str:
+    """The file that describes organizations.
+
+    :param organizations: the content of each, as :func:`read_document` returns it.
+    """
+    text: str = yaml.safe_dump({"organizations": organizations}, sort_keys=False, allow_unicode=True, width=120)
+    return text

@@ -1,0 +1,124 @@
+"""What differs between a file and the database. Functions on plain data: nothing here reads or writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentidp.config import ConfigurationError
+from agentidp.declarative.document import Declared, Path
+from agentidp.declarative.schemas import KINDS, ORGANIZATION_MEMBERS, Kind
+
+ORGANIZATION = "organization"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One object that differs.
+
+    :param action: ``create``, ``change`` or ``delete``.
+    :param type: ``organization``, ``resource server`` or ``agent``.
+    :param organization: the name of its organization.
+    :param name: its own name; of a resource server the identifier.
+    :param before: the members that differ, as they are.
+    :param after: the members that differ, as the file says; of a new object all of them.
+    :param id: of an object that exists.
+    :param path: where in the file it is, below its organization.
+    """
+
+    action: str
+    type: str
+    organization: str
+    name: str
+    before: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
+    id: str | None = None
+    path: Path = ()
+
+
+def resolve(declared: list[Declared], existing: list[dict[str, Any]]) -> list[str | None]:
+    """The id of the organization that each one in the file describes, or ``None`` if it is to be created.
+
+    :param existing: ``organizationId`` and ``name`` of every organization.
+    :raises ConfigurationError: an id that does not exist; a name that several have; two that mean the same.
+    """
+    found: list[str | None] = []
+    for one in declared:
+        wanted = one.content.get("organizationId")
+        member, value = ("organizationId", wanted) if wanted else ("name", one.content["name"])
+        ids = [row["organizationId"] for row in existing if row[member] == value]
+        if wanted and not ids:
+            raise ConfigurationError(f"{one.place('organizationId')}: there is no organization {wanted!r}")
+        if len(ids) > 1:
+            several = f"{len(ids)} organizations have this name: add organizationId, one of {', '.join(ids)}"
+            raise ConfigurationError(f"{one.place('name')}: {several}")
+        if ids and ids[0] in found:
+            raise ConfigurationError(f"{one.place(member)}: this organization is in the file twice")
+        found.append(ids[0] if ids else None)
+    return found
+
+
+def differences(content: dict[str, Any], current: dict[str, Any] | None, *, is_pruning: bool) -> list[Change]:
+    """What to do so that an organization is as the file says, in the order in which it can be done.
+
+    What the file leaves out stays as it is: a member of an object, and a whole list.
+
+    :param content: of the file, as the JSON of our API.
+    :param current: the organization, with its lists, or ``None`` if there is none.
+    :param is_pruning: also delete what a list in the file does not name.
+    """
+    own = {name: content[name] for name in ORGANIZATION_MEMBERS if name in content}
+    name = content["name"]
+    if current is None:
+        first = [Change("create", ORGANIZATION, name, name, after={key: own[key] for key in own if key != "name"})]
+        current = {}
+    else:
+        first = _changed(ORGANIZATION, name, name, own, current, current["organizationId"], ())
+    deletions: list[Change] = []
+    others: list[Change] = []
+    for kind in KINDS:
+        if kind.section in content:
+            others += _of_kind(kind, name, content[kind.section], current)
+            # First, so that what is created may take the place of what is deleted.
+            deletions += _surplus(kind, name, content[kind.section], current) if is_pruning else []
+    return [*first, *deletions, *others]
+
+
+def _of_kind(kind: Kind, organization: str, wanted: list[dict[str, Any]], current: dict[str, Any]) -> Iterator[Change]:
+    present = {one[kind.key]: one for one in current.get(kind.section, [])}
+    for index, one in enumerate(wanted):
+        key, path = one[kind.key], (kind.section, index)
+        if (there := present.get(key)) is None:
+            new = kind.defaults | one
+            after = {name: new[name] for name in kind.members if name in new}
+            yield Change("create", kind.type, organization, key, after=after, path=path)
+        else:
+            members = {name: one[name] for name in kind.members if name in one}
+            yield from _changed(kind.type, organization, key, members, there, there[kind.id_name], path)
+
+
+def _changed(
+    type_: str, organization: str, name: str, wanted: dict[str, Any], there: dict[str, Any], id_: str, path: Path
+) -> list[Change]:
+    names = [member for member, value in wanted.items() if not _is_same(value, there[member])]
+    if not names:
+        return []
+    before, after = ({member: side[member] for member in names} for side in (there, wanted))
+    return [Change("change", type_, organization, name, before, after, id_, path)]
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Lists are sets: the order of scopes means nothing."""
+    if isinstance(one, list) and isinstance(other, list):
+        return sorted(one) == sorted(other)
+    return bool(one == other)
+
+
+def _surplus(kind: Kind, organization: str, wanted: list[dict[str, Any]], current: dict[str, Any]) -> list[Change]:
+    named = {one[kind.key] for one in wanted}
+    return [
+        Change("delete", kind.type, organization, one[kind.key], {name: one[name] for name in kind.members}, {}, id_)
+        for one in current.get(kind.section, [])
+        if one[kind.key] not in named and (id_ := one[kind.id_name])
+    ]

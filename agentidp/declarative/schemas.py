@@ -1,0 +1,87 @@
+"""What a file may say of an organization: the API's own rules, for what the API can set."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import marshmallow as ma
+
+from agentidp.http.schemas import ScopeList, Text
+from agentidp.registry.agents import STATUSES, AgentChangeSchema, NewAgentSchema
+from agentidp.registry.organizations import OrganizationChangeSchema
+from agentidp.registry.resource_servers import NewResourceServerSchema
+
+
+class _AgentSchema(AgentChangeSchema):
+    """An agent: what is left out stays as it is."""
+
+    name = Text(1, 100, required=True)
+
+
+class _ResourceServerSchema(NewResourceServerSchema):
+    """A resource server: scopes that are left out stay as they are."""
+
+    scopes = ScopeList()
+
+
+def _objects(schema: type[ma.Schema]) -> ma.fields.List[Any]:
+    return ma.fields.List(ma.fields.Nested(schema), error_messages={"invalid": "must be a list"})
+
+
+class _OrganizationSchema(OrganizationChangeSchema):
+    """An organization and what belongs to it. A list that is left out is not looked at."""
+
+    organizationId = ma.fields.String(error_messages={"invalid": "must be a string"})
+    name = Text(1, 100, required=True)
+    status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
+    resourceServers = _objects(_ResourceServerSchema)
+    agents = _objects(_AgentSchema)
+
+
+class DocumentSchema(ma.Schema):
+    """One YAML document."""
+
+    organizations = _objects(_OrganizationSchema)
+    organizations.required = True
+
+
+class Kind(NamedTuple):
+    """What an organization has several of."""
+
+    type: str
+    """As people call it."""
+
+    section: str
+    """The list of them."""
+
+    key: str
+    """The member that identifies one within its organization."""
+
+    id_name: str
+    """The member that is its id, which no file names."""
+
+    defaults: dict[str, Any]
+    """What a new one has that the file does not say."""
+
+    members: tuple[str, ...]
+    """What a file says of one, beside its key."""
+
+
+def _kind(type_: str, section: str, key: str, id_name: str, new: type[ma.Schema], all_: type[ma.Schema]) -> Kind:
+    defaults = {
+        name: field.load_default() if callable(field.load_default) else field.load_default
+        for name, field in new().fields.items()
+        if field.load_default is not ma.missing
+    }
+    return Kind(type_, section, key, id_name, defaults, tuple(name for name in all_().fields if name != key))
+
+
+AGENT = _kind("agent", "agents", "name", "agentId", NewAgentSchema, _AgentSchema)
+RESOURCE_SERVER = _kind(
+    "resource server", "resourceServers", "resource", "resourceServerId", NewResourceServerSchema, _ResourceServerSchema
+)
+KINDS = (RESOURCE_SERVER, AGENT)
+"""Agents come last: they may have the scopes of a resource server that the same file registers."""
+
+ORGANIZATION_MEMBERS = ("name", "monthlyTokenBudget", "status")
+"""What a file says of an organization itself."""

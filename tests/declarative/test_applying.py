@@ -1,0 +1,234 @@
+"""``agentidp apply`` and ``agentidp organization export`` on a database; and the examples of docs/declarative.md."""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from agentidp import utc_now
+from agentidp.config import ConfigurationError
+from agentidp.declarative.applying import LOCK, apply, export
+from agentidp.declarative.document import read_document
+from tests.audit.conftest import events_of
+from tests.cli.command import ORGANIZATION, UUID, Command
+from tests.conftest import settings_for
+from tests.factories import PATIENCE, ROOT, wait_until
+
+GUIDE = (ROOT / "docs" / "declarative.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.M | re.S)
+[EXAMPLE] = [text for language, text in BLOCKS if language == "yaml"]
+[PLAN] = [text for language, text in BLOCKS if not language]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The example of the guide."""
+    path = tmp_path / "agents.yaml"
+    path.write_text(EXAMPLE)
+    return path
+
+
+def organizations(run: Command) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run("organization", "list", "--json"))
+    return found
+
+
+def event_count(run: Command) -> int:
+    return sum(len(events_of(run.database_url, one["organizationId"])) for one in organizations(run))
+
+
+def test_the_example_of_the_guide_has_the_plan_that_the_guide_shows(run: Command, file: Path) -> None:
+    acme = run("organization", "create", "Acme")
+    run("agent", "create", "fleet-monitor", "--organization", acme, "--scope", "audit:read")
+    before = events_of(run.database_url, acme)
+    planned = run.invoke("apply", "-f", str(file), "--plan")
+    assert (planned.exit_code, planned.stdout, planned.stderr) == (2, PLAN, "")
+    assert events_of(run.database_url, acme) == before
+
+    applied = run.invoke("apply", "-f", str(file), "--yes")
+    assert (applied.exit_code, applied.stdout) == (0, PLAN)
+    _, bookkeeper = json.loads(run("agent", "list", "--organization", acme, "--json"))
+    assert bookkeeper["scopes"] == ["invoices:read", "invoices:write"]
+    command = f'    agentidp credential create --agent {bookkeeper["agentId"]}  # "bookkeeper" of "Acme"'
+    assert applied.stderr.splitlines()[1:] == [command]
+    after = events_of(run.database_url, acme)
+    assert [
+        (event["action"], event["actorType"], event["before"], event["after"]) for event in after[len(before) :]
+    ] == [
+        ("organization.changed", "operator", {"monthlyTokenBudget": None}, {"monthlyTokenBudget": 1000000}),
+        (
+            "resource_server.created",
+            "operator",
+            None,
+            {
+                "resource": "https://invoices.acme.example",
+                "name": "Invoices",
+                "scopes": ["invoices:read", "invoices:write"],
+            },
+        ),
+        (
+            "agent.created",
+            "operator",
+            None,
+            {
+                "name": "bookkeeper",
+                "description": "Books incoming invoices",
+                "scopes": ["invoices:read", "invoices:write"],
+                "status": "active",
+                "dpopBoundAccessTokens": False,
+            },
+        ),
+        (
+            "agent.changed",
+            "operator",
+            {"scopes": ["audit:read"], "dpopBoundAccessTokens": False},
+            {"scopes": ["analytics:read"], "dpopBoundAccessTokens": True},
+        ),
+    ]
+
+    assert run("apply", "-f", str(file), "--plan") == "Nothing differs."
+    assert run("apply", "-f", str(file)) == "Nothing differs."
+    assert events_of(run.database_url, acme) == after
+
+
+def test_from_nothing_and_prune(run: Command, file: Path) -> None:
+    content = EXAMPLE.replace("scopes: [analytics:read]", "status: suspended").replace("Acme", "Größe & Söhne")
+    file.write_text(content + "    status: suspended\n")
+    assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 0
+    assert run("apply", "-f", str(file), "--plan", "--prune") == "Nothing differs."
+    [made] = organizations(run)
+    assert re.fullmatch(ORGANIZATION, made["organizationId"])
+    assert (made["name"], made["monthlyTokenBudget"], made["status"]) == ("Größe & Söhne", 1000000, "suspended")
+    agents = json.loads(run("agent", "list", "--organization", made["organizationId"], "--json"))
+    assert {one["name"]: one["status"] for one in agents} == {"bookkeeper": "active", "fleet-monitor": "suspended"}
+
+    file.write_text("organizations: [{name: Größe & Söhne, agents: [{name: bookkeeper}], resourceServers: []}]")
+    assert run("apply", "-f", str(file), "--plan") == "Nothing differs."
+    pruned = run.invoke("apply", "-f", str(file), "--prune", "--yes")
+    assert pruned.stdout.splitlines() == [
+        '- resource server "https://invoices.acme.example" of "Größe & Söhne"',
+        '- agent "fleet-monitor" of "Größe & Söhne"',
+        "0 to create, 0 to change, 2 to delete.",
+    ]
+    agents = json.loads(run("agent", "list", "--organization", made["organizationId"], "--json"))
+    assert [one["name"] for one in agents] == ["bookkeeper"]
+
+
+def test_an_error_in_the_second_organization_undoes_the_first(run: Command, file: Path) -> None:
+    run.invoke("apply", "-f", str(file), "--yes")
+    before = event_count(run)
+    taken = "{resource: 'https://INVOICES.acme.example/', name: x}"
+    file.write_text(
+        "organizations:\n- {name: New}\n- name: Other\n  agents:\n  - name: a\n  resourceServers:\n  - " + taken
+    )
+    rule = f"{file}, line 7: organizations[1].resourceServers[0].resource: is taken"
+    assert run.refused("apply", "-f", str(file), "--plan") == rule
+    assert run.refused("apply", "-f", str(file), "--yes") == rule
+    file.write_text("organizations:\n- {name: New}\n- name: Other\n  agents:\n  - name: a\n    scopes: [none:such]")
+    assert run.refused("apply", "-f", str(file), "--yes").startswith(
+        f"{file}, line 6: organizations[1].agents[0].scopes: must be among analytics:read, "
+    )
+    assert [one["name"] for one in organizations(run)] == ["Acme"]
+    assert event_count(run) == before
+
+
+def test_what_is_exported_changes_nothing_and_makes_the_same_elsewhere(run: Command, file: Path) -> None:
+    run.invoke("apply", "-f", str(file), "--yes")
+    twins = [run("organization", "create", "Twin"), run("organization", "create", "Twin")]
+    run("organization", "suspend", twins[1])
+    agent = run("agent", "create", "orphan", "--organization", twins[0])
+    run("agent", "update", agent, "--description", "yes\n\n\tno: [1]")
+    new = ("urn:x:y", "--organization", twins[0], "--name", "s", "--scope", "x:read")
+    server = run("resource-server", "create", *new)
+    run("agent", "update", agent, "--scope", "x:read")
+    # Its scope outlives it.
+    run("resource-server", "delete", server, "--organization", twins[0])
+    exported = run("organization", "export")
+    assert exported.count("organizationId") == 2
+    assert "agentId" not in exported
+    before = event_count(run)
+    file.write_text(exported)
+    assert run("apply", "-f", str(file), "--plan", "--prune") == "Nothing differs."
+    assert run("apply", "-f", str(file), "--prune") == "Nothing differs."
+    assert event_count(run) == before
+
+    [acme] = [one["organizationId"] for one in organizations(run) if one["name"] == "Acme"]
+    only = run("organization", "export", acme)
+    assert exported.startswith(only)
+    # Elsewhere, as far as the name and the identifiers are concerned.
+    elsewhere = only.replace("Acme", "Copy").replace("acme.example", "copy.example")
+    file.write_text(elsewhere)
+    assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 0
+    [copy] = [one["organizationId"] for one in organizations(run) if one["name"] == "Copy"]
+    assert run("organization", "export", copy) == elsewhere.removesuffix("\n")
+
+
+def test_asks_on_a_terminal_and_refuses_without_one(run: Command, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = run.invoke("apply", "-f", str(file))
+    assert (refused.exit_code, refused.stderr) == (
+        1,
+        "Error: nothing was applied: there is no terminal to ask on, so give --yes\n",
+    )
+    assert organizations(run) == []
+    monkeypatch.setattr("agentidp.cli.apply._is_terminal", lambda: True)
+    assert run.invoke("apply", "-f", str(file), input="n\n").exit_code == 1
+    assert organizations(run) == []
+    assert run.invoke("apply", "-f", str(file), input="y\n").exit_code == 0
+    assert len(organizations(run)) == 1
+
+
+def test_reads_standard_input_and_prints_json(run: Command) -> None:
+    result = run.invoke("apply", "-f", "-", "--yes", "--json", input=EXAMPLE)
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert found[0] == {
+        "action": "create",
+        "type": "organization",
+        "organization": "Acme",
+        "name": "Acme",
+        "before": {},
+        "after": {"monthlyTokenBudget": 1000000},
+    }
+    assert [(one["type"], one["name"]) for one in found[1:]] == [
+        ("resource server", "https://invoices.acme.example"),
+        ("agent", "bookkeeper"),
+        ("agent", "fleet-monitor"),
+    ]
+    assert len(re.findall(rf"credential create --agent {UUID}", result.stderr)) == 2
+    assert run.refused("apply", "-f", "-") == "standard input: names no organization"
+
+
+@pytest.mark.parametrize("arguments", [(), ("-f", "/nowhere.yaml"), ("-f", "-", "--no-such-option")])
+def test_wrong_usage_is_not_the_exit_code_of_a_difference(run: Command, arguments: tuple[str, ...]) -> None:
+    assert run.invoke("apply", *arguments).exit_code == 1
+
+
+def test_changes_that_nobody_has_agreed_to_are_not_applied(run: Command) -> None:
+    settings, declared, at = settings_for(run.database_url), read_document(EXAMPLE.encode(), "agents.yaml"), utc_now()
+    agreed = apply(settings, declared, at, is_dry_run=True).changes
+    run("organization", "create", "Acme")
+    with pytest.raises(ConfigurationError, match="has changed meanwhile; nothing was applied"):
+        apply(settings, declared, at, expected=agreed)
+    [acme] = organizations(run)
+    [content] = export(run.database_url, [acme["organizationId"]], at)
+    assert (content["agents"], content["monthlyTokenBudget"]) == ([], None)
+
+
+def test_two_at_a_time_wait_for_each_other(run: Command) -> None:
+    """Without the lock both would create the organization, whose name need not be unique."""
+    settings, declared, at = settings_for(run.database_url), read_document(EXAMPLE.encode(), "agents.yaml"), utc_now()
+    waiting = b"select count(*) from pg_locks where locktype = 'advisory' and not granted"
+    with ThreadPoolExecutor(2) as threads, psycopg.connect(run.database_url) as holder:
+        holder.execute("select pg_advisory_xact_lock(%s)", [LOCK])
+        running = [threads.submit(apply, settings, declared, at) for _ in range(2)]
+        wait_until(lambda: holder.execute(waiting).fetchone() == (2,))
+        holder.commit()
+        made = sorted(len(one.result(PATIENCE).changes) for one in running)
+    assert made == [0, 4]
+    assert len(organizations(run)) == 1

@@ -1,0 +1,162 @@
+"""The file that describes a fleet: what may be in it, and what a mistake is called."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentidp.config import ConfigurationError
+from agentidp.declarative.document import MAXIMUM_PROBLEMS, read_document, write_document
+
+
+def read(text: str) -> list[dict[str, object]]:
+    return [one.content for one in read_document(text.encode(), "agents.yaml")]
+
+
+def problems(text: str | bytes) -> list[str]:
+    with pytest.raises(ConfigurationError) as refused:
+        read_document(text.encode() if isinstance(text, str) else text, "agents.yaml")
+    return str(refused.value).splitlines()
+
+
+def test_reads_the_organizations_of_several_documents() -> None:
+    text = """
+organizations:
+  - name: Acme
+    monthlyTokenBudget: 1000
+    status: active
+    resourceServers:
+      - {resource: "https://api.example", name: API, scopes: [invoices:read]}
+    agents:
+      - name: builder
+        description: |-
+          Builds.
+          Größe ✓
+        scopes: &scopes [analytics:read]
+        dpopBoundAccessTokens: true
+      - {name: tester, scopes: *scopes}
+---
+---
+organizations:
+  - name: Other
+    organizationId: org-x
+"""
+    assert read(text) == [
+        {
+            "name": "Acme",
+            "monthlyTokenBudget": 1000,
+            "status": "active",
+            "resourceServers": [{"resource": "https://api.example", "name": "API", "scopes": ["invoices:read"]}],
+            "agents": [
+                {
+                    "name": "builder",
+                    "description": "Builds.\nGröße ✓",
+                    "scopes": ["analytics:read"],
+                    "dpopBoundAccessTokens": True,
+                },
+                {"name": "tester", "scopes": ["analytics:read"]},
+            ],
+        },
+        {"name": "Other", "organizationId": "org-x"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "agents.yaml: names no organization"),
+        ("organizations: []", "agents.yaml: names no organization"),
+        ("[]", "agents.yaml, line 1: must be a mapping"),
+        ("{}", "agents.yaml, line 1: organizations: is missing"),
+        ("\norganizations: Acme", "agents.yaml, line 2: organizations: must be a list"),
+        ("organizations:\n- Acme", "agents.yaml, line 2: organizations[0]: must be a mapping"),
+        ("organizations: [{}]", "agents.yaml, line 1: organizations[0].name: is missing"),
+        (
+            "organizations:\n- name: Acme\n  agents:\n  - name: a\n  - name: b\n    scopes: [a, a]",
+            "agents.yaml, line 6: organizations[0].agents[1].scopes: must not name a scope twice",
+        ),
+        (
+            "organizations:\n- name: Acme\n  agents:\n  - name: a\n    scopes:\n    - a\n    - 'b c'",
+            "agents.yaml, line 7: organizations[0].agents[0].scopes[1]: "
+            "must be 1 to 100 printable ASCII characters without blank, quote and backslash",
+        ),
+        (
+            "organizations:\n- name: Acme\n  agents:\n  - name: a\n    clientSecret: geheim",
+            "agents.yaml, line 5: organizations[0].agents[0].clientSecret: is not known here",
+        ),
+        (
+            "organizations:\n- name: Acme\n  agents:\n  - {name: a, status: gone}",
+            "agents.yaml, line 4: organizations[0].agents[0].status: must be one of active, suspended",
+        ),
+        ("organizations: [{name: yes}]", "agents.yaml, line 1: organizations[0].name: must be a string"),
+        (
+            "organizations: [{name: Acme, monthlyTokenBudget: 0}]",
+            "agents.yaml, line 1: organizations[0].monthlyTokenBudget: "
+            "must be a whole number from 1 to 1000000000000, or null",
+        ),
+        (
+            "organizations: [{name: Acme, resourceServers: [{name: x, resource: x}]}]",
+            "agents.yaml, line 1: organizations[0].resourceServers[0].resource: "
+            "must be an absolute URI of at most 500 characters without fragment",
+        ),
+        ("organizations:\n- name: Acme\n  name: Other", "agents.yaml, line 3: the key 'name' is there twice"),
+        (
+            "organizations: [{name: Acme}]\n---\norganizations:\n- name: Acme",
+            "agents.yaml, line 4: organizations[0].name: another organization in the file has this name",
+        ),
+        (
+            "organizations:\n- {name: A, organizationId: org-x}\n- {name: B, organizationId: org-x}",
+            "agents.yaml, line 3: organizations[1].organizationId: another organization in the file has this id",
+        ),
+        (
+            "organizations:\n- name: Acme\n  agents:\n  - name: a\n  - name: a",
+            "agents.yaml, line 5: organizations[0].agents[1].name: another agent of the organization has this name",
+        ),
+        (
+            "organizations:\n- name: Acme\n  resourceServers:\n"
+            "  - {resource: 'https://a.example', name: a}\n  - {resource: 'https://a.example', name: b}",
+            "agents.yaml, line 5: organizations[0].resourceServers[1].resource: "
+            "another resource server of the organization has this resource",
+        ),
+        ("organizations:\n- [", "agents.yaml, line 3: did not find expected node content"),
+        ("a: !!python/name:os.system x", "agents.yaml, line 1: could not determine a constructor for the tag"),
+        ("organizations: *none", "agents.yaml, line 1: found undefined alias"),
+        ("a: 2026-13-45", "agents.yaml: is no YAML: month must be in 1..12"),
+        (b"a: \xff", "agents.yaml: is no YAML: "),
+        ("[" * 900 + "]" * 900, "agents.yaml: is nested too deeply"),
+        ("organizations: &a [*a]", "agents.yaml, line 1: organizations[0]: must be a mapping"),
+    ],
+)
+def test_names_file_line_path_and_rule(text: str | bytes, expected: str) -> None:
+    [found] = problems(text)
+    assert found == expected or (found.startswith(expected) and not expected.endswith("here"))
+
+
+def test_a_key_of_a_mapping_overrides_what_is_merged() -> None:
+    merged = "organizations:\n- name: Acme\n  agents:\n  - &a {name: a, scopes: []}\n  - {<<: *a, name: b}"
+    assert read(merged)[0]["agents"] == [{"name": "a", "scopes": []}, {"name": "b", "scopes": []}]
+    wrong = merged.replace("name: b", "name: 7")
+    assert problems(wrong) == ["agents.yaml, line 5: organizations[0].agents[1].name: must be a string"]
+
+
+def test_two_organizations_may_have_one_name_if_both_have_an_id() -> None:
+    both = "organizations: [{name: A, organizationId: org-x}, {name: A, organizationId: org-y}]"
+    assert len(read(both)) == 2
+    assert "has this name" in problems(both.replace(", organizationId: org-y", ""))[0]
+    assert "has this name" in problems(both.replace(", organizationId: org-x", ""))[0]
+
+
+def test_lists_every_mistake_up_to_a_number() -> None:
+    text = "organizations:\n" + "- {}\n" * (MAXIMUM_PROBLEMS + 5)
+    found = problems(text)
+    assert found[MAXIMUM_PROBLEMS - 1 :] == [
+        f"agents.yaml, line {MAXIMUM_PROBLEMS + 1}: organizations[{MAXIMUM_PROBLEMS - 1}].name: is missing",
+        "and 5 more",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["yes", "2026-01-01", "1", "null", "~", "a: b", "# no comment", "line\n\n  two\ttab", "'\"\\", "Größe ✓ 😀"]
+)
+def test_text_that_looks_like_something_else_is_written_so_that_it_stays_text(text: str) -> None:
+    content = {"name": "Acme", "agents": [{"name": "a", "description": text, "scopes": []}]}
+    assert read(write_document([content])) == [content]

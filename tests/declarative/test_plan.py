@@ -1,0 +1,124 @@
+"""What differs between a file and the database, on plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agentidp.config import ConfigurationError
+from agentidp.declarative.document import read_document
+from agentidp.declarative.plan import Change, differences, resolve
+from agentidp.scopes import DEFAULT_SCOPES
+
+AGENT = {
+    "agentId": "1",
+    "name": "builder",
+    "description": "",
+    "scopes": ["a", "b"],
+    "status": "active",
+    "dpopBoundAccessTokens": False,
+}
+SERVER = {"resourceServerId": "2", "resource": "https://api.example", "name": "API", "scopes": ["a"]}
+ACME: dict[str, Any] = {
+    "organizationId": "org-1",
+    "name": "Acme",
+    "monthlyTokenBudget": None,
+    "status": "active",
+    "agents": [AGENT],
+    "resourceServers": [SERVER],
+}
+
+
+def changes(current: dict[str, Any] | None = ACME, *, is_pruning: bool = False, **content: Any) -> list[Change]:
+    return differences({"name": "Acme"} | content, current, is_pruning=is_pruning)
+
+
+def test_what_the_file_leaves_out_stays() -> None:
+    assert changes() == []
+    assert changes(agents=[{"name": "builder"}], resourceServers=[], monthlyTokenBudget=None) == []
+
+
+def test_the_order_of_scopes_means_nothing() -> None:
+    assert changes(agents=[{"name": "builder", "scopes": ["b", "a"]}]) == []
+
+
+def test_a_new_organization_comes_before_what_belongs_to_it_and_resource_servers_before_agents() -> None:
+    found = changes(
+        None,
+        monthlyTokenBudget=5,
+        agents=[{"name": "builder", "status": "suspended"}],
+        resourceServers=[{"resource": "https://api.example", "name": "API"}],
+    )
+    new = {"description": "", "scopes": list(DEFAULT_SCOPES), "dpopBoundAccessTokens": False, "status": "suspended"}
+    assert found == [
+        Change("create", "organization", "Acme", "Acme", after={"monthlyTokenBudget": 5}),
+        Change(
+            "create",
+            "resource server",
+            "Acme",
+            "https://api.example",
+            after={"scopes": [], "name": "API"},
+            path=("resourceServers", 0),
+        ),
+        Change("create", "agent", "Acme", "builder", after=new, path=("agents", 0)),
+    ]
+
+
+def test_only_the_members_that_differ_change() -> None:
+    found = changes(
+        status="suspended",
+        agents=[{"name": "builder", "description": "new", "scopes": ["a"], "status": "active"}],
+        resourceServers=[{"resource": "https://api.example", "name": "The API", "scopes": ["a"]}],
+    )
+    server, agent = ("resourceServers", 0), ("agents", 0)
+    before, after = {"description": "", "scopes": ["a", "b"]}, {"description": "new", "scopes": ["a"]}
+    name = "https://api.example"
+    assert found == [
+        Change("change", "organization", "Acme", "Acme", {"status": "active"}, {"status": "suspended"}, "org-1"),
+        Change("change", "resource server", "Acme", name, {"name": "API"}, {"name": "The API"}, "2", server),
+        Change("change", "agent", "Acme", "builder", before, after, "1", agent),
+    ]
+
+
+def test_prune_deletes_what_a_list_does_not_name_and_looks_at_no_list_that_is_left_out() -> None:
+    assert changes(is_pruning=True) == []
+    assert changes(agents=[]) == []
+    was = {name: AGENT[name] for name in ("description", "scopes", "dpopBoundAccessTokens", "status")}
+    gone = Change("delete", "agent", "Acme", "builder", was, {}, "1")
+    assert changes(is_pruning=True, agents=[]) == [gone]
+    found = changes(is_pruning=True, agents=[{"name": "b"}], resourceServers=[])
+    assert [(one.action, one.name) for one in found] == [
+        ("delete", "https://api.example"),
+        ("delete", "builder"),
+        ("create", "b"),
+    ]
+
+
+def test_an_organization_that_is_named_by_its_id_can_be_renamed() -> None:
+    renamed = Change("change", "organization", "Acme II", "Acme II", {"name": "Acme"}, {"name": "Acme II"}, "org-1")
+    assert changes(name="Acme II") == [renamed]
+
+
+class TestResolve:
+    ROWS = [{"organizationId": f"org-{number}", "name": name} for number, name in enumerate("ABB")]
+
+    def of(self, text: str) -> list[str | None]:
+        declared = read_document(f"organizations: [{text}]".encode(), "agents.yaml")
+        return resolve(declared, self.ROWS)
+
+    def test_finds_an_organization_by_name_or_id(self) -> None:
+        assert self.of("{name: A}, {name: C}, {name: B, organizationId: org-2}") == ["org-0", None, "org-2"]
+
+    @pytest.mark.parametrize(
+        ("text", "rule"),
+        [
+            ("{name: B}", "name: 2 organizations have this name: add organizationId, one of org-1, org-2"),
+            ("{name: C, organizationId: org-9}", "organizationId: there is no organization 'org-9'"),
+            ("{name: A}, {name: C, organizationId: org-0}", "organizationId: this organization is in the file twice"),
+        ],
+    )
+    def test_refuses_what_is_ambiguous(self, text: str, rule: str) -> None:
+        with pytest.raises(ConfigurationError) as refused:
+            self.of(text)
+        assert str(refused.value).endswith(rule)
