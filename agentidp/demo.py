@@ -213,12 +213,12 @@ def _instant(at: datetime, days_ago: int, hour: int, minute: int = 0) -> datetim
 
 def _add_usage(transaction: Transaction, at: datetime) -> None:
     counted = list(traffic(at))
-    ids = {agent: agent.agent_id for agent in AGENTS}
+    places = {agent: place for place, agent in enumerate(AGENTS, 1)}
     transaction.fetch(
         "usage_history/add_usage",
-        agent_ids=[ids[row.agent] for row in counted],
-        days=[row.day for row in counted],
-        hours=[row.hour for row in counted],
+        agent_ids=[agent.agent_id for agent in AGENTS],
+        agents=[places[row.agent] for row in counted],
+        hours=[(row.day - date(1970, 1, 1)).days * 24 + row.hour for row in counted],
         tokens=[row.usage.tokens for row in counted],
         requests=[row.usage.requests for row in counted],
         rejected=[row.usage.rejected for row in counted],
