@@ -56,7 +56,7 @@ def apply(
     """
     applied = Applied()
     with connect(str(settings.database_url)) as connection, connection.transaction():
-        connection.execute(load_sql("organizations/lock_declarations"), {"key": LOCK})
+        connection.execute(load_sql("database/lock_transaction"), {"key": LOCK})
         rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
         ids = resolve(declared, [organizations.represent(row) for row in rows])
         for one, organization_id in zip(declared, ids, strict=True):

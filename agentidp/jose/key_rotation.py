@@ -148,7 +148,7 @@ def _locked(connection: psycopg.Connection[Any], at: datetime) -> Iterator[Trans
     """A transaction that alone changes the keys, which is recorded for the instance."""
     # The lock is a statement of its own, so that the next one sees what was committed while waiting.
     with operator_transaction(connection, audit.INSTANCE, at) as opened:
-        opened.fetch("signing_keys/lock_keys", key=KEYS_LOCK)
+        opened.fetch("database/lock_transaction", key=KEYS_LOCK)
         yield opened
 
 
