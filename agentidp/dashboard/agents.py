@@ -104,7 +104,7 @@ def agents(caller: Caller) -> Response:
     )
 
 
-def agents_of_the_period(period: Period, selection: Selection, offset: int = 0) -> Call:
+def agents_of_the_period(period: Period, selection: Selection, offset: int = 0, *, limit: int = PAGE_SIZE) -> Call:
     """The statement that reads a page of agents; :func:`agent_page` takes its rows."""
     return Call(
         "dashboard/agents",
@@ -114,7 +114,7 @@ def agents_of_the_period(period: Period, selection: Selection, offset: int = 0) 
             "search": selection.search,
             "status": selection.status or None,
             "sort": selection.sort,
-            "limit": PAGE_SIZE,
+            "limit": limit,
             "offset": offset,
         },
     )

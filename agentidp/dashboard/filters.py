@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 from flask import Flask
 from markupsafe import Markup, escape
 
 from agentidp.dashboard import charts
+from agentidp.findings.actions import MAX_MUTE
 from agentidp.findings.finding import Finding
+
+MUTE_DAYS = 7
+"""Until how many days from now a form mutes a finding, unless it is changed."""
 
 
 def init_app(app: Flask) -> None:
     """Make the functions of this module available to the templates."""
-    for function in (number, coordinate, utc, percent_of, day_label, bar_label, bar_query, time_label, window, named):
+    for function in (
+        number, coordinate, utc, percent_of, day_label, bar_label, bar_query, time_label, window, named, mute_days
+    ):  # fmt: skip
         app.jinja_env.filters[function.__name__] = function
 
 
@@ -85,3 +91,9 @@ def named(sentence: str, name: str | None, address: str | None = None) -> Markup
     if address:
         isolated = Markup('<a href="{}">{}</a>').format(address, isolated)
     return escape(sentence[: found.start()]) + isolated + escape(sentence[found.end() :])
+
+
+def mute_days(at: datetime) -> tuple[date, date, date]:
+    """The first and the last day until which a finding can be muted, and between them the one that forms propose."""
+    today = at.date()
+    return today + timedelta(days=1), today + timedelta(days=MUTE_DAYS), today + MAX_MUTE

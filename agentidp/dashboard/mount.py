@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from flask import Flask
 
-from agentidp.dashboard import agent, agent_actions, agents, assets, audit, day, filters, overview, pages, sign_in
+from agentidp.dashboard import (
+    agent,
+    agent_actions,
+    agents,
+    assets,
+    audit,
+    day,
+    filters,
+    finding,
+    overview,
+    pages,
+    sign_in,
+)
 from agentidp.http.error_rendering import render_pages
 
 
 def init_app(app: Flask) -> None:
     """Register the dashboard's pages, the filters of its templates and its error pages."""
-    for module in (overview, agents, agent, agent_actions, day, audit, sign_in, assets):
+    for module in (overview, agents, agent, agent_actions, day, finding, audit, sign_in, assets):
         app.register_blueprint(module.blueprint)
     filters.init_app(app)
     # A template's line that holds only a statement adds no blank line to the page.

@@ -9,7 +9,7 @@ from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session, usage
-from agentidp.dashboard.agents import PAGE_SIZE, SHARE_LIMIT, Selection, agent_page, agents_of_the_period
+from agentidp.dashboard.agents import SHARE_LIMIT, Selection, agent_page, agents_of_the_period
 from agentidp.dashboard.headline import budget_figure, headline
 from agentidp.dashboard.page_findings import MAX_FINDINGS, page_findings
 from agentidp.dashboard.period import WEEK, Period, requested_period
@@ -19,6 +19,9 @@ from agentidp.findings.store import KnownFinding
 
 FEW_TOKENS = 10
 """An organization with one agent and at most so many tokens is shown the first steps."""
+
+BUSIEST = 10
+"""Agents that the overview lists."""
 
 blueprint = pages.new_blueprint("dashboard-overview", __name__)
 
@@ -33,7 +36,7 @@ def overview(caller: Caller) -> Response:
     by_day, by_hour, by_agent, failing = caller.read_together(
         usage.usage_by_day(period),
         usage.usage_by_hour(week_ago, today),
-        agents_of_the_period(period, Selection()),
+        agents_of_the_period(period, Selection(), limit=BUSIEST),
         Call("alerts/failing_targets", {}),
     )
     before, days = usage.split(by_day, period)
@@ -55,7 +58,6 @@ def overview(caller: Caller) -> Response:
             "agents": agents,
             "budget": month,
             "share_limit": SHARE_LIMIT,
-            "page_size": PAGE_SIZE,
         }
 
     return pages.page(

@@ -93,4 +93,4 @@ def test_all_parts_of_the_page_show_the_period(read: Read, cast: Cast, services:
     cells = {(row[0], cell) for row in week for cell in row[1:] if cell != "0"}
     assert cells == {("Tuesday", "40"), ("Wednesday", "80")}
     assert "not over yet" not in text
-    assert [a["value"] for a in page.all("input") if a.get("type") == "date"] == ["2026-03-31", "2026-04-01"]
+    assert [a["value"] for a in page.all("input") if a.get("name") in ("from", "to")] == ["2026-03-31", "2026-04-01"]

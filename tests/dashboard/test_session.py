@@ -16,8 +16,8 @@ from agentidp.dashboard.cross_origin import SAFE_METHODS
 from agentidp.oauth.throttle import A_MINUTE
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
+from tests.dashboard import test_agent_actions, test_finding
 from tests.dashboard.conftest import SAME_ORIGIN, Page, session_of, sign_in, with_session
-from tests.dashboard.test_agent_actions import ACTIONS
 from tests.factories import Agent, Clock, make_agent, make_organization, usage_sums
 from tests.routes import PAGES, Route
 
@@ -283,8 +283,8 @@ class TestEveryPage:
 
     def test_is_there_with_a_session_and_counts_no_request(self, client: FlaskClient, cast: Cast, route: Route) -> None:
         response = self.open(with_session(client, cast.acme), route, cast.acme)
-        # There is no credential with the route's example id; the page of a new credential has its secret.
-        expected = 404 if "<uuid:credential_id>" in route.rule else 200
+        # There is nothing with the route's example id; the page of a new credential has its secret.
+        expected = 404 if re.search("<uuid:(credential|finding)_id>", route.rule) else 200
         if route.method == "POST" and expected == 200 and not route.rule.endswith("/rotate"):
             expected = 303
         assert response.status_code == expected
@@ -460,8 +460,7 @@ class TestAnotherSitesPage:
 
 
 def test_every_route_that_changes_something_is_tried_from_another_site() -> None:
-    # tests/dashboard/test_agent_actions.py tries those of an agent.
-    tried = {"/dashboard/sign-in", "/dashboard/sign-out", *ACTIONS}
+    tried = {"/dashboard/sign-in", "/dashboard/sign-out", *test_agent_actions.ACTIONS, test_finding.ROUTE}
     assert {route.rule for route in PAGES if route.method not in SAFE_METHODS} == tried
 
 

@@ -37,7 +37,7 @@ function replace(before, after) {
   for (const details of before.querySelectorAll("details[open]")) {
     after.querySelector(`#${details.id}`)?.setAttribute("open", "");
   }
-  if (before.outerHTML === after.outerHTML) return;
+  if (before.outerHTML === after.outerHTML || isBeingFilledIn(before)) return;
   const scrolled = [...before.querySelectorAll(".scroll")].map((box) => [box.scrollLeft, box.scrollTop]);
   const focused = before.contains(document.activeElement) ? document.activeElement : null;
   const matching = (part) => [...part.querySelectorAll(FOCUSABLE)].filter((choice) => choice.href === focused?.href);
@@ -45,6 +45,12 @@ function replace(before, after) {
   before.replaceWith(after);
   after.querySelectorAll(".scroll").forEach((box, index) => box.scrollTo(...(scrolled[index] ?? [0, 0])));
   if (focused) (matching(after)[place] ?? matching(after)[0] ?? after).focus({ preventScroll: true });
+}
+
+// Whether the reader fills in a form in "part", which must not be lost.
+function isBeingFilledIn(part) {
+  const isChanged = (field) => field.value !== field.defaultValue || field.checked !== field.defaultChecked;
+  return [...part.querySelectorAll("input")].some((field) => field === document.activeElement || isChanged(field));
 }
 
 // Writes the reader's own time beside each time in UTC, if it differs.

@@ -1,0 +1,87 @@
+"""``/dashboard/findings/{findingId}``: one finding, what happened to it, and the form to acknowledge and mute it.
+
+The same form is on the finding's card. Its buttons need a session with the scope ``findings:write``, which the
+transaction checks again. A POST from another site's page is refused (:mod:`agentidp.dashboard.cross_origin`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response, request
+
+from agentidp.caller import Caller
+from agentidp.dashboard import pages, session
+from agentidp.dashboard.period import parsed_date
+from agentidp.db.sql import Call
+from agentidp.findings import actions
+from agentidp.findings.store import KnownFinding, read_finding
+from agentidp.http.errors import NotFound, ValidationError
+
+ACTIONS: dict[str, Callable[..., KnownFinding]] = {
+    "acknowledge": actions.acknowledge,
+    "mute": actions.mute,
+    "unmute": actions.unmute,
+}
+FIELDS = {"note": "The note", "until": "The day until which it is muted"}
+"""What an error calls the fields of the form."""
+
+_BACK = re.compile(r"(/agents/[0-9a-f-]{36})?\?[0-9a-z=&-]{1,60}#finding-[0-9]{1,3}")
+
+SCOPE = "findings:write"
+
+blueprint = pages.new_blueprint("dashboard-finding", __name__)
+
+
+@blueprint.get("/dashboard/findings/<uuid:finding_id>")
+@session.required
+def finding(caller: Caller, finding_id: UUID) -> Response:
+    """One finding, and what happened to it."""
+    return _page(caller, finding_id)
+
+
+@blueprint.post("/dashboard/findings/<uuid:finding_id>/<any(acknowledge, mute, unmute):action>")
+@session.required_to(SCOPE)
+def act(caller: Caller, finding_id: UUID, action: str) -> Response:
+    """Acknowledge, mute or unmute the finding, and go back to the card that the form was on."""
+    try:
+        given = _given(action)
+        with session.changing(caller, SCOPE) as opened:
+            ACTIONS[action](opened, finding_id, **given)
+    except ValidationError as refused:
+        rules = [f"{FIELDS[field]} {'; '.join(rules)}." for field, rules in refused.details.items()]
+        return _page(caller, finding_id, 400, message=" ".join(rules), given=request.form)
+    back = request.form.get("back", "")
+    return pages.see_other(back if _BACK.fullmatch(back) else f"/findings/{finding_id}")
+
+
+def _given(action: str) -> dict[str, Any]:
+    """What the form contains for an action.
+
+    :raises ValidationError: as at the API.
+    """
+    values: dict[str, Any] = {"note": request.form.get("note", "").strip() or None}
+    schema: ma.Schema = actions.NoteSchema()
+    if action == "mute":
+        until = parsed_date(request.form.get("until", ""))
+        if until is None:
+            raise ValidationError(details={"until": ["must be a date"]})
+        values |= {"until": f"{until}T00:00:00Z", "wholeOrganization": "every" in request.form}
+        schema = actions.MuteSchema()
+    try:
+        loaded: dict[str, Any] = schema.load(values)
+    except ma.ValidationError as error:
+        raise ValidationError(details=error.normalized_messages()) from None  # type: ignore[no-untyped-call]
+    return loaded
+
+
+def _page(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:
+    known = read_finding(caller.read_together, finding_id)
+    if known is None:
+        raise NotFound
+    [history] = caller.read_together(Call("finding_state/finding_history", {"finding_id": finding_id}))
+    return pages.page("finding.html", status, here="overview", known=known, history=history, **context)

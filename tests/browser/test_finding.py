@@ -1,0 +1,49 @@
+"""Acknowledging and muting a finding on its card, with JavaScript and without."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Open
+from tests.browser.stage import Stage, let_in
+from tests.factories import NOON
+
+FIRST = "#finding-1"
+
+
+@pytest.mark.parametrize("java_script_enabled", [True, False])
+def test_acknowledges_and_mutes_on_the_card(open_page: Open, stage: Stage, java_script_enabled: bool) -> None:
+    page = open_page(java_script_enabled=java_script_enabled, viewport={"width": 360, "height": 740})
+    let_in(page, stage, stage.operator)
+    page.goto("/dashboard?days=7")
+    card = page.locator(FIRST)
+    card.get_by_text("Acknowledge or mute").click()
+    card.get_by_label("Note").fill("on it")
+    card.get_by_label("Note").press("Enter")
+    page.wait_for_url(f"**/dashboard?days=7{FIRST}")
+    expect(card).to_contain_text("Acknowledged by fleet-console Wed 15 Apr, 12:00: on it")
+    expect(card).to_be_in_viewport()
+    card.get_by_text("Acknowledge or mute").click()
+    card.get_by_role("button", name="Mute", exact=True).click()
+    expect(card).to_contain_text("Muted until Wed 22 Apr, 00:00")
+    card.get_by_role("link", name="History").click()
+    expect(page.get_by_role("table")).to_contain_text("acknowledged")
+    page.get_by_role("button", name="Unmute").click()
+    expect(page.get_by_role("table")).to_contain_text("unmuted")
+    expect(page.locator("#finding")).not_to_contain_text("Muted until")
+
+
+def test_an_update_of_the_page_keeps_what_is_being_entered(signed_in: Page, stage: Stage) -> None:
+    signed_in.clock.install()
+    signed_in.goto("/dashboard?days=7")
+    card = signed_in.locator(FIRST)
+    card.get_by_text("Acknowledge or mute").click()
+    card.get_by_label("Note").fill("on it")
+    signed_in.get_by_role("link", name="7 days").focus()
+    stage.clock.set(NOON + timedelta(minutes=2))
+    signed_in.clock.fast_forward(61_000)
+    expect(signed_in.locator("#as-of")).to_contain_text("12:02")
+    expect(card.get_by_label("Note")).to_have_value("on it")

@@ -1,0 +1,200 @@
+"""A finding's page, and acknowledging and muting findings there and on their cards."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from agentidp.findings.store import KnownFinding, read_finding
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.dashboard.conftest import SAME_ORIGIN, Page, with_session
+from tests.factories import NOON, Agent, Clock, a_finding, count_usage, database_of, make_agent, make_finding
+
+ACTIONS = ("acknowledge", "mute", "unmute")
+ROUTE = "/dashboard/findings/<uuid:finding_id>/<any(acknowledge, mute, unmute):action>"
+"""What changes something: tried below from another site's page."""
+
+
+@pytest.fixture
+def finding_id(cast: Cast, services: Services) -> UUID:
+    """Of an ongoing finding about an agent of Acme."""
+    acme = cast.acme
+    count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=12)
+    return make_finding(services, acme.organization_id, a_finding(NOON, agent_id=acme.agent_id, agent_name="builder"))
+
+
+@pytest.fixture
+def reader(cast: Cast, services: Services) -> Agent:
+    """Another agent of Acme, which may not acknowledge findings."""
+    return make_agent(services, cast.acme.organization_id, name="reader", scopes=["analytics:read", "agents:write"])
+
+
+def stored(agent: Agent, finding_id: UUID) -> KnownFinding:
+    """The finding as it is stored."""
+    found = read_finding(database_of(agent.services, agent.organization_id).run, finding_id)
+    assert found is not None
+    return found
+
+
+def send(
+    client: FlaskClient, finding_id: object, action: str, headers: dict[str, str] = SAME_ORIGIN, **form: Any
+) -> TestResponse:
+    """Press a button of the form."""
+    return client.post(f"/dashboard/findings/{finding_id}/{action}", data=form, headers=headers)
+
+
+def text(page: Page) -> str:
+    """With single blanks."""
+    return " ".join(page.text.split())
+
+
+@pytest.mark.parametrize("path", ["", "/agents/{agent}"])
+def test_the_card_acknowledges_mutes_and_unmutes(
+    signed_in: FlaskClient, cast: Cast, finding_id: UUID, path: str
+) -> None:
+    path = path.format(agent=cast.acme.agent_id)
+    page = Page(signed_in.get(f"/dashboard{path}?days=7"))
+    [form] = [form for form in page.all("form") if form.get("class") == "act"]
+    assert form["action"] == f"/dashboard/findings/{finding_id}/acknowledge"
+    [back] = [field["value"] for field in page.all("input") if field.get("name") == "back"]
+    assert back == f"{path}?days=7#finding-1"
+    assert "Muted" not in page.text
+    for action, values, shown in (
+        ("acknowledge", {"note": " load <test> "}, "Acknowledged by builder Wed 15 Apr, 12:00: load <test>"),
+        ("acknowledge", {"note": ""}, "Acknowledged by builder Wed 15 Apr, 12:00 "),
+        ("mute", {"until": "2026-04-20"}, "Muted until Mon 20 Apr, 00:00: it sends no alerts."),
+        ("mute", {"until": "2026-04-21"}, "Muted until Tue 21 Apr, 00:00: it sends no alerts."),
+    ):
+        response = send(signed_in, finding_id, action, back=back, **values)
+        assert (response.status_code, response.headers["Location"]) == (303, f"/dashboard{back}")
+        assert shown in text(Page(signed_in.get(f"/dashboard{path}?days=7")))
+    for _ in range(2):
+        assert send(signed_in, finding_id, "unmute", back=back).status_code == 303
+        assert "Muted" not in Page(signed_in.get(f"/dashboard{path}?days=7")).text
+
+
+def test_mutes_the_kind_for_every_agent(signed_in: FlaskClient, cast: Cast, clock: Clock, finding_id: UUID) -> None:
+    assert send(signed_in, finding_id, "mute", until="2026-04-20", every="on").status_code == 303
+    clock.advance(minutes=1)
+    acme = cast.acme
+    other = a_finding(NOON, agent_id=uuid.uuid4(), agent_name="other")
+    assert stored(acme, make_finding(acme.services, acme.organization_id, other)).muted_until is not None
+
+
+def test_the_page_has_the_history(signed_in: FlaskClient, cast: Cast, clock: Clock, finding_id: UUID) -> None:
+    address = f"/dashboard/findings/{finding_id}"
+    assert f"{address}" in [a["href"] for a in Page(signed_in.get("/dashboard")).all("a")]
+    clock.advance(minutes=1)
+    response = send(signed_in, finding_id, "acknowledge", note="mine")
+    assert response.headers["Location"] == address
+    rows = Page(signed_in.get(address)).table("What happened")
+    assert rows == [
+        ["Wed 15 Apr, 12:00", "opened", "warning", "", ""],
+        ["Wed 15 Apr, 12:01", "acknowledged", "warning", "builder", "mine"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "notice"),
+    [
+        ({"until": ""}, "The day until which it is muted must be a date."),
+        ({"until": "2026-02-30"}, "The day until which it is muted must be a date."),
+        ({"until": "2026-04-15"}, "The day until which it is muted must be in the future, by at most 366 days."),
+        ({"until": "2027-04-17"}, "The day until which it is muted must be in the future, by at most 366 days."),
+        ({"until": "2026-04-20", "note": "x" * 1001}, "The note must have 1 to 1000 characters."),
+        ({"until": "2026-04-20", "note": "a\0"}, "The note must not hold control characters or lone surrogates."),
+    ],
+    ids=str,
+)
+def test_an_error_is_on_the_form_that_keeps_what_was_entered(
+    signed_in: FlaskClient, cast: Cast, finding_id: UUID, values: dict[str, str], notice: str
+) -> None:
+    response = send(signed_in, finding_id, "mute", every="on", **values)
+    assert response.status_code == 400
+    page = Page(response)
+    assert page.notice == notice
+    fields = {field["name"]: field for field in page.all("input")}
+    assert "checked" in fields["every"]
+    assert fields["until"]["value"] == (values["until"] or "2026-04-22")
+    assert fields["note"]["value"] in (values.get("note", ""), "a\N{REPLACEMENT CHARACTER}", "a\0")
+    assert stored(cast.acme, finding_id).muted_until is None
+
+
+def test_the_last_day_that_can_be_entered_is_accepted(signed_in: FlaskClient, finding_id: UUID) -> None:
+    page = Page(signed_in.get(f"/dashboard/findings/{finding_id}"))
+    [field] = [field for field in page.all("input") if field.get("name") == "until"]
+    for day in (field["min"], field["max"]):
+        assert send(signed_in, finding_id, "mute", until=day).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "back", ["", "//evil.example?a=b#finding-1", "https://evil.example", "/agents/..?days=7#finding-1", "?\r\nX: y"]
+)
+def test_goes_back_to_a_page_of_ours_only(signed_in: FlaskClient, finding_id: UUID, back: str) -> None:
+    response = send(signed_in, finding_id, "acknowledge", back=back)
+    assert (response.status_code, response.headers["Location"]) == (303, f"/dashboard/findings/{finding_id}")
+
+
+def test_a_session_without_the_scope_sees_no_form_and_does_nothing(
+    client: FlaskClient, cast: Cast, reader: Agent, finding_id: UUID
+) -> None:
+    before = stored(cast.acme, finding_id)
+    with_session(client, reader)
+    for path in ("", f"/findings/{finding_id}", f"/agents/{cast.acme.agent_id}"):
+        page = Page(client.get(f"/dashboard{path}"))
+        assert "act" not in [form.get("class") for form in page.all("form")]
+    # A pasted token does what its own scopes allow.
+    for token in (reader.token(), cast.acme.token(scope="analytics:read agents:write")):
+        client.set_cookie("agentidp_session", token, path="/dashboard")
+        for action in ACTIONS:
+            response = send(client, finding_id, action, until="2026-04-20")
+            assert response.status_code == 403
+            assert "without the scope findings:write" in response.text
+    assert stored(cast.acme, finding_id) == before
+
+
+def test_nobody_sees_or_acts_on_another_organizations_finding(
+    client: FlaskClient, cast: Cast, finding_id: UUID
+) -> None:
+    before = stored(cast.acme, finding_id)
+    with_session(client, cast.outsider)
+    assert client.get(f"/dashboard/findings/{finding_id}").status_code == 404
+    for action in ACTIONS:
+        assert send(client, finding_id, action, until="2026-04-20").status_code == 404
+        # Nor does an error say that there is one.
+        assert send(client, finding_id, action, note="a\0").status_code == 404
+    assert stored(cast.acme, finding_id) == before
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "null"}], ids=str
+)
+def test_another_sites_page_does_nothing(
+    signed_in: FlaskClient, cast: Cast, finding_id: UUID, headers: dict[str, str]
+) -> None:
+    before = stored(cast.acme, finding_id)
+    for action in ACTIONS:
+        assert send(signed_in, finding_id, action, headers, until="2026-04-20").status_code == 403
+    assert stored(cast.acme, finding_id) == before
+
+
+def test_an_ended_finding_has_its_form_on_its_page(signed_in: FlaskClient, cast: Cast, services: Services) -> None:
+    acme = cast.acme
+    count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=12)
+    day = NOON.replace(day=13)
+    ended = a_finding(day)
+    finding_id = make_finding(services, acme.organization_id, ended)
+    card = Page(signed_in.get("/dashboard"))
+    assert "act" not in [form.get("class") for form in card.all("form")]
+    page = Page(signed_in.get(f"/dashboard/findings/{finding_id}"))
+    assert re.search(r"spike\s+ended", page.text)
+    assert "act" in [form.get("class") for form in page.all("form")]
+    # About the organization: there is no agent to widen it from.
+    assert "every" not in [field.get("name") for field in page.all("input")]
