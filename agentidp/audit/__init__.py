@@ -39,6 +39,7 @@ ACTIONS = {
     "finding.acknowledged": "A finding was acknowledged.",
     "finding.muted": "Findings of a kind, about an agent or about any, were muted.",
     "finding.unmuted": "The mutes that applied to a finding were ended.",
+    "instance.restored": "A backup was restored. The events after the backup are gone. Recorded for the instance.",
     "organization.created": "The organization was created.",
     "organization.changed": "The organization's name, budget or status was changed.",
     "organization.deleted": "The organization was deleted. This trail and its resource identifiers stay.",

@@ -11,6 +11,7 @@ from agentidp.cli import (
     alerts,
     apply,
     audit,
+    backup,
     credential,
     dashboard,
     db,
@@ -20,6 +21,7 @@ from agentidp.cli import (
     keys,
     organization,
     resource_server,
+    restore,
     serve,
     token,
     usage,
@@ -38,7 +40,7 @@ def cli() -> None:
 
 for group in (agent, alerts, audit, credential, db, finding, keys, organization, resource_server, usage):
     cli.add_command(group.commands)
-for command in (apply, dashboard, demo, findings, serve, token, watch):
+for command in (apply, backup, dashboard, demo, findings, restore, serve, token, watch):
     cli.add_command(command.command)
 
 

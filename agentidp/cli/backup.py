@@ -1,0 +1,36 @@
+"""``agentidp backup``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from agentidp.cli.context import refusals, settings_of_command
+from agentidp.cli.options import bindir_option
+from agentidp.config import ConfigurationError
+from agentidp.maintenance.backup import back_up
+from agentidp.server.runtime import has_embedded_data, located, secret_file
+
+
+@click.command("backup")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@bindir_option
+def command(file: Path, bindir: Path | None) -> None:
+    """Back up the whole database to FILE, while the service runs. Nobody else can read the file.
+
+    It is in pg_dump's custom format, and complete or not there. AGENTIDP_DATABASE_URL must name a role to which
+    row-level security does not apply. The instance secret is not in the backup.
+    """
+    with refusals():
+        settings = settings_of_command()
+        if settings.database_url is None and not has_embedded_data(settings):
+            raise ConfigurationError(f"there is no database in {settings.data_dir}, which AGENTIDP_DATA_DIR names")
+        with located(settings) as runtime:
+            contents = back_up(str(runtime.settings.database_url), file, bindir=bindir, settings=settings)
+    click.echo(f"Backed up {contents} to {file} ({file.stat().st_size:,} bytes).")
+    is_in_file = settings.database_url is None and settings.secret_key is None
+    where = str(secret_file(settings)) if is_in_file else "AGENTIDP_SECRET_KEY"
+    click.echo(
+        f"Its signing keys are useless without the instance secret ({where}): keep a copy, apart from the backup."
+    )

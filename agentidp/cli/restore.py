@@ -1,0 +1,65 @@
+"""``agentidp restore``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from agentidp import utc_now
+from agentidp.cli.context import refusals, settings_of_command
+from agentidp.cli.options import bindir_option
+from agentidp.config import ConfigurationError, Settings
+from agentidp.http.schemas import timestamp
+from agentidp.maintenance.restore import look_at_target, open_archive, restore
+from agentidp.server.runtime import instance_secret, located, secret_file
+
+
+@click.command("restore")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--clean", is_flag=True, help="Delete what the database contains. Without it, the database must be empty."
+)
+@click.option("--yes", "is_confirmed", is_flag=True, help="With --clean: do not ask for the database's name.")
+@bindir_option
+def command(file: Path, clean: bool, is_confirmed: bool, bindir: Path | None) -> None:
+    """Restore the backup FILE into an empty database, in one transaction, and bring its schema up to date.
+
+    Stop the service first. The settings must have the instance secret with which the backup was made.
+    """
+    with refusals():
+        settings = _with_secret(settings_of_command())
+        archive = open_archive(file, bindir=bindir, settings=settings)
+        with located(settings) as runtime:
+            target = look_at_target(str(runtime.settings.database_url))
+            if not target.is_empty and not clean:
+                raise ConfigurationError(
+                    f"the database {target.name} is not empty: restore into an empty one, or delete everything that it "
+                    "contains with --clean"
+                )
+            if not target.is_empty and not is_confirmed:
+                asked = f"Type the database's name to delete everything in it ({target.name})"
+                if click.prompt(asked) != target.name:
+                    raise click.ClickException("this is not its name; nothing was changed")
+            restored = restore(runtime.settings, archive, target, at=utc_now())
+    click.echo(f"Restored {restored.contents}, from the backup of {timestamp(restored.made_at)}.")
+    if restored.migrations:
+        click.echo(f"The schema was brought up to date: {', '.join(restored.migrations)}.")
+
+
+def _with_secret(settings: Settings) -> Settings:
+    """The settings with the instance secret, which is not made here: a new one would not decrypt the keys."""
+    if settings.secret_key is not None:
+        return settings
+    if settings.database_url is None:
+        if secret_file(settings).exists():
+            return replace(settings, secret_key=instance_secret(secret_file(settings)))
+        raise ConfigurationError(
+            f"the instance secret with which the backup was made must be in {secret_file(settings)}, "
+            "or in AGENTIDP_SECRET_KEY: copy it there first"
+        )
+    raise ConfigurationError(
+        "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set to the instance secret with which the backup "
+        "was made"
+    )

@@ -1,0 +1,1 @@
+"""What an operator does to a whole instance: check it, back it up, restore it."""

@@ -1,0 +1,105 @@
+"""A backup file, as pg_restore reads it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from agentidp.config import ConfigurationError
+from agentidp.maintenance.postgres_programs import Installation, complaint
+
+SECTIONS = ("pre-data", "data", "post-data")
+"""The parts of a backup: tables, rows, and then what must wait for the rows."""
+
+_PREAMBLE = re.compile(rb"--|SET |SELECT pg_catalog\.set_config\(|\\restrict|\s*$")
+"""How the lines of a section begin before its first object."""
+
+_TRANSACTION_TIMEOUT = b"SET transaction_timeout = 0;"
+"""pg_restore 17 and newer print it, and servers before 17 refuse it."""
+
+_OPERATORS_POLICY = re.compile(rb"(CREATE POLICY operator ON .+ TO ).+( USING \(true\);)$")
+"""It names the owner of the tables, who may have another name where the backup is restored."""
+
+
+class Archive(NamedTuple):
+    """A backup file, and the programs that read it."""
+
+    file: Path
+    programs: Installation
+    made_at: datetime
+
+    def migrations(self) -> list[str]:
+        """The migrations that the backup's database had, in order.
+
+        :raises ConfigurationError: the backup is not one of AgentIdP.
+        """
+        options = ["--data-only", "--table=schema_migrations", "--file=-"]
+        printed = _run(self.programs, self.file, *options)
+        rows = re.search(r"^COPY public\.schema_migrations \(name, .*\n((?:.*\t.*\n)+)\\\.$", printed, re.MULTILINE)
+        if rows is None:
+            raise ConfigurationError(f"{self.file} is not a backup of AgentIdP: it has no schema_migrations")
+        return sorted(line.partition("\t")[0] for line in rows[1].splitlines())
+
+    def statements(self, section: str, server: int) -> Iterator[bytes]:
+        """The SQL of one of :data:`SECTIONS`, for a server of this major version, in pieces.
+
+        :raises ConfigurationError: the file cannot be read to its end.
+        """
+        options = ["--no-owner", "--no-tablespaces", f"--section={section}", "--file=-"]
+        command = [str(self.programs.directory / "pg_restore"), *options, str(self.file)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"LC_ALL": "C"}) as process:
+            assert process.stdout is not None  # noqa: S101 - asked for
+            assert process.stderr is not None  # noqa: S101 - asked for
+            try:
+                yield from _adapted(process.stdout, section, server)
+            except GeneratorExit:
+                process.kill()
+                raise
+            printed = process.stderr.read().decode(errors="replace")
+        if process.returncode:
+            raise ConfigurationError(f"{self.file} cannot be read: {complaint(printed, process.returncode)}")
+
+
+def read_archive(file: Path, programs: Installation) -> Archive:
+    """Look into a backup.
+
+    :raises ConfigurationError: it is none, or these programs are too old for it.
+    """
+    printed = _run(programs, file, "--list")
+    made = re.search(r"^; Archive created at (\S+ \S+) UTC$", printed, re.MULTILINE)
+    if made is None:
+        raise ConfigurationError(f"{file} is not a backup: pg_restore finds no time in it")
+    return Archive(file, programs, datetime.fromisoformat(made[1]).replace(tzinfo=UTC))
+
+
+def _run(programs: Installation, file: Path, *options: str) -> str:
+    done = subprocess.run(
+        [programs.directory / "pg_restore", *options, file],
+        env={"LC_ALL": "C", "TZ": "UTC"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        reason = complaint(done.stderr, done.returncode)
+        raise ConfigurationError(f"PostgreSQL {programs.major}'s pg_restore cannot read {file}: {reason}")
+    return done.stdout
+
+
+def _adapted(printed: IO[bytes], section: str, server: int) -> Iterator[bytes]:
+    """What pg_restore prints, without what this server or its owner's name would not allow."""
+    for line in printed:
+        if not (server < 17 and line.startswith(_TRANSACTION_TIMEOUT)):
+            yield line
+        if not _PREAMBLE.match(line):
+            break
+    if section == "post-data":
+        for line in printed:
+            yield _OPERATORS_POLICY.sub(rb"\1CURRENT_USER\2", line)
+    # Rows are passed on as they are: they may contain any text.
+    while piece := printed.read(1 << 16):
+        yield piece

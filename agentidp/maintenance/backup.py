@@ -1,0 +1,103 @@
+"""Back up the whole database by pg_dump: consistent, complete, and under its final name only if it is both."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+
+from agentidp.config import ConfigurationError, Settings
+from agentidp.db.citus import is_on_citus
+from agentidp.db.database import connect
+from agentidp.db.sql import load_sql
+from agentidp.maintenance.postgres_programs import complaint, connection_arguments, for_backup
+
+MAGIC = b"PGDMP"
+"""With which each file of pg_dump's custom format begins."""
+
+
+class Contents(NamedTuple):
+    """What a database contains, or a backup of it."""
+
+    organizations: int
+    agents: int
+    tokens: int
+
+    def __str__(self) -> str:
+        """In words."""
+        counts = zip(self, ("organization", "agent", "token"), strict=True)
+        first, *others = (f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
+        return f"{first}, {' and '.join(others)}"
+
+
+def back_up(url: str, file: Path, *, bindir: Path | None, settings: Settings) -> Contents:
+    """Write a backup of the database to *file*, which nobody else can read, in pg_dump's custom format.
+
+    A file of that name is replaced when the new one is complete.
+
+    :param url: as a role that row-level security does not apply to.
+    :param bindir: where pg_dump is; Default: wherever a fitting one is found.
+    :returns: what is in the backup.
+    :raises ConfigurationError: with one sentence for the operator. Then the file is as it was.
+    """
+    with connect(url) as connection:
+        _refuse_part(connection)
+        programs = for_backup(connection.info.server_version // 10_000, bindir, settings)
+        connection.isolation_level, connection.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
+        with connection.transaction():
+            [row] = connection.execute(load_sql("maintenance/export_snapshot")).fetchall()
+            [contents] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
+            try:
+                _write(programs.directory / "pg_dump", url, row.snapshot, file)
+            except OSError as error:
+                raise ConfigurationError(f"the backup {file} cannot be written: {error.strerror}") from None
+    return Contents(*contents)
+
+
+def refuse_citus(connection: psycopg.Connection[Any]) -> None:
+    """Raise ConfigurationError if the database is spread over several servers."""
+    if is_on_citus(connection):
+        raise ConfigurationError(
+            "the database is on Citus, where one program cannot see all servers at one point in time: "
+            "take base backups of every server"
+        )
+
+
+def _refuse_part(connection: psycopg.Connection[Any]) -> None:
+    """Raise ConfigurationError if the backup would not be whole."""
+    refuse_citus(connection)
+    [row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
+    if not row.sees_all:
+        raise ConfigurationError(
+            f"row-level security hides rows from the role {row.role_name}, so its backup would lack them: let "
+            "AGENTIDP_DATABASE_URL name a role with BYPASSRLS that is a member of pg_read_all_data, for this "
+            "command only"
+        )
+    if not row.has_schema:
+        raise ConfigurationError(
+            f"the database {row.database_name} is not one of AgentIdP: it has no schema_migrations"
+        )
+
+
+def _write(pg_dump: Path, url: str, snapshot: str, file: Path) -> None:
+    target, environment = connection_arguments(url)
+    # Beside the file, so that it can be renamed; mode 0600.
+    with tempfile.NamedTemporaryFile(dir=file.absolute().parent, prefix=f".{file.name}.", delete=False) as draft:
+        try:
+            options = ["--format=custom", f"--snapshot={snapshot}", "--no-publications", "--no-subscriptions"]
+            command = [str(pg_dump), *target, *options, f"--file={draft.name}"]
+            done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            if done.returncode:
+                raise ConfigurationError(f"pg_dump failed: {complaint(done.stderr, done.returncode)}")
+            os.fsync(draft.fileno())
+            Path(draft.name).replace(file)
+        except BaseException:
+            Path(draft.name).unlink(missing_ok=True)
+            raise
+    directory = os.open(file.absolute().parent, os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)

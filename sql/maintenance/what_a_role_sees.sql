@@ -1,0 +1,11 @@
+-- Whether a backup by this role would be whole: row-level security applies to it, unless it is a superuser or bypasses it.
+-- Returns one row. Parameters: none.
+select
+    current_user::text as role_name,
+    current_database()::text as database_name,
+    rolsuper or rolbypassrls as sees_all,
+    to_regclass('schema_migrations') is not null as has_schema,
+    exists (select from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'S'))
+        as has_tables
+from pg_roles
+where rolname = current_user

@@ -1,0 +1,47 @@
+"""Databases as a cloud gives them out, and what a database contains."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from agentidp.db.embedded_postgres import temporary
+from tests import catalog
+from tests.conftest import INSTALLATIONS, name_of_installation, require_installation, with_database
+
+
+@pytest.fixture(scope="module", params=INSTALLATIONS, ids=name_of_installation)
+def other_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server of its own, as its superuser; with a role that may create roles and is no superuser."""
+    with temporary(bindir=require_installation(request.param)) as postgres:
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            connection.execute("create role manager login createrole password 'managed'")
+        yield postgres.url
+
+
+@pytest.fixture
+def managed_url(other_server: str) -> str:
+    """An empty database on that server, as its owner."""
+    name = f"managed_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(other_server, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {} owner manager").format(sql.Identifier(name)))
+    return f"postgresql://manager:managed@{with_database(other_server, name).rpartition('@')[2]}"
+
+
+def superusers(managed_url: str, other_server: str) -> str:
+    """The URL of the same database as the server's superuser."""
+    return f"{other_server.rpartition('@')[0]}@{managed_url.rpartition('@')[2]}"
+
+
+def rows_of(url: str) -> dict[str, list[str]]:
+    """Every row of every table, as text, for a superuser."""
+    with psycopg.connect(url) as connection:
+        connection.execute("set time zone 'UTC'")
+        return {
+            table: sorted(row for (row,) in connection.execute(f"select t::text from {table} as t").fetchall())
+            for table in catalog.tables(connection)
+        }

