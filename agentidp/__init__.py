@@ -17,7 +17,7 @@ from agentidp.config import Settings
 from agentidp.dashboard import mount as dashboard
 from agentidp.findings import actions as finding_actions
 from agentidp.findings import listing as finding_listing
-from agentidp.http import error_rendering, request_context, request_metrics
+from agentidp.http import error_rendering, request_context, request_metrics, staleness
 from agentidp.http.application import Application
 from agentidp.http.openapi import Api
 from agentidp.oauth import introspection, metadata, revocation, token
@@ -70,6 +70,8 @@ def create_app(
     if settings.metrics_address:
         request_metrics.init_app(app)
     request_context.init_app(app)
+    if settings.read_database_url:
+        staleness.init_app(app)
     error_rendering.init_app(app)
     request_errors.init_app(app)
     caller.init_app(app)

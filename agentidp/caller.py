@@ -20,6 +20,7 @@ from flask import Flask, Response, request
 
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import OrganizationDatabase, Transaction
+from agentidp.db.read_replica import POSITION
 from agentidp.db.sql import Call, Rows, only_reads
 from agentidp.http.errors import ApiError, InsufficientScope, InvalidProof, InvalidToken, SecondToken, Unauthorized
 from agentidp.http.request_context import current_context, current_request, request_actor
@@ -32,10 +33,8 @@ from agentidp.token_verification import verified_token
 from agentidp.usage import record_rejection, request_made
 
 API_PREFIX = "/api/v1/"
-
 _WRONG_PLACE = "A valid bearer token is required. It belongs in the Authorization header, not in the query."
 _CREDENTIALS = re.compile(r"(bearer|dpop) +(\S+)", re.IGNORECASE)
-
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -61,10 +60,9 @@ class Caller:
         s = services()
         self.token, self.at = token, at
         self.organization_id, self.agent_id, self.scope = token.organization_id, token.agent_id, token.scope
-        self.settings = s.settings
-        self._expensive_reads = s.expensive_reads
+        self.settings, self._expensive_reads = s.settings, s.expensive_reads
         self._database = s.database.of(self.organization_id, at)
-        self._replica = s.read_database and s.read_database.of(self.organization_id, at)
+        self.replica = s.read_replica and s.read_replica.of(self._database)
         self._proof, self._is_admitted, self._actor_type = proof, is_admitted, actor_type
 
     def read(self, statement: str, /, **parameters: Any) -> Rows:
@@ -84,9 +82,12 @@ class Caller:
         for call in calls:
             if not only_reads(call.name):
                 raise ValueError(f"sql/{call.name}.sql does not only read: run it in a caller's transaction")
-        if self._is_admitted or self._replica:
+        if self.replica and self.replica.is_usable():
             self.admit()
-            return (self._replica or self._database).run(*calls)
+            if (rows := self.replica.read(*calls)) is not None:
+                return rows
+        if self._is_admitted:
+            return self._database.run(*calls)
         admission = self._admission()
         with self._unused_proof():
             rows = self._database.run(*calls, *admission, durable=self._proof is not None)
@@ -96,6 +97,8 @@ class Caller:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """A durable transaction, which begins by admitting the caller unless that is done."""
+        if self.replica:
+            self.replica.leave()
         actor = request_actor(self._actor_type, str(self.agent_id))
         if self._is_admitted:
             with self._database.transaction(actor) as opened:
@@ -123,9 +126,12 @@ class Caller:
         :raises InvalidProof: the DPoP proof was used before.
         """
         if not self._is_admitted:
+            calls = (POSITION if self.replica else []) + self._admission()
             with self._unused_proof():
-                *_, rows = self._database.run(*self._admission(), durable=self._proof is not None)
-            self._settle(rows)
+                rows = self._database.run(*calls, durable=self._proof is not None)
+            if self.replica:
+                self.replica.learn(*rows[:2])
+            self._settle(rows[-1])
 
     def _admission(self) -> list[Call]:
         """Calls that consume the proof, if there is one, then admit the agent and count its request.

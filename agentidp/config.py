@@ -56,6 +56,7 @@ class Settings:
 
     database_url: str | None = None
     read_database_url: str | None = None
+    read_max_staleness: float = 10.0
     pg_bindir: Path | None = None
     data_dir: Path
     secret_key: bytes | None = None
@@ -132,6 +133,7 @@ class Settings:
         settings = cls(
             database_url=_postgres_url(env, "AGENTIDP_DATABASE_URL"),
             read_database_url=_postgres_url(env, "AGENTIDP_READ_DATABASE_URL"),
+            read_max_staleness=float(_number(env, "AGENTIDP_READ_MAX_STALENESS", 10, 1, 3600)),
             pg_bindir=_directory(env, "AGENTIDP_PG_BINDIR"),
             data_dir=Path(env.get("AGENTIDP_DATA_DIR") or default_data_dir()).absolute(),
             secret_key=_secret_key(env, "AGENTIDP_SECRET_KEY", "AGENTIDP_SECRET_KEY_FILE"),

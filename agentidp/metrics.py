@@ -36,6 +36,18 @@ DATABASE_ERRORS = Counter(
     "agentidp_database_errors", "Statements that the database did not carry out, by cause", ["database", "cause"]
 )
 
+REPLICA_READS = Counter(
+    "agentidp_read_replica_reads",
+    "Reads for the read replica, by result: served, or why the primary served them",
+    ["result"],
+)
+
+REPLICA_STALENESS = Gauge(
+    "agentidp_read_replica_staleness_seconds",
+    "By how much the read replica's data could be older than the primary's at the last read",
+    multiprocess_mode="livemostrecent",
+)
+
 POOL_WAITS = Counter(
     "agentidp_database_pool_waits", "Requests that had to wait for a database connection", ["database"]
 )

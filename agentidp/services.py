@@ -14,6 +14,7 @@ from agentidp.actor import SYSTEM, Actor
 from agentidp.client_directory import ClientDirectory
 from agentidp.config import Settings
 from agentidp.db.database import Database
+from agentidp.db.read_replica import ReadReplica
 from agentidp.expensive_reads import ExpensiveReads
 from agentidp.jose.access_token import AccessToken
 from agentidp.jose.signing_keys import SigningKeys
@@ -26,7 +27,7 @@ class Services:
     settings: Settings
     clock: Callable[[], datetime]
     database: Database
-    read_database: Database | None
+    read_replica: ReadReplica | None
     keys: SigningKeys
     directory: ClientDirectory
     client_keys: dict[tuple[UUID, str, str | None], tuple[str, Any]] = field(default_factory=dict)
@@ -46,9 +47,7 @@ class Services:
             settings=settings,
             clock=clock,
             database=database,
-            read_database=(
-                Database(settings.read_database_url, settings, is_replica=True) if settings.read_database_url else None
-            ),
+            read_replica=ReadReplica(settings.read_database_url, settings) if settings.read_database_url else None,
             keys=SigningKeys(database, settings),
             directory=ClientDirectory(database),
         )
@@ -56,8 +55,8 @@ class Services:
     def close(self) -> None:
         """Close the pools."""
         self.database.close()
-        if self.read_database is not None:
-            self.read_database.close()
+        if self.read_replica is not None:
+            self.read_replica.database.close()
 
 
 def services() -> Services:

@@ -24,6 +24,7 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
         ["mysql://x", "host=x dbname=y", "db.example", "http://x", "postgresql://[::1/x", "\ud800"],
     ),
     "AGENTIDP_READ_DATABASE_URL": ("read_database_url", None, {}, ["mysql://x", "x", "postgresql://[::1/x"]),
+    "AGENTIDP_READ_MAX_STALENESS": ("read_max_staleness", 10.0, {"1": 1.0, "3600": 3600.0}, ["0", "3601"]),
     "AGENTIDP_PG_BINDIR": ("pg_bindir", None, {"/usr/bin": Path("/usr/bin")}, ["/nonexistent", "/etc/passwd"]),
     "AGENTIDP_DATA_DIR": (
         "data_dir",

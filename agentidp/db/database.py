@@ -37,6 +37,13 @@ CONNECT_TIMEOUT = 5
 # errors, damaged data), and what a trigger of the operator's own raises. Our own faults are none of these.
 _UNAVAILABLE = re.compile(r"08...|53...|57P..|57014|25006|40001|40P01|55P03|58...|XX...|P0001")
 
+RECOVERY_CONFLICTS = ("40001", "40P01")
+"""What a standby reports of a statement that kept it from replaying the primary's log."""
+
+
+READ_ONLY = "the server is read-only: a standby, or with default_transaction_read_only"
+NO_STANDBY = "the server is not a standby"
+
 
 class Database:
     """The database, on a pool of connections that run as the service's role.
@@ -47,12 +54,13 @@ class Database:
 
     :param url: of a PostgreSQL, 15 or newer.
     :param settings: for the pool's sizes and the times to wait.
-    :param is_replica: it is for reading only. Nothing depends on its clock.
+    :param is_replica: it is a standby, for reading only. Nothing depends on its clock, and what fails there is read
+        from the primary. Without this it must be a server that can write.
     :param actor: who makes changes in a transaction that names nobody.
     """
 
     def __init__(self, url: str, settings: Settings, *, is_replica: bool = False, actor: Actor = SYSTEM) -> None:
-        self._settings, self.actor = settings, actor
+        self._settings, self.actor, self._is_replica = settings, actor, is_replica
         self._clock = None if is_replica else ClockCheck()
         deadline = math.ceil(settings.statement_timeout + EXCHANGE_MARGIN)
         connecting = {
@@ -143,23 +151,37 @@ class Database:
             self._count_error("clock")
             raise DatabaseUnavailable from error
         except OutcomeLost as error:
+            if self._is_replica:
+                # A read has no outcome.
+                self._count_error("connection lost")
+                raise DatabaseUnavailable from error
             logger.warning("outcome of a transaction unknown", extra={"fields": {"reason": one_line(error)}})
             self._count_error("outcome unknown")
             raise OutcomeUnknown from error
         except psycopg.Error as error:
             if not is_lost(error) and not _UNAVAILABLE.fullmatch(error.sqlstate or ""):
                 raise
-            logger.warning("database unavailable", extra={"fields": {"sqlstate": error.sqlstate}})
+            if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+                # Another server is the primary now, to which new connections may lead.
+                self.pool.breaker.open(READ_ONLY)
+            elif not self._is_replica or not (is_lost(error) or error.sqlstate in RECOVERY_CONFLICTS):
+                logger.warning("database unavailable", extra={"fields": {"sqlstate": error.sqlstate}})
             self._count_error("refused or too slow" if error.sqlstate else "connection lost")
             raise DatabaseUnavailable from error
 
     def _configure(self, connection: PipelinedConnection) -> None:
         settings = self._settings
         connection.patience = settings.statement_timeout + EXCHANGE_MARGIN - connection.grace
-        connection.execute(
+        found = connection.execute(
             load_sql("database/configure_connection"),
             {"role": SERVICE_ROLE, "statement_timeout": f"{int(settings.statement_timeout * 1000)}ms"},
-        )
+        ).fetchone()
+        assert found is not None  # noqa: S101 - the statement returns one row
+        *_, is_standby, is_read_only = found
+        if self._is_replica and not is_standby:
+            raise psycopg.OperationalError(NO_STANDBY)
+        if not self._is_replica and is_read_only:
+            raise psycopg.OperationalError(READ_ONLY)
         connection.row_factory = namedtuple_row
         look_for_citus(connection)
         if self._clock is not None:

@@ -133,7 +133,7 @@ class Pool:
                     self._url,
                     connection_class=_watched(self._failed_to_connect),
                     kwargs=self._arguments,
-                    configure=self._configure,
+                    configure=self._make_ready,
                     reconnect_timeout=RECONNECT_TIMEOUT,
                     reconnect_failed=self._gave_up_connecting,
                     open=True,
@@ -143,6 +143,14 @@ class Pool:
                 # From Python 3.13 on, a pool that is left open holds up the end of the process for 20 seconds.
                 atexit.register(self.close)
             return self._opened
+
+    def _make_ready(self, connection: PipelinedConnection) -> None:
+        try:
+            self._configure(connection)
+        except psycopg.Error as error:
+            self._reason = one_line(error)
+            connection.close()
+            raise
 
     def _failed_to_connect(self, error: psycopg.Error) -> None:
         self._reason = one_line(error)

@@ -60,6 +60,11 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "The request headers that the response depends on",
         "schema": {"type": "string", "const": "Authorization, Accept"},
     },
+    "AgentIdP-Staleness": {
+        "description": "If a read replica served it: seconds by which its data can be older than the primary's",
+        "required": False,
+        "schema": {"type": "number", "minimum": 0},
+    },
     "Link": {
         "description": 'The address of the next page, if there is one, with `rel="next"` (RFC 8288)',
         "required": False,
@@ -135,7 +140,7 @@ class Blueprint(flask_smorest.Blueprint):
         :param schema: of the JSON.
         :param has_pages: it returns a page, and the address of the next one as a ``Link``.
         """
-        names = ("ETag", "Cache-Control", "Vary", *(("Link",) if has_pages else ()))
+        names = ("ETag", "Cache-Control", "Vary", "AgentIdP-Staleness", *(("Link",) if has_pages else ()))
         headers = {name: name for name in names}
         file = {"Content-Disposition": "Content-Disposition"}
         unchanged = "The body has not changed since the `ETag` in `If-None-Match` (RFC 9110 section 13.1.2)"

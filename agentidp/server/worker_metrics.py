@@ -20,8 +20,9 @@ class WorkerSampler:
     """
 
     def __init__(self, services: Services) -> None:
-        databases = filter(None, (services.database, services.read_database))
-        self._pools = [database.pool for database in databases]
+        self._pools = [services.database.pool]
+        if services.read_replica is not None:
+            self._pools.append(services.read_replica.database.pool)
         self._waits = dict.fromkeys((pool.name for pool in self._pools), 0)
 
     def start(self) -> None:

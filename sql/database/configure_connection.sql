@@ -1,6 +1,6 @@
 -- Prepares a new connection of the service: the role that owns nothing, a time limit, plans that are made once,
 -- instants in the one format that psycopg reads, and commits that wait for the disk, whatever the server, the database
--- or the role defaults to. Returns one row.
+-- or the role defaults to. Returns one row: is_standby and is_read_only say what the server is.
 -- Parameters: role; statement_timeout: with its unit.
 select
     set_config('role', %(role)s, false),
@@ -12,4 +12,6 @@ select
     set_config('datestyle', 'ISO', false),
     set_config('synchronous_commit',
         case current_setting('synchronous_commit') when 'off' then 'on' else current_setting('synchronous_commit') end,
-        false)
+        false),
+    pg_is_in_recovery() as is_standby,
+    current_setting('transaction_read_only')::boolean as is_read_only

@@ -51,11 +51,11 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                if self._directory.startswith("/"):
-                    server = socket.socket(socket.AF_UNIX)
-                    server.connect(f"{self._directory}/.s.PGSQL.{self._database_port}")
-                else:
-                    server = socket.create_connection((self._directory, int(self._database_port)))
+                try:
+                    server = self._reach()
+                except OSError:
+                    client.close()
+                    continue
                 with self._lock:
                     if self._is_closed:
                         client.close()
@@ -64,6 +64,17 @@ class Proxy:
                     self._sockets += [client, server]
                 for source, target, is_answer in ((client, server, False), (server, client, True)):
                     threading.Thread(target=self._pass_on, args=(source, target, is_answer), daemon=True).start()
+
+    def _reach(self) -> socket.socket:
+        if not self._directory.startswith("/"):
+            return socket.create_connection((self._directory, int(self._database_port)))
+        server = socket.socket(socket.AF_UNIX)
+        try:
+            server.connect(f"{self._directory}/.s.PGSQL.{self._database_port}")
+        except OSError:
+            server.close()
+            raise
+        return server
 
     def _pass_on(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         with contextlib.suppress(OSError):

@@ -234,22 +234,6 @@ def test_a_process_that_tries_to_reach_the_database_ends_at_once() -> None:
             assert process.returncode == 0
 
 
-def test_the_read_replica_has_a_memory_of_its_own(database_url: str) -> None:
-    with (
-        proxied(database_url) as replica,
-        application(database_url, read_database_url=replica.url) as (app, agent),
-    ):
-        client = app.test_client()
-        assert client.get("/api/v1/agents", headers=agent.bearer()).status_code == 200
-        replica.close()
-        for _ in range(5):
-            headers = agent.bearer()
-            taken = seconds(lambda headers=headers: assert_unavailable(client.get("/api/v1/agents", headers=headers)))
-            assert taken < 1
-        assert client.post("/api/v1/token", data=token_form(agent)).status_code == 200
-        assert client.get("/readyz").status_code == 200
-
-
 class TestWhatIsNoOutage:
     """Slow statements, locks and a full server: requests fail one by one, and the others go on."""
 

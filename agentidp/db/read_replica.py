@@ -1,0 +1,176 @@
+"""Reads from a hot standby as long as it has enough of what the primary has.
+
+The primary's position in its log and the primary's clock come with the admission of a caller. The standby returns with
+the rows how far it has replayed that log. If it has everything, it is up to date, however long ago the primary last
+wrote, and if it has lost the primary, it lacks what the primary has written since. No clock but the primary's counts.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from typing import Any
+
+import psycopg
+
+from agentidp.config import Settings
+from agentidp.db.database import NO_STANDBY, RECOVERY_CONFLICTS, Database
+from agentidp.db.errors import DatabaseUnavailable
+from agentidp.db.organization import OrganizationDatabase
+from agentidp.db.sql import Call, Rows
+from agentidp.metrics import REPLICA_READS, REPLICA_STALENESS
+
+logger = logging.getLogger("agentidp")
+
+PAUSE = 1.0
+"""Seconds for which a process does not try a replica that was found behind."""
+
+LAST_CHANGE = Call("audit/get_head", {})
+POSITION = [Call("database/primary_position", {}), LAST_CHANGE]
+"""What the primary must say before a read: how far it is, and which recorded change of the organization is the last."""
+
+
+class ReadReplica:
+    """A hot standby for reads, as one process sees it.
+
+    :param url: of the standby.
+    :param settings: as for the primary, and how far it may be behind.
+    """
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self.database = Database(url, settings, is_replica=True)
+        self._bound = settings.read_max_staleness
+        self._paused_until = float("-inf")
+        # The first position of the primary that it was seen to lack, and when.
+        self._lacking: tuple[int, float] | None = None
+        self._lock = threading.Lock()
+        self._is_reported = False
+
+    def of(self, primary: OrganizationDatabase) -> ReplicaReads:
+        """The replica for the reads of one request."""
+        return ReplicaReads(self, primary)
+
+    def is_usable(self) -> bool:
+        """Whether it is worth asking: it is reachable, and was not found behind just now."""
+        if self.database.pool.breaker.is_open:
+            REPLICA_READS.labels("unreachable").inc()
+        elif time.monotonic() < self._paused_until:
+            REPLICA_READS.labels("behind").inc()
+        else:
+            return True
+        return False
+
+    def staleness(self, primary: Any, replica: Any) -> float | None:
+        """How many seconds older than the primary's the replica's data can be; ``None`` if that is too much.
+
+        :param primary: the row of ``database/primary_position``.
+        :param replica: the row of ``database/replica_position``, asked for later.
+        """
+        seconds = self._compare(primary, replica)
+        if seconds is not None and seconds > self._bound:
+            self._paused_until = time.monotonic() + PAUSE
+            REPLICA_READS.labels("behind").inc()
+            return None
+        return seconds
+
+    def _compare(self, primary: Any, replica: Any) -> float | None:
+        if not replica.is_standby:
+            # It was promoted. Its connections are replaced, and the URL may lead to another server.
+            self.database.pool.breaker.open(NO_STANDBY)
+            REPLICA_READS.labels("unreachable").inc()
+            return None
+        if primary.position is None or replica.position is None:
+            return math.inf
+        with self._lock:
+            self._observe(primary.position, replica.position)
+        seconds = 0.0
+        if replica.position < primary.position:
+            seconds = max(0.0, (primary.at - replica.at).total_seconds()) if replica.at else math.inf
+        REPLICA_STALENESS.set(seconds)
+        return seconds
+
+    def _observe(self, primary: int, replica: int) -> None:
+        """Log once when it has lacked something for longer than it may, and once when it has everything again.
+
+        After a pause of the primary the time of the last transaction says "behind" for the moment in which the next one
+        is under way. That is not worth a line.
+        """
+        if self._lacking is not None and replica >= self._lacking[0]:
+            self._lacking = None
+            if self._is_reported:
+                self._is_reported = False
+                logger.warning("read replica is up to date again")
+        if self._lacking is None and replica < primary:
+            self._lacking = primary, time.monotonic()
+        if self._lacking is not None and not self._is_reported:
+            seconds = time.monotonic() - self._lacking[1]
+            if seconds > self._bound:
+                self._is_reported = True
+                fields = {"fields": {"seconds": round(seconds, 1), "allowed": self._bound}}
+                logger.error("read replica is behind: the primary serves its reads", extra=fields)
+
+
+class ReplicaReads:
+    """The replica for the reads of one request of an organization, at the request's instant.
+
+    :param replica: the process's.
+    :param primary: the organization's database.
+    """
+
+    def __init__(self, replica: ReadReplica, primary: OrganizationDatabase) -> None:
+        self._replica, self._primary = replica, primary
+        self._database = replica.database.of(primary.organization_id, primary.at)
+        self._position: Any = None
+        self._last_change: Rows = []
+        self._is_left = False
+        self.staleness: float | None = None
+        """Seconds by which what was read can be older than the primary's data; ``None`` if nothing was read here."""
+
+    def is_usable(self) -> bool:
+        """Whether it is worth asking."""
+        return not self._is_left and self._replica.is_usable()
+
+    def leave(self) -> None:
+        """The request is about to write: what it reads from now on must contain that."""
+        self._is_left = True
+
+    def learn(self, position: Rows, last_change: Rows) -> None:
+        """Take how far the primary is from the rows of :data:`POSITION`, which was run there."""
+        [self._position], self._last_change = position, last_change
+
+    def read(self, *calls: Call) -> list[Rows] | None:
+        """Run reading statements.
+
+        :returns: the rows of each; ``None`` if the primary must run them.
+        :raises DatabaseUnavailable: they took too long, as they would on the primary.
+        """
+        if self._position is None:
+            self.learn(*self._primary.run(*POSITION))
+        try:
+            # The position first: what is read after it is as new or newer.
+            position = Call("database/replica_position", {})
+            [position_there], last_change, *rows = self._database.run(position, LAST_CHANGE, *calls)
+        except (DatabaseUnavailable, psycopg.Error) as error:
+            # If the fault is the statement's, the primary reports it.
+            cause = error.__cause__
+            if isinstance(cause, psycopg.errors.QueryCanceled):
+                raise
+            is_conflict = isinstance(cause, psycopg.Error) and cause.sqlstate in RECOVERY_CONFLICTS
+            REPLICA_READS.labels("conflict" if is_conflict else "unreachable").inc()
+            return None
+        staleness = self._replica.staleness(self._position, position_there)
+        if staleness is None:
+            return None
+        if _sequence(last_change) < _sequence(self._last_change):
+            # Whoever has just changed something must find it.
+            REPLICA_READS.labels("lacks a change").inc()
+            return None
+        REPLICA_READS.labels("served").inc()
+        self.staleness = max(staleness, self.staleness or 0.0)
+        return rows
+
+
+def _sequence(last_change: Rows) -> int:
+    return last_change[0].sequence if last_change else 0

@@ -1,0 +1,24 @@
+"""The header that says how old the data in a response can be, if a read replica served it."""
+
+from __future__ import annotations
+
+import math
+
+from flask import Flask, Response
+
+from agentidp.http.request_context import current_context
+
+HEADER = "AgentIdP-Staleness"
+"""Seconds, a Decimal of RFC 9651. Not ``Age``, which is the age of a response in a cache (RFC 9111 section 5.1)."""
+
+
+def init_app(app: Flask) -> None:
+    """Add the header to each response whose caller read from the replica."""
+
+    @app.after_request
+    def add_staleness(response: Response) -> Response:
+        caller = current_context().get("caller")
+        if caller is not None and caller.replica is not None and caller.replica.staleness is not None:
+            # Rounded up: it is a bound.
+            response.headers[HEADER] = f"{math.ceil(caller.replica.staleness * 10) / 10:.1f}"
+        return response

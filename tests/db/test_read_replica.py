@@ -1,0 +1,436 @@
+"""Reads from a real hot standby: what it serves, what it never gets, and what happens if it is lost or late."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client import REGISTRY
+
+from agentidp import create_app
+from agentidp.db import read_replica
+from agentidp.db.embedded_postgres import EmbeddedPostgres
+from agentidp.db.sql import only_reads
+from agentidp.http.staleness import HEADER
+from agentidp.registry.organizations import add_organization
+from agentidp.services import Services
+from tests.conftest import settings_for
+from tests.dashboard.conftest import with_session
+from tests.db.test_unreachable import DEADLINE, STATEMENT_TIMEOUT, killed
+from tests.factories import PATIENCE, Agent, Clock, make_agent, usage_sums, wait_until
+from tests.frozen import frozen
+from tests.http.test_errors import assert_unavailable, token_form
+from tests.machine import within
+from tests.routes import PAGES, PROTECTED, Route
+from tests.standby import Pair, execute, replicated
+
+pytestmark = pytest.mark.slow
+
+TREND = "/api/v1/analytics/tokens?days=7"
+BEHIND = "read replica is behind: the primary serves its reads"
+
+
+@pytest.fixture(scope="module")
+def shared_pair() -> Iterator[Pair]:
+    """Two servers for the tests that leave both as they were."""
+    with replicated() as pair:
+        yield pair
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Two servers of the test's own, to be killed or promoted."""
+    with replicated() as pair:
+        yield pair
+
+
+@contextmanager
+def application(pair: Pair, **settings: Any) -> Iterator[tuple[FlaskClient, Agent]]:
+    """A client of the application on both servers, and an agent that both know."""
+    values = {"statement_timeout": STATEMENT_TIMEOUT, "read_database_url": pair.standby.url} | settings
+    url = str(values.pop("url", pair.primary.url))
+    app = create_app(settings_for(url, **values), clock=Clock())
+    services: Services = app.extensions["agentidp"]
+    try:
+        organization_id = add_organization(pair.primary.url, name="Acme", at=services.clock())
+        agent = make_agent(services, organization_id)
+        pair.wait()
+        yield app.test_client(), agent
+    finally:
+        services.close()
+
+
+@contextmanager
+def paused(pair: Pair) -> Iterator[None]:
+    """The standby replays nothing in the block."""
+    execute(pair.standby.url, "select pg_wal_replay_pause()")
+    wait_until(lambda: execute(pair.standby.url, "select pg_get_wal_replay_pause_state()") == [("paused",)])
+    try:
+        yield
+    finally:
+        execute(pair.standby.url, "select pg_wal_replay_resume()")
+
+
+@contextmanager
+def cut_off(pair: Pair) -> Iterator[None]:
+    """The standby has lost the primary in the block, and cannot know that it lacks anything."""
+    pair.proxy.loses_answers = True
+    pair.proxy.cut()
+    wait_until(lambda: execute(pair.primary.url, "select 1 from pg_stat_replication where state = 'streaming'") == [])
+    try:
+        yield
+    finally:
+        pair.proxy.loses_answers = False
+        pair.proxy.cut()
+
+
+def tokens(client: FlaskClient, agent: Agent) -> tuple[int, str | None]:
+    """The organization's tokens of today as the trend shows them, and the header."""
+    response = client.get(TREND, headers=agent.bearer())
+    assert response.status_code == 200, response.text
+    return response.json["data"][-1]["count"], response.headers.get(HEADER)  # type: ignore[index]
+
+
+def issue(client: FlaskClient, agent: Agent) -> None:
+    """Issue a token."""
+    assert client.post("/api/v1/token", data=token_form(agent)).status_code == 200
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the log has but for the lines of requests."""
+    found = [record.getMessage() for record in caplog.records if record.name == "agentidp"]
+    return [message for message in found if message != "request"]
+
+
+def reads(result: str) -> float:
+    """How often the reads of this process had a result."""
+    return REGISTRY.get_sample_value("agentidp_read_replica_reads_total", {"result": result}) or 0.0
+
+
+def log_of(postgres: EmbeddedPostgres) -> str:
+    """What a server has logged."""
+    return (postgres.home / "server.log").read_text()
+
+
+class TestServes:
+    """Reads come from the standby, as it is."""
+
+    def test_figures_are_those_of_the_standby(self, shared_pair: Pair) -> None:
+        with application(shared_pair) as (client, agent):
+            assert tokens(client, agent) == (0, "0.0")
+            with paused(shared_pair):
+                issue(client, agent)
+                count, staleness = tokens(client, agent)
+                assert count == 0
+                assert 0 < float(staleness or 0) <= 10
+            shared_pair.wait()
+            assert tokens(client, agent) == (1, "0.0")
+
+    @pytest.mark.parametrize("route", [route for route in PROTECTED if route.method == "GET"], ids=str)
+    def test_every_reading_route_asks_the_standby(self, shared_pair: Pair, route: Route) -> None:
+        with application(shared_pair) as (client, agent):
+            issue(client, agent)
+            shared_pair.wait()
+            before = reads("served")
+            response = client.get(route.path(agent_id=agent.agent_id), headers=agent.bearer())
+            assert response.status_code in (200, 404)
+            assert reads("served") > before
+            assert response.headers[HEADER] == "0.0"
+
+    def test_the_pages_of_the_dashboard_ask_the_standby(self, shared_pair: Pair) -> None:
+        with application(shared_pair) as (client, agent):
+            with_session(client, agent)
+            # Findings are computed and stored by the first page, which therefore reads from the primary.
+            assert client.get("/dashboard").status_code == 200
+            shared_pair.wait()
+            for page in ("/dashboard", "/dashboard/agents", f"/dashboard/agents/{agent.agent_id}", "/dashboard/audit"):
+                response = client.get(page)
+                assert (response.status_code, response.headers.get(HEADER)) == (200, "0.0"), page
+
+    def test_a_response_of_the_primary_has_no_header(self, shared_pair: Pair) -> None:
+        with application(shared_pair) as (client, agent):
+            response = client.post("/api/v1/agents", json={"name": "new"}, headers=agent.bearer())
+            assert response.status_code == 201
+            assert HEADER not in response.headers
+            assert HEADER not in client.get("/api/v1/agents").headers
+
+
+class TestNeverSent:
+    """The standby gets nothing but statements that read, of callers that the primary has admitted."""
+
+    def test_no_statement_that_writes_reaches_the_standby(self, shared_pair: Pair) -> None:
+        begin = len(log_of(shared_pair.standby))
+        with application(shared_pair) as (client, agent):
+            subject = make_agent(agent.services, agent.organization_id, "subject").agent_id
+            with_session(client, agent)
+            for route in [*PROTECTED, *(page for page in PAGES if page.method == "GET")]:
+                for _ in range(2):
+                    path = route.path(agent_id=subject)
+                    client.open(path, method=route.method, json=route.body, headers=agent.bearer())
+            issue(client, agent)
+        sent = log_of(shared_pair.standby)[begin:]
+        assert "from usage_daily" in sent
+        assert "read-only transaction" not in sent
+        for word in ("insert into", "update ", "delete from", "admit_request", "count_usage", "for update"):
+            assert word not in sent, word
+
+    def test_a_refused_caller_is_refused_by_the_primary_and_the_standby_is_not_asked(self, shared_pair: Pair) -> None:
+        with application(shared_pair) as (client, agent), paused(shared_pair):
+            headers = agent.bearer()
+            suspended = client.patch(
+                f"/api/v1/agents/{agent.agent_id}", json={"status": "suspended"}, headers=agent.bearer()
+            )
+            assert suspended.status_code == 200
+            before = sum(map(reads, ("served", "lacks a change", "behind")))
+            assert client.get(TREND, headers=headers).status_code == 401
+            assert sum(map(reads, ("served", "lacks a change", "behind"))) == before
+
+    def test_each_read_is_counted_once_on_the_primary(self, shared_pair: Pair) -> None:
+        with application(shared_pair) as (client, agent):
+            for _ in range(3):
+                tokens(client, agent)
+            assert usage_sums(shared_pair.primary.url, agent.organization_id)["requests"] == 3
+
+    def test_the_statements_of_the_replica_only_read(self) -> None:
+        assert only_reads("database/primary_position")
+        assert only_reads("database/replica_position")
+
+
+class TestStaleness:
+    """A standby that lacks too much is not read, and whoever has changed something finds it."""
+
+    def test_a_change_is_found_at_once(self, shared_pair: Pair) -> None:
+        with application(shared_pair) as (client, agent), application(shared_pair) as (others, other):
+            with paused(shared_pair):
+                made = client.post("/api/v1/agents", json={"name": "new"}, headers=agent.bearer())
+                found = client.get(made.headers["Location"], headers=agent.bearer())
+                assert found.status_code == 200
+                assert HEADER not in found.headers
+                # Another organization has changed nothing.
+                assert tokens(others, other)[1] is not None
+            shared_pair.wait()
+            assert client.get(made.headers["Location"], headers=agent.bearer()).headers[HEADER] == "0.0"
+
+    @pytest.mark.parametrize("cause", [paused, cut_off])
+    def test_a_standby_that_is_too_far_behind_is_not_read_until_it_is_up_to_date(
+        self,
+        shared_pair: Pair,
+        cause: Callable[[Pair], Any],
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(read_replica, "PAUSE", 0.05)
+        with application(shared_pair, read_max_staleness=0.5) as (client, agent):
+            with cause(shared_pair):
+                # Nothing is missing, however long ago the primary wrote.
+                time.sleep(0.6)
+                assert tokens(client, agent)[0] == 0
+                issue(client, agent)
+                wait_until(lambda: tokens(client, agent) == (1, None))
+                wait_until(lambda: tokens(client, agent) == (1, None) and said(caplog) == [BEHIND])
+                for _ in range(20):
+                    assert tokens(client, agent) == (1, None)
+                    time.sleep(0.01)
+                assert said(caplog) == [BEHIND]
+            wait_until(lambda: tokens(client, agent) == (1, "0.0"))
+            assert said(caplog) == [BEHIND, "read replica is up to date again"]
+
+    def test_a_standby_that_is_behind_is_not_asked_by_every_request(self, shared_pair: Pair) -> None:
+        with application(shared_pair, read_max_staleness=0.1) as (client, agent), paused(shared_pair):
+            issue(client, agent)
+            time.sleep(0.2)
+            assert tokens(client, agent) == (1, None)
+            begin = log_of(shared_pair.standby).count("from usage_daily")
+            for _ in range(10):
+                assert tokens(client, agent) == (1, None)
+            assert log_of(shared_pair.standby).count("from usage_daily") == begin
+
+    def test_the_first_transaction_after_a_long_pause_is_not_reported(
+        self, shared_pair: Pair, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(read_replica, "PAUSE", 0.0)
+        with application(shared_pair, read_max_staleness=0.3) as (client, agent):
+            for _ in range(3):
+                time.sleep(0.4)
+                with paused(shared_pair):
+                    issue(client, agent)
+                    # The last transaction that it has replayed is old, and the next one on its way.
+                    tokens(client, agent)
+                shared_pair.wait()
+            assert said(caplog) == []
+
+
+class TestLoss:
+    """Without the standby the primary serves its reads, and the log has one line at each change."""
+
+    def test_a_standby_that_is_killed_is_not_missed_and_used_again_when_it_is_back(
+        self, pair: Pair, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with application(pair) as (client, agent):
+            assert tokens(client, agent) == (0, "0.0")
+            killed(pair.standby)
+            issue(client, agent)
+            for _ in range(30):
+                assert tokens(client, agent) == (1, None)
+            time.sleep(1)
+            assert tokens(client, agent) == (1, None)
+            pair.standby.start()
+            wait_until(lambda: tokens(client, agent) == (1, "0.0"))
+        # While the standby starts it refuses connections for another reason, which the log may say too.
+        messages = [message for message in said(caplog) if message != "database still unreachable"]
+        assert messages == ["database unreachable", "database reachable again"]
+        [outage] = [record for record in caplog.records if record.getMessage() == "database unreachable"]
+        assert outage.fields["database"] == "read replica"  # type: ignore[attr-defined]
+
+    def test_a_standby_that_does_not_answer_delays_one_request(self, shared_pair: Pair) -> None:
+        with application(shared_pair) as (client, agent):
+            assert tokens(client, agent)[1] is not None
+            with frozen(shared_pair.standby):
+                with within(DEADLINE + 1):
+                    assert tokens(client, agent) == (0, None)
+                with within(1):
+                    for _ in range(10):
+                        assert tokens(client, agent) == (0, None)
+            wait_until(lambda: tokens(client, agent) == (0, "0.0"))
+
+    def test_starts_without_the_standby(self, shared_pair: Pair) -> None:
+        nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+        with application(shared_pair, read_database_url=nowhere) as (client, agent):
+            issue(client, agent)
+            assert tokens(client, agent) == (1, None)
+
+    def test_a_server_that_is_no_standby_is_not_read(self, shared_pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+        with application(shared_pair, read_database_url=shared_pair.primary.url) as (client, agent):
+            for _ in range(5):
+                assert tokens(client, agent) == (0, None)
+        assert "the server is not a standby" in str(
+            [record.fields for record in caplog.records if hasattr(record, "fields")]
+        )
+
+    def test_a_statement_that_the_standby_cancels_in_favour_of_the_primary_is_repeated_there(
+        self, shared_pair: Pair, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        url = shared_pair.primary.url
+        with (
+            on_the_standby(shared_pair, "perform from obstacle; perform pg_sleep(3)"),
+            application(shared_pair) as (client, agent),
+            ThreadPoolExecutor(1) as thread,
+        ):
+            before, headers = reads("conflict"), agent.bearer()
+            asked = thread.submit(lambda: client.get("/api/v1/resource-servers", headers=headers))
+            sleeping = "select 1 from pg_stat_activity where wait_event = 'PgSleep'"
+            wait_until(lambda: execute(shared_pair.standby.url, sleeping) != [])
+            # The standby has to replay this, and the statement is in its way.
+            execute(url, "alter table obstacle add m bigint")
+            response = asked.result(PATIENCE)
+            assert response.status_code == 200
+            assert HEADER not in response.headers
+            assert reads("conflict") == before + 1
+        assert "conflict with recovery" in log_of(shared_pair.standby)
+        assert said(caplog) == []
+
+    def test_a_statement_that_only_the_standby_refuses_is_repeated_on_the_primary(self, shared_pair: Pair) -> None:
+        refuse = "raise exception using errcode = '0A000'"
+        with on_the_standby(shared_pair, refuse), application(shared_pair) as (client, agent):
+            response = client.get("/api/v1/resource-servers", headers=agent.bearer())
+            assert response.status_code == 200
+            assert HEADER not in response.headers
+
+    def test_a_read_that_takes_too_long_is_not_repeated(self, shared_pair: Pair) -> None:
+        with on_the_standby(shared_pair, "perform pg_sleep(3)"), application(shared_pair) as (client, agent):
+            assert_unavailable(client.get("/api/v1/resource-servers", headers=agent.bearer()))
+            assert tokens(client, agent) == (0, "0.0")
+
+
+@contextmanager
+def on_the_standby(pair: Pair, statements: str) -> Iterator[None]:
+    """What reads the table resource_servers on the standby in the block, runs these statements of PL/pgSQL too."""
+    for statement in (
+        "create table obstacle (n bigint)",
+        "create function on_a_standby() returns bigint language plpgsql stable as "
+        f"$$ begin if pg_is_in_recovery() then {statements}; end if; return 1; end $$",
+        "alter table resource_servers rename to kept",
+        "create view resource_servers as select * from kept where on_a_standby() = 1",
+        "grant select on obstacle, resource_servers to agentidp_service",
+    ):
+        execute(pair.primary.url, statement)
+    try:
+        yield
+    finally:
+        for statement in (
+            "drop view resource_servers",
+            "alter table kept rename to resource_servers",
+            "drop function on_a_standby",
+            "drop table obstacle",
+        ):
+            execute(pair.primary.url, statement)
+
+
+def either(pair: Pair, attributes: str = "&target_session_attrs=read-write") -> str:
+    """The URL of whichever server is the primary."""
+    first, _, port = pair.primary.url.rpartition("&")
+    second = pair.standby.url.partition("?host=")[2].partition("&")[0]
+    return f"{first},{second}&{port},5432{attributes}"
+
+
+class TestPromotion:
+    """The standby becomes the primary: the URL with both hosts leads there, and nothing acknowledged is lost."""
+
+    @pytest.mark.parametrize("attributes", ["&target_session_attrs=read-write", ""], ids=["read-write", "any"])
+    def test_of_a_primary_that_was_killed(self, pair: Pair, attributes: str, caplog: pytest.LogCaptureFixture) -> None:
+        with application(pair, url=either(pair, attributes)) as (client, agent):
+            for _ in range(5):
+                issue(client, agent)
+            pair.wait()
+            killed(pair.primary)
+            assert client.post("/api/v1/token", data=token_form(agent)).status_code == 503
+            execute(pair.standby.url, "select pg_promote()")
+            with within(3):
+                wait_until(lambda: client.post("/api/v1/token", data=token_form(agent)).status_code == 200)
+            # The only server that is left is no standby any more.
+            wait_until(lambda: tokens(client, agent) == (6, None))
+            assert usage_sums(pair.standby.url, agent.organization_id)["tokens"] == 6
+            assert client.get("/readyz").status_code == 200
+        outages = [r.fields["database"] for r in caplog.records if r.getMessage() == "database unreachable"]  # type: ignore[attr-defined]
+        assert outages in (["read replica"], ["primary", "read replica"])
+
+    def test_of_a_primary_that_does_not_answer_and_comes_back(self, pair: Pair) -> None:
+        with application(pair, url=either(pair)) as (client, agent):
+            issue(client, agent)
+            pair.wait()
+            with frozen(pair.primary):
+                assert client.post("/api/v1/token", data=token_form(agent)).status_code == 503
+                execute(pair.standby.url, "select pg_promote()")
+                with within(3 * DEADLINE):
+                    wait_until(lambda: client.post("/api/v1/token", data=token_form(agent)).status_code == 200)
+            assert usage_sums(pair.standby.url, agent.organization_id)["tokens"] == 2
+
+    def test_a_server_that_became_read_only_is_left_and_used_again(
+        self, pair: Pair, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with application(pair) as (client, agent):
+            issue(client, agent)
+            execute(pair.primary.url, "alter system set default_transaction_read_only = on")
+            execute(pair.primary.url, "select pg_reload_conf()")
+            wait_until(lambda: client.post("/api/v1/token", data=token_form(agent)).status_code == 503)
+            for _ in range(20):
+                assert client.post("/api/v1/token", data=token_form(agent)).status_code == 503
+            assert client.get("/readyz").status_code == 503
+            messages = said(caplog)
+            assert (messages.count("database unreachable"), messages.count("database unavailable")) == (1, 0)
+            execute(pair.primary.url, "alter system reset default_transaction_read_only")
+            execute(pair.primary.url, "select pg_reload_conf()")
+            with within(3):
+                wait_until(lambda: client.post("/api/v1/token", data=token_form(agent)).status_code == 200)
+
+    def test_a_standby_cannot_be_the_primary(self, shared_pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+        app = create_app(settings_for(shared_pair.standby.url), clock=Clock())
+        assert_unavailable(app.test_client().get("/readyz"))
+        app.extensions["agentidp"].close()
+        reasons = [record.fields["reason"] for record in caplog.records if hasattr(record, "fields")]
+        assert reasons[0] == "the server is read-only: a standby, or with default_transaction_read_only"
