@@ -104,22 +104,23 @@ def _silence_by_days(counts: Sequence[int], last: int, weeks: int, quiet: Collec
     past = days[last_day - 7 * weeks : last_day]
     by_weekday = [past[place::7] for place in range(7)]
     busiest = max(map(sum, by_weekday))
-    works_daily = all(past) and 2 * min(map(sum, by_weekday)) >= busiest
-    rests = sum(1 for each in days[last_day - 13 : last_day + 1] if each) < 13
-    total = part_day = _part_day_evidence(counts, last, weeks)
-    expected = 0.0
+    # A weekday on which it does less than half of its most, such as on a weekend, is none that it would miss.
+    is_workday = [2 * sum(weekday) >= busiest for weekday in by_weekday]
+    works_daily = all(past) and all(is_workday)
+    # Whoever leaves early before a day of rest may be away on a holiday after it.
+    part_day = _part_day_evidence(counts, last, weeks) if is_workday[1] else 0.0
+    total, expected = part_day, 0.0
     for day in range(last_day + 1, today):
         weekday = by_weekday[(day - last_day) % 7]
-        # A weekday on which it does less than half of its most, such as on a weekend, is none that it would miss.
-        if day in quiet or 2 * sum(weekday) < busiest:
+        if day in quiet or not is_workday[(day - last_day) % 7]:
             continue
         active = sum(1 for each in weekday if each)
         expected += active / weeks
         # Of one that works every day alike, each day says more than its weekday alone.
         total += evidence(len(past), len(past)) if works_daily else evidence(active, weeks)
-    needed = thresholds.MIN_EVIDENCE_DAYS
-    if rests and not part_day and today - last_day <= 7:
-        needed = thresholds.MIN_EVIDENCE_WORKDAYS
+    rests = sum(1 for each in days[last_day - 13 : last_day + 1] if each) < 13
+    may_be_holiday = rests and not part_day and today - last_day <= 7
+    needed = thresholds.MIN_EVIDENCE_WORKDAYS if may_be_holiday else thresholds.MIN_EVIDENCE_DAYS
     return Silence(last + 1, expected, "days") if expected and total >= needed else None
 
 

@@ -1,7 +1,9 @@
-"""How rare a surprise is for an agent: it is compared with the agent's own highest one of each day before.
+"""How rare a surprise is for an agent, compared with the agent's own highest surprise on each day before.
 
-Two statistics, because their tails differ. The surprise of an hour has a heavy tail in agents that work in bursts, so
-it is judged by its return period. The surprise of a day is a sum of clipped values and has none: its z-score will do.
+Two statistics, because their tails differ:
+
+- The surprise of an hour has a heavy tail in agents that work in bursts: its return period (Weissman's extrapolation).
+- The surprise of a day is a sum of clipped values and has no such tail: its z-score.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from agentidp.findings.seasonal import median
 
 @dataclass(frozen=True)
 class ReturnPeriod:
-    """Weissman's extrapolation of daily maxima: in how many days such a value comes once.
+    """Weissman's extrapolation of daily maxima: in how many days a value comes once.
 
     A value x above ``base`` comes once in 4 (x / base) ** (1 / index) days. A bursty agent has a high index.
     """
@@ -41,20 +43,59 @@ class ReturnPeriod:
 
 
 @dataclass(frozen=True)
-class DayToDay:
-    """How an agent's days differ: the median and the standard deviation of daily maxima."""
+class ZScore:
+    """How many standard deviations a value is above the median of daily maxima."""
 
     median: float
     deviation: float
 
     @classmethod
-    def of(cls, maxima: Sequence[float]) -> DayToDay:
-        """Of the last 28."""
+    def of(cls, maxima: Sequence[float]) -> ZScore:
+        """Fit it to the last 28."""
         recent = list(maxima[-thresholds.CALIBRATION_DAYS :])
         middle = median(recent)
         variance = sum((one - middle) ** 2 for one in recent) / len(recent)
         return cls(middle, max(sqrt(variance), thresholds.MIN_DAY_DEVIATION))
 
-    def z_score(self, value: float) -> float:
-        """How many standard deviations a value is above the median."""
+    def score(self, value: float) -> float:
+        """The z-score of a value."""
         return (value - self.median) / self.deviation
+
+
+class DailyMaxima:
+    """The highest surprises of each day, and the statistics that are fitted to them each midnight.
+
+    What begins to go wrong must not become its own measure, so the day before is left out of each fit, and so are the
+    hours that were unusual.
+    """
+
+    def __init__(self) -> None:
+        self.return_period: ReturnPeriod | None = None
+        self.z_score: ZScore | None = None
+        self.busiest = 0.0
+        """The second-highest daily maximum of an hour's tokens."""
+
+        self._of_hour: list[float] = []
+        self._of_day: list[float] = []
+        self._tokens: list[float] = []
+        self._today = [0.0, 0.0, 0.0]
+
+    def add(self, of_hour: float, of_day: float, tokens: float) -> None:
+        """Take in an ordinary hour: its surprise, that of the day that ends with it, and its tokens."""
+        today = self._today
+        if of_hour > today[0]:
+            today[0] = of_hour
+        if of_day > today[1]:
+            today[1] = of_day
+        if tokens > today[2]:
+            today[2] = tokens
+
+    def end_day(self) -> None:
+        """Fit the statistics to the days before the one that ends, and then take it in."""
+        if len(self._of_hour) >= thresholds.SETTLED_DAYS - 1:
+            self.return_period = ReturnPeriod.of(self._of_hour)
+            self.z_score = ZScore.of(self._of_day)
+            self.busiest = sorted(self._tokens[-thresholds.CALIBRATION_DAYS :])[-2]
+        for maxima, highest in zip((self._of_hour, self._of_day, self._tokens), self._today, strict=True):
+            maxima.append(highest)
+        self._today = [0.0, 0.0, 0.0]

@@ -24,9 +24,9 @@ def seasonal_median(counts: list[float], hour: int, first: int = 0) -> float:
 
     :param first: the hour from which on there is something to compare with.
     """
-    if hour - first >= 3 * WEEK:
+    if hour - first >= thresholds.MIN_SEASON_WEEKS * WEEK:
         return median(counts[max(first + (hour - first) % WEEK, hour - thresholds.SEASON_WEEKS * WEEK) : hour : WEEK])
-    return median(counts[max(first + (hour - first) % DAY, hour - 14 * DAY) : hour : DAY])
+    return median(counts[max(first + (hour - first) % DAY, hour - thresholds.SEASON_DAYS * DAY) : hour : DAY])
 
 
 @dataclass(frozen=True)

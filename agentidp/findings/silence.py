@@ -1,11 +1,14 @@
 """``silence``: an agent used to be active and has stopped, or the organization, or part of it, is quiet amid work.
 
 Statistic: the evidence against the quiet hours or days, -ln of the probability that an agent with this habit is quiet
-so long (:mod:`agentidp.findings.quiet_hours`). An agent that works around the clock is judged by hours; any other by
-whole UTC days, since a holiday silences it for all hours of a day at once; one without a rhythm by its longest pause.
+so long (:mod:`agentidp.findings.quiet_hours`).
 
-Hours in which fewer than half of the agents to be expected were active are unknown, not zero: they count for no agent.
-A quiet time that has ended and contains a whole day without a token is a ``zero_day`` alone.
+1. An agent that works around the clock is judged by hours; any other by whole UTC days, since a holiday silences it for
+   all hours of a day at once; one without a rhythm by its longest pause.
+2. The organization is quiet if fewer than half of the usual agents are active, amid their work.
+3. Part of it is quiet if a quarter of the active agents, and at least four, stopped in the same hour.
+4. Hours in which the organization was quiet are unknown, not zero: they count for no agent.
+5. A quiet time that has ended and contains a whole day without a token is a ``zero_day`` alone.
 """
 
 from __future__ import annotations
@@ -47,8 +50,8 @@ def call(query: FindingsQuery) -> Call:
             "until": query.until,
             "recent_since": query.today - timedelta(weeks=thresholds.MAX_SILENCE_WEEKS),
             "hour": query.at.hour,
-            "quiet_hours": 3,
-            "quiet_days": 2,
+            "quiet_hours": thresholds.MIN_QUIET_HOURS,
+            "quiet_days": thresholds.MIN_QUIET_DAYS,
             "round_the_clock": thresholds.ROUND_THE_CLOCK_HOURS,
             "max_sampled": thresholds.MAX_SAMPLED_AGENTS,
             "max_agents": thresholds.MAX_SILENT_AGENTS,
@@ -74,7 +77,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     gone = [one for one, _ in silent]
     with_others = [(one, found) for one, found in silent if _stopped_alone(found, parts)]
     return [
-        *(_of_organization(one, first_day, query) for one in whole if not _is_zero_day(one, active)),
+        *(_of_organization(one, agents, first_day, query) for one in whole if not _is_zero_day(one, active)),
         *(_of_part(one, agents, first_day, query) for one in parts),
         *(
             _of_agent(one, found, first_day, query, _others_were_active(found, agents, gone))
@@ -111,7 +114,8 @@ def _others_were_active(found: Silence, agents: list[Agent], silent: list[Agent]
     return any(any(one.counts[found.since :]) for one in agents if one not in silent)
 
 
-def _of_organization(one: QuietTime, first_day: date, query: FindingsQuery) -> Finding:
+def _of_organization(one: QuietTime, agents: list[Agent], first_day: date, query: FindingsQuery) -> Finding:
+    stopped = _stopped(one, agents) if one.observed else []
     percent = 100 * one.observed / one.expected
     begins, ends, when = _window(one, first_day, query)
     return Finding(
@@ -123,6 +127,8 @@ def _of_organization(one: QuietTime, first_day: date, query: FindingsQuery) -> F
         observed=percent,
         expected=100,
         baseline=f"the median of the same hours of the week in up to {thresholds.SILENCE_WEEKS} weeks before",
+        agents=_contributors(stopped, one),
+        agent_count=len(stopped),
         summary=f"Hardly any agent {'has been' if one.lasts else 'was'} active {when}: {percent:.0f} % of those that"
         " usually are.",
         causes="Either the service or everything that uses it was down, or the way between them. That nothing was"
@@ -146,15 +152,30 @@ def _of_part(one: QuietTime, agents: list[Agent], first_day: date, query: Findin
         observed=percent,
         expected=100,
         baseline="the agents that were active in the hour before",
-        agents=tuple(
-            Contributor(agent_id=agent.agent_id, agent_name=agent.name, count=sum(agent.counts[one.begins : one.ends]))
-            for agent in stopped[: thresholds.MAX_CONTRIBUTORS]
-        ),
+        agents=_contributors(stopped, one),
         agent_count=len(stopped),
         summary=f"{stopped[0].name} and {len(stopped) - 1:,} other agents stopped in the same hour and"
         f" {'have been' if one.lasts else 'were'} quiet {when}.",
         causes="They have a common cause: their network, their platform, a deployment.",
         next_step="Check what these agents have in common, and what was changed when they stopped.",
+    )
+
+
+def _stopped(one: QuietTime, agents: list[Agent]) -> list[Agent]:
+    """Those of the sample that were active in the day before a quiet time and not in it, the busiest first."""
+    before = slice(max(one.begins - DAY, 0), one.begins)
+    stopped = [
+        agent
+        for agent in agents
+        if agent.is_sampled and any(agent.counts[before]) and not any(agent.counts[one.begins : one.ends])
+    ]
+    return sorted(stopped, key=lambda agent: (-sum(agent.counts[before]), str(agent.agent_id)))
+
+
+def _contributors(stopped: list[Agent], one: QuietTime) -> tuple[Contributor, ...]:
+    return tuple(
+        Contributor(agent_id=agent.agent_id, agent_name=agent.name, count=sum(agent.counts[one.begins : one.ends]))
+        for agent in stopped[: thresholds.MAX_CONTRIBUTORS]
     )
 
 

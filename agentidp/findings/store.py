@@ -1,4 +1,11 @@
-"""The table of findings: an evaluation computes them and stores what became of them; everybody else reads."""
+"""The stored findings: one evaluation writes them, everybody else reads them.
+
+1. :func:`evaluate` computes an organization's findings, compares them with the stored ones
+   (:func:`agentidp.findings.identity.reconcile`), and stores the result, its history and its alerts in one transaction.
+2. The transaction locks the organization's evaluation first; of two evaluations at once, the later instant wins.
+3. :func:`read_listing` and :func:`read_finding` return what is stored, with acknowledgements and mutes.
+4. :func:`is_fresh` says whether that is recent enough, and :func:`reaches_back` whether it is known for so many days.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
-"""The unusual hours of an agent, judged on a plain list of counts; each hour by what was known then.
+"""The unusual hours of a list of counts, each judged by what was known before it.
 
-1. Expected: the seasonal median of the hour (:mod:`agentidp.findings.seasonal`).
-2. Surprise of the hour: by how much its count exceeds that. Surprise of the day: the sum of the last 24 hours', each
-   clipped to 3, so that it takes many hours and not one burst.
-3. Rare (:mod:`agentidp.findings.rarity`): an hour by its return period, a day by its z-score. Both compare with the
-   agent's own highest surprise on each of the 28 days before, so more is needed of an agent that works in bursts.
+Statistics: the return period of an hour's surprise, and the z-score of a day's (:mod:`agentidp.findings.rarity`).
 
-An hour that was unusual is in no later baseline; what was expected of it stands in its place.
+1. Expected is the seasonal median: of the same hour of the week in 8 weeks, averaged with the hours beside it.
+2. The surprise of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)), that of a day the sum of its 24 hours', each
+   clipped to 3. They are compared with the agent's highest ones of each of the 28 days before.
+3. An hour is unusual by its return period. After a busy day more is expected of it, up to twice as much.
+4. An hour at the end of an unusual day is unusual by the z-score of that day.
+5. An hour that was unusual becomes no baseline: what was expected of it takes its place.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from math import log
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK
-from agentidp.findings.rarity import DayToDay, ReturnPeriod
-from agentidp.findings.seasonal import Expected, median, precedent, seasonal_median, surprise
+from agentidp.findings.outliers import is_gross, without_gross_outliers
+from agentidp.findings.rarity import DailyMaxima
+from agentidp.findings.seasonal import Expected, precedent, seasonal_median, surprise
 
 
 @dataclass(frozen=True)
@@ -34,49 +36,30 @@ class UnusualHour:
 
 
 def unusual_hours(
-    counts: Sequence[int], first: int, since: int, *, chances: int = 1, by_day: bool = True
+    counts: Sequence[int], first: int, since: int, *, agents: int = 1, by_day: bool = True
 ) -> list[UnusualHour]:
-    """The unusual hours of an agent, from two weeks after its first day on.
+    """The unusual hours, from two weeks after the first day on.
 
-    :param first: the midnight from which on it was active.
-    :param since: the midnight from which on its hours matter. The 29 days before make its daily maxima, in half of
-        which unusual hours are found too, so that one knows when what goes on began; of what is older only the
-        baseline is taken, without gross outliers.
-    :param chances: how many lists are judged: each has its chance to be unusual.
+    :param first: the midnight of the first day with any count.
+    :param since: the midnight from which on hours matter. The 29 days before calibrate, and unusual hours of their
+        second half are returned too, so that one knows when what goes on began.
+    :param agents: how many lists are judged. Each has its chance to be unusual, so more is needed of each.
     :param by_day: whether the surprise of a day counts too.
     """
     begins = max(first + DAY, since - (thresholds.CALIBRATION_DAYS + 1) * DAY)
     baseline = without_gross_outliers(counts, first, begins)
-    return _Judgement(counts, baseline, first, min(chances, thresholds.MAX_CHANCES), by_day).run(begins)
-
-
-def without_gross_outliers(counts: Sequence[int], first: int, until: int) -> list[float]:
-    """The counts; before *until*, what was expected instead of each that is far above it."""
-    baseline = [float(count) for count in counts]
-    for hour in _tall_hours(counts, first + 3 * WEEK, until):
-        expected = Expected.at(baseline, hour, first)
-        if is_gross(counts[hour], expected, precedent(baseline, hour, first)):
-            baseline[hour] = expected.mean
-    return baseline
-
-
-def _tall_hours(counts: Sequence[int], begins: int, ends: int) -> list[int]:
-    """Those that can be gross outliers: a shortcut, since a median of each hour takes long."""
-    if begins >= ends:
-        return []
-    bound = [
-        thresholds.GROSS_TIMES * median(list(counts[hour:ends:DAY])) + thresholds.MIN_EXCESS for hour in range(DAY)
-    ]
-    return [hour for hour in range(begins, ends) if counts[hour] > bound[hour % DAY]]
-
-
-def is_gross(count: float, expected: Expected, before: float = 0.0) -> bool:
-    """Whether a count is far above the expected one, as long as there are no daily maxima to compare with.
-
-    :param before: its precedent.
-    """
-    is_far = count > thresholds.GROSS_TIMES * expected.highest + thresholds.MIN_EXCESS
-    return is_far and surprise(count, max(expected.mean, before)) > thresholds.GROSS_SURPRISE
+    judge = _Judge(counts, baseline, first, min(agents, thresholds.MAX_CHANCES), by_day)
+    found = []
+    before, same = (seasonal_median(baseline, hour, first) for hour in (begins - 1, begins))
+    for hour in range(begins, len(counts)):
+        if hour % DAY == 0 and hour > begins:
+            judge.maxima.end_day()
+        after = seasonal_median(baseline, hour + 1, first)
+        unusual = judge.judge(hour, Expected.of(before, same, after))
+        before, same = same, after
+        if unusual is not None:
+            found.append(unusual)
+    return found
 
 
 class LastDay:
@@ -101,110 +84,66 @@ class LastDay:
         return more >= thresholds.MIN_EXCESS and self.tokens > thresholds.MIN_TIMES * self.expected
 
 
-class _Judgement:
-    """One pass over an agent's hours, in order.
+def level(tokens: float, expected: float) -> float:
+    """How many times the expected tokens of a day there were, from 1 to 2."""
+    few = thresholds.LEVEL_TOKENS
+    return min(max((tokens + few) / (expected + few), 1.0), thresholds.MAX_LEVEL)
 
-    :param baseline: the counts, in which unusual ones are replaced as the pass goes on.
+
+class _Judge:
+    """Judges one hour after the other.
+
+    :param baseline: the counts; the judge replaces those of unusual hours in it.
     """
 
-    def __init__(self, counts: Sequence[int], baseline: list[float], first: int, chances: int, by_day: bool) -> None:
+    def __init__(self, counts: Sequence[int], baseline: list[float], first: int, agents: int, by_day: bool) -> None:
         self.counts, self.baseline, self.first = counts, baseline, first
-        self.chances, self.by_day = chances, by_day
-        self.z_chances = thresholds.Z_CHANCES * log(chances)
-        self.last_day = LastDay()
-        self.maxima: dict[str, list[float]] = {"hour": [], "day": [], "tokens": []}
-        """Of each day: the highest surprise of an hour and of a day, and the most tokens of an hour."""
-        self.today = dict.fromkeys(self.maxima, 0.0)
-        self.return_period: ReturnPeriod | None = None
-        self.day_to_day: DayToDay | None = None
-        self.busiest = 0.0
+        self.agents, self.by_day = agents, by_day
+        self.maxima, self.last_day = DailyMaxima(), LastDay()
 
-    def run(self, begins: int) -> list[UnusualHour]:
-        found = []
-        before, same = (seasonal_median(self.baseline, hour, self.first) for hour in (begins - 1, begins))
-        for hour in range(begins, len(self.counts)):
-            if hour % DAY == 0 and hour > begins:
-                self._end_day(hour)
-            after = seasonal_median(self.baseline, hour + 1, self.first)
-            expected = Expected.of(before, same, after)
-            before, same = same, after
-            if (unusual := self._judge(hour, expected)) is not None:
-                found.append(unusual)
-        return found
-
-    def _end_day(self, now: int) -> None:
-        """Fit to the days before this one: what begins to go wrong is not its own measure."""
-        days = len(self.maxima["hour"])
-        if days >= thresholds.SETTLED_DAYS - 1:
-            self.return_period = ReturnPeriod.of(self.maxima["hour"])
-            self.busiest = sorted(self.maxima["tokens"][-thresholds.CALIBRATION_DAYS :])[-2]
-            if self.by_day and now - self.first >= thresholds.MIN_DAYS_BY_DAY * DAY:
-                self.day_to_day = DayToDay.of(self.maxima["day"])
-        for name, highest in self.today.items():
-            self.maxima[name].append(highest)
-            self.today[name] = 0.0
-
-    def _judge(self, hour: int, expected: Expected) -> UnusualHour | None:
+    def judge(self, hour: int, expected: Expected) -> UnusualHour | None:
+        """Whether an hour is unusual."""
         count = self.counts[hour]
-        of_hour = surprise(count, expected.mean)
+        of_hour, day_before = surprise(count, expected.mean), (self.last_day.tokens, self.last_day.expected)
         self.last_day.add(of_hour, count, expected.mean)
-        days = self._return_days(hour, expected, of_hour)
-        severity = self._severity(count, days, self._z_score() if of_hour > 0 else 0.0)
-        if severity or (self.return_period is None and is_gross(count, expected)):
-            if hour - self.first >= 3 * WEEK:
+        days = self._return_days(hour, expected, day_before)
+        z_score = self._z_score(hour) if of_hour > 0 else 0.0
+        severity = severity_of(days, z_score, self.agents)
+        if severity or (self.maxima.return_period is None and is_gross(count, expected)):
+            if hour - self.first >= thresholds.MIN_SEASON_WEEKS * WEEK:
                 self.baseline[hour] = min(count, expected.mean)
         else:
-            self._see(of_hour, count)
-        return UnusualHour(hour, count, expected.mean, severity) if severity else None
+            self.maxima.add(of_hour, self.last_day.surprise, count)
+        if severity is None:
+            return None
+        is_critical = count > thresholds.CRITICAL_TIMES * max(self.maxima.busiest, thresholds.MIN_EXCESS)
+        if severity is Severity.warning and is_critical:
+            severity = Severity.critical
+        return UnusualHour(hour, count, expected.mean, severity)
 
-    def _return_days(self, hour: int, expected: Expected, of_hour: float) -> float:
-        """In how many days such an hour comes once; zero of one with too few tokens to matter, or with a precedent."""
-        count = self.counts[hour]
+    def _return_days(self, hour: int, expected: Expected, day_before: tuple[float, float]) -> float:
+        """The return period of an hour; zero if it has too few tokens to matter, or a precedent."""
+        count, return_period = self.counts[hour], self.maxima.return_period
         enough = max(expected.highest + thresholds.MIN_EXCESS, thresholds.MIN_TIMES * expected.highest)
-        if self.return_period is None or count < enough:
+        if return_period is None or count < enough:
             return 0.0
         has_precedent = count <= thresholds.MIN_TIMES * precedent(self.baseline, hour, self.first)
-        return 0.0 if has_precedent else self.return_period.days(of_hour)
+        return 0.0 if has_precedent else return_period.days(surprise(count, level(*day_before) * expected.mean))
 
-    def _z_score(self) -> float:
-        """Of the last 24 hours' surprise; zero if their tokens are too few to matter."""
-        if self.day_to_day is None or not self.last_day.is_raised():
+    def _z_score(self, hour: int) -> float:
+        """The z-score of the last 24 hours; zero if their tokens are too few to matter."""
+        # A fit is of the days up to the last midnight.
+        is_known = hour // DAY * DAY - self.first >= thresholds.MIN_DAYS_BY_DAY * DAY
+        if not self.by_day or not is_known or self.maxima.z_score is None or not self.last_day.is_raised():
             return 0.0
-        return self.day_to_day.z_score(self.last_day.surprise)
-
-    def _severity(self, count: int, return_days: float, z_score: float) -> Severity | None:
-        days, z_score = return_days / self.chances, z_score - self.z_chances
-        if days < thresholds.INFO_RETURN_DAYS and z_score < thresholds.INFO_Z_SCORE:
-            return None
-        if days < thresholds.WARNING_RETURN_DAYS and z_score < thresholds.WARNING_Z_SCORE:
-            return Severity.info
-        is_critical = count > thresholds.CRITICAL_TIMES * max(self.busiest, thresholds.MIN_EXCESS)
-        return Severity.critical if is_critical else Severity.warning
-
-    def _see(self, of_hour: float, count: int) -> None:
-        today = self.today
-        if of_hour > today["hour"]:
-            today["hour"] = of_hour
-        if self.last_day.surprise > today["day"]:
-            today["day"] = self.last_day.surprise
-        if count > today["tokens"]:
-            today["tokens"] = count
+        return self.maxima.z_score.score(self.last_day.surprise)
 
 
-def new_agents_hours(counts: Sequence[int], first: int) -> list[UnusualHour]:
-    """The unusual hours of an agent's first two weeks, in which it has no baseline.
-
-    As many tokens as no healthy client needs, fewer once it has two days behind it, and many times its busiest hour so
-    far.
-    """
-    found: list[UnusualHour] = []
-    busiest = 0
-    for hour in range(first, min(len(counts), first + thresholds.SETTLED_DAYS * DAY)):
-        # The last day is left out, so that what lasts for hours does not raise its own bound; after a day it does.
-        if hour - DAY >= first:
-            busiest = max(busiest, counts[hour - DAY])
-        has_two_days = hour - first >= thresholds.YOUNG_DAYS * DAY
-        enough = thresholds.MIN_YOUNG if has_two_days else thresholds.MIN_NEW
-        if counts[hour] >= enough and counts[hour] > thresholds.YOUNG_TIMES * busiest:
-            found.append(UnusualHour(hour, counts[hour], float(busiest), Severity.warning))
-    return found
+def severity_of(return_days: float, z_score: float, agents: int) -> Severity | None:
+    """How urgent an hour is, of one of so many agents: ``None``, ``info`` or ``warning``."""
+    days, z_score = return_days / agents, z_score - thresholds.Z_CHANCES * log(agents)
+    if days >= thresholds.WARNING_RETURN_DAYS or z_score >= thresholds.WARNING_Z_SCORE:
+        return Severity.warning
+    if days >= thresholds.INFO_RETURN_DAYS or z_score >= thresholds.INFO_Z_SCORE:
+        return Severity.info
+    return None

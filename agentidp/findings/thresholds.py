@@ -8,9 +8,12 @@ MAX_CONTRIBUTORS = 5
 COMMON_CAUSE_AGENTS = 4
 """Agents with a spike from the same hour on, or silent from the same hour on, that are one finding."""
 
-# Seasonal baseline (surprise.py): of spikes.
+# Seasonal baseline of spikes (seasonal.py, rarity.py)
 SEASON_WEEKS = 8
 """Weeks of which the median of an hour of the week is taken."""
+
+MIN_SEASON_WEEKS, SEASON_DAYS = 3, 14
+"""With fewer weeks than these, the median is that of the hour of the day in so many days."""
 
 CALIBRATION_DAYS = 28
 """Days of which the daily maxima say how much an agent's counts jump about."""
@@ -52,6 +55,10 @@ MIN_DAYS_BY_DAY = 30
 CLIPPED_SURPRISE = 3.0
 """The most that an hour counts for the surprise of a day."""
 
+MAX_LEVEL, LEVEL_TOKENS = 2.0, 10
+"""If the last 24 hours had more tokens than expected, so many times as many at most are expected of an hour; the ratio
+is taken with so many tokens added to both, for few tokens say little."""
+
 CRITICAL_TIMES = 10
 """An hour is critical above so many times the second-highest daily maximum of the days before."""
 
@@ -70,6 +77,12 @@ GROSS_TIMES, GROSS_SURPRISE = 3, 12.0
 MAX_SPIKE_SUSPECTS, MAX_SPIKE_AGENTS = 100, 40
 """Agents of which the hours are read, and the history: those whose days, and hours, grew the most."""
 
+MAX_SPIKE_GAP_HOURS = 24
+"""Unusual hours of an agent with at most so many hours from one to the next are one spike."""
+
+EXPLAINED_SHARE = 0.5
+"""Of an hour's excess of the organization: if its agents' own spikes and newcomers explain as much, it is theirs."""
+
 # silence
 SILENCE_WEEKS = 8
 """Weeks before a silence that make its baseline."""
@@ -80,6 +93,10 @@ MIN_SILENCE_WEEKS = 3
 MAX_SILENCE_WEEKS = 4
 """After so long an agent that has stopped has no recent habit to break."""
 
+MIN_QUIET_HOURS, MIN_QUIET_DAYS = 3, 2
+"""An agent that works around the clock may have stopped after so many quiet hours, and any other after so many days:
+only then is its history read."""
+
 MIN_EVIDENCE_HOURS = 11.0
 """Evidence against an agent that works around the clock: four hours in each of which it was active in all 8 weeks."""
 
@@ -88,7 +105,7 @@ MIN_EVIDENCE_DAYS = 7.5
 
 MIN_EVIDENCE_WORKDAYS = 10.0
 """The same within a week, of one that rests on some days and stopped with its work done: four working days, because
-public holidays last for up to three."""
+public holidays last for up to three. Its work is also done if the day after is none of its working days."""
 
 MAX_EVIDENCE_PART_DAY = 5.0
 """Evidence at most of the rest of the day on which an agent stopped amid its work: its hours depend on one another."""
@@ -117,6 +134,16 @@ MAX_SAMPLED_AGENTS = 32
 
 MAX_SILENT_AGENTS = 100
 """Agents whose silence is looked into."""
+
+# zero_day
+ZERO_DAY_WEEKS = 8
+"""Weeks before a day whose same weekday says what is usual."""
+
+MIN_ZERO_DAY_WEEKS = 3
+"""Of these weeks in which the organization must have been at work already."""
+
+MIN_ZERO_DAY_TOKENS = 20
+"""The median of the weekday: fewer may be missing by chance."""
 
 # rejections
 REJECTION_DAYS = 28

@@ -87,11 +87,10 @@ def run_of(tokens: Sequence[int], day: int) -> Run | None:
     if weeks < thresholds.MIN_WEEKEND_WEEKS:
         return None
     past = range(day - WEEK * weeks, day)
-    same = sorted((of_days[each] for each in past if (day - each) % WEEK == 0), reverse=True)
+    same = [of_days[each] for each in past if (day - each) % WEEK == 0]
     others = [of_days[each] for each in past if (day - each) % WEEK]
     average, active_days = sum(others) / len(others), sum(1 for each in others if each)
-    # The second-highest counts as usual: it may have been at work once before.
-    usual, today = same[1], of_days[day]
+    usual, today = second_highest(same), of_days[day]
     if active_days < 3 * weeks or not _is_activity(today - usual, average):
         return None
     if 100 * usual <= thresholds.QUIET_PERCENT * average:
@@ -100,6 +99,11 @@ def run_of(tokens: Sequence[int], day: int) -> Run | None:
         return None
     in_rest = sum(tokens[hour] for hour in hours_of_rest(tokens, day, weeks) if hour < len(tokens))
     return Run(in_rest, 0, False) if _is_activity(in_rest, average) else None
+
+
+def second_highest(counts: Sequence[int]) -> int:
+    """What counts as usual: the agent may have been at work once before."""
+    return sorted(counts)[-2]
 
 
 def _is_activity(more: float, average: float) -> bool:

@@ -1,53 +1,77 @@
-"""``zero_day``: a day without issuance amid active ones.
+"""``zero_day``: the organization was issued no token on a whole UTC day on which it usually is.
+
+Statistic: the median of the same weekday in up to 8 weeks before.
+
+1. Only completed days are judged, and only from the organization's fourth week on.
+2. A day without a token is reported if the median of its weekday is at least 20 tokens.
+3. Such days in a row, also across days that are usually empty, are one finding.
 
 The quiet hours of such a day are reported here and not by ``silence``, unless they still last.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 
 from agentidp.db.sql import Call, Rows
+from agentidp.findings import thresholds
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.quiet_hours import median_low
 
-WEEKS = 8
-"""Weeks before a day whose same weekday says what is usual."""
-
-MIN_WEEKS = 3
-"""Of these weeks in which the organization must have been at work already."""
-
-MIN_TOKENS = 20
-"""The median of the weekday: fewer may be missing by chance."""
+DAY = timedelta(days=1)
 
 
 def call(query: FindingsQuery) -> Call:
-    """Completed days without a token that usually have some."""
-    return Call(
-        "findings/zero_day",
-        {"days": query.days, "weeks": WEEKS, "min_weeks": MIN_WEEKS, "min_tokens": MIN_TOKENS},
-    )
+    """The organization's days, and the weeks before them."""
+    return Call("findings/zero_day", {"first_day": query.since - timedelta(weeks=thresholds.ZERO_DAY_WEEKS)})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """One for each day, or for several in a row."""
-    return [
-        Finding(
-            kind="zero_day",
-            severity=Severity.warning,
-            begins=_midnight(row.first_day),
-            ends=_midnight(row.last_day + timedelta(days=1)),
-            unit="tokens a day",
-            observed=0,
-            expected=row.usual,
-            baseline=f"the median of the same weekday in up to {WEEKS} weeks before",
-            summary=f"No token was issued {_days(row.first_day, row.last_day)}; "
-            f"typically {row.usual:,.0f} are issued a day.",
-            causes="A deployment that broke issuance, or an outage of the service or of all agents; where nobody works"
-            " on a public holiday, that.",
-            next_step="See what was deployed or changed at its beginning, and the service's log of that time.",
-        )
-        for row in rows
-    ]
+    tokens = {row.day: int(row.tokens) for row in rows}
+    days = [query.since + number * DAY for number in range(query.days - 1)]
+    usual = {day: usual_tokens(tokens, day) for day in days if day not in tokens}
+    zero = {day: number for day, number in usual.items() if number and number >= thresholds.MIN_ZERO_DAY_TOKENS}
+    return [_finding({day: zero[day] for day in run}) for run in runs_of_days(list(zero), tokens)]
+
+
+def usual_tokens(tokens: Mapping[date, int], day: date) -> int | None:
+    """The median of the same weekday in the weeks before a day; ``None`` if too few weeks are known.
+
+    :param tokens: of each day that has some.
+    """
+    begins = min(tokens, default=day)
+    weekdays = [day - timedelta(weeks=week) for week in range(1, thresholds.ZERO_DAY_WEEKS + 1)]
+    counts = [tokens.get(each, 0) for each in weekdays if each >= begins]
+    return median_low(counts) if len(counts) >= thresholds.MIN_ZERO_DAY_WEEKS else None
+
+
+def runs_of_days(days: list[date], tokens: Mapping[date, int]) -> list[list[date]]:
+    """The days in groups between which no token was issued."""
+    groups: dict[int, list[date]] = {}
+    for day in days:
+        groups.setdefault(sum(1 for each in tokens if each < day), []).append(day)
+    return list(groups.values())
+
+
+def _finding(usual: dict[date, int]) -> Finding:
+    first, last = min(usual), max(usual)
+    expected = sum(usual.values()) / len(usual)
+    return Finding(
+        kind="zero_day",
+        severity=Severity.warning,
+        begins=_midnight(first),
+        ends=_midnight(last + DAY),
+        unit="tokens a day",
+        observed=0,
+        expected=expected,
+        baseline=f"the median of the same weekday in up to {thresholds.ZERO_DAY_WEEKS} weeks before",
+        summary=f"No token was issued {_days(first, last)}; typically {expected:,.0f} are issued a day.",
+        causes="A deployment that broke issuance, or an outage of the service or of all agents; where nobody works"
+        " on a public holiday, that.",
+        next_step="See what was deployed or changed at its beginning, and the service's log of that time.",
+    )
 
 
 def _midnight(day: date) -> datetime:
@@ -55,9 +79,7 @@ def _midnight(day: date) -> datetime:
 
 
 def _days(first: date, last: date) -> str:
-    if first == last:
-        return f"on {_day(first)}"
-    return f"from {_day(first)} to {_day(last)}"
+    return f"on {_day(first)}" if first == last else f"from {_day(first)} to {_day(last)}"
 
 
 def _day(day: date) -> str:

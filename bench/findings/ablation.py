@@ -1,55 +1,90 @@
-"""``python -m bench.findings.ablation``: what each rule of ``spike`` is worth, by leaving it out.
+"""``python -m bench.findings.ablation``: what each rule of each kind is worth, by leaving it out.
 
-The fleets are those of ``bench.findings --situations``. Their agents are judged by the functions of the product on
-whole lists of counts, at the end of the evaluated span and without a database, which takes seconds. Use seeds that no
-threshold was chosen on.
+The fleets are those of ``bench.findings``, with situations and without, in memory (:mod:`.memory`). Each is looked at
+every so many hours, by the one kind whose rule is left out. Use seeds that no threshold was chosen on.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from agentidp.findings import spike, surprise, thresholds
+from agentidp.findings import quiet_hours, rejections, silence, spike, surprise, thresholds, uncached_tokens, weekend
 from agentidp.findings.finding import Severity
-from bench.findings.fleets import EVALUATED, EVALUATED_DAYS, Agent, Fault, Fleet, make_fleet
-from bench.findings.scoring import ALSO_TRUE, MEANT
+from bench.findings.fleets import EVALUATED, EVALUATED_DAYS, HOURS, Fleet, make_fleet
+from bench.findings.memory import look
+from bench.findings.scoring import MEANT, Score, sightings
 from bench.findings.situations import add_situations
 
 Patch = tuple[Any, str, Any]
 
-RULES: dict[str, list[Patch]] = {
-    "all rules": [],
-    "without the return period of an hour": [
-        (thresholds, "INFO_RETURN_DAYS", math.inf),
-        (thresholds, "WARNING_RETURN_DAYS", math.inf),
-    ],
-    "without the z-score of a day": [
-        (thresholds, "INFO_Z_SCORE", math.inf),
-        (thresholds, "WARNING_Z_SCORE", math.inf),
-    ],
-    "one tail index for all agents": [(thresholds, "PRIOR_WEIGHT", 1e9)],
-    "surprises of a day not clipped": [(thresholds, "CLIPPED_SURPRISE", 1e9)],
-    "no higher limits for many agents": [(thresholds, "MAX_CHANCES", 1)],
-    "unusual hours stay in the history": [
-        (surprise, "without_gross_outliers", lambda counts, *_: [*map(float, counts)])
-    ],
-    "no precedents": [(surprise, "precedent", lambda *_: 0.0)],
-    "no month ends": [(spike, "without_month_ends", lambda hours, *_: hours)],
-    "no minimum of 1.5 times": [(thresholds, "MIN_TIMES", 1.0)],
-    "no limit for new agents": [(thresholds, "MIN_NEW", 10**12), (thresholds, "MIN_YOUNG", 10**12)],
-}
-"""Rule that is left out -> what stands in its place."""
+ALL = "all rules"
 
-LOOPS = ("retry loop", "repeated loop", "second loop", "night loop", "newcomer's loop")
-GROUPS = {"loops": LOOPS, "backoff": ("backoff loop",), "leaks": ("leak", "doubled tokens")}
+RULES: dict[str, dict[str, list[Patch]]] = {
+    "spike": {
+        ALL: [],
+        "without the return period of an hour": [
+            (thresholds, "INFO_RETURN_DAYS", math.inf),
+            (thresholds, "WARNING_RETURN_DAYS", math.inf),
+        ],
+        "without the z-score of a day": [
+            (thresholds, "INFO_Z_SCORE", math.inf),
+            (thresholds, "WARNING_Z_SCORE", math.inf),
+        ],
+        "one tail index for all agents": [(thresholds, "PRIOR_WEIGHT", 1e9)],
+        "surprises of a day not clipped": [(thresholds, "CLIPPED_SURPRISE", 1e9)],
+        "no higher limits for many agents": [(thresholds, "MAX_CHANCES", 1)],
+        "unusual hours stay in the history": [
+            (surprise, "without_gross_outliers", lambda counts, *_: [*map(float, counts)]),
+            # No hour has as many weeks behind it, so none is replaced.
+            (surprise, "WEEK", 10**9),
+        ],
+        "a busy day raises no expectation": [(thresholds, "MAX_LEVEL", 1.0)],
+        "no precedents": [(surprise, "precedent", lambda *_: 0.0)],
+        "no month ends": [(spike, "without_month_ends", lambda hours, *_: hours)],
+        "no minimum of 1.5 times": [(thresholds, "MIN_TIMES", 1.0)],
+        "no limit for new agents": [(thresholds, "MIN_NEW", 10**12), (thresholds, "MIN_YOUNG", 10**12)],
+    },
+    "silence": {
+        ALL: [],
+        "no agent judged by hours": [(quiet_hours, "works_round_the_clock", lambda *_: False)],
+        "no agent judged by its longest pause": [(quiet_hours, "_silence_by_gap", lambda *_: None)],
+        "stopping amid work says nothing": [(quiet_hours, "_part_day_evidence", lambda *_: 0.0)],
+        "no more days where a holiday may be": [
+            (thresholds, "MIN_EVIDENCE_WORKDAYS", thresholds.MIN_EVIDENCE_DAYS),
+        ],
+        "hours of a quiet organization count": [(silence, "quiet_hours_of", lambda *_: ([], {}))],
+        "not the organization": [(silence, "quiet_times", lambda *_: [])],
+        "not a part of the organization": [(silence, "partial_silences", lambda *_: [])],
+    },
+    "weekend": {
+        ALL: [],
+        "no hours of rest": [(thresholds, "PART_PERCENT", thresholds.QUIET_PERCENT)],
+        "the highest day counts as usual": [
+            (weekend, "second_highest", lambda counts: max(counts)),
+        ],
+    },
+    "uncached_tokens": {
+        ALL: [],
+        "no replicas": [(uncached_tokens, "are_replicas", lambda *_: False)],
+        "one day is enough": [(thresholds, "MIN_UNCACHED_DAYS", 1), (thresholds, "MIN_UNCACHED_SPAN", 0)],
+    },
+    "rejections": {
+        ALL: [],
+        "six with no token are as few as 15": [(thresholds, "MIN_REJECTED_FAILING", thresholds.MIN_REJECTED)],
+        "not against the 75th percentile": [(thresholds, "REJECTED_TIMES", 0)],
+        "no higher limit for new agents": [(rejections.thresholds, "MIN_REJECTED_NEW", thresholds.MIN_REJECTED)],
+    },
+    "zero_day": {ALL: [], "any number is usual": [(thresholds, "MIN_ZERO_DAY_TOKENS", 1)]},
+}
+"""Kind -> rule that is left out -> what stands in its place."""
 
 
 @contextmanager
@@ -65,83 +100,73 @@ def patched(patches: list[Patch]) -> Iterator[None]:
             setattr(module, name, value)
 
 
-def tokens_of(agent: Agent) -> list[int]:
-    """By the hour."""
-    return [first.tokens + second.tokens for first, second in agent.usage]
-
-
-def spikes_of(fleet: Fleet, counts: dict[Agent, list[int]]) -> list[spike.Spike]:
-    """Of the agents, and of the organization what they do not explain."""
-    first_day = fleet.start.date()
-    number = sum(any(one[EVALUATED:]) for one in counts.values())
-    judge: Callable[..., list[spike.Spike]] = functools.partial(
-        spike.spikes, since=EVALUATED, first_day=first_day, agents=number
-    )
-    of_agents = [
-        each for agent, of_agent in counts.items() for each in judge(of_agent, agent_id=agent.agent_id, agent_name="")
-    ]
-    of_new = spike.new_agents([("", of_agent) for of_agent in counts.values()], EVALUATED)
-    whole = [sum(hour) for hour in zip(*counts.values(), strict=True)]
-    found = [*of_agents, *spike.unexplained(judge(whole), of_agents, of_new)]
-    return [one for one in found if one.hours[-1].hour >= EVALUATED]
-
-
-def _is_about(one: spike.Spike, fault: Fault) -> bool:
-    is_then = one.begins < fault.ends and fault.begins < one.hours[-1].hour + 1
-    return is_then and (one.agent_id is None or one.agent_id in {agent.agent_id for agent in fault.agents})
-
-
-def score(fleet: Fleet, found: list[spike.Spike]) -> Counter[str]:
-    """Faults by group, those of them that were warned of or listed, and false and benign warnings and listed ones."""
-    result: Counter[str] = Counter()
-    for group, kinds in GROUPS.items():
+def judge(fleet: Fleet, kind: str, every: int) -> Counter[tuple[str, str]]:
+    """What came of the faults that a kind is meant for, and how many of its findings are false or benign."""
+    result: Counter[tuple[str, str]] = Counter()
+    scores = {least: Score(fleet) for least in (Severity.warning, Severity.info)}
+    for hour in range(EVALUATED + every - 1, HOURS, every):
+        found, at = look(fleet, hour, [kind])
+        for least, score in scores.items():
+            score.see(sightings(found, at, least))
+    for least, score in scores.items():
         for fault in fleet.faults:
-            if fault.kind in kinds and fault.countable:
-                highest = max((one.severity for one in found if _is_about(one, fault)), default=0)
-                result[group] += 1
-                result[f"{group} warning"] += highest >= Severity.warning
-                result[f"{group} info"] += highest >= Severity.info
-    true = [fault for fault in fleet.faults if "spike" in MEANT[fault.kind] | ALSO_TRUE.get(fault.kind, set())]
-    benign = {agent.agent_id for each in fleet.benign for agent in each.agents}
-    for one in found:
-        if not any(_is_about(one, fault) for fault in true):
-            severity = "warning" if one.severity >= Severity.warning else "info"
-            result[f"{'benign' if one.agent_id in benign else 'false'} {severity}"] += 1
+            if kind in MEANT[fault.kind] and fault.countable:
+                result[fault.kind, least.name] += fault in score.told_at
+                result[fault.kind, "faults"] += least is Severity.warning
+        for one, is_true in score.judged():
+            verdict = "true" if is_true else "benign" if score.is_benign(one) else "false"
+            result[verdict, least.name] += 1
     return result
 
 
-def scores(seed: str) -> dict[str, Counter[str]]:
-    """Rule that is left out -> what came of the fleet of a seed."""
+def judge_all(seed: str, kinds: list[str], every: int) -> dict[tuple[str, str], Counter[tuple[str, str]]]:
+    """(Kind, rule that is left out) -> what came of the fleet of a seed."""
     fleet = make_fleet(seed)
-    add_situations(fleet)
-    counts = {agent: tokens_of(agent) for agent in fleet.agents}
+    if seed.startswith("situations"):
+        add_situations(fleet)
     result = {}
-    for name, patches in RULES.items():
-        with patched(patches):
-            result[name] = score(fleet, spikes_of(fleet, counts))
+    for kind in kinds:
+        for name, patches in RULES[kind].items():
+            with patched(patches):
+                result[kind, name] = judge(fleet, kind, every)
     return result
+
+
+def table(kind: str, results: dict[str, Counter[tuple[str, str]]], fleets: int) -> str:
+    """A table in Markdown: a row for each rule; a column for each fault with what was warned of (and listed)."""
+    faults = [fault for fault, kinds in MEANT.items() if kind in kinds and results[ALL][fault, "faults"]]
+    weeks = fleets * EVALUATED_DAYS / 7
+    columns = [kind, *faults, "false a week (and listed)", "benign a week (and listed)"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for name, counts in results.items():
+        cells = [f"{counts[fault, 'warning']} ({counts[fault, 'info']})/{counts[fault, 'faults']}" for fault in faults]
+        for verdict in ("false", "benign"):
+            warned, listed = (counts[verdict, least] / weeks for least in ("warning", "info"))
+            cells.append(f"{warned:.3f} ({listed:.3f})")
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Print a table in Markdown."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m bench.findings.ablation", description=__doc__)
     parser.add_argument("--seeds", choices=("tuning", "held-out"), default="held-out", help="default: held-out")
-    parser.add_argument("--fleets", type=int, default=40, help="how many (default: 40)")
+    parser.add_argument("--fleets", type=int, default=40, help="how many (default: 40), half of them with situations")
     parser.add_argument("--first", type=int, default=0, help="the number of the first (default: 0)")
+    parser.add_argument("--every", type=int, default=24, help="hours between two looks (default: 24)")
+    parser.add_argument("--kind", choices=tuple(RULES), action="append", help="default: all")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
     options = parser.parse_args()
-    seeds = [f"situations {options.seeds} {options.first + number}" for number in range(options.fleets)]
-    total: dict[str, Counter[str]] = {name: Counter() for name in RULES}
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as processes:
-        for of_fleet in processes.map(scores, seeds):
-            for name, counts in of_fleet.items():
-                total[name].update(counts)
-    weeks = options.fleets * EVALUATED_DAYS / 7
-    print(f"| | {' | '.join(GROUPS)} | false warnings a week | benign | false and listed |")
-    print("|---|---|---|---|---|---|---|")
-    for name, counts in total.items():
-        cells = [f"{counts[f'{group} warning']} ({counts[f'{group} info']})/{counts[group]}" for group in GROUPS]
-        cells += [f"{counts[each] / weeks:.3f}" for each in ("false warning", "benign warning", "false info")]
-        print(f"| {name} | {' | '.join(cells)} |")
+    kinds = options.kind or list(RULES)
+    prefixes = ("", "situations ")
+    seeds = [f"{prefixes[n % 2]}{options.seeds} {options.first + n // 2}" for n in range(options.fleets)]
+    total: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
+    with ProcessPoolExecutor(options.processes) as processes:
+        for of_fleet in processes.map(partial(judge_all, kinds=kinds, every=options.every), seeds):
+            for key, counts in of_fleet.items():
+                total.setdefault(key, Counter()).update(counts)
+    for kind in kinds:
+        print(table(kind, {name: total[kind, name] for name in RULES[kind]}, len(seeds)), end="\n\n", flush=True)
 
 
 if __name__ == "__main__":

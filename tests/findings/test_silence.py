@@ -350,6 +350,8 @@ def test_most_agents_are_the_organization(fleet: Fleet, stopped: int, told: list
     assert sorted(one["agentName"] or "" for one in found) == [name or "" for name in told]
     if told == [None]:
         assert found[0]["observed"]["value"] == 40
+        assert sorted(one["agentName"] for one in found[0]["agents"]) == ["stopped-0", "stopped-1", "stopped-2"]
+        assert found[0]["agentCount"] == 3
 
 
 def test_unknown_hours_count_for_no_agent(fleet: Fleet, clock: Clock) -> None:

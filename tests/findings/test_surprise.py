@@ -10,11 +10,12 @@ import pytest
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, runs
+from agentidp.findings.newcomers import newcomers_hours
 from agentidp.findings.quiet_hours import evidence, partial_silences, silence_of_agent
-from agentidp.findings.rarity import DayToDay, ReturnPeriod
+from agentidp.findings.rarity import ReturnPeriod, ZScore
 from agentidp.findings.rejections import usual_if_exceeded
 from agentidp.findings.seasonal import Expected, median, precedent, seasonal_median, surprise
-from agentidp.findings.surprise import LastDay, new_agents_hours, unusual_hours
+from agentidp.findings.surprise import LastDay, unusual_hours
 from agentidp.findings.uncached_tokens import fewest_tokens
 from agentidp.findings.weekend import run_of
 
@@ -27,9 +28,9 @@ def noise(mean: int, seed: str = "noise") -> list[int]:
     return [sum(random.random() < mean / 100 for _ in range(100)) for _ in range(HOURS)]
 
 
-def found(counts: list[int], since: int = HOURS - WEEK, chances: int = 1) -> list[int]:
+def found(counts: list[int], since: int = HOURS - WEEK, agents: int = 1) -> list[int]:
     """The hours that are a warning, counted from *since*."""
-    hours = unusual_hours(counts, 0, since, chances=chances)
+    hours = unusual_hours(counts, 0, since, agents=agents)
     return [one.hour - since for one in hours if one.severity >= Severity.warning and one.hour >= since]
 
 
@@ -74,11 +75,11 @@ def test_a_return_period_follows_the_tail_of_the_daily_maxima() -> None:
 
 def test_a_z_score_is_taken_from_the_median_and_the_deviation_of_28_days() -> None:
     # What is older does not count; two of 28 are 14 above the median: a deviation of sqrt(2 * 14 ** 2 / 28).
-    days = DayToDay.of([99.0] * 9 + [5.0] * 26 + [19.0] * 2)
+    days = ZScore.of([99.0] * 9 + [5.0] * 26 + [19.0] * 2)
     assert (days.median, days.deviation) == (5, thresholds.MIN_DAY_DEVIATION)
-    days = DayToDay.of([5.0] * 21 + [19.0] * 7)
+    days = ZScore.of([5.0] * 21 + [19.0] * 7)
     assert (days.median, days.deviation) == (5, 7)
-    assert days.z_score(26) == 3
+    assert days.score(26) == 3
 
 
 def test_the_surprise_of_a_day_is_that_of_24_hours_each_clipped() -> None:
@@ -124,22 +125,22 @@ def test_a_leak_of_two_thirds_of_what_is_usual_is_found_by_the_sum_of_its_hours(
     counts = noise(20)
     for hour in range(HOURS - 60, HOURS - 12):
         counts[hour] = counts[hour] * 5 // 3
-    assert 108 <= found(counts, chances=20)[0] < 138
+    assert 108 <= found(counts, agents=20)[0] < 138
     # By no hour of its own.
-    hours = unusual_hours(counts, 0, HOURS - WEEK, chances=20, by_day=False)
+    hours = unusual_hours(counts, 0, HOURS - WEEK, agents=20, by_day=False)
     assert max((one.severity for one in hours), default=Severity.info) == Severity.info
 
 
-def severity(counts: list[int], chances: int = 1) -> Severity | None:
+def severity(counts: list[int], agents: int = 1) -> Severity | None:
     """The highest of the last week."""
     since = HOURS - WEEK
     return max(
-        (one.severity for one in unusual_hours(counts, 0, since, chances=chances) if one.hour >= since), default=None
+        (one.severity for one in unusual_hours(counts, 0, since, agents=agents) if one.hour >= since), default=None
     )
 
 
 @pytest.mark.parametrize(
-    ("chances", "info", "warning", "expected"),
+    ("agents", "info", "warning", "expected"),
     [
         (1, 1.001, 2, None),
         (1, 0.999, 1.001, Severity.info),
@@ -149,7 +150,7 @@ def severity(counts: list[int], chances: int = 1) -> Severity | None:
     ],
 )
 def test_a_raised_day_is_listed_or_a_warning_by_its_z_score(
-    monkeypatch: pytest.MonkeyPatch, chances: int, info: float, warning: float, expected: Severity | None
+    monkeypatch: pytest.MonkeyPatch, agents: int, info: float, warning: float, expected: Severity | None
 ) -> None:
     counts = [20] * HOURS
     counts[-DAY:] = [31] * DAY
@@ -157,11 +158,11 @@ def test_a_raised_day_is_listed_or_a_warning_by_its_z_score(
     z_score = DAY * surprise(31, 20) / thresholds.MIN_DAY_DEVIATION
     monkeypatch.setattr(thresholds, "INFO_Z_SCORE", info * z_score)
     monkeypatch.setattr(thresholds, "WARNING_Z_SCORE", warning * z_score)
-    assert severity(counts, chances) == expected
+    assert severity(counts, agents) == expected
 
 
 @pytest.mark.parametrize(
-    ("chances", "info", "warning", "expected"),
+    ("agents", "info", "warning", "expected"),
     [
         (1, 1.001, 2, None),
         (1, 0.999, 1.001, Severity.info),
@@ -171,14 +172,14 @@ def test_a_raised_day_is_listed_or_a_warning_by_its_z_score(
     ],
 )
 def test_an_hour_is_listed_or_a_warning_by_its_return_period(
-    monkeypatch: pytest.MonkeyPatch, chances: int, info: float, warning: float, expected: Severity | None
+    monkeypatch: pytest.MonkeyPatch, agents: int, info: float, warning: float, expected: Severity | None
 ) -> None:
     counts = [20] * HOURS
     counts[-9] = 55
     days = ReturnPeriod.of([0.0] * 28).days(surprise(55, 20))
     monkeypatch.setattr(thresholds, "INFO_RETURN_DAYS", info * days)
     monkeypatch.setattr(thresholds, "WARNING_RETURN_DAYS", warning * days)
-    assert severity(counts, chances) == expected
+    assert severity(counts, agents) == expected
 
 
 def test_an_agent_needs_a_month_before_its_days_are_judged() -> None:
@@ -207,20 +208,20 @@ def test_a_weekly_job_is_usual_and_a_weekly_loop_is_not() -> None:
 
 @pytest.mark.parametrize(("tokens", "is_found"), [(thresholds.MIN_NEW - 1, False), (thresholds.MIN_NEW, True)])
 def test_an_agent_without_a_past_has_a_limit(tokens: int, is_found: bool) -> None:
-    assert bool(new_agents_hours([0] * 9 + [tokens], 0)) is is_found
+    assert bool(newcomers_hours([0] * 9 + [tokens], 0)) is is_found
 
 
 @pytest.mark.parametrize(
     ("tokens", "is_found"), [(thresholds.MIN_YOUNG - 1, False), (thresholds.MIN_YOUNG, True), (400, True)]
 )
 def test_an_agent_of_three_days_has_a_lower_one(tokens: int, is_found: bool) -> None:
-    assert bool(new_agents_hours([20] * 72 + [tokens], 0)) is is_found
+    assert bool(newcomers_hours([20] * 72 + [tokens], 0)) is is_found
 
 
 def test_what_a_new_agent_does_every_day_is_usual() -> None:
-    assert new_agents_hours([300] * (10 * DAY), 0) == []
+    assert newcomers_hours([300] * (10 * DAY), 0) == []
     # Reported for a day, if it is that much.
-    assert len(new_agents_hours([800] * (10 * DAY), 0)) == DAY
+    assert len(newcomers_hours([800] * (10 * DAY), 0)) == DAY
 
 
 def test_slots_are_added_up_and_days_without_a_row_are_zero() -> None:
@@ -279,4 +280,16 @@ def test_a_holiday_in_the_west_begins_with_rest_amid_a_day_of_utc(last: int, is_
 
     ends = 10 * WEEK + 3 * DAY
     counts = [3 * (works(hour) and hour <= ends + last) for hour in range(ends + 2 * DAY + 1)]
+    assert bool(silence_of_agent(counts, (), ())) is is_silent
+
+
+@pytest.mark.parametrize(("weekday", "is_silent"), [(3, True), (4, False)])
+def test_whoever_leaves_early_before_the_weekend_may_have_a_holiday_after_it(weekday: int, is_silent: bool) -> None:
+    # From 8:00 to 20:00, from Monday to Friday; stops at noon, and one working day is missed.
+    def works(hour: int) -> bool:
+        return hour // DAY % 7 < 5 and 8 <= hour % DAY < 20
+
+    last = 9 * WEEK + weekday * DAY + 12
+    missed = 1 if weekday == 3 else 3
+    counts = [3 * (works(hour) and hour <= last) for hour in range((last // DAY + missed + 1) * DAY + 1)]
     assert bool(silence_of_agent(counts, (), ())) is is_silent
