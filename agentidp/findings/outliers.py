@@ -1,4 +1,4 @@
-"""Gross outliers of the past: hours that must not become the baseline, where there is nothing yet to judge them by.
+"""Gross outliers of the past: hours that must not become the baseline, although no statistic is fitted to them yet.
 
 Rule: an hour above 3 times its highest seasonal median and 30 tokens more, with a surprise above 12.
 """

@@ -72,14 +72,16 @@ class Watched:
             if agent.leaves < EVALUATED:
                 self._retire(transaction, agent)
         rows = []
+        places = {agent: place for place, agent in enumerate(self.fleet.agents, 1)}
+        first_hour = (self.fleet.start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(hours=1)
         for hour in range(EVALUATED):
-            at = self.fleet.at(hour)
             for agent, usage in self.fleet.totals(hour):
-                rows.append((agent.agent_id, at.date(), at.hour, *usage))
+                rows.append((places[agent], first_hour + hour, *usage))
                 self._remember(hour, agent, usage)
-        names = ("agent_ids", "days", "hours", "tokens", "requests", "rejected")
+        names = ("agents", "hours", "tokens", "requests", "rejected")
         transaction.fetch(
             "usage_history/add_usage",
+            agent_ids=[agent.agent_id for agent in places],
             **dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)),
         )
         self.connection.commit()

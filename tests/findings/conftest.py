@@ -71,12 +71,16 @@ class Fleet:
 
     def store(self) -> None:
         """Store what was counted."""
-        rows = [(*key, *counted) for key, counted in self.usage.items()]
-        names = ("agent_ids", "days", "hours", "tokens", "requests", "rejected")
+        agent_ids = list({agent_id for agent_id, *_ in self.usage})
+        rows = [
+            (agent_ids.index(agent_id) + 1, (day - date(1970, 1, 1)).days * 24 + hour, *counted)
+            for (agent_id, day, hour), counted in self.usage.items()
+        ]
+        names = ("agents", "hours", "tokens", "requests", "rejected")
         with database_of(self.services, self.organization_id).transaction() as transaction:
             transaction.fetch(
                 "usage_history/add_usage",
-                organization_id=self.organization_id,
+                agent_ids=agent_ids,
                 **dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)),
             )
 
