@@ -12,6 +12,7 @@ from agentidp.cli import (
     apply,
     audit,
     backup,
+    check,
     credential,
     dashboard,
     db,
@@ -40,7 +41,7 @@ def cli() -> None:
 
 for group in (agent, alerts, audit, credential, db, finding, keys, organization, resource_server, usage):
     cli.add_command(group.commands)
-for command in (apply, backup, dashboard, demo, findings, restore, serve, token, watch):
+for command in (apply, backup, check, dashboard, demo, findings, restore, serve, token, watch):
     cli.add_command(command.command)
 
 

@@ -206,15 +206,7 @@ def connect(url: str) -> psycopg.Connection[Any]:
     :raises ConfigurationError: one sentence, if the server does not answer or is too old, or this machine's clock is
         wrong.
     """
-    try:
-        connection = psycopg.connect(
-            url, autocommit=True, connect_timeout=CONNECT_TIMEOUT, application_name="agentidp operator"
-        )
-    except psycopg.OperationalError as error:
-        reason = " ".join(str(error).split()) or "no answer"
-        raise ConfigurationError(f"the database of AGENTIDP_DATABASE_URL does not answer: {reason}") from None
-    except psycopg.ProgrammingError:
-        raise ConfigurationError("AGENTIDP_DATABASE_URL is not a valid connection URL") from None
+    connection = reach(url)
     if connection.info.server_version < OLDEST_POSTGRESQL * 10_000:
         connection.close()
         raise ConfigurationError(
@@ -224,7 +216,29 @@ def connect(url: str) -> psycopg.Connection[Any]:
     if differs := difference(seconds_ahead(connection) or 0):
         connection.close()
         raise ConfigurationError(f"this machine's clock is {differs}; at most {LEEWAY} seconds are allowed")
+    configure_operator(connection)
+    return connection
+
+
+def reach(url: str, setting: str = "AGENTIDP_DATABASE_URL") -> psycopg.Connection[Any]:
+    """A connection about which nothing is known yet but that it is there.
+
+    :param setting: the one that names the server.
+    :raises ConfigurationError: one sentence, if the server does not answer.
+    """
+    try:
+        return psycopg.connect(
+            url, autocommit=True, connect_timeout=CONNECT_TIMEOUT, application_name="agentidp operator"
+        )
+    except psycopg.OperationalError as error:
+        reason = " ".join(str(error).split()) or "no answer"
+        raise ConfigurationError(f"the database of {setting} does not answer: {reason}") from None
+    except psycopg.ProgrammingError:
+        raise ConfigurationError(f"{setting} is not a valid connection URL") from None
+
+
+def configure_operator(connection: psycopg.Connection[Any]) -> None:
+    """Prepare a connection for the operator's statements."""
     connection.row_factory = namedtuple_row
     connection.execute(load_sql("database/configure_operator"))
     look_for_citus(connection)
-    return connection

@@ -115,7 +115,11 @@ def reencrypt(settings: Settings, *, at: datetime) -> tuple[int, int]:
 def describe(settings: Settings, *, at: datetime) -> list[dict[str, Any]]:
     """All keys, newest first: kid, alg, createdAt, signsFrom and status at *at*."""
     with connect(str(settings.database_url)) as connection:
-        rows = _all_keys(connection)
+        return describe_rows(settings, _all_keys(connection), at=at)
+
+
+def describe_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[dict[str, Any]]:
+    """The same of keys that were read."""
     usable = _usable(KeySealer(settings), rows)
     signing = signing_row(usable, at) if active(usable) else None
     in_force = published(usable, at) if active(usable) else []

@@ -314,6 +314,7 @@ READS = {
     "audit list",
     "audit verify",
     "backup",
+    "check",
     "credential list",
     "db distribute",
     "db migrate",

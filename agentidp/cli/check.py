@@ -1,0 +1,50 @@
+"""``agentidp check``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from agentidp import utc_now
+from agentidp.cli.options import as_json_option
+from agentidp.cli.output import show
+from agentidp.maintenance.check import check_instance
+from agentidp.maintenance.result import FAILED
+
+
+@click.command("check")
+@click.option(
+    "--backups",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIRECTORY",
+    help="Also check that the newest backup in this directory is not too old.",
+)
+@click.option(
+    "--backup-hours",
+    type=click.IntRange(1, 10_000),
+    default=26,
+    show_default=True,
+    metavar="HOURS",
+    help="How old it may be.",
+)
+@as_json_option
+def command(backups: Path | None, backup_hours: int, as_json: bool) -> None:
+    """Check the settings, the database, the keys and what else an instance needs, and say what to do. Changes nothing.
+
+    Prints a line for each check: ok, warning or failed; what was checked; what was found. The exit code is 1 if a check
+    failed, and 0 otherwise, also with warnings.
+    """
+    # What is wrong is a result, and not a line of a log beside it.
+    logging.disable(logging.CRITICAL)
+    try:
+        age = timedelta(hours=backup_hours)
+        results = list(check_instance(os.environ, utc_now(), backups=backups, maximum_age=age))
+    finally:
+        logging.disable(logging.NOTSET)
+    show([{"status": one.status, "check": one.check, "message": one.message} for one in results], as_json)
+    if any(one.status == FAILED for one in results):
+        raise SystemExit(1)

@@ -1,0 +1,58 @@
+"""Checks of the environment variables: all that are wrong, and those that nothing reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from agentidp import config
+from agentidp.config import ConfigurationError, Settings
+from agentidp.maintenance.result import FAILED, OK, WARNING, Result
+
+_NAME = re.compile(r"\b(?:AGENTIDP_[A-Z_]+|PORT|WEB_CONCURRENCY)\b")
+
+OF_OTHERS = {"AGENTIDP_BIND", "AGENTIDP_IMAGE"}
+"""Variables that gunicorn's configuration and compose.yaml read."""
+
+
+def names_of_settings() -> set[str]:
+    """Every variable that is read, from the source: a list beside it would be forgotten."""
+    return set(_NAME.findall(Path(config.__file__).read_text(encoding="utf-8"))) | OF_OTHERS
+
+
+def check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[str], list[Result]]:
+    """Check every setting.
+
+    :returns: the settings without those that are wrong, if that leaves any; the names of those that are wrong; the
+        results.
+    """
+    left = {name: value for name, value in environ.items() if value != ""}
+    wrong: set[str] = set()
+    results = list(_unknown(left))
+    while True:
+        try:
+            settings = Settings.from_environment(left)
+        except ConfigurationError as error:
+            named = set(_NAME.findall(str(error)))
+            if not named & wrong:
+                results.append(Result("settings", FAILED, str(error)))
+            culprits = named & left.keys()
+            if not culprits:
+                return None, wrong | named, results
+            wrong |= culprits
+            left = {name: value for name, value in left.items() if name not in culprits}
+            continue
+        if not results:
+            count = len(names_of_settings() & left.keys())
+            results.append(Result("settings", OK, f"{count} set, and all of them valid"))
+        return settings, wrong, results
+
+
+def _unknown(environ: Mapping[str, str]) -> Iterator[Result]:
+    known = names_of_settings()
+    for name in sorted(environ):
+        if name.startswith("AGENTIDP_") and name not in known and not name.startswith("AGENTIDP_TEST_"):
+            yield Result(
+                "settings", WARNING, f"{name} is no setting, so it has no effect: correct its name or remove it"
+            )

@@ -1,0 +1,2 @@
+-- Whether this server repeats what another one writes. Returns one row. Parameters: none.
+select pg_is_in_recovery() as is_replica

@@ -1,0 +1,9 @@
+-- What the schema consists of. One row per table, view and function; is_executable says whether the service may call it.
+-- Parameters: none.
+select relname::text as name, true as is_executable
+from pg_class
+where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v')
+union all
+select proname::text, coalesce(has_function_privilege(to_regrole('agentidp_service'), oid, 'execute'), false)
+from pg_proc
+where pronamespace = 'public'::regnamespace

@@ -1,0 +1,12 @@
+-- Every privilege that the service's role was granted on tables and views, some of them on single columns only. One row per
+-- privilege. Parameters: none.
+select relname::text as name, lower(privilege_type) as privilege
+from pg_class
+cross join lateral aclexplode(relacl) as granted
+where relnamespace = 'public'::regnamespace and granted.grantee = to_regrole('agentidp_service')
+union all
+select relname::text, lower(privilege_type) || ' (' || attname || ')'
+from pg_class
+inner join pg_attribute on pg_attribute.attrelid = pg_class.oid
+cross join lateral aclexplode(attacl) as granted
+where relnamespace = 'public'::regnamespace and granted.grantee = to_regrole('agentidp_service')

@@ -1,0 +1,11 @@
+-- What the service's role could do beyond what it is granted. One row, or none if there is no such role.
+-- Parameters: none.
+select
+    rolsuper as is_superuser,
+    rolbypassrls as bypasses_row_security,
+    array(
+        select relname::text from pg_class where relowner = role.oid and relnamespace = 'public'::regnamespace order by 1
+    ) as owns,
+    array(select roleid::regrole::text from pg_auth_members where member = role.oid order by 1) as member_of
+from pg_roles as role
+where rolname = 'agentidp_service'

@@ -1,0 +1,14 @@
+-- Tables of organizations that row-level security does not protect, from their owner too. One row per table.
+-- Parameters: none.
+select relname::text as name
+from pg_class as found
+where
+    relnamespace = 'public'::regnamespace
+    and relkind in ('r', 'p')
+    and exists (select from pg_attribute where attrelid = found.oid and attname = 'organization_id' and not attisdropped)
+    and not (
+        relrowsecurity
+        and relforcerowsecurity
+        and exists (select from pg_policy where polrelid = found.oid and polname = 'own_organization')
+    )
+order by relname

@@ -1,0 +1,318 @@
+"""``agentidp check``: what it finds, and that it says what to do and no secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import psycopg
+import pytest
+
+from agentidp.db.clock_check import LEEWAY
+from agentidp.db.database import connect
+from agentidp.maintenance.check_machine import LITTLE_SPACE, NO_SPACE, check_disk
+from agentidp.maintenance.check_privileges import expected_privileges
+from agentidp.maintenance.check_settings import names_of_settings
+from agentidp.server.watch import WATCH_LOCK
+from tests.cli.command import Command
+from tests.factories import SECRET_KEY
+from tests.maintenance.conftest import rows_of
+
+
+@pytest.fixture
+def run(quiet: None, database_url: str) -> Command:
+    """Commands on a database of the test's own."""
+    return Command(database_url)
+
+
+Lines = dict[str, tuple[str, str]]
+
+
+def checked(run: Command, *arguments: str, status: int | None = None, **environment: str | None) -> Lines:
+    """Each check's last status and message. The exit code must fit the statuses, and nothing may be secret."""
+    result = run.invoke("check", *arguments, "--json", **environment)
+    assert result.stderr == ""
+    found = json.loads(result.stdout)
+    failed = any(line["status"] == "failed" for line in found)
+    assert result.exit_code == (1 if failed else 0)
+    plain = run.invoke("check", *arguments, **environment).stdout.splitlines()
+    assert [line.split("\t")[:2] for line in plain] == [[line["status"], line["check"]] for line in found]
+    for secret in (SECRET_KEY, "pass-word"):
+        assert secret not in result.stdout
+    return {line["check"]: (line["status"], line["message"]) for line in found}
+
+
+@pytest.fixture
+def healthy(run: Command) -> Command:
+    """Commands on a database with an organization whose findings were evaluated."""
+    run.agent()
+    assert run.invoke("watch", "--once").exit_code == 0
+    return run
+
+
+def damage(run: Command, *statements: str) -> None:
+    """Change the database past the application."""
+    with psycopg.connect(run.database_url) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def test_all_is_well(healthy: Command, tmp_path: Path) -> None:
+    healthy("backup", str(tmp_path / "agentidp.dump"))
+    found = checked(healthy, "--backups", str(tmp_path))
+    assert {status for status, _ in found.values()} == {"ok"}
+    assert [*found] == [
+        *("settings", "database", "clock", "time zone", "schema", "privileges", "signing keys", "watch", "backups"),
+    ]
+    assert "though no instance watches now" in found["watch"][1]
+
+
+def test_the_answer_does_not_depend_on_time_zones(healthy: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = checked(healthy)
+    with psycopg.connect(healthy.database_url, autocommit=True) as connection:
+        connection.execute(f"alter database {connection.info.dbname} set timezone = 'Pacific/Kiritimati'")
+    there = checked(healthy, TZ="America/St_Johns", PGTZ="Asia/Kathmandu")
+    assert "Asia/Kathmandu" in there.pop("time zone")[1]
+    assert here.pop("time zone")[0] == "ok"
+    assert there == here
+
+
+class TestSettings:
+    def test_every_wrong_one_is_named_and_the_rest_is_checked(self, healthy: Command) -> None:
+        wrong = {"AGENTIDP_TOKEN_TTL": "5", "WEB_CONCURRENCY": "x", "AGENTIDP_ISSUER": "http://idp.example.com"}
+        result = healthy.invoke("check", "--json", AGENTIDP_TOKEN_TLL="5", **wrong)
+        found = [line for line in json.loads(result.stdout) if line["check"] == "settings"]
+        assert [line["status"] for line in found] == ["warning", "failed", "failed", "failed"]
+        assert found[0]["message"].startswith("AGENTIDP_TOKEN_TLL is no setting")
+        assert {line["message"].split()[0] for line in found[1:]} == wrong.keys()
+        assert checked(healthy, **wrong)["schema"][0] == "ok"
+
+    def test_a_wrong_url_is_not_replaced_by_the_embedded_database(self, healthy: Command) -> None:
+        found = checked(healthy, AGENTIDP_DATABASE_URL="mysql://user:pass-word@host/db")
+        assert found["settings"] == ("failed", "AGENTIDP_DATABASE_URL must be a URL that begins with postgresql://")
+        assert found["database"] == ("failed", "which one is unknown: correct the settings first")
+
+    def test_a_secret_that_is_too_short_is_not_shown(self, healthy: Command) -> None:
+        found = checked(healthy, AGENTIDP_SECRET_KEY="pass-word")
+        assert found["settings"][0] == "failed"
+        assert "AGENTIDP_SECRET_KEY must hold at least 32 characters" in found["settings"][1]
+        assert "signing keys" not in found
+
+    def test_the_names_are_those_of_the_source(self) -> None:
+        assert {"AGENTIDP_DATABASE_URL", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE", "PORT"} <= names_of_settings()
+        assert "AGENTIDP_PORT" not in names_of_settings()
+
+
+class TestDatabase:
+    def test_one_that_is_down_leaves_the_rest(self, healthy: Command, tmp_path: Path) -> None:
+        url = "postgresql://agentidp:pass-word@127.0.0.1:1/agentidp"
+        found = checked(healthy, "--backups", str(tmp_path), AGENTIDP_DATABASE_URL=url)
+        assert [*found] == ["settings", "database", "backups"]
+        assert found["database"][0] == "failed"
+        assert "does not answer" in found["database"][1]
+
+    def test_the_replica(self, healthy: Command) -> None:
+        found = checked(healthy, AGENTIDP_READ_DATABASE_URL=healthy.database_url)
+        assert found["read replica"][0] == "warning"
+        url = "postgresql://agentidp:pass-word@127.0.0.1:1/agentidp"
+        found = checked(healthy, AGENTIDP_READ_DATABASE_URL=url)
+        assert found["read replica"][0] == "failed"
+        assert "AGENTIDP_READ_DATABASE_URL does not answer" in found["read replica"][1]
+
+    def test_the_schema(self, healthy: Command, quiet: None, empty_database_url: str) -> None:
+        with psycopg.connect(healthy.database_url) as connection:
+            row = connection.execute("select max(name) from schema_migrations").fetchone()
+        last = str(row[0]) if row else ""
+        damage(healthy, f"delete from schema_migrations where name = '{last}'")
+        assert checked(healthy)["schema"] == ("warning", f"1 to apply, first {last}: agentidp db migrate")
+        damage(healthy, f"insert into schema_migrations values ('{last}'), ('9999_later')")
+        status, message = checked(healthy)["schema"]
+        assert (status, message.partition(":")[0]) == ("failed", "the migration 9999_later is unknown to this release")
+        found = checked(Command(empty_database_url))
+        assert found["schema"] == ("warning", "the database is empty: agentidp db migrate")
+        assert "privileges" not in found
+
+    @pytest.mark.parametrize(("ahead", "status"), [(LEEWAY - 1, "ok"), (-LEEWAY - 1, "failed"), (None, "warning")])
+    def test_the_clock(
+        self, healthy: Command, monkeypatch: pytest.MonkeyPatch, ahead: float | None, status: str
+    ) -> None:
+        monkeypatch.setattr("agentidp.maintenance.check_database.seconds_ahead", lambda _: ahead)
+        assert checked(healthy)["clock"][0] == status
+
+    def test_as_the_role_that_only_serves(self, healthy: Command) -> None:
+        damage(
+            healthy,
+            "drop role if exists check_login",
+            "create role check_login login noinherit password 'pass-word' in role agentidp_service",
+        )
+        try:
+            url = f"postgresql://check_login:pass-word@{healthy.database_url.rpartition('@')[2]}"
+            found = checked(healthy, AGENTIDP_DATABASE_URL=url)
+            assert {status for status, _ in found.values()} == {"ok"}
+            assert {"schema", "privileges", "signing keys", "role"} <= found.keys()
+            assert "watch" not in found
+        finally:
+            damage(healthy, "drop role check_login")
+
+
+class TestPrivileges:
+    def test_they_are_those_that_a_migrated_database_has(self, run: Command) -> None:
+        expected = expected_privileges()
+        assert ("audit_events", "insert") in expected
+        assert ("resource_servers", "update (scopes)") in expected
+        assert not {("audit_events", "update"), ("signing_keys", "insert")} & expected
+        assert checked(run)["privileges"][0] == "ok"
+
+    @pytest.mark.parametrize(
+        ("statement", "status", "words"),
+        [
+            ("alter table agents no force row level security", "failed", "not forced on agents: as the owner"),
+            ("alter table usage_daily disable row level security", "failed", "not forced on usage_daily: as"),
+            ("drop policy own_organization on findings", "failed", "not forced on findings: as"),
+            ("revoke insert on agents from agentidp_service", "failed", "lacks insert on agents: grant it"),
+            ("revoke update (name) on organizations from agentidp_service", "failed", "lacks update (name) on organi"),
+            ("revoke execute on function count_nothing from public", "failed", "lacks execute on count_nothing"),
+            ("grant update on audit_events to agentidp_service", "warning", "revoke update on audit_events"),
+            ("alter table throttles owner to agentidp_service", "failed", "agentidp_service owns throttles"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, run: Command, statement: str, status: str, words: str) -> None:
+        damage(run, statement)
+        result = json.loads(run.invoke("check", "--json").stdout)
+        found = [line for line in result if line["check"] == "privileges"]
+        assert any(line["status"] == status and words in line["message"] for line in found), found
+
+    def test_a_role_that_sees_every_organization(self, run: Command) -> None:
+        damage(run, "alter role agentidp_service bypassrls")
+        try:
+            status, message = checked(run)["privileges"]
+            assert (status, "sees every organization" in message) == ("failed", True)
+        finally:
+            damage(run, "alter role agentidp_service nobypassrls")
+
+
+class TestKeys:
+    def test_the_wrong_secret(self, healthy: Command) -> None:
+        found = checked(healthy, AGENTIDP_SECRET_KEY=SECRET_KEY.swapcase())
+        assert found["signing keys"][0] == "failed"
+        assert "the instance secret does not decrypt" in found["signing keys"][1]
+        assert checked(healthy, AGENTIDP_SECRET_KEY=None)["secret"][0] == "failed"
+
+    def test_a_secret_that_is_being_changed(self, healthy: Command) -> None:
+        both = {"AGENTIDP_SECRET_KEY": SECRET_KEY.swapcase(), "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET_KEY}
+        assert checked(healthy, **both)["signing keys"] == (
+            "warning",
+            "some are still encrypted under the previous instance secret: agentidp keys reencrypt",
+        )
+        assert healthy.invoke("keys", "reencrypt", **both).exit_code == 0
+        assert checked(healthy, **both)["signing keys"][0] == "ok"
+
+    def test_an_old_key_until_it_is_rotated(self, healthy: Command) -> None:
+        damage(healthy, "update signing_keys set signs_from = signs_from - interval '401 days'")
+        status, message = checked(healthy)["signing keys"]
+        assert (status, message.endswith(": replace it by agentidp keys rotate")) == ("warning", True)
+        kid = healthy("keys", "rotate").split("\t")[0]
+        status, message = checked(healthy)["signing keys"]
+        assert (status, f", and {kid} from " in message) == ("ok", True)
+
+    def test_the_file_with_the_secret(self, healthy: Command, tmp_path: Path) -> None:
+        file = tmp_path / "secret_key"
+        file.write_text(SECRET_KEY)
+        of_file = {"AGENTIDP_SECRET_KEY": None, "AGENTIDP_SECRET_KEY_FILE": str(file)}
+        file.chmod(0o644)
+        assert checked(healthy, **of_file)["secret"][0] == "warning"
+        file.chmod(0o600)
+        assert checked(healthy, **of_file)["secret"][0] == "ok"
+
+    def test_alert_targets(self, healthy: Command, tmp_path: Path) -> None:
+        url = tmp_path / "url"
+        url.write_text("https://hooks.example/services/pass-word\n")
+        organization = healthy("organization", "list").split("\t")[0]
+        options = ("--organization", organization, "--name", "on-call", "--url-file", str(url))
+        assert healthy.invoke("alerts", "target", "add", "webhook", *options).exit_code == 0
+        assert checked(healthy)["alert targets"] == ("ok", "1 can be decrypted")
+        assert checked(healthy, AGENTIDP_SECRET_KEY=SECRET_KEY.swapcase())["alert targets"][0] == "failed"
+
+
+class TestWatch:
+    def test_nothing_watches(self, healthy: Command) -> None:
+        damage(healthy, "update finding_evaluations set evaluated_at = evaluated_at - interval '11 minutes'")
+        assert checked(healthy)["watch"] == (
+            "warning",
+            "nothing watches, and not every organization was evaluated in time: start agentidp watch",
+        )
+        assert checked(healthy, AGENTIDP_WATCH_INTERVAL="600")["watch"][0] == "ok"
+
+    def test_an_instance_watches(self, healthy: Command) -> None:
+        with connect(healthy.database_url) as watching:
+            watching.execute("select pg_advisory_lock(%s)", [WATCH_LOCK])
+            assert checked(healthy)["watch"] == (
+                "ok",
+                "an instance watches, and every organization was evaluated in time",
+            )
+            damage(healthy, "update finding_evaluations set evaluated_at = evaluated_at - interval '11 minutes'")
+            status, message = checked(healthy)["watch"]
+            assert (status, "look into its log" in message) == ("warning", True)
+
+
+class TestMachine:
+    def test_backups(self, healthy: Command, tmp_path: Path) -> None:
+        (tmp_path / "notes").write_text("no backup")
+        assert checked(healthy, "--backups", str(tmp_path))["backups"][0] == "failed"
+        assert checked(healthy, "--backups", str(tmp_path / "missing"))["backups"][0] == "failed"
+        file = tmp_path / "agentidp.dump"
+        healthy("backup", str(file))
+        made = file.stat().st_mtime - timedelta(hours=26, minutes=1).total_seconds()
+        os.utime(file, (made, made))
+        status, message = checked(healthy, "--backups", str(tmp_path))["backups"]
+        assert (status, "agentidp.dump" in message, "26 hours ago" in message) == ("failed", True, True)
+        assert checked(healthy, "--backups", str(tmp_path), "--backup-hours", "27")["backups"][0] == "ok"
+
+    @pytest.mark.parametrize(
+        ("free", "status"),
+        [(LITTLE_SPACE, "ok"), (LITTLE_SPACE - 1, "warning"), (NO_SPACE, "warning"), (NO_SPACE - 1, "failed")],
+    )
+    def test_the_disk(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, status: str) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+        assert check_disk(tmp_path).status == status
+
+    def test_wrong_use(self, run: Command) -> None:
+        assert run.invoke("check", "--backup-hours", "0").exit_code == 2
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """Not pytest's: as root that is closed to the account that PostgreSQL runs in."""
+    path = Path(tempfile.mkdtemp(prefix="agentidp-", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.mark.slow
+def test_the_embedded_database(quiet: None, data_dir: Path) -> None:
+    run = Command("")
+    of_data = {"AGENTIDP_DATABASE_URL": None, "AGENTIDP_SECRET_KEY": None, "AGENTIDP_DATA_DIR": str(data_dir / "data")}
+    found = checked(run, **of_data)
+    assert found["database"][0] == "warning"
+    assert not (data_dir / "data").exists()
+    assert run.invoke("keys", "list", **of_data).exit_code == 0
+    found = checked(run, **of_data)
+    assert {status for name, (status, _) in found.items()} == {"ok"}
+    assert {"secret", "disk", "schema", "signing keys"} <= found.keys()
+    (data_dir / "data" / "secret_key").rename(data_dir / "kept")
+    found = checked(run, **of_data)
+    assert (found["secret"][0], found["schema"][0], "signing keys" in found) == ("failed", "ok", False)
+    assert not (data_dir / "data" / "secret_key").exists()
+
+
+def test_it_changes_nothing(run: Command) -> None:
+    before = rows_of(run.database_url)
+    checked(run)
+    assert rows_of(run.database_url) == before
