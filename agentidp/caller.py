@@ -107,9 +107,9 @@ class Caller:
         with self._database.transaction(actor) as opened:
             with self._unused_proof():
                 *_, admitted = [opened.run(call) for call in self._admission()]
-            # If the caller is refused, nothing is yielded, and _settle raises.
             if admitted:
                 yield opened
+        # Outside the transaction. It raises if the caller was refused; then nothing was yielded.
         self._settle(admitted)
 
     def expensive_read(self) -> AbstractContextManager[None]:

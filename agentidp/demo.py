@@ -17,6 +17,7 @@ from agentidp.db.database import Database, connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.registry.agents import add_agent, update_agent
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
+from agentidp.usage_history.adding import Hours, add_usage, hour_number
 
 ORGANIZATION_ID = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
 """The one in the guide's examples."""
@@ -212,17 +213,10 @@ def _instant(at: datetime, days_ago: int, hour: int, minute: int = 0) -> datetim
 
 
 def _add_usage(transaction: Transaction, at: datetime) -> None:
-    counted = list(traffic(at))
-    places = {agent: place for place, agent in enumerate(AGENTS, 1)}
-    transaction.fetch(
-        "usage_history/add_usage",
-        agent_ids=[agent.agent_id for agent in AGENTS],
-        agents=[places[row.agent] for row in counted],
-        hours=[(row.day - date(1970, 1, 1)).days * 24 + row.hour for row in counted],
-        tokens=[row.usage.tokens for row in counted],
-        requests=[row.usage.requests for row in counted],
-        rejected=[row.usage.rejected for row in counted],
-    )
+    sums: dict[UUID, Hours] = {agent.agent_id: {} for agent in AGENTS}
+    for agent, day, hour, usage in traffic(at):
+        sums[agent.agent_id][hour_number(day, hour)] = [usage.tokens, usage.requests, usage.rejected]
+    add_usage(transaction, sums)
 
 
 def traffic(at: datetime) -> Iterator[AgentHour]:

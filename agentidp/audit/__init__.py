@@ -50,7 +50,7 @@ ACTIONS = {
     "resource.released": "An operator took a resource identifier from the organization.",
     "usage.imported": "An operator added the usage in a file, which is named by its SHA-256.",
     "usage.pruned": "An operator deleted the usage of the days before a day.",
-    "audit.pruned": "An operator removed the first events of the trail, which it says the last one of.",
+    "audit.pruned": "An operator removed the oldest events of the trail. The event names the last of them.",
     "signing_key.created": "A signing key was created. Recorded for the instance.",
     "signing_key.revoked": "A signing key was revoked. Recorded for the instance.",
     "signing_key.reencrypted": "A signing key was encrypted under another secret. Recorded for the instance.",

@@ -47,6 +47,7 @@ def verify(events: Iterable[dict[str, Any]], head: Head | None, known: Head | No
     """
     count = erased = 0
     last, pruned = EMPTY, EMPTY
+    # A chain from which nothing was pruned begins after EMPTY.
     pruned_and_recorded = {EMPTY}
     for event in events:
         if count == 0:

@@ -12,9 +12,9 @@ import psycopg
 from agentidp import audit
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
-from agentidp.usage_history.records import AN_HOUR, EPOCH, BadRecord, Reader, Source, csv_values, json_values
+from agentidp.usage_history.adding import AN_HOUR, COUNTS, EPOCH, Hours, add_usage
+from agentidp.usage_history.records import BadRecord, Reader, Source, csv_values, json_values
 
-COUNTS = ("tokens", "requests", "rejected")
 FORMATS = {"csv": csv_values, "ndjson": json_values}
 
 MAX_CELLS = 50_000
@@ -87,14 +87,12 @@ def _agents(opened: Transaction) -> dict[str, UUID]:
     return by_name | {str(row.agent_id): row.agent_id for row in rows}
 
 
-Hours = dict[int, list[int]]
-"""The sums of an agent's tokens, requests and rejected in each UTC hour, counted from the epoch."""
-
-
 def _summed(
     source: Source, file_format: str, agents: dict[str, UUID], at: datetime, total: Imported
 ) -> Iterator[dict[UUID, Hours]]:
     """The sums of each agent and hour, as many at a time as fit into memory. *total* grows with each record.
+
+    What is yielded is emptied for the next records.
 
     :raises ImportRefused: a record is bad.
     """
@@ -139,19 +137,11 @@ def _summed(
 
 def _add(opened: Transaction, sums: dict[UUID, Hours], total: Imported) -> None:
     """Add sums to the counters and to *total*."""
-    hours = [hour for its_hours in sums.values() for hour in its_hours]
+    add_usage(opened, sums)
     counts = [count for its_hours in sums.values() for count in its_hours.values()]
-    columns = {name: [count[place] for count in counts] for place, name in enumerate(COUNTS)}
-    opened.fetch(
-        "usage_history/add_usage",
-        agent_ids=list(sums),
-        agents=[place for place, its_hours in enumerate(sums.values(), 1) for _ in its_hours],
-        hours=hours,
-        **columns,
-    )
-    for name, column in columns.items():
-        setattr(total, name, getattr(total, name) + sum(column))
-    if hours:
+    for place, name in enumerate(COUNTS):
+        setattr(total, name, getattr(total, name) + sum(count[place] for count in counts))
+    if hours := [hour for its_hours in sums.values() for hour in its_hours]:
         first, last = EPOCH + min(hours) * AN_HOUR, EPOCH + max(hours) * AN_HOUR
         total.first = min(first, total.first or first)
         total.last = max(last, total.last or last)

@@ -8,10 +8,12 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, BinaryIO, NamedTuple
+
+from agentidp.usage_history.adding import AN_HOUR, EPOCH
 
 REQUIRED = ("time", "agent", "tokens")
 OPTIONAL = ("requests", "rejected")
@@ -23,9 +25,6 @@ PART = 1 << 20
 """Bytes that are read at once."""
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-AN_HOUR = timedelta(hours=1)
 
 HOUR = len("2026-04-01T09")
 """The characters of a time that name its date and hour."""

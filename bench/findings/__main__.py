@@ -28,6 +28,7 @@ from agentidp.findings.finding import FindingsQuery, Severity
 from agentidp.findings.thresholds import MIN_DOMINANCE_TOKENS
 from agentidp.registry.agents import add_agent, remove_agent, update_agent
 from agentidp.scopes import DEFAULT_SCOPES
+from agentidp.usage_history.adding import Hours, add_usage, hour_number
 from bench.findings import __doc__ as description
 from bench.findings.fleets import EVALUATED, HISTORY_DAYS, HOURS, TOKEN_LIFETIME, Agent, Fleet, Usage, make_fleet
 from bench.findings.scoring import (
@@ -71,19 +72,13 @@ class Watched:
                 self._register(transaction, agent, self.fleet.at(agent.joins) if agent.joins else founded)
             if agent.leaves < EVALUATED:
                 self._retire(transaction, agent)
-        rows = []
-        places = {agent: place for place, agent in enumerate(self.fleet.agents, 1)}
-        first_hour = (self.fleet.start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(hours=1)
+        sums: dict[UUID, Hours] = {}
         for hour in range(EVALUATED):
+            at = self.fleet.at(hour)
             for agent, usage in self.fleet.totals(hour):
-                rows.append((places[agent], first_hour + hour, *usage))
+                sums.setdefault(agent.agent_id, {})[hour_number(at.date(), at.hour)] = list(usage)
                 self._remember(hour, agent, usage)
-        names = ("agents", "hours", "tokens", "requests", "rejected")
-        transaction.fetch(
-            "usage_history/add_usage",
-            agent_ids=[agent.agent_id for agent in places],
-            **dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)),
-        )
+        add_usage(transaction, sums)
         self.connection.commit()
 
     def watch(self, every: int) -> None:

@@ -178,7 +178,6 @@ MAXIMUM_PAGES = {
     "analytics/agent_activity": 500,
     "analytics/agent_usage": 3_000,
     "analytics/agent_usage_with_names": 3_000,
-    "analytics/rejection_trend": 50,
     "analytics/token_trend": 50,
     "dashboard/agent_usage_by_hour": 20,
     "dashboard/agents": 17_000,

@@ -873,7 +873,6 @@ MAKE_TWIN = (
         ),
         ("analytics/token_trend", {"days": 90}),
         ("dashboard/agents", AGENTS),
-        ("analytics/rejection_trend", {"days": 90}),
         ("analytics/activity_heatmap", {"days": 90}),
         ("analytics/agent_activity", {"agent_id": RETRYING.agent_id, "days": 90}),
         ("dashboard/usage_by_day", {"first": YESTERDAY - timedelta(days=29), "last": YESTERDAY}),

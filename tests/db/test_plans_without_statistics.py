@@ -259,7 +259,6 @@ PAGES = {
         (
             "analytics/activity_heatmap",
             "analytics/agent_activity",
-            "analytics/rejection_trend",
             "analytics/token_trend",
             "dashboard/usage_by_day",
             "findings/budget",

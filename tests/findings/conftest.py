@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from agentidp import demo
 from agentidp.findings import findings, findings_query
 from agentidp.services import Services
+from agentidp.usage_history.adding import Hours, add_usage, hour_number
 from tests.conftest import Cast
 from tests.factories import Agent, database_of, make_agent
 
@@ -71,18 +72,11 @@ class Fleet:
 
     def store(self) -> None:
         """Store what was counted."""
-        agent_ids = list({agent_id for agent_id, *_ in self.usage})
-        rows = [
-            (agent_ids.index(agent_id) + 1, (day - date(1970, 1, 1)).days * 24 + hour, *counted)
-            for (agent_id, day, hour), counted in self.usage.items()
-        ]
-        names = ("agents", "hours", "tokens", "requests", "rejected")
+        sums: dict[UUID, Hours] = {}
+        for (agent_id, day, hour), counted in self.usage.items():
+            sums.setdefault(agent_id, {})[hour_number(day, hour)] = list(counted)
         with database_of(self.services, self.organization_id).transaction() as transaction:
-            transaction.fetch(
-                "usage_history/add_usage",
-                agent_ids=agent_ids,
-                **dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)),
-            )
+            add_usage(transaction, sums)
 
     def store_in_another_slot(self) -> None:
         """Store what is stored once more, in a second slot: each count doubles."""

@@ -37,7 +37,6 @@ def everything(database: Database, organization_id: str, agent_id: UUID, at: dat
         "agent": Call("analytics/agent_activity", {"agent_id": agent_id, "days": 30}),
         "agents": Call("dashboard/agents", AGENTS | {"first": at.date() - timedelta(days=29), "last": at.date()}),
         "names": Call("analytics/agent_usage_with_names", {}),
-        "rejections by day": Call("analytics/rejection_trend", {"days": 30}),
     }
     rows = database.of(organization_id, at).run(*calls.values())
     return dict(zip(calls, rows, strict=True))
@@ -57,7 +56,7 @@ def test_the_time_zone_of_a_session_changes_nothing(
             found |= {name for name, rows in expected.items() if rows}
     with closing(Services.of(settings_for(url), services.clock)) as there:
         assert session_time_zone(there) == zone
-    assert found == {*KINDS, "agent", "agents", "names", "rejections by day"}
+    assert found == {*KINDS, "agent", "agents", "names"}
 
 
 def test_what_is_compared_falls_on_days_that_zones_disagree_about() -> None:

@@ -1,0 +1,36 @@
+"""Adds usage of the past to the counters."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+from agentidp.db.organization import Transaction
+
+COUNTS = ("tokens", "requests", "rejected")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+AN_HOUR = timedelta(hours=1)
+
+Hours = dict[int, list[int]]
+"""The :data:`COUNTS` of an agent in each UTC hour, counted from :data:`EPOCH`."""
+
+
+def hour_number(day: date, hour: int) -> int:
+    """The hours from :data:`EPOCH` to an hour of a UTC day."""
+    return (day - EPOCH.date()).days * 24 + hour
+
+
+def add_usage(opened: Transaction, sums: dict[UUID, Hours]) -> None:
+    """Add usage to the counters of an organization and of its agents.
+
+    :raises psycopg.errors.NumericValueOutOfRange: an agent and hour would count more than an integer holds.
+    """
+    counts = [count for hours in sums.values() for count in hours.values()]
+    opened.fetch(
+        "usage_history/add_usage",
+        agent_ids=list(sums),
+        agents=[place for place, hours in enumerate(sums.values(), 1) for _ in hours],
+        hours=[hour for hours in sums.values() for hour in hours],
+        **{name: [count[place] for count in counts] for place, name in enumerate(COUNTS)},
+    )
