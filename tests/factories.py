@@ -20,6 +20,7 @@ from uuid import UUID
 import psycopg
 
 from agentidp.alerts.targets import add_target
+from agentidp.db.database import connect
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.findings import Found, findings_query
 from agentidp.findings.finding import Finding, Severity
@@ -32,6 +33,7 @@ from agentidp.registry.organizations import add_organization
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from agentidp.usage import request_made
+from agentidp.usage_history.monthly_sums import store_sums
 
 NOON = datetime(2026, 4, 15, 12, 0, tzinfo=UTC)
 """A Wednesday; where the tests stand unless they say otherwise."""
@@ -222,7 +224,9 @@ def a_finding(at: datetime, **changes: Any) -> Finding:
 
 
 def usage_sums(url: str, organization_id: str) -> dict[str, int]:
-    """What the counters hold of an organization, read as the operator: tokens three ways, requests and rejected."""
+    """What the counters hold of an organization, read as the operator: tokens in five ways, two of them as the sums of
+    months, which are stored for that; requests and rejected.
+    """
     by_hour = "(select sum(n) from unnest({}_by_hour) n)"
     wanted = {
         "tokens": ("usage_daily", "tokens"),
@@ -233,6 +237,10 @@ def usage_sums(url: str, organization_id: str) -> dict[str, int]:
     for name in ("tokens", "requests", "rejected"):
         wanted[f"agent_{name}"] = ("agent_usage_daily", name)
         wanted[f"agent_{name}_by_hour"] = ("agent_usage_daily", by_hour.format(name))
+    wanted["monthly_tokens"] = ("usage_monthly", "tokens")
+    wanted["agent_monthly_tokens"] = ("usage_monthly", "(select sum(n) from unnest(agent_tokens) n)")
+    with connect(url) as operator:
+        store_sums(operator, organization_id, datetime(9000, 1, 1, tzinfo=UTC))
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
         return {

@@ -40,6 +40,8 @@ def map_case(context: Any, case: Any) -> Any:
         return case
     if "cursor" in (case.query or {}) and case.path == "/api/v1/agents":
         case.query["cursor"] = CURSOR
+    if "month" in (case.query or {}):
+        case.query["month"] = "2026-01"
     # A proof is signed for one request at one moment.
     (case.headers or {}).pop("DPoP", None)
     body = case.body

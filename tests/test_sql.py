@@ -82,10 +82,12 @@ OPERATORS = {
     "usage_history/agents",
     "usage_history/days_before",
     "usage_history/delete_agent_usage",
+    "usage_history/delete_sums",
     "usage_history/delete_usage",
     "usage_history/export_csv",
     "usage_history/export_ndjson",
     "usage_history/record_import",
+    "usage_history/sum_month",
 }
 """Statements that run as the role that owns the tables, and not as the service's."""
 

@@ -25,6 +25,7 @@ from agentidp.findings import findings_query
 from agentidp.findings.store import evaluate
 from agentidp.services import Services
 from agentidp.usage import KEEP_NETWORKS, UNKNOWN_ORGANIZATION
+from agentidp.usage_history.monthly_sums import store_sums
 
 logger = logging.getLogger("agentidp")
 
@@ -102,8 +103,8 @@ def _watch_with(own: psycopg.Connection[Any], services: Services, stop: threadin
 
 
 def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event) -> None:
-    """What is done in each interval: evaluate every organization, one after the other, and forget the networks of its
-    failed authentications that are old enough.
+    """What is done in each interval, for one organization after the other: store the sums of its months, evaluate its
+    findings, and forget the networks of its failed authentications that are old enough.
 
     One that fails does not stop the others. It keeps its older findings, which say how old they are.
 
@@ -117,6 +118,7 @@ def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event
             break
         try:
             at = services.clock()
+            store_sums(own, row.organization_id, at)
             database = services.database.of(row.organization_id, at)
             evaluate(database.run, database.transaction, findings_query(at, services.settings))
             _forget_networks(database)

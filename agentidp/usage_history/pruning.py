@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from agentidp import audit
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
+from agentidp.usage_history.monthly_sums import delete_sums
 
 MIN_MONTHS = 4
 """The trend and the heatmap reach back 90 days, and most findings compare with up to 12 weeks before."""
@@ -43,6 +44,7 @@ def delete_days(database_url: str, organization_id: str, days: Iterable[date], *
             with operator_transaction(connection, organization_id, at) as opened:
                 opened.fetch("usage_history/delete_agent_usage", on_day=day)
                 opened.fetch("usage_history/delete_usage", on_day=day)
+                delete_sums(opened, day)
                 if index == 0:
                     period = {"from": day.isoformat(), "before": before.isoformat()}
                     audit.record(opened, "usage.pruned", organization_id, before=period)

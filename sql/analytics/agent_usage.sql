@@ -1,14 +1,53 @@
--- Tokens issued per agent in the UTC calendar month of "day", up to it. One row per agent with at least
--- one token, most tokens first, then by agent_id.
--- Parameters: organization_id; day: today in UTC.
+-- Tokens issued per agent in days of a UTC calendar month. One row per agent with at least one token, also a deleted one,
+-- most tokens first, then by agent_id.
+--
+-- Stored sums stand for the days that are in them if the organization's counters still have the same sum: counters only
+-- grow, so the sum of no agent has changed. agentidp/usage_history/monthly_sums.py says more.
+--
+-- Parameters: organization_id; first_day (date): of the month; until (date): the day after the last; with_names: whether
+-- agent_name is returned, or else is null.
+with summed as (
+    select monthly.summed_until, monthly.agent_ids, monthly.agent_tokens
+    from usage_monthly as monthly
+    where
+        monthly.organization_id = %(organization_id)s
+        and monthly.month = %(first_day)s::date
+        and monthly.summed_until <= %(until)s::date
+        and monthly.tokens = (
+            select sum(usage.tokens)
+            from usage_daily as usage
+            where
+                usage.organization_id = %(organization_id)s
+                and usage.day >= %(first_day)s::date
+                and usage.day < monthly.summed_until
+        )
+),
+counted as (
+    select of_agent.agent_id, of_agent.tokens
+    from summed
+    cross join lateral unnest(summed.agent_ids, summed.agent_tokens) as of_agent (agent_id, tokens)
+    union all
+    select usage.agent_id, usage.tokens
+    from agent_usage_daily as usage
+    where
+        usage.organization_id = %(organization_id)s
+        -- A sub-select is evaluated before the search in the index, also under row-level security.
+        and usage.day >= (select coalesce((select summed_until from summed), %(first_day)s::date))
+        and usage.day < %(until)s::date
+),
+by_agent as (
+    select agent_id, sum(tokens)::bigint as token_count
+    from counted
+    group by agent_id
+    having sum(tokens) > 0
+)
 select
-    usage.agent_id,
-    sum(usage.tokens)::bigint as token_count
-from agent_usage_daily as usage
-where
-    usage.organization_id = %(organization_id)s
-    and usage.day >= date_trunc('month', %(day)s::date::timestamp)::date
-    and usage.day < %(day)s::date + 1
-group by usage.agent_id
-having sum(usage.tokens) > 0
-order by token_count desc, usage.agent_id
+    by_agent.agent_id,
+    by_agent.token_count,
+    case when %(with_names)s::boolean then (
+        select agents.name
+        from agents
+        where agents.organization_id = %(organization_id)s and agents.agent_id = by_agent.agent_id
+    ) end as agent_name
+from by_agent
+order by by_agent.token_count desc, by_agent.agent_id

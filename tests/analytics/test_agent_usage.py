@@ -144,8 +144,8 @@ def test_a_denied_request_is_not_a_token(client: FlaskClient, cast: Cast) -> Non
     assert client.get(USAGE, headers=acme.bearer()).json["data"] == []
 
 
-def test_takes_no_parameter(client: FlaskClient, cast: Cast) -> None:
-    response = client.get(f"{USAGE}?month=2020-01&days=x&days=y&tenantId=z", headers=cast.acme.bearer())
+def test_ignores_other_parameters(client: FlaskClient, cast: Cast) -> None:
+    response = client.get(f"{USAGE}?days=x&days=y&tenantId=z", headers=cast.acme.bearer())
     assert response.json == {"tenantId": cast.acme.organization_id, "month": "2026-04", "data": []}
 
 
@@ -231,7 +231,74 @@ def test_with_names_is_one_round_trip_of_three_statements(client: FlaskClient, s
         assert client.get(f"{USAGE}?include=name", headers=bearer).status_code == 200
     assert conversation.statements == [
         "database/enter_organization",
-        "analytics/agent_usage_with_names",
+        "analytics/agent_usage",
         "usage/record_request",
     ]
     assert conversation.round_trips == 1
+
+
+@ON_CITUS_TOO
+def test_answers_a_past_month_whole(client: FlaskClient, services: Services, cast: Cast) -> None:
+    acme = cast.acme
+    for at, tokens in (
+        (datetime(2026, 1, 31, 23, 59, 59, 999_999, tzinfo=UTC), 100),
+        (datetime(2026, 2, 1, tzinfo=UTC), 1),
+        (datetime(2026, 2, 28, 23, 59, 59, 999_999, tzinfo=UTC), 2),
+        (datetime(2026, 3, 1, tzinfo=UTC), 200),
+        (NOON, 400),
+    ):
+        count_usage(services, acme.organization_id, acme.agent_id, at, tokens=tokens)
+    count_usage(services, cast.outsider.organization_id, cast.outsider.agent_id, NOON - timedelta(days=60), tokens=9)
+    counts = {
+        month: client.get(f"{USAGE}?month={month}&include=name", headers=acme.bearer()).json
+        for month in ("2025-12", "2026-01", "2026-02", "2026-03", "2026-04")
+    }
+    assert counts == {
+        month: {
+            "tenantId": acme.organization_id,
+            "month": month,
+            "data": [{"agentId": acme.client_id, "tokenCount": tokens, "agentName": "builder"}] if tokens else [],
+        }
+        for month, tokens in zip(counts, (0, 100, 3, 200, 400), strict=True)
+    }
+
+
+def test_the_current_month_is_the_default(client: FlaskClient, services: Services, cast: Cast) -> None:
+    acme = cast.acme
+    count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=4)
+    default, asked = (client.get(USAGE + query, headers=acme.bearer()) for query in ("", "?month=2026-04"))
+    assert asked.data == default.data
+    assert asked.headers["ETag"] == default.headers["ETag"]
+    as_csv = client.get(f"{USAGE}?month=2026-04", headers=acme.bearer() | {"Accept": "text/csv"})
+    assert as_csv.data == f"agentId,tokenCount\r\n{acme.client_id},4\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "2026", "2026-4", "2026-00", "2026-13", "2026-04-01", "1999-12", "26-04", "2026-04%00", "%202026-04", "april",
+     "2026-05", "2999-12", "%D9%A2026-04"],
+)  # fmt: skip
+def test_refuses_what_is_no_month_and_a_future_one(shared_client: FlaskClient, shared_cast: Cast, value: str) -> None:
+    response = shared_client.get(f"{USAGE}?month={value}", headers=shared_cast.acme.bearer())
+    rule = "must be a month as YYYY-MM, from 2000-01 to the current one in UTC"
+    assert (response.status_code, response.json) == (
+        400,
+        {"code": "VALIDATION_ERROR", "message": "The request is not valid.", "details": {"month": [rule]}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "last"), [("2026-04-30T23:59:59.999999Z", "2026-04"), ("2026-05-01T00:00:00Z", "2026-05")]
+)
+def test_a_month_begins_at_midnight_utc(client: FlaskClient, cast: Cast, clock: Clock, now: str, last: str) -> None:
+    clock.now = datetime.fromisoformat(now)
+    bearer = cast.acme.bearer()
+    answers = {month: client.get(f"{USAGE}?month={month}", headers=bearer) for month in ("2026-04", "2026-05")}
+    assert [month for month, answer in answers.items() if answer.status_code == 200][-1] == last
+    assert client.get(USAGE, headers=bearer).json["month"] == last
+
+
+@pytest.mark.parametrize("month", ["2000-01", "2024-12"])
+def test_a_month_before_everything_is_empty(shared_client: FlaskClient, shared_cast: Cast, month: str) -> None:
+    response = shared_client.get(f"{USAGE}?month={month}", headers=shared_cast.acme.bearer())
+    assert response.json == {"tenantId": shared_cast.acme.organization_id, "month": month, "data": []}

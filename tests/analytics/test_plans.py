@@ -49,7 +49,12 @@ QUERIES = (
     ("analytics/token_trend", {"days": 90}, "usage_daily_pkey", 90),
     ("analytics/activity_heatmap", {"days": 90}, "usage_daily_pkey", 90),
     # 1 to 15 April.
-    ("analytics/agent_usage", {}, "agent_usage_daily_pkey", 15 * AGENTS),
+    (
+        "analytics/agent_usage",
+        {"first_day": NOON.date().replace(day=1), "until": NOON.date() + timedelta(days=1), "with_names": False},
+        "agent_usage_daily_pkey",
+        15 * AGENTS,
+    ),
 )
 
 
@@ -95,8 +100,11 @@ def measure(url: str, plan_cache_mode: str) -> dict[tuple[str, str], dict[str, A
                 "Index Only Scan",
                 "Bitmap Heap Scan",
             }, name
-            assert [node["Index Name"] for node in found if "Index Name" in node] == [index], name
-            [table] = tables
+            # Stored sums of months are looked for by their key, and there are none.
+            [table] = [node for node in tables if not node["Alias"].startswith("monthly") and node["Actual Loops"]]
+            assert index in (table.get("Index Name"), *(n["Index Name"] for n in nodes(table) if "Index Name" in n)), (
+                name
+            )
             assert table["Actual Rows"] * table["Actual Loops"] == rows, name
             # The policy is a comparison a statement and not one a row.
             assert "Filter" not in table, name
@@ -177,7 +185,6 @@ MAXIMUM_PAGES = {
     "analytics/activity_heatmap": 50,
     "analytics/agent_activity": 500,
     "analytics/agent_usage": 3_000,
-    "analytics/agent_usage_with_names": 3_000,
     "analytics/token_trend": 50,
     "dashboard/agent_usage_by_hour": 20,
     "dashboard/agents": 17_000,
@@ -215,6 +222,7 @@ def test_a_thousand_agents_are_read_by_the_key(database_url: str) -> None:
     others = {"days": 90, "agent_id": f"{8:032d}", "limit": 50, "offset": 0, "on_day": today, "at_hour": 9}
     others |= {"search": "", "status": None, "sort": "tokens"}
     others |= {"first": today - timedelta(days=89), "last": today}
+    parameters["analytics/agent_usage"] = QUERIES[-1][1]
     parameters["dashboard/usage_by_hour"] = {"days": [today - timedelta(days=7), today]}
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("select set_config('agentidp.organization_id', %s, false)", [ORGANIZATION])

@@ -219,7 +219,7 @@ def test_export_prune_and_import_round_trip_byte_for_byte(fleet: Fleet, file_for
     assert len(whole.splitlines()) == len(lines) + (file_format == "csv")
     with psycopg.connect(fleet.run.database_url) as connection:
         connection.execute("select set_config('agentidp.organization_id', %s, false)", [fleet.organization_id])
-        for table in ("usage_daily", "agent_usage_daily", "usage_imports"):
+        for table in ("usage_daily", "agent_usage_daily", "usage_monthly", "usage_imports"):
             connection.execute(f"delete from {table}")
     assert fleet.sums() == (0, 0, 0)
     fleet.imported(*whole.splitlines(), name=f"usage.{file_format}")

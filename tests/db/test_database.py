@@ -73,6 +73,8 @@ SOMETHING = (
     "insert into finding_changes select %(organization_id)s, %(agent_id)s, %(agent_id)s, now(), 'opened', 'info'",
     "insert into finding_mutes select %(organization_id)s, 'spike', 'organization', '2999-01-01', now(), 'x'",
     "insert into finding_evaluations select %(organization_id)s, '2026-01-01', '2026-01-01', '{}'",
+    "insert into usage_monthly "
+    "select %(organization_id)s, '2026-04-01', '2026-04-10', 3, array[%(agent_id)s::uuid], '{3}'",
     "insert into rejected_networks select %(organization_id)s, '2026-04-15', %(agent_id)s, '192.0.2.0/24', 'x', 3",
     "insert into alert_targets (organization_id, target_id, name, type, destination, sealed, minimum_severity, "
     "enabled, created_at, updated_at, failing_since) select %(organization_id)s, %(agent_id)s, 'on-call', 'webhook', "
@@ -157,6 +159,7 @@ NEW: dict[str, dict[str, Any]] = {
     "alerts/add_test": {"payload": Jsonb({}), "delivery_id": uuid.uuid4()},
     "alerts/change_target": {"name": "new", "minimum_severity": "info"},
     "alerts/matching_targets": {"severities": ["info"]},
+    "analytics/agent_usage": {"first_day": NOON.date().replace(day=1), "until": NOON.date() + timedelta(days=1)},
     "dashboard/agents_of_the_day": {"at_hour": None},
     "dashboard/agents": {"search": "", "sort": "name", "limit": 50, "offset": 0},
     "dashboard/viewer": {
@@ -173,6 +176,7 @@ NEW: dict[str, dict[str, Any]] = {
     "alerts/release_target": {"leased_until": "-infinity"},
     "organizations/rename_organization": {"name": "changed"},
     "usage/forget_rejected_networks": {"keep_days": 0},
+    "usage_history/stale_months": {"day": NOON.date() + timedelta(days=1)},
     "oauth/claim_resource": {"resource": "https://new.example"},
     "oauth/resource_claims": {"resource": "https://new.example"},
     "oauth/client_keys": {"alg": "ES256"},

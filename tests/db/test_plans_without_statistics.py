@@ -96,6 +96,9 @@ FILL = (
     "array_fill(1, array[24]), array_fill(1, array[24]), count_nothing() "
     "from generate_series(0, %(days)s) as ago, agents "
     "where ago < %(days_of_all)s or ('x' || right(agent_id::text, 8))::bit(32)::integer %% 100 = 0",
+    "insert into usage_monthly select %(organization_id)s, date_trunc('month', %(at)s), %(at)s::date, "
+    "(select sum(tokens) from usage_daily where day >= date_trunc('month', %(at)s) and day < %(at)s::date), "
+    "array_agg(agent_id), array_agg(24) from agents",
     "insert into audit_events select %(organization_id)s, n, gen_random_uuid(), %(at)s, 'agent', 'a', "
     "'agent.changed', 'agent', 'a', null, null, null, sha256(''), null, null, sha256(''), sha256('') "
     "from generate_series(1, %(rows)s) as n",
@@ -230,6 +233,11 @@ VALUES_OF: dict[str, dict[str, Any]] = {
     "dashboard/viewer": {
         "scope": "analytics:read",
     },
+    "analytics/agent_usage": {
+        "first_day": NOON.date().replace(day=1),
+        "until": NOON.date() + timedelta(days=1),
+        "with_names": True,
+    },
     "dashboard/usage_by_hour": {"days": [NOON.date() - timedelta(days=7), NOON.date()]},
     "finding_state/mute": {"subject": str(AGENT)},
     "finding_state/unmute": {"subject": str(AGENT)},
@@ -263,6 +271,7 @@ PAGES = {
             "dashboard/usage_by_day",
             "findings/budget",
             "findings/peak",
+            "usage_history/stale_months",
         ),
         500,
     ),
@@ -273,8 +282,7 @@ PAGES = {
     "dashboard/agents_of_the_day": 2_000,
     "dashboard/agents": 30_000,
     # The month's rows of all agents, and for some a look-up for each agent.
-    "analytics/agent_usage": 8_000,
-    "analytics/agent_usage_with_names": 45_000,
+    "analytics/agent_usage": 45_000,
     # The findings look into the days of each of ten thousand agents, with statistics or without.
     "findings/dominance": 8_000,
     "findings/uncached_tokens": 25_000,

@@ -26,6 +26,11 @@ INSTANTS = [STORY_AT - timedelta(hours=12, minutes=20), STORY_AT, STORY_AT + tim
 """The first of a month, which New York has not yet begun by the first of these, and Kiritimati ended by the last."""
 
 
+def month_of(at: datetime) -> dict[str, Any]:
+    """The parameters of the month of *at*, up to its day."""
+    return {"first_day": at.date().replace(day=1), "until": at.date() + timedelta(days=1), "with_names": True}
+
+
 AGENTS = {"search": "", "status": None, "sort": "tokens", "limit": 50, "offset": 0}
 
 
@@ -36,7 +41,8 @@ def everything(database: Database, organization_id: str, agent_id: UUID, at: dat
     calls |= {
         "agent": Call("analytics/agent_activity", {"agent_id": agent_id, "days": 30}),
         "agents": Call("dashboard/agents", AGENTS | {"first": at.date() - timedelta(days=29), "last": at.date()}),
-        "names": Call("analytics/agent_usage_with_names", {}),
+        "months": Call("usage_history/stale_months", {}),
+        "names": Call("analytics/agent_usage", month_of(at)),
     }
     rows = database.of(organization_id, at).run(*calls.values())
     return dict(zip(calls, rows, strict=True))
@@ -56,7 +62,7 @@ def test_the_time_zone_of_a_session_changes_nothing(
             found |= {name for name, rows in expected.items() if rows}
     with closing(Services.of(settings_for(url), services.clock)) as there:
         assert session_time_zone(there) == zone
-    assert found == {*KINDS, "agent", "agents", "names"}
+    assert found == {*KINDS, "agent", "agents", "months", "names"}
 
 
 def test_what_is_compared_falls_on_days_that_zones_disagree_about() -> None:

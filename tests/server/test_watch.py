@@ -26,7 +26,17 @@ from tests.alerts.conftest import Outbox, change
 from tests.alerts.receiver import Receiver
 from tests.cli.command import Command
 from tests.conftest import settings_for
-from tests.factories import PATIENCE, ROOT, SECRET_KEY, Server, children, make_organization, wait_until
+from tests.factories import (
+    PATIENCE,
+    ROOT,
+    SECRET_KEY,
+    Server,
+    children,
+    count_usage,
+    make_agent,
+    make_organization,
+    wait_until,
+)
 
 
 @pytest.fixture
@@ -60,6 +70,17 @@ def watchers(url: str) -> list[int]:
 def test_evaluates_every_organization_once(services: Services, database_url: str) -> None:
     watch(services, threading.Event(), once=True)
     assert evaluated(database_url) == 2
+
+
+def test_stores_the_sums_of_months(services: Services, database_url: str) -> None:
+    yesterday = utc_now() - timedelta(days=1)
+    for name in ("One", "Two"):
+        agent = make_agent(services, make_organization(services, name))
+        count_usage(services, agent.organization_id, agent.agent_id, yesterday, tokens=3)
+    watch(services, threading.Event(), once=True)
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("select month, tokens from usage_monthly").fetchall()
+    assert rows == [(yesterday.astimezone(UTC).date().replace(day=1), 3)] * 2
 
 
 def test_one_that_fails_does_not_stop_the_others(

@@ -1,0 +1,25 @@
+-- The UTC calendar months with tokens before "day" whose stored sums are missing or differ from the counters, oldest first.
+-- One row a month: its first day, and the day after the last complete one.
+-- Parameters: organization_id; day: today in UTC.
+with counted as (
+    select month.month, month.until, sum(usage.tokens) as tokens
+    from usage_daily as usage
+    cross join lateral (
+        select
+            date_trunc('month', usage.day::timestamp)::date as month,
+            least(
+                %(day)s::date, (date_trunc('month', usage.day::timestamp) + interval '1 month')::date
+            ) as until
+    ) as month
+    where usage.organization_id = %(organization_id)s and usage.day < %(day)s::date
+    group by month.month, month.until
+)
+select counted.month, counted.until
+from counted
+left join usage_monthly as summed
+    on summed.organization_id = %(organization_id)s
+    and summed.month = counted.month
+where
+    counted.tokens > 0
+    and (summed.tokens is distinct from counted.tokens or summed.summed_until <> counted.until)
+order by counted.month

@@ -1,0 +1,225 @@
+"""Stored sums of months: what reads them is exact, whatever is counted or deleted meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import psycopg
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.db.database import connect
+from agentidp.db.organization import operator_transaction
+from agentidp.findings import dominance
+from agentidp.findings.finding import FindingsQuery
+from agentidp.services import Services
+from agentidp.usage_history.monthly_sums import store_sums
+from agentidp.usage_history.pruning import delete_days
+from tests.analytics.oracle import USAGE
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import NOON, PATIENCE, Agent, Clock, count_usage, make_agent, usage_sums
+from tests.plans import explain, pages, prepare, service_connection
+
+MONTHS = ("2026-02", "2026-03", "2026-04")
+YESTERDAY = NOON - timedelta(days=1)
+
+
+def stored(url: str, organization_id: str) -> list[tuple[Any, ...]]:
+    """The stored sums by month: until which day, and the tokens of each agent."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+        rows = connection.execute(
+            "select month::text, summed_until::text, tokens, agent_ids::text[], agent_tokens from usage_monthly "
+            "where organization_id = %s order by month",
+            [organization_id],
+        ).fetchall()
+    return [
+        (month, until, tokens, dict(zip(agents, counts, strict=True))) for month, until, tokens, agents, counts in rows
+    ]
+
+
+def store(url: str, organization_id: str, at: datetime = NOON) -> int:
+    """Store the sums as ``agentidp watch`` does; returns of how many months."""
+    with connect(url) as connection:
+        return store_sums(connection, organization_id, at)
+
+
+def answers(client: FlaskClient, agent: Agent) -> dict[str, Any]:
+    """The summary of each month."""
+    return {month: client.get(f"{USAGE}?month={month}", headers=agent.bearer()).json["data"] for month in MONTHS}
+
+
+def dominant(services: Services, agent: Agent, at: datetime = NOON) -> list[Any]:
+    """What the finding of dominance reads."""
+    query = FindingsQuery(at=at, days=7, token_ttl=3600, dominance_percent=50)
+    call = dominance.call(query)
+    return services.database.of(agent.organization_id, at).fetch(call.name, **call.parameters)
+
+
+def tamper(url: str, organization_id: str) -> None:
+    """Store a hundred times as much for each agent, which shows whether the sums are read."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+        connection.execute(
+            "update usage_monthly set agent_tokens = array(select 100 * n from unnest(agent_tokens) n) "
+            "where organization_id = %s",
+            [organization_id],
+        )
+
+
+@ON_CITUS_TOO
+def test_the_summary_and_dominance_are_the_same_with_sums(
+    client: FlaskClient, services: Services, cast: Cast, database_url: str
+) -> None:
+    organization_id, random = cast.acme.organization_id, Random(5)
+    fleet = [make_agent(services, organization_id, f"agent {number}") for number in range(4)]
+    for ago in range(74):
+        for agent in random.sample(fleet, random.randint(0, 2)):
+            count_usage(
+                services, organization_id, agent.agent_id, NOON - timedelta(days=ago), tokens=random.randint(1, 9)
+            )
+    count_usage(services, organization_id, fleet[0].agent_id, YESTERDAY, tokens=150)
+    count_usage(services, organization_id, fleet[1].agent_id, NOON + timedelta(days=1), tokens=9)
+    count_usage(services, cast.outsider.organization_id, cast.outsider.agent_id, YESTERDAY, tokens=9)
+    before, dominant_before = answers(client, cast.acme), dominant(services, cast.acme)
+    assert all(before.values())
+    assert dominant_before
+    # An existing database has counters and no sums.
+    assert store(database_url, organization_id) == 3
+    assert [row[:2] for row in stored(database_url, organization_id)] == [
+        ("2026-02-01", "2026-03-01"),
+        ("2026-03-01", "2026-04-01"),
+        ("2026-04-01", "2026-04-15"),
+    ]
+    assert store(database_url, organization_id) == 0
+    assert stored(database_url, cast.outsider.organization_id) == []
+    assert (answers(client, cast.acme), dominant(services, cast.acme)) == (before, dominant_before)
+    # They come from the sums, but for today.
+    tamper(database_url, organization_id)
+    for month, data in answers(client, cast.acme).items():
+        assert sum(item["tokenCount"] for item in data) > 90 * sum(item["tokenCount"] for item in before[month])
+    assert dominant(services, cast.acme)[0].tokens > 90 * dominant_before[0].tokens
+
+
+@ON_CITUS_TOO
+def test_a_token_that_is_counted_late_is_in_the_next_answer(
+    client: FlaskClient, services: Services, cast: Cast, database_url: str
+) -> None:
+    acme = cast.acme
+    count_usage(services, acme.organization_id, acme.agent_id, YESTERDAY, tokens=2)
+    other = make_agent(services, acme.organization_id, "other")
+    for late in range(3):
+        assert store(database_url, acme.organization_id) == 1
+        assert answers(client, acme)["2026-04"][0] == {"agentId": acme.client_id, "tokenCount": 2 + late}
+        count_usage(services, acme.organization_id, acme.agent_id, YESTERDAY, tokens=1)
+        assert answers(client, acme)["2026-04"] == [{"agentId": acme.client_id, "tokenCount": 3 + late}]
+    store(database_url, acme.organization_id)
+    count_usage(services, acme.organization_id, other.agent_id, YESTERDAY - timedelta(days=3), tokens=9)
+    assert answers(client, acme)["2026-04"] == [
+        {"agentId": other.client_id, "tokenCount": 9},
+        {"agentId": acme.client_id, "tokenCount": 5},
+    ]
+    sums = usage_sums(database_url, acme.organization_id)
+    assert {count for name, count in sums.items() if "tokens" in name} == {14}
+
+
+def test_today_is_not_summed_and_later_sums_are_not_read(
+    client: FlaskClient, services: Services, cast: Cast, clock: Clock, database_url: str
+) -> None:
+    acme = cast.acme
+    for days in (-1, 0, 1):
+        count_usage(services, acme.organization_id, acme.agent_id, NOON + timedelta(days=days), tokens=3)
+    midnight = datetime(2026, 4, 15, tzinfo=UTC)
+    store(database_url, acme.organization_id, midnight)
+    assert stored(database_url, acme.organization_id) == [("2026-04-01", "2026-04-15", 3, {acme.client_id: 3})]
+    store(database_url, acme.organization_id, midnight - timedelta(microseconds=1))
+    assert stored(database_url, acme.organization_id) == [("2026-04-01", "2026-04-15", 3, {acme.client_id: 3})]
+    # By a server whose clock is ahead.
+    store(database_url, acme.organization_id, NOON + timedelta(days=2))
+    assert stored(database_url, acme.organization_id) == [("2026-04-01", "2026-04-17", 9, {acme.client_id: 9})]
+    assert answers(client, acme)["2026-04"] == [{"agentId": acme.client_id, "tokenCount": 6}]
+    clock.now = NOON + timedelta(days=2)
+    assert answers(client, acme)["2026-04"] == [{"agentId": acme.client_id, "tokenCount": 9}]
+
+
+def test_a_month_that_was_deleted_and_filled_again_is_not_read_from_its_old_sums(
+    client: FlaskClient, services: Services, cast: Cast, database_url: str
+) -> None:
+    acme, day = cast.acme, NOON - timedelta(days=40)
+    other = make_agent(services, acme.organization_id, "other")
+    count_usage(services, acme.organization_id, acme.agent_id, day, tokens=5)
+    store(database_url, acme.organization_id)
+    delete_days(database_url, acme.organization_id, [day.date()], before=NOON.date(), at=NOON)
+    assert answers(client, acme)["2026-03"] == []
+    # The organization has as many as before.
+    count_usage(services, acme.organization_id, other.agent_id, day, tokens=5)
+    assert answers(client, acme)["2026-03"] == [{"agentId": other.client_id, "tokenCount": 5}]
+    assert store(database_url, acme.organization_id) == 1
+    assert stored(database_url, acme.organization_id) == [("2026-03-01", "2026-04-01", 5, {other.client_id: 5})]
+
+
+def test_a_deletion_waits_for_sums_that_are_being_stored(services: Services, cast: Cast, database_url: str) -> None:
+    acme, day = cast.acme, NOON - timedelta(days=40)
+    count_usage(services, acme.organization_id, acme.agent_id, day, tokens=5)
+    deleting = threading.Thread(
+        target=delete_days,
+        args=(database_url, acme.organization_id, [day.date()]),
+        kwargs={"before": NOON.date(), "at": NOON},
+    )
+    with connect(database_url) as connection:
+        with operator_transaction(connection, acme.organization_id, NOON) as opened:
+            opened.fetch("organizations/lock_organization")
+            opened.fetch("usage_history/sum_month", month=day.date().replace(day=1), until=datetime(2026, 4, 1).date())
+            deleting.start()
+            deleting.join(0.3)
+        deleting.join(PATIENCE)
+    assert not deleting.is_alive()
+    assert stored(database_url, acme.organization_id) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["insert into usage_monthly default values", "update usage_monthly set tokens = 0", "delete from usage_monthly"],
+)
+def test_the_service_only_reads_them(services: Services, statement: str) -> None:
+    with services.database.pool.connection() as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(statement.encode())
+
+
+@pytest.mark.slow
+def test_what_is_read_does_not_grow_with_the_days(services: Services, cast: Cast, database_url: str) -> None:
+    organization_id = cast.acme.organization_id
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+        for table, agent, rows in (
+            ("usage_daily", "", 1),
+            ("agent_usage_daily", "lpad(n::text, 32, '0')::uuid,", 1000),
+        ):
+            requests = "1000 / %(rows)s, 0," if agent else ""
+            connection.execute(
+                f"insert into {table} select %(organization_id)s, %(first)s::date + day, {agent} 0, 1000 / %(rows)s, "
+                f"{requests} array_fill(0, '{{24}}'), array_fill(0, '{{24}}'), array_fill(0, '{{24}}') "
+                "from generate_series(0, 14) day, generate_series(1, %(rows)s) n",
+                {"organization_id": organization_id, "first": datetime(2026, 4, 1).date(), "rows": rows},
+            )
+    query = FindingsQuery(at=NOON, days=7, token_ttl=3600, dominance_percent=50)
+    of_month = {"first_day": NOON.date().replace(day=1), "until": query.until, "with_names": False}
+    reading = {"analytics/agent_usage": of_month, "findings/dominance": dominance.call(query).parameters}
+
+    def read() -> dict[str, int]:
+        with service_connection(database_url, organization_id) as connection:
+            return {
+                name: pages(
+                    explain(connection, prepare(connection, name, organization_id=organization_id, at=NOON, **given))
+                )
+                for name, given in reading.items()
+            }
+
+    before = read()
+    assert store(database_url, organization_id) == 1
+    after = read()
+    for name in reading:
+        assert after[name] * 8 < before[name], (name, before, after)
