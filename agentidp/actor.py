@@ -6,9 +6,9 @@ import os
 import pwd
 from dataclasses import dataclass
 
-TYPES = ("agent", "session", "operator", "system", "anonymous")
-"""An agent with a token; an agent that is signed in to the dashboard; a person on the command line; the service itself;
-somebody who failed to sign in."""
+TYPES = ("agent", "session", "person", "operator", "system", "anonymous")
+"""An agent with a token; an agent that is signed in to the dashboard; a person who is signed in there; a person on the
+command line; the service itself; somebody who failed to sign in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,15 +16,18 @@ class Actor:
     """Who changes something.
 
     :param type: one of :data:`TYPES`.
-    :param name: the id of the agent; the name of the operating system's user on the command line.
+    :param name: the id of the agent; who the person is at the OpenID Connect provider; the name of the operating
+        system's user on the command line.
     :param client_address: from where, if it is a request.
     :param request_id: the request's id, if it is one.
+    :param display_name: what people call the person.
     """
 
     type: str
     name: str
     client_address: str | None = None
     request_id: str | None = None
+    display_name: str | None = None
 
 
 SYSTEM = Actor("system", "agentidp")

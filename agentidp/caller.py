@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import wraps
 from typing import Any, TypeVar
+from uuid import UUID
 
 import psycopg
 from flask import Flask, Response, request
@@ -22,7 +23,8 @@ from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.read_replica import POSITION
 from agentidp.db.sql import Call, Rows, only_reads
-from agentidp.http.errors import ApiError, InsufficientScope, InvalidProof, InvalidToken, SecondToken, Unauthorized
+from agentidp.http import second_token
+from agentidp.http.errors import ApiError, InsufficientScope, InvalidProof, InvalidToken, Unauthorized
 from agentidp.http.request_context import current_context, current_request, request_actor
 from agentidp.jose import dpop
 from agentidp.jose.access_token import AccessToken, TokenRefused
@@ -39,31 +41,34 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Caller:
-    """Who sent a request, and that agent's organization in the database at the request's instant.
+    """Who sent a request, and that caller's organization in the database at the request's instant.
 
-    :param token: the verified access token.
+    :param organization_id: of the caller.
+    :param agent_id: the agent, or ``None`` if a person is signed in to the dashboard.
     :param at: the request's instant, aware.
+    :param token: the agent's verified access token, by which it is admitted and counted. ``None`` for who is signed in
+        to the dashboard: the session was checked, and its requests are not counted.
     :param proof: the DPoP proof, if the token is bound to a key.
-    :param is_admitted: the caller is admitted and counted, or is not to be counted.
-    :param actor_type: what the audit trail calls it: ``agent``, or ``session`` if it is signed in to the dashboard.
+    :param actor: what the audit trail calls it: the arguments of :func:`request_actor`. Default: the agent.
     """
 
     def __init__(
         self,
-        token: AccessToken,
+        organization_id: str,
+        agent_id: UUID | None,
         at: datetime,
         *,
+        token: AccessToken | None,
         proof: dpop.Proof | None = None,
-        is_admitted: bool = False,
-        actor_type: str = "agent",
+        actor: tuple[str, ...] | None = None,
     ) -> None:
         s = services()
-        self.token, self.at = token, at
-        self.organization_id, self.agent_id, self.scope = token.organization_id, token.agent_id, token.scope
+        self.organization_id, self.agent_id, self.at = organization_id, agent_id, at
         self.settings, self._expensive_reads = s.settings, s.expensive_reads
         self._database = s.database.of(self.organization_id, at)
         self.replica = s.read_replica and s.read_replica.of(self._database)
-        self._proof, self._is_admitted, self._actor_type = proof, is_admitted, actor_type
+        self._proof, self._actor = proof, actor or ("agent", str(agent_id))
+        self._unadmitted = token
 
     def read(self, statement: str, /, **parameters: Any) -> Rows:
         """Run the reading ``sql/<statement>.sql``, as :meth:`read_together` does."""
@@ -86,12 +91,13 @@ class Caller:
             self.admit()
             if (rows := self.replica.read(*calls)) is not None:
                 return rows
-        if self._is_admitted:
+        token = self._unadmitted
+        if token is None:
             return self._database.run(*calls)
-        admission = self._admission()
-        with self._unused_proof():
+        admission = self._admission(token)
+        with self._unused_proof(token):
             rows = self._database.run(*calls, *admission, durable=self._proof is not None)
-        self._settle(rows[-1])
+        self._settle(token, rows[-1])
         return rows[: -len(admission)]
 
     @contextlib.contextmanager
@@ -99,18 +105,18 @@ class Caller:
         """A durable transaction, which begins by admitting the caller unless that is done."""
         if self.replica:
             self.replica.leave()
-        actor = request_actor(self._actor_type, str(self.agent_id))
-        if self._is_admitted:
+        actor, token = request_actor(*self._actor), self._unadmitted
+        if token is None:
             with self._database.transaction(actor) as opened:
                 yield opened
             return
         with self._database.transaction(actor) as opened:
-            with self._unused_proof():
-                *_, admitted = [opened.run(call) for call in self._admission()]
+            with self._unused_proof(token):
+                *_, admitted = [opened.run(call) for call in self._admission(token)]
             if admitted:
                 yield opened
         # Outside the transaction. It raises if the caller was refused; then nothing was yielded.
-        self._settle(admitted)
+        self._settle(token, admitted)
 
     def expensive_read(self) -> AbstractContextManager[None]:
         """A block that reads much: few may run at a time.
@@ -125,39 +131,40 @@ class Caller:
         :raises InvalidToken: the agent is suspended or deleted, or the token is revoked.
         :raises InvalidProof: the DPoP proof was used before.
         """
-        if not self._is_admitted:
-            calls = (POSITION if self.replica else []) + self._admission()
-            with self._unused_proof():
+        token = self._unadmitted
+        if token is not None:
+            calls = (POSITION if self.replica else []) + self._admission(token)
+            with self._unused_proof(token):
                 rows = self._database.run(*calls, durable=self._proof is not None)
             if self.replica:
                 self.replica.learn(*rows[:2])
-            self._settle(rows[-1])
+            self._settle(token, rows[-1])
 
-    def _admission(self) -> list[Call]:
+    def _admission(self, token: AccessToken) -> list[Call]:
         """Calls that consume the proof, if there is one, then admit the agent and count its request.
 
         With a proof the commit must be durable: after a crash of the database the proof must not be accepted again.
         """
-        calls = [request_made(self.agent_id, self.token.jti)]
+        calls = [request_made(token.agent_id, token.jti)]
         if self._proof is not None:
             calls.insert(0, self._proof.consumption())
         return calls
 
     @contextlib.contextmanager
-    def _unused_proof(self) -> Iterator[None]:
+    def _unused_proof(self, token: AccessToken) -> Iterator[None]:
         try:
             yield
         except psycopg.errors.UniqueViolation:
             if self._proof is None:
                 raise
-            record_rejection(self._database, self.agent_id, "DPoP proof used before")
+            record_rejection(self._database, token.agent_id, "DPoP proof used before")
             raise InvalidProof("the DPoP proof was used before", ALGORITHMS) from None
 
-    def _settle(self, rows: Rows) -> None:
+    def _settle(self, token: AccessToken, rows: Rows) -> None:
         if not rows:
-            record_rejection(self._database, self.agent_id, "revoked token")
+            record_rejection(self._database, token.agent_id, "revoked token")
             raise InvalidToken
-        self._is_admitted = True
+        self._unadmitted = None
 
 
 def public(view: View) -> View:
@@ -175,10 +182,11 @@ def bearer(scope: str) -> Callable[[View], View]:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             context = current_context()
-            caller = context.caller = authenticate(context.at)
+            caller, granted = authenticate(context.at)
+            context.caller = caller
             try:
-                refuse_second_token()
-                if scope not in caller.scope:
+                second_token.refuse()
+                if scope not in granted:
                     raise InsufficientScope(scope)
                 response = view(caller, *args, **kwargs)
             except (Unauthorized, DatabaseUnavailable):
@@ -196,10 +204,11 @@ def bearer(scope: str) -> Callable[[View], View]:
     return decorate
 
 
-def authenticate(at: datetime) -> Caller:
+def authenticate(at: datetime) -> tuple[Caller, frozenset[str]]:
     """Verify the request's access token, and the proof that comes with one that is bound to a key.
 
-    :returns: the caller. :meth:`Caller.admit` checks that the agent is active and that the proof was not used before.
+    :returns: the caller, and the token's scope. :meth:`Caller.admit` checks that the agent is active and that the proof
+        was not used before.
     :raises Unauthorized: no token, or one that is refused.
     """
     header = current_request().environ.get("HTTP_AUTHORIZATION", "")
@@ -207,7 +216,7 @@ def authenticate(at: datetime) -> Caller:
     if sent is None:
         if header.partition(" ")[0].lower() in ("bearer", "dpop"):
             raise InvalidToken
-        raise Unauthorized(_WRONG_PLACE if _has_token_in_query() else None)
+        raise Unauthorized(_WRONG_PLACE if second_token.is_in_query() else None)
     scheme, unverified_token = sent[1].lower(), sent[2]
     s = services()
     proof = None
@@ -223,32 +232,7 @@ def authenticate(at: datetime) -> Caller:
             database = s.database.of(refused.claims.organization_id, at)
             record_rejection(database, refused.claims.agent_id, f"token {refused}")
         raise InvalidToken from None
-    return Caller(token, at, proof=proof)
-
-
-def refuse_second_token() -> None:
-    """Refuse a request that sends an access token beside the one in its header (RFC 6750 section 2).
-
-    :raises SecondToken: the query, or a body that is a form, has a parameter ``access_token``.
-    """
-    environ = current_request().environ
-    if _has_token_in_query() or (environ.get("CONTENT_TYPE") and _has_token_in_form()):
-        raise SecondToken
-
-
-def _has_token_in_query() -> bool:
-    received = current_request()
-    query = received.environ.get("QUERY_STRING", "")
-    # Most requests need no parsing. A name with percent signs can still spell access_token.
-    return ("access_token" in query or "%" in query) and "access_token" in received.args
-
-
-def _has_token_in_form() -> bool:
-    if request.mimetype != "application/x-www-form-urlencoded":
-        return False
-    # Keeps the body, because the view checks whether there is one.
-    request.get_data()
-    return "access_token" in request.form
+    return Caller(token.organization_id, token.agent_id, at, token=token, proof=proof), token.scope
 
 
 def _verified_proof(access_token: str, token: AccessToken, database: OrganizationDatabase) -> dpop.Proof:
@@ -283,7 +267,7 @@ def init_app(app: Flask) -> None:
         if is_unguarded and received.path.startswith(API_PREFIX):
             with contextlib.suppress(ApiError, DatabaseUnavailable):
                 context = current_context()
-                context.caller = authenticate(context.at)
+                context.caller, _ = authenticate(context.at)
                 context.caller.admit()
 
     @app.after_request

@@ -10,6 +10,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agentidp.config_values import LOOPBACK_HOSTS, ConfigurationError, is_issuer, secret
+from agentidp.oidc_settings import OidcSettings
+
+__all__ = ["LOOPBACK_HOSTS", "ConfigurationError", "Settings"]
+
 SIGNING_ALGORITHMS = ("ES256", "RS256")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("auto", "json", "text")
@@ -27,11 +32,6 @@ EXCHANGE_MARGIN = 1.0
 MINIMUM_SECRET_LENGTH = 32
 DEFAULT_PORT = 3000
 DEFAULT_ISSUER = f"http://localhost:{DEFAULT_PORT}"
-LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
-
-
-class ConfigurationError(Exception):
-    """A setting is missing or wrong. The message is one sentence for the operator and names the setting."""
 
 
 def default_data_dir() -> Path:
@@ -81,6 +81,7 @@ class Settings:
     watch: str = "on"
     watch_interval: int = 300
     alert_networks: tuple[IPv4Network | IPv6Network, ...] | None = None
+    oidc: OidcSettings | None = None
 
     @property
     def is_insecure(self) -> bool:
@@ -158,6 +159,7 @@ class Settings:
             watch=_choice(env, "AGENTIDP_WATCH", "on", ("on", "off")),
             watch_interval=_number(env, "AGENTIDP_WATCH_INTERVAL", 300, 60, 3600),
             alert_networks=_networks(env, "AGENTIDP_ALERT_NETWORKS"),
+            oidc=OidcSettings.from_environment(env),
         )
         if settings.pool_min_size > settings.pool_max_size:
             raise ConfigurationError("AGENTIDP_POOL_MIN_SIZE must not be greater than AGENTIDP_POOL_MAX_SIZE")
@@ -237,15 +239,8 @@ def _issuer(env: Mapping[str, str]) -> str:
     value = env.get("AGENTIDP_ISSUER")
     if value is None:
         return f"http://localhost:{_number(env, 'PORT', DEFAULT_PORT, 1, 65_535)}"
-    try:
-        url = urlsplit(value)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        host, url = None, urlsplit("")
-    plain = bool(host) and "@" not in url.netloc and not ("?" in value or "#" in value or value.endswith("/"))
-    may_be_http = host in LOOPBACK_HOSTS or env.get("AGENTIDP_INSECURE_HTTP") == "allow"
-    secure = url.scheme == "https" or (url.scheme == "http" and may_be_http)
-    if not plain or not secure or not re.fullmatch(r"[!-~]+", value):
+    may_be_http = env.get("AGENTIDP_INSECURE_HTTP") == "allow"
+    if value.endswith("/") or not is_issuer(value, may_be_http=may_be_http):
         raise ConfigurationError(
             "AGENTIDP_ISSUER must be an https URL without credentials, query, fragment and closing slash "
             "(RFC 8414 section 2; http is for localhost only, or for a trial in a network that you trust "
@@ -255,17 +250,7 @@ def _issuer(env: Mapping[str, str]) -> str:
 
 
 def _secret_key(env: Mapping[str, str], setting: str, setting_of_file: str) -> bytes | None:
-    value, file = env.get(setting), env.get(setting_of_file)
-    if value is not None and file is not None:
-        raise ConfigurationError(f"set {setting} or {setting_of_file}, not both")
-    name = setting if file is None else setting_of_file
-    if file is not None:
-        try:
-            value = Path(file).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigurationError(f"{name} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ConfigurationError(f"{name} must hold text in UTF-8") from None
+    name, value = secret(env, setting, setting_of_file)
     if value is None:
         return None
     if len(value) < MINIMUM_SECRET_LENGTH:

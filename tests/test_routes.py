@@ -29,6 +29,8 @@ PUBLIC = {
     "GET /.well-known/openid-configuration",
     "GET /api/v1/openapi.json",
     "GET /dashboard/sign-in",
+    "GET /dashboard/sign-in/oidc",
+    "GET /dashboard/sign-in/oidc/callback",
     "GET /dashboard/static/<asset>",
     "GET /docs",
     "GET /docs/<asset>",

@@ -13,6 +13,7 @@ from agentidp.dashboard import (
     day,
     filters,
     finding,
+    oidc_sign_in,
     overview,
     pages,
     sign_in,
@@ -22,9 +23,10 @@ from agentidp.http.error_rendering import render_pages
 
 def init_app(app: Flask) -> None:
     """Register the dashboard's pages, the filters of its templates and its error pages."""
-    for module in (overview, agents, agent, agent_actions, day, finding, audit, sign_in, assets):
+    for module in (overview, agents, agent, agent_actions, day, finding, audit, sign_in, oidc_sign_in, assets):
         app.register_blueprint(module.blueprint)
     filters.init_app(app)
+    oidc_sign_in.init_app(app, app.extensions["agentidp"].settings)
     # A template's line that holds only a statement adds no blank line to the page.
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     render_pages(app, "/dashboard", pages.error_page)

@@ -93,8 +93,8 @@ def page(
         response.response = _parts(text, rest)
         del response.headers["Content-Length"]
     response.headers["Cache-Control"] = "no-store"
-    if "token" in request.args:
-        # The address contains a secret.
+    if "token" in request.args or "code" in request.args:
+        # The address contains a secret, or did.
         response.headers["Referrer-Policy"] = "no-referrer"
     return response
 
@@ -126,6 +126,7 @@ def _common_context() -> dict[str, Any]:
     return {
         "base": session.base_path(settings),
         "issuer": settings.issuer,
+        "company": settings.oidc and settings.oidc.label,
         "viewer": g.get("viewer"),
         "caller": g.get("caller"),
         "at": g.at.astimezone(UTC),

@@ -1,7 +1,8 @@
-"""The session of someone who is signed in to the dashboard.
+"""The session of who is signed in to the dashboard, in a cookie: the server stores nothing.
 
-A session is an access token of ours in a cookie, so the server stores nothing. Its audience is either
-``Settings.dashboard``, which the API refuses, or the API, if somebody pasted such a token into the sign-in form.
+The session of an agent is an access token of ours. Its audience is either ``Settings.dashboard``, which the API
+refuses, or the API, if somebody pasted such a token into the sign-in form. That of a person is described in
+:mod:`agentidp.dashboard.person`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from urllib.parse import urlsplit
 
 from flask import Response, g, request
 
+from agentidp import audit
 from agentidp.caller import Caller
 from agentidp.config import Settings
+from agentidp.dashboard import person
+from agentidp.dashboard.person import Person
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
 from agentidp.http.errors import ApiError
@@ -27,17 +31,19 @@ from agentidp.services import Services, services
 from agentidp.token_verification import verified_token
 
 SCOPE = "analytics:read"
-"""The one scope of a session."""
+"""The one scope of an agent's session."""
 
 LIFETIME = 12 * 60 * 60
-"""Seconds that a session lives after signing in with a credential or a link: a working day, and shorter than a signing
-key stays published. A session opened with a pasted token lives as long as the token.
+"""Seconds that a session lives: a working day, and shorter than a signing key stays published. A session opened with a
+pasted token lives as long as the token.
 """
 
 CHALLENGE = 'Cookie realm="agentidp"'
 """A 401 must have a challenge (RFC 9110 section 15.5.2). At one that browsers know they would ask for a password."""
 
 View = TypeVar("View", bound=Callable[..., Any])
+
+Session = AccessToken | Person
 
 
 class NotSignedIn(ApiError):
@@ -66,32 +72,41 @@ class SignInRefused(ApiError):
 
 
 class NotAllowed(ApiError):
-    """403: a page or an action needs a scope that the agent that is signed in lacks.
+    """403: a page or an action needs a scope that who is signed in lacks.
 
     :param scope: that it needs.
+    :param role: of the person, or ``None`` if it is an agent.
     """
 
     status, code = 403, "FORBIDDEN"
 
-    def __init__(self, scope: str) -> None:
-        super().__init__(f"You are signed in as an agent without the scope {scope}, which this needs.")
+    def __init__(self, scope: str, role: str | None) -> None:
+        as_agent = f"You are signed in as an agent without the scope {scope}, which this needs."
+        super().__init__(f"You are signed in as a {role}, and only an administrator may do this." if role else as_agent)
 
 
 class Viewer(NamedTuple):
     """Who is signed in.
 
     :param organization_name: of the organization whose pages are shown.
-    :param name: of the agent.
+    :param name: of the agent or the person.
     :param scopes: what the session may do now, in the words of the API.
+    :param role: of the person, or ``None`` if it is an agent.
     """
 
     organization_name: str
     name: str
     scopes: frozenset[str]
+    role: str | None = None
 
     def may(self, scope: str) -> bool:
         """Whether the session may do what needs *scope* at the API."""
         return scope in self.scopes
+
+    def require(self, scope: str) -> None:
+        """:raises NotAllowed: the session may not do what needs *scope*."""
+        if not self.may(scope):
+            raise NotAllowed(scope, self.role)
 
 
 def base_path(settings: Settings) -> str:
@@ -110,11 +125,14 @@ def is_suitable(token: AccessToken) -> bool:
     return token.jkt is None and SCOPE in token.scope
 
 
-def viewer_query(token: AccessToken) -> Call:
-    """The statement that returns the :class:`Viewer` of a verified token, or no row if the token is not valid now.
+def viewer_query(session: Session) -> Call:
+    """The statement that returns the :class:`Viewer` of a session, or no row if the session is not valid now.
 
     Revoking a credential ends the sessions and links that were made before, but not a pasted token for the API.
     """
+    if isinstance(session, Person):
+        return session.query()
+    token = session
     is_for_api = token.audience == services().settings.resource
     return Call(
         "dashboard/viewer",
@@ -148,8 +166,7 @@ def required_to(scope: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(caller: Caller, *args: Any, **kwargs: Any) -> Any:
-            if not g.viewer.may(scope):
-                raise NotAllowed(scope)
+            g.viewer.require(scope)
             return view(caller, *args, **kwargs)
 
         return required(guarded)  # type: ignore[return-value]
@@ -165,51 +182,63 @@ def changing(caller: Caller, scope: str) -> Iterator[Transaction]:
     :raises NotAllowed: its agent no longer has the scope.
     """
     with caller.transaction() as opened:
-        rows = opened.run(viewer_query(caller.token))
+        rows = opened.run(viewer_query(g.session))
         if not rows:
             raise SessionEnded
-        if not _viewer(caller.token, rows[0]).may(scope):
-            raise NotAllowed(scope)
+        _viewer(g.session, rows[0]).require(scope)
         yield opened
 
 
-def resume(unverified_token: str | None) -> Caller:
+def resume(cookie: str | None) -> Caller:
     """Resume the session in a cookie.
 
     :raises NotSignedIn: there is no cookie.
-    :raises SessionEnded: its token is no longer valid, or never was.
+    :raises SessionEnded: the session is no longer valid, or never was.
     """
-    if unverified_token is None:
+    if cookie is None:
         raise NotSignedIn
-    try:
-        token = verified_token(unverified_token, audience=None)
-        if token.audience not in (services().settings.dashboard, services().settings.resource):
-            raise TokenRefused("for another audience", token)
-    except TokenRefused:
-        token = None
-    if token is None or not open_for(token):
+    is_of_person = cookie.startswith(person.PREFIX)
+    session = person.unsealed(cookie, services().settings, g.at) if is_of_person else _token_in(cookie)
+    if session is None or not open_for(session):
         raise SessionEnded
     caller: Caller = g.caller
     return caller
 
 
-def open_for(token: AccessToken) -> bool:
-    """Whether a verified token opens the dashboard now; if it does, ``g.caller`` and ``g.viewer`` are set."""
-    if not is_suitable(token):
-        return False
-    [rows] = services().database.of(token.organization_id, g.at).run(viewer_query(token))
+def _token_in(cookie: str) -> AccessToken | None:
+    try:
+        token = verified_token(cookie, audience=None)
+    except TokenRefused:
+        return None
+    settings = services().settings
+    return token if token.audience in (settings.dashboard, settings.resource) and is_suitable(token) else None
+
+
+def open_for(session: Session) -> bool:
+    """Whether a session is valid now; if it is, ``g.session``, ``g.caller`` and ``g.viewer`` are set.
+
+    :param session: verified, and suitable if it is a token.
+    """
+    [rows] = services().database.of(session.organization_id, g.at).run(viewer_query(session))
     if not rows:
         return False
+    agent_id = None if isinstance(session, Person) else session.agent_id
+    actor = session.actor if isinstance(session, Person) else ("session", str(agent_id))
     # Nothing here is counted as a request: a page that refreshes itself must not appear in the heatmap.
-    g.caller = Caller(token, g.at, is_admitted=True, actor_type="session")
-    g.viewer = _viewer(token, rows[0])
+    g.caller = Caller(session.organization_id, agent_id, g.at, token=None, actor=actor)
+    g.session, g.viewer = session, _viewer(session, rows[0])
     return True
 
 
 def end(caller: Caller) -> None:
-    """End a session: revoke its token, unless it is one for the API that somebody pasted."""
+    """End a session everywhere, unless it is a token for the API that somebody pasted."""
+    session: Session = g.session
     with caller.transaction() as opened:
-        end_session(opened, caller.token, is_revoked=caller.token.audience == caller.settings.dashboard)
+        if isinstance(session, Person):
+            opened.run(session.revocation())
+            audit.record(opened, "person.signed_out", session.identity)
+        else:
+            end_session(opened, session, is_revoked=session.audience == caller.settings.dashboard)
 
 
 def cookie_name(settings: Settings) -> str:
@@ -217,13 +246,13 @@ def cookie_name(settings: Settings) -> str:
     return ("__Secure-" if _is_secure(settings) else "") + "agentidp_session"
 
 
-def set_cookie(response: Response, unverified_token: str, token: AccessToken) -> None:
-    """Keep a session in the browser for as long as its token lives."""
+def set_cookie(response: Response, cookie: str, session: Session) -> None:
+    """Keep a session in the browser until it expires."""
     settings = services().settings
     response.set_cookie(
         cookie_name(settings),
-        unverified_token,
-        max_age=token.expires_at - int(g.at.timestamp()),
+        cookie,
+        max_age=session.expires_at - int(g.at.timestamp()),
         path=base_path(settings),
         secure=_is_secure(settings),
         httponly=True,
@@ -243,11 +272,13 @@ def delete_cookie(response: Response) -> None:
     )
 
 
-def _viewer(token: AccessToken, row: Any) -> Viewer:
+def _viewer(session: Session, row: Any) -> Viewer:
+    if isinstance(session, Person):
+        return Viewer(row.organization_name, session.display_name, session.scopes, session.role)
     # A session has one scope, so its agent's scopes decide. A pasted token has its own scopes, and can do no more.
-    is_for_api = token.audience == services().settings.resource
+    is_for_api = session.audience == services().settings.resource
     scopes = frozenset(row.scopes)
-    return Viewer(row.organization_name, row.agent_name, scopes & token.scope if is_for_api else scopes)
+    return Viewer(row.organization_name, row.agent_name, scopes & session.scope if is_for_api else scopes)
 
 
 def _is_secure(settings: Settings) -> bool:

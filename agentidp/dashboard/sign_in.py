@@ -9,7 +9,8 @@ import psycopg
 from flask import Request, Response, g, request
 
 from agentidp.caller import Caller, public
-from agentidp.dashboard import attempts, link, pages, session
+from agentidp.dashboard import attempts, link, oidc_sign_in, pages, session
+from agentidp.dashboard.person import Person
 from agentidp.dashboard.session import SCOPE, NotSignedIn, SignInRefused
 from agentidp.http.errors import ApiError, OAuthError
 from agentidp.jose.access_token import AccessToken, TokenRefused
@@ -21,7 +22,7 @@ from agentidp.usage import record_rejection
 
 NOTICES = {
     "ended": session.SessionEnded.message,
-    "signed-out": "You are signed out. The link that signed you in cannot be used again.",
+    "signed-out": "You are signed out. A link that signed you in cannot be used again.",
 }
 """What the sign-in page says if one of these is in its query."""
 
@@ -49,9 +50,11 @@ def sign_in() -> Response:
 @blueprint.post("/dashboard/sign-out")
 @session.required
 def sign_out(caller: Caller) -> Response:
-    """Sign out, also on other devices that have the same session."""
+    """Sign out, also on other devices that have the same session, and a person at the provider if it offers that."""
     session.end(caller)
-    response = pages.see_other("/sign-in?signed-out")
+    address = oidc_sign_in.end_session_url(services().settings) if isinstance(g.session, Person) else None
+    # A page that leads to the provider: the policy of our pages lets no form do so.
+    response = pages.page("signed_out.html", address=address) if address else pages.see_other("/sign-in?signed-out")
     session.delete_cookie(response)
     # The browser's back button then shows none of the pages again.
     response.headers["Clear-Site-Data"] = '"cache"'

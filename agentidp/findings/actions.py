@@ -126,10 +126,10 @@ def _known(opened: Transaction, finding_id: UUID) -> KnownFinding:
 
 
 def _name(opened: Transaction) -> str:
-    """What people call the one who acts: the agent's name, or ``operator`` for a command."""
+    """What people call the one who acts: the agent's or the person's name, or ``operator`` for a command."""
     actor = opened.actor
     if actor.type not in ("agent", "session"):
-        return actor.type
+        return actor.display_name or actor.type
     [agent] = opened.fetch("agents/get_agent", agent_id=UUID(actor.name))
     return str(agent.name)
 

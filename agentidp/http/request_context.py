@@ -29,13 +29,14 @@ def current_context() -> _AppCtxGlobals:
     return found
 
 
-def request_actor(type_: str, name: str) -> Actor:
+def request_actor(type_: str, name: str, display_name: str | None = None) -> Actor:
     """Who makes the changes of the current request.
 
-    :param type_: ``agent``, ``session`` or ``anonymous``.
-    :param name: the agent's id.
+    :param type_: ``agent``, ``session``, ``person`` or ``anonymous``.
+    :param name: the agent's id, or who the person is at the OpenID Connect provider.
+    :param display_name: of the person.
     """
-    return Actor(type_, name, current_request().remote_addr, current_context().request_id)
+    return Actor(type_, name, current_request().remote_addr, current_context().request_id, display_name)
 
 
 def init_app(app: Flask) -> None:
@@ -70,7 +71,7 @@ def init_app(app: Flask) -> None:
                         "ms": round((time.perf_counter() - context.started) * 1000, 2),
                         "request_id": context.request_id,
                         "organization": caller.organization_id if caller else context.get("organization_id"),
-                        "agent": str(caller.agent_id if caller else context.get("agent_id") or "") or None,
+                        "agent": str((caller.agent_id if caller else context.get("agent_id")) or "") or None,
                     }
                 },
             )

@@ -39,8 +39,8 @@ UNRECORDED = {
 }
 """Routes that are no GET and leave no event, and why."""
 
-WRITING_AT_GET = {"GET /dashboard/sign-in"}
-"""A link that is followed signs in."""
+WRITING_AT_GET = {"GET /dashboard/sign-in", "GET /dashboard/sign-in/oidc/callback"}
+"""A link that is followed signs in, and so does the way back from a provider."""
 
 FORMS: dict[str, Callable[[Agent, Agent], dict[str, str]]] = {
     "POST /dashboard/sign-in": lambda agent, _: {"client_id": agent.client_id, "client_secret": agent.client_secret},

@@ -294,7 +294,7 @@ def test_the_page_after_signing_out_says_how_to_get_a_link(signed_in: FlaskClien
     response = signed_in.post("/dashboard/sign-out", headers=SAME_ORIGIN, follow_redirects=True)
     assert response.status_code == 200
     assert "run <code>agentidp dashboard</code> on the server" in response.text
-    assert Page(response).notice == "You are signed out. The link that signed you in cannot be used again."
+    assert Page(response).notice == "You are signed out. A link that signed you in cannot be used again."
 
 
 class Terminal:

@@ -1,0 +1,49 @@
+"""What reads single settings: the error that stops start-up, URLs and secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+class ConfigurationError(Exception):
+    """A setting is missing or wrong. The message is one sentence for the operator and names the setting."""
+
+
+def is_issuer(value: str, *, may_be_http: bool = False) -> bool:
+    """Whether *value* is a URL as RFC 8414 section 2 and OpenID Connect Discovery want it: https, without credentials,
+    query and fragment.
+
+    :param may_be_http: http is allowed, as it is for loopback addresses in any case.
+    """
+    try:
+        url = urlsplit(value)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        return False
+    is_plain = bool(host) and "@" not in url.netloc and "?" not in value and "#" not in value
+    is_secure = url.scheme == "https" or (url.scheme == "http" and (host in LOOPBACK_HOSTS or may_be_http))
+    return is_plain and is_secure and re.fullmatch(r"[!-~]+", value) is not None
+
+
+def secret(env: Mapping[str, str], setting: str, setting_of_file: str) -> tuple[str, str | None]:
+    """A secret from a variable or from a file.
+
+    :returns: the name of the one that is set, and the secret, or ``None`` if neither is.
+    :raises ConfigurationError: both are set, or the file cannot be read. The value is never in the message.
+    """
+    value, file = env.get(setting), env.get(setting_of_file)
+    if value is not None and file is not None:
+        raise ConfigurationError(f"set {setting} or {setting_of_file}, not both")
+    if file is None:
+        return setting, value
+    try:
+        return setting_of_file, Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigurationError(f"{setting_of_file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{setting_of_file} must hold text in UTF-8") from None

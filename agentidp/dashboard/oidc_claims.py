@@ -1,0 +1,96 @@
+"""What the claims of an ID token say: which organization a person belongs to, in which role."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from agentidp.dashboard.person import ADMINISTRATOR, VIEWER
+from agentidp.oidc_settings import ANYONE, ORGANIZATION_ID, OidcSettings
+
+MAXIMUM_NAME = 100
+"""Characters of a person's name."""
+
+_SUBJECT = re.compile(r"[ -~]{1,255}")
+
+
+class NoAccess(Exception):
+    """The person has no access.
+
+    :param reason: for the log and the audit trail.
+    :param message: for the person.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason)
+        self.reason, self.message = reason, message
+
+
+def subject_of(claims: Mapping[str, Any]) -> str:
+    """Who the person is at the provider (OpenID Connect Core section 2).
+
+    :raises NoAccess: the claim cannot be used.
+    """
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
+        raise NoAccess("wrong subject", "Your account has no subject that can be used here.")
+    return subject
+
+
+def name_of(claims: Mapping[str, Any]) -> str | None:
+    """What people call the person."""
+    for claim in ("name", "preferred_username", "email"):
+        value = claims.get(claim)
+        if isinstance(value, str):
+            name = "".join(character for character in value if character.isprintable()).strip()[:MAXIMUM_NAME]
+            if name:
+                return name
+    return None
+
+
+def organization_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
+    """The ID of the organization that the claims name. It may not exist.
+
+    :raises NoAccess: they name none, or more than one.
+    """
+    values = values_of(claims, settings.organization_claim)
+    if settings.organizations:
+        found = {settings.organizations[value] for value in values if value in settings.organizations}
+        if not found and ANYONE in settings.organizations:
+            found = {settings.organizations[ANYONE]}
+    else:
+        found = {value for value in values if ORGANIZATION_ID.fullmatch(value)}
+    if not found:
+        raise NoAccess("no organization", "Your account belongs to no organization here.")
+    if len(found) > 1:
+        raise NoAccess("several organizations", "Your account belongs to more than one organization here.")
+    return found.pop()
+
+
+def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
+    """The role that the claims give.
+
+    :raises NoAccess: they give none.
+    """
+    values = values_of(claims, settings.role_claim) | {ANYONE}
+    if values & settings.administrators:
+        return ADMINISTRATOR
+    if values & settings.viewers:
+        return VIEWER
+    raise NoAccess("no role", "Your account has neither the role of a viewer nor that of an administrator here.")
+
+
+def values_of(claims: Mapping[str, Any], name: str | None) -> set[str]:
+    """The texts in a claim: one, or those in a list. With points in its name the claim may be inside others."""
+    if name is None:
+        return set()
+    # Anyone can register an address that is not theirs at some providers.
+    if name == "email" and claims.get("email_verified", True) is not True:
+        return set()
+    found: Any = claims
+    for part in [name] if name in claims else name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    values: Iterable[Any] = found if isinstance(found, list) else [found]
+    # Whoever may choose the value must not stand for everyone.
+    return {value for value in values if isinstance(value, str) and value != ANYONE}

@@ -1,0 +1,189 @@
+"""``/dashboard/sign-in/oidc`` and its callback: people sign in at their company's OpenID Connect provider.
+
+Authorization code flow with PKCE (RFC 7636), state and nonce, by Authlib. What the callback needs of the first request
+is in a cookie of its own, signed under the instance secret. It is ``SameSite=Lax``, because the provider leads the
+browser back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import secrets
+from datetime import datetime, timedelta
+from urllib.parse import urlencode
+
+from flask import Flask, Request, Response, current_app, g, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+
+from agentidp import audit
+from agentidp.audit import INSTANCE
+from agentidp.caller import public
+from agentidp.config import Settings
+from agentidp.dashboard import oidc_claims, pages, session
+from agentidp.dashboard.oidc_claims import NoAccess
+from agentidp.dashboard.oidc_provider import EXTENSION, Provider, provider_of
+from agentidp.dashboard.person import Person, actor_of, identity_of
+from agentidp.http.errors import NotFound
+from agentidp.http.request_context import request_actor
+from agentidp.oauth import throttle
+from agentidp.registry.organizations import find_organization
+from agentidp.services import services
+
+PATH = "/dashboard/sign-in/oidc"
+
+FLOW_LIFETIME = timedelta(minutes=10)
+"""Within which a person must have signed in at the provider."""
+
+logger = logging.getLogger("agentidp")
+
+blueprint = pages.new_blueprint("dashboard-oidc", __name__)
+
+
+@blueprint.get(PATH)
+@public
+def begin() -> Response:
+    """Send the browser to the provider."""
+    response = _provider().begin(f"{services().settings.issuer}{PATH}/callback")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.get(f"{PATH}/callback")
+@public
+def callback() -> Response:
+    """Open a session for the person whom the provider has signed in."""
+    provider = _provider()
+    # A program that checks with HEAD whether the address exists must not consume the code.
+    if request.method == "HEAD":
+        return pages.page("sign_in.html")
+    claims = provider.complete(g.at)
+    try:
+        subject = oidc_claims.subject_of(claims)
+    except NoAccess as refused:
+        raise session.SignInRefused(403, refused.message) from None
+    name, organization_id = oidc_claims.name_of(claims), None
+    try:
+        organization_id = _existing(oidc_claims.organization_of(claims, provider.settings), g.at)
+        role = oidc_claims.role_of(claims, provider.settings)
+        person = _person(organization_id, provider.settings.issuer, subject, name, role, g.at)
+        _open(person, g.at)
+    except NoAccess as refused:
+        _record_refusal(organization_id or INSTANCE, provider.settings.issuer, subject, name, refused.reason, g.at)
+        raise session.SignInRefused(403, refused.message) from None
+    g.organization_id = person.organization_id
+    # No redirect: the browser would follow it without the new cookie, which is for navigation within our site only.
+    response = pages.page("signed_in.html")
+    session.set_cookie(response, person.sealed(services().settings), person)
+    return response
+
+
+def _provider() -> Provider:
+    found = provider_of(current_app)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def _existing(organization_id: str, at: datetime) -> str:
+    """:raises NoAccess: there is no such organization."""
+    if find_organization(services().database, organization_id, at) is None:
+        raise NoAccess("unknown organization", "Your account belongs to no organization here.")
+    return organization_id
+
+
+def _person(organization_id: str, issuer: str, subject: str, name: str | None, role: str, at: datetime) -> Person:
+    now = int(at.timestamp())
+    return Person(
+        organization_id=organization_id,
+        issuer=issuer,
+        subject=subject,
+        name=name,
+        role=role,
+        session_id=secrets.token_urlsafe(16),
+        issued_at=now,
+        expires_at=now + session.LIFETIME,
+    )
+
+
+def _open(person: Person, at: datetime) -> None:
+    """Record that the person signs in.
+
+    :raises NoAccess: the organization is suspended.
+    """
+    database = services().database.of(person.organization_id, at)
+    with database.transaction(request_actor(*person.actor)) as opened:
+        if not opened.run(person.query()):
+            raise NoAccess("suspended organization", "Your organization is suspended.")
+        audit.record(opened, "person.signed_in", person.identity, after={"role": person.role})
+
+
+def _record_refusal(
+    organization_id: str, issuer: str, subject: str, name: str | None, reason: str, at: datetime
+) -> None:
+    """Record that a person was refused, unless that happens all the time."""
+    s, identity = services(), identity_of(issuer, subject)
+    fields = {"reason": reason, "person": identity, "address": request.remote_addr, "request_id": g.request_id}
+    logger.warning("sign-in of a person refused", extra={"fields": fields})
+    cell = throttle.cell_of(s.settings.secret_key or b"", f"record of {identity}", None)
+    if throttle.admits(s.database, cell, at):
+        actor = request_actor(*actor_of(issuer, subject, name))
+        with s.database.of(organization_id, at).transaction(actor) as opened:
+            audit.record(opened, "person.sign_in_refused", identity, after={"reason": reason})
+
+
+class _Flows(SecureCookieSessionInterface):
+    """Flask's session, which only sign-ins at the provider have."""
+
+    digest_method = staticmethod(hashlib.sha256)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        if not request.path.startswith(PATH):
+            return None
+        opened = super().open_session(app, request)
+        if opened is not None:
+            opened.permanent = True
+        return opened
+
+    def get_cookie_name(self, app: Flask) -> str:
+        return session.cookie_name(self._settings).replace("session", "sign_in")
+
+    def get_cookie_path(self, app: Flask) -> str:
+        return session.base_path(self._settings) + PATH.removeprefix("/dashboard")
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return self._settings.issuer.startswith("https://")
+
+    def get_cookie_samesite(self, app: Flask) -> str:
+        return "Lax"
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Let people sign in, if the settings name a provider.
+
+    :raises ConfigurationError: a package is missing.
+    """
+    if settings.oidc is None:
+        return
+    app.extensions[EXTENSION] = Provider(app, settings.oidc)
+    _, instance_secret = settings.database_and_secret()
+    app.secret_key = hmac.digest(instance_secret, b"agentidp dashboard sign-in", "sha256")
+    app.permanent_session_lifetime = FLOW_LIFETIME
+    app.session_interface = _Flows(settings)
+
+
+def end_session_url(settings: Settings) -> str | None:
+    """Where a person who has signed out here can sign out at the provider as well, or ``None``."""
+    provider = provider_of(current_app)
+    endpoint = provider.end_session_endpoint() if provider else None
+    if provider is None or endpoint is None:
+        return None
+    back = {
+        "client_id": provider.settings.client_id,
+        "post_logout_redirect_uri": f"{settings.dashboard_sign_in}?signed-out",
+    }
+    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(back)}"

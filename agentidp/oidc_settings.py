@@ -1,0 +1,150 @@
+"""The settings by which people sign in to the dashboard at their company's OpenID Connect provider."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agentidp.config_values import ConfigurationError, is_issuer, secret
+
+ANYONE = "*"
+"""Stands for every value of a claim, and for its absence."""
+
+PREFIX = "AGENTIDP_OIDC_"
+MAXIMUM_ISSUER = 200
+"""Characters: the audit trail repeats it in each event of a person."""
+
+ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What an ID of an organization looks like."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OidcSettings:
+    """How people sign in.
+
+    :param scopes: space-separated, with ``openid``.
+    :param label: what the button says after "Sign in with".
+    :param organization_claim: the claim that names the organization, or ``None`` if everyone belongs to the same.
+    :param organizations: value of that claim -> the organization's ID; empty if the values are IDs themselves.
+    :param role_claim: the claim that gives the role, or ``None`` if everyone has the same.
+    :param administrators: values of that claim, or :data:`ANYONE`.
+    :param viewers: likewise.
+    """
+
+    issuer: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    scopes: str = "openid profile email"
+    label: str = "your company account"
+    organization_claim: str | None = None
+    organizations: Mapping[str, str] = field(default_factory=dict)
+    role_claim: str | None = None
+    administrators: frozenset[str] = frozenset()
+    viewers: frozenset[str] = frozenset()
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str]) -> OidcSettings | None:
+        """Read the settings; ``None`` if none of them is set.
+
+        :param env: the variables that are not empty.
+        :raises ConfigurationError: naming the variable that is wrong or missing.
+        """
+        if not any(name.startswith(PREFIX) for name in env):
+            return None
+        name_of_secret, client_secret = secret(env, "AGENTIDP_OIDC_CLIENT_SECRET", "AGENTIDP_OIDC_CLIENT_SECRET_FILE")
+        found = cls(
+            issuer=_issuer(env, "AGENTIDP_OIDC_ISSUER"),
+            client_id=_text(env, "AGENTIDP_OIDC_CLIENT_ID", "", 500),
+            client_secret=_ascii(name_of_secret, client_secret or ""),
+            scopes=_scopes(env, "AGENTIDP_OIDC_SCOPES"),
+            label=_text(env, "AGENTIDP_OIDC_LABEL", cls.label, 60),
+            organization_claim=_text(env, "AGENTIDP_OIDC_ORGANIZATION_CLAIM", "", 200) or None,
+            organizations=_organizations(env, "AGENTIDP_OIDC_ORGANIZATIONS"),
+            role_claim=_text(env, "AGENTIDP_OIDC_ROLE_CLAIM", "", 200) or None,
+            administrators=_values(env, "AGENTIDP_OIDC_ADMINISTRATORS"),
+            viewers=_values(env, "AGENTIDP_OIDC_VIEWERS"),
+        )
+        found._check_completeness()
+        return found
+
+    def _check_completeness(self) -> None:
+        """:raises ConfigurationError: nobody could sign in, or nobody knows as what."""
+        if not self.issuer:
+            raise ConfigurationError("AGENTIDP_OIDC_ISSUER must be set if another AGENTIDP_OIDC_ setting is")
+        if not self.client_id:
+            raise ConfigurationError("AGENTIDP_OIDC_CLIENT_ID must be set if AGENTIDP_OIDC_ISSUER is")
+        if not self.client_secret:
+            raise ConfigurationError(
+                "AGENTIDP_OIDC_CLIENT_SECRET (or AGENTIDP_OIDC_CLIENT_SECRET_FILE) must be set if "
+                "AGENTIDP_OIDC_ISSUER is"
+            )
+        if self.organization_claim is None and set(self.organizations) != {ANYONE}:
+            raise ConfigurationError(
+                "AGENTIDP_OIDC_ORGANIZATION_CLAIM must be set, "
+                "unless AGENTIDP_OIDC_ORGANIZATIONS is *= and the ID of the one organization"
+            )
+        roles = self.administrators | self.viewers
+        if not roles:
+            raise ConfigurationError(
+                "AGENTIDP_OIDC_ADMINISTRATORS or AGENTIDP_OIDC_VIEWERS must be set if AGENTIDP_OIDC_ISSUER is"
+            )
+        if self.role_claim is None and roles != {ANYONE}:
+            raise ConfigurationError(
+                "AGENTIDP_OIDC_ROLE_CLAIM must be set if AGENTIDP_OIDC_ADMINISTRATORS or AGENTIDP_OIDC_VIEWERS "
+                "is anything but *"
+            )
+
+
+def _issuer(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "")
+    if value and (not is_issuer(value) or len(value) > MAXIMUM_ISSUER):
+        raise ConfigurationError(
+            f"{name} must be an https URL of at most {MAXIMUM_ISSUER} characters without credentials, query and "
+            "fragment (http is for localhost only), as the provider's /.well-known/openid-configuration has it"
+        )
+    return value
+
+
+def _text(env: Mapping[str, str], name: str, default: str, most: int) -> str:
+    value = env.get(name, default)
+    if len(value) > most or value != value.strip() or not value.isprintable():
+        raise ConfigurationError(f"{name} must be text of at most {most} characters without white space around it")
+    return value
+
+
+def _ascii(name: str, value: str) -> str:
+    if not re.fullmatch(r"[ -~]{0,1000}", value):
+        raise ConfigurationError(f"{name} must hold at most 1000 printable ASCII characters")
+    return value
+
+
+def _scopes(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, OidcSettings.scopes)
+    # RFC 6749 appendix A.4.
+    if not re.fullmatch(r"[!#-\[\]-~]+( [!#-\[\]-~]+)*", value) or "openid" not in value.split():
+        raise ConfigurationError(f"{name} must be scopes with single blanks between, and openid among them")
+    return value
+
+
+def _values(env: Mapping[str, str], name: str) -> frozenset[str]:
+    value = env.get(name)
+    if value is None:
+        return frozenset()
+    found = [text.strip() for text in value.split(",")]
+    if not all(text and text.isprintable() for text in found):
+        raise ConfigurationError(f"{name} must be values separated by commas, or * for any")
+    return frozenset(found)
+
+
+def _organizations(env: Mapping[str, str], name: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in _values(env, name):
+        value, _, organization_id = (part.strip() for part in text.rpartition("="))
+        if not value or value in found or not ORGANIZATION_ID.fullmatch(organization_id):
+            raise ConfigurationError(
+                f"{name} must be value=organization ID, for example acme=org-01234567-89ab-cdef-0123-456789abcdef, "
+                "or several with commas between, each value once"
+            )
+        found[value] = organization_id
+    return found

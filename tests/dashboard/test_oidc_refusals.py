@@ -1,0 +1,478 @@
+"""Whom the provider signs in and we do not, and a provider that says something wrong or nothing at all."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flask import Flask
+from flask.testing import FlaskClient
+
+from agentidp import create_app
+from agentidp.audit import INSTANCE
+from agentidp.dashboard import oidc_client, oidc_http, oidc_provider
+from agentidp.dashboard.oidc_sign_in import PATH
+from agentidp.oauth.throttle import A_MINUTE
+from agentidp.services import Services
+from tests.audit.conftest import events_of
+from tests.conftest import Cast, _fresh_database, settings_for
+from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company, company
+from tests.dashboard.conftest import sign_in as sign_in_as_agent
+from tests.dashboard.test_oidc import begin, counted, events, refused, sign_in
+from tests.factories import NOON, PATIENCE, Clock, free_port, wait_until
+
+REFUSED = "Your company did not sign you in. Try again. The log of the service says why."
+EXPIRED = "This sign-in has expired or was completed before. Sign in again."
+UNAVAILABLE = "The sign-in of your company cannot be reached now. Try again in a minute, or sign in as an agent."
+NO_ORGANIZATION = "Your account belongs to no organization here."
+NO_ROLE = "Your account has neither the role of a viewer nor that of an administrator here."
+
+
+@pytest.fixture(scope="module")
+def running_provider() -> Iterator[Company]:
+    """The company's provider."""
+    with company() as running:
+        yield running
+
+
+@pytest.fixture
+def provider(running_provider: Company) -> Company:
+    """The same, saying nothing wrong."""
+    running_provider.reset()
+    return running_provider
+
+
+@pytest.fixture(scope="module")
+def shared_database(postgres_url: str, template: str) -> Iterator[str]:
+    """Of the applications of this module."""
+    with contextmanager(_fresh_database)(postgres_url, template) as url:
+        yield url
+
+
+@pytest.fixture
+def shared_app(shared_database: str, provider: Company) -> Iterator[Flask]:
+    """The application with the provider's settings, which remembers nothing of the provider."""
+    app = create_app(settings_for(shared_database, oidc=provider.settings()), clock=Clock())
+    yield app
+    app.extensions["agentidp"].close()
+
+
+def log(caplog: pytest.LogCaptureFixture) -> list[tuple[str, Any]]:
+    """What the service has logged, with its reason; and no line has a secret in it."""
+    lines = [(record.getMessage(), getattr(record, "fields", {})) for record in caplog.records]
+    for secret in (CLIENT_SECRET, "theirs", "code_verifier", "hush"):
+        assert secret not in json.dumps(lines, default=str)
+    return [(message, fields["reason"]) for message, fields in lines if "reason" in fields]
+
+
+class TestPeopleWithoutAccess:
+    """The provider has signed them in."""
+
+    @pytest.mark.parametrize(
+        ("claims", "notice", "reason"),
+        [
+            ({"organization": None}, NO_ORGANIZATION, "no organization"),
+            ({"organization": "Acme"}, NO_ORGANIZATION, "no organization"),
+            ({"organization": ["org-x", 1, None, {}]}, NO_ORGANIZATION, "no organization"),
+            ({"organization": f"org-{'1' * 8}-1111-1111-1111-{'1' * 12}"}, NO_ORGANIZATION, "unknown organization"),
+        ],
+    )
+    def test_without_an_organization_are_recorded_for_the_instance(
+        self,
+        client: FlaskClient,
+        provider: Company,
+        cast: Cast,
+        caplog: pytest.LogCaptureFixture,
+        claims: dict[str, Any],
+        notice: str,
+        reason: str,
+    ) -> None:
+        url = str(cast.acme.services.settings.database_url)
+        before = len(events_of(url, INSTANCE))
+        refused(sign_in(client, provider, cast.acme, sub=reason + str(claims), **claims), 403, notice)
+        assert client.get("/dashboard").status_code == 401
+        [event] = events_of(url, INSTANCE)[before:]
+        assert (event["action"], event["actorType"], event["after"]) == (
+            "person.sign_in_refused",
+            "person",
+            {"reason": reason},
+        )
+        assert log(caplog) == [("sign-in of a person refused", reason)]
+        assert events(cast.acme) == []
+
+    @pytest.mark.parametrize(
+        "roles", [None, [], "", "watcher", ["Watchers", "*"], {"watchers": True}, ["keepers,watchers"], [["keepers"]]]
+    )
+    def test_without_a_role_are_recorded_in_their_organization(
+        self, client: FlaskClient, provider: Company, cast: Cast, caplog: pytest.LogCaptureFixture, roles: Any
+    ) -> None:
+        refused(sign_in(client, provider, cast.acme, roles=roles), 403, NO_ROLE)
+        actor = f"anna-1 at {provider.issuer} (Anna Berg)"
+        assert events(cast.acme) == [("person.sign_in_refused", "person", actor, {"reason": "no role"})]
+        assert log(caplog) == [("sign-in of a person refused", "no role")]
+        assert counted(cast.acme) == {0}
+
+    def test_in_two_organizations_are_told_so(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
+        both = [cast.acme.organization_id, cast.outsider.organization_id]
+        response = sign_in(client, provider, cast.acme, organization=both)
+        refused(response, 403, "Your account belongs to more than one organization here.")
+
+    @pytest.mark.parametrize("subject", ["", "x" * 256, "änna", "anna\n", 7])
+    def test_with_a_subject_that_is_none(
+        self, client: FlaskClient, provider: Company, cast: Cast, subject: Any
+    ) -> None:
+        assert sign_in(client, provider, cast.acme, sub=subject).status_code == 403
+        assert events(cast.acme) == []
+
+    def test_cannot_fill_the_audit_trail(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
+        for _ in range(A_MINUTE + 3):
+            assert sign_in(client, provider, cast.acme, roles=None, sub="mallory").status_code == 403
+        assert len(events(cast.acme)) == A_MINUTE
+
+
+def unsigned(provider: Company, claims: dict[str, Any]) -> str:
+    return jwt.encode(claims, None, algorithm="none")
+
+
+def signed_with_the_secret(provider: Company, claims: dict[str, Any]) -> str:
+    return jwt.encode(claims, CLIENT_SECRET.ljust(32), algorithm="HS256", headers={"kid": "one"})
+
+
+def signed_with_the_public_key(provider: Company, claims: dict[str, Any]) -> str:
+    # By hand: PyJWT refuses to sign with what looks like a public key.
+    import hmac
+
+    pem = provider.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "kid": "one"}, claims)]
+    text = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+    signature = base64.urlsafe_b64encode(hmac.digest(pem, text, "sha256")).rstrip(b"=")
+    return (text + b"." + signature).decode()
+
+
+def signed_with_another_key(provider: Company, claims: dict[str, Any]) -> str:
+    return jwt.encode(claims, rsa.generate_private_key(65537, 2048), algorithm="RS256", headers={"kid": "one"})
+
+
+def signed_with_an_unknown_key(provider: Company, claims: dict[str, Any]) -> str:
+    return jwt.encode(claims, provider.key, algorithm="RS256", headers={"kid": "two"})
+
+
+def changed_after_signing(provider: Company, claims: dict[str, Any]) -> str:
+    header, _, signature = provider.signed(claims).split(".")
+    body = base64.urlsafe_b64encode(json.dumps(claims | {"roles": ["keepers"]}).encode()).rstrip(b"=").decode()
+    return f"{header}.{body}.{signature}"
+
+
+def missing(provider: Company, claims: dict[str, Any]) -> str | None:
+    return None
+
+
+def rubbish(provider: Company, claims: dict[str, Any]) -> str:
+    return "ey.not.a-token"
+
+
+SECONDS = int(NOON.timestamp())
+
+
+class TestIdTokens:
+    """Each is wrong in one way."""
+
+    @pytest.mark.parametrize(
+        "claims",
+        [
+            {"nonce": "another"},
+            {"nonce": None},
+            {"aud": "another-client"},
+            {"aud": "another-client", "azp": CLIENT_ID},
+            {"aud": [CLIENT_ID, "another-client"], "azp": "another-client"},
+            {"aud": None},
+            {"iss": "https://elsewhere.example"},
+            {"iss": None},
+            {"exp": SECONDS - oidc_client.CLOCK_DIFFERENCE - 1},
+            {"exp": None},
+            {"iat": SECONDS + oidc_client.CLOCK_DIFFERENCE + 1},
+            {"nbf": SECONDS + oidc_client.CLOCK_DIFFERENCE + 1},
+            {"sub": None},
+        ],
+        ids=str,
+    )
+    def test_with_a_wrong_claim(
+        self, client: FlaskClient, provider: Company, cast: Cast, caplog: pytest.LogCaptureFixture, claims: Any
+    ) -> None:
+        refused(sign_in(client, provider, cast.acme, **claims), 403, REFUSED)
+        [(message, reason)] = log(caplog)
+        assert message == "sign-in of a person refused"
+        # azp is what is wrong with an audience of several.
+        names = "|".join(claims)
+        assert any(f" {name}" in reason for name in names.split("|")), reason
+        assert events(cast.acme) == []
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            unsigned,
+            signed_with_the_secret,
+            signed_with_the_public_key,
+            signed_with_another_key,
+            signed_with_an_unknown_key,
+            changed_after_signing,
+            missing,
+            rubbish,
+        ],
+    )
+    def test_with_a_wrong_signature(
+        self,
+        client: FlaskClient,
+        provider: Company,
+        cast: Cast,
+        caplog: pytest.LogCaptureFixture,
+        make: Callable[[Company, dict[str, Any]], str | None],
+    ) -> None:
+        provider.id_token = lambda claims: make(provider, claims)
+        refused(sign_in(client, provider, cast.acme), 403, REFUSED)
+        assert [message for message, _ in log(caplog)] == ["sign-in of a person refused"]
+        # The same person, by a token that is right.
+        provider.id_token = provider.signed
+        assert sign_in(client, provider, cast.acme).status_code == 200
+
+    def test_a_clock_may_differ_by_a_minute(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
+        late = {"iat": SECONDS + oidc_client.CLOCK_DIFFERENCE}
+        assert sign_in(client, provider, cast.acme, **late).status_code == 200
+
+    def test_a_new_key_of_the_provider_is_found_at_once(
+        self, client: FlaskClient, provider: Company, cast: Cast
+    ) -> None:
+        assert sign_in(client, provider, cast.acme).status_code == 200
+        provider.kid = "rotated"
+        assert sign_in(client, provider, cast.acme).status_code == 200
+        assert provider.requests.count("/keys") == 2
+        assert provider.requests.count("/.well-known/openid-configuration") == 1
+
+
+class TestTheCallback:
+    """What arrives there, and from whom."""
+
+    def test_a_response_is_taken_once(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
+        provider.claims["organization"] = cast.acme.organization_id
+        path = provider.authorize(begin(client))
+        assert client.get(path).status_code == 200
+        refused(client.get(path), 400, EXPIRED)
+        assert provider.requests.count("/token") == 1
+
+    @pytest.mark.parametrize("query", ["", "?state=unknown&code=x", "?code=x", "?state=%00&code=%ff", "?state=&code="])
+    def test_a_response_that_nobody_asked_for(self, client: FlaskClient, provider: Company, query: str) -> None:
+        begin(client)
+        refused(client.get(f"{PATH}/callback{query}"), 400, EXPIRED)
+        assert "/token" not in provider.requests
+
+    def test_in_another_browser(self, client: FlaskClient, provider: Company, shared_app: Flask) -> None:
+        path = provider.authorize(begin(client))
+        refused(shared_app.test_client().get(path), 400, EXPIRED)
+
+    def test_too_late(
+        self, client: FlaskClient, provider: Company, shared_app: Flask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = provider.authorize(begin(client))
+        monkeypatch.setattr(shared_app, "permanent_session_lifetime", timedelta(seconds=-1))
+        refused(client.get(path), 400, EXPIRED)
+
+    def test_of_another_issuer(self, client: FlaskClient, provider: Company, caplog: pytest.LogCaptureFixture) -> None:
+        path = provider.authorize(begin(client)).partition("&iss=")[0]
+        refused(client.get(f"{path}&iss=https://elsewhere.example"), 403, REFUSED)
+        assert log(caplog) == [("sign-in of a person refused", "the response is of another issuer")]
+
+    @pytest.mark.parametrize(
+        ("error", "reason"),
+        [
+            ("access_denied", "access_denied"),
+            ("login_required", "login_required"),
+            ("<script>alert(1)</script>", "unreadable error"),
+            ("", "unreadable error"),
+        ],
+    )
+    def test_an_error_of_the_provider(
+        self, client: FlaskClient, caplog: pytest.LogCaptureFixture, error: str, reason: str
+    ) -> None:
+        response = client.get(f"{PATH}/callback", query_string={"error": error, "error_description": "<b>x"})
+        refused(response, 403, REFUSED)
+        assert "<script>alert" not in response.text
+        assert log(caplog) == [("sign-in of a person refused", reason)]
+
+    def test_a_code_that_the_provider_refuses(
+        self, client: FlaskClient, provider: Company, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = provider.authorize(begin(client))
+        provider.codes.clear()
+        refused(client.get(path), 403, REFUSED)
+        assert log(caplog) == [("sign-in of a person refused", "invalid_grant")]
+
+    def test_a_secret_that_the_provider_refuses(
+        self, shared_database: str, provider: Company, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings = settings_for(shared_database, oidc=provider.settings(client_secret="hush-hush"))
+        app = create_app(settings, clock=Clock())
+        client = app.test_client()
+        refused(client.get(provider.authorize(begin(client))), 403, REFUSED)
+        assert log(caplog) == [("sign-in of a person refused", "invalid_client")]
+        app.extensions["agentidp"].close()
+
+    def test_a_secret_can_be_sent_in_a_header(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
+        provider.metadata = {"token_endpoint_auth_methods_supported": None}
+        assert sign_in(client, provider, cast.acme).status_code == 200
+
+
+def text(body: str, status: int = 200, **headers: str) -> Callable[[], Any]:
+    """A reply of the provider."""
+    return lambda: (status, headers, body.encode())
+
+
+class TestAProviderInTrouble:
+    """It is down, slow, or says what nobody expects."""
+
+    def unreachable(self, shared_database: str, provider: Company) -> Flask:
+        settings = provider.settings(issuer=f"http://127.0.0.1:{free_port()}")
+        return create_app(settings_for(shared_database, oidc=settings), clock=Clock())
+
+    def test_agents_sign_in_while_it_is_down(
+        self, shared_database: str, provider: Company, cast: Cast, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        app = self.unreachable(shared_database, provider)
+        client = app.test_client()
+        response = client.get(PATH)
+        refused(response, 503, UNAVAILABLE)
+        assert response.headers["Retry-After"] == "5"
+        assert log(caplog) == [("OpenID Connect provider unreachable", "ConnectionError")]
+        # Nobody waits for it again for a while.
+        refused(client.get(PATH), 503, UNAVAILABLE)
+        assert len(log(caplog)) == 1
+        assert sign_in_as_agent(client, cast.acme).status_code == 303
+        assert client.get("/dashboard").status_code == 200
+        app.extensions["agentidp"].close()
+
+    def test_it_is_tried_again(
+        self, client: FlaskClient, provider: Company, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        provider.replies["/.well-known/openid-configuration"] = text("", 500)
+        refused(client.get(PATH), 503, UNAVAILABLE)
+        provider.reset()
+        refused(client.get(PATH), 503, UNAVAILABLE)
+        monkeypatch.setattr(oidc_provider, "PAUSE", 0.0)
+        assert sign_in(client, provider, cast.acme).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("metadata", "status"),
+        [
+            ({"issuer": "https://elsewhere.example"}, 403),
+            ({"issuer": None}, 403),
+            ({"token_endpoint": None}, 403),
+            ({"jwks_uri": "http://keys.example/keys"}, 403),
+            ({"authorization_endpoint": "javascript:alert(1)"}, 403),
+            ({"end_session_endpoint": ["x"]}, 403),
+            ({"id_token_signing_alg_values_supported": ["none", "HS256"]}, 403),
+            ({"id_token_signing_alg_values_supported": 7}, 403),
+        ],
+        ids=str,
+    )
+    def test_metadata_that_cannot_be_used(
+        self, client: FlaskClient, provider: Company, caplog: pytest.LogCaptureFixture, metadata: Any, status: int
+    ) -> None:
+        provider.metadata = metadata
+        refused(client.get(PATH), status, REFUSED)
+        assert [message for message, _ in log(caplog)] == ["sign-in of a person refused"]
+
+    @pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/token", "/keys"])
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            text("<html>", **{"Content-Type": "text/html"}),
+            text("[]"),
+            text('"text"'),
+            text("{}"),
+            text("", 404),
+            text("", 503),
+            text("", 302, Location="/elsewhere"),
+            text(json.dumps({"x": "y" * oidc_http.MAXIMUM_BODY})),
+        ],
+        ids=["html", "list", "text", "empty object", "404", "503", "redirect", "too large"],
+    )
+    def test_a_response_that_cannot_be_used_is_a_page(
+        self,
+        client: FlaskClient,
+        provider: Company,
+        cast: Cast,
+        caplog: pytest.LogCaptureFixture,
+        path: str,
+        reply: Callable[[], Any],
+    ) -> None:
+        address = begin(client) if path != "/.well-known/openid-configuration" else ""
+        provider.replies[path] = reply
+        response = client.get(provider.authorize(address) if address else PATH)
+        assert response.status_code in (403, 503)
+        assert "/elsewhere" not in provider.requests
+        assert len(log(caplog)) == 1
+        assert client.get("/dashboard").status_code == 401
+
+    def test_a_response_that_never_ends(
+        self, client: FlaskClient, provider: Company, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(oidc_http, "TIMEOUT", 0.1)
+        is_over = threading.Event()
+
+        def late() -> Any:
+            is_over.wait(PATIENCE)
+            return 200, {}, b"{}"
+
+        provider.replies["/.well-known/openid-configuration"] = late
+        refused(client.get(PATH), 503, UNAVAILABLE)
+        is_over.set()
+
+    def test_one_thread_waits_for_it_and_the_others_are_free(
+        self, client: FlaskClient, provider: Company, shared_app: Flask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(oidc_provider, "WAIT", 0.01)
+        monkeypatch.setattr(oidc_http, "TIMEOUT", PATIENCE)
+        is_over = threading.Event()
+
+        def late() -> Any:
+            is_over.wait(PATIENCE)
+            return 404, {}, b""
+
+        provider.replies["/.well-known/openid-configuration"] = late
+        first = threading.Thread(target=lambda: client.get(PATH))
+        first.start()
+        wait_until(lambda: provider.requests)
+        refused(shared_app.test_client().get(PATH), 503, UNAVAILABLE)
+        assert len(provider.requests) == 1
+        is_over.set()
+        first.join()
+
+    def test_signing_out_needs_it_for_nothing(
+        self, client: FlaskClient, provider: Company, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert sign_in(client, provider, cast.acme).status_code == 200
+        provider.replies["/.well-known/openid-configuration"] = text("", 500)
+        monkeypatch.setattr(oidc_client, "METADATA_LIFETIME", 0.0)
+        response = client.post("/dashboard/sign-out", headers={"Sec-Fetch-Site": "same-origin"})
+        assert (response.status_code, response.headers["Location"]) == (303, "/dashboard/sign-in?signed-out")
+
+
+def test_nothing_is_logged_below_warning_by_the_libraries(
+    client: FlaskClient, provider: Company, cast: Cast, services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Authlib would log the verifier at the level DEBUG."""
+    from agentidp.http.logs import logging_config
+
+    config = logging_config("DEBUG", "json")
+    assert config["root"]["level"] == "WARNING"
+    assert not [name for name in config["loggers"] if name.startswith(("authlib", "urllib3", "requests"))]
+    assert logging.getLogger("authlib").level == logging.NOTSET
