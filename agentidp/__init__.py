@@ -23,7 +23,7 @@ from agentidp.http.openapi import Api
 from agentidp.oauth import introspection, metadata, revocation, token
 from agentidp.operations import api_docs, audit_trail, index
 from agentidp.operations import health as operations
-from agentidp.registry import agents, credentials, resource_servers
+from agentidp.registry import agents, credentials, markers, resource_servers
 from agentidp.registry import organizations as organization
 from agentidp.server import request_errors
 from agentidp.services import Services
@@ -93,6 +93,7 @@ def create_app(
         agent_activity,
         finding_listing,
         finding_actions,
+        markers,
         alert_targets,
         operations,
         audit_trail,

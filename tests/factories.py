@@ -29,6 +29,7 @@ from agentidp.jose import access_token as tokens
 from agentidp.oauth import issuance
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
+from agentidp.registry.markers import add_marker
 from agentidp.registry.organizations import add_organization
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
@@ -153,6 +154,16 @@ def make_alert_target(services: Services, organization_id: str, name: str = "on-
         )
     target_id: UUID = row.target_id
     return target_id
+
+
+def make_marker(services: Services, organization_id: str) -> UUID:
+    """Mark a deployment; the marker's id."""
+    with database_of(services, organization_id).transaction() as transaction:
+        row = add_marker(
+            transaction, kind="deployment", starts_at=transaction.at, ends_at=None, agent_id=None, note="release 7"
+        )
+    marker_id: UUID = row.marker_id
+    return marker_id
 
 
 def count_usage(

@@ -30,6 +30,13 @@ BODIES: dict[str, dict[str, Any]] = {
     "finding-actions.acknowledge_finding": {"note": "made by a test"},
     "finding-actions.mute_finding": {"until": "2026-04-20T00:00:00Z", "wholeOrganization": False, "note": None},
     "finding-actions.unmute_finding": {"note": "made by a test"},
+    "markers.create_marker": {
+        "kind": "deployment",
+        "startsAt": "2026-04-15T10:00:00Z",
+        "endsAt": "2026-04-15T11:00:00Z",
+        "agentId": None,
+        "note": "made by a test",
+    },
     "organization.change_organization": {"monthlyTokenBudget": 250_000},
     "resource-servers.change_resource_server": {"name": "changed by a test"},
     "resource-servers.create_resource_server": {"resource": "https://made.example/by-a-test", "name": "made by a test"},
@@ -74,6 +81,7 @@ class Route:
         resource_server_id: UUID | str = NOWHERE,
         finding_id: UUID | str = NOWHERE,
         target_id: UUID | str = NOWHERE,
+        marker_id: UUID | str = NOWHERE,
     ) -> str:
         """Its address with ids filled in; the test fails where a route names something else."""
         path = self.rule.replace("<uuid:agent_id>", str(agent_id))
@@ -81,6 +89,7 @@ class Route:
         path = path.replace("<uuid:target_id>", str(target_id))
         path = path.replace("<uuid:resource_server_id>", str(resource_server_id)).replace("<asset>", "start.js")
         path = path.replace("<uuid:finding_id>", str(finding_id))
+        path = path.replace("<uuid:marker_id>", str(marker_id))
         path = path.replace("<on_day>", "2026-04-14")
         path = re.sub(r"<any\((\w+)[^>]*>", r"\1", path)
         assert "<" not in path, f"say here how {self.rule} is filled in"

@@ -15,7 +15,15 @@ from psycopg import sql
 
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import Agent, count_usage, make_agent, make_alert_target, make_finding, make_organization
+from tests.factories import (
+    Agent,
+    count_usage,
+    make_agent,
+    make_alert_target,
+    make_finding,
+    make_marker,
+    make_organization,
+)
 from tests.routes import PROTECTED, Route
 
 pytestmark = ON_CITUS_TOO
@@ -85,6 +93,7 @@ def ids(client: FlaskClient, services: Services, cast: Cast) -> dict[str, str]:
         "resource_server_id": registered.json["resourceServerId"],
         "finding_id": str(make_finding(services, cast.acme.organization_id)),
         "target_id": str(make_alert_target(services, cast.acme.organization_id, "acme's on-call")),
+        "marker_id": str(make_marker(services, cast.acme.organization_id)),
     }
 
 
@@ -149,6 +158,7 @@ def test_nothing_in_a_request_but_its_token_changes_whose_data_is_shown(
         resource_server_id=registered.json["resourceServerId"],
         finding_id=make_finding(services, outsider.organization_id),
         target_id=make_alert_target(services, outsider.organization_id),
+        marker_id=make_marker(services, outsider.organization_id),
     )
     own = client.get(path, headers=outsider.bearer())
     assert own.status_code == 200
@@ -180,13 +190,15 @@ def test_a_body_cannot_name_an_organization_or_an_id(
 ) -> None:
     acme, outsider = shared_cast.acme, shared_cast.outsider
     body = (route.body or {}) | {field: acme.organization_id}
+    # A marker names an agent, which is looked up in the organization.
+    rule = "must be an agent's id" if field in (route.body or {}) else "Unknown field."
     path = route.path(outsider.agent_id)
     response = shared_client.open(path, method=route.method, json=body, headers=outsider.bearer())
     assert response.status_code == 400
     assert response.json == {
         "code": "VALIDATION_ERROR",
         "message": "The request is not valid.",
-        "details": {field: ["Unknown field."]},
+        "details": {field: [rule]},
     }
 
 

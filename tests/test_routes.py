@@ -16,6 +16,7 @@ from tests.factories import (
     make_agent,
     make_alert_target,
     make_finding,
+    make_marker,
     make_organization,
     usage_sums,
 )
@@ -139,7 +140,8 @@ def test_counts_the_request_once_when_it_succeeds(
     before = sums(services, acme.organization_id)
     assert counted(before) == (0, 2, 0)
     target_id = make_alert_target(services, acme.organization_id)
-    ids = (made.json["credentialId"], registered.json["resourceServerId"], finding_id, target_id)
+    marker_id = make_marker(services, acme.organization_id)
+    ids = (made.json["credentialId"], registered.json["resourceServerId"], finding_id, target_id, marker_id)
     path = route.path(acme.agent_id, *ids)
     response = client.open(path, method=route.method, json=route.body, headers=acme.bearer())
     assert response.status_code in (200, 201, 202, 204)

@@ -40,6 +40,8 @@ ACTIONS = {
     "finding.muted": "Findings of a kind, about an agent or about any, were muted.",
     "finding.unmuted": "The mutes that applied to a finding were ended.",
     "instance.restored": "A backup was restored. The events after the backup are gone. Recorded for the instance.",
+    "marker.created": "A deployment or a holiday was marked.",
+    "marker.deleted": "A marker was deleted.",
     "organization.created": "The organization was created.",
     "organization.changed": "The organization's name, budget or status was changed.",
     "organization.deleted": "The organization was deleted. This trail and its resource identifiers stay.",

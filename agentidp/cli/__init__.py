@@ -20,6 +20,7 @@ from agentidp.cli import (
     finding,
     findings,
     keys,
+    marker,
     organization,
     resource_server,
     restore,
@@ -39,7 +40,7 @@ def cli() -> None:
     """
 
 
-for group in (agent, alerts, audit, credential, db, finding, keys, organization, resource_server, usage):
+for group in (agent, alerts, audit, credential, db, finding, keys, marker, organization, resource_server, usage):
     cli.add_command(group.commands)
 for command in (apply, backup, check, dashboard, demo, findings, restore, serve, token, watch):
     cli.add_command(command.command)

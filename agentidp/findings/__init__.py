@@ -19,7 +19,18 @@ from agentidp.caller import Caller
 from agentidp.config import Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Rows
-from agentidp.findings import budget, dominance, peak, rejections, silence, spike, uncached_tokens, weekend, zero_day
+from agentidp.findings import (
+    budget,
+    dominance,
+    markers,
+    peak,
+    rejections,
+    silence,
+    spike,
+    uncached_tokens,
+    weekend,
+    zero_day,
+)
 from agentidp.findings.causes import one_per_cause, urgency
 from agentidp.findings.finding import Finding, FindingsQuery, Kind
 
@@ -28,6 +39,9 @@ KINDS: dict[str, Kind] = {
     for kind in (budget, dominance, peak, rejections, silence, spike, uncached_tokens, weekend, zero_day)
 }
 """Name -> module."""
+
+MARKERS = "markers"
+"""What is read beside the kinds."""
 
 DEFAULT_DAYS = 7
 DEFAULT_DOMINANCE_PERCENT = 80
@@ -78,14 +92,17 @@ def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Found:
     :raises DatabaseUnavailable: no kind could be computed.
     """
     rows = _rows(run, query)
+    noticed = markers.markers_of(rows.pop(MARKERS, []))
+    query = markers.with_holidays(query, noticed)
     found = [finding for name in rows for finding in KINDS[name].findings(rows[name], query)]
-    found = sorted(one_per_cause(found), key=lambda one: urgency(one, query.at))
+    found = [markers.explained(one, noticed) for one in one_per_cause(found)]
+    found.sort(key=lambda one: urgency(one, query.at))
     return Found(found, tuple(name for name in KINDS if name not in rows))
 
 
 def _rows(run: Callable[..., list[Rows]], query: FindingsQuery) -> dict[str, Rows]:
-    """The rows of each kind; without those whose statement fails on its own."""
-    calls = {name: kind.call(query) for name, kind in KINDS.items()}
+    """The rows of each kind, and the markers; without those whose statement fails on its own."""
+    calls = {MARKERS: markers.call(query)} | {name: kind.call(query) for name, kind in KINDS.items()}
     try:
         return dict(zip(calls, run(*calls.values()), strict=True))
     except DatabaseUnavailable as unavailable:
@@ -95,6 +112,6 @@ def _rows(run: Callable[..., list[Rows]], query: FindingsQuery) -> dict[str, Row
             if time.monotonic() < deadline:
                 with contextlib.suppress(DatabaseUnavailable):
                     [rows[name]] = run(call)
-        if not rows:
+        if not rows.keys() - {MARKERS}:
             raise unavailable
         return rows

@@ -27,13 +27,19 @@ class FindingsQuery:
     """What findings are asked for.
 
     ``at`` is now, aware, in UTC; ``days`` is how many UTC days back a finding may lie, today included; ``token_ttl``
-    is the lifetime of a token in seconds; ``dominance_percent`` the share of the month above which an agent dominates.
+    is the lifetime of a token in seconds; ``dominance_percent`` the share of the month above which an agent dominates;
+    ``holidays`` are half-open times that people marked as such.
     """
 
     at: datetime
     days: int
     token_ttl: int
     dominance_percent: int
+    holidays: tuple[tuple[datetime, datetime], ...] = ()
+
+    def is_holiday(self, begins: datetime, ends: datetime) -> bool:
+        """Whether a time lies within a holiday."""
+        return any(first <= begins and ends <= last for first, last in self.holidays)
 
     @property
     def today(self) -> date:

@@ -30,6 +30,8 @@ from agentidp.findings.quiet_hours import (
     silence_of_agent,
 )
 
+HOUR = timedelta(hours=1)
+
 
 @dataclass(frozen=True)
 class Agent:
@@ -69,10 +71,13 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     looked_at = (query.since - first_day).days * DAY
     known_from = min(looked_at, length - (7 * thresholds.MAX_SILENCE_WEEKS + 1) * DAY)
     runs, busy = quiet_hours_of(active, known_from)
-    quiet = {hour for run in runs for hour in run}
+    holidays = _hours_of_holidays(length, first_day, query)
+    quiet = holidays.union(*runs)
     quiet_days = {hour // DAY for hour in busy if _is_quiet_day(hour // DAY, busy, quiet)}
-    whole = [one for one in quiet_times(active, known_from) if one.ends > looked_at]
-    parts = [one for one in partial_silences(sample, looked_at) if not _any_overlaps(one, whole)]
+    quiet_days |= {day for day in range(length // DAY) if holidays.issuperset(range(day * DAY, (day + 1) * DAY))}
+    whole = [one for one in quiet_times(active, known_from) if one.ends > looked_at and one.begins not in holidays]
+    parts = [one for one in partial_silences(sample, looked_at) if one.begins not in holidays]
+    parts = [one for one in parts if not _any_overlaps(one, whole)]
     silent = [(one, found) for one in agents if (found := silence_of_agent(one.counts, quiet, quiet_days))]
     gone = [one for one, _ in silent]
     with_others = [(one, found) for one, found in silent if _stopped_alone(found, parts)]
@@ -89,6 +94,16 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 def _first_day(query: FindingsQuery) -> date:
     weeks = thresholds.SILENCE_WEEKS
     return query.today - timedelta(days=max(query.days, 7 * thresholds.MAX_SILENCE_WEEKS) + 7 * weeks)
+
+
+def _hours_of_holidays(length: int, first_day: date, query: FindingsQuery) -> set[int]:
+    """The hours that lie within a holiday."""
+    begins = instant(first_day, 0)
+    hours: set[int] = set()
+    for first, last in query.holidays:
+        places = range(max(-((begins - first) // HOUR), 0), min((last - begins) // HOUR, length))
+        hours.update(places)
+    return hours
 
 
 def _is_quiet_day(day: int, busy: dict[int, int], quiet: set[int]) -> bool:

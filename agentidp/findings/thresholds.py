@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 MAX_CONTRIBUTORS = 5
 """Agents that a finding about several of them names."""
 
@@ -144,6 +146,17 @@ MIN_ZERO_DAY_WEEKS = 3
 
 MIN_ZERO_DAY_TOKENS = 20
 """The median of the weekday: fewer may be missing by chance."""
+
+# markers
+AFTER_DEPLOYMENT = timedelta(hours=2)
+"""How long after a change of an agent a finding that begins may be because of it."""
+
+DEPLOYMENT_TIMES = 3
+"""Times the expected tokens up to which a spike after a deployment is only listed: for a while its old instances and
+its new ones run, and each fetches a token."""
+
+MAX_AUDIT_EVENTS = 1000
+"""Of the organization's newest events, that are searched for changes of agents."""
 
 # rejections
 REJECTION_DAYS = 28

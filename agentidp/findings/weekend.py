@@ -71,6 +71,8 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         tokens = hourly(row.history, length)
         for ago in range(min(query.days, thresholds.MAX_WEEKEND_DAYS)):
             day = query.today - timedelta(days=ago)
+            if query.is_holiday(_midnight(day), _midnight(day + timedelta(days=1))):
+                continue
             if day.isoweekday() % 7 in quiet and (run := run_of(tokens, (day - first_day).days)):
                 found.append(At(day, row.agent_id, row.agent_name, run))
     return [_finding(group, query) for group in _adjacent(found)]

@@ -31,7 +31,8 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """One for each day, or for several in a row."""
     tokens = {row.day: int(row.tokens) for row in rows}
     days = [query.since + number * DAY for number in range(query.days - 1)]
-    usual = {day: usual_tokens(tokens, day) for day in days if day not in tokens}
+    empty = [day for day in days if day not in tokens and not query.is_holiday(_midnight(day), _midnight(day + DAY))]
+    usual = {day: usual_tokens(tokens, day) for day in empty}
     zero = {day: number for day, number in usual.items() if number and number >= thresholds.MIN_ZERO_DAY_TOKENS}
     return [_finding({day: zero[day] for day in run}) for run in runs_of_days(list(zero), tokens)]
 

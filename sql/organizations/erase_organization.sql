@@ -52,6 +52,9 @@ erased_rejected_networks as (
 erased_findings as (
     delete from findings where organization_id = %(organization_id)s
 ),
+erased_markers as (
+    delete from markers where organization_id = %(organization_id)s
+),
 erased_usage_imports as (
     delete from usage_imports where organization_id = %(organization_id)s
 )

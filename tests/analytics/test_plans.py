@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from agentidp.db.sql import sql_directory
-from agentidp.findings import KINDS
+from agentidp.findings import KINDS, markers
 from agentidp.findings.finding import FindingsQuery
 from tests.conftest import ON_EVERY_POSTGRES
 from tests.factories import NOON
@@ -193,6 +193,7 @@ MAXIMUM_PAGES = {
     "dashboard/usage_by_hour": 20,
     "findings/budget": 50,
     "findings/dominance": 3_000,
+    "findings/markers": 100,
     "findings/peak": 50,
     "findings/rejections": 5_000,
     "findings/silence": 25_000,
@@ -217,7 +218,7 @@ def test_each_statement_has_a_maximum() -> None:
 @ON_EVERY_POSTGRES
 def test_a_thousand_agents_are_read_by_the_key(database_url: str) -> None:
     look = FindingsQuery(at=NOON, days=7, token_ttl=3600, dominance_percent=80)
-    parameters = {call.name: call.parameters for call in (kind.call(look) for kind in KINDS.values())}
+    parameters = {call.name: call.parameters for call in (kind.call(look) for kind in (*KINDS.values(), markers))}
     today = NOON.date()
     others = {"days": 90, "agent_id": f"{8:032d}", "limit": 50, "offset": 0, "on_day": today, "at_hour": 9}
     others |= {"search": "", "status": None, "sort": "tokens"}

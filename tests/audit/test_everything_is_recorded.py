@@ -28,7 +28,15 @@ from tests.audit.conftest import events_of, verified
 from tests.cli.command import Command
 from tests.conftest import Cast, settings_for
 from tests.dashboard.conftest import SAME_ORIGIN, with_session
-from tests.factories import SECRET_KEY, Agent, make_agent, make_alert_target, make_finding, make_organization
+from tests.factories import (
+    SECRET_KEY,
+    Agent,
+    make_agent,
+    make_alert_target,
+    make_finding,
+    make_marker,
+    make_organization,
+)
 from tests.routes import ALL, Route
 
 WRITING = [route for route in ALL if route.method != "GET"]
@@ -91,10 +99,10 @@ def test_a_route_that_changes_something_leaves_one_event(
     made = client.post(f"/api/v1/agents/{other.agent_id}/credentials", headers=acme.bearer()).json
     resource = {"resource": f"https://{uuid.uuid4()}.example", "name": "ours"}
     registered = client.post("/api/v1/resource-servers", json=resource, headers=acme.bearer()).json
-    target_id = make_alert_target(services, acme.organization_id)
-    before = len(events_of(url, acme.organization_id))
     ids = (made["credentialId"], registered["resourceServerId"])
-    path = route.path(other.agent_id, *ids, make_finding(services, acme.organization_id), target_id)
+    made_ids = [make(services, acme.organization_id) for make in (make_finding, make_alert_target, make_marker)]
+    before = len(events_of(url, acme.organization_id))
+    path = route.path(other.agent_id, *ids, *made_ids)
     sent: dict[str, Any] = {"headers": {"X-Request-Id": "of-this-test"}}
     if str(route) in FORMS:
         sent["data"] = FORMS[str(route)](acme, other)
@@ -204,6 +212,7 @@ class Story:
         self.url.write_text("https://hooks.example/services/to-ken\n")
         added = run("alerts", "target", "add", "webhook", *of, "--name", "on-call", "--url-file", str(self.url))
         self.target = added.split("\t")[0]
+        self.marker = run("marker", "create", "deployment", *of)
 
     def usage_import(self) -> tuple[str, ...]:
         """The arguments of an import of usage."""
@@ -272,6 +281,8 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "finding acknowledge": lambda story: (story.finding(), "--organization", story.organization),
     "finding mute": lambda story: (story.finding(), "--organization", story.organization, "--days", "1"),
     "finding unmute": lambda story: (story.muted_finding(), "--organization", story.organization),
+    "marker create": lambda story: ("holiday", "--organization", story.organization, "--from", "2026-12-25"),
+    "marker delete": lambda story: (story.marker, "--organization", story.organization),
     "organization budget": lambda story: (story.organization, "1000"),
     "organization create": lambda _: ("Other", "--with-administrator"),
     "organization delete": lambda story: (story.organization, "--yes"),
@@ -322,6 +333,7 @@ READS = {
     "finding show",
     "findings",
     "keys list",
+    "marker list",
     "organization export",
     "organization list",
     "resource-server list",

@@ -79,6 +79,8 @@ SOMETHING = (
     "insert into alert_targets (organization_id, target_id, name, type, destination, sealed, minimum_severity, "
     "enabled, created_at, updated_at, failing_since) select %(organization_id)s, %(agent_id)s, 'on-call', 'webhook', "
     "'https://x', '', 'info', true, '2026-01-01', '2026-01-01', '2026-01-01'",
+    "insert into markers select %(organization_id)s, %(agent_id)s, 'deployment', '2026-04-15', '2026-04-15', null, "
+    "null, '2026-04-15'",
     "insert into alert_deliveries (organization_id, delivery_id, target_id, finding_id, change, payload, created_at, "
     "next_attempt_at) select %(organization_id)s, %(agent_id)s, %(agent_id)s, %(agent_id)s, 'opened', '{}', "
     "'2026-01-01', '2026-01-01'",
@@ -107,6 +109,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         "resource_server_id": agent.agent_id,
         "finding_id": agent.agent_id,
         "target_id": agent.agent_id,
+        "marker_id": agent.agent_id,
         "credential_id": credential.credential_id,
         "secret_hash": credential.secret_hash,
         "digest": hashlib.sha256(b"new").digest(),
@@ -149,6 +152,7 @@ FINDING = {
 
 NEW: dict[str, dict[str, Any]] = {
     "alerts/add_delivery": {"change": "opened", "payload": Jsonb({}), "delivery_id": uuid.uuid4()},
+    "markers/add_marker": {"marker_id": uuid.uuid4(), "kind": "holiday", "most": 10},
     "alerts/add_target": {
         "target_id": uuid.uuid4(),
         "name": "new",

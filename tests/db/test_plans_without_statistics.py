@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 from agentidp.alerts.delivery import CONCURRENCY
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.sql import load_sql
-from agentidp.findings import KINDS
+from agentidp.findings import KINDS, markers
 from agentidp.findings.finding import FindingsQuery
 from agentidp.oauth import throttle
 from agentidp.scopes import SCOPES
@@ -80,6 +80,9 @@ FILL = (
     "lpad(to_hex(n %% 50 + 1), 32, '0')::uuid, lpad(to_hex(n / 3), 32, '0')::uuid, 'opened', '{}', "
     "%(at)s::timestamptz - interval '1 second' * n, %(at)s::timestamptz - interval '1 second' * n, "
     "case when n %% 100 <> 0 then %(at)s::timestamptz end from generate_series(1, %(rows)s) as n",
+    "insert into markers select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'deployment', "
+    "%(at)s::timestamptz - interval '1 hour' * n, %(at)s::timestamptz - interval '1 hour' * n, null, null, %(at)s "
+    "from generate_series(1, 2000) as n",
     "insert into used_identifiers select %(organization_id)s, sha256(n::text::bytea), "
     "%(at)s::timestamptz + interval '1 second' * (n - %(rows)s / 1000) from generate_series(1, %(rows)s) as n",
     "insert into rejected_networks select %(organization_id)s, %(at)s::date - n, lpad(to_hex(m), 32, '0')::uuid, "
@@ -124,6 +127,10 @@ VALUES: dict[str, Any] = {
     "client_id": AGENT,
     "resource_server_id": uuid.UUID(int=50),
     "finding_id": uuid.UUID(int=50),
+    "marker_id": uuid.UUID(int=50),
+    "starts_at": NOON,
+    "ends_at": NOON,
+    "ended_before": NOON - timedelta(days=400),
     "findings": Jsonb([]),
     "changes": Jsonb([]),
     "kind": "spike",
@@ -225,6 +232,8 @@ VALUES: dict[str, Any] = {
 }
 """Parameter -> a value, whichever the statement."""
 
+QUERY = FindingsQuery(at=NOON, days=7, token_ttl=3600, dominance_percent=80)
+
 VALUES_OF: dict[str, dict[str, Any]] = {
     "agents/add_agent": {"agent_id": uuid.UUID(int=AGENTS + 1)},
     "agents/add_credential": {"credential_id": uuid.UUID(int=AGENTS + 1)},
@@ -243,14 +252,12 @@ VALUES_OF: dict[str, dict[str, Any]] = {
     "finding_state/unmute": {"subject": str(AGENT)},
     "alerts/add_target": {"target_id": uuid.UUID(int=1000)},
     "alerts/claim_targets": {"most": CONCURRENCY},
+    "markers/add_marker": {"kind": "holiday", "marker_id": uuid.UUID(int=9000), "agent_id": None, "most": 10_000},
+    "findings/markers": markers.call(QUERY).parameters,
     "oauth/add_resource_server": {"resource_server_id": uuid.UUID(int=1000), "resource": "https://new.example"},
     "oauth/claim_resource": {"resource": "https://new.example"},
     "oauth/record_failure": {"organization_id": UNKNOWN_ORGANIZATION},
-    **{
-        call.name: call.parameters
-        for kind in KINDS.values()
-        for call in [kind.call(FindingsQuery(at=NOON, days=7, token_ttl=3600, dominance_percent=80))]
-    },
+    **{call.name: call.parameters for kind in KINDS.values() for call in [kind.call(QUERY)]},
 }
 """Statement -> the values that are its own."""
 

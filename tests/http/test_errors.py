@@ -525,6 +525,10 @@ WRONG_VALUES: dict[str, list[Any]] = {
         "\ud800",
     ],
     "note": ["", "x" * 1001, 1, [], {}, "a\x00b", "\ud800", " x"],
+    "kind": [None, "", "spike", "HOLIDAY", 1, [], {}, "\ud800"],
+    "startsAt": [None, "", "tomorrow", 1, True, [], {}, "2026-04-15", "2999-01-01T00:00:00", "2999-02-30T00:00:00Z"],
+    "endsAt": ["", "tomorrow", 1, True, [], {}, "2026-04-15", "2999-01-01T00:00:00", "2020-01-01T00:00:00Z"],
+    "agentId": ["", "builder", 1, True, [], {}, "\ud800", "00000000-0000-4000-8000-000000000000"],
     "wholeOrganization": [None, "true", 1, 0, [], {}],
 }
 WRONG_VALUES["until"] = [None, *WRONG_VALUES["expiresAt"], "9999-01-01T00:00:00Z"]

@@ -1,0 +1,176 @@
+"""``/api/v1/markers``: deployments and holidays, which findings take into account."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response
+
+from agentidp import audit
+from agentidp.caller import Caller, bearer
+from agentidp.db.organization import Transaction
+from agentidp.http.errors import Conflict, NotFound, ValidationError
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import json_response
+from agentidp.http.schemas import Instant, Text, timestamp
+
+blueprint = Blueprint("markers", __name__, description="Deployments and holidays, which findings take into account")
+
+KINDS = ("deployment", "holiday")
+
+DAY = timedelta(days=1)
+
+MAXIMUM_MARKERS = 10_000
+"""Of one organization."""
+
+MAXIMUM_LENGTH = timedelta(days=366)
+"""Of one marker."""
+
+KEPT_FOR = timedelta(days=400)
+"""After its end a marker explains nothing that is still listed, so adding another one deletes it."""
+
+MAXIMUM_LISTED = 500
+
+
+class NewMarkerSchema(ma.Schema):
+    """The body that adds a marker. Without an end, a deployment is at an instant, and a holiday lasts for 24 hours."""
+
+    kind = ma.fields.String(
+        required=True,
+        error_messages={"invalid": "must be a string"},
+        validate=ma.validate.OneOf(KINDS, error="must be one of: " + ", ".join(KINDS)),
+    )
+    startsAt = Instant(required=True, attribute="starts_at")
+    endsAt = Instant(attribute="ends_at", allow_none=True, load_default=None)
+    agentId = ma.fields.UUID(
+        attribute="agent_id",
+        allow_none=True,
+        load_default=None,
+        error_messages={"invalid_uuid": "must be an agent's id"},
+        metadata={"description": "The agent that was deployed; null for every agent. A holiday is of every agent"},
+    )
+    note = Text(1, 200, allow_none=True, load_default=None)
+
+
+class MarkerSchema(ma.Schema):
+    """A marker."""
+
+    markerId = ma.fields.UUID(required=True)
+    kind = ma.fields.String(required=True)
+    startsAt = ma.fields.AwareDateTime(required=True)
+    endsAt = ma.fields.AwareDateTime(required=True)
+    agentId = ma.fields.UUID(required=True, allow_none=True)
+    note = ma.fields.String(required=True, allow_none=True)
+    createdAt = ma.fields.AwareDateTime(required=True)
+
+
+class MarkerListSchema(ma.Schema):
+    """The markers that ended last, the latest first."""
+
+    data = ma.fields.List(ma.fields.Nested(MarkerSchema), required=True)
+
+
+@blueprint.route("/api/v1/markers", methods=["POST"])
+@bearer("findings:write")
+@blueprint.arguments(NewMarkerSchema)
+@blueprint.response(201, MarkerSchema)
+@blueprint.alt_response(409, "CONFLICT")
+def create_marker(caller: Caller, new: dict[str, Any]) -> Response:
+    """Mark a deployment or a holiday. Findings that are computed from then on take it into account."""
+    with caller.transaction() as opened:
+        row = add_marker(opened, **new)
+    return json_response(represent(row), 201)
+
+
+@blueprint.route("/api/v1/markers")
+@bearer("analytics:read")
+@blueprint.response(200, MarkerListSchema)
+def list_markers(caller: Caller) -> Response:
+    """List the markers that ended last, or will end last: at most 500, the latest first."""
+    rows = caller.read("markers/list_markers", limit=MAXIMUM_LISTED)
+    return json_response({"data": [represent(row) for row in rows]})
+
+
+@blueprint.route("/api/v1/markers/<uuid:marker_id>", methods=["DELETE"])
+@bearer("findings:write")
+@blueprint.response(204)
+def delete_marker(caller: Caller, marker_id: UUID) -> Response:
+    """Delete a marker."""
+    with caller.transaction() as opened:
+        remove_marker(opened, marker_id)
+    return Response(status=204)
+
+
+def add_marker(
+    opened: Transaction,
+    *,
+    kind: str,
+    starts_at: datetime,
+    ends_at: datetime | None,
+    agent_id: UUID | None,
+    note: str | None,
+) -> Any:
+    """Mark a deployment or a holiday.
+
+    :returns: its row.
+    :raises ValidationError: it ends before it starts, or is too long; the organization has no such agent; or a holiday
+        names an agent.
+    :raises Conflict: the organization has as many markers as it may.
+    """
+    if ends_at is None:
+        ends_at = starts_at if kind == "deployment" else starts_at + DAY
+    if not starts_at <= ends_at <= starts_at + MAXIMUM_LENGTH:
+        raise ValidationError(details={"endsAt": [f"must be after startsAt, by at most {MAXIMUM_LENGTH.days} days"]})
+    if agent_id is not None and kind == "holiday":
+        raise ValidationError(details={"agentId": ["must be null for a holiday"]})
+    if agent_id is not None and not opened.fetch("agents/get_agent", agent_id=agent_id):
+        raise ValidationError(details={"agentId": ["must be an agent of the organization"]})
+    rows = opened.fetch(
+        "markers/add_marker",
+        marker_id=uuid.uuid4(),
+        kind=kind,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        agent_id=agent_id,
+        note=note,
+        ended_before=opened.at - KEPT_FOR,
+        most=MAXIMUM_MARKERS,
+    )
+    if not rows:
+        raise Conflict(f"The organization has {MAXIMUM_MARKERS} markers; delete one first.")
+    [row] = rows
+    audit.record(opened, "marker.created", row.marker_id, after=_recorded(row))
+    return row
+
+
+def remove_marker(opened: Transaction, marker_id: UUID) -> None:
+    """Delete a marker.
+
+    :raises NotFound: the organization has no such marker.
+    """
+    rows = opened.fetch("markers/delete_marker", marker_id=marker_id)
+    if not rows:
+        raise NotFound
+    audit.record(opened, "marker.deleted", marker_id, before=_recorded(rows[0]))
+
+
+def _recorded(row: Any) -> dict[str, Any]:
+    """What the audit trail records of a marker."""
+    return {name: value for name, value in represent(row).items() if name not in ("markerId", "createdAt")}
+
+
+def represent(row: Any) -> dict[str, Any]:
+    """A marker's row as our JSON."""
+    return {
+        "markerId": str(row.marker_id),
+        "kind": row.kind,
+        "startsAt": timestamp(row.starts_at),
+        "endsAt": timestamp(row.ends_at),
+        "agentId": None if row.agent_id is None else str(row.agent_id),
+        "note": row.note,
+        "createdAt": timestamp(row.created_at),
+    }

@@ -1,0 +1,24 @@
+-- What may explain findings: the markers of a time, and what the newest events of the audit trail say of credentials and
+-- scopes. One row each, the earliest first: kind (deployment, holiday, credential.created, credential.revoked, or
+-- agent.changed), starts_at, ends_at, agent_id (null: every agent), note.
+-- Parameters: organization_id; since, until (timestamptz): of the time, both within; max_events: of the audit trail that are read.
+select kind, starts_at, ends_at, agent_id, note
+from markers
+where
+    organization_id = %(organization_id)s
+    and ends_at >= %(since)s::timestamptz
+    and starts_at <= %(until)s::timestamptz
+union all
+select action, at, at, coalesce(after ->> 'agentId', before ->> 'agentId', subject)::uuid, null
+from audit_events
+where
+    organization_id = %(organization_id)s
+    and sequence > (select sequence from audit_heads where organization_id = %(organization_id)s) - %(max_events)s::integer
+    and at >= %(since)s::timestamptz
+    and at <= %(until)s::timestamptz
+    and salt is not null
+    and (
+        action in ('credential.created', 'credential.revoked')
+        or (action = 'agent.changed' and before -> 'scopes' <> after -> 'scopes')
+    )
+order by starts_at, kind

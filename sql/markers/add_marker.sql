@@ -1,0 +1,18 @@
+-- Adds a marker unless the organization has as many as it may, and deletes those that ended long ago. Returns its row, or
+-- none. Parameters: organization_id, marker_id, kind, starts_at, ends_at, agent_id (null: every agent), note, at, most;
+-- ended_before (timestamptz): what ended before is deleted.
+with forgotten as (
+    delete from markers
+    where
+        organization_id = %(organization_id)s
+        and ends_at < %(ended_before)s::timestamptz
+    returning marker_id
+)
+insert into markers (organization_id, marker_id, kind, starts_at, ends_at, agent_id, note, created_at)
+select
+    %(organization_id)s, %(marker_id)s::uuid, %(kind)s, %(starts_at)s::timestamptz, %(ends_at)s::timestamptz,
+    %(agent_id)s::uuid, %(note)s, %(at)s
+where
+    (select count(*) from markers where organization_id = %(organization_id)s) - (select count(*) from forgotten)
+    < %(most)s::integer
+returning marker_id, kind, starts_at, ends_at, agent_id, note, created_at

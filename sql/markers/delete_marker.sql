@@ -1,0 +1,7 @@
+-- Deletes a marker. Returns its row, or none if there is no such marker.
+-- Parameters: organization_id, marker_id.
+delete from markers
+where
+    organization_id = %(organization_id)s
+    and marker_id = %(marker_id)s
+returning marker_id, kind, starts_at, ends_at, agent_id, note, created_at

@@ -1,0 +1,172 @@
+"""Deployments, holidays and changes of agents, which findings take into account."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.findings import thresholds
+from agentidp.findings.finding import Finding, Severity
+from agentidp.findings.markers import Marker, explained
+from agentidp.http.schemas import timestamp
+from tests.factories import NOON, Clock
+from tests.findings.conftest import Fleet
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+MONDAY = datetime(2026, 4, 13, tzinfo=UTC)
+AGENT, OTHER = UUID(int=1), UUID(int=2)
+
+
+def spike(observed: float = 300, severity: Severity = Severity.warning, kind: str = "spike") -> Finding:
+    """A spike of an agent that began at noon; typically it is 100."""
+    return Finding(
+        kind=kind,
+        severity=severity,
+        agent_id=AGENT,
+        agent_name="builder",
+        begins=NOON,
+        ends=NOON + HOUR,
+        unit="tokens",
+        observed=observed,
+        expected=100,
+        baseline="",
+        summary="",
+        causes="It has more to do.",
+        next_step="",
+    )
+
+
+def deployment(at: datetime = NOON, agent_id: UUID | None = AGENT, kind: str = "deployment") -> Marker:
+    """A deployment at an instant."""
+    return Marker(kind, at, at, agent_id, "release 7")
+
+
+def test_a_spike_after_a_deployment_says_so_and_is_only_listed() -> None:
+    one = explained(spike(), [deployment(NOON - 20 * HOUR / 60)])
+    assert one.severity is Severity.info
+    assert one.causes == "At 11:40 UTC on 15 April a deployment was marked: release 7. It has more to do."
+
+
+@pytest.mark.parametrize(
+    ("observed", "severity", "expected"),
+    [
+        (300, Severity.warning, Severity.info),
+        (301, Severity.warning, Severity.warning),
+        (300, Severity.critical, Severity.critical),
+    ],
+)
+def test_more_than_three_times_is_no_deployment(observed: float, severity: Severity, expected: Severity) -> None:
+    assert explained(spike(observed, severity), [deployment()]).severity is expected
+
+
+@pytest.mark.parametrize(
+    ("marker", "is_mentioned"),
+    [
+        (deployment(NOON - thresholds.AFTER_DEPLOYMENT), True),
+        (deployment(NOON - thresholds.AFTER_DEPLOYMENT - HOUR / 60), False),
+        (deployment(NOON + HOUR - timedelta(seconds=1)), True),
+        (deployment(NOON + HOUR), False),
+        (deployment(agent_id=None), True),
+        (deployment(agent_id=OTHER), False),
+        (Marker("deployment", NOON - DAY, NOON, None, None), True),
+        (Marker("holiday", NOON - HOUR, NOON + HOUR, None, None), False),
+        (deployment(kind="credential.created"), True),
+        (deployment(kind="agent.changed"), True),
+    ],
+)
+def test_a_marker_of_the_agent_shortly_before_is_mentioned(marker: Marker, is_mentioned: bool) -> None:
+    one = explained(spike(), [marker])
+    assert (one.causes != "It has more to do.") is is_mentioned
+    assert (one.severity is Severity.info) is (is_mentioned and marker.kind == "deployment")
+
+
+def test_no_other_kind_is_only_listed() -> None:
+    one = explained(spike(kind="silence"), [deployment()])
+    assert (one.severity, "release 7" in one.causes) == (Severity.warning, True)
+    assert explained(spike(kind="weekend"), [deployment()]) == spike(kind="weekend")
+
+
+def mark(fleet: Fleet, kind: str, starts_at: datetime, ends_at: datetime | None = None) -> None:
+    """Mark something."""
+    body = {"kind": kind, "startsAt": timestamp(starts_at), "endsAt": timestamp(ends_at), "note": "release 7"}
+    assert fleet.client.post("/api/v1/markers", json=body, headers=fleet.reader.bearer()).status_code == 201
+
+
+def test_no_holiday_is_a_zero_day(fleet: Fleet) -> None:
+    agent = fleet.agent("worker")
+    for days in range(1, 70):
+        if days not in (2, 4):
+            fleet.count(agent, NOON - days * DAY, 100)
+    fleet.store()
+    assert len(fleet.findings("zero_day")) == 2
+    mark(fleet, "holiday", MONDAY)
+    assert [one["window"]["from"][:10] for one in fleet.findings("zero_day")] == ["2026-04-11"]
+
+
+def test_work_on_a_holiday_is_no_weekend_run(fleet: Fleet) -> None:
+    agent, saturday = fleet.agent("clerk"), MONDAY - 2 * DAY
+    fleet.work(agent, NOON - 70 * DAY, NOON, lambda at: 5 * (at.weekday() < 5 and 8 <= at.hour < 18))
+    fleet.work(agent, saturday + 9 * HOUR, saturday + 15 * HOUR, lambda at: 5)
+    fleet.store()
+    assert len(fleet.findings("weekend")) == 1
+    mark(fleet, "holiday", saturday)
+    assert fleet.findings("weekend") == []
+
+
+def test_an_organization_that_rests_on_a_holiday_is_not_silent(fleet: Fleet) -> None:
+    for number in range(5):
+        agent = fleet.agent(f"worker-{number}")
+        fleet.work(agent, NOON - 70 * DAY, NOON, lambda at: 3 * (not MONDAY + 9 * HOUR <= at < MONDAY + 20 * HOUR))
+    fleet.store()
+    assert [one["agentId"] for one in fleet.findings("silence")] == [None]
+    mark(fleet, "holiday", MONDAY)
+    assert fleet.findings("silence") == []
+
+
+def test_the_hours_of_a_holiday_count_for_no_agents_silence(fleet: Fleet, clock: Clock) -> None:
+    agent = fleet.agent("machine")
+    fleet.work(agent, NOON - 70 * DAY, NOON - 12 * HOUR, lambda at: 3)
+    fleet.store()
+    assert [one["agentName"] for one in fleet.findings("silence")] == ["machine"]
+    mark(fleet, "holiday", NOON - 12 * HOUR, NOON)
+    assert fleet.findings("silence") == []
+    clock.now = NOON + 6 * HOUR
+    assert [one["agentName"] for one in fleet.findings("silence")] == ["machine"]
+
+
+def test_what_was_marked_and_what_the_trail_knows_is_named_in_a_finding(fleet: Fleet, client: FlaskClient) -> None:
+    agent = fleet.agent("looper")
+    fleet.work(agent, NOON - 70 * DAY, NOON, lambda at: 20)
+    fleet.work(agent, NOON - 2 * HOUR, NOON, lambda at: 2000)
+    fleet.store()
+    [before] = fleet.findings("spike")
+    mark(fleet, "deployment", NOON - 3 * HOUR)
+    [one] = fleet.findings("spike")
+    assert one["causes"] == f"At 09:00 UTC on 15 April a deployment was marked: release 7. {before['causes']}"
+    assert one["severity"] == before["severity"] == "critical"
+
+
+@pytest.mark.parametrize("change", ["credential", "scopes", "description"])
+def test_a_new_credential_and_changed_scopes_mark_themselves(
+    fleet: Fleet, client: FlaskClient, clock: Clock, change: str
+) -> None:
+    clock.now = NOON - 70 * DAY
+    agent = fleet.agent("looper")
+    clock.now = NOON
+    fleet.work(agent, NOON - 70 * DAY, NOON, lambda at: 20)
+    fleet.work(agent, NOON, NOON + HOUR, lambda at: 2000)
+    fleet.store()
+    headers = fleet.reader.bearer()
+    if change == "credential":
+        client.post(f"/api/v1/agents/{agent}/credentials", headers=headers)
+    else:
+        body = {"scopes": ["analytics:read"]} if change == "scopes" else {"description": "new"}
+        client.patch(f"/api/v1/agents/{agent}", json=body, headers=headers)
+    [one] = fleet.findings("spike")
+    happened = {"credential": "a credential of it was created", "scopes": "its scopes were changed"}
+    begins = f"At 12:00 UTC on 15 April {happened[change]}. " if change in happened else "It is probably"
+    assert one["causes"].startswith(begins)
