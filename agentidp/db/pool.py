@@ -24,9 +24,6 @@ from agentidp.db.pipeline import PipelinedConnection
 RECONNECT_TIMEOUT = 0.05
 """Seconds after which psycopg_pool gives up a connection that could not be opened: it tries twice."""
 
-GLANCE = 0.1
-"""Seconds after which a request that waits for a connection looks whether the breaker has opened meanwhile."""
-
 Configure = Callable[[PipelinedConnection], None]
 
 
@@ -39,6 +36,24 @@ class NoConnection(Exception):
     def __init__(self, reason: str, *, is_known: bool = False) -> None:
         super().__init__(reason)
         self.is_known = is_known
+
+
+class _Queue(ConnectionPool[PipelinedConnection]):
+    """psycopg_pool, with the part of it that is private: the queue of requests that wait for a connection."""
+
+    def release(self) -> None:
+        """Let all that wait fail at once, because the database is unreachable."""
+        with self._lock:
+            waiting = [*self._waiting]
+            self._waiting.clear()
+        for one in waiting:
+            one.fail(NoConnection("database unreachable", is_known=True))
+
+    def forget_those_that_gave_up(self) -> None:
+        """psycopg_pool would count them as waiting until a connection comes back."""
+        with self._lock:
+            for one in [one for one in self._waiting if one.error]:
+                self._waiting.remove(one)
 
 
 class Pool:
@@ -70,7 +85,7 @@ class Pool:
         self.name, self._timeout = name, timeout
         self._sizes: dict[str, Any] = {"min_size": min_size, "max_size": max_size, "max_waiting": max_waiting}
         self._lock = threading.Lock()
-        self._opened: ConnectionPool[PipelinedConnection] | None = None
+        self._opened: _Queue | None = None
         self._reason = ""
         self.breaker = CircuitBreaker(name, self._reach)
 
@@ -105,17 +120,19 @@ class Pool:
         if pool is not None:
             pool.close()
 
-    def _take(self, pool: ConnectionPool[PipelinedConnection]) -> PipelinedConnection:
+    def _take(self, pool: _Queue) -> PipelinedConnection:
         deadline = time.monotonic() + self._timeout
         while True:
             if self.breaker.is_open:
                 raise NoConnection("database unreachable", is_known=True)
             try:
-                connection = pool.getconn(timeout=min(GLANCE, deadline - time.monotonic()))
+                # Once, so that it keeps its place in the queue. If the breaker opens, it is released.
+                connection = pool.getconn(timeout=deadline - time.monotonic())
             except PoolTimeout:
-                if time.monotonic() >= deadline and not self.breaker.is_open:
-                    raise NoConnection("all connections stayed in use") from None
-                continue
+                pool.forget_those_that_gave_up()
+                if self.breaker.is_open:
+                    continue
+                raise NoConnection("all connections stayed in use") from None
             except TooManyRequests:
                 raise NoConnection("too many requests wait for a connection") from None
             except PoolClosed:
@@ -126,10 +143,10 @@ class Pool:
             connection.close()
             pool.putconn(connection)
 
-    def _open(self) -> ConnectionPool[PipelinedConnection]:
+    def _open(self) -> _Queue:
         with self._lock:
             if self._opened is None:
-                self._opened = ConnectionPool(
+                self._opened = _Queue(
                     self._url,
                     connection_class=_watched(self._failed_to_connect),
                     kwargs=self._arguments,
@@ -164,6 +181,9 @@ class Pool:
             self.breaker.open(self._reason)
 
     def _reach(self) -> None:
+        # At each attempt: a request may have begun to wait just before the breaker opened.
+        if (pool := self._opened) is not None:
+            pool.release()
         with PipelinedConnection.connect(self._url, **self._arguments) as connection:
             self._configure(connection)
 

@@ -65,6 +65,16 @@ def test_gives_up_if_all_stay_in_use(pool: Pool) -> None:
     assert not pool.breaker.is_open
 
 
+def test_a_request_waits_once_and_no_longer_than_it_waits(pool: Pool) -> None:
+    """Otherwise the metrics and the number that may wait are wrong."""
+    with pool.connection(), pool.connection():
+        for _ in range(3):
+            with pytest.raises(NoConnection, match="all connections stayed in use"), pool.connection():
+                pass
+        found = pool.statistics()
+        assert (found["requests_waiting"], found["requests_queued"]) == (0, 3 + 2)
+
+
 def test_refuses_those_beyond_the_number_that_may_wait(database_url: str, opened: Opened) -> None:
     pool = pool_of(database_url, opened, max_size=1, max_waiting=1, timeout=5)
     served = []
