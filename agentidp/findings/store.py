@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -100,14 +101,17 @@ def evaluate(run: Run, open_transaction: OpenTransaction, query: FindingsQuery) 
     :param run: reads, as in :func:`agentidp.findings.findings`.
     :raises DatabaseUnavailable: no kind could be computed, or the result could not be stored. Nothing has changed.
     """
+    begins = monotonic()
     found = findings(run, query)
+    took = monotonic() - begins
     with open_transaction() as opened:
-        store_evaluation(opened, found, query)
+        store_evaluation(opened, found, query, took)
 
 
-def store_evaluation(opened: Transaction, found: Found, query: FindingsQuery) -> tuple[Tracked, ...]:
+def store_evaluation(opened: Transaction, found: Found, query: FindingsQuery, took: float = 0.0) -> tuple[Tracked, ...]:
     """Store what became of an organization's findings now that these were found.
 
+    :param took: the seconds that it took to find them, for the metrics.
     :returns: the findings that are new or have changed.
     """
     [last] = opened.fetch("finding_state/lock_evaluation", since=query.since)
@@ -129,6 +133,7 @@ def store_evaluation(opened: Transaction, found: Found, query: FindingsQuery) ->
         "finding_state/finish_evaluation",
         first_day=query.since if has_gap else min(last.first_day, query.since),
         not_computed=list(found.not_computed),
+        took=took,
     )
     return result.findings
 

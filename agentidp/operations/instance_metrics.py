@@ -1,4 +1,5 @@
-"""Metrics of the instance as a whole: its build, its database, and each organization's usage as the database counts it.
+"""Metrics of the instance as a whole: its build, its database, each organization's usage as the database counts it, and
+findings and alerts.
 
 Usage is read from the counters, so it is exact, and the same after a restart and on every application server. A thread
 reads it now and then: a scrape returns what was read last and never waits for the database.
@@ -11,7 +12,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import version
 
@@ -20,6 +21,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from agentidp.config import Settings
 from agentidp.db.database import Database
 from agentidp.db.errors import DatabaseUnavailable
+from agentidp.db.sql import Call
+from agentidp.operations.watch_metrics import CALLS, WatchFigures
 from agentidp.usage import UNKNOWN_ORGANIZATION
 
 logger = logging.getLogger("agentidp")
@@ -36,6 +39,7 @@ UNKNOWN = "unknown"
 OTHER = "other"
 """The label of all organizations but the first."""
 
+_USAGE_CALL = Call("metrics/usage", {})
 
 _USAGE = {
     "tokens_today": "Tokens issued today",
@@ -64,11 +68,13 @@ class Reading:
 
     :param is_database_up: the last attempt succeeded. Otherwise the rest is from an earlier one.
     :param read_at: seconds since 1970; not a number before the first reading.
+    :param watch: findings and alerts.
     """
 
     is_database_up: bool = False
     read_at: float = math.nan
     usage: tuple[Usage, ...] = ()
+    watch: WatchFigures = field(default_factory=WatchFigures)
 
 
 class InstanceMetrics:
@@ -88,11 +94,14 @@ class InstanceMetrics:
         at = self._clock()
         try:
             organizations = [row.organization_id for row in self._database.fetch_unscoped("metrics/organizations")]
-            found = [self._usage_of(organization_id, at) for organization_id in (*organizations, UNKNOWN_ORGANIZATION)]
+            watch = WatchFigures()
+            found = [self._read_of(organization_id, at, watch) for organization_id in organizations]
+            [unknown] = self._database.of(UNKNOWN_ORGANIZATION, at).run(_USAGE_CALL)
         except DatabaseUnavailable:
             self._reading = replace(self._reading, is_database_up=False)
         else:
-            self._reading = Reading(True, at.timestamp(), tuple(found))
+            found.append(Usage(UNKNOWN, **unknown[0]._asdict()) if unknown else Usage(UNKNOWN))
+            self._reading = Reading(True, at.timestamp(), tuple(found), watch)
 
     def keep_reading(self) -> None:
         """Read for ever."""
@@ -126,11 +135,12 @@ class InstanceMetrics:
             yield _gauge("agentidp_usage_read_timestamp_seconds", "When usage was read last", reading.read_at)
             yield _gauge("agentidp_organizations", "Organizations that have agents", len(reading.usage) - 1)
             yield from self._usage(reading.usage)
+            yield from reading.watch.collect()
 
-    def _usage_of(self, organization_id: str, at: datetime) -> Usage:
-        rows = self._database.of(organization_id, at).fetch("metrics/usage")
-        label = UNKNOWN if organization_id == UNKNOWN_ORGANIZATION else organization_id
-        return Usage(label, **rows[0]._asdict()) if rows else Usage(label)
+    def _read_of(self, organization_id: str, at: datetime, watch: WatchFigures) -> Usage:
+        usage, *rest = self._database.of(organization_id, at).run(_USAGE_CALL, *CALLS)
+        watch.add(*rest)
+        return Usage(organization_id, **usage[0]._asdict()) if usage else Usage(organization_id)
 
     def _usage(self, usage: tuple[Usage, ...]) -> Iterator[Metric]:
         shown = largest(usage, self._settings.metrics_organizations)

@@ -139,6 +139,7 @@ VALUES: dict[str, Any] = {
     "first_day": NOON.date(),
     "ended_after": NOON - timedelta(days=7),
     "not_computed": [],
+    "took": 0.5,
     "muted_by": "x",
     "acknowledged_by": "x",
     "note": "",
@@ -285,6 +286,8 @@ PAGES = {
     "findings/zero_day": 700,
     # The whole client directory, now and then, for the operator's metrics.
     "metrics/organizations": 500,
+    # A hundred thousand alerts of the last days, two pages each, for the operator's metrics.
+    "metrics/alerts": 300_000,
     # A day's rows of all agents.
     "dashboard/agents_of_the_day": 2_000,
     "dashboard/agents": 30_000,

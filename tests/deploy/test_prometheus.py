@@ -25,14 +25,22 @@ from agentidp import utc_now
 from agentidp.services import Services
 from tests.conftest import settings_for
 from tests.deploy.deployment import DEPLOY
-from tests.factories import PATIENCE, free_port, make_agent, make_organization, wait_until
+from tests.factories import (
+    PATIENCE,
+    free_port,
+    make_agent,
+    make_alert_target,
+    make_finding,
+    make_organization,
+    wait_until,
+)
 from tests.server.scrape import MeteredServer
 
 RULES = DEPLOY / "prometheus" / "agentidp.rules.yml"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "agentidp.json").read_text())
 NAME = re.compile(r"\bagentidp_[a-z_]+")
 
-WITHOUT_A_FAULT = {"agentidp_database_errors_total"}
+WITHOUT_A_FAULT = {"agentidp_database_errors_total", "agentidp_alerts_oldest_waiting_timestamp_seconds"}
 """Metrics that a service does not export while nothing is wrong."""
 
 
@@ -120,6 +128,8 @@ def metered(database_url: str) -> Iterator[MeteredServer]:
     """A service that has issued, refused and rejected something."""
     services = Services.of(settings_for(database_url), utc_now)
     agent = make_agent(services, make_organization(services))
+    make_finding(services, agent.organization_id)
+    make_alert_target(services, agent.organization_id)
     services.close()
     with MeteredServer(database_url) as running:
         for secret, scope in ((agent.client_secret, "agents:read"), (agent.client_secret, "none"), ("wrong", "")):

@@ -1,0 +1,11 @@
+-- The last evaluation of an organization's findings, for the operator's metrics. One row: when it was, or when the
+-- organization was created if there was none; the seconds it took; the number of kinds that ran out of time.
+-- Parameters: organization_id.
+select
+    coalesce(last.evaluated_at, organizations.created_at) as evaluated_at,
+    coalesce(last.seconds, 0) as seconds,
+    coalesce(cardinality(last.not_computed), 0) as not_computed
+from organizations
+left join finding_evaluations as last
+    on last.organization_id = organizations.organization_id
+where organizations.organization_id = %(organization_id)s
