@@ -189,7 +189,8 @@ class Dispatcher:
         jitter = random.random()  # noqa: S311 - no secret
         next_attempt_at = ended_at + delay_after(delivery.attempts + 1, jitter)
         with database.transaction(SYSTEM) as opened:
-            targets = opened.fetch(
+            locked = opened.fetch("alerts/lock_target", target_id=target.target_id)
+            opened.fetch(
                 "alerts/record_failure",
                 **ids,
                 error=error,
@@ -198,7 +199,7 @@ class Dispatcher:
                 is_last=next_attempt_at > delivery.created_at + GIVE_UP_AFTER,
                 is_gone=is_gone,
             )
-            if is_gone and targets:
+            if is_gone and any(row.enabled for row in locked):
                 changes = {"before": {"enabled": True}, "after": {"enabled": False}}
                 audit.record(opened, "alert_target.changed", target.target_id, **changes)
         logger.warning("alert not delivered", extra={"fields": fields | {"reason": error}})

@@ -61,15 +61,15 @@ def command(path: Path, is_plan: bool, is_pruning: bool, is_confirmed: bool, as_
     with refusals():
         source = "standard input" if path == Path("-") else str(path)
         declared = read_document(sys.stdin.buffer.read() if path == Path("-") else path.read_bytes(), source)
-    at = utc_now()
     with opened() as services:
-        planned = apply(services.settings, declared, at, is_pruning=is_pruning, is_dry_run=True)
+        planned = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, is_dry_run=True)
         _print(planned.changes, as_json)
         if is_plan or not planned.changes:
             click.get_current_context().exit(DIFFERENT if planned.changes else 0)
         if not is_confirmed:
             _confirm()
-        applied = apply(services.settings, declared, at, is_pruning=is_pruning, expected=planned.changes)
+        # Not the instant of the plan: whoever was asked may have taken an hour.
+        applied = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, expected=planned.changes)
     _print_new_agents(applied)
 
 

@@ -11,7 +11,9 @@ from uuid import UUID
 
 import psycopg
 
+from agentidp.actor import operator
 from agentidp.config import ConfigurationError, Settings
+from agentidp.db.citus import enter_organization
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
@@ -54,22 +56,28 @@ def apply(
     :param expected: the changes that somebody has agreed to.
     :raises ConfigurationError: the file cannot be applied, or the changes are not the expected ones. Nothing was done.
     """
-    applied = Applied()
+    applied, done = Applied(), []
     with connect(str(settings.database_url)) as connection, connection.transaction():
         connection.execute(load_sql("database/lock_transaction"), {"key": LOCK})
         rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
         ids = resolve(declared, [organizations.represent(row) for row in rows])
         for one, organization_id in zip(declared, ids, strict=True):
-            with operator_transaction(connection, organization_id or organizations.new_id(), at) as opened:
-                current = current_content(opened) if organization_id else None
-                changes = differences(one.content, current, is_pruning=is_pruning)
-                applied.changes.extend(changes)
-                for change in changes:
-                    _make(opened, settings, one, change, applied)
+            opened = Transaction(connection, organization_id or organizations.new_id(), at, operator())
+            enter_organization(connection, opened.organization_id, durable=True)
+            current = current_content(opened) if organization_id else None
+            changes = differences(one.content, current, is_pruning=is_pruning)
+            applied.changes.extend(changes)
+            for change in changes:
+                _make(opened, settings, one, change, applied)
+            done.append(opened)
         if expected is not None and applied.changes != expected:
             raise ConfigurationError("what differs has changed meanwhile; nothing was applied: try again")
         if is_dry_run:
             raise psycopg.Rollback
+        # Events come last of all, because everybody else's changes of an organization wait for the last of its trail.
+        for opened in done:
+            enter_organization(connection, opened.organization_id, durable=True)
+            opened.complete()
     return applied
 
 

@@ -14,6 +14,9 @@ from agentidp.declarative.schemas import KINDS, DocumentSchema
 MAXIMUM_PROBLEMS = 20
 """More mistakes than these are only counted."""
 
+_YAML_TAG = "tag:yaml.org,2002:"
+_NOT_IN_JSON = {f"{_YAML_TAG}{name}" for name in ("binary", "omap", "pairs", "set")}
+
 Path = tuple[str | int, ...]
 """The way to a value: names of members, and indexes in lists."""
 
@@ -63,9 +66,9 @@ def _documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]]:
         loader = _Loader(text)
         while loader.check_node():
             node = loader.get_node()
-            if repeated := _repeated_key(node, set()):
-                line = repeated.start_mark.line + 1
-                raise ConfigurationError(f"{source}, line {line}: the key {repeated.value!r} is there twice")
+            if mistake := _mistaken_node(node, set()):
+                wrong, rule = mistake
+                raise ConfigurationError(f"{source}, line {wrong.start_mark.line + 1}: {rule}")
             yield node, loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -76,8 +79,12 @@ def _documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]]:
         raise ConfigurationError(f"{source}: is no YAML: {' '.join(str(error).split())}") from None
 
 
-def _repeated_key(node: yaml.Node, seen: set[int]) -> yaml.Node | None:
-    """The second of two equal keys of a mapping, of which YAML's readers would silently take the last."""
+def _mistaken_node(node: yaml.Node, seen: set[int]) -> tuple[yaml.Node, str] | None:
+    """The first node that JSON has not, or whose key is the second of two equal ones, of which YAML's readers would
+    silently take the last; and the rule that it breaks.
+    """
+    if node.tag in _NOT_IN_JSON:
+        return node, f"{node.tag.replace(_YAML_TAG, '!!')} is not known here"
     if id(node) in seen or isinstance(node, yaml.ScalarNode):
         return None
     seen.add(id(node))
@@ -87,10 +94,10 @@ def _repeated_key(node: yaml.Node, seen: set[int]) -> yaml.Node | None:
         key, value = child if isinstance(node, yaml.MappingNode) else (None, child)
         if isinstance(key, yaml.ScalarNode):
             if (key.tag, key.value) in keys:
-                return key
+                return key, f"the key {key.value!r} is there twice"
             keys.add((key.tag, key.value))
         below.append(value)
-    return next((found for value in below if (found := _repeated_key(value, seen))), None)
+    return next((found for value in below if (found := _mistaken_node(value, seen))), None)
 
 
 def _mistakes(found: Any, path: Path) -> Iterator[tuple[Path, str]]:

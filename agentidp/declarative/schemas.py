@@ -31,7 +31,9 @@ def _objects(schema: type[ma.Schema]) -> ma.fields.List[Any]:
 class _OrganizationSchema(OrganizationChangeSchema):
     """An organization and what belongs to it. A list that is left out is not looked at."""
 
-    organizationId = ma.fields.String(error_messages={"invalid": "must be a string"})
+    organizationId = ma.fields.String(
+        validate=ma.validate.Length(1, error="must not be empty"), error_messages={"invalid": "must be a string"}
+    )
     name = Text(1, 100, required=True)
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
     resourceServers = _objects(_ResourceServerSchema)

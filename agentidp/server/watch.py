@@ -112,7 +112,10 @@ def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event
     :raises psycopg.Error: that connection is lost, and the lock with it.
     """
     begins, failed, done = time.monotonic(), 0, 0
-    _forget_networks(services.database.of(UNKNOWN_ORGANIZATION, services.clock()))
+    try:
+        _forget_networks(services.database.of(UNKNOWN_ORGANIZATION, services.clock()))
+    except DatabaseUnavailable:
+        logger.exception("networks of unknown clients were not forgotten")
     for row in own.execute(load_sql("organizations/all_organizations")).fetchall():
         if stop.is_set() or not _holds_lock(own):
             break

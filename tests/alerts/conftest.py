@@ -73,6 +73,11 @@ class Outbox:
         database = self.services.database.of(self.organization_id, self.services.clock())
         return database.fetch("alerts/get_target", target_id=target_id)[0]
 
+    def change(self, target_id: UUID, **values: Any) -> None:
+        """Change a target, as somebody of the organization does."""
+        with self.services.database.of(self.organization_id, self.services.clock()).transaction() as opened:
+            targets.update_target(opened, self.services.settings, target_id, values)
+
     def events(self) -> list[Any]:
         """What the audit trail has of changed targets."""
         filters = dict.fromkeys(("actor", "subject", "since", "until")) | {"action": "alert_target.changed"}

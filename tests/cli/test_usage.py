@@ -163,7 +163,7 @@ def test_more_than_an_hour_can_count(fleet: Fleet) -> None:
     lines = [f"{HOUR},crawler,{MAX_COUNT}"] * 2
     assert fleet.imported("time,agent,tokens", *lines)["tokens"] == 2 * MAX_COUNT
     assert fleet.refused("time,agent,tokens", *lines, "", name="again.csv") == [
-        "line 4: an agent would have more than 2,147,483,647 in one hour"
+        "line 4: an agent or the organization would have more than 2,147,483,647 in one hour"
     ]
     assert fleet.sums()[0] == 2 * MAX_COUNT
 

@@ -119,6 +119,15 @@ organizations:
         ),
         ("organizations:\n- [", "agents.yaml, line 3: did not find expected node content"),
         ("a: !!python/name:os.system x", "agents.yaml, line 1: could not determine a constructor for the tag"),
+        (
+            "organizations:\n- name: a\n  agents: [{name: b, scopes: !!set {c}}]",
+            "agents.yaml, line 3: !!set is not known here",
+        ),
+        ("organizations: [{name: !!binary YQ==}]", "agents.yaml, line 1: !!binary is not known here"),
+        (
+            "organizations:\n- {name: A, organizationId: ''}",
+            "agents.yaml, line 2: organizations[0].organizationId: must not be empty",
+        ),
         ("organizations: *none", "agents.yaml, line 1: found undefined alias"),
         ("a: 2026-13-45", "agents.yaml: is no YAML: month must be in 1..12"),
         (b"a: \xff", "agents.yaml: is no YAML: "),

@@ -18,6 +18,8 @@ import pytest
 
 from agentidp import utc_now
 from agentidp.db.database import connect
+from agentidp.db.errors import DatabaseUnavailable
+from agentidp.db.organization import OrganizationDatabase
 from agentidp.server import watch as watching
 from agentidp.server.watch import WATCH_LOCK, watch
 from agentidp.services import Services
@@ -155,6 +157,22 @@ def test_networks_of_rejected_requests_are_forgotten(services: Services, databas
     with psycopg.connect(database_url) as connection:
         kept = connection.execute("select day from rejected_networks").fetchall()
     assert kept == [(today - timedelta(days=KEEP_NETWORKS - 1),)] * 2
+
+
+def test_evaluates_although_networks_of_unknown_clients_cannot_be_forgotten(
+    services: Services, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget, failing = watching._forget_networks, iter([True])
+
+    def first_fails(database: OrganizationDatabase) -> None:
+        if next(failing, False):
+            raise DatabaseUnavailable
+        forget(database)
+
+    monkeypatch.setattr(watching, "_forget_networks", first_fails)
+    watch(services, threading.Event(), once=True)
+    assert next(failing, None) is None
+    assert evaluated(database_url) == 2
 
 
 def test_the_command(quiet: None, services: Services, database_url: str) -> None:
