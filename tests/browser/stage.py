@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -100,12 +100,15 @@ def overflow(page: Page) -> list[str]:
 
 
 @contextlib.contextmanager
-def staged(database_url: str, at: datetime = NOON) -> Iterator[Stage]:
+def staged(
+    database_url: str, at: datetime = NOON, *, port: int | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[Stage]:
     """Run gunicorn with the configuration of production on a migrated database, and make the demo organization in it.
 
     :param at: where the clock stands; the demo's last day is its day.
+    :param environment: further settings.
     """
-    port = free_port()
+    port = port or free_port()
     url = f"http://localhost:{port}"
     # A name in the system's directory for the account that PostgreSQL does not need here.
     with tempfile.TemporaryDirectory(prefix="agentidp-browser-") as directory:
@@ -124,18 +127,19 @@ def staged(database_url: str, at: datetime = NOON) -> Iterator[Stage]:
             with database_of(services, ORGANIZATION_ID).transaction() as transaction:
                 _, secret = add_credential(transaction, OPERATOR_ID, expires_at=None)
             assert secret is not None
-            with _gunicorn(url, port, database_url, clock):
+            with _gunicorn(url, port, database_url, clock, environment or {}):
                 yield Stage(url, clock, services, Agent(ORGANIZATION_ID, OPERATOR_ID, secret, services, tuple(SCOPES)))
 
 
 @contextlib.contextmanager
-def _gunicorn(url: str, port: int, database_url: str, clock: FileClock) -> Iterator[None]:
+def _gunicorn(url: str, port: int, database_url: str, clock: FileClock, further: Mapping[str, str]) -> Iterator[None]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")} | {
         "AGENTIDP_DATABASE_URL": database_url,
         "AGENTIDP_SECRET_KEY": SECRET_KEY,
         "AGENTIDP_ISSUER": url,
         "PORT": str(port),
         CLOCK: str(clock.path),
+        **further,
     }
     command = [sys.executable, "-m", "gunicorn", "--config", str(gunicorn_config()), "tests.browser.serving:app()"]
     with (

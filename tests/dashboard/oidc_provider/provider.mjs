@@ -17,4 +17,5 @@ const provider = new Provider(issuer, {
     claims: (use) => ({ sub, ...(use === 'id_token' && accounts[sub].userinfo ? {} : accounts[sub]) }),
   },
 });
+provider.use((ctx, next) => (ctx.path === '/favicon.ico' ? (ctx.status = 204) : next()));
 provider.listen(port, '127.0.0.1', () => console.log(issuer));
