@@ -11,16 +11,22 @@ from agentidp.findings.identity import ORGANIZATION, Happening, Reconciled, Trac
 
 
 def enqueue_alerts(opened: Transaction, result: Reconciled) -> None:
-    """Put what happened to findings into the outbox, in the transaction that stores it. What is muted alerts nobody."""
+    """Put what happened to findings into the outbox, in the transaction that stores it.
+
+    What is muted alerts nobody, except that a finding has ended that was reported before it was muted: a target would
+    else show it as going on for ever.
+    """
     happened: dict[UUID, set[Happening]] = {}
     for change in result.changes:
         happened.setdefault(change.finding_id, set()).add(change.happening)
     alerting = [(one, name) for one in result.findings if (name := _alert(happened.get(one.finding_id, set())))]
     if not alerting:
         return
-    muted = {(mute.kind, mute.subject) for mute in opened.fetch("finding_state/mutes")}
+    mutes = opened.fetch("finding_state/mutes")
     for one, name in alerting:
-        if not {(one.kind, one.subject), (one.kind, ORGANIZATION)} & muted:
+        subjects = (one.subject, ORGANIZATION)
+        began = [mute.muted_at for mute in mutes if mute.kind == one.kind and mute.subject in subjects]
+        if not began or (name == "resolved" and one.first_seen_at < min(began)):
             outbox.enqueue(opened, _state_change(opened, one, name))
 
 

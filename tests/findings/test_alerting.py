@@ -81,6 +81,29 @@ def test_what_is_muted_alerts_nobody(watched: Watched) -> None:
     assert [change for change, _ in watched.alerts()] == ["opened"]
 
 
+def test_what_was_reported_before_it_was_muted_is_resolved(watched: Watched) -> None:
+    watched.evaluate(spike(watched))
+    watched.clock.advance(minutes=1)
+    watched.mute("spike", ORGANIZATION)
+    watched.evaluate(spike(watched, severity=Severity.critical))
+    assert [change for change, _ in watched.alerts()] == ["opened"]
+    for _ in range(MAX_MISSES):
+        watched.evaluate()
+    [(_, opened), (last, resolved)] = watched.alerts()
+    assert (last, resolved) == ("resolved", opened)
+
+
+def test_what_was_never_reported_is_not_resolved(watched: Watched) -> None:
+    watched.mute("spike", ORGANIZATION)
+    watched.evaluate(spike(watched))
+    watched.clock.advance(minutes=1)
+    # To mute it for longer does not change when that began.
+    watched.mute("spike", ORGANIZATION)
+    for _ in range(MAX_MISSES):
+        watched.evaluate()
+    assert watched.alerts() == []
+
+
 def test_a_mute_of_another_kind_does_not_matter(watched: Watched) -> None:
     watched.mute("silence", ORGANIZATION)
     watched.evaluate(spike(watched))
