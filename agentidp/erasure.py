@@ -36,8 +36,8 @@ def delete_organization(database_url: str, organization_id: str, *, at: datetime
 
 
 def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: datetime) -> None:
-    """Erase the name and the description of a deleted agent, the labels of its credentials, the findings that name it,
-    and what the audit trail says of them. Its id and its usage stay.
+    """Erase the name, the description and the owner of a deleted agent, the labels of its credentials, the
+    findings that name it, and what the audit trail says of them. Its id and its usage stay.
 
     :param database_url: as the operator.
     :param at: now, aware.

@@ -22,7 +22,7 @@ INSTANCE = "org-00000000-0000-0000-0000-000000000000"
 
 ACTIONS = {
     "agent.created": "An agent was registered.",
-    "agent.changed": "The name, description, scopes, status or DPoP rule of an agent were changed.",
+    "agent.changed": "The name, description, owner, scopes, status or DPoP rule of an agent were changed.",
     "agent.deleted": "An agent was deleted, and its credentials were revoked.",
     "agent.signed_in": "Somebody signed in to the dashboard as the agent: by a credential, a token or a link.",
     "agent.signed_out": "Somebody signed out of the dashboard.",
@@ -30,7 +30,7 @@ ACTIONS = {
     "agent.link_created": "An operator made a link that signs in to the dashboard as the agent.",
     "agent.token_issued": "An operator issued a token to the agent. Tokens that agents request are counted instead.",
     "agent.token_revoked": "Another agent revoked a token of the agent.",
-    "agent.erased": "The name and the description of a deleted agent were erased, here as well.",
+    "agent.erased": "The name, the description and the owner of a deleted agent were erased, here as well.",
     "alert_target.created": "An alert target was created. The part of its address that is no secret is recorded.",
     "alert_target.changed": "An alert target was changed.",
     "alert_target.deleted": "An alert target was deleted, and what waited to be sent to it.",

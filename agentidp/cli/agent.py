@@ -23,7 +23,7 @@ def commands() -> None:
     """Agents: an agent's id is its client_id.
 
     Agents are printed as: id, name, description, scopes, status, whether tokens are bound to a key, times of creation
-    and of the last change.
+    and of the last change, owner.
     """
 
 
@@ -31,6 +31,7 @@ def commands() -> None:
 @click.argument("name")
 @organization_option
 @click.option("--description", default="", help="For people.")
+@click.option("--owner", default="", help="Whom to ask about it: a person, a team or an address.")
 @click.option(
     "--scope",
     "scopes",
@@ -40,11 +41,13 @@ def commands() -> None:
     "Default: analytics:read and agents:read.",
 )
 @as_json_option
-def create(name: str, organization_id: str, description: str, scopes: tuple[str, ...], as_json: bool) -> None:
+def create(
+    name: str, organization_id: str, description: str, owner: str, scopes: tuple[str, ...], as_json: bool
+) -> None:
     """Register the agent NAME and print its id."""
     with opened() as services:
         organization_named(services, organization_id)
-        new = {"name": name, "description": description, **({"scopes": list(scopes)} if scopes else {})}
+        new = {"name": name, "description": description, "owner": owner, **({"scopes": list(scopes)} if scopes else {})}
         with services.database.of(organization_id, utc_now()).transaction() as transaction:
             row = agents.add_agent(transaction, **agents.NewAgentSchema().load(new))
     body = agents.represent(row)
@@ -78,6 +81,7 @@ def show_(agent_id: UUID, as_json: bool) -> None:
 @id_argument
 @click.option("--name", help="The new name.")
 @click.option("--description", help="The new description; empty to remove it.")
+@click.option("--owner", help="The new owner; empty to remove it.")
 @click.option(
     "--scope", "scopes", multiple=True, metavar="SCOPE", help="Instead of all its scopes; may be given several times."
 )
@@ -137,7 +141,7 @@ def delete(agent_id: UUID) -> None:
 @commands.command("erase")
 @id_argument
 def erase(agent_id: UUID) -> None:
-    """Erase the name and description of the deleted agent ID, also from the audit trail. Its usage stays counted."""
+    """Erase name, description and owner of the deleted agent ID, also from the audit trail. Its usage stays counted."""
     with opened() as services:
         organization_id = organization_of(services, agent_id)
         try:

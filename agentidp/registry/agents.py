@@ -28,6 +28,11 @@ blueprint = Blueprint("agents", __name__, description="Agents of the organizatio
 STATUSES = ("active", "suspended")
 
 
+OWNER = "Whom to ask about it: a person, a team or an address"
+
+_CHANGEABLE = ("name", "description", "owner", "scopes", "status", "dpop_bound_access_tokens")
+
+
 def refuse_unknown_scopes(opened: Transaction, scopes: list[str]) -> None:
     """An agent can have our own scopes and those of its organization's resource servers.
 
@@ -47,6 +52,7 @@ class NewAgentSchema(ma.Schema):
 
     name = Text(1, 100, required=True)
     description = Text(0, 1000, multiline=True, load_default="")
+    owner = Text(0, 200, load_default="", description=OWNER)
     scopes = ScopeList(load_default=lambda: list(DEFAULT_SCOPES))
     dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens", load_default=False)
 
@@ -56,6 +62,7 @@ class AgentChangeSchema(ChangeSchema):
 
     name = Text(1, 100)
     description = Text(0, 1000, multiline=True)
+    owner = Text(0, 200, description=OWNER)
     scopes = ScopeList()
     dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens")
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
@@ -67,6 +74,7 @@ class AgentSchema(ma.Schema):
     agentId = ma.fields.UUID(required=True)
     name = ma.fields.String(required=True)
     description = ma.fields.String(required=True)
+    owner = ma.fields.String(required=True, metadata={"description": OWNER})
     scopes = ma.fields.List(ma.fields.String(), required=True)
     status = ma.fields.String(required=True, validate=ma.validate.OneOf(STATUSES))
     dpopBoundAccessTokens = ma.fields.Boolean(
@@ -157,6 +165,7 @@ def add_agent(
     name: str,
     description: str,
     scopes: list[str],
+    owner: str = "",
     dpop_bound_access_tokens: bool = False,
     agent_id: UUID | None = None,
 ) -> Any:
@@ -174,6 +183,7 @@ def add_agent(
             agent_id=agent_id or uuid.uuid4(),
             name=name,
             description=description,
+            owner=owner,
             scopes=scopes,
             dpop_bound_access_tokens=dpop_bound_access_tokens,
         )
@@ -192,7 +202,7 @@ def update_agent(opened: Transaction, agent_id: UUID, change: dict[str, Any]) ->
     :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
     :raises Conflict: another agent of the organization has the name.
     """
-    unchanged: dict[str, Any] = dict.fromkeys(("name", "description", "scopes", "status", "dpop_bound_access_tokens"))
+    unchanged: dict[str, Any] = dict.fromkeys(_CHANGEABLE)
     refuse_unknown_scopes(opened, change.get("scopes", []))
     before = existing(opened.fetch("agents/lock_agent", agent_id=agent_id))
     try:
@@ -228,7 +238,7 @@ def _name_taken() -> Conflict:
 
 def _recorded(agent: Any) -> dict[str, Any]:
     """What the audit trail records of an agent."""
-    names = ("name", "description", "scopes", "status", "dpopBoundAccessTokens")
+    names = ("name", "description", "owner", "scopes", "status", "dpopBoundAccessTokens")
     body = represent(agent)
     return {name: body[name] for name in names}
 
@@ -244,6 +254,8 @@ def represent(agent: Any) -> dict[str, Any]:
         "dpopBoundAccessTokens": agent.dpop_bound_access_tokens,
         "createdAt": timestamp(agent.created_at),
         "updatedAt": timestamp(agent.updated_at),
+        # Last, so that the columns that the commands print stay where they are.
+        "owner": agent.owner,
     }
 
 

@@ -1,10 +1,11 @@
 -- Changes an agent; null leaves a column as it is. Returns its row, or none if it is deleted or does not exist.
--- Parameters: organization_id; agent_id; name; description; scopes (text[]); status; dpop_bound_access_tokens;
+-- Parameters: organization_id; agent_id; name; description; owner; scopes (text[]); status; dpop_bound_access_tokens;
 -- at (timestamptz).
 update agents
 set
     name = coalesce(%(name)s::text, name),
     description = coalesce(%(description)s::text, description),
+    owner = coalesce(%(owner)s::text, owner),
     scopes = coalesce(%(scopes)s::text[], scopes),
     status = coalesce(%(status)s::text, status),
     dpop_bound_access_tokens = coalesce(%(dpop_bound_access_tokens)s::boolean, dpop_bound_access_tokens),
@@ -14,4 +15,4 @@ where
     and agent_id = %(agent_id)s
     -- Not deleted, written so that the planner can use only the primary key.
     and coalesce(deleted_at, 'infinity') = 'infinity'
-returning agent_id, name, description, scopes, status, dpop_bound_access_tokens, created_at, updated_at
+returning agent_id, name, description, owner, scopes, status, dpop_bound_access_tokens, created_at, updated_at

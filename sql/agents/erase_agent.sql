@@ -1,6 +1,6 @@
--- Erases the name and the description of a deleted agent. One row if it is deleted, and otherwise none.
+-- Erases the name, the description and the owner of a deleted agent. One row if it is deleted, and otherwise none.
 -- Parameters: organization_id; agent_id.
 update agents
-set name = 'erased', description = ''
+set name = 'erased', description = '', owner = ''
 where organization_id = %(organization_id)s and agent_id = %(agent_id)s and deleted_at is not null
 returning agent_id

@@ -54,6 +54,7 @@ class TestAnEvent:
             "after": {
                 "name": "new",
                 "description": "",
+                "owner": "",
                 "scopes": ["analytics:read", "agents:read"],
                 "status": "active",
                 "dpopBoundAccessTokens": False,

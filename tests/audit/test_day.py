@@ -58,6 +58,7 @@ def test_the_trail_of_a_day(
     reader = {
         "name": "reader",
         "description": "",
+        "owner": "",
         "scopes": ["analytics:read", "agents:read"],
         "status": "active",
         "dpopBoundAccessTokens": False,

@@ -20,12 +20,22 @@ def test_create_prints_its_id_and_list_shows_it(run: Command) -> None:
 
 def test_as_json(run: Command) -> None:
     organization_id = run("organization", "create", "Acme")
-    options = ("--organization", organization_id, "--description", "builds", "--scope", "agents:write")
+    options = (
+        "--organization",
+        organization_id,
+        "--description",
+        "builds",
+        "--owner",
+        "Team A",
+        "--scope",
+        "agents:write",
+    )
     made = json.loads(run("agent", "create", "builder", *options, "--json"))
     assert made == {
         "agentId": made["agentId"],
         "name": "builder",
         "description": "builds",
+        "owner": "Team A",
         "scopes": ["agents:write"],
         "status": "active",
         "dpopBoundAccessTokens": False,
@@ -62,11 +72,12 @@ def agent_of(run: Command, agent_id: str) -> dict[str, object]:
 def test_update_changes_what_is_given_and_prints_the_agent(run: Command) -> None:
     agent_id = run.agent()
     before = agent_of(run, agent_id)
-    options = ("--name", "baker", "--description", "bakes", "--scope", "agents:read", "--dpop")
+    options = ("--name", "baker", "--description", "bakes", "--owner", "Team B", "--scope", "agents:read", "--dpop")
     changed = json.loads(run("agent", "update", agent_id, *options, "--json"))
     assert changed == before | {
         "name": "baker",
         "description": "bakes",
+        "owner": "Team B",
         "scopes": ["agents:read"],
         "dpopBoundAccessTokens": True,
         "updatedAt": changed["updatedAt"],

@@ -103,7 +103,9 @@ def fill(client: FlaskClient, services: Services, agent: Agent) -> None:
     headers = agent.bearer()
     sent = (
         client.patch("/api/v1/organization", json={"name": SECRETS[0]}, headers=headers),
-        client.post("/api/v1/agents", json={"name": SECRETS[1], "description": SECRETS[2]}, headers=headers),
+        client.post(
+            "/api/v1/agents", json={"name": SECRETS[1], "description": SECRETS[2], "owner": SECRETS[3]}, headers=headers
+        ),
         client.post(
             "/api/v1/resource-servers",
             json={"name": SECRETS[3], "resource": f"https://{agent.agent_id}.example", "scopes": ["a:b"]},
@@ -193,7 +195,9 @@ def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
 ) -> None:
     organization_id = cast.acme.organization_id
     made = client.post(
-        "/api/v1/agents", json={"name": SECRETS[0], "description": SECRETS[1]}, headers=cast.acme.bearer()
+        "/api/v1/agents",
+        json={"name": SECRETS[0], "description": SECRETS[1], "owner": SECRETS[3]},
+        headers=cast.acme.bearer(),
     ).json
     agent_id = made["agentId"]
     url = f"/api/v1/agents/{agent_id}/credentials"

@@ -171,7 +171,7 @@ def test_the_scope_is_checked_again_in_the_transaction(
             "agents/change_agent",
             agent_id=cast.acme.agent_id,
             scopes=["analytics:read"],
-            **dict.fromkeys(("name", "description", "status", "dpop_bound_access_tokens")),
+            **dict.fromkeys(("name", "description", "owner", "status", "dpop_bound_access_tokens")),
         )
         return whole(caller)
 

@@ -165,7 +165,7 @@ NEW: dict[str, dict[str, Any]] = {
     "alerts/matching_targets": {"severities": ["info"]},
     "analytics/agent_usage": {"first_day": NOON.date().replace(day=1), "until": NOON.date() + timedelta(days=1)},
     "dashboard/agents_of_the_day": {"at_hour": None},
-    "dashboard/agents": {"search": "", "sort": "name", "limit": 50, "offset": 0},
+    "dashboard/agents": {"agent_ids": None, "search": "", "sort": "name", "limit": 50, "offset": 0},
     "dashboard/viewer": {
         "scope": "analytics:read",
     },

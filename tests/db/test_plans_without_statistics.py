@@ -181,6 +181,7 @@ VALUES: dict[str, Any] = {
     "resource": "https://api50.example",
     "name": "new",
     "description": "",
+    "owner": "",
     "status": "active",
     "dpop_bound_access_tokens": False,
     "has_proof": True,

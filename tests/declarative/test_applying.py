@@ -79,6 +79,7 @@ def test_the_example_of_the_guide_has_the_plan_that_the_guide_shows(run: Command
             {
                 "name": "bookkeeper",
                 "description": "Books incoming invoices",
+                "owner": "",
                 "scopes": ["invoices:read", "invoices:write"],
                 "status": "active",
                 "dpopBoundAccessTokens": False,

@@ -15,6 +15,7 @@ AGENT = {
     "agentId": "1",
     "name": "builder",
     "description": "",
+    "owner": "",
     "scopes": ["a", "b"],
     "status": "active",
     "dpopBoundAccessTokens": False,
@@ -50,7 +51,8 @@ def test_a_new_organization_comes_before_what_belongs_to_it_and_resource_servers
         agents=[{"name": "builder", "status": "suspended"}],
         resourceServers=[{"resource": "https://api.example", "name": "API"}],
     )
-    new = {"description": "", "scopes": list(DEFAULT_SCOPES), "dpopBoundAccessTokens": False, "status": "suspended"}
+    new = {"description": "", "owner": "", "scopes": list(DEFAULT_SCOPES)}
+    new |= {"dpopBoundAccessTokens": False, "status": "suspended"}
     assert found == [
         Change("create", "organization", "Acme", "Acme", after={"monthlyTokenBudget": 5}),
         Change(
@@ -84,7 +86,7 @@ def test_only_the_members_that_differ_change() -> None:
 def test_prune_deletes_what_a_list_does_not_name_and_looks_at_no_list_that_is_left_out() -> None:
     assert changes(is_pruning=True) == []
     assert changes(agents=[]) == []
-    was = {name: AGENT[name] for name in ("description", "scopes", "dpopBoundAccessTokens", "status")}
+    was = {name: AGENT[name] for name in ("description", "owner", "scopes", "dpopBoundAccessTokens", "status")}
     gone = Change("delete", "agent", "Acme", "builder", was, {}, "1")
     assert changes(is_pruning=True, agents=[]) == [gone]
     found = changes(is_pruning=True, agents=[{"name": "b"}], resourceServers=[])

@@ -467,6 +467,7 @@ WRONG_VALUES: dict[str, list[Any]] = {
         0.5,
     ],
     "label": ["", "x" * 101, 1, [], {}, "a\x00b", "a\nb", "\ud800", " x"],
+    "owner": [None, "x" * 201, 1, [], "a\nb", "\ud800", " x"],
     "description": [None, "x" * 1001, 1, [], "a\x00b", "\ud800", " x", "\x1b[31m"],
     "scopes": [
         None,

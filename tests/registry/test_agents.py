@@ -45,6 +45,7 @@ class TestCreate:
             "agentId": agent_id,
             "name": "crawler",
             "description": "",
+            "owner": "",
             "scopes": ["analytics:read", "agents:read"],
             "status": "active",
             "dpopBoundAccessTokens": False,
@@ -212,11 +213,12 @@ class TestChange:
         [
             {"name": "renamed"},
             {"description": "described"},
+            {"owner": "Team A, +49 30 1234"},
             {"scopes": []},
             {"scopes": ["agents:write", "agents:read"]},
             {"status": "suspended"},
             {"dpopBoundAccessTokens": True},
-            {"name": "all", "description": "of", "scopes": ["agents:read"], "status": "suspended"},
+            {"name": "all", "description": "of", "owner": "mine", "scopes": ["agents:read"], "status": "suspended"},
         ],
     )
     def test_changes_what_is_named_and_nothing_else(
