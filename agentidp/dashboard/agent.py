@@ -49,7 +49,7 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         "agent.html",
         slow_part=slow_part,
         agent_id=agent_id,
-        description=registered[0].description if registered else "",
+        registered=registered[0] if registered else None,
         credentials=[row for row in credentials if row.credential_id is not None],
         name=activity[0].agent_name,
         agent_status=activity[0].status,

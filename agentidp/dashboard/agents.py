@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
+from agentidp.dashboard.page_findings import unusual_agents
 from agentidp.dashboard.period import Period, requested_period
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound, ValidationError
@@ -42,9 +45,10 @@ blueprint = pages.new_blueprint("dashboard-agents", __name__)
 class AgentUsage:
     """An agent, its usage in a period, and the hours of its last token, request and rejection in it."""
 
-    agent_id: str
+    agent_id: UUID
     name: str
     description: str
+    owner: str
     status: str
     tokens: int
     requests: int
@@ -74,10 +78,11 @@ class Selection:
     search: str = ""
     status: str = ""
     sort: str = "tokens"
+    unusual: str = ""
 
     def query(self, period: Period, **changes: Any) -> str:
         """The query of an address that shows them, with *changes*."""
-        chosen = {"search": self.search, "status": self.status, "sort": self.sort} | changes
+        chosen = {"search": self.search, "status": self.status, "sort": self.sort, "unusual": self.unusual} | changes
         return f"{period.query}&{urlencode({name: value for name, value in chosen.items() if value})}"
 
 
@@ -85,8 +90,9 @@ class Selection:
 @session.required
 def agents(caller: Caller) -> Response:
     """The agents that are asked for, fifty on a page."""
-    period, selection, number = requested_period(caller.at), _requested_selection(), _requested_page()
-    [rows] = caller.read_together(agents_of_the_period(period, selection, PAGE_SIZE * (number - 1)))
+    period, number = requested_period(caller.at), _requested_page()
+    call, selection, unusual = agents_shown(caller, period, PAGE_SIZE * (number - 1))
+    [rows] = caller.read_together(call)
     shown = agent_page(rows)
     if not shown.data and number != 1:
         raise NotFound
@@ -96,6 +102,7 @@ def agents(caller: Caller) -> Response:
         period=period,
         selection=selection,
         agents=shown,
+        unusual=unusual,
         number=number,
         pages=max(1, -(-shown.count // PAGE_SIZE)),
         share_limit=SHARE_LIMIT,
@@ -104,8 +111,27 @@ def agents(caller: Caller) -> Response:
     )
 
 
-def agents_of_the_period(period: Period, selection: Selection, offset: int = 0, *, limit: int = PAGE_SIZE) -> Call:
-    """The statement that reads a page of agents; :func:`agent_page` takes its rows."""
+def agents_shown(
+    caller: Caller, period: Period, offset: int = 0, *, limit: int = PAGE_SIZE
+) -> tuple[Call, Selection, set[UUID] | None]:
+    """The statement that reads the agents that the request asks for, what it asks for, and which agents are unusual."""
+    selection, unusual = _requested_selection(), unusual_agents(caller)
+    among = (unusual or set()) if selection.unusual else None
+    return agents_of_the_period(period, selection, offset, limit=limit, among=among), selection, unusual
+
+
+def agents_of_the_period(
+    period: Period,
+    selection: Selection,
+    offset: int = 0,
+    *,
+    limit: int = PAGE_SIZE,
+    among: Collection[UUID] | None = None,
+) -> Call:
+    """The statement that reads a page of agents; :func:`agent_page` takes its rows.
+
+    :param among: of these only.
+    """
     return Call(
         "dashboard/agents",
         {
@@ -113,6 +139,7 @@ def agents_of_the_period(period: Period, selection: Selection, offset: int = 0, 
             "last": period.last,
             "search": selection.search,
             "status": selection.status or None,
+            "agent_ids": None if among is None else list(among),
             "sort": selection.sort,
             "limit": limit,
             "offset": offset,
@@ -124,9 +151,10 @@ def agent_page(rows: Rows) -> AgentPage:
     """The rows of :func:`agents_of_the_period`."""
     data = [
         AgentUsage(
-            str(row.agent_id),
+            row.agent_id,
             row.name,
             row.description,
+            row.owner,
             row.status,
             row.tokens,
             row.requests,
@@ -148,9 +176,12 @@ def _hour(day: date | None, hour: int | None) -> datetime | None:
 
 def _requested_selection() -> Selection:
     chosen = Selection(
-        request.args.get("search", "").strip(), request.args.get("status", ""), request.args.get("sort", "tokens")
+        request.args.get("search", "").strip(),
+        request.args.get("status", ""),
+        request.args.get("sort", "tokens"),
+        request.args.get("unusual", ""),
     )
-    if chosen.status not in ("", *STATUSES) or chosen.sort not in SORTS:
+    if chosen.status not in ("", *STATUSES) or chosen.sort not in SORTS or chosen.unusual not in ("", "1"):
         raise ValidationError("The agents cannot be filtered or sorted by this.")
     if len(chosen.search) > MAX_SEARCH or "\0" in chosen.search:
         raise ValidationError(f"Search for at most {MAX_SEARCH} characters.")

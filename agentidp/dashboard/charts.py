@@ -9,12 +9,16 @@ from math import ceil
 
 from agentidp.dashboard.usage import HourUsage
 from agentidp.findings.finding import Finding
+from agentidp.findings.peak import DAYS
 
 STEP = 10
 """Width of a bar and the gap beside it in a drawing, in its units."""
 
 HEIGHT = 100
 """Height of a drawing's axis, in its units."""
+
+WEEKDAY_HEIGHT = 38
+"""Of the highest bar in the small chart of a weekday, in its units."""
 
 SHADES = 5
 """Of the heatmap; an hour without a request has none."""
@@ -80,6 +84,15 @@ class Chart:
         return [bar for bar in self.bars if bar.is_cut]
 
 
+@dataclass(frozen=True, slots=True)
+class Weekday:
+    """The hours of a weekday: how high the bar of each is, up to :data:`WEEKDAY_HEIGHT`."""
+
+    day: str
+    days: int
+    heights: list[int]
+
+
 def day_chart(counts: list[tuple[date, int]], marked: dict[date, list[int]], today: date) -> Chart:
     """The chart of some days.
 
@@ -142,6 +155,19 @@ def heatmap(cells: list[dict[str, int]]) -> list[list[tuple[int, int]]]:
         [(count := counts.get((dow, hour), 0), ceil(SHADES * count / max_count)) for hour in range(24)]
         for dow in range(7)
     ]
+
+
+def busiest_weekday(week: list[list[tuple[int, int]]], days: int) -> Weekday | None:
+    """The weekday with the busiest hour, or ``None`` without a request.
+
+    :param week: as :func:`heatmap` returns it.
+    :param days: of how many days.
+    """
+    dow = max(range(7), key=lambda dow: max(week[dow]))
+    highest, _ = max(week[dow])
+    if not highest:
+        return None
+    return Weekday(DAYS[dow], days, [ceil(WEEKDAY_HEIGHT * count / highest) for count, _ in week[dow]])
 
 
 def last_day(ends: datetime) -> date:

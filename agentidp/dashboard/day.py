@@ -13,7 +13,7 @@ from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session, usage
 from agentidp.dashboard.agents import PAGE_SIZE
 from agentidp.dashboard.period import DAY, parsed_date
-from agentidp.db.sql import Call
+from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound, ValidationError
 
 blueprint = pages.new_blueprint("dashboard-day", __name__)
@@ -24,7 +24,7 @@ blueprint = pages.new_blueprint("dashboard-day", __name__)
 def organization_day(caller: Caller, on_day: str) -> Response:
     """The hours of a UTC day; the agents of the whole day, or of the hour in the query."""
     at = caller.at.astimezone(UTC)
-    day = _past_day(on_day, at)
+    day = past_day(on_day, at)
     hour = _requested_hour()
     by_hour, agents = caller.read_together(
         usage.usage_by_hour(day),
@@ -39,10 +39,8 @@ def organization_day(caller: Caller, on_day: str) -> Response:
 def agent_day(caller: Caller, agent_id: UUID, on_day: str) -> Response:
     """The hours of an agent's UTC day."""
     at = caller.at.astimezone(UTC)
-    day = _past_day(on_day, at)
-    by_hour = caller.read("dashboard/agent_usage_by_hour", agent_id=agent_id, on_day=day)
-    if not by_hour:
-        raise NotFound
+    day = past_day(on_day, at)
+    by_hour = agent_hours(caller, agent_id, day)
     return pages.page("day.html", agent_id=agent_id, name=by_hour[0].agent_name, **_context(day, by_hour, at))
 
 
@@ -58,7 +56,18 @@ def _context(day: date, by_hour: list[Any], at: datetime) -> dict[str, Any]:
     }
 
 
-def _past_day(text: str, at: datetime) -> date:
+def agent_hours(caller: Caller, agent_id: UUID, day: date) -> Rows:
+    """The hours of an agent's day, each with its name.
+
+    :raises NotFound: there is no such agent.
+    """
+    rows = caller.read("dashboard/agent_usage_by_hour", agent_id=agent_id, on_day=day)
+    if not rows:
+        raise NotFound
+    return rows
+
+
+def past_day(text: str, at: datetime) -> date:
     """The day in an address.
 
     :raises NotFound: it is none, or in the future.

@@ -16,11 +16,28 @@ MUTE_DAYS = 7
 """Until how many days from now a form mutes a finding, unless it is changed."""
 
 
+_DATE = re.compile(
+    r"(?<![\w-])(?:(?:Sun|Mon|Tues|Wednes|Thurs|Fri|Satur)day,? )?"
+    r"(?:(?P<iso>[0-9]{4}-[0-9]{2}-[0-9]{2})|(?P<long>[0-9]{1,2} [A-Z][a-z]{2,8} [0-9]{4}))(?![\w-])"
+)
+
+
 def init_app(app: Flask) -> None:
     """Make the functions of this module available to the templates."""
-    for function in (
-        number, coordinate, utc, percent_of, day_label, bar_label, bar_query, time_label, window, named, mute_days
-    ):  # fmt: skip
+    functions = (
+        number,
+        coordinate,
+        utc,
+        percent_of,
+        day_label,
+        bar_label,
+        bar_query,
+        time_label,
+        window,
+        named,
+        mute_days,
+    )
+    for function in functions:
         app.jinja_env.filters[function.__name__] = function
 
 
@@ -78,19 +95,35 @@ def window(finding: Finding, at: datetime) -> str:
     return f"{time_label(begins, at)} to {end} UTC"
 
 
-def named(sentence: str, name: str | None, address: str | None = None) -> Markup:
-    """A sentence in which an agent's name is isolated, so that its writing direction does not affect the rest.
+def dated(sentence: str, at: datetime) -> str:
+    """A sentence of a finding with its dates as the pages write them."""
+
+    def label(found: re.Match[str]) -> str:
+        try:
+            if found["iso"]:
+                return day_label(date.fromisoformat(found["iso"]), at)
+            return day_label(datetime.strptime(found["long"], "%d %B %Y").date(), at)
+        except ValueError:
+            return found[0]
+
+    return _DATE.sub(label, sentence)
+
+
+def named(sentence: str, name: str | None, at: datetime, address: str | None = None) -> Markup:
+    """A sentence of a finding with its dates as the pages write them, in which an agent's name is isolated, so that its
+    writing direction does not affect the rest.
 
     :param name: as it is written in the sentence, if the sentence contains it.
     :param address: makes the name a link.
     """
     found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", sentence) if name else None
     if found is None or name is None:
-        return escape(sentence)
+        return escape(dated(sentence, at))
     isolated = Markup("<bdi>{}</bdi>").format(name)
     if address:
         isolated = Markup('<a href="{}">{}</a>').format(address, isolated)
-    return escape(sentence[: found.start()]) + isolated + escape(sentence[found.end() :])
+    before, after = (dated(part, at) for part in (sentence[: found.start()], sentence[found.end() :]))
+    return escape(before) + isolated + escape(after)
 
 
 def mute_days(at: datetime) -> tuple[date, date, date]:

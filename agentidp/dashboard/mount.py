@@ -11,6 +11,7 @@ from agentidp.dashboard import (
     assets,
     audit,
     day,
+    export,
     filters,
     finding,
     oidc_sign_in,
@@ -23,7 +24,8 @@ from agentidp.http.error_rendering import render_pages
 
 def init_app(app: Flask) -> None:
     """Register the dashboard's pages, the filters of its templates and its error pages."""
-    for module in (overview, agents, agent, agent_actions, day, finding, audit, sign_in, oidc_sign_in, assets):
+    shown = (overview, agents, agent, agent_actions, day, finding, export, audit)
+    for module in (*shown, sign_in, oidc_sign_in, assets):
         app.register_blueprint(module.blueprint)
     filters.init_app(app)
     oidc_sign_in.init_app(app, app.extensions["agentidp"].settings)

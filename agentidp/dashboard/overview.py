@@ -12,7 +12,7 @@ from agentidp.dashboard import charts, pages, session, usage
 from agentidp.dashboard.agents import SHARE_LIMIT, Selection, agent_page, agents_of_the_period
 from agentidp.dashboard.headline import budget_figure, headline
 from agentidp.dashboard.page_findings import MAX_FINDINGS, page_findings
-from agentidp.dashboard.period import WEEK, Period, requested_period
+from agentidp.dashboard.period import DAY, WEEK, Period, requested_period
 from agentidp.db.sql import Call
 from agentidp.findings import budget
 from agentidp.findings.store import KnownFinding
@@ -54,6 +54,7 @@ def overview(caller: Caller) -> Response:
         return _charts(days, found or [], period) | {
             "found": found,
             "ongoing": [one for one in found or [] if one.is_ongoing],
+            "day_ago": at - DAY,
             "max_findings": MAX_FINDINGS,
             "agents": agents,
             "budget": month,
@@ -71,5 +72,6 @@ def _charts(days: list[usage.DayUsage], found: list[KnownFinding], period: Perio
         "tokens": charts.day_chart([(day.day, day.tokens) for day in days], marked, period.today),
         "rejections": charts.day_chart([(day.day, day.rejected) for day in days], marked, period.today),
         "requests": [day.requests for day in days],
-        "week": charts.heatmap(usage.heatmap_cells(days)),
+        "week": (week := charts.heatmap(usage.heatmap_cells(days))),
+        "peak": charts.busiest_weekday(week, period.days),
     }

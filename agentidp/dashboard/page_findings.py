@@ -25,16 +25,31 @@ def page_findings(caller: Caller, period: Period) -> list[KnownFinding] | None:
     """
     if (period.today - period.last).days >= MAX_DAYS:
         return []
-    try:
-        listing = callers_listing(caller, days=min(period.days_ago, MAX_DAYS))
-    except (RateLimited, DatabaseUnavailable):
-        return None
-    # A page cannot say yet which kinds are missing, and one that shows the others would look complete.
-    if listing.evaluation.not_computed:
+    found = _listed(caller, min(period.days_ago, MAX_DAYS))
+    if found is None:
         return None
     begins = datetime.combine(period.first, time(), UTC)
     ends = datetime.combine(period.last + timedelta(days=1), time(), UTC)
-    return [one for one in listing.findings if one.finding.begins < ends and one.finding.ends > begins]
+    return [one for one in found if one.finding.begins < ends and one.finding.ends > begins]
+
+
+def unusual_agents(caller: Caller) -> set[UUID] | None:
+    """The agents that ongoing findings name, also as one of several; ``None`` as in :func:`page_findings`."""
+    found = _listed(caller, 1)
+    if found is None:
+        return None
+    ongoing = [one.finding for one in found if one.is_ongoing]
+    named = {finding.agent_id for finding in ongoing if finding.agent_id}
+    return named | {agent.agent_id for finding in ongoing for agent in finding.agents}
+
+
+def _listed(caller: Caller, days: int) -> list[KnownFinding] | None:
+    try:
+        listing = callers_listing(caller, days=days)
+    except (RateLimited, DatabaseUnavailable):
+        return None
+    # A page cannot say yet which kinds are missing, and one that shows the others would look complete.
+    return None if listing.evaluation.not_computed else listing.findings
 
 
 def findings_of_agent(found: list[KnownFinding] | None, agent_id: UUID) -> list[KnownFinding] | None:

@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import marshmallow as ma
@@ -93,10 +93,18 @@ def _preferred(accept: str) -> str:
 
 def _csv(rows: list[dict[str, Any]], item: type[ma.Schema]) -> str:
     columns = _columns(item)
+    return csv_text(
+        (".".join(path) for path in columns),
+        ([functools.reduce(operator.getitem, path, row) for path in columns] for row in rows),
+    )
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A table as CSV (RFC 4180) that a spreadsheet can open safely."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(".".join(path) for path in columns)
-    writer.writerows([_cell(functools.reduce(operator.getitem, path, row)) for path in columns] for row in rows)
+    writer.writerow(columns)
+    writer.writerows(map(_cell, row) for row in rows)
     return text.getvalue()
 
 

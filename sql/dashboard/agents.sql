@@ -1,9 +1,10 @@
 -- A page of an organization's agents with their usage in a period: those that are registered, and those deleted that
--- have usage in it. One row an agent, in order: agent_id, name, description, status (active, suspended or deleted),
+-- have usage in it. One row an agent, in order: agent_id, name, description, owner, status (active, suspended or deleted),
 -- tokens, requests, rejected; the day and the hour of the last of each in the period (token_day, token_hour, …), or null;
 -- and in each row matches, how many agents are found, and of all agents all_agents and all_tokens.
--- Parameters: organization_id; first; last: the first and the last day; search: text that the name, the id or the
--- description contains, empty for all; status: or null for all; sort: name, tokens, requests, rejected or last_token; limit;
+-- Parameters: organization_id; first; last: the first and the last day; search: text that the name, the id, the
+-- description or the owner contains, empty for all; status: or null for all; agent_ids (uuid[]): of these only,
+-- or null for all; sort: name, tokens, requests, rejected or last_token; limit;
 -- offset.
 with counted as (
     select
@@ -26,6 +27,7 @@ known as (
         agents.agent_id,
         agents.name,
         agents.description,
+        agents.owner,
         case when agents.deleted_at is null then agents.status else 'deleted' end as status,
         coalesce(counted.tokens, 0) as tokens,
         coalesce(counted.requests, 0) as requests,
@@ -56,7 +58,10 @@ listed as (
     from known
     where
         (%(status)s::text is null or known.status = %(status)s::text)
-        and position(lower(%(search)s::text) in lower(concat_ws(' ', known.name, known.agent_id, known.description))) > 0
+        and (%(agent_ids)s::uuid[] is null or known.agent_id = any (%(agent_ids)s::uuid[]))
+        and position(lower(%(search)s::text) in lower(
+            concat_ws(' ', known.name, known.agent_id, known.description, known.owner)
+        )) > 0
     order by place
     limit %(limit)s
     offset %(offset)s

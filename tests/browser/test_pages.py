@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from agentidp.dashboard.filters import dated
 from agentidp.dashboard.overview import BUSIEST
 from agentidp.demo import RETRYING, UNCACHED
 from tests.browser.conftest import Open
@@ -64,7 +65,7 @@ def test_the_findings_are_those_of_the_api(signed_in: Page, stage: Stage) -> Non
         assert findings
         shown = signed_in.locator(".finding")
         assert [text.strip() for text in shown.locator("h3").all_text_contents()] == [
-            one["summary"] for one in findings
+            dated(one["summary"], NOON) for one in findings
         ]
         assert shown.locator(".severity").all_text_contents() == [one["severity"] for one in findings]
         for index, one in enumerate(findings):

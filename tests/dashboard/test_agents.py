@@ -8,11 +8,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.agents import MAX_SEARCH
+from agentidp.findings.finding import Contributor
 from agentidp.services import Services
 from agentidp.usage import record_rejection
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, Read, number, with_session
-from tests.factories import NOON, Agent, count_usage, make_agent
+from tests.factories import NOON, Agent, Clock, a_finding, count_usage, make_agent, make_finding
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def fleet(client: FlaskClient, cast: Cast, services: Services) -> dict[str, Agen
     for hour in range(3):
         at = yesterday - timedelta(hours=hour)
         record_rejection(services.database.of(organization_id, at), agents["gamma"].agent_id)
-    changes = {"beta": {"status": "suspended"}, "gamma": {"description": "Owner: Payments team"}}
+    changes = {"beta": {"status": "suspended"}, "gamma": {"description": "Reads invoices.", "owner": "Payments team"}}
     for name, change in changes.items():
         path = f"/api/v1/agents/{agents[name].agent_id}"
         assert client.patch(path, json=change, headers=cast.acme.bearer()).status_code == 200
@@ -56,7 +57,9 @@ def test_sorts(read: Read, fleet: dict[str, Agent], sort: str, first: str) -> No
         ("search=payments", ["gamma"]),
         ("search=%25_", ["100%_off"]),
         ("search=%25", ["100%_off"]),
+        ("search=invoices", ["gamma"]),
         ("search=nobody", []),
+        ("unusual=1", []),
         ("search=+beta+", ["beta"]),
         ("status=suspended", ["beta"]),
         ("status=suspended&search=alpha", []),
@@ -77,7 +80,7 @@ def test_finds_by_id_and_keeps_the_share_of_all_tokens(read: Read, fleet: dict[s
 def test_shows_the_last_hours_of_the_period_and_the_description(read: Read, fleet: dict[str, Agent]) -> None:
     rows = {row[0].split()[0]: row for row in read("/agents").table("Agents")}
     assert rows["gamma"][5:] == ["Wed 15 Apr, 10:00", "Wed 15 Apr, 10:00", "Tue 14 Apr, 12:00"]
-    assert rows["gamma"][0] == "gamma Owner: Payments team"
+    assert rows["gamma"][0] == "gamma Reads invoices. Owner: Payments team"
     assert rows["beta"][5:] == ["Tue 14 Apr, 12:00", "Tue 14 Apr, 12:00", "none"]
     assert rows["100%_off"][5:] == ["none", "none", "none"]
     rows = {row[0].split()[0]: row for row in read("/agents?from=2026-04-08&to=2026-04-08").table("Agents")}
@@ -97,6 +100,24 @@ def test_keeps_the_period_and_the_order_on_other_pages_and_in_the_form(
     assert {"type": "hidden", "name": "month", "value": "2026-04"} in page.all("input")
 
 
-@pytest.mark.parametrize("query", ["sort=id", "sort=", "status=gone", f"search={'x' * (MAX_SEARCH + 1)}", "search=%00"])
+@pytest.mark.parametrize(
+    "query", ["sort=id", "sort=", "unusual=yes", "status=gone", f"search={'x' * (MAX_SEARCH + 1)}", "search=%00"]
+)
 def test_refuses_what_it_cannot_do(signed_in: FlaskClient, query: str) -> None:
     assert signed_in.get(f"/dashboard/agents?{query}").status_code == 400
+
+
+def test_finds_the_agents_that_ongoing_findings_name(
+    client: FlaskClient, cast: Cast, clock: Clock, services: Services, fleet: dict[str, Agent]
+) -> None:
+    alpha, beta, gamma = (fleet[name] for name in ("Alpha", "beta", "gamma"))
+    both = tuple(Contributor(agent_id=one.agent_id, agent_name="?", count=1) for one in (alpha, beta))
+    make_finding(services, cast.acme.organization_id, a_finding(NOON, agents=both))
+    ended = a_finding(NOON - timedelta(days=1), agent_id=gamma.agent_id, agent_name="gamma")
+    clock.advance(minutes=1)
+    make_finding(services, cast.acme.organization_id, ended)
+    with_session(client, cast.acme)
+    assert names(Page(client.get("/dashboard/agents?unusual=1"))) == ["Alpha", "beta"]
+    assert names(Page(client.get("/dashboard/agents?unusual=1&status=suspended"))) == ["beta"]
+    rows = Page(client.get("/dashboard/agents?sort=name")).table("Agents")
+    assert [row[0].split()[0] for row in rows if "unusual" in row[0].split()] == ["Alpha", "beta"]

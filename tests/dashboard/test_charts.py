@@ -7,7 +7,17 @@ from datetime import date, timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.dashboard.charts import CUT_FACTOR, CUT_TOP, axis_limit, day_chart, hour_chart
+from agentidp.dashboard.charts import (
+    CUT_FACTOR,
+    CUT_TOP,
+    WEEKDAY_HEIGHT,
+    Weekday,
+    axis_limit,
+    busiest_weekday,
+    day_chart,
+    heatmap,
+    hour_chart,
+)
 from agentidp.dashboard.usage import HourUsage
 from agentidp.services import Services
 from tests.conftest import Cast
@@ -62,7 +72,7 @@ def test_a_running_day_is_drawn_filled_and_not_like_one_without_tokens(
     count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
     page = read("?days=7")
     today = [a["d"] for a in page.all("path") if a.get("class") == "bars today"]
-    assert today == ["M61 100v-60h8v60z"]
+    assert today == ["M61 100v-60h8V100z"]
     zeros = [a["d"] or "" for a in page.all("path") if a.get("class") == "zero"]
     assert zeros[0].count("M") == 6
     assert "not over yet" in page.text
@@ -104,3 +114,14 @@ def test_one_bar_of_a_chart_is_in_the_order_of_the_tab_key(read: Read, cast: Cas
     count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
     tabs = [a["tabindex"] for a in read("?days=7").all("a") if "tabindex" in a]
     assert tabs == ["-1"] * 6 + ["0"]
+
+
+def test_the_weekday_with_the_busiest_hour() -> None:
+    cells = [
+        {"dow": 1, "hour": 0, "count": 100},
+        {"dow": 3, "hour": 0, "count": 1},
+        {"dow": 3, "hour": 23, "count": 101},
+    ]
+    found = busiest_weekday(heatmap(cells), 30)
+    assert found == Weekday("Wednesday", 30, [1] + [0] * 22 + [WEEKDAY_HEIGHT])
+    assert busiest_weekday(heatmap([]), 30) is None

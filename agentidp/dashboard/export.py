@@ -1,0 +1,118 @@
+"""What the charts and tables of the pages show, as CSV to download: ``/dashboard/days.csv`` and others.
+
+The API has the same for a bearer token. A person has a session.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date
+from typing import Any
+from uuid import UUID
+
+from flask import Response
+
+from agentidp.caller import Caller
+from agentidp.dashboard import pages, session, usage
+from agentidp.dashboard.agents import agent_page, agents_shown
+from agentidp.dashboard.day import agent_hours, past_day
+from agentidp.dashboard.period import Period, requested_period
+from agentidp.db.sql import Call, Rows
+from agentidp.http.errors import NotFound
+from agentidp.http.responses import csv_text
+from agentidp.http.schemas import timestamp
+
+MAX_AGENTS = 100_000
+"""Rows of the table of agents."""
+
+USAGE = ("tokens", "requests", "rejected")
+AGENT = ("agentId", "name", "owner", "status", *USAGE, "lastTokenHour", "lastRequestHour", "lastRejectionHour")
+
+blueprint = pages.new_blueprint("dashboard-export", __name__)
+
+
+@blueprint.get("/dashboard/days.csv")
+@session.required
+def days(caller: Caller) -> Response:
+    """The organization's usage on each day of the period."""
+    period = requested_period(caller.at)
+    shown = _days(caller, period)
+    return _csv(f"days {_named(period)}", ("date", *USAGE), [[day.day, *_usage(day)] for day in shown])
+
+
+@blueprint.get("/dashboard/activity.csv")
+@session.required
+def activity(caller: Caller) -> Response:
+    """The requests of the period by day of week, from Sunday (0), and hour; those that are not zero."""
+    period = requested_period(caller.at)
+    cells = usage.heatmap_cells(_days(caller, period))
+    return _csv(f"activity {_named(period)}", ("dow", "hour", "count"), [list(cell.values()) for cell in cells])
+
+
+@blueprint.get("/dashboard/agents.csv")
+@session.required
+def agents(caller: Caller) -> Response:
+    """All agents that the table of agents shows on its pages."""
+    period = requested_period(caller.at)
+    call, *_ = agents_shown(caller, period, limit=MAX_AGENTS)
+    [rows] = caller.read_together(call)
+    table = [
+        [one.agent_id, one.name, one.owner, one.status, *_usage(one)]
+        + [timestamp(last) for last in (one.last_token, one.last_request, one.last_rejection)]
+        for one in agent_page(rows).data
+    ]
+    return _csv(f"agents {_named(period)}", AGENT, table)
+
+
+@blueprint.get("/dashboard/agents/<uuid:agent_id>/days.csv")
+@session.required
+def agent_days(caller: Caller, agent_id: UUID) -> Response:
+    """An agent's usage on each day of the period."""
+    period = requested_period(caller.at)
+    parameters = {"agent_id": agent_id, "days": period.days, "day": period.last}
+    [rows] = caller.read_together(Call("analytics/agent_activity", parameters))
+    if not rows:
+        raise NotFound
+    name = f"agent {agent_id} {_named(period)}"
+    return _csv(name, ("date", *USAGE), [[row.date, *_usage(row)] for row in rows])
+
+
+@blueprint.get("/dashboard/days/<on_day>/hours.csv")
+@session.required
+def hours(caller: Caller, on_day: str) -> Response:
+    """The organization's usage in each hour of a day."""
+    day = past_day(on_day, caller.at.astimezone(UTC))
+    [rows] = caller.read_together(usage.usage_by_hour(day))
+    return _hours(f"hours {day}", rows, day)
+
+
+@blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>/hours.csv")
+@session.required
+def hours_of_agent(caller: Caller, agent_id: UUID, on_day: str) -> Response:
+    """An agent's usage in each hour of a day."""
+    day = past_day(on_day, caller.at.astimezone(UTC))
+    return _hours(f"agent {agent_id} {day}", agent_hours(caller, agent_id, day), day)
+
+
+def _days(caller: Caller, period: Period) -> list[usage.DayUsage]:
+    [rows] = caller.read_together(usage.usage_by_day(period))
+    return usage.split(rows, period)[1]
+
+
+def _hours(name: str, rows: Rows, day: date) -> Response:
+    table = [[f"{day}T{hour.hour:02}:00:00Z", *_usage(hour)] for hour in usage.hours_of(rows, day)]
+    return _csv(name, ("hour", *USAGE), table)
+
+
+def _usage(one: Any) -> list[int]:
+    return [getattr(one, name) for name in USAGE]
+
+
+def _named(period: Period) -> str:
+    return f"{period.first} {period.last}"
+
+
+def _csv(name: str, columns: tuple[str, ...], rows: list[list[Any]]) -> Response:
+    response = Response(csv_text(columns, rows), headers=pages.SECURITY, content_type="text/csv; charset=utf-8")
+    response.headers["Content-Disposition"] = f'attachment; filename="{name.replace(" ", "-")}.csv"'
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,111 @@
+"""The CSV beside each chart and table has what the page shows, for a session."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from datetime import timedelta
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.services import Services
+from agentidp.usage import record_rejection
+from tests.conftest import Cast
+from tests.dashboard.conftest import Page, Read, number, with_session
+from tests.factories import NOON, Agent, count_usage, make_agent
+
+YESTERDAY = NOON - timedelta(days=1)
+
+
+@pytest.fixture
+def worker(client: FlaskClient, cast: Cast, services: Services) -> Agent:
+    """An agent whose name a spreadsheet would take for a formula, with usage of each kind on two days."""
+    organization_id = cast.acme.organization_id
+    made = make_agent(services, organization_id, name="=1+1")
+    count_usage(services, organization_id, made.agent_id, YESTERDAY, tokens=7, requests=30)
+    count_usage(services, organization_id, made.agent_id, NOON - timedelta(hours=2), tokens=5)
+    record_rejection(services.database.of(organization_id, YESTERDAY), made.agent_id)
+    return made
+
+
+def exported(client: FlaskClient, address: str) -> list[list[str]]:
+    """The rows of a CSV that is there, the names first."""
+    response = client.get(address)
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert re.fullmatch(r'attachment; filename="[0-9a-z-]+\.csv"', response.headers["Content-Disposition"])
+    assert response.headers["Cache-Control"] == "no-store"
+    return list(csv.reader(io.StringIO(response.text)))
+
+
+def links(page: Page) -> list[str]:
+    """The addresses of the page's CSV."""
+    return [str(a["href"]) for a in page.all("a") if ".csv" in str(a.get("href"))]
+
+
+def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent) -> None:
+    page = read("?days=7")
+    days, again, activity = links(page)
+    assert days == again == "/dashboard/days.csv?days=7"
+    names, *rows = exported(signed_in, days)
+    assert names == ["date", "tokens", "requests", "rejected"]
+    assert [row[1:] for row in reversed(rows)] == [
+        [str(number(cell)) for cell in row[1:4]] for row in page.table("Tokens issued")
+    ]
+    assert (rows[0][0], rows[-2]) == ("2026-04-09", ["2026-04-14", "7", "37", "1"])
+    assert exported(signed_in, activity) == [["dow", "hour", "count"], ["2", "12", "37"], ["3", "10", "5"]]
+    assert "GET /api/v1/analytics/tokens?days=7" in page.text
+    assert "GET /api/v1/analytics/tokens?" not in read("?month=2026-04").text
+
+
+def test_an_agents_charts(signed_in: FlaskClient, read: Read, worker: Agent) -> None:
+    days, again = links(read(f"/agents/{worker.agent_id}?month=2026-04"))
+    assert days == again == f"/dashboard/agents/{worker.agent_id}/days.csv?month=2026-04"
+    rows = exported(signed_in, days)
+    assert (rows[1][0], rows[-1]) == ("2026-04-01", ["2026-04-15", "5", "5", "0"])
+    assert rows[-2] == ["2026-04-14", "7", "37", "1"]
+
+
+def test_a_days_hours(signed_in: FlaskClient, read: Read, worker: Agent) -> None:
+    for path in ("/days/2026-04-14", f"/agents/{worker.agent_id}/days/2026-04-14"):
+        address, *_ = links(read(path))
+        names, *rows = exported(signed_in, address)
+        assert names == ["hour", "tokens", "requests", "rejected"]
+        assert len(rows) == 24
+        assert [row for row in rows if row[1] != "0"] == [["2026-04-14T12:00:00Z", "7", "37", "1"]]
+
+
+def test_the_agents_that_are_shown_on_all_pages(
+    client: FlaskClient, cast: Cast, services: Services, worker: Agent
+) -> None:
+    for index in range(51):
+        make_agent(services, cast.acme.organization_id, name=f"idle {index:02}")
+    with_session(client, cast.acme)
+    [address] = links(Page(client.get("/dashboard/agents?days=7&sort=name&search=idle")))
+    _, *rows = exported(client, address)
+    assert [row[1] for row in rows] == [f"idle {index:02}" for index in range(51)]
+    names, row = exported(client, "/dashboard/agents.csv?search=%3D1")
+    assert names == [
+        *("agentId", "name", "owner", "status", "tokens", "requests", "rejected"),
+        *("lastTokenHour", "lastRequestHour", "lastRejectionHour"),
+    ]
+    assert row == [
+        *(worker.client_id, "'=1+1", "", "active", "12", "42", "1"),
+        *("2026-04-15T10:00:00.000000Z", "2026-04-15T10:00:00.000000Z", "2026-04-14T12:00:00.000000Z"),
+    ]
+
+
+def test_refuses_as_the_pages_do(signed_in: FlaskClient, cast: Cast, worker: Agent) -> None:
+    outsider = cast.outsider.agent_id
+    for path, status in (
+        ("days.csv?days=8", 400),
+        ("agents.csv?sort=id", 400),
+        ("days/2026-04-16/hours.csv", 404),
+        (f"agents/{outsider}/days.csv", 404),
+        (f"agents/{outsider}/days/2026-04-14/hours.csv", 404),
+    ):
+        assert signed_in.get(f"/dashboard/{path}").status_code == status, path
+    with_session(signed_in, cast.outsider)
+    assert worker.client_id not in signed_in.get("/dashboard/agents.csv").text
