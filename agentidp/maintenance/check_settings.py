@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from agentidp import config
+from agentidp import config, oidc_settings
 from agentidp.config import ConfigurationError, Settings
 from agentidp.maintenance.result import FAILED, OK, WARNING, Result
 
@@ -18,7 +18,8 @@ OF_OTHERS = {"AGENTIDP_BIND", "AGENTIDP_IMAGE"}
 
 def names_of_settings() -> set[str]:
     """Every variable that is read, from the source: a list beside it would be forgotten."""
-    return set(_NAME.findall(Path(config.__file__).read_text(encoding="utf-8"))) | OF_OTHERS
+    sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (config, oidc_settings)]
+    return set(_NAME.findall("\n".join(sources))) | OF_OTHERS
 
 
 def check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[str], list[Result]]:
@@ -37,7 +38,9 @@ def check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[str
             named = set(_NAME.findall(str(error)))
             if not named & wrong:
                 results.append(Result("settings", FAILED, str(error)))
-            culprits = named & left.keys()
+            # One that ends with an underscore stands for all that begin so.
+            prefixes = tuple(name for name in named if name.endswith("_"))
+            culprits = {name for name in left if name in named or name.startswith(prefixes)}
             if not culprits:
                 return None, wrong | named, results
             wrong |= culprits

@@ -93,6 +93,12 @@ class TestSettings:
         assert {line["message"].split()[0] for line in found[1:]} == wrong.keys()
         assert checked(healthy, **wrong)["schema"][0] == "ok"
 
+    def test_a_group_that_lacks_one_leaves_the_rest(self, healthy: Command) -> None:
+        found = checked(healthy, AGENTIDP_OIDC_LABEL="Company", AGENTIDP_OIDC_CLIENT_ID="agentidp")
+        assert found["settings"][0] == "failed"
+        assert "AGENTIDP_OIDC_ISSUER must be set" in found["settings"][1]
+        assert found["schema"][0] == "ok"
+
     def test_a_wrong_url_is_not_replaced_by_the_embedded_database(self, healthy: Command) -> None:
         found = checked(healthy, AGENTIDP_DATABASE_URL="mysql://user:pass-word@host/db")
         assert found["settings"] == ("failed", "AGENTIDP_DATABASE_URL must be a URL that begins with postgresql://")
@@ -105,6 +111,7 @@ class TestSettings:
         assert "signing keys" not in found
 
     def test_the_names_are_those_of_the_source(self) -> None:
+        assert [name for name in names_of_settings() if name.startswith("AGENTIDP_OIDC_")]
         assert {"AGENTIDP_DATABASE_URL", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE", "PORT"} <= names_of_settings()
         assert "AGENTIDP_PORT" not in names_of_settings()
 

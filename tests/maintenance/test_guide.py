@@ -1,0 +1,140 @@
+"""The operator's commands in the guides, taken out of the pages and run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from agentidp import create_app
+from agentidp.maintenance.postgres_programs import for_backup
+from agentidp.scopes import SCOPES
+from tests.cli.command import Command
+from tests.conftest import DEBIANS, MISSING, name_of_installation, settings_for, with_database
+from tests.factories import PATIENCE, ROOT, usage_sums
+
+
+def commands_of(document: str, heading: str) -> list[str]:
+    """The blocks of commands below a heading, up to the next one."""
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    section = text.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
+    assert section, heading
+    return [textwrap.dedent(block) for block in re.findall(r"^ *```sh\n(.*?)^ *```", section, re.M | re.S)]
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Not pytest's: as root that is closed to the account that PostgreSQL runs in."""
+    path = Path(tempfile.mkdtemp(prefix="agentidp-", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def shell(script: str, directory: Path, **environment: str) -> str:
+    """What a script prints. It ends at the first command that fails."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")},
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        **environment,
+    }
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script], cwd=directory, env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other_server", DEBIANS or [MISSING], ids=name_of_installation, indirect=True)
+def test_from_a_trial_to_production(quiet: None, directory: Path, other_server: str) -> None:
+    trial = {"AGENTIDP_DATA_DIR": str(directory / "data")}
+    made = shell(
+        "agentidp organization create Acme > organization; "
+        'agentidp agent create builder --organization "$(cat organization)" > agent; cat organization; '
+        'agentidp credential create --agent "$(cat agent)" | cut -f 3; '
+        'agentidp token --agent "$(cat agent)" > token',
+        directory,
+        **trial,
+    )
+    organization_id, secret = made.split()
+    agent_id = (directory / "agent").read_text().strip()
+
+    # The server of the tests has a role and a database of these names already.
+    database = re.search(r"<<END\n(.*?)END\n", commands_of("deployment.md", "## Install on Debian")[0], re.S)
+    assert database is not None
+    with psycopg.connect(other_server, autocommit=True) as server:
+        for statement in database[1].replace("$OWNER_PASSWORD", "of-the-owner").strip().split(";\n"):
+            renamed = re.sub(r"\b(role|database|owner) agentidp\b", r"\1 production", statement.removesuffix(";"))
+            server.execute(renamed.encode())
+
+    first, second, third = commands_of("deployment.md", "## From a trial to production")
+    shell(first, directory, **trial)
+    host = with_database(other_server, "production").rpartition("@")[2]
+    url = f"postgresql://production:of-the-owner@{host}"
+    documented = "postgresql://agentidp:$OWNER_PASSWORD@localhost/agentidp"
+    assert documented in second
+    printed = shell(second.replace(documented, url) + third, directory, HOME=str(directory))
+    assert "Restored 1 organization, 1 agent and 1 token, from the backup of" in printed
+    assert f"{organization_id}\t4\t0\t4\t" in printed
+    assert not re.search(r"^failed", printed, re.M)
+    assert "ok\tsigning keys" in printed
+
+    key = (directory / "trial_secret_key").read_text().strip()
+    app = create_app(settings_for(url, secret_key=key.encode()))
+    try:
+        form = {"grant_type": "client_credentials", "client_id": agent_id, "client_secret": secret}
+        assert app.test_client().post("/api/v1/token", data=form).status_code == 200
+    finally:
+        app.extensions["agentidp"].close()
+    with psycopg.connect(url) as owner:
+        owner.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+        assert owner.execute("select sum(tokens) from usage_daily").fetchone() == (2,)
+
+
+def test_an_administrator_of_the_release_before_gets_the_new_scopes(quiet: None, database_url: str) -> None:
+    run = Command(database_url)
+    administrator = run.agent("analytics:read", "agents:read", "agents:write")
+    [command] = [block for block in commands_of("operating.md", "## Upgrades") if "--scope" in block]
+    arguments = shlex.split(command.replace("$ADMINISTRATOR", administrator).replace("\\\n", ""))
+    assert arguments[0] == "agentidp"
+    assert run(*arguments[1:]).split("\t")[3].split() == list(SCOPES)
+
+
+@pytest.mark.slow
+def test_the_way_back_to_the_first_release(quiet: None, database_url: str, directory: Path) -> None:
+    run = Command(database_url)
+    run("token", "--agent", run.agent())
+    organization_id = run("organization", "list").split("\t")[0]
+    run("backup", str(directory / "agentidp.dump"))
+    [block] = [block for block in commands_of("operating.md", "## Upgrades") if "dropdb" in block]
+    script = block.replace("runuser -u postgres -- ", "").replace(
+        "/var/backups/agentidp/2026-11-26.dump", "agentidp.dump"
+    )
+    parts = conninfo_to_dict(database_url)
+    script = re.sub(r"(dropdb|createdb --owner agentidp|--dbname) agentidp", rf"\1 {parts['dbname']}", script)
+    with psycopg.connect(database_url) as connection:
+        server = connection.info.server_version // 10_000
+    environment = {
+        "PATH": f"{for_backup(server, None, settings_for(database_url)).directory}:{os.environ['PATH']}",
+        "PGHOST": str(parts["host"]),
+        "PGUSER": str(parts["user"]),
+        "PGPASSWORD": str(parts["password"]),
+    }
+    shell(script.replace("--owner agentidp", f"--owner {parts['user']}"), directory, **environment)
+    assert run("organization", "list").split("\t")[0] == organization_id
+    assert usage_sums(database_url, organization_id)["tokens"] == 1
+    # It is the backup: nothing was brought up to date, and nothing was recorded.
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("select from audit_events where action = 'instance.restored'").fetchall() == []
