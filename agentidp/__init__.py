@@ -13,7 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from agentidp import caller
 from agentidp.alerts import target_routes as alert_targets
 from agentidp.analytics import activity_heatmap, agent_activity, agent_usage, token_trend
-from agentidp.config import Settings
+from agentidp.config import ConfigurationError, Settings
 from agentidp.dashboard import mount as dashboard
 from agentidp.findings import actions as finding_actions
 from agentidp.findings import listing as finding_listing
@@ -70,6 +70,8 @@ def create_app(
     if settings.metrics_address:
         request_metrics.init_app(app)
     request_context.init_app(app)
+    if settings.traces == "on":
+        _trace(app)
     if settings.read_database_url:
         staleness.init_app(app)
     error_rendering.init_app(app)
@@ -102,3 +104,11 @@ def create_app(
     ):
         api.register_blueprint(module.blueprint)
     return app
+
+
+def _trace(app: Flask) -> None:
+    try:
+        from agentidp.http import tracing
+    except ImportError:
+        raise ConfigurationError("AGENTIDP_TRACES=on needs the extra otel: pip install 'agentidp[otel]'") from None
+    tracing.init_app(app)

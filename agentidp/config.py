@@ -77,6 +77,7 @@ class Settings:
     trusted_proxies: int = 0
     metrics_address: str | None = None
     metrics_organizations: int = 20
+    traces: str = "off"
     audit_days: int = 0
     watch: str = "on"
     watch_interval: int = 300
@@ -155,6 +156,7 @@ class Settings:
             trusted_proxies=_number(env, "AGENTIDP_TRUSTED_PROXIES", 0, 0, 10),
             metrics_address=_address(env, "AGENTIDP_METRICS_ADDRESS"),
             metrics_organizations=_number(env, "AGENTIDP_METRICS_ORGANIZATIONS", 20, 0, 1000),
+            traces=_choice(env, "AGENTIDP_TRACES", "off", ("on", "off")),
             audit_days=_number(env, "AGENTIDP_AUDIT_DAYS", 0, 0, 36_500),
             watch=_choice(env, "AGENTIDP_WATCH", "on", ("on", "off")),
             watch_interval=_number(env, "AGENTIDP_WATCH_INTERVAL", 300, 60, 3600),

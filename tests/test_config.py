@@ -90,6 +90,7 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
         ["9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:9464", "unix:/x", "http://x:1", "x:1/", "x:1\n"],
     ),
     "AGENTIDP_METRICS_ORGANIZATIONS": ("metrics_organizations", 20, {"0": 0, "1000": 1000}, ["1001"]),
+    "AGENTIDP_TRACES": ("traces", "off", {"on": "on", "off": "off"}, ["yes", "ON", "1"]),
     "AGENTIDP_AUDIT_DAYS": ("audit_days", 0, {"0": 0, "36500": 36_500}, ["36501"]),
     "AGENTIDP_WATCH": ("watch", "on", {"on": "on", "off": "off"}, ["yes", "ON", "1"]),
     "AGENTIDP_WATCH_INTERVAL": ("watch_interval", 300, {"60": 60, "3600": 3600}, ["59", "3601"]),

@@ -35,7 +35,10 @@ def init_app(app: Flask) -> None:
 @lru_cache(maxsize=4096)
 def _children(rule: str | None, method: str, status: int) -> tuple[Counter, Histogram]:
     """The counter and the histogram of a kind of request: looking up labels takes longer than counting."""
-    # As the OpenAPI document and docs/ write it: {agent_id}, not <uuid:agent_id>.
-    route = UNKNOWN_ROUTE if rule is None else re.sub(r"<(?:[^:<>]*:)?(\w+)>", r"{\1}", rule)
-    method = method if method in METHODS else "other"
+    route, method = route_of(rule), method if method in METHODS else "other"
     return REQUESTS.labels(route, method, str(status)), DURATION.labels(route, method)
+
+
+def route_of(rule: str | None) -> str:
+    """A route as the OpenAPI document and docs/ write it: {agent_id}, not <uuid:agent_id>."""
+    return UNKNOWN_ROUTE if rule is None else re.sub(r"<(?:[^:<>]*:)?(\w+)>", r"{\1}", rule)

@@ -1,0 +1,71 @@
+"""A span of OpenTelemetry for each request, sent by OTLP over HTTP. Imported only if AGENTIDP_TRACES is on.
+
+A span has the route and never the address, a header or a body, so there is no secret in it. Where spans go, and which,
+is set by OpenTelemetry's own variables, such as ``OTEL_EXPORTER_OTLP_ENDPOINT`` and ``OTEL_TRACES_SAMPLER``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from flask import Flask, Response
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from agentidp.http.request_context import current_context, current_request
+from agentidp.http.request_metrics import METHODS, route_of
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+@lru_cache(maxsize=1)
+def provider() -> TracerProvider:
+    """The process's provider. It has a thread that sends, so it is made at the first request: after gunicorn's fork."""
+    # The environment's OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win.
+    made = TracerProvider(resource=Resource({SERVICE_NAME: "agentidp"}).merge(Resource.create()))
+    made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return made
+
+
+def init_app(app: Flask) -> None:
+    """Trace every request to *app*. Register it after the request's context, which has the request's id."""
+
+    @app.before_request
+    def begin() -> None:
+        received, environ = current_request(), current_request().environ
+        # W3C Trace Context: the caller's span is the parent.
+        sent = {
+            name: environ[f"HTTP_{name.upper()}"]
+            for name in ("traceparent", "tracestate")
+            if f"HTTP_{name.upper()}" in environ
+        }
+        method = received.method if received.method in METHODS else "HTTP"
+        rule = received.url_rule
+        route = route_of(rule.rule if rule is not None else None)
+        current_context().span = (
+            provider()
+            .get_tracer("agentidp")
+            .start_span(
+                f"{method} {route}",
+                _PROPAGATOR.extract(sent),
+                SpanKind.SERVER,
+                {
+                    "http.request.method": method,
+                    "http.route": route,
+                    "agentidp.request_id": current_context().request_id,
+                },
+            )
+        )
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        span = current_context().span
+        span.set_attribute("http.response.status_code", response.status_code)
+        if response.status_code >= 500:
+            span.set_status(Status(StatusCode.ERROR))
+        span.end()
+        return response

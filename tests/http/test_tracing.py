@@ -1,0 +1,144 @@
+"""Spans of OpenTelemetry, received on the loopback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from flask import Flask
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from agentidp import create_app
+from agentidp.config import ConfigurationError
+from agentidp.http import tracing
+from tests.conftest import settings_for
+from tests.factories import Clock, make_agent, make_organization
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+class Collector:
+    """What receives OTLP over HTTP."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(handler) -> None:
+                self.bodies.append(handler.rfile.read(int(handler.headers["Content-Length"])))
+                handler.send_response(200)
+                handler.send_header("Content-Length", "0")
+                handler.end_headers()
+
+            def log_message(handler, *_: object) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def spans(self) -> list[Span]:
+        """What was received, after everything has been sent."""
+        assert tracing.provider().force_flush()
+        return [
+            span
+            for body in self.bodies
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    made = Collector()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{made.server.server_port}")
+    tracing.provider.cache_clear()
+    yield made
+    tracing.provider().shutdown()
+    tracing.provider.cache_clear()
+    made.close()
+
+
+@pytest.fixture
+def traced(database_url: str, clock: Clock, collector: Collector) -> Iterator[Flask]:
+    app = create_app(settings_for(database_url, traces="on"), clock=clock)
+    yield app
+    app.extensions["agentidp"].close()
+
+
+def test_a_request_is_a_span_below_the_callers_without_a_secret(traced: Flask, collector: Collector) -> None:
+    services = traced.extensions["agentidp"]
+    agent = make_agent(services, make_organization(services))
+    client = traced.test_client()
+    form = {"grant_type": "client_credentials", "client_id": agent.client_id, "client_secret": agent.client_secret}
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-Id": "of-this-test"}
+    token = client.post("/api/v1/token?secret=hush", data=form, headers=headers).json["access_token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert client.get(f"/api/v1/agents/{agent.agent_id}", headers=bearer).status_code == 200
+    client.open("/nowhere/hush", method="INVENTED")
+    first, second, third = collector.spans()
+    assert (first.name, first.trace_id.hex(), first.parent_span_id.hex()) == ("POST /api/v1/token", TRACE, PARENT)
+    assert first.kind == Span.SPAN_KIND_SERVER
+    assert {one.key: one.value.string_value or one.value.int_value for one in first.attributes} == {
+        "http.request.method": "POST",
+        "http.route": "/api/v1/token",
+        "http.response.status_code": 200,
+        "agentidp.request_id": "of-this-test",
+    }
+    assert (second.name, second.parent_span_id) == ("GET /api/v1/agents/{agent_id}", b"")
+    assert second.trace_id != first.trace_id
+    assert third.name == "HTTP unknown"
+    sent = b"".join(collector.bodies)
+    assert b"agentidp" in sent
+    for secret in (agent.client_secret, token, "hush", agent.client_id):
+        assert secret.encode() not in sent
+
+
+def test_a_failure_is_an_error_and_a_refusal_is_none(
+    traced: Flask, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = traced.test_client()
+    assert client.get("/api/v1/agents").status_code == 401
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("hush")
+
+    [endpoint] = [rule.endpoint for rule in traced.url_map.iter_rules() if rule.rule == "/readyz"]
+    monkeypatch.setitem(traced.view_functions, endpoint, broken)
+    assert client.get("/readyz").status_code == 500
+    refused, failed = collector.spans()
+    assert (refused.status.code, failed.status.code) == (0, 2)
+    assert b"hush" not in b"".join(collector.bodies)
+
+
+def test_without_the_extra_one_sentence_says_what_to_install(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "agentidp.http.tracing")
+    monkeypatch.delattr("agentidp.http.tracing")
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(ConfigurationError, match=r"needs the extra otel: pip install 'agentidp\[otel\]'"):
+        create_app(settings_for(database_url, traces="on"))
+
+
+@pytest.mark.slow
+def test_nothing_of_it_is_imported_if_it_is_off() -> None:
+    program = (
+        "import sys; from agentidp import create_app; from agentidp.config import Settings;"
+        "environment = {'AGENTIDP_DATABASE_URL': 'postgresql:///x', 'AGENTIDP_SECRET_KEY': 'x' * 64};"
+        "create_app(Settings.from_environment(environment));"
+        "print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
