@@ -60,20 +60,19 @@ def inspect_token(at: datetime) -> TokenInspection:
             "agent_id": client.agent_id,
             "secret_hash": client.secret_hash,
             "jwk": client.jwk,
+            "digest": client.digest,
+            "expires_at": client.expires_at,
             "token_agent_id": token and token.agent_id,
             "jti": token and token.jti,
             "audience": token and token.audience,
             "own_resource": s.settings.resource,
         },
     )
-    consumption = []
-    if client.digest is not None:
-        consumed = {"digest": client.digest, "expires_at": client.expires_at}
-        consumption.append(Call("oauth/use_identifier", consumed))
     try:
-        # A consumed assertion must stay consumed after a crash. Nothing else is written.
-        *_, rows = s.database.of(client.organization_id, at).run(*consumption, call, durable=bool(consumption))
+        # A consumed assertion must stay consumed after a crash. Nothing else is written that must.
+        [rows] = s.database.of(client.organization_id, at).run(call, durable=client.digest is not None)
     except psycopg.errors.UniqueViolation:
+        # The assertion was used before.
         rows = []
     if not rows:
         client_authentication.refuse(received, client, at)

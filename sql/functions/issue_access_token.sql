@@ -37,19 +37,7 @@ begin
         v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     end if;
     if p_resource is not null then
-        v_target_scopes := (
-            select resource_servers.scopes
-            from resource_servers
-            where organization_id = p_organization_id and resource = p_resource collate "default"
-        );
-        -- Not joined: on Citus, a function's statement reads the organization's rows or a table that is on every node.
-        if not exists (
-            select 1
-            from resource_identifiers
-            where organization_id = p_organization_id and resource = resource_key(p_resource collate "default")
-        ) then
-            v_target_scopes := null;
-        end if;
+        v_target_scopes := held_resource_scopes(p_organization_id, p_resource);
     end if;
     is_target_known := v_target_scopes is not null;
     is_proof_missing := v_client.dpop_bound_access_tokens and not p_has_proof;

@@ -270,7 +270,7 @@ PAGES = {
     # A look into the outbox for each of the organization's targets.
     "alerts/claim_targets": 300,
     # One use in 16 deletes up to 64 expired identifiers, each by its key.
-    **dict.fromkeys(("oauth/issue_access_token", "oauth/use_identifier"), 500),
+    **dict.fromkeys(("oauth/introspect_token", "oauth/issue_access_token", "oauth/use_identifier"), 500),
     # One organization's or one agent's days, four rows or four look-ups each.
     **dict.fromkeys(
         (

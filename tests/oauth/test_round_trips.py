@@ -47,9 +47,5 @@ def test_introspection_by_assertion_is_one_round_trip_once_the_key_is_remembered
         with overheard(services.database) as conversation:
             response = client.post("/api/v1/token/introspect", data=holder.form() | {"token": token})
             assert (response.status_code, response.json["active"]) == (200, True)
-    assert conversation.statements == [
-        "database/enter_organization",
-        "oauth/use_identifier",
-        "oauth/introspect_token",
-    ]
+    assert conversation.statements == ["oauth/introspect_token"]
     assert conversation.round_trips == 1
