@@ -10,13 +10,17 @@ where
     and starts_at <= %(until)s::timestamptz
 union all
 select action, at, at, coalesce(after ->> 'agentId', before ->> 'agentId', subject)::uuid, null
-from audit_events
+from (
+    select action, at, subject, before, after
+    from audit_events
+    where organization_id = %(organization_id)s
+    order by sequence desc
+    limit %(max_events)s::integer
+) as newest
 where
-    organization_id = %(organization_id)s
-    and sequence > (select sequence from audit_heads where organization_id = %(organization_id)s) - %(max_events)s::integer
-    and at >= %(since)s::timestamptz
+    at >= %(since)s::timestamptz
     and at <= %(until)s::timestamptz
-    and salt is not null
+    and (before is not null or after is not null)
     and (
         action in ('credential.created', 'credential.revoked')
         or (action = 'agent.changed' and before -> 'scopes' <> after -> 'scopes')
