@@ -64,7 +64,7 @@ def reencrypt(settings: Settings) -> tuple[int, int]:
                 ) from None
             if not sealer.is_current(target_id, sealed):
                 values = {"organization_id": row.organization_id, "target_id": row.target_id}
-                resealed = values | {"sealed": sealer.seal(target_id, plain)}
-                connection.execute(load_sql("alerts/reseal_target"), resealed)
-                count += 1
+                resealed = values | {"sealed": sealer.seal(target_id, plain), "previous": sealed}
+                # An address that was changed meanwhile is encrypted under the current secret by the server.
+                count += len(connection.execute(load_sql("alerts/reseal_target"), resealed).fetchall())
     return count, len(rows)

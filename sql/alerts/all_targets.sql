@@ -1,6 +1,5 @@
--- Locks and returns each alert target of all organizations, one row each, with its encrypted address.
+-- Returns each alert target of all organizations, one row each, with its encrypted address.
 -- Parameters: none.
 select organization_id, target_id, sealed
 from alert_targets
 order by organization_id, target_id
-for update

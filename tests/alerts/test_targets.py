@@ -19,9 +19,9 @@ from agentidp.alerts.targets import MAXIMUM_TARGETS, TEST_INTERVAL
 from agentidp.config import ConfigurationError
 from agentidp.findings import KINDS as FINDINGS
 from agentidp.findings.finding import Severity
-from agentidp.jose.sealing import Unreadable
+from agentidp.jose.sealing import Sealer, Unreadable
 from agentidp.services import Services
-from tests.conftest import Cast
+from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import SECRET_KEY, Clock, make_alert_target
 from tests.test_isolation import everything_of
 
@@ -174,6 +174,7 @@ class TestReencrypt:
         with psycopg.connect(database_url) as connection:
             return connection.execute("select target_id, sealed from alert_targets order by 1").fetchall()
 
+    @ON_CITUS_TOO
     def test_encrypts_each_again_and_then_none(
         self, app: Flask, cast: Cast, services: Services, database_url: str
     ) -> None:
@@ -185,6 +186,21 @@ class TestReencrypt:
         new = TargetSealer(replace(services.settings, secret_key=self.NEW_SECRET))
         for target_id, sealed in self.sealed(database_url):
             assert new.open(target_id, sealed).url == "https://hooks.example/services/secret"
+
+    def test_keeps_an_address_that_is_changed_meanwhile(
+        self, cast: Cast, services: Services, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make_alert_target(services, cast.acme.organization_id)
+
+        def change_it(*_: object) -> bool:
+            with psycopg.connect(database_url) as connection:
+                connection.execute("update alert_targets set sealed = 'new'")
+            return False
+
+        monkeypatch.setattr(Sealer, "is_current", change_it)
+        both = replace(services.settings, secret_key=self.NEW_SECRET, secret_key_previous=SECRET_KEY.encode())
+        assert reencrypt(both) == (0, 1)
+        assert [sealed for _, sealed in self.sealed(database_url)] == [b"new"]
 
     def test_changes_nothing_if_one_cannot_be_decrypted(
         self, cast: Cast, services: Services, database_url: str
