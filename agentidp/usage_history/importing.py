@@ -76,7 +76,8 @@ def import_usage(
     except _TakeBack:
         pass
     except psycopg.errors.NumericValueOutOfRange:
-        raise ImportRefused([(source.line, "an agent or the organization would have more than 2,147,483,647 in one hour")]) from None
+        message = "an agent or the organization would have more than 2,147,483,647 in one hour"
+        raise ImportRefused([(source.line, message)]) from None
     return total
 
 
