@@ -265,6 +265,24 @@ class TestRoles:
         assert "You are signed in as a viewer, and only an administrator may do this." in Page(response).text
         assert [action for action, *_ in events(cast.acme)] == ["person.signed_in"]
 
+    @pytest.mark.parametrize("action", ["suspend", "resume", "rotate"])
+    def test_a_viewer_is_not_even_asked(self, client: FlaskClient, provider: Company, cast: Cast, action: str) -> None:
+        person_in(client, provider, cast.acme)
+        assert client.get(f"/dashboard/agents/{cast.acme.agent_id}/{action}").status_code == 403
+        assert client.get("/dashboard/audit").status_code == 403
+
+    def test_an_administrator_acknowledges_a_finding_under_their_own_name(
+        self, client: FlaskClient, provider: Company, cast: Cast, services: Services
+    ) -> None:
+        finding_id = make_finding(services, cast.acme.organization_id)
+        person_in(client, provider, cast.acme, ADMINISTRATOR)
+        response = client.post(f"/dashboard/findings/{finding_id}/acknowledge", headers=SAME_ORIGIN)
+        assert response.status_code == 303
+        shown = Page(client.get(f"/dashboard/findings/{finding_id}")).text
+        assert "Anna Berg" in shown.partition("Sign out")[2]
+        actor = f"anna-1 at {provider.issuer} (Anna Berg)"
+        assert [(action, who) for action, _, who, _ in events(cast.acme)[1:]] == [("finding.acknowledged", actor)]
+
     def test_an_administrator_acts_under_their_own_name(
         self, client: FlaskClient, provider: Company, cast: Cast, services: Services
     ) -> None:

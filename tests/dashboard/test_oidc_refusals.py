@@ -422,6 +422,14 @@ class TestAProviderInTrouble:
         assert len(log(caplog)) == 1
         assert client.get("/dashboard").status_code == 401
 
+    def test_metadata_that_is_too_large(self, client: FlaskClient, provider: Company) -> None:
+        provider.metadata = {"description": "x" * (oidc_http.MAXIMUM_BODY - 2000)}
+        assert client.get(PATH).status_code == 302
+        provider.metadata = {"description": "x" * oidc_http.MAXIMUM_BODY}
+        fresh = create_app(client.application.extensions["agentidp"].settings, clock=Clock())
+        refused(fresh.test_client().get(PATH), 503, UNAVAILABLE)
+        fresh.extensions["agentidp"].close()
+
     def test_a_response_that_never_ends(
         self, client: FlaskClient, provider: Company, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -433,6 +441,24 @@ class TestAProviderInTrouble:
             return 200, {}, b"{}"
 
         provider.replies["/.well-known/openid-configuration"] = late
+        refused(client.get(PATH), 503, UNAVAILABLE)
+        is_over.set()
+
+    def test_a_response_that_drips(
+        self, client: FlaskClient, provider: Company, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """No wait is longer than the limit, but all of them together are."""
+        monkeypatch.setattr(oidc_http, "TIMEOUT", 0.5)
+        is_over = threading.Event()
+
+        def drop(handler: Any) -> None:
+            handler.send_response(200)
+            handler.end_headers()
+            while not is_over.wait(0.05):
+                handler.wfile.write(b" ")
+                handler.wfile.flush()
+
+        provider.streams["/.well-known/openid-configuration"] = drop
         refused(client.get(PATH), 503, UNAVAILABLE)
         is_over.set()
 
