@@ -71,6 +71,7 @@ OPERATORS = {
     "oauth/all_resource_servers",
     "oauth/assign_resource",
     "oauth/release_resource",
+    "oauth/resource_holder",
     "organizations/add_organization",
     "organizations/all_organizations",
     "organizations/erase_organization",

@@ -109,8 +109,9 @@ def assign(
         verify_ownership(resource, organization_id, settings.issuer)
     with connect(str(settings.database_url)) as connection, connection.transaction():
         with operator_transaction(connection, organization_id, at) as opened:
-            [row] = opened.fetch("oauth/assign_resource", resource=resource)
-            previous: str | None = row.previous_organization_id
+            held = opened.fetch("oauth/resource_holder", resource=resource)
+            previous: str | None = held[0].organization_id if held else None
+            opened.fetch("oauth/assign_resource", resource=resource)
             if previous != organization_id:
                 audit.record(opened, "resource.assigned", resource, after={"organizationId": organization_id})
         if previous is not None and previous != organization_id:

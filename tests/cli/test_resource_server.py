@@ -11,8 +11,10 @@ import pytest
 from agentidp.registry import resource_identifiers
 from agentidp.scopes import SCOPES
 from tests.cli.command import Command
+from tests.conftest import ON_CITUS_TOO
 
 
+@ON_CITUS_TOO
 def test_assigns_transfers_lists_and_releases_an_identifier(run: Command) -> None:
     acme, other = run("organization", "create", "Acme"), run("organization", "create", "Other")
     resource = "https://billing.example/v2"
