@@ -23,6 +23,7 @@ from agentidp.db.distribution import distribute
 from agentidp.db.migrations import MIGRATION_LOCK, migrate
 from agentidp.db.pipeline import Statement
 from agentidp.db.sql import load_sql
+from agentidp.demo import ORGANIZATION_ID, create_demo
 from agentidp.jose.key_rotation import ensure_signing_key
 from tests import catalog
 from tests.catalog import INSTANCE_WIDE
@@ -194,6 +195,10 @@ class TestDistribute:
             list(distribute(url))
             assert app.test_client().post("/api/v1/token", data=form).status_code == 200
             assert usage_sums(url, agent.organization_id)["tokens"] == 2
+            # Which inserts most rows of all commands, also as this owner.
+            assert create_demo(owners, services.database, Clock()())
+            sums = usage_sums(url, ORGANIZATION_ID)
+            assert sums["tokens"] == sums["agent_tokens"] > 0
             services.close()
         finally:
             cluster.drop(name)
