@@ -14,6 +14,7 @@ from agentidp.dashboard.page_findings import findings_of_agent, page_findings
 from agentidp.dashboard.period import requested_period
 from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound
+from agentidp.registry.markers import MAXIMUM_LISTED
 
 blueprint = pages.new_blueprint("dashboard-agent", __name__)
 
@@ -24,10 +25,11 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
     """One agent's usage by day, and the findings that name it."""
     period = requested_period(caller.at)
     # The days of the period, so the statement's "today" is the last of them.
-    activity, credentials, registered = caller.read_together(
+    activity, credentials, registered, markers = caller.read_together(
         Call("analytics/agent_activity", {"agent_id": agent_id, "days": period.days, "day": period.last}),
         Call("agents/list_credentials", {"agent_id": agent_id}),
         Call("agents/get_agent", {"agent_id": agent_id}),
+        Call("markers/list_markers", {"limit": MAXIMUM_LISTED}),
     )
     if not activity:
         raise NotFound
@@ -38,6 +40,7 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         days = [(date.fromisoformat(row.date), row) for row in activity]
         return {
             "found": found,
+            "marked": charts.marked_days(markers, period.first, period.last, agent_id),
             "ongoing": [one for one in found or [] if one.is_ongoing],
             "max_findings": len(found or []),
             "activity": activity,

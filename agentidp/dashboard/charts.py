@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from math import ceil
+from uuid import UUID
 
 from agentidp.dashboard.usage import HourUsage
+from agentidp.db.sql import Rows
 from agentidp.findings.finding import Finding
 from agentidp.findings.peak import DAYS
 
@@ -85,6 +87,18 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
+class Marked:
+    """A deployment or a holiday in a chart of days: the days that it covers, and where they are in the drawing."""
+
+    kind: str
+    first: date
+    last: date
+    note: str | None
+    left: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
 class Weekday:
     """The hours of a weekday: how high the bar of each is, up to :data:`WEEKDAY_HEIGHT`."""
 
@@ -155,6 +169,24 @@ def heatmap(cells: list[dict[str, int]]) -> list[list[tuple[int, int]]]:
         [(count := counts.get((dow, hour), 0), ceil(SHADES * count / max_count)) for hour in range(24)]
         for dow in range(7)
     ]
+
+
+def marked_days(markers: Rows, first: date, last: date, agent_id: UUID | None = None) -> list[Marked]:
+    """The markers on the days of a chart, the earliest first.
+
+    :param markers: rows of ``markers/list_markers``.
+    :param agent_id: whose chart it is; on the organization's are the markers of every agent.
+    """
+    found = []
+    for marker in markers:
+        begins = marker.starts_at.astimezone(UTC).date()
+        # A deployment may be at an instant.
+        ends = max(begins, last_day(marker.ends_at.astimezone(UTC)))
+        if begins <= last and ends >= first and (agent_id is None or marker.agent_id in (None, agent_id)):
+            begins, ends = max(begins, first), min(ends, last)
+            left, width = STEP * (begins - first).days, STEP * ((ends - begins).days + 1)
+            found.append(Marked(marker.kind, begins, ends, marker.note, left, width))
+    return sorted(found, key=lambda one: (one.first, one.last))
 
 
 def busiest_weekday(week: list[list[tuple[int, int]]], days: int) -> Weekday | None:

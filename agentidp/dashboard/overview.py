@@ -16,6 +16,7 @@ from agentidp.dashboard.period import DAY, WEEK, Period, requested_period
 from agentidp.db.sql import Call
 from agentidp.findings import budget
 from agentidp.findings.store import KnownFinding
+from agentidp.registry.markers import MAXIMUM_LISTED
 
 FEW_TOKENS = 10
 """An organization with one agent and at most so many tokens is shown the first steps."""
@@ -33,11 +34,12 @@ def overview(caller: Caller) -> Response:
     at = caller.at.astimezone(UTC)
     period = requested_period(at)
     today, week_ago = period.today, period.today - WEEK
-    by_day, by_hour, by_agent, failing = caller.read_together(
+    by_day, by_hour, by_agent, failing, markers = caller.read_together(
         usage.usage_by_day(period),
         usage.usage_by_hour(week_ago, today),
         agents_of_the_period(period, Selection(), limit=BUSIEST),
         Call("alerts/failing_targets", {}),
+        Call("markers/list_markers", {"limit": MAXIMUM_LISTED}),
     )
     before, days = usage.split(by_day, period)
     agents = agent_page(by_agent)
@@ -55,6 +57,7 @@ def overview(caller: Caller) -> Response:
             "found": found,
             "ongoing": [one for one in found or [] if one.is_ongoing],
             "day_ago": at - DAY,
+            "marked": charts.marked_days(markers, period.first, period.last),
             "max_findings": MAX_FINDINGS,
             "agents": agents,
             "budget": month,

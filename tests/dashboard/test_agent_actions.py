@@ -100,6 +100,18 @@ def test_rotates_a_credential_and_shows_the_secret_once(signed_in: FlaskClient, 
         assert method(f"{page}/credentials/{old}/revoke").status_code == 404
 
 
+def test_lists_credentials_with_label_last_use_and_expiry(signed_in: FlaskClient, cast: Cast, worker: Agent) -> None:
+    body = {"label": "laptop", "expiresAt": "2026-05-01T00:00:00Z"}
+    path = f"/api/v1/agents/{worker.agent_id}/credentials"
+    made = signed_in.post(path, json=body, headers=cast.acme.bearer()).json
+    assert token_request(signed_in, worker.client_id, made["clientSecret"]).status_code == 200
+    rows = Page(signed_in.get(f"/dashboard/agents/{worker.agent_id}")).table("Credentials")
+    assert sorted(row[1:6] for row in rows) == [
+        ["", "secret", "Wed 15 Apr, 12:00", "never", "never"],
+        ["laptop", "secret", "Wed 15 Apr, 12:00", "Wed 15 Apr, 12:00", "Fri 1 May, 00:00"],
+    ]
+
+
 def test_says_that_one_suspends_oneself_and_ends_the_session(signed_in: FlaskClient, cast: Cast) -> None:
     page = f"/dashboard/agents/{cast.acme.agent_id}"
     assert "so you will be signed out" in Page(signed_in.get(f"{page}/suspend")).text

@@ -797,6 +797,7 @@ FINDINGS = ["finding_state/last_evaluation", "finding_state/list_findings", "fin
                 "dashboard/usage_by_hour",
                 "dashboard/agents",
                 "alerts/failing_targets",
+                "markers/list_markers",
                 *FINDINGS,
                 "findings/budget",
             ],
@@ -805,7 +806,14 @@ FINDINGS = ["finding_state/last_evaluation", "finding_state/list_findings", "fin
         ("/agents", [VIEWER, *FINDINGS, "dashboard/agents"], 3),
         (
             f"/agents/{OPERATOR_ID}",
-            [VIEWER, "analytics/agent_activity", "agents/list_credentials", "agents/get_agent", *FINDINGS],
+            [
+                VIEWER,
+                "analytics/agent_activity",
+                "agents/list_credentials",
+                "agents/get_agent",
+                "markers/list_markers",
+                *FINDINGS,
+            ],
             3,
         ),
         ("/days/2026-04-14", [VIEWER, "dashboard/usage_by_hour", "dashboard/agents_of_the_day"], 2),

@@ -1,0 +1,78 @@
+"""Deployments and holidays in the chart of tokens."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from agentidp.dashboard.charts import marked_days
+from agentidp.registry.markers import add_marker
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.dashboard.conftest import Page, Read
+from tests.factories import NOON, count_usage, database_of, make_agent
+
+FIRST, LAST = date(2026, 4, 9), date(2026, 4, 15)
+
+
+def marker(starts: datetime, hours: float, agent_id: UUID | None = None) -> Any:
+    """As the statement returns it."""
+    ends = starts + timedelta(hours=hours)
+    return SimpleNamespace(kind="deployment", starts_at=starts, ends_at=ends, agent_id=agent_id, note=None)
+
+
+@pytest.mark.parametrize(
+    ("starts", "hours", "place"),
+    [
+        (datetime(2026, 4, 9, tzinfo=UTC), 0, (0, 10)),
+        (datetime(2026, 4, 9, tzinfo=UTC), 24, (0, 10)),
+        (datetime(2026, 4, 9, tzinfo=UTC), 24.1, (0, 20)),
+        (datetime(2026, 4, 8, 23, tzinfo=UTC), 1, None),
+        (datetime(2026, 4, 8, 23, tzinfo=UTC), 1.1, (0, 10)),
+        (datetime(2026, 4, 15, 23, tzinfo=UTC), 99, (60, 10)),
+        (datetime(2026, 4, 16, tzinfo=UTC), 0, None),
+        (datetime(2026, 1, 1, tzinfo=UTC), 9000, (0, 70)),
+    ],
+)
+def test_the_days_of_a_marker(starts: datetime, hours: float, place: tuple[int, int] | None) -> None:
+    found = marked_days([marker(starts, hours)], FIRST, LAST)
+    assert [(one.left, one.width) for one in found] == ([] if place is None else [place])
+
+
+def test_an_agents_chart_has_its_own_and_those_of_every_agent() -> None:
+    own, other = uuid4(), uuid4()
+    markers = [marker(NOON, 0, agent_id) for agent_id in (own, other, None)]
+    assert [len(marked_days(markers, FIRST, LAST, agent_id)) for agent_id in (None, own)] == [3, 2]
+
+
+def test_the_pages_show_them(read: Read, cast: Cast, services: Services) -> None:
+    organization_id, agent_id = cast.acme.organization_id, cast.acme.agent_id
+    other = make_agent(services, organization_id, name="other")
+    count_usage(services, organization_id, agent_id, NOON, tokens=12)
+    with database_of(services, organization_id).transaction() as opened:
+        for kind, days_ago, note, of in (
+            ("deployment", 1, "<b>v2</b>", agent_id),
+            ("holiday", 4, "Easter", None),
+            ("deployment", 30, "too early", None),
+        ):
+            starts_at = NOON - timedelta(days=days_ago)
+            add_marker(opened, kind=kind, starts_at=starts_at, ends_at=None, agent_id=of, note=note)
+
+    def marked(page: Page) -> str:
+        return " ".join(page.text.split()).partition("Marked: ")[2]
+
+    page = read("?days=7")
+    assert marked(page).startswith("holiday Sat 11 Apr to Sun 12 Apr (Easter) deployment Tue 14 Apr (<b>v2</b>) ")
+    assert {
+        path["class"]: path["d"] for path in page.all("path") if path.get("class") in ("deployment", "holiday")
+    } == {
+        "holiday": "M20 0h20v100h-20z",
+        "deployment": "M55-12v112",
+    }
+    assert "<b>v2</b>" in marked(read(f"/agents/{agent_id}?days=7"))
+    assert marked(read(f"/agents/{other.agent_id}?days=7")).startswith("holiday")
+    assert "v2" not in read(f"/agents/{other.agent_id}?days=7").text
