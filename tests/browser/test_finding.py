@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open
-from tests.browser.stage import Stage, let_in
+from tests.browser.stage import Stage, let_in, overflow
+from tests.browser.test_accessibility import looked_at
 from tests.factories import NOON
 
 FIRST = "#finding-1"
@@ -34,6 +35,24 @@ def test_acknowledges_and_mutes_on_the_card(open_page: Open, stage: Stage, java_
     page.get_by_role("button", name="Unmute").click()
     expect(page.get_by_role("table")).to_contain_text("unmuted")
     expect(page.locator("#finding")).not_to_contain_text("Muted until")
+
+
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_the_form_and_on_the_page(
+    open_page: Open, stage: Stage, axe: str, color_scheme: str
+) -> None:
+    page = open_page(color_scheme=color_scheme, viewport={"width": 1280, "height": 900})
+    let_in(page, stage, stage.operator)
+    page.goto("/dashboard?days=7")
+    card = page.locator(FIRST)
+    card.get_by_text("Acknowledge or mute").click()
+    assert looked_at(page, axe) == []
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert overflow(page) == []
+    card.get_by_role("link", name="History").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Finding")
+    assert looked_at(page, axe) == []
+    assert overflow(page) == []
 
 
 def test_an_update_of_the_page_keeps_what_is_being_entered(signed_in: Page, stage: Stage) -> None:
