@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from math import exp
 from random import Random
 
@@ -10,12 +11,13 @@ import pytest
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, runs
+from agentidp.findings.month_ends import month_end_precedent
 from agentidp.findings.newcomers import newcomers_hours
 from agentidp.findings.quiet_hours import evidence, partial_silences, silence_of_agent
 from agentidp.findings.rarity import ReturnPeriod, ZScore
 from agentidp.findings.rejections import usual_if_exceeded
 from agentidp.findings.seasonal import Expected, median, precedent, seasonal_median, surprise
-from agentidp.findings.surprise import LastDay, unusual_hours
+from agentidp.findings.surprise import LastDay, level, unusual_hours
 from agentidp.findings.uncached_tokens import fewest_tokens
 from agentidp.findings.weekend import run_of
 
@@ -293,3 +295,30 @@ def test_whoever_leaves_early_before_the_weekend_may_have_a_holiday_after_it(wee
     missed = 1 if weekday == 3 else 3
     counts = [3 * (works(hour) and hour <= last) for hour in range((last // DAY + missed + 1) * DAY + 1)]
     assert bool(silence_of_agent(counts, (), ())) is is_silent
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected", "times"), [(90, 100, 1.0), (155, 100, 1.5), (900, 100, thresholds.MAX_LEVEL), (5, 0, 1.5)]
+)
+def test_after_a_busy_day_more_is_expected(tokens: int, expected: int, times: float) -> None:
+    assert level(tokens, expected) == times
+
+
+def test_an_hour_after_a_busy_day_must_be_rarer() -> None:
+    counts = [20] * HOURS
+    counts[-9] = 51
+    [after_a_usual_day] = [one for one in unusual_hours(counts, 0, HOURS - WEEK, by_day=False) if one.count == 51]
+    counts[-9 - DAY : -9] = [35] * DAY
+    assert after_a_usual_day.severity is Severity.warning
+    assert [one for one in unusual_hours(counts, 0, HOURS - WEEK, by_day=False) if one.count == 51] == []
+
+
+def test_each_earlier_month_must_have_had_it_at_its_end() -> None:
+    # From 1 January on; the hour is noon of 31 March.
+    counts, hour = [5] * (90 * DAY), 89 * DAY + 12
+    counts[30 * DAY + 11] = 700
+    assert month_end_precedent(counts, hour, date(2026, 1, 1)) == 5
+    counts[60 * DAY + 13] = 900
+    assert month_end_precedent(counts, hour, date(2026, 1, 1)) == 5
+    counts[DAY + 12] = 800
+    assert month_end_precedent(counts, hour, date(2026, 1, 1)) == 700
