@@ -309,8 +309,8 @@ def test_an_hour_after_a_busy_day_must_be_rarer() -> None:
     counts[-9] = 51
     [after_a_usual_day] = [one for one in unusual_hours(counts, 0, HOURS - WEEK, by_day=False) if one.count == 51]
     counts[-9 - DAY : -9] = [35] * DAY
-    assert after_a_usual_day.severity is Severity.warning
-    assert [one for one in unusual_hours(counts, 0, HOURS - WEEK, by_day=False) if one.count == 51] == []
+    [after_a_busy_day] = [one for one in unusual_hours(counts, 0, HOURS - WEEK, by_day=False) if one.count == 51]
+    assert (after_a_usual_day.severity, after_a_busy_day.severity) == (Severity.warning, Severity.info)
 
 
 def test_each_earlier_month_must_have_had_it_at_its_end() -> None:
