@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -22,6 +24,8 @@ def command(file: Path, bindir: Path | None) -> None:
     It is in pg_dump's custom format, and complete or not there. AGENTIDP_DATABASE_URL must name a role to which
     row-level security does not apply. The instance secret is not in the backup.
     """
+    # So that nothing of an unfinished backup is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with refusals():
         settings = settings_of_command()
         if settings.database_url is None and not has_embedded_data(settings):

@@ -44,6 +44,10 @@ def command(file: Path, clean: bool, is_confirmed: bool, bindir: Path | None) ->
                     raise click.ClickException("this is not its name; nothing was changed")
             restored = restore(runtime.settings, archive, target, at=utc_now())
     click.echo(f"Restored {restored.contents}, from the backup of {timestamp(restored.made_at)}.")
+    click.echo(
+        "Before you start the service, repeat what was revoked, suspended or erased since then: it is as it was, and "
+        "alerts that waited are sent again."
+    )
     if restored.migrations:
         click.echo(f"The schema was brought up to date: {', '.join(restored.migrations)}.")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from agentidp.config import ConfigurationError
+from agentidp.db.database import SERVICE_ROLE
 from agentidp.maintenance.postgres_programs import Installation, complaint
 
 SECTIONS = ("pre-data", "data", "post-data")
@@ -25,6 +27,17 @@ _OPERATORS_POLICY = re.compile(rb"(CREATE POLICY operator ON .+ TO ).+( USING \(
 """It names the owner of the tables, who may have another name where the backup is restored."""
 
 
+_NOT_OURS = re.compile(r"\d+; \d+ \d+ (EXTENSION|COMMENT - EXTENSION|DEFAULT ACL|EVENT TRIGGER) ")
+"""Entries of the list of an archive that belong to the server's administrator. An owner may not restore them."""
+
+_GRANT_TO_OTHERS = re.compile(rf"(GRANT|REVOKE) .+ (TO|FROM) (?!{SERVICE_ROLE}\b|PUBLIC\b)".encode())
+"""Rights of roles that may not exist where the backup is restored."""
+
+
+_NULL = r"\N"
+"""As COPY writes it."""
+
+
 class Archive(NamedTuple):
     """A backup file, and the programs that read it."""
 
@@ -32,17 +45,32 @@ class Archive(NamedTuple):
     programs: Installation
     made_at: datetime
 
+    def keys(self) -> dict[str, bytes]:
+        """The encrypted signing keys in the backup that are not revoked, by ``kid``."""
+        found: dict[str, bytes] = {}
+        for row in self._rows("signing_keys"):
+            if row["revoked_at"] == _NULL:
+                found[row["kid"]] = bytes.fromhex(row["private_key_encrypted"].removeprefix(r"\\x"))
+        return found
+
     def migrations(self) -> list[str]:
         """The migrations that the backup's database had, in order.
 
         :raises ConfigurationError: the backup is not one of AgentIdP.
         """
-        options = ["--data-only", "--table=schema_migrations", "--file=-"]
-        printed = _run(self.programs, self.file, *options)
-        rows = re.search(r"^COPY public\.schema_migrations \(name, .*\n((?:.*\t.*\n)+)\\\.$", printed, re.MULTILINE)
-        if rows is None:
+        names = sorted(row["name"] for row in self._rows("schema_migrations"))
+        if not names:
             raise ConfigurationError(f"{self.file} is not a backup of AgentIdP: it has no schema_migrations")
-        return sorted(line.partition("\t")[0] for line in rows[1].splitlines())
+        return names
+
+    def _rows(self, table: str) -> list[dict[str, str]]:
+        """The rows of a table as COPY writes them, by column; nothing if the table is not there."""
+        printed = _run(self.programs, self.file, "--data-only", f"--table={table}", "--file=-")
+        copied = re.search(rf"^COPY public\.{table} \((.+)\) FROM stdin;\n((?:.*\n)*?)\\\.$", printed, re.MULTILINE)
+        if copied is None:
+            return []
+        columns = copied[1].split(", ")
+        return [dict(zip(columns, line.split("\t"), strict=True)) for line in copied[2].splitlines()]
 
     def statements(self, section: str, server: int) -> Iterator[bytes]:
         """The SQL of one of :data:`SECTIONS`, for a server of this major version, in pieces.
@@ -50,7 +78,14 @@ class Archive(NamedTuple):
         :raises ConfigurationError: the file cannot be read to its end.
         """
         options = ["--no-owner", "--no-tablespaces", f"--section={section}", "--file=-"]
-        command = [str(self.programs.directory / "pg_restore"), *options, str(self.file)]
+        program = str(self.programs.directory / "pg_restore")
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as wanted:
+            printed = _run(self.programs, self.file, "--list")
+            wanted.writelines(line for line in printed.splitlines(keepends=True) if not _NOT_OURS.match(line))
+            wanted.flush()
+            yield from self._printed([program, *options, f"--use-list={wanted.name}", str(self.file)], section, server)
+
+    def _printed(self, command: list[str], section: str, server: int) -> Iterator[bytes]:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"LC_ALL": "C"}) as process:
             assert process.stdout is not None  # noqa: S101 - asked for
             assert process.stderr is not None  # noqa: S101 - asked for
@@ -97,9 +132,10 @@ def _adapted(printed: IO[bytes], section: str, server: int) -> Iterator[bytes]:
             yield line
         if not _PREAMBLE.match(line):
             break
-    if section == "post-data":
+    if section != "data":
         for line in printed:
-            yield _OPERATORS_POLICY.sub(rb"\1CURRENT_USER\2", line)
+            if not _GRANT_TO_OTHERS.match(line):
+                yield _OPERATORS_POLICY.sub(rb"\1CURRENT_USER\2", line)
     # Rows are passed on as they are: they may contain any text.
     while piece := printed.read(1 << 16):
         yield piece

@@ -44,6 +44,8 @@ def back_up(url: str, file: Path, *, bindir: Path | None, settings: Settings) ->
     :returns: what is in the backup.
     :raises ConfigurationError: with one sentence for the operator. Then the file is as it was.
     """
+    if file.exists() and not file.is_file():
+        raise ConfigurationError(f"{file} is no regular file, and a backup would replace it")
     with connect(url) as connection:
         _refuse_part(connection)
         programs = for_backup(connection.info.server_version // 10_000, bindir, settings)

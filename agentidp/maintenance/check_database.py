@@ -70,7 +70,7 @@ def check_replica(url: str) -> Result:
             configure_operator(connection)
             [row] = connection.execute(load_sql("maintenance/is_replica")).fetchall()
     except ConfigurationError as error:
-        return Result("read replica", FAILED, f"{error}: until it does, the primary serves all reads")
+        return Result("read replica", WARNING, f"{error}: until it does, the primary serves its reads")
     if not row.is_replica:
         return Result(
             "read replica", WARNING, "the server of AGENTIDP_READ_DATABASE_URL is no replica: correct the URL"

@@ -94,8 +94,15 @@ def _list(found: list[Installation]) -> str:
 def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
     """The arguments and the environment with which a program connects. The password is in the environment: everybody
     on the machine can read the arguments.
+
+    :raises ConfigurationError: the URL has another secret, for which there is no such way.
     """
     parts = conninfo_to_dict(url)
+    if "sslpassword" in parts:
+        raise ConfigurationError(
+            "the database URL has an sslpassword, which everybody on this machine could read while a backup runs: use "
+            "a key without a password for this command"
+        )
     password = parts.pop("password", None)
     # The instance secret is none of their business.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}

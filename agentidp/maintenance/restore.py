@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import psycopg
 
 from agentidp import audit
 from agentidp.config import ConfigurationError, Settings
@@ -17,9 +20,13 @@ from agentidp.db.migrations import migrate, migration_files, statements_of
 from agentidp.db.organization import operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.jose.key_rotation import ensure_signing_key
+from agentidp.jose.key_sealing import KeySealer, UnreadableKey
 from agentidp.maintenance.archive import SECTIONS, Archive, read_archive
 from agentidp.maintenance.backup import Contents, refuse_citus
 from agentidp.maintenance.postgres_programs import complaint, connection_arguments, for_restore
+
+ENDING = 2.0
+"""Seconds for which a session may still be there after its client has closed it."""
 
 
 class Restored(NamedTuple):
@@ -55,7 +62,7 @@ def look_at_target(url: str) -> Target:
     with connect(url) as connection:
         refuse_citus(connection)
         [row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
-        others = connection.execute(load_sql("maintenance/other_sessions")).fetchall()
+        others = _other_sessions(connection)
         drops = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()
         server = connection.info.server_version // 10_000
     if others:
@@ -71,6 +78,16 @@ def look_at_target(url: str) -> Target:
     return Target(row.database_name, server, [drop.statement for drop in drops])
 
 
+def _other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
+    """Who else is connected. A session that is just ending is given some time."""
+    until = time.monotonic() + ENDING
+    while others := connection.execute(load_sql("maintenance/other_sessions")).fetchall():
+        if time.monotonic() >= until:
+            break
+        time.sleep(0.1)
+    return others
+
+
 def restore(settings: Settings, archive: Archive, target: Target, *, at: datetime) -> Restored:
     """Restore a backup, and bring its schema up to date. What the database contained before is gone.
 
@@ -83,12 +100,14 @@ def restore(settings: Settings, archive: Archive, target: Target, *, at: datetim
     """
     url = str(settings.database_url)
     _refuse_newer(archive)
+    if not target.is_empty:
+        _refuse_unreadable_keys(settings, archive)
     contents = _run(url, archive, target)
     try:
         applied = migrate(url)
         _record(url, archive, contents, at)
         ensure_signing_key(settings, at=at)
-    except ConfigurationError as error:
+    except (ConfigurationError, psycopg.Error) as error:
         raise ConfigurationError(f"the backup was restored ({contents}), but {error}") from None
     return Restored(contents, archive.made_at, applied)
 
@@ -108,6 +127,19 @@ def _refuse_newer(archive: Archive) -> None:
             f"the backup has the migration {newer[-1]}, which this release of AgentIdP does not know: "
             "install the release that made the backup, or a newer one"
         )
+
+
+def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
+    """What the database contains is not deleted for a backup that nobody can use."""
+    sealer = KeySealer(settings)
+    for kid, sealed in archive.keys().items():
+        try:
+            sealer.open(kid, sealed)
+        except UnreadableKey:
+            raise ConfigurationError(
+                f"the instance secret does not decrypt the backup's signing key {kid}: set the secret with which the "
+                "backup was made; nothing was changed"
+            ) from None
 
 
 def _run(url: str, archive: Archive, target: Target) -> Contents:

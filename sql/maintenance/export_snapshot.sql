@@ -1,2 +1,3 @@
--- Lets another session see the same rows as this transaction. Returns one row. Parameters: none.
-select pg_export_snapshot() as snapshot
+-- Lets another session see the same rows as this transaction, which waits for it without a limit. Returns one row.
+-- Parameters: none.
+select set_config('idle_in_transaction_session_timeout', '0', true), pg_export_snapshot() as snapshot

@@ -1,9 +1,14 @@
--- What the schema consists of. One row per table, view and function; is_executable says whether the service may call it.
+-- What the schema consists of, without what extensions have made. One row per table, view and function; is_executable says whether the service may call it.
 -- Parameters: none.
 select relname::text as name, true as is_executable
 from pg_class
-where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v')
+where
+    relnamespace = 'public'::regnamespace
+    and relkind in ('r', 'p', 'v')
+    and not exists (select from pg_depend where objid = pg_class.oid and deptype = 'e')
 union all
 select proname::text, coalesce(has_function_privilege(to_regrole('agentidp_service'), oid, 'execute'), false)
 from pg_proc
-where pronamespace = 'public'::regnamespace
+where
+    pronamespace = 'public'::regnamespace
+    and not exists (select from pg_depend where objid = pg_proc.oid and deptype = 'e')

