@@ -77,13 +77,13 @@ class MarkerListSchema(ma.Schema):
 @blueprint.route("/api/v1/markers", methods=["POST"])
 @bearer("findings:write")
 @blueprint.arguments(NewMarkerSchema)
-@blueprint.response(201, MarkerSchema)
+@blueprint.response(201, MarkerSchema, headers={"Location": "Location"})
 @blueprint.alt_response(409, "CONFLICT")
 def create_marker(caller: Caller, new: dict[str, Any]) -> Response:
     """Mark a deployment or a holiday. Findings that are computed from then on take it into account."""
     with caller.transaction() as opened:
         row = add_marker(opened, **new)
-    return json_response(represent(row), 201)
+    return json_response(represent(row), 201, {"Location": f"/api/v1/markers/{row.marker_id}"})
 
 
 @blueprint.route("/api/v1/markers")

@@ -42,6 +42,7 @@ def test_a_marker_is_created_listed_and_deleted(client: FlaskClient, cast: Cast)
     assert listed(client, cast.acme) == [made.json]
     assert listed(client, cast.outsider) == []
     path = f"/api/v1/markers/{made.json['markerId']}"
+    assert made.headers["Location"] == path
     assert client.delete(path, headers=cast.acme.bearer()).status_code == 204
     assert client.delete(path, headers=cast.acme.bearer()).status_code == 404
     assert listed(client, cast.acme) == []
