@@ -93,7 +93,8 @@ def tokens_by_agent(caller: Caller, first_day: date, until: date, with_names: bo
     :param first_day: of the month.
     :param until: the day after the last.
     """
-    rows = caller.read("analytics/agent_usage", first_day=first_day, until=until, with_names=with_names)
+    days = {"first_day": first_day, "until": until}
+    rows = caller.read("analytics/agent_usage", **days, with_names=with_names, limit=None)
     if with_names:
         return [
             {"agentId": str(row.agent_id), "tokenCount": row.token_count, "agentName": row.agent_name} for row in rows

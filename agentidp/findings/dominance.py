@@ -13,16 +13,9 @@ from agentidp.findings.finding import Finding, FindingsQuery, Severity
 
 
 def call(query: FindingsQuery) -> Call:
-    """The agent above the share, if there is one."""
-    return Call(
-        "findings/dominance",
-        {
-            "first_day": first_day(query.today),
-            "until": query.until,
-            "percent": query.dominance_percent,
-            "min_tokens": thresholds.MIN_DOMINANCE_TOKENS,
-        },
-    )
+    """The agent with the most tokens, and the tokens of all."""
+    days = {"first_day": first_day(query.today), "until": query.until}
+    return Call("analytics/agent_usage", days | {"with_names": True, "limit": 1})
 
 
 def first_day(today: date) -> date:
@@ -32,6 +25,11 @@ def first_day(today: date) -> date:
     """
     first = today.replace(day=1)
     return first if today.day > thresholds.DOMINANCE_DAYS else first - timedelta(days=thresholds.DOMINANCE_DAYS)
+
+
+def is_dominant(tokens: int, all_tokens: int, agents: int, percent: int) -> bool:
+    """Whether an agent has more than its share: never the only one, and not of a few tokens."""
+    return agents > 1 and all_tokens >= thresholds.MIN_DOMINANCE_TOKENS and tokens * 100 > all_tokens * percent
 
 
 def excess_tokens(tokens: int, all_tokens: int, percent: int) -> float:
@@ -50,14 +48,15 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             begins=datetime.combine(first_day(query.today), time(), UTC),
             ends=query.at,
             unit="percent of the month's tokens",
-            observed=round(100 * row.tokens / row.all_tokens, 1),
+            observed=round(100 * row.token_count / row.all_tokens, 1),
             expected=query.dominance_percent,
-            excess=excess_tokens(row.tokens, row.all_tokens, query.dominance_percent),
+            excess=excess_tokens(row.token_count, row.all_tokens, query.dominance_percent),
             baseline="the share that one agent may have, a parameter",
-            summary=f"{row.agent_name} was issued {row.tokens:,} of the {row.all_tokens:,} tokens "
+            summary=f"{row.agent_name} was issued {row.token_count:,} of the {row.all_tokens:,} tokens "
             + ("of this month." if first_day(query.today).day == 1 else f"since {first_day(query.today)}."),
             causes="It probably asks for a new token before each call instead of keeping the one it has.",
             next_step="Check whether it keeps its token for expires_in seconds, and how many instances of it run.",
         )
         for row in rows
+        if is_dominant(row.token_count, row.all_tokens, row.agents, query.dominance_percent)
     ]

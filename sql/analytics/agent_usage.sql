@@ -1,11 +1,11 @@
 -- Tokens issued per agent in days of a UTC calendar month. One row per agent with at least one token, also a deleted one,
--- most tokens first, then by agent_id.
+-- most tokens first, then by agent_id; with the tokens of all of them, and their number.
 --
 -- Stored sums stand for the days that are in them if the organization's counters still have the same sum: counters only
 -- grow, so the sum of no agent has changed. agentidp/usage_history/monthly_sums.py says more.
 --
--- Parameters: organization_id; first_day (date): of the month; until (date): the day after the last; with_names: whether
--- agent_name is returned, or else is null.
+-- Parameters: organization_id; first_day (date): of the month, or a day that has no stored sums; until (date): the day
+-- after the last; with_names: whether agent_name is returned, or else is null; limit: of the rows, null for all.
 with summed as (
     select monthly.summed_until, monthly.agent_ids, monthly.agent_tokens
     from usage_monthly as monthly
@@ -36,7 +36,11 @@ counted as (
         and usage.day < %(until)s::date
 ),
 by_agent as (
-    select agent_id, sum(tokens)::bigint as token_count
+    select
+        agent_id,
+        sum(tokens)::bigint as token_count,
+        (sum(sum(tokens)) over ())::bigint as all_tokens,
+        count(*) over () as agents
     from counted
     group by agent_id
     having sum(tokens) > 0
@@ -44,6 +48,8 @@ by_agent as (
 select
     by_agent.agent_id,
     by_agent.token_count,
+    by_agent.all_tokens,
+    by_agent.agents,
     case when %(with_names)s::boolean then (
         select agents.name
         from agents
@@ -51,3 +57,4 @@ select
     ) end as agent_name
 from by_agent
 order by by_agent.token_count desc, by_agent.agent_id
+limit %(limit)s::bigint

@@ -248,6 +248,7 @@ VALUES_OF: dict[str, dict[str, Any]] = {
         "first_day": NOON.date().replace(day=1),
         "until": NOON.date() + timedelta(days=1),
         "with_names": True,
+        "limit": None,
     },
     "dashboard/usage_by_hour": {"days": [NOON.date() - timedelta(days=7), NOON.date()]},
     "finding_state/mute": {"subject": str(AGENT)},
@@ -295,7 +296,6 @@ PAGES = {
     # The month's rows of all agents, and for some a look-up for each agent.
     "analytics/agent_usage": 45_000,
     # The findings look into the days of each of ten thousand agents, with statistics or without.
-    "findings/dominance": 8_000,
     "findings/uncached_tokens": 25_000,
     "findings/rejections": 60_000,
     "findings/spike": 90_000,

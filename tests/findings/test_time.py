@@ -28,10 +28,11 @@ INSTANTS = [STORY_AT - timedelta(hours=12, minutes=20), STORY_AT, STORY_AT + tim
 
 def month_of(at: datetime) -> dict[str, Any]:
     """The parameters of the month of *at*, up to its day."""
-    return {"first_day": at.date().replace(day=1), "until": at.date() + timedelta(days=1), "with_names": True}
+    days = {"first_day": at.date().replace(day=1), "until": at.date() + timedelta(days=1)}
+    return days | {"with_names": True, "limit": None}
 
 
-AGENTS = {"search": "", "status": None, "sort": "tokens", "limit": 50, "offset": 0}
+AGENTS = {"search": "", "status": None, "agent_ids": None, "sort": "tokens", "limit": 50, "offset": 0}
 
 
 def everything(database: Database, organization_id: str, agent_id: UUID, at: datetime, days: int) -> dict[str, Any]:

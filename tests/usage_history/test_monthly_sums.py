@@ -101,7 +101,7 @@ def test_the_summary_and_dominance_are_the_same_with_sums(
     tamper(database_url, organization_id)
     for month, data in answers(client, cast.acme).items():
         assert sum(item["tokenCount"] for item in data) > 90 * sum(item["tokenCount"] for item in before[month])
-    assert dominant(services, cast.acme)[0].tokens > 90 * dominant_before[0].tokens
+    assert dominant(services, cast.acme)[0].token_count > 90 * dominant_before[0].token_count
 
 
 @ON_CITUS_TOO
@@ -206,14 +206,17 @@ def test_what_is_read_does_not_grow_with_the_days(services: Services, cast: Cast
                 {"organization_id": organization_id, "first": datetime(2026, 4, 1).date(), "rows": rows},
             )
     query = FindingsQuery(at=NOON, days=7, token_ttl=3600, dominance_percent=50)
-    of_month = {"first_day": NOON.date().replace(day=1), "until": query.until, "with_names": False}
-    reading = {"analytics/agent_usage": of_month, "findings/dominance": dominance.call(query).parameters}
+    whole = dominance.call(query).parameters | {"with_names": False, "limit": None}
+    reading = {"agents": whole, "dominance": dominance.call(query).parameters}
 
     def read() -> dict[str, int]:
         with service_connection(database_url, organization_id) as connection:
             return {
                 name: pages(
-                    explain(connection, prepare(connection, name, organization_id=organization_id, at=NOON, **given))
+                    explain(
+                        connection,
+                        prepare(connection, "analytics/agent_usage", organization_id=organization_id, at=NOON, **given),
+                    )
                 )
                 for name, given in reading.items()
             }
