@@ -36,7 +36,7 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
 
     def slow_part() -> dict[str, Any]:
         found = findings_of_agent(page_findings(caller, period), agent_id)
-        marked = charts.days_with_findings([one.finding for one in found or []])
+        marked = charts.days_with_findings(found or [])
         days = [(date.fromisoformat(row.date), row) for row in activity]
         return {
             "found": found,

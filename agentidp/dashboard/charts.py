@@ -10,8 +10,8 @@ from uuid import UUID
 
 from agentidp.dashboard.usage import HourUsage
 from agentidp.db.sql import Rows
-from agentidp.findings.finding import Finding
 from agentidp.findings.peak import DAYS
+from agentidp.findings.store import KnownFinding
 
 STEP = 10
 """Width of a bar and the gap beside it in a drawing, in its units."""
@@ -39,14 +39,14 @@ CUT_TOP = 2
 class Bar:
     """A UTC day or hour of a chart.
 
-    ``findings`` are the places, from 1, of the findings about it in the page's list. ``left`` is its position in the
+    ``findings`` are the ids of the findings about it, in the order of the page. ``left`` is its position in the
     drawing and ``height`` the height of its bar, which ``is_cut`` off if it is higher than the axis. A day or
     hour that ``is_running`` is not over.
     """
 
     when: date
     count: int
-    findings: list[int]
+    findings: list[UUID]
     left: int
     height: float
     is_cut: bool
@@ -107,11 +107,11 @@ class Weekday:
     heights: list[int]
 
 
-def day_chart(counts: list[tuple[date, int]], marked: dict[date, list[int]], today: date) -> Chart:
+def day_chart(counts: list[tuple[date, int]], marked: dict[date, list[UUID]], today: date) -> Chart:
     """The chart of some days.
 
     :param counts: day and count, oldest first.
-    :param marked: day -> the places of its findings.
+    :param marked: day -> the ids of its findings.
     """
     return _chart(counts, marked, today)
 
@@ -126,7 +126,7 @@ def hour_chart(day: date, hours: list[HourUsage], name: str, at: datetime) -> Ch
     return _chart(counts, {}, at.replace(minute=0, second=0, microsecond=0))
 
 
-def _chart(counts: Sequence[tuple[date, int]], marked: dict[date, list[int]], running: date) -> Chart:
+def _chart(counts: Sequence[tuple[date, int]], marked: dict[date, list[UUID]], running: date) -> Chart:
     limit = axis_limit([count for _, count in counts])
     top = _round_number(limit)
     bars = []
@@ -146,14 +146,15 @@ def axis_limit(counts: list[int]) -> int:
     return CUT_TOP * percentile if above_zero[-1] > CUT_FACTOR * percentile else above_zero[-1]
 
 
-def days_with_findings(found: list[Finding]) -> dict[date, list[int]]:
-    """Day -> the places, from 1, of the findings whose window contains it."""
-    marked: dict[date, list[int]] = {}
-    for place, finding in enumerate(found, 1):
+def days_with_findings(found: list[KnownFinding]) -> dict[date, list[UUID]]:
+    """Day -> the ids of the findings whose window contains it."""
+    marked: dict[date, list[UUID]] = {}
+    for known in found:
+        finding = known.finding
         if finding.ends - finding.begins <= MAX_MARKED:
             day, last = finding.begins.date(), last_day(finding.ends)
             while day <= last:
-                marked.setdefault(day, []).append(place)
+                marked.setdefault(day, []).append(known.finding_id)
                 day += timedelta(days=1)
     return marked
 

@@ -30,7 +30,7 @@ ACTIONS: dict[str, Callable[..., KnownFinding]] = {
 FIELDS = {"note": "The note", "until": "The day until which it is muted"}
 """What an error calls the fields of the form."""
 
-_BACK = re.compile(r"(/agents/[0-9a-f-]{36})?\?[0-9a-z=&-]{1,60}#finding-[0-9]{1,3}")
+_BACK = re.compile(r"(/agents/[0-9a-f-]{36})?\?[0-9a-z=&-]{1,60}")
 
 SCOPE = "findings:write"
 
@@ -56,7 +56,7 @@ def act(caller: Caller, finding_id: UUID, action: str) -> Response:
         rules = [f"{FIELDS[field]} {'; '.join(rules)}." for field, rules in refused.details.items()]
         return _page(caller, finding_id, 400, message=" ".join(rules), given=request.form)
     back = request.form.get("back", "")
-    return pages.see_other(back if _BACK.fullmatch(back) else f"/findings/{finding_id}")
+    return pages.see_other(f"{back}#finding-{finding_id}" if _BACK.fullmatch(back) else f"/findings/{finding_id}")
 
 
 def _given(action: str) -> dict[str, Any]:

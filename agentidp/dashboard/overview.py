@@ -70,7 +70,7 @@ def overview(caller: Caller) -> Response:
 
 
 def _charts(days: list[usage.DayUsage], found: list[KnownFinding], period: Period) -> dict[str, Any]:
-    marked = charts.days_with_findings([one.finding for one in found])
+    marked = charts.days_with_findings(found)
     return {
         "tokens": charts.day_chart([(day.day, day.tokens) for day in days], marked, period.today),
         "rejections": charts.day_chart([(day.day, day.rejected) for day in days], marked, period.today),

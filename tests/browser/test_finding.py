@@ -7,12 +7,14 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import Page, expect
 
+from agentidp.findings.finding import Severity
 from tests.browser.conftest import Open
 from tests.browser.stage import Stage, let_in, overflow
 from tests.browser.test_accessibility import looked_at
-from tests.factories import NOON
+from tests.factories import NOON, a_finding, count_usage, make_agent, make_finding, make_organization
 
-FIRST = "#finding-1"
+FIRST = ".finding >> nth=0"
+"""The most urgent card."""
 
 
 @pytest.mark.parametrize("java_script_enabled", [True, False])
@@ -24,7 +26,7 @@ def test_acknowledges_and_mutes_on_the_card(open_page: Open, stage: Stage, java_
     card.get_by_text("Acknowledge or mute").click()
     card.get_by_label("Note").fill("on it")
     card.get_by_label("Note").press("Enter")
-    page.wait_for_url(f"**/dashboard?days=7{FIRST}")
+    page.wait_for_url(f"**/dashboard?days=7#{card.get_attribute('id')}")
     expect(card).to_contain_text("Acknowledged by fleet-console Wed 15 Apr, 12:00: on it")
     expect(card).to_be_in_viewport()
     card.get_by_text("Acknowledge or mute").click()
@@ -66,3 +68,32 @@ def test_an_update_of_the_page_keeps_what_is_being_entered(signed_in: Page, stag
     signed_in.clock.fast_forward(61_000)
     expect(signed_in.locator("#as-of")).to_contain_text("12:02")
     expect(card.get_by_label("Note")).to_have_value("on it")
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_an_opened_form_still_belongs_to_its_finding_when_a_more_urgent_one_appears(
+    open_page: Open, stage: Stage, is_open: bool
+) -> None:
+    organization_id = make_organization(stage.services, "On call")
+    agents = [make_agent(stage.services, organization_id, name) for name in ("first", "second")]
+    for agent in agents:
+        count_usage(stage.services, organization_id, agent.agent_id, NOON, tokens=1)
+    read = make_finding(stage.services, organization_id, a_finding(NOON, agent_id=agents[0].agent_id))
+    page = open_page()
+    page.clock.install()
+    let_in(page, stage, agents[0])
+    page.goto("/dashboard?days=7")
+    if is_open:
+        page.locator(FIRST).get_by_text("Acknowledge or mute").click()
+    stage.clock.set(NOON + timedelta(minutes=1))
+    urgent = a_finding(NOON, agent_id=agents[1].agent_id, severity=Severity.critical)
+    unread = make_finding(stage.services, organization_id, urgent)
+    page.clock.fast_forward(61_000)
+    expect(page.locator("#as-of")).to_contain_text("12:01")
+    # While the form is open, nothing moves below the pointer.
+    expect(page.locator(FIRST)).to_have_id(f"finding-{read if is_open else unread}")
+    if is_open:
+        page.get_by_role("button", name="Acknowledge", exact=True).click()
+        expect(page.locator(f"#finding-{read}")).to_contain_text("Acknowledged by first")
+        expect(page.locator(FIRST)).to_have_id(f"finding-{unread}")
+        expect(page.locator(f"#finding-{unread}")).not_to_contain_text("Acknowledged")

@@ -47,9 +47,13 @@ function replace(before, after) {
   if (focused) (matching(after)[place] ?? matching(after)[0] ?? after).focus({ preventScroll: true });
 }
 
-// Whether the reader fills in a form in "part", which must not be lost.
+// Whether the reader fills in a form in "part", which must not be lost. Whoever opened the form of a finding is about to
+// press a button that must not move away from the pointer.
 function isBeingFilledIn(part) {
-  const isChanged = (field) => field.value !== field.defaultValue || field.checked !== field.defaultChecked;
+  if (part.querySelector("details[open][id^=act-]")) return true;
+  // The value of a checkbox is "on" by default, and its defaultValue is not.
+  const isChanged = ({ type, value, defaultValue, checked, defaultChecked }) =>
+    type === "checkbox" ? checked !== defaultChecked : value !== defaultValue;
   return [...part.querySelectorAll("input")].some((field) => field === document.activeElement || isChanged(field));
 }
 
