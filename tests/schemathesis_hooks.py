@@ -67,7 +67,8 @@ def map_case(context: Any, case: Any) -> Any:
     if body.get("until"):
         body["until"] = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     if case.path == "/api/v1/markers":
-        # An agent must exist, a holiday has none, and an end comes after the start.
+        # A marker is of about now. An agent must exist, a holiday has none, and an end comes after the start.
+        body["startsAt"] = datetime.now(UTC).isoformat()
         body.pop("agentId", None)
         body.pop("endsAt", None)
     if case.path.startswith("/api/v1/token"):

@@ -17,7 +17,7 @@ from agentidp.dashboard.agents import agent_page, agents_shown
 from agentidp.dashboard.day import agent_hours, past_day
 from agentidp.dashboard.period import Period, requested_period
 from agentidp.db.sql import Call, Rows
-from agentidp.http.errors import NotFound
+from agentidp.http.errors import NotFound, ServiceUnavailable
 from agentidp.http.responses import csv_text
 from agentidp.http.schemas import timestamp
 
@@ -53,7 +53,10 @@ def activity(caller: Caller) -> Response:
 def agents(caller: Caller) -> Response:
     """All agents that the table of agents shows on its pages."""
     period = requested_period(caller.at)
-    call, *_ = agents_shown(caller, period, limit=MAX_AGENTS)
+    call, selection, unusual = agents_shown(caller, period, limit=MAX_AGENTS)
+    if selection.unusual and unusual is None:
+        # An empty file would look as if no agent was unusual.
+        raise ServiceUnavailable
     [rows] = caller.read_together(call)
     table = [
         [one.agent_id, one.name, one.owner, one.status, *_usage(one)]

@@ -10,12 +10,13 @@ from functools import lru_cache
 
 from flask import Flask, Response
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from agentidp.config import ConfigurationError
 from agentidp.http.request_context import current_context, current_request
 from agentidp.http.request_metrics import METHODS, route_of
 
@@ -26,13 +27,26 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 def provider() -> TracerProvider:
     """The process's provider. It has a thread that sends, so it is made at the first request: after gunicorn's fork."""
     # The environment's OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win.
-    made = TracerProvider(resource=Resource({SERVICE_NAME: "agentidp"}).merge(Resource.create()))
-    made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    resource = Resource.create({SERVICE_NAME: "agentidp"}).merge(OTELResourceDetector().detect())
+    made = TracerProvider(resource=resource)
+    made.add_span_processor(_processor())
     return made
 
 
+def _processor() -> BatchSpanProcessor:
+    return BatchSpanProcessor(OTLPSpanExporter())
+
+
 def init_app(app: Flask) -> None:
-    """Trace every request to *app*. Register it after the request's context, which has the request's id."""
+    """Trace every request to *app*. Register it after the request's context, which has the request's id.
+
+    :raises ConfigurationError: OpenTelemetry refuses its settings.
+    """
+    try:
+        # Or every request would fail later. Its thread ends before gunicorn forks.
+        _processor().shutdown()  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise ConfigurationError(f"OpenTelemetry refuses its settings (OTEL_…): {error}") from None
 
     @app.before_request
     def begin() -> None:

@@ -33,6 +33,9 @@ MAXIMUM_LENGTH = timedelta(days=366)
 KEPT_FOR = timedelta(days=400)
 """After its end a marker explains nothing that is still listed, so adding another one deletes it."""
 
+FURTHEST = 2 * KEPT_FOR
+"""From now to the start of a new marker."""
+
 MAXIMUM_LISTED = 500
 
 
@@ -117,10 +120,12 @@ def add_marker(
     """Mark a deployment or a holiday.
 
     :returns: its row.
-    :raises ValidationError: it ends before it starts, or is too long; the organization has no such agent; or a holiday
-        names an agent.
+    :raises ValidationError: it starts too far from now, ends before it starts, or is too long; the organization has no
+        such agent; or a holiday names an agent.
     :raises Conflict: the organization has as many markers as it may.
     """
+    if abs(starts_at - opened.at) > FURTHEST:
+        raise ValidationError(details={"startsAt": [f"must be within {FURTHEST.days} days of now"]})
     if ends_at is None:
         ends_at = starts_at if kind == "deployment" else starts_at + DAY
     if not starts_at <= ends_at <= starts_at + MAXIMUM_LENGTH:

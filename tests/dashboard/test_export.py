@@ -97,6 +97,15 @@ def test_the_agents_that_are_shown_on_all_pages(
     ]
 
 
+def test_no_empty_file_says_that_nobody_is_unusual_if_that_is_unknown(
+    signed_in: FlaskClient, worker: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert signed_in.get("/dashboard/agents.csv?unusual=1").status_code == 200
+    monkeypatch.setattr("agentidp.dashboard.agents.unusual_agents", lambda caller: None)
+    assert signed_in.get("/dashboard/agents.csv?unusual=1").status_code == 503
+    assert signed_in.get("/dashboard/agents.csv").status_code == 200
+
+
 def test_refuses_as_the_pages_do(signed_in: FlaskClient, cast: Cast, worker: Agent) -> None:
     outsider = cast.outsider.agent_id
     for path, status in (

@@ -53,6 +53,16 @@ class Collector:
             for span in scope.spans
         ]
 
+    def services(self) -> set[str]:
+        """The names of the services that have sent."""
+        return {
+            attribute.value.string_value
+            for body in self.bodies
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+            for attribute in resource.resource.attributes
+            if attribute.key == "service.name"
+        }
+
     def close(self) -> None:
         self.server.shutdown()
         self.thread.join()
@@ -99,8 +109,8 @@ def test_a_request_is_a_span_below_the_callers_without_a_secret(traced: Flask, c
     assert (second.name, second.parent_span_id) == ("GET /api/v1/agents/{agent_id}", b"")
     assert second.trace_id != first.trace_id
     assert third.name == "HTTP unknown"
+    assert collector.services() == {"agentidp"}
     sent = b"".join(collector.bodies)
-    assert b"agentidp" in sent
     for secret in (agent.client_secret, token, "hush", agent.client_id):
         assert secret.encode() not in sent
 
@@ -120,6 +130,24 @@ def test_a_failure_is_an_error_and_a_refusal_is_none(
     refused, failed = collector.spans()
     assert (refused.status.code, failed.status.code) == (0, 2)
     assert b"hush" not in b"".join(collector.bodies)
+
+
+def test_the_environment_names_the_service(
+    database_url: str, clock: Clock, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "identity")
+    app = create_app(settings_for(database_url, traces="on"), clock=clock)
+    app.test_client().get("/healthz")
+    app.extensions["agentidp"].close()
+    assert len(collector.spans()) == 1
+    assert collector.services() == {"identity"}
+
+
+def test_settings_that_opentelemetry_refuses_end_the_start(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Smaller than a batch.
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
+    with pytest.raises(ConfigurationError, match=r"^OpenTelemetry refuses its settings \(OTEL_…\): "):
+        create_app(settings_for(database_url, traces="on"))
 
 
 def test_without_the_extra_one_sentence_says_what_to_install(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from agentidp.registry import markers
 from tests.conftest import Cast
-from tests.factories import Agent, Clock
+from tests.factories import NOON, Agent, Clock
 
 MARKER = {"kind": "deployment", "startsAt": "2026-04-15T10:00:00Z", "note": "release 7"}
 
@@ -63,6 +63,15 @@ def test_a_holiday_lasts_for_a_day_unless_it_says_when_it_ends(client: FlaskClie
         ({"endsAt": "2026-04-15T09:59:59Z"}, {"endsAt": ["must be after startsAt, by at most 366 days"]}),
         ({"endsAt": "2027-04-17T10:00:00Z"}, {"endsAt": ["must be after startsAt, by at most 366 days"]}),
         ({"agentId": str(uuid.UUID(int=7))}, {"agentId": ["must be an agent of the organization"]}),
+        *(
+            ({"startsAt": starts_at}, {"startsAt": [f"must be within {markers.FURTHEST.days} days of now"]})
+            for starts_at in (
+                "0001-01-01T00:00:00Z",
+                (NOON - markers.FURTHEST - timedelta(seconds=1)).isoformat(),
+                (NOON + markers.FURTHEST + timedelta(seconds=1)).isoformat(),
+                "9999-12-31T23:59:59Z",
+            )
+        ),
         ({"kind": "party"}, {"kind": ["must be one of: deployment, holiday"]}),
     ],
 )
@@ -72,6 +81,13 @@ def test_a_wrong_marker_is_refused(
     response = create(client, cast.acme, **body)
     assert (response.status_code, response.json["details"]) == (400, details)
     assert listed(client, cast.acme) == []
+
+
+@pytest.mark.parametrize("kind", markers.KINDS)
+@pytest.mark.parametrize("starts_at", [NOON - markers.FURTHEST, NOON + markers.FURTHEST])
+def test_the_furthest_markers(client: FlaskClient, cast: Cast, kind: str, starts_at: datetime) -> None:
+    assert create(client, cast.acme, kind=kind, startsAt=starts_at.isoformat()).status_code == 201
+    assert len(listed(client, cast.acme)) == 1
 
 
 def test_a_holiday_is_of_every_agent(client: FlaskClient, cast: Cast) -> None:
