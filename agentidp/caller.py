@@ -100,11 +100,20 @@ class Caller:
         self._settle(token, rows[-1])
         return rows[: -len(admission)]
 
+    def leave_replica(self) -> bool:
+        """Read from the primary from now on.
+
+        :returns: whether anything was read from the replica, which may be older.
+        """
+        if not self.replica:
+            return False
+        self.replica.leave()
+        return self.replica.staleness is not None
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """A durable transaction, which begins by admitting the caller unless that is done."""
-        if self.replica:
-            self.replica.leave()
+        self.leave_replica()
         actor, token = request_actor(*self._actor), self._unadmitted
         if token is None:
             with self._database.transaction(actor) as opened:

@@ -18,7 +18,7 @@ from agentidp.db.organization import Transaction
 from agentidp.findings import DEFAULT_DAYS, KINDS
 from agentidp.findings.actions import MuteSchema, NoteSchema, acknowledge, mute, unmute
 from agentidp.findings.listing import STATES, filtered, listing_of, with_history
-from agentidp.findings.store import KnownFinding
+from agentidp.findings.store import KnownFinding, read_finding
 from agentidp.http.errors import NotFound
 from agentidp.http.schemas import MAX_DAYS
 
@@ -68,10 +68,11 @@ def show_(finding_id: UUID, organization_id: str) -> None:
     """Print the finding ID and its history as JSON."""
     with opened() as services:
         organization_named(services, organization_id)
-        try:
-            finding = with_history(services.database.of(organization_id, utc_now()).run, finding_id)
-        except NotFound:
-            raise _no_such(finding_id) from None
+        run = services.database.of(organization_id, utc_now()).run
+        known = read_finding(run, finding_id)
+        if known is None:
+            raise _no_such(finding_id)
+        finding = with_history(run, known)
     show([finding], True, one=True)
 
 

@@ -19,8 +19,9 @@ from agentidp.dashboard import pages, session
 from agentidp.dashboard.period import parsed_date
 from agentidp.db.sql import Call
 from agentidp.findings import actions
-from agentidp.findings.store import KnownFinding, read_finding
-from agentidp.http.errors import NotFound, ValidationError
+from agentidp.findings.listing import callers_finding
+from agentidp.findings.store import KnownFinding
+from agentidp.http.errors import ValidationError
 
 ACTIONS: dict[str, Callable[..., KnownFinding]] = {
     "acknowledge": actions.acknowledge,
@@ -80,8 +81,6 @@ def _given(action: str) -> dict[str, Any]:
 
 
 def _page(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:
-    known = read_finding(caller.read_together, finding_id)
-    if known is None:
-        raise NotFound
+    known = callers_finding(caller, finding_id)
     [history] = caller.read_together(Call("finding_state/finding_history", {"finding_id": finding_id}))
     return pages.page("finding.html", status, here="overview", known=known, history=history, **context)

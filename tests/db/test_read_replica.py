@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from agentidp.usage import request_made
 from tests.conftest import settings_for
 from tests.dashboard.conftest import with_session
 from tests.db.test_unreachable import DEADLINE, STATEMENT_TIMEOUT, killed
-from tests.factories import PATIENCE, Agent, Clock, make_agent, usage_sums, wait_until
+from tests.factories import PATIENCE, Agent, Clock, make_agent, make_finding, usage_sums, wait_until
 from tests.frozen import frozen
 from tests.http.test_errors import assert_unavailable, token_form
 from tests.machine import within
@@ -218,6 +219,19 @@ class TestStaleness:
                 assert tokens(others, other)[1] is not None
             shared_pair.wait()
             assert client.get(made.headers["Location"], headers=agent.bearer()).headers[HEADER] == "0.0"
+
+    def test_a_finding_that_the_standby_does_not_have_is_looked_for_on_the_primary(self, shared_pair: Pair) -> None:
+        with application(shared_pair, read_max_staleness=3600) as (client, agent), paused(shared_pair):
+            finding_id = make_finding(agent.services, agent.organization_id)
+            with_session(client, agent)
+            before = reads("served")
+            # An alert with this id may have been delivered.
+            found = client.get(f"/api/v1/analytics/findings/{finding_id}", headers=agent.bearer())
+            assert (found.status_code, [one["change"] for one in found.json["history"]]) == (200, ["opened"])  # type: ignore[index]
+            assert client.get(f"/dashboard/findings/{finding_id}").status_code == 200
+            assert reads("served") == before + 2
+            unknown = f"/api/v1/analytics/findings/{uuid.uuid4()}"
+            assert client.get(unknown, headers=agent.bearer()).status_code == 404
 
     def test_what_a_request_reads_after_it_has_written_comes_from_the_primary(self, shared_pair: Pair) -> None:
         with application(shared_pair) as (client, agent):
