@@ -23,7 +23,7 @@ from requests import RequestException
 
 from agentidp.config_values import LOOPBACK_HOSTS
 from agentidp.dashboard.oidc_claims import values_of
-from agentidp.dashboard.oidc_http import bound
+from agentidp.dashboard.oidc_http import bound, conversation
 from agentidp.oidc_settings import OidcSettings
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "RequestException",
     "begin",
     "complete",
+    "conversation",
     "end_session_endpoint",
     "new_client",
     "reason",

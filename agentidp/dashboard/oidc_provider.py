@@ -19,8 +19,11 @@ from agentidp.dashboard.session import SignInRefused
 from agentidp.oidc_settings import OidcSettings
 
 WAIT = 1.0
-"""Seconds that a sign-in waits for another one that talks with the provider. One thread of a process does so at a time,
-so that the others stay free for tokens."""
+"""Seconds that a sign-in waits for another one that talks with the provider."""
+
+PLACES = 2
+"""Threads of a process that sign-ins may occupy: one talks with the provider, one waits for it. The others stay free
+for tokens, however many people, or attackers, open the address."""
 
 PAUSE = 5.0
 """Seconds for which nobody tries again after the provider could not be reached."""
@@ -77,6 +80,7 @@ class Provider:
         self.settings = settings
         self._client = self._authlib.new_client(app, settings)
         self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(PLACES)
         self._failed_at = float("-inf")
 
     def begin(self, redirect_uri: str) -> Response:
@@ -110,26 +114,43 @@ class Provider:
         return None
 
     @contextlib.contextmanager
-    def _conversation(self) -> Iterator[None]:
-        """A block that talks with the provider, and whose failures become pages."""
-        if time.monotonic() - self._failed_at < PAUSE or not self._lock.acquire(timeout=WAIT):
+    def _turn(self) -> Iterator[None]:
+        """A block that no other thread runs at the same time.
+
+        :raises ProviderUnavailable: somebody waits already, the wait takes too long, or the provider failed just now.
+        """
+        if not self._places.acquire(blocking=False):
             raise ProviderUnavailable
         try:
-            yield
-        except self._authlib.MismatchingStateError:
-            raise FlowExpired from None
-        except self._authlib.RequestException as error:
-            self._failed_at = time.monotonic()
-            logger.error(
-                "OpenID Connect provider unreachable",
-                extra={"fields": {"issuer": self.settings.issuer, "reason": self._authlib.reason(error)}},
-            )
-            raise ProviderUnavailable from None
-        except Exception as error:  # Whatever the provider sends must not look like a fault of ours.
-            _log_refusal(self._authlib.reason(error))
-            raise ResponseRefused from None
+            if not self._lock.acquire(timeout=WAIT):
+                raise ProviderUnavailable
+            try:
+                if time.monotonic() - self._failed_at < PAUSE:
+                    raise ProviderUnavailable
+                yield
+            finally:
+                self._lock.release()
         finally:
-            self._lock.release()
+            self._places.release()
+
+    @contextlib.contextmanager
+    def _conversation(self) -> Iterator[None]:
+        """A block that talks with the provider, and whose failures become pages."""
+        with self._turn(), self._authlib.conversation():
+            try:
+                yield
+            except self._authlib.MismatchingStateError:
+                raise FlowExpired from None
+            except self._authlib.RequestException as error:
+                self._failed_at = time.monotonic()
+                logger.error(
+                    "OpenID Connect provider unreachable",
+                    extra={"fields": {"issuer": self.settings.issuer, "reason": self._authlib.reason(error)}},
+                )
+                raise ProviderUnavailable from None
+            except Exception as error:  # Whatever the provider sends must not look like a fault of ours.
+                _log_refusal(self._authlib.reason(error))
+                raise ResponseRefused from None
 
 
 def _log_refusal(reason: str) -> None:

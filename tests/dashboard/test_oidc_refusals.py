@@ -6,9 +6,11 @@ import base64
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import jwt
@@ -17,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
 from flask.testing import FlaskClient
+from requests.adapters import HTTPAdapter
 
 from agentidp import create_app
 from agentidp.audit import INSTANCE
@@ -462,25 +465,57 @@ class TestAProviderInTrouble:
         refused(client.get(PATH), 503, UNAVAILABLE)
         is_over.set()
 
+    def test_all_requests_of_a_sign_in_together_are_bounded(
+        self, client: FlaskClient, provider: Company, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each response takes three seconds of five."""
+        provider.claims["organization"] = cast.acme.organization_id
+        path = provider.authorize(begin(client))
+        provider.requests.clear()
+        now = time.monotonic()
+        monkeypatch.setattr(oidc_http, "time", SimpleNamespace(monotonic=lambda: now + len(provider.requests) * 3))
+        timeouts: list[float] = []
+        send = HTTPAdapter.send
+
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            timeouts.append(kwargs["timeout"].total)
+            return send(*args, **kwargs)
+
+        monkeypatch.setattr(HTTPAdapter, "send", recorded)
+        refused(client.get(path), 503, UNAVAILABLE)
+        assert provider.requests == ["/token", "/keys"]
+        assert timeouts == pytest.approx([5, 2])
+
     def test_one_thread_waits_for_it_and_the_others_are_free(
         self, client: FlaskClient, provider: Company, shared_app: Flask, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(oidc_provider, "WAIT", 0.01)
+        monkeypatch.setattr(oidc_provider, "WAIT", PATIENCE)
+        monkeypatch.setattr(oidc_provider, "PAUSE", PATIENCE)
         monkeypatch.setattr(oidc_http, "TIMEOUT", PATIENCE)
         is_over = threading.Event()
 
         def late() -> Any:
             is_over.wait(PATIENCE)
-            return 404, {}, b""
+            return 500, {}, b""
 
         provider.replies["/.well-known/openid-configuration"] = late
-        first = threading.Thread(target=lambda: client.get(PATH))
-        first.start()
-        wait_until(lambda: provider.requests)
-        refused(shared_app.test_client().get(PATH), 503, UNAVAILABLE)
-        assert len(provider.requests) == 1
+        statuses: list[int] = []
+        threads = [
+            threading.Thread(target=lambda: statuses.append(shared_app.test_client().get(PATH).status_code))
+            for _ in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        # One talks with the provider and one waits: all others have their page while the provider says nothing.
+        wait_until(lambda: len(statuses) == len(threads) - oidc_provider.PLACES)
+        refused(client.get(PATH), 503, UNAVAILABLE)
+        assert [thread.is_alive() for thread in threads].count(True) == oidc_provider.PLACES == 2
         is_over.set()
-        first.join()
+        for thread in threads:
+            thread.join()
+        assert set(statuses) == {503}
+        # The one that waited did not try again after the failure.
+        assert len(provider.requests) == 1
 
     def test_signing_out_needs_it_for_nothing(
         self, client: FlaskClient, provider: Company, cast: Cast, monkeypatch: pytest.MonkeyPatch
