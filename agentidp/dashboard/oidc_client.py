@@ -20,6 +20,7 @@ from authlib.oidc.core import CodeIDToken
 from flask import Flask, Response
 from joserfc.errors import JoseError
 from requests import RequestException
+from requests.exceptions import InvalidJSONError
 
 from agentidp.config_values import LOOPBACK_HOSTS
 from agentidp.dashboard.oidc_claims import values_of
@@ -28,11 +29,11 @@ from agentidp.oidc_settings import OidcSettings
 
 __all__ = [
     "MismatchingStateError",
-    "RequestException",
     "begin",
     "complete",
     "conversation",
     "end_session_endpoint",
+    "is_unavailable",
     "new_client",
     "reason",
 ]
@@ -159,6 +160,16 @@ def complete(client: Any, settings: OidcSettings, *, at: datetime) -> dict[str, 
 def end_session_endpoint(client: Any) -> str | None:
     """Where people sign out at the provider, if it offers that."""
     return client.load_server_metadata().get("end_session_endpoint")  # type: ignore[no-any-return]
+
+
+def is_unavailable(error: Exception) -> bool:
+    """Whether a sign-in failed because the provider did not respond, or with an error of its own.
+
+    A response with another status, or with a body that is no JSON, may concern this one person.
+    """
+    if not isinstance(error, RequestException) or isinstance(error, InvalidJSONError):
+        return False
+    return error.response is None or error.response.status_code >= 500
 
 
 def reason(error: Exception) -> str:

@@ -26,7 +26,7 @@ PLACES = 2
 for tokens, however many people, or attackers, open the address."""
 
 PAUSE = 5.0
-"""Seconds for which nobody tries again after the provider could not be reached."""
+"""Seconds for which nobody tries again after the provider could not be reached, or responded with a status of 5xx."""
 
 EXTENSION = "agentidp-oidc"
 
@@ -141,16 +141,15 @@ class Provider:
                 yield
             except self._authlib.MismatchingStateError:
                 raise FlowExpired from None
-            except self._authlib.RequestException as error:
-                self._failed_at = time.monotonic()
-                logger.error(
-                    "OpenID Connect provider unreachable",
-                    extra={"fields": {"issuer": self.settings.issuer, "reason": self._authlib.reason(error)}},
-                )
-                raise ProviderUnavailable from None
             except Exception as error:  # Whatever the provider sends must not look like a fault of ours.
-                _log_refusal(self._authlib.reason(error))
-                raise ResponseRefused from None
+                reason = self._authlib.reason(error)
+                if not self._authlib.is_unavailable(error):
+                    _log_refusal(reason)
+                    raise ResponseRefused from None
+                self._failed_at = time.monotonic()
+                fields = {"issuer": self.settings.issuer, "reason": reason}
+                logger.error("OpenID Connect provider unreachable", extra={"fields": fields})
+                raise ProviderUnavailable from None
 
 
 def _log_refusal(reason: str) -> None:

@@ -425,6 +425,52 @@ class TestAProviderInTrouble:
         assert len(log(caplog)) == 1
         assert client.get("/dashboard").status_code == 401
 
+    @pytest.mark.parametrize("path", ["/token", "/userinfo"])
+    @pytest.mark.parametrize(
+        ("reply", "reason"),
+        [
+            (text("<html>", 403, **{"Content-Type": "text/html"}), "status 403"),
+            (text("", 499), "status 499"),
+            (text("<html>", **{"Content-Type": "text/html"}), None),
+        ],
+        ids=["html 403", "499", "html"],
+    )
+    def test_a_refusal_of_one_person_does_not_pause_the_others(
+        self,
+        client: FlaskClient,
+        provider: Company,
+        cast: Cast,
+        caplog: pytest.LogCaptureFixture,
+        path: str,
+        reply: Callable[[], Any],
+        reason: str | None,
+    ) -> None:
+        provider.metadata = {"userinfo_endpoint": f"{provider.issuer}/userinfo"}
+        provider.replies[path] = reply
+        refused(sign_in(client, provider, cast.acme, roles=None), 403, REFUSED)
+        [(message, logged)] = log(caplog)
+        assert message == "sign-in of a person refused"
+        assert reason in (None, logged)
+        provider.replies.clear()
+        assert sign_in(client, provider, cast.acme).status_code == 200
+
+    @pytest.mark.parametrize("path", ["/token", "/userinfo", "/keys"])
+    def test_a_server_error_pauses_everybody(
+        self,
+        client: FlaskClient,
+        provider: Company,
+        cast: Cast,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+        path: str,
+    ) -> None:
+        monkeypatch.setattr(oidc_provider, "PAUSE", PATIENCE)
+        provider.metadata = {"userinfo_endpoint": f"{provider.issuer}/userinfo"}
+        provider.replies[path] = text("", 500)
+        refused(sign_in(client, provider, cast.acme, roles=None), 503, UNAVAILABLE)
+        assert log(caplog) == [("OpenID Connect provider unreachable", "status 500")]
+        refused(client.get(PATH), 503, UNAVAILABLE)
+
     def test_metadata_that_is_too_large(self, client: FlaskClient, provider: Company) -> None:
         provider.metadata = {"description": "x" * (oidc_http.MAXIMUM_BODY - 2000)}
         assert client.get(PATH).status_code == 302
