@@ -4,7 +4,8 @@
    (``weekend``). Its hours count for no agent's silence. Baselines are medians of weeks, which it does not move.
 2. A finding about an agent that begins within two hours after a deployment of it, or of all agents, says so.
 3. Such a ``spike`` is only listed (``info``) up to three times what is expected: new instances beside the old ones.
-4. A credential that was created or revoked, and changed scopes, are mentioned likewise, and change no severity.
+4. A credential that was created or revoked, and changed scopes, change no severity. They are mentioned if no deployment
+   is.
 """
 
 from __future__ import annotations
@@ -63,12 +64,14 @@ def with_holidays(query: FindingsQuery, markers: Sequence[Marker]) -> FindingsQu
 
 
 def explained(one: Finding, markers: Sequence[Marker]) -> Finding:
-    """The finding with the latest marker that may explain it."""
-    if one.kind not in EXPLAINED:
+    """The finding with the latest deployment that may explain it, or else the latest other marker.
+
+    A deployment often rotates a credential or changes scopes on the way, which explain less.
+    """
+    candidates = [marker for marker in markers if one.kind in EXPLAINED and _may_explain(marker, one)]
+    if not candidates:
         return one
-    marker = next((marker for marker in reversed(markers) if _may_explain(marker, one)), None)
-    if marker is None:
-        return one
+    marker = max(candidates, key=lambda each: (each.kind == "deployment", each.starts_at))
     note = f": {marker.note}" if marker.note else ""
     when = f"{marker.starts_at:%H:%M} UTC on {marker.starts_at.day} {marker.starts_at:%B}"
     causes = f"At {when} {NOTICED[marker.kind]}{note}. {one.causes}"

@@ -84,6 +84,18 @@ def test_a_marker_of_the_agent_shortly_before_is_mentioned(marker: Marker, is_me
     assert (one.severity is Severity.info) is (is_mentioned and marker.kind == "deployment")
 
 
+@pytest.mark.parametrize("later", ["credential.created", "agent.changed"])
+def test_a_deployment_explains_more_than_what_it_changes_on_the_way(later: str) -> None:
+    one = explained(spike(200), [deployment(NOON - HOUR), deployment(NOON - HOUR / 2, kind=later)])
+    assert one.severity is Severity.info
+    assert one.causes == "At 11:00 UTC on 15 April a deployment was marked: release 7. It has more to do."
+
+
+def test_of_several_deployments_the_latest_is_named() -> None:
+    one = explained(spike(200), [deployment(NOON - HOUR), deployment(NOON - HOUR / 2)])
+    assert one.causes.startswith("At 11:30 UTC on 15 April a deployment was marked")
+
+
 def test_no_other_kind_is_only_listed() -> None:
     one = explained(spike(kind="silence"), [deployment()])
     assert (one.severity, "release 7" in one.causes) == (Severity.warning, True)
