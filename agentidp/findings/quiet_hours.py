@@ -29,10 +29,12 @@ class Silence:
 class QuietTime:
     """Hours in which the agents of a sample were quiet: from ``begins`` to before ``ends``.
 
+    ``stops`` is the hour in which they stopped, which is before ``begins`` if that was within a marked holiday.
     ``expected`` and ``observed`` are active agents in all its hours together; ``stopped`` are the places in the sample
     of those that stopped, if it is not most of them.
     """
 
+    stops: int
     begins: int
     ends: int
     lasts: bool
@@ -179,25 +181,32 @@ def quiet_hours_of(active: Sequence[int], since: int) -> tuple[list[list[int]], 
     return [group for group in groups if group], busy
 
 
-def quiet_times(active: Sequence[int], since: int) -> list[QuietTime]:
+def quiet_times(active: Sequence[int], since: int, holidays: Collection[int]) -> list[QuietTime]:
     """The times in which most of the organization was quiet, that began or ended amid work.
 
-    A holiday comes and goes with the rest before and after it.
+    A holiday that nobody marked comes and goes with the rest before and after it. Of a marked one no hour counts, but
+    what stopped within it is an outage if it stays quiet after it.
+
+    :param holidays: the hours of those that were marked.
     """
     found = []
     runs, busy = quiet_hours_of(active, since)
     for run in runs:
-        usual, seen = sum(busy[hour] for hour in run), sum(active[hour] for hour in run)
+        counted = [hour for hour in run if hour not in holidays]
+        if not counted:
+            continue
+        usual, seen = sum(busy[hour] for hour in counted), sum(active[hour] for hour in counted)
         surprise = sum(
             busy[hour] - active[hour] + (active[hour] * log(active[hour] / busy[hour]) if active[hour] else 0.0)
-            for hour in run
+            for hour in counted
         )
         first, last = run[0], run[-1]
         is_sudden = any(3 * each >= 2 * busy[first] for each in active[max(first - 2, 0) : first])
         is_over = any(3 * each >= 2 * busy[last] for each in active[last + 1 : last + 3])
         lasts = last == max(busy) and not is_over
         if surprise >= thresholds.MIN_EVIDENCE_ORGANIZATION and (is_sudden or is_over):
-            found.append(QuietTime(first, len(active) if lasts else last + 1, lasts, usual, seen))
+            ends = len(active) if lasts else counted[-1] + 1
+            found.append(QuietTime(first, counted[0], ends, lasts, usual, seen))
     return found
 
 
@@ -221,7 +230,7 @@ def partial_silences(sample: Sequence[Sequence[int]], since: int) -> list[QuietT
             ends += 1
         observed = sum(1 for counts in sample for each in counts[hour:ends] if each)
         lasts = ends >= length - 1
-        found.append(QuietTime(hour, length if lasts else ends, lasts, usual * (ends - hour), observed, stopped))
+        found.append(QuietTime(hour, hour, length if lasts else ends, lasts, usual * (ends - hour), observed, stopped))
     return found
 
 

@@ -74,15 +74,16 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     holidays = _hours_of_holidays(length, first_day, query)
     quiet = holidays.union(*runs)
     quiet_days = {hour // DAY for hour in busy if _is_quiet_day(hour // DAY, busy, quiet)}
-    quiet_days |= {day for day in range(length // DAY) if holidays.issuperset(range(day * DAY, (day + 1) * DAY))}
-    whole = [one for one in quiet_times(active, known_from) if one.ends > looked_at and one.begins not in holidays]
-    parts = [one for one in partial_silences(sample, looked_at) if one.begins not in holidays]
+    free_days = {day for day in range(length // DAY) if holidays.issuperset(range(day * DAY, (day + 1) * DAY))}
+    quiet_days |= free_days
+    whole = [one for one in quiet_times(active, known_from, holidays) if one.ends > looked_at]
+    parts = [one for one in partial_silences(sample, looked_at) if not _is_of_holiday(one, holidays, length)]
     parts = [one for one in parts if not _any_overlaps(one, whole)]
     silent = [(one, found) for one in agents if (found := silence_of_agent(one.counts, quiet, quiet_days))]
     gone = [one for one, _ in silent]
     with_others = [(one, found) for one, found in silent if _stopped_alone(found, parts)]
     return [
-        *(_of_organization(one, agents, first_day, query) for one in whole if not _is_zero_day(one, active)),
+        *(_of_organization(one, agents, first_day, query) for one in whole if not _is_zero_day(one, active, free_days)),
         *(_of_part(one, agents, first_day, query) for one in parts),
         *(
             _of_agent(one, found, first_day, query, _others_were_active(found, agents, gone))
@@ -111,10 +112,16 @@ def _is_quiet_day(day: int, busy: dict[int, int], quiet: set[int]) -> bool:
     return 2 * sum(1 for hour in hours if hour in quiet) >= len(hours)
 
 
-def _is_zero_day(one: QuietTime, active: list[int]) -> bool:
-    """Whether it has ended and contains a whole day on which no agent of the sample was active."""
-    days = range(-(-one.begins // DAY), one.ends // DAY)
+def _is_zero_day(one: QuietTime, active: list[int], free_days: set[int]) -> bool:
+    """Whether it has ended and contains a whole day, no holiday, on which no agent of the sample was active."""
+    days = set(range(-(-one.begins // DAY), one.ends // DAY)) - free_days
     return not one.lasts and any(not any(active[day * DAY : (day + 1) * DAY]) for day in days)
+
+
+def _is_of_holiday(one: QuietTime, holidays: set[int], length: int) -> bool:
+    """Whether a quiet time began within a holiday and has hardly gone on after it: the last hour still runs."""
+    after = [hour for hour in range(one.begins, min(one.ends, length - 1)) if hour not in holidays]
+    return one.begins in holidays and len(after) < thresholds.MIN_STOPPED_HOURS
 
 
 def _any_overlaps(one: QuietTime, others: list[QuietTime]) -> bool:
@@ -178,7 +185,7 @@ def _of_part(one: QuietTime, agents: list[Agent], first_day: date, query: Findin
 
 def _stopped(one: QuietTime, agents: list[Agent]) -> list[Agent]:
     """Those of the sample that were active in the day before a quiet time and not in it, the busiest first."""
-    before = slice(max(one.begins - DAY, 0), one.begins)
+    before = slice(max(one.stops - DAY, 0), one.stops)
     stopped = [
         agent
         for agent in agents

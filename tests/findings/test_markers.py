@@ -139,6 +139,96 @@ def test_an_organization_that_rests_on_a_holiday_is_not_silent(fleet: Fleet) -> 
     assert fleet.findings("silence") == []
 
 
+HOLIDAY = datetime(2026, 3, 25, tzinfo=UTC)
+
+
+def silences(fleet: Fleet) -> list[tuple[bool, int, str]]:
+    """Whether each is about one agent, how many stopped, and since when."""
+    found = fleet.findings("silence")
+    return [(one["agentId"] is not None, one["agentCount"], one["window"]["from"][5:16]) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("stops", "begins"),
+    [
+        (HOLIDAY - 2 * HOUR, "03-24T22:00"),
+        (HOLIDAY, "03-26T00:00"),
+        (HOLIDAY + 23 * HOUR, "03-26T00:00"),
+    ],
+)
+def test_an_outage_that_lasts_beyond_a_holiday_is_reported(
+    fleet: Fleet, clock: Clock, stops: datetime, begins: str
+) -> None:
+    for number in range(6):
+        agent = fleet.agent(f"worker-{number}")
+        fleet.work(agent, HOLIDAY - 40 * DAY, stops if number else HOLIDAY + 4 * DAY, lambda at: 3)
+    fleet.store()
+    clock.now = HOLIDAY - 3 * DAY
+    mark(fleet, "holiday", HOLIDAY)
+    # An hour without most of six agents is no evidence yet.
+    clock.now = HOLIDAY + DAY + 1.5 * HOUR
+    assert silences(fleet) == [(False, 5, begins)] * (stops < HOLIDAY)
+    for hours in (3, 21, 24, 61):
+        clock.now = HOLIDAY + DAY + hours * HOUR
+        assert silences(fleet) == [(False, 5, begins)]
+
+
+def test_an_outage_around_a_holiday_is_reported_after_it_has_ended(fleet: Fleet, clock: Clock) -> None:
+    quiet = HOLIDAY - 2 * HOUR, HOLIDAY + DAY + 3 * HOUR
+    for number in range(5):
+        agent = fleet.agent(f"worker-{number}")
+        fleet.work(agent, HOLIDAY - 40 * DAY, HOLIDAY + 4 * DAY, lambda at: 3 * (not quiet[0] <= at < quiet[1]))
+    fleet.store()
+    clock.now = HOLIDAY + 2 * DAY
+    mark(fleet, "holiday", HOLIDAY)
+    [one] = fleet.findings("silence")
+    assert one["window"] == {"from": "2026-03-24T22:00:00.000000Z", "to": "2026-03-26T03:00:00.000000Z"}
+
+
+@pytest.mark.parametrize("hours", [1, 12, 25])
+def test_a_fleet_that_resumes_after_a_holiday_is_not_silent(fleet: Fleet, clock: Clock, hours: int) -> None:
+    for number in range(5):
+        agent = fleet.agent(f"worker-{number}")
+        fleet.work(agent, HOLIDAY - 40 * DAY, HOLIDAY + 4 * DAY, lambda at: 3 * (at.date() != HOLIDAY.date()))
+    fleet.store()
+    clock.now = HOLIDAY + hours * HOUR + HOUR / 2
+    mark(fleet, "holiday", HOLIDAY)
+    assert silences(fleet) == []
+    clock.now = HOLIDAY + 2 * DAY
+    assert silences(fleet) == []
+
+
+@pytest.mark.parametrize("stops", [HOLIDAY, HOLIDAY + 22 * HOUR])
+def test_part_of_a_fleet_that_stays_quiet_after_a_holiday_is_reported(
+    fleet: Fleet, clock: Clock, stops: datetime
+) -> None:
+    for number in range(12):
+        agent = fleet.agent(f"worker-{number}")
+        ends = stops if number < 5 else HOLIDAY + 4 * DAY
+        fleet.work(agent, HOLIDAY - 40 * DAY, ends, lambda at: 3)
+    fleet.store()
+    clock.now = HOLIDAY + DAY + HOUR / 2
+    mark(fleet, "holiday", HOLIDAY)
+    assert silences(fleet) == []
+    for hours in (4, 30):
+        clock.now = HOLIDAY + DAY + hours * HOUR
+        assert silences(fleet) == [(False, 5, f"{stops:%m-%dT%H:%M}")]
+
+
+def test_part_of_a_fleet_that_rests_on_a_holiday_is_not_silent(fleet: Fleet, clock: Clock) -> None:
+    for number in range(12):
+        agent = fleet.agent(f"worker-{number}")
+        fleet.work(agent, HOLIDAY - 40 * DAY, HOLIDAY, lambda at: 3)
+        fleet.work(agent, HOLIDAY + DAY if number < 5 else HOLIDAY, HOLIDAY + 4 * DAY, lambda at: 3)
+    fleet.store()
+    clock.now = HOLIDAY + 2 * DAY
+    assert silences(fleet) == [(False, 5, "03-25T00:00")]
+    mark(fleet, "holiday", HOLIDAY)
+    for hours in (8, 24, 25, 30):
+        clock.now = HOLIDAY + hours * HOUR + HOUR / 2
+        assert silences(fleet) == []
+
+
 def test_the_hours_of_a_holiday_count_for_no_agents_silence(fleet: Fleet, clock: Clock) -> None:
     agent = fleet.agent("machine")
     fleet.work(agent, NOON - 70 * DAY, NOON - 12 * HOUR, lambda at: 3)
