@@ -27,6 +27,15 @@ class NoAccess(Exception):
         self.reason, self.message = reason, message
 
 
+def merged(claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict[str, Any]:
+    """The claims of an ID token, and those that only the userinfo endpoint has."""
+    found = {**userinfo, **claims}
+    if claims.get("email") != userinfo.get("email"):
+        # Each says of its own address only whether it is verified.
+        found["email_verified"] = (claims if "email" in claims else userinfo).get("email_verified")
+    return found
+
+
 def subject_of(claims: Mapping[str, Any]) -> str:
     """Who the person is at the provider (OpenID Connect Core section 2).
 
@@ -85,8 +94,8 @@ def values_of(claims: Mapping[str, Any], name: str | None) -> set[str]:
     """The texts in a claim: one, or those in a list. With points in its name the claim may be inside others."""
     if name is None:
         return set()
-    # Anyone can register an address that is not theirs at some providers.
-    if name == "email" and claims.get("email_verified", True) is not True:
+    # At some providers, anyone can register an address that is not theirs.
+    if name == "email" and claims.get("email_verified") is not True:
         return set()
     found: Any = claims
     for part in [name] if name in claims else name.split("."):

@@ -23,7 +23,7 @@ from requests import RequestException
 from requests.exceptions import InvalidJSONError
 
 from agentidp.config_values import LOOPBACK_HOSTS
-from agentidp.dashboard.oidc_claims import values_of
+from agentidp.dashboard.oidc_claims import merged, values_of
 from agentidp.dashboard.oidc_http import bound, conversation
 from agentidp.oidc_settings import OidcSettings
 
@@ -153,7 +153,7 @@ def complete(client: Any, settings: OidcSettings, *, at: datetime) -> dict[str, 
         further = client.userinfo(token=token)
         if further.get("sub") != claims["sub"]:
             raise BadProvider("the userinfo is of another subject")
-        claims = dict(further) | claims
+        claims = merged(claims, further)
     return claims
 
 

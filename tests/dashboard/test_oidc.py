@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -200,6 +201,20 @@ class TestTheWholeWay:
         assert "Anna Berg (administrator)" in Page(fresh.get("/dashboard")).text
         provider.userinfo["sub"] = "another"
         assert fresh.get(provider.authorize(begin(fresh))).status_code == 403
+        app.extensions["agentidp"].close()
+
+    def test_an_address_counts_only_if_the_provider_has_verified_it(
+        self, provider: Company, cast: Cast, services: Services, clock: Clock
+    ) -> None:
+        named = provider.settings(role_claim="email", administrators=frozenset({"anna@acme.example"}))
+        app = create_app(dataclasses.replace(services.settings, oidc=named), clock=clock)
+        client = app.test_client()
+        provider.metadata = {"userinfo_endpoint": f"{provider.issuer}/userinfo"}
+        provider.userinfo = {"sub": "anna-1", "email": "mallory@elsewhere.example", "email_verified": True}
+        assert sign_in(client, provider, cast.acme, email="anna@acme.example").status_code == 403
+        provider.userinfo["email"] = "anna@acme.example"
+        assert sign_in(client, provider, cast.acme, email="anna@acme.example").status_code == 200
+        assert "Anna Berg (administrator)" in Page(client.get("/dashboard")).text
         app.extensions["agentidp"].close()
 
     def test_a_name_is_shown_as_text_and_cannot_pass_for_another_persons(

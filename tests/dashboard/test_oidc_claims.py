@@ -30,15 +30,43 @@ def settings(**changes: Any) -> OidcSettings:
         ("realm_access.roles", {"realm_access": ["roles"]}, set()),
         ("realm_access.roles", {"realm_access.roles": "whole", "realm_access": {"roles": "inside"}}, {"whole"}),
         ("https://acme.example/roles", {"https://acme.example/roles": ["one"]}, {"one"}),
-        ("email", {"email": "a@acme.example"}, {"a@acme.example"}),
+        ("email", {"email": "a@acme.example"}, set()),
         ("email", {"email": "a@acme.example", "email_verified": True}, {"a@acme.example"}),
         ("email", {"email": "a@acme.example", "email_verified": False}, set()),
         ("email", {"email": "a@acme.example", "email_verified": "false"}, set()),
+        ("email", {"email": "a@acme.example", "email_verified": "true"}, set()),
+        ("email", {"email": "a@acme.example", "email_verified": 1}, set()),
+        ("email", {"email": "a@acme.example", "email_verified": None}, set()),
         (None, {"roles": "one"}, set()),
     ],
 )
 def test_values(name: str | None, claims: dict[str, Any], values: set[str]) -> None:
     assert oidc_claims.values_of(claims, name) == values
+
+
+ANNA, MALLORY = "anna@acme.example", "mallory@elsewhere.example"
+
+
+@pytest.mark.parametrize(
+    ("of_token", "of_userinfo", "address"),
+    [
+        ({"email": ANNA}, {"email": ANNA, "email_verified": True}, ANNA),
+        ({}, {"email": ANNA, "email_verified": True}, ANNA),
+        ({"email": ANNA, "email_verified": True}, {}, ANNA),
+        ({"email": ANNA, "email_verified": True}, {"email": MALLORY, "email_verified": False}, ANNA),
+        ({"email": ANNA}, {}, None),
+        # Each says of its own address only whether it is verified.
+        ({"email": ANNA}, {"email": MALLORY, "email_verified": True}, None),
+        ({"email": ANNA}, {"email_verified": True}, None),
+        ({"email_verified": True}, {"email": ANNA}, None),
+        ({"email": ANNA, "email_verified": False}, {"email": ANNA, "email_verified": True}, None),
+    ],
+)
+def test_an_address_and_its_verification_have_one_source(
+    of_token: dict[str, Any], of_userinfo: dict[str, Any], address: str | None
+) -> None:
+    claims = oidc_claims.merged(of_token, of_userinfo)
+    assert oidc_claims.values_of(claims, "email") == ({address} if address else set())
 
 
 @pytest.mark.parametrize(
