@@ -163,6 +163,8 @@ def _of_organization(one: QuietTime, agents: list[Agent], first_day: date, query
 def _of_part(one: QuietTime, agents: list[Agent], first_day: date, query: FindingsQuery) -> Finding:
     sample = [agent for agent in agents if agent.is_sampled]
     stopped = [sample[place] for place in one.stopped]
+    # A full sample is of a larger organization, in which more may have stopped.
+    at_least = "at least " if len(sample) >= thresholds.MAX_SAMPLED_AGENTS else ""
     percent = 100 * one.observed / one.expected
     begins, ends, when = _window(one, first_day, query)
     return Finding(
@@ -176,7 +178,7 @@ def _of_part(one: QuietTime, agents: list[Agent], first_day: date, query: Findin
         baseline="the agents that were active in the hour before",
         agents=_contributors(stopped, one),
         agent_count=len(stopped),
-        summary=f"{stopped[0].name} and {len(stopped) - 1:,} other agents stopped in the same hour and"
+        summary=f"{stopped[0].name} and {at_least}{len(stopped) - 1:,} other agents stopped in the same hour and"
         f" {'have been' if one.lasts else 'were'} quiet {when}.",
         causes="They have a common cause: their network, their platform, a deployment.",
         next_step="Check what these agents have in common, and what was changed when they stopped.",

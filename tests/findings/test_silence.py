@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from flask.testing import FlaskClient
 
+from agentidp.findings import thresholds
 from tests.factories import NOON, Clock
 from tests.findings.conftest import Fleet
 
@@ -494,6 +495,20 @@ def test_part_of_a_fleet_that_stops_in_the_same_hour_is_one_finding(fleet: Fleet
     assert [(one["agentId"], one["agentCount"]) for one in found] == [(None, stopped)] * is_found
     for one in found:
         assert one["window"] == {"from": "2026-04-15T02:00:00.000000Z", "to": "2026-04-15T07:00:00.000000Z"}
+
+
+@pytest.mark.parametrize(("sampled", "others_that_stopped"), [(14, "at least 3"), (15, "3")])
+def test_of_a_sample_the_summary_says_that_more_may_have_stopped(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, sampled: int, others_that_stopped: str
+) -> None:
+    monkeypatch.setattr(thresholds, "MAX_SAMPLED_AGENTS", sampled)
+    for number in range(4):
+        work(fleet, f"stopped-{number}", without=(MIDNIGHT + 2 * HOUR, MIDNIGHT + 7 * HOUR))
+    others(fleet, 10)
+    fleet.store()
+    [one] = fleet.findings("silence")
+    assert one["agentCount"] == 4
+    assert f" and {others_that_stopped} other agents stopped in the same hour" in one["summary"]
 
 
 def test_those_that_stopped_together_are_not_reported_one_by_one(fleet: Fleet) -> None:
