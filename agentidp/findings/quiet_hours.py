@@ -2,7 +2,8 @@
 
 An hour's evidence is -ln(1 - p), where p is the share of the weeks before in which the agent was active in the same
 hour of the week, smoothed to (k + 1/2) / (n + 1) for k of n weeks; none if k is 0. A day's evidence is the same of
-days.
+days. An organization's evidence is the Poisson deviance of the number of agents that are active in an hour from the
+usual one.
 """
 
 from __future__ import annotations
@@ -164,7 +165,9 @@ def usual_agents(active: Sequence[int], hour: int, first: int) -> int | None:
 
 
 def quiet_hours_of(active: Sequence[int], since: int) -> tuple[list[list[int]], dict[int, int]]:
-    """The runs of quiet hours of an organization, and its busy hours with what is usual in them.
+    """The runs of quiet hours of an organization, and each hour that is usually busy with its usual number of agents.
+
+    An hour is busy if usually a few agents are active in it, and quiet if fewer than half of these are.
 
     :param active: how many of the sample were active in each hour; the last one still runs.
     :param since: the hour from which on one looks.
@@ -182,32 +185,41 @@ def quiet_hours_of(active: Sequence[int], since: int) -> tuple[list[list[int]], 
 
 
 def quiet_times(active: Sequence[int], since: int, holidays: Collection[int]) -> list[QuietTime]:
-    """The times in which most of the organization was quiet, that began or ended amid work.
+    """The times in which most of the organization was quiet.
 
-    A holiday that nobody marked comes and goes with the rest before and after it. Of a marked one no hour counts, but
-    what stopped within it is an outage if it stays quiet after it.
+    1. Together the hours are unlikely: the sum of their deviances reaches a limit. Of a marked holiday no hour counts,
+       but what stopped within it is an outage if it stays quiet after it.
+    2. The time began or ended amid work: within the two hours before or after it, two thirds of the usual agents were
+       active. A holiday that nobody marked comes and goes with the rest before and after it.
+    3. It lasts if its last hour is the last in which agents are usually active, and they are not back.
 
     :param holidays: the hours of those that were marked.
     """
     found = []
-    runs, busy = quiet_hours_of(active, since)
-    for run in runs:
+    quiet_runs, usual_in_busy_hours = quiet_hours_of(active, since)
+    for run in quiet_runs:
         counted = [hour for hour in run if hour not in holidays]
         if not counted:
             continue
-        usual, seen = sum(busy[hour] for hour in counted), sum(active[hour] for hour in counted)
-        surprise = sum(
-            busy[hour] - active[hour] + (active[hour] * log(active[hour] / busy[hour]) if active[hour] else 0.0)
-            for hour in counted
-        )
         first, last = run[0], run[-1]
-        is_sudden = any(3 * each >= 2 * busy[first] for each in active[max(first - 2, 0) : first])
-        is_over = any(3 * each >= 2 * busy[last] for each in active[last + 1 : last + 3])
-        lasts = last == max(busy) and not is_over
-        if surprise >= thresholds.MIN_EVIDENCE_ORGANIZATION and (is_sudden or is_over):
+        usual, seen = [usual_in_busy_hours[hour] for hour in counted], [active[hour] for hour in counted]
+        is_unlikely = sum(map(poisson_deviance, seen, usual)) >= thresholds.MIN_EVIDENCE_ORGANIZATION
+        began_amid_work = _is_at_work(active[max(first - 2, 0) : first], usual_in_busy_hours[first])
+        ended_amid_work = _is_at_work(active[last + 1 : last + 3], usual_in_busy_hours[last])
+        lasts = last == max(usual_in_busy_hours) and not ended_amid_work
+        if is_unlikely and (began_amid_work or ended_amid_work):
             ends = len(active) if lasts else counted[-1] + 1
-            found.append(QuietTime(first, counted[0], ends, lasts, usual, seen))
+            found.append(QuietTime(first, counted[0], ends, lasts, sum(usual), sum(seen)))
     return found
+
+
+def poisson_deviance(seen: int, usual: int) -> float:
+    """Half the deviance: ln of how many times as likely the count would be if it were the mean, and not *usual*."""
+    return usual - seen + (seen * log(seen / usual) if seen else 0.0)
+
+
+def _is_at_work(active: Sequence[int], usual: int) -> bool:
+    return any(3 * number >= 2 * usual for number in active)
 
 
 def partial_silences(sample: Sequence[Sequence[int]], since: int) -> list[QuietTime]:

@@ -20,7 +20,9 @@ from agentidp.findings.seasonal import median
 class ReturnPeriod:
     """Weissman's extrapolation of daily maxima: in how many days a value comes once.
 
-    A value x above ``base`` comes once in 4 (x / base) ** (1 / index) days. A bursty agent has a high index.
+    ``base`` is the highest of the maxima below the tail: it is exceeded on TAIL_DAYS of CALIBRATION_DAYS. So a value x
+    above it comes once in CALIBRATION_DAYS / TAIL_DAYS * (x / base) ** (1 / index) days. The index of a bursty agent is
+    high.
     """
 
     base: float
@@ -28,18 +30,19 @@ class ReturnPeriod:
 
     @classmethod
     def of(cls, maxima: Sequence[float]) -> ReturnPeriod:
-        """Fit it to the last 28: Hill's estimate of the tail index from the 7 highest, drawn towards a prior."""
+        """Fit it to the last CALIBRATION_DAYS: Hill's estimate of the index from TAIL_DAYS of them, with a prior."""
         recent = [max(one, thresholds.MIN_HOUR_SURPRISE) for one in maxima[-thresholds.CALIBRATION_DAYS :]]
         *highest, base = sorted(recent, reverse=True)[: thresholds.TAIL_DAYS + 1]
         hill, weight = sum(log(one / base) for one in highest), thresholds.PRIOR_WEIGHT
         return cls(base, (hill + weight * thresholds.PRIOR_INDEX) / (len(highest) + weight))
 
     def days(self, value: float) -> float:
-        """In how many days such a value comes once; zero of one that is among the ordinary."""
+        """In how many days such a value comes once; zero if it is not above ``base``."""
         if value <= self.base:
             return 0.0
-        rarity = log(value / self.base) / self.index
-        return exp(rarity) * thresholds.CALIBRATION_DAYS / thresholds.TAIL_DAYS if rarity < 700 else inf
+        exponent = log(value / self.base) / self.index
+        # The exponential of more than 709 is no float.
+        return exp(exponent) * thresholds.CALIBRATION_DAYS / thresholds.TAIL_DAYS if exponent < 700 else inf
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class ZScore:
 
     @classmethod
     def of(cls, maxima: Sequence[float]) -> ZScore:
-        """Fit it to the last 28."""
+        """Fit it to the last CALIBRATION_DAYS."""
         recent = list(maxima[-thresholds.CALIBRATION_DAYS :])
         middle = median(recent)
         variance = sum((one - middle) ** 2 for one in recent) / len(recent)

@@ -7,7 +7,7 @@ was issued no token from then on, where its seasonal median lets one expect as m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
-from agentidp.findings.history import DAY, daily, hourly, hours_until, instant
+from agentidp.findings.history import DAY, daily, hourly, hours_until, instant, runs
 from agentidp.findings.seasonal import median
 from agentidp.usage import KEEP_NETWORKS
 
@@ -87,18 +87,13 @@ def rejections_of(
     :param since: the first day looked at.
     """
     by_day = daily(rejected)
+    # Of the days with far more than usual: what is usual on them.
     usual = {
-        day: far_more
+        day: percentile
         for day in range(since, len(by_day))
-        if (far_more := usual_if_exceeded(by_day, day, active_days, is_failing(rejected, tokens, day))) is not None
+        if (percentile := usual_if_exceeded(by_day, day, active_days, is_failing(rejected, tokens, day))) is not None
     }
-    groups: list[list[int]] = []
-    for day in usual:
-        if groups and groups[-1][-1] == day - 1:
-            groups[-1].append(day)
-        else:
-            groups.append([day])
-    return [_run(rejected, tokens, group, max(usual[day] for day in group), usual) for group in groups]
+    return [_rejections_on(days, rejected, tokens, usual) for days in runs(list(usual), 1)]
 
 
 def usual_if_exceeded(
@@ -130,25 +125,30 @@ def expected_tokens(tokens: Sequence[int], hour: int) -> float:
     return median([float(tokens[hour - 7 * DAY * week]) for week in range(1, 5) if hour >= 7 * DAY * week])
 
 
-def _run(
-    rejected: Sequence[int], tokens: Sequence[int], days: list[int], usual: float, of_day: dict[int, float]
+def _rejections_on(
+    days: Sequence[int], rejected: Sequence[int], tokens: Sequence[int], usual: Mapping[int, float]
 ) -> Rejections:
-    far_more = [
+    """What was rejected on days in a row, from the first hour with many rejections to the last.
+
+    :param usual: of each day, the 75th percentile of the days before. An hour has many if a day of such hours would be
+        one with far more.
+    """
+    hours_with_many = [
         hour
         for day in days
         for hour in range(day * DAY, min((day + 1) * DAY, len(rejected)))
-        if rejected[hour] * DAY > thresholds.REJECTED_TIMES * of_day[day]
+        if rejected[hour] * DAY > thresholds.REJECTED_TIMES * usual[day]
     ]
-    begins, last = far_more[0], far_more[-1]
+    begins, last = hours_with_many[0], hours_with_many[-1]
     # In the first and the last hour it may still, or again, have got some.
     meanwhile = range(begins + 1, last) if last - begins > 1 else range(begins, last + 1)
     return Rejections(
         begins,
         last + 1,
-        sum(rejected[begins : last + 1]),
-        usual,
-        sum(tokens[hour] for hour in meanwhile),
-        sum(expected_tokens(tokens, hour) for hour in range(begins, last + 1)),
+        rejected=sum(rejected[begins : last + 1]),
+        usual=max(usual[day] for day in days),
+        tokens=sum(tokens[hour] for hour in meanwhile),
+        expected_tokens=sum(expected_tokens(tokens, hour) for hour in range(begins, last + 1)),
     )
 
 

@@ -24,7 +24,7 @@ WEEK = 7
 
 
 @dataclass(frozen=True)
-class Run:
+class UnusualWork:
     """An agent's tokens on a day of rest, or in its hours of rest if the day is not quiet as a whole."""
 
     tokens: int
@@ -33,13 +33,13 @@ class Run:
 
 
 @dataclass(frozen=True)
-class At:
-    """A run, whose it is, and on which day."""
+class WorkOnDay:
+    """Unusual work, whose it is, and on which day."""
 
     day: date
     agent_id: UUID
     agent_name: str
-    run: Run
+    work: UnusualWork
 
 
 def call(query: FindingsQuery) -> Call:
@@ -73,12 +73,12 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             day = query.today - timedelta(days=ago)
             if query.is_holiday(_midnight(day), _midnight(day + timedelta(days=1))):
                 continue
-            if day.isoweekday() % 7 in quiet and (run := run_of(tokens, (day - first_day).days)):
-                found.append(At(day, row.agent_id, row.agent_name, run))
+            if day.isoweekday() % 7 in quiet and (work := unusual_work(tokens, (day - first_day).days)):
+                found.append(WorkOnDay(day, row.agent_id, row.agent_name, work))
     return [_finding(group, query) for group in _adjacent(found)]
 
 
-def run_of(tokens: Sequence[int], day: int) -> Run | None:
+def unusual_work(tokens: Sequence[int], day: int) -> UnusualWork | None:
     """Whether an agent was at work on a day on which, or in hours in which, it usually rests.
 
     :param tokens: by the hour.
@@ -96,11 +96,14 @@ def run_of(tokens: Sequence[int], day: int) -> Run | None:
     if active_days < 3 * weeks or not _is_activity(today - usual, average):
         return None
     if 100 * usual <= thresholds.QUIET_PERCENT * average:
-        return Run(today, usual, True)
-    if 100 * usual > thresholds.PART_PERCENT * average or 2 * min(of_days[day - WEEK], of_days[day - 2 * WEEK]) > today:
+        return UnusualWork(today, usual, is_quiet_day=True)
+    is_quiet_in_part = 100 * usual <= thresholds.PART_PERCENT * average
+    # On each of the last two of these weekdays it did more than half as much: a schedule that has changed is no news.
+    is_new_habit = 2 * min(of_days[day - WEEK], of_days[day - 2 * WEEK]) > today
+    if not is_quiet_in_part or is_new_habit:
         return None
     in_rest = sum(tokens[hour] for hour in hours_of_rest(tokens, day, weeks) if hour < len(tokens))
-    return Run(in_rest, 0, False) if _is_activity(in_rest, average) else None
+    return UnusualWork(in_rest, usual=0, is_quiet_day=False) if _is_activity(in_rest, average) else None
 
 
 def second_highest(counts: Sequence[int]) -> int:
@@ -129,9 +132,9 @@ def hours_of_rest(tokens: Sequence[int], day: int, weeks: int) -> list[int]:
     return [day * DAY + hour for hour in range(DAY) if max(active[max(hour - 1, 0) : hour + 2]) <= 1]
 
 
-def _adjacent(found: list[At]) -> list[list[At]]:
+def _adjacent(found: list[WorkOnDay]) -> list[list[WorkOnDay]]:
     """In groups of adjacent days."""
-    groups: list[list[At]] = []
+    groups: list[list[WorkOnDay]] = []
     for one in sorted(found, key=lambda each: each.day):
         if groups and one.day - groups[-1][-1].day <= timedelta(days=1):
             groups[-1].append(one)
@@ -145,17 +148,17 @@ def _first_day(query: FindingsQuery) -> date:
     return query.until - timedelta(days=days + WEEK * thresholds.WEEKEND_WEEKS)
 
 
-def _finding(group: list[At], query: FindingsQuery) -> Finding:
+def _finding(group: list[WorkOnDay], query: FindingsQuery) -> Finding:
     agents: dict[UUID, Contributor] = {}
     for one in group:
         before = agents[one.agent_id].count if one.agent_id in agents else 0
         agents[one.agent_id] = Contributor(
-            agent_id=one.agent_id, agent_name=one.agent_name, count=before + one.run.tokens
+            agent_id=one.agent_id, agent_name=one.agent_name, count=before + one.work.tokens
         )
     ordered = sorted(agents.values(), key=lambda each: (-each.count, str(each.agent_id)))
     first, last = group[0].day, group[-1].day
-    is_quiet = all(one.run.is_quiet_day for one in group)
-    tokens, usual = sum(one.run.tokens for one in group), sum(one.run.usual for one in group)
+    is_quiet = all(one.work.is_quiet_day for one in group)
+    tokens, usual = sum(one.work.tokens for one in group), sum(one.work.usual for one in group)
     alone = ordered[0] if len(ordered) == 1 else None
     return Finding(
         kind="weekend",

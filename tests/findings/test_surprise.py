@@ -19,7 +19,7 @@ from agentidp.findings.rejections import usual_if_exceeded
 from agentidp.findings.seasonal import Expected, median, precedent, seasonal_median, surprise
 from agentidp.findings.surprise import LastDay, level, unusual_hours
 from agentidp.findings.uncached_tokens import fewest_tokens
-from agentidp.findings.weekend import run_of
+from agentidp.findings.weekend import unusual_work
 
 HOURS = 13 * WEEK
 
@@ -270,7 +270,7 @@ def test_a_run_on_a_day_of_rest(tokens: int, is_found: bool) -> None:
     # Seven weeks whose last day is one of rest, and another.
     counts = ([*[0] * 9, 12, *[0] * 14] * 6 + [0] * DAY) * 7
     counts += [*[0] * 9, 12, *[0] * 14] * 6 + [*[0] * 9, tokens, *[0] * 14]
-    assert bool(run_of(counts, 55)) is is_found
+    assert bool(unusual_work(counts, 55)) is is_found
 
 
 @pytest.mark.parametrize(("last", "is_silent"), [(3, False), (16, True)])
