@@ -26,7 +26,7 @@ from agentidp.db.sql import Call
 from agentidp.http.errors import ApiError
 from agentidp.jose.access_token import AccessToken, SigningKey, TokenRefused
 from agentidp.oauth import issuance
-from agentidp.oauth.token_inspection import end_session
+from agentidp.oauth.token_revocation import end_session
 from agentidp.services import Services, services
 from agentidp.token_verification import verified_token
 

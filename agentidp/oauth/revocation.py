@@ -9,12 +9,8 @@ from agentidp.http.openapi import Blueprint
 from agentidp.http.request_context import request_actor
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import NO_STORE, described
-from agentidp.oauth.token_inspection import (
-    TokenFormSchema,
-    inspect_token,
-    revoke_token,
-    revoke_token_of_another,
-)
+from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token
+from agentidp.oauth.token_revocation import revoke_token, revoke_token_of_another
 from agentidp.services import services
 
 blueprint = Blueprint("oauth-revocation", __name__, description="OAuth 2.0 token revocation")

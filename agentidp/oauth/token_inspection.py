@@ -1,4 +1,4 @@
-"""Inspect a token of the client's organization, to introspect it (RFC 7662) or to revoke it (RFC 7009)."""
+"""Inspect a token of the client's organization, before it is introspected (RFC 7662) or revoked (RFC 7009)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from datetime import datetime
 import marshmallow as ma
 import psycopg
 
-from agentidp import audit
-from agentidp.actor import Actor
-from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.sql import Call
 from agentidp.http.errors import OAuthError
 from agentidp.http.request_context import current_context, current_request
@@ -79,32 +76,6 @@ def inspect_token(at: datetime) -> TokenInspection:
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
     [row] = rows
     return TokenInspection(client, frozenset(row.scopes), token, row.is_active)
-
-
-def revoke_token(database: OrganizationDatabase, token: AccessToken) -> None:
-    """Revoke a verified token of the organization, until no server would accept it any more."""
-    database.run(_revocation(token), durable=True)
-
-
-def revoke_token_of_another(database: OrganizationDatabase, token: AccessToken, *, by: Actor) -> None:
-    """Revoke a token of another agent than the one that asks for it, which is recorded."""
-    with database.transaction(by) as opened:
-        opened.run(_revocation(token))
-        audit.record(opened, "agent.token_revoked", token.agent_id, before={"jti": token.jti})
-
-
-def end_session(opened: Transaction, token: AccessToken, *, is_revoked: bool) -> None:
-    """Record that somebody signs out of the dashboard.
-
-    :param is_revoked: revoke the session's token.
-    """
-    if is_revoked:
-        opened.run(_revocation(token))
-    audit.record(opened, "agent.signed_out", token.agent_id)
-
-
-def _revocation(token: AccessToken) -> Call:
-    return Call("oauth/revoke_token", {"jti": token.jti, "expires_at": token.refused_from})
 
 
 def _token_of(organization_id: str, unverified_token: str) -> AccessToken | None:
