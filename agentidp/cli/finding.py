@@ -17,8 +17,8 @@ from agentidp.config import ConfigurationError
 from agentidp.db.organization import Transaction
 from agentidp.findings import DEFAULT_DAYS, KINDS
 from agentidp.findings.actions import MuteSchema, NoteSchema, acknowledge, mute, unmute
-from agentidp.findings.listing import STATES, filtered, listing_of, with_history
-from agentidp.findings.store import KnownFinding, read_finding
+from agentidp.findings.listing import STATES, filtered, with_history
+from agentidp.findings.store import KnownFinding, listing_of, read_finding
 from agentidp.http.errors import NotFound
 from agentidp.http.schemas import MAX_DAYS
 

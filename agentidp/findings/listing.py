@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from datetime import datetime
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -13,24 +10,12 @@ import marshmallow as ma
 from flask import Response
 
 from agentidp.caller import Caller, bearer
-from agentidp.config import Settings
-from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call
-from agentidp.findings import DEFAULT_DAYS, DEFAULT_DOMINANCE_PERCENT, KINDS, callers_findings, findings_query
+from agentidp.findings import DEFAULT_DAYS, DEFAULT_DOMINANCE_PERCENT, KINDS, callers_findings
 from agentidp.findings.finding import AmountSchema, BaselineSchema, ContributorSchema, Finding, Severity, WindowSchema
 from agentidp.findings.identity import Happening
-from agentidp.findings.store import (
-    KnownFinding,
-    Listing,
-    OpenTransaction,
-    Run,
-    evaluate,
-    is_fresh,
-    reaches_back,
-    read_finding,
-    read_listing,
-)
-from agentidp.http.errors import NotFound, RateLimited
+from agentidp.findings.store import KnownFinding, Listing, Run, listing_of, read_finding
+from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import answer, json_response
 from agentidp.http.schemas import MAX_DAYS, WholeNumber, timestamp
@@ -213,49 +198,13 @@ def callers_finding(caller: Caller, finding_id: UUID) -> KnownFinding:
 
 
 def callers_listing(caller: Caller, *, days: int = DEFAULT_DAYS) -> Listing:
-    """The stored findings of the caller's organization, as :func:`listing_of` returns them.
+    """The stored findings of the caller's organization, as :func:`agentidp.findings.store.listing_of` returns them.
 
     :raises RateLimited: they had to be computed, and too many requests for that are running.
     """
     return listing_of(
         caller.read_together, caller.transaction, caller.at, caller.settings, days=days, turn=caller.expensive_read
     )
-
-
-def listing_of(
-    run: Run,
-    open_transaction: OpenTransaction,
-    at: datetime,
-    settings: Settings,
-    *,
-    days: int = DEFAULT_DAYS,
-    turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
-) -> Listing:
-    """An organization's stored findings. They are computed and stored first if there are none, or only old ones
-    because nothing watches.
-
-    :param days: how many UTC days back a finding may have ended, today included.
-    :param turn: in which they are computed; it may refuse that as :class:`RateLimited`.
-    :raises DatabaseUnavailable: they had to be computed, and no kind could be.
-    """
-    listing = read_listing(run, at, days)
-    if listing and is_fresh(listing, at, days, settings.watch_interval):
-        return listing
-    reaches = listing is not None and reaches_back(listing, at, days)
-    look_back = DEFAULT_DAYS if reaches else max(days, DEFAULT_DAYS)
-    try:
-        with turn():
-            evaluate(run, open_transaction, findings_query(at, settings, days=look_back))
-    except (RateLimited, DatabaseUnavailable):
-        if listing is None or not reaches:
-            raise
-        # Old ones that say how old they are.
-        return listing
-    # In a transaction, because a replica may not have it yet.
-    with open_transaction() as opened:
-        listing = read_listing(lambda *calls: [opened.run(call) for call in calls], at, days)
-    assert listing is not None  # noqa: S101 - one has just been stored
-    return listing
 
 
 def filtered(listing: Listing, *, state: str | None, kind: str | None, agent: UUID | None) -> list[KnownFinding]:

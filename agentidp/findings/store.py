@@ -4,11 +4,13 @@
    (:func:`agentidp.findings.identity.reconcile`), and stores the result, its history and its alerts in one transaction.
 2. The transaction locks the organization's evaluation first; of two evaluations at once, the later instant wins.
 3. :func:`read_listing` and :func:`read_finding` return what is stored, with acknowledgements and mutes.
-4. :func:`is_fresh` says whether that is recent enough, and :func:`reaches_back` whether it is known for so many days.
+4. :func:`listing_of` returns the same, and evaluates first if nothing recent is stored.
+5. :func:`is_fresh` says whether that is recent enough, and :func:`reaches_back` whether it is known for so many days.
 """
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -20,13 +22,16 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from agentidp.config import Settings
+from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import Found, findings
+from agentidp.findings import DEFAULT_DAYS, Found, findings, findings_query
 from agentidp.findings.alerting import enqueue_alerts
 from agentidp.findings.causes import urgency
 from agentidp.findings.finding import Finding, FindingsQuery, finding_of
 from agentidp.findings.identity import ORGANIZATION, Change, Happening, Reconciled, Tracked, as_row, from_row, reconcile
+from agentidp.http.errors import RateLimited
 from agentidp.http.schemas import timestamp
 
 Run = Callable[..., list[Rows]]
@@ -186,6 +191,42 @@ def read_listing(run: Run, at: datetime, days: int) -> Listing | None:
     known = known_findings(rows, mutes)
     known.sort(key=lambda one: (not one.is_ongoing, urgency(one.finding, at)))
     return Listing(known, evaluation)
+
+
+def listing_of(
+    run: Run,
+    open_transaction: OpenTransaction,
+    at: datetime,
+    settings: Settings,
+    *,
+    days: int = DEFAULT_DAYS,
+    turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+) -> Listing:
+    """An organization's stored findings. They are computed and stored first if there are none, or only old ones
+    because nothing watches.
+
+    :param days: how many UTC days back a finding may have ended, today included.
+    :param turn: in which they are computed; it may refuse that as :class:`RateLimited`.
+    :raises DatabaseUnavailable: they had to be computed, and no kind could be.
+    """
+    listing = read_listing(run, at, days)
+    if listing and is_fresh(listing, at, days, settings.watch_interval):
+        return listing
+    reaches = listing is not None and reaches_back(listing, at, days)
+    look_back = DEFAULT_DAYS if reaches else max(days, DEFAULT_DAYS)
+    try:
+        with turn():
+            evaluate(run, open_transaction, findings_query(at, settings, days=look_back))
+    except (RateLimited, DatabaseUnavailable):
+        if listing is None or not reaches:
+            raise
+        # Old ones that say how old they are.
+        return listing
+    # In a transaction, because a replica may not have it yet.
+    with open_transaction() as opened:
+        listing = read_listing(lambda *calls: [opened.run(call) for call in calls], at, days)
+    assert listing is not None  # noqa: S101 - one has just been stored
+    return listing
 
 
 def is_fresh(listing: Listing, at: datetime, days: int, interval: float) -> bool:
