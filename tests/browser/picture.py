@@ -47,7 +47,8 @@ def digest(app: Flask, operator: Agent) -> str:
     assert response.status_code == 200
     issuer = app.extensions["agentidp"].settings.issuer
     # Findings get random ids.
-    shown = re.sub(r"(?<=dashboard\.js\?v=)\w+|(?<=/findings/)[0-9a-f-]{36}", "", response.text.replace(issuer, ""))
+    random = r"(?<=dashboard\.js\?v=)\w+|(?<=/findings/)[0-9a-f-]{36}|(?<=finding-)[0-9a-f-]{36}|(?<=act-)[0-9a-f-]{36}"
+    shown = re.sub(random, "", response.text.replace(issuer, ""))
     return hashlib.sha256(shown.encode()).hexdigest()
 
 
