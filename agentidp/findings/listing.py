@@ -38,6 +38,13 @@ STATELESS = dict.fromkeys(
 )
 """The state of a finding that is computed with a parameter of the caller's own, and not stored."""
 
+WHO = (
+    "the name of the agent; the name of the person who is signed in to the dashboard, or the person's ID at the "
+    "provider; or `operator` for a command. Agents and people can have any name, also that of another or `operator`: "
+    "the audit trail says who it was"
+)
+"""What the API says about the names of those who act."""
+
 blueprint = Blueprint("findings", __name__, description="Findings")
 
 
@@ -89,7 +96,7 @@ class FindingSchema(ma.Schema):
     acknowledgedBy = ma.fields.String(
         required=True,
         allow_none=True,
-        metadata={"description": "The name of the agent that acknowledged it, or `operator` if a command did"},
+        metadata={"description": f"Who acknowledged it: {WHO}"},
     )
     note = ma.fields.String(required=True, allow_none=True)
     mutedUntil = ma.fields.AwareDateTime(required=True, allow_none=True)
@@ -114,7 +121,7 @@ class ChangeSchema(ma.Schema):
     by = ma.fields.String(
         required=True,
         allow_none=True,
-        metadata={"description": "The agent's name, or `operator` if a command did it; null if an evaluation did"},
+        metadata={"description": f"Who did it: {WHO}. Null if an evaluation did"},
     )
     note = ma.fields.String(required=True, allow_none=True)
 

@@ -298,6 +298,20 @@ class TestRoles:
         actor = f"anna-1 at {provider.issuer} (Anna Berg)"
         assert [(action, who) for action, _, who, _ in events(cast.acme)[1:]] == [("finding.acknowledged", actor)]
 
+    @pytest.mark.parametrize(("name", "shown"), [("operator", "operator"), (None, "anna-1")])
+    def test_the_audit_trail_says_who_it_was_whatever_their_name(
+        self, client: FlaskClient, provider: Company, cast: Cast, services: Services, name: str | None, shown: str
+    ) -> None:
+        finding_id = make_finding(services, cast.acme.organization_id)
+        assert sign_in(client, provider, cast.acme, ADMINISTRATOR, name=name).status_code == 200
+        client.post(f"/dashboard/findings/{finding_id}/acknowledge", headers=SAME_ORIGIN)
+        headers = {"Authorization": f"Bearer {cast.acme.token()}"}
+        found = client.get(f"/api/v1/analytics/findings/{finding_id}", headers=headers).get_json()
+        assert found["acknowledgedBy"] == shown
+        assert [change["by"] for change in found["history"] if change["change"] == "acknowledged"] == [shown]
+        [(_, *who, _)] = [event for event in events(cast.acme) if event[0] == "finding.acknowledged"]
+        assert who == ["person", f"anna-1 at {provider.issuer}" + (f" ({name})" if name else "")]
+
     def test_an_administrator_acts_under_their_own_name(
         self, client: FlaskClient, provider: Company, cast: Cast, services: Services
     ) -> None:
