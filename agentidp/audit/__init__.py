@@ -22,7 +22,7 @@ INSTANCE = "org-00000000-0000-0000-0000-000000000000"
 
 ACTIONS = {
     "agent.created": "An agent was registered.",
-    "agent.changed": "The name, description, owner, scopes, status or DPoP rule of an agent were changed.",
+    "agent.changed": "The name, description, owner, scopes, status, DPoP rule or replicas of an agent were changed.",
     "agent.deleted": "An agent was deleted, and its credentials were revoked.",
     "agent.signed_in": "Somebody signed in to the dashboard as the agent: by a credential, a token or a link.",
     "agent.signed_out": "Somebody signed out of the dashboard.",

@@ -18,12 +18,31 @@ from agentidp.registry import agents
 id_argument = click.argument("agent_id", type=click.UUID, metavar="ID")
 
 
+def _replicas(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    """The number, or 0 for none: ``None`` says that the option is left out."""
+    if text is None or text == "none":
+        return None if text is None else 0
+    digits = text if text.isascii() and text.isdecimal() and len(text) < 9 else "0"
+    if not agents.MIN_REPLICAS <= int(digits) <= agents.MAX_REPLICAS:
+        raise click.BadParameter(f"must be a whole number from {agents.MIN_REPLICAS} to {agents.MAX_REPLICAS}, or none")
+    return int(digits)
+
+
+replicas_option = click.option(
+    "--expected-replicas",
+    "expectedReplicas",
+    metavar="N|none",
+    callback=_replicas,
+    help="How many instances of it run, so that their tokens are not reported as waste.",
+)
+
+
 @click.group("agent")
 def commands() -> None:
     """Agents: an agent's id is its client_id.
 
     Agents are printed as: id, name, description, scopes, status, whether tokens are bound to a key, times of creation
-    and of the last change, owner.
+    and of the last change, owner, expected replicas.
     """
 
 
@@ -40,14 +59,13 @@ def commands() -> None:
     help="Of AgentIdP's API or of a resource server of the organization; may be given several times. "
     "Default: analytics:read and agents:read.",
 )
+@replicas_option
 @as_json_option
-def create(
-    name: str, organization_id: str, description: str, owner: str, scopes: tuple[str, ...], as_json: bool
-) -> None:
+def create(organization_id: str, scopes: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Register the agent NAME and print its id."""
     with opened() as services:
         organization_named(services, organization_id)
-        new = {"name": name, "description": description, "owner": owner, **({"scopes": list(scopes)} if scopes else {})}
+        new = _members(options, scopes)
         with services.database.of(organization_id, utc_now()).transaction() as transaction:
             row = agents.add_agent(transaction, **agents.NewAgentSchema().load(new))
     body = agents.represent(row)
@@ -87,18 +105,15 @@ def show_(agent_id: UUID, as_json: bool) -> None:
 )
 @click.option(
     "--dpop/--no-dpop",
-    "dpop_bound_access_tokens",
+    "dpopBoundAccessTokens",
     default=None,
     help="Whether the agent gets only tokens that are bound to a key (DPoP).",
 )
+@replicas_option
 @as_json_option
 def update(agent_id: UUID, scopes: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Change the agent ID and print it. What is left out stays."""
-    change = {name: value for name, value in options.items() if value is not None}
-    if "dpop_bound_access_tokens" in change:
-        change["dpopBoundAccessTokens"] = change.pop("dpop_bound_access_tokens")
-    if scopes:
-        change["scopes"] = list(scopes)
+    change = _members(options, scopes)
     if not change:
         raise click.UsageError("name something to change")
     _change(agent_id, change, as_json)
@@ -118,6 +133,14 @@ def suspend(agent_id: UUID, as_json: bool) -> None:
 def resume(agent_id: UUID, as_json: bool) -> None:
     """End the suspension of the agent ID and print it. Its tokens that have not expired work again."""
     _change(agent_id, {"status": "active"}, as_json)
+
+
+def _members(options: dict[str, Any], scopes: tuple[str, ...]) -> dict[str, Any]:
+    """What is given, as the JSON of our API."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if "expectedReplicas" in given:
+        given["expectedReplicas"] = given["expectedReplicas"] or None
+    return given | ({"scopes": list(scopes)} if scopes else {})
 
 
 def _change(agent_id: UUID, change: dict[str, Any], as_json: bool) -> None:

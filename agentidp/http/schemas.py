@@ -71,6 +71,23 @@ class WholeNumber(ma.fields.Integer):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
+class NumberOrNull(ma.fields.Integer):
+    """A JSON number without a fraction, from *least* to *most*, or ``null``.
+
+    marshmallow's ``strict`` would let ``true`` and ``2.0`` through.
+    """
+
+    def __init__(self, least: int, most: int, **kwargs: Any) -> None:
+        self._rule = f"must be a whole number from {least} to {most}, or null"
+        super().__init__(validate=ma.validate.Range(least, most, error=self._rule), allow_none=True, **kwargs)
+        self.error_messages["invalid"] = self._rule
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if type(value) is not int:
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class Instant(ma.fields.AwareDateTime):
     """A date and time after RFC 3339 section 5.6. marshmallow would let other text of ISO 8601 through, a NUL behind
     it, and the last hours of the year 9999 in time zones that are behind UTC.

@@ -20,17 +20,26 @@ from agentidp.db.sql import Rows
 from agentidp.http.errors import Conflict, NotFound, ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import ChangeSchema, Flag, ScopeList, Text, WholeNumber, timestamp
+from agentidp.http.schemas import ChangeSchema, Flag, NumberOrNull, ScopeList, Text, WholeNumber, timestamp
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 
 blueprint = Blueprint("agents", __name__, description="Agents of the organization")
 
 STATUSES = ("active", "suspended")
 
-
 OWNER = "Whom to ask about it: a person, a team or an address"
+EXPECTED_REPLICAS = "How many instances of it run, which findings take into account; null if that is not declared"
 
-_CHANGEABLE = ("name", "description", "owner", "scopes", "status", "dpop_bound_access_tokens")
+MIN_REPLICAS, MAX_REPLICAS = 1, 10_000
+"""Instances of an agent that can be declared."""
+_CHANGEABLE = ("name", "description", "owner", "scopes", "status", "dpop_bound_access_tokens", "expected_replicas")
+
+
+class ExpectedReplicas(NumberOrNull):
+    """How many instances of an agent run, or ``null``."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(MIN_REPLICAS, MAX_REPLICAS, metadata={"description": EXPECTED_REPLICAS}, **kwargs)
 
 
 def refuse_unknown_scopes(opened: Transaction, scopes: list[str]) -> None:
@@ -55,6 +64,7 @@ class NewAgentSchema(ma.Schema):
     owner = Text(0, 200, load_default="", description=OWNER)
     scopes = ScopeList(load_default=lambda: list(DEFAULT_SCOPES))
     dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens", load_default=False)
+    expectedReplicas = ExpectedReplicas(attribute="expected_replicas", load_default=None)
 
 
 class AgentChangeSchema(ChangeSchema):
@@ -65,6 +75,7 @@ class AgentChangeSchema(ChangeSchema):
     owner = Text(0, 200, description=OWNER)
     scopes = ScopeList()
     dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens")
+    expectedReplicas = ExpectedReplicas(attribute="expected_replicas")
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
 
 
@@ -80,6 +91,7 @@ class AgentSchema(ma.Schema):
     dpopBoundAccessTokens = ma.fields.Boolean(
         required=True, metadata={"description": "Whether the agent gets only tokens bound to a key (RFC 9449)"}
     )
+    expectedReplicas = ExpectedReplicas(required=True)
     createdAt = ma.fields.AwareDateTime(required=True)
     updatedAt = ma.fields.AwareDateTime(required=True)
 
@@ -167,6 +179,7 @@ def add_agent(
     scopes: list[str],
     owner: str = "",
     dpop_bound_access_tokens: bool = False,
+    expected_replicas: int | None = None,
     agent_id: UUID | None = None,
 ) -> Any:
     """Register an agent and its client.
@@ -186,6 +199,7 @@ def add_agent(
             owner=owner,
             scopes=scopes,
             dpop_bound_access_tokens=dpop_bound_access_tokens,
+            expected_replicas=expected_replicas,
         )
     except psycopg.errors.UniqueViolation:
         raise _name_taken() from None
@@ -202,11 +216,14 @@ def update_agent(opened: Transaction, agent_id: UUID, change: dict[str, Any]) ->
     :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
     :raises Conflict: another agent of the organization has the name.
     """
-    unchanged: dict[str, Any] = dict.fromkeys(_CHANGEABLE)
+    values: dict[str, Any] = dict.fromkeys(_CHANGEABLE) | change
+    if "expected_replicas" in change:
+        # For the statement, null leaves a column as it is.
+        values["expected_replicas"] = change["expected_replicas"] or 0
     refuse_unknown_scopes(opened, change.get("scopes", []))
     before = existing(opened.fetch("agents/lock_agent", agent_id=agent_id))
     try:
-        [agent] = opened.fetch("agents/change_agent", agent_id=agent_id, **(unchanged | change))
+        [agent] = opened.fetch("agents/change_agent", agent_id=agent_id, **values)
     except psycopg.errors.UniqueViolation:
         raise _name_taken() from None
     audit.record(opened, "agent.changed", agent_id, before=_recorded(before), after=_recorded(agent))
@@ -238,7 +255,7 @@ def _name_taken() -> Conflict:
 
 def _recorded(agent: Any) -> dict[str, Any]:
     """What the audit trail records of an agent."""
-    names = ("name", "description", "owner", "scopes", "status", "dpopBoundAccessTokens")
+    names = ("name", "description", "owner", "scopes", "status", "dpopBoundAccessTokens", "expectedReplicas")
     body = represent(agent)
     return {name: body[name] for name in names}
 
@@ -256,6 +273,7 @@ def represent(agent: Any) -> dict[str, Any]:
         "updatedAt": timestamp(agent.updated_at),
         # Last, so that the columns that the commands print stay where they are.
         "owner": agent.owner,
+        "expectedReplicas": agent.expected_replicas,
     }
 
 

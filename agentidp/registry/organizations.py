@@ -17,7 +17,7 @@ from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import ChangeSchema, Text, timestamp
+from agentidp.http.schemas import ChangeSchema, NumberOrNull, Text, timestamp
 
 blueprint = Blueprint("organization", __name__, description="The organization and its budget")
 
@@ -25,24 +25,6 @@ LEAST_BUDGET, MOST_BUDGET = 1, 1_000_000_000_000
 """Tokens in a calendar month."""
 
 _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-class Budget(ma.fields.Integer):
-    """Tokens in a calendar month: a JSON number without a fraction, or ``null`` for none.
-
-    marshmallow's ``strict`` would let ``true`` and ``2.0`` through.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        self._rule = f"must be a whole number from {LEAST_BUDGET} to {MOST_BUDGET}, or null"
-        in_range = ma.validate.Range(LEAST_BUDGET, MOST_BUDGET, error=self._rule)
-        super().__init__(validate=in_range, allow_none=True, **kwargs)
-        self.error_messages["invalid"] = self._rule
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        if type(value) is not int:
-            raise self.make_error("invalid", input=value)
-        return value
 
 
 class NewOrganizationSchema(ma.Schema):
@@ -55,7 +37,7 @@ class OrganizationChangeSchema(ChangeSchema):
     """The body that changes the organization."""
 
     name = Text(1, 100)
-    monthlyTokenBudget = Budget(attribute="monthly_token_budget")
+    monthlyTokenBudget = NumberOrNull(LEAST_BUDGET, MOST_BUDGET, attribute="monthly_token_budget")
 
 
 class OrganizationSchema(ma.Schema):
@@ -63,8 +45,11 @@ class OrganizationSchema(ma.Schema):
 
     organizationId = ma.fields.String(required=True)
     name = ma.fields.String(required=True)
-    monthlyTokenBudget = Budget(
-        required=True, metadata={"description": "Tokens in a UTC calendar month; null if there is none"}
+    monthlyTokenBudget = NumberOrNull(
+        LEAST_BUDGET,
+        MOST_BUDGET,
+        required=True,
+        metadata={"description": "Tokens in a UTC calendar month; null if there is none"},
     )
     status = ma.fields.String(required=True, validate=ma.validate.OneOf(["active", "suspended"]))
     createdAt = ma.fields.AwareDateTime(required=True)

@@ -1,15 +1,17 @@
 -- Registers an active agent and its client. Returns the agent's row.
 -- Parameters: organization_id; agent_id; name; description; owner; scopes (text[]); dpop_bound_access_tokens;
--- at (timestamptz).
+-- expected_replicas (or null); at (timestamptz).
 with client as (
     insert into clients (client_id, organization_id)
     values (%(agent_id)s, %(organization_id)s)
 )
 insert into agents (
-    organization_id, agent_id, name, description, owner, scopes, status, dpop_bound_access_tokens, created_at, updated_at
+    organization_id, agent_id, name, description, owner, scopes, status, dpop_bound_access_tokens, expected_replicas,
+    created_at, updated_at
 )
 values (
     %(organization_id)s, %(agent_id)s, %(name)s, %(description)s, %(owner)s, %(scopes)s::text[], 'active',
-    %(dpop_bound_access_tokens)s, %(at)s, %(at)s
+    %(dpop_bound_access_tokens)s, %(expected_replicas)s, %(at)s, %(at)s
 )
-returning agent_id, name, description, owner, scopes, status, dpop_bound_access_tokens, created_at, updated_at
+returning
+    agent_id, name, description, owner, scopes, status, dpop_bound_access_tokens, expected_replicas, created_at, updated_at

@@ -1,6 +1,6 @@
 -- Changes an agent; null leaves a column as it is. Returns its row, or none if it is deleted or does not exist.
 -- Parameters: organization_id; agent_id; name; description; owner; scopes (text[]); status; dpop_bound_access_tokens;
--- at (timestamptz).
+-- expected_replicas: 0 removes it; at (timestamptz).
 update agents
 set
     name = coalesce(%(name)s::text, name),
@@ -9,10 +9,12 @@ set
     scopes = coalesce(%(scopes)s::text[], scopes),
     status = coalesce(%(status)s::text, status),
     dpop_bound_access_tokens = coalesce(%(dpop_bound_access_tokens)s::boolean, dpop_bound_access_tokens),
+    expected_replicas = nullif(coalesce(%(expected_replicas)s::integer, expected_replicas), 0),
     updated_at = %(at)s
 where
     organization_id = %(organization_id)s
     and agent_id = %(agent_id)s
     -- Not deleted, written so that the planner can use only the primary key.
     and coalesce(deleted_at, 'infinity') = 'infinity'
-returning agent_id, name, description, owner, scopes, status, dpop_bound_access_tokens, created_at, updated_at
+returning
+    agent_id, name, description, owner, scopes, status, dpop_bound_access_tokens, expected_replicas, created_at, updated_at

@@ -58,6 +58,7 @@ class TestAnEvent:
                 "scopes": ["analytics:read", "agents:read"],
                 "status": "active",
                 "dpopBoundAccessTokens": False,
+                "expectedReplicas": None,
             },
             "clientAddress": "127.0.0.1",
             "requestId": "request-of-a-test",

@@ -62,6 +62,7 @@ def test_the_trail_of_a_day(
         "scopes": ["analytics:read", "agents:read"],
         "status": "active",
         "dpopBoundAccessTokens": False,
+        "expectedReplicas": None,
     }
     laptop = {"agentId": agent_id, "label": "laptop", "jwks": None, "expiresAt": None}
     events = events_of(database_url, organization)

@@ -27,6 +27,8 @@ def test_as_json(run: Command) -> None:
         "builds",
         "--owner",
         "Team A",
+        "--expected-replicas",
+        "12",
         "--scope",
         "agents:write",
     )
@@ -39,6 +41,7 @@ def test_as_json(run: Command) -> None:
         "scopes": ["agents:write"],
         "status": "active",
         "dpopBoundAccessTokens": False,
+        "expectedReplicas": 12,
         "createdAt": made["createdAt"],
         "updatedAt": made["createdAt"],
     }
@@ -86,6 +89,21 @@ def test_update_changes_what_is_given_and_prints_the_agent(run: Command) -> None
     changed = json.loads(run("agent", "update", agent_id, "--description", "", "--no-dpop", "--json"))
     assert (changed["name"], changed["description"], changed["dpopBoundAccessTokens"]) == ("baker", "", False)
     assert run("agent", "show", agent_id).split("\t")[:5] == [agent_id, "baker", "", "agents:read", "active"]
+
+
+def test_expected_replicas_are_declared_changed_and_removed(run: Command) -> None:
+    organization_id = run("organization", "create", "Acme")
+    agent_id = run("agent", "create", "builder", "--organization", organization_id, "--expected-replicas", "none")
+    assert agent_of(run, agent_id)["expectedReplicas"] is None
+    for text, expected in {"1": 1, "10000": 10_000, "none": None, "12": 12}.items():
+        run("agent", "update", agent_id, "--expected-replicas", text)
+        assert agent_of(run, agent_id)["expectedReplicas"] == expected
+    assert json.loads(run("agent", "update", agent_id, "--owner", "me", "--json"))["expectedReplicas"] == 12
+    assert run("agent", "show", agent_id).split("\t")[-2:] == ["me", "12"]
+    for wrong in ("0", "-1", "10001", "9" * 5000, "1.0", "1_0", "", "None", "٣"):
+        refused = run.invoke("agent", "update", agent_id, "--expected-replicas", wrong)
+        rule = "Invalid value for '--expected-replicas': must be a whole number from 1 to 10000, or none\n"
+        assert (refused.exit_code, refused.stderr.endswith(rule)) == (2, True), refused.stderr
 
 
 def test_a_suspended_agent_gets_no_token_until_it_is_resumed(run: Command) -> None:

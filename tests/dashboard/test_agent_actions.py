@@ -184,6 +184,7 @@ def test_the_scope_is_checked_again_in_the_transaction(
             agent_id=cast.acme.agent_id,
             scopes=["analytics:read"],
             **dict.fromkeys(("name", "description", "owner", "status", "dpop_bound_access_tokens")),
+            expected_replicas=None,
         )
         return whole(caller)
 

@@ -87,6 +87,14 @@ def test_shows_the_last_hours_of_the_period_and_the_description(read: Read, flee
     assert (number(rows["Alpha"][1]), rows["gamma"][1], rows["gamma"][5]) == (40, "0", "none")
 
 
+def test_an_agents_page_shows_its_declared_replicas(client: FlaskClient, cast: Cast, fleet: dict[str, Agent]) -> None:
+    path = f"/api/v1/agents/{fleet['Alpha'].agent_id}"
+    assert client.patch(path, json={"expectedReplicas": 1200}, headers=cast.acme.bearer()).status_code == 200
+    with_session(client, cast.acme)
+    assert "Expected replicas: 1,200" in Page(client.get(f"/dashboard/agents/{fleet['Alpha'].agent_id}")).text
+    assert "Expected replicas" not in Page(client.get(f"/dashboard/agents/{fleet['beta'].agent_id}")).text
+
+
 def test_keeps_the_period_and_the_order_on_other_pages_and_in_the_form(
     client: FlaskClient, cast: Cast, services: Services
 ) -> None:

@@ -184,6 +184,7 @@ VALUES: dict[str, Any] = {
     "owner": "",
     "status": "active",
     "dpop_bound_access_tokens": False,
+    "expected_replicas": 12,
     "has_proof": True,
     "monthly_token_budget": 1,
     "day": NOON.date(),

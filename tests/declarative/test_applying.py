@@ -83,6 +83,7 @@ def test_the_example_of_the_guide_has_the_plan_that_the_guide_shows(run: Command
                 "scopes": ["invoices:read", "invoices:write"],
                 "status": "active",
                 "dpopBoundAccessTokens": False,
+                "expectedReplicas": None,
             },
         ),
         (
@@ -150,7 +151,9 @@ def test_what_is_exported_changes_nothing_and_makes_the_same_elsewhere(run: Comm
     run("agent", "update", agent, "--scope", "x:read")
     # Its scope outlives it.
     run("resource-server", "delete", server, "--organization", twins[0])
+    run("agent", "update", agent, "--expected-replicas", "12")
     exported = run("organization", "export")
+    assert exported.count("expectedReplicas: 12") == 1
     assert exported.count("organizationId") == 2
     assert "agentId" not in exported
     before = event_count(run)
@@ -162,8 +165,13 @@ def test_what_is_exported_changes_nothing_and_makes_the_same_elsewhere(run: Comm
     [acme] = [one["organizationId"] for one in organizations(run) if one["name"] == "Acme"]
     only = run("organization", "export", acme)
     assert exported.startswith(only)
+    file.write_text(exported.replace("expectedReplicas: 12", "expectedReplicas: null"))
+    assert "    expectedReplicas: 12 → null\n" in run.invoke("apply", "-f", str(file), "--yes").stdout
+    assert json.loads(run("agent", "show", agent, "--json"))["expectedReplicas"] is None
+
     # Elsewhere, as far as the name and the identifiers are concerned.
-    elsewhere = only.replace("Acme", "Copy").replace("acme.example", "copy.example")
+    elsewhere = only.replace("expectedReplicas: null", "expectedReplicas: 10000", 1)
+    elsewhere = elsewhere.replace("Acme", "Copy").replace("acme.example", "copy.example")
     file.write_text(elsewhere)
     assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 0
     [copy] = [one["organizationId"] for one in organizations(run) if one["name"] == "Copy"]

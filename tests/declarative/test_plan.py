@@ -19,6 +19,7 @@ AGENT = {
     "scopes": ["a", "b"],
     "status": "active",
     "dpopBoundAccessTokens": False,
+    "expectedReplicas": None,
 }
 SERVER = {"resourceServerId": "2", "resource": "https://api.example", "name": "API", "scopes": ["a"]}
 ACME: dict[str, Any] = {
@@ -52,7 +53,7 @@ def test_a_new_organization_comes_before_what_belongs_to_it_and_resource_servers
         resourceServers=[{"resource": "https://api.example", "name": "API"}],
     )
     new = {"description": "", "owner": "", "scopes": list(DEFAULT_SCOPES)}
-    new |= {"dpopBoundAccessTokens": False, "status": "suspended"}
+    new |= {"dpopBoundAccessTokens": False, "expectedReplicas": None, "status": "suspended"}
     assert found == [
         Change("create", "organization", "Acme", "Acme", after={"monthlyTokenBudget": 5}),
         Change(
@@ -86,7 +87,7 @@ def test_only_the_members_that_differ_change() -> None:
 def test_prune_deletes_what_a_list_does_not_name_and_looks_at_no_list_that_is_left_out() -> None:
     assert changes(is_pruning=True) == []
     assert changes(agents=[]) == []
-    was = {name: AGENT[name] for name in ("description", "owner", "scopes", "dpopBoundAccessTokens", "status")}
+    was = {name: value for name, value in AGENT.items() if name not in ("agentId", "name")}
     gone = Change("delete", "agent", "Acme", "builder", was, {}, "1")
     assert changes(is_pruning=True, agents=[]) == [gone]
     found = changes(is_pruning=True, agents=[{"name": "b"}], resourceServers=[])

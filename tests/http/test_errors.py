@@ -501,6 +501,7 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "kinds": ["spike", 1, {}, [], [None], [1], ["unknown"], ["spike"] * 1000],
     "minimumSeverity": [None, "", "urgent", "WARNING", 1, [], {}],
     "enabled": [None, "true", 1, 0, [], {}],
+    "expectedReplicas": [0, -1, 10_001, 10**400, 1.0, 0.5, True, "", "1", "none", [], {}, "\ud800"],
     "monthlyTokenBudget": [0, -1, 10**12 + 1, 10**400, 1.0, 0.5, True, "", "1", [], {}, "\ud800"],
     "expiresAt": [
         "",

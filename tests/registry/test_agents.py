@@ -49,6 +49,7 @@ class TestCreate:
             "scopes": ["analytics:read", "agents:read"],
             "status": "active",
             "dpopBoundAccessTokens": False,
+            "expectedReplicas": None,
             "createdAt": "2026-04-15T12:00:00.000000Z",
             "updatedAt": "2026-04-15T12:00:00.000000Z",
         }
@@ -59,6 +60,7 @@ class TestCreate:
     @ON_CITUS_TOO
     def test_with_everything(self, client: FlaskClient, cast: Cast) -> None:
         body = {"name": "Größe 🚀", "description": "first line\nsecond\tline", "scopes": ["agents:write"]}
+        body |= {"owner": "Team A", "dpopBoundAccessTokens": True, "expectedReplicas": 12}
         made = create(client, cast.acme, **body)
         assert body.items() <= made.items()
 
@@ -218,6 +220,8 @@ class TestChange:
             {"scopes": ["agents:write", "agents:read"]},
             {"status": "suspended"},
             {"dpopBoundAccessTokens": True},
+            {"expectedReplicas": 1},
+            {"expectedReplicas": 10_000},
             {"name": "all", "description": "of", "owner": "mine", "scopes": ["agents:read"], "status": "suspended"},
         ],
     )
@@ -231,6 +235,14 @@ class TestChange:
         expected = made | change | {"updatedAt": "2026-04-15T12:01:00.000000Z"}
         assert (response.status_code, response.json) == (200, expected)
         assert client.get(path, headers=cast.acme.bearer()).json == expected
+
+    def test_expected_replicas_stay_unless_null_removes_them(self, client: FlaskClient, cast: Cast) -> None:
+        made = create(client, cast.acme, name="crowd", expectedReplicas=12)
+        path = f"/api/v1/agents/{made['agentId']}"
+        for change, expected in (({"owner": "me"}, 12), ({"expectedReplicas": None}, None), ({"owner": "you"}, None)):
+            response = client.patch(path, json=change, headers=cast.acme.bearer())
+            assert (response.status_code, response.json["expectedReplicas"]) == (200, expected)
+            assert client.get(path, headers=cast.acme.bearer()).json == response.json
 
     def test_an_agent_may_keep_its_name(self, client: FlaskClient, cast: Cast) -> None:
         path = f"/api/v1/agents/{cast.acme.agent_id}"
