@@ -182,7 +182,8 @@ MAX_SOURCES = 3
 
 # uncached_tokens
 UNCACHED_FACTOR = 10
-"""Multiple of the tokens that it needs, up to which an agent may have several instances, scopes or resource servers."""
+"""Multiple of the tokens that it needs, up to which an agent may have several scopes or resource servers, and several
+instances if it declares none."""
 
 UNCACHED_WARNING_FACTOR = 25
 """Up to so many times it is only listed."""

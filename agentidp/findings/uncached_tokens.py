@@ -1,7 +1,8 @@
 """``uncached_tokens``: an agent asks for many times the tokens that it needs, day after day.
 
-Statistic: the tokens issued against the tokens needed, one a lifetime in each run of active hours; and the index of
-dispersion of the hours, which distinguishes instances that keep their tokens from calls that each ask for one.
+Statistic: the tokens issued against the tokens needed, one a lifetime in each run of active hours for each replica that
+is declared; and if none are, the index of dispersion of the hours, which distinguishes instances that keep their tokens
+from calls that each ask for one.
 """
 
 from __future__ import annotations
@@ -74,24 +75,27 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     for row in rows:
         tokens = hourly(((day, of_day) for day, of_day, _ in row.history), length)
         requests = hourly(((day, of_day) for day, _, of_day in row.history), length)
-        habit = habit_of(tokens, requests, query.token_ttl, since)
+        habit = habit_of(tokens, requests, query.token_ttl, since, row.expected_replicas)
         if habit is not None:
             found.append((habit, row))
     found.sort(key=lambda each: (each[0].fewest - each[0].tokens, str(each[1].agent_id)))
     return [_finding(habit, row, first_day, query) for habit, row in found[: thresholds.MAX_UNCACHED_AGENTS]]
 
 
-def habit_of(tokens: Sequence[int], requests: Sequence[int], token_ttl: int, since: int) -> Habit | None:
+def habit_of(
+    tokens: Sequence[int], requests: Sequence[int], token_ttl: int, since: int, declared: int | None = None
+) -> Habit | None:
     """The latest habit that reaches into the days from *since* on, unless replicas that keep their tokens explain it.
 
     :param token_ttl: a token's lifetime in seconds.
+    :param declared: how many replicas are; otherwise they are estimated.
     """
     groups: list[list[CostlyDay]] = [[]]
     for day in range(-(-len(requests) // DAY)):
         hours = range(day * DAY, min((day + 1) * DAY, len(requests)))
         if not any(requests[hour] for hour in hours):
             continue
-        costly = costly_day(tokens, requests, hours, token_ttl)
+        costly = costly_day(tokens, requests, hours, token_ttl, declared or 1)
         if costly:
             groups[-1].append(costly)
         elif groups[-1]:
@@ -101,17 +105,19 @@ def habit_of(tokens: Sequence[int], requests: Sequence[int], token_ttl: int, sin
             len(group) >= thresholds.MIN_UNCACHED_DAYS
             and group[-1].day >= since
             and group[-1].last_hour - group[0].first_hour >= thresholds.MIN_UNCACHED_SPAN
-            and not are_replicas(tokens, group, token_ttl)
+            and (declared or not are_replicas(tokens, group, token_ttl))
         ):
             return Habit(tuple(group))
     return None
 
 
-def costly_day(tokens: Sequence[int], requests: Sequence[int], hours: range, token_ttl: int) -> CostlyDay | None:
+def costly_day(
+    tokens: Sequence[int], requests: Sequence[int], hours: range, token_ttl: int, replicas: int
+) -> CostlyDay | None:
     """The day of the *hours*, if it has far more tokens than needed, and not in a few of its active hours only."""
     active = [hour for hour in hours if requests[hour]]
-    costly = [hour for hour in active if tokens[hour] * token_ttl > thresholds.UNCACHED_FACTOR * 3600]
-    issued, fewest = sum(tokens[hour] for hour in active), fewest_tokens(active, token_ttl)
+    costly = [hour for hour in active if tokens[hour] * token_ttl > thresholds.UNCACHED_FACTOR * 3600 * replicas]
+    issued, fewest = sum(tokens[hour] for hour in active), fewest_tokens(active, token_ttl) * replicas
     is_costly = issued >= thresholds.MIN_UNCACHED_TOKENS and issued > thresholds.UNCACHED_FACTOR * fewest
     if not is_costly or not costly or 2 * len(costly) < len(active):
         return None
@@ -155,7 +161,8 @@ def _first_day(query: FindingsQuery) -> date:
 
 
 def _finding(habit: Habit, row: Any, first_day: date, query: FindingsQuery) -> Finding:
-    tokens, fewest = habit.tokens, habit.fewest
+    tokens, fewest, declared = habit.tokens, habit.fewest, row.expected_replicas
+    replicas = "1 declared replica" if declared == 1 else f"{declared or 0:,} declared replicas"
     is_gross = tokens > thresholds.UNCACHED_WARNING_FACTOR * fewest
     return Finding(
         kind="uncached_tokens",
@@ -168,10 +175,12 @@ def _finding(habit: Habit, row: Any, first_day: date, query: FindingsQuery) -> F
         observed=tokens,
         expected=fewest,
         excess=tokens - fewest,
-        baseline=f"one each {query.token_ttl} seconds in its active hours",
-        summary=f"{row.agent_name} was issued {tokens:,} tokens on {len(habit.days)} days; it needed {fewest:,}.",
-        causes="It asks for a new token before each call instead of keeping the one that it has, or very many "
-        "instances of it run.",
+        baseline=f"one each {query.token_ttl} seconds in its active hours" + (f", for {replicas}" if declared else ""),
+        summary=f"{row.agent_name} was issued {tokens:,} tokens on {len(habit.days)} days; "
+        f"{f'its {replicas}' if declared else 'it'} needed {fewest:,}.",
+        causes="It asks for a new token before each call instead of keeping the one that it has, or "
+        + ("more instances of it run than are declared." if declared else "very many instances of it run."),
         next_step=f"Make it keep its token for the {query.token_ttl} seconds of expires_in. If its instances are "
-        "short-lived, let them share one.",
+        "short-lived, let them share one. If many instances run, declare how many: "
+        "agentidp agent update --expected-replicas.",
     )

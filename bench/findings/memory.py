@@ -74,7 +74,7 @@ class InMemory:
 
     def uncached_tokens(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
         """As sql/findings/uncached_tokens.sql."""
-        return [self._row(one, first_day, "tokens", "requests") for one in self.agents]
+        return [self._row(one, first_day, "tokens", "requests", expected_replicas=None) for one in self.agents]
 
     def rejections(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
         """As sql/findings/rejections.sql; networks are not known."""

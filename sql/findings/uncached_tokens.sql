@@ -1,43 +1,49 @@
 -- The tokens by the hour of the agents that may be issued many times the tokens that they need: those with the most on
--- days with at least so many, and more than "factor" a lifetime in its active hours. One row each: agent_id, agent_name,
--- and history: json, an array of [day from first_day on, the counts of its 24 hours of tokens, and of requests], a day
--- once a slot. Parameters: organization_id; first_day, since, until (date): of the histories, of the days read for
--- candidates, and the day after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens: of a day;
--- min_days: such days; max_agents.
+-- days with at least so many, and more than "factor" a lifetime in its active hours for each replica that is declared. One
+-- row each: agent_id, agent_name, expected_replicas (or null), and history: json, an array of [day from first_day on, the
+-- counts of its 24 hours of tokens, and of requests], a day once a slot. Parameters: organization_id; first_day, since,
+-- until (date): of the histories, of the days read for candidates, and the day after the last; token_ttl: a token's
+-- lifetime in seconds; factor; min_tokens: of a day; min_days: such days; max_agents.
 with suspect_days as materialized (
-    select usage.agent_id, usage.day, sum(usage.tokens) as tokens
+    -- The fewest are no fewer than one token a lifetime of active hours: most arrays need not be opened.
+    select
+        usage.agent_id,
+        usage.day,
+        sum(usage.tokens) as tokens,
+        ceil(max(cardinality(array_remove(usage.requests_by_hour, 0))) * 3600.0 / %(token_ttl)s::integer) as fewest
     from agent_usage_daily as usage
     where
         usage.organization_id = %(organization_id)s
         and usage.day >= %(since)s::date
         and usage.day < %(until)s::date
     group by usage.agent_id, usage.day
-    -- The fewest are no fewer than one token a lifetime of active hours: most arrays need not be opened.
     having
         sum(usage.tokens) >= %(min_tokens)s::bigint
         and sum(usage.tokens) > %(factor)s::integer
             * ceil(max(cardinality(array_remove(usage.requests_by_hour, 0))) * 3600.0 / %(token_ttl)s::integer)
 ),
 suspects as materialized (
-    select agent_id
+    select agents.agent_id, agents.name, agents.expected_replicas
     from suspect_days
-    group by agent_id
+    join agents
+        on agents.organization_id = %(organization_id)s
+        and agents.agent_id = suspect_days.agent_id
+        and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+    where suspect_days.tokens > %(factor)s::integer * suspect_days.fewest * coalesce(agents.expected_replicas, 1)
+    group by agents.agent_id, agents.name, agents.expected_replicas
     having count(*) >= %(min_days)s::integer
-    order by sum(tokens) desc, agent_id
+    order by sum(suspect_days.tokens) desc, agents.agent_id
     limit %(max_agents)s::integer
 )
 select
-    agents.agent_id,
-    agents.name as agent_name,
+    suspects.agent_id,
+    suspects.name as agent_name,
+    suspects.expected_replicas,
     json_agg(
         json_build_array(calendar.day - %(first_day)s::date, usage.tokens_by_hour, usage.requests_by_hour)
         order by calendar.day, usage.slot
     ) as history
 from suspects
-join agents
-    on agents.organization_id = %(organization_id)s
-    and agents.agent_id = suspects.agent_id
-    and coalesce(agents.deleted_at, 'infinity') = 'infinity'
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
 -- "offset 0" keeps the planner, who does not know how few these are, from joining all history.
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
@@ -45,5 +51,5 @@ join agent_usage_daily as usage
     on usage.organization_id = %(organization_id)s
     and usage.day = calendar.day
     and usage.agent_id = suspects.agent_id
-group by agents.agent_id, agents.name
-order by agents.agent_id
+group by suspects.agent_id, suspects.name, suspects.expected_replicas
+order by suspects.agent_id

@@ -12,6 +12,8 @@ from uuid import UUID
 import pytest
 from flask import Flask
 
+from agentidp.findings import thresholds
+from agentidp.findings.uncached_tokens import habit_of
 from agentidp.services import Services
 from tests.factories import Clock, database_of
 from tests.findings.conftest import Fleet
@@ -72,7 +74,7 @@ def test_says_how_many_were_issued_and_how_many_would_do(fleet: Fleet) -> None:
             "causes": "It asks for a new token before each call instead of keeping the one that it has, or very many "
             "instances of it run.",
             "next": "Make it keep its token for the 3600 seconds of expires_in. If its instances are short-lived, let "
-            "them share one.",
+            "them share one. If many instances run, declare how many: agentidp agent update --expected-replicas.",
         }
     ]
 
@@ -375,6 +377,81 @@ def test_replicas_that_keep_their_tokens_are_not_reported(
     works(fleet, fleet.agent("worker"), range(1, 14), range(24), tokens)
     fleet.store()
     assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
+
+
+@pytest.mark.parametrize(
+    ("declared", "tokens", "is_found"),
+    [
+        (12, 120, False),  # ten times what twelve need
+        (12, 121, True),
+        (None, 120, True),  # steadier than chance, but too many to be instances
+        (2, 20, False),
+        (2, 21, True),  # though it is as steady as 21 instances
+        (None, 21, False),
+        (1, 11, True),
+    ],
+)
+def test_declared_replicas_need_a_token_each(fleet: Fleet, declared: int | None, tokens: int, is_found: bool) -> None:
+    worker = fleet.agent("worker")
+    works(fleet, worker, range(1, 14), range(24), tokens)
+    fleet.store()
+    declare(fleet, worker, declared)
+    assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
+
+
+@pytest.mark.parametrize(
+    ("declared", "token_ttl", "tokens", "is_found"),
+    [
+        (12, 3600, 120, False),
+        (12, 3600, 121, True),
+        (12, 1800, 240, False),
+        (12, 1800, 241, True),
+        (12, 7200, 60, False),
+        (12, 7200, 61, True),
+        (None, 3600, 100, False),  # instances, as far as one can see
+        (None, 3600, 101, True),
+        (10_000, 3600, 100_000, False),
+    ],
+)
+def test_declared_replicas_are_judged_by_the_lifetime(
+    declared: int | None, token_ttl: int, tokens: int, is_found: bool
+) -> None:
+    hours = 2 * 24
+    habit = habit_of([tokens] * hours, [tokens] * hours, token_ttl, 0, declared)
+    assert (habit is not None) == is_found
+
+
+def declare(fleet: Fleet, agent_id: UUID, replicas: int | None) -> None:
+    """By the API."""
+    path, change = f"/api/v1/agents/{agent_id}", {"expectedReplicas": replicas}
+    assert fleet.client.patch(path, json=change, headers=fleet.reader.bearer()).status_code == 200
+
+
+@pytest.mark.parametrize(("declared", "replicas"), [(1, "1 declared replica"), (12, "12 declared replicas")])
+def test_names_the_declared_replicas(fleet: Fleet, declared: int, replicas: str) -> None:
+    worker = fleet.agent("worker")
+    works(fleet, worker, [1, 2], OFFICE, 400)
+    fleet.store()
+    declare(fleet, worker, declared)
+    [found] = fleet.findings("uncached_tokens")
+    assert found["severity"] == "warning"
+    assert found["expected"]["value"] == 16 * declared
+    assert found["expected"]["baseline"] == f"one each 3600 seconds in its active hours, for {replicas}"
+    assert found["summary"] == f"worker was issued 6,400 tokens on 2 days; its {replicas} needed {16 * declared}."
+    assert found["causes"].endswith(", or more instances of it run than are declared.")
+
+
+def test_agents_that_need_what_they_declare_take_no_place_of_those_that_waste(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thresholds, "MAX_UNCACHED_SUSPECTS", 1)
+    crowd = fleet.agent("crowd")
+    works(fleet, crowd, [1, 2], OFFICE, 1_000)
+    works(fleet, fleet.agent("worker"), [1, 2], OFFICE, 60)
+    fleet.store()
+    assert names(fleet.findings("uncached_tokens")) == ["crowd"]
+    declare(fleet, crowd, 1_000)
+    assert names(fleet.findings("uncached_tokens")) == FOUND
 
 
 @pytest.mark.parametrize(("tokens", "severity"), [(25, "info"), (26, "warning")])
