@@ -13,7 +13,7 @@ from agentidp.findings.identity import ORGANIZATION, Happening, Reconciled, Trac
 def enqueue_alerts(opened: Transaction, result: Reconciled) -> None:
     """Put what happened to findings into the outbox, in the transaction that stores it.
 
-    What is muted alerts nobody, except that a finding has ended that was reported before it was muted: a target would
+    What is muted alerts nobody, except that a finding has ended that was reported since it last began: a target would
     else show it as going on for ever.
     """
     happened: dict[UUID, set[Happening]] = {}
@@ -25,8 +25,11 @@ def enqueue_alerts(opened: Transaction, result: Reconciled) -> None:
     mutes = opened.fetch("finding_state/mutes")
     for one, name in alerting:
         subjects = (one.subject, ORGANIZATION)
-        began = [mute.muted_at for mute in mutes if mute.kind == one.kind and mute.subject in subjects]
-        if not began or (name == "resolved" and one.first_seen_at < min(began)):
+        if name == "resolved":
+            is_due = _was_announced(opened, one)
+        else:
+            is_due = not any(mute.kind == one.kind and mute.subject in subjects for mute in mutes)
+        if is_due:
             outbox.enqueue(opened, _state_change(opened, one, name))
 
 
@@ -37,6 +40,13 @@ def _alert(happened: set[Happening]) -> str | None:
     if happened & {Happening.opened, Happening.reopened}:
         return "opened"
     return "escalated" if Happening.escalated in happened else None
+
+
+def _was_announced(opened: Transaction, one: Tracked) -> bool:
+    """Whether a finding has alerted since it last began."""
+    return bool(
+        opened.fetch("finding_state/announced_changes", finding_id=one.finding_id, kind=one.kind, subject=one.subject)
+    )
 
 
 def _state_change(opened: Transaction, one: Tracked, name: str) -> StateChange:

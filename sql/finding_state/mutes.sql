@@ -1,5 +1,5 @@
 -- What is muted now, by kind and subject. One row for each mute. Parameters: organization_id; at (timestamptz).
-select kind, subject, until, muted_at
+select kind, subject, until
 from finding_mutes
 where
     organization_id = %(organization_id)s

@@ -93,6 +93,31 @@ def test_what_was_reported_before_it_was_muted_is_resolved(watched: Watched) -> 
     assert (last, resolved) == ("resolved", opened)
 
 
+@pytest.mark.parametrize("expires", [False, True])
+def test_what_began_again_while_it_was_muted_is_resolved_once(watched: Watched, expires: bool) -> None:
+    watched.evaluate(spike(watched))
+    for _ in range(MAX_MISSES):
+        watched.evaluate()
+    watched.clock.advance(minutes=1)
+    watched.mute("spike", ORGANIZATION)
+    watched.evaluate(spike(watched))
+    if expires:
+        watched.clock.advance(days=1)
+    for _ in range(MAX_MISSES):
+        watched.evaluate()
+    assert [change for change, _ in watched.alerts()] == ["opened", "resolved"]
+
+
+def test_what_escalated_after_the_mute_in_which_it_began_is_resolved(watched: Watched) -> None:
+    watched.mute("spike", ORGANIZATION)
+    watched.evaluate(spike(watched))
+    watched.clock.advance(days=1)
+    watched.evaluate(spike(watched, begins=watched.clock() - timedelta(days=2), severity=Severity.critical))
+    for _ in range(MAX_MISSES):
+        watched.evaluate()
+    assert [change for change, _ in watched.alerts()] == ["escalated", "resolved"]
+
+
 def test_what_was_never_reported_is_not_resolved(watched: Watched) -> None:
     watched.mute("spike", ORGANIZATION)
     watched.evaluate(spike(watched))
