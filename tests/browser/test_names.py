@@ -66,7 +66,9 @@ def test_names_are_text_on_every_page_also_on_a_narrow_screen(open_page: Open, n
     for path in ("/dashboard", "/dashboard/agents"):
         page.goto(path)
         names = page.locator("table.agents tbody a").all_text_contents()
-        assert sorted(names) == sorted([*NAMES.values(), "<i>reader</i>\u202e"])
+        everybody = {*NAMES.values(), "<i>reader</i>\u202e"}
+        # The overview lists the busiest ten.
+        assert len(names) == len({*names} & everybody) == (10 if path == "/dashboard" else len(everybody))
         shown_as_text(page)
     agents = stage.api("/api/v1/analytics/agents?include=name", naughty)["data"]
     for agent in agents:
