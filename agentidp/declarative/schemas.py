@@ -19,7 +19,9 @@ class _AgentSchema(AgentChangeSchema):
 
 
 class _ResourceServerSchema(NewResourceServerSchema):
-    """A resource server: scopes that are left out stay as they are."""
+    """A resource server. Each field of the API's schema that has a default is declared again without one: what is left
+    out stays as it is.
+    """
 
     scopes = ScopeList()
 

@@ -41,8 +41,9 @@ def unusual_hours(
     """The unusual hours, from two weeks after the first day on.
 
     :param first: the midnight of the first day with any count.
-    :param since: the midnight from which on hours matter. The 29 days before calibrate, and unusual hours of their
-        second half are returned too, so that one knows when what goes on began.
+    :param since: the midnight from which on hours matter. Judging begins 29 days before it, because 28 days of maxima
+        must be known by then. Once the first two weeks have passed, unusual hours are returned although they are before
+        *since*: what goes on at *since* shows there when it began.
     :param agents: how many lists are judged. Each has its chance to be unusual, so more is needed of each.
     :param by_day: whether the surprise of a day counts too.
     """
@@ -102,13 +103,16 @@ class _Judge:
         self.maxima, self.last_day = DailyMaxima(), LastDay()
 
     def judge(self, hour: int, expected: Expected) -> UnusualHour | None:
-        """Whether an hour is unusual."""
+        """Whether an hour is unusual. The hour then counts as known: it joins the baseline or is replaced in it, and
+        joins the maxima of its day or does not.
+        """
         count = self.counts[hour]
         of_hour, day_before = surprise(count, expected.mean), (self.last_day.tokens, self.last_day.expected)
         self.last_day.add(of_hour, count, expected.mean)
         days = self._return_days(hour, expected, day_before)
         z_score = self._z_score(hour) if of_hour > 0 else 0.0
         severity = severity_of(days, z_score, self.agents)
+        # Before the first maxima are known, a gross outlier is kept out of the baseline and not reported.
         if severity or (self.maxima.return_period is None and is_gross(count, expected)):
             if hour - self.first >= thresholds.MIN_SEASON_WEEKS * WEEK:
                 self.baseline[hour] = min(count, expected.mean)
