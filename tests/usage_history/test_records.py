@@ -55,6 +55,15 @@ def test_the_hour_is_in_utc(time: str) -> None:
         assert reader.read([time, "a", 1, None, None]).hour == hours_since_epoch(datetime(2026, 4, 14, 23, tzinfo=UTC))
 
 
+def test_a_remembered_hour_is_only_that_of_times_in_utc() -> None:
+    reader = Reader(NOON)
+    in_utc = reader.read(["2026-04-14T23:10:00Z", "a", 1, None, None]).hour
+    assert reader.read(["2026-04-14T23:20:00+01:00", "a", 1, None, None]).hour == in_utc - 1
+    for rest in ("", ":61:00Z", ":10:00", ":10:00Zx"):
+        with pytest.raises(BadRecord, match=f"^time {TIME_RULE}$"):
+            reader.read([f"2026-04-14T23{rest}", "a", 1, None, None])
+
+
 def test_requests_are_as_many_as_tokens_and_rejections_none() -> None:
     assert read(tokens="7").counts == (7, 7, 0)
     assert read(tokens="7", requests="", rejected="").counts == (7, 7, 0)
