@@ -59,12 +59,9 @@ listed as (
     where
         (%(status)s::text is null or known.status = %(status)s::text)
         and (%(agent_ids)s::uuid[] is null or known.agent_id = any (%(agent_ids)s::uuid[]))
-        and position(lower(%(search)s::text) in lower(
-            concat_ws(' ', known.name, known.agent_id, known.description, known.owner)
-        )) > 0
+        and strpos(lower(concat_ws(' ', name, agent_id, description, owner)), lower(%(search)s::text)) > 0
     order by place
-    limit %(limit)s
-    offset %(offset)s
+    limit %(limit)s offset %(offset)s
 )
 select listed.*, last_hours.token_hour, last_hours.request_hour, last_hours.rejection_hour
 from listed

@@ -1,5 +1,5 @@
--- Counting, and issuing a token, as functions: one way for PostgreSQL and for Citus, which runs a function on the server
--- that has the organization's rows. The current text of each function is in sql/functions.
+-- Counting, issuing a token and introspection as functions: one way for PostgreSQL and for Citus, which runs a function on
+-- the server that has the organization's rows. The current text of each function is in sql/functions.
 
 create or replace view client_credentials with (security_invoker = true) as
 select
@@ -188,6 +188,97 @@ begin
     end if;
 end $$;
 
+-- The scopes of an organization's resource server, or null if the organization has none with this resource or does not
+-- hold its identifier. Runs in the transaction's view of the organization.
+-- Parameters: p_organization_id; p_resource: as it was registered.
+create or replace function held_resource_scopes(
+    p_organization_id text,
+    p_resource text
+) returns text[]
+language plpgsql stable as $$
+declare
+    v_scopes text[] := (
+        select scopes
+        from resource_servers
+        -- The first argument's collation, which is "C", would apply to this one, and the index has another.
+        where organization_id = p_organization_id and resource = p_resource collate "default"
+    );
+begin
+    -- Not joined: on Citus, a function's statement reads the organization's rows or a table that is on every node.
+    if v_scopes is not null and exists (
+        select 1
+        from resource_identifiers
+        where organization_id = p_organization_id and resource = resource_key(p_resource collate "default")
+    ) then
+        return v_scopes;
+    end if;
+    return null;
+end $$;
+
+-- Authenticates a client and returns whether a verified token of its organization is active, in the transaction's view of
+-- the organization, which it opens. The statement oauth/introspect_token says what it returns, and what its parameters
+-- are.
+create or replace function introspect_token(
+    p_organization_id text,
+    p_agent_id uuid,
+    p_at timestamptz,
+    p_secret_hash bytea,
+    p_jwk jsonb, p_digest bytea, p_expires_at timestamptz,
+    p_token_agent_id uuid, p_jti text, p_audience text,
+    p_own_resource text,
+    p_durable boolean
+) returns table (scopes text[], is_active boolean)
+language plpgsql as $$
+declare
+    v_client record;
+    v_entered text;
+    v_is_consumed boolean;
+begin
+    v_entered := enter_organization(p_organization_id, p_durable);
+    -- The conditions are those of issue_access_token.
+    select
+        client.credential_id,
+        client.scopes,
+        client.last_used_at,
+        exists (
+            select
+            from active_agents
+            where organization_id = p_organization_id and agent_id = p_token_agent_id
+        )
+        and not exists (
+            select
+            from revoked_tokens
+            -- The first argument's collation, which is "C", would apply to this one, and the index has another.
+            where organization_id = p_organization_id and jti = p_jti collate "default"
+        ) as is_active
+    into v_client
+    from client_credentials as client
+    where
+        client.organization_id = p_organization_id and client.agent_id = p_agent_id
+        and (client.secret_hash = p_secret_hash or (p_secret_hash is null and client.jwks @> p_jwk))
+        and (client.expires_at is null or client.expires_at > p_at)
+    limit 1;
+    if not found then
+        return;
+    end if;
+    if p_digest is not null then
+        v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
+    end if;
+    -- As for a token: who replaces a secret waits until this no longer changes.
+    if v_client.last_used_at is null or v_client.last_used_at < p_at - interval '1 minute' then
+        update credentials
+        set last_used_at = p_at
+        where
+            organization_id = p_organization_id and credential_id = v_client.credential_id
+            and (last_used_at is null or last_used_at < p_at - interval '1 minute');
+    end if;
+    scopes := v_client.scopes;
+    is_active := v_client.is_active and (
+        p_audience = p_own_resource or held_resource_scopes(p_organization_id, p_audience) is not null
+    );
+    return next;
+end $$;
+
 -- Authenticates a client, grants the scope for a resource and counts the token issued at p_at, all or nothing, in the
 -- transaction's view of the organization, which it opens. The statement oauth/issue_access_token says what it returns,
 -- and what its parameters are.
@@ -227,19 +318,7 @@ begin
         v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     end if;
     if p_resource is not null then
-        v_target_scopes := (
-            select resource_servers.scopes
-            from resource_servers
-            where organization_id = p_organization_id and resource = p_resource collate "default"
-        );
-        -- Not joined: on Citus, a function's statement reads the organization's rows or a table that is on every node.
-        if not exists (
-            select 1
-            from resource_identifiers
-            where organization_id = p_organization_id and resource = resource_key(p_resource collate "default")
-        ) then
-            v_target_scopes := null;
-        end if;
+        v_target_scopes := held_resource_scopes(p_organization_id, p_resource);
     end if;
     is_target_known := v_target_scopes is not null;
     is_proof_missing := v_client.dpop_bound_access_tokens and not p_has_proof;
