@@ -11,7 +11,7 @@ from agentidp.cli.context import opened
 from agentidp.cli.options import organization_of
 from agentidp.config import ConfigurationError
 from agentidp.demo import OPERATOR_ID
-from agentidp.http.schemas import is_resource_identifier
+from agentidp.http.resource_identifier import is_resource_identifier
 from agentidp.oauth.token import requested_scope
 from agentidp.registry import operator_token
 

@@ -1,4 +1,7 @@
-"""marshmallow fields with the rules of our API, and the formats that they share."""
+"""The fields of bodies and queries: each accepts what the documentation of the API says. marshmallow accepts more.
+
+Also what they share: the format of timestamps, and the greatest number of days.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import marshmallow as ma
-
-RESOURCE_IDENTIFIER = (
-    r"(?:[Uu][Rr][Nn]:[!\x22$-~]+|[A-Za-z][A-Za-z0-9+.-]*://"
-    r"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:[/?][!\x22$-~]*)?)"
-)
-"""A regular expression: a URN, or a URI with a host (RFC 3986), without user information and fragment."""
-
-MAXIMUM_RESOURCE_LENGTH = 500
-"""Characters."""
 
 MAX_DAYS = 90
 """The most days, today included, that a question about usage may cover."""
@@ -33,11 +27,6 @@ _RFC_3339 = re.compile(
 def timestamp(at: datetime | None) -> str | None:
     """RFC 3339 in UTC, whatever the session's time zone gave the value."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def is_resource_identifier(text: str) -> bool:
-    """Whether *text* is an absolute URI without fragment (RFC 8707 section 2), of at most 500 characters."""
-    return len(text) <= MAXIMUM_RESOURCE_LENGTH and re.fullmatch(RESOURCE_IDENTIFIER, text) is not None
 
 
 class ChangeSchema(ma.Schema):

@@ -61,9 +61,7 @@ def read_form(request: Request) -> dict[str, str]:
     # Parsing costs more than comparing, and nearly every request has the plain type and no query.
     if request.environ.get("CONTENT_TYPE") != FORM and request.mimetype != FORM:
         raise OAuthError("invalid_request", f"the body must be {FORM}")
-    if request.environ.get("QUERY_STRING") and not {"client_secret", "client_assertion", "client_id"}.isdisjoint(
-        request.args
-    ):
+    if request.environ.get("QUERY_STRING") and not CREDENTIALS.isdisjoint(request.args):
         raise OAuthError("invalid_request", "client credentials must not be sent in the URL")
     try:
         pairs = parse_qsl(

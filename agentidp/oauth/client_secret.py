@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 import zlib
 
@@ -24,16 +23,6 @@ def new_secret() -> str:
     """A new client secret: the prefix, 43 base62 digits of 256 random bits, and 6 of their CRC-32."""
     digits = _base62(int.from_bytes(secrets.token_bytes(_RANDOM_BYTES)), _RANDOM_LENGTH)
     return _PREFIX + digits + _checksum(digits)
-
-
-def is_well_formed(text: str) -> bool:
-    """Whether *text* has the form of a client secret, checksum included. For secret scanners: the checksum sorts out
-    look-alikes without a request. Authentication does not call it, so that every failure takes the same time.
-    """
-    if not re.fullmatch(PATTERN, text):
-        return False
-    digits = text[len(_PREFIX) : -_CHECKSUM_LENGTH]
-    return text[-_CHECKSUM_LENGTH:] == _checksum(digits)
 
 
 def hash_secret(client_secret: str) -> bytes:

@@ -11,8 +11,8 @@ from flask import Request, Response
 from agentidp.http.errors import OAuthError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.request_context import current_context, current_request
+from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.jose import dpop
 from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.client_authentication import authenticates_client

@@ -17,7 +17,7 @@ from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.errors import Conflict
-from agentidp.http.schemas import is_resource_identifier
+from agentidp.http.resource_identifier import is_resource_identifier
 from agentidp.registry.resource_proof import verify_ownership
 
 MAXIMUM_CLAIMS = 1000

@@ -16,16 +16,9 @@ from agentidp.config import Settings
 from agentidp.db.organization import Transaction
 from agentidp.http.errors import Conflict, NotFound, ValidationError
 from agentidp.http.openapi import Blueprint
+from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import (
-    MAXIMUM_RESOURCE_LENGTH,
-    RESOURCE_IDENTIFIER,
-    ChangeSchema,
-    ScopeList,
-    Text,
-    is_resource_identifier,
-    timestamp,
-)
+from agentidp.http.schemas import ChangeSchema, ScopeList, Text, timestamp
 from agentidp.registry.resource_identifiers import ResourceTaken, claim
 from agentidp.scopes import SCOPES
 from agentidp.services import services

@@ -26,7 +26,7 @@ from agentidp.db.migrations import migrate
 from agentidp.http.errors import RateLimited
 from agentidp.http.openapi import camel_case
 from agentidp.http.parser import MAXIMUM_BODY, Parser
-from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH
+from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH
 from agentidp.jose.jwk import MAXIMUM_KEYS
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services

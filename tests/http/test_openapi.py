@@ -29,7 +29,8 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.analytics.token_trend import TokenTrendArguments
 from agentidp.http.openapi import camel_case
-from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH, ScopeList, Text, is_resource_identifier
+from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH, is_resource_identifier
+from agentidp.http.schemas import ScopeList, Text
 from agentidp.operations import api_docs
 from agentidp.scopes import SCOPES
 from tests.conftest import Cast, settings_for

@@ -27,7 +27,7 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.config import Settings
 from agentidp.http.parser import MAXIMUM_BODY
-from agentidp.http.schemas import MAXIMUM_RESOURCE_LENGTH
+from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH
 from agentidp.jose.jwk import public_jwk
 from agentidp.oauth import client_assertion
 from agentidp.registry.credentials import add_credential
