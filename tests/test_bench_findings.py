@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 
+from agentidp.db.database import Database, connect
+from bench.findings.__main__ import fleet_of
+from bench.findings.database import InDatabase
 from bench.findings.fleets import EVALUATED, HOURS, Benign, Fault, Fleet, Usage, make_fleet
+from bench.findings.looks import Counters, Looks
+from bench.findings.memory import NOT_JUDGED, InMemory
 from bench.findings.scoring import Score, Told, naive
 from bench.findings.situations import add_situations
+from tests.conftest import settings_for
 from tests.factories import NOON
 
 pytestmark = pytest.mark.slow
@@ -158,3 +165,32 @@ def test_a_finding_stands_for_the_kinds_that_would_report_the_same_cause() -> No
         habit.also = also
         score.see([habit])
         assert (fault in score.told_at) is is_told
+
+
+def every_finding(fleet: Fleet, counters: Counters) -> list[list[dict[str, Any]]]:
+    """What each of some looks finds: amid an hour and at its end, over the whole evaluated span."""
+    looks = Looks(fleet)
+    return [
+        [one.represent() for one in looks.found(counters, halves)[0] if one.kind not in NOT_JUDGED]
+        for halves in range(2 * EVALUATED + 1, 2 * HOURS + 1, 15)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seed", "kinds"),
+    [
+        (1, {"rejections", "silence", "spike", "uncached_tokens"}),
+        (10, {"dominance", "silence", "spike", "uncached_tokens", "weekend"}),
+    ],
+)
+def test_a_fleet_in_memory_has_the_findings_of_the_same_fleet_in_the_database(
+    database_url: str, seed: int, kinds: set[str]
+) -> None:
+    fleet = fleet_of(f"situations in memory {seed}")
+    database = Database(database_url, settings_for(database_url))
+    with connect(database_url) as connection:
+        connection.autocommit = False
+        in_database = every_finding(fleet, InDatabase(fleet, connection, database))
+    database.close()
+    assert in_database == every_finding(fleet, InMemory(fleet))
+    assert {one["kind"] for look in in_database for one in look} >= kinds

@@ -18,10 +18,11 @@ from typing import Any
 
 from agentidp.findings import quiet_hours, rejections, silence, spike, surprise, thresholds, uncached_tokens, weekend
 from agentidp.findings.finding import Severity
-from bench.findings.fleets import EVALUATED, EVALUATED_DAYS, HOURS, Fleet, make_fleet
-from bench.findings.memory import look
+from bench.findings.__main__ import fleet_of
+from bench.findings.fleets import EVALUATED, EVALUATED_DAYS, HOURS, Fleet
+from bench.findings.looks import Looks
+from bench.findings.memory import InMemory
 from bench.findings.scoring import MEANT, Score, sightings
-from bench.findings.situations import add_situations
 
 Patch = tuple[Any, str, Any]
 
@@ -104,8 +105,9 @@ def judge(fleet: Fleet, kind: str, every: int) -> Counter[tuple[str, str]]:
     """What came of the faults that a kind is meant for, and how many of its findings are false or benign."""
     result: Counter[tuple[str, str]] = Counter()
     scores = {least: Score(fleet) for least in (Severity.warning, Severity.info)}
-    for hour in range(EVALUATED + every - 1, HOURS, every):
-        found, at = look(fleet, hour, [kind])
+    looks, counters = Looks(fleet), InMemory(fleet, [kind])
+    for hour in range(EVALUATED + every, HOURS + 1, every):
+        found, at = looks.found(counters, 2 * hour)
         for least, score in scores.items():
             score.see(sightings(found, at, least))
     for least, score in scores.items():
@@ -121,9 +123,7 @@ def judge(fleet: Fleet, kind: str, every: int) -> Counter[tuple[str, str]]:
 
 def judge_all(seed: str, kinds: list[str], every: int) -> dict[tuple[str, str], Counter[tuple[str, str]]]:
     """(Kind, rule that is left out) -> what came of the fleet of a seed."""
-    fleet = make_fleet(seed)
-    if seed.startswith("situations"):
-        add_situations(fleet)
+    fleet = fleet_of(seed)
     result = {}
     for kind in kinds:
         for name, patches in RULES[kind].items():

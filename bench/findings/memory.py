@@ -1,60 +1,103 @@
-"""A fleet's usage in place of the database: the rows that each kind's statement would return, from lists of counts.
+"""A fleet that is counted in lists: the rows that each statement of the findings would return, without a database.
 
-It is for quick experiments and for :mod:`.ablation`. The statements select candidates; here every agent is one, so the
-result differs only in organizations with more agents than a statement reads.
+The statements select candidates; here every agent is one. So the result can differ in an organization with more agents
+than a statement reads. ``tests/test_bench_findings.py`` compares both. What is not judged has no rows: ``budget``,
+``peak`` and the markers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import DEFAULT_DAYS, DEFAULT_DOMINANCE_PERCENT, KINDS, thresholds
-from agentidp.findings.causes import one_per_cause
-from agentidp.findings.finding import Finding, FindingsQuery
-from bench.findings.fleets import TOKEN_LIFETIME, Agent, Fleet
+from agentidp.findings import thresholds
+from bench.findings.fleets import Agent, Fleet
+from bench.findings.looks import Run
 
 DAY = 24
-UNIT = {"tokens": 0, "requests": 1, "rejected": 2}
+TOKENS, REQUESTS, REJECTED = range(3)
+
+NOT_JUDGED = ("budget", "markers", "peak")
 
 
 class InMemory:
-    """What the statements of the findings return about a fleet after an hour.
+    """A fleet in memory.
 
-    :param hour: the last one that is counted; it is whole.
+    :param kinds: the kinds that are looked for; all if it is ``None``.
     """
 
-    def __init__(self, fleet: Fleet, hour: int) -> None:
-        self.fleet, self.hour = fleet, hour
+    def __init__(self, fleet: Fleet, kinds: Collection[str] | None = None) -> None:
+        self.fleet, self.kinds = fleet, kinds
         self.first_day = fleet.start.date()
-        self.days = hour // DAY + 1
-        self.agents = [agent for agent in fleet.agents if agent.joins <= hour]
+        self._whole = {
+            agent: [[first[unit] + second[unit] for first, second in agent.usage] for unit in range(3)]
+            for agent in fleet.agents
+        }
+        self._statements: dict[str, Callable[..., Iterable[dict[str, Any]]]] = {
+            "analytics/agent_usage": self._dominance,
+            "findings/rejections": self._rejections,
+            "findings/silence": self._silence,
+            "findings/spike": self._spike,
+            "findings/uncached_tokens": self._uncached_tokens,
+            "findings/weekend": self._weekend,
+            "findings/zero_day": self._zero_day,
+        }
 
-    @property
-    def at(self) -> datetime:
-        """A second before the hour is full."""
-        return self.fleet.at(self.hour + 1) - timedelta(seconds=1)
+    def count(self, halves: int) -> None:
+        """Let the lists end after so many half hours."""
+        self.hour = (halves - 1) // 2
+        self.agents = [agent for agent in self.fleet.agents if agent.joins <= self.hour]
+        self._days = {agent: [self._counted(agent, unit, halves) for unit in range(3)] for agent in self.agents}
 
-    def rows(self, call: Call) -> Rows:
-        """The rows of a call."""
-        statement: Callable[..., Iterable[Any]] = getattr(self, call.name.removeprefix("findings/"))
-        return [SimpleNamespace(**row) for row in statement(**call.parameters)]
+    def run(self, at: datetime) -> Run:
+        """Returns the rows of calls; none of kinds that are not looked for."""
+        return lambda *calls: [self._rows(call) for call in calls]
 
-    def spike(self, *, first_day: date, since: date, **_: Any) -> list[dict[str, Any]]:
-        """As sql/findings/spike.sql."""
+    def _rows(self, call: Call) -> Rows:
+        kind = "dominance" if call.name == "analytics/agent_usage" else call.name.removeprefix("findings/")
+        if kind in NOT_JUDGED or (self.kinds is not None and kind not in self.kinds):
+            return []
+        return [SimpleNamespace(**row) for row in self._statements[call.name](**call.parameters)]
+
+    def _counted(self, agent: Agent, unit: int, halves: int) -> list[list[int]]:
+        """The counts of 24 hours of each day so far."""
+        counts = self._whole[agent][unit][: halves // 2]
+        if halves % 2:
+            counts.append(agent.usage[self.hour][0][unit])
+        counts += [0] * (-len(counts) % DAY)
+        return [counts[hour : hour + DAY] for hour in range(0, len(counts), DAY)]
+
+    def _dominance(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
+        begins = max((first_day - self.first_day).days, 0)
+        tokens = {agent: sum(map(sum, self._days[agent][TOKENS][begins:])) for agent in self.agents}
+        ordered = sorted(
+            (agent for agent in self.agents if tokens[agent]), key=lambda one: (-tokens[one], one.agent_id)
+        )
+        return [
+            {
+                "agent_id": agent.agent_id,
+                "agent_name": agent.name,
+                "token_count": tokens[agent],
+                "all_tokens": sum(tokens.values()),
+                "agents": len(ordered),
+            }
+            for agent in ordered[:1]
+        ]
+
+    def _spike(self, *, first_day: date, since: date, **_: Any) -> list[dict[str, Any]]:
         recent = (since - self.first_day).days
-        number = sum(any(sum(agent_days) for agent_days in self._days(one, "tokens")[recent:]) for one in self.agents)
-        rows = [self._row(one, first_day, "tokens", agents=number) for one in self.agents]
-        whole = [[sum(hour) for hour in zip(*of_day, strict=True)] for of_day in zip(*self._all("tokens"), strict=True)]
-        organization = {"agent_id": None, "agent_name": None, "agents": 0, "history": self._history(first_day, whole)}
-        return [*rows, organization]
+        number = sum(any(map(any, self._days[agent][TOKENS][recent:])) for agent in self.agents)
+        rows = [self._row(agent, first_day, TOKENS, agents=number) for agent in self.agents]
+        whole = [[sum(hour) for hour in zip(*of_day, strict=True)] for of_day in self._all(TOKENS)]
+        begins = (first_day - self.first_day).days
+        history = [[day - begins, whole[day]] for day in range(max(begins, 0), len(whole)) if any(whole[day])]
+        return [*rows, {"agent_id": None, "agent_name": None, "agents": 0, "history": history}]
 
-    def weekend(self, *, first_day: date, until: date, weeks: int, quiet_weekdays: int, **_: Any) -> list[Any]:
-        """As sql/findings/weekend.sql."""
-        whole = [sum(map(sum, of_day)) for of_day in zip(*self._all("tokens"), strict=True)]
+    def _weekend(self, *, first_day: date, until: date, weeks: int, quiet_weekdays: int, **_: Any) -> list[Any]:
+        whole = self._tokens_by_day()
         by_weekday: dict[int, list[int]] = {}
         for ago in range(2, 7 * weeks + 2):
             day = until - timedelta(days=ago)
@@ -63,62 +106,45 @@ class InMemory:
         usual = {weekday: sorted(counts)[(len(counts) - 1) // 2] for weekday, counts in by_weekday.items()}
         average = sum(usual.values()) / 7
         order = sorted(usual, key=lambda each: (usual[each] * 2 > average, each not in (0, 6), usual[each]))
-        rows = [self._row(one, first_day, "tokens") for one in self.agents]
+        rows = [self._row(agent, first_day, TOKENS) for agent in self.agents]
         return [*rows, {"agent_id": None, "agent_name": None, "history": order[:quiet_weekdays]}]
 
-    def silence(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
-        """As sql/findings/silence.sql."""
-        active = [one for one in self.agents if one.leaves > self.hour]
-        sampled = sorted(active, key=lambda one: one.agent_id)[: thresholds.MAX_SAMPLED_AGENTS]
-        return [self._row(one, first_day, "requests", is_sampled=one in sampled) for one in active]
+    def _silence(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
+        active = sorted((one for one in self.agents if one.leaves > self.hour), key=lambda one: one.agent_id)
+        sampled = set(active[: thresholds.MAX_SAMPLED_AGENTS])
+        return [self._row(one, first_day, REQUESTS, is_sampled=one in sampled) for one in active]
 
-    def uncached_tokens(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
-        """As sql/findings/uncached_tokens.sql."""
-        return [self._row(one, first_day, "tokens", "requests", expected_replicas=None) for one in self.agents]
+    def _uncached_tokens(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
+        there = [one for one in self.agents if one.leaves > self.hour or one.leaves_by != "deleted"]
+        return [self._row(one, first_day, TOKENS, REQUESTS, expected_replicas=None) for one in there]
 
-    def rejections(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
-        """As sql/findings/rejections.sql; networks are not known."""
+    def _rejections(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
         return [
-            self._row(one, first_day, "rejected", "tokens", is_active=one.leaves > self.hour, sources=None)
+            self._row(one, first_day, REJECTED, TOKENS, is_active=one.leaves > self.hour, sources=None)
             for one in self.agents
         ]
 
-    def zero_day(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
-        """As sql/findings/zero_day.sql."""
-        whole = [sum(map(sum, of_day)) for of_day in zip(*self._all("tokens"), strict=True)]
-        days = {self.first_day + timedelta(days=place): tokens for place, tokens in enumerate(whole[:-1])}
+    def _zero_day(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
+        days = {
+            self.first_day + timedelta(days=place): tokens for place, tokens in enumerate(self._tokens_by_day()[:-1])
+        }
         return [{"day": day, "tokens": tokens} for day, tokens in days.items() if day >= first_day and tokens]
 
-    def _all(self, unit: str) -> list[list[list[int]]]:
-        return [self._days(one, unit) for one in self.agents]
+    def _all(self, unit: int) -> Iterable[tuple[list[int], ...]]:
+        """Of each day, the counts of all agents."""
+        return zip(*(self._days[agent][unit] for agent in self.agents), strict=True)
 
-    def _days(self, agent: Agent, unit: str) -> list[list[int]]:
-        place = UNIT[unit]
-        counts = [first[place] + second[place] for first, second in agent.usage[: self.hour + 1]]
-        counts += [0] * (self.days * DAY - len(counts))
-        return [counts[hour : hour + DAY] for hour in range(0, len(counts), DAY)]
+    def _tokens_by_day(self) -> list[int]:
+        return [sum(map(sum, of_day)) for of_day in self._all(TOKENS)]
 
-    def _history(self, first_day: date, *units: list[list[int]]) -> list[Any]:
-        """Of the days on which anything was counted: the day, and the counts of each unit."""
+    def _row(self, agent: Agent, first_day: date, *units: int, **more: Any) -> dict[str, Any]:
+        """An agent with its history: of the days with any usage, the day and the counts of each unit."""
         begins = (first_day - self.first_day).days
-        days = range(max(begins, 0), self.days)
-        return [[day - begins, *(unit[day] for unit in units)] for day in days if any(any(unit[day]) for unit in units)]
-
-    def _row(self, agent: Agent, first_day: date, *units: str, **more: Any) -> dict[str, Any]:
-        history = self._history(first_day, *(self._days(agent, unit) for unit in units))
+        of_agent = self._days[agent]
+        days = range(max(begins, 0), len(of_agent[TOKENS]))
+        history = [
+            [day - begins, *(of_agent[unit][day] for unit in units)]
+            for day in days
+            if any(of_agent[REQUESTS][day]) or any(of_agent[REJECTED][day])
+        ]
         return {"agent_id": agent.agent_id, "agent_name": agent.name, "history": history, **more}
-
-
-JUDGED = ("rejections", "silence", "spike", "uncached_tokens", "weekend", "zero_day")
-"""The kinds that report faults."""
-
-
-def look(fleet: Fleet, hour: int, kinds: Iterable[str] = JUDGED) -> tuple[list[Finding], datetime]:
-    """What the kinds find after an hour, and the instant at which they look."""
-    memory = InMemory(fleet, hour)
-    query = FindingsQuery(
-        at=memory.at, days=DEFAULT_DAYS, token_ttl=TOKEN_LIFETIME, dominance_percent=DEFAULT_DOMINANCE_PERCENT
-    )
-    calls = {name: KINDS[name].call(query) for name in kinds}
-    found = [one for name, call in calls.items() for one in KINDS[name].findings(memory.rows(call), query)]
-    return one_per_cause(found), memory.at
