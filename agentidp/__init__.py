@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from flask import Flask
@@ -13,6 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from agentidp import caller
 from agentidp.alerts import target_routes as alert_targets
 from agentidp.analytics import activity_heatmap, agent_activity, agent_usage, token_trend
+from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.dashboard import mount as dashboard
 from agentidp.findings import actions as finding_actions
@@ -29,11 +30,6 @@ from agentidp.server import request_errors
 from agentidp.services import Services
 
 logger = logging.getLogger("agentidp")
-
-
-def utc_now() -> datetime:
-    """The clock of a service."""
-    return datetime.now(UTC)
 
 
 def create_app(
@@ -65,7 +61,7 @@ def create_app(
     )
     app.extensions["agentidp"] = Services.of(settings, clock)
     if settings.trusted_proxies:
-        # The address alone: nothing that we answer depends on the host, the scheme or the path that was asked for.
+        # The address alone: no response depends on the host, the scheme or the path that was asked for.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     if settings.metrics_address:
         request_metrics.init_app(app)

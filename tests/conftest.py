@@ -18,7 +18,8 @@ from flask.testing import FlaskClient
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from agentidp import create_app, utc_now
+from agentidp import create_app
+from agentidp.clock import utc_now
 from agentidp.config import Settings
 from agentidp.db.distribution import distribute
 from agentidp.db.embedded_postgres import temporary

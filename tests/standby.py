@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.embedded_postgres.binaries import find_binaries
 from agentidp.db.embedded_postgres.home import prepare_home

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -44,3 +45,13 @@ def test_every_file_beside_the_modules_is_shipped() -> None:
     }
     there = {file for directory in DIRECTORIES.values() for file in files_of(directory) if file.suffix != ".py"}
     assert there - shipped == set(), "add a pattern to [options.package_data] of setup.cfg"
+
+
+def test_no_module_imports_from_the_package_that_imports_them_all() -> None:
+    """import-linter cannot place ``agentidp/__init__.py``, which imports every room, in a layer."""
+    tops = {path.stem for path in (ROOT / "agentidp").iterdir()}
+    for file in files_of("agentidp"):
+        if file.suffix == ".py":
+            imports = [node for node in ast.walk(ast.parse(file.read_bytes())) if isinstance(node, ast.ImportFrom)]
+            taken = {alias.name for node in imports if node.module == "agentidp" for alias in node.names}
+            assert taken <= tops, f"{file} imports {taken - tops} from agentidp/__init__.py: move that to a module"

@@ -10,7 +10,6 @@ from uuid import UUID
 
 import click
 
-from agentidp import utc_now
 from agentidp.alerts import targets
 from agentidp.alerts.addresses import TYPES
 from agentidp.alerts.channels import Channels, Message, SendFailed
@@ -21,6 +20,7 @@ from agentidp.alerts.target_secrets import TargetSealer
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, organization_named, organization_option
 from agentidp.cli.output import show
+from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import Transaction

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from agentidp import utc_now
 from agentidp.cli.context import opened, refusals
 from agentidp.cli.output import show
+from agentidp.clock import utc_now
 from agentidp.declarative.applying import Applied, apply
 from agentidp.declarative.document import read_document
 from agentidp.declarative.plan import Change

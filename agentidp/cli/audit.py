@@ -11,13 +11,14 @@ from typing import Any
 
 import click
 
-from agentidp import audit, utc_now
+from agentidp import audit
 from agentidp.audit import upkeep
 from agentidp.audit.reading import list_call, represented
 from agentidp.audit.verification import Head, Verification
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, moment
 from agentidp.cli.output import show
+from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.database import connect
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from agentidp import utc_now
 from agentidp.cli.options import as_json_option
 from agentidp.cli.output import show
+from agentidp.clock import utc_now
 from agentidp.maintenance.check import check_instance
 from agentidp.maintenance.result import FAILED
 

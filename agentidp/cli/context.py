@@ -11,8 +11,8 @@ import click
 import marshmallow as ma
 import psycopg
 
-from agentidp import utc_now
 from agentidp.actor import operator
+from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.http.errors import ApiError, NotFound, OAuthError, ServiceUnavailable, ValidationError

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import click
 
-from agentidp import utc_now
 from agentidp.cli.context import opened
 from agentidp.cli.options import agent_option, as_json_option, organization_of
 from agentidp.cli.output import show
+from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.http.errors import NotFound
 from agentidp.registry import credentials

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import click
 
-from agentidp import utc_now
 from agentidp.cli.context import opened
 from agentidp.cli.options import organization_of
+from agentidp.clock import utc_now
 from agentidp.dashboard import link
 from agentidp.demo import OPERATOR_ID
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from agentidp import demo, utc_now
+from agentidp import demo
 from agentidp.cli.context import opened
+from agentidp.clock import utc_now
 
 
 @click.command("demo")

@@ -9,10 +9,10 @@ from uuid import UUID
 
 import click
 
-from agentidp import utc_now
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, organization_named, organization_option
 from agentidp.cli.output import cell, show
+from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import Transaction
 from agentidp.findings import DEFAULT_DAYS, KINDS

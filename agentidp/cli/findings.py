@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from agentidp import findings, utc_now
+from agentidp import findings
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, organization_named, organization_option
 from agentidp.cli.output import cell, show
+from agentidp.clock import utc_now
 from agentidp.http.schemas import MAX_DAYS
 
 

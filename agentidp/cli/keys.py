@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from agentidp import utc_now
 from agentidp.alerts import target_secrets
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option
 from agentidp.cli.output import show
+from agentidp.clock import utc_now
 from agentidp.http.schemas import timestamp
 from agentidp.jose import key_rotation
 

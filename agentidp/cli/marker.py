@@ -7,10 +7,10 @@ from uuid import UUID
 
 import click
 
-from agentidp import utc_now
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, moment, organization_named, organization_option
 from agentidp.cli.output import show
+from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.http.errors import NotFound
 from agentidp.http.schemas import timestamp

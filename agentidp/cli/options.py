@@ -10,7 +10,7 @@ from uuid import UUID
 
 import click
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.registry import organizations
 from agentidp.services import Services

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from agentidp import utc_now
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, organization_named
 from agentidp.cli.output import cell, show
+from agentidp.clock import utc_now
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 from agentidp.declarative import applying

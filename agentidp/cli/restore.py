@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from agentidp import utc_now
 from agentidp.cli.context import refusals, settings_of_command
 from agentidp.cli.options import bindir_option
+from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.http.schemas import timestamp
 from agentidp.maintenance.restore import look_at_target, open_archive, restore

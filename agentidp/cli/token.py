@@ -6,9 +6,9 @@ from uuid import UUID
 
 import click
 
-from agentidp import utc_now
 from agentidp.cli.context import opened
 from agentidp.cli.options import organization_of
+from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.demo import OPERATOR_ID
 from agentidp.http.resource_identifier import is_resource_identifier

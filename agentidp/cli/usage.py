@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 
 import click
 
-from agentidp import utc_now
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, organization_named, organization_option
 from agentidp.cli.output import show
+from agentidp.clock import utc_now
 from agentidp.http.schemas import timestamp
 from agentidp.registry import organizations
 from agentidp.usage_history.exporting import export_usage

@@ -22,7 +22,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.config import Settings
 from agentidp.metrics import REQUESTS_NAME
 from agentidp.operations.instance_metrics import InstanceMetrics

@@ -21,10 +21,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agentidp import utc_now
 from agentidp.alerts import outbox, targets
 from agentidp.alerts.delivery import Dispatcher
 from agentidp.alerts.state_change import StateChange
+from agentidp.clock import utc_now
 from agentidp.services import Services
 from tests.alerts.receiver import Receiver
 from tests.factories import NOON, Clock, make_organization

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from agentidp import utc_now
 from agentidp.alerts import channels, messages
 from agentidp.alerts.delivery import Dispatcher
+from agentidp.clock import utc_now
 from tests.alerts.conftest import Outbox, change
 from tests.alerts.receiver import Receiver
 from tests.factories import NOON, PATIENCE, Clock, free_port, wait_until

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from agentidp import utc_now
 from agentidp.alerts import channels, delivery, http_post, outbox
 from agentidp.alerts.delivery import FIRST_DELAY, GIVE_UP_AFTER, KEPT, LEASE, LONGEST_DELAY, Dispatcher, delay_after
 from agentidp.alerts.state_change import CHANGES
+from agentidp.clock import utc_now
 from tests.alerts.conftest import Outbox, change, expire_leases
 from tests.alerts.receiver import Receiver
 from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Clock, free_port, wait_until
@@ -324,7 +324,7 @@ def test_a_lease_ends_by_itself(acme: Outbox, receiver: Receiver, clock: Clock, 
 PROGRAM = """
 import sys, time
 from ipaddress import ip_network
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.alerts.delivery import Dispatcher
 from agentidp.db.database import Database
 from tests.conftest import settings_for

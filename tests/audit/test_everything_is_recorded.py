@@ -18,10 +18,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jwt.algorithms import ECAlgorithm
 
-from agentidp import utc_now
 from agentidp.actor import operator
 from agentidp.audit import INSTANCE
 from agentidp.cli import cli
+from agentidp.clock import utc_now
 from agentidp.oauth.client_secret import PATTERN
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified

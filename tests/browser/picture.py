@@ -17,7 +17,8 @@ import psycopg
 from flask import Flask
 from playwright.sync_api import Page
 
-from agentidp import create_app, utc_now
+from agentidp import create_app
+from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
 from agentidp.jose.key_rotation import ensure_signing_key

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.demo import ORGANIZATION_ID
 from tests.browser.conftest import Open, Watch
 from tests.browser.stage import Stage, staged

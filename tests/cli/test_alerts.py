@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner
 
-from agentidp import utc_now
 from agentidp.alerts.targets import request_test
 from agentidp.cli import cli
+from agentidp.clock import utc_now
 from agentidp.db.database import Database
 from tests.alerts.receiver import Receiver
 from tests.cli.command import TIME, UUID, Command

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.services import Services
 from tests.cli.command import Command
 from tests.conftest import settings_for

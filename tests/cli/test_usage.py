@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.usage_history import importing
 from agentidp.usage_history.pruning import first_kept_day
 from agentidp.usage_history.records import MAX_COUNT

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from psycopg.rows import namedtuple_row
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.db.clock_check import MAXIMUM_ROUND_TRIP, ClockCheck, ClockDiffers, seconds_ahead
 from agentidp.services import Services
 from tests.conftest import settings_for

@@ -8,7 +8,8 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from agentidp import create_app, utc_now
+from agentidp import create_app
+from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
 from agentidp.jose.key_rotation import ensure_signing_key

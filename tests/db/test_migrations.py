@@ -17,7 +17,8 @@ import psycopg
 import pytest
 from psycopg.rows import tuple_row
 
-from agentidp import create_app, utc_now
+from agentidp import create_app
+from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.embedded_postgres import temporary

@@ -21,7 +21,8 @@ import pytest
 from flask import Flask
 from psycopg import sql
 
-from agentidp import create_app, utc_now
+from agentidp import create_app
+from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown
 from agentidp.db.migrations import migrate

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.declarative.applying import LOCK, apply, export
 from agentidp.declarative.document import read_document

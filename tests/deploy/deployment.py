@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from psycopg import sql
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
 from tests.conftest import settings_for, with_database

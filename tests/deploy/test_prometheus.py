@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.services import Services
 from tests.conftest import settings_for
 from tests.deploy.deployment import DEPLOY

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.jose.jwk import public_jwk
 from agentidp.oauth.client_assertion import TYPE
 from agentidp.registry.credentials import add_credential

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import EmbeddedPostgres
 from tests.factories import SECRET_KEY, Server, children, wait_until
 from tests.faults.bounds import STATEMENT_TIMEOUT

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.db.distribution import distribute
 from agentidp.db.migrations import migrate
 from agentidp.jose.key_rotation import ensure_signing_key

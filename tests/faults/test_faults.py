@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import EmbeddedPostgres, running_url
 from agentidp.jose.key_rotation import rotate
 from agentidp.jose.signing_keys import CACHE_SECONDS

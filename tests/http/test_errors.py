@@ -18,9 +18,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp import create_app, utc_now
+from agentidp import create_app
 from agentidp.alerts.addresses import MAXIMUM_URL_LENGTH
 from agentidp.analytics.token_trend import TokenTrendArguments
+from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
 from agentidp.http.errors import RateLimited

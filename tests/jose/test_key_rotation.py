@@ -24,7 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp import create_app, utc_now
+from agentidp import create_app
+from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.errors import DatabaseUnavailable

@@ -18,7 +18,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp import create_app, utc_now
+from agentidp import create_app
+from agentidp.clock import utc_now
 from agentidp.config import MAXIMUM_TOKEN_TTL, Settings
 from agentidp.db.database import Database
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary

@@ -20,7 +20,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp import create_app, utc_now
+from agentidp import create_app
+from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.migrations import migrate
 from agentidp.jose.key_rotation import ensure_signing_key

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.services import Services
 from tests.conftest import settings_for
 from tests.factories import PATIENCE, Agent, children, make_agent, make_organization, usage_sums, wait_until

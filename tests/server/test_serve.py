@@ -29,7 +29,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import running_url
 from agentidp.jose import key_rotation
 from agentidp.jose.signing_keys import CACHE_SECONDS

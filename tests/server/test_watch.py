@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from agentidp import utc_now
+from agentidp.clock import utc_now
 from agentidp.db.database import connect
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import OrganizationDatabase
