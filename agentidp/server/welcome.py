@@ -41,7 +41,7 @@ This command prints a link that signs you in, {_ONCE}:
 _DEMO = f"""
 There is a demo organization with 24 agents and 90 days of traffic: demo data, made up by AgentIdP.
 {{way_in}}
-In a second terminal, in this directory, get a token of it and ask:
+In a second terminal, in this directory, get a token and send requests:
 {{secrets}}
 export TOKEN=$({{command}} token)
 
