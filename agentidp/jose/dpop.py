@@ -15,7 +15,7 @@ import jwt
 from agentidp.config import LEEWAY
 from agentidp.db.sql import Call
 from agentidp.jose.jwk import ALGORITHMS, key_algorithm, public_jwk
-from agentidp.jose.jws import COMPACT_SERIALIZATION
+from agentidp.jose.jws import COMPACT_SERIALIZATION, MAXIMUM_JTI_LENGTH
 
 TYPE = "dpop+jwt"
 MAXIMUM_AGE = 60
@@ -83,8 +83,8 @@ def verify_proof(
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         raise ProofRefused("the DPoP proof is not signed by the public key that it names") from None
     jti, issued_at = claims["jti"], claims["iat"]
-    if not isinstance(jti, str) or not 1 <= len(jti) <= 256:
-        raise ProofRefused("jti of the DPoP proof must have 1 to 256 characters")
+    if not isinstance(jti, str) or not 1 <= len(jti) <= MAXIMUM_JTI_LENGTH:
+        raise ProofRefused(f"jti of the DPoP proof must have 1 to {MAXIMUM_JTI_LENGTH} characters")
     if claims["htm"] != method:
         raise ProofRefused("htm of the DPoP proof is not the method of the request")
     if not isinstance(claims["htu"], str) or _normalized(claims["htu"]) != _normalized(url):

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from agentidp.config import LEEWAY
 from agentidp.jose.jwk import ALGORITHMS, MINIMUM_RSA_BITS, key_algorithm
-from agentidp.jose.jws import COMPACT_SERIALIZATION, NUMERIC_DATE_LIMIT
+from agentidp.jose.jws import COMPACT_SERIALIZATION, MAXIMUM_JTI_LENGTH, NUMERIC_DATE_LIMIT
 from agentidp.oauth.issuance import Client
 from agentidp.services import Services
 
@@ -155,7 +155,7 @@ def _verified_claims(s: Services, unverified: UnverifiedAssertion, key: Any, alg
     audience = claims["aud"]
     if audience not in (s.settings.issuer, [s.settings.issuer]):
         return None
-    if not isinstance(claims["jti"], str) or not 1 <= len(claims["jti"]) <= 256:
+    if not isinstance(claims["jti"], str) or not 1 <= len(claims["jti"]) <= MAXIMUM_JTI_LENGTH:
         return None
     return claims
 

@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.config import Settings
 from agentidp.jose.dpop import MAXIMUM_AGE
+from agentidp.jose.jws import MAXIMUM_JTI_LENGTH
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
@@ -209,7 +210,7 @@ def test_takes_a_proof_at_either_end_of_its_minute(
         {"htu": "http://[broken"},
         {"jti": None},
         {"jti": ""},
-        {"jti": "x" * 257},
+        {"jti": "x" * (MAXIMUM_JTI_LENGTH + 1)},
         {"jti": 7},
         {"iat": None},
         {"iat": 0},

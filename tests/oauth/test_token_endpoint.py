@@ -29,7 +29,10 @@ from agentidp.config import Settings
 from agentidp.http.parser import MAXIMUM_BODY
 from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH
 from agentidp.jose.jwk import public_jwk
+from agentidp.jose.jws import MAXIMUM_JTI_LENGTH
 from agentidp.oauth import client_assertion
+from agentidp.oauth.client_assertion import CLIENT_LEEWAY, MAXIMUM_LENGTH, MAXIMUM_LIFETIME
+from agentidp.oauth.client_form import MAXIMUM_PARAMETERS
 from agentidp.registry.credentials import add_credential
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
@@ -164,7 +167,9 @@ class TestForm:
         header = basic(agent.client_id, agent.client_secret)
         assert ask(shared_client, urlencode(GRANT), header, content_type=content_type).status_code == 200
 
-    @pytest.mark.parametrize("body", [b"\xff", b"grant_type=%ff", b"&".join([b"a%d=1" % n for n in range(51)])])
+    @pytest.mark.parametrize(
+        "body", [b"\xff", b"grant_type=%ff", b"&".join([b"a%d=1" % n for n in range(MAXIMUM_PARAMETERS + 1)])]
+    )
     def test_the_form_must_be_utf_8_and_of_bounded_length(self, shared_client: FlaskClient, body: bytes) -> None:
         response = ask(shared_client, body)
         assert whole(response) == refused("invalid_request", "the body is not a form in UTF-8")
@@ -620,12 +625,12 @@ class TestPrivateKeyJwt:
         [
             {"aud": [ISSUER]},
             {"iat": None},
-            {"iat": NOW + 30},
-            {"nbf": NOW + 30},
-            {"exp": NOW - 29},
-            {"exp": NOW + 3630},
+            {"iat": NOW + CLIENT_LEEWAY},
+            {"nbf": NOW + CLIENT_LEEWAY},
+            {"exp": NOW - CLIENT_LEEWAY + 1},
+            {"exp": NOW + MAXIMUM_LIFETIME + CLIENT_LEEWAY},
             {"exp": NOW + 60.5},
-            {"jti": "x" * 256},
+            {"jti": "x" * MAXIMUM_JTI_LENGTH},
             {"jti": "é\x00"},
         ],
         ids=str,
@@ -646,8 +651,8 @@ class TestPrivateKeyJwt:
             {"aud": []},
             {"aud": {"iss": ISSUER}},
             {"aud": None},
-            {"exp": NOW + 3631},
-            {"exp": NOW - 30},
+            {"exp": NOW + MAXIMUM_LIFETIME + CLIENT_LEEWAY + 1},
+            {"exp": NOW - CLIENT_LEEWAY},
             {"exp": NOW - 3600},
             {"exp": str(NOW + 60)},
             {"exp": 10**30},
@@ -656,13 +661,13 @@ class TestPrivateKeyJwt:
             {"exp": float("inf")},
             {"exp": -1},
             {"exp": None},
-            {"iat": NOW + 31},
+            {"iat": NOW + CLIENT_LEEWAY + 1},
             {"iat": str(NOW)},
-            {"nbf": NOW + 31},
+            {"nbf": NOW + CLIENT_LEEWAY + 1},
             {"nbf": "now"},
             {"jti": None},
             {"jti": ""},
-            {"jti": "x" * 257},
+            {"jti": "x" * (MAXIMUM_JTI_LENGTH + 1)},
             {"jti": 7},
             {"iss": "somebody"},
             {"iss": None},
@@ -697,7 +702,7 @@ class TestPrivateKeyJwt:
             "the type of an access token": jwt.encode(claims, holder.key, "ES256", {"typ": "at+jwt"}),
             "padding": jwt.encode(claims, holder.key, "ES256") + "==",
             "three dots": jwt.encode(claims, holder.key, "ES256") + ".",
-            "too long": jwt.encode(claims | {"padding": "x" * 8192}, holder.key, "ES256"),
+            "too long": jwt.encode(claims | {"padding": "x" * MAXIMUM_LENGTH}, holder.key, "ES256"),
             "no JWT": "x",
             "no JSON": "eyJ.eyJ.eyJ",
             "an access token": holder.agent.token(),

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp.registry.agents import encode_cursor
+from agentidp.registry.agents import MAX_REPLICAS, MIN_REPLICAS, encode_cursor
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import Agent, Clock, count_usage, make_agent, usage_sums
@@ -220,8 +220,8 @@ class TestChange:
             {"scopes": ["agents:write", "agents:read"]},
             {"status": "suspended"},
             {"dpopBoundAccessTokens": True},
-            {"expectedReplicas": 1},
-            {"expectedReplicas": 10_000},
+            {"expectedReplicas": MIN_REPLICAS},
+            {"expectedReplicas": MAX_REPLICAS},
             {"name": "all", "description": "of", "owner": "mine", "scopes": ["agents:read"], "status": "suspended"},
         ],
     )
