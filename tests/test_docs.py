@@ -14,6 +14,8 @@ from flask import Flask
 
 from agentidp.cli import cli
 from agentidp.config import Settings, default_data_dir
+from agentidp.http import errors
+from agentidp.scopes import SCOPES
 from tests.factories import ROOT
 
 DOCUMENTATION = "\n".join(
@@ -86,6 +88,20 @@ def test_the_guide_to_containers_gives_the_variables_and_defaults_of_compose() -
     assert dict(re.findall(r"\$\{([A-Z_]+):-([^}]+)\}", compose)) == dict(
         re.findall(r"^\| `([A-Z_]+)` \| `(.*?)` \|", guide, re.MULTILINE)
     )
+
+
+def test_the_guide_lists_every_scope() -> None:
+    guide = (ROOT / "docs" / "oauth.md").read_text(encoding="utf-8")
+    section = guide.partition("\n## Scopes\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)) == set(SCOPES)
+
+
+def test_every_error_code_is_in_the_table_of_errors() -> None:
+    guide = (ROOT / "docs" / "analytics.md").read_text(encoding="utf-8")
+    section = guide.partition("\n## Errors\n")[2]
+    documented = set(re.findall(r"^\| (\d{3}) \| `([A-Z_]+)` \|", section, re.MULTILINE))
+    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ApiError)}
+    assert {(str(kind.status), kind.code) for kind in kinds if "code" in vars(kind)} - documented == set()
 
 
 def test_every_make_target_has_help_and_is_in_the_readme() -> None:
