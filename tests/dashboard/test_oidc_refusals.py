@@ -347,13 +347,19 @@ class TestAProviderInTrouble:
         return create_app(settings_for(shared_database, oidc=settings), clock=Clock())
 
     def test_agents_sign_in_while_it_is_down(
-        self, shared_database: str, provider: Company, cast: Cast, caplog: pytest.LogCaptureFixture
+        self,
+        shared_database: str,
+        provider: Company,
+        cast: Cast,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(oidc_provider, "PAUSE", PATIENCE)
         app = self.unreachable(shared_database, provider)
         client = app.test_client()
         response = client.get(PATH)
         refused(response, 503, UNAVAILABLE)
-        assert response.headers["Retry-After"] == "5"
+        assert response.headers["Retry-After"] == str(int(PATIENCE))
         assert log(caplog) == [("OpenID Connect provider unreachable", "ConnectionError")]
         # Nobody waits for it again for a while.
         refused(client.get(PATH), 503, UNAVAILABLE)
@@ -365,6 +371,7 @@ class TestAProviderInTrouble:
     def test_it_is_tried_again(
         self, client: FlaskClient, provider: Company, cast: Cast, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(oidc_provider, "PAUSE", PATIENCE)
         provider.replies["/.well-known/openid-configuration"] = text("", 500)
         refused(client.get(PATH), 503, UNAVAILABLE)
         provider.reset()
