@@ -2,61 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from agentidp.alerts import outbox
 from agentidp.alerts.state_change import StateChange
 from agentidp.db.organization import Transaction
-from agentidp.findings.identity import ORGANIZATION, Happening, Reconciled, Tracked
+from agentidp.findings.finding import Severity
+from agentidp.findings.identity import ORGANIZATION, Tracked
 
 
-def enqueue_alerts(opened: Transaction, result: Reconciled) -> None:
-    """Put what happened to findings into the outbox, in the transaction that stores it.
+@dataclass(frozen=True)
+class Alert:
+    """What is sent about a finding: it is ``opened``, ``escalated`` or ``resolved``."""
 
-    What is muted alerts nobody, except that a finding has ended that was reported since it last began: a target would
-    else show it as going on for ever.
+    finding: Tracked
+    change: str
+    severity: Severity
+
+
+def alerts_of(found: Iterable[Tracked], muted: Collection[tuple[str, str]]) -> tuple[list[Tracked], list[Alert]]:
+    """What is sent after an evaluation. Each finding is opened and is resolved once, and escalates once to a severity.
+
+    A muted finding alerts nobody. What it then keeps quiet about is sent when the mute ends, if it still goes on. One
+    that was opened is resolved also while it is muted: a target would else show it as going on for ever.
+
+    :param found: those that are new or have changed, which those that go on always have.
+    :param muted: kind and subject of each mute that applies now.
+    :returns: the findings to store, with what has been announced, and the alerts.
     """
-    happened: dict[UUID, set[Happening]] = {}
-    for change in result.changes:
-        happened.setdefault(change.finding_id, set()).add(change.happening)
-    alerting = [(one, name) for one in result.findings if (name := _alert(happened.get(one.finding_id, set())))]
-    if not alerting:
-        return
-    mutes = opened.fetch("finding_state/mutes")
-    for one, name in alerting:
-        subjects = (one.subject, ORGANIZATION)
-        if name == "resolved":
-            is_due = _was_announced(opened, one)
+    findings: list[Tracked] = []
+    alerts: list[Alert] = []
+    for one in found:
+        is_muted = any((one.kind, subject) in muted for subject in (one.subject, ORGANIZATION))
+        if not one.is_ongoing:
+            if one.announced is not None:
+                alerts.append(Alert(one, "resolved", min(one.announced, one.highest)))
+            findings.append(one)
+        elif is_muted or one.misses or (one.announced is not None and one.severity <= one.announced):
+            findings.append(one)
         else:
-            is_due = not any(mute.kind == one.kind and mute.subject in subjects for mute in mutes)
-        if is_due:
-            outbox.enqueue(opened, _state_change(opened, one, name))
+            alerts.append(Alert(one, "opened" if one.announced is None else "escalated", one.severity))
+            findings.append(replace(one, announced=one.severity))
+    return findings, alerts
 
 
-def _alert(happened: set[Happening]) -> str | None:
-    """One alert for what happened to a finding at once; none for one that was over already when it was first seen."""
-    if Happening.resolved in happened:
-        return "resolved"
-    if happened & {Happening.opened, Happening.reopened}:
-        return "opened"
-    return "escalated" if Happening.escalated in happened else None
+def enqueue(opened: Transaction, alerts: Iterable[Alert]) -> None:
+    """Put alerts into the outbox, in the transaction that stores their findings."""
+    for alert in alerts:
+        outbox.enqueue(opened, _state_change(opened, alert))
 
 
-def _was_announced(opened: Transaction, one: Tracked) -> bool:
-    """Whether a finding has alerted since it last began."""
-    return bool(
-        opened.fetch("finding_state/announced_changes", finding_id=one.finding_id, kind=one.kind, subject=one.subject)
-    )
-
-
-def _state_change(opened: Transaction, one: Tracked, name: str) -> StateChange:
-    report = one.report
+def _state_change(opened: Transaction, alert: Alert) -> StateChange:
+    one, report = alert.finding, alert.finding.report
     subject = report["agentName"] or "organization"
     return StateChange(
         finding_id=one.finding_id,
-        change=name,
+        change=alert.change,
         kind=one.kind,
-        severity=(one.highest if name == "resolved" else one.severity).name,
+        severity=alert.severity.name,
         subject=subject,
         agent_id=None if one.subject == ORGANIZATION else UUID(one.subject),
         title=f"{one.kind.replace('_', ' ')}: {subject}",

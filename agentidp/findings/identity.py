@@ -55,7 +55,8 @@ class Tracked:
     """A finding with its identity and state, as it is stored.
 
     ``report`` is the finding's JSON as last reported, ``begins`` and ``ends`` are its window. ``highest`` is the
-    severity that was reported already. ``misses`` counts the evaluations in a row that it was missing from.
+    severity that was reported already. ``misses`` counts the evaluations in a row that it was missing from, and
+    ``announced`` is the highest severity that alerted since it last began (:mod:`agentidp.findings.alerting`).
     """
 
     finding_id: UUID
@@ -70,6 +71,7 @@ class Tracked:
     report: dict[str, Any]
     ended_at: datetime | None = None
     misses: int = 0
+    announced: Severity | None = None
 
     @property
     def is_ongoing(self) -> bool:
@@ -224,6 +226,7 @@ def _seen_again(before: Tracked, finding: Finding, at: datetime) -> Tracked:
         last_seen_at=at if is_ongoing or before.is_ongoing else before.last_seen_at,
         ended_at=None if is_ongoing else finding.ends,
         misses=0,
+        announced=before.announced if before.is_ongoing else None,
     )
 
 
@@ -260,6 +263,7 @@ def as_row(one: Tracked) -> dict[str, Any]:
         "last_seen_at": timestamp(one.last_seen_at),
         "ended_at": timestamp(one.ended_at),
         "misses": one.misses,
+        "announced_severity": one.announced.name if one.announced is not None else None,
         "report": one.report,
     }
 
@@ -279,4 +283,5 @@ def from_row(row: Any) -> Tracked:
         report=row.report,
         ended_at=row.ended_at and row.ended_at.astimezone(UTC),
         misses=row.misses,
+        announced=Severity[row.announced_severity] if row.announced_severity else None,
     )

@@ -27,7 +27,7 @@ from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import DEFAULT_DAYS, Found, findings, findings_query
-from agentidp.findings.alerting import enqueue_alerts
+from agentidp.findings.alerting import alerts_of, enqueue
 from agentidp.findings.causes import urgency
 from agentidp.findings.finding import Finding, FindingsQuery, finding_of
 from agentidp.findings.identity import ORGANIZATION, Change, Happening, Reconciled, Tracked, as_row, from_row, reconcile
@@ -145,13 +145,16 @@ def store_evaluation(opened: Transaction, found: Found, query: FindingsQuery, to
 
 def _store(opened: Transaction, result: Reconciled) -> None:
     """Store the findings, record the changes, and put the alerts about them into the outbox."""
-    if result.findings:
-        opened.fetch("finding_state/store_findings", findings=Jsonb([as_row(one) for one in result.findings]))
+    if not result.findings:
+        return
+    muted = {(mute.kind, mute.subject) for mute in opened.fetch("finding_state/mutes")}
+    findings, alerts = alerts_of(result.findings, muted)
+    opened.fetch("finding_state/store_findings", findings=Jsonb([as_row(one) for one in findings]))
     for change in result.changes:
         if change.happening is Happening.escalated:
             opened.fetch("finding_state/withdraw_acknowledgement", finding_id=change.finding_id)
     record_changes(opened, result.changes)
-    enqueue_alerts(opened, result)
+    enqueue(opened, alerts)
 
 
 def record_changes(

@@ -2,11 +2,11 @@
 -- Parameters: organization_id; findings (jsonb): an array of objects with the columns as members.
 insert into findings (
     organization_id, finding_id, kind, subject, severity, highest_severity, begins_at, ends_at, first_seen_at,
-    last_seen_at, ended_at, misses, report
+    last_seen_at, ended_at, misses, announced_severity, report
 )
 select
     %(organization_id)s, finding_id, kind, subject, severity, highest_severity, begins_at, ends_at, first_seen_at,
-    last_seen_at, coalesce(ended_at, 'infinity'), misses, report
+    last_seen_at, coalesce(ended_at, 'infinity'), misses, announced_severity, report
 from jsonb_to_recordset(%(findings)s::jsonb) as given (
     finding_id uuid,
     kind text,
@@ -19,6 +19,7 @@ from jsonb_to_recordset(%(findings)s::jsonb) as given (
     last_seen_at timestamptz,
     ended_at timestamptz,
     misses smallint,
+    announced_severity text,
     report jsonb
 )
 on conflict (organization_id, finding_id) do update set
@@ -31,5 +32,6 @@ on conflict (organization_id, finding_id) do update set
     last_seen_at = excluded.last_seen_at,
     ended_at = excluded.ended_at,
     misses = excluded.misses,
+    announced_severity = excluded.announced_severity,
     report = excluded.report
 returning finding_id

@@ -12,6 +12,7 @@ select
     last_seen_at,
     nullif(ended_at, 'infinity') as ended_at,
     misses,
+    announced_severity,
     report
 from findings
 where

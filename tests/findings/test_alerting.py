@@ -1,18 +1,23 @@
-"""A finding alerts once when it is opened, escalates and is resolved, and not while it is muted."""
+"""A finding alerts once when it is opened, escalates and is resolved, and is not opened while it is muted."""
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agentidp.findings import Found, findings_query
+from agentidp.findings.alerting import Alert, alerts_of
 from agentidp.findings.finding import Finding, Severity
-from agentidp.findings.identity import MAX_MISSES, ORGANIZATION
+from agentidp.findings.identity import MAX_MISSES, ORGANIZATION, Tracked, reconcile
 from agentidp.findings.store import store_evaluation
 from agentidp.services import Services
-from tests.factories import Clock, a_finding, database_of, make_alert_target, make_organization
+from tests.factories import NOON, Clock, a_finding, database_of, make_agent, make_alert_target, make_organization
 
 MINUTES = timedelta(minutes=5)
 
@@ -37,6 +42,12 @@ class Watched:
         until = self.clock() + timedelta(days=1)
         database_of(self.services, self.organization_id).fetch_durably(
             "finding_state/mute", kind=kind, subject=subject, until=until, muted_by="x", note=None
+        )
+
+    def unmute(self, kind: str, subject: str) -> None:
+        """End a mute by hand."""
+        database_of(self.services, self.organization_id).fetch_durably(
+            "finding_state/unmute", kind=kind, subject=subject
         )
 
     def alerts(self) -> list[tuple[str, str]]:
@@ -108,24 +119,60 @@ def test_what_began_again_while_it_was_muted_is_resolved_once(watched: Watched, 
     assert [change for change, _ in watched.alerts()] == ["opened", "resolved"]
 
 
-def test_what_escalated_after_the_mute_in_which_it_began_is_resolved(watched: Watched) -> None:
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_what_still_goes_on_when_the_mute_ends_is_opened_then(watched: Watched, by_hand: bool) -> None:
     watched.mute("spike", ORGANIZATION)
-    watched.evaluate(spike(watched))
-    watched.clock.advance(days=1)
-    watched.evaluate(spike(watched, begins=watched.clock() - timedelta(days=2), severity=Severity.critical))
+    begins = watched.clock() - timedelta(hours=1)
+    for severity in (Severity.warning, Severity.critical):
+        watched.evaluate(spike(watched, begins=begins, severity=severity))
+    assert watched.alerts() == []
+    if by_hand:
+        watched.unmute("spike", ORGANIZATION)
+    else:
+        watched.clock.advance(days=1)
+    for _ in range(3):
+        watched.evaluate(spike(watched, begins=begins, severity=Severity.critical))
+    assert [change for change, _ in watched.alerts()] == ["opened"]
     for _ in range(MAX_MISSES):
         watched.evaluate()
-    assert [change for change, _ in watched.alerts()] == ["escalated", "resolved"]
+    assert [change for change, _ in watched.alerts()] == ["opened", "resolved"]
 
 
-def test_what_was_never_reported_is_not_resolved(watched: Watched) -> None:
+@pytest.mark.parametrize("end", ["unmuted", "muted for longer", "expired and muted again"])
+def test_what_was_never_reported_is_not_resolved(watched: Watched, end: str) -> None:
     watched.mute("spike", ORGANIZATION)
     watched.evaluate(spike(watched))
-    watched.clock.advance(minutes=1)
-    # To mute it for longer does not change when that began.
-    watched.mute("spike", ORGANIZATION)
+    if end == "expired and muted again":
+        watched.clock.advance(days=2)
+    if end == "unmuted":
+        # It is missing already, so nobody is told that it goes on.
+        watched.evaluate()
+        watched.unmute("spike", ORGANIZATION)
+    else:
+        watched.mute("spike", ORGANIZATION)
     for _ in range(MAX_MISSES):
         watched.evaluate()
+    assert watched.alerts() == []
+
+
+def test_what_escalated_while_it_was_muted_escalates_when_the_mute_ends(watched: Watched) -> None:
+    begins = watched.clock() - timedelta(hours=1)
+    watched.evaluate(spike(watched, begins=begins))
+    watched.mute("spike", ORGANIZATION)
+    watched.evaluate(spike(watched, begins=begins, severity=Severity.critical))
+    watched.unmute("spike", ORGANIZATION)
+    for _ in range(2):
+        watched.evaluate(spike(watched, begins=begins, severity=Severity.critical))
+    assert [change for change, _ in watched.alerts()] == ["opened", "escalated"]
+
+
+def test_an_agents_finding_is_muted_with_those_of_every_agent(watched: Watched) -> None:
+    one = make_agent(watched.services, watched.organization_id).agent_id
+    watched.mute("spike", ORGANIZATION)
+    watched.evaluate(spike(watched, agent_id=one, agent_name="one"))
+    watched.unmute("spike", ORGANIZATION)
+    watched.mute("spike", str(one))
+    watched.evaluate(spike(watched, agent_id=one, agent_name="one"))
     assert watched.alerts() == []
 
 
@@ -133,3 +180,32 @@ def test_a_mute_of_another_kind_does_not_matter(watched: Watched) -> None:
     watched.mute("silence", ORGANIZATION)
     watched.evaluate(spike(watched))
     assert [change for change, _ in watched.alerts()] == ["opened"]
+
+
+LOOKS = st.lists(st.tuples(st.sampled_from([None, *Severity]), st.booleans()), min_size=1, max_size=60)
+
+
+@settings(deadline=None, max_examples=200)
+@given(LOOKS)
+def test_whatever_is_muted_each_finding_is_opened_before_it_escalates_and_is_resolved_once(
+    looks: list[tuple[Severity | None, bool]],
+) -> None:
+    """An agent's finding is found with a severity or not at all, and is muted meanwhile or not."""
+    stored: dict[UUID, Tracked] = {}
+    sent: list[Alert] = []
+    for number, (severity, is_muted) in enumerate(looks, 1):
+        at = NOON + number * MINUTES
+        found = [a_finding(at, begins=NOON, severity=severity)] if severity else []
+        result = reconcile([*stored.values()], found, at, not_computed=(), new_id=lambda: UUID(int=1))
+        findings, alerts = alerts_of(result.findings, {("spike", ORGANIZATION)} if is_muted else set())
+        stored |= {one.finding_id: one for one in findings}
+        for alert in alerts:
+            assert not is_muted or alert.change == "resolved"
+            if alert.change == "resolved":
+                assert alert.severity == sent[-1].severity
+            sent.append(alert)
+        for one in findings:
+            # What goes on and may be known is known, with its severity.
+            is_known = one.announced is not None and one.announced >= one.severity
+            assert is_muted or not one.is_ongoing or one.misses or is_known
+    assert re.fullmatch("(oe{0,2}r)*(oe{0,2})?", "".join(alert.change[0] for alert in sent))
