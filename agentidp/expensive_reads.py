@@ -12,7 +12,7 @@ PER_ORGANIZATION = 1
 """Expensive reads of one organization that run at the same time in a process."""
 
 IN_ALL = 2
-"""Of all organizations together: at least two of gunicorn's threads stay free."""
+"""Of all organizations together: most of gunicorn's threads stay free."""
 
 RETRY_AFTER = 1
 """Seconds that a client is asked to wait; findings of 1,000 agents take about a quarter of one."""

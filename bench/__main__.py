@@ -42,6 +42,9 @@ from bench.requests import (
 )
 from bench.servers import ServerFailed, free_ports, memory, server, workers
 
+FLOOR_WORKER = ("--worker-class", "gthread", "--threads", "4")
+"""The floor is served as gunicorn serves any Flask application, in this version and in those before."""
+
 MAXIMUM_ASSERTIONS = 3000
 """Made for each second of the service's rounds, beforehand."""
 
@@ -82,7 +85,7 @@ class Bench:
         (self.directory / "answers.json").write_text(json.dumps(answers))
         return self._stack.enter_context(
             server(
-                ["gunicorn", "--config", str(gunicorn_config()), "bench.floor:app"],
+                ["gunicorn", "--config", str(gunicorn_config()), *FLOOR_WORKER, "bench.floor:app"],
                 port=self.floor_port,
                 environment={"BENCH_ANSWERS": str(self.directory / "answers.json"), **self.settings},
                 log=self.directory / "floor.log",

@@ -81,8 +81,8 @@ def beside_slow_requests(
 
 
 @contextlib.contextmanager
-def locked_counters(url: str, agent_id: str) -> Iterator[None]:
-    """Lock today's counters of an agent for a second, again and again, until the block ends."""
+def locked_counters(url: str, agent_id: str, seconds: float = SLOW_SECONDS) -> Iterator[None]:
+    """Lock today's counters of an agent for so many seconds, again and again, until the block ends."""
     ended = threading.Event()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(_ROWS_OF_TODAY, {"agent": agent_id})
@@ -91,7 +91,7 @@ def locked_counters(url: str, agent_id: str) -> Iterator[None]:
             while not ended.is_set():
                 with connection.transaction():
                     connection.execute(_LOCK, {"agent": agent_id})
-                    ended.wait(SLOW_SECONDS)
+                    ended.wait(seconds)
 
         thread = threading.Thread(target=lock)
         thread.start()

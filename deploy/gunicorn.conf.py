@@ -40,8 +40,8 @@ bind = [os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{settings.port}")]
 # Who may connect to a UNIX socket: its owner and its group, 0660. Without this gunicorn makes it 0777.
 umask = 0o117
 workers = settings.web_concurrency
-worker_class = "gthread"
-threads = 4
+worker_class = "agentidp.server.worker.PollingWorker"
+threads = 8
 # One listening socket a worker: with a shared one, kept-alive connections often all land on one worker. What waits in
 # the queue of such a socket is reset when its worker stops, so behind a proxy, which renews its connections, the
 # workers share one. Of a UNIX socket there is one only: each worker would replace the socket of the one before.

@@ -63,9 +63,9 @@ BOUNDS = {
         DETECTION, "nothing answers: the deadline of the server's side ends the wait", known_after=DETECTION
     ),
     "counters locked": Bound(
-        3 * STATEMENT_TIMEOUT + 1,
-        "statement_timeout ends the wait, and that is certain; one worker may have all nine connections and has four "
-        "threads, so a request waits for two others at the most",
+        2 * STATEMENT_TIMEOUT + 1,
+        "statement_timeout ends the wait, and that is certain; one worker may have all nine connections and has eight "
+        "threads, so a request waits for one other at the most",
         unknown=0,
     ),
     "disk full": Bound(DETECTION, "PostgreSQL refuses the row, or ends when its log cannot grow", recovery=8.0),

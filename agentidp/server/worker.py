@@ -1,0 +1,143 @@
+"""A gunicorn worker whose threads all poll: the thread that finds a request ready serves it.
+
+gunicorn's own threaded worker polls in one thread, hands each request to a second one, and takes the connection back
+when the response is sent. That is two hand-overs a request. Here all threads wait at one epoll: the kernel wakes one of
+them for a request, and that thread serves it and puts the connection back. docs/performance.md has the measurements.
+
+- A connection that waits for a request is in ``keepalived_conns``. Whoever removes it owns it: a thread if a request
+  arrives, the main thread if none arrives in time. So no connection is served twice or closed while it is served.
+- With EPOLLONESHOT the kernel reports a connection to one thread, and then to none until it is put back.
+- The kernel wakes the thread that began to wait last. Threads that the load does not need sleep on and cost nothing.
+- The main thread serves no request. It accepts connections, closes idle ones and sends gunicorn's heartbeat.
+- A new connection waits like a kept-alive one, so a client that connects and sends nothing holds no thread.
+
+gunicorn reads requests, writes responses (``ThreadWorker.handle``) and handles signals. These are private parts of it,
+so setup.cfg has a ceiling for its version, and tests/server/test_worker.py fails if they change.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+
+
+class Connection(TConn):
+    """A connection that may have ended on this side, and then waits for the client to close."""
+
+    ended = False
+
+
+class PollingWorker(ThreadWorker):
+    """gunicorn's threaded worker without the hand-overs. ``--threads`` is the number of threads that serve."""
+
+    alive: bool
+    keepalived_conns: dict[int, Connection]
+    """The connections that wait for a request, by file descriptor. gunicorn closes further ones if there are many."""
+
+    def init_process(self) -> None:
+        """In the new process, before the application is loaded."""
+        self.keepalived_conns = {}
+        self._ready = select.epoll()
+        self._lock = threading.Lock()
+        super().init_process()
+
+    def run(self) -> None:
+        """Serve until gunicorn says to stop, and then end what is under way."""
+        for number in range(self.cfg.threads):
+            threading.Thread(target=self._serve, name=f"serve-{number}", daemon=True).start()
+        self.poller.register(self.method_queue.fileno(), select.EPOLLIN, self.method_queue.run_callbacks)
+        while self.alive and self.is_parent_alive():
+            self.set_accept_enabled(self.nr_conns < self.worker_connections)
+            self._wait_in_main_thread()
+        self.alive = False
+        self.set_accept_enabled(False)
+        with self._lock:
+            for connection in self.keepalived_conns.values():
+                connection.timeout = min(connection.timeout, time.monotonic() + STOP_KEEPALIVE_LINGER)
+        end = time.monotonic() + self.cfg.graceful_timeout
+        while self.nr_conns and time.monotonic() < end:
+            self._wait_in_main_thread()
+        self._close_idle(lambda _: True)
+
+    def accept(self, listener: Any) -> None:
+        """Let a new connection wait for its first request."""
+        try:
+            client, address = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        connection = Connection(self.cfg, client, address, listener.getsockname())
+        with self._lock:
+            self.nr_conns += 1
+        connection.timeout = time.monotonic() + self.cfg.keepalive
+        self._let_wait(connection, self._ready.register)
+
+    def _let_wait(self, connection: Connection, watch: Callable[[int, int], None]) -> None:
+        descriptor = connection.sock.fileno()
+        with self._lock:
+            self.keepalived_conns[descriptor] = connection
+        watch(descriptor, select.EPOLLIN | select.EPOLLONESHOT)
+
+    def _serve(self) -> None:
+        while True:
+            for descriptor, _ in self._ready.poll(None, 1):
+                with self._lock:
+                    connection = self.keepalived_conns.pop(descriptor, None)
+                if connection is not None:
+                    try:
+                        self._go_on(connection)
+                    except OSError:
+                        # It is closed already, for example by gunicorn if a response ended in the middle.
+                        self._close(connection)
+
+    def _go_on(self, connection: Connection) -> None:
+        if connection.ended:
+            if connection.sock.recv(65536):
+                self._let_wait(connection, self._ready.modify)
+            else:
+                self._close(connection)
+        elif self._serve_requests(connection):
+            connection.timeout = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
+            self._let_wait(connection, self._ready.modify)
+        else:
+            # The client gets the rest of the response only if nothing it sent is unread when the connection is closed
+            # (RFC 9112, section 9.6). So it may close first, and holds no thread meanwhile.
+            connection.sock.shutdown(socket.SHUT_WR)
+            connection.ended = True
+            connection.timeout = time.monotonic() + STOP_KEEPALIVE_LINGER
+            self._let_wait(connection, self._ready.modify)
+
+    def _serve_requests(self, connection: Connection) -> bool:
+        """Serve a request and those that are read already, which wake no thread. Returns whether to wait for more."""
+        try:
+            while self.handle(connection):
+                if not connection.initialized or not connection.parser.unreader.buf.getvalue():
+                    return True
+        except BaseException:
+            self.log.exception("Error handling request")
+        return False
+
+    def _close(self, connection: Connection) -> None:
+        connection.close()
+        with self._lock:
+            self.nr_conns -= 1
+
+    def _wait_in_main_thread(self) -> None:
+        self.notify()
+        self.wait_for_and_dispatch_events(timeout=1.0)
+        now = time.monotonic()
+        self._close_idle(lambda connection: connection.timeout <= now)
+
+    def _close_idle(self, is_over: Callable[[Connection], bool]) -> None:
+        with self._lock:
+            ended = [each for each in self.keepalived_conns.items() if is_over(each[1])]
+            for descriptor, _ in ended:
+                del self.keepalived_conns[descriptor]
+            self.nr_conns -= len(ended)
+        for _, connection in ended:
+            connection.close()

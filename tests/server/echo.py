@@ -1,0 +1,131 @@
+"""A WSGI application for gunicorn that responds with what it was asked, and gunicorn with it as a process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from tests.factories import ROOT, children, free_port, wait_until
+
+served: Counter[str] = Counter()
+
+
+def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    """``/sleep/SECONDS``, ``/broken`` (ends early), ``/exit``, ``/unread`` and ``/served``; others echo the body."""
+    path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
+    served[query] += 1
+    if path.startswith("/sleep/"):
+        time.sleep(float(path.removeprefix("/sleep/")))
+    if path == "/exit":
+        raise SystemExit(1)
+    if path == "/served":
+        body = repr((len(served), max(served.values()))).encode()
+        served.clear()
+    else:
+        body = query.encode() + b" " + (b"" if path == "/unread" else environ["wsgi.input"].read())
+    start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return _broken() if path == "/broken" else [body]
+
+
+def _broken() -> Iterator[bytes]:
+    yield b"a"
+    raise ZeroDivisionError
+
+
+class Gunicorn:
+    """gunicorn with one worker and the application above."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        worker: str = "agentidp.server.worker.PollingWorker",
+        threads: int = 4,
+        keepalive: int = 60,
+    ) -> None:
+        self.port = free_port()
+        self.command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--bind", f"127.0.0.1:{self.port}"]
+        self.command += ["--worker-class", worker, "--threads", str(threads), "--keep-alive", str(keepalive)]
+        self.command += [*arguments, "tests.server.echo:app"]
+        self.log = ""
+
+    def __enter__(self) -> Gunicorn:
+        self.process = subprocess.Popen(
+            self.command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        wait_until(self._responds, 30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers():
+            os.kill(worker, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log += line
+
+    def _responds(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self.get("/").startswith(b"HTTP/1.1 200")
+        return False
+
+    def workers(self) -> list[int]:
+        """The process ids of the workers."""
+        return children(self.process.pid, "gunicorn")
+
+    def connect(self) -> socket.socket:
+        """A new connection."""
+        return socket.create_connection(("127.0.0.1", self.port), 20)
+
+    def get(self, target: str) -> bytes:
+        """The response to a request on a connection of its own."""
+        with self.connect() as client:
+            client.sendall(get(target, close=True))
+            return everything(client)
+
+
+def get(target: str, *, close: bool = False) -> bytes:
+    """A request."""
+    return f"GET {target} HTTP/1.1\r\nHost: x\r\n{'Connection: close' if close else 'A: b'}\r\n\r\n".encode()
+
+
+def everything(client: socket.socket) -> bytes:
+    """What the server sends until it closes."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while data := client.recv(65536):
+            received += data
+    return received
+
+
+def responses(client: socket.socket, number: int) -> list[bytes]:
+    """The bodies of so many responses, in their order."""
+    bodies, received = [], b""
+    while len(bodies) < number:
+        head, found, rest = received.partition(b"\r\n\r\n")
+        if found and (length := re.search(rb"Content-Length: (\d+)", head)) and len(rest) >= int(length[1]):
+            bodies.append(rest[: int(length[1])])
+            received = rest[int(length[1]) :]
+            continue
+        data = client.recv(65536)
+        assert data, f"closed after {len(bodies)} responses: {received!r}"
+        received += data
+    assert received == b""
+    return bodies

@@ -1,0 +1,351 @@
+"""The worker under gunicorn: what clients see, and that a connection is served by one thread at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import inspect
+import os
+import re
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import requires, version
+from pathlib import Path
+
+import pytest
+from gunicorn.workers import base, gthread
+
+from agentidp import utc_now
+from agentidp.services import Services
+from bench.latency import locked_counters
+from bench.servers import cpu_seconds
+from tests.conftest import settings_for
+from tests.factories import SECRET_KEY, Server, make_agent, make_organization, wait_until
+from tests.machine import within
+from tests.server.echo import Gunicorn, everything, get, responses
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Gunicorn]:
+    """One worker with four threads."""
+    with Gunicorn() as server:
+        yield server
+
+
+class TestSlowRequests:
+    def test_they_do_not_hold_up_others(self, running: Gunicorn) -> None:
+        with contextlib.ExitStack() as stack:
+            slow = [stack.enter_context(running.connect()) for _ in range(3)]
+            for client in slow:
+                client.sendall(get("/sleep/5?slow"))
+            other = stack.enter_context(running.connect())
+            for _ in range(20):
+                other.sendall(get("/?a"))
+                assert responses(other, 1) == [b"a "]
+            assert select.select(slow, [], [], 0)[0] == [], "a slow one was answered meanwhile"
+            assert [responses(client, 1) for client in slow] == [[b"slow "]] * 3
+
+    def test_more_of_them_than_threads_are_served_as_threads_become_free(self, running: Gunicorn) -> None:
+        with ThreadPoolExecutor(12) as pool:
+            answers = list(pool.map(lambda n: running.get(f"/sleep/0.2?{n}"), range(12)))
+        assert [answer.endswith(f"\r\n\r\n{n} ".encode()) for n, answer in enumerate(answers)] == [True] * 12
+
+    def test_one_that_takes_longer_than_the_keep_alive_time_is_answered(self) -> None:
+        with Gunicorn(keepalive=1) as server, server.connect() as client:
+            client.sendall(get("/?a"))
+            assert responses(client, 1) == [b"a "]
+            client.sendall(get("/sleep/3.5?slow"))
+            assert responses(client, 1) == [b"slow "]
+            assert everything(client) == b"", "and closed when it was idle for so long"
+
+    def test_what_arrives_meanwhile_keeps_no_thread_busy(self, running: Gunicorn) -> None:
+        with running.connect() as client:
+            client.sendall(get("/sleep/2?slow"))
+            time.sleep(0.2)
+            begin = cpu_seconds(running.process.pid)
+            client.sendall(get("/?next"))
+            time.sleep(1)
+            assert cpu_seconds(running.process.pid) - begin < 0.5
+            assert responses(client, 2) == [b"slow ", b"next "]
+
+    def test_the_heartbeat_goes_on_while_all_threads_serve(self) -> None:
+        with Gunicorn("--timeout", "2", threads=1) as server:
+            assert server.get("/sleep/5?a").endswith(b"a ")
+            assert "WORKER TIMEOUT" not in server.log
+
+
+class TestConnections:
+    def test_each_request_is_served_once(self, running: Gunicorn) -> None:
+        """On kept-alive, pipelined and new connections, by more clients than threads."""
+        running.get("/served")
+
+        def ask(number: int) -> int:
+            names = [f"{number}-{request}" for request in range(60)]
+            with running.connect() as first:
+                client = first
+                for i in range(0, 60, 3):
+                    delay = (0, 0.001, 0.003, 0.005)[(number + i) % 4]
+                    client.sendall(b"".join(get(f"/sleep/{delay}?{name}") for name in names[i : i + 3]))
+                    assert responses(client, 3) == [f"{name} ".encode() for name in names[i : i + 3]]
+                    if number % 2:
+                        client.close()
+                        client = running.connect()
+                client.close()
+            return len(names)
+
+        with ThreadPoolExecutor(16) as pool:
+            total = sum(pool.map(ask, range(16)))
+        assert running.get("/served").endswith(f"({total + 1}, 1)".encode())
+
+    def test_one_that_sends_nothing_holds_no_thread(self) -> None:
+        with Gunicorn(threads=1) as server, contextlib.ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(server.connect())
+            with within(1):
+                assert server.get("/?a").endswith(b"a ")
+
+    def test_pipelined_requests_are_answered_in_their_order(self, running: Gunicorn) -> None:
+        with running.connect() as client:
+            post = b"POST /?%d HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+            client.sendall(b"".join(get(f"/?{n}") if n % 3 else post % n for n in range(300)) + b"GET /?last HT")
+            assert responses(client, 300) == [f"{n} {'' if n % 3 else 'abc'}".encode() for n in range(300)]
+            client.sendall(b"TP/1.1\r\nHost: x\r\n\r\n")
+            assert responses(client, 1) == [b"last "]
+
+    def test_a_request_that_comes_byte_by_byte_is_served(self, running: Gunicorn) -> None:
+        request = b"POST /?a HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\nhello, world"
+        with running.connect() as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for position in range(len(request)):
+                client.sendall(request[position : position + 1])
+                time.sleep(0.001)
+            assert responses(client, 1) == [b"a hello, world"]
+
+    def test_a_response_that_ends_in_the_middle_closes_only_its_connection(self, running: Gunicorn) -> None:
+        """The descriptor is used again at once."""
+        workers = running.workers()
+        with ThreadPoolExecutor(8) as pool:
+            for broken, whole in zip(
+                pool.map(lambda _: running.get("/broken?a"), range(40)),
+                pool.map(lambda n: running.get(f"/sleep/0.006?{n}"), range(40)),
+                strict=True,
+            ):
+                assert broken.endswith(b"\r\n\r\na")
+                assert b" 200 OK" in whole
+        assert running.workers() == workers
+
+    def test_an_application_that_exits_ends_no_thread(self) -> None:
+        with Gunicorn(threads=1) as server:
+            for _ in range(3):
+                assert server.get("/exit") == b""
+                assert server.get("/?a").endswith(b"a ")
+
+    def test_the_limit_on_connections(self) -> None:
+        with Gunicorn("--worker-connections", "6", threads=2) as server, contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(server.connect()) for _ in range(8)]
+            for client in clients[:6]:
+                client.sendall(get("/sleep/1?a", close=True))
+            for client in clients[6:]:
+                client.sendall(get("/?b", close=True))
+            clients[7].settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                clients[7].recv(1)
+            clients[7].settimeout(20)
+            assert [everything(client)[-2:] for client in clients] == [b"a "] * 6 + [b"b "] * 2
+
+    def test_a_unix_socket(self, tmp_path: Path) -> None:
+        path = tmp_path / "socket"
+        with Gunicorn("--bind", f"unix:{path}"), socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            client.connect(str(path))
+            client.sendall(get("/?a"))
+            assert responses(client, 1) == [b"a "]
+
+
+EXCHANGES = {
+    "no request line": b"hello\r\n\r\n",
+    "a long line": b"GET /" + b"x" * 5000,
+    "many headers": b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+    "two lengths": b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    "a length and chunks": b"POST / HTTP/1.1\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "no chunk": b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "HTTP/1.0, kept alive": b"GET /?a HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /?b HTTP/1.0\r\n\r\n",
+    "a body that was not read": b"POST /unread?a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc" + get("/?b", close=True),
+    "chunks that were not read": b"POST /unread?a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    + get("/?b", close=True),
+    "a long body": b"POST /?a HTTP/1.1\r\nConnection: close\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000,
+    "an error of the application": b"GET /sleep/x HTTP/1.1\r\nHost: x\r\n\r\n",
+    "the end after a part": b"GET / HTTP/1.1\r\nHost: x\r\n",
+    "the end after a part of a body": b"POST /?a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc",
+    "the end after a request": get("/?a"),
+}
+
+
+@pytest.fixture(scope="module")
+def threaded() -> Iterator[Gunicorn]:
+    """gunicorn's own threaded worker."""
+    with Gunicorn(worker="gthread") as server:
+        yield server
+
+
+@pytest.mark.parametrize("name", EXCHANGES)
+def test_it_responds_as_gunicorns_own_worker(running: Gunicorn, threaded: Gunicorn, name: str) -> None:
+    received = []
+    for server in (running, threaded):
+        with server.connect() as client:
+            with contextlib.suppress(ConnectionError):
+                client.sendall(EXCHANGES[name])
+                if name.startswith("the end"):
+                    client.shutdown(socket.SHUT_WR)
+            received.append(re.sub(rb"\r\nDate: [^\r]+", b"", everything(client)))
+    assert received[0] == received[1]
+
+
+class TestStopping:
+    def test_on_term_what_has_begun_is_finished_and_idle_clients_get_a_moment(self) -> None:
+        with Gunicorn() as server, contextlib.ExitStack() as stack:
+            idle, late, slow, half, silent = (stack.enter_context(server.connect()) for _ in range(5))
+            for client in (idle, late):
+                client.sendall(get("/?a"))
+                assert responses(client, 1) == [b"a "]
+            slow.sendall(get("/sleep/4?slow"))
+            half.sendall(b"POST /?half HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhel")
+            time.sleep(0.5)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(1.4)
+            late.sendall(get("/?late"))
+            received = everything(late)
+            assert b"\r\nConnection: close\r\n" in received
+            assert received.endswith(b"late ")
+            assert everything(idle) == b""
+            assert everything(silent) == b""
+            # The idle ones have been closed, and this one may still end its request.
+            half.sendall(b"lo")
+            assert everything(half).endswith(b"half hello")
+            assert everything(slow).endswith(b"slow ")
+            assert server.process.wait(20) == 0
+
+    def test_on_term_a_worker_without_connections_ends_at_once(self) -> None:
+        with Gunicorn() as server:
+            server.process.send_signal(signal.SIGTERM)
+            with within(2):
+                server.process.wait(20)
+
+    def test_the_graceful_timeout_ends_what_goes_on(self) -> None:
+        with Gunicorn("--graceful-timeout", "1") as server, server.connect() as client:
+            client.sendall(get("/sleep/30"))
+            time.sleep(0.5)
+            server.process.send_signal(signal.SIGTERM)
+            assert everything(client) == b""
+            server.process.wait(20)
+
+    @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGINT])
+    def test_on_quit_it_ends_at_once(self, number: signal.Signals) -> None:
+        with Gunicorn() as server, server.connect() as client:
+            client.sendall(get("/sleep/30"))
+            time.sleep(0.5)
+            server.process.send_signal(number)
+            with within(3):
+                server.process.wait(20)
+
+    def test_on_hup_no_request_is_lost(self) -> None:
+        with Gunicorn() as server:
+            end, answered = threading.Event(), []
+
+            def ask(number: int) -> None:
+                while not end.is_set():
+                    answered.append(server.get(f"/sleep/{0.01 * number}?a").endswith(b"\r\n\r\na "))
+
+            with ThreadPoolExecutor(4) as pool:
+                asking = [pool.submit(ask, number) for number in range(4)]
+                try:
+                    for _ in range(2):
+                        old = server.workers()
+                        server.process.send_signal(signal.SIGHUP)
+                        wait_until(lambda old=old: server.workers() and not set(old) & set(server.workers()), 30)
+                finally:
+                    end.set()
+                for future in asking:
+                    future.result(30)
+            assert len(answered) > 10
+            assert all(answered)
+
+    def test_a_killed_worker_is_replaced(self) -> None:
+        with Gunicorn() as server:
+            [old] = server.workers()
+            os.kill(old, signal.SIGKILL)
+            wait_until(lambda: server.workers() and server.workers() != [old])
+            assert server.get("/?a").endswith(b"a ")
+
+    def test_after_max_requests_another_worker_goes_on(self) -> None:
+        with Gunicorn("--max-requests", "50") as server:
+            first = server.workers()
+            assert [server.get(f"/?{n}").endswith(f"{n} ".encode()) for n in range(120)] == [True] * 120
+            wait_until(lambda: server.workers() != first)
+
+
+def test_requests_that_wait_for_a_locked_row_hold_up_no_other_organization(database_url: str) -> None:
+    """On one worker, as it is deployed."""
+    environment = {
+        "AGENTIDP_DATABASE_URL": database_url,
+        "AGENTIDP_SECRET_KEY": SECRET_KEY,
+        "WEB_CONCURRENCY": "1",
+        "AGENTIDP_STATEMENT_TIMEOUT": "15",
+        "AGENTIDP_POOL_TIMEOUT": "20",
+    }
+    services = Services.of(settings_for(database_url), utc_now)
+    blocked, other = (make_agent(services, make_organization(services)) for _ in range(2))
+    services.close()
+
+    def token(server: Server, client_id: str, secret: str) -> int:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection:
+            form = f"grant_type=client_credentials&client_id={client_id}&client_secret={secret}"
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            connection.request("POST", "/api/v1/token", form, headers)
+            return connection.getresponse().status
+
+    with Server(environment) as server, ThreadPoolExecutor(4) as pool:
+        # Warm, so that only the lock can be what takes long.
+        assert token(server, other.client_id, other.client_secret) == 200
+        with locked_counters(database_url, blocked.client_id, seconds=10):
+            time.sleep(0.3)
+            waiting = [pool.submit(token, server, blocked.client_id, blocked.client_secret) for _ in range(4)]
+            time.sleep(0.3)
+            for _ in range(20):
+                assert token(server, other.client_id, other.client_secret) == 200
+            assert not any(answer.done() for answer in waiting)
+        assert [answer.result() for answer in waiting] == [200] * 4
+
+
+READ = {
+    gthread.TConn: "e3a2878ba952710a",
+    gthread.PollableMethodQueue: "5b4a78bd3cfb9745",
+    gthread.ThreadWorker: "2cde92a57d7bae10",
+    base.Worker.init_process: "114caccd7a0e3c21",
+    base.Worker.init_signals: "65442e0602b05f37",
+    base.Worker.handle_exit: "e2f7159c426d379c",
+    base.Worker.handle_quit: "2944b41327615dc6",
+}
+"""The parts of gunicorn that the worker overrides, calls or relies on, and the digests of what was read."""
+
+
+def test_gunicorns_private_parts_are_as_they_were_read() -> None:
+    """If this fails, read what changed, see whether the worker's docstring is still true, and note the new digest."""
+    digests = {part: hashlib.sha256(inspect.getsource(part).encode()).hexdigest()[:16] for part in READ}
+    assert {part.__qualname__: digest for part, digest in digests.items()} == {
+        part.__qualname__: digest for part, digest in READ.items()
+    }
+
+
+def test_no_version_of_gunicorn_is_installed_that_was_not_read() -> None:
+    [requirement] = [text for text in requires("agentidp") or [] if text.startswith("gunicorn")]
+    assert requirement == "gunicorn<28,>=27.0"
+    assert version("gunicorn").startswith("27.")
