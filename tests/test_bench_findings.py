@@ -9,12 +9,16 @@ from uuid import UUID
 import pytest
 
 from agentidp.db.database import Database, connect
+from agentidp.findings.finding import Severity
 from bench.findings.__main__ import fleet_of
 from bench.findings.database import InDatabase
 from bench.findings.fleets import EVALUATED, HOURS, Benign, Fault, Fleet, Usage, make_fleet
 from bench.findings.looks import Counters, Looks
 from bench.findings.memory import NOT_JUDGED, InMemory
 from bench.findings.scoring import Score, Told, naive
+from bench.findings.series import HOURS as SERIES_HOURS
+from bench.findings.series import JUDGED, Series, make_series
+from bench.findings.series import judge as judge_series
 from bench.findings.situations import add_situations
 from tests.conftest import settings_for
 from tests.factories import NOON
@@ -179,8 +183,8 @@ def every_finding(fleet: Fleet, counters: Counters) -> list[list[dict[str, Any]]
 @pytest.mark.parametrize(
     ("seed", "kinds"),
     [
-        (1, {"rejections", "silence", "spike", "uncached_tokens"}),
-        (10, {"dominance", "silence", "spike", "uncached_tokens", "weekend"}),
+        (1, {"rejections", "silence", "spike", "uncached_tokens", "weekend"}),
+        (15, {"dominance", "spike"}),
     ],
 )
 def test_a_fleet_in_memory_has_the_findings_of_the_same_fleet_in_the_database(
@@ -194,3 +198,15 @@ def test_a_fleet_in_memory_has_the_findings_of_the_same_fleet_in_the_database(
     database.close()
     assert in_database == every_finding(fleet, InMemory(fleet))
     assert {one["kind"] for look in in_database for one in look} >= kinds
+
+
+def test_a_series_is_judged_by_its_windows() -> None:
+    one = Series([20] * SERIES_HOURS, [(JUDGED + 100, JUDGED + 130)])
+    for hour in (JUDGED + 99, JUDGED + 100, JUDGED + 129, JUDGED + 400, JUDGED + 410):
+        one.counts[hour] = 500
+    # Apart from the window: its hour just before, and two with less than a day between them.
+    assert judge_series(one, Severity.warning) == (1, 2)
+    assert judge_series(Series([20] * SERIES_HOURS, one.windows), Severity.info) == (0, 0)
+    made = make_series("a")
+    assert made == make_series("a") != make_series("b")
+    assert all(JUDGED < begins < ends <= SERIES_HOURS for begins, ends in made.windows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import sqrt
 
 from agentidp.findings import thresholds
@@ -29,29 +28,18 @@ def seasonal_median(counts: list[float], hour: int, first: int = 0) -> float:
     return median(counts[max(first + (hour - first) % DAY, hour - thresholds.SEASON_DAYS * DAY) : hour : DAY])
 
 
-@dataclass(frozen=True)
-class Expected:
-    """Tokens to be expected in an hour: the mean and the highest of its seasonal median and of those beside it.
+def mean_of_three(before: float, same: float, after: float) -> float:
+    """What is expected of an hour: the mean of the seasonal medians of it and of those beside it."""
+    return (before + same + after) / 3
 
-    Clocks change, and a job does not start to the minute, so a count must exceed the highest of the three.
-    """
 
-    mean: float
-    highest: float
-
-    @classmethod
-    def of(cls, before: float, same: float, after: float) -> Expected:
-        """Of the seasonal medians of three hours that follow one another."""
-        return cls((before + same + after) / 3, max(before, same, after))
-
-    @classmethod
-    def at(cls, counts: list[float], hour: int, first: int) -> Expected:
-        """Of an hour of a list."""
-        return cls.of(*(seasonal_median(counts, near, first) for near in (hour - 1, hour, hour + 1)))
+def expected_tokens(counts: list[float], hour: int, first: int) -> float:
+    """What is expected of an hour of a list."""
+    return mean_of_three(*(seasonal_median(counts, near, first) for near in (hour - 1, hour, hour + 1)))
 
 
 def precedent(counts: Sequence[float], hour: int, first: int) -> float:
-    """The highest count so far at this hour of the week or one beside it: of a job of every second week."""
+    """The highest count so far at this hour of the week or one beside it: a job may run each second week."""
     return max(
         (max(counts[max(before - 1, 0) : before + 2]) for before in range(hour - WEEK, first - 1, -WEEK)), default=0.0
     )

@@ -6,7 +6,7 @@ Statistics: the return period of an hour's surprise, or the z-score of a day's (
 2. An agent in its first two weeks has fixed limits instead (:mod:`agentidp.findings.newcomers`).
 3. What each earlier end of a month had as well is not unusual (:mod:`agentidp.findings.month_ends`).
 4. The organization is judged by its hours alone: a day on which several agents do a little more is not unusual.
-5. It has a spike only in hours of which its agents' own spikes, or newcomers, do not explain half of the excess.
+5. It has a spike only in hours of which its agents' own spikes do not explain half of the excess.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agentidp.findings import thresholds
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
 from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, hours_until, instant, runs
 from agentidp.findings.month_ends import without_month_ends
-from agentidp.findings.newcomers import newcomers_hours, newcomers_tokens
+from agentidp.findings.newcomers import newcomers_hours
 from agentidp.findings.surprise import UnusualHour, unusual_hours
 
 HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + thresholds.CALIBRATION_DAYS
@@ -99,7 +99,7 @@ def spikes_of_all(
         for agent_id, counts in histories.items()
         for spike in spikes(counts, since, first_day, agents=agents, agent_id=agent_id)
     ]
-    explained = newcomers_tokens(histories.values(), since)
+    explained: dict[int, int] = {}
     for spike in of_agents:
         for one in spike.hours:
             explained[one.hour] = explained.get(one.hour, 0) + int(one.count - one.expected)

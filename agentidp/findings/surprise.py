@@ -3,10 +3,11 @@
 Statistics: the return period of an hour's surprise, and the z-score of a day's (:mod:`agentidp.findings.rarity`).
 
 1. Expected is the seasonal median: of the same hour of the week in 8 weeks, averaged with the hours beside it.
-2. The surprise of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)), that of a day the sum of its 24 hours', each
-   clipped to 3. They are compared with the agent's highest ones of each of the 28 days before.
-3. An hour is unusual by its return period. After a busy day more is expected of it, up to twice as much.
-4. An hour at the end of an unusual day is unusual by the z-score of that day.
+2. The surprise of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)): standard deviations of a Poisson count. That
+   of a day is the sum of its 24 hours', each clipped to 3.
+3. Both are compared with the agent's highest ones of each of the 28 days before: an hour is unusual by its return
+   period, or by the z-score of the day that ends with it.
+4. What this hour of the week, or one beside it, had before has a precedent and is usual, such as a weekly job.
 5. An hour that was unusual becomes no baseline: what was expected of it takes its place.
 """
 
@@ -22,7 +23,7 @@ from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK
 from agentidp.findings.outliers import is_gross, without_gross_outliers
 from agentidp.findings.rarity import DailyMaxima
-from agentidp.findings.seasonal import Expected, precedent, seasonal_median, surprise
+from agentidp.findings.seasonal import mean_of_three, precedent, seasonal_median, surprise
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,36 @@ def unusual_hours(
     """
     begins = max(first + DAY, since - (thresholds.CALIBRATION_DAYS + 1) * DAY)
     baseline = without_gross_outliers(counts, first, begins)
-    judge = _Judge(counts, baseline, first, min(agents, thresholds.MAX_CHANCES), by_day)
+    judge = _Judge(baseline, first, min(agents, thresholds.MAX_CHANCES), by_day)
     found = []
     before, same = (seasonal_median(baseline, hour, first) for hour in (begins - 1, begins))
     for hour in range(begins, len(counts)):
         if hour % DAY == 0 and hour > begins:
             judge.maxima.end_day()
         after = seasonal_median(baseline, hour + 1, first)
-        unusual = judge.judge(hour, Expected.of(before, same, after))
+        expected = mean_of_three(before, same, after)
         before, same = same, after
-        if unusual is not None:
-            found.append(unusual)
+        severity, is_ordinary = judge.judge(hour, counts[hour], expected)
+        if severity:
+            found.append(UnusualHour(hour, counts[hour], expected, severity))
+        if not is_ordinary and hour - first >= thresholds.MIN_SEASON_WEEKS * WEEK:
+            baseline[hour] = min(counts[hour], expected)
     return found
+
+
+def matters(tokens: float, expected: float) -> bool:
+    """Whether the tokens beyond the expected ones, of an hour or a day, are enough to matter, however rare they are."""
+    return tokens >= expected + thresholds.MIN_EXCESS and tokens >= thresholds.MIN_TIMES * expected
+
+
+def severity_of(return_days: float, z_score: float, agents: int) -> Severity | None:
+    """How urgent an hour is, of one of so many agents: ``None``, ``info`` or ``warning``."""
+    days, z_score = return_days / agents, z_score - thresholds.Z_CHANCES * log(agents)
+    if days >= thresholds.WARNING_RETURN_DAYS or z_score >= thresholds.WARNING_Z_SCORE:
+        return Severity.warning
+    if days >= thresholds.INFO_RETURN_DAYS or z_score >= thresholds.INFO_Z_SCORE:
+        return Severity.info
+    return None
 
 
 class LastDay:
@@ -79,75 +98,49 @@ class LastDay:
         self.tokens += tokens - old_tokens
         self.expected += expected - old_expected
 
-    def is_raised(self) -> bool:
-        """Whether the tokens beyond the expected ones are enough to matter."""
-        more = self.tokens - self.expected
-        return more >= thresholds.MIN_EXCESS and self.tokens > thresholds.MIN_TIMES * self.expected
-
-
-def level(tokens: float, expected: float) -> float:
-    """How many times the expected tokens of a day there were, from 1 to 2."""
-    few = thresholds.LEVEL_TOKENS
-    return min(max((tokens + few) / (expected + few), 1.0), thresholds.MAX_LEVEL)
-
 
 class _Judge:
-    """Judges one hour after the other.
+    """Judges one hour after the other, by the hours before it.
 
-    :param baseline: the counts; the judge replaces those of unusual hours in it.
+    :param baseline: the counts without what was unusual; it may change between two hours.
     """
 
-    def __init__(self, counts: Sequence[int], baseline: list[float], first: int, agents: int, by_day: bool) -> None:
-        self.counts, self.baseline, self.first = counts, baseline, first
-        self.agents, self.by_day = agents, by_day
+    def __init__(self, baseline: Sequence[float], first: int, agents: int, by_day: bool) -> None:
+        self.baseline, self.first, self.agents, self.by_day = baseline, first, agents, by_day
         self.maxima, self.last_day = DailyMaxima(), LastDay()
 
-    def judge(self, hour: int, expected: Expected) -> UnusualHour | None:
-        """Whether an hour is unusual. The hour then counts as known: it joins the baseline or is replaced in it, and
-        joins the maxima of its day or does not.
+    def judge(self, hour: int, count: int, expected: float) -> tuple[Severity | None, bool]:
+        """How urgent an hour is, and whether it is ordinary: then it belongs to the baseline, and joins the maxima.
+
+        Before any maxima are known, a gross outlier is not ordinary, although it is not reported.
         """
-        count = self.counts[hour]
-        of_hour, day_before = surprise(count, expected.mean), (self.last_day.tokens, self.last_day.expected)
-        self.last_day.add(of_hour, count, expected.mean)
-        days = self._return_days(hour, expected, day_before)
+        of_hour = surprise(count, expected)
+        self.last_day.add(of_hour, count, expected)
+        days = self._return_days(of_hour) if matters(count, expected) and not self._has_precedent(hour, count) else 0.0
         z_score = self._z_score(hour) if of_hour > 0 else 0.0
         severity = severity_of(days, z_score, self.agents)
-        # Before the first maxima are known, a gross outlier is kept out of the baseline and not reported.
-        if severity or (self.maxima.return_period is None and is_gross(count, expected)):
-            if hour - self.first >= thresholds.MIN_SEASON_WEEKS * WEEK:
-                self.baseline[hour] = min(count, expected.mean)
-        else:
+        is_ordinary = severity is None and not (self.maxima.return_period is None and is_gross(count, expected))
+        if is_ordinary:
             self.maxima.add(of_hour, self.last_day.surprise, count)
-        if severity is None:
-            return None
-        is_critical = count > thresholds.CRITICAL_TIMES * max(self.maxima.busiest, thresholds.MIN_EXCESS)
-        if severity is Severity.warning and is_critical:
+        if severity is Severity.warning and self._is_critical(count):
             severity = Severity.critical
-        return UnusualHour(hour, count, expected.mean, severity)
+        return severity, is_ordinary
 
-    def _return_days(self, hour: int, expected: Expected, day_before: tuple[float, float]) -> float:
-        """The return period of an hour; zero if it has too few tokens to matter, or a precedent."""
-        count, return_period = self.counts[hour], self.maxima.return_period
-        enough = max(expected.highest + thresholds.MIN_EXCESS, thresholds.MIN_TIMES * expected.highest)
-        if return_period is None or count < enough:
-            return 0.0
-        has_precedent = count <= thresholds.MIN_TIMES * precedent(self.baseline, hour, self.first)
-        return 0.0 if has_precedent else return_period.days(surprise(count, level(*day_before) * expected.mean))
+    def _return_days(self, of_hour: float) -> float:
+        """The return period of an hour's surprise; zero while none can be fitted."""
+        return self.maxima.return_period.days(of_hour) if self.maxima.return_period else 0.0
 
     def _z_score(self, hour: int) -> float:
         """The z-score of the last 24 hours; zero if their tokens are too few to matter."""
         # A fit is of the days up to the last midnight.
         is_known = hour // DAY * DAY - self.first >= thresholds.MIN_DAYS_BY_DAY * DAY
-        if not self.by_day or not is_known or self.maxima.z_score is None or not self.last_day.is_raised():
+        has_enough = matters(self.last_day.tokens, self.last_day.expected)
+        if not self.by_day or not is_known or self.maxima.z_score is None or not has_enough:
             return 0.0
         return self.maxima.z_score.score(self.last_day.surprise)
 
+    def _has_precedent(self, hour: int, count: int) -> bool:
+        return count <= thresholds.MIN_TIMES * precedent(self.baseline, hour, self.first)
 
-def severity_of(return_days: float, z_score: float, agents: int) -> Severity | None:
-    """How urgent an hour is, of one of so many agents: ``None``, ``info`` or ``warning``."""
-    days, z_score = return_days / agents, z_score - thresholds.Z_CHANCES * log(agents)
-    if days >= thresholds.WARNING_RETURN_DAYS or z_score >= thresholds.WARNING_Z_SCORE:
-        return Severity.warning
-    if days >= thresholds.INFO_RETURN_DAYS or z_score >= thresholds.INFO_Z_SCORE:
-        return Severity.info
-    return None
+    def _is_critical(self, count: int) -> bool:
+        return count > thresholds.CRITICAL_TIMES * max(self.maxima.busiest, thresholds.MIN_EXCESS)

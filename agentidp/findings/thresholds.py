@@ -31,9 +31,9 @@ MIN_HOUR_SURPRISE, MIN_DAY_DEVIATION = 2.0, 4.0
 days do not make an agent more predictable."""
 
 # spike
-INFO_RETURN_DAYS, WARNING_RETURN_DAYS = 60, 400
-"""An hour that comes once in so many days is listed, and so many, a warning: each times the number of agents, for each
-of them has its chance to exceed it."""
+INFO_RETURN_DAYS, WARNING_RETURN_DAYS = 100, 800
+"""An hour that comes once in so many days is listed, and so many, a warning: by chance 0.07 and 0.01 times a week. Each
+is multiplied by the number of agents, for each of them has its chance to exceed it."""
 
 INFO_Z_SCORE, WARNING_Z_SCORE, Z_CHANCES = 2.9, 3.8, 0.25
 """The same of the z-score of a day's surprise, of an organization's only agent; and how much more it takes for each
@@ -46,7 +46,7 @@ MIN_EXCESS = 30
 """Tokens beyond the expected ones, in an hour or in a day."""
 
 MIN_TIMES = 1.5
-"""Times the expected tokens of the hour, or of the one beside it if that is more."""
+"""Times the expected tokens, likewise."""
 
 MONTH_END_DAYS = 3
 """At either side of the end of a month an hour is also compared with the ends of earlier months."""
@@ -57,24 +57,18 @@ MIN_DAYS_BY_DAY = 30
 CLIPPED_SURPRISE = 3.0
 """The most that an hour counts for the surprise of a day."""
 
-MAX_LEVEL, LEVEL_TOKENS = 2.0, 10
-"""If the last 24 hours had more tokens than expected, so many times as many at most are expected of an hour; the ratio
-is taken with so many tokens added to both, for few tokens say little."""
-
 CRITICAL_TIMES = 10
 """An hour is critical above so many times the second-highest daily maximum of the days before."""
 
 SETTLED_DAYS = 14
 """Days since the first token with which an agent has a baseline."""
 
-MIN_NEW = 500
-"""Tokens in an hour of an agent in its first two days: as many are no healthy client, however many instances it has."""
+MIN_NEW, NEW_TIMES = 500, 8
+"""Tokens in an hour of an agent without a baseline, and times its busiest hour up to the day before: as many are no
+healthy client, however many instances it has."""
 
-MIN_YOUNG, YOUNG_DAYS, YOUNG_TIMES = 300, 2, 8
-"""The same of one with two days behind it: so many, and so many times its busiest hour up to the day before."""
-
-GROSS_TIMES, GROSS_SURPRISE = 3, 12.0
-"""What counts as unusual in the part of the history that only makes the baseline."""
+GROSS_TIMES = 3
+"""Times the expected tokens above which an hour of the past does not become the baseline."""
 
 MAX_SPIKE_SUSPECTS, MAX_SPIKE_AGENTS = 100, 40
 """Agents of which the hours are read, and the history: those whose days, and hours, grew the most."""
@@ -83,7 +77,7 @@ MAX_SPIKE_GAP_HOURS = 24
 """Unusual hours of an agent with at most so many hours from one to the next are one spike."""
 
 EXPLAINED_SHARE = 0.5
-"""Of an hour's excess of the organization: if its agents' own spikes and newcomers explain as much, it is theirs."""
+"""Of an hour's excess of the organization: if its agents' own spikes explain as much, it is theirs."""
 
 # silence
 SILENCE_WEEKS = 8

@@ -16,7 +16,17 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from agentidp.findings import quiet_hours, rejections, silence, spike, surprise, thresholds, uncached_tokens, weekend
+from agentidp.findings import (
+    outliers,
+    quiet_hours,
+    rejections,
+    silence,
+    spike,
+    surprise,
+    thresholds,
+    uncached_tokens,
+    weekend,
+)
 from agentidp.findings.finding import Severity
 from bench.findings.__main__ import fleet_of
 from bench.findings.fleets import EVALUATED, EVALUATED_DAYS, HOURS, Fleet
@@ -42,16 +52,25 @@ RULES: dict[str, dict[str, list[Patch]]] = {
         "one tail index for all agents": [(thresholds, "PRIOR_WEIGHT", 1e9)],
         "surprises of a day not clipped": [(thresholds, "CLIPPED_SURPRISE", 1e9)],
         "no higher limits for many agents": [(thresholds, "MAX_CHANCES", 1)],
+        "the same z-score for many agents": [(thresholds, "Z_CHANCES", 0.0)],
         "unusual hours stay in the history": [
             (surprise, "without_gross_outliers", lambda counts, *_: [*map(float, counts)]),
             # No hour has as many weeks behind it, so none is replaced.
             (surprise, "WEEK", 10**9),
         ],
-        "a busy day raises no expectation": [(thresholds, "MAX_LEVEL", 1.0)],
-        "no precedents": [(surprise, "precedent", lambda *_: 0.0)],
+        "gross outliers stay in the history": [
+            (surprise, "without_gross_outliers", lambda counts, *_: [*map(float, counts)]),
+            (surprise, "is_gross", lambda *_: False),
+        ],
+        "what is expected of the hour alone": [(surprise, "mean_of_three", lambda _, same, __: same)],
+        "no precedents": [(surprise, "precedent", lambda *_: 0.0), (outliers, "precedent", lambda *_: 0.0)],
         "no month ends": [(spike, "without_month_ends", lambda hours, *_: hours)],
-        "no minimum of 1.5 times": [(thresholds, "MIN_TIMES", 1.0)],
-        "no limit for new agents": [(thresholds, "MIN_NEW", 10**12), (thresholds, "MIN_YOUNG", 10**12)],
+        "no minimum of 1.5 times": [(surprise, "matters", lambda tokens, expected: tokens >= expected + 30)],
+        "no least deviation of days": [(thresholds, "MIN_DAY_DEVIATION", 0.01)],
+        "days from the third week on": [(thresholds, "MIN_DAYS_BY_DAY", 15)],
+        "no limit for new agents": [(thresholds, "MIN_NEW", 10**12)],
+        "new agents need not exceed 8 times": [(thresholds, "NEW_TIMES", 1)],
+        "not the organization": [(spike, "unexplained", lambda *_: [])],
     },
     "silence": {
         ALL: [],

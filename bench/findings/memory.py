@@ -1,14 +1,15 @@
 """A fleet that is counted in lists: the rows that each statement of the findings would return, without a database.
 
-The statements select candidates; here every agent is one. So the result can differ in an organization with more agents
-than a statement reads. ``tests/test_bench_findings.py`` compares both. What is not judged has no rows: ``budget``,
-``peak`` and the markers.
+The statements select candidates; here every agent is one, but for ``uncached_tokens``. So the result can differ in an
+organization with more agents than a statement reads. ``tests/test_bench_findings.py`` compares both. What is not judged
+has no rows: ``budget``, ``peak`` and the markers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from datetime import date, datetime, timedelta
+from math import ceil
 from types import SimpleNamespace
 from typing import Any
 
@@ -114,9 +115,21 @@ class InMemory:
         sampled = set(active[: thresholds.MAX_SAMPLED_AGENTS])
         return [self._row(one, first_day, REQUESTS, is_sampled=one in sampled) for one in active]
 
-    def _uncached_tokens(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
-        there = [one for one in self.agents if one.leaves > self.hour or one.leaves_by != "deleted"]
-        return [self._row(one, first_day, TOKENS, REQUESTS, expected_replicas=None) for one in there]
+    def _uncached_tokens(
+        self, *, first_day: date, since: date, token_ttl: int, factor: int, min_tokens: int, min_days: int, **_: Any
+    ) -> list[dict[str, Any]]:
+        begins = (since - self.first_day).days
+        rows = []
+        for agent in self.agents:
+            is_there = agent.leaves > self.hour or agent.leaves_by != "deleted"
+            tokens, requests = (self._days[agent][unit][begins:] for unit in (TOKENS, REQUESTS))
+            suspect = [
+                sum(issued) >= min_tokens and sum(issued) > factor * ceil(sum(map(bool, counted)) * 3600 / token_ttl)
+                for issued, counted in zip(tokens, requests, strict=True)
+            ]
+            if is_there and sum(suspect) >= min_days:
+                rows.append(self._row(agent, first_day, TOKENS, REQUESTS, expected_replicas=None))
+        return rows
 
     def _rejections(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
         return [

@@ -41,7 +41,10 @@ def _repeated_loop(fleet: Fleet, random: Random) -> None:
     """The same loop on the same weekday of every week for up to nine weeks."""
     for agent, begins, ends, size in _loop(fleet, random, random.uniform(1, 4)):
         for weeks in range(1, random.randint(3, 9)):
-            _count(agent, begins - weeks * WEEK, ends - weeks * WEEK, size, random)
+            before = begins - weeks * WEEK
+            _count(agent, before, ends - weeks * WEEK, size, random)
+            if before >= EVALUATED:
+                _fault(fleet, "repeated loop", [agent], before, ends - weeks * WEEK, size)
         _fault(fleet, "repeated loop", [agent], begins, ends, size)
 
 
@@ -124,6 +127,25 @@ def _backfill(fleet: Fleet, random: Random) -> None:
         fleet.benign.append(Benign("backfill", [agent], begins, begins + hours))
 
 
+def _batch(fleet: Fleet, random: Random) -> None:
+    """A job of one hour each week, each second week, or on the first of each month."""
+    agent = make_agent("sparse", f"batch-{len(fleet.agents) + 1}", "europe", random)
+    agent.joins, agent.leaves = 0, HOURS
+    _enroll(fleet, agent)
+    rhythm, begins, size = (
+        random.choice(("week", "fortnight", "month")),
+        random.randrange(WEEK),
+        random.uniform(100, 900),
+    )
+    for hour in range(HOURS):
+        runs = hour % (2 * WEEK) == begins if rhythm == "fortnight" else hour % WEEK == begins
+        if rhythm == "month":
+            runs = fleet.at(hour).day == 1 and hour % DAY == begins % DAY
+        if runs:
+            _count(agent, hour, hour + 1, size * random.uniform(0.8, 1.2), random)
+    fleet.benign.append(Benign("batch", [agent], 0, HOURS))
+
+
 def _blue_green(fleet: Fleet, random: Random) -> None:
     """A deployment runs twice the instances for some hours, each with a token of its own."""
     for agent in _pick(fleet, random, lambda one: one.keeps_tokens and one.instances >= 4):
@@ -191,6 +213,7 @@ SITUATIONS: list[Situation] = [
     _doubled,
     _partial_silence,
     _backfill,
+    _batch,
     _blue_green,
     _replicas,
     _replaced,

@@ -204,8 +204,8 @@ def test_what_is_as_usual_is_none(fleet: Fleet, clock: Clock, rhythm: Rhythm, no
     [
         (0, thresholds.MIN_NEW - 1, False),
         (0, thresholds.MIN_NEW, True),
-        (3, thresholds.MIN_YOUNG - 1, False),
-        (3, thresholds.MIN_YOUNG, True),
+        (3, thresholds.MIN_NEW - 1, False),
+        (3, thresholds.MIN_NEW, True),
         (3, 2000, True),
     ],
 )
@@ -214,7 +214,7 @@ def test_a_new_agent_has_a_limit(fleet: Fleet, days: int, tokens: int, is_found:
     newcomer = settled(fleet, "newcomer", steady, days=days, now=TODAY)
     fleet.work(newcomer, TODAY, TODAY + 6 * HOUR, lambda at: tokens)
     fleet.store()
-    assert [name for name, *_ in found(fleet)] == ["newcomer"] * is_found
+    assert ("newcomer" in [name for name, *_ in found(fleet)]) is is_found
 
 
 def test_a_new_agent_in_an_old_organization_at_900_an_hour_for_six_hours(fleet: Fleet) -> None:

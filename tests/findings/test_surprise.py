@@ -13,11 +13,12 @@ from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, runs
 from agentidp.findings.month_ends import month_end_precedent
 from agentidp.findings.newcomers import newcomers_hours
+from agentidp.findings.outliers import is_gross, without_gross_outliers
 from agentidp.findings.quiet_hours import evidence, partial_silences, silence_of_agent
 from agentidp.findings.rarity import ReturnPeriod, ZScore
 from agentidp.findings.rejections import usual_if_exceeded
-from agentidp.findings.seasonal import Expected, median, precedent, seasonal_median, surprise
-from agentidp.findings.surprise import LastDay, level, unusual_hours
+from agentidp.findings.seasonal import expected_tokens, median, precedent, seasonal_median, surprise
+from agentidp.findings.surprise import LastDay, matters, unusual_hours
 from agentidp.findings.uncached_tokens import fewest_tokens
 from agentidp.findings.weekend import unusual_work
 
@@ -55,8 +56,8 @@ def test_a_surprise_is_about_a_standard_deviation_at_any_level() -> None:
     assert surprise(10_100, 10_000) == pytest.approx(1, abs=0.05)
 
 
-def test_the_expected_count_is_the_mean_of_three_hours_and_their_highest() -> None:
-    assert Expected.at([1.0, 4.0, 7.0] * 8 * WEEK, 3 * WEEK + 1, 0) == Expected(4, 7)
+def test_what_is_expected_is_the_mean_of_the_hour_and_those_beside_it() -> None:
+    assert expected_tokens([1.0, 4.0, 7.0] * 8 * WEEK, 3 * WEEK + 1, 0) == 4
 
 
 def test_a_precedent_is_the_highest_count_of_the_hour_of_the_week_or_one_beside_it() -> None:
@@ -64,6 +65,20 @@ def test_a_precedent_is_the_highest_count_of_the_hour_of_the_week_or_one_beside_
     counts[WEEK + 31] = 9
     assert [precedent(counts, 3 * WEEK + hour, 0) for hour in (29, 30, 31, 32, 33)] == [0, 9, 9, 9, 0]
     assert precedent(counts, 3 * WEEK + 31, 2 * WEEK) == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "expected", "is_far"), [(30, 0, False), (31, 0, True), (150, 40, False), (151, 40, True)]
+)
+def test_a_gross_outlier_is_far_above_what_is_expected(count: int, expected: int, is_far: bool) -> None:
+    assert is_gross(count, expected) is is_far
+
+
+def test_a_gross_outlier_of_the_past_is_replaced_once_three_weeks_are_known() -> None:
+    counts = [10] * (6 * WEEK)
+    counts[3 * WEEK - 1] = counts[3 * WEEK] = counts[5 * WEEK - 30] = counts[5 * WEEK] = 900
+    baseline = without_gross_outliers(counts, 0, 5 * WEEK)
+    assert [hour for hour, count in enumerate(baseline) if count > 10] == [3 * WEEK - 1, 5 * WEEK]
 
 
 def test_a_return_period_follows_the_tail_of_the_daily_maxima() -> None:
@@ -96,12 +111,10 @@ def test_the_surprise_of_a_day_is_that_of_24_hours_each_clipped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "expected", "is_raised"), [(59, 30, False), (60, 30, True), (90, 60, False), (91, 60, True)]
+    ("tokens", "expected", "is_enough"), [(30, 1, False), (31, 1, True), (119, 80, False), (120, 80, True)]
 )
-def test_a_day_is_raised_by_enough_tokens(tokens: int, expected: int, is_raised: bool) -> None:
-    day = LastDay()
-    day.add(3, tokens, expected)
-    assert day.is_raised() is is_raised
+def test_an_hour_or_a_day_has_enough_tokens_to_matter(tokens: int, expected: int, is_enough: bool) -> None:
+    assert matters(tokens, expected) is is_enough
 
 
 @pytest.mark.parametrize(("excess", "is_found"), [(29, False), (30, True)])
@@ -213,13 +226,6 @@ def test_an_agent_without_a_past_has_a_limit(tokens: int, is_found: bool) -> Non
     assert bool(newcomers_hours([0] * 9 + [tokens], 0)) is is_found
 
 
-@pytest.mark.parametrize(
-    ("tokens", "is_found"), [(thresholds.MIN_YOUNG - 1, False), (thresholds.MIN_YOUNG, True), (400, True)]
-)
-def test_an_agent_of_three_days_has_a_lower_one(tokens: int, is_found: bool) -> None:
-    assert bool(newcomers_hours([20] * 72 + [tokens], 0)) is is_found
-
-
 def test_what_a_new_agent_does_every_day_is_usual() -> None:
     assert newcomers_hours([300] * (10 * DAY), 0) == []
     # Reported for a day, if it is that much.
@@ -295,22 +301,6 @@ def test_whoever_leaves_early_before_the_weekend_may_have_a_holiday_after_it(wee
     missed = 1 if weekday == 3 else 3
     counts = [3 * (works(hour) and hour <= last) for hour in range((last // DAY + missed + 1) * DAY + 1)]
     assert bool(silence_of_agent(counts, (), ())) is is_silent
-
-
-@pytest.mark.parametrize(
-    ("tokens", "expected", "times"), [(90, 100, 1.0), (155, 100, 1.5), (900, 100, thresholds.MAX_LEVEL), (5, 0, 1.5)]
-)
-def test_after_a_busy_day_more_is_expected(tokens: int, expected: int, times: float) -> None:
-    assert level(tokens, expected) == times
-
-
-def test_an_hour_after_a_busy_day_must_be_rarer() -> None:
-    counts = [20] * HOURS
-    counts[-9] = 51
-    [after_a_usual_day] = [one for one in unusual_hours(counts, 0, HOURS - WEEK, by_day=False) if one.count == 51]
-    counts[-9 - DAY : -9] = [35] * DAY
-    [after_a_busy_day] = [one for one in unusual_hours(counts, 0, HOURS - WEEK, by_day=False) if one.count == 51]
-    assert (after_a_usual_day.severity, after_a_busy_day.severity) == (Severity.warning, Severity.info)
 
 
 def test_each_earlier_month_must_have_had_it_at_its_end() -> None:
