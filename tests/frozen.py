@@ -21,6 +21,8 @@ def processes_of(postgres: EmbeddedPostgres) -> list[int]:
 @contextmanager
 def frozen(postgres: EmbeddedPostgres) -> Iterator[None]:
     """The processes of the server do not run in the block."""
+    # The postmaster first, or it could start another one meanwhile.
+    os.kill(processes_of(postgres)[0], signal.SIGSTOP)
     pids = processes_of(postgres)
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
