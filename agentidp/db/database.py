@@ -135,39 +135,40 @@ class Database:
                 raise psycopg.OperationalError(str(error)) from error
         return rows
 
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[PipelinedConnection]:
-        try:
-            with self.pool.connection() as connection:
-                if self._clock is not None:
-                    self._clock.check(connection)
-                yield connection
-        except NoConnection as error:
-            if not error.is_known:
-                logger.warning("no database connection", extra={"fields": {"reason": str(error)}})
-            self._count_error("no connection")
-            raise DatabaseUnavailable from error
-        except ClockDiffers as error:
-            self._count_error("clock")
-            raise DatabaseUnavailable from error
-        except OutcomeLost as error:
-            if self._is_replica:
-                # A read has no outcome.
-                self._count_error("connection lost")
+    def _connection(self) -> _Connection:
+        return _Connection(self)
+
+    def _check_clock(self, connection: PipelinedConnection) -> None:
+        if self._clock is not None:
+            self._clock.check(connection)
+
+    def _raise_unavailable(self, error: BaseException | None) -> None:
+        """Raise what a failure of a connection means for its user; nothing if *error* is not such a failure."""
+        match error:
+            case NoConnection():
+                if not error.is_known:
+                    logger.warning("no database connection", extra={"fields": {"reason": str(error)}})
+                self._count_error("no connection")
                 raise DatabaseUnavailable from error
-            logger.warning("outcome of a transaction unknown", extra={"fields": {"reason": one_line(error)}})
-            self._count_error("outcome unknown")
-            raise OutcomeUnknown from error
-        except psycopg.Error as error:
-            if not is_lost(error) and not _UNAVAILABLE.fullmatch(error.sqlstate or ""):
-                raise
-            if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-                # Another server is the primary now, to which new connections may lead.
-                self.pool.breaker.open(READ_ONLY)
-            elif not self._is_replica or not (is_lost(error) or error.sqlstate in RECOVERY_CONFLICTS):
-                logger.warning("database unavailable", extra={"fields": {"sqlstate": error.sqlstate}})
-            self._count_error("refused or too slow" if error.sqlstate else "connection lost")
-            raise DatabaseUnavailable from error
+            case ClockDiffers():
+                self._count_error("clock")
+                raise DatabaseUnavailable from error
+            case OutcomeLost():
+                if self._is_replica:
+                    # A read has no outcome.
+                    self._count_error("connection lost")
+                    raise DatabaseUnavailable from error
+                logger.warning("outcome of a transaction unknown", extra={"fields": {"reason": one_line(error)}})
+                self._count_error("outcome unknown")
+                raise OutcomeUnknown from error
+            case psycopg.Error() if is_lost(error) or _UNAVAILABLE.fullmatch(error.sqlstate or ""):
+                if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+                    # Another server is the primary now, to which new connections may lead.
+                    self.pool.breaker.open(READ_ONLY)
+                elif not self._is_replica or not (is_lost(error) or error.sqlstate in RECOVERY_CONFLICTS):
+                    logger.warning("database unavailable", extra={"fields": {"sqlstate": error.sqlstate}})
+                self._count_error("refused or too slow" if error.sqlstate else "connection lost")
+                raise DatabaseUnavailable from error
 
     def _configure(self, connection: PipelinedConnection) -> None:
         settings = self._settings
@@ -198,6 +199,34 @@ class Database:
     def close(self) -> None:
         """Close the pool's connections; the next use opens others."""
         self.pool.close()
+
+
+class _Connection:
+    """A connection of the pool for a block, which raises the errors of a :class:`Database`. A class, since a generator
+    takes twice as long.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._borrowed = database.pool.connection()
+
+    def __enter__(self) -> PipelinedConnection:
+        try:
+            connection = self._borrowed.__enter__()
+            try:
+                self._database._check_clock(connection)
+            except BaseException:
+                self._borrowed.__exit__()
+                raise
+        except Exception as error:
+            self._database._raise_unavailable(error)
+            raise
+        return connection
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._borrowed.__exit__()
+        if error is not None:
+            self._database._raise_unavailable(error)
 
 
 def connect(url: str) -> psycopg.Connection[Any]:

@@ -76,6 +76,9 @@ class PipelinedConnection(psycopg.Connection[Any]):
         super().__init__(*args, **kwargs)
         self._statement_names: dict[Any, bytes] = {}
         self._numbers = itertools.count()
+        # One, because it remembers how to convert each type.
+        self._transformer = Transformer(self)
+        self._row_types: dict[bytes, Any] = {}
         self.opened_at = time.monotonic()
 
     def wait(self, gen: PQGen[_Result], interval: float = _WAIT_INTERVAL, timeout: float | None = None) -> _Result:
@@ -115,7 +118,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         :raises OutcomeLost: the connection was lost; whether the transaction was committed is unknown.
         :raises psycopg.Error: any other is the first statement that failed; then none of them has done anything.
         """
-        transformer = Transformer(self)
+        transformer = self._transformer
         dumped = []
         for text, parameters in calls:
             statement = Statement.of(text)
@@ -129,14 +132,17 @@ class PipelinedConnection(psycopg.Connection[Any]):
             # Answers may still be under way: nobody else may meet them.
             self.close()
             raise
-        failed = next((answer for answer in answers if answer.status == ExecStatus.FATAL_ERROR), None)
-        if failed is not None:
-            raise psycopg.errors.error_from_result(failed, encoding=self.info.encoding)
         results = []
-        for answer in answers:
+        for answer, (query, *_) in zip(answers, dumped, strict=False):
+            if answer.status == ExecStatus.FATAL_ERROR:
+                raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding)
             transformer.set_pgresult(answer)
-            make_row = _row_type(tuple(answer.fname(i) for i in range(answer.nfields)))
+            make_row = self._row_types.get(query)
+            if make_row is None:
+                # A prepared statement's columns never change.
+                make_row = self._row_types[query] = _row_type(tuple(answer.fname(i) for i in range(answer.nfields)))
             results.append(transformer.load_rows(0, answer.ntuples, make_row))
+        transformer.set_pgresult(None)
         return results
 
     def _exchange(self, dumped: Sequence[Any]) -> list[Any]:

@@ -11,7 +11,7 @@ import contextlib
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -39,7 +39,31 @@ class NoConnection(Exception):
 
 
 class _Queue(ConnectionPool[PipelinedConnection]):
-    """psycopg_pool, with the part of it that is private: the queue of requests that wait for a connection."""
+    """psycopg_pool, with what of it is private: the connections that are idle, and the queue of requests that wait."""
+
+    def getconn(self, timeout: float | None = None) -> PipelinedConnection:
+        """The connection that came back last, since its server process has the most in the processor's caches.
+
+        psycopg_pool gives the one that came back first, and takes three times as long.
+        """
+        with self._lock:
+            if self._pool:
+                connection = self._pool.pop()
+                # How many were not needed is how many may be closed.
+                self._nconns_min = min(self._nconns_min, len(self._pool))
+                connection._pool = self
+                return connection
+        return super().getconn(timeout)
+
+    def putconn(self, connection: PipelinedConnection) -> None:
+        """Take a connection back. Whatever is not plain is psycopg_pool's: somebody waits, or it must be replaced."""
+        if connection.pgconn.transaction_status == TransactionStatus.IDLE and connection._expire_at > time.monotonic():
+            with self._lock:
+                if not self._waiting and not self._closed:
+                    connection._pool = None
+                    self._pool.append(connection)
+                    return
+        super().putconn(connection)
 
     def release(self) -> None:
         """Let all that wait fail at once, because the database is unreachable."""
@@ -89,23 +113,12 @@ class Pool:
         self._reason = ""
         self.breaker = CircuitBreaker(name, self._reach)
 
-    @contextlib.contextmanager
-    def connection(self) -> Iterator[PipelinedConnection]:
-        """A connection for the block. The pool replaces it if the block leaves it unusable.
+    def connection(self) -> _Borrowed:
+        """A connection for a block. The pool replaces it if the block leaves it unusable.
 
-        :raises NoConnection: the database is unreachable, or all connections stayed in use.
+        Entering the block raises ``NoConnection`` if the database is unreachable, or all connections stayed in use.
         """
-        pool = self._opened or self._open()
-        connection = self._take(pool)
-        try:
-            yield connection
-        finally:
-            if connection.is_unanswered:
-                self.breaker.open("no answer in time")
-            if connection.pgconn.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
-                with contextlib.suppress(psycopg.Error):
-                    connection.rollback()
-            pool.putconn(connection)
+        return _Borrowed(self)
 
     def statistics(self) -> dict[str, int]:
         """The statistics of psycopg_pool, for example ``pool_size`` and ``requests_waiting``."""
@@ -186,6 +199,28 @@ class Pool:
             pool.release()
         with PipelinedConnection.connect(self._url, **self._arguments) as connection:
             self._configure(connection)
+
+
+class _Borrowed:
+    """A connection of a pool for a block. A class, since a generator takes twice as long."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def __enter__(self) -> PipelinedConnection:
+        pool = self._pool
+        self._queue = pool._opened or pool._open()
+        self._connection = pool._take(self._queue)
+        return self._connection
+
+    def __exit__(self, *_: object) -> None:
+        connection = self._connection
+        if connection.is_unanswered:
+            self._pool.breaker.open("no answer in time")
+        if connection.pgconn.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+            with contextlib.suppress(psycopg.Error):
+                connection.rollback()
+        self._queue.putconn(connection)
 
 
 def _watched(failed: Callable[[psycopg.Error], None]) -> type[PipelinedConnection]:

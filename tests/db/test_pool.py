@@ -57,6 +57,47 @@ def test_uses_a_connection_again(pool: Pool, opened: Opened) -> None:
     assert len(opened.connections) == 1
 
 
+def test_gives_the_connection_that_came_back_last(pool: Pool) -> None:
+    """Its server process has the most in the processor's caches."""
+    with pool.connection() as first:
+        with pool.connection() as second:
+            pass
+        with pool.connection() as again:
+            assert again is second
+    for _ in range(3):
+        with pool.connection() as again:
+            assert again is first
+    assert pool.statistics()["pool_available"] == 2
+
+
+def test_a_connection_that_has_reached_its_age_is_replaced(pool: Pool, opened: Opened) -> None:
+    with pool.connection() as old:
+        old._expire_at = time.monotonic()
+    assert answers(pool)
+    assert old.closed
+    assert len(opened.connections) == 2
+
+
+def test_a_connection_that_comes_back_goes_to_the_request_that_waits_longest(database_url: str, opened: Opened) -> None:
+    pool = pool_of(database_url, opened, max_size=1, timeout=PATIENCE)
+    served: list[int] = []
+
+    def ask(number: int) -> None:
+        with pool.connection():
+            served.append(number)
+
+    with pool.connection():
+        waiting = []
+        for number in range(3):
+            waiting.append(threading.Thread(target=ask, args=[number]))
+            waiting[-1].start()
+            wait_until(lambda: pool.statistics()["requests_waiting"] == len(waiting))
+    for thread in waiting:
+        thread.join(PATIENCE)
+    assert served == [0, 1, 2]
+    pool.close()
+
+
 def test_gives_up_if_all_stay_in_use(pool: Pool) -> None:
     with pool.connection(), pool.connection():
         with pytest.raises(NoConnection, match="all connections stayed in use"), pool.connection():
