@@ -685,6 +685,7 @@ class TestPrivateKeyJwt:
     ) -> None:
         services, claims = shared_app.extensions["agentidp"], holder.claims()
         colleague = make_agent(services, holder.agent.organization_id, name=f"agent {next(_numbers)}")
+        good = jwt.encode(claims, holder.key, "ES256")
         others = {
             "another key": jwt.encode(claims, KEYS["ES256"](), "ES256", {"kid": "mine"}),
             "another algorithm": jwt.encode(claims, KEYS["RS256"](), "RS256", {"kid": "mine"}),
@@ -700,18 +701,24 @@ class TestPrivateKeyJwt:
             "an embedded key": _embedding_its_key(claims),
             "a critical extension": jwt.encode(claims, holder.key, "ES256", {"crit": ["x"], "x": 1}),
             "the type of an access token": jwt.encode(claims, holder.key, "ES256", {"typ": "at+jwt"}),
-            "padding": jwt.encode(claims, holder.key, "ES256") + "==",
-            "three dots": jwt.encode(claims, holder.key, "ES256") + ".",
+            "padding": good + "==",
+            "three dots": good + ".",
             "too long": jwt.encode(claims | {"padding": "x" * MAXIMUM_LENGTH}, holder.key, "ES256"),
             "no JWT": "x",
             "no JSON": "eyJ.eyJ.eyJ",
             "an access token": holder.agent.token(),
+            "claims in a list": _signed({"alg": "ES256"}, [claims], holder.key),
+            "a header that is no object": _signed(["ES256"], claims, holder.key),
+            "a kid that is no string": _signed({"alg": "ES256", "kid": 7}, claims, holder.key),
+            "claims that are not encoded": _signed({"alg": "ES256", "b64": False}, claims, holder.key),
+            # The last of 86 characters has four bits that no encoder sets.
+            "another encoding": f"{good[:-1]}{chr(ord(good[-1]) + 1)}",
         }
         public = holder.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         others["HS256 with the public key"] = _hand_made({"alg": "HS256", "kid": "mine"}, claims, None, public)
         for name, text in others.items():
             assert whole(ask(shared_client, holder.form(text))) == FAILED, name
-        assert ask(shared_client, holder.form(jwt.encode(claims, holder.key, "ES256"))).status_code == 200
+        assert ask(shared_client, holder.form(good)).status_code == 200
 
     @ON_CITUS_TOO
     def test_an_assertion_is_good_once_also_in_another_process_and_after_a_restart(
@@ -819,6 +826,12 @@ def _hand_made(header: Any, claims: Any, signature: bytes | None, secret: bytes 
     """A JWT that no library makes; with an HMAC where no signature is given."""
     signed = f"{_part(header)}.{_part(claims)}"
     return f"{signed}.{_part(hmac.digest(secret, signed.encode(), 'sha256') if signature is None else signature)}"
+
+
+def _signed(header: Any, claims: Any, key: ec.EllipticCurvePrivateKey) -> str:
+    """A JWT that no library makes, with a good signature."""
+    signed = f"{_part(header)}.{_part(claims)}"
+    return f"{signed}.{_part(jwt.get_algorithm_by_name('ES256').sign(signed.encode(), key))}"
 
 
 def _embedding_its_key(claims: Any) -> str:
