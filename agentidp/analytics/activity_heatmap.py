@@ -49,5 +49,9 @@ def activity_heatmap(caller: Caller, arguments: dict[str, Any]) -> Response:
 
 def requests_by_hour_of_week(caller: Caller, days: int) -> list[dict[str, int]]:
     """The heatmap's cells over the last *days*, those that are not zero, by day of week, then hour."""
-    rows = caller.read("analytics/activity_heatmap", days=days)
-    return [{"dow": row.dow, "hour": row.hour, "count": row.count} for row in rows]
+    return [
+        {"dow": row.dow, "hour": hour, "count": count}
+        for row in caller.read("analytics/activity_heatmap", days=days)
+        for hour, count in enumerate(row.by_hour)
+        if count
+    ]

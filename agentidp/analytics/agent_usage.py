@@ -96,7 +96,5 @@ def tokens_by_agent(caller: Caller, first_day: date, until: date, with_names: bo
     days = {"first_day": first_day, "until": until}
     rows = caller.read("analytics/agent_usage", **days, with_names=with_names, limit=None)
     if with_names:
-        return [
-            {"agentId": str(row.agent_id), "tokenCount": row.token_count, "agentName": row.agent_name} for row in rows
-        ]
-    return [{"agentId": str(row.agent_id), "tokenCount": row.token_count} for row in rows]
+        return [{"agentId": row.agent_id, "tokenCount": row.token_count, "agentName": row.agent_name} for row in rows]
+    return [{"agentId": row.agent_id, "tokenCount": row.token_count} for row in rows]

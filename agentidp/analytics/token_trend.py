@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, timedelta
+from functools import lru_cache
 from typing import Any
 
 import marshmallow as ma
@@ -48,4 +50,14 @@ def token_trend(caller: Caller, arguments: dict[str, Any]) -> Response:
 
 def tokens_by_day(caller: Caller, days: int) -> list[dict[str, Any]]:
     """The trend's items, oldest first, zeros included, the last one today."""
-    return [{"date": row.date, "count": row.count} for row in caller.read("analytics/token_trend", days=days)]
+    counts = [0] * days
+    for ago, tokens in caller.read("analytics/token_trend", days=days):
+        counts[-1 - ago] = tokens
+    dates = _dates(caller.at.astimezone(UTC).date(), days)
+    return [{"date": day, "count": count} for day, count in zip(dates, counts, strict=True)]
+
+
+@lru_cache(maxsize=2 * MAX_DAYS)
+def _dates(today: date, days: int) -> tuple[str, ...]:
+    """The days, oldest first. Remembered, since all requests of a day need the same."""
+    return tuple((today - timedelta(ago)).isoformat() for ago in range(days - 1, -1, -1))

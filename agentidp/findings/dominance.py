@@ -6,6 +6,7 @@ Statistic: its share of the tokens of the month to date, and of the week before 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
@@ -43,7 +44,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         Finding(
             kind="dominance",
             severity=Severity.warning,
-            agent_id=row.agent_id,
+            agent_id=UUID(row.agent_id),
             agent_name=row.agent_name,
             begins=datetime.combine(first_day(query.today), time(), UTC),
             ends=query.at,

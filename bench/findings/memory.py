@@ -79,7 +79,7 @@ class InMemory:
         )
         return [
             {
-                "agent_id": agent.agent_id,
+                "agent_id": str(agent.agent_id),
                 "agent_name": agent.name,
                 "token_count": tokens[agent],
                 "all_tokens": sum(tokens.values()),

@@ -46,7 +46,7 @@ by_agent as (
     having sum(tokens) > 0
 )
 select
-    by_agent.agent_id,
+    by_agent.agent_id::text as agent_id,
     by_agent.token_count,
     by_agent.all_tokens,
     by_agent.agents,

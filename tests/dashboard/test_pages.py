@@ -737,8 +737,8 @@ class Slow:
     """A kind of finding whose statement takes as long as it is given."""
 
     def call(self, look: FindingsQuery) -> Call:
-        """The trend since 3450 BC."""
-        return Call("analytics/token_trend", {"days": 2_000_000})
+        """An agent's days since 3450 BC."""
+        return Call("analytics/agent_activity", {"agent_id": OPERATOR_ID, "days": 2_000_000})
 
 
 @pytest.mark.slow
