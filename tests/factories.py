@@ -309,7 +309,7 @@ class Server:
         self._reader.start()
         assert self.process.stdout is not None
         self.greeting = self.process.stdout.readline()
-        if "answers" not in self.greeting:
+        if "AgentIdP runs at" not in self.greeting:
             self.__exit__()
             raise AssertionError(f"the server did not start: {''.join(self._lines)[-3000:]}")
         return self

@@ -39,7 +39,7 @@ def command(bind: str | None, has_demo: bool) -> None:
                 services.close()
 
     def ready(runtime: Runtime) -> None:
-        click.echo(f"AgentIdP answers at {runtime.settings.issuer}")
+        click.echo(f"AgentIdP runs at {runtime.settings.issuer}")
         if has_demo:
             # A link is a secret, and if standard output is not a terminal, it may be a log.
             signs_in = _demo_link(runtime) if sys.stdout.isatty() else None

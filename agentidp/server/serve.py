@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import http.client
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,13 +15,14 @@ from types import FrameType
 
 from agentidp.config import ConfigurationError, Settings
 from agentidp.paths import PACKAGE, shipped_directory
+from agentidp.server.child_process import start_child, stop_child
 from agentidp.server.listening import host_and_port, refuse_busy_address, refuse_exposed_address
 from agentidp.server.postgres_supervision import Supervisor
 from agentidp.server.runtime import Runtime, prepared
 from agentidp.server.service_login import service_url
 
 START_TIMEOUT = 30
-"""Seconds for gunicorn to answer."""
+"""Seconds for gunicorn to respond."""
 
 STOP_TIMEOUT = 35
 """Seconds for gunicorn to finish its requests; longer than its own graceful_timeout."""
@@ -33,8 +32,6 @@ WATCH_RESTART = 5.0
 
 WATCH_STOP = 5.0
 """Seconds for it to end; a transaction that is killed stores nothing."""
-
-PR_SET_PDEATHSIG = 1
 
 
 class Stopped(BaseException):
@@ -74,39 +71,14 @@ def serve(
 
 
 def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None]) -> int:
-    settings, url = runtime.settings, str(runtime.settings.database_url)
-    environment = {
-        **os.environ,
-        # Requests never run as the superuser of our own PostgreSQL.
-        "AGENTIDP_DATABASE_URL": service_url(url) if runtime.postgres is not None else url,
-        "AGENTIDP_SECRET_KEY": (settings.secret_key or b"").decode(),
-        "AGENTIDP_BIND": bind,
-    }
-    environment.pop("AGENTIDP_SECRET_KEY_FILE", None)
-    # gunicorn runs this very package. It would put the working directory, which may hold another copy, in front
-    # of the path, unless the path has it already.
-    environment["PWD"] = str(Path.cwd())
-    package = str(PACKAGE.parent)
-    environment["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [package, os.environ.get("PYTHONPATH"), environment["PWD"]])
-    )
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "gunicorn",
-        "--config",
-        str(gunicorn_config()),
-        "agentidp:create_app()",
-    ]
-    # A session of its own: Ctrl-C reaches the launcher alone, which stops the parts in their order.
-    gunicorn = subprocess.Popen(
-        command, env=environment, start_new_session=True, preexec_fn=_die_with_launcher(os.getpid())
-    )
-    # It lists the organizations, which the service's own role may not.
-    watcher = Watcher({**environment, "AGENTIDP_DATABASE_URL": url}) if settings.watch == "on" else None
+    environment = _environment_of_gunicorn(runtime, bind)
+    gunicorn = start_child(["gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"], environment)
+    watcher = None
+    if runtime.settings.watch == "on":
+        # It lists the organizations, which the service's own role may not.
+        watcher = Watcher({**environment, "AGENTIDP_DATABASE_URL": str(runtime.settings.database_url)})
     try:
-        _await_answer(gunicorn, bind)
+        _await_gunicorn(gunicorn, bind)
         ready(runtime)
         postgres = Supervisor(runtime.postgres) if runtime.postgres is not None else None
         while gunicorn.poll() is None:
@@ -119,13 +91,25 @@ def _run_gunicorn(runtime: Runtime, bind: str, ready: Callable[[Runtime], None])
     finally:
         if watcher is not None:
             watcher.stop()
-        if gunicorn.poll() is None:
-            gunicorn.terminate()
-            try:
-                gunicorn.wait(STOP_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                gunicorn.kill()
-                gunicorn.wait()
+        stop_child(gunicorn, STOP_TIMEOUT)
+
+
+def _environment_of_gunicorn(runtime: Runtime, bind: str) -> dict[str, str]:
+    settings, url = runtime.settings, str(runtime.settings.database_url)
+    environment = {
+        **os.environ,
+        # Requests never run as the superuser of our own PostgreSQL.
+        "AGENTIDP_DATABASE_URL": service_url(url) if runtime.postgres is not None else url,
+        "AGENTIDP_SECRET_KEY": (settings.secret_key or b"").decode(),
+        "AGENTIDP_BIND": bind,
+        "PWD": str(Path.cwd()),
+    }
+    environment.pop("AGENTIDP_SECRET_KEY_FILE", None)
+    # gunicorn runs this very package. It would put the working directory, which may hold another copy, in front
+    # of the path, unless the path has it already.
+    path = [str(PACKAGE.parent), os.environ.get("PYTHONPATH"), environment["PWD"]]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    return environment
 
 
 class Watcher:
@@ -146,37 +130,27 @@ class Watcher:
         if time.monotonic() < self._started + WATCH_RESTART:
             return
         self._started = time.monotonic()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "agentidp", "watch"],
-            env=self._environment,
-            start_new_session=True,
-            preexec_fn=_die_with_launcher(os.getpid()),
-        )
+        self._process = start_child(["agentidp", "watch"], self._environment)
 
     def stop(self) -> None:
         """End it. What it has not stored by then, the next one computes again."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(WATCH_STOP)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        if self._process is not None:
+            stop_child(self._process, WATCH_STOP)
 
 
-def _await_answer(gunicorn: subprocess.Popen[bytes], bind: str) -> None:
+def _await_gunicorn(gunicorn: subprocess.Popen[bytes], bind: str) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if gunicorn.poll() is not None:
             raise ConfigurationError(f"gunicorn did not start (exit code {gunicorn.returncode})")
         with contextlib.suppress(OSError, http.client.HTTPException):
-            if _answers(bind):
+            if _responds(bind):
                 return
         time.sleep(0.05)
-    raise ConfigurationError(f"gunicorn did not answer within {START_TIMEOUT} seconds")
+    raise ConfigurationError(f"gunicorn did not respond within {START_TIMEOUT} seconds")
 
 
-def _answers(bind: str) -> bool:
+def _responds(bind: str) -> bool:
     if bind.startswith("unix:"):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(1)
@@ -208,17 +182,3 @@ def _signals() -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-
-
-def _die_with_launcher(launcher: int) -> Callable[[], None] | None:
-    """On Linux a child gets SIGTERM when the launcher dies, even by SIGKILL."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-
-    def arrange() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != launcher:
-            os._exit(1)
-
-    return arrange
