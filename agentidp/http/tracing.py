@@ -13,7 +13,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from agentidp.config import ConfigurationError
@@ -37,6 +37,26 @@ def _processor() -> BatchSpanProcessor:
     return BatchSpanProcessor(OTLPSpanExporter())
 
 
+def _new_span() -> Span:
+    received, environ = current_request(), current_request().environ
+    # W3C Trace Context: the caller's span is the parent.
+    sent = {
+        name: environ[f"HTTP_{name.upper()}"]
+        for name in ("traceparent", "tracestate")
+        if f"HTTP_{name.upper()}" in environ
+    }
+    method = received.method if received.method in METHODS else "HTTP"
+    rule = received.url_rule
+    route = route_of(rule.rule if rule is not None else None)
+    attributes = {
+        "http.request.method": method,
+        "http.route": route,
+        "agentidp.request_id": current_context().request_id,
+    }
+    tracer = provider().get_tracer("agentidp")
+    return tracer.start_span(f"{method} {route}", _PROPAGATOR.extract(sent), SpanKind.SERVER, attributes)
+
+
 def init_app(app: Flask) -> None:
     """Trace every request to *app*. Register it after the request's context, which has the request's id.
 
@@ -50,30 +70,7 @@ def init_app(app: Flask) -> None:
 
     @app.before_request
     def begin() -> None:
-        received, environ = current_request(), current_request().environ
-        # W3C Trace Context: the caller's span is the parent.
-        sent = {
-            name: environ[f"HTTP_{name.upper()}"]
-            for name in ("traceparent", "tracestate")
-            if f"HTTP_{name.upper()}" in environ
-        }
-        method = received.method if received.method in METHODS else "HTTP"
-        rule = received.url_rule
-        route = route_of(rule.rule if rule is not None else None)
-        current_context().span = (
-            provider()
-            .get_tracer("agentidp")
-            .start_span(
-                f"{method} {route}",
-                _PROPAGATOR.extract(sent),
-                SpanKind.SERVER,
-                {
-                    "http.request.method": method,
-                    "http.route": route,
-                    "agentidp.request_id": current_context().request_id,
-                },
-            )
-        )
+        current_context().span = _new_span()
 
     @app.after_request
     def end(response: Response) -> Response:
