@@ -41,7 +41,7 @@ class ExpensiveReads:
         with self._lock:
             if self._running.count(organization_id) >= self._per_organization or len(self._running) >= self._in_all:
                 raise RateLimited(
-                    "Other requests for findings are being answered; try again.",
+                    "Other requests for findings are running; try again.",
                     headers={"Retry-After": str(RETRY_AFTER)},
                 )
             self._running.append(organization_id)

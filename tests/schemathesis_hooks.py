@@ -9,7 +9,7 @@ from uuid import UUID
 
 import schemathesis
 
-from agentidp.registry.agents import encode_cursor
+from agentidp.registry.cursor import encode_cursor
 from agentidp.scopes import SCOPES
 
 KEY = {

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 FINDINGS = "/api/v1/analytics/findings"
 REFUSED = {
     "code": "RATE_LIMITED",
-    "message": "Other requests for findings are being answered; try again.",
+    "message": "Other requests for findings are running; try again.",
     "details": {},
 }
 

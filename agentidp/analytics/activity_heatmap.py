@@ -9,7 +9,7 @@ from flask import Response
 
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import answer
+from agentidp.http.responses import data_response
 from agentidp.http.schemas import MAX_DAYS, WholeNumber
 
 blueprint = Blueprint("activity-heatmap", __name__, description="Agent activity heatmap")
@@ -39,10 +39,10 @@ class ActivityHeatmapSchema(ma.Schema):
 @blueprint.route("/api/v1/analytics/agents/activity")
 @bearer("analytics:read")
 @blueprint.arguments(ActivityHeatmapArguments(), location="query")
-@blueprint.answers(ActivityHeatmapSchema)
+@blueprint.data_response(ActivityHeatmapSchema)
 def activity_heatmap(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Requests by day of week (0 = Sunday) and hour in UTC. Only cells that are not zero are listed."""
-    return answer(
+    return data_response(
         {"tenantId": caller.organization_id, "data": requests_by_hour_of_week(caller, arguments["days"])}, CellSchema
     )
 

@@ -12,12 +12,13 @@ from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Rows
 from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import answer
+from agentidp.http.responses import data_response
 from agentidp.http.schemas import MAX_DAYS, WholeNumber, timestamp
 
 blueprint = Blueprint("agent-activity", __name__, description="Activity of one agent")
 
-STATUSES = ("active", "suspended", "deleted")
+STATUSES_OF_USAGE = ("active", "suspended", "deleted")
+"""Of an agent in past usage. Nobody can set the last one: ``agentidp.registry.agents.STATUSES`` lacks it."""
 
 
 class AgentActivityArguments(ma.Schema):
@@ -41,7 +42,7 @@ class AgentActivitySchema(ma.Schema):
     tenantId = ma.fields.String(required=True)
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)
-    status = ma.fields.String(required=True, validate=ma.validate.OneOf(STATUSES))
+    status = ma.fields.String(required=True, validate=ma.validate.OneOf(STATUSES_OF_USAGE))
     days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))
     lastTokenHour = ma.fields.AwareDateTime(
         required=True,
@@ -56,12 +57,12 @@ class AgentActivitySchema(ma.Schema):
 @blueprint.route("/api/v1/analytics/agents/<uuid:agent_id>")
 @bearer("analytics:read")
 @blueprint.arguments(AgentActivityArguments(), location="query")
-@blueprint.answers(AgentActivitySchema)
+@blueprint.data_response(AgentActivitySchema)
 def agent_activity(caller: Caller, arguments: dict[str, Any], agent_id: UUID) -> Response:
     """Tokens, requests and failed authentications of an agent per UTC day, zeros included, oldest first."""
     days = arguments["days"]
     rows = activity_by_day(caller, agent_id, days)
-    return answer(
+    return data_response(
         {
             "tenantId": caller.organization_id,
             "agentId": str(agent_id),

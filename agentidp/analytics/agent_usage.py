@@ -12,7 +12,7 @@ from flask import Response
 from agentidp.caller import Caller, bearer
 from agentidp.http.errors import ValidationError
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import answer
+from agentidp.http.responses import data_response
 
 blueprint = Blueprint("agent-usage", __name__, description="Per-agent usage summary")
 
@@ -71,7 +71,7 @@ class AgentUsageSchema(ma.Schema):
 @blueprint.route("/api/v1/analytics/agents")
 @bearer("analytics:read")
 @blueprint.arguments(AgentUsageArguments(), location="query")
-@blueprint.answers(AgentUsageSchema)
+@blueprint.data_response(AgentUsageSchema)
 def agent_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens issued per agent in a calendar month (UTC), by default the current one so far."""
     today = caller.at.astimezone(UTC).date()
@@ -81,7 +81,7 @@ def agent_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     with_names = bool(arguments["include"])
     next_month = (month + timedelta(days=31)).replace(day=1)
     data = tokens_by_agent(caller, month, min(next_month, today + timedelta(days=1)), with_names)
-    return answer(
+    return data_response(
         {"tenantId": caller.organization_id, "month": month.strftime("%Y-%m"), "data": data},
         NamedAgentTokensSchema if with_names else AgentTokensSchema,
     )

@@ -11,7 +11,7 @@ from flask import Response
 
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import answer
+from agentidp.http.responses import data_response
 from agentidp.http.schemas import MAX_DAYS, WholeNumber
 
 blueprint = Blueprint("token-trend", __name__, description="Token issuance trend")
@@ -41,11 +41,13 @@ class TokenTrendSchema(ma.Schema):
 @blueprint.route("/api/v1/analytics/tokens")
 @bearer("analytics:read")
 @blueprint.arguments(TokenTrendArguments(), location="query")
-@blueprint.answers(TokenTrendSchema)
+@blueprint.data_response(TokenTrendSchema)
 def token_trend(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens issued per UTC day over the past days, zeros included, oldest first."""
     days = arguments["days"]
-    return answer({"tenantId": caller.organization_id, "days": days, "data": tokens_by_day(caller, days)}, DaySchema)
+    return data_response(
+        {"tenantId": caller.organization_id, "days": days, "data": tokens_by_day(caller, days)}, DaySchema
+    )
 
 
 def tokens_by_day(caller: Caller, days: int) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from flask import Response, request
 
+from agentidp.analytics.agent_activity import STATUSES_OF_USAGE
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.dashboard.page_findings import unusual_agents
@@ -29,7 +30,6 @@ MAX_SEARCH = 100
 SHARE_LIMIT = 80
 """An agent with a higher percentage of the period's tokens is flagged."""
 
-STATUSES = ("active", "suspended", "deleted")
 SORTS = {
     "tokens": "most tokens first",
     "requests": "most requests first",
@@ -106,7 +106,7 @@ def agents(caller: Caller) -> Response:
         number=number,
         pages=max(1, -(-shown.count // PAGE_SIZE)),
         share_limit=SHARE_LIMIT,
-        statuses=STATUSES,
+        statuses=STATUSES_OF_USAGE,
         sorts=SORTS,
     )
 
@@ -181,7 +181,7 @@ def _requested_selection() -> Selection:
         request.args.get("sort", "tokens"),
         request.args.get("unusual", ""),
     )
-    if chosen.status not in ("", *STATUSES) or chosen.sort not in SORTS or chosen.unusual not in ("", "1"):
+    if chosen.status not in ("", *STATUSES_OF_USAGE) or chosen.sort not in SORTS or chosen.unusual not in ("", "1"):
         raise ValidationError("The agents cannot be filtered or sorted by this.")
     if len(chosen.search) > MAX_SEARCH or "\0" in chosen.search:
         raise ValidationError(f"Search for at most {MAX_SEARCH} characters.")

@@ -17,7 +17,7 @@ from agentidp.findings.identity import Happening
 from agentidp.findings.store import KnownFinding, Listing, Run, listing_of, read_finding
 from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import answer, json_response
+from agentidp.http.responses import data_response, json_response
 from agentidp.http.schemas import MAX_DAYS, WholeNumber, timestamp
 
 STATES = ("ongoing", "acknowledged", "ended")
@@ -135,7 +135,7 @@ class FindingWithHistorySchema(FindingSchema):
 @blueprint.route("/api/v1/analytics/findings")
 @bearer("analytics:read")
 @blueprint.arguments(FindingsArguments(), location="query")
-@blueprint.answers(FindingsSchema)
+@blueprint.data_response(FindingsSchema)
 @blueprint.alt_response(429, "RATE_LIMITED")
 def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
     """What the organization's usage says that an operator should know; what is ongoing and most urgent first."""
@@ -153,7 +153,7 @@ def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
             for one in found.findings
             if state is None and kind in (None, one.kind) and concerns(one, agent)
         ]
-    return answer(
+    return data_response(
         {
             "tenantId": caller.organization_id,
             "days": days,

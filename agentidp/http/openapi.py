@@ -134,8 +134,8 @@ class Blueprint(flask_smorest.Blueprint):
         """As flask-smorest's. Only documentation."""
         return _documentation(flask_smorest.Blueprint.doc(**kwargs))
 
-    def answers(self, schema: type[ma.Schema], *, has_pages: bool = False) -> Callable[[Any], Any]:
-        """Describe a view that returns :func:`answer`: the JSON's schema, CSV, NDJSON and 304.
+    def data_response(self, schema: type[ma.Schema], *, has_pages: bool = False) -> Callable[[Any], Any]:
+        """Describe a view that returns :func:`agentidp.http.responses.data_response`: JSON, CSV, NDJSON or a 304.
 
         :param schema: of the JSON.
         :param has_pages: it returns a page, and the address of the next one as a ``Link``.
@@ -231,7 +231,7 @@ class CamelCaseParameters(FlaskPlugin):
 
 
 class Api(flask_smorest.Api):
-    """flask-smorest's, with our own error bodies: each operation names those that it can answer with."""
+    """flask-smorest's, with our own error bodies: each operation names those that it can return."""
 
     DEFAULT_ERROR_RESPONSE_NAME = None
 

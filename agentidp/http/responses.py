@@ -51,7 +51,7 @@ def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | Non
     return WholeResponse(_encode(body).encode(), {**(headers or {}), "Content-Type": "application/json"}, status)
 
 
-def answer(body: dict[str, Any], item: type[ma.Schema]) -> Response:
+def data_response(body: dict[str, Any], item: type[ma.Schema]) -> Response:
     """*body* as JSON, or its ``data`` as CSV (RFC 4180) or NDJSON if the request's ``Accept`` prefers that. If the
     client has it already by its ``If-None-Match``, a 304 instead (RFC 9110 section 13.1.2).
 

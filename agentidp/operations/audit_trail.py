@@ -13,7 +13,7 @@ from agentidp.audit import ACTIONS
 from agentidp.audit.reading import MAX_SEQUENCE, list_call, represented
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import answer
+from agentidp.http.responses import data_response
 from agentidp.http.schemas import Instant, Text, WholeNumber, timestamp
 
 blueprint = Blueprint("audit", __name__, description="The audit trail")
@@ -68,7 +68,7 @@ class AuditSchema(ma.Schema):
 @blueprint.route("/api/v1/audit")
 @bearer("audit:read")
 @blueprint.arguments(AuditArguments, location="query")
-@blueprint.answers(AuditSchema, has_pages=True)
+@blueprint.data_response(AuditSchema, has_pages=True)
 def list_audit_events(caller: Caller, arguments: dict[str, Any]) -> Response:
     """List what was changed in the organization and by whom, newest first. A `Link` header (RFC 8288) has the address
     of the next page.
@@ -78,7 +78,7 @@ def list_audit_events(caller: Caller, arguments: dict[str, Any]) -> Response:
     [rows] = caller.read_together(call)
     page = represented(rows[:limit])
     next_cursor = str(page[-1]["sequence"]) if len(rows) > limit else None
-    response = answer({"data": page, "nextCursor": next_cursor}, AuditEventSchema)
+    response = data_response({"data": page, "nextCursor": next_cursor}, AuditEventSchema)
     if next_cursor is not None:
         filters = arguments | {name: timestamp(arguments[name]) for name in ("since", "until")}
         query = {name: value for name, value in filters.items() if value is not None}

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,11 +18,13 @@ from agentidp.http.errors import Conflict, NotFound, ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import ChangeSchema, Flag, NumberOrNull, ScopeList, Text, WholeNumber, timestamp
+from agentidp.registry.cursor import decode_cursor, encode_cursor
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 
 blueprint = Blueprint("agents", __name__, description="Agents of the organization")
 
 STATUSES = ("active", "suspended")
+"""That can be set. A deleted agent is no longer in the registry."""
 
 OWNER = "Whom to ask about it: a person, a team or an address"
 EXPECTED_REPLICAS = "How many instances of it run, which findings take into account; null if that is not declared"
@@ -275,26 +274,3 @@ def represent(agent: Any) -> dict[str, Any]:
         "owner": agent.owner,
         "expectedReplicas": agent.expected_replicas,
     }
-
-
-def encode_cursor(created_at: datetime, agent_id: UUID) -> str:
-    """Where a page ends, as opaque text."""
-    text = f"{created_at.astimezone(UTC).isoformat()} {agent_id}"
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def decode_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    """The reverse of :func:`encode_cursor`; ``None`` stays ``None``.
-
-    :raises ValidationError: naming ``cursor``.
-    """
-    if cursor is None:
-        return None, None
-    try:
-        created_at, agent_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().split(" ")
-        at = datetime.fromisoformat(created_at)
-        if at.tzinfo is None:
-            raise ValueError("a cursor of ours has a time zone")
-        return at.astimezone(UTC), UUID(agent_id)
-    except (ValueError, OverflowError, binascii.Error):
-        raise ValidationError(details={"cursor": ["must be the nextCursor of an earlier answer"]}) from None

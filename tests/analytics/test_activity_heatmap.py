@@ -19,7 +19,7 @@ WEDNESDAY = 3
 
 
 @ON_CITUS_TOO
-def test_answers_the_cells_that_are_not_zero_by_day_of_week_then_hour(
+def test_returns_the_cells_that_are_not_zero_by_day_of_week_then_hour(
     client: FlaskClient, services: Services, cast: Cast
 ) -> None:
     acme, outsider = cast.acme, cast.outsider

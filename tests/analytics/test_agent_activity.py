@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.analytics.agent_activity import STATUSES
+from agentidp.analytics.agent_activity import STATUSES_OF_USAGE
 from agentidp.services import Services
 from agentidp.usage import record_rejection, request_made
 from tests.analytics.oracle import BAD_DAYS, HEATMAP, USAGE
@@ -41,7 +41,7 @@ def activity(client: FlaskClient, reader: Agent, agent_id: UUID | str, query: st
     return body
 
 
-def test_answers_each_day_of_the_agent_with_zeros(
+def test_returns_each_day_of_the_agent_with_zeros(
     client: FlaskClient, services: Services, cast: Cast, worker: Agent
 ) -> None:
     acme, organization_id = cast.acme, cast.acme.organization_id
@@ -76,7 +76,7 @@ def test_answers_each_day_of_the_agent_with_zeros(
 
 
 @pytest.mark.parametrize(("query", "days"), [("", 30), ("?days=1", 1), ("?days=90", 90), ("?days=007&x=1", 7)])
-def test_answers_as_many_days_as_asked_for_ending_today(
+def test_returns_as_many_days_as_asked_for_ending_today(
     client: FlaskClient, cast: Cast, worker: Agent, query: str, days: int
 ) -> None:
     assert activity(client, cast.acme, worker.agent_id, query) == {
@@ -163,7 +163,7 @@ def test_sums_the_slots_of_a_day(client: FlaskClient, services: Services, cast: 
     assert body["lastTokenHour"] == "2026-04-15T12:00:00.000000Z"
 
 
-@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("status", STATUSES_OF_USAGE)
 def test_tells_the_status_and_keeps_the_history(
     client: FlaskClient, services: Services, cast: Cast, worker: Agent, status: str
 ) -> None:

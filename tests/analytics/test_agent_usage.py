@@ -17,7 +17,7 @@ from tests.wire import overheard
 
 
 @ON_CITUS_TOO
-def test_answers_the_month_so_far_most_tokens_first_then_by_agent(
+def test_returns_the_month_so_far_most_tokens_first_then_by_agent(
     client: FlaskClient, services: Services, cast: Cast
 ) -> None:
     organization_id = cast.acme.organization_id
@@ -81,7 +81,7 @@ def test_equal_counts_are_ordered_by_agent_in_a_large_fleet(
         (datetime(2024, 3, 1, tzinfo=UTC), "2024-03", None),
     ],
 )
-def test_begins_anew_with_each_month(
+def test_begins_again_with_each_month(
     client: FlaskClient, services: Services, clock: Clock, cast: Cast, now: datetime, month: str, count: int | None
 ) -> None:
     acme = cast.acme
@@ -238,7 +238,7 @@ def test_with_names_is_one_round_trip_of_three_statements(client: FlaskClient, s
 
 
 @ON_CITUS_TOO
-def test_answers_a_past_month_whole(client: FlaskClient, services: Services, cast: Cast) -> None:
+def test_returns_a_past_month_whole(client: FlaskClient, services: Services, cast: Cast) -> None:
     acme = cast.acme
     for at, tokens in (
         (datetime(2026, 1, 31, 23, 59, 59, 999_999, tzinfo=UTC), 100),

@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp.http.responses import answer
+from agentidp.http.responses import data_response
 from agentidp.services import Services
 from tests.analytics.oracle import HEATMAP, TREND, USAGE
 from tests.conftest import Cast
@@ -61,7 +61,7 @@ def flat(item: dict[str, Any], before: str = "") -> dict[str, str]:
 
 
 @pytest.mark.parametrize("route", ANALYTICS, ids=str)
-def test_every_endpoint_answers_csv_with_the_rows_of_its_json(
+def test_every_endpoint_returns_csv_with_the_rows_of_its_json(
     client: FlaskClient, busy: Agent, cast: Cast, route: Route
 ) -> None:
     bearer = cast.acme.bearer()
@@ -168,7 +168,7 @@ class Row(ma.Schema):
 )
 def test_a_cell_is_quoted_where_it_must_be_and_is_no_formula(shared_app: Flask, value: Any, cell: str) -> None:
     with shared_app.test_request_context(TREND, headers=CSV):
-        response = answer({"data": [{"in": {"value": value}, "cell": value}]}, Row)
+        response = data_response({"data": [{"in": {"value": value}, "cell": value}]}, Row)
     assert response.get_data().decode() == f"cell,in.value\r\n{cell},{cell}\r\n"
 
 

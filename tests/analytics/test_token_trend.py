@@ -18,7 +18,7 @@ RULE = "must be a whole number from 1 to 90"
 
 
 @ON_CITUS_TOO
-def test_answers_each_day_with_zeros_for_the_organization_of_the_token(
+def test_returns_each_day_with_zeros_for_the_organization_of_the_token(
     client: FlaskClient, services: Services, cast: Cast
 ) -> None:
     acme = cast.acme
@@ -60,7 +60,7 @@ def test_answers_each_day_with_zeros_for_the_organization_of_the_token(
         ("?organization_id=org-00000000-0000-0000-0000-000000000000&tenantId=x", 30),
     ],
 )
-def test_answers_as_many_days_as_asked_for_ending_today(
+def test_returns_as_many_days_as_asked_for_ending_today(
     shared_client: FlaskClient, shared_cast: Cast, query: str, days: int
 ) -> None:
     response = shared_client.get(TREND + query, headers=shared_cast.acme.bearer())

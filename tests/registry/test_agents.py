@@ -10,7 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp.registry.agents import MAX_REPLICAS, MIN_REPLICAS, encode_cursor
+from agentidp.registry.agents import MAX_REPLICAS, MIN_REPLICAS
+from agentidp.registry.cursor import encode_cursor
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import Agent, Clock, count_usage, make_agent, usage_sums
@@ -195,7 +196,7 @@ class TestList:
             {
                 "code": "VALIDATION_ERROR",
                 "message": "The request is not valid.",
-                "details": {"cursor": ["must be the nextCursor of an earlier answer"]},
+                "details": {"cursor": ["must be the nextCursor of an earlier response"]},
             },
         )
 

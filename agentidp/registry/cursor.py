@@ -1,0 +1,33 @@
+"""Where a page of agents ends: what a client gets as ``nextCursor`` and sends back as ``cursor``."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from uuid import UUID
+
+from agentidp.http.errors import ValidationError
+
+
+def encode_cursor(created_at: datetime, agent_id: UUID) -> str:
+    """Where a page ends, as opaque text."""
+    text = f"{created_at.astimezone(UTC).isoformat()} {agent_id}"
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def decode_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
+    """The reverse of :func:`encode_cursor`; ``None`` stays ``None``.
+
+    :raises ValidationError: naming ``cursor``.
+    """
+    if cursor is None:
+        return None, None
+    try:
+        created_at, agent_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().split(" ")
+        at = datetime.fromisoformat(created_at)
+        if at.tzinfo is None:
+            raise ValueError("a cursor of ours has a time zone")
+        return at.astimezone(UTC), UUID(agent_id)
+    except (ValueError, OverflowError, binascii.Error):
+        raise ValidationError(details={"cursor": ["must be the nextCursor of an earlier response"]}) from None
