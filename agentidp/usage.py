@@ -95,7 +95,7 @@ def record_rejection(database: OrganizationDatabase, agent_id: UUID, reason: str
 
 
 def remote_address() -> str:
-    """The client's, which a trusted proxy may have told; empty if there is none, as for a UNIX socket."""
+    """The client's, which a trusted proxy may have sent; empty if there is none, as for a UNIX socket."""
     return (request.remote_addr or "") if has_request_context() else ""
 
 

@@ -1,6 +1,6 @@
 """``python -m bench.serving``: how many workers and threads serve best? Alternates the ways on one database.
 
-A way is started anew for each of its rounds, so that no other one's processes and connections are there meanwhile.
+A way is started again for each of its rounds, so that no other one's processes and connections are there meanwhile.
 """
 
 from __future__ import annotations

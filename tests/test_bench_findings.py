@@ -102,7 +102,7 @@ def test_a_finding_that_is_seen_again_is_one_and_tells_when_it_was_first_seen() 
     assert score.told_at == {fault: fleet.at(EVALUATED + 11)}
 
 
-def test_a_fault_that_is_told_more_than_two_days_after_its_end_was_missed() -> None:
+def test_a_fault_that_is_reported_more_than_two_days_after_its_end_was_missed() -> None:
     fleet, fault = planted()
     culprit = fleet.agents[0].agent_id
     for hours_late, is_told in ((48, True), (48.1, False)):

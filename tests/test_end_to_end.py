@@ -110,7 +110,7 @@ def insecure_transport(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("insecure_transport")
-def test_from_an_empty_database_to_the_three_answers(empty_database_url: str) -> None:
+def test_from_an_empty_database_to_the_three_responses(empty_database_url: str) -> None:
     operator = Operator(empty_database_url)
     acme, outsider = operator.register("Acme", "builder"), operator.register("Outsider", "spy")
     with Server({"AGENTIDP_DATABASE_URL": empty_database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}) as server:

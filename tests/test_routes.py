@@ -98,7 +98,7 @@ def acme(services: Services) -> Agent:
 
 
 @pytest.mark.parametrize("route", PROTECTED, ids=str)
-def test_answers_401_without_a_token(shared_client: FlaskClient, route: Route) -> None:
+def test_returns_401_without_a_token(shared_client: FlaskClient, route: Route) -> None:
     response = shared_client.open(route.path(), method=route.method, json=route.body)
     assert response.status_code == 401
     assert response.json == {
@@ -110,7 +110,7 @@ def test_answers_401_without_a_token(shared_client: FlaskClient, route: Route) -
 
 
 @pytest.mark.parametrize("route", PROTECTED, ids=str)
-def test_answers_403_without_its_scope_and_counts_the_request(
+def test_returns_403_without_its_scope_and_counts_the_request(
     shared_client: FlaskClient, services: Services, route: Route
 ) -> None:
     organization_id = make_organization(services)

@@ -53,7 +53,7 @@ def key_algorithm(alg: str) -> str:
 
 
 def jwk_json_schema() -> dict[str, Any]:
-    """What :func:`public_jwk` takes, as JSON Schema; whether it is a point of its curve, say, no schema tells."""
+    """What :func:`public_jwk` takes, as JSON Schema. A schema cannot say that it is a point of its curve."""
 
     def of(key_type: KeyType) -> dict[str, Any]:
         value = {"type": "string", "maxLength": MAXIMUM_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}

@@ -66,10 +66,10 @@ def report(watched: list[Looks]) -> str:
         if fault.kind == "retry loop" and fault.countable
     ]
     within = sum(time <= timedelta(hours=1) for time in loops)
-    parts.append(f"{within} of {len(loops)} retry loops were told within an hour")
+    parts.append(f"{within} of {len(loops)} retry loops were reported within an hour")
     looks = sorted(seconds for one in watched for seconds in one.seconds)
     parts.append(
-        f"{len(looks):,} looks, the median one in {looks[len(looks) // 2] * 1000:.1f} ms, "
+        f"{len(looks):,} evaluations, the median one in {looks[len(looks) // 2] * 1000:.1f} ms, "
         f"99 of 100 in {looks[len(looks) * 99 // 100] * 1000:.1f} ms; "
         f"dominance differed from the month's sums in {sum(one.wrong_dominance for one in watched)}"
     )

@@ -138,7 +138,7 @@ class Fault:
 
     ``begins`` and ``ends`` are hours from the start of the fleet's history. An outage has no agents: it has all of
     them. ``size`` is an amount an hour: of tokens, or of rejected requests; ``share`` the part of the agent's instances
-    that it concerns. ``countable`` says whether it can be told from chance at all; see the package's docstring.
+    that it concerns. ``countable`` says whether it can be distinguished from chance: see the package's docstring.
     """
 
     kind: str
@@ -418,7 +418,7 @@ def simulate(agent: Agent, fleet: Fleet, random: Random) -> None:
             tokens = poisson(random.gammavariate(agent.shape, rate / agent.shape), random)
         elif level:
             if random.random() < 0.005:
-                valid_until = [0.0] * len(valid_until)  # a release: its instances start anew
+                valid_until = [0.0] * len(valid_until)  # a release: its instances start again
             for instance, until in enumerate(valid_until[: agent.instances_at(hour)]):
                 asks = max(until, hour) + random.expovariate(rate)
                 while asks < hour + 1:
@@ -507,9 +507,9 @@ def _make_fault(kind: str, fleet: Fleet, random: Random) -> Fault | None:
             begin = random.randrange(24)
             fault.hours_of_day = frozenset((begin + n) % 24 for n in range(10))
         stolen = fault.taken()
-        fullest = max(range(len(stolen)), key=lambda n: sum(stolen[n : n + 24]))
-        hours = [hour for hour in fault.hours()[fullest : fullest + 24] if hour % 24 in fault.hours_of_day]
-        fault.countable = sum(stolen[fullest : fullest + 24]) >= max(30, 5 * agent.deviation(hours))
+        busiest = max(range(len(stolen)), key=lambda n: sum(stolen[n : n + 24]))
+        hours = [hour for hour in fault.hours()[busiest : busiest + 24] if hour % 24 in fault.hours_of_day]
+        fault.countable = sum(stolen[busiest : busiest + 24]) >= max(30, 5 * agent.deviation(hours))
     elif kind == "silence":
         by_day = Counter[int]()
         for hour in fault.hours()[:-24]:

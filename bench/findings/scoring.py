@@ -1,4 +1,4 @@
-"""Which findings are true, which faults were told, and when. The package's docstring says how it is judged."""
+"""Which findings are true, which faults were detected, and when. The package's docstring says how it is judged."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OF_THE_MONTH = {"dominance", "budget", "peak"}
 """Kinds that state something of the month or the week; they tell no fault and are not judged by any."""
 
 GRACE = timedelta(days=2)
-"""After its end a fault can still be told, for so long."""
+"""After its end a fault can still be detected, for so long."""
 
 
 @dataclass
@@ -198,7 +198,7 @@ def _ratio(part: int, whole: int) -> str:
 
 
 def _detection(scores: list[Score], when: str, kinds: set[str]) -> str:
-    """Of the countable faults of some kinds: the share that was told, and the median and the worst time, in hours."""
+    """Of the countable faults of some kinds: the share that was detected, and the median and worst time, in hours."""
     number = sum(fault.countable for score in scores for fault in score.fleet.faults if fault.kind in kinds)
     times = [
         (at - score.fleet.at(fault.begins)) / timedelta(hours=1)
@@ -214,8 +214,8 @@ DETECTION = f"{'recall':>8}{'median h':>9}{'worst h':>8}"
 
 
 def table_of_faults(scores: list[Score], naive_scores: list[Score]) -> str:
-    """A row for each kind of fault: how many were told, and how soon, by a kind of finding that is meant for it, by any
-    kind, and by the naive rule.
+    """A row for each kind of fault: how many were detected, and how soon, by a kind of finding that is meant for it, by
+    any kind, and by the naive rule.
     """
     lines = [
         f"{'':<48}{'that kind':>25}{'any kind':>25}{'three times yesterday':>25}",

@@ -38,7 +38,7 @@ at_work as materialized (
         group by usage.agent_id having sum(usage.tokens) >= %(min_tokens)s::integer
     ) as counted
 ),
--- Whoever did half as much in each of the two weeks before is at home on that weekday. That tells most of them.
+-- An agent that did half as much in each of the two weeks before usually works on that weekday. That leaves out most agents.
 unusual as materialized (
     select at_work.agent_id, max(at_work.tokens) as tokens
     from at_work

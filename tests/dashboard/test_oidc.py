@@ -34,7 +34,6 @@ from tests.routes import PAGES, Route
 
 ROLE_OF = {VIEWER: ["watchers"], ADMINISTRATOR: ["keepers", "watchers"]}
 IN_SESSION = [route for route in PAGES if route.authentication == "session"]
-COUNTERS = {"tokens": 0, "requests": 0, "rejected": 0}
 
 
 @pytest.fixture(scope="module")

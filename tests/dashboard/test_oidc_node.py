@@ -126,7 +126,7 @@ def test_who_has_no_role_or_does_not_consent_is_refused(client: FlaskClient, ser
         )
 
 
-def test_a_code_is_good_once_for_the_provider_as_well(client: FlaskClient, services: Services) -> None:
+def test_a_code_is_accepted_once_by_the_provider_as_well(client: FlaskClient, services: Services) -> None:
     make_acme(services)
     with requests.Session() as browser:
         path = sign_in(client, browser, "anna")

@@ -575,7 +575,7 @@ def test_every_page_is_safe_and_sound(operator: FlaskClient, demo: Agent, client
 
 
 @pytest.mark.parametrize("path", ["", "/agents", "/sign-in", "/sign-out", "/static/dashboard.js"])
-def test_answers_without_a_page_are_as_safe(client: FlaskClient, path: str) -> None:
+def test_responses_without_a_page_are_as_safe(client: FlaskClient, path: str) -> None:
     response = client.options(f"/dashboard{path}")
     assert (response.status_code, response.data, "OPTIONS" in response.headers["Allow"]) == (200, b"", True)
     assert response.headers["Content-Security-Policy"] == POLICY

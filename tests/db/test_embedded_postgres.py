@@ -314,7 +314,7 @@ def test_a_stale_pid_that_another_program_has_does_not_block(made_home):
             sleeper.kill()
 
 
-def test_a_killed_initdb_is_begun_anew(home):
+def test_a_killed_initdb_is_begun_again(home):
     with subprocess.Popen([sys.executable, "-c", LAUNCHER, str(home)]) as process:
         try:
             wait_until((home / "data.unfinished" / "PG_VERSION").exists)

@@ -327,7 +327,9 @@ def test_a_body_that_is_not_read_does_not_hurt_the_next_request(deployment: Depl
         ),
     ],
 )
-def test_without_gunicorn_nginx_answers_503_and_logs_no_query(tmp_path: Path, path: str, body: dict[str, Any]) -> None:
+def test_without_gunicorn_nginx_responds_with_503_and_logs_no_query(
+    tmp_path: Path, path: str, body: dict[str, Any]
+) -> None:
     with Nginx(tmp_path, tmp_path / "nobody.sock") as nginx:
         client = nginx.connection()
         response = fetch(client, "GET", f"{path}?client_secret=hunter2", headers={"Referer": "https://hunter2/"})

@@ -138,7 +138,7 @@ def test_a_silence_lasts_over_midnight(fleet: Fleet, clock: Clock) -> None:
     assert silent(fleet) == [("watcher", "04-14T22:00", "04-15T02:00")]
 
 
-def test_an_agent_with_gaps_is_told_later(fleet: Fleet, clock: Clock) -> None:
+def test_an_agent_with_gaps_is_reported_later(fleet: Fleet, clock: Clock) -> None:
     # Active in four of five hours: a quiet hour says less, and it takes more of them.
     work(fleet, "leisurely", lambda at: (at.toordinal() * 24 + at.hour) % 5 > 0, ends=NOON - 6 * HOUR)
     others(fleet, ends=NOON + 6 * HOUR)
@@ -275,7 +275,7 @@ def test_most_agents_being_suspended_is_no_outage(fleet: Fleet, client: FlaskCli
 
 @pytest.mark.parametrize(("days", "is_told"), [(28, True), (29, False)])
 @pytest.mark.parametrize("hours", [always, office])
-def test_a_silence_is_told_for_four_weeks(
+def test_a_silence_is_reported_for_four_weeks(
     fleet: Fleet, hours: Callable[[datetime], bool], days: int, is_told: bool
 ) -> None:
     # 28 days ago was a Wednesday.
@@ -431,7 +431,9 @@ def test_an_outage_of_long_ago_is_found_with_ninety_days(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("ends", [MIDNIGHT + 3 * HOUR, NOON])
-def test_a_whole_day_is_told_as_a_zero_day_and_as_a_silence_only_while_it_lasts(fleet: Fleet, ends: datetime) -> None:
+def test_a_whole_day_is_reported_as_a_zero_day_and_as_a_silence_only_while_it_lasts(
+    fleet: Fleet, ends: datetime
+) -> None:
     others(fleet, 5, without=(MIDNIGHT - 30 * HOUR, ends))
     fleet.store()
     assert [one["window"]["from"][:10] for one in fleet.findings("zero_day")] == ["2026-04-14"]

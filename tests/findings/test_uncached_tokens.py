@@ -151,7 +151,7 @@ def test_a_habit_that_ended_two_weeks_ago_is_not_found_however_far_one_looks(
     assert names(fleet.findings("uncached_tokens", days=90)) == FOUND * is_found
 
 
-def test_the_latest_habit_of_an_agent_is_the_one_that_is_told(fleet: Fleet) -> None:
+def test_the_latest_habit_of_an_agent_is_the_one_that_is_reported(fleet: Fleet) -> None:
     worker = fleet.agent("worker")
     works(fleet, worker, [5, 6, 1, 2], OFFICE, 60)
     works(fleet, worker, [3, 4], OFFICE, 1)

@@ -721,7 +721,7 @@ class TestPrivateKeyJwt:
         assert ask(shared_client, holder.form(good)).status_code == 200
 
     @ON_CITUS_TOO
-    def test_an_assertion_is_good_once_also_in_another_process_and_after_a_restart(
+    def test_an_assertion_is_accepted_once_also_in_another_process_and_after_a_restart(
         self, app: Flask, cast: Cast, database_url: str, services: Services, clock: Clock
     ) -> None:
         holder = KeyHolder.make(services, cast.acme)

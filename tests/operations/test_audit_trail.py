@@ -68,7 +68,7 @@ def test_pages(client: FlaskClient, acme: Agent) -> None:
     assert sequences(client, acme, cursor=1) == []
 
 
-def test_answers_ndjson_and_csv(client: FlaskClient, acme: Agent) -> None:
+def test_returns_ndjson_and_csv(client: FlaskClient, acme: Agent) -> None:
     in_json = client.get(PATH, headers=acme.bearer()).json["data"]
     lines = client.get(PATH, headers=acme.bearer() | {"Accept": "application/x-ndjson"})
     assert lines.headers["Content-Type"] == "application/x-ndjson"
