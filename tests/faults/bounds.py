@@ -70,6 +70,12 @@ BOUNDS = {
     ),
     "disk full": Bound(DETECTION, "PostgreSQL refuses the row, or ends when its log cannot grow", recovery=8.0),
     "failing trigger": Bound(3.0, "each statement that fails is answered at once", unknown=0),
+    "standby killed": Bound(
+        3.0, "connections end at once, and the primary serves the reads meanwhile", unknown=0, fails=False
+    ),
+    "standby promoted": Bound(
+        DETECTION, "connections end at once; the URL names both servers, and one that only reads is no primary"
+    ),
     "worker killed": Bound(
         3.0,
         "the other worker goes on; what the killed one had is lost to its clients; two of them",
