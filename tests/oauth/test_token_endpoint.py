@@ -837,3 +837,27 @@ def _signed(header: Any, claims: Any, key: ec.EllipticCurvePrivateKey) -> str:
 def _embedding_its_key(claims: Any) -> str:
     key = KEYS["ES256"]()
     return jwt.encode(claims, key, "ES256", {"jwk": jwk_of(key, "ES256"), "kid": "mine"})
+
+
+@pytest.mark.parametrize(
+    ("change", "is_authentic"),
+    [
+        ("update credentials set label = 'x' where organization_id = %s", True),
+        ("update organizations set suspended_at = now() where organization_id = %s", False),
+        ("update agents set status = 'suspended' where organization_id = %s", False),
+        ("update agents set deleted_at = now() where organization_id = %s", False),
+        ("update credentials set revoked_at = now() where organization_id = %s", False),
+    ],
+)
+def test_the_function_gives_tokens_to_those_whom_the_view_has(
+    client: FlaskClient, cast: Cast, database_url: str, change: str, is_authentic: bool
+) -> None:
+    """It repeats the view's conditions (docs/decisions/database.md)."""
+    organization_id = cast.acme.organization_id
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(change.encode(), [organization_id])
+        view = "select count(*) from client_credentials where organization_id = %s"
+        assert connection.execute(view.encode(), [organization_id]).fetchall() == [(int(is_authentic),)]
+    form = {"grant_type": "client_credentials", "client_id": cast.acme.client_id}
+    answer = client.post("/api/v1/token", data=form | {"client_secret": cast.acme.client_secret})
+    assert answer.status_code == (200 if is_authentic else 401)
