@@ -10,11 +10,14 @@ TESTABLE := $(VENV)/.installed-with-tests
 # The markers are declared in setup.cfg.
 FAST := not (browser or citus or containers or deploy or faults or node or slow)
 
-.PHONY: help run token test test-fast lint bench picture demo clean
+# What a browser, containers, nginx, Node or a broken disk need has databases of its own.
+ON_CITUS := not (browser or containers or deploy or faults or node)
+
+.PHONY: help run token test test-fast test-citus lint bench picture demo clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(RUNNABLE)  ## Start AgentIdP with its own PostgreSQL and a demo organization on port 3000
 	@$(BIN)/agentidp serve --demo
@@ -30,6 +33,9 @@ test: $(TESTABLE)  ## Run all tests against a disposable PostgreSQL, a file on e
 
 test-fast: $(TESTABLE)  ## Run what takes two minutes in all, and no nginx, Node, Chromium or network
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "$(FAST)"
+
+test-citus: $(TESTABLE)  ## Run the tests on the distributed tables of a Citus cluster, about half an hour
+	AGENTIDP_TEST_CITUS=everywhere $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "$(ON_CITUS)"
 
 lint: $(TESTABLE)  ## Check style, format, types and the direction of imports
 	$(BIN)/ruff check .

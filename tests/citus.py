@@ -1,6 +1,9 @@
 """A real Citus cluster on loopback: a coordinator and workers, each a PostgreSQL server of its own, without fsync.
 
 Citus comes from any PostgreSQL installation that has the extension: :func:`installation` says where it is looked for.
+
+``python -m tests.citus COMMAND…`` makes a cluster with fsync on the disk, runs the command with the URL of an empty
+database as its last argument, and removes the cluster: ``python -m tests.citus python -m bench --database``.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from agentidp.db.embedded_postgres.account import service_account
 from tests.factories import PATIENCE, free_port
@@ -36,10 +41,32 @@ max_worker_processes = 64
 max_prepared_transactions = 200
 wal_level = logical
 shared_buffers = 64MB
-fsync = off
-full_page_writes = off
 citus.enable_statistics_collection = off
 citus.node_conninfo = 'sslmode=disable'
+"""
+
+_NOT_DURABLE = """
+fsync = off
+full_page_writes = off
+"""
+
+COMPARES_STATEMENTS = pytest.mark.not_on_citus(
+    "compares the texts that are sent; on Citus they have their parameters in them"
+)
+ADDS_A_TRIGGER = pytest.mark.not_on_citus("adds a trigger, which Citus refuses on distributed tables")
+REFUSED_BY_CITUS = pytest.mark.not_on_citus(
+    "its own statement is refused: across shards, by several roles in one transaction, as COPY, or by a stable function"
+)
+WATCHES_THE_COORDINATOR = pytest.mark.not_on_citus("waits for what a backend does that is on a worker there")
+READS_A_PLAN = pytest.mark.not_on_citus(
+    "counts what one server reads by its plan; tests/db/test_citus.py reads Citus's plans"
+)
+WITHOUT_CITUS = pytest.mark.not_on_citus("expects what a database without Citus has, or what is said about it")
+PARTLY_REFUSED = pytest.mark.not_on_citus(
+    "takes the conditions out of each statement, or runs it as several roles; Citus refuses many of these", strict=False
+)
+"""Why a test cannot apply on distributed tables. With ``AGENTIDP_TEST_CITUS=everywhere`` it must fail; of a test with
+``strict=False``, some cases fail.
 """
 
 
@@ -57,6 +84,7 @@ class Node:
 
     bindir: Path
     data: Path
+    is_durable: bool = False
     port: int = field(default_factory=free_port)
 
     def make(self) -> None:
@@ -66,7 +94,8 @@ class Node:
             f"--pgdata={self.data}",
         )  # fmt: skip
         with (self.data / "postgresql.conf").open("a", encoding="utf-8") as configuration:
-            configuration.write(f"port = {self.port}\n{_CONFIGURATION}")
+            durability = "" if self.is_durable else _NOT_DURABLE
+            configuration.write(f"port = {self.port}\n{_CONFIGURATION}{durability}")
         self.start()
 
     def start(self) -> None:
@@ -137,10 +166,11 @@ class Cluster:
 
     :param directory: for the servers' data.
     :param bindir: where the programs are.
+    :param is_durable: with fsync.
     """
 
-    def __init__(self, directory: Path, bindir: Path, workers: int = 2) -> None:
-        self._directory, self._bindir = directory, bindir
+    def __init__(self, directory: Path, bindir: Path, workers: int = 2, *, is_durable: bool = False) -> None:
+        self._directory, self._bindir, self._is_durable = directory, bindir, is_durable
         self.coordinator = self._node("coordinator")
         self.workers = [self._node(f"worker{number}") for number in range(workers)]
 
@@ -198,7 +228,7 @@ class Cluster:
         self._on_all(lambda node: node.drop(database))
 
     def _node(self, name: str) -> Node:
-        return Node(self._bindir, self._directory / name)
+        return Node(self._bindir, self._directory / name, self._is_durable)
 
     def _on_all(self, do: object) -> None:
         nodes = [self.coordinator, *self.workers]
@@ -206,19 +236,33 @@ class Cluster:
             list(pool.map(do, nodes))  # type: ignore[arg-type]
 
 
+def someone_waits(url: str) -> bool:
+    """Whether a transaction waits for a row that another one has locked, on any server of the database at *url*."""
+    waits = "exists (select from pg_locks where locktype in ('transactionid', 'advisory') and not granted)"
+    with psycopg.connect(url, autocommit=True) as connection:
+        everywhere = f"select bool_or(result::boolean) from run_command_on_all_nodes($$select {waits}$$)"
+        has_citus = connection.execute("select from pg_extension where extname = 'citus'").fetchall()
+        [(found,)] = connection.execute((everywhere if has_citus else f"select {waits}").encode()).fetchall()
+        return bool(found)
+
+
 RUNNING: dict[str, Cluster] = {}
 """Each running cluster by its coordinator's URL."""
 
 
 @contextlib.contextmanager
-def cluster(workers: int = 2) -> Iterator[Cluster]:
-    """A running throw-away cluster; afterwards all its data is removed."""
+def cluster(workers: int = 2, *, is_durable: bool = False) -> Iterator[Cluster]:
+    """A running throw-away cluster; afterwards all its data is removed.
+
+    :param is_durable: with fsync, and on the disk instead of in memory.
+    """
     bindir = installation()
-    assert bindir is not None
-    directory = Path(tempfile.mkdtemp(prefix="agentidp-citus-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
+    assert bindir is not None, "no PostgreSQL with Citus is installed (CONTRIBUTING.md)"
+    in_memory = not is_durable and os.access(MEMORY, os.W_OK)
+    directory = Path(tempfile.mkdtemp(prefix="agentidp-citus-", dir=MEMORY if in_memory else None))
     if os.getuid() == 0:
         os.chown(directory, service_account().pw_uid, service_account().pw_gid)
-    made = Cluster(directory, bindir, workers)
+    made = Cluster(directory, bindir, workers, is_durable=is_durable)
     try:
         made.start()
         RUNNING[made.coordinator.url("postgres")] = made
@@ -227,3 +271,16 @@ def cluster(workers: int = 2) -> Iterator[Cluster]:
         RUNNING.pop(made.coordinator.url("postgres"), None)
         made.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def main(command: list[str]) -> int:
+    """Run a command with the URL of an empty database on a durable cluster; returns its exit code."""
+    if not command:
+        raise SystemExit("usage: python -m tests.citus COMMAND...")
+    with cluster(is_durable=True) as made:
+        made.create("bench")
+        return subprocess.run([*command, made.coordinator.url("bench")], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

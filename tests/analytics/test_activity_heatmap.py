@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from agentidp.services import Services
 from tests.analytics.oracle import BAD_DAYS, HEATMAP
+from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Clock, count_usage, make_agent, usage_sums
 from tests.wire import overheard
@@ -189,6 +190,7 @@ def test_requests_outside_the_api_are_not_counted(client: FlaskClient, database_
     assert_counted(database_url, cast.acme.organization_id)
 
 
+@COMPARES_STATEMENTS
 def test_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
     bearer = cast.acme.bearer()
     with overheard(services.database) as conversation:

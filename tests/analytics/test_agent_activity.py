@@ -17,6 +17,7 @@ from agentidp.usage import record_rejection, request_made
 from tests.analytics.oracle import BAD_DAYS, HEATMAP, USAGE
 from tests.analytics.test_time import ZONES, application, with_options
 from tests.analytics.test_time import process_time_zone as process_time_zone
+from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import ON_EVERY_POSTGRES, Cast
 from tests.factories import NOON, Agent, count_usage, database_of, make_agent, make_organization, usage_sums
 from tests.plans import explain, pages, prepare, service_connection
@@ -210,6 +211,7 @@ def test_stands_beside_the_heatmap(client: FlaskClient, cast: Cast) -> None:
     assert body["data"] == [{"date": "2026-04-15", "tokens": 0, "requests": 1, "rejected": 0}]
 
 
+@COMPARES_STATEMENTS
 def test_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
     bearer = cast.acme.bearer()
     with overheard(services.database) as conversation:

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from agentidp.services import Services
 from tests.analytics.oracle import USAGE
+from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Clock, count_usage, make_agent
 from tests.wire import overheard
@@ -149,6 +150,7 @@ def test_ignores_other_parameters(client: FlaskClient, cast: Cast) -> None:
     assert response.json == {"tenantId": cast.acme.organization_id, "month": "2026-04", "data": []}
 
 
+@COMPARES_STATEMENTS
 def test_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
     bearer = cast.acme.bearer()
     with overheard(services.database) as conversation:
@@ -225,6 +227,7 @@ def test_names_the_agents_of_the_same_counts(
     assert plain["data"]
 
 
+@COMPARES_STATEMENTS
 def test_with_names_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
     bearer = cast.acme.bearer()
     with overheard(services.database) as conversation:

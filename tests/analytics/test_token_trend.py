@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from agentidp.services import Services
 from agentidp.usage import request_made
 from tests.analytics.oracle import BAD_DAYS, TREND
+from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, count_usage, database_of, make_agent, make_organization, usage_sums
 from tests.wire import overheard
@@ -135,6 +136,7 @@ def test_sums_the_slots_of_tokens_issued_at_the_same_time(
     assert sums["tokens"] == sums["tokens_by_hour"] == sums["agent_tokens"] == 5
 
 
+@COMPARES_STATEMENTS
 def test_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
     bearer = cast.acme.bearer()
     with overheard(services.database) as conversation:

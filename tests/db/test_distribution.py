@@ -5,11 +5,13 @@ each statement reads.
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -27,7 +29,8 @@ from agentidp.demo import ORGANIZATION_ID, create_demo
 from agentidp.jose.key_rotation import ensure_signing_key
 from tests import catalog
 from tests.catalog import INSTANCE_WIDE
-from tests.citus import Cluster
+from tests.citus import READS_A_PLAN, SHARDS, WITHOUT_CITUS, Cluster
+from tests.cli.command import Command
 from tests.conftest import ON_EVERY_POSTGRES, settings_for
 from tests.db.test_migrations import RELEASED, query, wait_for
 from tests.factories import PATIENCE, Clock, make_agent, make_organization, usage_sums
@@ -166,7 +169,10 @@ class TestDistribute:
             connection.execute("update agents set colour = 'blue'")
         assert query(url, "select min(result) from run_command_on_workers('select colour_of(1::text)')") == [("1",)]
 
-    def test_a_database_that_served_before_keeps_its_rows(self, cluster: Cluster, migrated: str) -> None:
+    @pytest.mark.usefixtures("quiet")
+    def test_a_database_that_served_before_keeps_its_rows(
+        self, cluster: Cluster, migrated: str, tmp_path: Path
+    ) -> None:
         """It was migrated by an owner who is no superuser, before there was Citus."""
         name, nodes = "served_before", [cluster.coordinator, *cluster.workers]
         for node in nodes:
@@ -200,6 +206,7 @@ class TestDistribute:
             sums = usage_sums(url, ORGANIZATION_ID)
             assert sums["tokens"] == sums["agent_tokens"] > 0
             services.close()
+            change_by_commands(Command(owners), url, tmp_path)
         finally:
             cluster.drop(name)
 
@@ -255,6 +262,49 @@ class TestDistribute:
         assert done == expected(url)
 
 
+FLEETS = """
+organizations:
+  - name: {0}
+    resourceServers:
+      - resource: https://{0}.example
+        name: API
+        scopes: ["{0}:read"]
+    agents:
+      - name: worker
+        scopes: ["{0}:read"]
+  - name: {1}
+    agents:
+      - name: worker
+        description: "{2}"
+        scopes: [analytics:read]
+      - name: another
+        scopes: []
+"""
+
+
+def change_by_commands(run: Command, superusers: str, directory: Path) -> None:
+    """Change organizations on several shards in one transaction, and import usage, as the owner of the database."""
+    names = [f"fleet{number}" for number in range(2 * SHARDS)]
+    for description in ("first", "second"):
+        file = directory / f"{description}.yaml"
+        pairs = zip(names[::2], names[1::2], strict=True)
+        file.write_text("---".join(FLEETS.format(*pair, description) for pair in pairs))
+        planned = run.invoke("apply", "-f", str(file), "--plan")
+        assert planned.exit_code == 2, planned.output
+        applied = run.invoke("apply", "-f", str(file), "--yes")
+        assert (applied.exit_code, applied.stdout) == (0, planned.stdout), applied.output
+        again = run.invoke("apply", "-f", str(file), "--plan")
+        assert (again.exit_code, again.stderr) == (0, ""), again.output
+    made = {one["name"]: one["organizationId"] for one in json.loads(run("organization", "list", "--json"))}
+    usage = directory / "usage.csv"
+    usage.write_text("time,agent,tokens\n2026-03-31T23:15:00Z,worker,5\n2026-03-31T23:20:00Z,worker,2\n")
+    for name in names[-2:]:
+        run("usage", "import", str(usage), "--organization", made[name])
+        sums = usage_sums(superusers, made[name])
+        assert {value for key, value in sums.items() if "rejected" not in key} == {7}, sums
+
+
+@WITHOUT_CITUS
 def test_a_database_without_citus_is_refused_and_left_as_it_is(database_url: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         list(distribute(database_url))
@@ -278,6 +328,7 @@ def scans(plan: dict[str, Any], tables: list[str]) -> Iterator[tuple[str, str]]:
         yield from scans(child, tables)
 
 
+@READS_A_PLAN
 @ON_EVERY_POSTGRES
 def test_each_statement_keeps_to_one_organization_wherever_it_reads(database_url: str) -> None:
     read: Counter[str] = Counter()

@@ -28,6 +28,7 @@ from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.registry.resource_identifiers import resource_identifiers
 from agentidp.server.runtime import prepared
 from agentidp.services import Services
+from tests.citus import WITHOUT_CITUS
 from tests.conftest import INSTALLATIONS, name_of_installation, require_installation, settings_for, with_database
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Server, make_agent, make_organization
 
@@ -161,6 +162,7 @@ def test_a_killed_migration_leaves_nothing_half_done_and_the_next_run_completes(
     ]
 
 
+@WITHOUT_CITUS
 @pytest.mark.slow
 def test_a_second_run_waits_for_the_first(copy: Copy) -> None:
     first = copy.start()
@@ -171,6 +173,7 @@ def test_a_second_run_waits_for_the_first(copy: Copy) -> None:
     assert outputs == ["".join(f"{name}\n" for name in [*RELEASED, "8888_slow"]), "The schema is up to date.\n"]
 
 
+@WITHOUT_CITUS
 @pytest.mark.slow
 def test_a_migration_that_fails_is_one_sentence_and_undone_whole(copy: Copy) -> None:
     copy.add("create table half_way (); select 1 / 0;")

@@ -94,7 +94,7 @@ def test_a_statement_that_runs_out_of_time_fails_and_the_next_works(connection: 
 
 def test_a_connection_that_was_ended_says_so_and_is_closed(connection: PipelinedConnection, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as other:
-        other.execute("select pg_terminate_backend(%s, 5000)", [connection.info.backend_pid])
+        other.execute("select pg_terminate_backend(%s::integer, 5000)", [connection.info.backend_pid])
     with pytest.raises(psycopg.OperationalError):
         connection.run_together([(COUNT, {})])
     assert connection.closed

@@ -27,6 +27,7 @@ from agentidp.oauth import throttle
 from agentidp.scopes import SCOPES
 from agentidp.usage import KEEP_NETWORKS, MAXIMUM_NETWORKS, UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
 from tests import catalog
+from tests.citus import READS_A_PLAN
 from tests.conftest import _fresh_database
 from tests.factories import NOON
 from tests.test_sql import NAMES, OPERATORS
@@ -377,6 +378,7 @@ def pages(plan: dict[str, Any], *, is_counted: bool = True) -> int:
     )
 
 
+@READS_A_PLAN
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_reads_few_pages_when_the_tables_have_filled(connection: psycopg.Connection[Any], name: str) -> None:
     [[explained]] = run(connection, name, "explain (analyze, buffers, timing off, format json)")
@@ -386,6 +388,7 @@ def test_reads_few_pages_when_the_tables_have_filled(connection: psycopg.Connect
     )
 
 
+@READS_A_PLAN
 def test_the_tables_hold_what_the_statements_look_for(connection: psycopg.Connection[Any]) -> None:
     # Otherwise they would stop before they have read much.
     assert run(connection, "oauth/issue_access_token", "") == (True, False, "analytics:read")
@@ -394,6 +397,7 @@ def test_the_tables_hold_what_the_statements_look_for(connection: psycopg.Connec
         assert run(connection, name, "") is not None, name
 
 
+@READS_A_PLAN
 def test_every_table_has_been_filled(connection: psycopg.Connection[Any]) -> None:
     with connection.transaction():
         connection.execute("set local role none")
@@ -402,6 +406,7 @@ def test_every_table_has_been_filled(connection: psycopg.Connection[Any]) -> Non
             assert filled, f"add a statement to FILL that fills {table}"
 
 
+@READS_A_PLAN
 def test_the_plans_are_those_of_empty_tables(connection: psycopg.Connection[Any]) -> None:
     analyzed = connection.execute(
         "select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace and reltuples >= 0"

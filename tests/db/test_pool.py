@@ -150,7 +150,7 @@ def test_replaces_all_that_died_while_idle_in_one_request(pool: Pool, opened: Op
         pass
     with psycopg.connect(database_url, autocommit=True) as operator:
         for connection in opened.connections:
-            operator.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
+            operator.execute("select pg_terminate_backend(%s::integer)", [connection.info.backend_pid])
     wait_until(lambda: all(is_dead(connection) for connection in opened.connections))
     with within(2):
         assert answers(pool)

@@ -29,6 +29,7 @@ from agentidp.db.migrations import migrate
 from agentidp.db.sql import Call
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
+from tests.citus import ADDS_A_TRIGGER, WATCHES_THE_COORDINATOR
 from tests.conftest import settings_for
 from tests.db.proxy import Proxy, proxied
 from tests.factories import (
@@ -369,6 +370,7 @@ class TestOutcome:
             proxy.loses_answers = True
             assert_unavailable(app.test_client().get("/readyz"))
 
+    @WATCHES_THE_COORDINATOR
     @pytest.mark.parametrize("route", ["token", "agents"])
     def test_a_backend_that_is_terminated_in_a_statement_has_certainly_done_nothing(
         self, database_url: str, route: str
@@ -401,6 +403,7 @@ class TestOutcome:
             assert usage_sums(database_url, agent.organization_id) == before
             assert client.get("/api/v1/agents", headers=headers).status_code == 200
 
+    @ADDS_A_TRIGGER
     def test_a_backend_that_is_terminated_at_the_commit_leaves_the_outcome_unknown(self, database_url: str) -> None:
         with application(database_url, statement_timeout=4) as (app, agent):
             # After the last statement's answer and before the commit, where no client can tell it from after.
@@ -422,6 +425,7 @@ class TestOutcome:
             assert_oauth_error(answer, 503, "temporarily_unavailable", UNKNOWN, Retry_After="1")
 
     # Disk full, an I/O error, a damaged index, and what a trigger of the operator's own raises.
+    @ADDS_A_TRIGGER
     @pytest.mark.parametrize("sqlstate", ["53100", "58030", "XX002", "P0001"])
     def test_a_commit_that_the_database_refuses_has_certainly_done_nothing(
         self, database_url: str, sqlstate: str

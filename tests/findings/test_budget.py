@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agentidp.findings.budget import BudgetStatus, status
+from tests.citus import REFUSED_BY_CITUS
 from tests.factories import NOON, Clock, database_of
 from tests.findings.conftest import Fleet
 
@@ -230,6 +231,7 @@ def test_an_organization_without_usage_has_a_status_and_no_finding(fleet: Fleet)
     assert fleet.findings("budget") == []
 
 
+@REFUSED_BY_CITUS
 def test_several_rows_of_a_day_are_one_day(working: Fleet) -> None:
     before = status_of(working, NOON)
     with database_of(working.services, working.organization_id).transaction() as transaction:

@@ -14,6 +14,7 @@ from agentidp.db.sql import load_sql
 from agentidp.findings import KINDS
 from agentidp.findings.finding import FindingsQuery
 from agentidp.services import Services
+from tests.citus import REFUSED_BY_CITUS
 from tests.conftest import Cast
 from tests.db.test_database import CONDITION
 from tests.findings.conftest import STORY_AT, STORY_DAYS, Fleet, tell_a_story
@@ -22,6 +23,7 @@ from tests.test_sql import PARAMETER
 pytestmark = pytest.mark.slow
 
 
+@REFUSED_BY_CITUS
 def test_without_its_condition_a_statement_still_sees_only_the_callers_rows_and_none_without_the_setting(
     database_url: str, services: Services, cast: Cast, client: FlaskClient
 ) -> None:

@@ -15,6 +15,7 @@ from agentidp.findings.finding import Contributor, Finding
 from agentidp.findings.identity import MAX_MISSES
 from agentidp.findings.listing import STATELESS
 from agentidp.findings.store import STALE_TIMES, evaluate, store_evaluation
+from tests.citus import COMPARES_STATEMENTS
 from tests.factories import NOON, PATIENCE, Clock, a_finding, database_of, make_agent, make_finding
 from tests.findings.conftest import FINDINGS, STORY_AT, Fleet, tell_a_story
 from tests.wire import overheard
@@ -63,6 +64,7 @@ def test_a_finding_and_its_state(fleet: Fleet) -> None:
     assert (alone.status_code, alone.json) == (200, body | {"history": [opened]})
 
 
+@COMPARES_STATEMENTS
 def test_evaluates_before_the_first_read_and_then_reads_what_is_stored(fleet: Fleet, clock: Clock) -> None:
     clock.now = STORY_AT
     tell_a_story(fleet)
@@ -262,6 +264,7 @@ class TestEvaluation:
         everything = Call("finding_state/list_findings", {"ended_after": NOON - 90 * 24 * HOUR})
         assert database.run(everything, Call("finding_state/last_evaluation", {})) == [[], []]
 
+    @COMPARES_STATEMENTS
     def test_what_has_ended_is_not_written_again(self, fleet: Fleet, clock: Clock) -> None:
         ended = a_finding(NOON - 9 * HOUR)
         store_findings(fleet, ended)

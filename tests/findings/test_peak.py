@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.citus import REFUSED_BY_CITUS
 from tests.factories import NOON, Clock, database_of
 from tests.findings.conftest import Fleet
 
@@ -111,6 +112,7 @@ def test_reads_four_weeks_of_whole_days(fleet: Fleet, clock: Clock, now: datetim
     assert f"The busiest hour of the week is {first:%A} 00:00-01:00 UTC, with 60 requests" in found["summary"]
 
 
+@REFUSED_BY_CITUS
 def test_slots_are_added_up(fleet: Fleet) -> None:
     fleet.count(fleet.agent("worker"), days_ago(8, 14), requests=100)
     fleet.store()

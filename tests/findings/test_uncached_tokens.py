@@ -15,6 +15,7 @@ from flask import Flask
 from agentidp.findings import thresholds
 from agentidp.findings.uncached_tokens import habit_of
 from agentidp.services import Services
+from tests.citus import REFUSED_BY_CITUS
 from tests.factories import Clock, database_of
 from tests.findings.conftest import Fleet
 
@@ -290,6 +291,7 @@ def test_a_habit_crosses_months_and_leap_days(fleet: Fleet, clock: Clock, today:
     assert (found["observed"]["value"], found["expected"]["value"]) == (540, 9)
 
 
+@REFUSED_BY_CITUS
 def test_slots_are_added_up(fleet: Fleet) -> None:
     works(fleet, fleet.agent("worker"), [1, 2], OFFICE, 12)
     works(fleet, fleet.agent("thrifty"), [1, 2], range(24), 10)

@@ -21,6 +21,7 @@ from agentidp.oauth import client_assertion
 from agentidp.registry.credentials import add_credential
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
+from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
 from tests.factories import NOON, Agent, Clock, database_of, make_agent, usage_sums
 from tests.wire import overheard
@@ -310,6 +311,7 @@ class TestRequest:
         assert response.headers["Allow"] == "OPTIONS, POST"
 
 
+@COMPARES_STATEMENTS
 def test_is_one_round_trip(client: FlaskClient, services: Services, cast: Cast) -> None:
     token = cast.acme.token()
     introspect(client, cast.acme, token)

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.jose.access_token import LEEWAY
 from agentidp.services import Services
+from tests.citus import ADDS_A_TRIGGER, REFUSED_BY_CITUS
 from tests.conftest import Cast, settings_for
 from tests.factories import NOON, Agent, Clock, make_agent, usage_sums
 from tests.oauth.test_introspection import INACTIVE, basic, change, introspect
@@ -214,6 +215,7 @@ def test_a_failed_authentication_revokes_nothing(client: FlaskClient, cast: Cast
     assert is_good(client, token, cast.acme)
 
 
+@ADDS_A_TRIGGER
 def test_waits_for_the_disk(client: FlaskClient, cast: Cast, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("create table seen (setting text)")
@@ -245,6 +247,7 @@ def test_a_row_is_forgotten_once_no_server_takes_the_token(
     assert sorted(kept_at(last + timedelta(microseconds=1), "b")) == ["a", "b", "theirs"]
 
 
+@REFUSED_BY_CITUS
 def test_does_not_wait_for_an_old_row_that_someone_else_is_forgetting(
     client: FlaskClient, cast: Cast, database_url: str
 ) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
+from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
 from tests.oauth.test_token_endpoint import KeyHolder
 from tests.wire import overheard
 
 
+@COMPARES_STATEMENTS
 def test_a_token_by_secret_is_one_statement(client: FlaskClient, services: Services, cast: Cast) -> None:
     form = {
         "grant_type": "client_credentials",
@@ -22,6 +24,7 @@ def test_a_token_by_secret_is_one_statement(client: FlaskClient, services: Servi
     assert (conversation.statements, conversation.round_trips) == (["oauth/issue_access_token"], 1)
 
 
+@COMPARES_STATEMENTS
 def test_a_token_by_assertion_is_one_statement_once_the_key_is_remembered(
     client: FlaskClient, services: Services, cast: Cast
 ) -> None:
@@ -38,6 +41,7 @@ def test_a_token_by_assertion_is_one_statement_once_the_key_is_remembered(
     assert second == (["oauth/issue_access_token"], 1)
 
 
+@COMPARES_STATEMENTS
 def test_introspection_by_assertion_is_one_round_trip_once_the_key_is_remembered(
     client: FlaskClient, services: Services, cast: Cast
 ) -> None:

@@ -27,6 +27,7 @@ from agentidp.db.migrations import migrate
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.oauth import client_assertion
 from agentidp.services import Services
+from tests.citus import ADDS_A_TRIGGER, COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import PATIENCE, Agent, Clock, make_agent, make_organization, usage_sums
 from tests.oauth.test_dpop import ISSUER, TOKEN_URL, TREND, Holder, bound_token, call
@@ -167,6 +168,7 @@ class TestAProofAtTheTokenEndpoint:
         sums = usage_sums(database_url, cast.acme.organization_id)
         assert sums == {name: 0 if "rejected" in name else 10 for name in sums}
 
+    @COMPARES_STATEMENTS
     def test_costs_a_failure_the_same_whoever_fails(
         self, client: FlaskClient, services: Services, cast: Cast, holder: Holder
     ) -> None:
@@ -349,6 +351,7 @@ class TestUsedIdentifiers:
 class TestAProofAtTheApi:
     """Its commit waits for the disk."""
 
+    @ADDS_A_TRIGGER
     @pytest.mark.parametrize("path", [TREND, "/api/v1/openapi.json", "/api/v1/agents", "/api/v1/no-such-route"])
     def test_waits_for_the_disk_and_a_bearer_token_does_not(
         self, client: FlaskClient, cast: Cast, holder: Holder, database_url: str, path: str

@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 
 from agentidp.oauth import client_assertion
 from agentidp.services import Services
+from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
 from tests.factories import Clock
 from tests.oauth.test_token_endpoint import KEYS, KeyHolder
@@ -74,6 +75,7 @@ def by_assertion(client: FlaskClient, services: Services) -> Ask:
 class TestConversation:
     """What a failure says to the database, whoever fails. This is what the times come from, and it is exact."""
 
+    @COMPARES_STATEMENTS
     @pytest.mark.parametrize("mechanism", ["by_secret", "by_assertion"])
     @pytest.mark.parametrize("is_throttled", [False, True])
     def test_is_the_same(

@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp.registry.credentials import MAXIMUM_CREDENTIALS, add_credential
+from tests.citus import someone_waits
 from tests.conftest import Cast
 from tests.factories import PATIENCE, Agent, Clock, database_of, make_agent
 
@@ -214,10 +215,8 @@ def test_the_limit_holds_where_two_ask_at_once(
     with database_of(cast.acme.services, worker.organization_id).transaction() as first:
         add_credential(first, worker.agent_id, expires_at=None)
         second.start()
-        with psycopg.connect(database_url, autocommit=True) as connection:
-            waits = "select exists (select from pg_locks where locktype = 'transactionid' and not granted)"
-            while connection.execute(waits).fetchone() != (True,):
-                assert second.is_alive()
+        while not someone_waits(database_url):
+            assert second.is_alive()
     second.join(PATIENCE)
     assert answers == [409]
     assert len(all_of(client, cast, worker)) == MAXIMUM_CREDENTIALS

@@ -117,7 +117,7 @@ def test_stops_between_two_organizations_when_the_lock_is_lost(
         evaluate(*arguments)
         with psycopg.connect(database_url, autocommit=True) as connection:
             for backend in watchers(database_url):
-                connection.execute("select pg_terminate_backend(%s)", [backend])
+                connection.execute("select pg_terminate_backend(%s::integer)", [backend])
         stop.set()
 
     monkeypatch.setattr(watching, "evaluate", ends_the_lock)

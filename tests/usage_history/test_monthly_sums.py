@@ -19,6 +19,7 @@ from agentidp.services import Services
 from agentidp.usage_history.monthly_sums import store_sums
 from agentidp.usage_history.pruning import delete_days
 from tests.analytics.oracle import USAGE
+from tests.citus import READS_A_PLAN
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, PATIENCE, Agent, Clock, count_usage, make_agent, usage_sums
 from tests.plans import explain, pages, prepare, service_connection
@@ -189,6 +190,7 @@ def test_the_service_only_reads_them(services: Services, statement: str) -> None
         connection.execute(statement.encode())
 
 
+@READS_A_PLAN
 @pytest.mark.slow
 def test_what_is_read_does_not_grow_with_the_days(services: Services, cast: Cast, database_url: str) -> None:
     organization_id = cast.acme.organization_id
