@@ -10,7 +10,6 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,7 +22,7 @@ from agentidp.db.migrations import migrate
 from agentidp.server.serve import gunicorn_config
 from bench import best_python, latency, load, wrk
 from bench.calls import REQUESTS, calls_by_case
-from bench.case import Case, Load, header, line
+from bench.case import Case, Load, header, line, usual_cases
 from bench.database import counted, facts, seed
 from bench.growth import measure_growth
 from bench.peer import peer
@@ -41,6 +40,7 @@ from bench.requests import (
     response,
 )
 from bench.servers import ServerFailed, free_ports, memory, server, workers
+from bench.two_databases import compare_databases
 
 FLOOR_WORKER = ("--worker-class", "gthread", "--threads", "4")
 """The floor is served as gunicorn serves any Flask application, in this version and in those before."""
@@ -94,14 +94,10 @@ class Bench:
 
     def cases(self) -> list[Case]:
         """The chosen cases."""
+        by_assertion = [post(TOKEN, GRANT + "x" * 600)]
         cases = [
-            Case("trend, 30 days", [get(f"{TREND}?days=30", self.bearer)]),
-            Case("heatmap, 90 days", [get(HEATMAP, self.bearer)]),
-            Case("agents", [get(AGENT_USAGE, self.bearer)]),
-            Case("token, 100 agents", [post(TOKEN, GRANT, client) for client in self.clients], issues_tokens=True),
-            Case("token, one agent", [post(TOKEN, GRANT, self.clients[0])], issues_tokens=True),
-            Case("introspection", [post(INTROSPECT, f"token={self.bearer}", self.clients[1])]),
-            Case("private_key_jwt", [], issues_tokens=True, once=True, other_requests=[post(TOKEN, GRANT + "x" * 600)]),
+            *usual_cases(self.clients, self.bearer),
+            Case("private_key_jwt", [], issues_tokens=True, once=True, other_requests=by_assertion),
         ]
         chosen = [case for case in cases if any(word in case.name for word in self.options.only or [""])]
         for case in chosen:
@@ -110,11 +106,6 @@ class Bench:
                 issuer = f"http://localhost:{self.port}"
                 case.upcoming = iter(post_assertions(self.clients[0][0], self.key, issuer, number)), case.upcoming[1]
         return chosen
-
-    def load(self, port: int, upcoming: Iterator[bytes], seconds: float) -> load.Round:
-        """A closed loop, by wrk if told so."""
-        run = wrk.run if self.options.wrk else load.run
-        return run(port, upcoming, connections=self.options.connections, seconds=seconds)
 
     def count_calls(self) -> None:
         """The Python calls of a request."""
@@ -127,10 +118,10 @@ class Bench:
         """The cases beside *other*, which listens on *port*."""
         print(f"\n{header(other)}")
         found = self.figures[other] = {}
-        loader: Load = self.load
+        loader = loader_of(self.options)
         for case in cases:
-            processes = (self.service, process, self.postmaster)
-            answered = case.measure(loader, (self.port, port), processes, self.options)
+            processes = (self.service, process, [self.postmaster])
+            answered, _ = case.measure(loader, (self.port, port), processes, self.options)
             self.issued += answered if case.issues_tokens else 0
             found[case.name] = case.figures()
             print(line(case.name, found[case.name]), flush=True)
@@ -179,8 +170,25 @@ class Bench:
         return grown[0] == grown[1] and 0 <= grown[0] - self.issued <= unknown
 
 
+def loader_of(options: argparse.Namespace) -> Load:
+    """A closed loop, by wrk if told so."""
+    run = wrk.run if options.wrk else load.run
+    return lambda port, upcoming, seconds: run(port, upcoming, connections=options.connections, seconds=seconds)
+
+
+def write(options: argparse.Namespace, figures: dict[str, Any]) -> None:
+    """Write the figures as JSON, and say where."""
+    options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    print(f"all figures: {options.json}")
+
+
 def run(options: argparse.Namespace) -> bool:
     """Run the benchmark and print it; returns whether every token was counted exactly once."""
+    if options.database or options.growth:
+        measure = compare_databases if options.database else measure_growth
+        exact, figures = measure(options, loader_of(options))
+        write(options, figures)
+        return exact
     with ExitStack() as stack:
         bench = Bench(options, stack)
         bench.figures["facts"] = facts(bench.postgres.url, bench.directory)
@@ -194,12 +202,7 @@ def run(options: argparse.Namespace) -> bool:
         bench.measure_latency()
         exact = bench.is_exact()
         bench.print_memory()
-        if options.growth:
-            bench.figures["growth"] = measure_growth(
-                bench.port, bench.postgres.url, (bench.service, bench.postmaster), bench.clients[0], bench.bearer
-            )
-        options.json.write_text(json.dumps(bench.figures, indent=1) + "\n", encoding="utf-8")
-        print(f"all figures: {options.json}")
+        write(options, bench.figures)
         return exact
 
 
@@ -214,7 +217,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--latency-seconds", type=float, default=5, help="of a run at a constant rate (default: 5)")
     parser.add_argument("--wrk", action="store_true", help="load with wrk, in rounds of whole seconds")
     parser.add_argument("--peer", action="store_true", help="compare tokens with @node-oauth/oauth2-server; needs npm")
-    parser.add_argument("--growth", action="store_true", help="also measure with 10,000 agents and organizations")
+    parser.add_argument("--growth", action="store_true", help="compare a small database with grown ones instead")
+    parser.add_argument(
+        "--database", metavar="URL", help="compare this empty database, on Citus too, with local tables"
+    )
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="file (default: build/bench.json)")
     parser.add_argument(
         "--best-python", action="store_true", help="run under the newest optimized Python of this machine"

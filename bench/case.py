@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.load import Round
+from bench.requests import AGENT_USAGE, GRANT, HEATMAP, INTROSPECT, TOKEN, TREND, get, post
 from bench.servers import cpu_seconds
 
 WARM_UP = 0.5
@@ -63,21 +64,23 @@ class Case:
             itertools.cycle(self.other_requests or self.requests),
         )
 
-    def measure(self, load: Load, ports: tuple[int, int], processes: tuple[int, int, int], options: Any) -> int:
-        """Run the rounds, the service and the other one in turn; returns the number of the service's responses.
+    def measure(
+        self, load: Load, ports: tuple[int, int], processes: tuple[int, int, list[int]], options: Any
+    ) -> list[int]:
+        """Run the rounds, the service and the other one in turn; returns how many responses each of the two sent.
 
-        :param processes: the process ids of the service, the other one and PostgreSQL.
+        :param processes: the process ids of the service, of the other one, and of PostgreSQL's servers.
         """
-        responses = 0
+        responses = [0, 0]
         for number in range(options.rounds + 1):
             # Which goes first alternates as well, so that neither always runs on what the other leaves behind.
             for which in (0, 1) if number % 2 else (1, 0):
-                watched = (processes[which], processes[2])
-                begin = [cpu_seconds(process) for process in watched]
+                watched = ([processes[which]], processes[2])
+                begin = [sum(map(cpu_seconds, group)) for group in watched]
                 seconds = options.seconds if number else options.seconds * WARM_UP
                 result = load(ports[which], self.upcoming[which], seconds)
-                cpu = [cpu_seconds(process) - before for process, before in zip(watched, begin, strict=True)]
-                responses += 0 if which else result.responses
+                cpu = [sum(map(cpu_seconds, group)) - before for group, before in zip(watched, begin, strict=True)]
+                responses[which] += result.responses
                 if number:
                     rounds = (self.service, self.other)[which]
                     rounds.rounds.append(result)
@@ -96,6 +99,22 @@ class Case:
             "service": self.service.figures(),
             "other": self.other.figures(),
         }
+
+
+def usual_cases(clients: list[tuple[str, str]], bearer: str) -> list[Case]:
+    """What is measured on any database.
+
+    :param clients: of one organization.
+    :param bearer: a token of the first.
+    """
+    return [
+        Case("trend, 30 days", [get(f"{TREND}?days=30", bearer)]),
+        Case("heatmap, 90 days", [get(HEATMAP, bearer)]),
+        Case("agents", [get(AGENT_USAGE, bearer)]),
+        Case("token, 100 agents", [post(TOKEN, GRANT, client) for client in clients], issues_tokens=True),
+        Case("token, one agent", [post(TOKEN, GRANT, clients[0])], issues_tokens=True),
+        Case("introspection", [post(INTROSPECT, f"token={bearer}", clients[1])]),
+    ]
 
 
 def header(other: str) -> str:

@@ -1,101 +1,112 @@
-"""Whether a request costs more as the data grows: the same requests before and after each step of growth."""
+"""``python -m bench --growth``: does a request cost more with more organizations, agents or tokens?
+
+Two databases of one PostgreSQL, a service on each, loaded in turn: a small one, and one in which one thing is more.
+"""
 
 from __future__ import annotations
 
-import itertools
+import tempfile
+from argparse import Namespace
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import psycopg
 
-from bench import load
-from bench.requests import AGENT_USAGE, GRANT, HEATMAP, TOKEN, TREND, get, post
-from bench.servers import cpu_seconds
+from agentidp.db.embedded_postgres import temporary
+from agentidp.registry.agents import encode_cursor
+from bench.case import Case, Load, usual_cases
+from bench.database import Shape, facts
+from bench.requests import GRANT, TOKEN, get, post
+from bench.two_databases import Served, both, database_beside, served
 
-SECONDS = 1.0
-ROUNDS = 3
+SECONDS = 0.5
+"""Of a round: many short ones in turn, so that other load on the machine affects both."""
 
-STEPS = {
-    "10,000 organizations": """
-        with organization as (
-            insert into organizations (organization_id, name, created_at)
-            select 'org-' || gen_random_uuid(), 'Organization', now() from generate_series(1, 10000)
-            returning organization_id
-        )
-        insert into usage_daily (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
-        select organization_id, (now() at time zone 'UTC')::date - ago, 0, 1, count_at(0), count_at(0), count_nothing()
-        from organization
-        cross join generate_series(0, 9) as ago
-    """,
-    "10,000 agents": """
-        with agent as (
-            insert into agents
-                (organization_id, agent_id, name, description, scopes, status, created_at, updated_at)
-            select organization_id, gen_random_uuid(), 'grown-' || number, '', scopes, status, now(), now()
-            from agents
-            cross join generate_series(1, 10000) as number
-            where agent_id = %(agent)s
-            returning organization_id, agent_id
-        )
-        insert into agent_usage_daily
-            (
-                organization_id, day, agent_id, slot, tokens, requests, rejected,
-                tokens_by_hour, requests_by_hour, rejected_by_hour
-            )
-        select
-            organization_id, (now() at time zone 'UTC')::date, agent_id, 0, 1, 1, 0,
-            count_at(0), count_at(0), count_nothing()
-        from agent
-    """,
-    "1 billion tokens": """
-        update usage_daily
-        set tokens = tokens + 12000000, tokens_by_hour = array_fill(500000::bigint, array[24])
-        where organization_id = (select organization_id from agents where agent_id = %(agent)s)
-    """,
+SMALL = Shape(agents=10, others=0, agents_each=1, days=14)
+"""One organization with about 10 thousand tokens."""
+
+GROWN = {
+    "10,000 organizations": Shape(agents=10, others=9_999, agents_each=1, days=14),
+    "10,000 agents": Shape(agents=10_000, others=0, days=14),
+    "1 billion tokens": Shape(agents=10, others=0, days=14, times=100_000),
 }
-"""What grows -> the statement that makes it so, in the organization of ``agent``. Each step keeps those before it."""
+"""What is more -> all that is in the database."""
+
+PAGE = 5
+"""Agents of a page."""
 
 
-def measure_growth(
-    port: int, url: str, processes: tuple[int, int], client: tuple[str, str], bearer: str
-) -> dict[str, dict[str, float]]:
-    """Print and return the processor time of each request in seconds, before the data grows and after each step.
+def measure_growth(options: Namespace, load: Load) -> tuple[bool, dict[str, Any]]:
+    """Print and return the processor time of each request, in the small database and in each of the grown ones.
 
-    It comes last, because the statements do not keep the sums of the counters. "agents" lists each agent that has
-    tokens, so its response grows.
-
-    :param processes: the process ids of the service and of PostgreSQL.
+    :returns: whether every token was counted exactly once, and the figures.
     """
-    requests = {
-        "token": post(TOKEN, GRANT, client),
-        "trend": get(f"{TREND}?days=30", bearer),
-        "heatmap": get(HEATMAP, bearer),
-        "agents": get(AGENT_USAGE, bearer),
-        "agents, one page": get("/api/v1/agents?limit=20", bearer),
-    }
-    print("\nprocessor time of a request in ms (Python and PostgreSQL), and how many times that before the data grew")
-    print(f"{'':<24}" + "".join(f"{name:>18}" for name in requests))
-    found = {"before": processor_times(port, processes, requests)}
-    print(line("before", found["before"], found["before"]), flush=True)
-    with psycopg.connect(url, autocommit=True) as connection:
-        for step, statement in STEPS.items():
-            connection.execute(statement, {"agent": client[0]} if "%(agent)s" in statement else None)
-            connection.execute("vacuum analyze")
-            found[step] = processor_times(port, processes, requests)
-            print(line(step, found[step], found["before"]), flush=True)
-    return found
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agentidp-bench-")))
+        postgres = stack.enter_context(temporary(durable=True))
+        postmaster = int((postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
+        figures: dict[str, Any] = {"facts": facts(postgres.url, directory)}
+        print(f"{figures['facts']}\nprocessor time of a request in µs, Python and PostgreSQL\n{HEADER}")
+        small_url = stack.enter_context(database_beside(postgres.url))
+        small = stack.enter_context(served(small_url, directory / "small.log", is_distributed=False, shape=SMALL))
+        exact = True
+        for name, shape in GROWN.items():
+            with (
+                database_beside(postgres.url) as url,
+                served(url, directory / "grown.log", is_distributed=False, shape=shape) as grown,
+            ):
+                compared = both(cases_of(small), cases_of(grown), options)
+                if shape.agents > SMALL.agents:
+                    compared += hot_agent(grown)
+                figures[name] = {}
+                for case in compared:
+                    first = grown if case.name == HOT else small
+                    one = case.measure(
+                        load,
+                        (first.port, grown.port),
+                        (first.process, grown.process, [postmaster]),
+                        Namespace(rounds=options.rounds, seconds=min(options.seconds, SECONDS)),
+                    )
+                    if case.issues_tokens:
+                        first.issued += one[0]
+                        grown.issued += one[1]
+                    figures[name][case.name] = case.figures()
+                    print(line(name, case.name, figures[name][case.name]), flush=True)
+                exact &= grown.is_exact(name)
+        return exact & small.is_exact("small"), figures
 
 
-def processor_times(port: int, processes: tuple[int, int], requests: dict[str, bytes]) -> dict[str, float]:
-    """The processor time of each request in seconds, the least of some rounds: other load can only add to it."""
-    rounds: dict[str, list[float]] = {name: [] for name in requests}
-    for _ in range(ROUNDS):
-        for name, request in requests.items():
-            begin = sum(map(cpu_seconds, processes))
-            result = load.run(port, itertools.repeat(request), connections=4, seconds=SECONDS)
-            rounds[name].append((sum(map(cpu_seconds, processes)) - begin) / result.responses)
-    return {name: min(values) for name, values in rounds.items()}
+HOT = "token, 100 agents beside one"
 
 
-def line(step: str, after: dict[str, float], before: dict[str, float]) -> str:
-    """A row of the table."""
-    cells = (f"{after[name] * 1000:.2f} ({after[name] / before[name]:.2f})" for name in before)
-    return f"{step:<24}" + "".join(f"{cell:>18}" for cell in cells)
+def hot_agent(database: Served) -> list[Case]:
+    """One agent that gets all tokens, beside a hundred."""
+    one, *_ = database.clients
+    hundred = [post(TOKEN, GRANT, client) for client in database.clients[:100]]
+    return [Case(HOT, [post(TOKEN, GRANT, one)], issues_tokens=True, other_requests=hundred)]
+
+
+def cases_of(database: Served) -> list[Case]:
+    """What is compared. "agents" lists each agent that has tokens, so its response grows with them."""
+    cases = usual_cases(database.clients[: SMALL.agents], database.bearer)
+    with psycopg.connect(database.url) as connection:
+        [(created_at, agent_id)] = connection.execute(
+            "select created_at, agent_id from agents"
+            " where organization_id = (select organization_id from clients where client_id = %s)"
+            " order by created_at desc, agent_id desc offset %s limit 1",
+            [database.clients[0][0], PAGE],
+        ).fetchall()
+    pages = {"first": "", "last": f"&cursor={encode_cursor(created_at, agent_id)}"}
+    for name, cursor in pages.items():
+        cases.append(Case(f"{name} page of agents", [get(f"/api/v1/agents?limit={PAGE}{cursor}", database.bearer)]))
+    return [case for case in cases if case.name != "token, 100 agents"]
+
+
+HEADER = f"{'grown to':<22}{'request':<30}{'small':>8}{'grown':>8}{'ratio':>7}"
+
+
+def line(name: str, case: str, figures: dict[str, Any]) -> str:
+    """A row of the table: what a request takes in both, and how many times the small one's that is."""
+    small, grown = (figures[which]["cpu_us"] + figures[which]["postgres_us"] for which in ("service", "other"))
+    return f"{name:<22}{case:<30}{small:>8.0f}{grown:>8.0f}{grown / small:>7.2f}"

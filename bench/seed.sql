@@ -1,7 +1,9 @@
--- 100 organizations of 10 agents and one of 100, each with 90 days of usage up to today (UTC), every hour counted.
+-- Small organizations and a large one, each with days of usage up to today (UTC), every hour counted.
 -- The daily rows of an organization and those of its agents come from the same figures, so that their sums agree.
 -- Only the large organization's agents have credentials, a secret each; the first has a key as well.
--- Parameters: large (its organization_id); secret_hashes (bytea[], one for each of its agents); jwks (JSON text).
+-- Parameters: large (its organization_id); secret_hashes (bytea[], one for each of its agents); jwks (JSON text);
+-- others (how many small organizations); agents_each (agents of each of them); days; times (by which all tokens are
+-- multiplied).
 with organization as (
     insert into organizations (organization_id, name, created_at)
     select organization_id, 'Organization ' || number, now() - interval '90 days'
@@ -9,7 +11,7 @@ with organization as (
         select %(large)s::text as organization_id, 0 as number
         union all
         select 'org-' || gen_random_uuid(), number
-        from generate_series(1, 100) as number
+        from generate_series(1, %(others)s) as number
     ) as planned
     returning organization_id
 ),
@@ -20,7 +22,7 @@ planned as materialized (
         number
     from organization
     cross join lateral generate_series(
-        1, case when organization_id = %(large)s then cardinality(%(secret_hashes)s::bytea[]) else 10 end
+        1, case when organization_id = %(large)s then cardinality(%(secret_hashes)s::bytea[]) else %(agents_each)s end
     ) as number
 ),
 agent as (
@@ -53,10 +55,10 @@ hourly as materialized (
         (now() at time zone 'UTC')::date - ago as day,
         planned.agent_id,
         hour,
-        (planned.number + ago + hour) %% 7 as tokens,
-        (planned.number + ago + hour) %% 7 * 3 + 1 as requests
+        (planned.number + ago + hour) %% 7 * %(times)s::bigint as tokens,
+        (planned.number + ago + hour) %% 7 * 3 * %(times)s::bigint + 1 as requests
     from planned
-    cross join generate_series(0, 89) as ago
+    cross join generate_series(0, %(days)s - 1) as ago
     cross join generate_series(0, 23) as hour
 ),
 organization_usage as (

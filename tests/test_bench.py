@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import socket
 import threading
 import time
+import uuid
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 
+import psycopg
 import pytest
+from flask.testing import FlaskClient
+from psycopg.conninfo import make_conninfo
 
 from agentidp.services import Services
-from bench import best_python, growth, load, peer, wrk
+from bench import best_python, growth, load, peer, two_databases, wrk
+from bench.__main__ import loader_of
 from bench.calls import calls_by_case
-from bench.case import Case, line
+from bench.case import Case, line, usual_cases
+from bench.servers import ServerFailed
+from bench.two_databases import compare_databases
+from tests.citus import Cluster
 from tests.conftest import settings_for
 from tests.factories import make_agent, make_organization
 
@@ -142,8 +153,8 @@ class TestCase:
             return load.Round(responses, 1.0, 0.25, {50: responses / 1000, 99: responses / 100})
 
         case = Case("token", [REQUEST])
-        processes = (1, 1, 1)
-        assert case.measure(loaded, (1, 2), processes, Namespace(rounds=3, seconds=2)) == 61
+        processes = (1, 1, [1])
+        assert case.measure(loaded, (1, 2), processes, Namespace(rounds=3, seconds=2)) == [61, 221]
         assert order[:4] == [(2, 1.0), (1, 1.0), (1, 2), (2, 2)]
         found = case.figures()
         assert (found["ratio"], found["min_ratio"], found["max_ratio"]) == (0.3, 0.2, 0.5)
@@ -152,10 +163,90 @@ class TestCase:
         assert line("token", found).split()[:4] == ["token", "20", "20.00", "200.00"]
 
 
+class TestTwoDatabases:
+    """``--database``: the service on a given database, beside local tables."""
+
+    def test_each_database_gets_the_requests_of_its_own_agents(self) -> None:
+        given, local = (usual_cases([("one", secret), ("two", secret)], secret) for secret in ("given", "local"))
+        cases = two_databases.both(given, local, Namespace(only=["one agent", "trend"]))
+        assert [case.name for case in cases] == ["trend, 30 days", "token, one agent"]
+        for case in cases:
+            secret = "given" if case.name.startswith("trend") else base64.b64encode(b"one:given").decode()
+            beside = "local" if case.name.startswith("trend") else base64.b64encode(b"one:local").decode()
+            assert secret.encode() in case.requests[0]
+            assert beside.encode() in case.other_requests[0]
+
+    def test_a_database_that_is_in_use_is_left_alone(self, database_url: str) -> None:
+        with pytest.raises(ServerFailed, match="must name an empty database: this one has tables of AgentIdP"):
+            compare_databases(Namespace(database=database_url), lambda *_: pytest.fail("it was loaded"))
+
+    def test_a_role_under_row_level_security_cannot_fill_it(self, empty_database_url: str) -> None:
+        name = f"plain_{uuid.uuid4().hex[:8]}"
+        with psycopg.connect(empty_database_url, autocommit=True) as connection:
+            connection.execute(f"create role {name} login superuser password 'plain'".encode())
+            connection.execute(f"alter role {name} nosuperuser".encode())
+            try:
+                plain = make_conninfo(empty_database_url, user=name, password="plain")
+                with pytest.raises(ServerFailed, match="must name a superuser"):
+                    compare_databases(Namespace(database=plain), lambda *_: pytest.fail("it was loaded"))
+            finally:
+                connection.execute(f"drop role {name}".encode())
+
+    @pytest.mark.slow
+    @pytest.mark.citus
+    def test_tables_distributed_by_citus_beside_those_of_the_same_server(
+        self, cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        cluster.create("bench")
+        options = Namespace(
+            database=cluster.coordinator.url("bench"),
+            only=["one agent"],
+            rounds=1,
+            seconds=0.5,
+            connections=2,
+            wrk=False,
+        )
+        exact, figures = compare_databases(options, loader_of(options))
+        assert exact
+        printed = capsys.readouterr().out
+        assert "service: the database distributed by Citus; local: local tables of the same server" in printed
+        measured = figures["local"]["token, one agent"]
+        # All three servers are on this machine, so their processor time is known.
+        assert 0 < measured["other"]["postgres_us"] < measured["service"]["postgres_us"]
+        databases = [name for (name,) in cluster.coordinator.execute("postgres", "select datname from pg_database")]
+        assert [name for name in databases if str(name).startswith("agentidp_bench")] == []
+        cluster.drop("bench")
+
+
 class TestGrowth:
-    def test_a_row_shows_milliseconds_and_their_multiple(self) -> None:
-        row = growth.line("10,000 agents", {"token": 0.003, "trend": 0.001}, {"token": 0.002, "trend": 0.001})
-        assert row.split() == ["10,000", "agents", "3.00", "(1.50)", "1.00", "(1.00)"]
+    def test_a_row_shows_microseconds_and_their_multiple(self) -> None:
+        figures = {
+            "service": {"cpu_us": 800.0, "postgres_us": 200.0},
+            "other": {"cpu_us": 900.0, "postgres_us": 600.0},
+        }
+        row = growth.line("10,000 agents", "trend", figures)
+        assert row.split() == ["10,000", "agents", "trend", "1000", "1500", "1.50"]
+
+    @pytest.mark.slow
+    def test_what_is_more_is_the_only_difference(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(growth, "GROWN", {"200 agents": replace(growth.SMALL, agents=200, times=2)})
+        options = Namespace(only=None, rounds=1, seconds=0.1, connections=2, wrk=False)
+        exact, figures = growth.measure_growth(options, loader_of(options))
+        assert exact
+        assert list(figures["200 agents"])[-3:] == ["first page of agents", "last page of agents", growth.HOT]
+        assert "200 agents: " in capsys.readouterr().out
+
+    def test_the_last_page_is_the_last(self, client: FlaskClient, services: Services) -> None:
+        organization_id = make_organization(services)
+        agents = [make_agent(services, organization_id, f"agent {number}") for number in range(8)]
+        url = str(services.settings.database_url)
+        served = two_databases.Served(url, 0, 0, [(agents[0].client_id, "")] * 2, "bearer", (0, 0))
+        [last] = [case.requests[0] for case in growth.cases_of(served) if case.name == "last page of agents"]
+        path = last.decode().split()[1]
+        answer = client.get(path, headers=agents[0].bearer())
+        assert (len(answer.json["data"]), answer.json["nextCursor"]) == (growth.PAGE, None)  # type: ignore[index]
 
 
 class TestBestPython:
