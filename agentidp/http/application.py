@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Request
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import MapAdapter, Rule
 from werkzeug.wsgi import get_host
 
 from agentidp.http.parser import BoundedRequest
@@ -27,6 +28,10 @@ class Application(Flask):
         """
         if request is None:
             return super().create_url_adapter(None)
+        rule = self._plain_routes.get((request.method, request.path))
+        return self._bound(request) if rule is None else _PlainRoute(rule, functools.partial(self._bound, request))
+
+    def _bound(self, request: Request) -> MapAdapter:
         return self.url_map.bind(
             get_host(request.environ),
             script_name=request.root_path,
@@ -35,3 +40,28 @@ class Application(Flask):
             path_info=request.path,
             query_args=request.query_string.decode(errors="replace"),
         )
+
+    @functools.cached_property
+    def _plain_routes(self) -> dict[tuple[str, str], Rule]:
+        """The routes that have no parameter, by method and path. Filled at the first request."""
+        rules = [rule for rule in self.url_map.iter_rules() if not rule.arguments]
+        return {(method, rule.rule): rule for rule in rules for method in (rule.methods or ()) if method != "OPTIONS"}
+
+
+class _PlainRoute(MapAdapter):
+    """A route that is known without a search. What only addresses and redirects need is made when they need it.
+
+    :param rule: the route.
+    :param bind: makes the adapter that would search.
+    """
+
+    def __init__(self, rule: Rule, bind: Callable[[], MapAdapter]) -> None:
+        self._rule, self._bind = rule, bind
+
+    def __getattr__(self, name: str) -> Any:
+        vars(self).update(vars(self._bind()))
+        return object.__getattribute__(self, name)
+
+    def match(self, *args: Any, **kwargs: Any) -> Any:
+        """The route, if Flask asks for that of the request."""
+        return (self._rule, {}) if not args and kwargs == {"return_rule": True} else super().match(*args, **kwargs)
