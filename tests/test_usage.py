@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from agentidp.db.sql import Call
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.factories import NOON, PATIENCE, count_usage, usage_sums, wait_until
@@ -59,3 +60,22 @@ def test_the_first_two_of_a_shared_slot_are_both_counted(
     assert not thread.is_alive()
     sums = usage_sums(database_url, acme.organization_id)
     assert sums == {name: 0 if "rejected" in name else 1 for name in sums}
+
+
+@pytest.mark.parametrize("hour", [-1, 24])
+def test_an_hour_that_no_day_has_is_refused(services: Services, cast: Cast, database_url: str, hour: int) -> None:
+    """The tables do not check the length of their arrays."""
+    acme = cast.acme
+    for good in (0, 23):
+        services.database.of(acme.organization_id, NOON).run(
+            Call("usage/record_rejection", {"agent_id": acme.agent_id, "hour": good})
+        )
+    before = usage_sums(database_url, acme.organization_id)
+    with pytest.raises(psycopg.errors.DatetimeFieldOverflow, match=f"hour {hour} is not one of a day"):
+        services.database.of(acme.organization_id, NOON).run(
+            Call("usage/record_rejection", {"agent_id": acme.agent_id, "hour": hour})
+        )
+    assert usage_sums(database_url, acme.organization_id) == before
+    with psycopg.connect(database_url) as owner:
+        lengths = owner.execute("select distinct cardinality(rejected_by_hour) from agent_usage_daily").fetchall()
+    assert lengths == [(24,)]
