@@ -222,9 +222,7 @@ def arguments() -> argparse.Namespace:
         "--database", metavar="URL", help="compare this empty database, on Citus too, with local tables"
     )
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="file (default: build/bench.json)")
-    parser.add_argument(
-        "--best-python", action="store_true", help="run under the newest optimized Python of this machine"
-    )
+    parser.add_argument("--best-python", action="store_true", help="run under the newest fast Python of this machine")
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.rounds, options.latency_seconds = 0.5, 3, 2

@@ -1,7 +1,8 @@
-"""The best Python of this machine: the newest that was built with profile-guided optimization."""
+"""The best Python of this machine: the newest of the fast ones, which were built with profile-guided optimization."""
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -12,30 +13,36 @@ from bench.servers import ROOT, ServerFailed
 MINORS = range(11, 20)
 """Of Python 3: from the oldest that AgentIdP supports."""
 
-_QUESTION = "import sysconfig; print('--enable-optimizations' in (sysconfig.get_config_var('CONFIG_ARGS') or ''))"
+SLACK = 1.3
+"""A Python is fast if it takes at most this many times as long as the fastest."""
 
 
 def best_python() -> str | None:
-    """The path of the newest optimized one, of those that are called python3.N."""
+    """The path of the newest fast one, of those that are called python3.N."""
     # Debian's first: a version manager puts its own, often without optimization, before it.
     search = os.pathsep.join(["/usr/bin", os.environ.get("PATH", "")])
     found = (shutil.which(f"python3.{minor}", path=search) for minor in reversed(MINORS))
-    return next((path for path in found if path and is_optimized(path)), None)
+    times = {path: loop_time_of(path) for path in found if path}
+    return next((path for path, seconds in times.items() if seconds <= SLACK * min(times.values()) < math.inf), None)
 
 
-def is_optimized(path: str) -> bool:
-    """Whether a Python was built with profile-guided optimization."""
-    return subprocess.run([path, "-c", _QUESTION], capture_output=True, text=True, check=False).stdout == "True\n"
+def loop_time_of(path: str) -> float:
+    """What :mod:`bench.python_speed` measures under a Python. Infinite if it does not run, which happens with
+    a version manager's name of one that is not installed.
+    """
+    command = [path, str(ROOT / "bench" / "python_speed.py")]
+    measured = subprocess.run(command, capture_output=True, text=True, check=False)
+    return float(measured.stdout) if measured.returncode == 0 else math.inf
 
 
 def run_again_under_it() -> None:
     """Replace this process by the same command under the best Python, in an environment of its own in ``.venv-bench``.
 
-    :raises ServerFailed: there is no optimized Python.
+    :raises ServerFailed: there is none.
     """
     found = best_python()
     if found is None:
-        raise ServerFailed("no Python of this machine was built with optimization")
+        raise ServerFailed("this machine has no program python3.N")
     made = ROOT / ".venv-bench"
     subprocess.run(["make", "--silent", f"PYTHON={found}", f"VENV={made}", f"{made}/.installed"], cwd=ROOT, check=True)
     arguments = [argument for argument in sys.argv[1:] if argument != "--best-python"]

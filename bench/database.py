@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import statistics
-import sysconfig
 import time
 import uuid
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from agentidp.jose.jwk import public_jwk
 from agentidp.oauth.client_secret import hash_secret, new_secret
+from bench.python_speed import DICTIONARIES, loop_time
 
 AGENTS = 100
 
@@ -91,11 +91,6 @@ def sync_time(directory: Path) -> float:
     return statistics.median(times)
 
 
-def is_optimized() -> bool:
-    """Whether this Python was built with profile-guided optimization: without, it is about a third slower."""
-    return "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-
-
 def facts(url: str, home: Path) -> str:
     """What the figures depend on."""
     with psycopg.connect(url) as connection:
@@ -106,7 +101,7 @@ def facts(url: str, home: Path) -> str:
     return (
         f"{time.strftime('%F %R', time.gmtime())} UTC, {len(os.sched_getaffinity(0))} cores ({cpu}), "
         f"load {os.getloadavg()[0]:.1f}\n"
-        f"Python {platform.python_version()} built {'with' if is_optimized() else 'without'} optimization, "
+        f"Python {platform.python_version()} ({DICTIONARIES:,} dictionaries in {loop_time() * 1000:.1f} ms), "
         f"PostgreSQL {postgresql} with fsync "
         f"(8 kB on the disk in {sync_time(home) * 1000:.2f} ms), {packages}"
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import math
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -250,15 +252,26 @@ class TestGrowth:
 
 
 class TestBestPython:
-    def test_is_the_newest_of_the_optimized(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        optimized = {"/usr/bin/python3.12": "True\n", "/opt/python3.14": "False\n"}
-        monkeypatch.setattr(best_python, "is_optimized", lambda path: optimized[path] == "True\n")
+    @pytest.mark.parametrize(
+        ("newer", "best"), [(0.0013, "/opt/python3.14"), (0.0014, "/usr/bin/python3.12")], ids=["fast", "slow"]
+    )
+    def test_is_the_newest_of_the_fast(self, monkeypatch: pytest.MonkeyPatch, newer: float, best: str) -> None:
+        times = {"/usr/bin/python3.12": 0.001, "/opt/python3.14": newer}
+        monkeypatch.setattr(best_python, "loop_time_of", times.__getitem__)
         paths = {"python3.12": "/usr/bin/python3.12", "python3.14": "/opt/python3.14"}
         monkeypatch.setattr("shutil.which", lambda name, path: paths.get(name))
-        assert best_python.best_python() == "/usr/bin/python3.12"
+        assert best_python.best_python() == best
 
-    def test_is_none_if_none_is_optimized(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(best_python, "is_optimized", lambda _: False)
+    def test_is_none_if_there_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("shutil.which", lambda name, path: None)
+        assert best_python.best_python() is None
+
+    def test_the_time_is_measured_by_another_python(self) -> None:
+        assert 0 < best_python.loop_time_of(sys.executable) < math.inf
+
+    def test_one_that_does_not_run_is_not_chosen(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert best_python.loop_time_of("/bin/false") == math.inf
+        monkeypatch.setattr("shutil.which", lambda name, path: "/bin/false" if name == "python3.12" else None)
         assert best_python.best_python() is None
 
 
