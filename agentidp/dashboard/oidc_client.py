@@ -122,21 +122,26 @@ def new_client(app: Flask, settings: OidcSettings) -> Any:
     )
 
 
-def begin(client: Any, redirect_uri: str) -> Response:
-    """Send the browser to the provider."""
-    response: Response = client.authorize_redirect(redirect_uri)
+def begin(client: Any, redirect_uri: str, return_to: str) -> Response:
+    """Send the browser to the provider. *return_to* stays in the cookie of the sign-in, for :func:`complete`."""
+    begun = client.create_authorization_url(redirect_uri)
+    client.save_authorize_data(redirect_uri=redirect_uri, return_to=return_to, **begun)
+    response: Response = flask.redirect(begun["url"])  # type: ignore[assignment]
     return response
 
 
-def complete(client: Any, settings: OidcSettings, *, at: datetime) -> dict[str, Any]:
+def complete(client: Any, settings: OidcSettings, *, at: datetime) -> tuple[dict[str, Any], str]:
     """Validate the provider's response in the current request, and exchange its code for an ID token.
 
-    :returns: the claims of the ID token. Those that the settings name and it lacks are the userinfo endpoint's.
+    :returns: the claims of the ID token, and what :func:`begin` got as *return_to*. Claims that the settings name and
+        the ID token lacks are the userinfo endpoint's.
     :raises Exception: of Authlib, joserfc or requests; anything else if the provider sends what nobody expects.
     """
     # RFC 9207: the response of another provider.
     if flask.request.args.get("iss", settings.issuer) != settings.issuer:
         raise BadProvider("the response is of another issuer")
+    # Authlib removes it, and refuses a response without it.
+    begun = client.framework.get_state_data(flask.session, flask.request.args.get("state")) or {}
     token = client.authorize_access_token(
         claims_options={
             "iss": {"essential": True, "value": settings.issuer},
@@ -154,7 +159,7 @@ def complete(client: Any, settings: OidcSettings, *, at: datetime) -> dict[str, 
         if further.get("sub") != claims["sub"]:
             raise BadProvider("the userinfo is of another subject")
         claims = merged(claims, further)
-    return claims
+    return claims, begun.get("return_to", "")
 
 
 def end_session_endpoint(client: Any) -> str | None:

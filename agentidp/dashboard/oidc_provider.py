@@ -83,17 +83,19 @@ class Provider:
         self._places = threading.BoundedSemaphore(PLACES)
         self._failed_at = float("-inf")
 
-    def begin(self, redirect_uri: str) -> Response:
+    def begin(self, redirect_uri: str, return_to: str) -> Response:
         """Send the browser to the provider.
 
+        :param return_to: what :meth:`complete` is to return.
         :raises ProviderUnavailable: its metadata cannot be read.
         """
         with self._conversation():
-            response: Response = self._authlib.begin(self._client, redirect_uri)
+            response: Response = self._authlib.begin(self._client, redirect_uri, return_to)
             return response
 
-    def complete(self, at: datetime) -> dict[str, Any]:
-        """The claims about the person in whose browser the provider's response arrived.
+    def complete(self, at: datetime) -> tuple[dict[str, Any], str]:
+        """The claims about the person in whose browser the provider's response arrived, and what was passed to
+        :meth:`begin` in that browser.
 
         :raises FlowExpired, ResponseRefused, ProviderUnavailable: there are none.
         """
@@ -103,8 +105,8 @@ class Provider:
             _log_refusal(error if _ERROR.fullmatch(error) else "unreadable error")
             raise ResponseRefused
         with self._conversation():
-            claims: dict[str, Any] = self._authlib.complete(self._client, self.settings, at=at)
-            return claims
+            completed: tuple[dict[str, Any], str] = self._authlib.complete(self._client, self.settings, at=at)
+            return completed
 
     def end_session_endpoint(self) -> str | None:
         """Where people sign out at the provider; ``None`` if it offers that to nobody, or cannot be reached."""

@@ -21,7 +21,7 @@ from agentidp import audit
 from agentidp.audit import INSTANCE
 from agentidp.caller import public
 from agentidp.config import Settings
-from agentidp.dashboard import oidc_claims, pages, session
+from agentidp.dashboard import oidc_claims, pages, return_page, session
 from agentidp.dashboard.oidc_claims import NoAccess
 from agentidp.dashboard.oidc_provider import EXTENSION, Provider, provider_of
 from agentidp.dashboard.person import Person, actor_of, identity_of
@@ -45,7 +45,7 @@ blueprint = pages.new_blueprint("dashboard-oidc", __name__)
 @public
 def begin() -> Response:
     """Send the browser to the provider."""
-    response = _provider().begin(f"{services().settings.issuer}{PATH}/callback")
+    response = _provider().begin(f"{services().settings.issuer}{PATH}/callback", return_page.of(request))
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -58,7 +58,7 @@ def callback() -> Response:
     # A program that checks with HEAD whether the address exists must not consume the code.
     if request.method == "HEAD":
         return pages.page("sign_in.html")
-    claims = provider.complete(g.at)
+    claims, return_to = provider.complete(g.at)
     try:
         subject = oidc_claims.subject_of(claims)
     except NoAccess as refused:
@@ -74,7 +74,7 @@ def callback() -> Response:
         raise session.SignInRefused(403, refused.message) from None
     g.organization_id = person.organization_id
     # No redirect: the browser would follow it without the new cookie, which is for navigation within our site only.
-    response = pages.page("signed_in.html")
+    response = pages.page("signed_in.html", return_to=return_page.checked(return_to))
     session.set_cookie(response, person.sealed(services().settings), person)
     return response
 

@@ -11,7 +11,7 @@ import flask
 from flask import Blueprint, Response, g, redirect, request
 from markupsafe import Markup
 
-from agentidp.dashboard import session
+from agentidp.dashboard import return_page, session
 from agentidp.dashboard.cross_origin import refuse_cross_origin
 from agentidp.dashboard.period import PERIODS, recent_months
 from agentidp.http.assets import Asset, Assets
@@ -127,6 +127,7 @@ def _common_context() -> dict[str, Any]:
         "base": session.base_path(settings),
         "issuer": settings.issuer,
         "company": settings.oidc and settings.oidc.label,
+        "return_query": return_page.query(return_page.of(request)),
         "viewer": g.get("viewer"),
         "caller": g.get("caller"),
         "at": g.at.astimezone(UTC),

@@ -9,7 +9,7 @@ import psycopg
 from flask import Request, Response, g, request
 
 from agentidp.caller import Caller, public
-from agentidp.dashboard import attempts, link, oidc_sign_in, pages, session
+from agentidp.dashboard import attempts, link, oidc_sign_in, pages, return_page, session
 from agentidp.dashboard.person import Person
 from agentidp.dashboard.session import SCOPE, NotSignedIn, SignInRefused
 from agentidp.http.errors import ApiError, OAuthError
@@ -150,6 +150,6 @@ def _explained(refused: OAuthError) -> ApiError:
 
 
 def _signed_in(unverified_token: str, token: Any) -> Response:
-    response = pages.see_other("")
+    response = pages.see_other(return_page.of(request))
     session.set_cookie(response, unverified_token, token)
     return response

@@ -64,15 +64,15 @@ def watch(watch: Watch, issuer_and_stage: tuple[str, Stage]) -> Watch:
     return watch
 
 
-def sign_in(page: Page, account: str) -> None:
-    """From the sign-in page to the dashboard, as a person does."""
-    page.goto("/dashboard")
+def sign_in(page: Page, account: str, path: str = "/dashboard") -> None:
+    """From the sign-in page to the page that was asked for, as a person does."""
+    page.goto(path)
     page.get_by_role("link", name="Sign in with Contoso").click()
     page.get_by_placeholder("Enter any login").fill(account)
     page.get_by_placeholder("and password").fill("any")
     page.get_by_role("button", name="Sign-in").click()
     page.get_by_role("button", name="Continue").click()
-    page.wait_for_url("**/dashboard")
+    page.wait_for_url(f"**{path}")
 
 
 @pytest.mark.parametrize("java_script_enabled", [True, False], ids=["with JavaScript", "without"])
@@ -104,9 +104,10 @@ def test_an_administrator_signs_in_suspends_an_agent_and_signs_out(
     expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
 
 
-def test_a_viewer_sees_no_buttons(open_page: Open) -> None:
+def test_a_viewer_is_led_to_the_page_that_was_asked_for_and_sees_no_buttons(open_page: Open) -> None:
     page = open_page()
-    sign_in(page, "ben")
+    sign_in(page, "ben", "/dashboard/agents?search=price")
+    expect(page.get_by_role("link", name="price-watcher").first).to_be_visible()
     expect(page.locator("header")).to_contain_text("Ben Crane (viewer)")
     expect(page.get_by_role("link", name="Audit trail")).to_have_count(0)
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Agents").click()

@@ -140,6 +140,17 @@ def test_a_suspended_reader_sees_the_sign_in_page_and_why(
     assert "Busy" not in page.content()
 
 
+def test_who_signs_in_again_is_led_to_the_page_that_was_shown(page: Page, stage: Stage, watch: Watch) -> None:
+    watch.expected.append(UNAUTHORIZED)
+    page.goto("/dashboard/agents?search=a%26b#agents")
+    page.context.clear_cookies()
+    page.clock.fast_forward(65_000)
+    expect(page.get_by_role("alert")).to_have_text("Your session has ended. Sign in again.")
+    page.get_by_label("Access token").fill(stage.operator.token())
+    page.get_by_role("button", name="Sign in with the token").click()
+    page.wait_for_url("**/dashboard/agents?search=a%26b")
+
+
 def test_a_page_that_the_browser_kept_asks_again_whether_it_may_be_seen(page: Page, watch: Watch) -> None:
     page.context.clear_cookies()
     page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")

@@ -58,6 +58,20 @@ def test_shows_the_sign_in_page_first_and_the_organization_after_it(open_page: O
     assert page.url == f"{stage.url}/dashboard"
 
 
+def test_leads_to_the_page_that_was_asked_for_first(open_page: Open, stage: Stage) -> None:
+    page = open_page()
+    page.goto("/dashboard/agents?search=price&sort=name")
+    page.get_by_label("Client ID").fill(stage.operator.client_id)
+    page.get_by_label("Client secret").fill("not-the-secret")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("the secret is wrong")
+    page.get_by_label("Client ID").fill(stage.operator.client_id)
+    page.get_by_label("Client secret").fill(stage.operator.client_secret)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/dashboard/agents?search=price&sort=name")
+    expect(page.get_by_role("link", name="price-watcher").first).to_be_visible()
+
+
 def test_keeps_the_session_where_no_script_and_no_other_site_gets_at_it(open_page: Open, stage: Stage) -> None:
     page = open_page()
     sign_in(page, stage.operator)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +19,10 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import session
+from agentidp.dashboard.oidc_client import MAXIMUM_FLOWS
 from agentidp.dashboard.oidc_sign_in import PATH
 from agentidp.dashboard.person import ADMINISTRATOR, VIEWER
+from agentidp.dashboard.return_page import MAXIMUM_LENGTH
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 from agentidp.erasure import delete_organization
@@ -234,6 +237,29 @@ class TestTheWholeWay:
         [(_, _, actor, _)] = events(cast.acme)
         assert actor == f"anna-1 at {provider.issuer}"
 
+    def test_leads_back_to_the_page_that_was_asked_for_in_that_window(
+        self, client: FlaskClient, provider: Company, cast: Cast
+    ) -> None:
+        provider.claims["organization"] = cast.acme.organization_id
+        paths = {}
+        for page in ("/agents?search=a%26b", "?days=7"):
+            [link] = [
+                one["href"] for one in Page(client.get(f"/dashboard{page}")).all("a") if one.get("class") == "button"
+            ]
+            begun = client.get(link)
+            assert "return_to" not in begun.headers["Location"]
+            paths[page] = provider.authorize(begun.headers["Location"])
+        for page, path in paths.items():
+            shown = Page(client.get(path))
+            assert {"http-equiv": "refresh", "content": f"0; url=/dashboard{page}"} in shown.all("meta")
+            assert {"href": f"/dashboard{page}"} in shown.all("a")
+
+    def test_leads_to_no_other_site(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
+        provider.claims["organization"] = cast.acme.organization_id
+        begun = client.get(PATH, query_string={"return_to": ".elsewhere.example"})
+        shown = Page(client.get(provider.authorize(begun.headers["Location"])))
+        assert {"http-equiv": "refresh", "content": "0; url=/dashboard"} in shown.all("meta")
+
     def test_asking_whether_the_address_exists_consumes_nothing(
         self, client: FlaskClient, provider: Company, cast: Cast
     ) -> None:
@@ -250,6 +276,13 @@ class TestTheWholeWay:
         assert len(cookies(client.get(PATH))["agentidp_sign_in"].value) < 2000
         # That request was one more.
         assert [client.get(path).status_code for path in paths] == [400, 400, 400, 200, 200, 200]
+
+    def test_the_cookie_holds_the_longest_page_of_each_window(self, client: FlaskClient) -> None:
+        pages = ["?" + secrets.token_urlsafe(MAXIMUM_LENGTH)[1:MAXIMUM_LENGTH] for _ in range(MAXIMUM_FLOWS)]
+        for page in pages:
+            begun = client.get(PATH, query_string={"return_to": page})
+        # With its name and its attributes.
+        assert len(begun.headers["Set-Cookie"]) < 4096
 
 
 class TestRoles:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import pytest
@@ -13,13 +14,14 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.dashboard.cross_origin import SAFE_METHODS
+from agentidp.dashboard.return_page import MAXIMUM_LENGTH
 from agentidp.oauth.throttle import A_MINUTE
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
 from tests.dashboard import test_agent_actions, test_finding
 from tests.dashboard.conftest import SAME_ORIGIN, Page, session_of, sign_in, with_session
 from tests.factories import Agent, Clock, make_agent, make_organization, usage_sums
-from tests.routes import PAGES, Route
+from tests.routes import NOWHERE, PAGES, Route
 
 SIGNED_IN_PAGES = [route for route in PAGES if route.authentication == "session"]
 ENDED = "Your session has ended. Sign in again."
@@ -50,7 +52,7 @@ def refused(response: TestResponse, status: int, notice: str) -> None:
     """The sign-in page, with a sentence and without a session."""
     assert response.status_code == status
     page = Page(response)
-    assert [form["action"] for form in page.all("form")] == ["/dashboard/sign-in"] * 2
+    assert [str(form["action"]).partition("?")[0] for form in page.all("form")] == ["/dashboard/sign-in"] * 2
     assert page.notice == notice
     assert all("agentidp_session=;" in header for header in response.headers.getlist("Set-Cookie"))
     if status == 401:
@@ -353,6 +355,95 @@ class TestEveryPage:
         headers = SAME_ORIGIN | cast.acme.bearer()
         response = client.open(route.path(cast.acme.agent_id), method=route.method, headers=headers)
         refused(response, 401, "Sign in to see your organization.")
+
+
+def return_to(response: TestResponse) -> str:
+    """The page to which the forms of a sign-in page lead; "" if it is the overview."""
+    [query] = {urlsplit(str(form["action"])).query for form in Page(response).all("form")}
+    [page] = parse_qs(query).get("return_to", [""])
+    return page
+
+
+class TestThePageAskedFor:
+    """Who signs in is led to the page that they asked for."""
+
+    @pytest.mark.parametrize(
+        "page",
+        [
+            f"/findings/{NOWHERE}",
+            "/agents?search=caf%C3%A9+%26&sort=tokens",
+            f"/agents/{NOWHERE}/days/2026-04-14",
+            "?days=7",
+            "/audit?since=2026-04-01T00:00:00%2B02:00",
+        ],
+    )
+    def test_is_shown_after_signing_in_whatever_was_typed_wrong_before(
+        self, client: FlaskClient, cast: Cast, page: str
+    ) -> None:
+        asked = client.get(f"/dashboard{page}")
+        assert (asked.status_code, return_to(asked)) == (401, page)
+        action = Page(asked).all("form")[0]["action"]
+        wrong = {"client_id": cast.acme.client_id, "client_secret": "wrong"}
+        refusal = client.post(action, data=wrong, headers=SAME_ORIGIN)
+        assert (refusal.status_code, return_to(refusal)) == (401, page)
+        for form in (wrong | {"client_secret": cast.acme.client_secret}, {"token": cast.acme.token()}):
+            response = client.post(action, data=form, headers=SAME_ORIGIN)
+            assert (response.status_code, response.headers["Location"]) == (303, f"/dashboard{page}")
+
+    def test_is_below_the_path_of_the_issuer(self, services: Services, clock: Clock) -> None:
+        settings = settings_for(str(services.settings.database_url), issuer="https://example.com/idp")
+        app = create_app(settings, clock=clock)
+        agent = make_agent(app.extensions["agentidp"], make_organization(app.extensions["agentidp"]))
+        response = app.test_client().post(
+            "/dashboard/sign-in?return_to=/agents", data={"token": agent.token()}, headers=SAME_ORIGIN
+        )
+        app.extensions["agentidp"].close()
+        assert response.headers["Location"] == "/idp/dashboard/agents"
+
+    @pytest.mark.parametrize(
+        "page",
+        [
+            "https://elsewhere.example/",
+            "//elsewhere.example",
+            "\\\\elsewhere.example",
+            ".elsewhere.example",
+            "@elsewhere.example",
+            ":80@elsewhere.example",
+            "javascript:alert(1)",
+            "agents",
+            "/../api/docs",
+            "/%2e%2e/api/docs",
+            "/agents\r\nSet-Cookie: a=b",
+            "/agents\n",
+            "/agents#x",
+            "/agents?x=<script>",
+            '/agents?x="',
+            "/agent\u017f",
+            "/agents.csv",
+            "?" + "x" * MAXIMUM_LENGTH,
+        ],
+    )
+    def test_is_never_on_another_site(self, client: FlaskClient, cast: Cast, page: str) -> None:
+        response = client.get("/dashboard/sign-in", query_string={"return_to": page})
+        assert (response.status_code, return_to(response)) == (200, "")
+        form = {"token": cast.acme.token()}
+        response = client.post("/dashboard/sign-in", query_string={"return_to": page}, data=form, headers=SAME_ORIGIN)
+        assert (response.status_code, response.headers["Location"]) == (303, "/dashboard")
+
+    def test_is_at_most_so_long(self, client: FlaskClient) -> None:
+        page = "?" + "x" * (MAXIMUM_LENGTH - 1)
+        assert return_to(client.get("/dashboard/sign-in", query_string={"return_to": page})) == page
+
+    def test_is_no_download_and_no_change(self, client: FlaskClient) -> None:
+        assert return_to(client.get("/dashboard/agents.csv")) == ""
+        assert return_to(client.post(f"/dashboard/agents/{NOWHERE}/suspend", headers=SAME_ORIGIN)) == ""
+
+    def test_is_never_a_link_with_a_token(self, client: FlaskClient, cast: Cast) -> None:
+        link = cast.acme.link()
+        assert client.get(link).status_code == 303
+        response = client.get(link)
+        assert (response.status_code, return_to(response)) == (401, "")
+        assert link.partition("=")[2] not in response.text
 
 
 class TestWhileSignedIn:

@@ -17,7 +17,9 @@ async function refresh() {
   }
   if (response.status === 401) {
     // Not by a reload: this response deleted the cookie, so a reload would not say that the session ended.
-    return location.replace(document.querySelector(".sign-out").action.replace(/out$/, "in?ended"));
+    const [signOut, base] = document.querySelector(".sign-out").action.match(/(.*)\/sign-out$/);
+    const page = encodeURIComponent(location.href.slice(base.length).replace(/#.*/, ""));
+    return location.replace(`${signOut.replace(/out$/, "in")}?ended&return_to=${page}`);
   }
   if (!response.ok) return document.body.classList.add("stale");
   const fresh = new DOMParser().parseFromString(text, "text/html");
