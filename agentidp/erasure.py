@@ -36,8 +36,9 @@ def delete_organization(database_url: str, organization_id: str, *, at: datetime
 
 
 def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: datetime) -> None:
-    """Erase the name, the description and the owner of a deleted agent, the labels of its credentials, the
-    findings that name it, and what the audit trail says of them. Its id and its usage stay.
+    """Erase the name, the description and the owner of a deleted agent, the labels of its credentials, the notes of the
+    markers of its deployments, the findings that name it, and what the audit trail says of them. Its id and its usage
+    stay.
 
     :param database_url: as the operator.
     :param at: now, aware.
@@ -45,10 +46,11 @@ def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: 
     """
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as opened:
         # While its name is still known.
-        opened.fetch("agents/erase_findings", agent_id=agent_id)
+        findings = opened.fetch("agents/erase_findings", agent_id=agent_id)
         if not opened.fetch("agents/erase_agent", agent_id=agent_id):
             raise NotFound
         labels = opened.fetch("agents/erase_labels", agent_id=agent_id)
-        subjects = [str(agent_id), *(str(row.credential_id) for row in labels)]
-        erase(opened, subjects)
+        opened.fetch("agents/erase_notes", agent_id=agent_id)
+        subjects = [agent_id, *(row.credential_id for row in labels), *(row.finding_id for row in findings)]
+        erase(opened, [str(subject) for subject in subjects])
         audit.record(opened, "agent.erased", agent_id)

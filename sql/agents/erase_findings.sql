@@ -1,5 +1,5 @@
 -- Deletes the findings that name an agent, with their changes and alerts and the agent's mutes, and erases its name where it
--- acknowledged or muted others. Returns no row. Parameters: organization_id; agent_id.
+-- acknowledged or muted others. One row for each finding that is deleted. Parameters: organization_id; agent_id.
 with about as materialized (
     select finding_id
     from findings
@@ -48,3 +48,4 @@ erased_acknowledgements as (
 )
 delete from findings
 where organization_id = %(organization_id)s and finding_id in (select finding_id from about)
+returning finding_id

@@ -1,11 +1,18 @@
--- Erases what the events about some subjects say has changed, for the operator. The chain can still be verified. One row:
--- how many events. Parameters: organization_id; subjects (text[]), or null for everything.
+-- Erases what the events about some subjects say has changed, for the operator: also those about a credential, a marker or a
+-- finding of an agent that is a subject. The chain can still be verified. One row: how many events.
+-- Parameters: organization_id; subjects (text[]), or null for everything.
 with erased as (
     update audit_events
     set before = null, after = null, salt = null
     where
         organization_id = %(organization_id)s
-        and (%(subjects)s::text[] is null or subject = any (%(subjects)s::text[]))
+        and (
+            %(subjects)s::text[] is null
+            or subject = any (%(subjects)s::text[])
+            or before ->> 'agentId' = any (%(subjects)s::text[])
+            or after ->> 'agentId' = any (%(subjects)s::text[])
+            or after ->> 'about' = any (%(subjects)s::text[])
+        )
         -- The record of what was pruned is needed to verify the chain.
         and action <> 'audit.pruned'
         and salt is not null

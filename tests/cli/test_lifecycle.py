@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,13 +16,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.db.sql import load_sql
+from agentidp.maintenance.postgres_programs import for_restore
 from agentidp.services import Services
 from tests import catalog
 from tests.cli.command import Command
-from tests.conftest import Cast
-from tests.factories import NOON, Agent, count_usage, usage_sums
+from tests.conftest import Cast, settings_for
+from tests.factories import NOON, Agent, a_finding, count_usage, make_finding, usage_sums
 
-SECRETS = ("Wintermute", "Neuromancer", "the sprawl", "Tessier")
+SECRETS = ("Wintermute", "Neuromancer", "the sprawl", "tessier")
 """Names that the erased organization or agent has, in every field that takes text."""
 
 
@@ -38,15 +43,12 @@ def statuses(run: Command) -> dict[str, str]:
     return {one["name"]: one["status"] for one in json.loads(run("organization", "list", "--json"))}
 
 
-def rows_of(url: str) -> str:
-    """Every row of every table, as text."""
-    with psycopg.connect(url) as connection:
-        found = [
-            str(row)
-            for table in sorted(catalog.tables(connection))
-            for (row,) in connection.execute(f"select t::text from {table} as t").fetchall()
-        ]
-    return "\n".join(found)
+def dump_of(run: Command, directory: Path) -> str:
+    """A backup of the whole database, as text: a line for each row of each table."""
+    file = directory / "agentidp.dump"
+    run("backup", str(file))
+    program = for_restore(None, settings_for(run.database_url)).directory / "pg_restore"
+    return subprocess.run([program, "--file=-", file], check=True, capture_output=True, text=True).stdout
 
 
 def events(run: Command, organization_id: str) -> list[tuple[str, Any, Any]]:
@@ -98,20 +100,37 @@ def test_nobody_acts_for_a_suspended_organization(run: Command, client: FlaskCli
     ]
 
 
-def fill(client: FlaskClient, services: Services, agent: Agent) -> None:
-    """Write one of SECRETS into every field that takes text, and count usage on two days."""
-    headers = agent.bearer()
+def fill(client: FlaskClient, services: Services, agent: Agent, names: Sequence[str] = SECRETS) -> None:
+    """Write one of *names* into every field that takes text, and count usage on two days."""
+    headers, made_by_test = agent.bearer(), names[3]
+    named = a_finding(services.clock(), agent_id=agent.agent_id, summary=f"{names[1]} was issued 900 tokens.")
+    finding = f"/api/v1/analytics/findings/{make_finding(services, agent.organization_id, named)}"
+    until = (services.clock() + timedelta(days=1)).isoformat()
     sent = (
-        client.patch("/api/v1/organization", json={"name": SECRETS[0]}, headers=headers),
+        client.patch("/api/v1/organization", json={"name": names[0]}, headers=headers),
         client.post(
-            "/api/v1/agents", json={"name": SECRETS[1], "description": SECRETS[2], "owner": SECRETS[3]}, headers=headers
+            "/api/v1/agents", json={"name": names[1], "description": names[2], "owner": names[3]}, headers=headers
         ),
+        client.patch(f"/api/v1/agents/{agent.agent_id}", json={"name": names[2]}, headers=headers),
         client.post(
             "/api/v1/resource-servers",
-            json={"name": SECRETS[3], "resource": f"https://{agent.agent_id}.example", "scopes": ["a:b"]},
+            json={"name": made_by_test, "resource": f"https://{agent.agent_id}.example", "scopes": ["a:b"]},
             headers=headers,
         ),
-        client.post(f"/api/v1/agents/{agent.client_id}/credentials", json={"label": SECRETS[3]}, headers=headers),
+        client.post(f"/api/v1/agents/{agent.client_id}/credentials", json={"label": made_by_test}, headers=headers),
+        client.post(
+            "/api/v1/markers",
+            json={"kind": "deployment", "startsAt": services.clock().isoformat(), "note": made_by_test},
+            headers=headers,
+        ),
+        client.post(
+            "/api/v1/alert-targets",
+            json={"name": made_by_test, "type": "webhook", "url": f"https://{made_by_test}.example/hook"},
+            headers=headers,
+        ),
+        # The agent that acknowledges has one of the names as well.
+        client.post(f"{finding}/acknowledge", json={"note": made_by_test}, headers=headers),
+        client.post(f"{finding}/mute", json={"note": names[0], "until": until}, headers=headers),
         token(client, agent),
     )
     assert {response.status_code for response in sent} <= {200, 201}, [response.json for response in sent]
@@ -119,15 +138,17 @@ def fill(client: FlaskClient, services: Services, agent: Agent) -> None:
 
 
 def test_delete_leaves_no_name_and_touches_nobody_else(
-    run: Command, client: FlaskClient, services: Services, cast: Cast
+    run: Command, client: FlaskClient, services: Services, cast: Cast, tmp_path: Path
 ) -> None:
     acme, outsider = cast.acme, cast.outsider
     fill(client, services, acme)
-    fill(client, services, outsider)
+    fill(client, services, outsider, [f"other{number}" for number in range(4)])
     client.patch("/api/v1/organization", json={"name": "Outsider"}, headers=outsider.bearer())
+    before = dump_of(run, tmp_path)
+    assert all(name in before for name in SECRETS)
     others = usage_sums(run.database_url, outsider.organization_id)
     run("organization", "delete", acme.organization_id, "--yes")
-    kept = [line for line in rows_of(run.database_url).splitlines() if acme.organization_id in line]
+    dump = dump_of(run, tmp_path)
     tables_kept = {"resource_identifiers", "audit_events", "audit_heads"}
     with psycopg.connect(run.database_url) as connection:
         for table in catalog.tables_of_organizations(connection) - tables_kept:
@@ -142,8 +163,10 @@ def test_delete_leaves_no_name_and_touches_nobody_else(
             if not re.search(rf"delete from {table}\b", statement)
         }
         assert not missing, f"delete from {missing} in sql/organizations/erase_organization.sql"
-    assert kept
-    assert not [line for line in kept for name in SECRETS if name in line]
+    assert acme.organization_id in dump
+    assert "other3" in dump
+    # The host name of the alert target is in lower case.
+    assert not [name for name in SECRETS if name.lower() in dump.lower()]
     assert events(run, acme.organization_id)[-1] == ("organization.deleted", None, None)
     assert all(event[1:] == (None, None) for event in events(run, acme.organization_id))
     assert run("audit", "verify", "--organization", acme.organization_id)
@@ -191,7 +214,7 @@ def test_an_interrupted_deletion_goes_on(
 
 
 def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
-    run: Command, client: FlaskClient, services: Services, cast: Cast
+    run: Command, client: FlaskClient, services: Services, cast: Cast, tmp_path: Path
 ) -> None:
     organization_id = cast.acme.organization_id
     made = client.post(
@@ -203,6 +226,15 @@ def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
     url = f"/api/v1/agents/{agent_id}/credentials"
     assert client.post(url, json={"label": SECRETS[2]}, headers=cast.acme.bearer()).status_code == 201
     count_usage(services, organization_id, UUID(agent_id), NOON, tokens=3)
+    marker = {"kind": "deployment", "startsAt": NOON.isoformat(), "agentId": agent_id, "note": SECRETS[0]}
+    assert client.post("/api/v1/markers", json=marker, headers=cast.acme.bearer()).status_code == 201
+    deleted = client.post("/api/v1/markers", json=marker, headers=cast.acme.bearer()).json["markerId"]
+    assert client.delete(f"/api/v1/markers/{deleted}", headers=cast.acme.bearer()).status_code == 204
+    named = a_finding(NOON, kind="silence", agent_id=UUID(agent_id))
+    finding = f"/api/v1/analytics/findings/{make_finding(services, organization_id, named)}"
+    muted = {"note": SECRETS[0], "until": (NOON + timedelta(days=1)).isoformat()}
+    for action, body in (("mute", muted), ("unmute", {"note": SECRETS[1]}), ("acknowledge", {"note": SECRETS[2]})):
+        assert client.post(f"{finding}/{action}", json=body, headers=cast.acme.bearer()).status_code == 200
     with psycopg.connect(run.database_url) as connection:
         for subject, summary, by in ((agent_id, SECRETS[0], "anna"), ("organization", "kept", SECRETS[0])):
             finding_id = uuid4()
@@ -224,7 +256,7 @@ def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
     assert run.refused("agent", "erase", agent_id) == "delete the agent first: only a deleted agent can be erased"
     run("agent", "delete", agent_id)
     run("agent", "erase", agent_id)
-    left = rows_of(run.database_url)
+    left = dump_of(run, tmp_path)
     assert not [name for name in SECRETS if name in left]
     assert "anna" not in left
     assert left.count("kept") == 1
