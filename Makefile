@@ -46,8 +46,9 @@ lint: $(TESTABLE)  ## Check style, format, types and the direction of imports
 bench: $(RUNNABLE)  ## Measure the service beside a bare Flask route, about five minutes
 	$(BIN)/python -m bench
 
-picture: $(TESTABLE)  ## Make the pictures of the dashboard in docs/ anew, with Chromium
+picture: $(TESTABLE)  ## Make the pictures in docs/ anew, with Chromium and Prometheus
 	$(BIN)/python -m tests.browser.picture
+	$(BIN)/python -m tests.deploy.picture
 
 clean:  ## Remove the virtual environment and everything built; data stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

@@ -1,33 +1,27 @@
 """The alert rules and the dashboard in ``deploy/``, with Debian's Prometheus: it scrapes a service and evaluates them.
 
-A picture of the dashboard would need Grafana, which Debian does not have. Its queries are run instead.
+Debian has no Grafana. The queries of its dashboard are run, and `make picture` shows some of them in Prometheus.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
 import re
-import shutil
 import subprocess
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from agentidp.clock import utc_now
 from agentidp.services import Services
+from tests.browser.picture import chunks
 from tests.conftest import settings_for
-from tests.deploy.deployment import DEPLOY
+from tests.deploy.picture import KEYWORD, PICTURE, digest
+from tests.deploy.prometheus import DASHBOARD, RULES, program, prometheus, queries, request_token
 from tests.factories import (
-    PATIENCE,
-    free_port,
+    ROOT,
     make_agent,
     make_alert_target,
     make_finding,
@@ -36,26 +30,11 @@ from tests.factories import (
 )
 from tests.server.scrape import MeteredServer
 
-RULES = DEPLOY / "prometheus" / "agentidp.rules.yml"
-DASHBOARD = json.loads((DEPLOY / "grafana" / "agentidp.json").read_text())
+MOST_BYTES = 150_000
 NAME = re.compile(r"\bagentidp_[a-z_]+")
 
 WITHOUT_A_FAULT = {"agentidp_database_errors_total", "agentidp_alerts_oldest_waiting_timestamp_seconds"}
 """Metrics that a service does not export while nothing is wrong."""
-
-
-def program(name: str) -> str:
-    """The path of a program of Debian's package."""
-    found = shutil.which(name)
-    assert found, f"{name} must be installed: apt-get install prometheus"
-    return found
-
-
-def queries() -> Iterator[tuple[str, str]]:
-    """The queries of the dashboard, each with the title of its panel, as Grafana sends them."""
-    for panel in DASHBOARD["panels"]:
-        for target in panel["targets"]:
-            yield panel["title"], target["expr"].replace("$job", "agentidp").replace("$__rate_interval", "1m")
 
 
 def test_the_rules_are_right() -> None:
@@ -71,58 +50,6 @@ def test_each_alert_fires_in_its_situation_and_none_while_all_is_well(tmp_path: 
         assert rule["alert"] in tests, f"no situation in which {rule['alert']} fires"
 
 
-@dataclass
-class Prometheus:
-    """Debian's, with the shipped configuration; only the port and the times differ."""
-
-    port: int
-
-    def get(self, path: str, **query: str) -> Any:
-        """The data of a response of its API."""
-        address = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(address, timeout=PATIENCE) as response:
-            return json.loads(response.read())["data"]
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """What an expression results in now."""
-        found: list[dict[str, Any]] = self.get("query", query=expression)["result"]
-        return found
-
-
-@contextlib.contextmanager
-def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
-    """Prometheus in *directory*; it scrapes *target* each second."""
-    configuration = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
-    for old, new in {"127.0.0.1:9464": target, ": 15s": ": 1s", "agentidp.rules.yml": str(RULES)}.items():
-        assert old in configuration
-        configuration = configuration.replace(old, new)
-    (directory / "prometheus.yml").write_text(configuration)
-    port = free_port()
-    process = subprocess.Popen(
-        [
-            program("prometheus"),
-            f"--config.file={directory}/prometheus.yml",
-            f"--storage.tsdb.path={directory}/data",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--log.level=warn",
-        ]
-    )
-    try:
-        running = Prometheus(port)
-
-        def scrapes() -> bool:
-            assert process.poll() is None
-            with contextlib.suppress(OSError):
-                return bool(running.query('up{job="agentidp"} == 1'))
-            return False
-
-        wait_until(scrapes)
-        yield running
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
-
-
 @pytest.fixture
 def metered(database_url: str) -> Iterator[MeteredServer]:
     """A service that has issued, refused and rejected something."""
@@ -132,15 +59,9 @@ def metered(database_url: str) -> Iterator[MeteredServer]:
     make_alert_target(services, agent.organization_id)
     services.close()
     with MeteredServer(database_url) as running:
-        for secret, scope in ((agent.client_secret, "agents:read"), (agent.client_secret, "none"), ("wrong", "")):
-            basic = base64.b64encode(f"{agent.client_id}:{secret}".encode()).decode()
-            request = urllib.request.Request(
-                f"http://127.0.0.1:{running.port}/api/v1/token",
-                data=f"grant_type=client_credentials&scope={scope}".encode(),
-                headers={"Authorization": f"Basic {basic}"},
-            )
-            with contextlib.suppress(urllib.error.HTTPError):
-                urllib.request.urlopen(request, timeout=PATIENCE)
+        request_token(running, agent, scope="agents:read")
+        request_token(running, agent, scope="none")
+        request_token(running, agent, secret="wrong")
         wait_until(lambda: running.value("agentidp_database_pool_connections") >= 1)
         # Read after the requests.
         wait_until(lambda: running.value("agentidp_organization_tokens_today") >= 1)
@@ -167,3 +88,15 @@ def test_prometheus_scrapes_the_service_evaluates_the_rules_and_runs_the_queries
         counters = {name for name in named if name.endswith("_total")}
         assert {types[name.removesuffix("_total")][0]["type"] for name in counters & exported} == {"counter"}
         assert running.query('ALERTS{alertstate="firing"}') == []
+
+
+def test_the_picture_is_of_the_rules_and_the_queries_as_they_are() -> None:
+    picture = PICTURE.read_bytes()
+    made_of = [content for kind, content in chunks(picture) if kind == b"tEXt"]
+    assert made_of == [KEYWORD + b"\0" + digest().encode()], (
+        f"an alert rule or a query of the dashboard has changed since {PICTURE.name}: run `make picture`, "
+        f"look at docs/{PICTURE.name}, and commit it"
+    )
+    assert len(picture) < MOST_BYTES
+    shown = re.search(rf"!\[[^\]]{{40,}}\]\({PICTURE.name}\)", (ROOT / "docs" / "operating.md").read_text())
+    assert shown
