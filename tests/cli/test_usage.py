@@ -15,6 +15,7 @@ import pytest
 
 from agentidp.clock import utc_now
 from agentidp.usage_history import importing
+from agentidp.usage_history.monthly_sums import delete_sums
 from agentidp.usage_history.pruning import first_kept_day
 from agentidp.usage_history.records import MAX_COUNT
 from tests.cli.command import Command
@@ -263,6 +264,29 @@ def test_prune_deletes_whole_days_of_every_organization(fleet: Fleet) -> None:
         f"{other}\t2 days before {before} deleted",
     ]
     assert usage_sums(fleet.run.database_url, other)["tokens"] == 1
+
+
+def test_an_interrupted_prune_leaves_whole_days_and_goes_on(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = first_kept_day(4, utc_now())
+    days = [before - timedelta(days=ago) for ago in (3, 2, 1, 0)]
+    fleet.imported("time,agent,tokens", *(f"{day}T12:00:00Z,{agent},1" for day in days for agent in (fleet.a, fleet.b)))
+    deleted = []
+
+    def interrupted(opened: Any, day: Any) -> None:
+        if len(deleted) == 1:
+            raise KeyboardInterrupt
+        deleted.append(day)
+        delete_sums(opened, day)
+
+    with monkeypatch.context() as patch:
+        # The last statement of the second day's transaction.
+        patch.setattr("agentidp.usage_history.pruning.delete_sums", interrupted)
+        assert fleet.run.invoke("usage", "prune", "--keep", "4months").exit_code == 1
+    assert (deleted, fleet.sums()) == (days[:1], (6, 6, 0))
+    assert (
+        fleet.run("usage", "prune", "--keep", "4months") == f"{fleet.organization_id}\t2 days before {before} deleted"
+    )
+    assert fleet.sums() == (2, 2, 0)
 
 
 @pytest.mark.parametrize("keep", ["3months", "0months", "25", "25 months", "-25months", "99999months"])
