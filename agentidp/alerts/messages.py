@@ -71,7 +71,7 @@ def _alert(change: StateChange, severity: str, organization_id: str, dashboard: 
         },
         "startsAt": timestamp(change.opened_at),
         "endsAt": timestamp(ends_at),
-        "generatorURL": dashboard,
+        "generatorURL": page_of(change, dashboard),
     }
 
 
@@ -82,4 +82,12 @@ def title(change: StateChange) -> str:
 
 def text(change: StateChange, dashboard: str) -> str:
     """The message below the title."""
-    return f"{change.description}\n\n{dashboard}"
+    return f"{change.description}\n\n{page_of(change, dashboard)}"
+
+
+def page_of(change: StateChange, dashboard: str) -> str:
+    """The address of the page of the finding. A test is about none.
+
+    :param dashboard: the dashboard's address.
+    """
+    return dashboard if change.change == TEST else f"{dashboard}/findings/{change.finding_id}"

@@ -21,6 +21,7 @@ import pytest
 
 from agentidp.alerts import channels, messages
 from agentidp.alerts.delivery import Dispatcher
+from agentidp.alerts.state_change import change_for_test
 from agentidp.clock import utc_now
 from tests.alerts.conftest import Outbox, change
 from tests.alerts.receiver import Receiver
@@ -103,6 +104,17 @@ def test_alertmanager_shows_what_is_ongoing(acme: Outbox, alertmanager: str, clo
     assert all(one.delivered_at for one in acme.deliveries())
 
 
+def test_an_alert_leads_to_the_page_of_its_finding_and_a_test_to_the_dashboard() -> None:
+    dashboard = "https://idp.example/dashboard"
+    for sent, page in (
+        (opened := change(), f"{dashboard}/findings/{opened.finding_id}"),
+        (change_for_test("on-call", NOON), dashboard),
+    ):
+        alerts = json.loads(messages.alertmanager_body(sent, "org-1", dashboard))
+        assert {alert["generatorURL"] for alert in alerts} == {page}
+        assert messages.text(sent, dashboard).endswith(f"\n\n{page}")
+
+
 def test_the_end_of_an_alert_is_far_away_until_it_is_resolved() -> None:
     """Otherwise Alertmanager would resolve it after five minutes."""
     [alert] = json.loads(messages.alertmanager_body(change(), "org-1", "http://localhost:3000/dashboard"))
@@ -117,14 +129,16 @@ def test_the_end_of_an_alert_is_far_away_until_it_is_resolved() -> None:
 @pytest.mark.slow
 def test_apprise_sends_to_a_chat(acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver) -> None:
     target_id, _ = acme.add_target(f"ntfy://127.0.0.1:{receiver.port}/on-call", "apprise")
-    acme.put(change())
+    opened = change()
+    acme.put(opened)
     deliver()
     assert acme.target(target_id).last_error is None
     [one] = receiver.received
     sent = json.loads(one.body)
     assert sent["topic"] == "on-call"
     assert sent["title"] == "[critical] nightly-report takes 40 times its usual tokens"
-    assert sent["message"] == "1,200 tokens in an hour; 30 are typical.\n\nhttp://localhost:3000/dashboard"
+    page = f"http://localhost:3000/dashboard/findings/{opened.finding_id}"
+    assert sent["message"] == f"1,200 tokens in an hour; 30 are typical.\n\n{page}"
     receiver.status = 403
     acme.put(change())
     deliver()
