@@ -103,6 +103,9 @@ def error_page(error: ApiError) -> Response:
     """An error for a person; on the sign-in page if signing in resolves it."""
     context: dict[str, Any] = {"message": error.message, "title": TITLES.get(error.status, TITLES[500])}
     is_about_sign_in = isinstance(error, session.NotSignedIn | session.SignInRefused)
+    if type(error) is session.NotSignedIn and _is_link_from_elsewhere():
+        # The browser has sent no cookie because of the link, and sends it with what our own page leads to.
+        context["again"] = return_page.of(request)
     response = page("sign_in.html" if is_about_sign_in else "error.html", status=error.status, **context)
     response.headers.update(error.headers)
     # Delete only a cookie that was sent and refused. A request that another site's link led here lacks the cookie
@@ -110,6 +113,16 @@ def error_page(error: ApiError) -> Response:
     if isinstance(error, session.SessionEnded):
         session.delete_cookie(response)
     return response
+
+
+def _is_link_from_elsewhere() -> bool:
+    """Whether the browser was led to a page by a link of another site, such as that of a mail or a chat."""
+    sent = request.environ
+    return (
+        request.method == "GET"
+        and sent.get("HTTP_SEC_FETCH_MODE") == "navigate"
+        and sent.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site")
+    )
 
 
 def see_other(path: str) -> Response:

@@ -438,6 +438,33 @@ class TestThePageAskedFor:
         assert return_to(client.get("/dashboard/agents.csv")) == ""
         assert return_to(client.post(f"/dashboard/agents/{NOWHERE}/suspend", headers=SAME_ORIGIN)) == ""
 
+    @pytest.mark.parametrize(
+        ("site", "mode", "is_led"),
+        [
+            ("cross-site", "navigate", True),
+            ("same-site", "navigate", True),
+            # What the page led to, or the browser would ask for ever.
+            ("same-origin", "navigate", False),
+            ("none", "navigate", False),
+            ("cross-site", "no-cors", False),
+        ],
+    )
+    def test_is_asked_for_again_if_a_link_of_another_site_led_to_it(
+        self, client: FlaskClient, site: str, mode: str, is_led: bool
+    ) -> None:
+        headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+        response = client.get("/dashboard/agents?search=a%26b", headers=headers)
+        assert response.status_code == 401
+        again = {"http-equiv": "refresh", "content": "0; url=/dashboard/agents?search=a%26b"}
+        assert (again in Page(response).all("meta")) == is_led
+
+    def test_is_not_asked_for_again_if_the_session_has_ended(self, client: FlaskClient) -> None:
+        client.set_cookie("agentidp_session", "none", path="/dashboard")
+        headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        response = client.get("/dashboard", headers=headers)
+        assert (response.status_code, Page(response).notice) == (401, ENDED)
+        assert not [one for one in Page(response).all("meta") if "http-equiv" in one]
+
     def test_is_never_a_link_with_a_token(self, client: FlaskClient, cast: Cast) -> None:
         link = cast.acme.link()
         assert client.get(link).status_code == 303
