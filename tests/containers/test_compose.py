@@ -97,7 +97,7 @@ def test_an_agent_of_ones_own_gets_a_counted_token(client: tuple[str, str, str])
     assert re.fullmatch(r"org-[0-9a-f-]{36}", client[0])
 
 
-@pytest.mark.parametrize("service", ["agentidp", "nginx"])
+@pytest.mark.parametrize("service", ["agentidp", "nginx", "watch"])
 def test_a_container_has_no_root_no_capability_and_writes_nowhere(checkout: Checkout, service: str) -> None:
     inside = [*PODMAN, "exec", checkout.container(service)]
     status = dict(
@@ -131,9 +131,17 @@ def test_the_service_is_reached_by_its_socket_only_and_reaches_the_database_only
 
 def test_the_services_login_can_do_nothing_by_itself(checkout: Checkout) -> None:
     assert checkout.sql("select has_table_privilege('agentidp_login', 'agents', 'select')") == "f"
-    assert checkout.sql("select usename from pg_stat_activity where usename like 'agentidp%'").split("\n")[0] == (
-        "agentidp_login"
-    )
+    assert checkout.sql("select count(*) > 0 from pg_stat_activity where usename = 'agentidp_login'") == "t"
+
+
+def test_watch_evaluates_the_findings_reaches_other_machines_and_ends_cleanly(checkout: Checkout) -> None:
+    checkout.shell("docker compose stop watch")
+    assert checkout.exit_code("watch") == 0
+    # It had begun before there was an organization, and sleeps between two rounds.
+    checkout.shell("docker compose start watch")
+    wait_until(lambda: checkout.sql("select count(*) from finding_evaluations") != "0")
+    routes = run_anyway(*PODMAN, "exec", checkout.container("watch"), "cat", "/proc/net/route").stdout
+    assert [line for line in routes.splitlines() if re.match(r"\w+\t00000000\t", line)]
 
 
 def test_health_checks_look_at_the_service(checkout: Checkout) -> None:

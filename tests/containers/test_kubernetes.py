@@ -35,10 +35,12 @@ def objects(name: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((MANIFESTS / name).read_text()))
 
 
-ALL = {one["kind"]: one for file in sorted(MANIFESTS.glob("*.yaml")) for one in objects(file.name)}
-"""By kind; of the two network policies the one that lets clients in."""
+[WATCH] = objects("watch.yaml")
+ALL = {one["kind"]: one for file in sorted(MANIFESTS.glob("*.yaml")) for one in objects(file.name) if one != WATCH}
+"""By kind, without that of watch; of the network policies the one that lets clients in."""
 
 POD = ALL["Deployment"]["spec"]["template"]
+CONFINED = [POD, ALL["Job"]["spec"]["template"], WATCH["spec"]["template"]]
 
 
 @pytest.mark.parametrize("name", [file.name for file in sorted(MANIFESTS.glob("*.yaml"))])
@@ -61,13 +63,17 @@ def test_the_service_the_budget_and_the_policy_select_the_servers_and_not_the_jo
         ALL["NetworkPolicy"]["spec"]["podSelector"],
     ]
     assert [selector["matchLabels"] for selector in selectors] == [servers] * 3
+    of_watch = WATCH["spec"]["template"]["metadata"]["labels"]
+    assert WATCH["spec"]["selector"]["matchLabels"] == of_watch != servers
+    policies = {one["metadata"]["name"]: one["spec"] for one in objects("network-policy.yaml")}
+    assert policies["agentidp-alerts"]["podSelector"]["matchLabels"] == of_watch
     [let_in] = ALL["NetworkPolicy"]["spec"]["ingress"]
     assert let_in == {"ports": [{"protocol": "TCP", "port": 8000}]}
     assert ALL["PodDisruptionBudget"]["spec"]["minAvailable"] < ALL["Deployment"]["spec"]["replicas"]
 
 
 def test_every_container_is_confined() -> None:
-    for template in (POD, ALL["Job"]["spec"]["template"]):
+    for template in CONFINED:
         spec = template["spec"]
         assert (spec["securityContext"]["runAsNonRoot"], spec["automountServiceAccountToken"]) == (True, False)
         for container in spec["containers"]:
@@ -90,7 +96,7 @@ def test_the_documentation_makes_each_secret_and_config_map_that_the_manifests_n
     made = set(re.findall(r"kubectl create (?:secret (?:generic|tls)|configmap) (\S+)", commands))
     named = {
         value
-        for template in (POD, ALL["Job"]["spec"]["template"])
+        for template in CONFINED
         for value in re.findall(r"'(?:secretName|name)': '(agentidp-[a-z-]+)'", str(template))
     }
     assert made == named
@@ -216,3 +222,9 @@ def test_the_job_migrates_and_the_deployment_serves_and_counts(database: Databas
     assert run_anyway(*PODMAN, "healthcheck", "run", service).returncode == 0
     assert podman("exec", service, "id", "-u").strip() == "10001"
     podman("kube", "down", "--force", deployment)
+
+    watch = play("watch.yaml")
+    count = "select count(*) from finding_evaluations"
+    psql = ("exec", database.name, "psql", "--username=postgres", "--dbname=agentidp", "-qAtc", count)
+    wait_until(lambda: podman(*psql).strip() == "1")
+    podman("kube", "down", "--force", watch)
