@@ -18,6 +18,7 @@ from agentidp import audit
 from agentidp.actor import operator
 from agentidp.audit import INSTANCE
 from agentidp.audit.chain import NO_HASH, event_hash
+from tests.citus import REFUSED_BY_CITUS
 from tests.cli.command import Command
 from tests.factories import PATIENCE, ROOT, wait_until
 
@@ -207,6 +208,7 @@ class TestPrune:
                 "update audit_heads set hash = %s where organization_id = %s", [bytes.fromhex(previous), organization]
             )
 
+    @REFUSED_BY_CITUS
     def test_removes_what_is_older_and_leaves_a_chain_that_can_be_verified(
         self, run: Command, organization: str
     ) -> None:
@@ -233,6 +235,7 @@ class TestPrune:
             assert sequences(run("audit", "export", "--organization", organization)) == [last + 1]
             assert run("audit", "verify", "--organization", organization).endswith("\tok")
 
+    @REFUSED_BY_CITUS
     def test_takes_the_days_from_the_setting(self, run: Command, organization: str) -> None:
         assert run.refused("audit", "prune") == "say how many days to keep: with --keep, or in AGENTIDP_AUDIT_DAYS"
         self.age(run, organization)

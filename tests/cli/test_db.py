@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+from tests.citus import WITHOUT_CITUS
 from tests.cli.command import ORGANIZATION, Command
 from tests.conftest import ON_CITUS
 
 
+@WITHOUT_CITUS
 def test_migrate(run: Command, empty_database_url: str) -> None:
     assert run("db", "migrate") == "The schema is up to date."
     empty = Command(empty_database_url)
@@ -15,6 +17,7 @@ def test_migrate(run: Command, empty_database_url: str) -> None:
     assert empty("db", "migrate") == "The schema is up to date."
 
 
+@WITHOUT_CITUS
 def test_distribute(run: Command) -> None:
     assert run.refused("db", "distribute").startswith("the database has no Citus: ")
 
@@ -34,5 +37,6 @@ def test_distribute_needs_a_database_of_ones_own(shared_run: Command) -> None:
     assert sentence == "AGENTIDP_DATABASE_URL must name Citus's coordinator, as a superuser"
 
 
+@WITHOUT_CITUS
 def test_every_command_brings_an_empty_database_up_to_date(run: Command, empty_database_url: str) -> None:
     assert re.fullmatch(ORGANIZATION, Command(empty_database_url)("organization", "create", "Acme"))

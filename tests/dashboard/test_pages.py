@@ -29,6 +29,7 @@ from agentidp.findings import KINDS, budget
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
 from agentidp.findings.store import STALE_TIMES, Evaluation, KnownFinding, Listing
 from agentidp.services import Services
+from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast, settings_for
 from tests.dashboard.conftest import SAME_ORIGIN, Page, Read, number, with_session
 from tests.factories import NOON, Agent, Clock, count_usage, make_agent, make_organization
@@ -786,6 +787,7 @@ VIEWER = "dashboard/viewer"
 FINDINGS = ["finding_state/last_evaluation", "finding_state/list_findings", "finding_state/mutes"]
 
 
+@COMPARES_STATEMENTS
 @pytest.mark.parametrize(
     ("path", "statements", "round_trips"),
     [

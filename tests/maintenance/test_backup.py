@@ -26,6 +26,7 @@ from agentidp.db.migrations import migrate, pending_migrations
 from agentidp.maintenance.restore import look_at_target
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
+from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.conftest import DEBIANS, Cast, settings_for
 from tests.db.test_database import SOMETHING
@@ -80,6 +81,7 @@ def schema(url: str) -> list[str]:
     ]
 
 
+@WITHOUT_CITUS
 def test_everything_is_restored_for_an_owner_who_is_no_superuser(
     run: Command,
     app: Flask,
@@ -144,6 +146,7 @@ def test_everything_is_restored_for_an_owner_who_is_no_superuser(
     assert [*tmp_path.iterdir()] == [file]
 
 
+@WITHOUT_CITUS
 def test_what_belongs_to_the_servers_administrator_is_not_restored(
     run: Command, cast: Cast, services: Services, managed_url: str, other_server: str, tmp_path: Path
 ) -> None:
@@ -186,6 +189,7 @@ class TestRefusals:
         run("backup", str(tmp_path / "agentidp.dump"))
         return tmp_path / "agentidp.dump"
 
+    @WITHOUT_CITUS
     def test_a_database_that_is_not_empty_is_replaced_only_if_asked_for(
         self, run: Command, file: Path, services: Services
     ) -> None:
@@ -201,11 +205,13 @@ class TestRefusals:
         run("restore", "--clean", "--yes", str(file))
         assert len(run("organization", "list").splitlines()) == 2
 
+    @WITHOUT_CITUS
     def test_nothing_is_changed_while_somebody_is_connected(self, run: Command, file: Path) -> None:
         with psycopg.connect(run.database_url) as other:
             sentence = run.refused("restore", "--clean", "--yes", str(file))
             assert other.info.user + " (1). Stop the service" in sentence
 
+    @WITHOUT_CITUS
     def test_a_database_of_something_else_is_left_alone(self, file: Path, empty_database_url: str) -> None:
         with psycopg.connect(empty_database_url) as connection:
             connection.execute("create table of_somebody_else ()")
@@ -214,6 +220,7 @@ class TestRefusals:
             assert "contains tables that are not AgentIdP's" in sentence
         assert "is not one of AgentIdP" in Command(empty_database_url).refused("backup", str(file))
 
+    @WITHOUT_CITUS
     def test_a_damaged_file_restores_nothing(self, run: Command, file: Path, empty_database_url: str) -> None:
         whole = file.read_bytes()
         there = Command(empty_database_url)
@@ -224,6 +231,7 @@ class TestRefusals:
         file.write_bytes(b"not a backup")
         assert "pg_restore cannot read" in there.refused("restore", str(file))
 
+    @WITHOUT_CITUS
     @pytest.mark.parametrize("section", ["nothing", "data"])
     def test_a_failure_leaves_the_database_as_it_was(
         self, run: Command, file: Path, monkeypatch: pytest.MonkeyPatch, section: str
@@ -241,6 +249,7 @@ class TestRefusals:
         assert run.refused("restore", "--clean", "--yes", str(file)) == expected
         assert rows_of(run.database_url) == before
 
+    @WITHOUT_CITUS
     def test_a_newer_backup_is_refused(self, run: Command, file: Path, empty_database_url: str, tmp_path: Path) -> None:
         with psycopg.connect(run.database_url) as connection:
             connection.execute("insert into schema_migrations (name) values ('9999_from_the_future')")
@@ -248,6 +257,7 @@ class TestRefusals:
         sentence = Command(empty_database_url).refused("restore", str(tmp_path / "newer.dump"))
         assert sentence.startswith("the backup has the migration 9999_from_the_future, which this release")
 
+    @WITHOUT_CITUS
     def test_the_wrong_secret_is_found_out(self, file: Path, empty_database_url: str) -> None:
         there = Command(empty_database_url)
         sentence = there.refused("restore", str(file), AGENTIDP_SECRET_KEY=None)
@@ -258,6 +268,7 @@ class TestRefusals:
             sentence,
         )
 
+    @WITHOUT_CITUS
     def test_the_wrong_secret_deletes_nothing(self, run: Command, file: Path) -> None:
         before = rows_of(run.database_url)
         options = ("restore", "--clean", "--yes", str(file))
@@ -268,6 +279,7 @@ class TestRefusals:
         secrets = {"AGENTIDP_SECRET_KEY": SECRET_KEY.swapcase(), "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET_KEY}
         assert run.invoke(*options, **secrets).exit_code == 0
 
+    @WITHOUT_CITUS
     def test_a_session_that_is_just_ending_is_given_some_time(
         self, run: Command, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -279,6 +291,7 @@ class TestRefusals:
             other.close()
             assert not running.result(PATIENCE).is_empty
 
+    @WITHOUT_CITUS
     def test_a_password_of_a_key_would_be_seen(self, run: Command, file: Path) -> None:
         there = Command(f"{run.database_url}&sslpassword=hunter2")
         sentence = there.refused("backup", str(file))
@@ -289,6 +302,7 @@ class TestRefusals:
         os.mkfifo(tmp_path / "pipe")
         assert "is no regular file" in run.refused("backup", str(tmp_path / "pipe"))
 
+    @WITHOUT_CITUS
     def test_a_backup_that_is_ended_leaves_nothing(self, run: Command, tmp_path: Path) -> None:
         with psycopg.connect(run.database_url) as holder:
             holder.execute("lock table signing_keys")
@@ -304,6 +318,7 @@ class TestRefusals:
                     process.kill()
         assert [*tmp_path.iterdir()] == []
 
+    @WITHOUT_CITUS
     @pytest.mark.slow
     def test_programs_that_are_too_old_are_named(self, run: Command, file: Path, tmp_path: Path) -> None:
         [old] = DEBIANS
@@ -319,6 +334,7 @@ class TestRefusals:
         sentence = run.refused("restore", "--bindir", str(old), "--clean", "--yes", str(file))
         assert re.match(rf"PostgreSQL 1[5-7]'s pg_restore cannot read {file}: unsupported version", sentence)
 
+    @WITHOUT_CITUS
     def test_a_file_that_cannot_be_written_is_left_as_it_was(self, run: Command, file: Path, tmp_path: Path) -> None:
         before = file.read_bytes()
         run("organization", "create", "Later")
@@ -327,6 +343,7 @@ class TestRefusals:
         assert "cannot be written: No such file or directory" in run.refused("backup", str(tmp_path / "no" / "file"))
 
 
+@WITHOUT_CITUS
 def test_a_backup_of_an_older_schema_is_brought_up_to_date(
     quiet: None, empty_database_url: str, managed_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from agentidp.maintenance.check_machine import LITTLE_SPACE, NO_SPACE, check_dis
 from agentidp.maintenance.check_privileges import expected_privileges
 from agentidp.maintenance.check_settings import names_of_settings
 from agentidp.server.watch import WATCH_LOCK
+from tests.citus import REFUSED_BY_CITUS, WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.factories import SECRET_KEY
 from tests.maintenance.conftest import rows_of
@@ -63,6 +64,7 @@ def damage(run: Command, *statements: str) -> None:
             connection.execute(statement.encode())
 
 
+@WITHOUT_CITUS
 def test_all_is_well(healthy: Command, tmp_path: Path) -> None:
     healthy("backup", str(tmp_path / "agentidp.dump"))
     found = checked(healthy, "--backups", str(tmp_path))
@@ -250,6 +252,7 @@ class TestKeys:
 
 
 class TestWatch:
+    @REFUSED_BY_CITUS
     def test_nothing_watches(self, healthy: Command) -> None:
         damage(healthy, "update finding_evaluations set evaluated_at = evaluated_at - interval '11 minutes'")
         assert checked(healthy)["watch"] == (
@@ -258,6 +261,7 @@ class TestWatch:
         )
         assert checked(healthy, AGENTIDP_WATCH_INTERVAL="600")["watch"][0] == "ok"
 
+    @REFUSED_BY_CITUS
     def test_an_instance_watches(self, healthy: Command) -> None:
         with connect(healthy.database_url) as watching:
             watching.execute("select pg_advisory_lock(%s)", [WATCH_LOCK])
@@ -271,6 +275,7 @@ class TestWatch:
 
 
 class TestMachine:
+    @WITHOUT_CITUS
     def test_backups(self, healthy: Command, tmp_path: Path) -> None:
         (tmp_path / "notes").write_text("no backup")
         assert checked(healthy, "--backups", str(tmp_path))["backups"][0] == "failed"

@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from agentidp import create_app
 from agentidp.maintenance.postgres_programs import for_backup
 from agentidp.scopes import SCOPES
+from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.conftest import DEBIANS, MISSING, name_of_installation, settings_for, with_database
 from tests.factories import PATIENCE, ROOT, usage_sums
@@ -112,6 +113,7 @@ def test_an_administrator_of_the_release_before_gets_the_new_scopes(quiet: None,
     assert run(*arguments[1:]).split("\t")[3].split() == list(SCOPES)
 
 
+@WITHOUT_CITUS
 @pytest.mark.slow
 def test_the_way_back_to_the_first_release(quiet: None, database_url: str, directory: Path) -> None:
     run = Command(database_url)
