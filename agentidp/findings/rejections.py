@@ -1,7 +1,6 @@
 """``rejections``: an agent fails to authenticate far more often than it usually does; why, and from which networks.
 
-Statistic: the day's rejected requests against the 75th percentile of the 28 days before; or as few as 6 if the agent
-was issued no token from then on, where its seasonal median lets one expect as many.
+Statistic: the day's rejected requests against three times the 75th percentile of the 28 days before.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def call(query: FindingsQuery) -> Call:
             "since": query.since,
             "until": query.until,
             "sources_since": max(query.since, query.until - timedelta(days=KEEP_NETWORKS)),
-            "min_rejected": thresholds.MIN_REJECTED_FAILING,
+            "min_rejected": thresholds.MIN_REJECTED,
             "max_agents": thresholds.MAX_REJECTED_AGENTS,
         },
     )
@@ -91,33 +90,23 @@ def rejections_of(
     usual = {
         day: percentile
         for day in range(since, len(by_day))
-        if (percentile := usual_if_exceeded(by_day, day, active_days, is_failing(rejected, tokens, day))) is not None
+        if (percentile := usual_if_exceeded(by_day, day, active_days)) is not None
     }
     return [_rejections_on(days, rejected, tokens, usual) for days in runs(list(usual), 1)]
 
 
-def usual_if_exceeded(
-    by_day: Sequence[int], day: int, active_days: Collection[int], fails: bool = False
-) -> float | None:
+def usual_if_exceeded(by_day: Sequence[int], day: int, active_days: Collection[int]) -> float | None:
     """The 75th percentile of the days before, if the day has far more rejected requests; else ``None``."""
     begins = max(day - thresholds.REJECTION_DAYS, 0)
     first = next((before for before in range(begins, day) if before in active_days), day)
-    past = sorted(by_day[first:day])
-    usual = past[-(-3 * len(past) // 4) - 1] if past else 0
-    at_least = thresholds.MIN_REJECTED_FAILING if fails else thresholds.MIN_REJECTED
-    if len(past) < thresholds.REJECTION_SETTLED_DAYS:
-        at_least = thresholds.MIN_REJECTED_NEW
-    return usual if by_day[day] >= at_least and by_day[day] > thresholds.REJECTED_TIMES * usual else None
+    usual = percentile_75(by_day[first:day])
+    is_far_more = by_day[day] >= thresholds.MIN_REJECTED and by_day[day] > thresholds.REJECTED_TIMES * usual
+    return usual if is_far_more else None
 
 
-def is_failing(rejected: Sequence[int], tokens: Sequence[int], day: int) -> bool:
-    """Whether an agent got no token on a day from its first rejection on, where it usually gets several."""
-    hours = range(day * DAY, min((day + 1) * DAY, len(rejected)))
-    first = next((hour for hour in hours if rejected[hour]), None)
-    if first is None or any(tokens[first + 1 : hours.stop]):
-        return False
-    expected = sum(expected_tokens(tokens, hour) for hour in range(first + 1, hours.stop))
-    return expected >= thresholds.MIN_REJECTED_FAILING
+def percentile_75(counts: Sequence[int]) -> int:
+    """The lowest count that three quarters do not exceed; zero of none."""
+    return sorted(counts)[-(-3 * len(counts) // 4) - 1] if counts else 0
 
 
 def expected_tokens(tokens: Sequence[int], hour: int) -> float:

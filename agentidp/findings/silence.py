@@ -1,14 +1,12 @@
 """``silence``: an agent used to be active and has stopped, or the organization, or part of it, is quiet amid work.
 
-Statistic: the evidence against the quiet hours or days, -ln of the probability that an agent with this habit is quiet
-so long (:mod:`agentidp.findings.quiet_hours`).
+Statistics: the evidence of what an agent has missed (:mod:`agentidp.findings.quiet_agent`), and the Poisson deviance of
+the active agents of a sample (:mod:`agentidp.findings.quiet_organization`).
 
-1. An agent that works around the clock is judged by hours; any other by whole UTC days, since a holiday silences it for
-   all hours of a day at once; one without a rhythm by its longest pause.
-2. The organization is quiet if fewer than half of the usual agents are active, amid their work.
-3. Part of it is quiet if a quarter of the active agents, and at least four, stopped in the same hour.
-4. Hours in which the organization was quiet are unknown, not zero: they count for no agent.
-5. A quiet time that has ended and contains a whole day without a token is a ``zero_day`` alone.
+1. Hours in which the organization was quiet are unknown, not zero: they count for no agent.
+2. Agents that stopped together, with part of the organization, are not reported one by one.
+3. A quiet time that has ended and contains a whole day without a token is a ``zero_day`` alone.
+4. In a marked holiday nothing is silent, but what does not come back after it is.
 """
 
 from __future__ import annotations
@@ -21,13 +19,13 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
 from agentidp.findings.history import DAY, hourly, hours_until, instant
-from agentidp.findings.quiet_hours import (
+from agentidp.findings.quiet_agent import Silence, silence_of_agent
+from agentidp.findings.quiet_organization import (
     QuietTime,
-    Silence,
+    busy_hours,
     partial_silences,
-    quiet_hours_of,
     quiet_times,
-    silence_of_agent,
+    runs_of_quiet_hours,
 )
 
 HOUR = timedelta(hours=1)
@@ -62,33 +60,29 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """One for each time in which the organization, or part of it, was quiet, and for each agent that is silent."""
+    """One for each time in which the organization, or part of it, was quiet, and for each agent that stopped alone."""
     first_day = _first_day(query)
     length = hours_until(query.at, first_day)
     agents = [Agent(row.agent_id, row.agent_name, row.is_sampled, hourly(row.history, length)) for row in rows]
     sample = [one.counts for one in agents if one.is_sampled]
     active = [sum(1 for counts in sample if counts[hour]) for hour in range(length)]
     looked_at = (query.since - first_day).days * DAY
+    # What an agent missed may lie before the days looked at.
     known_from = min(looked_at, length - (7 * thresholds.MAX_SILENCE_WEEKS + 1) * DAY)
-    runs, busy = quiet_hours_of(active, known_from)
     holidays = _hours_of_holidays(length, first_day, query)
-    quiet = holidays.union(*runs)
-    quiet_days = {hour // DAY for hour in busy if _is_quiet_day(hour // DAY, busy, quiet)}
     free_days = {day for day in range(length // DAY) if holidays.issuperset(range(day * DAY, (day + 1) * DAY))}
-    quiet_days |= free_days
+    unknown = holidays.union(*runs_of_quiet_hours(active, busy_hours(active, known_from)))
+
     whole = [one for one in quiet_times(active, known_from, holidays) if one.ends > looked_at]
     parts = [one for one in partial_silences(sample, looked_at) if not _is_of_holiday(one, holidays, length)]
     parts = [one for one in parts if not _any_overlaps(one, whole)]
-    silent = [(one, found) for one in agents if (found := silence_of_agent(one.counts, quiet, quiet_days))]
-    gone = [one for one, _ in silent]
-    with_others = [(one, found) for one, found in silent if _stopped_alone(found, parts)]
+    silent = [(one, found) for one in agents if (found := silence_of_agent(one.counts, unknown, free_days))]
+    stopped_alone = [(one, found) for one, found in silent if not _stopped_with_others(found, parts)]
+    working = [one for one in agents if one not in [stopped for stopped, _ in silent]]
     return [
         *(_of_organization(one, agents, first_day, query) for one in whole if not _is_zero_day(one, active, free_days)),
         *(_of_part(one, agents, first_day, query) for one in parts),
-        *(
-            _of_agent(one, found, first_day, query, _others_were_active(found, agents, gone))
-            for one, found in with_others
-        ),
+        *(_of_agent(one, found, first_day, query, _any_active(working, found.since)) for one, found in stopped_alone),
     ]
 
 
@@ -107,11 +101,6 @@ def _hours_of_holidays(length: int, first_day: date, query: FindingsQuery) -> se
     return hours
 
 
-def _is_quiet_day(day: int, busy: dict[int, int], quiet: set[int]) -> bool:
-    hours = [hour for hour in range(day * DAY, (day + 1) * DAY) if hour in busy]
-    return 2 * sum(1 for hour in hours if hour in quiet) >= len(hours)
-
-
 def _is_zero_day(one: QuietTime, active: list[int], free_days: set[int]) -> bool:
     """Whether it has ended and contains a whole day, no holiday, on which no agent of the sample was active."""
     days = set(range(-(-one.begins // DAY), one.ends // DAY)) - free_days
@@ -128,12 +117,12 @@ def _any_overlaps(one: QuietTime, others: list[QuietTime]) -> bool:
     return any(one.begins < other.ends and other.begins < one.ends for other in others)
 
 
-def _stopped_alone(found: Silence, parts: list[QuietTime]) -> bool:
-    return not any(abs(found.since - one.begins) <= 1 for one in parts)
+def _stopped_with_others(found: Silence, parts: list[QuietTime]) -> bool:
+    return any(abs(found.since - one.begins) <= 1 for one in parts)
 
 
-def _others_were_active(found: Silence, agents: list[Agent], silent: list[Agent]) -> bool:
-    return any(any(one.counts[found.since :]) for one in agents if one not in silent)
+def _any_active(agents: list[Agent], since: int) -> bool:
+    return any(any(one.counts[since:]) for one in agents)
 
 
 def _of_organization(one: QuietTime, agents: list[Agent], first_day: date, query: FindingsQuery) -> Finding:

@@ -106,9 +106,6 @@ public holidays last for up to three. Its work is also done if the day after is 
 MAX_EVIDENCE_PART_DAY = 5.0
 """Evidence at most of the rest of the day on which an agent stopped amid its work: its hours depend on one another."""
 
-MAX_GAP_TIMES = 3
-"""Times the longest pause of its 8 weeks, after which any agent is silent."""
-
 ROUND_THE_CLOCK_HOURS = 18
 """Active hours of the 24 up to its last one of an agent that works around the clock, and of a day a week before."""
 
@@ -118,9 +115,8 @@ MIN_USUAL_AGENTS = 2
 MIN_EVIDENCE_ORGANIZATION = 8.0
 """Evidence that the organization is quiet, by Poisson's distribution of the agents that are active in an hour."""
 
-MIN_STOPPED_AGENTS, MIN_STOPPED_SHARE, MIN_STOPPED_HOURS = 4, 0.25, 3
-"""Agents of the sample, and their share of those usually active, that stop in the same hour and stay quiet for so many
-hours: part of the organization is silent."""
+MIN_STOPPED_AGENTS, MIN_STOPPED_HOURS = 4, 3
+"""Agents of the sample that stop in the same hour and stay quiet for so many: part of the organization is silent."""
 
 STEADY_SHARE = 0.75
 """Of the weeks in which an agent was active in an hour in which it counts as missing."""
@@ -159,12 +155,6 @@ REJECTION_DAYS = 28
 MIN_REJECTED = 15
 """Rejected requests of an agent on a UTC day: fewer are a handful."""
 
-MIN_REJECTED_FAILING = 6
-"""The same if it was issued no token from its first rejection on, where as many tokens were to be expected."""
-
-MIN_REJECTED_NEW, REJECTION_SETTLED_DAYS = 100, 7
-"""The same of an agent with fewer days behind it than these: its usual rate is not known yet."""
-
 REJECTED_TIMES = 3
 """Times the 75th percentile of the days before."""
 
@@ -187,9 +177,6 @@ MIN_UNCACHED_TOKENS = 30
 
 MIN_UNCACHED_DAYS = 2
 """Days in a row, among those on which the agent was active: fewer are an incident and no habit."""
-
-MIN_UNCACHED_SPAN = 20
-"""Hours from the first costly hour to the last: an incident may run across midnight."""
 
 MIN_UNCACHED_DAYS_READ, MAX_UNCACHED_DAYS_READ = 7, 14
 """Days that are read for candidates if fewer or more are asked for."""

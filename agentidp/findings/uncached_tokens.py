@@ -104,7 +104,6 @@ def habit_of(
         if (
             len(group) >= thresholds.MIN_UNCACHED_DAYS
             and group[-1].day >= since
-            and group[-1].last_hour - group[0].first_hour >= thresholds.MIN_UNCACHED_SPAN
             and (declared or not are_replicas(tokens, group, token_ttl))
         ):
             return Habit(tuple(group))

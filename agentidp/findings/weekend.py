@@ -1,8 +1,7 @@
 """``weekend``: tokens on days that are usually quiet, with the agents behind it.
 
 Statistic: the day's tokens against the second-highest of the same weekday in 8 weeks, in units of the agent's average
-day. An agent that works once or twice a week has no quiet days to break: a weekly job that moves from Sunday to
-Saturday is not reported, and neither is one more day of an agent that works on less than half of its other days.
+day. The second-highest, because an agent may have been at work on such a day once before.
 
 A day is one of UTC, and to an agent in the west Saturday begins on Friday evening. It still rests for most of it, and
 what it does then is judged by the hours of that rest.
@@ -91,16 +90,13 @@ def unusual_work(tokens: Sequence[int], day: int) -> UnusualWork | None:
     past = range(day - WEEK * weeks, day)
     same = [of_days[each] for each in past if (day - each) % WEEK == 0]
     others = [of_days[each] for each in past if (day - each) % WEEK]
-    average, active_days = sum(others) / len(others), sum(1 for each in others if each)
+    average = sum(others) / len(others)
     usual, today = second_highest(same), of_days[day]
-    if active_days < 3 * weeks or not _is_activity(today - usual, average):
+    if not _is_activity(today - usual, average):
         return None
     if 100 * usual <= thresholds.QUIET_PERCENT * average:
         return UnusualWork(today, usual, is_quiet_day=True)
-    is_quiet_in_part = 100 * usual <= thresholds.PART_PERCENT * average
-    # On each of the last two of these weekdays it did more than half as much: a schedule that has changed is no news.
-    is_new_habit = 2 * min(of_days[day - WEEK], of_days[day - 2 * WEEK]) > today
-    if not is_quiet_in_part or is_new_habit:
+    if 100 * usual > thresholds.PART_PERCENT * average:
         return None
     in_rest = sum(tokens[hour] for hour in hours_of_rest(tokens, day, weeks) if hour < len(tokens))
     return UnusualWork(in_rest, usual=0, is_quiet_day=False) if _is_activity(in_rest, average) else None

@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
-from agentidp.findings.quiet_hours import median_low
+from agentidp.findings.quiet_organization import median_low
 
 DAY = timedelta(days=1)
 

@@ -1,7 +1,8 @@
 """``python -m bench.findings.ablation``: what each rule of each kind is worth, by leaving it out.
 
 The fleets are those of ``bench.findings``, with situations and without, in memory (:mod:`.memory`). Each is looked at
-every so many hours, by the one kind whose rule is left out. Use seeds that no threshold was chosen on.
+every so many hours, by the one kind whose rule is left out. With ``--one-agent`` only the first agent of each fleet is
+left, as in the organization of somebody who tries the service. Use seeds that no threshold was chosen on.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from agentidp.findings import (
+    findings,
     outliers,
-    quiet_hours,
-    rejections,
+    quiet_agent,
+    quiet_organization,
     silence,
     spike,
     surprise,
@@ -27,10 +31,10 @@ from agentidp.findings import (
     uncached_tokens,
     weekend,
 )
-from agentidp.findings.finding import Severity
+from agentidp.findings.finding import Finding, Severity
 from bench.findings.__main__ import fleet_of
 from bench.findings.fleets import EVALUATED, EVALUATED_DAYS, HOURS, Fleet
-from bench.findings.looks import Looks
+from bench.findings.looks import SECOND, Looks, query_at
 from bench.findings.memory import InMemory
 from bench.findings.scoring import MEANT, Score, sightings
 
@@ -74,33 +78,30 @@ RULES: dict[str, dict[str, list[Patch]]] = {
     },
     "silence": {
         ALL: [],
-        "no agent judged by hours": [(quiet_hours, "works_round_the_clock", lambda *_: False)],
-        "no agent judged by its longest pause": [(quiet_hours, "_silence_by_gap", lambda *_: None)],
-        "stopping amid work says nothing": [(quiet_hours, "_part_day_evidence", lambda *_: 0.0)],
-        "no more days where a holiday may be": [
-            (thresholds, "MIN_EVIDENCE_WORKDAYS", thresholds.MIN_EVIDENCE_DAYS),
-        ],
-        "hours of a quiet organization count": [(silence, "quiet_hours_of", lambda *_: ([], {}))],
+        "no agent judged by hours": [(quiet_agent, "works_round_the_clock", lambda *_: False)],
+        "stopping amid work says nothing": [(quiet_agent, "evidence_of_stopping", lambda *_: 0.0)],
+        "no more days where a holiday may be": [(thresholds, "MIN_EVIDENCE_WORKDAYS", thresholds.MIN_EVIDENCE_DAYS)],
+        "hours of a quiet organization count": [(silence, "runs_of_quiet_hours", lambda *_: [])],
         "not the organization": [(silence, "quiet_times", lambda *_: [])],
+        "a quiet organization need not be unlikely": [(quiet_organization, "is_unlikely", lambda *_: True)],
+        "nor begin or end amid work": [(quiet_organization, "at_work", lambda *_: True)],
         "not a part of the organization": [(silence, "partial_silences", lambda *_: [])],
     },
     "weekend": {
         ALL: [],
         "no hours of rest": [(thresholds, "PART_PERCENT", thresholds.QUIET_PERCENT)],
-        "the highest day counts as usual": [
-            (weekend, "second_highest", lambda counts: max(counts)),
-        ],
+        "the highest day counts as usual": [(weekend, "second_highest", lambda counts: max(counts))],
     },
     "uncached_tokens": {
         ALL: [],
         "no replicas": [(uncached_tokens, "are_replicas", lambda *_: False)],
-        "one day is enough": [(thresholds, "MIN_UNCACHED_DAYS", 1), (thresholds, "MIN_UNCACHED_SPAN", 0)],
+        "one day is enough": [(thresholds, "MIN_UNCACHED_DAYS", 1)],
+        "all are warnings": [(thresholds, "UNCACHED_WARNING_FACTOR", thresholds.UNCACHED_FACTOR)],
     },
     "rejections": {
         ALL: [],
-        "six with no token are as few as 15": [(thresholds, "MIN_REJECTED_FAILING", thresholds.MIN_REJECTED)],
         "not against the 75th percentile": [(thresholds, "REJECTED_TIMES", 0)],
-        "no higher limit for new agents": [(rejections.thresholds, "MIN_REJECTED_NEW", thresholds.MIN_REJECTED)],
+        "six are enough": [(thresholds, "MIN_REJECTED", 6)],
     },
     "zero_day": {ALL: [], "any number is usual": [(thresholds, "MIN_ZERO_DAY_TOKENS", 1)]},
 }
@@ -120,13 +121,29 @@ def patched(patches: list[Patch]) -> Iterator[None]:
             setattr(module, name, value)
 
 
+def look(fleet: Fleet, kind: str, every: int) -> Iterator[tuple[list[Finding], datetime]]:
+    """What a kind finds in the evaluated span, and when.
+
+    ``spike`` judges each hour by those before it, so one look at the whole span finds what a look a day finds, at the
+    end of each finding.
+    """
+    counters = InMemory(fleet, [kind])
+    if kind == "spike":
+        counters.count(2 * HOURS)
+        at = fleet.at(HOURS) - SECOND
+        query = replace(query_at(at), days=EVALUATED_DAYS)
+        yield from (([one], one.ends) for one in findings(counters.run(at), query).findings)
+        return
+    looks = Looks(fleet)
+    for hour in range(EVALUATED + every, HOURS + 1, every):
+        yield looks.found(counters, 2 * hour)
+
+
 def judge(fleet: Fleet, kind: str, every: int) -> Counter[tuple[str, str]]:
     """What came of the faults that a kind is meant for, and how many of its findings are false or benign."""
     result: Counter[tuple[str, str]] = Counter()
     scores = {least: Score(fleet) for least in (Severity.warning, Severity.info)}
-    looks, counters = Looks(fleet), InMemory(fleet, [kind])
-    for hour in range(EVALUATED + every, HOURS + 1, every):
-        found, at = looks.found(counters, 2 * hour)
+    for found, at in look(fleet, kind, every):
         for least, score in scores.items():
             score.see(sightings(found, at, least))
     for least, score in scores.items():
@@ -140,9 +157,20 @@ def judge(fleet: Fleet, kind: str, every: int) -> Counter[tuple[str, str]]:
     return result
 
 
-def judge_all(seed: str, kinds: list[str], every: int) -> dict[tuple[str, str], Counter[tuple[str, str]]]:
+def keep_first_agent(fleet: Fleet) -> None:
+    """Make it the organization of one agent."""
+    del fleet.agents[1:]
+    fleet.faults[:] = [one for one in fleet.faults if not one.agents or fleet.agents[0] in one.agents]
+    fleet.benign[:] = [one for one in fleet.benign if fleet.agents[0] in one.agents]
+
+
+def judge_all(
+    seed: str, kinds: list[str], every: int, one_agent: bool
+) -> dict[tuple[str, str], Counter[tuple[str, str]]]:
     """(Kind, rule that is left out) -> what came of the fleet of a seed."""
     fleet = fleet_of(seed)
+    if one_agent:
+        keep_first_agent(fleet)
     result = {}
     for kind in kinds:
         for name, patches in RULES[kind].items():
@@ -174,6 +202,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the number of the first (default: 0)")
     parser.add_argument("--every", type=int, default=24, help="hours between two looks (default: 24)")
     parser.add_argument("--kind", choices=tuple(RULES), action="append", help="default: all")
+    parser.add_argument("--one-agent", action="store_true", help="keep the first agent of each fleet only")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
     options = parser.parse_args()
     kinds = options.kind or list(RULES)
@@ -181,7 +210,9 @@ def main() -> None:
     seeds = [f"{prefixes[n % 2]}{options.seeds} {options.first + n // 2}" for n in range(options.fleets)]
     total: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
     with ProcessPoolExecutor(options.processes) as processes:
-        for of_fleet in processes.map(partial(judge_all, kinds=kinds, every=options.every), seeds):
+        for of_fleet in processes.map(
+            partial(judge_all, kinds=kinds, every=options.every, one_agent=options.one_agent), seeds
+        ):
             for key, counts in of_fleet.items():
                 total.setdefault(key, Counter()).update(counts)
     for kind in kinds:

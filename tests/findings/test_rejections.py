@@ -8,6 +8,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from agentidp.findings.rejections import percentile_75, usual_if_exceeded
 from agentidp.usage import KEEP_NETWORKS
 from tests.conftest import Clock
 from tests.factories import NOON
@@ -124,15 +125,6 @@ def test_is_found_from_the_floor_and_above_three_times_the_usual(
     assert len(found(fleet)) == is_found
 
 
-@pytest.mark.parametrize(
-    ("days", "rejected", "is_found"), [(0, 99, False), (0, 100, True), (6, 99, False), (6, 100, True), (7, 20, True)]
-)
-def test_takes_more_of_an_agent_that_is_new(fleet: Fleet, days: int, rejected: int, is_found: bool) -> None:
-    fleet.count(settled(fleet, days=days), TODAY, rejected=rejected)
-    fleet.store()
-    assert len(found(fleet)) == is_found
-
-
 def test_an_agent_that_rests_at_weekends_has_quiet_days_too(fleet: Fleet) -> None:
     agent_id = fleet.agent("office")
     for ago in range(1, 29):
@@ -205,17 +197,6 @@ def test_what_is_counted_after_now_is_not_seen(fleet: Fleet) -> None:
     fleet.count(settled(fleet), TODAY + DAY, rejected=900)
     fleet.store()
     assert found(fleet) == []
-
-
-def test_the_baseline_ends_after_its_days(fleet: Fleet) -> None:
-    agent_id = settled(fleet)
-    # Excluded: 29 days before. With it, an agent of the last six days would be there for longer.
-    young = settled(fleet, "young", days=6)
-    fleet.count(young, TODAY - 29 * DAY, 1)
-    for each in (agent_id, young):
-        fleet.count(each, TODAY, rejected=30)
-    fleet.store()
-    assert [name for name, *_ in found(fleet)] == ["sync"]
 
 
 @pytest.mark.parametrize("now", [datetime(2028, 2, 29, 12, tzinfo=UTC), datetime(2026, 3, 1, 12, tzinfo=UTC)])
@@ -293,16 +274,6 @@ def test_guessing_at_a_time_at_which_the_agent_rests_is_not_explained_as_a_rotat
     assert finding["causes"].startswith("Somebody is guessing its secret")
 
 
-@pytest.mark.parametrize(("rejected", "is_found"), [(5, False), (6, True)])
-def test_a_few_are_many_if_no_token_is_issued_any_more(fleet: Fleet, rejected: int, is_found: bool) -> None:
-    agent_id = fleet.agent("busy")
-    fleet.work(agent_id, TODAY - 30 * DAY, TODAY + 6 * HOUR, lambda at: 3)
-    fleet.count(agent_id, TODAY + 6 * HOUR, rejected=rejected)
-    fleet.store()
-    found = fleet.findings("rejections")
-    assert [one["severity"] for one in found] == ["critical"] * is_found
-
-
 def test_names_the_reasons_and_the_networks_of_its_days(fleet: Fleet, database_url: str) -> None:
     agent_id, other = settled(fleet), fleet.agent("other")
     fleet.count(agent_id, TODAY - DAY + 22 * HOUR, rejected=1300)
@@ -345,3 +316,25 @@ def test_names_no_network_that_is_older_than_thirty_days(fleet: Fleet, database_
             )
     [finding] = fleet.findings("rejections", days=40)
     assert finding["summary"].endswith(f"Networks: 192.0.2.0/24 ({KEEP_NETWORKS - 1}).")
+
+
+@pytest.mark.parametrize(("rejected", "is_many"), [(14, False), (15, True)])
+def test_a_handful_is_never_many(rejected: int, is_many: bool) -> None:
+    assert (usual_if_exceeded([0] * 28 + [rejected], 28, range(28)) is not None) is is_many
+
+
+@pytest.mark.parametrize(("rejected", "is_many"), [(60, False), (61, True)])
+def test_many_are_more_than_three_times_the_percentile_of_28_days(rejected: int, is_many: bool) -> None:
+    # What is older, and the days before the agent's first one, are not among them.
+    counts = [900] * 2 + [20] * 28 + [rejected]
+    assert (usual_if_exceeded(counts, 30, range(30)) is not None) is is_many
+    assert usual_if_exceeded(counts, 30, range(29, 30)) == (20 if is_many else None)
+
+
+def test_the_75th_percentile_is_not_exceeded_by_three_quarters() -> None:
+    assert [percentile_75([]), percentile_75([7]), percentile_75([4, 1, 3, 2]), percentile_75([5, 4, 1, 3, 2])] == [
+        0,
+        7,
+        3,
+        4,
+    ]

@@ -218,8 +218,8 @@ def test_jobs_between_their_runs_are_not_silent(fleet: Fleet, clock: Clock) -> N
         assert silent(fleet) == []
 
 
-@pytest.mark.parametrize(("nights", "is_told"), [(1, False), (2, True)])
-def test_a_nightly_job_is_silent_after_two_nights(fleet: Fleet, nights: int, is_told: bool) -> None:
+@pytest.mark.parametrize(("nights", "is_told"), [(2, False), (3, True)])
+def test_a_nightly_job_is_silent_after_three_nights(fleet: Fleet, nights: int, is_told: bool) -> None:
     # Today's run was missed too, but today is not over.
     work(fleet, "nightly", nightly, ends=MIDNIGHT - nights * DAY)
     others(fleet)

@@ -14,9 +14,7 @@ from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, runs
 from agentidp.findings.month_ends import month_end_precedent
 from agentidp.findings.newcomers import newcomers_hours
 from agentidp.findings.outliers import is_gross, without_gross_outliers
-from agentidp.findings.quiet_hours import evidence, partial_silences, silence_of_agent
 from agentidp.findings.rarity import ReturnPeriod, ZScore
-from agentidp.findings.rejections import usual_if_exceeded
 from agentidp.findings.seasonal import expected_tokens, median, precedent, seasonal_median, surprise
 from agentidp.findings.surprise import LastDay, matters, unusual_hours
 from agentidp.findings.uncached_tokens import fewest_tokens
@@ -239,31 +237,6 @@ def test_slots_are_added_up_and_days_without_a_row_are_zero() -> None:
     assert runs([1, 2, 27, 51], 24) == [[1, 2], [27, 51]]
 
 
-def test_evidence_is_the_negative_logarithm_of_a_probability() -> None:
-    assert evidence(0, 8) == 0
-    assert exp(-evidence(8, 8)) == pytest.approx(0.5 / 9)
-
-
-@pytest.mark.parametrize(("hours", "is_silent"), [(3, False), (4, True)])
-def test_an_agent_that_works_around_the_clock_is_silent_after_four_hours(hours: int, is_silent: bool) -> None:
-    counts = [3] * (10 * WEEK) + [0] * hours + [0]
-    assert bool(silence_of_agent(counts, (), ())) is is_silent
-
-
-@pytest.mark.parametrize(("stopped", "is_found"), [(3, False), (4, True)])
-def test_agents_that_stop_in_the_same_hour_are_part_of_the_organization(stopped: int, is_found: bool) -> None:
-    length = 10 * WEEK
-    sample = [[3] * (length - 6) + [3 * (place >= stopped)] * 6 for place in range(12)]
-    assert [(one.begins, one.stopped) for one in partial_silences(sample, length - DAY)] == [
-        (length - 6, tuple(range(stopped)))
-    ] * is_found
-
-
-@pytest.mark.parametrize(("rejected", "is_found"), [(14, False), (15, True)])
-def test_a_handful_of_rejections_is_none(rejected: int, is_found: bool) -> None:
-    assert (usual_if_exceeded([0] * 28 + [rejected], 28, range(28)) is not None) is is_found
-
-
 def test_the_fewest_tokens_are_one_a_lifetime_in_each_run_of_hours() -> None:
     assert fewest_tokens([9, 10, 11, 14], 3600) == 4
     assert fewest_tokens([9, 10, 11, 14], 700) == 22
@@ -277,30 +250,6 @@ def test_a_run_on_a_day_of_rest(tokens: int, is_found: bool) -> None:
     counts = ([*[0] * 9, 12, *[0] * 14] * 6 + [0] * DAY) * 7
     counts += [*[0] * 9, 12, *[0] * 14] * 6 + [*[0] * 9, tokens, *[0] * 14]
     assert bool(unusual_work(counts, 55)) is is_found
-
-
-@pytest.mark.parametrize(("last", "is_silent"), [(3, False), (16, True)])
-def test_a_holiday_in_the_west_begins_with_rest_amid_a_day_of_utc(last: int, is_silent: bool) -> None:
-    # From 14:00 to 04:00, from Monday to Friday by its own clock; silent from a Thursday on, and judged on Saturday.
-    def works(hour: int) -> bool:
-        local = hour - 6
-        return local // DAY % 7 < 5 and 8 <= local % DAY < 22
-
-    ends = 10 * WEEK + 3 * DAY
-    counts = [3 * (works(hour) and hour <= ends + last) for hour in range(ends + 2 * DAY + 1)]
-    assert bool(silence_of_agent(counts, (), ())) is is_silent
-
-
-@pytest.mark.parametrize(("weekday", "is_silent"), [(3, True), (4, False)])
-def test_whoever_leaves_early_before_the_weekend_may_have_a_holiday_after_it(weekday: int, is_silent: bool) -> None:
-    # From 8:00 to 20:00, from Monday to Friday; stops at noon, and one working day is missed.
-    def works(hour: int) -> bool:
-        return hour // DAY % 7 < 5 and 8 <= hour % DAY < 20
-
-    last = 9 * WEEK + weekday * DAY + 12
-    missed = 1 if weekday == 3 else 3
-    counts = [3 * (works(hour) and hour <= last) for hour in range((last // DAY + missed + 1) * DAY + 1)]
-    assert bool(silence_of_agent(counts, (), ())) is is_silent
 
 
 def test_each_earlier_month_must_have_had_it_at_its_end() -> None:

@@ -178,38 +178,17 @@ def test_a_retry_loop_of_a_few_hours_is_no_habit(fleet: Fleet, loops: list[tuple
     assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
 
 
-@pytest.mark.parametrize(("last", "is_found"), [(13, False), (14, True)])
-def test_a_retry_loop_across_midnight_is_no_habit(fleet: Fleet, clock: Clock, last: int, is_found: bool) -> None:
-    # Of an agent that is active at 18:00 only; the loop's hours are most of its hours of both days.
-    clock.now = at(0, 23)
-    worker = fleet.agent("worker")
-    works(fleet, worker, range(2, 7), [18], 1)
-    works(fleet, worker, [1], range(18, 24), 500)
-    works(fleet, worker, [0], range(last + 1), 500)
-    fleet.store()
-    assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
-
-
 def test_a_client_that_begins_to_do_it_is_found_on_the_second_day(fleet: Fleet, clock: Clock) -> None:
     worker = fleet.agent("worker")
     works(fleet, worker, range(2, 160), range(24), 1)
     works(fleet, worker, [1], range(12), 1)
     works(fleet, worker, [1], range(12, 24), 160)
-    works(fleet, worker, [0], range(9), 160)
+    works(fleet, worker, [0], range(2), 160)
     fleet.store()
-    clock.now = at(0, 9)
+    clock.now = at(1, 23)
+    assert names(fleet.findings("uncached_tokens")) == []
+    clock.now = at(0, 2)
     assert names(fleet.findings("uncached_tokens")) == FOUND
-
-
-def test_a_client_that_begins_to_do_it_is_not_found_before(fleet: Fleet, clock: Clock) -> None:
-    worker = fleet.agent("worker")
-    works(fleet, worker, range(2, 160), range(24), 1)
-    works(fleet, worker, [1], range(12), 1)
-    works(fleet, worker, [1], range(12, 24), 160)
-    works(fleet, worker, [0], range(8), 160)
-    fleet.store()
-    clock.now = at(0, 8)
-    assert fleet.findings("uncached_tokens") == []
 
 
 def test_new_agents_and_crowds_of_instances_that_keep_their_tokens_are_not_found(fleet: Fleet) -> None:

@@ -199,13 +199,6 @@ def test_agents_that_always_work_at_weekends_are_none(fleet: Fleet) -> None:
     assert found(fleet, days=28) == []
 
 
-def test_a_weekly_job_that_moves_to_another_day_is_none(fleet: Fleet) -> None:
-    work(fleet, "office", weekdays)
-    fleet.count(work(fleet, "weekly", lambda at: 90 * (at.weekday() == 6 and at < SUNDAY - DAY)), SATURDAY, 90)
-    fleet.store()
-    assert found(fleet) == []
-
-
 @pytest.mark.parametrize(("days", "is_found"), [(20, False), (21, True)])
 def test_a_new_agent_has_three_weeks_to_show_its_habits(fleet: Fleet, days: int, is_found: bool) -> None:
     work(fleet, "office", weekdays)

@@ -1,0 +1,126 @@
+"""Whether an agent is silent, on plain lists of its requests by the hour."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import pytest
+
+from agentidp.findings import thresholds
+from agentidp.findings.habit import evidence, is_amid_work, known_weeks, weeks_active
+from agentidp.findings.history import DAY, WEEK
+from agentidp.findings.quiet_agent import (
+    Silence,
+    evidence_of_stopping,
+    is_workday,
+    rests,
+    silence_by_days,
+    silence_of_agent,
+    works_round_the_clock,
+)
+
+
+def office(hours: int) -> list[int]:
+    """From 8:00 to 20:00, from Monday to Friday; hour 0 is a Monday's."""
+    return [3 * (hour // DAY % 7 < 5 and 8 <= hour % DAY < 20) for hour in range(hours)]
+
+
+def test_evidence_is_the_negative_logarithm_of_a_smoothed_share_of_weeks() -> None:
+    assert evidence(0, 8) == 0
+    assert exp(-evidence(8, 8)) == pytest.approx(0.5 / 9)
+    assert evidence(4, 8) == pytest.approx(log(9 / 4.5))
+
+
+def test_at_most_eight_whole_weeks_before_a_day_are_known() -> None:
+    assert known_weeks([0] * WEEK, 7) == 0
+    assert known_weeks([0] * DAY + [1] * (3 * WEEK), 21) == 2
+    assert known_weeks([0] * DAY + [1] * (3 * WEEK), 22) == 3
+    assert known_weeks([1] * (20 * WEEK), 140) == thresholds.SILENCE_WEEKS
+
+
+def test_an_hour_is_active_in_some_of_the_weeks_before_the_last_day() -> None:
+    counts = [0] * (4 * WEEK)
+    counts[30] = counts[WEEK + 30] = counts[3 * WEEK + 30] = 1
+    # The day of hour 3 * WEEK + 30 is the last, and counts for nothing.
+    assert weeks_active(counts, 3 * WEEK + 30, 22, 3) == 2
+    assert weeks_active(counts, 3 * WEEK + 31, 22, 3) == 0
+
+
+@pytest.mark.parametrize(("active", "is_amid"), [(5, False), (6, True)])
+def test_work_is_three_hours_in_each_of_which_an_agent_is_nearly_always_active(active: int, is_amid: bool) -> None:
+    counts = [1] * (8 * WEEK)
+    for week in range(8 - active):
+        counts[week * WEEK + 12] = 0
+    assert is_amid_work(counts + [0] * DAY, 8 * WEEK + 10, 56, 8) is is_amid
+    assert is_amid_work(counts + [0] * DAY, 8 * WEEK + 13, 56, 8)
+
+
+@pytest.mark.parametrize(("hours", "is_silent"), [(3, False), (4, True)])
+def test_an_agent_that_works_around_the_clock_is_silent_after_four_hours(hours: int, is_silent: bool) -> None:
+    counts = [3] * (10 * WEEK) + [0] * hours + [0]
+    expected = Silence(10 * WEEK, 4, "hours") if is_silent else None
+    assert silence_of_agent(counts, (), ()) == expected
+
+
+def test_hours_and_days_in_which_the_organization_was_quiet_say_nothing() -> None:
+    counts = [3] * (10 * WEEK) + [0] * 5
+    assert silence_of_agent(counts, [10 * WEEK], ()) is None
+    days = office(10 * WEEK + 3) + [0] * (3 * WEEK)
+    assert silence_of_agent(days, (), ())
+    assert silence_of_agent(days, (), range(70, 91)) is None
+
+
+@pytest.mark.parametrize(("hours", "is_always"), [(17, False), (18, True)])
+def test_an_agent_works_around_the_clock_if_it_also_did_a_week_ago(hours: int, is_always: bool) -> None:
+    counts = [int(hour % DAY < hours) for hour in range(10 * WEEK)]
+    assert works_round_the_clock(counts, 10 * WEEK - DAY + hours - 1) is is_always
+    # A loop of two days is no such habit.
+    assert not works_round_the_clock([0] * (9 * WEEK) + [1] * (2 * DAY), 9 * WEEK + 2 * DAY - 1)
+
+
+@pytest.mark.parametrize(("days", "is_silent"), [(3, False), (4, True)])
+def test_an_agent_that_rests_and_stopped_in_the_evening_is_silent_after_four_days(days: int, is_silent: bool) -> None:
+    # Its last day is a Friday or a Sunday of an agent that rests on no other day.
+    worked = [int(hour % DAY in (8, 9, 10) and hour // DAY % 7 != 6) for hour in range(10 * WEEK - DAY)]
+    counts = worked + [0] * DAY + [0] * (days * DAY + 1)
+    found = silence_by_days(counts, 10 * WEEK - DAY - 14, 8, ())
+    assert (found is not None) is is_silent
+    assert found is None or found.expected == days
+
+
+@pytest.mark.parametrize(("quiet", "is_resting"), [(1, False), (2, True)])
+def test_an_agent_rests_with_two_quiet_days_in_two_weeks(quiet: int, is_resting: bool) -> None:
+    assert rests([0] * (7 + quiet) + [9] * (14 - quiet), 20) is is_resting
+
+
+@pytest.mark.parametrize(("last", "evidences"), [(11, True), (19, False)])
+def test_stopping_amid_work_is_evidence_and_stopping_in_the_evening_is_none(last: int, evidences: bool) -> None:
+    counts = office(10 * WEEK)
+    counts[9 * WEEK + last + 1 :] = [0] * (WEEK - last - 1)
+    assert evidence_of_stopping(counts, 9 * WEEK + last, 8) == thresholds.MAX_EVIDENCE_PART_DAY * evidences
+
+
+@pytest.mark.parametrize(("last", "is_silent"), [(3, False), (16, True)])
+def test_a_holiday_in_the_west_begins_with_rest_amid_a_day_of_utc(last: int, is_silent: bool) -> None:
+    # From 14:00 to 04:00, from Monday to Friday by its own clock; silent from a Thursday on, and judged on Saturday.
+    def works(hour: int) -> bool:
+        local = hour - 6
+        return local // DAY % 7 < 5 and 8 <= local % DAY < 22
+
+    ends = 10 * WEEK + 3 * DAY
+    counts = [3 * (works(hour) and hour <= ends + last) for hour in range(ends + 2 * DAY + 1)]
+    assert bool(silence_of_agent(counts, (), ())) is is_silent
+
+
+@pytest.mark.parametrize(("weekday", "is_silent"), [(3, True), (4, False)])
+def test_whoever_leaves_early_before_the_weekend_may_have_a_holiday_after_it(weekday: int, is_silent: bool) -> None:
+    # Stops at noon, and one working day is missed.
+    last = 9 * WEEK + weekday * DAY + 12
+    counts = office((last // DAY + (1 if weekday == 3 else 3) + 1) * DAY + 1)
+    counts[last + 1 :] = [0] * (len(counts) - last - 1)
+    assert bool(silence_of_agent(counts, (), ())) is is_silent
+
+
+@pytest.mark.parametrize(("requests", "is_day"), [(49, False), (50, True)])
+def test_a_working_day_has_half_of_the_busiest_weekdays_requests(requests: int, is_day: bool) -> None:
+    assert is_workday([requests, 0], [[60, 40], [requests, 0]]) is is_day
