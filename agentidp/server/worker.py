@@ -74,14 +74,27 @@ class PollingWorker(ThreadWorker):
         connection = Connection(self.cfg, client, address, listener.getsockname())
         with self._lock:
             self.nr_conns += 1
-        connection.timeout = time.monotonic() + self.cfg.keepalive
-        self._let_wait(connection, self._ready.register)
+        self._let_wait(connection, self._ready.register, self.cfg.keepalive)
 
-    def _let_wait(self, connection: Connection, watch: Callable[[int, int], None]) -> None:
+    def _let_wait(
+        self,
+        connection: Connection,
+        watch: Callable[[int, int], None],
+        seconds: float | None = None,
+        events: int = select.EPOLLIN,
+    ) -> None:
+        """Put a connection back. Without ``seconds``, it waits until the same instant as before.
+
+        All under the lock, so that the main thread neither closes a connection that is not watched yet, nor stops
+        between the look at ``alive`` and the end of this.
+        """
         descriptor = connection.sock.fileno()
         with self._lock:
+            if seconds is not None:
+                most = self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER
+                connection.timeout = time.monotonic() + min(seconds, most)
             self.keepalived_conns[descriptor] = connection
-        watch(descriptor, select.EPOLLIN | select.EPOLLONESHOT)
+            watch(descriptor, events | select.EPOLLONESHOT)
 
     def _serve(self) -> None:
         while True:
@@ -94,38 +107,36 @@ class PollingWorker(ThreadWorker):
                     except OSError:
                         # It is closed already, for example by gunicorn if a response ended in the middle.
                         self._close(connection)
+                    except BaseException:
+                        self.log.exception("Error handling request")
+                        self._close(connection)
 
     def _go_on(self, connection: Connection) -> None:
         if connection.ended:
-            if connection.sock.recv(65536):
+            if time.monotonic() < connection.timeout and connection.sock.recv(65536, socket.MSG_DONTWAIT):
                 self._let_wait(connection, self._ready.modify)
             else:
                 self._close(connection)
-        elif self._serve_requests(connection):
-            connection.timeout = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
-            self._let_wait(connection, self._ready.modify)
-        else:
+        elif not self.handle(connection):
             # The client gets the rest of the response only if nothing it sent is unread when the connection is closed
             # (RFC 9112, section 9.6). So it may close first, and holds no thread meanwhile.
             connection.sock.shutdown(socket.SHUT_WR)
             connection.ended = True
-            connection.timeout = time.monotonic() + STOP_KEEPALIVE_LINGER
-            self._let_wait(connection, self._ready.modify)
-
-    def _serve_requests(self, connection: Connection) -> bool:
-        """Serve a request and those that are read already, which wake no thread. Returns whether to wait for more."""
-        try:
-            while self.handle(connection):
-                if not connection.initialized or not connection.parser.unreader.buf.getvalue():
-                    return True
-        except BaseException:
-            self.log.exception("Error handling request")
-        return False
+            self._let_wait(connection, self._ready.modify, STOP_KEEPALIVE_LINGER)
+        elif connection.initialized and connection.parser.unreader.buf.getvalue():
+            # The client did not wait for the response, and its next request is read already. It is served when the
+            # client can receive, after the requests of others.
+            self._let_wait(connection, self._ready.modify, self.cfg.keepalive, select.EPOLLIN | select.EPOLLOUT)
+        else:
+            self._let_wait(connection, self._ready.modify, self.cfg.keepalive)
 
     def _close(self, connection: Connection) -> None:
         connection.close()
         with self._lock:
             self.nr_conns -= 1
+        if not self._accepting:
+            # The main thread waits for a place, or for the last connection.
+            self.method_queue.defer(lambda: None)
 
     def _wait_in_main_thread(self) -> None:
         self.notify()

@@ -148,6 +148,21 @@ class TestConnections:
                 assert server.get("/exit") == b""
                 assert server.get("/?a").endswith(b"a ")
 
+    def test_one_that_pipelines_waits_its_turn(self) -> None:
+        with Gunicorn(threads=1) as server, server.connect() as client:
+            client.sendall(get("/sleep/0.05?a") * 80)
+            with within(2):
+                assert server.get("/?b").endswith(b"b ")
+            assert responses(client, 80) == [b"a "] * 80
+
+    def test_one_that_pipelines_and_reads_nothing_holds_no_thread(self) -> None:
+        with Gunicorn(threads=1) as server, server.connect() as client:
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    client.send(get("/?" + "a" * 4000) * 10)
+            assert server.get("/?b").endswith(b"b ")
+
     def test_the_limit_on_connections(self) -> None:
         with Gunicorn("--worker-connections", "6", threads=2) as server, contextlib.ExitStack() as stack:
             clients = [stack.enter_context(server.connect()) for _ in range(8)]
@@ -160,6 +175,19 @@ class TestConnections:
                 clients[7].recv(1)
             clients[7].settimeout(20)
             assert [everything(client)[-2:] for client in clients] == [b"a "] * 6 + [b"b "] * 2
+
+    def test_a_place_that_becomes_free_is_used_at_once(self) -> None:
+        with Gunicorn("--worker-connections", "4") as server, ThreadPoolExecutor(12) as pool, within(5):
+            assert all(pool.map(lambda _: server.get("/?a").endswith(b"a "), range(60)))
+
+    def test_one_that_goes_on_sending_after_the_end_is_closed(self, running: Gunicorn) -> None:
+        with running.connect() as client:
+            client.sendall(get("/?a", close=True))
+            assert everything(client).endswith(b"a ")
+            with within(5), pytest.raises(OSError):
+                while True:
+                    client.sendall(b"x")
+                    time.sleep(0.01)
 
     def test_a_unix_socket(self, tmp_path: Path) -> None:
         path = tmp_path / "socket"
