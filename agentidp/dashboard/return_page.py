@@ -18,7 +18,8 @@ MAXIMUM_LENGTH = 300
 """Characters. Four sign-ins at the OpenID Connect provider, each with such a page, fit into the 4 KB of a cookie."""
 
 # Downloads have a dot in their path: they would leave the sign-in page open.
-_PAGE = re.compile(r"(/[\w/-]+)?(\?[\w.~%+&=:/?@!$'()*,;-]*)?", re.ASCII)
+# The pages of signing in and out would follow themselves.
+_PAGE = re.compile(r"(/(?!sign-)[\w/-]+)?(\?[\w.~%+&=:/?@!$'()*,;-]*)?", re.ASCII)
 
 
 def checked(page: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ from agentidp.db.sql import load_sql, sql_directory
 logger = logging.getLogger("agentidp")
 
 MIGRATION_LOCK = 0x6167656E74  # "agent"; any number that nothing else in the database takes
+LOCK_TIMEOUT = "2s"
+"""How long a migration waits for a table that is in use. Meanwhile everything else waits behind it."""
+
+LOCK_ATTEMPTS = 30
+
 _SQL_STATEMENT = re.compile(r"""(?:--[^\n]*|'[^']*'|"[^"]*"|\$(\w*)\$.*?\$\1\$|[^;])+""", re.DOTALL)
 
 
@@ -23,7 +29,8 @@ def migrate(url: str) -> list[str]:
     """Bring the schema up to date: each numbered file once, in order, in a transaction of its own.
 
     The advisory lock ends with the connection, so a killed process leaves nothing to clean up; a second process
-    waits for the first and then finds nothing to do. What PostgreSQL warns of is logged.
+    waits for the first and then finds nothing to do. A migration that does not get a table within two seconds, for
+    example because of a long export, lets others go on and tries again. What PostgreSQL warns of is logged.
 
     :returns: the names of the files applied.
     :raises ConfigurationError: the server does not answer, the role lacks a privilege, or the database has a
@@ -36,15 +43,28 @@ def migrate(url: str) -> list[str]:
             connection.execute(load_sql("database/create_schema_migrations"))
             pending = pending_migrations(connection)
             for file in pending:
-                with connection.transaction():
-                    # One execute per statement: Citus forwards the whole text to its workers, which refuse two at once.
-                    for statement in statements_of(file.read_text(encoding="utf-8")):
-                        connection.execute(statement)
-                    connection.execute(load_sql("database/record_migration"), {"name": file.stem})
+                _apply(connection, file)
     except psycopg.Error as error:
         reason = error.diag.message_primary or " ".join(str(error).split())
         raise ConfigurationError(f"the database's schema cannot be brought up to date: {reason}") from None
     return [file.stem for file in pending]
+
+
+def _apply(connection: psycopg.Connection[Any], file: Path) -> None:
+    for attempt in range(1, LOCK_ATTEMPTS + 1):
+        try:
+            with connection.transaction():
+                connection.execute(load_sql("database/set_lock_timeout"), {"timeout": LOCK_TIMEOUT})
+                # One execute per statement: Citus forwards the whole text to its workers, which refuse two at once.
+                for statement in statements_of(file.read_text(encoding="utf-8")):
+                    connection.execute(statement)
+                connection.execute(load_sql("database/record_migration"), {"name": file.stem})
+            return
+        except psycopg.errors.LockNotAvailable:
+            if attempt == LOCK_ATTEMPTS:
+                raise
+            # What waited behind the migration has its turn.
+            time.sleep(1)
 
 
 def _log_warning(notice: psycopg.errors.Diagnostic) -> None:

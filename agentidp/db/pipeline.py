@@ -78,7 +78,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         self._numbers = itertools.count()
         # One, because it remembers how to convert each type.
         self._transformer = Transformer(self)
-        self._row_types: dict[bytes, Any] = {}
+        self._row_types: dict[tuple[bytes, Any], Any] = {}
         self.opened_at = time.monotonic()
 
     def wait(self, gen: PQGen[_Result], interval: float = _WAIT_INTERVAL, timeout: float | None = None) -> _Result:
@@ -133,14 +133,15 @@ class PipelinedConnection(psycopg.Connection[Any]):
             self.close()
             raise
         results = []
-        for answer, (query, *_) in zip(answers, dumped, strict=False):
+        for answer, (query, _, types, _) in zip(answers, dumped, strict=False):
             if answer.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding)
             transformer.set_pgresult(answer)
-            make_row = self._row_types.get(query)
+            make_row = self._row_types.get((query, types))
             if make_row is None:
-                # A prepared statement's columns never change.
-                make_row = self._row_types[query] = _row_type(tuple(answer.fname(i) for i in range(answer.nfields)))
+                # The columns of a prepared statement never change.
+                make_row = _row_type(tuple(answer.fname(i) for i in range(answer.nfields)))
+                self._row_types[query, types] = make_row
             results.append(transformer.load_rows(0, answer.ntuples, make_row))
         transformer.set_pgresult(None)
         return results

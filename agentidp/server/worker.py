@@ -113,7 +113,7 @@ class PollingWorker(ThreadWorker):
 
     def _go_on(self, connection: Connection) -> None:
         if connection.ended:
-            if time.monotonic() < connection.timeout and connection.sock.recv(65536, socket.MSG_DONTWAIT):
+            if connection.sock.recv(65536, socket.MSG_DONTWAIT):
                 self._let_wait(connection, self._ready.modify)
             else:
                 self._close(connection)

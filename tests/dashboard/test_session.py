@@ -420,6 +420,9 @@ class TestThePageAskedFor:
             '/agents?x="',
             "/agent\u017f",
             "/agents.csv",
+            "/sign-in?token=x",
+            "/sign-in/oidc",
+            "/sign-out",
             "?" + "x" * MAXIMUM_LENGTH,
         ],
     )

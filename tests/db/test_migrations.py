@@ -175,6 +175,24 @@ def test_a_second_run_waits_for_the_first(copy: Copy) -> None:
 
 @WITHOUT_CITUS
 @pytest.mark.slow
+def test_a_migration_that_waits_for_a_table_lets_others_go_on(copy: Copy) -> None:
+    migrate(copy.url)
+    copy.add("alter table agents add column further text;")
+    with psycopg.connect(copy.url) as reader, psycopg.connect(copy.url) as other:
+        reader.execute("select count(*) from agents")
+        run = copy.start()
+        wait_for(copy.url, "exists (select from pg_locks where relation = 'agents'::regclass and not granted)")
+        other.execute(f"set statement_timeout = '{PATIENCE}s'")
+        # It waits behind the migration, which waits for the reader.
+        other.execute("update agents set description = 'x'")
+        other.commit()
+        assert run.poll() is None
+        reader.rollback()
+        assert (run.communicate(timeout=PATIENCE)[0], run.returncode) == ("8888_slow\n", 0)
+
+
+@WITHOUT_CITUS
+@pytest.mark.slow
 def test_a_migration_that_fails_is_one_sentence_and_undone_whole(copy: Copy) -> None:
     copy.add("create table half_way (); select 1 / 0;")
     failed = copy.start()

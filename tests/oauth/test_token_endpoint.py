@@ -36,6 +36,7 @@ from agentidp.oauth.client_form import MAXIMUM_PARAMETERS
 from agentidp.registry.credentials import add_credential
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
+from tests.citus import WITHOUT_CITUS
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import NOON, Agent, Clock, database_of, make_agent, make_organization, usage_sums
 from tests.oauth.roca import roca_key
@@ -837,6 +838,26 @@ def _signed(header: Any, claims: Any, key: ec.EllipticCurvePrivateKey) -> str:
 def _embedding_its_key(claims: Any) -> str:
     key = KEYS["ES256"]()
     return jwt.encode(claims, key, "ES256", {"jwk": jwk_of(key, "ES256"), "kid": "mine"})
+
+
+@WITHOUT_CITUS
+def test_a_refused_client_costs_the_same_reads_whether_it_exists_or_not(cast: Cast, database_url: str) -> None:
+    """So the time does not tell which clients exist."""
+    reads = []
+    for agent_id in (cast.acme.client_id, "00000000-0000-4000-8000-000000000000"):
+        with psycopg.connect(database_url) as connection:
+            connection.execute(
+                "select * from issue_access_token(%s, %s, now(), current_date, 0, %s, null, null, null, null, '{}', null,"
+                " false, true)",
+                [cast.acme.organization_id, agent_id, b"wrong"],
+            )
+            reads.append(
+                connection.execute(
+                    "select relname, seq_scan + coalesce(idx_scan, 0) from pg_stat_xact_user_tables"
+                    " where relname in ('organizations', 'agents', 'credentials') order by relname"
+                ).fetchall()
+            )
+    assert reads[0] == reads[1] == [("agents", 1), ("credentials", 1), ("organizations", 1)]
 
 
 @pytest.mark.parametrize(

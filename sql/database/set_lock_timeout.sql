@@ -1,0 +1,2 @@
+-- Bounds the wait for each lock in this transaction. One row, with the time. Parameter: timeout, for example 2s.
+select set_config('lock_timeout', %(timeout)s, true)
