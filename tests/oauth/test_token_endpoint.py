@@ -847,8 +847,8 @@ def test_a_refused_client_costs_the_same_reads_whether_it_exists_or_not(cast: Ca
     for agent_id in (cast.acme.client_id, "00000000-0000-4000-8000-000000000000"):
         with psycopg.connect(database_url) as connection:
             connection.execute(
-                "select * from issue_access_token(%s, %s, now(), current_date, 0, %s, null, null, null, null, '{}', null,"
-                " false, true)",
+                "select * from issue_access_token"
+                "(%s, %s, now(), current_date, 0, %s, null, null, null, null, '{}', null, false, true)",
                 [cast.acme.organization_id, agent_id, b"wrong"],
             )
             reads.append(
