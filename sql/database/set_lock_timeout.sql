@@ -1,3 +1,2 @@
--- Bounds the wait for each lock in this transaction. One row, with the time.
--- Parameter: timeout: with a unit, for example 2s.
+-- Bounds the wait for each lock in this transaction. One row, with the time. Parameters: timeout: with its unit, as in 2s.
 select set_config('lock_timeout', %(timeout)s, true)
