@@ -100,6 +100,12 @@ def test_stopping_amid_work_is_evidence_and_stopping_in_the_evening_is_none(last
     assert evidence_of_stopping(counts, 9 * WEEK + last, 8) == thresholds.MAX_EVIDENCE_PART_DAY * evidences
 
 
+@pytest.mark.parametrize(("last", "evidences"), [(20, True), (21, False)])
+def test_work_after_midnight_is_of_the_next_day_and_says_nothing_of_a_stop(last: int, evidences: bool) -> None:
+    counts = [1] * (9 * WEEK + last + 1) + [0] * WEEK
+    assert bool(evidence_of_stopping(counts, 9 * WEEK + last, 8)) is evidences
+
+
 @pytest.mark.parametrize(("last", "is_silent"), [(3, False), (16, True)])
 def test_a_holiday_in_the_west_begins_with_rest_amid_a_day_of_utc(last: int, is_silent: bool) -> None:
     # From 14:00 to 04:00, from Monday to Friday by its own clock; silent from a Thursday on, and judged on Saturday.

@@ -100,3 +100,6 @@ def test_an_agent_stops_if_it_is_quiet_for_three_hours_in_which_it_is_nearly_alw
     assert not stops(counts, LENGTH - 5, 8)
     counts[-4] = 1
     assert not stops(counts, LENGTH - 6, 8)
+    counts[-7:-3] = [0] * 4
+    assert not stops(counts, LENGTH - 6, 8)
+    assert stops(counts, LENGTH - 7, 8)

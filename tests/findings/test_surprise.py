@@ -55,7 +55,7 @@ def test_a_surprise_is_about_a_standard_deviation_at_any_level() -> None:
 
 
 def test_what_is_expected_is_the_mean_of_the_hour_and_those_beside_it() -> None:
-    assert expected_tokens([1.0, 4.0, 7.0] * 8 * WEEK, 3 * WEEK + 1, 0) == 4
+    assert expected_tokens([1.0, 2.0, 9.0] * 8 * WEEK, 3 * WEEK + 1, 0) == 4
 
 
 def test_a_precedent_is_the_highest_count_of_the_hour_of_the_week_or_one_beside_it() -> None:
@@ -77,6 +77,11 @@ def test_a_gross_outlier_of_the_past_is_replaced_once_three_weeks_are_known() ->
     counts[3 * WEEK - 1] = counts[3 * WEEK] = counts[5 * WEEK - 30] = counts[5 * WEEK] = 900
     baseline = without_gross_outliers(counts, 0, 5 * WEEK)
     assert [hour for hour, count in enumerate(baseline) if count > 10] == [3 * WEEK - 1, 5 * WEEK]
+
+
+def test_a_job_of_every_second_week_is_no_gross_outlier_of_the_past() -> None:
+    counts = [400 if hour % (2 * WEEK) == 30 else 5 for hour in range(9 * WEEK)]
+    assert without_gross_outliers(counts, 0, 9 * WEEK) == counts
 
 
 def test_a_return_period_follows_the_tail_of_the_daily_maxima() -> None:
