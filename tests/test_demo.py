@@ -40,6 +40,7 @@ from agentidp.demo import (
 )
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
+from tests.citus import WATCHES_THE_COORDINATOR
 from tests.conftest import Cast, settings_for
 from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Agent, Clock, count_usage, usage_sums, wait_until
 
@@ -395,6 +396,7 @@ def counters_locked(url: str) -> Iterator[Callable[[], int]]:
         holder.rollback()
 
 
+@WATCHES_THE_COORDINATOR
 def test_of_two_at_once_one_makes_it_and_the_other_finds_it(database_url: str, services: Services) -> None:
     with ThreadPoolExecutor(2) as pool:
         with counters_locked(database_url) as waiting:

@@ -20,6 +20,7 @@ from agentidp.findings import KINDS
 from agentidp.http.errors import RateLimited
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
+from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
 from tests.factories import PATIENCE, Agent, Server, usage_sums
 from tests.machine import within
@@ -100,6 +101,7 @@ def test_two_of_gunicorns_threads_stay_free() -> None:
     assert PER_ORGANIZATION <= IN_ALL <= int(threads) - 2
 
 
+@COMPARES_STATEMENTS
 def test_a_second_request_for_findings_is_refused_and_counted(
     client: FlaskClient, services: Services, cast: Cast, database_url: str
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from agentidp.db.sql import Call
 from agentidp.services import Services
+from tests.citus import WATCHES_THE_COORDINATOR
 from tests.conftest import Cast
 from tests.factories import NOON, PATIENCE, count_usage, usage_sums, wait_until
 
@@ -38,6 +39,7 @@ def test_a_slot_is_shared_if_all_are_taken(services: Services, cast: Cast, datab
     assert sums == {name: 4 if "tokens" in name else 6 if "requests" in name else 0 for name in sums}
 
 
+@WATCHES_THE_COORDINATOR
 def test_the_first_two_of_a_shared_slot_are_both_counted(
     services: Services, cast: Cast, database_url: str, holder: psycopg.Connection[Any]
 ) -> None:
