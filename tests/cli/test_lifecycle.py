@@ -236,6 +236,14 @@ def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
     for action, body in (("mute", muted), ("unmute", {"note": SECRETS[1]}), ("acknowledge", {"note": SECRETS[2]})):
         assert client.post(f"{finding}/{action}", json=body, headers=cast.acme.bearer()).status_code == 200
     with psycopg.connect(run.database_url) as connection:
+        # What was noted about a finding that has been deleted since is in the trail alone.
+        for table in ("finding_changes", "findings", "finding_evaluations"):
+            connection.execute(f"delete from {table} where organization_id = %s", [organization_id])
+    finding = f"/api/v1/analytics/findings/{make_finding(services, organization_id, named)}"
+    # The trail says of this one that it is about the organization.
+    for action, body in (("mute", muted | {"wholeOrganization": True}), ("unmute", {})):
+        assert client.post(f"{finding}/{action}", json=body, headers=cast.acme.bearer()).status_code == 200
+    with psycopg.connect(run.database_url) as connection:
         for subject, summary, by in ((agent_id, SECRETS[0], "anna"), ("organization", "kept", SECRETS[0])):
             finding_id = uuid4()
             connection.execute(
