@@ -35,11 +35,13 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         raise NotFound
 
     def slow_part() -> dict[str, Any]:
-        found = findings_of_agent(page_findings(caller, period), agent_id)
+        all_found, not_computed = page_findings(caller, period)
+        found = findings_of_agent(all_found, agent_id)
         marked = charts.days_with_findings(found or [])
         days = [(date.fromisoformat(row.date), row) for row in activity]
         return {
             "found": found,
+            "not_computed": not_computed,
             "marked": charts.marked_days(markers, period.first, period.last, agent_id),
             "ongoing": [one for one in found or [] if one.is_ongoing],
             "max_findings": len(found or []),

@@ -23,6 +23,9 @@ from agentidp.http.errors import NotFound, ValidationError
 PAGE_SIZE = 50
 """Agents in a table."""
 
+CSV_PAGE_SIZE = 100_000
+"""Agents in a file of CSV. Those of a larger organization are in several, so that none takes too much memory."""
+
 MAX_PAGE = 100_000
 MAX_SEARCH = 100
 """Characters of a search: as many as a name has."""
@@ -90,7 +93,7 @@ class Selection:
 @session.required
 def agents(caller: Caller) -> Response:
     """The agents that are asked for, fifty on a page."""
-    period, number = requested_period(caller.at), _requested_page()
+    period, number = requested_period(caller.at), requested_page()
     call, selection, unusual = agents_shown(caller, period, PAGE_SIZE * (number - 1))
     [rows] = caller.read_together(call)
     shown = agent_page(rows)
@@ -105,6 +108,7 @@ def agents(caller: Caller) -> Response:
         unusual=unusual,
         number=number,
         pages=max(1, -(-shown.count // PAGE_SIZE)),
+        further_parts=range(2, -(-shown.count // CSV_PAGE_SIZE) + 1),
         share_limit=SHARE_LIMIT,
         statuses=STATUSES_OF_USAGE,
         sorts=SORTS,
@@ -188,7 +192,11 @@ def _requested_selection() -> Selection:
     return chosen
 
 
-def _requested_page() -> int:
+def requested_page() -> int:
+    """Which page of agents, or part of their CSV, the request asks for; the first is 1.
+
+    :raises ValidationError: it is no whole number, or too high.
+    """
     number = request.args.get("page", "1")
     if not re.fullmatch(r"[1-9][0-9]{0,5}", number) or int(number) > MAX_PAGE:
         raise ValidationError(f"The page must be a whole number from 1 to {MAX_PAGE}.")

@@ -41,7 +41,7 @@ class Bar:
 
     ``findings`` are the ids of the findings about it, in the order of the page. ``left`` is its position in the
     drawing and ``height`` the height of its bar, which ``is_cut`` off if it is higher than the axis. A day or
-    hour that ``is_running`` is not over.
+    hour that ``is_running`` is not over; one that ``is_empty`` is over and counted nothing.
     """
 
     when: date
@@ -51,6 +51,7 @@ class Bar:
     height: float
     is_cut: bool
     is_running: bool
+    is_empty: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,15 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class Weekday:
-    """The hours of a weekday: how high the bar of each is, up to :data:`WEEKDAY_HEIGHT`."""
+    """The hours of a weekday: how high the bar of each is, up to :data:`WEEKDAY_HEIGHT`.
+
+    ``highest`` is the count of the busiest ``hour``, and ``days`` the length of the period.
+    """
 
     day: str
     days: int
+    hour: int
+    highest: int
     heights: list[int]
 
 
@@ -133,7 +139,10 @@ def _chart(counts: Sequence[tuple[date, int]], marked: dict[date, list[UUID]], r
     for index, (when, count) in enumerate(counts):
         # A bar must be high enough to see.
         height = max(1, round(HEIGHT * min(count, top) / top, 1)) if count else 0
-        bars.append(Bar(when, count, marked.get(when, []), STEP * index, height, count > top, when == running))
+        is_empty = count == 0 and when < running
+        bars.append(
+            Bar(when, count, marked.get(when, []), STEP * index, height, count > top, when == running, is_empty)
+        )
     return Chart(bars, top)
 
 
@@ -200,7 +209,8 @@ def busiest_weekday(week: list[list[tuple[int, int]]], days: int) -> Weekday | N
     highest, _ = max(week[dow])
     if not highest:
         return None
-    return Weekday(DAYS[dow], days, [ceil(WEEKDAY_HEIGHT * count / highest) for count, _ in week[dow]])
+    hour = [count for count, _ in week[dow]].index(highest)
+    return Weekday(DAYS[dow], days, hour, highest, [ceil(WEEKDAY_HEIGHT * count / highest) for count, _ in week[dow]])
 
 
 def last_day(ends: datetime) -> date:

@@ -25,13 +25,23 @@ def organization_day(caller: Caller, on_day: str) -> Response:
     """The hours of a UTC day; the agents of the whole day, or of the hour in the query."""
     at = caller.at.astimezone(UTC)
     day = past_day(on_day, at)
-    hour = _requested_hour()
+    hour, by_rejected = _requested_hour(), _requested_order()
     by_hour, agents = caller.read_together(
         usage.usage_by_hour(day),
-        Call("dashboard/agents_of_the_day", {"on_day": day, "at_hour": hour, "limit": PAGE_SIZE}),
+        Call(
+            "dashboard/agents_of_the_day",
+            {"on_day": day, "at_hour": hour, "by_rejected": by_rejected, "limit": PAGE_SIZE},
+        ),
     )
-    count = agents[0].agents if agents else 0
-    return pages.page("day.html", here="overview", hour=hour, agents=agents, count=count, **_context(day, by_hour, at))
+    return pages.page(
+        "day.html",
+        here="overview",
+        hour=hour,
+        by_rejected=by_rejected,
+        agents=agents,
+        count=agents[0].agents if agents else 0,
+        **_context(day, by_hour, at),
+    )
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>")
@@ -83,3 +93,11 @@ def _requested_hour() -> int | None:
     if hour is not None and not re.fullmatch(r"[0-9]|1[0-9]|2[0-3]", hour):
         raise ValidationError("The hour must be a whole number from 0 to 23.")
     return None if hour is None else int(hour)
+
+
+def _requested_order() -> bool:
+    """Whether the agents with most rejected requests come first."""
+    order = request.args.get("by", "tokens")
+    if order not in ("tokens", "rejected"):
+        raise ValidationError("The agents cannot be sorted by this.")
+    return order == "rejected"

@@ -13,16 +13,13 @@ from flask import Response
 
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session, usage
-from agentidp.dashboard.agents import agent_page, agents_shown
+from agentidp.dashboard.agents import CSV_PAGE_SIZE, agent_page, agents_shown, requested_page
 from agentidp.dashboard.day import agent_hours, past_day
 from agentidp.dashboard.period import Period, requested_period
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound, ServiceUnavailable
 from agentidp.http.responses import csv_text
 from agentidp.http.schemas import timestamp
-
-MAX_AGENTS = 100_000
-"""Rows of the table of agents."""
 
 USAGE = ("tokens", "requests", "rejected")
 AGENT = ("agentId", "name", "owner", "status", *USAGE, "lastTokenHour", "lastRequestHour", "lastRejectionHour")
@@ -51,19 +48,28 @@ def activity(caller: Caller) -> Response:
 @blueprint.get("/dashboard/agents.csv")
 @session.required
 def agents(caller: Caller) -> Response:
-    """All agents that the table of agents shows on its pages."""
-    period = requested_period(caller.at)
-    call, selection, unusual = agents_shown(caller, period, limit=MAX_AGENTS)
+    """The agents that the table of agents shows on its pages. If they fill several files, each links to the next."""
+    period, number = requested_period(caller.at), requested_page()
+    offset = CSV_PAGE_SIZE * (number - 1)
+    call, selection, unusual = agents_shown(caller, period, offset, limit=CSV_PAGE_SIZE)
     if selection.unusual and unusual is None:
         # An empty file would look as if no agent was unusual.
         raise ServiceUnavailable
     [rows] = caller.read_together(call)
+    found = agent_page(rows)
+    if not found.data and number != 1:
+        raise NotFound
     table = [
         [one.agent_id, one.name, one.owner, one.status, *_usage(one)]
         + [timestamp(last) for last in (one.last_token, one.last_request, one.last_rejection)]
-        for one in agent_page(rows).data
+        for one in found.data
     ]
-    return _csv(f"agents {_named(period)}", AGENT, table)
+    part = f" part {number}" if found.count > CSV_PAGE_SIZE else ""
+    response = _csv(f"agents {_named(period)}{part}", AGENT, table)
+    if found.count > offset + CSV_PAGE_SIZE:
+        # RFC 8288; relative to this address.
+        response.headers["Link"] = f'<agents.csv?{selection.query(period, page=number + 1)}>; rel="next"'
+    return response
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days.csv")

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from agentidp.dashboard import charts
 from agentidp.findings.actions import MAX_MUTE
-from agentidp.findings.finding import Finding
+from agentidp.findings.store import KnownFinding
 
 MUTE_DAYS = 7
 """Until how many days from now a form mutes a finding, unless it is changed."""
@@ -82,17 +82,28 @@ def time_label(instant: datetime, at: datetime) -> str:
     return f"{day_label(instant, at)}, {instant:%H:%M}"
 
 
-def window(finding: Finding, at: datetime) -> str:
-    """The time that a finding is about; it is ongoing if the window ends at *at*."""
-    begins, ends = finding.begins.astimezone(UTC), finding.ends.astimezone(UTC)
-    midnight = time()
-    if ends == at:
-        return f"since {day_label(begins, at)}" if begins.time() == midnight else f"since {time_label(begins, at)} UTC"
-    if begins.time() == ends.time() == midnight:
+def window(known: KnownFinding, at: datetime) -> Markup:
+    """The time that a finding is about. Its end is left out if it still went on when it was last evaluated."""
+    begins, ends = known.finding.begins.astimezone(UTC), known.finding.ends.astimezone(UTC)
+    are_days = begins.time() == time()
+    begin = _time(begins, day_label(begins, at)) if are_days else _time(begins, f"{time_label(begins, at)} UTC")
+    # The report has milliseconds.
+    if known.is_ongoing and known.last_seen_at - ends < timedelta(seconds=1) and ends <= at:
+        return Markup("since ") + begin
+    if are_days and ends.time() == time():
         last = charts.last_day(ends)
-        return day_label(begins, at) + (f" to {day_label(last, at)}" if last != begins.date() else "")
-    end = f"{ends:%H:%M}" if begins.date() == charts.last_day(ends) else time_label(ends, at)
-    return f"{time_label(begins, at)} to {end} UTC"
+        return begin if last == begins.date() else begin + " to " + _time(last, day_label(last, at))
+    is_same_day = begins.date() == charts.last_day(ends)
+    end = _time(ends, f"{ends:%H:%M} UTC" if is_same_day else f"{time_label(ends, at)} UTC")
+    return _time(begins, f"{time_label(begins, at)} UTC") + " to " + end
+
+
+def _time(when: date, words: str) -> Markup:
+    """A day, or an instant in UTC, beside which the page's script writes the reader's own time."""
+    is_day = not isinstance(when, datetime) or not words.endswith("UTC")
+    return Markup('<time datetime="{}">{}</time>').format(
+        f"{when:%Y-%m-%d}" if is_day else f"{when:%Y-%m-%dT%H:%MZ}", words
+    )
 
 
 def dated(sentence: str, at: datetime) -> str:

@@ -1,6 +1,7 @@
 -- The agents with usage on a UTC day, or in one hour of it; most tokens first, then most requests, then by id. One
 -- row an agent: agent_id, name, tokens, requests, rejected, and in each row the number of all of them.
--- Parameters: organization_id; on_day: the day; at_hour: the hour, 0 to 23, or null for the whole day; limit.
+-- Parameters: organization_id; on_day: the day; at_hour: the hour, 0 to 23, or null for the whole day; by_rejected:
+-- whether most rejected requests come first; limit.
 with counted as (
     select
         usage.agent_id,
@@ -26,9 +27,12 @@ by_agent as (
     having sum(counted.tokens) + sum(counted.requests) + sum(counted.rejected) > 0
 ),
 listed as (
-    select by_agent.*, count(*) over () as agents
+    select
+        by_agent.*,
+        case when %(by_rejected)s::boolean then by_agent.rejected else 0 end as urgency,
+        count(*) over () as agents
     from by_agent
-    order by by_agent.tokens desc, by_agent.requests desc, by_agent.agent_id
+    order by urgency desc, by_agent.tokens desc, by_agent.requests desc, by_agent.agent_id
     limit %(limit)s
 )
 select
@@ -42,4 +46,4 @@ from listed
 join agents
     on agents.organization_id = %(organization_id)s
     and agents.agent_id = listed.agent_id
-order by listed.tokens desc, listed.requests desc, listed.agent_id
+order by listed.urgency desc, listed.tokens desc, listed.requests desc, listed.agent_id

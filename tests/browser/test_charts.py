@@ -37,15 +37,6 @@ def test_a_day_opens_its_hours_and_an_hour_its_agents(open_page: Open, stage: St
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Tue 14 Apr {name}")
 
 
-def test_a_mark_opens_its_finding_also_one_that_has_ended(signed_in: Page) -> None:
-    signed_in.goto("/dashboard?days=90")
-    mark = signed_in.locator("#trend a.flag").first
-    target = mark.get_attribute("href")
-    mark.click()
-    assert signed_in.url.endswith(f"{target}")
-    expect(signed_in.locator(f"{target}")).to_be_in_viewport()
-
-
 def test_the_keyboard_moves_between_bars_and_reads_their_values(signed_in: Page) -> None:
     signed_in.goto("/dashboard?days=7")
     signed_in.locator(BARS).last.focus()

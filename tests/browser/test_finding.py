@@ -92,8 +92,43 @@ def test_an_opened_form_still_belongs_to_its_finding_when_a_more_urgent_one_appe
     expect(page.locator("#as-of")).to_contain_text("12:01")
     # While the form is open, nothing moves below the pointer.
     expect(page.locator(FIRST)).to_have_id(f"finding-{read if is_open else unread}")
+    expect(page.get_by_role("status")).to_have_count(int(is_open))
     if is_open:
         page.get_by_role("button", name="Acknowledge", exact=True).click()
         expect(page.locator(f"#finding-{read}")).to_contain_text("Acknowledged by first")
         expect(page.locator(FIRST)).to_have_id(f"finding-{unread}")
         expect(page.locator(f"#finding-{unread}")).not_to_contain_text("Acknowledged")
+
+
+def test_a_form_that_is_left_open_does_not_hide_new_findings(open_page: Open, stage: Stage) -> None:
+    organization_id = make_organization(stage.services, "Left open")
+    agents = [make_agent(stage.services, organization_id, name) for name in ("first", "second", "third")]
+    for agent in agents:
+        count_usage(stage.services, organization_id, agent.agent_id, NOON, tokens=1)
+    read = make_finding(stage.services, organization_id, a_finding(NOON, agent_id=agents[0].agent_id))
+    page = open_page()
+    page.clock.install()
+    let_in(page, stage, agents[0])
+    page.goto("/dashboard?days=7")
+    page.locator(FIRST).get_by_text("Acknowledge or mute").click()
+    page.get_by_label("Note").fill("on it")
+    for minute, agent in enumerate(agents[1:], 1):
+        stage.clock.set(NOON + timedelta(minutes=minute))
+        urgent = a_finding(NOON, agent_id=agent.agent_id, severity=Severity.critical)
+        unread = make_finding(stage.services, organization_id, urgent)
+        page.clock.fast_forward(61_000)
+        expect(page.locator("#as-of")).to_contain_text(f"12:0{minute}")
+    news = page.get_by_role("status")
+    expect(news).to_contain_text("2 findings are new or changed.")
+    expect(news).to_be_in_viewport()
+    expect(page.locator(".finding")).to_have_count(1)
+    news.get_by_role("button", name="Show").click()
+    expect(page.locator(".finding")).to_have_count(3)
+    expect(page.locator(f"{FIRST} >> a >> nth=0")).to_be_focused()
+    expect(news).to_have_count(0)
+    # The form is still that of its finding, and keeps what was entered.
+    card = page.locator(f"#finding-{read}")
+    expect(card.get_by_label("Note")).to_have_value("on it")
+    card.get_by_role("button", name="Acknowledge", exact=True).click()
+    expect(card).to_contain_text("Acknowledged by first")
+    expect(page.locator(f"#finding-{unread}")).not_to_contain_text("Acknowledged")

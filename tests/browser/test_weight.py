@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Page, Request
 
-MOST_BYTES = 80_000
+MOST_BYTES = 85_000
 SOON = 1000
 """Milliseconds. 100 is the aim and what a machine at rest needs at the most; the tests run on one that is not."""
 
@@ -17,7 +17,7 @@ FIRST_PAINT = """() => new Promise(resolve => new PerformanceObserver(
 ).observe({ type: "paint", buffered: true }))"""
 
 
-def test_the_page_with_90_days_is_below_80_kb_in_all(signed_in: Page) -> None:
+def test_the_page_with_90_days_is_below_85_kb_in_all(signed_in: Page) -> None:
     loaded: list[Request] = []
     signed_in.on("requestfinished", lambda request: loaded.append(request))
     signed_in.goto("/dashboard?days=90", wait_until="networkidle")

@@ -38,7 +38,8 @@ class Page(HTMLParser):
         assert self._open == [], "every element is closed"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
+        is_within = tag == "input" and "label" in self._open
+        self.elements.append((tag, dict(attrs) | ({"labelled": "within"} if is_within else {})))
         if tag not in VOID:
             self._open.append(tag if ("role", "alert") not in attrs else f"{tag} alert")
         if tag == "table":

@@ -137,6 +137,17 @@ def test_an_agent_without_the_scope_sees_no_action_and_does_none(client: FlaskCl
     refused_all(client, worker, 403)
 
 
+def test_who_reads_agents_sees_their_credentials_and_no_action(
+    client: FlaskClient, cast: Cast, services: Services, worker: Agent
+) -> None:
+    reader = make_agent(services, cast.acme.organization_id, name="reader", scopes=["analytics:read", "agents:read"])
+    with_session(client, reader)
+    page = Page(client.get(f"/dashboard/agents/{worker.agent_id}"))
+    [[credential_id, _, kind, *times]] = page.table("Credentials")
+    assert (credential_id, kind, len(times)) == (credentials(worker)[0], "secret", 3)
+    assert not [a for a in page.all("a") if re.search(r"/(suspend|rotate|revoke)$", a["href"] or "")]
+
+
 def test_a_pasted_token_does_what_its_own_scopes_allow(client: FlaskClient, cast: Cast, worker: Agent) -> None:
     client.set_cookie("agentidp_session", cast.acme.token(scope="analytics:read"), path="/dashboard")
     refused_all(client, worker, 403)

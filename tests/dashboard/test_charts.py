@@ -20,6 +20,7 @@ from agentidp.dashboard.charts import (
 )
 from agentidp.dashboard.usage import HourUsage
 from agentidp.services import Services
+from agentidp.usage import record_rejection
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, Read, number
 from tests.factories import NOON, count_usage, make_agent
@@ -78,6 +79,38 @@ def test_a_running_day_is_drawn_filled_and_not_like_one_without_tokens(
     assert "not over yet" in page.text
 
 
+def test_hours_that_are_not_over_are_not_like_those_without_tokens(read: Read, cast: Cast, services: Services) -> None:
+    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON - timedelta(hours=2), tokens=12)
+    page = read("/days/2026-04-15")
+    [zeros, *_] = [a["d"] or "" for a in page.all("path") if a.get("class") == "zero"]
+    # Until noon, all but 10:00. The hour that is running has a line at least, and those after it have nothing.
+    assert zeros.count("M") == 11
+    today = [a["d"] for a in page.all("path") if a.get("class") == "bars today"]
+    assert today[0] == "M121 100v-0h8V100z"
+
+
+def test_a_bar_of_rejected_requests_leads_to_the_agents_with_most_of_them(
+    read: Read, cast: Cast, services: Services
+) -> None:
+    organization_id, at = cast.acme.organization_id, NOON - timedelta(days=1)
+    count_usage(services, organization_id, cast.acme.agent_id, at, tokens=30)
+    guessed = make_agent(services, organization_id, name="guessed")
+    record_rejection(services.database.of(organization_id, at), guessed.agent_id)
+    address = f"/dashboard/days/{at:%Y-%m-%d}"
+    assert f"{address}?by=rejected#agents" in [a.get("href") for a in read(f"/days/{at:%Y-%m-%d}").all("a")]
+    page = read(f"/days/{at:%Y-%m-%d}?by=rejected")
+    assert "Agents with usage, most rejected first" in page.text
+    assert [row[0] for row in page.table("Agents with usage")] == ["guessed", "builder"]
+    assert f"{address}?hour=12&by=rejected#agents" in links(page)
+    page = read(f"/days/{at:%Y-%m-%d}?hour=12&by=rejected")
+    assert page.table("Agents with usage") == [
+        ["guessed", "1", "0", "0"],
+        ["builder", "0", "30", "30"],
+    ]
+    page = read(f"/days/{at:%Y-%m-%d}")
+    assert [row[0] for row in page.table("Agents with usage")] == ["builder", "guessed"]
+
+
 def links(page: Page) -> list[str]:
     """Where the bars of the page's charts lead, without the finding's marks."""
     return [a["href"] or "" for a in page.all("a") if "tabindex" in a and a.get("class") != "flag"]
@@ -106,6 +139,7 @@ def test_a_day_leads_to_its_hours_and_an_hour_to_its_agents(
     assert "other" in page.text
     for missing in ("days/2026-04-16", "days/2026-02-30", "days/x", f"agents/{cast.outsider.agent_id}/days/2026-04-14"):
         assert signed_in.get(f"/dashboard/{missing}").status_code == 404
+    assert signed_in.get("/dashboard/days/2026-04-14?by=name").status_code == 400
     for wrong in ("24", "-1", "", "01", "x"):
         assert signed_in.get(f"/dashboard/days/2026-04-14?hour={wrong}").status_code == 400
 
@@ -123,5 +157,5 @@ def test_the_weekday_with_the_busiest_hour() -> None:
         {"dow": 3, "hour": 23, "count": 101},
     ]
     found = busiest_weekday(heatmap(cells), 30)
-    assert found == Weekday("Wednesday", 30, [1] + [0] * 22 + [WEEKDAY_HEIGHT])
+    assert found == Weekday("Wednesday", 30, 23, 101, [1] + [0] * 22 + [WEEKDAY_HEIGHT])
     assert busiest_weekday(heatmap([]), 30) is None

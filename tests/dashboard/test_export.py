@@ -97,6 +97,29 @@ def test_the_agents_that_are_shown_on_all_pages(
     ]
 
 
+def test_many_agents_are_in_several_files_of_which_each_leads_to_the_next(
+    signed_in: FlaskClient, cast: Cast, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("agents", "export"):
+        monkeypatch.setattr(f"agentidp.dashboard.{module}.CSV_PAGE_SIZE", 2)
+    for name in ("bee 1", "bee 2", "bee 3"):
+        make_agent(services, cast.acme.organization_id, name=name)
+    first, second = links(Page(signed_in.get("/dashboard/agents?sort=name&search=bee")))
+    assert [row[1] for row in exported(signed_in, first)] == ["name", "bee 1", "bee 2"]
+    assert [row[1] for row in exported(signed_in, second)] == ["name", "bee 3"]
+    response = signed_in.get(first)
+    assert response.headers["Link"] == f'<{second.removeprefix("/dashboard/")}>; rel="next"'
+    assert response.headers["Content-Disposition"].endswith('-part-1.csv"')
+    assert "Link" not in signed_in.get(second).headers
+    assert signed_in.get(f"{first}&page=3").status_code == 404
+    assert signed_in.get(f"{first}&page=0").status_code == 400
+    # As many as fit are one file.
+    monkeypatch.setattr("agentidp.dashboard.agents.CSV_PAGE_SIZE", 3)
+    monkeypatch.setattr("agentidp.dashboard.export.CSV_PAGE_SIZE", 3)
+    assert links(Page(signed_in.get("/dashboard/agents?sort=name&search=bee"))) == [first]
+    assert "Link" not in signed_in.get(first).headers
+
+
 def test_no_empty_file_says_that_nobody_is_unusual_if_that_is_unknown(
     signed_in: FlaskClient, worker: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:

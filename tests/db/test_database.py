@@ -165,7 +165,7 @@ NEW: dict[str, dict[str, Any]] = {
     "alerts/change_target": {"name": "new", "minimum_severity": "info"},
     "alerts/matching_targets": {"severities": ["info"]},
     "analytics/agent_usage": {"first_day": NOON.date().replace(day=1), "until": NOON.date() + timedelta(days=1)},
-    "dashboard/agents_of_the_day": {"at_hour": None},
+    "dashboard/agents_of_the_day": {"at_hour": None, "by_rejected": True},
     "dashboard/agents": {"agent_ids": None, "search": "", "sort": "name", "limit": 50, "offset": 0},
     "dashboard/viewer": {
         "scope": "analytics:read",

@@ -217,6 +217,7 @@ VALUES: dict[str, Any] = {
     "search": "",
     "sort": "tokens",
     "at_hour": 12,
+    "by_rejected": True,
     "sequence": ROWS + 1,
     "event_id": AGENT,
     "below": ROWS,

@@ -39,7 +39,12 @@ function replace(before, after) {
   for (const details of before.querySelectorAll("details[open]")) {
     after.querySelector(`#${details.id}`)?.setAttribute("open", "");
   }
-  if (before.outerHTML === after.outerHTML || isBeingFilledIn(before)) return;
+  if (before.outerHTML === after.outerHTML) return;
+  if (isBeingFilledIn(before)) return announce(before, after);
+  exchange(before, after);
+}
+
+function exchange(before, after) {
   const scrolled = [...before.querySelectorAll(".scroll")].map((box) => [box.scrollLeft, box.scrollTop]);
   const focused = before.contains(document.activeElement) ? document.activeElement : null;
   const matching = (part) => [...part.querySelectorAll(FOCUSABLE)].filter((choice) => choice.href === focused?.href);
@@ -47,6 +52,31 @@ function replace(before, after) {
   before.replaceWith(after);
   after.querySelectorAll(".scroll").forEach((box, index) => box.scrollTo(...(scrolled[index] ?? [0, 0])));
   if (focused) (matching(after)[place] ?? matching(after)[0] ?? after).focus({ preventScroll: true });
+}
+
+// Says that a part, which stays as it is while a form is filled in, has new findings, and offers to show them.
+function announce(before, after) {
+  const urgency = (card) => card.id + card.className;
+  const known = new Set([...before.querySelectorAll(".finding")].map(urgency));
+  const fresh = [...after.querySelectorAll(".finding")].filter((card) => !known.has(urgency(card)));
+  before.querySelector(".news")?.remove();
+  if (!fresh.length) return;
+  const news = document.createElement("p"), button = document.createElement("button");
+  news.className = "notice news";
+  news.setAttribute("role", "status");
+  news.textContent = fresh.length === 1 ? "1 finding is new or changed. " : `${fresh.length} findings are new or changed. `;
+  button.type = "button";
+  button.textContent = "Show";
+  button.addEventListener("click", () => {
+    for (const form of before.querySelectorAll("details[open][id^=act-]")) {
+      after.querySelector(`#${form.id}`)?.replaceWith(form);
+    }
+    exchange(before, after);
+    fresh[0].closest("details:not([open])")?.setAttribute("open", "");
+    fresh[0].querySelector("a").focus();
+  });
+  news.append(button);
+  before.append(news);
 }
 
 // Whether the reader fills in a form in "part", which must not be lost. Whoever opened the form of a finding is about to

@@ -1,0 +1,126 @@
+"""What each part of the dashboard is for, with JavaScript and without."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Open
+from tests.browser.stage import Stage, let_in
+
+AGENTS = "table.agents tbody th"
+
+
+@pytest.fixture(params=[True, False], ids=["with JavaScript", "without JavaScript"])
+def page(request: pytest.FixtureRequest, open_page: Open, stage: Stage) -> Page:
+    """A page of a browser in which the demo's operator has signed in."""
+    page = open_page(java_script_enabled=request.param, viewport={"width": 1280, "height": 800})
+    let_in(page, stage, stage.operator)
+    return page
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (360, 740)])
+def test_the_headline_is_seen_without_scrolling(page: Page, width: int, height: int) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto("/dashboard")
+    expect(page.locator("#headline dd, #ongoing dd")).to_have_count(6)
+    for figure in page.locator("#headline dd, #ongoing dd").all():
+        expect(figure).to_be_in_viewport(ratio=0.5)
+
+
+def test_findings_that_go_on_come_first_and_those_that_ended_are_folded_away(page: Page) -> None:
+    page.goto("/dashboard")
+    ongoing = page.locator("#findings > ol > .finding")
+    ended = page.locator("#ended .finding")
+    assert ongoing.count() + ended.count() == page.locator(".finding").count()
+    expect(ongoing.first).to_be_visible()
+    expect(ended.first).to_be_hidden()
+    page.get_by_text("Ended findings").click()
+    expect(ended.first).to_be_visible()
+
+
+def test_a_mark_opens_its_finding_also_one_that_has_ended(page: Page) -> None:
+    page.goto("/dashboard?days=90")
+    for mark in page.locator("#trend a.flag").all():
+        target = mark.get_attribute("href")
+        page.goto("/dashboard?days=90")
+        mark.click()
+        assert page.url.endswith(f"{target}")
+        expect(page.locator(f"{target}")).to_be_in_viewport()
+
+
+def test_the_peak_is_a_chart_and_its_words_are_folded_away(page: Page) -> None:
+    page.goto("/dashboard")
+    card = page.locator(".finding", has=page.locator(".peak"))
+    expect(card.locator(".peak")).to_be_visible()
+    expect(card.get_by_text("requests on the")).to_be_visible()
+    words = card.get_by_text("The busiest hour of the week is")
+    expect(words).to_be_hidden()
+    card.get_by_text("In words").click()
+    expect(words).to_be_visible()
+
+
+def test_one_period_is_that_of_all_parts(page: Page) -> None:
+    page.goto("/dashboard")
+    page.get_by_role("link", name="7 days").click()
+    expect(page.locator("#headline")).to_contain_text("Tokens in 7 days")
+    assert page.locator("#trend svg a:not(.flag)").count() == 7
+    expect(page.locator("#rejected .total")).to_contain_text("in 7 days")
+    expect(page.locator("#activity caption")).to_contain_text("Requests of these 7 days")
+    expect(page.locator("#agents .total")).to_contain_text("in 7 days")
+    page.get_by_role("link", name="price-watcher").last.click()
+    assert page.locator("#trend svg a:not(.flag)").count() == 7
+
+
+def test_the_day_that_is_not_over_has_a_bar_of_its_own(page: Page) -> None:
+    page.goto("/dashboard")
+    running = page.locator("#trend .bars.today")
+    expect(running).to_be_visible()
+    others = page.locator("#trend .bars:not(.today)")
+    assert running.evaluate("bar => getComputedStyle(bar).fillOpacity") < others.evaluate(
+        "bar => getComputedStyle(bar).fillOpacity"
+    )
+    expect(page.locator("#trend .legend")).to_contain_text("not over yet")
+
+
+def test_agents_are_searched_filtered_and_sorted(page: Page) -> None:
+    page.goto("/dashboard/agents")
+    page.get_by_label("Name, description, owner or ID").fill("price")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator(AGENTS)).to_have_count(1)
+    page.get_by_label("Name, description, owner or ID").fill("")
+    page.get_by_label("Status").select_option("suspended")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator(AGENTS)).to_have_text([re.compile("social-poster")])
+    page.get_by_label("Status").select_option("all")
+    page.get_by_label("Unusual only").check()
+    page.get_by_label("Order").select_option("by name")
+    page.get_by_role("button", name="Show", exact=True).click()
+    found = page.locator(f"{AGENTS} a").all_inner_texts()
+    assert "price-watcher" in found
+    assert found == sorted(found)
+    expect(page.locator(f"{AGENTS} .badge", has_text="unusual")).to_have_count(len(found))
+
+
+@pytest.mark.parametrize("path", ["/dashboard?days=7", "/dashboard/agents", "/dashboard/days/2026-04-14"])
+def test_the_numbers_of_each_part_are_downloaded_as_csv(page: Page, tmp_path: Path, path: str) -> None:
+    page.goto(path)
+    links = page.get_by_role("link", name="CSV").all()
+    assert links
+    for link in links:
+        with page.expect_download() as download:
+            link.click()
+        text = Path(download.value.path()).read_text(encoding="utf-8")
+        assert len(text.splitlines()) > 1
+        assert download.value.suggested_filename.endswith(".csv")
+
+
+def test_all_times_of_agents_fit_into_the_table_also_with_those_of_the_reader(open_page: Open, stage: Stage) -> None:
+    page = open_page(timezone_id="Asia/Kolkata", viewport={"width": 1280, "height": 800})
+    let_in(page, stage, stage.operator)
+    page.goto("/dashboard/agents")
+    expect(page.locator("table.agents .local").first).to_be_visible()
+    assert page.locator("#agents .scroll").evaluate("box => box.scrollWidth <= box.clientWidth")
