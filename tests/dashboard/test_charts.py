@@ -90,7 +90,7 @@ def test_hours_that_are_not_over_are_not_like_those_without_tokens(read: Read, c
 
 
 def test_a_bar_of_rejected_requests_leads_to_the_agents_with_most_of_them(
-    read: Read, cast: Cast, services: Services
+    read: Read, cast: Cast, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     organization_id, at = cast.acme.organization_id, NOON - timedelta(days=1)
     count_usage(services, organization_id, cast.acme.agent_id, at, tokens=30)
@@ -109,6 +109,9 @@ def test_a_bar_of_rejected_requests_leads_to_the_agents_with_most_of_them(
     ]
     page = read(f"/days/{at:%Y-%m-%d}")
     assert [row[0] for row in page.table("Agents with usage")] == ["builder", "guessed"]
+    monkeypatch.setattr("agentidp.dashboard.day.PAGE_SIZE", 1)
+    page = read(f"/days/{at:%Y-%m-%d}?by=rejected")
+    assert [row[0] for row in page.table("Agents with usage")] == ["guessed"]
 
 
 def links(page: Page) -> list[str]:

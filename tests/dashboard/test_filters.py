@@ -50,6 +50,7 @@ LATE = '<time datetime="2026-04-13T23:00Z">Mon 13 Apr, 23:00 UTC</time>'
         (NOON - 3 * HOUR, NOON - 2 * HOUR, False, f"{NINE} to {TEN}"),
         (NOON - 3 * HOUR, NOON - 2 * HOUR, True, f"{NINE} to {TEN}"),
         (MIDNIGHT - HOUR - DAY, NOON - 2 * HOUR, True, f"{LATE} to {TEN.replace('>10', '>Wed 15 Apr, 10')}"),
+        (NOON - 3 * HOUR, NOON - MINUTE, True, f"{NINE} to {TEN.replace('10:00', '11:59')}"),
         # Whole days, and the whole of a month that is not over.
         (MIDNIGHT - 2 * DAY, MIDNIGHT + DAY, False, f"{MONDAY} to {TODAY}"),
         (MIDNIGHT - 2 * DAY, MIDNIGHT - DAY, True, MONDAY),
