@@ -218,6 +218,7 @@ VALUES: dict[str, Any] = {
     "sort": "tokens",
     "at_hour": 12,
     "by_rejected": True,
+    "timeout": "1s",
     "sequence": ROWS + 1,
     "event_id": AGENT,
     "below": ROWS,
