@@ -26,6 +26,9 @@ MAXIMUM_TOKEN_TTL = 86_400
 LEEWAY = 10
 """Seconds by which a server's clock may differ from the database's, and so from another server's."""
 
+MAXIMUM_AUDIT_DAYS = 36_500
+"""A hundred years, so that the day before which events are removed is a date that Python has."""
+
 EXCHANGE_MARGIN = 1.0
 """Seconds beyond the statement timeout that an exchange with the database may take."""
 
@@ -157,7 +160,7 @@ class Settings:
             metrics_address=_address(env, "AGENTIDP_METRICS_ADDRESS"),
             metrics_organizations=_number(env, "AGENTIDP_METRICS_ORGANIZATIONS", 20, 0, 1000),
             traces=_choice(env, "AGENTIDP_TRACES", "off", ("on", "off")),
-            audit_days=_number(env, "AGENTIDP_AUDIT_DAYS", 0, 0, 36_500),
+            audit_days=_number(env, "AGENTIDP_AUDIT_DAYS", 0, 0, MAXIMUM_AUDIT_DAYS),
             watch=_choice(env, "AGENTIDP_WATCH", "on", ("on", "off")),
             watch_interval=_number(env, "AGENTIDP_WATCH_INTERVAL", 300, 60, 3600),
             alert_networks=_networks(env, "AGENTIDP_ALERT_NETWORKS"),

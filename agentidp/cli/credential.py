@@ -15,6 +15,9 @@ from agentidp.config import ConfigurationError
 from agentidp.http.errors import NotFound
 from agentidp.registry import credentials
 
+MAXIMUM_LIFETIME_DAYS = 36_500
+"""A hundred years, so that the time of expiry is a date that Python has. The API takes any time in the future."""
+
 
 @click.group("credential")
 def commands() -> None:
@@ -25,7 +28,10 @@ def commands() -> None:
 @agent_option
 @click.option("--label", help="For people: where the credential is used, for example.")
 @click.option(
-    "--expires-in", type=click.IntRange(1, 36_500), metavar="DAYS", help="Days until it expires. Default: never."
+    "--expires-in",
+    type=click.IntRange(1, MAXIMUM_LIFETIME_DAYS),
+    metavar="DAYS",
+    help="Days until it expires. Default: never.",
 )
 @as_json_option
 def create(agent_id: UUID, label: str | None, expires_in: int | None, as_json: bool) -> None:
