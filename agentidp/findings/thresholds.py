@@ -1,4 +1,7 @@
-"""Every threshold of the findings, by kind. ``MIN_`` and ``MAX_`` name bounds that are themselves within."""
+"""The thresholds of the findings, by kind; ``budget`` and ``peak`` have their own.
+
+``MIN_`` and ``MAX_`` name bounds that are themselves within.
+"""
 
 from __future__ import annotations
 
