@@ -32,7 +32,7 @@ CLIENT_LEEWAY = 30
 """Seconds by which a client's clock may differ from ours. Servers differ by less: ``agentidp.config.LEEWAY``."""
 
 MAXIMUM_LIFETIME = 3600
-"""Seconds until ``exp``. A used ``jti`` is kept that long, so longer assertions are refused."""
+"""Seconds until ``exp``. A used ``jti`` is kept until then, and for both leeways, so longer assertions are refused."""
 
 MAXIMUM_LENGTH = 8192
 """Characters of an assertion."""
