@@ -197,7 +197,7 @@ def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str,
 
 def _networks(env: Mapping[str, str], name: str) -> tuple[IPv4Network | IPv6Network, ...] | None:
     value = env.get(name)
-    if value is None:
+    if not value:
         return None
     try:
         return tuple(ip_network(text.strip()) for text in value.split(","))

@@ -59,7 +59,9 @@ def measure_growth(options: Namespace, load: Load) -> tuple[bool, dict[str, Any]
             ):
                 compared = both(cases_of(small), cases_of(grown), options)
                 if shape.agents > SMALL.agents:
-                    compared += hot_agent(grown)
+                    compared += [
+                        case for case in hot_agent(grown) if any(word in case.name for word in options.only or [""])
+                    ]
                 figures[name] = {}
                 for case in compared:
                     first = grown if case.name == HOT else small

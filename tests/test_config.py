@@ -98,6 +98,7 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
         "alert_networks",
         None,
         {
+            "": None,
             "10.0.0.0/8": (ip_network("10.0.0.0/8"),),
             "127.0.0.1, fd00::/8": (ip_network("127.0.0.1/32"), ip_network("fd00::/8")),
         },

@@ -19,7 +19,7 @@ MAXIMUM_LENGTH = 300
 
 # Downloads have a dot in their path: they would leave the sign-in page open.
 # The pages of signing in and out would follow themselves.
-_PAGE = re.compile(r"(/(?!sign-)[\w/-]+)?(\?[\w.~%+&=:/?@!$'()*,;-]*)?", re.ASCII)
+_PAGE = re.compile(r"(?:/(?!sign-)[\w-]+)*(\?[\w.~%+&=:/?@!$'()*,;-]*)?", re.ASCII)
 
 
 def checked(page: str) -> str:

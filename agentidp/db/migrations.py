@@ -33,8 +33,8 @@ def migrate(url: str) -> list[str]:
     example because of a long export, lets others go on and tries again. What PostgreSQL warns of is logged.
 
     :returns: the names of the files applied.
-    :raises ConfigurationError: the server does not answer, the role lacks a privilege, or the database has a
-        schema newer than this release.
+    :raises ConfigurationError: the server does not answer, the role lacks a privilege, a table is in use for a minute
+        and a half, or the database has a schema newer than this release.
     """
     try:
         with connect(url) as connection:
@@ -60,9 +60,14 @@ def _apply(connection: psycopg.Connection[Any], file: Path) -> None:
                     connection.execute(statement)
                 connection.execute(load_sql("database/record_migration"), {"name": file.stem})
             return
-        except psycopg.errors.LockNotAvailable:
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             if attempt == LOCK_ATTEMPTS:
-                raise
+                raise ConfigurationError(
+                    f"migration {file.stem} did not get a table that is in use; "
+                    "end the export, backup or query that reads it"
+                ) from None
+            if attempt == 1:
+                logger.warning("migration %s waits for a table that is in use", file.stem)
             # What waited behind the migration has its turn.
             time.sleep(1)
 

@@ -53,7 +53,9 @@ class PollingWorker(ThreadWorker):
             threading.Thread(target=self._serve, name=f"serve-{number}", daemon=True).start()
         self.poller.register(self.method_queue.fileno(), select.EPOLLIN, self.method_queue.run_callbacks)
         while self.alive and self.is_parent_alive():
-            self.set_accept_enabled(self.nr_conns < self.worker_connections)
+            # Under the lock: a thread that closes a connection afterwards sees that it must wake this one.
+            with self._lock:
+                self.set_accept_enabled(self.nr_conns < self.worker_connections)
             self._wait_in_main_thread()
         self.alive = False
         self.set_accept_enabled(False)
@@ -93,8 +95,8 @@ class PollingWorker(ThreadWorker):
             if seconds is not None:
                 most = self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER
                 connection.timeout = time.monotonic() + min(seconds, most)
-            self.keepalived_conns[descriptor] = connection
             watch(descriptor, events | select.EPOLLONESHOT)
+            self.keepalived_conns[descriptor] = connection
 
     def _serve(self) -> None:
         while True:

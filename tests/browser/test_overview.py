@@ -56,10 +56,10 @@ def test_the_peak_is_a_chart_and_its_words_are_folded_away(page: Page) -> None:
     page.goto("/dashboard")
     card = page.locator(".finding", has=page.locator(".peak"))
     expect(card.locator(".peak")).to_be_visible()
-    expect(card.get_by_text("requests on the")).to_be_visible()
+    expect(card.get_by_text("Most requests in these")).to_be_visible()
     words = card.get_by_text("The busiest hour of the week is")
     expect(words).to_be_hidden()
-    card.get_by_text("In words").click()
+    card.get_by_text("An average week").click()
     expect(words).to_be_visible()
 
 

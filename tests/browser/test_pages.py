@@ -65,7 +65,7 @@ def test_the_findings_are_those_of_the_api(signed_in: Page, stage: Stage) -> Non
         assert findings
         shown = signed_in.locator(".finding")
         assert [text.strip() for text in shown.locator("h3").all_text_contents()] == [
-            "Busiest hour of the week" if one["kind"] == "peak" else dated(one["summary"], NOON) for one in findings
+            "Busiest hours" if one["kind"] == "peak" else dated(one["summary"], NOON) for one in findings
         ]
         assert shown.locator(".severity").all_text_contents() == [one["severity"] for one in findings]
         for index, one in enumerate(findings):

@@ -423,6 +423,8 @@ class TestThePageAskedFor:
             "/sign-in?token=x",
             "/sign-in/oidc",
             "/sign-out",
+            "//sign-out",
+            "/agents//sign-out",
             "?" + "x" * MAXIMUM_LENGTH,
         ],
     )

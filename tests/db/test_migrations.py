@@ -20,6 +20,7 @@ from psycopg.rows import tuple_row
 from agentidp import create_app
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
+from agentidp.db import migrations
 from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate, pending_migrations, statements_of
@@ -188,7 +189,28 @@ def test_a_migration_that_waits_for_a_table_lets_others_go_on(copy: Copy) -> Non
         other.commit()
         assert run.poll() is None
         reader.rollback()
-        assert (run.communicate(timeout=PATIENCE)[0], run.returncode) == ("8888_slow\n", 0)
+        output, _ = run.communicate(timeout=PATIENCE)
+        assert run.returncode == 0
+        assert output.count("migration 8888_slow waits for a table that is in use") == 1
+        assert output.endswith("8888_slow\n")
+
+
+def test_a_migration_that_gets_no_table_is_given_up_in_one_sentence(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    migrate(empty_database_url)
+    file = tmp_path / "8888_further.sql"
+    file.write_text("alter table agents add column further text", encoding="utf-8")
+    monkeypatch.setattr(migrations, "migration_files", lambda: [file])
+    monkeypatch.setattr(migrations, "LOCK_ATTEMPTS", 1)
+    query(empty_database_url, "delete from schema_migrations")
+    with psycopg.connect(empty_database_url) as reader:
+        reader.execute("select count(*) from agents")
+        with pytest.raises(ConfigurationError) as refused:
+            migrate(empty_database_url)
+    assert str(refused.value) == (
+        "migration 8888_further did not get a table that is in use; end the export, backup or query that reads it"
+    )
 
 
 @WITHOUT_CITUS
