@@ -3,7 +3,8 @@
 Statistics: the evidence of what an agent has missed (:mod:`agentidp.findings.quiet_agent`), and the Poisson deviance of
 the active agents of a sample (:mod:`agentidp.findings.quiet_organization`).
 
-1. Hours in which the organization was quiet are unknown, not zero: they count for no agent.
+1. What the organization's quiet hours do not show is unknown, not zero: they count for no agent that is judged by
+   hours, and a day counts for none if at least half of its busy hours lie within a quiet time that is reported.
 2. Agents that stopped together, with part of the organization, are not reported one by one.
 3. A quiet time that has ended and contains a whole day without a token is a ``zero_day`` alone.
 4. In a marked holiday nothing is silent, but what does not come back after it is.
@@ -11,6 +12,7 @@ the active agents of a sample (:mod:`agentidp.findings.quiet_organization`).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
@@ -66,17 +68,22 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     agents = [Agent(row.agent_id, row.agent_name, row.is_sampled, hourly(row.history, length)) for row in rows]
     sample = [one.counts for one in agents if one.is_sampled]
     active = [sum(1 for counts in sample if counts[hour]) for hour in range(length)]
+    # Findings are of the hours from looked_at on. What a silent agent has missed may lie before, so the organization is
+    # judged from known_from on.
     looked_at = (query.since - first_day).days * DAY
-    # What an agent missed may lie before the days looked at.
     known_from = min(looked_at, length - (7 * thresholds.MAX_SILENCE_WEEKS + 1) * DAY)
+    busy = busy_hours(active, known_from)
     holidays = _hours_of_holidays(length, first_day, query)
+    quiet = quiet_times(active, known_from, holidays)
     free_days = {day for day in range(length // DAY) if holidays.issuperset(range(day * DAY, (day + 1) * DAY))}
-    unknown = holidays.union(*runs_of_quiet_hours(active, busy_hours(active, known_from)))
+    # What counts for no agent: hours for one that works around the clock, days for any other.
+    unknown_hours = holidays.union(*runs_of_quiet_hours(active, busy))
+    unknown_days = free_days | _quiet_days(quiet, busy)
 
-    whole = [one for one in quiet_times(active, known_from, holidays) if one.ends > looked_at]
+    whole = [one for one in quiet if one.ends > looked_at]
     parts = [one for one in partial_silences(sample, looked_at) if not _is_of_holiday(one, holidays, length)]
     parts = [one for one in parts if not _any_overlaps(one, whole)]
-    silent = [(one, found) for one in agents if (found := silence_of_agent(one.counts, unknown, free_days))]
+    silent = [(one, found) for one in agents if (found := silence_of_agent(one.counts, unknown_hours, unknown_days))]
     stopped_alone = [(one, found) for one, found in silent if not _stopped_with_others(found, parts)]
     working = [one for one in agents if one not in [stopped for stopped, _ in silent]]
     return [
@@ -101,9 +108,21 @@ def _hours_of_holidays(length: int, first_day: date, query: FindingsQuery) -> se
     return hours
 
 
+def _quiet_days(quiet: list[QuietTime], busy: Collection[int]) -> set[int]:
+    """The days of which at least half of the busy hours lie within quiet times."""
+    quiet_hours = {hour for one in quiet for hour in range(one.begins, one.ends)}
+    days = set()
+    for day in {hour // DAY for hour in quiet_hours}:
+        of_day = [hour for hour in range(day * DAY, (day + 1) * DAY) if hour in busy]
+        if 2 * sum(1 for hour in of_day if hour in quiet_hours) >= len(of_day):
+            days.add(day)
+    return days
+
+
 def _is_zero_day(one: QuietTime, active: list[int], free_days: set[int]) -> bool:
     """Whether it has ended and contains a whole day, no holiday, on which no agent of the sample was active."""
-    days = set(range(-(-one.begins // DAY), one.ends // DAY)) - free_days
+    first_whole_day = (one.begins + DAY - 1) // DAY
+    days = set(range(first_whole_day, one.ends // DAY)) - free_days
     return not one.lasts and any(not any(active[day * DAY : (day + 1) * DAY]) for day in days)
 
 

@@ -366,13 +366,37 @@ def test_unknown_hours_count_for_no_agent(fleet: Fleet, clock: Clock) -> None:
     assert [name for name, *_ in silent(fleet)] == ["watcher", None]  # what goes on comes first
 
 
-def test_unknown_days_count_for_no_agent(fleet: Fleet) -> None:
-    # Of Friday, Monday and Tuesday, one was unknown.
+@pytest.mark.parametrize(("quiet_days", "is_silent"), [(0, True), (1, False)])
+def test_unknown_days_count_for_no_agent(fleet: Fleet, quiet_days: int, is_silent: bool) -> None:
+    # It missed Thursday, Friday, Monday and Tuesday, of which one may be unknown.
     monday = datetime(2026, 4, 13, tzinfo=UTC)
-    work(fleet, "clerk", office, ends=monday - 3 * DAY)
-    others(fleet, without=(monday, monday + DAY))
+    work(fleet, "clerk", office, ends=monday - 4 * DAY)
+    others(fleet, without=(monday, monday + quiet_days * DAY))
     fleet.store()
-    assert silent(fleet) == []
+    assert [name for name, *_ in silent(fleet)] == ["clerk"] * is_silent
+
+
+@pytest.mark.parametrize("days", [1, 2, 3, 7])
+def test_an_outage_of_days_is_one_finding_and_not_one_of_each_agent(fleet: Fleet, clock: Clock, days: int) -> None:
+    tuesday_noon = datetime(2026, 4, 7, 12, tzinfo=UTC)
+    clock.now = tuesday_noon + days * DAY
+    for number in range(5):
+        work(fleet, f"clerk-{number}", office, ends=tuesday_noon)
+    fleet.store()
+    assert [name for name, *_ in silent(fleet)] == [None]
+
+
+@pytest.mark.parametrize(("days_after", "is_silent"), [(0, False), (1, True)])
+def test_an_agent_that_does_not_come_back_after_an_outage_of_days_is_reported_then(
+    fleet: Fleet, clock: Clock, days_after: int, is_silent: bool
+) -> None:
+    begins, ends = datetime(2026, 4, 7, 12, tzinfo=UTC), datetime(2026, 4, 9, tzinfo=UTC)
+    clock.now = ends + days_after * DAY + 9 * HOUR
+    work(fleet, "gone", office, ends=begins)
+    for number in range(5):
+        work(fleet, f"clerk-{number}", office, ends=clock.now, without=(begins, ends))
+    fleet.store()
+    assert [name for name, *_ in silent(fleet) if name] == ["gone"] * is_silent
 
 
 def test_a_holiday_of_everybody_is_no_outage(fleet: Fleet, clock: Clock) -> None:
