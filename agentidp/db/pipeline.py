@@ -4,7 +4,8 @@ psycopg's own pipeline mode sends and looks for answers at every ``execute``, an
 request's statements are known beforehand, so here they are prepared once a connection, sent together and read
 together. That halves what the database call costs in Python (docs/performance.md).
 
-This is the only module that uses private parts of psycopg: setup.cfg bounds its version.
+This module uses private parts of psycopg, and agentidp/db/pool.py those of psycopg_pool. setup.cfg bounds the versions
+of both, and a test of each module fails if one of these parts is missing.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 _PLACEHOLDER = re.compile(r"%(?:\(([a-z_]+)\)s|%)")
 _WAIT_INTERVAL = 0.1
+_RUN = None
 _Result = TypeVar("_Result")
 
 
@@ -133,6 +135,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
             self.close()
             raise
         results = []
+        # Not strict, since a statement that could not be prepared has two answers. The loop ends at the first of them.
         for answer, (query, _, types, _) in zip(answers, dumped, strict=False):
             if answer.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding)
@@ -149,7 +152,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
     def _exchange(self, dumped: Sequence[Any]) -> list[Any]:
         pgconn = self.pgconn
         prepared = self._statement_names
-        # What is being prepared, in the place of its answer, and None in that of a statement's.
+        # For each answer, in order: the key of the statement that was prepared, or _RUN if one was run.
         expected: list[Any] = []
         pgconn.enter_pipeline_mode()
         for query, values, types, formats in dumped:
@@ -160,13 +163,14 @@ class PipelinedConnection(psycopg.Connection[Any]):
                 pgconn.send_prepare(prepared[key], query, types)
                 expected.append(key)
             pgconn.send_query_prepared(prepared[key], values, formats)
-            expected.append(None)
+            expected.append(_RUN)
         pgconn.pipeline_sync()
         received: list[list[PGresult]] = []
         try:
             self.wait(_sent_and_answered(pgconn, len(expected), received))
         except psycopg.OperationalError as lost:
             # The commit comes after the last statement's answer. One that failed before has undone them all.
+            # The first result of each list, since the loss of the connection may have added another.
             failed = next((a for [a, *_] in received if a.status == ExecStatus.FATAL_ERROR), None)
             if failed is None:
                 raise OutcomeLost(str(lost)) from lost
@@ -180,10 +184,13 @@ class PipelinedConnection(psycopg.Connection[Any]):
             raise error
         answers = []
         for key, [answer] in zip(expected, received, strict=True):
-            if key is not None and answer.status != ExecStatus.COMMAND_OK:
-                del prepared[key]
-            if key is None or answer.status == ExecStatus.FATAL_ERROR:
+            if key is _RUN:
                 answers.append(answer)
+            elif answer.status != ExecStatus.COMMAND_OK:
+                del prepared[key]
+                # If it was not skipped but failed, this is what is raised; the server has skipped the run after it.
+                if answer.status == ExecStatus.FATAL_ERROR:
+                    answers.append(answer)
         pgconn.exit_pipeline_mode()
         return answers
 

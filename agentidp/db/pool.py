@@ -1,7 +1,8 @@
 """psycopg's pool with what it lacks: it stops waiting for a database that is unreachable.
 
 psycopg_pool opens connections in threads of its own, so a request that waits for one does not learn that they fail.
-Here the first failure opens a circuit breaker, and from then on requests fail at once until a connection succeeds.
+Here a circuit breaker opens if the server does not respond in time, or refuses twice a pool that has no connection.
+From then on requests fail at once, until a connection succeeds.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class NoConnection(Exception):
 
 
 class _Queue(ConnectionPool[PipelinedConnection]):
-    """psycopg_pool, with what of it is private: the connections that are idle, and the queue of requests that wait."""
+    """psycopg_pool, and all that is used of its private parts: the idle connections, and the requests that wait."""
 
     def getconn(self, timeout: float | None = None) -> PipelinedConnection:
         """The connection that came back last, since its server process has the most in the processor's caches.
@@ -49,7 +50,7 @@ class _Queue(ConnectionPool[PipelinedConnection]):
         with self._lock:
             if self._pool:
                 connection = self._pool.pop()
-                # How many were not needed is how many may be closed.
+                # The lowest number of idle connections of late. If it stays above zero, psycopg_pool closes one.
                 self._nconns_min = min(self._nconns_min, len(self._pool))
                 connection._pool = self
                 return connection
@@ -139,7 +140,8 @@ class Pool:
             if self.breaker.is_open:
                 raise NoConnection("database unreachable", is_known=True)
             try:
-                # Once, so that it keeps its place in the queue. If the breaker opens, it is released.
+                # The request waits here for all its time, and does not poll, so that it keeps its place in the queue.
+                # If the breaker opens, release() ends its wait.
                 connection = pool.getconn(timeout=deadline - time.monotonic())
             except PoolTimeout:
                 pool.forget_those_that_gave_up()

@@ -1,8 +1,12 @@
 """Reads from a hot standby as long as it has enough of what the primary has.
 
-The primary's position in its log and the primary's clock come with the admission of a caller. The standby returns with
-the rows how far it has replayed that log. If it has everything, it is up to date, however long ago the primary last
-wrote, and if it has lost the primary, it lacks what the primary has written since. No clock but the primary's counts.
+1. When a caller is admitted, the primary returns its position in its log, and the time of its clock.
+2. The standby returns, with the rows, its position: how far it has replayed that log.
+3. If it has replayed all of it, it is up to date, however long ago the primary last wrote.
+4. Otherwise its data is as old as the last transaction that it has replayed. So a standby that has lost the primary is
+   noticed as soon as the primary has written something.
+
+Both times are the primary's, so the standby's clock does not matter.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import logging
 import math
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -32,6 +36,13 @@ POSITION = [Call("database/primary_position", {}), LAST_CHANGE]
 """What the primary must say before a read: how far it is, and which recorded change of the organization is the last."""
 
 
+class Lag(NamedTuple):
+    """The first position of the primary that a replica was seen to lack, and when, by the monotonic clock."""
+
+    position: int
+    noticed_at: float
+
+
 class ReadReplica:
     """A hot standby for reads, as one process sees it.
 
@@ -43,8 +54,7 @@ class ReadReplica:
         self.database = Database(url, settings, is_replica=True)
         self._bound = settings.read_max_staleness
         self._paused_until = float("-inf")
-        # The first position of the primary that it was seen to lack, and when.
-        self._lacking: tuple[int, float] | None = None
+        self._lag: Lag | None = None
         self._lock = threading.Lock()
         self._is_reported = False
 
@@ -94,18 +104,18 @@ class ReadReplica:
     def _observe(self, primary: int, replica: int) -> None:
         """Log once when it has lacked something for longer than it may, and once when it has everything again.
 
-        After a pause of the primary the time of the last transaction says "behind" for the moment in which the next one
-        is under way. That is not worth a line.
+        How long is measured here, and not taken from the last transaction that was replayed. If the primary has paused,
+        that transaction is old, and the replica seems far behind until it has replayed the next one a moment later.
         """
-        if self._lacking is not None and replica >= self._lacking[0]:
-            self._lacking = None
+        if self._lag is not None and replica >= self._lag.position:
+            self._lag = None
             if self._is_reported:
                 self._is_reported = False
                 logger.warning("read replica is up to date again")
-        if self._lacking is None and replica < primary:
-            self._lacking = primary, time.monotonic()
-        if self._lacking is not None and not self._is_reported:
-            seconds = time.monotonic() - self._lacking[1]
+        if self._lag is None and replica < primary:
+            self._lag = Lag(primary, time.monotonic())
+        if self._lag is not None and not self._is_reported:
+            seconds = time.monotonic() - self._lag.noticed_at
             if seconds > self._bound:
                 self._is_reported = True
                 fields = {"fields": {"seconds": round(seconds, 1), "allowed": self._bound}}
@@ -153,10 +163,10 @@ class ReplicaReads:
             position = Call("database/replica_position", {})
             [position_there], last_change, *rows = self._database.run(position, LAST_CHANGE, *calls)
         except (DatabaseUnavailable, psycopg.Error) as error:
-            # If the fault is the statement's, the primary reports it.
             cause = error.__cause__
             if isinstance(cause, psycopg.errors.QueryCanceled):
                 raise
+            # The primary runs them instead. If the fault is a statement's, it fails there too, and is reported.
             is_conflict = isinstance(cause, psycopg.Error) and cause.sqlstate in RECOVERY_CONFLICTS
             REPLICA_READS.labels("conflict" if is_conflict else "unreachable").inc()
             return None

@@ -27,7 +27,10 @@ def known_weeks(counts: Sequence[int], last_day: int) -> int:
 
 
 def weeks_active(counts: Sequence[int], hour: int, last_day: int, weeks: int) -> int:
-    """In how many of the weeks before its last day an agent was active in an hour of the week."""
+    """In how many of the weeks before its last day an agent was active in the same hour of the week as *hour*.
+
+    :param hour: an index of *counts*, or one after their end; not an hour of the week.
+    """
     first = (last_day - 7 * weeks) * DAY
     places = range(first + (hour - first) % WEEK, last_day * DAY, WEEK)
     return sum(1 for place in places if counts[place])

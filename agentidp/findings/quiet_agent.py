@@ -33,7 +33,9 @@ def silence_of_agent(
     """Whether an agent is silent.
 
     :param counts: its requests by the hour; the last hour still runs.
-    :param quiet_hours: those in which the whole organization was quiet, which count for no agent; and such days.
+    :param quiet_hours: those in which the whole organization was quiet, or that are of a holiday: they count for no
+        agent that works around the clock.
+    :param quiet_days: likewise, for an agent that does not.
     """
     now = len(counts) - 1
     last = next((hour for hour in range(now, -1, -1) if counts[hour]), None)
@@ -48,16 +50,16 @@ def silence_of_agent(
 
 
 def works_round_the_clock(counts: Sequence[int], last: int) -> bool:
-    """Whether an agent was active in nearly every hour of its last day, and of two days a week before.
+    """Whether an agent was active in nearly every hour of the 24 up to its last, and of two days a week before.
 
     A loop runs day and night as well, but not so long.
     """
-    hours, week_before = thresholds.ROUND_THE_CLOCK_HOURS, (last // DAY - 8) * DAY
-    return (
-        active_hours(counts[max(last - DAY + 1, 0) : last + 1]) >= hours
-        and week_before >= 0
-        and active_hours(counts[week_before : week_before + 2 * DAY]) >= 2 * hours
-    )
+    hours, last_day = thresholds.ROUND_THE_CLOCK_HOURS, last // DAY
+    if last_day < 8:
+        return False
+    last_24_hours = counts[last - DAY + 1 : last + 1]
+    days_8_and_7_before = counts[(last_day - 8) * DAY : (last_day - 6) * DAY]
+    return active_hours(last_24_hours) >= hours and active_hours(days_8_and_7_before) >= 2 * hours
 
 
 def active_hours(counts: Sequence[int]) -> int:
@@ -77,14 +79,15 @@ def silence_by_hours(counts: Sequence[int], last: int, weeks: int, quiet: Collec
 def silence_by_days(counts: Sequence[int], last: int, weeks: int, quiet: Collection[int]) -> Silence | None:
     """The silence of an agent that does not: by the whole days that it has missed."""
     days, last_day, today = daily(counts), last // DAY, (len(counts) - 1) // DAY
-    # The requests of its past days on each weekday, from that of its last day on.
-    weekdays = [days[last_day - 7 * weeks + place : last_day : 7] for place in range(7)]
-    workdays = [place for place in range(7) if is_workday(weekdays[place], weekdays)]
+    # A weekday is numbered by how many days it is after that of the last day: 0 is the same weekday, 1 the next.
+    weekdays = [days[last_day - 7 * weeks + days_after : last_day : 7] for days_after in range(7)]
+    workdays = [days_after for days_after in range(7) if is_workday(weekdays[days_after], weekdays)]
     missed = [(day - last_day) % 7 for day in range(last_day + 1, today) if day not in quiet]
-    active = [sum(map(bool, weekdays[place])) for place in missed if place in workdays]
+    active = [sum(map(bool, weekdays[days_after])) for days_after in missed if days_after in workdays]
     expected = sum(active) / weeks
     # Whoever leaves early before a day of rest may be away on a holiday after it.
-    stopped = evidence_of_stopping(counts, last, weeks) if 1 in workdays else 0.0
+    day_after = 1
+    stopped = evidence_of_stopping(counts, last, weeks) if day_after in workdays else 0.0
     may_be_holiday = not stopped and rests(days, last_day) and today - last_day <= 7
     needed = thresholds.MIN_EVIDENCE_WORKDAYS if may_be_holiday else thresholds.MIN_EVIDENCE_DAYS
     total = stopped + sum(evidence(each, weeks) for each in active)
@@ -98,7 +101,8 @@ def is_workday(weekday: Sequence[int], weekdays: Sequence[Sequence[int]]) -> boo
 
 def rests(days: Sequence[int], last_day: int) -> bool:
     """Whether an agent had more than one quiet day in the two weeks up to its last."""
-    return sum(1 for count in days[last_day - 13 : last_day + 1] if count) < 13
+    two_weeks = days[last_day - 13 : last_day + 1]
+    return sum(1 for count in two_weeks if not count) > 1
 
 
 def evidence_of_stopping(counts: Sequence[int], last: int, weeks: int) -> float:

@@ -43,8 +43,8 @@ def median_low(values: Sequence[int]) -> int:
     return sorted(values)[(len(values) - 1) // 2]
 
 
-def poisson_deviance(seen: int, usual: int) -> float:
-    """Half the deviance of a count from a mean."""
+def half_deviance(seen: int, usual: int) -> float:
+    """Half of the Poisson deviance of a count from a mean."""
     return usual - seen + (seen * log(seen / usual) if seen else 0.0)
 
 
@@ -86,6 +86,7 @@ def quiet_times(active: Sequence[int], since: int, holidays: Collection[int]) ->
     found = []
     busy = busy_hours(active, since)
     for run in runs_of_quiet_hours(active, busy):
+        # The run, with its holidays, says when the agents stopped and came back. Evidence is only what is counted.
         counted = [hour for hour in run if hour not in holidays]
         if not counted:
             continue
@@ -101,9 +102,9 @@ def quiet_times(active: Sequence[int], since: int, holidays: Collection[int]) ->
 
 
 def is_unlikely(hours: Sequence[int], active: Sequence[int], busy: dict[int, int]) -> bool:
-    """Whether the deviances of these hours add up to too much for chance."""
-    deviance = sum(poisson_deviance(active[hour], busy[hour]) for hour in hours)
-    return deviance >= thresholds.MIN_EVIDENCE_ORGANIZATION
+    """Whether the sum of these hours' half deviances is too high for chance."""
+    evidence = sum(half_deviance(active[hour], busy[hour]) for hour in hours)
+    return evidence >= thresholds.MIN_EVIDENCE_ORGANIZATION
 
 
 def at_work(active: Sequence[int], usual: int) -> bool:

@@ -107,7 +107,7 @@ def spikes_of_all(
 
 
 def spikes(counts: list[int], since: int, first_day: date, *, agents: int, agent_id: UUID | None = None) -> list[Spike]:
-    """The spikes of one list of counts; of what ended before *since*, those in the weeks before it.
+    """The spikes of one list of counts: also some that ended before *since*, so that a running one keeps its beginning.
 
     :param agents: how many lists are judged beside this one.
     :param agent_id: whose they are; ``None`` for the organization's.

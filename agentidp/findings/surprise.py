@@ -43,8 +43,8 @@ def unusual_hours(
 
     :param first: the midnight of the first day with any count.
     :param since: the midnight from which on hours matter. Judging begins 29 days before it, because 28 days of maxima
-        must be known by then. Once the first two weeks have passed, unusual hours are returned although they are before
-        *since*: what goes on at *since* shows there when it began.
+        must be known by then. Unusual hours before *since* are returned as well, so that one can see when a spike began
+        that is running at *since*.
     :param agents: how many lists are judged. Each has its chance to be unusual, so more is needed of each.
     :param by_day: whether the surprise of a day counts too.
     """
@@ -52,18 +52,20 @@ def unusual_hours(
     baseline = without_gross_outliers(counts, first, begins)
     judge = _Judge(baseline, first, min(agents, thresholds.MAX_CHANCES), by_day)
     found = []
-    before, same = (seasonal_median(baseline, hour, first) for hour in (begins - 1, begins))
+    # The medians of the hour before, of the hour itself and of the hour after. Each is taken once, and moves on with
+    # the hour: a later change of the baseline does not change it.
+    before, same = seasonal_median(baseline, begins - 1, first), seasonal_median(baseline, begins, first)
     for hour in range(begins, len(counts)):
         if hour % DAY == 0 and hour > begins:
             judge.maxima.end_day()
         after = seasonal_median(baseline, hour + 1, first)
         expected = mean_of_three(before, same, after)
-        before, same = same, after
         severity, is_ordinary = judge.judge(hour, counts[hour], expected)
         if severity:
             found.append(UnusualHour(hour, counts[hour], expected, severity))
         if not is_ordinary and hour - first >= thresholds.MIN_SEASON_WEEKS * WEEK:
             baseline[hour] = min(counts[hour], expected)
+        before, same = same, after
     return found
 
 
@@ -116,7 +118,8 @@ class _Judge:
         """
         of_hour = surprise(count, expected)
         self.last_day.add(of_hour, count, expected)
-        days = self._return_days(of_hour) if matters(count, expected) and not self._has_precedent(hour, count) else 0.0
+        is_judged = matters(count, expected) and not self._has_precedent(hour, count)
+        days = self._return_days(of_hour) if is_judged else 0.0
         z_score = self._z_score(hour) if of_hour > 0 else 0.0
         severity = severity_of(days, z_score, self.agents)
         is_ordinary = severity is None and not (self.maxima.return_period is None and is_gross(count, expected))

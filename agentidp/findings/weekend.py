@@ -1,7 +1,7 @@
 """``weekend``: tokens on days that are usually quiet, with the agents behind it.
 
-Statistic: the day's tokens against the second-highest of the same weekday in 8 weeks, in units of the agent's average
-day. The second-highest, because an agent may have been at work on such a day once before.
+Statistic: the day's tokens against the second-highest of the same weekday in 8 weeks, in units of the average of the
+agent's other weekdays. The second-highest, because an agent may have been at work on such a day once before.
 
 A day is one of UTC, and to an agent in the west Saturday begins on Friday evening. It still rests for most of it, and
 what it does then is judged by the hours of that rest.
@@ -19,7 +19,7 @@ from agentidp.findings import thresholds
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
 from agentidp.findings.history import DAY, daily, hourly, hours_until
 
-WEEK = 7
+DAYS_OF_WEEK = 7
 
 
 @dataclass(frozen=True)
@@ -84,19 +84,21 @@ def unusual_work(tokens: Sequence[int], day: int) -> UnusualWork | None:
     :param day: the index of the day.
     """
     of_days = daily(tokens)
-    weeks = known_weeks(of_days, day)
+    weeks = weeks_before(of_days, day)
     if weeks < thresholds.MIN_WEEKEND_WEEKS:
         return None
-    past = range(day - WEEK * weeks, day)
-    same = [of_days[each] for each in past if (day - each) % WEEK == 0]
-    others = [of_days[each] for each in past if (day - each) % WEEK]
+    past = range(day - DAYS_OF_WEEK * weeks, day)
+    same = [of_days[each] for each in past if (day - each) % DAYS_OF_WEEK == 0]
+    others = [of_days[each] for each in past if (day - each) % DAYS_OF_WEEK]
     average = sum(others) / len(others)
     usual, today = second_highest(same), of_days[day]
     if not _is_activity(today - usual, average):
         return None
-    if 100 * usual <= thresholds.QUIET_PERCENT * average:
+    is_quiet_day = 100 * usual <= thresholds.QUIET_PERCENT * average
+    is_mostly_quiet_day = 100 * usual <= thresholds.PART_PERCENT * average
+    if is_quiet_day:
         return UnusualWork(today, usual, is_quiet_day=True)
-    if 100 * usual > thresholds.PART_PERCENT * average:
+    if not is_mostly_quiet_day:
         return None
     in_rest = sum(tokens[hour] for hour in hours_of_rest(tokens, day, weeks) if hour < len(tokens))
     return UnusualWork(in_rest, usual=0, is_quiet_day=False) if _is_activity(in_rest, average) else None
@@ -112,11 +114,11 @@ def _is_activity(more: float, average: float) -> bool:
     return more >= thresholds.MIN_WEEKEND_TOKENS and 100 * more >= thresholds.QUIET_PERCENT * average
 
 
-def known_weeks(of_days: Sequence[int], day: int) -> int:
+def weeks_before(of_days: Sequence[int], day: int) -> int:
     """Whole weeks from the first token, at most 8 weeks before a day, to that day."""
-    begins = max(day - WEEK * thresholds.WEEKEND_WEEKS, 0)
+    begins = max(day - DAYS_OF_WEEK * thresholds.WEEKEND_WEEKS, 0)
     first = next((each for each in range(begins, day) if of_days[each]), day)
-    return (day - first) // WEEK
+    return (day - first) // DAYS_OF_WEEK
 
 
 def hours_of_rest(tokens: Sequence[int], day: int, weeks: int) -> list[int]:
@@ -124,7 +126,10 @@ def hours_of_rest(tokens: Sequence[int], day: int, weeks: int) -> list[int]:
 
     Beside: the clocks change.
     """
-    active = [sum(1 for week in range(1, weeks + 1) if tokens[(day - WEEK * week) * DAY + hour]) for hour in range(DAY)]
+    active = [
+        sum(1 for week in range(1, weeks + 1) if tokens[(day - DAYS_OF_WEEK * week) * DAY + hour])
+        for hour in range(DAY)
+    ]
     return [day * DAY + hour for hour in range(DAY) if max(active[max(hour - 1, 0) : hour + 2]) <= 1]
 
 
@@ -141,7 +146,7 @@ def _adjacent(found: list[WorkOnDay]) -> list[list[WorkOnDay]]:
 
 def _first_day(query: FindingsQuery) -> date:
     days = min(query.days, thresholds.MAX_WEEKEND_DAYS)
-    return query.until - timedelta(days=days + WEEK * thresholds.WEEKEND_WEEKS)
+    return query.until - timedelta(days=days + DAYS_OF_WEEK * thresholds.WEEKEND_WEEKS)
 
 
 def _finding(group: list[WorkOnDay], query: FindingsQuery) -> Finding:

@@ -49,10 +49,14 @@ def usual_tokens(tokens: Mapping[date, int], day: date) -> int | None:
 
 
 def runs_of_days(days: list[date], tokens: Mapping[date, int]) -> list[list[date]]:
-    """The days in groups between which no token was issued."""
+    """The days in groups between which no token was issued: those of a group have as many days with tokens before them.
+
+    :param tokens: of each day that has some.
+    """
     groups: dict[int, list[date]] = {}
     for day in days:
-        groups.setdefault(sum(1 for each in tokens if each < day), []).append(day)
+        days_with_tokens_before = sum(1 for each in tokens if each < day)
+        groups.setdefault(days_with_tokens_before, []).append(day)
     return list(groups.values())
 
 

@@ -1,14 +1,14 @@
--- The tokens by the hour of the organization, and of the agents whose days, and of these the hours, grew the most over
--- the three weeks before the days looked at. One row each, the organization's with a null agent_id: its name, how many
--- agents were issued tokens at all in these days, and history: json, an array of [day from first_day on, the counts of
--- its 24 hours], a day once a slot. An agent without those three weeks grew from nothing.
--- Parameters: organization_id; first_day, since, until (date): of the histories, of the days looked at, and the day
--- after the last; max_suspects, max_agents: of which the hours, and the history, are read.
+-- One row for the organization, and one for each agent that grew the most over the 21 days before since: agent_id and
+-- agent_name, null for the organization; agents, how many were issued tokens from since on (0 in the organization's row);
+-- history, json: an array of [day from first_day on, the tokens of its 24 hours], a day once a slot.
+-- Suspects are chosen by their days, and of them the agents by their hours. Growth is from the mean to the highest, or
+-- from nothing; 30 or 10 is added to the mean, so that a few tokens are not much growth.
+-- Parameters: organization_id; first_day (date): of history; since, until (date): half-open; max_suspects, max_agents.
 with days as materialized (
     select
         usage.agent_id,
-        coalesce(max(usage.tokens) filter (where usage.day >= %(since)s::date), 0) as now,
-        coalesce(avg(usage.tokens::float8) filter (where usage.day < %(since)s::date), 0) as before
+        coalesce(max(usage.tokens) filter (where usage.day >= %(since)s::date), 0) as highest_day,
+        coalesce(avg(usage.tokens::float8) filter (where usage.day < %(since)s::date), 0) as mean_day
     from agent_usage_daily as usage
     where
         usage.organization_id = %(organization_id)s and usage.tokens > 0
@@ -18,16 +18,16 @@ with days as materialized (
 suspects as materialized (
     select agent_id
     from days
-    where now > 0
-    order by (now - before) / (before + 30) desc, agent_id
+    where highest_day > 0
+    order by (highest_day - mean_day) / (mean_day + 30) desc, agent_id
     limit %(max_suspects)s::integer
 ),
--- A loop at night does not raise the maximum of a busy agent's day, so each quarter of the day has its own.
+-- The busiest hour of each quarter of a day: a loop at night does not raise the maximum of a busy agent's day.
 quarters as materialized (
     select
         each.agent_id,
-        max(each.tokens) filter (where each.day >= %(since)s::date) as now,
-        coalesce(avg(each.tokens) filter (where each.day < %(since)s::date), 0) as before
+        max(each.tokens) filter (where each.day >= %(since)s::date) as highest_hour,
+        coalesce(avg(each.tokens) filter (where each.day < %(since)s::date), 0) as mean_hour
     from (
         select usage.agent_id, usage.day, (cell.place - 1) / 6 as quarter, max(cell.tokens) as tokens
         from suspects
@@ -50,12 +50,12 @@ candidates as materialized (
     select agent_id
     from quarters
     group by agent_id
-    order by max((now - before) / (before + 10)) desc nulls last, agent_id
+    order by max((highest_hour - mean_hour) / (mean_hour + 10)) desc nulls last, agent_id
     limit %(max_agents)s::integer
 )
 select
     agents.agent_id, agents.name as agent_name,
-    (select count(*) from days where now > 0) as agents,
+    (select count(*) from days where highest_day > 0) as agents,
     json_agg(json_build_array(calendar.day - %(first_day)s::date, usage.tokens_by_hour) order by calendar.day, usage.slot) as history
 from candidates
 join agents

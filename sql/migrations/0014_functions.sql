@@ -298,6 +298,7 @@ declare
     v_credential record;
     v_target_scopes text[] := p_own_scopes;
     v_granted text[];
+    -- These two are never read: they are there only for the call.
     v_entered text;
     v_slot smallint;
     v_is_consumed boolean;

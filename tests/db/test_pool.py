@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from collections.abc import Iterator
 
 import psycopg
 import pytest
+from psycopg_pool.pool import WaitingClient
 
 from agentidp.db.circuit_breaker import CircuitBreaker
 from agentidp.db.pipeline import PipelinedConnection
@@ -76,6 +78,33 @@ def test_a_connection_that_has_reached_its_age_is_replaced(pool: Pool, opened: O
     assert answers(pool)
     assert old.closed
     assert len(opened.connections) == 2
+
+
+def test_what_is_used_of_psycopg_pools_private_parts_is_there(pool: Pool) -> None:
+    """If it fails, read agentidp/db/pool.py beside the new version before you raise the ceiling in setup.cfg."""
+    with pool.connection() as connection:
+        queue = pool._opened
+        assert queue is not None
+        assert {"_lock", "_pool", "_waiting", "_closed", "_nconns_min"} <= vars(queue).keys()
+        assert connection._pool is queue
+        assert connection._expire_at > time.monotonic()
+    assert connection._pool is None
+    assert list(queue._pool) == [connection]
+    assert list(inspect.signature(WaitingClient.fail).parameters) == ["self", "error"]
+    assert WaitingClient().error is None
+
+
+def test_psycopg_pool_closes_an_idle_connection_that_nobody_needed(pool: Pool) -> None:
+    assert answers(pool)
+    queue = pool._opened
+    assert queue is not None
+    queue._shrink_pool()
+    # It is needed, so it stays; afterwards it is not.
+    assert answers(pool)
+    queue._shrink_pool()
+    assert pool.statistics()["pool_size"] == 1
+    queue._shrink_pool()
+    assert pool.statistics()["pool_size"] == 0
 
 
 def test_a_connection_that_comes_back_goes_to_the_request_that_waits_longest(database_url: str, opened: Opened) -> None:

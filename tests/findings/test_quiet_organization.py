@@ -11,10 +11,10 @@ from agentidp.findings.history import DAY, WEEK
 from agentidp.findings.quiet_organization import (
     at_work,
     busy_hours,
+    half_deviance,
     is_unlikely,
     median_low,
     partial_silences,
-    poisson_deviance,
     quiet_times,
     runs_of_quiet_hours,
     stops,
@@ -28,11 +28,11 @@ def test_the_low_median_is_one_of_the_values() -> None:
     assert [median_low([5]), median_low([9, 1]), median_low([3, 9, 1])] == [5, 1, 3]
 
 
-def test_the_deviance_of_a_count_is_how_unlikely_it_is() -> None:
-    assert poisson_deviance(5, 5) == 0
+def test_half_the_deviance_of_a_count_is_how_unlikely_it_is() -> None:
+    assert half_deviance(5, 5) == 0
     # No active agent where five are usual has the probability e^-5.
-    assert poisson_deviance(0, 5) == 5
-    assert exp(-poisson_deviance(2, 5)) == pytest.approx(exp(-3) * (5 / 2) ** 2)
+    assert half_deviance(0, 5) == 5
+    assert exp(-half_deviance(2, 5)) == pytest.approx(exp(-3) * (5 / 2) ** 2)
 
 
 def test_usual_is_the_median_of_the_hour_of_the_week_in_eight_weeks() -> None:
