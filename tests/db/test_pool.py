@@ -77,7 +77,8 @@ def test_a_connection_that_has_reached_its_age_is_replaced(pool: Pool, opened: O
         old._expire_at = time.monotonic()
     assert answers(pool)
     assert old.closed
-    assert len(opened.connections) == 2
+    # One in its place, and perhaps another because the request had to wait for that.
+    assert len(opened.connections) in (2, 3)
 
 
 def test_what_is_used_of_psycopg_pools_private_parts_is_there(pool: Pool) -> None:
