@@ -67,12 +67,12 @@ def test_one_period_is_that_of_all_parts(page: Page) -> None:
     page.goto("/dashboard")
     page.get_by_role("link", name="7 days").click()
     expect(page.locator("#headline")).to_contain_text("Tokens in 7 days")
-    assert page.locator("#trend svg a:not(.flag)").count() == 7
+    expect(page.locator("#trend svg a:not(.flag)")).to_have_count(7)
     expect(page.locator("#rejected .total")).to_contain_text("in 7 days")
     expect(page.locator("#activity caption")).to_contain_text("Requests of these 7 days")
     expect(page.locator("#agents .total")).to_contain_text("in 7 days")
     page.get_by_role("link", name="price-watcher").last.click()
-    assert page.locator("#trend svg a:not(.flag)").count() == 7
+    expect(page.locator("#trend svg a:not(.flag)")).to_have_count(7)
 
 
 def test_the_day_that_is_not_over_has_a_bar_of_its_own(page: Page) -> None:
