@@ -124,12 +124,13 @@ def partial_silences(sample: Sequence[Sequence[int]], since: int) -> list[QuietT
         if found and hour < found[-1].ends:
             continue
         stopped = tuple(place for place, counts in enumerate(sample) if stops(counts, hour, weeks[place]))
-        if len(stopped) < thresholds.MIN_STOPPED_AGENTS:
+        before = sum(1 for counts in sample if counts[hour - 1])
+        if len(stopped) < max(thresholds.MIN_STOPPED_AGENTS, thresholds.MIN_STOPPED_SHARE * before):
             continue
         ends = hour
         while ends < length - 1 and 2 * sum(1 for place in stopped if sample[place][ends]) < len(stopped):
             ends += 1
-        expected = (ends - hour) * sum(1 for counts in sample if counts[hour - 1])
+        expected = (ends - hour) * before
         observed = sum(1 for counts in sample for count in counts[hour:ends] if count)
         lasts = ends >= length - 1
         found.append(QuietTime(hour, hour, length if lasts else ends, lasts, expected, observed, stopped))

@@ -118,8 +118,10 @@ MIN_USUAL_AGENTS = 2
 MIN_EVIDENCE_ORGANIZATION = 8.0
 """Evidence that the organization is quiet, by Poisson's distribution of the agents that are active in an hour."""
 
-MIN_STOPPED_AGENTS, MIN_STOPPED_HOURS = 4, 3
-"""Agents of the sample that stop in the same hour and stay quiet for so many: part of the organization is silent."""
+MIN_STOPPED_AGENTS, MIN_STOPPED_SHARE, MIN_STOPPED_HOURS = 4, 0.25, 3
+"""Agents of the sample, and their share of those that were active, that stop in the same hour and stay quiet for so
+many hours: part of the organization is silent.
+"""
 
 STEADY_SHARE = 0.75
 """Of the weeks in which an agent was active in an hour in which it counts as missing."""

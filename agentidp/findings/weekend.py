@@ -1,7 +1,9 @@
 """``weekend``: tokens on days that are usually quiet, with the agents behind it.
 
 Statistic: the day's tokens against the second-highest of the same weekday in 8 weeks, in units of the average of the
-agent's other weekdays. The second-highest, because an agent may have been at work on such a day once before.
+agent's other weekdays. The second-highest, because an agent may have been at work on such a day once before. An agent
+that works on less than half of its other days has no days of rest: a monthly job, or a weekly one that moves from
+Sunday to Saturday, is not reported.
 
 A day is one of UTC, and to an agent in the west Saturday begins on Friday evening. It still rests for most of it, and
 what it does then is judged by the hours of that rest.
@@ -92,7 +94,8 @@ def unusual_work(tokens: Sequence[int], day: int) -> UnusualWork | None:
     others = [of_days[each] for each in past if (day - each) % DAYS_OF_WEEK]
     average = sum(others) / len(others)
     usual, today = second_highest(same), of_days[day]
-    if not _is_activity(today - usual, average):
+    works_on_most_days = 2 * sum(1 for each in others if each) >= len(others)
+    if not works_on_most_days or not _is_activity(today - usual, average):
         return None
     is_quiet_day = 100 * usual <= thresholds.QUIET_PERCENT * average
     is_mostly_quiet_day = 100 * usual <= thresholds.PART_PERCENT * average

@@ -84,9 +84,13 @@ def test_a_holiday_begins_and_ends_with_rest_and_a_marked_one_counts_for_nothing
     assert quiet_times(active, LENGTH - WEEK, range(LENGTH - 2 * DAY, LENGTH - DAY)) == []
 
 
-@pytest.mark.parametrize(("stopped", "is_found"), [(3, False), (4, True)])
-def test_agents_that_stop_in_the_same_hour_are_part_of_the_organization(stopped: int, is_found: bool) -> None:
-    sample = [[3] * (LENGTH - 6) + [3 * (place >= stopped)] * 6 for place in range(12)]
+@pytest.mark.parametrize(
+    ("agents", "stopped", "is_found"), [(12, 3, False), (12, 4, True), (32, 7, False), (32, 8, True)]
+)
+def test_agents_that_stop_in_the_same_hour_are_part_of_the_organization(
+    agents: int, stopped: int, is_found: bool
+) -> None:
+    sample = [[3] * (LENGTH - 6) + [3 * (place >= stopped)] * 6 for place in range(agents)]
     assert [(one.begins, one.stopped) for one in partial_silences(sample, LENGTH - DAY)] == [
         (LENGTH - 6, tuple(range(stopped)))
     ] * is_found

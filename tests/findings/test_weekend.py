@@ -44,6 +44,21 @@ def found(fleet: Fleet, **query: int) -> list[tuple[str, str, list[str]]]:
     ]
 
 
+def test_a_weekly_job_that_moves_to_another_day_is_none(fleet: Fleet) -> None:
+    work(fleet, "office", weekdays)
+    fleet.count(work(fleet, "weekly", lambda at: 90 * (at.weekday() == 6 and at < SUNDAY - DAY)), SATURDAY, 90)
+    fleet.store()
+    assert found(fleet) == []
+
+
+@pytest.mark.parametrize(("workdays", "is_found"), [(2, False), (3, True)])
+def test_an_agent_is_judged_that_works_on_half_of_its_other_days(fleet: Fleet, workdays: int, is_found: bool) -> None:
+    agent = work(fleet, "part-time", lambda at: 100 * (at.weekday() < workdays))
+    fleet.count(agent, SATURDAY, 90)
+    fleet.store()
+    assert [agents for *_, agents in found(fleet)] == [["part-time"]] * is_found
+
+
 def test_names_the_agent_that_works_on_its_day_of_rest(fleet: Fleet) -> None:
     agent = work(fleet, "office", weekdays)
     work(fleet, "constant", lambda at: 1000)
