@@ -91,6 +91,7 @@ def quiet_times(active: Sequence[int], since: int, holidays: Collection[int]) ->
         if not counted:
             continue
         first, last = run[0], run[-1]
+        # Within two hours, because an agent may stop or start an hour late.
         began_amid_work = at_work(active[max(first - 2, 0) : first], busy[first])
         ended_amid_work = at_work(active[last + 1 : last + 3], busy[last])
         if is_unlikely(counted, active, busy) and (began_amid_work or ended_amid_work):

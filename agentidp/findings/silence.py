@@ -81,11 +81,12 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     unknown_days = free_days | _quiet_days(quiet, busy)
 
     whole = [one for one in quiet if one.ends > looked_at]
-    parts = [one for one in partial_silences(sample, looked_at) if not _is_of_holiday(one, holidays, length)]
-    parts = [one for one in parts if not _any_overlaps(one, whole)]
+    partial = [one for one in partial_silences(sample, looked_at) if not _is_of_holiday(one, holidays, length)]
+    parts = [one for one in partial if not _any_overlaps(one, whole)]
     silent = [(one, found) for one in agents if (found := silence_of_agent(one.counts, unknown_hours, unknown_days))]
     stopped_alone = [(one, found) for one, found in silent if not _stopped_with_others(found, parts)]
-    working = [one for one in agents if one not in [stopped for stopped, _ in silent]]
+    silent_ids = {one.agent_id for one, _ in silent}
+    working = [one for one in agents if one.agent_id not in silent_ids]
     return [
         *(_of_organization(one, agents, first_day, query) for one in whole if not _is_zero_day(one, active, free_days)),
         *(_of_part(one, agents, first_day, query) for one in parts),

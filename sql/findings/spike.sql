@@ -1,8 +1,8 @@
 -- One row for the organization, and one for each agent that grew the most over the 21 days before since: agent_id and
 -- agent_name, null for the organization; agents, how many were issued tokens from since on (0 in the organization's row);
 -- history, json: an array of [day from first_day on, the tokens of its 24 hours], a day once a slot.
--- Suspects are chosen by their days, and of them the agents by their hours. Growth is from the mean to the highest, or
--- from nothing; 30 or 10 is added to the mean, so that a few tokens are not much growth.
+-- Suspects are chosen by their days, and of them the agents by their hours, each of one slot, which is enough to choose.
+-- Growth is from the mean of what is not 0 to the highest; 30 or 10 is added, so that a few tokens are not much growth.
 -- Parameters: organization_id; first_day (date): of history; since, until (date): half-open; max_suspects, max_agents.
 with days as materialized (
     select
