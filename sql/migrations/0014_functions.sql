@@ -89,7 +89,7 @@ end $$;
 -- day. If all 16 are taken, it shares one. The organization's row is always locked before the agent's, so that no two
 -- transactions wait for each other.
 --
--- Returns the slot. Parameters: p_organization_id; p_agent_id; p_day and p_hour: in UTC; p_tokens, p_requests,
+-- Returns the slot. Parameters: p_organization_id; p_agent_id; p_day and p_hour (0 to 23): in UTC; p_tokens, p_requests,
 -- p_rejected: how many of each; a token is a request as well.
 create or replace function count_usage(
     p_organization_id text,
@@ -105,6 +105,10 @@ declare
     v_slot smallint := 0;
     v_hour integer := p_hour + 1;
 begin
+    -- Or the arrays would grow. A check of the tables would be parsed at every update.
+    if p_hour not between 0 and 23 then
+        raise exception 'hour % is not one of a day', p_hour using errcode = 'datetime_field_overflow';
+    end if;
     while not pg_try_advisory_xact_lock(hashtext(p_organization_id), v_slot) loop
         v_slot := v_slot + 1;
         if v_slot = 16 then
