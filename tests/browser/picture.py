@@ -1,4 +1,4 @@
-"""``make picture``: the dashboard of the demo organization, as README and docs/analytics.md show it.
+"""``make picture``: the dashboard of the demo organization, as README and docs/dashboard.md show it.
 
 A picture holds the digest of the page that it was made of, by which tests/browser/test_picture.py knows an old one.
 """

@@ -41,7 +41,7 @@ def test_the_pictures_are_small_and_whole() -> None:
         assert path.stat().st_size < MOST_BYTES
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/analytics.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/dashboard.md"])
 def test_the_documents_show_them_to_readers_who_like_it_light_or_dark(document: str) -> None:
     path = ROOT / document
     text = path.read_text(encoding="utf-8")
