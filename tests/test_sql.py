@@ -43,6 +43,7 @@ OPERATORS = {
     "database/create_schema_migrations",
     "database/lock_migrations",
     "database/lock_transaction",
+    "database/missing_rights",
     "database/record_migration",
     "distribution/distribute_function",
     "distribution/distribute_table",

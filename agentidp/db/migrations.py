@@ -42,12 +42,26 @@ def migrate(url: str) -> list[str]:
             connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
             connection.execute(load_sql("database/create_schema_migrations"))
             pending = pending_migrations(connection)
+            if migration_files()[0] in pending:
+                refuse_missing_rights(connection)
             for file in pending:
                 _apply(connection, file)
     except psycopg.Error as error:
         reason = error.diag.message_primary or " ".join(str(error).split())
         raise ConfigurationError(f"the database's schema cannot be brought up to date: {reason}") from None
     return [file.stem for file in pending]
+
+
+def refuse_missing_rights(connection: psycopg.Connection[Any]) -> None:
+    """Raise ConfigurationError if the role that has logged in may not make the service's role, or may not use the one
+    that another installation has made on the same server.
+    """
+    if missing := connection.execute(load_sql("database/missing_rights")).fetchall():
+        statements = "; ".join(row.statement for row in missing)
+        raise ConfigurationError(
+            f"the role {connection.info.user} may not create or use the role agentidp_service: "
+            f"let a superuser of the server run once: {statements}"
+        )
 
 
 def _apply(connection: psycopg.Connection[Any], file: Path) -> None:

@@ -16,7 +16,7 @@ import psycopg
 from agentidp import audit
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import connect
-from agentidp.db.migrations import migrate, migration_files, statements_of
+from agentidp.db.migrations import migrate, migration_files, refuse_missing_rights, statements_of
 from agentidp.db.organization import operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.jose.key_rotation import ensure_signing_key
@@ -61,6 +61,7 @@ def look_at_target(url: str) -> Target:
     """
     with connect(url) as connection:
         refuse_citus(connection)
+        refuse_missing_rights(connection)
         [row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
         others = _other_sessions(connection)
         drops = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()

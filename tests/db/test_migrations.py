@@ -226,13 +226,24 @@ def test_a_migration_that_fails_is_one_sentence_and_undone_whole(copy: Copy) -> 
 
 
 @pytest.fixture(params=INSTALLATIONS, ids=name_of_installation)
-def managed_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A database as a cloud gives it out: its owner may create roles and is no superuser."""
+def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server of the test's own, as its superuser."""
     with temporary(bindir=require_installation(request.param)) as postgres:
-        query(postgres.url, "create role manager login createrole password 'managed'")
-        query(postgres.url, "create database managed owner manager")
-        host = with_database(postgres.url, "managed").rpartition("@")[2]
-        yield f"postgresql://manager:managed@{host}"
+        yield postgres.url
+
+
+@pytest.fixture
+def managed_url(server_url: str) -> str:
+    """A database as a cloud gives it out: its owner may create roles and is no superuser."""
+    query(server_url, "create role manager login createrole password 'managed'")
+    query(server_url, "create database managed owner manager")
+    host = with_database(server_url, "managed").rpartition("@")[2]
+    return f"postgresql://manager:managed@{host}"
+
+
+def has_administrators(server_url: str) -> bool:
+    """Whether the server is of version 16 or newer: one who may create roles may not grant those of others."""
+    return query(server_url, "select current_setting('server_version_num')::integer >= 160000") == [(True,)]
 
 
 @pytest.mark.slow
@@ -317,6 +328,68 @@ def test_a_role_that_may_not_is_refused_in_one_sentence(managed_url: str) -> Non
         "the database's schema cannot be brought up to date: permission denied for schema public"
     )
     assert query(managed_url, "select to_regclass('schema_migrations')") == [(None,)]
+
+
+class TestASecondInstallation:
+    """Another database with an owner of its own on the same server, where agentidp_service exists already."""
+
+    @pytest.fixture
+    def second_url(self, managed_url: str, server_url: str) -> str:
+        """An empty database beside a migrated one."""
+        assert migrate(managed_url) == RELEASED
+        query(server_url, "create role second login createrole password 'second'")
+        query(server_url, "create database second owner second")
+        return managed_url.replace("manager:managed@", "second:second@").replace("/managed?", "/second?")
+
+    def test_installs_after_a_superuser_has_run_what_the_refusal_says(self, second_url: str, server_url: str) -> None:
+        if has_administrators(server_url):
+            with pytest.raises(ConfigurationError) as refused:
+                migrate(second_url)
+            sentence, _, statement = str(refused.value).rpartition(": ")
+            assert sentence == (
+                "the role second may not create or use the role agentidp_service: "
+                "let a superuser of the server run once"
+            )
+            assert statement == "grant agentidp_service to second"
+            assert query(second_url, "select to_regclass('organizations')") == [(None,)]
+            query(server_url, statement)
+        assert migrate(second_url) == RELEASED
+        ensure_signing_key(settings_for(second_url), at=utc_now())
+        app = create_app(settings_for(second_url))
+        services: Services = app.extensions["agentidp"]
+        try:
+            agent = make_agent(services, make_organization(services))
+            form = {"client_id": agent.client_id, "client_secret": agent.client_secret}
+            issued = app.test_client().post("/api/v1/token", data=form | {"grant_type": "client_credentials"})
+            assert issued.status_code == 200
+        finally:
+            services.close()
+
+    def test_has_no_access_to_the_first_one_if_only_its_owner_may_connect(
+        self, managed_url: str, second_url: str, server_url: str
+    ) -> None:
+        """As docs/deployment.md says it. Otherwise each of the two owners can become the service of both."""
+        query(server_url, "grant agentidp_service to second")
+        first_as_second = second_url.replace("/second?", "/managed?")
+        seen = "set role agentidp_service; select count(*) from clients"
+        assert query(first_as_second, "set role agentidp_service") == []
+        query(server_url, "revoke connect, temporary on database managed from public")
+        with pytest.raises(psycopg.OperationalError, match='permission denied for database "managed"'):
+            query(first_as_second, seen)
+        assert migrate(managed_url) == []
+
+    def test_the_refusal_names_everything_that_is_missing(self, second_url: str, server_url: str) -> None:
+        query(server_url, "alter role second nocreaterole")
+        query(server_url, 'alter role second rename to "Second owner"')
+        query(server_url, "alter role \"Second owner\" password 'second'")
+        with pytest.raises(ConfigurationError) as refused:
+            migrate(second_url.replace("second:second@", "Second%20owner:second@"))
+        statements = str(refused.value).rpartition(": ")[2].split("; ")
+        grant = ['grant agentidp_service to "Second owner"'] if has_administrators(server_url) else []
+        assert statements == ['alter role "Second owner" createrole', *grant]
+        for statement in statements:
+            query(server_url, statement)
+        assert migrate(second_url.replace("second:second@", "Second%20owner:second@")) == RELEASED
 
 
 class TestResourceIdentifiers:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -219,6 +220,27 @@ class TestRefusals:
             sentence = Command(empty_database_url).refused("restore", *options, str(file))
             assert "contains tables that are not AgentIdP's" in sentence
         assert "is not one of AgentIdP" in Command(empty_database_url).refused("backup", str(file))
+
+    @WITHOUT_CITUS
+    def test_an_owner_who_may_not_use_the_services_role_is_told_what_is_missing(
+        self, file: Path, managed_url: str, other_server: str
+    ) -> None:
+        """Another installation on the server has made the role."""
+        owner = f"second_{uuid.uuid4().hex[:8]}"
+        there = Command(managed_url.replace("manager:", f"{owner}:"))
+        database = conninfo_to_dict(managed_url)["dbname"]
+        with psycopg.connect(other_server, autocommit=True) as connection:
+            connection.execute("set role manager")
+            with suppress(psycopg.errors.DuplicateObject):
+                connection.execute("create role agentidp_service")
+            connection.execute("reset role")
+            connection.execute(f"create role {owner} login createrole password 'managed'")
+            connection.execute(f"alter database {database} owner to {owner}")
+            # Before version 16, whoever may create roles may use each of them.
+            if connection.info.server_version >= 160_000:
+                assert there.refused("restore", str(file)).endswith(f"run once: grant agentidp_service to {owner}")
+                connection.execute(f"grant agentidp_service to {owner}")
+        assert there("restore", str(file)).startswith("Restored 2 organizations")
 
     @WITHOUT_CITUS
     def test_a_damaged_file_restores_nothing(self, run: Command, file: Path, empty_database_url: str) -> None:

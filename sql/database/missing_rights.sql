@@ -1,0 +1,25 @@
+-- What a superuser must run so that the role that has logged in may make agentidp_service, or use the one that another
+-- installation has made on the same server. Returns a row for each statement. Parameters: none.
+with server as (
+    -- Since version 16, whoever may create roles may grant only those of which somebody has made them an administrator.
+    select current_setting('server_version_num')::integer >= 160000 as has_administrators
+)
+
+select format(needed.statement, login.rolname) as statement
+from
+    server,
+    pg_roles as login,
+    lateral (
+        values
+            ('alter role %I createrole', not login.rolcreaterole),
+            (
+                'grant agentidp_service to %I',
+                server.has_administrators
+                and not pg_has_role(
+                    login.oid,
+                    to_regrole('agentidp_service'),
+                    case when server.has_administrators then 'set, member with admin option' else 'member' end
+                )
+            )
+    ) as needed (statement, is_missing)
+where login.rolname = current_user and not login.rolsuper and needed.is_missing
