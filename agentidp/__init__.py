@@ -12,7 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from agentidp import caller
 from agentidp.alerts import target_routes as alert_targets
-from agentidp.analytics import activity_heatmap, agent_activity, agent_usage, token_trend
+from agentidp.analytics import activity_heatmap, agent_activity, agent_usage, token_trend, usage_by_day, usage_by_hour
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.dashboard import mount as dashboard
@@ -89,6 +89,8 @@ def create_app(
         activity_heatmap,
         agent_usage,
         agent_activity,
+        usage_by_day,
+        usage_by_hour,
         finding_listing,
         finding_actions,
         markers,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import marshmallow as ma
 from flask import Response
 
+from agentidp.analytics.day import Day, requested_day
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
@@ -19,6 +21,7 @@ class ActivityHeatmapArguments(ma.Schema):
     """The query's parameters."""
 
     days = WholeNumber(1, MAX_DAYS, load_default=MAX_DAYS)
+    to = Day("The last UTC day, for example `2026-03-31`. By default today")
 
 
 class CellSchema(ma.Schema):
@@ -42,16 +45,16 @@ class ActivityHeatmapSchema(ma.Schema):
 @blueprint.data_response(ActivityHeatmapSchema)
 def activity_heatmap(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Requests by day of week (0 = Sunday) and hour in UTC. Only cells that are not zero are listed."""
-    return data_response(
-        {"tenantId": caller.organization_id, "data": requests_by_hour_of_week(caller, arguments["days"])}, CellSchema
-    )
+    last = requested_day(arguments, "to", caller)
+    data = requests_by_hour_of_week(caller, arguments["days"], last)
+    return data_response({"tenantId": caller.organization_id, "data": data}, CellSchema)
 
 
-def requests_by_hour_of_week(caller: Caller, days: int) -> list[dict[str, int]]:
-    """The heatmap's cells over the last *days*, those that are not zero, by day of week, then hour."""
+def requests_by_hour_of_week(caller: Caller, days: int, last: date) -> list[dict[str, int]]:
+    """The heatmap's cells over *days* up to *last*, those that are not zero, by day of week, then hour."""
     return [
         {"dow": row.dow, "hour": hour, "count": count}
-        for row in caller.read("analytics/activity_heatmap", days=days)
+        for row in caller.read("analytics/activity_heatmap", days=days, day=last)
         for hour, count in enumerate(row.by_hour)
         if count
     ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
 from flask import Response
 
+from agentidp.analytics.day import Day, requested_day
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Rows
 from agentidp.http.errors import NotFound
@@ -25,6 +27,7 @@ class AgentActivityArguments(ma.Schema):
     """The query's parameters."""
 
     days = WholeNumber(1, MAX_DAYS, load_default=30)
+    to = Day("The last UTC day, for example `2026-03-31`. By default today")
 
 
 class AgentDaySchema(ma.Schema):
@@ -37,7 +40,7 @@ class AgentDaySchema(ma.Schema):
 
 
 class AgentActivitySchema(ma.Schema):
-    """Exactly ``days`` items, the last one today."""
+    """Exactly ``days`` items, the last one ``to``."""
 
     tenantId = ma.fields.String(required=True)
     agentId = ma.fields.UUID(required=True)
@@ -48,7 +51,8 @@ class AgentActivitySchema(ma.Schema):
         required=True,
         allow_none=True,
         metadata={
-            "description": f"The UTC hour in which the last token was issued. Null if none was in {MAX_DAYS} days"
+            "description": "The UTC hour in which the last token was issued, on the last day or before. "
+            f"Null if none was in {MAX_DAYS} days"
         },
     )
     data = ma.fields.List(ma.fields.Nested(AgentDaySchema), required=True)
@@ -61,7 +65,8 @@ class AgentActivitySchema(ma.Schema):
 def agent_activity(caller: Caller, arguments: dict[str, Any], agent_id: UUID) -> Response:
     """Tokens, requests and failed authentications of an agent per UTC day, zeros included, oldest first."""
     days = arguments["days"]
-    rows = activity_by_day(caller, agent_id, days)
+    last = requested_day(arguments, "to", caller)
+    rows = activity_by_day(caller, agent_id, days, last)
     return data_response(
         {
             "tenantId": caller.organization_id,
@@ -79,12 +84,12 @@ def agent_activity(caller: Caller, arguments: dict[str, Any], agent_id: UUID) ->
     )
 
 
-def activity_by_day(caller: Caller, agent_id: UUID, days: int) -> Rows:
-    """A row a day, oldest first, zeros included, the last one today; in each what is known of the agent itself.
+def activity_by_day(caller: Caller, agent_id: UUID, days: int, last: date) -> Rows:
+    """A row a day up to *last*, oldest first, zeros included; in each what is known of the agent itself.
 
     :raises NotFound: the organization has no such agent, nor had one.
     """
-    rows = caller.read("analytics/agent_activity", agent_id=agent_id, days=days)
+    rows = caller.read("analytics/agent_activity", agent_id=agent_id, days=days, day=last)
     if not rows:
         raise NotFound
     return rows

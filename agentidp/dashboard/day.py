@@ -9,11 +9,12 @@ from uuid import UUID
 
 from flask import Response, request
 
+from agentidp.analytics.usage_by_hour import agent_hours
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session, usage
 from agentidp.dashboard.agents import PAGE_SIZE
 from agentidp.dashboard.period import DAY, parsed_date
-from agentidp.db.sql import Call, Rows
+from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound, ValidationError
 
 blueprint = pages.new_blueprint("dashboard-day", __name__)
@@ -64,17 +65,6 @@ def _context(day: date, by_hour: list[Any], at: datetime) -> dict[str, Any]:
         "tokens": charts.hour_chart(day, hours, "tokens", at),
         "rejections": charts.hour_chart(day, hours, "rejected", at),
     }
-
-
-def agent_hours(caller: Caller, agent_id: UUID, day: date) -> Rows:
-    """The hours of an agent's day, each with its name.
-
-    :raises NotFound: there is no such agent.
-    """
-    rows = caller.read("dashboard/agent_usage_by_hour", agent_id=agent_id, on_day=day)
-    if not rows:
-        raise NotFound
-    return rows
 
 
 def past_day(text: str, at: datetime) -> date:

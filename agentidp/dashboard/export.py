@@ -11,10 +11,11 @@ from uuid import UUID
 
 from flask import Response
 
+from agentidp.analytics.usage_by_hour import agent_hours
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session, usage
 from agentidp.dashboard.agents import CSV_PAGE_SIZE, agent_page, agents_shown, requested_page
-from agentidp.dashboard.day import agent_hours, past_day
+from agentidp.dashboard.day import past_day
 from agentidp.dashboard.period import Period, requested_period
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound, ServiceUnavailable

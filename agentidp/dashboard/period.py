@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from flask import request
 
+from agentidp.analytics.usage_by_day import MAX_DAYS_OF_USAGE
 from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import MAX_DAYS
 
@@ -15,8 +16,8 @@ PERIODS = (7, 30, MAX_DAYS)
 """Numbers of days that a page offers, the last of them today."""
 
 DEFAULT_PERIOD = 30
-MAX_PERIOD_DAYS = 92
-"""In a period: a quarter."""
+MAX_PERIOD_DAYS = MAX_DAYS_OF_USAGE
+"""In a period."""
 
 MONTHS = 13
 """Months that a page offers: the current one and a year before."""

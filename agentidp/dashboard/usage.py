@@ -36,7 +36,7 @@ class HourUsage:
 
 def usage_by_day(period: Period) -> Call:
     """The statement that reads a period and the one before it; :func:`split` takes its rows."""
-    return Call("dashboard/usage_by_day", {"first": period.before_first, "last": period.last})
+    return Call("analytics/usage_by_day", {"first": period.before_first, "last": period.last})
 
 
 def split(rows: Rows, period: Period) -> tuple[list[DayUsage], list[DayUsage]]:
@@ -51,7 +51,7 @@ def split(rows: Rows, period: Period) -> tuple[list[DayUsage], list[DayUsage]]:
 
 def usage_by_hour(*days: date) -> Call:
     """The statement that reads the hours of *days*; :func:`hours_of` takes its rows."""
-    return Call("dashboard/usage_by_hour", {"days": list(days)})
+    return Call("analytics/usage_by_hour", {"days": list(days)})
 
 
 def hours_of(rows: Rows, day: date) -> list[HourUsage]:

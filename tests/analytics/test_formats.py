@@ -27,6 +27,9 @@ ANALYTICS = [
     # A single finding is an object, and has its actions.
     if route.rule.startswith("/api/v1/analytics/") and "finding_id" not in route.rule
 ]
+COUNT_THEMSELVES = (HEATMAP, "/api/v1/analytics/usage", "/api/v1/analytics/usage/hours")
+"""Each request to these changes what the next one returns."""
+
 CSV = {"Accept": "text/csv"}
 CSV_TYPE = "text/csv; charset=utf-8; header=present"
 FINDINGS_HEADER = (
@@ -80,9 +83,12 @@ def test_every_endpoint_returns_csv_with_the_rows_of_its_json(
     assert "\n" not in text.replace("\r\n", "")
     rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
     expected = [flat(item) for item in in_json.json["data"]]
+    # The request before has counted itself.
     if route.rule == HEATMAP:
-        # The request before has counted itself.
         expected[0]["count"] = str(int(expected[0]["count"]) + 1)
+    elif route.rule.startswith("/api/v1/analytics/usage"):
+        counted = expected[NOON.hour if "hour" in expected[0] else -1]
+        counted["requests"] = str(int(counted["requests"]) + 1)
     assert rows == expected
     assert rows
     assert list(rows[0]) == list(expected[0])
@@ -223,7 +229,7 @@ def test_errors_are_json_whatever_is_accepted(shared_client: FlaskClient, shared
         (CSV | shared_cast.acme.bearer(), 400, "VALIDATION_ERROR"),
     ):
         path = route.path(shared_cast.acme.agent_id)
-        response = shared_client.get(f"{path}?days=0&include=x", headers=headers)
+        response = shared_client.get(f"{path}?days=0&include=x&date=x", headers=headers)
         assert (response.status_code, response.headers["Content-Type"]) == (status, "application/json")
         assert response.json["code"] == code
         assert response.headers["Cache-Control"] == "no-store"
@@ -233,7 +239,7 @@ def test_errors_are_json_whatever_is_accepted(shared_client: FlaskClient, shared
 COMMON = {"Cache-Control": "private, no-cache", "Vary": "Authorization, Accept", "X-Content-Type-Options": "nosniff"}
 
 
-@pytest.mark.parametrize("route", [route for route in ANALYTICS if route.rule != HEATMAP], ids=str)
+@pytest.mark.parametrize("route", [route for route in ANALYTICS if route.rule not in COUNT_THEMSELVES], ids=str)
 def test_a_poller_that_has_the_answer_gets_304_and_is_counted(
     client: FlaskClient, busy: Agent, cast: Cast, database_url: str, route: Route
 ) -> None:

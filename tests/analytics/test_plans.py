@@ -191,11 +191,11 @@ MAXIMUM_PAGES = {
     "analytics/agent_activity": 500,
     "analytics/agent_usage": 3_000,
     "analytics/token_trend": 50,
-    "dashboard/agent_usage_by_hour": 20,
+    "analytics/agent_usage_by_hour": 20,
     "dashboard/agents": 17_000,
     "dashboard/agents_of_the_day": 300,
-    "dashboard/usage_by_day": 50,
-    "dashboard/usage_by_hour": 20,
+    "analytics/usage_by_day": 50,
+    "analytics/usage_by_hour": 20,
     "findings/budget": 50,
     "findings/markers": 100,
     "findings/peak": 50,
@@ -228,7 +228,7 @@ def test_a_thousand_agents_are_read_by_the_key(database_url: str) -> None:
     others |= {"by_rejected": True, "search": "", "status": None, "agent_ids": None, "sort": "tokens"}
     others |= {"first": today - timedelta(days=89), "last": today}
     parameters["analytics/agent_usage"] = QUERIES[-1][1]
-    parameters["dashboard/usage_by_hour"] = {"days": [today - timedelta(days=7), today]}
+    parameters["analytics/usage_by_hour"] = {"days": [today - timedelta(days=7), today]}
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("select set_config('agentidp.organization_id', %s, false)", [ORGANIZATION])
         connection.execute(

@@ -45,6 +45,12 @@ def links(page: Page) -> list[str]:
     return [str(a["href"]) for a in page.all("a") if ".csv" in str(a.get("href"))]
 
 
+def api_requests(page: Page) -> list[str]:
+    """The paths of the requests to the API that the page names beside its charts."""
+    found: list[str] = re.findall(r"GET (/api/v1/analytics/\S+)", page.text)
+    return found
+
+
 def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent) -> None:
     page = read("?days=7")
     days, again, activity = links(page)
@@ -56,8 +62,45 @@ def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent)
     ]
     assert (rows[0][0], rows[-2]) == ("2026-04-09", ["2026-04-14", "7", "37", "1"])
     assert exported(signed_in, activity) == [["dow", "hour", "count"], ["2", "12", "37"], ["3", "10", "5"]]
-    assert "GET /api/v1/analytics/tokens?days=7" in page.text
-    assert "GET /api/v1/analytics/tokens?" not in read("?month=2026-04").text
+    assert api_requests(page) == [
+        "/api/v1/analytics/tokens?days=7",
+        "/api/v1/analytics/usage?days=7",
+        "/api/v1/analytics/agents/activity?days=7",
+    ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "?days=30",
+        "?month=2026-04",
+        "?from=2026-04-12&to=2026-04-14",
+        "?from=2026-01-12&to=2026-04-13",
+        "/days/2026-04-14",
+    ]
+    + [f"/agents/{{}}{path}" for path in ("?days=30", "?month=2026-03", "?from=2026-04-12&to=2026-04-14")]
+    + ["/agents/{}/days/2026-04-14"],
+)
+def test_the_request_to_the_api_beside_a_chart_returns_the_same(
+    signed_in: FlaskClient, read: Read, cast: Cast, worker: Agent, path: str
+) -> None:
+    page = read(path.format(worker.agent_id))
+    shown = [exported(signed_in, address) for address in links(page)]
+    requests = api_requests(page)
+    # The heatmap and an agent's days reach over 90 days at most.
+    assert len(requests) == len(shown) - path.startswith("?from=2026-01-12")
+    for request, rows in zip(requests, shown, strict=False):
+        response = signed_in.get(request, headers=cast.acme.bearer() | {"Accept": "text/csv"})
+        names, *found = csv.reader(io.StringIO(response.text.replace(".000000Z", "Z")))
+        # The trend has the tokens only, and calls them otherwise.
+        columns = [rows[0].index("tokens" if name == "count" and "dow" not in names else name) for name in names]
+        assert found
+        assert past(found) == past([[row[column] for column in columns] for row in rows[1:]])
+
+
+def past(rows: list[list[str]]) -> list[list[str]]:
+    """The rows without those of today, Wednesday noon, which count the requests of the test."""
+    return [row for row in rows if row[0] != "2026-04-15" and row[:2] != ["3", "12"]]
 
 
 def test_an_agents_charts(signed_in: FlaskClient, read: Read, worker: Agent) -> None:

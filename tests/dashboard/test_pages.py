@@ -795,8 +795,8 @@ FINDINGS = ["finding_state/last_evaluation", "finding_state/list_findings", "fin
             "",
             [
                 VIEWER,
-                "dashboard/usage_by_day",
-                "dashboard/usage_by_hour",
+                "analytics/usage_by_day",
+                "analytics/usage_by_hour",
                 "dashboard/agents",
                 "alerts/failing_targets",
                 "markers/list_markers",
@@ -818,8 +818,8 @@ FINDINGS = ["finding_state/last_evaluation", "finding_state/list_findings", "fin
             ],
             3,
         ),
-        ("/days/2026-04-14", [VIEWER, "dashboard/usage_by_hour", "dashboard/agents_of_the_day"], 2),
-        (f"/agents/{OPERATOR_ID}/days/2026-04-14", [VIEWER, "dashboard/agent_usage_by_hour"], 2),
+        ("/days/2026-04-14", [VIEWER, "analytics/usage_by_hour", "dashboard/agents_of_the_day"], 2),
+        (f"/agents/{OPERATOR_ID}/days/2026-04-14", [VIEWER, "analytics/agent_usage_by_hour"], 2),
     ],
 )
 def test_asks_the_database_so_often_and_no_more(
@@ -892,11 +892,11 @@ MAKE_TWIN = (
         ("dashboard/agents", AGENTS),
         ("analytics/activity_heatmap", {"days": 90}),
         ("analytics/agent_activity", {"agent_id": RETRYING.agent_id, "days": 90}),
-        ("dashboard/usage_by_day", {"first": YESTERDAY - timedelta(days=29), "last": YESTERDAY}),
-        ("dashboard/usage_by_hour", {"days": [YESTERDAY, NOON.date()]}),
+        ("analytics/usage_by_day", {"first": YESTERDAY - timedelta(days=29), "last": YESTERDAY}),
+        ("analytics/usage_by_hour", {"days": [YESTERDAY, NOON.date()]}),
         ("dashboard/agents_of_the_day", {"on_day": YESTERDAY, "at_hour": None, "by_rejected": False, "limit": 50}),
         ("dashboard/agents_of_the_day", {"on_day": YESTERDAY, "at_hour": 9, "by_rejected": True, "limit": 50}),
-        ("dashboard/agent_usage_by_hour", {"agent_id": RETRYING.agent_id, "on_day": YESTERDAY}),
+        ("analytics/agent_usage_by_hour", {"agent_id": RETRYING.agent_id, "on_day": YESTERDAY}),
         *(kind.call(FindingsQuery(at=NOON, days=90, dominance_percent=80, token_ttl=3600)) for kind in KINDS.values()),
     ],
 )
