@@ -55,12 +55,14 @@ graceful_timeout = 30
 limit_request_line = 8190
 limit_request_field_size = 16_380
 limit_request_fields = 10_000
-# gunicorn believes whoever is at the other end of a UNIX socket; nothing here depends on a forwarded header.
-forwarded_allow_ips = ""
+# Nobody is believed a forwarded header, since none is named in the two that follow. With anything else than * gunicorn
+# would parse the address of the client for each request, to find that out.
+forwarded_allow_ips = "*"
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
 control_socket_disable = True
 accesslog = None
+logger_class = "agentidp.server.worker.QuietLogger"
 logconfig_dict = logging_config(settings.log_level, settings.log_format)
 
 

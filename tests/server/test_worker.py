@@ -17,11 +17,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import requires, version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.http import body as http_body
+from gunicorn.http import parser as http_parser
+from gunicorn.http import wsgi
 from gunicorn.workers import base, gthread
 
 from agentidp import utc_now
+from agentidp.server.worker import QuietLogger, Response, keep_settings
 from agentidp.services import Services
 from bench.latency import locked_counters
 from bench.servers import cpu_seconds
@@ -355,7 +362,76 @@ def test_requests_that_wait_for_a_locked_row_hold_up_no_other_organization(datab
         assert [answer.result() for answer in waiting] == [200] * 4
 
 
+class TestWhatARequestCosts:
+    """The savings that the worker's docstring names, and what must stay as gunicorn does it."""
+
+    @staticmethod
+    def pieces(parts: list[bytes], method: str = "GET") -> list[bytes]:
+        """What is sent, piece by piece, for a body in *parts*, of which ``Content-Length`` allows four bytes."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            with ours:
+                request = SimpleNamespace(method=method, version=(1, 1), should_close=lambda: False)
+                response = Response(request, ours, Config())
+                response.start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "4")])
+                for part in parts:
+                    response.write(part)
+                response.close()
+            return list(iter(lambda: theirs.recv(65536), b""))
+
+    def test_a_response_is_sent_in_one_piece(self) -> None:
+        [piece] = self.pieces([b"body"])
+        head, _, body = piece.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\nServer: gunicorn\r\nDate: ")
+        assert head.endswith(b"\r\nConnection: keep-alive\r\nContent-Type: text/plain\r\nContent-Length: 4")
+        assert body == b"body"
+
+    def test_a_body_in_parts_is_sent_in_parts(self) -> None:
+        assert [piece[-2:] for piece in self.pieces([b"bo", b"dy too long"])] == [b"\r\n", b"bo", b"dy"]
+
+    def test_a_response_to_head_has_no_body(self) -> None:
+        [piece] = self.pieces([b"body"], "HEAD")
+        assert piece.endswith(b"Content-Length: 4\r\n\r\n")
+
+    def test_a_body_that_nobody_reads_and_that_does_not_end_closes_the_connection(self, running: Gunicorn) -> None:
+        with running.connect() as client:
+            client.sendall(b"POST /unread?a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf")
+            assert responses(client, 1) == [b"a "]
+            client.settimeout(10)
+            assert client.recv(1) == b""
+
+    def test_settings_are_looked_up_once(self) -> None:
+        cfg = Config()
+        before = {name: getattr(cfg, name) for name in cfg.settings}
+        keep_settings(cfg)
+        assert {name: getattr(cfg, name) for name in cfg.settings} == before
+        assert vars(cfg)["limit_request_line"] == 4094
+        # Those that gunicorn computes from others.
+        assert cfg.address == Config().address
+        assert cfg.is_ssl == Config().is_ssl
+
+    @pytest.mark.parametrize(("level", "lines"), [("INFO", 1), ("WARNING", 0)])
+    def test_a_line_of_the_access_log_is_made_only_if_it_is_written(
+        self, level: str, lines: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cfg = Config()
+        cfg.set("accesslog", "-")
+        log = QuietLogger(cfg)
+        log.access_log.setLevel(level)
+        made: list[object] = []
+        monkeypatch.setattr(log, "atoms", lambda *arguments: made.append(arguments) or {})
+        log.access(None, None, {}, None)
+        assert len(made) == lines
+
+
 READ = {
+    Config.__getattr__: "ff80f0fbda2e589b",
+    Logger.access: "45fce61c353b69b2",
+    http_body.Body: "2a2afc0b6a50d7ea",
+    http_body.LengthReader: "3b01bc7c21a27066",
+    http_parser.Parser: "3a9c06e348c7e3b5",
+    wsgi.create: "2c35d4a2dc629ede",
+    wsgi.Response: "d67f8e6b29d76622",
     gthread.TConn: "e3a2878ba952710a",
     gthread.PollableMethodQueue: "5b4a78bd3cfb9745",
     gthread.ThreadWorker: "2cde92a57d7bae10",
