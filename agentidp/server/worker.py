@@ -51,6 +51,8 @@ class QuietLogger(Logger):
 class Response(wsgi.Response):
     """A response that is sent in one piece if the application gives its body in one."""
 
+    headers_sent: bool
+
     def write(self, arg: bytes) -> None:
         """Send a part of the body, the head before the first."""
         if self.headers_sent or self._omits_body or len(arg) != self.response_length:
