@@ -67,6 +67,8 @@ def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]
             connection.execute(load_sql("distribution/replicate_table"), {"name": table.name})
             yield table.name, "whole on every node"
     connection.execute(load_sql("distribution/grant_views"))
+    [plans] = connection.execute(load_sql("distribution/keeps_plans")).fetchall()
+    connection.execute(load_sql("distribution/plan_once" if plans.is_kept else "distribution/plan_each_time"))
     for function in connection.execute(load_sql("distribution/functions")).fetchall():
         if function.argument is None:
             connection.execute(load_sql("distribution/send_function"), {"signature": function.signature})

@@ -117,6 +117,31 @@ def expected_classes(url: str) -> list[tuple[object, ...]]:
     )
 
 
+PLANS = 5_000
+"""Kilobytes: more than a session grows by, unless it keeps the plans of each call, which take some 100 a call here."""
+
+
+def growth(cluster: Cluster, url: str) -> list[int]:
+    """By how many kilobytes each worker's session has grown after 200 calls of a function of the service."""
+    name = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
+    call = (
+        "select issue_access_token('acme', gen_random_uuid(), now(), current_date, 0, '', null, null, null, null, "
+        "'{}', null, false, false)"
+    )
+    grown = []
+    for worker in cluster.workers:
+        own = worker.url(name).replace("postgres:@", f"{SERVICE_ROLE}:@")
+        with psycopg.connect(own, autocommit=True, row_factory=tuple_row) as connection:
+            sizes = []
+            for calls in (50, 200):
+                for _ in range(calls):
+                    connection.execute(call)
+                status = Path(f"/proc/{connection.info.backend_pid}/status").read_text()
+                sizes += [int(found) for found in re.findall(r"RssAnon:\s+(\d+) kB", status)]
+            grown.append(sizes[1] - sizes[0])
+    return grown
+
+
 @pytest.mark.citus
 class TestDistribute:
     def test_every_table_and_function_has_its_place_and_a_second_run_does_nothing(self, url: str) -> None:
@@ -150,6 +175,16 @@ class TestDistribute:
         query(url, "drop trigger by_hand on agents")
         list(distribute(url))
         assert classes(url) == expected_classes(url)
+
+    def test_the_memory_of_a_workers_session_does_not_grow_with_each_call(self, cluster: Cluster, url: str) -> None:
+        list(distribute(url))
+        assert max(growth(cluster, url)) < PLANS
+        [(are_kept,)] = query(url, load_sql("distribution/keeps_plans"))
+        query(url, load_sql("distribution/plan_once"))
+        # A Citus that finds the plans that it has kept needs no setting. Any other keeps those of each call.
+        assert (max(growth(cluster, url)) < PLANS) is are_kept
+        list(distribute(url))
+        assert max(growth(cluster, url)) < PLANS
 
     def test_a_table_of_a_later_migration_joins_the_others(self, url: str) -> None:
         list(distribute(url))
