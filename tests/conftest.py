@@ -28,7 +28,7 @@ from agentidp.jose import signing_keys
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests import citus
-from tests.factories import ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.factories import ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organizations
 from tests.faults.ledger import ROW, Result, table
 
 
@@ -120,6 +120,8 @@ def start_postgres() -> Iterator[Callable[[Path], str]]:
             return urls[bindir]
 
         yield start
+        while ADMINISTRATORS:
+            ADMINISTRATORS.popitem()[1].close()
 
 
 @pytest.fixture(scope="session")
@@ -211,21 +213,29 @@ def _create(postgres_url: str, name: str, template: str | None) -> None:
         else:
             running.copy(template, name)
         return
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(
-            # Without fsync, copying the files is the faster way.
-            sql.SQL("create database {} template {} strategy file_copy").format(
-                sql.Identifier(name), sql.Identifier(template or "template0")
-            )
-        )
+    # Without fsync, copying the files is the faster way.
+    statement = sql.SQL("create database {} template {} strategy file_copy")
+    _administrator(postgres_url).execute(
+        statement.format(sql.Identifier(name), sql.Identifier(template or "template0"))
+    )
 
 
 def _drop(postgres_url: str, name: str) -> None:
     if running := citus.RUNNING.get(postgres_url):
         running.drop(name)
         return
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    _administrator(postgres_url).execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+ADMINISTRATORS: dict[str, psycopg.Connection] = {}
+"""URL of a server -> the connection that makes and drops the databases of the tests there."""
+
+
+def _administrator(postgres_url: str) -> psycopg.Connection:
+    kept = ADMINISTRATORS.get(postgres_url)
+    if kept is None or kept.closed:
+        ADMINISTRATORS[postgres_url] = kept = psycopg.connect(postgres_url, autocommit=True)
+    return kept
 
 
 @pytest.fixture
@@ -234,9 +244,23 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="session")
+def wired_app() -> Flask:
+    """The application without services. To wire it takes longer than most tests, and no test may change it."""
+    return create_app(settings_for("postgresql:///none"))
+
+
 @pytest.fixture
-def app(database_url: str, clock: Clock) -> Iterator[Flask]:
-    """The application on a fresh database."""
+def app(wired_app: Flask, database_url: str, clock: Clock) -> Iterator[Flask]:
+    """The application on a fresh database, with services of its own. Flask refuses a further route."""
+    services = wired_app.extensions["agentidp"] = Services.of(settings_for(database_url), clock)
+    yield wired_app
+    services.close()
+
+
+@pytest.fixture
+def own_app(database_url: str, clock: Clock) -> Iterator[Flask]:
+    """Likewise, for a test that adds a route."""
     app = create_app(settings_for(database_url), clock=clock)
     yield app
     app.extensions["agentidp"].close()
@@ -263,13 +287,16 @@ class Cast:
     outsider: Agent
 
 
+def make_cast(services: Services) -> Cast:
+    """An agent with every scope in each of two new organizations."""
+    acme, outsider = make_organizations(services, "Acme", "Outsider")
+    return Cast(acme=make_agent(services, acme), outsider=make_agent(services, outsider))
+
+
 @pytest.fixture
 def cast(services: Services) -> Cast:
     """An agent with every scope in each of two organizations."""
-    return Cast(
-        acme=make_agent(services, make_organization(services, "Acme")),
-        outsider=make_agent(services, make_organization(services, "Outsider")),
-    )
+    return make_cast(services)
 
 
 @pytest.fixture
@@ -297,11 +324,7 @@ def shared_client(shared_app: Flask) -> FlaskClient:
 @pytest.fixture(scope="module")
 def shared_cast(shared_app: Flask) -> Cast:
     """The cast in the shared application."""
-    services = shared_app.extensions["agentidp"]
-    return Cast(
-        acme=make_agent(services, make_organization(services, "Acme")),
-        outsider=make_agent(services, make_organization(services, "Outsider")),
-    )
+    return make_cast(shared_app.extensions["agentidp"])
 
 
 @pytest.fixture

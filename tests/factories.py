@@ -21,7 +21,7 @@ import psycopg
 
 from agentidp.alerts.targets import add_target
 from agentidp.db.database import connect
-from agentidp.db.organization import OrganizationDatabase
+from agentidp.db.organization import OrganizationDatabase, operator_transaction
 from agentidp.findings import Found, findings_query
 from agentidp.findings.finding import Finding, Severity
 from agentidp.findings.store import store_evaluation
@@ -30,7 +30,7 @@ from agentidp.oauth import issuance
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
 from agentidp.registry.markers import add_marker
-from agentidp.registry.organizations import add_organization
+from agentidp.registry.organizations import add_organization, found, new_id
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from agentidp.usage import request_made
@@ -116,6 +116,16 @@ def make_organization(services: Services, name: str = "Acme", organization_id: s
     return add_organization(
         str(services.settings.database_url), name=name, at=services.clock(), organization_id=organization_id
     )
+
+
+def make_organizations(services: Services, *names: str) -> list[str]:
+    """Create organizations on one connection of the operator's, and return their ids."""
+    ids = [new_id() for _ in names]
+    with connect(str(services.settings.database_url)) as connection:
+        for organization_id, name in zip(ids, names, strict=True):
+            with operator_transaction(connection, organization_id, services.clock()) as opened:
+                found(opened, name=name)
+    return ids
 
 
 def make_agent(

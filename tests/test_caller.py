@@ -230,8 +230,8 @@ def test_a_refused_token_is_not_remembered(client: FlaskClient, services: Servic
 
 
 @pytest.mark.parametrize("route", PROTECTED, ids=str)
-def test_a_protected_view_gets_its_caller(app: Flask, route: Route) -> None:
-    first, *_ = inspect.signature(app.view_functions[route.endpoint]).parameters.values()
+def test_a_protected_view_gets_its_caller(wired_app: Flask, route: Route) -> None:
+    first, *_ = inspect.signature(wired_app.view_functions[route.endpoint]).parameters.values()
     assert first.annotation == "Caller"
 
 
@@ -241,65 +241,70 @@ def probe(app: Flask, view: Callable[[Caller], Any]) -> str:
     return "/api/v1/probe"
 
 
-def test_a_view_cannot_write_by_reading(app: Flask, cast: Cast) -> None:
-    def view(caller: Caller) -> str:
-        with pytest.raises(ValueError, match=r"sql/agents/delete_agent\.sql does not only read"):
-            caller.read("agents/delete_agent", agent_id=cast.acme.agent_id)
-        return "refused"
-
-    assert app.test_client().get(probe(app, view), headers=cast.acme.bearer()).text == "refused"
-    assert app.test_client().get("/api/v1/agents", headers=cast.acme.bearer()).status_code == 200
-
-
 @pytest.mark.parametrize("name", ["oauth/issue_access_token", "usage/record_request", "usage/record_rejection"])
 def test_a_statement_that_calls_a_function_of_ours_does_not_only_read(name: str) -> None:
     assert not only_reads(name)
-
-
-def test_a_view_of_a_refused_token_does_not_get_into_its_transaction(app: Flask, cast: Cast) -> None:
-    entered = []
-
-    def view(caller: Caller) -> str:
-        with caller.transaction() as opened:
-            entered.append(opened)
-        return "written"
-
-    client = app.test_client()
-    address = probe(app, view)
-    headers = cast.acme.bearer()
-    assert client.get(address, headers=headers).text == "written"
-    assert client.post("/api/v1/token/revoke", data=revocation(cast.acme, headers)).status_code == 200
-    assert client.get(address, headers=headers).status_code == 401
-    assert len(entered) == 1
-
-
-def test_a_view_that_asks_for_nothing_is_admitted_all_the_same(
-    app: Flask, cast: Cast, services: Services, database_url: str
-) -> None:
-    def view(caller: Caller) -> str:
-        return caller.organization_id
-
-    client = app.test_client()
-    address = probe(app, view)
-    headers = cast.acme.bearer()
-    assert client.get(address, headers=headers).text == cast.acme.organization_id
-    assert usage_sums(database_url, cast.acme.organization_id)["requests"] == 1
-    assert client.post("/api/v1/token/revoke", data=revocation(cast.acme, headers)).status_code == 200
-    assert client.get(address, headers=headers).status_code == 401
-
-
-def test_a_view_that_both_reads_and_writes_is_counted_once(app: Flask, cast: Cast, database_url: str) -> None:
-    def view(caller: Caller) -> str:
-        before = caller.read("agents/get_agent", agent_id=caller.agent_id)
-        with caller.transaction() as opened:
-            opened.fetch("agents/delete_agent", agent_id=caller.agent_id)
-        return str(len(before))
-
-    assert app.test_client().get(probe(app, view), headers=cast.acme.bearer()).text == "1"
-    assert usage_sums(database_url, cast.acme.organization_id)["requests"] == 1
 
 
 def revocation(agent: Agent, headers: dict[str, str]) -> dict[str, str]:
     """The form that revokes the token in the headers."""
     token = headers["Authorization"].removeprefix("Bearer ")
     return {"client_id": agent.client_id, "client_secret": agent.client_secret, "token": token}
+
+
+class TestAViewOfOurs:
+    """A view that a test adds to an application of its own."""
+
+    @pytest.fixture
+    def app(self, own_app: Flask) -> Flask:
+        """The application."""
+        return own_app
+
+    def test_a_view_cannot_write_by_reading(self, app: Flask, cast: Cast) -> None:
+        def view(caller: Caller) -> str:
+            with pytest.raises(ValueError, match=r"sql/agents/delete_agent\.sql does not only read"):
+                caller.read("agents/delete_agent", agent_id=cast.acme.agent_id)
+            return "refused"
+
+        assert app.test_client().get(probe(app, view), headers=cast.acme.bearer()).text == "refused"
+        assert app.test_client().get("/api/v1/agents", headers=cast.acme.bearer()).status_code == 200
+
+    def test_a_view_of_a_refused_token_does_not_get_into_its_transaction(self, app: Flask, cast: Cast) -> None:
+        entered = []
+
+        def view(caller: Caller) -> str:
+            with caller.transaction() as opened:
+                entered.append(opened)
+            return "written"
+
+        client = app.test_client()
+        address = probe(app, view)
+        headers = cast.acme.bearer()
+        assert client.get(address, headers=headers).text == "written"
+        assert client.post("/api/v1/token/revoke", data=revocation(cast.acme, headers)).status_code == 200
+        assert client.get(address, headers=headers).status_code == 401
+        assert len(entered) == 1
+
+    def test_a_view_that_asks_for_nothing_is_admitted_all_the_same(
+        self, app: Flask, cast: Cast, services: Services, database_url: str
+    ) -> None:
+        def view(caller: Caller) -> str:
+            return caller.organization_id
+
+        client = app.test_client()
+        address = probe(app, view)
+        headers = cast.acme.bearer()
+        assert client.get(address, headers=headers).text == cast.acme.organization_id
+        assert usage_sums(database_url, cast.acme.organization_id)["requests"] == 1
+        assert client.post("/api/v1/token/revoke", data=revocation(cast.acme, headers)).status_code == 200
+        assert client.get(address, headers=headers).status_code == 401
+
+    def test_a_view_that_both_reads_and_writes_is_counted_once(self, app: Flask, cast: Cast, database_url: str) -> None:
+        def view(caller: Caller) -> str:
+            before = caller.read("agents/get_agent", agent_id=caller.agent_id)
+            with caller.transaction() as opened:
+                opened.fetch("agents/delete_agent", agent_id=caller.agent_id)
+            return str(len(before))
+
+        assert app.test_client().get(probe(app, view), headers=cast.acme.bearer()).text == "1"
+        assert usage_sums(database_url, cast.acme.organization_id)["requests"] == 1

@@ -14,15 +14,13 @@ from flask.testing import FlaskClient
 from psycopg import sql
 
 from agentidp.services import Services
-from tests.conftest import ON_CITUS_TOO, Cast
+from tests.conftest import ON_CITUS_TOO, Cast, make_cast
 from tests.factories import (
     Agent,
     count_usage,
-    make_agent,
     make_alert_target,
     make_finding,
     make_marker,
-    make_organization,
 )
 from tests.routes import PROTECTED, Route
 
@@ -73,10 +71,7 @@ def database_url(services: Services) -> str:
 @pytest.fixture
 def cast(services: Services) -> Cast:
     """Two organizations of each test's own."""
-    return Cast(
-        acme=make_agent(services, make_organization(services, "Acme")),
-        outsider=make_agent(services, make_organization(services, "Outsider")),
-    )
+    return make_cast(services)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp.services import Services
-from tests.conftest import Cast
-from tests.factories import NOON, Agent, Clock, make_agent, make_organization
+from tests.conftest import Cast, make_cast
+from tests.factories import NOON, Agent, Clock
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 VOID = {"meta", "link", "input", "br", "img"}
@@ -111,10 +111,7 @@ def client(shared_app: Flask) -> FlaskClient:
 @pytest.fixture
 def cast(services: Services) -> Cast:
     """Two organizations of each test's own."""
-    return Cast(
-        acme=make_agent(services, make_organization(services, "Acme")),
-        outsider=make_agent(services, make_organization(services, "Outsider")),
-    )
+    return make_cast(services)
 
 
 @pytest.fixture

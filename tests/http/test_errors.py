@@ -183,13 +183,13 @@ class TestTable:
         message = "The request body must be application/json."
         assert_error(response, 415, "UNSUPPORTED_MEDIA_TYPE", message)
 
-    def test_rate_limited(self, app: Flask) -> None:
+    def test_rate_limited(self, own_app: Flask) -> None:
         # That of the findings needs several requests at once (tests/test_expensive_reads.py).
-        @app.route("/api/v1/limited")
+        @own_app.route("/api/v1/limited")
         def limited() -> None:
             raise RateLimited(headers={"Retry-After": "7"})
 
-        response = app.test_client().get("/api/v1/limited")
+        response = own_app.test_client().get("/api/v1/limited")
         assert_error(response, 429, "RATE_LIMITED", "Too many requests.", Retry_After="7")
 
 

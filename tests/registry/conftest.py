@@ -10,8 +10,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
-from tests.conftest import Cast
-from tests.factories import NOON, Clock, make_agent, make_organization
+from tests.conftest import Cast, make_cast
+from tests.factories import NOON, Clock
 
 
 @pytest.fixture
@@ -45,7 +45,4 @@ def database_url(services: Services) -> str:
 @pytest.fixture
 def cast(services: Services, clock: Clock) -> Cast:
     """An agent with every scope in each of two organizations."""
-    return Cast(
-        acme=make_agent(services, make_organization(services, "Acme")),
-        outsider=make_agent(services, make_organization(services, "Outsider")),
-    )
+    return make_cast(services)
