@@ -16,6 +16,9 @@ RETRY_AFTER = 1
 class ApiError(Exception):
     """An error that the client gets as a response. Subclasses fix the status, the code and the usual message.
 
+    The OpenAPI document describes each class that has a code of its own: by ``description``, if it has one, and with
+    ``always_sent``, the headers that each of its responses has.
+
     :param message: a sentence for the client; default: that of the class.
     :param details: field name -> the rules that it breaks.
     :param headers: further response headers.
@@ -24,6 +27,8 @@ class ApiError(Exception):
     status = 500
     code = "INTERNAL_ERROR"
     message = "The server met an unexpected condition."
+    description: str | None = None
+    always_sent: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -52,6 +57,7 @@ class Unauthorized(ApiError):
     """401 with the challenge of RFC 6750 section 3; without an ``error`` if no token was sent."""
 
     status, code, message = 401, "UNAUTHORIZED", "A valid bearer token is required."
+    always_sent = ("WWW-Authenticate",)
 
     def __init__(self, message: str | None = None, *, error: str | None = None) -> None:
         challenge = 'Bearer realm="agentidp"'
@@ -99,6 +105,7 @@ class InsufficientScope(ApiError):
     """403: the token lacks the route's scope (RFC 6750 section 3.1)."""
 
     status, code = 403, "FORBIDDEN"
+    always_sent = ("WWW-Authenticate",)
 
     def __init__(self, scope: str) -> None:
         message = f"The access token lacks the scope {scope}"
@@ -146,6 +153,7 @@ class RateLimited(ApiError):
     """429."""
 
     status, code, message = 429, "RATE_LIMITED", "Too many requests."
+    always_sent = ("Retry-After",)
 
 
 class ServiceUnavailable(ApiError):
@@ -153,6 +161,11 @@ class ServiceUnavailable(ApiError):
 
     status, code = 503, "SERVICE_UNAVAILABLE"
     message = "The service is temporarily unavailable; try again."
+    description = (
+        "The database is unreachable, exhausted or too slow. Nothing was done, unless the text says that it is "
+        "unknown whether the request was carried out: then a token may have been issued and counted."
+    )
+    always_sent = ("Retry-After",)
 
     def __init__(self) -> None:
         super().__init__(headers={"Retry-After": str(RETRY_AFTER)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flask_smorest
@@ -14,12 +14,28 @@ from flask import Flask
 from flask_smorest.spec.plugins import FlaskPlugin
 from werkzeug.routing import Rule
 
-from agentidp.http.errors import ApiError
+from agentidp.http.errors import (
+    ApiError,
+    InsufficientScope,
+    NotFound,
+    PayloadTooLarge,
+    ServiceUnavailable,
+    Unauthorized,
+    UnsupportedMediaType,
+    ValidationError,
+)
 from agentidp.http.parser import Parser
 
-_ALL: list[type[ApiError]] = [ApiError, *ApiError.__subclasses__()]
-ERRORS = {error.status: error for error in _ALL}
-"""Status -> the error that it stands for."""
+
+def _errors_with_a_code(error: type[ApiError]) -> Iterator[type[ApiError]]:
+    if "code" in vars(error):
+        yield error
+    for special in error.__subclasses__():
+        yield from _errors_with_a_code(special)
+
+
+ERRORS = {error.code: error for error in _errors_with_a_code(ApiError)}
+"""Code -> its error."""
 
 OAUTH_ERRORS = (
     "invalid_request",
@@ -77,12 +93,6 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
 }
 """The response headers of the OpenAPI document."""
-
-_ERROR_DESCRIPTIONS = {
-    503: "The database is unreachable, exhausted or too slow. Nothing was done, unless the text says that it is "
-    "unknown whether the request was carried out: then a token may have been issued and counted.",
-}
-_ERROR_HEADERS = {401: ["WWW-Authenticate"], 403: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
 
 
 def camel_case(name: str) -> str:
@@ -160,17 +170,17 @@ class Blueprint(flask_smorest.Blueprint):
         # The responses that follow from the declarations. The view declares the others.
         # A second access token is a 400 at every route that needs one.
         is_public = declared["authentication"] in ("public", "client")
-        refused = [] if is_public and "arguments" not in doc_info else [400]
+        refused: list[type[ApiError]] = [] if is_public and "arguments" not in doc_info else [ValidationError]
         if "requestBody" in doc:
-            refused += [413, 415]
+            refused += [PayloadTooLarge, UnsupportedMediaType]
         if "<" in declared["rule"]:
-            refused.append(404)
+            refused.append(NotFound)
         if is_public:
             doc["security"] = []
         else:
-            refused += [401, 403, 503]
+            refused += [Unauthorized, InsufficientScope, ServiceUnavailable]
             doc["security"] = [{"oauth2": [declared["authentication"]]}, {"bearer": []}, {"dpop": []}]
-        responses.update({status: ERRORS[status].code for status in refused})
+        responses.update({error.status: error.code for error in refused})
         for response in responses.values():
             if isinstance(response, dict):
                 response.setdefault("headers", {})["X-Request-Id"] = "X-Request-Id"
@@ -180,7 +190,7 @@ class Blueprint(flask_smorest.Blueprint):
 class ErrorSchema(ma.Schema):
     """The body of every error outside OAuth."""
 
-    code = ma.fields.String(required=True, validate=ma.validate.OneOf(sorted({e.code for e in ERRORS.values()})))
+    code = ma.fields.String(required=True, validate=ma.validate.OneOf(sorted(ERRORS)))
     message = ma.fields.String(required=True)
     details = ma.fields.Dict(
         keys=ma.fields.String(),
@@ -248,12 +258,12 @@ class Api(flask_smorest.Api):
         components = self.spec.components
         for name, header in HEADERS.items():
             components.header(name, {"required": True, **header}, lazy=True)
-        for status, error in ERRORS.items():
-            own = {"allOf": [ErrorSchema, {"properties": {"code": {"const": error.code}}}]}
-            for name, schema in ((error.code, own), (f"OAUTH_{error.code}", OAuthErrorSchema)):
+        for code, error in ERRORS.items():
+            own = {"allOf": [ErrorSchema, {"properties": {"code": {"const": code}}}]}
+            for name, schema in ((code, own), (f"OAUTH_{code}", OAuthErrorSchema)):
                 response = {
-                    "description": _ERROR_DESCRIPTIONS.get(status, error.code.replace("_", " ").capitalize()),
-                    "headers": {header: header for header in ("X-Request-Id", *_ERROR_HEADERS.get(status, ()))},
+                    "description": error.description or code.replace("_", " ").capitalize(),
+                    "headers": {header: header for header in ("X-Request-Id", *error.always_sent)},
                     "content": {"application/json": {"schema": schema}},
                 }
                 components.response(name, response, lazy=True)

@@ -10,14 +10,23 @@ from urllib.parse import parse_qsl
 import marshmallow as ma
 from flask import Request
 
-from agentidp.http.errors import OAuthError
-from agentidp.http.openapi import ERRORS, Blueprint
+from agentidp.http.errors import (
+    OAuthError,
+    PayloadTooLarge,
+    RateLimited,
+    ServiceUnavailable,
+    Unauthorized,
+    ValidationError,
+)
+from agentidp.http.openapi import Blueprint
 from agentidp.oauth import client_assertion
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 FORM = "application/x-www-form-urlencoded"
 CREDENTIALS = {"client_secret", "client_assertion", "client_id"}
 MAXIMUM_PARAMETERS = 50
+ERRORS = (ValidationError, Unauthorized, PayloadTooLarge, RateLimited, ServiceUnavailable)
+"""Those of the endpoints at which a client authenticates."""
 
 
 class ClientFormSchema(ma.Schema):
@@ -47,7 +56,7 @@ def described(form: type[ma.Schema]) -> Callable[[Any], Any]:
         # Or by parameters of the form, for which OpenAPI has no scheme.
         security=[{"clientSecretBasic": []}, {}],
         requestBody={"required": True, "content": {FORM: {"schema": form}}},
-        responses={status: f"OAUTH_{ERRORS[status].code}" for status in (400, 401, 413, 429, 503)},
+        responses={error.status: f"OAUTH_{error.code}" for error in ERRORS},
     )
     return described
 
