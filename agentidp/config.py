@@ -54,7 +54,7 @@ class Settings:
 
     Times are in seconds. ``database_url`` is ``None`` where the embedded PostgreSQL is to be used;
     ``secret_key`` is ``None`` until ``agentidp`` has read or generated the one in ``data_dir``;
-    ``secret_key_previous`` only decrypts.
+    ``secret_key_previous`` only decrypts. A default stands here alone: :meth:`from_environment` reads it.
     """
 
     database_url: str | None = None
@@ -138,31 +138,31 @@ class Settings:
         settings = cls(
             database_url=_postgres_url(env, "AGENTIDP_DATABASE_URL"),
             read_database_url=_postgres_url(env, "AGENTIDP_READ_DATABASE_URL"),
-            read_max_staleness=float(_number(env, "AGENTIDP_READ_MAX_STALENESS", 10, 1, 3600)),
+            read_max_staleness=_seconds(env, "AGENTIDP_READ_MAX_STALENESS", cls.read_max_staleness, 1, 3600),
             pg_bindir=_directory(env, "AGENTIDP_PG_BINDIR"),
             data_dir=Path(env.get("AGENTIDP_DATA_DIR") or default_data_dir()).absolute(),
             secret_key=_secret_key(env, "AGENTIDP_SECRET_KEY", "AGENTIDP_SECRET_KEY_FILE"),
             secret_key_previous=_secret_key(env, "AGENTIDP_SECRET_KEY_PREVIOUS", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE"),
             issuer=_issuer(env),
-            insecure_http=_choice(env, "AGENTIDP_INSECURE_HTTP", "refuse", ("refuse", "allow")),
-            token_ttl=_number(env, "AGENTIDP_TOKEN_TTL", 3600, 60, MAXIMUM_TOKEN_TTL),
-            signing_alg=_choice(env, "AGENTIDP_SIGNING_ALG", "ES256", SIGNING_ALGORITHMS),
-            pool_min_size=_number(env, "AGENTIDP_POOL_MIN_SIZE", 1, 0, 1000),
-            pool_max_size=_number(env, "AGENTIDP_POOL_MAX_SIZE", 8, 1, 1000),
-            pool_timeout=float(_number(env, "AGENTIDP_POOL_TIMEOUT", 5, 3, 25)),
-            pool_max_waiting=_number(env, "AGENTIDP_POOL_MAX_WAITING", 64, 1, 100_000),
-            statement_timeout=float(_number(env, "AGENTIDP_STATEMENT_TIMEOUT", 3, 1, 23)),
-            log_level=_choice(env, "AGENTIDP_LOG_LEVEL", "INFO", LOG_LEVELS),
-            log_format=_choice(env, "AGENTIDP_LOG_FORMAT", "auto", LOG_FORMATS),
-            port=_number(env, "PORT", DEFAULT_PORT, 1, 65_535),
-            web_concurrency=_number(env, "WEB_CONCURRENCY", 2, 1, 256),
-            trusted_proxies=_number(env, "AGENTIDP_TRUSTED_PROXIES", 0, 0, 10),
+            insecure_http=_choice(env, "AGENTIDP_INSECURE_HTTP", cls.insecure_http, ("refuse", "allow")),
+            token_ttl=_number(env, "AGENTIDP_TOKEN_TTL", cls.token_ttl, 60, MAXIMUM_TOKEN_TTL),
+            signing_alg=_choice(env, "AGENTIDP_SIGNING_ALG", cls.signing_alg, SIGNING_ALGORITHMS),
+            pool_min_size=_number(env, "AGENTIDP_POOL_MIN_SIZE", cls.pool_min_size, 0, 1000),
+            pool_max_size=_number(env, "AGENTIDP_POOL_MAX_SIZE", cls.pool_max_size, 1, 1000),
+            pool_timeout=_seconds(env, "AGENTIDP_POOL_TIMEOUT", cls.pool_timeout, 3, 25),
+            pool_max_waiting=_number(env, "AGENTIDP_POOL_MAX_WAITING", cls.pool_max_waiting, 1, 100_000),
+            statement_timeout=_seconds(env, "AGENTIDP_STATEMENT_TIMEOUT", cls.statement_timeout, 1, 23),
+            log_level=_choice(env, "AGENTIDP_LOG_LEVEL", cls.log_level, LOG_LEVELS),
+            log_format=_choice(env, "AGENTIDP_LOG_FORMAT", cls.log_format, LOG_FORMATS),
+            port=_number(env, "PORT", cls.port, 1, 65_535),
+            web_concurrency=_number(env, "WEB_CONCURRENCY", cls.web_concurrency, 1, 256),
+            trusted_proxies=_number(env, "AGENTIDP_TRUSTED_PROXIES", cls.trusted_proxies, 0, 10),
             metrics_address=_address(env, "AGENTIDP_METRICS_ADDRESS"),
-            metrics_organizations=_number(env, "AGENTIDP_METRICS_ORGANIZATIONS", 20, 0, 1000),
-            traces=_choice(env, "AGENTIDP_TRACES", "off", ("on", "off")),
-            audit_days=_number(env, "AGENTIDP_AUDIT_DAYS", 0, 0, MAXIMUM_AUDIT_DAYS),
-            watch=_choice(env, "AGENTIDP_WATCH", "on", ("on", "off")),
-            watch_interval=_number(env, "AGENTIDP_WATCH_INTERVAL", 300, 60, 3600),
+            metrics_organizations=_number(env, "AGENTIDP_METRICS_ORGANIZATIONS", cls.metrics_organizations, 0, 1000),
+            traces=_choice(env, "AGENTIDP_TRACES", cls.traces, ("on", "off")),
+            audit_days=_number(env, "AGENTIDP_AUDIT_DAYS", cls.audit_days, 0, MAXIMUM_AUDIT_DAYS),
+            watch=_choice(env, "AGENTIDP_WATCH", cls.watch, ("on", "off")),
+            watch_interval=_number(env, "AGENTIDP_WATCH_INTERVAL", cls.watch_interval, 60, 3600),
             alert_networks=_networks(env, "AGENTIDP_ALERT_NETWORKS"),
             oidc=OidcSettings.from_environment(env),
         )
@@ -186,6 +186,10 @@ def _number(env: Mapping[str, str], name: str, default: int, least: int, most: i
     if not re.fullmatch(r"[0-9]{1,9}", value) or not least <= int(value) <= most:
         raise ConfigurationError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
     return int(value)
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float, least: int, most: int) -> float:
+    return float(_number(env, name, int(default), least, most))
 
 
 def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:

@@ -31,10 +31,20 @@ from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
 from agentidp.registry.markers import add_marker
 from agentidp.registry.organizations import add_organization, found, new_id
-from agentidp.scopes import SCOPES
+from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 from agentidp.services import Services
 from agentidp.usage import request_made
 from agentidp.usage_history.monthly_sums import store_sums
+
+NEW_AGENT: dict[str, Any] = {
+    "description": "",
+    "owner": "",
+    "scopes": list(DEFAULT_SCOPES),
+    "status": "active",
+    "dpopBoundAccessTokens": False,
+    "expectedReplicas": None,
+}
+"""What an agent is if only its name is given, as the API, the audit trail and a file of ``agentidp apply`` spell it."""
 
 NOON = datetime(2026, 4, 15, 12, 0, tzinfo=UTC)
 """A Wednesday; where the tests stand unless they say otherwise."""

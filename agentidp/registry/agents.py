@@ -31,7 +31,6 @@ EXPECTED_REPLICAS = "How many instances of it run, which findings take into acco
 
 MIN_REPLICAS, MAX_REPLICAS = 1, 10_000
 """Instances of an agent that can be declared."""
-_CHANGEABLE = ("name", "description", "owner", "scopes", "status", "dpop_bound_access_tokens", "expected_replicas")
 
 
 class ExpectedReplicas(NumberOrNull):
@@ -73,9 +72,13 @@ class AgentChangeSchema(ChangeSchema):
     description = Text(0, 1000, multiline=True)
     owner = Text(0, 200, description=OWNER)
     scopes = ScopeList()
+    status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
     dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens")
     expectedReplicas = ExpectedReplicas(attribute="expected_replicas")
-    status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
+
+
+_CHANGEABLE = {name: field.attribute or name for name, field in AgentChangeSchema().fields.items()}
+"""Member -> parameter of ``sql/agents/change_agent.sql``. The audit trail records these members."""
 
 
 class AgentSchema(ma.Schema):
@@ -215,7 +218,7 @@ def update_agent(opened: Transaction, agent_id: UUID, change: dict[str, Any]) ->
     :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
     :raises Conflict: another agent of the organization has the name.
     """
-    values: dict[str, Any] = dict.fromkeys(_CHANGEABLE) | change
+    values: dict[str, Any] = dict.fromkeys(_CHANGEABLE.values()) | change
     if "expected_replicas" in change:
         # For the statement, null leaves a column as it is.
         values["expected_replicas"] = change["expected_replicas"] or 0
@@ -254,9 +257,8 @@ def _name_taken() -> Conflict:
 
 def _recorded(agent: Any) -> dict[str, Any]:
     """What the audit trail records of an agent."""
-    names = ("name", "description", "owner", "scopes", "status", "dpopBoundAccessTokens", "expectedReplicas")
     body = represent(agent)
-    return {name: body[name] for name in names}
+    return {name: body[name] for name in _CHANGEABLE}
 
 
 def represent(agent: Any) -> dict[str, Any]:

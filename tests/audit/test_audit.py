@@ -21,7 +21,7 @@ from agentidp.registry.agents import add_agent, update_agent
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, ROOT, database_of, make_organization
+from tests.factories import NEW_AGENT, NOON, ROOT, database_of, make_organization
 
 HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -51,15 +51,7 @@ class TestAnEvent:
             "subjectType": "agent",
             "subject": made.json["agentId"],
             "before": None,
-            "after": {
-                "name": "new",
-                "description": "",
-                "owner": "",
-                "scopes": ["analytics:read", "agents:read"],
-                "status": "active",
-                "dpopBoundAccessTokens": False,
-                "expectedReplicas": None,
-            },
+            "after": NEW_AGENT | {"name": "new"},
             "clientAddress": "127.0.0.1",
             "requestId": "request-of-a-test",
             "previousHash": before["hash"],

@@ -16,7 +16,7 @@ from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.cli.command import Command
 from tests.dashboard.conftest import SAME_ORIGIN
-from tests.factories import Agent, make_agent, make_organization
+from tests.factories import NEW_AGENT, Agent, make_agent, make_organization
 
 
 @pytest.fixture
@@ -55,15 +55,7 @@ def test_the_trail_of_a_day(
         ("session", acme.client_id, "192.0.2.8", "p"),
         ("anonymous", "anonymous", "192.0.2.8", "p"),
     )
-    reader = {
-        "name": "reader",
-        "description": "",
-        "owner": "",
-        "scopes": ["analytics:read", "agents:read"],
-        "status": "active",
-        "dpopBoundAccessTokens": False,
-        "expectedReplicas": None,
-    }
+    reader = NEW_AGENT | {"name": "reader"}
     laptop = {"agentId": agent_id, "label": "laptop", "jwks": None, "expiresAt": None}
     events = events_of(database_url, organization)
     assert [

@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from agentidp.registry.agents import update_agent
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.dashboard.conftest import SAME_ORIGIN, Page, session_of, with_session
@@ -190,13 +191,8 @@ def test_the_scope_is_checked_again_in_the_transaction(
     whole = Caller.transaction
 
     def late(caller: Caller) -> object:
-        database_of(cast.acme.services, cast.acme.organization_id).fetch_durably(
-            "agents/change_agent",
-            agent_id=cast.acme.agent_id,
-            scopes=["analytics:read"],
-            **dict.fromkeys(("name", "description", "owner", "status", "dpop_bound_access_tokens")),
-            expected_replicas=None,
-        )
+        with database_of(cast.acme.services, cast.acme.organization_id).transaction() as opened:
+            update_agent(opened, cast.acme.agent_id, {"scopes": ["analytics:read"]})
         return whole(caller)
 
     monkeypatch.setattr(Caller, "transaction", late)

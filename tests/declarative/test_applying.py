@@ -18,7 +18,7 @@ from agentidp.declarative.document import read_document
 from tests.audit.conftest import events_of
 from tests.cli.command import ORGANIZATION, UUID, Command
 from tests.conftest import settings_for
-from tests.factories import PATIENCE, ROOT, wait_until
+from tests.factories import NEW_AGENT, PATIENCE, ROOT, wait_until
 
 GUIDE = (ROOT / "docs" / "declarative.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.M | re.S)
@@ -76,14 +76,11 @@ def test_the_example_of_the_guide_has_the_plan_that_the_guide_shows(run: Command
             "agent.created",
             "operator",
             None,
-            {
+            NEW_AGENT
+            | {
                 "name": "bookkeeper",
                 "description": "Books incoming invoices",
-                "owner": "",
                 "scopes": ["invoices:read", "invoices:write"],
-                "status": "active",
-                "dpopBoundAccessTokens": False,
-                "expectedReplicas": None,
             },
         ),
         (

@@ -9,18 +9,9 @@ import pytest
 from agentidp.config import ConfigurationError
 from agentidp.declarative.document import read_document
 from agentidp.declarative.plan import Change, differences, resolve
-from agentidp.scopes import DEFAULT_SCOPES
+from tests.factories import NEW_AGENT
 
-AGENT = {
-    "agentId": "1",
-    "name": "builder",
-    "description": "",
-    "owner": "",
-    "scopes": ["a", "b"],
-    "status": "active",
-    "dpopBoundAccessTokens": False,
-    "expectedReplicas": None,
-}
+AGENT = NEW_AGENT | {"agentId": "1", "name": "builder", "scopes": ["a", "b"]}
 SERVER = {"resourceServerId": "2", "resource": "https://api.example", "name": "API", "scopes": ["a"]}
 ACME: dict[str, Any] = {
     "organizationId": "org-1",
@@ -52,8 +43,7 @@ def test_a_new_organization_comes_before_what_belongs_to_it_and_resource_servers
         agents=[{"name": "builder", "status": "suspended"}],
         resourceServers=[{"resource": "https://api.example", "name": "API"}],
     )
-    new = {"description": "", "owner": "", "scopes": list(DEFAULT_SCOPES)}
-    new |= {"dpopBoundAccessTokens": False, "expectedReplicas": None, "status": "suspended"}
+    new = NEW_AGENT | {"status": "suspended"}
     assert found == [
         Change("create", "organization", "Acme", "Acme", after={"monthlyTokenBudget": 5}),
         Change(
