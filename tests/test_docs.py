@@ -104,6 +104,15 @@ def test_every_error_code_is_in_the_table_of_errors() -> None:
     assert {(str(kind.status), kind.code) for kind in kinds if "code" in vars(kind)} - documented == set()
 
 
+def test_every_metric_is_documented() -> None:
+    modules = ("metrics", "operations/instance_metrics", "operations/watch_metrics")
+    source = "".join((ROOT / "agentidp" / f"{module}.py").read_text(encoding="utf-8") for module in modules)
+    names = set(re.findall(r'"(agentidp_[a-z_]+)"', source))
+    assert len(names) > 20
+    guide = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(names) if name not in guide] == []
+
+
 def test_every_make_target_has_help_and_is_in_the_readme() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))

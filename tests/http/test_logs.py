@@ -23,7 +23,7 @@ from agentidp import create_app
 from agentidp.http.logs import JsonFormatter, TextFormatter, logging_config
 from agentidp.services import Services
 from tests.conftest import Cast, _fresh_database, settings_for
-from tests.factories import PATIENCE, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
 from tests.routes import ROUTES
 
 FIELDS = ["at", "level", "message", "method", "path", "status", "ms", "request_id", "organization", "agent"]
@@ -44,6 +44,11 @@ def at_info(caplog: pytest.LogCaptureFixture) -> None:
 
 class TestRequestLine:
     """One line a request."""
+
+    def test_is_documented(self) -> None:
+        guide = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+        [example] = re.findall(r'^{.*"message": "request".*}$', guide, re.MULTILINE)
+        assert list(json.loads(example)) == FIELDS
 
     def test_of_an_agents_request(
         self, shared_client: FlaskClient, shared_cast: Cast, caplog: pytest.LogCaptureFixture
