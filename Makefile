@@ -7,6 +7,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check $(shell [ -t 2 ] || echo
 RUNNABLE := $(VENV)/.installed
 TESTABLE := $(VENV)/.installed-with-tests
 
+# pytest compiles each test again if it may not keep the result, and so does every process that a test starts.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The markers are declared in setup.cfg.
 FAST := not (browser or citus or containers or deploy or faults or node or slow)
 
