@@ -353,7 +353,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     on_citus = os.environ.get("AGENTIDP_TEST_CITUS") == "everywhere"
     for item in items:
         if on_citus and (mark := item.get_closest_marker("not_on_citus")):
-            item.add_marker(pytest.mark.xfail(reason=mark.args[0], strict=mark.kwargs.get("strict", True)))
+            item.add_marker(pytest.mark.xfail(reason=mark.args[0], **{"strict": True} | mark.kwargs))
         room = item.path.relative_to(ROOT / "tests").parts[0]
         if room in ROOMS_WITH_A_MARKER:
             item.add_marker(room)

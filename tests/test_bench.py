@@ -29,7 +29,7 @@ from bench.calls import calls_by_case
 from bench.case import Case, line, usual_cases
 from bench.servers import ServerFailed
 from bench.two_databases import compare_databases
-from tests.citus import Cluster
+from tests.citus import COUNTS_CALLS, Cluster
 from tests.conftest import settings_for
 from tests.factories import make_agent, make_organization
 
@@ -41,6 +41,7 @@ RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class TestPythonCalls:
+    @COUNTS_CALLS
     def test_stay_within_their_bounds(self, services: Services) -> None:
         agent = make_agent(services, make_organization(services))
         settings = settings_for(str(services.settings.database_url), pool_min_size=1)

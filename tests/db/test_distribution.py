@@ -29,7 +29,7 @@ from agentidp.demo import ORGANIZATION_ID, create_demo
 from agentidp.jose.key_rotation import ensure_signing_key
 from tests import catalog
 from tests.catalog import INSTANCE_WIDE
-from tests.citus import READS_A_PLAN, SHARDS, WITHOUT_CITUS, Cluster
+from tests.citus import SHARDS, WITHOUT_CITUS, Cluster
 from tests.cli.command import Command
 from tests.conftest import ON_EVERY_POSTGRES, settings_for
 from tests.db.test_migrations import RELEASED, query, wait_for
@@ -363,7 +363,6 @@ def scans(plan: dict[str, Any], tables: list[str]) -> Iterator[tuple[str, str]]:
         yield from scans(child, tables)
 
 
-@READS_A_PLAN
 @ON_EVERY_POSTGRES
 def test_each_statement_keeps_to_one_organization_wherever_it_reads(database_url: str) -> None:
     read: Counter[str] = Counter()

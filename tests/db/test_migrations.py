@@ -174,7 +174,6 @@ def test_a_second_run_waits_for_the_first(copy: Copy) -> None:
     assert outputs == ["".join(f"{name}\n" for name in [*RELEASED, "8888_slow"]), "The schema is up to date.\n"]
 
 
-@WITHOUT_CITUS
 @pytest.mark.slow
 def test_a_migration_that_waits_for_a_table_lets_others_go_on(copy: Copy) -> None:
     migrate(copy.url)
