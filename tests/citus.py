@@ -96,6 +96,7 @@ class Node:
     data: Path
     is_durable: bool = False
     port: int = field(default_factory=free_port)
+    host: str = "127.0.0.1"
 
     def make(self) -> None:
         """Initialize the server, and start it."""
@@ -124,7 +125,7 @@ class Node:
     def url(self, database: str) -> str:
         """Of a database, as the superuser."""
         # In the form that with_database() in tests/conftest.py makes.
-        return f"postgresql://postgres:@/{database}?host=127.0.0.1&port={self.port}"
+        return f"postgresql://postgres:@/{database}?host={self.host}&port={self.port}"
 
     def execute(self, database: str, statement: str) -> list[tuple[object, ...]]:
         """Run a statement in a database, as the superuser."""
@@ -199,7 +200,7 @@ class Cluster:
         self.workers.append(node)
         node.execute("postgres", f"create database {database}")
         node.execute(database, "create extension citus")
-        self.coordinator.execute(database, f"select citus_add_node('127.0.0.1', {node.port})")
+        self.coordinator.execute(database, f"select citus_add_node('{node.host}', {node.port})")
         return node
 
     def create(self, database: str) -> None:
@@ -216,9 +217,9 @@ class Cluster:
         """Tell a database's coordinator which nodes there are."""
         coordinator = self.coordinator
         coordinator.execute("postgres", f"alter database {database} set citus.shard_count = {SHARDS}")
-        coordinator.execute(database, f"select citus_set_coordinator_host('127.0.0.1', {coordinator.port})")
+        coordinator.execute(database, f"select citus_set_coordinator_host('{coordinator.host}', {coordinator.port})")
         for worker in self.workers:
-            coordinator.execute(database, f"select citus_add_node('127.0.0.1', {worker.port})")
+            coordinator.execute(database, f"select citus_add_node('{worker.host}', {worker.port})")
 
     def make_template(self, database: str) -> None:
         """Allow no connections to a database, so that it can be copied."""
@@ -246,6 +247,29 @@ class Cluster:
             list(pool.map(do, nodes))  # type: ignore[arg-type]
 
 
+class ExistingCluster(Cluster):
+    """A cluster that runs already, in which the tests make databases of their own. Every node trusts its superuser
+    ``postgres`` without a password.
+
+    :param url: of a database on the coordinator in which the cluster's nodes are registered.
+    """
+
+    def __init__(self, url: str) -> None:
+        nodes = nodes_of(url)
+        assert nodes, f"{url} is not the coordinator of a Citus cluster"
+        self.coordinator, *self.workers = [Node(Path(), Path(), port=port, host=host) for host, port in nodes]
+
+
+def nodes_of(url: str) -> list[tuple[str, int]]:
+    """Host and port of each node that is registered in the database at *url*, the coordinator first."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        if not connection.execute("select from pg_extension where extname = 'citus'").fetchall():
+            return []
+        return connection.execute(
+            "select nodename, nodeport from pg_dist_node where noderole = 'primary' order by groupid"
+        ).fetchall()
+
+
 def someone_waits(url: str) -> bool:
     """Whether a transaction waits for a row that another one has locked, on any server of the database at *url*."""
     waits = "exists (select from pg_locks where locktype in ('transactionid', 'advisory') and not granted)"
@@ -258,6 +282,17 @@ def someone_waits(url: str) -> bool:
 
 RUNNING: dict[str, Cluster] = {}
 """Each running cluster by its coordinator's URL."""
+
+
+@contextlib.contextmanager
+def existing(url: str) -> Iterator[Cluster]:
+    """The running cluster whose coordinator has the database at *url*."""
+    found = ExistingCluster(url)
+    RUNNING[found.coordinator.url("postgres")] = found
+    try:
+        yield found
+    finally:
+        del RUNNING[found.coordinator.url("postgres")]
 
 
 @contextlib.contextmanager

@@ -102,10 +102,16 @@ def needs_citus() -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(needs_citus: None) -> Iterator[citus.Cluster]:
-    """A Citus cluster."""
-    with citus.cluster() as running:
-        yield running
+def cluster(request: pytest.FixtureRequest) -> Iterator[citus.Cluster]:
+    """The Citus cluster that AGENTIDP_TEST_DATABASE_URL names, or else one of our own."""
+    url = os.environ.get("AGENTIDP_TEST_DATABASE_URL")
+    if url and citus.nodes_of(url):
+        with citus.existing(url) as found:
+            yield found
+    else:
+        request.getfixturevalue("needs_citus")
+        with citus.cluster() as running:
+            yield running
 
 
 @pytest.fixture(scope="session")
