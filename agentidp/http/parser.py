@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import marshmallow as ma
 from flask import Request
@@ -33,6 +34,14 @@ class BoundedRequest(Request):
         except UnicodeDecodeError:
             self.query_string = self.query_string.decode(errors="replace").encode()
             return super().args
+
+    @cached_property
+    def stream(self) -> IO[bytes]:
+        """The body. One of a known length is read at once; werkzeug reads any in steps, through three layers."""
+        length = self.environ.get("CONTENT_LENGTH", "")
+        if length.isdecimal() and int(length) <= MAXIMUM_BODY:
+            return io.BytesIO(self.environ["wsgi.input"].read(int(length)))
+        return super().stream
 
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
         """The body.

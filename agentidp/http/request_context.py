@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import os
 import re
-import secrets
 import time
 
 from flask import Flask, Request, Response, g, request
@@ -48,7 +48,7 @@ def init_app(app: Flask) -> None:
         context.started = time.perf_counter()
         context.at = app.extensions["agentidp"].clock()
         sent = environ.get("HTTP_X_REQUEST_ID", "")
-        context.request_id = sent if _REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
+        context.request_id = sent if _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex()
 
     @app.after_request
     def end(response: Response) -> Response:

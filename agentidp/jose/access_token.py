@@ -13,6 +13,9 @@ from typing import Any
 from uuid import UUID
 
 import jwt
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from agentidp.config import LEEWAY
 from agentidp.jose.jws import COMPACT_SERIALIZATION
@@ -22,6 +25,7 @@ MAXIMUM_LENGTH = 4096
 """Characters. Ours are about 600; what is longer is not parsed."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_ES256 = ec.ECDSA(hashes.SHA256())
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REQUIRED = ["iss", "sub", "client_id", "aud", "exp", "iat", "jti", "organization_id"]
 
@@ -116,8 +120,16 @@ def issue_access_token(
     if jkt is not None:
         claims["cnf"] = {"jkt": jkt}
     signing_input = b".".join((_encoded_header(key.kid, key.alg), _base64url(_encode(claims).encode())))
-    signature = jwt.get_algorithm_by_name(key.alg).sign(signing_input, key.private_key)
-    return b".".join((signing_input, _base64url(signature))).decode()
+    return b".".join((signing_input, _base64url(_signature(key, signing_input)))).decode()
+
+
+def _signature(key: SigningKey, signing_input: bytes) -> bytes:
+    """The signature as RFC 7518 spells it. Its section 3.4 for ES256, as PyJWT does with three times as many calls."""
+    if key.alg == "ES256":
+        numbers = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
+        return b"".join([number.to_bytes(32) for number in numbers])
+    signature: bytes = jwt.get_algorithm_by_name(key.alg).sign(signing_input, key.private_key)
+    return signature
 
 
 @lru_cache(maxsize=16)

@@ -25,6 +25,7 @@ from gunicorn.glogging import Logger
 from gunicorn.http import body as http_body
 from gunicorn.http import parser as http_parser
 from gunicorn.http import wsgi
+from gunicorn.http.errors import InvalidResponseHeader
 from gunicorn.workers import base, gthread
 
 from agentidp import utc_now
@@ -399,6 +400,19 @@ class TestWhatARequestCosts:
             assert responses(client, 1) == [b"a "]
             client.settimeout(10)
             assert client.recv(1) == b""
+
+    def test_headers_are_checked_as_gunicorn_does(self) -> None:
+        request = SimpleNamespace(method="GET", version=(1, 1), should_close=lambda: False)
+        sent = [("Vary", "Accept"), ("Connection", "close"), ("Content-Length", "4"), ("Retry-After", " 5 ")]
+        ours, gunicorns = Response(request, None, Config()), wsgi.Response(request, None, Config())
+        for response in (ours, gunicorns):
+            response.start_response("200 OK", sent)
+        assert ours.headers == gunicorns.headers == [("Vary", "Accept"), ("Content-Length", "4"), ("Retry-After", "5")]
+        assert ours.response_length == 4
+        assert "".join(ours.default_headers()) == "".join(gunicorns.default_headers())
+        for name in ("Vary", "Retry-After"):
+            with pytest.raises(InvalidResponseHeader):
+                Response(request, None, Config()).start_response("200 OK", [(name, "a\r\nSet-Cookie: a=b")])
 
     def test_settings_are_looked_up_once(self) -> None:
         cfg = Config()
