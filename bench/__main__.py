@@ -102,7 +102,7 @@ class Bench:
         chosen = [case for case in cases if any(word in case.name for word in self.options.only or [""])]
         for case in chosen:
             if case.once:
-                number = int((self.options.rounds + 1) * self.options.seconds * MAXIMUM_ASSERTIONS)
+                number = assertions_needed(self.options)
                 issuer = f"http://localhost:{self.port}"
                 case.upcoming = iter(post_assertions(self.clients[0][0], self.key, issuer, number)), case.upcoming[1]
         return chosen
@@ -168,6 +168,12 @@ class Bench:
         print(f"\ntokens: {self.issued:,} answered, {grown[0]:,} counted by organization, {grown[1]:,} by agent")
         unknown = self.options.connections * (self.options.rounds + 1) * 4 if self.options.wrk else 0
         return grown[0] == grown[1] and 0 <= grown[0] - self.issued <= unknown
+
+
+def assertions_needed(options: argparse.Namespace) -> int:
+    """How many requests that can be sent once the rounds and the warm-up take."""
+    rounds: int = options.rounds + 1
+    return rounds * wrk.MAXIMUM_REQUESTS if options.wrk else int(rounds * options.seconds * MAXIMUM_ASSERTIONS)
 
 
 def loader_of(options: argparse.Namespace) -> Load:

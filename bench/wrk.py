@@ -14,17 +14,20 @@ from bench.load import LoadFailed, Round
 
 SCRIPT = Path(__file__).parent / "wrk.lua"
 MAXIMUM_REQUESTS = 10_000
-"""Of a round, read from the upcoming ones; then wrk begins again with the first."""
+"""Of a round: so many are taken from the upcoming ones, even if fewer are sent. After them wrk begins again."""
 
 
 def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: float) -> Round:
     """Closed loop, as :func:`bench.load.run`.
 
-    :raises LoadFailed: a response is not a 2xx, or none comes.
+    :raises LoadFailed: a response is not a 2xx, or none comes, or no request is left.
     """
+    requests = list(itertools.islice(upcoming, MAXIMUM_REQUESTS))
+    if not requests:
+        raise LoadFailed("no request is left for wrk")
     with tempfile.NamedTemporaryFile(suffix=".requests") as file:
         # Each request begins with its length, so that it may hold any byte.
-        for request in itertools.islice(upcoming, MAXIMUM_REQUESTS):
+        for request in requests:
             file.write(b"%d\n%s" % (len(request), request))
         file.flush()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
