@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp.analytics.agent_activity import STATUSES_OF_USAGE
@@ -18,7 +19,7 @@ from tests.analytics.oracle import BAD_DAYS, HEATMAP, USAGE
 from tests.analytics.test_time import ZONES, application, with_options
 from tests.analytics.test_time import process_time_zone as process_time_zone
 from tests.citus import COMPARES_STATEMENTS
-from tests.conftest import ON_EVERY_POSTGRES, Cast
+from tests.conftest import ON_EVERY_POSTGRES, Cast, make_cast
 from tests.factories import NOON, Agent, count_usage, database_of, make_agent, make_organization, usage_sums
 from tests.plans import explain, pages, prepare, service_connection
 from tests.routes import NOWHERE
@@ -212,10 +213,12 @@ def test_stands_beside_the_heatmap(client: FlaskClient, cast: Cast) -> None:
 
 
 @COMPARES_STATEMENTS
-def test_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
+def test_is_one_round_trip_of_three_statements(own_app: Flask) -> None:
+    services = own_app.extensions["agentidp"]
+    cast = make_cast(services)
     bearer = cast.acme.bearer()
     with overheard(services.database) as conversation:
-        assert client.get(f"{USAGE}/{cast.acme.agent_id}", headers=bearer).status_code == 200
+        assert own_app.test_client().get(f"{USAGE}/{cast.acme.agent_id}", headers=bearer).status_code == 200
     assert conversation.statements == [
         "database/enter_organization",
         "analytics/agent_activity",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
 from agentidp.usage import request_made
 from tests.analytics.oracle import BAD_DAYS, TREND
 from tests.citus import COMPARES_STATEMENTS
-from tests.conftest import ON_CITUS_TOO, Cast
+from tests.conftest import ON_CITUS_TOO, Cast, make_cast
 from tests.factories import NOON, count_usage, database_of, make_agent, make_organization, usage_sums
 from tests.wire import overheard
 
@@ -137,10 +138,12 @@ def test_sums_the_slots_of_tokens_issued_at_the_same_time(
 
 
 @COMPARES_STATEMENTS
-def test_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
+def test_is_one_round_trip_of_three_statements(own_app: Flask) -> None:
+    services = own_app.extensions["agentidp"]
+    cast = make_cast(services)
     bearer = cast.acme.bearer()
     with overheard(services.database) as conversation:
-        assert client.get(TREND, headers=bearer).status_code == 200
+        assert own_app.test_client().get(TREND, headers=bearer).status_code == 200
     assert conversation.statements == [
         "database/enter_organization",
         "analytics/token_trend",

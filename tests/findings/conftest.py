@@ -18,6 +18,9 @@ from agentidp.services import Services
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
 from tests.conftest import Cast
 from tests.factories import Agent, database_of, make_agent
+from tests.sharing import app, cast, client, clock, database_url
+
+__all__ = ["app", "cast", "client", "clock", "database_url"]
 
 FINDINGS = "/api/v1/analytics/findings"
 

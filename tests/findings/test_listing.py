@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call
@@ -16,6 +17,7 @@ from agentidp.findings.identity import MAX_MISSES
 from agentidp.findings.listing import STATELESS
 from agentidp.findings.store import STALE_TIMES, evaluate, store_evaluation
 from tests.citus import COMPARES_STATEMENTS
+from tests.conftest import make_cast
 from tests.factories import NOON, PATIENCE, Clock, a_finding, database_of, make_agent, make_finding
 from tests.findings.conftest import FINDINGS, STORY_AT, Fleet, tell_a_story
 from tests.wire import overheard
@@ -265,7 +267,9 @@ class TestEvaluation:
         assert database.run(everything, Call("finding_state/last_evaluation", {})) == [[], []]
 
     @COMPARES_STATEMENTS
-    def test_what_has_ended_is_not_written_again(self, fleet: Fleet, clock: Clock) -> None:
+    def test_what_has_ended_is_not_written_again(self, own_app: Flask, clock: Clock) -> None:
+        services = own_app.extensions["agentidp"]
+        fleet = Fleet(services, make_cast(services).acme, own_app.test_client())
         ended = a_finding(NOON - 9 * HOUR)
         store_findings(fleet, ended)
         clock.advance(minutes=5)

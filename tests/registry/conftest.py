@@ -1,48 +1,5 @@
 """The tests of the registry share an application; each has two organizations and a clock of its own."""
 
-from __future__ import annotations
+from tests.sharing import app, cast, client, clock, database_url
 
-import uuid
-from ipaddress import IPv6Address
-
-import pytest
-from flask import Flask
-from flask.testing import FlaskClient
-
-from agentidp.services import Services
-from tests.conftest import Cast, make_cast
-from tests.factories import NOON, Clock
-
-
-@pytest.fixture
-def app(shared_app: Flask) -> Flask:
-    """The application."""
-    return shared_app
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    """A client at an address of its own: one test's failed authentications must not throttle another's."""
-    client = app.test_client()
-    client.environ_base["REMOTE_ADDR"] = str(IPv6Address(uuid.uuid4().int))
-    return client
-
-
-@pytest.fixture
-def clock(app: Flask) -> Clock:
-    """What it takes for now."""
-    clock: Clock = app.extensions["agentidp"].clock
-    clock.now = NOON
-    return clock
-
-
-@pytest.fixture
-def database_url(services: Services) -> str:
-    """Its database."""
-    return str(services.settings.database_url)
-
-
-@pytest.fixture
-def cast(services: Services, clock: Clock) -> Cast:
-    """An agent with every scope in each of two organizations."""
-    return make_cast(services)
+__all__ = ["app", "cast", "client", "clock", "database_url"]
