@@ -18,16 +18,18 @@ ABSORBED_BY = {
     "weekend": ("spike",),
     "spike": ("dominance",),
     "rejections": ("silence",),
+    "silence": ("zero_day",),
 }
 """Kind -> the kinds that it explains if they are of the same agent and time. An uncached client's habit shows as a
-spike while it is new; a run at the weekend, as a spike of these hours; a rotated secret, as a silence."""
+spike while it is new; a run at the weekend, as a spike of these hours; a rotated secret, as a silence; an outage that
+covers a day, as a day without a token. The last is about the organization, and the others are about an agent."""
 
 
 def one_per_cause(found: list[Finding]) -> list[Finding]:
     """The findings with those of one cause merged."""
     merged = _merge_common_spikes(found)
     for kind, absorbed_kinds in ABSORBED_BY.items():
-        for one in [one for one in merged if one.kind == kind and one.agent_id]:
+        for one in [one for one in merged if one.kind == kind and (one.agent_id or kind == "silence")]:
             absorbed: list[Finding] = [
                 other for other in merged if other.kind in absorbed_kinds and _explains(one, other)
             ]

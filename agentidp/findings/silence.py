@@ -3,11 +3,14 @@
 Statistics: the evidence of what an agent has missed (:mod:`agentidp.findings.quiet_agent`), and the Poisson deviance of
 the active agents of a sample (:mod:`agentidp.findings.quiet_organization`).
 
-1. What the organization's quiet hours do not show is unknown, not zero: they count for no agent that is judged by
+1. What the organization's quiet hours do not show is unknown, not zero. They count for no agent that is judged by
    hours, and a day counts for none if at least half of its busy hours lie within a quiet time that is reported.
 2. Agents that stopped together, with part of the organization, are not reported one by one.
 3. A quiet time that has ended and contains a whole day without a token is a ``zero_day`` alone.
 4. In a marked holiday nothing is silent, but what does not come back after it is.
+
+Example: at 10:00 all 12 agents stop, and at 16:00 eleven are back. That is one finding of the organization, from 10:00
+to 16:00. The twelfth is a finding of its own once it has missed enough from 16:00 on.
 """
 
 from __future__ import annotations

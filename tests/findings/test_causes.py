@@ -103,6 +103,16 @@ def test_a_run_at_the_weekend_explains_a_spike_and_not_a_loop() -> None:
     assert len(one_per_cause([run, finding(severity=Severity.critical)])) == 2
 
 
+def test_a_silence_of_the_organization_explains_its_days_without_a_token_and_that_of_an_agent_does_not() -> None:
+    zero_day = finding("zero_day", agent=None, begins=2 * DAY, ends=DAY)
+    outage = finding("silence", agent=None, begins=2 * DAY + HOUR, ends=DAY + HOUR, severity=Severity.critical)
+    [one] = one_per_cause([zero_day, outage])
+    assert (one.kind, one.begins, one.also_seen_as) == ("silence", outage.begins, ("zero_day",))
+    assert len(one_per_cause([zero_day, finding("silence", begins=2 * DAY)])) == 2
+    # Another day's is another cause.
+    assert len(one_per_cause([replace(zero_day, ends=NOW - 47 * HOUR), replace(outage, begins=NOW - 46 * HOUR)])) == 2
+
+
 @pytest.mark.parametrize(
     ("agents", "number"), [(thresholds.COMMON_CAUSE_AGENTS - 1, 3), (thresholds.COMMON_CAUSE_AGENTS, 1)]
 )

@@ -373,7 +373,7 @@ def test_unknown_days_count_for_no_agent(fleet: Fleet, quiet_days: int, is_silen
     work(fleet, "clerk", office, ends=monday - 4 * DAY)
     others(fleet, without=(monday, monday + quiet_days * DAY))
     fleet.store()
-    assert [name for name, *_ in silent(fleet)] == ["clerk"] * is_silent
+    assert [name for name, *_ in silent(fleet) if name] == ["clerk"] * is_silent
 
 
 @pytest.mark.parametrize("days", [1, 2, 3, 7])
@@ -454,14 +454,36 @@ def test_an_outage_of_long_ago_is_found_with_ninety_days(fleet: Fleet) -> None:
     assert silent(fleet, days=90) == [(None, "01-25T12:00", "01-25T18:00")]
 
 
-@pytest.mark.parametrize("ends", [MIDNIGHT + 3 * HOUR, NOON])
-def test_a_whole_day_is_reported_as_a_zero_day_and_as_a_silence_only_while_it_lasts(
-    fleet: Fleet, ends: datetime
-) -> None:
-    others(fleet, 5, without=(MIDNIGHT - 30 * HOUR, ends))
+def test_an_outage_that_contained_a_whole_day_is_a_zero_day_alone(fleet: Fleet) -> None:
+    others(fleet, 5, without=(MIDNIGHT - 30 * HOUR, MIDNIGHT + 3 * HOUR))
     fleet.store()
     assert [one["window"]["from"][:10] for one in fleet.findings("zero_day")] == ["2026-04-14"]
-    assert silent(fleet) == [(None, "04-13T18:00", "04-15T12:00")] * (ends == NOON)
+    assert silent(fleet) == []
+
+
+def test_an_outage_that_lasts_is_a_silence_alone_also_if_it_contains_a_whole_day(fleet: Fleet) -> None:
+    others(fleet, 5, without=(MIDNIGHT - 30 * HOUR, NOON))
+    fleet.store()
+    assert silent(fleet) == [(None, "04-13T18:00", "04-15T12:00")]
+    assert fleet.findings("silence")[0]["alsoSeenAs"] == ["zero_day"]
+    assert fleet.findings("zero_day") == []
+
+
+def test_an_outage_of_an_office_that_ends_in_the_evening_is_one_finding(fleet: Fleet) -> None:
+    for number in range(5):
+        work(fleet, f"clerk-{number}", office, without=(MIDNIGHT - 14 * HOUR, MIDNIGHT - 4 * HOUR))
+    fleet.store()
+    # It took the office's hours from ten to seven.
+    assert silent(fleet) == [(None, "04-14T10:00", "04-14T19:00")]
+
+
+def test_an_outage_of_an_offices_whole_day_and_of_the_evening_before_is_one_finding(fleet: Fleet) -> None:
+    for number in range(5):
+        work(fleet, f"clerk-{number}", office, without=(MIDNIGHT - 34 * HOUR, MIDNIGHT - 4 * HOUR))
+    fleet.store()
+    assert silent(fleet) == [(None, "04-13T14:00", "04-14T19:00")]
+    assert fleet.findings("silence")[0]["alsoSeenAs"] == ["zero_day"]
+    assert fleet.findings("zero_day") == []
 
 
 @pytest.mark.parametrize("now", [datetime(2028, 3, 1, 2, tzinfo=UTC), datetime(2026, 5, 1, 2, tzinfo=UTC)])
