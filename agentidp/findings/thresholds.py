@@ -207,9 +207,9 @@ MIN_WEEKEND_WEEKS = 3
 MAX_WEEKEND_DAYS = 28
 """Days back at most: an older weekend is no news."""
 
-QUIET_WEEKDAYS = 2
-"""Weekdays of an organization that are looked at: those with usually less than half of the average's tokens, then
-Saturday and Sunday."""
+MAX_REST_DAYS = 2
+"""Weekdays on which the organization rests, and that are looked at: those with usually less than half of the average's
+tokens, then Saturday and Sunday."""
 
 QUIET_PERCENT = 25
 """Of an agent's average over the other weekdays: a weekday with no more is quiet, and so much more is activity."""

@@ -1,17 +1,21 @@
-"""``weekend``: tokens on days that are usually quiet, with the agents behind it.
+"""``weekend``: who was issued tokens on a day on which the organization, and the agent itself, usually rest?
 
-Statistic: the day's tokens against the second-highest of the same weekday in 8 weeks, in units of the average of the
-agent's other weekdays. The second-highest, because an agent may have been at work on such a day once before. An agent
-that works on less than half of its other days has no days of rest: a monthly job, or a weekly one that moves from
-Sunday to Saturday, is not reported.
+Statistic: an agent's tokens of the day against the second-highest of the same weekday in 8 weeks. The second-highest,
+because the agent may have been at work on such a day once before. The unit is its average over the other weekdays.
 
-A day is one of UTC, and to an agent in the west Saturday begins on Friday evening. It still rests for most of it, and
-what it does then is judged by the hours of that rest.
+1. The organization's days of rest are two weekdays, by the medians of its tokens: as a rule Saturday and Sunday.
+2. The day is reported if it has 10 tokens, and a quarter of the average, more than that second-highest.
+3. The weekday must be quiet: that second-highest is at most a quarter of the average. If it is at most half, only the
+   hours count in which the agent rests: a day is one of UTC, and in the west its Friday evening is on Saturday.
+4. An agent that works on less than half of its other days has no days of rest, such as a monthly job.
+
+Example: 80 tokens on an average weekday, and 0, 0, 45, 0, 2, 0, 0, 0 on the last eight Saturdays. Usual is 2, and 22 or
+more are reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
@@ -53,7 +57,7 @@ def call(query: FindingsQuery) -> Call:
             "until": query.until,
             "since": query.until - timedelta(days=days),
             "weeks": thresholds.WEEKEND_WEEKS,
-            "quiet_weekdays": thresholds.QUIET_WEEKDAYS,
+            "max_rest_days": thresholds.MAX_REST_DAYS,
             "min_tokens": thresholds.MIN_WEEKEND_TOKENS,
             "max_agents": thresholds.MAX_WEEKEND_AGENTS,
         },
@@ -64,19 +68,23 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """One for each day, or for several adjacent ones."""
     first_day = _first_day(query)
     length = hours_until(query.at, first_day)
-    quiet = {weekday for row in rows if row.agent_id is None for weekday in row.history}
+    # The row without an agent has the organization's days of rest.
+    days = _days_of_rest(query, next((row.history for row in rows if row.agent_id is None), ()))
     found = []
     for row in rows:
-        if row.agent_id is None:
-            continue
-        tokens = hourly(row.history, length)
-        for ago in range(min(query.days, thresholds.MAX_WEEKEND_DAYS)):
-            day = query.today - timedelta(days=ago)
-            if query.is_holiday(_midnight(day), _midnight(day + timedelta(days=1))):
-                continue
-            if day.isoweekday() % 7 in quiet and (work := unusual_work(tokens, (day - first_day).days)):
-                found.append(WorkOnDay(day, row.agent_id, row.agent_name, work))
+        if row.agent_id is not None:
+            tokens = hourly(row.history, length)
+            for day in days:
+                if work := unusual_work(tokens, (day - first_day).days):
+                    found.append(WorkOnDay(day, row.agent_id, row.agent_name, work))
     return [_finding(group, query) for group in _adjacent(found)]
+
+
+def _days_of_rest(query: FindingsQuery, rest_days: Collection[int]) -> list[date]:
+    """The days looked at that are one of these weekdays (0: Sunday) and no marked holiday, the latest first."""
+    days = (query.today - timedelta(days=ago) for ago in range(min(query.days, thresholds.MAX_WEEKEND_DAYS)))
+    days_of_rest = [day for day in days if day.isoweekday() % 7 in rest_days]
+    return [day for day in days_of_rest if not query.is_holiday(_midnight(day), _midnight(day + timedelta(days=1)))]
 
 
 def unusual_work(tokens: Sequence[int], day: int) -> UnusualWork | None:

@@ -97,7 +97,7 @@ class InMemory:
         history = [[day - begins, whole[day]] for day in range(max(begins, 0), len(whole)) if any(whole[day])]
         return [*rows, {"agent_id": None, "agent_name": None, "agents": 0, "history": history}]
 
-    def _weekend(self, *, first_day: date, until: date, weeks: int, quiet_weekdays: int, **_: Any) -> list[Any]:
+    def _weekend(self, *, first_day: date, until: date, weeks: int, max_rest_days: int, **_: Any) -> list[Any]:
         whole = self._tokens_by_day()
         by_weekday: dict[int, list[int]] = {}
         for ago in range(2, 7 * weeks + 2):
@@ -108,7 +108,7 @@ class InMemory:
         average = sum(usual.values()) / 7
         order = sorted(usual, key=lambda each: (usual[each] * 2 > average, each not in (0, 6), usual[each]))
         rows = [self._row(agent, first_day, TOKENS) for agent in self.agents]
-        return [*rows, {"agent_id": None, "agent_name": None, "history": order[:quiet_weekdays]}]
+        return [*rows, {"agent_id": None, "agent_name": None, "history": order[:max_rest_days]}]
 
     def _silence(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
         active = sorted((one for one in self.agents if one.leaves > self.hour), key=lambda one: one.agent_id)

@@ -1,9 +1,9 @@
--- The tokens by the hour of the agents that were issued some on a weekday on which the organization usually rests, more
--- than twice as many as on that weekday of one of the two weeks before. One row each: agent_id, agent_name, and history:
--- json, an array of [day from first_day on, the counts of its 24 hours], a day once a slot; and one with a null agent_id,
--- with the weekdays instead (0 = Sunday): those with usually less than half of the average, then Saturday and Sunday.
+-- The tokens by the hour of agents at work on one of the organization's days of rest, with more than twice as many as on
+-- that weekday of one of the two weeks before. One row each: agent_id, agent_name, and history: json, an array of [day
+-- from first_day on, the counts of its 24 hours], a day once a slot; and one with a null agent_id, whose history is the
+-- days of rest, such as [0, 6] for Sunday and Saturday: weekdays with less than half of the average, then the weekend.
 -- Parameters: organization_id; first_day, since, until (date): of the histories, of the days looked at, the day after
--- the last; weeks: that say which weekdays are quiet; quiet_weekdays: how many; min_tokens: of a day; max_agents.
+-- the last; weeks: that say which days are of rest; max_rest_days: how many; min_tokens: of a day; max_agents.
 with weekdays as (
     select
         extract(dow from calendar.day)::integer as dow,
@@ -19,18 +19,18 @@ with weekdays as (
     ) as counted on counted.day = calendar.day
     group by extract(dow from calendar.day)
 ),
-quiet as materialized (
+rest_days as materialized (
     select dow
     from weekdays
     order by tokens * 2 > (select avg(tokens) from weekdays), dow in (0, 6) desc, tokens
-    limit %(quiet_weekdays)s::integer
+    limit %(max_rest_days)s::integer
 ),
 at_work as materialized (
     select calendar.day, counted.agent_id, counted.tokens
     from generate_series(0, %(until)s::date - %(since)s::date - 1) as later (days)
     -- "offset 0" keeps the planner, who does not know how few days and agents these are, from joining all history.
     cross join lateral (select %(since)s::date + later.days as day offset 0) as calendar
-    join quiet on quiet.dow = extract(dow from calendar.day)
+    join rest_days on rest_days.dow = extract(dow from calendar.day)
     cross join lateral (
         select usage.agent_id, sum(usage.tokens) as tokens
         from agent_usage_daily as usage
@@ -75,6 +75,6 @@ cross join lateral (
 ) as usage
 group by agents.agent_id, agents.name
 union all
-select null, null, json_agg(quiet.dow order by quiet.dow)
-from quiet where exists (select from unusual) having count(*) > 0
+select null, null, json_agg(rest_days.dow order by rest_days.dow)
+from rest_days where exists (select from unusual) having count(*) > 0
 order by agent_id
