@@ -1,12 +1,15 @@
-"""When an organization, or part of it, was quiet: arithmetic on the active agents of a sample in each hour.
+"""Was the organization, or part of it, quiet? Arithmetic on how many agents of a sample were active in each hour.
 
-Statistic: the Poisson deviance of the number of active agents from the usual one, the median of the same hour of
-the week in 8 weeks. Half of it is the logarithm of how many times as likely the number would be if it were the mean.
+Statistic: Poisson's deviance of the number of active agents from the usual one, which is the median of the same hour of
+the week in 8 weeks. Half of it says how many times less likely the number is than the usual one, as a logarithm.
 
 1. A busy hour is one in which two or more agents are usually active. It is quiet if fewer than half of them are.
-2. The organization is quiet in a run of quiet hours that is unlikely, and begins or ends amid work: a holiday that
-   nobody marked comes and goes with the rest before and after it.
-3. Part of it is quiet if several agents stop in the same hour, amid their work, and stay quiet.
+2. The organization is quiet in a run of quiet hours whose half deviances add up to 8, which chance does not explain.
+   The run must begin or end amid work: a holiday that nobody marked has the rest of a night before and after it.
+3. Part of it is quiet if four agents or more, and a quarter of those at work, stop in the same hour, amid their work.
+
+Example: 8 agents are usually active at this hour. If none is, half the deviance is 8, and one such hour is enough. If 3
+are, it is 8 - 3 + 3 ln(3/8) = 2.06, and it takes four such hours.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ def median_low(values: Sequence[int]) -> int:
 
 
 def half_deviance(seen: int, usual: int) -> float:
-    """Half of the Poisson deviance of a count from a mean."""
+    """Half of the Poisson deviance of a count from a mean: 0 if they are equal, *usual* if nothing was seen."""
     return usual - seen + (seen * log(seen / usual) if seen else 0.0)
 
 
@@ -78,15 +81,15 @@ def runs_of_quiet_hours(active: Sequence[int], busy: dict[int, int]) -> list[lis
 def quiet_times(active: Sequence[int], since: int, holidays: Collection[int]) -> list[QuietTime]:
     """The times from *since* on in which most of the organization was quiet.
 
-    Of a marked holiday no hour counts, but what stopped within it is an outage if it stays quiet after it. A time lasts
-    if its last hour is the last busy one, and the agents are not back.
+    A time lasts if its last hour is the last busy one, and the agents are not back. No hour of a marked holiday counts,
+    but what stopped within it is an outage if it stays quiet after it.
 
     :param holidays: the hours of those that were marked.
     """
     found = []
     busy = busy_hours(active, since)
     for run in runs_of_quiet_hours(active, busy):
-        # The run, with its holidays, says when the agents stopped and came back. Evidence is only what is counted.
+        # The whole run says when the agents stopped and came back; only its hours outside holidays are evidence.
         counted = [hour for hour in run if hour not in holidays]
         if not counted:
             continue
@@ -114,28 +117,37 @@ def at_work(active: Sequence[int], usual: int) -> bool:
 
 
 def partial_silences(sample: Sequence[Sequence[int]], since: int) -> list[QuietTime]:
-    """The times from *since* on in which part of the organization was quiet, until half of those that stopped are back.
+    """The times from *since* on in which part of the organization was quiet.
 
     :param sample: the requests by the hour of each agent.
     """
     found: list[QuietTime] = []
     length = min(map(len, sample), default=0)
     weeks = [known_weeks(counts, length // DAY) for counts in sample]
-    for hour in range(max(since, 1), length - thresholds.MIN_STOPPED_HOURS):
-        if found and hour < found[-1].ends:
-            continue
+    hour = max(since, 1)
+    while hour < length - thresholds.MIN_STOPPED_HOURS:
         stopped = tuple(place for place, counts in enumerate(sample) if stops(counts, hour, weeks[place]))
-        before = sum(1 for counts in sample if counts[hour - 1])
-        if len(stopped) < max(thresholds.MIN_STOPPED_AGENTS, thresholds.MIN_STOPPED_SHARE * before):
-            continue
-        ends = hour
-        while ends < length - 1 and 2 * sum(1 for place in stopped if sample[place][ends]) < len(stopped):
-            ends += 1
-        expected = (ends - hour) * before
-        observed = sum(1 for counts in sample for count in counts[hour:ends] if count)
-        lasts = ends >= length - 1
-        found.append(QuietTime(hour, hour, length if lasts else ends, lasts, expected, observed, stopped))
+        at_work_before = sum(1 for counts in sample if counts[hour - 1])
+        if len(stopped) >= max(thresholds.MIN_STOPPED_AGENTS, thresholds.MIN_STOPPED_SHARE * at_work_before):
+            found.append(_partial_silence(sample, hour, stopped, at_work_before))
+            hour = found[-1].ends
+        else:
+            hour += 1
     return found
+
+
+def _partial_silence(
+    sample: Sequence[Sequence[int]], begins: int, stopped: tuple[int, ...], at_work_before: int
+) -> QuietTime:
+    """The time until half of the agents that stopped are back; the last hour of the sample still runs."""
+    now = len(sample[0]) - 1
+    ends = begins
+    while ends < now and 2 * sum(1 for place in stopped if sample[place][ends]) < len(stopped):
+        ends += 1
+    expected = (ends - begins) * at_work_before
+    observed = sum(1 for counts in sample for count in counts[begins:ends] if count)
+    lasts = ends >= now
+    return QuietTime(begins, begins, now + 1 if lasts else ends, lasts, expected, observed, stopped)
 
 
 def stops(counts: Sequence[int], hour: int, weeks: int) -> bool:
