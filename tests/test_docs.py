@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from flask import Flask
 
 from agentidp.cli import cli
 from agentidp.config import Settings, default_data_dir
+from agentidp.findings.listing import FindingSchema
 from agentidp.http import errors
 from agentidp.scopes import SCOPES
 from tests.factories import ROOT
@@ -111,6 +113,16 @@ def test_every_metric_is_documented() -> None:
     assert len(names) > 20
     guide = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
     assert [name for name in sorted(names) if name not in guide] == []
+
+
+def test_the_example_of_a_finding_has_each_field_and_the_table_below_it_explains_them() -> None:
+    guide = (ROOT / "docs" / "analytics.md").read_text(encoding="utf-8")
+    section = guide.partition("A finding looks like this:\n")[2].partition("\n### State\n")[0]
+    example = json.loads(section.partition("```json\n")[2].partition("```")[0])
+    assert FindingSchema().validate(example) == {}
+    assert set(example) == set(FindingSchema().fields)
+    explained = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`(\w+)`", explained)) == set(example)
 
 
 def test_every_make_target_has_help_and_is_in_the_readme() -> None:
