@@ -2,8 +2,12 @@
 
 Two statistics, because their tails differ:
 
-- The surprise of an hour has a heavy tail in agents that work in bursts: its return period (Weissman's extrapolation).
+- The surprise of an hour, and of what lasts for hours, has a heavy tail in agents that work in bursts: its return
+  period (Weissman's extrapolation).
 - The surprise of a day is a sum of clipped values and has no such tail: its z-score.
+
+Example: on a quarter of its days an agent has an hour with a surprise of 4 or more, and its tail index is 0.2. A
+surprise of 8.9 comes once in 4 (8.9 / 4) ** 5 = 218 days.
 """
 
 from __future__ import annotations
@@ -74,17 +78,28 @@ class DailyMaxima:
 
     def __init__(self) -> None:
         self.return_period: ReturnPeriod | None = None
+        """Of an hour's surprise."""
+
+        self.lasting: ReturnPeriod | None = None
+        """Of the surprise that six hours of 24 reach."""
+
         self.z_score: ZScore | None = None
         self.busiest = 0.0
         """The second-highest daily maximum of an hour's tokens."""
 
         self._of_hour: list[float] = []
         self._of_day: list[float] = []
+        self._lasting: list[float] = []
         self._tokens: list[float] = []
-        self._today = [0.0, 0.0, 0.0]
+        self._today = [0.0, 0.0, 0.0, 0.0]
 
-    def add(self, of_hour: float, of_day: float, tokens: float) -> None:
-        """Take in an ordinary hour: its surprise, that of the day that ends with it, and its tokens."""
+    @property
+    def lasting_today(self) -> float:
+        """What six hours of 24 reached so far, of those that end today."""
+        return self._today[3]
+
+    def add(self, of_hour: float, of_day: float, lasting: float, tokens: float) -> None:
+        """Take in an ordinary hour: its surprise, those of the 24 hours that end with it, and its tokens."""
         today = self._today
         if of_hour > today[0]:
             today[0] = of_hour
@@ -92,13 +107,17 @@ class DailyMaxima:
             today[1] = of_day
         if tokens > today[2]:
             today[2] = tokens
+        if lasting > today[3]:
+            today[3] = lasting
 
     def end_day(self) -> None:
         """Fit the statistics to the days before the one that ends, and then take it in."""
         if len(self._of_hour) >= thresholds.SETTLED_DAYS - 1:
             self.return_period = ReturnPeriod.of(self._of_hour)
+            self.lasting = ReturnPeriod.of(self._lasting)
             self.z_score = ZScore.of(self._of_day)
             self.busiest = sorted(self._tokens[-thresholds.CALIBRATION_DAYS :])[-2]
-        for maxima, highest in zip((self._of_hour, self._of_day, self._tokens), self._today, strict=True):
+        all_maxima = self._of_hour, self._of_day, self._tokens, self._lasting
+        for maxima, highest in zip(all_maxima, self._today, strict=True):
             maxima.append(highest)
-        self._today = [0.0, 0.0, 0.0]
+        self._today = [0.0, 0.0, 0.0, 0.0]

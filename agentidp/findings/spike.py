@@ -1,6 +1,7 @@
 """``spike``: an agent, or the organization, is issued far more tokens than usual.
 
-Statistics: the return period of an hour's surprise, or the z-score of a day's (:mod:`agentidp.findings.surprise`).
+Statistics: the return period of an hour's surprise, or of what lasts for hours; the z-score of a day's
+(:mod:`agentidp.findings.surprise`).
 
 1. Unusual hours of an agent, with at most a day from one to the next, are one spike.
 2. An agent in its first two weeks has fixed limits instead (:mod:`agentidp.findings.newcomers`).
@@ -94,29 +95,31 @@ def spikes_of_all(
     :param histories: the tokens of each agent by the hour, from the midnight of *first_day* on.
     :param agents: how many agents there are, of which these grew the most.
     """
+    # The organization's own tokens are one more.
+    lists = agents + 1
     of_agents = [
         spike
         for agent_id, counts in histories.items()
-        for spike in spikes(counts, since, first_day, agents=agents, agent_id=agent_id)
+        for spike in spikes(counts, since, first_day, lists=lists, agent_id=agent_id)
     ]
     explained: dict[int, int] = {}
     for spike in of_agents:
         for one in spike.hours:
             explained[one.hour] = explained.get(one.hour, 0) + int(one.count - one.expected)
-    return of_agents + unexplained(spikes(of_organization, since, first_day, agents=agents), explained)
+    return of_agents + unexplained(spikes(of_organization, since, first_day, lists=lists), explained)
 
 
-def spikes(counts: list[int], since: int, first_day: date, *, agents: int, agent_id: UUID | None = None) -> list[Spike]:
+def spikes(counts: list[int], since: int, first_day: date, *, lists: int, agent_id: UUID | None = None) -> list[Spike]:
     """The spikes of one list of counts: also some that ended before *since*, so that a running one keeps its beginning.
 
-    :param agents: how many lists are judged beside this one.
+    :param lists: how many lists are judged, this one included.
     :param agent_id: whose they are; ``None`` for the organization's.
     """
     first = first_active_day(counts)
     if first is None:
         return []
     is_agent = agent_id is not None
-    hours = unusual_hours(counts, first, since, agents=max(1, agents), by_day=is_agent)
+    hours = unusual_hours(counts, first, since, lists=lists, by_day=is_agent)
     hours = without_month_ends(hours, counts, first_day)
     if is_agent:
         hours = newcomers_hours(counts, first) + hours

@@ -1,12 +1,14 @@
 """The unusual hours of a list of counts, each judged by what was known before it.
 
-Statistics: the return period of an hour's surprise, and the z-score of a day's (:mod:`agentidp.findings.rarity`).
+Statistics: the return period of an hour's surprise, that of what lasts for hours, and the z-score of a day's
+(:mod:`agentidp.findings.rarity`).
 
 1. Expected is the seasonal median: of the same hour of the week in 8 weeks, averaged with the hours beside it.
-2. The surprise of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)): standard deviations of a Poisson count. That
-   of a day is the sum of its 24 hours', each clipped to 3.
-3. Both are compared with the agent's highest ones of each of the 28 days before: an hour is unusual by its return
-   period, or by the z-score of the day that ends with it.
+2. The surprise of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)): standard deviations of a Poisson count. What
+   lasts is the surprise that six of the last 24 hours reach: a single burst does not count. That of a day is the sum of
+   its 24 hours', each clipped to 3: a little more in many hours.
+3. Each is compared with the agent's highest one of each of the 28 days before. An hour is unusual by its own return
+   period, by that of what lasts if it is one of the six, or by the z-score of the day that ends with it.
 4. What this hour of the week, or one beside it, had before has a precedent and is usual, such as a weekly job.
 5. An hour that was unusual becomes no baseline: what was expected of it takes its place.
 """
@@ -37,7 +39,7 @@ class UnusualHour:
 
 
 def unusual_hours(
-    counts: Sequence[int], first: int, since: int, *, agents: int = 1, by_day: bool = True
+    counts: Sequence[int], first: int, since: int, *, lists: int = 1, by_day: bool = True
 ) -> list[UnusualHour]:
     """The unusual hours, from two weeks after the first day on.
 
@@ -45,12 +47,12 @@ def unusual_hours(
     :param since: the midnight from which on hours matter. Judging begins 29 days before it, because 28 days of maxima
         must be known by then. Unusual hours before *since* are returned as well, so that one can see when a spike began
         that is running at *since*.
-    :param agents: how many lists are judged. Each has its chance to be unusual, so more is needed of each.
-    :param by_day: whether the surprise of a day counts too.
+    :param lists: how many lists are judged, this one included. Each has its chance, so more is needed of each.
+    :param by_day: whether the last 24 hours together count too.
     """
     begins = max(first + DAY, since - (thresholds.CALIBRATION_DAYS + 1) * DAY)
     baseline = without_gross_outliers(counts, first, begins)
-    judge = _Judge(baseline, first, min(agents, thresholds.MAX_CHANCES), by_day)
+    judge = _Judge(baseline, first, min(lists, thresholds.MAX_CHANCES), by_day)
     found = []
     # The medians of the hour before, of the hour itself and of the hour after. Each is taken once, and moves on with
     # the hour: a later change of the baseline does not change it.
@@ -74,9 +76,9 @@ def matters(tokens: float, expected: float) -> bool:
     return tokens >= expected + thresholds.MIN_EXCESS and tokens >= thresholds.MIN_TIMES * expected
 
 
-def severity_of(return_days: float, z_score: float, agents: int) -> Severity | None:
-    """How urgent an hour is, of one of so many agents: ``None``, ``info`` or ``warning``."""
-    days, z_score = return_days / agents, z_score - thresholds.Z_CHANCES * log(agents)
+def severity_of(return_days: float, z_score: float, lists: int) -> Severity | None:
+    """How urgent an hour is, of one of so many lists: ``None``, ``info`` or ``warning``."""
+    days, z_score = return_days / lists, z_score - thresholds.Z_CHANCES * log(lists)
     if days >= thresholds.WARNING_RETURN_DAYS or z_score >= thresholds.WARNING_Z_SCORE:
         return Severity.warning
     if days >= thresholds.INFO_RETURN_DAYS or z_score >= thresholds.INFO_Z_SCORE:
@@ -90,6 +92,7 @@ class LastDay:
     def __init__(self) -> None:
         self.surprise = self.tokens = self.expected = 0.0
         self._hours = deque([(0.0, 0.0, 0.0)] * DAY)
+        self._surprises = deque([0.0] * DAY, maxlen=DAY)
 
     def add(self, surprise: float, tokens: float, expected: float) -> None:
         """The next hour takes the place of the one a day before."""
@@ -99,6 +102,11 @@ class LastDay:
         self.surprise += clipped - old_surprise
         self.tokens += tokens - old_tokens
         self.expected += expected - old_expected
+        self._surprises.append(surprise)
+
+    def lasting(self) -> float:
+        """The surprise that six of the hours reach."""
+        return sorted(self._surprises)[-thresholds.LASTING_HOURS]
 
 
 class _Judge:
@@ -107,8 +115,8 @@ class _Judge:
     :param baseline: the counts without what was unusual; it may change between two hours.
     """
 
-    def __init__(self, baseline: Sequence[float], first: int, agents: int, by_day: bool) -> None:
-        self.baseline, self.first, self.agents, self.by_day = baseline, first, agents, by_day
+    def __init__(self, baseline: Sequence[float], first: int, lists: int, by_day: bool) -> None:
+        self.baseline, self.first, self.lists, self.by_day = baseline, first, lists, by_day
         self.maxima, self.last_day = DailyMaxima(), LastDay()
 
     def judge(self, hour: int, count: int, expected: float) -> tuple[Severity | None, bool]:
@@ -118,13 +126,17 @@ class _Judge:
         """
         of_hour = surprise(count, expected)
         self.last_day.add(of_hour, count, expected)
-        is_judged = matters(count, expected) and not self._has_precedent(hour, count)
-        days = self._return_days(of_hour) if is_judged else 0.0
+        # Unless this hour is higher, six hours do not reach more than before.
+        lasting = self.last_day.lasting() if of_hour > self.maxima.lasting_today else 0.0
+        days = self._return_days(of_hour) if matters(count, expected) else 0.0
+        days = max(days, self._lasting_days(of_hour, lasting))
+        if days and self._has_precedent(hour, count):
+            days = 0.0
         z_score = self._z_score(hour) if of_hour > 0 else 0.0
-        severity = severity_of(days, z_score, self.agents)
+        severity = severity_of(days, z_score, self.lists)
         is_ordinary = severity is None and not (self.maxima.return_period is None and is_gross(count, expected))
         if is_ordinary:
-            self.maxima.add(of_hour, self.last_day.surprise, count)
+            self.maxima.add(of_hour, self.last_day.surprise, lasting, count)
         if severity is Severity.warning and self._is_critical(count):
             severity = Severity.critical
         return severity, is_ordinary
@@ -132,6 +144,12 @@ class _Judge:
     def _return_days(self, of_hour: float) -> float:
         """The return period of an hour's surprise; zero while none can be fitted."""
         return self.maxima.return_period.days(of_hour) if self.maxima.return_period else 0.0
+
+    def _lasting_days(self, of_hour: float, lasting: float) -> float:
+        """The return period of what six hours of the last 24 reach; zero if this hour is none of them."""
+        fit, is_one_of_them = self.maxima.lasting, 0 < lasting <= of_hour
+        has_enough = matters(self.last_day.tokens, self.last_day.expected)
+        return fit.days(lasting) if self.by_day and fit and is_one_of_them and has_enough else 0.0
 
     def _z_score(self, hour: int) -> float:
         """The z-score of the last 24 hours; zero if their tokens are too few to matter."""

@@ -35,15 +35,15 @@ days do not make an agent more predictable."""
 
 # spike
 INFO_RETURN_DAYS, WARNING_RETURN_DAYS = 100, 800
-"""An hour that comes once in so many days is listed, and so many, a warning: by chance 0.07 and 0.01 times a week. Each
-is multiplied by the number of agents, for each of them has its chance to exceed it."""
+"""What comes once in so many days, by one list of counts, is listed, and in so many, a warning. Each is multiplied by
+the number of lists, the agents' and the organization's, for each of them has its chance to exceed it."""
 
-INFO_Z_SCORE, WARNING_Z_SCORE, Z_CHANCES = 2.9, 3.8, 0.25
-"""The same of the z-score of a day's surprise, of an organization's only agent; and how much more it takes for each
-power of e of the number of agents."""
+INFO_Z_SCORE, WARNING_Z_SCORE, Z_CHANCES = 3.8, 4.8, 0.25
+"""The same of the z-score of a day's surprise; and how much more it takes for each power of e of the number of lists.
+Up to a z-score of 4.8 it may well be a day on which the agent had more to do."""
 
 MAX_CHANCES = 1000
-"""Agents beyond which that no longer rises: a loop must stay a warning in an organization of any size."""
+"""Lists beyond which that no longer rises: a loop must stay a warning in an organization of any size."""
 
 MIN_EXCESS = 30
 """Tokens beyond the expected ones, in an hour or in a day."""
@@ -59,6 +59,9 @@ MIN_DAYS_BY_DAY = 30
 
 CLIPPED_SURPRISE = 3.0
 """The most that an hour counts for the surprise of a day."""
+
+LASTING_HOURS = 6
+"""Hours of the last 24 that reach a surprise that lasts: a quarter of them, as of an agent that works by day."""
 
 CRITICAL_TIMES = 10
 """An hour is critical above so many times the second-highest daily maximum of the days before."""

@@ -316,7 +316,7 @@ def test_what_lasts_for_a_week_is_found_to_its_end(fleet: Fleet) -> None:
         for _, *window, _ in [tuple(found(fleet, days=days)[0])]
         for window in [tuple(window)]
     }
-    assert windows == {("2026-04-09T04", "2026-04-15T12:00")}
+    assert windows == {("2026-04-09T05", "2026-04-15T12:00")}
 
 
 def test_slots_are_added_up(fleet: Fleet, database_url: str) -> None:

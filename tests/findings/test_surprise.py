@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from math import exp
+from math import exp, inf
 from random import Random
 
 import pytest
@@ -29,9 +29,9 @@ def noise(mean: int, seed: str = "noise") -> list[int]:
     return [sum(random.random() < mean / 100 for _ in range(100)) for _ in range(HOURS)]
 
 
-def found(counts: list[int], since: int = HOURS - WEEK, agents: int = 1) -> list[int]:
+def found(counts: list[int], since: int = HOURS - WEEK, lists: int = 1) -> list[int]:
     """The hours that are a warning, counted from *since*."""
-    hours = unusual_hours(counts, 0, since, agents=agents)
+    hours = unusual_hours(counts, 0, since, lists=lists)
     return [one.hour - since for one in hours if one.severity >= Severity.warning and one.hour >= since]
 
 
@@ -113,6 +113,17 @@ def test_the_surprise_of_a_day_is_that_of_24_hours_each_clipped() -> None:
     assert (day.surprise, day.tokens, day.expected) == (-23, 240, 240)
 
 
+def test_what_lasts_is_the_surprise_that_six_of_24_hours_reach() -> None:
+    day = LastDay()
+    for surprise_of_hour in (9, 1, 8, 2, 7, 3, 6, 4):
+        day.add(surprise_of_hour, 10, 10)
+    assert day.lasting() == 3
+    for _ in range(18):
+        day.add(0, 10, 10)
+    # Of the eight, the first two are more than a day ago.
+    assert day.lasting() == 2
+
+
 @pytest.mark.parametrize(
     ("tokens", "expected", "is_enough"), [(30, 1, False), (31, 1, True), (119, 80, False), (120, 80, True)]
 )
@@ -143,32 +154,32 @@ def test_a_leak_of_two_thirds_of_what_is_usual_is_found_by_the_sum_of_its_hours(
     counts = noise(20)
     for hour in range(HOURS - 60, HOURS - 12):
         counts[hour] = counts[hour] * 5 // 3
-    assert 108 <= found(counts, agents=20)[0] < 138
+    assert 108 <= found(counts, lists=20)[0] < 138
     # By no hour of its own.
-    hours = unusual_hours(counts, 0, HOURS - WEEK, agents=20, by_day=False)
+    hours = unusual_hours(counts, 0, HOURS - WEEK, lists=20, by_day=False)
     assert max((one.severity for one in hours), default=Severity.info) == Severity.info
 
 
-def severity(counts: list[int], agents: int = 1) -> Severity | None:
+def severity(counts: list[int], lists: int = 1) -> Severity | None:
     """The highest of the last week."""
     since = HOURS - WEEK
     return max(
-        (one.severity for one in unusual_hours(counts, 0, since, agents=agents) if one.hour >= since), default=None
+        (one.severity for one in unusual_hours(counts, 0, since, lists=lists) if one.hour >= since), default=None
     )
 
 
 @pytest.mark.parametrize(
-    ("agents", "info", "warning", "expected"),
+    ("lists", "info", "warning", "expected"),
     [
         (1, 1.001, 2, None),
         (1, 0.999, 1.001, Severity.info),
         (1, 0.999, 0.999, Severity.warning),
-        # Each of several agents has its chance.
+        # Each of several lists has its chance.
         (20, 0.999, 0.999, None),
     ],
 )
 def test_a_raised_day_is_listed_or_a_warning_by_its_z_score(
-    monkeypatch: pytest.MonkeyPatch, agents: int, info: float, warning: float, expected: Severity | None
+    monkeypatch: pytest.MonkeyPatch, lists: int, info: float, warning: float, expected: Severity | None
 ) -> None:
     counts = [20] * HOURS
     counts[-DAY:] = [31] * DAY
@@ -176,11 +187,11 @@ def test_a_raised_day_is_listed_or_a_warning_by_its_z_score(
     z_score = DAY * surprise(31, 20) / thresholds.MIN_DAY_DEVIATION
     monkeypatch.setattr(thresholds, "INFO_Z_SCORE", info * z_score)
     monkeypatch.setattr(thresholds, "WARNING_Z_SCORE", warning * z_score)
-    assert severity(counts, agents) == expected
+    assert severity(counts, lists) == expected
 
 
 @pytest.mark.parametrize(
-    ("agents", "info", "warning", "expected"),
+    ("lists", "info", "warning", "expected"),
     [
         (1, 1.001, 2, None),
         (1, 0.999, 1.001, Severity.info),
@@ -190,14 +201,70 @@ def test_a_raised_day_is_listed_or_a_warning_by_its_z_score(
     ],
 )
 def test_an_hour_is_listed_or_a_warning_by_its_return_period(
-    monkeypatch: pytest.MonkeyPatch, agents: int, info: float, warning: float, expected: Severity | None
+    monkeypatch: pytest.MonkeyPatch, lists: int, info: float, warning: float, expected: Severity | None
 ) -> None:
     counts = [20] * HOURS
     counts[-9] = 55
     days = ReturnPeriod.of([0.0] * 28).days(surprise(55, 20))
     monkeypatch.setattr(thresholds, "INFO_RETURN_DAYS", info * days)
     monkeypatch.setattr(thresholds, "WARNING_RETURN_DAYS", warning * days)
-    assert severity(counts, agents) == expected
+    assert severity(counts, lists) == expected
+
+
+def bursty() -> list[int]:
+    """A burst of an hour each day, that ends before ten, and 20 tokens in any other hour."""
+    counts = [20] * HOURS
+    for day in range(HOURS // DAY - 1):
+        counts[day * DAY + day * 7 % 10] = 60
+    return counts
+
+
+@pytest.mark.parametrize(("hours", "expected"), [(5, None), (6, Severity.warning)])
+def test_what_lasts_for_six_hours_is_unusual_for_an_agent_with_bursts_of_an_hour(
+    monkeypatch: pytest.MonkeyPatch, hours: int, expected: Severity | None
+) -> None:
+    monkeypatch.setattr(thresholds, "INFO_Z_SCORE", inf)
+    monkeypatch.setattr(thresholds, "WARNING_Z_SCORE", inf)
+    counts = bursty()
+    counts[-12 : hours - 12] = [60] * hours
+    assert severity(counts) == expected
+
+
+@pytest.mark.parametrize(
+    ("lists", "info", "warning", "expected"),
+    [
+        (1, 1.001, 2, None),
+        (1, 0.999, 1.001, Severity.info),
+        (1, 0.999, 0.999, Severity.warning),
+        (20, 0.051, 0.051, None),
+        (20, 0.049, 0.051, Severity.info),
+    ],
+)
+def test_what_lasts_is_listed_or_a_warning_by_its_return_period(
+    monkeypatch: pytest.MonkeyPatch, lists: int, info: float, warning: float, expected: Severity | None
+) -> None:
+    monkeypatch.setattr(thresholds, "INFO_Z_SCORE", inf)
+    monkeypatch.setattr(thresholds, "WARNING_Z_SCORE", inf)
+    counts = bursty()
+    counts[-12:-6] = [60] * 6
+    days = ReturnPeriod.of([0.0] * 28).days(surprise(60, 20))
+    monkeypatch.setattr(thresholds, "INFO_RETURN_DAYS", info * days)
+    monkeypatch.setattr(thresholds, "WARNING_RETURN_DAYS", warning * days)
+    assert severity(counts, lists) == expected
+
+
+def test_seven_times_the_tokens_for_a_day_and_a_half_is_a_warning_of_an_agent_whose_days_differ() -> None:
+    # Neither an hour nor the clipped sum of a day is more than this agent may reach by itself.
+    random = Random("days that differ")
+    counts: list[int] = []
+    for _ in range(HOURS // DAY):
+        of_day = 15 * random.lognormvariate(0, 0.2)
+        counts += [round(random.gammavariate(15, of_day / 15)) for _ in range(DAY)]
+    ordinary = [*counts]
+    for hour in range(HOURS - 40, HOURS - 4):
+        counts[hour] += 100
+    assert severity(counts, 40) == Severity.warning
+    assert severity(ordinary, 40) is None
 
 
 def test_an_agent_needs_a_month_before_its_days_are_judged() -> None:
