@@ -9,8 +9,8 @@ because the agent may have been at work on such a day once before. The unit is i
    hours count in which the agent rests: a day is one of UTC, and in the west its Friday evening is on Saturday.
 4. An agent that works on less than half of its other days has no days of rest, such as a monthly job.
 
-Example: 80 tokens on an average weekday, and 0, 0, 45, 0, 2, 0, 0, 0 on the last eight Saturdays. Usual is 2, and 22 or
-more are reported.
+Example: an agent has 80 tokens on an average weekday, and had 0, 0, 45, 0, 2, 0, 0, 0 on the last eight Saturdays. The
+second-highest is 2, and 22 or more are reported.
 """
 
 from __future__ import annotations
