@@ -42,8 +42,11 @@ from bench.requests import (
 from bench.servers import ServerFailed, free_ports, memory, server, workers
 from bench.two_databases import compare_databases
 
-FLOOR_WORKER = ("--worker-class", "gthread", "--threads", "4")
-"""The floor is served as gunicorn serves any Flask application, in this version and in those before."""
+FLOOR_WORKER = (
+    *("--worker-class", "gthread", "--threads", "4"),
+    *("--logger-class", "gunicorn.glogging.Logger", "--forwarded-allow-ips", ""),
+)
+"""The floor is served by gunicorn's own worker, with the settings of earlier versions, so that ratios can be compared."""
 
 MAXIMUM_ASSERTIONS = 3000
 """Made for each second of the service's rounds, beforehand."""
