@@ -46,7 +46,7 @@ FLOOR_WORKER = (
     *("--worker-class", "gthread", "--threads", "4"),
     *("--logger-class", "gunicorn.glogging.Logger", "--forwarded-allow-ips", ""),
 )
-"""The floor is served by gunicorn's own worker, with the settings of earlier versions, so that ratios can be compared."""
+"""The floor is served by gunicorn's own worker, with the settings of earlier versions, so that ratios compare."""
 
 MAXIMUM_ASSERTIONS = 3000
 """Made for each second of the service's rounds, beforehand."""
