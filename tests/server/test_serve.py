@@ -36,7 +36,7 @@ from agentidp.jose.signing_keys import CACHE_SECONDS
 from agentidp.registry.organizations import add_organization
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
-from tests.conftest import settings_for
+from tests.conftest import WHEEL, settings_for
 from tests.factories import (
     PATIENCE,
     ROOT,
@@ -48,7 +48,7 @@ from tests.factories import (
     make_organization,
     wait_until,
 )
-from tests.machine import within
+from tests.machine import measured, within
 
 pytestmark = pytest.mark.slow
 
@@ -202,8 +202,9 @@ def test_no_end_of_the_launcher_leaves_a_process_or_loses_a_token(home: Home) ->
     starts = []
     for end, exit_code in ((ctrl_c, 0), (sigterm, 0), (sigkill, -signal.SIGKILL), (None, 0)):
         begin = time.monotonic()
-        with home.server() as server:
-            starts.append(time.monotonic() - begin)
+        with measured() as machine, home.server() as server:
+            starts.append((time.monotonic() - begin) / machine.allows(15))
+            machine.stop()
             home.check_counts(server)
             if end is not None:
                 assert len(processes_of(home.path)) > 4
@@ -212,8 +213,8 @@ def test_no_end_of_the_launcher_leaves_a_process_or_loses_a_token(home: Home) ->
                     assert server.process.wait(PATIENCE) == exit_code
                 wait_until(lambda: not processes_of(home.path))
         assert "Traceback" not in server.logs()
-    # Other work on the machine can hold one of them up: it takes about a second.
-    assert min(starts) < 5
+    # Other work on the machine can hold one of them up: it takes about a second, and 15 are allowed.
+    assert min(starts) < 1
 
 
 def test_a_hang_up_is_ignored_under_nohup(data_dir: Path) -> None:
@@ -506,8 +507,10 @@ def url_of(database_url: str, user: str, password: str) -> str:
     return f"postgresql://{user}:{password}@/{parts['dbname']}?{place}"
 
 
+# A cluster with Citus trusts everybody.
+@pytest.mark.parametrize("postgres_url", [WHEEL], ids=["wheel"], indirect=True, scope="session")
 def test_refuses_a_wrong_database_password(empty_database_url: str) -> None:
-    # A role of its own: a server under test may trust its superuser, or keep no password for it.
+    # A role of its own: the server may trust its superuser, or keep no password for it.
     role, password = f"agentidp_test_{os.getpid()}", "hunter2"
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute(
