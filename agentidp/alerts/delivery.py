@@ -52,7 +52,10 @@ GIVE_UP_AFTER = timedelta(days=3)
 """Age of a message that is attempted for the last time."""
 
 KEPT = timedelta(days=7)
-"""Age at which deliveries are deleted, whatever became of them."""
+"""Age at which deliveries are deleted, but for the last one of a finding that was accepted and goes on."""
+
+KEPT_FOR_THE_END = timedelta(days=366)
+"""Age at which that one is deleted as well."""
 
 FORGET_INTERVAL = timedelta(hours=1)
 """Between two deletions of old deliveries."""
@@ -136,7 +139,8 @@ class Dispatcher:
             if self._connection is None or self._connection.closed:
                 self._connection = connect(self._url)
             if self._forgot_at is None or at - self._forgot_at >= FORGET_INTERVAL:
-                self._connection.execute(load_sql("alerts/forget_deliveries"), {"made_before": at - KEPT})
+                ages = {"made_before": at - KEPT, "kept_after": at - KEPT_FOR_THE_END}
+                self._connection.execute(load_sql("alerts/forget_deliveries"), ages)
                 self._forgot_at = at
             rows = self._connection.execute(load_sql("alerts/waiting_organizations"), {"at": at}).fetchall()
         except psycopg.Error as error:

@@ -14,6 +14,9 @@ from agentidp.db.organization import Transaction
 def enqueue(opened: Transaction, change: StateChange) -> int:
     """Put a state change into the outbox, once for each target of the organization that wants it.
 
+    A target that has received the beginning receives what follows, whatever it wants now: it would else show the
+    finding as going on for ever.
+
     Nothing is sent before the transaction is committed, and nothing is lost after it. To enqueue the same change again
     does nothing.
 
@@ -21,7 +24,13 @@ def enqueue(opened: Transaction, change: StateChange) -> int:
     :returns: the number of targets.
     """
     severities = list(SEVERITIES[: SEVERITIES.index(change.severity) + 1])
-    targets = opened.fetch("alerts/matching_targets", kind=change.kind, severities=severities)
+    targets = opened.fetch(
+        "alerts/matching_targets",
+        finding_id=change.finding_id,
+        kind=change.kind,
+        severities=severities,
+        follows=change.change != "opened",
+    )
     for target in targets:
         opened.as_of(change.at).fetch(
             "alerts/add_delivery",

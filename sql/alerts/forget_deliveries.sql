@@ -1,4 +1,18 @@
--- Deletes the deliveries of all organizations that were made before an instant. Returns no row.
--- Parameters: made_before.
+-- Deletes the deliveries of all organizations that were made before an instant. The last one of a finding to a target is kept
+-- for longer if it says that the finding goes on: the target must receive the end. Returns no row.
+-- Parameters: made_before; kept_after: nothing older is kept.
 delete from alert_deliveries
 where created_at < %(made_before)s
+    and (
+        change in ('resolved', 'test')
+        or delivered_at is null
+        or created_at < %(kept_after)s
+        or exists (
+            select
+            from alert_deliveries as later
+            where later.organization_id = alert_deliveries.organization_id
+                and later.finding_id = alert_deliveries.finding_id
+                and later.target_id = alert_deliveries.target_id
+                and later.created_at > alert_deliveries.created_at
+        )
+    )

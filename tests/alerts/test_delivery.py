@@ -85,6 +85,35 @@ def test_only_what_a_target_wants_is_sent_to_it(acme: Outbox, receiver: Receiver
     assert sorted(received) == [("/critical", "budget"), ("/spikes", "spike")]
 
 
+def test_whoever_was_told_of_the_beginning_is_told_of_the_end(
+    acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
+) -> None:
+    acme.add_target(f"{receiver.url}/spikes", kinds=["spike"])
+    narrowed, _ = acme.add_target(f"{receiver.url}/narrowed")
+    acme.add_target(f"{receiver.url}/silences", kinds=["silence"])
+    acme.add_target(f"{receiver.url}/budgets", kinds=["budget"])
+    finding_id = uuid.uuid4()
+
+    def received_after(name: str, **values: Any) -> list[str]:
+        receiver.received.clear()
+        acme.put(change(clock.now, finding_id=finding_id, change=name, **values))
+        deliver()
+        return sorted(one.path for one in receiver.received)
+
+    assert received_after("opened", kind="spike", severity="warning") == ["/narrowed", "/spikes"]
+    # It goes on for longer than deliveries are kept, turns out to be of another kind, and one target wants less.
+    clock.now += KEPT + timedelta(days=30)
+    acme.change(narrowed, kinds=["budget"], minimum_severity="critical")
+    assert received_after("escalated", kind="silence") == ["/narrowed", "/silences", "/spikes"]
+    clock.now += timedelta(hours=1)
+    assert received_after("resolved", kind="silence") == ["/narrowed", "/silences", "/spikes"]
+    # What they were told is over.
+    clock.now += timedelta(hours=1)
+    assert received_after("opened", kind="budget", severity="info") == ["/budgets"]
+    clock.now += timedelta(hours=1)
+    assert received_after("resolved", kind="budget", severity="info") == ["/budgets"]
+
+
 def test_what_is_rolled_back_is_not_sent(acme: Outbox, receiver: Receiver, deliver: Deliver) -> None:
     acme.add_target(receiver.url)
     database = acme.services.database.of(acme.organization_id, NOON)

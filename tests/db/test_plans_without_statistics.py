@@ -216,6 +216,7 @@ VALUES: dict[str, Any] = {
     "on_day": NOON.date(),
     "search": "",
     "sort": "tokens",
+    "follows": True,
     "at_hour": 12,
     "by_rejected": True,
     "timeout": "1s",
