@@ -23,9 +23,6 @@ from agentidp.http.errors import NotFound, ValidationError
 PAGE_SIZE = 50
 """Agents in a table."""
 
-CSV_PAGE_SIZE = 100_000
-"""Agents in a file of CSV. Those of a larger organization are in several, so that none takes too much memory."""
-
 MAX_PAGE = 100_000
 MAX_SEARCH = 100
 """Characters of a search: as many as a name has."""
@@ -108,7 +105,6 @@ def agents(caller: Caller) -> Response:
         unusual=unusual,
         number=number,
         pages=max(1, -(-shown.count // PAGE_SIZE)),
-        further_parts=range(2, -(-shown.count // CSV_PAGE_SIZE) + 1),
         share_limit=SHARE_LIMIT,
         statuses=STATUSES_OF_USAGE,
         sorts=SORTS,
@@ -153,25 +149,36 @@ def agents_of_the_period(
 
 def agent_page(rows: Rows) -> AgentPage:
     """The rows of :func:`agents_of_the_period`."""
-    data = [
-        AgentUsage(
-            row.agent_id,
-            row.name,
-            row.description,
-            row.owner,
-            row.status,
-            row.tokens,
-            row.requests,
-            row.rejected,
-            _hour(row.token_day, row.token_hour),
-            _hour(row.request_day, row.request_hour),
-            _hour(row.rejection_day, row.rejection_hour),
-        )
-        for row in rows
-    ]
+    data = [agent_of(row) for row in rows]
     if not rows:
         return AgentPage(data, 0, 0, 0)
     return AgentPage(data, rows[0].matches, rows[0].all_agents, rows[0].all_tokens)
+
+
+def agents_by_id(shown: Call, after: UUID, limit: int) -> Call:
+    """The statement that reads some of the agents that *shown* lists, by id, after one of them; :func:`agent_of`."""
+    kept = ("first", "last", "search", "status", "agent_ids")
+    return Call(
+        "dashboard/agents_by_id",
+        {name: shown.parameters[name] for name in kept} | {"after": after, "limit": limit},
+    )
+
+
+def agent_of(row: Any) -> AgentUsage:
+    """A row of a statement that reads agents."""
+    return AgentUsage(
+        row.agent_id,
+        row.name,
+        row.description,
+        row.owner,
+        row.status,
+        row.tokens,
+        row.requests,
+        row.rejected,
+        _hour(row.token_day, row.token_hour),
+        _hour(row.request_day, row.request_hour),
+        _hour(row.rejection_day, row.rejection_hour),
+    )
 
 
 def _hour(day: date | None, hour: int | None) -> datetime | None:
@@ -193,7 +200,7 @@ def _requested_selection() -> Selection:
 
 
 def requested_page() -> int:
-    """Which page of agents, or part of their CSV, the request asks for; the first is 1.
+    """Which page of a table the request asks for; the first is 1.
 
     :raises ValidationError: it is no whole number, or too high.
     """

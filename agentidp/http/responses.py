@@ -99,11 +99,15 @@ def _csv(rows: list[dict[str, Any]], item: type[ma.Schema]) -> str:
     )
 
 
-def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A table as CSV (RFC 4180) that a spreadsheet can open safely."""
+def csv_text(columns: Iterable[str] | None, rows: Iterable[Iterable[Any]]) -> str:
+    """A table as CSV (RFC 4180) that a spreadsheet can open safely.
+
+    :param columns: the header row, or ``None`` for a further part of the table.
+    """
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(columns)
+    if columns is not None:
+        writer.writerow(columns)
     writer.writerows(map(_cell, row) for row in rows)
     return text.getvalue()
 

@@ -6,10 +6,13 @@ import csv
 import io
 import re
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
 
+from agentidp.dashboard import export
+from agentidp.db.errors import DatabaseUnavailable
 from agentidp.services import Services
 from agentidp.usage import record_rejection
 from tests.conftest import Cast
@@ -140,27 +143,61 @@ def test_the_agents_that_are_shown_on_all_pages(
     ]
 
 
-def test_many_agents_are_in_several_files_of_which_each_leads_to_the_next(
+def test_many_agents_are_read_in_parts_and_none_is_missed_or_doubled(
+    signed_in: FlaskClient, cast: Cast, services: Services, worker: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    organization_id = cast.acme.organization_id
+    bees = [make_agent(services, organization_id, name=f"bee {index}") for index in range(7)]
+    for index, bee in enumerate(bees):
+        count_usage(services, organization_id, bee.agent_id, YESTERDAY, tokens=index, requests=2)
+        record_rejection(services.database.of(organization_id, NOON), bee.agent_id)
+    deleted = f"/api/v1/agents/{bees[3].agent_id}"
+    assert signed_in.delete(deleted, headers=cast.acme.bearer()).status_code == 204
+    address = "/dashboard/agents.csv?sort=tokens&search=bee"
+    names, *at_once = exported(signed_in, address)
+    assert [row[4] for row in at_once] == list("6543210")
+    monkeypatch.setattr(export, "AT_ONCE", 6)
+    for size in (1, 2, 3, 6, 7, 8):
+        monkeypatch.setattr(export, "PART", size)
+        assert exported(signed_in, address) == [names, *sorted(at_once)], size
+    # Between two parts the agent with the fewest tokens gets most, and another one is added.
+    monkeypatch.setattr(export, "PART", 2)
+    response = signed_in.get(address, buffered=False)
+    parts = iter(response.response)
+    rows = [next(parts), next(parts)]
+    count_usage(services, organization_id, bees[0].agent_id, NOON, tokens=1_000)
+    make_agent(services, organization_id, name="bee 7", agent_id=UUID(int=1))
+    text = "".join(part.decode() if isinstance(part, bytes) else part for part in (*rows, *parts))
+    assert [row.split(",")[0] for row in text.splitlines()[1:]] == sorted(bee.client_id for bee in bees)
+    # As many as fit are in the order of the table.
+    monkeypatch.setattr(export, "AT_ONCE", 8)
+    assert [row[1] for row in exported(signed_in, address)][1:3] == ["bee 0", "bee 6"]
+    # What the table leaves out is left out here too: others than those asked for, and the deleted one without usage.
+    monkeypatch.setattr(export, "AT_ONCE", 1)
+    others = [*(bee.client_id for bee in bees if bee != bees[3]), str(UUID(int=1))]
+    for query in ("&status=active", "&from=2026-04-01&to=2026-04-02"):
+        assert sorted(row[0] for row in exported(signed_in, address + query)[1:]) == sorted(others)
+
+
+def test_a_failure_in_the_middle_does_not_look_like_a_complete_file(
     signed_in: FlaskClient, cast: Cast, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("agents", "export"):
-        monkeypatch.setattr(f"agentidp.dashboard.{module}.CSV_PAGE_SIZE", 2)
-    for name in ("bee 1", "bee 2", "bee 3"):
-        make_agent(services, cast.acme.organization_id, name=name)
-    first, second = links(Page(signed_in.get("/dashboard/agents?sort=name&search=bee")))
-    assert [row[1] for row in exported(signed_in, first)] == ["name", "bee 1", "bee 2"]
-    assert [row[1] for row in exported(signed_in, second)] == ["name", "bee 3"]
-    response = signed_in.get(first)
-    assert response.headers["Link"] == f'<{second.removeprefix("/dashboard/")}>; rel="next"'
-    assert response.headers["Content-Disposition"].endswith('-part-1.csv"')
-    assert "Link" not in signed_in.get(second).headers
-    assert signed_in.get(f"{first}&page=3").status_code == 404
-    assert signed_in.get(f"{first}&page=0").status_code == 400
-    # As many as fit are one file.
-    monkeypatch.setattr("agentidp.dashboard.agents.CSV_PAGE_SIZE", 3)
-    monkeypatch.setattr("agentidp.dashboard.export.CSV_PAGE_SIZE", 3)
-    assert links(Page(signed_in.get("/dashboard/agents?sort=name&search=bee"))) == [first]
-    assert "Link" not in signed_in.get(first).headers
+    for index in range(3):
+        make_agent(services, cast.acme.organization_id, name=f"bee {index}")
+    monkeypatch.setattr(export, "AT_ONCE", 1)
+    monkeypatch.setattr(export, "PART", 1)
+    response = signed_in.get("/dashboard/agents.csv", buffered=False)
+    assert "Content-Length" not in response.headers
+    parts = iter(response.response)
+    next(parts), next(parts)
+    monkeypatch.setattr(services.database, "run_in", unavailable)
+    with pytest.raises(DatabaseUnavailable):
+        next(parts)
+
+
+def unavailable(*_: object, **__: object) -> None:
+    """In place of a database that does not answer."""
+    raise DatabaseUnavailable
 
 
 def test_no_empty_file_says_that_nobody_is_unusual_if_that_is_unknown(

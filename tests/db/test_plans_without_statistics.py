@@ -246,6 +246,7 @@ VALUES_OF: dict[str, dict[str, Any]] = {
     "agents/add_credential": {"credential_id": uuid.UUID(int=AGENTS + 1)},
     "audit/events_after": {"after": ROWS // 2},
     "audit/list_events": {"below": ROWS // 2, "since": None, "until": None},
+    "dashboard/agents_by_id": {"after": uuid.UUID(int=0)},
     "dashboard/viewer": {
         "scope": "analytics:read",
     },
@@ -298,6 +299,8 @@ PAGES = {
     # A day's rows of all agents.
     "dashboard/agents_of_the_day": 2_000,
     "dashboard/agents": 30_000,
+    # The registered agents, and a look-up for each day of those that are found.
+    "dashboard/agents_by_id": 2_000,
     # The month's rows of all agents, and for some a look-up for each agent.
     "analytics/agent_usage": 45_000,
     # The findings look into the days of each of ten thousand agents, with statistics or without.
