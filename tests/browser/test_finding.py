@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import psycopg
 import pytest
 from playwright.sync_api import Page, expect
 
 from agentidp.findings.finding import Severity
+from agentidp.findings.identity import MAX_MISSES
 from tests.browser.conftest import Open
 from tests.browser.stage import Stage, let_in, overflow
 from tests.browser.test_accessibility import looked_at
@@ -132,3 +134,41 @@ def test_a_form_that_is_left_open_does_not_hide_new_findings(open_page: Open, st
     card.get_by_role("button", name="Acknowledge", exact=True).click()
     expect(card).to_contain_text("Acknowledged by first")
     expect(page.locator(f"#finding-{unread}")).not_to_contain_text("Acknowledged")
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_a_note_is_kept_if_its_finding_ends_meanwhile(open_page: Open, stage: Stage, is_listed: bool) -> None:
+    organization_id = make_organization(stage.services, "Ends meanwhile")
+    agents = [make_agent(stage.services, organization_id, name) for name in ("first", "second")]
+    for agent in agents:
+        count_usage(stage.services, organization_id, agent.agent_id, NOON, tokens=1)
+    read = make_finding(stage.services, organization_id, a_finding(NOON, agent_id=agents[0].agent_id))
+    page = open_page()
+    page.clock.install()
+    let_in(page, stage, agents[0])
+    page.goto("/dashboard?days=7")
+    page.locator(FIRST).get_by_text("Acknowledge or mute").click()
+    page.get_by_label("Note").fill("rotated its secret")
+    for minute in range(1, MAX_MISSES + 1):
+        stage.clock.set(NOON + timedelta(minutes=minute))
+        make_finding(stage.services, organization_id, a_finding(NOON, agent_id=agents[1].agent_id))
+    if not is_listed:
+        with psycopg.connect(str(stage.services.settings.database_url), autocommit=True) as connection:
+            connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+            ended = connection.execute(
+                "update findings set ended_at = %s where finding_id = %s", [NOON - timedelta(days=30), read]
+            )
+            assert ended.rowcount == 1
+    page.clock.fast_forward(61_000)
+    page.get_by_role("status").get_by_role("button", name="Show").click()
+    expect(page.get_by_text("1 ongoing")).to_be_visible()
+    card = page.locator(f"#finding-{read}")
+    expect(card.get_by_label("Note")).to_be_visible()
+    expect(card.get_by_label("Note")).to_have_value("rotated its secret")
+    # A further update of the page does not take it away.
+    page.clock.fast_forward(61_000)
+    expect(card.get_by_label("Note")).to_have_value("rotated its secret")
+    card.get_by_role("button", name="Acknowledge", exact=True).click()
+    page.wait_for_url("**#finding-*")
+    page.goto(f"/dashboard/findings/{read}")
+    expect(page.get_by_role("table")).to_contain_text("rotated its secret")

@@ -68,15 +68,29 @@ function announce(before, after) {
   button.type = "button";
   button.textContent = "Show";
   button.addEventListener("click", () => {
-    for (const form of before.querySelectorAll("details[open][id^=act-]")) {
-      after.querySelector(`#${form.id}`)?.replaceWith(form);
-    }
+    for (const form of before.querySelectorAll("details[open][id^=act-]")) keepForm(form, after);
     exchange(before, after);
     fresh[0].closest("details:not([open])")?.setAttribute("open", "");
     fresh[0].querySelector("a").focus();
   });
   news.append(button);
   before.append(news);
+}
+
+// Puts an open form of a finding into "after". One whose finding has ended, or is no longer listed, still works, and what
+// is typed in it must not be lost.
+function keepForm(form, after) {
+  const card = form.closest(".finding"), place = after.querySelector(`#${form.id}`);
+  if (place) return place.replaceWith(form);
+  const ended = after.querySelector(`#${card.id}`);
+  if (ended) {
+    ended.append(form);
+    return ended.closest("details:not([open])")?.setAttribute("open", "");
+  }
+  const list = document.createElement("ol");
+  list.className = "findings";
+  list.append(card);
+  after.querySelector("h2").after(list);
 }
 
 // Whether the reader fills in a form in "part", which must not be lost. Whoever opened the form of a finding is about to
