@@ -8,6 +8,7 @@ from agentidp.dashboard import (
     agent,
     agent_actions,
     agents,
+    alert_targets,
     assets,
     audit,
     day,
@@ -24,7 +25,7 @@ from agentidp.http.error_rendering import render_pages
 
 def init_app(app: Flask) -> None:
     """Register the dashboard's pages, the filters of its templates and its error pages."""
-    shown = (overview, agents, agent, agent_actions, day, finding, export, audit)
+    shown = (overview, agents, agent, agent_actions, day, finding, alert_targets, export, audit)
     for module in (*shown, sign_in, oidc_sign_in, assets):
         app.register_blueprint(module.blueprint)
     filters.init_app(app)

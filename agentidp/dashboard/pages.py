@@ -50,6 +50,7 @@ TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    409: "Not possible now",
     413: "Request too large",
     429: "Too many attempts",
     500: "Internal error",

@@ -45,6 +45,7 @@ UNRECORDED = {
     "POST /api/v1/token": "tokens are counted",
     "POST /api/v1/token/introspect": "changes nothing",
     "POST /api/v1/alert-targets/<uuid:target_id>/test": "sends a message and changes nothing",
+    "POST /dashboard/alert-targets/<uuid:target_id>/test": "the same",
 }
 """Routes that are no GET and leave no event, and why."""
 
@@ -53,6 +54,12 @@ WRITING_AT_GET = {"GET /dashboard/sign-in", "GET /dashboard/sign-in/oidc/callbac
 
 FORMS: dict[str, Callable[[Agent, Agent], dict[str, str]]] = {
     "POST /dashboard/sign-in": lambda agent, _: {"client_id": agent.client_id, "client_secret": agent.client_secret},
+    "POST /dashboard/alert-targets/new": lambda *_: {
+        "name": "made by a test",
+        "type": "webhook",
+        "url": "https://hooks.example",
+        "minimumSeverity": "info",
+    },
     "POST /api/v1/token/revoke": lambda agent, other: {
         "client_id": agent.client_id,
         "client_secret": agent.client_secret,
@@ -105,11 +112,12 @@ def test_a_route_that_changes_something_leaves_one_event(
     before = len(events_of(url, acme.organization_id))
     path = route.path(other.agent_id, *ids, *made_ids)
     sent: dict[str, Any] = {"headers": {"X-Request-Id": "of-this-test"}}
+    if route.authentication == "session":
+        with_session(client, acme)
     if str(route) in FORMS:
         sent["data"] = FORMS[str(route)](acme, other)
         sent["headers"] |= SAME_ORIGIN
     elif route.authentication == "session":
-        with_session(client, acme)
         sent["headers"] |= SAME_ORIGIN
     else:
         sent["json"] = route.body

@@ -13,6 +13,8 @@ from tests.factories import Agent, make_agent, make_organization, wait_until
 PAGES = {
     "Overview Fri 16 Jan to Wed 15 Apr": "/dashboard?days=90",
     "Agents Tue 17 Mar to Wed 15 Apr": "/dashboard/agents",
+    "Alert targets": "/dashboard/alert-targets",
+    "Add an alert target": "/dashboard/alert-targets/new",
     "Audit trail": "/dashboard/audit",
     "Tue 14 Apr": "/dashboard/days/2026-04-14?hour=9",
     RETRYING.name: f"/dashboard/agents/{RETRYING.agent_id}",
@@ -127,6 +129,7 @@ REACHABLE = """() => [...document.querySelectorAll("a[href], button, input, sele
         "/dashboard/agents",
         f"/dashboard/agents/{RETRYING.agent_id}",
         "/dashboard/days/2026-04-14?hour=9",
+        "/dashboard/alert-targets/new",
     ],
 )
 def test_the_tab_key_reaches_everything_in_its_order_and_shows_where_it_is(signed_in: Page, path: str) -> None:

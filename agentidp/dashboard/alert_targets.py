@@ -1,0 +1,155 @@
+"""``/dashboard/alert-targets``: where the organization's alerts go, whether they arrive, and what one does about it.
+
+All of it needs a session with the scope ``alerts:write``, as at the API. A GET asks for confirmation, and a POST acts.
+A POST from another site's page is refused (:mod:`agentidp.dashboard.cross_origin`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response, request
+
+from agentidp.alerts.addresses import TYPES
+from agentidp.alerts.state_change import KINDS, SEVERITIES
+from agentidp.alerts.target_routes import NewAlertTargetSchema
+from agentidp.alerts.targets import TEST_INTERVAL, add_target, remove_target, request_test, update_target
+from agentidp.caller import Caller
+from agentidp.dashboard import pages, session
+from agentidp.dashboard.agents import requested_page
+from agentidp.db.sql import Call
+from agentidp.http.errors import NotFound, ValidationError
+
+SCOPE = "alerts:write"
+
+PAGE_SIZE = 50
+"""Targets in a table: as many as an organization can have now."""
+
+LATEST = 20
+"""Alerts that are listed below the targets."""
+
+NEW = {"type": "webhook", "minimumSeverity": "warning", "kinds": []}
+"""What the form proposes."""
+
+FIELDS = {
+    "name": "The name",
+    "type": "The type",
+    "url": "The address",
+    "kinds": "The kinds",
+    "minimumSeverity": "Severity",
+}
+"""What an error calls the fields of the form."""
+
+blueprint = pages.new_blueprint("dashboard-alert-targets", __name__)
+
+
+@blueprint.get("/dashboard/alert-targets")
+@session.required_to(SCOPE)
+def alert_targets(caller: Caller) -> Response:
+    """The targets, those that fail first, and the latest alerts."""
+    number = requested_page()
+    targets, deliveries = caller.read_together(
+        Call("alerts/list_targets", {}), Call("alerts/list_deliveries", {"limit": LATEST})
+    )
+    # Stable: otherwise the oldest first.
+    ordered = sorted(targets, key=lambda row: row.failing_since is None)
+    shown = ordered[PAGE_SIZE * (number - 1) : PAGE_SIZE * number]
+    if not shown and number != 1:
+        raise NotFound
+    return pages.page(
+        "alert_targets.html",
+        here="alerts",
+        targets=shown,
+        count=len(targets),
+        deliveries=deliveries,
+        number=number,
+        pages=max(1, -(-len(targets) // PAGE_SIZE)),
+        tested=next((row for row in targets if str(row.target_id) == request.args.get("tested")), None),
+    )
+
+
+@blueprint.get("/dashboard/alert-targets/new")
+@session.required_to(SCOPE)
+def new_alert_target(caller: Caller) -> Response:
+    """The form of a new target."""
+    return _form(NEW)
+
+
+@blueprint.post("/dashboard/alert-targets/new")
+@session.required_to(SCOPE)
+def create_alert_target(caller: Caller) -> Response:
+    """Create a target. The key of a webhook is shown this once."""
+    given = {name: request.form.get(name, "") for name in ("name", "type", "url", "minimumSeverity")}
+    given |= {"name": given["name"].strip(), "url": given["url"].strip()}
+    kinds = request.form.getlist("kinds")
+    try:
+        new = _loaded(given | {"kinds": kinds or None})
+        with session.changing(caller, SCOPE) as opened:
+            row, secret = add_target(opened, caller.settings, **new)
+    except ValidationError as refused:
+        rules = [f"{FIELDS[field]} {_rule(rules)}." for field, rules in refused.details.items()]
+        return _form(given | {"kinds": kinds}, 400, message=" ".join(rules))
+    if secret is None:
+        return pages.see_other("/alert-targets")
+    return pages.page("new_alert_target.html", here="alerts", target=row, secret=secret)
+
+
+@blueprint.get("/dashboard/alert-targets/<uuid:target_id>/<any(test, disable, enable, delete):action>")
+@session.required_to(SCOPE)
+def confirm(caller: Caller, target_id: UUID, action: str) -> Response:
+    """Say what the action does, and ask for confirmation."""
+    rows = caller.read("alerts/get_target", target_id=target_id)
+    if not rows:
+        raise NotFound
+    return pages.page(
+        "confirm_alert_target.html",
+        here="alerts",
+        action=action,
+        target=rows[0],
+        seconds=int(TEST_INTERVAL.total_seconds()),
+    )
+
+
+@blueprint.post("/dashboard/alert-targets/<uuid:target_id>/test")
+@session.required_to(SCOPE)
+def test_target(caller: Caller, target_id: UUID) -> Response:
+    """Put a test into the outbox, and show the targets again."""
+    with session.changing(caller, SCOPE) as opened:
+        request_test(opened, target_id)
+    return pages.see_other(f"/alert-targets?tested={target_id}")
+
+
+@blueprint.post("/dashboard/alert-targets/<uuid:target_id>/<any(disable, enable, delete):action>")
+@session.required_to(SCOPE)
+def change_target(caller: Caller, target_id: UUID, action: str) -> Response:
+    """Disable, enable or delete the target."""
+    with session.changing(caller, SCOPE) as opened:
+        if action == "delete":
+            remove_target(opened, target_id)
+        else:
+            update_target(opened, caller.settings, target_id, {"enabled": action == "enable"})
+    return pages.see_other("/alert-targets")
+
+
+def _form(given: dict[str, Any], status: int = 200, **context: Any) -> Response:
+    lists: dict[str, Any] = {"types": TYPES, "kinds": KINDS, "severities": SEVERITIES}
+    return pages.page("alert_target_form.html", status, here="alerts", given=given, **lists, **context)
+
+
+def _loaded(values: dict[str, Any]) -> dict[str, Any]:
+    """The form as the API loads a body.
+
+    :raises ValidationError: as at the API.
+    """
+    try:
+        loaded: dict[str, Any] = NewAlertTargetSchema().load(values)
+    except ma.ValidationError as error:
+        raise ValidationError(details=error.normalized_messages()) from None  # type: ignore[no-untyped-call]
+    return loaded
+
+
+def _rule(rules: Any) -> str:
+    """The first rule that a field breaks; those of a list are below the places of its members."""
+    return _rule(next(iter(rules.values()))) if isinstance(rules, dict) else str(rules[0])

@@ -1,0 +1,58 @@
+"""An operator adds, tests and deletes an alert target, with JavaScript and without, on a telephone and by keyboard."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Open
+from tests.browser.stage import Stage, let_in
+from tests.browser.test_accessibility import looked_at
+from tests.factories import make_agent, make_organization
+
+
+@pytest.mark.parametrize("java_script_enabled", [True, False])
+def test_adds_tests_and_deletes_a_target_by_keyboard(
+    open_page: Open, stage: Stage, axe: str, java_script_enabled: bool
+) -> None:
+    operator = make_agent(stage.services, make_organization(stage.services, "Alerting"), "operator")
+    page = open_page(java_script_enabled=java_script_enabled, viewport={"width": 360, "height": 740})
+    let_in(page, stage, operator)
+    page.goto(f"{stage.url}/dashboard?days=30")
+
+    def check(heading: str) -> None:
+        expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        if java_script_enabled:
+            for scheme in ("dark", "light"):
+                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                # Of cells that are scrolled out of sight it cannot tell the contrast: test_accessibility looks at them.
+                assert [one for one in looked_at(page, axe) if one[0] != "color-contrast"] == []
+
+    page.get_by_role("link", name="Alerts").press("Enter")
+    check("Alert targets")
+    page.get_by_role("link", name="Add a target").press("Enter")
+    check("Add an alert target")
+    page.get_by_label("Name").fill("on-call")
+    page.get_by_label("Address").fill("https://hooks.example/services/T0/B0/very-secret")
+    page.get_by_label("zero day").press("Space")
+    page.get_by_role("button", name="Add the target").press("Enter")
+    check("New alert target: on-call")
+    expect(page.locator(".secret code")).to_contain_text("whsec_")
+    page.get_by_role("link", name="all targets").press("Enter")
+    expect(page.get_by_role("table", name="Those that fail first")).to_contain_text("warning or worse, zero day")
+    page.get_by_role("link", name="Test the target on-call").press("Enter")
+    check("Send a test: on-call")
+    page.get_by_role("link", name="Cancel").press("Enter")
+    page.get_by_role("link", name="Test the target on-call").press("Enter")
+    page.get_by_role("button", name="Send a test").press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("A test of on-call is sent within seconds.")
+    check("Alert targets")
+    expect(page.get_by_role("table", name="Newest first")).to_contain_text("waiting")
+    [target] = stage.api("/api/v1/alert-targets", operator)["data"]
+    assert (target["kinds"], target["enabled"]) == (["zero_day"], True)
+    page.get_by_role("link", name="Delete the target on-call").press("Enter")
+    check("Delete the target: on-call")
+    page.get_by_role("button", name="Delete the target").press("Enter")
+    expect(page.get_by_text("findings are sent to nobody")).to_be_visible()
+    assert stage.api("/api/v1/alert-targets", operator)["data"] == []

@@ -1,0 +1,228 @@
+"""The page of alert targets: what it lists, its test button, and who may not use it."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from agentidp.alerts import outbox
+from agentidp.alerts.targets import TEST_INTERVAL
+from agentidp.scopes import SCOPES
+from agentidp.services import Services
+from tests.alerts.conftest import change
+from tests.conftest import Cast
+from tests.dashboard.conftest import SAME_ORIGIN, Page, with_session
+from tests.factories import NOON, Clock, database_of, make_agent, make_alert_target
+
+PATH = "/dashboard/alert-targets"
+TARGET = f"{PATH}/<uuid:target_id>"
+ACTIONS = {f"{PATH}/new", f"{TARGET}/test", f"{TARGET}/<any(disable, enable, delete):action>"}
+"""The addresses that change something: each of them is tried below."""
+
+FORM = {"name": "on-call", "type": "webhook", "url": "https://hooks.example/T0/secret", "minimumSeverity": "warning"}
+
+
+@pytest.fixture
+def target_id(services: Services, cast: Cast) -> UUID:
+    """A target of Acme's, beside one of the outsider's."""
+    make_alert_target(services, cast.outsider.organization_id, "outsider's")
+    return make_alert_target(services, cast.acme.organization_id, "<on-call>")
+
+
+def post(client: FlaskClient, path: str, **form: Any) -> TestResponse:
+    """As a page of ours does."""
+    return client.post(path, headers=SAME_ORIGIN, data=form)
+
+
+def stored(services: Services, cast: Cast) -> list[Any]:
+    """The rows of Acme's targets."""
+    return database_of(services, cast.acme.organization_id).fetch("alerts/list_targets")
+
+
+def deliveries(services: Services, cast: Cast) -> list[Any]:
+    """What is in Acme's outbox, newest first."""
+    return database_of(services, cast.acme.organization_id).fetch("alerts/list_deliveries", limit=100)
+
+
+def fail(services: Services, cast: Cast, target_id: UUID, delivery_id: UUID, error: str, **values: Any) -> None:
+    """Record a failed attempt."""
+    retry = {"next_attempt_at": NOON + timedelta(minutes=5), "paused_until": NOON, "is_last": False, "is_gone": False}
+    database_of(services, cast.acme.organization_id).fetch_durably(
+        "alerts/record_failure", target_id=target_id, delivery_id=delivery_id, error=error, **(retry | values)
+    )
+
+
+def test_lists_where_alerts_go_and_no_secret(
+    signed_in: FlaskClient, services: Services, cast: Cast, target_id: UUID
+) -> None:
+    row = {"kinds": ["spike", "zero_day"], "minimumSeverity": "critical"}
+    assert post(signed_in, f"{PATH}/new", **(FORM | row | {"name": "second"})).status_code == 200
+    response = signed_in.get(PATH)
+    page = Page(response)
+    first, second = sorted(page.table("Those that fail first"))
+    assert first[:4] == ["<on-call>", "webhook https://hooks.example", "warning or worse, all kinds", "never"]
+    assert second[:3] == ["second", "webhook https://hooks.example", "critical, spike, zero day"]
+    assert "secret" not in response.text
+    assert "outsider" not in page.text
+    assert "Nothing was sent in seven days." in page.text
+    assert f'<a href="{PATH}" aria-current="page">Alerts</a>' in response.text
+
+
+def test_says_what_was_delivered_what_waits_and_why(
+    signed_in: FlaskClient, services: Services, cast: Cast, target_id: UUID, clock: Clock
+) -> None:
+    finding_id = uuid.uuid4()
+    with database_of(services, cast.acme.organization_id).transaction() as opened:
+        for ago, name in enumerate(("resolved", "opened")):
+            outbox.enqueue(opened, change(NOON - timedelta(minutes=ago), finding_id=finding_id, change=name))
+    waiting, begun = deliveries(services, cast)
+    database_of(services, cast.acme.organization_id).fetch_durably(
+        "alerts/record_success", target_id=target_id, delivery_id=begun.delivery_id
+    )
+    fail(services, cast, target_id, waiting.delivery_id, "the status of the response was 500")
+    page = Page(signed_in.get(PATH))
+    [target] = page.table("Those that fail first")
+    assert target[0] == "<on-call> fails"
+    assert target[3] == "Wed 15 Apr, 12:00"
+    assert target[4] == "Wed 15 Apr, 12:00 since Wed 15 Apr, 12:00: the status of the response was 500"
+    assert page.table("Newest first") == [
+        [
+            *("Wed 15 Apr, 12:00", "<on-call>", "finding resolved"),
+            "waiting; next attempt Wed 15 Apr, 12:05 1 attempt: the status of the response was 500",
+        ],
+        ["Wed 15 Apr, 11:59", "<on-call>", "finding opened", "delivered Wed 15 Apr, 12:00"],
+    ]
+    assert {"href": f"/dashboard/findings/{finding_id}"} in page.all("a")
+    fail(services, cast, target_id, waiting.delivery_id, "gone", is_last=True, is_gone=True)
+    page = Page(signed_in.get(PATH))
+    assert page.table("Newest first")[0][3] == "given up Wed 15 Apr, 12:00 2 attempts: gone"
+    assert page.table("Those that fail first")[0][0] == "<on-call> disabled fails"
+
+
+def test_tests_a_target_after_a_confirmation(
+    signed_in: FlaskClient, services: Services, cast: Cast, target_id: UUID, clock: Clock
+) -> None:
+    address = f"{PATH}/{target_id}/test"
+    assert address in [a.get("href") for a in Page(signed_in.get(PATH)).all("a")]
+    asked = Page(signed_in.get(address))
+    assert "Send a test: <on-call>" in asked.text
+    assert deliveries(services, cast) == []
+    response = post(signed_in, address)
+    assert (response.status_code, response.headers["Location"]) == (303, f"{PATH}?tested={target_id}")
+    [sent] = deliveries(services, cast)
+    assert (sent.change, sent.target_id) == ("test", target_id)
+    page = Page(signed_in.get(response.headers["Location"]))
+    assert "A test of <on-call> is sent within seconds." in page.text
+    assert page.table("Newest first")[0][2:] == ["test", "waiting"]
+    # Neither a click in a hurry nor a reload sends a second one.
+    clock.now += TEST_INTERVAL
+    again = post(signed_in, address)
+    assert again.status_code == 429
+    assert "An alert target can be tested once in 30 seconds." in Page(again).text
+    assert len(deliveries(services, cast)) == 1
+
+
+def test_disables_enables_and_deletes(signed_in: FlaskClient, services: Services, cast: Cast, target_id: UUID) -> None:
+    for action, is_enabled in (("disable", False), ("enable", True)):
+        address = f"{PATH}/{target_id}/{action}"
+        assert address in [a.get("href") for a in Page(signed_in.get(PATH)).all("a")]
+        assert signed_in.get(address).status_code == 200
+        assert [row.enabled for row in stored(services, cast)] == [not is_enabled]
+        assert post(signed_in, address).headers["Location"] == PATH
+        assert [row.enabled for row in stored(services, cast)] == [is_enabled]
+        if not is_enabled:
+            refused = post(signed_in, f"{PATH}/{target_id}/test")
+            assert refused.status_code == 409
+            assert "The alert target is disabled; enable it first." in Page(refused).text
+    assert post(signed_in, f"{PATH}/{target_id}/delete").status_code == 303
+    assert stored(services, cast) == []
+    assert post(signed_in, f"{PATH}/{target_id}/delete").status_code == 404
+
+
+def test_creates_a_target_and_shows_its_key_once(signed_in: FlaskClient, services: Services, cast: Cast) -> None:
+    assert "findings are sent to nobody" in signed_in.get(PATH).text
+    response = signed_in.post(
+        f"{PATH}/new", headers=SAME_ORIGIN, data=FORM | {"name": " on-call ", "kinds": ["spike", "silence"]}
+    )
+    [row] = stored(services, cast)
+    assert (row.name, row.type, row.kinds, row.enabled) == ("on-call", "webhook", ["spike", "silence"], True)
+    assert response.status_code == 200
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.text.count("whsec_") == 1
+    assert "whsec_" not in signed_in.get(PATH).text
+    other = post(signed_in, f"{PATH}/new", **(FORM | {"type": "alertmanager", "url": "https://alerts.example"}))
+    assert (other.status_code, other.headers["Location"]) == (303, PATH)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"name": ""}, "The name must have 1 to 100 characters."),
+        ({"type": "pigeon"}, "The type must be one of webhook, alertmanager, apprise."),
+        ({"url": "hooks.example"}, "The address must be a URL in printable ASCII characters."),
+        ({"url": "https://10.0.0.1/x"}, "The address is refused: "),
+        ({"kinds": ["nothing"]}, "The kinds must be among budget, "),
+        ({"minimumSeverity": ""}, "Severity must be one of info, warning, critical."),
+    ],
+)
+def test_says_what_is_wrong_and_keeps_the_rest(
+    signed_in: FlaskClient, services: Services, cast: Cast, wrong: dict[str, Any], message: str
+) -> None:
+    response = post(signed_in, f"{PATH}/new", **(FORM | {"name": "typed <name>"} | wrong))
+    page = Page(response)
+    assert response.status_code == 400
+    assert page.notice.startswith(message)
+    assert stored(services, cast) == []
+    if "name" not in wrong:
+        assert "typed &lt;name&gt;" in response.text
+
+
+def test_needs_the_scope_now(client: FlaskClient, services: Services, cast: Cast, target_id: UUID) -> None:
+    reader = make_agent(services, cast.acme.organization_id, "reader", scopes=set(SCOPES) - {"alerts:write"})
+    with_session(client, reader)
+    assert PATH not in client.get("/dashboard?days=30").text
+    for path in ("", "/new", f"/{target_id}/test", f"/{target_id}/delete"):
+        assert client.get(PATH + path).status_code == 403
+    for path in ("/new", f"/{target_id}/test", f"/{target_id}/disable", f"/{target_id}/delete"):
+        assert post(client, PATH + path, **FORM).status_code == 403
+    assert [row.enabled for row in stored(services, cast)] == [True]
+    assert deliveries(services, cast) == []
+
+
+def test_knows_no_target_of_others(client: FlaskClient, services: Services, cast: Cast, target_id: UUID) -> None:
+    with_session(client, cast.outsider)
+    for action in ("test", "disable", "enable", "delete"):
+        assert client.get(f"{PATH}/{target_id}/{action}").status_code == 404
+        assert post(client, f"{PATH}/{target_id}/{action}").status_code == 404
+
+
+def test_the_overview_leads_there_from_a_failure(
+    signed_in: FlaskClient, services: Services, cast: Cast, target_id: UUID
+) -> None:
+    fail(services, cast, target_id, target_id, "no connection")
+    assert f'no connection. <a href="{PATH}">Alert targets</a>' in signed_in.get("/dashboard?days=30").text
+
+
+def test_a_thousand_targets_are_on_pages_and_those_that_fail_first(
+    signed_in: FlaskClient, services: Services, cast: Cast, target_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentidp.alerts.targets.MAXIMUM_TARGETS", 1_000)
+    names = [f"target {number:03}" for number in range(999)]
+    ids = [make_alert_target(services, cast.acme.organization_id, name) for name in names]
+    fail(services, cast, ids[-1], ids[-1], "no connection")
+    response = signed_in.get(PATH)
+    shown = [row[0] for row in Page(response).table("Those that fail first")]
+    assert len(response.data) < 80_000
+    assert (shown[0], len(shown)) == ("target 998 fails", 50)
+    assert "Page 1 of 20" in Page(response).text
+    for number in range(2, 21):
+        shown += [row[0] for row in Page(signed_in.get(f"{PATH}?page={number}")).table("Those that fail first")]
+    assert sorted(shown[1:]) == ["<on-call>", *names[:-1]]
+    assert signed_in.get(f"{PATH}?page=21").status_code == 404
+    assert signed_in.get(f"{PATH}?page=x").status_code == 400
