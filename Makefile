@@ -12,6 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # The markers are declared in setup.cfg.
 FAST := not (browser or citus or containers or deploy or faults or node or slow)
+# Rooms of which each test has such a marker need not be imported.
+SLOW_ROOMS := --ignore tests/browser --ignore tests/containers --ignore tests/deploy --ignore tests/faults
 
 # What a browser, containers, nginx, Node or a broken disk need has databases of its own.
 ON_CITUS := not (browser or containers or deploy or faults or node)
@@ -35,7 +37,7 @@ test: $(TESTABLE)  ## Run all tests against a disposable PostgreSQL, a file on e
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-fast: $(TESTABLE)  ## Run what takes two minutes in all, and no nginx, Node, Chromium or network
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "$(FAST)"
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "$(FAST)" $(SLOW_ROOMS)
 
 test-citus: $(TESTABLE)  ## Run the tests on the distributed tables of a Citus cluster, about half an hour
 	AGENTIDP_TEST_CITUS=everywhere $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "$(ON_CITUS)"

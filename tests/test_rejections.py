@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -27,18 +26,16 @@ from agentidp.usage import (
     network_of,
 )
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
-from tests.factories import NOON, Agent, Clock, database_of, make_agent, usage_sums
+from tests.factories import NOON, Agent, database_of, make_agent, usage_sums
 
 ADDRESS = "198.51.100.77"
 NETWORK = "198.51.100.0/24"
 
 
-@pytest.fixture
-def app(database_url: str, clock: Clock) -> Iterator[Flask]:
+@pytest.fixture(scope="module")
+def wired_app() -> Flask:
     """The application behind a proxy that tells the client's address."""
-    app = create_app(settings_for(database_url, trusted_proxies=1), clock=clock)
-    yield app
-    app.extensions["agentidp"].close()
+    return create_app(settings_for("postgresql:///none", trusted_proxies=1))
 
 
 def rows(services: Services, organization_id: str) -> set[tuple[Any, ...]]:
