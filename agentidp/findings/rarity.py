@@ -2,9 +2,10 @@
 
 Two statistics, because their tails differ:
 
-- The surprise of an hour, and of what lasts for hours, has a heavy tail in agents that work in bursts: its return
-  period (Weissman's extrapolation).
-- The surprise of a day is a sum of clipped values and has no such tail: its z-score.
+- The surprise of an hour has a heavy tail in agents that work in bursts: its return period (Weissman's
+  extrapolation).
+- The surprise of a day is a sum of clipped values, and what lasts is reached by six hours. They have no such tail:
+  their z-scores.
 
 Example: on a quarter of its days an agent has an hour with a surprise of 4 or more, and its tail index is 0.2. A
 surprise of 8.9 comes once in 4 (8.9 / 4) ** 5 = 218 days.
@@ -57,12 +58,12 @@ class ZScore:
     deviation: float
 
     @classmethod
-    def of(cls, maxima: Sequence[float]) -> ZScore:
+    def of(cls, maxima: Sequence[float], min_deviation: float) -> ZScore:
         """Fit it to the last CALIBRATION_DAYS."""
         recent = list(maxima[-thresholds.CALIBRATION_DAYS :])
         middle = median(recent)
         variance = sum((one - middle) ** 2 for one in recent) / len(recent)
-        return cls(middle, max(sqrt(variance), thresholds.MIN_DAY_DEVIATION))
+        return cls(middle, max(sqrt(variance), min_deviation))
 
     def score(self, value: float) -> float:
         """The z-score of a value."""
@@ -80,10 +81,12 @@ class DailyMaxima:
         self.return_period: ReturnPeriod | None = None
         """Of an hour's surprise."""
 
-        self.lasting: ReturnPeriod | None = None
+        self.of_day: ZScore | None = None
+        """Of a day's surprise."""
+
+        self.lasting: ZScore | None = None
         """Of the surprise that six hours of 24 reach."""
 
-        self.z_score: ZScore | None = None
         self.busiest = 0.0
         """The second-highest daily maximum of an hour's tokens."""
 
@@ -114,8 +117,8 @@ class DailyMaxima:
         """Fit the statistics to the days before the one that ends, and then take it in."""
         if len(self._of_hour) >= thresholds.SETTLED_DAYS - 1:
             self.return_period = ReturnPeriod.of(self._of_hour)
-            self.lasting = ReturnPeriod.of(self._lasting)
-            self.z_score = ZScore.of(self._of_day)
+            self.of_day = ZScore.of(self._of_day, thresholds.MIN_DAY_DEVIATION)
+            self.lasting = ZScore.of(self._lasting, thresholds.MIN_LASTING_DEVIATION)
             self.busiest = sorted(self._tokens[-thresholds.CALIBRATION_DAYS :])[-2]
         all_maxima = self._of_hour, self._of_day, self._tokens, self._lasting
         for maxima, highest in zip(all_maxima, self._today, strict=True):

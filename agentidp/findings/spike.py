@@ -1,6 +1,6 @@
 """``spike``: an agent, or the organization, is issued far more tokens than usual.
 
-Statistics: the return period of an hour's surprise, or of what lasts for hours; the z-score of a day's
+Statistics: the return period of an hour's surprise, or the z-score of a day's or of what lasts for hours
 (:mod:`agentidp.findings.surprise`).
 
 1. Unusual hours of an agent, with at most a day from one to the next, are one spike.

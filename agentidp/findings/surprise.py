@@ -1,6 +1,6 @@
 """The unusual hours of a list of counts, each judged by what was known before it.
 
-Statistics: the return period of an hour's surprise, that of what lasts for hours, and the z-score of a day's
+Statistics: the return period of an hour's surprise, and the z-scores of a day's and of what lasts for hours
 (:mod:`agentidp.findings.rarity`).
 
 1. Expected is the seasonal median: of the same hour of the week in 8 weeks, averaged with the hours beside it.
@@ -8,7 +8,7 @@ Statistics: the return period of an hour's surprise, that of what lasts for hour
    lasts is the surprise that six of the last 24 hours reach: a single burst does not count. That of a day is the sum of
    its 24 hours', each clipped to 3: a little more in many hours.
 3. Each is compared with the agent's highest one of each of the 28 days before. An hour is unusual by its own return
-   period, by that of what lasts if it is one of the six, or by the z-score of the day that ends with it.
+   period, by the z-score of the day that ends with it, or by that of what lasts if it is one of the six.
 4. What this hour of the week, or one beside it, had before has a precedent and is usual, such as a weekly job.
 5. An hour that was unusual becomes no baseline: what was expected of it takes its place.
 """
@@ -128,11 +128,9 @@ class _Judge:
         self.last_day.add(of_hour, count, expected)
         # Unless this hour is higher, six hours do not reach more than before.
         lasting = self.last_day.lasting() if of_hour > self.maxima.lasting_today else 0.0
-        days = self._return_days(of_hour) if matters(count, expected) else 0.0
-        days = max(days, self._lasting_days(of_hour, lasting))
-        if days and self._has_precedent(hour, count):
-            days = 0.0
-        z_score = self._z_score(hour) if of_hour > 0 else 0.0
+        is_judged = matters(count, expected) and not self._has_precedent(hour, count)
+        days = self._return_days(of_hour) if is_judged else 0.0
+        z_score = self._z_score(hour, count, of_hour, lasting) if of_hour > 0 else 0.0
         severity = severity_of(days, z_score, self.lists)
         is_ordinary = severity is None and not (self.maxima.return_period is None and is_gross(count, expected))
         if is_ordinary:
@@ -145,20 +143,18 @@ class _Judge:
         """The return period of an hour's surprise; zero while none can be fitted."""
         return self.maxima.return_period.days(of_hour) if self.maxima.return_period else 0.0
 
-    def _lasting_days(self, of_hour: float, lasting: float) -> float:
-        """The return period of what six hours of the last 24 reach; zero if this hour is none of them."""
-        fit, is_one_of_them = self.maxima.lasting, 0 < lasting <= of_hour
-        has_enough = matters(self.last_day.tokens, self.last_day.expected)
-        return fit.days(lasting) if self.by_day and fit and is_one_of_them and has_enough else 0.0
-
-    def _z_score(self, hour: int) -> float:
-        """The z-score of the last 24 hours; zero if their tokens are too few to matter."""
+    def _z_score(self, hour: int, count: int, of_hour: float, lasting: float) -> float:
+        """That of the last 24 hours, of their sum or of what lasts; zero if their tokens are too few to matter."""
+        of_day, of_lasting = self.maxima.of_day, self.maxima.lasting
         # A fit is of the days up to the last midnight.
         is_known = hour // DAY * DAY - self.first >= thresholds.MIN_DAYS_BY_DAY * DAY
         has_enough = matters(self.last_day.tokens, self.last_day.expected)
-        if not self.by_day or not is_known or self.maxima.z_score is None or not has_enough:
+        if not self.by_day or not is_known or not of_day or not of_lasting or not has_enough:
             return 0.0
-        return self.maxima.z_score.score(self.last_day.surprise)
+        sums = of_day.score(self.last_day.surprise)
+        # This hour must be one of the six, and none of a weekly job.
+        lasts = of_lasting.score(lasting) if 0 < lasting <= of_hour else 0.0
+        return sums if lasts < thresholds.INFO_Z_SCORE or self._has_precedent(hour, count) else max(sums, lasts)
 
     def _has_precedent(self, hour: int, count: int) -> bool:
         return count <= thresholds.MIN_TIMES * precedent(self.baseline, hour, self.first)

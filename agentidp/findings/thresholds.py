@@ -29,9 +29,9 @@ TAIL_DAYS = 7
 PRIOR_INDEX, PRIOR_WEIGHT = 0.2, 4
 """Tail index before anything is known of the agent; it weighs as much as four of its days."""
 
-MIN_HOUR_SURPRISE, MIN_DAY_DEVIATION = 2.0, 4.0
-"""Lower bounds of a daily maximum of an hour's surprise, and of the standard deviation of those of a day's: quieter
-days do not make an agent more predictable."""
+MIN_HOUR_SURPRISE, MIN_DAY_DEVIATION, MIN_LASTING_DEVIATION = 2.0, 4.0, 0.5
+"""Lower bounds of a daily maximum of an hour's surprise, and of the standard deviations of those of a day's and of what
+lasts: quieter days do not make an agent more predictable."""
 
 # spike
 INFO_RETURN_DAYS, WARNING_RETURN_DAYS = 100, 800
@@ -39,8 +39,8 @@ INFO_RETURN_DAYS, WARNING_RETURN_DAYS = 100, 800
 the number of lists, the agents' and the organization's, for each of them has its chance to exceed it."""
 
 INFO_Z_SCORE, WARNING_Z_SCORE, Z_CHANCES = 3.8, 4.8, 0.25
-"""The same of the z-score of a day's surprise; and how much more it takes for each power of e of the number of lists.
-Up to a z-score of 4.8 it may well be a day on which the agent had more to do."""
+"""The same of the z-scores of a day's surprise and of what lasts; and how much more it takes for each power of e of the
+number of lists. Up to a z-score of 4.8 it may well be a day on which the agent had more to do."""
 
 MAX_CHANCES = 1000
 """Lists beyond which that no longer rises: a loop must stay a warning in an organization of any size."""

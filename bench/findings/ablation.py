@@ -49,7 +49,7 @@ RULES: dict[str, dict[str, list[Patch]]] = {
             (thresholds, "INFO_RETURN_DAYS", math.inf),
             (thresholds, "WARNING_RETURN_DAYS", math.inf),
         ],
-        "without what lasts for six hours": [(surprise._Judge, "_lasting_days", lambda *_: 0.0)],
+        "without what lasts for six hours": [(surprise.LastDay, "lasting", lambda _: 0.0)],
         "without the z-score of a day": [
             (thresholds, "INFO_Z_SCORE", math.inf),
             (thresholds, "WARNING_Z_SCORE", math.inf),

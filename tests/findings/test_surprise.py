@@ -95,9 +95,9 @@ def test_a_return_period_follows_the_tail_of_the_daily_maxima() -> None:
 
 def test_a_z_score_is_taken_from_the_median_and_the_deviation_of_28_days() -> None:
     # What is older does not count; two of 28 are 14 above the median: a deviation of sqrt(2 * 14 ** 2 / 28).
-    days = ZScore.of([99.0] * 9 + [5.0] * 26 + [19.0] * 2)
-    assert (days.median, days.deviation) == (5, thresholds.MIN_DAY_DEVIATION)
-    days = ZScore.of([5.0] * 21 + [19.0] * 7)
+    days = ZScore.of([99.0] * 9 + [5.0] * 26 + [19.0] * 2, 4)
+    assert (days.median, days.deviation) == (5, 4)
+    days = ZScore.of([5.0] * 21 + [19.0] * 7, 4)
     assert (days.median, days.deviation) == (5, 7)
     assert days.score(26) == 3
 
@@ -223,34 +223,35 @@ def bursty() -> list[int]:
 def test_what_lasts_for_six_hours_is_unusual_for_an_agent_with_bursts_of_an_hour(
     monkeypatch: pytest.MonkeyPatch, hours: int, expected: Severity | None
 ) -> None:
-    monkeypatch.setattr(thresholds, "INFO_Z_SCORE", inf)
-    monkeypatch.setattr(thresholds, "WARNING_Z_SCORE", inf)
+    # Without the sum of the day.
+    monkeypatch.setattr(thresholds, "MIN_DAY_DEVIATION", inf)
     counts = bursty()
     counts[-12 : hours - 12] = [60] * hours
     assert severity(counts) == expected
 
 
 @pytest.mark.parametrize(
-    ("lists", "info", "warning", "expected"),
-    [
-        (1, 1.001, 2, None),
-        (1, 0.999, 1.001, Severity.info),
-        (1, 0.999, 0.999, Severity.warning),
-        (20, 0.051, 0.051, None),
-        (20, 0.049, 0.051, Severity.info),
-    ],
+    ("info", "warning", "expected"),
+    [(1.001, 2, None), (0.999, 1.001, Severity.info), (0.999, 0.999, Severity.warning)],
 )
-def test_what_lasts_is_listed_or_a_warning_by_its_return_period(
-    monkeypatch: pytest.MonkeyPatch, lists: int, info: float, warning: float, expected: Severity | None
+def test_what_lasts_is_listed_or_a_warning_by_its_z_score(
+    monkeypatch: pytest.MonkeyPatch, info: float, warning: float, expected: Severity | None
 ) -> None:
-    monkeypatch.setattr(thresholds, "INFO_Z_SCORE", inf)
-    monkeypatch.setattr(thresholds, "WARNING_Z_SCORE", inf)
+    monkeypatch.setattr(thresholds, "MIN_DAY_DEVIATION", inf)
     counts = bursty()
     counts[-12:-6] = [60] * 6
-    days = ReturnPeriod.of([0.0] * 28).days(surprise(60, 20))
-    monkeypatch.setattr(thresholds, "INFO_RETURN_DAYS", info * days)
-    monkeypatch.setattr(thresholds, "WARNING_RETURN_DAYS", warning * days)
-    assert severity(counts, lists) == expected
+    z_score = surprise(60, 20) / thresholds.MIN_LASTING_DEVIATION
+    monkeypatch.setattr(thresholds, "INFO_Z_SCORE", info * z_score)
+    monkeypatch.setattr(thresholds, "WARNING_Z_SCORE", warning * z_score)
+    assert severity(counts) == expected
+
+
+def test_what_lasts_each_sixth_week_is_usual() -> None:
+    counts = bursty()
+    for week in (1, 7):
+        counts[week * WEEK - 12 : week * WEEK - 6] = [60] * 6
+    counts[-12:-6] = [60] * 6
+    assert severity(counts) is None
 
 
 def test_seven_times_the_tokens_for_a_day_and_a_half_is_a_warning_of_an_agent_whose_days_differ() -> None:
