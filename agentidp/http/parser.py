@@ -10,7 +10,7 @@ import marshmallow as ma
 from flask import Request
 from webargs.flaskparser import FlaskParser
 from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.utils import cached_property
 
 from agentidp.http.errors import UnsupportedMediaType, ValidationError
@@ -37,11 +37,20 @@ class BoundedRequest(Request):
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body. One of a known length is read at once; werkzeug reads any in steps, through three layers."""
+        """The body. One of a known length is read at once; werkzeug reads any in steps, through three layers.
+
+        :raises ClientDisconnected: the connection ended before all of the body was there.
+        """
         length = self.environ.get("CONTENT_LENGTH", "")
-        if length.isdecimal() and int(length) <= MAXIMUM_BODY:
-            return io.BytesIO(self.environ["wsgi.input"].read(int(length)))
-        return super().stream
+        if not length.isdecimal() or int(length) > MAXIMUM_BODY:
+            return super().stream
+        try:
+            body = self.environ["wsgi.input"].read(int(length))
+        except OSError:
+            raise ClientDisconnected from None
+        if len(body) < int(length):
+            raise ClientDisconnected
+        return io.BytesIO(body)
 
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
         """The body.

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ from tests.factories import (
     database_of,
     make_agent,
     make_organization,
+    usage_sums,
     wait_until,
 )
 from tests.machine import within
@@ -888,3 +890,30 @@ class TestThroughGunicorn:
             ):
                 answer = exchange(server, head + rest)
                 assert answer == b"" or re.match(rb"HTTP/1\.[01] (4\d\d|501) ", answer), (rest, answer)
+
+    @pytest.mark.parametrize("end", ["reset", "half-close"])
+    def test_a_form_that_is_cut_off_issues_no_token(self, running: tuple[Server, Agent], end: str) -> None:
+        """What has arrived is a whole form as well, and asks for all scopes."""
+        server, agent = running
+        url = server.environment["AGENTIDP_DATABASE_URL"]
+        before = usage_sums(url, agent.organization_id)
+        form = f"grant_type=client_credentials&client_id={agent.client_id}&client_secret={agent.client_secret}"
+        head = (
+            "POST /api/v1/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            f"X-Request-Id: cut-off-{end}\r\nExpect: 100-continue\r\nContent-Length: {len(form) + 17}\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
+            connection.sendall(head.encode())
+            # The server has read the head by now, and waits for the body.
+            assert connection.recv(65_536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(form.encode())
+            if end == "reset":
+                # Without lingering, closing sends RST.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            else:
+                connection.shutdown(socket.SHUT_WR)
+                assert connection.recv(65_536).startswith(b"HTTP/1.1 400 ")
+        wait_until(lambda: f"cut-off-{end}" in server.logs())
+        [line] = [json.loads(line) for line in server.logs().splitlines() if f"cut-off-{end}" in line]
+        assert (line["level"], line["message"], line["status"]) == ("INFO", "request", 400)
+        assert usage_sums(url, agent.organization_id) == before
