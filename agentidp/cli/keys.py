@@ -31,7 +31,8 @@ def rotate(as_json: bool) -> None:
     _show_keys([new], as_json, one=True)
 
 
-@commands.command("revoke")
+# One key in 64 begins with "-", which is no option.
+@commands.command("revoke", context_settings={"ignore_unknown_options": True})
 @click.argument("kid")
 @as_json_option
 def revoke(kid: str, as_json: bool) -> None:

@@ -261,12 +261,13 @@ class TestRevoke:
         assert (process.returncode, err) == (0, "")
         assert statuses(database_url) == {new[0]: "signing", first: "revoked"}
 
-    def test_an_unknown_key_is_refused(self, database_url: str) -> None:
+    @pytest.mark.parametrize("kid", ["nobodys", "-nobodys"])
+    def test_an_unknown_key_is_refused(self, database_url: str, kid: str) -> None:
         before = statuses(database_url)
-        process = command(database_url, "keys", "revoke", "nobodys")
+        process = command(database_url, "keys", "revoke", kid)
         assert process.communicate(timeout=PATIENCE) == (
             "",
-            "Error: there is no signing key 'nobodys': agentidp keys list shows them\n",
+            f"Error: there is no signing key '{kid}': agentidp keys list shows them\n",
         )
         assert (process.returncode, statuses(database_url)) == (1, before)
 
