@@ -55,6 +55,7 @@ OPERATORS = {
     "distribution/plan_each_time",
     "distribution/plan_once",
     "distribution/plan_without_jit",
+    "distribution/plans_each_time",
     "distribution/readiness",
     "distribution/replicate_table",
     "distribution/send_function",

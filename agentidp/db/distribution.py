@@ -9,7 +9,7 @@ import psycopg
 
 from agentidp.config import ConfigurationError
 from agentidp.db.citus import is_on_citus
-from agentidp.db.database import connect
+from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.migrations import MIGRATION_LOCK, pending_migrations
 from agentidp.db.sql import load_sql
 
@@ -26,7 +26,8 @@ def distribute(url: str) -> Iterator[tuple[str, str]]:
     What was done stays done when this is interrupted, and the next run goes on from there. Migrations wait meanwhile.
 
     :param url: of the coordinator's database, as a superuser.
-    :returns: each function or table as soon as it is done, and what it is now.
+    :returns: each function or table as soon as it is done, and what it is now; the service's role, if how the servers
+        plan for it changes.
     :raises ConfigurationError: the server does not answer, has no Citus, or refuses.
     """
     try:
@@ -67,8 +68,7 @@ def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]
             connection.execute(load_sql("distribution/replicate_table"), {"name": table.name})
             yield table.name, "whole on every node"
     connection.execute(load_sql("distribution/grant_views"))
-    [plans] = connection.execute(load_sql("distribution/keeps_plans")).fetchall()
-    connection.execute(load_sql("distribution/plan_once" if plans.is_kept else "distribution/plan_each_time"))
+    yield from _plan(connection)
     for function in connection.execute(load_sql("distribution/functions")).fetchall():
         if function.argument is None:
             connection.execute(load_sql("distribution/send_function"), {"signature": function.signature})
@@ -77,3 +77,17 @@ def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]
             call = {"signature": function.signature, "argument": function.argument}
             connection.execute(load_sql("distribution/distribute_function"), call)
             yield function.signature, "beside the organization"
+
+
+def _plan(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
+    """Let the servers keep plans for the service, unless one of them does not find those that it has kept."""
+    are_kept = True
+    for server in connection.execute(load_sql("distribution/keeps_plans")).fetchall():
+        if not server.success and not server.result.endswith("plans are not kept"):
+            raise ConfigurationError(f"cannot test whether {server.node} keeps plans: {server.result}")
+        are_kept = are_kept and server.success
+    [each_time] = connection.execute(load_sql("distribution/plans_each_time")).fetchall()
+    connection.execute(load_sql("distribution/plan_once" if are_kept else "distribution/plan_each_time"))
+    if each_time.is_so is are_kept:
+        how = "once" if are_kept else "at each call, as this version of Citus requires"
+        yield SERVICE_ROLE, f"plans each statement {how}"

@@ -1,7 +1,9 @@
 -- Whether each server that has shards finds the plans of a function's statements that it has kept. Citus 14.0.0 and 14.0.1
 -- plan each statement again for each call and keep that plan too, 300 kB a token (corrected by Citus's change 8824). So a
--- statement is run 60 times, and the memory of the session's plans compared. Returns one row: is_kept. Parameters: none.
-select bool_and(success) as is_kept
+-- statement is run 60 times, and the memory of the session's plans compared. Returns one row per server: node, its address;
+-- success, whether it finds them; result, which ends in "plans are not kept" if it does not find them, and otherwise says
+-- why it is unknown. Parameters: none.
+select nodename || ':' || nodeport as node, success, result
 from run_command_on_all_nodes($command$
 do $block$
 declare
@@ -30,3 +32,5 @@ begin
     end if;
 end $block$
 $command$)
+join pg_dist_node using (nodeid)
+order by node
