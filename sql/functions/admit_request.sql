@@ -14,20 +14,24 @@ declare
     v_slot smallint;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
+    -- What the view active_agents joins, one table after the other, as in issue_access_token.
+    perform from organizations where organization_id = p_organization_id and suspended_at is null;
+    if not found then
+        return;
+    end if;
     perform
-    from active_agents
+    from agents
     where
-        organization_id = p_organization_id
-        and agent_id = p_agent_id
-        and not exists (
-            select 1
-            from revoked_tokens
-            where
-                organization_id = p_organization_id
-                -- The first argument's collation, which is "C", would apply to this one, and the index has another.
-                and jti = p_jti collate "default"
-        );
-    if found then
+        organization_id = p_organization_id and agent_id = p_agent_id
+        and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity';
+    if not found then
+        return;
+    end if;
+    perform
+    from revoked_tokens
+    -- The first argument's collation, which is "C", would apply to this one, and the index has another.
+    where organization_id = p_organization_id and jti = p_jti collate "default";
+    if not found then
         v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 0, 1, 0);
         return next p_agent_id;
     end if;

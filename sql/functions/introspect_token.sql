@@ -13,51 +13,64 @@ create or replace function introspect_token(
 ) returns table (scopes text[], is_active boolean)
 language plpgsql as $$
 declare
-    v_client record;
+    v_agent record;
+    v_credential record;
+    v_is_active boolean;
+    -- These two are never read: they are there only for the call.
     v_entered text;
     v_is_consumed boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- The conditions are those of issue_access_token.
-    select
-        client.credential_id,
-        client.scopes,
-        client.last_used_at,
-        exists (
-            select
-            from active_agents
-            where organization_id = p_organization_id and agent_id = p_token_agent_id
-        )
-        and not exists (
-            select
-            from revoked_tokens
-            -- The first argument's collation, which is "C", would apply to this one, and the index has another.
-            where organization_id = p_organization_id and jti = p_jti collate "default"
-        ) as is_active
-    into v_client
-    from client_credentials as client
+    -- The conditions are those of issue_access_token, and all are read in any case, as there.
+    perform from organizations where organization_id = p_organization_id and suspended_at is null;
+    v_is_active := found;
+    select agents.scopes
+    into v_agent
+    from agents
     where
-        client.organization_id = p_organization_id and client.agent_id = p_agent_id
-        and (client.secret_hash = p_secret_hash or (p_secret_hash is null and client.jwks @> p_jwk))
-        and (client.expires_at is null or client.expires_at > p_at)
+        organization_id = p_organization_id and agent_id = p_agent_id
+        and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity';
+    v_is_active := v_is_active and found;
+    select credential_id, last_used_at
+    into v_credential
+    from credentials
+    where
+        organization_id = p_organization_id and agent_id = p_agent_id
+        and (secret_hash = p_secret_hash or (p_secret_hash is null and jwks @> p_jwk))
+        and (expires_at is null or expires_at > p_at)
+        and revoked_at is null
     limit 1;
-    if not found then
+    if not found or not v_is_active then
         return;
     end if;
     if p_digest is not null then
         v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     end if;
     -- As for a token: who replaces a secret waits until this no longer changes.
-    if v_client.last_used_at is null or v_client.last_used_at < p_at - interval '1 minute' then
+    if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then
         update credentials
         set last_used_at = p_at
         where
-            organization_id = p_organization_id and credential_id = v_client.credential_id
+            organization_id = p_organization_id and credential_id = v_credential.credential_id
             and (last_used_at is null or last_used_at < p_at - interval '1 minute');
     end if;
-    scopes := v_client.scopes;
-    is_active := v_client.is_active and (
-        p_audience = p_own_resource or held_resource_scopes(p_organization_id, p_audience) is not null
-    );
+    scopes := v_agent.scopes;
+    is_active := coalesce(p_audience = p_own_resource, false)
+        or held_resource_scopes(p_organization_id, p_audience) is not null;
+    if is_active and p_token_agent_id is distinct from p_agent_id then
+        perform
+        from agents
+        where
+            organization_id = p_organization_id and agent_id = p_token_agent_id
+            and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity';
+        is_active := found;
+    end if;
+    if is_active then
+        perform
+        from revoked_tokens
+        -- The first argument's collation, which is "C", would apply to this one, and the index has another.
+        where organization_id = p_organization_id and jti = p_jti collate "default";
+        is_active := not found;
+    end if;
     return next;
 end $$;

@@ -841,16 +841,21 @@ def _embedding_its_key(claims: Any) -> str:
 
 
 @WITHOUT_CITUS
-def test_a_refused_client_costs_the_same_reads_whether_it_exists_or_not(cast: Cast, database_url: str) -> None:
+@pytest.mark.parametrize(
+    "call",
+    [
+        "issue_access_token(%s, %s, now(), current_date, 0, %s, null, null, null, null, '{}', null, false, true)",
+        "introspect_token(%s, %s, now(), %s, null, null, null, null, null, null, '', true)",
+    ],
+)
+def test_a_refused_client_costs_the_same_reads_whether_it_exists_or_not(
+    cast: Cast, database_url: str, call: str
+) -> None:
     """So the time does not tell which clients exist."""
     reads = []
     for agent_id in (cast.acme.client_id, "00000000-0000-4000-8000-000000000000"):
         with psycopg.connect(database_url) as connection:
-            connection.execute(
-                "select * from issue_access_token"
-                "(%s, %s, now(), current_date, 0, %s, null, null, null, null, '{}', null, false, true)",
-                [cast.acme.organization_id, agent_id, b"wrong"],
-            )
+            connection.execute(f"select * from {call}".encode(), [cast.acme.organization_id, agent_id, b"wrong"])
             reads.append(
                 connection.execute(
                     "select relname, seq_scan + coalesce(idx_scan, 0) from pg_stat_xact_user_tables"
@@ -870,15 +875,23 @@ def test_a_refused_client_costs_the_same_reads_whether_it_exists_or_not(cast: Ca
         ("update credentials set revoked_at = now() where organization_id = %s", False),
     ],
 )
-def test_the_function_gives_tokens_to_those_whom_the_view_has(
+def test_the_functions_admit_those_whom_the_views_have(
     client: FlaskClient, cast: Cast, database_url: str, change: str, is_authentic: bool
 ) -> None:
-    """It repeats the view's conditions (docs/decisions/database.md)."""
+    """They repeat the views' conditions (docs/decisions/database.md)."""
     organization_id = cast.acme.organization_id
+    form = {"client_id": cast.acme.client_id, "client_secret": cast.acme.client_secret}
+    token = client.post("/api/v1/token", data=form | {"grant_type": "client_credentials"}).get_json()["access_token"]
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(change.encode(), [organization_id])
         view = "select count(*) from client_credentials where organization_id = %s"
         assert connection.execute(view.encode(), [organization_id]).fetchall() == [(int(is_authentic),)]
-    form = {"grant_type": "client_credentials", "client_id": cast.acme.client_id}
-    answer = client.post("/api/v1/token", data=form | {"client_secret": cast.acme.client_secret})
-    assert answer.status_code == (200 if is_authentic else 401)
+        view = "select count(*) from active_agents where organization_id = %s"
+        [(active,)] = connection.execute(view.encode(), [organization_id]).fetchall()
+    answers = [
+        client.post("/api/v1/token", data=form | {"grant_type": "client_credentials"}),
+        client.post("/api/v1/token/introspect", data=form | {"token": token}),
+        client.get("/api/v1/organization", headers={"Authorization": f"Bearer {token}"}),
+    ]
+    expected = [200 if is_authentic else 401] * 2 + [200 if active else 401]
+    assert [answer.status_code for answer in answers] == expected

@@ -1,0 +1,118 @@
+-- A request is admitted and a token introspected by statements that read one table each: a worker of Citus keeps the plan of
+-- such a statement, and plans a join again for each call. The current text of each function is in sql/functions.
+
+-- Admits an authenticated agent and counts its request, in the transaction's view of the organization, which it opens.
+-- The statement usage/record_request says what it returns, and what its parameters are.
+create or replace function admit_request(
+    p_organization_id text,
+    p_agent_id uuid,
+    p_jti text,
+    p_day date,
+    p_hour integer,
+    p_durable boolean
+) returns setof uuid
+language plpgsql as $$
+declare
+    v_entered text;
+    v_slot smallint;
+begin
+    v_entered := enter_organization(p_organization_id, p_durable);
+    -- What the view active_agents joins, one table after the other, as in issue_access_token.
+    perform from organizations where organization_id = p_organization_id and suspended_at is null;
+    if not found then
+        return;
+    end if;
+    perform
+    from agents
+    where
+        organization_id = p_organization_id and agent_id = p_agent_id
+        and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity';
+    if not found then
+        return;
+    end if;
+    perform
+    from revoked_tokens
+    -- The first argument's collation, which is "C", would apply to this one, and the index has another.
+    where organization_id = p_organization_id and jti = p_jti collate "default";
+    if not found then
+        v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 0, 1, 0);
+        return next p_agent_id;
+    end if;
+end $$;
+
+-- Authenticates a client and returns whether a verified token of its organization is active, in the transaction's view of
+-- the organization, which it opens. The statement oauth/introspect_token says what it returns, and what its parameters
+-- are.
+create or replace function introspect_token(
+    p_organization_id text,
+    p_agent_id uuid,
+    p_at timestamptz,
+    p_secret_hash bytea,
+    p_jwk jsonb, p_digest bytea, p_expires_at timestamptz,
+    p_token_agent_id uuid, p_jti text, p_audience text,
+    p_own_resource text,
+    p_durable boolean
+) returns table (scopes text[], is_active boolean)
+language plpgsql as $$
+declare
+    v_agent record;
+    v_credential record;
+    v_is_active boolean;
+    -- These two are never read: they are there only for the call.
+    v_entered text;
+    v_is_consumed boolean;
+begin
+    v_entered := enter_organization(p_organization_id, p_durable);
+    -- The conditions are those of issue_access_token, and all are read in any case, as there.
+    perform from organizations where organization_id = p_organization_id and suspended_at is null;
+    v_is_active := found;
+    select agents.scopes
+    into v_agent
+    from agents
+    where
+        organization_id = p_organization_id and agent_id = p_agent_id
+        and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity';
+    v_is_active := v_is_active and found;
+    select credential_id, last_used_at
+    into v_credential
+    from credentials
+    where
+        organization_id = p_organization_id and agent_id = p_agent_id
+        and (secret_hash = p_secret_hash or (p_secret_hash is null and jwks @> p_jwk))
+        and (expires_at is null or expires_at > p_at)
+        and revoked_at is null
+    limit 1;
+    if not found or not v_is_active then
+        return;
+    end if;
+    if p_digest is not null then
+        v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
+    end if;
+    -- As for a token: who replaces a secret waits until this no longer changes.
+    if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then
+        update credentials
+        set last_used_at = p_at
+        where
+            organization_id = p_organization_id and credential_id = v_credential.credential_id
+            and (last_used_at is null or last_used_at < p_at - interval '1 minute');
+    end if;
+    scopes := v_agent.scopes;
+    is_active := coalesce(p_audience = p_own_resource, false)
+        or held_resource_scopes(p_organization_id, p_audience) is not null;
+    if is_active and p_token_agent_id is distinct from p_agent_id then
+        perform
+        from agents
+        where
+            organization_id = p_organization_id and agent_id = p_token_agent_id
+            and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity';
+        is_active := found;
+    end if;
+    if is_active then
+        perform
+        from revoked_tokens
+        -- The first argument's collation, which is "C", would apply to this one, and the index has another.
+        where organization_id = p_organization_id and jti = p_jti collate "default";
+        is_active := not found;
+    end if;
+    return next;
+end $$;
