@@ -17,6 +17,9 @@ from agentidp.config import Settings
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 """An id of nothing."""
 
+INVALID_TOKEN = {"code": "UNAUTHORIZED", "message": "The access token is invalid, expired or revoked", "details": {}}
+"""What every protected route returns with a 401 if the token is not good."""
+
 BODIES: dict[str, dict[str, Any]] = {
     "agents.create_agent": {"name": "made by a test"},
     "agents.change_agent": {"description": "changed by a test"},

@@ -10,13 +10,18 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import click
+import marshmallow as ma
 import pytest
 from flask import Flask
 
+from agentidp.alerts import channels, http_post
+from agentidp.alerts.delivery import LEASE
 from agentidp.cli import cli
 from agentidp.config import Settings, default_data_dir
 from agentidp.findings.listing import FindingSchema
 from agentidp.http import errors
+from agentidp.http.schemas import Text
+from agentidp.registry.agents import AgentChangeSchema, NewAgentSchema
 from agentidp.scopes import SCOPES
 from tests.factories import ROOT
 
@@ -96,6 +101,33 @@ def test_the_guide_lists_every_scope() -> None:
     guide = (ROOT / "docs" / "oauth.md").read_text(encoding="utf-8")
     section = guide.partition("\n## Scopes\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)) == set(SCOPES)
+
+
+def test_the_guide_gives_the_members_of_an_agent_and_the_bounds_of_its_texts() -> None:
+    guide = (ROOT / "docs" / "oauth.md").read_text(encoding="utf-8")
+    for request, schema in (
+        ("POST /api/v1/agents", NewAgentSchema()),
+        ("PATCH /api/v1/agents/{agentId}", AgentChangeSchema()),
+    ):
+        [row] = re.findall(rf"^\| `{re.escape(request)}` \|.*", guide, re.MULTILINE)
+        assert [name for name in schema.fields if f"`{name}`" not in row] == []
+    [row] = re.findall(r"^\| `POST /api/v1/agents` \|.*", guide, re.MULTILINE)
+    texts = {name: field for name, field in NewAgentSchema().fields.items() if isinstance(field, Text)}
+    assert len(texts) >= 3
+    for name, field in texts.items():
+        [length] = [each for each in field.validators if isinstance(each, ma.validate.Length)]
+        assert re.search(rf"`{name}` \((?:{length.min}\D|up to ){length.max}\b", row), name
+
+
+def test_the_guide_to_alerts_gives_the_deadlines() -> None:
+    guide = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
+    for sentence in (
+        f"Respond with a 2xx status within {http_post.TIMEOUT:g} seconds.",
+        f"with a time limit of {channels.APPRISE_TIMEOUT:g} seconds",
+        f"A message may take {http_post.TIMEOUT:g} seconds, and {channels.APPRISE_TIMEOUT:g} by apprise.",
+        f"another one continues after {LEASE.total_seconds():g} seconds at the latest",
+    ):
+        assert sentence in guide
 
 
 def test_every_error_code_is_in_the_table_of_errors() -> None:

@@ -30,8 +30,8 @@ from agentidp import create_app
 from agentidp.analytics.token_trend import TokenTrendArguments
 from agentidp.http.openapi import camel_case
 from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH, is_resource_identifier
-from agentidp.http.schemas import ScopeList, Text
 from agentidp.operations import api_docs
+from agentidp.registry.agents import NewAgentSchema
 from agentidp.scopes import SCOPES
 from tests.conftest import Cast, settings_for
 from tests.factories import ROOT, Clock, Server, make_agent, make_organization, usage_sums
@@ -185,11 +185,7 @@ def accepts(field: ma.fields.Field[Any], value: object) -> bool:
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize(
     ("schema", "name", "field"),
-    [
-        ("NewAgent", "name", Text(1, 100)),
-        ("NewAgent", "description", Text(0, 1000, multiline=True)),
-        ("NewAgent", "scopes", ScopeList()),
-    ],
+    [("NewAgent", name, NewAgentSchema().fields[name]) for name in ("name", "description", "owner", "scopes")],
 )
 def test_the_rules_of_text_are_those_of_the_code(
     document: dict[str, Any], schema: str, name: str, field: ma.fields.Field[Any], text: str

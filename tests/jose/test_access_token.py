@@ -20,11 +20,10 @@ from agentidp.jose.access_token import LEEWAY
 from agentidp.scopes import SCOPES
 from tests.conftest import Cast
 from tests.factories import NOON, RESOURCE_METADATA, Agent, Clock, usage_sums
-from tests.routes import PROTECTED
+from tests.routes import INVALID_TOKEN, PROTECTED
 
 NOW = int(NOON.timestamp())
 SOMEBODY_ELSE = "6d7a1f0c-0000-4000-8000-000000000000"
-REFUSED = {"code": "UNAUTHORIZED", "message": "The access token is invalid, expired or revoked", "details": {}}
 CHALLENGE = (
     'Bearer realm="agentidp", error="invalid_token", '
     f'error_description="The access token is invalid, expired or revoked", {RESOURCE_METADATA}'
@@ -225,7 +224,7 @@ def test_a_forged_token_is_refused_like_every_other(shared_client: FlaskClient, 
     headers = {"Authorization": f"Bearer {FORGED[name](forge)}"}
     for path in ("/api/v1/agents", "/api/v1/analytics/tokens"):
         response = shared_client.get(path, headers=headers)
-        assert (response.status_code, response.json) == (401, REFUSED)
+        assert (response.status_code, response.json) == (401, INVALID_TOKEN)
         assert response.headers["WWW-Authenticate"] == CHALLENGE
         assert response.headers["Cache-Control"] == "no-store"
 
@@ -235,14 +234,14 @@ def test_every_route_refuses_it(shared_client: FlaskClient, forge: Forge, shared
     for route in PROTECTED:
         path = route.path(shared_cast.acme.agent_id)
         response = shared_client.open(path, method=route.method, json=route.body, headers=headers)
-        assert (response.status_code, response.json) == (401, REFUSED), str(route)
+        assert (response.status_code, response.json) == (401, INVALID_TOKEN), str(route)
 
 
 def test_of_another_organizations_making(shared_client: FlaskClient, forge: Forge, shared_cast: Cast) -> None:
     # By our key, so only we could make it: an agent that is not the organization's is not admitted.
     token = forge.with_claims(organization_id=shared_cast.outsider.organization_id)
     response = shared_client.get("/api/v1/agents", headers={"Authorization": f"Bearer {token}"})
-    assert (response.status_code, response.json) == (401, REFUSED)
+    assert (response.status_code, response.json) == (401, INVALID_TOKEN)
 
 
 class TestTime:

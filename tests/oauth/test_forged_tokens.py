@@ -14,10 +14,10 @@ from flask.testing import FlaskClient
 from agentidp.jose.access_token import LEEWAY
 from tests.conftest import Cast
 from tests.factories import NOON
-from tests.jose.test_access_token import CHALLENGE, FORGED, REFUSED, Forge, encoded
+from tests.jose.test_access_token import CHALLENGE, FORGED, Forge, encoded
 from tests.oauth.test_introspection import INACTIVE, introspect
 from tests.oauth.test_revocation import revoke
-from tests.routes import PROTECTED
+from tests.routes import INVALID_TOKEN, PROTECTED
 
 P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """The order of the curve's group (SEC 2 section 2.4.2)."""
@@ -55,7 +55,7 @@ def assert_is_refused_everywhere(client: FlaskClient, token: str, cast: Cast) ->
         response = client.open(
             route.path(), method=route.method, json=route.body, headers={"Authorization": f"Bearer {token}"}
         )
-        assert (response.status_code, response.json) == (401, REFUSED), str(route)
+        assert (response.status_code, response.json) == (401, INVALID_TOKEN), str(route)
         assert response.headers["WWW-Authenticate"] == CHALLENGE
     assert_is_inactive(client, token, cast)
 
@@ -141,7 +141,7 @@ def test_a_token_that_is_bound_to_a_key_is_no_bearer_token(shared_client: FlaskC
         response = shared_client.open(
             route.path(), method=route.method, json=route.body, headers={"Authorization": f"Bearer {token}"}
         )
-        assert (response.status_code, response.json) == (401, REFUSED), str(route)
+        assert (response.status_code, response.json) == (401, INVALID_TOKEN), str(route)
     # What it is bound to is for the resource server to check: introspection tells it the key.
     assert introspect(shared_client, shared_cast.acme, token).json["cnf"] == {"jkt": "a-thumbprint"}
 

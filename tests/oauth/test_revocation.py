@@ -19,9 +19,9 @@ from tests.citus import ADDS_A_TRIGGER, REFUSED_BY_CITUS
 from tests.conftest import Cast, settings_for
 from tests.factories import NOON, Agent, Clock, make_agent, usage_sums
 from tests.oauth.test_introspection import INACTIVE, basic, change, introspect
+from tests.routes import INVALID_TOKEN
 
 PATH = "/api/v1/token/revoke"
-REFUSED = {"code": "UNAUTHORIZED", "message": "The access token is invalid, expired or revoked", "details": {}}
 
 
 def revoke(client: FlaskClient, agent: Agent, token: str, **form: str) -> TestResponse:
@@ -68,7 +68,7 @@ def test_a_revoked_token_is_refused_with_the_next_request(client: FlaskClient, c
     assert is_good(client, token, cast.acme)
     assert_is_done(revoke(client, cast.acme, token))
     response = use(client, token)
-    assert (response.status_code, response.json) == (401, REFUSED)
+    assert (response.status_code, response.json) == (401, INVALID_TOKEN)
     assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
     assert introspect(client, cast.acme, token).json == INACTIVE
     assert is_good(client, other, cast.acme), "the agent's other tokens go on"

@@ -15,9 +15,9 @@ from agentidp.registry.cursor import encode_cursor
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import Agent, Clock, count_usage, make_agent, usage_sums
+from tests.routes import INVALID_TOKEN
 
 NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
-REFUSED = {"code": "UNAUTHORIZED", "message": "The access token is invalid, expired or revoked", "details": {}}
 
 
 def create(client: FlaskClient, agent: Agent, **body: Any) -> dict[str, Any]:
@@ -314,7 +314,7 @@ class TestSuspendedOrDeleted:
             (("GET", "/api/v1/analytics/tokens"), ("POST", "/api/v1/agents"), ("GET", "/api/v1/agents")), 1
         ):
             response = client.open(path, method=method, json={"name": "late"}, headers=live)
-            assert (response.status_code, response.json) == (401, REFUSED)
+            assert (response.status_code, response.json) == (401, INVALID_TOKEN)
             assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
             assert usage_sums(database_url, worker.organization_id)["agent_rejected"] == rejections
         assert "late" not in listed(client, cast.acme)
