@@ -211,11 +211,11 @@ class TestLifetimes:
         return 3600
 
     @pytest.fixture
-    def fleet(self, app: Flask, fleet: Fleet, token_ttl: int) -> Fleet:
-        """Of a service with that lifetime."""
+    def fleet(self, app: Flask, fleet: Fleet, token_ttl: int, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+        """Of a service with that lifetime, until the test ends: others share the application."""
         settings = dataclasses.replace(fleet.services.settings, token_ttl=token_ttl)
         services: Services = dataclasses.replace(fleet.services, settings=settings)
-        app.extensions["agentidp"] = services
+        monkeypatch.setitem(app.extensions, "agentidp", services)
         return fleet
 
     @pytest.mark.parametrize(
