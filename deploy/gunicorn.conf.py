@@ -55,14 +55,12 @@ graceful_timeout = 30
 limit_request_line = 8190
 limit_request_field_size = 16_380
 limit_request_fields = 10_000
-# Nobody is believed a forwarded header, since none is named in the two that follow. With anything else than * gunicorn
-# would parse the address of the client for each request, to find that out.
+# No forwarded header is trusted, because the next two settings name none. `*` only saves parsing the client's address.
 forwarded_allow_ips = "*"
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
 control_socket_disable = True
 accesslog = None
-logger_class = "agentidp.server.worker.QuietLogger"
 logconfig_dict = logging_config(settings.log_level, settings.log_format)
 
 

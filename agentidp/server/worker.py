@@ -12,10 +12,12 @@ them for a request, and that thread serves it and puts the connection back. docs
 - A new connection waits like a kept-alive one, so a client that connects and sends nothing holds no thread.
 
 gunicorn reads requests, makes responses (``ThreadWorker.handle``) and handles signals. It does some things for each
-request that are not needed here, or that cost less here. They took a seventh of the processor time:
+request that are not needed here, or that cost less here. docs/performance.md says what they took:
 
 - It looks up each setting by two calls, 22 times a request. Here the worker has them as plain attributes.
-- It collects the values of an access log line even if no line is written.
+- It collects the values of a line of its access log. Here it has none: the application logs each request.
+- It calls the hooks ``pre_request`` and ``post_request``. Here nothing does, and a configuration that has one gets a
+  warning.
 - It sends the head of a response, and then the body. Here they are sent together.
 - It checks the name of each header of a response. Here those that the service often sends are known.
 
@@ -26,7 +28,6 @@ change.
 from __future__ import annotations
 
 import functools
-import logging
 import select
 import socket
 import threading
@@ -36,7 +37,6 @@ from typing import Any
 
 from gunicorn import util
 from gunicorn.config import Config
-from gunicorn.glogging import Logger
 from gunicorn.http import wsgi
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
@@ -44,15 +44,6 @@ PLAIN_HEADERS = frozenset(
     ("Cache-Control", "Content-Type", "ETag", "Pragma", "Vary", "X-Content-Type-Options", "X-Request-Id")
 )
 """Names of response headers that gunicorn need not look at: they neither frame the body nor concern one connection."""
-
-
-class QuietLogger(Logger):
-    """gunicorn's log, which collects what an access log line needs only if such a line is written."""
-
-    def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> None:
-        """Log a request."""
-        if self.access_log.isEnabledFor(logging.INFO):
-            super().access(resp, req, environ, request_time)
 
 
 class Response(wsgi.Response):
@@ -105,6 +96,14 @@ class PollingWorker(ThreadWorker):
     keepalived_conns: dict[int, Connection]
     """The connections that wait for a request, by file descriptor. gunicorn closes further ones if there are many."""
 
+    @classmethod
+    def check_config(cls, cfg: Config, log: Any) -> None:
+        """Warn about hooks that would never be called."""
+        super().check_config(cfg, log)
+        for name in ("pre_request", "post_request"):
+            if cfg.settings[name].get() is not cfg.settings[name].default:
+                log.warning("The hook %s is never called by this worker.", name)
+
     def init_process(self) -> None:
         """In the new process, before the application is loaded."""
         keep_settings(self.cfg)
@@ -145,7 +144,10 @@ class PollingWorker(ThreadWorker):
         self._let_wait(connection, self._ready.register, self.cfg.keepalive)
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
-        """Serve a request: as gunicorn's, without its hooks and its clock. Whether another may follow."""
+        """Serve a request. Whether another may follow.
+
+        As gunicorn's, without its hooks, its access log, its clock and ``sendfile``: a file is sent in parts.
+        """
         response, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, Response)
         environ["wsgi.multithread"] = True
         self.nr += 1

@@ -21,7 +21,9 @@ served: Counter[str] = Counter()
 
 
 def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-    """``/sleep/SECONDS``, ``/broken`` (ends early), ``/exit``, ``/unread`` and ``/served``; others echo the body."""
+    """``/sleep/SECONDS``, ``/broken`` (ends early), ``/exit``, ``/unread``, ``/served`` and ``/savings`` (which of them
+    the worker has); others echo the body.
+    """
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
     served[query] += 1
     if path.startswith("/sleep/"):
@@ -31,6 +33,10 @@ def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
     if path == "/served":
         body = repr((len(served), max(served.values()))).encode()
         served.clear()
+    elif path == "/savings":
+        response = start.__self__  # type: ignore[attr-defined]
+        kind = type(response)
+        body = f"{kind.__module__}.{kind.__name__}, keeps settings: {'keepalive' in vars(response.cfg)}".encode()
     else:
         body = query.encode() + b" " + (b"" if path == "/unread" else environ["wsgi.input"].read())
     start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])

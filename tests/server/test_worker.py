@@ -21,15 +21,15 @@ from types import SimpleNamespace
 
 import pytest
 from gunicorn.config import Config
-from gunicorn.glogging import Logger
 from gunicorn.http import body as http_body
+from gunicorn.http import message as http_message
 from gunicorn.http import parser as http_parser
 from gunicorn.http import wsgi
 from gunicorn.http.errors import InvalidResponseHeader
 from gunicorn.workers import base, gthread
 
 from agentidp import utc_now
-from agentidp.server.worker import QuietLogger, Response, keep_settings
+from agentidp.server.worker import Response, keep_settings
 from agentidp.services import Services
 from bench.latency import locked_counters
 from bench.servers import cpu_seconds
@@ -401,7 +401,9 @@ class TestWhatARequestCosts:
             client.settimeout(10)
             assert client.recv(1) == b""
 
-    def test_headers_are_checked_as_gunicorn_does(self) -> None:
+    def test_headers_are_checked_as_gunicorn_does(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # The same second for both.
+        monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
         request = SimpleNamespace(method="GET", version=(1, 1), should_close=lambda: False)
         sent = [("Vary", "Accept"), ("Connection", "close"), ("Content-Length", "4"), ("Retry-After", " 5 ")]
         ours, gunicorns = Response(request, None, Config()), wsgi.Response(request, None, Config())
@@ -424,25 +426,27 @@ class TestWhatARequestCosts:
         assert cfg.address == Config().address
         assert cfg.is_ssl == Config().is_ssl
 
-    @pytest.mark.parametrize(("level", "lines"), [("INFO", 1), ("WARNING", 0)])
-    def test_a_line_of_the_access_log_is_made_only_if_it_is_written(
-        self, level: str, lines: int, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        cfg = Config()
-        cfg.set("accesslog", "-")
-        log = QuietLogger(cfg)
-        log.access_log.setLevel(level)
-        made: list[object] = []
-        monkeypatch.setattr(log, "atoms", lambda *arguments: made.append(arguments) or {})
-        log.access(None, None, {}, None)
-        assert len(made) == lines
+    def test_a_running_worker_has_the_savings(self, running: Gunicorn, threaded: Gunicorn) -> None:
+        found = [server.get("/savings").partition(b"\r\n\r\n")[2] for server in (running, threaded)]
+        assert found == [
+            b"agentidp.server.worker.Response, keeps settings: True",
+            b"gunicorn.http.wsgi.Response, keeps settings: False",
+        ]
+
+    def test_a_configuration_with_a_hook_that_is_never_called_is_warned_about(self, tmp_path: Path) -> None:
+        configuration = tmp_path / "gunicorn.conf.py"
+        configuration.write_text("def post_request(worker, request, environ, response):\n    pass\n")
+        with Gunicorn("--config", str(configuration)) as server:
+            wait_until(lambda: "The hook post_request is never called by this worker." in server.log)
+        assert "pre_request" not in server.log
 
 
 READ = {
     Config.__getattr__: "ff80f0fbda2e589b",
-    Logger.access: "45fce61c353b69b2",
     http_body.Body: "2a2afc0b6a50d7ea",
     http_body.LengthReader: "3b01bc7c21a27066",
+    http_message._ip_in_allow_list: "f652338a798ddad4",
+    http_message.HeaderPolicy: "84bc24b291e79234",
     http_parser.Parser: "3a9c06e348c7e3b5",
     wsgi.create: "2c35d4a2dc629ede",
     wsgi.Response: "d67f8e6b29d76622",
@@ -454,7 +458,10 @@ READ = {
     base.Worker.handle_exit: "e2f7159c426d379c",
     base.Worker.handle_quit: "2944b41327615dc6",
 }
-"""The parts of gunicorn that the worker overrides, calls or relies on, and the digests of what was read."""
+"""The parts of gunicorn that the worker overrides, calls or relies on, and the digests of what was read. Those of
+``message`` decide whether a forwarded header is trusted, on which ``forwarded_allow_ips = "*"`` in
+deploy/gunicorn.conf.py relies.
+"""
 
 
 def test_gunicorns_private_parts_are_as_they_were_read() -> None:

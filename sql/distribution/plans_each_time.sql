@@ -1,0 +1,11 @@
+-- Whether the servers plan each statement of a function at each call for the service (plan_each_time). Returns one row:
+-- is_so. Parameters: none.
+select exists (
+    select 1
+    from pg_db_role_setting
+    join pg_database on pg_database.oid = setdatabase
+    where
+        datname = current_database()
+        and setrole = 'agentidp_service'::regrole
+        and 'plan_cache_mode=force_custom_plan' = any (setconfig)
+) as is_so
