@@ -40,10 +40,12 @@ def migrate(url: str) -> list[str]:
         with connect(url) as connection:
             connection.add_notice_handler(_log_warning)
             connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
-            connection.execute(load_sql("database/create_schema_migrations"))
-            pending = pending_migrations(connection)
-            if migration_files()[0] in pending:
-                refuse_missing_rights(connection)
+            # A refusal undoes the first statement: a restore wants an empty database.
+            with connection.transaction():
+                connection.execute(load_sql("database/create_schema_migrations"))
+                pending = pending_migrations(connection)
+                if migration_files()[0] in pending:
+                    refuse_missing_rights(connection, creates_role=True)
             for file in pending:
                 _apply(connection, file)
     except psycopg.Error as error:
@@ -52,11 +54,14 @@ def migrate(url: str) -> list[str]:
     return [file.stem for file in pending]
 
 
-def refuse_missing_rights(connection: psycopg.Connection[Any]) -> None:
+def refuse_missing_rights(connection: psycopg.Connection[Any], *, creates_role: bool) -> None:
     """Raise ConfigurationError if the role that has logged in may not make the service's role, or may not use the one
     that another installation has made on the same server.
+
+    :param creates_role: whether it creates the role even if there is one.
     """
-    if missing := connection.execute(load_sql("database/missing_rights")).fetchall():
+    parameters = {"creates_role": creates_role}
+    if missing := connection.execute(load_sql("database/missing_rights"), parameters).fetchall():
         statements = "; ".join(row.statement for row in missing)
         raise ConfigurationError(
             f"the role {connection.info.user} may not create or use the role agentidp_service: "

@@ -45,6 +45,9 @@ class Target(NamedTuple):
     server: int
     """The major version."""
 
+    has_role: bool
+    """Whether the server has the role that the backup grants rights to."""
+
     drops: list[str]
     """The statements that empty it; none if it is empty."""
 
@@ -61,7 +64,8 @@ def look_at_target(url: str) -> Target:
     """
     with connect(url) as connection:
         refuse_citus(connection)
-        refuse_missing_rights(connection)
+        refuse_missing_rights(connection, creates_role=False)
+        roles = connection.execute(load_sql("maintenance/service_role")).fetchall()
         [row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
         others = _other_sessions(connection)
         drops = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()
@@ -76,7 +80,7 @@ def look_at_target(url: str) -> Target:
         raise ConfigurationError(
             f"the database {row.database_name} contains tables that are not AgentIdP's: restore into another one"
         )
-    return Target(row.database_name, server, [drop.statement for drop in drops])
+    return Target(row.database_name, server, bool(roles), [drop.statement for drop in drops])
 
 
 def _other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
@@ -170,8 +174,9 @@ def _script(archive: Archive, target: Target) -> Iterator[bytes]:
     # Everything but the final line does nothing by itself: what ends before it is rolled back.
     yield b"begin;\n"
     yield from (f"{drop};\n".encode() for drop in target.drops)
-    # The role that the backup grants rights to, which belongs to the server and so is in no backup.
-    for statement in statements_of(migration_files()[0].read_text(encoding="utf-8"))[:2]:
+    # The role that the backup grants rights to belongs to the server, and so is in no backup.
+    create_role, grant_role, *_ = statements_of(migration_files()[0].read_text(encoding="utf-8"))
+    for statement in [grant_role] if target.has_role else [create_role, grant_role]:
         yield f"{statement};\n".encode()
     yield from archive.statements(SECTIONS[0], target.server)
     yield from archive.statements(SECTIONS[1], target.server)

@@ -1,8 +1,11 @@
 -- What a superuser must run so that the role that has logged in may make agentidp_service, or use the one that another
--- installation has made on the same server. Returns a row for each statement. Parameters: none.
+-- installation has made on the same server. Returns a row for each statement. Parameters: creates_role: whether the role is
+-- to be created even if there is one.
 with server as (
     -- Since version 16, whoever may create roles may grant only those of which somebody has made them an administrator.
-    select current_setting('server_version_num')::integer >= 160000 as has_administrators
+    select
+        current_setting('server_version_num')::integer >= 160000 as has_administrators,
+        %(creates_role)s::boolean or to_regrole('agentidp_service') is null as must_create
 )
 
 select format(needed.statement, login.rolname) as statement
@@ -11,10 +14,10 @@ from
     pg_roles as login,
     lateral (
         values
-            ('alter role %I createrole', not login.rolcreaterole),
+            ('alter role %%I createrole', server.must_create and not login.rolcreaterole),
             (
-                'grant agentidp_service to %I',
-                server.has_administrators
+                'grant agentidp_service to %%I',
+                (server.has_administrators or not server.must_create and not login.rolcreaterole)
                 and not pg_has_role(
                     login.oid,
                     to_regrole('agentidp_service'),

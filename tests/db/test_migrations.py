@@ -350,7 +350,7 @@ class TestASecondInstallation:
                 "let a superuser of the server run once"
             )
             assert statement == "grant agentidp_service to second"
-            assert query(second_url, "select to_regclass('organizations')") == [(None,)]
+            assert query(second_url, "select to_regclass('schema_migrations')") == [(None,)]
             query(server_url, statement)
         assert migrate(second_url) == RELEASED
         ensure_signing_key(settings_for(second_url), at=utc_now())

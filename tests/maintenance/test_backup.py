@@ -31,7 +31,7 @@ from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.conftest import DEBIANS, Cast, settings_for
 from tests.db.test_database import SOMETHING
-from tests.factories import PATIENCE, SECRET_KEY, Agent, Clock, children, wait_until
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, children, wait_until
 from tests.maintenance.conftest import rows_of, superusers
 
 
@@ -148,6 +148,26 @@ def test_everything_is_restored_for_an_owner_who_is_no_superuser(
 
 
 @WITHOUT_CITUS
+def test_the_documented_role_backs_up_a_database_to_which_not_everybody_may_connect(
+    run: Command, tmp_path: Path
+) -> None:
+    """docs/deployment.md advises to let only an installation's own roles connect."""
+    role, database = f"backup_{uuid.uuid4().hex[:8]}", str(conninfo_to_dict(run.database_url)["dbname"])
+    text = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    [documented] = re.findall(r"```sql\n( *create role backup .*?)```", text, re.DOTALL)
+    documented = documented.replace("'…'", "'secret'").replace("agentidp", database).replace("backup", role)
+    with psycopg.connect(run.database_url, autocommit=True) as connection:
+        connection.execute(f"revoke connect, temporary on database {database} from public".encode())
+        try:
+            connection.execute(documented.encode())
+            there = Command(re.sub("//[^@]*@", f"//{role}:secret@", run.database_url))
+            assert there("backup", str(tmp_path / "file")).startswith("Backed up ")
+        finally:
+            connection.execute(f"drop owned by {role}".encode())
+            connection.execute(f"drop role {role}".encode())
+
+
+@WITHOUT_CITUS
 def test_what_belongs_to_the_servers_administrator_is_not_restored(
     run: Command, cast: Cast, services: Services, managed_url: str, other_server: str, tmp_path: Path
 ) -> None:
@@ -222,10 +242,11 @@ class TestRefusals:
         assert "is not one of AgentIdP" in Command(empty_database_url).refused("backup", str(file))
 
     @WITHOUT_CITUS
+    @pytest.mark.parametrize("may", ["createrole", "nocreaterole"])
     def test_an_owner_who_may_not_use_the_services_role_is_told_what_is_missing(
-        self, file: Path, managed_url: str, other_server: str
+        self, file: Path, managed_url: str, other_server: str, may: str
     ) -> None:
-        """Another installation on the server has made the role."""
+        """Another installation on the server has made the role, so this owner need not be able to create it."""
         owner = f"second_{uuid.uuid4().hex[:8]}"
         there = Command(managed_url.replace("manager:", f"{owner}:"))
         database = conninfo_to_dict(managed_url)["dbname"]
@@ -234,10 +255,10 @@ class TestRefusals:
             with suppress(psycopg.errors.DuplicateObject):
                 connection.execute("create role agentidp_service")
             connection.execute("reset role")
-            connection.execute(f"create role {owner} login createrole password 'managed'")
+            connection.execute(f"create role {owner} login {may} password 'managed'")
             connection.execute(f"alter database {database} owner to {owner}")
             # Before version 16, whoever may create roles may use each of them.
-            if connection.info.server_version >= 160_000:
+            if connection.info.server_version >= 160_000 or may == "nocreaterole":
                 assert there.refused("restore", str(file)).endswith(f"run once: grant agentidp_service to {owner}")
                 connection.execute(f"grant agentidp_service to {owner}")
         assert there("restore", str(file)).startswith("Restored 2 organizations")
