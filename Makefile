@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # The markers are declared in setup.cfg.
 FAST := not (browser or citus or containers or deploy or faults or node or slow)
-# Rooms of which each test has such a marker need not be imported.
+# Each test of these rooms has such a marker. If pytest does not import them, it begins sooner.
 SLOW_ROOMS := --ignore tests/browser --ignore tests/containers --ignore tests/deploy --ignore tests/faults
 
 # What a browser, containers, nginx, Node or a broken disk need has databases of its own.

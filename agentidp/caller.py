@@ -124,7 +124,8 @@ class Caller:
                 *_, admitted = [opened.run(call) for call in self._admission(token)]
             if admitted:
                 yield opened
-        # Outside the transaction. It raises if the caller was refused; then nothing was yielded.
+        # After the transaction, because a rejection is counted in one of its own. If the caller was refused, the
+        # block did not run, and this raises.
         self._settle(token, admitted)
 
     def expensive_read(self) -> AbstractContextManager[None]:

@@ -44,7 +44,7 @@ def settings_for(url: str, **changes: object) -> Settings:
     return Settings(**(values | changes))  # type: ignore[arg-type]
 
 
-# Not None, which pytest takes for a fixture without a parameter.
+# A name for it, because pytest takes a parameter that is None for a fixture without a parameter.
 WHEEL = Path("/the wheel's")
 MISSING = Path("/usr/lib/postgresql/missing/bin")
 # The oldest: another one may be there for Citus only.
@@ -176,7 +176,7 @@ def make_template(start_postgres: Callable[[Path], str]) -> Iterator[Callable[[s
         return names[postgres_url]
 
     yield make
-    # A cluster that ran them is gone by now.
+    # Those on a cluster of our own are not among them: the cluster is gone by now.
     for postgres_url in own:
         _drop(postgres_url, names[postgres_url])
 

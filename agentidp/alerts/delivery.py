@@ -34,7 +34,7 @@ CONCURRENCY = 8
 """Targets that a process sends to at the same time."""
 
 CONCURRENCY_OF_ONE = 2
-"""Of them, those of one organization: slow ones of its own delay nobody else's."""
+"""At most this many of them are of one organization, so that its slow targets do not delay those of others."""
 
 TURN = timedelta(seconds=15)
 """How long a target keeps a thread, unless one message takes longer."""

@@ -1,8 +1,8 @@
 """psycopg's pool with what it lacks: it stops waiting for a database that is unreachable.
 
 psycopg_pool opens connections in threads of its own, so a request that waits for one does not learn that they fail.
-Here a circuit breaker opens if the server does not respond in time, or refuses twice a pool that has no connection.
-From then on requests fail at once, until a connection succeeds.
+Here a circuit breaker opens if the server does not respond in time, or if it refuses a pool without any connection
+twice. From then on requests fail at once, until a connection succeeds.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Pool:
                 raise NoConnection("too many requests wait for a connection") from None
             except PoolClosed:
                 raise NoConnection("the pool is closed") from None
-            # A connection from before an outage may be to a host that has vanished without closing it.
+            # A connection that was opened before an outage may lead to a host that has vanished without closing it.
             if not is_dead(connection) and connection.opened_at >= self.breaker.opened_at:
                 return connection
             connection.close()

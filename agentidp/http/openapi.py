@@ -102,7 +102,9 @@ def camel_case(name: str) -> str:
 
 
 def _documentation(decorate: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A decorator of flask-smorest's that documents a view, without the function that it puts around each call."""
+    """A decorator that documents a view as flask-smorest's *decorate* does, and returns the view itself: flask-smorest
+    returns another function, which each call of the view would pass through.
+    """
 
     def documented(view: Any) -> Any:
         view._apidoc = decorate(view)._apidoc
@@ -168,7 +170,7 @@ class Blueprint(flask_smorest.Blueprint):
         declared = doc_info["declared"]
         responses = doc["responses"]
         # The responses that follow from the declarations. The view declares the others.
-        # A second access token is a 400 at every route that needs one.
+        # A route that needs an access token returns 400 if a request has two. So does a route that reads arguments.
         is_public = declared["authentication"] in ("public", "client")
         refused: list[type[ApiError]] = [] if is_public and "arguments" not in doc_info else [ValidationError]
         if "requestBody" in doc:

@@ -1,4 +1,4 @@
--- Admits an authenticated agent and counts its request, in the transaction's view of the organization, which it opens.
+-- Admits an authenticated agent and counts its request. It enters the organization by itself.
 -- The statement usage/record_request says what it returns, and what its parameters are.
 create or replace function admit_request(
     p_organization_id text,

@@ -1,6 +1,5 @@
--- Authenticates a client and returns whether a verified token of its organization is active, in the transaction's view of
--- the organization, which it opens. The statement oauth/introspect_token says what it returns, and what its parameters
--- are.
+-- Authenticates a client and returns whether a verified token of its organization is active. It enters the organization by
+-- itself. The statement oauth/introspect_token says what it returns, and what its parameters are.
 create or replace function introspect_token(
     p_organization_id text,
     p_agent_id uuid,

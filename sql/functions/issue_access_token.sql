@@ -1,6 +1,5 @@
--- Authenticates a client, grants the scope for a resource and counts the token issued at p_at, all or nothing, in the
--- transaction's view of the organization, which it opens. The statement oauth/issue_access_token says what it returns,
--- and what its parameters are.
+-- Authenticates a client, grants the scope for a resource and counts the token issued at p_at, all or nothing. It enters
+-- the organization by itself. The statement oauth/issue_access_token says what it returns, and what its parameters are.
 create or replace function issue_access_token(
     p_organization_id text,
     p_agent_id uuid,
