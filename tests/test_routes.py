@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from configparser import ConfigParser
 
 import pytest
 from flask import Flask
@@ -12,6 +13,7 @@ from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.factories import (
     RESOURCE_METADATA,
+    ROOT,
     Agent,
     make_agent,
     make_alert_target,
@@ -41,6 +43,9 @@ PUBLIC = {
 }
 """What anyone may call. A route gets here on purpose only."""
 
+OPERATORS_TOO = {"agentidp.registry.organizations", "agentidp.registry.resource_servers"}
+"""Modules of protected routes that contain what commands do, so they import the database."""
+
 
 def test_every_route_declares_a_scope_or_that_it_is_public() -> None:
     assert [str(route) for route in ROUTES if route.authentication not in {*SCOPES, "client", "public"}] == []
@@ -50,6 +55,16 @@ def test_every_route_declares_a_scope_or_that_it_is_public() -> None:
 def test_a_route_is_public_on_purpose_only() -> None:
     public = {str(route) for route in ALL if route.authentication == "public"}
     assert public == PUBLIC, "declare the scope of the route, or add it to PUBLIC if anyone may call it"
+
+
+def test_protected_routes_reach_the_database_by_their_caller_alone(app: Flask) -> None:
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    restricted = tuple(setup["importlinter:contract:database"]["source_modules"].split())
+    rules = {rule.rule: rule.endpoint for rule in app.url_map.iter_rules()}
+    modules = {app.view_functions[rules[route.rule]].__module__ for route in PROTECTED}
+    assert len(modules) > 10
+    assert {name for name in modules if not name.startswith(restricted)} == OPERATORS_TOO, "add it to setup.cfg"
 
 
 def test_a_client_authenticates_at_the_oauth_endpoints_only() -> None:
