@@ -9,7 +9,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.day import Day, requested_day
+from agentidp.analytics.day import AgentDaySchema, Day, requested_day
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Rows
 from agentidp.http.errors import NotFound
@@ -28,15 +28,6 @@ class AgentActivityArguments(ma.Schema):
 
     days = WholeNumber(1, MAX_DAYS, load_default=30)
     to = Day("The last UTC day, for example `2026-03-31`. By default today")
-
-
-class AgentDaySchema(ma.Schema):
-    """A UTC day of an agent."""
-
-    date = ma.fields.Date(required=True)
-    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
-    requests = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
-    rejected = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
 
 
 class AgentActivitySchema(ma.Schema):

@@ -1,4 +1,4 @@
-"""A UTC day in a query of the analytics endpoints."""
+"""A UTC day in the analytics endpoints: in a query, and with its counts in a response."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ class Day(ma.fields.Field[date]):
             return date.fromisoformat(value)
         except ValueError:
             raise ma.ValidationError(DAY_RULE) from None
+
+
+class AgentDaySchema(ma.Schema):
+    """A UTC day of an agent, or of its organization."""
+
+    date = ma.fields.Date(required=True)
+    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
+    requests = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
+    rejected = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
 
 
 def requested_day(arguments: dict[str, Any], name: str, caller: Caller) -> date:

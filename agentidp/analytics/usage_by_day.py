@@ -8,15 +8,11 @@ from typing import Any
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.agent_activity import AgentDaySchema
-from agentidp.analytics.day import Day, requested_day
+from agentidp.analytics.day import AgentDaySchema, Day, requested_day
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
-from agentidp.http.schemas import WholeNumber
-
-MAX_DAYS_OF_USAGE = 92
-"""A quarter: the longest period that the dashboard shows."""
+from agentidp.http.schemas import MAX_DAYS_OF_USAGE, WholeNumber
 
 blueprint = Blueprint("usage-by-day", __name__, description="Usage per day")
 

@@ -17,6 +17,7 @@ from agentidp.dashboard.period import PERIODS, recent_months
 from agentidp.http.assets import Asset, Assets
 from agentidp.http.error_rendering import log_unexpected
 from agentidp.http.errors import ApiError
+from agentidp.http.schemas import MAX_DAYS
 from agentidp.services import services
 
 SLOW_PART = "<!--slow part-->"
@@ -145,6 +146,7 @@ def _common_context() -> dict[str, Any]:
         "viewer": g.get("viewer"),
         "caller": g.get("caller"),
         "at": g.at.astimezone(UTC),
+        "max_days": MAX_DAYS,
         "offered_days": PERIODS,
         "offered_months": recent_months(g.at.astimezone(UTC).date()),
         "version": ASSETS.version,

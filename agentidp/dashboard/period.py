@@ -8,9 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from flask import request
 
-from agentidp.analytics.usage_by_day import MAX_DAYS_OF_USAGE
 from agentidp.http.errors import ValidationError
-from agentidp.http.schemas import MAX_DAYS
+from agentidp.http.schemas import MAX_DAYS, MAX_DAYS_OF_USAGE
 
 PERIODS = (7, 30, MAX_DAYS)
 """Numbers of days that a page offers, the last of them today."""

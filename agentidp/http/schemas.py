@@ -1,6 +1,6 @@
 """The fields of bodies and queries: each accepts what the documentation of the API says. marshmallow accepts more.
 
-Also what they share: the format of timestamps, and the greatest number of days.
+Also what they share: the format of timestamps, and the greatest numbers of days.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import marshmallow as ma
 
 MAX_DAYS = 90
 """The most days, today included, that a question about usage may cover."""
+
+MAX_DAYS_OF_USAGE = 92
+"""The most days for which an organization's usage per day is returned. A quarter: the dashboard's longest period."""
 
 # In what ECMA-262 and Python have in common. The white space is what str.strip() takes and is not a control character.
 _CONTROL = r"\u0000-\u001f\u007f-\u009f"

@@ -1,6 +1,6 @@
--- Requests by UTC day of week and hour over the last days, today included. One row per day of week on which something
--- was counted (dow, 0 = Sunday), in order, with the requests of its 24 hours.
--- Parameters: organization_id; day: today in UTC; days: how many days.
+-- Requests by UTC day of week and hour over so many days. One row per day of week on which something was counted (dow,
+-- 0 = Sunday), in order, with the requests of its 24 hours.
+-- Parameters: organization_id; day: the last one, in UTC; days: how many days.
 -- Summed before the hours become rows: seven arrays instead of one per day and slot. It takes a quarter of the time.
 select
     extract(dow from usage.day)::integer as dow,

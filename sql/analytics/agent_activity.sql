@@ -1,7 +1,7 @@
 -- What an agent did on each UTC day. One row per day, oldest first, zeros included; the last is "day". Each
 -- repeats the agent's name, its status (also of a deleted agent) and the hour in which it was last issued a token
--- within 90 days, or null. No row if the organization has no such agent.
--- Parameters: organization_id; agent_id; day: today in UTC; days: how many days.
+-- within the 90 days up to "day", or null. No row if the organization has no such agent.
+-- Parameters: organization_id; agent_id; day: the last one, in UTC; days: how many days.
 -- Day by day, because the key has the day before the agent: a range of days would read all agents.
 select
     agents.name as agent_name,
@@ -14,7 +14,7 @@ select
 from agents
 left join lateral (
     select (calendar.day + make_interval(hours => issued.hour)) at time zone 'UTC' as hour
-    -- Counts up, so from today backwards. With an "order by", all days would be read to sort them.
+    -- Counts up, so from the last day backwards. With an "order by", all days would be read to sort them.
     from generate_series(0, 89) as ago (days)
     cross join lateral (select %(day)s::date - ago.days as day offset 0) as calendar
     cross join lateral (

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.analytics.day import DAY_RULE
-from agentidp.analytics.usage_by_day import MAX_DAYS_OF_USAGE
+from agentidp.http.schemas import MAX_DAYS_OF_USAGE
 from agentidp.services import Services
 from agentidp.usage import record_rejection
 from tests.analytics.oracle import BAD_DAYS, HEATMAP, USAGE

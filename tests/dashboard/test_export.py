@@ -101,6 +101,16 @@ def test_the_request_to_the_api_beside_a_chart_returns_the_same(
         assert past(found) == past([[row[column] for column in columns] for row in rows[1:]])
 
 
+@pytest.mark.parametrize("page", ["", "/agents/{}"])
+def test_no_request_to_the_api_is_offered_for_more_days_than_it_takes(
+    read: Read, worker: Agent, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentidp.dashboard.pages.MAX_DAYS", 3)
+    for first, is_offered in (("2026-04-12", True), ("2026-04-11", False)):
+        requests = api_requests(read(f"{page.format(worker.agent_id)}?from={first}&to=2026-04-14"))
+        assert any("/analytics/agents/" in request for request in requests) is is_offered
+
+
 def past(rows: list[list[str]]) -> list[list[str]]:
     """The rows without those of today, Wednesday noon, which count the requests of the test."""
     return [row for row in rows if row[0] != "2026-04-15" and row[:2] != ["3", "12"]]
