@@ -31,7 +31,7 @@ AT_ONCE = 10_000
 """Agents that one statement may read."""
 
 PART = 1_000
-"""Agents that are read together if there are more: with 92 days of each, a third of a second."""
+"""Agents that are read together if there are more."""
 
 blueprint = pages.new_blueprint("dashboard-export", __name__)
 

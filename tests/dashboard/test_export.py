@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -56,8 +56,10 @@ def api_requests(page: Page) -> list[str]:
 
 def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent) -> None:
     page = read("?days=7")
-    days, again, activity = links(page)
+    month, days, again, activity, agents = links(page)
+    assert month == "/dashboard/days.csv?month=2026-04"
     assert days == again == "/dashboard/days.csv?days=7"
+    assert agents == "/dashboard/agents.csv?days=7"
     names, *rows = exported(signed_in, days)
     assert names == ["date", "tokens", "requests", "rejected"]
     assert [row[1:] for row in reversed(rows)] == [
@@ -66,10 +68,41 @@ def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent)
     assert (rows[0][0], rows[-2]) == ("2026-04-09", ["2026-04-14", "7", "37", "1"])
     assert exported(signed_in, activity) == [["dow", "hour", "count"], ["2", "12", "37"], ["3", "10", "5"]]
     assert api_requests(page) == [
+        "/api/v1/analytics/usage?days=15",
         "/api/v1/analytics/tokens?days=7",
         "/api/v1/analytics/usage?days=7",
         "/api/v1/analytics/agents/activity?days=7",
+        "/api/v1/analytics/agents?include=name&month=2026-04",
     ]
+
+
+def test_the_budgets_tokens_are_those_of_the_days_beside_it(
+    signed_in: FlaskClient, read: Read, cast: Cast, services: Services, worker: Agent
+) -> None:
+    for at in (datetime(2026, 3, 31, 23, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)):
+        count_usage(services, cast.acme.organization_id, worker.agent_id, at, tokens=100)
+    page = read()
+    _, *rows = exported(signed_in, links(page)[0])
+    assert (len(rows), sum(int(row[1]) for row in rows)) == (15, 112)
+    assert "Issued so far 112 " in " ".join(page.text.split())
+
+
+@pytest.mark.parametrize(("query", "month"), [("?month=2026-03", "March"), ("?from=2026-03-01&to=2026-03-31", "March")])
+def test_the_agents_of_a_month_are_those_of_the_api(
+    signed_in: FlaskClient, read: Read, cast: Cast, services: Services, worker: Agent, query: str, month: str
+) -> None:
+    for at in (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 31, 23, tzinfo=UTC)):
+        count_usage(services, cast.acme.organization_id, worker.agent_id, at, tokens=10)
+    for path in ("", "/agents"):
+        page = read(f"{path}{query}")
+        _, *rows = exported(signed_in, links(page)[-1])
+        assert f"API for {month} 2026:" in page.text
+        body = signed_in.get(api_requests(page)[-1], headers=cast.acme.bearer()).json
+        assert body is not None
+        assert [(one["agentId"], one["agentName"], one["tokenCount"]) for one in body["data"]] == [
+            (row[0], row[1].removeprefix("'"), int(row[4])) for row in rows if row[4] != "0"
+        ]
+        assert (body["month"], sum(one["tokenCount"] for one in body["data"])) == ("2026-03", 20)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +121,9 @@ def test_the_request_to_the_api_beside_a_chart_returns_the_same(
     signed_in: FlaskClient, read: Read, cast: Cast, worker: Agent, path: str
 ) -> None:
     page = read(path.format(worker.agent_id))
-    shown = [exported(signed_in, address) for address in links(page)]
-    requests = api_requests(page)
+    # The API has agents by month only.
+    shown = [exported(signed_in, address) for address in links(page) if "/agents.csv" not in address]
+    requests = [request for request in api_requests(page) if "/analytics/agents?" not in request]
     # The heatmap and an agent's days reach over 90 days at most.
     assert len(requests) == len(shown) - path.startswith("?from=2026-01-12")
     for request, rows in zip(requests, shown, strict=False):
