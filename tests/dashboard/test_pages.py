@@ -908,9 +908,11 @@ def test_each_statement_keeps_to_its_organization_also_past_row_level_security(
         before = connection.execute(load_sql(statement), parameters).fetchall()
         for change in MAKE_TWIN:
             connection.execute(change, {"twin": TWIN, "demo": ORGANIZATION_ID, "at": NOON})
-        assert connection.execute(load_sql(statement), parameters).fetchall() == before
+        # Not every statement sorts its rows, and twice as many rows may be grouped in another way.
+        after = connection.execute(load_sql(statement), parameters).fetchall()
+        assert sorted(map(repr, after)) == sorted(map(repr, before))
         others = connection.execute(load_sql(statement), parameters | {"organization_id": TWIN}).fetchall()
-        assert others != before or not before
+        assert sorted(map(repr, others)) != sorted(map(repr, before)) or not before
         connection.rollback()
 
 
