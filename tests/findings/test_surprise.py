@@ -16,7 +16,7 @@ from agentidp.findings.newcomers import newcomers_hours
 from agentidp.findings.outliers import is_gross, without_gross_outliers
 from agentidp.findings.rarity import ReturnPeriod, ZScore
 from agentidp.findings.seasonal import expected_tokens, median, precedent, seasonal_median, surprise
-from agentidp.findings.surprise import LastDay, matters, unusual_hours
+from agentidp.findings.surprise import LastDay, matters, severity_of, unusual_hours
 from agentidp.findings.uncached_tokens import fewest_tokens
 from agentidp.findings.weekend import unusual_work
 
@@ -209,6 +209,28 @@ def test_an_hour_is_listed_or_a_warning_by_its_return_period(
     monkeypatch.setattr(thresholds, "INFO_RETURN_DAYS", info * days)
     monkeypatch.setattr(thresholds, "WARNING_RETURN_DAYS", warning * days)
     assert severity(counts, lists) == expected
+
+
+@pytest.mark.parametrize(
+    ("days", "z_score", "lists", "expected"),
+    [
+        (59.9, 3.79, 1, None),
+        (60, 0, 1, Severity.info),
+        (499.9, 4.79, 1, Severity.info),
+        (500, 0, 1, Severity.warning),
+        (0, 3.8, 1, Severity.info),
+        (0, 4.8, 1, Severity.warning),
+        # 20 lists have 20 chances: 1,200 and 10,000 days.
+        (1199, 0, 20, None),
+        (1200, 0, 20, Severity.info),
+        (9999, 0, 20, Severity.info),
+        (10_000, 0, 20, Severity.warning),
+    ],
+)
+def test_once_in_60_days_is_listed_and_once_in_500_a_warning_of_each_list(
+    days: float, z_score: float, lists: int, expected: Severity | None
+) -> None:
+    assert severity_of(days, z_score, lists) == expected
 
 
 def bursty() -> list[int]:
