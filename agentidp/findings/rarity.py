@@ -85,7 +85,7 @@ class DailyMaxima:
         """Of a day's surprise."""
 
         self.lasting: ZScore | None = None
-        """Of the surprise that six hours of 24 reach."""
+        """Of the surprise that an hour and five others of 24 reach."""
 
         self.busiest = 0.0
         """The second-highest daily maximum of an hour's tokens."""
@@ -98,7 +98,7 @@ class DailyMaxima:
 
     @property
     def lasting_today(self) -> float:
-        """What six hours of 24 reached so far, of those that end today."""
+        """The highest surprise so far that an hour of today and five others of its 24 reached."""
         return self._today[3]
 
     def add(self, of_hour: float, of_day: float, lasting: float, tokens: float) -> None:

@@ -5,10 +5,10 @@ Statistics: the return period of an hour's surprise, and the z-scores of a day's
 
 1. Expected is the seasonal median: of the same hour of the week in 8 weeks, averaged with the hours beside it.
 2. The surprise of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)): standard deviations of a Poisson count. What
-   lasts is the surprise that six of the last 24 hours reach: a single burst does not count. That of a day is the sum of
-   its 24 hours', each clipped to 3: a little more in many hours.
+   lasts is the surprise that the hour and five others of the last 24 reach: a single burst does not count. That of a
+   day is the sum of its 24 hours', each clipped to 3: a little more in many hours.
 3. Each is compared with the agent's highest one of each of the 28 days before. An hour is unusual by its own return
-   period, by the z-score of the day that ends with it, or by that of what lasts if it is one of the six.
+   period, by the z-score of the day that ends with it, or by that of what lasts.
 4. What this hour of the week, or one beside it, had before has a precedent and is usual, such as a weekly job.
 5. An hour that was unusual becomes no baseline: what was expected of it takes its place.
 """
@@ -105,8 +105,8 @@ class LastDay:
         self._surprises.append(surprise)
 
     def lasting(self) -> float:
-        """The surprise that six of the hours reach."""
-        return sorted(self._surprises)[-thresholds.LASTING_HOURS]
+        """The surprise that the last hour and at least five others reach."""
+        return min(sorted(self._surprises)[-thresholds.LASTING_HOURS], self._surprises[-1])
 
 
 class _Judge:
@@ -126,7 +126,7 @@ class _Judge:
         """
         of_hour = surprise(count, expected)
         self.last_day.add(of_hour, count, expected)
-        # Unless this hour is higher, six hours do not reach more than before.
+        # What lasts is no more than this hour.
         lasting = self.last_day.lasting() if of_hour > self.maxima.lasting_today else 0.0
         is_judged = matters(count, expected) and not self._has_precedent(hour, count)
         days = self._return_days(of_hour) if is_judged else 0.0
@@ -152,8 +152,8 @@ class _Judge:
         if not self.by_day or not is_known or not of_day or not of_lasting or not has_enough:
             return 0.0
         sums = of_day.score(self.last_day.surprise)
-        # This hour must be one of the six, and none of a weekly job.
-        lasts = of_lasting.score(lasting) if 0 < lasting <= of_hour else 0.0
+        lasts = of_lasting.score(lasting) if lasting > 0 else 0.0
+        # What lasts must be no weekly job.
         return sums if lasts < thresholds.INFO_Z_SCORE or self._has_precedent(hour, count) else max(sums, lasts)
 
     def _has_precedent(self, hour: int, count: int) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
+from itertools import pairwise
 from math import exp, inf
 from random import Random
 
@@ -11,6 +12,7 @@ import pytest
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, runs
+from agentidp.findings.identity import QUIET
 from agentidp.findings.month_ends import month_end_precedent
 from agentidp.findings.newcomers import newcomers_hours
 from agentidp.findings.outliers import is_gross, without_gross_outliers
@@ -113,15 +115,19 @@ def test_the_surprise_of_a_day_is_that_of_24_hours_each_clipped() -> None:
     assert (day.surprise, day.tokens, day.expected) == (-23, 240, 240)
 
 
-def test_what_lasts_is_the_surprise_that_six_of_24_hours_reach() -> None:
+def test_what_lasts_is_the_surprise_that_an_hour_and_five_others_of_24_reach() -> None:
     day = LastDay()
     for surprise_of_hour in (9, 1, 8, 2, 7, 3, 6, 4):
         day.add(surprise_of_hour, 10, 10)
     assert day.lasting() == 3
-    for _ in range(18):
+    # This hour does not reach what six others do.
+    day.add(2.5, 10, 10)
+    assert day.lasting() == 2.5
+    for _ in range(17):
         day.add(0, 10, 10)
-    # Of the eight, the first two are more than a day ago.
-    assert day.lasting() == 2
+    # Of the nine, the first three are more than a day ago.
+    day.add(9, 10, 10)
+    assert day.lasting() == 2.5
 
 
 @pytest.mark.parametrize(
@@ -276,18 +282,43 @@ def test_what_lasts_each_sixth_week_is_usual() -> None:
     assert severity(counts) is None
 
 
-def test_seven_times_the_tokens_for_a_day_and_a_half_is_a_warning_of_an_agent_whose_days_differ() -> None:
-    # Neither an hour nor the clipped sum of a day is more than this agent may reach by itself.
-    random = Random("days that differ")
+def differing_days(seed: str = "days that differ") -> list[int]:
+    """Bursts, on days that differ: an hour or the clipped sum of a day may be high by itself."""
+    random = Random(seed)
     counts: list[int] = []
     for _ in range(HOURS // DAY):
         of_day = 15 * random.lognormvariate(0, 0.2)
         counts += [round(random.gammavariate(15, of_day / 15)) for _ in range(DAY)]
-    ordinary = [*counts]
+    return counts
+
+
+def test_seven_times_the_tokens_for_a_day_and_a_half_is_a_warning_of_an_agent_whose_days_differ() -> None:
+    counts = differing_days()
+    assert severity(counts, 40) is None
     for hour in range(HOURS - 40, HOURS - 4):
         counts[hour] += 100
     assert severity(counts, 40) == Severity.warning
-    assert severity(ordinary, 40) is None
+
+
+@pytest.mark.parametrize("seed", ["days that differ", "a", "b"])
+def test_seven_times_the_tokens_is_unusual_until_it_ends(seed: str) -> None:
+    counts, begins, ends = differing_days(seed), HOURS - 40, HOURS - 4
+    for hour in range(begins, ends):
+        counts[hour] += 100
+    hours = [one.hour for one in unusual_hours(counts, 0, HOURS - WEEK, lists=40) if one.hour >= begins]
+    # Six hours are needed; from then on, it is one finding.
+    assert hours[0] <= begins + thresholds.LASTING_HOURS
+    assert hours[-1] == ends - 1
+    assert max(after - before for before, after in pairwise(hours)) < QUIET // timedelta(hours=1)
+
+
+def test_a_loop_of_two_weeks_ago_hides_no_other() -> None:
+    counts = differing_days()
+    for hour in range(HOURS - 40 - 14 * DAY, HOURS - 32 - 14 * DAY):
+        counts[hour] += 300
+    for hour in range(HOURS - 40, HOURS - 4):
+        counts[hour] += 100
+    assert severity(counts, 40) == Severity.warning
 
 
 def test_an_agent_needs_a_month_before_its_days_are_judged() -> None:
