@@ -14,8 +14,8 @@ from agentidp.db.organization import Transaction
 def enqueue(opened: Transaction, change: StateChange) -> int:
     """Put a state change into the outbox, once for each target of the organization that wants it.
 
-    A target that has received the beginning receives what follows, whatever it wants now: it would else show the
-    finding as going on for ever.
+    A target that has received the beginning receives what follows, whatever it wants now, and after it is enabled if
+    it is disabled: it would else show the finding as going on for ever.
 
     Nothing is sent before the transaction is committed, and nothing is lost after it. To enqueue the same change again
     does nothing.

@@ -107,11 +107,34 @@ def test_whoever_was_told_of_the_beginning_is_told_of_the_end(
     assert received_after("escalated", kind="silence") == ["/narrowed", "/silences", "/spikes"]
     clock.now += timedelta(hours=1)
     assert received_after("resolved", kind="silence") == ["/narrowed", "/silences", "/spikes"]
-    # What they were told is over.
+    # What they received is over.
     clock.now += timedelta(hours=1)
     assert received_after("opened", kind="budget", severity="info") == ["/budgets"]
     clock.now += timedelta(hours=1)
     assert received_after("resolved", kind="budget", severity="info") == ["/budgets"]
+
+
+def test_what_ends_while_a_target_is_disabled_is_sent_when_it_is_enabled(
+    acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
+) -> None:
+    target_id, _ = acme.add_target(receiver.url)
+    known, unknown = uuid.uuid4(), uuid.uuid4()
+    acme.put(change(finding_id=known))
+    deliver()
+    acme.change(target_id, enabled=False)
+    clock.now += timedelta(minutes=30)
+    acme.put(change(clock.now, finding_id=unknown))
+    for finding_id in (known, unknown):
+        acme.put(change(clock.now + timedelta(minutes=1), finding_id=finding_id, change="resolved"))
+    clock.now += timedelta(days=6)
+    deliver()
+    acme.change(target_id, enabled=True)
+    deliver()
+    received = [json.loads(one.body) for one in receiver.received]
+    assert [(one["type"], one["data"]["findingId"]) for one in received] == [
+        ("finding.opened", str(known)),
+        ("finding.resolved", str(known)),
+    ]
 
 
 def test_what_is_rolled_back_is_not_sent(acme: Outbox, receiver: Receiver, deliver: Deliver) -> None:
