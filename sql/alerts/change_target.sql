@@ -1,6 +1,23 @@
--- Changes an alert target; a target that is enabled again, or has another address, is tried at once. Returns its row, or
--- none if there is no such target.
+-- Changes an alert target; a target that is enabled again, or has another address, is tried at once, also
+-- with what has failed before. Returns its row, or none if there is no such target.
 -- Parameters: organization_id, target_id, at, name, destination, sealed, kinds, minimum_severity, enabled.
+with due as (
+    update alert_deliveries
+    set next_attempt_at = %(at)s
+    where organization_id = %(organization_id)s
+        and target_id = %(target_id)s
+        and delivered_at is null
+        and abandoned_at is null
+        and next_attempt_at > %(at)s
+        and exists (
+            select
+            from alert_targets
+            where alert_targets.organization_id = %(organization_id)s
+                and alert_targets.target_id = %(target_id)s
+                and ((%(enabled)s and not enabled) or sealed <> %(sealed)s)
+        )
+)
+
 update alert_targets
 set
     name = %(name)s,

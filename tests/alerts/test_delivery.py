@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from agentidp.alerts import channels, delivery, http_post, outbox
+from agentidp.alerts import channels, delivery, http_post, outbox, targets
 from agentidp.alerts.delivery import FIRST_DELAY, GIVE_UP_AFTER, KEPT, LEASE, LONGEST_DELAY, Dispatcher, delay_after
 from agentidp.alerts.state_change import CHANGES
 from agentidp.clock import utc_now
@@ -209,6 +209,31 @@ def test_a_message_that_is_refused_does_not_hold_up_others(
     assert [one.last_error for one in acme.deliveries() if not one.delivered_at] == [
         "the status of the response was 400"
     ]
+
+
+@pytest.mark.parametrize("way", ["test", "enable", "move"])
+def test_what_has_failed_is_sent_at_once_if_somebody_tries_the_target(
+    acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver, way: str
+) -> None:
+    receiver.status = 500
+    target_id, _ = acme.add_target(receiver.url)
+    acme.put(change())
+    for _ in range(9):
+        deliver()
+        clock.advance(seconds=LONGEST_DELAY.total_seconds())
+    deliver()
+    receiver.status = 200
+    clock.advance(seconds=1)
+    if way == "test":
+        with acme.services.database.of(acme.organization_id, clock.now).transaction() as opened:
+            targets.request_test(opened, target_id)
+    elif way == "enable":
+        acme.change(target_id, enabled=False)
+        acme.change(target_id, enabled=True)
+    else:
+        acme.change(target_id, url=f"{receiver.url}/moved")
+    deliver()
+    assert all(one.delivered_at for one in acme.deliveries())
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 404, 429, 500, 503])
