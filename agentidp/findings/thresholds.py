@@ -34,7 +34,7 @@ MIN_HOUR_SURPRISE, MIN_DAY_DEVIATION, MIN_LASTING_DEVIATION = 2.0, 4.0, 0.5
 lasts: quieter days do not make an agent more predictable."""
 
 # spike
-INFO_RETURN_DAYS, WARNING_RETURN_DAYS = 60, 500
+INFO_RETURN_DAYS, WARNING_RETURN_DAYS = 60, 800
 """What comes once in so many days, by one list of counts, is listed, and in so many, a warning. Each is multiplied by
 the number of lists, the agents' and the organization's, for each of them has its chance to exceed it."""
 

@@ -3,8 +3,8 @@
 A series is eight weeks of counts by the hour, as of posts about a company: negative binomial counts with a slow daily
 cycle, moods that last for days, bursts with a heavy tail that mean nothing, and a level that shifts now and then. It
 has labelled incidents of several lengths, from an hour to three days. The series are made from nothing but a seed,
-and by no part of the fleets. They are there to see whether a statistic carries over. The limits of the return period
-were chosen on series 0 to 999, so judge those from 2000 on.
+and by no part of the fleets. They are there to see whether a statistic carries over. The limit of the return
+period for ``info`` was chosen on series 0 to 999, so judge it from 2000 on.
 
 A window is **found** if it contains an unusual hour. Unusual hours outside all windows, with at most a day from one to
 the next, are one **false** finding. Judged is what follows the first two weeks. The curve comes from the limits of

@@ -222,18 +222,18 @@ def test_an_hour_is_listed_or_a_warning_by_its_return_period(
     [
         (59.9, 3.79, 1, None),
         (60, 0, 1, Severity.info),
-        (499.9, 4.79, 1, Severity.info),
-        (500, 0, 1, Severity.warning),
+        (799.9, 4.79, 1, Severity.info),
+        (800, 0, 1, Severity.warning),
         (0, 3.8, 1, Severity.info),
         (0, 4.8, 1, Severity.warning),
-        # 20 lists have 20 chances: 1,200 and 10,000 days.
+        # 20 lists have 20 chances: 1,200 and 16,000 days.
         (1199, 0, 20, None),
         (1200, 0, 20, Severity.info),
-        (9999, 0, 20, Severity.info),
-        (10_000, 0, 20, Severity.warning),
+        (15_999, 0, 20, Severity.info),
+        (16_000, 0, 20, Severity.warning),
     ],
 )
-def test_once_in_60_days_is_listed_and_once_in_500_a_warning_of_each_list(
+def test_once_in_60_days_is_listed_and_once_in_800_a_warning_of_each_list(
     days: float, z_score: float, lists: int, expected: Severity | None
 ) -> None:
     assert severity_of(days, z_score, lists) == expected
