@@ -14,9 +14,12 @@ import pytest
 from agentidp.db.sql import sql_directory
 from agentidp.findings import KINDS, markers
 from agentidp.findings.finding import FindingsQuery
-from tests.conftest import ON_EVERY_POSTGRES
+from tests.conftest import ON_EVERY_POSTGRES, database_url
 from tests.factories import NOON
 from tests.plans import explain, nodes, pages, prepare, service_connection
+
+# A database for each test, because they fill it and look at all of it.
+__all__ = ["database_url"]
 
 pytestmark = pytest.mark.slow
 
