@@ -21,8 +21,9 @@ ABSORBED_BY = {
     "silence": ("zero_day",),
 }
 """Kind -> the kinds that it explains if they are of the same agent and time. An uncached client's habit shows as a
-spike while it is new; a run at the weekend, as a spike of these hours; a rotated secret, as a silence; an outage that
-covers a day, as a day without a token. The last is about the organization, and the others are about an agent."""
+spike while it is new; a run at the weekend, as a spike of these hours; a rotated secret, as a silence; an outage of
+the organization that covers part of each of some days, as days without a token. The last is about the organization, and
+the others are about an agent."""
 
 
 def one_per_cause(found: list[Finding]) -> list[Finding]:
@@ -43,6 +44,8 @@ def _explains(one: Finding, other: Finding) -> bool:
     """Whether *other*, of the same agent, is because of *one*."""
     if other.agent_id != one.agent_id or not _overlap(one, other):
         return False
+    if other.kind == "zero_day":
+        return not one.is_of_part and one.begins < other.begins + DAY and other.ends - DAY < one.ends
     if other.kind == "dominance":
         return one.excess >= other.excess
     if one.kind == "uncached_tokens":

@@ -74,7 +74,8 @@ class Finding:
     ``baseline`` says how the expected one was made. ``agent_id`` and ``agent_name`` are those of the one agent that it
     concerns, if it does; ``agents`` are the first few behind one that concerns several, and ``agent_count`` says how
     many there are, if that is known. ``also_seen_as`` are other kinds that would report the same cause. ``excess`` is
-    how many tokens it explains; of ``dominance``, how many fewer would end it. For people, a sentence or two each:
+    how many tokens it explains; of ``dominance``, how many fewer would end it. ``is_of_part`` says that a part of the
+    organization is quiet and the rest is not. For people, a sentence or two each:
     ``summary`` says what was seen, ``causes`` what likely lies behind it, ``next_step`` what to check.
     """
 
@@ -95,6 +96,7 @@ class Finding:
     agent_count: int | None = None
     also_seen_as: tuple[str, ...] = ()
     excess: float = 0.0
+    is_of_part: bool = False
 
     def represent(self) -> dict[str, Any]:
         """As our JSON."""

@@ -190,6 +190,7 @@ def _of_part(one: QuietTime, agents: list[Agent], first_day: date, query: Findin
         baseline="the agents that were active in the hour before",
         agents=_contributors(stopped, one),
         agent_count=len(stopped),
+        is_of_part=True,
         summary=f"{stopped[0].name} and {at_least}{len(stopped) - 1:,} other agents stopped in the same hour and"
         f" {'have been' if one.lasts else 'were'} quiet {when}.",
         causes="They have a common cause: their network, their platform, a deployment.",

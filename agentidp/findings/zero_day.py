@@ -6,8 +6,9 @@ Statistic: the median of the same weekday in up to 8 weeks before.
 2. A day without a token is reported if the median of its weekday is at least 20 tokens.
 3. Such days in a row, also across days that are usually empty, are one finding.
 
-A quiet time of the organization that has ended and contains such a day is reported here alone. Any other that overlaps
-it, because it still lasts or is shorter, is reported as a ``silence`` alone (:mod:`agentidp.findings.causes`).
+A quiet time of the organization that has ended and contains such a day is reported here alone. Any other that covers
+part of each of the days, because it still lasts or is shorter, is reported as a ``silence`` alone
+(:mod:`agentidp.findings.causes`).
 """
 
 from __future__ import annotations

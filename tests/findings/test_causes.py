@@ -114,6 +114,32 @@ def test_a_silence_of_the_organization_explains_its_days_without_a_token_and_tha
 
 
 @pytest.mark.parametrize(
+    ("begins", "ends", "number"),
+    [
+        # From so many hours after the first of two midnights to so many after it: some of each of two days.
+        (23, 25, 1),
+        (-9, 25, 1),
+        (9, 24, 2),
+        (24, 33, 2),
+        (-9, 0, 2),
+        (48, 57, 2),
+    ],
+)
+def test_a_silence_explains_two_days_without_a_token_if_it_covers_some_of_both(
+    begins: int, ends: int, number: int
+) -> None:
+    zero_days = finding("zero_day", agent=None, begins=4 * DAY, ends=2 * DAY)
+    outage = finding("silence", agent=None, begins=4 * DAY - begins * HOUR, ends=4 * DAY - ends * HOUR)
+    assert len(one_per_cause([zero_days, outage])) == number
+
+
+def test_a_silence_of_a_part_explains_no_day_without_a_token() -> None:
+    zero_day = finding("zero_day", agent=None, begins=2 * DAY, ends=DAY)
+    part = replace(finding("silence", agent=None, begins=2 * DAY, ends=DAY), is_of_part=True)
+    assert len(one_per_cause([zero_day, part])) == 2
+
+
+@pytest.mark.parametrize(
     ("agents", "number"), [(thresholds.COMMON_CAUSE_AGENTS - 1, 3), (thresholds.COMMON_CAUSE_AGENTS, 1)]
 )
 def test_agents_with_a_spike_from_the_same_hour_on_are_one_finding(agents: int, number: int) -> None:
