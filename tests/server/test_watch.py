@@ -101,11 +101,16 @@ def test_one_that_fails_does_not_stop_the_others(
     assert "findings not evaluated" in caplog.messages
 
 
-def test_evaluates_nothing_while_another_instance_watches(services: Services, database_url: str) -> None:
+def test_evaluates_nothing_while_another_instance_watches(
+    services: Services, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with connect(database_url) as other:
         other.execute("select pg_advisory_lock(%s)", [WATCH_LOCK])
         watch(services, threading.Event(), once=True)
         assert evaluated(database_url) == 0
+    assert [one.message for one in caplog.records if one.name == watching.__name__] == [
+        "another instance watches, so nothing was evaluated"
+    ]
 
 
 def test_stops_between_two_organizations_when_the_lock_is_lost(
