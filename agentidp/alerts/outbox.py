@@ -15,7 +15,7 @@ def enqueue(opened: Transaction, change: StateChange) -> int:
     """Put a state change into the outbox, once for each target of the organization that wants it.
 
     A target that has received the beginning receives what follows, whatever it wants now, and after it is enabled if
-    it is disabled: it would else show the finding as going on for ever.
+    it is disabled: it would else show the finding as going on for ever. The end goes to nobody else.
 
     Nothing is sent before the transaction is committed, and nothing is lost after it. To enqueue the same change again
     does nothing.
@@ -30,6 +30,7 @@ def enqueue(opened: Transaction, change: StateChange) -> int:
         kind=change.kind,
         severities=severities,
         follows=change.change != "opened",
+        ends=change.change == "resolved",
     )
     for target in targets:
         opened.as_of(change.at).fetch(

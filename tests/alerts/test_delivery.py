@@ -114,6 +114,21 @@ def test_whoever_was_told_of_the_beginning_is_told_of_the_end(
     assert received_after("resolved", kind="budget", severity="info") == ["/budgets"]
 
 
+def test_who_received_nothing_of_a_finding_does_not_receive_its_end(
+    acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
+) -> None:
+    acme.add_target(f"{receiver.url}/silences", kinds=["silence"])
+    acme.add_target(f"{receiver.url}/zero_days", kinds=["zero_day"])
+    finding_id = uuid.uuid4()
+    acme.put(change(finding_id=finding_id, kind="silence"))
+    acme.add_target(f"{receiver.url}/added")
+    clock.now += timedelta(hours=1)
+    # What ended contained a whole day.
+    acme.put(change(clock.now, finding_id=finding_id, change="resolved", kind="zero_day"))
+    deliver()
+    assert [one.path for one in receiver.received] == ["/silences"] * 2
+
+
 def test_what_ends_while_a_target_is_disabled_is_sent_when_it_is_enabled(
     acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
 ) -> None:

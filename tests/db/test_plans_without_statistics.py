@@ -217,6 +217,7 @@ VALUES: dict[str, Any] = {
     "search": "",
     "sort": "tokens",
     "follows": True,
+    "ends": False,
     "at_hour": 12,
     "by_rejected": True,
     "timeout": "1s",
