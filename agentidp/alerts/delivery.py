@@ -52,7 +52,7 @@ GIVE_UP_AFTER = timedelta(days=3)
 """Age of a message that is attempted for the last time."""
 
 KEPT = timedelta(days=7)
-"""Age at which deliveries are deleted, but for the last one of a finding that was accepted and goes on."""
+"""Age at which deliveries are deleted, except the last accepted one of a finding that goes on."""
 
 KEPT_FOR_THE_END = timedelta(days=366)
 """Age at which that one is deleted as well."""

@@ -1,4 +1,4 @@
--- Deletes the deliveries of all organizations that were made before an instant. The last one of a finding to a target is kept
+-- Deletes the deliveries of all organizations that were made before an instant. The last one of a finding that a target accepted is kept
 -- for longer if it says that the finding goes on: the target must receive the end. Returns no row.
 -- Parameters: made_before; kept_after: nothing older is kept.
 delete from alert_deliveries
@@ -14,5 +14,6 @@ where created_at < %(made_before)s
                 and later.finding_id = alert_deliveries.finding_id
                 and later.target_id = alert_deliveries.target_id
                 and later.created_at > alert_deliveries.created_at
+                and later.delivered_at is not null
         )
     )

@@ -85,7 +85,7 @@ def test_only_what_a_target_wants_is_sent_to_it(acme: Outbox, receiver: Receiver
     assert sorted(received) == [("/critical", "budget"), ("/spikes", "spike")]
 
 
-def test_whoever_was_told_of_the_beginning_is_told_of_the_end(
+def test_whoever_received_the_beginning_receives_the_end(
     acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
 ) -> None:
     acme.add_target(f"{receiver.url}/spikes", kinds=["spike"])
@@ -311,6 +311,24 @@ def test_a_message_is_abandoned_after_days_and_deleted_after_a_week(
     clock.advance(hours=1)
     deliver()
     assert acme.deliveries() == []
+
+
+def test_the_end_is_sent_although_the_change_before_it_was_abandoned(
+    acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
+) -> None:
+    acme.add_target(receiver.url, kinds=["spike"])
+    finding_id = uuid.uuid4()
+    acme.put(change(finding_id=finding_id))
+    deliver()
+    receiver.status = 500
+    acme.put(change(clock.now + timedelta(hours=1), finding_id=finding_id, change="escalated"))
+    for days in (1, 3, 7):
+        clock.advance(days=days)
+        deliver()
+    receiver.status = 200
+    acme.put(change(clock.now, finding_id=finding_id, change="resolved", kind="silence"))
+    deliver()
+    assert [one.change for one in acme.deliveries() if one.delivered_at] == ["opened", "resolved"]
 
 
 def test_a_slow_target_does_not_hold_up_the_others(
