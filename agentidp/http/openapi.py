@@ -34,8 +34,8 @@ def _errors_with_a_code(error: type[ApiError]) -> Iterator[type[ApiError]]:
         yield from _errors_with_a_code(special)
 
 
-ERRORS = {error.code: error for error in _errors_with_a_code(ApiError)}
-"""Code -> its error."""
+ERRORS = {error.code: error for error in _errors_with_a_code(ApiError) if error.__module__ == ApiError.__module__}
+"""Code -> its error. The dashboard has errors of its own with the same codes, which are no part of the API."""
 
 OAUTH_ERRORS = (
     "invalid_request",

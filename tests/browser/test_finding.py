@@ -172,3 +172,26 @@ def test_a_note_is_kept_if_its_finding_ends_meanwhile(open_page: Open, stage: St
     page.wait_for_url("**#finding-*")
     page.goto(f"/dashboard/findings/{read}")
     expect(page.get_by_role("table")).to_contain_text("rotated its secret")
+
+
+def test_a_note_is_kept_in_a_form_that_was_closed_again(open_page: Open, stage: Stage) -> None:
+    organization_id = make_organization(stage.services, "Closed again")
+    agents = [make_agent(stage.services, organization_id, name) for name in ("first", "second")]
+    for agent in agents:
+        count_usage(stage.services, organization_id, agent.agent_id, NOON, tokens=1)
+    read = make_finding(stage.services, organization_id, a_finding(NOON, agent_id=agents[0].agent_id))
+    page = open_page()
+    page.clock.install()
+    let_in(page, stage, agents[0])
+    page.goto("/dashboard?days=7")
+    page.locator(FIRST).get_by_text("Acknowledge or mute").click()
+    page.get_by_label("Note").fill("on it")
+    page.locator(FIRST).get_by_text("Acknowledge or mute").click()
+    stage.clock.set(NOON + timedelta(minutes=1))
+    make_finding(stage.services, organization_id, a_finding(NOON, agent_id=agents[1].agent_id))
+    page.clock.fast_forward(61_000)
+    page.get_by_role("status").get_by_role("button", name="Show").click()
+    expect(page.locator(".finding")).to_have_count(2)
+    card = page.locator(f"#finding-{read}")
+    card.get_by_text("Acknowledge or mute").click()
+    expect(card.get_by_label("Note")).to_have_value("on it")

@@ -70,7 +70,7 @@ def test_lists_where_alerts_go_and_no_secret(
     assert second[:3] == ["second", "webhook https://hooks.example", "critical, spike, zero day"]
     assert "secret" not in response.text
     assert "outsider" not in page.text
-    assert "Nothing was sent in seven days." in page.text
+    assert "Nothing was sent in the last seven days." in page.text
     assert f'<a href="{PATH}" aria-current="page">Alerts</a>' in response.text
 
 
@@ -79,7 +79,7 @@ def test_says_what_was_delivered_what_waits_and_why(
 ) -> None:
     finding_id = uuid.uuid4()
     with database_of(services, cast.acme.organization_id).transaction() as opened:
-        for ago, name in enumerate(("resolved", "opened")):
+        for ago, name in ((1, "opened"), (0, "resolved")):
             outbox.enqueue(opened, change(NOON - timedelta(minutes=ago), finding_id=finding_id, change=name))
     waiting, begun = deliveries(services, cast)
     database_of(services, cast.acme.organization_id).fetch_durably(
@@ -118,7 +118,7 @@ def test_tests_a_target_after_a_confirmation(
     [sent] = deliveries(services, cast)
     assert (sent.change, sent.target_id) == ("test", target_id)
     page = Page(signed_in.get(response.headers["Location"]))
-    assert "A test of <on-call> is sent within seconds." in page.text
+    assert "A test of <on-call> is sent within seconds if agentidp watch runs." in page.text
     assert page.table("Newest first")[0][2:] == ["test", "waiting"]
     # Neither a click in a hurry nor a reload sends a second one.
     clock.now += TEST_INTERVAL

@@ -68,7 +68,7 @@ function announce(before, after) {
   button.type = "button";
   button.textContent = "Show";
   button.addEventListener("click", () => {
-    for (const form of before.querySelectorAll("details[open][id^=act-]")) keepForm(form, after);
+    for (const form of before.querySelectorAll("details[id^=act-]")) if (isBeingFilledIn(form)) keepForm(form, after);
     exchange(before, after);
     fresh[0].closest("details:not([open])")?.setAttribute("open", "");
     fresh[0].querySelector("a").focus();
@@ -77,7 +77,7 @@ function announce(before, after) {
   before.append(news);
 }
 
-// Puts an open form of a finding into "after". One whose finding has ended, or is no longer listed, still works, and what
+// Puts a form of a finding that is open or changed into "after". One whose finding has ended, or is no longer listed, still works, and what
 // is typed in it must not be lost.
 function keepForm(form, after) {
   const card = form.closest(".finding"), place = after.querySelector(`#${form.id}`);
@@ -96,7 +96,8 @@ function keepForm(form, after) {
 // Whether the reader fills in a form in "part", which must not be lost. Whoever opened the form of a finding is about to
 // press a button that must not move away from the pointer.
 function isBeingFilledIn(part) {
-  if (part.querySelector("details[open][id^=act-]")) return true;
+  const open = "details[open][id^=act-]";
+  if (part.matches(open) || part.querySelector(open)) return true;
   // The value of a checkbox is "on" by default, and its defaultValue is not.
   const isChanged = ({ type, value, defaultValue, checked, defaultChecked }) =>
     type === "checkbox" ? checked !== defaultChecked : value !== defaultValue;
