@@ -565,3 +565,19 @@ def test_those_that_stopped_together_are_not_reported_one_by_one(fleet: Fleet) -
     others(fleet, 9)
     fleet.store()
     assert silent(fleet) == [(None, "04-15T07:00", "04-15T12:00")]
+
+
+def test_a_part_that_stops_does_not_hide_a_day_on_which_nobody_got_a_token(fleet: Fleet) -> None:
+    day = MIDNIGHT - 24 * HOUR
+    for number in range(14):
+        agent = fleet.agent(f"agent-{number}")
+        fleet.work(agent, NOON.replace(minute=0) - 10 * WEEK, day, lambda at: 3)
+        for hour in range(36):
+            # Their tokens are still valid, so requests go on, but for those of four agents from 14:00 to 20:00.
+            tokens = 3 if hour >= 24 else 0
+            if number >= 4 or not 14 <= hour < 20:
+                fleet.count(agent, day + hour * HOUR, tokens, requests=3 - tokens)
+    fleet.store()
+    found = {one["kind"]: one for one in fleet.findings()}
+    assert found["silence"]["agentCount"] == 4
+    assert found["zero_day"]["window"]["from"] == "2026-04-14T00:00:00.000000Z"
