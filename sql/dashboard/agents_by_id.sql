@@ -27,8 +27,7 @@ with chosen as (
             from generate_series(0, %(last)s::date - %(first)s::date) as since (days)
             cross join lateral (select %(first)s::date + since.days as day offset 0) as calendar
             cross join lateral (
-                select
-                from agent_usage_daily as counted
+                select from agent_usage_daily as counted
                 where
                     counted.organization_id = %(organization_id)s
                     and counted.day = calendar.day
