@@ -366,7 +366,9 @@ class Server:
 
 
 def children(parent: int, name: str) -> list[int]:
-    """The process ids of the children of *parent* whose command line contains *name*."""
+    """The process ids of the children of *parent* whose command line contains *name*, sorted. The first need not be the
+    oldest: after the highest process id the kernel begins again at the lowest.
+    """
     found = []
     for directory in Path("/proc").iterdir():
         if directory.name.isdecimal():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.factories import PATIENCE, SECRET_KEY, Server, children, free_port
+from tests.factories import PATIENCE, SECRET_KEY, Server, children, free_port, wait_until
 
 
 class MeteredServer(Server):
@@ -49,8 +50,10 @@ class MeteredServer(Server):
         return gunicorn
 
     def metrics_process(self) -> int:
-        """The process id of the one that serves the metrics: the first that the main process forks."""
-        return children(self.main_process(), "gunicorn")[0]
+        """The process id of the one that serves the metrics, which it logs."""
+        wait_until(lambda: "metrics are served" in self.logs())
+        [line] = [json.loads(line) for line in self.logs().splitlines() if "metrics are served" in line]
+        return int(line["pid"])
 
     def workers(self) -> list[int]:
         return [pid for pid in children(self.main_process(), "gunicorn") if pid != self.metrics_process()]
