@@ -88,6 +88,14 @@ class Connection(TConn):
 
     ended = False
 
+    def has_request(self) -> bool:
+        """Whether something has arrived that no thread has read yet, because all were busy."""
+        if self.ended:
+            return False
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(0))
+
 
 class PollingWorker(ThreadWorker):
     """gunicorn's threaded worker without the hand-overs. ``--threads`` is the number of threads that serve."""
@@ -249,7 +257,7 @@ class PollingWorker(ThreadWorker):
         self.notify()
         self.wait_for_and_dispatch_events(timeout=1.0)
         now = time.monotonic()
-        self._close_idle(lambda connection: connection.timeout <= now)
+        self._close_idle(lambda connection: connection.timeout <= now and not connection.has_request())
 
     def _close_idle(self, is_over: Callable[[Connection], bool]) -> None:
         with self._lock:

@@ -270,6 +270,20 @@ class TestStopping:
             assert everything(slow).endswith(b"slow ")
             assert server.process.wait(20) == 0
 
+    def test_a_request_that_waits_for_a_thread_is_not_idle(self) -> None:
+        with Gunicorn(threads=1, keepalive=1) as server, server.connect() as first, server.connect() as second:
+            for client in (first, second):
+                client.sendall(get("/?a"))
+                assert responses(client, 1) == [b"a "]
+            first.sendall(get("/sleep/5?slow"))
+            time.sleep(0.2)
+            second.sendall(get("/?waited"))
+            time.sleep(0.2)
+            server.process.send_signal(signal.SIGTERM)
+            assert everything(first).endswith(b"slow ")
+            assert everything(second).endswith(b"waited ")
+            server.process.wait(20)
+
     def test_on_term_a_worker_without_connections_ends_at_once(self) -> None:
         with Gunicorn() as server:
             server.process.send_signal(signal.SIGTERM)
