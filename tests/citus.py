@@ -270,6 +270,26 @@ def nodes_of(url: str) -> list[tuple[str, int]]:
         ).fetchall()
 
 
+def servers_of(url: str) -> list[str]:
+    """The database at *url* on each server of its cluster, the coordinator first; *url* itself without Citus."""
+    name = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
+    return [Node(Path(), Path(), port=port, host=host).url(name) for host, port in nodes_of(url)] or [url]
+
+
+def server_of(url: str, organization_id: str) -> str:
+    """The database at *url* on the server that has an organization's rows; *url* itself without Citus."""
+    nodes = nodes_of(url)
+    if not nodes:
+        return url
+    with psycopg.connect(url, autocommit=True) as connection:
+        [place] = connection.execute(
+            "select nodename, nodeport from citus_shards "
+            "where shardid = get_shard_id_for_distribution_column('organizations', %s::text)",
+            [organization_id],
+        ).fetchall()
+    return servers_of(url)[nodes.index(place)]
+
+
 def someone_waits(url: str) -> bool:
     """Whether a transaction waits for a row that another one has locked, on any server of the database at *url*."""
     waits = "exists (select from pg_locks where locktype in ('transactionid', 'advisory') and not granted)"
