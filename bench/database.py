@@ -17,8 +17,11 @@ import jwt
 import psycopg
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from agentidp.clock import utc_now
+from agentidp.db.database import connect
 from agentidp.jose.jwk import public_jwk
 from agentidp.oauth.client_secret import hash_secret, new_secret
+from agentidp.usage_history.monthly_sums import store_sums
 from bench.python_speed import DICTIONARIES, loop_time
 
 AGENTS = 100
@@ -65,6 +68,10 @@ def seed(url: str, key: ec.EllipticCurvePrivateKey, shape: Shape = USUAL) -> lis
     }
     with psycopg.connect(url, autocommit=True) as connection:
         rows = connection.execute(statement, parameters).fetchall()
+    with connect(url) as operator:
+        # As `agentidp watch` does every few minutes.
+        store_sums(operator, str(parameters["large"]), utc_now())
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("vacuum analyze")
         connection.execute("checkpoint")
     return [(str(agent_id), client_secrets[number - 1]) for agent_id, number in rows]

@@ -108,6 +108,8 @@ def served(url: str, log: Path, *, is_distributed: bool, shape: Shape = USUAL) -
     before = counted(url)
     [port] = free_ports(1)
     settings = {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": secrets.token_urlsafe(48)}
+    # Its looks at all organizations would be charged to the requests.
+    settings["AGENTIDP_WATCH"] = "off"
     with server(["agentidp", "serve"], port=port, environment=settings, log=log) as process:
         _, body = response(port, "POST", TOKEN, basic(clients[0]), GRANT)
         yield Served(url, port, process, clients, json.loads(body)["access_token"], before)
