@@ -15,7 +15,7 @@ from agentidp.caller import Caller, bearer
 from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import ChangeSchema, Flag, Text
+from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, Text
 
 blueprint = Blueprint("alert-targets", __name__, description="Where the organization's alerts go")
 
@@ -63,7 +63,7 @@ def _severity(**kwargs: Any) -> ma.fields.String:
 class NewAlertTargetSchema(ma.Schema):
     """The body that creates an alert target."""
 
-    name = Text(1, 100, required=True)
+    name = Text(1, MAX_NAME, required=True)
     type = ma.fields.String(
         required=True, validate=ma.validate.OneOf(TYPES, error="must be one of " + ", ".join(TYPES))
     )
@@ -76,7 +76,7 @@ class NewAlertTargetSchema(ma.Schema):
 class AlertTargetChangeSchema(ChangeSchema):
     """The body that changes an alert target. Missing members stay as they are; the type cannot be changed."""
 
-    name = Text(1, 100)
+    name = Text(1, MAX_NAME)
     url = Url()
     kinds = _kinds()
     minimumSeverity = _severity()

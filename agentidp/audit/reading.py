@@ -14,6 +14,9 @@ from agentidp.db.sql import Call, Rows
 MAX_SEQUENCE = 2**63 - 1
 """What the database can store."""
 
+MAX_ID = 500
+"""Characters of an ID by which events are selected."""
+
 PART = 1000
 """Events that one statement reads."""
 

@@ -64,7 +64,7 @@ def list_(as_json: bool) -> None:
 @click.argument("organization_id", metavar="ID")
 @click.argument(
     "tokens",
-    type=click.IntRange(organizations.LEAST_BUDGET, organizations.MOST_BUDGET),
+    type=click.IntRange(organizations.MIN_BUDGET, organizations.MAX_BUDGET),
     required=False,
     metavar="[TOKENS]",
 )

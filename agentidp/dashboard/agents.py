@@ -19,13 +19,14 @@ from agentidp.dashboard.page_findings import unusual_agents
 from agentidp.dashboard.period import Period, requested_period
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound, ValidationError
+from agentidp.http.schemas import MAX_NAME
 
 PAGE_SIZE = 50
 """Agents in a table."""
 
 MAX_PAGE = 100_000
-MAX_SEARCH = 100
-"""Characters of a search: as many as a name has."""
+MAX_SEARCH = MAX_NAME
+"""Characters of a search for part of a name."""
 
 SHARE_LIMIT = 80
 """An agent with a higher percentage of the period's tokens is flagged."""

@@ -12,7 +12,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response, request
 
-from agentidp.alerts.addresses import TYPES
+from agentidp.alerts.addresses import MAXIMUM_URL_LENGTH, TYPES
 from agentidp.alerts.state_change import KINDS, SEVERITIES
 from agentidp.alerts.target_routes import NewAlertTargetSchema
 from agentidp.alerts.targets import TEST_INTERVAL, add_target, remove_target, request_test, update_target
@@ -135,7 +135,9 @@ def change_target(caller: Caller, target_id: UUID, action: str) -> Response:
 
 def _form(given: dict[str, Any], status: int = 200, **context: Any) -> Response:
     lists: dict[str, Any] = {"types": TYPES, "kinds": KINDS, "severities": SEVERITIES}
-    return pages.page("alert_target_form.html", status, here="alerts", given=given, **lists, **context)
+    return pages.page(
+        "alert_target_form.html", status, here="alerts", given=given, max_url=MAXIMUM_URL_LENGTH, **lists, **context
+    )
 
 
 def _loaded(values: dict[str, Any]) -> dict[str, Any]:

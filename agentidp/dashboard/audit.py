@@ -13,16 +13,13 @@ from uuid import UUID
 from flask import Response, request
 
 from agentidp.audit import ACTIONS
-from agentidp.audit.reading import list_call, represented
+from agentidp.audit.reading import MAX_ID, list_call, represented
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.http.errors import ValidationError
 
 PAGE_SIZE = 50
 """Events in the table."""
-
-MAX_ID = 500
-"""Characters of an id."""
 
 blueprint = pages.new_blueprint("dashboard-audit", __name__)
 
@@ -42,6 +39,7 @@ def audit(caller: Caller) -> Response:
         events=[event | {"changes": _changes(event)} for event in shown],
         names=_names(caller, shown),
         chosen=chosen,
+        max_id=MAX_ID,
         actions=sorted(ACTIONS),
         older=older,
         is_first="below" not in request.args,

@@ -9,7 +9,7 @@ from flask import Flask
 from markupsafe import Markup, escape
 
 from agentidp.dashboard import charts
-from agentidp.findings.actions import MAX_MUTE
+from agentidp.findings.actions import MAX_MUTE, MAX_NOTE
 from agentidp.findings.store import KnownFinding
 
 MUTE_DAYS = 7
@@ -23,7 +23,7 @@ _DATE = re.compile(
 
 
 def init_app(app: Flask) -> None:
-    """Make the functions of this module available to the templates."""
+    """Make the functions of this module available to the templates, and to their macros the length of a note."""
     functions = (
         number,
         coordinate,
@@ -39,6 +39,7 @@ def init_app(app: Flask) -> None:
     )
     for function in functions:
         app.jinja_env.filters[function.__name__] = function
+    app.jinja_env.globals["max_note"] = MAX_NOTE
 
 
 def number(value: float) -> str:

@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agentidp.dashboard.person import ADMINISTRATOR, VIEWER
+from agentidp.http.schemas import MAX_NAME
 from agentidp.oidc_settings import ANYONE, ORGANIZATION_ID, OidcSettings
-
-MAXIMUM_NAME = 100
-"""Characters of a person's name."""
 
 _SUBJECT = re.compile(r"[ -~]{1,255}")
 
@@ -52,7 +50,7 @@ def name_of(claims: Mapping[str, Any]) -> str | None:
     for claim in ("name", "preferred_username", "email"):
         value = claims.get(claim)
         if isinstance(value, str):
-            name = "".join(character for character in value if character.isprintable()).strip()[:MAXIMUM_NAME]
+            name = "".join(character for character in value if character.isprintable()).strip()[:MAX_NAME]
             if name:
                 return name
     return None

@@ -17,7 +17,7 @@ from agentidp.dashboard.period import PERIODS, recent_months
 from agentidp.http.assets import Asset, Assets
 from agentidp.http.error_rendering import log_unexpected
 from agentidp.http.errors import ApiError
-from agentidp.http.schemas import MAX_DAYS
+from agentidp.http.schemas import MAX_DAYS, MAX_NAME
 from agentidp.services import services
 
 SLOW_PART = "<!--slow part-->"
@@ -147,6 +147,7 @@ def _common_context() -> dict[str, Any]:
         "caller": g.get("caller"),
         "at": g.at.astimezone(UTC),
         "max_days": MAX_DAYS,
+        "max_name": MAX_NAME,
         "offered_days": PERIODS,
         "offered_months": recent_months(g.at.astimezone(UTC).date()),
         "version": ASSETS.version,

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import marshmallow as ma
 
-from agentidp.http.schemas import ScopeList, Text
+from agentidp.http.schemas import MAX_NAME, ScopeList, Text
 from agentidp.registry.agents import STATUSES, AgentChangeSchema, NewAgentSchema
 from agentidp.registry.organizations import OrganizationChangeSchema
 from agentidp.registry.resource_servers import NewResourceServerSchema
@@ -15,7 +15,7 @@ from agentidp.registry.resource_servers import NewResourceServerSchema
 class _AgentSchema(AgentChangeSchema):
     """An agent: what is left out stays as it is."""
 
-    name = Text(1, 100, required=True)
+    name = Text(1, MAX_NAME, required=True)
 
 
 class _ResourceServerSchema(NewResourceServerSchema):
@@ -36,7 +36,7 @@ class _OrganizationSchema(OrganizationChangeSchema):
     organizationId = ma.fields.String(
         validate=ma.validate.Length(1, error="must not be empty"), error_messages={"invalid": "must be a string"}
     )
-    name = Text(1, 100, required=True)
+    name = Text(1, MAX_NAME, required=True)
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
     resourceServers = _objects(_ResourceServerSchema)
     agents = _objects(_AgentSchema)

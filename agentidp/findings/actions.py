@@ -25,13 +25,16 @@ SCOPE = "findings:write"
 MAX_MUTE = timedelta(days=366)
 """What is muted for longer has been forgotten."""
 
+MAX_NOTE = 1000
+"""Characters. The database checks it too."""
+
 blueprint = Blueprint("finding-actions", __name__, description="Findings")
 
 
 class NoteSchema(ma.Schema):
     """A note for people."""
 
-    note = Text(1, 1000, multiline=True, allow_none=True, load_default=None)
+    note = Text(1, MAX_NOTE, multiline=True, allow_none=True, load_default=None)
 
 
 class MuteSchema(NoteSchema):

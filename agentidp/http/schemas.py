@@ -1,6 +1,6 @@
 """The fields of bodies and queries: each accepts what the documentation of the API says. marshmallow accepts more.
 
-Also what they share: the format of timestamps, and the greatest numbers of days.
+Also what they share: the format of timestamps, the greatest numbers of days, and the length of a name.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ MAX_DAYS = 90
 
 MAX_DAYS_OF_USAGE = 92
 """The most days for which an organization's usage per day is returned. A quarter: the dashboard's longest period."""
+
+MAX_NAME = 100
+"""Characters of the name of an organization, an agent, a resource server, an alert target or a person."""
 
 # In what ECMA-262 and Python have in common. The white space is what str.strip() takes and is not a control character.
 _CONTROL = r"\u0000-\u001f\u007f-\u009f"

@@ -10,7 +10,7 @@ from flask import Response
 
 from agentidp.actor import TYPES
 from agentidp.audit import ACTIONS
-from agentidp.audit.reading import MAX_SEQUENCE, list_call, represented
+from agentidp.audit.reading import MAX_ID, MAX_SEQUENCE, list_call, represented
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
@@ -26,12 +26,12 @@ class AuditArguments(ma.Schema):
     cursor = WholeNumber(
         1, MAX_SEQUENCE, load_default=None, metadata={"description": "`nextCursor` of the previous page"}
     )
-    actor = Text(1, 500, load_default=None, description="The ID of the agent that made the change")
+    actor = Text(1, MAX_ID, load_default=None, description="The ID of the agent that made the change")
     action = ma.fields.String(
         load_default=None,
         validate=ma.validate.OneOf(sorted(ACTIONS), error="must be one of the actions in the documentation"),
     )
-    subject = Text(1, 500, load_default=None, description="The ID of what was changed")
+    subject = Text(1, MAX_ID, load_default=None, description="The ID of what was changed")
     since = Instant(load_default=None, metadata={"description": "Events from this time on"})
     until = Instant(load_default=None, metadata={"description": "Events before this time"})
 

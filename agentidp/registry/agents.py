@@ -17,7 +17,7 @@ from agentidp.db.sql import Rows
 from agentidp.http.errors import Conflict, NotFound, ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import ChangeSchema, Flag, NumberOrNull, ScopeList, Text, WholeNumber, timestamp
+from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, NumberOrNull, ScopeList, Text, WholeNumber, timestamp
 from agentidp.registry.cursor import decode_cursor, encode_cursor
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 
@@ -31,6 +31,9 @@ EXPECTED_REPLICAS = "How many instances of it run, which findings take into acco
 
 MIN_REPLICAS, MAX_REPLICAS = 1, 10_000
 """Instances of an agent that can be declared."""
+
+MAX_DESCRIPTION, MAX_OWNER = 1000, 200
+"""Characters."""
 
 
 class ExpectedReplicas(NumberOrNull):
@@ -57,9 +60,9 @@ def refuse_unknown_scopes(opened: Transaction, scopes: list[str]) -> None:
 class NewAgentSchema(ma.Schema):
     """The body that registers an agent."""
 
-    name = Text(1, 100, required=True)
-    description = Text(0, 1000, multiline=True, load_default="")
-    owner = Text(0, 200, load_default="", description=OWNER)
+    name = Text(1, MAX_NAME, required=True)
+    description = Text(0, MAX_DESCRIPTION, multiline=True, load_default="")
+    owner = Text(0, MAX_OWNER, load_default="", description=OWNER)
     scopes = ScopeList(load_default=lambda: list(DEFAULT_SCOPES))
     dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens", load_default=False)
     expectedReplicas = ExpectedReplicas(attribute="expected_replicas", load_default=None)
@@ -68,9 +71,9 @@ class NewAgentSchema(ma.Schema):
 class AgentChangeSchema(ChangeSchema):
     """The body that changes an agent. Missing members stay as they are."""
 
-    name = Text(1, 100)
-    description = Text(0, 1000, multiline=True)
-    owner = Text(0, 200, description=OWNER)
+    name = Text(1, MAX_NAME)
+    description = Text(0, MAX_DESCRIPTION, multiline=True)
+    owner = Text(0, MAX_OWNER, description=OWNER)
     scopes = ScopeList()
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
     dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens")

@@ -31,6 +31,9 @@ blueprint = Blueprint("credentials", __name__, description="Credentials of an ag
 MAXIMUM_CREDENTIALS = 20
 """Of one agent at a time."""
 
+MAX_LABEL = 100
+"""Characters. The database checks it too."""
+
 
 class NewCredentialSchema(ma.Schema):
     """The optional body that creates a credential. With ``jwk`` or ``jwks`` the client authenticates by
@@ -42,7 +45,7 @@ class NewCredentialSchema(ma.Schema):
 
     label = Text(
         1,
-        100,
+        MAX_LABEL,
         load_default=None,
         allow_none=True,
         description="For people: where the credential is used, for example",
@@ -169,7 +172,7 @@ def add_credential(
 ) -> tuple[Any, str | None]:
     """Create a credential.
 
-    :param label: for people, 1 to 100 characters.
+    :param label: for people, of at most :data:`MAX_LABEL` characters.
     :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked. Default: a secret.
     :returns: its row and its secret, which is not stored; ``None`` if it has keys.
     :raises NotFound: no such agent.

@@ -17,11 +17,11 @@ from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import ChangeSchema, NumberOrNull, Text, timestamp
+from agentidp.http.schemas import MAX_NAME, ChangeSchema, NumberOrNull, Text, timestamp
 
 blueprint = Blueprint("organization", __name__, description="The organization and its budget")
 
-LEAST_BUDGET, MOST_BUDGET = 1, 1_000_000_000_000
+MIN_BUDGET, MAX_BUDGET = 1, 1_000_000_000_000
 """Tokens in a calendar month."""
 
 _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -30,14 +30,14 @@ _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class NewOrganizationSchema(ma.Schema):
     """What an operator gives to create an organization."""
 
-    name = Text(1, 100, required=True)
+    name = Text(1, MAX_NAME, required=True)
 
 
 class OrganizationChangeSchema(ChangeSchema):
     """The body that changes the organization."""
 
-    name = Text(1, 100)
-    monthlyTokenBudget = NumberOrNull(LEAST_BUDGET, MOST_BUDGET, attribute="monthly_token_budget")
+    name = Text(1, MAX_NAME)
+    monthlyTokenBudget = NumberOrNull(MIN_BUDGET, MAX_BUDGET, attribute="monthly_token_budget")
 
 
 class OrganizationSchema(ma.Schema):
@@ -46,8 +46,8 @@ class OrganizationSchema(ma.Schema):
     organizationId = ma.fields.String(required=True)
     name = ma.fields.String(required=True)
     monthlyTokenBudget = NumberOrNull(
-        LEAST_BUDGET,
-        MOST_BUDGET,
+        MIN_BUDGET,
+        MAX_BUDGET,
         required=True,
         metadata={"description": "Tokens in a UTC calendar month; null if there is none"},
     )

@@ -18,7 +18,7 @@ from agentidp.http.errors import Conflict, NotFound, ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import ChangeSchema, ScopeList, Text, timestamp
+from agentidp.http.schemas import MAX_NAME, ChangeSchema, ScopeList, Text, timestamp
 from agentidp.registry.resource_identifiers import ResourceTaken, claim
 from agentidp.scopes import SCOPES
 from agentidp.services import services
@@ -51,20 +51,22 @@ class NewResourceServerSchema(_ForeignScopes):
             "maxLength": MAXIMUM_RESOURCE_LENGTH,
         },
     )
-    name = Text(1, 100, required=True)
+    name = Text(1, MAX_NAME, required=True)
     scopes = ScopeList(load_default=list)
 
     @ma.validates("resource")
     def must_be_an_identifier(self, resource: str, data_key: str) -> None:
         """The pattern is for the OpenAPI document only."""
         if not is_resource_identifier(resource):
-            raise ma.ValidationError("must be an absolute URI of at most 500 characters without fragment")
+            raise ma.ValidationError(
+                f"must be an absolute URI of at most {MAXIMUM_RESOURCE_LENGTH} characters without fragment"
+            )
 
 
 class ResourceServerChangeSchema(_ForeignScopes, ChangeSchema):
     """The body that changes a resource server: what is left out stays. Its identifier cannot be changed."""
 
-    name = Text(1, 100)
+    name = Text(1, MAX_NAME)
     scopes = ScopeList()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from agentidp.http.schemas import MAX_NAME
 from tests.browser.conftest import Open
 from tests.browser.stage import Stage, let_in, overflow
 from tests.factories import NOON, Agent, count_usage, make_agent, make_organization
@@ -18,8 +19,8 @@ NAMES = {
     "override": "\u202e\u2067evil\u202eexe.fdp",
     "emoji": "\U0001f469\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 \U0001f680\U0001f3f3\ufe0f\u200d\U0001f308",
     "combining": "Z" + "\u0351\u0357\u035b" * 33,
-    "one long word": "W" * 100,
-    "wide": "\ufdfd" * 100,
+    "one long word": "W" * MAX_NAME,
+    "wide": "\ufdfd" * MAX_NAME,
 }
 
 

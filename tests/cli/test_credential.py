@@ -11,6 +11,7 @@ import psycopg
 
 from agentidp import create_app
 from agentidp.config import Settings
+from agentidp.registry.credentials import MAX_LABEL
 from tests.cli.command import UUID, Command
 
 
@@ -82,7 +83,7 @@ def test_list_shows_labels_and_kinds_and_never_a_secret(run: Command) -> None:
 
 def test_a_label_that_is_no_good(run: Command) -> None:
     create = ("credential", "create", "--agent", run.agent(), "--label")
-    assert run.refused(*create, "") == "label must have 1 to 100 characters"
-    assert run.refused(*create, "x" * 101) == "label must have 1 to 100 characters"
+    assert run.refused(*create, "") == f"label must have 1 to {MAX_LABEL} characters"
+    assert run.refused(*create, "x" * (MAX_LABEL + 1)) == f"label must have 1 to {MAX_LABEL} characters"
     assert run.refused(*create, "a\tb") == "label must not hold control characters or lone surrogates"
-    assert run(*create, "x" * 100)
+    assert run(*create, "x" * MAX_LABEL)

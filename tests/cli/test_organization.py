@@ -11,6 +11,7 @@ import pytest
 
 from agentidp import create_app
 from agentidp.config import Settings
+from agentidp.http.schemas import MAX_NAME
 from agentidp.scopes import SCOPES
 from tests.cli.command import ORGANIZATION, TIME, Command
 
@@ -63,8 +64,8 @@ def test_budget_that_is_no_good(shared_run: Command) -> None:
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
-        ("", "must have 1 to 100 characters"),
-        ("x" * 101, "must have 1 to 100 characters"),
+        ("", f"must have 1 to {MAX_NAME} characters"),
+        ("x" * (MAX_NAME + 1), f"must have 1 to {MAX_NAME} characters"),
         (" x", "must not begin or end with white space"),
         ("a\nb", "must not hold control characters or lone surrogates"),
         ("\udcff", "must not hold control characters or lone surrogates"),
@@ -96,6 +97,9 @@ def test_with_an_administrator_that_can_register_agents_over_http(run: Command) 
 
 
 def test_a_name_that_is_no_good_makes_no_administrator(run: Command) -> None:
-    assert run.refused("organization", "create", "", "--with-administrator") == "name must have 1 to 100 characters"
+    assert (
+        run.refused("organization", "create", "", "--with-administrator")
+        == f"name must have 1 to {MAX_NAME} characters"
+    )
     with psycopg.connect(run.database_url) as connection:
         assert connection.execute("select count(*) from clients").fetchone() == (0,)

@@ -6,6 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp import audit
+from agentidp.audit.reading import MAX_ID
 from agentidp.audit.upkeep import erase
 from agentidp.dashboard.audit import PAGE_SIZE
 from agentidp.db.database import connect
@@ -58,7 +59,8 @@ def test_has_pages(cast: Cast, read: Read) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["action=agent.painted", "until=yesterday", "below=0", "below=x", "subject=%00", "actor=" + "x" * 501]
+    "query",
+    ["action=agent.painted", "until=yesterday", "below=0", "below=x", "subject=%00", "actor=" + "x" * (MAX_ID + 1)],
 )
 def test_refuses_what_it_does_not_know(signed_in: FlaskClient, query: str) -> None:
     assert signed_in.get(f"/dashboard/audit?{query}").status_code == 400

@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from agentidp.findings.actions import MAX_NOTE
 from agentidp.findings.store import KnownFinding, read_finding
 from agentidp.services import Services
 from tests.conftest import Cast
@@ -108,7 +109,7 @@ def test_the_page_has_the_history(signed_in: FlaskClient, cast: Cast, clock: Clo
         ({"until": "2026-02-30"}, "The day until which it is muted must be a date."),
         ({"until": "2026-04-15"}, "The day until which it is muted must be in the future, by at most 366 days."),
         ({"until": "2027-04-17"}, "The day until which it is muted must be in the future, by at most 366 days."),
-        ({"until": "2026-04-20", "note": "x" * 1001}, "The note must have 1 to 1000 characters."),
+        ({"until": "2026-04-20", "note": "x" * (MAX_NOTE + 1)}, f"The note must have 1 to {MAX_NOTE} characters."),
         ({"until": "2026-04-20", "note": "a\0"}, "The note must not hold control characters or lone surrogates."),
     ],
     ids=str,

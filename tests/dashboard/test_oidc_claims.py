@@ -8,6 +8,7 @@ import pytest
 
 from agentidp.dashboard import oidc_claims
 from agentidp.dashboard.oidc_claims import NoAccess
+from agentidp.http.schemas import MAX_NAME
 from agentidp.oidc_settings import OidcSettings
 
 ACME, OTHER = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789", "org-1a1b2c3d-e4f5-6789-abcd-ef0123456789"
@@ -125,7 +126,7 @@ def test_roles(value: Any, administrators: set[str], viewers: set[str], role: st
         ({"name": "Anna Berg", "preferred_username": "anna"}, "Anna Berg"),
         ({"name": " \n", "preferred_username": "anna"}, "anna"),
         ({"name": ["x"], "email": "anna@acme.example"}, "anna@acme.example"),
-        ({"name": "x" * 200}, "x" * oidc_claims.MAXIMUM_NAME),
+        ({"name": "x" * (MAX_NAME + 1)}, "x" * MAX_NAME),
         ({"name": "a\u202eb\ud800c"}, "abc"),
         ({}, None),
     ],

@@ -25,12 +25,17 @@ from agentidp.analytics.token_trend import TokenTrendArguments
 from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
+from agentidp.findings.actions import MAX_NOTE
 from agentidp.http.errors import RateLimited
 from agentidp.http.openapi import camel_case
 from agentidp.http.parser import MAXIMUM_BODY, Parser
 from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH
+from agentidp.http.schemas import MAX_NAME
 from agentidp.jose.jwk import MAXIMUM_KEYS
 from agentidp.jose.key_rotation import ensure_signing_key
+from agentidp.registry.agents import MAX_DESCRIPTION, MAX_OWNER, MAX_REPLICAS
+from agentidp.registry.credentials import MAX_LABEL
+from agentidp.registry.organizations import MAX_BUDGET
 from agentidp.services import Services
 from tests.conftest import Cast, _fresh_database, settings_for
 from tests.factories import (
@@ -455,7 +460,7 @@ WRONG_VALUES: dict[str, list[Any]] = {
         None,
         "",
         " ",
-        "x" * 101,
+        "x" * (MAX_NAME + 1),
         1,
         True,
         [],
@@ -469,9 +474,9 @@ WRONG_VALUES: dict[str, list[Any]] = {
         "\x7f",
         0.5,
     ],
-    "label": ["", "x" * 101, 1, [], {}, "a\x00b", "a\nb", "\ud800", " x"],
-    "owner": [None, "x" * 201, 1, [], "a\nb", "\ud800", " x"],
-    "description": [None, "x" * 1001, 1, [], "a\x00b", "\ud800", " x", "\x1b[31m"],
+    "label": ["", "x" * (MAX_LABEL + 1), 1, [], {}, "a\x00b", "a\nb", "\ud800", " x"],
+    "owner": [None, "x" * (MAX_OWNER + 1), 1, [], "a\nb", "\ud800", " x"],
+    "description": [None, "x" * (MAX_DESCRIPTION + 1), 1, [], "a\x00b", "\ud800", " x", "\x1b[31m"],
     "scopes": [
         None,
         "agents:read",
@@ -504,8 +509,8 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "kinds": ["spike", 1, {}, [], [None], [1], ["unknown"], ["spike"] * 1000],
     "minimumSeverity": [None, "", "urgent", "WARNING", 1, [], {}],
     "enabled": [None, "true", 1, 0, [], {}],
-    "expectedReplicas": [0, -1, 10_001, 10**400, 1.0, 0.5, True, "", "1", "none", [], {}, "\ud800"],
-    "monthlyTokenBudget": [0, -1, 10**12 + 1, 10**400, 1.0, 0.5, True, "", "1", [], {}, "\ud800"],
+    "expectedReplicas": [0, -1, MAX_REPLICAS + 1, 10**400, 1.0, 0.5, True, "", "1", "none", [], {}, "\ud800"],
+    "monthlyTokenBudget": [0, -1, MAX_BUDGET + 1, 10**400, 1.0, 0.5, True, "", "1", [], {}, "\ud800"],
     "expiresAt": [
         "",
         "tomorrow",
@@ -529,7 +534,7 @@ WRONG_VALUES: dict[str, list[Any]] = {
         "2999-01-01T00:00:00Z\x00",
         "\ud800",
     ],
-    "note": ["", "x" * 1001, 1, [], {}, "a\x00b", "\ud800", " x"],
+    "note": ["", "x" * (MAX_NOTE + 1), 1, [], {}, "a\x00b", "\ud800", " x"],
     "kind": [None, "", "spike", "HOLIDAY", 1, [], {}, "\ud800"],
     "startsAt": [None, "", "tomorrow", 1, True, [], {}, "2026-04-15", "2999-01-01T00:00:00", "2999-02-30T00:00:00Z"],
     "endsAt": ["", "tomorrow", 1, True, [], {}, "2026-04-15", "2999-01-01T00:00:00", "2020-01-01T00:00:00Z"],

@@ -10,7 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp.registry.agents import MAX_REPLICAS, MIN_REPLICAS
+from agentidp.http.schemas import MAX_NAME
+from agentidp.registry.agents import MAX_DESCRIPTION, MAX_REPLICAS, MIN_REPLICAS
 from agentidp.registry.cursor import encode_cursor
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
@@ -68,12 +69,13 @@ class TestCreate:
     def test_with_no_scope_at_all(self, client: FlaskClient, cast: Cast) -> None:
         assert create(client, cast.acme, name="powerless", scopes=[])["scopes"] == []
 
-    @pytest.mark.parametrize("length", [1, 100])
-    def test_a_name_has_up_to_100_characters(self, client: FlaskClient, cast: Cast, length: int) -> None:
+    @pytest.mark.parametrize("length", [1, MAX_NAME])
+    def test_a_name_has_one_character_to_the_maximum(self, client: FlaskClient, cast: Cast, length: int) -> None:
         assert create(client, cast.acme, name="ü" * length)["name"] == "ü" * length
 
-    def test_a_description_has_up_to_1000_characters(self, client: FlaskClient, cast: Cast) -> None:
-        assert create(client, cast.acme, name="x", description="é" * 1000)["description"] == "é" * 1000
+    def test_a_description_may_have_the_maximum_length(self, client: FlaskClient, cast: Cast) -> None:
+        longest = "é" * MAX_DESCRIPTION
+        assert create(client, cast.acme, name="x", description=longest)["description"] == longest
 
     def test_a_name_of_a_deleted_agent_is_free_again(self, client: FlaskClient, cast: Cast) -> None:
         first = create(client, cast.acme, name="phoenix")
