@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import flask_smorest
@@ -14,6 +15,7 @@ from flask import Flask
 from flask_smorest.spec.plugins import FlaskPlugin
 from werkzeug.routing import Rule
 
+from agentidp.http.error_schemas import ERRORS, described_errors, error_response
 from agentidp.http.errors import (
     ApiError,
     InsufficientScope,
@@ -25,74 +27,7 @@ from agentidp.http.errors import (
     ValidationError,
 )
 from agentidp.http.parser import Parser
-
-
-def _errors_with_a_code(error: type[ApiError]) -> Iterator[type[ApiError]]:
-    if "code" in vars(error):
-        yield error
-    for special in error.__subclasses__():
-        yield from _errors_with_a_code(special)
-
-
-ERRORS = {error.code: error for error in _errors_with_a_code(ApiError) if error.__module__ == ApiError.__module__}
-"""Code -> its error. The dashboard has errors of its own with the same codes, which are no part of the API."""
-
-OAUTH_ERRORS = (
-    "invalid_request",
-    "invalid_client",
-    "invalid_scope",
-    "invalid_target",
-    "invalid_dpop_proof",
-    "unauthorized_client",
-    "unsupported_grant_type",
-    "temporarily_unavailable",
-    "server_error",
-)
-"""The values of ``error`` at an OAuth endpoint."""
-
-HEADERS: dict[str, dict[str, Any]] = {
-    "X-Request-Id": {
-        "description": "The request's id in the log: the client's own if its characters are plain, otherwise a new one",
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
-    },
-    "WWW-Authenticate": {
-        "description": "How to authenticate (RFC 6750 section 3, RFC 7617)",
-        "schema": {"type": "string", "pattern": "^(?:Bearer|Basic|DPoP) "},
-    },
-    "Retry-After": {
-        "description": "Seconds until the client should try again",
-        "schema": {"type": "integer", "minimum": 1},
-    },
-    "Location": {"description": "Address of the new object", "schema": {"type": "string", "format": "uri-reference"}},
-    "ETag": {
-        "description": "Identifies the body. Send it as `If-None-Match` to get 304 while the body is the same",
-        "schema": {"type": "string", "pattern": '^W/"[0-9a-f]{32}"$'},
-    },
-    "Cache-Control": {
-        "description": "How long the response may be cached",
-        "schema": {"type": "string", "const": "private, no-cache"},
-    },
-    "Vary": {
-        "description": "The request headers that the response depends on",
-        "schema": {"type": "string", "const": "Authorization, Accept"},
-    },
-    "AgentIdP-Staleness": {
-        "description": "If a read replica served it: seconds by which its data can be older than the primary's",
-        "required": False,
-        "schema": {"type": "number", "minimum": 0},
-    },
-    "Link": {
-        "description": 'The address of the next page, if there is one, with `rel="next"` (RFC 8288)',
-        "required": False,
-        "schema": {"type": "string"},
-    },
-    "Content-Disposition": {
-        "description": "The file name, for CSV only (RFC 6266)",
-        "required": False,
-        "schema": {"type": "string", "pattern": '^attachment; filename="[a-z0-9-]+\\.csv"$'},
-    },
-}
-"""The response headers of the OpenAPI document."""
+from agentidp.http.response_headers import HEADERS
 
 
 def camel_case(name: str) -> str:
@@ -137,9 +72,20 @@ class Blueprint(flask_smorest.Blueprint):
         """As flask-smorest's. Only documentation: the view returns the whole response."""
         return _documentation(super().response(*args, **kwargs))
 
-    def alt_response(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
-        """As flask-smorest's. Only documentation."""
-        return _documentation(super().alt_response(*args, **kwargs))
+    def alt_response(self, status: int, code: str | None = None, **kwargs: Any) -> Callable[[Any], Any]:
+        """As flask-smorest's, and several errors can have one status. Only documentation.
+
+        :param code: of an error; with ``OAUTH_`` before it at an OAuth endpoint.
+        """
+        if code is None:
+            return _documentation(super().alt_response(status, **kwargs))
+
+        def documented(view: Any) -> Any:
+            view._apidoc = deepcopy(getattr(view, "_apidoc", {}))
+            view._apidoc.setdefault("errors", {}).setdefault(status, []).append(code)
+            return view
+
+        return documented
 
     @staticmethod
     def doc(**kwargs: Any) -> Callable[[Any], Any]:
@@ -169,6 +115,7 @@ class Blueprint(flask_smorest.Blueprint):
     def _describe(doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
         declared = doc_info["declared"]
         responses = doc["responses"]
+        errors: dict[int, list[str]] = doc_info.get("errors", {})
         # The responses that follow from the declarations. The view declares the others.
         # A route that needs an access token returns 400 if a request has two. So does a route that reads arguments.
         is_public = declared["authentication"] in ("public", "client")
@@ -182,31 +129,13 @@ class Blueprint(flask_smorest.Blueprint):
         else:
             refused += [Unauthorized, InsufficientScope, ServiceUnavailable]
             doc["security"] = [{"oauth2": [declared["authentication"]]}, {"bearer": []}, {"dpop": []}]
-        responses.update({error.status: error.code for error in refused})
+        for error in refused:
+            errors.setdefault(error.status, []).append(error.code)
+        responses.update({status: described_errors(codes) for status, codes in errors.items()})
         for response in responses.values():
             if isinstance(response, dict):
                 response.setdefault("headers", {})["X-Request-Id"] = "X-Request-Id"
         return doc | {"operationId": declared["name"]}
-
-
-class ErrorSchema(ma.Schema):
-    """The body of every error outside OAuth."""
-
-    code = ma.fields.String(required=True, validate=ma.validate.OneOf(sorted(ERRORS)))
-    message = ma.fields.String(required=True)
-    details = ma.fields.Dict(
-        keys=ma.fields.String(),
-        values=ma.fields.List(ma.fields.String()),
-        required=True,
-        metadata={"description": "For each field, the rules that it breaks"},
-    )
-
-
-class OAuthErrorSchema(ma.Schema):
-    """The body of every error of an OAuth endpoint (RFC 6749 section 5.2)."""
-
-    error = ma.fields.String(required=True, validate=ma.validate.OneOf(OAUTH_ERRORS))
-    error_description = ma.fields.String(required=True, validate=ma.validate.Regexp(r"[ !#-\[\]-~]+\Z"))
 
 
 class DescribedConverter(OpenAPIConverter):
@@ -260,12 +189,5 @@ class Api(flask_smorest.Api):
         components = self.spec.components
         for name, header in HEADERS.items():
             components.header(name, {"required": True, **header}, lazy=True)
-        for code, error in ERRORS.items():
-            own = {"allOf": [ErrorSchema, {"properties": {"code": {"const": code}}}]}
-            for name, schema in ((code, own), (f"OAUTH_{code}", OAuthErrorSchema)):
-                response = {
-                    "description": error.description or code.replace("_", " ").capitalize(),
-                    "headers": {header: header for header in ("X-Request-Id", *error.always_sent)},
-                    "content": {"application/json": {"schema": schema}},
-                }
-                components.response(name, response, lazy=True)
+        for name in (*ERRORS, *(f"OAUTH_{code}" for code in ERRORS)):
+            components.response(name, error_response(name), lazy=True)

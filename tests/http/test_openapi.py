@@ -28,7 +28,8 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.analytics.token_trend import TokenTrendArguments
-from agentidp.http.openapi import camel_case
+from agentidp.caller import public
+from agentidp.http.openapi import Api, Blueprint, camel_case
 from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH, is_resource_identifier
 from agentidp.operations import api_docs
 from agentidp.registry.agents import NewAgentSchema
@@ -135,6 +136,40 @@ def test_every_answer_is_named_and_has_its_headers_and_a_schema(document: dict[s
             is_oauth = route.endpoint.startswith("oauth-")
             assert ("#/components/schemas/OAuthError" in schema) == is_oauth
             assert ("#/components/schemas/Error" in schema) != is_oauth
+
+
+def test_an_operation_names_every_code_of_a_status() -> None:
+    blueprint = Blueprint("probe", __name__)
+
+    @blueprint.route("/probe", methods=["POST"])
+    @public
+    @blueprint.arguments(NewAgentSchema)
+    @blueprint.response(204)
+    @blueprint.alt_response(400, "NOT_FOUND")
+    @blueprint.alt_response(429, "CONFLICT")
+    @blueprint.alt_response(429, "RATE_LIMITED")
+    def probe(given: dict[str, Any]) -> None:
+        """Probe."""
+
+    app = Flask("probe")
+    app.config.update(API_TITLE="probe", API_VERSION="v1", OPENAPI_VERSION="3.1.0")
+    api = Api(app)
+    api.register_blueprint(blueprint)
+    document = api.spec.to_dict()
+    responses = document["paths"]["/probe"]["post"]["responses"]
+    error = {"$ref": "#/components/schemas/Error"}
+    # The first is declared above, and the second follows from the arguments.
+    bodies = {status: responses[status]["content"]["application/json"]["schema"]["allOf"] for status in ("400", "429")}
+    assert bodies == {
+        "400": [error, {"properties": {"code": {"enum": ["NOT_FOUND", "VALIDATION_ERROR"]}}}],
+        "429": [error, {"properties": {"code": {"enum": ["RATE_LIMITED", "CONFLICT"]}}}],
+    }
+    assert responses["429"]["description"] == "Rate limited; or: Conflict"
+    headers = responses["429"]["headers"]
+    assert headers["X-Request-Id"] == {"$ref": "#/components/headers/X-Request-Id"}
+    # Only one of the two errors has it.
+    assert headers["Retry-After"]["required"] is False
+    assert responses["413"] == {"$ref": "#/components/responses/PAYLOAD_TOO_LARGE"}
 
 
 def test_objects_are_closed_but_for_what_is_ignored(document: dict[str, Any]) -> None:

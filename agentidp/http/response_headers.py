@@ -1,0 +1,49 @@
+"""The response headers of the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-Id": {
+        "description": "The request's id in the log: the client's own if its characters are plain, otherwise a new one",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "WWW-Authenticate": {
+        "description": "How to authenticate (RFC 6750 section 3, RFC 7617)",
+        "schema": {"type": "string", "pattern": "^(?:Bearer|Basic|DPoP) "},
+    },
+    "Retry-After": {
+        "description": "Seconds until the client should try again",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "Location": {"description": "Address of the new object", "schema": {"type": "string", "format": "uri-reference"}},
+    "ETag": {
+        "description": "Identifies the body. Send it as `If-None-Match` to get 304 while the body is the same",
+        "schema": {"type": "string", "pattern": '^W/"[0-9a-f]{32}"$'},
+    },
+    "Cache-Control": {
+        "description": "How long the response may be cached",
+        "schema": {"type": "string", "const": "private, no-cache"},
+    },
+    "Vary": {
+        "description": "The request headers that the response depends on",
+        "schema": {"type": "string", "const": "Authorization, Accept"},
+    },
+    "AgentIdP-Staleness": {
+        "description": "If a read replica served it: seconds by which its data can be older than the primary's",
+        "required": False,
+        "schema": {"type": "number", "minimum": 0},
+    },
+    "Link": {
+        "description": 'The address of the next page, if there is one, with `rel="next"` (RFC 8288)',
+        "required": False,
+        "schema": {"type": "string"},
+    },
+    "Content-Disposition": {
+        "description": "The file name, for CSV only (RFC 6266)",
+        "required": False,
+        "schema": {"type": "string", "pattern": '^attachment; filename="[a-z0-9-]+\\.csv"$'},
+    },
+}
+"""The response headers of the OpenAPI document."""
