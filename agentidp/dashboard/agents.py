@@ -157,7 +157,12 @@ def agent_page(rows: Rows) -> AgentPage:
 
 
 def agents_by_id(shown: Call, after: UUID, limit: int) -> Call:
-    """The statement that reads some of the agents that *shown* lists, by id, after one of them; :func:`agent_of`."""
+    """The statement that reads those of the agents that *shown* lists which are among the next ones by id.
+
+    Its rows are for :func:`agent_of`. The last one may be of an agent that is not listed, to go on after it.
+
+    :param limit: how many agents it looks at, those included that are not listed.
+    """
     kept = ("first", "last", "search", "status", "agent_ids")
     return Call(
         "dashboard/agents_by_id",

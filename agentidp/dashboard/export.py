@@ -31,7 +31,7 @@ AT_ONCE = 10_000
 """Agents that one statement may read."""
 
 PART = 1_000
-"""Agents that are read together if there are more."""
+"""Agents that one statement looks at if there are more, those included that are not listed."""
 
 blueprint = pages.new_blueprint("dashboard-export", __name__)
 
@@ -85,9 +85,9 @@ def _parts(caller: Caller, call: Call, rows: Rows) -> Iterator[str]:
     :param rows: of the first part.
     """
     while rows:
-        yield csv_text(None, (_agent(agent_of(row)) for row in rows))
-        if len(rows) < PART:
-            break
+        listed = [_agent(agent_of(row)) for row in rows if row.is_listed]
+        if listed:
+            yield csv_text(None, listed)
         [rows] = caller.read_together(agents_by_id(call, rows[-1].agent_id, PART))
 
 

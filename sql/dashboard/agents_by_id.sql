@@ -1,86 +1,78 @@
--- Some of an organization's agents with their usage in a period, by id, so that a further call goes on after the last one
--- whatever was counted meanwhile. One row an agent, in order: the columns of dashboard/agents but place, matches, all_agents
--- and all_tokens.
+-- An organization's next agents by id with their usage in a period, so that a further call goes on after the last one
+-- whatever was counted meanwhile. One row an agent, in order: is_listed, and the columns of dashboard/agents but place,
+-- matches, all_agents and all_tokens. The last agent looked at has a row even if it is not listed; no row if there is none.
 -- Parameters: organization_id; after (uuid): agents with greater ids only; first, last, search, status and agent_ids as in
--- dashboard/agents; limit.
--- Day by day for each agent, so that a search that few agents match reads only theirs.
-with chosen as (
-    select known.*
-    from (
-        select
-            agents.agent_id,
-            agents.name,
-            agents.description,
-            agents.owner,
-            case when agents.deleted_at is null then agents.status else 'deleted' end as status
-        from agents
-        where
-            agents.organization_id = %(organization_id)s
-            and agents.agent_id > %(after)s::uuid
-    ) as known
-    where
-        (%(status)s::text is null or known.status = %(status)s::text)
-        and (%(agent_ids)s::uuid[] is null or known.agent_id = any (%(agent_ids)s::uuid[]))
-        and strpos(lower(concat_ws(' ', name, agent_id, description, owner)), lower(%(search)s::text)) > 0
-        and (known.status <> 'deleted' or exists (
-            select
-            from generate_series(0, %(last)s::date - %(first)s::date) as since (days)
-            cross join lateral (select %(first)s::date + since.days as day offset 0) as calendar
-            cross join lateral (
-                select from agent_usage_daily as counted
-                where
-                    counted.organization_id = %(organization_id)s
-                    and counted.day = calendar.day
-                    and counted.agent_id = known.agent_id
-                offset 0
-            ) as usage
-        ))
-    order by known.agent_id
-    limit %(limit)s
-)
-select
-    chosen.*,
-    counted.tokens,
-    counted.requests,
-    counted.rejected,
-    counted.token_day,
-    counted.request_day,
-    counted.rejection_day,
-    last_hours.token_hour,
-    last_hours.request_hour,
-    last_hours.rejection_hour
-from chosen
-cross join lateral (
+-- dashboard/agents; limit: how many agents it looks at, listed or not.
+with looked_at as materialized (
     select
-        coalesce(sum(usage.tokens), 0)::bigint as tokens,
-        coalesce(sum(usage.requests), 0)::bigint as requests,
-        coalesce(sum(usage.rejected), 0)::bigint as rejected,
+        agents.agent_id,
+        agents.name,
+        agents.description,
+        agents.owner,
+        case when agents.deleted_at is null then agents.status else 'deleted' end as status
+    from agents
+    where
+        agents.organization_id = %(organization_id)s
+        and agents.agent_id > %(after)s::uuid
+    order by agents.agent_id
+    limit %(limit)s
+),
+last_one as materialized (
+    select agent_id from looked_at order by agent_id desc limit 1
+),
+-- A range of ids on each day, not each agent's key: most deleted agents have no usage.
+counted as materialized (
+    select
+        usage.agent_id,
+        sum(usage.tokens)::bigint as tokens,
+        sum(usage.requests)::bigint as requests,
+        sum(usage.rejected)::bigint as rejected,
         max(usage.day) filter (where usage.tokens > 0) as token_day,
         max(usage.day) filter (where usage.requests > 0) as request_day,
         max(usage.day) filter (where usage.rejected > 0) as rejection_day
     from generate_series(0, %(last)s::date - %(first)s::date) as since (days)
     cross join lateral (select %(first)s::date + since.days as day offset 0) as calendar
     cross join lateral (
-        select counted.day, counted.tokens, counted.requests, counted.rejected
-        from agent_usage_daily as counted
+        select by_id.agent_id, by_id.day, by_id.tokens, by_id.requests, by_id.rejected
+        from agent_usage_daily as by_id
         where
-            counted.organization_id = %(organization_id)s
-            and counted.day = calendar.day
-            and counted.agent_id = chosen.agent_id
+            by_id.organization_id = %(organization_id)s
+            and by_id.day = calendar.day
+            and by_id.agent_id > %(after)s::uuid
+            and by_id.agent_id <= (select last_one.agent_id from last_one)
         offset 0
     ) as usage
-) as counted
+    group by usage.agent_id
+),
+known as (
+    select
+        looked_at.*,
+        coalesce(counted.tokens, 0) as tokens,
+        coalesce(counted.requests, 0) as requests,
+        coalesce(counted.rejected, 0) as rejected,
+        counted.token_day, counted.request_day, counted.rejection_day,
+        (looked_at.status <> 'deleted' or counted.agent_id is not null)
+        and (%(status)s::text is null or looked_at.status = %(status)s::text)
+        and (%(agent_ids)s::uuid[] is null or looked_at.agent_id = any (%(agent_ids)s::uuid[]))
+        and strpos(lower(concat_ws(' ', name, agent_id, description, owner)), lower(%(search)s::text)) > 0 as is_listed
+    from looked_at
+    left join counted using (agent_id)
+)
+select known.*, last_hours.token_hour, last_hours.request_hour, last_hours.rejection_hour
+from known
+cross join last_one
 cross join lateral (
     select
-        max(cell.ordinal) filter (where usage.day = counted.token_day and cell.tokens > 0) - 1 as token_hour,
-        max(cell.ordinal) filter (where usage.day = counted.request_day and cell.requests > 0) - 1 as request_hour,
-        max(cell.ordinal) filter (where usage.day = counted.rejection_day and cell.rejected > 0) - 1 as rejection_hour
+        max(cell.ordinal) filter (where usage.day = known.token_day and cell.tokens > 0) - 1 as token_hour,
+        max(cell.ordinal) filter (where usage.day = known.request_day and cell.requests > 0) - 1 as request_hour,
+        max(cell.ordinal) filter (where usage.day = known.rejection_day and cell.rejected > 0) - 1 as rejection_hour
     from agent_usage_daily as usage
     cross join lateral unnest(usage.tokens_by_hour, usage.requests_by_hour, usage.rejected_by_hour)
         with ordinality as cell (tokens, requests, rejected, ordinal)
     where
         usage.organization_id = %(organization_id)s
-        and usage.day in (counted.token_day, counted.request_day, counted.rejection_day)
-        and usage.agent_id = chosen.agent_id
+        and usage.day in (known.token_day, known.request_day, known.rejection_day)
+        and usage.agent_id = known.agent_id
 ) as last_hours
-order by chosen.agent_id
+where known.is_listed or known.agent_id = last_one.agent_id
+order by known.agent_id

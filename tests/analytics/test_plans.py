@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -196,7 +197,7 @@ MAXIMUM_PAGES = {
     "analytics/token_trend": 50,
     "analytics/agent_usage_by_hour": 20,
     "dashboard/agents": 17_000,
-    "dashboard/agents_by_id": 20_000,
+    "dashboard/agents_by_id": 1_600,
     "dashboard/agents_of_the_day": 300,
     "analytics/usage_by_day": 50,
     "analytics/usage_by_hour": 20,
@@ -247,3 +248,43 @@ def test_a_thousand_agents_are_read_by_the_key(database_url: str) -> None:
             values = {"organization_id": ORGANIZATION, "at": NOON, **parameters.get(name, others)}
             read[name] = pages(explain(connection, prepare(connection, name, **values)))
     assert {name: number for name, number in read.items() if number > MAXIMUM_PAGES[name]} == {}
+
+
+DELETED = """
+insert into agents (
+    organization_id, agent_id, name, description, scopes, status, created_at, updated_at, deleted_at
+)
+select
+    %(organization_id)s, lpad(place::text, 32, '1')::uuid, 'deleted', '', array['analytics:read'], 'active',
+    now(), now(), now()
+from generate_series(10000, 29999) as place
+"""
+
+
+@ON_EVERY_POSTGRES
+@pytest.mark.parametrize("plan_cache_mode", ["force_generic_plan", "force_custom_plan"])
+def test_a_part_of_many_deleted_agents_reads_little(database_url: str, plan_cache_mode: str) -> None:
+    fill(database_url, 1)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [ORGANIZATION])
+        connection.execute(
+            "insert into organizations (organization_id, name, created_at) values (%s, 'Acme', now())", [ORGANIZATION]
+        )
+        connection.execute(DELETED, {"organization_id": ORGANIZATION})
+        connection.execute("vacuum (analyze)")
+    today = NOON.date()
+    values: dict[str, Any] = {"organization_id": ORGANIZATION, "at": NOON, "limit": 1_000, "search": ""}
+    values |= {"status": None, "agent_ids": None, "first": today - timedelta(days=91), "last": today}
+    read = {}
+    with service_connection(database_url, ORGANIZATION) as connection:
+        connection.execute("select set_config('plan_cache_mode', %s, false)", [plan_cache_mode])
+        for after in (0, 15_000, 28_999):
+            execute = prepare(
+                connection, "dashboard/agents_by_id", after=f"{after:1>32}" if after else f"{0:032}", **values
+            )
+            rows = connection.execute(execute.encode()).fetchall()
+            # None of them is listed, and the last one is there to go on after it.
+            assert [row[0] for row in rows] == [UUID(f"{(after or 9_999) + 1_000:1>32}")]
+            read[after] = pages(explain(connection, execute))
+    # A search for each day and the agents themselves, and of the ten that have usage their 40 days.
+    assert max(read.values()) < 1_000, read

@@ -300,8 +300,8 @@ PAGES = {
     # A day's rows of all agents.
     "dashboard/agents_of_the_day": 2_000,
     "dashboard/agents": 30_000,
-    # The registered agents, and a look-up for each day of those that are found.
-    "dashboard/agents_by_id": 2_000,
+    # A search for each day, and the usage of the ids that are looked at.
+    "dashboard/agents_by_id": 1_000,
     # The month's rows of all agents, and for some a look-up for each agent.
     "analytics/agent_usage": 45_000,
     # The findings look into the days of each of ten thousand agents, with statistics or without.
