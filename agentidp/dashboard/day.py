@@ -26,19 +26,13 @@ def organization_day(caller: Caller, on_day: str) -> Response:
     """The hours of a UTC day; the agents of the whole day, or of the hour in the query."""
     at = caller.at.astimezone(UTC)
     day = past_day(on_day, at)
-    hour, by_rejected = _requested_hour(), _requested_order()
-    by_hour, agents = caller.read_together(
-        usage.usage_by_hour(day),
-        Call(
-            "dashboard/agents_of_the_day",
-            {"on_day": day, "at_hour": hour, "by_rejected": by_rejected, "limit": PAGE_SIZE},
-        ),
-    )
+    call = agents_of_the_day(day, limit=PAGE_SIZE)
+    by_hour, agents = caller.read_together(usage.usage_by_hour(day), call)
     return pages.page(
         "day.html",
         here="overview",
-        hour=hour,
-        by_rejected=by_rejected,
+        hour=call.parameters["at_hour"],
+        by_rejected=call.parameters["by_rejected"],
         agents=agents,
         count=agents[0].agents if agents else 0,
         **_context(day, by_hour, at),
@@ -65,6 +59,18 @@ def _context(day: date, by_hour: list[Any], at: datetime) -> dict[str, Any]:
         "tokens": charts.hour_chart(day, hours, "tokens", at),
         "rejections": charts.hour_chart(day, hours, "rejected", at),
     }
+
+
+def agents_of_the_day(day: date, *, limit: int | None) -> Call:
+    """The statement that reads the agents with usage on a day, or in the hour of it that the request asks for, in the
+    order that it asks for.
+
+    :param limit: of the agents, ``None`` for all.
+    """
+    return Call(
+        "dashboard/agents_of_the_day",
+        {"on_day": day, "at_hour": _requested_hour(), "by_rejected": _requested_order(), "limit": limit},
+    )
 
 
 def past_day(text: str, at: datetime) -> date:

@@ -17,7 +17,7 @@ from agentidp.analytics.usage_by_hour import agent_hours
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session, usage
 from agentidp.dashboard.agents import AgentUsage, agent_of, agent_page, agents_by_id, agents_shown
-from agentidp.dashboard.day import past_day
+from agentidp.dashboard.day import agents_of_the_day, past_day
 from agentidp.dashboard.period import Period, requested_period
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound, ServiceUnavailable
@@ -116,6 +116,18 @@ def hours(caller: Caller, on_day: str) -> Response:
     day = past_day(on_day, caller.at.astimezone(UTC))
     [rows] = caller.read_together(usage.usage_by_hour(day))
     return _hours(f"hours {day}", rows, day)
+
+
+@blueprint.get("/dashboard/days/<on_day>/agents.csv")
+@session.required
+def agents_of_a_day(caller: Caller, on_day: str) -> Response:
+    """All agents with usage on a day, or in the hour of it that is asked for, in the order of the page's table."""
+    day = past_day(on_day, caller.at.astimezone(UTC))
+    call = agents_of_the_day(day, limit=None)
+    [rows] = caller.read_together(call)
+    hour = call.parameters["at_hour"]
+    name = f"agents {day}" if hour is None else f"agents {day} {hour:02}h"
+    return _csv(name, ("agentId", "name", *USAGE), [[row.agent_id, row.name, *_usage(row)] for row in rows])
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>/hours.csv")

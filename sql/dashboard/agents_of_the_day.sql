@@ -1,7 +1,7 @@
 -- The agents with usage on a UTC day, or in one hour of it; most tokens first, then most requests, then by id. One
 -- row an agent: agent_id, name, tokens, requests, rejected, and in each row the number of all of them.
 -- Parameters: organization_id; on_day: the day; at_hour: the hour, 0 to 23, or null for the whole day; by_rejected:
--- whether most rejected requests come first; limit.
+-- whether most rejected requests come first; limit: of the rows, null for all.
 with counted as (
     select
         usage.agent_id,
@@ -33,7 +33,7 @@ listed as (
         count(*) over () as agents
     from by_agent
     order by urgency desc, by_agent.tokens desc, by_agent.requests desc, by_agent.agent_id
-    limit %(limit)s
+    limit %(limit)s::bigint
 )
 select
     listed.agent_id,

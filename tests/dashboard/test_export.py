@@ -167,6 +167,31 @@ def test_a_days_hours(signed_in: FlaskClient, read: Read, worker: Agent) -> None
         assert [row for row in rows if row[1] != "0"] == [["2026-04-14T12:00:00Z", "7", "37", "1"]]
 
 
+def test_a_days_agents(
+    signed_in: FlaskClient, read: Read, cast: Cast, services: Services, worker: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    organization_id = cast.acme.organization_id
+    other = make_agent(services, organization_id, name="other")
+    count_usage(services, organization_id, other.agent_id, YESTERDAY, tokens=6, requests=1)
+    count_usage(services, organization_id, other.agent_id, YESTERDAY + timedelta(hours=1), tokens=2)
+    make_agent(services, organization_id, name="idle")
+    # The table on the page has one of them, and the file has all.
+    monkeypatch.setattr("agentidp.dashboard.day.PAGE_SIZE", 1)
+    mine, others = [worker.client_id, "'=1+1"], [other.client_id, "other"]
+    of_the_day = [[*others, "8", "9", "0"], [*mine, "7", "37", "1"]]
+    for query, expected in {
+        "": of_the_day,
+        "?by=rejected": of_the_day[::-1],
+        "?hour=12": [[*mine, "7", "37", "1"], [*others, "6", "7", "0"]],
+        "?hour=13&by=rejected": [[*others, "2", "2", "0"]],
+        "?hour=14": [],
+    }.items():
+        shown = links(read(f"/days/2026-04-14{query}"))[2:]
+        assert shown == ([f"/dashboard/days/2026-04-14/agents.csv{query}"] if expected else [])
+        names, *rows = exported(signed_in, f"/dashboard/days/2026-04-14/agents.csv{query}")
+        assert (names, rows) == (["agentId", "name", "tokens", "requests", "rejected"], expected)
+
+
 def test_the_agents_that_are_shown_on_all_pages(
     client: FlaskClient, cast: Cast, services: Services, worker: Agent
 ) -> None:
@@ -262,9 +287,13 @@ def test_refuses_as_the_pages_do(signed_in: FlaskClient, cast: Cast, worker: Age
         ("days.csv?days=8", 400),
         ("agents.csv?sort=id", 400),
         ("days/2026-04-16/hours.csv", 404),
+        ("days/2026-04-16/agents.csv", 404),
+        ("days/2026-04-14/agents.csv?hour=24", 400),
+        ("days/2026-04-14/agents.csv?by=name", 400),
         (f"agents/{outsider}/days.csv", 404),
         (f"agents/{outsider}/days/2026-04-14/hours.csv", 404),
     ):
         assert signed_in.get(f"/dashboard/{path}").status_code == status, path
     with_session(signed_in, cast.outsider)
-    assert worker.client_id not in signed_in.get("/dashboard/agents.csv").text
+    for path in ("agents.csv", "days/2026-04-14/agents.csv"):
+        assert worker.client_id not in signed_in.get(f"/dashboard/{path}").text
