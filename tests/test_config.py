@@ -200,7 +200,13 @@ def test_the_pools_sizes_fit_each_other() -> None:
 
 
 def test_a_statement_ends_before_those_that_wait_for_its_connection_give_up() -> None:
-    for timeouts in ({"AGENTIDP_STATEMENT_TIMEOUT": "4"}, {"AGENTIDP_POOL_TIMEOUT": "4"}):
+    longest, shortest = Settings.pool_timeout - 2, Settings.statement_timeout + 2
+    for accepted in ({"AGENTIDP_STATEMENT_TIMEOUT": f"{longest:g}"}, {"AGENTIDP_POOL_TIMEOUT": f"{shortest:g}"}):
+        assert Settings.from_environment(accepted)
+    for timeouts in (
+        {"AGENTIDP_STATEMENT_TIMEOUT": f"{longest + 1:g}"},
+        {"AGENTIDP_POOL_TIMEOUT": f"{shortest - 1:g}"},
+    ):
         with pytest.raises(
             ConfigurationError, match=r"^AGENTIDP_STATEMENT_TIMEOUT must be at least 2 less than AGENTIDP_POOL_TIMEOUT"
         ):

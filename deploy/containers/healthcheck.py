@@ -7,7 +7,7 @@ import socket
 import sys
 
 TIMEOUT = 5
-"""Seconds. While the database is silent, /healthz can have to wait for a thread for four."""
+"""Seconds. While the database is silent, /healthz may wait for a thread as long as an exchange with it may take."""
 
 
 def status_of(path: str) -> int:

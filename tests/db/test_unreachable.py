@@ -23,6 +23,7 @@ from psycopg import sql
 
 from agentidp import create_app
 from agentidp.clock import utc_now
+from agentidp.config import EXCHANGE_MARGIN
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown
 from agentidp.db.migrations import migrate
@@ -63,7 +64,7 @@ UNKNOWN = (
     "it then gets a further token, and if the first one was issued, both are counted."
 )
 STATEMENT_TIMEOUT = 1.0
-DEADLINE = STATEMENT_TIMEOUT + 1
+DEADLINE = STATEMENT_TIMEOUT + EXCHANGE_MARGIN
 
 
 @pytest.fixture

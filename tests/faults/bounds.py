@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-STATEMENT_TIMEOUT = 2.0
-"""Seconds; AGENTIDP_STATEMENT_TIMEOUT of the rig's servers. The default is 3."""
+from agentidp.config import EXCHANGE_MARGIN
 
-DETECTION = STATEMENT_TIMEOUT + 2
-"""Seconds until a request that meets a silent database has a response: statement_timeout, the margin of a second that
-the server's side adds, and a second for a busy machine. From then on the database is known to be unreachable."""
+STATEMENT_TIMEOUT = 2.0
+"""Seconds; AGENTIDP_STATEMENT_TIMEOUT of the rig's servers, whatever the default is."""
+
+DETECTION = STATEMENT_TIMEOUT + EXCHANGE_MARGIN + 1
+"""Seconds until a request that meets a silent database has a response: statement_timeout, the margin that an
+exchange has beyond it, and a second for a busy machine. From then on the database is known to be unreachable."""
 
 QUICK = 0.25
 """Seconds; the 99th percentile of a 503's time while the database is known to be unreachable. A quiet machine needs
