@@ -23,7 +23,7 @@ ROWS = re.findall(r"^\| ([\d,]+) \| ([\d,]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+)
 
 
 def test_the_table_has_its_figures_and_reaches_a_million_agents() -> None:
-    assert set(FIGURES) == {"app", "db", "log", "first", "day", "agent"}
+    assert set(FIGURES) == {"app", "db", "log", "use", "first", "day", "agent"}
     assert [number(cell) for cell in ROWS[-1][:2]] == [1_000_000, 100_000]
 
 
@@ -39,8 +39,15 @@ def test_a_row_follows_from_the_figures(row: tuple[str, ...]) -> None:
     assert calculated == pytest.approx(expected, rel=0.03)
 
 
+@pytest.mark.parametrize(("name", "column"), [("app", 0), ("db", 1)])
+def test_a_processor_time_is_that_of_the_last_quiet_run(name: str, column: int) -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    [row] = re.findall(r"^token, 100 agents .* ([\d,]+) +([\d,]+) +[\d,]+ +\d+% \d+%$", page.split("µs peer")[0], re.M)
+    assert FIGURES[name] == pytest.approx(number(row[column]) / 1000, rel=0.1)
+
+
 @pytest.mark.slow
 def test_the_bytes_are_those_that_the_database_writes() -> None:
-    found = dict(zip(("agent", "day", "first", "log"), measure(days=3).values(), strict=True))
+    found = dict(zip(("agent", "day", "first", "log", "use"), measure(days=3).values(), strict=True))
     # A day costs about a third more in a table of three days than in one of thirty, which the page has.
     assert {name: FIGURES[name] for name in found} == pytest.approx(found, rel=0.5)
