@@ -12,7 +12,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 LATENCY_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Seconds. A quiet token request takes about 3 ms. The wait for a connection ends at 5 s (the default of AGENTIDP_POOL_TIMEOUT)."""
+"""Seconds. A quiet token request takes about 3 ms. The wait for a connection ends at 5 s by default."""
 
 REQUESTS_NAME = "agentidp_http_requests"
 REQUESTS = Counter(REQUESTS_NAME, "HTTP requests", ["route", "method", "status"])
