@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from flask.testing import FlaskClient
 
 from agentidp.alerts.targets import add_target
 from agentidp.db.database import connect
@@ -184,6 +185,28 @@ def make_marker(services: Services, organization_id: str) -> UUID:
         )
     marker_id: UUID = row.marker_id
     return marker_id
+
+
+IDS: dict[str, Callable[[FlaskClient, Agent], object]] = {
+    "agent_id": lambda _, agent: agent.client_id,
+    "credential_id": lambda client, agent: client.post(
+        f"/api/v1/agents/{agent.agent_id}/credentials", headers=agent.bearer()
+    ).json["credentialId"],
+    "resource_server_id": lambda client, agent: client.post(
+        "/api/v1/resource-servers",
+        json={"resource": f"https://{agent.client_id}.example", "name": agent.client_id, "scopes": [agent.client_id]},
+        headers=agent.bearer(),
+    ).json["resourceServerId"],
+    "finding_id": lambda _, agent: make_finding(agent.services, agent.organization_id),
+    "target_id": lambda _, agent: make_alert_target(agent.services, agent.organization_id, agent.client_id),
+    "marker_id": lambda _, agent: make_marker(agent.services, agent.organization_id),
+}
+"""Name of an id in an address -> makes such a thing of the agent's, or of its organization's, and returns its id."""
+
+
+def make_one_of_each(client: FlaskClient, agent: Agent) -> dict[str, str]:
+    """Make something of everything that an address can name; the ids by their names."""
+    return {name: str(make(client, agent)) for name, make in IDS.items()}
 
 
 def count_usage(

@@ -46,6 +46,9 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 """Endpoint -> a body that it accepts. Every route that takes JSON is here, or the tests of all routes fail."""
 
+ID = re.compile(r"<uuid:(\w+)>")
+"""An id in the address of a route, by its name."""
+
 WITHOUT_BODY = {"alert-targets.test_alert_target"}
 """Endpoints that change something and take no body."""
 
@@ -77,23 +80,16 @@ class Route:
         assert body is not None, f"add a body that {self} accepts to BODIES"
         return body | {"resource": f"{body['resource']}/{uuid.uuid4()}"} if "resource" in body else body
 
-    def path(
-        self,
-        agent_id: UUID | str = NOWHERE,
-        credential_id: UUID | str = NOWHERE,
-        resource_server_id: UUID | str = NOWHERE,
-        finding_id: UUID | str = NOWHERE,
-        target_id: UUID | str = NOWHERE,
-        marker_id: UUID | str = NOWHERE,
-    ) -> str:
-        """Its address with ids filled in; the test fails where a route names something else."""
-        path = self.rule.replace("<uuid:agent_id>", str(agent_id))
-        path = path.replace("<uuid:credential_id>", str(credential_id))
-        path = path.replace("<uuid:target_id>", str(target_id))
-        path = path.replace("<uuid:resource_server_id>", str(resource_server_id)).replace("<asset>", "start.js")
-        path = path.replace("<uuid:finding_id>", str(finding_id))
-        path = path.replace("<uuid:marker_id>", str(marker_id))
-        path = path.replace("<on_day>", "2026-04-14")
+    @property
+    def ids(self) -> set[str]:
+        """The names of the ids in its address."""
+        return set(ID.findall(self.rule))
+
+    def path(self, agent_id: UUID | str = NOWHERE, **ids: object) -> str:
+        """Its address with *ids* filled in by their names; an id that is not given is one of nothing."""
+        given = {"agent_id": agent_id, **ids}
+        path = ID.sub(lambda name: str(given.get(name[1], NOWHERE)), self.rule)
+        path = path.replace("<asset>", "start.js").replace("<on_day>", "2026-04-14")
         path = re.sub(r"<any\((\w+)[^>]*>", r"\1", path)
         assert "<" not in path, f"say here how {self.rule} is filled in"
         return path

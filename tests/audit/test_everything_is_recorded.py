@@ -33,9 +33,8 @@ from tests.factories import (
     SECRET_KEY,
     Agent,
     make_agent,
-    make_alert_target,
     make_finding,
-    make_marker,
+    make_one_of_each,
     make_organization,
 )
 from tests.routes import ALL, Route
@@ -104,13 +103,8 @@ def test_a_route_that_changes_something_leaves_one_event(
     client: FlaskClient, services: Services, acme: Agent, url: str, route: Route
 ) -> None:
     other = make_agent(services, acme.organization_id, name="the other")
-    made = client.post(f"/api/v1/agents/{other.agent_id}/credentials", headers=acme.bearer()).json
-    resource = {"resource": f"https://{uuid.uuid4()}.example", "name": "ours"}
-    registered = client.post("/api/v1/resource-servers", json=resource, headers=acme.bearer()).json
-    ids = (made["credentialId"], registered["resourceServerId"])
-    made_ids = [make(services, acme.organization_id) for make in (make_finding, make_alert_target, make_marker)]
+    path = route.path(**make_one_of_each(client, other))
     before = len(events_of(url, acme.organization_id))
-    path = route.path(other.agent_id, *ids, *made_ids)
     sent: dict[str, Any] = {"headers": {"X-Request-Id": "of-this-test"}}
     if route.authentication == "session":
         with_session(client, acme)
