@@ -7,7 +7,12 @@ from urllib.parse import unquote, urlsplit
 
 from agentidp.alerts.networks import AddressRefused, AllowedNetworks
 
-TYPES = ("webhook", "alertmanager", "apprise")
+TYPES = {
+    "webhook": "https",
+    "alertmanager": "https (Alertmanager's base URL)",
+    "apprise": "one of apprise's, such as slack://…",
+}
+"""Type of a target -> which addresses it takes, for people."""
 
 MAXIMUM_URL_LENGTH = 2000
 """Characters."""

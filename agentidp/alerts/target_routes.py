@@ -24,10 +24,8 @@ class Url(ma.fields.String):
     """An address. It is checked completely when the target's type is known."""
 
     def __init__(self, **kwargs: Any) -> None:
-        description = (
-            "https for `webhook` and `alertmanager` (its base URL), one of apprise's for `apprise`. "
-            "It is stored encrypted and never returned"
-        )
+        by_type = "; ".join(f"`{type_}`: {address}" for type_, address in TYPES.items())
+        description = f"The address, by type: {by_type}. It is stored encrypted and never returned"
         super().__init__(
             validate=[
                 ma.validate.Length(1, MAXIMUM_URL_LENGTH, error=f"must have 1 to {MAXIMUM_URL_LENGTH} characters"),
@@ -65,7 +63,7 @@ class NewAlertTargetSchema(ma.Schema):
 
     name = Text(1, MAX_NAME, required=True)
     type = ma.fields.String(
-        required=True, validate=ma.validate.OneOf(TYPES, error="must be one of " + ", ".join(TYPES))
+        required=True, validate=ma.validate.OneOf(tuple(TYPES), error="must be one of " + ", ".join(TYPES))
     )
     url = Url(required=True)
     kinds = _kinds(load_default=None)
@@ -88,7 +86,7 @@ class AlertTargetSchema(ma.Schema):
 
     targetId = ma.fields.UUID(required=True)
     name = ma.fields.String(required=True)
-    type = ma.fields.String(required=True, validate=ma.validate.OneOf(TYPES))
+    type = ma.fields.String(required=True, validate=ma.validate.OneOf(tuple(TYPES)))
     destination = ma.fields.String(required=True)
     kinds = ma.fields.List(ma.fields.String(), required=True, allow_none=True)
     minimumSeverity = ma.fields.String(required=True, validate=ma.validate.OneOf(SEVERITIES))

@@ -68,7 +68,7 @@ def list_(organization_id: str, as_json: bool) -> None:
 
 
 @target.command("add")
-@click.argument("type_", type=click.Choice(TYPES), metavar="TYPE")
+@click.argument("type_", type=click.Choice(tuple(TYPES)))
 @organization_option
 @click.option("--name", required=True, help="For people.")
 @click.option("--url-file", type=click.File(), default="-", help="The file with the URL. Default: standard input.")
@@ -84,9 +84,9 @@ def add(
     minimum_severity: str | None,
     as_json: bool,
 ) -> None:
-    """Add a target of TYPE webhook, alertmanager or apprise. Its URL is a secret, so it is read from a file.
+    """Add a target of a type. Its URL is a secret, so it is read from a file.
 
-    Prints its id, and for a webhook the key that signs its messages, which is shown only now.
+    Prints its id, and the key if its messages are signed with one, which is shown only now.
     """
     new: dict[str, Any] = {"type": type_, "name": name, "url": _url(url_file), "kinds": list(kinds) or None}
     new |= {"minimumSeverity": minimum_severity} if minimum_severity else {}

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp.alerts import outbox
+from agentidp.alerts.addresses import TYPES
 from agentidp.alerts.targets import TEST_INTERVAL
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
@@ -164,7 +165,7 @@ def test_creates_a_target_and_shows_its_key_once(signed_in: FlaskClient, service
     ("wrong", "message"),
     [
         ({"name": ""}, "The name must have 1 to 100 characters."),
-        ({"type": "pigeon"}, "The type must be one of webhook, alertmanager, apprise."),
+        ({"type": "pigeon"}, f"The type must be one of {', '.join(TYPES)}."),
         ({"url": "hooks.example"}, "The address must be a URL in printable ASCII characters."),
         ({"url": "https://10.0.0.1/x"}, "The address is refused: "),
         ({"kinds": ["nothing"]}, "The kinds must be among budget, "),

@@ -501,7 +501,7 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "jwk": [None, "", 1, [], {}, {"kty": "oct", "k": "AAAA"}, {"kty": "EC"}, {"kty": []}, {"kty": "\ud800"}],
     "jwks": [None, "", 1, [], {}, {"keys": []}, {"keys": None}, {"keys": [None]}, {"keys": [{}] * (MAXIMUM_KEYS + 1)}],
     "status": [None, "", "deleted", "ACTIVE", 1, [], {}, "active\x00", "\ud800"],
-    "type": [None, "", "slack", "WEBHOOK", 1, [], {}, "\ud800"],
+    "type": [None, "", "pigeon", "WEBHOOK", 1, [], {}, "\ud800"],
     "url": [
         *(None, "", 1, [], {}, "hooks.example", "https://", "https://a b", "https://\x00", "\ud800", "https://é"),
         "https://hooks.example/".ljust(MAXIMUM_URL_LENGTH + 1, "x"),
