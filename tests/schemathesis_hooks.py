@@ -55,10 +55,10 @@ def map_case(context: Any, case: Any) -> Any:
         body["jwk"] = KEY
     if "jwks" in body:
         body["jwks"] = {"keys": [KEY]}
-    for name in ("expectedReplicas", "monthlyTokenBudget"):
-        if isinstance(body.get(name), float):
+    for name, value in body.items():
+        if isinstance(value, float) and value.is_integer():
             # JSON Schema takes 2.0 for a whole number.
-            body[name] = int(body[name])
+            body[name] = int(value)
     if "url" in body:
         # Which addresses are accepted depends on the type, which is not known here for a target that is changed.
         body["url"] = {"apprise": "slack://a/b/c"}.get(body.get("type"), "https://hooks.example")
