@@ -34,7 +34,7 @@ from agentidp.registry.markers import add_marker
 from agentidp.registry.organizations import add_organization, found, new_id
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 from agentidp.services import Services
-from agentidp.usage import request_made
+from agentidp.usage import Rejection, request_made
 from agentidp.usage_history.monthly_sums import store_sums
 
 NEW_AGENT: dict[str, Any] = {
@@ -217,8 +217,11 @@ def count_usage(
     *,
     tokens: int = 0,
     requests: int = 0,
+    rejected: int = 0,
 ) -> None:
-    """Count *tokens* and *requests* (beyond the tokens' own) at an instant by the product's own statements."""
+    """Count *tokens*, *requests* (beyond the tokens' own) and *rejected* ones at an instant, by the product's own
+    statements.
+    """
     digest = os.urandom(32)
     with services.database.of(organization_id, at).transaction() as transaction:
         if tokens:
@@ -244,6 +247,9 @@ def count_usage(
             transaction.fetch("agents/forget_credential", credential_id=credential_id)
         for _ in range(requests):
             assert transaction.run(request_made(agent_id, "a"))
+        for _ in range(rejected):
+            for call in Rejection(organization_id, agent_id, "secret", "wrong secret").calls():
+                transaction.run(call)
 
 
 def make_finding(services: Services, organization_id: str, finding: Finding | None = None) -> UUID:
