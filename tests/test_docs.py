@@ -241,7 +241,9 @@ LIST = re.compile(r"`([A-Z][A-Z_]+)`")
 
 def test_the_constants_that_the_recipes_name_are_there() -> None:
     source = "\n".join(
-        file.read_text(encoding="utf-8") for room in ("agentidp", "tests") for file in (ROOT / room).rglob("*.py")
+        file.read_text(encoding="utf-8")
+        for room in ("agentidp", "bench", "tests")
+        for file in (ROOT / room).rglob("*.py")
     )
     named = set(LIST.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
     assert {"SOMETHING", "FILL", "WRONG_VALUES"} <= named

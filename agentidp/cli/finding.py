@@ -16,7 +16,7 @@ from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import Transaction
 from agentidp.findings import DEFAULT_DAYS, KINDS
-from agentidp.findings.actions import MuteSchema, NoteSchema, acknowledge, mute, unmute
+from agentidp.findings.actions import MAX_MUTE, MuteSchema, NoteSchema, acknowledge, mute, unmute
 from agentidp.findings.listing import STATES, filtered, with_history
 from agentidp.findings.store import KnownFinding, listing_of, read_finding
 from agentidp.http.errors import NotFound
@@ -94,7 +94,7 @@ def acknowledge_(finding_id: UUID, organization_id: str, note: str | None, as_js
 @id_argument
 @organization_option
 @click.option("--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%MZ"]), help="In UTC, up to a year from now.")
-@click.option("--days", type=click.IntRange(1, 366), help="For so many days from now, and not --until.")
+@click.option("--days", type=click.IntRange(1, MAX_MUTE.days), help="For so many days from now, and not --until.")
 @click.option("--whole-organization", is_flag=True, help="Findings of this kind about any agent.")
 @note_option
 @as_json_option
