@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -144,15 +145,8 @@ def test_nothing_in_a_request_but_its_token_changes_whose_data_is_shown(
 
 
 def _without_counts(body: Any) -> str:
-    # Reading is itself counted, so the caller's own requests grow from one reading to the next.
-    text = json.dumps(body)
-    if '"dow"' in text:
-        body["data"] = [cell | {"count": cell["count"] < 41} for cell in body["data"]]
-        text = json.dumps(body)
-    if '"rejected"' in text:
-        body["data"] = [day | {"requests": day["requests"] < 41} for day in body["data"]]
-        text = json.dumps(body)
-    return text
+    # Reading is itself counted, so the caller's own requests grow from one reading to the next; Acme has more of them.
+    return re.sub(r"(?<=: )\d+(?=[,}])", lambda number: str(int(number[0]) < 41), json.dumps(body))
 
 
 @pytest.mark.parametrize("route", [route for route in PROTECTED if route.takes_json], ids=str)
