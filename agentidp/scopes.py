@@ -4,7 +4,7 @@ from __future__ import annotations
 
 SCOPES = {
     "analytics:read": "Read the organization's usage",
-    "findings:write": "Acknowledge and mute findings, and mark deployments and holidays",
+    "findings:write": "Acknowledge and mute findings, and mark times such as deployments",
     "agents:read": "List and read agents and their credentials",
     "agents:write": "Create, change and delete agents and their credentials",
     "alerts:write": "Read, change and test where alerts go",

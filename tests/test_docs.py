@@ -14,13 +14,14 @@ import marshmallow as ma
 import pytest
 from flask import Flask
 
-from agentidp.alerts import channels, http_post
+from agentidp.alerts import addresses, channels, http_post
 from agentidp.alerts.delivery import LEASE
 from agentidp.cli import cli
 from agentidp.config import Settings, default_data_dir
 from agentidp.findings.listing import FindingSchema
 from agentidp.http import errors
 from agentidp.http.schemas import Text
+from agentidp.registry import markers
 from agentidp.registry.agents import AgentChangeSchema, NewAgentSchema
 from agentidp.scopes import SCOPES
 from tests.factories import ROOT
@@ -117,6 +118,12 @@ def test_the_guide_gives_the_members_of_an_agent_and_the_bounds_of_its_texts() -
     for name, field in texts.items():
         [length] = [each for each in field.validators if isinstance(each, ma.validate.Length)]
         assert re.search(rf"`{name}` \((?:{length.min}\D|up to ){length.max}\b", row), name
+
+
+def test_the_guides_name_every_kind_of_marker_and_every_type_of_alert_target() -> None:
+    for document, names in (("analytics", markers.KINDS), ("dashboard", markers.KINDS), ("alerts", addresses.TYPES)):
+        guide = (ROOT / "docs" / f"{document}.md").read_text(encoding="utf-8").lower()
+        assert [name for name in names if name not in guide] == [], document
 
 
 def test_the_guide_to_alerts_gives_the_deadlines() -> None:

@@ -40,7 +40,7 @@ ACTIONS = {
     "finding.muted": "Findings of a kind, about an agent or about any, were muted.",
     "finding.unmuted": "The mutes that applied to a finding were ended.",
     "instance.restored": "A backup was restored. The events after the backup are gone. Recorded for the instance.",
-    "marker.created": "A deployment or a holiday was marked.",
+    "marker.created": "A time was marked, such as a deployment or a holiday.",
     "marker.deleted": "A marker was deleted.",
     "organization.created": "The organization was created.",
     "organization.changed": "The organization's name, budget or status was changed.",

@@ -19,7 +19,7 @@ from agentidp.registry import markers
 
 @click.group("marker")
 def commands() -> None:
-    """Markers: deployments and holidays, which findings take into account.
+    """Markers: times such as deployments and holidays, which findings take into account.
 
     Markers are printed as: id, kind, start, end, agent, note, time of creation.
     """
@@ -42,7 +42,7 @@ def create(
     note: str | None,
     as_json: bool,
 ) -> None:
-    """Mark a deployment or a holiday, and print the marker's id."""
+    """Mark a time, such as a deployment or a holiday, and print the marker's id."""
     now = utc_now()
     new = markers.NewMarkerSchema().load(
         {

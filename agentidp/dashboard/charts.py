@@ -89,7 +89,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A deployment or a holiday in a chart of days: the days that it covers, and where they are in the drawing."""
+    """A marker in a chart of days: the days that it covers, and where they are in the drawing."""
 
     kind: str
     first: date

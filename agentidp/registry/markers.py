@@ -1,4 +1,4 @@
-"""``/api/v1/markers``: deployments and holidays, which findings take into account."""
+"""``/api/v1/markers``: times such as deployments and holidays, which findings take into account."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class MarkerListSchema(ma.Schema):
 @blueprint.response(201, MarkerSchema, headers={"Location": "Location"})
 @blueprint.alt_response(409, "CONFLICT")
 def create_marker(caller: Caller, new: dict[str, Any]) -> Response:
-    """Mark a deployment or a holiday. Findings that are computed from then on take it into account."""
+    """Mark a time, such as a deployment or a holiday. Findings that are computed from then on take it into account."""
     with caller.transaction() as opened:
         row = add_marker(opened, **new)
     return json_response(represent(row), 201, {"Location": f"/api/v1/markers/{row.marker_id}"})
@@ -117,7 +117,7 @@ def add_marker(
     agent_id: UUID | None,
     note: str | None,
 ) -> Any:
-    """Mark a deployment or a holiday.
+    """Mark a time.
 
     :returns: its row.
     :raises ValidationError: it starts too far from now, ends before it starts, or is too long; the organization has no

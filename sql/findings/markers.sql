@@ -1,5 +1,5 @@
 -- What may explain findings: the markers of a time, and what the newest events of the audit trail say of credentials and
--- scopes. One row each, the earliest first: kind (deployment, holiday, credential.created, credential.revoked, or
+-- scopes. One row each, the earliest first: kind (of the marker, or credential.created, credential.revoked, or
 -- agent.changed), starts_at, ends_at, agent_id (null: every agent), note.
 -- Parameters: organization_id; since, until (timestamptz): of the time, both within; max_events: of the audit trail that are read.
 select kind, starts_at, ends_at, agent_id, note
