@@ -44,13 +44,14 @@ def unusual_hours(
     """The unusual hours, from two weeks after the first day on.
 
     :param first: the midnight of the first day with any count.
-    :param since: the midnight from which on hours matter. Judging begins 29 days before it, because 28 days of maxima
-        must be known by then. Unusual hours before *since* are returned as well, so that one can see when a spike began
+    :param since: the midnight from which on hours matter. Judging begins 30 days before it, because 28 days of maxima
+        must be known by then. The day before is not among them, and of the first day the last 24 hours are not known,
+        so it is too low. Unusual hours before *since* are returned as well, so that one can see when a spike began
         that is running at *since*.
     :param lists: how many lists are judged, this one included. Each has its chance, so more is needed of each.
     :param by_day: whether the last 24 hours together count too.
     """
-    begins = max(first + DAY, since - (thresholds.CALIBRATION_DAYS + 1) * DAY)
+    begins = max(first + DAY, since - (thresholds.CALIBRATION_DAYS + 2) * DAY)
     baseline = without_gross_outliers(counts, first, begins)
     judge = _Judge(baseline, first, min(lists, thresholds.MAX_CHANCES), by_day)
     found = []

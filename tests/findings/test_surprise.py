@@ -321,6 +321,20 @@ def test_a_loop_of_two_weeks_ago_hides_no_other() -> None:
     assert severity(counts, 40) == Severity.warning
 
 
+@pytest.mark.parametrize("seed", ["d", "e", "f"])
+def test_a_day_is_judged_alike_when_it_becomes_the_first_of_those_looked_at(seed: str) -> None:
+    counts, day = differing_days(seed), HOURS // DAY - 4
+    # The evening before the 28 days that the day is compared with, and the day itself, are busy.
+    for hour in range((day - 29) * DAY - 12, (day - 29) * DAY):
+        counts[hour] += 10
+    for hour in range(day * DAY, (day + 1) * DAY):
+        counts[hour] += 14
+    first, last = (
+        [one for one in unusual_hours(counts, 0, since * DAY) if one.hour // DAY == day] for since in (day, day - 6)
+    )
+    assert first == last
+
+
 def test_an_agent_needs_a_month_before_its_days_are_judged() -> None:
     counts = [20] * (29 * DAY) + [31] * DAY
     assert unusual_hours(counts, 0, 29 * DAY) == []
