@@ -147,6 +147,11 @@ def test_the_same_seed_makes_the_same_situations() -> None:
     assert happened != other
 
 
+def test_a_repeated_loop_that_goes_on_when_the_evaluated_span_begins_is_a_fault() -> None:
+    faults = fleet_of("situations held-out 1501").faults
+    assert [one.kind for one in faults if one.begins < EVALUATED < one.ends] == ["repeated loop"]
+
+
 def test_the_same_seed_makes_the_same_fleet_in_the_other_way_too() -> None:
     fleet, again, other = (fleet_of(f"renewal {seed}") for seed in ("4", "4", "6"))
     usage = [[agent.usage for agent in each.agents] for each in (fleet, again, other)]

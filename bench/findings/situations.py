@@ -43,7 +43,7 @@ def _repeated_loop(fleet: Fleet, random: Random) -> None:
         for weeks in range(1, random.randint(3, 9)):
             before = begins - weeks * WEEK
             _count(agent, before, ends - weeks * WEEK, size, random)
-            if before >= EVALUATED:
+            if ends - weeks * WEEK > EVALUATED:
                 _fault(fleet, "repeated loop", [agent], before, ends - weeks * WEEK, size)
         _fault(fleet, "repeated loop", [agent], begins, ends, size)
 
