@@ -29,6 +29,32 @@ from agentidp.registry import organizations as organization
 from agentidp.server import request_errors
 from agentidp.services import Services
 
+BLUEPRINTS = (
+    token.blueprint,
+    introspection.blueprint,
+    revocation.blueprint,
+    metadata.blueprint,
+    agents.blueprint,
+    credentials.blueprint,
+    resource_servers.blueprint,
+    organization.blueprint,
+    token_trend.blueprint,
+    activity_heatmap.blueprint,
+    agent_usage.blueprint,
+    agent_activity.blueprint,
+    usage_by_day.blueprint,
+    usage_by_hour.blueprint,
+    finding_listing.blueprint,
+    finding_actions.blueprint,
+    markers.blueprint,
+    alert_targets.blueprint,
+    operations.blueprint,
+    audit_trail.blueprint,
+    index.blueprint,
+    api_docs.blueprint,
+)
+"""Of the API. Those of the dashboard are registered by the dashboard."""
+
 logger = logging.getLogger("agentidp")
 
 
@@ -49,16 +75,7 @@ def create_app(
     if settings.is_insecure:
         logger.warning("the issuer is http: everyone on the way can read secrets and tokens")
     app = Application("agentidp", static_folder=None)
-    # An address has one spelling; a redirect from //api//v1 would name the host that the client sent.
-    app.url_map.merge_slashes = False
-    # Objects keep the order in which the documentation shows their names.
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.config.update(
-        API_TITLE="AgentIdP",
-        API_VERSION="v1",
-        OPENAPI_VERSION="3.1.0",
-        **(flask_config or {}),
-    )
+    app.config.update(API_TITLE="AgentIdP", API_VERSION="v1", OPENAPI_VERSION="3.1.0", **(flask_config or {}))
     app.extensions["agentidp"] = Services.of(settings, clock)
     if settings.trusted_proxies:
         # The address alone: no response depends on the host, the scheme or the path that was asked for.
@@ -76,31 +93,8 @@ def create_app(
     dashboard.init_app(app)
     api = Api(app)
     api_docs.describe(app, api, settings)
-    for module in (
-        token,
-        introspection,
-        revocation,
-        metadata,
-        agents,
-        credentials,
-        resource_servers,
-        organization,
-        token_trend,
-        activity_heatmap,
-        agent_usage,
-        agent_activity,
-        usage_by_day,
-        usage_by_hour,
-        finding_listing,
-        finding_actions,
-        markers,
-        alert_targets,
-        operations,
-        audit_trail,
-        index,
-        api_docs,
-    ):
-        api.register_blueprint(module.blueprint)
+    for blueprint in BLUEPRINTS:
+        api.register_blueprint(blueprint)
     return app
 
 

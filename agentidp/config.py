@@ -166,16 +166,20 @@ class Settings:
             alert_networks=_networks(env, "AGENTIDP_ALERT_NETWORKS"),
             oidc=OidcSettings.from_environment(env),
         )
-        if settings.pool_min_size > settings.pool_max_size:
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        """:raises ConfigurationError: settings contradict each other."""
+        if self.pool_min_size > self.pool_max_size:
             raise ConfigurationError("AGENTIDP_POOL_MIN_SIZE must not be greater than AGENTIDP_POOL_MAX_SIZE")
-        if settings.statement_timeout + EXCHANGE_MARGIN >= settings.pool_timeout:
+        if self.statement_timeout + EXCHANGE_MARGIN >= self.pool_timeout:
             raise ConfigurationError(
                 "AGENTIDP_STATEMENT_TIMEOUT must be at least 2 less than AGENTIDP_POOL_TIMEOUT, "
                 "so that a slow statement ends before those that wait for its connection give up"
             )
-        if settings.read_database_url and not settings.database_url:
+        if self.read_database_url and not self.database_url:
             raise ConfigurationError("AGENTIDP_READ_DATABASE_URL needs AGENTIDP_DATABASE_URL")
-        return settings
 
 
 def _number(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

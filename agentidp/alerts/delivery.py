@@ -72,6 +72,20 @@ def delay_after(failures: int, jitter: float) -> timedelta:
     return longest * (1 - jitter / 2)
 
 
+def _next_attempts(delivery: Any, failures: int, ended_at: datetime) -> dict[str, Any]:
+    """When a delivery that has failed once more, and its target, are tried again.
+
+    :param failures: of the target, in a row, before this one.
+    """
+    jitter = random.random()  # noqa: S311 - no secret
+    next_attempt_at = ended_at + delay_after(delivery.attempts + 1, jitter)
+    return {
+        "next_attempt_at": next_attempt_at,
+        "paused_until": ended_at + delay_after(failures + 1, jitter),
+        "is_last": next_attempt_at > delivery.created_at + GIVE_UP_AFTER,
+    }
+
+
 class Dispatcher:
     """Sends what is due, for all organizations.
 
@@ -183,26 +197,16 @@ class Dispatcher:
             self._channels.send(target.type, self._address(target), message, at)
         except SendFailed as failed:
             error, is_gone = str(failed), isinstance(failed, Gone)
-        ended_at = self._clock()
-        database = self._database.of(organization_id, ended_at)
+        database = self._database.of(organization_id, self._clock())
         ids = {"target_id": target.target_id, "delivery_id": message.message_id}
         if error is None:
             database.fetch_durably("alerts/record_success", **ids)
             logger.info("alert delivered", extra={"fields": fields})
             return True
-        jitter = random.random()  # noqa: S311 - no secret
-        next_attempt_at = ended_at + delay_after(delivery.attempts + 1, jitter)
         with database.transaction(SYSTEM) as opened:
             locked = opened.fetch("alerts/lock_target", target_id=target.target_id)
-            opened.fetch(
-                "alerts/record_failure",
-                **ids,
-                error=error,
-                next_attempt_at=next_attempt_at,
-                paused_until=ended_at + delay_after(failures + 1, jitter),
-                is_last=next_attempt_at > delivery.created_at + GIVE_UP_AFTER,
-                is_gone=is_gone,
-            )
+            attempts = _next_attempts(delivery, failures, opened.at)
+            opened.fetch("alerts/record_failure", **ids, error=error, is_gone=is_gone, **attempts)
             if is_gone and any(row.enabled for row in locked):
                 changes = {"before": {"enabled": True}, "after": {"enabled": False}}
                 audit.record(opened, "alert_target.changed", target.target_id, **changes)

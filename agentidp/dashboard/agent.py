@@ -11,7 +11,7 @@ from flask import Response
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session
 from agentidp.dashboard.page_findings import findings_of_agent, page_findings
-from agentidp.dashboard.period import requested_period
+from agentidp.dashboard.period import Period, requested_period
 from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound
 from agentidp.registry.markers import MAXIMUM_LISTED
@@ -33,26 +33,9 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
     )
     if not activity:
         raise NotFound
-
-    def slow_part() -> dict[str, Any]:
-        all_found, not_computed = page_findings(caller, period)
-        found = findings_of_agent(all_found, agent_id)
-        marked = charts.days_with_findings(found or [])
-        days = [(date.fromisoformat(row.date), row) for row in activity]
-        return {
-            "found": found,
-            "not_computed": not_computed,
-            "marked": charts.marked_days(markers, period.first, period.last, agent_id),
-            "ongoing": [one for one in found or [] if one.is_ongoing],
-            "max_findings": len(found or []),
-            "activity": activity,
-            "tokens": charts.day_chart([(day, row.tokens) for day, row in days], marked, period.today),
-            "rejections": charts.day_chart([(day, row.rejected) for day, row in days], marked, period.today),
-        }
-
     return pages.page(
         "agent.html",
-        slow_part=slow_part,
+        slow_part=lambda: _findings_and_charts(caller, period, agent_id, activity, markers),
         agent_id=agent_id,
         registered=registered[0] if registered else None,
         credentials=[row for row in credentials if row.credential_id is not None],
@@ -64,3 +47,23 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         requests=sum(row.requests for row in activity),
         rejected=sum(row.rejected for row in activity),
     )
+
+
+def _findings_and_charts(
+    caller: Caller, period: Period, agent_id: UUID, activity: list[Any], markers: list[Any]
+) -> dict[str, Any]:
+    """What takes long to compute."""
+    all_found, not_computed = page_findings(caller, period)
+    found = findings_of_agent(all_found, agent_id)
+    marked = charts.days_with_findings(found or [])
+    days = [(date.fromisoformat(row.date), row) for row in activity]
+    return {
+        "found": found,
+        "not_computed": not_computed,
+        "marked": charts.marked_days(markers, period.first, period.last, agent_id),
+        "ongoing": [one for one in found or [] if one.is_ongoing],
+        "max_findings": len(found or []),
+        "activity": activity,
+        "tokens": charts.day_chart([(day, row.tokens) for day, row in days], marked, period.today),
+        "rejections": charts.day_chart([(day, row.rejected) for day, row in days], marked, period.today),
+    }

@@ -150,6 +150,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         return results
 
     def _exchange(self, dumped: Sequence[Any]) -> list[Any]:
+        # In one piece, because each function more would be called for each exchange.
         pgconn = self.pgconn
         prepared = self._statement_names
         # For each answer, in order: the key of the statement that was prepared, or _RUN if one was run.

@@ -18,6 +18,13 @@ class Application(Flask):
 
     request_class = BoundedRequest
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # An address has one spelling; a redirect from //api//v1 would name the host that the client sent.
+        self.url_map.merge_slashes = False
+        # Objects keep the order in which the documentation shows their names.
+        self.json.sort_keys = False  # type: ignore[attr-defined]
+
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """*func* itself. Flask would ask for each hook and view of each request whether it is a coroutine."""
         return func

@@ -159,6 +159,7 @@ def verify_access_token(
     """
     if len(unverified_token) > MAXIMUM_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_token):
         raise TokenRefused("not a compact JWS")
+    # One flat list of checks, however long, so that it can be read beside the RFC.
     try:
         header = jwt.get_unverified_header(unverified_token)
         kid, typ = header.get("kid"), header.get("typ")

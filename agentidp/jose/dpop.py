@@ -61,6 +61,7 @@ def verify_proof(
     """
     if len(unverified_proof) > MAXIMUM_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_proof):
         raise ProofRefused("the DPoP proof is not one JWT")
+    # One flat list of checks, however long, so that it can be read beside the RFC.
     try:
         header = jwt.get_unverified_header(unverified_proof)
         if header.get("typ") != TYPE or "crit" in header or header.get("alg") not in ALGORITHMS:

@@ -101,6 +101,7 @@ def _summed(
     sums: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
     hours_of = {agent: sums[agent_id] for agent, agent_id in agents.items()}
     read, cells = Reader(at).read, 0
+    # In one piece, because a function would be called for each of millions of records.
     try:
         for values in FORMATS[file_format](source):
             try:
