@@ -26,6 +26,8 @@ class Rounds:
     rounds: list[Round] = field(default_factory=list)
     cpu: float = 0.0
     postgres_cpu: float = 0.0
+    workers_cpu: float = 0.0
+    """What Citus's workers have of it."""
 
     def figures(self) -> dict[str, float]:
         """Medians of the rounds; processor times over all of them."""
@@ -36,6 +38,7 @@ class Rounds:
             "p99_ms": statistics.median(one.percentiles[99] for one in self.rounds) * 1000,
             "cpu_us": self.cpu / responses * 1e6,
             "postgres_us": self.postgres_cpu / responses * 1e6,
+            "workers_us": self.workers_cpu / responses * 1e6,
             "load_cpu": sum(one.own_cpu for one in self.rounds) / sum(one.elapsed for one in self.rounds),
         }
 
@@ -69,13 +72,14 @@ class Case:
     ) -> list[int]:
         """Run the rounds, the service and the other one in turn; returns how many responses each of the two sent.
 
-        :param processes: the process ids of the service, of the other one, and of PostgreSQL's servers.
+        :param processes: the process ids of the service, of the other one, and of PostgreSQL's servers: Citus's
+            coordinator comes first.
         """
         responses = [0, 0]
         for number in range(options.rounds + 1):
             # Which goes first alternates as well, so that neither always runs on what the other leaves behind.
             for which in (0, 1) if number % 2 else (1, 0):
-                watched = ([processes[which]], processes[2])
+                watched = ([processes[which]], processes[2], processes[2][1:])
                 begin = [sum(map(cpu_seconds, group)) for group in watched]
                 seconds = options.seconds if number else options.seconds * WARM_UP
                 result = load(ports[which], self.upcoming[which], seconds)
@@ -86,6 +90,7 @@ class Case:
                     rounds.rounds.append(result)
                     rounds.cpu += cpu[0]
                     rounds.postgres_cpu += cpu[1]
+                    rounds.workers_cpu += cpu[2]
         return responses
 
     def figures(self) -> dict[str, Any]:

@@ -92,8 +92,12 @@ def both(given: list[Case], local: list[Case], options: Namespace) -> list[Case]
 
 def _processor_time(figures: dict[str, Any]) -> str:
     """Of PostgreSQL for a request; nothing if its servers are on other machines."""
-    given, local = figures["service"]["postgres_us"], figures["other"]["postgres_us"]
-    return f"  PostgreSQL {given:.0f} µs, local {local:.0f} µs: {given / local:.2f} times" if local else ""
+    given, workers = figures["service"]["postgres_us"], figures["service"]["workers_us"]
+    local = figures["other"]["postgres_us"]
+    if not local:
+        return ""
+    parts = f" (coordinator {given - workers:.0f}, workers {workers:.0f})" if workers else ""
+    return f"  PostgreSQL {given:.0f} µs{parts}, local {local:.0f} µs: {given / local:.2f} times"
 
 
 @contextlib.contextmanager
@@ -150,7 +154,7 @@ def _own_database() -> Iterator[str]:
 
 
 def postmasters_here(url: str) -> list[int]:
-    """The process ids of the database's servers, with Citus's workers, if they run on this machine."""
+    """The process ids of the database's servers, then of Citus's workers, if they run on this machine."""
     with psycopg.connect(url) as connection:
         [(is_here, has_citus)] = connection.execute(
             "select coalesce(inet_server_addr() << '127.0.0.0/8' or inet_server_addr() = '::1', true),"

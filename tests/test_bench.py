@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 import math
+import re
 import socket
 import sys
 import threading
@@ -227,6 +228,11 @@ class TestTwoDatabases:
         measured = figures["local"]["token, one agent"]
         # All three servers are on this machine, so their processor time is known.
         assert 0 < measured["other"]["postgres_us"] < measured["service"]["postgres_us"]
+        parts = re.search(r"PostgreSQL (\d+) µs \(coordinator (\d+), workers (\d+)\), local", printed)
+        assert parts
+        whole, coordinator, workers = map(int, parts.groups())
+        assert 0 < coordinator < whole
+        assert coordinator + workers == pytest.approx(whole, abs=1)
         databases = [name for (name,) in cluster.coordinator.execute("postgres", "select datname from pg_database")]
         assert [name for name in databases if str(name).startswith("agentidp_bench")] == []
         cluster.drop("bench")
