@@ -32,7 +32,7 @@ from tests.audit.conftest import events_of, verified
 from tests.conftest import Cast, _fresh_database, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company, company
 from tests.dashboard.conftest import SAME_ORIGIN, Page
-from tests.factories import NOON, Agent, Clock, make_agent, make_finding, usage_sums
+from tests.factories import NOON, Agent, Clock, make_agent, make_finding, make_one_of_each, usage_sums
 from tests.routes import PAGES, Route
 
 ROLE_OF = {VIEWER: ["watchers"], ADMINISTRATOR: ["keepers", "watchers"]}
@@ -386,12 +386,10 @@ def test_a_person_reaches_nothing_of_another_organization(
 ) -> None:
     url = str(services.settings.database_url)
     hidden = make_agent(services, cast.outsider.organization_id, name="kept-from-others")
-    finding_id = make_finding(services, cast.outsider.organization_id)
+    path = route.path(**make_one_of_each(client, hidden))
     person_in(client, provider, cast.acme, ADMINISTRATOR)
     before = events_of(url, cast.outsider.organization_id)
-    response = client.open(
-        route.path(hidden.agent_id, finding_id=finding_id), method=route.method, headers=SAME_ORIGIN, data=FILLED_IN
-    )
+    response = client.open(path, method=route.method, headers=SAME_ORIGIN, data=FILLED_IN)
     expected = 404 if "uuid" in route.rule else 200 if route.method == "GET" or route.rule in SHOWN_ONCE else 303
     assert response.status_code == expected
     assert "kept-from-others" not in response.text
