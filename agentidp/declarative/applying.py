@@ -153,7 +153,7 @@ def _agent(opened: Transaction, change: Change, applied: Applied) -> None:
         new = {name: value for name, value in change.after.items() if name in schema.fields}
         agent_id = agents.add_agent(opened, **schema.load({"name": change.name} | new)).agent_id
         applied.new_agents.append((change.organization, change.name, agent_id))
-        # Its status: a new agent is active.
+        # What a new agent cannot be given, such as its status, follows as a change.
         later = {name: value for name, value in change.after.items() if name not in new}
     if later:
         agents.update_agent(opened, agent_id, agents.AgentChangeSchema().load(later))

@@ -18,12 +18,11 @@ ABSORBED_BY = {
     "weekend": ("spike",),
     "spike": ("dominance",),
     "rejections": ("silence",),
+    # Both are about the organization: an outage that covers part of each of some days shows as days without a token.
     "silence": ("zero_day",),
 }
 """Kind -> the kinds that it explains if they are of the same agent and time. An uncached client's habit shows as a
-spike while it is new; a run at the weekend, as a spike of these hours; a rotated secret, as a silence; an outage of
-the organization that covers part of each of some days, as days without a token. The last is about the organization, and
-the others are about an agent."""
+spike while it is new; a run at the weekend, as a spike of these hours; a rotated secret, as a silence."""
 
 
 def one_per_cause(found: list[Finding]) -> list[Finding]:

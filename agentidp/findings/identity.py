@@ -27,7 +27,7 @@ QUIET = timedelta(hours=3)
 """After its window a finding has ended. A loop with pauses of an hour is one finding that does not end in each."""
 
 QUIET_OF = {"peak": timedelta(hours=36), "uncached_tokens": timedelta(days=3)}
-"""Of kinds that are about whole days: the next window ends only when the next day, or working day, has been counted."""
+"""Of kinds that are about whole days: such a finding is seen again only after the next day, or the next working day."""
 
 SLACK = timedelta(hours=1)
 """Between two windows that touch."""

@@ -185,7 +185,7 @@ class Api(flask_smorest.Api):
         """Nothing: :mod:`agentidp.http.error_rendering` renders every error."""
 
     def _register_responses(self) -> None:
-        """The headers, and the errors by their codes; ``OAUTH_`` stands before those of the OAuth endpoints."""
+        """The headers, and each error twice: as ``CODE``, and as ``OAUTH_CODE`` with the body of OAuth's endpoints."""
         components = self.spec.components
         for name, header in HEADERS.items():
             components.header(name, {"required": True, **header}, lazy=True)

@@ -124,10 +124,10 @@ def issuing(
 
 
 def granted_scope(call: Call, rows: Rows) -> str | None:
-    """The result of a call that :func:`issuing` made.
+    """What came back from the call that :func:`issuing` made. Unless a scope is returned, nothing was counted.
 
-    :returns: the scope granted, space-separated, or ``None`` if authentication failed.
-    :raises OAuthError: the client is authentic and may not have what it asks for; nothing was counted.
+    :returns: the scope granted, space-separated; ``None`` if authentication failed.
+    :raises OAuthError: the client is authentic, and may not have what it asks for.
     """
     if not rows:
         return None
