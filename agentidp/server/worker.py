@@ -18,75 +18,40 @@ request that are not needed here, or that cost less here. docs/performance.md sa
 - It collects the values of a line of its access log. Here it has none: the application logs each request.
 - It calls the hooks ``pre_request`` and ``post_request``. Here nothing does, and a configuration that has one gets a
   warning.
-- It sends the head of a response, and then the body. Here they are sent together.
-- It checks the name of each header of a response. Here those that the service often sends are known.
+- It reads requests and makes responses in more steps than they need: ``agentidp/server/messages.py``.
 
-These are private parts of it, so setup.cfg has a ceiling for its version, and tests/server/test_worker.py fails if they
-change.
+These are private parts of it, which are used here and in ``messages.py`` only. So setup.cfg has a ceiling for its
+version, and tests/server/test_worker.py fails if they change.
 """
 
 from __future__ import annotations
 
-import functools
 import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn import util
 from gunicorn.config import Config
-from gunicorn.http import wsgi
+from gunicorn.http import RequestParser, wsgi
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
-PLAIN_HEADERS = frozenset(
-    ("Cache-Control", "Content-Type", "ETag", "Pragma", "Vary", "X-Content-Type-Options", "X-Request-Id")
-)
-"""Names of response headers that gunicorn need not look at: they neither frame the body nor concern one connection."""
-
-
-class Response(wsgi.Response):
-    """A response that is sent in one piece if the application gives its body in one."""
-
-    headers_sent: bool
-
-    def process_headers(self, headers: Iterable[tuple[str, str]]) -> None:
-        """Check and keep the application's headers."""
-        for name, value in headers:
-            if name in PLAIN_HEADERS and wsgi.HEADER_VALUE_RE.fullmatch(value):
-                self.headers.append((name, value))
-            else:
-                super().process_headers([(name, value)])
-
-    def write(self, arg: bytes) -> None:
-        """Send a part of the body, the head before the first."""
-        if self.headers_sent or self._omits_body or len(arg) != self.response_length:
-            super().write(arg)
-            return
-        lines = [f"{name}: {value}\r\n" for name, value in self.headers]
-        head = "".join([*self.default_headers(), *lines, "\r\n"])
-        self.headers_sent = True
-        self.sent = len(arg)
-        self.sock.sendall(head.encode("latin-1") + arg)
-
-    def default_headers(self) -> list[str]:
-        """The first lines."""
-        if self.upgrade or self.chunked:
-            return list(super().default_headers())
-        major, minor = self.req.version
-        date = _http_date(int(time.time()))
-        connection = "close" if self.should_close() else "keep-alive"
-        return [
-            f"HTTP/{major}.{minor} {self.status}\r\n"
-            f"Server: {self.version}\r\nDate: {date}\r\nConnection: {connection}\r\n"
-        ]
+from agentidp.server.messages import Request, Response, is_read
 
 
 class Connection(TConn):
     """A connection that may have ended on this side, and then waits for the client to close."""
 
     ended = False
+
+    def init(self) -> None:
+        """Prepare for the first request."""
+        if not self.initialized:
+            super().init()
+            if isinstance(self.parser, RequestParser):
+                self.parser.mesg_class = Request
 
     def has_request(self) -> bool:
         """Whether something has arrived that no thread has read yet, because all were busy."""
@@ -185,9 +150,9 @@ class PollingWorker(ThreadWorker):
         return not response.should_close()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        body = conn.parser.mesg.body
-        if keepalive and getattr(body.reader, "length", None) == 0 and not body.buf.getbuffer().nbytes:
-            # All of the body is read. gunicorn would set the socket's time limit twice to find that out.
+        if keepalive and is_read(conn.parser.mesg.body):
+            # gunicorn would set the socket's time limit twice to find that out, and again before the next request.
+            conn.parser.mesg = None
             return True
         return bool(super()._keepalive_after(conn, keepalive))
 
@@ -267,9 +232,6 @@ class PollingWorker(ThreadWorker):
             self.nr_conns -= len(ended)
         for _, connection in ended:
             connection.close()
-
-
-_http_date = functools.lru_cache(maxsize=2)(util.http_date)
 
 
 def keep_settings(cfg: Config) -> None:

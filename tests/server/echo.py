@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
 from typing import Any
 
 from tests.factories import ROOT, children, free_port, wait_until
@@ -36,7 +37,10 @@ def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
     elif path == "/savings":
         response = start.__self__  # type: ignore[attr-defined]
         kind = type(response)
-        body = f"{kind.__module__}.{kind.__name__}, keeps settings: {'keepalive' in vars(response.cfg)}".encode()
+        savings = (
+            f"plain: {isinstance(environ['wsgi.input'], BytesIO)}, keeps settings: {'keepalive' in vars(response.cfg)}"
+        )
+        body = f"{kind.__module__}.{kind.__name__}, {savings}".encode()
     else:
         body = query.encode() + b" " + (b"" if path == "/unread" else environ["wsgi.input"].read())
     start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])

@@ -29,7 +29,8 @@ from gunicorn.http.errors import InvalidResponseHeader
 from gunicorn.workers import base, gthread
 
 from agentidp import utc_now
-from agentidp.server.worker import Response, keep_settings
+from agentidp.server.messages import Response
+from agentidp.server.worker import keep_settings
 from agentidp.services import Services
 from bench.latency import locked_counters
 from bench.servers import cpu_seconds
@@ -419,13 +420,20 @@ class TestWhatARequestCosts:
         # The same second for both.
         monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
         request = SimpleNamespace(method="GET", version=(1, 1), should_close=lambda: False)
-        sent = [("Vary", "Accept"), ("Connection", "close"), ("Content-Length", "4"), ("Retry-After", " 5 ")]
-        ours, gunicorns = Response(request, None, Config()), wsgi.Response(request, None, Config())
-        for response in (ours, gunicorns):
-            response.start_response("200 OK", sent)
-        assert ours.headers == gunicorns.headers == [("Vary", "Accept"), ("Content-Length", "4"), ("Retry-After", "5")]
-        assert ours.response_length == 4
-        assert "".join(ours.default_headers()) == "".join(gunicorns.default_headers())
+        known = [("Vary", "Accept"), ("Content-Length", "4")]
+        for sent, kept in (
+            (known, known),
+            ([*known, ("Connection", "close"), ("Retry-After", " 5 ")], [*known, ("Retry-After", "5")]),
+            ([("Vary", "Accept")], [("Vary", "Accept")]),
+        ):
+            ours, gunicorns = Response(request, None, Config()), wsgi.Response(request, None, Config())
+            for response in (ours, gunicorns):
+                response.start_response("200 OK", sent)
+            assert ours.headers == gunicorns.headers == kept
+            assert ours.response_length == gunicorns.response_length
+            assert "".join(ours.default_headers()) == "".join(gunicorns.default_headers())
+        with pytest.raises(ValueError, match="invalid literal"):
+            Response(request, None, Config()).start_response("200 OK", [("Content-Length", "four")])
         for name in ("Vary", "Retry-After"):
             with pytest.raises(InvalidResponseHeader):
                 Response(request, None, Config()).start_response("200 OK", [(name, "a\r\nSet-Cookie: a=b")])
@@ -443,8 +451,8 @@ class TestWhatARequestCosts:
     def test_a_running_worker_has_the_savings(self, running: Gunicorn, threaded: Gunicorn) -> None:
         found = [server.get("/savings").partition(b"\r\n\r\n")[2] for server in (running, threaded)]
         assert found == [
-            b"agentidp.server.worker.Response, keeps settings: True",
-            b"gunicorn.http.wsgi.Response, keeps settings: False",
+            b"agentidp.server.messages.Response, plain: True, keeps settings: True",
+            b"gunicorn.http.wsgi.Response, plain: False, keeps settings: False",
         ]
 
     def test_a_configuration_with_a_hook_that_is_never_called_is_warned_about(self, tmp_path: Path) -> None:
@@ -461,6 +469,8 @@ READ = {
     http_body.LengthReader: "3b01bc7c21a27066",
     http_message._ip_in_allow_list: "f652338a798ddad4",
     http_message.HeaderPolicy: "84bc24b291e79234",
+    http_message.Message: "1998788a8a484d40",
+    http_message.Request: "5fb06ef65d3b892b",
     http_parser.Parser: "3a9c06e348c7e3b5",
     wsgi.create: "2c35d4a2dc629ede",
     wsgi.Response: "d67f8e6b29d76622",
