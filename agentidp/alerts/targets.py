@@ -15,7 +15,7 @@ from agentidp.alerts.outbox import enqueue_test
 from agentidp.alerts.target_secrets import TargetSealer, new_secret
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
-from agentidp.http.errors import Conflict, NotFound, RateLimited, ValidationError
+from agentidp.http.errors import AlreadyExists, Conflict, NotFound, RateLimited, ValidationError
 from agentidp.http.schemas import timestamp
 from agentidp.jose.sealing import Unreadable
 
@@ -36,14 +36,17 @@ def add_target(
     kinds: list[str] | None,
     minimum_severity: str,
     enabled: bool,
+    target_id: UUID | None = None,
 ) -> tuple[Any, str | None]:
     """Create an alert target.
 
+    :param target_id: its id; default: a random one. A second call with the same id creates nothing.
     :returns: its row, and for a webhook the key that signs its messages.
     :raises ValidationError: the type cannot have this address.
+    :raises AlreadyExists: there is a target with this id.
     :raises Conflict: the organization has as many targets as it may.
     """
-    target_id, secret = uuid.uuid4(), new_secret() if type == "webhook" else None
+    target_id, secret = target_id or uuid.uuid4(), new_secret() if type == "webhook" else None
     rows = opened.fetch(
         "alerts/add_target",
         target_id=target_id,
@@ -57,6 +60,8 @@ def add_target(
         most=MAXIMUM_TARGETS,
     )
     if not rows:
+        if opened.fetch("alerts/get_target", target_id=target_id):
+            raise AlreadyExists
         raise Conflict(f"The organization has {MAXIMUM_TARGETS} alert targets; delete one first.")
     [row] = rows
     audit.record(opened, "alert_target.created", target_id, after=_recorded(row))

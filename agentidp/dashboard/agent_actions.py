@@ -14,7 +14,8 @@ from flask import Response
 
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
-from agentidp.http.errors import NotFound
+from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
+from agentidp.http.errors import AlreadyExists, NotFound
 from agentidp.registry.agents import update_agent
 from agentidp.registry.credentials import add_credential, end_credential
 
@@ -29,7 +30,7 @@ blueprint = pages.new_blueprint("dashboard-agent-actions", __name__)
 @session.required_to(SCOPE)
 def confirm(caller: Caller, agent_id: UUID, action: str) -> Response:
     """Say what the action does, and ask for confirmation."""
-    return _confirmation(caller, agent_id, action)
+    return _confirmation(caller, agent_id, action, form_key=new_form_key() if action == "rotate" else None)
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>/revoke")
@@ -57,9 +58,18 @@ def change_status(caller: Caller, agent_id: UUID, action: str) -> Response:
 @session.required_to(SCOPE)
 def rotate(caller: Caller, agent_id: UUID) -> Response:
     """Create another credential, and show its secret this once."""
-    with session.changing(caller, SCOPE) as opened:
-        credential, secret = add_credential(opened, agent_id, expires_at=None)
-        [agent] = opened.fetch("agents/get_agent", agent_id=agent_id)
+    credential_id = sent_form_key()
+    try:
+        with session.changing(caller, SCOPE) as opened:
+            credential, secret = add_credential(opened, agent_id, expires_at=None, credential_id=credential_id)
+            [agent] = opened.fetch("agents/get_agent", agent_id=agent_id)
+    except AlreadyExists:
+        return sent_before(
+            f"It created the credential {credential_id}, whose secret was shown that one time. If you did not copy it, "
+            "revoke this credential and create another one.",
+            path=f"/agents/{agent_id}",
+            label="The page of the agent",
+        )
     return pages.page("new_credential.html", agent=agent, credential=credential, secret=secret)
 
 

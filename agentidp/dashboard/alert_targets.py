@@ -19,8 +19,9 @@ from agentidp.alerts.targets import TEST_INTERVAL, add_target, remove_target, re
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.dashboard.agents import requested_page
+from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
 from agentidp.db.sql import Call
-from agentidp.http.errors import NotFound, ValidationError
+from agentidp.http.errors import AlreadyExists, NotFound, ValidationError
 
 SCOPE = "alerts:write"
 
@@ -83,14 +84,21 @@ def create_alert_target(caller: Caller) -> Response:
     """Create a target. The key of a webhook is shown this once."""
     given = {name: request.form.get(name, "") for name in ("name", "type", "url", "minimumSeverity")}
     given |= {"name": given["name"].strip(), "url": given["url"].strip()}
-    kinds = request.form.getlist("kinds")
+    kinds, target_id = request.form.getlist("kinds"), sent_form_key()
     try:
         new = _loaded(given | {"kinds": kinds or None})
         with session.changing(caller, SCOPE) as opened:
-            row, secret = add_target(opened, caller.settings, **new)
+            row, secret = add_target(opened, caller.settings, **new, target_id=target_id)
     except ValidationError as refused:
         rules = [f"{FIELDS[field]} {_rule(rules)}." for field, rules in refused.details.items()]
         return _form(given | {"kinds": kinds}, 400, message=" ".join(rules))
+    except AlreadyExists:
+        return sent_before(
+            "It added the target. The key of a webhook was shown that one time. If you did not copy it, delete the "
+            "target and add it again.",
+            path="/alert-targets",
+            label="All targets",
+        )
     if secret is None:
         return pages.see_other("/alert-targets")
     return pages.page("new_alert_target.html", here="alerts", target=row, secret=secret)
@@ -134,10 +142,9 @@ def change_target(caller: Caller, target_id: UUID, action: str) -> Response:
 
 
 def _form(given: dict[str, Any], status: int = 200, **context: Any) -> Response:
-    lists: dict[str, Any] = {"types": TYPES, "kinds": KINDS, "severities": SEVERITIES}
-    return pages.page(
-        "alert_target_form.html", status, here="alerts", given=given, max_url=MAXIMUM_URL_LENGTH, **lists, **context
-    )
+    context |= {"types": TYPES, "kinds": KINDS, "severities": SEVERITIES, "max_url": MAXIMUM_URL_LENGTH}
+    context |= {"given": given, "form_key": new_form_key()}
+    return pages.page("alert_target_form.html", status, here="alerts", **context)
 
 
 def _loaded(values: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
-from agentidp.http.errors import Conflict, NotFound, ValidationError
+from agentidp.http.errors import AlreadyExists, Conflict, NotFound, ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import Instant, Text, timestamp
@@ -169,17 +169,26 @@ def add_credential(
     expires_at: datetime | None,
     label: str | None = None,
     jwks: list[dict[str, Any]] | None = None,
+    credential_id: UUID | None = None,
 ) -> tuple[Any, str | None]:
     """Create a credential.
 
     :param label: for people, of at most :data:`MAX_LABEL` characters.
     :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked. Default: a secret.
+    :param credential_id: its id; default: a random one. A second call with the same id creates nothing.
     :returns: its row and its secret, which is not stored; ``None`` if it has keys.
     :raises NotFound: no such agent.
+    :raises AlreadyExists: there is a credential with this id, or one that is revoked.
     :raises Conflict: the agent has as many as it may.
     """
     credential, client_secret = store_credential(
-        opened, agent_id, expires_at=expires_at, label=label, jwks=jwks, most=MAXIMUM_CREDENTIALS
+        opened,
+        agent_id,
+        expires_at=expires_at,
+        label=label,
+        jwks=jwks,
+        most=MAXIMUM_CREDENTIALS,
+        credential_id=credential_id,
     )
     audit.record(opened, "credential.created", credential.credential_id, after=_recorded(agent_id, credential))
     return credential, client_secret
@@ -193,6 +202,7 @@ def store_credential(
     label: str | None = None,
     jwks: list[dict[str, Any]] | None = None,
     most: int,
+    credential_id: UUID | None = None,
 ) -> tuple[Any, str | None]:
     """What :func:`add_credential` does, without a record of it: for a credential that nobody gets.
 
@@ -201,11 +211,11 @@ def store_credential(
     # A separate statement locks the agent, so that the next one sees what another transaction has added.
     if not opened.fetch("agents/lock_agent", agent_id=agent_id):
         raise NotFound
-    client_secret = new_secret() if jwks is None else None
+    credential_id, client_secret = credential_id or uuid.uuid4(), new_secret() if jwks is None else None
     rows = opened.fetch(
         "agents/add_credential",
         agent_id=agent_id,
-        credential_id=uuid.uuid4(),
+        credential_id=credential_id,
         secret_hash=None if client_secret is None else hash_secret(client_secret),
         jwks=None if jwks is None else json.dumps(jwks),
         label=label,
@@ -213,6 +223,8 @@ def store_credential(
         most=most,
     )
     if not rows:
+        if opened.fetch("agents/find_credential", credential_id=credential_id):
+            raise AlreadyExists
         raise Conflict(
             f"The agent has {most} credentials; revoke one first.",
             details={"credentials": [f"at most {most} at a time"]},

@@ -1,4 +1,5 @@
--- Creates a credential of an agent. Returns its row, or none if the agent has the maximum number.
+-- Creates a credential of an agent. Returns its row, or none if the agent has the maximum number, or there is a credential
+-- with this id.
 -- Parameters: organization_id; agent_id; credential_id; secret_hash (32 bytes) or jwks (JSON text), the other null;
 -- label (or null); expires_at (timestamptz or null); at (timestamptz); most: the maximum number.
 insert into credentials (organization_id, agent_id, credential_id, secret_hash, jwks, label, created_at, expires_at)
@@ -13,4 +14,5 @@ where (
         and agent_id = %(agent_id)s
         and revoked_at is null
 ) < %(most)s
+on conflict (organization_id, credential_id) do nothing
 returning credential_id, label, jwks, created_at, expires_at, last_used_at

@@ -59,9 +59,15 @@ def token_request(client: FlaskClient, client_id: str, secret: str) -> TestRespo
     return client.post("/api/v1/token", data=form)
 
 
-def post(client: FlaskClient, path: str) -> TestResponse:
+def post(client: FlaskClient, path: str, **form: str) -> TestResponse:
     """As a page of ours does."""
-    return client.post(path, headers=SAME_ORIGIN)
+    return client.post(path, headers=SAME_ORIGIN, data=form)
+
+
+def form_key(client: FlaskClient, path: str) -> str:
+    """The key of a form that a page shows."""
+    [key] = [field["value"] for field in Page(client.get(path)).all("input") if field.get("name") == "form_key"]
+    return str(key)
 
 
 def test_suspends_and_resumes_after_a_confirmation(signed_in: FlaskClient, worker: Agent) -> None:
@@ -99,6 +105,25 @@ def test_rotates_a_credential_and_shows_the_secret_once(signed_in: FlaskClient, 
     assert "only credential" in Page(signed_in.get(f"{page}/credentials/{new}/revoke")).text
     for method in (signed_in.get, lambda path: post(signed_in, path)):
         assert method(f"{page}/credentials/{old}/revoke").status_code == 404
+
+
+def test_a_form_that_is_sent_again_creates_nothing_and_shows_no_secret(signed_in: FlaskClient, worker: Agent) -> None:
+    page = f"/dashboard/agents/{worker.agent_id}"
+    [old] = credentials(worker)
+    key = form_key(signed_in, f"{page}/rotate")
+    assert "aidp_" in post(signed_in, f"{page}/rotate", form_key=key).text
+    assert sorted(credentials(worker)) == sorted([old, key])
+    for ends in (lambda: None, lambda: post(signed_in, f"{page}/credentials/{key}/revoke")):
+        ends()
+        before = credentials(worker)
+        again = post(signed_in, f"{page}/rotate", form_key=key)
+        assert (again.status_code, "aidp_" in again.text) == (409, False)
+        assert f"It created the credential {key}" in Page(again).text
+        assert {"href": page} in Page(again).all("a")
+        assert credentials(worker) == before
+    assert post(signed_in, f"{page}/rotate", form_key="none").status_code == 400
+    assert credentials(worker) == [old]
+    assert "aidp_" in post(signed_in, f"{page}/rotate", form_key=form_key(signed_in, f"{page}/rotate")).text
 
 
 def test_lists_credentials_with_label_last_use_and_expiry(signed_in: FlaskClient, cast: Cast, worker: Agent) -> None:

@@ -147,10 +147,16 @@ function openOnSecondTap(event) {
   showValue(event);
 }
 
+// A double click sends a form once: the response to the second would not show the secret that the first one shows.
+function ignoreSecondClick(event) {
+  if (event.detail > 1 && event.target.closest?.("form button:not([type=button])")) event.preventDefault();
+}
+
 addLocalTimes(document);
 for (const type of ["pointerover", "focusin"]) document.addEventListener(type, showValue);
 document.addEventListener("keydown", moveFocus);
 document.addEventListener("click", openOnSecondTap);
+document.addEventListener("click", ignoreSecondClick);
 setInterval(refresh, MINUTE / 12);
 document.addEventListener("visibilitychange", refresh);
 // A page that the browser kept may no longer be shown after signing out: load it again.
