@@ -160,7 +160,9 @@ def make_agent(
     return Agent(organization_id, row.agent_id, client_secret, services, tuple(scopes))
 
 
-def make_alert_target(services: Services, organization_id: str, name: str = "on-call") -> UUID:
+def make_alert_target(
+    services: Services, organization_id: str, name: str = "on-call", kinds: list[str] | None = None
+) -> UUID:
     """Create an alert target; its id."""
     with database_of(services, organization_id).transaction() as transaction:
         row, _ = add_target(
@@ -169,7 +171,7 @@ def make_alert_target(services: Services, organization_id: str, name: str = "on-
             name=name,
             type="webhook",
             url="https://hooks.example/services/secret",
-            kinds=None,
+            kinds=kinds,
             minimum_severity="warning",
             enabled=True,
         )

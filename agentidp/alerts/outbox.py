@@ -11,7 +11,7 @@ from agentidp.alerts.state_change import SEVERITIES, StateChange, change_for_tes
 from agentidp.db.organization import Transaction
 
 
-def enqueue(opened: Transaction, change: StateChange) -> int:
+def enqueue(opened: Transaction, change: StateChange, *, is_for_others: bool = False) -> int:
     """Put a state change into the outbox, once for each target of the organization that wants it.
 
     A target that has received the beginning receives what follows, whatever it wants now, and after it is enabled if
@@ -21,6 +21,7 @@ def enqueue(opened: Transaction, change: StateChange) -> int:
     does nothing.
 
     :param opened: the transaction that changes the finding's state.
+    :param is_for_others: leave out the targets that have received the beginning, and not the end.
     :returns: the number of targets.
     """
     severities = list(SEVERITIES[: SEVERITIES.index(change.severity) + 1])
@@ -31,6 +32,7 @@ def enqueue(opened: Transaction, change: StateChange) -> int:
         severities=severities,
         follows=change.change != "opened",
         ends=change.change == "resolved",
+        others=is_for_others,
     )
     for target in targets:
         opened.as_of(change.at).fetch(

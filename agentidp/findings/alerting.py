@@ -15,21 +15,29 @@ from agentidp.findings.identity import ORGANIZATION, Tracked
 
 @dataclass(frozen=True)
 class Alert:
-    """What is sent about a finding: it is ``opened``, ``escalated`` or ``resolved``."""
+    """What is sent about a finding: it is ``opened``, ``escalated`` or ``resolved``.
+
+    ``is_for_others`` says that it is for those targets only that know nothing of the finding.
+    """
 
     finding: Tracked
     change: str
     severity: Severity
+    is_for_others: bool = False
 
 
-def alerts_of(found: Iterable[Tracked], muted: Collection[tuple[str, str]]) -> tuple[list[Tracked], list[Alert]]:
+def alerts_of(
+    found: Iterable[Tracked], muted: Collection[tuple[str, str]], turned: Collection[UUID] = ()
+) -> tuple[list[Tracked], list[Alert]]:
     """What is sent after an evaluation. Each finding is opened and is resolved once, and escalates once to a severity.
 
     A muted finding alerts nobody. What it then keeps quiet about is sent when the mute ends, if it still goes on. One
-    that was opened is resolved also while it is muted: a target would else show it as going on for ever.
+    that was opened is resolved also while it is muted: a target would else show it as going on for ever. One that has
+    turned to another kind is opened for those that wait for this kind, with the severity that others know.
 
     :param found: those that are new or have changed, which those that go on always have.
     :param muted: kind and subject of each mute that applies now.
+    :param turned: the findings that go on and are of another kind than before.
     :returns: the findings to store, with what has been announced, and the alerts.
     """
     findings: list[Tracked] = []
@@ -40,7 +48,11 @@ def alerts_of(found: Iterable[Tracked], muted: Collection[tuple[str, str]]) -> t
             if one.announced is not None:
                 alerts.append(Alert(one, "resolved", min(one.announced, one.highest)))
             findings.append(one)
-        elif is_muted or one.misses or (one.announced is not None and one.severity <= one.announced):
+        elif is_muted or one.misses:
+            findings.append(one)
+        elif one.announced is not None and one.severity <= one.announced:
+            if one.finding_id in turned:
+                alerts.append(Alert(one, "opened", min(one.announced, one.highest), is_for_others=True))
             findings.append(one)
         else:
             alerts.append(Alert(one, "opened" if one.announced is None else "escalated", one.severity))
@@ -51,7 +63,7 @@ def alerts_of(found: Iterable[Tracked], muted: Collection[tuple[str, str]]) -> t
 def enqueue(opened: Transaction, alerts: Iterable[Alert]) -> None:
     """Put alerts into the outbox, in the transaction that stores their findings."""
     for alert in alerts:
-        outbox.enqueue(opened, _state_change(opened, alert))
+        outbox.enqueue(opened, _state_change(opened, alert), is_for_others=alert.is_for_others)
 
 
 def _state_change(opened: Transaction, alert: Alert) -> StateChange:

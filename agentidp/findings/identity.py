@@ -90,10 +90,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Reconciled:
-    """The findings to store, new ones and changed ones, and what happened to them."""
+    """The findings to store, new ones and changed ones, and what happened to them.
+
+    ``turned`` are those that went on and go on, and are now of another kind than before.
+    """
 
     findings: tuple[Tracked, ...]
     changes: tuple[Change, ...]
+    turned: frozenset[UUID] = frozenset()
 
 
 def subject_of(finding: Finding) -> str:
@@ -130,7 +134,8 @@ def reconcile(
             now = _missed(one)
             findings.append(now)
             changes += [Change(now.finding_id, what, now.severity) for what in _happenings(one, now)]
-    return Reconciled(tuple(findings), tuple(changes))
+    turned = (one.finding_id for place, one in pairs.items() if one.is_ongoing and one.kind != found[place].kind)
+    return Reconciled(tuple(findings), tuple(changes), frozenset(turned))
 
 
 def match(stored: Sequence[Tracked], found: Sequence[Finding]) -> dict[int, Tracked]:

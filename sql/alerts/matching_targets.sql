@@ -1,22 +1,34 @@
--- Returns one row for each enabled alert target of the organization that wants findings of this kind and severity, and for
--- each, enabled or not, that has received this finding's beginning: it receives what follows, though the finding's kind or what it
--- wants has changed.
--- Parameters: organization_id, finding_id, kind, severities (this one and those that are less urgent), follows (whether
--- something follows the beginning), ends (whether this is the end, which only those receive that received something before).
-select target_id
-from alert_targets
-where organization_id = %(organization_id)s
+-- The alert targets of the organization that a change of a finding is sent to: each enabled one that wants findings of this
+-- kind and severity, and each, enabled or not, that has received the finding's beginning and not its end: it receives what
+-- follows, though the finding's kind or what it wants has changed. One row a target.
+-- Parameters: organization_id; finding_id; kind; severities: this one and those that are less urgent; follows: whether
+-- something follows the beginning; ends: whether this is the end, which only those receive that received something before;
+-- others: whether those are left out that have received the beginning and not the end.
+select targets.target_id
+from alert_targets as targets
+cross join lateral (
+    select coalesce((
+        select deliveries.change
+        from alert_deliveries as deliveries
+        where
+            deliveries.organization_id = %(organization_id)s
+            and deliveries.finding_id = %(finding_id)s
+            and deliveries.target_id = targets.target_id
+            and deliveries.abandoned_at is null
+        order by deliveries.created_at desc
+        limit 1
+    ), 'resolved') <> 'resolved' as has_begun
+) as received
+where
+    targets.organization_id = %(organization_id)s
     and (
-        (enabled and not %(ends)s::boolean and minimum_severity = any(%(severities)s::text[]) and (kinds is null or %(kind)s = any(kinds)))
-        or (%(follows)s::boolean and (
-            select change
-            from alert_deliveries
-            where alert_deliveries.organization_id = %(organization_id)s
-                and alert_deliveries.finding_id = %(finding_id)s
-                and alert_deliveries.target_id = alert_targets.target_id
-                and alert_deliveries.abandoned_at is null
-            order by alert_deliveries.created_at desc
-            limit 1
-        ) <> 'resolved')
+        (
+            targets.enabled
+            and not %(ends)s::boolean
+            and targets.minimum_severity = any (%(severities)s::text[])
+            and (targets.kinds is null or %(kind)s = any (targets.kinds))
+            and not (%(others)s::boolean and received.has_begun)
+        )
+        or (%(follows)s::boolean and received.has_begun)
     )
-order by target_id
+order by targets.target_id

@@ -163,7 +163,7 @@ NEW: dict[str, dict[str, Any]] = {
     },
     "alerts/add_test": {"payload": Jsonb({}), "delivery_id": uuid.uuid4()},
     "alerts/change_target": {"name": "new", "minimum_severity": "info"},
-    "alerts/matching_targets": {"severities": ["info"], "follows": True, "ends": False},
+    "alerts/matching_targets": {"severities": ["info"], "follows": True, "ends": False, "others": True},
     "analytics/agent_usage": {"first_day": NOON.date().replace(day=1), "until": NOON.date() + timedelta(days=1)},
     "dashboard/agents_of_the_day": {"at_hour": None, "by_rejected": True},
     "dashboard/agents": {"agent_ids": None, "search": "", "sort": "name", "limit": 50, "offset": 0},

@@ -218,6 +218,7 @@ VALUES: dict[str, Any] = {
     "sort": "tokens",
     "follows": True,
     "ends": False,
+    "others": False,
     "at_hour": 12,
     "by_rejected": True,
     "timeout": "1s",

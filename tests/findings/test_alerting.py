@@ -52,8 +52,12 @@ class Watched:
 
     def alerts(self) -> list[tuple[str, str]]:
         """The change and the finding of what is in the outbox, the oldest first."""
+        return [(row.change, str(row.finding_id)) for row in self.deliveries()]
+
+    def deliveries(self) -> list[Any]:
+        """The rows of the outbox, the oldest first."""
         rows = database_of(self.services, self.organization_id).fetch("alerts/list_deliveries", limit=100)
-        return [(row.change, str(row.finding_id)) for row in reversed(rows)]
+        return rows[::-1]
 
 
 @pytest.fixture
@@ -179,6 +183,56 @@ def test_an_agents_finding_is_muted_with_those_of_every_agent(watched: Watched) 
 def test_a_mute_of_another_kind_does_not_matter(watched: Watched) -> None:
     watched.mute("silence", ORGANIZATION)
     watched.evaluate(spike(watched))
+    assert [change for change, _ in watched.alerts()] == ["opened"]
+
+
+def test_who_waits_for_the_kind_that_a_finding_turns_to_is_alerted_once(watched: Watched) -> None:
+    for kind in ("silence", "rejections"):
+        make_alert_target(watched.services, watched.organization_id, name=kind, kinds=[kind])
+
+    def evaluate(*kinds: str, severity: Severity = Severity.warning) -> list[tuple[str, str]]:
+        """What is sent to whom that waits for one kind, if these are found one after the other."""
+        before = len(watched.deliveries())
+        for kind in kinds:
+            also = ("silence", "rejections")
+            watched.evaluate(spike(watched, kind=kind, also_seen_as=also, severity=severity))
+        return sorted((row.target_name, row.change) for row in watched.deliveries()[before:])
+
+    assert evaluate("silence", "silence") == [("on-call", "opened"), ("silence", "opened")]
+    assert evaluate("rejections") == [("rejections", "opened")]
+    # Neither what turns back and forth nor what stays is sent again.
+    assert evaluate("silence", "rejections", "rejections") == []
+    everybody = ["on-call", "rejections", "silence"]
+    assert evaluate("silence", severity=Severity.critical) == [(name, "escalated") for name in everybody]
+    assert evaluate("rejections", "silence") == []
+    before = len(watched.deliveries())
+    for _ in range(MAX_MISSES):
+        watched.evaluate()
+    assert sorted((row.target_name, row.change) for row in watched.deliveries()[before:]) == [
+        (name, "resolved") for name in everybody
+    ]
+    # It begins again: then it is opened for each once more.
+    assert evaluate("silence") == [("on-call", "opened"), ("silence", "opened")]
+    assert evaluate("rejections") == [("rejections", "opened")]
+
+
+def test_a_finding_that_has_become_less_urgent_is_opened_with_the_severity_that_others_know(watched: Watched) -> None:
+    make_alert_target(watched.services, watched.organization_id, name="rejections", kinds=["rejections"])
+    watched.evaluate(spike(watched, severity=Severity.critical))
+    watched.evaluate(spike(watched, kind="rejections", also_seen_as=("spike",), severity=Severity.warning))
+    last = watched.deliveries()[-1]
+    assert (last.target_name, last.change) == ("rejections", "opened")
+    with database_of(watched.services, watched.organization_id).transaction() as opened:
+        payloads = opened.fetch("alerts/next_delivery", target_id=last.target_id)
+    assert [row.payload["severity"] for row in payloads] == ["critical"]
+
+
+def test_what_turns_to_a_muted_kind_alerts_nobody(watched: Watched) -> None:
+    make_alert_target(watched.services, watched.organization_id, name="rejections", kinds=["rejections"])
+    watched.mute("rejections", ORGANIZATION)
+    watched.evaluate(spike(watched))
+    for _ in range(2):
+        watched.evaluate(spike(watched, kind="rejections", also_seen_as=("spike",)))
     assert [change for change, _ in watched.alerts()] == ["opened"]
 
 
