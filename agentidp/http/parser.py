@@ -19,6 +19,9 @@ from agentidp.http.request_context import current_request
 MAXIMUM_BODY = 64 * 1024
 """Bytes of a request's body."""
 
+MAXIMUM_REMEMBERED = 256
+"""Queries of which a process remembers what they say, at most 4 MB."""
+
 
 class BoundedRequest(Request):
     """A request whose body is refused, and not cut off, where it is longer than ``MAXIMUM_BODY``."""
@@ -70,15 +73,20 @@ class Parser(FlaskParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self._defaults: dict[Any, dict[str, Any]] = {}
+        self._parsed: dict[tuple[Any, bytes], dict[str, Any]] = {}
 
     def parse(self, argmap: Any, req: Request | None = None, *, location: str | None = None, **options: Any) -> Any:
-        """What a request holds. The result of a query without parameters is always the same, so it is remembered."""
-        if location != "query" or current_request().query_string:
+        """What a request holds. Queries that were valid are remembered, since clients send the same ones."""
+        if location != "query":
             return super().parse(argmap, req, location=location, **options)
-        if argmap not in self._defaults:
-            self._defaults[argmap] = super().parse(argmap, req, location=location, **options)
-        return dict(self._defaults[argmap])
+        query = argmap, current_request().query_string
+        found = self._parsed.get(query)
+        if found is None:
+            found = super().parse(argmap, req, location=location, **options)
+            if len(self._parsed) >= MAXIMUM_REMEMBERED:
+                self._parsed.clear()
+            self._parsed[query] = found
+        return dict(found)
 
     def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
         """The query's parameters; one that the schema knows and that comes twice is an error."""

@@ -22,11 +22,12 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.alerts.addresses import MAXIMUM_URL_LENGTH
 from agentidp.analytics.token_trend import TokenTrendArguments
+from agentidp.analytics.usage_by_day import UsageByDayArguments
 from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
 from agentidp.findings.actions import MAX_NOTE
-from agentidp.http.errors import RateLimited
+from agentidp.http.errors import RateLimited, ValidationError
 from agentidp.http.openapi import camel_case
 from agentidp.http.parser import MAXIMUM_BODY, Parser
 from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH
@@ -701,12 +702,37 @@ def test_a_query_that_is_not_utf_8_is_no_fault(
         assert response.json["details"] == {"days": ["must be a whole number from 1 to 90"]}  # type: ignore[index]
 
 
-def test_requests_without_parameters_do_not_share_their_arguments(app: Flask) -> None:
+@pytest.mark.parametrize(("query", "days"), [("", 30), ("?days=7", 7)])
+def test_requests_with_the_same_query_do_not_share_their_arguments(app: Flask, query: str, days: int) -> None:
     parser, schema = Parser(), TokenTrendArguments()
-    with app.test_request_context("/"):
+    with app.test_request_context(f"/{query}"):
         first = parser.parse(schema, location="query")
         first["days"] = 1
-        assert parser.parse(schema, location="query") == {"days": 30}
+        assert parser.parse(schema, location="query") == {"days": days}
+
+
+def test_a_query_that_was_refused_is_refused_again(app: Flask) -> None:
+    parser, schema = Parser(), TokenTrendArguments()
+    for _ in range(2):
+        with app.test_request_context("/?days=91"), pytest.raises(ValidationError):
+            parser.parse(schema, location="query")
+
+
+def test_a_query_means_what_its_own_endpoint_says(app: Flask) -> None:
+    parser = Parser()
+    with app.test_request_context("/?days=91"):
+        assert parser.parse(UsageByDayArguments(), location="query")["days"] == 91
+        with pytest.raises(ValidationError):
+            parser.parse(TokenTrendArguments(), location="query")
+
+
+def test_few_queries_are_remembered(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentidp.http.parser.MAXIMUM_REMEMBERED", 2)
+    parser, schema = Parser(), TokenTrendArguments()
+    for days in (1, 2, 3, 1, 2, 3):
+        with app.test_request_context(f"/?days={days}"):
+            assert parser.parse(schema, location="query") == {"days": days}
+        assert 1 <= len(parser._parsed) <= 2
 
 
 @pytest.mark.slow
