@@ -95,8 +95,7 @@ class Caller:
         if token is None:
             return self._database.run(*calls)
         admission = self._admission(token)
-        with self._unused_proof(token):
-            rows = self._database.run(*calls, *admission, durable=self._proof is not None)
+        rows = self._run(token, *calls, *admission)
         self._settle(token, rows[-1])
         return rows[: -len(admission)]
 
@@ -120,8 +119,11 @@ class Caller:
                 yield opened
             return
         with self._database.transaction(actor) as opened:
-            with self._unused_proof(token):
+            try:
                 *_, admitted = [opened.run(call) for call in self._admission(token)]
+            except psycopg.errors.UniqueViolation:
+                self._refuse_used_proof(token)
+                raise
             if admitted:
                 yield opened
         # After the transaction, because a rejection is counted in one of its own. If the caller was refused, the
@@ -144,8 +146,7 @@ class Caller:
         token = self._unadmitted
         if token is not None:
             calls = (POSITION if self.replica else []) + self._admission(token)
-            with self._unused_proof(token):
-                rows = self._database.run(*calls, durable=self._proof is not None)
+            rows = self._run(token, *calls)
             if self.replica:
                 self.replica.learn(*rows[:2])
             self._settle(token, rows[-1])
@@ -160,13 +161,16 @@ class Caller:
             calls.insert(0, self._proof.consumption())
         return calls
 
-    @contextlib.contextmanager
-    def _unused_proof(self, token: AccessToken) -> Iterator[None]:
+    def _run(self, token: AccessToken, *calls: Call) -> list[Rows]:
         try:
-            yield
+            return self._database.run(*calls, durable=self._proof is not None)
         except psycopg.errors.UniqueViolation:
-            if self._proof is None:
-                raise
+            self._refuse_used_proof(token)
+            raise
+
+    def _refuse_used_proof(self, token: AccessToken) -> None:
+        """Raise what a row that is there already means, if the calls consumed a proof."""
+        if self._proof is not None:
             record_rejection(self._database, token.agent_id, "DPoP proof used before")
             raise InvalidProof("the DPoP proof was used before", ALGORITHMS) from None
 
