@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import marshmallow as ma
@@ -33,17 +33,20 @@ class WholeResponse(Response):
     :param headers: complete but for the body's length.
     """
 
+    response: list[bytes]
+
     def __init__(self, content: bytes, headers: Mapping[str, str], status: int = 200) -> None:
         complete = Headers()
-        for name, value in headers.items():
-            complete.add(name, value)
-        complete.add("Content-Length", str(len(content)))
+        complete[:] = [*headers.items(), ("Content-Length", str(len(content)))]
         super().__init__([content], status, complete)
 
-    def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
-        """The headers as they are sent."""
-        # Werkzeug's copy differs for other statuses only: some have no Content-Length, and some have a Location.
-        return self.headers if self.status_code == 200 else super().get_wsgi_headers(environ)
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Send it: the status and the headers by *start_response*, and the body as the result."""
+        # For other statuses Werkzeug changes headers: some have no Content-Length, and some have a Location.
+        if self.status_code != 200 or environ["REQUEST_METHOD"] == "HEAD":
+            return super().__call__(environ, start_response)
+        start_response(self.status, list(self.headers))
+        return self.response
 
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
