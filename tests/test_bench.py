@@ -34,7 +34,7 @@ from tests.citus import COUNTS_CALLS, Cluster
 from tests.conftest import settings_for
 from tests.factories import make_agent, make_organization
 
-MAXIMUM_CALLS = {"token": 555, "trend": 625, "heatmap": 510, "agents": 512, "introspection": 525}
+MAXIMUM_CALLS = {"token": 505, "trend": 455, "heatmap": 455, "agents": 458, "introspection": 475}
 """Functions that Python calls for a request, those in C included. Python 3.11 calls the most."""
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"

@@ -7,16 +7,30 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Request
+from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter, Rule
 from werkzeug.wsgi import get_host
 
 from agentidp.http.parser import BoundedRequest
+from agentidp.http.request_context import Context
+
+
+class NoSessions(SessionInterface):
+    """Flask's sessions, of which there are none: one object says so for all requests."""
+
+    _none = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:
+        """What fails if it is changed."""
+        return self._none
 
 
 class Application(Flask):
     """A Flask application whose views and hooks are plain functions."""
 
     request_class = BoundedRequest
+    app_ctx_globals_class = Context
+    session_interface = NoSessions()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -13,6 +13,8 @@ from typing import Any
 # Of no use to any line of ours, and looked up for each: see "Optimization" in Python's logging HOWTO.
 logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+# From Python 3.12 on.
+logging.logAsyncioTasks = False  # type: ignore[attr-defined]
 
 _encode = json.JSONEncoder(default=str).encode
 # Shown as it is; anything else, a control character for example, is shown as JSON.

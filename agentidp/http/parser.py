@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from typing import IO, Any, NoReturn
@@ -28,6 +29,11 @@ class BoundedRequest(Request):
 
     # Flask would look it up in the configuration of the current application.
     max_content_length = MAXIMUM_BODY
+
+    @functools.cached_property
+    def blueprints(self) -> list[str]:
+        """The names of the route's blueprint and of those around it. Flask looks for them three times."""
+        return super().blueprints
 
     @cached_property
     def args(self) -> MultiDict[str, str]:

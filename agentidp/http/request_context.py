@@ -7,6 +7,8 @@ import logging.config
 import os
 import re
 import time
+from datetime import datetime
+from typing import Any
 
 from flask import Flask, Request, Response, g, request
 from flask.ctx import _AppCtxGlobals
@@ -17,15 +19,29 @@ logger = logging.getLogger("agentidp")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
+class Context(_AppCtxGlobals):
+    """Flask's ``g``. What every request has is set and read as plain attributes; Flask's own calls Python for each."""
+
+    __setattr__ = object.__setattr__  # type: ignore[assignment]
+
+    started: float
+    at: datetime
+    request_id: str
+    span: Any
+    caller: Any = None
+    organization_id: str | None = None
+    agent_id: Any = None
+
+
 def current_request() -> Request:
     """The request itself. Flask's ``request`` is a proxy, which costs as much as a small function at every use."""
     found: Request = request._get_current_object()  # type: ignore[attr-defined]
     return found
 
 
-def current_context() -> _AppCtxGlobals:
+def current_context() -> Context:
     """Flask's ``g`` itself, likewise."""
-    found: _AppCtxGlobals = g._get_current_object()
+    found: Context = g._get_current_object()
     return found
 
 
@@ -60,7 +76,7 @@ def init_app(app: Flask) -> None:
             headers.add("Cache-Control", "no-store")
         headers.add("X-Content-Type-Options", "nosniff")
         if logger.isEnabledFor(logging.INFO):
-            caller = context.get("caller")
+            caller = context.caller
             logger.info(
                 "request",
                 extra={
@@ -70,8 +86,8 @@ def init_app(app: Flask) -> None:
                         "status": response.status_code,
                         "ms": round((time.perf_counter() - context.started) * 1000, 2),
                         "request_id": context.request_id,
-                        "organization": caller.organization_id if caller else context.get("organization_id"),
-                        "agent": str((caller.agent_id if caller else context.get("agent_id")) or "") or None,
+                        "organization": caller.organization_id if caller else context.organization_id,
+                        "agent": str((caller.agent_id if caller else context.agent_id) or "") or None,
                     }
                 },
             )

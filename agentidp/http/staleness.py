@@ -17,7 +17,7 @@ def init_app(app: Flask) -> None:
 
     @app.after_request
     def add_staleness(response: Response) -> Response:
-        caller = current_context().get("caller")
+        caller = current_context().caller
         if caller is not None and caller.replica is not None and caller.replica.staleness is not None:
             # Rounded up: it is a bound.
             response.headers[HEADER] = f"{math.ceil(caller.replica.staleness * 10) / 10:.1f}"

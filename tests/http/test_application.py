@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from flask import Flask, request
+from flask import Flask, g, request, session
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 
 from agentidp.http.application import Application
+from agentidp.http.request_context import current_context
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get")
 
@@ -36,6 +37,22 @@ def test_each_route_is_the_one_that_werkzeug_finds(shared_app: Flask) -> None:
                     plain += type(adapter) is not MapAdapter
                     assert outcome(adapter) == searched, (method, spelling)
     assert plain > 20
+
+
+def test_flask_finds_no_session_and_keeps_none(shared_app: Flask) -> None:
+    with shared_app.test_request_context("/"):
+        assert session.get("a") is None
+        with pytest.raises(RuntimeError, match="session is unavailable"):
+            session["a"] = 1
+        assert "a" not in session
+
+
+def test_what_a_request_has_is_not_there_in_the_next_one(shared_app: Flask) -> None:
+    with shared_app.test_request_context("/"):
+        g.organization_id = current_context().agent_id = "x"
+        assert (g.get("organization_id"), "agent_id" in g, g.get("caller")) == ("x", True, None)
+    with shared_app.test_request_context("/"):
+        assert (current_context().organization_id, "agent_id" in g) == (None, False)
 
 
 def test_addresses_are_built_as_werkzeug_does(shared_app: Flask) -> None:
