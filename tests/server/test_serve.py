@@ -43,6 +43,7 @@ from tests.factories import (
     SECRET_KEY,
     Agent,
     Server,
+    children,
     free_port,
     make_agent,
     make_organization,
@@ -228,12 +229,7 @@ def test_a_hang_up_is_ignored_under_nohup(data_dir: Path) -> None:
 
 def test_the_end_of_gunicorn_ends_the_launcher_with_a_sentence(data_dir: Path) -> None:
     with Server({"AGENTIDP_DATA_DIR": str(data_dir)}) as server:
-        [gunicorn] = [
-            pid
-            for pid in processes_of(data_dir)
-            if int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) == server.process.pid
-            and b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+        [gunicorn] = children(server.process.pid, "gunicorn")
         os.kill(gunicorn, signal.SIGKILL)
         assert server.process.wait(PATIENCE) == 1
         wait_until(lambda: not processes_of(data_dir))
