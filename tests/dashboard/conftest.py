@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 
 from agentidp.services import Services
 from tests.conftest import Cast, make_cast
+from tests.dashboard.company import Company, company
 from tests.factories import NOON, Agent, Clock
 
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
@@ -149,3 +150,17 @@ def read(signed_in: FlaskClient) -> Read:
         return Page(response)
 
     return opened
+
+
+@pytest.fixture(scope="module")
+def running_provider() -> Iterator[Company]:
+    """The provider by which people of a company sign in."""
+    with company() as running:
+        yield running
+
+
+@pytest.fixture
+def provider(running_provider: Company) -> Company:
+    """The same, saying nothing wrong."""
+    running_provider.reset()
+    return running_provider

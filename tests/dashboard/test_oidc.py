@@ -30,27 +30,13 @@ from agentidp.registry.organizations import update_organization
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.conftest import Cast, _fresh_database, settings_for
-from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company, company
+from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
 from tests.dashboard.conftest import SAME_ORIGIN, Page
 from tests.factories import NOON, Agent, Clock, make_agent, make_finding, make_one_of_each, usage_sums
 from tests.routes import PAGES, Route
 
 ROLE_OF = {VIEWER: ["watchers"], ADMINISTRATOR: ["keepers", "watchers"]}
 IN_SESSION = [route for route in PAGES if route.authentication == "session"]
-
-
-@pytest.fixture(scope="module")
-def running_provider() -> Iterator[Company]:
-    """The company's provider."""
-    with company() as running:
-        yield running
-
-
-@pytest.fixture
-def provider(running_provider: Company) -> Company:
-    """The same, saying nothing wrong."""
-    running_provider.reset()
-    return running_provider
 
 
 @pytest.fixture(scope="module")

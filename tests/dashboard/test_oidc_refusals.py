@@ -29,7 +29,7 @@ from agentidp.oauth.throttle import A_MINUTE
 from agentidp.services import Services
 from tests.audit.conftest import events_of
 from tests.conftest import Cast, _fresh_database, settings_for
-from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company, company
+from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
 from tests.dashboard.conftest import sign_in as sign_in_as_agent
 from tests.dashboard.test_oidc import begin, counted, events, refused, sign_in
 from tests.factories import NOON, PATIENCE, Clock, free_port, wait_until
@@ -39,20 +39,6 @@ EXPIRED = "This sign-in has expired or was completed before. Sign in again."
 UNAVAILABLE = "The sign-in of your company cannot be reached now. Try again in a minute, or sign in as an agent."
 NO_ORGANIZATION = "Your account belongs to no organization here."
 NO_ROLE = "Your account has neither the role of a viewer nor that of an administrator here."
-
-
-@pytest.fixture(scope="module")
-def running_provider() -> Iterator[Company]:
-    """The company's provider."""
-    with company() as running:
-        yield running
-
-
-@pytest.fixture
-def provider(running_provider: Company) -> Company:
-    """The same, saying nothing wrong."""
-    running_provider.reset()
-    return running_provider
 
 
 @pytest.fixture(scope="module")

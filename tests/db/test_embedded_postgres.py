@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from agentidp.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresErro
 from agentidp.db.embedded_postgres import server as server_module
 from agentidp.db.embedded_postgres.postmaster import Postmaster
 from agentidp.db.embedded_postgres.server import LARGEST_LOG
+from tests.directory import open_directory
 from tests.factories import PATIENCE
 from tests.machine import within
 
@@ -38,11 +38,9 @@ sys.stdin.read()
 
 @pytest.fixture
 def directory():
-    """Not tmp_path: as root that is closed to the account PostgreSQL runs in, and its name is long."""
-    path = Path(tempfile.mkdtemp(prefix="aidp-", dir="/tmp"))
-    path.chmod(0o711)
-    yield path
-    shutil.rmtree(path)
+    """For a server and its files."""
+    with open_directory() as path:
+        yield path
 
 
 @pytest.fixture
@@ -53,12 +51,10 @@ def home(directory):
 @pytest.fixture(scope="module")
 def made_home():
     """A home with a stopped cluster, for the tests that leave it as they find it."""
-    path = Path(tempfile.mkdtemp(prefix="aidp-", dir="/tmp"))
-    path.chmod(0o711)
-    with EmbeddedPostgres(path / "home", durable=False) as server:
-        execute(server.url, "create table note (text text)")
-    yield path / "home"
-    shutil.rmtree(path)
+    with open_directory() as path:
+        with EmbeddedPostgres(path / "home", durable=False) as server:
+            execute(server.url, "create table note (text text)")
+        yield path / "home"
 
 
 @pytest.fixture

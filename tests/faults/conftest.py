@@ -8,15 +8,16 @@ from dataclasses import asdict
 import pytest
 
 from agentidp.db.embedded_postgres import EmbeddedPostgres
+from tests.directory import open_directory
 from tests.factories import Server
 from tests.faults.ledger import RESULTS, ROW
-from tests.faults.rig import directory, environment
+from tests.faults.rig import environment
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL that keeps what it has committed when it is killed."""
-    with directory() as path, EmbeddedPostgres(path / "home") as postgres:
+    with open_directory() as path, EmbeddedPostgres(path / "home") as postgres:
         yield postgres
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.directory import open_directory
 from tests.factories import ROOT
-from tests.faults.rig import directory
 
 SIZE = 192
 """Megabytes: a new cluster has 60, its log grows, and PostgreSQL's programs may have to be copied."""
@@ -51,7 +51,7 @@ def run_where_it_may_mount(test: str) -> None:
 def small_file_system() -> Iterator[Path]:
     """A directory on a file system of its own."""
     libc = ctypes.CDLL(None, use_errno=True)
-    with directory() as path:
+    with open_directory() as path:
         target, options = os.fsencode(path), f"size={SIZE}m,mode=0711".encode()
         assert libc.mount(b"tmpfs", target, b"tmpfs", 0, options) == 0, os.strerror(ctypes.get_errno())
         try:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -28,17 +26,6 @@ AFTER = 1.0
 
 PATIENCE = 20.0
 """Seconds to wait for tokens after the fault; longer than any bound."""
-
-
-@contextlib.contextmanager
-def directory() -> Iterator[Path]:
-    """A directory that PostgreSQL's own account can enter, with a path that is short enough for a socket."""
-    path = Path(tempfile.mkdtemp(prefix="aidp-", dir="/tmp"))
-    path.chmod(0o711)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path)
 
 
 def environment(database_url: str, **changes: str) -> dict[str, str]:

@@ -23,11 +23,12 @@ from agentidp.db.embedded_postgres import EmbeddedPostgres, running_url
 from agentidp.jose.key_rotation import rotate
 from agentidp.jose.signing_keys import CACHE_SECONDS
 from tests.conftest import settings_for, with_database
+from tests.directory import open_directory
 from tests.factories import Server, children, wait_until
 from tests.faults.bounds import DETECTION, STATEMENT_TIMEOUT
 from tests.faults.disk import fill, may_mount, run_where_it_may_mount, small_file_system
 from tests.faults.load import Fleet
-from tests.faults.rig import directory, environment, frozen, kill, run
+from tests.faults.rig import environment, frozen, kill, run
 from tests.jose.test_key_rotation import command
 
 OUTAGE = 3.0
@@ -70,7 +71,7 @@ class TestDatabase:
         run("database frozen", postgres.url, [server], fault)
 
     def test_embedded_killed(self) -> None:
-        with directory() as path:
+        with open_directory() as path:
             own = environment("", AGENTIDP_DATA_DIR=str(path / "data"))
             with Server(own) as server:
                 home = path / "data" / "postgres"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from agentidp.maintenance.check_settings import names_of_settings
 from agentidp.server.watch import WATCH_LOCK
 from tests.citus import REFUSED_BY_CITUS, WITHOUT_CITUS
 from tests.cli.command import Command
+from tests.directory import open_directory
 from tests.factories import SECRET_KEY
 from tests.maintenance.conftest import rows_of
 
@@ -302,11 +302,9 @@ class TestMachine:
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """Not pytest's: as root that is closed to the account that PostgreSQL runs in."""
-    path = Path(tempfile.mkdtemp(prefix="agentidp-", dir="/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
+    """For a server and its files."""
+    with open_directory() as path:
+        yield path
 
 
 @pytest.mark.slow

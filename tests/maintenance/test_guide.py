@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +21,7 @@ from agentidp.scopes import SCOPES
 from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.conftest import DEBIANS, MISSING, name_of_installation, settings_for, with_database
+from tests.directory import open_directory
 from tests.factories import PATIENCE, ROOT, usage_sums
 
 
@@ -36,11 +35,9 @@ def commands_of(document: str, heading: str) -> list[str]:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """Not pytest's: as root that is closed to the account that PostgreSQL runs in."""
-    path = Path(tempfile.mkdtemp(prefix="agentidp-", dir="/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
+    """For a server and its files."""
+    with open_directory() as path:
+        yield path
 
 
 def shell(script: str, directory: Path, **environment: str) -> str:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -17,6 +14,7 @@ import pytest
 from agentidp.config import ConfigurationError
 from agentidp.db.embedded_postgres import EmbeddedPostgres
 from agentidp.server.postgres_supervision import Supervisor
+from tests.directory import open_directory
 from tests.factories import children, wait_until
 
 HAS_ENDED = "the embedded PostgreSQL has ended; see postgres/server.log in the data directory"
@@ -35,14 +33,9 @@ class Seconds:
 @pytest.fixture(params=["home", "long-" * 20], ids=["socket in the home", "socket in /tmp"])
 def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
     """A running server with a table; of a home with a long path, whose socket is elsewhere, as well."""
-    directory = Path(tempfile.mkdtemp(prefix="aidp-", dir="/tmp"))
-    directory.chmod(0o711)
-    try:
-        with EmbeddedPostgres(directory / request.param) as running:
-            execute(running.url, "create table note (text text)")
-            yield running
-    finally:
-        shutil.rmtree(directory)
+    with open_directory() as directory, EmbeddedPostgres(directory / request.param) as running:
+        execute(running.url, "create table note (text text)")
+        yield running
 
 
 def execute(url: str, statement: str) -> list[tuple[object, ...]]:

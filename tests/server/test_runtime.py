@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,15 +9,14 @@ import pytest
 
 from agentidp.config import Settings
 from agentidp.server.runtime import prepared
+from tests.directory import open_directory
 
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """Not pytest's: as root that is closed to the account that PostgreSQL runs in."""
-    path = Path(tempfile.mkdtemp(prefix="agentidp-", dir="/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
+    """For a server and its files."""
+    with open_directory() as path:
+        yield path
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
@@ -37,6 +36,7 @@ from agentidp.registry.organizations import add_organization
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
 from tests.conftest import WHEEL, settings_for
+from tests.directory import open_directory
 from tests.factories import (
     PATIENCE,
     ROOT,
@@ -104,15 +104,11 @@ class Home:
 
 @contextlib.contextmanager
 def new_data_directory(run_as: list[str]) -> Iterator[Path]:
-    """An empty data directory, not below pytest's: the account that PostgreSQL drops to could not enter that."""
-    path = Path(tempfile.mkdtemp(prefix="agentidp-", dir="/tmp"))
-    try:
-        path.chmod(0o755)
+    """An empty data directory of the user."""
+    with open_directory() as path:
         if run_as:
             shutil.chown(path, "nobody", "nogroup")
         yield path
-    finally:
-        shutil.rmtree(path)
 
 
 @pytest.fixture(scope="module", params=USERS.values(), ids=USERS)

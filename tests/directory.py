@@ -1,0 +1,22 @@
+"""A temporary directory for a PostgreSQL server."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def open_directory() -> Iterator[Path]:
+    """An empty directory that the account of PostgreSQL can enter. pytest's own is closed to it if root runs the tests.
+    Its path is short enough for a socket.
+    """
+    path = Path(tempfile.mkdtemp(prefix="aidp-", dir="/tmp"))
+    try:
+        path.chmod(0o755)
+        yield path
+    finally:
+        shutil.rmtree(path)
