@@ -28,9 +28,10 @@ def first_day(today: date) -> date:
     return first if today.day > thresholds.DOMINANCE_DAYS else first - timedelta(days=thresholds.DOMINANCE_DAYS)
 
 
-def is_dominant(tokens: int, all_tokens: int, agents: int, percent: int) -> bool:
-    """Whether an agent has more than its share: never the only one, and not of a few tokens."""
-    return agents > 1 and all_tokens >= thresholds.MIN_DOMINANCE_TOKENS and tokens * 100 > all_tokens * percent
+def is_dominant(tokens: int, all_tokens: int, percent: int) -> bool:
+    """Whether an agent has more than its share: never the only one with tokens, and not of a few tokens."""
+    is_only_one = tokens == all_tokens
+    return not is_only_one and all_tokens >= thresholds.MIN_DOMINANCE_TOKENS and tokens * 100 > all_tokens * percent
 
 
 def excess_tokens(tokens: int, all_tokens: int, percent: int) -> float:
@@ -59,5 +60,5 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             next_step="Check whether it keeps its token for expires_in seconds, and how many instances of it run.",
         )
         for row in rows
-        if is_dominant(row.token_count, row.all_tokens, row.agents, query.dominance_percent)
+        if is_dominant(row.token_count, row.all_tokens, query.dominance_percent)
     ]

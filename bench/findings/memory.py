@@ -83,7 +83,6 @@ class InMemory:
                 "agent_name": agent.name,
                 "token_count": tokens[agent],
                 "all_tokens": sum(tokens.values()),
-                "agents": len(ordered),
             }
             for agent in ordered[:1]
         ]

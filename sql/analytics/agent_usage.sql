@@ -1,11 +1,12 @@
 -- Tokens issued per agent in days of a UTC calendar month. One row per agent with at least one token, also a deleted one,
--- most tokens first, then by agent_id; with the tokens of all of them, and their number.
+-- most tokens first, then by agent_id; if with_names, with the name and with the tokens of all agents.
 --
 -- Stored sums stand for the days that are in them if the organization's counters still have the same sum: counters only
 -- grow, so the sum of no agent has changed. agentidp/usage_history/monthly_sums.py says more.
 --
 -- Parameters: organization_id; first_day (date): of the month, or a day that has no stored sums; until (date): the day
--- after the last; with_names: whether agent_name is returned, or else is null; limit: of the rows, null for all.
+-- after the last; with_names: whether agent_name and all_tokens are returned, or else are null; limit: of the rows, null for
+-- all.
 with summed as (
     select monthly.summed_until, monthly.agent_ids, monthly.agent_tokens
     from usage_monthly as monthly
@@ -38,18 +39,26 @@ counted as (
 by_agent as (
     select
         agent_id,
-        sum(tokens)::bigint as token_count,
-        (sum(sum(tokens)) over ())::bigint as all_tokens,
-        count(*) over () as agents
+        sum(tokens)::bigint as token_count
     from counted
     group by agent_id
     having sum(tokens) > 0
+    -- Sorted before the other columns are added, of which the text of agent_id makes a comparison slow.
+    order by token_count desc, agent_id
+    limit %(limit)s::bigint
 )
 select
     by_agent.agent_id::text as agent_id,
     by_agent.token_count,
-    by_agent.all_tokens,
-    by_agent.agents,
+    case when %(with_names)s::boolean then (
+        -- Each token is counted for its agent and for the organization.
+        select sum(usage.tokens)::bigint
+        from usage_daily as usage
+        where
+            usage.organization_id = %(organization_id)s
+            and usage.day >= %(first_day)s::date
+            and usage.day < %(until)s::date
+    ) end as all_tokens,
     case when %(with_names)s::boolean then (
         select agents.name
         from agents
@@ -57,4 +66,3 @@ select
     ) end as agent_name
 from by_agent
 order by by_agent.token_count desc, by_agent.agent_id
-limit %(limit)s::bigint
