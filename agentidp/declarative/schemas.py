@@ -1,4 +1,7 @@
-"""What a file may say of an organization: the API's own rules, for what the API can set."""
+"""What a file may say of an organization: the API's own rules, for what the API can set.
+
+The schemas only check a file. What it leaves out stays as it is, because nothing loads their defaults into it.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,16 @@ from typing import Any, NamedTuple
 
 import marshmallow as ma
 
-from agentidp.http.schemas import MAX_NAME, ScopeList, Text
+from agentidp.http.schemas import MAX_NAME, Text
 from agentidp.registry.agents import STATUSES, AgentChangeSchema, NewAgentSchema
 from agentidp.registry.organizations import OrganizationChangeSchema
 from agentidp.registry.resource_servers import NewResourceServerSchema
 
 
 class _AgentSchema(AgentChangeSchema):
-    """An agent: what is left out stays as it is."""
+    """An agent, as the PATCH of the API has it, because a file can set the status too."""
 
     name = Text(1, MAX_NAME, required=True)
-
-
-class _ResourceServerSchema(NewResourceServerSchema):
-    """A resource server. Each field of the API's schema that has a default is declared again without one: what is left
-    out stays as it is.
-    """
-
-    scopes = ScopeList()
 
 
 def _objects(schema: type[ma.Schema]) -> ma.fields.List[Any]:
@@ -38,7 +33,7 @@ class _OrganizationSchema(OrganizationChangeSchema):
     )
     name = Text(1, MAX_NAME, required=True)
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
-    resourceServers = _objects(_ResourceServerSchema)
+    resourceServers = _objects(NewResourceServerSchema)
     agents = _objects(_AgentSchema)
 
 
@@ -82,7 +77,12 @@ def _kind(type_: str, section: str, key: str, id_name: str, new: type[ma.Schema]
 
 AGENT = _kind("agent", "agents", "name", "agentId", NewAgentSchema, _AgentSchema)
 RESOURCE_SERVER = _kind(
-    "resource server", "resourceServers", "resource", "resourceServerId", NewResourceServerSchema, _ResourceServerSchema
+    "resource server",
+    "resourceServers",
+    "resource",
+    "resourceServerId",
+    NewResourceServerSchema,
+    NewResourceServerSchema,
 )
 KINDS = (RESOURCE_SERVER, AGENT)
 """Agents come last: they may have the scopes of a resource server that the same file registers."""

@@ -18,6 +18,17 @@ def problems(text: str | bytes) -> list[str]:
     return str(refused.value).splitlines()
 
 
+def test_adds_nothing_to_what_the_file_says() -> None:
+    text = """
+organizations:
+  - name: Acme
+    resourceServers: [{resource: "https://api.example", name: API}]
+    agents: [{name: builder}]
+"""
+    server = {"resource": "https://api.example", "name": "API"}
+    assert read(text) == [{"name": "Acme", "resourceServers": [server], "agents": [{"name": "builder"}]}]
+
+
 def test_reads_the_organizations_of_several_documents() -> None:
     text = """
 organizations:
