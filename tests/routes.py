@@ -120,3 +120,5 @@ ROUTES = [route for route in ALL if route not in PAGES]
 
 PROTECTED = [route for route in ROUTES if route.authentication not in ("public", "client")]
 JSON_ROUTES = [route for route in ROUTES if route.takes_json]
+CLIENT_PATHS = [route.rule for route in ROUTES if route.authentication == "client"]
+"""The addresses at which a client authenticates; the first one issues tokens."""

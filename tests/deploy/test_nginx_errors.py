@@ -11,8 +11,8 @@ import pytest
 
 from tests.deploy.deployment import NO_ANSWER, Nginx
 from tests.factories import wait_until
+from tests.routes import CLIENT_PATHS
 
-OAUTH = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"]
 OTHERS = ["/api/v1/agents", "/api/v1/token/other", "/api/v1/tokens", "/.well-known/jwks.json", "/dashboard", "/"]
 
 
@@ -70,41 +70,45 @@ def oauth(error: str, description: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("query", ["", "?client_secret=hunter2"])
-@pytest.mark.parametrize("path", [*OAUTH, *OTHERS])
+@pytest.mark.parametrize("path", [*CLIENT_PATHS, *OTHERS])
 class TestAtEachAddress:
     """An error of a request whose address nginx could read."""
 
     def test_no_host(self, nginx: Nginx, path: str, query: str) -> None:
         message = "The request is not valid."
-        body = oauth("invalid_request", message) if path in OAUTH else ours("VALIDATION_ERROR", message)
+        body = oauth("invalid_request", message) if path in CLIENT_PATHS else ours("VALIDATION_ERROR", message)
         assert_error(nginx.port, request(path + query, host=""), "400 Bad Request", body)
 
     def test_large_headers(self, nginx: Nginx, path: str, query: str) -> None:
         message = "The request headers are too large."
-        body = oauth("invalid_request", message) if path in OAUTH else ours("VALIDATION_ERROR", message)
+        body = oauth("invalid_request", message) if path in CLIENT_PATHS else ours("VALIDATION_ERROR", message)
         # nginx has no words for it.
         assert_error(nginx.port, request(path + query, "X: " + "x" * 40_000), "431 ", body)
 
     def test_large_body(self, nginx: Nginx, path: str, query: str) -> None:
         message = "The request body is too large."
-        body = oauth("invalid_request", message) if path in OAUTH else ours("PAYLOAD_TOO_LARGE", message)
+        body = oauth("invalid_request", message) if path in CLIENT_PATHS else ours("PAYLOAD_TOO_LARGE", message)
         sent = request(path + query, "Content-Length: 65536", method="POST")
         assert_error(nginx.port, sent, "413 Request Entity Too Large", body)
 
     def test_no_application(self, nginx: Nginx, path: str, query: str) -> None:
-        body = oauth("temporarily_unavailable", NO_ANSWER) if path in OAUTH else ours("SERVICE_UNAVAILABLE", NO_ANSWER)
+        body = (
+            oauth("temporarily_unavailable", NO_ANSWER)
+            if path in CLIENT_PATHS
+            else ours("SERVICE_UNAVAILABLE", NO_ANSWER)
+        )
         assert_error(
             nginx.port, request(path + query), "503 Service Temporarily Unavailable", body, {"Retry-After": "1"}
         )
 
     def test_a_method_that_nginx_refuses(self, nginx: Nginx, path: str, query: str) -> None:
         message = "This address does not take this method."
-        body = oauth("invalid_request", message) if path in OAUTH else ours("METHOD_NOT_ALLOWED", message)
+        body = oauth("invalid_request", message) if path in CLIENT_PATHS else ours("METHOD_NOT_ALLOWED", message)
         assert_error(nginx.port, request(path + query, method="TRACE"), "405 Not Allowed", body)
 
     def test_plain_http_on_the_port_for_https(self, nginx: Nginx, path: str, query: str) -> None:
         message = "The request is not valid."
-        body = oauth("invalid_request", message) if path in OAUTH else ours("VALIDATION_ERROR", message)
+        body = oauth("invalid_request", message) if path in CLIENT_PATHS else ours("VALIDATION_ERROR", message)
         assert_error(nginx.tls_port, request(path + query), "400 Bad Request", body)
 
 
@@ -116,7 +120,7 @@ def test_a_request_line_that_nginx_cannot_read(nginx: Nginx, line: str) -> None:
     assert_error(nginx.port, f"{line}\r\nHost: x\r\nConnection: close\r\n\r\n", "400 Bad Request", body)
 
 
-@pytest.mark.parametrize("path", [OAUTH[0], OTHERS[0]])
+@pytest.mark.parametrize("path", [CLIENT_PATHS[0], OTHERS[0]])
 def test_a_long_request_line(nginx: Nginx, path: str) -> None:
     body = ours("VALIDATION_ERROR", "The request line is too long.")
     assert_error(nginx.port, request(f"{path}?{'x' * 40_000}"), "414 Request-URI Too Large", body)

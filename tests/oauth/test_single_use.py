@@ -31,9 +31,9 @@ from tests.citus import ADDS_A_TRIGGER, COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import PATIENCE, Agent, Clock, make_agent, make_organization, usage_sums
 from tests.oauth.test_dpop import ISSUER, TOKEN_URL, TREND, Holder, bound_token, call
+from tests.routes import CLIENT_PATHS
 from tests.wire import overheard
 
-PATHS = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"]
 GRANT = {"grant_type": "client_credentials", "token": "none"}
 
 
@@ -44,7 +44,9 @@ def used(url: str) -> int:
         return int(number)
 
 
-def ask(client: FlaskClient, form: dict[str, str], proof: str | None = None, path: str = PATHS[0]) -> TestResponse:
+def ask(
+    client: FlaskClient, form: dict[str, str], proof: str | None = None, path: str = CLIENT_PATHS[0]
+) -> TestResponse:
     return client.post(path, data=GRANT | form, headers={"DPoP": proof} if proof else {})
 
 
@@ -189,7 +191,7 @@ class TestAProofAtTheTokenEndpoint:
 class TestAnAssertion:
     """It is consumed by an active agent's key only, and verified against a bounded number of keys."""
 
-    @pytest.mark.parametrize("path", PATHS)
+    @pytest.mark.parametrize("path", CLIENT_PATHS)
     def test_is_not_consumed_by_who_is_not_authentic(
         self, client: FlaskClient, cast: Cast, services: Services, key: Any, clock: Clock, database_url: str, path: str
     ) -> None:
@@ -259,7 +261,7 @@ class TestARememberedKey:
         assert ask(client, by_key(clock, cast.acme.client_id, key)).status_code == 200
         with psycopg.connect(database_url) as connection:
             connection.execute("update credentials set revoked_at = now() where jwks is not null")
-        for path in PATHS:
+        for path in CLIENT_PATHS:
             assert ask(client, by_key(clock, cast.acme.client_id, key), path=path).status_code == 401
         assert used(database_url) == 1, "who is not authentic stores nothing"
 
@@ -273,7 +275,7 @@ class TestARememberedKey:
         assert ask(client, by_key(clock, cast.acme.client_id, key)).status_code == 200
         with psycopg.connect(database_url) as connection:
             connection.execute("update credentials set revoked_at = now() where jsonb_array_length(jwks) = 1")
-        for path in PATHS:
+        for path in CLIENT_PATHS:
             assert ask(client, by_key(clock, cast.acme.client_id, key), path=path).status_code == 200
 
     def test_of_one_client_is_none_of_another(self, client: FlaskClient, cast: Cast, key: Any, clock: Clock) -> None:

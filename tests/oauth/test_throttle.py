@@ -29,13 +29,13 @@ from agentidp.usage import UNKNOWN_ORGANIZATION
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import PATIENCE, SECRET_KEY, Agent, Clock, make_agent, usage_sums
 from tests.machine import within
+from tests.routes import CLIENT_PATHS
 
 HERE, THERE = "192.0.2.1", "198.51.100.1"
 SPELLED_WRONG = "8D9C1A52-0000-4000-8000-ABCDEFABCDEF"
 """A UUID in upper case, which no client has."""
 
 COMMON = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-PATHS = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"]
 
 Whole = tuple[int, Any, dict[str, str]]
 
@@ -47,7 +47,7 @@ def ask(
     *,
     address: str = HERE,
     forwarded: str | None = None,
-    path: str = PATHS[0],
+    path: str = CLIENT_PATHS[0],
     **form: str,
 ) -> TestResponse:
     """A request by ``client_secret_post`` from an address."""
@@ -100,14 +100,17 @@ def rows(url: str) -> dict[int, datetime]:
 class TestAClientFromAnAddress:
     """Ten at once, then one every six seconds."""
 
-    @pytest.mark.parametrize("path", PATHS)
+    @pytest.mark.parametrize("path", CLIENT_PATHS)
     @ON_CITUS_TOO
     def test_fails_ten_times_and_is_throttled_at_the_eleventh(self, client: FlaskClient, cast: Cast, path: str) -> None:
         answers = [whole(ask(client, cast.acme.client_id, path=path)) for _ in range(A_MINUTE + 3)]
         assert answers == [FAILED] * A_MINUTE + [THROTTLED] * 3
 
     def test_is_throttled_alike_wherever_it_fails(self, client: FlaskClient, cast: Cast) -> None:
-        answers = [whole(ask(client, cast.acme.client_id, path=PATHS[n % len(PATHS)])) for n in range(A_MINUTE + 3)]
+        answers = [
+            whole(ask(client, cast.acme.client_id, path=CLIENT_PATHS[n % len(CLIENT_PATHS)]))
+            for n in range(A_MINUTE + 3)
+        ]
         assert answers == [FAILED] * A_MINUTE + [THROTTLED] * 3
 
     def test_gets_one_try_after_waiting_as_long_as_it_was_told(
@@ -181,7 +184,7 @@ class TestTheRightCredential:
             assert client.post(credentials, json={"jwk": jwk}, headers=cast.acme.bearer()).status_code == 201
 
         def authenticate(address: str) -> None:
-            for path in PATHS:
+            for path in CLIENT_PATHS:
                 if request.param == "key":
                     form = {"client_secret": ""} | assertion(cast.acme.services, cast.acme.client_id, key)
                 else:
@@ -198,7 +201,11 @@ class TestTheRightCredential:
         answers: Counter[int] = Counter()
         for turn in range(40):
             for address in addresses:
-                answers[ask(client, cast.acme.client_id, address=address, path=PATHS[turn % 3]).status_code] += 1
+                answers[
+                    ask(
+                        client, cast.acme.client_id, address=address, path=CLIENT_PATHS[turn % len(CLIENT_PATHS)]
+                    ).status_code
+                ] += 1
             if turn % 10 == 0:
                 succeed(HERE)
                 succeed(THERE)
@@ -280,7 +287,7 @@ class TestAnAddress:
 class TestAnUnknownClient:
     """Nobody can tell it from a known one."""
 
-    @pytest.mark.parametrize("path", PATHS)
+    @pytest.mark.parametrize("path", CLIENT_PATHS)
     @pytest.mark.parametrize("unknown", [str(uuid.UUID(int=7)), SPELLED_WRONG, "nobody", "ünknöwn \x00", "x" * 20_000])
     def test_is_throttled_like_a_known_one(
         self, client: FlaskClient, cast: Cast, clock: Clock, unknown: str, path: str
@@ -317,7 +324,7 @@ class TestAnUnknownClient:
 
         def fail(client_id: str) -> Whole:
             form = {"grant_type": "client_credentials"} | assertion(services, client_id, key)
-            return whole(client.post(PATHS[0], data=form, environ_base={"REMOTE_ADDR": HERE}))
+            return whole(client.post(CLIENT_PATHS[0], data=form, environ_base={"REMOTE_ADDR": HERE}))
 
         for client_id in (cast.acme.client_id, str(uuid.uuid4()), "nobody"):
             assert [fail(client_id) for _ in range(A_MINUTE + 2)] == [FAILED] * A_MINUTE + [THROTTLED] * 2
@@ -586,7 +593,7 @@ def test_requests_that_name_no_client_are_not_throttled(client: FlaskClient, dat
     for header in ("Basic", "Basic !", "Digest x", None):
         for _ in range(15):
             response = client.post(
-                PATHS[0],
+                CLIENT_PATHS[0],
                 data={"grant_type": "client_credentials"},
                 headers={"Authorization": header} if header else {},
                 environ_base={"REMOTE_ADDR": HERE},

@@ -40,6 +40,7 @@ from tests.citus import WITHOUT_CITUS
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import NOON, Agent, Clock, database_of, make_agent, make_organization, usage_sums
 from tests.oauth.roca import roca_key
+from tests.routes import CLIENT_PATHS
 
 PATH = "/api/v1/token"
 NOW = int(NOON.timestamp())
@@ -54,7 +55,6 @@ NOT_AT_THE_RESOURCE = (
 NO_SCOPE_OF_OURS = (
     "a scope is not one of this API; for a scope of a resource server, send the parameter resource as well"
 )
-ENDPOINTS = [PATH, f"{PATH}/introspect", f"{PATH}/revoke"]
 
 Whole = tuple[int, Any, dict[str, str]]
 FAILED: Whole = (
@@ -488,27 +488,27 @@ def test_an_agent_that_must_bind_its_tokens_gets_none_without_a_proof(
 class TestEveryAnswerIsNotStored:
     """RFC 6749 section 5.1, RFC 9700; the answers of test_errors.py at all three endpoints."""
 
-    @pytest.mark.parametrize("path", ENDPOINTS)
+    @pytest.mark.parametrize("path", CLIENT_PATHS)
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
     def test_405(self, shared_client: FlaskClient, path: str, method: str) -> None:
         answer = refused("invalid_request", "This address does not take this method.", 405, Allow="OPTIONS, POST")
         assert whole(shared_client.open(path, method=method)) == answer
 
-    @pytest.mark.parametrize("path", ENDPOINTS)
+    @pytest.mark.parametrize("path", CLIENT_PATHS)
     def test_413(self, shared_client: FlaskClient, path: str) -> None:
         response = ask(shared_client, b"x=" + b"y" * MAXIMUM_BODY, path=path)
         assert whole(response) == refused("invalid_request", "The request body is too large.", 413)
 
-    @pytest.mark.parametrize("path", ENDPOINTS)
+    @pytest.mark.parametrize("path", CLIENT_PATHS)
     def test_another_content_type(self, shared_client: FlaskClient, path: str) -> None:
         response = ask(shared_client, b"{}", path=path, content_type="application/json")
         assert whole(response) == refused("invalid_request", f"the body must be {FORM}")
 
-    @pytest.mark.parametrize("path", ENDPOINTS)
+    @pytest.mark.parametrize("path", CLIENT_PATHS)
     def test_401(self, shared_client: FlaskClient, path: str) -> None:
         assert whole(ask(shared_client, GRANT | {"token": "x"}, path=path)) == FAILED
 
-    @pytest.mark.parametrize("path", ENDPOINTS)
+    @pytest.mark.parametrize("path", CLIENT_PATHS)
     def test_500(self, client: FlaskClient, cast: Cast, database_url: str, path: str) -> None:
         with psycopg.connect(database_url) as connection:
             connection.execute("drop table credentials cascade")
@@ -516,7 +516,7 @@ class TestEveryAnswerIsNotStored:
         response = ask(client, form, basic(cast.acme.client_id, cast.acme.client_secret), path=path)
         assert whole(response) == refused("server_error", "The server met an unexpected condition.", 500)
 
-    @pytest.mark.parametrize("path", ENDPOINTS)
+    @pytest.mark.parametrize("path", CLIENT_PATHS)
     def test_503(self, clock: Clock, path: str) -> None:
         app = create_app(settings_for("postgresql://127.0.0.1:1/nowhere", pool_timeout=0.2), clock=clock)
         with closing(app.extensions["agentidp"]):

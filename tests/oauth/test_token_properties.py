@@ -17,10 +17,10 @@ from werkzeug.test import TestResponse
 
 from agentidp.oauth import client_assertion
 from tests.conftest import Cast
+from tests.routes import CLIENT_PATHS
 
 pytestmark = pytest.mark.slow
 
-PATHS = ["/api/v1/token", "/api/v1/token/introspect", "/api/v1/token/revoke"]
 ERRORS = {
     400: {
         "invalid_request",
@@ -138,7 +138,7 @@ def basic_headers(draw: st.DrawFn) -> bytes:
     return scheme + draw(st.sampled_from([b" ", b"  ", b"", b"\t", b","])) + encoded
 
 
-@given(path=st.sampled_from(PATHS), body=forms, header=st.none() | basic_headers() | raw)
+@given(path=st.sampled_from(CLIENT_PATHS), body=forms, header=st.none() | basic_headers() | raw)
 @BOUNDED
 def test_nothing_but_a_secret_gets_anything(
     shared_client: FlaskClient, path: str, body: bytes, header: bytes | None
@@ -146,7 +146,7 @@ def test_nothing_but_a_secret_gets_anything(
     assert_is_an_error(send(shared_client, path, body, header))
 
 
-@given(path=st.sampled_from(PATHS), secret=raw.filter(bool) | huge, is_basic=st.booleans())
+@given(path=st.sampled_from(CLIENT_PATHS), secret=raw.filter(bool) | huge, is_basic=st.booleans())
 @BOUNDED
 def test_no_wrong_secret_of_an_agent_gets_anything(
     shared_client: FlaskClient, shared_cast: Cast, path: str, secret: bytes, is_basic: bool
@@ -170,7 +170,7 @@ def test_no_secret_that_is_nearly_right_gets_anything(
 ) -> None:
     acme = shared_cast.acme
     header = base64.b64encode(f"{acme.client_id}:{change(acme.client_secret)}".encode())
-    assert_is_an_error(send(shared_client, PATHS[0], TOKEN_REQUEST, b"Basic " + header))
+    assert_is_an_error(send(shared_client, CLIENT_PATHS[0], TOKEN_REQUEST, b"Basic " + header))
 
 
 @given(data=st.data())
@@ -189,8 +189,8 @@ def test_the_right_secret_gets_a_token_however_it_is_encoded(
     client_id, client_secret = written(acme.client_id), written(acme.client_secret)
     if data.draw(st.booleans()):
         header = b"Basic " + base64.b64encode(client_id + b":" + client_secret)
-        response = send(shared_client, PATHS[0], TOKEN_REQUEST, header)
+        response = send(shared_client, CLIENT_PATHS[0], TOKEN_REQUEST, header)
     else:
         secret_post = b"&client_id=" + client_id + b"&client_secret=" + client_secret
-        response = send(shared_client, PATHS[0], TOKEN_REQUEST + secret_post, None)
+        response = send(shared_client, CLIENT_PATHS[0], TOKEN_REQUEST + secret_post, None)
     assert (response.status_code, set(response.json)) == (200, {"access_token", "token_type", "expires_in", "scope"})
