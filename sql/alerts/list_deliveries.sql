@@ -1,4 +1,4 @@
--- Returns one row for each of the organization's latest deliveries, the newest first.
+-- Returns one row for each of the organization's latest deliveries, the newest first; title names the finding.
 -- Parameters: organization_id, limit.
 select
     alert_deliveries.delivery_id,
@@ -6,6 +6,7 @@ select
     alert_targets.name as target_name,
     alert_deliveries.finding_id,
     alert_deliveries.change,
+    alert_deliveries.payload ->> 'title' as title,
     alert_deliveries.created_at,
     alert_deliveries.attempts,
     alert_deliveries.next_attempt_at,

@@ -29,6 +29,9 @@ TARGET = f"{PATH}/<uuid:target_id>"
 ACTIONS = {f"{PATH}/new", f"{TARGET}/test", f"{TARGET}/<any(disable, enable, delete):action>"}
 """The addresses that change something: each of them is tried below."""
 
+TITLE = change().title
+"""Of the finding whose changes are sent below."""
+
 FORM = {"name": "on-call", "type": "webhook", "url": "https://hooks.example/T0/secret", "minimumSeverity": "warning"}
 
 
@@ -103,10 +106,10 @@ def test_says_what_was_delivered_what_waits_and_why(
     assert target[4] == "Wed 15 Apr, 12:00 since Wed 15 Apr, 12:00: the status of the response was 500"
     assert page.table("Newest first") == [
         [
-            *("Wed 15 Apr, 12:00", "<on-call>", "finding resolved"),
+            *("Wed 15 Apr, 12:00", "<on-call>", f"{TITLE} resolved"),
             "waiting; next attempt Wed 15 Apr, 12:05 1 attempt: the status of the response was 500",
         ],
-        ["Wed 15 Apr, 11:59", "<on-call>", "finding opened", "delivered Wed 15 Apr, 12:00"],
+        ["Wed 15 Apr, 11:59", "<on-call>", f"{TITLE} opened", "delivered Wed 15 Apr, 12:00"],
     ]
     assert {"href": f"/dashboard/findings/{finding_id}"} in page.all("a")
     fail(services, cast, target_id, waiting.delivery_id, "gone", is_last=True, is_gone=True)
