@@ -9,6 +9,9 @@ from agentidp.config import EXCHANGE_MARGIN
 STATEMENT_TIMEOUT = 2.0
 """Seconds; AGENTIDP_STATEMENT_TIMEOUT of the rig's servers, whatever the default is."""
 
+POOL_TIMEOUT = 5.0
+"""Seconds; AGENTIDP_POOL_TIMEOUT of the same."""
+
 DETECTION = STATEMENT_TIMEOUT + EXCHANGE_MARGIN + 1
 """Seconds until a request that meets a silent database has a response: statement_timeout, the margin that an
 exchange has beyond it, and a second for a busy machine. From then on the database is known to be unreachable."""

@@ -14,7 +14,7 @@ import psycopg
 from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import EmbeddedPostgres
 from tests.factories import SECRET_KEY, Server, children, wait_until
-from tests.faults.bounds import STATEMENT_TIMEOUT
+from tests.faults.bounds import POOL_TIMEOUT, STATEMENT_TIMEOUT
 from tests.faults.ledger import RESULTS, Answer, Counts, judge, read_counts
 from tests.faults.load import ISSUER, Fleet, Load
 
@@ -34,7 +34,8 @@ def environment(database_url: str, **changes: str) -> dict[str, str]:
         "AGENTIDP_DATABASE_URL": database_url,
         "AGENTIDP_SECRET_KEY": SECRET_KEY,
         "AGENTIDP_ISSUER": ISSUER,
-        "AGENTIDP_STATEMENT_TIMEOUT": str(int(STATEMENT_TIMEOUT)),
+        "AGENTIDP_STATEMENT_TIMEOUT": f"{STATEMENT_TIMEOUT:g}",
+        "AGENTIDP_POOL_TIMEOUT": f"{POOL_TIMEOUT:g}",
         "WEB_CONCURRENCY": "2",
         **changes,
     }
