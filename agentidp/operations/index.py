@@ -41,8 +41,8 @@ def index() -> Response:
         "version": importlib.metadata.version("agentidp"),
         "dashboard": settings.dashboard,
         "documentation": f"{settings.issuer}/docs",
-        "openapi": f"{settings.resource}/openapi.json",
+        "openapi": f"{settings.issuer}/api/v1/openapi.json",
         "authorizationServer": f"{settings.issuer}/.well-known/oauth-authorization-server",
-        "tokenEndpoint": f"{settings.resource}/token",
+        "tokenEndpoint": f"{settings.issuer}/api/v1/token",
     }
     return json_response(body, headers={"Vary": "Accept"})
