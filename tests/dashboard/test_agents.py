@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.dashboard.agents import MAX_SEARCH
+from agentidp.dashboard.agents import MAX_SEARCH, PAGE_SIZE
 from agentidp.findings.finding import Contributor
 from agentidp.services import Services
 from agentidp.usage import record_rejection
@@ -98,10 +98,10 @@ def test_an_agents_page_shows_its_declared_replicas(client: FlaskClient, cast: C
 def test_keeps_the_period_and_the_order_on_other_pages_and_in_the_form(
     client: FlaskClient, cast: Cast, services: Services
 ) -> None:
-    for index in range(51):
+    for index in range(PAGE_SIZE + 1):
         make_agent(services, cast.acme.organization_id, name=f"agent {index:02}")
     page = Page(with_session(client, cast.acme).get("/dashboard/agents?month=2026-04&sort=name&search=agent"))
-    assert "Page 1 of 2 · 51 agents" in page.text
+    assert f"Page 1 of 2 · {PAGE_SIZE + 1} agents" in page.text
     address = "/dashboard/agents?month=2026-04&search=agent&sort=name&page=2"
     assert {"href": address, "rel": "next"} in page.all("a")
     assert len(Page(client.get(address)).table("Agents")) == 1

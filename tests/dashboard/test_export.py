@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.dashboard import export
+from agentidp.dashboard.agents import PAGE_SIZE
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.services import Services
 from agentidp.usage import record_rejection
@@ -195,12 +196,12 @@ def test_a_days_agents(
 def test_the_agents_that_are_shown_on_all_pages(
     client: FlaskClient, cast: Cast, services: Services, worker: Agent
 ) -> None:
-    for index in range(51):
+    for index in range(PAGE_SIZE + 1):
         make_agent(services, cast.acme.organization_id, name=f"idle {index:02}")
     with_session(client, cast.acme)
     [address] = links(Page(client.get("/dashboard/agents?days=7&sort=name&search=idle")))
     _, *rows = exported(client, address)
-    assert [row[1] for row in rows] == [f"idle {index:02}" for index in range(51)]
+    assert [row[1] for row in rows] == [f"idle {index:02}" for index in range(PAGE_SIZE + 1)]
     names, row = exported(client, "/dashboard/agents.csv?search=%3D1")
     assert names == [
         *("agentId", "name", "owner", "status", "tokens", "requests", "rejected"),

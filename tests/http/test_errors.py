@@ -31,7 +31,7 @@ from agentidp.http.errors import RateLimited, ValidationError
 from agentidp.http.openapi import camel_case
 from agentidp.http.parser import MAXIMUM_BODY, Parser
 from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH
-from agentidp.http.schemas import MAX_NAME
+from agentidp.http.schemas import MAX_DAYS, MAX_NAME
 from agentidp.jose.jwk import MAXIMUM_KEYS
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.registry.agents import MAX_DESCRIPTION, MAX_OWNER, MAX_REPLICAS
@@ -720,8 +720,8 @@ def test_a_query_that_was_refused_is_refused_again(app: Flask) -> None:
 
 def test_a_query_means_what_its_own_endpoint_says(app: Flask) -> None:
     parser = Parser()
-    with app.test_request_context("/?days=91"):
-        assert parser.parse(UsageByDayArguments(), location="query")["days"] == 91
+    with app.test_request_context(f"/?days={MAX_DAYS + 1}"):
+        assert parser.parse(UsageByDayArguments(), location="query")["days"] == MAX_DAYS + 1
         with pytest.raises(ValidationError):
             parser.parse(TokenTrendArguments(), location="query")
 
