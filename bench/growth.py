@@ -112,4 +112,6 @@ HEADER = f"{'grown to':<22}{'request':<30}{'small':>8}{'grown':>8}{'ratio':>7}"
 def line(name: str, case: str, figures: dict[str, Any]) -> str:
     """A row of the table: what a request takes in both, and how many times the small one's that is."""
     small, grown = (figures[which]["cpu_us"] + figures[which]["postgres_us"] for which in ("service", "other"))
-    return f"{name:<22}{case:<30}{small:>8.0f}{grown:>8.0f}{grown / small:>7.2f}"
+    # The kernel counts processor time in hundredths of a second: a round of few requests may have none.
+    ratio = f"{grown / small:.2f}" if small else "-"
+    return f"{name:<22}{case:<30}{small:>8.0f}{grown:>8.0f}{ratio:>7}"

@@ -247,6 +247,10 @@ class TestGrowth:
         row = growth.line("10,000 agents", "trend", figures)
         assert row.split() == ["10,000", "agents", "trend", "1000", "1500", "1.50"]
 
+    def test_a_round_too_short_for_any_processor_time_has_no_ratio(self) -> None:
+        figures = {"service": {"cpu_us": 0.0, "postgres_us": 0.0}, "other": {"cpu_us": 900.0, "postgres_us": 600.0}}
+        assert growth.line("10,000 agents", "trend", figures).split()[-3:] == ["0", "1500", "-"]
+
     @pytest.mark.slow
     def test_what_is_more_is_the_only_difference(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
