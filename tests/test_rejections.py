@@ -17,6 +17,7 @@ from psycopg.rows import tuple_row
 
 from agentidp import create_app
 from agentidp.http.logs import JsonFormatter
+from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.services import Services
 from agentidp.usage import (
     KEEP_NETWORKS,
@@ -150,9 +151,14 @@ def test_a_client_that_nobody_registered_is_not_named(
 
 
 def test_a_throttled_failure_is_reported_as_well(client: FlaskClient, services: Services, cast: Cast) -> None:
-    assert [ask(client, cast.acme.client_id, "wrong")[0] for _ in range(12)] == [401] * 10 + [429] * 2
+    statuses = [ask(client, cast.acme.client_id, "wrong")[0] for _ in range(FAILURES_A_MINUTE + 2)]
+    assert statuses == [401] * FAILURES_A_MINUTE + [429] * 2
     [row] = rows(services, cast.acme.organization_id)
-    assert row[-1] == usage_sums(str(services.settings.database_url), cast.acme.organization_id)["rejected"] == 12
+    assert (
+        row[-1]
+        == usage_sums(str(services.settings.database_url), cast.acme.organization_id)["rejected"]
+        == len(statuses)
+    )
 
 
 @ON_CITUS_TOO

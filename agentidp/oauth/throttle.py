@@ -22,10 +22,11 @@ from agentidp.db.database import Database
 from agentidp.db.sql import Call
 from agentidp.usage import UNKNOWN_ORGANIZATION, Rejection
 
-A_MINUTE = 10
-"""Failures that a throttle admits: at once after a minute without any, and a minute in the long run."""
+FAILURES_A_MINUTE = 10
+"""Failures that a throttle admits: at once after a minute without any, and a minute in the long run. The audit trail
+has as many refused sign-ins of an agent or a person (:func:`admits`)."""
 
-INTERVAL = timedelta(minutes=1) / A_MINUTE
+INTERVAL = timedelta(minutes=1) / FAILURES_A_MINUTE
 """The time after which one failure is forgotten. A client never has to wait longer."""
 
 LATEST = INTERVAL + 2 * timedelta(seconds=LEEWAY)
@@ -64,7 +65,7 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
 def admits(database: Database, cell: int, at: datetime) -> bool:
     """Update a throttle that is about something else than authentication, and counts nothing.
 
-    :returns: whether it admits what happens now, as at most :data:`A_MINUTE` times a minute.
+    :returns: whether it admits what happens now, as at most :data:`FAILURES_A_MINUTE` times a minute.
     """
     [admitted] = database.of(UNKNOWN_ORGANIZATION, at).run(_failure(cell, at))
     return bool(admitted)

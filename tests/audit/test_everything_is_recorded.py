@@ -23,6 +23,7 @@ from agentidp.audit import INSTANCE
 from agentidp.cli import cli
 from agentidp.clock import utc_now
 from agentidp.oauth.client_secret import PATTERN
+from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.citus import WITHOUT_CITUS
@@ -188,7 +189,7 @@ class TestSigningIn:
         assert self.attempts(url, blind) == [("agent.sign_in_refused", "anonymous", "anonymous", reasons[1])]
 
     def test_refusals_cannot_fill_the_disk(self, client: FlaskClient, acme: Agent, url: str) -> None:
-        for number in range(15):
+        for number in range(FAILURES_A_MINUTE + 5):
             client.post(
                 "/dashboard/sign-in",
                 data={"client_id": acme.client_id, "client_secret": "wrong"},
@@ -196,7 +197,7 @@ class TestSigningIn:
                 # From another address each time, so that authentication itself is not throttled.
                 environ_base={"REMOTE_ADDR": f"10.0.0.{number}"},
             )
-        assert len(self.attempts(url, acme)) == 10
+        assert len(self.attempts(url, acme)) == FAILURES_A_MINUTE
 
 
 class Story:

@@ -26,6 +26,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp import create_app
+from agentidp.dashboard.session import LIFETIME as SESSION_LIFETIME
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID
 from agentidp.services import Services
 from tests.cli.command import Command
@@ -163,11 +164,11 @@ class TestTheSession:
         assert claims == link_claims | {
             "aud": "http://localhost:3000/dashboard",
             "iat": now,
-            "exp": now + 43_200,
+            "exp": now + SESSION_LIFETIME,
             "jti": claims["jti"],
         }
         assert claims["jti"] != link_claims["jti"]
-        assert cookie(response)["max-age"] == "43200"
+        assert cookie(response)["max-age"] == str(SESSION_LIFETIME)
         assert counted(cast.acme) == (0, 0, 0)
         clock.advance(hours=11, minutes=59)
         assert client.get("/dashboard").status_code == 200

@@ -151,7 +151,7 @@ class TestTheWholeWay:
         set_cookies = cookies(sign_in(client, provider, cast.acme))
         found = set_cookies["agentidp_session"]
         assert (found["path"], found["httponly"], found["samesite"]) == ("/dashboard", True, "Strict")
-        assert (found["max-age"], found["domain"], found["secure"]) == ("43200", "", "")
+        assert (found["max-age"], found["domain"], found["secure"]) == (str(session.LIFETIME), "", "")
         assert "anna" not in found.value.lower()
         # Where the other sign-in was begun; with it would end what was begun in another window.
         assert "agentidp_sign_in" in set_cookies

@@ -25,7 +25,7 @@ from agentidp import create_app
 from agentidp.audit import INSTANCE
 from agentidp.dashboard import oidc_client, oidc_http, oidc_provider
 from agentidp.dashboard.oidc_sign_in import PATH
-from agentidp.oauth.throttle import A_MINUTE
+from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.services import Services
 from tests.audit.conftest import events_of
 from tests.conftest import Cast, _fresh_database, settings_for
@@ -124,9 +124,9 @@ class TestPeopleWithoutAccess:
         assert events(cast.acme) == []
 
     def test_cannot_fill_the_audit_trail(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
-        for _ in range(A_MINUTE + 3):
+        for _ in range(FAILURES_A_MINUTE + 3):
             assert sign_in(client, provider, cast.acme, roles=None, sub="mallory").status_code == 403
-        assert len(events(cast.acme)) == A_MINUTE
+        assert len(events(cast.acme)) == FAILURES_A_MINUTE
 
 
 def unsigned(provider: Company, claims: dict[str, Any]) -> str:

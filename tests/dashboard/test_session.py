@@ -15,7 +15,8 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.dashboard.cross_origin import SAFE_METHODS
 from agentidp.dashboard.return_page import MAXIMUM_LENGTH
-from agentidp.oauth.throttle import A_MINUTE
+from agentidp.dashboard.session import LIFETIME
+from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
 from tests.dashboard import test_agent_actions, test_alert_targets, test_finding
@@ -86,7 +87,7 @@ class TestWithACredential:
             "client_id": cast.acme.client_id,
             "aud": "http://localhost:3000/dashboard",
             "iat": now,
-            "exp": now + 43_200,
+            "exp": now + LIFETIME,
             "jti": claims["jti"],
             "organization_id": cast.acme.organization_id,
             "scope": "analytics:read",
@@ -111,7 +112,7 @@ class TestWithACredential:
         app.extensions["agentidp"].close()
         found = cookie(response)
         assert (found.key, found["path"], found["secure"], found["httponly"]) == (name, path, secure, True)
-        assert (found["samesite"], found["max-age"], found["domain"]) == ("Strict", "43200", "")
+        assert (found["samesite"], found["max-age"], found["domain"]) == ("Strict", str(LIFETIME), "")
         assert response.headers["Location"] == path
 
     @pytest.mark.parametrize("changed", [{"client_secret": "wrong"}, {"client_id": "nobody"}, {"client_secret": ""}])
@@ -130,7 +131,7 @@ class TestWithACredential:
     def test_is_throttled_as_at_the_token_endpoint_and_together_with_it(
         self, client: FlaskClient, cast: Cast, clock: Clock
     ) -> None:
-        most = A_MINUTE
+        most = FAILURES_A_MINUTE
         form = {"client_id": cast.acme.client_id, "client_secret": "wrong"}
         for _ in range(most // 2):
             assert sign_in(client, cast.acme, **form).status_code == 401

@@ -32,6 +32,7 @@ from agentidp.caller import public
 from agentidp.http.openapi import Api, Blueprint, camel_case
 from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH, is_resource_identifier
 from agentidp.http.schemas import ScopeList, Text
+from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.operations import api_docs
 from agentidp.registry.agents import NewAgentSchema
 from agentidp.scopes import SCOPES
@@ -370,11 +371,11 @@ def test_failed_client_authentications_are_described_until_they_are_throttled(
 ) -> None:
     form = {"grant_type": "client_credentials", "token": "x"}
     statuses = []
-    for _ in range(12):
+    for _ in range(FAILURES_A_MINUTE + 2):
         response = client.post(route.path(), data=form, auth=(cast.acme.client_id, "wrong"))
         assert_described(document, route, response)
         statuses.append(response.status_code)
-    assert statuses == [401] * 10 + [429] * 2
+    assert statuses == [401] * FAILURES_A_MINUTE + [429] * 2
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=str)

@@ -23,7 +23,7 @@ from agentidp import create_app
 from agentidp.config import ConfigurationError, Settings
 from agentidp.jose.access_token import LEEWAY
 from agentidp.oauth import client_assertion, throttle
-from agentidp.oauth.throttle import A_MINUTE
+from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.services import Services
 from agentidp.usage import UNKNOWN_ORGANIZATION
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
@@ -87,7 +87,7 @@ THROTTLED: Whole = (
 
 def exhaust(client: FlaskClient, client_id: str, address: str = HERE) -> None:
     """Fail as often as a client may from an address."""
-    for _ in range(A_MINUTE):
+    for _ in range(FAILURES_A_MINUTE):
         assert ask(client, client_id, address=address).status_code == 401
 
 
@@ -103,15 +103,15 @@ class TestAClientFromAnAddress:
     @pytest.mark.parametrize("path", CLIENT_PATHS)
     @ON_CITUS_TOO
     def test_fails_ten_times_and_is_throttled_at_the_eleventh(self, client: FlaskClient, cast: Cast, path: str) -> None:
-        answers = [whole(ask(client, cast.acme.client_id, path=path)) for _ in range(A_MINUTE + 3)]
-        assert answers == [FAILED] * A_MINUTE + [THROTTLED] * 3
+        answers = [whole(ask(client, cast.acme.client_id, path=path)) for _ in range(FAILURES_A_MINUTE + 3)]
+        assert answers == [FAILED] * FAILURES_A_MINUTE + [THROTTLED] * 3
 
     def test_is_throttled_alike_wherever_it_fails(self, client: FlaskClient, cast: Cast) -> None:
         answers = [
             whole(ask(client, cast.acme.client_id, path=CLIENT_PATHS[n % len(CLIENT_PATHS)]))
-            for n in range(A_MINUTE + 3)
+            for n in range(FAILURES_A_MINUTE + 3)
         ]
-        assert answers == [FAILED] * A_MINUTE + [THROTTLED] * 3
+        assert answers == [FAILED] * FAILURES_A_MINUTE + [THROTTLED] * 3
 
     def test_gets_one_try_after_waiting_as_long_as_it_was_told(
         self, client: FlaskClient, cast: Cast, clock: Clock
@@ -132,8 +132,8 @@ class TestAClientFromAnAddress:
     def test_saves_up_no_more_than_ten(self, client: FlaskClient, cast: Cast, clock: Clock) -> None:
         exhaust(client, cast.acme.client_id)
         clock.advance(hours=1)
-        answers = [ask(client, cast.acme.client_id).status_code for _ in range(A_MINUTE + 2)]
-        assert answers == [401] * A_MINUTE + [429] * 2
+        answers = [ask(client, cast.acme.client_id).status_code for _ in range(FAILURES_A_MINUTE + 2)]
+        assert answers == [401] * FAILURES_A_MINUTE + [429] * 2
 
     def test_is_not_throttled_for_longer_where_it_goes_on(self, client: FlaskClient, cast: Cast, clock: Clock) -> None:
         exhaust(client, cast.acme.client_id)
@@ -222,7 +222,7 @@ class TestTheRightCredential:
         form = {"client_id": cast.acme.client_id, "client_secret": "wrong"}
         for number in range(20):
             response = client.post("/dashboard/sign-in", data=form, environ_base={"REMOTE_ADDR": HERE})
-            assert response.status_code == (401 if number < A_MINUTE else 429)
+            assert response.status_code == (401 if number < FAILURES_A_MINUTE else 429)
         form["client_secret"] = cast.acme.client_secret
         assert client.post("/dashboard/sign-in", data=form, environ_base={"REMOTE_ADDR": HERE}).status_code == 303
 
@@ -294,7 +294,7 @@ class TestAnUnknownClient:
     ) -> None:
         def story(client_id: str) -> list[Whole]:
             begin = clock.now
-            answers = [whole(ask(client, client_id, path=path)) for _ in range(A_MINUTE + 2)]
+            answers = [whole(ask(client, client_id, path=path)) for _ in range(FAILURES_A_MINUTE + 2)]
             for _ in range(3):
                 clock.advance(seconds=3)
                 answers.append(whole(ask(client, client_id, path=path)))
@@ -303,7 +303,7 @@ class TestAnUnknownClient:
 
         known = story(cast.acme.client_id)
         assert story(unknown) == known
-        assert [status for status, _, _ in known] == [401] * A_MINUTE + [429] * 3 + [401, 429]
+        assert [status for status, _, _ in known] == [401] * FAILURES_A_MINUTE + [429] * 3 + [401, 429]
 
     def test_does_not_throttle_another_unknown_one(self, client: FlaskClient) -> None:
         exhaust(client, "somebody")
@@ -327,7 +327,9 @@ class TestAnUnknownClient:
             return whole(client.post(CLIENT_PATHS[0], data=form, environ_base={"REMOTE_ADDR": HERE}))
 
         for client_id in (cast.acme.client_id, str(uuid.uuid4()), "nobody"):
-            assert [fail(client_id) for _ in range(A_MINUTE + 2)] == [FAILED] * A_MINUTE + [THROTTLED] * 2
+            assert [fail(client_id) for _ in range(FAILURES_A_MINUTE + 2)] == [FAILED] * FAILURES_A_MINUTE + [
+                THROTTLED
+            ] * 2
             # A client has one throttle, whatever it authenticates with.
             assert whole(ask(client, client_id)) == THROTTLED
 
@@ -345,9 +347,9 @@ class TestWorkers:
 
     def test_share_what_they_count(self, client: FlaskClient, other_app: Flask, cast: Cast) -> None:
         other = other_app.test_client()
-        turns = [client, other] * (A_MINUTE // 2 + 1)
+        turns = [client, other] * (FAILURES_A_MINUTE // 2 + 1)
         answers = [whole(ask(turn, cast.acme.client_id)) for turn in turns]
-        assert answers == [FAILED] * A_MINUTE + [THROTTLED] * 2
+        assert answers == [FAILED] * FAILURES_A_MINUTE + [THROTTLED] * 2
 
     @ON_CITUS_TOO
     def test_admit_as_many_as_there_may_be_when_they_fail_at_once(
@@ -379,7 +381,7 @@ class TestWorkers:
             (victim.client_id, address, status): number
             for victim in victims
             for address in addresses
-            for status, number in ((401, A_MINUTE), (429, 32 - A_MINUTE))
+            for status, number in ((401, FAILURES_A_MINUTE), (429, 32 - FAILURES_A_MINUTE))
         }
         rejected = [
             usage_sums(database_url, organization_id)["rejected"]
@@ -477,8 +479,8 @@ class TestAServerWhoseClockIsWrong:
         clock.advance(hours=1)
         for _ in range(15):
             ask(fast, cast.acme.client_id)
-        answers = [whole(ask(client, cast.acme.client_id)) for _ in range(A_MINUTE + 2)]
-        assert answers == [FAILED] * A_MINUTE + [THROTTLED] * 2
+        answers = [whole(ask(client, cast.acme.client_id)) for _ in range(FAILURES_A_MINUTE + 2)]
+        assert answers == [FAILED] * FAILURES_A_MINUTE + [THROTTLED] * 2
 
     @pytest.mark.parametrize(("beyond", "answer"), [(0, THROTTLED), (1, FAILED)])
     def test_is_believed_up_to_two_leeways(
@@ -503,8 +505,10 @@ class TestTheAddressBehindAProxy:
             yield app.test_client()
 
     def test_is_not_what_the_client_says_where_no_proxy_is_trusted(self, client: FlaskClient, cast: Cast) -> None:
-        answers = [whole(ask(client, cast.acme.client_id, forwarded=f"203.0.113.{n}")) for n in range(A_MINUTE + 1)]
-        assert answers == [FAILED] * A_MINUTE + [THROTTLED]
+        answers = [
+            whole(ask(client, cast.acme.client_id, forwarded=f"203.0.113.{n}")) for n in range(FAILURES_A_MINUTE + 1)
+        ]
+        assert answers == [FAILED] * FAILURES_A_MINUTE + [THROTTLED]
         # Nor does it fall upon whom the client names.
         assert whole(ask(client, cast.acme.client_id, address="203.0.113.1")) == FAILED
 
@@ -513,7 +517,7 @@ class TestTheAddressBehindAProxy:
         self, database_url: str, clock: Clock, cast: Cast, proxies: int, behind: str
     ) -> None:
         with self.behind(database_url, clock, proxies) as client:
-            for number in range(A_MINUTE):
+            for number in range(FAILURES_A_MINUTE):
                 forged = f"203.0.113.{number}, {HERE}{behind}"
                 assert whole(ask(client, cast.acme.client_id, address="10.0.0.9", forwarded=forged)) == FAILED
             forwarded = f"{HERE}{behind}"
@@ -610,5 +614,5 @@ def test_a_suspended_agent_is_throttled_like_one_with_a_wrong_secret(
         f"/api/v1/agents/{agent.agent_id}", json={"status": "suspended"}, headers=cast.acme.bearer()
     )
     assert suspension.status_code == 200
-    answers = [whole(ask(client, agent.client_id, agent.client_secret)) for _ in range(A_MINUTE + 2)]
-    assert answers == [FAILED] * A_MINUTE + [THROTTLED] * 2
+    answers = [whole(ask(client, agent.client_id, agent.client_secret)) for _ in range(FAILURES_A_MINUTE + 2)]
+    assert answers == [FAILED] * FAILURES_A_MINUTE + [THROTTLED] * 2

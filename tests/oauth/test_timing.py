@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flask.testing import FlaskClient
 
 from agentidp.oauth import client_assertion
+from agentidp.oauth.throttle import FAILURES_A_MINUTE, INTERVAL
 from agentidp.services import Services
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
@@ -92,7 +93,7 @@ class TestConversation:
         ask("somebody")
         if is_throttled:
             for client_id in clients:
-                for _ in range(10):
+                for _ in range(FAILURES_A_MINUTE):
                     assert ask(client_id) == 401
         said = [
             "database/enter_organization",
@@ -135,11 +136,11 @@ class TestTime:
     """Medians of runs of an unknown client and a wrong secret differ by no more than two runs of the same."""
 
     def test_is_the_same_while_not_throttled(self, by_secret: Ask, cast: Cast, clock: Clock) -> None:
-        assert_same_time(by_secret, cast.acme.client_id, 401, lambda: clock.advance(seconds=6))
+        assert_same_time(by_secret, cast.acme.client_id, 401, lambda: clock.advance(seconds=INTERVAL.total_seconds()))
 
     def test_is_the_same_while_throttled(self, by_secret: Ask, cast: Cast) -> None:
         for client_id in (UNKNOWN, cast.acme.client_id):
-            for _ in range(10):
+            for _ in range(FAILURES_A_MINUTE):
                 assert by_secret(client_id) == 401
         assert_same_time(by_secret, cast.acme.client_id, 429, lambda: None)
 
