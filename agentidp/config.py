@@ -95,7 +95,9 @@ class Settings:
 
     @property
     def resource(self) -> str:
-        """The identifier of our own API: the ``aud`` of tokens for it (RFC 9068 section 2.2, RFC 8707)."""
+        """The identifier of our own API: the ``aud`` of tokens for it (RFC 9068 section 2.2, RFC 8707), and
+        ``resource`` in its metadata (RFC 9728). Addresses of its endpoints are made from ``issuer``, not from it.
+        """
         return f"{self.issuer}/api/v1"
 
     @property
