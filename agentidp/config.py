@@ -32,6 +32,9 @@ MAXIMUM_AUDIT_DAYS = 36_500
 EXCHANGE_MARGIN = 1.0
 """Seconds beyond the statement timeout that an exchange with the database may take."""
 
+OLDEST_POSTGRESQL = 15
+"""The oldest major version that our statements and migrations run on."""
+
 MINIMUM_SECRET_LENGTH = 32
 DEFAULT_PORT = 3000
 DEFAULT_ISSUER = f"http://localhost:{DEFAULT_PORT}"

@@ -14,7 +14,7 @@ import psycopg
 from psycopg.rows import namedtuple_row
 
 from agentidp.actor import SYSTEM, Actor
-from agentidp.config import EXCHANGE_MARGIN, LEEWAY, ConfigurationError, Settings
+from agentidp.config import EXCHANGE_MARGIN, LEEWAY, OLDEST_POSTGRESQL, ConfigurationError, Settings
 from agentidp.db.citus import enter_organization, is_on_citus, is_worker_lost, look_for_citus, rows_of, run_on_citus
 from agentidp.db.clock_check import ClockCheck, ClockDiffers, difference, seconds_ahead
 from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown
@@ -27,7 +27,6 @@ from agentidp.metrics import DATABASE_ERRORS
 logger = logging.getLogger("agentidp")
 
 SERVICE_ROLE = "agentidp_service"
-OLDEST_POSTGRESQL = 15
 
 CONNECT_TIMEOUT = 5
 """Seconds that the operator's own connection may take."""

@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 
 from agentidp.alerts.target_secrets import TargetSealer
-from agentidp.config import LEEWAY, ConfigurationError, Settings
+from agentidp.config import LEEWAY, OLDEST_POSTGRESQL, ConfigurationError, Settings
 from agentidp.db.clock_check import difference, seconds_ahead
-from agentidp.db.database import OLDEST_POSTGRESQL, configure_operator, reach
+from agentidp.db.database import configure_operator, reach
 from agentidp.db.migrations import migration_files
 from agentidp.db.organization import operator_transaction
 from agentidp.db.sql import load_sql

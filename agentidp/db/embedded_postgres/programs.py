@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agentidp.config import OLDEST_POSTGRESQL
 from agentidp.db.embedded_postgres.account import Account
 from agentidp.db.embedded_postgres.errors import EmbeddedPostgresError
 
-OLDEST_MAJOR = 15
 TOOL_TIMEOUT = 120  # seconds
 PR_SET_PDEATHSIG = 1
 # Nothing of the caller's environment (PGOPTIONS, LD_PRELOAD, its secrets) reaches PostgreSQL.
@@ -34,9 +34,9 @@ class Programs:
         """Errors: EmbeddedPostgresError if it is older than AgentIdP needs."""
         version = self.run("postgres", "--version").strip()
         found = re.search(r"\) (\d+)", version)
-        if not found or int(found[1]) < OLDEST_MAJOR:
+        if not found or int(found[1]) < OLDEST_POSTGRESQL:
             raise EmbeddedPostgresError(
-                f"AgentIdP needs PostgreSQL {OLDEST_MAJOR} or newer, and {self.binaries} holds {version}"
+                f"AgentIdP needs PostgreSQL {OLDEST_POSTGRESQL} or newer, and {self.binaries} holds {version}"
             )
         return int(found[1])
 
