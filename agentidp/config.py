@@ -55,9 +55,9 @@ def default_data_dir() -> Path:
 class Settings:
     """The settings of one process. Build it with :meth:`from_environment`.
 
-    Times are in seconds. ``database_url`` is ``None`` where the embedded PostgreSQL is to be used;
+    Times are in seconds. ``database_url`` is ``None`` if the embedded PostgreSQL is to be used;
     ``secret_key`` is ``None`` until ``agentidp`` has read or generated the one in ``data_dir``;
-    ``secret_key_previous`` only decrypts. A default stands here alone: :meth:`from_environment` reads it.
+    ``secret_key_previous`` only decrypts. Defaults are written here only; :meth:`from_environment` reads them from here.
     """
 
     database_url: str | None = None

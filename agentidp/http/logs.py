@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-# Of no use to any line of ours, and looked up for each: see "Optimization" in Python's logging HOWTO.
+# Python would look these up for each line, and none of our lines shows them: "Optimization" in its logging HOWTO.
 logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 # From Python 3.12 on.
@@ -19,13 +19,13 @@ logging.logAsyncioTasks = False  # type: ignore[attr-defined]
 _encode = json.JSONEncoder(default=str).encode
 # Shown as it is; anything else, a control character for example, is shown as JSON.
 _PLAIN = re.compile(r"[A-Za-z0-9._:/{}<>+-]+")
-# What the client sent can hold a secret: a query, or a line that gunicorn does not take for a header. These are the
-# places at which gunicorn's messages continue with it.
+# Two of gunicorn's messages end with what the client sent, a query or a line that is no header, which can contain a
+# secret. Only what precedes it is logged; the address of the client precedes it in the first one.
 _QUOTED = re.compile(r"(?<=^Invalid request from ip=)(\S+: [^:]*).*|(?<=^Error handling request )([^?]*).*", re.DOTALL)
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """The members of a line, in order; ``extra={"fields": …}`` adds to it. A traceback gives its type, never its
+    """The members of a line, in order; ``extra={"fields": …}`` adds to it. Of an exception there is the type, never the
     text.
     """
     message = record.getMessage()
