@@ -57,7 +57,7 @@ class Settings:
 
     Times are in seconds. ``database_url`` is ``None`` if the embedded PostgreSQL is to be used;
     ``secret_key`` is ``None`` until ``agentidp`` has read or generated the one in ``data_dir``;
-    ``secret_key_previous`` only decrypts. Defaults are written here only; :meth:`from_environment` reads them from here.
+    ``secret_key_previous`` only decrypts. Defaults are written here only; :meth:`from_environment` reads them.
     """
 
     database_url: str | None = None
