@@ -21,6 +21,7 @@ from agentidp.config import Settings, default_data_dir
 from agentidp.findings.listing import FindingSchema
 from agentidp.http import errors
 from agentidp.http.schemas import Text
+from agentidp.oauth.throttle import FAILURES_A_MINUTE, INTERVAL
 from agentidp.registry import markers
 from agentidp.registry.agents import AgentChangeSchema, NewAgentSchema
 from agentidp.scopes import SCOPES
@@ -124,6 +125,15 @@ def test_the_guides_name_every_kind_of_marker_and_every_type_of_alert_target() -
     for document, names in (("analytics", markers.KINDS), ("dashboard", markers.KINDS), ("alerts", addresses.TYPES)):
         guide = (ROOT / "docs" / f"{document}.md").read_text(encoding="utf-8").lower()
         assert [name for name in names if name not in guide] == [], document
+
+
+def test_the_guides_say_how_many_failures_are_admitted() -> None:
+    for document, sentence in (
+        ("oauth", f"{FAILURES_A_MINUTE} at once, then one every {INTERVAL.total_seconds():g} seconds"),
+        ("security", f"After {FAILURES_A_MINUTE} failures, further ones"),
+        ("audit", f"At most {FAILURES_A_MINUTE} a minute are recorded."),
+    ):
+        assert sentence in (ROOT / "docs" / f"{document}.md").read_text(encoding="utf-8"), document
 
 
 def test_the_guide_to_alerts_gives_the_deadlines() -> None:
