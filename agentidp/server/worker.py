@@ -54,9 +54,11 @@ class Connection(TConn):
                 self.parser.mesg_class = Request
 
     def has_request(self) -> bool:
-        """Whether something has arrived that no thread has read yet, because all were busy."""
+        """Whether something has arrived that no thread has served yet, because all were busy."""
         if self.ended:
             return False
+        if self.initialized and self.parser.unreader.buf.getvalue():
+            return True
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
         return bool(poll.poll(0))

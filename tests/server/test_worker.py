@@ -285,6 +285,20 @@ class TestStopping:
             assert everything(second).endswith(b"waited ")
             server.process.wait(20)
 
+    def test_a_request_behind_another_is_not_idle_while_it_waits_for_a_thread(self) -> None:
+        with Gunicorn(threads=1) as server, server.connect() as first, server.connect() as second:
+            for client in (first, second):
+                client.sendall(get("/?a"))
+                assert responses(client, 1) == [b"a "]
+            second.sendall(get("/sleep/1?b") + get("/?waited"))
+            time.sleep(0.3)
+            first.sendall(get("/sleep/5?slow"))
+            assert responses(second, 1) == [b"b "]
+            server.process.send_signal(signal.SIGTERM)
+            assert everything(second).endswith(b"waited ")
+            assert everything(first).endswith(b"slow ")
+            server.process.wait(20)
+
     def test_on_term_a_worker_without_connections_ends_at_once(self) -> None:
         with Gunicorn() as server:
             server.process.send_signal(signal.SIGTERM)
