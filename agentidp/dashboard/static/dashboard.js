@@ -147,16 +147,20 @@ function openOnSecondTap(event) {
   showValue(event);
 }
 
-// A double click sends a form once: the response to the second would not show the secret that the first one shows.
-function ignoreSecondClick(event) {
-  if (event.detail > 1 && event.target.closest?.("form button:not([type=button])")) event.preventDefault();
+// An impatient click sends a form once: the response to a second would not show the secret that the first one shows.
+function sendOnce(event) {
+  const form = event.target;
+  if (!form.querySelector("[name=form_key]")) return;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = "true";
+  setTimeout(() => delete form.dataset.sent, MINUTE / 6);
 }
 
 addLocalTimes(document);
 for (const type of ["pointerover", "focusin"]) document.addEventListener(type, showValue);
 document.addEventListener("keydown", moveFocus);
 document.addEventListener("click", openOnSecondTap);
-document.addEventListener("click", ignoreSecondClick);
+document.addEventListener("submit", sendOnce);
 setInterval(refresh, MINUTE / 12);
 document.addEventListener("visibilitychange", refresh);
 // A page that the browser kept may no longer be shown after signing out: load it again.
