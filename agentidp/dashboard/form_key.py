@@ -1,7 +1,7 @@
 """The key of a form that creates something with a secret that is shown once: it becomes the id of what is created.
 
 A reload sends the same form again. The id exists then, so nothing is created a second time. That needs no script, and
-nothing is stored for it.
+nothing is stored for it. So it does not help if what was created has been deleted meanwhile, as an alert target can be.
 """
 
 from __future__ import annotations

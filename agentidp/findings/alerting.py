@@ -33,7 +33,8 @@ def alerts_of(
 
     A muted finding alerts nobody. What it then keeps quiet about is sent when the mute ends, if it still goes on. One
     that was opened is resolved also while it is muted: a target would else show it as going on for ever. One that has
-    turned to another kind is opened for those that wait for this kind, with the severity that others know.
+    turned to another kind is opened for those that wait for this kind, with the severity that others know; but
+    not if this kind is muted then, nor later. If it becomes more severe at the same time, they get that instead.
 
     :param found: those that are new or have changed, which those that go on always have.
     :param muted: kind and subject of each mute that applies now.
