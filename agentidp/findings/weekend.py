@@ -4,7 +4,7 @@ Statistic: an agent's tokens of the day against the second-highest of the same w
 because the agent may have been at work on such a day once before. The unit is its average over the other weekdays.
 
 1. The organization's days of rest are two weekdays, by the medians of its tokens: as a rule Saturday and Sunday.
-2. The day is reported if it has 10 tokens, and a quarter of the average, more than that second-highest.
+2. The day is reported if it exceeds that second-highest by ``MIN_WEEKEND_TOKENS`` and by a quarter of the average.
 3. The weekday must be quiet: that second-highest is at most a quarter of the average. If it is at most half, only the
    hours count in which the agent rests: a day is one of UTC, and in the west its Friday evening is on Saturday.
 4. An agent that works on less than half of its other days has no days of rest, such as a monthly job.

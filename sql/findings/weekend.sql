@@ -1,9 +1,9 @@
--- The tokens by the hour of agents at work on one of the organization's days of rest, with more than twice as many as on
--- that weekday of one of the two weeks before. One row each: agent_id, agent_name, and history: json, an array of [day
--- from first_day on, the counts of its 24 hours], a day once a slot; and one with a null agent_id, whose history is the
--- days of rest, such as [0, 6] for Sunday and Saturday: weekdays with less than half of the average, then the weekend.
--- Parameters: organization_id; first_day, since, until (date): of the histories, of the days looked at, the day after
--- the last; weeks: that say which days are of rest; max_rest_days: how many; min_tokens: of a day; max_agents.
+-- The tokens by the hour of agents at work on one of the organization's days of rest, unless they had more than half as
+-- many on that weekday in both of the two weeks before. One row each: agent_id, agent_name, and history: json, an array
+-- of [day from first_day on, the counts of its 24 hours], a day once a slot; and one with a null agent_id, whose history
+-- is the days of rest, such as [0, 6] for Sunday and Saturday: weekdays with less than half of the average, then the
+-- weekend. Parameters: organization_id; first_day, since, until (date): of the histories, of the days looked at, the day
+-- after the last; weeks: that say which days are of rest; max_rest_days: how many; min_tokens: of a day; max_agents.
 with weekdays as (
     select
         extract(dow from calendar.day)::integer as dow,
@@ -38,7 +38,7 @@ at_work as materialized (
         group by usage.agent_id having sum(usage.tokens) >= %(min_tokens)s::integer
     ) as counted
 ),
--- An agent that did half as much in each of the two weeks before usually works on that weekday. That leaves out most agents.
+-- An agent that did more than half as much in both of the two weeks before usually works on that weekday. That leaves out most agents.
 unusual as materialized (
     select at_work.agent_id, max(at_work.tokens) as tokens
     from at_work

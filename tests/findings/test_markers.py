@@ -122,7 +122,7 @@ def test_no_holiday_is_a_zero_day(fleet: Fleet) -> None:
 def test_work_on_a_holiday_is_no_weekend_run(fleet: Fleet) -> None:
     agent, saturday = fleet.agent("clerk"), MONDAY - 2 * DAY
     fleet.work(agent, NOON - 70 * DAY, NOON, lambda at: 5 * (at.weekday() < 5 and 8 <= at.hour < 18))
-    fleet.work(agent, saturday + 9 * HOUR, saturday + 15 * HOUR, lambda at: 5)
+    fleet.work(agent, saturday + 9 * HOUR, saturday + 15 * HOUR, lambda at: thresholds.MIN_WEEKEND_TOKENS)
     fleet.store()
     assert len(fleet.findings("weekend")) == 1
     mark(fleet, "holiday", saturday)

@@ -160,7 +160,10 @@ def test_a_quarter_of_an_average_day_is_activity(fleet: Fleet, requests: int, is
     assert len(found(fleet)) == is_found
 
 
-@pytest.mark.parametrize(("requests", "is_found"), [(9, False), (10, True)])
+@pytest.mark.parametrize(
+    ("requests", "is_found"),
+    [(thresholds.MIN_WEEKEND_TOKENS - 1, False), (thresholds.MIN_WEEKEND_TOKENS, True)],
+)
 def test_a_handful_is_not(fleet: Fleet, requests: int, is_found: bool) -> None:
     fleet.count(work(fleet, "office", lambda at: 12 * (at.weekday() < 5)), SATURDAY, requests)
     fleet.store()
