@@ -17,8 +17,8 @@ How it is scored:
   names one of the fault's agents, alone or among its contributors. For an outage it must concern the organization. A
   spike of the organization only needs to overlap. One of ``uncached_tokens`` is also true of an agent that was made to
   request a token per call. **Any other is false**, also if the fleet did something unusual that is not a fault: a
-  holiday, a surge, a month end, a newcomer, a suspended agent. ``dominance``, ``budget`` and ``peak`` describe the
-  month or the week and are not judged. Instead, dominance is compared with the sums of the month at each evaluation.
+  holiday, a surge, a month end, a newcomer, a suspended agent. The kinds in ``OF_THE_MONTH`` are not judged; dominance
+  is compared with the sums of the month at each evaluation instead.
 - A **fault** is detected at the first evaluation in which a finding that is meant for it (``MEANT``) overlaps it and
   names one of its agents, at the latest two days after the fault's end and before the end of the two weeks. *Time to
   detection* begins with the fault's first minute, even if nothing can be seen of it yet, as of an agent that falls

@@ -1,8 +1,8 @@
 """A fleet that is counted in lists: the rows that each statement of the findings would return, without a database.
 
 The statements select candidates; here every agent is one, but for ``uncached_tokens``. So the result can differ in an
-organization with more agents than a statement reads. ``tests/test_bench_findings.py`` compares both. What is not judged
-has no rows: ``budget``, ``peak`` and the markers.
+organization with more agents than a statement reads. ``tests/test_bench_findings.py`` compares both. What is in
+:data:`NOT_JUDGED` has no rows.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ DAY = 24
 TOKENS, REQUESTS, REJECTED = range(3)
 
 NOT_JUDGED = ("budget", "markers", "peak")
+"""What needs no rows: ``dominance`` is not judged either, but it is compared with the sums of the month."""
 
 
 class InMemory:

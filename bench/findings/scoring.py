@@ -29,7 +29,7 @@ MEANT = {
     "doubled tokens": {"spike"},
     "partial silence": {"silence"},
 }
-"""Fault -> the kinds of findings that are to tell it."""
+"""Fault -> the kinds of findings that are meant to report it."""
 
 LOOPS = ("retry loop", "repeated loop", "second loop", "night loop", "newcomer's loop", "backoff loop")
 
@@ -42,7 +42,8 @@ ALSO_TRUE = {
 """Fault -> further kinds of which a finding is not false."""
 
 OF_THE_MONTH = {"dominance", "budget", "peak"}
-"""Kinds that state something of the month or the week; they tell no fault and are not judged by any."""
+"""Kinds that are not judged, because no fault shows them: they describe the month or the week, or read what fleets do
+not have."""
 
 GRACE = timedelta(days=2)
 """After its end a fault can still be detected, for so long."""
