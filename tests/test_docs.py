@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from configparser import ConfigParser
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -22,6 +23,8 @@ from agentidp.findings.listing import FindingSchema
 from agentidp.http import errors
 from agentidp.http.schemas import Text
 from agentidp.oauth.throttle import FAILURES_A_MINUTE, INTERVAL
+from agentidp.operations.instance_metrics import Usage
+from agentidp.operations.watch_metrics import WatchFigures
 from agentidp.registry import markers
 from agentidp.registry.agents import AgentChangeSchema, NewAgentSchema
 from agentidp.scopes import SCOPES
@@ -159,6 +162,11 @@ def test_every_metric_is_documented() -> None:
     source = "".join((ROOT / "agentidp" / f"{module}.py").read_text(encoding="utf-8") for module in modules)
     names = set(re.findall(r'"(agentidp_[a-z_]+)"', source))
     assert len(names) > 20
+    # The source has only the beginning of the name that an f-string makes.
+    assert set(re.findall(r'f"(agentidp_[a-z_]*)', source)) == {"agentidp_alerts_", "agentidp_organization_"}
+    names |= {metric.name for metric in WatchFigures().collect()}
+    names |= {f"agentidp_organization_{field.name}" for field in fields(Usage) if field.type == "int"}
+    assert {"agentidp_alerts_waiting", "agentidp_organization_tokens_today"} <= names
     guide = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
     assert [name for name in sorted(names) if name not in guide] == []
 
