@@ -523,7 +523,7 @@ class TestAProviderInTrouble:
         monkeypatch.setattr(HTTPAdapter, "send", recorded)
         refused(client.get(path), 503, UNAVAILABLE)
         assert provider.requests == ["/token", "/keys"]
-        assert timeouts == pytest.approx([5, 2])
+        assert timeouts == pytest.approx([oidc_http.TIMEOUT, oidc_http.TIMEOUT - 3])
 
     def test_one_thread_waits_for_it_and_the_others_are_free(
         self, client: FlaskClient, provider: Company, shared_app: Flask, monkeypatch: pytest.MonkeyPatch
