@@ -10,7 +10,7 @@ import pytest
 
 from agentidp.db.embedded_postgres import EmbeddedPostgres
 from tests.db.test_clock_check import FakeClock
-from tests.factories import Server
+from tests.factories import Server, wait_until
 from tests.faults.load import Connection, Fleet, ready_status
 from tests.faults.rig import environment, run
 
@@ -72,10 +72,9 @@ def test_large_difference(
     def fault(fleet: Fleet) -> None:
         fake_clock.set(ahead)
         try:
-            # A process that has not looked at its clock for a while reads the old time once more.
-            for _ in range(20):
-                ready_status(second.port)
-            time.sleep(CLOCK_CACHE + 0.5)
+            # A process that has just looked at its clock keeps the old time for a moment; one that has not looked for
+            # a while reads it once more. Of twenty in a row some are of each.
+            wait_until(lambda: {ready_status(second.port)[0] for _ in range(20)} == {503})
             connection = Connection(second.port)
             for turn in range(40):
                 client = fleet.clients[turn % len(fleet.clients)]
