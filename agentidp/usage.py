@@ -72,7 +72,8 @@ class Rejection:
         )
 
     def report(self, reason: str) -> None:
-        """Tell the operator: the log, with the client's address, and the metrics. The client learns nothing.
+        """Tell the operator: the log, with the client's address, and the metrics. The client does not learn the
+        reason, except what is wrong with a DPoP proof.
 
         :param reason: which the first of :meth:`calls` has returned.
         """

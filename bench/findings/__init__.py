@@ -5,8 +5,9 @@ constant machines, scheduled jobs, sparse and bursty agents. An agent has one in
 for their lifetime, or requests a token for each job. There are growth, releases, surges, maintenance, month ends,
 newcomers, suspended and deleted agents, public holidays, summer time, and now and then a rejected request. A fleet has
 ten weeks of history without a fault and two weeks that are evaluated, in which three of four fleets have faults. Its
-usage is counted in a PostgreSQL, and the product computes its findings, with its defaults, hour by hour: a second
-before the hour is full, and in the first hours of a fault also after half an hour. Each time is an *evaluation*.
+usage is counted in a PostgreSQL, and the product computes its findings, with its defaults, every twelve hours and hour
+by hour in the first hours of a fault: a second before the hour is full, and then also after half an hour. Each time is
+an *evaluation*.
 Thresholds may be chosen by the tuning seeds. The held-out seeds are for the published figures, and for nothing else.
 
 How it is scored:
