@@ -11,15 +11,11 @@ with looked_at as materialized (
         agents.owner,
         case when agents.deleted_at is null then agents.status else 'deleted' end as status
     from agents
-    where
-        agents.organization_id = %(organization_id)s
-        and agents.agent_id > %(after)s::uuid
+    where agents.organization_id = %(organization_id)s and agents.agent_id > %(after)s::uuid
     order by agents.agent_id
     limit %(limit)s
 ),
-last_one as materialized (
-    select agent_id from looked_at order by agent_id desc limit 1
-),
+last_one as materialized (select agent_id from looked_at order by agent_id desc limit 1),
 -- A range of ids on each day, not each agent's key: most deleted agents have no usage.
 counted as materialized (
     select
@@ -66,13 +62,19 @@ cross join lateral (
         max(cell.ordinal) filter (where usage.day = known.token_day and cell.tokens > 0) - 1 as token_hour,
         max(cell.ordinal) filter (where usage.day = known.request_day and cell.requests > 0) - 1 as request_hour,
         max(cell.ordinal) filter (where usage.day = known.rejection_day and cell.rejected > 0) - 1 as rejection_hour
-    from agent_usage_daily as usage
+    from unnest(array[known.token_day, known.request_day, known.rejection_day]) as last (day)
+    cross join lateral (select last.day offset 0) as calendar
+    cross join lateral (
+        select by_key.day, by_key.tokens_by_hour, by_key.requests_by_hour, by_key.rejected_by_hour
+        from agent_usage_daily as by_key
+        where
+            by_key.organization_id = %(organization_id)s
+            and by_key.day = calendar.day
+            and by_key.agent_id = known.agent_id
+        offset 0
+    ) as usage
     cross join lateral unnest(usage.tokens_by_hour, usage.requests_by_hour, usage.rejected_by_hour)
         with ordinality as cell (tokens, requests, rejected, ordinal)
-    where
-        usage.organization_id = %(organization_id)s
-        and usage.day in (known.token_day, known.request_day, known.rejection_day)
-        and usage.agent_id = known.agent_id
 ) as last_hours
 where known.is_listed or known.agent_id = last_one.agent_id
 order by known.agent_id
