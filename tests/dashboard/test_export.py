@@ -222,7 +222,9 @@ def test_many_agents_are_read_in_parts_and_none_is_missed_or_doubled(
         make_agent(services, organization_id, name=f"other {index}", agent_id=UUID(int=10 + index))
     bees = [make_agent(services, organization_id, name=f"bee {index}") for index in range(7)]
     for index, bee in enumerate(bees):
-        count_usage(services, organization_id, bee.agent_id, YESTERDAY, tokens=index, requests=2)
+        # Each has its own last hour.
+        at = YESTERDAY - timedelta(hours=index)
+        count_usage(services, organization_id, bee.agent_id, at, tokens=index, requests=2)
         record_rejection(services.database.of(organization_id, NOON), bee.agent_id)
     deleted = f"/api/v1/agents/{bees[3].agent_id}"
     assert signed_in.delete(deleted, headers=cast.acme.bearer()).status_code == 204
