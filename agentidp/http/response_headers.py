@@ -46,4 +46,4 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": '^attachment; filename="[a-z0-9-]+\\.csv"$'},
     },
 }
-"""The response headers of the OpenAPI document."""
+"""Name -> how the document describes it."""
