@@ -93,11 +93,14 @@ def cut_off(pair: Pair) -> Iterator[None]:
         pair.proxy.cut()
 
 
-def tokens(client: FlaskClient, agent: Agent) -> tuple[int, str | None]:
-    """The organization's tokens of today as the trend shows them, and the header."""
+def tokens(client: FlaskClient, agent: Agent) -> tuple[int, bool]:
+    """The organization's tokens of today as the trend shows them, and whether the standby has served them.
+
+    How stale they are is not compared: the primary writes to its log at any moment, and the standby lacks that for a moment.
+    """
     response = client.get(TREND, headers=agent.bearer())
     assert response.status_code == 200, response.text
-    return response.json["data"][-1]["count"], response.headers.get(HEADER)  # type: ignore[index]
+    return response.json["data"][-1]["count"], HEADER in response.headers  # type: ignore[index]
 
 
 def issue(client: FlaskClient, agent: Agent) -> None:
@@ -126,14 +129,18 @@ class TestServes:
 
     def test_figures_are_those_of_the_standby(self, shared_pair: Pair) -> None:
         with application(shared_pair, read_max_staleness=3600) as (client, agent):
-            assert tokens(client, agent) == (0, "0.0")
+            assert tokens(client, agent) == (0, True)
             with paused(shared_pair):
                 issue(client, agent)
-                count, staleness = tokens(client, agent)
-                assert count == 0
-                assert 0 < float(staleness or 0) <= 3600
+                response = client.get(TREND, headers=agent.bearer())
+                assert response.json["data"][-1]["count"] == 0  # type: ignore[index]
+                assert 0 < float(response.headers[HEADER]) <= 3600
             shared_pair.wait()
-            assert tokens(client, agent) == (1, "0.0")
+            assert tokens(client, agent) == (1, True)
+
+    def test_is_as_fresh_as_the_primary_once_it_has_replayed_everything(self, shared_pair: Pair) -> None:
+        with application(shared_pair) as (client, agent):
+            wait_until(lambda: client.get(TREND, headers=agent.bearer()).headers.get(HEADER) == "0.0")
 
     @pytest.mark.parametrize("route", [route for route in PROTECTED if route.method == "GET"], ids=str)
     def test_every_reading_route_asks_the_standby(self, shared_pair: Pair, route: Route) -> None:
@@ -144,7 +151,7 @@ class TestServes:
             response = client.get(route.path(agent_id=agent.agent_id), headers=agent.bearer())
             assert response.status_code in (200, 404)
             assert reads("served") > before
-            assert response.headers[HEADER] == "0.0"
+            assert HEADER in response.headers
 
     def test_the_pages_of_the_dashboard_ask_the_standby(self, shared_pair: Pair) -> None:
         with application(shared_pair) as (client, agent):
@@ -154,7 +161,7 @@ class TestServes:
             shared_pair.wait()
             for page in ("/dashboard", "/dashboard/agents", f"/dashboard/agents/{agent.agent_id}", "/dashboard/audit"):
                 response = client.get(page)
-                assert (response.status_code, response.headers.get(HEADER)) == (200, "0.0"), page
+                assert (response.status_code, HEADER in response.headers) == (200, True), page
 
     def test_a_response_of_the_primary_has_no_header(self, shared_pair: Pair) -> None:
         with application(shared_pair) as (client, agent):
@@ -216,9 +223,9 @@ class TestStaleness:
                 assert found.status_code == 200
                 assert HEADER not in found.headers
                 # Another organization has changed nothing.
-                assert tokens(others, other)[1] is not None
+                assert tokens(others, other)[1]
             shared_pair.wait()
-            assert client.get(made.headers["Location"], headers=agent.bearer()).headers[HEADER] == "0.0"
+            assert HEADER in client.get(made.headers["Location"], headers=agent.bearer()).headers
 
     def test_a_finding_that_the_standby_does_not_have_is_looked_for_on_the_primary(self, shared_pair: Pair) -> None:
         with application(shared_pair, read_max_staleness=3600) as (client, agent), paused(shared_pair):
@@ -249,7 +256,7 @@ class TestStaleness:
 
             client.application.add_url_rule("/api/v1/write-and-read", view_func=write_and_read)
             response = client.get("/api/v1/write-and-read", headers=agent.bearer())
-            assert (response.status_code, response.headers[HEADER]) == (200, "0.0")
+            assert (response.status_code, HEADER in response.headers) == (200, True)
 
     @pytest.mark.parametrize("cause", [paused, cut_off])
     def test_a_standby_that_is_too_far_behind_is_not_read_until_it_is_up_to_date(
@@ -266,14 +273,14 @@ class TestStaleness:
                 time.sleep(0.6)
                 assert tokens(client, agent)[0] == 0
                 issue(client, agent)
-                wait_until(lambda: tokens(client, agent) == (1, None))
-                wait_until(lambda: tokens(client, agent) == (1, None) and said(caplog) == [BEHIND])
+                wait_until(lambda: tokens(client, agent) == (1, False))
+                wait_until(lambda: tokens(client, agent) == (1, False) and said(caplog) == [BEHIND])
                 for _ in range(20):
-                    assert tokens(client, agent) == (1, None)
+                    assert tokens(client, agent) == (1, False)
                     time.sleep(0.01)
                 assert said(caplog) == [BEHIND]
-            wait_until(lambda: tokens(client, agent) == (1, "0.0"))
-            assert said(caplog) == [BEHIND, "read replica is up to date again"]
+            again = [BEHIND, "read replica is up to date again"]
+            wait_until(lambda: tokens(client, agent) == (1, True) and said(caplog) == again)
 
     def test_a_standby_that_is_behind_is_not_asked_by_every_request(
         self, shared_pair: Pair, monkeypatch: pytest.MonkeyPatch
@@ -282,10 +289,10 @@ class TestStaleness:
         with application(shared_pair, read_max_staleness=0.1) as (client, agent), paused(shared_pair):
             issue(client, agent)
             time.sleep(0.2)
-            assert tokens(client, agent) == (1, None)
+            assert tokens(client, agent) == (1, False)
             begin = log_of(shared_pair.standby).count("from usage_daily")
             for _ in range(10):
-                assert tokens(client, agent) == (1, None)
+                assert tokens(client, agent) == (1, False)
             assert log_of(shared_pair.standby).count("from usage_daily") == begin
 
     def test_the_first_transaction_after_a_long_pause_is_not_reported(
@@ -310,15 +317,15 @@ class TestLoss:
         self, pair: Pair, caplog: pytest.LogCaptureFixture
     ) -> None:
         with application(pair) as (client, agent):
-            assert tokens(client, agent) == (0, "0.0")
+            assert tokens(client, agent) == (0, True)
             killed(pair.standby)
             issue(client, agent)
             for _ in range(30):
-                assert tokens(client, agent) == (1, None)
+                assert tokens(client, agent) == (1, False)
             time.sleep(1)
-            assert tokens(client, agent) == (1, None)
+            assert tokens(client, agent) == (1, False)
             pair.standby.start()
-            wait_until(lambda: tokens(client, agent) == (1, "0.0"))
+            wait_until(lambda: tokens(client, agent) == (1, True))
         # While the standby starts it refuses connections for another reason, which the log may say too.
         messages = [message for message in said(caplog) if message != "database still unreachable"]
         assert messages == ["database unreachable", "database reachable again"]
@@ -327,27 +334,27 @@ class TestLoss:
 
     def test_a_standby_that_does_not_answer_delays_one_request(self, shared_pair: Pair) -> None:
         with application(shared_pair) as (client, agent):
-            assert tokens(client, agent)[1] is not None
+            assert tokens(client, agent)[1]
             with frozen(shared_pair.standby):
                 with within(DEADLINE + 1):
-                    assert tokens(client, agent) == (0, None)
+                    assert tokens(client, agent) == (0, False)
                 with within(1):
                     for _ in range(10):
-                        assert tokens(client, agent) == (0, None)
-            wait_until(lambda: tokens(client, agent) == (0, "0.0"))
+                        assert tokens(client, agent) == (0, False)
+            wait_until(lambda: tokens(client, agent) == (0, True))
 
     def test_starts_without_the_standby(self, shared_pair: Pair) -> None:
         nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
         with application(shared_pair, read_database_url=nowhere) as (client, agent):
             issue(client, agent)
-            assert tokens(client, agent) == (1, None)
+            assert tokens(client, agent) == (1, False)
 
     def test_a_server_that_is_no_standby_is_not_read(self, shared_pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
         with application(shared_pair, read_database_url=shared_pair.primary.url) as (client, agent):
             for _ in range(5):
-                assert tokens(client, agent) == (0, None)
+                assert tokens(client, agent) == (0, False)
             time.sleep(0.2)
-            assert tokens(client, agent) == (0, None)
+            assert tokens(client, agent) == (0, False)
         assert said(caplog).count("database unreachable") == 1
         assert "database reachable again" not in said(caplog)
 
@@ -383,7 +390,7 @@ class TestLoss:
     def test_a_read_that_takes_too_long_is_not_repeated(self, shared_pair: Pair) -> None:
         with on_the_standby(shared_pair, "perform pg_sleep(3)"), application(shared_pair) as (client, agent):
             assert_unavailable(client.get("/api/v1/resource-servers", headers=agent.bearer()))
-            assert tokens(client, agent) == (0, "0.0")
+            assert tokens(client, agent) == (0, True)
 
 
 @contextmanager
@@ -432,7 +439,7 @@ class TestPromotion:
             with within(3):
                 wait_until(lambda: client.post("/api/v1/token", data=token_form(agent)).status_code == 200)
             # The only server that is left is no standby any more.
-            wait_until(lambda: tokens(client, agent) == (6, None))
+            wait_until(lambda: tokens(client, agent) == (6, False))
             assert usage_sums(pair.standby.url, agent.organization_id)["tokens"] == 6
             assert client.get("/readyz").status_code == 200
         outages = [r.fields["database"] for r in caplog.records if r.getMessage() == "database unreachable"]  # type: ignore[attr-defined]
