@@ -8,6 +8,7 @@ import json
 import math
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -301,3 +302,20 @@ class TestPeer:
     def test_a_connection_string_becomes_the_variables_of_libpq(self) -> None:
         found = peer.libpq_environment("host=/run/socket user=ann dbname=peer application_name=x")
         assert found == {"PGHOST": "/run/socket", "PGUSER": "ann", "PGDATABASE": "peer"}
+
+
+class TestPages:
+    """``python -m bench.pages``: how long the dashboard's pages take."""
+
+    @pytest.mark.slow
+    def test_measures_each_page(self) -> None:
+        command = [sys.executable, "-m", "bench.pages", "--agents", "3", "--requests", "2"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        *_, header, overview, agents, agent, day = done.stdout.splitlines()
+        assert header.startswith("milliseconds")
+        assert [each.split()[0] for each in (overview, agents, agent, day)] == ["overview", "agents", "agent", "day"]
+        for each in (overview, agents, agent, day):
+            size, first, median, p95 = map(float, each.split()[1:5])
+            assert size > 1
+            assert 0 < first <= median <= p95
