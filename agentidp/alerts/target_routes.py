@@ -12,7 +12,7 @@ from agentidp.alerts.addresses import MAXIMUM_URL_LENGTH, TYPES
 from agentidp.alerts.state_change import KINDS, SEVERITIES
 from agentidp.alerts.targets import add_target, remove_target, represent, request_test, update_target
 from agentidp.caller import Caller, bearer
-from agentidp.http.errors import NotFound
+from agentidp.http.errors import existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, Text
@@ -146,10 +146,7 @@ def list_alert_targets(caller: Caller) -> Response:
 @blueprint.response(200, AlertTargetSchema)
 def get_alert_target(caller: Caller, target_id: UUID) -> Response:
     """Return one alert target."""
-    rows = caller.read("alerts/get_target", target_id=target_id)
-    if not rows:
-        raise NotFound
-    return json_response(represent(rows[0]))
+    return json_response(represent(existing(caller.read("alerts/get_target", target_id=target_id))))
 
 
 @blueprint.route("/api/v1/alert-targets/<uuid:target_id>", methods=["PATCH"])

@@ -15,7 +15,7 @@ from agentidp.alerts.outbox import enqueue_test
 from agentidp.alerts.target_secrets import TargetSealer, new_secret
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
-from agentidp.http.errors import AlreadyExists, Conflict, NotFound, RateLimited, ValidationError
+from agentidp.http.errors import AlreadyExists, Conflict, RateLimited, ValidationError, existing
 from agentidp.http.schemas import timestamp
 from agentidp.jose.sealing import Unreadable
 
@@ -101,10 +101,8 @@ def remove_target(opened: Transaction, target_id: UUID) -> None:
 
     :raises NotFound: the organization has no such target.
     """
-    rows = opened.fetch("alerts/delete_target", target_id=target_id)
-    if not rows:
-        raise NotFound
-    audit.record(opened, "alert_target.deleted", target_id, before=_recorded(rows[0]))
+    row = existing(opened.fetch("alerts/delete_target", target_id=target_id))
+    audit.record(opened, "alert_target.deleted", target_id, before=_recorded(row))
 
 
 def _recorded(row: Any) -> dict[str, Any]:
@@ -143,10 +141,7 @@ def locked(opened: Transaction, target_id: UUID) -> Any:
 
     :raises NotFound: the organization has no such target.
     """
-    rows = opened.fetch("alerts/lock_target", target_id=target_id)
-    if not rows:
-        raise NotFound
-    return rows[0]
+    return existing(opened.fetch("alerts/lock_target", target_id=target_id))
 
 
 def _destination(settings: Settings, type_: str, url: str) -> str:

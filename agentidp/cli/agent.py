@@ -12,7 +12,7 @@ from agentidp.cli.options import as_json_option, organization_named, organizatio
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.erasure import erase_agent
-from agentidp.http.errors import NotFound
+from agentidp.http.errors import NotFound, existing
 from agentidp.registry import agents
 
 id_argument = click.argument("agent_id", type=click.UUID, metavar="ID")
@@ -91,7 +91,7 @@ def show_(agent_id: UUID, as_json: bool) -> None:
     """Print the agent ID."""
     with opened() as services:
         database = services.database.of(organization_of(services, agent_id), utc_now())
-        row = agents.existing(database.fetch("agents/get_agent", agent_id=agent_id))
+        row = existing(database.fetch("agents/get_agent", agent_id=agent_id))
     show([agents.represent(row)], as_json, one=True)
 
 

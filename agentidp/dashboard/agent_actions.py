@@ -15,7 +15,7 @@ from flask import Response
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
-from agentidp.http.errors import AlreadyExists, NotFound
+from agentidp.http.errors import AlreadyExists, existing
 from agentidp.registry.agents import update_agent
 from agentidp.registry.credentials import add_credential, end_credential
 
@@ -38,11 +38,9 @@ def confirm(caller: Caller, agent_id: UUID, action: str) -> Response:
 def confirm_revocation(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Say what revoking the credential does, and ask for confirmation."""
     rows = caller.read("agents/list_credentials", agent_id=agent_id)
-    found = [row for row in rows if row.credential_id == credential_id]
-    if not found:
-        raise NotFound
+    credential = existing([row for row in rows if row.credential_id == credential_id])
     is_last = sum(row.credential_id is not None for row in rows) == 1
-    return _confirmation(caller, agent_id, "revoke", credential=found[0], is_last=is_last)
+    return _confirmation(caller, agent_id, "revoke", credential=credential, is_last=is_last)
 
 
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/<any(suspend, resume):action>")
@@ -83,7 +81,5 @@ def revoke(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
 
 
 def _confirmation(caller: Caller, agent_id: UUID, action: str, **context: Any) -> Response:
-    rows = caller.read("agents/get_agent", agent_id=agent_id)
-    if not rows:
-        raise NotFound
-    return pages.page("confirm.html", action=action, agent=rows[0], is_own=agent_id == caller.agent_id, **context)
+    agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
+    return pages.page("confirm.html", action=action, agent=agent, is_own=agent_id == caller.agent_id, **context)

@@ -21,7 +21,7 @@ from agentidp.dashboard import pages, session
 from agentidp.dashboard.agents import requested_page
 from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
 from agentidp.db.sql import Call
-from agentidp.http.errors import AlreadyExists, NotFound, ValidationError
+from agentidp.http.errors import AlreadyExists, NotFound, ValidationError, existing
 
 SCOPE = "alerts:write"
 
@@ -108,14 +108,12 @@ def create_alert_target(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def confirm(caller: Caller, target_id: UUID, action: str) -> Response:
     """Say what the action does, and ask for confirmation."""
-    rows = caller.read("alerts/get_target", target_id=target_id)
-    if not rows:
-        raise NotFound
+    row = existing(caller.read("alerts/get_target", target_id=target_id))
     return pages.page(
         "confirm_alert_target.html",
         here="alerts",
         action=action,
-        target=rows[0],
+        target=row,
         seconds=int(TEST_INTERVAL.total_seconds()),
     )
 

@@ -124,6 +124,16 @@ class NotFound(ApiError):
     status, code, message = 404, "NOT_FOUND", "There is nothing at this address."
 
 
+def existing(rows: Sequence[Any]) -> Any:
+    """The only row of a statement about one thing, such as an agent.
+
+    :raises NotFound: there is none.
+    """
+    if not rows:
+        raise NotFound
+    return rows[0]
+
+
 class WrongMethod(ApiError):
     """405."""
 

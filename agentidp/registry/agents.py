@@ -13,8 +13,7 @@ from flask import Response
 from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
-from agentidp.db.sql import Rows
-from agentidp.http.errors import Conflict, NotFound, ValidationError
+from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, NumberOrNull, ScopeList, Text, WholeNumber, timestamp
@@ -233,16 +232,6 @@ def update_agent(opened: Transaction, agent_id: UUID, change: dict[str, Any]) ->
         raise _name_taken() from None
     audit.record(opened, "agent.changed", agent_id, before=_recorded(before), after=_recorded(agent))
     return agent
-
-
-def existing(rows: Rows) -> Any:
-    """The only row of a statement about one agent.
-
-    :raises NotFound: there is none.
-    """
-    if not rows:
-        raise NotFound
-    return rows[0]
 
 
 def remove_agent(opened: Transaction, agent_id: UUID) -> None:

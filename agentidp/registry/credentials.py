@@ -18,7 +18,7 @@ from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
-from agentidp.http.errors import AlreadyExists, Conflict, NotFound, ValidationError
+from agentidp.http.errors import AlreadyExists, Conflict, NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import Instant, Text, timestamp
@@ -156,10 +156,8 @@ def end_credential(opened: Transaction, agent_id: UUID, credential_id: UUID) -> 
 
     :raises NotFound: the agent has no such credential, or it was revoked before.
     """
-    rows = opened.fetch("agents/revoke_credential", agent_id=agent_id, credential_id=credential_id)
-    if not rows:
-        raise NotFound
-    audit.record(opened, "credential.revoked", credential_id, before=_recorded(agent_id, rows[0]))
+    row = existing(opened.fetch("agents/revoke_credential", agent_id=agent_id, credential_id=credential_id))
+    audit.record(opened, "credential.revoked", credential_id, before=_recorded(agent_id, row))
 
 
 def add_credential(

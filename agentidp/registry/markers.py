@@ -13,7 +13,7 @@ from flask import Response
 from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
-from agentidp.http.errors import Conflict, NotFound, ValidationError
+from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import Instant, Text, timestamp
@@ -157,10 +157,8 @@ def remove_marker(opened: Transaction, marker_id: UUID) -> None:
 
     :raises NotFound: the organization has no such marker.
     """
-    rows = opened.fetch("markers/delete_marker", marker_id=marker_id)
-    if not rows:
-        raise NotFound
-    audit.record(opened, "marker.deleted", marker_id, before=_recorded(rows[0]))
+    row = existing(opened.fetch("markers/delete_marker", marker_id=marker_id))
+    audit.record(opened, "marker.deleted", marker_id, before=_recorded(row))
 
 
 def _recorded(row: Any) -> dict[str, Any]:

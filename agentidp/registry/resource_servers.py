@@ -14,7 +14,7 @@ from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
-from agentidp.http.errors import Conflict, NotFound, ValidationError
+from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.http.responses import json_response
@@ -114,10 +114,8 @@ def list_resource_servers(caller: Caller) -> Response:
 @blueprint.response(200, ResourceServerSchema)
 def get_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Return one resource server."""
-    rows = caller.read("oauth/get_resource_server", resource_server_id=resource_server_id)
-    if not rows:
-        raise NotFound
-    return json_response(represent(rows[0]))
+    row = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
+    return json_response(represent(row))
 
 
 @blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>", methods=["PATCH"])
@@ -185,13 +183,9 @@ def update_resource_server(opened: Transaction, resource_server_id: UUID, change
     :raises NotFound: the organization has no such resource server.
     """
     unchanged: dict[str, Any] = {"name": None, "scopes": None}
-    before = opened.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id)
-    if not before:
-        raise NotFound
+    before = existing(opened.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id))
     [row] = opened.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **(unchanged | change))
-    audit.record(
-        opened, "resource_server.changed", resource_server_id, before=_recorded(before[0]), after=_recorded(row)
-    )
+    audit.record(opened, "resource_server.changed", resource_server_id, before=_recorded(before), after=_recorded(row))
     return row
 
 
@@ -200,10 +194,8 @@ def remove_resource_server(opened: Transaction, resource_server_id: UUID) -> Non
 
     :raises NotFound: the organization has no such resource server.
     """
-    rows = opened.fetch("oauth/delete_resource_server", resource_server_id=resource_server_id)
-    if not rows:
-        raise NotFound
-    audit.record(opened, "resource_server.deleted", resource_server_id, before=_recorded(rows[0]))
+    row = existing(opened.fetch("oauth/delete_resource_server", resource_server_id=resource_server_id))
+    audit.record(opened, "resource_server.deleted", resource_server_id, before=_recorded(row))
 
 
 def _recorded(row: Any) -> dict[str, Any]:
