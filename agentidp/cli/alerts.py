@@ -24,7 +24,7 @@ from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import Transaction
-from agentidp.http.errors import NotFound, ServiceUnavailable
+from agentidp.http.errors import NotFound, ServiceUnavailable, existing
 from agentidp.http.schemas import timestamp
 from agentidp.jose.sealing import Unreadable
 from agentidp.services import Services
@@ -65,6 +65,19 @@ def list_(organization_id: str, as_json: bool) -> None:
         organization_named(services, organization_id)
         rows = services.database.of(organization_id, utc_now()).fetch("alerts/list_targets")
     show([targets.represent(row) for row in rows], as_json)
+
+
+@target.command("show")
+@id_argument
+@organization_option
+@as_json_option
+def show_(target_id: UUID, organization_id: str, as_json: bool) -> None:
+    """Print the target ID."""
+    with opened() as services, _named(target_id):
+        organization_named(services, organization_id)
+        database = services.database.of(organization_id, utc_now())
+        row = existing(database.fetch("alerts/get_target", target_id=target_id))
+    show([targets.represent(row)], as_json, one=True)
 
 
 @target.command("add")

@@ -13,7 +13,7 @@ from agentidp.cli.options import as_json_option, organization_named, organizatio
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
-from agentidp.http.errors import NotFound
+from agentidp.http.errors import NotFound, existing
 from agentidp.registry import resource_identifiers, resource_servers
 
 id_argument = click.argument("resource_server_id", type=click.UUID, metavar="ID")
@@ -44,6 +44,19 @@ def create(resource: str, organization_id: str, name: str, scopes: tuple[str, ..
             row = resource_servers.add_resource_server(transaction, services.settings, **new)
     body = resource_servers.represent(row)
     show([body if as_json else {"resourceServerId": body["resourceServerId"]}], as_json, one=True)
+
+
+@commands.command("show")
+@id_argument
+@organization_option
+@as_json_option
+def show_(resource_server_id: UUID, organization_id: str, as_json: bool) -> None:
+    """Print the resource server ID: id, identifier, name, scopes, time of creation."""
+    with opened() as services, _named(resource_server_id):
+        organization_named(services, organization_id)
+        database = services.database.of(organization_id, utc_now())
+        row = existing(database.fetch("oauth/get_resource_server", resource_server_id=resource_server_id))
+    show([resource_servers.represent(row)], as_json, one=True)
 
 
 @commands.command("update")

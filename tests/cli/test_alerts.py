@@ -42,7 +42,7 @@ def add(run: Command, organization_id: str, url: str, *options: str, type_: str 
     return result.stdout.removesuffix("\n").split("\t")
 
 
-def test_adds_lists_changes_tests_and_deletes_a_target(run: Command, acme: str, receiver: Receiver) -> None:
+def test_adds_lists_shows_changes_tests_and_deletes_a_target(run: Command, acme: str, receiver: Receiver) -> None:
     target_id, secret = add(run, acme, f"{receiver.url}/hook", "--kind", "spike", "--minimum-severity", "info")
     assert re.fullmatch(UUID, target_id)
     assert secret.startswith("whsec_")
@@ -52,6 +52,10 @@ def test_adds_lists_changes_tests_and_deletes_a_target(run: Command, acme: str, 
     assert cells[:7] == [target_id, "on-call", "webhook", receiver.url, "spike", "info", "True"]
     assert [bool(re.fullmatch(TIME, cell)) for cell in cells[7:9]] == [True, True]
     assert cells[9:] == ["-"] * 4
+    assert run("alerts", "target", "show", *named) == line
+    assert [json.loads(run("alerts", "target", "show", *named, "--json"))] == json.loads(
+        run("alerts", "target", "list", "--organization", acme, "--json")
+    )
     assert run("alerts", "target", "test", *named) == "The target on-call accepted the test."
     assert [one.path for one in receiver.received] == ["/hook"]
     changed = json.loads(run("alerts", "target", "update", *named, "--name", "pager", "--every-kind", "--json"))
@@ -59,6 +63,14 @@ def test_adds_lists_changes_tests_and_deletes_a_target(run: Command, acme: str, 
     assert json.loads(run("alerts", "target", "update", *named, "--disable", "--json"))["enabled"] is False
     assert run("alerts", "target", "delete", *named) == ""
     assert run("alerts", "target", "list", "--organization", acme) == ""
+
+
+def test_shows_no_secret(run: Command, acme: str) -> None:
+    target_id, key = add(run, acme, "http://127.0.0.1/hook/to-ken")
+    show = ("alerts", "target", "show", target_id, "--organization", acme)
+    for printed in (run(*show), run(*show, "--json")):
+        assert "http://127.0.0.1" in printed
+        assert [secret for secret in ("to-ken", key) if secret in printed] == []
 
 
 def test_a_test_that_fails_says_why(run: Command, acme: str) -> None:
@@ -82,7 +94,7 @@ def test_delivers_what_is_due_and_lists_it(run: Command, acme: str, receiver: Re
     assert cells[:3] + cells[4:5] + cells[6:8] == [delivery_id, target_id, "on-call", "test", "1", "delivered"]
 
 
-@pytest.mark.parametrize("command", ["delete", "test", "update"])
+@pytest.mark.parametrize("command", ["delete", "show", "test", "update"])
 def test_an_unknown_target_is_named(run: Command, acme: str, command: str) -> None:
     unknown = str(uuid.uuid4())
     options = ["--disable"] if command == "update" else []

@@ -89,7 +89,7 @@ def test_what_is_refused(run: Command) -> None:
         assert run.refused("resource-server", "release", resource) == sentence
 
 
-def test_creates_changes_lists_and_deletes_a_resource_server(run: Command) -> None:
+def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command) -> None:
     acme, other = run("organization", "create", "Acme"), run("organization", "create", "Other")
     resource = "https://billing.example/v2"
     options = ("--name", "billing", "--scope", "invoices:read", "--scope", "invoices:write")
@@ -106,11 +106,15 @@ def test_creates_changes_lists_and_deletes_a_resource_server(run: Command) -> No
     changed = run("resource-server", "update", *here, "--scope", "invoices:read").split("\t")
     assert changed == [here[0], resource, "bills", "invoices:read", made["createdAt"]]
     assert run("resource-server", "list", "--organization", acme).split("\t") == changed
+    assert run("resource-server", "show", *here).split("\t") == changed
+    shown = json.loads(run("resource-server", "show", *here, "--json"))
+    assert shown == made | {"name": "bills", "scopes": ["invoices:read"]}
     assert run("resource-server", "list", "--organization", other) == ""
     assert run("resource-server", "list") == f"{resource}\t{acme}\t{acme}"
     missing = f"the organization has no resource server {here[0]}"
     assert run.refused("resource-server", "delete", here[0], "--organization", other) == missing
     assert run.refused("resource-server", "update", here[0], "--organization", other, "--name", "x") == missing
+    assert run.refused("resource-server", "show", here[0], "--organization", other) == missing
     assert run("resource-server", "delete", *here) == ""
     assert run.refused("resource-server", "delete", *here) == missing
     assert run("resource-server", "list") == f"{resource}\t{acme}\t"
