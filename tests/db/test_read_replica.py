@@ -96,7 +96,8 @@ def cut_off(pair: Pair) -> Iterator[None]:
 def tokens(client: FlaskClient, agent: Agent) -> tuple[int, bool]:
     """The organization's tokens of today as the trend shows them, and whether the standby has served them.
 
-    How stale they are is not compared: the primary writes to its log at any moment, and the standby lacks that for a moment.
+    How stale they are is not compared: the primary writes to its log at any moment, and the standby lacks that for a
+    while.
     """
     response = client.get(TREND, headers=agent.bearer())
     assert response.status_code == 200, response.text
