@@ -175,6 +175,10 @@ class Caller:
             raise InvalidProof("the DPoP proof was used before", ALGORITHMS) from None
 
     def _settle(self, token: AccessToken, rows: Rows) -> None:
+        """Refuse the caller if the statement that admits its agent returned no row; otherwise it is admitted.
+
+        :raises InvalidToken: the agent is suspended or deleted, or the token is revoked.
+        """
         if not rows:
             record_rejection(self._database, token.agent_id, "revoked token")
             raise InvalidToken

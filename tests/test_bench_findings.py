@@ -1,4 +1,4 @@
-"""bench/findings: its fleets can be made again, and it tells a true finding from a false one."""
+"""bench/findings: its fleets can be made again, and it distinguishes a true finding from a false one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.findings.fleets import EVALUATED, HOURS, Benign, Fault, Fleet, Usage,
 from bench.findings.looks import Counters, Looks
 from bench.findings.memory import NOT_JUDGED, InMemory
 from bench.findings.renewal import INCIDENTS, make_renewal_fleet
-from bench.findings.scoring import MEANT, Score, Told, naive
+from bench.findings.scoring import MEANT, ReportedFinding, Score, naive
 from bench.findings.series import HOURS as SERIES_HOURS
 from bench.findings.series import JUDGED, Series, make_series
 from bench.findings.series import judge as judge_series
@@ -67,10 +67,10 @@ def planted() -> tuple[Fleet, Fault]:
     return fleet, fault
 
 
-def told(fleet: Fleet, kind: str, agent_id: UUID | None, hour: float, hours: float = 1) -> Told:
+def reported(fleet: Fleet, kind: str, agent_id: UUID | None, hour: float, hours: float = 1) -> ReportedFinding:
     """A finding whose window has *hours* from *hour* of the evaluated span on, seen at its end."""
     begins, ends = fleet.at(EVALUATED + hour), fleet.at(EVALUATED + hour + hours)
-    return Told(kind, agent_id, begins, ends, {agent_id} if agent_id else set(), "", ends)
+    return ReportedFinding(kind, agent_id, begins, ends, {agent_id} if agent_id else set(), "", ends)
 
 
 def test_a_finding_is_true_where_its_kind_its_agent_and_its_time_are_those_of_a_fault() -> None:
@@ -79,40 +79,40 @@ def test_a_finding_is_true_where_its_kind_its_agent_and_its_time_are_those_of_a_
     score = Score(fleet)
     score.see(
         [
-            told(fleet, "spike", culprit, 11),
-            told(fleet, "spike", culprit, 36),  # a day later
-            told(fleet, "spike", another, 11),
-            told(fleet, "rejections", culprit, 11),
-            told(fleet, "spike", None, 11),  # the organization's: whose it is, it does not say
-            told(fleet, "dominance", another, 11),  # not judged
-            told(fleet, "spike", another, -30),  # before the evaluated span
+            reported(fleet, "spike", culprit, 11),
+            reported(fleet, "spike", culprit, 36),  # a day later
+            reported(fleet, "spike", another, 11),
+            reported(fleet, "rejections", culprit, 11),
+            reported(fleet, "spike", None, 11),  # the organization's: whose it is, it does not say
+            reported(fleet, "dominance", another, 11),  # not judged
+            reported(fleet, "spike", another, -30),  # before the evaluated span
         ]
     )
     assert [is_true for _, is_true in score.judged()] == [True, False, False, False, True]
-    assert score.told_at == {fault: fleet.at(EVALUATED + 12)}
+    assert score.reported_at == {fault: fleet.at(EVALUATED + 12)}
 
 
-def test_a_finding_that_is_seen_again_is_one_and_tells_when_it_was_first_seen() -> None:
+def test_a_finding_that_is_seen_again_is_one_and_says_when_it_was_first_seen() -> None:
     fleet, fault = planted()
     culprit = fleet.agents[0].agent_id
     score = Score(fleet)
-    score.see([told(fleet, "spike", culprit, 9)])  # it ended before the fault began
+    score.see([reported(fleet, "spike", culprit, 9)])  # it ended before the fault began
     assert [is_true for _, is_true in score.judged()] == [False]
-    score.see([told(fleet, "spike", culprit, 9, 2)])
-    score.see([told(fleet, "spike", culprit, 9, 4)])
+    score.see([reported(fleet, "spike", culprit, 9, 2)])
+    score.see([reported(fleet, "spike", culprit, 9, 4)])
     assert [is_true for _, is_true in score.judged()] == [True]
-    assert score.told_at == {fault: fleet.at(EVALUATED + 11)}
+    assert score.reported_at == {fault: fleet.at(EVALUATED + 11)}
 
 
 def test_a_fault_that_is_reported_more_than_two_days_after_its_end_was_missed() -> None:
     fleet, fault = planted()
     culprit = fleet.agents[0].agent_id
-    for hours_late, is_told in ((48, True), (48.1, False)):
+    for hours_late, is_reported in ((48, True), (48.1, False)):
         score = Score(fleet)
-        late = told(fleet, "spike", culprit, 10, 1)
+        late = reported(fleet, "spike", culprit, 10, 1)
         late.seen_at = fleet.at(fault.ends + hours_late)
         score.see([late])
-        assert (fault in score.told_at) is is_told
+        assert (fault in score.reported_at) is is_reported
 
 
 def test_the_naive_rule_finds_whoever_is_above_three_times_yesterday() -> None:
@@ -186,24 +186,24 @@ def test_a_finding_about_something_unusual_that_is_no_fault_is_benign() -> None:
     fleet.benign.append(Benign("backfill", [fleet.agents[1]], EVALUATED + 30, EVALUATED + 33))
     score = Score(fleet)
     found = [
-        told(fleet, "spike", culprit, 11),
-        told(fleet, "spike", another, 31),
-        told(fleet, "spike", another, 90),
-        told(fleet, "spike", culprit, 31),
+        reported(fleet, "spike", culprit, 11),
+        reported(fleet, "spike", another, 31),
+        reported(fleet, "spike", another, 90),
+        reported(fleet, "spike", culprit, 31),
     ]
     score.see(found)
     assert [score.verdict(one) for one in found] == ["true", "benign", "false", "false"]
-    assert fault in score.told_at
+    assert fault in score.reported_at
 
 
 def test_a_finding_stands_for_the_kinds_that_would_report_the_same_cause() -> None:
     fleet, fault = planted()
-    for also, is_told in ((frozenset({"spike"}), True), (frozenset({"weekend"}), False)):
+    for also, is_reported in ((frozenset({"spike"}), True), (frozenset({"weekend"}), False)):
         score = Score(fleet)
-        habit = told(fleet, "uncached_tokens", fleet.agents[0].agent_id, 11)
+        habit = reported(fleet, "uncached_tokens", fleet.agents[0].agent_id, 11)
         habit.also = also
         score.see([habit])
-        assert (fault in score.told_at) is is_told
+        assert (fault in score.reported_at) is is_reported
 
 
 def every_finding(fleet: Fleet, counters: Counters) -> list[list[dict[str, Any]]]:

@@ -16,14 +16,13 @@ to 16:00. The twelfth is a finding of its own once it has missed enough from 16:
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from uuid import UUID
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
-from agentidp.findings.history import DAY, hourly, hours_until, instant
+from agentidp.findings.history import DAY, instant
 from agentidp.findings.quiet_agent import Silence, silence_of_agent
 from agentidp.findings.quiet_organization import (
     QuietTime,
@@ -32,18 +31,14 @@ from agentidp.findings.quiet_organization import (
     quiet_times,
     runs_of_quiet_hours,
 )
+from agentidp.findings.silence_histories import Agent, Histories, first_day_of, histories_of
 
-HOUR = timedelta(hours=1)
 
+class SilentAgent(NamedTuple):
+    """An agent that has stopped, and since when."""
 
-@dataclass(frozen=True)
-class Agent:
-    """An agent and its requests by the hour."""
-
-    agent_id: UUID
-    name: str
-    is_sampled: bool
-    counts: list[int]
+    agent: Agent
+    silence: Silence
 
 
 def call(query: FindingsQuery) -> Call:
@@ -51,7 +46,7 @@ def call(query: FindingsQuery) -> Call:
     return Call(
         "findings/silence",
         {
-            "first_day": _first_day(query),
+            "first_day": first_day_of(query),
             "until": query.until,
             "recent_since": query.today - timedelta(weeks=thresholds.MAX_SILENCE_WEEKS),
             "hour": query.at.hour,
@@ -66,50 +61,40 @@ def call(query: FindingsQuery) -> Call:
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """One for each time in which the organization, or part of it, was quiet, and for each agent that stopped alone."""
-    first_day = _first_day(query)
-    length = hours_until(query.at, first_day)
-    agents = [Agent(row.agent_id, row.agent_name, row.is_sampled, hourly(row.history, length)) for row in rows]
-    sample = [one.counts for one in agents if one.is_sampled]
-    active = [sum(1 for counts in sample if counts[hour]) for hour in range(length)]
-    # Findings are of the hours from looked_at on. What a silent agent has missed may lie before, so the organization is
-    # judged from known_from on.
-    looked_at = (query.since - first_day).days * DAY
-    known_from = min(looked_at, length - (7 * thresholds.MAX_SILENCE_WEEKS + 1) * DAY)
-    busy = busy_hours(active, known_from)
-    holidays = _hours_of_holidays(length, first_day, query)
-    quiet = quiet_times(active, known_from, holidays)
-    free_days = {day for day in range(length // DAY) if holidays.issuperset(range(day * DAY, (day + 1) * DAY))}
-    # What counts for no agent: hours for one that works around the clock, days for any other.
-    unknown_hours = holidays.union(*runs_of_quiet_hours(active, busy))
-    unknown_days = free_days | _quiet_days(quiet, busy)
-
-    whole = [one for one in quiet if one.ends > looked_at]
-    partial = [one for one in partial_silences(sample, looked_at) if not _is_of_holiday(one, holidays, length)]
-    parts = [one for one in partial if not _any_overlaps(one, whole)]
-    silent = [(one, found) for one in agents if (found := silence_of_agent(one.counts, unknown_hours, unknown_days))]
-    stopped_alone = [(one, found) for one, found in silent if not _stopped_with_others(found, parts)]
-    silent_ids = {one.agent_id for one, _ in silent}
-    working = [one for one in agents if one.agent_id not in silent_ids]
+    histories = histories_of(rows, query)
+    quiet = quiet_times(histories.active, histories.known_from, histories.holidays)
+    whole = [one for one in quiet if one.ends > histories.looked_at]
+    parts = _quiet_parts(histories, whole)
+    silent = _silent_agents(histories, quiet)
     return [
-        *(_of_organization(one, agents, first_day, query) for one in whole if not _is_zero_day(one, active, free_days)),
-        *(_of_part(one, agents, first_day, query) for one in parts),
-        *(_of_agent(one, found, first_day, query, _any_active(working, found.since)) for one, found in stopped_alone),
+        *(_of_organization(one, histories, query) for one in whole if not _is_zero_day(one, histories)),
+        *(_of_part(one, histories, query) for one in parts),
+        *(_of_agent(one, silent, histories, query) for one in silent if not _stopped_with_others(one, parts)),
     ]
 
 
-def _first_day(query: FindingsQuery) -> date:
-    weeks = thresholds.SILENCE_WEEKS
-    return query.today - timedelta(days=max(query.days, 7 * thresholds.MAX_SILENCE_WEEKS) + 7 * weeks)
+def _quiet_parts(histories: Histories, whole: list[QuietTime]) -> list[QuietTime]:
+    """The times in which part of the organization was quiet, but not all of it, and not because of a holiday."""
+    sample = [one.counts for one in histories.sample]
+    return [
+        one
+        for one in partial_silences(sample, histories.looked_at)
+        if not _is_of_holiday(one, histories) and not _any_overlaps(one, whole)
+    ]
 
 
-def _hours_of_holidays(length: int, first_day: date, query: FindingsQuery) -> set[int]:
-    """The hours that lie within a holiday."""
-    begins = instant(first_day, 0)
-    hours: set[int] = set()
-    for first, last in query.holidays:
-        places = range(max(-((begins - first) // HOUR), 0), min((last - begins) // HOUR, length))
-        hours.update(places)
-    return hours
+def _silent_agents(histories: Histories, quiet: list[QuietTime]) -> list[SilentAgent]:
+    """The agents that have stopped. Holidays and quiet times of the organization count for none: as hours for one that
+    works around the clock, as days for any other.
+    """
+    busy = busy_hours(histories.active, histories.known_from)
+    unknown_hours = histories.holidays.union(*runs_of_quiet_hours(histories.active, busy))
+    unknown_days = histories.free_days | _quiet_days(quiet, busy)
+    return [
+        SilentAgent(agent, silence)
+        for agent in histories.agents
+        if (silence := silence_of_agent(agent.counts, unknown_hours, unknown_days))
+    ]
 
 
 def _quiet_days(quiet: list[QuietTime], busy: Collection[int]) -> set[int]:
@@ -123,48 +108,37 @@ def _quiet_days(quiet: list[QuietTime], busy: Collection[int]) -> set[int]:
     return days
 
 
-def _is_zero_day(one: QuietTime, active: list[int], free_days: set[int]) -> bool:
+def _is_zero_day(one: QuietTime, histories: Histories) -> bool:
     """Whether it has ended and contains a whole day, no holiday, on which no agent of the sample was active."""
     first_whole_day = (one.begins + DAY - 1) // DAY
-    days = set(range(first_whole_day, one.ends // DAY)) - free_days
-    return not one.lasts and any(not any(active[day * DAY : (day + 1) * DAY]) for day in days)
+    days = set(range(first_whole_day, one.ends // DAY)) - histories.free_days
+    return not one.lasts and any(not any(histories.active[day * DAY : (day + 1) * DAY]) for day in days)
 
 
-def _is_of_holiday(one: QuietTime, holidays: set[int], length: int) -> bool:
+def _is_of_holiday(one: QuietTime, histories: Histories) -> bool:
     """Whether a quiet time began within a holiday and has hardly gone on after it: the last hour still runs."""
-    after = [hour for hour in range(one.begins, min(one.ends, length - 1)) if hour not in holidays]
-    return one.begins in holidays and len(after) < thresholds.MIN_STOPPED_HOURS
+    hours = range(one.begins, min(one.ends, histories.length - 1))
+    after = [hour for hour in hours if hour not in histories.holidays]
+    return one.begins in histories.holidays and len(after) < thresholds.MIN_STOPPED_HOURS
 
 
 def _any_overlaps(one: QuietTime, others: list[QuietTime]) -> bool:
     return any(one.begins < other.ends and other.begins < one.ends for other in others)
 
 
-def _stopped_with_others(found: Silence, parts: list[QuietTime]) -> bool:
-    return any(abs(found.since - one.begins) <= 1 for one in parts)
+def _stopped_with_others(one: SilentAgent, parts: list[QuietTime]) -> bool:
+    return any(abs(one.silence.since - part.begins) <= 1 for part in parts)
 
 
-def _any_active(agents: list[Agent], since: int) -> bool:
-    return any(any(one.counts[since:]) for one in agents)
-
-
-def _of_organization(one: QuietTime, agents: list[Agent], first_day: date, query: FindingsQuery) -> Finding:
-    stopped = _stopped(one, agents) if one.observed else []
-    percent = 100 * one.observed / one.expected
-    begins, ends, when = _window(one, first_day, query)
-    return Finding(
-        kind="silence",
-        severity=Severity.critical,
-        begins=begins,
-        ends=ends,
-        unit="percent of the agents that are usually active",
-        observed=percent,
-        expected=100,
+def _of_organization(one: QuietTime, histories: Histories, query: FindingsQuery) -> Finding:
+    return _of_quiet_time(
+        one,
+        _stopped(one, histories.sample) if one.observed else [],
+        histories,
+        query,
         baseline=f"the median of the same hours of the week in up to {thresholds.SILENCE_WEEKS} weeks before",
-        agents=_contributors(stopped, one),
-        agent_count=len(stopped),
-        summary=f"Hardly any agent {'has been' if one.lasts else 'was'} active {when}: {percent:.0f} % of those that"
-        " usually are.",
+        summary=f"Hardly any agent {'has been' if one.lasts else 'was'} active {_when(one, histories)}:"
+        f" {_percent(one):.0f} % of those that usually are.",
         causes="Either the service or everything that uses it was down, or the way between them. That nothing was"
         " counted does not say which: unknown is not zero.",
         next_step="Check whether the service and its database responded, then what the agents have in common: their"
@@ -172,40 +146,49 @@ def _of_organization(one: QuietTime, agents: list[Agent], first_day: date, query
     )
 
 
-def _of_part(one: QuietTime, agents: list[Agent], first_day: date, query: FindingsQuery) -> Finding:
-    sample = [agent for agent in agents if agent.is_sampled]
-    stopped = [sample[place] for place in one.stopped]
+def _of_part(one: QuietTime, histories: Histories, query: FindingsQuery) -> Finding:
+    stopped = [histories.sample[place] for place in one.stopped]
     # A full sample is of a larger organization, in which more may have stopped.
-    at_least = "at least " if len(sample) >= thresholds.MAX_SAMPLED_AGENTS else ""
-    percent = 100 * one.observed / one.expected
-    begins, ends, when = _window(one, first_day, query)
-    return Finding(
-        kind="silence",
-        severity=Severity.critical,
-        begins=begins,
-        ends=ends,
-        unit="percent of the agents that are usually active",
-        observed=percent,
-        expected=100,
+    at_least = "at least " if len(histories.sample) >= thresholds.MAX_SAMPLED_AGENTS else ""
+    return _of_quiet_time(
+        one,
+        stopped,
+        histories,
+        query,
         baseline="the agents that were active in the hour before",
-        agents=_contributors(stopped, one),
-        agent_count=len(stopped),
         is_of_part=True,
         summary=f"{stopped[0].name} and {at_least}{len(stopped) - 1:,} other agents stopped in the same hour and"
-        f" {'have been' if one.lasts else 'were'} quiet {when}.",
+        f" {'have been' if one.lasts else 'were'} quiet {_when(one, histories)}.",
         causes="They have a common cause: their network, their platform, a deployment.",
         next_step="Check what these agents have in common, and what was changed when they stopped.",
     )
 
 
-def _stopped(one: QuietTime, agents: list[Agent]) -> list[Agent]:
+def _of_quiet_time(
+    one: QuietTime, stopped: list[Agent], histories: Histories, query: FindingsQuery, **words: Any
+) -> Finding:
+    return Finding(
+        kind="silence",
+        severity=Severity.critical,
+        begins=instant(histories.first_day, one.begins),
+        ends=query.at if one.lasts else instant(histories.first_day, one.ends),
+        unit="percent of the agents that are usually active",
+        observed=_percent(one),
+        expected=100,
+        agents=_contributors(stopped, one),
+        agent_count=len(stopped),
+        **words,
+    )
+
+
+def _percent(one: QuietTime) -> float:
+    return 100 * one.observed / one.expected
+
+
+def _stopped(one: QuietTime, sample: list[Agent]) -> list[Agent]:
     """Those of the sample that were active in the day before a quiet time and not in it, the busiest first."""
     before = slice(max(one.stops - DAY, 0), one.stops)
-    stopped = [
-        agent
-        for agent in agents
-        if agent.is_sampled and any(agent.counts[before]) and not any(agent.counts[one.begins : one.ends])
-    ]
+    stopped = [agent for agent in sample if any(agent.counts[before]) and not any(agent.counts[one.begins : one.ends])]
     return sorted(stopped, key=lambda agent: (-sum(agent.counts[before]), str(agent.agent_id)))
 
 
@@ -216,8 +199,13 @@ def _contributors(stopped: list[Agent], one: QuietTime) -> tuple[Contributor, ..
     )
 
 
-def _of_agent(agent: Agent, found: Silence, first_day: date, query: FindingsQuery, others_were_active: bool) -> Finding:
-    begins, ends = instant(first_day, found.since), query.at
+def _of_agent(one: SilentAgent, silent: list[SilentAgent], histories: Histories, query: FindingsQuery) -> Finding:
+    agent, found = one
+    begins, ends = instant(histories.first_day, found.since), query.at
+    silent_ids = {other.agent.agent_id for other in silent}
+    others_were_active = any(
+        any(other.counts[found.since :]) for other in histories.agents if other.agent_id not in silent_ids
+    )
     baseline = "the same hours of the week" if found.unit == "hours" else "its working days"
     return Finding(
         kind="silence",
@@ -239,10 +227,9 @@ def _of_agent(agent: Agent, found: Silence, first_day: date, query: FindingsQuer
     )
 
 
-def _window(one: QuietTime, first_day: date, query: FindingsQuery) -> tuple[datetime, datetime, str]:
-    begins = instant(first_day, one.begins)
-    ends = query.at if one.lasts else instant(first_day, one.ends)
-    return begins, ends, f"since {_instant(begins)}" if one.lasts else f"from {_instant(begins)} to {_instant(ends)}"
+def _when(one: QuietTime, histories: Histories) -> str:
+    begins, ends = (_instant(instant(histories.first_day, hour)) for hour in (one.begins, one.ends))
+    return f"since {begins}" if one.lasts else f"from {begins} to {ends}"
 
 
 def _instant(at: datetime) -> str:

@@ -124,16 +124,8 @@ def add_marker(
         such agent; or a holiday names an agent.
     :raises Conflict: the organization has as many markers as it may.
     """
-    if abs(starts_at - opened.at) > FURTHEST:
-        raise ValidationError(details={"startsAt": [f"must be within {FURTHEST.days} days of now"]})
-    if ends_at is None:
-        ends_at = starts_at if kind == "deployment" else starts_at + DAY
-    if not starts_at <= ends_at <= starts_at + MAXIMUM_LENGTH:
-        raise ValidationError(details={"endsAt": [f"must be after startsAt, by at most {MAXIMUM_LENGTH.days} days"]})
-    if agent_id is not None and kind == "holiday":
-        raise ValidationError(details={"agentId": ["must be null for a holiday"]})
-    if agent_id is not None and not opened.fetch("agents/get_agent", agent_id=agent_id):
-        raise ValidationError(details={"agentId": ["must be an agent of the organization"]})
+    ends_at = _checked_end(opened.at, kind, starts_at, ends_at)
+    _check_agent(opened, kind, agent_id)
     rows = opened.fetch(
         "markers/add_marker",
         marker_id=uuid.uuid4(),
@@ -150,6 +142,24 @@ def add_marker(
     [row] = rows
     audit.record(opened, "marker.created", row.marker_id, after=_recorded(row))
     return row
+
+
+def _checked_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime | None) -> datetime:
+    """When the marker ends, if it may start and end then."""
+    if abs(starts_at - at) > FURTHEST:
+        raise ValidationError(details={"startsAt": [f"must be within {FURTHEST.days} days of now"]})
+    if ends_at is None:
+        ends_at = starts_at if kind == "deployment" else starts_at + DAY
+    if not starts_at <= ends_at <= starts_at + MAXIMUM_LENGTH:
+        raise ValidationError(details={"endsAt": [f"must be after startsAt, by at most {MAXIMUM_LENGTH.days} days"]})
+    return ends_at
+
+
+def _check_agent(opened: Transaction, kind: str, agent_id: UUID | None) -> None:
+    if agent_id is not None and kind == "holiday":
+        raise ValidationError(details={"agentId": ["must be null for a holiday"]})
+    if agent_id is not None and not opened.fetch("agents/get_agent", agent_id=agent_id):
+        raise ValidationError(details={"agentId": ["must be an agent of the organization"]})
 
 
 def remove_marker(opened: Transaction, marker_id: UUID) -> None:

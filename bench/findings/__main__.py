@@ -63,7 +63,7 @@ def report(watched: list[Looks]) -> str:
     parts = [table_of_faults(scores, naive_scores), table_of_findings(scores, naive_scores)]
     parts.append(table_of_severities(scores, [one.listed_score for one in watched]))
     loops = [
-        score.told_at.get(fault, datetime.max.replace(tzinfo=UTC)) - score.fleet.at(fault.begins)
+        score.reported_at.get(fault, datetime.max.replace(tzinfo=UTC)) - score.fleet.at(fault.begins)
         for score in scores
         for fault in score.fleet.faults
         if fault.kind == "retry loop" and fault.countable
@@ -80,11 +80,11 @@ def report(watched: list[Looks]) -> str:
 
 
 def errors(score: Score) -> list[str]:
-    """A line for each fault of a fleet that was not told, and each false finding."""
+    """A line for each fault of a fleet that was not reported, and each false finding."""
     fleet, lines = score.fleet, []
     names = {agent.agent_id: agent.name for agent in fleet.agents}
     for fault in fleet.faults:
-        if fault.countable and fault not in score.told_at:
+        if fault.countable and fault not in score.reported_at:
             agents = ", ".join(agent.name for agent in fault.agents)
             lines.append(
                 f"missed  {fleet.seed:<12}{fault.kind:<17}{agents}: {fleet.at(fault.begins):%F %H:%M} to "

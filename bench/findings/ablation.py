@@ -157,7 +157,7 @@ def judge(fleet: Fleet, kind: str, every: int) -> Counter[tuple[str, str]]:
     for least, score in scores.items():
         for fault in fleet.faults:
             if kind in MEANT[fault.kind] and fault.countable:
-                result[fault.kind, least.name] += fault in score.told_at
+                result[fault.kind, least.name] += fault in score.reported_at
                 result[fault.kind, "faults"] += least is Severity.warning
         for one, is_true in score.judged():
             verdict = "true" if is_true else "benign" if score.is_benign(one) else "false"

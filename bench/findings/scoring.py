@@ -50,7 +50,7 @@ GRACE = timedelta(days=2)
 
 
 @dataclass
-class Told:
+class ReportedFinding:
     """A finding as it was seen in one look after another; its window is all of theirs.
 
     ``also`` are the kinds that would report the same cause: it stands for them.
@@ -65,12 +65,12 @@ class Told:
     seen_at: datetime
     also: frozenset[str] = frozenset()
 
-    def is_again(self, other: Told) -> bool:
+    def is_again(self, other: ReportedFinding) -> bool:
         """Whether two sightings are of the same."""
         is_same = (self.kind, self.agent_id) == (other.kind, other.agent_id)
         return is_same and self.begins <= other.ends and other.begins <= self.ends
 
-    def tells(self, fault: Fault, fleet: Fleet, kinds: set[str]) -> bool:
+    def reports(self, fault: Fault, fleet: Fleet, kinds: set[str]) -> bool:
         """Whether it is of one of the kinds, overlaps the fault, and names one of its agents.
 
         A spike of the organization names none, and is one of whatever agent it was.
@@ -88,23 +88,23 @@ class Told:
 
 @dataclass
 class Score:
-    """What came of a fleet, by the product or by a rule to compare it with."""
+    """What was reported of a fleet, by the product or by a rule to compare it with."""
 
     fleet: Fleet
-    told: list[Told] = field(default_factory=list)
-    told_at: dict[Fault, datetime] = field(default_factory=dict)
+    reported: list[ReportedFinding] = field(default_factory=list)
+    reported_at: dict[Fault, datetime] = field(default_factory=dict)
     noticed_at: dict[Fault, datetime] = field(default_factory=dict)
     """When the first finding of any kind was seen that is true because of it."""
 
-    def see(self, findings: Iterable[Told], meant: dict[str, set[str]] = MEANT) -> None:
+    def see(self, findings: Iterable[ReportedFinding], meant: dict[str, set[str]] = MEANT) -> None:
         """Take in what one look has found.
 
-        :param meant: fault -> the kinds of findings that are to tell it.
+        :param meant: fault -> the kinds of findings that should report it.
         """
         for one in findings:
-            known = next((told for told in reversed(self.told) if told.is_again(one)), None)
+            known = next((earlier for earlier in reversed(self.reported) if earlier.is_again(one)), None)
             if known is None:
-                self.told.append(known := replace(one))
+                self.reported.append(known := replace(one))
             known.begins, known.ends = min(known.begins, one.begins), max(known.ends, one.ends)
             known.agent_ids, known.also = known.agent_ids | one.agent_ids, known.also | one.also
             for fault in self.fleet.faults:
@@ -113,20 +113,20 @@ class Score:
                 if is_late or not names_it:
                     continue
                 kinds = meant.get(fault.kind, set())
-                if one.tells(fault, self.fleet, kinds):
-                    self.told_at.setdefault(fault, one.seen_at)
-                if one.tells(fault, self.fleet, kinds | ALSO_TRUE.get(fault.kind, set())):
+                if one.reports(fault, self.fleet, kinds):
+                    self.reported_at.setdefault(fault, one.seen_at)
+                if one.reports(fault, self.fleet, kinds | ALSO_TRUE.get(fault.kind, set())):
                     self.noticed_at.setdefault(fault, one.seen_at)
 
-    def judged(self) -> list[tuple[Told, bool]]:
+    def judged(self) -> list[tuple[ReportedFinding, bool]]:
         """The findings that are true or false, and which it is; not those about the time before the evaluated span."""
         return [
             (one, self.is_true(one))
-            for one in self.told
+            for one in self.reported
             if one.kind not in OF_THE_MONTH and one.ends > self.fleet.at(EVALUATED)
         ]
 
-    def is_benign(self, one: Told, kind: str | None = None) -> bool:
+    def is_benign(self, one: ReportedFinding, kind: str | None = None) -> bool:
         """Whether something unusual is behind it that is no fault; or a certain kind of such."""
         agents = {
             agent.agent_id
@@ -138,26 +138,26 @@ class Score:
         }
         return bool(one.agent_ids & agents)
 
-    def verdict(self, one: Told) -> str:
+    def verdict(self, one: ReportedFinding) -> str:
         """``true``, ``false``, or ``benign``."""
         return "true" if self.is_true(one) else "benign" if self.is_benign(one) else "false"
 
-    def is_true(self, one: Told) -> bool:
+    def is_true(self, one: ReportedFinding) -> bool:
         """Whether there is something behind it."""
         if one.kind == "uncached_tokens":
             keeping = {agent.agent_id for agent in self.fleet.agents if agent.keeps_tokens}
             if not one.agent_ids & keeping:
                 return True
         return any(
-            one.tells(fault, self.fleet, MEANT[fault.kind] | ALSO_TRUE.get(fault.kind, set()))
+            one.reports(fault, self.fleet, MEANT[fault.kind] | ALSO_TRUE.get(fault.kind, set()))
             for fault in self.fleet.faults
         )
 
 
-def sighting(finding: Finding, at: datetime) -> Told:
+def sighting(finding: Finding, at: datetime) -> ReportedFinding:
     """What is kept of a finding."""
     agent_ids = {one.agent_id for one in finding.agents} | ({finding.agent_id} if finding.agent_id else set())
-    return Told(
+    return ReportedFinding(
         finding.kind,
         finding.agent_id,
         finding.begins,
@@ -169,7 +169,7 @@ def sighting(finding: Finding, at: datetime) -> Told:
     )
 
 
-def sightings(findings: Iterable[Finding], at: datetime, least: Severity = Severity.warning) -> list[Told]:
+def sightings(findings: Iterable[Finding], at: datetime, least: Severity = Severity.warning) -> list[ReportedFinding]:
     """What is kept of those that press enough to be judged."""
     return [sighting(finding, at) for finding in findings if finding.severity >= least]
 
@@ -178,7 +178,7 @@ NAIVE_MEANT = {kind: {"spike"} for kind in ("retry loop", "leak", "uncached clie
 """What a rule can tell that looks for more than there was."""
 
 
-def naive(fleet: Fleet, at: datetime, today: dict[UUID, int], yesterday: dict[UUID, int]) -> list[Told]:
+def naive(fleet: Fleet, at: datetime, today: dict[UUID, int], yesterday: dict[UUID, int]) -> list[ReportedFinding]:
     """``Three times yesterday``: the agents, and the organization, whose day so far is above three times their day
     before; one without any yesterday says nothing.
     """
@@ -188,7 +188,7 @@ def naive(fleet: Fleet, at: datetime, today: dict[UUID, int], yesterday: dict[UU
     days.append((None, sum(today.values()), sum(yesterday.values())))
     midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
     return [
-        Told("spike", agent_id, midnight, at, {agent_id} if agent_id else set(), "", at)
+        ReportedFinding("spike", agent_id, midnight, at, {agent_id} if agent_id else set(), "", at)
         for agent_id, count, before in days
         if before and count > 3 * before
     ]
@@ -228,8 +228,8 @@ def table_of_faults(scores: list[Score], naive_scores: list[Score]) -> str:
             continue
         number = sum(fault.countable for fault in faults)
         line = f"{kind:<17}{', '.join(sorted(kinds)):<18}{number:>6}{len(faults) - number:>7}"
-        line += _detection(scores, "told_at", {kind}) + _detection(scores, "noticed_at", {kind})
-        line += _detection(naive_scores, "told_at", {kind}) if kind in NAIVE_MEANT else f"{'-':>8}{'-':>9}{'-':>8}"
+        line += _detection(scores, "reported_at", {kind}) + _detection(scores, "noticed_at", {kind})
+        line += _detection(naive_scores, "reported_at", {kind}) if kind in NAIVE_MEANT else f"{'-':>8}{'-':>9}{'-':>8}"
         lines.append(line)
     return "\n".join(lines)
 
@@ -250,10 +250,10 @@ def table_of_findings(scores: list[Score], naive_scores: list[Score]) -> str:
     for kind in sorted(set().union(*MEANT.values())):
         verdicts = [verdict for judged_kind, verdict in judged if judged_kind == kind]
         faults = {fault for fault, kinds in MEANT.items() if kind in kinds}
-        lines.append(line(kind, verdicts, _detection(scores, "told_at", faults)))
-    lines.append(line("all", [verdict for _, verdict in judged], _detection(scores, "told_at", set(MEANT))))
+        lines.append(line(kind, verdicts, _detection(scores, "reported_at", faults)))
+    lines.append(line("all", [verdict for _, verdict in judged], _detection(scores, "reported_at", set(MEANT))))
     verdicts = [score.verdict(one) for score in naive_scores for one, _ in score.judged()]
-    lines.append(line("three times yesterday", verdicts, _detection(naive_scores, "told_at", set(NAIVE_MEANT))))
+    lines.append(line("three times yesterday", verdicts, _detection(naive_scores, "reported_at", set(NAIVE_MEANT))))
     return "\n".join(lines)
 
 
@@ -267,7 +267,7 @@ def table_of_severities(scores: list[Score], listed: list[Score]) -> str:
     for kind in MEANT:
         of_kind = [
             [
-                fault in score.told_at
+                fault in score.reported_at
                 for score in each
                 for fault in score.fleet.faults
                 if fault.kind == kind and fault.countable

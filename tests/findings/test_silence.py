@@ -150,19 +150,19 @@ def test_an_agent_with_gaps_is_reported_later(fleet: Fleet, clock: Clock) -> Non
 
 
 @pytest.mark.parametrize(
-    ("last", "is_told"),
+    ("last", "is_reported"),
     [
         (datetime(2026, 4, 8, 18, tzinfo=UTC), True),  # Thursday, Friday, Monday, Tuesday
         (datetime(2026, 4, 9, 18, tzinfo=UTC), False),  # Friday, Monday, Tuesday: such as for the lunar new year
     ],
 )
-def test_an_agent_that_rests_is_silent_after_four_working_days(fleet: Fleet, last: datetime, is_told: bool) -> None:
+def test_an_agent_that_rests_is_silent_after_four_working_days(fleet: Fleet, last: datetime, is_reported: bool) -> None:
     agent = work(fleet, "clerk", office, ends=last + HOUR)
     others(fleet)
     fleet.store()
     assert [(one["agentId"], one["expected"]["value"]) for one in fleet.findings("silence")] == [
         (str(agent), 4)
-    ] * is_told
+    ] * is_reported
 
 
 def test_a_leak_that_has_ended_leaves_no_agent_that_works_around_the_clock(fleet: Fleet, clock: Clock) -> None:
@@ -218,30 +218,30 @@ def test_jobs_between_their_runs_are_not_silent(fleet: Fleet, clock: Clock) -> N
         assert silent(fleet) == []
 
 
-@pytest.mark.parametrize(("nights", "is_told"), [(2, False), (3, True)])
-def test_a_nightly_job_is_silent_after_three_nights(fleet: Fleet, nights: int, is_told: bool) -> None:
+@pytest.mark.parametrize(("nights", "is_reported"), [(2, False), (3, True)])
+def test_a_nightly_job_is_silent_after_three_nights(fleet: Fleet, nights: int, is_reported: bool) -> None:
     # Today's run was missed too, but today is not over.
     work(fleet, "nightly", nightly, ends=MIDNIGHT - nights * DAY)
     others(fleet)
     fleet.store()
-    assert [name for name, *_ in silent(fleet)] == ["nightly"] * is_told
+    assert [name for name, *_ in silent(fleet)] == ["nightly"] * is_reported
 
 
-@pytest.mark.parametrize(("runs", "is_told"), [(2, False), (3, True)])
-def test_a_weekly_job_is_silent_after_three_runs(fleet: Fleet, runs: int, is_told: bool) -> None:
+@pytest.mark.parametrize(("runs", "is_reported"), [(2, False), (3, True)])
+def test_a_weekly_job_is_silent_after_three_runs(fleet: Fleet, runs: int, is_reported: bool) -> None:
     work(fleet, "weekly", sundays, ends=datetime(2026, 4, 13, tzinfo=UTC) - runs * WEEK)
     others(fleet)
     fleet.store()
-    assert [name for name, *_ in silent(fleet)] == ["weekly"] * is_told
+    assert [name for name, *_ in silent(fleet)] == ["weekly"] * is_reported
 
 
-@pytest.mark.parametrize(("days", "is_told"), [(20, False), (21, True)])
-def test_a_new_agent_has_three_weeks_to_show_its_habits(fleet: Fleet, days: int, is_told: bool) -> None:
+@pytest.mark.parametrize(("days", "is_reported"), [(20, False), (21, True)])
+def test_a_new_agent_has_three_weeks_to_show_its_habits(fleet: Fleet, days: int, is_reported: bool) -> None:
     ends = NOON - 9 * HOUR
     work(fleet, "new", lambda at: at.date() >= (ends - days * DAY).date(), ends=ends)
     others(fleet)
     fleet.store()
-    assert [name for name, *_ in silent(fleet)] == ["new"] * is_told
+    assert [name for name, *_ in silent(fleet)] == ["new"] * is_reported
 
 
 def test_an_agent_that_never_worked_is_not_silent(fleet: Fleet) -> None:
@@ -273,16 +273,16 @@ def test_most_agents_being_suspended_is_no_outage(fleet: Fleet, client: FlaskCli
     assert silent(fleet) == []
 
 
-@pytest.mark.parametrize(("days", "is_told"), [(28, True), (29, False)])
+@pytest.mark.parametrize(("days", "is_reported"), [(28, True), (29, False)])
 @pytest.mark.parametrize("hours", [always, office])
 def test_a_silence_is_reported_for_four_weeks(
-    fleet: Fleet, hours: Callable[[datetime], bool], days: int, is_told: bool
+    fleet: Fleet, hours: Callable[[datetime], bool], days: int, is_reported: bool
 ) -> None:
     # 28 days ago was a Wednesday.
     work(fleet, "gone", hours, ends=MIDNIGHT - (days - 1) * DAY, weeks=9)
     others(fleet)
     fleet.store()
-    assert [name for name, *_ in silent(fleet)] == ["gone"] * is_told
+    assert [name for name, *_ in silent(fleet)] == ["gone"] * is_reported
 
 
 def test_a_long_silence_does_not_become_its_own_habit(fleet: Fleet) -> None:
@@ -336,20 +336,20 @@ def test_the_organization_is_quiet_up_to_now(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stopped", "told"),
+    ("stopped", "reported"),
     [
         (2, ["stopped-0", "stopped-1"]),
         (3, [None]),  # most of five: unknown, and not zero
     ],
 )
-def test_most_agents_are_the_organization(fleet: Fleet, stopped: int, told: list[str | None]) -> None:
+def test_most_agents_are_the_organization(fleet: Fleet, stopped: int, reported: list[str | None]) -> None:
     others(fleet, 5 - stopped)
     for number in range(stopped):
         work(fleet, f"stopped-{number}", ends=NOON - 9 * HOUR)
     fleet.store()
     found = fleet.findings("silence")
-    assert sorted(one["agentName"] or "" for one in found) == [name or "" for name in told]
-    if told == [None]:
+    assert sorted(one["agentName"] or "" for one in found) == [name or "" for name in reported]
+    if reported == [None]:
         assert found[0]["observed"]["value"] == 40
         assert sorted(one["agentName"] for one in found[0]["agents"]) == ["stopped-0", "stopped-1", "stopped-2"]
         assert found[0]["agentCount"] == 3
@@ -430,21 +430,21 @@ def test_one_agent_or_a_short_time_is_not_the_organization(fleet: Fleet) -> None
     assert silent(fleet) == []
 
 
-@pytest.mark.parametrize(("hours", "is_told"), [(6, False), (12, True)])
-def test_an_organization_has_three_weeks_before_it_is_judged(fleet: Fleet, hours: int, is_told: bool) -> None:
+@pytest.mark.parametrize(("hours", "is_reported"), [(6, False), (12, True)])
+def test_an_organization_has_three_weeks_before_it_is_judged(fleet: Fleet, hours: int, is_reported: bool) -> None:
     quiet = (MIDNIGHT + 2 * HOUR, MIDNIGHT + 6 * HOUR)
     for number in range(5):
         agent = fleet.agent(f"other-{number}")
         fleet.work(agent, NOON - 3 * WEEK - hours * HOUR, NOON, lambda at: not quiet[0] <= at < quiet[1])
     fleet.store()
-    assert [name for name, *_ in silent(fleet)] == [None] * is_told
+    assert [name for name, *_ in silent(fleet)] == [None] * is_reported
 
 
-@pytest.mark.parametrize(("days", "is_told"), [(2, False), (3, True)])
-def test_an_outage_is_looked_for_within_the_days_asked_for(fleet: Fleet, days: int, is_told: bool) -> None:
+@pytest.mark.parametrize(("days", "is_reported"), [(2, False), (3, True)])
+def test_an_outage_is_looked_for_within_the_days_asked_for(fleet: Fleet, days: int, is_reported: bool) -> None:
     others(fleet, 5, without=(MIDNIGHT - 30 * HOUR, MIDNIGHT - 24 * HOUR))
     fleet.store()
-    assert silent(fleet, days=days) == [(None, "04-13T18:00", "04-14T00:00")] * is_told
+    assert silent(fleet, days=days) == [(None, "04-13T18:00", "04-14T00:00")] * is_reported
 
 
 def test_an_outage_of_long_ago_is_found_with_ninety_days(fleet: Fleet) -> None:
