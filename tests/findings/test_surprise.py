@@ -37,6 +37,31 @@ def found(counts: list[int], since: int = HOURS - WEEK, lists: int = 1) -> list[
     return [one.hour - since for one in hours if one.severity >= Severity.warning and one.hour >= since]
 
 
+def test_the_example_of_the_decisions_is_as_they_say() -> None:
+    """docs/decisions/findings.md: 35 tokens an hour where 20 are expected, from midnight on, of one of ten agents."""
+    usual, leaking, lists = 20, 35, 11
+    of_hour = surprise(leaking, usual)
+    by_hour, by_day, lasting = ReturnPeriod(2.5, 0.14), ZScore(4.6, 4.0), ZScore(0.96, 0.5)
+    last_day = LastDay()
+    for _ in range(DAY):
+        last_day.add(0, usual, usual)
+    severities, has_enough = [], []
+    for _ in range(16):
+        last_day.add(of_hour, leaking, usual)
+        severities.append(severity_of(0, by_day.score(last_day.surprise), lists))
+        has_enough.append(matters(last_day.tokens, last_day.expected))
+    assert severities.index(Severity.warning) == 10 - 1
+    assert has_enough.index(True) == 16 - 1
+    assert (last_day.tokens, last_day.expected) == (720, 480)
+    figures = (of_hour, by_hour.days(of_hour), last_day.surprise, by_day.score(last_day.surprise))
+    assert figures == pytest.approx((2.87, 11, 45.9, 10.3), rel=0.05)
+    assert severity_of(by_hour.days(of_hour), lasting.score(last_day.lasting()), lists) is None
+    assert lasting.score(of_hour) == pytest.approx(3.8, abs=0.05)
+    assert severity_of(by_hour.days(surprise(400, usual)), 0, lists) is Severity.warning
+    assert surprise(400, usual) == pytest.approx(31.0, abs=0.05)
+    assert by_hour.days(surprise(400, usual)) > 2e6
+
+
 def test_a_median_is_the_middle_one_or_the_mean_of_two() -> None:
     assert [median([]), median([3]), median([9, 1, 5]), median([1, 2, 3, 10])] == [0, 3, 5, 2.5]
 
