@@ -38,7 +38,7 @@ at_work as materialized (
         group by usage.agent_id having sum(usage.tokens) >= %(min_tokens)s::integer
     ) as counted
 ),
--- An agent that did more than half as much in both of the two weeks before usually works on that weekday. That leaves out most agents.
+-- An agent that did more than half as much in both weeks before usually works on that weekday: that leaves out most.
 unusual as materialized (
     select at_work.agent_id, max(at_work.tokens) as tokens
     from at_work

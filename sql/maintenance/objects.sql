@@ -1,4 +1,5 @@
--- What the schema consists of, without what extensions have made. One row per table, view and function; is_executable says whether the service may call it.
+-- What the schema consists of, without what extensions have made. One row per table, view and function; is_executable says
+-- whether the service may call it.
 -- Parameters: none.
 select relname::text as name, true as is_executable
 from pg_class

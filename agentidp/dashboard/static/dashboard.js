@@ -77,8 +77,8 @@ function announce(before, after) {
   before.append(news);
 }
 
-// Puts a form of a finding that is open or changed into "after". One whose finding has ended, or is no longer listed, still works, and what
-// is typed in it must not be lost.
+// Puts a form of a finding that is open or changed into "after". One whose finding has ended, or is no longer listed, still
+// works, and what is typed in it must not be lost.
 function keepForm(form, after) {
   const card = form.closest(".finding"), place = after.querySelector(`#${form.id}`);
   if (place) return place.replaceWith(form);
