@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
+from tests.audit.conftest import events_of
 from tests.factories import (
     IDS,
     RESOURCE_METADATA,
@@ -170,6 +171,8 @@ def test_refuses_a_suspended_agent_and_counts_one_rejection(
     suspended = client.patch(f"/api/v1/agents/{acme.agent_id}", json={"status": "suspended"}, headers=other.bearer())
     assert (before.status_code, suspended.status_code) == (200, 200)
     _, requests, _ = counted(sums(services, acme.organization_id))
+    url = str(services.settings.database_url)
+    events = events_of(url, acme.organization_id)
     response = client.open(route.path(other.agent_id), method=route.method, json=route.body, headers=token)
     assert response.status_code == 401
     assert response.json == {
@@ -180,6 +183,8 @@ def test_refuses_a_suspended_agent_and_counts_one_rejection(
     assert counted(sums(services, acme.organization_id)) == (0, requests, 1)
     unchanged = client.get(f"/api/v1/agents/{other.agent_id}", headers=other.bearer())
     assert (unchanged.status_code, unchanged.json["description"]) == (200, "")
+    # Nothing that is recorded was changed, for example by a transaction that does not admit the caller.
+    assert events_of(url, acme.organization_id) == events
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
