@@ -50,11 +50,11 @@ def activity_heatmap(caller: Caller, arguments: dict[str, Any]) -> Response:
     return data_response({"tenantId": caller.organization_id, "data": data}, CellSchema)
 
 
-def requests_by_hour_of_week(caller: Caller, days: int, last: date) -> list[dict[str, int]]:
-    """The heatmap's cells over *days* up to *last*, those that are not zero, by day of week, then hour."""
+def requests_by_hour_of_week(caller: Caller, days: int, last: date) -> list[tuple[int, int, int]]:
+    """The heatmap's cells over *days* up to *last*, those that are not zero: day of week, hour, count."""
     return [
-        {"dow": row.dow, "hour": hour, "count": count}
-        for row in caller.read("analytics/activity_heatmap", days=days, day=last)
-        for hour, count in enumerate(row.by_hour)
+        (dow, hour, count)
+        for dow, by_hour in caller.read("analytics/activity_heatmap", days=days, day=last)
+        for hour, count in enumerate(by_hour)
         if count
     ]

@@ -87,7 +87,7 @@ def agent_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     )
 
 
-def tokens_by_agent(caller: Caller, first_day: date, until: date, with_names: bool) -> list[dict[str, Any]]:
+def tokens_by_agent(caller: Caller, first_day: date, until: date, with_names: bool) -> list[Any]:
     """The items, most tokens first.
 
     :param first_day: of the month.
@@ -97,4 +97,4 @@ def tokens_by_agent(caller: Caller, first_day: date, until: date, with_names: bo
     rows = caller.read("analytics/agent_usage", **days, with_names=with_names, limit=None)
     if with_names:
         return [{"agentId": row.agent_id, "tokenCount": row.token_count, "agentName": row.agent_name} for row in rows]
-    return [{"agentId": row.agent_id, "tokenCount": row.token_count} for row in rows]
+    return [row[:2] for row in rows]

@@ -50,13 +50,13 @@ def token_trend(caller: Caller, arguments: dict[str, Any]) -> Response:
     )
 
 
-def tokens_by_day(caller: Caller, days: int) -> list[dict[str, Any]]:
-    """The trend's items, oldest first, zeros included, the last one today."""
+def tokens_by_day(caller: Caller, days: int) -> list[tuple[str, int]]:
+    """The trend's items, dates and tokens, oldest first, zeros included, the last one today."""
     counts = [0] * days
     for ago, tokens in caller.read("analytics/token_trend", days=days):
         counts[-1 - ago] = tokens
     dates = _dates(caller.at.astimezone(UTC).date(), days)
-    return [{"date": day, "count": count} for day, count in zip(dates, counts, strict=True)]
+    return list(zip(dates, counts, strict=True))
 
 
 @lru_cache(maxsize=2 * MAX_DAYS)

@@ -18,10 +18,12 @@ from werkzeug.http import parse_accept_header
 
 from agentidp.http.request_context import current_request
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+# What is encoded here is a tree. To check that it is one takes a sixth of the time.
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 _CSV = "text/csv; charset=utf-8; header=present"
 _CSV_ACCEPTED = ("text/csv", "text/csv;charset=utf-8", "text/csv;charset=utf-8;header=present")
 _NDJSON = "application/x-ndjson"
+_FORMATS = {ma.fields.Integer: "%d", ma.fields.UUID: '"%s"', ma.fields.Date: '"%s"'}
 # The last four are full-width.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -61,7 +63,8 @@ def data_response(body: dict[str, Any], item: type[ma.Schema]) -> Response:
     The ETag is weak, since a proxy that compresses makes a strong one weak or drops it, and nothing that is sent here
     is asked for in parts.
 
-    :param body: ``data`` lists the rows.
+    :param body: ``data``, its last member, lists the rows: objects, or tuples in the order of *item*'s fields if these
+        are integers, ids and dates. The JSON of a tuple takes less than half the time.
     :param item: what is in ``data``. Its names are the header row; those of an object in it come after the object's
         own and a dot.
     """
@@ -70,7 +73,9 @@ def data_response(body: dict[str, Any], item: type[ma.Schema]) -> Response:
     if content_type == _CSV:
         content = _csv(body["data"], item).encode()
     elif content_type == _NDJSON:
-        content = "".join(f"{_encode(row)}\n" for row in body["data"]).encode()
+        content = "".join(f"{line}\n" for line in _lines(body["data"], item)).encode()
+    elif _are_tuples(body["data"]):
+        content = f"{_encode(body | {'data': []})[:-2]}{','.join(_lines(body['data'], item))}]}}".encode()
     else:
         content = _encode(body).encode()
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
@@ -94,12 +99,30 @@ def _preferred(accept: str) -> str:
     return _CSV if best in _CSV_ACCEPTED else best or "application/json"
 
 
-def _csv(rows: list[dict[str, Any]], item: type[ma.Schema]) -> str:
+def _are_tuples(rows: list[Any]) -> bool:
+    return bool(rows) and isinstance(rows[0], tuple)
+
+
+def _lines(rows: list[Any], item: type[ma.Schema]) -> list[str]:
+    """The JSON of each row."""
+    if _are_tuples(rows):
+        template = _template(item)
+        return [template % row for row in rows]
+    return [_encode(row) for row in rows]
+
+
+@functools.cache
+def _template(item: type[ma.Schema]) -> str:
+    """By which a tuple is formatted as JSON. Nothing in it needs to be escaped."""
+    fields = item().fields.items()
+    return "{" + ",".join(f'"{field.data_key or name}":{_FORMATS[type(field)]}' for name, field in fields) + "}"
+
+
+def _csv(rows: list[Any], item: type[ma.Schema]) -> str:
     columns = _columns(item)
-    return csv_text(
-        (".".join(path) for path in columns),
-        ([functools.reduce(operator.getitem, path, row) for path in columns] for row in rows),
-    )
+    if not _are_tuples(rows):
+        rows = [[functools.reduce(operator.getitem, path, row) for path in columns] for row in rows]
+    return csv_text((".".join(path) for path in columns), rows)
 
 
 def csv_text(columns: Iterable[str] | None, rows: Iterable[Iterable[Any]]) -> str:

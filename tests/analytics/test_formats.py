@@ -8,6 +8,7 @@ import http.client
 import io
 import re
 from typing import Any
+from uuid import UUID
 
 import marshmallow as ma
 import pytest
@@ -134,6 +135,24 @@ class Row(ma.Schema):
 
     cell = ma.fields.Raw()
     nested = ma.fields.Nested(Inner, data_key="in")
+
+
+class Plain(ma.Schema):
+    """A row that needs no escaping."""
+
+    agentId = ma.fields.UUID()
+    day = ma.fields.Date(data_key="date")
+    count = ma.fields.Integer()
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/csv", "application/x-ndjson"])
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_rows_that_are_tuples_are_returned_as_objects_are(shared_app: Flask, accept: str, number: int) -> None:
+    rows = [(str(UUID(int=row)), f"2026-04-0{row + 1}", row * 10**18) for row in range(number)]
+    objects = [{"agentId": agent_id, "date": day, "count": count} for agent_id, day, count in rows]
+    with shared_app.test_request_context(TREND, headers={"Accept": accept}):
+        first, second = (data_response({"tenantId": 'a"b', "data": data}, Plain) for data in (rows, objects))
+    assert (first.get_data(), first.headers["ETag"]) == (second.get_data(), second.headers["ETag"])
 
 
 @pytest.mark.parametrize(
