@@ -12,6 +12,7 @@ import click
 
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
+from agentidp.demo import OPERATOR_ID
 from agentidp.registry import organizations
 from agentidp.services import Services
 
@@ -62,3 +63,14 @@ def organization_of(services: Services, agent_id: UUID) -> str:
     if organization_id is None:
         raise ConfigurationError(f"there is no agent {agent_id}")
     return organization_id
+
+
+def agent_or_operator(services: Services, agent_id: UUID | None) -> tuple[str, UUID]:
+    """The organization and the id of an agent, by default of the demo's operator.
+
+    :raises ConfigurationError: there is no such agent.
+    """
+    if agent_id is None and services.directory.organization_of(OPERATOR_ID) is None:
+        raise ConfigurationError("there is no demo organization here, so name an agent: --agent ID")
+    agent_id = agent_id or OPERATOR_ID
+    return organization_of(services, agent_id), agent_id

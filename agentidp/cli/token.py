@@ -7,10 +7,9 @@ from uuid import UUID
 import click
 
 from agentidp.cli.context import opened
-from agentidp.cli.options import organization_of
+from agentidp.cli.options import agent_or_operator
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
-from agentidp.demo import OPERATOR_ID
 from agentidp.http.resource_identifier import is_resource_identifier
 from agentidp.oauth.token import requested_scope
 from agentidp.registry import operator_token
@@ -24,16 +23,16 @@ from agentidp.registry import operator_token
 @click.option("--resource", metavar="URI", help="For this resource server. Default: AgentIdP's own API.")
 def command(agent_id: UUID | None, scope: str | None, resource: str | None) -> None:
     """Issue an access token, counted like any other, and print only the token."""
-    agent_id = agent_id or OPERATOR_ID
     with opened() as services:
         if resource == services.settings.resource:
             resource = None
         if resource is not None and not is_resource_identifier(resource):
             raise ConfigurationError("the resource must be an absolute URI without fragment")
+        organization_id, agent_id = agent_or_operator(services, agent_id)
         scopes = requested_scope({"scope": scope} if scope else {})
         access_token = operator_token.issue(
             services,
-            organization_of(services, agent_id),
+            organization_id,
             agent_id,
             scope=scopes,
             resource=resource,

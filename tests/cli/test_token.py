@@ -51,7 +51,7 @@ def test_what_is_refused_counts_nothing_and_leaves_nothing(run: Command) -> None
     agent_id = run.agent()
     nobody = str(uuid.uuid4())
     assert run.refused("token", "--agent", nobody) == f"there is no agent {nobody}"
-    assert run.refused("token") == f"there is no agent {demo.OPERATOR_ID}"
+    assert run.refused("token") == "there is no demo organization here, so name an agent: --agent ID"
     for scope, sentence in {
         "agents:write": "the agent does not have every scope that was asked for",
         "\udcff": "scope has characters or blanks that it must not have",

@@ -61,7 +61,7 @@ def test_the_command_prints_a_link_for_five_minutes_that_counts_as_one_token(sha
 def test_the_command_refuses_with_a_sentence_and_counts_nothing(shared_run: Command) -> None:
     nobody = str(uuid.uuid4())
     assert shared_run.refused("dashboard", "--agent", nobody) == f"there is no agent {nobody}"
-    assert shared_run.refused("dashboard") == f"there is no agent {OPERATOR_ID}"
+    assert shared_run.refused("dashboard") == "there is no demo organization here, so name an agent: --agent ID"
     agent_id = shared_run.agent("agents:read")
     sentence = "the agent does not have every scope that was asked for"
     assert shared_run.refused("dashboard", "--agent", agent_id) == sentence
