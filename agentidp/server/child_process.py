@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 
-PR_SET_PDEATHSIG = 1
+from agentidp.parent_death import signal_at_parent_death
 
 
 def start_child(module: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -23,7 +20,7 @@ def start_child(module: list[str], environment: dict[str, str]) -> subprocess.Po
         [sys.executable, "-P", "-m", *module],
         env=environment,
         start_new_session=True,
-        preexec_fn=_die_with_launcher(os.getpid()),
+        preexec_fn=signal_at_parent_death(signal.SIGTERM),
     )
 
 
@@ -40,17 +37,3 @@ def stop_child(process: subprocess.Popen[bytes], timeout: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _die_with_launcher(launcher: int) -> Callable[[], None] | None:
-    """On Linux a child gets SIGTERM when the launcher dies, even by SIGKILL."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-
-    def arrange() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != launcher:
-            os._exit(1)
-
-    return arrange

@@ -1,11 +1,9 @@
 """How PostgreSQL's programs are run: in the right account, and never longer than the process that started them."""
 
-import ctypes
 import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -15,9 +13,9 @@ from typing import Any
 from agentidp.config import OLDEST_POSTGRESQL
 from agentidp.db.embedded_postgres.account import Account
 from agentidp.db.embedded_postgres.errors import EmbeddedPostgresError
+from agentidp.parent_death import signal_at_parent_death
 
 TOOL_TIMEOUT = 120  # seconds
-PR_SET_PDEATHSIG = 1
 # Nothing of the caller's environment (PGOPTIONS, LD_PRELOAD, its secrets) reaches PostgreSQL.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
@@ -68,15 +66,6 @@ class Programs:
 
     def _child_options(self) -> dict[str, Any]:
         """How children are started: in the account, without our environment, holding the lock, tied to us."""
-        launcher, libc = os.getpid(), ctypes.CDLL(None)
-
-        def die_with_launcher() -> None:
-            if sys.platform == "linux":
-                libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-                # If the launcher died before this call, the signal would never come.
-                if os.getppid() != launcher:
-                    os._exit(1)
-
         account = self.account
         identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
         return identity | {
@@ -84,7 +73,7 @@ class Programs:
             "cwd": "/",
             "pass_fds": (self.lock,),
             "start_new_session": True,  # Ctrl-C is for the launcher, which stops everything in the right order
-            "preexec_fn": die_with_launcher,
+            "preexec_fn": signal_at_parent_death(signal.SIGINT),
         }
 
 
