@@ -559,30 +559,28 @@ class TestTheAddressBehindAProxy:
 
 
 def test_a_failure_that_cannot_be_counted_is_answered_503_and_counts_nowhere(
-    database_url: str, clock: Clock, cast: Cast
+    client: FlaskClient, database_url: str, clock: Clock, cast: Cast
 ) -> None:
+    ask(client, cast.acme.client_id)
+    before = rows(database_url)
     app = create_app(settings_for(database_url, statement_timeout=0.3), clock=clock)
-    with closing(app.extensions["agentidp"]):
-        client = app.test_client()
-        ask(client, cast.acme.client_id)
-        before = rows(database_url)
-        with psycopg.connect(database_url) as connection:
-            connection.execute("select from throttles for update")
-            with within(2):
-                response = ask(client, cast.acme.client_id)
-            assert whole(response) == (
-                503,
-                {
-                    "error": "temporarily_unavailable",
-                    "error_description": "The service is temporarily unavailable; try again.",
-                },
-                {**COMMON, "Retry-After": "1"},
-            )
-            # Whoever holds no throttle of a client does not keep it from its tokens.
-            assert ask(client, cast.acme.client_id, cast.acme.client_secret).status_code == 200
-        assert rows(database_url) == before
-        assert usage_sums(database_url, cast.acme.organization_id)["rejected"] == 1
-        assert whole(ask(client, cast.acme.client_id)) == FAILED
+    with closing(app.extensions["agentidp"]), psycopg.connect(database_url) as connection:
+        connection.execute("select from throttles for update")
+        with within(2):
+            response = ask(app.test_client(), cast.acme.client_id)
+        assert whole(response) == (
+            503,
+            {
+                "error": "temporarily_unavailable",
+                "error_description": "The service is temporarily unavailable; try again.",
+            },
+            {**COMMON, "Retry-After": "1"},
+        )
+        # Whoever holds no throttle of a client does not keep it from its tokens.
+        assert ask(client, cast.acme.client_id, cast.acme.client_secret).status_code == 200
+    assert rows(database_url) == before
+    assert usage_sums(database_url, cast.acme.organization_id)["rejected"] == 1
+    assert whole(ask(client, cast.acme.client_id)) == FAILED
 
 
 def test_refused_bearer_tokens_are_not_throttled(client: FlaskClient, cast: Cast) -> None:
