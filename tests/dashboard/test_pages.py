@@ -359,12 +359,14 @@ class TestAnEmptyOrganization:
 
 def test_shows_nothing_of_another_organization(client: FlaskClient, cast: Cast, services: Services) -> None:
     acme, outsider = cast.acme, cast.outsider
-    for agent, tokens in ((acme, 12), (outsider, 7654)):
+    for agent, tokens in ((acme, 0), (outsider, 76)):
         hidden = make_agent(services, agent.organization_id, name=f"of {agent.agent_id}")
-        count_usage(services, agent.organization_id, hidden.agent_id, NOON, tokens=tokens // 100, requests=5)
+        count_usage(services, agent.organization_id, hidden.agent_id, NOON, tokens=tokens, requests=5)
+    # Of more digits than follow each other in a random id.
+    theirs = 76_543_210
     with psycopg.connect(str(services.settings.database_url)) as connection:
         connection.execute(
-            "update agent_usage_daily set tokens = 7654 where organization_id = %s", [outsider.organization_id]
+            "update agent_usage_daily set tokens = %s where organization_id = %s", [theirs, outsider.organization_id]
         )
     count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=12)
     with_session(client, acme)
@@ -372,12 +374,14 @@ def test_shows_nothing_of_another_organization(client: FlaskClient, cast: Cast, 
         query = f"{'&' if '?' in path else '?'}organization_id={outsider.organization_id}&tenantId=Outsider"
         response = client.get(f"/dashboard{path}{query}", headers={"X-Organization-Id": outsider.organization_id})
         assert response.status_code == 200
-        for secret in ("Outsider", outsider.organization_id, outsider.client_id, "7,654", "7654"):
+        for secret in ("Outsider", outsider.organization_id, outsider.client_id, f"{theirs:,}", f"{theirs}"):
             assert secret not in response.text
-    theirs = client.get(f"/dashboard/agents/{outsider.agent_id}")
+    outsiders = client.get(f"/dashboard/agents/{outsider.agent_id}")
     nobodys = client.get(f"/dashboard/agents/{NOWHERE}")
-    assert theirs.status_code == nobodys.status_code == 404
-    assert theirs.text == nobodys.text
+    assert outsiders.status_code == nobodys.status_code == 404
+    assert outsiders.text == nobodys.text
+    with_session(client, outsider)
+    assert f"{theirs:,}" in client.get("/dashboard/agents").text
 
 
 NAUGHTY = [
