@@ -225,7 +225,10 @@ def test_the_server_refuses_a_token_for_another_resource_or_of_another_organizat
     headers = {"Accept": "application/json, text/event-stream"}
     seen = {
         name: httpx2.post(
-            mcp_server.url, json=message, headers={**headers, "Authorization": f"Bearer {token}"}
+            mcp_server.url,
+            json=message,
+            headers={**headers, "Authorization": f"Bearer {token}"},
+            timeout=PATIENCE,
         ).status_code
         for name, token in tokens.items()
     }
