@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from agentidp.jose import signing_keys
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests import citus
-from tests.factories import ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organizations
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organizations
 from tests.faults.ledger import ROW, Result, table
 
 
@@ -310,6 +311,14 @@ def server(database_url: str) -> Iterator[Server]:
     """gunicorn on a fresh database."""
     with Server({"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}) as running:
         yield running
+
+
+@pytest.fixture
+def midnight_is_far() -> None:
+    """The day, and so the month, does not end during the test: it begins after midnight if that is near."""
+    left = 86_400 - time.time() % 86_400
+    if left < 2 * PATIENCE:
+        time.sleep(left)
 
 
 @pytest.fixture(scope="module")

@@ -109,7 +109,7 @@ def insecure_transport(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
 
 
-@pytest.mark.usefixtures("insecure_transport")
+@pytest.mark.usefixtures("insecure_transport", "midnight_is_far")
 def test_from_an_empty_database_to_the_three_responses(empty_database_url: str) -> None:
     operator = Operator(empty_database_url)
     acme, outsider = operator.register("Acme", "builder"), operator.register("Outsider", "spy")

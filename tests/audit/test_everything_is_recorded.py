@@ -285,7 +285,7 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "finding acknowledge": lambda story: (story.finding(), "--organization", story.organization),
     "finding mute": lambda story: (story.finding(), "--organization", story.organization, "--days", "1"),
     "finding unmute": lambda story: (story.muted_finding(), "--organization", story.organization),
-    "marker create": lambda story: ("holiday", "--organization", story.organization, "--from", "2026-12-25"),
+    "marker create": lambda story: ("holiday", "--organization", story.organization, "--from", f"{utc_now():%Y-%m-%d}"),
     "marker delete": lambda story: (story.marker, "--organization", story.organization),
     "organization budget": lambda story: (story.organization, "1000"),
     "organization create": lambda _: ("Other", "--with-administrator"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -71,7 +71,7 @@ def test_acknowledge_mute_and_unmute(run: Command, organization_id: str, finding
     assert (acknowledged["acknowledgedBy"], acknowledged["note"]) == ("operator", "mine")
     muted = json.loads(run("finding", "mute", *named, "--days", "3", "--json"))
     assert muted["mutedUntil"] > muted["acknowledgedAt"]
-    until = f"{datetime.now(UTC).year + 1}-01-01"
+    until = f"{utc_now() + timedelta(days=2):%Y-%m-%d}"
     assert run("finding", "mute", *named, "--until", until).endswith(f"\t{until}T00:00:00.000000Z")
     assert run("finding", "unmute", *named).endswith("\t-")
     shown = json.loads(run("finding", "show", *named))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
+from datetime import timedelta
 
 import pytest
 
+from agentidp.clock import utc_now
 from tests.cli.command import Command
 
 
@@ -19,13 +21,18 @@ def organization_id(run: Command) -> str:
 def test_marks_lists_and_deletes(run: Command, organization_id: str) -> None:
     of = ("--organization", organization_id)
     agent = run("agent", "create", "builder", *of)
-    times = ("--from", "2026-04-15T12:00:00+02:00", "--to", "2026-04-15T11:00:00Z")
+    today = utc_now().date()
+    yesterday, in_two_days = today - timedelta(days=1), today + timedelta(days=2)
+    times = ("--from", f"{yesterday}T12:00:00+02:00", "--to", f"{yesterday}T11:00:00Z")
     deployed = run("marker", "create", "deployment", *of, *times, "--agent", agent, "--note", "release 7")
-    holiday = run("marker", "create", "holiday", *of, "--from", "2026-12-25")
+    holiday = run("marker", "create", "holiday", *of, "--from", f"{in_two_days}")
     first, second = json.loads(run("marker", "list", *of, "--json"))
-    assert (first["markerId"], first["kind"], first["endsAt"][:10]) == (holiday, "holiday", "2026-12-26")
+    assert (first["markerId"], first["kind"]) == (holiday, "holiday")
+    assert (first["startsAt"], first["endsAt"]) == tuple(
+        f"{in_two_days + timedelta(days=days)}T00:00:00.000000Z" for days in (0, 1)
+    )
     assert second["markerId"] == deployed
-    assert (second["startsAt"], second["endsAt"]) == ("2026-04-15T10:00:00.000000Z", "2026-04-15T11:00:00.000000Z")
+    assert (second["startsAt"], second["endsAt"]) == tuple(f"{yesterday}T{hour}:00:00.000000Z" for hour in (10, 11))
     assert (second["agentId"], second["note"]) == (agent, "release 7")
     run("marker", "delete", holiday, *of)
     assert [one["markerId"] for one in json.loads(run("marker", "list", *of, "--json"))] == [deployed]

@@ -16,6 +16,7 @@ from tests.cli.command import Command
 from tests.factories import usage_sums
 
 
+@pytest.mark.usefixtures("midnight_is_far")
 def test_prints_a_bearer_token_and_nothing_else_counts_it_once_and_leaves_no_credential(run: Command) -> None:
     agent_id = run.agent()
     token = run("token", "--agent", agent_id)

@@ -244,6 +244,7 @@ def test_the_current_month_is_the_first_that_is_kept(months: int, today: tuple[i
     assert first_kept_day(months, datetime(*today, 23, 59, tzinfo=UTC)).isoformat() == day
 
 
+@pytest.mark.usefixtures("midnight_is_far")
 def test_prune_deletes_whole_days_of_every_organization(fleet: Fleet) -> None:
     before = first_kept_day(4, utc_now())
     days = [before - timedelta(days=400), before - timedelta(days=1), before]
@@ -266,6 +267,7 @@ def test_prune_deletes_whole_days_of_every_organization(fleet: Fleet) -> None:
     assert usage_sums(fleet.run.database_url, other)["tokens"] == 1
 
 
+@pytest.mark.usefixtures("midnight_is_far")
 def test_an_interrupted_prune_leaves_whole_days_and_goes_on(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     before = first_kept_day(4, utc_now())
     days = [before - timedelta(days=ago) for ago in (3, 2, 1, 0)]
