@@ -15,17 +15,19 @@ import marshmallow as ma
 import pytest
 from flask import Flask
 
-from agentidp.alerts import addresses, channels, http_post
+from agentidp.alerts import addresses, channels, http_post, targets
 from agentidp.alerts.delivery import LEASE
 from agentidp.cli import cli
 from agentidp.config import Settings, default_data_dir
+from agentidp.declarative.schemas import DocumentSchema
+from agentidp.findings import actions
 from agentidp.findings.listing import FindingSchema
 from agentidp.http import errors
 from agentidp.http.schemas import Text
 from agentidp.oauth.throttle import FAILURES_A_MINUTE, INTERVAL
 from agentidp.operations.instance_metrics import Usage
 from agentidp.operations.watch_metrics import WatchFigures
-from agentidp.registry import markers
+from agentidp.registry import credentials, markers
 from agentidp.registry.agents import AgentChangeSchema, NewAgentSchema
 from agentidp.scopes import SCOPES
 from tests.factories import ROOT
@@ -130,28 +132,65 @@ def test_the_guides_name_every_kind_of_marker_and_every_type_of_alert_target() -
         assert [name for name in names if name not in guide] == [], document
 
 
-def sentences(document: str) -> str:
-    """A page of the documentation without its line breaks, which may be anywhere."""
-    return " ".join((ROOT / "docs" / f"{document}.md").read_text(encoding="utf-8").split())
-
-
-def test_two_guides_say_how_many_failures_are_admitted() -> None:
-    for document, sentence in (
-        ("oauth", f"{FAILURES_A_MINUTE} at once, then one every {INTERVAL.total_seconds():g} seconds"),
-        ("security", f"After {FAILURES_A_MINUTE} failures, further ones"),
-    ):
-        assert sentence in sentences(document), document
-
-
-def test_the_guide_to_alerts_gives_the_deadlines() -> None:
-    guide = sentences("alerts")
-    for sentence in (
+LIMITS = {
+    "alerts": (
         f"Respond with a 2xx status within {http_post.TIMEOUT:g} seconds.",
         f"with a time limit of {channels.APPRISE_TIMEOUT:g} seconds",
         f"A message may take {http_post.TIMEOUT:g} seconds, and {channels.APPRISE_TIMEOUT:g} by apprise.",
         f"another one continues after {LEASE.total_seconds():g} seconds at the latest",
+        f"An organization has at most {targets.MAXIMUM_TARGETS}; one more is a 409",
+        f"A target can be tested once in {targets.TEST_INTERVAL.total_seconds():g} seconds",
+    ),
+    "analytics": (
+        f"lists the {markers.MAXIMUM_LISTED} that ended last",
+        f"An organization has up to {markers.MAXIMUM_MARKERS:,}.",
+        f"Those that ended more than {markers.KEPT_FOR.days} days ago are deleted",
+        f"`note` (up to {markers.MAX_NOTE} characters)",
+        f"an optional `note` of at most {actions.MAX_NOTE:,} characters",
+        f"until the time `until`, at most {actions.MAX_MUTE.days} days from now",
+        f"an alert target was tested less than {targets.TEST_INTERVAL.total_seconds():g} seconds ago",
+    ),
+    "oauth": (
+        f"{FAILURES_A_MINUTE} at once, then one every {INTERVAL.total_seconds():g} seconds",
+        f"{credentials.MAX_LABEL} characters, for people)",
+        f"An agent has at most {credentials.MAXIMUM_CREDENTIALS} at a time",
+    ),
+    "security": (f"After {FAILURES_A_MINUTE} failures, further ones",),
+}
+"""Page of the documentation -> what it says of the constants in the code."""
+
+
+@pytest.mark.parametrize("document", LIMITS)
+def test_a_page_gives_the_limits_of_the_code(document: str) -> None:
+    page = " ".join((ROOT / "docs" / f"{document}.md").read_text(encoding="utf-8").split())
+    assert [sentence for sentence in LIMITS[document] if sentence not in page] == []
+
+
+def test_every_reason_of_a_rejection_is_in_the_table_of_reasons() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "agentidp").rglob("*.py")]
+    text = "\n".join(sources)
+    reasons = set(re.findall(r'record_rejection\([^"()]+"([^"{]+)"', text)) | {"unknown client"}
+    reasons |= {f"token {reason}" for reason in re.findall(r'TokenRefused\("([^"]+)", token\)', text)}
+    reasons |= {f"wrong {credential}" for credential in ("secret", "assertion")}
+    statement = (ROOT / "sql" / "usage" / "record_rejected_network.sql").read_text(encoding="utf-8")
+    reasons |= set(re.findall(r"'([a-z]+ (?:agent|credential|organization))'", statement))
+    assert len(reasons) >= 15
+    section = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8").partition("\n| reason | what to do |\n")[2]
+    documented = set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|([^|]+)\|", section.partition("\n\n")[0], re.M))))
+    assert reasons - documented == set()
+
+
+def test_the_guide_to_files_names_what_a_file_can_say() -> None:
+    guide = (ROOT / "docs" / "declarative.md").read_text(encoding="utf-8")
+    [organizations] = DocumentSchema().fields.values()
+    organization = organizations.inner.schema.fields
+    for name, fields_ in (
+        ("an organization", organization),
+        ("an agent", organization["agents"].inner.schema.fields),
+        ("a resource server", organization["resourceServers"].inner.schema.fields),
     ):
-        assert sentence in guide
+        [members] = re.findall(rf"^\| {name} \|([^|]+)\|", guide, re.MULTILINE)
+        assert set(re.findall(r"`([a-zA-Z]+)`", members)) - {"null"} == set(fields_), name
 
 
 def test_every_error_code_is_in_the_table_of_errors() -> None:

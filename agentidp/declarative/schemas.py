@@ -87,5 +87,9 @@ RESOURCE_SERVER = _kind(
 KINDS = (RESOURCE_SERVER, AGENT)
 """Agents come last: they may have the scopes of a resource server that the same file registers."""
 
-ORGANIZATION_MEMBERS = ("name", "monthlyTokenBudget", "status")
+ORGANIZATION_MEMBERS = tuple(
+    name
+    for name, field in _OrganizationSchema().fields.items()
+    if name != "organizationId" and not isinstance(field, ma.fields.List)
+)
 """What a file says of an organization itself."""

@@ -38,6 +38,9 @@ FURTHEST = 2 * KEPT_FOR
 
 MAXIMUM_LISTED = 500
 
+MAX_NOTE = 200
+"""Characters."""
+
 
 class NewMarkerSchema(ma.Schema):
     """The body that adds a marker. Without an end, a deployment is at an instant, and a holiday lasts for 24 hours."""
@@ -56,7 +59,7 @@ class NewMarkerSchema(ma.Schema):
         error_messages={"invalid_uuid": "must be an agent's id"},
         metadata={"description": "The agent that was deployed; null for every agent. A holiday is of every agent"},
     )
-    note = Text(1, 200, allow_none=True, load_default=None)
+    note = Text(1, MAX_NOTE, allow_none=True, load_default=None)
 
 
 class MarkerSchema(ma.Schema):

@@ -8,6 +8,7 @@ import uuid
 
 from agentidp.scopes import SCOPES
 from tests.cli.command import UUID, Command
+from tests.factories import NEW_AGENT
 
 
 def test_create_prints_its_id_and_list_shows_it(run: Command) -> None:
@@ -33,14 +34,12 @@ def test_as_json(run: Command) -> None:
         "agents:write",
     )
     made = json.loads(run("agent", "create", "builder", *options, "--json"))
-    assert made == {
+    assert made == NEW_AGENT | {
         "agentId": made["agentId"],
         "name": "builder",
         "description": "builds",
         "owner": "Team A",
         "scopes": ["agents:write"],
-        "status": "active",
-        "dpopBoundAccessTokens": False,
         "expectedReplicas": 12,
         "createdAt": made["createdAt"],
         "updatedAt": made["createdAt"],

@@ -15,7 +15,7 @@ from agentidp.registry.agents import MAX_DESCRIPTION, MAX_REPLICAS, MIN_REPLICAS
 from agentidp.registry.cursor import encode_cursor
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import Agent, Clock, count_usage, make_agent, usage_sums
+from tests.factories import NEW_AGENT, Agent, Clock, count_usage, make_agent, usage_sums
 from tests.routes import INVALID_TOKEN
 
 NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
@@ -43,15 +43,10 @@ class TestCreate:
         assert response.status_code == 201
         agent_id = response.json["agentId"]
         assert uuid.UUID(agent_id).version == 4
-        assert response.json == {
+        assert response.json == NEW_AGENT | {
             "agentId": agent_id,
             "name": "crawler",
-            "description": "",
-            "owner": "",
             "scopes": ["analytics:read", "agents:read"],
-            "status": "active",
-            "dpopBoundAccessTokens": False,
-            "expectedReplicas": None,
             "createdAt": "2026-04-15T12:00:00.000000Z",
             "updatedAt": "2026-04-15T12:00:00.000000Z",
         }
