@@ -25,7 +25,7 @@ from agentidp.registry.credentials import add_credential
 from agentidp.scopes import SCOPES
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
-from tests.browser.serving import CLOCK
+from tests.browser.serving import CLOCK, read_clock
 from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Agent, database_of, free_port, wait_until
 
 
@@ -36,12 +36,12 @@ class FileClock:
     path: Path
 
     def __call__(self) -> datetime:
-        return datetime.fromisoformat(self.path.read_text(encoding="ascii"))
+        return read_clock(self.path)
 
-    def set(self, at: datetime) -> None:
-        """Move to an instant, aware."""
+    def set(self, at: datetime | None) -> None:
+        """Stand still at an instant, aware, or run."""
         new = self.path.with_suffix(".new")
-        new.write_text(at.isoformat(), encoding="ascii")
+        new.write_text(at.isoformat() if at else "", encoding="ascii")
         new.replace(self.path)
 
 
@@ -101,11 +101,15 @@ def overflow(page: Page) -> list[str]:
 
 @contextlib.contextmanager
 def staged(
-    database_url: str, at: datetime = NOON, *, port: int | None = None, environment: Mapping[str, str] | None = None
+    database_url: str,
+    at: datetime | None = NOON,
+    *,
+    port: int | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Stage]:
     """Run gunicorn with the configuration of production on a migrated database, and make the demo organization in it.
 
-    :param at: where the clock stands; the demo's last day is its day.
+    :param at: where the clock stands, or ``None`` if it runs; the demo's last day is its day.
     :param environment: further settings.
     """
     port = port or free_port()
@@ -123,7 +127,7 @@ def staged(
             pool_max_size=4,
         )
         with contextlib.closing(Services.of(settings, clock)) as services:
-            create_demo(database_url, services.database, at)
+            create_demo(database_url, services.database, clock())
             with database_of(services, ORGANIZATION_ID).transaction() as transaction:
                 _, secret = add_credential(transaction, OPERATOR_ID, expires_at=None)
             assert secret is not None

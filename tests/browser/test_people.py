@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from agentidp.clock import utc_now
 from agentidp.demo import ORGANIZATION_ID
 from tests.browser.conftest import Open, Watch
 from tests.browser.stage import Stage, staged
@@ -45,7 +44,7 @@ def issuer_and_stage(
             "AGENTIDP_OIDC_VIEWERS": "watchers",
         }
         # The provider's clock is real.
-        with staged(url, utc_now(), port=port, environment=environment) as stage:
+        with staged(url, None, port=port, environment=environment) as stage:
             yield settings.issuer, stage
 
 
