@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
 from tests.browser.stage import Stage, chromium, let_in, staged
 from tests.conftest import _fresh_database
-from tests.factories import NOON
+from tests.factories import NOON, PATIENCE
 
 AXE = Path(__file__).parent / "axe-core"
 
@@ -21,6 +21,11 @@ REPORT_VIOLATIONS = """
 addEventListener("securitypolicyviolation", event =>
     console.error(`Content-Security-Policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`))
 """
+
+MILLISECONDS = PATIENCE * 1000
+"""After which an expectation fails."""
+
+expect.set_options(timeout=MILLISECONDS)
 
 Open = Callable[..., Page]
 
@@ -53,7 +58,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     directory = tmp_path_factory.mktemp("axe-core")
     shutil.copytree(AXE, directory, dirs_exist_ok=True)
     npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    done = subprocess.run(npm, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(npm, cwd=directory, capture_output=True, text=True, timeout=10 * PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     return (directory / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
 
@@ -105,7 +110,7 @@ def open_page(stage: Stage, browser: Browser, watch: Watch) -> Iterator[Open]:
         def open_page(**options: object) -> Page:
             context = browser.new_context(base_url=stage.url, **options)
             contexts.callback(context.close)
-            context.set_default_timeout(15_000)
+            context.set_default_timeout(MILLISECONDS)
             context.add_init_script(REPORT_VIOLATIONS)
             context.on("request", watch.request)
             context.on("console", watch.console)

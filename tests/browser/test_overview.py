@@ -48,7 +48,7 @@ def test_a_mark_opens_its_finding_also_one_that_has_ended(page: Page) -> None:
         target = mark.get_attribute("href")
         page.goto("/dashboard?days=90")
         mark.click()
-        assert page.url.endswith(f"{target}")
+        expect(page).to_have_url(re.compile(f"{target}$"))
         expect(page.locator(f"{target}")).to_be_in_viewport()
 
 

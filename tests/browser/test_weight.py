@@ -7,9 +7,11 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Page, Request
 
+from tests.machine import measured
+
 MOST_BYTES = 85_000
-SOON = 1000
-"""Milliseconds. 100 is the aim and what a machine at rest needs at the most; the tests run on one that is not."""
+SOON = 1.0
+"""Seconds. 0.1 is the aim and what a machine at rest needs at the most; the tests run on one that is not."""
 
 
 FIRST_PAINT = """() => new Promise(resolve => new PerformanceObserver(
@@ -29,7 +31,8 @@ def test_the_page_with_90_days_is_below_85_kb_in_all(signed_in: Page) -> None:
 
 def test_shows_something_soon(signed_in: Page) -> None:
     paints = []
-    for _ in range(5):
-        signed_in.goto("/dashboard?days=90")
-        paints.append(signed_in.evaluate(FIRST_PAINT))
-    assert median(paints) < SOON
+    with measured() as machine:
+        for _ in range(5):
+            signed_in.goto("/dashboard?days=90")
+            paints.append(signed_in.evaluate(FIRST_PAINT))
+    assert median(paints) / 1000 < machine.allows(SOON)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agentidp.oidc_settings import OidcSettings
-from tests.factories import ROOT
+from tests.factories import PATIENCE, ROOT
 
 CLIENT_SECRET = "a-secret-that-the-provider-knows-too"
 SOURCE = ROOT / "tests" / "dashboard" / "oidc_provider"
@@ -28,7 +28,7 @@ def node_provider(directory: Path, port: int, dashboard: str, accounts: dict[str
     """
     shutil.copytree(SOURCE, directory, dirs_exist_ok=True)
     npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    done = subprocess.run(npm, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(npm, cwd=directory, capture_output=True, text=True, timeout=10 * PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     client = {
         "client_id": "agentidp",

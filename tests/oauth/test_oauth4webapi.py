@@ -30,7 +30,7 @@ def run(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Run:
     directory = tmp_path_factory.mktemp("oauth4webapi")
     shutil.copytree(SOURCE, directory, dirs_exist_ok=True)
     npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    done = subprocess.run(npm, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(npm, cwd=directory, capture_output=True, text=True, timeout=10 * PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
 
     def play(scenario: str, **given: Any) -> Any:
