@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -10,7 +13,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -313,11 +316,26 @@ def usage_sums(url: str, organization_id: str) -> dict[str, int]:
         }
 
 
+def _ports() -> Iterator[int]:
+    """Ports below those that the kernel chooses, which begin at 32768 unless somebody has changed it, again and again.
+    Each process of a run of the tests has its own, and another run on this machine begins elsewhere.
+    """
+    first = 10_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = range(first, 32_768, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    begin = secrets.randbelow(len(own))
+    return itertools.cycle([*own[begin:], *own[:begin]])
+
+
+_PORTS = _ports()
+
+
 def free_port() -> int:
-    """A TCP port of the loopback that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback that nothing listens on now, and that no other test takes before its user does."""
+    while True:
+        port = next(_PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:
