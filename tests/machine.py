@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 PAUSE = 0.01
 """Seconds that the thread beside the test sleeps again and again."""
 
 
 class Machine:
-    """What a thread that only sleeps has met: how long a sleep took on average, and by how much the worst was late."""
+    """What a thread that only sleeps has met: how long a sleep took on average, by how much the worst was late, and how
+    many threads of the whole machine wanted a processor. The kernel soon runs a thread that has slept, so sleeps alone
+    do not show how long work takes beside other work.
+    """
 
     def __init__(self) -> None:
-        self._slept, self._number, self._worst = 0.0, 0, 0.0
+        self._slept, self._number, self._worst, self._runnable = 0.0, 0, 0.0, 0
         self._end = threading.Event()
 
     def watch(self) -> None:
@@ -26,6 +31,7 @@ class Machine:
             took = time.monotonic() - begin
             self._slept, self._number = self._slept + took, self._number + 1
             self._worst = max(self._worst, took - PAUSE)
+            self._runnable += runnable()
 
     def stop(self) -> None:
         """End the watch."""
@@ -36,8 +42,16 @@ class Machine:
 
         Whoever waits for a request waits for several processes in turn, and each may be as late as the worst.
         """
-        mean = self._slept / self._number / PAUSE if self._number else 1.0
-        return seconds * max(1.0, mean) + 4 * self._worst
+        if not self._number:
+            return seconds
+        sleeping = self._slept / self._number / PAUSE
+        working = self._runnable / self._number / len(os.sched_getaffinity(0))
+        return seconds * max(1.0, sleeping, working) + 4 * self._worst
+
+
+def runnable() -> int:
+    """How many threads of this machine run or wait for a processor."""
+    return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
 
 
 @contextlib.contextmanager
