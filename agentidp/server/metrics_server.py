@@ -82,13 +82,13 @@ class WorkerMetrics:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._files = MultiProcessCollector(None, str(directory))
         self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
         """The metrics, and what follows from them."""
         with self._lock:
-            metrics = list(self._files.collect())
+            files = [str(file) for file in self._directory.glob("*.db") if _has_content(file)]
+            metrics = list(MultiProcessCollector.merge(files))
         yield from metrics
         issued = CounterMetricFamily("agentidp_tokens_issued", "Tokens that clients have got")
         issued.add_metric([], sum(_issued(metric) for metric in metrics))
@@ -114,8 +114,18 @@ def _issued(metric: Metric) -> float:
     )
 
 
+def _has_content(file: Path) -> bool:
+    """Whether prometheus_client can read a file. A worker makes it empty and then gives it its size. If it is killed in
+    between, the file stays empty.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        return file.stat().st_size > 0
+    return False
+
+
 def _fold(ended: Path, total: Path) -> None:
-    if not ended.exists():
+    if not _has_content(ended):
+        ended.unlink(missing_ok=True)
         return
     sums = MmapedDict(str(total))
     for key, value, _, _ in MmapedDict.read_all_values_from_file(str(ended)):

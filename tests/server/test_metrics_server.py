@@ -15,8 +15,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from agentidp.clock import utc_now
+from agentidp.server.metrics_server import WorkerMetrics
 from agentidp.services import Services
 from tests.conftest import settings_for
 from tests.factories import PATIENCE, Agent, children, make_agent, make_organization, usage_sums, wait_until
@@ -50,7 +52,7 @@ class Load:
             "Authorization": "Basic " + base64.b64encode(basic.encode()).decode(),
             "Content-Type": "application/x-www-form-urlencoded",
         }
-        self._port, self._over = port, threading.Event()
+        self._port, self._over, self._lock = port, threading.Event(), threading.Lock()
         self.results: Counter[str] = Counter()
         self._threads = [threading.Thread(target=self._run) for _ in range(4)]
 
@@ -79,9 +81,13 @@ class Load:
                         response = connection.getresponse()
                         response.read()
                         assert response.status == 200
-                        self.results["acknowledged"] += 1
+                        self._count("acknowledged")
                 except (OSError, http.client.HTTPException):
-                    self.results["unanswered"] += 1
+                    self._count("unanswered")
+
+    def _count(self, result: str) -> None:
+        with self._lock:
+            self.results[result] += 1
 
 
 def month_of(database_url: str, organization_id: str) -> int:
@@ -89,7 +95,8 @@ def month_of(database_url: str, organization_id: str) -> int:
     with psycopg.connect(database_url) as connection:
         connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
         row = connection.execute(
-            "select sum(tokens) from usage_daily where day >= date_trunc('month', now() at time zone 'utc')"
+            "select coalesce(sum(tokens), 0) from usage_daily "
+            "where day >= date_trunc('month', now() at time zone 'utc')"
         ).fetchone()
     return int(row[0]) if row else 0
 
@@ -125,6 +132,25 @@ def test_the_metrics_equal_the_ledger_after_a_load_with_killed_workers(
     live = {str(pid) for pid in metered.workers()} | {"0", str(metered.main_process())}
     wait_until(lambda: {file.stem.rpartition("_")[2] for file in metered.directory().glob("*.db")} <= live)
     assert metered.value("agentidp_tokens_issued_total") == issued
+
+
+def test_a_file_that_a_worker_has_just_made_hides_none_of_the_others(tmp_path: Path) -> None:
+    """It is empty for a moment. A worker that is killed in that moment leaves it so."""
+    counted = MmapedDict(str(tmp_path / "counter_1.db"))
+    counted.write_value(mmap_key("things", "things_total", [], [], "Things"), 3.0, 0.0)
+    counted.close()
+    (tmp_path / "counter_2.db").touch()
+    metrics = WorkerMetrics(tmp_path)
+
+    def samples() -> dict[str, float]:
+        return {sample.name: sample.value for metric in metrics.collect() for sample in metric.samples}
+
+    assert samples()["things_total"] == 3
+    for pid in (1, 2):
+        (tmp_path / f"{pid}.ended").touch()
+    metrics.fold_ended_workers()
+    assert [file.name for file in tmp_path.iterdir()] == ["counter_0.db"]
+    assert samples()["things_total"] == 3
 
 
 def test_a_reload_keeps_what_was_counted(metered: MeteredServer) -> None:
