@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from typing import Any
 
-from tests.factories import ROOT, children, free_port, wait_until
+from tests.factories import PATIENCE, ROOT, children, free_port, wait_until
 
 served: Counter[str] = Counter()
 
@@ -74,7 +74,7 @@ class Gunicorn:
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        wait_until(self._responds, 30)
+        wait_until(self._responds)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,7 +102,7 @@ class Gunicorn:
 
     def connect(self) -> socket.socket:
         """A new connection."""
-        return socket.create_connection(("127.0.0.1", self.port), 20)
+        return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
 
     def get(self, target: str) -> bytes:
         """The response to a request on a connection of its own."""
