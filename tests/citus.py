@@ -169,7 +169,7 @@ class Node:
         output = self.data.with_suffix(".out")
         with output.open("ab") as stream:
             # Not a pipe, which the server would inherit and hold open.
-            subprocess.run(command, check=True, stdout=stream, stderr=stream, cwd="/", timeout=60, **identity)  # type: ignore[call-overload]
+            subprocess.run(command, check=True, stdout=stream, stderr=stream, cwd="/", timeout=5 * PATIENCE, **identity)  # type: ignore[call-overload]
 
 
 class Cluster:

@@ -263,18 +263,20 @@ def test_waits_for_a_server_that_is_still_shutting_down(made_home):
         # Stopped, it cannot shut down; it stands for one with much to write.
         os.kill(server, signal.SIGSTOP)
         timer = threading.Timer(2, os.kill, (server, signal.SIGCONT))
-        timer.start()
-        begin = time.monotonic()
         try:
             process.kill()
             process.wait(PATIENCE)
             with pytest.raises(EmbeddedPostgresError, match="has not shut down yet"):
                 EmbeddedPostgres(made_home).start(timeout=0.2)
+            begin = time.monotonic()
+            timer.start()
             with EmbeddedPostgres(made_home) as again:
                 assert time.monotonic() - begin > 1.9
                 assert execute(again.url, "select 1") == [(1,)]
-        finally:
             timer.join()
+        finally:
+            timer.cancel()
+            os.kill(server, signal.SIGCONT)
 
 
 def test_starts_at_once_after_the_launcher_was_killed(made_home):

@@ -217,7 +217,10 @@ class TestStaleness:
     """A standby that lacks too much is not read, and whoever has changed something finds it."""
 
     def test_a_change_is_found_at_once(self, shared_pair: Pair) -> None:
-        with application(shared_pair) as (client, agent), application(shared_pair) as (others, other):
+        with (
+            application(shared_pair, read_max_staleness=3600) as (client, agent),
+            application(shared_pair, read_max_staleness=3600) as (others, other),
+        ):
             with paused(shared_pair):
                 made = client.post("/api/v1/agents", json={"name": "new"}, headers=agent.bearer())
                 found = client.get(made.headers["Location"], headers=agent.bearer())

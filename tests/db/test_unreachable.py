@@ -9,11 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -92,7 +91,9 @@ def application(url: str, **settings: Any) -> Iterator[tuple[Flask, Agent]]:
 def killed(postgres: EmbeddedPostgres) -> None:
     """The kernel kills all of the server at once."""
     for pid in processes_of(postgres):
-        os.kill(pid, signal.SIGKILL)
+        # The postmaster is the first, and the others end by themselves when they notice that.
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not postgres.is_running())
 
 
@@ -333,10 +334,11 @@ class TestOutcome:
             before = usage_sums(database_url, agent.organization_id)["requests"]
             headers = agent.bearer()
             proxy.loses_answers = True
-            cutting = threading.Timer(0.5, proxy.cut)
-            cutting.start()
-            answer = app.test_client().get("/api/v1/agents", headers=headers)
-            cutting.join()
+            with ThreadPoolExecutor(1) as thread:
+                asked = thread.submit(lambda: app.test_client().get("/api/v1/agents", headers=headers))
+                wait_until(lambda: usage_sums(database_url, agent.organization_id)["requests"] == before + 1)
+                proxy.cut()
+                answer = asked.result(PATIENCE)
             assert_error(answer, 503, "SERVICE_UNAVAILABLE", UNKNOWN, Retry_After="1")
             assert usage_sums(database_url, agent.organization_id)["requests"] == before + 1
             proxy.loses_answers = False
