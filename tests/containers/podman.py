@@ -95,7 +95,7 @@ def docker_api(directory: Path) -> Iterator[str]:
     command = [*PODMAN, "system", "service", "--time", "0", f"unix://{socket}"]
     with (directory / "podman.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            wait_until(socket.is_socket, 20)
+            wait_until(socket.is_socket)
             yield f"unix://{socket}"
         finally:
             process.terminate()

@@ -31,7 +31,7 @@ from tests.containers.podman import (
     shell_blocks,
 )
 from tests.deploy.deployment import FORM, fetch, make_certificate
-from tests.factories import ROOT, wait_until
+from tests.factories import PATIENCE, ROOT, wait_until
 
 DEMO = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
 
@@ -68,8 +68,8 @@ def tokens_of(checkout: Checkout, organization: str) -> int:
 
 def ask_once(checkout: Checkout, client: tuple[str, str, str]) -> int:
     """Ask for a token, as soon as nginx listens."""
-    wait_until(lambda: listens(checkout.port), 10)
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", checkout.port, timeout=20)) as connection:
+    wait_until(lambda: listens(checkout.port))
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", checkout.port, timeout=PATIENCE)) as connection:
         return ask(client, connection)
 
 
@@ -156,7 +156,7 @@ def test_sigterm_under_load_ends_cleanly_and_loses_no_token(checkout: Checkout, 
 
     def load() -> Counter[int]:
         statuses: Counter[int] = Counter()
-        connection = http.client.HTTPConnection("127.0.0.1", checkout.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", checkout.port, timeout=PATIENCE)
         while not end.is_set():
             status = ask(client, connection)
             statuses[status] += 1
@@ -175,7 +175,7 @@ def test_sigterm_under_load_ends_cleanly_and_loses_no_token(checkout: Checkout, 
             time.sleep(2)
         finally:
             end.set()
-        statuses = sum((each.result(60) for each in clients), Counter())
+        statuses = sum((each.result(PATIENCE) for each in clients), Counter())
     assert exit_code == 0
     # 503 while no process is there.
     assert set(statuses) == {200, 503}
@@ -205,9 +205,9 @@ def test_tls(checkout: Checkout, client: tuple[str, str, str], tmp_path: Path) -
         # The port of this test is in the environment, which comes before .env.
         checkout.shell("docker compose up --detach")
         context = ssl.create_default_context(cafile=tmp_path / "tls.crt")
-        wait_until(lambda: listens(checkout.port), 10)
+        wait_until(lambda: listens(checkout.port))
         with contextlib.closing(
-            http.client.HTTPSConnection("localhost", checkout.port, context=context, timeout=20)
+            http.client.HTTPSConnection("localhost", checkout.port, context=context, timeout=PATIENCE)
         ) as connection:
             response = fetch(connection, "GET", "/.well-known/oauth-authorization-server")
             assert json.loads(response.body)["issuer"] == "https://localhost"

@@ -21,7 +21,7 @@ import yaml
 from agentidp.server.serve import gunicorn_config
 from tests.containers.podman import NGINX, PODMAN, POSTGRES, SERVICE, podman, run_anyway, shell_blocks
 from tests.deploy.deployment import FORM, fetch, make_certificate
-from tests.factories import ROOT, SECRET_KEY, free_port, wait_until
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, free_port, wait_until
 
 MANIFESTS = ROOT / "deploy" / "kubernetes"
 KUBERNETES = "1.34"
@@ -138,7 +138,7 @@ def database(images: None) -> Iterator[Database]:
         )
         stack.callback(podman, "rm", "--force", "--volumes", made.name)
         ready = [*PODMAN, "exec", made.name, "pg_isready", "--host", "127.0.0.1"]
-        wait_until(lambda: run_anyway(*ready).returncode == 0, 60)
+        wait_until(lambda: run_anyway(*ready).returncode == 0)
         yield made
 
 
@@ -207,10 +207,12 @@ def test_the_job_migrates_and_the_deployment_serves_and_counts(database: Databas
     organization = podman(*operator, "organization", "create", "Acme").strip()
     agent = podman(*operator, "agent", "create", "builder", "--organization", organization).strip()
     secret = podman(*operator, "credential", "create", "--agent", agent).split()[2]
-    wait_until(lambda: run_anyway(*PODMAN, "exec", service, "agentidp-healthcheck", "/readyz").returncode == 0, 30)
+    wait_until(lambda: run_anyway(*PODMAN, "exec", service, "agentidp-healthcheck", "/readyz").returncode == 0)
 
     context = ssl.create_default_context(cafile=play.certificate)
-    with contextlib.closing(http.client.HTTPSConnection("localhost", port, context=context, timeout=20)) as connection:
+    with contextlib.closing(
+        http.client.HTTPSConnection("localhost", port, context=context, timeout=PATIENCE)
+    ) as connection:
         body = f"grant_type=client_credentials&client_id={agent}&client_secret={secret}".encode()
         issued = fetch(connection, "POST", "/api/v1/token", body, FORM)
         bearer = {"Authorization": f"Bearer {json.loads(issued.body)['access_token']}"}

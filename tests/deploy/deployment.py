@@ -88,12 +88,12 @@ class UnixConnection(http.client.HTTPConnection):
     """HTTP over a UNIX socket, past nginx."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=PATIENCE)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
+        self.sock.settimeout(PATIENCE)
         self.sock.connect(str(self._path))
 
 

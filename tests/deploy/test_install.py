@@ -121,7 +121,7 @@ def run(script: str, machine: Path, **environment: str) -> str:
         },
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=5 * PATIENCE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

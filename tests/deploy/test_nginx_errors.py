@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.deploy.deployment import NO_ANSWER, Nginx
-from tests.factories import wait_until
+from tests.factories import PATIENCE, wait_until
 from tests.routes import CLIENT_PATHS
 
 OTHERS = ["/api/v1/agents", "/api/v1/token/other", "/api/v1/tokens", "/.well-known/jwks.json", "/dashboard", "/"]
@@ -26,7 +26,7 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
 
 def respond(port: int, request: str) -> tuple[str, dict[str, str], dict[str, object]]:
     """The status line, the headers and the body of what nginx sends."""
-    with socket.create_connection(("127.0.0.1", port), 10) as client, client.makefile("rb") as received:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as client, client.makefile("rb") as received:
         client.sendall(request.encode("latin-1"))
         status, *lines = iter(lambda: received.readline().decode().removesuffix("\r\n"), "")
         headers = dict(line.split(": ", 1) for line in lines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,9 +63,10 @@ def metered(database_url: str) -> Iterator[MeteredServer]:
         request_token(running, agent, scope="agents:read")
         request_token(running, agent, scope="none")
         request_token(running, agent, secret="wrong")
+        requested_at = time.time()
         wait_until(lambda: running.value("agentidp_database_pool_connections") >= 1)
-        # Read after the requests.
-        wait_until(lambda: running.value("agentidp_organization_tokens_today") >= 1)
+        # Read after the requests; the day may have ended since.
+        wait_until(lambda: running.value("agentidp_usage_read_timestamp_seconds") > requested_at)
         yield running
 
 

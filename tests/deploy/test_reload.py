@@ -138,7 +138,7 @@ def test_over_tcp_behind_a_proxy_a_reload_resets_nothing_in_the_queue(
     for worker in old:
         os.kill(worker, signal.SIGSTOP)
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 20)) for _ in range(32)]
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE)) for _ in range(32)]
         try:
             for client in clients:
                 client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

@@ -48,7 +48,12 @@ def shell(script: str, directory: Path, **environment: str) -> str:
         **environment,
     }
     done = subprocess.run(
-        ["sh", "-eu", "-c", script], cwd=directory, env=environment, capture_output=True, text=True, timeout=PATIENCE
+        ["sh", "-eu", "-c", script],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=5 * PATIENCE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -9,6 +9,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from tests.factories import (
     PATIENCE,
     ROOT,
     SECRET_KEY,
+    Clock,
     Server,
     children,
     count_usage,
@@ -148,6 +150,8 @@ def test_alerts_are_sent_by_watch_and_in_one_go(services: Services) -> None:
 
 
 def test_networks_of_rejected_requests_are_forgotten(services: Services, database_url: str) -> None:
+    # The day must not end before the watch has looked.
+    services = replace(services, clock=Clock(services.clock()))
     today = services.clock().astimezone(UTC).date()
     with psycopg.connect(database_url) as connection:
         [(organization_id, *_), *_] = connection.execute("select organization_id from organizations").fetchall()
