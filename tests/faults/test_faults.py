@@ -24,7 +24,7 @@ from agentidp.jose.key_rotation import rotate
 from agentidp.jose.signing_keys import CACHE_SECONDS
 from tests.conftest import settings_for, with_database
 from tests.directory import open_directory
-from tests.factories import Server, children, wait_until
+from tests.factories import PATIENCE, Server, children, wait_until
 from tests.faults.bounds import DETECTION, STATEMENT_TIMEOUT
 from tests.faults.disk import fill, may_mount, run_where_it_may_mount, small_file_system
 from tests.faults.load import Fleet
@@ -152,7 +152,7 @@ class TestProcesses:
             old = set(server.workers())
             [gunicorn] = children(server.process.pid, "gunicorn")
             os.kill(gunicorn, signal.SIGHUP)
-            wait_until(lambda: not old & set(server.workers()), 30)
+            wait_until(lambda: not old & set(server.workers()))
 
         run("HUP", postgres.url, [server], fault)
 
@@ -187,7 +187,7 @@ class TestOperation:
     def test_migrations(self, postgres: EmbeddedPostgres, server: Server) -> None:
         def fault(_: Fleet) -> None:
             for process in [command(postgres.url, "db", "migrate") for _ in range(4)]:
-                out, err = process.communicate(timeout=30)
+                out, err = process.communicate(timeout=PATIENCE)
                 assert (process.returncode, out, err) == (0, "The schema is up to date.\n", "")
 
         run("migrations under load", postgres.url, [server], fault)
