@@ -308,7 +308,9 @@ def data_dir() -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_the_embedded_database(quiet: None, data_dir: Path) -> None:
+def test_the_embedded_database(quiet: None, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # However little space this machine has.
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=LITTLE_SPACE))
     run = Command("")
     of_data = {"AGENTIDP_DATABASE_URL": None, "AGENTIDP_SECRET_KEY": None, "AGENTIDP_DATA_DIR": str(data_dir / "data")}
     found = checked(run, **of_data)
