@@ -5,6 +5,7 @@
 - It checks each header of a response by itself. Here the names that the service often sends are known, and all values
   are checked together.
 - It sends the head of a response, and then the body. Here they are sent together.
+- It makes a whole WSGI environment for each request. Here what those of a connection share is made once.
 
 These are private parts of gunicorn, as those that ``agentidp/server/worker.py`` uses: see there.
 """
@@ -17,6 +18,7 @@ import time
 from typing import Any
 
 from gunicorn import util
+from gunicorn.config import Config
 from gunicorn.http import message, wsgi
 
 from agentidp.server.plain_request import plain_request
@@ -34,6 +36,10 @@ PLAIN_HEADERS = frozenset(
     )
 )
 """Names of response headers of which gunicorn need not look at each: they do not concern one connection."""
+
+
+_CGI = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONTENT_LENGTH"}
+"""The headers whose names have no ``HTTP_`` before them in a WSGI environment."""
 
 
 class Request(message.Request):
@@ -98,6 +104,53 @@ class Response(wsgi.Response):
             f"HTTP/{major}.{minor} {self.status}\r\n"
             f"Server: {self.version}\r\nDate: {date}\r\nConnection: {connection}\r\n"
         ]
+
+
+class Errors(wsgi.WSGIErrorsWrapper):
+    """gunicorn's ``wsgi.errors``, which here looks for the log's streams when something is written to them."""
+
+    def __init__(self, cfg: Config) -> None:
+        self._cfg = cfg
+
+    def write(self, data: str) -> None:
+        """Write to all streams of the log."""
+        super().__init__(self._cfg)
+        super().write(data)
+
+
+def create(request: Any, connection: Any, cfg: Config) -> tuple[Response, dict[str, Any]]:
+    """The response to a request, still empty, and the request's WSGI environment.
+
+    ``connection.shared`` keeps what does not differ between a connection's plain requests. There is no
+    ``wsgi.early_hints``, by which an application could send responses with the status 103.
+    """
+    shared = connection.shared
+    if shared is None or not isinstance(request.body, io.BytesIO):
+        return _by_gunicorn(request, connection, cfg)
+    path = request.path
+    environ = {
+        **shared,
+        "REQUEST_METHOD": request.method,
+        "QUERY_STRING": request.query,
+        "RAW_URI": request.uri,
+        "PATH_INFO": util.unquote_to_wsgi_str(path) if "%" in path else path,
+        "wsgi.input": request.body,
+    }
+    for name, value in request.headers:
+        environ[_CGI[name] if name in _CGI else "HTTP_" + name.replace("-", "_")] = value
+    return Response(request, connection.sock, cfg), environ
+
+
+def _by_gunicorn(request: Any, connection: Any, cfg: Config) -> tuple[Response, dict[str, Any]]:
+    client, server = connection.client, connection.server
+    response, environ = wsgi.create(request, connection.sock, client, server, cfg, Response)
+    environ["wsgi.multithread"], environ["wsgi.errors"] = True, Errors(cfg)
+    del environ["wsgi.early_hints"]
+    # A UNIX socket's server is named by each request's Host, and SCRIPT_NAME is no part of a path.
+    if isinstance(request.body, io.BytesIO) and not isinstance(server, str) and not environ["SCRIPT_NAME"]:
+        own = {"REQUEST_METHOD", "QUERY_STRING", "RAW_URI", "PATH_INFO", "wsgi.input", *_CGI.values()}
+        connection.shared = {k: v for k, v in environ.items() if not k.startswith("HTTP_") and k not in own}
+    return response, environ
 
 
 def is_read(body: Any) -> bool:

@@ -35,16 +35,18 @@ from typing import Any
 
 from gunicorn import util
 from gunicorn.config import Config
-from gunicorn.http import RequestParser, wsgi
+from gunicorn.http import RequestParser
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
-from agentidp.server.messages import Request, Response, is_read
+from agentidp.server.messages import Request, create, is_read
 
 
 class Connection(TConn):
     """A connection that may have ended on this side, and then waits for the client to close."""
 
     ended = False
+    shared: dict[str, Any] | None = None
+    """What the WSGI environments of its plain requests have in common."""
 
     def init(self) -> None:
         """Prepare for the first request."""
@@ -123,8 +125,7 @@ class PollingWorker(ThreadWorker):
 
         As gunicorn's, without its hooks, its access log, its clock and ``sendfile``: a file is sent in parts.
         """
-        response, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, Response)
-        environ["wsgi.multithread"] = True
+        response, environ = create(req, conn, self.cfg)
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import random
+from collections.abc import Iterator
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from gunicorn.config import Config
-from gunicorn.http import message
+from gunicorn.http import message, wsgi
 from gunicorn.http.unreader import IterUnreader
 
-from agentidp.server.messages import Request
+from agentidp.server.messages import Request, create
 from agentidp.server.plain_request import plain_request
 
 GET = b"GET /api/v1/analytics/tokens?days=30&x=a%20b HTTP/1.1\r\nHost: localhost:3000\r\nAccept: */*\r\n\r\n"
@@ -203,6 +207,68 @@ def test_it_reads_damaged_requests_as_gunicorn() -> None:
         assert ours == outcome(message.Request, [received])[1], received
         plain += is_plain
     assert 1000 < plain < 9000
+
+
+def environments(
+    requests: list[bytes], server: Any = ("127.0.0.1", 3000)
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Of each request on one connection our environment and gunicorn's."""
+    connection = SimpleNamespace(client=("10.0.0.1", 1234), server=server, sock=None, shared=None)
+    for received in requests:
+        request = Request(config("default"), IterUnreader([received]), connection.client)
+        _, ours = create(request, connection, config("default"))
+        _, gunicorns = wsgi.create(request, None, connection.client, server, config("default"))
+        del gunicorns["wsgi.early_hints"]
+        yield ours, gunicorns | {"wsgi.multithread": True, "wsgi.errors": ours["wsgi.errors"]}
+
+
+OTHER_ENVIRONMENTS = [
+    GET.replace(b"/api", b"/%C3%A4%0a"),
+    GET.replace(b"localhost:3000", b"another:80"),
+    GET.replace(b"Accept", b"User-Agent-"),
+    OTHERS["a header twice"],
+    OTHERS["chunks"],
+    OTHERS["HTTP/1.0"],
+]
+
+
+@pytest.mark.parametrize("server", [("127.0.0.1", 3000), ("::1", 3000, 0, 0), "/run/agentidp.sock"])
+def test_its_environment_is_the_one_that_gunicorn_makes(server: Any) -> None:
+    """Also of one that is not plain, and of what follows that."""
+    requests = [*PLAIN.values(), *OTHER_ENVIRONMENTS]
+    for first in (GET, POST, OTHERS["HTTP/1.0"]):
+        for second in requests:
+            for ours, gunicorns in environments([first, second, GET], server):
+                assert ours == gunicorns, (first, second)
+
+
+def test_its_environment_knows_where_the_application_is_mounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPT_NAME", "/api")
+    for ours, gunicorns in environments([GET, GET]):
+        assert ours == gunicorns
+        assert (ours["SCRIPT_NAME"], ours["PATH_INFO"]) == ("/api", "/v1/analytics/tokens")
+
+
+def test_what_a_plain_requests_connection_shares_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def counted(*given: Any) -> dict[str, Any]:
+        made.append(1)
+        return dict(original(*given))
+
+    original = wsgi.default_environ
+    monkeypatch.setattr(wsgi, "default_environ", counted)
+    connection = SimpleNamespace(client=("10.0.0.1", 1234), server=("127.0.0.1", 3000), sock=None, shared=None)
+    for _ in range(3):
+        create(Request(config("default"), IterUnreader([GET]), connection.client), connection, config("default"))
+    assert made == [1]
+
+
+def test_errors_are_written_to_the_streams_that_the_log_has_then(capsys: pytest.CaptureFixture[str]) -> None:
+    [(environ, _)] = environments([GET])
+    with contextlib.redirect_stderr(io.StringIO()) as later:
+        environ["wsgi.errors"].write("wrong")
+    assert (later.getvalue(), capsys.readouterr().err) == ("wrong", "")
 
 
 def test_a_special_header_makes_a_request_not_plain() -> None:
