@@ -61,6 +61,11 @@ class BoundedRequest(Request):
             raise ClientDisconnected
         return io.BytesIO(body)
 
+    def close(self) -> None:
+        """Close the files that a form has brought, if it was read. Werkzeug would go through none as well."""
+        if "files" in vars(self):
+            super().close()
+
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
         """The body.
 

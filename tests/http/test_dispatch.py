@@ -1,0 +1,231 @@
+"""The application responds to a request as Flask does, and does less for it."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import flask
+import pytest
+from flask import Blueprint, Flask
+from flask.testing import FlaskClient
+from werkzeug.exceptions import HTTPException
+
+from agentidp.http.application import Application
+from tests.conftest import Cast
+
+
+class Plain(Application):
+    """The application with Flask's own way from a request to its response."""
+
+    full_dispatch_request = Flask.full_dispatch_request
+    do_teardown_request = Flask.do_teardown_request
+    do_teardown_appcontext = Flask.do_teardown_appcontext
+
+
+METHODS = ("GET", "HEAD", "POST", "OPTIONS", "TRACE")
+PATHS = ("/", "/text", "/tuple", "/none", "/broken", "/refused", "/b/text", "/b/broken", "/n/text", "/value/5", "/lost")
+
+Trace = list[Any]
+Setup = Callable[[Flask, Trace], Any]
+
+
+def build(kind: type[Flask], trace: Trace, *setups: Setup) -> Flask:
+    """An application with views of each kind, and hooks that note their call in *trace*."""
+    app = kind(__name__, static_folder=None)
+    blueprint, nested = Blueprint("b", __name__), Blueprint("n", __name__)
+
+    def note(name: str) -> Any:
+        def noted(*given: Any) -> Any:
+            trace.append((name, [type(each).__name__ for each in given]))
+            return given[0] if name.startswith("after") else None
+
+        return noted
+
+    app.extensions["note"] = note
+    app.before_request(note("before 1"))
+    app.before_request(note("before 2"))
+    app.after_request(note("after 1"))
+    app.after_request(note("after 2"))
+    views: dict[str, Callable[..., Any]] = {
+        "/": lambda: flask.Response("whole", headers={"A": "b"}),
+        "/text": lambda: "text",
+        "/tuple": lambda: ({"a": 1}, 201, {"A": "b"}),
+        "/none": lambda: None,
+        "/broken": lambda: 1 / 0,
+        "/refused": lambda: flask.abort(403),
+        "/value/<int:number>": lambda number: str(number),
+    }
+    for path, view in views.items():
+        app.add_url_rule(path, path, view, methods=["GET", "POST"])
+    for each, prefix in ((blueprint, "/b"), (nested, "/n")):
+        for path in ("/text", "/broken"):
+            each.add_url_rule(path, path.strip("/"), views[path])
+        app.register_blueprint(each, url_prefix=prefix)
+    for setup in setups:
+        setup(app, trace)
+    return app
+
+
+def outcomes(kind: type[Flask], *setups: Setup) -> list[Any]:
+    """All that can be seen of requests to each path by each method, the first request twice."""
+    trace: Trace = []
+    app = build(kind, trace, *setups)
+    client = app.test_client()
+    found: list[Any] = []
+    for method, path in [("GET", "/"), *((method, path) for method in METHODS for path in PATHS)]:
+        trace.clear()
+        try:
+            response = client.open(path, method=method)
+            seen: Any = response.status, list(response.headers), response.data
+        except Exception as error:
+            seen = type(error), str(error)
+        found.append((method, path, seen, [*trace]))
+    return found
+
+
+def a_before_hook_that_responds(app: Flask, trace: Trace) -> None:
+    app.before_request(lambda: "early")
+
+
+def a_before_hook_that_fails(app: Flask, trace: Trace) -> None:
+    app.before_request(lambda: flask.abort(429))
+
+
+def an_after_hook_that_replaces(app: Flask, trace: Trace) -> None:
+    app.after_request(lambda response: flask.Response("replaced", 202))
+
+
+def an_after_hook_that_fails(app: Flask, trace: Trace) -> None:
+    app.after_request(lambda response: 1 / 0)  # type: ignore[arg-type,return-value]
+
+
+def error_handlers(app: Flask, trace: Trace) -> None:
+    app.register_error_handler(ZeroDivisionError, lambda error: ("handled", 500))
+    app.register_error_handler(HTTPException, lambda error: (str(error.code), error.code))
+
+
+def hooks_of_a_blueprint(app: Flask, trace: Trace) -> None:
+    app.before_request_funcs["b"] = [app.extensions["note"]("before of b")]
+    app.after_request_funcs["n"] = [app.extensions["note"]("after of n")]
+
+
+def teardown_hooks(app: Flask, trace: Trace) -> None:
+    app.teardown_request(app.extensions["note"]("teardown"))
+    app.teardown_request_funcs["b"] = [app.extensions["note"]("teardown of b")]
+    app.teardown_appcontext(app.extensions["note"]("teardown of the context"))
+
+
+def preprocessors_of_a_blueprint(app: Flask, trace: Trace) -> None:
+    app.url_value_preprocessors["b"] = [app.extensions["note"]("values of b")]
+
+
+def preprocessors(app: Flask, trace: Trace) -> None:
+    app.url_value_preprocessor(app.extensions["note"]("values"))
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        lambda app, trace: None,
+        a_before_hook_that_responds,
+        a_before_hook_that_fails,
+        an_after_hook_that_replaces,
+        an_after_hook_that_fails,
+        error_handlers,
+        hooks_of_a_blueprint,
+        teardown_hooks,
+        preprocessors_of_a_blueprint,
+        preprocessors,
+    ],
+)
+@pytest.mark.parametrize("handled", [False, True])
+def test_a_request_is_responded_to_as_by_flask(setup: Setup, handled: bool) -> None:
+    setups = (setup, error_handlers) if handled else (setup,)
+    assert outcomes(Application, *setups) == outcomes(Plain, *setups)
+
+
+SIGNALS = (
+    flask.request_started,
+    flask.request_finished,
+    flask.request_tearing_down,
+    flask.appcontext_tearing_down,
+    flask.got_request_exception,
+)
+
+
+@pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.name)
+def test_who_listens_gets_flasks_signals(signal: Any) -> None:
+    def listening(kind: type[Flask]) -> list[Any]:
+        trace: Trace = []
+
+        def listen(sender: Flask, **given: Any) -> None:
+            trace.append((signal.name, sorted(given)))
+
+        with signal.connected_to(listen):
+            client = build(kind, trace).test_client()
+            for path in PATHS:
+                try:
+                    client.get(path)
+                except Exception as error:
+                    trace.append(type(error))
+        return trace
+
+    heard = listening(Application)
+    assert heard == listening(Plain)
+    assert any(signal.name in each for each in heard if isinstance(each, tuple))
+
+
+def test_our_routes_respond_as_by_flask(
+    shared_client: FlaskClient, shared_cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = shared_client.application
+
+    def seen() -> list[Any]:
+        paths = sorted({rule.rule for rule in app.url_map.iter_rules()})
+        requests = [(path, method, {}) for path in paths for method in ("GET", "POST", "OPTIONS", "DELETE")]
+        requests += [(path, "GET", shared_cast.acme.bearer()) for path in paths]
+        found = []
+        for path, method, headers in requests:
+            response = shared_client.open(path, method=method, headers=headers)
+            found.append((path, method, response.status, [name for name, _ in response.headers]))
+        return found
+
+    ours = seen()
+    monkeypatch.setattr(Application, "full_dispatch_request", Flask.full_dispatch_request)
+    assert ours == seen()
+
+
+def test_most_of_our_views_are_called_without_flasks_detours(shared_app: Flask) -> None:
+    shared_app.test_client().get("/healthz")
+    assert isinstance(shared_app, Application)
+    plain = shared_app._plain_endpoints
+    dashboard = {name for name in shared_app.view_functions if name.startswith("dashboard")}
+    assert plain == shared_app.view_functions.keys() - dashboard
+    assert plain
+    assert dashboard
+
+
+READ = {
+    Flask.wsgi_app: "b813e40b29d1d704",
+    Flask.full_dispatch_request: "70d46cf2d53c3b0e",
+    Flask.preprocess_request: "74a4cb2d980d5a91",
+    Flask.dispatch_request: "62c7e9d15772724a",
+    Flask.finalize_request: "c1bcdc5b112f8a44",
+    Flask.process_response: "8f4afb5f9ec8c24b",
+    Flask.do_teardown_request: "8c25313693d26f09",
+    Flask.do_teardown_appcontext: "172c4f5e8ac14bf0",
+}
+"""The parts of Flask that the application overrides or leaves out, and the digests of what was read."""
+
+
+def test_flasks_parts_are_as_they_were_read() -> None:
+    """If this fails, read what changed, see whether the application still does what we need, and note the digest."""
+    digests = {part: hashlib.sha256(inspect.getsource(part).encode()).hexdigest()[:16] for part in READ}
+    assert {part.__name__: digest for part, digest in digests.items()} == {
+        part.__name__: digest for part, digest in READ.items()
+    }
+    assert version("flask").startswith("3.1.")
