@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,10 @@ NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 FORM = "application/x-www-form-urlencoded"
 CREDENTIALS = {"client_secret", "client_assertion", "client_id"}
 MAXIMUM_PARAMETERS = 50
+# A form in which nothing is encoded, and each name has a value.
+_NAME, _VALUE = r"[A-Za-z0-9._~-]+", r"[A-Za-z0-9._~:/-]*"
+_PLAIN = re.compile(rf"{_NAME}={_VALUE}(?:&{_NAME}={_VALUE}){{0,{MAXIMUM_PARAMETERS - 1}}}")
+_PAIR = re.compile(f"({_NAME})=({_VALUE})")
 ERRORS = (ValidationError, Unauthorized, PayloadTooLarge, RateLimited, ServiceUnavailable)
 """Those of the endpoints at which a client authenticates."""
 
@@ -73,12 +78,7 @@ def read_form(request: Request) -> dict[str, str]:
     if request.environ.get("QUERY_STRING") and not CREDENTIALS.isdisjoint(request.args):
         raise OAuthError("invalid_request", "client credentials must not be sent in the URL")
     try:
-        pairs = parse_qsl(
-            request.get_data().decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=MAXIMUM_PARAMETERS,
-        )
+        pairs = pairs_of(request.get_data().decode("ascii"))
     except (UnicodeError, ValueError):
         raise OAuthError("invalid_request", "the body is not a form in UTF-8") from None
     if len(dict(pairs)) < len(pairs):
@@ -88,3 +88,13 @@ def read_form(request: Request) -> dict[str, str]:
             raise OAuthError("invalid_target", "resource must name one resource server only")
         raise OAuthError("invalid_request", "a parameter is repeated")
     return {name: value for name, value in pairs if value}
+
+
+def pairs_of(form: str) -> list[tuple[str, str]]:
+    """The names and values of a form. Nearly all are plain, and need a tenth of the calls of ``parse_qsl``.
+
+    :raises ValueError: the form has more than ``MAXIMUM_PARAMETERS``, or text that is not UTF-8.
+    """
+    if _PLAIN.fullmatch(form):
+        return _PAIR.findall(form)
+    return parse_qsl(form, keep_blank_values=True, errors="strict", max_num_fields=MAXIMUM_PARAMETERS)

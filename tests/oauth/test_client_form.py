@@ -1,0 +1,47 @@
+"""A form in which nothing is encoded is read at once, as Python's parser reads it."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from agentidp.oauth.client_form import MAXIMUM_PARAMETERS, pairs_of
+
+PIECES = st.sampled_from(
+    ["a", "grant_type", "1.0", "~", "=", "&", ";", "+", "%20", "%", "%ff", ":", "/", "-", "ä", "\n"]
+)
+
+
+def parsed(form: str) -> list[tuple[str, str]] | None:
+    """What Python's parser finds, ``None`` if it refuses."""
+    try:
+        return parse_qsl(form, keep_blank_values=True, errors="strict", max_num_fields=MAXIMUM_PARAMETERS)
+    except ValueError:
+        return None
+
+
+@given(st.lists(PIECES, max_size=12).map("".join))
+@example("")
+@example("a=b=c")
+@example("a=&b=")
+@example("a")
+@example("&a=b")
+@example("a=b\n")
+@example("grant_type=client_credentials&resource=https://api.example:8443/a")
+def test_any_form_is_read_as_python_does(form: str) -> None:
+    try:
+        found = pairs_of(form)
+    except ValueError:
+        found = None
+    assert found == parsed(form)
+
+
+@pytest.mark.parametrize("value", ["1", "%31"])
+def test_it_may_have_fifty_parameters(value: str) -> None:
+    form = "&".join(f"p{number}={value}" for number in range(MAXIMUM_PARAMETERS))
+    assert pairs_of(form) == [(f"p{number}", "1") for number in range(MAXIMUM_PARAMETERS)]
+    with pytest.raises(ValueError, match="Max number of fields exceeded"):
+        pairs_of(f"{form}&more={value}")
