@@ -14,7 +14,7 @@ from psycopg_pool.pool import WaitingClient
 
 from agentidp.db.circuit_breaker import CircuitBreaker
 from agentidp.db.pipeline import PipelinedConnection
-from agentidp.db.pool import NoConnection, Pool, is_dead
+from agentidp.db.pool import NoConnection, Pool
 from tests.factories import PATIENCE, wait_until
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -190,7 +190,7 @@ def test_replaces_all_that_died_while_idle_in_one_request(pool: Pool, opened: Op
     with psycopg.connect(database_url, autocommit=True) as operator:
         for connection in opened.connections:
             operator.execute("select pg_terminate_backend(%s::integer)", [connection.info.backend_pid])
-    wait_until(lambda: all(is_dead(connection) for connection in opened.connections))
+    wait_until(lambda: all(connection.has_ended() for connection in opened.connections))
     assert answers(pool)
     assert not pool.breaker.is_open
 
