@@ -32,7 +32,7 @@ class WholeResponse(Response):
     """A response with all of its body. Werkzeug would set each header on its own, and copy them all before they are
     sent.
 
-    :param headers: complete but for the body's length.
+    :param headers: complete but for the body's length. Werkzeug looks for Content-Type, so it should be the first.
     """
 
     response: list[bytes]
@@ -53,7 +53,7 @@ class WholeResponse(Response):
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A compact JSON response; without a schema."""
-    return WholeResponse(_encode(body).encode(), {**(headers or {}), "Content-Type": "application/json"}, status)
+    return WholeResponse(_encode(body).encode(), {"Content-Type": "application/json", **(headers or {})}, status)
 
 
 def data_response(body: dict[str, Any], item: type[ma.Schema]) -> Response:
@@ -86,8 +86,7 @@ def data_response(body: dict[str, Any], item: type[ma.Schema]) -> Response:
     if content_type == _CSV:
         name = "-".join(map(str, (received.blueprint, *(received.view_args or {}).values())))
         headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
-    headers["Content-Type"] = content_type
-    return WholeResponse(content, headers)
+    return WholeResponse(content, {"Content-Type": content_type, **headers})
 
 
 @functools.lru_cache(maxsize=256)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from agentidp.config import LEEWAY
-from agentidp.jose.jws import COMPACT_SERIALIZATION
+from agentidp.jose.jws import COMPACT_SERIALIZATION, base64url
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
 MAXIMUM_LENGTH = 4096
@@ -104,11 +103,11 @@ def issue_access_token(
     :param jkt: the JWK thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
     :param scope: space-separated; left out of the token where empty (RFC 6749 appendix A.4 has no empty scope).
     """
-    issued_at = int(at.timestamp())
+    issued_at, client_id = int(at.timestamp()), str(agent_id)
     claims: dict[str, Any] = {
         "iss": issuer,
-        "sub": str(agent_id),
-        "client_id": str(agent_id),
+        "sub": client_id,
+        "client_id": client_id,
         "aud": audience,
         "exp": issued_at + ttl,
         "iat": issued_at,
@@ -119,8 +118,8 @@ def issue_access_token(
         claims["scope"] = scope
     if jkt is not None:
         claims["cnf"] = {"jkt": jkt}
-    signing_input = b".".join((_encoded_header(key.kid, key.alg), _base64url(_encode(claims).encode())))
-    return b".".join((signing_input, _base64url(_signature(key, signing_input)))).decode()
+    signing_input = b".".join((_encoded_header(key.kid, key.alg), base64url(_encode(claims).encode())))
+    return b".".join((signing_input, base64url(_signature(key, signing_input)))).decode()
 
 
 def _signature(key: SigningKey, signing_input: bytes) -> bytes:
@@ -135,11 +134,7 @@ def _signature(key: SigningKey, signing_input: bytes) -> bytes:
 @lru_cache(maxsize=16)
 def _encoded_header(kid: str, alg: str) -> bytes:
     """The first part of a key's tokens, which is always the same (RFC 7515 section 7.1)."""
-    return _base64url(_encode({"alg": alg, "kid": kid, "typ": TOKEN_TYPE}).encode())
-
-
-def _base64url(octets: bytes) -> bytes:
-    return base64.urlsafe_b64encode(octets).rstrip(b"=")
+    return base64url(_encode({"alg": alg, "kid": kid, "typ": TOKEN_TYPE}).encode())
 
 
 def verify_access_token(

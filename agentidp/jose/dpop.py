@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import jwt
 from agentidp.config import LEEWAY
 from agentidp.db.sql import Call
 from agentidp.jose.jwk import ALGORITHMS, key_algorithm, public_jwk
-from agentidp.jose.jws import COMPACT_SERIALIZATION, MAXIMUM_JTI_LENGTH
+from agentidp.jose.jws import COMPACT_SERIALIZATION, MAXIMUM_JTI_LENGTH, base64url
 
 TYPE = "dpop+jwt"
 MAXIMUM_AGE = 60
@@ -92,7 +91,7 @@ def verify_proof(
         raise ProofRefused("htu of the DPoP proof is not the address of the request")
     if type(issued_at) not in (int, float) or not abs(at.timestamp() - issued_at) <= MAXIMUM_AGE:
         raise ProofRefused("iat of the DPoP proof is not now")
-    if access_token is not None and claims.get("ath") != _base64url(hashlib.sha256(access_token.encode()).digest()):
+    if access_token is not None and claims.get("ath") != _digest(access_token):
         raise ProofRefused("ath of the DPoP proof is not that of the access token")
     return Proof(thumbprint(key), jti, float(issued_at))
 
@@ -110,11 +109,11 @@ def _key(header: dict[str, Any]) -> dict[str, Any]:
 def thumbprint(jwk: dict[str, Any]) -> str:
     """The JWK SHA-256 thumbprint of a public key (RFC 7638)."""
     members = {member: jwk[member] for member in _THUMBPRINT_MEMBERS[jwk["kty"]]}
-    return _base64url(hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).digest())
+    return _digest(json.dumps(members, separators=(",", ":")))
 
 
-def _base64url(digest: bytes) -> str:
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+def _digest(text: str) -> str:
+    return base64url(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _normalized(url: str) -> tuple[str, str | None, int | None, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import re
 from datetime import UTC, datetime
 
@@ -13,3 +14,10 @@ MAXIMUM_JTI_LENGTH = 256
 
 NUMERIC_DATE_LIMIT = int(datetime.max.replace(tzinfo=UTC).timestamp())
 """The greatest NumericDate (RFC 7519 section 2) that :class:`datetime.datetime` knows."""
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+def base64url(octets: bytes) -> bytes:
+    """base64url without padding (RFC 7515 section 2)."""
+    return binascii.b2a_base64(octets, newline=False).translate(_URL_SAFE).rstrip(b"=")

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from agentidp.config import LEEWAY
 from agentidp.jose.jwk import ALGORITHMS, MINIMUM_RSA_BITS, key_algorithm
-from agentidp.jose.jws import COMPACT_SERIALIZATION, MAXIMUM_JTI_LENGTH, NUMERIC_DATE_LIMIT
+from agentidp.jose.jws import COMPACT_SERIALIZATION, MAXIMUM_JTI_LENGTH, NUMERIC_DATE_LIMIT, base64url
 from agentidp.oauth.issuance import Client
 from agentidp.services import Services
 
@@ -102,7 +102,7 @@ def _decoded(part: str) -> bytes:
     :raises ValueError: it is not what an encoder writes (RFC 7515 section 2).
     """
     decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    if base64.urlsafe_b64encode(decoded).rstrip(b"=") != part.encode():
+    if base64url(decoded) != part.encode():
         raise ValueError("bits after the last octet")
     return decoded
 

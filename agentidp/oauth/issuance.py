@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import OAuthError
 from agentidp.jose.access_token import SigningKey, issue_access_token
 from agentidp.jose.dpop import Proof
+from agentidp.jose.jws import base64url
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 
@@ -173,7 +174,7 @@ def token_response(
             organization_id=client.organization_id,
             agent_id=client.agent_id,
             scope=scope,
-            jti=secrets.token_urlsafe(16),
+            jti=base64url(os.urandom(16)).decode(),
             at=at,
             ttl=ttl,
             jkt=jkt,
