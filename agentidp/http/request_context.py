@@ -15,6 +15,7 @@ from flask import Flask, Request, Response, g, request
 from flask.ctx import _AppCtxGlobals
 
 from agentidp.actor import Actor
+from agentidp.http.logs import log_request
 
 logger = logging.getLogger("agentidp")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -73,18 +74,14 @@ def init_app(app: Flask) -> None:
         headers.add("X-Content-Type-Options", "nosniff")
         if logger.isEnabledFor(logging.INFO):
             caller = context.caller
-            logger.info(
-                "request",
-                extra={
-                    "fields": {
-                        "method": received.method,
-                        "path": received.path,
-                        "status": response.status_code,
-                        "ms": round((time.perf_counter() - context.started) * 1000, 2),
-                        "request_id": context.request_id,
-                        "organization": caller.organization_id if caller else context.organization_id,
-                        "agent": str((caller.agent_id if caller else context.agent_id) or "") or None,
-                    }
-                },
-            )
+            fields = {
+                "method": received.method,
+                "path": received.path,
+                "status": response.status_code,
+                "ms": round((time.perf_counter() - context.started) * 1000, 2),
+                "request_id": context.request_id,
+                "organization": caller.organization_id if caller else context.organization_id,
+                "agent": str((caller.agent_id if caller else context.agent_id) or "") or None,
+            }
+            log_request(logger, fields)
         return response

@@ -20,7 +20,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp import create_app
-from agentidp.http.logs import JsonFormatter, TextFormatter, logging_config
+from agentidp.http.logs import JsonFormatter, TextFormatter, log_request, logging_config
 from agentidp.services import Services
 from tests.conftest import Cast, _fresh_database, settings_for
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
@@ -136,6 +136,49 @@ def test_nothing_that_a_client_sends_breaks_a_line(
     for line in written:
         assert re.fullmatch(r"[ -~]*", line)
         assert list(json.loads(line)) == FIELDS
+
+
+class TestRecordOfARequest:
+    """It is made with less work than any other record."""
+
+    @staticmethod
+    def difference(caplog: pytest.LogCaptureFixture) -> dict[str, tuple[Any, Any]]:
+        """What of two requests' records differs from what Python makes of the second."""
+        logger = logging.getLogger("agentidp")
+        caplog.clear()
+        log_request(logger, {"path": "/first"})
+        logger.info("request", extra={"fields": {"path": "/second"}})
+        log_request(logger, {"path": "/second"})
+        _, pythons, ours = caplog.records
+        assert vars(ours).keys() == vars(pythons).keys()
+        return {name: (value, vars(ours)[name]) for name, value in vars(pythons).items() if value != vars(ours)[name]}
+
+    def test_has_all_that_others_have(self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+        times = self.difference(caplog)
+        assert times.keys() <= {"created", "msecs", "relativeCreated"}
+        monkeypatch.setattr(time, "time", lambda: 1_800_000_000.25)
+        # Which Python reads from version 3.13 on.
+        monkeypatch.setattr(time, "time_ns", lambda: 1_800_000_000_250_000_000)
+        at_once = self.difference(caplog)
+        assert at_once.keys() <= {"relativeCreated"}
+        for pythons, ours in at_once.values():
+            assert ours == pytest.approx(pythons, abs=0.01)
+
+    def test_is_made_by_a_factory_if_there_is_one(self, caplog: pytest.LogCaptureFixture) -> None:
+        class Counted(logging.LogRecord):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                made.append(1)
+                self.number = len(made)
+
+        made: list[int] = []
+        logging.setLogRecordFactory(Counted)
+        try:
+            for _ in range(2):
+                log_request(logging.getLogger("agentidp"), {})
+        finally:
+            logging.setLogRecordFactory(logging.LogRecord)
+        assert [vars(record)["number"] for record in caplog.records] == [1, 2]
 
 
 class TestFormatter:
