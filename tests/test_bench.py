@@ -35,7 +35,7 @@ from tests.citus import COUNTS_CALLS, Cluster
 from tests.conftest import settings_for
 from tests.factories import make_agent, make_organization
 
-MAXIMUM_CALLS = {"token": 505, "trend": 455, "heatmap": 455, "agents": 458, "introspection": 475}
+MAXIMUM_CALLS = {"token": 384, "trend": 365, "heatmap": 367, "agents": 370, "introspection": 362}
 """Functions that Python calls for a request, those in C included. Python 3.11 calls the most."""
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
