@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import logging.config
 import re
 import sys
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,33 +22,6 @@ _PLAIN = re.compile(r"[A-Za-z0-9._:/{}<>+-]+")
 # Two of gunicorn's messages end with what the client sent, a query or a line that is no header, which can contain a
 # secret. Only what precedes it is logged; the address of the client precedes it in the first one.
 _QUOTED = re.compile(r"(?<=^Invalid request from ip=)(\S+: [^:]*).*|(?<=^Error handling request )([^?]*).*", re.DOTALL)
-
-
-def log_request(logger: logging.Logger, fields: dict[str, Any]) -> None:
-    """Log a request, as ``logger.info("request", extra={"fields": fields})`` does if that level is enabled.
-
-    Two requests' records differ by their time and fields only, and Python would take a file's name apart for each.
-    """
-    if logging.getLogRecordFactory() is not logging.LogRecord:
-        # Which may look at the request.
-        logger.info("request", extra={"fields": fields})
-        return
-    first, now = _first_record(logger), time.time()
-    record = logging.LogRecord.__new__(logging.LogRecord)
-    record.__dict__ = {
-        **first.__dict__,
-        "created": now,
-        "msecs": int(now % 1 * 1000) + 0.0,
-        "relativeCreated": first.relativeCreated + (now - first.created) * 1000,
-        "fields": fields,
-    }
-    logger.handle(record)
-
-
-@functools.lru_cache(maxsize=16)
-def _first_record(logger: logging.Logger) -> logging.LogRecord:
-    # As Logger._log() does without _srcfile.
-    return logger.makeRecord(logger.name, logging.INFO, "(unknown file)", 0, "request", (), None, "(unknown function)")
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from flask import Flask, Request, Response, g, request
 from flask.ctx import _AppCtxGlobals
 
 from agentidp.actor import Actor
-from agentidp.http.logs import log_request
+from agentidp.http.request_record import log_request
 
 logger = logging.getLogger("agentidp")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -20,7 +20,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp import create_app
-from agentidp.http.logs import JsonFormatter, TextFormatter, log_request, logging_config
+from agentidp.http.logs import JsonFormatter, TextFormatter, logging_config
+from agentidp.http.request_record import log_request
 from agentidp.services import Services
 from tests.conftest import Cast, _fresh_database, settings_for
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
