@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from agentidp.db.sql import Call, Rows
+from agentidp.findings.dates import day_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 
 NEAR_PERCENT = 80
@@ -71,7 +72,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
                     observed=now.tokens,
                     expected=now.budget,
                     baseline="the organization's budget of a month",
-                    summary=f"{_used(now)}; {_outlook(now, is_exceeded)}.",
+                    summary=_summary(now),
                     causes="There is more work than the budget was made for, or an agent asks for more tokens than it "
                     "needs.",
                     next_step="See which agents were issued the most this month, and whether other findings name them.",
@@ -95,14 +96,16 @@ def _status(row: Any) -> BudgetStatus:
     )
 
 
-def _used(now: BudgetStatus) -> str:
-    return f"{now.tokens:,} of the {now.budget:,} tokens that the month may have were issued ({now.percent:,.15g} %)"
-
-
-def _outlook(now: BudgetStatus, is_exceeded: bool) -> str:
-    end = f"as things usually go, the month will end at {now.forecast:,}"
-    if is_exceeded:
-        return f"the budget was exceeded on {now.crosses_on}, and {end}"
-    if now.crosses_on is not None:
-        return f"{end} and exceed the budget on {now.crosses_on}"
-    return f"{end}, within the budget"
+def _summary(now: BudgetStatus) -> str:
+    tokens, budget, percent = f"{now.tokens:,}", f"{now.budget:,}", f"{now.percent:,.15g} %"
+    exceeded_on = None if now.crosses_on is None else day_in_words(now.crosses_on)
+    if now.budget is not None and now.tokens > now.budget:
+        return (
+            f"The month's budget of {budget} tokens was exceeded on {exceeded_on}: {tokens} ({percent}) so far; the "
+            f"forecast is {now.forecast:,}."
+        )
+    outlook = f"and the budget will be exceeded on {exceeded_on}" if exceeded_on else "within the budget"
+    return (
+        f"{tokens} of the month's budget of {budget} tokens have been issued so far ({percent}); the forecast is "
+        f"{now.forecast:,}, {outlook}."
+    )

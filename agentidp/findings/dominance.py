@@ -10,6 +10,7 @@ from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
+from agentidp.findings.dates import day_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 
 
@@ -55,10 +56,14 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             excess=excess_tokens(row.token_count, row.all_tokens, query.dominance_percent),
             baseline="the share that one agent may have, a parameter",
             summary=f"{row.agent_name} was issued {row.token_count:,} of the {row.all_tokens:,} tokens "
-            + ("of this month." if first_day(query.today).day == 1 else f"since {first_day(query.today)}."),
+            + _period(first_day(query.today)),
             causes="It probably asks for a new token before each call instead of keeping the one it has.",
             next_step="Check whether it keeps its token for expires_in seconds, and how many instances of it run.",
         )
         for row in rows
         if is_dominant(row.token_count, row.all_tokens, query.dominance_percent)
     ]
+
+
+def _period(first: date) -> str:
+    return "of this month." if first.day == 1 else f"since {day_in_words(first)}."

@@ -17,15 +17,16 @@ from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
+from agentidp.findings.dates import instant_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 
 HOUR = timedelta(hours=1)
 
 NOTICED = {
-    "deployment": "a deployment was marked",
-    "credential.created": "a credential of it was created",
-    "credential.revoked": "a credential of it was revoked",
-    "agent.changed": "its scopes were changed",
+    "deployment": "A deployment was marked",
+    "credential.created": "A credential of it was created",
+    "credential.revoked": "A credential of it was revoked",
+    "agent.changed": "Its scopes were changed",
 }
 """Kind of marker -> what happened."""
 
@@ -73,8 +74,8 @@ def explained(one: Finding, markers: Sequence[Marker]) -> Finding:
         return one
     marker = max(candidates, key=lambda each: (each.kind == "deployment", each.starts_at))
     note = f": {marker.note}" if marker.note else ""
-    when = f"{marker.starts_at:%H:%M} UTC on {marker.starts_at.day} {marker.starts_at:%B}"
-    causes = f"At {when} {NOTICED[marker.kind]}{note}. {one.causes}"
+    # After the causes, in which "it" is the agent.
+    causes = f"{one.causes} {NOTICED[marker.kind]} at {instant_in_words(marker.starts_at)}{note}."
     is_expected = (
         one.kind == "spike"
         and one.severity is Severity.warning

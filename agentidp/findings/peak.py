@@ -6,6 +6,7 @@ from datetime import UTC, datetime, time
 from typing import Any
 
 from agentidp.db.sql import Call, Rows
+from agentidp.findings.dates import day_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 
 WEEKS = 4
@@ -31,7 +32,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         return []
     busiest, *others = rows
     next_to_it = ", then " + " and ".join(map(_hour_of_week, others)) if others else ""
-    greatest_on = f"{DAYS[busiest.greatest_day.isoweekday() % 7]} {busiest.greatest_day} {_hour(busiest.greatest_hour)}"
+    greatest_on = f"{_hour(busiest.greatest_hour)} on {day_in_words(busiest.greatest_day)}"
     return [
         Finding(
             kind="peak",
@@ -44,7 +45,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             baseline="the mean over all hours of the window",
             summary=f"The busiest hour of the week is {_hour_of_week(busiest)}, with {busiest.mean:,.0f} requests on "
             f"average ({_a_minute(busiest.mean)}){next_to_it}. The most in one hour were "
-            f"{busiest.greatest_requests:,} ({_a_minute(busiest.greatest_requests)}), on {greatest_on}.",
+            f"{busiest.greatest_requests:,} ({_a_minute(busiest.greatest_requests)}), at {greatest_on}.",
             causes="This is how the fleet works: its agents are busy at the same time, or start at the same minute.",
             next_step="Leave headroom above the most that was seen: within an hour requests are not spread evenly.",
         )

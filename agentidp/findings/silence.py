@@ -16,11 +16,12 @@ to 16:00. The twelfth is a finding of its own once it has missed enough from 16:
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
+from agentidp.findings.dates import instant_in_words
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
 from agentidp.findings.history import DAY, instant
 from agentidp.findings.quiet_agent import Silence, silence_of_agent
@@ -218,8 +219,8 @@ def _of_agent(one: SilentAgent, silent: list[SilentAgent], histories: Histories,
         observed=0,
         expected=found.expected,
         baseline=f"{baseline} in up to {thresholds.SILENCE_WEEKS} weeks before",
-        summary=f"{agent.name} has made no request since {_instant(begins)}, {_long(ends - begins)}; typically it would"
-        f" have been {found.expected:.0f} {found.unit} with activity.",
+        summary=f"{agent.name} has made no request since {instant_in_words(begins)}, {_long(ends - begins)}; typically"
+        f" it would have been {found.expected:.0f} {found.unit} with activity.",
         causes="It was stopped or has crashed, cannot reach the service any more, or its credential has expired."
         + (" Others were active meanwhile." if others_were_active else ""),
         next_step="Check whether it runs and what it logs, and its rejected requests; suspend or delete it if it has"
@@ -228,12 +229,8 @@ def _of_agent(one: SilentAgent, silent: list[SilentAgent], histories: Histories,
 
 
 def _when(one: QuietTime, histories: Histories) -> str:
-    begins, ends = (_instant(instant(histories.first_day, hour)) for hour in (one.begins, one.ends))
+    begins, ends = (instant_in_words(instant(histories.first_day, hour)) for hour in (one.begins, one.ends))
     return f"since {begins}" if one.lasts else f"from {begins} to {ends}"
-
-
-def _instant(at: datetime) -> str:
-    return f"{at:%H:%M} UTC on {at:%A}, {at.day} {at:%B %Y}"
 
 
 def _long(length: timedelta) -> str:

@@ -22,6 +22,7 @@ from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
+from agentidp.findings.dates import days_in_words
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
 from agentidp.findings.history import DAY, daily, hourly, hours_until
 
@@ -187,7 +188,7 @@ def _finding(group: list[WorkOnDay], query: FindingsQuery) -> Finding:
         + ("" if is_quiet else ", of its hours that are usually quiet if the day is not"),
         agents=tuple(ordered[: thresholds.MAX_CONTRIBUTORS]),
         agent_count=len(ordered),
-        summary=f"{_who(ordered)} {'was' if alone else 'were'} issued {tokens:,} tokens {_days(first, last)}, "
+        summary=f"{_who(ordered)} {'was' if alone else 'were'} issued {tokens:,} tokens {days_in_words(first, last)}, "
         f"{_usually(is_quiet, first == last)}.",
         causes="Work that was planned for these days, a schedule that was changed, or somebody else who uses the"
         " credentials.",
@@ -210,11 +211,3 @@ def _usually(is_quiet: bool, is_one_day: bool) -> str:
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
-
-
-def _days(first: date, last: date) -> str:
-    return f"on {_day(first)}" if first == last else f"from {_day(first)} to {_day(last)}"
-
-
-def _day(day: date) -> str:
-    return f"{day:%A}, {day.day} {day:%B %Y}"

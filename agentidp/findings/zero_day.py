@@ -18,6 +18,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
+from agentidp.findings.dates import days_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 from agentidp.findings.quiet_organization import median_low
 
@@ -74,7 +75,7 @@ def _finding(usual: dict[date, int]) -> Finding:
         observed=0,
         expected=expected,
         baseline=f"the median of the same weekday in up to {thresholds.ZERO_DAY_WEEKS} weeks before",
-        summary=f"No token was issued {_days(first, last)}; typically {expected:,.0f} are issued a day.",
+        summary=f"No token was issued {days_in_words(first, last)}; typically {expected:,.0f} are issued a day.",
         causes="A deployment that broke issuance, or an outage of the service or of all agents; where nobody works"
         " on a public holiday, that.",
         next_step="See what was deployed or changed at its beginning, and the service's log of that time.",
@@ -83,11 +84,3 @@ def _finding(usual: dict[date, int]) -> Finding:
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
-
-
-def _days(first: date, last: date) -> str:
-    return f"on {_day(first)}" if first == last else f"from {_day(first)} to {_day(last)}"
-
-
-def _day(day: date) -> str:
-    return f"{day:%A}, {day.day} {day:%B %Y}"

@@ -66,8 +66,8 @@ def test_says_what_is_used_and_when_the_forecast_crosses(working: Fleet) -> None
             "agents": [],
             "agentCount": 0,
             "alsoSeenAs": [],
-            "summary": "1,080 of the 2,000 tokens that the month may have were issued (54 %); "
-            "as things usually go, the month will end at 2,280 and exceed the budget on 2026-04-28.",
+            "summary": "1,080 of the month's budget of 2,000 tokens have been issued so far (54 %); the forecast is "
+            "2,280, and the budget will be exceeded on Tuesday, 28 April 2026.",
             "causes": "There is more work than the budget was made for, or an agent asks for more tokens than it "
             "needs.",
             "next": "See which agents were issued the most this month, and whether other findings name them.",
@@ -80,11 +80,11 @@ def test_says_what_is_used_and_when_the_forecast_crosses(working: Fleet) -> None
     [
         (None, None, None),
         (2280, None, None),  # the forecast itself does not exceed it
-        (2279, "warning", "the month will end at 2,280 and exceed the budget on 2026-04-30."),
-        (1080, "warning", "the month will end at 2,280 and exceed the budget on 2026-04-15."),  # all of it, no more
-        (1079, "critical", "the budget was exceeded on 2026-04-15, and as things usually go, the month will end at"),
-        (1039, "critical", "the budget was exceeded on 2026-04-14, and as things usually go, the month will end at"),
-        (1, "critical", "the budget was exceeded on 2026-04-01, and as things usually go, the month will end at"),
+        (2279, "warning", "the forecast is 2,280, and the budget will be exceeded on Thursday, 30 April 2026."),
+        (1080, "warning", "the budget will be exceeded on Wednesday, 15 April 2026."),  # all of it, no more
+        (1079, "critical", "of 1,079 tokens was exceeded on Wednesday, 15 April 2026: 1,080 (100.1 %) so far;"),
+        (1039, "critical", "was exceeded on Tuesday, 14 April 2026: 1,080 (103.9 %) so far; the forecast is 2,280."),
+        (1, "critical", "The month's budget of 1 tokens was exceeded on Wednesday, 1 April 2026: 1,080 (108,000 %)"),
     ],
 )
 def test_is_found_where_the_month_exceeds_the_budget(
@@ -101,9 +101,7 @@ def test_says_how_much_is_used_in_digits_however_much_that_is(fleet: Fleet) -> N
     fleet.store()
     set_budget(fleet, 1)
     [found] = fleet.findings("budget")
-    assert found["summary"].startswith(
-        "12,345,678 of the 1 tokens that the month may have were issued (1,234,567,800 %); "
-    )
+    assert "12,345,678 (1,234,567,800 %) so far" in found["summary"]
     set_budget(fleet, 123)
     [found] = fleet.findings("budget")
     assert "(10,037,136.6 %)" in found["summary"]
@@ -118,8 +116,8 @@ def test_is_near_from_80_percent_on_even_if_the_month_ends_within_it(
     fleet.store()
     set_budget(fleet, 1000)
     summaries = [
-        "800 of the 1,000 tokens that the month may have were issued (80 %); "
-        "as things usually go, the month will end at 800, within the budget."
+        "800 of the month's budget of 1,000 tokens have been issued so far (80 %); "
+        "the forecast is 800, within the budget."
     ]
     assert [one["summary"] for one in fleet.findings("budget")] == summaries * is_found
 

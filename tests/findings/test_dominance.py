@@ -98,3 +98,14 @@ def test_the_first_job_of_a_month_does_not_dominate_it(
     fleet.count(office, datetime(2026, 4, 1, 0, tzinfo=UTC), 15)
     fleet.store()
     assert dominant(fleet) == ["nightly"] * is_found
+
+
+def test_in_the_first_week_of_a_month_the_summary_names_the_day_since_which_tokens_count(
+    fleet: Fleet, clock: Clock
+) -> None:
+    clock.now = datetime(2026, 4, 2, 12, tzinfo=UTC)
+    fleet.count(fleet.agent("greedy"), clock.now, 90)
+    fleet.count(fleet.agent("modest"), clock.now, 10)
+    fleet.store()
+    [one] = fleet.findings("dominance")
+    assert one["summary"] == "greedy was issued 90 of the 100 tokens since Wednesday, 25 March 2026."

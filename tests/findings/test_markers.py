@@ -19,6 +19,7 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 MONDAY = datetime(2026, 4, 13, tzinfo=UTC)
 AGENT, OTHER = UUID(int=1), UUID(int=2)
+DEPLOYED = "A deployment was marked"
 
 
 def spike(observed: float = 300, severity: Severity = Severity.warning, kind: str = "spike") -> Finding:
@@ -48,7 +49,7 @@ def deployment(at: datetime = NOON, agent_id: UUID | None = AGENT, kind: str = "
 def test_a_spike_after_a_deployment_says_so_and_is_only_listed() -> None:
     one = explained(spike(), [deployment(NOON - 20 * HOUR / 60)])
     assert one.severity is Severity.info
-    assert one.causes == "At 11:40 UTC on 15 April a deployment was marked: release 7. It has more to do."
+    assert one.causes == f"It has more to do. {DEPLOYED} at 11:40 UTC on Wednesday, 15 April 2026: release 7."
 
 
 @pytest.mark.parametrize(
@@ -88,12 +89,12 @@ def test_a_marker_of_the_agent_shortly_before_is_mentioned(marker: Marker, is_me
 def test_a_deployment_explains_more_than_what_it_changes_on_the_way(later: str) -> None:
     one = explained(spike(200), [deployment(NOON - HOUR), deployment(NOON - HOUR / 2, kind=later)])
     assert one.severity is Severity.info
-    assert one.causes == "At 11:00 UTC on 15 April a deployment was marked: release 7. It has more to do."
+    assert one.causes == f"It has more to do. {DEPLOYED} at 11:00 UTC on Wednesday, 15 April 2026: release 7."
 
 
 def test_of_several_deployments_the_latest_is_named() -> None:
     one = explained(spike(200), [deployment(NOON - HOUR), deployment(NOON - HOUR / 2)])
-    assert one.causes.startswith("At 11:30 UTC on 15 April a deployment was marked")
+    assert one.causes.endswith(f"{DEPLOYED} at 11:30 UTC on Wednesday, 15 April 2026: release 7.")
 
 
 def test_no_other_kind_is_only_listed() -> None:
@@ -248,7 +249,8 @@ def test_what_was_marked_and_what_the_trail_knows_is_named_in_a_finding(fleet: F
     [before] = fleet.findings("spike")
     mark(fleet, "deployment", NOON - 3 * HOUR)
     [one] = fleet.findings("spike")
-    assert one["causes"] == f"At 09:00 UTC on 15 April a deployment was marked: release 7. {before['causes']}"
+    marked = f"{DEPLOYED} at 09:00 UTC on Wednesday, 15 April 2026: release 7."
+    assert one["causes"] == f"{before['causes']} {marked}"
     assert one["severity"] == before["severity"] == "critical"
 
 
@@ -269,6 +271,6 @@ def test_a_new_credential_and_changed_scopes_mark_themselves(
         body = {"scopes": ["analytics:read"]} if change == "scopes" else {"description": "new"}
         client.patch(f"/api/v1/agents/{agent}", json=body, headers=headers)
     [one] = fleet.findings("spike")
-    happened = {"credential": "a credential of it was created", "scopes": "its scopes were changed"}
-    begins = f"At 12:00 UTC on 15 April {happened[change]}. " if change in happened else "It is probably"
-    assert one["causes"].startswith(begins)
+    happened = {"credential": "A credential of it was created", "scopes": "Its scopes were changed"}
+    said = f"{happened[change]} at 12:00 UTC on Wednesday, 15 April 2026." if change in happened else "without a pause."
+    assert one["causes"].endswith(f" {said}")

@@ -51,7 +51,7 @@ def test_names_the_three_busiest_hours_and_the_greatest_that_was_seen(fleet: Fle
             "alsoSeenAs": [],
             "summary": "The busiest hour of the week is Tuesday 14:00-15:00 UTC, with 1,050 requests on average "
             "(17.5 a minute), then Monday 09:00-10:00 UTC and Sunday 23:00-24:00 UTC. The most in one hour were "
-            "2,400 (40.0 a minute), on Tuesday 2026-04-07 14:00-15:00 UTC.",
+            "2,400 (40.0 a minute), at 14:00-15:00 UTC on Tuesday, 7 April 2026.",
             "causes": "This is how the fleet works: its agents are busy at the same time, or start at the same minute.",
             "next": "Leave headroom above the most that was seen: within an hour requests are not spread evenly.",
         }

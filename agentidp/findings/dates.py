@@ -1,0 +1,29 @@
+"""How the texts of findings name a day and an instant, always in UTC: ``Wednesday, 15 April 2026``.
+
+Other members of a finding have instants as programs read them (:func:`agentidp.http.schemas.timestamp`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+
+def day_in_words(day: date) -> str:
+    """``Wednesday, 15 April 2026``."""
+    return f"{day:%A}, {day.day} {day:%B %Y}"
+
+
+def days_in_words(first: date, last: date) -> str:
+    """``on`` the one day, or ``from`` the first ``to`` the last."""
+    if first == last:
+        return f"on {day_in_words(first)}"
+    return f"from {day_in_words(first)} to {day_in_words(last)}"
+
+
+def instant_in_words(at: datetime) -> str:
+    """``08:00 UTC on Wednesday, 15 April 2026``.
+
+    :param at: aware.
+    """
+    at = at.astimezone(UTC)
+    return f"{at:%H:%M} UTC on {day_in_words(at)}"
