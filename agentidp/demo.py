@@ -5,9 +5,10 @@ The rows depend only on a fixed seed and on the instant at which they are create
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from random import Random
 from typing import NamedTuple
 from uuid import UUID
@@ -16,6 +17,7 @@ from agentidp import audit
 from agentidp.db.database import Database, connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.registry.agents import add_agent, update_agent
+from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
 
@@ -64,6 +66,7 @@ class DemoAgent:
 
     name: str
     description: str
+    owner: str
     rhythm: Rhythm
     tokens: int
     calls: int
@@ -73,42 +76,51 @@ class DemoAgent:
     @property
     def agent_id(self) -> UUID:
         """The same in every demo."""
-        return UUID(int=Random(f"{SEED} {self.name}").getrandbits(128), version=4)  # noqa: S311 - not a secret
+        return _uuid(self.name)
+
+    @property
+    def credential_id(self) -> UUID:
+        """The one that it has now."""
+        return _uuid(f"credential of {self.name}")
 
 
-OPERATOR = DemoAgent("fleet-console", "Shows the operators how the fleet behaves.", EUROPE, 1, 12)
+def _uuid(name: str) -> UUID:
+    return UUID(int=Random(f"{SEED} {name}").getrandbits(128), version=4)  # noqa: S311 - not a secret
+
+
+OPERATOR = DemoAgent("fleet-console", "Shows the operators how the fleet behaves.", "Platform", EUROPE, 1, 12)
 # Asks for a token before every call instead of keeping it, and so dominates the month.
-UNCACHED = DemoAgent("price-watcher", "Compares prices for each page viewed.", CUSTOMERS, 330, 0)
-RETRYING = DemoAgent("invoice-reader", "Reads amounts and due dates from supplier invoices.", EUROPE, 6, 11)
-SILENT = DemoAgent("contract-summarizer", "Sums up contracts for the legal team.", EUROPE, 4, 9, last=15)
-ROTATED = DemoAgent("crm-sync", "Keeps the customer records of sales and support the same.", CONSTANT, 1, 20)
-SUSPENDED = DemoAgent("social-poster", "Drafts and schedules social media posts.", AMERICAS, 3, 6, last=26)
+UNCACHED = DemoAgent("price-watcher", "Compares prices for each page viewed.", "Shop", CUSTOMERS, 330, 0)
+RETRYING = DemoAgent("invoice-reader", "Reads amounts and due dates from supplier invoices.", "Finance", EUROPE, 6, 11)
+SILENT = DemoAgent("contract-summarizer", "Sums up contracts for the legal team.", "Legal", EUROPE, 4, 9, last=15)
+ROTATED = DemoAgent("crm-sync", "Keeps the customer records of sales and support the same.", "Sales", CONSTANT, 1, 20)
+SUSPENDED = DemoAgent("social-poster", "Drafts and schedules social media posts.", "Marketing", AMERICAS, 3, 6, last=26)
 
 AGENTS = (
     OPERATOR,
     UNCACHED,
     RETRYING,
-    DemoAgent("support-triage", "Sorts support tickets by urgency and team.", CUSTOMERS, 4, 14),
-    DemoAgent("order-tracker", "Tells customers where their parcel is.", CUSTOMERS, 3, 18),
-    DemoAgent("fraud-monitor", "Holds payments that look like fraud.", CONSTANT, 1, 45),
-    DemoAgent("uptime-watcher", "Checks the public services every minute.", CONSTANT, 1, 60),
-    DemoAgent("log-summarizer", "Turns error logs into one summary an hour.", CONSTANT, 1, 8),
-    DemoAgent("knowledge-indexer", "Indexes new documents for search.", CONSTANT, 1, 15),
+    DemoAgent("support-triage", "Sorts support tickets by urgency and team.", "Support", CUSTOMERS, 4, 14),
+    DemoAgent("order-tracker", "Tells customers where their parcel is.", "Shop", CUSTOMERS, 3, 18),
+    DemoAgent("fraud-monitor", "Holds payments that look like fraud.", "Finance", CONSTANT, 1, 45),
+    DemoAgent("uptime-watcher", "Checks the public services every minute.", "Platform", CONSTANT, 1, 60),
+    DemoAgent("log-summarizer", "Turns error logs into one summary an hour.", "Platform", CONSTANT, 1, 8),
+    DemoAgent("knowledge-indexer", "Indexes new documents for search.", "Support", CONSTANT, 1, 15),
     ROTATED,
-    DemoAgent("sales-researcher", "Gathers what is known of a company before a call.", AMERICAS, 5, 10),
-    DemoAgent("code-reviewer", "Comments on pull requests.", EUROPE, 6, 16),
-    DemoAgent("release-notes", "Writes release notes from merged changes.", AMERICAS, 2, 7),
+    DemoAgent("sales-researcher", "Gathers what is known of a company before a call.", "Sales", AMERICAS, 5, 10),
+    DemoAgent("code-reviewer", "Comments on pull requests.", "Platform", EUROPE, 6, 16),
+    DemoAgent("release-notes", "Writes release notes from merged changes.", "Platform", AMERICAS, 2, 7),
     SILENT,
-    DemoAgent("translation-desk", "Translates product texts into nine languages.", EUROPE, 5, 13),
-    DemoAgent("hiring-screener", "Answers applicants and books interviews.", AMERICAS, 2, 9),
+    DemoAgent("translation-desk", "Translates product texts into nine languages.", "Marketing", EUROPE, 5, 13),
+    DemoAgent("hiring-screener", "Answers applicants and books interviews.", "People", AMERICAS, 2, 9),
     SUSPENDED,
-    DemoAgent("backup-verifier", "Restores last night's backup and compares it.", NIGHTLY, 1, 25),
-    DemoAgent("warehouse-loader", "Loads the day's events into the data warehouse.", NIGHTLY, 1, 70),
-    DemoAgent("stock-forecaster", "Forecasts what to reorder.", NIGHTLY, 1, 40),
-    DemoAgent("weekly-report", "Writes the week's figures for the management.", WEEKENDS, 2, 30),
-    DemoAgent("data-cleaner", "Finds duplicate and stale records.", WEEKENDS, 1, 50),
-    DemoAgent("voice-transcriber", "Transcribes recorded calls.", AMERICAS, 4, 8, joined=24),
-    DemoAgent("meeting-notes", "Writes the minutes of meetings.", EUROPE, 3, 8, joined=9),
+    DemoAgent("backup-verifier", "Restores last night's backup and compares it.", "Platform", NIGHTLY, 1, 25),
+    DemoAgent("warehouse-loader", "Loads the day's events into the data warehouse.", "Data", NIGHTLY, 1, 70),
+    DemoAgent("stock-forecaster", "Forecasts what to reorder.", "Data", NIGHTLY, 1, 40),
+    DemoAgent("weekly-report", "Writes the week's figures for the management.", "Data", WEEKENDS, 2, 30),
+    DemoAgent("data-cleaner", "Finds duplicate and stale records.", "Data", WEEKENDS, 1, 50),
+    DemoAgent("voice-transcriber", "Transcribes recorded calls.", "Support", AMERICAS, 4, 8, joined=24),
+    DemoAgent("meeting-notes", "Writes the minutes of meetings.", "People", EUROPE, 3, 8, joined=9),
 )
 OPERATOR_ID = OPERATOR.agent_id
 
@@ -119,6 +131,7 @@ RETRY_TOKENS = 1800
 
 ROTATED_AGO = 3
 ROTATED_HOURS = range(8, 12)
+REVOKED_CREDENTIAL_ID = _uuid(f"revoked credential of {ROTATED.name}")
 ROTATED_REJECTED = 75
 """Failed authentications an hour with the secret that was revoked."""
 
@@ -184,28 +197,45 @@ def create_demo(url: str, database: Database, at: datetime) -> bool:
         founding = transaction.as_of(_instant(at, len(AGENTS) * 5 + DAYS, 8))
         if not founding.fetch("demo/add_organization", name=NAME, monthly_token_budget=MONTHLY_TOKEN_BUDGET):
             return False
-        audit.record(
-            founding,
-            "organization.created",
-            ORGANIZATION_ID,
-            after={"name": NAME, "monthlyTokenBudget": MONTHLY_TOKEN_BUDGET},
-        )
-        _add_agents(transaction, at)
+        values = {"name": NAME, "monthlyTokenBudget": MONTHLY_TOKEN_BUDGET}
+        audit.record(founding, "organization.created", ORGANIZATION_ID, after=values)
+        # In the order of time, in which the audit trail has them.
+        for when, change in sorted(_changes(at), key=lambda each: each[0]):
+            change(transaction.as_of(when))
         _add_usage(transaction, at)
     return True
 
 
-def _add_agents(transaction: Transaction, at: datetime) -> None:
+def _changes(at: datetime) -> Iterator[tuple[datetime, Callable[[Transaction], object]]]:
+    """What happened to the agents, and when."""
     for index, agent in enumerate(AGENTS):
         ago = agent.joined or (len(AGENTS) - index) * 5 + DAYS - 1
-        add_agent(
-            transaction.as_of(_instant(at, ago, 9, index)),
-            name=agent.name,
-            description=agent.description,
-            scopes=list(SCOPES if agent is OPERATOR else DEFAULT_SCOPES),
-            agent_id=agent.agent_id,
-        )
-    update_agent(transaction.as_of(_instant(at, SUSPENDED_AGO, 7)), SUSPENDED.agent_id, {"status": "suspended"})
+        yield _instant(at, ago, 9, index), partial(_register, agent)
+    rotated = _instant(at, ROTATED_AGO, ROTATED_HOURS.start)
+    yield rotated - timedelta(minutes=5), partial(_add_credential, ROTATED, ROTATED.credential_id)
+    yield rotated, lambda opened: end_credential(opened, ROTATED.agent_id, REVOKED_CREDENTIAL_ID)
+    yield (
+        _instant(at, SUSPENDED_AGO, 7),
+        lambda opened: update_agent(opened, SUSPENDED.agent_id, {"status": "suspended"}),
+    )
+
+
+def _register(agent: DemoAgent, opened: Transaction) -> None:
+    add_agent(
+        opened,
+        name=agent.name,
+        description=agent.description,
+        owner=agent.owner,
+        scopes=list(SCOPES if agent is OPERATOR else DEFAULT_SCOPES),
+        agent_id=agent.agent_id,
+    )
+    _add_credential(agent, REVOKED_CREDENTIAL_ID if agent is ROTATED else agent.credential_id, opened)
+
+
+def _add_credential(agent: DemoAgent, credential_id: UUID, opened: Transaction) -> None:
+    # Nobody gets its secret, which is random.
+    expires_at = opened.at + timedelta(days=365)
+    add_credential(opened, agent.agent_id, expires_at=expires_at, label="production", credential_id=credential_id)
 
 
 def _instant(at: datetime, days_ago: int, hour: int, minute: int = 0) -> datetime:
@@ -214,9 +244,13 @@ def _instant(at: datetime, days_ago: int, hour: int, minute: int = 0) -> datetim
 
 def _add_usage(transaction: Transaction, at: datetime) -> None:
     sums: dict[UUID, Hours] = {agent.agent_id: {} for agent in AGENTS}
+    used: dict[UUID, datetime] = {}
     for agent, day, hour, usage in traffic(at):
         sums[agent.agent_id][hour_number(day, hour)] = [usage.tokens, usage.requests, usage.rejected]
+        if usage.tokens:
+            used[agent.agent_id] = datetime.combine(day, time(hour), UTC)
     add_usage(transaction, sums)
+    transaction.fetch("demo/use_credentials", agent_ids=list(used), used_at=list(used.values()))
 
 
 def traffic(at: datetime) -> Iterator[AgentHour]:

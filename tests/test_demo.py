@@ -110,8 +110,33 @@ def test_makes_24_named_agents_of_which_one_is_suspended_and_one_has_every_scope
     assert newcomers == ["voice-transcriber", "meeting-notes"]
 
 
-def test_has_no_credential_so_that_nobody_knows_a_secret_of_it(database_url: str, demo: Agent) -> None:
-    assert stored(database_url)["credentials"] == []
+def test_each_agent_has_an_owner_and_a_credential_that_was_used_when_it_got_its_last_token(
+    client: FlaskClient, demo: Agent
+) -> None:
+    for agent in ask(client, demo, "agents?limit=100")["data"]:
+        assert re.fullmatch("[A-Z][a-z]+", agent["owner"])
+        [credential] = ask(client, demo, f"agents/{agent['agentId']}/credentials")["data"]
+        activity = ask(client, demo, f"analytics/agents/{agent['agentId']}?days=90")
+        assert credential["lastUsedAt"] == activity["lastTokenHour"] > credential["createdAt"]
+        assert (credential["label"], credential["expiresAt"] > "2026-04-15") == ("production", True)
+
+
+def test_a_credential_is_revoked_in_the_hour_from_which_on_requests_are_rejected(
+    database_url: str, demo: Agent
+) -> None:
+    rows = stored(database_url)["credentials"]
+    [revoked] = [row for row in rows if row["revoked_at"]]
+    assert revoked["agent_id"] == ROTATED.agent_id
+    assert revoked["revoked_at"] == NOON - timedelta(days=3, hours=4)
+    # Hashes of random secrets, which nobody has seen.
+    assert len(rows) == len({row["secret_hash"] for row in rows}) == 25
+
+
+def test_the_audit_trail_is_in_the_order_of_time(client: FlaskClient, demo: Agent) -> None:
+    events = ask(client, demo, "audit?limit=100")["data"]
+    instants = [event["at"] for event in events]
+    assert len(events) == 52
+    assert instants == sorted(instants, reverse=True)
 
 
 def test_every_figure_of_the_three_endpoints_is_the_same_number_of_tokens_and_requests(
@@ -332,7 +357,11 @@ def test_the_same_instant_gives_the_same_rows_whatever_its_time_zone(
         create_demo(empty_database_url, other, NOON.astimezone(timezone(timedelta(hours=14))))
     finally:
         other.close()
-    assert stored(empty_database_url) == stored(database_url)
+    one, another = stored(empty_database_url), stored(database_url)
+    # Rows of credentials are ordered by all that they have.
+    hashes = [sorted(row.pop("secret_hash") for row in rows["credentials"]) for rows in (one, another)]
+    assert one == another
+    assert set(hashes[0]).isdisjoint(hashes[1])
 
 
 def test_does_not_disturb_the_randomness_of_others() -> None:

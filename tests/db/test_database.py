@@ -123,6 +123,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
     }
     by_type = {
         "timestamp with time zone": NOON,
+        "timestamp with time zone[]": [NOON],
         "integer": 3,
         "bigint": 3,
         "interval": timedelta(days=3),
