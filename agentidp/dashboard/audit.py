@@ -36,7 +36,7 @@ def audit(caller: Caller) -> Response:
     return pages.page(
         "audit.html",
         here="audit",
-        events=[event | {"changes": _changes(event)} for event in shown],
+        events=[event | {"when": datetime.fromisoformat(event["at"]), "changes": _changes(event)} for event in shown],
         names=_names(caller, shown),
         chosen=chosen,
         max_id=MAX_ID,

@@ -27,7 +27,7 @@ def test_shows_who_changed_what(client: FlaskClient, cast: Cast, read: Read) -> 
     client.post(f"/dashboard/agents/{other.agent_id}/suspend", headers=SAME_ORIGIN)
     page = read("/audit")
     assert rows(page)[0] == [
-        "2026-04-15 12:00",
+        "Wed 15 Apr, 12:00",
         "builder session, 127.0.0.1",
         "agent.changed",
         "<other>",
