@@ -207,7 +207,8 @@ def _words(one: Rejections, row: Any) -> Any:
             "secret itself cannot be guessed.",
         }
     return {
-        "summary": f"{seen}, and no token was issued to it meanwhile; typically it is {one.expected_tokens:,.0f}.",
+        "summary": f"{seen}, and no token was issued to it meanwhile; typically it is issued "
+        f"{one.expected_tokens:,.0f} in that time.",
         "causes": "Its secret was probably rotated, or has expired, and the new one was not rolled out.",
         "next_step": "Check which of its credentials are valid, and give its instances a valid one.",
     }

@@ -219,8 +219,9 @@ def _of_agent(one: SilentAgent, silent: list[SilentAgent], histories: Histories,
         observed=0,
         expected=found.expected,
         baseline=f"{baseline} in up to {thresholds.SILENCE_WEEKS} weeks before",
-        summary=f"{agent.name} has made no request since {instant_in_words(begins)}, {_long(ends - begins)}; typically"
-        f" it would have been {found.expected:.0f} {found.unit} with activity.",
+        summary=f"{agent.name} has made no request for {_long(ends - begins)}, since {instant_in_words(begins)};"
+        f" typically it is active {'in' if found.unit == 'hours' else 'on'} {found.expected:.0f} {found.unit} of that"
+        " time.",
         causes="It was stopped or has crashed, cannot reach the service any more, or its credential has expired."
         + (" Others were active meanwhile." if others_were_active else ""),
         next_step="Check whether it runs and what it logs, and its rejected requests; suspend or delete it if it has"

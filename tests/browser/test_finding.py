@@ -29,7 +29,7 @@ def test_acknowledges_and_mutes_on_the_card(open_page: Open, stage: Stage, java_
     card.get_by_label("Note").fill("on it")
     card.get_by_label("Note").press("Enter")
     page.wait_for_url(f"**/dashboard?days=7#{card.get_attribute('id')}")
-    expect(card).to_contain_text("Acknowledged by fleet-console Wed 15 Apr, 12:00: on it")
+    expect(card).to_contain_text("Acknowledged by fleet-console on Wed 15 Apr, 12:00 UTC: on it")
     expect(card).to_be_in_viewport()
     card.get_by_text("Acknowledge or mute").click()
     card.get_by_role("button", name="Mute", exact=True).click()

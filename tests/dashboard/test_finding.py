@@ -68,10 +68,10 @@ def test_the_card_acknowledges_mutes_and_unmutes(
     assert back == f"{path}?days=7"
     assert "Muted" not in page.text
     for action, values, shown in (
-        ("acknowledge", {"note": " load <test> "}, "Acknowledged by builder Wed 15 Apr, 12:00: load <test>"),
-        ("acknowledge", {"note": ""}, "Acknowledged by builder Wed 15 Apr, 12:00 "),
-        ("mute", {"until": "2026-04-20"}, "Muted until Mon 20 Apr, 00:00: it sends no alerts."),
-        ("mute", {"until": "2026-04-21"}, "Muted until Tue 21 Apr, 00:00: it sends no alerts."),
+        ("acknowledge", {"note": " load <test> "}, "Acknowledged by builder on Wed 15 Apr, 12:00 UTC: load <test>"),
+        ("acknowledge", {"note": ""}, "Acknowledged by builder on Wed 15 Apr, 12:00 UTC"),
+        ("mute", {"until": "2026-04-20"}, "Muted until Mon 20 Apr, 00:00 UTC: it sends no alerts."),
+        ("mute", {"until": "2026-04-21"}, "Muted until Tue 21 Apr, 00:00 UTC: it sends no alerts."),
     ):
         response = send(signed_in, finding_id, action, back=back, **values)
         assert (response.status_code, response.headers["Location"]) == (303, f"/dashboard{back}#finding-{finding_id}")

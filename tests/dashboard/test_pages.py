@@ -489,7 +489,7 @@ class TestFindings:
         known = replace(known, acknowledged_at=NOON, acknowledged_by="anna", note="a load test <of ours>")
         evaluated = replace(listing([]), findings=[known])
         monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: evaluated)
-        assert "Acknowledged by anna Wed 15 Apr, 12:00: a load test <of ours>" in " ".join(read().text.split())
+        assert "Acknowledged by anna on Wed 15 Apr, 12:00 UTC: a load test <of ours>" in " ".join(read().text.split())
 
     def test_an_agents_page_has_those_that_it_is_behind(self, read: Read, cast: Cast, found: list[Finding]) -> None:
         own, other = Contributor(agent_id=cast.acme.agent_id, agent_name="builder", count=7), uuid.uuid4()

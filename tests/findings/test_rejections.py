@@ -61,7 +61,7 @@ def test_says_that_the_new_secret_was_not_rolled_out_where_no_token_was_issued_m
             "agentCount": 1,
             "alsoSeenAs": [],
             "summary": "1,240 requests of sync failed to authenticate, and no token was issued to it meanwhile; "
-            "typically it is 5.",
+            "typically it is issued 5 in that time.",
             "causes": "Its secret was probably rotated, or has expired, and the new one was not rolled out.",
             "next": "Check which of its credentials are valid, and give its instances a valid one.",
         }

@@ -93,8 +93,8 @@ def test_names_the_agent_that_worked_around_the_clock_and_since_when_it_is_silen
             "agents": [],
             "agentCount": 1,
             "alsoSeenAs": [],
-            "summary": "watcher has made no request since 08:00 UTC on Wednesday, 15 April 2026, 4 hours; typically"
-            " it would have been 4 hours with activity.",
+            "summary": "watcher has made no request for 4 hours, since 08:00 UTC on Wednesday, 15 April 2026; typically"
+            " it is active in 4 hours of that time.",
             "causes": "It was stopped or has crashed, cannot reach the service any more, or its credential has expired."
             " Others were active meanwhile.",
             "next": "Check whether it runs and what it logs, and its rejected requests; suspend or delete it if it has"
@@ -160,9 +160,9 @@ def test_an_agent_that_rests_is_silent_after_four_working_days(fleet: Fleet, las
     agent = work(fleet, "clerk", office, ends=last + HOUR)
     others(fleet)
     fleet.store()
-    assert [(one["agentId"], one["expected"]["value"]) for one in fleet.findings("silence")] == [
-        (str(agent), 4)
-    ] * is_reported
+    found = fleet.findings("silence")
+    assert [(one["agentId"], one["expected"]["value"]) for one in found] == [(str(agent), 4)] * is_reported
+    assert all(one["summary"].endswith("typically it is active on 4 days of that time.") for one in found)
 
 
 def test_a_leak_that_has_ended_leaves_no_agent_that_works_around_the_clock(fleet: Fleet, clock: Clock) -> None:
