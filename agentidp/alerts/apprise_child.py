@@ -82,7 +82,7 @@ def _send(message: dict[str, Any]) -> str | None:
     if sender.notify(title=message["title"], body=message["body"], notify_type=message["type"]):
         return None
     status = f"the status of the response was {statuses.status}" if statuses.status else None
-    return connections.refusal or status or "the service did not accept it"
+    return connections.refusal or status or "apprise could not deliver it: no connection, or the service refused it"
 
 
 if __name__ == "__main__":

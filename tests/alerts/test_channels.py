@@ -146,6 +146,15 @@ def test_apprise_sends_to_a_chat(acme: Outbox, receiver: Receiver, clock: Clock,
 
 
 @pytest.mark.slow
+def test_apprise_does_not_know_whether_a_service_was_reached(acme: Outbox, deliver: Deliver) -> None:
+    target_id, _ = acme.add_target(f"ntfy://127.0.0.1:{free_port()}/on-call", "apprise")
+    acme.put(change())
+    deliver()
+    reason = "apprise could not deliver it: no connection, or the service refused it"
+    assert acme.target(target_id).last_error == reason
+
+
+@pytest.mark.slow
 def test_apprise_sends_mail(acme: Outbox, deliver: Deliver) -> None:
     with mail_server() as (port, received):
         url = f"mailto://127.0.0.1:{port}?to=on-call@acme.example&from=agentidp@acme.example"
