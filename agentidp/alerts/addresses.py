@@ -40,6 +40,9 @@ APPRISE_PARAMETERS = frozenset(
 """Parameters that apprise's URLs can have here. Others name files (template, pgpkey) or turn off TLS (verify)."""
 
 
+_NO_NETWORK = "AGENTIDP_ALERT_NETWORKS allows no network, and nothing is sent to others without encryption"
+
+
 class BadAddress(ValueError):
     """The message is the rule that the address breaks; it does not repeat the address."""
 
@@ -61,11 +64,13 @@ def check_address(type_: str, url: str, networks: AllowedNetworks) -> str:
     if not host:
         raise BadAddress("must be a URL with a scheme and a host")
     if type_ == "apprise":
-        return _check_apprise(parts.scheme, url)
+        return _check_apprise(parts.scheme, url, networks)
     if parts.scheme not in ("https", "http") or parts.fragment:
         raise BadAddress("must be an https URL without fragment, or http for a network in AGENTIDP_ALERT_NETWORKS")
     if type_ == "alertmanager" and parts.query:
         raise BadAddress("must be Alertmanager's base URL, without query: /api/v2/alerts is added to it")
+    if parts.scheme == "http" and not networks.allow_plain:
+        raise BadAddress(f"must be an https URL: {_NO_NETWORK}")
     try:
         networks.check_literal(host, is_plain=parts.scheme == "http")
     except AddressRefused as refused:
@@ -73,9 +78,11 @@ def check_address(type_: str, url: str, networks: AllowedNetworks) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _check_apprise(scheme: str, url: str) -> str:
+def _check_apprise(scheme: str, url: str, networks: AllowedNetworks) -> str:
     if scheme not in APPRISE_SCHEMES:
         raise BadAddress(f"must have one of apprise's schemes {', '.join(sorted(APPRISE_SCHEMES))}")
+    if scheme in PLAIN_APPRISE_SCHEMES and not networks.allow_plain:
+        raise BadAddress(f"must be {scheme}s, which uses TLS: {_NO_NETWORK}")
     # apprise reads URLs otherwise than urllib: everything behind the first "?" is parameters, behind a "#" too, and ";"
     # separates them as "&" does.
     pairs = [pair for pair in re.split("[&;]", url.partition("?")[2]) if pair]

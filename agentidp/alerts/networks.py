@@ -35,6 +35,11 @@ class AllowedNetworks:
     def __init__(self, allowed: tuple[Network, ...] | None) -> None:
         self._allowed = allowed or ()
 
+    @property
+    def allow_plain(self) -> bool:
+        """Whether a connection without encryption is allowed anywhere."""
+        return bool(self._allowed)
+
     def check(self, address: Address, *, is_plain: bool) -> None:
         """Check an address before a connection is made to it.
 

@@ -29,7 +29,10 @@ class Url(ma.fields.String):
         super().__init__(
             validate=[
                 ma.validate.Length(1, MAXIMUM_URL_LENGTH, error=f"must have 1 to {MAXIMUM_URL_LENGTH} characters"),
-                ma.validate.Regexp(r"[a-z0-9]+://[!-~]+\Z", error="must be a URL in printable ASCII characters"),
+                ma.validate.Regexp(
+                    r"[a-z0-9]+://[!-~]+\Z",
+                    error="must be a URL with a scheme and a host, in printable ASCII characters",
+                ),
             ],
             metadata={"description": description},
             **kwargs,

@@ -81,7 +81,10 @@ def test_the_types_without_a_signature_have_no_key(client: FlaskClient, cast: Ca
     [
         ("webhook", "https://127.0.0.1/", "is refused: the address is not public, and AGENTIDP_ALERT_NETWORKS"),
         ("webhook", "slack://a/b/c", "must be an https URL"),
+        ("webhook", "http://hooks.example/", "must be an https URL: AGENTIDP_ALERT_NETWORKS allows no network"),
         ("apprise", "json://hooks.example", "must have one of apprise's schemes"),
+        ("apprise", "syslog://", "must be a URL with a scheme and a host"),
+        ("webhook", "hooks.example/path", "must be a URL with a scheme and a host"),
     ],
 )
 def test_an_address_is_checked_by_its_type(

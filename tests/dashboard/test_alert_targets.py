@@ -225,7 +225,10 @@ def test_of_two_that_send_a_form_at_once_one_adds_the_target(services: Services,
     [
         ({"name": ""}, "The name must have 1 to 100 characters."),
         ({"type": "pigeon"}, f"The type must be one of {', '.join(TYPES)}."),
-        ({"url": "hooks.example"}, "The address must be a URL in printable ASCII characters."),
+        (
+            {"url": "hooks.example"},
+            "The address must be a URL with a scheme and a host, in printable ASCII characters.",
+        ),
         ({"url": "https://10.0.0.1/x"}, "The address is refused: "),
         ({"kinds": ["nothing"]}, "The kinds must be among budget, "),
         ({"minimumSeverity": ""}, "Severity must be one of info, warning, critical."),
