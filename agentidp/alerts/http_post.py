@@ -41,7 +41,8 @@ def post(url: SplitResult, body: bytes, headers: Mapping[str, str], networks: Al
     except TimeoutError:
         raise PostFailed(f"no response within {TIMEOUT:g} seconds") from None
     except ssl.SSLCertVerificationError as error:
-        raise PostFailed(f"the certificate is refused: {error.verify_message}") from None
+        # Behind the comma is the host, which only those know who may change the target.
+        raise PostFailed(f"the certificate is refused: {error.verify_message.partition(',')[0]}") from None
     except OSError as error:
         raise PostFailed(f"no connection: {error.strerror or type(error).__name__}") from None
     except (http.client.HTTPException, UnicodeError) as error:

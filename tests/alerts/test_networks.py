@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -93,3 +94,11 @@ def test_the_certificate_must_be_the_hosts(tls_receiver: int) -> None:
     networks = AllowedNetworks((ip_network("127.0.0.0/8"),))
     with pytest.raises(PostFailed, match="the certificate is refused: self-signed certificate"):
         post(urlsplit(f"https://127.0.0.1:{tls_receiver}/"), b"{}", {}, networks)
+
+
+def test_the_reason_does_not_name_the_host(tls_receiver: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The certificate is trusted, and has no name that is compared with the host.
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+    with pytest.raises(PostFailed) as failed:
+        post(urlsplit(f"https://127.0.0.1:{tls_receiver}/"), b"{}", {}, AllowedNetworks((ip_network("127.0.0.0/8"),)))
+    assert str(failed.value) == "the certificate is refused: IP address mismatch"

@@ -9,7 +9,8 @@ from flask.testing import FlaskClient
 
 from agentidp.services import Services
 from tests.conftest import Cast
-from tests.factories import NOON, count_usage, database_of, make_alert_target
+from tests.dashboard.conftest import with_session
+from tests.factories import NOON, count_usage, database_of, make_agent, make_alert_target
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,27 @@ def test_the_overview_names_a_target_that_fails(
     )
     assert sentence in page
     assert "outsider" not in page
+
+
+def test_who_may_only_read_sees_the_name_and_the_reason_and_no_address(
+    client: FlaskClient, services: Services, cast: Cast
+) -> None:
+    acme = cast.acme
+    count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=20)
+    target_id = make_alert_target(services, acme.organization_id, "on-call")
+    database_of(services, acme.organization_id).fetch_durably(
+        "alerts/record_failure",
+        target_id=target_id,
+        delivery_id=target_id,
+        error="the status of the response was 500",
+        next_attempt_at=NOON,
+        paused_until=NOON + timedelta(minutes=1),
+        is_last=False,
+        is_gone=False,
+    )
+    with_session(client, make_agent(services, acme.organization_id, "reader", scopes={"analytics:read"}))
+    page = client.get("/dashboard").text
+    assert "on-call" in page
+    assert "the status of the response was 500" in page
+    assert "hooks.example" not in page
+    assert "/dashboard/alert-targets" not in page
