@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,6 +19,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
+from xdist.scheduler import LoadFileScheduling
 
 from agentidp import create_app
 from agentidp.clock import utc_now
@@ -374,6 +376,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(room)
         if FIXTURES_WITH_A_SERVER & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
+
+
+class OneNetwork(LoadFileScheduling):
+    """A file on each core, as with ``--dist loadfile``, but the browser and the containers all on one.
+
+    When containers start, the machine gets network interfaces, and Chromium then ends what it is loading with
+    ERR_NETWORK_CHANGED.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "network" if file.startswith(("tests/browser/", "tests/containers/")) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneNetwork | None:
+    """How tests are dealt out to the processes of pytest-xdist."""
+    return OneNetwork(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
