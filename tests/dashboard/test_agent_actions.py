@@ -105,6 +105,10 @@ def test_rotates_a_credential_and_shows_the_secret_once(signed_in: FlaskClient, 
     assert "only credential" in Page(signed_in.get(f"{page}/credentials/{new}/revoke")).text
     for method in (signed_in.get, lambda path: post(signed_in, path)):
         assert method(f"{page}/credentials/{old}/revoke").status_code == 404
+    none = "The agent has no credential now, so it gets no further tokens."
+    assert none not in Page(signed_in.get(page)).text
+    post(signed_in, f"{page}/credentials/{new}/revoke")
+    assert none in Page(signed_in.get(page)).text
 
 
 def test_a_form_that_is_sent_again_creates_nothing_and_shows_no_secret(signed_in: FlaskClient, worker: Agent) -> None:
