@@ -47,6 +47,11 @@ def settings_for(url: str, **changes: object) -> Settings:
     return Settings(**(values | changes))  # type: ignore[arg-type]
 
 
+LONGEST = {"statement_timeout": 23.0, "pool_timeout": 25.0}
+"""The settings with which requests wait as long as they may, so that none fails because the machine is slow, or because
+another transaction of its test holds what it waits for.
+"""
+
 # A name for it, because pytest takes a parameter that is None for a fixture without a parameter.
 WHEEL = Path("/the wheel's")
 MISSING = Path("/usr/lib/postgresql/missing/bin")
@@ -262,7 +267,7 @@ def wired_app() -> Flask:
 @pytest.fixture
 def app(wired_app: Flask, database_url: str, clock: Clock) -> Iterator[Flask]:
     """The application on a fresh database, with services of its own. Flask refuses a further route."""
-    services = wired_app.extensions["agentidp"] = Services.of(settings_for(database_url), clock)
+    services = wired_app.extensions["agentidp"] = Services.of(settings_for(database_url, **LONGEST), clock)
     yield wired_app
     services.close()
 
@@ -270,7 +275,7 @@ def app(wired_app: Flask, database_url: str, clock: Clock) -> Iterator[Flask]:
 @pytest.fixture
 def own_app(database_url: str, clock: Clock) -> Iterator[Flask]:
     """Likewise, for a test that adds a route."""
-    app = create_app(settings_for(database_url), clock=clock)
+    app = create_app(settings_for(database_url, **LONGEST), clock=clock)
     yield app
     app.extensions["agentidp"].close()
 
@@ -327,7 +332,7 @@ def midnight_is_far() -> None:
 def shared_app(postgres_url: str, template: str) -> Iterator[Flask]:
     """The application on a database that the tests of a module share: for those that change nothing that counts."""
     with contextlib.contextmanager(_fresh_database)(postgres_url, template) as url:
-        app = create_app(settings_for(url), clock=Clock())
+        app = create_app(settings_for(url, **LONGEST), clock=Clock())
         yield app
         app.extensions["agentidp"].close()
 
