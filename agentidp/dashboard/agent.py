@@ -10,7 +10,7 @@ from flask import Response
 
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session
-from agentidp.dashboard.page_findings import findings_of_agent, page_findings
+from agentidp.dashboard.page_findings import page_findings
 from agentidp.dashboard.period import Period, requested_period
 from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound
@@ -53,16 +53,13 @@ def _findings_and_charts(
     caller: Caller, period: Period, agent_id: UUID, activity: list[Any], markers: list[Any]
 ) -> dict[str, Any]:
     """What takes long to compute."""
-    all_found, not_computed = page_findings(caller, period)
-    found = findings_of_agent(all_found, agent_id)
-    marked = charts.days_with_findings(found or [])
+    found = page_findings(caller, period, agent_id)
+    marked = charts.days_with_findings(found.listed or [])
     days = [(date.fromisoformat(row.date), row) for row in activity]
     return {
         "found": found,
-        "not_computed": not_computed,
         "marked": charts.marked_days(markers, period.first, period.last, agent_id),
-        "ongoing": [one for one in found or [] if one.is_ongoing],
-        "max_findings": len(found or []),
+        "max_findings": len(found.listed or []),
         "activity": activity,
         "tokens": charts.day_chart([(day, row.tokens) for day, row in days], marked, period.today),
         "rejections": charts.day_chart([(day, row.rejected) for day, row in days], marked, period.today),

@@ -52,11 +52,9 @@ def overview(caller: Caller) -> Response:
     figures = [*headline(period, before, days, hours, at), budget_figure(month, at)]
 
     def slow_part() -> dict[str, Any]:
-        found, not_computed = page_findings(caller, period)
-        return _charts(days, found or [], period) | {
+        found = page_findings(caller, period)
+        return _charts(days, found.listed or [], period) | {
             "found": found,
-            "not_computed": not_computed,
-            "ongoing": [one for one in found or [] if one.is_ongoing],
             "day_ago": at - DAY,
             "marked": charts.marked_days(markers, period.first, period.last),
             "max_findings": MAX_FINDINGS,
