@@ -182,6 +182,23 @@ def make_alert_target(
     return target_id
 
 
+def fail_target(services: Services, organization_id: str, target_id: UUID, *, is_gone: bool = False) -> None:
+    """Note that an alert target has failed at noon.
+
+    :param is_gone: it wants nothing more.
+    """
+    database_of(services, organization_id).fetch_durably(
+        "alerts/record_failure",
+        target_id=target_id,
+        delivery_id=target_id,
+        error="the status of the response was 500",
+        next_attempt_at=NOON,
+        paused_until=NOON + timedelta(minutes=1),
+        is_last=False,
+        is_gone=is_gone,
+    )
+
+
 def make_marker(services: Services, organization_id: str) -> UUID:
     """Mark a deployment; the marker's id."""
     with database_of(services, organization_id).transaction() as transaction:

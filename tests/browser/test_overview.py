@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open
-from tests.browser.stage import Stage, let_in
+from tests.browser.stage import Stage, let_in, overflow
+from tests.factories import NOON, count_usage, fail_target, make_agent, make_alert_target, make_organization
 
 AGENTS = "table.agents tbody th"
 
@@ -29,6 +30,31 @@ def test_the_headline_is_seen_without_scrolling(page: Page, width: int, height: 
     expect(page.locator("#headline dd, #ongoing dd")).to_have_count(6)
     for figure in page.locator("#headline dd, #ongoing dd").all():
         expect(figure).to_be_in_viewport(ratio=0.5)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (360, 740)])
+def test_the_headline_is_seen_without_scrolling_also_if_alert_targets_fail(
+    page: Page, stage: Stage, width: int, height: int
+) -> None:
+    organization_id = make_organization(stage.services, "Unreachable")
+    agent = make_agent(stage.services, organization_id, "busy")
+    count_usage(stage.services, organization_id, agent.agent_id, NOON, tokens=120)
+    for number in range(3):
+        target_id = make_alert_target(stage.services, organization_id, f"on-call number {number} of the platform")
+        fail_target(stage.services, organization_id, target_id)
+    let_in(page, stage, agent)
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto("/dashboard")
+    banner = page.locator("#failing-targets")
+    expect(banner).to_contain_text("3 of 3 alert targets fail")
+    expect(page.locator("#headline dd, #ongoing dd")).to_have_count(6)
+    for figure in page.locator("#headline dd, #ongoing dd").all():
+        expect(figure).to_be_in_viewport(ratio=0.5)
+    names = banner.get_by_text("on-call number 2")
+    expect(names).to_be_hidden()
+    banner.get_by_text("Which of them").press("Enter")
+    expect(names).to_be_visible()
+    assert overflow(page) == []
 
 
 def test_findings_that_go_on_come_first_and_those_that_ended_are_folded_away(page: Page) -> None:

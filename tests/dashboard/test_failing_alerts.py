@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from flask.testing import FlaskClient
 
 from agentidp.services import Services
 from tests.conftest import Cast
-from tests.dashboard.conftest import with_session
-from tests.factories import NOON, count_usage, database_of, make_agent, make_alert_target
+from tests.dashboard.conftest import Page, with_session
+from tests.factories import NOON, count_usage, fail_target, make_agent, make_alert_target
 
 
 @pytest.mark.parametrize(
@@ -26,23 +24,16 @@ def test_the_overview_names_a_target_that_fails(
     target_id = make_alert_target(services, acme.organization_id, "<on-call>")
     make_alert_target(services, cast.outsider.organization_id, "outsider's")
     assert "have failed since" not in signed_in.get("/dashboard").text
+    # It fails in its own organization only.
     for organization_id in (acme.organization_id, cast.outsider.organization_id):
-        database_of(services, organization_id).fetch_durably(
-            "alerts/record_failure",
-            target_id=target_id,
-            delivery_id=target_id,
-            error="the status of the response was 500",
-            next_attempt_at=NOON,
-            paused_until=NOON + timedelta(minutes=1),
-            is_last=False,
-            is_gone=is_gone,
-        )
+        fail_target(services, organization_id, target_id, is_gone=is_gone)
     page = signed_in.get("/dashboard").text
     sentence = (
         f"{begin} <b>&lt;on-call&gt;</b> have failed since Wed 15 Apr, 12:00 UTC: the status of the response was 500."
     )
     assert sentence in page
     assert "outsider" not in page
+    assert 'id="failures"' not in page
 
 
 def test_who_may_only_read_sees_the_name_and_the_reason_and_no_address(
@@ -51,19 +42,29 @@ def test_who_may_only_read_sees_the_name_and_the_reason_and_no_address(
     acme = cast.acme
     count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=20)
     target_id = make_alert_target(services, acme.organization_id, "on-call")
-    database_of(services, acme.organization_id).fetch_durably(
-        "alerts/record_failure",
-        target_id=target_id,
-        delivery_id=target_id,
-        error="the status of the response was 500",
-        next_attempt_at=NOON,
-        paused_until=NOON + timedelta(minutes=1),
-        is_last=False,
-        is_gone=False,
-    )
+    fail_target(services, acme.organization_id, target_id)
     with_session(client, make_agent(services, acme.organization_id, "reader", scopes={"analytics:read"}))
     page = client.get("/dashboard").text
     assert "on-call" in page
     assert "the status of the response was 500" in page
     assert "hooks.example" not in page
     assert "/dashboard/alert-targets" not in page
+
+
+def test_several_targets_that_fail_are_one_banner(signed_in: FlaskClient, services: Services, cast: Cast) -> None:
+    acme = cast.acme
+    count_usage(services, acme.organization_id, acme.agent_id, NOON, tokens=20)
+    make_alert_target(services, cast.outsider.organization_id)
+    targets = {
+        name: make_alert_target(services, acme.organization_id, name) for name in ("one", "three", "two", "well")
+    }
+    for name in ("one", "two", "three"):
+        fail_target(services, acme.organization_id, targets[name], is_gone=name == "two")
+    page = Page(signed_in.get("/dashboard"))
+    [banner] = [part for part in page.all("section") if part.get("id") == "failing-targets"]
+    assert banner["class"] == "notice"
+    reason = "have failed since Wed 15 Apr, 12:00 UTC: the status of the response was 500."
+    assert (
+        "3 of 4 alert targets fail; the first since Wed 15 Apr, 12:00 UTC. Alert targets Which of them, and why "
+        f"Alerts to one {reason} Alerts to three {reason} Nothing is sent any more: alerts to two {reason} "
+    ) in " ".join(page.text.split())
