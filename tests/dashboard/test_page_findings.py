@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from agentidp.dashboard.page_findings import MAX_FINDINGS
 from agentidp.findings import Found, findings_query
 from agentidp.findings.finding import Finding, Severity
 from agentidp.findings.store import store_evaluation
@@ -25,7 +26,8 @@ LONG_PAST = "?from=2025-11-01&to=2025-11-30"
 
 def about(name: str, severity: Severity, **changes: object) -> Finding:
     """A finding about an agent of its own, which its summary names."""
-    return a_finding(NOON, agent_id=uuid4(), agent_name=name, severity=severity, summary=f"See {name}.", **changes)
+    about = {"agent_id": uuid4(), "agent_name": name, "summary": f"See {name}."}
+    return a_finding(NOON, severity=severity, **(about | changes))
 
 
 def store(services: Services, organization_id: str, found: list[Finding]) -> dict[str, UUID]:
@@ -119,6 +121,28 @@ def test_an_agents_page_counts_and_lists_its_own(read: Read, cast: Cast, service
     assert "1 ongoing finding is outside this period" in page.text
     assert listed(page) == ["builder"]
     assert f"/dashboard/agents/{cast.acme.agent_id}" in [link["href"] for link in page.all("a")]
+
+
+def test_a_mark_leads_to_the_findings_own_page_if_its_card_is_not_shown(
+    read: Read, cast: Cast, services: Services
+) -> None:
+    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
+    march = NOON - timedelta(days=20)
+    of_today = [about(f"agent{number}", Severity.warning) for number in range(MAX_FINDINGS - 1)]
+    ended = [
+        about(f"old{day.day}", Severity.info, agent_id=agent, begins=day, ends=day + timedelta(hours=1))
+        for day, agent in ((march, uuid4()), (march - timedelta(days=2), cast.acme.agent_id))
+    ]
+    ids = store(services, cast.acme.organization_id, of_today + ended)
+    page = read()
+    assert "And 1 less urgent ones." in page.text
+    marks = [link["href"] for link in page.all("a") if link.get("class") == "flag"]
+    cards = [f"#{item['id']}" for item in page.all("li") if item.get("class", "").startswith("finding")]
+    assert [mark in cards for mark in marks] == [False, True, True]
+    assert marks[:2] == [f"/dashboard/findings/{ids['old24']}", f"#finding-{ids['old26']}"]
+    # An agent's page has the cards of all its findings.
+    marks = [link["href"] for link in read(f"/agents/{cast.acme.agent_id}").all("a") if link.get("class") == "flag"]
+    assert marks == [f"#finding-{ids['old24']}"]
 
 
 def test_what_could_not_be_computed_is_not_counted_as_none(read: Read, cast: Cast, services: Services) -> None:
