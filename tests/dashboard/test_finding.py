@@ -69,7 +69,9 @@ def test_the_card_acknowledges_mutes_and_unmutes(
     assert "Muted" not in page.text
     for action, values, shown in (
         ("acknowledge", {"note": " load <test> "}, "Acknowledged by builder on Wed 15 Apr, 12:00 UTC: load <test>"),
-        ("acknowledge", {"note": ""}, "Acknowledged by builder on Wed 15 Apr, 12:00 UTC"),
+        # Without a note it keeps the one that it has.
+        ("acknowledge", {"note": ""}, "Acknowledged by builder on Wed 15 Apr, 12:00 UTC: load <test>"),
+        ("acknowledge", {"note": "passes"}, "Acknowledged by builder on Wed 15 Apr, 12:00 UTC: passes"),
         ("mute", {"until": "2026-04-20"}, "Muted until Mon 20 Apr, 00:00 UTC: it sends no alerts."),
         ("mute", {"until": "2026-04-21"}, "Muted until Tue 21 Apr, 00:00 UTC: it sends no alerts."),
     ):
@@ -87,6 +89,23 @@ def test_mutes_the_kind_for_every_agent(signed_in: FlaskClient, cast: Cast, cloc
     acme = cast.acme
     other = a_finding(NOON, agent_id=uuid.uuid4(), agent_name="other")
     assert stored(acme, make_finding(acme.services, acme.organization_id, other)).muted_until is not None
+
+
+def test_an_acknowledged_finding_is_seen_to_be_so(signed_in: FlaskClient, finding_id: UUID) -> None:
+    def seen(path: str) -> tuple[str, list[str], bool]:
+        page = Page(signed_in.get(f"/dashboard{path}"))
+        classes = [
+            a["class"] for tag, a in page.elements if tag in ("li", "section") and "finding" in a.get("class", "")
+        ]
+        return text(page), classes, "warning acknowledged" in text(page)
+
+    for path in ("", f"/findings/{finding_id}"):
+        assert seen(path)[1:] == (["finding warning"], False)
+    assert "0 critical, 1 warning, 0 info; 1 new in 24 hours" in seen("")[0]
+    send(signed_in, finding_id, "acknowledge")
+    for path in ("", f"/findings/{finding_id}"):
+        assert seen(path)[1:] == (["finding warning acknowledged"], True)
+    assert "0 critical, 1 warning, 0 info; 1 acknowledged; 1 new in 24 hours" in seen("")[0]
 
 
 def test_the_page_has_the_history(signed_in: FlaskClient, cast: Cast, clock: Clock, finding_id: UUID) -> None:

@@ -16,6 +16,7 @@ TEXT = [
     ("surface", "accent"),
     ("critical", "surface"),
     ("warning", "surface"),
+    ("info", "surface"),
     *(("h-low", f"h{shade}") for shade in (1, 2, 3)),
     *(("h-high", f"h{shade}") for shade in (4, 5)),
 ]

@@ -49,6 +49,12 @@ def test_acknowledges(fleet: Fleet, finding_id: UUID) -> None:
     assert change in history(fleet, finding_id)
 
 
+def test_acknowledging_again_keeps_the_note_unless_another_is_given(fleet: Fleet, finding_id: UUID) -> None:
+    for given, kept in (({"note": "mine"}, "mine"), ({}, "mine"), ({"note": None}, "mine"), ({"note": "ours"}, "ours")):
+        assert post(fleet, finding_id, "acknowledge", **given)["note"] == kept
+    assert sorted(change["note"] or "" for change in history(fleet, finding_id)) == ["", "", "", "mine", "ours"]
+
+
 def test_an_escalation_takes_the_acknowledgement_back(fleet: Fleet, clock: Clock, finding_id: UUID) -> None:
     post(fleet, finding_id, "acknowledge", note="mine")
     [one] = fleet.listed()["data"]
