@@ -61,6 +61,8 @@ def _findings_and_charts(
         "marked": charts.marked_days(markers, period.first, period.last, agent_id),
         "max_findings": len(found.listed or []),
         "activity": activity,
-        "tokens": charts.day_chart([(day, row.tokens) for day, row in days], marked, period.today),
+        "tokens": charts.day_chart(
+            [(day, row.tokens) for day, row in days], marked, period.today, activity[0].created_at
+        ),
         "rejections": charts.day_chart([(day, row.rejected) for day, row in days], marked, period.today),
     }

@@ -41,7 +41,7 @@ class Bar:
 
     ``findings`` are the ids of the findings about it, in the order of the page. ``left`` is its position in the
     drawing and ``height`` the height of its bar, which ``is_cut`` off if it is higher than the axis. A day or
-    hour that ``is_running`` is not over; one that ``is_empty`` is over and counted nothing.
+    hour that ``is_running`` is not over; one that ``is_empty`` is over and counted nothing, though its subject existed.
     """
 
     when: date
@@ -113,33 +113,47 @@ class Weekday:
     heights: list[int]
 
 
-def day_chart(counts: list[tuple[date, int]], marked: dict[date, list[UUID]], today: date) -> Chart:
+def day_chart(
+    counts: list[tuple[date, int]], marked: dict[date, list[UUID]], today: date, created_at: datetime | None = None
+) -> Chart:
     """The chart of some days.
 
     :param counts: day and count, oldest first.
     :param marked: day -> the ids of its findings.
+    :param created_at: when the agent was created whose chart it is; no day before that is empty.
     """
-    return _chart(counts, marked, today)
+    return _chart(counts, marked, today, created_at and created_at.astimezone(UTC).date())
 
 
-def hour_chart(day: date, hours: list[HourUsage], name: str, at: datetime) -> Chart:
+def hour_chart(day: date, hours: list[HourUsage], name: str, at: datetime, created_at: datetime | None = None) -> Chart:
     """The chart of a day's hours up to the hour of *at*.
 
     :param name: of the count in :class:`HourUsage`.
+    :param created_at: as in :func:`day_chart`.
     """
     begins = datetime(day.year, day.month, day.day, tzinfo=at.tzinfo)
     counts = [(begins + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
-    return _chart(counts, {}, at.replace(minute=0, second=0, microsecond=0))
+    created = created_at and _hour(created_at.astimezone(UTC))
+    return _chart(counts, {}, _hour(at), created)
 
 
-def _chart(counts: Sequence[tuple[date, int]], marked: dict[date, list[UUID]], running: date) -> Chart:
+def _hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)
+
+
+def _chart(
+    counts: Sequence[tuple[date, int]], marked: dict[date, list[UUID]], running: date, created: date | None
+) -> Chart:
+    # Usage that was imported can be older than the agent.
+    first_used = next((when for when, count in counts if count), running)
+    begins = counts[0][0] if created is None else min(created, first_used)
     limit = axis_limit([count for _, count in counts])
     top = _round_number(limit)
     bars = []
     for index, (when, count) in enumerate(counts):
         # A bar must be high enough to see.
         height = max(1, round(HEIGHT * min(count, top) / top, 1)) if count else 0
-        is_empty = count == 0 and when < running
+        is_empty = count == 0 and begins <= when < running
         bars.append(
             Bar(when, count, marked.get(when, []), STEP * index, height, count > top, when == running, is_empty)
         )

@@ -46,17 +46,19 @@ def agent_day(caller: Caller, agent_id: UUID, on_day: str) -> Response:
     at = caller.at.astimezone(UTC)
     day = past_day(on_day, at)
     by_hour = agent_hours(caller, agent_id, day)
-    return pages.page("day.html", agent_id=agent_id, name=by_hour[0].agent_name, **_context(day, by_hour, at))
+    return pages.page(
+        "day.html", agent_id=agent_id, name=by_hour[0].agent_name, **_context(day, by_hour, at, by_hour[0].created_at)
+    )
 
 
-def _context(day: date, by_hour: list[Any], at: datetime) -> dict[str, Any]:
+def _context(day: date, by_hour: list[Any], at: datetime, created_at: datetime | None = None) -> dict[str, Any]:
     hours = usage.hours_of(by_hour, day)
     return {
         "day": day,
         "hours": hours,
         "previous": day - DAY,
         "following": day + DAY if day < at.date() else None,
-        "tokens": charts.hour_chart(day, hours, "tokens", at),
+        "tokens": charts.hour_chart(day, hours, "tokens", at, created_at),
         "rejections": charts.hour_chart(day, hours, "rejected", at),
     }
 

@@ -1,10 +1,11 @@
 -- What an agent did on each UTC day. One row per day, oldest first, zeros included; the last is "day". Each
--- repeats the agent's name, its status (also of a deleted agent) and the hour in which it was last issued a token
--- within the 90 days up to "day", or null. No row if the organization has no such agent.
+-- repeats the agent's name, when it was created, its status (also of a deleted agent) and the hour in which it was last
+-- issued a token within the 90 days up to "day", or null. No row if the organization has no such agent.
 -- Parameters: organization_id; agent_id; day: the last one, in UTC; days: how many days.
 -- Day by day, because the key has the day before the agent: a range of days would read all agents.
 select
     agents.name as agent_name,
+    agents.created_at,
     case when agents.deleted_at is null then agents.status else 'deleted' end as status,
     last_token.hour as last_token_hour,
     to_char(calendar.day, 'YYYY-MM-DD') as date,

@@ -1,8 +1,9 @@
--- An agent's usage in each UTC hour of a day. One row an hour with usage, in order, each with the agent's name; one row
--- without an hour if there is none; no row if the organization has no such agent.
+-- An agent's usage in each UTC hour of a day. One row an hour with usage, in order, each with the agent's name and when it
+-- was created; one row without an hour if there is none; no row if the organization has no such agent.
 -- Parameters: organization_id; agent_id; on_day: the day.
 select
     agents.name as agent_name,
+    agents.created_at,
     used.on_day,
     used.at_hour,
     used.tokens,

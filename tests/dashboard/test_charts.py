@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+import re
+from datetime import date, datetime, timedelta
 
 import pytest
 from flask.testing import FlaskClient
@@ -22,8 +23,8 @@ from agentidp.dashboard.usage import HourUsage
 from agentidp.services import Services
 from agentidp.usage import record_rejection
 from tests.conftest import Cast
-from tests.dashboard.conftest import Page, Read, number
-from tests.factories import NOON, count_usage, make_agent
+from tests.dashboard.conftest import Page, Read, number, with_session
+from tests.factories import NOON, Clock, count_usage, make_agent
 
 TODAY = NOON.date()
 
@@ -87,6 +88,41 @@ def test_hours_that_are_not_over_are_not_like_those_without_tokens(read: Read, c
     assert zeros.count("M") == 11
     today = [a["d"] for a in page.all("path") if a.get("class") == "bars today"]
     assert today[0] == "M121 100v-0h8V100z"
+
+
+@pytest.mark.parametrize(
+    ("created", "used", "empty"),
+    [
+        (None, [], [0, 1, 2, 3, 4, 5]),
+        (NOON - timedelta(days=3), [], [3, 4, 5]),
+        (NOON.replace(hour=0), [], []),
+        (NOON - timedelta(days=90), [5], [0, 1, 2, 3, 4]),
+        # Imported: older than the agent.
+        (NOON - timedelta(days=1), [2], [3, 4, 5]),
+    ],
+)
+def test_no_day_before_an_agent_was_created_is_empty(
+    created: datetime | None, used: list[int], empty: list[int]
+) -> None:
+    counts = [(TODAY - timedelta(days=6 - n), 9 if n in used else 0) for n in range(7)]
+    chart = day_chart(counts, {}, TODAY, created)
+    assert [n for n, bar in enumerate(chart.bars) if bar.is_empty] == empty
+
+
+def test_the_pages_of_a_new_agent_show_nothing_empty_before_it(
+    client: FlaskClient, read: Read, cast: Cast, clock: Clock
+) -> None:
+    def empty(path: str) -> list[str]:
+        paths = [a["d"] or "" for a in read(path).all("path") if a.get("class") == "zero"]
+        return re.findall(r"M([\d.]+) ", paths[0])
+
+    agent = f"/agents/{cast.acme.agent_id}"
+    assert empty(agent) == empty(f"{agent}/days/{TODAY}") == empty(f"{agent}/days/{TODAY - timedelta(days=1)}") == []
+    clock.advance(hours=25)
+    with_session(client, cast.acme)
+    # The day and the hours in which it was created had no token.
+    assert empty(f"{agent}?days=7") == ["51.5"]
+    assert empty(f"{agent}/days/{TODAY}") == [f"{hour * 10 + 1.5:g}" for hour in range(12, 24)]
 
 
 def test_a_bar_of_rejected_requests_leads_to_the_agents_with_most_of_them(
