@@ -145,6 +145,22 @@ def test_a_mark_leads_to_the_findings_own_page_if_its_card_is_not_shown(
     assert marks == [f"#finding-{ids['old24']}"]
 
 
+def test_the_chart_of_the_busiest_hours_has_the_periods_days_and_its_words_have_their_own(
+    read: Read, cast: Cast, services: Services
+) -> None:
+    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON - timedelta(days=20), tokens=12)
+    midnight = NOON.replace(hour=0)
+    peak = a_finding(NOON, kind="peak", severity=Severity.info, begins=midnight - timedelta(days=28), ends=midnight)
+    with database_of(services, cast.acme.organization_id).transaction() as opened:
+        store_evaluation(opened, Found([peak]), findings_query(NOON, services.settings, days=90))
+    text = " ".join(read("?from=2026-03-20&to=2026-03-31").text.split())
+    assert "info Fri 20 Mar to Tue 31 Mar History Busiest hours" in text
+    assert "Most requests in these 12 days: Thursdays, 12:00 to 13:00 UTC" in text
+    assert "An average week, Wed 18 Mar to Tue 14 Apr The organization was issued" in text
+    page = read(f"/agents/{cast.acme.agent_id}")
+    assert "Busiest hours" not in page.text
+
+
 def test_what_could_not_be_computed_is_not_counted_as_none(read: Read, cast: Cast, services: Services) -> None:
     count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
     with services.expensive_reads.running(cast.acme.organization_id):
