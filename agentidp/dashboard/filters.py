@@ -87,16 +87,16 @@ def window(known: KnownFinding, at: datetime) -> Markup:
     """The time that a finding is about. Its end is left out if it still went on when it was last evaluated."""
     begins, ends = known.finding.begins.astimezone(UTC), known.finding.ends.astimezone(UTC)
     are_days = begins.time() == time()
-    begin = _time(begins, day_label(begins, at)) if are_days else _time(begins, f"{time_label(begins, at)} UTC")
+    begin = _time(begins, f"{time_label(begins, at)} UTC")
     # The report has milliseconds.
     if known.is_ongoing and known.last_seen_at - ends < timedelta(seconds=1) and ends <= at:
         return Markup("since ") + begin
     if are_days and ends.time() == time():
-        last = charts.last_day(ends)
+        begin, last = _time(begins, day_label(begins, at)), charts.last_day(ends)
         return begin if last == begins.date() else begin + " to " + _time(last, day_label(last, at))
     is_same_day = begins.date() == charts.last_day(ends)
     end = _time(ends, f"{ends:%H:%M} UTC" if is_same_day else f"{time_label(ends, at)} UTC")
-    return _time(begins, f"{time_label(begins, at)} UTC") + " to " + end
+    return begin + " to " + end
 
 
 def _time(when: date, words: str) -> Markup:

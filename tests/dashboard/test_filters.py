@@ -37,6 +37,7 @@ MIDNIGHT = NOON.replace(hour=0)
 MONDAY, TODAY = '<time datetime="2026-04-13">Mon 13 Apr</time>', '<time datetime="2026-04-15">Wed 15 Apr</time>'
 NINE = '<time datetime="2026-04-15T09:00Z">Wed 15 Apr, 09:00 UTC</time>'
 TEN = '<time datetime="2026-04-15T10:00Z">10:00 UTC</time>'
+FIRST_HOUR = '<time datetime="2026-04-13T00:00Z">Mon 13 Apr, 00:00 UTC</time>'
 LATE = '<time datetime="2026-04-13T23:00Z">Mon 13 Apr, 23:00 UTC</time>'
 
 
@@ -45,7 +46,7 @@ LATE = '<time datetime="2026-04-13T23:00Z">Mon 13 Apr, 23:00 UTC</time>'
     [
         # It goes on, and was evaluated a minute before the page was made.
         (NOON - 3 * HOUR, NOON - MINUTE, False, f"since {NINE}"),
-        (MIDNIGHT - 2 * DAY, NOON - MINUTE, False, f"since {MONDAY}"),
+        (MIDNIGHT - 2 * DAY, NOON - MINUTE, False, f"since {FIRST_HOUR}"),
         # It goes on, though its window has ended; or it has ended.
         (NOON - 3 * HOUR, NOON - 2 * HOUR, False, f"{NINE} to {TEN}"),
         (NOON - 3 * HOUR, NOON - 2 * HOUR, True, f"{NINE} to {TEN}"),
