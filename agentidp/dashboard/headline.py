@@ -51,6 +51,8 @@ def change(now: int, before: int, when: str) -> str:
 
     :param when: ends the sentence "10 % more than …".
     """
+    if now == before == 0:
+        return f"none {when} either"
     if now == before:
         return f"as many as {when}"
     if before == 0:
@@ -63,6 +65,11 @@ def change(now: int, before: int, when: str) -> str:
 def _tokens_today(hours: dict[str, list[HourUsage]], at: datetime) -> Figure:
     # Hours are the finest that is counted, so both days are compared up to the last complete hour.
     now, earlier = (sum(hour.tokens for hour in hours[day][: at.hour]) for day in ("today", "week_ago"))
-    week_ago = f"{day_label(at - WEEK, at)} until {at.hour:02}:00"
-    note = change(now, earlier, f"on {week_ago}") if at.hour else "the first hour is not over"
+    week_ago, until = f"on {day_label(at - WEEK, at)}", f"until {at.hour:02}:00"
+    if not at.hour:
+        note = "the first hour is not over"
+    elif now == earlier == 0:
+        note = f"none {until}, today or {week_ago}"
+    else:
+        note = change(now, earlier, f"{week_ago} {until}")
     return Figure("Tokens today", f"{sum(hour.tokens for hour in hours['today']):,}", note)

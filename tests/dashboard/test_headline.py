@@ -25,7 +25,7 @@ WEEK = Period(TODAY - timedelta(days=6), TODAY, TODAY, "days=7", TODAY - timedel
         (110, 100, "10 % more than before"),
         (90, 100, "10 % fewer than before"),
         (100, 100, "as many as before"),
-        (0, 0, "as many as before"),
+        (0, 0, "none before either"),
         (5, 0, "none before"),
         (0, 5, "100 % fewer than before"),
         (10_000, 1, "999,900 % more than before"),
@@ -58,6 +58,15 @@ def test_nothing_is_compared_before_an_hour_or_a_day_is_over() -> None:
     figures = headline(Period(TODAY, TODAY, TODAY, "", TODAY), [], [day], hours, NOON.replace(hour=0, minute=59))
     assert [figure.note for figure in figures] == ["the first hour is not over", "", "", ""]
     assert figures[1].label == "Tokens in 1 day"
+
+
+def test_tokens_of_the_current_hour_alone_are_compared_with_nothing() -> None:
+    hours = {"today": [HourUsage(h, 5 * (h == 12)) for h in range(24)], "week_ago": [HourUsage(h) for h in range(24)]}
+    rows = [(WEEK.before_first + timedelta(days=n), 5 * (n == 13), 0, [0] * 24) for n in range(14)]
+    before, days = split(rows, WEEK)
+    figures = headline(WEEK, before, days, hours, NOON)
+    assert (figures[0].value, figures[0].note) == ("5", "none until 12:00, today or on Wed 8 Apr")
+    assert [figure.note for figure in figures[1:]] == ["none before either"] * 3
 
 
 @pytest.mark.parametrize(
