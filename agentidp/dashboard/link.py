@@ -38,7 +38,7 @@ class LinkRefused(session.NotSignedIn):
 
     message = (
         f"This link is no longer valid: a link can be used once, within {LIFETIME // 60} minutes. "
-        "Run agentidp dashboard on the server to get a new one."
+        "Run agentidp dashboard --agent ID on the server to get a new one; for the demo, agentidp dashboard."
     )
 
 

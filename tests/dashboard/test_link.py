@@ -75,7 +75,7 @@ def test_the_command_refuses_with_a_sentence_and_counts_nothing(shared_run: Comm
 
 NOT_GOOD = (
     "This link is no longer valid: a link can be used once, within 5 minutes. "
-    "Run agentidp dashboard on the server to get a new one."
+    "Run agentidp dashboard --agent ID on the server to get a new one; for the demo, agentidp dashboard."
 )
 
 
@@ -294,7 +294,7 @@ class TestWhatIsRefused:
 def test_the_page_after_signing_out_says_how_to_get_a_link(signed_in: FlaskClient) -> None:
     response = signed_in.post("/dashboard/sign-out", headers=SAME_ORIGIN, follow_redirects=True)
     assert response.status_code == 200
-    assert "run <code>agentidp dashboard</code> on the server" in response.text
+    assert "run <code>agentidp dashboard --agent ID</code> on the server" in response.text
     assert Page(response).notice == "You are signed out. A link that signed you in cannot be used again."
 
 
