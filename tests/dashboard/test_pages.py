@@ -160,8 +160,8 @@ class TestTheNumbers:
         assert -1 not in places
         assert places == sorted(places)
         for finding in found:
-            assert finding["causes"] in page.text
-            assert finding["next"] in page.text
+            assert dated(finding["causes"], NOON) in page.text
+            assert dated(finding["next"], NOON) in page.text
         shown = [a["class"] for tag, a in page.elements if tag == "li" and (a.get("class") or "").startswith("finding")]
         assert shown == [f"finding {finding['severity']}" for finding in found]
 
