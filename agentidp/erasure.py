@@ -50,7 +50,7 @@ def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: 
         if not opened.fetch("agents/erase_agent", agent_id=agent_id):
             raise NotFound
         labels = opened.fetch("agents/erase_labels", agent_id=agent_id)
-        opened.fetch("agents/erase_notes", agent_id=agent_id)
+        opened.fetch("agents/erase_marker_notes", agent_id=agent_id)
         subjects = [agent_id, *(row.credential_id for row in labels), *(row.finding_id for row in findings)]
         erase(opened, [str(subject) for subject in subjects])
         audit.record(opened, "agent.erased", agent_id)

@@ -27,7 +27,7 @@ OPERATORS = {
     "agents/erase_agent",
     "agents/erase_findings",
     "agents/erase_labels",
-    "agents/erase_notes",
+    "agents/erase_marker_notes",
     "audit/all_heads",
     "audit/erase_content",
     "audit/last_before",
