@@ -19,6 +19,7 @@ from agentidp.alerts import addresses, channels, http_post, targets
 from agentidp.alerts.delivery import LEASE
 from agentidp.cli import cli
 from agentidp.config import Settings, default_data_dir
+from agentidp.dashboard import link, session
 from agentidp.declarative.schemas import DocumentSchema
 from agentidp.findings import actions
 from agentidp.findings.listing import FindingSchema
@@ -150,6 +151,10 @@ LIMITS = {
         f"until the time `until`, at most {actions.MAX_MUTE.days} days from now",
         f"an alert target was tested less than {targets.TEST_INTERVAL.total_seconds():g} seconds ago",
     ),
+    "dashboard": (
+        f"prints a link that signs in once, within {link.LIFETIME // 60} minutes.",
+        f"The session lasts {session.LIFETIME // 3600} hours.",
+    ),
     "oauth": (
         f"{FAILURES_A_MINUTE} at once, then one every {INTERVAL.total_seconds():g} seconds",
         f"{credentials.MAX_LABEL} characters, for people)",
@@ -250,11 +255,11 @@ def _camel(name: str) -> str:
 
 def test_every_link_between_the_documents_leads_somewhere() -> None:
     for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
-        for link, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", document.read_text(encoding="utf-8")):
-            if "://" not in link:
-                target = document.parent / link if link else document
-                assert target.exists(), f"{document.name}: {link}"
-                assert not anchor or anchor in _anchors(target), f"{document.name}: {link}#{anchor}"
+        for address, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", document.read_text(encoding="utf-8")):
+            if "://" not in address:
+                target = document.parent / address if address else document
+                assert target.exists(), f"{document.name}: {address}"
+                assert not anchor or anchor in _anchors(target), f"{document.name}: {address}#{anchor}"
 
 
 def _anchors(document: Path) -> set[str]:

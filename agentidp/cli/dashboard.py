@@ -15,7 +15,7 @@ from agentidp.dashboard import link
 @click.command("dashboard")
 @click.option("--agent", "agent_id", type=click.UUID, metavar="ID", help="As this agent. Default: the demo's operator.")
 def command(agent_id: UUID | None) -> None:
-    """Print a link that signs in to the dashboard once, within 5 minutes; it is counted as a token issued."""
+    """Print a link that signs in to the dashboard once, within a few minutes; it is counted as a token issued."""
     with opened() as services:
         signs_in = link.new_link(services, *agent_or_operator(services, agent_id), utc_now())
     click.echo(signs_in)

@@ -11,7 +11,7 @@ import flask
 from flask import Blueprint, Response, g, redirect, request
 from markupsafe import Markup
 
-from agentidp.dashboard import return_page, session
+from agentidp.dashboard import link, return_page, session
 from agentidp.dashboard.cross_origin import refuse_cross_origin
 from agentidp.dashboard.period import PERIODS, recent_months
 from agentidp.http.assets import Asset, Assets
@@ -150,6 +150,8 @@ def _common_context() -> dict[str, Any]:
         "max_name": MAX_NAME,
         "offered_days": PERIODS,
         "offered_months": recent_months(g.at.astimezone(UTC).date()),
+        "session_hours": session.LIFETIME // 3600,
+        "link_minutes": link.LIFETIME // 60,
         "version": ASSETS.version,
     }
 
