@@ -25,9 +25,9 @@ from agentidp.dashboard.filters import dated
 from agentidp.dashboard.overview import BUSIEST
 from agentidp.db.database import Database
 from agentidp.db.organization import common_parameters
-from agentidp.db.sql import Call, Rows, load_sql
+from agentidp.db.sql import Call, Rows, load_sql, sql_directory
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, RETRYING, UNCACHED, create_demo
-from agentidp.findings import KINDS, budget
+from agentidp.findings import KINDS, budget, markers
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
 from agentidp.findings.store import STALE_TIMES, Evaluation, KnownFinding, Listing
 from agentidp.services import Services
@@ -901,30 +901,33 @@ MAKE_TWIN = (
 )
 
 
-@pytest.mark.parametrize(
-    ("statement", "parameters"),
-    [
-        (
-            VIEWER,
-            {
-                "agent_id": OPERATOR_ID,
-                "jti": "one",
-                "scope": "analytics:read",
-                "signed_in_at": NOON,
-            },
-        ),
-        ("analytics/token_trend", {"days": 90}),
-        ("dashboard/agents", AGENTS),
-        ("analytics/activity_heatmap", {"days": 90}),
-        ("analytics/agent_activity", {"agent_id": RETRYING.agent_id, "days": 90}),
-        ("analytics/usage_by_day", {"first": YESTERDAY - timedelta(days=29), "last": YESTERDAY}),
-        ("analytics/usage_by_hour", {"days": [YESTERDAY, NOON.date()]}),
-        ("dashboard/agents_of_the_day", {"on_day": YESTERDAY, "at_hour": None, "by_rejected": False, "limit": 50}),
-        ("dashboard/agents_of_the_day", {"on_day": YESTERDAY, "at_hour": 9, "by_rejected": True, "limit": 50}),
-        ("analytics/agent_usage_by_hour", {"agent_id": RETRYING.agent_id, "on_day": YESTERDAY}),
-        *(kind.call(FindingsQuery(at=NOON, days=90, dominance_percent=80, token_ttl=3600)) for kind in KINDS.values()),
-    ],
-)
+KEEPING = [
+    Call(VIEWER, {"agent_id": OPERATOR_ID, "jti": "one", "scope": "analytics:read", "signed_in_at": NOON}),
+    Call("dashboard/person_session", {"jti": "one"}),
+    Call("dashboard/agents", AGENTS),
+    Call("dashboard/agents_by_id", AGENTS | {"after": uuid.UUID(int=0)}),
+    Call("dashboard/agents_of_the_day", {"on_day": YESTERDAY, "at_hour": None, "by_rejected": False, "limit": 50}),
+    Call("dashboard/agents_of_the_day", {"on_day": YESTERDAY, "at_hour": 9, "by_rejected": True, "limit": 50}),
+    Call("analytics/token_trend", {"days": 90}),
+    Call("analytics/activity_heatmap", {"days": 90}),
+    Call("analytics/agent_activity", {"agent_id": RETRYING.agent_id, "days": 90}),
+    Call("analytics/usage_by_day", {"first": YESTERDAY - timedelta(days=29), "last": YESTERDAY}),
+    Call("analytics/usage_by_hour", {"days": [YESTERDAY, NOON.date()]}),
+    Call("analytics/agent_usage_by_hour", {"agent_id": RETRYING.agent_id, "on_day": YESTERDAY}),
+    *(
+        question.call(FindingsQuery(at=NOON, days=90, dominance_percent=80, token_ttl=3600))
+        for question in (*KINDS.values(), markers)
+    ),
+]
+"""Every statement of these rooms; that of analytics/agent_usage is the question of ``dominance``."""
+
+
+def test_each_statement_of_analytics_dashboard_and_findings_is_among_them() -> None:
+    files = [file for room in ("analytics", "dashboard", "findings") for file in (sql_directory() / room).glob("*.sql")]
+    assert {call.name for call in KEEPING} == {f"{file.parent.name}/{file.stem}" for file in files}
+
+
+@pytest.mark.parametrize(("statement", "parameters"), KEEPING)
 def test_each_statement_keeps_to_its_organization_also_past_row_level_security(
     demo: Agent, database_of: str, statement: str, parameters: dict[str, Any]
 ) -> None:
