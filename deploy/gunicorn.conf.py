@@ -48,8 +48,9 @@ threads = 8
 reuse_port = settings.trusted_proxies == 0 and not bind[0].startswith("unix:")
 # Longer than nginx keeps an idle connection to us (deploy/nginx.conf), so that nginx is the one that closes.
 keepalive = 75
-# statement_timeout < the wait for a connection < this < nginx's proxy_read_timeout.
+# Ends a worker whose main thread hangs. It does not end a request: other threads serve, and the main thread goes on.
 timeout = 30
+# For the requests of a worker that stops. What stops gunicorn waits longer: CONTRIBUTING.md, "A deadline", lists it.
 graceful_timeout = 30
 # More than nginx lets through (its large_client_header_buffers, 8 KB), because gunicorn's own refusals are HTML.
 limit_request_line = 8190

@@ -23,12 +23,15 @@ def test_the_deadlines_of_a_request() -> None:
         "a statement": Settings.statement_timeout,
         "one exchange with the database": EXCHANGE,
         "waiting for a connection": Settings.pool_timeout,
-        "gunicorn's worker": seconds("deploy/gunicorn.conf.py", r"^timeout = (\d+)$")[0],
         "nginx": min(seconds("deploy/nginx.conf", r"^ +proxy_read_timeout (\d+)s;$")),
     }
     assert all(inner < outer for inner, outer in pairwise(deadlines.values())), deadlines
     guide = " ".join((ROOT / "docs" / "deployment.md").read_text(encoding="utf-8").split())
     assert " < ".join(f"{name} {value:g} s" for name, value in deadlines.items()) in guide
+    [hang] = seconds("deploy/gunicorn.conf.py", r"^timeout = (\d+)$")
+    assert (
+        f"gunicorn's `timeout` of {hang:g} s ends a worker whose main thread hangs. It does not end a request" in guide
+    )
     assert f"may once wait up to {EXCHANGE:g} seconds for a free thread" in guide
 
 
