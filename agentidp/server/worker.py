@@ -186,7 +186,7 @@ class PollingWorker(ThreadWorker):
                     connection = self.keepalived_conns.pop(descriptor, None)
                 if connection is not None:
                     try:
-                        self._go_on(connection)
+                        self._serve_once(connection)
                     except OSError:
                         # It is closed already, for example by gunicorn if a response ended in the middle.
                         self._close(connection)
@@ -194,7 +194,7 @@ class PollingWorker(ThreadWorker):
                         self.log.exception("Error handling request")
                         self._close(connection)
 
-    def _go_on(self, connection: Connection) -> None:
+    def _serve_once(self, connection: Connection) -> None:
         if connection.ended:
             if connection.sock.recv(65536, socket.MSG_DONTWAIT):
                 self._let_wait(connection, self._ready.modify)
