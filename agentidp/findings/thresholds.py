@@ -1,4 +1,4 @@
-"""The thresholds of the findings, by kind; ``budget`` and ``peak`` have their own.
+"""The thresholds of the findings, by kind.
 
 ``MIN_`` and ``MAX_`` name bounds that are themselves within.
 """
@@ -17,8 +17,11 @@ COMMON_CAUSE_AGENTS = 4
 SEASON_WEEKS = 8
 """Weeks of which the median of an hour of the week is taken."""
 
-MIN_SEASON_WEEKS, SEASON_DAYS = 3, 14
-"""With fewer weeks than these, the median is that of the hour of the day in so many days."""
+MIN_SEASON_WEEKS = 3
+"""With fewer weeks than these, the median is that of the hour of the day in the last SEASON_DAYS."""
+
+SEASON_DAYS = 14
+"""Days of which the median of an hour of the day is taken while an agent has too few weeks."""
 
 CALIBRATION_DAYS = 28
 """Days of which the daily maxima say how much an agent's counts jump about."""
@@ -26,21 +29,38 @@ CALIBRATION_DAYS = 28
 TAIL_DAYS = 7
 """The highest of these maxima, to which the tail is fitted: a quarter of the days."""
 
-PRIOR_INDEX, PRIOR_WEIGHT = 0.2, 4
-"""Tail index before anything is known of the agent; it weighs as much as four of its days."""
+PRIOR_INDEX = 0.2
+"""Tail index before anything is known of the agent."""
 
-MIN_HOUR_SURPRISE, MIN_DAY_DEVIATION, MIN_LASTING_DEVIATION = 2.0, 4.0, 0.5
-"""Lower bounds of a daily maximum of an hour's surprise, and of the standard deviations of those of a day's and of what
-lasts: quieter days do not make an agent more predictable."""
+PRIOR_WEIGHT = 4
+"""Days of the agent that weigh as much as PRIOR_INDEX."""
+
+# Lower bounds: quieter days do not make an agent more predictable.
+MIN_HOUR_SURPRISE = 2.0
+"""Lower bound of a daily maximum of an hour's surprise."""
+
+MIN_DAY_DEVIATION = 4.0
+"""Lower bound of the standard deviation of the daily maxima of a day's surprise."""
+
+MIN_LASTING_DEVIATION = 0.5
+"""Lower bound of the standard deviation of the daily maxima of what lasts."""
 
 # spike
-INFO_RETURN_DAYS, WARNING_RETURN_DAYS = 60, 800
-"""What comes once in so many days, by one list of counts, is listed, and in so many, a warning. Each is multiplied by
-the number of lists, the agents' and the organization's, for each of them has its chance to exceed it."""
+# The limits rise with the number of lists of counts, the agents' and the organization's: any may exceed them by chance.
+INFO_RETURN_DAYS = 60
+"""What comes once in so many days is listed. It is multiplied by the number of lists."""
 
-INFO_Z_SCORE, WARNING_Z_SCORE, Z_CHANCES = 3.8, 4.8, 0.25
-"""The same of the z-scores of a day's surprise and of what lasts; and how much more it takes for each power of e of the
-number of lists. Up to a z-score of 4.8 it may well be a day on which the agent had more to do."""
+WARNING_RETURN_DAYS = 800
+"""What comes once in so many days is a warning. It is multiplied by the number of lists."""
+
+INFO_Z_SCORE = 3.8
+"""A day's surprise, or what lasts, is listed from this z-score on."""
+
+WARNING_Z_SCORE = 4.8
+"""It is a warning from this z-score on. Up to it, it may well be a day on which the agent had more to do."""
+
+Z_CHANCES = 0.25
+"""How much both z-scores rise for each power of e of the number of lists."""
 
 MAX_CHANCES = 1000
 """Lists beyond which that no longer rises: a loop must stay a warning in an organization of any size."""
@@ -69,15 +89,20 @@ CRITICAL_TIMES = 10
 SETTLED_DAYS = 14
 """Days since the first token with which an agent has a baseline."""
 
-MIN_NEW, NEW_TIMES = 500, 8
-"""Tokens in an hour of an agent without a baseline, and times its busiest hour up to the day before: as many are no
-healthy client, however many instances it has."""
+MIN_NEW = 500
+"""Tokens in an hour of an agent without a baseline: as many are no healthy client, however many instances it has."""
+
+NEW_TIMES = 8
+"""Times the busiest hour up to the day before of an agent without a baseline, which its hour must also exceed."""
 
 GROSS_TIMES = 3
 """Times the expected tokens above which an hour of the past does not become the baseline."""
 
-MAX_SPIKE_SUSPECTS, MAX_SPIKE_AGENTS = 100, 40
-"""Agents of which the hours are read, and the history: those whose days, and hours, grew the most."""
+MAX_SPIKE_SUSPECTS = 100
+"""Agents of which the hours are read: those whose days grew the most."""
+
+MAX_SPIKE_AGENTS = 40
+"""Of these agents those of which the history is read: those whose hours grew the most."""
 
 MAX_SPIKE_GAP_HOURS = 24
 """Unusual hours of an agent with at most so many hours from one to the next are one spike."""
@@ -95,9 +120,11 @@ MIN_SILENCE_WEEKS = 3
 MAX_SILENCE_WEEKS = 4
 """After so long an agent that has stopped has no recent habit to break."""
 
-MIN_QUIET_HOURS, MIN_QUIET_DAYS = 3, 2
-"""An agent that works around the clock may have stopped after so many quiet hours, and any other after so many days:
-only then is its history read."""
+MIN_QUIET_HOURS = 3
+"""Quiet hours after which the history of an agent that works around the clock is read, because it may have stopped."""
+
+MIN_QUIET_DAYS = 2
+"""Quiet days after which the history of any other agent is read."""
 
 MIN_EVIDENCE_HOURS = 11.0
 """Evidence against an agent that works around the clock: four hours in each of which it was active in all 8 weeks."""
@@ -121,10 +148,14 @@ MIN_USUAL_AGENTS = 2
 MIN_EVIDENCE_ORGANIZATION = 8.0
 """Evidence that the organization is quiet, by Poisson's distribution of the agents that are active in an hour."""
 
-MIN_STOPPED_AGENTS, MIN_STOPPED_SHARE, MIN_STOPPED_HOURS = 4, 0.25, 3
-"""Agents of the sample, and their share of those that were active, that stop in the same hour and stay quiet for so
-many hours: part of the organization is silent.
-"""
+MIN_STOPPED_AGENTS = 4
+"""Agents of the sample that stop in the same hour, so that part of the organization is silent."""
+
+MIN_STOPPED_SHARE = 0.25
+"""Share of the agents active in the hour before that must also have stopped."""
+
+MIN_STOPPED_HOURS = 3
+"""Hours that an agent must stay quiet to have stopped."""
 
 STEADY_SHARE = 0.75
 """Of the weeks in which an agent was active in an hour in which it counts as missing."""
@@ -186,19 +217,27 @@ MIN_UNCACHED_TOKENS = 30
 MIN_UNCACHED_DAYS = 2
 """Days in a row, among those on which the agent was active: fewer are an incident and no habit."""
 
-MIN_UNCACHED_DAYS_READ, MAX_UNCACHED_DAYS_READ = 7, 14
-"""Days that are read for candidates if fewer or more are asked for."""
+MIN_UNCACHED_DAYS_READ = 7
+"""Days that are read for candidates if fewer are asked for."""
+
+MAX_UNCACHED_DAYS_READ = 14
+"""Days that are read for candidates if more are asked for."""
 
 MAX_REPLICA_DISPERSION = 0.15
 """Median of (a - b)^2 / (a + b) over hours that follow one another, up to which an agent's tokens are those of
 instances that keep them, each asking once a lifetime: 0.45 of a Poisson count, less than 0.1 of such instances."""
 
 MIN_DISPERSION_PAIRS = 16
+"""Pairs of hours that follow one another, with a token in at least one of them: fewer say nothing of instances."""
+
 MAX_REPLICAS = 100
 """Instances at most that are estimated so; steadier than chance with more tokens, it asks by the clock."""
 
-MAX_UNCACHED_SUSPECTS, MAX_UNCACHED_AGENTS = 50, 20
-"""Agents whose hours are read, and that are named: those that waste the most."""
+MAX_UNCACHED_SUSPECTS = 50
+"""Agents whose hours are read: those with the most tokens on their days of waste."""
+
+MAX_UNCACHED_AGENTS = 20
+"""Agents that are named: those that waste the most."""
 
 # weekend
 WEEKEND_WEEKS = 8
