@@ -8,17 +8,9 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from agentidp.db.sql import Call, Rows
+from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
-
-NEAR_PERCENT = 80
-"""Percent of the budget that are used, from which on it is near."""
-
-USUAL_WEEKS = 4
-"""Weeks back of which the median of a weekday is what is usual on it."""
-
-MIN_DAYS = 7
-"""Days since the organization's first usage, below which a forecast says too little to warn by it alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +52,9 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         if now.budget is None:
             continue
         is_exceeded = now.tokens > now.budget
-        is_near = now.tokens * 100 >= now.budget * NEAR_PERCENT
-        if is_exceeded or is_near or (now.crosses_on is not None and row.days_of_history >= MIN_DAYS):
+        is_near = now.tokens * 100 >= now.budget * thresholds.BUDGET_NEAR_PERCENT
+        has_history = row.days_of_history >= thresholds.MIN_BUDGET_DAYS
+        if is_exceeded or is_near or (now.crosses_on is not None and has_history):
             found.append(
                 Finding(
                     kind="budget",
@@ -82,7 +75,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def _call(at: datetime) -> Call:
-    return Call("findings/budget", {"at": at, "weeks": USUAL_WEEKS})
+    return Call("findings/budget", {"at": at, "weeks": thresholds.BUDGET_WEEKS})
 
 
 def _status(row: Any) -> BudgetStatus:

@@ -6,24 +6,23 @@ from datetime import UTC, datetime, time
 from typing import Any
 
 from agentidp.db.sql import Call, Rows
+from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
-
-WEEKS = 4
-"""Weeks back that are read, where the organization has as many; today is not."""
-
-MIN_REQUESTS = 60
-"""In the busiest hour that was seen: one a minute. Below that no rate limit is near."""
-
-MAX_HOURS = 3
-"""Hours of the week that are named."""
 
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 
 
 def call(query: FindingsQuery) -> Call:
     """The busiest hours of the week."""
-    return Call("findings/peak", {"weeks": WEEKS, "min_requests": MIN_REQUESTS, "max_hours": MAX_HOURS})
+    return Call(
+        "findings/peak",
+        {
+            "weeks": thresholds.PEAK_WEEKS,
+            "min_requests": thresholds.MIN_PEAK_REQUESTS,
+            "max_hours": thresholds.MAX_PEAK_HOURS,
+        },
+    )
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:

@@ -271,3 +271,23 @@ MIN_DOMINANCE_TOKENS = 100
 
 DOMINANCE_DAYS = 7
 """Of a month: up to this day the week before counts too."""
+
+# budget
+BUDGET_NEAR_PERCENT = 80
+"""Percent of the budget that are used, from which on it is near."""
+
+BUDGET_WEEKS = 4
+"""Weeks back of which the median of a weekday is what is usual on it."""
+
+MIN_BUDGET_DAYS = 7
+"""Days since the organization's first usage, below which a forecast says too little to warn by it alone."""
+
+# peak
+PEAK_WEEKS = 4
+"""Weeks back that are read, if the organization has as many; today is not."""
+
+MIN_PEAK_REQUESTS = 60
+"""In the busiest hour that was seen: one a minute. Below that no rate limit is near."""
+
+MAX_PEAK_HOURS = 3
+"""Hours of the week that are named."""
