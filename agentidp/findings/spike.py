@@ -96,30 +96,33 @@ def spikes_of_all(
     :param agents: how many agents there are, of which these grew the most.
     """
     # The organization's own tokens are one more.
-    lists = agents + 1
+    number_of_lists = agents + 1
     of_agents = [
         spike
         for agent_id, counts in histories.items()
-        for spike in spikes(counts, since, first_day, lists=lists, agent_id=agent_id)
+        for spike in spikes(counts, since, first_day, number_of_lists=number_of_lists, agent_id=agent_id)
     ]
     explained: dict[int, int] = {}
     for spike in of_agents:
         for one in spike.hours:
             explained[one.hour] = explained.get(one.hour, 0) + int(one.count - one.expected)
-    return of_agents + unexplained(spikes(of_organization, since, first_day, lists=lists), explained)
+    of_all = spikes(of_organization, since, first_day, number_of_lists=number_of_lists)
+    return of_agents + unexplained(of_all, explained)
 
 
-def spikes(counts: list[int], since: int, first_day: date, *, lists: int, agent_id: UUID | None = None) -> list[Spike]:
+def spikes(
+    counts: list[int], since: int, first_day: date, *, number_of_lists: int, agent_id: UUID | None = None
+) -> list[Spike]:
     """The spikes of one list of counts: also some that ended before *since*, so that a running one keeps its beginning.
 
-    :param lists: how many lists are judged, this one included.
+    :param number_of_lists: how many lists of counts are judged, this one included.
     :param agent_id: whose they are; ``None`` for the organization's.
     """
     first = first_active_day(counts)
     if first is None:
         return []
     is_agent = agent_id is not None
-    hours = unusual_hours(counts, first, since, lists=lists, by_day=is_agent)
+    hours = unusual_hours(counts, first, since, number_of_lists=number_of_lists, by_day=is_agent)
     hours = without_month_ends(hours, counts, first_day)
     if is_agent:
         hours = newcomers_hours(counts, first) + hours

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
+from typing import NamedTuple
 
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
@@ -39,7 +40,7 @@ class UnusualHour:
 
 
 def unusual_hours(
-    counts: Sequence[int], first: int, since: int, *, lists: int = 1, by_day: bool = True
+    counts: Sequence[int], first: int, since: int, *, number_of_lists: int = 1, by_day: bool = True
 ) -> list[UnusualHour]:
     """The unusual hours, from two weeks after the first day on.
 
@@ -48,12 +49,14 @@ def unusual_hours(
         must be known by then. The day before is not among them, and of the first day the last 24 hours are not known,
         so it is too low. Unusual hours before *since* are returned as well, so that one can see when a spike began
         that is running at *since*.
-    :param lists: how many lists are judged, this one included. Each has its chance, so more is needed of each.
+    :param number_of_lists: how many lists of counts are judged, this one included. Each has its chance to exceed a
+        limit, so the limits rise with their number.
     :param by_day: whether the last 24 hours together count too.
     """
     begins = max(first + DAY, since - (thresholds.CALIBRATION_DAYS + 2) * DAY)
     baseline = without_gross_outliers(counts, first, begins)
-    judge = _Judge(baseline, first, min(lists, thresholds.MAX_CHANCES), by_day)
+    # The judge reads this baseline too, and so sees what takes the place of an unusual hour below.
+    judge = _Judge(baseline, first, min(number_of_lists, thresholds.MAX_CHANCES), by_day)
     found = []
     # The medians of the hour before, of the hour itself and of the hour after. Each is taken once, and moves on with
     # the hour: a later change of the baseline does not change it.
@@ -63,10 +66,10 @@ def unusual_hours(
             judge.maxima.end_day()
         after = seasonal_median(baseline, hour + 1, first)
         expected = mean_of_three(before, same, after)
-        severity, is_ordinary = judge.judge(hour, counts[hour], expected)
-        if severity:
-            found.append(UnusualHour(hour, counts[hour], expected, severity))
-        if not is_ordinary and hour - first >= thresholds.MIN_SEASON_WEEKS * WEEK:
+        verdict = judge.judge_next(hour, counts[hour], expected)
+        if verdict.severity:
+            found.append(UnusualHour(hour, counts[hour], expected, verdict.severity))
+        if not verdict.is_ordinary and hour - first >= thresholds.MIN_SEASON_WEEKS * WEEK:
             baseline[hour] = min(counts[hour], expected)
         before, same = same, after
     return found
@@ -77,9 +80,9 @@ def matters(tokens: float, expected: float) -> bool:
     return tokens >= expected + thresholds.MIN_EXCESS and tokens >= thresholds.MIN_TIMES * expected
 
 
-def severity_of(return_days: float, z_score: float, lists: int) -> Severity | None:
-    """How urgent an hour is, of one of so many lists: ``None``, ``info`` or ``warning``."""
-    days, z_score = return_days / lists, z_score - thresholds.Z_CHANCES * log(lists)
+def severity_of(return_days: float, z_score: float, number_of_lists: int) -> Severity | None:
+    """How urgent an hour is, of one of so many lists of counts: ``None``, ``info`` or ``warning``."""
+    days, z_score = return_days / number_of_lists, z_score - thresholds.Z_CHANCES * log(number_of_lists)
     if days >= thresholds.WARNING_RETURN_DAYS or z_score >= thresholds.WARNING_Z_SCORE:
         return Severity.warning
     if days >= thresholds.INFO_RETURN_DAYS or z_score >= thresholds.INFO_Z_SCORE:
@@ -110,21 +113,32 @@ class LastDay:
         return min(sorted(self._surprises)[-thresholds.LASTING_HOURS], self._surprises[-1])
 
 
+class _Verdict(NamedTuple):
+    """How urgent an hour is, ``None`` if it is not, and whether it is ordinary, so that it belongs to the baseline.
+
+    Before any maxima are known, a gross outlier is not ordinary, although it is not reported.
+    """
+
+    severity: Severity | None
+    is_ordinary: bool
+
+
+_ORDINARY = _Verdict(None, is_ordinary=True)
+"""The verdict on nearly every hour."""
+
+
 class _Judge:
     """Judges one hour after the other, by the hours before it.
 
-    :param baseline: the counts without what was unusual; it may change between two hours.
+    :param baseline: the counts without what was unusual; :func:`unusual_hours` changes it between two hours.
     """
 
-    def __init__(self, baseline: Sequence[float], first: int, lists: int, by_day: bool) -> None:
-        self.baseline, self.first, self.lists, self.by_day = baseline, first, lists, by_day
+    def __init__(self, baseline: Sequence[float], first: int, number_of_lists: int, by_day: bool) -> None:
+        self.baseline, self.first, self.number_of_lists, self.by_day = baseline, first, number_of_lists, by_day
         self.maxima, self.last_day = DailyMaxima(), LastDay()
 
-    def judge(self, hour: int, count: int, expected: float) -> tuple[Severity | None, bool]:
-        """How urgent an hour is, and whether it is ordinary: then it belongs to the baseline, and joins the maxima.
-
-        Before any maxima are known, a gross outlier is not ordinary, although it is not reported.
-        """
+    def judge_next(self, hour: int, count: int, expected: float) -> _Verdict:
+        """Add the hour after the last one to ``last_day``, judge it, and add it to ``maxima`` if it is ordinary."""
         of_hour = surprise(count, expected)
         self.last_day.add(of_hour, count, expected)
         # What lasts is no more than this hour.
@@ -132,13 +146,14 @@ class _Judge:
         is_judged = matters(count, expected) and not self._has_precedent(hour, count)
         days = self._return_days(of_hour) if is_judged else 0.0
         z_score = self._z_score(hour, count, of_hour, lasting) if of_hour > 0 else 0.0
-        severity = severity_of(days, z_score, self.lists)
+        severity = severity_of(days, z_score, self.number_of_lists)
         is_ordinary = severity is None and not (self.maxima.return_period is None and is_gross(count, expected))
         if is_ordinary:
             self.maxima.add(of_hour, self.last_day.surprise, lasting, count)
+            return _ORDINARY
         if severity is Severity.warning and self._is_critical(count):
             severity = Severity.critical
-        return severity, is_ordinary
+        return _Verdict(severity, is_ordinary=False)
 
     def _return_days(self, of_hour: float) -> float:
         """The return period of an hour's surprise; zero while none can be fitted."""

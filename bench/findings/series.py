@@ -85,7 +85,7 @@ def _rates(random: Random) -> list[float]:
 
 def judge(series: Series, least: Severity) -> tuple[int, int]:
     """How many windows are found, and how many findings are false; as of the only agent of an organization."""
-    unusual = unusual_hours(series.counts, 0, JUDGED, lists=2)
+    unusual = unusual_hours(series.counts, 0, JUDGED, number_of_lists=2)
     hours = [one.hour for one in unusual if one.hour >= JUDGED and one.severity >= least]
     found = sum(any(begins <= hour < ends for hour in hours) for begins, ends in series.windows)
     outside = [hour for hour in hours if not any(begins <= hour < ends for begins, ends in series.windows)]

@@ -33,7 +33,7 @@ def noise(mean: int, seed: str = "noise") -> list[int]:
 
 def found(counts: list[int], since: int = HOURS - WEEK, lists: int = 1) -> list[int]:
     """The hours that are a warning, counted from *since*."""
-    hours = unusual_hours(counts, 0, since, lists=lists)
+    hours = unusual_hours(counts, 0, since, number_of_lists=lists)
     return [one.hour - since for one in hours if one.severity >= Severity.warning and one.hour >= since]
 
 
@@ -187,7 +187,7 @@ def test_a_leak_of_two_thirds_of_what_is_usual_is_found_by_the_sum_of_its_hours(
         counts[hour] = counts[hour] * 5 // 3
     assert 108 <= found(counts, lists=20)[0] < 138
     # By no hour of its own.
-    hours = unusual_hours(counts, 0, HOURS - WEEK, lists=20, by_day=False)
+    hours = unusual_hours(counts, 0, HOURS - WEEK, number_of_lists=20, by_day=False)
     assert max((one.severity for one in hours), default=Severity.info) == Severity.info
 
 
@@ -195,7 +195,8 @@ def severity(counts: list[int], lists: int = 1) -> Severity | None:
     """The highest of the last week."""
     since = HOURS - WEEK
     return max(
-        (one.severity for one in unusual_hours(counts, 0, since, lists=lists) if one.hour >= since), default=None
+        (one.severity for one in unusual_hours(counts, 0, since, number_of_lists=lists) if one.hour >= since),
+        default=None,
     )
 
 
@@ -330,7 +331,7 @@ def test_seven_times_the_tokens_is_unusual_until_it_ends(seed: str) -> None:
     counts, begins, ends = differing_days(seed), HOURS - 40, HOURS - 4
     for hour in range(begins, ends):
         counts[hour] += 100
-    hours = [one.hour for one in unusual_hours(counts, 0, HOURS - WEEK, lists=40) if one.hour >= begins]
+    hours = [one.hour for one in unusual_hours(counts, 0, HOURS - WEEK, number_of_lists=40) if one.hour >= begins]
     # Six hours are needed; from then on, it is one finding.
     assert hours[0] <= begins + thresholds.LASTING_HOURS
     assert hours[-1] == ends - 1
