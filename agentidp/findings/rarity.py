@@ -70,6 +70,16 @@ class ZScore:
         return (value - self.median) / self.deviation
 
 
+@dataclass(slots=True)
+class _Maxima:
+    """The highest surprises and the most tokens of a day's ordinary hours, named as in :meth:`DailyMaxima.add`."""
+
+    of_hour: float = 0.0
+    of_day: float = 0.0
+    lasting: float = 0.0
+    tokens: float = 0.0
+
+
 class DailyMaxima:
     """The highest surprises of each day, and the statistics that are fitted to them each midnight.
 
@@ -90,37 +100,33 @@ class DailyMaxima:
         self.busiest = 0.0
         """The second-highest daily maximum of an hour's tokens."""
 
-        self._of_hour: list[float] = []
-        self._of_day: list[float] = []
-        self._lasting: list[float] = []
-        self._tokens: list[float] = []
-        self._today = [0.0, 0.0, 0.0, 0.0]
+        self._days: list[_Maxima] = []
+        self._today = _Maxima()
 
     @property
     def lasting_today(self) -> float:
         """The highest surprise so far that an hour of today and five others of its 24 reached."""
-        return self._today[3]
+        return self._today.lasting
 
     def add(self, of_hour: float, of_day: float, lasting: float, tokens: float) -> None:
         """Take in an ordinary hour: its surprise, those of the 24 hours that end with it, and its tokens."""
         today = self._today
-        if of_hour > today[0]:
-            today[0] = of_hour
-        if of_day > today[1]:
-            today[1] = of_day
-        if tokens > today[2]:
-            today[2] = tokens
-        if lasting > today[3]:
-            today[3] = lasting
+        if of_hour > today.of_hour:
+            today.of_hour = of_hour
+        if of_day > today.of_day:
+            today.of_day = of_day
+        if lasting > today.lasting:
+            today.lasting = lasting
+        if tokens > today.tokens:
+            today.tokens = tokens
 
     def end_day(self) -> None:
         """Fit the statistics to the days before the one that ends, and then take it in."""
-        if len(self._of_hour) >= thresholds.SETTLED_DAYS - 1:
-            self.return_period = ReturnPeriod.of(self._of_hour)
-            self.of_day = ZScore.of(self._of_day, thresholds.MIN_DAY_DEVIATION)
-            self.lasting = ZScore.of(self._lasting, thresholds.MIN_LASTING_DEVIATION)
-            self.busiest = sorted(self._tokens[-thresholds.CALIBRATION_DAYS :])[-2]
-        all_maxima = self._of_hour, self._of_day, self._tokens, self._lasting
-        for maxima, highest in zip(all_maxima, self._today, strict=True):
-            maxima.append(highest)
-        self._today = [0.0, 0.0, 0.0, 0.0]
+        if len(self._days) >= thresholds.SETTLED_DAYS - 1:
+            recent = self._days[-thresholds.CALIBRATION_DAYS :]
+            self.return_period = ReturnPeriod.of([day.of_hour for day in recent])
+            self.of_day = ZScore.of([day.of_day for day in recent], thresholds.MIN_DAY_DEVIATION)
+            self.lasting = ZScore.of([day.lasting for day in recent], thresholds.MIN_LASTING_DEVIATION)
+            self.busiest = sorted(day.tokens for day in recent)[-2]
+        self._days.append(self._today)
+        self._today = _Maxima()
