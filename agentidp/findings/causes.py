@@ -48,7 +48,7 @@ def _explains(one: Finding, other: Finding) -> bool:
     if other.kind == "dominance":
         return one.excess >= other.excess
     if one.kind == "uncached_tokens":
-        # A spike amid an old habit has another cause.
+        # A spike in the middle of an old habit has another cause.
         return one.begins - DAY <= other.begins <= one.begins + DAY
     # A loop at the weekend is more than a run at the weekend.
     return not (one.kind == "weekend" and other.severity is Severity.critical)

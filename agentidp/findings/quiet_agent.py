@@ -4,7 +4,7 @@ Statistic: the sum of the evidence (:mod:`agentidp.findings.habit`) of what it h
 
 1. An agent that works around the clock is judged by the hours that it has missed.
 2. Any other is judged by whole UTC days, since a holiday silences all hours of a day at once.
-3. If it stopped amid its work, and before a working day, the rest of that day counts too.
+3. If it stopped in the middle of its work, and before a working day, the rest of that day counts too.
 4. If it rests on some days, and stopped with its work done, it may have a holiday: more days are needed.
 """
 
@@ -106,7 +106,7 @@ def rests(days: Sequence[int], last_day: int) -> bool:
 
 
 def evidence_of_stopping(counts: Sequence[int], last: int, weeks: int) -> float:
-    """Of the rest of the day on which an agent stopped, if that was amid its work; a holiday begins with rest."""
+    """Of the rest of the day, if an agent stopped in the middle of its work. A holiday begins with rest."""
     midnight = (last // DAY + 1) * DAY
     # Hours of work later on the same UTC day are the next day of whoever is in the west, and may be a holiday.
     is_same_day = last + thresholds.MIN_STOPPED_HOURS < midnight

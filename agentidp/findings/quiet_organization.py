@@ -5,8 +5,9 @@ the week in 8 weeks. Half of it says how many times less likely the number is th
 
 1. A busy hour is one in which two or more agents are usually active. It is quiet if fewer than half of them are.
 2. The organization is quiet in a run of quiet hours whose half deviances add up to 8, which chance does not explain.
-   The run must begin or end amid work: a holiday that nobody marked has the rest of a night before and after it.
-3. Part of it is quiet if four agents or more, and a quarter of those at work, stop in the same hour, amid their work.
+   The run must begin or end in the middle of work: a holiday that nobody marked has a night's rest before and after it.
+3. Part of it is quiet if four agents or more, and a quarter of those at work, stop in the same hour, in the middle of
+   their work.
 
 Example: 8 agents are usually active at this hour. If none is, half the deviance is 8, and one such hour is enough. If 3
 are, it is 8 - 3 + 3 ln(3/8) = 2.06, and it takes four such hours.

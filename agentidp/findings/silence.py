@@ -1,4 +1,4 @@
-"""``silence``: an agent used to be active and has stopped, or the organization, or part of it, is quiet amid work.
+"""``silence``: an active agent has stopped, or the organization, or part of it, is quiet in the middle of its work.
 
 Statistics: the evidence of what an agent has missed (:mod:`agentidp.findings.quiet_agent`), and the Poisson deviance of
 the active agents of a sample (:mod:`agentidp.findings.quiet_organization`).

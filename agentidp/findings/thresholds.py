@@ -137,7 +137,8 @@ MIN_EVIDENCE_WORKDAYS = 10.0
 public holidays last for up to three. Its work is also done if the day after is none of its working days."""
 
 MAX_EVIDENCE_PART_DAY = 5.0
-"""Evidence at most of the rest of the day on which an agent stopped amid its work: its hours depend on one another."""
+"""Evidence at most of the rest of the day on which an agent stopped in the middle of its work: its hours depend on one
+another."""
 
 ROUND_THE_CLOCK_HOURS = 18
 """Active hours of the 24 up to its last one of an agent that works around the clock, and of a day a week before."""
