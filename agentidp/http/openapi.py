@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -37,16 +37,16 @@ def camel_case(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
-def _documentation(decorate: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _without_wrapper(decorate: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A decorator that documents a view as flask-smorest's *decorate* does, and returns the view itself: flask-smorest
     returns another function, which each call of the view would pass through.
     """
 
-    def documented(view: Any) -> Any:
+    def document(view: Any) -> Any:
         view._apidoc = decorate(view)._apidoc
         return view
 
-    return documented
+    return document
 
 
 class Blueprint(flask_smorest.Blueprint):
@@ -58,16 +58,16 @@ class Blueprint(flask_smorest.Blueprint):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._prepare_doc_cbks.append(self._describe)
+        self._prepare_doc_cbks.append(self._complete_operation)
 
     def add_url_rule(self, rule: str, endpoint: str | None = None, view_func: Any = None, **options: Any) -> None:
         """Register a route, and keep what describes it."""
         super().add_url_rule(rule, endpoint, view_func, **options)
         endpoint = self._endpoints[-1]
-        declared = {"name": endpoint, "rule": rule, "authentication": getattr(view_func, "authentication", None)}
-        for method, described in self._docs[endpoint].items():
+        route = {"name": endpoint, "rule": rule, "authentication": getattr(view_func, "authentication", None)}
+        for method, doc_info in self._docs[endpoint].items():
             if method != "parameters":
-                described["declared"] = declared
+                doc_info["route"] = route
 
     def arguments(self, schema: Any, *, location: str = "json", **kwargs: Any) -> Callable[[Any], Any]:
         """As flask-smorest's, which calls a view through two more functions. The view gets what was read as its last
@@ -88,7 +88,7 @@ class Blueprint(flask_smorest.Blueprint):
 
     def response(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """As flask-smorest's. Only documentation: the view returns the whole response."""
-        return _documentation(super().response(*args, **kwargs))
+        return _without_wrapper(super().response(*args, **kwargs))
 
     def alt_response(self, status: int, code: str | None = None, **kwargs: Any) -> Callable[[Any], Any]:
         """As flask-smorest's, and several errors can have one status. Only documentation.
@@ -96,19 +96,19 @@ class Blueprint(flask_smorest.Blueprint):
         :param code: of an error; with ``OAUTH_`` before it at an OAuth endpoint.
         """
         if code is None:
-            return _documentation(super().alt_response(status, **kwargs))
+            return _without_wrapper(super().alt_response(status, **kwargs))
 
-        def documented(view: Any) -> Any:
+        def add_error(view: Any) -> Any:
             view._apidoc = deepcopy(getattr(view, "_apidoc", {}))
             view._apidoc.setdefault("errors", {}).setdefault(status, []).append(code)
             return view
 
-        return documented
+        return add_error
 
     @staticmethod
     def doc(**kwargs: Any) -> Callable[[Any], Any]:
         """As flask-smorest's. Only documentation."""
-        return _documentation(flask_smorest.Blueprint.doc(**kwargs))
+        return _without_wrapper(flask_smorest.Blueprint.doc(**kwargs))
 
     def data_response(self, schema: type[ma.Schema], *, has_pages: bool = False) -> Callable[[Any], Any]:
         """Describe a view that returns :func:`agentidp.http.responses.data_response`: JSON, CSV, NDJSON or a 304.
@@ -130,30 +130,45 @@ class Blueprint(flask_smorest.Blueprint):
         return decorate
 
     @staticmethod
-    def _describe(doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
-        declared = doc_info["declared"]
+    def _complete_operation(doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """The last of the callbacks with which flask-smorest makes an operation of the document.
+
+        :param doc: the operation so far.
+        :param doc_info: what the decorators of the view and :meth:`add_url_rule` have kept.
+        """
+        route = doc_info["route"]
+        needs_token = route["authentication"] not in ("public", "client")
+        codes: dict[int, list[str]] = doc_info.get("errors", {})
+        for error in _errors_of_declarations(doc, doc_info, needs_token):
+            codes.setdefault(error.status, []).append(error.code)
         responses = doc["responses"]
-        errors: dict[int, list[str]] = doc_info.get("errors", {})
-        # The responses that follow from the declarations. The view declares the others.
-        # A route that needs an access token returns 400 if a request has two. So does a route that reads arguments.
-        is_public = declared["authentication"] in ("public", "client")
-        refused: list[type[ApiError]] = [] if is_public and "arguments" not in doc_info else [ValidationError]
-        if "requestBody" in doc:
-            refused += [PayloadTooLarge, UnsupportedMediaType]
-        if "<" in declared["rule"]:
-            refused.append(NotFound)
-        if is_public:
-            doc["security"] = []
-        else:
-            refused += [Unauthorized, InsufficientScope, ServiceUnavailable]
-            doc["security"] = [{"oauth2": [declared["authentication"]]}, {"bearer": []}, {"dpop": []}]
-        for error in refused:
-            errors.setdefault(error.status, []).append(error.code)
-        responses.update({status: described_errors(codes) for status, codes in errors.items()})
-        for response in responses.values():
-            if isinstance(response, dict):
-                response.setdefault("headers", {})["X-Request-Id"] = "X-Request-Id"
-        return doc | {"operationId": declared["name"]}
+        responses.update({status: described_errors(of_status) for status, of_status in codes.items()})
+        _add_request_id(responses)
+        scope = route["authentication"]
+        security = [{"oauth2": [scope]}, {"bearer": []}, {"dpop": []}] if needs_token else []
+        return doc | {"security": security, "operationId": route["name"]}
+
+
+def _errors_of_declarations(
+    doc: dict[str, Any], doc_info: dict[str, Any], needs_token: bool
+) -> Iterator[type[ApiError]]:
+    """The errors that follow from what a route declares. The view declares the others."""
+    # A request with two access tokens is a 400.
+    if needs_token or "arguments" in doc_info:
+        yield ValidationError
+    if "requestBody" in doc:
+        yield from (PayloadTooLarge, UnsupportedMediaType)
+    if "<" in doc_info["route"]["rule"]:
+        yield NotFound
+    if needs_token:
+        yield from (Unauthorized, InsufficientScope, ServiceUnavailable)
+
+
+def _add_request_id(responses: dict[Any, Any]) -> None:
+    """Add the header that every response has. A string is the name of a response that has it already."""
+    for response in responses.values():
+        if isinstance(response, dict):
+            response.setdefault("headers", {})["X-Request-Id"] = "X-Request-Id"
 
 
 class DescribedConverter(OpenAPIConverter):
@@ -161,8 +176,8 @@ class DescribedConverter(OpenAPIConverter):
 
     def schema2jsonschema(self, schema: ma.Schema) -> dict[str, Any]:
         """A schema as JSON Schema."""
-        described: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
-        return described | getattr(schema.Meta, "json_schema", {})
+        json_schema: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
+        return json_schema | getattr(schema.Meta, "json_schema", {})
 
     def field2pattern(self, field: ma.fields.Field[Any], **kwargs: Any) -> dict[str, str]:
         """A validator's regular expression as ECMA-262 has it: it matches anywhere, and has no ``\\Z``."""
