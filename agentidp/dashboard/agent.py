@@ -60,7 +60,7 @@ def _findings_and_charts(
         "found": found,
         "marked": charts.marked_days(markers, period.first, period.last, agent_id),
         "max_findings": len(found.listed or []),
-        "activity": activity,
+        "days_newest_first": [(day, row, marked.get(day, [])) for day, row in reversed(days)],
         "tokens": charts.day_chart(
             [(day, row.tokens) for day, row in days], marked, period.today, activity[0].created_at
         ),

@@ -73,7 +73,7 @@ def _charts(days: list[usage.DayUsage], found: list[KnownFinding], period: Perio
     return {
         "tokens": charts.day_chart([(day.day, day.tokens) for day in days], marked, period.today),
         "rejections": charts.day_chart([(day.day, day.rejected) for day in days], marked, period.today),
-        "requests": [day.requests for day in days],
+        "days_newest_first": [(day, marked.get(day.day, [])) for day in reversed(days)],
         "week": (week := charts.heatmap(usage.heatmap_cells(days))),
         "peak": charts.busiest_weekday(week, period.days),
     }
