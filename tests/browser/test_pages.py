@@ -70,7 +70,7 @@ def test_the_findings_are_those_of_the_api(signed_in: Page, stage: Stage) -> Non
         assert shown.locator(".severity").all_text_contents() == [one["severity"] for one in findings]
         for index, one in enumerate(findings):
             expect(shown.nth(index)).to_contain_text(dated(one["summary"], NOON))
-            expect(shown.nth(index)).to_contain_text(one["causes"])
+            expect(shown.nth(index)).to_contain_text(dated(one["causes"], NOON))
             expect(shown.nth(index)).to_contain_text(one["next"])
 
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Request
 
 from tests.machine import measured
 
-MOST_BYTES = 85_000
+MAX_BYTES = 88_000
 SOON = 1.0
 """Seconds. 0.1 is the aim and what a machine at rest needs at the most; the tests run on one that is not."""
 
@@ -19,14 +19,14 @@ FIRST_PAINT = """() => new Promise(resolve => new PerformanceObserver(
 ).observe({ type: "paint", buffered: true }))"""
 
 
-def test_the_page_with_90_days_is_below_85_kb_in_all(signed_in: Page) -> None:
+def test_the_page_with_90_days_is_below_88_kb_in_all(signed_in: Page) -> None:
     loaded: list[Request] = []
     signed_in.on("requestfinished", lambda request: loaded.append(request))
     signed_in.goto("/dashboard?days=90", wait_until="networkidle")
     sizes = {urlsplit(request.url).path: request.sizes() for request in loaded}
     assert sizes.keys() >= {"/dashboard", "/dashboard/static/dashboard.css", "/dashboard/static/dashboard.js"}
     total = sum(size["responseHeadersSize"] + size["responseBodySize"] for size in sizes.values())
-    assert 10_000 < total < MOST_BYTES, sizes
+    assert 10_000 < total < MAX_BYTES, sizes
 
 
 def test_shows_something_soon(signed_in: Page) -> None:
