@@ -9,8 +9,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -52,22 +54,32 @@ LONGEST = {"statement_timeout": 23.0, "pool_timeout": 25.0}
 another transaction of its test holds what it waits for.
 """
 
-# A name for it, because pytest takes a parameter that is None for a fixture without a parameter.
-WHEEL = Path("/the wheel's")
-MISSING = Path("/usr/lib/postgresql/missing/bin")
+
+class Installation(Enum):
+    """A PostgreSQL that a test asks for. One of Debian's is asked for by the directory of its programs instead.
+
+    ``DEFAULT`` is what a test gets that asks for none, and ``MISSING`` stands for Debian's if there is none.
+    """
+
+    DEFAULT = "postgresql"
+    WHEEL = "wheel"
+    MISSING = "missing"
+    CITUS = "citus"
+
+
 # The oldest: another one may be there for Citus only.
 DEBIANS = [file.parent for file in sorted(Path("/usr/lib/postgresql").glob("1[5-9]/bin/postgres"))][:1]
-INSTALLATIONS = [WHEEL, *(pytest.param(bindir, marks=pytest.mark.slow) for bindir in DEBIANS or [MISSING])]
-"""Where programs of PostgreSQL are: the wheel's, and those of Debian's packages, of which there must be one."""
+INSTALLATIONS = [
+    Installation.WHEEL,
+    *(pytest.param(bindir, marks=pytest.mark.slow) for bindir in DEBIANS or [Installation.MISSING]),
+]
+"""The wheel's PostgreSQL, and that of Debian's packages, of which there must be one."""
 
 
-def name_of_installation(bindir: Path) -> str:
-    """What the ids of the tests call it: ``wheel``, or the major version."""
-    return "wheel" if bindir == WHEEL else bindir.parent.name
+def name_of_installation(installation: Installation | Path) -> str:
+    """What the ids of the tests call it: ``wheel``, for example, or the major version of Debian's."""
+    return installation.parent.name if isinstance(installation, Path) else installation.value
 
-
-CITUS = Path("/a cluster with Citus")
-"""Stands for a Citus cluster among the installations."""
 
 ON_EVERY_POSTGRES = pytest.mark.parametrize(
     "postgres_url", INSTALLATIONS, ids=name_of_installation, indirect=True, scope="session"
@@ -77,26 +89,28 @@ ON_EVERY_POSTGRES = pytest.mark.parametrize(
 
 ON_CITUS_TOO = pytest.mark.parametrize(
     "postgres_url",
-    ["postgresql", pytest.param(CITUS, marks=pytest.mark.citus)],
-    ids=["postgresql", "citus"],
+    [Installation.DEFAULT, pytest.param(Installation.CITUS, marks=pytest.mark.citus)],
+    ids=name_of_installation,
     indirect=True,
     scope="session",
 )
 """Run a test a second time on the distributed tables of a Citus cluster."""
 
 ON_CITUS = pytest.mark.parametrize(
-    "postgres_url", [pytest.param(CITUS, marks=pytest.mark.citus)], ids=["citus"], indirect=True, scope="session"
+    "postgres_url",
+    [pytest.param(Installation.CITUS, marks=pytest.mark.citus)],
+    ids=name_of_installation,
+    indirect=True,
+    scope="session",
 )
 """Run a test on the distributed tables of a Citus cluster only."""
 
 
-def require_installation(bindir: Path) -> Path | None:
-    """*bindir*, or ``None`` for the wheel's; the test fails if it stands for a PostgreSQL that is not installed."""
-    if bindir == WHEEL:
-        return None
-    if bindir == MISSING:
+def bindir_of(installation: Installation | Path) -> Path | None:
+    """The directory of its programs, ``None`` for the wheel's; the test fails if Debian's PostgreSQL is missing."""
+    if installation is Installation.MISSING:
         pytest.fail("The tests need Debian's PostgreSQL beside the wheel's: apt-get install postgresql", pytrace=False)
-    return bindir
+    return installation if isinstance(installation, Path) else None
 
 
 @pytest.fixture(scope="session")
@@ -123,15 +137,15 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[citus.Cluster]:
 
 
 @pytest.fixture(scope="session")
-def start_postgres() -> Iterator[Callable[[Path], str]]:
+def start_postgres() -> Iterator[Callable[[Installation | Path], str]]:
     """Start the server of an installation once, and return its URL."""
-    urls: dict[Path, str] = {}
+    urls: dict[Installation | Path, str] = {}
     with contextlib.ExitStack() as servers:
 
-        def start(bindir: Path) -> str:
-            if bindir not in urls:
-                urls[bindir] = servers.enter_context(temporary(bindir=require_installation(bindir))).url
-            return urls[bindir]
+        def start(installation: Installation | Path) -> str:
+            if installation not in urls:
+                urls[installation] = servers.enter_context(temporary(bindir=bindir_of(installation))).url
+            return urls[installation]
 
         yield start
         while ADMINISTRATORS:
@@ -139,31 +153,32 @@ def start_postgres() -> Iterator[Callable[[Path], str]]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(start_postgres: Callable[[Path], str], request: pytest.FixtureRequest) -> str:
+def postgres_url(start_postgres: Callable[[Installation | Path], str], request: pytest.FixtureRequest) -> str:
     """A server that may create databases: the one that ON_EVERY_POSTGRES or ON_CITUS asks for, or else the one that
     AGENTIDP_TEST_DATABASE_URL names, or else one of our own, with the programs in AGENTIDP_TEST_PG_BINDIR if it is set.
     """
-    asked = getattr(request, "param", "postgresql")
-    if asked == CITUS or (asked == "postgresql" and os.environ.get("AGENTIDP_TEST_CITUS") == "everywhere"):
+    asked = getattr(request, "param", Installation.DEFAULT)
+    is_default = asked is Installation.DEFAULT
+    if asked is Installation.CITUS or (is_default and os.environ.get("AGENTIDP_TEST_CITUS") == "everywhere"):
         running: citus.Cluster = request.getfixturevalue("cluster")
         return running.coordinator.url("postgres")
-    if asked != "postgresql":
+    if not is_default:
         return start_postgres(asked)
+    if url := os.environ.get("AGENTIDP_TEST_DATABASE_URL"):
+        return url
     bindir = os.environ.get("AGENTIDP_TEST_PG_BINDIR")
-    return os.environ.get("AGENTIDP_TEST_DATABASE_URL") or start_postgres(Path(bindir) if bindir else WHEEL)
+    return start_postgres(Path(bindir) if bindir else Installation.WHEEL)
 
 
 def with_database(url: str, name: str) -> str:
     """*url* with another database's name, as a URL."""
     parts = conninfo_to_dict(url)
     query = "&".join(f"{k}={parts[k]}" for k in ("host", "port") if k in parts)
-    from urllib.parse import quote
-
     return f"postgresql://{quote(str(parts.get('user', '')))}:{quote(str(parts.get('password', '')))}@/{name}?{query}"
 
 
 @pytest.fixture(scope="session")
-def make_template(start_postgres: Callable[[Path], str]) -> Iterator[Callable[[str], str]]:
+def make_template(start_postgres: Callable[[Installation | Path], str]) -> Iterator[Callable[[str], str]]:
     """Make a migrated database with a signing key on a server once, and return its name."""
     names: dict[str, str] = {}
     own: list[str] = []

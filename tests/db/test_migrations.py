@@ -30,7 +30,7 @@ from agentidp.registry.resource_identifiers import resource_identifiers
 from agentidp.server.runtime import prepared
 from agentidp.services import Services
 from tests.citus import WITHOUT_CITUS
-from tests.conftest import INSTALLATIONS, name_of_installation, require_installation, settings_for, with_database
+from tests.conftest import INSTALLATIONS, bindir_of, name_of_installation, settings_for, with_database
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Server, make_agent, make_organization
 
 RELEASED = sorted(file.stem for file in (sql_directory() / "migrations").glob("*.sql"))
@@ -239,7 +239,7 @@ def test_a_migration_that_fails_is_one_sentence_and_undone_whole(copy: Copy) -> 
 @pytest.fixture(params=INSTALLATIONS, ids=name_of_installation)
 def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A server of the test's own, as its superuser."""
-    with temporary(bindir=require_installation(request.param)) as postgres:
+    with temporary(bindir=bindir_of(request.param)) as postgres:
         yield postgres.url
 
 

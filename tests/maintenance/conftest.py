@@ -11,13 +11,13 @@ from psycopg import sql
 
 from agentidp.db.embedded_postgres import temporary
 from tests import catalog
-from tests.conftest import INSTALLATIONS, name_of_installation, require_installation, with_database
+from tests.conftest import INSTALLATIONS, bindir_of, name_of_installation, with_database
 
 
 @pytest.fixture(scope="module", params=INSTALLATIONS, ids=name_of_installation)
 def other_server(request: pytest.FixtureRequest) -> Iterator[str]:
     """A server of its own, as its superuser; with a role that may create roles and is no superuser."""
-    with temporary(bindir=require_installation(request.param)) as postgres:
+    with temporary(bindir=bindir_of(request.param)) as postgres:
         with psycopg.connect(postgres.url, autocommit=True) as connection:
             connection.execute("create role manager login createrole password 'managed'")
         yield postgres.url

@@ -20,7 +20,7 @@ from agentidp.maintenance.postgres_programs import for_backup
 from agentidp.scopes import SCOPES
 from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
-from tests.conftest import DEBIANS, MISSING, name_of_installation, settings_for, with_database
+from tests.conftest import DEBIANS, Installation, name_of_installation, settings_for, with_database
 from tests.directory import open_directory
 from tests.factories import PATIENCE, ROOT, usage_sums
 
@@ -60,7 +60,7 @@ def shell(script: str, directory: Path, **environment: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("other_server", DEBIANS or [MISSING], ids=name_of_installation, indirect=True)
+@pytest.mark.parametrize("other_server", DEBIANS or [Installation.MISSING], ids=name_of_installation, indirect=True)
 def test_from_a_trial_to_production(quiet: None, directory: Path, other_server: str) -> None:
     trial = {"AGENTIDP_DATA_DIR": str(directory / "data")}
     made = shell(

@@ -35,7 +35,7 @@ from agentidp.jose.signing_keys import CACHE_SECONDS
 from agentidp.registry.organizations import add_organization
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
-from tests.conftest import WHEEL, settings_for
+from tests.conftest import Installation, settings_for
 from tests.directory import open_directory
 from tests.factories import (
     PATIENCE,
@@ -511,7 +511,7 @@ def url_of(database_url: str, user: str, password: str) -> str:
 
 
 # A cluster with Citus trusts everybody.
-@pytest.mark.parametrize("postgres_url", [WHEEL], ids=["wheel"], indirect=True, scope="session")
+@pytest.mark.parametrize("postgres_url", [Installation.WHEEL], ids=["wheel"], indirect=True, scope="session")
 def test_refuses_a_wrong_database_password(empty_database_url: str) -> None:
     # A role of its own: the server may trust its superuser, or keep no password for it.
     role, password = f"agentidp_test_{os.getpid()}", "hunter2"
