@@ -1,4 +1,14 @@
-"""A disposable PostgreSQL, a fresh database for each test, and a fixed cast of two organizations."""
+"""A disposable PostgreSQL, a fresh database for each test, and a fixed cast of two organizations.
+
+Which application a test uses:
+
+| fixture | its database | for |
+|---|---|---|
+| ``app`` | a fresh one for each test. In rooms that import ``tests/sharing.py`` it is ``shared_app`` | most tests |
+| ``own_app`` | that of ``app`` | a test that adds a route, or that needs its own connections in such a room |
+| ``shared_app`` | one for each module | tests that do not look at what other tests write |
+| ``wired_app`` | none | a test that only reads what is registered, such as the views |
+"""
 
 from __future__ import annotations
 
@@ -289,7 +299,7 @@ def app(wired_app: Flask, database_url: str, clock: Clock) -> Iterator[Flask]:
 
 @pytest.fixture
 def own_app(database_url: str, clock: Clock) -> Iterator[Flask]:
-    """Likewise, for a test that adds a route."""
+    """The same, wired for one test, which may add a route."""
     app = create_app(settings_for(database_url, **LONGEST), clock=clock)
     yield app
     app.extensions["agentidp"].close()
