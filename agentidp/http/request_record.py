@@ -13,8 +13,8 @@ def log_request(logger: logging.Logger, fields: dict[str, Any]) -> None:
 
     Two requests' records differ by their time and fields only, and Python would take a file's name apart for each.
     """
-    if logging.getLogRecordFactory() is not logging.LogRecord or logging.logThreads:
-        # A factory may look at the request, and threads have names.
+    if logging.getLogRecordFactory() is not logging.LogRecord or logging.logThreads or logging.logProcesses:
+        # A factory may look at the request, threads have names, and a forked process has another id.
         logger.info("request", extra={"fields": fields})
         return
     first, now = _first_record(logger), time.time()

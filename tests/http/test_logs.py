@@ -6,9 +6,11 @@ import base64
 import http.client
 import json
 import logging
+import os
 import re
 import socket
 import sys
+import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -164,6 +166,22 @@ class TestRecordOfARequest:
         assert at_once.keys() <= {"relativeCreated"}
         for pythons, ours in at_once.values():
             assert ours == pytest.approx(pythons, abs=0.01)
+
+    @pytest.mark.parametrize("name", ["logThreads", "logProcesses"])
+    def test_says_who_logged_it_if_python_is_to(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        monkeypatch.setattr(logging, name, True)
+        log_request(logging.getLogger("agentidp"), {})
+        thread = threading.Thread(target=log_request, args=(logging.getLogger("agentidp"), {}), name="another")
+        monkeypatch.setattr(os, "getpid", lambda: 7)
+        thread.start()
+        thread.join()
+        first, second = caplog.records
+        if name == "logThreads":
+            assert (first.threadName, second.threadName) == ("MainThread", "another")
+        else:
+            assert first.process != second.process == 7
 
     def test_is_made_by_a_factory_if_there_is_one(self, caplog: pytest.LogCaptureFixture) -> None:
         class Counted(logging.LogRecord):
