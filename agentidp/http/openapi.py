@@ -69,11 +69,13 @@ class Blueprint(flask_smorest.Blueprint):
             if method != "parameters":
                 doc_info["route"] = route
 
-    def arguments(self, schema: Any, *, location: str = "json", **kwargs: Any) -> Callable[[Any], Any]:
+    def arguments(self, schema: Any, *, location: str = "json", required: bool = True) -> Callable[[Any], Any]:
         """As flask-smorest's, which calls a view through two more functions. The view gets what was read as its last
         positional argument.
+
+        :param required: whether there must be a body: only documentation.
         """
-        describe = super().arguments(schema, location=location, **kwargs)
+        describe = super().arguments(schema, location=location, required=required)
         parse = self.ARGUMENTS_PARSER.parse
 
         def decorate(view: Any) -> Any:
