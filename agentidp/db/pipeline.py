@@ -87,7 +87,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         self._poll.register(self.fileno(), select.POLLIN)
 
     def has_ended(self) -> bool:
-        """Whether the server has closed the connection while it was idle.
+        """Whether the server has closed the connection, which is open here, while it was idle.
 
         A server that ends a connection says so and closes it, so an idle socket with something to read is a dead
         connection. That costs 2 µs where ``ConnectionPool.check_connection`` costs a round trip, 76 µs.

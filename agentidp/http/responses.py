@@ -23,7 +23,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circ
 _CSV = "text/csv; charset=utf-8; header=present"
 _CSV_ACCEPTED = ("text/csv", "text/csv;charset=utf-8", "text/csv;charset=utf-8;header=present")
 _NDJSON = "application/x-ndjson"
-_FORMATS = {ma.fields.Integer: "%d", ma.fields.UUID: '"%s"', ma.fields.Date: '"%s"'}
+_FORMATS = {ma.fields.Integer: "%s", ma.fields.UUID: '"%s"', ma.fields.Date: '"%s"'}
 # The last four are full-width.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -75,6 +75,7 @@ def data_response(body: dict[str, Any], item: type[ma.Schema]) -> Response:
     elif content_type == _NDJSON:
         content = "".join(f"{line}\n" for line in _lines(body["data"], item)).encode()
     elif _are_tuples(body["data"]):
+        assert next(reversed(body)) == "data", "the rows are the last member"  # noqa: S101
         content = f"{_encode(body | {'data': []})[:-2]}{','.join(_lines(body['data'], item))}]}}".encode()
     else:
         content = _encode(body).encode()
