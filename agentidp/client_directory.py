@@ -6,7 +6,7 @@ from uuid import UUID
 
 from agentidp.db.database import Database
 
-MAXIMUM_CACHED = 100_000
+MAX_CACHED = 100_000
 """Clients that a process remembers, about 25 MB."""
 
 
@@ -30,7 +30,7 @@ class ClientDirectory:
         rows = self._database.fetch_unscoped("oauth/client_organization", client_id=client_id)
         if not rows:
             return None
-        if len(self._known) >= MAXIMUM_CACHED:
+        if len(self._known) >= MAX_CACHED:
             self._known.clear()
         self._known[client_id] = rows[0].organization_id
         return str(rows[0].organization_id)

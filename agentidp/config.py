@@ -20,13 +20,13 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("auto", "json", "text")
 """``auto`` is text on a terminal and JSON elsewhere."""
 
-MAXIMUM_TOKEN_TTL = 86_400
+MAX_TOKEN_TTL = 86_400
 """Seconds. A retired signing key stays published this long, so no token may outlive it."""
 
 LEEWAY = 10
 """Seconds by which a server's clock may differ from the database's, and so from another server's."""
 
-MAXIMUM_AUDIT_DAYS = 36_500
+MAX_AUDIT_DAYS = 36_500
 """A hundred years, so that the day before which events are removed is a date that Python has."""
 
 EXCHANGE_MARGIN = 1.0
@@ -150,7 +150,7 @@ class Settings:
             secret_key_previous=_secret_key(env, "AGENTIDP_SECRET_KEY_PREVIOUS", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE"),
             issuer=_issuer(env),
             insecure_http=_choice(env, "AGENTIDP_INSECURE_HTTP", cls.insecure_http, ("refuse", "allow")),
-            token_ttl=_number(env, "AGENTIDP_TOKEN_TTL", cls.token_ttl, 60, MAXIMUM_TOKEN_TTL),
+            token_ttl=_number(env, "AGENTIDP_TOKEN_TTL", cls.token_ttl, 60, MAX_TOKEN_TTL),
             signing_alg=_choice(env, "AGENTIDP_SIGNING_ALG", cls.signing_alg, SIGNING_ALGORITHMS),
             pool_min_size=_number(env, "AGENTIDP_POOL_MIN_SIZE", cls.pool_min_size, 0, 1000),
             pool_max_size=_number(env, "AGENTIDP_POOL_MAX_SIZE", cls.pool_max_size, 1, 1000),
@@ -165,7 +165,7 @@ class Settings:
             metrics_address=_address(env, "AGENTIDP_METRICS_ADDRESS"),
             metrics_organizations=_number(env, "AGENTIDP_METRICS_ORGANIZATIONS", cls.metrics_organizations, 0, 1000),
             traces=_choice(env, "AGENTIDP_TRACES", cls.traces, ("on", "off")),
-            audit_days=_number(env, "AGENTIDP_AUDIT_DAYS", cls.audit_days, 0, MAXIMUM_AUDIT_DAYS),
+            audit_days=_number(env, "AGENTIDP_AUDIT_DAYS", cls.audit_days, 0, MAX_AUDIT_DAYS),
             watch=_choice(env, "AGENTIDP_WATCH", cls.watch, ("on", "off")),
             watch_interval=_number(env, "AGENTIDP_WATCH_INTERVAL", cls.watch_interval, 60, 3600),
             alert_networks=_networks(env, "AGENTIDP_ALERT_NETWORKS"),

@@ -12,7 +12,7 @@ ANYONE = "*"
 """Stands for every value of a claim, and for its absence."""
 
 PREFIX = "AGENTIDP_OIDC_"
-MAXIMUM_ISSUER = 200
+MAX_ISSUER = 200
 """Characters: the audit trail repeats it in each event of a person."""
 
 ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -98,9 +98,9 @@ class OidcSettings:
 
 def _issuer(env: Mapping[str, str], name: str) -> str:
     value = env.get(name, "")
-    if value and (not is_issuer(value) or len(value) > MAXIMUM_ISSUER):
+    if value and (not is_issuer(value) or len(value) > MAX_ISSUER):
         raise ConfigurationError(
-            f"{name} must be an https URL of at most {MAXIMUM_ISSUER} characters without credentials, query and "
+            f"{name} must be an https URL of at most {MAX_ISSUER} characters without credentials, query and "
             "fragment (http is for localhost only), as the provider's /.well-known/openid-configuration has it"
         )
     return value

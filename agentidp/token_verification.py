@@ -9,7 +9,7 @@ from agentidp.http.request_context import current_context
 from agentidp.jose.access_token import AccessToken, verify_access_token
 from agentidp.services import services
 
-MAXIMUM_CACHED = 10_000
+MAX_CACHED = 10_000
 """Verified tokens that a process remembers, about 10 MB."""
 
 
@@ -27,7 +27,7 @@ def verified_token(unverified_token: str, *, audience: str | None) -> AccessToke
     token = verified.get(key)
     if token is None or token.expires_at <= at.timestamp() - LEEWAY:
         token = verify_access_token(unverified_token, s.keys.find, issuer=s.settings.issuer, audience=audience, at=at)
-        if len(verified) >= MAXIMUM_CACHED:
+        if len(verified) >= MAX_CACHED:
             verified.clear()
         verified[key] = token
     return token

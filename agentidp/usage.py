@@ -25,7 +25,7 @@ UNKNOWN_ORGANIZATION = "org-00000000-0000-0000-0000-000000000000"
 
 UNKNOWN_AGENT = UUID(int=0)
 
-MAXIMUM_NETWORKS = 200
+MAX_NETWORKS = 200
 """Rows that say from where an organization's rejections of a day came, beside one for all others."""
 
 KEEP_NETWORKS = 30
@@ -65,7 +65,7 @@ class Rejection:
         """
         where = {"organization_id": self.organization_id, "agent_id": self.agent_id}
         known = {"reason": self.reason, "secret_hash": self.secret_hash, "network": network_of(remote_address())}
-        bounds = {"most_rows": MAXIMUM_NETWORKS, "keep_days": KEEP_NETWORKS, "nobody": UNKNOWN_AGENT}
+        bounds = {"most_rows": MAX_NETWORKS, "keep_days": KEEP_NETWORKS, "nobody": UNKNOWN_AGENT}
         return (
             Call("usage/record_rejected_network", where | known | bounds),
             Call("usage/record_rejection", where),

@@ -48,7 +48,7 @@ FLOOR_WORKER = (
 )
 """The floor is served by gunicorn's own worker, with the settings of earlier versions, so that ratios compare."""
 
-MAXIMUM_ASSERTIONS = 3000
+MAX_ASSERTIONS = 3000
 """Made for each second of the service's rounds, beforehand."""
 
 
@@ -178,7 +178,7 @@ class Bench:
 def assertions_needed(options: argparse.Namespace) -> int:
     """How many requests that can be sent once the rounds and the warm-up take."""
     rounds: int = options.rounds + 1
-    return rounds * wrk.MAXIMUM_REQUESTS if options.wrk else int(rounds * options.seconds * MAXIMUM_ASSERTIONS)
+    return rounds * wrk.MAX_REQUESTS if options.wrk else int(rounds * options.seconds * MAX_ASSERTIONS)
 
 
 def loader_of(options: argparse.Namespace) -> Load:

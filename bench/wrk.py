@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.load import LoadFailed, Round
 
 SCRIPT = Path(__file__).parent / "wrk.lua"
-MAXIMUM_REQUESTS = 10_000
+MAX_REQUESTS = 10_000
 """Of a round: so many are taken from the upcoming ones, even if fewer are sent. After them wrk begins again."""
 
 
@@ -22,7 +22,7 @@ def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: floa
 
     :raises LoadFailed: a response is not a 2xx, or none comes, or no request is left.
     """
-    requests = list(itertools.islice(upcoming, MAXIMUM_REQUESTS))
+    requests = list(itertools.islice(upcoming, MAX_REQUESTS))
     if not requests:
         raise LoadFailed("no request is left for wrk")
     with tempfile.NamedTemporaryFile(suffix=".requests") as file:

@@ -35,7 +35,7 @@ from tests.citus import COUNTS_CALLS, Cluster
 from tests.conftest import settings_for
 from tests.factories import make_agent, make_organization
 
-MAXIMUM_CALLS = {"token": 384, "trend": 365, "heatmap": 367, "agents": 370, "introspection": 362}
+MAX_CALLS = {"token": 384, "trend": 365, "heatmap": 367, "agents": 370, "introspection": 362}
 """Functions that Python calls for a request, those in C included. Python 3.11 calls the most."""
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
@@ -48,8 +48,8 @@ class TestPythonCalls:
         agent = make_agent(services, make_organization(services))
         settings = settings_for(str(services.settings.database_url), pool_min_size=1)
         found = calls_by_case(settings, (agent.client_id, agent.client_secret))
-        assert {name: round(number) for name, number in found.items() if number > MAXIMUM_CALLS[name]} == {}
-        assert found.keys() == MAXIMUM_CALLS.keys()
+        assert {name: round(number) for name, number in found.items() if number > MAX_CALLS[name]} == {}
+        assert found.keys() == MAX_CALLS.keys()
 
 
 @contextmanager

@@ -217,7 +217,7 @@ def test_a_request_is_counted_whatever_its_status(client: FlaskClient, cast: Cas
 def test_what_is_remembered_of_tokens_is_bounded(
     client: FlaskClient, cast: Cast, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_verification, "MAXIMUM_CACHED", 3)
+    monkeypatch.setattr(token_verification, "MAX_CACHED", 3)
     for _ in range(10):
         assert client.get("/api/v1/agents", headers=cast.acme.bearer()).status_code == 200
         assert len(services.verified_tokens) <= 3

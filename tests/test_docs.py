@@ -139,12 +139,12 @@ LIMITS = {
         f"with a time limit of {channels.APPRISE_TIMEOUT:g} seconds",
         f"A message may take {http_post.TIMEOUT:g} seconds, and {channels.APPRISE_TIMEOUT:g} by apprise.",
         f"another one continues after {LEASE.total_seconds():g} seconds at the latest",
-        f"An organization has at most {targets.MAXIMUM_TARGETS}; one more is a 409",
+        f"An organization has at most {targets.MAX_TARGETS}; one more is a 409",
         f"A target can be tested once in {targets.TEST_INTERVAL.total_seconds():g} seconds",
     ),
     "analytics": (
-        f"lists the {markers.MAXIMUM_LISTED} that ended last",
-        f"An organization has up to {markers.MAXIMUM_MARKERS:,}.",
+        f"lists the {markers.MAX_LISTED} that ended last",
+        f"An organization has up to {markers.MAX_MARKERS:,}.",
         f"Those that ended more than {markers.KEPT_FOR.days} days ago are deleted",
         f"`note` (up to {markers.MAX_NOTE} characters)",
         f"an optional `note` of at most {actions.MAX_NOTE:,} characters",
@@ -158,7 +158,7 @@ LIMITS = {
     "oauth": (
         f"{FAILURES_A_MINUTE} at once, then one every {INTERVAL.total_seconds():g} seconds",
         f"{credentials.MAX_LABEL} characters, for people)",
-        f"An agent has at most {credentials.MAXIMUM_CREDENTIALS} at a time",
+        f"An agent has at most {credentials.MAX_CREDENTIALS} at a time",
     ),
     "security": (f"After {FAILURES_A_MINUTE} failures, further ones",),
 }

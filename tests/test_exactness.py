@@ -28,7 +28,7 @@ TOKENS = 500
 """That each thread gets."""
 
 FORM = "grant_type=client_credentials"
-MOST_FAILURES = 100
+MAX_FAILURES = 100
 """After which a thread gives up."""
 
 
@@ -82,7 +82,7 @@ class Load:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         requests = [(agent.agent_id, token_request(agent.client_id, agent.client_secret)) for agent in self.agents]
         turn = number
-        while len(received) < self.tokens and self.lost[number] + self.refused.total() < MOST_FAILURES:
+        while len(received) < self.tokens and self.lost[number] + self.refused.total() < MAX_FAILURES:
             turn += 1
             agent_id, headers = requests[turn % len(requests)]
             try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agentidp.config import ConfigurationError, Settings
-from agentidp.oidc_settings import MAXIMUM_ISSUER, OidcSettings
+from agentidp.oidc_settings import MAX_ISSUER, OidcSettings
 from tests.factories import ROOT
 
 ACME = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
@@ -84,7 +84,7 @@ def test_issuers(issuer: str) -> None:
     ("name", "value"),
     [
         *(("ISSUER", bad) for bad in ("http://sso.example", "sso.example", "https://a@b", "https://b?x", "https://")),
-        ("ISSUER", "https://" + "x" * MAXIMUM_ISSUER),
+        ("ISSUER", "https://" + "x" * MAX_ISSUER),
         ("CLIENT_ID", " agentidp"),
         ("CLIENT_SECRET", "schön"),
         *(("SCOPES", bad) for bad in ("profile", "openid  profile", ' "openid"', "openid ")),

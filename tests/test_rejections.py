@@ -21,7 +21,7 @@ from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.services import Services
 from agentidp.usage import (
     KEEP_NETWORKS,
-    MAXIMUM_NETWORKS,
+    MAX_NETWORKS,
     UNKNOWN_AGENT,
     UNKNOWN_ORGANIZATION,
     network_of,
@@ -193,25 +193,25 @@ def reject(services: Services, agent: Agent, network: str, at: Any = NOON, reaso
     """Count a rejection as the product does, from a network."""
     database = services.database.of(agent.organization_id, at)
     call = {"agent_id": agent.agent_id, "reason": reason, "secret_hash": None, "network": network}
-    bounds = {"most_rows": MAXIMUM_NETWORKS, "keep_days": KEEP_NETWORKS, "nobody": UNKNOWN_AGENT}
+    bounds = {"most_rows": MAX_NETWORKS, "keep_days": KEEP_NETWORKS, "nobody": UNKNOWN_AGENT}
     database.fetch("usage/record_rejected_network", **call, **bounds)
 
 
 @ON_CITUS_TOO
 def test_invented_networks_fill_a_day_no_further_than_its_bound(services: Services, cast: Cast) -> None:
     acme = cast.acme
-    for n in range(MAXIMUM_NETWORKS + 3):
+    for n in range(MAX_NETWORKS + 3):
         reject(services, acme, f"10.{n // 250}.{n % 250}.0/24")
     # A network that has its row is counted there, also when the day is full.
     reject(services, acme, "10.0.0.0/24")
     found = {row[2:]: row[1] for row in rows(services, acme.organization_id)}
-    assert len(found) == MAXIMUM_NETWORKS + 1
+    assert len(found) == MAX_NETWORKS + 1
     assert found["other", "other", 3] == UNKNOWN_AGENT
     assert found["10.0.0.0/24", "wrong secret", 2] == acme.agent_id
     # Another day, and another organization, are not full.
     reject(services, acme, "192.0.2.0/24", NOON + timedelta(days=1))
     reject(services, cast.outsider, "192.0.2.0/24")
-    assert len(rows(services, acme.organization_id)) == MAXIMUM_NETWORKS + 2
+    assert len(rows(services, acme.organization_id)) == MAX_NETWORKS + 2
     assert {row[2] for row in rows(services, cast.outsider.organization_id)} == {"192.0.2.0/24"}
 
 

@@ -14,7 +14,7 @@ TYPES = {
 }
 """Type of a target -> which addresses it takes, for people."""
 
-MAXIMUM_URL_LENGTH = 2000
+MAX_URL_LENGTH = 2000
 """Characters."""
 
 APPRISE_SCHEMES = frozenset(
@@ -54,8 +54,8 @@ def check_address(type_: str, url: str, networks: AllowedNetworks) -> str:
     :returns: the part of it that is no secret: the scheme, and for HTTP also the host.
     :raises BadAddress: it breaks a rule.
     """
-    if not re.fullmatch(rf"[!-~]{{1,{MAXIMUM_URL_LENGTH}}}", url):
-        raise BadAddress(f"must have 1 to {MAXIMUM_URL_LENGTH} printable ASCII characters")
+    if not re.fullmatch(rf"[!-~]{{1,{MAX_URL_LENGTH}}}", url):
+        raise BadAddress(f"must have 1 to {MAX_URL_LENGTH} printable ASCII characters")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

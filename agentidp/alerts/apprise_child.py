@@ -19,7 +19,7 @@ from typing import Any
 
 from agentidp.alerts.networks import AddressRefused, AllowedNetworks
 
-MAXIMUM_MEMORY = 512 * 1024 * 1024
+MAX_MEMORY = 512 * 1024 * 1024
 """Bytes of address space, which also bounds the response that a plugin reads."""
 
 
@@ -65,7 +65,7 @@ def _send(message: dict[str, Any]) -> str | None:
 
     :returns: why it was not accepted, or ``None``.
     """
-    resource.setrlimit(resource.RLIMIT_AS, (MAXIMUM_MEMORY, MAXIMUM_MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     try:
         import apprise
     except ImportError:

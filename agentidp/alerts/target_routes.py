@@ -8,7 +8,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
-from agentidp.alerts.addresses import MAXIMUM_URL_LENGTH, TYPES
+from agentidp.alerts.addresses import MAX_URL_LENGTH, TYPES
 from agentidp.alerts.state_change import KINDS, SEVERITIES
 from agentidp.alerts.targets import add_target, remove_target, represent, request_test, update_target
 from agentidp.caller import Caller, bearer
@@ -28,7 +28,7 @@ class Url(ma.fields.String):
         description = f"The address, by type: {by_type}. It is stored encrypted and never returned"
         super().__init__(
             validate=[
-                ma.validate.Length(1, MAXIMUM_URL_LENGTH, error=f"must have 1 to {MAXIMUM_URL_LENGTH} characters"),
+                ma.validate.Length(1, MAX_URL_LENGTH, error=f"must have 1 to {MAX_URL_LENGTH} characters"),
                 ma.validate.Regexp(
                     r"[a-z0-9]+://[!-~]+\Z",
                     error="must be a URL with a scheme and a host, in printable ASCII characters",

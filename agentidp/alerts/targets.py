@@ -19,7 +19,7 @@ from agentidp.http.errors import AlreadyExists, Conflict, RateLimited, Validatio
 from agentidp.http.schemas import timestamp
 from agentidp.jose.sealing import Unreadable
 
-MAXIMUM_TARGETS = 50
+MAX_TARGETS = 50
 """Of one organization."""
 
 TEST_INTERVAL = timedelta(seconds=30)
@@ -57,12 +57,12 @@ def add_target(
         kinds=kinds,
         minimum_severity=minimum_severity,
         enabled=enabled,
-        most=MAXIMUM_TARGETS,
+        most=MAX_TARGETS,
     )
     if not rows:
         if opened.fetch("alerts/get_target", target_id=target_id):
             raise AlreadyExists
-        raise Conflict(f"The organization has {MAXIMUM_TARGETS} alert targets; delete one first.")
+        raise Conflict(f"The organization has {MAX_TARGETS} alert targets; delete one first.")
     [row] = rows
     audit.record(opened, "alert_target.created", target_id, after=_recorded(row))
     return row, secret

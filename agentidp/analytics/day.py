@@ -11,7 +11,7 @@ import marshmallow as ma
 from agentidp.caller import Caller
 from agentidp.http.errors import ValidationError
 
-DAY = "2[0-9]{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+DAY_PATTERN = "2[0-9]{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 DAY_RULE = "must be a day as YYYY-MM-DD, from 2000-01-01 to today in UTC"
 
 
@@ -20,11 +20,11 @@ class Day(ma.fields.Field[date]):
 
     def __init__(self, description: str) -> None:
         super().__init__(
-            metadata={"type": "string", "format": "date", "pattern": f"^{DAY}$", "description": description}
+            metadata={"type": "string", "format": "date", "pattern": f"^{DAY_PATTERN}$", "description": description}
         )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> date:
-        if not isinstance(value, str) or not re.fullmatch(DAY, value):
+        if not isinstance(value, str) or not re.fullmatch(DAY_PATTERN, value):
             raise ma.ValidationError(DAY_RULE)
         try:
             return date.fromisoformat(value)

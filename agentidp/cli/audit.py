@@ -19,7 +19,7 @@ from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, moment
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
-from agentidp.config import MAXIMUM_AUDIT_DAYS, ConfigurationError
+from agentidp.config import MAX_AUDIT_DAYS, ConfigurationError
 from agentidp.db.database import connect
 
 POLL_SECONDS = 2.0
@@ -179,7 +179,7 @@ def _head(text: str) -> Head:
 @commands.command("prune")
 @click.option(
     "--keep",
-    type=click.IntRange(0, MAXIMUM_AUDIT_DAYS),
+    type=click.IntRange(0, MAX_AUDIT_DAYS),
     metavar="DAYS",
     help="Days of events that are kept. Default: AGENTIDP_AUDIT_DAYS.",
 )

@@ -15,7 +15,7 @@ from agentidp.config import ConfigurationError
 from agentidp.http.errors import NotFound
 from agentidp.registry import credentials
 
-MAXIMUM_LIFETIME_DAYS = 36_500
+MAX_LIFETIME_DAYS = 36_500
 """A hundred years, so that the time of expiry is a date that Python has. The API takes any time in the future."""
 
 
@@ -29,7 +29,7 @@ def commands() -> None:
 @click.option("--label", help="For people: where the credential is used, for example.")
 @click.option(
     "--expires-in",
-    type=click.IntRange(1, MAXIMUM_LIFETIME_DAYS),
+    type=click.IntRange(1, MAX_LIFETIME_DAYS),
     metavar="DAYS",
     help="Days until it expires. Default: never.",
 )

@@ -69,7 +69,7 @@ def list_(organization_id: str, as_json: bool) -> None:
     with opened() as services:
         organization_named(services, organization_id)
         database = services.database.of(organization_id, utc_now())
-        rows = database.fetch("markers/list_markers", limit=markers.MAXIMUM_LISTED)
+        rows = database.fetch("markers/list_markers", limit=markers.MAX_LISTED)
     show([markers.represent(row) for row in rows], as_json)
 
 

@@ -14,7 +14,7 @@ from agentidp.dashboard.page_findings import page_findings
 from agentidp.dashboard.period import Period, requested_period
 from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound
-from agentidp.registry.markers import MAXIMUM_LISTED
+from agentidp.registry.markers import MAX_LISTED
 
 blueprint = pages.new_blueprint("dashboard-agent", __name__)
 
@@ -29,7 +29,7 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         Call("analytics/agent_activity", {"agent_id": agent_id, "days": period.days, "day": period.last}),
         Call("agents/list_credentials", {"agent_id": agent_id}),
         Call("agents/get_agent", {"agent_id": agent_id}),
-        Call("markers/list_markers", {"limit": MAXIMUM_LISTED}),
+        Call("markers/list_markers", {"limit": MAX_LISTED}),
     )
     if not activity:
         raise NotFound

@@ -12,7 +12,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response, request
 
-from agentidp.alerts.addresses import MAXIMUM_URL_LENGTH, TYPES
+from agentidp.alerts.addresses import MAX_URL_LENGTH, TYPES
 from agentidp.alerts.state_change import KINDS, SEVERITIES
 from agentidp.alerts.target_routes import NewAlertTargetSchema
 from agentidp.alerts.targets import TEST_INTERVAL, add_target, remove_target, request_test, update_target
@@ -140,7 +140,7 @@ def change_target(caller: Caller, target_id: UUID, action: str) -> Response:
 
 
 def _form(given: dict[str, Any], status: int = 200, **context: Any) -> Response:
-    context |= {"types": TYPES, "kinds": KINDS, "severities": SEVERITIES, "max_url": MAXIMUM_URL_LENGTH}
+    context |= {"types": TYPES, "kinds": KINDS, "severities": SEVERITIES, "max_url": MAX_URL_LENGTH}
     context |= {"given": given, "form_key": new_form_key()}
     return pages.page("alert_target_form.html", status, here="alerts", **context)
 

@@ -47,7 +47,7 @@ METADATA_LIFETIME = 3600.0
 CLOCK_DIFFERENCE = 60
 """Seconds by which the provider's clock may differ from ours."""
 
-MAXIMUM_FLOWS = 4
+MAX_FLOWS = 4
 """Sign-ins that a browser may have begun at a time, in several windows."""
 
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint", "end_session_endpoint")
@@ -70,7 +70,7 @@ class _Integration(FlaskIntegration):
     def set_state_data(self, session: Any, state: str, data: dict[str, Any]) -> None:
         self._clear_session_state(session)
         begun = [key for key in session if key.startswith("_state_")]
-        for key in begun[: max(0, len(begun) - MAXIMUM_FLOWS + 1)]:
+        for key in begun[: max(0, len(begun) - MAX_FLOWS + 1)]:
             session.pop(key)
         super().set_state_data(session, state, {name: value for name, value in data.items() if name != "url"})
 

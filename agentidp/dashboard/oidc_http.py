@@ -17,7 +17,7 @@ TIMEOUT = 5.0
 """Seconds for a conversation with the provider, with all its requests. If the provider falls silent within a response,
 the last wait may take as long again."""
 
-MAXIMUM_BODY = 256 * 1024
+MAX_BODY = 256 * 1024
 """Bytes of a response. The keys of a large provider take about 10 KB."""
 
 _until: ContextVar[float] = ContextVar("until")
@@ -47,7 +47,7 @@ class BoundedAdapter(HTTPAdapter):
         try:
             while chunk := response.raw.read1(65_536, decode_content=True):
                 body += chunk
-                if len(body) > MAXIMUM_BODY:
+                if len(body) > MAX_BODY:
                     raise requests.ConnectionError("the response is too large")
                 if time.monotonic() > _until.get():
                     raise requests.Timeout("the response takes too long")

@@ -16,7 +16,7 @@ from agentidp.dashboard.period import DAY, WEEK, Period, requested_period
 from agentidp.db.sql import Call
 from agentidp.findings import budget
 from agentidp.findings.store import KnownFinding
-from agentidp.registry.markers import MAXIMUM_LISTED
+from agentidp.registry.markers import MAX_LISTED
 
 FEW_TOKENS = 10
 """An organization with one agent and at most so many tokens is shown the first steps."""
@@ -39,7 +39,7 @@ def overview(caller: Caller) -> Response:
         usage.usage_by_hour(week_ago, today),
         agents_of_the_period(period, Selection(), limit=BUSIEST),
         Call("alerts/failing_targets", {}),
-        Call("markers/list_markers", {"limit": MAXIMUM_LISTED}),
+        Call("markers/list_markers", {"limit": MAX_LISTED}),
     )
     before, days = usage.split(by_day, period)
     agents = agent_page(by_agent)

@@ -26,7 +26,7 @@ ROLES = {VIEWER: frozenset({"analytics:read"}), ADMINISTRATOR: frozenset(SCOPES)
 PREFIX = "person."
 """What the cookie begins with. No JWT contains it: it begins with the encoding of a brace."""
 
-MAXIMUM_LENGTH = 4096
+MAX_LENGTH = 4096
 """Characters of the cookie, which is what browsers keep."""
 
 _ROW = "session"
@@ -107,7 +107,7 @@ def unsealed(cookie: str, settings: Settings, at: datetime) -> Person | None:
     :returns: ``None`` if it is not one of ours, has expired, or was opened by settings that are no longer in force.
     """
     oidc, now = settings.oidc, at.timestamp()
-    if oidc is None or len(cookie) > MAXIMUM_LENGTH:
+    if oidc is None or len(cookie) > MAX_LENGTH:
         return None
     try:
         sealed = base64.urlsafe_b64decode(cookie.removeprefix(PREFIX).encode("ascii"))

@@ -14,7 +14,7 @@ from flask import Request
 NAME = "return_to"
 """Of the parameter."""
 
-MAXIMUM_LENGTH = 300
+MAX_LENGTH = 300
 """Characters. Four sign-ins at the OpenID Connect provider, each with such a page, fit into the 4 KB of a cookie."""
 
 # Downloads have a dot in their path: they would leave the sign-in page open.
@@ -26,7 +26,7 @@ def checked(page: str) -> str:
     """*page* if it is a path with or without a query, to append to the dashboard's own path; otherwise ``""``, which is
     the overview.
     """
-    return page if len(page) <= MAXIMUM_LENGTH and _PAGE.fullmatch(page) else ""
+    return page if len(page) <= MAX_LENGTH and _PAGE.fullmatch(page) else ""
 
 
 def of(request: Request) -> str:

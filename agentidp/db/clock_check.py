@@ -23,7 +23,7 @@ INTERVAL = 15
 INTERVAL_WHILE_REFUSING = 1
 """Seconds until the next measurement if the last one was out of bounds, or too slow."""
 
-MAXIMUM_ROUND_TRIP = 1
+MAX_ROUND_TRIP = 1
 """Seconds; a measurement that took longer says too little, since the database's clock was read somewhere within."""
 
 
@@ -36,7 +36,7 @@ def seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
     row = connection.execute(load_sql("database/clock")).fetchone()
     round_trip = time.monotonic() - began
     assert row is not None  # noqa: S101 - the statement returns one row
-    return None if round_trip > MAXIMUM_ROUND_TRIP else clock + round_trip / 2 - float(row[0])
+    return None if round_trip > MAX_ROUND_TRIP else clock + round_trip / 2 - float(row[0])
 
 
 def difference(ahead: float) -> str:

@@ -11,7 +11,7 @@ import yaml
 from agentidp.config import ConfigurationError
 from agentidp.declarative.schemas import KINDS, DocumentSchema
 
-MAXIMUM_PROBLEMS = 20
+MAX_PROBLEMS = 20
 """More mistakes than these are only counted."""
 
 _YAML_TAG = "tag:yaml.org,2002:"
@@ -54,8 +54,8 @@ def read_document(text: bytes, source: str) -> list[Declared]:
                 found.append(Declared(content, place.below("organizations", index)))
     problems = problems or _repetitions(found)
     if problems:
-        more = len(problems) - MAXIMUM_PROBLEMS
-        raise ConfigurationError("\n".join([*problems[:MAXIMUM_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]))
+        more = len(problems) - MAX_PROBLEMS
+        raise ConfigurationError("\n".join([*problems[:MAX_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]))
     if not found:
         raise ConfigurationError(f"{source}: names no organization")
     return found

@@ -17,18 +17,18 @@ from werkzeug.utils import cached_property
 from agentidp.http.errors import UnsupportedMediaType, ValidationError
 from agentidp.http.request_context import current_request
 
-MAXIMUM_BODY = 64 * 1024
+MAX_BODY = 64 * 1024
 """Bytes of a request's body."""
 
-MAXIMUM_REMEMBERED = 256
+MAX_REMEMBERED = 256
 """Queries of which a process remembers what they say, at most 4 MB."""
 
 
 class BoundedRequest(Request):
-    """A request whose body is refused, and not cut off, where it is longer than ``MAXIMUM_BODY``."""
+    """A request whose body is refused, and not cut off, where it is longer than ``MAX_BODY``."""
 
     # Flask would look it up in the configuration of the current application.
-    max_content_length = MAXIMUM_BODY
+    max_content_length = MAX_BODY
 
     @functools.cached_property
     def blueprints(self) -> list[str]:
@@ -51,7 +51,7 @@ class BoundedRequest(Request):
         :raises ClientDisconnected: the connection ended before all of the body was there.
         """
         length = self.environ.get("CONTENT_LENGTH", "")
-        if not length.isdecimal() or int(length) > MAXIMUM_BODY:
+        if not length.isdecimal() or int(length) > MAX_BODY:
             return super().stream
         try:
             body = self.environ["wsgi.input"].read(int(length))
@@ -72,7 +72,7 @@ class BoundedRequest(Request):
         :raises RequestEntityTooLarge: it is too long; werkzeug would cut a chunked one off.
         """
         data = super().get_data(*args, **kwargs)
-        if len(data) >= MAXIMUM_BODY and self.content_length is None:
+        if len(data) >= MAX_BODY and self.content_length is None:
             raise RequestEntityTooLarge
         return data
 
@@ -94,7 +94,7 @@ class Parser(FlaskParser):
         found = self._parsed.get(query)
         if found is None:
             found = super().parse(argmap, req, location=location, **options)
-            if len(self._parsed) >= MAXIMUM_REMEMBERED:
+            if len(self._parsed) >= MAX_REMEMBERED:
                 self._parsed.clear()
             self._parsed[query] = found
         return dict(found)

@@ -10,10 +10,10 @@ RESOURCE_IDENTIFIER = (
 )
 """A regular expression: a URN, or a URI with a host (RFC 3986), without user information and fragment."""
 
-MAXIMUM_RESOURCE_LENGTH = 500
+MAX_RESOURCE_LENGTH = 500
 """Characters."""
 
 
 def is_resource_identifier(text: str) -> bool:
     """Whether *text* is an absolute URI without fragment (RFC 8707 section 2), of at most 500 characters."""
-    return len(text) <= MAXIMUM_RESOURCE_LENGTH and re.fullmatch(RESOURCE_IDENTIFIER, text) is not None
+    return len(text) <= MAX_RESOURCE_LENGTH and re.fullmatch(RESOURCE_IDENTIFIER, text) is not None

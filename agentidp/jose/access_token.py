@@ -20,7 +20,7 @@ from agentidp.config import LEEWAY
 from agentidp.jose.jws import COMPACT_SERIALIZATION, base64url
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
-MAXIMUM_LENGTH = 4096
+MAX_LENGTH = 4096
 """Characters. Ours are about 600; what is longer is not parsed."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -152,7 +152,7 @@ def verify_access_token(
     :param at: the moment that ``exp`` and ``iat`` are compared with.
     :raises TokenRefused: for every reason alike.
     """
-    if len(unverified_token) > MAXIMUM_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_token):
+    if len(unverified_token) > MAX_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_token):
         raise TokenRefused("not a compact JWS")
     # One flat list of checks, however long, so that it can be read beside the RFC.
     try:

@@ -14,13 +14,13 @@ import jwt
 from agentidp.config import LEEWAY
 from agentidp.db.sql import Call
 from agentidp.jose.jwk import ALGORITHMS, key_algorithm, public_jwk
-from agentidp.jose.jws import COMPACT_SERIALIZATION, MAXIMUM_JTI_LENGTH, base64url
+from agentidp.jose.jws import COMPACT_SERIALIZATION, MAX_JTI_LENGTH, base64url
 
 TYPE = "dpop+jwt"
-MAXIMUM_AGE = 60
+MAX_AGE = 60
 """Seconds that a proof may lie in the past or, for a clock that is ahead, in the future."""
 
-MAXIMUM_LENGTH = 4096
+MAX_LENGTH = 4096
 """Characters of a proof. gunicorn takes no header beyond 8,190 bytes, and responds with 431 itself."""
 
 # RFC 7638 section 3.2, RFC 8037 appendix A.3: what a thumbprint is made of, in this order.
@@ -44,7 +44,7 @@ class Proof:
         """The call that consumes the proof; a second one is a unique violation."""
         digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
         # As AccessToken.refused_from: servers' clocks differ.
-        expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAXIMUM_AGE + 2 * LEEWAY)
+        expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAX_AGE + 2 * LEEWAY)
         return Call("oauth/use_identifier", {"digest": digest, "expires_at": expires_at})
 
 
@@ -58,7 +58,7 @@ def verify_proof(
     :param access_token: the token that comes with the proof; none at the token endpoint.
     :raises ProofRefused: with the rule that the proof breaks.
     """
-    if len(unverified_proof) > MAXIMUM_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_proof):
+    if len(unverified_proof) > MAX_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_proof):
         raise ProofRefused("the DPoP proof is not one JWT")
     # One flat list of checks, however long, so that it can be read beside the RFC.
     try:
@@ -83,13 +83,13 @@ def verify_proof(
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         raise ProofRefused("the DPoP proof is not signed by the public key that it names") from None
     jti, issued_at = claims["jti"], claims["iat"]
-    if not isinstance(jti, str) or not 1 <= len(jti) <= MAXIMUM_JTI_LENGTH:
-        raise ProofRefused(f"jti of the DPoP proof must have 1 to {MAXIMUM_JTI_LENGTH} characters")
+    if not isinstance(jti, str) or not 1 <= len(jti) <= MAX_JTI_LENGTH:
+        raise ProofRefused(f"jti of the DPoP proof must have 1 to {MAX_JTI_LENGTH} characters")
     if claims["htm"] != method:
         raise ProofRefused("htm of the DPoP proof is not the method of the request")
     if not isinstance(claims["htu"], str) or _normalized(claims["htu"]) != _normalized(url):
         raise ProofRefused("htu of the DPoP proof is not the address of the request")
-    if type(issued_at) not in (int, float) or not abs(at.timestamp() - issued_at) <= MAXIMUM_AGE:
+    if type(issued_at) not in (int, float) or not abs(at.timestamp() - issued_at) <= MAX_AGE:
         raise ProofRefused("iat of the DPoP proof is not now")
     if access_token is not None and claims.get("ath") != _digest(access_token):
         raise ProofRefused("ath of the DPoP proof is not that of the access token")

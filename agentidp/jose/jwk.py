@@ -34,10 +34,10 @@ KEY_TYPES = (
 ALGORITHMS = tuple(alg for key_type in KEY_TYPES for alg in key_type.algorithms)
 """What ``alg`` of a client's signature may be."""
 
-MAXIMUM_KEYS = 10
+MAX_KEYS = 10
 MINIMUM_RSA_BITS = 2048
-MAXIMUM_RSA_BITS = 4096
-MAXIMUM_MEMBER_LENGTH = 1024
+MAX_RSA_BITS = 4096
+MAX_MEMBER_LENGTH = 1024
 """Characters."""
 
 with contextlib.suppress(ValueError):  # where PyJWT has come to know it
@@ -56,7 +56,7 @@ def jwk_json_schema() -> dict[str, Any]:
     """What :func:`public_jwk` takes, as JSON Schema. A schema cannot say that it is a point of its curve."""
 
     def of(key_type: KeyType) -> dict[str, Any]:
-        value = {"type": "string", "maxLength": MAXIMUM_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
+        value = {"type": "string", "maxLength": MAX_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
         return {
             "type": "object",
             "required": ["kty", *key_type.members],
@@ -103,7 +103,7 @@ def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
     if kid is not None and not (isinstance(kid, str) and 1 <= len(kid) <= 200 and kid.isascii() and kid.isprintable()):
         raise ValueError("kid must have 1 to 200 printable ASCII characters")
     values = [jwk.get(member) for member in key_type.members]
-    if not all(isinstance(value, str) and len(value) <= MAXIMUM_MEMBER_LENGTH for value in values):
+    if not all(isinstance(value, str) and len(value) <= MAX_MEMBER_LENGTH for value in values):
         raise ValueError("is not a valid key")
     alg = key_algorithm(alg)
     kept = {"kty": kty, **dict(zip(key_type.members, values, strict=True))}
@@ -122,8 +122,8 @@ def public_jwks(jwks: object) -> list[dict[str, Any]]:
     :raises ValueError: the rule that it breaks, for the client.
     """
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
-    if not isinstance(keys, list) or not 1 <= len(keys) <= MAXIMUM_KEYS:
-        raise ValueError(f"must be a JWK Set with 1 to {MAXIMUM_KEYS} keys")
+    if not isinstance(keys, list) or not 1 <= len(keys) <= MAX_KEYS:
+        raise ValueError(f"must be a JWK Set with 1 to {MAX_KEYS} keys")
     checked = [public_jwk(key) for key in keys]
     kids = [key["kid"] for key in checked if "kid" in key]
     if len(set(kids)) != len(kids):
@@ -147,8 +147,8 @@ def _check_usage(jwk: dict[str, Any]) -> None:
 
 
 def _check_rsa(key: RSAPublicKey) -> None:
-    if not MINIMUM_RSA_BITS <= key.key_size <= MAXIMUM_RSA_BITS:
-        raise ValueError(f"an RSA key must have {MINIMUM_RSA_BITS} to {MAXIMUM_RSA_BITS} bits")
+    if not MINIMUM_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
+        raise ValueError(f"an RSA key must have {MINIMUM_RSA_BITS} to {MAX_RSA_BITS} bits")
     numbers = key.public_numbers()
     broken = weakness(numbers.n, numbers.e)
     if broken is not None:

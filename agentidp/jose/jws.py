@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 COMPACT_SERIALIZATION = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 """Three base64url parts without padding (RFC 7515 section 7.1). PyJWT would also accept a token followed by ``==``."""
 
-MAXIMUM_JTI_LENGTH = 256
+MAX_JTI_LENGTH = 256
 """Characters of the identifier (``jti``) of a token that is accepted once."""
 
 NUMERIC_DATE_LIMIT = int(datetime.max.replace(tzinfo=UTC).timestamp())

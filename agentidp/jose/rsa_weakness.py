@@ -7,7 +7,7 @@ from itertools import accumulate, repeat, takewhile
 MINIMUM_EXPONENT = 65_537
 """FIPS 186-5 appendix A.1.1 asks for more than 2¹⁶."""
 
-MAXIMUM_EXPONENT = 2**32 - 1
+MAX_EXPONENT = 2**32 - 1
 """FIPS 186-5 allows 256 bits. But the cost of a verification grows with the exponent, and anyone may send a DPoP proof:
 with a modulus of 3072 bits a verification takes 0.06 ms with 65537, 0.1 ms with 32 bits, 0.4 ms with 256 bits, and
 4.6 ms with an exponent as long as the modulus.
@@ -38,8 +38,8 @@ def has_roca_fingerprint(modulus: int) -> bool:
 
 def weakness(modulus: int, exponent: int) -> str | None:
     """The rule that an RSA key breaks, for the client; ``None`` for a key without a known weakness."""
-    if exponent % 2 == 0 or not MINIMUM_EXPONENT <= exponent <= MAXIMUM_EXPONENT:
-        return f"e must be an odd number from {MINIMUM_EXPONENT} to {MAXIMUM_EXPONENT}"
+    if exponent % 2 == 0 or not MINIMUM_EXPONENT <= exponent <= MAX_EXPONENT:
+        return f"e must be an odd number from {MINIMUM_EXPONENT} to {MAX_EXPONENT}"
     if has_roca_fingerprint(modulus):
         return "is a weak RSA key (ROCA, CVE-2017-15361): make a new one with other software or hardware"
     return None

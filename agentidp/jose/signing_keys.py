@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from agentidp.config import MAXIMUM_TOKEN_TTL, Settings
+from agentidp.config import MAX_TOKEN_TTL, Settings
 from agentidp.db.database import Database
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Rows
@@ -46,7 +46,7 @@ PUBLISH_AHEAD = timedelta(seconds=900)
 and ten seconds. The rest is for differing clocks and failed reads.
 """
 
-RETIRE_AFTER = timedelta(seconds=MAXIMUM_TOKEN_TTL + 3600)
+RETIRE_AFTER = timedelta(seconds=MAX_TOKEN_TTL + 3600)
 """From a successor's first signature to retirement: longer than any token lives."""
 
 NEVER = datetime.max.replace(tzinfo=UTC)

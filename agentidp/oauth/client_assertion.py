@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from agentidp.config import LEEWAY
 from agentidp.jose.jwk import ALGORITHMS, MINIMUM_RSA_BITS, key_algorithm
-from agentidp.jose.jws import COMPACT_SERIALIZATION, MAXIMUM_JTI_LENGTH, NUMERIC_DATE_LIMIT, base64url
+from agentidp.jose.jws import COMPACT_SERIALIZATION, MAX_JTI_LENGTH, NUMERIC_DATE_LIMIT, base64url
 from agentidp.oauth.issuance import Client
 from agentidp.services import Services
 
@@ -31,16 +31,16 @@ TYPES = (None, "jwt", "client-authentication+jwt")
 CLIENT_LEEWAY = 30
 """Seconds by which a client's clock may differ from ours. Servers differ by less: ``agentidp.config.LEEWAY``."""
 
-MAXIMUM_LIFETIME = 3600
+MAX_LIFETIME = 3600
 """Seconds until ``exp``. A used ``jti`` is kept until then, and for both leeways, so longer assertions are refused."""
 
-MAXIMUM_LENGTH = 8192
+MAX_LENGTH = 8192
 """Characters of an assertion."""
 
-MAXIMUM_KEYS_TRIED = 10
+MAX_KEYS_TRIED = 10
 """Keys of a client that an assertion is verified against, which limits the cost of a request."""
 
-MAXIMUM_REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 """Keys of clients that a process remembers, about 20 MB. Only an authentic assertion adds one."""
 
 # Used if a client has no key, so that the failure takes as long as for a client with one. The RSA modulus is a random
@@ -72,7 +72,7 @@ class UnverifiedAssertion:
 
 def read(text: str) -> UnverifiedAssertion | None:
     """The header and the client that an assertion names, unverified; ``None`` if it is not such an assertion."""
-    if len(text) > MAXIMUM_LENGTH or not COMPACT_SERIALIZATION.fullmatch(text):
+    if len(text) > MAX_LENGTH or not COMPACT_SERIALIZATION.fullmatch(text):
         return None
     signed, _, signature = text.rpartition(".")
     try:
@@ -108,7 +108,7 @@ def _decoded(part: str) -> bytes:
 
 
 def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, agent_id: UUID, at: datetime) -> Client:
-    """Verify an assertion against at most :data:`MAXIMUM_KEYS_TRIED` of the client's keys (RFC 7523 section 3).
+    """Verify an assertion against at most :data:`MAX_KEYS_TRIED` of the client's keys (RFC 7523 section 3).
 
     The key that verified the client's last assertion is tried first, from memory. The statement that issues the token
     checks that a credential in force still holds it. Any other key is read from the database, so a failure takes the
@@ -127,18 +127,18 @@ def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, a
         if claims is not None and _is_timely(claims, at):
             return _authentic(organization_id, agent_id, remembered[0], claims)
     candidates = s.database.of(organization_id, at).fetch(
-        "oauth/client_keys", agent_id=agent_id, alg=key_algorithm(alg), kid=kid, most=MAXIMUM_KEYS_TRIED
+        "oauth/client_keys", agent_id=agent_id, alg=key_algorithm(alg), kid=kid, most=MAX_KEYS_TRIED
     )
     tried = [] if remembered is None else [remembered[0]]
     for row in candidates:
         jwk = json.dumps([row.jwk])
-        if jwk in tried or len(tried) >= MAXIMUM_KEYS_TRIED:
+        if jwk in tried or len(tried) >= MAX_KEYS_TRIED:
             continue
         tried.append(jwk)
         key = jwt.PyJWK.from_dict(row.jwk).key
         claims = _verified_claims(s, unverified, key, alg)
         if claims is not None and _is_timely(claims, at):
-            if len(s.client_keys) >= MAXIMUM_REMEMBERED:
+            if len(s.client_keys) >= MAX_REMEMBERED:
                 s.client_keys.clear()
             s.client_keys[agent_id, alg, kid] = jwk, key
             return _authentic(organization_id, agent_id, jwk, claims)
@@ -169,7 +169,7 @@ def _verified_claims(s: Services, unverified: UnverifiedAssertion, key: Any, alg
     claims = unverified.claims
     if claims.get("aud") not in (s.settings.issuer, [s.settings.issuer]):
         return None
-    if not isinstance(claims.get("jti"), str) or not 1 <= len(claims["jti"]) <= MAXIMUM_JTI_LENGTH:
+    if not isinstance(claims.get("jti"), str) or not 1 <= len(claims["jti"]) <= MAX_JTI_LENGTH:
         return None
     return claims
 
@@ -180,7 +180,7 @@ def _is_timely(claims: dict[str, Any], at: datetime) -> bool:
     if not all(type(t) in (int, float) and 0 <= t <= NUMERIC_DATE_LIMIT for t in times.values()):
         return False
     is_current: bool = (
-        now - CLIENT_LEEWAY < times.get("exp", 0) <= now + MAXIMUM_LIFETIME + CLIENT_LEEWAY
+        now - CLIENT_LEEWAY < times.get("exp", 0) <= now + MAX_LIFETIME + CLIENT_LEEWAY
         and times.get("iat", now) <= now + CLIENT_LEEWAY
         and times.get("nbf", now) <= now + CLIENT_LEEWAY
     )

@@ -25,10 +25,10 @@ from agentidp.oauth import client_assertion
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 FORM = "application/x-www-form-urlencoded"
 CREDENTIALS = {"client_secret", "client_assertion", "client_id"}
-MAXIMUM_PARAMETERS = 50
+MAX_PARAMETERS = 50
 # A form in which nothing is encoded, and each name has a value.
 _NAME, _VALUE = r"[A-Za-z0-9._~-]+", r"[A-Za-z0-9._~:/-]*"
-_PLAIN = re.compile(rf"{_NAME}={_VALUE}(?:&{_NAME}={_VALUE}){{0,{MAXIMUM_PARAMETERS - 1}}}")
+_PLAIN = re.compile(rf"{_NAME}={_VALUE}(?:&{_NAME}={_VALUE}){{0,{MAX_PARAMETERS - 1}}}")
 _PAIR = re.compile(f"({_NAME})=({_VALUE})")
 ERRORS = (ValidationError, Unauthorized, PayloadTooLarge, RateLimited, ServiceUnavailable)
 """Those of the endpoints at which a client authenticates."""
@@ -50,7 +50,7 @@ class ClientFormSchema(ma.Schema):
     client_secret = ma.fields.String()
     client_assertion_type = ma.fields.String(validate=ma.validate.OneOf([client_assertion.TYPE, ""]))
     client_assertion = ma.fields.String(
-        validate=ma.validate.Length(max=client_assertion.MAXIMUM_LENGTH),
+        validate=ma.validate.Length(max=client_assertion.MAX_LENGTH),
         metadata={"description": "A JWT signed with a key of the agent (RFC 7523 section 2.2)"},
     )
 
@@ -93,8 +93,8 @@ def read_form(request: Request) -> dict[str, str]:
 def pairs_of(form: str) -> list[tuple[str, str]]:
     """The names and values of a form. Nearly all are plain, and need a tenth of the calls of ``parse_qsl``.
 
-    :raises ValueError: the form has more than ``MAXIMUM_PARAMETERS``, or text that is not UTF-8.
+    :raises ValueError: the form has more than ``MAX_PARAMETERS``, or text that is not UTF-8.
     """
     if _PLAIN.fullmatch(form):
         return _PAIR.findall(form)
-    return parse_qsl(form, keep_blank_values=True, errors="strict", max_num_fields=MAXIMUM_PARAMETERS)
+    return parse_qsl(form, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)

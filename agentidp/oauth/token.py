@@ -11,7 +11,7 @@ from flask import Request, Response
 from agentidp.http.errors import OAuthError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.request_context import current_context, current_request
-from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
+from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.http.responses import json_response
 from agentidp.jose import dpop
 from agentidp.oauth import client_authentication, issuance
@@ -34,7 +34,7 @@ class TokenRequestSchema(ClientFormSchema):
         metadata={"description": "Space-separated. Default: all scopes of the agent"},
     )
     resource = ma.fields.String(
-        validate=[ma.validate.Regexp(f"{RESOURCE_IDENTIFIER}?"), ma.validate.Length(max=MAXIMUM_RESOURCE_LENGTH)],
+        validate=[ma.validate.Regexp(f"{RESOURCE_IDENTIFIER}?"), ma.validate.Length(max=MAX_RESOURCE_LENGTH)],
         metadata={"description": "The resource server that the token is for (RFC 8707). Default: our own API"},
     )
 
@@ -51,7 +51,7 @@ class TokenResponseSchema(ma.Schema):
 PROOF = {
     "in": "header",
     "name": "DPoP",
-    "schema": {"type": "string", "maxLength": dpop.MAXIMUM_LENGTH},
+    "schema": {"type": "string", "maxLength": dpop.MAX_LENGTH},
     "description": "The proof of a key, to which the token is then bound (RFC 9449 section 5)",
 }
 

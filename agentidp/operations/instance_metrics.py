@@ -30,7 +30,7 @@ logger = logging.getLogger("agentidp")
 INTERVAL = 15
 """Seconds between two readings."""
 
-MAXIMUM_SHARE = 0.05
+MAX_SHARE = 0.05
 """Of the time that the reading may take; if it takes longer, the next one is later."""
 
 UNKNOWN = "unknown"
@@ -112,7 +112,7 @@ class InstanceMetrics:
             except Exception as error:  # Whatever it is: a thread that ended would leave old values for ever.
                 self._reading = replace(self._reading, is_database_up=False)
                 logger.error("usage cannot be read", extra={"fields": {"error": type(error).__name__}})
-            time.sleep(max(INTERVAL, (time.monotonic() - began) / MAXIMUM_SHARE))
+            time.sleep(max(INTERVAL, (time.monotonic() - began) / MAX_SHARE))
 
     def close(self) -> None:
         """Close the connection."""

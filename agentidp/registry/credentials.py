@@ -22,13 +22,13 @@ from agentidp.http.errors import AlreadyExists, Conflict, NotFound, ValidationEr
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import Instant, Text, timestamp
-from agentidp.jose.jwk import MAXIMUM_KEYS, jwk_json_schema, public_jwk, public_jwks
+from agentidp.jose.jwk import MAX_KEYS, jwk_json_schema, public_jwk, public_jwks
 from agentidp.oauth.client_secret import PATTERN, hash_secret, new_secret
 from agentidp.oauth.metadata import JwksSchema
 
 blueprint = Blueprint("credentials", __name__, description="Credentials of an agent")
 
-MAXIMUM_CREDENTIALS = 20
+MAX_CREDENTIALS = 20
 """Of one agent at a time."""
 
 MAX_LABEL = 100
@@ -58,9 +58,7 @@ class NewCredentialSchema(ma.Schema):
         metadata={
             "description": "A JWK Set of such keys (RFC 7517 section 5)",
             "required": ["keys"],
-            "properties": {
-                "keys": {"type": "array", "minItems": 1, "maxItems": MAXIMUM_KEYS, "items": jwk_json_schema()}
-            },
+            "properties": {"keys": {"type": "array", "minItems": 1, "maxItems": MAX_KEYS, "items": jwk_json_schema()}},
         }
     )
 
@@ -185,7 +183,7 @@ def add_credential(
         expires_at=expires_at,
         label=label,
         jwks=jwks,
-        most=MAXIMUM_CREDENTIALS,
+        most=MAX_CREDENTIALS,
         credential_id=credential_id,
     )
     audit.record(opened, "credential.created", credential.credential_id, after=_recorded(agent_id, credential))

@@ -24,10 +24,10 @@ KINDS = ("deployment", "holiday")
 
 DAY = timedelta(days=1)
 
-MAXIMUM_MARKERS = 10_000
+MAX_MARKERS = 10_000
 """Of one organization."""
 
-MAXIMUM_LENGTH = timedelta(days=366)
+MAX_LENGTH = timedelta(days=366)
 """Of one marker."""
 
 KEPT_FOR = timedelta(days=400)
@@ -36,7 +36,7 @@ KEPT_FOR = timedelta(days=400)
 FURTHEST = 2 * KEPT_FOR
 """From now to the start of a new marker."""
 
-MAXIMUM_LISTED = 500
+MAX_LISTED = 500
 
 MAX_NOTE = 200
 """Characters."""
@@ -97,7 +97,7 @@ def create_marker(caller: Caller, new: dict[str, Any]) -> Response:
 @blueprint.response(200, MarkerListSchema)
 def list_markers(caller: Caller) -> Response:
     """List the markers that ended last, or will end last: at most 500, the latest first."""
-    rows = caller.read("markers/list_markers", limit=MAXIMUM_LISTED)
+    rows = caller.read("markers/list_markers", limit=MAX_LISTED)
     return json_response({"data": [represent(row) for row in rows]})
 
 
@@ -138,10 +138,10 @@ def add_marker(
         agent_id=agent_id,
         note=note,
         ended_before=opened.at - KEPT_FOR,
-        most=MAXIMUM_MARKERS,
+        most=MAX_MARKERS,
     )
     if not rows:
-        raise Conflict(f"The organization has {MAXIMUM_MARKERS} markers; delete one first.")
+        raise Conflict(f"The organization has {MAX_MARKERS} markers; delete one first.")
     [row] = rows
     audit.record(opened, "marker.created", row.marker_id, after=_recorded(row))
     return row
@@ -153,8 +153,8 @@ def _checked_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime
         raise ValidationError(details={"startsAt": [f"must be within {FURTHEST.days} days of now"]})
     if ends_at is None:
         ends_at = starts_at if kind == "deployment" else starts_at + DAY
-    if not starts_at <= ends_at <= starts_at + MAXIMUM_LENGTH:
-        raise ValidationError(details={"endsAt": [f"must be after startsAt, by at most {MAXIMUM_LENGTH.days} days"]})
+    if not starts_at <= ends_at <= starts_at + MAX_LENGTH:
+        raise ValidationError(details={"endsAt": [f"must be after startsAt, by at most {MAX_LENGTH.days} days"]})
     return ends_at
 
 

@@ -9,7 +9,7 @@ from agentidp import audit
 from agentidp.config import ConfigurationError
 from agentidp.oauth import issuance
 from agentidp.oauth.client_secret import hash_secret
-from agentidp.registry.credentials import MAXIMUM_CREDENTIALS, store_credential
+from agentidp.registry.credentials import MAX_CREDENTIALS, store_credential
 from agentidp.services import Services
 
 
@@ -57,7 +57,7 @@ def grant(
     :raises OAuthError: the agent may not have what is asked for.
     """
     with services.database.of(organization_id, at).transaction() as transaction:
-        row, client_secret = store_credential(transaction, agent_id, expires_at=None, most=MAXIMUM_CREDENTIALS + 1)
+        row, client_secret = store_credential(transaction, agent_id, expires_at=None, most=MAX_CREDENTIALS + 1)
         assert client_secret is not None  # noqa: S101 - no keys were given
         client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(client_secret))
         call = issuance.issuing(client, scope=scope, resource=resource, has_proof=False)

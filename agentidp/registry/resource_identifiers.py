@@ -20,7 +20,7 @@ from agentidp.http.errors import Conflict
 from agentidp.http.resource_identifier import is_resource_identifier
 from agentidp.registry.resource_proof import verify_ownership
 
-MAXIMUM_CLAIMS = 1000
+MAX_CLAIMS = 1000
 """Identifiers that an organization can claim. They outlive its resource servers, so their number is limited."""
 
 
@@ -52,15 +52,15 @@ def claim(transaction: Transaction, resource: str) -> None:
     If two organizations claim it at the same time, one waits for the other.
 
     :raises ResourceTaken: another organization holds it.
-    :raises Conflict: the organization holds :data:`MAXIMUM_CLAIMS` identifiers.
+    :raises Conflict: the organization holds :data:`MAX_CLAIMS` identifiers.
     """
     [held] = transaction.fetch("oauth/resource_claims", resource=resource)
     if held.is_held:
         return
-    if held.count >= MAXIMUM_CLAIMS:
+    if held.count >= MAX_CLAIMS:
         raise Conflict(
-            f"The organization holds {MAXIMUM_CLAIMS} resource identifiers; only an operator can release one.",
-            details={"resource": [f"at most {MAXIMUM_CLAIMS} for an organization"]},
+            f"The organization holds {MAX_CLAIMS} resource identifiers; only an operator can release one.",
+            details={"resource": [f"at most {MAX_CLAIMS} for an organization"]},
         )
     try:
         transaction.fetch("oauth/claim_resource", resource=resource)

@@ -18,7 +18,7 @@ ORGANIZATION_MEMBER = "agentidp_organization_id"
 TIMEOUT = 5
 """Seconds, for each step of the network and for the body."""
 
-MAXIMUM_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -39,8 +39,8 @@ def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
         raise ConfigurationError(f"the metadata of {resource} cannot be fetched: {reason}") from None
     if status != 200:
         raise ConfigurationError(f"the metadata of {resource} cannot be fetched: the status is {status}, not 200")
-    if len(body) > MAXIMUM_BYTES:
-        raise ConfigurationError(f"the metadata of {resource} has more than {MAXIMUM_BYTES} bytes")
+    if len(body) > MAX_BYTES:
+        raise ConfigurationError(f"the metadata of {resource} has more than {MAX_BYTES} bytes")
     metadata = _object(body)
     if metadata is None:
         raise ConfigurationError(f"the metadata of {resource} is not a JSON object")
@@ -68,7 +68,7 @@ def _fetch(url: SplitResult) -> tuple[int, bytes]:
         connection.request("GET", metadata_path(url), headers={"Accept": "application/json"})
         with connection.getresponse() as response:
             body, deadline = b"", time.monotonic() + TIMEOUT
-            while len(body) <= MAXIMUM_BYTES and (chunk := response.read1(MAXIMUM_BYTES + 1 - len(body))):
+            while len(body) <= MAX_BYTES and (chunk := response.read1(MAX_BYTES + 1 - len(body))):
                 body += chunk
                 if time.monotonic() > deadline:
                     raise TimeoutError("timed out")

@@ -16,7 +16,7 @@ from agentidp.config import Settings
 from agentidp.db.organization import Transaction
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
-from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
+from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import MAX_NAME, ChangeSchema, ScopeList, Text, timestamp
 from agentidp.registry.resource_identifiers import ResourceTaken, claim
@@ -25,7 +25,7 @@ from agentidp.services import services
 
 blueprint = Blueprint("resource-servers", __name__, description="Resource servers of the organization")
 
-MAXIMUM_RESOURCE_SERVERS = 100
+MAX_RESOURCE_SERVERS = 100
 """Of one organization."""
 
 
@@ -48,7 +48,7 @@ class NewResourceServerSchema(_ForeignScopes):
         metadata={
             "description": "Its identifier, an absolute URI without fragment: the `aud` of its tokens",
             "pattern": f"^{RESOURCE_IDENTIFIER}$",
-            "maxLength": MAXIMUM_RESOURCE_LENGTH,
+            "maxLength": MAX_RESOURCE_LENGTH,
         },
     )
     name = Text(1, MAX_NAME, required=True)
@@ -59,7 +59,7 @@ class NewResourceServerSchema(_ForeignScopes):
         """The pattern is for the OpenAPI document only."""
         if not is_resource_identifier(resource):
             raise ma.ValidationError(
-                f"must be an absolute URI of at most {MAXIMUM_RESOURCE_LENGTH} characters without fragment"
+                f"must be an absolute URI of at most {MAX_RESOURCE_LENGTH} characters without fragment"
             )
 
 
@@ -161,14 +161,14 @@ def add_resource_server(opened: Transaction, settings: Settings, *, resource: st
             resource=resource,
             name=name,
             scopes=scopes,
-            most=MAXIMUM_RESOURCE_SERVERS,
+            most=MAX_RESOURCE_SERVERS,
         )
     except psycopg.errors.UniqueViolation:
         raise ResourceTaken from None
     if not rows:
         raise Conflict(
-            f"The organization has {MAXIMUM_RESOURCE_SERVERS} resource servers; delete one first.",
-            details={"resource": [f"at most {MAXIMUM_RESOURCE_SERVERS} at a time"]},
+            f"The organization has {MAX_RESOURCE_SERVERS} resource servers; delete one first.",
+            details={"resource": [f"at most {MAX_RESOURCE_SERVERS} at a time"]},
         )
     [row] = rows
     audit.record(opened, "resource_server.created", row.resource_server_id, after=_recorded(row))

@@ -26,7 +26,7 @@ PART = 1 << 20
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
-HOUR = len("2026-04-01T09")
+HOUR_LENGTH = len("2026-04-01T09")
 """The characters of a time that name its date and hour."""
 
 _WITHIN_HOUR = r":[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
@@ -189,14 +189,14 @@ class Reader:
     def _hour(self, time: Any) -> int:
         if not isinstance(time, str):
             raise BadRecord("time is missing: it must be a date and time with a time zone, after RFC 3339")
-        is_in_utc = _REST_IN_UTC.fullmatch(time, HOUR)
-        if is_in_utc and (remembered := self._hours.get(time[:HOUR])) is not None:
+        is_in_utc = _REST_IN_UTC.fullmatch(time, HOUR_LENGTH)
+        if is_in_utc and (remembered := self._hours.get(time[:HOUR_LENGTH])) is not None:
             return remembered
         if not _TIME.fullmatch(time):
             raise BadRecord("time must be a date and time with a time zone, after RFC 3339")
         hour = self._checked(time)
         if is_in_utc:
-            self._hours[time[:HOUR]] = hour
+            self._hours[time[:HOUR_LENGTH]] = hour
         return hour
 
     def _checked(self, text: str) -> int:

@@ -22,7 +22,7 @@ EVALUATED = HISTORY_DAYS * 24
 TOKEN_LIFETIME = 3600
 """Seconds."""
 
-MOST_INSTANCES = 8
+MAX_INSTANCES = 8
 QUIET = 8.0
 """What is too unlikely to be chance, as the negative logarithm of its probability: 1 in 3,000."""
 
@@ -96,7 +96,7 @@ class Agent:
         """How many instances of it run."""
         if hour < self.changes[0]:
             return self.instances
-        return min(max(MOST_INSTANCES, self.instances), max(1, round(self.instances * self.changes[1])))
+        return min(max(MAX_INSTANCES, self.instances), max(1, round(self.instances * self.changes[1])))
 
     def expected(self, hour: int) -> float:
         """Its tokens in an hour, on average and without any fault."""

@@ -9,7 +9,7 @@ import pytest
 
 from agentidp.alerts.addresses import (
     APPRISE_SCHEMES,
-    MAXIMUM_URL_LENGTH,
+    MAX_URL_LENGTH,
     PLAIN_APPRISE_SCHEMES,
     BadAddress,
     check_address,
@@ -44,7 +44,7 @@ def test_what_is_shown_of_an_address_is_no_secret(type_: str, url: str, shown: s
         ("webhook", "https://[::1/", "must be a URL with a scheme and a host"),
         ("webhook", "https://hooks.exämple/", "printable ASCII"),
         ("webhook", "https://hooks.example/\r\nX: y", "printable ASCII"),
-        ("webhook", "https://hooks.example/".ljust(MAXIMUM_URL_LENGTH + 1, "x"), "must have 1 to"),
+        ("webhook", "https://hooks.example/".ljust(MAX_URL_LENGTH + 1, "x"), "must have 1 to"),
         ("webhook", "https://127.0.0.1/", "is refused: the address is not public"),
         ("webhook", "http://intranet.example/", "must be an https URL: AGENTIDP_ALERT_NETWORKS allows no network"),
         ("alertmanager", "http://10.0.0.1:9093", "must be an https URL: AGENTIDP_ALERT_NETWORKS allows no network"),

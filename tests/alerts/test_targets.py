@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 from agentidp.alerts.state_change import KINDS, SEVERITIES
 from agentidp.alerts.target_secrets import TargetSealer, reencrypt
-from agentidp.alerts.targets import MAXIMUM_TARGETS, TEST_INTERVAL
+from agentidp.alerts.targets import MAX_TARGETS, TEST_INTERVAL
 from agentidp.config import ConfigurationError
 from agentidp.findings import KINDS as FINDINGS
 from agentidp.findings.finding import Severity
@@ -160,11 +160,11 @@ def test_a_target_is_tested_once_in_a_while(client: FlaskClient, cast: Cast, clo
 
 
 def test_an_organization_has_only_so_many_targets(client: FlaskClient, cast: Cast, services: Services) -> None:
-    for _ in range(MAXIMUM_TARGETS):
+    for _ in range(MAX_TARGETS):
         make_alert_target(services, cast.acme.organization_id)
     refused = client.post(PATH, json=NEW, headers=cast.acme.bearer())
     assert refused.status_code == 409
-    assert refused.json["message"] == f"The organization has {MAXIMUM_TARGETS} alert targets; delete one first."
+    assert refused.json["message"] == f"The organization has {MAX_TARGETS} alert targets; delete one first."
     assert client.post(PATH, json=NEW, headers=cast.outsider.bearer()).status_code == 201
 
 

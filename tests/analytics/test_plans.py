@@ -190,7 +190,7 @@ having sum(tokens) > 0
 """
 """90 days of agents, of which some stop, work at a weekend, loop, do not keep their tokens, or fail to authenticate."""
 
-MAXIMUM_PAGES = {
+MAX_PAGES = {
     "analytics/activity_heatmap": 50,
     "analytics/agent_activity": 500,
     "analytics/agent_usage": 3_000,
@@ -221,7 +221,7 @@ def test_each_statement_has_a_maximum() -> None:
         for room in ("analytics", "dashboard", "findings")
         for file in (directory / room).rglob("*.sql")
     }
-    assert set(MAXIMUM_PAGES) == found - {"dashboard/viewer", "dashboard/person_session"}
+    assert set(MAX_PAGES) == found - {"dashboard/viewer", "dashboard/person_session"}
 
 
 @ON_EVERY_POSTGRES
@@ -244,10 +244,10 @@ def test_a_thousand_agents_are_read_by_the_key(database_url: str) -> None:
         connection.execute("vacuum (analyze)")
     read = {}
     with service_connection(database_url, ORGANIZATION) as connection:
-        for name in MAXIMUM_PAGES:
+        for name in MAX_PAGES:
             values = {"organization_id": ORGANIZATION, "at": NOON, **parameters.get(name, others)}
             read[name] = pages(explain(connection, prepare(connection, name, **values)))
-    assert {name: number for name, number in read.items() if number > MAXIMUM_PAGES[name]} == {}
+    assert {name: number for name, number in read.items() if number > MAX_PAGES[name]} == {}
 
 
 DELETED = """

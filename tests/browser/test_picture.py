@@ -13,7 +13,7 @@ from agentidp.services import Services
 from tests.browser.picture import KEYWORD, PICTURES, WIDTH, chunks, digest
 from tests.factories import NOON, ROOT, Agent
 
-MOST_BYTES = 200_000
+MAX_BYTES = 200_000
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_the_pictures_are_small_and_whole() -> None:
         assert (kinds[0], kinds[-1]) == (b"IHDR", b"IEND")
         width, height = struct.unpack_from(">II", contents[0])
         assert (width, 900 < height < 3000) == (WIDTH, True)
-        assert path.stat().st_size < MOST_BYTES
+        assert path.stat().st_size < MAX_BYTES
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/dashboard.md"])

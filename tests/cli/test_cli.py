@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from agentidp.cli import cli
-from agentidp.cli.credential import MAXIMUM_LIFETIME_DAYS
-from agentidp.config import MAXIMUM_AUDIT_DAYS
+from agentidp.cli.credential import MAX_LIFETIME_DAYS
+from agentidp.config import MAX_AUDIT_DAYS
 from tests.cli.command import ORGANIZATION, Command
 from tests.factories import PATIENCE, ROOT, SECRET_KEY
 
@@ -101,8 +101,8 @@ class TestRefusals:
             ("resource-server", "list", "--organization", "o", "--conflicts"),
             ("token", "--agent", "no-uuid"),
             ("credential", "create", "--agent", str(uuid.uuid4()), "--expires-in", "0"),
-            ("credential", "create", "--agent", str(uuid.uuid4()), "--expires-in", str(MAXIMUM_LIFETIME_DAYS + 1)),
-            ("audit", "prune", "--keep", str(MAXIMUM_AUDIT_DAYS + 1)),
+            ("credential", "create", "--agent", str(uuid.uuid4()), "--expires-in", str(MAX_LIFETIME_DAYS + 1)),
+            ("audit", "prune", "--keep", str(MAX_AUDIT_DAYS + 1)),
             ("keys", "rotate", "--alg", "none"),
         ],
     )

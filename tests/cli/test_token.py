@@ -11,7 +11,7 @@ import pytest
 
 from agentidp import create_app, demo
 from agentidp.config import Settings
-from agentidp.registry.credentials import MAXIMUM_CREDENTIALS
+from agentidp.registry.credentials import MAX_CREDENTIALS
 from tests.cli.command import Command
 from tests.factories import usage_sums
 
@@ -79,7 +79,7 @@ def test_of_an_agent_that_has_as_many_credentials_as_it_may(run: Command) -> Non
             "insert into credentials (organization_id, agent_id, credential_id, secret_hash, created_at) "
             "select organization_id, agent_id, gen_random_uuid(), sha256('x'), now() "
             "from agents, generate_series(1, %s)",
-            [MAXIMUM_CREDENTIALS],
+            [MAX_CREDENTIALS],
         )
     assert run("token", "--agent", agent_id).count(".") == 2
 

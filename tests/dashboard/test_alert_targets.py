@@ -276,7 +276,7 @@ def test_the_overview_leads_there_from_a_failure(
 def test_a_thousand_targets_are_on_pages_and_those_that_fail_first(
     signed_in: FlaskClient, services: Services, cast: Cast, target_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agentidp.alerts.targets.MAXIMUM_TARGETS", 1_000)
+    monkeypatch.setattr("agentidp.alerts.targets.MAX_TARGETS", 1_000)
     names = [f"target {number:03}" for number in range(999)]
     ids = [make_alert_target(services, cast.acme.organization_id, name) for name in names]
     fail(services, cast, ids[-1], ids[-1], "no connection")

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.alerts.addresses import MAXIMUM_URL_LENGTH
+from agentidp.alerts.addresses import MAX_URL_LENGTH
 from agentidp.audit.reading import MAX_ID
 from agentidp.findings.actions import MAX_NOTE
 from agentidp.http.schemas import MAX_NAME
@@ -29,7 +29,7 @@ def finding_id(cast: Cast, services: Services) -> UUID:
     ("path", "expected"),
     [
         ("/agents", {"search": MAX_NAME}),
-        ("/alert-targets/new", {"name": MAX_NAME, "url": MAXIMUM_URL_LENGTH}),
+        ("/alert-targets/new", {"name": MAX_NAME, "url": MAX_URL_LENGTH}),
         ("/audit", {"subject": MAX_ID, "actor": MAX_ID}),
         ("/findings/{finding}", {"note": MAX_NOTE}),
     ],

@@ -19,10 +19,10 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import session
-from agentidp.dashboard.oidc_client import MAXIMUM_FLOWS
+from agentidp.dashboard.oidc_client import MAX_FLOWS
 from agentidp.dashboard.oidc_sign_in import PATH
 from agentidp.dashboard.person import ADMINISTRATOR, VIEWER
-from agentidp.dashboard.return_page import MAXIMUM_LENGTH
+from agentidp.dashboard.return_page import MAX_LENGTH
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 from agentidp.erasure import delete_organization
@@ -264,7 +264,7 @@ class TestTheWholeWay:
         assert [client.get(path).status_code for path in paths] == [400, 400, 400, 200, 200, 200]
 
     def test_the_cookie_holds_the_longest_page_of_each_window(self, client: FlaskClient) -> None:
-        pages = ["?" + secrets.token_urlsafe(MAXIMUM_LENGTH)[1:MAXIMUM_LENGTH] for _ in range(MAXIMUM_FLOWS)]
+        pages = ["?" + secrets.token_urlsafe(MAX_LENGTH)[1:MAX_LENGTH] for _ in range(MAX_FLOWS)]
         for page in pages:
             begun = client.get(PATH, query_string={"return_to": page})
         # With its name and its attributes.

@@ -397,7 +397,7 @@ class TestAProviderInTrouble:
             text("", 404),
             text("", 503),
             text("", 302, Location="/elsewhere"),
-            text(json.dumps({"x": "y" * oidc_http.MAXIMUM_BODY})),
+            text(json.dumps({"x": "y" * oidc_http.MAX_BODY})),
         ],
         ids=["html", "list", "text", "empty object", "404", "503", "redirect", "too large"],
     )
@@ -465,9 +465,9 @@ class TestAProviderInTrouble:
         refused(client.get(PATH), 503, UNAVAILABLE)
 
     def test_metadata_that_is_too_large(self, client: FlaskClient, provider: Company) -> None:
-        provider.metadata = {"description": "x" * (oidc_http.MAXIMUM_BODY - 2000)}
+        provider.metadata = {"description": "x" * (oidc_http.MAX_BODY - 2000)}
         assert client.get(PATH).status_code == 302
-        provider.metadata = {"description": "x" * oidc_http.MAXIMUM_BODY}
+        provider.metadata = {"description": "x" * oidc_http.MAX_BODY}
         fresh = create_app(client.application.extensions["agentidp"].settings, clock=Clock())
         refused(fresh.test_client().get(PATH), 503, UNAVAILABLE)
         fresh.extensions["agentidp"].close()

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.dashboard.cross_origin import SAFE_METHODS
-from agentidp.dashboard.return_page import MAXIMUM_LENGTH
+from agentidp.dashboard.return_page import MAX_LENGTH
 from agentidp.dashboard.session import LIFETIME
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.services import Services
@@ -427,7 +427,7 @@ class TestThePageAskedFor:
             "/sign-out",
             "//sign-out",
             "/agents//sign-out",
-            "?" + "x" * MAXIMUM_LENGTH,
+            "?" + "x" * MAX_LENGTH,
         ],
     )
     def test_is_never_on_another_site(self, client: FlaskClient, cast: Cast, page: str) -> None:
@@ -438,7 +438,7 @@ class TestThePageAskedFor:
         assert (response.status_code, response.headers["Location"]) == (303, "/dashboard")
 
     def test_is_at_most_so_long(self, client: FlaskClient) -> None:
-        page = "?" + "x" * (MAXIMUM_LENGTH - 1)
+        page = "?" + "x" * (MAX_LENGTH - 1)
         assert return_to(client.get("/dashboard/sign-in", query_string={"return_to": page})) == page
 
     def test_is_no_download_and_no_change(self, client: FlaskClient) -> None:

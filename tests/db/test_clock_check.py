@@ -19,7 +19,7 @@ import pytest
 from psycopg.rows import namedtuple_row
 
 from agentidp.clock import utc_now
-from agentidp.db.clock_check import MAXIMUM_ROUND_TRIP, ClockCheck, ClockDiffers, seconds_ahead
+from agentidp.db.clock_check import MAX_ROUND_TRIP, ClockCheck, ClockDiffers, seconds_ahead
 from agentidp.services import Services
 from tests.conftest import settings_for
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Server, make_agent, make_organization
@@ -145,7 +145,7 @@ class TestMeasurement:
     def test_takes_the_round_trip_into_account(self, connection: psycopg.Connection[Any]) -> None:
         ahead = seconds_ahead(connection)
         assert ahead is not None
-        assert abs(ahead) < MAXIMUM_ROUND_TRIP
+        assert abs(ahead) < MAX_ROUND_TRIP
 
     def test_is_ignored_if_it_took_too_long(
         self, connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch

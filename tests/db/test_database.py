@@ -22,7 +22,7 @@ from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.pipeline import Statement
 from agentidp.db.sql import Call, load_sql
-from agentidp.registry.credentials import MAXIMUM_CREDENTIALS
+from agentidp.registry.credentials import MAX_CREDENTIALS
 from agentidp.services import Services
 from agentidp.usage import request_made
 from tests.catalog import tables_of_organizations, written_by_the_service
@@ -117,7 +117,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         "jti": "live",
         "limit": 100,
         "offset": 0,
-        "most": MAXIMUM_CREDENTIALS,
+        "most": MAX_CREDENTIALS,
         # Where null stands for all, for the beginning, or for no change.
         **dict.fromkeys(("after_at", "after_id", "name", "scopes", "scope", "status", "resource")),
     }

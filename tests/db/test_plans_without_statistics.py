@@ -25,7 +25,7 @@ from agentidp.findings import KINDS, markers
 from agentidp.findings.finding import FindingsQuery
 from agentidp.oauth import throttle
 from agentidp.scopes import SCOPES
-from agentidp.usage import KEEP_NETWORKS, MAXIMUM_NETWORKS, UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
+from agentidp.usage import KEEP_NETWORKS, MAX_NETWORKS, UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
 from tests import catalog
 from tests.citus import READS_A_PLAN
 from tests.conftest import _fresh_database
@@ -205,7 +205,7 @@ VALUES: dict[str, Any] = {
     "cell": 16,
     "reason": "wrong secret",
     "network": "198.51.100.0/24",
-    "most_rows": MAXIMUM_NETWORKS,
+    "most_rows": MAX_NETWORKS,
     "keep_days": KEEP_NETWORKS,
     "nobody": UNKNOWN_AGENT,
     "nearby": throttle.NEARBY,

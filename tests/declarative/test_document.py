@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentidp.config import ConfigurationError
-from agentidp.declarative.document import MAXIMUM_PROBLEMS, read_document, write_document
+from agentidp.declarative.document import MAX_PROBLEMS, read_document, write_document
 
 
 def read(text: str) -> list[dict[str, object]]:
@@ -166,10 +166,10 @@ def test_two_organizations_may_have_one_name_if_both_have_an_id() -> None:
 
 
 def test_lists_every_mistake_up_to_a_number() -> None:
-    text = "organizations:\n" + "- {}\n" * (MAXIMUM_PROBLEMS + 5)
+    text = "organizations:\n" + "- {}\n" * (MAX_PROBLEMS + 5)
     found = problems(text)
-    assert found[MAXIMUM_PROBLEMS - 1 :] == [
-        f"agents.yaml, line {MAXIMUM_PROBLEMS + 1}: organizations[{MAXIMUM_PROBLEMS - 1}].name: is missing",
+    assert found[MAX_PROBLEMS - 1 :] == [
+        f"agents.yaml, line {MAX_PROBLEMS + 1}: organizations[{MAX_PROBLEMS - 1}].name: is missing",
         "and 5 more",
     ]
 

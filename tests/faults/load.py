@@ -33,7 +33,7 @@ PAUSE_AFTER_FAILURE = 0.03
 READ_EVERY = 5
 """Each client's every n-th request reads the analytics with its last token."""
 
-MOST_REQUESTS = 4000
+MAX_REQUESTS = 4000
 """Of a client."""
 
 ISSUER = "http://localhost:3000"
@@ -182,7 +182,7 @@ class Load:
         servers = len(self._ports)
         issues, reads = (Connection(self._ports[n % servers]) for n in (number, number + 1))
         token = ""
-        for turn in range(MOST_REQUESTS):
+        for turn in range(MAX_REQUESTS):
             if self._end.is_set():
                 break
             if token and turn % READ_EVERY == 0:

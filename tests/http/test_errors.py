@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.alerts.addresses import MAXIMUM_URL_LENGTH
+from agentidp.alerts.addresses import MAX_URL_LENGTH
 from agentidp.analytics.token_trend import TokenTrendArguments
 from agentidp.analytics.usage_by_day import UsageByDayArguments
 from agentidp.clock import utc_now
@@ -29,10 +29,10 @@ from agentidp.db.migrations import migrate
 from agentidp.findings.actions import MAX_NOTE
 from agentidp.http.errors import RateLimited, ValidationError
 from agentidp.http.openapi import camel_case
-from agentidp.http.parser import MAXIMUM_BODY, Parser
-from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH
+from agentidp.http.parser import MAX_BODY, Parser
+from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH
 from agentidp.http.schemas import MAX_DAYS, MAX_NAME
-from agentidp.jose.jwk import MAXIMUM_KEYS
+from agentidp.jose.jwk import MAX_KEYS
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.registry.agents import MAX_DESCRIPTION, MAX_OWNER, MAX_REPLICAS
 from agentidp.registry.credentials import MAX_LABEL
@@ -177,7 +177,7 @@ class TestTable:
             assert_error(response, 409, "CONFLICT", "Another agent has this name.", {"name": ["is taken"]})
 
     def test_payload_too_large(self, shared_client: FlaskClient, shared_cast: Cast) -> None:
-        body = {"name": "x" * MAXIMUM_BODY}
+        body = {"name": "x" * MAX_BODY}
         response = shared_client.post("/api/v1/agents", json=body, headers=shared_cast.acme.bearer())
         assert_error(response, 413, "PAYLOAD_TOO_LARGE", "The request body is too large.")
 
@@ -214,7 +214,7 @@ class TestOAuthEndpoint:
         assert_headers(response, {"Allow": "OPTIONS, POST"})
 
     def test_payload_too_large(self, shared_client: FlaskClient, shared_cast: Cast) -> None:
-        form = token_form(shared_cast.acme) | {"padding": "x" * MAXIMUM_BODY}
+        form = token_form(shared_cast.acme) | {"padding": "x" * MAX_BODY}
         response = shared_client.post("/api/v1/token", data=form)
         assert_oauth_error(response, 413, "invalid_request", "The request body is too large.")
 
@@ -493,17 +493,17 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "dpopBoundAccessTokens": [None, "true", 1, 0, [], {}, "\ud800"],
     "resource": [
         *(None, "", 1, [], {}, "api", "/path", "https://x.example/#part", "https://x\x00", "\ud800"),
-        "https://x.example/".ljust(MAXIMUM_RESOURCE_LENGTH + 1, "x"),
+        "https://x.example/".ljust(MAX_RESOURCE_LENGTH + 1, "x"),
         # Our own audiences.
         *("http://localhost:3000/api/v1", "http://localhost:3000/dashboard"),
     ],
     "jwk": [None, "", 1, [], {}, {"kty": "oct", "k": "AAAA"}, {"kty": "EC"}, {"kty": []}, {"kty": "\ud800"}],
-    "jwks": [None, "", 1, [], {}, {"keys": []}, {"keys": None}, {"keys": [None]}, {"keys": [{}] * (MAXIMUM_KEYS + 1)}],
+    "jwks": [None, "", 1, [], {}, {"keys": []}, {"keys": None}, {"keys": [None]}, {"keys": [{}] * (MAX_KEYS + 1)}],
     "status": [None, "", "deleted", "ACTIVE", 1, [], {}, "active\x00", "\ud800"],
     "type": [None, "", "pigeon", "WEBHOOK", 1, [], {}, "\ud800"],
     "url": [
         *(None, "", 1, [], {}, "hooks.example", "https://", "https://a b", "https://\x00", "\ud800", "https://é"),
-        "https://hooks.example/".ljust(MAXIMUM_URL_LENGTH + 1, "x"),
+        "https://hooks.example/".ljust(MAX_URL_LENGTH + 1, "x"),
     ],
     "kinds": ["spike", 1, {}, [], [None], [1], ["unknown"], ["spike"] * 1000],
     "minimumSeverity": [None, "", "urgent", "WARNING", 1, [], {}],
@@ -725,7 +725,7 @@ def test_a_query_means_what_its_own_endpoint_says(app: Flask) -> None:
 
 
 def test_few_queries_are_remembered(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentidp.http.parser.MAXIMUM_REMEMBERED", 2)
+    monkeypatch.setattr("agentidp.http.parser.MAX_REMEMBERED", 2)
     parser, schema = Parser(), TokenTrendArguments()
     for days in (1, 2, 3, 1, 2, 3):
         with app.test_request_context(f"/?days={days}"):

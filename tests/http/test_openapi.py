@@ -30,7 +30,7 @@ from agentidp import create_app
 from agentidp.analytics.token_trend import TokenTrendArguments
 from agentidp.caller import public
 from agentidp.http.openapi import Api, Blueprint, camel_case
-from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH, is_resource_identifier
+from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, is_resource_identifier
 from agentidp.http.schemas import ScopeList, Text
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.operations import api_docs
@@ -250,8 +250,8 @@ def test_the_rules_of_text_are_those_of_the_code(
         "https://ü.example",
         "https://api.example/a b",
         "https://api.example\n",
-        "https://" + "x" * (MAXIMUM_RESOURCE_LENGTH - len("https://")),
-        "https://" + "x" * (MAXIMUM_RESOURCE_LENGTH - len("https://") + 1),
+        "https://" + "x" * (MAX_RESOURCE_LENGTH - len("https://")),
+        "https://" + "x" * (MAX_RESOURCE_LENGTH - len("https://") + 1),
     ],
 )
 def test_the_rules_of_a_resource_are_those_of_the_code(document: dict[str, Any], resource: str) -> None:

@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 
 from agentidp import create_app
 from agentidp.clock import utc_now
-from agentidp.config import MAXIMUM_TOKEN_TTL, Settings
+from agentidp.config import MAX_TOKEN_TTL, Settings
 from agentidp.db.database import Database
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.errors import DatabaseUnavailable
@@ -104,7 +104,7 @@ class TestRotation:
 
     def test_the_times_leave_room_for_every_cache_and_every_token(self) -> None:
         assert PUBLISH_AHEAD.total_seconds() > JWKS_MAX_AGE + CACHE_SECONDS
-        assert RETIRE_AFTER.total_seconds() > MAXIMUM_TOKEN_TTL + LEEWAY + CACHE_SECONDS
+        assert RETIRE_AFTER.total_seconds() > MAX_TOKEN_TTL + LEEWAY + CACHE_SECONDS
 
     def test_a_client_that_keeps_the_jwks_for_ten_minutes_never_meets_a_key_it_lacks(self) -> None:
         rotated = [NOON, NOON + timedelta(days=30), NOON + timedelta(days=30, minutes=1)]

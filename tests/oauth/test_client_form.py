@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agentidp.oauth.client_form import MAXIMUM_PARAMETERS, pairs_of
+from agentidp.oauth.client_form import MAX_PARAMETERS, pairs_of
 
 PIECES = st.sampled_from(
     ["a", "grant_type", "1.0", "~", "=", "&", ";", "+", "%20", "%", "%ff", ":", "/", "-", "ä", "\n"]
@@ -18,7 +18,7 @@ PIECES = st.sampled_from(
 def parsed(form: str) -> list[tuple[str, str]] | None:
     """What Python's parser finds, ``None`` if it refuses."""
     try:
-        return parse_qsl(form, keep_blank_values=True, errors="strict", max_num_fields=MAXIMUM_PARAMETERS)
+        return parse_qsl(form, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except ValueError:
         return None
 
@@ -41,7 +41,7 @@ def test_any_form_is_read_as_python_does(form: str) -> None:
 
 @pytest.mark.parametrize("value", ["1", "%31"])
 def test_it_may_have_fifty_parameters(value: str) -> None:
-    form = "&".join(f"p{number}={value}" for number in range(MAXIMUM_PARAMETERS))
-    assert pairs_of(form) == [(f"p{number}", "1") for number in range(MAXIMUM_PARAMETERS)]
+    form = "&".join(f"p{number}={value}" for number in range(MAX_PARAMETERS))
+    assert pairs_of(form) == [(f"p{number}", "1") for number in range(MAX_PARAMETERS)]
     with pytest.raises(ValueError, match="Max number of fields exceeded"):
         pairs_of(f"{form}&more={value}")

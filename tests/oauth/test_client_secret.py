@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from agentidp.oauth import client_secret
 from agentidp.oauth.client_secret import PATTERN, hash_secret, new_secret
-from agentidp.registry.credentials import MAXIMUM_CREDENTIALS
+from agentidp.registry.credentials import MAX_CREDENTIALS
 from tests.conftest import Cast
 from tests.factories import NOON, ROOT, database_of, usage_sums
 
@@ -84,7 +84,7 @@ def test_a_secret_of_the_form_of_before_still_works(client: FlaskClient, cast: C
             label=None,
             expires_at=None,
             at=NOON,
-            most=MAXIMUM_CREDENTIALS,
+            most=MAX_CREDENTIALS,
         )
     form = {"grant_type": "client_credentials", "client_id": agent.client_id}
     for shown in (secret, agent.client_secret):

@@ -15,8 +15,8 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.config import Settings
-from agentidp.jose.dpop import MAXIMUM_AGE
-from agentidp.jose.jws import MAXIMUM_JTI_LENGTH
+from agentidp.jose.dpop import MAX_AGE
+from agentidp.jose.jws import MAX_JTI_LENGTH
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
@@ -191,7 +191,7 @@ def test_a_proof_serves_one_token_request(client: FlaskClient, cast: Cast, holde
     assert usage_sums(database_url, cast.acme.organization_id)["tokens"] == 1
 
 
-@pytest.mark.parametrize("age", [-MAXIMUM_AGE, MAXIMUM_AGE])
+@pytest.mark.parametrize("age", [-MAX_AGE, MAX_AGE])
 def test_takes_a_proof_at_either_end_of_its_minute(
     client: FlaskClient, cast: Cast, holder: Holder, clock: Clock, age: int
 ) -> None:
@@ -210,7 +210,7 @@ def test_takes_a_proof_at_either_end_of_its_minute(
         {"htu": "http://[broken"},
         {"jti": None},
         {"jti": ""},
-        {"jti": "x" * (MAXIMUM_JTI_LENGTH + 1)},
+        {"jti": "x" * (MAX_JTI_LENGTH + 1)},
         {"jti": 7},
         {"iat": None},
         {"iat": 0},
@@ -239,7 +239,7 @@ def test_refuses_a_proof_that_breaks_a_rule_and_issues_nothing(
     assert usage_sums(database_url, cast.acme.organization_id)["tokens"] == 0
 
 
-@pytest.mark.parametrize("beyond", [-MAXIMUM_AGE - 1, MAXIMUM_AGE + 1])
+@pytest.mark.parametrize("beyond", [-MAX_AGE - 1, MAX_AGE + 1])
 def test_refuses_a_proof_beyond_its_minute(
     client: FlaskClient, cast: Cast, holder: Holder, clock: Clock, beyond: int
 ) -> None:

@@ -324,7 +324,7 @@ class TestARememberedKey:
         clock: Clock,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(client_assertion, "MAXIMUM_REMEMBERED", 3)
+        monkeypatch.setattr(client_assertion, "MAX_REMEMBERED", 3)
         register(client, cast.acme, [key])
         for number in range(5):
             assert ask(client, by_key(clock, cast.acme.client_id, key, kid=f"name {number}")).status_code == 200

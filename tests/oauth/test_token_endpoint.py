@@ -26,13 +26,13 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.config import Settings
-from agentidp.http.parser import MAXIMUM_BODY
-from agentidp.http.resource_identifier import MAXIMUM_RESOURCE_LENGTH
+from agentidp.http.parser import MAX_BODY
+from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH
 from agentidp.jose.jwk import public_jwk
-from agentidp.jose.jws import MAXIMUM_JTI_LENGTH
+from agentidp.jose.jws import MAX_JTI_LENGTH
 from agentidp.oauth import client_assertion
-from agentidp.oauth.client_assertion import CLIENT_LEEWAY, MAXIMUM_LENGTH, MAXIMUM_LIFETIME
-from agentidp.oauth.client_form import MAXIMUM_PARAMETERS
+from agentidp.oauth.client_assertion import CLIENT_LEEWAY, MAX_LENGTH, MAX_LIFETIME
+from agentidp.oauth.client_form import MAX_PARAMETERS
 from agentidp.registry.credentials import add_credential
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
@@ -169,7 +169,7 @@ class TestForm:
         assert ask(shared_client, urlencode(GRANT), header, content_type=content_type).status_code == 200
 
     @pytest.mark.parametrize(
-        "body", [b"\xff", b"grant_type=%ff", b"&".join([b"a%d=1" % n for n in range(MAXIMUM_PARAMETERS + 1)])]
+        "body", [b"\xff", b"grant_type=%ff", b"&".join([b"a%d=1" % n for n in range(MAX_PARAMETERS + 1)])]
     )
     def test_the_form_must_be_utf_8_and_of_bounded_length(self, shared_client: FlaskClient, body: bytes) -> None:
         response = ask(shared_client, body)
@@ -459,7 +459,7 @@ class TestResource:
             "https://",
             "https://é.example",
             "\x00",
-            "x" * (MAXIMUM_RESOURCE_LENGTH + 1),
+            "x" * (MAX_RESOURCE_LENGTH + 1),
         ],
     )
     def test_a_malformed_resource_is_no_target(self, shared_client: FlaskClient, agent: Agent, resource: str) -> None:
@@ -496,7 +496,7 @@ class TestEveryAnswerIsNotStored:
 
     @pytest.mark.parametrize("path", CLIENT_PATHS)
     def test_413(self, shared_client: FlaskClient, path: str) -> None:
-        response = ask(shared_client, b"x=" + b"y" * MAXIMUM_BODY, path=path)
+        response = ask(shared_client, b"x=" + b"y" * MAX_BODY, path=path)
         assert whole(response) == refused("invalid_request", "The request body is too large.", 413)
 
     @pytest.mark.parametrize("path", CLIENT_PATHS)
@@ -629,9 +629,9 @@ class TestPrivateKeyJwt:
             {"iat": NOW + CLIENT_LEEWAY},
             {"nbf": NOW + CLIENT_LEEWAY},
             {"exp": NOW - CLIENT_LEEWAY + 1},
-            {"exp": NOW + MAXIMUM_LIFETIME + CLIENT_LEEWAY},
+            {"exp": NOW + MAX_LIFETIME + CLIENT_LEEWAY},
             {"exp": NOW + 60.5},
-            {"jti": "x" * MAXIMUM_JTI_LENGTH},
+            {"jti": "x" * MAX_JTI_LENGTH},
             {"jti": "é\x00"},
         ],
         ids=str,
@@ -652,7 +652,7 @@ class TestPrivateKeyJwt:
             {"aud": []},
             {"aud": {"iss": ISSUER}},
             {"aud": None},
-            {"exp": NOW + MAXIMUM_LIFETIME + CLIENT_LEEWAY + 1},
+            {"exp": NOW + MAX_LIFETIME + CLIENT_LEEWAY + 1},
             {"exp": NOW - CLIENT_LEEWAY},
             {"exp": NOW - 3600},
             {"exp": str(NOW + 60)},
@@ -668,7 +668,7 @@ class TestPrivateKeyJwt:
             {"nbf": "now"},
             {"jti": None},
             {"jti": ""},
-            {"jti": "x" * (MAXIMUM_JTI_LENGTH + 1)},
+            {"jti": "x" * (MAX_JTI_LENGTH + 1)},
             {"jti": 7},
             {"iss": "somebody"},
             {"iss": None},
@@ -704,7 +704,7 @@ class TestPrivateKeyJwt:
             "the type of an access token": jwt.encode(claims, holder.key, "ES256", {"typ": "at+jwt"}),
             "padding": good + "==",
             "three dots": good + ".",
-            "too long": jwt.encode(claims | {"padding": "x" * MAXIMUM_LENGTH}, holder.key, "ES256"),
+            "too long": jwt.encode(claims | {"padding": "x" * MAX_LENGTH}, holder.key, "ES256"),
             "no JWT": "x",
             "no JSON": "eyJ.eyJ.eyJ",
             "an access token": holder.agent.token(),

@@ -13,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp.registry.credentials import MAXIMUM_CREDENTIALS, add_credential
+from agentidp.registry.credentials import MAX_CREDENTIALS, add_credential
 from tests.citus import someone_waits
 from tests.conftest import Cast
 from tests.factories import PATIENCE, Agent, Clock, database_of, make_agent
@@ -188,7 +188,7 @@ def test_last_used_is_right_to_the_minute(client: FlaskClient, cast: Cast, worke
 
 
 def test_an_agent_has_at_most_so_many(client: FlaskClient, cast: Cast, worker: Agent) -> None:
-    for _ in range(MAXIMUM_CREDENTIALS - 1):
+    for _ in range(MAX_CREDENTIALS - 1):
         last = add(client, cast, worker)
     path = f"/api/v1/agents/{worker.agent_id}/credentials"
     response = client.post(path, headers=cast.acme.bearer())
@@ -196,8 +196,8 @@ def test_an_agent_has_at_most_so_many(client: FlaskClient, cast: Cast, worker: A
         409,
         {
             "code": "CONFLICT",
-            "message": f"The agent has {MAXIMUM_CREDENTIALS} credentials; revoke one first.",
-            "details": {"credentials": [f"at most {MAXIMUM_CREDENTIALS} at a time"]},
+            "message": f"The agent has {MAX_CREDENTIALS} credentials; revoke one first.",
+            "details": {"credentials": [f"at most {MAX_CREDENTIALS} at a time"]},
         },
     )
     client.delete(f"{path}/{last['credentialId']}", headers=cast.acme.bearer())
@@ -207,7 +207,7 @@ def test_an_agent_has_at_most_so_many(client: FlaskClient, cast: Cast, worker: A
 def test_the_limit_holds_where_two_ask_at_once(
     app: Flask, client: FlaskClient, cast: Cast, worker: Agent, database_url: str
 ) -> None:
-    for _ in range(MAXIMUM_CREDENTIALS - 2):
+    for _ in range(MAX_CREDENTIALS - 2):
         add(client, cast, worker)
     path, headers = f"/api/v1/agents/{worker.agent_id}/credentials", cast.acme.bearer()
     answers: list[int] = []
@@ -219,7 +219,7 @@ def test_the_limit_holds_where_two_ask_at_once(
             assert second.is_alive()
     second.join(PATIENCE)
     assert answers == [409]
-    assert len(all_of(client, cast, worker)) == MAXIMUM_CREDENTIALS
+    assert len(all_of(client, cast, worker)) == MAX_CREDENTIALS
 
 
 @pytest.mark.parametrize("whose", ["nobody's", "deleted"])

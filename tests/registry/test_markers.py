@@ -103,7 +103,7 @@ def test_another_organizations_agent_is_none(client: FlaskClient, cast: Cast) ->
 def test_an_organization_has_a_limit_and_forgets_old_markers(
     client: FlaskClient, cast: Cast, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(markers, "MAXIMUM_MARKERS", 1)
+    monkeypatch.setattr(markers, "MAX_MARKERS", 1)
     first = create(client, cast.acme).json
     response = create(client, cast.acme)
     assert (response.status_code, response.json["message"]) == (

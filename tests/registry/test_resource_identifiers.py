@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.registry import resource_identifiers, resource_servers
-from agentidp.registry.resource_identifiers import MAXIMUM_CLAIMS
+from agentidp.registry.resource_identifiers import MAX_CLAIMS
 from agentidp.services import Services
 from tests.citus import REFUSED_BY_CITUS, someone_waits
 from tests.conftest import Cast
@@ -157,7 +157,7 @@ def test_it_stays_with_the_organization_when_the_resource_server_is_deleted(
 def test_a_registration_that_is_refused_claims_nothing(
     client: FlaskClient, cast: Cast, database_url: str, resource: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resource_servers, "MAXIMUM_RESOURCE_SERVERS", 0)
+    monkeypatch.setattr(resource_servers, "MAX_RESOURCE_SERVERS", 0)
     refused = register(client, cast.acme, resource)
     assert refused.json["details"] == {"resource": ["at most 0 at a time"]}
     assert held(database_url, cast.acme) == []
@@ -172,7 +172,7 @@ def test_an_organization_cannot_claim_without_end(
     query(
         database_url,
         f"insert into resource_identifiers select '{resource}/' || n, '{cast.acme.organization_id}', now() "
-        f"from generate_series(1, {MAXIMUM_CLAIMS - 2}) n",
+        f"from generate_series(1, {MAX_CLAIMS - 2}) n",
     )
     last = register(client, cast.acme, f"{resource}/last")
     assert last.status_code == 201
@@ -183,9 +183,9 @@ def test_an_organization_cannot_claim_without_end(
             409,
             {
                 "code": "CONFLICT",
-                "message": f"The organization holds {MAXIMUM_CLAIMS} resource identifiers; "
+                "message": f"The organization holds {MAX_CLAIMS} resource identifiers; "
                 "only an operator can release one.",
-                "details": {"resource": [f"at most {MAXIMUM_CLAIMS} for an organization"]},
+                "details": {"resource": [f"at most {MAX_CLAIMS} for an organization"]},
             },
         )
     assert client.delete(address, headers=cast.acme.bearer()).status_code == 204

@@ -16,7 +16,7 @@ import pytest
 
 from agentidp.config import ConfigurationError
 from agentidp.registry import resource_proof
-from agentidp.registry.resource_proof import MAXIMUM_BYTES, metadata_path, verify_ownership
+from agentidp.registry.resource_proof import MAX_BYTES, metadata_path, verify_ownership
 from tests.deploy.deployment import make_certificate
 from tests.factories import PATIENCE
 
@@ -145,9 +145,9 @@ def test_what_is_no_json_object_is_refused(server: ResourceServer, body: bytes) 
 
 def test_a_body_that_is_too_long_is_refused(server: ResourceServer) -> None:
     whole = json.dumps(server.metadata).encode()
-    server.body = whole.ljust(MAXIMUM_BYTES)
+    server.body = whole.ljust(MAX_BYTES)
     verify_ownership(server.resource, ORGANIZATION, ISSUER)
-    server.body = whole.ljust(MAXIMUM_BYTES + 1)
+    server.body = whole.ljust(MAX_BYTES + 1)
     assert refusal(server.resource) == f"the metadata of {server.resource} has more than 65536 bytes"
 
 
