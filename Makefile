@@ -51,7 +51,7 @@ lint: $(TESTABLE)  ## Check style, format, types and the direction of imports
 bench: $(RUNNABLE)  ## Measure the service beside a bare Flask route, about five minutes
 	$(BIN)/python -m bench
 
-picture: $(TESTABLE)  ## Make the pictures in docs/ anew, with Chromium and Prometheus
+picture: $(TESTABLE)  ## Make the pictures in docs/ again, with Chromium and Prometheus
 	$(BIN)/python -m tests.browser.picture
 	$(BIN)/python -m tests.deploy.picture
 

@@ -48,7 +48,7 @@ from tests.faults.ledger import ROW, Result, table
 
 
 def settings_for(url: str, **changes: object) -> Settings:
-    """The settings of a test: four connections at the most, nothing from the environment."""
+    """The settings of a test: four connections at most, nothing from the environment."""
     values: dict[str, object] = {
         "database_url": url,
         "data_dir": Path("/nonexistent"),

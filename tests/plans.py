@@ -26,7 +26,7 @@ def service_connection(url: str, organization_id: str) -> Iterator[psycopg.Conne
 
 
 def prepare(connection: psycopg.Connection[Any], name: str, **parameters: Any) -> str:
-    """Prepare ``sql/<name>.sql`` anew, and return the SQL that executes it with *parameters*, of which
+    """Prepare ``sql/<name>.sql`` again, and return the SQL that executes it with *parameters*, of which
     ``organization_id`` and ``at`` must be there.
     """
     parameters = common_parameters(parameters["organization_id"], parameters["at"]) | parameters

@@ -102,7 +102,7 @@ class Load:
 
 
 class Failures(threading.Thread):
-    """Fails to authenticate until it is told to stop, at the most *most* times.
+    """Fails to authenticate until it is stopped, at most *most* times.
 
     Each time from another address of the loopback, so that what holds for an address does not end it.
     """

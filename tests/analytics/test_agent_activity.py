@@ -122,7 +122,7 @@ def test_refuses_every_other_days_and_names_it(
         (["2026-01-15T23:59:59.999999+00:00", "2026-04-16T00:00:00+00:00"], None),
     ],
 )
-def test_tells_the_hour_in_which_the_last_token_was_issued(
+def test_shows_the_hour_in_which_the_last_token_was_issued(
     client: FlaskClient, services: Services, cast: Cast, worker: Agent, issued: list[str], expected: str | None
 ) -> None:
     for at in issued:
@@ -166,7 +166,7 @@ def test_sums_the_slots_of_a_day(client: FlaskClient, services: Services, cast: 
 
 
 @pytest.mark.parametrize("status", STATUSES_OF_USAGE)
-def test_tells_the_status_and_keeps_the_history(
+def test_shows_the_status_and_keeps_the_history(
     client: FlaskClient, services: Services, cast: Cast, worker: Agent, status: str
 ) -> None:
     address, bearer = f"/api/v1/agents/{worker.agent_id}", cast.acme.bearer()

@@ -230,7 +230,7 @@ def test_a_cell_is_quoted_where_it_must_be_and_is_no_formula(shared_app: Flask, 
         ("image/png, text/csv;q=0.1", True),
     ],
 )
-def test_csv_is_answered_where_accept_prefers_it(
+def test_csv_is_sent_where_accept_prefers_it(
     shared_client: FlaskClient, shared_cast: Cast, accept: str | None, is_csv: bool
 ) -> None:
     headers = shared_cast.acme.bearer() | ({} if accept is None else {"Accept": accept})

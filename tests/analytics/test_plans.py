@@ -68,7 +68,7 @@ QUERIES = (
 
 
 def fill(url: str, scale: int) -> int:
-    """Fill the counters anew, *scale* tokens an hour; returns how many of one organization they represent."""
+    """Fill the counters again, *scale* tokens an hour; returns how many of one organization they represent."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("truncate usage_daily, agent_usage_daily")
         for number in range(ORGANIZATIONS):
@@ -136,7 +136,7 @@ def test_as_much_is_read_for_ten_thousand_tokens_as_for_a_hundred_million(
     many = measure(database_url, plan_cache_mode)
     assert many == few
     for (name, _), read in many.items():
-        # A buffer a row at the most, and the way down the index.
+        # A buffer a row at most, and the way down the index.
         assert read["buffers"] <= read["rows"] + 10, (name, read)
     assert [read["answer"] for read in many.values()] == [30, 90, 7, AGENTS]
 

@@ -121,7 +121,7 @@ def chunks(picture: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def main() -> None:
-    """Make both pictures anew."""
+    """Make both pictures again."""
     with temporary() as postgres:
         name = f"picture_{uuid.uuid4().hex[:8]}"
         with psycopg.connect(postgres.url, autocommit=True) as connection:

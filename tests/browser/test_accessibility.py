@@ -35,9 +35,9 @@ LOOK = """async rules => {
         { resultTypes: ["violations", "incomplete"], ...(rules && { runOnly: { type: "rule", values: rules } }) })
     // A mark that is no text needs no contrast of text.
     const isText = node => node.any[0].data.messageKey !== "nonBmp"
-    const untold = incomplete.filter(({ id }) => id === "color-contrast")
+    const unclear = incomplete.filter(({ id }) => id === "color-contrast")
         .map(one => ({ ...one, nodes: one.nodes.filter(isText) })).filter(({ nodes }) => nodes.length)
-    return [...violations, ...untold].map(({ id, impact, nodes }) =>
+    return [...violations, ...unclear].map(({ id, impact, nodes }) =>
         [id, impact, ...nodes.map(({ html, failureSummary }) => `${html}: ${failureSummary}`)])
 }"""
 

@@ -115,7 +115,7 @@ def test_a_viewer_is_led_to_the_page_that_was_asked_for_and_sees_no_buttons(open
     expect(page.get_by_role("link", name="Suspend the agent")).to_have_count(0)
 
 
-def test_who_does_not_consent_is_told_so(open_page: Open) -> None:
+def test_who_does_not_consent_gets_an_explanation(open_page: Open) -> None:
     page = open_page()
     page.goto("/dashboard")
     page.get_by_role("link", name="Sign in with Contoso").click()

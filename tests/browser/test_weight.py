@@ -11,7 +11,7 @@ from tests.machine import measured
 
 MAX_BYTES = 88_000
 SOON = 1.0
-"""Seconds. 0.1 is the aim and what a machine at rest needs at the most; the tests run on one that is not."""
+"""Seconds. 0.1 is the aim and what a machine at rest needs at most; the tests run on one that is not."""
 
 
 FIRST_PAINT = """() => new Promise(resolve => new PerformanceObserver(

@@ -202,9 +202,7 @@ def revoke_credential(client: FlaskClient, agent: Agent) -> None:
 class TestWhatIsRefused:
     """And leaves the link as good as it was."""
 
-    def test_a_link_is_refused_for_good_once_it_has_expired(
-        self, client: FlaskClient, cast: Cast, clock: Clock
-    ) -> None:
+    def test_a_link_is_refused_forever_when_it_has_expired(self, client: FlaskClient, cast: Cast, clock: Clock) -> None:
         in_time, late = cast.acme.link(), cast.acme.link()
         clock.advance(seconds=309)
         assert client.get(in_time).status_code == 303

@@ -111,7 +111,7 @@ class TestPeopleWithoutAccess:
         assert log(caplog) == [("sign-in of a person refused", "no role")]
         assert counted(cast.acme) == {0}
 
-    def test_in_two_organizations_are_told_so(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
+    def test_in_two_organizations_get_an_explanation(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
         both = [cast.acme.organization_id, cast.outsider.organization_id]
         response = sign_in(client, provider, cast.acme, organization=both)
         refused(response, 403, "Your account belongs to more than one organization here.")

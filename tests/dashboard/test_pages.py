@@ -724,7 +724,7 @@ def test_what_needs_no_findings_is_sent_before_they_are_worked_out(
     assert "Content-Length" not in response.headers
 
 
-def test_a_fault_of_ours_once_a_part_was_sent_is_told_logged_and_leaves_no_whole_page(
+def test_a_fault_of_ours_once_a_part_was_sent_is_shown_and_logged_and_leaves_no_whole_page(
     services: Services, demo: Agent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = create_app(services.settings, clock=Clock())

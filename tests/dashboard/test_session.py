@@ -144,13 +144,13 @@ class TestWithACredential:
         clock.advance(seconds=int(wait))
         assert sign_in(client, cast.acme, **form).status_code == 401
 
-    def test_an_agent_without_the_scope_is_told_so(self, client: FlaskClient, services: Services) -> None:
+    def test_an_agent_without_the_scope_gets_an_explanation(self, client: FlaskClient, services: Services) -> None:
         agent = make_agent(services, make_organization(services), scopes=["agents:read"])
         response = sign_in(client, agent)
         refused(response, 403, "This agent lacks the scope analytics:read, so it cannot sign in to the dashboard.")
         assert counted(agent) == (0, 0, 0)
 
-    def test_an_agent_whose_tokens_must_be_bound_is_told_so(self, client: FlaskClient, cast: Cast) -> None:
+    def test_an_agent_whose_tokens_must_be_bound_gets_an_explanation(self, client: FlaskClient, cast: Cast) -> None:
         path = f"/api/v1/agents/{cast.acme.agent_id}"
         body = {"dpopBoundAccessTokens": True}
         assert client.patch(path, json=body, headers=cast.acme.bearer()).status_code == 200
@@ -221,11 +221,11 @@ class TestWithAToken:
         refused(sign_in(client, cast.acme, token=token), 401, "This token is invalid, expired or revoked.")
         assert counted(cast.acme) == (0, 0, 1)
 
-    def test_one_without_the_scope_is_told_so(self, client: FlaskClient, cast: Cast) -> None:
+    def test_one_without_the_scope_gets_an_explanation(self, client: FlaskClient, cast: Cast) -> None:
         response = sign_in(client, cast.acme, token=cast.acme.token(scope="agents:read"))
         refused(response, 403, "This token lacks the scope analytics:read.")
 
-    def test_one_that_is_bound_to_a_key_is_told_so(self, client: FlaskClient, cast: Cast) -> None:
+    def test_one_that_is_bound_to_a_key_gets_an_explanation(self, client: FlaskClient, cast: Cast) -> None:
         response = sign_in(client, cast.acme, token=cast.acme.token(jkt="a" * 43))
         refused(response, 403, "This token is bound to a key, and a browser cannot prove that it has the key.")
 

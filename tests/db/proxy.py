@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 
 class Proxy:
-    """Passes on what comes in, on a TCP port, until it is told not to."""
+    """Passes on what comes in, on a TCP port, until it is stopped."""
 
     def __init__(self, database_url: str) -> None:
         parts = conninfo_to_dict(database_url)

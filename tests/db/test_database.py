@@ -509,7 +509,7 @@ class TestOnCitus:
             told = transaction._connection.execute("select current_setting('agentidp.organization_id') as told")
             assert told.fetchall() == [(name,)]
 
-    def test_workers_are_told(self, services: Services) -> None:
+    def test_workers_get_it_too(self, services: Services) -> None:
         with services.database.pool.connection() as pooled:
             assert is_on_citus(pooled)
             assert pooled.execute("show citus.propagate_set_commands").fetchall() == [("local",)]

@@ -1,4 +1,4 @@
-"""The database is killed, stopped, behind a dead network or slow: how soon clients learn it, and what they are told."""
+"""The database is killed, stopped, behind a dead network or slow: how soon clients learn it, and what they receive."""
 
 from __future__ import annotations
 

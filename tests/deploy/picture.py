@@ -123,7 +123,7 @@ def composed(page: Page, taken: Iterator[tuple[str, bytes]]) -> bytes:
 
 
 def main() -> None:
-    """Make the picture anew."""
+    """Make the picture again."""
     with (
         service() as (running, agents),
         tempfile.TemporaryDirectory(prefix="agentidp-") as directory,

@@ -196,7 +196,7 @@ class Listener(socketserver.ThreadingUnixStreamServer):
         self.seen: list[http.client.HTTPMessage] = []
 
     class Handler(BaseHTTPRequestHandler):
-        """Answers 204."""
+        """Responds with 204."""
 
         def do_GET(self) -> None:
             """Keep the headers."""

@@ -70,7 +70,7 @@ BOUNDS = {
     "counters locked": Bound(
         2 * STATEMENT_TIMEOUT + 1,
         "statement_timeout ends the wait, and that is certain; one worker may have all nine connections and has eight "
-        "threads, so a request waits for one other at the most",
+        "threads, so a request waits for one other at most",
         unknown=0,
     ),
     "disk full": Bound(DETECTION, "PostgreSQL refuses the row, or ends when its log cannot grow", recovery=8.0),

@@ -165,7 +165,7 @@ def judge(
 
     :param counts: ``None`` where the database could not be read.
     :param began_at: the first request, by a right clock.
-    :param fault: its beginning and end, seconds of ``time.monotonic``; ``None`` where there was none.
+    :param fault: its beginning and end, seconds of ``time.monotonic``; ``None`` if there was none.
     :param recovery: seconds after the fault; ``None`` where tokens did not work again.
     """
     bound = BOUNDS[row]

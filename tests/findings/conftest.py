@@ -25,7 +25,7 @@ __all__ = ["app", "cast", "client", "clock", "database_url"]
 FINDINGS = "/api/v1/analytics/findings"
 
 STORY_AT = datetime(2026, 4, 1, 12, 30, tzinfo=UTC)
-"""Up to when there is usage in :func:`tell_a_story`: the first of a month."""
+"""Up to when there is usage in :func:`make_a_story`: the first of a month."""
 
 STORY_DAYS = (3, 4, 5, 19, 20, 38, 39, 90)
 """How far to look back from then: with the first day of each thing in it, and just not."""
@@ -107,7 +107,7 @@ class Fleet:
         return response.json
 
 
-def tell_a_story(fleet: Fleet) -> UUID:
+def make_a_story(fleet: Fleet) -> UUID:
     """Store a fleet of which every kind of finding has something to say: the demo's, with an agent that works from
     Monday to Friday, and then from Saturday 23:00 to Sunday 01:00.
 

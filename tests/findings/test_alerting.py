@@ -149,7 +149,7 @@ def test_what_was_never_reported_is_not_resolved(watched: Watched, end: str) -> 
     if end == "expired and muted again":
         watched.clock.advance(days=2)
     if end == "unmuted":
-        # It is missing already, so nobody is told that it goes on.
+        # It is missing already, so nobody is alerted that it continues.
         watched.evaluate()
         watched.unmute("spike", ORGANIZATION)
     else:

@@ -10,7 +10,7 @@ import pytest
 from agentidp import demo
 from agentidp.findings import KINDS
 from agentidp.findings.dates import day_in_words, days_in_words, instant_in_words
-from tests.findings.conftest import STORY_AT, Fleet, tell_a_story
+from tests.findings.conftest import STORY_AT, Fleet, make_a_story
 
 MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 IN_WORDS = re.compile(rf"(Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, [1-9][0-9]? ({MONTHS}) [0-9]{{4}}(?![0-9])")
@@ -32,7 +32,7 @@ def test_an_instant_is_in_utc() -> None:
 
 @pytest.mark.slow
 def test_the_texts_of_all_kinds_name_days_in_one_form(fleet: Fleet) -> None:
-    tell_a_story(fleet)
+    make_a_story(fleet)
     fleet.services.clock.now = STORY_AT  # type: ignore[attr-defined]
     rotated = STORY_AT - timedelta(days=demo.ROTATED_AGO)
     body = {"kind": "deployment", "startsAt": f"{rotated:%Y-%m-%d}T08:00:00Z"}

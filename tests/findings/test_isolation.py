@@ -17,7 +17,7 @@ from agentidp.services import Services
 from tests.citus import REFUSED_BY_CITUS
 from tests.conftest import Cast
 from tests.db.test_database import CONDITION
-from tests.findings.conftest import STORY_AT, STORY_DAYS, Fleet, tell_a_story
+from tests.findings.conftest import STORY_AT, STORY_DAYS, Fleet, make_a_story
 from tests.test_sql import PARAMETER
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def test_without_its_condition_a_statement_still_sees_only_the_callers_rows_and_
     database_url: str, services: Services, cast: Cast, client: FlaskClient
 ) -> None:
     for agent in (cast.acme, cast.outsider):
-        tell_a_story(Fleet(services, agent, client))
+        make_a_story(Fleet(services, agent, client))
     own = common_parameters(cast.acme.organization_id, STORY_AT)
     found: dict[tuple[str, str | None], list[list[Any]]] = {}
     for setting in (cast.acme.organization_id, "", None):
@@ -58,7 +58,7 @@ def test_another_organizations_story_changes_nothing(services: Services, cast: C
     fleet.count(fleet.agent("one"), STORY_AT, 5)
     fleet.store()
     assert fleet.findings() == []
-    tell_a_story(others)
+    make_a_story(others)
     assert fleet.findings(days=90) == []
     found = others.findings(days=90, dominance_percent=50)
     assert {kind for one in found for kind in (one["kind"], *one["alsoSeenAs"])} == set(KINDS)

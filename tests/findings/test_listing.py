@@ -19,7 +19,7 @@ from agentidp.findings.store import STALE_TIMES, evaluate, store_evaluation
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import make_cast
 from tests.factories import NOON, PATIENCE, Clock, a_finding, database_of, make_agent, make_finding
-from tests.findings.conftest import FINDINGS, STORY_AT, Fleet, tell_a_story
+from tests.findings.conftest import FINDINGS, STORY_AT, Fleet, make_a_story
 from tests.wire import overheard
 
 HOUR = timedelta(hours=1)
@@ -69,7 +69,7 @@ def test_a_finding_and_its_state(fleet: Fleet) -> None:
 @COMPARES_STATEMENTS
 def test_evaluates_before_the_first_read_and_then_reads_what_is_stored(fleet: Fleet, clock: Clock) -> None:
     clock.now = STORY_AT
-    tell_a_story(fleet)
+    make_a_story(fleet)
     live = fleet.findings()
     first = fleet.listed()
     assert sorted(({name: one[name] for name in live[0]} for one in first["data"]), key=str) == sorted(live, key=str)
@@ -98,12 +98,12 @@ def test_evaluates_again_when_nothing_watches(fleet: Fleet, clock: Clock) -> Non
 
 def test_looks_back_as_far_as_is_asked_for(fleet: Fleet, clock: Clock) -> None:
     clock.now = STORY_AT
-    tell_a_story(fleet)
+    make_a_story(fleet)
     week = fleet.listed()
     month = fleet.listed(days=40)
     assert len(month["data"]) > len(week["data"])
     assert {one["findingId"] for one in week["data"]} <= {one["findingId"] for one in month["data"]}
-    # An old one is recorded, and nobody is told of it.
+    # An old one is recorded, and nobody is alerted.
     [outage] = [one for one in month["data"] if one["kind"] == "zero_day"]
     history = fleet.client.get(f"{FINDINGS}/{outage['findingId']}", headers=fleet.reader.bearer()).json["history"]
     assert [change["change"] for change in history] == ["recorded"]

@@ -35,7 +35,7 @@ def test_half_the_deviance_of_a_count_is_how_unlikely_it_is() -> None:
     assert exp(-half_deviance(2, 5)) == pytest.approx(exp(-3) * (5 / 2) ** 2)
 
 
-def test_usual_is_the_median_of_the_hour_of_the_week_in_eight_weeks() -> None:
+def test_what_is_typical_is_the_median_of_the_hour_of_the_week_in_eight_weeks() -> None:
     active = [week for week in range(10) for _ in range(WEEK)]
     assert usual_agents(active, 9 * WEEK, 0) == 4
     # With two of these weeks nothing is known.

@@ -190,7 +190,7 @@ def test_one_retry_loop_is_one_finding(fleet: Fleet) -> None:
         *((noise(mean, shape, f"{mean} {shape}"), NOON) for mean in (0.2, 1, 5, 20) for shape in (1, 4, 30)),
     ],
 )
-def test_what_is_as_usual_is_none(fleet: Fleet, clock: Clock, rhythm: Rhythm, now: datetime) -> None:
+def test_what_is_typical_is_none(fleet: Fleet, clock: Clock, rhythm: Rhythm, now: datetime) -> None:
     clock.now = now
     agent_id = settled(fleet, "as usual", rhythm, now=now + HOUR, days=80)
     fleet.store()

@@ -181,7 +181,7 @@ def test_chance_is_no_surprise() -> None:
         assert found(noise(20, f"chance {seed}")) == []
 
 
-def test_a_leak_of_two_thirds_of_what_is_usual_is_found_by_the_sum_of_its_hours() -> None:
+def test_a_leak_of_two_thirds_of_what_is_typical_is_found_by_the_sum_of_its_hours() -> None:
     counts = noise(20)
     for hour in range(HOURS - 60, HOURS - 12):
         counts[hour] = counts[hour] * 5 // 3

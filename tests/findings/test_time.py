@@ -18,7 +18,7 @@ from agentidp.findings.finding import FindingsQuery
 from agentidp.services import Services
 from tests.analytics.test_time import ZONES, session_time_zone, with_options
 from tests.conftest import settings_for
-from tests.findings.conftest import STORY_AT, STORY_DAYS, Fleet, tell_a_story
+from tests.findings.conftest import STORY_AT, STORY_DAYS, Fleet, make_a_story
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def everything(database: Database, organization_id: str, agent_id: UUID, at: dat
 def test_the_time_zone_of_a_session_changes_nothing(
     database_url: str, services: Services, fleet: Fleet, zone: str
 ) -> None:
-    silent = tell_a_story(fleet)
+    silent = make_a_story(fleet)
     url = with_options(database_url, timezone=zone, datestyle="SQL,DMY", intervalstyle="iso_8601")
     found: set[str] = set()
     with closing(Database(url, settings_for(url))) as elsewhere:
@@ -72,7 +72,7 @@ def test_what_is_compared_falls_on_days_that_zones_disagree_about() -> None:
 
 
 def test_an_agents_last_hour_is_an_instant(services: Services, fleet: Fleet) -> None:
-    silent = tell_a_story(fleet)
+    silent = make_a_story(fleet)
     [first, *_] = everything(services.database, fleet.organization_id, silent, STORY_AT, 30)["agent"]
     day, hour = max((row.day, row.hour) for row in traffic(STORY_AT) if row.agent is SILENT and row.usage.tokens)
     assert first.last_token_hour == datetime.combine(day, time(hour), UTC)

@@ -51,7 +51,7 @@ def names(found: list[dict[str, Any]]) -> list[str]:
     return [one["agentName"] for one in found]
 
 
-def test_says_how_many_were_issued_and_how_many_would_do(fleet: Fleet) -> None:
+def test_says_how_many_were_issued_and_how_many_suffice(fleet: Fleet) -> None:
     worker = fleet.agent("worker")
     works(fleet, worker, [1, 2, 3], OFFICE, 160)
     works(fleet, worker, [0], range(9, 12), 160)
@@ -193,7 +193,7 @@ def test_a_client_that_begins_to_do_it_is_found_on_the_second_day(fleet: Fleet, 
 
 def test_new_agents_and_crowds_of_instances_that_keep_their_tokens_are_not_found(fleet: Fleet) -> None:
     works(fleet, fleet.agent("new"), [0], [10], 100)
-    # Ten instances around the clock, and three that start anew each hour.
+    # Ten instances around the clock, and three that start again each hour.
     works(fleet, fleet.agent("crowd"), range(7), range(24), 10)
     works(fleet, fleet.agent("restarted"), range(7), range(24), 3)
     # A holiday, then all at once.
@@ -240,7 +240,7 @@ class TestLifetimes:
             (86_400, [0, 23], 15, 2),
             (86_400, range(24), 2, 2),
             (86_400, [0, 8, 16], 10, 2),
-            # A job that begins anew each hour.
+            # A job that begins again each hour.
             (86_400, range(24), 1, None),
             # Forty instances that start in the morning.
             (86_400, range(9, 17), 0, None),

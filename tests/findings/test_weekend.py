@@ -134,7 +134,7 @@ def test_is_looked_for_within_the_days_asked_for(fleet: Fleet, days: int, is_fou
 
 
 @pytest.mark.parametrize(("days_ago", "is_found"), [(28, False), (27, True)])
-def test_is_looked_for_within_four_weeks_at_the_most(fleet: Fleet, clock: Clock, days_ago: int, is_found: bool) -> None:
+def test_is_looked_for_within_four_weeks_at_most(fleet: Fleet, clock: Clock, days_ago: int, is_found: bool) -> None:
     fleet.count(work(fleet, "office", weekdays, weeks=13), SATURDAY, 60)
     fleet.store()
     clock.now = SATURDAY + days_ago * DAY
@@ -174,7 +174,7 @@ def test_a_handful_is_not(fleet: Fleet, requests: int, is_found: bool) -> None:
     ("on_saturdays", "today", "is_found"),
     [
         (20, 41, True),
-        (20, 40, False),  # 20 more than usual are less than a quarter of 500 / 6
+        (20, 40, False),  # 20 more than usual, less than a quarter of 500 / 6
         (21, 80, False),  # that much is no quiet day
     ],
 )

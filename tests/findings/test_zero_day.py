@@ -120,7 +120,7 @@ def test_few_tokens_may_be_missing_by_chance(fleet: Fleet, tokens: int, is_found
     assert windows(fleet) == [("2026-04-13", "2026-04-14")] * is_found
 
 
-def test_what_is_usual_is_the_median_of_eight_weeks(fleet: Fleet) -> None:
+def test_what_is_typical_is_the_median_of_eight_weeks(fleet: Fleet) -> None:
     def tokens(at: datetime) -> int:
         weeks = (MONDAY.date() - at.date()).days / 7
         # Excluded: the ninth week before. Of the eight, four have none.

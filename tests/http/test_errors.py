@@ -802,7 +802,7 @@ def exchange(server: Server, *parts: bytes) -> bytes:
                 connection.sendall(part)
             connection.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # It has answered and closed before it was told everything.
+            pass  # It has answered and closed before it received everything.
         answer = b""
         try:
             while chunk := connection.recv(65_536):

@@ -356,7 +356,7 @@ class TestReencrypt:
         assert len(mixed["keys"]) == 3
         with pytest.raises(ConfigurationError, match=r"^AGENTIDP_SECRET_KEY does not decrypt"):
             ensure_signing_key(new, at=utc_now())
-        # 2. All is encrypted anew; a second time there is nothing to do.
+        # 2. All is encrypted again; a second time there is nothing to do.
         assert reencrypt(both, at=utc_now()) == (2, 3)
         assert reencrypt(both, at=utc_now()) == (0, 3)
         # 3. The previous one is no longer needed, and the old secret opens nothing.

@@ -372,7 +372,7 @@ class TestReading:
             time.sleep(0.2)
             assert keys.current().signing.kid == new
 
-    def test_invented_kids_cost_a_reading_a_second_at_the_most(
+    def test_invented_kids_cost_a_reading_a_second_at_most(
         self, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with keys_of(database_url) as keys:
@@ -397,7 +397,7 @@ class TestReading:
             time.sleep(signing_keys.MINIMUM_REREAD_SECONDS)
             assert keys.find(new) is not None
 
-    def test_a_process_that_can_start_no_thread_goes_on_with_what_it_knows(
+    def test_a_process_that_can_start_no_thread_keeps_what_it_knows(
         self, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with keys_of(database_url) as keys:

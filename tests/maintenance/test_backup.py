@@ -243,7 +243,7 @@ class TestRefusals:
 
     @WITHOUT_CITUS
     @pytest.mark.parametrize("may", ["createrole", "nocreaterole"])
-    def test_an_owner_who_may_not_use_the_services_role_is_told_what_is_missing(
+    def test_an_owner_who_may_not_use_the_services_role_learns_what_is_missing(
         self, file: Path, managed_url: str, other_server: str, may: str
     ) -> None:
         """Another installation on the server has made the role, so this owner need not be able to create it."""

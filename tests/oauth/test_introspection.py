@@ -58,7 +58,7 @@ def register(client: FlaskClient, operator: Agent, resource: str = RESOURCE) -> 
     return response.headers["Location"]
 
 
-def test_tells_all_that_a_good_token_says(shared_client: FlaskClient, shared_cast: Cast) -> None:
+def test_shows_all_that_a_good_token_says(shared_client: FlaskClient, shared_cast: Cast) -> None:
     response = introspect(shared_client, shared_cast.acme, shared_cast.acme.token(jti="its-name", ttl=600))
     assert response.status_code == 200
     assert response.json == {
@@ -78,7 +78,7 @@ def test_tells_all_that_a_good_token_says(shared_client: FlaskClient, shared_cas
     assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_tells_the_same_of_a_token_from_the_token_endpoint(shared_client: FlaskClient, shared_cast: Cast) -> None:
+def test_shows_the_same_of_a_token_from_the_token_endpoint(shared_client: FlaskClient, shared_cast: Cast) -> None:
     form = {"grant_type": "client_credentials", "scope": "agents:read"}
     issued = shared_client.post("/api/v1/token", data=form, headers=basic(shared_cast.acme)).json["access_token"]
     response = introspect(shared_client, shared_cast.acme, issued)
@@ -86,7 +86,7 @@ def test_tells_the_same_of_a_token_from_the_token_endpoint(shared_client: FlaskC
     assert response.json == {"active": True, "token_type": "Bearer", **claims}
 
 
-def test_tells_which_key_a_token_is_bound_to(shared_client: FlaskClient, shared_cast: Cast) -> None:
+def test_shows_which_key_a_token_is_bound_to(shared_client: FlaskClient, shared_cast: Cast) -> None:
     response = introspect(shared_client, shared_cast.acme, shared_cast.acme.token(jkt="a-thumbprint"))
     assert (response.json["token_type"], response.json["cnf"]) == ("DPoP", {"jkt": "a-thumbprint"})
 

@@ -160,9 +160,7 @@ class TestTokensOfOtherAgents:
         assert_is_done(revoke(client, cast.acme, token))
         assert not is_good(client, token, cast.acme)
 
-    def test_any_other_is_told_that_it_may_not(
-        self, client: FlaskClient, services: Services, cast: Cast, database_url: str
-    ) -> None:
+    def test_any_other_is_refused(self, client: FlaskClient, services: Services, cast: Cast, database_url: str) -> None:
         scopes = ["analytics:read", "agents:read"]
         reader = make_agent(services, cast.acme.organization_id, name="reader", scopes=scopes)
         token = cast.acme.token()

@@ -1,4 +1,4 @@
-"""What is good once: it is consumed by the authentic client's request only, and stays consumed after a crash."""
+"""What can be used once: it is consumed by the authentic client's request only, and stays consumed after a crash."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class TestAProofAtTheTokenEndpoint:
                 "error_description": "the DPoP proof was used before",
             }
         assert usage_sums(database_url, cast.acme.organization_id) == before
-        # The assertion beside it was not consumed either; with a new proof it is good once.
+        # The assertion beside it was not consumed either; with a new proof it works once.
         assert ask(client, form, holder.proof("POST", TOKEN_URL)).status_code == 200
         assert ask(client, form, holder.proof("POST", TOKEN_URL)).status_code == 401
 
@@ -232,7 +232,7 @@ class TestAnAssertion:
         register(client, cast.acme, [ec.generate_private_key(ec.SECP256R1())], kid="mine")
         assert ask(client, by_key(clock, cast.acme.client_id, key, kid=kid)).status_code == 200
 
-    def test_costs_ten_verifications_at_the_most(
+    def test_costs_ten_verifications_at_most(
         self, client: FlaskClient, cast: Cast, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(10)]

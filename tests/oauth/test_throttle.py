@@ -113,7 +113,7 @@ class TestAClientFromAnAddress:
         ]
         assert answers == [FAILED] * FAILURES_A_MINUTE + [THROTTLED] * 3
 
-    def test_gets_one_try_after_waiting_as_long_as_it_was_told(
+    def test_gets_one_try_after_waiting_as_long_as_the_response_says(
         self, client: FlaskClient, cast: Cast, clock: Clock
     ) -> None:
         exhaust(client, cast.acme.client_id)
@@ -254,7 +254,7 @@ def assertion(services: Services, client_id: str, key: Any) -> dict[str, str]:
 
 
 class TestAnAddress:
-    """It is told apart by its network."""
+    """It is known by its network."""
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -490,7 +490,7 @@ class TestAServerWhoseClockIsWrong:
         latest = clock() + timedelta(seconds=6 + 2 * LEEWAY, microseconds=beyond)
         with psycopg.connect(database_url) as connection:
             connection.execute("insert into throttles values (%s, %s, %s)", [UNKNOWN_ORGANIZATION, cell, latest])
-        # Nobody is told to wait for longer than one failure takes to be forgotten.
+        # No response says to wait for longer than one failure takes to be forgotten.
         assert whole(ask(client, cast.acme.client_id)) == answer
         assert rows(database_url)[cell] == (latest if answer == THROTTLED else clock() - timedelta(seconds=48))
 
@@ -558,7 +558,7 @@ class TestTheAddressBehindAProxy:
                 Settings.from_environment({"AGENTIDP_TRUSTED_PROXIES": wrong})
 
 
-def test_a_failure_that_cannot_be_counted_is_answered_503_and_counts_nowhere(
+def test_a_failure_that_cannot_be_counted_is_a_503_and_counts_nowhere(
     client: FlaskClient, database_url: str, clock: Clock, cast: Cast
 ) -> None:
     ask(client, cast.acme.client_id)

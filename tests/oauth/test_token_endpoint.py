@@ -747,7 +747,7 @@ class TestPrivateKeyJwt:
         for agent in (cast.acme, cast.outsider, make_agent(services, cast.acme.organization_id, name="third")):
             assert ask(client, KeyHolder.make(services, agent).form(jti="one")).status_code == 200
 
-    def test_an_assertion_is_not_used_up_where_no_token_is_issued(
+    def test_an_assertion_is_not_consumed_if_no_token_is_issued(
         self, client: FlaskClient, services: Services, cast: Cast, database_url: str
     ) -> None:
         holder = KeyHolder.make(services, cast.acme)

@@ -15,7 +15,7 @@ RULE = "must be a whole number from 1 to 1000000000000, or null"
 
 
 def organization_of(client: FlaskClient, agent: Agent) -> dict[str, Any]:
-    """What the agent is told about its organization."""
+    """What the API says to the agent about its organization."""
     response = client.get(ORGANIZATION, headers=agent.bearer(scope="agents:read"))
     assert response.status_code == 200
     found: dict[str, Any] = response.json

@@ -598,7 +598,7 @@ def test_the_service_of_the_embedded_server_is_no_superuser(data_dir: Path) -> N
                         connection.execute(statement.encode())
             # The operator's commands still are the superuser's.
             assert run_command(data_dir, "keys", "list").count("signing") == 1
-    # Its password is made anew at each start.
+    # Its password is new at each start.
     assert urls[0] != urls[1]
     first = urls[0].partition("@")[0]
     with (
