@@ -104,10 +104,9 @@ class Caller:
 
         :returns: whether anything was read from the replica, which may be older.
         """
-        if not self.replica:
-            return False
-        self.replica.leave()
-        return self.replica.staleness is not None
+        if self.replica:
+            self.replica.leave()
+        return self.replica is not None and self.replica.staleness is not None
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -254,12 +253,11 @@ def authenticate(at: datetime) -> tuple[Caller, frozenset[str]]:
 
 
 def _verified_proof(access_token: str, token: AccessToken, database: OrganizationDatabase) -> dpop.Proof:
-    url = services().settings.issuer + request.path
     try:
         proof = dpop.verify_proof(
             request.environ.get("HTTP_DPOP", ""),
             method=request.method,
-            url=url,
+            url=services().settings.issuer + request.path,
             at=database.at,
             access_token=access_token,
         )
