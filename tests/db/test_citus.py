@@ -28,6 +28,7 @@ pytestmark = ON_CITUS
 
 ELSEWHERE = {
     "demo/add_organization": "the operator makes the demo",
+    "demo/use_credentials": "the operator makes the demo",
     "oauth/record_failure": "throttles are on the coordinator",
     "oauth/client_organization": "the client directory is read on the coordinator",
     "metrics/organizations": "the client directory is read on the coordinator",
