@@ -35,7 +35,7 @@ EXCHANGE_MARGIN = 1.0
 OLDEST_POSTGRESQL = 15
 """The oldest major version that our statements and migrations run on."""
 
-MINIMUM_SECRET_LENGTH = 32
+MIN_SECRET_LENGTH = 32
 DEFAULT_PORT = 3000
 DEFAULT_ISSUER = f"http://localhost:{DEFAULT_PORT}"
 
@@ -271,9 +271,9 @@ def _secret_key(env: Mapping[str, str], setting: str, setting_of_file: str) -> b
     name, value = secret(env, setting, setting_of_file)
     if value is None:
         return None
-    if len(value) < MINIMUM_SECRET_LENGTH:
+    if len(value) < MIN_SECRET_LENGTH:
         raise ConfigurationError(
-            f"{name} must hold at least {MINIMUM_SECRET_LENGTH} characters, "
+            f"{name} must hold at least {MIN_SECRET_LENGTH} characters, "
             "for example the output of: openssl rand -base64 48"
         )
     try:

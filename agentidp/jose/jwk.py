@@ -35,7 +35,7 @@ ALGORITHMS = tuple(alg for key_type in KEY_TYPES for alg in key_type.algorithms)
 """What ``alg`` of a client's signature may be."""
 
 MAX_KEYS = 10
-MINIMUM_RSA_BITS = 2048
+MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 4096
 MAX_MEMBER_LENGTH = 1024
 """Characters."""
@@ -147,8 +147,8 @@ def _check_usage(jwk: dict[str, Any]) -> None:
 
 
 def _check_rsa(key: RSAPublicKey) -> None:
-    if not MINIMUM_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
-        raise ValueError(f"an RSA key must have {MINIMUM_RSA_BITS} to {MAX_RSA_BITS} bits")
+    if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
+        raise ValueError(f"an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")
     numbers = key.public_numbers()
     broken = weakness(numbers.n, numbers.e)
     if broken is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import accumulate, repeat, takewhile
 
-MINIMUM_EXPONENT = 65_537
+MIN_EXPONENT = 65_537
 """FIPS 186-5 appendix A.1.1 asks for more than 2¹⁶."""
 
 MAX_EXPONENT = 2**32 - 1
@@ -38,8 +38,8 @@ def has_roca_fingerprint(modulus: int) -> bool:
 
 def weakness(modulus: int, exponent: int) -> str | None:
     """The rule that an RSA key breaks, for the client; ``None`` for a key without a known weakness."""
-    if exponent % 2 == 0 or not MINIMUM_EXPONENT <= exponent <= MAX_EXPONENT:
-        return f"e must be an odd number from {MINIMUM_EXPONENT} to {MAX_EXPONENT}"
+    if exponent % 2 == 0 or not MIN_EXPONENT <= exponent <= MAX_EXPONENT:
+        return f"e must be an odd number from {MIN_EXPONENT} to {MAX_EXPONENT}"
     if has_roca_fingerprint(modulus):
         return "is a weak RSA key (ROCA, CVE-2017-15361): make a new one with other software or hardware"
     return None

@@ -32,7 +32,7 @@ CACHE_SECONDS = 10
 RETRY_SECONDS = 2
 """Seconds from a failed read to the next one."""
 
-MINIMUM_REREAD_SECONDS = 1
+MIN_REREAD_SECONDS = 1
 """Seconds between two reads that unknown kids can cause, so that invented ones cost nothing."""
 
 PATIENCE_SECONDS = 0.1
@@ -120,7 +120,7 @@ class SigningKeys:
         if key is None:
             reading = self._reading
             now = time.monotonic()
-            if reading is None and now >= max(self._attempted_at + MINIMUM_REREAD_SECONDS, self._retry_at):
+            if reading is None and now >= max(self._attempted_at + MIN_REREAD_SECONDS, self._retry_at):
                 reading = self._begin_reading()
             if reading is not None:
                 reading.wait(PATIENCE_SECONDS)

@@ -19,7 +19,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from agentidp.config import LEEWAY
-from agentidp.jose.jwk import ALGORITHMS, MINIMUM_RSA_BITS, key_algorithm
+from agentidp.jose.jwk import ALGORITHMS, MIN_RSA_BITS, key_algorithm
 from agentidp.jose.jws import COMPACT_SERIALIZATION, MAX_JTI_LENGTH, NUMERIC_DATE_LIMIT, base64url
 from agentidp.oauth.issuance import Client
 from agentidp.services import Services
@@ -45,7 +45,7 @@ MAX_REMEMBERED = 10_000
 
 # Used if a client has no key, so that the failure takes as long as for a client with one. The RSA modulus is a random
 # number, so it has no private key.
-_NOBODYS_MODULUS = 1 << (MINIMUM_RSA_BITS - 1) | secrets.randbits(MINIMUM_RSA_BITS - 1) | 1
+_NOBODYS_MODULUS = 1 << (MIN_RSA_BITS - 1) | secrets.randbits(MIN_RSA_BITS - 1) | 1
 _NOBODYS_RSA_KEY = rsa.RSAPublicNumbers(65_537, _NOBODYS_MODULUS).public_key()
 _NOBODYS_KEYS = {
     "ES256": ec.generate_private_key(ec.SECP256R1()).public_key(),

@@ -385,7 +385,7 @@ class TestReading:
             # The first one of all, that of the first invented one, and one more for each second that this took.
             took = time.monotonic() - begin
             wait_until(lambda: readings.count >= 2)
-            assert readings.count <= 3 + took // signing_keys.MINIMUM_REREAD_SECONDS
+            assert readings.count <= 3 + took // signing_keys.MIN_REREAD_SECONDS
 
     def test_a_kid_that_another_process_has_just_made_is_found(
         self, database_url: str, monkeypatch: pytest.MonkeyPatch
@@ -394,7 +394,7 @@ class TestReading:
         with keys_of(database_url) as keys:
             keys.current()
             new = rotate(settings_for(database_url), at=utc_now())
-            time.sleep(signing_keys.MINIMUM_REREAD_SECONDS)
+            time.sleep(signing_keys.MIN_REREAD_SECONDS)
             assert keys.find(new) is not None
 
     def test_a_process_that_can_start_no_thread_keeps_what_it_knows(
