@@ -128,6 +128,8 @@ def test_a_credential_is_revoked_in_the_hour_from_which_on_requests_are_rejected
     [revoked] = [row for row in rows if row["revoked_at"]]
     assert revoked["agent_id"] == ROTATED.agent_id
     assert revoked["revoked_at"] == NOON - timedelta(days=3, hours=4)
+    # The agent's tokens of today are those of its other credential.
+    assert revoked["last_used_at"] is None
     # Hashes of random secrets, which nobody has seen.
     assert len(rows) == len({row["secret_hash"] for row in rows}) == 25
 
