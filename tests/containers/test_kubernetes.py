@@ -171,7 +171,7 @@ def play(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         def start(name: str, *options: str) -> Path:
             text = "---\n".join((MANIFESTS / file).read_text() for file in ("settings.yaml", name))
             for old, new in {
-                "registry.example.com/agentidp:0.1.0": SERVICE,
+                "registry.example.com/agentidp:0.2.0": SERVICE,
                 "docker.io/library/nginx:stable": NGINX,
                 "idp.example.com": "localhost",
             }.items():
