@@ -24,7 +24,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from agentidp.db.embedded_postgres.account import service_account
+from agentidp.db.embedded_postgres.home import service_account
 from tests.factories import PATIENCE, free_port
 
 SHARDS = 4

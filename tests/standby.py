@@ -16,9 +16,8 @@ from psycopg.conninfo import make_conninfo
 
 from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
-from agentidp.db.embedded_postgres.binaries import find_binaries
 from agentidp.db.embedded_postgres.home import prepare_home
-from agentidp.db.embedded_postgres.programs import Programs
+from agentidp.db.embedded_postgres.programs import Programs, find_binaries
 from agentidp.db.migrations import migrate
 from agentidp.jose.key_rotation import ensure_signing_key
 from tests.citus import MEMORY

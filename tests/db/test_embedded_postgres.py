@@ -18,7 +18,7 @@ import pytest
 
 from agentidp.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, running_url, temporary
 from agentidp.db.embedded_postgres import server as server_module
-from agentidp.db.embedded_postgres.postmaster import Postmaster
+from agentidp.db.embedded_postgres.home import Postmaster
 from agentidp.db.embedded_postgres.server import LARGEST_LOG
 from tests.directory import open_directory
 from tests.factories import PATIENCE

