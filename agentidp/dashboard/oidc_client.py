@@ -33,8 +33,11 @@ __all__ = [
     "complete",
     "conversation",
     "end_session_endpoint",
+    "has_begun",
+    "has_metadata",
     "is_unavailable",
     "new_client",
+    "read_metadata",
     "reason",
 ]
 
@@ -82,8 +85,7 @@ class _Client(FlaskOAuth2App):
 
     def load_server_metadata(self) -> dict[str, Any]:
         """The provider's metadata, with what is used of it alone. The keys are stored in it, and expire with it."""
-        loaded_at = self.server_metadata.get("_loaded_at")
-        if loaded_at is None or not 0 <= time.monotonic() - loaded_at < METADATA_LIFETIME:
+        if not self.has_metadata:
             url = f"{self.issuer.removesuffix('/')}/.well-known/openid-configuration"
             with self._get_session() as session:
                 response = session.request("GET", url, withhold_token=True)
@@ -91,6 +93,12 @@ class _Client(FlaskOAuth2App):
                 metadata = response.json()
             self.server_metadata = _used(metadata, self.issuer) | {"_loaded_at": time.monotonic()}
         return self.server_metadata
+
+    @property
+    def has_metadata(self) -> bool:
+        """Whether the metadata was read and has not expired."""
+        loaded_at = self.server_metadata.get("_loaded_at")
+        return loaded_at is not None and 0 <= time.monotonic() - loaded_at < METADATA_LIFETIME
 
     @property
     def issuer(self) -> str:
@@ -122,12 +130,30 @@ def new_client(app: Flask, settings: OidcSettings) -> Any:
     )
 
 
+def has_metadata(client: Any) -> bool:
+    """Whether the provider's metadata is known, so that :func:`begin` asks it for nothing."""
+    return bool(client.has_metadata)
+
+
+def read_metadata(client: Any) -> None:
+    """Read the provider's metadata.
+
+    :raises Exception: of requests, or :class:`BadProvider`.
+    """
+    client.load_server_metadata()
+
+
 def begin(client: Any, redirect_uri: str, return_to: str) -> Response:
     """Send the browser to the provider. *return_to* stays in the cookie of the sign-in, for :func:`complete`."""
     begun = client.create_authorization_url(redirect_uri)
     client.save_authorize_data(redirect_uri=redirect_uri, return_to=return_to, **begun)
     response: Response = flask.redirect(begun["url"])  # type: ignore[assignment]
     return response
+
+
+def has_begun(client: Any) -> bool:
+    """Whether the current browser has begun the sign-in that the current request names, and not completed it."""
+    return bool(client.framework.get_state_data(flask.session, flask.request.args.get("state")))
 
 
 def complete(client: Any, settings: OidcSettings, *, at: datetime) -> tuple[dict[str, Any], str]:

@@ -71,6 +71,11 @@ def admits(database: Database, cell: int, at: datetime) -> bool:
     return bool(admitted)
 
 
+def is_throttled(database: Database, cell: int, at: datetime) -> bool:
+    """Whether :func:`admits` would admit nothing now. Updates nothing."""
+    return bool(database.of(UNKNOWN_ORGANIZATION, at).fetch("oauth/throttled", cell=cell, latest=at + LATEST))
+
+
 def _failure(cell: int, at: datetime) -> Call:
     return Call("oauth/record_failure", {"cell": cell, "nearby": NEARBY, "every": INTERVAL, "latest": at + LATEST})
 

@@ -24,6 +24,7 @@ from requests.adapters import HTTPAdapter
 from agentidp import create_app
 from agentidp.audit import INSTANCE
 from agentidp.dashboard import oidc_client, oidc_http, oidc_provider
+from agentidp.dashboard.oidc_provider import EXCHANGES, EXCHANGES_OF_ONE, READERS
 from agentidp.dashboard.oidc_sign_in import PATH
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.services import Services
@@ -54,6 +55,23 @@ def shared_app(shared_database: str, provider: Company) -> Iterator[Flask]:
     app = create_app(settings_for(shared_database, oidc=provider.settings()), clock=Clock())
     yield app
     app.extensions["agentidp"].close()
+
+
+ADDRESSES = (f"192.0.2.{number}" for number in range(1, 255))
+"""Each test comes from its own, because failed responses are throttled by address."""
+
+
+@pytest.fixture
+def client(shared_app: Flask) -> FlaskClient:
+    """A browser at an address of its own."""
+    return browser(shared_app, next(ADDRESSES))
+
+
+def browser(app: Flask, address: str) -> FlaskClient:
+    """A browser at *address*, without a cookie."""
+    made = app.test_client()
+    made.environ_base["REMOTE_ADDR"] = address
+    return made
 
 
 def log(caplog: pytest.LogCaptureFixture) -> list[tuple[str, Any]]:
@@ -448,7 +466,7 @@ class TestAProviderInTrouble:
         assert sign_in(client, provider, cast.acme).status_code == 200
 
     @pytest.mark.parametrize("path", ["/token", "/userinfo", "/keys"])
-    def test_a_server_error_pauses_everybody(
+    def test_a_server_error_about_one_code_does_not_pause_the_others(
         self,
         client: FlaskClient,
         provider: Company,
@@ -462,7 +480,8 @@ class TestAProviderInTrouble:
         provider.replies[path] = text("", 500)
         refused(sign_in(client, provider, cast.acme, roles=None), 503, UNAVAILABLE)
         assert log(caplog) == [("OpenID Connect provider unreachable", "status 500")]
-        refused(client.get(PATH), 503, UNAVAILABLE)
+        provider.replies.clear()
+        assert sign_in(client, provider, cast.acme).status_code == 200
 
     def test_metadata_that_is_too_large(self, client: FlaskClient, provider: Company) -> None:
         provider.metadata = {"description": "x" * (oidc_http.MAX_BODY - 2000)}
@@ -525,7 +544,7 @@ class TestAProviderInTrouble:
         assert provider.requests == ["/token", "/keys"]
         assert timeouts == pytest.approx([oidc_http.TIMEOUT, oidc_http.TIMEOUT - 3])
 
-    def test_one_thread_waits_for_it_and_the_others_are_free(
+    def test_one_thread_waits_for_its_metadata_and_the_others_are_free(
         self, client: FlaskClient, provider: Company, shared_app: Flask, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(oidc_provider, "WAIT", PATIENCE)
@@ -546,9 +565,9 @@ class TestAProviderInTrouble:
         for thread in threads:
             thread.start()
         # One talks with the provider and one waits: all others have their page while the provider says nothing.
-        wait_until(lambda: len(statuses) == len(threads) - oidc_provider.PLACES)
+        wait_until(lambda: len(statuses) == len(threads) - READERS)
         refused(client.get(PATH), 503, UNAVAILABLE)
-        assert [thread.is_alive() for thread in threads].count(True) == oidc_provider.PLACES == 2
+        assert [thread.is_alive() for thread in threads].count(True) == READERS == 2
         is_over.set()
         for thread in threads:
             thread.join()
@@ -564,6 +583,95 @@ class TestAProviderInTrouble:
         monkeypatch.setattr(oidc_client, "METADATA_LIFETIME", 0.0)
         response = client.post("/dashboard/sign-out", headers={"Sec-Fetch-Site": "same-origin"})
         assert (response.status_code, response.headers["Location"]) == (303, "/dashboard/sign-in?signed-out")
+
+
+class TestSomebodyWhoStopsTheOthers:
+    """Responses with bad codes, from one address and from several."""
+
+    def bad(self, client: FlaskClient, provider: Company) -> str:
+        """The path of a response whose code the provider does not know."""
+        return provider.authorize(begin(client)).replace("code=", "code=not-")
+
+    def test_is_refused_after_some_failures_and_nobody_else_is(
+        self, client: FlaskClient, provider: Company, cast: Cast, shared_app: Flask
+    ) -> None:
+        for _ in range(FAILURES_A_MINUTE):
+            refused(client.get(self.bad(client, provider)), 403, REFUSED)
+        provider.requests.clear()
+        path = provider.authorize(begin(client))
+        response = client.get(path)
+        refused(response, 429, "Too many failed attempts. Try again in 6 s.")
+        assert response.headers["Retry-After"] == "6"
+        assert provider.requests == []
+        assert sign_in(browser(shared_app, next(ADDRESSES)), provider, cast.acme).status_code == 200
+        # The refused response was not consumed, and is accepted when it is admitted.
+        shared_app.extensions["agentidp"].clock.advance(seconds=6)
+        assert client.get(path).status_code == 200
+
+    def test_failures_that_ask_the_provider_for_nothing_are_not_counted(
+        self, client: FlaskClient, provider: Company, cast: Cast
+    ) -> None:
+        for _ in range(FAILURES_A_MINUTE + 1):
+            refused(client.get(f"{PATH}/callback?state=unknown&code=x"), 400, EXPIRED)
+            refused(client.get(f"{PATH}/callback?error=access_denied"), 403, REFUSED)
+        assert sign_in(client, provider, cast.acme).status_code == 200
+
+    def test_the_provider_s_own_errors_are_counted(
+        self, client: FlaskClient, provider: Company, cast: Cast, shared_app: Flask
+    ) -> None:
+        provider.replies["/token"] = text("", 502)
+        for _ in range(FAILURES_A_MINUTE):
+            refused(client.get(self.bad(client, provider)), 503, UNAVAILABLE)
+        refused(client.get(self.bad(client, provider)), 429, "Too many failed attempts. Try again in 6 s.")
+        provider.replies.clear()
+        assert sign_in(browser(shared_app, next(ADDRESSES)), provider, cast.acme).status_code == 200
+
+    def test_occupies_few_threads_and_leaves_one_for_others(
+        self, client: FlaskClient, provider: Company, cast: Cast, shared_app: Flask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(oidc_http, "TIMEOUT", PATIENCE)
+        is_over = threading.Event()
+        begin(client)
+
+        def late() -> Any:
+            is_over.wait(PATIENCE)
+            return 400, {}, b"{}"
+
+        addresses = [next(ADDRESSES) for _ in range(3)]
+        statuses: list[tuple[str, int]] = []
+
+        def attack(address: str) -> None:
+            attacker = browser(shared_app, address)
+            statuses.append((address, attacker.get(self.bad(attacker, provider)).status_code))
+
+        def attack_from(address: str, *, times: int, waiting: int) -> list[threading.Thread]:
+            """Start attacks, and wait until as many of them wait for the provider and all others are refused."""
+            done, threads = len(statuses), [threading.Thread(target=attack, args=[address]) for _ in range(times)]
+            for thread in threads:
+                thread.start()
+            wait_until(lambda: len(statuses) == done + times - waiting)
+            return threads
+
+        provider.replies["/token"] = late
+        threads = attack_from(addresses[0], times=EXCHANGES + 2, waiting=EXCHANGES_OF_ONE)
+        # Somebody else signs in meanwhile.
+        honest = browser(shared_app, addresses[1])
+        wait_until(lambda: provider.requests.count("/token") == EXCHANGES_OF_ONE)
+        del provider.replies["/token"]
+        assert sign_in(honest, provider, cast.acme).status_code == 200
+        # Many addresses occupy no more than the places that there are, and no sign-in waits for one.
+        provider.replies["/token"] = late
+        threads += attack_from(addresses[1], times=EXCHANGES, waiting=EXCHANGES - EXCHANGES_OF_ONE)
+        threads += attack_from(addresses[2], times=2, waiting=0)
+        assert [thread.is_alive() for thread in threads].count(True) == EXCHANGES
+        refused(client.get(self.bad(client, provider)), 503, UNAVAILABLE)
+        assert client.get(PATH).status_code == 302
+        is_over.set()
+        for thread in threads:
+            thread.join()
+        assert {status for _, status in statuses} == {403, 503}
+        provider.replies.clear()
+        assert sign_in(client, provider, cast.acme).status_code == 200
 
 
 def test_nothing_is_logged_below_warning_by_the_libraries(

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "demo/add_organization": "the operator makes the demo",
     "demo/use_credentials": "the operator makes the demo",
     "oauth/record_failure": "throttles are on the coordinator",
+    "oauth/throttled": "throttles are on the coordinator",
     "oauth/client_organization": "the client directory is read on the coordinator",
     "metrics/organizations": "the client directory is read on the coordinator",
     "oauth/claim_resource": "writes a reference table",

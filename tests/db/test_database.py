@@ -187,6 +187,7 @@ NEW: dict[str, dict[str, Any]] = {
     "oauth/claim_resource": {"resource": "https://new.example"},
     "oauth/resource_claims": {"resource": "https://new.example"},
     "oauth/client_keys": {"alg": "ES256"},
+    "oauth/throttled": {"at": NOON.replace(year=1999)},
     "oauth/add_resource_server": {
         "resource_server_id": uuid.uuid4(),
         "resource": "https://new.example",
