@@ -4,8 +4,8 @@ Statistics: the return period of an hour's surprise, or the z-score of a day's o
 (:mod:`agentidp.findings.surprise`).
 
 1. Unusual hours of an agent, with at most a day from one to the next, are one spike.
-2. An agent in its first two weeks has fixed limits instead (:mod:`agentidp.findings.newcomers`).
-3. What each earlier end of a month had as well is not unusual (:mod:`agentidp.findings.month_ends`).
+2. An agent in its first two weeks has fixed limits instead.
+3. What each earlier end of a month had as well is not unusual.
 4. The organization is judged by its hours alone: a day on which several agents do a little more is not unusual.
 5. It has a spike only in hours of which its agents' own spikes do not explain half of the excess.
 """
@@ -22,9 +22,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
 from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, hours_until, instant, runs
-from agentidp.findings.month_ends import without_month_ends
-from agentidp.findings.newcomers import newcomers_hours
-from agentidp.findings.surprise import UnusualHour, unusual_hours
+from agentidp.findings.surprise import UnusualHour, newcomers_hours, unusual_hours, without_month_ends
 
 HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + thresholds.CALIBRATION_DAYS
 """Before the days looked at."""

@@ -21,7 +21,6 @@ from typing import Any
 
 from agentidp.findings import (
     findings,
-    outliers,
     quiet_agent,
     quiet_organization,
     silence,
@@ -68,7 +67,7 @@ RULES: dict[str, dict[str, list[Patch]]] = {
             (surprise, "is_gross", lambda *_: False),
         ],
         "what is expected of the hour alone": [(surprise, "mean_of_three", lambda _, same, __: same)],
-        "no precedents": [(surprise, "precedent", lambda *_: 0.0), (outliers, "precedent", lambda *_: 0.0)],
+        "no precedents": [(surprise, "precedent", lambda *_: 0.0)],
         "no month ends": [(spike, "without_month_ends", lambda hours, *_: hours)],
         "no minimum of 1.5 times": [(surprise, "matters", lambda tokens, expected: tokens >= expected + 30)],
         "no minimum of 30 tokens": [(thresholds, "MIN_EXCESS", 1)],

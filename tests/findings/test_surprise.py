@@ -13,12 +13,19 @@ from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, runs
 from agentidp.findings.identity import QUIET
-from agentidp.findings.month_ends import month_end_precedent
-from agentidp.findings.newcomers import newcomers_hours
-from agentidp.findings.outliers import is_gross, without_gross_outliers
-from agentidp.findings.rarity import ReturnPeriod, ZScore
 from agentidp.findings.seasonal import expected_tokens, median, precedent, seasonal_median, surprise
-from agentidp.findings.surprise import LastDay, matters, severity_of, unusual_hours
+from agentidp.findings.surprise import (
+    LastDay,
+    ReturnPeriod,
+    ZScore,
+    is_gross,
+    matters,
+    month_end_precedent,
+    newcomers_hours,
+    severity_of,
+    unusual_hours,
+    without_gross_outliers,
+)
 from agentidp.findings.uncached_tokens import fewest_tokens
 from agentidp.findings.weekend import unusual_work
 
