@@ -13,7 +13,10 @@ from agentidp.cli.options import as_json_option
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.maintenance.check import check_instance
-from agentidp.maintenance.result import FAILED
+from agentidp.maintenance.result import FAILED, WARNING
+
+WARNED = 3
+"""The exit code of ``--strict`` if nothing failed but there are warnings. Click uses 2 for wrong usage."""
 
 
 @click.command("check")
@@ -31,12 +34,13 @@ from agentidp.maintenance.result import FAILED
     metavar="HOURS",
     help="How old it may be.",
 )
+@click.option("--strict", "is_strict", is_flag=True, help=f"Exit code {WARNED} if there are warnings and no failure.")
 @as_json_option
-def command(backups: Path | None, backup_hours: int, as_json: bool) -> None:
+def command(backups: Path | None, backup_hours: int, is_strict: bool, as_json: bool) -> None:
     """Check the settings, the database, the keys and what else an instance needs, and say what to do. Changes nothing.
 
     Prints a line for each check: ok, warning or failed; what was checked; what was found. The exit code is 1 if a check
-    failed, and 0 otherwise, also with warnings.
+    failed, and 0 otherwise, also with warnings unless --strict is given.
     """
     # What is wrong is a result, and not a line of a log beside it.
     logging.disable(logging.CRITICAL)
@@ -46,5 +50,8 @@ def command(backups: Path | None, backup_hours: int, as_json: bool) -> None:
     finally:
         logging.disable(logging.NOTSET)
     show([{"status": one.status, "check": one.check, "message": one.message} for one in results], as_json)
-    if any(one.status == FAILED for one in results):
+    found = {one.status for one in results}
+    if FAILED in found:
         raise SystemExit(1)
+    if is_strict and WARNING in found:
+        raise SystemExit(WARNED)

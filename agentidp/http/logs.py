@@ -54,10 +54,14 @@ class TextFormatter(logging.Formatter):
     """A record as one line of text, for a person at a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The time of day in UTC, the level, the message, and the rest as ``name=value``."""
+        """The time of day in UTC, the level, the message, and the rest that has a value as ``name=value``."""
         line = fields_of(record)
         at, level, message = line.pop("at"), line.pop("level"), line.pop("message")
-        rest = [f"{name}={value if _PLAIN.fullmatch(str(value)) else _encode(value)}" for name, value in line.items()]
+        rest = [
+            f"{name}={value if _PLAIN.fullmatch(str(value)) else _encode(value)}"
+            for name, value in line.items()
+            if value is not None
+        ]
         return " ".join([at[11:19], f"{level:<7}", message if message.isprintable() else _encode(message), *rest])
 
 

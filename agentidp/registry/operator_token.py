@@ -52,7 +52,7 @@ def grant(
     :param resource: our own API if ``None``.
     :param action: what the audit trail calls it.
     :returns: the agent as a client, and the scope granted.
-    :raises ConfigurationError: the agent is suspended.
+    :raises ConfigurationError: the agent or its organization is suspended.
     :raises NotFound: the organization has no such agent.
     :raises OAuthError: the agent may not have what is asked for.
     """
@@ -66,5 +66,15 @@ def grant(
         if granted is not None:
             audit.record(transaction, action, agent_id, after={"scope": granted, "resource": resource})
     if granted is None:
-        raise ConfigurationError(f"the agent {agent_id} is suspended")
+        raise _suspended(services, organization_id, agent_id, at)
     return client, granted
+
+
+def _suspended(services: Services, organization_id: str, agent_id: UUID, at: datetime) -> ConfigurationError:
+    [organization] = services.database.of(organization_id, at).fetch("organizations/get_organization")
+    if organization.suspended_at is not None:
+        return ConfigurationError(
+            f"the organization {organization.name} is suspended: "
+            f"agentidp organization resume {organization_id} ends that"
+        )
+    return ConfigurationError(f"the agent {agent_id} is suspended: agentidp agent resume {agent_id} ends that")

@@ -13,6 +13,8 @@ ORGANIZATION = r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
 
+SUSPENDED = "the agent {0} is suspended: agentidp agent resume {0} ends that"
+
 
 class Command:
     """Runs commands on a database of the test's own."""

@@ -7,7 +7,7 @@ import re
 import uuid
 
 from agentidp.scopes import SCOPES
-from tests.cli.command import UUID, Command
+from tests.cli.command import SUSPENDED, UUID, Command
 from tests.factories import NEW_AGENT
 
 
@@ -108,7 +108,7 @@ def test_expected_replicas_are_declared_changed_and_removed(run: Command) -> Non
 def test_a_suspended_agent_gets_no_token_until_it_is_resumed(run: Command) -> None:
     agent_id = run.agent()
     assert run("agent", "suspend", agent_id).split("\t")[4] == "suspended"
-    assert run.refused("token", "--agent", agent_id) == f"the agent {agent_id} is suspended"
+    assert run.refused("token", "--agent", agent_id) == SUSPENDED.format(agent_id)
     assert json.loads(run("agent", "resume", agent_id, "--json"))["status"] == "active"
     assert run("token", "--agent", agent_id)
 

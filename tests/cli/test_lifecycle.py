@@ -94,6 +94,10 @@ def test_nobody_acts_for_a_suspended_organization(run: Command, client: FlaskCli
         data={"token": before, "client_id": outsider.client_id, "client_secret": outsider.client_secret},
     )
     assert introspected.json == {"active": False}
+    for command in ("token", "dashboard"):
+        assert run.refused(command, "--agent", acme.client_id) == (
+            f"the organization Acme is suspended: agentidp organization resume {acme.organization_id} ends that"
+        )
     run("organization", "resume", acme.organization_id)
     assert token(client, acme).status_code == 200
     assert client.get("/api/v1/agents", headers={"Authorization": f"Bearer {before}"}).status_code == 200

@@ -12,7 +12,7 @@ import pytest
 from agentidp import create_app, demo
 from agentidp.config import Settings
 from agentidp.registry.credentials import MAX_CREDENTIALS
-from tests.cli.command import Command
+from tests.cli.command import SUSPENDED, Command
 from tests.factories import usage_sums
 
 
@@ -66,7 +66,7 @@ def test_what_is_refused_counts_nothing_and_leaves_nothing(run: Command) -> None
         assert connection.execute("select count(*) from credentials").fetchone() == (0,)
         assert connection.execute("select count(*) from usage_daily").fetchone() == (0,)
         connection.execute("update agents set status = 'suspended'")
-        assert run.refused("token", "--agent", agent_id) == f"the agent {agent_id} is suspended"
+        assert run.refused("token", "--agent", agent_id) == SUSPENDED.format(agent_id)
         connection.execute("update agents set deleted_at = now()")
         assert run.refused("token", "--agent", agent_id) == "there is no such agent"
         assert connection.execute("select count(*) from credentials").fetchone() == (0,)

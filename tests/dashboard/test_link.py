@@ -29,7 +29,7 @@ from agentidp import create_app
 from agentidp.dashboard.session import LIFETIME as SESSION_LIFETIME
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID
 from agentidp.services import Services
-from tests.cli.command import Command
+from tests.cli.command import SUSPENDED, Command
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.dashboard.conftest import SAME_ORIGIN, Page, session_of
 from tests.dashboard.test_session import cookie, counted, refused
@@ -68,7 +68,7 @@ def test_the_command_refuses_with_a_sentence_and_counts_nothing(shared_run: Comm
     with psycopg.connect(shared_run.database_url, autocommit=True) as connection:
         agent_id = shared_run.agent()
         connection.execute("update agents set status = 'suspended' where agent_id = %s", [agent_id])
-        assert shared_run.refused("dashboard", "--agent", agent_id) == f"the agent {agent_id} is suspended"
+        assert shared_run.refused("dashboard", "--agent", agent_id) == SUSPENDED.format(agent_id)
         counted = connection.execute("select count(*) from agent_usage_daily where agent_id = %s", [agent_id])
         assert counted.fetchone() == (0,)
 

@@ -401,7 +401,7 @@ class TestFormat:
             }
         )
         assert TextFormatter().format(record) == (
-            '00:00:00 INFO    request path="/x\\n12:00:00 ERROR   forged" status=200 ms=3.1 agent=None'
+            '00:00:00 INFO    request path="/x\\n12:00:00 ERROR   forged" status=200 ms=3.1'
         )
         record.msg = "an \x1b[31m escape"
         assert "\x1b" not in TextFormatter().format(record)

@@ -40,8 +40,10 @@ def checked(run: Command, *arguments: str, status: int | None = None, **environm
     result = run.invoke("check", *arguments, "--json", **environment)
     assert result.stderr == ""
     found = json.loads(result.stdout)
-    failed = any(line["status"] == "failed" for line in found)
-    assert result.exit_code == (1 if failed else 0)
+    statuses = {line["status"] for line in found}
+    assert result.exit_code == (1 if "failed" in statuses else 0)
+    strict = run.invoke("check", *arguments, "--strict", **environment).exit_code
+    assert strict == (1 if "failed" in statuses else 3 if "warning" in statuses else 0)
     plain = run.invoke("check", *arguments, **environment).stdout.splitlines()
     assert [line.split("\t")[:2] for line in plain] == [[line["status"], line["check"]] for line in found]
     for secret in (SECRET_KEY, "pass-word"):
