@@ -1,8 +1,10 @@
 """The delivery of what is in the outbox: at least once, in order for each finding, with a lease for each target.
 
 A dispatcher claims targets with something due, and each gets a thread for a turn, so a slow target does not delay the
-others. If the process dies, its leases end, and another process sends again with the same idempotency keys. A target
-that fails is left alone for longer each time, and so is a message.
+others. The organization whose last turn is longest ago comes first, and within it the target. A turn ends after a slow
+message, and organizations with slow messages leave half of the threads to the others. If the process dies, its leases
+end, and another process sends again with the same idempotency keys. A target that fails is left alone for longer each
+time, and so is a message.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
@@ -35,6 +38,15 @@ CONCURRENCY = 8
 
 CONCURRENCY_OF_ONE = 2
 """At most this many of them are of one organization, so that its slow targets do not delay those of others."""
+
+SLOW = 3.0
+"""Seconds that a message takes that is slow. One by apprise usually takes one or two."""
+
+SLOW_FOR = timedelta(minutes=10)
+"""For which an organization counts as slow after a slow message."""
+
+CONCURRENCY_OF_SLOW = CONCURRENCY // 2
+"""At most this many targets of slow organizations are sent to at the same time."""
 
 TURN = timedelta(seconds=15)
 """How long a target keeps a thread, unless one message takes longer."""
@@ -102,6 +114,7 @@ class Dispatcher:
         self._concurrency = concurrency
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="alerts")
         self._turns: dict[Future[None], str] = {}
+        self._slow_at: dict[str, datetime] = {}
         self._connection: psycopg.Connection[Any] | None = None
         self._forgot_at: datetime | None = None
 
@@ -114,15 +127,20 @@ class Dispatcher:
         """
         self._turns = {turn: whose for turn, whose in self._turns.items() if not turn.done()}
         at, begun = self._clock(), 0
+        # A copy, because turns add to it. An organization that was slow long ago is forgotten.
+        slow = {whose for whose, slow_at in list(self._slow_at.items()) if at - slow_at < SLOW_FOR}
+        self._slow_at = {whose: slow_at for whose, slow_at in list(self._slow_at.items()) if whose in slow}
         for organization_id in self._waiting_organizations(at):
-            free = self._concurrency - len(self._turns)
-            if free == 0:
+            busy = list(self._turns.values())
+            if len(busy) == self._concurrency:
                 break
-            its_free = CONCURRENCY_OF_ONE - list(self._turns.values()).count(organization_id)
-            if its_free <= 0:
+            free = min(self._concurrency - len(busy), CONCURRENCY_OF_ONE - busy.count(organization_id))
+            if organization_id in slow:
+                free = min(free, CONCURRENCY_OF_SLOW - sum(whose in slow for whose in busy))
+            if free <= 0:
                 continue
             targets = self._database.of(organization_id, at).fetch_durably(
-                "alerts/claim_targets", leased_until=at + LEASE, most=min(free, its_free)
+                "alerts/claim_targets", leased_until=at + LEASE, most=free
             )
             for target in targets:
                 self._turns[self._threads.submit(self._turn, organization_id, target)] = organization_id
@@ -164,13 +182,20 @@ class Dispatcher:
         return [row.organization_id for row in rows]
 
     def _turn(self, organization_id: str, target: Any) -> None:
-        """Send to one target until nothing is due, a message fails, or the turn is over."""
+        """Send to one target until nothing is due, a message fails or is slow, or the turn is over."""
         try:
             begun_at, failures = self._clock(), target.failures
             while (at := self._clock()) < begun_at + TURN:
                 database = self._database.of(organization_id, at)
                 rows = database.fetch("alerts/next_delivery", target_id=target.target_id)
-                if not rows or not self._send(organization_id, target, rows[0], failures, at):
+                if not rows:
+                    break
+                begins = time.monotonic()
+                is_accepted = self._send(organization_id, target, rows[0], failures, at)
+                is_slow = time.monotonic() - begins >= SLOW
+                if is_slow:
+                    self._slow_at[organization_id] = at
+                if is_slow or not is_accepted:
                     break
                 failures = 0
             self._release(organization_id, target)

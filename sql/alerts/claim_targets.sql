@@ -1,5 +1,5 @@
--- Leases targets of the organization that have due deliveries and may be tried: until the lease ends no other process sends
--- to them. Returns one row for each, with its encrypted address.
+-- Leases targets of the organization that have due deliveries and may be tried, first those whose last turn is longest ago:
+-- until the lease ends no other process sends to them. Returns one row for each, with its encrypted address.
 -- Parameters: organization_id, at, leased_until, most.
 with claimed as materialized (
     select target_id
@@ -19,6 +19,7 @@ with claimed as materialized (
             order by next_attempt_at
             limit 1
         ) <= %(at)s
+    order by leased_until
     limit %(most)s
     for update skip locked
 )

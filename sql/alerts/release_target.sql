@@ -1,7 +1,7 @@
--- Ends the lease of a target. Returns its id, or no row if it was deleted or another process has leased it since.
--- Parameters: organization_id, target_id, leased_until: of the lease.
+-- Ends the lease of a target, which keeps when that was. Returns its id, or no row if it was deleted or another process has leased it since.
+-- Parameters: organization_id, target_id, at, leased_until: of the lease.
 update alert_targets
-set leased_until = '-infinity'
+set leased_until = %(at)s
 where organization_id = %(organization_id)s
     and target_id = %(target_id)s
     and leased_until = %(leased_until)s

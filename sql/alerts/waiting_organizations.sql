@@ -1,6 +1,7 @@
--- Returns one row for each organization with a delivery that is due to a target that may be tried.
+-- Returns one row for each organization with a delivery that is due to a target that may be tried. First comes the one whose
+-- targets have had no turn for longest; those that are sent to now come last.
 -- Parameters: at.
-select distinct alert_deliveries.organization_id
+select alert_deliveries.organization_id
 from alert_deliveries
 join alert_targets
     on alert_targets.organization_id = alert_deliveries.organization_id
@@ -11,3 +12,9 @@ where alert_deliveries.delivered_at is null
     and alert_targets.enabled
     and alert_targets.paused_until <= %(at)s
     and alert_targets.leased_until <= %(at)s
+group by alert_deliveries.organization_id
+order by (
+    select max(served.leased_until)
+    from alert_targets as served
+    where served.organization_id = alert_deliveries.organization_id
+), min(alert_deliveries.next_attempt_at)

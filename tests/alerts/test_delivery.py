@@ -372,6 +372,73 @@ def test_slow_targets_of_one_organization_leave_threads_for_the_others(
         wait_until(lambda: dispatcher.begin_due() == 0 and all(one.delivered_at for one in acme.deliveries()))
 
 
+def test_slow_organizations_leave_half_of_the_threads_for_the_others(
+    acme: Outbox, receiver: Receiver, dispatcher: Dispatcher, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_post, "TIMEOUT", PATIENCE)
+    slow_ones = [acme, *(Outbox(acme.services, f"Slow {number}") for number in range(3))]
+    go_on, other = threading.Event(), Outbox(acme.services, "Other")
+    other.add_target(receiver.url)
+    with Receiver() as slow:
+        for one in slow_ones:
+            for number in range(2):
+                one.add_target(f"{slow.url}/{number}")
+            one.put(change())
+        # That they are slow is known when each has sent something.
+        monkeypatch.setattr(delivery, "SLOW", 0.0)
+        dispatcher.deliver_due()
+        monkeypatch.setattr(delivery, "SLOW", PATIENCE)
+        slow.received.clear()
+        slow.before_response = lambda: go_on.wait(PATIENCE)
+        for one in slow_ones:
+            one.put(change())
+        assert dispatcher.begin_due() == delivery.CONCURRENCY_OF_SLOW == delivery.CONCURRENCY // 2
+        assert dispatcher.begin_due() == 0
+        other.put(change())
+        assert dispatcher.begin_due() == 1
+        wait_until(lambda: len(receiver.received) == 1)
+        go_on.set()
+        wait_until(lambda: dispatcher.begin_due() == 0 and len(slow.received) == 8)
+        # After a while without a slow message they have all threads again.
+        clock.now += delivery.SLOW_FOR
+        for one in slow_ones:
+            one.put(change(clock.now))
+        wait_until(lambda: all(one.delivered_at for whose in slow_ones for one in whose.deliveries()[:-2]))
+        wait_until(lambda: dispatcher.begin_due() == delivery.CONCURRENCY)
+
+
+def test_whose_last_turn_is_longest_ago_comes_first(acme: Outbox, receiver: Receiver, clock: Clock) -> None:
+    """Acme's messages are all older than the other's, and it has two targets with several each."""
+    receiver.before_response = lambda: clock.advance(seconds=1)
+    other = Outbox(acme.services, "Other")
+    for name in "ab":
+        acme.add_target(f"{receiver.url}/acme/{name}")
+    acme.put(change(), change())
+    clock.advance(hours=1)
+    other.add_target(f"{receiver.url}/other")
+    other.put(change(clock.now), change(clock.now))
+    arguments = (acme.services.settings, acme.services.database, clock)
+    with contextlib.closing(Dispatcher(*arguments, concurrency=1)) as dispatcher, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delivery, "SLOW", 0.0)
+        dispatcher.deliver_due()
+    paths = [one.path for one in receiver.received]
+    # One message a turn, because each is slow.
+    assert [path.split("/")[1] for path in paths] == ["acme", "other", "acme", "other", "acme", "acme"]
+    assert paths[0] != paths[2]
+    assert paths[2] != paths[4]
+
+
+@pytest.mark.parametrize(("slow", "turns"), [(0.0, 3), (PATIENCE, 1)])
+def test_a_turn_ends_after_a_slow_message(
+    acme: Outbox, receiver: Receiver, deliver: Deliver, monkeypatch: pytest.MonkeyPatch, slow: float, turns: int
+) -> None:
+    monkeypatch.setattr(delivery, "SLOW", slow)
+    acme.add_target(receiver.url)
+    acme.put(*(change() for _ in range(3)))
+    assert deliver() == turns
+    assert len(receiver.received) == 3
+
+
 def test_a_receiver_that_drips_is_given_up_in_time(
     acme: Outbox, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
