@@ -24,8 +24,9 @@ import pytest
 from flask.testing import FlaskClient
 from psycopg.conninfo import make_conninfo
 
+from agentidp.clock import utc_now
 from agentidp.services import Services
-from bench import best_python, growth, load, peer, two_databases, wrk
+from bench import best_python, growth, latency, load, peer, two_databases, wrk
 from bench.__main__ import assertions_needed, loader_of
 from bench.calls import calls_by_case
 from bench.case import Case, line, usual_cases
@@ -33,7 +34,7 @@ from bench.servers import ServerFailed
 from bench.two_databases import compare_databases
 from tests.citus import COUNTS_CALLS, Cluster
 from tests.conftest import settings_for
-from tests.factories import make_agent, make_organization
+from tests.factories import Server, make_agent, make_organization, usage_sums
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -116,6 +117,48 @@ class TestLoad:
             pytest.raises(load.LoadFailed, match="503"),
         ):
             load.run_at_rate(port, itertools.repeat(REQUEST), rate=10, connections=1, seconds=0.1)
+
+
+class TestBesideSlowRequests:
+    """Latencies beside requests that wait for a locked counter."""
+
+    def test_the_counters_of_tomorrow_are_locked_as_well(self, services: Services) -> None:
+        """The rows of today are of no use to a request after midnight."""
+        agent = make_agent(services, make_organization(services))
+        url = str(services.settings.database_url)
+        update = "update agent_usage_daily set tokens = tokens where day = (now() at time zone 'UTC')::date + %s"
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("set lock_timeout = '100ms'")
+            with latency.locked_counters(url, agent.client_id):
+                for days in (0, 1):
+                    with pytest.raises(psycopg.errors.LockNotAvailable):
+                        connection.execute(update, [days])
+            assert [connection.execute(update, [days]).rowcount for days in (0, 1)] == [16, 16]
+
+    def test_requests_that_do_not_wait_end_the_run(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(latency, "SLOW_SECONDS", 0.5)
+        agent = make_agent(services, make_organization(services))
+        clients = [("fast", ""), (agent.client_id, "")]
+        with (
+            serving(seconds=0) as port,
+            pytest.raises(load.LoadFailed, match="did not wait"),
+        ):
+            latency.beside_slow_requests(port, str(services.settings.database_url), clients, 1, 0.1)
+
+    @pytest.mark.slow
+    def test_those_that_pass_between_two_locks_do_not_end_the_run(
+        self, server: Server, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(latency, "SLOW_SECONDS", 0.2)
+        services = Services.of(settings_for(database_url), utc_now)
+        organization_id = make_organization(services)
+        agents = [make_agent(services, organization_id, name) for name in ("one", "another", "blocked")]
+        services.close()
+        clients = [(agent.client_id, agent.client_secret) for agent in agents]
+        row, issued = latency.beside_slow_requests(server.port, database_url, clients, 2, 1.5)
+        assert row["case"] == "token beside 4 of 0.2 s"
+        assert row["rate"] > 0
+        assert usage_sums(database_url, organization_id)["tokens"] == issued
 
 
 class TestWrk:
