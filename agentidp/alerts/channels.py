@@ -17,6 +17,7 @@ from standardwebhooks import Webhook
 from agentidp.alerts import messages
 from agentidp.alerts.addresses import PLAIN_APPRISE_SCHEMES
 from agentidp.alerts.http_post import PostFailed, post
+from agentidp.alerts.messages import Organization
 from agentidp.alerts.networks import AllowedNetworks
 from agentidp.alerts.state_change import TEST, StateChange
 from agentidp.config import Settings
@@ -40,7 +41,7 @@ class Message:
     """A state change on its way to a target. ``message_id`` is the idempotency key: the same at each attempt."""
 
     message_id: UUID
-    organization_id: str
+    organization: Organization
     change: StateChange
 
 
@@ -79,7 +80,7 @@ class Channels:
         self._senders[type_](address, message, at)
 
     def _send_webhook(self, address: Address, message: Message, at: datetime) -> None:
-        body = messages.webhook_body(message.change, message.organization_id)
+        body = messages.webhook_body(message.change, message.organization, self._dashboard)
         at = at.astimezone(UTC)
         # The library signs this as text, so both must be the same characters.
         signature = Webhook(address.secret or "").sign(str(message.message_id), at, body.decode())
@@ -91,7 +92,7 @@ class Channels:
         self._post(urlsplit(address.url), body, headers)
 
     def _send_to_alertmanager(self, address: Address, message: Message, at: datetime) -> None:
-        body = messages.alertmanager_body(message.change, message.organization_id, self._dashboard)
+        body = messages.alertmanager_body(message.change, message.organization, self._dashboard)
         url = urlsplit(address.url)
         self._post(url._replace(path=url.path.rstrip("/") + "/api/v2/alerts"), body, {})
 
@@ -115,7 +116,7 @@ class Channels:
         kind = {"resolved": "success", TEST: "info"}.get(change.change)
         sent = {
             "url": address.url,
-            "title": messages.title(change),
+            "title": messages.title(change, message.organization),
             "body": messages.text(change, self._dashboard),
             "type": kind or {"critical": "failure", "warning": "warning"}.get(change.severity, "info"),
             "networks": [str(network) for network in self._allowed],

@@ -23,6 +23,7 @@ import psycopg
 from agentidp import audit
 from agentidp.actor import SYSTEM
 from agentidp.alerts.channels import Address, Channels, Gone, Message, SendFailed
+from agentidp.alerts.messages import Organization
 from agentidp.alerts.state_change import StateChange
 from agentidp.alerts.target_secrets import TargetSealer
 from agentidp.config import Settings
@@ -213,7 +214,7 @@ class Dispatcher:
         """
         message = Message(
             message_id=delivery.delivery_id,
-            organization_id=organization_id,
+            organization=Organization(organization_id, delivery.organization_name),
             change=StateChange.from_json(delivery.payload),
         )
         fields = {"organization": organization_id, "target": str(target.target_id), "delivery": str(message.message_id)}

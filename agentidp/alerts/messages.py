@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -20,13 +21,22 @@ RESOLVED_TEST = timedelta(minutes=1)
 _SYMBOLS = {"resolved": "resolved", TEST: "test"}
 
 
-def webhook_body(change: StateChange, organization_id: str) -> bytes:
+@dataclass(frozen=True)
+class Organization:
+    """Whose finding it is. The name may change while the finding goes on."""
+
+    organization_id: str
+    name: str
+
+
+def webhook_body(change: StateChange, organization: Organization, dashboard: str) -> bytes:
     """The body of a webhook, by Standard Webhooks: ``type``, ``timestamp`` and ``data``."""
     body = {
         "type": f"finding.{change.change}" if change.change != TEST else TEST,
         "timestamp": timestamp(change.at),
         "data": {
-            "organizationId": organization_id,
+            "organizationId": organization.organization_id,
+            "organizationName": organization.name,
             "findingId": str(change.finding_id),
             "kind": change.kind,
             "severity": change.severity,
@@ -35,39 +45,43 @@ def webhook_body(change: StateChange, organization_id: str) -> bytes:
             "title": change.title,
             "description": change.description,
             "openedAt": timestamp(change.opened_at),
+            "url": page_of(change, dashboard),
         },
     }
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def alertmanager_body(change: StateChange, organization_id: str, dashboard: str) -> bytes:
+def alertmanager_body(change: StateChange, organization: Organization, dashboard: str) -> bytes:
     """The body of ``POST /api/v2/alerts``.
 
     Alertmanager tells alerts apart by their labels, and severity is one of them: an escalation is the end of one alert
     and the begin of another. The end of an alert that it does not know changes nothing there.
     """
     severities = [change.severity] if change.change in ("opened", TEST) else SEVERITIES
-    alerts = [_alert(change, severity, organization_id, dashboard) for severity in severities]
+    alerts = [_alert(change, severity, organization, dashboard) for severity in severities]
     return json.dumps(alerts, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _alert(change: StateChange, severity: str, organization_id: str, dashboard: str) -> dict[str, Any]:
+def _alert(change: StateChange, severity: str, organization: Organization, dashboard: str) -> dict[str, Any]:
     is_ongoing = change.change != "resolved" and severity == change.severity
     ends_at = change.at + (RESOLVED_TEST if change.change == TEST else ONGOING if is_ongoing else timedelta())
     labels = {
         "alertname": "AgentIdPFinding",
-        "organization_id": organization_id,
+        "organization_id": organization.organization_id,
         "severity": severity,
         "finding_id": str(change.finding_id),
     }
     return {
         "labels": labels,
-        # No labels, because both may change while the finding goes on.
+        # No labels, because they may change while the finding goes on.
         "annotations": {
             "summary": change.title,
             "description": change.description,
             "kind": change.kind,
             "subject": change.subject,
+            "organization": organization.name,
+            # Few notifications show generatorURL.
+            "url": page_of(change, dashboard),
         },
         "startsAt": timestamp(change.opened_at),
         "endsAt": timestamp(ends_at),
@@ -75,9 +89,9 @@ def _alert(change: StateChange, severity: str, organization_id: str, dashboard: 
     }
 
 
-def title(change: StateChange) -> str:
-    """One line for people."""
-    return f"[{_SYMBOLS.get(change.change, change.severity)}] {change.title}"
+def title(change: StateChange, organization: Organization) -> str:
+    """One line for people, who may get alerts of several organizations."""
+    return f"[{_SYMBOLS.get(change.change, change.severity)}] {organization.name}: {change.title}"
 
 
 def text(change: StateChange, dashboard: str) -> str:

@@ -14,6 +14,7 @@ from agentidp.alerts import targets
 from agentidp.alerts.addresses import TYPES
 from agentidp.alerts.channels import Channels, Message, SendFailed
 from agentidp.alerts.delivery import Dispatcher
+from agentidp.alerts.messages import Organization
 from agentidp.alerts.state_change import KINDS, SEVERITIES, change_for_test
 from agentidp.alerts.target_routes import AlertTargetChangeSchema, NewAlertTargetSchema
 from agentidp.alerts.target_secrets import TargetSealer
@@ -162,10 +163,12 @@ def test(target_id: UUID, organization_id: str) -> None:
     with opened() as services, _named(target_id):
         with _transaction(services, organization_id) as transaction:
             row = targets.locked(transaction, target_id)
+            [named] = transaction.fetch("organizations/get_organization")
+        organization = Organization(organization_id, named.name)
         change = change_for_test(row.name, at)
         try:
             address = TargetSealer(services.settings).open(target_id, bytes(row.sealed))
-            message = Message(message_id=change.finding_id, organization_id=organization_id, change=change)
+            message = Message(message_id=change.finding_id, organization=organization, change=change)
             Channels(services.settings).send(row.type, address, message, at)
         except Unreadable:
             raise ConfigurationError("the instance secret does not decrypt the target's address") from None

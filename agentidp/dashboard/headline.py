@@ -9,6 +9,7 @@ from agentidp.dashboard.filters import day_label
 from agentidp.dashboard.period import WEEK, Period
 from agentidp.dashboard.usage import DayUsage, HourUsage
 from agentidp.findings.budget import BudgetStatus
+from agentidp.findings.dates import number_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def headline(
 
 def budget_figure(month: BudgetStatus, at: datetime) -> Figure:
     """How much of the month's budget is used, and the forecast for the whole month."""
-    label, forecast = f"Budget of {at:%B}", f"forecast {month.forecast:,} tokens"
+    label, forecast = f"Budget of {at:%B}", f"forecast {number_of(month.forecast, 'token')}"
     if month.budget is None or month.percent is None:
         return Figure(label, "none", forecast)
     return Figure(label, f"{month.percent:,.15g} %", forecast, is_alarming=month.tokens > month.budget)

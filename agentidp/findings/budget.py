@@ -9,7 +9,7 @@ from typing import Any
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.dates import day_in_words
+from agentidp.findings.dates import day_in_words, number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 
 
@@ -90,15 +90,16 @@ def _status(row: Any) -> BudgetStatus:
 
 
 def _summary(now: BudgetStatus) -> str:
-    tokens, budget, percent = f"{now.tokens:,}", f"{now.budget:,}", f"{now.percent:,.15g} %"
+    tokens, percent = f"{now.tokens:,}", f"{now.percent:,.15g} %"
+    budget = None if now.budget is None else number_of(now.budget, "token")
     exceeded_on = None if now.crosses_on is None else day_in_words(now.crosses_on)
     if now.budget is not None and now.tokens > now.budget:
         return (
-            f"The month's budget of {budget} tokens was exceeded on {exceeded_on}: {tokens} ({percent}) so far; the "
+            f"The month's budget of {budget} was exceeded on {exceeded_on}: {tokens} ({percent}) so far; the "
             f"forecast is {now.forecast:,}."
         )
     outlook = f"and the budget will be exceeded on {exceeded_on}" if exceeded_on else "within the budget"
     return (
-        f"{tokens} of the month's budget of {budget} tokens have been issued so far ({percent}); the forecast is "
-        f"{now.forecast:,}, {outlook}."
+        f"{tokens} of the month's budget of {budget} {'has' if now.tokens == 1 else 'have'} been issued so far "
+        f"({percent}); the forecast is {now.forecast:,}, {outlook}."
     )

@@ -1,4 +1,4 @@
-"""How the texts of findings name a day and an instant, always in UTC: ``Wednesday, 15 April 2026``.
+"""How the texts of findings name a number, a day and an instant, always in UTC: ``Wednesday, 15 April 2026``.
 
 Other members of a finding have instants as programs read them (:func:`agentidp.http.schemas.timestamp`).
 """
@@ -11,6 +11,15 @@ from datetime import UTC, date, datetime
 def day_in_words(day: date) -> str:
     """``Wednesday, 15 April 2026``."""
     return f"{day:%A}, {day.day} {day:%B %Y}"
+
+
+def number_of(count: float, noun: str) -> str:
+    """``1 token``, ``1,200 tokens``.
+
+    :param noun: in the singular.
+    """
+    text = f"{count:,.0f}"
+    return f"{text} {noun}" if text == "1" else f"{text} {noun}s"
 
 
 def days_in_words(first: date, last: date) -> str:

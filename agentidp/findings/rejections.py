@@ -13,6 +13,7 @@ from typing import Any
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
+from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 from agentidp.findings.history import DAY, daily, hourly, hours_until, instant, runs
 from agentidp.findings.seasonal import median
@@ -193,7 +194,7 @@ def _words(one: Rejections, row: Any) -> Any:
         }
     if one.tokens:
         return {
-            "summary": f"{seen}, while it was still issued {one.tokens:,} tokens.",
+            "summary": f"{seen}, while it was still issued {number_of(one.tokens, 'token')}.",
             "causes": "An instance of it still has an old secret or tokens that are no longer valid, or somebody is "
             "guessing its secret.",
             "next_step": "Check where the requests come from: if from its own instances, give all of them the new "

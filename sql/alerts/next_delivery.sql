@@ -1,7 +1,12 @@
--- Returns the row of the due delivery of a target that has waited longest, or none. One waits while an earlier change of
+-- Returns the row of the due delivery of a target that has waited longest, with the organization's present name, or none. One waits while an earlier change of
 -- the same finding does.
 -- Parameters: organization_id, target_id, at.
-select delivery_id, payload, created_at, attempts
+select
+    delivery_id,
+    payload,
+    created_at,
+    attempts,
+    (select name from organizations where organization_id = %(organization_id)s) as organization_name
 from alert_deliveries
 where organization_id = %(organization_id)s
     and target_id = %(target_id)s

@@ -90,7 +90,14 @@ def test_alertmanager_shows_what_is_ongoing(acme: Outbox, alertmanager: str, clo
         "severity": "warning",
         "finding_id": str(finding_id),
     }
-    assert (alert["annotations"]["summary"], alert["annotations"]["subject"]) == ("café", "x" * 1000)
+    assert alert["annotations"] == {
+        "summary": "café",
+        "description": "1,200 tokens in an hour; 30 are typical.",
+        "kind": "spike",
+        "subject": "x" * 1000,
+        "organization": "Acme",
+        "url": f"http://localhost:3000/dashboard/findings/{finding_id}",
+    }
     # The finding turns out to be of another kind and about others.
     escalated = {"finding_id": finding_id, "subject": "others", "kind": "rejections", "opened_at": at}
     acme.put(change(now, **escalated, change="escalated", severity="critical"))
@@ -104,23 +111,28 @@ def test_alertmanager_shows_what_is_ongoing(acme: Outbox, alertmanager: str, clo
     assert all(one.delivered_at for one in acme.deliveries())
 
 
+ACME = messages.Organization("org-1", "Acme")
+
+
 def test_an_alert_leads_to_the_page_of_its_finding_and_a_test_to_the_dashboard() -> None:
     dashboard = "https://idp.example/dashboard"
     for sent, page in (
         (opened := change(), f"{dashboard}/findings/{opened.finding_id}"),
         (change_for_test("on-call", NOON), dashboard),
     ):
-        alerts = json.loads(messages.alertmanager_body(sent, "org-1", dashboard))
+        alerts = json.loads(messages.alertmanager_body(sent, ACME, dashboard))
         assert {alert["generatorURL"] for alert in alerts} == {page}
+        assert {alert["annotations"]["url"] for alert in alerts} == {page}
+        assert json.loads(messages.webhook_body(sent, ACME, dashboard))["data"]["url"] == page
         assert messages.text(sent, dashboard).endswith(f"\n\n{page}")
 
 
 def test_the_end_of_an_alert_is_far_away_until_it_is_resolved() -> None:
     """Otherwise Alertmanager would resolve it after five minutes."""
-    [alert] = json.loads(messages.alertmanager_body(change(), "org-1", "http://localhost:3000/dashboard"))
+    [alert] = json.loads(messages.alertmanager_body(change(), ACME, "http://localhost:3000/dashboard"))
     assert (alert["startsAt"], alert["endsAt"]) == ("2026-04-15T12:00:00.000000Z", "2026-05-15T12:00:00.000000Z")
     ended = change(NOON + timedelta(hours=1), opened_at=NOON, change="resolved")
-    alerts = json.loads(messages.alertmanager_body(ended, "org-1", "http://localhost:3000/dashboard"))
+    alerts = json.loads(messages.alertmanager_body(ended, ACME, "http://localhost:3000/dashboard"))
     assert [alert["labels"]["severity"] for alert in alerts] == ["info", "warning", "critical"]
     for alert in alerts:
         assert (alert["startsAt"], alert["endsAt"]) == ("2026-04-15T12:00:00.000000Z", "2026-04-15T13:00:00.000000Z")
@@ -136,7 +148,7 @@ def test_apprise_sends_to_a_chat(acme: Outbox, receiver: Receiver, clock: Clock,
     [one] = receiver.received
     sent = json.loads(one.body)
     assert sent["topic"] == "on-call"
-    assert sent["title"] == "[critical] nightly-report takes 40 times its usual tokens"
+    assert sent["title"] == "[critical] Acme: nightly-report takes 40 times its usual tokens"
     page = f"http://localhost:3000/dashboard/findings/{opened.finding_id}"
     assert sent["message"] == f"1,200 tokens in an hour; 30 are typical.\n\n{page}"
     receiver.status = 403
@@ -163,7 +175,7 @@ def test_apprise_sends_mail(acme: Outbox, deliver: Deliver) -> None:
         deliver()
     assert acme.target(target_id).last_error is None
     assert "rcpt TO:<on-call@acme.example>" in received
-    assert any("nightly-report takes 40 times" in line for line in received)
+    assert any("Acme: nightly-report takes 40 times" in line for line in received)
 
 
 @pytest.mark.slow

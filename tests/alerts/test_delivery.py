@@ -48,6 +48,7 @@ def test_a_webhook_is_signed_and_says_what_happened(acme: Outbox, receiver: Rece
         "timestamp": at,
         "data": {
             "organizationId": acme.organization_id,
+            "organizationName": "Acme",
             "findingId": str(opened.finding_id),
             "kind": "spike",
             "severity": "critical",
@@ -56,6 +57,7 @@ def test_a_webhook_is_signed_and_says_what_happened(acme: Outbox, receiver: Rece
             "title": "nightly-report takes 40 times its usual tokens",
             "description": "1,200 tokens in an hour; 30 are typical.",
             "openedAt": at,
+            "url": f"http://localhost:3000/dashboard/findings/{opened.finding_id}",
         },
     }
 

@@ -9,7 +9,7 @@ import pytest
 
 from agentidp import demo
 from agentidp.findings import KINDS
-from agentidp.findings.dates import day_in_words, days_in_words, instant_in_words
+from agentidp.findings.dates import day_in_words, days_in_words, instant_in_words, number_of
 from tests.findings.conftest import STORY_AT, Fleet, make_a_story
 
 MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
@@ -28,6 +28,11 @@ def test_a_day_has_its_weekday_and_its_year() -> None:
 def test_an_instant_is_in_utc() -> None:
     at = datetime(2026, 4, 6, 1, 30, tzinfo=timezone(timedelta(hours=2)))
     assert instant_in_words(at) == instant_in_words(at.astimezone(UTC)) == "23:30 UTC on Sunday, 5 April 2026"
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 tokens"), (1, "1 token"), (2, "2 tokens"), (1200, "1,200 tokens")])
+def test_one_is_in_the_singular(count: int, text: str) -> None:
+    assert number_of(count, "token") == text
 
 
 @pytest.mark.slow

@@ -97,6 +97,13 @@ def test_says_that_an_instance_has_the_old_secret_or_somebody_guesses_where_toke
     }
 
 
+def test_a_single_token_is_in_the_singular(fleet: Fleet) -> None:
+    fleet.count(settled(fleet), TODAY, 1, rejected=40)
+    fleet.store()
+    [finding] = fleet.findings("rejections")
+    assert finding["summary"] == "40 requests of sync failed to authenticate, while it was still issued 1 token."
+
+
 @pytest.mark.parametrize("change", ["status = 'suspended'", "deleted_at = now()"])
 def test_says_that_something_uses_an_agent_that_is_suspended_or_deleted(
     fleet: Fleet, database_url: str, change: str
