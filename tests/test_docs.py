@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import marshmallow as ma
+import psycopg
 import pytest
 from flask import Flask
 
@@ -20,6 +21,7 @@ from agentidp.alerts.delivery import LEASE
 from agentidp.cli import cli
 from agentidp.config import Settings, default_data_dir
 from agentidp.dashboard import link, session
+from agentidp.db.migrations import steps
 from agentidp.declarative.schemas import DocumentSchema
 from agentidp.findings import actions
 from agentidp.findings.listing import FindingSchema
@@ -31,6 +33,7 @@ from agentidp.operations.watch_metrics import WatchFigures
 from agentidp.registry import credentials, markers
 from agentidp.registry.agents import AgentChangeSchema, NewAgentSchema
 from agentidp.scopes import SCOPES
+from tests import catalog
 from tests.factories import ROOT
 
 DOCUMENTATION = "\n".join(
@@ -274,11 +277,19 @@ CLAIMS = {"iss", "aud", "exp", "typ", "cnf", "organization_id", "code"}
 
 def test_the_threat_model_names_modules_and_tables_that_exist() -> None:
     modules = {path.stem for path in (ROOT / "agentidp").rglob("*.py")}
-    migrations = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "sql" / "migrations").glob("*.sql"))
-    tables = set(re.findall(r"^create (?:unlogged )?table (\w+)", migrations, re.MULTILINE))
+    schema = "\n".join(file.read_text(encoding="utf-8") for step in steps() for file in step.files)
+    tables = set(re.findall(r"^create table (\w+)", schema, re.MULTILINE))
     named = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "security.md").read_text(encoding="utf-8")))
     assert named - modules - tables - CLAIMS - {"agentidp_service"} == set()
     assert {"used_identifiers", "resource_identifiers", "throttle"} <= named
+
+
+def test_the_table_of_the_schema_has_every_table(database_url: str) -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\|[^|]*\| `([a-z_]+)`( \*)? \|", text, re.MULTILINE)
+    with psycopg.connect(database_url) as connection:
+        assert sorted(name for name, _ in documented) == sorted(catalog.tables(connection))
+    assert {name for name, is_instance_wide in documented if is_instance_wide} == catalog.INSTANCE_WIDE
 
 
 @pytest.mark.parametrize("document", ["docs/architecture.md", "CONTRIBUTING.md"])

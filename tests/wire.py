@@ -36,7 +36,7 @@ def overheard(database: Database) -> Iterator[Conversation]:
     conversation = Conversation()
     pool = database.pool
     # So that no clock need be compared in the block.
-    database.fetch_unscoped("database/ping")
+    database.fetch_unscoped("database/applied_migrations")
     with tempfile.TemporaryFile("w+") as file:
         with pool.connection() as connection:
             connection.pgconn.trace(file.fileno())

@@ -10,7 +10,7 @@ import psycopg
 from agentidp.config import ConfigurationError
 from agentidp.db.citus import is_on_citus
 from agentidp.db.database import SERVICE_ROLE, connect
-from agentidp.db.migrations import MIGRATION_LOCK, pending_migrations
+from agentidp.db.migrations import MIGRATION_LOCK, applied_steps, pending_steps
 from agentidp.db.sql import load_sql
 
 _ROLE = (
@@ -44,7 +44,7 @@ def distribute(url: str) -> Iterator[tuple[str, str]]:
                     "tables under forced row-level security"
                 )
             connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
-            if pending_migrations(connection):
+            if pending_steps(applied_steps(connection)):
                 raise ConfigurationError("the schema is not up to date: run agentidp db migrate first, as the owner")
             yield from _distribute(connection)
     except psycopg.Error as error:

@@ -1,12 +1,18 @@
-"""Migrations: each numbered file of ``sql/migrations/`` once, in order."""
+"""The steps that make the schema: ``sql/schema/`` in an empty database, each file of ``sql/migrations/`` once, and
+``sql/functions/`` whenever their text has changed. The table ``schema_migrations`` has a row for each.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import logging
 import re
 import time
+from collections.abc import Collection
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -22,19 +28,59 @@ LOCK_TIMEOUT = "2s"
 
 LOCK_ATTEMPTS = 30
 
+SCHEMA = "0028_release_0.2.0"
+"""The step that makes ``sql/schema/``, which is what the 28 migrations of release 0.2.0 made. A database that has them
+has the name of the last one instead, ``0028_counting_requests``.
+"""
+
+_FUNCTIONS = re.compile(r"functions_([0-9.]+)\S*_[0-9a-f]{16}")
+
 _SQL_STATEMENT = re.compile(r"""(?:--[^\n]*|'[^']*'|"[^"]*"|\$(\w*)\$.*?\$\1\$|[^;])+""", re.DOTALL)
 
 
+class NewerSchema(ConfigurationError):
+    """The database has a step of a newer release."""
+
+
+class Step(NamedTuple):
+    """Files that are applied in one transaction."""
+
+    name: str
+    """As ``schema_migrations`` has it."""
+
+    files: list[Path]
+
+
+@functools.cache
+def steps() -> list[Step]:
+    """The steps of this release, in order: the schema of 0.2.0, the migrations after it, and the functions.
+
+    The functions come last because they may use everything else. Their step has the release and a digest of their text
+    in its name.
+    """
+    text = "".join(f"{file.name}\n{file.read_text(encoding='utf-8')}" for file in _files("functions"))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return [
+        Step(SCHEMA, _files("schema")),
+        *(Step(file.stem, [file]) for file in _files("migrations")),
+        Step(f"functions_{version('agentidp')}_{digest}", _files("functions")),
+    ]
+
+
+def _files(directory: str) -> list[Path]:
+    return sorted((sql_directory() / directory).glob("*.sql"))
+
+
 def migrate(url: str) -> list[str]:
-    """Bring the schema up to date: each numbered file once, in order, in a transaction of its own.
+    """Bring the schema up to date: each step in a transaction of its own.
 
     The advisory lock ends with the connection, so a killed process leaves nothing to clean up; a second process
     waits for the first and then finds nothing to do. A migration that does not get a table within two seconds, for
     example because of a long export, lets others go on and tries again. What PostgreSQL warns of is logged.
 
-    :returns: the names of the files applied.
+    :returns: the names of the steps applied.
     :raises ConfigurationError: the server does not answer, the role lacks a privilege, a table is in use for a minute
-        and a half, or the database has a schema newer than this release.
+        and a half, or the database has a schema newer than this release or older than 0.2.0.
     """
     try:
         with connect(url) as connection:
@@ -43,15 +89,15 @@ def migrate(url: str) -> list[str]:
             # A refusal undoes the first statement: a restore wants an empty database.
             with connection.transaction():
                 connection.execute(load_sql("database/create_schema_migrations"))
-                pending = pending_migrations(connection)
-                if migration_files()[0] in pending:
+                pending = pending_steps(applied_steps(connection))
+                if pending[:1] == steps()[:1]:
                     refuse_missing_rights(connection, creates_role=True)
-            for file in pending:
-                _apply(connection, file)
+            for step in pending:
+                _apply(connection, step)
     except psycopg.Error as error:
         reason = error.diag.message_primary or " ".join(str(error).split())
         raise ConfigurationError(f"the database's schema cannot be brought up to date: {reason}") from None
-    return [file.stem for file in pending]
+    return [step.name for step in pending]
 
 
 def refuse_missing_rights(connection: psycopg.Connection[Any], *, creates_role: bool) -> None:
@@ -69,24 +115,27 @@ def refuse_missing_rights(connection: psycopg.Connection[Any], *, creates_role: 
         )
 
 
-def _apply(connection: psycopg.Connection[Any], file: Path) -> None:
+def _apply(connection: psycopg.Connection[Any], step: Step) -> None:
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         try:
             with connection.transaction():
                 connection.execute(load_sql("database/set_lock_timeout"), {"timeout": LOCK_TIMEOUT})
                 # One execute per statement: Citus forwards the whole text to its workers, which refuse two at once.
-                for statement in statements_of(file.read_text(encoding="utf-8")):
-                    connection.execute(statement)
-                connection.execute(load_sql("database/record_migration"), {"name": file.stem})
+                for file in step.files:
+                    for statement in statements_of(file.read_text(encoding="utf-8")):
+                        connection.execute(statement)
+                if _FUNCTIONS.fullmatch(step.name):
+                    connection.execute(load_sql("database/forget_functions"))
+                connection.execute(load_sql("database/record_migration"), {"name": step.name})
             return
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             if attempt == LOCK_ATTEMPTS:
                 raise ConfigurationError(
-                    f"migration {file.stem} did not get a table that is in use; "
+                    f"migration {step.name} did not get a table that is in use; "
                     "end the export, backup or query that reads it"
                 ) from None
             if attempt == 1:
-                logger.warning("migration %s waits for a table that is in use", file.stem)
+                logger.warning("migration %s waits for a table that is in use", step.name)
             # What waited behind the migration has its turn.
             time.sleep(1)
 
@@ -96,26 +145,50 @@ def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
         logger.warning(notice.message_primary)
 
 
-def migration_files() -> list[Path]:
-    """All migrations of this release, in order."""
-    return sorted((sql_directory() / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
+def applied_steps(connection: psycopg.Connection[Any]) -> list[str]:
+    """What ``schema_migrations`` has."""
+    return [row.name for row in connection.execute(load_sql("database/applied_migrations"))]
 
 
-def pending_migrations(connection: psycopg.Connection[Any]) -> list[Path]:
-    """The files that are not applied yet, in order.
+def pending_steps(
+    applied: Collection[str], holder: str = "the database", way: str = "run agentidp db migrate"
+) -> list[Step]:
+    """The steps that a database lacks, in order.
 
-    :raises ConfigurationError: the database holds a schema newer than this release.
+    :param applied: what its ``schema_migrations`` has.
+    :param holder: what has them, for the error.
+    :param way: how release 0.2.0 brings it up to date, for the error.
+    :raises NewerSchema: it has a step that this release does not know. If these are the functions of a newer release,
+        those of this one must not replace them: the newer servers need what they decide.
+    :raises ConfigurationError: it is of a release before 0.2.0.
     """
-    files = migration_files()
-    applied = {row.name for row in connection.execute(load_sql("database/applied_migrations"))}
-    if newer := sorted(applied.difference(file.stem for file in files)):
+    _, *migrations, functions = steps()
+    numbered = sorted(name for name in applied if not _FUNCTIONS.fullmatch(name))
+    if not numbered:
+        return steps()
+    if numbered[-1] < SCHEMA[:4]:
         raise ConfigurationError(
-            f"the database holds migration {newer[-1]}, which this release of AgentIdP does not know"
+            f"{holder} has the schema of a release before 0.2.0 (its last migration is {numbered[-1]}): "
+            f"install AgentIdP 0.2.0, {way}, and then install this release again"
         )
-    return [file for file in files if file.stem not in applied]
+    known = [step.name for step in migrations]
+    newer = [name for name in numbered if name[:4] > SCHEMA[:4] and name not in known]
+    newer += [name for name in applied if _release_of(name) > _release_of(functions.name)]
+    if newer:
+        raise NewerSchema(
+            f"{holder} holds migration {newer[-1]}, which this release of AgentIdP does not know: "
+            "install the release that applied it, or a newer one"
+        )
+    return [step for step in (*migrations, functions) if step.name not in applied]
+
+
+def _release_of(name: str) -> tuple[int, ...]:
+    """The release whose functions a step has made, or an empty tuple if it is another step."""
+    found = _FUNCTIONS.fullmatch(name)
+    return tuple(int(part) for part in found[1].split(".") if part) if found else ()
 
 
 def statements_of(text: str) -> list[str]:
-    """The statements of a migration, of which none may have a body that begins with ``begin atomic``."""
+    """The statements of a file, of which none may have a body that begins with ``begin atomic``."""
     found = (match[0].strip() for match in _SQL_STATEMENT.finditer(text))
     return [statement for statement in found if re.sub(r"--[^\n]*|\s", "", statement)]

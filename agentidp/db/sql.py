@@ -43,9 +43,10 @@ def load_sql(name: str) -> str:
 
 @functools.cache
 def only_reads(name: str) -> bool:
-    """Whether ``sql/<name>.sql`` neither changes nor locks a row. The functions in ``sql/functions`` do."""
+    """Whether ``sql/<name>.sql`` neither changes nor locks a row. Functions in PL/pgSQL do."""
     statement = load_sql(name)
-    functions = {file.stem for file in (sql_directory() / "functions").glob("*.sql")}
+    files = (sql_directory() / "functions").glob("*.sql")
+    functions = {file.stem for file in files if "language plpgsql" in file.read_text(encoding="utf-8")}
     return _WRITES.search(statement) is None and functions.isdisjoint(_CALL.findall(statement))
 
 

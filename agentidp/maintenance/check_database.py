@@ -12,7 +12,7 @@ from agentidp.alerts.target_secrets import TargetSealer
 from agentidp.config import LEEWAY, OLDEST_POSTGRESQL, ConfigurationError, Settings
 from agentidp.db.clock_check import difference, seconds_ahead
 from agentidp.db.database import configure_operator, reach
-from agentidp.db.migrations import migration_files
+from agentidp.db.migrations import applied_steps, pending_steps, steps
 from agentidp.db.organization import operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.schemas import timestamp
@@ -111,17 +111,15 @@ def _clock(connection: psycopg.Connection[Any]) -> Result:
 
 
 def _schema(connection: psycopg.Connection[Any]) -> Iterator[Result]:
-    applied = [row.name for row in connection.execute(load_sql("database/applied_migrations")).fetchall()]
-    known = [file.stem for file in migration_files()]
-    if newer := [name for name in applied if name not in known]:
-        message = (
-            f"the migration {newer[-1]} is unknown to this release: install the release that applied it, or a newer"
-        )
-        yield Result("schema", FAILED, message)
-    elif pending := [name for name in known if name not in applied]:
-        yield Result("schema", WARNING, f"{len(pending)} to apply, first {pending[0]}: agentidp db migrate")
+    try:
+        pending = pending_steps(applied_steps(connection))
+    except ConfigurationError as error:
+        yield Result("schema", FAILED, str(error))
+        return
+    if pending:
+        yield Result("schema", WARNING, f"{len(pending)} to apply, first {pending[0].name}: agentidp db migrate")
     else:
-        yield Result("schema", OK, f"up to date ({known[-1]})")
+        yield Result("schema", OK, f"up to date ({steps()[-2].name})")
 
 
 def _keys(settings: Settings, connection: psycopg.Connection[Any], at: datetime) -> Iterator[Result]:

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from agentidp.db.database import SERVICE_ROLE
-from agentidp.db.migrations import migration_files, statements_of
+from agentidp.db.migrations import statements_of, steps
 from agentidp.db.sql import load_sql
 from agentidp.maintenance.result import FAILED, OK, WARNING, Result
 
@@ -37,9 +37,10 @@ def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[Result]:
 
 
 def expected_privileges() -> set[tuple[str, str]]:
-    """What the migrations grant to the service's role and do not revoke: each table and privilege."""
+    """What the schema and the migrations grant to the service's role and do not revoke: each table and privilege."""
     found: set[tuple[str, str]] = set()
-    for file in migration_files():
+    files = [file for step in steps() for file in step.files]
+    for file in files:
         for statement in statements_of(file.read_text(encoding="utf-8")):
             text = " ".join(re.sub(r"--[^\n]*", "", statement).split())
             if grant := _GRANT.fullmatch(text):

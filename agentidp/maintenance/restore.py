@@ -16,7 +16,7 @@ import psycopg
 from agentidp import audit
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import connect
-from agentidp.db.migrations import migrate, migration_files, refuse_missing_rights, statements_of
+from agentidp.db.migrations import migrate, pending_steps, refuse_missing_rights, statements_of, steps
 from agentidp.db.organization import operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.jose.key_rotation import ensure_signing_key
@@ -104,7 +104,7 @@ def restore(settings: Settings, archive: Archive, target: Target, *, at: datetim
         changed.
     """
     url = str(settings.database_url)
-    _refuse_newer(archive)
+    pending_steps(archive.migrations(), "the backup", "restore the backup with it")
     if not target.is_empty:
         _refuse_unreadable_keys(settings, archive)
     contents = _run(url, archive, target)
@@ -123,15 +123,6 @@ def open_archive(file: Path, *, bindir: Path | None, settings: Settings) -> Arch
     :raises ConfigurationError: it cannot be read.
     """
     return read_archive(file, for_restore(bindir, settings))
-
-
-def _refuse_newer(archive: Archive) -> None:
-    known = {file.stem for file in migration_files()}
-    if newer := [name for name in archive.migrations() if name not in known]:
-        raise ConfigurationError(
-            f"the backup has the migration {newer[-1]}, which this release of AgentIdP does not know: "
-            "install the release that made the backup, or a newer one"
-        )
 
 
 def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
@@ -175,7 +166,7 @@ def _script(archive: Archive, target: Target) -> Iterator[bytes]:
     yield b"begin;\n"
     yield from (f"{drop};\n".encode() for drop in target.drops)
     # The role that the backup grants rights to belongs to the server, and so is in no backup.
-    create_role, grant_role, *_ = statements_of(migration_files()[0].read_text(encoding="utf-8"))
+    create_role, grant_role, *_ = statements_of(steps()[0].files[0].read_text(encoding="utf-8"))
     for statement in [grant_role] if target.has_role else [create_role, grant_role]:
         yield f"{statement};\n".encode()
     yield from archive.statements(SECTIONS[0], target.server)

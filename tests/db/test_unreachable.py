@@ -225,7 +225,7 @@ def test_a_process_that_tries_to_reach_the_database_ends_at_once() -> None:
         "from agentidp.db.database import Database\n"
         "from agentidp.db.errors import DatabaseUnavailable\n"
         "try:\n"
-        "    Database(sys.argv[1], settings_for(sys.argv[1], statement_timeout=1.0)).fetch_unscoped('database/ping')\n"
+        "    Database(sys.argv[1], settings_for(sys.argv[1], statement_timeout=1.0)).fetch_unscoped('database/clock')\n"
         "except DatabaseUnavailable:\n"
         "    print('unavailable', flush=True)\n"
     )
@@ -260,12 +260,12 @@ class TestWhatIsNoOutage:
             services: Services = app.extensions["agentidp"]
             with services.database.pool.connection() as pooled:
                 pids = [pooled.info.backend_pid]
-            ping = Call("database/ping", {})
+            ping = Call("database/applied_migrations", {})
             with psycopg.connect(database_url, autocommit=True) as other:
                 # Each of them waits for less than the statement's time, and both for more than the exchange's.
                 other.execute("create function slowly() returns bigint language sql as 'select 1 from pg_sleep(0.9)'")
                 other.execute("alter table schema_migrations rename to kept")
-                other.execute("create view schema_migrations as select slowly() as n")
+                other.execute("create view schema_migrations as select slowly() as name")
                 other.execute("grant select on schema_migrations to agentidp_service")
                 with within(DEADLINE + 1), pytest.raises(DatabaseUnavailable) as caught:
                     database_of(services, agent.organization_id).run(*[ping] * 8)
@@ -352,7 +352,7 @@ class TestOutcome:
                 pytest.raises(OutcomeUnknown),
                 database_of(services, agent.organization_id).transaction() as transaction,
             ):
-                transaction.fetch("database/ping")
+                transaction.fetch("database/applied_migrations")
                 proxy.loses_answers = True
 
     def test_a_transaction_lost_before_its_commit_has_certainly_done_nothing(
@@ -365,7 +365,7 @@ class TestOutcome:
                 database_of(services, agent.organization_id).transaction() as transaction,
             ):
                 proxy.loses_answers = True
-                transaction.fetch("database/ping")
+                transaction.fetch("database/applied_migrations")
             assert not isinstance(caught.value, OutcomeUnknown)
 
     def test_what_only_reads_has_no_outcome(self, proxy: Proxy) -> None:

