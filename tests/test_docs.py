@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from flask import Flask
 
-from agentidp.alerts import addresses, channels, http_post, targets
+from agentidp.alerts import addresses, channels, targets
 from agentidp.alerts.delivery import LEASE
 from agentidp.cli import cli
 from agentidp.config import Settings, default_data_dir
@@ -138,9 +138,9 @@ def test_the_guides_name_every_kind_of_marker_and_every_type_of_alert_target() -
 
 LIMITS = {
     "alerts": (
-        f"Respond with a 2xx status within {http_post.TIMEOUT:g} seconds.",
+        f"Respond with a 2xx status within {channels.TIMEOUT:g} seconds.",
         f"with a time limit of {channels.APPRISE_TIMEOUT:g} seconds",
-        f"A message may take {http_post.TIMEOUT:g} seconds, and {channels.APPRISE_TIMEOUT:g} by apprise.",
+        f"A message may take {channels.TIMEOUT:g} seconds, and {channels.APPRISE_TIMEOUT:g} by apprise.",
         f"another one continues after {LEASE.total_seconds():g} seconds at the latest",
         f"An organization has at most {targets.MAX_TARGETS}; one more is a 409",
         f"A target can be tested once in {targets.TEST_INTERVAL.total_seconds():g} seconds",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit
 
-from agentidp.alerts.networks import AddressRefused, AllowedNetworks
+from agentidp.outbound.networks import AddressRefused, AllowedNetworks
 
 TYPES = {
     "webhook": "https",

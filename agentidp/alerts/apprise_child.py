@@ -17,7 +17,7 @@ import sys
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from agentidp.alerts.networks import AddressRefused, AllowedNetworks
+from agentidp.outbound.networks import AddressRefused, AllowedNetworks
 
 MAX_MEMORY = 512 * 1024 * 1024
 """Bytes of address space, which also bounds the response that a plugin reads."""

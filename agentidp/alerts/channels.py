@@ -16,13 +16,16 @@ from standardwebhooks import Webhook
 
 from agentidp.alerts import messages
 from agentidp.alerts.addresses import PLAIN_APPRISE_SCHEMES
-from agentidp.alerts.http_post import PostFailed, post
 from agentidp.alerts.messages import Organization
-from agentidp.alerts.networks import AllowedNetworks
 from agentidp.alerts.state_change import TEST, StateChange
 from agentidp.config import Settings
+from agentidp.outbound.client import RequestFailed, request
+from agentidp.outbound.networks import AllowedNetworks
 
 USER_AGENT = "AgentIdP"
+
+TIMEOUT = 10.0
+"""Seconds for connecting, sending and the response's status and headers together. Resolving the name comes on top."""
 
 APPRISE_TIMEOUT = 20.0
 """Seconds for a message by apprise: its process takes one or more to start."""
@@ -101,15 +104,21 @@ class Channels:
             credentials = f"{unquote(url.username)}:{unquote(url.password or '')}".encode()
             headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
         try:
-            status = post(
-                url, body, {"Content-Type": "application/json", "User-Agent": USER_AGENT, **headers}, self._networks
+            response = request(
+                "POST",
+                url,
+                networks=self._networks,
+                timeout=TIMEOUT,
+                max_body=None,
+                headers={"Content-Type": "application/json", "User-Agent": USER_AGENT, **headers},
+                body=body,
             )
-        except PostFailed as failed:
+        except RequestFailed as failed:
             raise SendFailed(str(failed)) from None
-        if status == 410:
+        if response.status == 410:
             raise Gone("the status of the response was 410: the receiver wants no more messages")
-        if not 200 <= status < 300:
-            raise SendFailed(f"the status of the response was {status}")
+        if not 200 <= response.status < 300:
+            raise SendFailed(f"the status of the response was {response.status}")
 
     def _send_by_apprise(self, address: Address, message: Message, at: datetime) -> None:
         change = message.change

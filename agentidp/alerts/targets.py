@@ -10,7 +10,6 @@ from uuid import UUID
 from agentidp import audit
 from agentidp.alerts.addresses import BadAddress, check_address
 from agentidp.alerts.channels import Address
-from agentidp.alerts.networks import AllowedNetworks
 from agentidp.alerts.outbox import enqueue_test
 from agentidp.alerts.target_secrets import TargetSealer, new_secret
 from agentidp.config import Settings
@@ -18,6 +17,7 @@ from agentidp.db.organization import Transaction
 from agentidp.http.errors import AlreadyExists, Conflict, RateLimited, ValidationError, existing
 from agentidp.http.schemas import timestamp
 from agentidp.jose.sealing import Unreadable
+from agentidp.outbound.networks import AllowedNetworks
 
 MAX_TARGETS = 50
 """Of one organization."""

@@ -1,4 +1,4 @@
-"""HTTP requests to the OpenID Connect provider: bounded in time and size, and without redirects."""
+"""HTTP requests to the OpenID Connect provider: our client in the place of the one that Authlib's session has."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+from urllib.parse import urlsplit
 
+import certifi
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Timeout
+from authlib.common.encoding import to_bytes, to_unicode
+from requests.adapters import BaseAdapter
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_encoding_from_headers, select_proxy
+
+from agentidp.outbound import client
+from agentidp.outbound.networks import OF_THE_OPERATOR
 
 TIMEOUT = 5.0
-"""Seconds for a conversation with the provider, with all its requests. If the provider falls silent within a response,
-the last wait may take as long again."""
+"""Seconds for a conversation with the provider, with all its requests. Resolving names comes on top."""
 
 MAX_BODY = 256 * 1024
 """Bytes of a response. The keys of a large provider take about 10 KB."""
@@ -33,34 +39,54 @@ def conversation() -> Iterator[None]:
         _until.reset(token)
 
 
-class BoundedAdapter(HTTPAdapter):
-    """Reads the whole response within the bounds."""
+class _Adapter(BaseAdapter):
+    """Sends the requests of a session."""
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request.
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send a request. *verify* and *proxies* are those of the environment: ``REQUESTS_CA_BUNDLE`` and
+        ``HTTPS_PROXY``.
 
         :raises requests.RequestException: there is no response within the bounds.
         """
-        timeout = Timeout(total=max(_until.get() - time.monotonic(), 0.001))
-        response = super().send(request, *args, **kwargs | {"stream": True, "timeout": timeout})
-        body = bytearray()
+        # A form, or nothing.
+        body = None if request.body is None else to_bytes(request.body)
         try:
-            while chunk := response.raw.read1(65_536, decode_content=True):
-                body += chunk
-                if len(body) > MAX_BODY:
-                    raise requests.ConnectionError("the response is too large")
-                if time.monotonic() > _until.get():
-                    raise requests.Timeout("the response takes too long")
-        except (OSError, ValueError) as error:
-            raise requests.ConnectionError(type(error).__name__) from None
-        finally:
-            response.close()
-        response.raw = io.BytesIO(body)
+            received = client.request(
+                request.method or "GET",
+                urlsplit(request.url or ""),
+                networks=OF_THE_OPERATOR,
+                timeout=max(_until.get() - time.monotonic(), 0.001),
+                max_body=MAX_BODY,
+                headers={name: to_unicode(value) for name, value in request.headers.items()},
+                body=body,
+                proxy=select_proxy(request.url or "", proxies),
+                certificates=verify if isinstance(verify, str) else certifi.where(),
+            )
+        except client.RequestFailed as failed:
+            raise requests.ConnectionError(str(failed), request=request) from None
+        response = requests.Response()
+        response.status_code, response.reason = received.status, received.reason
+        response.headers = CaseInsensitiveDict(received.headers)
+        response.encoding = get_encoding_from_headers(response.headers)
+        response.url, response.request, response.raw = request.url or "", request, io.BytesIO(received.body)
         return response
+
+    def close(self) -> None:
+        """Nothing stays open."""
 
 
 def bound(session: requests.Session) -> None:
     """Let a session send nothing but bounded requests, and follow no redirect."""
     session.max_redirects = 0
+    # The responses are read as they come.
+    session.headers["Accept-Encoding"] = "identity"
     for scheme in ("https://", "http://"):
-        session.mount(scheme, BoundedAdapter())
+        session.mount(scheme, _Adapter())

@@ -14,7 +14,7 @@ from agentidp.alerts.addresses import (
     BadAddress,
     check_address,
 )
-from agentidp.alerts.networks import AllowedNetworks
+from agentidp.outbound.networks import AllowedNetworks
 
 PUBLIC, PRIVATE = AllowedNetworks(None), AllowedNetworks((ip_network("10.0.0.0/8"),))
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from agentidp.alerts import channels, delivery, http_post, outbox, targets
+from agentidp.alerts import channels, delivery, outbox, targets
 from agentidp.alerts.delivery import FIRST_DELAY, GIVE_UP_AFTER, KEPT, LEASE, LONGEST_DELAY, Dispatcher, delay_after
 from agentidp.alerts.state_change import CHANGES
 from agentidp.clock import utc_now
@@ -336,7 +336,7 @@ def test_the_end_is_sent_although_the_change_before_it_was_abandoned(
 def test_a_slow_target_does_not_hold_up_the_others(
     acme: Outbox, receiver: Receiver, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_post, "TIMEOUT", PATIENCE)
+    monkeypatch.setattr(channels, "TIMEOUT", PATIENCE)
     go_on = threading.Event()
     with Receiver() as slow:
         slow.before_response = lambda: go_on.wait(PATIENCE)
@@ -358,7 +358,7 @@ def test_a_slow_target_does_not_hold_up_the_others(
 def test_slow_targets_of_one_organization_leave_threads_for_the_others(
     acme: Outbox, receiver: Receiver, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_post, "TIMEOUT", PATIENCE)
+    monkeypatch.setattr(channels, "TIMEOUT", PATIENCE)
     go_on, other = threading.Event(), Outbox(acme.services, "Other")
     with Receiver() as slow:
         slow.before_response = lambda: go_on.wait(PATIENCE)
@@ -377,7 +377,7 @@ def test_slow_targets_of_one_organization_leave_threads_for_the_others(
 def test_slow_organizations_leave_half_of_the_threads_for_the_others(
     acme: Outbox, receiver: Receiver, dispatcher: Dispatcher, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_post, "TIMEOUT", PATIENCE)
+    monkeypatch.setattr(channels, "TIMEOUT", PATIENCE)
     slow_ones = [acme, *(Outbox(acme.services, f"Slow {number}") for number in range(3))]
     go_on, other = threading.Event(), Outbox(acme.services, "Other")
     other.add_target(receiver.url)
@@ -444,7 +444,7 @@ def test_a_turn_ends_after_a_slow_message(
 def test_a_receiver_that_drips_is_given_up_in_time(
     acme: Outbox, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_post, "TIMEOUT", 0.3)
+    monkeypatch.setattr(channels, "TIMEOUT", 0.3)
     with dripping() as port:
         target_id, _ = acme.add_target(f"http://127.0.0.1:{port}")
         acme.put(change())
@@ -590,5 +590,5 @@ def test_no_secret_is_logged(
 
 def test_the_lease_outlasts_a_turn_and_its_last_message() -> None:
     # The last message of a turn begins within it. A name is resolved within half a minute, or it has no address.
-    slowest = timedelta(seconds=max(http_post.TIMEOUT, channels.APPRISE_TIMEOUT) + 30)
+    slowest = timedelta(seconds=max(channels.TIMEOUT, channels.APPRISE_TIMEOUT) + 30)
     assert delivery.TURN + slowest < LEASE

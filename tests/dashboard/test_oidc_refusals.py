@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
 from flask.testing import FlaskClient
-from requests.adapters import HTTPAdapter
 
 from agentidp import create_app
 from agentidp.audit import INSTANCE
@@ -27,6 +26,7 @@ from agentidp.dashboard import oidc_client, oidc_http, oidc_provider
 from agentidp.dashboard.oidc_provider import EXCHANGES, EXCHANGES_OF_ONE, READERS
 from agentidp.dashboard.oidc_sign_in import PATH
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
+from agentidp.outbound import client as outbound_client
 from agentidp.services import Services
 from tests.audit.conftest import events_of
 from tests.conftest import Cast, _fresh_database, settings_for
@@ -533,13 +533,13 @@ class TestAProviderInTrouble:
         now = time.monotonic()
         monkeypatch.setattr(oidc_http, "time", SimpleNamespace(monotonic=lambda: now + len(provider.requests) * 3))
         timeouts: list[float] = []
-        send = HTTPAdapter.send
+        send = outbound_client.request
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
-            timeouts.append(kwargs["timeout"].total)
+            timeouts.append(kwargs["timeout"])
             return send(*args, **kwargs)
 
-        monkeypatch.setattr(HTTPAdapter, "send", recorded)
+        monkeypatch.setattr(outbound_client, "request", recorded)
         refused(client.get(path), 503, UNAVAILABLE)
         assert provider.requests == ["/token", "/keys"]
         assert timeouts == pytest.approx([oidc_http.TIMEOUT, oidc_http.TIMEOUT - 3])

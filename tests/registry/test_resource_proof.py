@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
 import time
@@ -148,7 +149,10 @@ def test_a_body_that_is_too_long_is_refused(server: ResourceServer) -> None:
     server.body = whole.ljust(MAX_BYTES)
     verify_ownership(server.resource, ORGANIZATION, ISSUER)
     server.body = whole.ljust(MAX_BYTES + 1)
-    assert refusal(server.resource) == f"the metadata of {server.resource} has more than 65536 bytes"
+    assert (
+        refusal(server.resource)
+        == f"the metadata of {server.resource} cannot be fetched: the response has more than 65536 bytes"
+    )
 
 
 @pytest.mark.parametrize("pause", [0.25, 1.0])
@@ -158,7 +162,33 @@ def test_a_server_that_takes_too_long_is_refused(
     # The shorter pause is within the limit for each part, and beyond it for the body.
     monkeypatch.setattr(resource_proof, "TIMEOUT", 0.5)
     server.pause = pause
-    assert refusal(server.resource) == f"the metadata of {server.resource} cannot be fetched: timed out"
+    assert (
+        refusal(server.resource)
+        == f"the metadata of {server.resource} cannot be fetched: no response within 0.5 seconds"
+    )
+
+
+def test_what_is_no_http_is_not_repeated() -> None:
+    """An operator's terminal or log is no way to read what an internal service says."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def speak() -> None:
+            accepted, _ = listener.accept()
+            with accepted:
+                accepted.sendall(b"SSH-2.0-secret_of_an_internal_service\r\n")
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        resource = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        refused = refusal(resource)
+        thread.join(PATIENCE)
+    assert refused == f"the metadata of {resource} cannot be fetched: no HTTP response: BadStatusLine"
+
+
+def test_metadata_of_a_machine_s_cloud_is_not_fetched() -> None:
+    assert refusal("https://169.254.169.254/latest") == (
+        "the metadata of https://169.254.169.254/latest cannot be fetched: the address is not public"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""No alert goes to an address that is not public, unless the operator allows it, however it is spelled."""
+"""Nothing is sent to an address that is not public, unless the operator allows it, however it is spelled."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agentidp.alerts.http_post import PostFailed, post
-from agentidp.alerts.networks import AddressRefused, AllowedNetworks
+from agentidp.outbound.client import RequestFailed, request
+from agentidp.outbound.networks import INTERNAL, OF_THE_OPERATOR, AddressRefused, AllowedNetworks
 from tests.alerts.receiver import Receiver
+from tests.factories import PATIENCE
+
+HERE = AllowedNetworks((ip_network("127.0.0.0/8"),))
 
 PRIVATE = (
     *("127.0.0.1", "127.255.255.254", "0.0.0.1", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.0.1"),
@@ -20,8 +23,26 @@ PRIVATE = (
     *("255.255.255.255", "::", "::1", "fe80::1", "fc00::1", "fd12:3456::1", "ff02::1", "ff0e::1", "2001:db8::1"),
     *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::a00:1"),
     *("2002:7f00:1::1", "2002:808:808::1", "2001:0:808:808::1"),
+    # What is_global of one Python or another lets pass.
+    *("192.0.0.192", "192.0.0.8", "192.0.0.9", "192.0.0.10", "192.88.99.1", "fec0::1", "::127.0.0.1", "::1.1.1.1"),
+    *("::ffff:0:127.0.0.1", "::ffff:0:101:101", "64:ff9b:1::7f00:1", "64:ff9b:1:ffff::1", "3fff::1", "3fff:fff::1"),
+    *("5f00::1", "100::1", "2001:1::1", "2001:20::1", "2001:1ff::1", "1fff::1", "4000::1", "fdff::1", "fe80::1%lo"),
+    # The first and the last of each network.
+    *("0.0.0.0", "0.255.255.255"),  # noqa: S104
+    *("10.255.255.255", "100.127.255.255", "169.254.0.0", "169.254.255.255"),
+    *("172.16.0.0", "192.0.0.0", "192.0.0.255", "192.0.2.0", "192.0.2.255", "192.168.255.255", "198.18.0.0"),
+    *("198.19.255.255", "198.51.100.0", "198.51.100.255", "203.0.113.0", "203.0.113.255", "192.88.99.255"),
+    *("2001:db8:ffff::1", "2002:ffff::1"),
 )
-PUBLIC = ("1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101")
+PUBLIC = (
+    *("1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"),
+    # Beside the first and the last of each network.
+    *("1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255", "126.255.255.255", "128.0.0.0", "169.253.255.255"),
+    *("169.255.0.0", "172.15.255.255", "191.255.255.255", "192.0.1.0", "192.0.3.0", "192.88.98.255", "192.88.100.0"),
+    *("192.167.255.255", "192.169.0.0", "198.17.255.255", "198.20.0.0", "198.51.99.255", "198.51.101.0"),
+    *("203.0.112.255", "203.0.114.0", "223.255.255.255", "2000::", "2001:200::1", "2001:db7::1", "2001:db9::1"),
+    *("2003::1", "3ffe::1", "3fff:1000::1", "3fff:ffff::1"),
+)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -47,6 +68,31 @@ def test_the_operators_networks_are_allowed_and_end_where_they_end(is_plain: boo
     for address in ("10.0.255.255", "10.2.0.0", "fc00::1", "::1"):
         with pytest.raises(AddressRefused):
             networks.check(ip_address(address), is_plain=is_plain)
+
+
+@pytest.mark.parametrize("network", INTERNAL, ids=str)
+def test_what_the_operator_names_may_be_internal_and_is_encrypted(network: Any) -> None:
+    OF_THE_OPERATOR.check(network[1 % network.num_addresses], is_plain=False)
+    if network.is_loopback:
+        OF_THE_OPERATOR.check(network[1 % network.num_addresses], is_plain=True)
+    else:
+        with pytest.raises(AddressRefused):
+            OF_THE_OPERATOR.check(network[1], is_plain=True)
+
+
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "fe80::1", "0.0.0.1", "224.0.0.1", "64:ff9b:1::1", "192.0.0.192"]
+)
+def test_what_the_operator_names_may_not_be_everywhere(address: str) -> None:
+    with pytest.raises(AddressRefused, match=r"^the address is not public$"):
+        OF_THE_OPERATOR.check(ip_address(address), is_plain=False)
+
+
+def post(url: str, networks: AllowedNetworks) -> int:
+    """Post nothing: the status of the response."""
+    return request(
+        "POST", urlsplit(url), networks=networks, timeout=PATIENCE, max_body=None, headers={}, body=b"{}"
+    ).status
 
 
 def answers_of(*addresses: str) -> Any:
@@ -78,27 +124,25 @@ def test_the_connection_goes_to_the_address_that_was_checked(
         return real(host, *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    url = urlsplit(f"http://hooks.example:{receiver.port}/hook")
-    assert post(url, b"{}", {}, AllowedNetworks((ip_network("127.0.0.0/8"),))) == 200
+    assert post(f"http://hooks.example:{receiver.port}/hook", HERE) == 200
     assert receiver.received[0].headers["host"] == f"hooks.example:{receiver.port}"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0x7f000001", "2130706433"])
 def test_no_spelling_of_the_loopback_is_connected_to(receiver: Receiver, host: str) -> None:
-    with pytest.raises(PostFailed, match="the address is not public"):
-        post(urlsplit(f"http://{host}:{receiver.port}/"), b"{}", {}, AllowedNetworks(None))
+    with pytest.raises(RequestFailed, match="the address is not public"):
+        post(f"http://{host}:{receiver.port}/", AllowedNetworks(None))
     assert receiver.received == []
 
 
 def test_the_certificate_must_be_the_hosts(tls_receiver: int) -> None:
-    networks = AllowedNetworks((ip_network("127.0.0.0/8"),))
-    with pytest.raises(PostFailed, match="the certificate is refused: self-signed certificate"):
-        post(urlsplit(f"https://127.0.0.1:{tls_receiver}/"), b"{}", {}, networks)
+    with pytest.raises(RequestFailed, match="the certificate is refused: self-signed certificate"):
+        post(f"https://127.0.0.1:{tls_receiver}/", HERE)
 
 
 def test_the_reason_does_not_name_the_host(tls_receiver: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The certificate is trusted, and has no name that is compared with the host.
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
-    with pytest.raises(PostFailed) as failed:
-        post(urlsplit(f"https://127.0.0.1:{tls_receiver}/"), b"{}", {}, AllowedNetworks((ip_network("127.0.0.0/8"),)))
+    with pytest.raises(RequestFailed) as failed:
+        post(f"https://127.0.0.1:{tls_receiver}/", HERE)
     assert str(failed.value) == "the certificate is refused: IP address mismatch"

@@ -1,0 +1,191 @@
+"""One request: what is sent, what is read, and how it ends if the server or a proxy does something else."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from agentidp.outbound.client import RequestFailed, Response, request
+from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
+from tests.deploy.deployment import make_certificate
+from tests.factories import PATIENCE
+from tests.machine import within
+
+HERE = AllowedNetworks(LOOPBACK)
+
+
+@contextlib.contextmanager
+def server(speak: Callable[[socket.socket], None], context: ssl.SSLContext | None = None) -> Iterator[int]:
+    """The port of a server that speaks once."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            accepted, _ = listener.accept()
+            with accepted, context.wrap_socket(accepted, server_side=True) if context else accepted as connection:
+                speak(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(PATIENCE)
+
+
+def ask(url: str, **arguments: Any) -> Response:
+    """GET, unless *arguments* say otherwise."""
+    given: dict[str, Any] = {"networks": HERE, "timeout": PATIENCE, "max_body": 100, "headers": {}}
+    return request("GET", urlsplit(url), **given | arguments)
+
+
+def failure(url: str, **arguments: Any) -> str:
+    """Why there is no response."""
+    with pytest.raises(RequestFailed) as failed:
+        ask(url, **arguments)
+    return str(failed.value)
+
+
+def responding(response: bytes, heard: list[bytes] | None = None) -> Callable[[socket.socket], None]:
+    """What reads the head of a request and responds."""
+
+    def speak(connection: socket.socket) -> None:
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += connection.recv(65_536)
+        if heard is not None:
+            heard.append(received)
+        connection.sendall(response)
+
+    return speak
+
+
+def test_a_request_and_its_response() -> None:
+    heard: list[bytes] = []
+    with server(responding(b"HTTP/1.1 201 Made\r\nX-One: 1\r\nContent-Length: 2\r\n\r\nhi", heard)) as port:
+        response = ask(f"http://127.0.0.1:{port}/a?b=c", headers={"X-Two": "2"})
+    assert response == Response(201, "Made", [("X-One", "1"), ("Content-Length", "2")], b"hi")
+    head, *lines = heard[0].decode().split("\r\n")
+    assert head == "GET /a?b=c HTTP/1.1"
+    assert {f"Host: 127.0.0.1:{port}", "X-Two: 2", "Connection: close"} <= set(lines)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_returned_and_not_followed(status: int) -> None:
+    head = f"HTTP/1.1 {status} Elsewhere\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+    with server(responding(head.encode())) as port:
+        assert ask(f"http://127.0.0.1:{port}/").status == status
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: {}", "X-Until: the end", "Content-Length: 99999999999"])
+def test_a_body_is_bounded(framing: str) -> None:
+    for size in (100, 101):
+        head = f"HTTP/1.1 200 OK\r\n{framing.format(size)}\r\n\r\n".encode()
+        with server(responding(head + b"x" * size)) as port:
+            if size == 100:
+                assert ask(f"http://127.0.0.1:{port}/").body == b"x" * 100
+            else:
+                assert failure(f"http://127.0.0.1:{port}/") == "the response has more than 100 bytes"
+
+
+def test_a_body_that_nobody_wants_is_not_read() -> None:
+    with server(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n")) as port:
+        assert ask(f"http://127.0.0.1:{port}/", max_body=None).body == b""
+
+
+@pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"])
+@pytest.mark.parametrize("drop", [b"", b"x"])
+def test_a_server_that_is_silent_or_drips_is_given_up(begin: bytes, drop: bytes) -> None:
+    is_over = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(begin)
+        while not is_over.wait(0.02):
+            connection.sendall(drop)
+
+    with server(drip) as port, within(10):
+        assert failure(f"http://127.0.0.1:{port}/", timeout=0.3) == "no response within 0.3 seconds"
+        is_over.set()
+
+
+def test_a_handshake_that_does_not_end_is_given_up() -> None:
+    is_over = threading.Event()
+    with server(lambda _: is_over.wait(PATIENCE) and None) as port, within(10):
+        assert failure(f"https://127.0.0.1:{port}/", timeout=0.3) == "no response within 0.3 seconds"
+        is_over.set()
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://127.0.0.1:1/", "no connection: Connection refused"),
+        ("http://127.0.0.1:99999/", "the address has a port that is none"),
+        ("http://10.0.0.1/", "the address is not public, and AGENTIDP_ALERT_NETWORKS does not allow it"),
+        ("http://1.1.1.1/", "the address is public, and the connection would not be encrypted: use https or TLS"),
+    ],
+)
+def test_why_there_is_no_connection(url: str, reason: str) -> None:
+    assert failure(url) == reason
+
+
+class TestAProxy:
+    """Of the operator's, for https."""
+
+    @pytest.fixture
+    def context(self, tmp_path: Path) -> ssl.SSLContext:
+        make_certificate(tmp_path)
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+        return made
+
+    @pytest.mark.parametrize("certificates", ["file", "directory"])
+    def test_leads_to_the_server_whose_certificate_counts(
+        self, tmp_path: Path, context: ssl.SSLContext, certificates: str
+    ) -> None:
+        heard: list[bytes] = []
+
+        def lead(connection: socket.socket) -> None:
+            responding(b"HTTP/1.1 200 Connected\r\n\r\n", heard)(connection)
+            with context.wrap_socket(connection, server_side=True) as encrypted:
+                responding(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", heard)(encrypted)
+
+        trusted = tmp_path / "tls.crt"
+        if certificates == "directory":
+            # As c_rehash names it.
+            trusted = tmp_path / "trusted"
+            trusted.mkdir()
+            name = _subject_hash(tmp_path / "tls.crt")
+            (trusted / f"{name}.0").write_bytes((tmp_path / "tls.crt").read_bytes())
+        with server(lead) as port:
+            response = ask("https://localhost/x", proxy=f"http://me:p%40ss@127.0.0.1:{port}", certificates=str(trusted))
+        assert (response.status, response.body) == (200, b"hi")
+        connect, get = (one.decode().split("\r\n") for one in heard)
+        assert connect[0].startswith("CONNECT localhost:443 HTTP/1.")
+        assert "Proxy-Authorization: Basic bWU6cEBzcw==" in connect
+        assert get[0] == "GET /x HTTP/1.1"
+        assert "Host: localhost" in get
+        assert not any(line.startswith("Proxy-") for line in get)
+
+    def test_that_refuses(self) -> None:
+        with server(responding(b"HTTP/1.1 403 No\r\n\r\n")) as port:
+            assert failure("https://x.example/", proxy=f"http://127.0.0.1:{port}") == "no connection: OSError"
+
+    def test_is_not_used_without_encryption(self) -> None:
+        with server(responding(b"HTTP/1.1 204 OK\r\n\r\n")) as port:
+            assert ask(f"http://127.0.0.1:{port}/", proxy="http://127.0.0.1:1").status == 204
+
+
+def _subject_hash(certificate: Path) -> str:
+    import subprocess
+
+    done = subprocess.run(
+        ["openssl", "x509", "-hash", "-noout", "-in", str(certificate)], capture_output=True, check=True, text=True
+    )
+    return done.stdout.strip()
