@@ -1,4 +1,7 @@
-"""The peer: @node-oauth/oauth2-server, which stores each token in the same PostgreSQL. Needs Node and npm."""
+"""The peer: @node-oauth/oauth2-server on Express, which signs each token with ES256 and stores it in our PostgreSQL.
+
+It needs Node and npm.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -46,7 +51,12 @@ def peer(url: str, port: int, clients: list[tuple[str, str]], directory: Path) -
         for client_id, client_secret in clients:
             digest = hashlib.sha256(client_secret.encode()).digest()
             connection.execute("insert into peer_clients values (%s, %s)", (client_id, digest))
-    environment = libpq_environment(own) | {"PROCESSES": str(len(os.sched_getaffinity(0)))}
+    key = ec.generate_private_key(ec.SECP256R1())
+    environment = libpq_environment(own) | {
+        "PROCESSES": str(len(os.sched_getaffinity(0))),
+        "SIGNING_KEY": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+        "NODE_ENV": "production",
+    }
     with server(
         ["node", str(home / "server.mjs")], port=port, environment=environment, log=directory / "peer.log"
     ) as process:
