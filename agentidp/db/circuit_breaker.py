@@ -25,8 +25,6 @@ class CircuitBreaker:
         self._name, self._attempt = name, attempt
         self._lock = threading.Lock()
         self._closing: threading.Event | None = None
-        self.opened_at = float("-inf")
-        """When it opened last, by the monotonic clock."""
 
     @property
     def is_open(self) -> bool:
@@ -44,7 +42,7 @@ class CircuitBreaker:
             closing = threading.Event()
             # The thread begins here, so after a fork; and being a daemon, it does not hold up the end of the process.
             threading.Thread(target=self._run, args=(closing,), name="circuit-breaker", daemon=True).start()
-            self._closing, self.opened_at = closing, time.monotonic()
+            self._closing = closing
         logger.error("database unreachable", extra={"fields": {"database": self._name, "reason": reason}})
 
     def close(self) -> None:

@@ -1,11 +1,14 @@
 """Several statements in one message to PostgreSQL and one answer back, and a deadline for every answer.
 
-psycopg's own pipeline mode sends and looks for answers at every ``execute``, and parses the query each time. A
-request's statements are known beforehand, so here they are prepared once a connection, sent together and read
-together. That halves what the database call costs in Python (docs/performance.md).
+This is all that uses private parts of psycopg, for two reasons:
 
-This module uses private parts of psycopg, and agentidp/db/pool.py those of psycopg_pool. setup.cfg bounds the versions
-of both, and a test of each module fails if one of these parts is missing.
+- psycopg's public pipeline mode sends and looks for answers at every ``execute``, and parses the query each time. A
+  request's statements are known beforehand, so here they are prepared once a connection, sent together and read
+  together. The three statements of a read take 93 µs of Python with it and 24 here, which is a fifth of a trend. One
+  statement takes 21 µs with ``execute`` and 14 here.
+- No public part of psycopg gives up on a server that does not answer.
+
+So setup.cfg bounds the version of psycopg, and a test fails if one of these parts is missing.
 """
 
 from __future__ import annotations
@@ -82,7 +85,6 @@ class PipelinedConnection(psycopg.Connection[Any]):
         # One, because it remembers how to convert each type.
         self._transformer = Transformer(self)
         self._row_types: dict[tuple[bytes, Any], Any] = {}
-        self.opened_at = time.monotonic()
         self._poll = select.poll()
         self._poll.register(self.fileno(), select.POLLIN)
 

@@ -2,7 +2,9 @@
 
 psycopg_pool opens connections in threads of its own, so a request that waits for one does not learn that they fail.
 Here a circuit breaker opens if the server does not respond in time, or if it refuses a pool without any connection
-twice. From then on requests fail at once, until a connection succeeds.
+twice. The pool is closed then, so those who wait fail at once, as do further requests until a connection succeeds. The
+next request opens another pool, so no connection of before the outage is used again: it may lead to a host that has
+vanished without closing it.
 """
 
 from __future__ import annotations
@@ -38,48 +40,6 @@ class NoConnection(Exception):
         self.is_known = is_known
 
 
-class _Queue(ConnectionPool[PipelinedConnection]):
-    """psycopg_pool, and all that is used of its private parts: the idle connections, and the requests that wait."""
-
-    def getconn(self, timeout: float | None = None) -> PipelinedConnection:
-        """The connection that came back last, since its server process has the most in the processor's caches.
-
-        psycopg_pool gives the one that came back first, and takes three times as long.
-        """
-        with self._lock:
-            if self._pool:
-                connection = self._pool.pop()
-                # The lowest number of idle connections of late. If it stays above zero, psycopg_pool closes one.
-                self._nconns_min = min(self._nconns_min, len(self._pool))
-                connection._pool = self
-                return connection
-        return super().getconn(timeout)
-
-    def putconn(self, connection: PipelinedConnection) -> None:
-        """Take a connection back. Whatever is not plain is psycopg_pool's: somebody waits, or it must be replaced."""
-        if connection.pgconn.transaction_status == TransactionStatus.IDLE and connection._expire_at > time.monotonic():
-            with self._lock:
-                if not self._waiting and not self._closed:
-                    connection._pool = None
-                    self._pool.append(connection)
-                    return
-        super().putconn(connection)
-
-    def release(self) -> None:
-        """Let all that wait fail at once, because the database is unreachable."""
-        with self._lock:
-            waiting = [*self._waiting]
-            self._waiting.clear()
-        for one in waiting:
-            one.fail(NoConnection("database unreachable", is_known=True))
-
-    def forget_those_that_gave_up(self) -> None:
-        """psycopg_pool would count them as waiting until a connection comes back."""
-        with self._lock:
-            for one in [one for one in self._waiting if one.error]:
-                self._waiting.remove(one)
-
-
 class Pool:
     """A pool that opens at its first use in a process, so after a fork.
 
@@ -109,7 +69,7 @@ class Pool:
         self.name, self._timeout = name, timeout
         self._sizes: dict[str, Any] = {"min_size": min_size, "max_size": max_size, "max_waiting": max_waiting}
         self._lock = threading.Lock()
-        self._opened: _Queue | None = None
+        self._opened: ConnectionPool[PipelinedConnection] | None = None
         self._reason = ""
         self.breaker = CircuitBreaker(name, self._reach)
 
@@ -127,40 +87,35 @@ class Pool:
     def close(self) -> None:
         """Close all connections; the next use opens the pool again."""
         self.breaker.close()
+        self._discard()
+
+    def _discard(self, **options: float) -> None:
         atexit.unregister(self.close)
         with self._lock:
             pool, self._opened = self._opened, None
         if pool is not None:
-            pool.close()
+            pool.close(**options)
 
-    def _take(self, pool: _Queue) -> PipelinedConnection:
+    def _take(self, pool: ConnectionPool[PipelinedConnection]) -> PipelinedConnection:
         deadline = time.monotonic() + self._timeout
         while True:
-            if self.breaker.is_open:
-                raise NoConnection("database unreachable", is_known=True)
             try:
-                # The request waits here for all its time, and does not poll, so that it keeps its place in the queue.
-                # If the breaker opens, release() ends its wait.
                 connection = pool.getconn(timeout=deadline - time.monotonic())
             except PoolTimeout:
-                pool.forget_those_that_gave_up()
-                if self.breaker.is_open:
-                    continue
                 raise NoConnection("all connections stayed in use") from None
             except TooManyRequests:
                 raise NoConnection("too many requests wait for a connection") from None
             except PoolClosed:
-                raise NoConnection("the pool is closed") from None
-            # A connection that was opened before an outage may lead to a host that has vanished without closing it.
-            if not connection.has_ended() and connection.opened_at >= self.breaker.opened_at:
+                raise NoConnection("database unreachable", is_known=True) from None
+            if not connection.has_ended():
                 return connection
             connection.close()
             pool.putconn(connection)
 
-    def _open(self) -> _Queue:
+    def _open(self) -> ConnectionPool[PipelinedConnection]:
         with self._lock:
             if self._opened is None:
-                self._opened = _Queue(
+                self._opened = ConnectionPool(
                     self._url,
                     connection_class=_watched(self._failed_to_connect),
                     kwargs=self._arguments,
@@ -195,9 +150,8 @@ class Pool:
             self.breaker.open(self._reason)
 
     def _reach(self) -> None:
-        # At each attempt: a request may have begun to wait just before the breaker opened.
-        if (pool := self._opened) is not None:
-            pool.release()
+        # At each attempt: a request may have opened it again just before the breaker opened.
+        self._discard(timeout=0)
         with PipelinedConnection.connect(self._url, **self._arguments) as connection:
             self._configure(connection)
 
@@ -210,6 +164,8 @@ class _Borrowed:
 
     def __enter__(self) -> PipelinedConnection:
         pool = self._pool
+        if pool.breaker.is_open:
+            raise NoConnection("database unreachable", is_known=True)
         self._queue = pool._opened or pool._open()
         self._connection = pool._take(self._queue)
         return self._connection
