@@ -19,14 +19,13 @@ from agentidp.dashboard import mount as dashboard
 from agentidp.findings import actions as finding_actions
 from agentidp.findings import listing as finding_listing
 from agentidp.http import error_rendering, request_context, request_metrics, staleness
-from agentidp.http.application import Application
 from agentidp.http.openapi import Api
 from agentidp.oauth import introspection, metadata, revocation, token
 from agentidp.operations import api_docs, audit_trail, index
 from agentidp.operations import health as operations
 from agentidp.registry import agents, credentials, markers, resource_servers
 from agentidp.registry import organizations as organization
-from agentidp.server import request_errors
+from agentidp.server import request_errors, wiring
 from agentidp.services import Services
 
 BLUEPRINTS = (
@@ -74,7 +73,7 @@ def create_app(
     settings = config or Settings.from_environment()
     if settings.is_insecure:
         logger.warning("the issuer is http: everyone on the way can read secrets and tokens")
-    app = Application("agentidp", static_folder=None)
+    app = wiring.parts(settings).application("agentidp", static_folder=None)
     app.config.update(API_TITLE="AgentIdP", API_VERSION="v1", OPENAPI_VERSION="3.1.0", **(flask_config or {}))
     app.extensions["agentidp"] = Services.of(settings, clock)
     if settings.trusted_proxies:

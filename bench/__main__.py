@@ -69,8 +69,10 @@ class Bench:
         self.clients = seed(self.postgres.url, self.key)
         self.postmaster = int((self.postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
         self.before = counted(self.postgres.url)
-        self.port, self.floor_port, self.peer_port = free_ports(3)
+        self.port, self.floor_port, self.stock_port, self.peer_port = free_ports(4)
         self.settings = {"AGENTIDP_DATABASE_URL": self.postgres.url, "AGENTIDP_SECRET_KEY": secrets.token_urlsafe(48)}
+        # Also of the server on stock parts, which gets the same tokens.
+        self.settings["AGENTIDP_ISSUER"] = f"http://localhost:{self.port}"
         # Its looks at all organizations would be charged to the requests, most of them to those of the first case.
         self.settings["AGENTIDP_WATCH"] = "off"
         log = self.directory / "service.log"
@@ -119,17 +121,31 @@ class Bench:
         self.issued += REQUESTS + 1
         print("Python calls of a request: " + ", ".join(f"{name} {number:,.0f}" for name, number in calls.items()))
 
-    def compare(self, other: str, port: int, process: int, cases: list[Case]) -> None:
-        """The cases beside *other*, which listens on *port*."""
+    def compare(self, other: str, port: int, process: int, cases: list[Case], *, is_ours: bool = False) -> None:
+        """The cases beside *other*, which listens on *port*.
+
+        :param is_ours: its tokens are counted in the same database.
+        """
         print(f"\n{header(other)}")
         found = self.figures[other] = {}
         loader = loader_of(self.options)
         for case in cases:
             processes = (self.service, process, [self.postmaster])
-            answered, _ = case.measure(loader, (self.port, port), processes, self.options)
-            self.issued += answered if case.issues_tokens else 0
+            responses = case.measure(loader, (self.port, port), processes, self.options)
+            self.issued += sum(responses if is_ours else responses[:1]) if case.issues_tokens else 0
             found[case.name] = case.figures()
             print(line(case.name, found[case.name]), flush=True)
+
+    def compare_with_stock(self) -> None:
+        """Trend and tokens, beside the same service on the stock parts of gunicorn and Flask."""
+        log = self.directory / "stock.log"
+        environment = self.settings | {"AGENTIDP_FAST_PATH": "off"}
+        process = self._stack.enter_context(
+            server(["agentidp", "serve"], port=self.stock_port, environment=environment, log=log)
+        )
+        wanted = self.options.only or ["trend, 30 days", "token, 100 agents"]
+        cases = [case for case in usual_cases(self.clients, self.bearer) if any(word in case.name for word in wanted)]
+        self.compare("stock", self.stock_port, process, cases, is_ours=True)
 
     def compare_with_peer(self) -> None:
         """Tokens, beside the peer, which stores its own in the same PostgreSQL."""
@@ -208,6 +224,7 @@ def run(options: argparse.Namespace) -> bool:
         print(f"{options.connections} connections by {by}, {options.rounds} rounds of {options.seconds:g} s")
         bench.count_calls()
         bench.compare("floor", bench.floor_port, bench.floor, bench.cases())
+        bench.compare_with_stock()
         if options.peer:
             bench.compare_with_peer()
         bench.measure_latency()

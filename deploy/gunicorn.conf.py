@@ -1,6 +1,7 @@
 """gunicorn's settings, in development and in production alike."""
 
 import atexit
+import logging
 import os
 import shutil
 import sys
@@ -28,19 +29,20 @@ from agentidp.config import ConfigurationError, Settings  # noqa: E402
 from agentidp.http.logs import logging_config  # noqa: E402
 from agentidp.server.listening import AddressFilter, refuse_busy_address, refuse_exposed_address  # noqa: E402
 from agentidp.server.metrics_server import MetricsServer  # noqa: E402
+from agentidp.server.wiring import parts  # noqa: E402
 from agentidp.server.worker_metrics import WorkerSampler  # noqa: E402
 
 try:
     settings = Settings.from_environment()
 except ConfigurationError as error:
     raise SystemExit(f"Error: {error}") from None
+_, worker_class, reason_for_stock_parts = parts(settings)
 
 # In a list, so that gunicorn takes it for one address, whatever it holds.
 bind = [os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{settings.port}")]
 # Who may connect to a UNIX socket: its owner and its group, 0660. Without this gunicorn makes it 0777.
 umask = 0o117
 workers = settings.web_concurrency
-worker_class = "agentidp.server.worker.PollingWorker"
 threads = 8
 # One listening socket a worker: with a shared one, kept-alive connections often all land on one worker. What waits in
 # the queue of such a socket is reset when its worker stops, so behind a proxy, which renews its connections, the
@@ -61,7 +63,7 @@ forwarded_allow_ips = "*"
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
 control_socket_disable = True
-accesslog = None
+logger_class = "agentidp.server.gunicorn_logger.Logger"
 logconfig_dict = logging_config(settings.log_level, settings.log_format)
 
 
@@ -78,6 +80,9 @@ def on_starting(server: Any) -> None:
     except ConfigurationError as error:
         raise SystemExit(f"Error: {error}") from None
     server.log.error_log.addFilter(AddressFilter(server.cfg.bind))
+    if reason_for_stock_parts:
+        fields = {"reason": reason_for_stock_parts}
+        logging.getLogger("agentidp").warning("the service runs on stock parts", extra={"fields": fields})
     if settings.metrics_address:
         # Here, where this process has neither a signal handler nor a listening socket that a fork would inherit.
         server.metrics = MetricsServer(settings, Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))

@@ -48,13 +48,14 @@ from tests.faults.ledger import ROW, Result, table
 
 
 def settings_for(url: str, **changes: object) -> Settings:
-    """The settings of a test: four connections at most, nothing from the environment."""
+    """The settings of a test: four connections at most, and nothing from the environment but which path it runs on."""
     values: dict[str, object] = {
         "database_url": url,
         "data_dir": Path("/nonexistent"),
         "secret_key": SECRET_KEY.encode(),
         "pool_min_size": 0,
         "pool_max_size": 4,
+        "fast_path": os.environ.get("AGENTIDP_FAST_PATH") or "on",
     }
     return Settings(**(values | changes))  # type: ignore[arg-type]
 

@@ -355,6 +355,15 @@ def free_port() -> int:
             return port
 
 
+def clean_environment(*prefixes: str) -> dict[str, str]:
+    """The environment of these tests without settings, but for the one that says which path the suite runs on.
+
+    :param prefixes: of further variables to leave out.
+    """
+    path = {"AGENTIDP_FAST_PATH": os.environ.get("AGENTIDP_FAST_PATH", "")}
+    return {k: v for k, v in os.environ.items() if not k.startswith(("AGENTIDP_", *prefixes))} | path
+
+
 class Server:
     """``agentidp serve`` in a process of its own, with gunicorn as in production."""
 
@@ -362,7 +371,7 @@ class Server:
         self.port = free_port()
         self.url = f"http://localhost:{self.port}"
         self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")},
+            **clean_environment(),
             "PORT": str(self.port),
             # What it stores would depend on when it looks.
             "AGENTIDP_WATCH": "off",

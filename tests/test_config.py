@@ -91,6 +91,7 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
     ),
     "AGENTIDP_METRICS_ORGANIZATIONS": ("metrics_organizations", 20, {"0": 0, "1000": 1000}, ["1001"]),
     "AGENTIDP_TRACES": ("traces", "off", {"on": "on", "off": "off"}, ["yes", "ON", "1"]),
+    "AGENTIDP_FAST_PATH": ("fast_path", "on", {"on": "on", "off": "off"}, ["yes", "OFF", "0"]),
     "AGENTIDP_AUDIT_DAYS": ("audit_days", 0, {"0": 0, "36500": 36_500}, ["36501"]),
     "AGENTIDP_WATCH": ("watch", "on", {"on": "on", "off": "off"}, ["yes", "ON", "1"]),
     "AGENTIDP_WATCH_INTERVAL": ("watch_interval", 300, {"60": 60, "3600": 3600}, ["59", "3601"]),

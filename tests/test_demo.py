@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import signal
@@ -42,7 +41,18 @@ from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.citus import WATCHES_THE_COORDINATOR
 from tests.conftest import Cast, settings_for
-from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Agent, Clock, count_usage, usage_sums, wait_until
+from tests.factories import (
+    NOON,
+    PATIENCE,
+    ROOT,
+    SECRET_KEY,
+    Agent,
+    Clock,
+    clean_environment,
+    count_usage,
+    usage_sums,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -439,7 +449,7 @@ def test_of_two_at_once_one_makes_it_and_the_other_finds_it(database_url: str, s
 
 def command(url: str) -> dict[str, Any]:
     """How to start ``agentidp`` on a database."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")}
+    environment = clean_environment()
     return {
         "args": [sys.executable, "-m", "agentidp", "demo"],
         "env": environment | {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY},

@@ -1,48 +1,20 @@
-"""Flask's application class, without what a synchronous service does not need.
-
-It relies on parts of Flask that another version may change, so setup.cfg has a ceiling for its version, and
-tests/http/test_dispatch.py fails if they change.
-"""
+"""The application class: Flask, with our request and our ``g``."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
-from flask import (
-    Flask,
-    Request,
-    Response,
-    appcontext_tearing_down,
-    request_finished,
-    request_started,
-    request_tearing_down,
-)
-from flask.sessions import NullSession, SessionInterface
-from werkzeug.routing import MapAdapter, Rule
-from werkzeug.wsgi import get_host
+from flask import Flask
 
 from agentidp.http.parser import BoundedRequest
-from agentidp.http.request_context import Context, current_request
-
-
-class NoSessions(SessionInterface):
-    """Flask's sessions, of which there are none: one object says so for all requests."""
-
-    _none = NullSession()
-
-    def open_session(self, app: Flask, request: Request) -> NullSession:
-        """What fails if it is changed."""
-        return self._none
+from agentidp.http.request_context import Context
 
 
 class Application(Flask):
-    """A Flask application whose views and hooks are plain functions."""
+    """A Flask application."""
 
     request_class = BoundedRequest
-    app_ctx_globals_class = Context
-    session_interface = NoSessions()
+    app_ctx_globals_class = Context  # type: ignore[assignment]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -50,102 +22,3 @@ class Application(Flask):
         self.url_map.merge_slashes = False
         # Objects keep the order in which the documentation shows their names.
         self.json.sort_keys = False  # type: ignore[attr-defined]
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """*func* itself. Flask would ask for each hook and view of each request whether it is a coroutine."""
-        return func
-
-    def full_dispatch_request(self) -> Response:
-        """Respond to a request: call the hooks before it, the view, and the hooks after it.
-
-        Flask would also send signals and look for hooks of the route's blueprint. It does so if there are any, and for
-        OPTIONS, an unknown address and the first request, after which Flask lets nobody register anything. Otherwise no
-        function of ``flask.after_this_request`` is called, and no session is saved: we use both in no such view.
-        """
-        received = current_request()
-        rule = received.url_rule
-        if (
-            rule is None
-            or rule.endpoint not in self._plain_endpoints
-            or received.method == "OPTIONS"
-            or not self._got_first_request
-            or request_started.receivers
-            or request_finished.receivers
-        ):
-            return super().full_dispatch_request()
-        found: Any = None
-        try:
-            for function in self.before_request_funcs[None]:
-                found = function()
-                if found is not None:
-                    break
-            else:
-                found = self.view_functions[rule.endpoint](**received.view_args or {})
-        except Exception as error:
-            found = self.handle_user_exception(error)
-        response: Response = found if isinstance(found, Response) else self.make_response(found)
-        for complete in reversed(self.after_request_funcs[None]):
-            response = complete(response)
-        return response
-
-    @functools.cached_property
-    def _plain_endpoints(self) -> frozenset[str]:
-        """Those for which only the hooks of all requests are called. Filled at the first request."""
-        hooked = {*self.url_value_preprocessors, *self.before_request_funcs, *self.after_request_funcs}
-        prefixes = tuple(f"{name}." for name in hooked if name is not None)
-        endpoints = () if None in self.url_value_preprocessors else self.view_functions
-        return frozenset(endpoint for endpoint in endpoints if not endpoint.startswith(prefixes))
-
-    def do_teardown_request(self, *error: Any) -> None:
-        """Call the hooks at the end of a request, if there are any."""
-        if self.teardown_request_funcs or request_tearing_down.receivers:
-            super().do_teardown_request(*error)
-
-    def do_teardown_appcontext(self, *error: Any) -> None:
-        """Call the hooks at the end of an application context, if there are any."""
-        if self.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
-            super().do_teardown_appcontext(*error)
-
-    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """What finds a request's route, by its path and method. Flask's own would also look for a subdomain and a
-        WebSocket, and decode once more what the request has decoded.
-        """
-        if request is None:
-            return super().create_url_adapter(None)
-        rule = self._plain_routes.get((request.method, request.path))
-        return self._bound(request) if rule is None else _PlainRoute(rule, functools.partial(self._bound, request))
-
-    def _bound(self, request: Request) -> MapAdapter:
-        return self.url_map.bind(
-            get_host(request.environ),
-            script_name=request.root_path,
-            url_scheme=request.scheme,
-            default_method=request.method,
-            path_info=request.path,
-            query_args=request.query_string.decode(errors="replace"),
-        )
-
-    @functools.cached_property
-    def _plain_routes(self) -> dict[tuple[str, str], Rule]:
-        """The routes that have no parameter, by method and path. Filled at the first request."""
-        rules = [rule for rule in self.url_map.iter_rules() if not rule.arguments]
-        return {(method, rule.rule): rule for rule in rules for method in (rule.methods or ()) if method != "OPTIONS"}
-
-
-class _PlainRoute(MapAdapter):
-    """A route that is known without a search. What only addresses and redirects need is made when they need it.
-
-    :param rule: the route.
-    :param bind: makes the adapter that would search.
-    """
-
-    def __init__(self, rule: Rule, bind: Callable[[], MapAdapter]) -> None:
-        self._rule, self._bind = rule, bind
-
-    def __getattr__(self, name: str) -> Any:
-        vars(self).update(vars(self._bind()))
-        return object.__getattribute__(self, name)
-
-    def match(self, *args: Any, **kwargs: Any) -> Any:
-        """The route, if Flask asks for that of the request."""
-        return (self._rule, {}) if not args and kwargs == {"return_rule": True} else super().match(*args, **kwargs)

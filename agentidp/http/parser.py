@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import io
 import json
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, cast
 
 import marshmallow as ma
 from flask import Request
 from webargs.flaskparser import FlaskParser
 from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.utils import cached_property
+from werkzeug.wsgi import LimitedStream
 
 from agentidp.http.errors import UnsupportedMediaType, ValidationError
 from agentidp.http.request_context import current_request
@@ -30,11 +29,6 @@ class BoundedRequest(Request):
     # Flask would look it up in the configuration of the current application.
     max_content_length = MAX_BODY
 
-    @functools.cached_property
-    def blueprints(self) -> list[str]:
-        """The names of the route's blueprint and of those around it. Flask looks for them three times."""
-        return super().blueprints
-
     @cached_property
     def args(self) -> MultiDict[str, str]:
         """The query's parameters. Bytes that are not UTF-8 are replaced, as they are if percent signs spell them."""
@@ -46,25 +40,12 @@ class BoundedRequest(Request):
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body. One of a known length is read at once; werkzeug reads any in steps, through three layers.
+        """The body. werkzeug leaves it to the server to notice that a part is missing, and gunicorn does not.
 
-        :raises ClientDisconnected: the connection ended before all of the body was there.
+        :raises ClientDisconnected: when it is read, if the connection ended before all of the body was there.
         """
-        length = self.environ.get("CONTENT_LENGTH", "")
-        if not length.isdecimal() or int(length) > MAX_BODY:
-            return super().stream
-        try:
-            body = self.environ["wsgi.input"].read(int(length))
-        except OSError:
-            raise ClientDisconnected from None
-        if len(body) < int(length):
-            raise ClientDisconnected
-        return io.BytesIO(body)
-
-    def close(self) -> None:
-        """Close the files that a form has brought, if it was read. Werkzeug would go through none as well."""
-        if "files" in vars(self):
-            super().close()
+        stream, length = super().stream, self.content_length
+        return stream if length is None else cast(IO[bytes], LimitedStream(self.environ["wsgi.input"], length))
 
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
         """The body.

@@ -12,19 +12,15 @@ from datetime import datetime
 from typing import Any
 
 from flask import Flask, Request, Response, g, request
-from flask.ctx import _AppCtxGlobals
 
 from agentidp.actor import Actor
-from agentidp.http.request_record import log_request
 
 logger = logging.getLogger("agentidp")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class Context(_AppCtxGlobals):
-    """Flask's ``g``. What every request has is set and read as plain attributes; Flask's own calls Python for each."""
-
-    __setattr__ = object.__setattr__  # type: ignore[assignment]
+class Context:
+    """What ``g`` of Flask is: what every request has, as plain attributes. Flask's own calls Python for each."""
 
     started: float
     at: datetime
@@ -33,6 +29,10 @@ class Context(_AppCtxGlobals):
     caller: Any = None
     organization_id: str | None = None
     agent_id: Any = None
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An attribute that may be missing."""
+        return getattr(self, name, default)
 
 
 current_request: Callable[[], Request] = request._get_current_object  # type: ignore[attr-defined]
@@ -83,5 +83,5 @@ def init_app(app: Flask) -> None:
                 "organization": caller.organization_id if caller else context.organization_id,
                 "agent": str((caller.agent_id if caller else context.agent_id) or "") or None,
             }
-            log_request(logger, fields)
+            logger.info("request", extra={"fields": fields})
         return response

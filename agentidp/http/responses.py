@@ -8,12 +8,12 @@ import hashlib
 import io
 import json
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import marshmallow as ma
 from flask import Response
-from werkzeug.datastructures import Headers, MIMEAccept
+from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from agentidp.http.request_context import current_request
@@ -28,32 +28,9 @@ _FORMATS = {ma.fields.Integer: "%s", ma.fields.UUID: '"%s"', ma.fields.Date: '"%
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-class WholeResponse(Response):
-    """A response with all of its body. Werkzeug would set each header on its own, and copy them all before they are
-    sent.
-
-    :param headers: complete but for the body's length. Werkzeug looks for Content-Type, so it should be the first.
-    """
-
-    response: list[bytes]
-
-    def __init__(self, content: bytes, headers: Mapping[str, str], status: int = 200) -> None:
-        complete = Headers()
-        complete[:] = [*headers.items(), ("Content-Length", str(len(content)))]
-        super().__init__([content], status, complete)
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Send it: the status and the headers by *start_response*, and the body as the result."""
-        # For other statuses Werkzeug changes headers: some have no Content-Length, and some have a Location.
-        if self.status_code != 200 or environ["REQUEST_METHOD"] == "HEAD":
-            return super().__call__(environ, start_response)
-        start_response(self.status, list(self.headers))
-        return self.response
-
-
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A compact JSON response; without a schema."""
-    return WholeResponse(_encode(body).encode(), {"Content-Type": "application/json", **(headers or {})}, status)
+    return Response(_encode(body).encode(), status, {"Content-Type": "application/json", **(headers or {})})
 
 
 def data_response(body: dict[str, Any], item: type[ma.Schema]) -> Response:
@@ -87,7 +64,7 @@ def data_response(body: dict[str, Any], item: type[ma.Schema]) -> Response:
     if content_type == _CSV:
         name = "-".join(map(str, (received.blueprint, *(received.view_args or {}).values())))
         headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
-    return WholeResponse(content, {"Content-Type": content_type, **headers})
+    return Response(content, headers={"Content-Type": content_type, **headers})
 
 
 @functools.lru_cache(maxsize=256)

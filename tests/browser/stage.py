@@ -26,7 +26,17 @@ from agentidp.scopes import SCOPES
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
 from tests.browser.serving import CLOCK, read_clock
-from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Agent, database_of, free_port, wait_until
+from tests.factories import (
+    NOON,
+    PATIENCE,
+    ROOT,
+    SECRET_KEY,
+    Agent,
+    clean_environment,
+    database_of,
+    free_port,
+    wait_until,
+)
 
 
 @dataclass
@@ -137,7 +147,7 @@ def staged(
 
 @contextlib.contextmanager
 def _gunicorn(url: str, port: int, database_url: str, clock: FileClock, further: Mapping[str, str]) -> Iterator[None]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")} | {
+    environment = clean_environment() | {
         "AGENTIDP_DATABASE_URL": database_url,
         "AGENTIDP_SECRET_KEY": SECRET_KEY,
         "AGENTIDP_ISSUER": url,

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.factories import ROOT, wait_until
+from tests.factories import ROOT, clean_environment, wait_until
 
 BASE_IMAGE = "docker.io/library/debian:trixie-slim"
 SERVICE, POSTGRES, NGINX = (f"localhost/agentidp-test-{name}" for name in ("service", "postgres", "nginx"))
@@ -139,7 +139,7 @@ class Checkout:
         programs.mkdir()
         (programs / "docker").write_text(DOCKER)
         (programs / "docker").chmod(0o755)
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("AGENTIDP_", "COMPOSE_"))} | {
+        self.environment = clean_environment("COMPOSE_") | {
             "PATH": f"{programs}:{os.environ['PATH']}",
             "DOCKER_HOST": host,
             "COMPOSE_PROJECT_NAME": project,

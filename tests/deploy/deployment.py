@@ -28,7 +28,17 @@ from agentidp.clock import utc_now
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
 from tests.conftest import settings_for, with_database
-from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, free_port, make_agent, make_organization, wait_until
+from tests.factories import (
+    PATIENCE,
+    ROOT,
+    SECRET_KEY,
+    Agent,
+    clean_environment,
+    free_port,
+    make_agent,
+    make_organization,
+    wait_until,
+)
 
 DEPLOY = ROOT / "deploy"
 UNIT_SOCKET = "/run/agentidp/agentidp.sock"
@@ -183,7 +193,7 @@ class Unit:
         self.listener.listen(2048)
         (directory / "secret_key").write_text(SECRET_KEY)
         self._unit = read_unit("agentidp.service")["Service"]
-        self._environment = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")}
+        self._environment = clean_environment()
         self._environment["AGENTIDP_DATABASE_URL"] = database_url
         for assignment in self._unit["Environment"]:
             name, _, value = assignment.partition("=")

@@ -23,7 +23,7 @@ import pytest
 from agentidp.db.embedded_postgres import temporary
 from tests.conftest import with_database
 from tests.deploy.deployment import DEPLOY, Unit, make_certificate
-from tests.factories import PATIENCE, ROOT
+from tests.factories import PATIENCE, ROOT, clean_environment
 from tests.maintenance.test_guide import commands_of
 
 STAND_INS = {
@@ -113,7 +113,7 @@ def run(script: str, machine: Path, **environment: str) -> str:
         ["sh", "-eu", "-c", moved(script, machine)],
         cwd=ROOT,
         env={
-            **{name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")},
+            **clean_environment(),
             **{"PATH": f"{machine}/bin:{machine}/sbin:{os.environ['PATH']}", "HERE": str(machine), "REAL_NGINX": nginx},
             # The packages that the tests run with instead of those of an index.
             **{"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0"},

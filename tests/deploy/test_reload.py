@@ -21,7 +21,17 @@ from gunicorn.workers import gthread
 
 from agentidp.server.serve import gunicorn_config
 from tests.deploy.deployment import DEPLOY, FORM, Deployment, deployed, fetch, new_agent
-from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, children, free_port, usage_sums, wait_until
+from tests.factories import (
+    PATIENCE,
+    ROOT,
+    SECRET_KEY,
+    Agent,
+    children,
+    clean_environment,
+    free_port,
+    usage_sums,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +114,7 @@ def test_nginx_closes_an_idle_connection_before_a_stopping_worker_does() -> None
 def gunicorn_on_tcp(database_url: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """gunicorn on a TCP port for a proxy, and the port."""
     port = free_port()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")} | {
+    environment = clean_environment() | {
         "AGENTIDP_DATABASE_URL": database_url,
         "AGENTIDP_SECRET_KEY": SECRET_KEY,
         "AGENTIDP_BIND": f"127.0.0.1:{port}",

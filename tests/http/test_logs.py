@@ -6,11 +6,9 @@ import base64
 import http.client
 import json
 import logging
-import os
 import re
 import socket
 import sys
-import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -23,7 +21,6 @@ from flask.testing import FlaskClient
 
 from agentidp import create_app
 from agentidp.http.logs import JsonFormatter, TextFormatter, logging_config
-from agentidp.http.request_record import log_request
 from agentidp.services import Services
 from tests.conftest import Cast, _fresh_database, settings_for
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
@@ -139,66 +136,6 @@ def test_nothing_that_a_client_sends_breaks_a_line(
     for line in written:
         assert re.fullmatch(r"[ -~]*", line)
         assert list(json.loads(line)) == FIELDS
-
-
-class TestRecordOfARequest:
-    """It is made with less work than any other record."""
-
-    @staticmethod
-    def difference(caplog: pytest.LogCaptureFixture) -> dict[str, tuple[Any, Any]]:
-        """What of two requests' records differs from what Python makes of the second."""
-        logger = logging.getLogger("agentidp")
-        caplog.clear()
-        log_request(logger, {"path": "/first"})
-        logger.info("request", extra={"fields": {"path": "/second"}})
-        log_request(logger, {"path": "/second"})
-        _, pythons, ours = caplog.records
-        assert vars(ours).keys() == vars(pythons).keys()
-        return {name: (value, vars(ours)[name]) for name, value in vars(pythons).items() if value != vars(ours)[name]}
-
-    def test_has_all_that_others_have(self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-        times = self.difference(caplog)
-        assert times.keys() <= {"created", "msecs", "relativeCreated"}
-        monkeypatch.setattr(time, "time", lambda: 1_800_000_000.25)
-        # Which Python reads from version 3.13 on.
-        monkeypatch.setattr(time, "time_ns", lambda: 1_800_000_000_250_000_000)
-        at_once = self.difference(caplog)
-        # From 3.13 on, Python divides nanoseconds, which rounds otherwise.
-        assert at_once.keys() <= {"created", "relativeCreated"}
-        for pythons, ours in at_once.values():
-            assert ours == pytest.approx(pythons, abs=0.01)
-
-    @pytest.mark.parametrize("name", ["logThreads", "logProcesses"])
-    def test_says_who_logged_it_if_python_is_to(
-        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str
-    ) -> None:
-        monkeypatch.setattr(logging, name, True)
-        log_request(logging.getLogger("agentidp"), {})
-        thread = threading.Thread(target=log_request, args=(logging.getLogger("agentidp"), {}), name="another")
-        monkeypatch.setattr(os, "getpid", lambda: 7)
-        thread.start()
-        thread.join()
-        first, second = caplog.records
-        if name == "logThreads":
-            assert (first.threadName, second.threadName) == ("MainThread", "another")
-        else:
-            assert first.process != second.process == 7
-
-    def test_is_made_by_a_factory_if_there_is_one(self, caplog: pytest.LogCaptureFixture) -> None:
-        class Counted(logging.LogRecord):
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
-                super().__init__(*args, **kwargs)
-                made.append(1)
-                self.number = len(made)
-
-        made: list[int] = []
-        logging.setLogRecordFactory(Counted)
-        try:
-            for _ in range(2):
-                log_request(logging.getLogger("agentidp"), {})
-        finally:
-            logging.setLogRecordFactory(logging.LogRecord)
-        assert [vars(record)["number"] for record in caplog.records] == [1, 2]
 
 
 class TestFormatter:

@@ -44,6 +44,7 @@ from tests.factories import (
     Agent,
     Server,
     children,
+    clean_environment,
     free_port,
     make_agent,
     make_organization,
@@ -282,7 +283,7 @@ def test_a_killed_postgresql_comes_back_and_gunicorn_goes_on(home: Home) -> None
 
 def environment_of(settings: dict[str, str]) -> dict[str, str]:
     """The environment of a process with these settings and no other."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")}
+    clean = clean_environment()
     return clean | {"PORT": str(free_port())} | settings
 
 
@@ -545,7 +546,7 @@ def test_refuses_a_secret_that_does_not_open_the_signing_keys(database_url: str)
 
 def run_command(data_dir: Path, *arguments: str, **environment: str) -> str:
     """What ``agentidp`` with *arguments* prints beside a server on *data_dir*."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")}
+    clean = clean_environment()
     return subprocess.run(
         [sys.executable, "-m", "agentidp", *arguments],
         env=clean | {"AGENTIDP_DATA_DIR": str(data_dir)} | environment,

@@ -36,6 +36,7 @@ from tests.factories import (
     Clock,
     Server,
     children,
+    clean_environment,
     count_usage,
     make_agent,
     make_organization,
@@ -195,7 +196,7 @@ def test_the_command(quiet: None, services: Services, database_url: str) -> None
 
 @pytest.mark.slow
 def test_another_instance_takes_over_after_a_kill(services: Services, database_url: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
+    environment = clean_environment()
     environment |= {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
     command = [sys.executable, "-m", "agentidp", "watch"]
     first = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)

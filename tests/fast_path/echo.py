@@ -13,7 +13,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from io import BytesIO
 from typing import Any
 
 from tests.factories import PATIENCE, ROOT, children, free_port, wait_until
@@ -22,8 +21,8 @@ served: Counter[str] = Counter()
 
 
 def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-    """``/sleep/SECONDS``, ``/broken`` (ends early), ``/exit``, ``/unread``, ``/served`` and ``/savings`` (which of them
-    the worker has); others echo the body.
+    """``/sleep/SECONDS``, ``/broken`` (ends early), ``/exit``, ``/unread``, ``/served`` and ``/savings`` (whether the
+    worker has them); others echo the body.
     """
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
     served[query] += 1
@@ -35,12 +34,8 @@ def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         body = repr((len(served), max(served.values()))).encode()
         served.clear()
     elif path == "/savings":
-        response = start.__self__  # type: ignore[attr-defined]
-        kind = type(response)
-        savings = (
-            f"plain: {isinstance(environ['wsgi.input'], BytesIO)}, keeps settings: {'keepalive' in vars(response.cfg)}"
-        )
-        body = f"{kind.__module__}.{kind.__name__}, {savings}".encode()
+        cfg = start.__self__.cfg  # type: ignore[attr-defined]
+        body = f"shares: {'agentidp.kind' in environ}, keeps settings: {'keepalive' in vars(cfg)}".encode()
     else:
         body = query.encode() + b" " + (b"" if path == "/unread" else environ["wsgi.input"].read())
     start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
@@ -58,14 +53,14 @@ class Gunicorn:
     def __init__(
         self,
         *arguments: str,
-        worker: str = "agentidp.server.worker.PollingWorker",
+        worker: str = "agentidp.fast_path.worker.PollingWorker",
         threads: int = 4,
         keepalive: int = 60,
     ) -> None:
         self.port = free_port()
         self.command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--bind", f"127.0.0.1:{self.port}"]
         self.command += ["--worker-class", worker, "--threads", str(threads), "--keep-alive", str(keepalive)]
-        self.command += [*arguments, "tests.server.echo:app"]
+        self.command += [*arguments, "tests.fast_path.echo:app"]
         self.log = ""
 
     def __enter__(self) -> Gunicorn:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
-import inspect
 import os
 import re
 import select
@@ -15,30 +13,22 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import requires, version
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from gunicorn.config import Config
-from gunicorn.http import body as http_body
-from gunicorn.http import message as http_message
-from gunicorn.http import parser as http_parser
-from gunicorn.http import wsgi
-from gunicorn.http.errors import InvalidResponseHeader
-from gunicorn.workers import base, gthread
+from gunicorn.workers import gthread
 
 from agentidp import utc_now
-from agentidp.server.messages import Response
-from agentidp.server.worker import keep_settings
+from agentidp.fast_path.worker import keep_settings
 from agentidp.services import Services
 from bench.latency import locked_counters
 from bench.servers import cpu_seconds
 from tests.citus import REFUSED_BY_CITUS, someone_waits
 from tests.conftest import settings_for
 from tests.factories import PATIENCE, SECRET_KEY, Server, make_agent, make_organization, wait_until
+from tests.fast_path.echo import Gunicorn, everything, get, responses
 from tests.machine import within
-from tests.server.echo import Gunicorn, everything, get, responses
 
 pytestmark = pytest.mark.slow
 
@@ -401,62 +391,12 @@ def test_requests_that_wait_for_a_locked_row_hold_up_no_other_organization(datab
 class TestWhatARequestCosts:
     """The savings that the worker's docstring names, and what must stay as gunicorn does it."""
 
-    @staticmethod
-    def pieces(parts: list[bytes], method: str = "GET") -> list[bytes]:
-        """What is sent, piece by piece, for a body in *parts*, of which ``Content-Length`` allows four bytes."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            with ours:
-                request = SimpleNamespace(method=method, version=(1, 1), should_close=lambda: False)
-                response = Response(request, ours, Config())
-                response.start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "4")])
-                for part in parts:
-                    response.write(part)
-                response.close()
-            return list(iter(lambda: theirs.recv(65536), b""))
-
-    def test_a_response_is_sent_in_one_piece(self) -> None:
-        [piece] = self.pieces([b"body"])
-        head, _, body = piece.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 OK\r\nServer: gunicorn\r\nDate: ")
-        assert head.endswith(b"\r\nConnection: keep-alive\r\nContent-Type: text/plain\r\nContent-Length: 4")
-        assert body == b"body"
-
-    def test_a_body_in_parts_is_sent_in_parts(self) -> None:
-        assert [piece[-2:] for piece in self.pieces([b"bo", b"dy too long"])] == [b"\r\n", b"bo", b"dy"]
-
-    def test_a_response_to_head_has_no_body(self) -> None:
-        [piece] = self.pieces([b"body"], "HEAD")
-        assert piece.endswith(b"Content-Length: 4\r\n\r\n")
-
     def test_a_body_that_nobody_reads_and_that_does_not_end_closes_the_connection(self, running: Gunicorn) -> None:
         with running.connect() as client:
             client.sendall(b"POST /unread?a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf")
             assert responses(client, 1) == [b"a "]
             client.settimeout(PATIENCE)
             assert client.recv(1) == b""
-
-    def test_headers_are_checked_as_gunicorn_does(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        # The same second for both.
-        monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
-        request = SimpleNamespace(method="GET", version=(1, 1), should_close=lambda: False)
-        known = [("Vary", "Accept"), ("Content-Length", "4")]
-        for sent, kept in (
-            (known, known),
-            ([*known, ("Connection", "close"), ("Retry-After", " 5 ")], [*known, ("Retry-After", "5")]),
-            ([("Vary", "Accept")], [("Vary", "Accept")]),
-        ):
-            ours, gunicorns = Response(request, None, Config()), wsgi.Response(request, None, Config())
-            for response in (ours, gunicorns):
-                response.start_response("200 OK", sent)
-            assert ours.headers == gunicorns.headers == kept
-            assert ours.response_length == gunicorns.response_length
-            assert "".join(ours.default_headers()) == "".join(gunicorns.default_headers())
-        with pytest.raises(ValueError, match="invalid literal"):
-            Response(request, None, Config()).start_response("200 OK", [("Content-Length", "four")])
-        for name in ("Vary", "Retry-After"):
-            with pytest.raises(InvalidResponseHeader):
-                Response(request, None, Config()).start_response("200 OK", [(name, "a\r\nSet-Cookie: a=b")])
 
     def test_settings_are_looked_up_once(self) -> None:
         cfg = Config()
@@ -469,11 +409,14 @@ class TestWhatARequestCosts:
         assert cfg.is_ssl == Config().is_ssl
 
     def test_a_running_worker_has_the_savings(self, running: Gunicorn, threaded: Gunicorn) -> None:
-        found = [server.get("/savings").partition(b"\r\n\r\n")[2] for server in (running, threaded)]
-        assert found == [
-            b"agentidp.server.messages.Response, plain: True, keeps settings: True",
-            b"gunicorn.http.wsgi.Response, plain: False, keeps settings: False",
-        ]
+        found = []
+        for server in (running, threaded):
+            with server.connect() as client:
+                for _ in range(2):
+                    client.sendall(get("/savings"))
+                    [body] = responses(client, 1)
+                found.append(body)
+        assert found == [b"shares: True, keeps settings: True", b"shares: False, keeps settings: False"]
 
     def test_a_configuration_with_a_hook_that_is_never_called_is_warned_about(self, tmp_path: Path) -> None:
         configuration = tmp_path / "gunicorn.conf.py"
@@ -481,45 +424,3 @@ class TestWhatARequestCosts:
         with Gunicorn("--config", str(configuration)) as server:
             wait_until(lambda: "The hook post_request is never called by this worker." in server.log)
         assert "pre_request" not in server.log
-
-
-READ = {
-    Config.__getattr__: "ff80f0fbda2e589b",
-    http_body.Body: "2a2afc0b6a50d7ea",
-    http_body.LengthReader: "3b01bc7c21a27066",
-    http_message._ip_in_allow_list: "f652338a798ddad4",
-    http_message.HeaderPolicy: "84bc24b291e79234",
-    http_message.Message: "1998788a8a484d40",
-    http_message.Request: "5fb06ef65d3b892b",
-    http_parser.Parser: "3a9c06e348c7e3b5",
-    wsgi.WSGIErrorsWrapper: "b8dac8d043f639d8",
-    wsgi.default_environ: "b7e18b84d829cb5a",
-    wsgi.proxy_environ: "aa15bdf8b7edd256",
-    wsgi.create: "2c35d4a2dc629ede",
-    wsgi.Response: "d67f8e6b29d76622",
-    gthread.TConn: "e3a2878ba952710a",
-    gthread.PollableMethodQueue: "5b4a78bd3cfb9745",
-    gthread.ThreadWorker: "2cde92a57d7bae10",
-    base.Worker.init_process: "114caccd7a0e3c21",
-    base.Worker.init_signals: "65442e0602b05f37",
-    base.Worker.handle_exit: "e2f7159c426d379c",
-    base.Worker.handle_quit: "2944b41327615dc6",
-}
-"""The parts of gunicorn that the worker overrides, calls or relies on, and the digests of what was read. Those of
-``message`` decide whether a forwarded header is trusted, on which ``forwarded_allow_ips = "*"`` in
-deploy/gunicorn.conf.py relies.
-"""
-
-
-def test_gunicorns_private_parts_are_as_they_were_read() -> None:
-    """If this fails, read what changed, see whether the worker's docstring is still true, and note the new digest."""
-    digests = {part: hashlib.sha256(inspect.getsource(part).encode()).hexdigest()[:16] for part in READ}
-    assert {part.__qualname__: digest for part, digest in digests.items()} == {
-        part.__qualname__: digest for part, digest in READ.items()
-    }
-
-
-def test_no_version_of_gunicorn_is_installed_that_was_not_read() -> None:
-    [requirement] = [text for text in requires("agentidp") or [] if text.startswith("gunicorn")]
-    assert requirement == "gunicorn<28,>=27.0"
-    assert version("gunicorn").startswith("27.")

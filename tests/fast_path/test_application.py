@@ -1,0 +1,52 @@
+"""The application finds a route without parameters by its path alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import MapAdapter
+
+from agentidp.fast_path.application import FastApplication
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get")
+
+
+def outcome(adapter: MapAdapter) -> Any:
+    """What a search finds, or how it fails."""
+    try:
+        return adapter.match(return_rule=True)
+    except HTTPException as error:
+        return type(error), sorted(getattr(error, "valid_methods", None) or ())
+
+
+def test_each_route_is_the_one_that_werkzeug_finds(shared_app: Flask) -> None:
+    assert isinstance(shared_app, FastApplication)
+    plain = 0
+    for path in {rule.rule for rule in shared_app.url_map.iter_rules()}:
+        for method in METHODS:
+            for spelling in (path, f"/{path}", f"{path}/", path.upper()):
+                given = {"PATH_INFO": spelling, "REQUEST_METHOD": method}
+                with shared_app.test_request_context(environ_overrides=given):
+                    searched = outcome(shared_app._bound(request))
+                    adapter = shared_app.create_url_adapter(request)
+                    assert isinstance(adapter, MapAdapter)
+                    plain += type(adapter) is not MapAdapter
+                    assert outcome(adapter) == searched, (method, spelling)
+    assert plain > 20
+
+
+def test_addresses_are_built_as_werkzeug_does(shared_app: Flask) -> None:
+    assert isinstance(shared_app, FastApplication)
+    with shared_app.test_request_context("/healthz"):
+        adapter, searching = shared_app.create_url_adapter(request), shared_app._bound(request)
+        assert isinstance(adapter, MapAdapter)
+        assert type(adapter) is not MapAdapter
+        endpoint, _ = searching.match("/api/v1/token", "POST")
+        assert adapter.build(endpoint, force_external=True) == "http://localhost/api/v1/token"
+        assert adapter.allowed_methods() == searching.allowed_methods()
+        assert adapter.match("/api/v1/token", "POST") == (endpoint, {})
+        with pytest.raises(AttributeError, match="nothing"):
+            _ = adapter.nothing  # type: ignore[attr-defined]

@@ -1,0 +1,57 @@
+"""Which parts the service runs on."""
+
+from __future__ import annotations
+
+import configparser
+import sys
+
+import pytest
+
+import agentidp
+from agentidp import create_app, fast_path
+from agentidp.fast_path.application import FastApplication
+from agentidp.http.application import Application
+from agentidp.server.wiring import Parts, parts
+from tests.conftest import settings_for
+from tests.factories import ROOT, SECRET_KEY, Server
+
+ON = settings_for("postgresql:///none", fast_path="on")
+STOCK = (Application, "gthread")
+
+
+def test_the_fast_path_is_on_unless_a_setting_says_otherwise() -> None:
+    assert parts(ON) == Parts(FastApplication, "agentidp.fast_path.worker.PollingWorker")
+    off = settings_for("postgresql:///none", fast_path="off")
+    assert parts(off) == Parts(*STOCK, "AGENTIDP_FAST_PATH is off")
+    assert [type(create_app(settings)) for settings in (ON, off)] == [FastApplication, Application]
+
+
+def test_other_versions_run_on_stock_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"gunicorn": "27.0.2", "Flask": "3.1.3", "Werkzeug": "3.2.0"}
+    monkeypatch.setattr(fast_path, "version", installed.__getitem__)
+    assert parts(ON) == Parts(*STOCK, "the fast path was not tested with gunicorn 27.0.2 and Werkzeug 3.2.0")
+
+
+def test_without_its_directory_the_service_runs_on_stock_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(agentidp, "fast_path")
+    monkeypatch.setitem(sys.modules, "agentidp.fast_path", None)
+    assert parts(ON) == Parts(*STOCK, "the fast path is not installed")
+
+
+def test_the_tested_versions_are_those_of_the_tests_and_no_later_one_is_kept_away() -> None:
+    """If constraints.txt gets a new version, read what it changed in the parts that agentidp/fast_path replaces."""
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    assert {name: pinned[name] for name in fast_path.TESTED} == fast_path.TESTED
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    needed = setup["options"]["install_requires"].split()
+    assert {"flask>=3.1", "gunicorn>=27.0"} <= {*needed}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("setting", "lines"), [("on", 0), ("off", 1)])
+def test_the_service_says_once_that_it_runs_on_stock_parts(setting: str, lines: int, database_url: str) -> None:
+    environment = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY, "WEB_CONCURRENCY": "2"}
+    with Server({**environment, "AGENTIDP_FAST_PATH": setting}) as server:
+        assert server.get("/healthz")
+    assert server.logs().count('"message": "the service runs on stock parts"') == lines
