@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import ssl
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,7 +24,7 @@ from agentidp.alerts.delivery import Dispatcher
 from agentidp.alerts.state_change import StateChange
 from agentidp.clock import utc_now
 from agentidp.services import Services
-from tests.alerts.receiver import Receiver
+from tests.alerts.receiver import Receiver, accepting
 from tests.factories import NOON, Clock, make_organization
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -142,13 +140,5 @@ def tls_receiver(tmp_path: Path) -> Iterator[int]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
 
-    def serve(listener: socket.socket) -> None:
-        accepted, _ = listener.accept()
-        with accepted, contextlib.suppress(OSError):
-            context.wrap_socket(accepted, server_side=True).close()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=[listener])
-        thread.start()
-        yield listener.getsockname()[1]
-        thread.join()
+    with accepting(lambda accepted: context.wrap_socket(accepted, server_side=True).close()) as port:
+        yield port

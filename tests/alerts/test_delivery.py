@@ -23,7 +23,7 @@ from agentidp.alerts.delivery import FIRST_DELAY, GIVE_UP_AFTER, KEPT, LEASE, LO
 from agentidp.alerts.state_change import CHANGES
 from agentidp.clock import utc_now
 from tests.alerts.conftest import Outbox, change, expire_leases
-from tests.alerts.receiver import Receiver
+from tests.alerts.receiver import Receiver, accepting
 from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Clock, free_port, wait_until
 from tests.machine import within
 
@@ -458,19 +458,16 @@ def dripping() -> Any:
     """A receiver that sends a byte of a header every tenth of a second, for ever."""
     ended = threading.Event()
 
-    def drip(listener: socket.socket) -> None:
-        accepted, _ = listener.accept()
-        with accepted, contextlib.suppress(OSError):
-            accepted.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-            while not ended.wait(0.1):
-                accepted.sendall(b"x")
+    def drip(accepted: socket.socket) -> None:
+        accepted.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        while not ended.wait(0.1):
+            accepted.sendall(b"x")
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=drip, args=[listener])
-        thread.start()
-        yield listener.getsockname()[1]
-        ended.set()
-        thread.join()
+    with accepting(drip) as port:
+        try:
+            yield port
+        finally:
+            ended.set()
 
 
 def test_two_dispatchers_do_not_send_the_same(acme: Outbox, receiver: Receiver, clock: Clock) -> None:

@@ -183,6 +183,8 @@ def company() -> Iterator[Company]:
         running = Company(server, rsa.generate_private_key(65537, 2048))
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        yield running
-        server.shutdown()
-        thread.join()
+        try:
+            yield running
+        finally:
+            server.shutdown()
+            thread.join()

@@ -17,12 +17,10 @@ class Proxy:
     def __init__(self, database_url: str) -> None:
         parts = conninfo_to_dict(database_url)
         self._directory, self._database_port = str(parts["host"]), str(parts.get("port", 5432))
+        login = f"{quote(str(parts['user']))}:{quote(str(parts.get('password', '')))}"
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        self.url = (
-            f"postgresql://{quote(str(parts['user']))}:{quote(str(parts.get('password', '')))}"
-            f"@127.0.0.1:{self.port}/{parts['dbname']}"
-        )
+        self.url = f"postgresql://{login}@127.0.0.1:{self.port}/{parts['dbname']}"
         self.loses_answers = False
         """Throw away what the server sends, and leave the connections open."""
         self._lock = threading.Lock()

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from cryptography import x509
@@ -140,7 +140,11 @@ class Nginx:
         self.process = subprocess.Popen(
             [program, "-p", self.directory, "-c", self.directory / "nginx.conf", "-e", self.directory / "main.log"]
         )
-        wait_until(self._listens)
+        try:
+            wait_until(self._listens)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def _listens(self) -> bool:
@@ -184,13 +188,12 @@ def make_certificate(directory: Path) -> None:
 
 
 class Unit:
-    """The commands and the environment of ``agentidp.service``, run as systemd would."""
+    """The commands and the environment of ``agentidp.service``, run as systemd would, and its socket. In the block of a
+    ``with`` statement it runs.
+    """
 
     def __init__(self, directory: Path, database_url: str) -> None:
         self.path = directory / "agentidp.sock"
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(self.path))
-        self.listener.listen(2048)
         (directory / "secret_key").write_text(SECRET_KEY)
         self._unit = read_unit("agentidp.service")["Service"]
         self._environment = clean_environment()
@@ -199,6 +202,19 @@ class Unit:
             name, _, value = assignment.partition("=")
             self._environment[name] = value.replace("%d", str(directory)).replace(UNIT_SOCKET, str(self.path))
         self._log_path = directory / "journal"
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as opened:
+            self.listener = opened.enter_context(socket.socket(socket.AF_UNIX))
+            self.listener.bind(str(self.path))
+            self.listener.listen(2048)
+            self.start()
+            opened.callback(self.stop)
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
 
     def _words(self, command: str) -> list[str]:
         # The unit expects a virtual environment and a link in fixed places.
@@ -261,13 +277,7 @@ def deployed(postgres_url: str, template: str, directory: Path) -> Iterator[Depl
         )
         try:
             url = with_database(postgres_url, name)
-            unit = Unit(directory, url)
-            unit.start()
-            try:
-                with Nginx(directory, unit.path) as nginx:
-                    yield Deployment(nginx, unit, url)
-            finally:
-                unit.stop()
-                unit.listener.close()
+            with Unit(directory, url) as unit, Nginx(directory, unit.path) as nginx:
+                yield Deployment(nginx, unit, url)
         finally:
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))

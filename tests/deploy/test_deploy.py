@@ -30,6 +30,7 @@ from tests.deploy.deployment import (
     UNIT_SOCKET,
     Deployment,
     Nginx,
+    Unit,
     UnixConnection,
     deployed,
     fetch,
@@ -379,6 +380,20 @@ def test_a_restart_behind_nginx_loses_no_request(deployment: Deployment) -> None
     assert set(statuses) == {200}
     # And none was sent twice.
     assert usage_sums(deployment.database_url, agent.organization_id)["tokens"] == len(statuses)
+
+
+def test_a_unit_that_does_not_start_leaves_no_open_socket_for_the_next_test(tmp_path: Path) -> None:
+    unit = Unit(tmp_path, "postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(subprocess.CalledProcessError), unit:
+        pytest.fail("it started")
+    assert unit.listener.fileno() == -1
+
+
+def test_nor_does_one_that_is_ended_before_it_can_end_in_order(tmp_path: Path, database_url: str) -> None:
+    """As it is if nginx is missing: gunicorn gets the signal before it handles signals."""
+    with pytest.raises(AssertionError), Unit(tmp_path, database_url) as unit:
+        unit.process.kill()
+    assert unit.listener.fileno() == -1
 
 
 def test_the_units_fit_together() -> None:

@@ -159,14 +159,9 @@ def test_the_commands_lead_to_a_service_that_serves(machine: Path, owner: tuple[
         "reload nginx",
     ]
 
-    service = InstalledUnit(machine)
-    service.start()
-    try:
+    with InstalledUnit(machine) as service:
         socket = f"curl --silent --fail --unix-socket {service.path} http://localhost"
         printed = run(command + use.replace("curl https://idp.example.com", socket), machine)
-    finally:
-        service.stop()
-        service.listener.close()
     assert re.search(r"^ok\tsigning keys\t", printed, re.M)
     assert not re.search(r"^failed\t", printed, re.M)
     assert re.search(r"^org-[0-9a-f-]{36}", printed, re.M)

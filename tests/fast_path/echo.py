@@ -69,7 +69,11 @@ class Gunicorn:
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        wait_until(self._responds)
+        try:
+            wait_until(self._responds)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -87,6 +91,7 @@ class Gunicorn:
             self.log += line
 
     def _responds(self) -> bool:
+        assert self.process.poll() is None, self.log
         with contextlib.suppress(OSError):
             return self.get("/").startswith(b"HTTP/1.1 200")
         return False

@@ -82,6 +82,14 @@ class TestSlowRequests:
             assert "WORKER TIMEOUT" not in server.log
 
 
+def test_a_gunicorn_that_does_not_start_leaves_nothing_open_for_the_next_test() -> None:
+    server = Gunicorn("--no-such-option")
+    with pytest.raises(AssertionError, match="no-such-option"), server:
+        pytest.fail("it started")
+    assert server.process.stderr is not None
+    assert (server.process.stderr.closed, server.process.returncode) == (True, 2)
+
+
 class TestConnections:
     def test_each_request_is_served_once(self, running: Gunicorn) -> None:
         """On kept-alive, pipelined and new connections, by more clients than threads."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -71,13 +72,12 @@ class Collector:
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    made = Collector()
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{made.server.server_port}")
-    tracing.provider.cache_clear()
-    yield made
-    tracing.provider().shutdown()
-    tracing.provider.cache_clear()
-    made.close()
+    with contextlib.closing(Collector()) as made:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{made.server.server_port}")
+        tracing.provider.cache_clear()
+        yield made
+        tracing.provider().shutdown()
+        tracing.provider.cache_clear()
 
 
 @pytest.fixture
