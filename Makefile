@@ -10,15 +10,20 @@ TESTABLE := $(VENV)/.installed-with-tests
 # pytest compiles each test again if it may not keep the result, and so does every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-# The markers are declared in setup.cfg.
-FAST := not (browser or citus or containers or deploy or faults or node or slow)
+# A file on each core.
+PARALLEL := --numprocesses auto --dist loadfile
+PYTEST := $(BIN)/python -m pytest $(PARALLEL)
+
+# What needs no other program than git, make, Python and coreutils, and fits into five minutes on two cores. setup.cfg declares
+# the markers.
+ON_ANY_MACHINE := not (browser or citus or containers or deploy or faults or node or program or very_slow)
 # Each test of these rooms has such a marker. If pytest does not import them, it begins sooner.
-SLOW_ROOMS := --ignore tests/browser --ignore tests/containers --ignore tests/deploy --ignore tests/faults
+OTHER_ROOMS := --ignore tests/browser --ignore tests/containers --ignore tests/deploy --ignore tests/faults
 
 # What a browser, containers, nginx, Node or a broken disk need has databases of its own.
 ON_CITUS := not (browser or containers or deploy or faults or node)
 
-.PHONY: help run token test test-fast test-citus lint bench picture demo clean
+.PHONY: help run token test test-all test-citus lint bench picture demo clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -33,14 +38,15 @@ token: $(RUNNABLE)  ## Print a bearer token of the demo organization and nothing
 demo: $(RUNNABLE)  ## Make the demo organization without starting the service
 	@$(BIN)/agentidp demo
 
-test: $(TESTABLE)  ## Run all tests against a disposable PostgreSQL, a file on each core
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+test: $(TESTABLE)  ## Run the tests that need only git, make and Python, about five minutes on two cores
+	$(PYTEST) -m "$(ON_ANY_MACHINE)" $(OTHER_ROOMS)
+	@echo "All of these passed. Beside them, make test-all runs the tests that need nginx, Chromium, Node.js, Prometheus, Debian's PostgreSQL, Citus, containers or other programs, and those that take long."
 
-test-fast: $(TESTABLE)  ## Run what takes two minutes in all, and no nginx, Node, Chromium or network
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "$(FAST)" $(SLOW_ROOMS)
+test-all: $(TESTABLE)  ## Run every test, about a quarter of an hour; on Debian, install the programs that are missing
+	$(BIN)/python -m tests.everything $(PARALLEL)
 
 test-citus: $(TESTABLE)  ## Run the tests on the distributed tables of a Citus cluster, about half an hour
-	AGENTIDP_TEST_CITUS=everywhere $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "$(ON_CITUS)"
+	AGENTIDP_TEST_CITUS=everywhere $(PYTEST) -m "$(ON_CITUS)"
 
 lint: $(TESTABLE)  ## Check style, format, types and the direction of imports
 	$(BIN)/ruff check .

@@ -88,6 +88,11 @@ def installation() -> Path | None:
     return found[-1].parent.parent / "bin" if found else None
 
 
+def missing() -> str | None:
+    """What this machine lacks to run a cluster, as a sentence; ``None`` if it lacks nothing."""
+    return "No PostgreSQL with Citus is installed (CONTRIBUTING.md)." if installation() is None else None
+
+
 @dataclass
 class Node:
     """One server of a cluster."""

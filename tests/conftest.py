@@ -82,7 +82,7 @@ class Installation(Enum):
 DEBIANS = [file.parent for file in sorted(Path("/usr/lib/postgresql").glob("1[5-9]/bin/postgres"))][:1]
 INSTALLATIONS = [
     Installation.WHEEL,
-    *(pytest.param(bindir, marks=pytest.mark.slow) for bindir in DEBIANS or [Installation.MISSING]),
+    *(pytest.param(bindir, marks=pytest.mark.program) for bindir in DEBIANS or [Installation.MISSING]),
 ]
 """The wheel's PostgreSQL, and that of Debian's packages, of which there must be one."""
 
@@ -126,9 +126,8 @@ def bindir_of(installation: Installation | Path) -> Path | None:
 
 @pytest.fixture(scope="session")
 def needs_citus() -> None:
-    """Skips the test if Citus is not installed; CI requires it."""
-    if citus.installation() is None:
-        reason = "no PostgreSQL with Citus is installed, so nothing was tested on a cluster (CONTRIBUTING.md)"
+    """Skips the test if Citus is not installed, and fails if every test is to run on it."""
+    if reason := citus.missing():
         if os.environ.get("AGENTIDP_TEST_CITUS"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
@@ -242,8 +241,10 @@ def database_url(postgres_url: str, template: str) -> Iterator[str]:
 def _fresh_database(postgres_url: str, template: str | None) -> Iterator[str]:
     name = f"agentidp_test_{uuid.uuid4().hex[:12]}"
     _create(postgres_url, name, template)
-    yield with_database(postgres_url, name)
-    _drop(postgres_url, name)
+    try:
+        yield with_database(postgres_url, name)
+    finally:
+        _drop(postgres_url, name)
 
 
 def _create(postgres_url: str, name: str, template: str | None) -> None:
@@ -395,7 +396,7 @@ FIXTURES_WITH_A_SERVER = {"server", "running", "provider"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that ``make test-fast`` leaves out and whose room, or whose fixture, says so. On Citus, those that
+    """Mark the tests that ``make test`` leaves out and whose room, or whose fixture, says so. On Citus, those that
     cannot apply there must fail: one that passes makes the run fail, so that no mark outlives its reason.
     """
     on_citus = os.environ.get("AGENTIDP_TEST_CITUS") == "everywhere"
@@ -427,8 +428,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneNetwork |
     return OneNetwork(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+NOTHING_SKIPPED = "AGENTIDP_TEST_ALL"
+"""The variable with which ``make test-all`` makes a run fail in which a test was skipped."""
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail if a test was skipped that must not be. pytest names it, and the reason, below."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get(NOTHING_SKIPPED) and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Print what each fault did, if the tests in ``tests/faults`` ran."""
+    """Print what each fault did, if the tests in ``tests/faults`` ran, and why the run fails if a test was skipped."""
+    if os.environ.get(NOTHING_SKIPPED) and terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line("The run fails, because a test was skipped.", red=True)
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     found = [
         Result(**row)

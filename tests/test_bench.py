@@ -162,7 +162,7 @@ class TestBesideSlowRequests:
 
 
 class TestWrk:
-    @pytest.mark.slow
+    @pytest.mark.program
     def test_sends_the_requests_in_turn(self) -> None:
         requests = [f"GET /{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for name in ("one", "another")]
         received: list[bytes] = []
@@ -173,7 +173,7 @@ class TestWrk:
         assert received[:4] == requests[::-1] * 2
         assert 0.005 <= found.percentiles[50] <= found.percentiles[100]
 
-    @pytest.mark.slow
+    @pytest.mark.program
     def test_there_are_enough_requests_that_can_be_sent_once(self) -> None:
         """wrk takes them from the upcoming ones before a round, and does not say which it has sent."""
         options = Namespace(rounds=2, seconds=1, wrk=True)
@@ -292,7 +292,7 @@ class TestGrowth:
         figures = {"service": {"cpu_us": 0.0, "postgres_us": 0.0}, "other": {"cpu_us": 900.0, "postgres_us": 600.0}}
         assert growth.line("10,000 agents", "trend", figures).split()[-3:] == ["0", "1500", "-"]
 
-    @pytest.mark.slow
+    @pytest.mark.very_slow
     def test_what_is_more_is_the_only_difference(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -347,7 +347,7 @@ class TestPeer:
 class TestPages:
     """``python -m bench.pages``: how long the dashboard's pages take."""
 
-    @pytest.mark.slow
+    @pytest.mark.very_slow
     def test_measures_each_page(self) -> None:
         command = [sys.executable, "-m", "bench.pages", "--agents", "3", "--requests", "2"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

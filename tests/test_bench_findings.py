@@ -25,7 +25,7 @@ from bench.findings.situations import add_situations
 from tests.conftest import settings_for
 from tests.factories import NOON
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.very_slow
 
 
 def made(seed: str) -> tuple[Fleet, list[tuple[str, int, Usage]]]:

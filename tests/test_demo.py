@@ -54,7 +54,7 @@ from tests.factories import (
     wait_until,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.very_slow
 
 TODAY = NOON.date()
 TABLES = ("organizations", "agents", "clients", "credentials", "usage_daily", "agent_usage_daily")

@@ -75,7 +75,7 @@ def alerts_of(url: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_alertmanager_shows_what_is_ongoing(acme: Outbox, alertmanager: str, clock: Clock, deliver: Deliver) -> None:
     # Alertmanager has a clock of its own.
     now = clock.now = utc_now()
@@ -220,6 +220,8 @@ def mail_server() -> Iterator[tuple[int, list[str]]]:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield server.server_address[1], received
-        server.shutdown()
-        thread.join()
+        try:
+            yield server.server_address[1], received
+        finally:
+            server.shutdown()
+            thread.join()

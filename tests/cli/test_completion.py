@@ -15,7 +15,7 @@ from tests.factories import ROOT
 LINES = re.findall(r"^(.*_AGENTIDP_COMPLETE=.*?) +#", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [

@@ -327,6 +327,7 @@ RECIPES = {
 """The heading of each recipe in docs/history.md, and what the other provider exports."""
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("heading", RECIPES)
 def test_the_recipes_for_other_providers(fleet: Fleet, heading: str) -> None:
     text = (ROOT / "docs" / "history.md").read_text(encoding="utf-8")

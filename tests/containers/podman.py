@@ -54,9 +54,9 @@ def missing() -> str | None:
     """What this machine lacks to run containers, as a sentence; ``None`` if it lacks nothing."""
     for program in ("podman", "docker-compose"):
         if not shutil.which(program):
-            return f"containers were not run: {program} is not installed"
+            return f"{program} is not installed."
     if subprocess.run(["podman", "image", "exists", BASE_IMAGE], capture_output=True, check=False).returncode:
-        return f"containers were not run: there is no image {BASE_IMAGE} here to build on"
+        return f"There is no image {BASE_IMAGE} here to build on."
     return None
 
 

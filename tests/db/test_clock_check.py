@@ -24,7 +24,7 @@ from agentidp.services import Services
 from tests.conftest import settings_for
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Server, make_agent, make_organization
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.program
 
 [LIBFAKETIME] = list(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")) or ["install the Debian package faketime"]
 HOUR = 3600

@@ -429,6 +429,7 @@ def answered(app: Flask, server: Server) -> dict[str, set[int]]:
     return found
 
 
+@pytest.mark.very_slow
 def test_schemathesis_finds_nothing(beside: Flask, server: Server, tmp_path: Path) -> None:
     """Every check over every operation, against gunicorn: positive and negative data, coverage, fuzzing, sequences."""
     services = beside.extensions["agentidp"]

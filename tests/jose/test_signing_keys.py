@@ -296,6 +296,7 @@ class TestWithoutADatabase:
         finally:
             services.close()
 
+    @pytest.mark.very_slow
     def test_a_process_that_has_never_read_them_is_unavailable(
         self, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -349,7 +349,7 @@ class TestRefusals:
         assert [*tmp_path.iterdir()] == []
 
     @WITHOUT_CITUS
-    @pytest.mark.slow
+    @pytest.mark.program
     def test_programs_that_are_too_old_are_named(self, run: Command, file: Path, tmp_path: Path) -> None:
         [old] = DEBIANS
         sentence = run.refused("backup", "--bindir", str(old), str(tmp_path / "other"))

@@ -58,7 +58,12 @@ pytestmark = pytest.mark.slow
 _CAPABILITY = "+dac_read_search"
 AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 AS_NOBODY += [f"--inh-caps={_CAPABILITY}", f"--ambient-caps={_CAPABILITY}", "--"]
-USERS = {"root": [], "an ordinary user": AS_NOBODY} if os.geteuid() == 0 else {"an ordinary user": []}
+# setpriv is a program of util-linux.
+USERS = [
+    pytest.param([], id="root"),
+    pytest.param(AS_NOBODY, id="an ordinary user", marks=pytest.mark.program),
+]
+USERS = USERS if os.geteuid() == 0 else [pytest.param([], id="an ordinary user")]
 CLIENTS = 4
 
 
@@ -112,7 +117,7 @@ def new_data_directory(run_as: list[str]) -> Iterator[Path]:
         yield path
 
 
-@pytest.fixture(scope="module", params=USERS.values(), ids=USERS)
+@pytest.fixture(scope="module", params=USERS)
 def home(request: pytest.FixtureRequest) -> Iterator[Home]:
     """For each kind of user, a data directory that a server has run on."""
     with new_data_directory(request.param) as path:
@@ -470,7 +475,7 @@ def test_listens_everywhere_behind_a_proxy(database_url: str) -> None:
         assert server.get("/healthz") == b'{"status":"ok"}'
 
 
-@pytest.mark.parametrize("run_as", USERS.values(), ids=USERS)
+@pytest.mark.parametrize("run_as", USERS)
 def test_refuses_a_data_directory_that_it_cannot_write_to(tmp_path: Path, run_as: list[str]) -> None:
     (tmp_path / "file").touch()
     for path in ("/proc/agentidp", tmp_path / "file" / "data", *(["/usr"] if run_as else [])):
