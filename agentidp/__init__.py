@@ -23,7 +23,7 @@ from agentidp.http.openapi import Api
 from agentidp.oauth import introspection, metadata, revocation, token
 from agentidp.operations import api_docs, audit_trail, index
 from agentidp.operations import health as operations
-from agentidp.registry import agents, credentials, markers, resource_servers
+from agentidp.registry import agents, credentials, markers, quotas, resource_servers
 from agentidp.registry import organizations as organization
 from agentidp.server import request_errors, wiring
 from agentidp.services import Services
@@ -46,6 +46,7 @@ BLUEPRINTS = (
     finding_listing.blueprint,
     finding_actions.blueprint,
     markers.blueprint,
+    quotas.blueprint,
     alert_targets.blueprint,
     operations.blueprint,
     audit_trail.blueprint,

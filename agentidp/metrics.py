@@ -28,6 +28,12 @@ TOKENS_REFUSED = Counter(
     "agentidp_tokens_refused", "Token requests that got an error, by its OAuth error code", ["error"]
 )
 
+QUOTAS_EXHAUSTED = Counter(
+    "agentidp_quotas_exhausted",
+    "Tokens of which a quota had none left: refused, or issued because the quota only observes",
+    ["holder", "window", "result"],
+)
+
 REJECTIONS = Counter(
     "agentidp_authentications_rejected", "Failed authentications of clients and tokens, by reason", ["reason"]
 )

@@ -31,6 +31,7 @@ from agentidp.findings.finding import Finding, Severity
 from agentidp.findings.store import store_evaluation
 from agentidp.jose import access_token as tokens
 from agentidp.oauth import issuance
+from agentidp.registry import quotas
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
 from agentidp.registry.markers import add_marker
@@ -228,7 +229,17 @@ IDS: dict[str, Callable[[FlaskClient, Agent], object]] = {
 
 def make_one_of_each(client: FlaskClient, agent: Agent) -> dict[str, str]:
     """Make something of everything that an address can name; the ids by their names."""
+    # Which have no ids.
+    make_quotas(agent)
     return {name: str(make(client, agent)) for name, make in IDS.items()}
+
+
+def make_quotas(agent: Agent, *, tokens: int = 2_000_000) -> None:
+    """Set a quota a day of an agent and of its organization."""
+    with agent.services.database.of(agent.organization_id, agent.services.clock()).transaction() as opened:
+        quotas.lock(opened)
+        for agent_id in (agent.agent_id, None):
+            quotas.set_quota(opened, agent_id, "day", tokens=tokens, is_enforced=True)
 
 
 def count_usage(

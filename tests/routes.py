@@ -41,6 +41,8 @@ BODIES: dict[str, dict[str, Any]] = {
         "note": "made by a test",
     },
     "organization.change_organization": {"monthlyTokenBudget": 250_000},
+    "quotas.put_quota": {"tokens": 1_000_000, "enforce": True},
+    "quotas.put_agent_quota": {"tokens": 1_000_000, "enforce": True},
     "resource-servers.change_resource_server": {"name": "changed by a test"},
     "resource-servers.create_resource_server": {"resource": "https://made.example/by-a-test", "name": "made by a test"},
 }
@@ -89,7 +91,7 @@ class Route:
         """Its address with *ids* filled in by their names; an id that is not given is one of nothing."""
         given = {"agent_id": agent_id, **ids}
         path = ID.sub(lambda name: str(given.get(name[1], NOWHERE)), self.rule)
-        path = path.replace("<asset>", "start.js").replace("<on_day>", "2026-04-14")
+        path = path.replace("<window>", "day").replace("<asset>", "start.js").replace("<on_day>", "2026-04-14")
         path = re.sub(r"<any\((\w+)[^>]*>", r"\1", path)
         assert "<" not in path, f"say here how {self.rule} is filled in"
         return path

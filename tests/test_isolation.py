@@ -20,7 +20,7 @@ from tests.routes import PROTECTED, Route
 
 pytestmark = ON_CITUS_TOO
 
-IDENTIFIED = [route for route in PROTECTED if "<" in route.rule]
+IDENTIFIED = [route for route in PROTECTED if route.ids]
 COLLECTIONS = [route for route in PROTECTED if "<" not in route.rule]
 READS = [route for route in PROTECTED if route.method == "GET"]
 

@@ -94,6 +94,7 @@ OPERATORS = {
     "usage_history/days_before",
     "usage_history/delete_agent_usage",
     "usage_history/delete_sums",
+    "usage_history/delete_refusals",
     "usage_history/delete_usage",
     "usage_history/export_csv",
     "usage_history/export_ndjson",

@@ -16,6 +16,7 @@ from agentidp.http.errors import ApiError, OAuthError
 from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.client_form import read_form
+from agentidp.oauth.quotas import QuotaExhausted
 from agentidp.services import services
 from agentidp.token_verification import verified_token
 from agentidp.usage import record_rejection
@@ -92,7 +93,7 @@ def _by_credential(request: Request, form: dict[str, str], at: datetime) -> str:
     return session.session_token(s, signing_key, client, at)
 
 
-def _granted(client: issuance.Client, at: datetime) -> str | None:
+def _granted(client: issuance.Client, at: datetime) -> issuance.Grant | None:
     """What :func:`agentidp.oauth.issuance.record` does, in one transaction with its record in the audit trail."""
     call = issuance.issuing(client, scope=[SCOPE], resource=None, has_proof=False)
     database = services().database.of(client.organization_id, at)
@@ -104,7 +105,7 @@ def _granted(client: issuance.Client, at: datetime) -> str | None:
     except psycopg.errors.UniqueViolation:
         # The assertion was used before.
         return None
-    return issuance.granted_scope(call, rows)
+    return issuance.granted(client, call, rows, at=at)
 
 
 def _by_token(unverified_token: str, at: datetime) -> AccessToken:
@@ -135,6 +136,9 @@ def _explained(refused: OAuthError) -> ApiError:
     """An OAuth error in words for a person."""
     if refused.error == "invalid_client":
         return NotSignedIn("The client ID or the secret is wrong, or the agent is not active.")
+    if isinstance(refused, QuotaExhausted):
+        wait = refused.headers["Retry-After"]
+        return SignInRefused(429, f"Signing in needs a token, and {refused.description}.", {"Retry-After": wait})
     if refused.status == 429:
         wait = refused.headers["Retry-After"]
         return SignInRefused(429, f"Too many failed attempts. Try again in {wait} s.", {"Retry-After": wait})

@@ -29,6 +29,7 @@ class Context:
     caller: Any = None
     organization_id: str | None = None
     agent_id: Any = None
+    quota: str | None = None
 
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute that may be missing."""
@@ -83,5 +84,7 @@ def init_app(app: Flask) -> None:
                 "organization": caller.organization_id if caller else context.organization_id,
                 "agent": str((caller.agent_id if caller else context.agent_id) or "") or None,
             }
+            if context.quota is not None:
+                fields["quota"] = context.quota
             logger.info("request", extra={"fields": fields})
         return response

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from flask import g, has_request_context
 
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call, Rows
@@ -16,6 +17,8 @@ from agentidp.http.errors import OAuthError
 from agentidp.jose.access_token import SigningKey, issue_access_token
 from agentidp.jose.dpop import Proof
 from agentidp.jose.jws import base64url
+from agentidp.metrics import QUOTAS_EXHAUSTED
+from agentidp.oauth import quotas
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 
@@ -57,6 +60,18 @@ class Client:
     is_remembered: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A token that was counted.
+
+    :param scope: space-separated.
+    :param quotas: of the agent and of its organization, as they were before this token.
+    """
+
+    scope: str
+    quotas: list[quotas.Quota]
+
+
 def record(
     database: OrganizationDatabase,
     client: Client,
@@ -64,15 +79,15 @@ def record(
     scope: list[str] | None,
     resource: str | None,
     proof: Proof | None,
-) -> str | None:
+) -> Grant | None:
     """Authenticate the client, grant the scope and count the token, in one durable transaction; without a proof it is
     one round trip.
 
     :param database: of the client's organization, at the instant at which the token is issued.
     :param proof: of the key that the token is bound to. It is consumed if the token is issued, and only then.
-    :returns: the scope granted, space-separated, or ``None`` if authentication failed and nothing was counted.
-    :raises OAuthError: the client is authentic and may not have what it asks for, or the proof was used before;
-        nothing was counted.
+    :returns: ``None`` if authentication failed and nothing was counted.
+    :raises OAuthError: the client is authentic and may not have what it asks for, a quota refuses it, or the proof was
+        used before; no token was counted.
     """
     call = issuing(client, scope=scope, resource=resource, has_proof=proof is not None)
     try:
@@ -83,7 +98,7 @@ def record(
     except psycopg.errors.UniqueViolation:
         # The assertion was used before.
         return None
-    return granted_scope(call, rows)
+    return granted(client, call, rows, at=database.at)
 
 
 def _record_with_proof(database: OrganizationDatabase, client: Client, call: Call, consumption: Call) -> Rows:
@@ -124,11 +139,12 @@ def issuing(
     )
 
 
-def granted_scope(call: Call, rows: Rows) -> str | None:
-    """What came back from the call that :func:`issuing` made. Unless a scope is returned, nothing was counted.
+def granted(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant | None:
+    """What came back from the call that :func:`issuing` made. Unless a grant is returned, no token was counted.
 
-    :returns: the scope granted, space-separated; ``None`` if authentication failed.
-    :raises OAuthError: the client is authentic, and may not have what it asks for.
+    :param at: when the token was asked for.
+    :returns: ``None`` if authentication failed.
+    :raises OAuthError: the client is authentic, and may not have what it asks for, or a quota refuses it.
     """
     if not rows:
         return None
@@ -137,14 +153,23 @@ def granted_scope(call: Call, rows: Rows) -> str | None:
         raise OAuthError("invalid_target", "resource is not a resource server whose identifier the organization holds")
     if row.is_proof_missing:
         raise OAuthError("invalid_dpop_proof", "the agent must bind its tokens to a key: send a DPoP proof")
+    if row.exhausted is not None:
+        holder, window = row.exhausted.split(" ")
+        result = "observed" if row.scope is not None else "refused"
+        QUOTAS_EXHAUSTED.labels(holder, window, result).inc()
+        if has_request_context():
+            # For the line of the request.
+            g.organization_id, g.agent_id = client.organization_id, client.agent_id
+            g.quota = f"{row.exhausted} {result}"
+        if row.scope is None:
+            raise quotas.refusal(quotas.read(row.quotas), holder, window, at)
     if row.scope is None:
         if call.parameters["resource"] is not None:
             raise OAuthError("invalid_scope", _NOT_AT_THE_RESOURCE)
         if not set(call.parameters["scope"]) <= SCOPES.keys():
             raise OAuthError("invalid_scope", _NO_SCOPE_OF_OURS)
         raise OAuthError("invalid_scope", "the agent does not have every scope that was asked for")
-    scope: str = row.scope
-    return scope
+    return Grant(row.scope, quotas.read(row.quotas))
 
 
 def token_response(

@@ -14,7 +14,7 @@ from agentidp.http.request_context import current_context, current_request
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.http.responses import json_response
 from agentidp.jose import dpop
-from agentidp.oauth import client_authentication, issuance
+from agentidp.oauth import client_authentication, issuance, quotas
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import NO_STORE, ClientFormSchema, described, read_form
 from agentidp.paths import TOKEN_ENDPOINT
@@ -78,9 +78,9 @@ def issue_token() -> Response:
         # Always raises.
         client_authentication.refuse(received, client, at)
     jkt = proof.jkt if proof else None
-    body = issuance.token_response(s, signing_key, client, granted, resource=resource, at=at, jkt=jkt)
+    body = issuance.token_response(s, signing_key, client, granted.scope, resource=resource, at=at, jkt=jkt)
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
-    return json_response(body, headers=NO_STORE)
+    return json_response(body, headers=NO_STORE | quotas.headers(granted.quotas, at, is_issued=True))
 
 
 def check_grant_type(form: dict[str, str]) -> None:

@@ -54,20 +54,20 @@ def grant(
     :returns: the agent as a client, and the scope granted.
     :raises ConfigurationError: the agent or its organization is suspended.
     :raises NotFound: the organization has no such agent.
-    :raises OAuthError: the agent may not have what is asked for.
+    :raises OAuthError: the agent may not have what is asked for, or a quota refuses it.
     """
     with services.database.of(organization_id, at).transaction() as transaction:
         row, client_secret = store_credential(transaction, agent_id, expires_at=None, most=MAX_CREDENTIALS + 1)
         assert client_secret is not None  # noqa: S101 - no keys were given
         client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(client_secret))
         call = issuance.issuing(client, scope=scope, resource=resource, has_proof=False)
-        granted = issuance.granted_scope(call, transaction.run(call))
+        granted = issuance.granted(client, call, transaction.run(call), at=at)
         transaction.fetch("agents/forget_credential", credential_id=row.credential_id)
         if granted is not None:
-            audit.record(transaction, action, agent_id, after={"scope": granted, "resource": resource})
+            audit.record(transaction, action, agent_id, after={"scope": granted.scope, "resource": resource})
     if granted is None:
         raise _suspended(services, organization_id, agent_id, at)
-    return client, granted
+    return client, granted.scope
 
 
 def _suspended(services: Services, organization_id: str, agent_id: UUID, at: datetime) -> ConfigurationError:

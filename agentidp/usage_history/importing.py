@@ -71,6 +71,8 @@ def import_usage(
             for cells in _summed(source, file_format, _agents(opened), at, total):
                 _add(opened, cells, total)
             _record(opened, source.digest, total)
+            # Last, because a token that sums a month's days again waits for it.
+            opened.fetch("quotas/forget_sums")
             if is_dry_run or total.repeats:
                 raise _TakeBack
     except _TakeBack:

@@ -1,5 +1,5 @@
--- Authenticates a client, grants the scope for a resource and counts the token issued at p_at, all or nothing. It enters
--- the organization by itself. The statement oauth/issue_access_token says what it returns, and what its parameters are.
+-- Issues a token for servers of release 0.2.0, which call this function, by issue_token. They know no quotas: if one refuses the
+-- token, this fails with an error for which they respond that the service is unavailable. To be dropped in a later release.
 create or replace function issue_access_token(
     p_organization_id text,
     p_agent_id uuid,
@@ -12,78 +12,21 @@ create or replace function issue_access_token(
 ) returns table (is_target_known boolean, is_proof_missing boolean, scope text)
 language plpgsql as $$
 declare
-    v_agent record;
-    v_credential record;
-    v_target_scopes text[] := p_own_scopes;
-    v_granted text[];
-    -- These two are never read: they are there only for the call.
-    v_entered text;
-    v_slot smallint;
-    v_is_consumed boolean;
-    v_is_active boolean;
+    v_issued record;
 begin
-    v_entered := enter_organization(p_organization_id, p_durable);
-    -- What the view client_credentials joins, one table after the other: on Citus, a worker keeps the plan of a statement
-    -- that reads one table, and plans a join for each token, which took a third of the token's time. All are read in any
-    -- case, so that the time does not tell a client that exists from one that does not.
-    perform from organizations where organization_id = p_organization_id and suspended_at is null;
-    v_is_active := found;
-    select scopes, dpop_bound_access_tokens
-    into v_agent
-    from agents
-    where
-        organization_id = p_organization_id and agent_id = p_agent_id
-        and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity';
-    v_is_active := v_is_active and found;
-    select credential_id, last_used_at
-    into v_credential
-    from credentials
-    where
-        organization_id = p_organization_id and agent_id = p_agent_id
-        -- Digests of 256 random bits: the time of the comparison reveals nothing about the secret.
-        and (secret_hash = p_secret_hash or (p_secret_hash is null and jwks @> p_jwk))
-        and (expires_at is null or expires_at > p_at)
-        and revoked_at is null
-    limit 1;
-    if not found or not v_is_active then
-        return;
-    end if;
-    if p_digest is not null then
-        v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
-    end if;
-    if p_resource is not null then
-        v_target_scopes := held_resource_scopes(p_organization_id, p_resource);
-    end if;
-    is_target_known := v_target_scopes is not null;
-    is_proof_missing := v_agent.dpop_bound_access_tokens and not p_has_proof;
-    if is_target_known and not is_proof_missing then
-        if p_scope is not null then
-            if p_scope <@ v_agent.scopes and p_scope <@ v_target_scopes then
-                v_granted := p_scope;
-            end if;
-        elsif v_agent.scopes <@ v_target_scopes then
-            v_granted := v_agent.scopes;
-        else
-            -- What the agent has for this resource, in the agent's order.
-            v_granted := array(
-                select held.scope
-                from unnest(v_agent.scopes) with ordinality as held (scope, ordinal)
-                where held.scope = any (v_target_scopes)
-                order by held.ordinal
-            );
+    for v_issued in
+        select *
+        from issue_token(
+            p_organization_id, p_agent_id, p_at, p_day, p_hour, p_secret_hash, p_jwk, p_digest, p_expires_at, p_scope,
+            p_own_scopes, p_resource, p_has_proof, p_durable
+        )
+    loop
+        if v_issued.scope is null and v_issued.exhausted is not null then
+            raise exception 'a quota refuses the token' using errcode = 'configuration_limit_exceeded';
         end if;
-    end if;
-    if v_granted is not null then
-        v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 1, 1, 0);
-        -- At most once a minute: a write for each token would make all tokens of one credential wait for its row.
-        if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then
-            update credentials
-            set last_used_at = p_at
-            where
-                organization_id = p_organization_id and credential_id = v_credential.credential_id
-                and (last_used_at is null or last_used_at < p_at - interval '1 minute');
-        end if;
-    end if;
-    scope := array_to_string(v_granted, ' ');
-    return next;
+        is_target_known := v_issued.is_target_known;
+        is_proof_missing := v_issued.is_proof_missing;
+        scope := v_issued.scope;
+        return next;
+    end loop;
 end $$;

@@ -11,8 +11,8 @@
 -- resource: of a resource server of the organization, which must hold this identifier, or null for our own API;
 -- has_proof: whether the token will be bound to a key;
 -- durable: false lets the commit be acknowledged before it is on disk.
-select is_target_known, is_proof_missing, scope
-from issue_access_token(
+select is_target_known, is_proof_missing, scope, quotas, exhausted
+from issue_token(
     -- On Citus, a function may read the rows of this very value only, which must have the column's collation.
     %(organization_id)s::text collate "C",
     %(agent_id)s::uuid,

@@ -55,6 +55,12 @@ erased_findings as (
 erased_markers as (
     delete from markers where organization_id = %(organization_id)s
 ),
+erased_quotas as (
+    delete from quotas where organization_id = %(organization_id)s
+),
+erased_quota_refusals as (
+    delete from quota_refusals_daily where organization_id = %(organization_id)s
+),
 erased_usage_imports as (
     delete from usage_imports where organization_id = %(organization_id)s
 )

@@ -93,6 +93,11 @@ FILL = (
     "insert into throttles select %(unknown)s, %(spread)s * n, "
     "%(at)s::timestamptz - case when n %% 1000 = 0 then interval '1 hour' else interval '0' end "
     "from generate_series(1, %(rows)s) as n",
+    "insert into quotas select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, quota_window, 1000000, true, null, "
+    "null, %(at)s, %(at)s from generate_series(0, 1000) as n, unnest(array['hour', 'day', 'month']) as quota_window",
+    "insert into quota_refusals_daily select %(organization_id)s, %(at)s::date - ago, lpad(to_hex(n), 32, '0')::uuid, "
+    "'agent', 'day', 0, count_nothing(), count_nothing() from generate_series(0, 29) as ago, "
+    "generate_series(1, 100) as n",
     "insert into usage_daily select %(organization_id)s, %(at)s::date - ago, slot, 240000, "
     "array_fill(10000, array[24]), array_fill(10000, array[24]), array_fill(10, array[24]) "
     "from generate_series(0, %(days)s) as ago, generate_series(0, 3) as slot",
@@ -129,6 +134,9 @@ VALUES: dict[str, Any] = {
     "resource_server_id": uuid.UUID(int=50),
     "finding_id": uuid.UUID(int=50),
     "marker_id": uuid.UUID(int=50),
+    "quota_window": "month",
+    "tokens": 1000,
+    "is_enforced": True,
     "starts_at": NOON,
     "ends_at": NOON,
     "ended_before": NOON - timedelta(days=400),
@@ -280,6 +288,8 @@ PAGES = {
     "alerts/claim_targets": 300,
     # One use in 16 deletes up to 64 expired identifiers, each by its key.
     **dict.fromkeys(("oauth/introspect_token", "oauth/issue_access_token", "oauth/use_identifier"), 500),
+    # All of the organization's quotas, and each day of the month for a quota a month.
+    "quotas/quota_usage": 500,
     # One organization's or one agent's days, four rows or four look-ups each.
     **dict.fromkeys(
         (
@@ -399,7 +409,7 @@ def test_reads_few_pages_when_the_tables_have_filled(connection: psycopg.Connect
 @READS_A_PLAN
 def test_the_tables_hold_what_the_statements_look_for(connection: psycopg.Connection[Any]) -> None:
     # Otherwise they would stop before they have read much.
-    assert run(connection, "oauth/issue_access_token", "") == (True, False, "analytics:read")
+    assert run(connection, "oauth/issue_access_token", "")[:3] == (True, False, "analytics:read")
     assert run(connection, "oauth/introspect_token", "") == (list(SCOPES), True)
     for name in ("oauth/record_failure", "usage/record_request", "dashboard/viewer", "agents/get_agent"):
         assert run(connection, name, "") is not None, name

@@ -37,6 +37,7 @@ from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.registry.agents import MAX_DESCRIPTION, MAX_OWNER, MAX_REPLICAS
 from agentidp.registry.credentials import MAX_LABEL
 from agentidp.registry.organizations import MAX_BUDGET
+from agentidp.registry.quotas import MAX_TOKENS
 from agentidp.services import Services
 from tests.conftest import Cast, _fresh_database, settings_for
 from tests.factories import (
@@ -455,6 +456,8 @@ WRONG_TYPES: dict[str, Any] = {
 }
 
 WRONG_VALUES: dict[str, list[Any]] = {
+    "tokens": [None, 0, -1, MAX_TOKENS + 1, 1.5, 2.0, True, "1", [], {}],
+    "enforce": [None, 0, 1, "true", [], {}],
     "name": [
         None,
         "",

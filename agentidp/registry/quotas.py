@@ -1,0 +1,267 @@
+"""``/api/v1/quotas`` and ``/api/v1/agents/{agentId}/quotas``: how many tokens may be issued an hour, a day or a month.
+
+``sql/functions/check_quotas.sql`` decides about each token. A change waits until no token of the organization is being
+issued, so it is in force for every token that is issued after its response.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response
+
+from agentidp import audit
+from agentidp.caller import Caller, bearer
+from agentidp.db.organization import Transaction
+from agentidp.db.sql import Rows
+from agentidp.http.errors import NotFound, existing
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import json_response
+from agentidp.http.schemas import Flag, timestamp
+from agentidp.oauth.quotas import WINDOWS, bounds
+
+blueprint = Blueprint("quotas", __name__, description="Quotas of tokens of the organization and of its agents")
+
+ORGANIZATION = UUID(int=0)
+"""Stands for the organization in the column ``agent_id`` of ``quotas``."""
+
+MIN_TOKENS, MAX_TOKENS = 1, 1_000_000_000_000
+"""In one window."""
+
+LOCK_TIMEOUT = "2s"
+"""How long a change waits for the tokens that are being issued. Tokens that are asked for meanwhile wait behind it."""
+
+_WINDOW = {
+    "in": "path",
+    "name": "window",
+    "required": True,
+    "schema": {"type": "string", "enum": list(WINDOWS)},
+    "description": "The UTC hour, day or calendar month",
+}
+
+
+class Tokens(ma.fields.Integer):
+    """A number of tokens that a quota allows."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        rule = f"must be a whole number from {MIN_TOKENS} to {MAX_TOKENS}"
+        super().__init__(validate=ma.validate.Range(MIN_TOKENS, MAX_TOKENS, error=rule), **kwargs)
+        self.error_messages |= {"invalid": rule, "null": rule}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        # marshmallow's "strict" would let true and 2.0 through.
+        if type(value) is not int:
+            raise self.make_error("invalid", input=value)
+        return value
+
+
+class NewQuotaSchema(ma.Schema):
+    """The body that sets a quota."""
+
+    tokens = Tokens(required=True)
+    enforce = Flag(
+        attribute="is_enforced",
+        required=True,
+        metadata={"description": "false: refuse nothing, and count what would have been refused"},
+    )
+
+
+class QuotaSchema(ma.Schema):
+    """A quota, and what was used of it in its window until now."""
+
+    window = ma.fields.String(required=True, validate=ma.validate.OneOf(WINDOWS))
+    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(MIN_TOKENS, MAX_TOKENS))
+    enforce = ma.fields.Boolean(required=True)
+    used = ma.fields.Integer(
+        required=True,
+        validate=ma.validate.Range(0),
+        metadata={"description": "Tokens issued in the window. Those issued before the quota was set count too"},
+    )
+    left = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
+    refused = ma.fields.Integer(
+        required=True, validate=ma.validate.Range(0), metadata={"description": "Tokens refused in the window"}
+    )
+    observed = ma.fields.Integer(
+        required=True,
+        validate=ma.validate.Range(0),
+        metadata={"description": "Tokens issued in the window that would have been refused if it had been enforced"},
+    )
+    startsAt = ma.fields.AwareDateTime(required=True, metadata={"description": "When the window began"})
+    endsAt = ma.fields.AwareDateTime(required=True, metadata={"description": "When the next window begins"})
+
+
+class QuotaListSchema(ma.Schema):
+    """The quotas of the organization: at most one an hour, one a day and one a month, in this order."""
+
+    data = ma.fields.List(ma.fields.Nested(QuotaSchema), required=True)
+
+
+class AgentQuotaListSchema(QuotaListSchema):
+    """The quotas of an agent: at most one an hour, one a day and one a month, in this order."""
+
+    agentId = ma.fields.UUID(required=True)
+
+
+@blueprint.route("/api/v1/quotas")
+@bearer("agents:read")
+@blueprint.response(200, QuotaListSchema)
+def list_quotas(caller: Caller) -> Response:
+    """List the organization's own quotas, with what is used and left."""
+    rows = caller.read("quotas/quota_usage", agent_id=ORGANIZATION)
+    return json_response({"data": [represent(row, caller.at) for row in rows]})
+
+
+@blueprint.route("/api/v1/quotas/<window>", methods=["PUT"], parameters=[_WINDOW])
+@bearer("quotas:write")
+@blueprint.arguments(NewQuotaSchema)
+@blueprint.response(200, QuotaSchema)
+def put_quota(caller: Caller, new: dict[str, Any], window: str) -> Response:
+    """Set the organization's quota of a window. It is in force for every token that is issued after the response."""
+    return json_response(_set(caller, None, window, new))
+
+
+@blueprint.route("/api/v1/quotas/<window>", methods=["DELETE"], parameters=[_WINDOW])
+@bearer("quotas:write")
+@blueprint.response(204)
+def delete_quota(caller: Caller, window: str) -> Response:
+    """Delete the organization's quota of a window."""
+    _delete(caller, None, window)
+    return Response(status=204)
+
+
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/quotas")
+@bearer("agents:read")
+@blueprint.response(200, AgentQuotaListSchema)
+def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
+    """List an agent's quotas, with what is used and left. Those of the organization apply to the agent too."""
+    existing(caller.read("agents/get_agent", agent_id=agent_id))
+    rows = caller.read("quotas/quota_usage", agent_id=agent_id)
+    return json_response({"agentId": str(agent_id), "data": [represent(row, caller.at) for row in rows]})
+
+
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/quotas/<window>", methods=["PUT"], parameters=[_WINDOW])
+@bearer("quotas:write")
+@blueprint.arguments(NewQuotaSchema)
+@blueprint.response(200, QuotaSchema)
+def put_agent_quota(caller: Caller, new: dict[str, Any], agent_id: UUID, window: str) -> Response:
+    """Set an agent's quota of a window. It is in force for every token that is issued after the response."""
+    return json_response(_set(caller, agent_id, window, new))
+
+
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/quotas/<window>", methods=["DELETE"], parameters=[_WINDOW])
+@bearer("quotas:write")
+@blueprint.response(204)
+def delete_agent_quota(caller: Caller, agent_id: UUID, window: str) -> Response:
+    """Delete an agent's quota of a window."""
+    _delete(caller, agent_id, window)
+    return Response(status=204)
+
+
+def _set(caller: Caller, agent_id: UUID | None, window: str, new: dict[str, Any]) -> dict[str, Any]:
+    with _locked(caller, window) as opened:
+        set_quota(opened, agent_id, window, **new)
+        rows = used(opened, agent_id)
+    [row] = [row for row in rows if row.quota_window == window]
+    return represent(row, caller.at)
+
+
+def _delete(caller: Caller, agent_id: UUID | None, window: str) -> None:
+    with _locked(caller, window) as opened:
+        remove_quota(opened, agent_id, window)
+
+
+@contextlib.contextmanager
+def _locked(caller: Caller, window: str) -> Iterator[Transaction]:
+    """A transaction under the lock of quotas.
+
+    :raises NotFound: there is no such window.
+    """
+    if window not in WINDOWS:
+        raise NotFound
+    # In a transaction of its own: the lock of quotas must come before those of the counters.
+    caller.admit()
+    with caller.transaction() as opened:
+        lock(opened)
+        yield opened
+
+
+def lock(opened: Transaction) -> None:
+    """Let no token of the organization be issued until the transaction ends, because its quotas change.
+
+    It waits for the tokens that are being issued, and those may wait for a row. So it comes before the transaction
+    locks its first row.
+    """
+    opened.fetch("quotas/lock_quotas", timeout=LOCK_TIMEOUT)
+
+
+def set_quota(opened: Transaction, agent_id: UUID | None, window: str, *, tokens: int, is_enforced: bool) -> None:
+    """Set a quota, under the :func:`lock`.
+
+    :param agent_id: whose it is; the organization's own if ``None``.
+    :param window: one of :data:`WINDOWS`.
+    :raises NotFound: no such agent.
+    """
+    holder = _existing_holder(opened, agent_id)
+    rows = opened.fetch("quotas/get_quota", agent_id=holder, quota_window=window)
+    opened.fetch("quotas/set_quota", agent_id=holder, quota_window=window, tokens=tokens, is_enforced=is_enforced)
+    _mark(opened, agent_id)
+    before = _recorded(rows[0]) if rows else None
+    after = {window: {"tokens": tokens, "enforce": is_enforced}}
+    audit.record(opened, "quota.changed", agent_id or opened.organization_id, before=before, after=after)
+
+
+def remove_quota(opened: Transaction, agent_id: UUID | None, window: str) -> None:
+    """Delete a quota, under the :func:`lock`.
+
+    :raises NotFound: there is no such agent or quota.
+    """
+    holder = _existing_holder(opened, agent_id)
+    row = existing(opened.fetch("quotas/delete_quota", agent_id=holder, quota_window=window))
+    _mark(opened, agent_id)
+    audit.record(opened, "quota.deleted", agent_id or opened.organization_id, before=_recorded(row))
+
+
+def used(opened: Transaction, agent_id: UUID | None) -> Rows:
+    """The rows of ``sql/quotas/quota_usage.sql`` of an agent, or of the organization itself if ``None``."""
+    return opened.fetch("quotas/quota_usage", agent_id=agent_id or ORGANIZATION)
+
+
+def _existing_holder(opened: Transaction, agent_id: UUID | None) -> UUID:
+    if agent_id is None:
+        return ORGANIZATION
+    if not opened.fetch("agents/get_agent", agent_id=agent_id):
+        raise NotFound
+    return agent_id
+
+
+def _mark(opened: Transaction, agent_id: UUID | None) -> None:
+    if agent_id is None:
+        opened.fetch("quotas/mark_organization")
+    else:
+        opened.fetch("quotas/mark_agent", agent_id=agent_id)
+
+
+def _recorded(row: Any) -> dict[str, Any]:
+    """What the audit trail records of a quota: in both of a change, the window, which stays, would be left out."""
+    return {row.quota_window: {"tokens": row.tokens, "enforce": row.is_enforced}}
+
+
+def represent(row: Any, at: datetime) -> dict[str, Any]:
+    """A row of ``sql/quotas/quota_usage.sql`` as our JSON."""
+    starts_at, ends_at = bounds(row.quota_window, at)
+    return {
+        "window": row.quota_window,
+        "tokens": row.tokens,
+        "enforce": row.is_enforced,
+        "used": row.used,
+        "left": max(row.tokens - row.used, 0),
+        "refused": row.refused,
+        "observed": row.observed,
+        "startsAt": timestamp(starts_at),
+        "endsAt": timestamp(ends_at),
+    }

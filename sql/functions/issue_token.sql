@@ -1,0 +1,124 @@
+-- Authenticates a client, grants the scope for a resource, checks the quotas of the agent and of its organization, and counts
+-- the token issued at p_at, all or nothing. It enters the organization by itself. The statement oauth/issue_access_token says
+-- what it returns, and what its parameters are.
+create or replace function issue_token(
+    p_organization_id text,
+    p_agent_id uuid,
+    p_at timestamptz, p_day date, p_hour integer,
+    p_secret_hash bytea,
+    p_jwk jsonb, p_digest bytea, p_expires_at timestamptz,
+    p_scope text[], p_own_scopes text[], p_resource text,
+    p_has_proof boolean,
+    p_durable boolean
+) returns table (is_target_known boolean, is_proof_missing boolean, scope text, quotas text, exhausted text)
+language plpgsql as $$
+declare
+    v_organization record;
+    v_agent record;
+    v_credential record;
+    v_target_scopes text[] := p_own_scopes;
+    v_granted text[];
+    v_checked text[];
+    v_is_active boolean;
+    v_slot smallint := 0;
+    -- These are never read: they are there only for the call.
+    v_entered text;
+    v_is_consumed boolean;
+    v_is_counted boolean;
+begin
+    v_entered := enter_organization(p_organization_id, p_durable);
+    -- Until this transaction ends, no quota of the organization changes (lock_quotas): so once a change is acknowledged, no
+    -- token is issued by what was before.
+    if not pg_try_advisory_xact_lock_shared(hashtext(p_organization_id), 16) then
+        perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
+    end if;
+    -- What the view client_credentials joins, one table after the other: on Citus, a worker keeps the plan of a statement
+    -- that reads one table, and plans a join for each token, which took a third of the token's time. All are read in any
+    -- case, so that the time does not tell a client that exists from one that does not.
+    select has_quota
+    into v_organization
+    from organizations
+    where organization_id = p_organization_id and suspended_at is null;
+    v_is_active := found;
+    select scopes, dpop_bound_access_tokens, has_quota
+    into v_agent
+    from agents
+    where
+        organization_id = p_organization_id and agent_id = p_agent_id
+        and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity';
+    v_is_active := v_is_active and found;
+    select credential_id, last_used_at
+    into v_credential
+    from credentials
+    where
+        organization_id = p_organization_id and agent_id = p_agent_id
+        -- Digests of 256 random bits: the time of the comparison reveals nothing about the secret.
+        and (secret_hash = p_secret_hash or (p_secret_hash is null and jwks @> p_jwk))
+        and (expires_at is null or expires_at > p_at)
+        and revoked_at is null
+    limit 1;
+    if not found or not v_is_active then
+        return;
+    end if;
+    if p_resource is not null then
+        v_target_scopes := held_resource_scopes(p_organization_id, p_resource);
+    end if;
+    is_target_known := v_target_scopes is not null;
+    is_proof_missing := v_agent.dpop_bound_access_tokens and not p_has_proof;
+    if is_target_known and not is_proof_missing then
+        if p_scope is not null then
+            if p_scope <@ v_agent.scopes and p_scope <@ v_target_scopes then
+                v_granted := p_scope;
+            end if;
+        elsif v_agent.scopes <@ v_target_scopes then
+            v_granted := v_agent.scopes;
+        else
+            -- What the agent has for this resource, in the agent's order.
+            v_granted := array(
+                select held.scope
+                from unnest(v_agent.scopes) with ordinality as held (scope, ordinal)
+                where held.scope = any (v_target_scopes)
+                order by held.ordinal
+            );
+        end if;
+    end if;
+    if v_granted is not null and (v_agent.has_quota or v_organization.has_quota) then
+        -- Before anything is written: who waits here has no row that somebody with a lock of quotas waits for.
+        v_checked := check_quotas(
+            p_organization_id, p_agent_id, p_day, p_hour, v_agent.has_quota, v_organization.has_quota
+        );
+        quotas := v_checked[1];
+        if v_checked[2] is not null then
+            exhausted := v_checked[2] || ' ' || v_checked[3];
+        end if;
+        if v_checked[4] = 't' then
+            v_granted := null;
+        end if;
+    end if;
+    if p_digest is not null then
+        v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
+    end if;
+    if v_granted is not null then
+        v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 1, 1, 0);
+        -- At most once a minute: a write for each token would make all tokens of one credential wait for its row.
+        if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then
+            update credentials
+            set last_used_at = p_at
+            where
+                organization_id = p_organization_id and credential_id = v_credential.credential_id
+                and (last_used_at is null or last_used_at < p_at - interval '1 minute');
+        end if;
+    end if;
+    if exhausted is not null then
+        v_is_counted := count_refusal(
+            p_organization_id, p_agent_id, p_day, p_hour, v_checked[2], v_checked[3], v_slot,
+            (v_granted is null)::integer, (v_granted is not null)::integer
+        );
+        if v_granted is null and p_digest is null then
+            -- A refusal is no token: its count may be lost in a crash. An identifier that was consumed must not be.
+            v_entered := enter_organization(p_organization_id, false);
+        end if;
+    end if;
+    scope := array_to_string(v_granted, ' ');
+    return next;
+end $$;

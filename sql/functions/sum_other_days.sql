@@ -1,0 +1,42 @@
+-- Sums an agent's or an organization's tokens on all days of a day's UTC month but that day, and keeps the sum with the
+-- quota a month. Who calls it holds the exclusive lock of the quota's holder. Returns the sum.
+--
+-- The row is locked first: an import of past usage, which takes none of the locks of quotas, makes the sum stale as the last
+-- thing that it does. So either it waits for the row and then makes this sum stale, or what it has added is visible.
+--
+-- Parameters: p_organization_id; p_agent_id: nil for the organization's quota; p_day.
+create or replace function sum_other_days(
+    p_organization_id text,
+    p_agent_id uuid,
+    p_day date
+) returns bigint
+language plpgsql as $$
+declare
+    v_month constant date := date_trunc('month', p_day::timestamp);
+    -- Each day by itself: the index has the day before the agent.
+    v_days constant date[] := array(
+        select v_month + since.days
+        from generate_series(0, 30) as since (days)
+        where v_month + since.days < v_month + interval '1 month' and v_month + since.days <> p_day
+    );
+    v_sum bigint;
+begin
+    perform from quotas
+    where organization_id = p_organization_id and agent_id = p_agent_id and quota_window = 'month'
+    for update;
+    if p_agent_id = '00000000-0000-0000-0000-000000000000' then
+        select coalesce(sum(tokens), 0)
+        into v_sum
+        from usage_daily
+        where organization_id = p_organization_id and day = any (v_days);
+    else
+        select coalesce(sum(tokens), 0)
+        into v_sum
+        from agent_usage_daily
+        where organization_id = p_organization_id and day = any (v_days) and agent_id = p_agent_id;
+    end if;
+    update quotas
+    set other_days_of = p_day, other_days = v_sum
+    where organization_id = p_organization_id and agent_id = p_agent_id and quota_window = 'month';
+    return v_sum;
+end $$;

@@ -1,0 +1,8 @@
+-- Deletes a quota. Returns its row, or none if there is none.
+-- Parameters: organization_id; agent_id: whose quota it is, nil for the organization's own; quota_window: hour, day or month.
+delete from quotas
+where
+    organization_id = %(organization_id)s
+    and agent_id = %(agent_id)s::uuid
+    and quota_window = %(quota_window)s
+returning quota_window, tokens, is_enforced

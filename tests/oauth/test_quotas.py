@@ -1,0 +1,263 @@
+"""What the token endpoint does about quotas. That they are exact under concurrency is in ``tests/test_quotas.py``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import http_sf
+import psycopg
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from agentidp.oauth.quotas import WINDOWS, bounds
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import NOON, Agent, Clock, make_agent, usage_sums
+
+
+def put(client: FlaskClient, agent: Agent, window: str, tokens: int, *, enforce: bool = True, own: bool = True) -> Any:
+    """Set a quota of the agent, or of its organization."""
+    whose = f"/agents/{agent.client_id}" if own else ""
+    response = client.put(
+        f"/api/v1{whose}/quotas/{window}", json={"tokens": tokens, "enforce": enforce}, headers=agent.bearer()
+    )
+    assert response.status_code == 200, response.json
+    return response.json
+
+
+def ask(client: FlaskClient, agent: Agent, **form: str) -> TestResponse:
+    """Ask for a token."""
+    return client.post(
+        "/api/v1/token",
+        data={
+            "grant_type": "client_credentials",
+            "client_id": agent.client_id,
+            "client_secret": agent.client_secret,
+            **form,
+        },
+    )
+
+
+def refused(whose: str, tokens: int, window: str, ends: str) -> dict[str, str]:
+    """The body of a refusal."""
+    return {
+        "error": "temporarily_unavailable",
+        "error_description": f"the {whose}'s quota of {tokens} tokens per {window} has been used; "
+        f"the next {window} begins at {ends}",
+    }
+
+
+def limits(response: TestResponse) -> dict[str, dict[str, dict[str, int]]]:
+    """The two headers as the structured fields that they are: name of the header -> policy -> parameters."""
+    return {
+        name: dict(http_sf.parse(response.headers[name].encode(), tltype="list"))
+        for name in ("RateLimit-Policy", "RateLimit")
+        if name in response.headers
+    }
+
+
+@ON_CITUS_TOO
+def test_of_n_tokens_the_nth_is_issued_and_none_after_it(client: FlaskClient, cast: Cast, clock: Clock) -> None:
+    agent = cast.acme
+    put(client, agent, "day", 3)
+    assert [ask(client, agent).status_code for _ in range(5)] == [200, 200, 200, 429, 429]
+    assert client.get(f"/api/v1/agents/{agent.client_id}/quotas", headers=agent.bearer()).json == {
+        "agentId": agent.client_id,
+        "data": [
+            {
+                "window": "day",
+                "tokens": 3,
+                "enforce": True,
+                "used": 3,
+                "left": 0,
+                "refused": 2,
+                "observed": 0,
+                "startsAt": "2026-04-15T00:00:00.000000Z",
+                "endsAt": "2026-04-16T00:00:00.000000Z",
+            }
+        ],
+    }
+    sums = usage_sums(str(agent.services.settings.database_url), agent.organization_id)
+    assert {sums[name] for name in sums if "token" in name} == {3}
+    assert {sums[name] for name in sums if "rejected" in name} == {0}
+
+
+def test_a_refusal_says_which_quota_and_when_it_ends(client: FlaskClient, cast: Cast, clock: Clock) -> None:
+    clock.now = NOON + timedelta(milliseconds=100)
+    put(client, cast.acme, "day", 1)
+    assert ask(client, cast.acme).status_code == 200
+    response = ask(client, cast.acme)
+    assert (response.status_code, response.json) == (429, refused("agent", 1, "day", "2026-04-16T00:00:00Z"))
+    headers = {name: value for name, value in response.headers if name not in ("X-Request-Id", "Content-Length")}
+    assert headers == {
+        "Content-Type": "application/json",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        # One more than half a day has full seconds.
+        "Retry-After": "43200",
+        "RateLimit-Policy": '"agent-day";q=1;w=86400',
+        "RateLimit": '"agent-day";r=0;t=43200',
+    }
+
+
+@ON_CITUS_TOO
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_quota_begins_anew_with_its_window(
+    client: FlaskClient, cast: Cast, clock: Clock, window: str, own: bool
+) -> None:
+    clock.now = datetime(2026, 12, 31, 23, 59, 59, 900_000, tzinfo=UTC)
+    put(client, cast.acme, window, 2, own=own)
+    assert [ask(client, cast.acme).status_code for _ in range(3)] == [200, 200, 429]
+    assert ask(client, cast.acme).headers["Retry-After"] == "1"
+    clock.advance(seconds=0.1)
+    assert [ask(client, cast.acme).status_code for _ in range(3)] == [200, 200, 429]
+    # A server whose clock is behind goes on in the old window, which is at its end.
+    clock.advance(seconds=-30)
+    assert ask(client, cast.acme).status_code == 429
+
+
+@ON_CITUS_TOO
+@pytest.mark.parametrize("own", [True, False])
+def test_a_months_quota_counts_all_of_its_days_whatever_their_order(
+    client: FlaskClient, cast: Cast, clock: Clock, own: bool
+) -> None:
+    put(client, cast.acme, "month", 7, own=own)
+    statuses = []
+    for day in (14, 15, 14, 30, 1, 15, 2, 3, 14):
+        clock.now = NOON.replace(day=day)
+        statuses.append(ask(client, cast.acme).status_code)
+    assert statuses == [200] * 7 + [429] * 2
+    clock.now = datetime(2026, 5, 1, tzinfo=UTC)
+    assert ask(client, cast.acme).status_code == 200
+    # Back in the month before, by a server that was suspended for long.
+    clock.now = datetime(2026, 4, 30, 23, 59, tzinfo=UTC)
+    assert ask(client, cast.acme).status_code == 429
+
+
+@ON_CITUS_TOO
+def test_the_organizations_quota_is_of_all_its_agents(client: FlaskClient, cast: Cast) -> None:
+    other = make_agent(cast.acme.services, cast.acme.organization_id, "other")
+    put(client, cast.acme, "month", 3, own=False)
+    assert [ask(client, agent).status_code for agent in (cast.acme, other, other, other, cast.acme)] == [200] * 3 + [
+        429
+    ] * 2
+    response = ask(client, other)
+    assert response.json == refused("organization", 3, "month", "2026-05-01T00:00:00Z")
+    assert limits(response) == {
+        "RateLimit-Policy": {"organization-month": {"q": 3, "w": 30 * 86_400}},
+        "RateLimit": {"organization-month": {"r": 0, "t": 15 * 86_400 + 43_200}},
+    }
+    assert ask(client, cast.outsider).status_code == 200
+    [quota] = client.get("/api/v1/quotas", headers=cast.acme.bearer()).json["data"]
+    assert (quota["used"], quota["left"], quota["refused"]) == (3, 0, 3)
+
+
+def test_a_token_that_several_quotas_refuse_is_refused_by_the_one_that_ends_last(
+    client: FlaskClient, cast: Cast
+) -> None:
+    for window in WINDOWS:
+        put(client, cast.acme, window, 1)
+    put(client, cast.acme, "day", 1, own=False)
+    assert ask(client, cast.acme).status_code == 200
+    assert ask(client, cast.acme).json == refused("agent", 1, "month", "2026-05-01T00:00:00Z")
+    client.delete(f"/api/v1/agents/{cast.acme.client_id}/quotas/month", headers=cast.acme.bearer())
+    assert ask(client, cast.acme).json == refused("agent", 1, "day", "2026-04-16T00:00:00Z")
+    client.delete(f"/api/v1/agents/{cast.acme.client_id}/quotas/day", headers=cast.acme.bearer())
+    assert ask(client, cast.acme).json == refused("organization", 1, "day", "2026-04-16T00:00:00Z")
+    client.delete("/api/v1/quotas/day", headers=cast.acme.bearer())
+    assert ask(client, cast.acme).json == refused("agent", 1, "hour", "2026-04-15T13:00:00Z")
+
+
+def test_each_token_says_what_is_left_of_the_quotas_that_are_enforced(client: FlaskClient, cast: Cast) -> None:
+    assert limits(ask(client, cast.acme)) == {}
+    put(client, cast.acme, "hour", 10)
+    put(client, cast.acme, "month", 20, own=False)
+    put(client, cast.acme, "day", 100, enforce=False)
+    assert limits(ask(client, cast.acme)) == {
+        "RateLimit-Policy": {
+            "organization-month": {"q": 20, "w": 30 * 86_400},
+            "agent-hour": {"q": 10, "w": 3600},
+        },
+        "RateLimit": {
+            "organization-month": {"r": 18, "t": 15 * 86_400 + 43_200},
+            "agent-hour": {"r": 8, "t": 3600},
+        },
+    }
+
+
+@ON_CITUS_TOO
+def test_a_quota_that_is_not_enforced_counts_what_it_would_have_refused(client: FlaskClient, cast: Cast) -> None:
+    put(client, cast.acme, "day", 2, enforce=False)
+    responses = [ask(client, cast.acme) for _ in range(5)]
+    assert [response.status_code for response in responses] == [200] * 5
+    assert all(limits(response) == {} for response in responses)
+    [quota] = client.get(f"/api/v1/agents/{cast.acme.client_id}/quotas", headers=cast.acme.bearer()).json["data"]
+    assert (quota["used"], quota["left"], quota["refused"], quota["observed"]) == (5, 0, 0, 3)
+    # Enforced, it refuses from now on.
+    put(client, cast.acme, "day", 2)
+    assert ask(client, cast.acme).status_code == 429
+
+
+@ON_CITUS_TOO
+def test_a_change_works_at_once(client: FlaskClient, cast: Cast) -> None:
+    put(client, cast.acme, "day", 1)
+    assert [ask(client, cast.acme).status_code for _ in range(2)] == [200, 429]
+    put(client, cast.acme, "day", 2)
+    assert [ask(client, cast.acme).status_code for _ in range(2)] == [200, 429]
+    put(client, cast.acme, "day", 1)
+    assert ask(client, cast.acme).status_code == 429
+    path = f"/api/v1/agents/{cast.acme.client_id}/quotas/day"
+    assert client.delete(path, headers=cast.acme.bearer()).status_code == 204
+    assert ask(client, cast.acme).status_code == 200
+
+
+def test_nobody_who_fails_to_authenticate_learns_of_a_quota(client: FlaskClient, cast: Cast) -> None:
+    put(client, cast.acme, "day", 1)
+    assert [ask(client, cast.acme).status_code for _ in range(2)] == [200, 429]
+    with_quota = ask(client, cast.acme, client_secret="wrong")
+    without = ask(client, cast.outsider, client_secret="wrong")
+    assert with_quota.status_code == 401
+    assert (with_quota.json, with_quota.status) == (without.json, without.status)
+    assert [name for name, _ in with_quota.headers] == [name for name, _ in without.headers]
+
+
+def test_a_scope_that_is_refused_is_no_refusal_by_a_quota(client: FlaskClient, cast: Cast) -> None:
+    put(client, cast.acme, "day", 1)
+    assert ask(client, cast.acme).status_code == 200
+    assert ask(client, cast.acme, scope="nothing").json["error"] == "invalid_scope"
+    [quota] = client.get(f"/api/v1/agents/{cast.acme.client_id}/quotas", headers=cast.acme.bearer()).json["data"]
+    assert quota["refused"] == 0
+
+
+def test_a_server_of_the_release_before_is_refused_too(cast: Cast, client: FlaskClient) -> None:
+    """It calls a function that knows no quotas, and responds that the service is unavailable."""
+    put(client, cast.acme, "day", 1)
+    call = (
+        'select * from issue_access_token(%s::text collate "C", %s, %s, %s, 12, sha256(%s), null, null, null, null, '
+        "array['agents:read', 'analytics:read', 'agents:write', 'alerts:write', 'audit:read', 'findings:write', "
+        "'quotas:write'], null, false, true)"
+    )
+    agent = cast.acme
+    values = [agent.organization_id, agent.agent_id, NOON, NOON.date(), agent.client_secret.encode()]
+    with psycopg.connect(str(agent.services.settings.database_url), autocommit=True) as connection:
+        issued = connection.execute(call, values).fetchone()
+        assert issued is not None and issued[:2] == (True, False) and "agents:read" in issued[2]
+        with pytest.raises(psycopg.errors.ConfigurationLimitExceeded):
+            connection.execute(call, values)
+
+
+@pytest.mark.parametrize(
+    ("window", "at", "begins", "ends"),
+    [
+        ("hour", "2026-04-15T12:00:00", "2026-04-15T12:00:00", "2026-04-15T13:00:00"),
+        ("hour", "2026-12-31T23:59:59.999999", "2026-12-31T23:00:00", "2027-01-01T00:00:00"),
+        ("day", "2028-02-29T00:00:00", "2028-02-29T00:00:00", "2028-03-01T00:00:00"),
+        ("month", "2028-02-29T23:59:59", "2028-02-01T00:00:00", "2028-03-01T00:00:00"),
+        ("month", "2026-12-01T00:00:00", "2026-12-01T00:00:00", "2027-01-01T00:00:00"),
+    ],
+)
+def test_the_bounds_of_a_window(window: str, at: str, begins: str, ends: str) -> None:
+    expected = tuple(datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (begins, ends))
+    assert bounds(window, datetime.fromisoformat(at).replace(tzinfo=UTC)) == expected
