@@ -116,7 +116,9 @@ class Settings:
 
     @property
     def own_audiences(self) -> tuple[str, ...]:
-        """Each ``aud`` that this server accepts itself: no organization can register one as a resource identifier."""
+        """Each ``aud`` that this server accepts itself. No organization can register one as a resource identifier, in
+        any spelling.
+        """
         return self.resource, self.dashboard, self.dashboard_sign_in
 
     def database_and_secret(self) -> tuple[str, bytes]:

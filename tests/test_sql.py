@@ -36,6 +36,7 @@ OPERATORS = {
     "audit/erase_content",
     "audit/last_before",
     "audit/prune_events",
+    "audit/unchained_organizations",
     "alerts/all_targets",
     "alerts/forget_deliveries",
     "alerts/reseal_target",

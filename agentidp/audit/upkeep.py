@@ -18,6 +18,9 @@ from agentidp.db.database import Database
 from agentidp.db.organization import OrganizationDatabase, Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 
+FIRST_MIGRATION = "0012_audit"
+"""The name of the migration with which the audit trail began, or of the one before the schema of release 0.2.0."""
+
 
 class Pruned(NamedTuple):
     """What was removed from a chain."""
@@ -32,6 +35,14 @@ def chains(operator: psycopg.Connection[Any]) -> dict[str, int]:
     """The organizations that have a chain, and the sequence of its last event; with that of the instance."""
     rows = operator.execute(load_sql("audit/all_heads")).fetchall()
     return {row.organization_id: row.sequence for row in rows}
+
+
+def unchained(operator: psycopg.Connection[Any]) -> list[str]:
+    """The organizations whose whole chain is missing, with its head. Each has an event of its creation, unless it is
+    older than the audit trail.
+    """
+    rows = operator.execute(load_sql("audit/unchained_organizations"), {"first_migration": FIRST_MIGRATION}).fetchall()
+    return [row.organization_id for row in rows]
 
 
 def events_since(

@@ -38,6 +38,10 @@ class Verification(NamedTuple):
     reason: str | None
 
 
+MISSING = Verification(0, 0, EMPTY, 1, "all events and the head of the chain are missing")
+"""Of a chain that must be there."""
+
+
 def verify(events: Iterable[dict[str, Any]], head: Head | None, known: Head | None = None) -> Verification:
     """Verify a chain.
 

@@ -14,7 +14,7 @@ import click
 from agentidp import audit
 from agentidp.audit import upkeep
 from agentidp.audit.reading import list_call, represented
-from agentidp.audit.verification import Head, Verification
+from agentidp.audit.verification import MISSING, Head, Verification
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option, moment
 from agentidp.cli.output import show
@@ -150,12 +150,13 @@ def verify(organization_id: str | None, known: str | None, as_json: bool) -> Non
         raise click.UsageError("give --known with --organization")
     noted = None if known is None else _head(known)
     with opened() as services:
-        if organization_id is None:
-            with connect(str(services.settings.database_url)) as operator:
-                names = list(upkeep.chains(operator))
-        else:
-            names = [organization_id]
+        with connect(str(services.settings.database_url)) as operator:
+            unchained = upkeep.unchained(operator)
+            names = [*upkeep.chains(operator), *unchained] if organization_id is None else [organization_id]
         results = {name: upkeep.verify_chain(services.database.of(name, utc_now()), noted) for name in names}
+    for name, result in results.items():
+        if name in unchained and result.broken_at is None:
+            results[name] = MISSING
     show([_result(name, result, as_json) for name, result in results.items()], as_json)
     if any(result.broken_at is not None for result in results.values()):
         raise SystemExit(1)

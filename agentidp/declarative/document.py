@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from agentidp.declarative.schemas import KINDS, DocumentSchema
 
 MAX_PROBLEMS = 20
 """More mistakes than these are only counted."""
+
+MAX_REPEATED = 50_000
+"""Values that aliases may repeat in a document. A few bytes of nested aliases stand for more than memory can hold."""
 
 _YAML_TAG = "tag:yaml.org,2002:"
 _NOT_IN_JSON = {f"{_YAML_TAG}{name}" for name in ("binary", "omap", "pairs", "set")}
@@ -66,7 +70,11 @@ def _documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]]:
         loader = _Loader(text)
         while loader.check_node():
             node = loader.get_node()
-            if mistake := _mistaken_node(node, set()):
+            sizes: dict[int, int] = {}
+            mistake = _mistaken_node(node, set()) or _contained(node, sizes)
+            if mistake is None and sizes[id(node)] > len(sizes) + MAX_REPEATED:
+                mistake = node, f"aliases repeat more than {MAX_REPEATED:,} values: write them once"
+            if mistake:
                 wrong, rule = mistake
                 raise ConfigurationError(f"{source}, line {wrong.start_mark.line + 1}: {rule}")
             yield node, loader.construct_document(node)
@@ -98,6 +106,25 @@ def _mistaken_node(node: yaml.Node, seen: set[int]) -> tuple[yaml.Node, str] | N
             keys.add((key.tag, key.value))
         below.append(value)
     return next((found for value in below if (found := _mistaken_node(value, seen))), None)
+
+
+def _contained(node: yaml.Node, sizes: dict[int, int]) -> tuple[yaml.Node, str] | None:
+    """Count the values that a node contains, with what aliases repeat; or say which node contains itself.
+
+    :param sizes: gets the number of each node, by its identity.
+    """
+    # No node has this size: it is not complete yet.
+    sizes[id(node)] = 0
+    size = 1
+    inner = [] if isinstance(node, yaml.ScalarNode) else node.value
+    for child in itertools.chain.from_iterable(inner) if isinstance(node, yaml.MappingNode) else inner:
+        if id(child) not in sizes and (mistake := _contained(child, sizes)):
+            return mistake
+        if not sizes[id(child)]:
+            return child, "the value contains itself"
+        size += sizes[id(child)]
+    sizes[id(node)] = size
+    return None
 
 
 def _mistakes(found: Any, path: Path) -> Iterator[tuple[Path, str]]:

@@ -103,11 +103,13 @@ def assign(
         does not name this issuer and the organization.
     """
     _check(resource)
-    if resource in settings.own_audiences:
-        raise ConfigurationError("the resource must not be this server's own API or dashboard")
     if verify:
         verify_ownership(resource, organization_id, settings.issuer)
     with connect(str(settings.database_url)) as connection, connection.transaction():
+        own = {"resource": resource, "own": list(settings.own_audiences)}
+        [found] = connection.execute(load_sql("oauth/own_resource"), own).fetchall()
+        if found.is_own:
+            raise ConfigurationError("the resource must not be this server's own API or dashboard")
         with operator_transaction(connection, organization_id, at) as opened:
             held = opened.fetch("oauth/resource_holder", resource=resource)
             previous: str | None = held[0].organization_id if held else None

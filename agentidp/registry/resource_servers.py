@@ -151,7 +151,8 @@ def add_resource_server(opened: Transaction, settings: Settings, *, resource: st
     :raises ResourceTaken: another organization holds the identifier, or this one has registered it.
     :raises Conflict: the organization has as many resource servers, or identifiers, as it may.
     """
-    if resource in settings.own_audiences:
+    [found] = opened.fetch("oauth/own_resource", resource=resource, own=list(settings.own_audiences))
+    if found.is_own:
         raise ValidationError(details={"resource": ["must not be this server's own API or dashboard"]})
     claim(opened, resource)
     try:

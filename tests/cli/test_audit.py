@@ -176,6 +176,19 @@ class TestVerify:
         missing = "event 4: the events from here to the one that is known are missing\n"
         assert run.invoke(*verify, f"4:{event['hash']}").stdout.endswith(missing)
 
+    def test_notices_that_all_of_a_chain_is_gone(self, run: Command, organization: str) -> None:
+        for table in ("audit_events", "audit_heads"):
+            execute(run, f"delete from {table} where organization_id = %s", organization)
+        for arguments in ((), ("--organization", organization)):
+            result = run.invoke("audit", "verify", *arguments)
+            assert result.exit_code == 1
+            assert result.stdout.splitlines()[-1] == (
+                f"{organization}\t0\t0\t0\t{NO_HASH}\tevent 1: all events and the head of the chain are missing"
+            )
+        # One that is older than the audit trail had no event before something was changed.
+        execute(run, "update organizations set created_at = '2020-01-01' where organization_id = %s", organization)
+        assert run("audit", "verify", "--organization", organization).endswith("\tok")
+
     @pytest.mark.parametrize("known", ["4", "x:" + "0" * 64, "4:0"])
     def test_refuses_what_is_not_known(self, run: Command, organization: str, known: str) -> None:
         result = run.invoke("audit", "verify", "--organization", organization, "--known", known)

@@ -211,6 +211,7 @@ VALUES: dict[str, Any] = {
     "private_key_encrypted": b"",
     "durable": True,
     "cell": 16,
+    "own": ["https://idp.example/api/v1"],
     "reason": "wrong secret",
     "network": "198.51.100.0/24",
     "most_rows": MAX_NETWORKS,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agentidp.config import ConfigurationError
-from agentidp.declarative.document import MAX_PROBLEMS, read_document, write_document
+from agentidp.declarative.document import MAX_PROBLEMS, MAX_REPEATED, read_document, write_document
+from tests.machine import within
 
 
 def read(text: str) -> list[dict[str, object]]:
@@ -27,6 +28,43 @@ organizations:
 """
     server = {"resource": "https://api.example", "name": "API"}
     assert read(text) == [{"name": "Acme", "resourceServers": [server], "agents": [{"name": "builder"}]}]
+
+
+def aliases(depth: int, width: int) -> str:
+    """A few bytes that stand for *width* to the power of *depth* scopes."""
+    lines = ["a0: &a0 [" + ", ".join(["x"] * width) + "]"]
+    for n in range(1, depth):
+        lines.append(f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * width) + "]")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        aliases(9, 9),
+        # One list of 300 agents, 1,200 times.
+        "a: &a [" + ", ".join(["{name: x}"] * 300) + "]\norganizations: [" + ", ".join(["{agents: *a}"] * 1200) + "]",
+        # By merging.
+        "a: &a {" + ", ".join(f"k{n}: 1" for n in range(300)) + "}\norganizations: ["
+        + ", ".join(["{<<: *a}"] * 1200) + "]",
+    ],
+    ids=["nested", "repeated", "merged"],
+)  # fmt: skip
+def test_what_aliases_stand_for_is_bounded(text: str) -> None:
+    assert len(text) < 25_000
+    with within(10):
+        assert problems(text) == ["agents.yaml, line 1: aliases repeat more than 50,000 values: write them once"]
+
+
+def test_aliases_may_repeat_up_to_the_bound() -> None:
+    half = MAX_REPEATED // 2 - 1
+    at_most = "b: &b x\na: &a [" + "x, " * half + "]\norganizations: [*a, *a]"
+    assert "write them once" not in str(problems(at_most))
+    assert "write them once" in str(problems(at_most.replace("*a, *a", "*a, *a, *b")))
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    assert problems("organizations: &a\n  - *a") == ["agents.yaml, line 1: the value contains itself"]
 
 
 def test_reads_the_organizations_of_several_documents() -> None:
@@ -143,7 +181,7 @@ organizations:
         ("a: 2026-13-45", "agents.yaml: is no YAML: month must be in 1..12"),
         (b"a: \xff", "agents.yaml: is no YAML: "),
         ("[" * 900 + "]" * 900, "agents.yaml: is nested too deeply"),
-        ("organizations: &a [*a]", "agents.yaml, line 1: organizations[0]: must be a mapping"),
+        ("organizations: &a [*a]", "agents.yaml, line 1: the value contains itself"),
     ],
 )
 def test_names_file_line_path_and_rule(text: str | bytes, expected: str) -> None:

@@ -87,9 +87,21 @@ def test_another_organization_cannot_register_it_and_gets_no_token_for_it(
     assert answers[1].json == INVALID_TARGET
 
 
-@pytest.mark.parametrize("path", ["/api/v1", "/dashboard", "/dashboard/sign-in"])
-def test_nobody_can_register_what_this_servers_own_tokens_are_for(client: FlaskClient, cast: Cast, path: str) -> None:
-    refused = register(client, cast.acme, f"http://localhost:3000{path}")
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "http://localhost:3000/api/v1",
+        "http://localhost:3000/dashboard",
+        "http://localhost:3000/dashboard/sign-in",
+        "http://localhost:3000/dashboard/",
+        "http://LOCALHOST:3000/API/v1//",
+        "HTTP://localhost:3000/Dashboard/Sign-in",
+    ],
+)
+def test_nobody_can_register_what_this_servers_own_tokens_are_for(
+    client: FlaskClient, cast: Cast, resource: str
+) -> None:
+    refused = register(client, cast.acme, resource)
     assert refused.status_code == 400
     assert refused.json["details"] == {"resource": ["must not be this server's own API or dashboard"]}
 

@@ -1,0 +1,7 @@
+-- Whether a resource identifier is, in any spelling, one of this server's own. Returns one row: is_own.
+-- Parameters: resource; own: this server's own identifiers.
+select exists (
+    select
+    from unnest(%(own)s::text[]) as own (resource)
+    where resource_key(own.resource) = resource_key(%(resource)s::text)
+) as is_own
