@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -12,9 +13,10 @@ from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session
 from agentidp.dashboard.page_findings import page_findings
 from agentidp.dashboard.period import Period, requested_period
-from agentidp.db.sql import Call
+from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound
 from agentidp.registry.markers import MAX_LISTED
+from agentidp.scopes import SCOPES
 
 blueprint = pages.new_blueprint("dashboard-agent", __name__)
 
@@ -25,19 +27,22 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
     """One agent's usage by day, and the findings that name it."""
     period = requested_period(caller.at)
     # The days of the period, so the statement's "today" is the last of them.
-    activity, credentials, registered, markers = caller.read_together(
+    activity, credentials, registered, markers, servers = caller.read_together(
         Call("analytics/agent_activity", {"agent_id": agent_id, "days": period.days, "day": period.last}),
         Call("agents/list_credentials", {"agent_id": agent_id}),
         Call("agents/get_agent", {"agent_id": agent_id}),
         Call("markers/list_markers", {"limit": MAX_LISTED}),
+        Call("oauth/list_resource_servers", {}),
     )
     if not activity:
         raise NotFound
     return pages.page(
         "agent.html",
+        here="agents",
         slow_part=lambda: _findings_and_charts(caller, period, agent_id, activity, markers),
         agent_id=agent_id,
         registered=registered[0] if registered else None,
+        scopes=_scopes_by_api(registered[0].scopes if registered else [], servers),
         credentials=[row for row in credentials if row.credential_id is not None],
         name=activity[0].agent_name,
         agent_status=activity[0].status,
@@ -47,6 +52,17 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         requests=sum(row.requests for row in activity),
         rejected=sum(row.rejected for row in activity),
     )
+
+
+def _scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
+    """The scopes of an agent, with the row of the resource server that has them: ``None`` for our own API, and ``""``
+    for those that no resource server has any more. Two resource servers may have the same scope.
+    """
+    apis: list[tuple[Any, Collection[str]]] = [(None, SCOPES), *((server, server.scopes) for server in servers)]
+    known = {scope for _, theirs in apis for scope in theirs}
+    apis.append(("", [scope for scope in scopes if scope not in known]))
+    found = [(api, [scope for scope in scopes if scope in theirs]) for api, theirs in apis]
+    return [(api, held) for api, held in found if held]
 
 
 def _findings_and_charts(

@@ -1,36 +1,49 @@
-"""What an operator does to an agent on its page: suspend, resume, rotate and revoke a credential.
+"""What an operator does to an agent on its page: suspend, resume and delete it, create and revoke a credential.
 
-A GET shows what will happen and asks for confirmation, a POST does it. Both need a session whose agent has the scope
-``agents:write`` now, which the transaction of the POST checks again. A POST from another site's page is refused
-(:mod:`agentidp.dashboard.cross_origin`).
+A GET shows what will happen and asks for confirmation, or for what is needed, and a POST does it. Both need a session
+whose agent has the scope ``agents:write`` now, which the transaction of the POST checks again. A POST from another
+site's page is refused (:mod:`agentidp.dashboard.cross_origin`).
 """
 
 from __future__ import annotations
 
+from datetime import UTC, timedelta
 from typing import Any
 from uuid import UUID
 
 from flask import Response
 
 from agentidp.caller import Caller
-from agentidp.dashboard import pages, session
+from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
-from agentidp.http.errors import AlreadyExists, existing
-from agentidp.registry.agents import update_agent
-from agentidp.registry.credentials import add_credential, end_credential
+from agentidp.dashboard.forms import Form
+from agentidp.http.errors import AlreadyExists, Conflict, ValidationError, existing
+from agentidp.registry.agents import remove_agent, update_agent
+from agentidp.registry.credentials import (
+    MAX_LABEL,
+    NewCredentialSchema,
+    add_credential,
+    end_credential,
+    present,
+    refuse_past_expiry,
+)
 
 SCOPE = "agents:write"
+
+CREDENTIAL_FIELDS = {"label": "The label", "expiresAt": "The day on which it expires"}
+"""What an error calls the fields of the form of a credential."""
 
 STATUS_AFTER = {"suspend": "suspended", "resume": "active"}
 
 blueprint = pages.new_blueprint("dashboard-agent-actions", __name__)
 
 
-@blueprint.get("/dashboard/agents/<uuid:agent_id>/<any(suspend, resume, rotate):action>")
+@blueprint.get("/dashboard/agents/<uuid:agent_id>/<any(suspend, resume, delete):action>")
 @session.required_to(SCOPE)
 def confirm(caller: Caller, agent_id: UUID, action: str) -> Response:
     """Say what the action does, and ask for confirmation."""
-    return _confirmation(caller, agent_id, action, form_key=new_form_key() if action == "rotate" else None)
+    credentials = present(caller.read("agents/list_credentials", agent_id=agent_id))
+    return _confirmation(caller, agent_id, action, credential_count=len(credentials))
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>/revoke")
@@ -52,14 +65,36 @@ def change_status(caller: Caller, agent_id: UUID, action: str) -> Response:
     return pages.see_other(f"/agents/{agent_id}")
 
 
+@blueprint.post("/dashboard/agents/<uuid:agent_id>/delete")
+@session.required_to(SCOPE)
+def delete(caller: Caller, agent_id: UUID) -> Response:
+    """Delete the agent, and show the others."""
+    with session.changing(caller, SCOPE) as opened:
+        remove_agent(opened, agent_id)
+    return pages.see_other("/agents")
+
+
+@blueprint.get("/dashboard/agents/<uuid:agent_id>/rotate")
+@session.required_to(SCOPE)
+def new_credential(caller: Caller, agent_id: UUID) -> Response:
+    """The form of another credential."""
+    return _credential_form(caller, agent_id, Form({}, form_key=new_form_key()))
+
+
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/rotate")
 @session.required_to(SCOPE)
 def rotate(caller: Caller, agent_id: UUID) -> Response:
     """Create another credential, and show its secret this once."""
-    credential_id = sent_form_key()
+    credential_id, label = sent_form_key(), forms.text("label")["label"]
     try:
+        new = forms.loaded(
+            NewCredentialSchema(), {"label": label or None, "expiresAt": forms.start_of_day("expiresAt")}
+        )
+        refuse_past_expiry(new["expiresAt"], caller.at)
         with session.changing(caller, SCOPE) as opened:
-            credential, secret = add_credential(opened, agent_id, expires_at=None, credential_id=credential_id)
+            credential, secret = add_credential(
+                opened, agent_id, label=new["label"], expires_at=new["expiresAt"], credential_id=credential_id
+            )
             [agent] = opened.fetch("agents/get_agent", agent_id=agent_id)
     except AlreadyExists:
         return sent_before(
@@ -68,6 +103,9 @@ def rotate(caller: Caller, agent_id: UUID) -> Response:
             path=f"/agents/{agent_id}",
             label="The page of the agent",
         )
+    except (ValidationError, Conflict) as refused:
+        form = Form(forms.text("label", "expiresAt"), forms.errors(refused, CREDENTIAL_FIELDS), new_form_key())
+        return _credential_form(caller, agent_id, form, refused.status)
     return pages.page("new_credential.html", agent=agent, credential=credential, secret=secret)
 
 
@@ -80,6 +118,15 @@ def revoke(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     return pages.see_other(f"/agents/{agent_id}")
 
 
+def _credential_form(caller: Caller, agent_id: UUID, form: Form, status: int = 200) -> Response:
+    agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
+    tomorrow = caller.at.astimezone(UTC).date() + timedelta(days=1)
+    return pages.page(
+        "credential_form.html", status, here="agents", form=form, agent=agent, max_label=MAX_LABEL, tomorrow=tomorrow
+    )
+
+
 def _confirmation(caller: Caller, agent_id: UUID, action: str, **context: Any) -> Response:
     agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
-    return pages.page("confirm.html", action=action, agent=agent, is_own=agent_id == caller.agent_id, **context)
+    is_own = agent_id == caller.agent_id
+    return pages.page("confirm.html", here="agents", action=action, agent=agent, is_own=is_own, **context)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-import marshmallow as ma
 from flask import Response, request
 
 from agentidp.alerts.addresses import MAX_URL_LENGTH, TYPES
@@ -17,11 +16,12 @@ from agentidp.alerts.state_change import KINDS, SEVERITIES
 from agentidp.alerts.target_routes import NewAlertTargetSchema
 from agentidp.alerts.targets import TEST_INTERVAL, add_target, remove_target, request_test, update_target
 from agentidp.caller import Caller
-from agentidp.dashboard import pages, session
+from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.agents import requested_page
 from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
+from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
-from agentidp.http.errors import AlreadyExists, NotFound, ValidationError, existing
+from agentidp.http.errors import AlreadyExists, Conflict, NotFound, ValidationError, existing
 
 SCOPE = "alerts:write"
 
@@ -75,23 +75,19 @@ def alert_targets(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def new_alert_target(caller: Caller) -> Response:
     """The form of a new target."""
-    return _form(NEW)
+    return _form(Form(NEW, form_key=new_form_key()))
 
 
 @blueprint.post("/dashboard/alert-targets/new")
 @session.required_to(SCOPE)
 def create_alert_target(caller: Caller) -> Response:
     """Create a target. The key of a webhook is shown this once."""
-    given = {name: request.form.get(name, "") for name in ("name", "type", "url", "minimumSeverity")}
-    given |= {"name": given["name"].strip(), "url": given["url"].strip()}
+    given = forms.text("name", "type", "url", "minimumSeverity")
     kinds, target_id = request.form.getlist("kinds"), sent_form_key()
     try:
-        new = _loaded(given | {"kinds": kinds or None})
+        new = forms.loaded(NewAlertTargetSchema(), given | {"kinds": kinds or None})
         with session.changing(caller, SCOPE) as opened:
             row, secret = add_target(opened, caller.settings, **new, target_id=target_id)
-    except ValidationError as refused:
-        rules = [f"{FIELDS[field]} {_rule(rules)}." for field, rules in refused.details.items()]
-        return _form(given | {"kinds": kinds}, 400, message=" ".join(rules))
     except AlreadyExists:
         return sent_before(
             "It added the target. The key of a webhook was shown that one time. If you did not copy it, delete the "
@@ -99,6 +95,8 @@ def create_alert_target(caller: Caller) -> Response:
             path="/alert-targets",
             label="All targets",
         )
+    except (ValidationError, Conflict) as refused:
+        return _form(Form(given | {"kinds": kinds}, forms.errors(refused, FIELDS), new_form_key()), refused.status)
     if secret is None:
         return pages.see_other("/alert-targets")
     return pages.page("new_alert_target.html", here="alerts", target=row, secret=secret)
@@ -139,24 +137,6 @@ def change_target(caller: Caller, target_id: UUID, action: str) -> Response:
     return pages.see_other("/alert-targets")
 
 
-def _form(given: dict[str, Any], status: int = 200, **context: Any) -> Response:
-    context |= {"types": TYPES, "kinds": KINDS, "severities": SEVERITIES, "max_url": MAX_URL_LENGTH}
-    context |= {"given": given, "form_key": new_form_key()}
-    return pages.page("alert_target_form.html", status, here="alerts", **context)
-
-
-def _loaded(values: dict[str, Any]) -> dict[str, Any]:
-    """The form as the API loads a body.
-
-    :raises ValidationError: as at the API.
-    """
-    try:
-        loaded: dict[str, Any] = NewAlertTargetSchema().load(values)
-    except ma.ValidationError as error:
-        raise ValidationError(details=error.normalized_messages()) from None  # type: ignore[no-untyped-call]
-    return loaded
-
-
-def _rule(rules: Any) -> str:
-    """The first rule that a field breaks; those of a list are below the places of its members."""
-    return _rule(next(iter(rules.values()))) if isinstance(rules, dict) else str(rules[0])
+def _form(form: Form, status: int = 200) -> Response:
+    context: dict[str, Any] = {"types": TYPES, "kinds": KINDS, "severities": SEVERITIES, "max_url": MAX_URL_LENGTH}
+    return pages.page("alert_target_form.html", status, here="alerts", form=form, **context)

@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from flask import Response, request
+from flask import Response, g, request
 
 from agentidp.audit import ACTIONS
 from agentidp.audit.reading import MAX_ID, list_call, represented
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
+from agentidp.dashboard.filters import time_label
+from agentidp.db.sql import Call
 from agentidp.http.errors import ValidationError
 
 PAGE_SIZE = 50
 """Events in the table."""
 
+_IS_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_IS_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
+
 blueprint = pages.new_blueprint("dashboard-audit", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """Whom or what an event names.
+
+    :param kind: what it is, if its name does not say so.
+    :param name: what people call it.
+    :param path: of its page, below the dashboard's; empty if it has none.
+    :param agent: to which it belongs.
+    """
+
+    kind: str
+    name: str
+    path: str = ""
+    agent: Thing | None = None
 
 
 @blueprint.get("/dashboard/audit")
@@ -33,11 +54,11 @@ def audit(caller: Caller) -> Response:
     shown = events[:PAGE_SIZE]
     query = {name: value for name, value in chosen.items() if value}
     older = urlencode(query | {"below": shown[-1]["sequence"]}) if len(events) > PAGE_SIZE else None
+    names = _names(caller, shown)
     return pages.page(
         "audit.html",
         here="audit",
-        events=[event | {"when": datetime.fromisoformat(event["at"]), "changes": _changes(event)} for event in shown],
-        names=_names(caller, shown),
+        events=[_shown(event, names, caller.at) for event in shown],
         chosen=chosen,
         max_id=MAX_ID,
         actions=sorted(ACTIONS),
@@ -76,25 +97,81 @@ def _events(caller: Caller, chosen: dict[str, str]) -> list[dict[str, Any]]:
     return represented(rows)
 
 
-def _names(caller: Caller, events: list[dict[str, Any]]) -> dict[str, str]:
-    """The names of the agents in the events, by their ids."""
-    ids = set()
-    for event in events:
-        for value in (event["actor"], event["subject"]):
-            with contextlib.suppress(ValueError):
-                ids.add(UUID(value))
-    if not ids:
-        return {}
-    return {str(row.agent_id): row.name for row in caller.read("audit/agent_names", agent_ids=list(ids))}
+def _names(caller: Caller, events: list[dict[str, Any]]) -> dict[str, Thing]:
+    """What has a name among what the events are about, by its id."""
+    mentioned = [value for event in events for value in (event["actor"], event["subject"], *_members(event).values())]
+    ids = {UUID(value) for value in mentioned if isinstance(value, str) and _IS_ID.fullmatch(value)}
+    agents, servers, targets = caller.read_together(
+        Call("audit/agent_names", {"agent_ids": list(ids)}),
+        Call("oauth/list_resource_servers", {}),
+        Call("alerts/list_targets", {}),
+    )
+    server_path = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
+    # What is deleted is named as in other events of the page.
+    names = {
+        event["subject"]: Thing(event["subjectType"].replace("_", " "), members["name"])
+        for event in events
+        if event["subjectType"] in ("alert_target", "resource_server") and "name" in (members := _members(event))
+    }
+    names[caller.organization_id] = Thing("organization", g.viewer.organization_name)
+    for row in servers:
+        path = server_path.format(row.resource_server_id)
+        names[str(row.resource_server_id)] = Thing("resource server", row.name, path)
+    for row in targets:
+        names[str(row.target_id)] = Thing("alert target", row.name)
+    for row in agents:
+        names[str(row.agent_id)] = Thing("", row.name, f"/agents/{row.agent_id}")
+    return names
 
 
-def _changes(event: dict[str, Any]) -> list[str]:
-    """What changed, as text."""
+def _shown(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> dict[str, Any]:
+    """An event as the page shows it."""
+    return event | {
+        "when": datetime.fromisoformat(event["at"]),
+        "by": names.get(event["actor"]) or Thing("", event["actor"]),
+        "of": _subject(event, names),
+        "changes": _changes(event, names, at),
+    }
+
+
+def _subject(event: dict[str, Any], names: dict[str, Thing]) -> Thing:
+    """What an event is about. Its id stands for it if it has no name."""
+    subject, kind, members = event["subject"], event["subjectType"].replace("_", " "), _members(event)
+    if subject in names:
+        return names[subject]
+    if kind == "credential":
+        return Thing(kind, members.get("label") or "", agent=names.get(members.get("agentId", "")))
+    if kind == "finding":
+        return Thing(kind, str(members.get("kind", "")).replace("_", " "), f"/findings/{subject}")
+    if kind in ("marker", "resource server", "alert target"):
+        return Thing(kind, members.get("kind") or members.get("name") or subject)
+    return Thing("", subject)
+
+
+def _members(event: dict[str, Any]) -> dict[str, Any]:
+    """What is recorded of the subject, as it was last."""
+    return (event["before"] or {}) | (event["after"] or {})
+
+
+def _changes(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> list[str]:
+    """What changed, as text. Of something new or deleted, what it does not have is left out."""
 
     def text(value: Any) -> str:
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if value is None or value in ("", []):
+            return "none"
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, list):
+            return ", ".join(map(str, value))
+        if isinstance(value, dict):
+            return json.dumps(value, ensure_ascii=False)
+        if value in names:
+            return names[value].name
+        if isinstance(value, str) and _IS_INSTANT.fullmatch(value):
+            return f"{time_label(datetime.fromisoformat(value), at)} UTC"
+        return str(value)
 
     before, after = event["before"], event["after"]
     if before is not None and after is not None:
         return [f"{name}: {text(before[name])} → {text(value)}" for name, value in after.items()]
-    return [f"{name}: {text(value)}" for name, value in (before or after or {}).items()]
+    return [f"{name}: {text(value)}" for name, value in _members(event).items() if value is not None]

@@ -11,12 +11,10 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-import marshmallow as ma
 from flask import Response, request
 
 from agentidp.caller import Caller
-from agentidp.dashboard import pages, session
-from agentidp.dashboard.period import parsed_date
+from agentidp.dashboard import forms, pages, session
 from agentidp.db.sql import Call
 from agentidp.findings import actions
 from agentidp.findings.listing import callers_finding
@@ -54,8 +52,8 @@ def act(caller: Caller, finding_id: UUID, action: str) -> Response:
         with session.changing(caller, SCOPE) as opened:
             ACTIONS[action](opened, finding_id, **given)
     except ValidationError as refused:
-        rules = [f"{FIELDS[field]} {'; '.join(rules)}." for field, rules in refused.details.items()]
-        return _page(caller, finding_id, 400, message=" ".join(rules), given=request.form)
+        message = " ".join(forms.errors(refused, FIELDS).values())
+        return _page(caller, finding_id, refused.status, message=message, given=request.form)
     back = request.form.get("back", "")
     return pages.see_other(f"{back}#finding-{finding_id}" if _BACK.fullmatch(back) else f"/findings/{finding_id}")
 
@@ -65,19 +63,13 @@ def _given(action: str) -> dict[str, Any]:
 
     :raises ValidationError: as at the API.
     """
-    values: dict[str, Any] = {"note": request.form.get("note", "").strip() or None}
-    schema: ma.Schema = actions.NoteSchema()
-    if action == "mute":
-        until = parsed_date(request.form.get("until", ""))
-        if until is None:
-            raise ValidationError(details={"until": ["must be a date"]})
-        values |= {"until": f"{until}T00:00:00Z", "wholeOrganization": "every" in request.form}
-        schema = actions.MuteSchema()
-    try:
-        loaded: dict[str, Any] = schema.load(values)
-    except ma.ValidationError as error:
-        raise ValidationError(details=error.normalized_messages()) from None  # type: ignore[no-untyped-call]
-    return loaded
+    values: dict[str, Any] = {"note": forms.text("note")["note"] or None}
+    if action != "mute":
+        return forms.loaded(actions.NoteSchema(), values)
+    until = forms.start_of_day("until")
+    if until is None:
+        raise ValidationError(details={"until": ["must be a date"]})
+    return forms.loaded(actions.MuteSchema(), values | {"until": until, "wholeOrganization": "every" in request.form})
 
 
 def _page(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:

@@ -7,6 +7,7 @@ from flask import Flask
 from agentidp.dashboard import (
     agent,
     agent_actions,
+    agent_form,
     agents,
     alert_targets,
     assets,
@@ -18,6 +19,7 @@ from agentidp.dashboard import (
     oidc_sign_in,
     overview,
     pages,
+    resource_servers,
     sign_in,
 )
 from agentidp.http.error_rendering import render_pages
@@ -25,7 +27,19 @@ from agentidp.http.error_rendering import render_pages
 
 def init_app(app: Flask) -> None:
     """Register the dashboard's pages, the filters of its templates and its error pages."""
-    shown = (overview, agents, agent, agent_actions, day, finding, alert_targets, export, audit)
+    shown = (
+        overview,
+        agents,
+        agent,
+        agent_form,
+        agent_actions,
+        day,
+        finding,
+        resource_servers,
+        alert_targets,
+        export,
+        audit,
+    )
     for module in (*shown, sign_in, oidc_sign_in, assets):
         app.register_blueprint(module.blueprint)
     filters.init_app(app)

@@ -103,10 +103,10 @@ class Viewer(NamedTuple):
         """Whether the session may do what needs *scope* at the API."""
         return scope in self.scopes
 
-    def require(self, scope: str) -> None:
-        """:raises NotAllowed: the session may not do what needs *scope*."""
-        if not self.may(scope):
-            raise NotAllowed(scope, self.role)
+    def require(self, *scopes: str) -> None:
+        """:raises NotAllowed: the session may not do what needs one of *scopes*."""
+        if not any(self.may(scope) for scope in scopes):
+            raise NotAllowed(scopes[0], self.role)
 
 
 def base_path(settings: Settings) -> str:
@@ -158,15 +158,15 @@ def required(view: View) -> View:
     return guarded  # type: ignore[return-value]
 
 
-def required_to(scope: str) -> Callable[[View], View]:
-    """Declare a page that needs a session that may do what needs *scope*. What the page changes, it changes in
+def required_to(*scopes: str) -> Callable[[View], View]:
+    """Declare a page that needs a session that may do what needs one of *scopes*. What the page changes, it changes in
     :func:`changing`.
     """
 
     def decorate(view: View) -> View:
         @wraps(view)
         def guarded(caller: Caller, *args: Any, **kwargs: Any) -> Any:
-            g.viewer.require(scope)
+            g.viewer.require(*scopes)
             return view(caller, *args, **kwargs)
 
         return required(guarded)  # type: ignore[return-value]

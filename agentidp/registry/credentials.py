@@ -108,8 +108,7 @@ class CredentialListSchema(ma.Schema):
 @blueprint.alt_response(409, "CONFLICT")
 def create_credential(caller: Caller, new: dict[str, Any], agent_id: UUID) -> Response:
     """Create a credential. Its secret is shown only in this response."""
-    if new["expiresAt"] is not None and new["expiresAt"] <= caller.at:
-        raise ValidationError(details={"expiresAt": ["must be in the future"]})
+    refuse_past_expiry(new["expiresAt"], caller.at)
     with caller.transaction() as opened:
         credential, client_secret = add_credential(
             opened, agent_id, label=new["label"], jwks=new["jwks"], expires_at=new["expiresAt"]
@@ -147,6 +146,12 @@ def present(rows: Rows) -> Rows:
     if not rows:
         raise NotFound
     return [row for row in rows if row.credential_id is not None]
+
+
+def refuse_past_expiry(expires_at: datetime | None, at: datetime) -> None:
+    """:raises ValidationError: naming ``expiresAt``: it is not after *at*."""
+    if expires_at is not None and expires_at <= at:
+        raise ValidationError(details={"expiresAt": ["must be in the future"]})
 
 
 def end_credential(opened: Transaction, agent_id: UUID, credential_id: UUID) -> None:

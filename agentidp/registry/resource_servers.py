@@ -143,9 +143,18 @@ def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response
     return Response(status=204)
 
 
-def add_resource_server(opened: Transaction, settings: Settings, *, resource: str, name: str, scopes: list[str]) -> Any:
+def add_resource_server(
+    opened: Transaction,
+    settings: Settings,
+    *,
+    resource: str,
+    name: str,
+    scopes: list[str],
+    resource_server_id: UUID | None = None,
+) -> Any:
     """Register a resource server and claim its identifier.
 
+    :param resource_server_id: random when left out.
     :returns: its row.
     :raises ValidationError: the identifier is one of this server's own, which are the audiences of its tokens.
     :raises ResourceTaken: another organization holds the identifier, or this one has registered it.
@@ -158,7 +167,7 @@ def add_resource_server(opened: Transaction, settings: Settings, *, resource: st
     try:
         rows = opened.fetch(
             "oauth/add_resource_server",
-            resource_server_id=uuid.uuid4(),
+            resource_server_id=resource_server_id or uuid.uuid4(),
             resource=resource,
             name=name,
             scopes=scopes,

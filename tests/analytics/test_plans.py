@@ -199,6 +199,8 @@ MAX_PAGES = {
     "dashboard/agents": 17_000,
     "dashboard/agents_by_id": 1_600,
     "dashboard/agents_of_the_day": 300,
+    "dashboard/scope_holders": 100,
+    "dashboard/scope_lists": 100,
     "analytics/usage_by_day": 50,
     "analytics/usage_by_hour": 20,
     "findings/budget": 50,
@@ -231,7 +233,7 @@ def test_a_thousand_agents_are_read_by_the_key(database_url: str) -> None:
     today = NOON.date()
     others = {"days": 90, "agent_id": f"{8:032d}", "limit": 50, "offset": 0, "on_day": today, "at_hour": 9}
     others |= {"by_rejected": True, "search": "", "status": None, "agent_ids": None, "sort": "tokens"}
-    others |= {"after": f"{0:032d}"}
+    others |= {"after": f"{0:032d}", "scopes": ["analytics:read"]}
     others |= {"first": today - timedelta(days=89), "last": today}
     parameters["analytics/agent_usage"] = QUERIES[-1][1]
     parameters["analytics/usage_by_hour"] = {"days": [today - timedelta(days=7), today]}

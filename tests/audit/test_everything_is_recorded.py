@@ -54,6 +54,13 @@ WRITING_AT_GET = {"GET /dashboard/sign-in", "GET /dashboard/sign-in/oidc/callbac
 
 FORMS: dict[str, Callable[[Agent, Agent], dict[str, str]]] = {
     "POST /dashboard/sign-in": lambda agent, _: {"client_id": agent.client_id, "client_secret": agent.client_secret},
+    "POST /dashboard/agents/new": lambda *_: {"name": "made by a test"},
+    "POST /dashboard/agents/<uuid:agent_id>/edit": lambda *_: {"name": "changed by a test", "owner": "a test"},
+    "POST /dashboard/resource-servers/new": lambda *_: {
+        "name": "made by a test",
+        "resource": f"https://made.example/{uuid.uuid4()}",
+    },
+    "POST /dashboard/resource-servers/<uuid:resource_server_id>/edit": lambda *_: {"name": "changed by a test"},
     "POST /dashboard/alert-targets/new": lambda *_: {
         "name": "made by a test",
         "type": "webhook",

@@ -15,6 +15,12 @@ PAGES = {
     "Agents Tue 17 Mar to Wed 15 Apr": "/dashboard/agents",
     "Alert targets": "/dashboard/alert-targets",
     "Add an alert target": "/dashboard/alert-targets/new",
+    "New agent": "/dashboard/agents/new",
+    f"Edit the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/edit",
+    f"Create another credential: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/rotate",
+    f"Delete the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/delete",
+    "Resource servers": "/dashboard/resource-servers",
+    "New resource server": "/dashboard/resource-servers/new",
     "Audit trail": "/dashboard/audit",
     "Tue 14 Apr": "/dashboard/days/2026-04-14?hour=9",
     RETRYING.name: f"/dashboard/agents/{RETRYING.agent_id}",
@@ -117,7 +123,8 @@ FOCUSED = """() => {
     }
 }"""
 
-REACHABLE = """() => [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")].filter(
+REACHABLE = """() => [
+    ...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")].filter(
     one => one.checkVisibility() && one.getAttribute("tabindex") !== "-1").map(one => one.outerHTML.slice(0, 200))"""
 
 
@@ -130,6 +137,7 @@ REACHABLE = """() => [...document.querySelectorAll("a[href], button, input, sele
         f"/dashboard/agents/{RETRYING.agent_id}",
         "/dashboard/days/2026-04-14?hour=9",
         "/dashboard/alert-targets/new",
+        "/dashboard/resource-servers/new",
     ],
 )
 def test_the_tab_key_reaches_everything_in_its_order_and_shows_where_it_is(signed_in: Page, path: str) -> None:

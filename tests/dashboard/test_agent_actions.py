@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp.registry.agents import update_agent
+from agentidp.registry.credentials import MAX_CREDENTIALS, MAX_LABEL
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.dashboard.conftest import SAME_ORIGIN, Page, session_of, with_session
-from tests.factories import Agent, database_of, make_agent
+from tests.factories import Agent, Clock, database_of, make_agent
 
 AGENT = "/dashboard/agents/<uuid:agent_id>"
 ACTIONS = {
     f"{AGENT}/<any(suspend, resume):action>",
+    f"{AGENT}/delete",
     f"{AGENT}/rotate",
     f"{AGENT}/credentials/<uuid:credential_id>/revoke",
 }
@@ -48,6 +51,7 @@ def addresses(agent: Agent) -> list[str]:
     return [
         f"{path}/suspend",
         f"{path}/resume",
+        f"{path}/delete",
         f"{path}/rotate",
         f"{path}/credentials/{credentials(agent)[0]}/revoke",
     ]
@@ -94,8 +98,10 @@ def test_rotates_a_credential_and_shows_the_secret_once(signed_in: FlaskClient, 
     assert token_request(signed_in, worker.client_id, worker.client_secret).status_code == 200
     shown = Page(signed_in.get(page))
     assert secret not in shown.text
-    assert [row[0] for row in shown.table("Credentials")] == credentials(worker)
-    assert "only credential" not in Page(signed_in.get(f"{page}/credentials/{old}/revoke")).text
+    assert [row[0] for row in shown.table("Credentials")] == ["none", "none"]
+    asked = Page(signed_in.get(f"{page}/credentials/{old}/revoke")).text
+    assert old in asked
+    assert "only credential" not in asked
     assert old in credentials(worker)
     response = post(signed_in, f"{page}/credentials/{old}/revoke")
     assert (response.status_code, response.headers["Location"]) == (303, page)
@@ -136,10 +142,73 @@ def test_lists_credentials_with_label_last_use_and_expiry(signed_in: FlaskClient
     made = signed_in.post(path, json=body, headers=cast.acme.bearer()).json
     assert token_request(signed_in, worker.client_id, made["clientSecret"]).status_code == 200
     rows = Page(signed_in.get(f"/dashboard/agents/{worker.agent_id}")).table("Credentials")
-    assert sorted(row[1:6] for row in rows) == [
-        ["", "secret", "Wed 15 Apr, 12:00", "never", "never"],
+    assert sorted(row[:5] for row in rows) == [
         ["laptop", "secret", "Wed 15 Apr, 12:00", "Wed 15 Apr, 12:00", "Fri 1 May, 00:00"],
+        ["none", "secret", "Wed 15 Apr, 12:00", "never", "never"],
     ]
+
+
+def test_a_new_credential_has_the_label_and_the_expiry_of_the_form(
+    signed_in: FlaskClient, clock: Clock, worker: Agent
+) -> None:
+    page = f"/dashboard/agents/{worker.agent_id}"
+    form = {"label": " laptop ", "expiresAt": "2026-04-16", "form_key": form_key(signed_in, f"{page}/rotate")}
+    [secret] = re.findall(r"aidp_\w+", post(signed_in, f"{page}/rotate", **form).text)
+    row = ["laptop", "secret", "Wed 15 Apr, 12:00", "never", "Thu 16 Apr, 00:00", "Revoke"]
+    assert row in Page(signed_in.get(page)).table("Credentials")
+    clock.now = datetime(2026, 4, 15, 23, 59, 59, tzinfo=UTC)
+    assert token_request(signed_in, worker.client_id, secret).status_code == 200
+    clock.now = datetime(2026, 4, 16, tzinfo=UTC)
+    assert token_request(signed_in, worker.client_id, secret).status_code == 401
+    assert [row[0] for row in Page(signed_in.get(page)).table("Credentials") if row[0] != "none"] == ["laptop expired"]
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"label": "x" * (MAX_LABEL + 1)}, f"The label must have 1 to {MAX_LABEL} characters."),
+        ({"label": "a\tb"}, "The label must not hold control characters or lone surrogates."),
+        ({"expiresAt": "2026-04-15"}, "The day on which it expires must be in the future."),
+        ({"expiresAt": "tomorrow"}, "The day on which it expires must be a date."),
+    ],
+)
+def test_a_wrong_field_is_named_and_what_was_typed_is_kept(
+    signed_in: FlaskClient, worker: Agent, form: dict[str, str], message: str
+) -> None:
+    path, before = f"/dashboard/agents/{worker.agent_id}/rotate", credentials(worker)
+    response = post(signed_in, path, form_key=form_key(signed_in, path), **form)
+    page = Page(response)
+    assert (response.status_code, page.notice.strip()) == (400, message)
+    [name] = form
+    fields = {field["name"]: field for field in page.all("input") if "name" in field}
+    assert fields[name]["value"] == form[name]
+    assert (fields[name]["aria-invalid"], fields[name]["aria-describedby"]) == ("true", f"{name}-hint {name}-error")
+    assert credentials(worker) == before
+
+
+def test_one_credential_too_many_is_refused_with_a_sentence(signed_in: FlaskClient, worker: Agent) -> None:
+    path = f"/dashboard/agents/{worker.agent_id}/rotate"
+    for _ in range(MAX_CREDENTIALS - 1):
+        assert post(signed_in, path).status_code == 200
+    response = post(signed_in, path, label="one more")
+    message = f"The agent has {MAX_CREDENTIALS} credentials; revoke one first."
+    assert (response.status_code, Page(response).notice.strip()) == (409, message)
+    assert "one more" in [field.get("value") for field in Page(response).all("input")]
+
+
+def test_deletes_after_a_confirmation_that_says_what_it_ends(signed_in: FlaskClient, worker: Agent) -> None:
+    page = f"/dashboard/agents/{worker.agent_id}"
+    asked = " ".join(Page(signed_in.get(f"{page}/delete")).text.split())
+    assert "the tokens that it has are refused at once. Its credential is revoked. This cannot be undone." in asked
+    assert "signed in as this agent" not in asked
+    post(signed_in, f"{page}/rotate")
+    assert "Its 2 credentials are revoked." in Page(signed_in.get(f"{page}/delete")).text
+    assert status(worker) == "active"
+    response = post(signed_in, f"{page}/delete")
+    assert (response.status_code, response.headers["Location"]) == (303, "/dashboard/agents")
+    assert token_request(signed_in, worker.client_id, worker.client_secret).status_code == 401
+    assert signed_in.get(f"{page}/edit").status_code == 404
+    assert not [a for a in Page(signed_in.get(page)).all("a") if a["href"] == f"{page}/edit"]
 
 
 def test_says_that_one_suspends_oneself_and_ends_the_session(signed_in: FlaskClient, cast: Cast) -> None:
@@ -160,8 +229,8 @@ def refused_all(client: FlaskClient, worker: Agent, code: int, headers: dict[str
 def test_an_agent_without_the_scope_sees_no_action_and_does_none(client: FlaskClient, worker: Agent) -> None:
     with_session(client, worker)
     page = Page(client.get(f"/dashboard/agents/{worker.agent_id}"))
-    assert not [a for a in page.all("a") if re.search(r"/(suspend|rotate|revoke)$", a["href"] or "")]
-    assert credentials(worker)[0] not in page.text
+    assert not [a for a in page.all("a") if re.search(r"/(edit|suspend|delete|rotate|revoke)$", a["href"] or "")]
+    assert not {"Credentials that are not revoked", "Scopes"} & {*page.tables, *page.text.split()}
     for path in addresses(worker):
         assert client.get(path).status_code == 403
     refused_all(client, worker, 403)
@@ -173,9 +242,10 @@ def test_who_reads_agents_sees_their_credentials_and_no_action(
     reader = make_agent(services, cast.acme.organization_id, name="reader", scopes=["analytics:read", "agents:read"])
     with_session(client, reader)
     page = Page(client.get(f"/dashboard/agents/{worker.agent_id}"))
-    [[credential_id, _, kind, *times]] = page.table("Credentials")
-    assert (credential_id, kind, len(times)) == (credentials(worker)[0], "secret", 3)
-    assert not [a for a in page.all("a") if re.search(r"/(suspend|rotate|revoke)$", a["href"] or "")]
+    [[label, kind, *times]] = page.table("Credentials")
+    assert (label, kind, len(times)) == ("none", "secret", 3)
+    assert "analytics:read" in page.text
+    assert not [a for a in page.all("a") if re.search(r"/(edit|suspend|delete|rotate|revoke)$", a["href"] or "")]
 
 
 def test_a_pasted_token_does_what_its_own_scopes_allow(client: FlaskClient, cast: Cast, worker: Agent) -> None:

@@ -91,7 +91,7 @@ def test_an_agents_page_shows_its_declared_replicas(client: FlaskClient, cast: C
     path = f"/api/v1/agents/{fleet['Alpha'].agent_id}"
     assert client.patch(path, json={"expectedReplicas": 1200}, headers=cast.acme.bearer()).status_code == 200
     with_session(client, cast.acme)
-    assert "Expected replicas: 1,200" in Page(client.get(f"/dashboard/agents/{fleet['Alpha'].agent_id}")).text
+    assert "Expected replicas 1,200" in Page(client.get(f"/dashboard/agents/{fleet['Alpha'].agent_id}")).text
     assert "Expected replicas" not in Page(client.get(f"/dashboard/agents/{fleet['beta'].agent_id}")).text
 
 

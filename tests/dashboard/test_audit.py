@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from flask.testing import FlaskClient
 
@@ -11,9 +13,19 @@ from agentidp.audit.upkeep import erase
 from agentidp.dashboard.audit import PAGE_SIZE
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
+from agentidp.services import Services
 from tests.conftest import Cast
 from tests.dashboard.conftest import SAME_ORIGIN, Page, Read, with_session
-from tests.factories import NOON, Agent, database_of, make_agent
+from tests.factories import (
+    NOON,
+    Agent,
+    a_finding,
+    database_of,
+    make_agent,
+    make_alert_target,
+    make_finding,
+    make_marker,
+)
 
 
 def rows(page: Page) -> list[list[str]]:
@@ -33,9 +45,59 @@ def test_shows_who_changed_what(client: FlaskClient, cast: Cast, read: Read) -> 
         "<other>",
         "status: active → suspended",
     ]
-    assert rows(page)[-1][2:] == ["organization.created", acme.organization_id, "name: Acme"]
+    assert rows(page)[-1][2:] == ["organization.created", "organization Acme", "name: Acme"]
     assert len(rows(page)) == 6
     assert {"href": f"/dashboard/agents/{other.agent_id}"} in page.all("a")
+
+
+def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
+    client: FlaskClient, cast: Cast, services: Services, read: Read
+) -> None:
+    acme, bearer = cast.acme, cast.acme.bearer()
+    worker = make_agent(services, acme.organization_id, name="worker", scopes=["analytics:read", "agents:read"])
+    body = {"label": "laptop", "expiresAt": "2026-05-01T00:00:00Z"}
+    path = f"/api/v1/agents/{worker.agent_id}/credentials"
+    credential_id = client.post(path, json=body, headers=bearer).json["credentialId"]
+    client.delete(f"{path}/{credential_id}", headers=bearer)
+    client.patch(f"/api/v1/agents/{worker.agent_id}", json={"owner": "Shop", "scopes": []}, headers=bearer)
+    finding_id = make_finding(services, acme.organization_id, a_finding(NOON, agent_id=worker.agent_id))
+    client.post(f"/dashboard/findings/{finding_id}/acknowledge", headers=SAME_ORIGIN)
+    body = {"resource": f"https://{worker.client_id}.example", "name": "Files", "scopes": ["files:read"]}
+    server_id = client.post("/api/v1/resource-servers", json=body, headers=bearer).json["resourceServerId"]
+    change = {"scopes": []}
+    client.patch(f"/api/v1/resource-servers/{server_id}", json=change, headers=bearer)
+    client.delete(f"/api/v1/resource-servers/{server_id}", headers=bearer)
+    target_id = make_alert_target(services, acme.organization_id, "on-call")
+    for action in ("disable", "delete"):
+        client.post(f"/dashboard/alert-targets/{target_id}/{action}", headers=SAME_ORIGIN)
+    make_marker(services, acme.organization_id)
+    page = read("/audit")
+    shown = [row[2:] for row in rows(page)]
+    made = [
+        ["marker.created", "marker deployment"],
+        ["alert_target.deleted", "alert target on-call"],
+        ["alert_target.changed", "alert target on-call", "enabled: yes → no"],
+        ["alert_target.created", "alert target on-call"],
+        ["resource_server.deleted", "resource server Files"],
+        ["resource_server.changed", "resource server Files", "scopes: files:read → none"],
+        ["resource_server.created", "resource server Files"],
+        ["finding.acknowledged", "finding spike"],
+        ["agent.changed", "worker"],
+        ["credential.revoked", "credential laptop of worker"],
+        ["credential.created", "credential laptop of worker"],
+    ]
+    assert [row[: len(expected)] for row, expected in zip(shown, made, strict=False)] == made
+    changes = {(row[0], row[1]): set(row[2].split("; ")) for row in shown}
+    assert changes["agent.changed", "worker"] == {"owner: none → Shop", "scopes: analytics:read, agents:read → none"}
+    assert changes["credential.created", "credential laptop of worker"] == {
+        "label: laptop",
+        "agentId: worker",
+        "expiresAt: Fri 1 May, 00:00 UTC",
+    }
+    assert "about: worker" in changes["finding.acknowledged", "finding spike"]
+    assert {"href": f"/dashboard/findings/{finding_id}"} in page.all("a")
+    cells = " ".join(" ".join(row) for row in rows(page))
+    assert re.findall(r"null|None|true|false|[0-9a-f]{8}-[0-9a-f]{4}", cells.replace(body["resource"], "")) == []
 
 
 def test_filters(cast: Cast, read: Read) -> None:

@@ -10,7 +10,10 @@ from flask.testing import FlaskClient
 from agentidp.alerts.addresses import MAX_URL_LENGTH
 from agentidp.audit.reading import MAX_ID
 from agentidp.findings.actions import MAX_NOTE
+from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH
 from agentidp.http.schemas import MAX_NAME
+from agentidp.registry.agents import MAX_DESCRIPTION, MAX_OWNER
+from agentidp.registry.credentials import MAX_LABEL
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, with_session
@@ -29,6 +32,9 @@ def finding_id(cast: Cast, services: Services) -> UUID:
     ("path", "expected"),
     [
         ("/agents", {"search": MAX_NAME}),
+        ("/agents/new", {"name": MAX_NAME, "description": MAX_DESCRIPTION, "owner": MAX_OWNER}),
+        ("/agents/{agent}/rotate", {"label": MAX_LABEL}),
+        ("/resource-servers/new", {"name": MAX_NAME, "resource": MAX_RESOURCE_LENGTH}),
         ("/alert-targets/new", {"name": MAX_NAME, "url": MAX_URL_LENGTH}),
         ("/audit", {"subject": MAX_ID, "actor": MAX_ID}),
         ("/findings/{finding}", {"note": MAX_NOTE}),
@@ -38,7 +44,9 @@ def finding_id(cast: Cast, services: Services) -> UUID:
 def test_a_field_takes_as_many_characters_as_the_api(
     client: FlaskClient, cast: Cast, finding_id: UUID, path: str, expected: dict[str, int]
 ) -> None:
-    scope = "analytics:read alerts:write audit:read findings:write"
-    response = with_session(client, cast.acme, scope=scope).get("/dashboard" + path.format(finding=finding_id))
-    fields = {field["name"]: field["maxlength"] for field in Page(response).all("input") if "maxlength" in field}
+    scope = "analytics:read agents:write alerts:write audit:read findings:write"
+    address = path.format(finding=finding_id, agent=cast.acme.agent_id)
+    page = Page(with_session(client, cast.acme, scope=scope).get(f"/dashboard{address}"))
+    shown = [*page.all("input"), *page.all("textarea")]
+    fields = {field["name"]: field["maxlength"] for field in shown if "maxlength" in field}
     assert fields == {name: str(length) for name, length in expected.items()}

@@ -281,7 +281,13 @@ class TestRoles:
         page = client.get(f"/dashboard/agents/{cast.acme.agent_id}")
         links = [str(link.get("href")) for link in Page(page).all("a")]
         assert page.status_code == 200
-        assert not [link for link in links if link.endswith(("/suspend", "/rotate", "/revoke", "/audit"))]
+        assert not [
+            link
+            for link in links
+            if link.endswith(
+                ("/edit", "/suspend", "/delete", "/rotate", "/revoke", "/audit", "/resource-servers", "/new")
+            )
+        ]
         posting = [form for form in Page(page).all("form") if form["method"] == "post"]
         assert [form["action"] for form in posting] == ["/dashboard/sign-out"]
 
@@ -298,11 +304,12 @@ class TestRoles:
         assert "You are signed in as a viewer, and only an administrator may do this." in Page(response).text
         assert [action for action, *_ in events(cast.acme)] == ["person.signed_in"]
 
-    @pytest.mark.parametrize("action", ["suspend", "resume", "rotate"])
+    @pytest.mark.parametrize("action", ["suspend", "resume", "delete", "edit", "rotate"])
     def test_a_viewer_is_not_even_asked(self, client: FlaskClient, provider: Company, cast: Cast, action: str) -> None:
         person_in(client, provider, cast.acme)
         assert client.get(f"/dashboard/agents/{cast.acme.agent_id}/{action}").status_code == 403
-        assert client.get("/dashboard/audit").status_code == 403
+        for path in ("/audit", "/agents/new", "/resource-servers", "/resource-servers/new"):
+            assert client.get(f"/dashboard{path}").status_code == 403
 
     def test_an_administrator_acknowledges_a_finding_under_their_own_name(
         self, client: FlaskClient, provider: Company, cast: Cast, services: Services
@@ -359,8 +366,14 @@ class TestRoles:
         assert [action for action, *_ in events(cast.acme)] == ["person.signed_in"]
 
 
-FILLED_IN = {"name": "ours", "type": "webhook", "url": "https://example.com/", "minimumSeverity": "warning"}
-"""What the form of a new alert target needs; other forms do without."""
+FILLED_IN = {
+    "name": "ours",
+    "type": "webhook",
+    "url": "https://example.com/",
+    "minimumSeverity": "warning",
+    "resource": "https://api.example",
+}
+"""What the forms of something new need; other forms do without."""
 
 SHOWN_ONCE = {"/dashboard/alert-targets/new"}
 """Forms whose response is a page: it shows a secret that is shown once."""

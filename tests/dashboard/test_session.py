@@ -19,7 +19,13 @@ from agentidp.dashboard.session import LIFETIME
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
-from tests.dashboard import test_agent_actions, test_alert_targets, test_finding
+from tests.dashboard import (
+    test_agent_actions,
+    test_agent_form,
+    test_alert_targets,
+    test_finding,
+    test_resource_servers,
+)
 from tests.dashboard.conftest import SAME_ORIGIN, Page, session_of, sign_in, with_session
 from tests.factories import Agent, Clock, make_agent, make_organization, usage_sums
 from tests.routes import NOWHERE, PAGES, Route
@@ -287,10 +293,10 @@ class TestEveryPage:
     def test_is_there_with_a_session_and_counts_no_request(self, client: FlaskClient, cast: Cast, route: Route) -> None:
         response = self.open(with_session(client, cast.acme), route, cast.acme)
         # There is nothing with the route's example id; the page of a new credential has its secret.
-        expected = 404 if re.search("<uuid:(credential|finding|target)_id>", route.rule) else 200
+        expected = 404 if re.search("<uuid:(credential|finding|resource_server|target)_id>", route.rule) else 200
         if route.method == "POST" and expected == 200 and not route.rule.endswith("/rotate"):
             # Nothing was filled in.
-            expected = 400 if route.rule.endswith("/new") else 303
+            expected = 400 if route.rule.endswith(("/new", "/edit")) else 303
         assert response.status_code == expected
         assert response.headers["Cache-Control"] == "no-store"
         assert counted(cast.acme) == (0, 0, 0)
@@ -585,7 +591,8 @@ class TestAnotherSitesPage:
 
 
 def test_every_route_that_changes_something_is_tried_from_another_site() -> None:
-    actions = test_agent_actions.ACTIONS | test_alert_targets.ACTIONS
+    modules = (test_agent_actions, test_agent_form, test_alert_targets, test_resource_servers)
+    actions = {action for module in modules for action in module.ACTIONS}
     tried = {"/dashboard/sign-in", "/dashboard/sign-out", *actions, test_finding.ROUTE}
     assert {route.rule for route in PAGES if route.method not in SAFE_METHODS} == tried
 

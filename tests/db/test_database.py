@@ -178,6 +178,7 @@ NEW: dict[str, dict[str, Any]] = {
     "dashboard/agents_of_the_day": {"at_hour": None, "by_rejected": True},
     "dashboard/agents": {"agent_ids": None, "search": "", "sort": "name", "limit": 50, "offset": 0},
     "dashboard/agents_by_id": {"agent_ids": None, "search": "", "status": None, "limit": 50, "after": uuid.UUID(int=0)},
+    "dashboard/scope_holders": {"scopes": ["analytics:read"]},
     "dashboard/viewer": {
         "scope": "analytics:read",
     },

@@ -314,6 +314,8 @@ PAGES = {
     "dashboard/agents": 30_000,
     # A search for each day, and the usage of the ids that are looked at.
     "dashboard/agents_by_id": 1_000,
+    # All agents.
+    **dict.fromkeys(("dashboard/scope_holders", "dashboard/scope_lists"), 1_000),
     # The month's rows of all agents, and for some a look-up for each agent.
     "analytics/agent_usage": 45_000,
     # The findings look into the days of each of ten thousand agents, with statistics or without.

@@ -1,0 +1,141 @@
+"""``/dashboard/agents/new`` and ``/dashboard/agents/{agentId}/edit``: the forms of an agent.
+
+They need a session with the scope ``agents:write``, which the transaction checks again. A POST from another site's page
+is refused (:mod:`agentidp.dashboard.cross_origin`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response, request
+
+from agentidp.caller import Caller
+from agentidp.dashboard import forms, pages, session
+from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
+from agentidp.dashboard.forms import Form
+from agentidp.db.sql import Call
+from agentidp.http.errors import Conflict, ValidationError, existing
+from agentidp.http.schemas import WholeNumber
+from agentidp.registry.agents import (
+    MAX_DESCRIPTION,
+    MAX_OWNER,
+    MAX_REPLICAS,
+    MIN_REPLICAS,
+    NewAgentSchema,
+    add_agent,
+    represent,
+    update_agent,
+)
+from agentidp.scopes import DEFAULT_SCOPES, SCOPES
+
+SCOPE = "agents:write"
+
+FIELDS = {
+    "name": "The name",
+    "description": "The description",
+    "owner": "The owner",
+    "scopes": "The scopes",
+    "expectedReplicas": "The number of replicas",
+}
+"""What an error calls the fields of the form."""
+
+NEW = {"scopes": DEFAULT_SCOPES}
+"""What the form of a new agent proposes."""
+
+blueprint = pages.new_blueprint("dashboard-agent-form", __name__)
+
+
+class AgentFormSchema(NewAgentSchema):
+    """The same as the API's, but for what a field of text holds. An edited agent, too, is sent as a whole."""
+
+    expectedReplicas = WholeNumber(  # type: ignore[assignment]
+        MIN_REPLICAS, MAX_REPLICAS, attribute="expected_replicas", load_default=None
+    )
+
+
+@blueprint.get("/dashboard/agents/new")
+@session.required_to(SCOPE)
+def new_agent(caller: Caller) -> Response:
+    """The form of a new agent."""
+    return _page(caller, Form(NEW, form_key=new_form_key()))
+
+
+@blueprint.post("/dashboard/agents/new")
+@session.required_to(SCOPE)
+def create_agent(caller: Caller) -> Response:
+    """Create an agent, and show its page."""
+    agent_id = sent_form_key()
+    try:
+        new = forms.loaded(AgentFormSchema(), _sent())
+        with session.changing(caller, SCOPE) as opened:
+            add_agent(opened, **new, agent_id=agent_id)
+    except (ValidationError, Conflict) as refused:
+        if caller.read("agents/get_agent", agent_id=agent_id):
+            return sent_before("It created the agent.", path=f"/agents/{agent_id}", label="The page of the agent")
+        return _page(caller, _refused(refused, new_form_key()), status=refused.status)
+    return pages.see_other(f"/agents/{agent_id}")
+
+
+@blueprint.get("/dashboard/agents/<uuid:agent_id>/edit")
+@session.required_to(SCOPE)
+def edit_agent(caller: Caller, agent_id: UUID) -> Response:
+    """The form with what the agent is now."""
+    return _page(caller, None, agent_id)
+
+
+@blueprint.post("/dashboard/agents/<uuid:agent_id>/edit")
+@session.required_to(SCOPE)
+def change_agent(caller: Caller, agent_id: UUID) -> Response:
+    """Change the agent, and show its page."""
+    try:
+        change = forms.loaded(AgentFormSchema(), _sent())
+        with session.changing(caller, SCOPE) as opened:
+            update_agent(opened, agent_id, change)
+    except (ValidationError, Conflict) as refused:
+        return _page(caller, _refused(refused), agent_id, refused.status)
+    return pages.see_other(f"/agents/{agent_id}")
+
+
+def _sent() -> dict[str, Any]:
+    values: dict[str, Any] = forms.text("name", "description", "owner", "expectedReplicas")
+    if not values["expectedReplicas"]:
+        del values["expectedReplicas"]
+    return values | {
+        "scopes": request.form.getlist("scopes"),
+        "dpopBoundAccessTokens": "dpopBoundAccessTokens" in request.form,
+    }
+
+
+def _refused(refused: ValidationError | Conflict, form_key: UUID | None = None) -> Form:
+    return Form(_sent(), forms.errors(refused, FIELDS), form_key)
+
+
+def _page(caller: Caller, form: Form | None, agent_id: UUID | None = None, status: int = 200) -> Response:
+    """The form.
+
+    :param form: what is in it; ``None`` for what the agent is now.
+    :param agent_id: of the agent that is edited, or ``None`` for a new one.
+    """
+    calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id else []
+    servers, *agents = caller.read_together(Call("oauth/list_resource_servers", {}), *calls)
+    agent = existing(agents[0]) if agents else None
+    if form is None:
+        form = Form({name: value for name, value in represent(agent).items() if value is not None})
+    known = {*SCOPES, *(scope for server in servers for scope in server.scopes)}
+    return pages.page(
+        "agent_form.html",
+        status,
+        here="agents",
+        form=form,
+        agent=agent,
+        own_scopes=SCOPES,
+        servers=[server for server in servers if server.scopes],
+        unregistered=[scope for scope in (agent.scopes if agent else ()) if scope not in known],
+        is_own=agent_id is not None and agent_id == caller.agent_id,
+        max_description=MAX_DESCRIPTION,
+        max_owner=MAX_OWNER,
+        min_replicas=MIN_REPLICAS,
+        max_replicas=MAX_REPLICAS,
+    )

@@ -1,0 +1,138 @@
+"""``/dashboard/resource-servers``: the APIs that the organization's agents get tokens for, and who has their scopes.
+
+Reading needs a session with the scope ``agents:read`` or ``agents:write``, as an agent's credentials do. Changing needs
+``agents:write``, which the transaction checks again. A POST from another site's page is refused
+(:mod:`agentidp.dashboard.cross_origin`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response
+
+from agentidp.caller import Caller
+from agentidp.dashboard import forms, pages, session
+from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
+from agentidp.dashboard.forms import Form
+from agentidp.db.sql import Call
+from agentidp.http.errors import Conflict, ValidationError, existing
+from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH
+from agentidp.registry.resource_servers import (
+    NewResourceServerSchema,
+    ResourceServerChangeSchema,
+    add_resource_server,
+    remove_resource_server,
+    update_resource_server,
+)
+
+SCOPE, READING = "agents:write", "agents:read"
+
+MAX_HOLDERS = 50
+"""Agents that the page of a resource server names."""
+
+FIELDS = {"resource": "The identifier", "name": "The name", "scopes": "The scopes"}
+"""What an error calls the fields of the form."""
+
+blueprint = pages.new_blueprint("dashboard-resource-servers", __name__)
+
+
+@blueprint.get("/dashboard/resource-servers")
+@session.required_to(READING, SCOPE)
+def resource_servers(caller: Caller) -> Response:
+    """All of them, oldest first, with the number of agents that have scopes of each."""
+    servers, lists = caller.read_together(Call("oauth/list_resource_servers", {}), Call("dashboard/scope_lists", {}))
+    held = [(frozenset(row.scopes), row.agents) for row in lists]
+    counts = [sum(agents for scopes, agents in held if not scopes.isdisjoint(server.scopes)) for server in servers]
+    return _page("resource_servers.html", servers=list(zip(servers, counts, strict=True)))
+
+
+@blueprint.get("/dashboard/resource-servers/new")
+@session.required_to(SCOPE)
+def new_resource_server(caller: Caller) -> Response:
+    """The form of a new resource server."""
+    return _form(Form({}, form_key=new_form_key()))
+
+
+@blueprint.post("/dashboard/resource-servers/new")
+@session.required_to(SCOPE)
+def create_resource_server(caller: Caller) -> Response:
+    """Register a resource server, and show its page."""
+    sent, resource_server_id = forms.text("resource", "name", "scopes"), sent_form_key()
+    path = f"/resource-servers/{resource_server_id}"
+    try:
+        new = forms.loaded(NewResourceServerSchema(), _body(sent))
+        with session.changing(caller, SCOPE) as opened:
+            add_resource_server(opened, caller.settings, **new, resource_server_id=resource_server_id)
+    except (ValidationError, Conflict) as refused:
+        if caller.read("oauth/get_resource_server", resource_server_id=resource_server_id):
+            label = "The page of the resource server"
+            return sent_before("It registered the resource server.", path=path, label=label)
+        return _form(Form(sent, forms.errors(refused, FIELDS), new_form_key()), status=refused.status)
+    return pages.see_other(path)
+
+
+@blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>")
+@session.required_to(READING, SCOPE)
+def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
+    """One resource server, and the agents that have its scopes."""
+    return _page("resource_server.html", **_with_holders(caller, resource_server_id))
+
+
+@blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>/edit")
+@session.required_to(SCOPE)
+def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
+    """The form with what the resource server is now."""
+    server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
+    return _form(Form({"name": server.name, "scopes": "\n".join(server.scopes)}), server)
+
+
+@blueprint.post("/dashboard/resource-servers/<uuid:resource_server_id>/edit")
+@session.required_to(SCOPE)
+def change_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
+    """Change the name and the scopes, and show the resource server."""
+    sent = forms.text("name", "scopes")
+    try:
+        change = forms.loaded(ResourceServerChangeSchema(), _body(sent))
+        with session.changing(caller, SCOPE) as opened:
+            update_resource_server(opened, resource_server_id, change)
+    except ValidationError as refused:
+        server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
+        return _form(Form(sent, forms.errors(refused, FIELDS)), server, refused.status)
+    return pages.see_other(f"/resource-servers/{resource_server_id}")
+
+
+@blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>/delete")
+@session.required_to(SCOPE)
+def confirm_deletion(caller: Caller, resource_server_id: UUID) -> Response:
+    """Say what deleting it ends, and ask for confirmation."""
+    return _page("confirm_resource_server.html", **_with_holders(caller, resource_server_id))
+
+
+@blueprint.post("/dashboard/resource-servers/<uuid:resource_server_id>/delete")
+@session.required_to(SCOPE)
+def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
+    """Delete it, and show the others."""
+    with session.changing(caller, SCOPE) as opened:
+        remove_resource_server(opened, resource_server_id)
+    return pages.see_other("/resource-servers")
+
+
+def _body(sent: dict[str, str]) -> dict[str, Any]:
+    return sent | {"scopes": sent["scopes"].split()}
+
+
+def _with_holders(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
+    server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
+    holders = caller.read("dashboard/scope_holders", scopes=server.scopes, limit=MAX_HOLDERS)
+    return {"server": server, "holders": holders, "count": holders[0].matches if holders else 0}
+
+
+def _form(form: Form, server: Any = None, status: int = 200) -> Response:
+    """The form of *server*, or of a new one."""
+    return _page("resource_server_form.html", status, form=form, server=server, max_resource=MAX_RESOURCE_LENGTH)
+
+
+def _page(template: str, status: int = 200, **context: Any) -> Response:
+    return pages.page(template, status, here="agents", **context)

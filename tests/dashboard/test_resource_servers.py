@@ -1,0 +1,230 @@
+"""The pages of resource servers: what they show and change, and who cannot."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.dashboard.resource_servers import MAX_HOLDERS
+from agentidp.registry.resource_servers import MAX_RESOURCE_SERVERS, represent
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.dashboard.conftest import SAME_ORIGIN, Page, with_session
+from tests.dashboard.test_agent_actions import form_key, post
+from tests.factories import Agent, database_of, make_agent
+
+PATH = "/dashboard/resource-servers"
+ONE = f"{PATH}/<uuid:resource_server_id>"
+ACTIONS = {f"{PATH}/new", f"{ONE}/edit", f"{ONE}/delete"}
+"""The addresses that change something: each of them is tried below."""
+
+FORM = {"name": "Files", "resource": "", "scopes": "files:read\r\nfiles:write\r\n"}
+
+
+@pytest.fixture(autouse=True)
+def resource(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An identifier of each test's own, which is in the form."""
+    found = f"https://{uuid.uuid4()}.example"
+    monkeypatch.setitem(FORM, "resource", found)
+    return found
+
+
+@pytest.fixture
+def reader(cast: Cast, services: Services) -> Agent:
+    """An agent of Acme that may read agents, and nothing more of them."""
+    return make_agent(services, cast.acme.organization_id, name="reader", scopes=["analytics:read", "agents:read"])
+
+
+def servers(agent: Agent) -> list[dict[str, Any]]:
+    """Of its organization, as they are stored, without what no form sets."""
+    rows = database_of(agent.services, agent.organization_id).fetch("oauth/list_resource_servers")
+    return [{name: represent(row)[name] for name in ("resource", "name", "scopes")} for row in rows]
+
+
+def registered(client: FlaskClient, **changes: str) -> str:
+    """Register one by the form; the address of its page."""
+    response = post(client, f"{PATH}/new", **(FORM | changes))
+    assert response.status_code == 303, response.text
+    return str(response.headers["Location"])
+
+
+def test_registers_lists_edits_and_deletes_one(signed_in: FlaskClient, cast: Cast, resource: str) -> None:
+    assert {"href": PATH} in Page(signed_in.get("/dashboard/agents")).all("a")
+    assert "There is none" in Page(signed_in.get(PATH)).text
+    page = registered(signed_in)
+    assert servers(cast.acme) == [{"resource": resource, "name": "Files", "scopes": ["files:read", "files:write"]}]
+    assert "No agent has a scope of it." in Page(signed_in.get(page)).text
+    for name in ("b", "A"):
+        scopes = ["files:write", "analytics:read", "files:read"]
+        make_agent(cast.acme.services, cast.acme.organization_id, name=name, scopes=scopes)
+    make_agent(cast.acme.services, cast.acme.organization_id, name="c", scopes=["files:read"])
+    listed = ["Files", resource, "files:read files:write", "3"]
+    assert Page(signed_in.get(PATH)).table("Resource servers") == [listed]
+    assert Page(signed_in.get(page)).table("Agents that have scopes of it") == [
+        ["A", "files:read files:write", "Change"],
+        ["b", "files:read files:write", "Change"],
+        ["c", "files:read", "Change"],
+    ]
+    asked = Page(signed_in.get(f"{page}/edit"))
+    assert "files:read\nfiles:write" in asked.text
+    assert f"{resource} cannot be changed" in asked.text
+    response = post(signed_in, f"{page}/edit", name="Documents", scopes="files:write", resource="https://x.example")
+    assert (response.status_code, response.headers["Location"]) == (303, page)
+    changed = {"resource": resource, "name": "Documents", "scopes": ["files:write"]}
+    assert servers(cast.acme) == [changed]
+    confirmation = " ".join(Page(signed_in.get(f"{page}/delete")).text.split())
+    assert f"No further token is issued for {resource}, and introspection" in confirmation
+    assert "2 agents have scopes of it: A, b. The organization keeps the identifier" in confirmation
+    assert servers(cast.acme) == [changed]
+    response = post(signed_in, f"{page}/delete")
+    assert (response.status_code, response.headers["Location"]) == (303, PATH)
+    assert servers(cast.acme) == []
+    assert signed_in.get(page).status_code == 404
+
+
+def test_says_who_gets_tokens_as_the_token_endpoint_has_it(
+    signed_in: FlaskClient, cast: Cast, reader: Agent, resource: str
+) -> None:
+    page = registered(signed_in)
+    holder = make_agent(cast.acme.services, cast.acme.organization_id, name="holder", scopes=["files:read"])
+    [[name, scopes, _]] = Page(signed_in.get(page)).table("Agents that have scopes of it")
+    responses = []
+    for agent in (holder, reader, cast.outsider):
+        form = {"grant_type": "client_credentials", "client_id": agent.client_id, "client_secret": agent.client_secret}
+        response = signed_in.post("/api/v1/token", data=form | {"resource": resource})
+        responses.append((response.status_code, response.json.get("scope"), response.json.get("error")))
+    # As the page says, every agent of the organization gets a token, which may have no scope.
+    assert (name, responses) == ("holder", [(200, scopes, None), (200, None, None), (400, None, "invalid_target")])
+
+
+def test_names_so_many_agents_and_the_number_of_all(signed_in: FlaskClient, cast: Cast) -> None:
+    page = registered(signed_in)
+    for number in range(MAX_HOLDERS + 1):
+        make_agent(cast.acme.services, cast.acme.organization_id, name=f"agent {number}", scopes=["files:read"])
+    shown = Page(signed_in.get(page))
+    assert len(shown.table("Agents that have scopes of it")) == MAX_HOLDERS
+    assert "And 1 more." in shown.text
+    assert f"{MAX_HOLDERS + 1} agents have scopes of it" in Page(signed_in.get(f"{page}/delete")).text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"name": ""}, "The name must have 1 to 100 characters."),
+        ({"resource": "files"}, "The identifier must be an absolute URI of at most"),
+        (
+            {"resource": "http://localhost:3000/api/v1"},
+            "The identifier must not be this server's own API or dashboard.",
+        ),
+        ({"scopes": "agents:read"}, "The scopes must not contain a scope of this server's own API:"),
+        ({"scopes": "a a"}, "The scopes must not name a scope twice."),
+        ({"scopes": 'a "'}, "The scopes must be 1 to 100 printable ASCII characters without blank, quote"),
+    ],
+)
+def test_a_wrong_field_is_named_and_what_was_typed_is_kept(
+    signed_in: FlaskClient, cast: Cast, wrong: dict[str, str], message: str
+) -> None:
+    page, [field] = registered(signed_in, resource=f"{FORM['resource']}/other"), wrong
+    before = servers(cast.acme)
+    for path in (f"{PATH}/new", *([f"{page}/edit"] if field != "resource" else [])):
+        response = post(signed_in, path, **(FORM | wrong))
+        shown = Page(response)
+        assert response.status_code == 400
+        assert shown.notice.strip().startswith(message)
+        values = [one.get("value") for one in shown.all("input")]
+        assert (FORM | wrong)["name"] in values
+        assert "new" not in path or (FORM | wrong)["resource"] in values
+        assert (FORM | wrong)["scopes"].strip().replace("\r", "") in shown.text
+    assert servers(cast.acme) == before
+
+
+def test_an_identifier_that_is_taken_is_refused_and_a_form_that_is_sent_again_explained(
+    signed_in: FlaskClient, cast: Cast
+) -> None:
+    key = form_key(signed_in, f"{PATH}/new")
+    page = registered(signed_in, form_key=key)
+    assert page == f"{PATH}/{key}"
+    before = servers(cast.acme)
+    again = post(signed_in, f"{PATH}/new", **FORM, form_key=key)
+    assert (again.status_code, "It registered the resource server." in again.text) == (409, True)
+    other = post(signed_in, f"{PATH}/new", **FORM)
+    assert (other.status_code, Page(other).notice.strip()) == (409, "The resource is registered already.")
+    with_session(signed_in, cast.outsider)
+    theirs = post(signed_in, f"{PATH}/new", **FORM)
+    assert (theirs.status_code, Page(theirs).notice.strip()) == (409, "The resource is registered already.")
+    assert servers(cast.acme) == before
+    assert servers(cast.outsider) == []
+
+
+def test_one_too_many_is_refused_with_a_sentence(signed_in: FlaskClient, cast: Cast) -> None:
+    with database_of(cast.acme.services, cast.acme.organization_id).transaction() as opened:
+        for number in range(MAX_RESOURCE_SERVERS):
+            opened.fetch(
+                "oauth/add_resource_server",
+                resource_server_id=f"{number:032}",
+                resource=f"https://{number}.example",
+                name="one",
+                scopes=[],
+                most=MAX_RESOURCE_SERVERS,
+            )
+    response = post(signed_in, f"{PATH}/new", **FORM)
+    assert (response.status_code, Page(response).notice.strip()) == (
+        409,
+        f"The organization has {MAX_RESOURCE_SERVERS} resource servers; delete one first.",
+    )
+
+
+def refused(client: FlaskClient, page: str, agent: Agent, code: int, headers: dict[str, str] = SAME_ORIGIN) -> None:
+    """No form is accepted."""
+    before = servers(agent)
+    for path in (f"{PATH}/new", f"{page}/edit", f"{page}/delete"):
+        assert client.post(path, headers=headers, data=FORM).status_code == code, path
+    assert servers(agent) == before
+
+
+def test_who_reads_agents_sees_them_and_no_form(signed_in: FlaskClient, cast: Cast, reader: Agent) -> None:
+    page = registered(signed_in)
+    make_agent(cast.acme.services, cast.acme.organization_id, name="holder", scopes=["files:read"])
+    with_session(signed_in, reader)
+    assert [row[0] for row in Page(signed_in.get(PATH)).table("Resource servers")] == ["Files"]
+    shown = Page(signed_in.get(page))
+    assert shown.table("Agents that have scopes of it") == [["holder", "files:read"]]
+    links = {str(link["href"]) for one in (shown, Page(signed_in.get(PATH))) for link in one.all("a")}
+    assert not [link for link in links if link.endswith(("/new", "/edit", "/edit#scopes", "/delete"))]
+    for path in (f"{PATH}/new", f"{page}/edit", f"{page}/delete"):
+        assert signed_in.get(path).status_code == 403
+    refused(signed_in, page, cast.acme, 403)
+
+
+def test_who_may_not_read_agents_sees_nothing(signed_in: FlaskClient, cast: Cast, services: Services) -> None:
+    page = registered(signed_in)
+    viewer = make_agent(services, cast.acme.organization_id, name="viewer", scopes=["analytics:read"])
+    with_session(signed_in, viewer)
+    for path in (PATH, page):
+        response = signed_in.get(path)
+        assert (response.status_code, "without the scope agents:read" in response.text) == (403, True)
+    assert PATH not in [link["href"] for link in Page(signed_in.get("/dashboard/agents")).all("a")]
+    refused(signed_in, page, cast.acme, 403)
+
+
+def test_another_organizations_is_not_there(signed_in: FlaskClient, cast: Cast) -> None:
+    page = registered(signed_in)
+    before = servers(cast.acme)
+    with_session(signed_in, cast.outsider)
+    assert "Files" not in signed_in.get(PATH).text
+    for path in (page, f"{page}/edit", f"{page}/delete"):
+        assert signed_in.get(path).status_code == 404
+    for path in (f"{page}/edit", f"{page}/delete"):
+        for name in ("new", ""):
+            assert post(signed_in, path, name=name).status_code == 404
+    assert servers(cast.acme) == before
+
+
+def test_without_a_session_and_from_another_site_nothing_is_done(signed_in: FlaskClient, cast: Cast) -> None:
+    page = registered(signed_in)
+    refused(signed_in, page, cast.acme, 403, {"Sec-Fetch-Site": "cross-site"})
+    signed_in.delete_cookie("agentidp_session", path="/dashboard")
+    refused(signed_in, page, cast.acme, 401)
