@@ -27,7 +27,7 @@ if os.environ.get("AGENTIDP_METRICS_ADDRESS") and "agentidp" not in sys.modules:
 
 from agentidp.config import ConfigurationError, Settings  # noqa: E402
 from agentidp.http.logs import logging_config  # noqa: E402
-from agentidp.server.listening import AddressFilter, refuse_busy_address, refuse_exposed_address  # noqa: E402
+from agentidp.server.listening import AddressFilter, limit_sending, refuse_busy_address, refuse_exposed_address  # noqa: E402
 from agentidp.server.metrics_server import MetricsServer  # noqa: E402
 from agentidp.server.wiring import parts  # noqa: E402
 from agentidp.server.worker_metrics import WorkerSampler  # noqa: E402
@@ -90,7 +90,8 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Count the worker."""
+    """Let clients that read nothing hold no thread, and count the worker."""
+    limit_sending(worker.sockets, 30)
     if settings.metrics_address:
         WorkerSampler(worker.wsgi.extensions["agentidp"]).start()
 

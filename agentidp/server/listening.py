@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import socket
+import struct
 from pathlib import Path
 
 from agentidp.config import ConfigurationError
@@ -81,6 +82,17 @@ def host_and_port(bind: str) -> tuple[str, int]:
     if parts is None or not 0 < int(parts["port"]) <= 65_535:
         raise ConfigurationError(f"the address to listen on must be address:port or unix:path, not {bind!r}")
     return parts["ipv6"] or parts["host"] or "", int(parts["port"])
+
+
+def limit_sending(listeners: list[socket.socket], seconds: int) -> None:
+    """Let no client that reads nothing hold a thread: sending to it fails if it takes nothing for so long.
+
+    By the kernel, which gives the option to each connection that a TCP socket accepts, because gunicorn sets no time
+    limit and removes that of Python. A UNIX socket's connections do not get it: nginx is at their other end, which
+    reads a whole response.
+    """
+    for listener in listeners:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))
 
 
 def _is_loopback(host: str) -> bool:

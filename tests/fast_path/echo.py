@@ -21,8 +21,8 @@ served: Counter[str] = Counter()
 
 
 def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-    """``/sleep/SECONDS``, ``/broken`` (ends early), ``/exit``, ``/unread``, ``/served`` and ``/savings`` (whether the
-    worker has them); others echo the body.
+    """``/sleep/SECONDS``, ``/broken`` (ends early), ``/exit``, ``/unread``, ``/served``, ``/large`` and ``/savings``
+    (whether the worker has them); others echo the body.
     """
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
     served[query] += 1
@@ -33,6 +33,8 @@ def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
     if path == "/served":
         body = repr((len(served), max(served.values()))).encode()
         served.clear()
+    elif path == "/large":
+        body = b"a" * 50_000_000
     elif path == "/savings":
         cfg = start.__self__.cfg  # type: ignore[attr-defined]
         body = f"shares: {'agentidp.kind' in environ}, keeps settings: {'keepalive' in vars(cfg)}".encode()

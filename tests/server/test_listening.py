@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from agentidp.config import ConfigurationError
 from agentidp.server.listening import host_and_port, refuse_exposed_address
+from tests.factories import ROOT
+from tests.fast_path.echo import Gunicorn, get, responses
 
 EXPOSED = (
     "cannot listen on {} without a proxy: a client that sends half a request holds a thread of the service for as long "
@@ -53,3 +58,33 @@ def test_refuses_what_is_no_address(bind: str) -> None:
 def test_takes_an_address_apart() -> None:
     assert host_and_port("[::1]:3000") == ("::1", 3000)
     assert host_and_port("localhost:65535") == ("localhost", 65535)
+
+
+CONFIGURATION = """
+from agentidp.server.listening import limit_sending
+
+def post_worker_init(worker):
+    limit_sending(worker.sockets, 1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("worker", ["gthread", "agentidp.fast_path.worker.PollingWorker"])
+def test_a_client_that_reads_nothing_holds_no_thread(worker: str, tmp_path: Path) -> None:
+    configuration = tmp_path / "gunicorn.conf.py"
+    configuration.write_text(CONFIGURATION)
+    with Gunicorn("--config", str(configuration), worker=worker, threads=1) as server:
+        with server.connect() as silent, server.connect() as other:
+            silent.sendall(get("/large"))
+            assert silent.recv(1) == b"H"
+            other.sendall(get("/?a"))
+            assert responses(other, 1) == [b"a "]
+        assert "Socket error processing request." in server.log
+
+
+def test_the_service_limits_how_long_it_waits_for_a_client_that_reads_nothing() -> None:
+    [seconds] = re.findall(
+        r"limit_sending\(worker.sockets, (\d+)\)", (ROOT / "deploy" / "gunicorn.conf.py").read_text()
+    )
+    guide = " ".join((ROOT / "docs" / "deployment.md").read_text(encoding="utf-8").split())
+    assert f"A client that takes nothing of a response for {seconds} seconds is disconnected" in guide
