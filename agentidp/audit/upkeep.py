@@ -78,6 +78,13 @@ def verify_chain(database: OrganizationDatabase, known: Head | None = None) -> V
             return result
 
 
+def prunable(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime) -> int:
+    """How many events of a chain are older than *cutoff*, which :func:`prune` would remove."""
+    with operator_transaction(operator, organization_id, at) as opened:
+        rows = opened.fetch("audit/last_before", cutoff=cutoff)
+    return int(rows[0].events) if rows else 0
+
+
 def prune(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime) -> Pruned | None:
     """Remove the events of a chain that are older than *cutoff*, and record it, so that the rest can be verified.
 

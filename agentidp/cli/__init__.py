@@ -17,7 +17,6 @@ from agentidp.cli import (
     dashboard,
     db,
     demo,
-    finding,
     findings,
     keys,
     marker,
@@ -40,9 +39,9 @@ def cli() -> None:
     """
 
 
-for group in (agent, alerts, audit, credential, db, finding, keys, marker, organization, resource_server, usage):
+for group in (agent, alerts, audit, credential, db, findings, keys, marker, organization, resource_server, usage):
     cli.add_command(group.commands)
-for command in (apply, backup, check, dashboard, demo, findings, restore, serve, token, watch):
+for command in (apply, backup, check, dashboard, demo, restore, serve, token, watch):
     cli.add_command(command.command)
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 import click
 
+from agentidp.cli.confirmation import asks_first, confirm, count, recent_tokens
 from agentidp.cli.context import opened
-from agentidp.cli.options import as_json_option, organization_named, organization_of, organization_option
+from agentidp.cli.named import AgentOf, agent_named, organization_named
+from agentidp.cli.options import as_json_option, organization_option
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.erasure import erase_agent
 from agentidp.http.errors import NotFound, existing
-from agentidp.registry import agents
+from agentidp.registry import agents, credentials
+from agentidp.services import Services
 
-id_argument = click.argument("agent_id", type=click.UUID, metavar="ID")
+agent_argument = click.argument("agent", metavar="ID|NAME")
 
 
 def _replicas(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
@@ -61,10 +63,10 @@ def commands() -> None:
 )
 @replicas_option
 @as_json_option
-def create(organization_id: str, scopes: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def create(organization: str, scopes: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Register the agent NAME and print its id."""
     with opened() as services:
-        organization_named(services, organization_id)
+        organization_id = organization_named(services, organization).organization_id
         new = _members(options, scopes)
         with services.database.of(organization_id, utc_now()).transaction() as transaction:
             row = agents.add_agent(transaction, **agents.NewAgentSchema().load(new))
@@ -75,28 +77,30 @@ def create(organization_id: str, scopes: tuple[str, ...], as_json: bool, **optio
 @commands.command("list")
 @organization_option
 @as_json_option
-def list_(organization_id: str, as_json: bool) -> None:
+def list_(organization: str, as_json: bool) -> None:
     """List the agents of an organization, oldest first."""
     with opened() as services:
-        organization_named(services, organization_id)
+        organization_id = organization_named(services, organization).organization_id
         database = services.database.of(organization_id, utc_now())
         rows = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
-    show([agents.represent(row) for row in rows], as_json)
+    columns = ("agentId", "name", "status", "owner", "createdAt", "scopes")
+    show([agents.represent(row) for row in rows], as_json, columns=columns)
 
 
 @commands.command("show")
-@id_argument
+@agent_argument
 @as_json_option
-def show_(agent_id: UUID, as_json: bool) -> None:
-    """Print the agent ID."""
+def show_(agent: str, as_json: bool) -> None:
+    """Print an agent."""
     with opened() as services:
-        database = services.database.of(organization_of(services, agent_id), utc_now())
+        organization_id, agent_id = agent_named(services, agent)
+        database = services.database.of(organization_id, utc_now())
         row = existing(database.fetch("agents/get_agent", agent_id=agent_id))
     show([agents.represent(row)], as_json, one=True)
 
 
 @commands.command("update")
-@id_argument
+@agent_argument
 @click.option("--name", help="The new name.")
 @click.option("--description", help="The new description; empty to remove it.")
 @click.option("--owner", help="The new owner; empty to remove it.")
@@ -111,28 +115,39 @@ def show_(agent_id: UUID, as_json: bool) -> None:
 )
 @replicas_option
 @as_json_option
-def update(agent_id: UUID, scopes: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Change the agent ID and print it. What is left out stays."""
+def update(agent: str, scopes: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Change an agent and print it. What is left out stays."""
     change = _members(options, scopes)
     if not change:
         raise click.UsageError("name something to change")
-    _change(agent_id, change, as_json)
+    with opened() as services:
+        _change(services, agent_named(services, agent), change, as_json)
 
 
 @commands.command("suspend")
-@id_argument
+@asks_first
+@agent_argument
 @as_json_option
-def suspend(agent_id: UUID, as_json: bool) -> None:
-    """Suspend the agent ID and print it: it gets no token, and the tokens that it has stop working at once."""
-    _change(agent_id, {"status": "suspended"}, as_json)
+def suspend(agent: str, as_json: bool) -> None:
+    """Suspend an agent and print it. It gets no token, and the tokens that it has stop working at once."""
+    with opened() as services:
+        found = agent_named(services, agent)
+        confirm(
+            lambda: (
+                f"This suspends {_described(services, found)}. It gets no token, and those that it has stop working at "
+                f"once, until agentidp agent resume {found.agent_id} ends that."
+            )
+        )
+        _change(services, found, {"status": "suspended"}, as_json)
 
 
 @commands.command("resume")
-@id_argument
+@agent_argument
 @as_json_option
-def resume(agent_id: UUID, as_json: bool) -> None:
-    """End the suspension of the agent ID and print it. Its tokens that have not expired work again."""
-    _change(agent_id, {"status": "active"}, as_json)
+def resume(agent: str, as_json: bool) -> None:
+    """End the suspension of an agent and print it. Its tokens that have not expired work again."""
+    with opened() as services:
+        _change(services, agent_named(services, agent), {"status": "active"}, as_json)
 
 
 def _members(options: dict[str, Any], scopes: tuple[str, ...]) -> dict[str, Any]:
@@ -143,31 +158,66 @@ def _members(options: dict[str, Any], scopes: tuple[str, ...]) -> dict[str, Any]
     return given | ({"scopes": list(scopes)} if scopes else {})
 
 
-def _change(agent_id: UUID, change: dict[str, Any], as_json: bool) -> None:
-    with opened() as services:
-        organization_id = organization_of(services, agent_id)
-        with services.database.of(organization_id, utc_now()).transaction() as transaction:
-            row = agents.update_agent(transaction, agent_id, agents.AgentChangeSchema().load(change))
+def _change(services: Services, found: AgentOf, change: dict[str, Any], as_json: bool) -> None:
+    with services.database.of(found.organization_id, utc_now()).transaction() as transaction:
+        row = agents.update_agent(transaction, found.agent_id, agents.AgentChangeSchema().load(change))
     show([agents.represent(row)], as_json, one=True)
 
 
+def _described(services: Services, found: AgentOf, *, is_deleted: bool = False) -> str:
+    """The agent and what it was issued, as part of a sentence.
+
+    :raises NotFound: there is no such agent, or it is deleted and should not be.
+    """
+    database = services.database.of(found.organization_id, utc_now())
+    [organization] = database.fetch("organizations/get_organization")
+    agent = existing(database.fetch("analytics/agent_activity", agent_id=found.agent_id, days=1))
+    if (agent.status == "deleted") != is_deleted:
+        raise NotFound
+    deleted, tokens = "deleted " if is_deleted else "", recent_tokens(database, found.agent_id)
+    return f"the {deleted}agent {agent.agent_name} of {organization.name}, which was issued {tokens}"
+
+
 @commands.command("delete")
-@id_argument
-def delete(agent_id: UUID) -> None:
-    """Delete the agent ID and revoke its credentials. Its tokens stop working at once; its usage stays counted."""
+@asks_first
+@agent_argument
+def delete(agent: str) -> None:
+    """Delete an agent and revoke its credentials. Its tokens stop working at once; its usage stays counted."""
     with opened() as services:
-        organization_id = organization_of(services, agent_id)
-        with services.database.of(organization_id, utc_now()).transaction() as transaction:
-            agents.remove_agent(transaction, agent_id)
+        found = agent_named(services, agent)
+        database = services.database.of(found.organization_id, utc_now())
+
+        def consequences() -> str:
+            held = credentials.present(database.fetch("agents/list_credentials", agent_id=found.agent_id))
+            return (
+                f"This deletes {_described(services, found)}. It revokes its {count(len(held), 'credential')}, and its "
+                "tokens stop working at once. Its usage stays counted. This cannot be undone."
+            )
+
+        confirm(consequences)
+        # Not the instant of before: whoever was asked may have taken an hour.
+        with services.database.of(found.organization_id, utc_now()).transaction() as transaction:
+            agents.remove_agent(transaction, found.agent_id)
 
 
 @commands.command("erase")
-@id_argument
-def erase(agent_id: UUID) -> None:
-    """Erase name, description and owner of the deleted agent ID, also from the audit trail. Its usage stays counted."""
+@asks_first
+@agent_argument
+def erase(agent: str) -> None:
+    """Erase the texts of a deleted agent, also from the audit trail. Its usage stays counted.
+
+    These are its name, description and owner, the labels of its credentials, and notes and findings about it.
+    """
     with opened() as services:
-        organization_id = organization_of(services, agent_id)
-        try:
-            erase_agent(str(services.settings.database_url), organization_id, agent_id, at=utc_now())
-        except NotFound:
-            raise click.ClickException("delete the agent first: only a deleted agent can be erased") from None
+        found = agent_named(services, agent, is_deleted=True)
+        if services.database.of(found.organization_id, utc_now()).fetch("agents/get_agent", agent_id=found.agent_id):
+            raise click.ClickException("delete the agent first: only a deleted agent can be erased")
+        confirm(
+            lambda: (
+                f"This erases {_described(services, found, is_deleted=True)}. Its name, description and owner, the "
+                "labels of its credentials, and notes and findings about it are erased, also from the audit trail. Its "
+                "usage stays counted. This cannot be undone."
+            )
+        )
+        url = str(services.settings.database_url)
+        erase_agent(url, found.organization_id, found.agent_id, at=utc_now())

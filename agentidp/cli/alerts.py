@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from typing import Any, TextIO
-from uuid import UUID
 
 import click
 
@@ -18,14 +16,16 @@ from agentidp.alerts.messages import Organization
 from agentidp.alerts.state_change import KINDS, SEVERITIES, change_for_test
 from agentidp.alerts.target_routes import AlertTargetChangeSchema, NewAlertTargetSchema
 from agentidp.alerts.target_secrets import TargetSealer
+from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
-from agentidp.cli.options import as_json_option, organization_named, organization_option
+from agentidp.cli.named import Candidate, one_of, organization_named
+from agentidp.cli.options import as_json_option, organization_option
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.errors import DatabaseUnavailable
-from agentidp.db.organization import Transaction
-from agentidp.http.errors import NotFound, ServiceUnavailable, existing
+from agentidp.db.organization import OrganizationDatabase
+from agentidp.http.errors import ServiceUnavailable
 from agentidp.http.schemas import timestamp
 from agentidp.jose.sealing import Unreadable
 from agentidp.services import Services
@@ -33,7 +33,7 @@ from agentidp.services import Services
 POLL_SECONDS = 2.0
 """Between two looks into the outbox."""
 
-id_argument = click.argument("target_id", type=click.UUID, metavar="ID")
+target_argument = click.argument("target", metavar="ID|NAME")
 kind_option = click.option(
     "--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="May be given several times. Default: every kind."
 )
@@ -44,11 +44,14 @@ severity_option = click.option(
 
 @click.group("alerts")
 def commands() -> None:
-    """Alerts: findings that are sent to webhooks, Alertmanager, chat, mail and paging services."""
+    """Alerts: findings that are sent to other services.
+
+    These are webhooks, Alertmanager, chat, mail and paging services.
+    """
 
 
 @commands.group("target")
-def target() -> None:
+def target_commands() -> None:
     """Where an organization's alerts go.
 
     Targets are printed as: id, name, type, scheme and host, kinds, minimum severity, whether it is enabled, times of
@@ -57,31 +60,29 @@ def target() -> None:
     """
 
 
-@target.command("list")
+@target_commands.command("list")
 @organization_option
 @as_json_option
-def list_(organization_id: str, as_json: bool) -> None:
+def list_(organization: str, as_json: bool) -> None:
     """List the alert targets of an organization, oldest first."""
     with opened() as services:
-        organization_named(services, organization_id)
-        rows = services.database.of(organization_id, utc_now()).fetch("alerts/list_targets")
-    show([targets.represent(row) for row in rows], as_json)
+        rows = _database(services, organization).fetch("alerts/list_targets")
+    columns = ("targetId", "name", "type", "destination", "enabled", "lastSuccessAt", "lastError")
+    show([targets.represent(row) for row in rows], as_json, columns=columns)
 
 
-@target.command("show")
-@id_argument
+@target_commands.command("show")
+@target_argument
 @organization_option
 @as_json_option
-def show_(target_id: UUID, organization_id: str, as_json: bool) -> None:
-    """Print the target ID."""
-    with opened() as services, _named(target_id):
-        organization_named(services, organization_id)
-        database = services.database.of(organization_id, utc_now())
-        row = existing(database.fetch("alerts/get_target", target_id=target_id))
+def show_(target: str, organization: str, as_json: bool) -> None:
+    """Print a target."""
+    with opened() as services:
+        row = _target(_database(services, organization), target)
     show([targets.represent(row)], as_json, one=True)
 
 
-@target.command("add")
+@target_commands.command("add")
 @click.argument("type_", type=click.Choice(tuple(TYPES)))
 @organization_option
 @click.option("--name", required=True, help="For people.")
@@ -91,7 +92,7 @@ def show_(target_id: UUID, organization_id: str, as_json: bool) -> None:
 @as_json_option
 def add(
     type_: str,
-    organization_id: str,
+    organization: str,
     name: str,
     url_file: TextIO,
     kinds: tuple[str, ...],
@@ -104,14 +105,19 @@ def add(
     """
     new: dict[str, Any] = {"type": type_, "name": name, "url": _url(url_file), "kinds": list(kinds) or None}
     new |= {"minimumSeverity": minimum_severity} if minimum_severity else {}
-    with opened() as services, _transaction(services, organization_id) as transaction:
+    with opened() as services, _database(services, organization).transaction() as transaction:
         row, secret = targets.add_target(transaction, services.settings, **NewAlertTargetSchema().load(new))
     body = targets.represent(row)
-    show([(body if as_json else {"targetId": body["targetId"]}) | {"secret": secret}], as_json, one=True)
+    show(
+        [(body if as_json else {"targetId": body["targetId"]}) | {"secret": secret}],
+        as_json,
+        one=True,
+        only_now=["secret"],
+    )
 
 
-@target.command("update")
-@id_argument
+@target_commands.command("update")
+@target_argument
 @organization_option
 @click.option("--name", help="The new name.")
 @click.option("--url-file", type=click.File(), help="The file with the new URL; - for standard input.")
@@ -121,8 +127,8 @@ def add(
 @click.option("--enable/--disable", "enabled", default=None, help="Whether anything is sent.")
 @as_json_option
 def update(
-    target_id: UUID,
-    organization_id: str,
+    target: str,
+    organization: str,
     kinds: tuple[str, ...],
     every_kind: bool,
     url_file: TextIO | None,
@@ -130,7 +136,7 @@ def update(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Change the target ID and print it. What is left out stays."""
+    """Change a target and print it. What is left out stays."""
     if kinds and every_kind:
         raise click.UsageError("give --kind or --every-kind, not both")
     change = {name: value for name, value in options.items() if value is not None}
@@ -140,35 +146,54 @@ def update(
     if not change:
         raise click.UsageError("name something to change")
     loaded = AlertTargetChangeSchema()
-    with opened() as services, _named(target_id), _transaction(services, organization_id) as transaction:
-        row = targets.update_target(transaction, services.settings, target_id, loaded.load(change))
+    with opened() as services:
+        database = _database(services, organization)
+        target_id = _target(database, target).target_id
+        with database.transaction() as transaction:
+            row = targets.update_target(transaction, services.settings, target_id, loaded.load(change))
     show([targets.represent(row)], as_json, one=True)
 
 
-@target.command("delete")
-@id_argument
+@target_commands.command("delete")
+@asks_first
+@target_argument
 @organization_option
-def delete(target_id: UUID, organization_id: str) -> None:
-    """Delete the target ID, and what waits to be sent to it."""
-    with opened() as services, _named(target_id), _transaction(services, organization_id) as transaction:
-        targets.remove_target(transaction, target_id)
+def delete(target: str, organization: str) -> None:
+    """Delete a target, and what waits to be sent to it."""
+    with opened() as services:
+        database = _database(services, organization)
+        row = _target(database, target)
+
+        def consequences() -> str:
+            latest = database.fetch("alerts/list_deliveries", limit=1000)
+            waiting = [one for one in latest if one.target_id == row.target_id and _status(one) == "waiting"]
+            return (
+                f"This deletes the alert target {row.name} ({row.type}, {row.destination}), and "
+                f"{count(len(waiting), 'message')} not sent yet. Nobody else is sent them. This cannot be undone."
+            )
+
+        confirm(consequences)
+        with services.database.of(database.organization_id, utc_now()).transaction() as transaction:
+            targets.remove_target(transaction, row.target_id)
 
 
-@target.command("test")
-@id_argument
+@target_commands.command("test")
+@target_argument
 @organization_option
-def test(target_id: UUID, organization_id: str) -> None:
-    """Send a test to the target ID from here, and say whether it was accepted."""
+def test(target: str, organization: str) -> None:
+    """Send a test to a target from here, and say whether it was accepted."""
     at = utc_now()
-    with opened() as services, _named(target_id):
-        with _transaction(services, organization_id) as transaction:
+    with opened() as services:
+        database = _database(services, organization)
+        target_id = _target(database, target).target_id
+        with database.transaction() as transaction:
             row = targets.locked(transaction, target_id)
             [named] = transaction.fetch("organizations/get_organization")
-        organization = Organization(organization_id, named.name)
+        of = Organization(database.organization_id, named.name)
         change = change_for_test(row.name, at)
         try:
             address = TargetSealer(services.settings).open(target_id, bytes(row.sealed))
-            message = Message(message_id=change.finding_id, organization=organization, change=change)
+            message = Message(message_id=change.finding_id, organization=of, change=change)
             Channels(services.settings).send(row.type, address, message, at)
         except Unreadable:
             raise ConfigurationError("the instance secret does not decrypt the target's address") from None
@@ -181,20 +206,23 @@ def test(target_id: UUID, organization_id: str) -> None:
 @organization_option
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many.")
 @as_json_option
-def deliveries(organization_id: str, limit: int, as_json: bool) -> None:
+def deliveries(organization: str, limit: int, as_json: bool) -> None:
     """List what was sent and what waits, the newest first.
 
     Prints: id, target's id and name, finding's id, change, when it happened, attempts, status, time of the delivery or
     of the next attempt, and the last error.
     """
     with opened() as services:
-        organization_named(services, organization_id)
-        rows = services.database.of(organization_id, utc_now()).fetch("alerts/list_deliveries", limit=limit)
-    show([_delivery(row) for row in rows], as_json)
+        rows = _database(services, organization).fetch("alerts/list_deliveries", limit=limit)
+    columns = ("createdAt", "targetName", "findingId", "change", "status", "attempts", "at", "lastError")
+    show([_delivery(row) for row in rows], as_json, columns=columns)
+
+
+def _status(row: Any) -> str:
+    return "delivered" if row.delivered_at else "abandoned" if row.abandoned_at else "waiting"
 
 
 def _delivery(row: Any) -> dict[str, Any]:
-    status = "delivered" if row.delivered_at else "abandoned" if row.abandoned_at else "waiting"
     return {
         "deliveryId": str(row.delivery_id),
         "targetId": str(row.target_id),
@@ -203,7 +231,7 @@ def _delivery(row: Any) -> dict[str, Any]:
         "change": row.change,
         "createdAt": timestamp(row.created_at),
         "attempts": row.attempts,
-        "status": status,
+        "status": _status(row),
         "at": timestamp(row.delivered_at or row.abandoned_at or row.next_attempt_at),
         "lastError": row.last_error,
     }
@@ -231,16 +259,10 @@ def _url(file: TextIO) -> str:
     return file.readline().strip()
 
 
-@contextlib.contextmanager
-def _transaction(services: Services, organization_id: str) -> Iterator[Transaction]:
-    organization_named(services, organization_id)
-    with services.database.of(organization_id, utc_now()).transaction() as transaction:
-        yield transaction
+def _database(services: Services, organization: str) -> OrganizationDatabase:
+    return services.database.of(organization_named(services, organization).organization_id, utc_now())
 
 
-@contextlib.contextmanager
-def _named(target_id: UUID) -> Iterator[None]:
-    try:
-        yield
-    except NotFound:
-        raise ConfigurationError(f"the organization has no alert target {target_id}") from None
+def _target(database: OrganizationDatabase, target: str) -> Any:
+    known = [Candidate(str(row.target_id), [row.name], row) for row in database.fetch("alerts/list_targets")]
+    return one_of(target, known, kind="alert target")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from agentidp.cli.confirmation import asks_first, confirm
 from agentidp.cli.context import opened, refusals
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
@@ -37,6 +38,7 @@ class _Command(click.Command):
 
 
 @click.command("apply", cls=_Command)
+@asks_first
 @click.option(
     "-f",
     "--file",
@@ -50,13 +52,13 @@ class _Command(click.Command):
 @click.option(
     "--prune", "is_pruning", is_flag=True, help="Also delete agents and resource servers that a list does not name."
 )
-@click.option("--yes", "is_confirmed", is_flag=True, help="Do not ask. Needed if there is no terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
-def command(path: Path, is_plan: bool, is_pruning: bool, is_confirmed: bool, as_json: bool) -> None:
-    """Make organizations, agents and resource servers as FILE says, in one transaction.
+def command(path: Path, is_plan: bool, is_pruning: bool, as_json: bool) -> None:
+    """Make organizations and what they have as FILE says.
 
-    What FILE leaves out stays as it is. It contains no secret: new agents are listed with the command that makes their
-    credential. Prints what differs: + for what is created, ~ for what changes, - for what is deleted.
+    Organizations, agents and resource servers are changed in one transaction. What FILE leaves out stays as it is. It
+    contains no secret: new agents are listed with the command that makes their credential. Prints what differs: + for
+    what is created, ~ for what changes, - for what is deleted.
     """
     with refusals():
         source = "standard input" if path == Path("-") else str(path)
@@ -66,21 +68,10 @@ def command(path: Path, is_plan: bool, is_pruning: bool, is_confirmed: bool, as_
         _print(planned.changes, as_json)
         if is_plan or not planned.changes:
             click.get_current_context().exit(DIFFERENT if planned.changes else 0)
-        if not is_confirmed:
-            _confirm()
+        confirm(lambda: "", question="Apply this?")
         # Not the instant of the plan: whoever was asked may have taken an hour.
         applied = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, expected=planned.changes)
     _print_new_agents(applied)
-
-
-def _confirm() -> None:
-    if not _is_terminal():
-        raise click.ClickException("nothing was applied: there is no terminal to ask on, so give --yes")
-    click.confirm("Apply this?", abort=True, err=True)
-
-
-def _is_terminal() -> bool:
-    return sys.stdin.isatty()
 
 
 def _print(changes: list[Change], as_json: bool) -> None:

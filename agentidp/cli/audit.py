@@ -15,23 +15,27 @@ from agentidp import audit
 from agentidp.audit import upkeep
 from agentidp.audit.reading import list_call, represented
 from agentidp.audit.verification import MISSING, Head, Verification
+from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
+from agentidp.cli.named import organization_named
 from agentidp.cli.options import as_json_option, moment
 from agentidp.cli.output import show
+from agentidp.cli.progress import progress_over
 from agentidp.clock import utc_now
 from agentidp.config import MAX_AUDIT_DAYS, ConfigurationError
 from agentidp.db.database import connect
+from agentidp.registry import organizations
+from agentidp.services import Services
 
 POLL_SECONDS = 2.0
 """Between two looks for further events."""
 
 organization_option = click.option(
-    "--organization", "organization_id", metavar="ID", help="The organization's id (org-…). Default: the instance."
+    "--organization", metavar="ID|NAME", help="The organization's id (org-…), or its name. Default: the instance."
 )
 one_organization_option = click.option(
     "--organization",
-    "organization_id",
-    metavar="ID",
+    metavar="ID|NAME",
     help="Only this organization's. Default: all, and the instance's.",
 )
 
@@ -55,16 +59,27 @@ def commands() -> None:
 @click.option("--until", type=moment, metavar="TIME", help="Before this day or time.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
 @as_json_option
-def list_(organization_id: str | None, as_json: bool, **filters: Any) -> None:
-    """List events, newest first: sequence, time, kind of actor, actor, action, subject, the change before and after."""
+def list_(organization: str | None, as_json: bool, **filters: Any) -> None:
+    """List events, newest first.
+
+    Prints: sequence, time, kind of actor, actor, action, subject, the change before and after.
+    """
     with opened() as services:
-        database = services.database.of(organization_id or audit.INSTANCE, utc_now())
+        trail = audit.INSTANCE if organization is None else _trail(services, organization)
+        database = services.database.of(trail, utc_now())
         [rows] = database.run(list_call(below=None, **filters))
     found = represented(rows)
     names = ("sequence", "at", "actorType", "actor", "action", "subject", "before", "after")
     if not as_json:
         found = [{name: _cell(event[name]) for name in names} for event in found]
-    show(found, as_json)
+    show(found, as_json, columns=("sequence", "at", "actor", "action", "subject", "after"))
+
+
+def _trail(services: Services, organization: str) -> str:
+    """The id of an organization that there is, or was: a deleted one's trail stays."""
+    if organizations.is_id(organization):
+        return organization
+    return str(organization_named(services, organization).organization_id)
 
 
 def _cell(value: Any) -> Any:
@@ -84,15 +99,16 @@ def _cell(value: Any) -> Any:
     help="A file that remembers what was exported, so that the next run continues there.",
 )
 @click.option("--follow", is_flag=True, help="Wait for further events, until Ctrl-C.")
-def export(organization_id: str | None, since: Any, after: int | None, state: Path | None, follow: bool) -> None:
-    """Print events as lines of JSON, each trail's oldest first; for a SIEM, which then has the hash of each event.
+def export(organization: str | None, since: Any, after: int | None, state: Path | None, follow: bool) -> None:
+    """Print events as lines of JSON, each trail's oldest first.
 
-    After a crash, events after the last state that was saved are printed again: a receiver should ignore an eventId
-    that it has.
+    It is for a SIEM, which then has the hash of each event. After a crash, events after the last state that was saved
+    are printed again: a receiver should ignore an eventId that it has.
     """
-    if after is not None and (organization_id is None or state is not None):
+    if after is not None and (organization is None or state is not None):
         raise click.UsageError("give --after with --organization and without --state")
     with opened() as services, connect(str(services.settings.database_url)) as operator:
+        organization_id = None if organization is None else _trail(services, organization)
         positions = _read_state(state)
         if after is not None:
             positions[str(organization_id)] = after
@@ -140,19 +156,19 @@ def _write_state(state: Path, positions: dict[str, int]) -> None:
     help="With --organization: an event that was noted elsewhere, for example by an export. It must be in the trail.",
 )
 @as_json_option
-def verify(organization_id: str | None, known: str | None, as_json: bool) -> None:
+def verify(organization: str | None, known: str | None, as_json: bool) -> None:
     """Verify that no event was changed or removed. Exit code 1 if one was.
 
     Prints for each trail: organization, number of events, how many of them had their content erased, sequence and hash
     of the last one, and either ok or the first event that is wrong and what is wrong.
     """
-    if known is not None and organization_id is None:
+    if known is not None and organization is None:
         raise click.UsageError("give --known with --organization")
     noted = None if known is None else _head(known)
     with opened() as services:
         with connect(str(services.settings.database_url)) as operator:
             unchained = upkeep.unchained(operator)
-            names = [*upkeep.chains(operator), *unchained] if organization_id is None else [organization_id]
+            names = [*upkeep.chains(operator), *unchained] if organization is None else [_trail(services, organization)]
         results = {name: upkeep.verify_chain(services.database.of(name, utc_now()), noted) for name in names}
     for name, result in results.items():
         if name in unchained and result.broken_at is None:
@@ -178,6 +194,7 @@ def _head(text: str) -> Head:
 
 
 @commands.command("prune")
+@asks_first
 @click.option(
     "--keep",
     type=click.IntRange(0, MAX_AUDIT_DAYS),
@@ -186,7 +203,7 @@ def _head(text: str) -> Head:
 )
 @one_organization_option
 @as_json_option
-def prune(keep: int | None, organization_id: str | None, as_json: bool) -> None:
+def prune(keep: int | None, organization: str | None, as_json: bool) -> None:
     """Remove events that are older than so many days. What is left can still be verified.
 
     Prints for each trail from which events were removed: organization, how many, the sequence of the last one.
@@ -196,8 +213,19 @@ def prune(keep: int | None, organization_id: str | None, as_json: bool) -> None:
         days = services.settings.audit_days if keep is None else keep
         if keep is None and not days:
             raise ConfigurationError("say how many days to keep: with --keep, or in AGENTIDP_AUDIT_DAYS")
-        names = [organization_id] if organization_id else list(upkeep.chains(operator))
+        names = list(upkeep.chains(operator)) if organization is None else [_trail(services, organization)]
         cutoff = at - timedelta(days=days)
-        pruned = [done for name in names if (done := upkeep.prune(operator, name, cutoff=cutoff, at=at))]
+
+        def consequences() -> str:
+            counts = [upkeep.prunable(operator, name, cutoff=cutoff, at=at) for name in names]
+            return (
+                f"This removes {count(sum(counts), 'event')} older than {count(days, 'day')} from "
+                f"{count(sum(map(bool, counts)), 'audit trail')}. This cannot be undone: export them first "
+                "(agentidp audit export)."
+            )
+
+        confirm(consequences)
+        with progress_over(names, "Pruning") as shown:
+            pruned = [done for name in shown if (done := upkeep.prune(operator, name, cutoff=cutoff, at=utc_now()))]
     keys = ("organizationId", "events", "lastSequence")
     show([dict(zip(keys, one, strict=True)) for one in pruned], as_json)

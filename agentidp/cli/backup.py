@@ -10,6 +10,7 @@ import click
 
 from agentidp.cli.context import refusals, settings_of_command
 from agentidp.cli.options import bindir_option
+from agentidp.cli.progress import progress
 from agentidp.config import ConfigurationError
 from agentidp.maintenance.backup import back_up
 from agentidp.server.runtime import has_embedded_data, located, secret_file
@@ -30,8 +31,9 @@ def command(file: Path, bindir: Path | None) -> None:
         settings = settings_of_command()
         if settings.database_url is None and not has_embedded_data(settings):
             raise ConfigurationError(f"there is no database in {settings.data_dir}, which AGENTIDP_DATA_DIR names")
-        with located(settings) as runtime:
-            contents = back_up(str(runtime.settings.database_url), file, bindir=bindir, settings=settings)
+        with located(settings) as runtime, progress("Backing up") as report:
+            url = str(runtime.settings.database_url)
+            contents = back_up(url, file, bindir=bindir, settings=settings, report=report)
     click.echo(f"Backed up {contents} to {file} ({file.stat().st_size:,} bytes).")
     is_in_file = settings.database_url is None and settings.secret_key is None
     where = str(secret_file(settings)) if is_in_file else "AGENTIDP_SECRET_KEY"

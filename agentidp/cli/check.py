@@ -37,10 +37,11 @@ WARNED = 3
 @click.option("--strict", "is_strict", is_flag=True, help=f"Exit code {WARNED} if there are warnings and no failure.")
 @as_json_option
 def command(backups: Path | None, backup_hours: int, is_strict: bool, as_json: bool) -> None:
-    """Check the settings, the database, the keys and what else an instance needs, and say what to do. Changes nothing.
+    """Check what an instance needs, and say what to do.
 
-    Prints a line for each check: ok, warning or failed; what was checked; what was found. The exit code is 1 if a check
-    failed, and 0 otherwise, also with warnings unless --strict is given.
+    That is settings, database, keys, clock, backups and more. It changes nothing. Prints a line for each check: ok,
+    warning or failed; what was checked; what was found. The exit code is 1 if a check failed, and 0 otherwise, also
+    with warnings unless --strict is given.
     """
     # What is wrong is a result, and not a line of a log beside it.
     logging.disable(logging.CRITICAL)

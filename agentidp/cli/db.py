@@ -18,7 +18,10 @@ def commands() -> None:
 
 @commands.command("migrate")
 def migrate_() -> None:
-    """Bring the schema up to date; safe to run at any time and from several places at once."""
+    """Bring the schema up to date.
+
+    This is safe at any time, and from several places at once.
+    """
     with refusals():
         settings = settings_of_command()
         if settings.database_url is None:
@@ -31,10 +34,10 @@ def migrate_() -> None:
 
 @commands.command("distribute")
 def distribute_() -> None:
-    """Distribute the tables by organization over the nodes of a Citus cluster. Run again, it continues where it ended.
+    """Distribute the tables over the nodes of a Citus cluster.
 
-    Prints each table and function as it is done. AGENTIDP_DATABASE_URL must name a superuser of the coordinator. Try it
-    on a copy first.
+    They are distributed by organization. Run again, the command continues where it ended. Prints each table and
+    function as it is done. AGENTIDP_DATABASE_URL must name a superuser of the coordinator. Try it on a copy first.
     """
     with refusals():
         settings = settings_of_command()

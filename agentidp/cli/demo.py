@@ -11,7 +11,10 @@ from agentidp.clock import utc_now
 
 @click.command("demo")
 def command() -> None:
-    """Create the demo organization: 24 agents and 90 days of traffic. Does nothing if it exists."""
+    """Create the demo organization, unless it exists.
+
+    It has 24 agents and 90 days of traffic.
+    """
     with opened() as services:
         made = demo.create_demo(str(services.settings.database_url), services.database, utc_now())
     click.echo(f"{'Made' if made else 'There already is'} the demo organization {demo.ORGANIZATION_ID}.")

@@ -2,17 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
 import click
 
 from agentidp import findings
 from agentidp.cli.context import opened
-from agentidp.cli.options import as_json_option, organization_named, organization_option
-from agentidp.cli.output import cell, show
+from agentidp.cli.named import agent_named, organization_named
+from agentidp.cli.options import as_json_option, organization_option
+from agentidp.cli.output import show
 from agentidp.clock import utc_now
+from agentidp.config import ConfigurationError
+from agentidp.db.organization import Transaction
+from agentidp.findings.actions import MAX_MUTE, MuteSchema, NoteSchema, acknowledge, mute, unmute
+from agentidp.findings.listing import STATES, filtered, with_history
+from agentidp.findings.store import KnownFinding, listing_of, read_finding
+from agentidp.http.errors import NotFound
 from agentidp.http.schemas import MAX_DAYS
 
+id_argument = click.argument("finding_id", type=click.UUID, metavar="ID")
+note_option = click.option("--note", help="For people.")
 
-@click.command("findings")
+
+class _Group(click.Group):
+    """``agentidp findings --organization ID`` computes, as it did before there were other commands."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments of the group."""
+        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
+            args = ["compute", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("findings", cls=_Group)
+def commands() -> None:
+    """Findings: an organization's unusual usage.
+
+    agentidp findings --organization ID computes them now. All other commands are about findings with their state, as
+    they were stored last.
+
+    Findings with their state are printed as: id, state, severity, kind, agent, window, summary, time of
+    acknowledgement, and until when they are muted.
+    """
+
+
+@commands.command("list")
+@organization_option
+@click.option(
+    "--days",
+    type=click.IntRange(1, MAX_DAYS),
+    default=findings.DEFAULT_DAYS,
+    show_default=True,
+    help="How many days back a finding may have ended, today included.",
+)
+@click.option("--state", type=click.Choice(STATES), help="Only these.")
+@click.option("--kind", type=click.Choice([*findings.KINDS]), help="Only this kind.")
+@click.option("--agent", metavar="ID|NAME", help="Only those that name this agent.")
+@as_json_option
+def list_(organization: str, days: int, agent: str | None, as_json: bool, **filters: Any) -> None:
+    """List an organization's findings, the most urgent first. What is ongoing comes before what has ended."""
+    at = utc_now()
+    with opened() as services:
+        organization_id = organization_named(services, organization).organization_id
+        named = None if agent is None else agent_named(services, agent, organization_id=organization_id).agent_id
+        database = services.database.of(organization_id, at)
+        listing = listing_of(database.run, database.transaction, at, services.settings, days=days)
+    _say_what_is_missing(listing.evaluation.not_computed)
+    _print(filtered(listing, agent=named, **filters), as_json)
+
+
+@commands.command("compute")
 @organization_option
 @click.option(
     "--days",
@@ -29,21 +91,140 @@ from agentidp.http.schemas import MAX_DAYS
     help="The share of the month above which an agent dominates.",
 )
 @as_json_option
-def command(organization_id: str, days: int, dominance_percent: int, as_json: bool) -> None:
-    """List an organization's unusual usage: severity, kind, agent, window, summary, possible causes, what to check."""
+def compute(organization: str, days: int, dominance_percent: int, as_json: bool) -> None:
+    """Compute an organization's findings now, and store nothing.
+
+    Prints: severity, kind, agent, window, summary, possible causes, what to check.
+    """
     at = utc_now()
     with opened() as services:
-        organization_named(services, organization_id)
-        run = services.database.of(organization_id, at).run
+        run = services.database.of(organization_named(services, organization).organization_id, at).run
         query = findings.findings_query(at, services.settings, days=days, dominance_percent=dominance_percent)
         result = findings.findings(run, query)
+    _say_what_is_missing(result.not_computed)
     found = [finding.represent() for finding in result.findings]
-    if result.not_computed:
-        click.echo(f"not computed, because the database was too slow: {', '.join(result.not_computed)}", err=True)
-    if as_json:
-        show(found, as_json)
-        return
-    for one in found:
-        window = f"{one['window']['from'][:16]}Z/{one['window']['to'][:16]}Z"
-        cells = (one["severity"], one["kind"], one["agentName"], window, one["summary"], one["causes"], one["next"])
-        click.echo("\t".join(cell(value) for value in cells))
+    names = ("severity", "kind", "agentName", "window", "summary", "causes", "next")
+    rows = found if as_json else [{name: (one | {"window": _window(one)})[name] for name in names} for one in found]
+    show(rows, as_json, columns=names[:5])
+
+
+@commands.command("show")
+@id_argument
+@organization_option
+def show_(finding_id: UUID, organization: str) -> None:
+    """Print the finding ID and its history as JSON."""
+    with opened() as services:
+        run = services.database.of(organization_named(services, organization).organization_id, utc_now()).run
+        known = read_finding(run, finding_id)
+        if known is None:
+            raise _no_such(finding_id)
+        finding = with_history(run, known)
+    show([finding], True, one=True)
+
+
+@commands.command("acknowledge")
+@id_argument
+@organization_option
+@note_option
+@as_json_option
+def acknowledge_(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
+    """Acknowledge the finding ID and print it. An escalation takes that back."""
+
+    def change(transaction: Transaction) -> KnownFinding:
+        return acknowledge(transaction, finding_id, **NoteSchema().load({"note": note}))
+
+    _change(finding_id, organization, as_json, change)
+
+
+@commands.command("mute")
+@id_argument
+@organization_option
+@click.option("--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%MZ"]), help="In UTC, up to a year from now.")
+@click.option("--days", type=click.IntRange(1, MAX_MUTE.days), help="For so many days from now, and not --until.")
+@click.option("--whole-organization", is_flag=True, help="Findings of this kind about any agent.")
+@note_option
+@as_json_option
+def mute_(
+    finding_id: UUID,
+    organization: str,
+    until: datetime | None,
+    days: int | None,
+    whole_organization: bool,
+    note: str | None,
+    as_json: bool,
+) -> None:
+    """Mute findings like the finding ID, and print it.
+
+    These are findings of its kind about its agent. They are still listed.
+    """
+    if (until is None) == (days is None):
+        raise click.UsageError("give --until or --days")
+    given = {
+        "until": f"{until:%Y-%m-%dT%H:%M:%SZ}" if until else (utc_now() + timedelta(days=days or 0)).isoformat(),
+        "wholeOrganization": whole_organization,
+        "note": note,
+    }
+
+    def change(transaction: Transaction) -> KnownFinding:
+        return mute(transaction, finding_id, **MuteSchema().load(given))
+
+    _change(finding_id, organization, as_json, change)
+
+
+@commands.command("unmute")
+@id_argument
+@organization_option
+@note_option
+@as_json_option
+def unmute_(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
+    """End the mutes that apply to the finding ID, and print it.
+
+    These are that of its kind and agent, and that of its kind.
+    """
+
+    def change(transaction: Transaction) -> KnownFinding:
+        return unmute(transaction, finding_id, **NoteSchema().load({"note": note}))
+
+    _change(finding_id, organization, as_json, change)
+
+
+def _change(finding_id: UUID, organization: str, as_json: bool, change: Callable[[Transaction], KnownFinding]) -> None:
+    with opened() as services:
+        organization_id = organization_named(services, organization).organization_id
+        try:
+            with services.database.of(organization_id, utc_now()).transaction() as transaction:
+                finding = change(transaction)
+        except NotFound:
+            raise _no_such(finding_id) from None
+    _print([finding], as_json, one=True)
+
+
+def _no_such(finding_id: UUID) -> ConfigurationError:
+    return ConfigurationError(f"the organization has no finding {finding_id}")
+
+
+def _say_what_is_missing(not_computed: Iterable[str]) -> None:
+    if missing := ", ".join(not_computed):
+        click.echo(f"not computed, because the database was too slow: {missing}", err=True)
+
+
+def _print(found: list[KnownFinding], as_json: bool, *, one: bool = False) -> None:
+    rows = [finding.represent() for finding in found]
+    if not as_json:
+        names = (
+            "findingId",
+            "state",
+            "severity",
+            "kind",
+            "agentName",
+            "window",
+            "summary",
+            "acknowledgedAt",
+            "mutedUntil",
+        )
+        rows = [{name: (row | {"window": _window(row)})[name] for name in names} for row in rows]
+    show(rows, as_json, one=one, columns=("findingId", "state", "severity", "kind", "agentName", "window", "summary"))
+
+
+def _window(row: dict[str, Any]) -> str:
+    return f"{row['window']['from'][:16]}Z/{row['window']['to'][:16]}Z"

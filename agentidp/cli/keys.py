@@ -8,12 +8,15 @@ from typing import Any
 import click
 
 from agentidp.alerts import target_secrets
+from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.http.schemas import timestamp
 from agentidp.jose import key_rotation
+from agentidp.registry import organizations
+from agentidp.services import Services
 
 
 @click.group("keys")
@@ -24,7 +27,7 @@ def commands() -> None:
 @commands.command("rotate")
 @as_json_option
 def rotate(as_json: bool) -> None:
-    """Publish a new key; it signs once no client can still hold an older JWKS. Prints its kid."""
+    """Publish a new key, and print its kid. It signs once no client can still hold an older JWKS."""
     with opened() as services:
         kid = key_rotation.rotate(services.settings, at=utc_now())
         [new] = [key for key in key_rotation.describe(services.settings, at=utc_now()) if key["kid"] == kid]
@@ -33,14 +36,17 @@ def rotate(as_json: bool) -> None:
 
 # One key in 64 begins with "-", which is no option.
 @commands.command("revoke", context_settings={"ignore_unknown_options": True})
+@asks_first
 @click.argument("kid")
 @as_json_option
 def revoke(kid: str, as_json: bool) -> None:
-    """Revoke the key KID permanently: within seconds it is in no JWKS, and no token that it signed is accepted.
+    """Revoke the key KID: no token that it signed is accepted.
 
+    This is permanent, and within seconds the key is in no JWKS. agentidp keys rotate replaces a key and ends no token.
     Prints the key; and if it was the one that signs tokens, first the new key that signs them from now on.
     """
     with opened() as services:
+        confirm(lambda: _consequences(services, kid))
         new = key_rotation.revoke(services.settings, kid, at=utc_now())
         shown = [key for key in key_rotation.describe(services.settings, at=utc_now()) if key["kid"] in (kid, new)]
     _show_keys(shown, as_json)
@@ -54,9 +60,10 @@ def revoke(kid: str, as_json: bool) -> None:
 
 @commands.command("reencrypt")
 def reencrypt() -> None:
-    """Encrypt the keys under AGENTIDP_SECRET_KEY that are encrypted under AGENTIDP_SECRET_KEY_PREVIOUS.
+    """Encrypt all keys under a new instance secret.
 
-    The addresses and keys of alert targets as well.
+    Those that are encrypted under AGENTIDP_SECRET_KEY_PREVIOUS are encrypted under AGENTIDP_SECRET_KEY, and so are the
+    addresses and keys of alert targets.
     """
     with opened() as services:
         count, of = key_rotation.reencrypt(services.settings, at=utc_now())
@@ -69,9 +76,32 @@ def reencrypt() -> None:
 @commands.command("list")
 @as_json_option
 def list_(as_json: bool) -> None:
-    """List the keys, newest first: kid, alg, creation time, time of the first signature, status."""
+    """List the keys, newest first.
+
+    Prints: kid, alg, creation time, time of the first signature, status.
+    """
     with opened() as services:
         _show_keys(key_rotation.describe(services.settings, at=utc_now()), as_json)
+
+
+def _consequences(services: Services, kid: str) -> str:
+    at = utc_now()
+    statuses = {key["kid"]: key["status"] for key in key_rotation.describe(services.settings, at=at)}
+    if kid not in statuses:
+        raise key_rotation.no_such_key(kid)
+    what = {
+        "signing": "which signs the tokens: all that are valid now stop working at once",
+        "verifying": "which signed until it was replaced: its tokens that are still valid stop working at once",
+        "next": "which has signed no token yet",
+    }.get(statuses[kid], f"which is {statuses[kid]}: no valid token depends on it")
+    rows = organizations.all_organizations(str(services.settings.database_url))
+    usage = [services.database.of(row.organization_id, at).fetch("metrics/usage") for row in rows]
+    tokens = count(sum(row.tokens_today for [row] in filter(None, usage)), "token")
+    return (
+        f"This revokes the signing key {kid}, {what}. Today {count(len(rows), 'organization')} got {tokens}; a token "
+        f"is valid for {count(services.settings.token_ttl, 'second')}. This cannot be undone: agentidp keys rotate "
+        "replaces the key that signs, and ends no token."
+    )
 
 
 def _show_keys(found: list[dict[str, Any]], as_json: bool, *, one: bool = False) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import click
 
+from agentidp.cli.confirmation import asks_first, confirm, count, recent_tokens
 from agentidp.cli.context import opened
-from agentidp.cli.options import as_json_option, organization_named
+from agentidp.cli.named import organization_named
+from agentidp.cli.options import as_json_option, organization_argument
 from agentidp.cli.output import cell, show
 from agentidp.clock import utc_now
 from agentidp.db.database import connect
@@ -18,6 +21,7 @@ from agentidp.erasure import delete_organization
 from agentidp.registry import organizations
 from agentidp.registry.administrator import add_administered_organization
 from agentidp.services import Services
+from agentidp.usage_history.pruning import counted_days
 
 
 @click.group("organization")
@@ -48,20 +52,23 @@ def create(name: str, with_administrator: bool, as_json: bool) -> None:
             made = {"organizationId": organization_id, "clientId": str(agent_id), "clientSecret": secret}
         else:
             made = {"organizationId": organizations.add_organization(url, name=name, at=utc_now())}
-    show([{**made, "name": name} if as_json else made], as_json, one=True)
+    show([{**made, "name": name} if as_json else made], as_json, one=True, only_now=["clientSecret"])
 
 
 @commands.command("list")
 @as_json_option
 def list_(as_json: bool) -> None:
-    """List the organizations, oldest first: id, name, monthly token budget, creation time, status."""
+    """List the organizations, oldest first.
+
+    Prints: id, name, monthly token budget, creation time, status.
+    """
     with opened() as services:
         rows = organizations.all_organizations(str(services.settings.database_url))
     show([organizations.represent(row) for row in rows], as_json)
 
 
 @commands.command("budget")
-@click.argument("organization_id", metavar="ID")
+@organization_argument
 @click.argument(
     "tokens",
     type=click.IntRange(organizations.MIN_BUDGET, organizations.MAX_BUDGET),
@@ -69,88 +76,111 @@ def list_(as_json: bool) -> None:
     metavar="[TOKENS]",
 )
 @click.option("--none", "is_removed", is_flag=True, help="Remove the budget.")
-def budget(organization_id: str, tokens: int | None, is_removed: bool) -> None:
-    """Print how many tokens the organization ID plans to get in a calendar month; set it to TOKENS, or remove it.
+def budget(organization: str, tokens: int | None, is_removed: bool) -> None:
+    """Print, set or remove a monthly token budget.
 
-    Tokens beyond the budget are still issued; a finding warns when the budget is nearly reached.
+    It is how many tokens the organization plans to get in a UTC calendar month. Tokens beyond the budget are still
+    issued; a finding warns when the budget is nearly reached.
     """
     if is_removed and tokens is not None:
         raise click.UsageError("give TOKENS or --none, not both")
     with opened() as services:
-        row = organization_named(services, organization_id)
+        row = organization_named(services, organization)
         if is_removed or tokens is not None:
-            with services.database.of(organization_id, utc_now()).transaction() as transaction:
+            with services.database.of(row.organization_id, utc_now()).transaction() as transaction:
                 row = organizations.update_organization(transaction, {"monthly_token_budget": tokens})
     click.echo(cell(row.monthly_token_budget))
 
 
 @commands.command("rename")
-@click.argument("organization_id", metavar="ID")
+@organization_argument
 @click.argument("name")
-def rename(organization_id: str, name: str) -> None:
-    """Rename the organization ID."""
+def rename(organization: str, name: str) -> None:
+    """Rename an organization."""
     with opened() as services:
-        organization_named(services, organization_id)
+        row = organization_named(services, organization)
         change = organizations.OrganizationChangeSchema().load({"name": name})
-        _update(services, organization_id, change)
+        _update(services, row, change)
 
 
 @commands.command("suspend")
-@click.argument("organization_id", metavar="ID")
-def suspend(organization_id: str) -> None:
-    """Suspend the organization ID: its agents get no tokens, and those that they have are refused.
+@asks_first
+@organization_argument
+def suspend(organization: str) -> None:
+    """Suspend an organization: its agents get no tokens.
 
-    Nothing is deleted, and nothing can be changed by its agents or on its dashboard meanwhile.
+    The tokens that they have are refused. Nothing is deleted, and nothing can be changed by its agents or on its
+    dashboard meanwhile.
     """
     with opened() as services:
-        organization_named(services, organization_id)
-        _update(services, organization_id, {"suspended_at": utc_now()})
+        row = organization_named(services, organization)
+        confirm(
+            lambda: (
+                f"This suspends {_described(services, row)}. They get no token, those that they have stop working at "
+                "once, and nobody can sign in to its dashboard. Nothing is deleted: agentidp organization resume "
+                f"{row.organization_id} ends the suspension."
+            )
+        )
+        _update(services, row, {"suspended_at": utc_now()})
 
 
 @commands.command("resume")
-@click.argument("organization_id", metavar="ID")
-def resume(organization_id: str) -> None:
-    """End the suspension of the organization ID. Tokens that have not expired are valid again."""
+@organization_argument
+def resume(organization: str) -> None:
+    """End the suspension of an organization. Tokens that have not expired are valid again."""
     with opened() as services:
-        organization_named(services, organization_id)
-        _update(services, organization_id, {"suspended_at": None})
+        _update(services, organization_named(services, organization), {"suspended_at": None})
 
 
 @commands.command("export")
-@click.argument("organization_ids", metavar="[ID]...", nargs=-1)
-def export(organization_ids: tuple[str, ...]) -> None:
-    """Print the file with which agentidp apply changes nothing, of the organizations ID or of all.
+@click.argument("named", metavar="[ID|NAME]...", nargs=-1)
+def export(named: tuple[str, ...]) -> None:
+    """Print the file with which agentidp apply changes nothing.
 
-    It contains no credentials and no alert targets.
+    It is that of the organizations that are named, or of all. It contains no credentials and no alert targets.
     """
     with opened() as services:
         url = str(services.settings.database_url)
-        for one in organization_ids:
-            organization_named(services, one)
-        ids = list(dict.fromkeys(organization_ids)) or [
-            row.organization_id for row in organizations.all_organizations(url)
-        ]
+        rows = [organization_named(services, one) for one in named] or organizations.all_organizations(url)
+        ids = list(dict.fromkeys(row.organization_id for row in rows))
         text = write_document(applying.export(url, ids, utc_now()))
     click.echo(text, nl=False)
 
 
 @commands.command("delete")
-@click.argument("organization_id", metavar="ID")
-@click.option("--yes", "is_confirmed", is_flag=True, help="Do not ask for the organization's name.")
-def delete(organization_id: str, is_confirmed: bool) -> None:
-    """Delete the organization ID with its agents, credentials, resource servers, usage and findings.
+@asks_first
+@organization_argument
+def delete(organization: str) -> None:
+    """Delete an organization and all that it has.
 
-    This cannot be undone: export the usage and the audit trail first. The trail stays without what was changed, and the
-    resource identifiers stay assigned, so that nobody else gets tokens for them.
+    That is its agents, credentials, resource servers, usage and findings. This cannot be undone: export the usage and
+    the audit trail first. The trail stays without what was changed, and the resource identifiers stay assigned, so that
+    nobody else gets tokens for them. It asks for the organization's name.
     """
     with opened() as services:
-        row = organization_named(services, organization_id)
-        if not is_confirmed and click.prompt(f"Type the organization's name to delete it ({row.name})") != row.name:
-            raise click.ClickException("this is not its name; nothing was deleted")
-        delete_organization(str(services.settings.database_url), organization_id, at=utc_now())
+        row = organization_named(services, organization)
+        url = str(services.settings.database_url)
+
+        def consequences() -> str:
+            days = counted_days(url, row.organization_id, before=date.max, at=utc_now())
+            return (
+                f"This deletes {_described(services, row)}, with all their credentials, and with resource servers, "
+                f"findings and the usage of {count(len(days), 'day')}: {count(sum(days.values()), 'token')}. "
+                "This cannot be undone."
+            )
+
+        confirm(consequences, name=row.name)
+        delete_organization(url, row.organization_id, at=utc_now())
 
 
-def _update(services: Services, organization_id: str, change: dict[str, Any]) -> None:
+def _described(services: Services, row: Any) -> str:
+    """The organization with the number of its agents and of their tokens, as part of a sentence."""
+    database = services.database.of(row.organization_id, utc_now())
+    agents = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
+    return f"{row.name} with {count(len(agents), 'agent')}, which were issued {recent_tokens(database)}"
+
+
+def _update(services: Services, row: Any, change: dict[str, Any]) -> None:
     url = str(services.settings.database_url)
-    with connect(url) as connection, operator_transaction(connection, organization_id, utc_now()) as transaction:
+    with connect(url) as connection, operator_transaction(connection, row.organization_id, utc_now()) as transaction:
         organizations.update_organization(transaction, change)

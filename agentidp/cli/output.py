@@ -1,23 +1,55 @@
-"""How commands print: JSON, or lines of tab-separated values."""
+"""How commands print what they found: :func:`show` is all that a command needs.
+
+- On a terminal a list is a table with headings and short times, and a single object has a labelled line for each value.
+- Elsewhere it is bare lines of tab-separated values, in the order of the members.
+- With ``--json`` it is JSON.
+
+A command makes dicts whose names are those of our JSON (``agentId``, ``createdAt``), from which headings and labels are
+made. What only a program needs in a list is left out of ``columns``.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import sys
+import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
+MAX_WORDS = 40
+"""Characters of a text with spaces in a column that another one follows. Ids and identifiers are never cut."""
 
-def show(rows: list[dict[str, Any]], as_json: bool, *, one: bool = False) -> None:
-    """Print rows as JSON, or as lines of tab-separated values.
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?Z")
 
-    :param one: print a JSON object and not a list, because the command always prints exactly one row.
+
+def show(
+    rows: list[dict[str, Any]],
+    as_json: bool,
+    *,
+    one: bool = False,
+    columns: Sequence[str] = (),
+    only_now: Sequence[str] = (),
+) -> None:
+    """Print rows for a person, a pipe or a program.
+
+    :param one: print an object and not a list, because the command always prints exactly one row.
+    :param columns: what the table on a terminal has. Default: all members.
+    :param only_now: members that no command can show again, which a terminal says.
     """
     if as_json:
         click.echo(json.dumps(rows[0] if one else rows, ensure_ascii=False))
-        return
-    for row in rows:
-        click.echo("\t".join(cell(value) for value in row.values()))
+    elif not _is_terminal() or (one and len(rows[0]) == 1):
+        for row in rows:
+            click.echo("\t".join(cell(value) for value in row.values()))
+    elif one:
+        _show_values(rows[0], [name for name in only_now if rows[0].get(name) is not None])
+    elif rows:
+        _show_table(rows, columns or [*rows[0]])
+    else:
+        click.echo("There are none.", err=True)
 
 
 def cell(value: object) -> str:
@@ -25,3 +57,58 @@ def cell(value: object) -> str:
     if isinstance(value, list):
         return " ".join(value)
     return "-" if value is None else str(value)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _show_values(row: dict[str, Any], only_now: list[str]) -> None:
+    labels = {name: f"{_words(name).capitalize()}:" for name in row}
+    width = max(map(len, labels.values()))
+    for name, value in row.items():
+        click.echo(f"{labels[name]:<{width}}  {_short(value)}")
+    for name in only_now:
+        click.echo(
+            f"The {_words(name)} is shown only now: keep it where only the agent or service that needs it reads it."
+        )
+
+
+def _show_table(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
+    *others, last = columns
+    lines = [[*(_words(name).upper() for name in columns)]]
+    lines += [[*(_cut(_short(row[name])) for name in others), _short(row[last])] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [text + " " * (width - _width(text)) for text, width in zip(line, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _words(name: str) -> str:
+    """A member of our JSON in words: ``agent id`` of ``agentId``."""
+    return re.sub(r"[A-Z]", lambda found: f" {found[0].lower()}", name)
+
+
+def _short(value: object) -> str:
+    """A value for a person: a time to the minute, in one line."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = cell(value).replace("\n", " ")
+    return "/".join(_TIME.sub(r"\1 \2Z", part) for part in text.split("/")) if _is_time(text) else text
+
+
+def _is_time(text: str) -> bool:
+    """Whether it is an instant, or a start and an end."""
+    return all(_TIME.fullmatch(part) for part in text.split("/"))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_WORDS or " " not in text else f"{text[: MAX_WORDS - 1]}…"
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal."""
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )

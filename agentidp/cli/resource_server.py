@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from uuid import UUID
+from typing import Any
 
 import click
 
+from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
-from agentidp.cli.options import as_json_option, organization_named, organization_option
+from agentidp.cli.named import Candidate, one_of, organization_named
+from agentidp.cli.options import as_json_option, organization_option
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
-from agentidp.config import ConfigurationError
-from agentidp.http.errors import NotFound, existing
+from agentidp.db.organization import OrganizationDatabase
 from agentidp.registry import resource_identifiers, resource_servers
+from agentidp.services import Services
 
-id_argument = click.argument("resource_server_id", type=click.UUID, metavar="ID")
+server_argument = click.argument("server", metavar="ID|RESOURCE")
 
 
 @click.group("resource-server")
 def commands() -> None:
-    """Resource servers: the APIs that an organization's agents get tokens for.
+    """Resource servers: APIs that agents get tokens for.
 
     The identifier of a resource server belongs to one organization, which alone gets tokens for it.
     """
@@ -33,94 +33,110 @@ def commands() -> None:
 @click.option("--name", required=True, help="For people.")
 @click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="May be given several times.")
 @as_json_option
-def create(resource: str, organization_id: str, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
-    """Register the resource server with the identifier RESOURCE, an absolute URI, and print its id."""
+def create(resource: str, organization: str, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
+    """Register a resource server and print its id. Its identifier RESOURCE is an absolute URI."""
     with opened() as services:
-        organization_named(services, organization_id)
+        database = _database(services, organization)
         new = resource_servers.NewResourceServerSchema().load(
             {"resource": resource, "name": name, "scopes": list(scopes)}
         )
-        with services.database.of(organization_id, utc_now()).transaction() as transaction:
+        with database.transaction() as transaction:
             row = resource_servers.add_resource_server(transaction, services.settings, **new)
     body = resource_servers.represent(row)
     show([body if as_json else {"resourceServerId": body["resourceServerId"]}], as_json, one=True)
 
 
 @commands.command("show")
-@id_argument
+@server_argument
 @organization_option
 @as_json_option
-def show_(resource_server_id: UUID, organization_id: str, as_json: bool) -> None:
-    """Print the resource server ID: id, identifier, name, scopes, time of creation."""
-    with opened() as services, _named(resource_server_id):
-        organization_named(services, organization_id)
-        database = services.database.of(organization_id, utc_now())
-        row = existing(database.fetch("oauth/get_resource_server", resource_server_id=resource_server_id))
+def show_(server: str, organization: str, as_json: bool) -> None:
+    """Print a resource server.
+
+    Prints: id, identifier, name, scopes, time of creation.
+    """
+    with opened() as services:
+        row = _server(_database(services, organization), server)
     show([resource_servers.represent(row)], as_json, one=True)
 
 
 @commands.command("update")
-@id_argument
+@server_argument
 @organization_option
 @click.option("--name", help="The new name.")
 @click.option(
     "--scope", "scopes", multiple=True, metavar="SCOPE", help="Instead of all its scopes; may be given several times."
 )
 @as_json_option
-def update(
-    resource_server_id: UUID, organization_id: str, name: str | None, scopes: tuple[str, ...], as_json: bool
-) -> None:
-    """Change the resource server ID and print it. What is left out stays; the identifier cannot be changed.
+def update(server: str, organization: str, name: str | None, scopes: tuple[str, ...], as_json: bool) -> None:
+    """Change a resource server and print it. What is left out stays; the identifier cannot be changed.
 
     Prints: id, identifier, name, scopes, time of creation.
     """
     change = {**({} if name is None else {"name": name}), **({"scopes": list(scopes)} if scopes else {})}
     if not change:
         raise click.UsageError("name something to change")
-    with opened() as services, _named(resource_server_id):
-        organization_named(services, organization_id)
+    with opened() as services:
+        database = _database(services, organization)
+        found = _server(database, server)
         loaded = resource_servers.ResourceServerChangeSchema().load(change)
-        with services.database.of(organization_id, utc_now()).transaction() as transaction:
-            row = resource_servers.update_resource_server(transaction, resource_server_id, loaded)
+        with database.transaction() as transaction:
+            row = resource_servers.update_resource_server(transaction, found.resource_server_id, loaded)
     show([resource_servers.represent(row)], as_json, one=True)
 
 
 @commands.command("delete")
-@id_argument
+@asks_first
+@server_argument
 @organization_option
-def delete(resource_server_id: UUID, organization_id: str) -> None:
-    """Delete the resource server ID: no further token is issued for it. The organization keeps its identifier."""
-    with opened() as services, _named(resource_server_id):
-        organization_named(services, organization_id)
-        with services.database.of(organization_id, utc_now()).transaction() as transaction:
-            resource_servers.remove_resource_server(transaction, resource_server_id)
+def delete(server: str, organization: str) -> None:
+    """Delete a resource server: no further token is issued for it. The organization keeps its identifier."""
+    with opened() as services:
+        database = _database(services, organization)
+        row = _server(database, server)
+
+        def consequences() -> str:
+            agents = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
+            users = [agent for agent in agents if {*agent.scopes} & {*row.scopes}]
+            return (
+                f"This deletes the resource server {row.name} ({row.resource}). {count(len(users), 'agent')} with one "
+                f"of its {count(len(row.scopes), 'scope')} can get no further token for it; those that were issued are "
+                "valid until they expire. The organization keeps the identifier."
+            )
+
+        confirm(consequences)
+        with services.database.of(database.organization_id, utc_now()).transaction() as transaction:
+            resource_servers.remove_resource_server(transaction, row.resource_server_id)
 
 
-@contextlib.contextmanager
-def _named(resource_server_id: UUID) -> Iterator[None]:
-    try:
-        yield
-    except NotFound:
-        raise ConfigurationError(f"the organization has no resource server {resource_server_id}") from None
+def _database(services: Services, organization: str) -> OrganizationDatabase:
+    return services.database.of(organization_named(services, organization).organization_id, utc_now())
+
+
+def _server(database: OrganizationDatabase, server: str) -> Any:
+    rows = database.fetch("oauth/list_resource_servers")
+    known = [Candidate(str(row.resource_server_id), [row.resource, row.name], row) for row in rows]
+    return one_of(server, known, kind="resource server")
 
 
 @commands.command("list")
 @click.option(
     "--organization",
-    "organization_id",
-    metavar="ID",
+    metavar="ID|NAME",
     help="List this organization's resource servers: id, identifier, name, scopes, time of creation.",
 )
 @click.option("--conflicts", is_flag=True, help="Only identifiers that are registered and that no organization holds.")
 @as_json_option
-def list_(organization_id: str | None, conflicts: bool, as_json: bool) -> None:
-    """List the identifiers of all organizations: identifier, organization that holds it, those that registered it."""
-    if organization_id is not None and conflicts:
+def list_(organization: str | None, conflicts: bool, as_json: bool) -> None:
+    """List the identifiers of all organizations.
+
+    Prints: identifier, organization that holds it, those that registered it.
+    """
+    if organization is not None and conflicts:
         raise click.UsageError("give --organization or --conflicts, not both")
     with opened() as services:
-        if organization_id is not None:
-            organization_named(services, organization_id)
-            rows = services.database.of(organization_id, utc_now()).fetch("oauth/list_resource_servers")
+        if organization is not None:
+            rows = _database(services, organization).fetch("oauth/list_resource_servers")
             show([resource_servers.represent(row) for row in rows], as_json)
             return
         found = resource_identifiers.resource_identifiers(str(services.settings.database_url), conflicts=conflicts)
@@ -129,25 +145,52 @@ def list_(organization_id: str | None, conflicts: bool, as_json: bool) -> None:
 
 
 @commands.command("assign")
+@asks_first
 @click.argument("resource")
 @organization_option
 @click.option(
     "--verify", is_flag=True, help="First check that the resource server's metadata (RFC 9728) names the organization."
 )
 @as_json_option
-def assign(resource: str, organization_id: str, verify: bool, as_json: bool) -> None:
-    """Assign the identifier RESOURCE to an organization. Prints both, and the organization that held it before."""
+def assign(resource: str, organization: str, verify: bool, as_json: bool) -> None:
+    """Assign the identifier RESOURCE to an organization.
+
+    Asks if another organization holds it. Prints both, and the organization that held it before.
+    """
     with opened() as services:
-        organization_named(services, organization_id)
+        organization_id = organization_named(services, organization).organization_id
+        holder = resource_identifiers.holder(str(services.settings.database_url), resource, utc_now())
+        if holder is not None and holder != organization_id:
+            confirm(lambda: _taken_from(services, resource, holder))
         previous = resource_identifiers.assign(services.settings, resource, organization_id, utc_now(), verify=verify)
     show([{"resource": resource, "organizationId": organization_id, "previously": previous}], as_json, one=True)
 
 
 @commands.command("release")
+@asks_first
 @click.argument("resource")
 @as_json_option
 def release(resource: str, as_json: bool) -> None:
     """Release the identifier RESOURCE. The next organization that registers it gets it."""
     with opened() as services:
-        previous = resource_identifiers.release(str(services.settings.database_url), resource, utc_now())
+        url = str(services.settings.database_url)
+        holder = resource_identifiers.holder(url, resource, utc_now())
+        if holder is not None:
+            confirm(lambda: _taken_from(services, resource, holder))
+        previous = resource_identifiers.release(url, resource, utc_now())
     show([{"resource": resource, "organizationId": None, "previously": previous}], as_json, one=True)
+
+
+def _taken_from(services: Services, resource: str, holder: str) -> str:
+    database = services.database.of(holder, utc_now())
+    organization = database.fetch("organizations/get_organization")
+    servers = [row for row in database.fetch("oauth/list_resource_servers") if row.resource == resource]
+    scopes = {scope for server in servers for scope in server.scopes}
+    agents = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
+    users = [agent for agent in agents if {*agent.scopes} & scopes]
+    name = organization[0].name if organization else f"the deleted organization {holder}"
+    return (
+        f"This takes the identifier {resource} from {name}: {count(len(users), 'agent')} with a scope of its resource "
+        "server can get no further token for it. The next organization to which it is assigned, or that registers it, "
+        "gets tokens for it."
+    )

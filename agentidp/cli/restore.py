@@ -7,26 +7,30 @@ from pathlib import Path
 
 import click
 
+from agentidp.cli.confirmation import asks_first, confirm
 from agentidp.cli.context import refusals, settings_of_command
 from agentidp.cli.options import bindir_option
+from agentidp.cli.progress import progress
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.http.schemas import timestamp
-from agentidp.maintenance.restore import look_at_target, open_archive, restore
+from agentidp.maintenance.restore import Target, look_at_target, open_archive, restore
 from agentidp.server.runtime import instance_secret, located, secret_file
 
 
 @click.command("restore")
+@asks_first
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--clean", is_flag=True, help="Delete what the database contains. Without it, the database must be empty."
 )
-@click.option("--yes", "is_confirmed", is_flag=True, help="With --clean: do not ask for the database's name.")
 @bindir_option
-def command(file: Path, clean: bool, is_confirmed: bool, bindir: Path | None) -> None:
-    """Restore the backup FILE into an empty database, in one transaction, and bring its schema up to date.
+def command(file: Path, clean: bool, bindir: Path | None) -> None:
+    """Restore the backup FILE into an empty database.
 
-    Stop the service first. The settings must have the instance secret with which the backup was made.
+    All of it is restored in one transaction, and then the schema is brought up to date. With --clean it asks for the
+    name of the database, whose contents it deletes. Stop the service first. The settings must have the instance secret
+    with which the backup was made.
     """
     with refusals():
         settings = _with_secret(settings_of_command())
@@ -38,11 +42,16 @@ def command(file: Path, clean: bool, is_confirmed: bool, bindir: Path | None) ->
                     f"the database {target.name} is not empty: restore into an empty one, or delete everything that it "
                     "contains with --clean"
                 )
-            if not target.is_empty and not is_confirmed:
-                asked = f"Type the database's name to delete everything in it ({target.name})"
-                if click.prompt(asked) != target.name:
-                    raise click.ClickException("this is not its name; nothing was changed")
-            restored = restore(runtime.settings, archive, target, at=utc_now())
+            if not target.is_empty:
+                confirm(
+                    lambda: (
+                        f"This deletes everything in the database {target.name}{_contents(target)}, and restores the "
+                        f"backup of {timestamp(archive.made_at)}. This cannot be undone."
+                    ),
+                    name=target.name,
+                )
+            with progress("Restoring") as report:
+                restored = restore(runtime.settings, archive, target, at=utc_now(), report=report)
     click.echo(f"Restored {restored.contents}, from the backup of {timestamp(restored.made_at)}.")
     click.echo(
         "Before you start the service, repeat what was revoked, suspended or erased since then: it is as it was, and "
@@ -50,6 +59,10 @@ def command(file: Path, clean: bool, is_confirmed: bool, bindir: Path | None) ->
     )
     if restored.migrations:
         click.echo(f"The schema was brought up to date: {', '.join(restored.migrations)}.")
+
+
+def _contents(target: Target) -> str:
+    return "" if target.contents is None else f" ({target.contents})"
 
 
 def _with_secret(settings: Settings) -> Settings:

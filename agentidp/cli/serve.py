@@ -11,7 +11,7 @@ import click
 from agentidp import demo
 from agentidp.actor import operator
 from agentidp.cli.context import refusals, settings_of_command
-from agentidp.cli.options import organization_of
+from agentidp.cli.named import organization_of
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import link

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 import click
 
 from agentidp.cli.context import opened
-from agentidp.cli.options import agent_or_operator
+from agentidp.cli.named import agent_or_operator
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.http.resource_identifier import is_resource_identifier
@@ -16,19 +14,17 @@ from agentidp.registry import operator_token
 
 
 @click.command("token")
-@click.option(
-    "--agent", "agent_id", type=click.UUID, metavar="ID", help="For this agent. Default: the demo's operator."
-)
+@click.option("--agent", metavar="ID|NAME", help="For this agent. Default: the demo's operator.")
 @click.option("--scope", help="Space-separated. Default: all scopes of the agent.")
 @click.option("--resource", metavar="URI", help="For this resource server. Default: AgentIdP's own API.")
-def command(agent_id: UUID | None, scope: str | None, resource: str | None) -> None:
-    """Issue an access token, counted like any other, and print only the token."""
+def command(agent: str | None, scope: str | None, resource: str | None) -> None:
+    """Issue an access token, and print nothing else. It is counted like any other."""
     with opened() as services:
         if resource == services.settings.resource:
             resource = None
         if resource is not None and not is_resource_identifier(resource):
             raise ConfigurationError("the resource must be an absolute URI without fragment")
-        organization_id, agent_id = agent_or_operator(services, agent_id)
+        organization_id, agent_id = agent_or_operator(services, agent)
         scopes = requested_scope({"scope": scope} if scope else {})
         access_token = operator_token.issue(
             services,

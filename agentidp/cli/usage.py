@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,9 +13,12 @@ from typing import Any, BinaryIO
 
 import click
 
+from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
-from agentidp.cli.options import as_json_option, organization_named, organization_option
+from agentidp.cli.named import organization_named
+from agentidp.cli.options import as_json_option, organization_option
 from agentidp.cli.output import show
+from agentidp.cli.progress import progress, progress_over
 from agentidp.clock import utc_now
 from agentidp.http.schemas import timestamp
 from agentidp.registry import organizations
@@ -56,14 +59,15 @@ def commands() -> None:
 @format_option
 @click.option("--dry-run", "is_dry_run", is_flag=True, help="Check and sum the records, and add nothing.")
 @as_json_option
-def import_(path: Path, organization_id: str, file_format: str | None, is_dry_run: bool, as_json: bool) -> None:
-    """Add the records in FILE to an organization's counters; - is standard input.
+def import_(path: Path, organization: str, file_format: str | None, is_dry_run: bool, as_json: bool) -> None:
+    """Add the usage in FILE to an organization's counters.
 
-    A record has time (RFC 3339), agent (id or name) and tokens, and may have requests (by default as many as tokens)
-    and rejected (0). All records are added or none. A file that was imported before adds nothing.
+    FILE is a path, or - for standard input. A record has time (RFC 3339), agent (id or name) and tokens, and may have
+    requests (by default as many as tokens) and rejected (0). All records are added or none. A file that was imported
+    before adds nothing.
     """
-    with opened() as services, _open(path) as (file, size), _progress(size) as advance:
-        organization_named(services, organization_id)
+    with opened() as services, _open(path) as (file, size), _reading(size) as advance:
+        organization_id = organization_named(services, organization).organization_id
         source = Source(file, advance)
         try:
             imported = import_usage(
@@ -94,13 +98,21 @@ def _open(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 
 
 @contextlib.contextmanager
-def _progress(size: int) -> Iterator[Callable[[int], None] | None]:
-    """A progress bar on a terminal, if the size is known."""
-    if not size or not sys.stderr.isatty():
+def _reading(size: int) -> Iterator[Callable[[int], None] | None]:
+    """What is called with the bytes that were read, if a bar shows them: the size is known, and there is a terminal."""
+    if not size:
         yield None
         return
-    with click.progressbar(length=size, file=sys.stderr, label="Reading", update_min_steps=size // 200) as bar:
-        yield bar.update
+    done = 0
+    with progress("Reading") as report:
+
+        def advance(read: int) -> None:
+            nonlocal done
+            done += read
+            if report:
+                report(done / size)
+
+        yield advance
 
 
 def _report(imported: Imported, is_dry_run: bool, as_json: bool) -> None:
@@ -132,10 +144,13 @@ def _report(imported: Imported, is_dry_run: bool, as_json: bool) -> None:
     show_default=True,
     help="What is printed.",
 )
-def export(organization_id: str, first: datetime | None, last: datetime | None, file_format: str) -> None:
-    """Print an organization's usage, a record for each agent and UTC hour, as import reads it."""
+def export(organization: str, first: datetime | None, last: datetime | None, file_format: str) -> None:
+    """Print an organization's usage, as import reads it.
+
+    It has a record for each agent and UTC hour.
+    """
     with opened() as services:
-        organization_named(services, organization_id)
+        organization_id = organization_named(services, organization).organization_id
         at = utc_now()
         export_usage(
             str(services.settings.database_url),
@@ -149,6 +164,7 @@ def export(organization_id: str, first: datetime | None, last: datetime | None, 
 
 
 @commands.command("prune")
+@asks_first
 @click.option(
     "--keep",
     "months",
@@ -157,10 +173,10 @@ def export(organization_id: str, first: datetime | None, last: datetime | None, 
     metavar="N'months'",
     help="For example 25months, this one included.",
 )
-@click.option("--organization", "organization_id", metavar="ID", help="Only of this organization. Default: of all.")
+@click.option("--organization", metavar="ID|NAME", help="Only of this organization. Default: of all.")
 @click.option("--dry-run", "is_dry_run", is_flag=True, help="Print what would be deleted, and delete nothing.")
-def prune(months: int, organization_id: str | None, is_dry_run: bool) -> None:
-    """Delete the usage of days that are older than a number of calendar months.
+def prune(months: int, organization: str | None, is_dry_run: bool) -> None:
+    """Delete old usage: all before some calendar months.
 
     It deletes a day at a time, so it can be interrupted. Deleted usage is gone: export it first.
     """
@@ -168,26 +184,26 @@ def prune(months: int, organization_id: str | None, is_dry_run: bool) -> None:
     before = first_kept_day(months, at)
     with opened() as services:
         url = str(services.settings.database_url)
-        if organization_id is not None:
-            organization_named(services, organization_id)
-            ids = [organization_id]
+        if organization is not None:
+            ids = [organization_named(services, organization).organization_id]
         else:
             ids = [row.organization_id for row in organizations.all_organizations(url)]
-        for one in ids:
-            days = counted_days(url, one, before=before, at=at)
-            if is_dry_run:
+        found = {one: counted_days(url, one, before=before, at=at) for one in ids}
+        if is_dry_run:
+            for one, days in found.items():
                 click.echo(f"{one}\t{len(days)} days before {before} would be deleted")
-                continue
-            with _days_with_progress(days, one) as shown:
+            return
+        confirm(lambda: _consequences([*found.values()], before))
+        for one, days in found.items():
+            with progress_over(days, one) as shown:
                 delete_days(url, one, shown, before=before, at=at)
             click.echo(f"{one}\t{len(days)} days before {before} deleted")
 
 
-@contextlib.contextmanager
-def _days_with_progress(days: list[date], label: str) -> Iterator[Iterable[date]]:
-    """The days, with a progress bar on a terminal."""
-    if not days or not sys.stderr.isatty():
-        yield days
-        return
-    with click.progressbar(days, file=sys.stderr, label=label) as bar:
-        yield bar
+def _consequences(found: list[dict[date, int]], before: date) -> str:
+    days, tokens = sum(map(len, found)), sum(sum(of_one.values()) for of_one in found)
+    return (
+        f"This deletes the usage of {count(days, 'day')} before {before} of "
+        f"{count(sum(map(bool, found)), 'organization')}: {count(tokens, 'token')}. "
+        "This cannot be undone: export the usage first (agentidp usage export)."
+    )

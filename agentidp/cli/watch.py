@@ -16,10 +16,11 @@ from agentidp.server.watch import watch
 @click.command("watch")
 @click.option("--once", is_flag=True, help="Evaluate each organization once and end, for cron.")
 def command(once: bool) -> None:
-    """Evaluate the findings of every organization every AGENTIDP_WATCH_INTERVAL seconds and send alerts, until SIGTERM.
+    """Evaluate findings and send alerts, until SIGTERM.
 
-    Of several instances one evaluates. If it ends, even by SIGKILL, another one takes over within seconds. `agentidp
-    serve` starts one by itself.
+    The findings of every organization are evaluated every AGENTIDP_WATCH_INTERVAL seconds. Of several instances one
+    evaluates. If it ends, even by SIGKILL, another one takes over within seconds. `agentidp serve` starts one by
+    itself.
     """
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -74,7 +74,7 @@ def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
         rows = _all_keys(connection)
         row = next((row for row in rows if row.kid == kid), None)
         if row is None:
-            raise ConfigurationError(f"there is no signing key {kid!r}: agentidp keys list shows them")
+            raise no_such_key(kid)
         if row.revoked_at is not None:
             return None
         # A key that servers cannot decrypt does not sign, whatever its row says.
@@ -84,6 +84,11 @@ def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
         if readable and signing_row(readable, at) is not row:
             return None
         return _add_key(opened, settings, signs_from=at)
+
+
+def no_such_key(kid: str) -> ConfigurationError:
+    """What is raised if there is no key *kid*."""
+    return ConfigurationError(f"there is no signing key {kid!r}: agentidp keys list shows them")
 
 
 def reencrypt(settings: Settings, *, at: datetime) -> tuple[int, int]:

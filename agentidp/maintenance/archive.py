@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -72,9 +73,10 @@ class Archive(NamedTuple):
         columns = copied[1].split(", ")
         return [dict(zip(columns, line.split("\t"), strict=True)) for line in copied[2].splitlines()]
 
-    def statements(self, section: str, server: int) -> Iterator[bytes]:
+    def statements(self, section: str, server: int, report: Callable[[float], None] | None = None) -> Iterator[bytes]:
         """The SQL of one of :data:`SECTIONS`, for a server of this major version, in pieces.
 
+        :param report: is called with the share of the file that was read.
         :raises ConfigurationError: the file cannot be read to its end.
         """
         options = ["--no-owner", "--no-tablespaces", f"--section={section}", "--file=-"]
@@ -83,10 +85,17 @@ class Archive(NamedTuple):
             printed = _run(self.programs, self.file, "--list")
             wanted.writelines(line for line in printed.splitlines(keepends=True) if not _NOT_OURS.match(line))
             wanted.flush()
-            yield from self._printed([program, *options, f"--use-list={wanted.name}", str(self.file)], section, server)
+            # pg_restore reads standard input if no file is named. It shares the position in the file with this process.
+            with self.file.open("rb") as file:
+                for piece in self._printed([program, *options, f"--use-list={wanted.name}"], file, section, server):
+                    yield piece
+                    if report:
+                        report(os.lseek(file.fileno(), 0, os.SEEK_CUR) / os.fstat(file.fileno()).st_size)
 
-    def _printed(self, command: list[str], section: str, server: int) -> Iterator[bytes]:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"LC_ALL": "C"}) as process:
+    def _printed(self, command: list[str], file: IO[bytes], section: str, server: int) -> Iterator[bytes]:
+        with subprocess.Popen(
+            command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"LC_ALL": "C"}
+        ) as process:
             assert process.stdout is not None  # noqa: S101 - asked for
             assert process.stderr is not None  # noqa: S101 - asked for
             try:

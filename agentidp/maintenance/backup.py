@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +20,9 @@ from agentidp.maintenance.postgres_programs import complaint, connection_argumen
 
 MAGIC = b"PGDMP"
 """With which each file of pg_dump's custom format begins."""
+
+POLL_SECONDS = 0.2
+"""Between two looks at how far pg_dump is."""
 
 
 class Contents(NamedTuple):
@@ -34,13 +39,21 @@ class Contents(NamedTuple):
         return f"{first}, {' and '.join(others)}"
 
 
-def back_up(url: str, file: Path, *, bindir: Path | None, settings: Settings) -> Contents:
+def back_up(
+    url: str,
+    file: Path,
+    *,
+    bindir: Path | None,
+    settings: Settings,
+    report: Callable[[float], None] | None = None,
+) -> Contents:
     """Write a backup of the database to *file*, which nobody else can read, in pg_dump's custom format.
 
     A file of that name is replaced when the new one is complete.
 
     :param url: as a role that row-level security does not apply to.
     :param bindir: where pg_dump is; Default: wherever a fitting one is found.
+    :param report: is called with the share that is done, by PostgreSQL's estimates of the rows of the tables.
     :returns: what is in the backup.
     :raises ConfigurationError: with one sentence for the operator. Then the file is as it was.
     """
@@ -54,7 +67,7 @@ def back_up(url: str, file: Path, *, bindir: Path | None, settings: Settings) ->
             [row] = connection.execute(load_sql("maintenance/export_snapshot")).fetchall()
             [contents] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
             try:
-                _write(programs.directory / "pg_dump", url, row.snapshot, file)
+                _write(programs.directory / "pg_dump", url, row.snapshot, file, report)
             except OSError as error:
                 raise ConfigurationError(f"the backup {file} cannot be written: {error.strerror}") from None
     return Contents(*contents)
@@ -85,16 +98,23 @@ def _refuse_part(connection: psycopg.Connection[Any]) -> None:
         )
 
 
-def _write(pg_dump: Path, url: str, snapshot: str, file: Path) -> None:
+def _write(pg_dump: Path, url: str, snapshot: str, file: Path, report: Callable[[float], None] | None) -> None:
     target, environment = connection_arguments(url)
     # Beside the file, so that it can be renamed; mode 0600.
     with tempfile.NamedTemporaryFile(dir=file.absolute().parent, prefix=f".{file.name}.", delete=False) as draft:
         try:
             options = ["--format=custom", f"--snapshot={snapshot}", "--no-publications", "--no-subscriptions"]
             command = [str(pg_dump), *target, *options, f"--file={draft.name}"]
-            done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-            if done.returncode:
-                raise ConfigurationError(f"pg_dump failed: {complaint(done.stderr, done.returncode)}")
+            with subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            ) as process:
+                try:
+                    said = _wait(process, url, report)
+                except BaseException:
+                    process.kill()
+                    raise
+            if process.returncode:
+                raise ConfigurationError(f"pg_dump failed: {complaint(said, process.returncode)}")
             os.fsync(draft.fileno())
             Path(draft.name).replace(file)
         except BaseException:
@@ -103,3 +123,18 @@ def _write(pg_dump: Path, url: str, snapshot: str, file: Path) -> None:
     directory = os.open(file.absolute().parent, os.O_RDONLY)
     os.fsync(directory)
     os.close(directory)
+
+
+def _wait(process: subprocess.Popen[str], url: str, report: Callable[[float], None] | None) -> str:
+    """Wait for pg_dump, and return what it complains about."""
+    if report is None:
+        return process.communicate()[1]
+    copied: dict[int, int] = {}
+    # On a connection of its own, whose statements see what other sessions do now.
+    with connect(url) as connection:
+        [estimate] = connection.execute(load_sql("maintenance/estimate_rows")).fetchall()
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.communicate(timeout=POLL_SECONDS)[1]
+            copied |= dict(connection.execute(load_sql("maintenance/rows_copied")).fetchall())
+            report(sum(copied.values()) / max(estimate.rows, 1))

@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +51,9 @@ class Target(NamedTuple):
     drops: list[str]
     """The statements that empty it; none if it is empty."""
 
+    contents: Contents | None
+    """What is counted in it; ``None`` if row-level security hides that from the role, or it is empty."""
+
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing in it."""
@@ -70,6 +73,12 @@ def look_at_target(url: str) -> Target:
         others = _other_sessions(connection)
         drops = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()
         server = connection.info.server_version // 10_000
+        contents = None
+        if row.has_schema and row.sees_all:
+            # A schema that is not complete is deleted as well.
+            with contextlib.suppress(psycopg.errors.UndefinedTable):
+                [counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
+                contents = Contents(*counts)
     if others:
         names = ", ".join(f"{one.role_name} ({one.sessions})" for one in others)
         raise ConfigurationError(
@@ -80,7 +89,7 @@ def look_at_target(url: str) -> Target:
         raise ConfigurationError(
             f"the database {row.database_name} contains tables that are not AgentIdP's: restore into another one"
         )
-    return Target(row.database_name, server, bool(roles), [drop.statement for drop in drops])
+    return Target(row.database_name, server, bool(roles), [drop.statement for drop in drops], contents)
 
 
 def _other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
@@ -93,13 +102,21 @@ def _other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
     return others
 
 
-def restore(settings: Settings, archive: Archive, target: Target, *, at: datetime) -> Restored:
+def restore(
+    settings: Settings,
+    archive: Archive,
+    target: Target,
+    *,
+    at: datetime,
+    report: Callable[[float], None] | None = None,
+) -> Restored:
     """Restore a backup, and bring its schema up to date. What the database contained before is gone.
 
     The event that records it is the first one after those of the backup.
 
     :param settings: with the URL of the owner, and the instance secret.
     :param at: now.
+    :param report: is called with the share of the rows that was restored. The indexes that follow are not counted.
     :raises ConfigurationError: with one sentence for the operator. Unless the sentence says otherwise, nothing was
         changed.
     """
@@ -107,7 +124,7 @@ def restore(settings: Settings, archive: Archive, target: Target, *, at: datetim
     pending_steps(archive.migrations(), "the backup", "restore the backup with it")
     if not target.is_empty:
         _refuse_unreadable_keys(settings, archive)
-    contents = _run(url, archive, target)
+    contents = _run(url, archive, target, report)
     try:
         applied = migrate(url)
         _record(url, archive, contents, at)
@@ -138,7 +155,7 @@ def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
             ) from None
 
 
-def _run(url: str, archive: Archive, target: Target) -> Contents:
+def _run(url: str, archive: Archive, target: Target, report: Callable[[float], None] | None) -> Contents:
     """Run the backup's statements in one transaction by psql, which commits only if all of them were read and run."""
     arguments, environment = connection_arguments(url)
     options = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--file=-"]
@@ -150,7 +167,7 @@ def _run(url: str, archive: Archive, target: Target) -> Contents:
             assert psql.stdin is not None  # noqa: S101 - asked for
             # If psql gives up early, its own sentence says why.
             with contextlib.suppress(BrokenPipeError), psql.stdin as statements:
-                for piece in _script(archive, target):
+                for piece in _script(archive, target, report):
                     statements.write(piece)
         complaints.seek(0)
         if psql.returncode:
@@ -161,7 +178,7 @@ def _run(url: str, archive: Archive, target: Target) -> Contents:
     return Contents(*map(int, counts.split("|")))
 
 
-def _script(archive: Archive, target: Target) -> Iterator[bytes]:
+def _script(archive: Archive, target: Target, report: Callable[[float], None] | None) -> Iterator[bytes]:
     # Everything but the final line does nothing by itself: what ends before it is rolled back.
     yield b"begin;\n"
     yield from (f"{drop};\n".encode() for drop in target.drops)
@@ -170,7 +187,7 @@ def _script(archive: Archive, target: Target) -> Iterator[bytes]:
     for statement in [grant_role] if target.has_role else [create_role, grant_role]:
         yield f"{statement};\n".encode()
     yield from archive.statements(SECTIONS[0], target.server)
-    yield from archive.statements(SECTIONS[1], target.server)
+    yield from archive.statements(SECTIONS[1], target.server, report)
     # Row-level security begins in the last section.
     yield b"set search_path = public;\n" + _statement("maintenance/count_contents")
     yield from archive.statements(SECTIONS[2], target.server)

@@ -111,9 +111,14 @@ def all_organizations(database_url: str) -> list[Any]:
         return connection.execute(load_sql("organizations/all_organizations")).fetchall()
 
 
+def is_id(text: str) -> bool:
+    """Whether a text is the id of an organization that there may be."""
+    return _ORGANIZATION_ID.fullmatch(text) is not None
+
+
 def find_organization(database: Database, organization_id: str, at: datetime) -> Any | None:
     """The organization's row, or ``None``; *organization_id* may be any text."""
-    if not _ORGANIZATION_ID.fullmatch(organization_id):
+    if not is_id(organization_id):
         return None
     rows = database.of(organization_id, at).fetch("organizations/get_organization")
     return rows[0] if rows else None

@@ -88,6 +88,18 @@ def resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[
     return [one for one in found if not conflicts or one.organization_id is None]
 
 
+def holder(database_url: str, resource: str, at: datetime) -> str | None:
+    """The id of the organization that holds an identifier, in any spelling, or ``None``.
+
+    :param database_url: as the operator.
+    :raises ConfigurationError: it is no resource identifier.
+    """
+    _check(resource)
+    with connect(database_url) as connection, operator_transaction(connection, audit.INSTANCE, at) as opened:
+        held = opened.fetch("oauth/resource_holder", resource=resource)
+    return held[0].organization_id if held else None
+
+
 def assign(
     settings: Settings, resource: str, organization_id: str, at: datetime, *, verify: bool = False
 ) -> str | None:

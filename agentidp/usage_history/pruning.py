@@ -21,14 +21,14 @@ def first_kept_day(months: int, at: datetime) -> date:
     return date(month // 12, month % 12 + 1, 1)
 
 
-def counted_days(database_url: str, organization_id: str, *, before: date, at: datetime) -> list[date]:
-    """The UTC days before *before* on which an organization has usage, oldest first.
+def counted_days(database_url: str, organization_id: str, *, before: date, at: datetime) -> dict[date, int]:
+    """The UTC days before *before* on which an organization has usage, oldest first, and their tokens.
 
     :param database_url: as the operator.
     :param at: now, aware.
     """
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as opened:
-        return [row.day for row in opened.fetch("usage_history/days_before", before=before)]
+        return {row.day: row.tokens for row in opened.fetch("usage_history/days_before", before=before)}
 
 
 def delete_days(database_url: str, organization_id: str, days: Iterable[date], *, before: date, at: datetime) -> None:

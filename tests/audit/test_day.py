@@ -48,7 +48,7 @@ def test_the_trail_of_a_day(
     client.post(f"/dashboard/agents/{agent_id}/suspend", **page)
     client.post("/dashboard/sign-out", **page)
     client.delete(path, **api)
-    run("resource-server", "release", "https://api.example")
+    run("resource-server", "release", "--yes", "https://api.example")
 
     by_operator, by_agent = ("operator", os_user().name, None, None), ("agent", acme.client_id, "192.0.2.7", "r")
     by_session, by_nobody = (

@@ -239,12 +239,16 @@ class Story:
     def restored_backup(self) -> tuple[str, ...]:
         """Arguments that restore a backup."""
         self.run("backup", str(self.backup))
-        return str(self.backup), "--clean", "--yes"
+        return str(self.backup), "--clean"
 
     def old_usage(self) -> tuple[str, ...]:
         """Arguments that delete what was imported."""
         self.run("usage", "import", *self.usage_import())
         return "--keep", "25months"
+
+    def other(self) -> str:
+        """The id of another organization."""
+        return self.run("organization", "create", "Other")
 
     def finding(self) -> str:
         """The id of a finding."""
@@ -257,14 +261,17 @@ class Story:
     def muted_finding(self) -> str:
         """The id of one that is muted."""
         finding_id = self.finding()
-        self.run("finding", "mute", finding_id, "--organization", self.organization, "--days", "1")
+        self.run("findings", "mute", finding_id, "--organization", self.organization, "--days", "1")
         return finding_id
 
-    def event_count(self) -> int:
-        """Events that were recorded; those that were pruned count."""
+    def chains(self) -> list[str]:
+        """Whose events are recorded."""
         with psycopg.connect(self.run.database_url) as connection:
-            [count] = connection.execute("select sum(sequence) from audit_heads").fetchone() or (0,)
-        return int(count)
+            return [chain for (chain,) in connection.execute("select organization_id from audit_heads").fetchall()]
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events that are there."""
+        return [event for chain in self.chains() for event in events_of(self.run.database_url, chain)]
 
 
 CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
@@ -280,7 +287,7 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     ),
     "alerts target delete": lambda story: (story.target, "--organization", story.organization),
     "alerts target update": lambda story: (story.target, "--organization", story.organization, "--disable"),
-    "apply": lambda story: ("-f", story.declared(), "--yes"),
+    "apply": lambda story: ("-f", story.declared()),
     "audit prune": lambda _: ("--keep", "0"),
     "credential create": lambda story: ("--agent", story.agent, "--label", "for a test"),
     "credential revoke": lambda story: (story.credential, "--agent", story.agent),
@@ -289,18 +296,18 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "keys reencrypt": lambda _: (),
     "keys revoke": lambda story: (story.run("keys", "list").split("\t")[0],),
     "keys rotate": lambda _: (),
-    "finding acknowledge": lambda story: (story.finding(), "--organization", story.organization),
-    "finding mute": lambda story: (story.finding(), "--organization", story.organization, "--days", "1"),
-    "finding unmute": lambda story: (story.muted_finding(), "--organization", story.organization),
+    "findings acknowledge": lambda story: (story.finding(), "--organization", story.organization),
+    "findings mute": lambda story: (story.finding(), "--organization", story.organization, "--days", "1"),
+    "findings unmute": lambda story: (story.muted_finding(), "--organization", story.organization),
     "marker create": lambda story: ("holiday", "--organization", story.organization, "--from", f"{utc_now():%Y-%m-%d}"),
     "marker delete": lambda story: (story.marker, "--organization", story.organization),
     "organization budget": lambda story: (story.organization, "1000"),
     "organization create": lambda _: ("Other", "--with-administrator"),
-    "organization delete": lambda story: (story.organization, "--yes"),
+    "organization delete": lambda story: (story.organization,),
     "organization rename": lambda story: (story.organization, "Acme II"),
     "organization resume": lambda story: (story.organization,),
     "organization suspend": lambda story: (story.organization,),
-    "resource-server assign": lambda story: ("https://other.example", "--organization", story.organization),
+    "resource-server assign": lambda story: ("https://api.example", "--organization", story.other()),
     "resource-server create": lambda story: (
         "https://new.example",
         "--organization",
@@ -316,12 +323,12 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "usage import": Story.usage_import,
     "usage prune": Story.old_usage,
 }
-"""Command -> arguments with which it changes something."""
+"""Command -> arguments with which it changes something; ``--yes`` is added to those that ask."""
 
 BEFORE: dict[str, Callable[[Story], tuple[str, ...]]] = {
-    "agent erase": lambda story: ("agent", "delete", story.agent),
-    "agent resume": lambda story: ("agent", "suspend", story.agent),
-    "organization resume": lambda story: ("organization", "suspend", story.organization),
+    "agent erase": lambda story: ("agent", "delete", "--yes", story.agent),
+    "agent resume": lambda story: ("agent", "suspend", "--yes", story.agent),
+    "organization resume": lambda story: ("organization", "suspend", "--yes", story.organization),
 }
 """What a command needs before it."""
 
@@ -341,9 +348,9 @@ READS = {
     "credential list",
     "db distribute",
     "db migrate",
-    "finding list",
-    "finding show",
-    "findings",
+    "findings compute",
+    "findings list",
+    "findings show",
     "keys list",
     "marker list",
     "organization export",
@@ -357,17 +364,29 @@ READS = {
 """Commands that change nothing that an organization or an operator has set."""
 
 
-def commands(group: click.Group = cli, prefix: str = "") -> Iterator[str]:
+def commands(group: click.Group = cli, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
     """Every command, with the groups that it is in."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from commands(command, f"{prefix}{name} ")
         else:
-            yield prefix + name
+            yield prefix + name, command
+
+
+ASKING = {name for name, command in commands() if any("--yes" in option.opts for option in command.params)}
+"""The commands that ask before they change something."""
+
+ENDING = re.compile(r"\.(deleted|erased|pruned|released|restored|revoked)")
+"""The actions of events after which something is gone, or no longer works."""
+
+
+def ends_something(event: dict[str, Any]) -> bool:
+    """Whether an event says that something is gone, or no longer works."""
+    return bool(ENDING.search(event["action"])) or (event["after"] or {}).get("status") == "suspended"
 
 
 def test_every_command_says_whether_it_changes_something() -> None:
-    assert set(commands()) == CHANGES.keys() | READS, (
+    assert {name for name, _ in commands()} == CHANGES.keys() | READS, (
         "add arguments with which the command changes something to CHANGES, or add it to READS if it does not"
     )
 
@@ -377,7 +396,7 @@ def test_every_command_says_whether_it_changes_something() -> None:
     # Base backups take its place on Citus.
     [pytest.param(command, marks=WITHOUT_CITUS if command == "restore" else ()) for command in CHANGES],
 )
-def test_a_command_that_changes_something_leaves_events(
+def test_a_command_that_changes_something_leaves_events_and_asks_before_it_ends_something(
     quiet: None, database_url: str, tmp_path: Path, command: str
 ) -> None:
     run = Command(database_url)
@@ -388,13 +407,17 @@ def test_a_command_that_changes_something_leaves_events(
     if command == "keys reencrypt":
         environment = {"AGENTIDP_SECRET_KEY": SECRET_KEY.swapcase(), "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET_KEY}
     arguments = CHANGES[command](story)
-    before = story.event_count()
-    result = run.invoke(*command.split(), *arguments, **environment)
+    before = {event["eventId"] for event in story.events()}
+    options = ["--yes"] if command in ASKING else []
+    result = run.invoke(*command.split(), *options, *arguments, **environment)
     assert result.exit_code == 0, result.output
-    assert story.event_count() > before, f"call audit.record in the transaction in which {command} changes something"
-    with psycopg.connect(database_url) as connection:
-        chains = [chain for (chain,) in connection.execute("select organization_id from audit_heads").fetchall()]
-    for chain in chains:
+    added = [event for event in story.events() if event["eventId"] not in before]
+    assert added, f"call audit.record in the transaction in which {command} changes something"
+    # The demo revokes a credential that it has created.
+    created = {event["subject"] for event in added if event["action"].endswith(".created")}
+    ended = [event["action"] for event in added if ends_something(event) and event["subject"] not in created]
+    assert command in ASKING or not ended, f"{command} ends something ({ended}): declare it by @asks_first"
+    for chain in story.chains():
         assert {(event["actorType"], event["actor"]) for event in events_of(database_url, chain)} == {
             ("operator", operator().name)
         }

@@ -107,7 +107,7 @@ def test_expected_replicas_are_declared_changed_and_removed(run: Command) -> Non
 
 def test_a_suspended_agent_gets_no_token_until_it_is_resumed(run: Command) -> None:
     agent_id = run.agent()
-    assert run("agent", "suspend", agent_id).split("\t")[4] == "suspended"
+    assert run("agent", "suspend", "--yes", agent_id).split("\t")[4] == "suspended"
     assert run.refused("token", "--agent", agent_id) == SUSPENDED.format(agent_id)
     assert json.loads(run("agent", "resume", agent_id, "--json"))["status"] == "active"
     assert run("token", "--agent", agent_id)
@@ -116,10 +116,10 @@ def test_a_suspended_agent_gets_no_token_until_it_is_resumed(run: Command) -> No
 def test_delete_leaves_nothing_to_show(run: Command) -> None:
     organization_id = run("organization", "create", "Acme")
     agent_id = run("agent", "create", "builder", "--organization", organization_id)
-    assert run("agent", "delete", agent_id) == ""
+    assert run("agent", "delete", "--yes", agent_id) == ""
     assert run("agent", "list", "--organization", organization_id) == ""
-    for command in ("show", "suspend", "delete"):
-        assert run.refused("agent", command, agent_id) == "there is no such agent"
+    for command in (("show",), ("suspend", "--yes"), ("delete", "--yes")):
+        assert run.refused("agent", *command, agent_id) == "there is no such agent"
 
 
 def test_a_command_about_an_agent_that_is_not_there(shared_run: Command) -> None:

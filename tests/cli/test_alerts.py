@@ -61,7 +61,7 @@ def test_adds_lists_shows_changes_tests_and_deletes_a_target(run: Command, acme:
     changed = json.loads(run("alerts", "target", "update", *named, "--name", "pager", "--every-kind", "--json"))
     assert (changed["name"], changed["kinds"], changed["minimumSeverity"]) == ("pager", None, "info")
     assert json.loads(run("alerts", "target", "update", *named, "--disable", "--json"))["enabled"] is False
-    assert run("alerts", "target", "delete", *named) == ""
+    assert run("alerts", "target", "delete", "--yes", *named) == ""
     assert run("alerts", "target", "list", "--organization", acme) == ""
 
 

@@ -37,7 +37,7 @@ def organization(run: Command) -> str:
     organization_id = run("organization", "create", "Acme")
     agent = run("agent", "create", "first", "--organization", organization_id)
     run("agent", "create", "second", "--organization", organization_id)
-    run("agent", "suspend", agent)
+    run("agent", "suspend", "--yes", agent)
     return organization_id
 
 
@@ -228,8 +228,8 @@ class TestPrune:
         self.age(run, organization)
         assert run("audit", "verify", "--organization", organization).endswith("\tok")
         third = json.loads(run("audit", "export", "--organization", organization).splitlines()[2])
-        assert run("audit", "prune", "--keep", "30") == f"{organization}\t3\t3"
-        assert run("audit", "prune", "--keep", "30") == ""
+        assert run("audit", "prune", "--yes", "--keep", "30") == f"{organization}\t3\t3"
+        assert run("audit", "prune", "--yes", "--keep", "30") == ""
         four, five = map(json.loads, run("audit", "export", "--organization", organization).splitlines())
         assert (four["sequence"], five["sequence"], five["action"]) == (4, 5, "audit.pruned")
         assert five["after"] == {"sequence": 3, "hash": third["hash"], "events": 3}
@@ -243,14 +243,18 @@ class TestPrune:
     def test_may_remove_all_but_its_own_record_again_and_again(self, run: Command, organization: str) -> None:
         for last in (4, 5, 6):
             assert (
-                f"{organization}\t{4 if last == 4 else 1}\t{last}" in run("audit", "prune", "--keep", "0").splitlines()
+                f"{organization}\t{4 if last == 4 else 1}\t{last}"
+                in run("audit", "prune", "--yes", "--keep", "0").splitlines()
             )
             assert sequences(run("audit", "export", "--organization", organization)) == [last + 1]
             assert run("audit", "verify", "--organization", organization).endswith("\tok")
 
     @REFUSED_BY_CITUS
     def test_takes_the_days_from_the_setting(self, run: Command, organization: str) -> None:
-        assert run.refused("audit", "prune") == "say how many days to keep: with --keep, or in AGENTIDP_AUDIT_DAYS"
+        assert (
+            run.refused("audit", "prune", "--yes")
+            == "say how many days to keep: with --keep, or in AGENTIDP_AUDIT_DAYS"
+        )
         self.age(run, organization)
-        result = run.invoke("audit", "prune", "--organization", organization, AGENTIDP_AUDIT_DAYS="30")
+        result = run.invoke("audit", "prune", "--yes", "--organization", organization, AGENTIDP_AUDIT_DAYS="30")
         assert (result.exit_code, result.stdout) == (0, f"{organization}\t3\t3\n")

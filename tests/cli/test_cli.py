@@ -33,6 +33,9 @@ def commands() -> Iterator[tuple[str, ...]]:
     return walk(cli, ())
 
 
+GROUPS = [path for path in commands() if any(other[:-1] == path for other in commands() if other)]
+
+
 @pytest.mark.parametrize("path", list(commands()), ids=lambda path: " ".join(path) or "agentidp")
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_every_command_has_help_with_a_sentence_for_each_option(path: tuple[str, ...], option: str) -> None:
@@ -99,7 +102,6 @@ class TestRefusals:
             ("agent", "update", str(uuid.uuid4())),
             ("resource-server", "update", str(uuid.uuid4()), "--organization", "o"),
             ("resource-server", "list", "--organization", "o", "--conflicts"),
-            ("token", "--agent", "no-uuid"),
             ("credential", "create", "--agent", str(uuid.uuid4()), "--expires-in", "0"),
             ("credential", "create", "--agent", str(uuid.uuid4()), "--expires-in", str(MAX_LIFETIME_DAYS + 1)),
             ("audit", "prune", "--keep", str(MAX_AUDIT_DAYS + 1)),
@@ -110,6 +112,13 @@ class TestRefusals:
         result = shared_run.invoke(*arguments)
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.splitlines()[-1].startswith("Error: ")
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=lambda path: " ".join(path) or "agentidp")
+def test_no_line_of_a_groups_list_of_commands_is_cut(path: tuple[str, ...]) -> None:
+    listed = CliRunner().invoke(cli, [*path, "--help"], terminal_width=80).stdout.partition("Commands:")[2]
+    assert listed
+    assert [line for line in listed.splitlines() if line.endswith(("...", "…"))] == []
 
 
 @pytest.mark.slow

@@ -24,11 +24,11 @@ def test_create_prints_the_secret_with_which_a_token_is_got(run: Command) -> Non
     form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
     try:
         assert app.test_client().post("/api/v1/token", data=form).status_code == 200
-        assert run("credential", "revoke", credential_id, "--agent", agent_id) == ""
+        assert run("credential", "revoke", "--yes", credential_id, "--agent", agent_id) == ""
         assert app.test_client().post("/api/v1/token", data=form).status_code == 401
     finally:
         app.extensions["agentidp"].close()
-    assert run.refused("credential", "revoke", credential_id, "--agent", agent_id) == (
+    assert run.refused("credential", "revoke", "--yes", credential_id, "--agent", agent_id) == (
         f"the agent has no credential {credential_id}"
     )
 
@@ -74,7 +74,7 @@ def test_list_shows_labels_and_kinds_and_never_a_secret(run: Command) -> None:
     assert [line[0] for line in lines] == [one["credentialId"] for one in listed]
     assert [line[1:3] for line in lines] == [["CI of the shop", "secret"], ["-", "secret"], ["-", "key"]]
     assert [line[4] == "-" for line in lines] == [True, False, True]
-    run("credential", "revoke", lines[1][0], "--agent", agent_id)
+    run("credential", "revoke", "--yes", lines[1][0], "--agent", agent_id)
     assert [one["credentialId"] for one in json.loads(run("credential", "list", "--agent", agent_id, "--json"))] == [
         lines[0][0],
         lines[2][0],

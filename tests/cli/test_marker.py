@@ -34,7 +34,7 @@ def test_marks_lists_and_deletes(run: Command, organization_id: str) -> None:
     assert second["markerId"] == deployed
     assert (second["startsAt"], second["endsAt"]) == tuple(f"{yesterday}T{hour}:00:00.000000Z" for hour in (10, 11))
     assert (second["agentId"], second["note"]) == (agent, "release 7")
-    run("marker", "delete", holiday, *of)
+    run("marker", "delete", "--yes", holiday, *of)
     assert [one["markerId"] for one in json.loads(run("marker", "list", *of, "--json"))] == [deployed]
 
 
@@ -46,7 +46,7 @@ def test_a_deployment_is_now_unless_it_says_when(run: Command, organization_id: 
 def test_says_what_is_wrong(run: Command, organization_id: str) -> None:
     of = ("--organization", organization_id)
     nobody = str(uuid.uuid4())
-    assert f"the organization has no marker {nobody}" in run.refused("marker", "delete", nobody, *of)
+    assert f"the organization has no marker {nobody}" in run.refused("marker", "delete", "--yes", nobody, *of)
     result = run.invoke("marker", "create", "holiday", *of, "--from", "Christmas")
     assert (result.exit_code, "must be a day" in result.stderr) == (2, True)
     assert "must be an agent of the organization" in run.refused(

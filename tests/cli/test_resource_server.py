@@ -21,9 +21,9 @@ def test_assigns_transfers_lists_and_releases_an_identifier(run: Command) -> Non
     assert run("resource-server", "list") == ""
     assign = ("resource-server", "assign", resource, "--organization")
     assert run(*assign, acme) == f"{resource}\t{acme}\t-"
-    assert run(*assign, other) == f"{resource}\t{other}\t{acme}"
+    assert run(*assign, other, "--yes") == f"{resource}\t{other}\t{acme}"
     assert run("resource-server", "list") == f"{resource}\t{other}\t"
-    assert run("resource-server", "release", resource) == f"{resource}\t-\t{other}"
+    assert run("resource-server", "release", "--yes", resource) == f"{resource}\t-\t{other}"
     assert run("resource-server", "list", "--json") == "[]"
 
 
@@ -47,7 +47,7 @@ def test_lists_conflicts(run: Command) -> None:
     made = json.loads(run("resource-server", "assign", "https://a", "--organization", acme, "--json"))
     assert made == {"resource": "https://a", "organizationId": acme, "previously": None}
     assert run("resource-server", "list", "--conflicts") == ""
-    released = json.loads(run("resource-server", "release", "https://a", "--json"))
+    released = json.loads(run("resource-server", "release", "--yes", "https://a", "--json"))
     assert released == {"resource": "https://a", "organizationId": None, "previously": acme}
 
 
@@ -86,7 +86,7 @@ def test_what_is_refused(run: Command) -> None:
         "https://x.example": "no organization holds the resource 'https://x.example'",
         "\udcff": "the resource must be an absolute URI without fragment",
     }.items():
-        assert run.refused("resource-server", "release", resource) == sentence
+        assert run.refused("resource-server", "release", "--yes", resource) == sentence
 
 
 def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command) -> None:
@@ -112,11 +112,11 @@ def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command)
     assert run("resource-server", "list", "--organization", other) == ""
     assert run("resource-server", "list") == f"{resource}\t{acme}\t{acme}"
     missing = f"the organization has no resource server {here[0]}"
-    assert run.refused("resource-server", "delete", here[0], "--organization", other) == missing
+    assert run.refused("resource-server", "delete", "--yes", here[0], "--organization", other) == missing
     assert run.refused("resource-server", "update", here[0], "--organization", other, "--name", "x") == missing
     assert run.refused("resource-server", "show", here[0], "--organization", other) == missing
-    assert run("resource-server", "delete", *here) == ""
-    assert run.refused("resource-server", "delete", *here) == missing
+    assert run("resource-server", "delete", "--yes", *here) == ""
+    assert run.refused("resource-server", "delete", "--yes", *here) == missing
     assert run("resource-server", "list") == f"{resource}\t{acme}\t"
 
 

@@ -178,7 +178,7 @@ def test_more_hours_than_fit_into_memory(fleet: Fleet, monkeypatch: pytest.Monke
 
 
 def test_a_deleted_agent_is_known_by_its_id_only(fleet: Fleet) -> None:
-    fleet.run("agent", "delete", fleet.a)
+    fleet.run("agent", "delete", "--yes", fleet.a)
     assert fleet.refused("time,agent,tokens", f"{HOUR},crawler,1") == [
         "line 2: the organization has no agent 'crawler'"
     ]
@@ -257,10 +257,10 @@ def test_prune_deletes_whole_days_of_every_organization(fleet: Fleet) -> None:
         f"{one}\t2 days before {before} would be deleted" for one in (fleet.organization_id, other)
     ]
     assert fleet.sums() == (3, 3, 0)
-    pruned = fleet.run("usage", "prune", "--keep", "4months", "--organization", fleet.organization_id)
+    pruned = fleet.run("usage", "prune", "--yes", "--keep", "4months", "--organization", fleet.organization_id)
     assert pruned == f"{fleet.organization_id}\t2 days before {before} deleted"
     assert fleet.sums() == (1, 1, 0)
-    assert fleet.run("usage", "prune", "--keep", "4months").splitlines() == [
+    assert fleet.run("usage", "prune", "--yes", "--keep", "4months").splitlines() == [
         f"{fleet.organization_id}\t0 days before {before} deleted",
         f"{other}\t2 days before {before} deleted",
     ]
@@ -283,10 +283,11 @@ def test_an_interrupted_prune_leaves_whole_days_and_goes_on(fleet: Fleet, monkey
     with monkeypatch.context() as patch:
         # The last statement of the second day's transaction.
         patch.setattr("agentidp.usage_history.pruning.delete_sums", interrupted)
-        assert fleet.run.invoke("usage", "prune", "--keep", "4months").exit_code == 1
+        assert fleet.run.invoke("usage", "prune", "--yes", "--keep", "4months").exit_code == 1
     assert (deleted, fleet.sums()) == (days[:1], (6, 6, 0))
     assert (
-        fleet.run("usage", "prune", "--keep", "4months") == f"{fleet.organization_id}\t2 days before {before} deleted"
+        fleet.run("usage", "prune", "--yes", "--keep", "4months")
+        == f"{fleet.organization_id}\t2 days before {before} deleted"
     )
     assert fleet.sums() == (2, 2, 0)
 

@@ -140,14 +140,14 @@ def test_an_error_in_the_second_organization_undoes_the_first(run: Command, file
 def test_what_is_exported_changes_nothing_and_makes_the_same_elsewhere(run: Command, file: Path) -> None:
     run.invoke("apply", "-f", str(file), "--yes")
     twins = [run("organization", "create", "Twin"), run("organization", "create", "Twin")]
-    run("organization", "suspend", twins[1])
+    run("organization", "suspend", "--yes", twins[1])
     agent = run("agent", "create", "orphan", "--organization", twins[0])
     run("agent", "update", agent, "--description", "yes\n\n\tno: [1]")
     new = ("urn:x:y", "--organization", twins[0], "--name", "s", "--scope", "x:read")
     server = run("resource-server", "create", *new)
     run("agent", "update", agent, "--scope", "x:read")
     # Its scope outlives it.
-    run("resource-server", "delete", server, "--organization", twins[0])
+    run("resource-server", "delete", "--yes", server, "--organization", twins[0])
     run("agent", "update", agent, "--expected-replicas", "12")
     exported = run("organization", "export")
     assert exported.count("expectedReplicas: 12") == 1
@@ -179,10 +179,10 @@ def test_asks_on_a_terminal_and_refuses_without_one(run: Command, file: Path, mo
     refused = run.invoke("apply", "-f", str(file))
     assert (refused.exit_code, refused.stderr) == (
         1,
-        "Error: nothing was applied: there is no terminal to ask on, so give --yes\n",
+        "Error: nothing was changed: there is no terminal to ask on, so give --yes\n",
     )
     assert organizations(run) == []
-    monkeypatch.setattr("agentidp.cli.apply._is_terminal", lambda: True)
+    monkeypatch.setattr("agentidp.cli.confirmation._is_terminal", lambda: True)
     assert run.invoke("apply", "-f", str(file), input="n\n").exit_code == 1
     assert organizations(run) == []
     assert run.invoke("apply", "-f", str(file), input="y\n").exit_code == 0

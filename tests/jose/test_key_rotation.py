@@ -242,7 +242,7 @@ class TestRevoke:
 
     def test_the_key_that_signs_is_replaced_at_once(self, database_url: str) -> None:
         [first] = statuses(database_url)
-        process = command(database_url, "keys", "revoke", first)
+        process = command(database_url, "keys", "revoke", "--yes", first)
         out, err = process.communicate(timeout=PATIENCE)
         new, old = [line.split("\t") for line in out.splitlines()]
         assert (new[1], new[4], old[0], old[4]) == ("ES256", "signing", first, "revoked")
@@ -255,7 +255,7 @@ class TestRevoke:
             assert list(keys.current().published) == [new[0]]
             assert keys.find(first) is None
         # Again, it changes nothing.
-        process = command(database_url, "keys", "revoke", first, "--json")
+        process = command(database_url, "keys", "revoke", "--yes", first, "--json")
         out, err = process.communicate(timeout=PATIENCE)
         assert [(key["kid"], key["status"]) for key in json.loads(out)] == [(first, "revoked")]
         assert (process.returncode, err) == (0, "")
@@ -264,7 +264,7 @@ class TestRevoke:
     @pytest.mark.parametrize("kid", ["nobodys", "-nobodys"])
     def test_an_unknown_key_is_refused(self, database_url: str, kid: str) -> None:
         before = statuses(database_url)
-        process = command(database_url, "keys", "revoke", kid)
+        process = command(database_url, "keys", "revoke", "--yes", kid)
         assert process.communicate(timeout=PATIENCE) == (
             "",
             f"Error: there is no signing key '{kid}': agentidp keys list shows them\n",

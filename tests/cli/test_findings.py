@@ -1,4 +1,4 @@
-"""``agentidp finding``."""
+"""``agentidp findings``."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def finding_id(services: Services, organization_id: str) -> str:
 
 def listed(run: Command, organization_id: str, *options: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(
-        run("finding", "list", "--organization", organization_id, "--json", *options)
+        run("findings", "list", "--organization", organization_id, "--json", *options)
     )
     return found
 
 
 def test_list(run: Command, organization_id: str, finding_id: str) -> None:
-    cells = run("finding", "list", "--organization", organization_id).split("\t")
+    cells = run("findings", "list", "--organization", organization_id).split("\t")
     assert [*cells[:5], *cells[6:]] == [
         finding_id,
         "ongoing",
@@ -62,34 +62,34 @@ def test_list(run: Command, organization_id: str, finding_id: str) -> None:
 
 
 def test_list_evaluates_if_nothing_has(run: Command, organization_id: str) -> None:
-    assert run("finding", "list", "--organization", organization_id) == ""
+    assert run("findings", "list", "--organization", organization_id) == ""
 
 
 def test_acknowledge_mute_and_unmute(run: Command, organization_id: str, finding_id: str) -> None:
     named = (finding_id, "--organization", organization_id)
-    acknowledged = json.loads(run("finding", "acknowledge", *named, "--note", "mine", "--json"))
+    acknowledged = json.loads(run("findings", "acknowledge", *named, "--note", "mine", "--json"))
     assert (acknowledged["acknowledgedBy"], acknowledged["note"]) == ("operator", "mine")
-    muted = json.loads(run("finding", "mute", *named, "--days", "3", "--json"))
+    muted = json.loads(run("findings", "mute", *named, "--days", "3", "--json"))
     assert muted["mutedUntil"] > muted["acknowledgedAt"]
     until = f"{utc_now() + timedelta(days=2):%Y-%m-%d}"
-    assert run("finding", "mute", *named, "--until", until).endswith(f"\t{until}T00:00:00.000000Z")
-    assert run("finding", "unmute", *named).endswith("\t-")
-    shown = json.loads(run("finding", "show", *named))
+    assert run("findings", "mute", *named, "--until", until).endswith(f"\t{until}T00:00:00.000000Z")
+    assert run("findings", "unmute", *named).endswith("\t-")
+    shown = json.loads(run("findings", "show", *named))
     assert [change["change"] for change in shown["history"]] == ["opened", "acknowledged", "muted", "muted", "unmuted"]
 
 
 def test_what_is_refused(run: Command, organization_id: str, finding_id: str) -> None:
     unknown = str(uuid.uuid4())
     for action in (("show",), ("acknowledge",), ("mute", "--days", "1"), ("unmute",)):
-        refused = run.refused("finding", *action, unknown, "--organization", organization_id)
+        refused = run.refused("findings", *action, unknown, "--organization", organization_id)
         assert refused == f"the organization has no finding {unknown}"
     named = (finding_id, "--organization", organization_id)
-    assert run.refused("finding", "acknowledge", *named, "--note", "a\x00") == (
+    assert run.refused("findings", "acknowledge", *named, "--note", "a\x00") == (
         "note must not hold control characters or lone surrogates"
     )
-    past = run.refused("finding", "mute", *named, "--until", "2020-01-01")
+    past = run.refused("findings", "mute", *named, "--until", "2020-01-01")
     assert past == "until must be in the future, by at most 366 days"
-    assert run.invoke("finding", "mute", *named).exit_code == 2
+    assert run.invoke("findings", "mute", *named).exit_code == 2
     other = run("organization", "create", "Other")
-    refused = run.refused("finding", "acknowledge", finding_id, "--organization", other)
+    refused = run.refused("findings", "acknowledge", finding_id, "--organization", other)
     assert refused == f"the organization has no finding {finding_id}"

@@ -1,0 +1,150 @@
+"""What an argument names: the id of something, or its name if only one thing has it.
+
+Commands take the text of the argument and call, inside of ``opened()``, one of :func:`organization_named`,
+:func:`agent_named` and :func:`one_of`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from agentidp.clock import utc_now
+from agentidp.config import ConfigurationError
+from agentidp.demo import OPERATOR_ID
+from agentidp.registry import organizations
+from agentidp.services import Services
+
+MAX_CANDIDATES = 10
+"""That a sentence lists."""
+
+MAX_SEARCHED = 100
+"""Organizations in whose agents a similar name is looked for."""
+
+
+class AgentOf(NamedTuple):
+    """An agent, and whose it is."""
+
+    organization_id: str
+    agent_id: UUID
+
+
+class Candidate(NamedTuple):
+    """What an argument may name."""
+
+    id: str
+    names: Sequence[str]
+    """The first one is shown."""
+
+    row: Any = None
+    of: str = ""
+    """The name of what it belongs to, if the candidates belong to different ones."""
+
+
+def one_of(text: str, candidates: Iterable[Candidate], *, kind: str, owner: str = "the organization") -> Any:
+    """The row of the candidate that *text* names: by its id, or by a name that no other has.
+
+    :param kind: what they are, in the singular.
+    :param owner: whose they are; empty if they are the instance's.
+    :raises ConfigurationError: it names none or several, which are listed.
+    """
+    known = list(candidates)
+    found = [one for one in known if one.id == text] or [one for one in known if text in one.names]
+    if len(found) == 1:
+        return found[0].row
+    if found:
+        raise _ambiguous(text, found, kind)
+    as_uuid = _uuid(text)
+    shown = str(as_uuid) if as_uuid else repr(text)
+    unknown = f"{owner} has no {kind} {shown}" if owner else f"there is no {kind} {shown}"
+    raise ConfigurationError(unknown + _similar(text, [name for one in known for name in one.names]))
+
+
+def organization_named(services: Services, text: str) -> Any:
+    """The row of the organization with an id or a name.
+
+    :raises ConfigurationError: there is no such organization, or several have the name.
+    """
+    row = organizations.find_organization(services.database, text, utc_now())
+    if row is not None:
+        return row
+    rows = organizations.all_organizations(str(services.settings.database_url))
+    known = [Candidate(one.organization_id, [one.name], one) for one in rows]
+    return one_of(text, known, kind="organization", owner="")
+
+
+def agent_named(
+    services: Services, text: str, *, organization_id: str | None = None, is_deleted: bool = False
+) -> AgentOf:
+    """The agent with an id or a name. An id is not checked if the organization is known.
+
+    :param organization_id: the only organization whose agents are meant. Default: all.
+    :param is_deleted: whether deleted agents are meant by a name.
+    :raises ConfigurationError: there is no such agent, or several have the name.
+    """
+    agent_id = _uuid(text)
+    if agent_id is not None:
+        return AgentOf(organization_id or organization_of(services, agent_id), agent_id)
+    rows = organizations.all_organizations(str(services.settings.database_url))
+    if organization_id is not None:
+        rows = [row for row in rows if row.organization_id == organization_id]
+
+    def named(name: str | None) -> Iterable[Candidate]:
+        for row in rows:
+            database = services.database.of(row.organization_id, utc_now())
+            for agent in database.fetch("agents/agents_named", name=name, is_deleted=is_deleted):
+                found = AgentOf(row.organization_id, agent.agent_id)
+                yield Candidate(str(agent.agent_id), [agent.name], found, row.name)
+
+    # No name has what these replace.
+    found = list(named(text.encode(errors="replace").decode().replace("\0", "\ufffd")))
+    if not found and len(rows) <= MAX_SEARCHED:
+        found = list(named(None))
+    kind = "deleted agent" if is_deleted else "agent"
+    agent: AgentOf = one_of(text, found, kind=kind, owner="the organization" if organization_id else "")
+    return agent
+
+
+def organization_of(services: Services, agent_id: UUID) -> str:
+    """The id of the agent's organization.
+
+    :raises ConfigurationError: there is no such agent.
+    """
+    organization_id = services.directory.organization_of(agent_id)
+    if organization_id is None:
+        raise ConfigurationError(f"there is no agent {agent_id}")
+    return organization_id
+
+
+def agent_or_operator(services: Services, text: str | None) -> AgentOf:
+    """The agent with an id or a name, by default the demo's operator.
+
+    :raises ConfigurationError: there is no such agent, or several have the name.
+    """
+    if text is not None:
+        return agent_named(services, text)
+    if services.directory.organization_of(OPERATOR_ID) is None:
+        raise ConfigurationError("there is no demo organization here, so name an agent: --agent ID")
+    return AgentOf(organization_of(services, OPERATOR_ID), OPERATOR_ID)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _ambiguous(text: str, found: list[Candidate], kind: str) -> ConfigurationError:
+    lines = [f"  {one.id}  {one.names[0]}{f' of {one.of}' if one.of else ''}" for one in found[:MAX_CANDIDATES]]
+    if len(found) > MAX_CANDIDATES:
+        lines.append(f"  and {len(found) - MAX_CANDIDATES} more")
+    return ConfigurationError("\n".join([f"{len(found)} {kind}s have the name {text!r}, so give an id:", *lines]))
+
+
+def _similar(text: str, names: list[str]) -> str:
+    by_lower_case = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(text.lower(), by_lower_case, n=3)
+    return f": did you mean {' or '.join(repr(by_lower_case[name]) for name in close)}?" if close else ""

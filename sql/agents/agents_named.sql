@@ -1,0 +1,11 @@
+-- The agents of an organization with a name. One row per agent, oldest first, at most 1000: agent_id, name.
+-- Parameters: organization_id; name: null for any; is_deleted (boolean): deleted agents, which keep their names, or others;
+-- at is not used.
+select agent_id, name
+from agents
+where
+    organization_id = %(organization_id)s
+    and (%(name)s::text is null or name = %(name)s::text)
+    and (deleted_at is not null) = %(is_deleted)s::boolean
+order by created_at, agent_id
+limit 1000

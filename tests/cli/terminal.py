@@ -1,0 +1,71 @@
+"""Runs commands on a terminal, as a person would."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.factories import PATIENCE, ROOT, SECRET_KEY
+
+PROMPTS = (b"Continue? [y/N]: ", b" to continue: ", b"Apply this? [y/N]: ")
+
+
+class Terminal:
+    """Runs commands on a database, with a terminal of 200 columns as standard input, output and error."""
+
+    def __init__(self, database_url: str) -> None:
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
+        self.environment |= {
+            "AGENTIDP_DATABASE_URL": database_url,
+            "AGENTIDP_SECRET_KEY": SECRET_KEY,
+            "COLUMNS": "200",
+            "TERM": "xterm",
+        }
+
+    def __call__(self, *arguments: str, typed: str = "", stdout: Path | None = None) -> tuple[int, str]:
+        """The exit code of a command and what a person sees.
+
+        :param typed: once the command asks.
+        :param stdout: a file that standard output goes to instead.
+        """
+        ours, theirs = pty.openpty()
+        with contextlib.ExitStack() as stack:
+            output = theirs if stdout is None else stack.enter_context(stdout.open("wb")).fileno()
+            process = stack.enter_context(
+                subprocess.Popen(
+                    # The terminal is that of the new session, so that Ctrl-C reaches the command.
+                    [sys.executable, "-c", RUN, *arguments],
+                    stdin=theirs,
+                    stdout=output,
+                    stderr=theirs,
+                    env=self.environment,
+                    cwd=ROOT,
+                    start_new_session=True,
+                )
+            )
+            os.close(theirs)
+            terminal = stack.enter_context(os.fdopen(ours, "r+b", buffering=0))
+            shown = b""
+            # At the end the terminal has nobody on its other side, which is an error.
+            with contextlib.suppress(OSError):
+                while piece := terminal.read(4096):
+                    shown += piece
+                    if typed and shown.endswith(PROMPTS):
+                        terminal.write(typed.encode())
+                        typed = ""
+            status = process.wait(PATIENCE)
+        return status, re.sub(r"\r+\n", "\n", shown.decode())
+
+
+RUN = """
+import fcntl, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from agentidp.cli import main
+sys.argv[0] = "agentidp"
+main()
+"""

@@ -1,0 +1,122 @@
+"""What lists and single objects look like on a terminal; a pipe gets bare lines."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentidp.cli.output import MAX_WORDS, show
+from tests.citus import WITHOUT_CITUS
+from tests.cli.command import Command
+from tests.cli.terminal import Terminal
+
+AT = "2026-03-08T09:12:33.123456Z"
+ROWS = [
+    {"agentId": "a1", "name": "builder", "isBound": True, "createdAt": AT, "scopes": ["a", "b"]},
+    {"agentId": "b22", "name": "資料", "isBound": False, "createdAt": None, "scopes": []},
+]
+
+
+@pytest.fixture
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output is a terminal."""
+    monkeypatch.setattr("agentidp.cli.output._is_terminal", lambda: True)
+
+
+def printed(capsys: pytest.CaptureFixture[str], rows: list[dict[str, Any]], **options: Any) -> list[str]:
+    show(rows, False, **options)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_pipe_gets_bare_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ({}, {"columns": ("name",)}):
+        assert printed(capsys, ROWS, **options) == [f"a1\tbuilder\tTrue\t{AT}\ta b", "b22\t資料\tFalse\t-\t"]
+    assert printed(capsys, ROWS[:1], one=True, only_now=["name"]) == [f"a1\tbuilder\tTrue\t{AT}\ta b"]
+    assert printed(capsys, []) == []
+
+
+@pytest.mark.usefixtures("on_terminal")
+class TestTerminal:
+    def test_a_list_is_a_table(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert printed(capsys, ROWS) == [
+            "AGENT ID  NAME     IS BOUND  CREATED AT         SCOPES",
+            "a1        builder  yes       2026-03-08 09:12Z  a b",
+            # Each of these characters takes two columns.
+            "b22       資料     no        -",
+        ]
+        assert printed(capsys, ROWS, columns=("name", "agentId")) == [
+            "NAME     AGENT ID",
+            "builder  a1",
+            "資料     b22",
+        ]
+
+    def test_an_empty_list_says_so_on_standard_error(self, capsys: pytest.CaptureFixture[str]) -> None:
+        show([], False)
+        assert capsys.readouterr() == ("", "There are none.\n")
+
+    def test_an_object_has_labels_and_says_what_is_shown_only_now(self, capsys: pytest.CaptureFixture[str]) -> None:
+        row = {"agentId": "a1", "clientSecret": "s3", "createdAt": AT}
+        assert printed(capsys, [row], one=True, only_now=["clientSecret"])[:3] == [
+            "Agent id:       a1",
+            "Client secret:  s3",
+            "Created at:     2026-03-08 09:12Z",
+        ]
+        [said] = printed(capsys, [row], one=True, only_now=["clientSecret"])[3:]
+        assert said.startswith("The client secret is shown only now")
+        without = printed(capsys, [row | {"clientSecret": None}], one=True, only_now=["clientSecret"])
+        assert without[1:] == ["Client secret:  -", "Created at:     2026-03-08 09:12Z"]
+        # One value needs no label.
+        assert printed(capsys, [{"agentId": "a1"}], one=True) == ["a1"]
+
+    def test_long_texts_are_cut_and_ids_are_not(self, capsys: pytest.CaptureFixture[str]) -> None:
+        text, identifier = "word " * 20, "https://" + "x" * 100
+        [_, line] = printed(capsys, [{"text": text, "resource": identifier, "last": text.strip()}])
+        assert line == f"{text[: MAX_WORDS - 1]}…  {identifier}  {text.strip()}"
+
+    def test_what_is_no_time_is_left_alone(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for value in (f"https://x.example/{AT}", "a/b", "2026-03-08", "line\nbreak"):
+            assert printed(capsys, [{"value": value}])[1] == value.replace("\n", " ")
+        window = "2026-03-08T09:00Z/2026-03-08T10:00Z"
+        assert printed(capsys, [{"window": window}])[1] == "2026-03-08 09:00Z/2026-03-08 10:00Z"
+
+
+@pytest.mark.slow
+class TestCommands:
+    @pytest.fixture
+    def terminal(self, quiet: None, database_url: str) -> Terminal:
+        """Commands on a terminal, on the database of ``run``."""
+        return Terminal(database_url)
+
+    def test_an_organization_with_its_administrator(self, run: Command, terminal: Terminal) -> None:
+        status, shown = terminal("organization", "create", "Acme", "--with-administrator")
+        assert status == 0
+        labels = [line.split(":")[0] for line in shown.splitlines()[:3]]
+        assert labels == ["Organization id", "Client id", "Client secret"]
+        assert "The client secret is shown only now" in shown
+        status, shown = terminal("agent", "list", "--organization", "Acme")
+        heading, agent = shown.splitlines()
+        assert re.split("  +", heading) == ["AGENT ID", "NAME", "STATUS", "OWNER", "CREATED AT", "SCOPES"]
+        assert re.search(r"  administrator  active  .*  \d{4}-\d\d-\d\d \d\d:\d\dZ  analytics:read ", agent)
+        # Of the same command, a pipe gets every member and no heading.
+        assert len(run("agent", "list", "--organization", "Acme").split("\t")) == 10
+
+    @WITHOUT_CITUS
+    def test_long_commands_show_how_far_they_are(self, run: Command, terminal: Terminal, tmp_path: Path) -> None:
+        file, usage = str(tmp_path / "agentidp.dump"), tmp_path / "usage.csv"
+        run("agent", "create", "builder", "--organization", run("organization", "create", "Acme"))
+        usage.write_text(
+            "time,agent,tokens\n" + "".join(f"2020-01-{day:02}T00:00:00Z,builder,1\n" for day in range(1, 29))
+        )
+        for arguments, label in (
+            (("usage", "import", str(usage), "--organization", "Acme"), "Reading"),
+            (("backup", file), "Backing up"),
+            (("restore", "--clean", "--yes", file), "Restoring"),
+            (("usage", "prune", "--keep", "25months", "--yes"), "org-"),
+            (("audit", "prune", "--keep", "0", "--yes"), "Pruning"),
+        ):
+            status, shown = terminal(*arguments)
+            assert status == 0, shown
+            assert re.search(rf"{label}\S*  \[#+\]  100%", shown), shown
