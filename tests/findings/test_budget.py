@@ -84,7 +84,7 @@ def test_says_what_is_used_and_when_the_forecast_crosses(working: Fleet) -> None
         (1080, "warning", "the budget will be exceeded on Wednesday, 15 April 2026."),  # all of it, no more
         (1079, "critical", "of 1,079 tokens was exceeded on Wednesday, 15 April 2026: 1,080 (100.1 %) so far;"),
         (1039, "critical", "was exceeded on Tuesday, 14 April 2026: 1,080 (103.9 %) so far; the forecast is 2,280."),
-        (1, "critical", "The month's budget of 1 tokens was exceeded on Wednesday, 1 April 2026: 1,080 (108,000 %)"),
+        (1, "critical", "The month's budget of 1 token was exceeded on Wednesday, 1 April 2026: 1,080 (108,000 %)"),
     ],
 )
 def test_is_found_where_the_month_exceeds_the_budget(

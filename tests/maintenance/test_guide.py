@@ -59,7 +59,7 @@ def shell(script: str, directory: Path, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.parametrize("other_server", DEBIANS or [Installation.MISSING], ids=name_of_installation, indirect=True)
 def test_from_a_trial_to_production(quiet: None, directory: Path, other_server: str) -> None:
     trial = {"AGENTIDP_DATA_DIR": str(directory / "data")}
