@@ -6,10 +6,12 @@
 set -eu
 scheme=$1 server_name=$2
 case $scheme in
-    https) listen='s/listen 443 ssl;/listen 8000 ssl;/' ;;
-    http) listen='s/listen 443 ssl;/listen 8000;/; /ssl_/d; /Strict-Transport-Security/d' ;;
+    https) listen='s/listen \(.*\)443 ssl http2;/listen \18000 ssl http2;/' ;;
+    http) listen='s/listen \(.*\)443 ssl http2;/listen \18000;/; /ssl_/d; /Strict-Transport-Security/d' ;;
     *) echo "nginx.sh: the first argument must be https or http, not '$scheme'" >&2; exit 1 ;;
 esac
+# A container may have no IPv6.
+[ -e /proc/net/if_inet6 ] || listen="$listen; /listen \[::\]/d"
 sed -e "$listen" -e "s/server_name .*;/server_name $server_name;/" \
     -e 's|/var/log/nginx/agentidp.log|/dev/stdout|; s|/var/log/nginx/error.log|/dev/stderr|' \
     "$(dirname "$0")/nginx.conf" > /tmp/site.conf

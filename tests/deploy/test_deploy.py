@@ -166,10 +166,25 @@ def test_the_dashboard_works_through_nginx_and_no_log_holds_a_session(deployment
     assert not [log for log in logs if any(token in log.read_text() for token in tokens)]
 
 
-def test_nginx_speaks_tls(deployment: Deployment, tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1", "[::1]"])
+@pytest.mark.parametrize(("option", "spoken"), [("--http1.1", "1.1"), ("--http2", "2")])
+def test_nginx_speaks_tls(deployment: Deployment, tmp_path: Path, address: str, option: str, spoken: str) -> None:
     nginx = deployment.nginx
-    command = f"curl -s --cacert {nginx.directory}/tls.crt https://localhost:{nginx.tls_port}/healthz"
-    assert shell(command, tmp_path) == '{"status":"ok"}'
+    command = (
+        f"curl -s {option} --write-out '%{{stderr}}%{{http_code}}%{{stdout}} %{{http_version}}' "
+        f"--cacert {nginx.directory}/tls.crt --resolve 'localhost:{nginx.tls_port}:{address}' "
+        f"https://localhost:{nginx.tls_port}/healthz"
+    )
+    assert shell(command, tmp_path) == f'{{"status":"ok"}} {spoken}'
+
+
+def test_a_token_by_http_2_is_that_of_the_application(deployment: Deployment, tmp_path: Path) -> None:
+    nginx, agent = deployment.nginx, new_agent(deployment.database_url)
+    command = (
+        f"curl -s --http2 --cacert {nginx.directory}/tls.crt -u '{agent.client_id}:{agent.client_secret}' "
+        f"-d grant_type=client_credentials https://localhost:{nginx.tls_port}/api/v1/token"
+    )
+    assert json.loads(shell(command, tmp_path)).keys() == {"access_token", "token_type", "expires_in", "scope"}
 
 
 def test_nginx_keeps_its_connection_to_gunicorn(deployment: Deployment) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -124,6 +125,27 @@ def test_a_request_line_that_nginx_cannot_read(nginx: Nginx, line: str) -> None:
 def test_a_long_request_line(nginx: Nginx, path: str) -> None:
     body = ours("VALIDATION_ERROR", "The request line is too long.")
     assert_error(nginx.port, request(f"{path}?{'x' * 40_000}"), "414 Request-URI Too Large", body)
+
+
+@pytest.mark.parametrize(
+    ("option", "status", "message"),
+    [
+        ("--request TRACE", "405", "This address does not take this method."),
+        (f"--data {'x' * 65_536}", "413", "The request body is too large."),
+    ],
+    ids=["method", "body"],
+)
+def test_by_http_2_errors_are_the_same(nginx: Nginx, option: str, status: str, message: str) -> None:
+    asked = subprocess.run(
+        f"curl --silent --http2 --cacert {nginx.directory}/tls.crt --write-out '\n%{{http_version}} %{{http_code}}' "
+        f"{option} https://localhost:{nginx.tls_port}/api/v1/token",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    body, _, spoken = asked.stdout.rpartition("\n")
+    assert (spoken, json.loads(body)) == (f"2 {status}", oauth("invalid_request", message))
 
 
 def test_a_transfer_coding_that_nginx_does_not_know(nginx: Nginx) -> None:
