@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date
+from datetime import UTC, date
 from typing import Any
 from uuid import UUID
 
@@ -70,15 +70,16 @@ def _findings_and_charts(
 ) -> dict[str, Any]:
     """What takes long to compute."""
     found = page_findings(caller, period, agent_id)
-    marked = charts.days_with_findings(found.listed or [])
+    marked = {of: charts.days_with_findings(found.listed, of_rejections=of) for of in (False, True)}
+    created = activity[0].created_at.astimezone(UTC).date()
     days = [(date.fromisoformat(row.date), row) for row in activity]
     return {
         "found": found,
         "marked": charts.marked_days(markers, period.first, period.last, agent_id),
-        "max_findings": len(found.listed or []),
-        "days_newest_first": [(day, row, marked.get(day, [])) for day, row in reversed(days)],
-        "tokens": charts.day_chart(
-            [(day, row.tokens) for day, row in days], marked, period.today, activity[0].created_at
-        ),
-        "rejections": charts.day_chart([(day, row.rejected) for day, row in days], marked, period.today),
+        "max_findings": len(found.listed),
+        "days_newest_first": [
+            (day, row, [*marked[False].get(day, []), *marked[True].get(day, [])]) for day, row in reversed(days)
+        ],
+        "tokens": charts.day_chart([(day, row.tokens) for day, row in days], marked[False], period.today, created),
+        "rejections": charts.day_chart([(day, row.rejected) for day, row in days], marked[True], period.today),
     }

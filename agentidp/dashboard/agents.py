@@ -15,7 +15,7 @@ from flask import Response, request
 from agentidp.analytics.agent_activity import STATUSES_OF_USAGE
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
-from agentidp.dashboard.page_findings import unusual_agents
+from agentidp.dashboard.page_findings import BadgesByAgent, unusual_agents
 from agentidp.dashboard.period import Period, requested_period
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound, ValidationError
@@ -114,10 +114,12 @@ def agents(caller: Caller) -> Response:
 
 def agents_shown(
     caller: Caller, period: Period, offset: int = 0, *, limit: int = PAGE_SIZE
-) -> tuple[Call, Selection, set[UUID] | None]:
-    """The statement that reads the agents that the request asks for, what it asks for, and which agents are unusual."""
+) -> tuple[Call, Selection, BadgesByAgent | None]:
+    """The statement that reads the agents that the request asks for, what it asks for, and which agents are unusual
+    because of which findings.
+    """
     selection, unusual = _requested_selection(), unusual_agents(caller)
-    among = (unusual or set()) if selection.unusual else None
+    among = (unusual or {}) if selection.unusual else None
     return agents_of_the_period(period, selection, offset, limit=limit, among=among), selection, unusual
 
 

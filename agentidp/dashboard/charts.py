@@ -10,7 +10,6 @@ from uuid import UUID
 
 from agentidp.dashboard.usage import HourUsage
 from agentidp.db.sql import Rows
-from agentidp.findings.peak import DAYS
 from agentidp.findings.store import KnownFinding
 
 STEP = 10
@@ -19,47 +18,44 @@ STEP = 10
 HEIGHT = 100
 """Height of a drawing's axis, in its units."""
 
-WEEKDAY_HEIGHT = 38
-"""Of the highest bar in the small chart of a weekday, in its units."""
-
 SHADES = 5
 """Of the heatmap; an hour without a request has none."""
 
 MAX_MARKED = timedelta(days=3)
 """The days of a finding with a longer window are not marked: it is about the whole period."""
 
-CUT_FACTOR = 4
-"""A chart cuts bars off if the highest is more than so many times the 75th percentile of those above zero."""
-
-CUT_TOP = 2
-"""The axis of such a chart ends at so many times that percentile."""
+MIN_HEIGHT = 1.5
+"""Of a bar, so that a low one beside a high one can be seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
     """A UTC day or hour of a chart.
 
-    ``findings`` are the ids of the findings about it, in the order of the page. ``left`` is its position in the
-    drawing and ``height`` the height of its bar, which ``is_cut`` off if it is higher than the axis. A day or
-    hour that ``is_running`` is not over; one that ``is_empty`` is over and counted nothing, though its subject existed.
+    ``earlier`` is the count that it is compared with, if it is. ``findings`` are those about it, the most severe
+    first. ``left`` is its position in the drawing and ``height`` the height of its bar. A day or hour that
+    ``is_running`` is not over; one that ``is_empty`` is over and counted nothing, though its subject existed.
     """
 
     when: date
     count: int
-    findings: list[UUID]
+    earlier: int | None
+    findings: list[KnownFinding]
     left: int
     height: float
-    is_cut: bool
     is_running: bool
     is_empty: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of days or hours, oldest first. ``top`` is the value of the highest grid line."""
+    """A chart of days or hours, oldest first. ``top`` is the value of the highest grid line, and ``earlier_heights``
+    those of the line that it is compared with, if there is one.
+    """
 
     bars: list[Bar]
     top: int
+    earlier_heights: list[float]
 
     @property
     def width(self) -> int:
@@ -81,11 +77,6 @@ class Chart:
         """The bar of the day or hour that is not over, if it is shown."""
         return next((bar for bar in self.bars if bar.is_running), None)
 
-    @property
-    def cut_bars(self) -> list[Bar]:
-        """The bars that are cut off."""
-        return [bar for bar in self.bars if bar.is_cut]
-
 
 @dataclass(frozen=True, slots=True)
 class Marked:
@@ -99,42 +90,33 @@ class Marked:
     width: int
 
 
-@dataclass(frozen=True, slots=True)
-class Weekday:
-    """The hours of a weekday: how high the bar of each is, up to :data:`WEEKDAY_HEIGHT`.
-
-    ``highest`` is the count of the busiest ``hour``, and ``days`` the length of the period.
-    """
-
-    day: str
-    days: int
-    hour: int
-    highest: int
-    heights: list[int]
-
-
 def day_chart(
-    counts: list[tuple[date, int]], marked: dict[date, list[UUID]], today: date, created_at: datetime | None = None
+    counts: list[tuple[date, int]],
+    marked: dict[date, list[KnownFinding]],
+    today: date,
+    created: date | None = None,
+    earlier: Sequence[int] = (),
 ) -> Chart:
     """The chart of some days.
 
     :param counts: day and count, oldest first.
-    :param marked: day -> the ids of its findings.
-    :param created_at: when the agent was created whose chart it is; no day before that is empty.
+    :param marked: day -> the findings about it.
+    :param created: since when the subject of the chart exists, if that is known; no day before that is empty.
+    :param earlier: the counts that they are compared with. Without any above zero there is no line.
     """
-    return _chart(counts, marked, today, created_at and created_at.astimezone(UTC).date())
+    return _chart(counts, marked, today, created, earlier)
 
 
 def hour_chart(day: date, hours: list[HourUsage], name: str, at: datetime, created_at: datetime | None = None) -> Chart:
     """The chart of a day's hours up to the hour of *at*.
 
     :param name: of the count in :class:`HourUsage`.
-    :param created_at: as in :func:`day_chart`.
+    :param created_at: when the agent was created whose chart it is; no hour before that is empty.
     """
     begins = datetime(day.year, day.month, day.day, tzinfo=at.tzinfo)
     counts = [(begins + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
     created = created_at and _hour(created_at.astimezone(UTC))
-    return _chart(counts, {}, _hour(at), created)
+    return _chart(counts, {}, _hour(at), created, ())
 
 
 def _hour(at: datetime) -> datetime:
@@ -142,42 +124,37 @@ def _hour(at: datetime) -> datetime:
 
 
 def _chart(
-    counts: Sequence[tuple[date, int]], marked: dict[date, list[UUID]], running: date, created: date | None
+    counts: Sequence[tuple[date, int]],
+    marked: dict[date, list[KnownFinding]],
+    running: date,
+    created: date | None,
+    earlier: Sequence[int],
 ) -> Chart:
     # Usage that was imported can be older than the agent.
     first_used = next((when for when, count in counts if count), running)
     begins = counts[0][0] if created is None else min(created, first_used)
-    limit = axis_limit([count for _, count in counts])
-    top = _round_number(limit)
+    top = _round_number(max([*(count for _, count in counts), *earlier]))
     bars = []
     for index, (when, count) in enumerate(counts):
-        # A bar must be high enough to see.
-        height = max(1, round(HEIGHT * min(count, top) / top, 1)) if count else 0
+        height = max(MIN_HEIGHT, round(HEIGHT * count / top, 1)) if count else 0
+        before = earlier[index] if earlier else None
         is_empty = count == 0 and begins <= when < running
-        bars.append(
-            Bar(when, count, marked.get(when, []), STEP * index, height, count > top, when == running, is_empty)
-        )
-    return Chart(bars, top)
+        bars.append(Bar(when, count, before, marked.get(when, []), STEP * index, height, when == running, is_empty))
+    return Chart(bars, top, [round(HEIGHT * count / top, 1) for count in earlier] if any(earlier) else [])
 
 
-def axis_limit(counts: list[int]) -> int:
-    """The count up to which an axis must reach: the highest one, unless that would flatten all others."""
-    above_zero = sorted(count for count in counts if count)
-    if not above_zero:
-        return 0
-    percentile = above_zero[ceil(0.75 * len(above_zero)) - 1]
-    return CUT_TOP * percentile if above_zero[-1] > CUT_FACTOR * percentile else above_zero[-1]
+def days_with_findings(found: list[KnownFinding], *, of_rejections: bool) -> dict[date, list[KnownFinding]]:
+    """Day -> the findings whose window contains it, the most severe first.
 
-
-def days_with_findings(found: list[KnownFinding]) -> dict[date, list[UUID]]:
-    """Day -> the ids of the findings whose window contains it."""
-    marked: dict[date, list[UUID]] = {}
-    for known in found:
+    :param of_rejections: those about rejected requests, which are marked on the chart of these; else all others.
+    """
+    marked: dict[date, list[KnownFinding]] = {}
+    for known in sorted(found, key=lambda one: -one.finding.severity):
         finding = known.finding
-        if finding.ends - finding.begins <= MAX_MARKED:
+        if (finding.kind == "rejections") == of_rejections and finding.ends - finding.begins <= MAX_MARKED:
             day, last = finding.begins.date(), last_day(finding.ends)
             while day <= last:
-                marked.setdefault(day, []).append(known.finding_id)
+                marked.setdefault(day, []).append(known)
                 day += timedelta(days=1)
     return marked
 
@@ -213,30 +190,16 @@ def marked_days(markers: Rows, first: date, last: date, agent_id: UUID | None = 
     return sorted(found, key=lambda one: (one.first, one.last))
 
 
-def busiest_weekday(week: list[list[tuple[int, int]]], days: int) -> Weekday | None:
-    """The weekday with the busiest hour, or ``None`` without a request.
-
-    :param week: as :func:`heatmap` returns it.
-    :param days: of how many days.
-    """
-    dow = max(range(7), key=lambda dow: max(week[dow]))
-    highest, _ = max(week[dow])
-    if not highest:
-        return None
-    hour = [count for count, _ in week[dow]].index(highest)
-    return Weekday(DAYS[dow], days, hour, highest, [ceil(WEEKDAY_HEIGHT * count / highest) for count, _ in week[dow]])
-
-
 def last_day(ends: datetime) -> date:
     """The day of the last instant before *ends*."""
     return (ends - timedelta(microseconds=1)).date()
 
 
 def _round_number(count: int) -> int:
-    """The lowest of 2, 4, 6, 8, 10, 20, 40, … that is not below *count*; half of it is also a whole number."""
+    """The lowest of 2, 4, 6, … 18, 20, 40, 60, … that is not below *count*; half of it is also a whole number."""
     top = 1
     while True:
-        for factor in (2, 4, 6, 8, 10):
+        for factor in range(2, 20, 2):
             if count <= top * factor:
                 return top * factor
         top *= 10

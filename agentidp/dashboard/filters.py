@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 from agentidp.dashboard import charts
 from agentidp.findings.actions import MAX_MUTE, MAX_NOTE
+from agentidp.findings.finding import Finding
 from agentidp.findings.store import KnownFinding
 
 MUTE_DAYS = 7
@@ -33,7 +34,12 @@ def init_app(app: Flask) -> None:
         bar_label,
         bar_query,
         time_label,
+        hour_label,
+        in_numbers,
+        whose,
+        since,
         window,
+        next_page,
         named,
         mute_days,
     )
@@ -81,6 +87,55 @@ def time_label(instant: datetime, at: datetime) -> str:
     """An instant as the pages write it, in UTC: ``Wed 15 Apr, 12:00``."""
     instant = instant.astimezone(UTC)
     return f"{day_label(instant, at)}, {instant:%H:%M}"
+
+
+def hour_label(hour: datetime, at: datetime) -> str:
+    """An hour in which something happened, in UTC: ``Wed 15 Apr, 12:00-13:00``."""
+    return f"{time_label(hour, at)}-{hour.astimezone(UTC) + timedelta(hours=1):%H:%M}"
+
+
+def in_numbers(listed: list[KnownFinding], at: datetime) -> str:
+    """How many of some findings go on and how many have ended; and of those, if there are any, how many were
+    acknowledged, and how many began in the last 24 hours.
+    """
+    ongoing = [one for one in listed if one.is_ongoing]
+    acknowledged = [one for one in ongoing if one.acknowledged_at]
+    new = [one for one in listed if one.finding.begins > at - timedelta(days=1)]
+    parts = [f"{len(ongoing)} ongoing", f"{len(listed) - len(ongoing)} ended"]
+    parts += [
+        f"{len(some)} {what}" for some, what in ((acknowledged, "acknowledged"), (new, "new in 24 hours")) if some
+    ]
+    return ", ".join(parts)
+
+
+def whose(finding: Finding) -> str:
+    """Whom a finding is about: an agent's name, how many agents, or the organization."""
+    if finding.agent_name is not None:
+        return finding.agent_name
+    count = finding.agent_count or len(finding.agents)
+    return f"{count:,} agents" if count > 1 else "the organization"
+
+
+def since(known: KnownFinding, at: datetime) -> str:
+    """When a finding began, or on which day it ended, short enough for a row of a list."""
+    if known.ended_at is not None:
+        return f"ended {day_label(charts.last_day(known.ended_at.astimezone(UTC)), at)}"
+    begins = known.finding.begins.astimezone(UTC)
+    is_day = begins.time() == time() or at - begins > timedelta(days=2)
+    return f"since {day_label(begins, at) if is_day else time_label(begins, at)}"
+
+
+def next_page(finding: Finding) -> tuple[str, str]:
+    """Where the next step of a finding begins: what the address has after the dashboard's own, and what is there."""
+    agent = f"/agents/{finding.agent_id}" if finding.agent_id else ""
+    first, last = finding.begins.astimezone(UTC).date(), charts.last_day(finding.ends.astimezone(UTC))
+    if finding.kind == "budget":
+        return f"/agents?month={first:%Y-%m}", f"Agents of {first:%B}"
+    if finding.kind == "peak":
+        return f"?from={first}&to={last}#activity", "Requests by weekday and hour"
+    if finding.kind in ("spike", "weekend") or not agent:
+        return f"{agent}/days/{first}", f"Hours of {first:%A}, {first.day} {first:%B}"
+    return agent, f"Page of {finding.agent_name}"
 
 
 def window(known: KnownFinding, at: datetime) -> Markup:

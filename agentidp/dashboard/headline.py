@@ -8,35 +8,50 @@ from datetime import datetime
 from agentidp.dashboard.filters import day_label
 from agentidp.dashboard.period import WEEK, Period
 from agentidp.dashboard.usage import DayUsage, HourUsage
+from agentidp.findings import thresholds
 from agentidp.findings.budget import BudgetStatus
 from agentidp.findings.dates import number_of
+from agentidp.findings.finding import Severity
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number of the headline, and how it changed. ``is_alarming`` shows it in the colour of alarms."""
+    """A number of the headline, and how it changed; one that a finding could be about has that finding's severity."""
 
     label: str
     value: str
     note: str
-    is_alarming: bool = False
+    severity: Severity | None = None
 
 
 def headline(
-    period: Period, before: list[DayUsage], days: list[DayUsage], hours: dict[str, list[HourUsage]], at: datetime
+    period: Period, earlier: list[DayUsage], days: list[DayUsage], hours: dict[str, list[HourUsage]], at: datetime
 ) -> list[Figure]:
-    """Tokens today, and the tokens, requests and rejections of the period.
+    """The tokens, requests and rejections of the period; and those of today, if today is in it.
 
-    :param before: the days to compare with the complete days of the period.
+    :param earlier: the days that those of the period are compared with.
     :param hours: those of ``today`` and of the day a ``week_ago``.
     """
-    complete = days[: period.complete_days]
-    figures = [_tokens_today(hours, at)]
+    complete = period.complete_days
+    figures = [_tokens_today(hours, at)] if period.is_running else []
     for label, name in (("Tokens", "tokens"), ("Requests", "requests"), ("Rejected", "rejected")):
-        total, now, earlier = (sum(getattr(day, name) for day in some) for some in (days, complete, before))
-        note = change(now, earlier, "before") if complete else ""
-        figures.append(Figure(f"{label} in {period.days} day{'s' if period.days > 1 else ''}", f"{total:,}", note))
+        total, now, before = (
+            sum(getattr(day, name) for day in some) for some in (days, days[:complete], earlier[:complete])
+        )
+        note = change(now, before, period.earlier) if complete else ""
+        # Without any usage earlier there is nothing to compare with.
+        is_comparable = name == "rejected" and any(day.requests for day in earlier)
+        severity = rejected_severity(total, before) if is_comparable else None
+        figures.append(
+            Figure(f"{label} in {period.days} day{'s' if period.days > 1 else ''}", f"{total:,}", note, severity)
+        )
     return figures
+
+
+def rejected_severity(now: int, before: int) -> Severity | None:
+    """A warning, if so many more requests were rejected than before that it would be one for an agent's day."""
+    is_far_more = now >= thresholds.MIN_REJECTED and now > thresholds.REJECTED_TIMES * before
+    return Severity.warning if is_far_more else None
 
 
 def budget_figure(month: BudgetStatus, at: datetime) -> Figure:
@@ -44,7 +59,12 @@ def budget_figure(month: BudgetStatus, at: datetime) -> Figure:
     label, forecast = f"Budget of {at:%B}", f"forecast {number_of(month.forecast, 'token')}"
     if month.budget is None or month.percent is None:
         return Figure(label, "none", forecast)
-    return Figure(label, f"{month.percent:,.15g} %", forecast, is_alarming=month.tokens > month.budget)
+    severity = None
+    if month.tokens > month.budget:
+        severity = Severity.critical
+    elif month.crosses_on:
+        severity = Severity.warning
+    return Figure(label, f"{month.percent:,.15g} %", forecast, severity)
 
 
 def change(now: int, before: int, when: str) -> str:

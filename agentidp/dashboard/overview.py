@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, date
 from typing import Any
 
 from flask import Response, request
@@ -11,8 +11,8 @@ from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session, usage
 from agentidp.dashboard.agents import SHARE_LIMIT, Selection, agent_page, agents_of_the_period
 from agentidp.dashboard.headline import budget_figure, headline
-from agentidp.dashboard.page_findings import MAX_FINDINGS, page_findings
-from agentidp.dashboard.period import DAY, WEEK, Period, requested_period
+from agentidp.dashboard.page_findings import MAX_FINDINGS, badges, is_recent, page_findings
+from agentidp.dashboard.period import WEEK, Period, requested_period
 from agentidp.db.sql import Call
 from agentidp.findings import budget
 from agentidp.findings.store import KnownFinding
@@ -41,26 +41,32 @@ def overview(caller: Caller) -> Response:
         Call("alerts/failing_targets", {}),
         Call("markers/list_markers", {"limit": MAX_LISTED}),
     )
-    before, days = usage.split(by_day, period)
+    earlier, days = usage.split(by_day, period)
     agents = agent_page(by_agent)
     issued = sum(row.tokens for row in by_day)
+    first_used = next((row.on_day for row in by_day if row.tokens), None)
     has_usage = issued > FEW_TOKENS or (issued > 0 and agents.count > 1)
     if not has_usage and not request.args.keys() & {"days", "month", "from", "to"}:
         return pages.page("first_steps.html", here="overview", issued=issued, days=len(by_day))
-    month = budget.status(caller.read_together, at)
+    month = budget.status(caller.read_together, at) if period.is_running else None
     hours = {"today": usage.hours_of(by_hour, today), "week_ago": usage.hours_of(by_hour, week_ago)}
-    figures = [*headline(period, before, days, hours, at), budget_figure(month, at)]
+    figures = headline(period, earlier, days, hours, at)
+    if month is not None:
+        figures.append(budget_figure(month, at))
 
     def slow_part() -> dict[str, Any]:
         found = page_findings(caller, period)
-        return _charts(days, found.listed or [], period) | {
+        recent = [one for one in found.listed if not period.is_running or is_recent(one, at)]
+        return {
             "found": found,
-            "day_ago": at - DAY,
             "marked": charts.marked_days(markers, period.first, period.last),
             "max_findings": MAX_FINDINGS,
             "agents": agents,
+            "badges": badges(recent),
             "budget": month,
             "share_limit": SHARE_LIMIT,
+            "week": charts.heatmap(usage.heatmap_cells(days)),
+            **_charts(earlier, days, found.listed, period, first_used),
         }
 
     return pages.page(
@@ -68,12 +74,29 @@ def overview(caller: Caller) -> Response:
     )
 
 
-def _charts(days: list[usage.DayUsage], found: list[KnownFinding], period: Period) -> dict[str, Any]:
-    marked = charts.days_with_findings(found)
+def _charts(
+    earlier: list[usage.DayUsage],
+    days: list[usage.DayUsage],
+    found: list[KnownFinding],
+    period: Period,
+    first_used: date | None,
+) -> dict[str, Any]:
+    marked = {of: charts.days_with_findings(found, of_rejections=of) for of in (False, True)}
     return {
-        "tokens": charts.day_chart([(day.day, day.tokens) for day in days], marked, period.today),
-        "rejections": charts.day_chart([(day.day, day.rejected) for day in days], marked, period.today),
-        "days_newest_first": [(day, marked.get(day.day, [])) for day in reversed(days)],
-        "week": (week := charts.heatmap(usage.heatmap_cells(days))),
-        "peak": charts.busiest_weekday(week, period.days),
+        "tokens": charts.day_chart(
+            [(day.day, day.tokens) for day in days],
+            marked[False],
+            period.today,
+            first_used or period.today,
+            [day.tokens for day in earlier],
+        ),
+        "rejections": charts.day_chart(
+            [(day.day, day.rejected) for day in days],
+            marked[True],
+            period.today,
+        ),
+        "days_newest_first": [
+            (day, before, [*marked[False].get(day.day, []), *marked[True].get(day.day, [])])
+            for before, day in zip(reversed(earlier), reversed(days), strict=True)
+        ],
     }

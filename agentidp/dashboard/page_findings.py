@@ -19,51 +19,85 @@ MAX_FINDINGS = 50
 """On a page: the most urgent."""
 
 
+RECENT = timedelta(days=7)
+"""What ended less than so long ago is recent."""
+
+BadgesByAgent = dict[UUID, list[KnownFinding]]
+"""Agent -> the findings that are badges beside its name in a list of agents, the most severe first."""
+
+
 @dataclass(frozen=True, slots=True)
 class PageFindings:
-    """The findings of a page: those that are ``listed``, all that are ``ongoing``, and how many of these are
-    ``outside`` the period; and the kinds that could not be computed last time, of which the findings from before are
-    among them.
+    """The findings of a page: those about its period that are ``shown`` and those that are ``folded`` away; those that
+    are ongoing and ``outside`` the period; and the kinds that could not be computed last time, of which the findings
+    from before are among them.
 
-    ``listed`` is ``None`` if the findings had to be computed first, and all statements were too slow or too many
+    ``shown`` is ``None`` if the findings had to be computed first, and all statements were too slow or too many
     requests for findings were running: then the page is shown without findings.
     """
 
-    listed: list[KnownFinding] | None
-    ongoing: list[KnownFinding]
-    outside: int
+    shown: list[KnownFinding] | None
+    folded: list[KnownFinding]
+    outside: list[KnownFinding]
     not_computed: tuple[str, ...]
+
+    @property
+    def listed(self) -> list[KnownFinding]:
+        """All that are about the period, in the order of the page."""
+        return [*(self.shown or []), *self.folded]
 
 
 def page_findings(caller: Caller, period: Period, agent_id: UUID | None = None) -> PageFindings:
-    """The stored findings about a period, those that are ongoing first, then as the API sorts them. Critical ones that
-    are ongoing are listed on the page of any period, and all that are ongoing are counted.
+    """The stored findings about a period, the most severe first. Of a period that reaches until today, those are folded
+    away that have ended, but for recent ones that are critical.
 
     :param agent_id: only those that name this agent, also as one of several.
     """
     days = period.days_ago if (period.today - period.last).days < MAX_DAYS else 1
     listing = _listing(caller, min(days, MAX_DAYS))
     if listing is None:
-        return PageFindings(None, [], 0, ())
+        return PageFindings(None, [], [], ())
     begins = datetime.combine(period.first, time(), UTC)
     ends = datetime.combine(period.last + timedelta(days=1), time(), UTC)
-    known = [one for one in listing.findings if concerns(one.finding, agent_id)]
-    inside = {one.finding_id for one in known if one.finding.begins < ends and one.finding.ends > begins}
-    ongoing = [one for one in known if one.is_ongoing]
-    outside = [one for one in ongoing if one.finding_id not in inside]
-    listed_too = inside.union(one.finding_id for one in outside if one.finding.severity is Severity.critical)
-    listed = [one for one in known if one.finding_id in listed_too]
-    return PageFindings(listed, ongoing, len(outside), listing.evaluation.not_computed)
+    known = sorted(
+        (one for one in listing.findings if concerns(one.finding, agent_id)), key=lambda one: -one.finding.severity
+    )
+    inside = [one for one in known if one.finding.begins < ends and one.finding.ends > begins]
+    listed = {one.finding_id for one in inside}
+    return PageFindings(
+        shown=[one for one in inside if not _is_folded(one, period, caller.at)],
+        folded=[one for one in inside if _is_folded(one, period, caller.at)],
+        outside=[one for one in known if one.is_ongoing and one.finding_id not in listed],
+        not_computed=listing.evaluation.not_computed,
+    )
 
 
-def unusual_agents(caller: Caller) -> set[UUID] | None:
-    """The agents that ongoing findings name, also as one of several; ``None`` as in :class:`PageFindings`."""
-    listing = _listing(caller, 1)
+def _is_folded(one: KnownFinding, period: Period, at: datetime) -> bool:
+    is_pressing = one.finding.severity is Severity.critical and is_recent(one, at)
+    return period.is_running and not one.is_ongoing and not is_pressing
+
+
+def is_recent(one: KnownFinding, at: datetime) -> bool:
+    """Whether a finding is ongoing, or ended less than :data:`RECENT` ago."""
+    return one.ended_at is None or one.ended_at > at - RECENT
+
+
+def badges(findings: list[KnownFinding]) -> BadgesByAgent:
+    """The findings of each agent that they name, also as one of several."""
+    by_agent: BadgesByAgent = {}
+    for known in sorted(findings, key=lambda one: -one.finding.severity):
+        for agent_id in {known.finding.agent_id, *(agent.agent_id for agent in known.finding.agents)}:
+            if agent_id is not None:
+                by_agent.setdefault(agent_id, []).append(known)
+    return by_agent
+
+
+def unusual_agents(caller: Caller) -> BadgesByAgent | None:
+    """The agents that ongoing and recent findings name; ``None`` as in :class:`PageFindings`."""
+    listing = _listing(caller, RECENT.days + 1)
     if listing is None:
         return None
-    ongoing = [one.finding for one in listing.findings if one.is_ongoing]
-    named = {finding.agent_id for finding in ongoing if finding.agent_id}
-    return named | {agent.agent_id for finding in ongoing for agent in finding.agents}
+    return badges([one for one in listing.findings if is_recent(one, caller.at)])
 
 
 def _listing(caller: Caller, days: int) -> Listing | None:

@@ -1,4 +1,4 @@
-"""Which days a page shows, and which earlier days they are compared to."""
+"""Which days a page shows, and which earlier days they are compared with."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ DAY, WEEK = timedelta(days=1), timedelta(days=7)
 class Period:
     """The UTC days from ``first`` to ``last``.
 
-    ``query`` asks for it in an address; ``before_first`` is the first day of the period before it.
+    ``query`` asks for it in an address. It is compared with the same days of the week, so many whole weeks earlier that
+    the two do not overlap: a period with five Saturdays is not compared with one that has four.
     """
 
     first: date
     last: date
     today: date
     query: str
-    before_first: date
 
     @property
     def days(self) -> int:
@@ -51,6 +51,21 @@ class Period:
     def complete_days(self) -> int:
         """The number of days that are over."""
         return self.days - self.is_running
+
+    @property
+    def weeks_earlier(self) -> int:
+        """How many weeks lie between a day and the one that it is compared with."""
+        return -(-self.days // 7)
+
+    @property
+    def earlier_first(self) -> date:
+        """The first day of the days that it is compared with."""
+        return self.first - self.weeks_earlier * WEEK
+
+    @property
+    def earlier(self) -> str:
+        """When those days were, in words: ``5 weeks earlier``."""
+        return "a week earlier" if self.weeks_earlier == 1 else f"{self.weeks_earlier} weeks earlier"
 
     @property
     def days_ago(self) -> int:
@@ -76,7 +91,7 @@ def requested_period(at: datetime) -> Period:
         choice = f"{', '.join(map(str, others))} or {longest}"
         raise ValidationError(f"Choose {choice} days, a month, or a first and a last day.")
     first = today - (int(days) - 1) * DAY
-    return Period(first, today, today, f"days={days}", first - int(days) * DAY)
+    return Period(first, today, today, f"days={days}")
 
 
 def recent_months(today: date) -> list[date]:
@@ -92,7 +107,7 @@ def _month(text: str, today: date) -> Period:
     if first is None or first > today:
         raise ValidationError("The month must be a past or the current one, for example 2026-03.")
     last = min((first + 31 * DAY).replace(day=1) - DAY, today)
-    return Period(first, last, today, f"month={text}", (first - DAY).replace(day=1))
+    return Period(first, last, today, f"month={text}")
 
 
 def _between(begins: str, ends: str, today: date) -> Period:
@@ -102,7 +117,7 @@ def _between(begins: str, ends: str, today: date) -> Period:
     days = (last - first).days + 1
     if days > MAX_PERIOD_DAYS:
         raise ValidationError(f"A period has at most {MAX_PERIOD_DAYS} days.")
-    return Period(first, last, today, f"from={first}&to={last}", first - days * DAY)
+    return Period(first, last, today, f"from={first}&to={last}")
 
 
 def parsed_date(text: str) -> date | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 from agentidp.dashboard.period import Period
 from agentidp.db.sql import Call, Rows
@@ -35,18 +35,14 @@ class HourUsage:
 
 
 def usage_by_day(period: Period) -> Call:
-    """The statement that reads a period and the one before it; :func:`split` takes its rows."""
-    return Call("analytics/usage_by_day", {"first": period.before_first, "last": period.last})
+    """The statement that reads a period and the days that it is compared with; :func:`split` takes its rows."""
+    return Call("analytics/usage_by_day", {"first": period.earlier_first, "last": period.last})
 
 
 def split(rows: Rows, period: Period) -> tuple[list[DayUsage], list[DayUsage]]:
-    """The days of the period before, and those of the period. Of a running period, the day before that corresponds to
-    today is left out, so that the complete days of both can be compared.
-    """
+    """The days that the period is compared with, one for each of its own, and those of the period."""
     days = [DayUsage(*row) for row in rows]
-    before_last = period.before_first + timedelta(days=period.complete_days - 1)
-    before = [day for day in days if day.day <= min(before_last, period.first - timedelta(days=1))]
-    return before, [day for day in days if day.day >= period.first]
+    return days[: period.days], days[-period.days :]
 
 
 def usage_by_hour(*days: date) -> Call:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from agentidp.dashboard.filters import dated
 from agentidp.dashboard.overview import BUSIEST
 from agentidp.demo import RETRYING, UNCACHED
+from agentidp.findings.finding import Severity
 from tests.browser.conftest import Open
 from tests.browser.stage import Stage, let_in, overflow
 from tests.factories import NOON, count_usage, make_agent, make_organization
@@ -44,8 +46,16 @@ def count(text: str) -> int:
     return int(text.replace(",", ""))
 
 
+def is_folded(finding: dict[str, Any]) -> bool:
+    """Whether a finding has ended and is not a critical one of this week."""
+    is_old = finding["endedAt"] and NOON - datetime.fromisoformat(finding["endedAt"]) >= timedelta(days=7)
+    return finding["state"] == "ended" and bool(is_old or finding["severity"] != "critical")
+
+
 def test_the_days_are_those_of_the_api(signed_in: Page, stage: Stage) -> None:
-    saying = re.compile(r"(.+?): ([\d,]+) tokens(?: so far)?(?:, \d+ findings?)?")
+    saying = re.compile(
+        r"(.+?): ([\d,]+) tokens(?: so far)?(?:, \d+ findings?)?(?:; 5 weeks earlier [\d,]+|; a week earlier [\d,]+)?"
+    )
     for days in RANGES:
         signed_in.goto(f"/dashboard?days={days}")
         trend = stage.api(f"/api/v1/analytics/tokens?days={days}")["data"]
@@ -63,13 +73,15 @@ def test_the_findings_are_those_of_the_api(signed_in: Page, stage: Stage) -> Non
         signed_in.goto(f"/dashboard?days={days}")
         findings = stage.api(f"/api/v1/analytics/findings?days={days}")["data"]
         assert findings
+        # The most severe first, and last those that are folded away.
+        findings.sort(key=lambda one: (is_folded(one), -Severity[one["severity"]]))
         shown = signed_in.locator(".finding")
-        assert [text.strip() for text in shown.locator("h3").all_text_contents()] == [
-            "Busiest hours" if one["kind"] == "peak" else dated(one["summary"], NOON) for one in findings
+        assert shown.locator(".what").all_text_contents() == [dated(one["summary"], NOON) for one in findings]
+        assert shown.locator(".kind").all_text_contents() == [
+            one["kind"].replace("_", " ").capitalize() for one in findings
         ]
         assert shown.locator(".severity").all_text_contents() == [one["severity"] for one in findings]
         for index, one in enumerate(findings):
-            expect(shown.nth(index)).to_contain_text(dated(one["summary"], NOON))
             expect(shown.nth(index)).to_contain_text(dated(one["causes"], NOON))
             expect(shown.nth(index)).to_contain_text(one["next"])
 
@@ -96,7 +108,9 @@ def test_the_agents_are_those_of_the_api(signed_in: Page, stage: Stage) -> None:
         assert len(shown) == number
         with_tokens = [row for row in shown if row[1] != "0"]
         assert shown[: len(with_tokens)] == with_tokens
-        links = signed_in.locator(f"{table} tbody a").evaluate_all("all => all.map(a => [a.textContent, a.pathname])")
+        links = signed_in.locator(f"{table} tbody a:not(.badge)").evaluate_all(
+            "all => all.map(a => [a.textContent, a.pathname])"
+        )
         for row, link, agent in zip(with_tokens, links, month, strict=False):
             assert link == [agent["agentName"], f"/dashboard/agents/{agent['agentId']}"]
             assert count(row[1]) == agent["tokenCount"]
@@ -134,7 +148,7 @@ def test_switches_between_7_30_and_90_days(signed_in: Page) -> None:
 @pytest.mark.parametrize("days", [7, 90])
 def test_a_bar_answers_the_mouse_with_its_day(signed_in: Page, stage: Stage, days: int) -> None:
     signed_in.goto(f"/dashboard?days={days}")
-    bars = signed_in.locator("#trend svg rect")
+    bars = signed_in.locator("#trend svg a:not(.flag) rect")
     for index in (0, days // 2, days - 1):
         bar = bars.nth(index)
         bar.scroll_into_view_if_needed()
@@ -162,15 +176,17 @@ def test_a_cell_of_the_heatmap_answers_the_mouse(signed_in: Page) -> None:
 def test_a_finding_links_to_its_agent(signed_in: Page, stage: Stage) -> None:
     signed_in.goto("/dashboard?days=90")
     found = stage.api("/api/v1/analytics/findings?days=90")["data"]
+    found.sort(key=lambda one: (is_folded(one), -Severity[one["severity"]]))
     about = [one for one in found if one["agentId"]]
-    links = signed_in.locator(".finding h3 a")
-    assert links.evaluate_all("all => all.map(link => [link.textContent, link.pathname])") == [
+    assert about
+    links = signed_in.locator(".more a:has(bdi)")
+    assert links.evaluate_all("all => all.map(link => [link.querySelector('bdi').textContent, link.pathname])") == [
         [one["agentName"], f"/dashboard/agents/{one['agentId']}"] for one in about
     ]
-    signed_in.get_by_text("Ended findings").click()
-    links.last.click()
-    signed_in.wait_for_url(f"**/dashboard/agents/{about[-1]['agentId']}")
-    expect(signed_in.get_by_role("heading", level=1)).to_contain_text(about[-1]["agentName"])
+    signed_in.locator(f"#row-{about[0]['findingId']} > summary").click()
+    links.first.click()
+    signed_in.wait_for_url(f"**/dashboard/agents/{about[0]['agentId']}")
+    expect(signed_in.get_by_role("heading", level=1)).to_contain_text(about[0]["agentName"])
 
 
 def luminance(color: str) -> float:

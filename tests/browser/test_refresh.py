@@ -85,6 +85,7 @@ def test_what_is_open_scrolled_and_in_focus_stays_so(page: Page, stage: Stage, r
 
 def test_the_focus_stays_at_the_second_of_two_links_to_the_same_agent(open_page: Open, stage: Stage) -> None:
     page = opened(open_page, stage, stage.operator)
+    page.locator(".finding", has_text=UNCACHED.name).last.locator("summary").first.click()
     second = page.locator(f'main a[href*="/agents/{UNCACHED.agent_id}"]').nth(1)
     second.focus()
     before = page.locator("#findings").inner_text()

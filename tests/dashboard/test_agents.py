@@ -8,12 +8,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.agents import MAX_SEARCH, PAGE_SIZE
-from agentidp.findings.finding import Contributor
+from agentidp.findings import Found, findings_query
+from agentidp.findings.finding import Contributor, Severity
+from agentidp.findings.store import store_evaluation
 from agentidp.services import Services
 from agentidp.usage import record_rejection
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, Read, number, with_session
-from tests.factories import NOON, Agent, Clock, a_finding, count_usage, make_agent, make_finding
+from tests.factories import NOON, Agent, a_finding, count_usage, database_of, make_agent
 
 
 @pytest.fixture
@@ -79,9 +81,9 @@ def test_finds_by_id_and_keeps_the_share_of_all_tokens(read: Read, fleet: dict[s
 
 def test_shows_the_last_hours_of_the_period_and_the_description(read: Read, fleet: dict[str, Agent]) -> None:
     rows = {row[0].split()[0]: row for row in read("/agents").table("Agents")}
-    assert rows["gamma"][5:] == ["Wed 15 Apr, 10:00", "Wed 15 Apr, 10:00", "Tue 14 Apr, 12:00"]
+    assert rows["gamma"][5:] == ["Wed 15 Apr, 10:00-11:00", "Wed 15 Apr, 10:00-11:00", "Tue 14 Apr, 12:00-13:00"]
     assert rows["gamma"][0] == "gamma Reads invoices. Owner: Payments team"
-    assert rows["beta"][5:] == ["Tue 14 Apr, 12:00", "Tue 14 Apr, 12:00", "none"]
+    assert rows["beta"][5:] == ["Tue 14 Apr, 12:00-13:00", "Tue 14 Apr, 12:00-13:00", "none"]
     assert rows["100%_off"][5:] == ["none", "none", "none"]
     rows = {row[0].split()[0]: row for row in read("/agents?from=2026-04-08&to=2026-04-08").table("Agents")}
     assert (number(rows["Alpha"][1]), rows["gamma"][1], rows["gamma"][5]) == (40, "0", "none")
@@ -115,17 +117,38 @@ def test_refuses_what_it_cannot_do(signed_in: FlaskClient, query: str) -> None:
     assert signed_in.get(f"/dashboard/agents?{query}").status_code == 400
 
 
-def test_finds_the_agents_that_ongoing_findings_name(
-    client: FlaskClient, cast: Cast, clock: Clock, services: Services, fleet: dict[str, Agent]
+def test_badges_name_the_findings_of_an_agent_that_are_ongoing_or_recent(
+    client: FlaskClient, cast: Cast, services: Services, fleet: dict[str, Agent]
 ) -> None:
-    alpha, beta, gamma = (fleet[name] for name in ("Alpha", "beta", "gamma"))
+    alpha, beta, gamma, off = (fleet[name] for name in ("Alpha", "beta", "gamma", "100%_off"))
     both = tuple(Contributor(agent_id=one.agent_id, agent_name="?", count=1) for one in (alpha, beta))
-    make_finding(services, cast.acme.organization_id, a_finding(NOON, agents=both))
-    ended = a_finding(NOON - timedelta(days=1), agent_id=gamma.agent_id, agent_name="gamma")
-    clock.advance(minutes=1)
-    make_finding(services, cast.acme.organization_id, ended)
+    week = timedelta(days=7)
+    of = {"agent_id": gamma.agent_id, "agent_name": "gamma", "kind": "rejections", "severity": Severity.critical}
+    found = [
+        a_finding(NOON, agents=both),
+        # Ended less than a week ago, and more.
+        a_finding(NOON, begins=NOON - week, ends=NOON - week + timedelta(minutes=1), **of),
+        a_finding(NOON, begins=NOON - week, ends=NOON - week, agent_id=off.agent_id, agent_name="100%_off"),
+        a_finding(NOON, agent_id=beta.agent_id, agent_name="beta", kind="uncached_tokens", severity=Severity.critical),
+    ]
+    with database_of(services, cast.acme.organization_id).transaction() as opened:
+        store_evaluation(opened, Found(found), findings_query(NOON, services.settings))
     with_session(client, cast.acme)
-    assert names(Page(client.get("/dashboard/agents?unusual=1"))) == ["Alpha", "beta"]
+    page = Page(client.get("/dashboard/agents?unusual=1"))
+    assert sorted(names(page)) == ["Alpha", "beta", "gamma"]
     assert names(Page(client.get("/dashboard/agents?unusual=1&status=suspended"))) == ["beta"]
-    rows = Page(client.get("/dashboard/agents?sort=name")).table("Agents")
-    assert [row[0].split()[0] for row in rows if "unusual" in row[0].split()] == ["Alpha", "beta"]
+    rows = [row[0] for row in Page(client.get("/dashboard/agents?sort=name")).table("Agents")]
+    assert rows == [
+        "100%_off",
+        "Alpha spike",
+        # The most severe first.
+        "beta suspended uncached tokens spike",
+        "builder",
+        "gamma rejections, ended Reads invoices. Owner: Payments team",
+    ]
+    badges = [a for a in page.all("a") if "badge" in (a.get("class") or "")]
+    assert sorted(str(a["class"]) for a in badges) == ["badge critical"] * 2 + ["badge warning"] * 2
+    assert client.get(str(badges[0]["href"])).status_code == 200
+    # The overview has them as well.
+    rows = [row[0] for row in Page(client.get("/dashboard?days=30")).table("Agents")]
+    assert "gamma rejections, ended" in rows

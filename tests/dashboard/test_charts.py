@@ -1,4 +1,4 @@
-"""The drawing of a chart: what is cut off, what is not over, and where the bars lead."""
+"""The drawing of a chart: how high its bars are, what is not over, and where the bars lead."""
 
 from __future__ import annotations
 
@@ -9,52 +9,77 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.charts import (
-    CUT_FACTOR,
-    CUT_TOP,
-    WEEKDAY_HEIGHT,
-    Weekday,
-    axis_limit,
-    busiest_weekday,
+    MIN_HEIGHT,
     day_chart,
-    heatmap,
+    days_with_findings,
     hour_chart,
 )
 from agentidp.dashboard.usage import HourUsage
+from agentidp.findings.finding import Severity
 from agentidp.services import Services
 from agentidp.usage import record_rejection
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, Read, number, with_session
-from tests.factories import NOON, Clock, count_usage, make_agent
+from tests.factories import NOON, Clock, a_finding, count_usage, known_finding, make_agent
 
 TODAY = NOON.date()
 
 
 @pytest.mark.parametrize(
-    ("counts", "limit"),
-    [
-        ([], 0),
-        ([0, 0], 0),
-        ([7], 7),
-        ([100] * 29 + [CUT_FACTOR * 100], CUT_FACTOR * 100),
-        ([100] * 29 + [CUT_FACTOR * 100 + 1], CUT_TOP * 100),
-        # Days without usage do not count.
-        ([0] * 80 + [100] * 9 + [CUT_FACTOR * 100 + 1], CUT_TOP * 100),
-        # Two of eight are a quarter: no longer a spike.
-        ([100] * 5 + [9000] * 3, 9000),
-    ],
+    ("counts", "top"), [([0, 0], 2), ([7], 8), ([10], 10), ([11], 12), ([18], 18), ([19], 20), ([1, 13_385], 14_000)]
 )
-def test_an_axis_reaches_the_highest_count_unless_that_would_flatten_the_others(counts: list[int], limit: int) -> None:
-    assert axis_limit(counts) == limit
+def test_the_axis_reaches_the_highest_count_and_half_of_it_is_a_whole_number(counts: list[int], top: int) -> None:
+    assert day_chart([(TODAY, count) for count in counts], {}, TODAY).top == top
 
 
-def test_a_spike_is_cut_off_and_named_and_ordinary_days_keep_their_height() -> None:
+def test_a_spike_has_its_full_height_and_low_days_beside_it_can_be_seen() -> None:
     counts = [(TODAY - timedelta(days=n), 100 if n else 10_000) for n in reversed(range(30))]
     chart = day_chart(counts, {}, TODAY)
-    assert chart.top == 200
-    assert {bar.height for bar in chart.bars[:-1]} == {50}
+    assert chart.top == 10_000
+    assert {bar.height for bar in chart.bars[:-1]} == {MIN_HEIGHT}
     assert (chart.bars[-1].height, chart.bars[-1].count) == (100, 10_000)
-    assert chart.cut_bars == [chart.bars[-1]]
     assert chart.running_bar is chart.bars[-1]
+
+
+def test_the_line_of_the_earlier_days_is_to_the_scale_of_the_bars() -> None:
+    counts = [(TODAY - timedelta(days=n), 100) for n in reversed(range(3))]
+    chart = day_chart(counts, {}, TODAY, None, [50, 0, 200])
+    assert chart.top == 200
+    assert [bar.height for bar in chart.bars] == [50, 50, 50]
+    assert chart.earlier_heights == [25, 0, 100]
+    assert [bar.earlier for bar in chart.bars] == [50, 0, 200]
+    assert day_chart(counts, {}, TODAY, None, [0, 0, 0]).earlier_heights == []
+
+
+def test_the_overview_draws_the_line_and_names_its_days(read: Read, cast: Cast, services: Services) -> None:
+    organization_id, agent_id = cast.acme.organization_id, cast.acme.agent_id
+    count_usage(services, organization_id, agent_id, NOON, tokens=20)
+    page = read("?days=7")
+    assert "a week earlier" not in page.text.partition("Tokens issued")[2]
+    count_usage(services, organization_id, agent_id, NOON - timedelta(days=8), tokens=5)
+    page = read("?days=7")
+    lines = [a["d"] for a in page.all("path") if (a.get("class") or "").startswith("earlier")]
+    assert lines == ["M5 100L15 100L25 100L35 100L45 100L55 75L65 100"] * 2
+    assert "Tue 14 Apr: 0 tokens; a week earlier 5" in page.text
+    table = page.tables["Tokens issued"]
+    assert [table[0][-1], table[1][-1], table[2][-1]] == ["Tokens a week earlier", "0", "5"]
+
+
+def test_a_finding_is_marked_on_the_chart_that_it_is_about() -> None:
+    hour = {"begins": NOON - timedelta(hours=1), "ends": NOON}
+    spike, rejections, loop = (
+        known_finding(a_finding(NOON, kind=kind, severity=severity, **hour))
+        for kind, severity in (
+            ("spike", Severity.info),
+            ("rejections", Severity.critical),
+            ("uncached_tokens", Severity.warning),
+        )
+    )
+    long = known_finding(a_finding(NOON, begins=NOON - timedelta(days=4), ends=NOON))
+    found = [spike, rejections, loop, long]
+    # The most severe first, which the mark has the colour of and leads to.
+    assert days_with_findings(found, of_rejections=False) == {TODAY: [loop, spike]}
+    assert days_with_findings(found, of_rejections=True) == {TODAY: [rejections]}
 
 
 def test_a_period_that_is_over_has_no_running_bar() -> None:
@@ -74,9 +99,14 @@ def test_a_running_day_is_drawn_filled_and_not_like_one_without_tokens(
     count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
     page = read("?days=7")
     today = [a["d"] for a in page.all("path") if a.get("class") == "bars today"]
-    assert today == ["M61 100v-60h8V100z"]
+    assert today == ["M61 100v-100h8V100z"]
     zeros = [a["d"] or "" for a in page.all("path") if a.get("class") == "zero"]
-    assert zeros[0].count("M") == 6
+    # No day before its first token, because it did not exist, for all that is known.
+    assert zeros[0].count("M") == 0
+    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON - timedelta(days=4), tokens=12)
+    page = read("?days=7")
+    zeros = [a["d"] or "" for a in page.all("path") if a.get("class") == "zero"]
+    assert zeros[0].count("M") == 3
     assert "not over yet" in page.text
 
 
@@ -105,7 +135,7 @@ def test_no_day_before_an_agent_was_created_is_empty(
     created: datetime | None, used: list[int], empty: list[int]
 ) -> None:
     counts = [(TODAY - timedelta(days=6 - n), 9 if n in used else 0) for n in range(7)]
-    chart = day_chart(counts, {}, TODAY, created)
+    chart = day_chart(counts, {}, TODAY, created and created.date())
     assert [n for n, bar in enumerate(chart.bars) if bar.is_empty] == empty
 
 
@@ -152,7 +182,7 @@ def test_a_bar_of_rejected_requests_leads_to_the_agents_with_most_of_them(
 
 def links(page: Page) -> list[str]:
     """Where the bars of the page's charts lead, without the finding's marks."""
-    return [a["href"] or "" for a in page.all("a") if "tabindex" in a and a.get("class") != "flag"]
+    return [a["href"] or "" for a in page.all("a") if "tabindex" in a and "flag" not in (a.get("class") or "")]
 
 
 def test_a_day_leads_to_its_hours_and_an_hour_to_its_agents(
@@ -187,14 +217,3 @@ def test_one_bar_of_a_chart_is_in_the_order_of_the_tab_key(read: Read, cast: Cas
     count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
     tabs = [a["tabindex"] for a in read("?days=7").all("a") if "tabindex" in a]
     assert tabs == ["-1"] * 6 + ["0"]
-
-
-def test_the_weekday_with_the_busiest_hour() -> None:
-    cells = [
-        {"dow": 1, "hour": 0, "count": 100},
-        {"dow": 3, "hour": 0, "count": 1},
-        {"dow": 3, "hour": 23, "count": 101},
-    ]
-    found = busiest_weekday(heatmap(cells), 30)
-    assert found == Weekday("Wednesday", 30, 23, 101, [1] + [0] * 22 + [WEEKDAY_HEIGHT])
-    assert busiest_weekday(heatmap([]), 30) is None

@@ -57,7 +57,7 @@ def api_requests(page: Page) -> list[str]:
 
 def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent) -> None:
     page = read("?days=7")
-    month, days, again, activity, agents = links(page)
+    days, again, month, activity, agents = links(page)
     assert month == "/dashboard/days.csv?month=2026-04"
     assert days == again == "/dashboard/days.csv?days=7"
     assert agents == "/dashboard/agents.csv?days=7"
@@ -69,9 +69,9 @@ def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent)
     assert (rows[0][0], rows[-2]) == ("2026-04-09", ["2026-04-14", "7", "37", "1"])
     assert exported(signed_in, activity) == [["dow", "hour", "count"], ["2", "12", "37"], ["3", "10", "5"]]
     assert api_requests(page) == [
-        "/api/v1/analytics/usage?days=15",
         "/api/v1/analytics/tokens?days=7",
         "/api/v1/analytics/usage?days=7",
+        "/api/v1/analytics/usage?days=15",
         "/api/v1/analytics/agents/activity?days=7",
         "/api/v1/analytics/agents?include=name&month=2026-04",
     ]
@@ -83,7 +83,7 @@ def test_the_budgets_tokens_are_those_of_the_days_beside_it(
     for at in (datetime(2026, 3, 31, 23, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)):
         count_usage(services, cast.acme.organization_id, worker.agent_id, at, tokens=100)
     page = read()
-    _, *rows = exported(signed_in, links(page)[0])
+    _, *rows = exported(signed_in, links(page)[2])
     assert (len(rows), sum(int(row[1]) for row in rows)) == (15, 112)
     assert "Issued so far 112 " in " ".join(page.text.split())
 

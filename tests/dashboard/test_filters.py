@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
+from flask.testing import FlaskClient
 
-from agentidp.dashboard.filters import dated, named, window
-from agentidp.findings.store import KnownFinding
-from tests.factories import NOON, a_finding
+from agentidp.dashboard.filters import dated, hour_label, in_numbers, named, next_page, since, whose, window
+from agentidp.findings import KINDS
+from agentidp.findings.finding import Contributor
+from tests.conftest import Cast
+from tests.factories import NOON, a_finding, known_finding
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -58,17 +63,79 @@ LATE = '<time datetime="2026-04-13T23:00Z">Mon 13 Apr, 23:00 UTC</time>'
     ],
 )
 def test_the_time_that_a_finding_is_about(begins: datetime, ends: datetime, ended: bool, written: str) -> None:
-    known = KnownFinding(
-        finding=a_finding(NOON, begins=begins, ends=ends),
-        finding_id=UUID(int=1),
-        kind="spike",
-        subject="organization",
-        first_seen_at=begins,
-        last_seen_at=NOON - MINUTE,
-        ended_at=ends if ended else None,
-        acknowledged_at=None,
-        acknowledged_by=None,
-        note=None,
-        muted_until=None,
-    )
+    finding = a_finding(NOON, begins=begins, ends=ends)
+    known = known_finding(finding, last_seen_at=NOON - MINUTE, ended_at=ends if ended else None)
     assert window(known, NOON) == written
+
+
+@pytest.mark.parametrize(
+    ("begins", "ended_at", "written"),
+    [
+        (NOON - 3 * HOUR, None, "since Wed 15 Apr, 09:00"),
+        (NOON - 2 * DAY, None, "since Mon 13 Apr, 12:00"),
+        (NOON - 2 * DAY - MINUTE, None, "since Mon 13 Apr"),
+        (MIDNIGHT, None, "since Wed 15 Apr"),
+        (NOON - 3 * DAY, NOON - DAY, "ended Tue 14 Apr"),
+        # The whole of Tuesday.
+        (MIDNIGHT - DAY, MIDNIGHT, "ended Tue 14 Apr"),
+    ],
+)
+def test_since_when_a_finding_goes_on_or_when_it_ended(
+    begins: datetime, ended_at: datetime | None, written: str
+) -> None:
+    assert since(known_finding(a_finding(NOON, begins=begins), ended_at=ended_at), NOON) == written
+
+
+AGENT = {"agent_id": UUID(int=1), "agent_name": "builder"}
+BOTH = tuple(Contributor(agent_id=UUID(int=n), agent_name=f"agent {n}", count=1) for n in (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("about", "written"),
+    [
+        ({}, "the organization"),
+        (AGENT, "builder"),
+        ({"agents": BOTH}, "2 agents"),
+        ({"agents": BOTH, "agent_count": 1200}, "1,200 agents"),
+    ],
+)
+def test_whose_a_finding_is(about: dict[str, Any], written: str) -> None:
+    assert whose(a_finding(NOON, **about)) == written
+
+
+def test_findings_in_numbers() -> None:
+    ongoing = known_finding(a_finding(NOON))
+    old = known_finding(a_finding(NOON, begins=NOON - DAY), acknowledged_at=NOON)
+    ended = known_finding(a_finding(NOON, begins=NOON - 2 * DAY), ended_at=NOON - DAY, acknowledged_at=NOON)
+    # One is new by when it began, and not by when it was first seen.
+    assert in_numbers([replace(ongoing, first_seen_at=NOON - DAY)], NOON) == "1 ongoing, 0 ended, 1 new in 24 hours"
+    assert in_numbers([ongoing, old, ended], NOON) == "2 ongoing, 1 ended, 1 acknowledged, 1 new in 24 hours"
+    assert in_numbers([ended], NOON) == "0 ongoing, 1 ended"
+
+
+@pytest.mark.parametrize(
+    ("kind", "about", "address", "place"),
+    [
+        ("budget", {}, "/agents?month=2026-04", "Agents of April"),
+        ("peak", {}, "?from=2026-04-15&to=2026-04-15#activity", "Requests by weekday and hour"),
+        ("spike", {}, "/days/2026-04-15", "Hours of Wednesday, 15 April"),
+        ("spike", AGENT, f"/agents/{UUID(int=1)}/days/2026-04-15", "Hours of Wednesday, 15 April"),
+        ("zero_day", {}, "/days/2026-04-15", "Hours of Wednesday, 15 April"),
+        ("rejections", AGENT, f"/agents/{UUID(int=1)}", "Page of builder"),
+    ],
+)
+def test_the_next_step_leads_to_where_it_begins(kind: str, about: dict[str, Any], address: str, place: str) -> None:
+    assert next_page(a_finding(NOON, kind=kind, **about)) == (address, place)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("about", [{}, AGENT])
+def test_the_next_step_of_every_kind_leads_to_a_page(
+    signed_in: FlaskClient, cast: Cast, kind: str, about: dict[str, Any]
+) -> None:
+    address, _ = next_page(a_finding(NOON, kind=kind, **(about and about | {"agent_id": cast.acme.agent_id})))
+    assert signed_in.get(f"/dashboard{address}").status_code == 200
+
+
+def test_an_hour_is_written_as_one() -> None:
+    assert hour_label(NOON.replace(hour=23), NOON) == "Wed 15 Apr, 23:00-00:00"

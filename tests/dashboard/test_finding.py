@@ -95,17 +95,17 @@ def test_an_acknowledged_finding_is_seen_to_be_so(signed_in: FlaskClient, findin
     def seen(path: str) -> tuple[str, list[str], bool]:
         page = Page(signed_in.get(f"/dashboard{path}"))
         classes = [
-            a["class"] for tag, a in page.elements if tag in ("li", "section") and "finding" in a.get("class", "")
+            a["class"] for tag, a in page.elements if tag in ("details", "section") and "finding" in a.get("class", "")
         ]
-        return text(page), classes, "warning acknowledged" in text(page)
+        return text(page), classes, bool(re.search("(Spike|warning) acknowledged", text(page)))
 
     for path in ("", f"/findings/{finding_id}"):
         assert seen(path)[1:] == (["finding warning"], False)
-    assert "0 critical, 1 warning, 0 info; 1 new in 24 hours" in seen("")[0]
+    assert "Findings 1 ongoing, 0 ended, 1 new in 24 hours" in seen("")[0]
     send(signed_in, finding_id, "acknowledge")
     for path in ("", f"/findings/{finding_id}"):
         assert seen(path)[1:] == (["finding warning acknowledged"], True)
-    assert "0 critical, 1 warning, 0 info; 1 acknowledged; 1 new in 24 hours" in seen("")[0]
+    assert "Findings 1 ongoing, 0 ended, 1 acknowledged, 1 new in 24 hours" in seen("")[0]
 
 
 def test_the_page_has_the_history(signed_in: FlaskClient, cast: Cast, clock: Clock, finding_id: UUID) -> None:

@@ -6,17 +6,19 @@ from datetime import date, timedelta
 
 import pytest
 
-from agentidp.dashboard.headline import budget_figure, change, headline
+from agentidp.dashboard.headline import budget_figure, change, headline, rejected_severity
 from agentidp.dashboard.period import Period
 from agentidp.dashboard.usage import DayUsage, HourUsage, heatmap_cells, split
+from agentidp.findings import thresholds
 from agentidp.findings.budget import BudgetStatus
+from agentidp.findings.finding import Severity
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.dashboard.conftest import Read
 from tests.factories import NOON, count_usage
 
 TODAY = NOON.date()
-WEEK = Period(TODAY - timedelta(days=6), TODAY, TODAY, "days=7", TODAY - timedelta(days=13))
+WEEK = Period(TODAY - timedelta(days=6), TODAY, TODAY, "days=7")
 
 
 @pytest.mark.parametrize(
@@ -37,48 +39,88 @@ def test_a_change_in_words(now: int, before: int, words: str) -> None:
 
 
 def test_complete_days_are_compared_with_the_same_number_of_days_before() -> None:
-    rows = [(WEEK.before_first + timedelta(days=n), n, 100 * n, [n] * 24) for n in range(14)]
-    before, days = split(rows, WEEK)
-    assert [day.tokens for day in before] == [0, 1, 2, 3, 4, 5]
+    rows = [(WEEK.earlier_first + timedelta(days=n), n, 100 * n, [n] * 24) for n in range(14)]
+    earlier, days = split(rows, WEEK)
+    # The last of them corresponds to today, which is not over.
+    assert [day.tokens for day in earlier] == [0, 1, 2, 3, 4, 5, 6]
     assert [day.tokens for day in days] == [7, 8, 9, 10, 11, 12, 13]
     hours = {"today": [HourUsage(h, h) for h in range(24)], "week_ago": [HourUsage(h, 2 * h) for h in range(24)]}
-    figures = headline(WEEK, before, days, hours, NOON)
+    figures = headline(WEEK, earlier, days, hours, NOON)
     assert [(figure.label, figure.value, figure.note) for figure in figures] == [
         # Hours 0 to 11: 66 against 132.
         ("Tokens today", "276", "50 % fewer than on Wed 8 Apr until 12:00"),
-        ("Tokens in 7 days", "70", "280 % more than before"),
-        ("Requests in 7 days", "1,680", "280 % more than before"),
-        ("Rejected in 7 days", "7,000", "280 % more than before"),
+        ("Tokens in 7 days", "70", "280 % more than a week earlier"),
+        ("Requests in 7 days", "1,680", "280 % more than a week earlier"),
+        ("Rejected in 7 days", "7,000", "280 % more than a week earlier"),
     ]
+
+
+def test_the_page_of_a_past_period_has_no_figures_of_today(read: Read, cast: Cast, services: Services) -> None:
+    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON - timedelta(days=20), tokens=12)
+    for query, is_running in (("?month=2026-04", True), ("?month=2026-03", False)):
+        page = read(query)
+        assert ("Tokens today" in page.text) == ("Budget of April" in page.text) == is_running
+        assert ("budget" in [section.get("id") for section in page.all("section")]) == is_running
 
 
 def test_nothing_is_compared_before_an_hour_or_a_day_is_over() -> None:
     day = DayUsage(TODAY, 7, 0, [0] * 24)
     hours = {"today": [HourUsage(0, 7)], "week_ago": [HourUsage(0, 70)]}
-    figures = headline(Period(TODAY, TODAY, TODAY, "", TODAY), [], [day], hours, NOON.replace(hour=0, minute=59))
+    figures = headline(Period(TODAY, TODAY, TODAY, ""), [], [day], hours, NOON.replace(hour=0, minute=59))
     assert [figure.note for figure in figures] == ["the first hour is not over", "", "", ""]
     assert figures[1].label == "Tokens in 1 day"
 
 
 def test_tokens_of_the_current_hour_alone_are_compared_with_nothing() -> None:
     hours = {"today": [HourUsage(h, 5 * (h == 12)) for h in range(24)], "week_ago": [HourUsage(h) for h in range(24)]}
-    rows = [(WEEK.before_first + timedelta(days=n), 5 * (n == 13), 0, [0] * 24) for n in range(14)]
-    before, days = split(rows, WEEK)
-    figures = headline(WEEK, before, days, hours, NOON)
+    rows = [(WEEK.earlier_first + timedelta(days=n), 5 * (n == 13), 0, [0] * 24) for n in range(14)]
+    earlier, days = split(rows, WEEK)
+    figures = headline(WEEK, earlier, days, hours, NOON)
     assert (figures[0].value, figures[0].note) == ("5", "none until 12:00, today or on Wed 8 Apr")
-    assert [figure.note for figure in figures[1:]] == ["none before either"] * 3
+    assert [figure.note for figure in figures[1:]] == ["none a week earlier either"] * 3
 
 
 @pytest.mark.parametrize(
-    ("budget", "tokens", "value", "is_alarming"),
-    [(None, 5, "none", False), (100, 100, "100 %", False), (100, 101, "101 %", True)],
+    ("budget", "tokens", "crosses_on", "value", "severity"),
+    [
+        (None, 5, None, "none", None),
+        (100, 100, None, "100 %", None),
+        (100, 100, TODAY, "100 %", Severity.warning),
+        (100, 101, TODAY, "101 %", Severity.critical),
+    ],
 )
-def test_the_budget(budget: int | None, tokens: int, value: str, is_alarming: bool) -> None:
+def test_the_budget(
+    budget: int | None, tokens: int, crosses_on: date | None, value: str, severity: Severity | None
+) -> None:
     percent = None if budget is None else round(100 * tokens / budget, 1)
-    month = BudgetStatus(budget=budget, tokens=tokens, percent=percent, forecast=4000, crosses_on=None)
+    month = BudgetStatus(budget=budget, tokens=tokens, percent=percent, forecast=4000, crosses_on=crosses_on)
     figure = budget_figure(month, NOON)
     assert (figure.label, figure.value, figure.note) == ("Budget of April", value, "forecast 4,000 tokens")
-    assert figure.is_alarming == is_alarming
+    assert figure.severity == severity
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "severity"),
+    [
+        (0, 0, None),
+        (thresholds.MIN_REJECTED - 1, 0, None),
+        (thresholds.MIN_REJECTED, 0, Severity.warning),
+        (300, 100, None),
+        (301, 100, Severity.warning),
+    ],
+)
+def test_many_more_rejected_requests_have_the_severity_of_a_finding(
+    now: int, before: int, severity: Severity | None
+) -> None:
+    assert rejected_severity(now, before) == severity
+    hours = {"today": [HourUsage(0)], "week_ago": [HourUsage(0)]}
+    for requests in (0, 1):
+        rows = [
+            (WEEK.earlier_first + timedelta(days=n), 0, {0: before, 7: now}.get(n, 0), [requests] * 24)
+            for n in range(14)
+        ]
+        figures = headline(WEEK, *split(rows, WEEK), hours, NOON)
+        assert [figure.severity for figure in figures] == [None, None, None, severity if requests else None]
 
 
 def test_the_heatmap_begins_on_sunday() -> None:
@@ -99,4 +141,3 @@ def test_the_page_compares_today_with_the_same_time_last_week(read: Read, cast: 
         count_usage(services, organization_id, agent_id, at, tokens=tokens)
     text = " ".join(read().text.split())
     assert "Tokens today 35 200 % more than on Wed 8 Apr until 12:00" in text
-    assert "Ongoing findings" in text

@@ -54,9 +54,10 @@ def found(cast: Cast, services: Services) -> list[Finding]:
     return found
 
 
-def headline(page: Page) -> str:
-    """What the headline says of the ongoing findings."""
-    return " ".join(page.text.split()).partition("Ongoing findings ")[2].partition(" Findings ")[0]
+def total(page: Page) -> str:
+    """What the heading of the findings says of them."""
+    # Before it comes a column of the table of days.
+    return " ".join(page.text.split()).split(" Findings ")[2]
 
 
 def listed(page: Page) -> list[str]:
@@ -64,52 +65,79 @@ def listed(page: Page) -> list[str]:
     return re.findall(r"See (\w+)\.", page.text)
 
 
-@pytest.mark.usefixtures("found")
-def test_all_that_is_ongoing_is_counted_on_the_page_of_any_period(read: Read) -> None:
-    counts = "1 critical, 2 warning, 1 info; 4 new in 24 hours"
-    for period in ("", "?days=7", "?days=90", "?month=2026-04", "?from=2026-04-15"):
-        assert headline(read(period)) == f"4 {counts}"
-        assert "outside this period" not in read(period).text
-    for period in (PAST, LONG_PAST):
-        assert headline(read(period)) == f"4 (0 in this period) {counts}"
+def ranked(page: Page) -> list[str]:
+    """The same, of which two are as severe as each other."""
+    return [name.replace("warmer", "warm") for name in listed(page)]
 
 
 @pytest.mark.usefixtures("found")
-@pytest.mark.parametrize(
-    ("period", "total", "names"),
-    [
-        (PAST, "Findings 1 ongoing, 1 ended", ["burning", "old"]),
-        (LONG_PAST, "Findings 1 ongoing, 0 ended", ["burning"]),
-    ],
-)
-def test_what_is_critical_now_is_listed_on_the_page_of_any_period(
-    read: Read, period: str, total: str, names: list[str]
-) -> None:
+def test_the_period_that_is_chosen_decides_what_is_listed(read: Read) -> None:
+    for period in ("?days=7", "?month=2026-04", "?from=2026-04-15"):
+        assert total(read(period)).startswith("4 ongoing, 0 ended, 4 new in 24 hours critical")
+        assert ranked(read(period)) == ["burning", "warm", "warm", "busy"]
+        assert "ongoing now" not in read(period).text
+    for period in ("", "?days=90"):
+        assert total(read(period)).startswith("4 ongoing, 1 ended, 4 new in 24 hours critical")
+        assert ranked(read(period)) == ["burning", "warm", "warm", "busy", "old"]
+    page = read(PAST)
+    assert total(page).startswith("0 ongoing, 1 ended warning")
+    assert listed(page) == ["old"]
+    assert listed(read(LONG_PAST)) == []
+
+
+@pytest.mark.usefixtures("found")
+@pytest.mark.parametrize("period", [PAST, LONG_PAST])
+def test_a_past_period_says_last_what_is_ongoing_now(read: Read, period: str) -> None:
     page = read(period)
-    text = " ".join(page.text.split())
-    assert f"{total} 4 ongoing findings are outside this period, and listed only if critical. Show the" in text
-    assert listed(page) == names
-    assert "Nothing unusual" not in text
+    text = " ".join(page.text.split()).partition(" Findings ")[2]
+    assert "4 other findings are ongoing now, 1 of them critical. Show the last 30 days" in text
+    assert text.find("See old.") < text.find("4 other findings")
+    assert ("Nothing unusual in this period." in text) == (period == LONG_PAST)
+    assert "Nothing unusual is going on." not in text
     assert "/dashboard" in [link["href"] for link in page.all("a")]
 
 
-def test_without_a_critical_one_it_says_how_many_are_outside_the_period(
-    read: Read, cast: Cast, services: Services
-) -> None:
+def test_without_a_critical_one_it_says_how_many_are_ongoing_now(read: Read, cast: Cast, services: Services) -> None:
     count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
     store(services, cast.acme.organization_id, [about("warm", Severity.warning)])
     text = " ".join(read(PAST).text.split())
-    assert "1 (0 in this period) 0 critical, 1 warning, 0 info;" in text
-    assert "1 ongoing finding is outside this period, and listed only if critical." in text
+    assert "1 other finding is ongoing now. Show the last 30 days" in text
     assert "Nothing unusual in this period." in text
-    assert listed(read(PAST)) == []
 
 
-def test_a_finding_that_has_only_ended_in_the_period_does_not_say_that_nothing_goes_on(
-    read: Read, cast: Cast, services: Services, found: list[Finding]
+WEEK = timedelta(days=7)
+
+
+@pytest.mark.parametrize(
+    ("severity", "ended", "is_shown"),
+    [
+        (Severity.critical, WEEK - timedelta(minutes=1), True),
+        (Severity.critical, WEEK, False),
+        (Severity.warning, timedelta(days=1), False),
+    ],
+)
+def test_a_critical_finding_that_ended_less_than_a_week_ago_stays_in_the_list(
+    read: Read, cast: Cast, services: Services, severity: Severity, ended: timedelta, is_shown: bool
 ) -> None:
-    store(services, cast.acme.organization_id, found[1:])
-    assert "Nothing unusual" not in read(PAST).text
+    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
+    ends = NOON - ended
+    old = about("old", severity, begins=ends - timedelta(hours=1), ends=ends)
+    store(services, cast.acme.organization_id, [about("warm", Severity.warning), old])
+    page = read()
+    assert listed(page) == (["old", "warm"] if is_shown else ["warm", "old"])
+    assert ("ended" in [details.get("id") for details in page.all("details")]) != is_shown
+    assert ("1 more ended" in page.text) != is_shown
+    # All of a period that is over are in its list.
+    assert "more ended" not in read(f"?from=2026-03-01&to={ends:%Y-%m-%d}").text
+
+
+def test_only_ended_findings_are_listed_openly(read: Read, cast: Cast, services: Services) -> None:
+    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
+    march = NOON - timedelta(days=20)
+    store(services, cast.acme.organization_id, [about("old", Severity.info, begins=march, ends=march + WEEK)])
+    page = read()
+    assert "Nothing unusual is going on." in page.text
+    assert {"id": "ended", "open": None} in page.all("details")
 
 
 def test_an_agents_page_counts_and_lists_its_own(read: Read, cast: Cast, services: Services) -> None:
@@ -118,8 +146,9 @@ def test_an_agents_page_counts_and_lists_its_own(read: Read, cast: Cast, service
     critical = a_finding(NOON, severity=Severity.critical, summary="See builder.", **own)
     store(services, cast.acme.organization_id, [critical, *others])
     page = read(f"/agents/{cast.acme.agent_id}{PAST}")
-    assert "1 ongoing finding is outside this period" in page.text
-    assert listed(page) == ["builder"]
+    assert "1 other finding is ongoing now, 1 of them critical." in page.text
+    assert listed(page) == []
+    assert listed(read(f"/agents/{cast.acme.agent_id}")) == ["builder"]
     assert f"/dashboard/agents/{cast.acme.agent_id}" in [link["href"] for link in page.all("a")]
 
 
@@ -136,32 +165,18 @@ def test_a_mark_leads_to_the_findings_own_page_if_its_card_is_not_shown(
     ids = store(services, cast.acme.organization_id, of_today + ended)
     page = read()
     assert "And 1 less urgent ones." in page.text
-    marks = [link["href"] for link in page.all("a") if link.get("class") == "flag"]
-    cards = [f"#{item['id']}" for item in page.all("li") if item.get("class", "").startswith("finding")]
+    marks = [link["href"] for link in page.all("a") if "flag" in (link.get("class") or "")]
+    cards = [f"#{item['id']}" for item in page.all("div") if "id" in item]
     assert [mark in cards for mark in marks] == [False, True, True]
     assert marks[:2] == [f"/dashboard/findings/{ids['old24']}", f"#finding-{ids['old26']}"]
     # An agent's page has the cards of all its findings.
-    marks = [link["href"] for link in read(f"/agents/{cast.acme.agent_id}").all("a") if link.get("class") == "flag"]
+    marks = [
+        link["href"] for link in read(f"/agents/{cast.acme.agent_id}").all("a") if "flag" in (link.get("class") or "")
+    ]
     assert marks == [f"#finding-{ids['old24']}"]
-
-
-def test_the_chart_of_the_busiest_hours_has_the_periods_days_and_its_words_have_their_own(
-    read: Read, cast: Cast, services: Services
-) -> None:
-    count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON - timedelta(days=20), tokens=12)
-    midnight = NOON.replace(hour=0)
-    peak = a_finding(NOON, kind="peak", severity=Severity.info, begins=midnight - timedelta(days=28), ends=midnight)
-    with database_of(services, cast.acme.organization_id).transaction() as opened:
-        store_evaluation(opened, Found([peak]), findings_query(NOON, services.settings, days=90))
-    text = " ".join(read("?from=2026-03-20&to=2026-03-31").text.split())
-    assert "info Fri 20 Mar to Tue 31 Mar History Busiest hours" in text
-    assert "Most requests in these 12 days: Thursdays, 12:00 to 13:00 UTC" in text
-    assert "An average week, Wed 18 Mar to Tue 14 Apr The organization was issued" in text
-    page = read(f"/agents/{cast.acme.agent_id}")
-    assert "Busiest hours" not in page.text
 
 
 def test_what_could_not_be_computed_is_not_counted_as_none(read: Read, cast: Cast, services: Services) -> None:
     count_usage(services, cast.acme.organization_id, cast.acme.agent_id, NOON, tokens=12)
     with services.expensive_reads.running(cast.acme.organization_id):
-        assert headline(read()).endswith(" not computed")
+        assert total(read()).startswith("The findings could not be computed this time.")

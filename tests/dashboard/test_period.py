@@ -18,30 +18,38 @@ TODAY = NOON.date()
 
 
 def requested(app: Flask, query: str) -> tuple[date, date, date, int]:
-    """First and last day, the first of the period before, and how many days are complete."""
+    """First and last day, the first of the days that it is compared with, and how many days are complete."""
     with app.test_request_context(f"/dashboard?{query}"):
         period = requested_period(NOON)
-    return period.first, period.last, period.before_first, period.complete_days
+    return period.first, period.last, period.earlier_first, period.complete_days
 
 
 @pytest.mark.parametrize(
-    ("query", "first", "last", "before", "complete"),
+    ("query", "first", "last", "earlier", "complete"),
     [
-        ("", date(2026, 3, 17), TODAY, date(2026, 2, 15), 29),
+        ("", date(2026, 3, 17), TODAY, date(2026, 2, 10), 29),
         ("days=7", date(2026, 4, 9), TODAY, date(2026, 4, 2), 6),
-        ("days=90", date(2026, 1, 16), TODAY, date(2025, 10, 18), 89),
-        ("month=2026-04", date(2026, 4, 1), TODAY, date(2026, 3, 1), 14),
-        ("month=2026-03", date(2026, 3, 1), date(2026, 3, 31), date(2026, 2, 1), 31),
-        ("month=2025-12", date(2025, 12, 1), date(2025, 12, 31), date(2025, 11, 1), 31),
-        ("from=2026-04-01&to=2026-04-03", date(2026, 4, 1), date(2026, 4, 3), date(2026, 3, 29), 3),
-        ("from=2026-04-14", date(2026, 4, 14), TODAY, date(2026, 4, 12), 1),
-        ("from=2026-04-15&to=2026-04-15", TODAY, TODAY, date(2026, 4, 14), 0),
+        ("days=90", date(2026, 1, 16), TODAY, date(2025, 10, 17), 89),
+        ("month=2026-04", date(2026, 4, 1), TODAY, date(2026, 3, 11), 14),
+        ("month=2026-03", date(2026, 3, 1), date(2026, 3, 31), date(2026, 1, 25), 31),
+        ("month=2025-12", date(2025, 12, 1), date(2025, 12, 31), date(2025, 10, 27), 31),
+        ("from=2026-04-01&to=2026-04-03", date(2026, 4, 1), date(2026, 4, 3), date(2026, 3, 25), 3),
+        ("from=2026-04-14", date(2026, 4, 14), TODAY, date(2026, 4, 7), 1),
+        ("from=2026-04-15&to=2026-04-15", TODAY, TODAY, date(2026, 4, 8), 0),
     ],
 )
-def test_a_period_and_the_one_before_it(
-    shared_app: Flask, query: str, first: date, last: date, before: date, complete: int
+def test_a_period_is_compared_with_the_same_days_of_the_week_before_it(
+    shared_app: Flask, query: str, first: date, last: date, earlier: date, complete: int
 ) -> None:
-    assert requested(shared_app, query) == (first, last, before, complete)
+    assert requested(shared_app, query) == (first, last, earlier, complete)
+    assert first.weekday() == earlier.weekday()
+    assert 0 <= (first - earlier).days - ((last - first).days + 1) < 7
+
+
+@pytest.mark.parametrize(("days", "words"), [(7, "a week earlier"), (30, "5 weeks earlier"), (90, "13 weeks earlier")])
+def test_says_with_when_it_is_compared(shared_app: Flask, days: int, words: str) -> None:
+    with shared_app.test_request_context(f"/dashboard?days={days}"):
+        assert requested_period(NOON).earlier == words
 
 
 @pytest.mark.parametrize(
@@ -79,15 +87,15 @@ def test_offers_this_month_and_a_year_before() -> None:
 
 
 def test_all_parts_of_the_page_show_the_period(read: Read, cast: Cast, services: Services) -> None:
-    for days_ago, tokens in ((16, 20), (15, 40), (14, 80), (0, 1)):
+    for days_ago, tokens in ((22, 20), (15, 40), (14, 80), (0, 1)):
         at = NOON - timedelta(days=days_ago)
         count_usage(services, cast.acme.organization_id, cast.acme.agent_id, at, tokens=tokens)
-    # 30 March to 1 April.
+    # 31 March and 1 April; the other is a week before the first.
     page = read("?from=2026-03-31&to=2026-04-01")
     text = " ".join(page.text.split())
     assert "Overview Tue 31 Mar to Wed 1 Apr" in text
     assert "Tokens issued 120 in 2 days" in text
-    assert "Tokens in 2 days 120 500 % more than before" in text
+    assert "Tokens in 2 days 120 500 % more than a week earlier" in text
     assert [row[:2] for row in page.table("Tokens issued")] == [["Wed 1 Apr", "80"], ["Tue 31 Mar", "40"]]
     week = page.table("Requests of these 2 days")
     cells = {(row[0], cell) for row in week for cell in row[1:] if cell != "0"}

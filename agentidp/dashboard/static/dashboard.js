@@ -56,9 +56,9 @@ function exchange(before, after) {
 
 // Says that a part, which stays as it is while a form is filled in, has new findings, and offers to show them.
 function announce(before, after) {
-  const urgency = (card) => card.id + card.className;
+  const urgency = (row) => row.id + row.className;
   const known = new Set([...before.querySelectorAll(".finding")].map(urgency));
-  const fresh = [...after.querySelectorAll(".finding")].filter((card) => !known.has(urgency(card)));
+  const fresh = [...after.querySelectorAll(".finding")].filter((row) => !known.has(urgency(row)));
   before.querySelector(".news")?.remove();
   if (!fresh.length) return;
   const news = document.createElement("p"), button = document.createElement("button");
@@ -70,8 +70,8 @@ function announce(before, after) {
   button.addEventListener("click", () => {
     for (const form of before.querySelectorAll("details[id^=act-]")) if (isBeingFilledIn(form)) keepForm(form, after);
     exchange(before, after);
-    fresh[0].closest("details:not([open])")?.setAttribute("open", "");
-    fresh[0].querySelector("a").focus();
+    openAround(fresh[0].parentElement);
+    fresh[0].querySelector("summary").focus();
   });
   news.append(button);
   before.append(news);
@@ -80,17 +80,32 @@ function announce(before, after) {
 // Puts a form of a finding that is open or changed into "after". One whose finding has ended, or is no longer listed, still
 // works, and what is typed in it must not be lost.
 function keepForm(form, after) {
-  const card = form.closest(".finding"), place = after.querySelector(`#${form.id}`);
-  if (place) return place.replaceWith(form);
-  const ended = after.querySelector(`#${card.id}`);
-  if (ended) {
-    ended.append(form);
-    return ended.closest("details:not([open])")?.setAttribute("open", "");
+  const row = form.closest(".finding"), place = after.querySelector(`#${form.id}`);
+  if (place) {
+    place.replaceWith(form);
+    return openAround(form.parentElement);
   }
-  const list = document.createElement("ol");
+  const ended = after.querySelector(`#${row.id}`);
+  if (ended) {
+    ended.lastElementChild.append(form);
+    return openAround(form.parentElement);
+  }
+  const list = document.createElement("ol"), item = document.createElement("li");
   list.className = "findings";
-  list.append(card);
+  item.append(row);
+  list.append(item);
   after.querySelector("h2").after(list);
+}
+
+// Opens all that "part" is folded away in.
+function openAround(part) {
+  for (let box = part.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
+}
+
+// A browser opens what the target of a link is folded away in; older ones do not.
+function openTarget() {
+  const target = location.hash && document.getElementById(location.hash.slice(1));
+  if (target) openAround(target);
 }
 
 // Whether the reader fills in a form in "part", which must not be lost. Whoever opened the form of a finding is about to
@@ -157,6 +172,8 @@ function sendOnce(event) {
 }
 
 addLocalTimes(document);
+openTarget();
+addEventListener("hashchange", openTarget);
 for (const type of ["pointerover", "focusin"]) document.addEventListener(type, showValue);
 document.addEventListener("keydown", moveFocus);
 document.addEventListener("click", openOnSecondTap);
