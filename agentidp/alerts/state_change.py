@@ -13,7 +13,18 @@ from agentidp.http.schemas import timestamp
 SEVERITIES = ("info", "warning", "critical")
 """The least urgent first."""
 
-KINDS = ("budget", "dominance", "peak", "rejections", "silence", "spike", "uncached_tokens", "weekend", "zero_day")
+KINDS = (
+    "budget",
+    "dominance",
+    "peak",
+    "quota",
+    "rejections",
+    "silence",
+    "spike",
+    "uncached_tokens",
+    "weekend",
+    "zero_day",
+)
 """The kinds of findings. A test compares them with those of ``agentidp.findings``, which is above this room."""
 
 CHANGES = ("opened", "escalated", "resolved")

@@ -1,7 +1,7 @@
 """Unusual usage, with its likely cause.
 
 A kind of finding is a module here and a statement in ``sql/findings``. Most statements select candidates and their
-histories, which the module judges; ``dominance`` has the statement of an analytics endpoint. Thresholds are in
+histories, which the module judges; ``dominance`` and ``quota`` have the statement of an endpoint. Thresholds are in
 :mod:`agentidp.findings.thresholds`, those of ``budget`` and ``peak`` in their modules.
 
 What is computed here gets identity and state in :mod:`agentidp.findings.identity`, and is stored and read by
@@ -25,6 +25,7 @@ from agentidp.findings import (
     dominance,
     markers,
     peak,
+    quota,
     rejections,
     silence,
     spike,
@@ -37,7 +38,7 @@ from agentidp.findings.finding import Finding, FindingsQuery, Kind
 
 KINDS: dict[str, Kind] = {
     kind.__name__.rpartition(".")[2]: kind
-    for kind in (budget, dominance, peak, rejections, silence, spike, uncached_tokens, weekend, zero_day)
+    for kind in (budget, dominance, peak, quota, rejections, silence, spike, uncached_tokens, weekend, zero_day)
 }
 """Name -> module."""
 

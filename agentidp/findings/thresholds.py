@@ -273,6 +273,10 @@ MIN_DOMINANCE_TOKENS = 100
 DOMINANCE_DAYS = 7
 """Of a month: up to this day the week before counts too."""
 
+# quota
+QUOTA_NEAR_PERCENT = 80
+"""Percent of a quota that are used, from which on it is listed."""
+
 # budget
 BUDGET_NEAR_PERCENT = 80
 """Percent of the budget that are used, from which on it is near."""

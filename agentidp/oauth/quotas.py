@@ -49,6 +49,24 @@ def bounds(window: str, at: datetime) -> tuple[datetime, datetime]:
     return month, (month + timedelta(days=31)).replace(day=1)
 
 
+def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: datetime) -> datetime | None:
+    """When a quota will have no token left, if as many are issued in a time as since its window began.
+
+    :param used: tokens issued in the window so far.
+    :param tokens: how many may be.
+    :param begins: the window's first instant.
+    :param ends: that of the next window.
+    :param at: now, in the window.
+    :returns: an instant before *ends*, *at* if nothing is left; ``None`` if the window ends first.
+    """
+    if used >= tokens:
+        return at
+    if used == 0:
+        return None
+    runs_out = begins + (at - begins) * (tokens / used)
+    return runs_out if runs_out < ends else None
+
+
 def read(lines: str | None) -> list[Quota]:
     """The quotas that the column ``quotas`` of ``sql/oauth/issue_access_token.sql`` names."""
     found = (line.split(" ") for line in (lines or "").splitlines())

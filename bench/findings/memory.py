@@ -21,7 +21,7 @@ from bench.findings.looks import Run
 DAY = 24
 TOKENS, REQUESTS, REJECTED = range(3)
 
-NOT_JUDGED = ("budget", "markers", "peak")
+NOT_JUDGED = ("budget", "markers", "peak", "quota")
 """What needs no rows: ``dominance`` is not judged either, but it is compared with the sums of the month."""
 
 
@@ -59,7 +59,8 @@ class InMemory:
         return lambda *calls: [self._rows(call) for call in calls]
 
     def _rows(self, call: Call) -> Rows:
-        kind = "dominance" if call.name == "analytics/agent_usage" else call.name.removeprefix("findings/")
+        of_endpoints = {"analytics/agent_usage": "dominance", "quotas/quota_usage": "quota"}
+        kind = of_endpoints.get(call.name) or call.name.removeprefix("findings/")
         if kind in NOT_JUDGED or (self.kinds is not None and kind not in self.kinds):
             return []
         return [SimpleNamespace(**row) for row in self._statements[call.name](**call.parameters)]

@@ -41,7 +41,7 @@ ALSO_TRUE = {
 }
 """Fault -> further kinds of which a finding is not false."""
 
-OF_THE_MONTH = {"dominance", "budget", "peak"}
+OF_THE_MONTH = {"dominance", "budget", "peak", "quota"}
 """Kinds that are not judged, because no fault shows them: they describe the month or the week, or read what fleets do
 not have."""
 

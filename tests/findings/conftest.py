@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 
 from agentidp import demo
 from agentidp.findings import findings, findings_query
+from agentidp.registry.quotas import set_quota
 from agentidp.services import Services
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
 from tests.conftest import Cast
@@ -131,6 +132,7 @@ def make_a_story(fleet: Fleet) -> UUID:
         transaction.fetch(
             "organizations/set_budget", organization_id=fleet.organization_id, monthly_token_budget=demo.RETRY_TOKENS
         )
+        set_quota(transaction, None, "month", tokens=1, is_enforced=False)
     return agents[demo.SILENT]
 
 
