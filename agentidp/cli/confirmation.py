@@ -4,8 +4,8 @@ Such a command is declared by :func:`asks_first`, the first line below ``@….co
 Before it changes anything it calls :func:`confirm` with a function that says, with counts, what it will do. With
 ``--yes`` that function is not called. Without ``--yes`` and without a terminal the command says the same and refuses.
 
-``tests/cli/test_confirmation.py`` finds the commands that delete, revoke, suspend or release something by the events
-that they leave in the audit trail, and fails if one of them does not ask.
+``tests/audit/test_everything_is_recorded.py`` finds the commands that delete, revoke, suspend or release something by
+the events that they leave, and fails if one of them is not declared.
 """
 
 from __future__ import annotations

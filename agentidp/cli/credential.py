@@ -70,7 +70,10 @@ def list_(agent: str, as_json: bool) -> None:
     found = [credentials.represent(row) for row in rows]
     if not as_json:
         found = [
-            {name: _kind(value) if name == "jwks" else value for name, value in credential.items()}
+            {
+                "kind" if name == "jwks" else name: _kind(value) if name == "jwks" else value
+                for name, value in credential.items()
+            }
             for credential in found
         ]
     show(found, as_json)

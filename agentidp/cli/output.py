@@ -64,10 +64,10 @@ def _is_terminal() -> bool:
 
 
 def _show_values(row: dict[str, Any], only_now: list[str]) -> None:
-    labels = {name: f"{_words(name).capitalize()}:" for name in row}
+    labels = {name: f"{_words(name)[:1].upper()}{_words(name)[1:]}:" for name in row}
     width = max(map(len, labels.values()))
     for name, value in row.items():
-        click.echo(f"{labels[name]:<{width}}  {_short(value)}")
+        click.echo(f"{labels[name]:<{width}}  {_short(value)}".rstrip())
     for name in only_now:
         click.echo(
             f"The {_words(name)} is shown only now: keep it where only the agent or service that needs it reads it."
@@ -86,7 +86,7 @@ def _show_table(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
 
 def _words(name: str) -> str:
     """A member of our JSON in words: ``agent id`` of ``agentId``."""
-    return re.sub(r"[A-Z]", lambda found: f" {found[0].lower()}", name)
+    return re.sub(r"[A-Z]", lambda found: f" {found[0].lower()}", name).replace("dpop", "DPoP")
 
 
 def _short(value: object) -> str:
