@@ -16,6 +16,7 @@ from agentidp.oidc_settings import OidcSettings
 __all__ = ["LOOPBACK_HOSTS", "ConfigurationError", "Settings"]
 
 SIGNING_ALGORITHMS = ("ES256", "RS256")
+ASSERTION_AUDIENCES = ("issuer", "issuer-or-token-endpoint")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("auto", "json", "text")
 """``auto`` is text on a terminal and JSON elsewhere."""
@@ -71,6 +72,8 @@ class Settings:
     insecure_http: str = "refuse"
     token_ttl: int = 3600
     signing_alg: str = "ES256"
+    assertion_audience: str = "issuer"
+    max_agents: int = 20_000
     pool_min_size: int = 1
     pool_max_size: int = 8
     pool_timeout: float = 5.0
@@ -155,6 +158,8 @@ class Settings:
             insecure_http=_choice(env, "AGENTIDP_INSECURE_HTTP", cls.insecure_http, ("refuse", "allow")),
             token_ttl=_number(env, "AGENTIDP_TOKEN_TTL", cls.token_ttl, 60, MAX_TOKEN_TTL),
             signing_alg=_choice(env, "AGENTIDP_SIGNING_ALG", cls.signing_alg, SIGNING_ALGORITHMS),
+            assertion_audience=_choice(env, "AGENTIDP_ASSERTION_AUDIENCE", cls.assertion_audience, ASSERTION_AUDIENCES),
+            max_agents=_number(env, "AGENTIDP_MAX_AGENTS", cls.max_agents, 1, 1_000_000),
             pool_min_size=_number(env, "AGENTIDP_POOL_MIN_SIZE", cls.pool_min_size, 0, 1000),
             pool_max_size=_number(env, "AGENTIDP_POOL_MAX_SIZE", cls.pool_max_size, 1, 1000),
             pool_timeout=_seconds(env, "AGENTIDP_POOL_TIMEOUT", cls.pool_timeout, 3, 25),

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from agentidp import audit
+from agentidp.config import Settings
 from agentidp.db.database import Database, connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.registry.agents import add_agent, update_agent
@@ -228,6 +229,7 @@ def _register(agent: DemoAgent, opened: Transaction) -> None:
         owner=agent.owner,
         scopes=list(SCOPES if agent is OPERATOR else DEFAULT_SCOPES),
         agent_id=agent.agent_id,
+        most=Settings.max_agents,
     )
     _add_credential(agent, REVOKED_CREDENTIAL_ID if agent is ROTATED else agent.credential_id, opened)
 

@@ -158,6 +158,7 @@ def make_agent(
             description="",
             scopes=list(scopes),
             agent_id=agent_id,
+            most=services.settings.max_agents,
         )
         _, client_secret = add_credential(transaction, row.agent_id, expires_at=None)
     assert client_secret is not None

@@ -73,6 +73,13 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
         ],
     ),
     "AGENTIDP_TOKEN_TTL": ("token_ttl", 3600, {"60": 60, "86400": 86400}, ["59", "86401"]),
+    "AGENTIDP_ASSERTION_AUDIENCE": (
+        "assertion_audience",
+        "issuer",
+        {"issuer": "issuer", "issuer-or-token-endpoint": "issuer-or-token-endpoint"},
+        ["token-endpoint", "any", "Issuer"],
+    ),
+    "AGENTIDP_MAX_AGENTS": ("max_agents", 20_000, {"1": 1, "1000000": 1_000_000}, ["0", "1000001", "x"]),
     "AGENTIDP_SIGNING_ALG": ("signing_alg", "ES256", {"ES256": "ES256", "RS256": "RS256"}, ["none", "HS256", "es256"]),
     "AGENTIDP_POOL_MIN_SIZE": ("pool_min_size", 1, {"0": 0, "8": 8}, ["1001"]),
     "AGENTIDP_POOL_MAX_SIZE": ("pool_max_size", 8, {"1": 1, "1000": 1000}, ["0", "1001"]),

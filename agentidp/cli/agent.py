@@ -69,7 +69,7 @@ def create(organization: str, scopes: tuple[str, ...], as_json: bool, **options:
         organization_id = organization_named(services, organization).organization_id
         new = _members(options, scopes)
         with services.database.of(organization_id, utc_now()).transaction() as transaction:
-            row = agents.add_agent(transaction, **agents.NewAgentSchema().load(new))
+            row = agents.add_agent(transaction, **agents.NewAgentSchema().load(new), most=services.settings.max_agents)
     body = agents.represent(row)
     show([body if as_json else {"agentId": body["agentId"]}], as_json, one=True)
 

@@ -70,7 +70,7 @@ def create_agent(caller: Caller) -> Response:
     try:
         new = forms.loaded(AgentFormSchema(), _sent())
         with session.changing(caller, SCOPE) as opened:
-            add_agent(opened, **new, agent_id=agent_id)
+            add_agent(opened, **new, agent_id=agent_id, most=caller.settings.max_agents)
     except (ValidationError, Conflict) as refused:
         if caller.read("agents/get_agent", agent_id=agent_id):
             return sent_before("It created the agent.", path=f"/agents/{agent_id}", label="The page of the agent")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -84,7 +85,11 @@ def _by_credential(request: Request, form: dict[str, str], at: datetime) -> str:
     client = client_authentication.presented_client(request, form, at)
     signing_key = s.keys.current().signing
     try:
-        if _granted(client, at) is None:
+        try:
+            granted = _granted(client, at)
+        except issuance.AssertionUsed:
+            granted, client = None, replace(client, refusal="assertion used before")
+        if granted is None:
             client_authentication.refuse(request, client, at)
     except OAuthError as refused:
         attempts.record_refusal(client.organization_id, client.agent_id, at, by="credential", reason=refused.error)
@@ -103,8 +108,7 @@ def _granted(client: issuance.Client, at: datetime) -> issuance.Grant | None:
             if rows and rows[0].scope is not None:
                 attempts.record_success(opened, client.agent_id, "credential")
     except psycopg.errors.UniqueViolation:
-        # The assertion was used before.
-        return None
+        raise issuance.AssertionUsed from None
     return issuance.granted(client, call, rows, at=at)
 
 

@@ -122,7 +122,7 @@ def _make(opened: Transaction, settings: Settings, one: Declared, change: Change
         if change.type == ORGANIZATION:
             _organization(opened, change)
         elif change.type == AGENT.type:
-            _agent(opened, change, applied)
+            _agent(opened, settings, change, applied)
         else:
             _resource_server(opened, settings, change)
     except ApiError as error:
@@ -142,7 +142,7 @@ def _organization(opened: Transaction, change: Change) -> None:
         organizations.update_organization(opened, values)
 
 
-def _agent(opened: Transaction, change: Change, applied: Applied) -> None:
+def _agent(opened: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     if change.action == "delete":
         agents.remove_agent(opened, UUID(change.id))
         return
@@ -151,7 +151,9 @@ def _agent(opened: Transaction, change: Change, applied: Applied) -> None:
     if agent_id is None:
         schema = agents.NewAgentSchema()
         new = {name: value for name, value in change.after.items() if name in schema.fields}
-        agent_id = agents.add_agent(opened, **schema.load({"name": change.name} | new)).agent_id
+        agent_id = agents.add_agent(
+            opened, **schema.load({"name": change.name} | new), most=settings.max_agents
+        ).agent_id
         applied.new_agents.append((change.organization, change.name, agent_id))
         # What a new agent cannot be given, such as its status, follows as a change.
         later = {name: value for name, value in change.after.items() if name not in new}

@@ -1,7 +1,7 @@
 """``private_key_jwt``: a client authenticates with a JWT that it has signed (RFC 7523).
 
 The audience rule is draft-ietf-oauth-rfc7523bis's: the issuer and nothing else, so that an assertion made for another
-server cannot be replayed here.
+server cannot be replayed here. A setting allows the token endpoint as well, which older libraries send.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from uuid import UUID
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from agentidp.config import LEEWAY
+from agentidp.config import LEEWAY, Settings
 from agentidp.jose.jwk import ALGORITHMS, MIN_RSA_BITS, key_algorithm
 from agentidp.jose.jws import COMPACT_SERIALIZATION, MAX_JTI_LENGTH, NUMERIC_DATE_LIMIT, base64url
 from agentidp.oauth.issuance import Client
+from agentidp.paths import TOKEN_ENDPOINT
 from agentidp.services import Services
 
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -42,6 +43,9 @@ MAX_KEYS_TRIED = 10
 
 MAX_REMEMBERED = 10_000
 """Keys of clients that a process remembers, about 20 MB. Only an authentic assertion adds one."""
+
+WRONG_SIGNATURE = "wrong signature"
+"""The reason why an assertion is refused that no key of the client has signed."""
 
 # Used if a client has no key, so that the failure takes as long as for a client with one. The RSA modulus is a random
 # number, so it has no private key.
@@ -114,18 +118,19 @@ def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, a
     checks that a credential in force still holds it. Any other key is read from the database, so a failure takes the
     same queries and as many signatures as it does for a client that is not remembered.
 
-    :returns: the client, with the key that has verified the assertion, or with none if nothing fits: the statement
-        that issues the token then finds nobody, as for a wrong secret.
+    :returns: the client, with the key that has verified the assertion, or with none and a reason if nothing fits: the
+        statement that issues the token then finds nobody, as for a wrong secret.
     """
     alg, kid = unverified.header["alg"], unverified.header.get("kid")
     if kid is not None and not (kid.isascii() and kid.isprintable()):
         # No key has such a name, nor this one, and PostgreSQL takes no NUL.
         kid = ""
     remembered = s.client_keys.get((agent_id, alg, kid))
+    refusal: str | None = "unknown key"
     if remembered is not None:
-        claims = _verified_claims(s, unverified, remembered[1], alg)
-        if claims is not None and _is_timely(claims, at):
-            return _authentic(organization_id, agent_id, remembered[0], claims)
+        refusal = _refusal(s, unverified, remembered[1], at)
+        if refusal is None:
+            return _authentic(organization_id, agent_id, remembered[0], unverified.claims)
     candidates = s.database.of(organization_id, at).fetch(
         "oauth/client_keys", agent_id=agent_id, alg=key_algorithm(alg), kid=kid, most=MAX_KEYS_TRIED
     )
@@ -136,15 +141,18 @@ def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, a
             continue
         tried.append(jwk)
         key = jwt.PyJWK.from_dict(row.jwk).key
-        claims = _verified_claims(s, unverified, key, alg)
-        if claims is not None and _is_timely(claims, at):
+        found = _refusal(s, unverified, key, at)
+        if found is None:
             if len(s.client_keys) >= MAX_REMEMBERED:
                 s.client_keys.clear()
             s.client_keys[agent_id, alg, kid] = jwk, key
-            return _authentic(organization_id, agent_id, jwk, claims)
+            return _authentic(organization_id, agent_id, jwk, unverified.claims)
+        # What is wrong beside the signature is known of the key that has made it.
+        if found != WRONG_SIGNATURE or refusal == "unknown key":
+            refusal = found
     if not tried:
-        _verified_claims(s, unverified, _NOBODYS_KEYS[key_algorithm(alg)], alg)
-    return Client(organization_id, agent_id)
+        _refusal(s, unverified, _NOBODYS_KEYS[key_algorithm(alg)], at)
+    return Client(organization_id, agent_id, refusal=refusal)
 
 
 def _authentic(organization_id: str, agent_id: UUID, jwk: str, claims: dict[str, Any]) -> Client:
@@ -158,30 +166,38 @@ def _authentic(organization_id: str, agent_id: UUID, jwk: str, claims: dict[str,
     )
 
 
-def _verified_claims(s: Services, unverified: UnverifiedAssertion, key: Any, alg: str) -> dict[str, Any] | None:
+def _refusal(s: Services, unverified: UnverifiedAssertion, key: Any, at: datetime) -> str | None:
+    """Why an assertion is refused, in the words of the log; ``None`` if *key* has signed it and it is right."""
     # Not by jwt.decode, which would parse once more. The algorithm is the header's, of ALGORITHMS.
-    algorithm = jwt.get_algorithm_by_name(alg)
+    algorithm = jwt.get_algorithm_by_name(unverified.header["alg"])
     try:
         if not algorithm.verify(unverified.signed, algorithm.prepare_key(key), unverified.signature):
-            return None
+            return WRONG_SIGNATURE
     except (jwt.PyJWTError, ValueError, TypeError):
-        return None
-    claims = unverified.claims
-    if claims.get("aud") not in (s.settings.issuer, [s.settings.issuer]):
-        return None
-    if not isinstance(claims.get("jti"), str) or not 1 <= len(claims["jti"]) <= MAX_JTI_LENGTH:
-        return None
-    return claims
+        return WRONG_SIGNATURE
+    audience, jti = unverified.claims.get("aud"), unverified.claims.get("jti")
+    if (audience[0] if isinstance(audience, list) and len(audience) == 1 else audience) not in _audiences(s.settings):
+        return "wrong audience"
+    if not isinstance(jti, str) or not 1 <= len(jti) <= MAX_JTI_LENGTH:
+        return "wrong jti"
+    return _wrong_time(unverified.claims, at.timestamp())
 
 
-def _is_timely(claims: dict[str, Any], at: datetime) -> bool:
-    now = at.timestamp()
+def _audiences(settings: Settings) -> list[str]:
+    """The audiences that an assertion may have."""
+    token_endpoint = [f"{settings.issuer}{TOKEN_ENDPOINT}"] if settings.assertion_audience != "issuer" else []
+    return [settings.issuer, *token_endpoint]
+
+
+def _wrong_time(claims: dict[str, Any], now: float) -> str | None:
+    """What is wrong with the times of an assertion, in the words of the log."""
     times = {name: claims[name] for name in ("exp", "iat", "nbf") if name in claims}
-    if not all(type(t) in (int, float) and 0 <= t <= NUMERIC_DATE_LIMIT for t in times.values()):
-        return False
-    is_current: bool = (
-        now - CLIENT_LEEWAY < times.get("exp", 0) <= now + MAX_LIFETIME + CLIENT_LEEWAY
-        and times.get("iat", now) <= now + CLIENT_LEEWAY
-        and times.get("nbf", now) <= now + CLIENT_LEEWAY
-    )
-    return is_current
+    if "exp" not in times or not all(type(t) in (int, float) and 0 <= t <= NUMERIC_DATE_LIMIT for t in times.values()):
+        return "wrong times"
+    if times["exp"] <= now - CLIENT_LEEWAY:
+        return "assertion expired"
+    if times["exp"] > now + MAX_LIFETIME + CLIENT_LEEWAY:
+        return "assertion valid for too long"
+    if times.get("iat", now) > now + CLIENT_LEEWAY or times.get("nbf", now) > now + CLIENT_LEEWAY:
+        return "assertion not yet valid"
+    return None

@@ -90,7 +90,10 @@ def refuse(request: Request, client: Client, at: datetime) -> NoReturn:
 
 def _rejection(client: Client) -> Rejection:
     credential = "assertion" if client.secret_hash is None else "secret"
-    reason = "unknown client" if client.agent_id == UNKNOWN_AGENT else f"wrong {credential}"
+    # A key that has signed the assertion, and that no credential in force holds any more.
+    reason = client.refusal or ("wrong secret" if credential == "secret" else "revoked or expired key")
+    if client.agent_id == UNKNOWN_AGENT:
+        reason = "unknown client"
     return Rejection(client.organization_id, client.agent_id, credential, reason, client.secret_hash)
 
 
@@ -124,7 +127,7 @@ def _by_assertion(form: dict[str, str], at: datetime) -> Client:
         raise OAuthError("invalid_request", "client_id differs from the client assertion")
     named = _named_client(unverified.client_id)
     shown = client_assertion.verify(services(), unverified, named.organization_id, named.agent_id, at)
-    return replace(named, jwk=shown.jwk, digest=shown.digest, expires_at=shown.expires_at)
+    return replace(named, jwk=shown.jwk, digest=shown.digest, expires_at=shown.expires_at, refusal=shown.refusal)
 
 
 def _basic(header: str) -> tuple[str, str]:

@@ -48,6 +48,7 @@ class Client:
     :param expires_at: until when the identifier is stored.
     :param sent_id: the ``client_id`` as it was sent, valid or not. A failure is throttled under it.
     :param is_remembered: the organization was found in memory, without a query.
+    :param refusal: why its assertion is refused, in the words of the log.
     """
 
     organization_id: str
@@ -58,6 +59,11 @@ class Client:
     expires_at: datetime | None = None
     sent_id: str = ""
     is_remembered: bool = False
+    refusal: str | None = None
+
+
+class AssertionUsed(Exception):
+    """The client's assertion was used before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ def record(
     :param database: of the client's organization, at the instant at which the token is issued.
     :param proof: of the key that the token is bound to. It is consumed if the token is issued, and only then.
     :returns: ``None`` if authentication failed and nothing was counted.
+    :raises AssertionUsed: likewise.
     :raises OAuthError: the client is authentic and may not have what it asks for, a quota refuses it, or the proof was
         used before; no token was counted.
     """
@@ -96,8 +103,7 @@ def record(
         else:
             rows = _record_with_proof(database, client, call, proof.consumption())
     except psycopg.errors.UniqueViolation:
-        # The assertion was used before.
-        return None
+        raise AssertionUsed from None
     return granted(client, call, rows, at=database.at)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime
 
 import marshmallow as ma
@@ -73,7 +74,10 @@ def issue_token() -> Response:
     # Read first: a token that cannot be signed must not be counted.
     signing_key = s.keys.current().signing
     database = s.database.of(client.organization_id, at)
-    granted = issuance.record(database, client, scope=scope, resource=resource, proof=proof)
+    try:
+        granted = issuance.record(database, client, scope=scope, resource=resource, proof=proof)
+    except issuance.AssertionUsed:
+        granted, client = None, replace(client, refusal="assertion used before")
     if granted is None:
         # Always raises.
         client_authentication.refuse(received, client, at)
@@ -107,8 +111,13 @@ def requested_scope(form: dict[str, str]) -> list[str] | None:
 def requested_resource(form: dict[str, str]) -> str | None:
     """The resource server that the token is for, or ``None`` for our own API (RFC 8707 section 2).
 
-    :raises OAuthError: ``invalid_target`` for what is not an absolute URI without fragment.
+    :raises OAuthError: ``invalid_target`` for what is not an absolute URI without fragment, or for the parameter of
+        other servers: who sends it must not get a token for something else.
     """
+    if "audience" in form:
+        raise OAuthError(
+            "invalid_target", "audience is not supported: name the resource server by the parameter resource (RFC 8707)"
+        )
     resource = form.get("resource")
     if resource is None or resource == services().settings.resource:
         return None

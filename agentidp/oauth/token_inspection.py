@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import marshmallow as ma
@@ -69,8 +69,7 @@ def inspect_token(at: datetime) -> TokenInspection:
         # A consumed assertion must stay consumed after a crash. Nothing else is written that must.
         [rows] = s.database.of(client.organization_id, at).run(call, durable=client.digest is not None)
     except psycopg.errors.UniqueViolation:
-        # The assertion was used before.
-        rows = []
+        rows, client = [], replace(client, refusal="assertion used before")
     if not rows:
         client_authentication.refuse(received, client, at)
     context.organization_id, context.agent_id = client.organization_id, client.agent_id

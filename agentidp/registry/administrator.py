@@ -36,7 +36,7 @@ def add_administered_organization(database_url: str, *, name: str, at: datetime)
         operator_transaction(connection, organization_id, at) as opened,
     ):
         found(opened, name=name)
-        agent = add_agent(opened, name=NAME, description="Administers the organization.", scopes=list(SCOPES))
+        agent = add_agent(opened, name=NAME, description="Administers the organization.", scopes=list(SCOPES), most=1)
         _, client_secret = add_credential(opened, agent.agent_id, expires_at=None)
     assert client_secret is not None  # noqa: S101 - no keys were given
     return Administrator(organization_id, agent.agent_id, client_secret)

@@ -122,7 +122,7 @@ class AgentListSchema(ma.Schema):
 def create_agent(caller: Caller, new: dict[str, Any]) -> Response:
     """Register an agent."""
     with caller.transaction() as opened:
-        agent = add_agent(opened, **new)
+        agent = add_agent(opened, **new, most=caller.settings.max_agents)
     body = represent(agent)
     return json_response(body, 201, {"Location": f"/api/v1/agents/{body['agentId']}"})
 
@@ -185,15 +185,21 @@ def add_agent(
     dpop_bound_access_tokens: bool = False,
     expected_replicas: int | None = None,
     agent_id: UUID | None = None,
+    most: int,
 ) -> Any:
     """Register an agent and its client.
 
+    :param most: agents that the organization may have, deleted ones not counted. What other transactions create at the
+        same time is not seen.
     :param agent_id: random when left out.
     :returns: the agent's row.
     :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
-    :raises Conflict: another agent of the organization has the name.
+    :raises Conflict: another agent of the organization has the name, or it has as many as it may.
     """
     refuse_unknown_scopes(opened, scopes)
+    [found] = opened.fetch("agents/count_agents")
+    if found.count >= most:
+        raise Conflict(f"The organization has {most} agents, which is the maximum; delete one first.")
     try:
         [agent] = opened.fetch(
             "agents/add_agent",

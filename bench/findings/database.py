@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 
+from agentidp.config import Settings
 from agentidp.db.citus import enter_organization
 from agentidp.db.database import Database
 from agentidp.db.organization import Transaction
@@ -75,6 +76,7 @@ class InDatabase:
             description="",
             scopes=list(DEFAULT_SCOPES),
             agent_id=agent.agent_id,
+            most=Settings.max_agents,
         )
 
     def _retire(self, transaction: Transaction, agent: Agent) -> None:

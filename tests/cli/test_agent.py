@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from pathlib import Path
 
 from agentidp.scopes import SCOPES
 from tests.cli.command import SUSPENDED, UUID, Command
@@ -146,3 +147,14 @@ def test_an_agent_can_have_the_scopes_of_the_organizations_resource_servers(run:
     assert run.refused("agent", "update", other_agent, "--name", "reader") == (
         "Another agent has this name. (name is taken)"
     )
+
+
+def test_an_organization_has_no_more_agents_than_the_setting_allows(run: Command, tmp_path: Path) -> None:
+    full = "The organization has 3 agents, which is the maximum; delete one first."
+    acme = run("organization", "create", "Acme")
+    for number in range(3):
+        run("agent", "create", str(number), "--organization", acme)
+    assert run.refused("agent", "create", "four", "--organization", acme, AGENTIDP_MAX_AGENTS="3") == full
+    file = tmp_path / "fleet.yaml"
+    file.write_text(f"organizations: [{{organizationId: {acme}, name: Acme, agents: [{{name: four}}]}}]")
+    assert full in run.refused("apply", "-f", str(file), AGENTIDP_MAX_AGENTS="3")

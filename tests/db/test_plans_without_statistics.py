@@ -285,6 +285,8 @@ FEW = 100
 """Pages that a statement may read unless it is listed below."""
 
 PAGES = {
+    # All of the organization's agents in an index, once for each that is created.
+    "agents/count_agents": 800,
     # A look into the outbox for each of the organization's targets.
     "alerts/claim_targets": 300,
     # One use in 16 deletes up to 64 expired identifiers, each by its key.

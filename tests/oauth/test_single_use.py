@@ -239,10 +239,8 @@ class TestAnAssertion:
         for _ in range(5):
             register(client, cast.acme, keys)
         verified = []
-        verify = client_assertion._verified_claims
-        monkeypatch.setattr(
-            client_assertion, "_verified_claims", lambda *given: verified.append(given) or verify(*given)
-        )
+        verify = client_assertion._refusal
+        monkeypatch.setattr(client_assertion, "_refusal", lambda *given: verified.append(given) or verify(*given))
         stranger = ec.generate_private_key(ec.SECP256R1())
         for kid in (None, "mine"):
             verified.clear()
@@ -304,8 +302,8 @@ class TestARememberedKey:
     ) -> None:
         register(client, cast.acme, [key])
         stranger = ec.generate_private_key(ec.SECP256R1())
-        seen, verify = [], client_assertion._verified_claims
-        monkeypatch.setattr(client_assertion, "_verified_claims", lambda *given: seen.append(given) or verify(*given))
+        seen, verify = [], client_assertion._refusal
+        monkeypatch.setattr(client_assertion, "_refusal", lambda *given: seen.append(given) or verify(*given))
         costs = []
         for _ in range(2):
             seen.clear()

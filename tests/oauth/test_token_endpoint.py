@@ -9,7 +9,7 @@ import itertools
 import json
 import uuid
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -33,7 +33,7 @@ from agentidp.jose.jws import MAX_JTI_LENGTH
 from agentidp.oauth import client_assertion
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY, MAX_LENGTH, MAX_LIFETIME
 from agentidp.oauth.client_form import MAX_PARAMETERS
-from agentidp.registry.credentials import add_credential
+from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.citus import WITHOUT_CITUS
@@ -143,7 +143,7 @@ class TestForm:
         assert whole(ask(shared_client, body)) == refused("invalid_request", "a parameter is repeated")
 
     def test_an_unknown_parameter_is_ignored(self, shared_client: FlaskClient, agent: Agent) -> None:
-        assert ask_as(shared_client, agent, audience="https://x.example", unknown="é\x00").status_code == 200
+        assert ask_as(shared_client, agent, organization="org-x", unknown="é\x00").status_code == 200
 
     @pytest.mark.parametrize("name", ["scope", "resource", "client_secret", "client_assertion"])
     def test_a_parameter_without_a_value_counts_as_omitted(
@@ -583,6 +583,24 @@ def holder(shared_app: Flask, agent: Agent) -> KeyHolder:
     return KeyHolder.make(shared_app.extensions["agentidp"], agent)
 
 
+@pytest.mark.parametrize("audience", ["https://billing.example/v2", f"{ISSUER}/api/v1", "x"])
+@pytest.mark.parametrize("resource", ["", f"{ISSUER}/api/v1"])
+def test_the_parameter_of_other_servers_is_refused(
+    shared_client: FlaskClient, agent: Agent, audience: str, resource: str
+) -> None:
+    """Auth0's. A token for our own API is not what its sender wants."""
+    sent = GRANT | {"client_id": agent.client_id, "client_secret": agent.client_secret, "resource": resource}
+    assert whole(ask(shared_client, sent | {"audience": audience})) == refused(
+        "invalid_target", "audience is not supported: name the resource server by the parameter resource (RFC 8707)"
+    )
+    assert ask(shared_client, sent | {"audience": ""}).status_code == 200
+
+
+def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Why authentications were rejected, in the words of the log."""
+    return [record.fields["reason"] for record in caplog.records if record.getMessage() == "authentication rejected"]
+
+
 class TestPrivateKeyJwt:
     """RFC 7523 sections 2.2 and 3, with the audience of draft-ietf-oauth-rfc7523bis."""
 
@@ -680,6 +698,100 @@ class TestPrivateKeyJwt:
         self, shared_client: FlaskClient, holder: KeyHolder, changes: dict[str, Any]
     ) -> None:
         assert whole(ask(shared_client, holder.form(**changes))) == FAILED
+
+    @pytest.mark.parametrize(
+        ("changes", "reason"),
+        [
+            ({"aud": f"{ISSUER}{PATH}"}, "wrong audience"),
+            ({"aud": "https://elsewhere.example"}, "wrong audience"),
+            ({"aud": None}, "wrong audience"),
+            ({"jti": None}, "wrong jti"),
+            ({"exp": NOW - CLIENT_LEEWAY}, "assertion expired"),
+            ({"exp": NOW + MAX_LIFETIME + CLIENT_LEEWAY + 1}, "assertion valid for too long"),
+            ({"iat": NOW + CLIENT_LEEWAY + 1}, "assertion not yet valid"),
+            ({"nbf": NOW + CLIENT_LEEWAY + 1}, "assertion not yet valid"),
+            ({"exp": None}, "wrong times"),
+            ({"exp": "soon"}, "wrong times"),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("is_remembered", [False, True])
+    def test_the_operator_learns_what_is_wrong_and_the_client_does_not(
+        self,
+        shared_app: Flask,
+        shared_client: FlaskClient,
+        holder: KeyHolder,
+        caplog: pytest.LogCaptureFixture,
+        changes: dict[str, Any],
+        reason: str,
+        is_remembered: bool,
+    ) -> None:
+        if is_remembered:
+            assert ask(shared_client, holder.form()).status_code == 200
+        assert whole(ask(shared_client, holder.form(**changes))) == FAILED
+        assert reasons(caplog) == [reason]
+        # The finding of the dashboard and the metrics have it from here.
+        with psycopg.connect(str(shared_app.extensions["agentidp"].settings.database_url)) as connection:
+            connection.execute(
+                "select set_config('agentidp.organization_id', %s, false)", [holder.agent.organization_id]
+            )
+            stored = connection.execute(
+                "select reason, rejections from rejected_networks where agent_id = %s", [holder.agent.agent_id]
+            ).fetchall()
+        assert stored == [(reason, 1)]
+
+    def test_the_operator_learns_of_keys_and_replays(
+        self, shared_app: Flask, shared_client: FlaskClient, holder: KeyHolder, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        services = shared_app.extensions["agentidp"]
+        used = holder.form()
+        assert ask(shared_client, used).status_code == 200
+        other = KEYS["ES256"]()
+        for form in (
+            used,
+            holder.form(jwt.encode(holder.claims(), other, "ES256", {"kid": "mine"})),
+            # The signature comes first: nobody learns by the log of others what they have not signed.
+            holder.form(jwt.encode(holder.claims(aud="x"), other, "ES256", {"kid": "mine"})),
+            holder.form(jwt.encode(holder.claims(), holder.key, "ES256", {"kid": "yours"})),
+        ):
+            assert whole(ask(shared_client, form)) == FAILED
+        [row] = [
+            row
+            for row in database_of(services, holder.agent.organization_id).fetch(
+                "agents/list_credentials", agent_id=holder.agent.agent_id
+            )
+            if row.jwks
+        ]
+        with database_of(services, holder.agent.organization_id).transaction() as opened:
+            end_credential(opened, holder.agent.agent_id, row.credential_id)
+        assert whole(ask(shared_client, holder.form())) == FAILED
+        assert reasons(caplog) == [
+            "assertion used before",
+            "wrong signature",
+            "wrong signature",
+            "unknown key",
+            "revoked or expired key",
+        ]
+
+    @pytest.mark.parametrize("path", CLIENT_PATHS)
+    def test_a_setting_allows_the_token_endpoint_as_audience(
+        self, shared_app: Flask, holder: KeyHolder, path: str
+    ) -> None:
+        services = shared_app.extensions["agentidp"]
+        settings = replace(services.settings, assertion_audience="issuer-or-token-endpoint")
+        app = create_app(settings, clock=services.clock)
+        client = app.test_client()
+        for audience, status in (
+            (f"{ISSUER}{PATH}", 200),
+            ([f"{ISSUER}{PATH}"], 200),
+            (ISSUER, 200),
+            (f"{ISSUER}{PATH}/", 401),
+            ([ISSUER, f"{ISSUER}{PATH}"], 401),
+            ("https://elsewhere.example/api/v1/token", 401),
+        ):
+            form = holder.form(aud=audience) | {"token": "x"}
+            assert client.post(path, data=form).status_code == status, audience
+        app.extensions["agentidp"].close()
 
     def test_refuses_other_signatures(
         self, shared_app: Flask, shared_client: FlaskClient, shared_cast: Cast, holder: KeyHolder

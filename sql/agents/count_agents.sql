@@ -1,0 +1,4 @@
+-- How many agents an organization has, deleted ones not counted. One row: count. Parameters: organization_id.
+select count(*) as count
+from agents
+where organization_id = %(organization_id)s and deleted_at is null
