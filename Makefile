@@ -54,7 +54,7 @@ lint: $(TESTABLE)  ## Check style, format, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(RUNNABLE)  ## Measure the service beside a bare Flask route, about five minutes
+bench: $(RUNNABLE)  ## Measure the service beside a bare Flask route, about six minutes
 	$(BIN)/python -m bench
 
 picture: $(TESTABLE)  ## Make the pictures in docs/ again, with Chromium and Prometheus
