@@ -1,9 +1,14 @@
-"""``make`` on a machine that cannot make a virtual environment says what to install and leaves nothing behind."""
+"""``make`` on a machine that lacks something says what to install and leaves nothing behind."""
 
 from __future__ import annotations
 
+import configparser
+import re
+import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from tests.factories import PATIENCE, ROOT
 
@@ -40,3 +45,32 @@ def test_leaves_no_half_made_environment(tmp_path: Path) -> None:
     done = make(tmp_path / "venv/bin/python", half, tmp_path)
     assert done.returncode != 0
     assert not (tmp_path / "venv").exists()
+
+
+def test_the_last_line_of_make_test_says_what_make_test_all_runs_beside_it() -> None:
+    done = subprocess.run(["make", "-C", str(ROOT), "-n", "test"], capture_output=True, text=True, check=True)
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("make")]
+    assert lines[-1].startswith(
+        'echo "All of these passed. Beside them, make test-all runs the tests that need nginx, '
+    )
+    [left_out] = re.findall(r'-m "not \((.*)\)"', lines[-2])
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    declared = {line.partition(":")[0] for line in setup["tool:pytest"]["markers"].strip().splitlines()}
+    assert set(left_out.split(" or ")) == declared - {"not_on_citus", "slow"}
+
+
+@pytest.mark.program
+def test_on_another_system_the_programs_that_are_missing_are_named(tmp_path: Path) -> None:
+    for program in ("bash", "dirname"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+    done = subprocess.run(
+        [tmp_path / "bash", ROOT / "tests" / "install.sh"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("This is no Debian. Install what these packages of Debian have: ")
+    assert {"curl", "jq", "chromium", "wrk", "nodejs", "npm"} <= set(done.stderr.split())
