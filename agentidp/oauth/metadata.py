@@ -121,7 +121,7 @@ def authorization_server() -> Response:
 @oauth_errors
 @blueprint.response(200, OpenIDProviderSchema)
 def openid_configuration() -> Response:
-    """The same document at OpenID Connect's address, the only one that many libraries and clouds use."""
+    """The same members at OpenID Connect's address, the only one that many libraries use, and two that it requires."""
     required = {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": list(SIGNING_ALGORITHMS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from authlib.oidc.discovery import OpenIDProviderMetadata
 from flask.testing import FlaskClient
 
 from agentidp.jose.signing_keys import JWKS_MAX_AGE
+from tests.factories import ROOT
 
 ISSUER = "http://localhost:3000"
 OAUTH, OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
@@ -28,6 +30,15 @@ def test_openid_configuration_is_the_same_and_what_openid_connect_requires_besid
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256", "RS256"],
     }
+
+
+def test_the_guide_describes_both_documents_as_they_are(shared_client: FlaskClient) -> None:
+    guide = (ROOT / "docs" / "oauth.md").read_text(encoding="utf-8")
+    [row] = [line for line in guide.splitlines() if line.startswith(f"| `{OPENID}` |")]
+    further = served(shared_client, OPENID).keys() - served(shared_client, OAUTH).keys()
+    assert set(re.findall("`([a-z_]+)`", row)) == further
+    address = served(shared_client, OPENID)["authorization_endpoint"].removeprefix(ISSUER)
+    assert shared_client.get(address).status_code == 404
 
 
 @pytest.mark.parametrize(
