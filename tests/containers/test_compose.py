@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -96,6 +97,26 @@ def test_three_commands_lead_from_nothing_to_a_counted_token(checkout: Checkout)
     [count] = [day["count"] for day in json.loads(checkout.shell("\n".join(again)))["data"]]
     # A second token; at midnight the first day ends.
     assert count in (checkout.first_count + 1, 1)  # type: ignore[attr-defined]
+
+
+def test_a_link_leads_to_the_dashboard(checkout: Checkout) -> None:
+    link = urlsplit(checkout.shell(shell_blocks("The dashboard")).strip())
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", checkout.port, timeout=PATIENCE)) as connection:
+        signed_in = fetch(connection, "GET", f"{link.path}?{link.query}", headers={"Sec-Fetch-Site": "none"})
+        assert (signed_in.status, signed_in.headers["Location"]) == (303, "/dashboard")
+        cookie = signed_in.headers["Set-Cookie"].partition(";")[0]
+        page = fetch(connection, "GET", "/dashboard", headers={"Cookie": cookie})
+    assert page.status == 200
+    assert b"Tokens" in page.body
+
+
+def test_the_image_has_no_embedded_postgresql(checkout: Checkout) -> None:
+    listed = run_anyway(*PODMAN, "exec", checkout.container("agentidp"), "ls", "/opt/agentidp/lib").stdout.split()
+    python = next(name for name in listed if name.startswith("python3"))
+    inside = [*PODMAN, "exec", checkout.container("agentidp"), "ls", f"/opt/agentidp/lib/{python}/site-packages"]
+    packages = set(run_anyway(*inside).stdout.split())
+    assert {"agentidp", "flask", "psycopg"} <= packages
+    assert not [name for name in packages if name.startswith(("pixeltable", "psutil", "fasteners", "platformdirs"))]
 
 
 def test_an_agent_of_ones_own_gets_a_counted_token(client: tuple[str, str, str]) -> None:
