@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -32,12 +33,15 @@ SHARE_LIMIT = 80
 """An agent with a higher percentage of the period's tokens is flagged."""
 
 SORTS = {
-    "tokens": "most tokens first",
-    "requests": "most requests first",
-    "rejected": "most rejected first",
-    "last_token": "latest token first",
     "name": "by name",
+    "tokens": "by tokens",
+    "requests": "by requests",
+    "rejected": "by rejected requests",
+    "last_request": "by last request",
+    "last_token": "by last token",
+    "last_rejection": "by last rejection",
 }
+"""Column -> how the table is called that is sorted by it."""
 
 blueprint = pages.new_blueprint("dashboard-agents", __name__)
 
@@ -79,11 +83,22 @@ class Selection:
     search: str = ""
     status: str = ""
     sort: str = "tokens"
+    order: str = ""
     unusual: str = ""
+
+    @property
+    def is_descending(self) -> bool:
+        """Whether the last come first. Unless it is said, most come first, and names begin with A."""
+        return self.sort != "name" if not self.order else self.order == "desc"
+
+    def query_of_heading(self, period: Period, sort: str) -> str:
+        """The query of the address to which the heading of a column leads: the other order, if it is the column's."""
+        order = ("asc" if self.is_descending else "desc") if sort == self.sort else ""
+        return self.query(period, sort=sort, order=order)
 
     def query(self, period: Period, **changes: Any) -> str:
         """The query of an address that shows them, with *changes*."""
-        chosen = {"search": self.search, "status": self.status, "sort": self.sort, "unusual": self.unusual} | changes
+        chosen = dataclasses.asdict(self) | changes
         return f"{period.query}&{urlencode({name: value for name, value in chosen.items() if value})}"
 
 
@@ -144,6 +159,7 @@ def agents_of_the_period(
             "status": selection.status or None,
             "agent_ids": None if among is None else list(among),
             "sort": selection.sort,
+            "descending": selection.is_descending,
             "limit": limit,
             "offset": offset,
         },
@@ -198,9 +214,11 @@ def _requested_selection() -> Selection:
         request.args.get("search", "").strip(),
         request.args.get("status", ""),
         request.args.get("sort", "tokens"),
+        request.args.get("order", ""),
         request.args.get("unusual", ""),
     )
-    if chosen.status not in ("", *STATUSES_OF_USAGE) or chosen.sort not in SORTS or chosen.unusual not in ("", "1"):
+    accepted = {"status": ("", *STATUSES_OF_USAGE), "sort": SORTS, "order": ("", "asc", "desc"), "unusual": ("", "1")}
+    if any(getattr(chosen, name) not in values for name, values in accepted.items()):
         raise ValidationError("The agents cannot be filtered or sorted by this.")
     if len(chosen.search) > MAX_SEARCH or "\0" in chosen.search:
         raise ValidationError(f"Search for at most {MAX_SEARCH} characters.")

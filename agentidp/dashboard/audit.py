@@ -154,7 +154,9 @@ def _members(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _changes(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> list[str]:
-    """What changed, as text. Of something new or deleted, what it does not have is left out."""
+    """What changed, as text. Of something new or deleted, what it does not have is left out; of a credential its agent,
+    which the subject names.
+    """
 
     def text(value: Any) -> str:
         if value is None or value in ("", []):
@@ -174,4 +176,7 @@ def _changes(event: dict[str, Any], names: dict[str, Thing], at: datetime) -> li
     before, after = event["before"], event["after"]
     if before is not None and after is not None:
         return [f"{name}: {text(before[name])} → {text(value)}" for name, value in after.items()]
-    return [f"{name}: {text(value)}" for name, value in _members(event).items() if value is not None]
+    shown = {name: value for name, value in _members(event).items() if value is not None}
+    if event["subjectType"] == "credential":
+        shown.pop("agentId", None)
+    return [f"{name}: {text(value)}" for name, value in shown.items()]

@@ -4,8 +4,8 @@
 -- and in each row matches, how many agents are found, and of all agents all_agents and all_tokens.
 -- Parameters: organization_id; first; last: the first and the last day; search: text that the name, the id, the
 -- description or the owner contains, empty for all; status: or null for all; agent_ids (uuid[]): of these only,
--- or null for all; sort: name, tokens, requests, rejected or last_token; limit;
--- offset.
+-- or null for all; sort: name, tokens, requests, rejected, last_token, last_request or last_rejection; descending:
+-- whether the last by this come first (agents without such an hour are always last); limit; offset.
 with counted as (
     select
         usage.agent_id,
@@ -43,22 +43,52 @@ known as (
         agents.organization_id = %(organization_id)s
         and (agents.deleted_at is null or counted.agent_id is not null)
 ),
-listed as (
+sorted as (
     select
         known.*,
+        case %(sort)s::text
+            when 'tokens' then known.tokens
+            when 'requests' then known.requests
+            when 'rejected' then known.rejected
+            else (chosen.day - date '2000-01-01') * 24 + chosen_hour.hour
+        end as rank
+    from known
+    cross join lateral (
+        select case %(sort)s::text when 'last_token' then known.token_day when 'last_request' then known.request_day
+            when 'last_rejection' then known.rejection_day end as day
+        offset 0
+    ) as chosen
+    -- Of all agents, as the page that is shown depends on it; nothing is read if the list is sorted by something else.
+    cross join lateral (
+        select max(cell.ordinal) as hour
+        from agent_usage_daily as usage
+        cross join lateral unnest(
+            case %(sort)s::text when 'last_token' then usage.tokens_by_hour
+                when 'last_request' then usage.requests_by_hour else usage.rejected_by_hour end
+        ) with ordinality as cell (amount, ordinal)
+        where
+            usage.organization_id = %(organization_id)s
+            and usage.day = chosen.day
+            and usage.agent_id = known.agent_id
+            and cell.amount > 0
+        offset 0
+    ) as chosen_hour
+),
+listed as (
+    select
+        sorted.*,
         count(*) over () as matches,
         row_number() over (
             order by
-                case %(sort)s::text when 'tokens' then known.tokens when 'requests' then known.requests
-                    when 'rejected' then known.rejected end desc,
-                case %(sort)s::text when 'last_token' then known.token_day end desc nulls last,
-                case %(sort)s::text when 'name' then lower(known.name) end,
-                known.tokens desc, known.requests desc, known.name, known.agent_id
+                case when %(descending)s::boolean then -sorted.rank else sorted.rank end nulls last,
+                case when %(sort)s::text = 'name' and %(descending)s::boolean then lower(sorted.name) end desc,
+                case when %(sort)s::text = 'name' then lower(sorted.name) end,
+                sorted.tokens desc, sorted.requests desc, sorted.name, sorted.agent_id
         ) as place
-    from known
+    from sorted
     where
-        (%(status)s::text is null or known.status = %(status)s::text)
-        and (%(agent_ids)s::uuid[] is null or known.agent_id = any (%(agent_ids)s::uuid[]))
+        (%(status)s::text is null or sorted.status = %(status)s::text)
+        and (%(agent_ids)s::uuid[] is null or sorted.agent_id = any (%(agent_ids)s::uuid[]))
         and strpos(lower(concat_ws(' ', name, agent_id, description, owner)), lower(%(search)s::text)) > 0
     order by place
     limit %(limit)s offset %(offset)s

@@ -232,7 +232,8 @@ def test_a_thousand_agents_are_read_by_the_key(database_url: str) -> None:
     parameters = {call.name: call.parameters for call in (kind.call(look) for kind in (*KINDS.values(), markers))}
     today = NOON.date()
     others = {"days": 90, "agent_id": f"{8:032d}", "limit": 50, "offset": 0, "on_day": today, "at_hour": 9}
-    others |= {"by_rejected": True, "search": "", "status": None, "agent_ids": None, "sort": "tokens"}
+    others |= {"by_rejected": True, "search": "", "status": None, "agent_ids": None}
+    others |= {"sort": "tokens", "descending": True}
     others |= {"after": f"{0:032d}", "scopes": ["analytics:read"]}
     others |= {"first": today - timedelta(days=89), "last": today}
     parameters["analytics/agent_usage"] = QUERIES[-1][1]

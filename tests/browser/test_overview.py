@@ -163,8 +163,8 @@ def test_agents_are_searched_filtered_and_sorted(page: Page) -> None:
     expect(page.locator(AGENTS)).to_have_text([re.compile("social-poster")])
     page.get_by_label("Status").select_option("all")
     page.get_by_label("Unusual only").check()
-    page.get_by_label("Order").select_option("by name")
     page.get_by_role("button", name="Show", exact=True).click()
+    page.get_by_role("columnheader", name="Agent").get_by_role("link").click()
     found = page.locator(f"{AGENTS} a:not(.badge)").all_inner_texts()
     assert "price-watcher" in found
     assert found == sorted(found)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.dashboard.agents import MAX_SEARCH, PAGE_SIZE
+from agentidp.dashboard.agents import MAX_SEARCH, PAGE_SIZE, SORTS
 from agentidp.findings import Found, findings_query
 from agentidp.findings.finding import Contributor, Severity
 from agentidp.findings.store import store_evaluation
@@ -16,6 +17,8 @@ from agentidp.usage import record_rejection
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, Read, number, with_session
 from tests.factories import NOON, Agent, a_finding, count_usage, database_of, make_agent
+
+COLUMN = {"last_request": 5, "last_token": 6, "last_rejection": 7}
 
 
 @pytest.fixture
@@ -42,14 +45,45 @@ def names(page: Page) -> list[str]:
     return [row[0].split()[0] for row in page.table("Agents")] if page.tables else []
 
 
-@pytest.mark.parametrize(
-    ("sort", "first"),
-    [("tokens", "Alpha"), ("requests", "beta"), ("rejected", "gamma"), ("last_token", "gamma"), ("name", "100%_off")],
-)
-def test_sorts(read: Read, fleet: dict[str, Agent], sort: str, first: str) -> None:
-    shown = names(read(f"/agents?sort={sort}"))
-    assert shown[0] == first
-    assert sorted(shown) == sorted([*fleet, "builder"])
+BY = {
+    "name": ["100%_off", "Alpha", "beta", "builder", "gamma"],
+    "tokens": ["Alpha", "gamma", "beta", "builder", "100%_off"],
+    "requests": ["beta", "Alpha", "gamma", "builder", "100%_off"],
+    "rejected": ["gamma", "Alpha", "beta", "builder", "100%_off"],
+    "last_token": ["gamma", "beta", "Alpha", "builder", "100%_off"],
+    "last_request": ["builder", "gamma", "beta", "Alpha", "100%_off"],
+    "last_rejection": ["gamma", "Alpha", "beta", "builder", "100%_off"],
+}
+"""Column -> the agents in its usual order."""
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_a_heading_sorts_and_sorts_the_other_way_the_next_time(read: Read, fleet: dict[str, Agent], sort: str) -> None:
+    page = read("/agents?days=30&search=&sort=requests" if sort == "tokens" else "/agents")
+    for is_second in (False, True):
+        links = [str(link["href"]) for link in page.all("a")]
+        [address] = [link for link in links if re.match(rf"/dashboard/agents\?.*&sort={sort}(&|$)", link)]
+        page = read(address.removeprefix("/dashboard"))
+        is_descending = (sort != "name") != is_second
+        sorted_by = [heading["aria-sort"] for heading in page.all("th") if "aria-sort" in heading]
+        assert sorted_by == ["descending" if is_descending else "ascending"]
+        found = names(page)
+        if not is_second:
+            assert found == BY[sort]
+        elif sort.startswith("last_"):
+            # Those without such an hour are last in both orders.
+            known = [row[0].split()[0] for row in page.table("Agents") if row[COLUMN[sort]] != "none"]
+            assert found[: len(known)] == [name for name in reversed(BY[sort]) if name in known]
+        else:
+            assert found[-1] == BY[sort][0]
+            assert sorted(found) == sorted(BY[sort])
+
+
+def test_sorts_by_the_hour_within_a_day(read: Read, fleet: dict[str, Agent], cast: Cast, services: Services) -> None:
+    for hours, agent_id in ((1, cast.acme.agent_id), (3, fleet["100%_off"].agent_id)):
+        count_usage(services, cast.acme.organization_id, agent_id, NOON - timedelta(hours=hours), tokens=1)
+    assert names(read("/agents?sort=last_token"))[:3] == ["builder", "gamma", "100%_off"]
+    assert names(read("/agents?sort=last_token&order=asc")) == ["Alpha", "beta", "100%_off", "gamma", "builder"]
 
 
 @pytest.mark.parametrize(
@@ -107,11 +141,13 @@ def test_keeps_the_period_and_the_order_on_other_pages_and_in_the_form(
     address = "/dashboard/agents?month=2026-04&search=agent&sort=name&page=2"
     assert {"href": address, "rel": "next"} in page.all("a")
     assert len(Page(client.get(address)).table("Agents")) == 1
-    assert {"type": "hidden", "name": "month", "value": "2026-04"} in page.all("input")
+    for name, value in (("month", "2026-04"), ("sort", "name"), ("order", "")):
+        assert {"type": "hidden", "name": name, "value": value} in page.all("input")
 
 
 @pytest.mark.parametrize(
-    "query", ["sort=id", "sort=", "unusual=yes", "status=gone", f"search={'x' * (MAX_SEARCH + 1)}", "search=%00"]
+    "query",
+    ["sort=id", "sort=", "order=up", "unusual=yes", "status=gone", f"search={'x' * (MAX_SEARCH + 1)}", "search=%00"],
 )
 def test_refuses_what_it_cannot_do(signed_in: FlaskClient, query: str) -> None:
     assert signed_in.get(f"/dashboard/agents?{query}").status_code == 400

@@ -91,7 +91,6 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
     assert changes["agent.changed", "worker"] == {"owner: none → Shop", "scopes: analytics:read, agents:read → none"}
     assert changes["credential.created", "credential laptop of worker"] == {
         "label: laptop",
-        "agentId: worker",
         "expiresAt: Fri 1 May, 00:00 UTC",
     }
     assert "about: worker" in changes["finding.acknowledged", "finding spike"]

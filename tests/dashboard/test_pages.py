@@ -872,6 +872,7 @@ AGENTS = {
     "status": None,
     "agent_ids": None,
     "sort": "tokens",
+    "descending": True,
     "limit": 50,
     "offset": 0,
 }

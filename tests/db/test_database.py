@@ -176,7 +176,14 @@ NEW: dict[str, dict[str, Any]] = {
     "alerts/matching_targets": {"severities": ["info"], "follows": True, "ends": False, "others": True},
     "analytics/agent_usage": {"first_day": NOON.date().replace(day=1), "until": NOON.date() + timedelta(days=1)},
     "dashboard/agents_of_the_day": {"at_hour": None, "by_rejected": True},
-    "dashboard/agents": {"agent_ids": None, "search": "", "sort": "name", "limit": 50, "offset": 0},
+    "dashboard/agents": {
+        "agent_ids": None,
+        "search": "",
+        "sort": "name",
+        "descending": False,
+        "limit": 50,
+        "offset": 0,
+    },
     "dashboard/agents_by_id": {"agent_ids": None, "search": "", "status": None, "limit": 50, "after": uuid.UUID(int=0)},
     "dashboard/scope_holders": {"scopes": ["analytics:read"]},
     "dashboard/viewer": {

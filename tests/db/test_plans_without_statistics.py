@@ -225,6 +225,7 @@ VALUES: dict[str, Any] = {
     "on_day": NOON.date(),
     "search": "",
     "sort": "tokens",
+    "descending": True,
     "follows": True,
     "ends": False,
     "others": False,

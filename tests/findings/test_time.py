@@ -32,7 +32,15 @@ def month_of(at: datetime) -> dict[str, Any]:
     return days | {"with_names": True, "limit": None}
 
 
-AGENTS = {"search": "", "status": None, "agent_ids": None, "sort": "tokens", "limit": 50, "offset": 0}
+AGENTS = {
+    "search": "",
+    "status": None,
+    "agent_ids": None,
+    "sort": "tokens",
+    "descending": True,
+    "limit": 50,
+    "offset": 0,
+}
 
 
 def everything(database: Database, organization_id: str, agent_id: UUID, at: datetime, days: int) -> dict[str, Any]:

@@ -1,0 +1,77 @@
+"""Tables on a phone: each row is a block, or the table says that there is more beside it. And headings sort."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from agentidp.demo import RETRYING
+from tests.browser.conftest import Open
+from tests.browser.stage import Stage, let_in
+
+PATHS = [
+    "/dashboard",
+    "/dashboard/agents",
+    f"/dashboard/agents/{RETRYING.agent_id}",
+    "/dashboard/alert-targets",
+    "/dashboard/audit",
+    "/dashboard/days/2026-04-14?hour=9",
+    "/dashboard/resource-servers",
+]
+
+CUT = """() => [...document.querySelectorAll("table")].filter(table => {
+    const box = table.closest(".scroll") ?? table.parentElement
+    const words = getComputedStyle(table.caption, "::after").content
+    return box.scrollWidth > box.clientWidth && !words.includes("Scroll sideways")
+}).map(table => table.caption.textContent)"""
+
+
+def of_a_phone(open_page: Open, stage: Stage, *, java_script_enabled: bool = True) -> Page:
+    page = open_page(viewport={"width": 360, "height": 740}, java_script_enabled=java_script_enabled)
+    let_in(page, stage, stage.operator)
+    return page
+
+
+def test_no_table_is_cut_on_a_phone_without_saying_so(open_page: Open, stage: Stage) -> None:
+    page = of_a_phone(open_page, stage)
+    for path in PATHS:
+        page.goto(path)
+        for details in page.locator("main details > summary").all():
+            if details.is_visible():
+                details.click()
+        assert page.evaluate(CUT) == [], path
+
+
+def test_a_folded_table_is_still_a_table_and_names_each_value(open_page: Open, stage: Stage) -> None:
+    page = of_a_phone(open_page, stage)
+    page.goto("/dashboard/agents")
+    table = page.get_by_role("table", name="Agents, by tokens")
+    row = table.get_by_role("row", name="price-watcher")
+    expect(row.get_by_role("cell")).to_have_count(7)
+    labels = row.locator("td").evaluate_all("cells => cells.map(cell => getComputedStyle(cell, '::before').content)")
+    assert labels == [f'"{name}"' for name in LABELS]
+    edges = row.locator("td").evaluate_all("cells => cells.map(cell => cell.getBoundingClientRect().right)")
+    assert max(edges) <= 360
+
+
+LABELS = ("Tokens", "Share", "Requests", "Rejected", "Last request", "Last token", "Last rejection")
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_headings_sort_without_a_script_and_say_so(open_page: Open, stage: Stage, width: int) -> None:
+    page = of_a_phone(open_page, stage, java_script_enabled=False)
+    page.set_viewport_size({"width": width, "height": 740})
+    page.goto("/dashboard/agents?days=7")
+    for words, order in (("Tokens", "descending"), ("Agent", "ascending"), ("Rejected", "descending")):
+        heading = page.get_by_role("columnheader", name=words, exact=True)
+        if words != "Tokens":
+            heading.get_by_role("link").click()
+        expect(heading).to_have_attribute("aria-sort", order)
+        expect(page.locator("th[aria-sort]")).to_have_count(1)
+        expect(page).to_have_url(re.compile("days=7"))
+    heading.get_by_role("link").click()
+    expect(heading).to_have_attribute("aria-sort", "ascending")
+    counts = page.locator("td[data-label=Rejected]").all_inner_texts()
+    assert [int(count.replace(",", "")) for count in counts] == sorted(int(count.replace(",", "")) for count in counts)
