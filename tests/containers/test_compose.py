@@ -317,7 +317,10 @@ def test_an_upgrade_from_0_2_0_keeps_data_and_a_rollback_brings_the_old_schema_b
     before = applied(old)
     assert before[-1] == "0028_counting_requests"
     upgrade(old)
-    assert applied(old) == sorted([*before, *(step.name for step in steps()[1:])])
+    *migrations, functions = [step.name for step in steps()[1:]]
+    assert applied(old)[:-1] == [*before, *migrations]
+    # The image may have another version of the package installed than the tests.
+    assert applied(old)[-1].rpartition("_")[2] == functions.rpartition("_")[2]
     client = (ORGANIZATION, AGENT, SECRET)
     assert ask_once(old, client) == 200
     assert tokens_of(old, ORGANIZATION) == 4
