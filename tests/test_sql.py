@@ -12,108 +12,17 @@ import pytest
 from flask import Flask
 
 from agentidp.db.database import SERVICE_ROLE
-from agentidp.db.sql import sql_directory
+from agentidp.db.sql import load_sql, sql_directory
+from tests import statements
 from tests.catalog import INSTANCE_WIDE
+from tests.statements import NAMES, header, numbered, parameters_of
 
 PACKAGE = Path(__file__).resolve().parent.parent / "agentidp"
-NAMES = sorted(
-    str(file.relative_to(sql_directory()).with_suffix(""))
-    for file in sql_directory().rglob("*.sql")
-    if file.parent.name not in ("functions", "migrations", "schema")
-)
 SCHEMA = sorted((sql_directory() / "schema").glob("*.sql"))
 MIGRATIONS = sorted((sql_directory() / "migrations").glob("*.sql"))
 FUNCTIONS = sorted((sql_directory() / "functions").glob("*.sql"))
 OF_AN_ORGANIZATION = [file for file in FUNCTIONS if "language plpgsql" in file.read_text(encoding="utf-8")]
 """Functions with statements, which run beside the organization's rows. The others only calculate."""
-
-OPERATORS = {
-    "agents/erase_agent",
-    "agents/erase_findings",
-    "agents/erase_labels",
-    "agents/erase_marker_notes",
-    "audit/all_heads",
-    "audit/erase_content",
-    "audit/last_before",
-    "audit/prune_events",
-    "audit/unchained_organizations",
-    "alerts/all_targets",
-    "alerts/forget_deliveries",
-    "alerts/reseal_target",
-    "alerts/waiting_organizations",
-    "database/change_login_role",
-    "database/configure_operator",
-    "database/create_login_role",
-    "database/create_schema_migrations",
-    "database/forget_functions",
-    "database/lock_migrations",
-    "database/lock_transaction",
-    "database/missing_rights",
-    "database/record_migration",
-    "distribution/distribute_function",
-    "distribution/distribute_table",
-    "distribution/functions",
-    "distribution/grant_views",
-    "distribution/keeps_plans",
-    "distribution/let_service_log_in",
-    "distribution/plan_by_index",
-    "distribution/plan_each_time",
-    "distribution/plan_once",
-    "distribution/plan_without_jit",
-    "distribution/plans_each_time",
-    "distribution/readiness",
-    "distribution/replicate_table",
-    "distribution/send_function",
-    "distribution/tables",
-    "maintenance/become_service",
-    "maintenance/count_contents",
-    "maintenance/estimate_rows",
-    "maintenance/export_snapshot",
-    "maintenance/is_replica",
-    "maintenance/is_watched",
-    "maintenance/objects",
-    "maintenance/other_sessions",
-    "maintenance/rows_copied",
-    "maintenance/service_privileges",
-    "maintenance/service_role",
-    "maintenance/statements_that_drop",
-    "maintenance/unprotected_tables",
-    "maintenance/what_a_role_is",
-    "maintenance/what_a_role_sees",
-    "oauth/all_resource_identifiers",
-    "oauth/all_resource_servers",
-    "oauth/assign_resource",
-    "oauth/release_resource",
-    "oauth/resource_holder",
-    "organizations/add_organization",
-    "organizations/all_organizations",
-    "organizations/erase_organization",
-    "organizations/suspend_organization",
-    "signing_keys/add_key",
-    "signing_keys/reseal_key",
-    "signing_keys/revoke_key",
-    "usage_history/add_usage",
-    "usage_history/agents",
-    "usage_history/days_before",
-    "usage_history/delete_agent_usage",
-    "usage_history/delete_sums",
-    "usage_history/delete_refusals",
-    "usage_history/delete_usage",
-    "usage_history/export_csv",
-    "usage_history/export_ndjson",
-    "usage_history/record_import",
-    "usage_history/sum_month",
-}
-"""Statements that run as the role that owns the tables, and not as the service's."""
-
-PARAMETER = re.compile(r"%\((\w+)\)s")
-
-
-def parts(name: str) -> tuple[str, str]:
-    """The opening comment of a file and the statement after it."""
-    lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines(keepends=True)
-    opening = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
-    return "".join(lines[:opening]), "".join(lines[opening:])
 
 
 def strings() -> Iterator[tuple[Path, str]]:
@@ -139,13 +48,12 @@ def service(shared_app: Flask) -> Iterator[psycopg.Connection]:
 # Those of distribution/ call functions of Citus; tests/db/test_distribution.py runs them on a cluster.
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("distribution/")])
 def test_prepares_as_the_role_that_runs_it(service: psycopg.Connection, name: str) -> None:
-    numbers: dict[str, str] = {}
-    statement = PARAMETER.sub(lambda m: numbers.setdefault(m[1], f"${len(numbers) + 1}"), parts(name)[1])
+    statement = numbered(name)
     with service.transaction(force_rollback=True):
-        if name in OPERATORS:
+        if header(name).run_by == "operator":
             service.execute("reset role")
         if name == "database/change_login_role":
-            service.execute(parts("database/create_login_role")[1])
+            service.execute(load_sql("database/create_login_role"))
         # PREPARE takes the query of a COPY, but no COPY.
         statement = re.sub(r"\A\s*copy \((.*)\) to stdout.*\Z", r"\1", statement, flags=re.DOTALL)
         # PREPARE takes no definition of a table and no setting, so these are run, and rolled back.
@@ -153,9 +61,9 @@ def test_prepares_as_the_role_that_runs_it(service: psycopg.Connection, name: st
         if statement.startswith(("set", "alter")):
             statement = re.sub(r"\$\d", "'off'", statement)
         try:
-            service.execute(f"{prefix}{statement.replace('%%', '%')}")
+            service.execute(f"{prefix}{statement}")
         except psycopg.errors.InsufficientPrivilege as refused:
-            pytest.fail(f"{refused}: grant it in a migration, or add {name} to OPERATORS if only an operator runs it")
+            pytest.fail(f'{refused}: grant it in a migration, or say "-- for: operator" in {name}')
 
 
 def test_each_file_is_used_and_each_use_has_a_file() -> None:
@@ -170,28 +78,55 @@ def test_each_file_is_used_and_each_use_has_a_file() -> None:
 def test_no_statement_stands_in_two_files() -> None:
     seen: dict[str, str] = {}
     for name in NAMES:
-        statement = " ".join(parts(name)[1].split())
+        statement = " ".join(header(name).text.split())
         assert statement not in seen, f"{name} is {seen[statement]} again"
         seen[statement] = name
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_begins_with_a_comment_that_says_what_it_returns_and_names_its_parameters(name: str) -> None:
-    comment, statement = parts(name)
+    comment = header(name).comment
     assert re.match(r"-- [A-Z]", comment)
     assert re.search(r"\brow\b|\browless\b|\bReturns\b", comment), "what it returns"
     _, colon, told = comment.replace("\n-- ", " ").partition("Parameters: ")
     assert colon, "its parameters"
-    used = set(PARAMETER.findall(statement))
+    used = set(parameters_of(name))
     assert {name for name in used if not re.search(rf"\b{name}\b", told)} == set()
     if not used:
         assert told.startswith("none") or "not used" in told
 
 
+@pytest.mark.parametrize(
+    "line", ["page: 5", "for: nobody", "pages: many", "fleet-pages: 5, why", "citus: elsewhere", "What it does", ""]
+)
+def test_a_header_that_says_something_unknown_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str
+) -> None:
+    (tmp_path / "one.sql").write_text(f"-- One row. Parameters: none.\n--\n-- {line}\nselect 1\n", encoding="utf-8")
+    monkeypatch.setattr(statements, "sql_directory", lambda: tmp_path)
+    with pytest.raises(ValueError, match=re.escape(f'sql/one.sql: "-- {line}" is no line of a header')):
+        header.__wrapped__("one")
+
+
+def test_a_header_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "one.sql").write_text(
+        "-- One row. Parameters: days; a.\n--\n-- for: operator\n-- pages: 500, because\n--   of it\n"
+        "-- example: days={2026-04-15,2026-04-16};\n--   a=null\n-- example: a=x y\nselect 1\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(statements, "sql_directory", lambda: tmp_path)
+    read = header.__wrapped__("one")
+    assert (read.comment, read.text) == ("-- One row. Parameters: days; a.", "select 1\n")
+    assert (read.run_by, read.pages, read.fleet_pages, read.no_shard) == ("operator", 500, 100, False)
+    assert read.examples == [{"days": "{2026-04-15,2026-04-16}", "a": "null"}, {"a": "x y"}]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_is_one_statement_in_lower_case(name: str) -> None:
     # In a statement, a text between dollars can have several.
-    statement = re.sub(r"--[^\n]*|'[^']*'|\"[^\"]*\"|%\(\w+\)s|\$(\w*)\$.*?\$\1\$", "", parts(name)[1], flags=re.DOTALL)
+    statement = re.sub(
+        r"--[^\n]*|'[^']*'|\"[^\"]*\"|%\(\w+\)s|\$(\w*)\$.*?\$\1\$", "", header(name).text, flags=re.DOTALL
+    )
     assert ";" not in statement
     assert statement == statement.lower()
 

@@ -2,6 +2,8 @@
 -- with this id.
 -- Parameters: organization_id; agent_id; credential_id; secret_hash (32 bytes) or jwks (JSON text), the other null;
 -- label (or null); expires_at (timestamptz or null); at (timestamptz); most: the maximum number.
+--
+-- example: credential_id=0a1b2c3d-0000-4000-8000-000000000001; label=null; jwks=null
 insert into credentials (organization_id, agent_id, credential_id, secret_hash, jwks, label, created_at, expires_at)
 select
     %(organization_id)s, %(agent_id)s::uuid, %(credential_id)s::uuid, %(secret_hash)s::bytea, %(jwks)s::jsonb,

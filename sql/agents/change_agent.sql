@@ -1,6 +1,8 @@
 -- Changes an agent; null leaves a column as it is. Returns its row, or none if it is deleted or does not exist.
 -- Parameters: organization_id; agent_id; name; description; owner; scopes (text[]); status; dpop_bound_access_tokens;
 -- expected_replicas: 0 removes it; at (timestamptz).
+--
+-- example: name=new; status=active
 update agents
 set
     name = coalesce(%(name)s::text, name),

@@ -1,4 +1,6 @@
 -- How many agents an organization has, deleted ones not counted. One row: count. Parameters: organization_id.
+--
+-- pages: 800, all of the organization's agents in an index
 select count(*) as count
 from agents
 where organization_id = %(organization_id)s and deleted_at is null

@@ -1,5 +1,7 @@
 -- Puts a state change into the outbox for a target; once, however often. Returns its delivery_id, or no row.
 -- Parameters: organization_id, target_id, delivery_id, finding_id, change, payload, at.
+--
+-- example: change=opened; delivery_id=0a1b2c3d-0000-4000-8000-000000000001
 insert into alert_deliveries (
     organization_id, delivery_id, target_id, finding_id, change, payload, created_at, next_attempt_at
 )

@@ -1,6 +1,8 @@
 -- Adds an alert target unless there is one with its id, or the organization has as many as it may. Returns its row, or none.
 -- Parameters: organization_id, target_id, name, type, destination, sealed, kinds (null: every kind), minimum_severity,
 -- enabled, at, most.
+--
+-- example: target_id=0a1b2c3d-0000-4000-8000-000000000001; name=new; type=webhook; minimum_severity=info
 insert into alert_targets (
     organization_id, target_id, name, type, destination, sealed, kinds, minimum_severity, enabled, created_at, updated_at
 )

@@ -1,6 +1,8 @@
 -- Changes an alert target; a target that is enabled again, or has another address, is tried at once, also
 -- with what has failed before. Returns its row, or none if there is no such target.
 -- Parameters: organization_id, target_id, at, name, destination, sealed, kinds, minimum_severity, enabled.
+--
+-- example: name=new; minimum_severity=info
 with due as (
     update alert_deliveries
     set next_attempt_at = %(at)s

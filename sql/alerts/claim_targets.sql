@@ -1,6 +1,9 @@
 -- Leases targets of the organization that have due deliveries and may be tried, first those whose last turn is longest ago:
 -- until the lease ends no other process sends to them. Returns one row for each, with its encrypted address.
 -- Parameters: organization_id, at, leased_until, most.
+--
+-- pages: 300, a look into the outbox for each of the organization's targets
+-- example: most=8
 with claimed as materialized (
     select target_id
     from alert_targets

@@ -1,6 +1,8 @@
 -- Deletes the deliveries of all organizations that were made before an instant. The last one of a finding that a target
 -- accepted is kept for longer if it says that the finding goes on: the target must receive the end. Returns no row.
 -- Parameters: made_before; kept_after: nothing older is kept.
+--
+-- for: operator
 delete from alert_deliveries
 where created_at < %(made_before)s
     and (

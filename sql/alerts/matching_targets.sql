@@ -4,6 +4,8 @@
 -- Parameters: organization_id; finding_id; kind; severities: this one and those that are less urgent; follows: whether
 -- something follows the beginning; ends: whether this is the end, which only those receive that received something before;
 -- others: whether those are left out that have received the beginning and not the end.
+--
+-- example: severities={info}; kind=spike; follows=true; ends=false; others=false
 select targets.target_id
 from alert_targets as targets
 cross join lateral (

@@ -1,5 +1,7 @@
 -- Ends the lease of a target, which keeps when that was. Returns its id, or no row if it was deleted or another process has leased it since.
 -- Parameters: organization_id, target_id, at, leased_until: of the lease.
+--
+-- example: leased_until=-infinity
 update alert_targets
 set leased_until = %(at)s
 where organization_id = %(organization_id)s

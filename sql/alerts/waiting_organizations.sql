@@ -1,6 +1,8 @@
 -- Returns one row for each organization with a delivery that is due to a target that may be tried. First comes the one whose
 -- targets have had no turn for longest; those that are sent to now come last.
 -- Parameters: at.
+--
+-- for: operator
 select alert_deliveries.organization_id
 from alert_deliveries
 join alert_targets

@@ -3,6 +3,9 @@
 -- issued a token within the 90 days up to "day", or null. No row if the organization has no such agent.
 -- Parameters: organization_id; agent_id; day: the last one, in UTC; days: how many days.
 -- Day by day, because the key has the day before the agent: a range of days would read all agents.
+--
+-- pages: 500, the agent's days, four look-ups each
+-- fleet-pages: 500
 select
     agents.name as agent_name,
     agents.created_at,

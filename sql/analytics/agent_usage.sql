@@ -7,6 +7,10 @@
 -- Parameters: organization_id; first_day (date): of the month, or a day that has no stored sums; until (date): the day
 -- after the last; with_names: whether agent_name and all_tokens are returned, or else are null; limit: of the rows, null for
 -- all.
+--
+-- pages: 45000, the month's rows of all agents, and for some a look-up for each agent
+-- fleet-pages: 6500
+-- example: first_day=2026-04-01; until=2026-04-16; with_names=true; limit=null
 with summed as (
     select monthly.summed_until, monthly.agent_ids, monthly.agent_tokens
     from usage_monthly as monthly

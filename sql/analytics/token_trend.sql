@@ -1,5 +1,7 @@
 -- Tokens issued per UTC day. One row per day on which something was counted: how many days ago, and the tokens.
 -- Parameters: organization_id; day: today in UTC; days: how many days, today included.
+--
+-- pages: 500, the organization's days, four rows each
 select
     %(day)s::date - usage.day as ago,
     sum(usage.tokens)::bigint as tokens

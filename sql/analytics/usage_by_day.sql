@@ -1,6 +1,9 @@
 -- An organization's usage on each UTC day of a period, with the requests of each hour. One row a day, oldest first,
 -- days without usage included.
 -- Parameters: organization_id; first; last: the first and the last day.
+--
+-- pages: 500, the organization's days, four rows each
+-- example: first=2026-01-16; last=2026-04-15
 with counted as (
     select
         usage.day,

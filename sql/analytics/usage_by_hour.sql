@@ -1,5 +1,7 @@
 -- An organization's usage in each UTC hour of some days. One row an hour with usage, in order.
 -- Parameters: organization_id; days: an array of dates.
+--
+-- example: days={2026-04-08,2026-04-15}
 select
     usage.day as on_day,
     (cell.ordinal - 1)::integer as at_hour,

@@ -1,6 +1,8 @@
 -- Adds an event to an organization's chain, whose head the transaction has locked. Returns one row.
 -- Parameters: organization_id; sequence; event_id; at (timestamptz); actor_type; actor; action; subject_type; subject;
 -- before, after (JSON text or null); salt; content_hash; client_address, request_id (text or null); previous_hash; hash.
+--
+-- example: sequence=100001
 with head as (
     update audit_heads
     set sequence = %(sequence)s::bigint, hash = %(hash)s::bytea

@@ -1,6 +1,8 @@
 -- Erases what the events about some subjects say has changed, for the operator: also those about a credential, a marker or a
 -- finding of an agent that is a subject. The chain can still be verified. One row: how many events.
 -- Parameters: organization_id; subjects (text[]), or null for everything.
+--
+-- for: operator
 with erased as (
     update audit_events
     set before = null, after = null, salt = null

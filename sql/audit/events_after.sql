@@ -1,6 +1,8 @@
 -- A part of an organization's chain. One row per event, oldest first.
 -- Parameters: organization_id; after: the sequence of the last event of the part before, 0 for the first part; limit;
 -- at is not used.
+--
+-- example: after=0
 select
     organization_id, sequence, event_id, at, actor_type, actor, action, subject_type, subject, before, after, salt,
     content_hash, client_address, request_id, previous_hash, hash

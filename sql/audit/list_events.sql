@@ -1,6 +1,8 @@
 -- A page of an organization's events. One row per event that the filters select, newest first. Filters that are null select
 -- all. Parameters: organization_id; below: only sequences less than this; actor; action; subject; since, until
 -- (timestamptz); limit; at is not used.
+--
+-- example: below=50000; actor=null; action=null; subject=null; since=null; until=null
 select
     organization_id, sequence, event_id, at, actor_type, actor, action, subject_type, subject, before, after, salt,
     content_hash, client_address, request_id, previous_hash, hash

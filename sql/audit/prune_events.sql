@@ -1,5 +1,7 @@
 -- Removes the first events of an organization's chain, for the operator. One row: how many. Parameters: organization_id;
 -- sequence: of the last one that is removed.
+--
+-- for: operator
 with removed as (
     delete from audit_events
     where

@@ -6,6 +6,11 @@
 -- description or the owner contains, empty for all; status: or null for all; agent_ids (uuid[]): of these only,
 -- or null for all; sort: name, tokens, requests, rejected, last_token, last_request or last_rejection; descending:
 -- whether the last by this come first (agents without such an hour are always last); limit; offset.
+--
+-- pages: 30000, the period's rows of all agents
+-- fleet-pages: 17000
+-- example: first=2026-01-16; last=2026-04-15; search=; status=null; agent_ids=null; sort=tokens; descending=true; limit=50;
+--   offset=0
 with counted as (
     select
         usage.agent_id,

@@ -3,6 +3,11 @@
 -- matches, all_agents and all_tokens. The last agent looked at has a row even if it is not listed; no row if there is none.
 -- Parameters: organization_id; after (uuid): agents with greater ids only; first, last, search, status and agent_ids as in
 -- dashboard/agents; limit: how many agents it looks at, listed or not.
+--
+-- pages: 1000, a search for each day, and the usage of the ids that are looked at
+-- fleet-pages: 1600
+-- example: first=2026-01-16; last=2026-04-15; search=; status=null; agent_ids=null; limit=50;
+--   after=00000000-0000-0000-0000-000000000000
 with looked_at as materialized (
     select
         agents.agent_id,

@@ -2,6 +2,11 @@
 -- row an agent: agent_id, name, tokens, requests, rejected, and in each row the number of all of them.
 -- Parameters: organization_id; on_day: the day; at_hour: the hour, 0 to 23, or null for the whole day; by_rejected:
 -- whether most rejected requests come first; limit: of the rows, null for all.
+--
+-- pages: 2000, a day's rows of all agents
+-- fleet-pages: 300
+-- example: on_day=2026-04-15; at_hour=null; by_rejected=true; limit=50
+-- example: on_day=2026-04-15; at_hour=9; by_rejected=false; limit=50
 with counted as (
     select
         usage.agent_id,

@@ -3,6 +3,8 @@
 -- page is not a request to the API.
 -- Parameters: organization_id; agent_id; jti: of the token; scope: what the agent must still have; signed_in_at
 -- (timestamptz), or null for a token that was issued to be used elsewhere.
+--
+-- example: scope=analytics:read
 select
     organizations.name as organization_name,
     agents.name as agent_name,

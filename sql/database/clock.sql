@@ -1,3 +1,5 @@
 -- The database's clock, in seconds since 1970: the format of a number does not depend on settings. Returns one row.
 -- Parameters: none.
+--
+-- citus: no shard, because it reads no table
 select extract(epoch from clock_timestamp())::float8 as seconds

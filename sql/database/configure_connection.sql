@@ -2,6 +2,8 @@
 -- instants in the one format that psycopg reads, and commits that wait for the disk, whatever the server, the database
 -- or the role defaults to. Returns one row: is_standby and is_read_only say what the server is.
 -- Parameters: role; statement_timeout: with its unit.
+--
+-- for: connection
 select
     set_config('role', %(role)s, false),
     set_config('statement_timeout', %(statement_timeout)s, false),

@@ -1,5 +1,7 @@
 -- Opens a transaction's view of one organization, and sets how it commits. Returns one row.
 -- Parameters: organization_id; durable: false lets the commit be acknowledged before it is on disk.
+--
+-- citus: no shard, because it reads no table
 select
     set_config('agentidp.organization_id', %(organization_id)s::text, true) as organization_id,
     set_config('synchronous_commit',

@@ -1,3 +1,5 @@
 -- Waits until no other process migrates this database; held until the connection ends. Returns one row.
 -- Parameters: key: the lock's number.
+--
+-- for: operator
 select pg_advisory_lock(%(key)s::bigint)

@@ -1,5 +1,7 @@
 -- Whether the database has Citus, by a function that we call. Also makes Citus forward each "set local" to its workers;
 -- elsewhere that setting has no effect. Returns one row. Parameters: none.
+--
+-- for: connection
 select
     exists (
         select

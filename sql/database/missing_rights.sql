@@ -1,6 +1,8 @@
 -- What a superuser must run so that the role that has logged in may make agentidp_service, or use the one that another
 -- installation has made on the same server. Returns a row for each statement. Parameters: creates_role: whether the role is
 -- to be created even if there is one.
+--
+-- for: operator
 with server as (
     -- Since version 16, whoever may create roles may grant only those of which somebody has made them an administrator.
     select

@@ -1,5 +1,7 @@
 -- How far the primary is. One row: position: what it has written of its log, in bytes, null if the server is no primary
 -- any more; at: its clock. Parameters: none.
+--
+-- citus: no shard, because it reads no table
 select
     case when not pg_is_in_recovery() then (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint end as position,
     clock_timestamp() as at

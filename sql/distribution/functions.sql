@@ -1,6 +1,8 @@
 -- Our functions that are not yet on the workers as they should be, those that other functions call first. One row per
 -- function: its signature; argument, the name of the one that says on which worker it runs, or null if it runs where it
 -- is called. Parameters: none.
+--
+-- for: operator
 with ours as (
     select
         functions.oid,

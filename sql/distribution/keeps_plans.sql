@@ -3,6 +3,8 @@
 -- statement is run 60 times, and the memory of the session's plans compared. Returns one row per server: node, its address;
 -- success, whether it finds them; result, which ends in "plans are not kept" if it does not find them, and otherwise says
 -- why it is unknown. Parameters: none.
+--
+-- for: operator
 select nodename || ':' || nodeport as node, success, result
 from run_command_on_all_nodes($command$
 do $block$

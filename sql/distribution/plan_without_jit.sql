@@ -1,3 +1,5 @@
 -- Turns JIT off on the workers too, which the settings of the service's own sessions do not reach. Returns no row.
 -- Parameters: none.
+--
+-- for: operator
 alter role agentidp_service set jit to off

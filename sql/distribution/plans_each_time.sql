@@ -1,5 +1,7 @@
 -- Whether the servers plan each statement of a function at each call for the service (plan_each_time). Returns one row:
 -- is_so. Parameters: none.
+--
+-- for: operator
 select exists (
     select 1
     from pg_db_role_setting

@@ -1,6 +1,8 @@
 -- Our tables that belong on the workers, each after those that its foreign keys name. One row per table: its name;
 -- is_distributed, whether it is distributed by organization or whole on every node; is_done, whether Citus has it in
 -- either way. Parameters: none.
+--
+-- for: operator
 with recursive ours as (
     select
         tables.oid,

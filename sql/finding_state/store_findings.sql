@@ -1,5 +1,7 @@
 -- Stores findings, new ones and changed ones. Returns their ids, one row for each.
 -- Parameters: organization_id; findings (jsonb): an array of objects with the columns as members.
+--
+-- citus: in steps
 insert into findings (
     organization_id, finding_id, kind, subject, severity, highest_severity, begins_at, ends_at, first_seen_at,
     last_seen_at, ended_at, misses, announced_severity, report

@@ -1,4 +1,6 @@
 -- Ends a mute. One row if it was there. Parameters: organization_id; kind; subject: as in finding_state/mute.
+--
+-- example: kind=spike; subject=organization
 delete from finding_mutes
 where
     organization_id = %(organization_id)s

@@ -3,6 +3,8 @@
 -- busiest hour that was seen had too few requests.
 -- Parameters: organization_id; day: today in UTC; weeks: the maximum number; min_requests: of the busiest
 -- hour; max_hours: the maximum number of hours of the week.
+--
+-- pages: 500, the organization's days, four rows each
 with read as (
     select
         greatest(

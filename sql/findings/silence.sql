@@ -5,6 +5,9 @@
 -- (date): the first day on which an agent must have been active; hour (integer): of the day, the one that runs;
 -- quiet_hours: for how many an agent must have been quiet; quiet_days: likewise, of one with fewer than round_the_clock
 -- active hours on its last two days; max_sampled, max_agents.
+--
+-- pages: 350000, the days of each of ten thousand agents
+-- fleet-pages: 25000
 with seen as materialized (
     select
         usage.agent_id,

@@ -4,6 +4,9 @@
 -- counts of its 24 hours of tokens, and of requests], a day once a slot. Parameters: organization_id; first_day, since,
 -- until (date): of the histories, of the days read for candidates, and the day after the last; token_ttl: a token's
 -- lifetime in seconds; factor; min_tokens: of a day; min_days: such days; max_agents.
+--
+-- pages: 25000, the days of each of ten thousand agents
+-- fleet-pages: 10000
 with suspect_days as materialized (
     -- The fewest are no fewer than one token a lifetime of active hours: most arrays need not be opened.
     select

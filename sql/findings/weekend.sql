@@ -4,6 +4,9 @@
 -- is the days of rest, such as [0, 6] for Sunday and Saturday: weekdays with less than half of the average, then the
 -- weekend. Parameters: organization_id; first_day, since, until (date): of the histories, of the days looked at, the day
 -- after the last; weeks: that say which days are of rest; max_rest_days: how many; min_tokens: of a day; max_agents.
+--
+-- pages: 4000000, the days of each of ten thousand agents
+-- fleet-pages: 25000
 with weekdays as (
     select
         extract(dow from calendar.day)::integer as dow,

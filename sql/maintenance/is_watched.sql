@@ -1,4 +1,6 @@
 -- Whether a session holds the lock of agentidp watch. Returns one row. Parameters: key: the lock's number.
+--
+-- for: operator
 select
     exists (
         select

@@ -1,6 +1,8 @@
 -- What the schema consists of, without what extensions have made. One row per table, view and function; is_executable says
 -- whether the service may call it.
 -- Parameters: none.
+--
+-- for: operator
 select relname::text as name, true as is_executable
 from pg_class
 where

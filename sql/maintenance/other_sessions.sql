@@ -1,4 +1,6 @@
 -- Who else is connected to this database. One row per role. Parameters: none.
+--
+-- for: operator
 select usename::text as role_name, count(*) as sessions
 from pg_stat_activity
 where

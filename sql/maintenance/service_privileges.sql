@@ -1,5 +1,7 @@
 -- Every privilege that the service's role was granted on tables and views, some of them on single columns only. One row per
 -- privilege. Parameters: none.
+--
+-- for: operator
 select relname::text as name, lower(privilege_type) as privilege
 from pg_class
 cross join lateral aclexplode(relacl) as granted

@@ -1,5 +1,7 @@
 -- What the service's role could do beyond what it is granted. One row, or none if there is no such role.
 -- Parameters: none.
+--
+-- for: operator
 select
     rolsuper as is_superuser,
     rolbypassrls as bypasses_row_security,

@@ -1,5 +1,7 @@
 -- Statements that drop all tables, views and functions in the schema public, but those of extensions. One row per
 -- statement, in the order in which to run them. Parameters: none.
+--
+-- for: operator
 select statement
 from (
     select

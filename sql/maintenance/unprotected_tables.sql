@@ -1,5 +1,7 @@
 -- Tables of organizations that row-level security does not protect, from their owner too. One row per table.
 -- Parameters: none.
+--
+-- for: operator
 select relname::text as name
 from pg_class as found
 where

@@ -1,4 +1,6 @@
 -- What the role that has logged in is to the database. Returns one row. Parameters: none.
+--
+-- for: operator
 select
     current_user::text as role_name,
     current_database()::text as database_name,

@@ -1,5 +1,7 @@
 -- Whether a backup by this role would be whole: row-level security applies to it, unless it is a superuser or bypasses it.
 -- Returns one row. Parameters: none.
+--
+-- for: operator
 select
     current_user::text as role_name,
     current_database()::text as database_name,

@@ -1,6 +1,8 @@
 -- What became of an organization's alerts, for the operator's metrics. One row for each type of its targets: how many wait for
 -- targets that are enabled, and since when the oldest; how many were delivered and abandoned in the last day.
 -- Parameters: organization_id; at (timestamptz).
+--
+-- pages: 300000, a hundred thousand alerts of the last days, two pages each
 with recent as materialized (
     select
         target_id,

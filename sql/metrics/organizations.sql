@@ -1,3 +1,6 @@
 -- The organizations that have agents, for the operator's metrics. One row per organization. Reads the client directory,
 -- because the service's role sees the table of organizations one organization at a time. Parameters: none.
+--
+-- pages: 500, the whole client directory, now and then
+-- citus: no shard, because the client directory is read on the coordinator
 select distinct organization_id from clients

@@ -1,6 +1,8 @@
 -- Registers a resource server. Returns its row, or none if the organization has the maximum number.
 -- Parameters: organization_id; resource_server_id; resource; name; scopes (text[]); at (timestamptz);
 -- most: the maximum number.
+--
+-- example: resource_server_id=0a1b2c3d-0000-4000-8000-000000000001; resource=https://new.example; name=new; scopes={}
 insert into resource_servers (organization_id, resource_server_id, resource, name, scopes, created_at)
 select
     %(organization_id)s, %(resource_server_id)s::uuid, %(resource)s::text, %(name)s::text, %(scopes)s::text[],

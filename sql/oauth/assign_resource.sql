@@ -1,5 +1,7 @@
 -- Gives a resource identifier, in any spelling, to an organization, even if another one holds it, for the operator.
 -- Returns no row. Parameters: organization_id; resource; at (timestamptz).
+--
+-- for: operator
 insert into resource_identifiers (resource, organization_id, claimed_at)
 values (resource_key(%(resource)s::text), %(organization_id)s, %(at)s::timestamptz)
 on conflict (resource) do update

@@ -3,6 +3,8 @@
 -- those without a name; of these, the newest credential's first.
 -- Parameters: organization_id; agent_id; alg: the keys' algorithm; kid: of the assertion, or null: then the name of a
 -- key does not matter; most: the maximum number of keys; at (timestamptz).
+--
+-- example: alg=ES256
 select key.jwk
 from client_credentials as credentials
 cross join lateral jsonb_array_elements(credentials.jwks) with ordinality as key (jwk, ordinal)

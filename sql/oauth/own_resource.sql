@@ -1,5 +1,7 @@
 -- Whether a resource identifier is, in any spelling, one of this server's own. Returns one row: is_own.
 -- Parameters: resource; own: this server's own identifiers.
+--
+-- citus: no shard, because it reads no table
 select exists (
     select
     from unnest(%(own)s::text[]) as own (resource)

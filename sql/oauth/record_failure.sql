@@ -4,6 +4,8 @@
 -- Parameters: organization_id: where throttles are; cell: the throttle's number; nearby: how many cells after it are
 -- looked through; every (interval): the time after which a failure is forgotten; at (timestamptz); latest (timestamptz): what
 -- is later was written by a wrong clock, and is ignored.
+--
+-- citus: no shard, because throttles are on the coordinator
 with forgotten as (
     delete from throttles
     -- By primary key. A plan that was made on an empty table would read the whole table for a join or a ctid.

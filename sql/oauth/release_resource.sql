@@ -1,5 +1,7 @@
 -- Takes a resource identifier, in any spelling, from the organization that holds it, for the operator. One row:
 -- organization_id, which held it; none if nobody did. Parameters: resource.
+--
+-- for: operator
 delete from resource_identifiers
 where resource = resource_key(%(resource)s::text)
 returning organization_id

@@ -1,6 +1,8 @@
 -- Deletes everything of an organization but its audit trail and its resource identifiers. Returns no row. Foreign keys are
 -- checked at the end of the statement, so the order of the tables does not matter.
 -- Parameters: organization_id.
+--
+-- for: operator
 with erased_clients as (
     delete from clients where organization_id = %(organization_id)s
 ),

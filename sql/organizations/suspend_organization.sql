@@ -1,5 +1,7 @@
 -- Suspends an organization, or ends its suspension. Returns its row, or none if it does not exist.
 -- Parameters: organization_id; suspended_at (timestamptz), or null.
+--
+-- for: operator
 update organizations
 set suspended_at = %(suspended_at)s::timestamptz
 where organization_id = %(organization_id)s

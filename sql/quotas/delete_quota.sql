@@ -1,5 +1,7 @@
 -- Deletes a quota. Returns its row, or none if there is none.
 -- Parameters: organization_id; agent_id: whose quota it is, nil for the organization's own; quota_window: hour, day or month.
+--
+-- example: quota_window=month
 delete from quotas
 where
     organization_id = %(organization_id)s

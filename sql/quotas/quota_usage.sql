@@ -3,6 +3,8 @@
 -- the tokens issued in the window; refused and observed: the tokens that the quota has refused in it, and those that it would
 -- have refused if it had been enforced. By agent_id, the organization's first. Deleted agents are left out.
 -- Parameters: organization_id; day; hour; agent_id: whose quotas, nil for the organization's own, null for all.
+--
+-- pages: 500, all of the organization's quotas, and each day of the month for a quota a month
 with listed as materialized (
     select
         quotas.agent_id,

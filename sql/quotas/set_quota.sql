@@ -1,6 +1,8 @@
 -- Sets a quota. Returns no row.
 -- Parameters: organization_id; agent_id: whose quota it is, nil for the organization's own; quota_window: hour, day or month;
 -- tokens; is_enforced; at (timestamptz).
+--
+-- example: quota_window=day; tokens=1000
 insert into quotas (organization_id, agent_id, quota_window, tokens, is_enforced, created_at, updated_at)
 values (
     %(organization_id)s, %(agent_id)s::uuid, %(quota_window)s, %(tokens)s::bigint, %(is_enforced)s::boolean, %(at)s, %(at)s

@@ -1,4 +1,6 @@
 -- Replaces a key's encrypted private half. Returns no row. Parameters: kid; private_key_encrypted.
+--
+-- for: operator
 update signing_keys
 set private_key_encrypted = %(private_key_encrypted)s
 where kid = %(kid)s

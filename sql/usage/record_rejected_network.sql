@@ -4,6 +4,9 @@
 -- secret_hash: of the secret that was sent, or null; reason: if the agent and the credential say nothing more precise;
 -- network: text; most_rows: of an organization's day, beyond which further ones are counted in one row;
 -- keep_days: how many days are kept, this one included; nobody: the agent_id of that row.
+--
+-- citus: in steps
+-- example: network=198.51.100.0/24; reason=wrong secret; most_rows=200; keep_days=30
 with forgotten as (
     delete from rejected_networks
     where organization_id = %(organization_id)s and day <= %(day)s::date - %(keep_days)s::integer

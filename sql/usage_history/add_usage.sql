@@ -2,6 +2,8 @@
 -- Parameters: organization_id; agent_ids (uuid[]); and arrays of one length, an element an agent and UTC hour in which
 -- something was counted: agents (integer[]), the place of the agent in agent_ids, from 1; hours (integer[]) since
 -- 1970-01-01 00:00 UTC; tokens, requests, rejected (bigint[]).
+--
+-- for: operator
 with counted as materialized (
     select
         (%(agent_ids)s::uuid[])[agent] as agent_id,

@@ -1,5 +1,7 @@
 -- The agents of an organization, deleted ones too. One row an agent.
 -- Parameters: organization_id.
+--
+-- for: operator
 select agent_id, name, deleted_at is not null as is_deleted
 from agents
 where organization_id = %(organization_id)s

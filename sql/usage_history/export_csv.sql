@@ -1,6 +1,8 @@
 -- Sends the usage of an organization's agents as CSV: a header, then one line an agent and UTC hour with usage, by hour
 -- and agent, which returns no row.
 -- Parameters: organization_id; first and last: UTC days.
+--
+-- for: operator
 copy (
     select began_at as "time", agent_id as agent, tokens, requests, rejected
     from agent_usage_by_hour

@@ -1,6 +1,8 @@
 -- Sends the usage of an organization's agents as NDJSON: one line an agent and UTC hour with usage, by hour and agent,
 -- which returns no row. They hold nothing that COPY would escape.
 -- Parameters: organization_id; first and last: UTC days.
+--
+-- for: operator
 copy (
     select row_to_json(counted)
     from (

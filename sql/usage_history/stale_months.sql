@@ -1,6 +1,9 @@
 -- The UTC calendar months with tokens before "day" whose stored sums are missing or differ from the counters, oldest first.
 -- One row a month: its first day, and the day after the last complete one.
 -- Parameters: organization_id; day: today in UTC.
+--
+-- pages: 500, the organization's days, four rows each
+-- example: day=2026-04-16
 with counted as (
     select month.month, month.until, sum(usage.tokens) as tokens
     from usage_daily as usage

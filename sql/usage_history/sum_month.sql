@@ -1,5 +1,7 @@
 -- Stores the sums of a UTC calendar month's days before a day. Returns no row.
 -- Parameters: organization_id; month (date): its first day; until (date): the day.
+--
+-- for: operator
 insert into usage_monthly (organization_id, month, summed_until, tokens, agent_ids, agent_tokens)
 select
     %(organization_id)s, %(month)s::date, %(until)s::date, sum(counted.tokens), array_agg(counted.agent_id),

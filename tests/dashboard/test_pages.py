@@ -25,7 +25,7 @@ from agentidp.dashboard.filters import dated
 from agentidp.dashboard.overview import BUSIEST
 from agentidp.db.database import Database
 from agentidp.db.organization import common_parameters
-from agentidp.db.sql import Call, Rows, load_sql, sql_directory
+from agentidp.db.sql import Call, Rows, load_sql
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, RETRYING, UNCACHED, create_demo
 from agentidp.findings import KINDS, budget, markers
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
@@ -36,6 +36,7 @@ from tests.conftest import Cast, settings_for
 from tests.dashboard.conftest import SAME_ORIGIN, Page, Read, number, with_session
 from tests.factories import NOON, PATIENCE, Agent, Clock, count_usage, known_finding, make_agent, make_organization
 from tests.routes import NOWHERE
+from tests.statements import header, run_by, values_of
 from tests.wire import overheard
 
 WEEK = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
@@ -908,47 +909,42 @@ MAKE_TWIN = (
 )
 
 
-KEEPING = [
-    Call(VIEWER, {"agent_id": OPERATOR_ID, "jti": "one", "scope": "analytics:read", "signed_in_at": NOON}),
-    Call("dashboard/person_session", {"jti": "one"}),
-    Call("dashboard/agents", AGENTS),
-    Call("dashboard/agents_by_id", AGENTS | {"after": uuid.UUID(int=0)}),
-    Call("dashboard/agents_of_the_day", {"on_day": YESTERDAY, "at_hour": None, "by_rejected": False, "limit": 50}),
-    Call("dashboard/agents_of_the_day", {"on_day": YESTERDAY, "at_hour": 9, "by_rejected": True, "limit": 50}),
-    Call("dashboard/scope_lists", {}),
-    Call("dashboard/scope_holders", {"scopes": ["agents:write"], "limit": 50}),
-    Call("analytics/token_trend", {"days": 90}),
-    Call("analytics/activity_heatmap", {"days": 90}),
-    Call("analytics/agent_activity", {"agent_id": RETRYING.agent_id, "days": 90}),
-    Call("analytics/usage_by_day", {"first": YESTERDAY - timedelta(days=29), "last": YESTERDAY}),
-    Call("analytics/usage_by_hour", {"days": [YESTERDAY, NOON.date()]}),
-    Call("analytics/agent_usage_by_hour", {"agent_id": RETRYING.agent_id, "on_day": YESTERDAY}),
-    *(
-        question.call(FindingsQuery(at=NOON, days=90, dominance_percent=80, token_ttl=3600))
-        for question in (*KINDS.values(), markers)
-    ),
+KNOWN = {
+    "organization_id": ORGANIZATION_ID,
+    "agent_id": RETRYING.agent_id,
+    "agent_ids": None,
+    "jti": "one",
+    "signed_in_at": NOON,
+    "on_day": YESTERDAY,
+    "days": 90,
+}
+OF_FINDINGS = {
+    call.name: call.parameters
+    for question in (*KINDS.values(), markers)
+    for call in [question.call(FindingsQuery(at=NOON, days=90, dominance_percent=80, token_ttl=3600))]
+}
+EXAMPLES = [
+    (name, example)
+    for name in run_by("service")
+    if name.startswith(("analytics/", "dashboard/", "findings/"))
+    for example in range(len(header(name).examples or [{}]))
 ]
-"""Every statement of these rooms; that of analytics/agent_usage is the question of ``dominance``."""
 
 
-def test_each_statement_of_analytics_dashboard_and_findings_is_among_them() -> None:
-    files = [file for room in ("analytics", "dashboard", "findings") for file in (sql_directory() / room).glob("*.sql")]
-    assert {call.name for call in KEEPING} == {f"{file.parent.name}/{file.stem}" for file in files}
-
-
-@pytest.mark.parametrize(("statement", "parameters"), KEEPING)
+@pytest.mark.parametrize(("name", "example"), EXAMPLES)
 def test_each_statement_keeps_to_its_organization_also_past_row_level_security(
-    demo: Agent, database_of: str, statement: str, parameters: dict[str, Any]
+    demo: Agent, database_of: str, name: str, example: int
 ) -> None:
-    parameters = common_parameters(ORGANIZATION_ID, NOON) | parameters
     with psycopg.connect(database_of) as connection:
-        before = connection.execute(load_sql(statement), parameters).fetchall()
+        known = KNOWN | OF_FINDINGS.get(name, {}) | ({"agent_id": OPERATOR_ID} if name == VIEWER else {})
+        parameters = common_parameters(ORGANIZATION_ID, NOON) | values_of(connection, name, known, example)
+        before = connection.execute(load_sql(name), parameters).fetchall()
         for change in MAKE_TWIN:
             connection.execute(change, {"twin": TWIN, "demo": ORGANIZATION_ID, "at": NOON})
         # Not every statement sorts its rows, and twice as many rows may be grouped in another way.
-        after = connection.execute(load_sql(statement), parameters).fetchall()
+        after = connection.execute(load_sql(name), parameters).fetchall()
         assert sorted(map(repr, after)) == sorted(map(repr, before))
-        others = connection.execute(load_sql(statement), parameters | {"organization_id": TWIN}).fetchall()
+        others = connection.execute(load_sql(name), parameters | {"organization_id": TWIN}).fetchall()
         assert sorted(map(repr, others)) != sorted(map(repr, before)) or not before
         connection.rollback()
 

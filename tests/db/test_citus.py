@@ -15,37 +15,16 @@ from psycopg.rows import tuple_row
 
 from agentidp.db.citus import enter_organization
 from agentidp.db.database import SERVICE_ROLE
-from agentidp.db.organization import common_parameters
 from agentidp.db.sql import load_sql
 from tests.catalog import tables_of_organizations
 from tests.citus import Cluster, ExistingCluster
 from tests.conftest import ON_CITUS, Cast
-from tests.db.test_plans_without_statistics import VALUES, VALUES_OF
-from tests.factories import NOON
-from tests.test_sql import NAMES, OPERATORS
+from tests.db.test_plans_without_statistics import KNOWN, OF_FINDINGS
+from tests.statements import header, run_by, values_of
 
 pytestmark = ON_CITUS
 
-ELSEWHERE = {
-    "demo/add_organization": "the operator makes the demo",
-    "demo/use_credentials": "the operator makes the demo",
-    "oauth/record_failure": "throttles are on the coordinator",
-    "oauth/throttled": "throttles are on the coordinator",
-    "oauth/client_organization": "the client directory is read on the coordinator",
-    "metrics/organizations": "the client directory is read on the coordinator",
-    "oauth/claim_resource": "writes a reference table",
-    "oauth/resource_claims": "reads a reference table",
-}
-"""Statements that are about no shard, and why."""
-
-IN_STEPS = {"finding_state/add_changes", "finding_state/store_findings", "usage/record_rejected_network"}
-"""Statements of which the coordinator computes a part itself: the rows to insert, which come from no table."""
-
-SERVICES = [
-    name
-    for name in NAMES
-    if name not in OPERATORS and name not in ELSEWHERE and not name.startswith(("database/", "signing_keys/"))
-]
+SERVICES = [name for name in run_by("service") if not header(name).no_shard]
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +48,15 @@ def test_runs_on_the_organizations_shard_and_on_no_other(
     service: psycopg.Connection[Any], url: str, shared_cast: Cast, name: str
 ) -> None:
     organization_id = shared_cast.acme.organization_id
-    values = common_parameters(organization_id, NOON) | {"durable": True} | VALUES | VALUES_OF.get(name, {})
-    values["organization_id"] = organization_id
-    names = set(re.findall(r"%\((\w+)\)s", load_sql(name)))
+    known = KNOWN | OF_FINDINGS.get(name, {}) | {"organization_id": organization_id}
+    with psycopg.connect(url) as owner:
+        values = values_of(owner, name, known)
     with service.transaction(force_rollback=True):
         enter_organization(service, organization_id, durable=True)
-        explained = service.execute(
-            f"explain (costs off) {load_sql(name)}".encode(), {parameter: values[parameter] for parameter in names}
-        ).fetchall()
+        explained = service.execute(f"explain (costs off) {load_sql(name)}".encode(), values).fetchall()
     plan = "\n".join(line for (line,) in explained)
     tasks = re.findall(r"Task Count: (\d+)", plan)
-    if name in IN_STEPS:
+    if header(name).in_steps:
         assert set(tasks) <= {"1"}, plan
         return
     assert tasks, plan

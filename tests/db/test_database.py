@@ -30,16 +30,17 @@ from tests.citus import PARTLY_REFUSED, REFUSED_BY_CITUS, WITHOUT_CITUS
 from tests.conftest import ON_CITUS, ON_CITUS_TOO, Cast
 from tests.factories import NOON, PATIENCE, ROOT, count_usage, database_of, make_agent, make_organization, usage_sums
 from tests.machine import within
+from tests.statements import NAMES, run_by, values_of
 from tests.test_isolation import everything_of
-from tests.test_sql import NAMES, OF_AN_ORGANIZATION, OPERATORS
+from tests.test_sql import OF_AN_ORGANIZATION
 from tests.wire import overheard
 
 CONDITION = re.compile(r"(\w+\.)?organization_id = %\(organization_id\)s(::text)?")
 FILTERED = [
     name
-    for name in NAMES
+    for name in run_by("service")
     # The findings need a story in which there is something to find: tests/findings/test_isolation.py.
-    if CONDITION.search(load_sql(name)) and name not in OPERATORS and not name.startswith("findings/")
+    if CONDITION.search(load_sql(name)) and not name.startswith("findings/")
 ]
 
 
@@ -105,8 +106,19 @@ def connection(shared_app: Flask) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
+FINDING = {
+    "finding_id": str(uuid.uuid4()),
+    "kind": "spike",
+    "subject": "organization",
+    **dict.fromkeys(("severity", "highest_severity"), "info"),
+    **dict.fromkeys(("begins_at", "ends_at", "first_seen_at", "last_seen_at"), "2026-01-01T00:00:00Z"),
+    "misses": 0,
+    "report": {},
+}
+
+
 def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name: str) -> dict[str, Any]:
-    """A value for each parameter of ``sql/<name>.sql``: ids of the organization *whose*, the rest by its type."""
+    """A value for each parameter of ``sql/<name>.sql``: an id of the organization *whose*, or another."""
     agent = getattr(cast, whose)
     [credential] = connection.execute(
         "select credential_id, secret_hash from credentials where organization_id = %s and jwks is null",
@@ -127,110 +139,12 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         "limit": 100,
         "offset": 0,
         "most": MAX_CREDENTIALS,
+        "findings": Jsonb([FINDING]),
+        "changes": Jsonb([{**FINDING, "change_id": str(uuid.uuid4()), "change": "ended"}]),
         # Where null stands for all, for the beginning, or for no change.
         **dict.fromkeys(("after_at", "after_id", "name", "scopes", "scope", "status", "resource")),
     }
-    by_type = {
-        "timestamp with time zone": NOON,
-        "timestamp with time zone[]": [NOON],
-        "integer": 3,
-        "bigint": 3,
-        "interval": timedelta(days=3),
-        "integer[]": [3],
-        "interval[]": [timedelta(days=3)],
-        "boolean": True,
-        "text": "changed",
-        "text[]": ["changed"],
-        "uuid": uuid.uuid4(),
-        "bytea": bytes(32),
-        "jsonb": None,
-        "date": NOON.date(),
-        "date[]": [NOON.date()],
-    }
-    known |= NEW.get(name, {})
-    return {parameter: known.get(parameter, by_type.get(type_)) for parameter, type_ in types_of(connection, name)}
-
-
-FINDING = {
-    "finding_id": str(uuid.uuid4()),
-    "kind": "spike",
-    "subject": "organization",
-    **dict.fromkeys(("severity", "highest_severity"), "info"),
-    **dict.fromkeys(("begins_at", "ends_at", "first_seen_at", "last_seen_at"), "2026-01-01T00:00:00Z"),
-    "misses": 0,
-    "report": {},
-}
-
-NEW: dict[str, dict[str, Any]] = {
-    "alerts/add_delivery": {"change": "opened", "payload": Jsonb({}), "delivery_id": uuid.uuid4()},
-    "markers/add_marker": {"marker_id": uuid.uuid4(), "kind": "holiday", "most": 10},
-    "alerts/add_target": {
-        "target_id": uuid.uuid4(),
-        "name": "new",
-        "type": "webhook",
-        "destination": "https://new.example",
-        "minimum_severity": "info",
-    },
-    "alerts/add_test": {"payload": Jsonb({}), "delivery_id": uuid.uuid4()},
-    "alerts/change_target": {"name": "new", "minimum_severity": "info"},
-    "alerts/matching_targets": {"severities": ["info"], "follows": True, "ends": False, "others": True},
-    "analytics/agent_usage": {"first_day": NOON.date().replace(day=1), "until": NOON.date() + timedelta(days=1)},
-    "dashboard/agents_of_the_day": {"at_hour": None, "by_rejected": True},
-    "dashboard/agents": {
-        "agent_ids": None,
-        "search": "",
-        "sort": "name",
-        "descending": False,
-        "limit": 50,
-        "offset": 0,
-    },
-    "dashboard/agents_by_id": {"agent_ids": None, "search": "", "status": None, "limit": 50, "after": uuid.UUID(int=0)},
-    "dashboard/scope_holders": {"scopes": ["analytics:read"]},
-    "dashboard/viewer": {
-        "scope": "analytics:read",
-    },
-    "agents/add_credential": {"credential_id": uuid.uuid4()},
-    "audit/add_event": {"sequence": 1000},
-    "audit/events_after": {"after": 0},
-    "audit/list_events": {"below": 100, **dict.fromkeys(("actor", "action", "subject", "since", "until"))},
-    "finding_state/add_changes": {"changes": Jsonb([{**FINDING, "change_id": str(uuid.uuid4()), "change": "ended"}])},
-    "finding_state/mute": {"kind": "silence"},
-    "finding_state/store_findings": {"findings": Jsonb([FINDING])},
-    "finding_state/unmute": {"kind": "spike", "subject": "organization"},
-    "alerts/release_target": {"leased_until": "-infinity"},
-    "quotas/delete_quota": {"quota_window": "month"},
-    "quotas/get_quota": {"quota_window": "month"},
-    "quotas/set_quota": {"quota_window": "day"},
-    "organizations/rename_organization": {"name": "changed"},
-    "usage/forget_rejected_networks": {"keep_days": 0},
-    "usage_history/stale_months": {"day": NOON.date() + timedelta(days=1)},
-    "oauth/claim_resource": {"resource": "https://new.example"},
-    "oauth/resource_claims": {"resource": "https://new.example"},
-    "oauth/client_keys": {"alg": "ES256"},
-    "oauth/throttled": {"at": NOON.replace(year=1999)},
-    "oauth/add_resource_server": {
-        "resource_server_id": uuid.uuid4(),
-        "resource": "https://new.example",
-        "name": "new",
-        "scopes": [],
-    },
-}
-"""Values with which a statement finds something, or adds something that is not there."""
-
-
-def types_of(connection: psycopg.Connection[Any], name: str) -> list[tuple[str, str]]:
-    """The parameters of ``sql/<name>.sql`` and their types, as PostgreSQL infers them."""
-    numbers: dict[str, str] = {}
-    statement = re.sub(
-        r"%\((\w+)\)s", lambda m: numbers.setdefault(m[1], f"${len(numbers) + 1}"), load_sql(name)
-    ).replace("%%", "%")
-    connection.execute(f"prepare to_ask as {statement}".encode())
-    try:
-        row = connection.execute("select parameter_types::text[] as types from pg_prepared_statements").fetchone()
-    finally:
-        connection.execute("deallocate all")
-    assert row is not None
-    return list(zip(numbers, row.types, strict=True))
+    return values_of(connection, name, known)
 
 
 def run(
@@ -268,7 +182,7 @@ def test_without_its_condition_a_query_still_sees_only_the_callers_rows(
     setting = cast.acme.organization_id
     _, before = run(connection, None, "select 1", {})
     rows, after = run(connection, setting, load_sql(name), values)
-    assert rows or after != before, f"give NEW parameters with which {name} finds something"
+    assert rows or after != before, f"give {name} an example with which it finds something"
     assert run(connection, setting, CONDITION.sub("true", load_sql(name)), values) == (rows, after)
 
 

@@ -36,7 +36,7 @@ from tests.cli.command import Command
 from tests.conftest import ON_EVERY_POSTGRES, settings_for
 from tests.db.test_migrations import RELEASED, query, wait_for
 from tests.factories import PATIENCE, Clock, make_agent, make_organization, usage_sums
-from tests.test_sql import NAMES, OPERATORS
+from tests.statements import run_by
 
 WHOLE = {"clients", "resource_identifiers"}
 """Tables that are whole on every node."""
@@ -402,9 +402,6 @@ def test_a_database_without_citus_is_refused_and_left_as_it_is(database_url: str
     )
 
 
-SERVICES = [name for name in NAMES if name not in OPERATORS and not re.match(r"database/set_local|database/look", name)]
-
-
 def scans(plan: dict[str, Any], tables: list[str]) -> Iterator[tuple[str, str]]:
     """Each of *tables* that a plan reads, and the conditions on what it reads there."""
     conditions = " ".join(str(plan[key]) for key in ("Index Cond", "Recheck Cond", "Filter") if key in plan)
@@ -424,7 +421,7 @@ def test_each_statement_keeps_to_one_organization_wherever_it_reads(database_url
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("set plan_cache_mode to force_generic_plan")
         connection.execute("set enable_seqscan to off")
-        for name in SERVICES:
+        for name in run_by("service"):
             text, parameters = Statement.of(load_sql(name))
             connection.execute(b"prepare planned as " + text)
             nothing = f"({', '.join(['null'] * len(parameters))})" if parameters else ""

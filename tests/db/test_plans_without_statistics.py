@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -18,19 +17,17 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from agentidp.alerts.delivery import CONCURRENCY
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.sql import load_sql
 from agentidp.findings import KINDS, markers
 from agentidp.findings.finding import FindingsQuery
 from agentidp.oauth import throttle
 from agentidp.scopes import SCOPES
-from agentidp.usage import KEEP_NETWORKS, MAX_NETWORKS, UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
 from tests import catalog
 from tests.citus import READS_A_PLAN
 from tests.conftest import _fresh_database
 from tests.factories import NOON
-from tests.test_sql import NAMES, OPERATORS
+from tests.statements import header, numbered, run_by, values_of
 
 pytestmark = pytest.mark.slow
 
@@ -45,20 +42,7 @@ DAYS_OF_ALL = 4
 ORGANIZATION = "org-00000007-0000-4000-8000-000000000000"
 AGENT = uuid.UUID(int=100)
 
-STATEMENTS = [
-    name
-    for name in NAMES
-    if name not in OPERATORS
-    and not name.startswith(("demo/", "distribution/"))
-    # What opens a connection or a transaction reads no table; on Citus the last two are no statements to prepare.
-    and name
-    not in (
-        "database/configure_connection",
-        "database/look_for_citus",
-        "database/set_local_commit",
-        "database/set_local_organization",
-    )
-]
+STATEMENTS = run_by("service")
 """What requests run."""
 
 FILL = (
@@ -90,7 +74,7 @@ FILL = (
     "'192.0.2.0/24', 'wrong secret', 1 from generate_series(0, 29) as n, generate_series(1, 200) as m",
     "insert into revoked_tokens select %(organization_id)s, 'token ' || n, "
     "%(at)s::timestamptz + interval '1 second' * (n - %(rows)s / 1000) from generate_series(1, %(rows)s) as n",
-    "insert into throttles select %(unknown)s, %(spread)s * n, "
+    "insert into throttles select %(organization_id)s, %(spread)s * n, "
     "%(at)s::timestamptz - case when n %% 1000 = 0 then interval '1 hour' else interval '0' end "
     "from generate_series(1, %(rows)s) as n",
     "insert into quotas select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, quota_window, 1000000, true, null, "
@@ -120,215 +104,50 @@ FILL = (
     "from findings",
     "insert into finding_mutes select organization_id, 'spike', agent_id::text, %(at)s, %(at)s, 'x' "
     "from agents limit 1000",
+    "insert into finding_mutes select %(organization_id)s, 'spike', 'organization', %(at)s, %(at)s, 'x'",
     "insert into finding_evaluations select %(organization_id)s, %(at)s, %(at)s::date, '{}'",
     "update agent_usage_daily set rejected = 24, rejected_by_hour = tokens_by_hour "
     "where day = %(at)s::date and ('x' || right(agent_id::text, 8))::bit(32)::integer %% 1000 = 0",
 )
 
-VALUES: dict[str, Any] = {
+KNOWN: dict[str, Any] = {
     "organization_id": ORGANIZATION,
-    "agent_id": AGENT,
-    "credential_id": AGENT,
-    "jwk": None,
-    "client_id": AGENT,
-    "resource_server_id": uuid.UUID(int=50),
-    "finding_id": uuid.UUID(int=50),
-    "marker_id": uuid.UUID(int=50),
-    "quota_window": "month",
-    "tokens": 1000,
-    "is_enforced": True,
-    "starts_at": NOON,
-    "ends_at": NOON,
-    "ended_before": NOON - timedelta(days=400),
-    "findings": Jsonb([]),
-    "changes": Jsonb([]),
-    "kind": "spike",
-    "until": NOON,
-    "since": NOON.date(),
-    "first_day": NOON.date(),
-    "ended_after": NOON - timedelta(days=7),
-    "not_computed": [],
-    "took": 0.5,
-    "muted_by": "x",
-    "acknowledged_by": "x",
-    "note": "",
-    "token_agent_id": AGENT,
-    "target_id": uuid.UUID(int=50),
-    "delivery_id": uuid.UUID(int=0),
-    "change": "opened",
-    "payload": "{}",
-    "kinds": None,
-    "severities": ["info"],
-    "minimum_severity": "info",
-    "type": "webhook",
-    "destination": "https://new.example",
-    "sealed": b"",
-    "enabled": True,
-    "leased_until": NOON + timedelta(minutes=1),
-    "paused_until": NOON,
-    "next_attempt_at": NOON,
-    "tested_before": NOON,
-    "error": "no connection",
-    "is_last": False,
-    "is_gone": False,
+    **dict.fromkeys(("agent_id", "credential_id", "client_id", "token_agent_id", "after_id"), AGENT),
+    **dict.fromkeys(("resource_server_id", "finding_id", "marker_id", "target_id"), uuid.UUID(int=50)),
     "agent_ids": [AGENT],
+    **dict.fromkeys(("audience", "resource"), "https://api50.example"),
     "secret_hash": hashlib.sha256(str(AGENT).encode()).digest(),
     "jti": "new",
-    "digest": bytes(32),
-    "at": NOON,
-    "expires_at": NOON + timedelta(hours=1),
-    "signed_in_at": NOON - timedelta(hours=1),
-    "created_at": NOON,
-    "signs_from": NOON,
-    "after_at": NOON - timedelta(hours=1),
-    "after_id": AGENT,
     "scope": ["analytics:read"],
     "scopes": list(SCOPES),
     "own_scopes": list(SCOPES),
-    "own_resource": "http://localhost:3000/api/v1",
-    "audience": "https://api50.example",
-    "resource": "https://api50.example",
-    "name": "new",
-    "description": "",
-    "owner": "",
-    "status": "active",
-    "dpop_bound_access_tokens": False,
-    "expected_replicas": 12,
-    "has_proof": True,
-    "monthly_token_budget": 1,
-    "day": NOON.date(),
-    "hour": NOON.hour,
+    **dict.fromkeys(("jwk", "jwks", "kinds"), None),
+    **dict.fromkeys(("findings", "changes"), Jsonb([])),
+    "after_at": NOON - timedelta(hours=1),
+    "expires_at": NOON + timedelta(hours=1),
+    "ended_before": NOON - timedelta(days=400),
+    "ended_after": NOON - timedelta(days=7),
     "days": DAYS,
+    "hour": NOON.hour,
     "limit": 50,
     "offset": 0,
     "most": 1000,
-    "jwks": None,
-    "label": None,
-    "key": 1,
-    "kid": "new",
-    "alg": "ES256",
-    "public_jwk": "{}",
-    "private_key_encrypted": b"",
-    "durable": True,
     "cell": 16,
-    "own": ["https://idp.example/api/v1"],
-    "reason": "wrong secret",
-    "network": "198.51.100.0/24",
-    "most_rows": MAX_NETWORKS,
-    "keep_days": KEEP_NETWORKS,
-    "nobody": UNKNOWN_AGENT,
     "nearby": throttle.NEARBY,
     "every": throttle.INTERVAL,
     "latest": NOON + throttle.LATEST,
-    "first": NOON.date() - timedelta(days=DAYS - 1),
-    "last": NOON.date(),
-    "on_day": NOON.date(),
-    "search": "",
-    "sort": "tokens",
-    "descending": True,
-    "follows": True,
-    "ends": False,
-    "others": False,
-    "at_hour": 12,
-    "by_rejected": True,
     "timeout": "1s",
-    "sequence": ROWS + 1,
-    "event_id": AGENT,
-    "below": ROWS,
-    "actor_type": "agent",
-    "actor": "a",
-    "action": "agent.changed",
-    "subject_type": "agent",
-    "subject": "a",
-    "before": None,
-    "after": None,
-    "salt": bytes(16),
-    "content_hash": bytes(32),
-    "client_address": None,
-    "request_id": None,
-    "previous_hash": bytes(32),
-    "hash": bytes(32),
 }
-"""Parameter -> a value, whichever the statement."""
+"""Ids of what there is, bounds of the service, and null where it stands for all, by the parameter's name."""
 
 QUERY = FindingsQuery(at=NOON, days=7, token_ttl=3600, dominance_percent=80)
 
-VALUES_OF: dict[str, dict[str, Any]] = {
-    "agents/add_agent": {"agent_id": uuid.UUID(int=AGENTS + 1)},
-    "agents/add_credential": {"credential_id": uuid.UUID(int=AGENTS + 1)},
-    "audit/events_after": {"after": ROWS // 2},
-    "audit/list_events": {"below": ROWS // 2, "since": None, "until": None},
-    "dashboard/agents_by_id": {"after": uuid.UUID(int=0)},
-    "dashboard/viewer": {
-        "scope": "analytics:read",
-    },
-    "analytics/agent_usage": {
-        "first_day": NOON.date().replace(day=1),
-        "until": NOON.date() + timedelta(days=1),
-        "with_names": True,
-        "limit": None,
-    },
-    "analytics/usage_by_hour": {"days": [NOON.date() - timedelta(days=7), NOON.date()]},
-    "finding_state/mute": {"subject": str(AGENT)},
-    "finding_state/unmute": {"subject": str(AGENT)},
-    "alerts/add_target": {"target_id": uuid.UUID(int=1000)},
-    "alerts/claim_targets": {"most": CONCURRENCY},
-    "markers/add_marker": {"kind": "holiday", "marker_id": uuid.UUID(int=9000), "agent_id": None, "most": 10_000},
-    "findings/markers": markers.call(QUERY).parameters,
-    "oauth/add_resource_server": {"resource_server_id": uuid.UUID(int=1000), "resource": "https://new.example"},
-    "oauth/claim_resource": {"resource": "https://new.example"},
-    "oauth/record_failure": {"organization_id": UNKNOWN_ORGANIZATION},
-    **{call.name: call.parameters for kind in KINDS.values() for call in [kind.call(QUERY)]},
-}
-"""Statement -> the values that are its own."""
+OF_FINDINGS = {call.name: call.parameters for kind in (*KINDS.values(), markers) for call in [kind.call(QUERY)]}
+"""The parameters of the findings' statements, by statement."""
 
-FEW = 100
-"""Pages that a statement may read unless it is listed below."""
 
-PAGES = {
-    # All of the organization's agents in an index, once for each that is created.
-    "agents/count_agents": 800,
-    # A look into the outbox for each of the organization's targets.
-    "alerts/claim_targets": 300,
-    # One use in 16 deletes up to 64 expired identifiers, each by its key.
-    **dict.fromkeys(("oauth/introspect_token", "oauth/issue_access_token", "oauth/use_identifier"), 500),
-    # All of the organization's quotas, and each day of the month for a quota a month.
-    "quotas/quota_usage": 500,
-    # One organization's or one agent's days, four rows or four look-ups each.
-    **dict.fromkeys(
-        (
-            "analytics/activity_heatmap",
-            "analytics/agent_activity",
-            "analytics/token_trend",
-            "analytics/usage_by_day",
-            "findings/budget",
-            "findings/peak",
-            "usage_history/stale_months",
-        ),
-        500,
-    ),
-    "findings/zero_day": 700,
-    # The whole client directory, now and then, for the operator's metrics.
-    "metrics/organizations": 500,
-    # A hundred thousand alerts of the last days, two pages each, for the operator's metrics.
-    "metrics/alerts": 300_000,
-    # A day's rows of all agents.
-    "dashboard/agents_of_the_day": 2_000,
-    "dashboard/agents": 30_000,
-    # A search for each day, and the usage of the ids that are looked at.
-    "dashboard/agents_by_id": 1_000,
-    # All agents.
-    **dict.fromkeys(("dashboard/scope_holders", "dashboard/scope_lists"), 1_000),
-    # The month's rows of all agents, and for some a look-up for each agent.
-    "analytics/agent_usage": 45_000,
-    # The findings look into the days of each of ten thousand agents, with statistics or without.
-    "findings/uncached_tokens": 25_000,
-    "findings/rejections": 60_000,
-    "findings/spike": 90_000,
-    "findings/silence": 350_000,
-    "findings/weekend": 4_000_000,
-}
-"""Pages of the statements that read more, by what they are for."""
+VALUES: dict[str, dict[str, Any]] = {}
+"""Statement -> its parameters, in order."""
 
 
 @pytest.fixture(scope="module")
@@ -345,11 +164,11 @@ def connection(postgres_url: str, template: str) -> Iterator[psycopg.Connection[
             owner.execute(f"alter table {table} set (autovacuum_enabled = off)")
         service.execute(load_sql("database/configure_connection"), {"role": SERVICE_ROLE, "statement_timeout": "60s"})
         for number, name in enumerate(STATEMENTS):
+            VALUES[name] = values_of(service, name, KNOWN | OF_FINDINGS.get(name, {}))
             service.execute(f"prepare statement_{number} as {numbered(name)}".encode())
             run(service, name, "")
         parameters = {
             "organization_id": ORGANIZATION,
-            "unknown": UNKNOWN_ORGANIZATION,
             "scopes": list(SCOPES),
             "at": NOON,
             "agents": AGENTS,
@@ -363,27 +182,12 @@ def connection(postgres_url: str, template: str) -> Iterator[psycopg.Connection[
         yield service
 
 
-def parameters_of(name: str) -> list[str]:
-    return list(dict.fromkeys(re.findall(r"%\((\w+)\)s", load_sql(name))))
-
-
-def numbered(name: str) -> str:
-    statement = load_sql(name)
-    for place, parameter in enumerate(parameters_of(name), 1):
-        statement = statement.replace(f"%({parameter})s", f"${place}")
-    return statement.replace("%%", "%")
-
-
 def run(connection: psycopg.Connection[Any], name: str, prefix: str) -> Any:
     """Run a prepared statement, of which nothing stays; what it returns, or with *prefix* what that says of it."""
-    values = VALUES | VALUES_OF.get(name, {})
-    missing = set(parameters_of(name)) - set(values)
-    assert not missing, f"add a value for {missing} of {name} to VALUES"
-    given = [values[parameter] for parameter in parameters_of(name)]
+    values = VALUES[name]
+    given = list(values.values())
     with connection.transaction(force_rollback=True):
-        connection.execute(
-            "select set_config('agentidp.organization_id', %s, true)", [values["organization_id"]], prepare=False
-        )
+        connection.execute("select set_config('agentidp.organization_id', %s, true)", [ORGANIZATION], prepare=False)
         arguments = f"({', '.join(['%s'] * len(given))})" if given else ""
         execute = f"{prefix} execute statement_{STATEMENTS.index(name)}{arguments}"
         try:
@@ -407,8 +211,8 @@ def pages(plan: dict[str, Any], *, is_counted: bool = True) -> int:
 def test_reads_few_pages_when_the_tables_have_filled(connection: psycopg.Connection[Any], name: str) -> None:
     [[explained]] = run(connection, name, "explain (analyze, buffers, timing off, format json)")
     read = pages(explained["Plan"])
-    assert read <= PAGES.get(name, FEW), (
-        f"{read} pages: add an index, or say in PAGES why {name} reads them: {explained}"
+    assert read <= header(name).pages, (
+        f"{read} pages: add an index, or say in the header of {name} why it reads them: {explained}"
     )
 
 

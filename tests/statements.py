@@ -1,0 +1,169 @@
+"""What the opening comment of each statement in ``sql/`` says to the tests: lines ``-- key: value`` in a paragraph of
+their own after the parameters. CONTRIBUTING.md says what the keys mean.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import tuple_row
+from psycopg.types.json import Jsonb
+
+from agentidp.db.sql import sql_directory
+from tests.factories import NOON
+
+NAMES = sorted(
+    str(file.relative_to(sql_directory()).with_suffix(""))
+    for file in sql_directory().rglob("*.sql")
+    if file.parent.name not in ("functions", "migrations", "schema")
+)
+FEW = 100
+"""Pages that a statement may read if its header says nothing else."""
+
+RUN_BY = ("service", "operator", "connection")
+
+
+@dataclass
+class Header:
+    """A statement and what its opening comment says."""
+
+    comment: str
+    """What it says to people."""
+
+    text: str
+    """The statement itself."""
+
+    run_by: str = "service"
+    pages: int = FEW
+    fleet_pages: int = FEW
+    no_shard: bool = False
+    in_steps: bool = False
+    examples: list[dict[str, str]] | None = None
+
+
+@functools.cache
+def header(name: str) -> Header:
+    """The header of ``sql/<name>.sql``.
+
+    :raises ValueError: a line of it has an unknown key or value.
+    """
+    lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines(keepends=True)
+    opening = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    comment, _, parameters = "".join(lines[:opening]).partition("Parameters:")
+    parameters, _, said = parameters.partition("\n--\n")
+    found = Header(f"{comment}Parameters:{parameters}", "".join(lines[opening:]))
+    # A line that is indented continues the one before.
+    for line in said.replace("\n--   ", " ").splitlines():
+        key, _, value = line.removeprefix("-- ").partition(": ")
+        match key:
+            case "for" if value in RUN_BY:
+                found.run_by = value
+            # A number, and perhaps why.
+            case "pages" if re.match(r"\d+(,|$)", value):
+                found.pages = int(value.partition(",")[0])
+            case "fleet-pages" if value.isdecimal():
+                found.fleet_pages = int(value)
+            case "citus" if value == "in steps":
+                found.in_steps = True
+            case "citus" if value.startswith("no shard, because "):
+                found.no_shard = True
+            case "example":
+                pairs = [pair.partition("=") for pair in value.split("; ")]
+                found.examples = [*(found.examples or []), {parameter: given for parameter, _, given in pairs}]
+            case _:
+                raise ValueError(f'sql/{name}.sql: "{line}" is no line of a header: see CONTRIBUTING.md')
+    return found
+
+
+def run_by(*who: str) -> list[str]:
+    """The statements that these run."""
+    return [name for name in NAMES if header(name).run_by in who]
+
+
+def parameters_of(name: str) -> list[str]:
+    """The parameters of a statement, in the order in which it first names them."""
+    return list(dict.fromkeys(re.findall(r"%\((\w+)\)s", header(name).text)))
+
+
+def numbered(name: str) -> str:
+    """A statement with ``$1`` for its first parameter, as ``prepare`` takes it."""
+    statement = header(name).text
+    for place, parameter in enumerate(parameters_of(name), 1):
+        statement = statement.replace(f"%({parameter})s", f"${place}")
+    return statement.replace("%%", "%")
+
+
+def values_of(
+    connection: psycopg.Connection[Any], name: str, known: Mapping[str, Any], example: int = 0
+) -> dict[str, Any]:
+    """A value for each parameter: that of the statement's example, or else the one in *known*, or else one of its type.
+
+    :param known: ids of what there is in the database, by the parameter's name.
+    """
+    examples = header(name).examples or [{}]
+    given = examples[example]
+    values = {}
+    for parameter, type_ in _types(connection, name).items():
+        if parameter in given:
+            values[parameter] = None if given[parameter] == "null" else _value(type_, given[parameter])
+        else:
+            values[parameter] = known.get(parameter, _BY_TYPE.get(type_))
+    assert set(given) <= set(values), f"the example of {name} has parameters that it does not"
+    return values
+
+
+def _types(connection: psycopg.Connection[Any], name: str) -> dict[str, str]:
+    """The parameters and their types, as PostgreSQL infers them."""
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(f"prepare to_ask as {numbered(name)}".encode())
+        try:
+            cursor.execute("select parameter_types::text[] from pg_prepared_statements where name = 'to_ask'")
+            row = cursor.fetchone()
+        finally:
+            cursor.execute("deallocate to_ask")
+    assert row is not None
+    return dict(zip(parameters_of(name), row[0], strict=True))
+
+
+def _value(type_: str, text: str) -> Any:
+    """The text of an example as a value of a type."""
+    if type_.endswith("[]"):
+        return [_value(type_.removesuffix("[]"), one) for one in text.strip("{}").split(",") if one]
+    return _OF_TEXT.get(type_, str)(text)
+
+
+_OF_TEXT: dict[str, Callable[[str], Any]] = {
+    "bigint": int,
+    "boolean": lambda text: {"true": True, "false": False}[text],
+    "date": date.fromisoformat,
+    "integer": int,
+    "timestamp with time zone": lambda text: text if "infinity" in text else datetime.fromisoformat(text),
+    "uuid": uuid.UUID,
+}
+
+_BY_TYPE: dict[str, Any] = {
+    "bigint": 3,
+    "boolean": True,
+    "bytea": bytes(32),
+    "date": NOON.date(),
+    "date[]": [NOON.date()],
+    "double precision": 0.5,
+    "integer": 3,
+    "integer[]": [3],
+    "interval": timedelta(days=3),
+    "interval[]": [timedelta(days=3)],
+    "jsonb": Jsonb({}),
+    "text": "changed",
+    "text[]": ["changed"],
+    "timestamp with time zone": NOON,
+    "timestamp with time zone[]": [NOON],
+    "uuid": uuid.UUID("0a1b2c3d-0000-4000-8000-000000000009"),
+}
+"""A value that is not among those of the tests' data."""
