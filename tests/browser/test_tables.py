@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from agentidp.demo import RETRYING
 from tests.browser.conftest import Open
-from tests.browser.stage import Stage, let_in
+from tests.browser.stage import Stage, let_in, overflow
 
 PATHS = [
     "/dashboard",
@@ -42,6 +42,7 @@ def test_no_table_is_cut_on_a_phone_without_saying_so(open_page: Open, stage: St
             if details.is_visible():
                 details.click()
         assert page.evaluate(CUT) == [], path
+        assert overflow(page) == [], path
 
 
 def test_a_folded_table_is_still_a_table_and_names_each_value(open_page: Open, stage: Stage) -> None:
