@@ -68,7 +68,7 @@ class Caller:
         self._database = s.database.of(self.organization_id, at)
         self.replica = s.read_replica and s.read_replica.of(self._database)
         self._proof, self._actor = proof, actor or ("agent", str(agent_id))
-        self._unadmitted = token
+        self._unadmitted, self._is_in_transaction = token, False
 
     def read(self, statement: str, /, **parameters: Any) -> Rows:
         """Run the reading ``sql/<statement>.sql``, as :meth:`read_together` does."""
@@ -83,7 +83,10 @@ class Caller:
 
         :returns: the rows of each call.
         :raises ValueError: a statement changes or locks rows. That needs :meth:`transaction`.
+        :raises RuntimeError: a transaction of the caller is open, which reads by itself. This would not see what it
+            has changed, and would admit and count the request once more.
         """
+        self._refuse_transaction()
         for call in calls:
             if not only_reads(call.name):
                 raise ValueError(f"sql/{call.name}.sql does not only read: run it in a caller's transaction")
@@ -110,7 +113,20 @@ class Caller:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """A durable transaction, which begins by admitting the caller unless that is done."""
+        """A durable transaction, which begins by admitting the caller unless that is done.
+
+        :raises RuntimeError: one is open already.
+        """
+        self._refuse_transaction()
+        self._is_in_transaction = True
+        try:
+            with self._transaction() as opened:
+                yield opened
+        finally:
+            self._is_in_transaction = False
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
         self.leave_replica()
         actor, token = request_actor(*self._actor), self._unadmitted
         if token is None:
@@ -129,6 +145,10 @@ class Caller:
         # block did not run, and this raises.
         self._settle(token, admitted)
 
+    def _refuse_transaction(self) -> None:
+        if self._is_in_transaction:
+            raise RuntimeError("a transaction of the caller is open: use it")
+
     def expensive_read(self) -> AbstractContextManager[None]:
         """A block that reads much: few may run at a time.
 
@@ -141,7 +161,9 @@ class Caller:
 
         :raises InvalidToken: the agent is suspended or deleted, or the token is revoked.
         :raises InvalidProof: the DPoP proof was used before.
+        :raises RuntimeError: as :meth:`read_together`.
         """
+        self._refuse_transaction()
         token = self._unadmitted
         if token is not None:
             calls = (POSITION if self.replica else []) + self._admission(token)

@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp import token_verification
-from agentidp.caller import Caller, bearer
+from agentidp.caller import Caller, authenticate, bearer
 from agentidp.db.sql import only_reads
 from agentidp.http.logs import JsonFormatter
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
@@ -307,3 +307,30 @@ class TestAViewOfOurs:
 
         assert app.test_client().get(probe(app, view), headers=cast.acme.bearer()).text == "1"
         assert usage_sums(database_url, cast.acme.organization_id)["requests"] == 1
+
+
+def test_a_caller_in_a_transaction_reads_by_it_and_is_counted_once(app: Flask, services: Services, cast: Cast) -> None:
+    headers = {"Authorization": f"Bearer {cast.acme.token()}"}
+    with app.test_request_context("/api/v1/agents", headers=headers):
+        app.preprocess_request()
+        caller, _ = authenticate(services.clock())
+        with caller.transaction() as opened:
+            for refused in (
+                lambda: caller.read("agents/count_agents"),
+                lambda: caller.read_together(),
+                caller.admit,
+                lambda: caller.transaction().__enter__(),
+            ):
+                with pytest.raises(RuntimeError, match="a transaction of the caller is open: use it"):
+                    refused()
+            [found] = opened.fetch("agents/count_agents")
+        assert caller.read("agents/count_agents") == [found]
+        with pytest.raises(KeyError), caller.transaction():
+            raise KeyError
+        caller.admit()
+        with caller.transaction():
+            pass
+    sums = usage_sums(str(services.settings.database_url), cast.acme.organization_id)
+    assert {name: number for name, number in sums.items() if number} == dict.fromkeys(
+        ("requests", "agent_requests", "agent_requests_by_hour"), 1
+    )

@@ -374,6 +374,21 @@ def test_slow_targets_of_one_organization_leave_threads_for_the_others(
         wait_until(lambda: dispatcher.begin_due() == 0 and all(one.delivered_at for one in acme.deliveries()))
 
 
+def test_two_targets_of_an_organization_are_sent_to_at_a_time(
+    acme: Outbox, receiver: Receiver, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channels, "TIMEOUT", PATIENCE)
+    go_on = threading.Event()
+    receiver.before_response = lambda: go_on.wait(PATIENCE)
+    for number in range(5):
+        acme.add_target(f"{receiver.url}/{number}")
+    acme.put(change())
+    assert dispatcher.begin_due() == delivery.CONCURRENCY_OF_ONE == 2
+    assert dispatcher.begin_due() == 0
+    go_on.set()
+    wait_until(lambda: dispatcher.begin_due() == 0 and len(receiver.received) == 5)
+
+
 def test_slow_organizations_leave_half_of_the_threads_for_the_others(
     acme: Outbox, receiver: Receiver, dispatcher: Dispatcher, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

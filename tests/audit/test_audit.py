@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 
 from agentidp import audit
 from agentidp.actor import SYSTEM, Actor, operator
-from agentidp.audit.chain import NO_HASH
+from agentidp.audit.chain import CONTENT, NO_HASH, content_hash, event_hash
 from agentidp.audit.verification import EMPTY
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.registry.agents import add_agent, update_agent
@@ -264,3 +264,13 @@ def test_the_services_role_cannot_change_the_trail(database_url: str, statement:
         connection.execute(f"set role {SERVICE_ROLE}")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement.encode())
+
+
+def test_the_hash_of_an_event_covers_all_of_it(services: Services, cast: Cast) -> None:
+    """Without ``previousHash`` the events would be no chain: one could be exchanged and nothing after it change."""
+    event = events_of(str(services.settings.database_url), cast.acme.organization_id)[-1]
+    assert event_hash(event) == event["hash"]
+    for name in event.keys() - {"hash", *CONTENT}:
+        assert event_hash(event | {name: "another"}) != event["hash"], name
+    for name in CONTENT:
+        assert content_hash(event | {name: "another"}) != event["contentHash"], name

@@ -105,6 +105,23 @@ def test_the_summary_and_dominance_are_the_same_with_sums(
     assert dominant(services, cast.acme)[0].token_count > 90 * dominant_before[0].token_count
 
 
+@pytest.mark.parametrize("more", [-1, 1])
+def test_sums_that_differ_from_the_counters_are_not_read(
+    client: FlaskClient, services: Services, cast: Cast, database_url: str, more: int
+) -> None:
+    """Whether they are smaller, as after a late token, or larger, as if a deletion had left them."""
+    acme = cast.acme
+    count_usage(services, acme.organization_id, acme.agent_id, YESTERDAY, tokens=5)
+    before = answers(client, acme)
+    assert store(database_url, acme.organization_id) == 1
+    tamper(database_url, acme.organization_id)
+    assert answers(client, acme) != before
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [acme.organization_id])
+        connection.execute("update usage_monthly set tokens = tokens + %s", [more])
+    assert answers(client, acme) == before
+
+
 @ON_CITUS_TOO
 def test_a_token_that_is_counted_late_is_in_the_next_answer(
     client: FlaskClient, services: Services, cast: Cast, database_url: str
