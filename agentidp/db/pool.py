@@ -26,6 +26,9 @@ from agentidp.db.pipeline import PipelinedConnection
 RECONNECT_TIMEOUT = 0.05
 """Seconds after which psycopg_pool gives up a connection that could not be opened: it tries twice."""
 
+ASK_AGAIN = 1.0
+"""Seconds after which a request that waits asks again: one that begins to wait while the pool is closed is not told."""
+
 Configure = Callable[[PipelinedConnection], None]
 
 
@@ -100,8 +103,12 @@ class Pool:
         deadline = time.monotonic() + self._timeout
         while True:
             try:
-                connection = pool.getconn(timeout=deadline - time.monotonic())
+                connection = pool.getconn(timeout=min(deadline - time.monotonic(), ASK_AGAIN))
             except PoolTimeout:
+                if pool.closed:
+                    raise NoConnection("database unreachable", is_known=True) from None
+                if time.monotonic() < deadline:
+                    continue
                 raise NoConnection("all connections stayed in use") from None
             except TooManyRequests:
                 raise NoConnection("too many requests wait for a connection") from None

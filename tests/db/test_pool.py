@@ -198,6 +198,24 @@ def test_serves_again_after_an_outage_on_new_connections(database_url: str, open
     pool.close()
 
 
+def test_a_request_that_begins_to_wait_while_the_pool_is_closed_fails_soon(
+    database_url: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(database_url, opened, timeout=3 * PATIENCE)
+    assert answers(pool)
+    closed = pool._opened
+    assert closed is not None
+    closed.close()
+    # As if it had looked just before.
+    monkeypatch.setattr(closed, "_check_open_getconn", lambda: None)
+    ends = time.monotonic() + PATIENCE
+    with pytest.raises(NoConnection) as refused, pool.connection():
+        pass
+    assert refused.value.is_known
+    assert time.monotonic() < ends
+    pool.close()
+
+
 def test_one_thread_tries_whatever_goes_wrong() -> None:
     attempts = []
 
