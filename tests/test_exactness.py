@@ -77,12 +77,16 @@ class Load:
     def acknowledged(self) -> int:
         return sum(map(len, self.received))
 
+    def has_enough(self, number: int) -> bool:
+        """Whether a thread has ended."""
+        return len(self.received[number]) >= self.tokens or self.lost[number] + self.refused.total() >= MAX_FAILURES
+
     def _run(self, number: int) -> None:
         received = self.received[number]
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         requests = [(agent.agent_id, token_request(agent.client_id, agent.client_secret)) for agent in self.agents]
         turn = number
-        while len(received) < self.tokens and self.lost[number] + self.refused.total() < MAX_FAILURES:
+        while not self.has_enough(number):
             turn += 1
             agent_id, headers = requests[turn % len(requests)]
             try:

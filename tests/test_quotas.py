@@ -1,0 +1,560 @@
+"""Of a quota of N tokens at most N are issued, and the N-th is issued if it is asked for: under concurrency, when a
+connection or a server is killed, while the quota is changed, at the edge of a window, and on several servers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from flask import Flask
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agentidp.db.sql import sql_directory
+from agentidp.oauth.client_secret import hash_secret
+from agentidp.oauth.quotas import WINDOWS, bounds
+from agentidp.registry.quotas import ORGANIZATION
+from agentidp.services import Services
+from tests.factories import NOON, PATIENCE, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization, wait_until
+from tests.test_exactness import THREADS, Load, assert_counted
+
+ISSUE = (
+    'select scope, exhausted from issue_token(%(organization_id)s::text collate "C", %(agent_id)s::uuid, '
+    "%(at)s::timestamptz, %(day)s::date, %(hour)s::integer, %(secret)s::bytea, null, null, null, array['agents:read'], "
+    "array['agents:read'], null, false, true)"
+)
+SET = (
+    "insert into quotas (organization_id, agent_id, quota_window, tokens, is_enforced, created_at, updated_at) "
+    "values (%(organization_id)s, %(agent_id)s, %(window)s, %(tokens)s, true, now(), now()) "
+    "on conflict (organization_id, agent_id, quota_window) do update set tokens = excluded.tokens"
+)
+
+
+class Session:
+    """A connection with an open transaction, driven by a thread, so that a statement may wait for another session."""
+
+    def __init__(self, url: str, organization_id: str) -> None:
+        self.url, self.organization_id = url, organization_id
+        self._work: queue.SimpleQueue[tuple[Future[Any], str, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._connect()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _connect(self) -> None:
+        self._connection = psycopg.connect(self.url)
+        self.pid = self._connection.info.backend_pid
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            future, statement, values = work
+            try:
+                if statement in ("commit", "rollback"):
+                    getattr(self._connection, statement)()
+                    future.set_result(None)
+                else:
+                    cursor = self._connection.execute(statement.encode(), values)
+                    future.set_result(cursor.fetchall() if cursor.description else [])
+            except psycopg.Error as error:
+                with contextlib.suppress(psycopg.Error):
+                    self._connection.rollback()
+                future.set_exception(error)
+            if self._connection.closed:
+                self._connect()
+        self._connection.close()
+
+    def send(self, statement: str, **values: Any) -> Future[Any]:
+        """Run a statement in the thread."""
+        future: Future[Any] = Future()
+        self._work.put((future, statement, values))
+        return future
+
+    def ask(self, agent: Agent, at: datetime) -> Future[Any]:
+        """Ask for a token, and do not commit."""
+        return self.send(
+            ISSUE,
+            organization_id=agent.organization_id,
+            agent_id=agent.agent_id,
+            at=at,
+            day=at.date(),
+            hour=at.hour,
+            secret=hash_secret(agent.client_secret),
+        )
+
+    def change(self, holder: UUID, window: str, tokens: int) -> Future[Any]:
+        """Change a quota as the registry does, and do not commit."""
+        values = {"organization_id": self.organization_id, "agent_id": holder, "window": window, "tokens": tokens}
+        self.send("select lock_quotas(%(organization_id)s::text collate \"C\", '1h')", **values)
+        self.send("select set_config('agentidp.organization_id', %(organization_id)s, true)", **values)
+        return self.send(SET, **values)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._work.put(None)
+        self._thread.join()
+
+
+class Observer:
+    """Looks from outside at what sessions do."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = psycopg.connect(url, autocommit=True)
+
+    def is_settled(self, session: Session, future: Future[Any]) -> bool:
+        """Whether what a session does has ended, or waits for another session."""
+        if future.done():
+            return True
+        [(blocked,)] = self.connection.execute("select pg_blocking_pids(%s) <> '{}'", [session.pid]).fetchall()
+        return bool(blocked)
+
+    def settle(self, session: Session, future: Future[Any]) -> bool:
+        """Wait until it is, and return whether it has ended."""
+        wait_until(lambda: self.is_settled(session, future))
+        return future.done()
+
+    def kill(self, session: Session) -> None:
+        """End a session's backend, in the middle of what it does, and wait until it has gone."""
+        pid = session.pid
+        self.connection.execute("select pg_terminate_backend(%s)", [pid])
+        gone = "select not exists (select from pg_stat_activity where pid = %s)"
+        wait_until(lambda: self.connection.execute(gone, [pid]).fetchone() == (True,))
+
+
+def with_margin(url: str, margin: int) -> None:
+    """Let the functions take *margin* for what all connections together could take."""
+    text = (sql_directory() / "functions" / "check_quotas.sql").read_text(encoding="utf-8")
+    known = (
+        "        current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint;\n"
+    )
+    assert text.count(known) == 1
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(text.replace(known, f"        {margin};\n").encode())
+
+
+def set_quota(url: str, organization_id: str, holder: UUID, window: str, tokens: int) -> None:
+    """Set a quota, and commit."""
+    with psycopg.connect(url) as connection:
+        values = {"organization_id": organization_id, "agent_id": holder, "window": window, "tokens": tokens}
+        connection.execute("select set_config('agentidp.organization_id', %(organization_id)s, true)", values)
+        connection.execute(SET.encode(), values)
+        connection.execute("update agents set has_quota = true where agent_id = %(agent_id)s", values)
+        connection.execute(
+            "update organizations set has_quota = true where %(agent_id)s = %(nil)s", values | {"nil": ORGANIZATION}
+        )
+
+
+@pytest.fixture
+def observer(database_url: str) -> Iterator[Observer]:
+    """Of the test's database."""
+    observer = Observer(database_url)
+    yield observer
+    observer.connection.close()
+
+
+@contextlib.contextmanager
+def sessions(url: str, organization_id: str, count: int) -> Iterator[list[Session]]:
+    """Several connections."""
+    opened = [Session(url, organization_id) for _ in range(count)]
+    try:
+        yield opened
+    finally:
+        for session in opened:
+            session.send("rollback")
+        for session in opened:
+            session.close()
+
+
+@pytest.fixture
+def agent(app: Flask) -> Agent:
+    """An agent of an organization of its own."""
+    services: Services = app.extensions["agentidp"]
+    made = make_agent(services, make_organization(services))
+    with psycopg.connect(str(services.settings.database_url)) as connection:
+        # A credential's first token of a minute would make the next ones wait for its row.
+        connection.execute("update credentials set last_used_at = '2100-01-01'")
+    return made
+
+
+def scope_of(future: Future[Any]) -> str | None:
+    """What was granted, once a session has it."""
+    [(scope, _)] = future.result(PATIENCE)
+    granted: str | None = scope
+    return granted
+
+
+class TestTwoTransactions:
+    """What one does while another has not committed."""
+
+    @pytest.mark.parametrize("own", [True, False])
+    @pytest.mark.parametrize("window", WINDOWS)
+    def test_the_last_token_is_issued_once(
+        self, agent: Agent, database_url: str, observer: Observer, window: str, own: bool
+    ) -> None:
+        set_quota(database_url, agent.organization_id, agent.agent_id if own else ORGANIZATION, window, 1)
+        with sessions(database_url, agent.organization_id, 2) as (one, two):
+            assert scope_of(one.ask(agent, NOON)) == "agents:read"
+            second = two.ask(agent, NOON)
+            assert not observer.settle(two, second)
+            one.send("commit").result(PATIENCE)
+            assert scope_of(second) is None
+
+    def test_who_waits_gets_the_token_if_the_other_one_fails(
+        self, agent: Agent, database_url: str, observer: Observer
+    ) -> None:
+        set_quota(database_url, agent.organization_id, agent.agent_id, "day", 1)
+        with sessions(database_url, agent.organization_id, 2) as (one, two):
+            assert scope_of(one.ask(agent, NOON)) == "agents:read"
+            second = two.ask(agent, NOON)
+            assert not observer.settle(two, second)
+            observer.kill(one)
+            assert scope_of(second) == "agents:read"
+
+    @pytest.mark.parametrize("own", [True, False])
+    def test_tokens_wait_for_each_other_as_soon_as_all_connections_could_take_what_is_left(
+        self, agent: Agent, database_url: str, observer: Observer, own: bool
+    ) -> None:
+        [(margin,)] = observer.connection.execute(
+            "select sum(setting::integer)::integer from pg_settings "
+            "where name in ('max_connections', 'max_prepared_transactions')"
+        ).fetchall()
+        holder = agent.agent_id if own else ORGANIZATION
+        for more, waits in ((1, False), (0, True)):
+            set_quota(database_url, agent.organization_id, holder, "day", margin + more)
+            with sessions(database_url, agent.organization_id, 2) as (one, two):
+                assert scope_of(one.ask(agent, NOON)) == "agents:read"
+                assert observer.settle(two, two.ask(agent, NOON)) is not waits
+
+    @pytest.mark.parametrize("own", [True, False])
+    def test_whoever_is_near_the_limit_waits_for_those_who_were_far_from_it(
+        self, agent: Agent, database_url: str, observer: Observer, own: bool
+    ) -> None:
+        with_margin(database_url, 2)
+        set_quota(database_url, agent.organization_id, agent.agent_id if own else ORGANIZATION, "day", 3)
+        with sessions(database_url, agent.organization_id, 2) as (one, two):
+            assert scope_of(one.ask(agent, NOON)) == "agents:read"
+            assert scope_of(two.ask(agent, NOON)) == "agents:read"
+            two.send("commit")
+            third = two.ask(agent, NOON)
+            assert not observer.settle(two, third)
+            one.send("commit").result(PATIENCE)
+            assert scope_of(third) == "agents:read"
+            two.send("commit")
+            assert scope_of(two.ask(agent, NOON)) is None
+
+    def test_a_change_waits_for_tokens_and_tokens_wait_for_it(
+        self, agent: Agent, database_url: str, observer: Observer
+    ) -> None:
+        """Also for a token of an agent that has no quota yet, which is counted although the first one is lower."""
+        with sessions(database_url, agent.organization_id, 3) as (one, two, three):
+            assert scope_of(one.ask(agent, NOON)) == "agents:read"
+            change = two.change(agent.agent_id, "day", 1)
+            assert not observer.settle(two, change)
+            later = three.ask(agent, NOON)
+            assert not observer.settle(three, later)
+            one.send("commit").result(PATIENCE)
+            change.result(PATIENCE)
+            two.send("update agents set has_quota = true where agent_id = %(agent_id)s", agent_id=agent.agent_id)
+            assert not observer.settle(three, later)
+            two.send("commit").result(PATIENCE)
+            assert scope_of(later) is None
+
+    def test_an_import_counts_at_once(self, agent: Agent, database_url: str) -> None:
+        set_quota(database_url, agent.organization_id, agent.agent_id, "month", 10)
+        with sessions(database_url, agent.organization_id, 2) as (one, two):
+            assert scope_of(one.ask(agent, NOON)) == "agents:read"
+            one.send("commit").result(PATIENCE)
+            yesterday = (NOON - timedelta(days=1)).date()
+            two.send("select set_config('agentidp.organization_id', %(id)s, true)", id=agent.organization_id)
+            two.send(
+                "insert into agent_usage_daily select %(id)s, %(day)s, %(agent_id)s, 0, 9, 9, 0, "
+                "count_nothing(), count_nothing(), count_nothing()",
+                id=agent.organization_id,
+                day=yesterday,
+                agent_id=agent.agent_id,
+            )
+            two.send("update quotas set other_days_of = null, other_days = null")
+            two.send("commit").result(PATIENCE)
+            assert scope_of(one.ask(agent, NOON)) is None
+
+    def test_another_isolation_level_is_refused(self, agent: Agent, database_url: str) -> None:
+        """The second look would not see what was counted meanwhile."""
+        set_quota(database_url, agent.organization_id, agent.agent_id, "day", 1)
+        with sessions(database_url, agent.organization_id, 1) as [one]:
+            one.send("set transaction isolation level repeatable read")
+            with pytest.raises(psycopg.errors.InvalidTransactionState):
+                one.ask(agent, NOON).result(PATIENCE)
+
+
+SESSIONS, AGENTS = 4, 2
+INSTANTS = (
+    datetime(2026, 4, 15, 12, 59, 59, 900_000, tzinfo=UTC),
+    datetime(2026, 4, 15, 13, 0, tzinfo=UTC),
+    datetime(2026, 4, 15, 23, 59, 59, 900_000, tzinfo=UTC),
+    datetime(2026, 4, 16, 0, 0, tzinfo=UTC),
+    datetime(2026, 4, 30, 23, 59, 59, 999_999, tzinfo=UTC),
+    datetime(2026, 5, 1, 0, 0, tzinfo=UTC),
+)
+
+who = st.integers(0, SESSIONS - 1)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("ask"), who, st.integers(0, AGENTS - 1), st.sampled_from(INSTANTS)),
+        # The same again, so that quotas are used.
+        st.tuples(st.just("ask"), who, st.integers(0, AGENTS - 1), st.just(INSTANTS[0])),
+        st.tuples(st.just("commit"), who),
+        st.tuples(st.just("commit"), who),
+        st.tuples(st.just("rollback"), who),
+        st.tuples(st.just("kill"), who),
+        st.tuples(st.just("change"), who, st.integers(0, AGENTS), st.sampled_from(WINDOWS), st.integers(1, 12)),
+    ),
+    min_size=10,
+    max_size=60,
+)
+
+
+@dataclass
+class Model:
+    """What must be true, in plain Python: quotas, and the tokens that were committed."""
+
+    agents: Sequence[Agent]
+    quotas: dict[tuple[UUID, str], int]
+    issued: list[tuple[UUID, datetime]] = field(default_factory=list)
+    beyond: Counter[tuple[UUID, str, datetime]] = field(default_factory=Counter)
+    """How many a window had when its quota was lowered below them."""
+
+    def used(self, holder: UUID, window: str, at: datetime) -> int:
+        """Tokens of an agent or of all, in the window of an instant."""
+        begins, ends = bounds(window, at)
+        return sum(holder in (agent_id, ORGANIZATION) and begins <= then < ends for agent_id, then in self.issued)
+
+    def limits(self, agent: Agent) -> dict[tuple[UUID, str], int]:
+        """The quotas that apply to an agent."""
+        return {key: tokens for key, tokens in self.quotas.items() if key[0] in (agent.agent_id, ORGANIZATION)}
+
+    def commit(self, agent: Agent, at: datetime) -> None:
+        """A token was committed: no quota has more than it allows."""
+        self.issued.append((agent.agent_id, at))
+        for (holder, window), tokens in self.limits(agent).items():
+            begins, _ = bounds(window, at)
+            used = self.used(holder, window, at)
+            assert used <= max(tokens, self.beyond[holder, window, begins]), (holder, window, at, used, tokens)
+
+    def refuse(self, agent: Agent, at: datetime) -> None:
+        """A token was refused: a quota has all that it allows."""
+        assert any(self.used(*key, at) >= tokens for key, tokens in self.limits(agent).items())
+
+    def change(self, holder: UUID, window: str, tokens: int) -> None:
+        """A quota was changed. What was issued before stays."""
+        self.quotas[holder, window] = tokens
+        for at in INSTANTS:
+            self.beyond[holder, window, bounds(window, at)[0]] = self.used(holder, window, at)
+
+
+class Schedule:
+    """Runs steps by sessions whose transactions overlap, and compares what comes of each with the model."""
+
+    def __init__(
+        self, url: str, agents: Sequence[Agent], model: Model, opened: list[Session], observer: Observer
+    ) -> None:
+        self.agents, self.model, self.sessions, self.observer = agents, model, opened, observer
+        self.waiting: dict[int, tuple[Future[Any], Any]] = {}
+        """What each session waits for, and how it is told to the model."""
+        self.open: dict[int, list[tuple[str, Any]]] = {number: [] for number in range(SESSIONS)}
+        """What each session has done and not committed."""
+
+    def run(self, step: tuple[Any, ...]) -> None:
+        """Take a step, unless its session waits."""
+        kind, number, *rest = step
+        session = self.sessions[number]
+        if kind == "kill":
+            self.observer.kill(session)
+            if number in self.waiting:
+                future, _ = self.waiting.pop(number)
+                with contextlib.suppress(psycopg.Error):
+                    future.result(PATIENCE)
+            else:
+                # Its thread finds out at the next statement.
+                with contextlib.suppress(psycopg.Error):
+                    session.send("select 1").result(PATIENCE)
+            self.open[number] = []
+        elif number in self.waiting:
+            pass
+        # A transaction issues one token at most.
+        elif kind == "ask" and not self.open[number]:
+            agent, at = self.agents[rest[0]], rest[1]
+            self._start(number, session.ask(agent, at), ("ask", (agent, at)))
+        elif kind == "change" and not self.open[number]:
+            holder = [*(agent.agent_id for agent in self.agents), ORGANIZATION][rest[0]]
+            self._start(number, session.change(holder, *rest[1:]), ("change", (holder, *rest[1:])))
+        elif kind in ("commit", "rollback"):
+            session.send(kind).result(PATIENCE)
+            done, self.open[number] = self.open[number], []
+            for what, values in done if kind == "commit" else []:
+                if what != "refused":
+                    (self.model.commit if what == "ask" else self.model.change)(*values)
+        self.collect()
+
+    def _start(self, number: int, future: Future[Any], what: Any) -> None:
+        self.waiting[number] = (future, what)
+
+    def collect(self) -> None:
+        """Take note of all that has ended, until everybody else waits."""
+        for number in list(self.waiting):
+            future, (what, values) = self.waiting[number]
+            if not self.observer.settle(self.sessions[number], future):
+                continue
+            del self.waiting[number]
+            if isinstance(future.exception(), psycopg.errors.DeadlockDetected):
+                pytest.fail("two transactions wait for each other")
+            [*rows] = future.result()
+            if what == "change" or rows[0][0] is not None:
+                self.open[number].append((what, values))
+            else:
+                self.model.refuse(*values)
+                self.open[number].append(("refused", ()))
+
+    def finish(self) -> None:
+        """Commit everything, and then ask until every quota is used."""
+        while any(self.open.values()) or self.waiting:
+            for number in range(SESSIONS):
+                self.run(("commit", number))
+        for agent in self.agents:
+            for at in INSTANTS:
+                for _ in range(60):
+                    future = self.sessions[0].ask(agent, at)
+                    if scope_of(future) is None:
+                        self.model.refuse(agent, at)
+                        break
+                    self.sessions[0].send("commit").result(PATIENCE)
+                    self.model.commit(agent, at)
+                else:
+                    pytest.fail("a quota refuses nothing")
+                self.sessions[0].send("commit").result(PATIENCE)
+
+
+@pytest.mark.slow
+def test_no_schedule_exceeds_a_quota_or_leaves_a_token_of_it(app: Flask, database_url: str, observer: Observer) -> None:
+    services: Services = app.extensions["agentidp"]
+    # As many as there are sessions: it must be enough.
+    with_margin(database_url, SESSIONS)
+
+    @settings(
+        max_examples=int(os.environ.get("AGENTIDP_TEST_EXAMPLES", "25")),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    @given(steps=STEPS, quotas=st.lists(st.integers(1, 12), min_size=9, max_size=9))
+    def check(steps: list[tuple[Any, ...]], quotas: list[int]) -> None:
+        organization_id = make_organization(services, f"of {uuid.uuid4()}")
+        agents = [make_agent(services, organization_id, f"agent {number}") for number in range(AGENTS)]
+        holders = [*(agent.agent_id for agent in agents), ORGANIZATION]
+        keys = [(holder, window) for holder in holders for window in WINDOWS]
+        model = Model(agents, dict(zip(keys, quotas, strict=True)))
+        for (holder, window), tokens in model.quotas.items():
+            set_quota(database_url, organization_id, holder, window, tokens)
+        with sessions(database_url, organization_id, SESSIONS) as opened:
+            schedule = Schedule(database_url, agents, model, opened, observer)
+            for step in steps:
+                schedule.run(step)
+            schedule.finish()
+        counted = observer.connection.execute(
+            "select coalesce(sum(tokens), 0) from agent_usage_daily where organization_id = %s", [organization_id]
+        ).fetchone()
+        assert counted == (len(model.issued),)
+
+    check()
+
+
+class Tries(Load):
+    """Sixteen threads that ask for as many tokens each, whatever they get."""
+
+    def has_enough(self, number: int) -> bool:
+        """Whether a thread has asked for all of its tokens."""
+        self.tried[number] += 1
+        return self.tried[number] > self.tokens
+
+    def start(self) -> Tries:
+        self.tried = [0] * THREADS
+        super().start()
+        return self
+
+
+QUOTA, TRIES = 300, 40
+"""Of each of the threads: 640 at a quota of 300."""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("midnight_is_far")
+class TestServers:
+    """``agentidp serve``, as clients see it."""
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        """The server's clock is the real one."""
+        return Clock(None)
+
+    @pytest.fixture
+    def services(self, app: Flask) -> Services:
+        """That make the agent."""
+        found: Services = app.extensions["agentidp"]
+        return found
+
+    def test_two_servers_issue_exactly_what_a_quota_allows(
+        self, server: Server, agent: Agent, database_url: str
+    ) -> None:
+        set_quota(database_url, agent.organization_id, agent.agent_id, "day", QUOTA)
+        set_quota(database_url, agent.organization_id, ORGANIZATION, "month", QUOTA + 100)
+        with Server({"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}) as second:
+            loads = [Tries(one.port, [agent], TRIES).start() for one in (server, second)]
+            for load in loads:
+                load.join()
+        assert sum(load.acknowledged for load in loads) == QUOTA
+        assert sum((load.refused for load in loads), Counter()) == {429: 2 * THREADS * TRIES - QUOTA}
+        assert sum(sum(load.lost) for load in loads) == 0
+        assert_counted(database_url, agent.organization_id, tokens=QUOTA, requests=QUOTA)
+        assert refusals(database_url, agent.organization_id) == 2 * THREADS * TRIES - QUOTA
+
+    def test_workers_that_are_killed_issue_exactly_what_a_quota_allows(
+        self, server: Server, agent: Agent, database_url: str
+    ) -> None:
+        set_quota(database_url, agent.organization_id, agent.agent_id, "day", QUOTA)
+        load = Tries(server.port, [agent], TRIES).start()
+        killed: list[int] = []
+        for threshold in (50, 150, 250):
+            wait_until(lambda threshold=threshold: load.ended >= threshold)
+            worker = next(pid for pid in server.workers() if pid not in killed)
+            os.kill(worker, signal.SIGKILL)
+            killed.append(worker)
+            wait_until(lambda: len(set(server.workers()) - set(killed)) == 2)
+        load.join()
+        # What a killed worker had begun is committed or undone by now; the rest is issued to somebody else.
+        rest = Tries(server.port, [agent], TRIES).start().join()
+        assert load.acknowledged + rest.acknowledged <= QUOTA
+        assert load.acknowledged + rest.acknowledged + sum(load.lost) >= QUOTA
+        assert set(load.refused) | set(rest.refused) <= {429, 503}
+        assert_counted(database_url, agent.organization_id, tokens=QUOTA, requests=QUOTA)
+
+
+def refusals(url: str, organization_id: str) -> int:
+    """How many tokens quotas have refused."""
+    with psycopg.connect(url) as connection:
+        [(count,)] = connection.execute(
+            "select coalesce(sum(n), 0)::integer from quota_refusals_daily, unnest(refused_by_hour) as n "
+            "where organization_id = %s",
+            [organization_id],
+        ).fetchall()
+        return int(count)
