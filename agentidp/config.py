@@ -71,6 +71,7 @@ class Settings:
     issuer: str = DEFAULT_ISSUER
     insecure_http: str = "refuse"
     token_ttl: int = 3600
+    tokens_per_agent_and_minute: int = 6000
     signing_alg: str = "ES256"
     assertion_audience: str = "issuer"
     max_agents: int = 20_000
@@ -157,6 +158,9 @@ class Settings:
             issuer=_issuer(env),
             insecure_http=_choice(env, "AGENTIDP_INSECURE_HTTP", cls.insecure_http, ("refuse", "allow")),
             token_ttl=_number(env, "AGENTIDP_TOKEN_TTL", cls.token_ttl, 60, MAX_TOKEN_TTL),
+            tokens_per_agent_and_minute=_number(
+                env, "AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE", cls.tokens_per_agent_and_minute, 0, 1_000_000
+            ),
             signing_alg=_choice(env, "AGENTIDP_SIGNING_ALG", cls.signing_alg, SIGNING_ALGORITHMS),
             assertion_audience=_choice(env, "AGENTIDP_ASSERTION_AUDIENCE", cls.assertion_audience, ASSERTION_AUDIENCES),
             max_agents=_number(env, "AGENTIDP_MAX_AGENTS", cls.max_agents, 1, 1_000_000),

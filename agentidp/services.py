@@ -18,6 +18,7 @@ from agentidp.db.read_replica import ReadReplica
 from agentidp.expensive_reads import ExpensiveReads
 from agentidp.jose.access_token import AccessToken
 from agentidp.jose.signing_keys import SigningKeys
+from agentidp.token_rate import TokenRate
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Services:
     read_replica: ReadReplica | None
     keys: SigningKeys
     directory: ClientDirectory
+    token_rate: TokenRate
     client_keys: dict[tuple[UUID, str, str | None], tuple[str, Any]] = field(default_factory=dict)
     verified_tokens: dict[tuple[int, str | None, bytes], AccessToken] = field(default_factory=dict)
     expensive_reads: ExpensiveReads = field(default_factory=ExpensiveReads)
@@ -50,6 +52,7 @@ class Services:
             read_replica=ReadReplica(settings.read_database_url, settings) if settings.read_database_url else None,
             keys=SigningKeys(database, settings),
             directory=ClientDirectory(database),
+            token_rate=TokenRate(settings.tokens_per_agent_and_minute),
         )
 
     def close(self) -> None:

@@ -405,6 +405,8 @@ class Server:
             "PORT": str(self.port),
             # What it stores would depend on when it looks.
             "AGENTIDP_WATCH": "off",
+            # Tests that measure or load it have few agents.
+            "AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE": "0",
             **environment,
         }
         self.command = [

@@ -84,6 +84,12 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
     "AGENTIDP_POOL_MIN_SIZE": ("pool_min_size", 1, {"0": 0, "8": 8}, ["1001"]),
     "AGENTIDP_POOL_MAX_SIZE": ("pool_max_size", 8, {"1": 1, "1000": 1000}, ["0", "1001"]),
     "AGENTIDP_POOL_TIMEOUT": ("pool_timeout", 5.0, {"5": 5.0, "25": 25.0}, ["2", "26"]),
+    "AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE": (
+        "tokens_per_agent_and_minute",
+        6000,
+        {"0": 0, "1000000": 1_000_000},
+        ["-1", "1000001"],
+    ),
     "AGENTIDP_POOL_MAX_WAITING": ("pool_max_waiting", 64, {"1": 1, "100000": 100_000}, ["0", "100001"]),
     "AGENTIDP_STATEMENT_TIMEOUT": ("statement_timeout", 3.0, {"1": 1.0, "3": 3.0}, ["0", "24"]),
     "AGENTIDP_LOG_LEVEL": ("log_level", "INFO", {"DEBUG": "DEBUG", "ERROR": "ERROR"}, ["debug", "5", "TRACE"]),

@@ -21,7 +21,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from flask import Flask
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from agentidp.db.sql import sql_directory
@@ -43,13 +43,19 @@ SET = (
     "on conflict (organization_id, agent_id, quota_window) do update set tokens = excluded.tokens"
 )
 
+MARK = (
+    "update agents set has_quota = true where organization_id = %(organization_id)s and agent_id = %(agent_id)s",
+    "update organizations set has_quota = true where organization_id = %(organization_id)s",
+)
+"""An agent, an organization."""
+
 
 class Session:
     """A connection with an open transaction, driven by a thread, so that a statement may wait for another session."""
 
     def __init__(self, url: str, organization_id: str) -> None:
         self.url, self.organization_id = url, organization_id
-        self._work: queue.SimpleQueue[tuple[Future[Any], str, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[tuple[Future[Any], tuple[str, ...], dict[str, Any]] | None] = queue.SimpleQueue()
         self._connect()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -60,14 +66,16 @@ class Session:
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
-            future, statement, values = work
+            future, statements, values = work
+            rows: list[Any] = []
             try:
-                if statement in ("commit", "rollback"):
-                    getattr(self._connection, statement)()
-                    future.set_result(None)
-                else:
-                    cursor = self._connection.execute(statement.encode(), values)
-                    future.set_result(cursor.fetchall() if cursor.description else [])
+                for statement in statements:
+                    if statement in ("commit", "rollback"):
+                        getattr(self._connection, statement)()
+                    else:
+                        cursor = self._connection.execute(statement.encode(), values)
+                        rows = cursor.fetchall() if cursor.description else []
+                future.set_result(rows)
             except psycopg.Error as error:
                 with contextlib.suppress(psycopg.Error):
                     self._connection.rollback()
@@ -76,10 +84,10 @@ class Session:
                 self._connect()
         self._connection.close()
 
-    def send(self, statement: str, **values: Any) -> Future[Any]:
-        """Run a statement in the thread."""
+    def send(self, *statements: str, **values: Any) -> Future[Any]:
+        """Run statements in the thread, until one fails. The result is the rows of the last one."""
         future: Future[Any] = Future()
-        self._work.put((future, statement, values))
+        self._work.put((future, statements, values))
         return future
 
     def ask(self, agent: Agent, at: datetime) -> Future[Any]:
@@ -97,9 +105,13 @@ class Session:
     def change(self, holder: UUID, window: str, tokens: int) -> Future[Any]:
         """Change a quota as the registry does, and do not commit."""
         values = {"organization_id": self.organization_id, "agent_id": holder, "window": window, "tokens": tokens}
-        self.send("select lock_quotas(%(organization_id)s::text collate \"C\", '1h')", **values)
-        self.send("select set_config('agentidp.organization_id', %(organization_id)s, true)", **values)
-        return self.send(SET, **values)
+        return self.send(
+            "select lock_quotas(%(organization_id)s::text collate \"C\", '1h')",
+            "select set_config('agentidp.organization_id', %(organization_id)s, true)",
+            SET,
+            MARK[holder == ORGANIZATION],
+            **values,
+        )
 
     def close(self) -> None:
         """End the thread."""
@@ -150,10 +162,7 @@ def set_quota(url: str, organization_id: str, holder: UUID, window: str, tokens:
         values = {"organization_id": organization_id, "agent_id": holder, "window": window, "tokens": tokens}
         connection.execute("select set_config('agentidp.organization_id', %(organization_id)s, true)", values)
         connection.execute(SET.encode(), values)
-        connection.execute("update agents set has_quota = true where agent_id = %(agent_id)s", values)
-        connection.execute(
-            "update organizations set has_quota = true where %(agent_id)s = %(nil)s", values | {"nil": ORGANIZATION}
-        )
+        connection.execute(MARK[holder == ORGANIZATION].encode(), values)
 
 
 @pytest.fixture
@@ -254,6 +263,24 @@ class TestTwoTransactions:
             two.send("commit")
             assert scope_of(two.ask(agent, NOON)) is None
 
+    @pytest.mark.parametrize("own", [True, False])
+    def test_whoever_has_waited_looks_again(
+        self, agent: Agent, database_url: str, observer: Observer, own: bool
+    ) -> None:
+        """Two tokens that are not visible yet use what was left when the third one looked first."""
+        with_margin(database_url, 2)
+        set_quota(database_url, agent.organization_id, agent.agent_id if own else ORGANIZATION, "day", 4)
+        with sessions(database_url, agent.organization_id, 3) as (one, two, three):
+            assert [scope_of(session.ask(agent, NOON)) for session in (one, two)] == ["agents:read"] * 2
+            for _ in range(2):
+                assert scope_of(three.ask(agent, NOON)) == "agents:read"
+                three.send("commit").result(PATIENCE)
+            future = three.ask(agent, NOON)
+            assert not observer.settle(three, future)
+            one.send("commit").result(PATIENCE)
+            two.send("commit").result(PATIENCE)
+            assert scope_of(future) is None
+
     def test_a_change_waits_for_tokens_and_tokens_wait_for_it(
         self, agent: Agent, database_url: str, observer: Observer
     ) -> None:
@@ -266,7 +293,6 @@ class TestTwoTransactions:
             assert not observer.settle(three, later)
             one.send("commit").result(PATIENCE)
             change.result(PATIENCE)
-            two.send("update agents set has_quota = true where agent_id = %(agent_id)s", agent_id=agent.agent_id)
             assert not observer.settle(three, later)
             two.send("commit").result(PATIENCE)
             assert scope_of(later) is None
@@ -323,6 +349,11 @@ STEPS = st.lists(
     min_size=10,
     max_size=60,
 )
+
+
+QUOTAS = st.lists(st.one_of(st.none(), st.none(), st.integers(1, 4), st.integers(4, 12)), min_size=9, max_size=9)
+"""Of each agent and of the organization, an hour, a day and a month: none, one that is always near its end, or one
+whose tokens do not wait for each other at first."""
 
 
 @dataclass
@@ -433,7 +464,7 @@ class Schedule:
                 self.run(("commit", number))
         for agent in self.agents:
             for at in INSTANTS:
-                for _ in range(60):
+                for _ in range(20):
                     future = self.sessions[0].ask(agent, at)
                     if scope_of(future) is None:
                         self.model.refuse(agent, at)
@@ -441,29 +472,31 @@ class Schedule:
                     self.sessions[0].send("commit").result(PATIENCE)
                     self.model.commit(agent, at)
                 else:
-                    pytest.fail("a quota refuses nothing")
+                    assert not self.model.limits(agent), "a quota refuses nothing"
                 self.sessions[0].send("commit").result(PATIENCE)
 
 
 @pytest.mark.slow
 def test_no_schedule_exceeds_a_quota_or_leaves_a_token_of_it(app: Flask, database_url: str, observer: Observer) -> None:
     services: Services = app.extensions["agentidp"]
-    # As many as there are sessions: it must be enough.
-    with_margin(database_url, SESSIONS)
+    # As many as there are other sessions: it must be enough.
+    with_margin(database_url, SESSIONS - 1)
 
     @settings(
         max_examples=int(os.environ.get("AGENTIDP_TEST_EXAMPLES", "25")),
         deadline=None,
         suppress_health_check=list(HealthCheck),
+        # A schedule takes too long to be made smaller.
+        phases=(Phase.generate,),
         database=None,
     )
-    @given(steps=STEPS, quotas=st.lists(st.integers(1, 12), min_size=9, max_size=9))
-    def check(steps: list[tuple[Any, ...]], quotas: list[int]) -> None:
+    @given(steps=STEPS, quotas=QUOTAS)
+    def check(steps: list[tuple[Any, ...]], quotas: list[int | None]) -> None:
         organization_id = make_organization(services, f"of {uuid.uuid4()}")
         agents = [make_agent(services, organization_id, f"agent {number}") for number in range(AGENTS)]
         holders = [*(agent.agent_id for agent in agents), ORGANIZATION]
         keys = [(holder, window) for holder in holders for window in WINDOWS]
-        model = Model(agents, dict(zip(keys, quotas, strict=True)))
+        model = Model(agents, {key: tokens for key, tokens in zip(keys, quotas, strict=True) if tokens is not None})
         for (holder, window), tokens in model.quotas.items():
             set_quota(database_url, organization_id, holder, window, tokens)
         with sessions(database_url, organization_id, SESSIONS) as opened:

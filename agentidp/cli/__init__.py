@@ -21,6 +21,7 @@ from agentidp.cli import (
     keys,
     marker,
     organization,
+    quota,
     resource_server,
     restore,
     serve,
@@ -39,7 +40,8 @@ def cli() -> None:
     """
 
 
-for group in (agent, alerts, audit, credential, db, findings, keys, marker, organization, resource_server, usage):
+_GROUPS = (agent, alerts, audit, credential, db, findings, keys, marker, organization, quota, resource_server, usage)
+for group in _GROUPS:
     cli.add_command(group.commands)
 for command in (apply, backup, check, dashboard, demo, restore, serve, token, watch):
     cli.add_command(command.command)

@@ -21,7 +21,7 @@ from agentidp.declarative.document import Declared
 from agentidp.declarative.plan import ORGANIZATION, Change, differences, resolve
 from agentidp.declarative.schemas import AGENT, KINDS, ORGANIZATION_MEMBERS
 from agentidp.http.errors import ApiError
-from agentidp.registry import agents, organizations, resource_servers
+from agentidp.registry import agents, organizations, quotas, resource_servers
 
 LOCK = 0x_A9E7_DEC1
 """The advisory lock under which a file is applied: two at a time would create an organization twice."""
@@ -67,6 +67,9 @@ def apply(
             current = current_content(opened) if organization_id else None
             changes = differences(one.content, current, is_pruning=is_pruning)
             applied.changes.extend(changes)
+            if any("quotas" in change.after for change in changes):
+                # Before a row is locked.
+                quotas.lock(opened)
             for change in changes:
                 _make(opened, settings, one, change, applied)
             done.append(opened)
@@ -111,8 +114,12 @@ def current_content(opened: Transaction) -> dict[str, Any]:
     [row] = opened.fetch("organizations/get_organization")
     all_agents = opened.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
     servers = opened.fetch("oauth/list_resource_servers")
+    of_holder: dict[UUID | None, dict[str, Any]] = {}
+    for quota in opened.fetch("quotas/list_quotas"):
+        of_holder.setdefault(quota.agent_id, {})[quota.quota_window] = quotas.recorded(quota)
     return organizations.represent(row) | {
-        "agents": [agents.represent(one) for one in all_agents],
+        "quotas": of_holder.get(None, {}),
+        "agents": [agents.represent(one) | {"quotas": of_holder.get(one.agent_id, {})} for one in all_agents],
         "resourceServers": [resource_servers.represent(one) for one in servers],
     }
 
@@ -134,6 +141,8 @@ def _organization(opened: Transaction, change: Change) -> None:
     if change.action == "create":
         organizations.found(opened, name=change.name)
     after = dict(change.after)
+    if "quotas" in after:
+        quotas.replace_quotas(opened, None, after.pop("quotas"))
     status = after.pop("status", None)
     values = organizations.OrganizationChangeSchema().load(after) if after else {}
     if status is not None:
@@ -146,19 +155,22 @@ def _agent(opened: Transaction, settings: Settings, change: Change, applied: App
     if change.action == "delete":
         agents.remove_agent(opened, UUID(change.id))
         return
-    later = change.after
+    later = dict(change.after)
+    of_agent = later.pop("quotas", None)
     agent_id = UUID(change.id) if change.id else None
     if agent_id is None:
         schema = agents.NewAgentSchema()
-        new = {name: value for name, value in change.after.items() if name in schema.fields}
+        new = {name: value for name, value in later.items() if name in schema.fields}
         agent_id = agents.add_agent(
             opened, **schema.load({"name": change.name} | new), most=settings.max_agents
         ).agent_id
         applied.new_agents.append((change.organization, change.name, agent_id))
         # What a new agent cannot be given, such as its status, follows as a change.
-        later = {name: value for name, value in change.after.items() if name not in new}
+        later = {name: value for name, value in later.items() if name not in new}
     if later:
         agents.update_agent(opened, agent_id, agents.AgentChangeSchema().load(later))
+    if of_agent is not None:
+        quotas.replace_quotas(opened, agent_id, of_agent)
 
 
 def _resource_server(opened: Transaction, settings: Settings, change: Change) -> None:

@@ -10,15 +10,25 @@ from typing import Any, NamedTuple
 import marshmallow as ma
 
 from agentidp.http.schemas import MAX_NAME, Text
+from agentidp.oauth.quotas import WINDOWS
 from agentidp.registry.agents import STATUSES, AgentChangeSchema, NewAgentSchema
 from agentidp.registry.organizations import OrganizationChangeSchema
+from agentidp.registry.quotas import NewQuotaSchema
 from agentidp.registry.resource_servers import NewResourceServerSchema
+
+
+class _QuotasSchema(ma.Schema):
+    """Quotas by their windows. What is left out is removed if there is one."""
+
+    class Meta:
+        include = {window: ma.fields.Nested(NewQuotaSchema) for window in WINDOWS}
 
 
 class _AgentSchema(AgentChangeSchema):
     """An agent, as the PATCH of the API has it, because a file can set the status too."""
 
     name = Text(1, MAX_NAME, required=True)
+    quotas = ma.fields.Nested(_QuotasSchema)
 
 
 def _objects(schema: type[ma.Schema]) -> ma.fields.List[Any]:
@@ -35,6 +45,7 @@ class _OrganizationSchema(OrganizationChangeSchema):
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
     resourceServers = _objects(NewResourceServerSchema)
     agents = _objects(_AgentSchema)
+    quotas = ma.fields.Nested(_QuotasSchema)
 
 
 class DocumentSchema(ma.Schema):

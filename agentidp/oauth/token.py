@@ -9,6 +9,7 @@ from datetime import datetime
 import marshmallow as ma
 from flask import Request, Response
 
+from agentidp import metrics
 from agentidp.http.errors import OAuthError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.request_context import current_context, current_request
@@ -18,6 +19,7 @@ from agentidp.jose import dpop
 from agentidp.oauth import client_authentication, issuance, quotas
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import NO_STORE, ClientFormSchema, described, read_form
+from agentidp.oauth.issuance import Client
 from agentidp.paths import TOKEN_ENDPOINT
 from agentidp.services import services
 
@@ -71,6 +73,7 @@ def issue_token() -> Response:
     resource = requested_resource(form)
     proof = dpop_proof(received, at)
     client = client_authentication.presented_client(received, form, at)
+    refuse_flood(client, at)
     # Read first: a token that cannot be signed must not be counted.
     signing_key = s.keys.current().signing
     database = s.database.of(client.organization_id, at)
@@ -81,10 +84,28 @@ def issue_token() -> Response:
     if granted is None:
         # Always raises.
         client_authentication.refuse(received, client, at)
+    s.token_rate.count(client.agent_id, client.secret_hash or client.jwk)
     jkt = proof.jkt if proof else None
     body = issuance.token_response(s, signing_key, client, granted.scope, resource=resource, at=at, jkt=jkt)
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
     return json_response(body, headers=NO_STORE | quotas.headers(granted.quotas, at, is_issued=True))
+
+
+def refuse_flood(client: Client, at: datetime) -> None:
+    """:raises QuotaExhausted: this process has issued as many tokens to the agent in this minute as it may."""
+    rate = services().token_rate
+    wait = rate.seconds_to_wait(client.agent_id, client.secret_hash or client.jwk, at)
+    if wait is not None:
+        metrics.QUOTAS_EXHAUSTED.labels("process", "minute", "refused").inc()
+        context = current_context()
+        context.organization_id, context.agent_id = client.organization_id, client.agent_id
+        context.quota = "process minute refused"
+        raise quotas.QuotaExhausted(
+            "temporarily_unavailable",
+            f"a process of the server issues at most {rate.limit} tokens per minute to an agent",
+            status=429,
+            headers={"Retry-After": str(wait)},
+        )
 
 
 def check_grant_type(form: dict[str, str]) -> None:

@@ -226,6 +226,19 @@ def remove_quota(opened: Transaction, agent_id: UUID | None, window: str) -> Non
     audit.record(opened, "quota.deleted", agent_id or opened.organization_id, before=_recorded(row))
 
 
+def replace_quotas(opened: Transaction, agent_id: UUID | None, wanted: dict[str, dict[str, Any]]) -> None:
+    """Make the quotas of an agent, or the organization's own, as a file says, under the :func:`lock`.
+
+    :param wanted: window -> what :class:`NewQuotaSchema` loads. The others are removed.
+    """
+    present = {row.quota_window for row in used(opened, agent_id)}
+    for window in WINDOWS:
+        if window in wanted:
+            set_quota(opened, agent_id, window, **NewQuotaSchema().load(wanted[window]))
+        elif window in present:
+            remove_quota(opened, agent_id, window)
+
+
 def used(opened: Transaction, agent_id: UUID | None) -> Rows:
     """The rows of ``sql/quotas/quota_usage.sql`` of an agent, or of the organization itself if ``None``."""
     return opened.fetch("quotas/quota_usage", agent_id=agent_id or ORGANIZATION)
@@ -248,7 +261,12 @@ def _mark(opened: Transaction, agent_id: UUID | None) -> None:
 
 def _recorded(row: Any) -> dict[str, Any]:
     """What the audit trail records of a quota: in both of a change, the window, which stays, would be left out."""
-    return {row.quota_window: {"tokens": row.tokens, "enforce": row.is_enforced}}
+    return {row.quota_window: recorded(row)}
+
+
+def recorded(row: Any) -> dict[str, Any]:
+    """A quota as it is set."""
+    return {"tokens": row.tokens, "enforce": row.is_enforced}
 
 
 def represent(row: Any, at: datetime) -> dict[str, Any]:

@@ -305,6 +305,8 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "organization create": lambda _: ("Other", "--with-administrator"),
     "organization delete": lambda story: (story.organization,),
     "organization rename": lambda story: (story.organization, "Acme II"),
+    "quota set": lambda story: ("--agent", story.agent, "--per", "day", "--tokens", "9"),
+    "quota remove": lambda story: ("--agent", story.agent, "--per", "day"),
     "organization resume": lambda story: (story.organization,),
     "organization suspend": lambda story: (story.organization,),
     "resource-server assign": lambda story: ("https://api.example", "--organization", story.other()),
@@ -329,6 +331,7 @@ BEFORE: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "agent erase": lambda story: ("agent", "delete", "--yes", story.agent),
     "agent resume": lambda story: ("agent", "suspend", "--yes", story.agent),
     "organization resume": lambda story: ("organization", "suspend", "--yes", story.organization),
+    "quota remove": lambda story: ("quota", "set", "--agent", story.agent, "--per", "day", "--tokens", "9"),
 }
 """What a command needs before it."""
 
@@ -353,6 +356,7 @@ READS = {
     "findings show",
     "keys list",
     "marker list",
+    "quota list",
     "organization export",
     "organization list",
     "resource-server list",

@@ -238,3 +238,34 @@ def test_two_at_a_time_wait_for_each_other(run: Command) -> None:
         made = sorted(len(one.result(PATIENCE).changes) for one in running)
     assert made == [0, 4]
     assert len(organizations(run)) == 1
+
+
+def test_quotas_are_what_the_file_says_and_are_exported(run: Command, file: Path) -> None:
+    def applied(quotas_of_metered: str, quotas_of_builder: str) -> str:
+        file.write_text(
+            f"organizations:\n- name: Metered\n{quotas_of_metered}  agents:\n  - name: builder\n{quotas_of_builder}"
+        )
+        return str(run.invoke("apply", "-f", str(file), "--yes").stdout)
+
+    both = "    quotas: {hour: {tokens: 5, enforce: false}, month: {tokens: 70, enforce: true}}\n"
+    first = applied("  quotas: {day: {tokens: 9, enforce: true}}\n", both)
+    assert '    quotas: {"day": {"tokens": 9, "enforce": true}}\n' in first
+    exported = run("organization", "export")
+    assert "quotas:\n    day:\n      tokens: 9\n      enforce: true\n" in exported
+    # What is left out stays, and what is there replaces all of its quotas.
+    assert applied("", "") == "Nothing differs.\n"
+    second = applied("", "    quotas: {month: {tokens: 80, enforce: true}}\n")
+    assert "quotas:" in second
+    [metered] = [one["organizationId"] for one in organizations(run) if one["name"] == "Metered"]
+    listed = json.loads(run("quota", "list", "--organization", metered, "--json"))
+    assert [(one["window"], one["tokens"], one["enforce"]) for one in listed] == [("day", 9, True), ("month", 80, True)]
+    applied("  quotas: {}\n", "    quotas: {}\n")
+    assert run("quota", "list", "--organization", metered) == ""
+    file.write_text(exported)
+    run.invoke("apply", "-f", str(file), "--yes")
+    assert run("organization", "export") == exported
+    file.write_text("organizations:\n- name: Metered\n  quotas: {week: {tokens: 1, enforce: true}, day: {tokens: 0}}")
+    refused = run.invoke("apply", "-f", str(file), "--plan").stderr
+    assert "organizations[0].quotas.week: is not known here" in refused
+    assert "organizations[0].quotas.day.tokens: must be a whole number from 1 to 1000000000000" in refused
+    assert "organizations[0].quotas.day.enforce: is missing" in refused

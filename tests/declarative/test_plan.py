@@ -11,13 +11,14 @@ from agentidp.declarative.document import read_document
 from agentidp.declarative.plan import Change, differences, resolve
 from tests.factories import NEW_AGENT
 
-AGENT = NEW_AGENT | {"agentId": "1", "name": "builder", "scopes": ["a", "b"]}
+AGENT = NEW_AGENT | {"agentId": "1", "name": "builder", "scopes": ["a", "b"], "quotas": {}}
 SERVER = {"resourceServerId": "2", "resource": "https://api.example", "name": "API", "scopes": ["a"]}
 ACME: dict[str, Any] = {
     "organizationId": "org-1",
     "name": "Acme",
     "monthlyTokenBudget": None,
     "status": "active",
+    "quotas": {},
     "agents": [AGENT],
     "resourceServers": [SERVER],
 }

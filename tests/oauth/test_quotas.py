@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from agentidp import create_app
+from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.oauth.quotas import WINDOWS, bounds
-from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, Agent, Clock, make_agent, usage_sums
+from tests.conftest import ON_CITUS_TOO, Cast, settings_for
+from tests.factories import NOON, Agent, Clock, make_agent, make_organization, usage_sums
 
 
 def put(client: FlaskClient, agent: Agent, window: str, tokens: int, *, enforce: bool = True, own: bool = True) -> Any:
@@ -261,3 +264,37 @@ def test_a_server_of_the_release_before_is_refused_too(cast: Cast, client: Flask
 def test_the_bounds_of_a_window(window: str, at: str, begins: str, ends: str) -> None:
     expected = tuple(datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (begins, ends))
     assert bounds(window, datetime.fromisoformat(at).replace(tzinfo=UTC)) == expected
+
+
+def test_a_process_issues_only_so_many_tokens_a_minute_to_an_agent(database_url: str, clock: Clock) -> None:
+    clock.now = NOON + timedelta(seconds=20.5)
+    app = create_app(settings_for(database_url, tokens_per_agent_and_minute=2), clock=clock)
+    with closing(app.extensions["agentidp"]) as services:
+        ensure_signing_key(services.settings, at=clock())
+        agent = make_agent(services, make_organization(services))
+        other = make_agent(services, agent.organization_id, "other")
+        client = app.test_client()
+        assert [ask(client, agent).status_code for _ in range(2)] == [200, 200]
+        response = ask(client, agent)
+        assert (response.status_code, response.json, response.headers["Retry-After"]) == (
+            429,
+            {
+                "error": "temporarily_unavailable",
+                "error_description": "a process of the server issues at most 2 tokens per minute to an agent",
+            },
+            "40",
+        )
+        # Whoever has not proved to be the agent learns nothing.
+        assert ask(client, agent, client_secret="wrong").status_code == 401
+        assert ask(client, other).status_code == 200
+        clock.advance(seconds=39.5)
+        assert ask(client, agent).status_code == 200
+
+
+def test_the_limit_of_a_process_can_be_turned_off(database_url: str, clock: Clock) -> None:
+    app = create_app(settings_for(database_url, tokens_per_agent_and_minute=0), clock=clock)
+    with closing(app.extensions["agentidp"]) as services:
+        ensure_signing_key(services.settings, at=clock())
+        agent = make_agent(services, make_organization(services))
+        assert {ask(app.test_client(), agent).status_code for _ in range(3)} == {200}
+        assert services.token_rate.seconds_to_wait(agent.agent_id, None, clock()) is None

@@ -1,0 +1,138 @@
+"""``agentidp quota``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+from uuid import UUID
+
+import click
+
+from agentidp.cli.confirmation import asks_first, confirm
+from agentidp.cli.context import opened
+from agentidp.cli.named import agent_named, organization_named
+from agentidp.cli.options import as_json_option
+from agentidp.cli.output import show
+from agentidp.clock import utc_now
+from agentidp.config import ConfigurationError
+from agentidp.db.organization import Transaction
+from agentidp.http.errors import NotFound
+from agentidp.oauth.quotas import WINDOWS
+from agentidp.registry import quotas
+from agentidp.services import Services
+
+
+class _Holder(NamedTuple):
+    """Whose a quota is."""
+
+    organization_id: str
+    agent_id: UUID | None
+
+
+def _holder_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option(
+            "--organization",
+            metavar="ID|NAME",
+            help="The organization's own quota; beside --agent, the organization that has the agent.",
+        ),
+        click.option("--agent", metavar="ID|NAME", help="The agent's quota."),
+    ):
+        command = option(command)
+    return command
+
+
+_window_option = click.option(
+    "--per", "window", type=click.Choice(WINDOWS), required=True, help="The UTC hour, day or calendar month."
+)
+
+
+def _holder_named(services: Services, agent: str | None, organization: str | None) -> _Holder:
+    """Whose quota the options mean."""
+    if agent is None and organization is None:
+        raise click.UsageError("name an --agent or an --organization")
+    organization_id = None if organization is None else organization_named(services, organization).organization_id
+    if agent is None:
+        return _Holder(str(organization_id), None)
+    return _Holder(*agent_named(services, agent, organization_id=organization_id))
+
+
+@contextlib.contextmanager
+def _changing(services: Services, holder: _Holder) -> Iterator[Transaction]:
+    try:
+        with services.database.of(holder.organization_id, utc_now()).transaction() as transaction:
+            quotas.lock(transaction)
+            yield transaction
+    except NotFound:
+        raise ConfigurationError("there is no such agent or quota") from None
+
+
+@click.group("quota")
+def commands() -> None:
+    """Quotas: how many tokens may be issued in a window.
+
+    They are printed as: the agent's id and name, window, tokens, whether it is enforced, used, left, refused, observed,
+    and the begin and the end of the window. Observed are tokens that a quota would have refused if it were enforced.
+    """
+
+
+@commands.command("set")
+@_holder_options
+@_window_option
+@click.option(
+    "--tokens",
+    type=click.IntRange(quotas.MIN_TOKENS, quotas.MAX_TOKENS),
+    required=True,
+    metavar="N",
+    help="How many may be issued.",
+)
+@click.option(
+    "--enforce/--observe",
+    "is_enforced",
+    default=False,
+    help="Refuse tokens beyond it, or only count them. Default: only count.",
+)
+def set_(agent: str | None, organization: str | None, window: str, tokens: int, is_enforced: bool) -> None:
+    """Set a quota, or change it. It is in force as soon as the command ends."""
+    with opened() as services:
+        holder = _holder_named(services, agent, organization)
+        with _changing(services, holder) as transaction:
+            quotas.set_quota(transaction, holder.agent_id, window, tokens=tokens, is_enforced=is_enforced)
+
+
+@commands.command("list")
+@_holder_options
+@as_json_option
+def list_(agent: str | None, organization: str | None, as_json: bool) -> None:
+    """List quotas, with what is used and left.
+
+    They are those of an agent, or of an organization and of all its agents.
+    """
+    with opened() as services:
+        organization_id, agent_id = _holder_named(services, agent, organization)
+        at = utc_now()
+        rows = services.database.of(organization_id, at).fetch("quotas/quota_usage", agent_id=agent_id)
+    listed = [
+        {
+            "agentId": None if row.agent_id is None else str(row.agent_id),
+            "agentName": row.agent_name,
+            **quotas.represent(row, at),
+        }
+        for row in rows
+    ]
+    columns = ("agentId", "agentName", "window", "tokens", "enforce", "used", "left", "refused", "observed", "endsAt")
+    show(listed, as_json, columns=columns)
+
+
+@commands.command("remove")
+@asks_first
+@_holder_options
+@_window_option
+def remove(agent: str | None, organization: str | None, window: str) -> None:
+    """Remove a quota."""
+    with opened() as services:
+        holder = _holder_named(services, agent, organization)
+        confirm(lambda: f"This removes the quota per {window}: tokens beyond it are issued.")
+        with _changing(services, holder) as transaction:
+            quotas.remove_quota(transaction, holder.agent_id, window)

@@ -1,0 +1,10 @@
+-- The quotas of an organization and of its agents as they are set. One row a quota: agent_id, null for a quota of the
+-- organization; quota_window: hour, day or month; tokens; is_enforced. Parameters: organization_id.
+select
+    nullif(agent_id, '00000000-0000-0000-0000-000000000000') as agent_id,
+    quota_window,
+    tokens,
+    is_enforced
+from quotas
+where organization_id = %(organization_id)s
+order by agent_id, array_position(array['hour', 'day', 'month'], quota_window)
