@@ -46,10 +46,10 @@ def test_returns_each_day_of_all_agents_with_zeros(client: FlaskClient, services
         "days": 3,
         "to": "2026-04-14",
         "data": [
-            {"date": "2026-04-12", "tokens": 0, "requests": 0, "rejected": 0},
+            {"date": "2026-04-12", "tokens": 0, "requests": 0, "rejected": 0, "refused": 0},
             # A token is a request too.
-            {"date": "2026-04-13", "tokens": 10, "requests": 22, "rejected": 2},
-            {"date": "2026-04-14", "tokens": 0, "requests": 0, "rejected": 0},
+            {"date": "2026-04-13", "tokens": 10, "requests": 22, "rejected": 2, "refused": 0},
+            {"date": "2026-04-14", "tokens": 0, "requests": 0, "rejected": 0, "refused": 0},
         ],
     }
 
@@ -101,13 +101,14 @@ def test_the_heatmap_and_an_agents_days_end_on_a_day_too(client: FlaskClient, se
 
 
 @COMPARES_STATEMENTS
-def test_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
+def test_is_one_round_trip_of_four_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
     bearer = cast.acme.bearer()
     with overheard(services.database) as conversation:
         assert client.get(PATH, headers=bearer).status_code == 200
     assert conversation.statements == [
         "database/enter_organization",
         "analytics/usage_by_day",
+        "analytics/refusals_by_day",
         "usage/record_request",
     ]
     assert conversation.round_trips == 1

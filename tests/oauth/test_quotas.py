@@ -298,3 +298,19 @@ def test_the_limit_of_a_process_can_be_turned_off(database_url: str, clock: Cloc
         agent = make_agent(services, make_organization(services))
         assert {ask(app.test_client(), agent).status_code for _ in range(3)} == {200}
         assert services.token_rate.seconds_to_wait(agent.agent_id, None, clock()) is None
+
+
+@ON_CITUS_TOO
+def test_the_usage_by_day_has_what_was_refused(client: FlaskClient, cast: Cast, clock: Clock) -> None:
+    put(client, cast.acme, "hour", 1)
+    for hour in (1, 23, 25):
+        clock.now = NOON.replace(hour=0) + timedelta(hours=hour)
+        assert [ask(client, cast.acme).status_code for _ in range(3)] == [200, 429, 429]
+    path = "/api/v1/analytics/usage?days=3"
+    data = client.get(path, headers=cast.acme.bearer()).json["data"]
+    assert [(day["date"], day["tokens"], day["rejected"], day["refused"]) for day in data] == [
+        ("2026-04-14", 0, 0, 0),
+        ("2026-04-15", 2, 0, 4),
+        ("2026-04-16", 1, 0, 2),
+    ]
+    assert {day["refused"] for day in client.get(path, headers=cast.outsider.bearer()).json["data"]} == {0}

@@ -1,0 +1,12 @@
+-- The tokens that quotas have refused on each UTC day of a period. One row a day on which there are any, oldest first.
+-- Parameters: organization_id; first; last: the first and the last day.
+select
+    refusals.day as on_day,
+    sum((select sum(hours.refused) from unnest(refusals.refused_by_hour) as hours (refused)))::bigint as refused
+from quota_refusals_daily as refusals
+where
+    refusals.organization_id = %(organization_id)s
+    and refusals.day >= %(first)s::date
+    and refusals.day < %(last)s::date + 1
+group by refusals.day
+order by refusals.day
