@@ -41,11 +41,15 @@ class Gone(SendFailed):
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """A state change on its way to a target. ``message_id`` is the idempotency key: the same at each attempt."""
+    """A state change on its way to a target. ``message_id`` is the idempotency key: the same at each attempt.
+
+    ``owner`` is whom to ask about the agent that the finding is about, ``None`` if nobody has said or there is none.
+    """
 
     message_id: UUID
     organization: Organization
     change: StateChange
+    owner: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +87,7 @@ class Channels:
         self._senders[type_](address, message, at)
 
     def _send_webhook(self, address: Address, message: Message, at: datetime) -> None:
-        body = messages.webhook_body(message.change, message.organization, self._dashboard)
+        body = messages.webhook_body(message.change, message.organization, message.owner, self._dashboard)
         at = at.astimezone(UTC)
         # The library signs this as text, so both must be the same characters.
         signature = Webhook(address.secret or "").sign(str(message.message_id), at, body.decode())
@@ -95,7 +99,7 @@ class Channels:
         self._post(urlsplit(address.url), body, headers)
 
     def _send_to_alertmanager(self, address: Address, message: Message, at: datetime) -> None:
-        body = messages.alertmanager_body(message.change, message.organization, self._dashboard)
+        body = messages.alertmanager_body(message.change, message.organization, message.owner, self._dashboard)
         url = urlsplit(address.url)
         self._post(url._replace(path=url.path.rstrip("/") + "/api/v2/alerts"), body, {})
 
@@ -126,7 +130,7 @@ class Channels:
         sent = {
             "url": address.url,
             "title": messages.title(change, message.organization),
-            "body": messages.text(change, self._dashboard),
+            "body": messages.text(change, message.owner, self._dashboard),
             "type": kind or {"critical": "failure", "warning": "warning"}.get(change.severity, "info"),
             "networks": [str(network) for network in self._allowed],
             "isPlain": urlsplit(address.url).scheme in PLAIN_APPRISE_SCHEMES,

@@ -216,6 +216,7 @@ class Dispatcher:
             message_id=delivery.delivery_id,
             organization=Organization(organization_id, delivery.organization_name),
             change=StateChange.from_json(delivery.payload),
+            owner=delivery.agent_owner or None,
         )
         fields = {"organization": organization_id, "target": str(target.target_id), "delivery": str(message.message_id)}
         error, is_gone = None, False

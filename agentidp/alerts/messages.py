@@ -29,7 +29,7 @@ class Organization:
     name: str
 
 
-def webhook_body(change: StateChange, organization: Organization, dashboard: str) -> bytes:
+def webhook_body(change: StateChange, organization: Organization, owner: str | None, dashboard: str) -> bytes:
     """The body of a webhook, by Standard Webhooks: ``type``, ``timestamp`` and ``data``."""
     body = {
         "type": f"finding.{change.change}" if change.change != TEST else TEST,
@@ -42,6 +42,7 @@ def webhook_body(change: StateChange, organization: Organization, dashboard: str
             "severity": change.severity,
             "agentId": None if change.agent_id is None else str(change.agent_id),
             "subject": change.subject,
+            "owner": owner,
             "title": change.title,
             "description": change.description,
             "openedAt": timestamp(change.opened_at),
@@ -51,18 +52,20 @@ def webhook_body(change: StateChange, organization: Organization, dashboard: str
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def alertmanager_body(change: StateChange, organization: Organization, dashboard: str) -> bytes:
+def alertmanager_body(change: StateChange, organization: Organization, owner: str | None, dashboard: str) -> bytes:
     """The body of ``POST /api/v2/alerts``.
 
     Alertmanager tells alerts apart by their labels, and severity is one of them: an escalation is the end of one alert
     and the begin of another. The end of an alert that it does not know changes nothing there.
     """
     severities = [change.severity] if change.change in ("opened", TEST) else SEVERITIES
-    alerts = [_alert(change, severity, organization, dashboard) for severity in severities]
+    alerts = [_alert(change, severity, organization, owner, dashboard) for severity in severities]
     return json.dumps(alerts, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _alert(change: StateChange, severity: str, organization: Organization, dashboard: str) -> dict[str, Any]:
+def _alert(
+    change: StateChange, severity: str, organization: Organization, owner: str | None, dashboard: str
+) -> dict[str, Any]:
     is_ongoing = change.change != "resolved" and severity == change.severity
     ends_at = change.at + (RESOLVED_TEST if change.change == TEST else ONGOING if is_ongoing else timedelta())
     labels = {
@@ -80,6 +83,8 @@ def _alert(change: StateChange, severity: str, organization: Organization, dashb
             "kind": change.kind,
             "subject": change.subject,
             "organization": organization.name,
+            # Alertmanager drops an annotation without a text.
+            "owner": owner or "",
             # Few notifications show generatorURL.
             "url": page_of(change, dashboard),
         },
@@ -94,9 +99,10 @@ def title(change: StateChange, organization: Organization) -> str:
     return f"[{_SYMBOLS.get(change.change, change.severity)}] {organization.name}: {change.title}"
 
 
-def text(change: StateChange, dashboard: str) -> str:
+def text(change: StateChange, owner: str | None, dashboard: str) -> str:
     """The message below the title."""
-    return f"{change.description}\n\n{page_of(change, dashboard)}"
+    whose = f"Owner of {change.subject}: {owner}" if owner else None
+    return "\n\n".join(filter(None, (change.description, whose, page_of(change, dashboard))))
 
 
 def page_of(change: StateChange, dashboard: str) -> str:

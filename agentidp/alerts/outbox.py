@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -11,7 +12,9 @@ from agentidp.alerts.state_change import SEVERITIES, StateChange, change_for_tes
 from agentidp.db.organization import Transaction
 
 
-def enqueue(opened: Transaction, change: StateChange, *, is_for_others: bool = False) -> int:
+def enqueue(
+    opened: Transaction, change: StateChange, *, contributors: Collection[UUID] = (), is_for_others: bool = False
+) -> int:
     """Put a state change into the outbox, once for each target of the organization that wants it.
 
     A target that has received the beginning receives what follows, whatever it wants now, and after it is enabled if
@@ -21,6 +24,7 @@ def enqueue(opened: Transaction, change: StateChange, *, is_for_others: bool = F
     does nothing.
 
     :param opened: the transaction that changes the finding's state.
+    :param contributors: the agents that take part in a finding about several.
     :param is_for_others: leave out the targets that have received the beginning, and not the end.
     :returns: the number of targets.
     """
@@ -29,6 +33,7 @@ def enqueue(opened: Transaction, change: StateChange, *, is_for_others: bool = F
         "alerts/matching_targets",
         finding_id=change.finding_id,
         kind=change.kind,
+        agents=[agent_id for agent_id in (change.agent_id, *contributors) if agent_id is not None],
         severities=severities,
         follows=change.change != "opened",
         ends=change.change == "resolved",

@@ -15,7 +15,10 @@ from agentidp.caller import Caller, bearer
 from agentidp.http.errors import existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, Text
+from agentidp.http.schemas import MAX_NAME, MAX_OWNER, ChangeSchema, Flag, Text
+
+MAX_OWNERS = 50
+"""That one target names."""
 
 blueprint = Blueprint("alert-targets", __name__, description="Where the organization's alerts go")
 
@@ -51,6 +54,17 @@ def _kinds(**kwargs: Any) -> ma.fields.List[str]:
     )
 
 
+def _owners(**kwargs: Any) -> ma.fields.List[str]:
+    most = ma.validate.Length(1, MAX_OWNERS, error=f"must name 1 to {MAX_OWNERS} owners")
+    return ma.fields.List(
+        Text(1, MAX_OWNER),
+        allow_none=True,
+        validate=most,
+        metadata={"description": "Only findings about agents with one of these owners; null for all findings"},
+        **kwargs,
+    )
+
+
 def _severity(**kwargs: Any) -> ma.fields.String:
     rule = ma.validate.OneOf(SEVERITIES, error="must be one of " + ", ".join(SEVERITIES))
     return ma.fields.String(
@@ -70,6 +84,7 @@ class NewAlertTargetSchema(ma.Schema):
     )
     url = Url(required=True)
     kinds = _kinds(load_default=None)
+    owners = _owners(load_default=None)
     minimumSeverity = _severity(load_default="warning")
     enabled = Flag(load_default=True)
 
@@ -80,6 +95,7 @@ class AlertTargetChangeSchema(ChangeSchema):
     name = Text(1, MAX_NAME)
     url = Url()
     kinds = _kinds()
+    owners = _owners()
     minimumSeverity = _severity()
     enabled = Flag()
 
@@ -92,6 +108,7 @@ class AlertTargetSchema(ma.Schema):
     type = ma.fields.String(required=True, validate=ma.validate.OneOf(tuple(TYPES)))
     destination = ma.fields.String(required=True)
     kinds = ma.fields.List(ma.fields.String(), required=True, allow_none=True)
+    owners = ma.fields.List(ma.fields.String(), required=True, allow_none=True)
     minimumSeverity = ma.fields.String(required=True, validate=ma.validate.OneOf(SEVERITIES))
     enabled = ma.fields.Boolean(required=True)
     createdAt = ma.fields.AwareDateTime(required=True)

@@ -36,6 +36,7 @@ def add_target(
     kinds: list[str] | None,
     minimum_severity: str,
     enabled: bool,
+    owners: list[str] | None = None,
     target_id: UUID | None = None,
 ) -> tuple[Any, str | None]:
     """Create an alert target.
@@ -55,6 +56,7 @@ def add_target(
         destination=_destination(settings, type, url),
         sealed=TargetSealer(settings).seal(target_id, Address(url=url, secret=secret)),
         kinds=kinds,
+        owners=owners,
         minimum_severity=minimum_severity,
         enabled=enabled,
         most=MAX_TARGETS,
@@ -78,7 +80,7 @@ def update_target(opened: Transaction, settings: Settings, target_id: UUID, chan
     :raises Conflict: it gets another address, and the instance secret does not decrypt its key.
     """
     before = locked(opened, target_id)
-    changeable = ("name", "kinds", "minimum_severity", "enabled")
+    changeable = ("name", "kinds", "owners", "minimum_severity", "enabled")
     values = {name: change.get(name, getattr(before, name)) for name in changeable}
     values |= {"destination": before.destination, "sealed": bytes(before.sealed)}
     if "url" in change:
@@ -112,6 +114,7 @@ def _recorded(row: Any) -> dict[str, Any]:
         "type": row.type,
         "destination": row.destination,
         "kinds": row.kinds,
+        "owners": row.owners,
         "minimumSeverity": row.minimum_severity,
         "enabled": row.enabled,
     }
@@ -167,4 +170,5 @@ def represent(row: Any) -> dict[str, Any]:
         "lastFailureAt": timestamp(row.last_failure_at),
         "failingSince": timestamp(row.failing_since),
         "lastError": row.last_error,
+        "owners": row.owners,
     }

@@ -37,6 +37,12 @@ target_argument = click.argument("target", metavar="ID|NAME")
 kind_option = click.option(
     "--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="May be given several times. Default: every kind."
 )
+owner_option = click.option(
+    "--owner",
+    "owners",
+    multiple=True,
+    help="Only findings about agents of this owner. May be given several times. Default: all findings.",
+)
 severity_option = click.option(
     "--minimum-severity", type=click.Choice(SEVERITIES), help="Of the findings that are sent. Default: warning."
 )
@@ -54,9 +60,9 @@ def commands() -> None:
 def target_commands() -> None:
     """Where an organization's alerts go.
 
-    Targets are printed as: id, name, type, scheme and host, kinds, minimum severity, whether it is enabled, times of
-    creation, of the last change, of the last success, of the last failure and of the first failure since the last
-    success, and the last error.
+    Targets are printed as: id, name, type, scheme and host, kinds, minimum severity, whether it is enabled,
+    times of creation, of the last change, of the last success, of the last failure and of the first failure since the
+    last success, the last error, and the owners.
     """
 
 
@@ -88,6 +94,7 @@ def show_(target: str, organization: str, as_json: bool) -> None:
 @click.option("--name", required=True, help="For people.")
 @click.option("--url-file", type=click.File(), default="-", help="The file with the URL. Default: standard input.")
 @kind_option
+@owner_option
 @severity_option
 @as_json_option
 def add(
@@ -96,6 +103,7 @@ def add(
     name: str,
     url_file: TextIO,
     kinds: tuple[str, ...],
+    owners: tuple[str, ...],
     minimum_severity: str | None,
     as_json: bool,
 ) -> None:
@@ -103,7 +111,8 @@ def add(
 
     Prints its id, and the key if its messages are signed with one, which is shown only now.
     """
-    new: dict[str, Any] = {"type": type_, "name": name, "url": _url(url_file), "kinds": list(kinds) or None}
+    new: dict[str, Any] = {"type": type_, "name": name, "url": _url(url_file)}
+    new |= {"kinds": list(kinds) or None, "owners": list(owners) or None}
     new |= {"minimumSeverity": minimum_severity} if minimum_severity else {}
     with opened() as services, _database(services, organization).transaction() as transaction:
         row, secret = targets.add_target(transaction, services.settings, **NewAlertTargetSchema().load(new))
@@ -123,6 +132,8 @@ def add(
 @click.option("--url-file", type=click.File(), help="The file with the new URL; - for standard input.")
 @kind_option
 @click.option("--every-kind", is_flag=True, help="Send findings of every kind.")
+@owner_option
+@click.option("--every-owner", is_flag=True, help="Send findings whoever owns their agents.")
 @severity_option
 @click.option("--enable/--disable", "enabled", default=None, help="Whether anything is sent.")
 @as_json_option
@@ -131,6 +142,8 @@ def update(
     organization: str,
     kinds: tuple[str, ...],
     every_kind: bool,
+    owners: tuple[str, ...],
+    every_owner: bool,
     url_file: TextIO | None,
     minimum_severity: str | None,
     as_json: bool,
@@ -139,9 +152,12 @@ def update(
     """Change a target and print it. What is left out stays."""
     if kinds and every_kind:
         raise click.UsageError("give --kind or --every-kind, not both")
+    if owners and every_owner:
+        raise click.UsageError("give --owner or --every-owner, not both")
     change = {name: value for name, value in options.items() if value is not None}
     change |= {"minimumSeverity": minimum_severity} if minimum_severity else {}
     change |= {"kinds": list(kinds) or None} if kinds or every_kind else {}
+    change |= {"owners": list(owners) or None} if owners or every_owner else {}
     change |= {"url": _url(url_file)} if url_file else {}
     if not change:
         raise click.UsageError("name something to change")

@@ -17,10 +17,9 @@ from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.http.errors import Conflict, ValidationError, existing
-from agentidp.http.schemas import WholeNumber
+from agentidp.http.schemas import MAX_OWNER, WholeNumber
 from agentidp.registry.agents import (
     MAX_DESCRIPTION,
-    MAX_OWNER,
     MAX_REPLICAS,
     MIN_REPLICAS,
     NewAgentSchema,

@@ -31,7 +31,7 @@ PAGE_SIZE = 50
 LATEST = 20
 """Alerts that are listed below the targets."""
 
-NEW = {"type": "webhook", "minimumSeverity": "warning", "kinds": []}
+NEW = {"type": "webhook", "minimumSeverity": "warning", "kinds": [], "owners": ""}
 """What the form proposes."""
 
 FIELDS = {
@@ -39,6 +39,7 @@ FIELDS = {
     "type": "The type",
     "url": "The address",
     "kinds": "The kinds",
+    "owners": "The owners",
     "minimumSeverity": "Severity",
 }
 """What an error calls the fields of the form."""
@@ -82,10 +83,11 @@ def new_alert_target(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def create_alert_target(caller: Caller) -> Response:
     """Create a target. The key of a webhook is shown this once."""
-    given = forms.text("name", "type", "url", "minimumSeverity")
+    given = forms.text("name", "type", "url", "minimumSeverity", "owners")
     kinds, target_id = request.form.getlist("kinds"), sent_form_key()
     try:
-        new = forms.loaded(NewAlertTargetSchema(), given | {"kinds": kinds or None})
+        owners = [line.strip() for line in given["owners"].splitlines() if line.strip()]
+        new = forms.loaded(NewAlertTargetSchema(), given | {"kinds": kinds or None, "owners": owners or None})
         with session.changing(caller, SCOPE) as opened:
             row, secret = add_target(opened, caller.settings, **new, target_id=target_id)
     except AlreadyExists:

@@ -64,7 +64,9 @@ def alerts_of(
 def enqueue(opened: Transaction, alerts: Iterable[Alert]) -> None:
     """Put alerts into the outbox, in the transaction that stores their findings."""
     for alert in alerts:
-        outbox.enqueue(opened, _state_change(opened, alert), is_for_others=alert.is_for_others)
+        contributors = [UUID(agent["agentId"]) for agent in alert.finding.report["agents"]]
+        change = _state_change(opened, alert)
+        outbox.enqueue(opened, change, contributors=contributors, is_for_others=alert.is_for_others)
 
 
 def _state_change(opened: Transaction, alert: Alert) -> StateChange:

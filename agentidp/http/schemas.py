@@ -17,6 +17,9 @@ MAX_DAYS = 90
 MAX_DAYS_OF_USAGE = 92
 """The most days for which an organization's usage per day is returned. A quarter: the dashboard's longest period."""
 
+MAX_OWNER = 200
+"""Characters of whom to ask about an agent."""
+
 MAX_NAME = 100
 """Characters of the name of an organization, an agent, a resource server, an alert target or a person."""
 

@@ -16,7 +16,17 @@ from agentidp.db.organization import Transaction
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, NumberOrNull, ScopeList, Text, WholeNumber, timestamp
+from agentidp.http.schemas import (
+    MAX_NAME,
+    MAX_OWNER,
+    ChangeSchema,
+    Flag,
+    NumberOrNull,
+    ScopeList,
+    Text,
+    WholeNumber,
+    timestamp,
+)
 from agentidp.registry.cursor import decode_cursor, encode_cursor
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 
@@ -31,7 +41,7 @@ EXPECTED_REPLICAS = "How many instances of it run, which findings take into acco
 MIN_REPLICAS, MAX_REPLICAS = 1, 10_000
 """Instances of an agent that can be declared."""
 
-MAX_DESCRIPTION, MAX_OWNER = 1000, 200
+MAX_DESCRIPTION = 1000
 """Characters."""
 
 

@@ -1,16 +1,17 @@
 -- Adds an alert target unless there is one with its id, or the organization has as many as it may. Returns its row, or none.
--- Parameters: organization_id, target_id, name, type, destination, sealed, kinds (null: every kind), minimum_severity,
--- enabled, at, most.
+-- Parameters: organization_id, target_id, name, type, destination, sealed, kinds (null: every kind), owners (null: every
+-- agent), minimum_severity, enabled, at, most.
 --
 -- example: target_id=0a1b2c3d-0000-4000-8000-000000000001; name=new; type=webhook; minimum_severity=info
 insert into alert_targets (
-    organization_id, target_id, name, type, destination, sealed, kinds, minimum_severity, enabled, created_at, updated_at
+    organization_id, target_id, name, type, destination, sealed, kinds, owners, minimum_severity, enabled, created_at,
+    updated_at
 )
 select
     %(organization_id)s, %(target_id)s, %(name)s, %(type)s, %(destination)s, %(sealed)s, %(kinds)s::text[],
-    %(minimum_severity)s, %(enabled)s, %(at)s, %(at)s
+    %(owners)s::text[], %(minimum_severity)s, %(enabled)s, %(at)s, %(at)s
 where (select count(*) from alert_targets where organization_id = %(organization_id)s) < %(most)s
 on conflict (organization_id, target_id) do nothing
 returning
-    target_id, name, type, destination, kinds, minimum_severity, enabled, created_at, updated_at, last_success_at,
+    target_id, name, type, destination, kinds, owners, minimum_severity, enabled, created_at, updated_at, last_success_at,
     last_failure_at, failing_since, last_error

@@ -1,6 +1,6 @@
 -- Changes an alert target; a target that is enabled again, or has another address, is tried at once, also
 -- with what has failed before. Returns its row, or none if there is no such target.
--- Parameters: organization_id, target_id, at, name, destination, sealed, kinds, minimum_severity, enabled.
+-- Parameters: organization_id, target_id, at, name, destination, sealed, kinds, owners, minimum_severity, enabled.
 --
 -- example: name=new; minimum_severity=info
 with due as (
@@ -26,6 +26,7 @@ set
     destination = %(destination)s,
     sealed = %(sealed)s,
     kinds = %(kinds)s::text[],
+    owners = %(owners)s::text[],
     minimum_severity = %(minimum_severity)s,
     enabled = %(enabled)s,
     updated_at = %(at)s,
@@ -35,5 +36,5 @@ set
 where organization_id = %(organization_id)s
     and target_id = %(target_id)s
 returning
-    target_id, name, type, destination, kinds, minimum_severity, enabled, created_at, updated_at, last_success_at,
+    target_id, name, type, destination, kinds, owners, minimum_severity, enabled, created_at, updated_at, last_success_at,
     last_failure_at, failing_since, last_error

@@ -1,12 +1,19 @@
--- Returns the row of the due delivery of a target that has waited longest, with the organization's present name, or none. One waits while an earlier change of
--- the same finding does.
+-- Returns the row of the due delivery of a target that has waited longest, or none. One waits while an earlier change of the
+-- same finding does. The organization's name and the owner of the finding's agent are those of now.
 -- Parameters: organization_id, target_id, at.
 select
     delivery_id,
     payload,
     created_at,
     attempts,
-    (select name from organizations where organization_id = %(organization_id)s) as organization_name
+    (select name from organizations where organization_id = %(organization_id)s) as organization_name,
+    (
+        select owner
+        from agents
+        where
+            agents.organization_id = %(organization_id)s
+            and agents.agent_id = (alert_deliveries.payload ->> 'agent_id')::uuid
+    ) as agent_owner
 from alert_deliveries
 where organization_id = %(organization_id)s
     and target_id = %(target_id)s

@@ -96,6 +96,7 @@ def test_alertmanager_shows_what_is_ongoing(acme: Outbox, alertmanager: str, clo
         "kind": "spike",
         "subject": "x" * 1000,
         "organization": "Acme",
+        "owner": "",
         "url": f"http://localhost:3000/dashboard/findings/{finding_id}",
     }
     # The finding turns out to be of another kind and about others.
@@ -120,19 +121,19 @@ def test_an_alert_leads_to_the_page_of_its_finding_and_a_test_to_the_dashboard()
         (opened := change(), f"{dashboard}/findings/{opened.finding_id}"),
         (change_for_test("on-call", NOON), dashboard),
     ):
-        alerts = json.loads(messages.alertmanager_body(sent, ACME, dashboard))
+        alerts = json.loads(messages.alertmanager_body(sent, ACME, "Ada", dashboard))
         assert {alert["generatorURL"] for alert in alerts} == {page}
         assert {alert["annotations"]["url"] for alert in alerts} == {page}
-        assert json.loads(messages.webhook_body(sent, ACME, dashboard))["data"]["url"] == page
-        assert messages.text(sent, dashboard).endswith(f"\n\n{page}")
+        assert json.loads(messages.webhook_body(sent, ACME, "Ada", dashboard))["data"]["url"] == page
+        assert messages.text(sent, None, dashboard).endswith(f"\n\n{page}")
 
 
 def test_the_end_of_an_alert_is_far_away_until_it_is_resolved() -> None:
     """Otherwise Alertmanager would resolve it after five minutes."""
-    [alert] = json.loads(messages.alertmanager_body(change(), ACME, "http://localhost:3000/dashboard"))
+    [alert] = json.loads(messages.alertmanager_body(change(), ACME, None, "http://localhost:3000/dashboard"))
     assert (alert["startsAt"], alert["endsAt"]) == ("2026-04-15T12:00:00.000000Z", "2026-05-15T12:00:00.000000Z")
     ended = change(NOON + timedelta(hours=1), opened_at=NOON, change="resolved")
-    alerts = json.loads(messages.alertmanager_body(ended, ACME, "http://localhost:3000/dashboard"))
+    alerts = json.loads(messages.alertmanager_body(ended, ACME, None, "http://localhost:3000/dashboard"))
     assert [alert["labels"]["severity"] for alert in alerts] == ["info", "warning", "critical"]
     for alert in alerts:
         assert (alert["startsAt"], alert["endsAt"]) == ("2026-04-15T12:00:00.000000Z", "2026-04-15T13:00:00.000000Z")

@@ -54,6 +54,7 @@ def test_a_webhook_is_signed_and_says_what_happened(acme: Outbox, receiver: Rece
             "severity": "critical",
             "agentId": str(opened.agent_id),
             "subject": "nightly-report",
+            "owner": None,
             "title": "nightly-report takes 40 times its usual tokens",
             "description": "1,200 tokens in an hour; 30 are typical.",
             "openedAt": at,

@@ -56,6 +56,7 @@ def test_a_target_is_created_shown_changed_and_deleted(client: FlaskClient, cast
         "lastFailureAt": None,
         "failingSince": None,
         "lastError": None,
+        "owners": None,
     }
     assert created == shown
     assert client.get(f"{PATH}/{target_id}", headers=headers).json == shown

@@ -11,8 +11,8 @@ from agentidp.alerts.addresses import MAX_URL_LENGTH
 from agentidp.audit.reading import MAX_ID
 from agentidp.findings.actions import MAX_NOTE
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH
-from agentidp.http.schemas import MAX_NAME
-from agentidp.registry.agents import MAX_DESCRIPTION, MAX_OWNER
+from agentidp.http.schemas import MAX_NAME, MAX_OWNER
+from agentidp.registry.agents import MAX_DESCRIPTION
 from agentidp.registry.credentials import MAX_LABEL
 from agentidp.services import Services
 from tests.conftest import Cast

@@ -21,6 +21,7 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.alerts.addresses import MAX_URL_LENGTH
+from agentidp.alerts.target_routes import MAX_OWNERS
 from agentidp.analytics.token_trend import TokenTrendArguments
 from agentidp.analytics.usage_by_day import UsageByDayArguments
 from agentidp.clock import utc_now
@@ -31,10 +32,10 @@ from agentidp.http.errors import RateLimited, ValidationError
 from agentidp.http.openapi import camel_case
 from agentidp.http.parser import MAX_BODY, Parser
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH
-from agentidp.http.schemas import MAX_DAYS, MAX_NAME
+from agentidp.http.schemas import MAX_DAYS, MAX_NAME, MAX_OWNER
 from agentidp.jose.jwk import MAX_KEYS
 from agentidp.jose.key_rotation import ensure_signing_key
-from agentidp.registry.agents import MAX_DESCRIPTION, MAX_OWNER, MAX_REPLICAS
+from agentidp.registry.agents import MAX_DESCRIPTION, MAX_REPLICAS
 from agentidp.registry.credentials import MAX_LABEL
 from agentidp.registry.organizations import MAX_BUDGET
 from agentidp.registry.quotas import MAX_TOKENS
@@ -509,6 +510,7 @@ WRONG_VALUES: dict[str, list[Any]] = {
         "https://hooks.example/".ljust(MAX_URL_LENGTH + 1, "x"),
     ],
     "kinds": ["spike", 1, {}, [], [None], [1], ["unknown"], ["spike"] * 1000],
+    "owners": ["Ada", 1, {}, [], [None], [1], [""], ["x" * (MAX_OWNER + 1)], ["Ada"] * (MAX_OWNERS + 1)],
     "minimumSeverity": [None, "", "urgent", "WARNING", 1, [], {}],
     "enabled": [None, "true", 1, 0, [], {}],
     "expectedReplicas": [0, -1, MAX_REPLICAS + 1, 10**400, 1.0, 0.5, True, "", "1", "none", [], {}, "\ud800"],
