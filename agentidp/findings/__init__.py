@@ -1,7 +1,7 @@
 """Unusual usage, with its likely cause.
 
 A kind of finding is a module here and a statement in ``sql/findings``. Most statements select candidates and their
-histories, which the module judges; ``dominance`` and ``quota`` have the statement of an endpoint. Thresholds are in
+histories, which the module judges; ``dominance`` has the statement of an analytics endpoint. Thresholds are in
 :mod:`agentidp.findings.thresholds`, those of ``budget`` and ``peak`` in their modules.
 
 What is computed here gets identity and state in :mod:`agentidp.findings.identity`, and is stored and read by

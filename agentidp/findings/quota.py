@@ -29,8 +29,8 @@ class Pressure(NamedTuple):
 
 
 def call(query: FindingsQuery) -> Call:
-    """All quotas, with what is used of them now. The statement is that of the endpoints."""
-    return Call("quotas/quota_usage", {"agent_id": None})
+    """The quotas that are near their limit now."""
+    return Call("findings/quota", {"percent": thresholds.QUOTA_NEAR_PERCENT})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
@@ -83,12 +83,9 @@ def _summary(one: Pressure, at: datetime) -> str:
     whose = f"{row.agent_name}'s quota" if row.agent_id else "The organization's quota"
     whose += f" of {number_of(row.tokens, 'token')} per {row.quota_window}"
     if one.severity is Severity.critical:
-        return f"{whose} has been used: {number_of(row.refused, 'token')} refused so far. It ends at {ends}."
+        return f"{whose} has been used. Tokens are refused until it ends, at {ends}."
     if one.severity is Severity.warning:
-        return (
-            f"{whose} has been used. It is not enforced: it would have refused {number_of(row.observed, 'token')} so "
-            f"far. It ends at {ends}."
-        )
+        return f"{whose} has been used. It is not enforced, so no token is refused. It ends at {ends}."
     percent = f"{int(100 * row.used / row.tokens)} % of {whose[0].lower() if not row.agent_id else whose[0]}{whose[1:]}"
     runs_out = exhausted_at(row.used, row.tokens, one.begins, one.ends, at)
     if runs_out is None:

@@ -59,8 +59,7 @@ class InMemory:
         return lambda *calls: [self._rows(call) for call in calls]
 
     def _rows(self, call: Call) -> Rows:
-        of_endpoints = {"analytics/agent_usage": "dominance", "quotas/quota_usage": "quota"}
-        kind = of_endpoints.get(call.name) or call.name.removeprefix("findings/")
+        kind = "dominance" if call.name == "analytics/agent_usage" else call.name.removeprefix("findings/")
         if kind in NOT_JUDGED or (self.kinds is not None and kind not in self.kinds):
             return []
         return [SimpleNamespace(**row) for row in self._statements[call.name](**call.parameters)]

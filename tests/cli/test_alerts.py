@@ -51,7 +51,7 @@ def test_adds_lists_shows_changes_tests_and_deletes_a_target(run: Command, acme:
     cells = line.split("\t")
     assert cells[:7] == [target_id, "on-call", "webhook", receiver.url, "spike", "info", "True"]
     assert [bool(re.fullmatch(TIME, cell)) for cell in cells[7:9]] == [True, True]
-    assert cells[9:] == ["-"] * 4
+    assert cells[9:] == ["-"] * 5
     assert run("alerts", "target", "show", *named) == line
     assert [json.loads(run("alerts", "target", "show", *named, "--json"))] == json.loads(
         run("alerts", "target", "list", "--organization", acme, "--json")
@@ -61,6 +61,8 @@ def test_adds_lists_shows_changes_tests_and_deletes_a_target(run: Command, acme:
     changed = json.loads(run("alerts", "target", "update", *named, "--name", "pager", "--every-kind", "--json"))
     assert (changed["name"], changed["kinds"], changed["minimumSeverity"]) == ("pager", None, "info")
     assert json.loads(run("alerts", "target", "update", *named, "--disable", "--json"))["enabled"] is False
+    for options, owners in ((("--owner", "Ada", "--owner", "Grace"), ["Ada", "Grace"]), (("--every-owner",), None)):
+        assert json.loads(run("alerts", "target", "update", *named, *options, "--json"))["owners"] == owners
     assert run("alerts", "target", "delete", "--yes", *named) == ""
     assert run("alerts", "target", "list", "--organization", acme) == ""
 

@@ -105,8 +105,8 @@ def test_reports_an_enforced_quota_that_refuses_tokens(fleet: Fleet) -> None:
     [found] = fleet.findings("quota")
     assert (found["severity"], found["agentId"], found["agentCount"]) == ("critical", None, 0)
     assert found["summary"] == (
-        "The organization's quota of 1 token per hour has been used: 2 tokens refused so far. It ends at 13:00 UTC on "
-        "Wednesday, 15 April 2026."
+        "The organization's quota of 1 token per hour has been used. Tokens are refused until it ends, at 13:00 UTC "
+        "on Wednesday, 15 April 2026."
     )
 
 
@@ -115,7 +115,7 @@ def test_a_quota_that_only_observes_is_a_warning(fleet: Fleet) -> None:
     assert [ask(fleet.client, fleet.reader).status_code for _ in range(2)] == [200, 200]
     [found] = fleet.findings("quota")
     assert (found["severity"], found["agentId"]) == ("warning", str(fleet.reader.agent_id))
-    assert "It is not enforced: it would have refused 1 token so far." in found["summary"]
+    assert "It is not enforced, so no token is refused." in found["summary"]
 
 
 def test_ends_with_its_window(fleet: Fleet, clock: Clock) -> None:
@@ -131,3 +131,20 @@ def test_nothing_is_said_of_another_organizations_quota(fleet: Fleet, outsiders:
     ask(fleet.client, outsiders.reader)
     assert outsiders.findings("quota")
     assert fleet.findings("quota") == []
+
+
+def test_sums_the_month_whether_or_not_a_token_was_issued_today(fleet: Fleet, clock: Clock) -> None:
+    agent_id = fleet.agent("reader")
+    fleet.count(agent_id, datetime(2026, 3, 31, 23, tzinfo=UTC), 500)
+    for day in (1, 14):
+        fleet.count(agent_id, datetime(2026, 4, day, 9, tzinfo=UTC), 40)
+    fleet.store()
+    for holder in (agent_id, None):
+        set_to(fleet, holder, "month", 100, enforce=True)
+    assert [(one["agentName"], one["observed"]["value"]) for one in fleet.findings("quota")] == [
+        ("reader", 80),
+        (None, 80),
+    ]
+    # Now the sum of the other days is kept with the organization's quota.
+    assert ask(fleet.client, fleet.reader).status_code == 200
+    assert {one["agentName"]: one["observed"]["value"] for one in fleet.findings("quota")} == {"reader": 80, None: 81}

@@ -1,0 +1,77 @@
+-- The quotas of the organization and of its agents of which so many percent or more are used now. One row a quota: agent_id and
+-- agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens; is_enforced; used: the tokens
+-- issued in the window. By agent_id. Quotas of deleted agents are left out.
+-- Parameters: organization_id; day; hour; percent.
+--
+-- pages: 80000, a thousand agents with three quotas each, and the days of the month for sums that are not kept
+with today as materialized (
+    select
+        quotas.agent_id,
+        agents.name as agent_name,
+        quotas.quota_window,
+        quotas.tokens,
+        quotas.is_enforced,
+        -- Each day by itself: the index has the day before the agent.
+        array(
+            select %(day)s::date - ago.days
+            from generate_series(1, extract(day from %(day)s::date)::integer - 1) as ago (days)
+        ) as days_before,
+        case when quotas.quota_window = 'hour' then usage.in_hour else usage.in_day end as used,
+        -- Null: the days of the month must be summed.
+        case
+            when quotas.quota_window <> 'month' then 0
+            when quotas.other_days_of = %(day)s::date then quotas.other_days
+        end as other_days
+    from quotas
+    left join agents
+        on agents.organization_id = %(organization_id)s
+        and agents.agent_id = quotas.agent_id
+    cross join lateral (
+        select
+            coalesce(sum(counted.tokens), 0) as in_day,
+            coalesce(sum(counted.tokens_by_hour[%(hour)s::integer + 1]), 0) as in_hour
+        from (
+            select tokens, tokens_by_hour
+            from agent_usage_daily
+            where organization_id = %(organization_id)s and day = %(day)s::date and agent_id = quotas.agent_id
+            union all
+            select tokens, tokens_by_hour
+            from usage_daily
+            where organization_id = %(organization_id)s and day = %(day)s::date and agents.agent_id is null
+        ) as counted
+    ) as usage
+    where
+        quotas.organization_id = %(organization_id)s
+        and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+)
+
+select
+    nullif(today.agent_id, '00000000-0000-0000-0000-000000000000') as agent_id,
+    today.agent_name,
+    today.quota_window,
+    today.tokens,
+    today.is_enforced,
+    in_window.used
+from today
+cross join lateral (
+    select (today.used + coalesce(today.other_days, sum(before.tokens), 0))::bigint as used
+    from (
+        select tokens
+        from agent_usage_daily
+        where
+            today.other_days is null
+            and organization_id = %(organization_id)s
+            and day = any (today.days_before)
+            and agent_id = today.agent_id
+        union all
+        select tokens
+        from usage_daily
+        where
+            today.other_days is null
+            and organization_id = %(organization_id)s
+            and day = any (today.days_before)
+            and today.agent_name is null
+    ) as before
+) as in_window
+where in_window.used * 100 >= today.tokens * %(percent)s::bigint
+order by today.agent_id
