@@ -23,7 +23,7 @@ from agentidp.server.serve import gunicorn_config
 from bench import best_python, latency, load, wrk
 from bench.calls import REQUESTS, calls_by_case
 from bench.case import Case, Load, header, line, usual_cases
-from bench.database import counted, facts, seed
+from bench.database import AT_ITS_QUOTA, WITH_QUOTAS, counted, facts, seed, set_quotas
 from bench.growth import measure_growth
 from bench.peer import peer
 from bench.requests import (
@@ -67,6 +67,7 @@ class Bench:
         self.key = ec.generate_private_key(ec.SECP256R1())
         migrate(self.postgres.url)
         self.clients = seed(self.postgres.url, self.key)
+        set_quotas(self.postgres.url, self.clients)
         self.postmaster = int((self.postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
         self.before = counted(self.postgres.url)
         self.port, self.floor_port, self.stock_port, self.peer_port = free_ports(4)
@@ -75,6 +76,8 @@ class Bench:
         self.settings["AGENTIDP_ISSUER"] = f"http://localhost:{self.port}"
         # Its looks at all organizations would be charged to the requests, most of them to those of the first case.
         self.settings["AGENTIDP_WATCH"] = "off"
+        # One agent asks for more than it may elsewhere.
+        self.settings["AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE"] = "0"
         log = self.directory / "service.log"
         self.service = stack.enter_context(
             server(["agentidp", "serve"], port=self.port, environment=self.settings, log=log)
@@ -103,7 +106,9 @@ class Bench:
         """The chosen cases."""
         by_assertion = [post(TOKEN, GRANT + "x" * 600)]
         cases = [
-            *usual_cases(self.clients, self.bearer),
+            *usual_cases(self.clients[:WITH_QUOTAS], self.bearer),
+            Case("token, three quotas", [post(TOKEN, GRANT, self.clients[WITH_QUOTAS])], issues_tokens=True),
+            Case("token, refused by a quota", [post(TOKEN, GRANT, self.clients[AT_ITS_QUOTA])]),
             Case("private_key_jwt", [], issues_tokens=True, once=True, other_requests=by_assertion),
         ]
         chosen = [case for case in cases if any(word in case.name for word in self.options.only or [""])]
@@ -144,7 +149,11 @@ class Bench:
             server(["agentidp", "serve"], port=self.stock_port, environment=environment, log=log)
         )
         wanted = self.options.only or ["trend, 30 days", "token, 100 agents"]
-        cases = [case for case in usual_cases(self.clients, self.bearer) if any(word in case.name for word in wanted)]
+        cases = [
+            case
+            for case in usual_cases(self.clients[:WITH_QUOTAS], self.bearer)
+            if any(word in case.name for word in wanted)
+        ]
         self.compare("stock", self.stock_port, process, cases, is_ours=True)
 
     def compare_with_peer(self) -> None:

@@ -12,6 +12,7 @@ import uuid
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from uuid import UUID
 
 import jwt
 import psycopg
@@ -19,8 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from agentidp.clock import utc_now
 from agentidp.db.database import connect
+from agentidp.db.organization import operator_transaction
 from agentidp.jose.jwk import public_jwk
 from agentidp.oauth.client_secret import hash_secret, new_secret
+from agentidp.oauth.quotas import WINDOWS
+from agentidp.registry import quotas
 from agentidp.usage_history.monthly_sums import store_sums
 from bench.python_speed import DICTIONARIES, loop_time
 
@@ -49,6 +53,10 @@ USUAL = Shape()
 """Of `make bench`."""
 
 
+WITH_QUOTAS, AT_ITS_QUOTA = -2, -1
+"""Which clients have quotas: the last two."""
+
+
 def seed(url: str, key: ec.EllipticCurvePrivateKey, shape: Shape = USUAL) -> list[tuple[str, str]]:
     """Fill the database; returns client_id and client_secret of the large organization's agents.
 
@@ -75,6 +83,19 @@ def seed(url: str, key: ec.EllipticCurvePrivateKey, shape: Shape = USUAL) -> lis
         connection.execute("vacuum analyze")
         connection.execute("checkpoint")
     return [(str(agent_id), client_secrets[number - 1]) for agent_id, number in rows]
+
+
+def set_quotas(url: str, clients: list[tuple[str, str]]) -> None:
+    """Give the last client but one three quotas that are far from their end, and the last one a quota that was used."""
+    with connect(url) as connection:
+        [row] = connection.execute(
+            "select organization_id from clients where client_id = %s", [clients[WITH_QUOTAS][0]]
+        ).fetchall()
+        with operator_transaction(connection, row.organization_id, utc_now()) as opened:
+            quotas.lock(opened)
+            for window in WINDOWS:
+                quotas.set_quota(opened, UUID(clients[WITH_QUOTAS][0]), window, tokens=10**9, is_enforced=True)
+            quotas.set_quota(opened, UUID(clients[AT_ITS_QUOTA][0]), "month", tokens=1, is_enforced=True)
 
 
 def counted(url: str) -> tuple[int, int]:

@@ -22,7 +22,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 
 
 class LoadFailed(Exception):
-    """A response was not a 200, or did not come."""
+    """A response was neither a 200 nor a refusal by a quota, or did not come."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,8 @@ def _is_complete(received: bytes) -> bool:
     head = received.find(b"\r\n\r\n")
     if head < 0:
         return False
-    if not received.startswith(b"HTTP/1.1 200 "):
+    is_quotas = received.startswith(b"HTTP/1.1 429 ") and received.find(b"\r\nRateLimit: ", 0, head) > 0
+    if not is_quotas and not received.startswith(b"HTTP/1.1 200 "):
         raise LoadFailed(f"a response is not a 200: {received[:500]!r}")
     length = _LENGTH.search(received, 0, head + 2)
     if length is None:
