@@ -13,9 +13,11 @@ from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session
 from agentidp.dashboard.page_findings import page_findings
 from agentidp.dashboard.period import Period, requested_period
+from agentidp.dashboard.quotas import used_quotas, windows_without
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound
 from agentidp.registry.markers import MAX_LISTED
+from agentidp.registry.quotas import ORGANIZATION
 from agentidp.scopes import SCOPES
 
 blueprint = pages.new_blueprint("dashboard-agent", __name__)
@@ -27,15 +29,18 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
     """One agent's usage by day, and the findings that name it."""
     period = requested_period(caller.at)
     # The days of the period, so the statement's "today" is the last of them.
-    activity, credentials, registered, markers, servers = caller.read_together(
+    activity, credentials, registered, markers, servers, own_quotas, shared_quotas = caller.read_together(
         Call("analytics/agent_activity", {"agent_id": agent_id, "days": period.days, "day": period.last}),
         Call("agents/list_credentials", {"agent_id": agent_id}),
         Call("agents/get_agent", {"agent_id": agent_id}),
         Call("markers/list_markers", {"limit": MAX_LISTED}),
         Call("oauth/list_resource_servers", {}),
+        Call("quotas/quota_usage", {"agent_id": agent_id}),
+        Call("quotas/quota_usage", {"agent_id": ORGANIZATION}),
     )
     if not activity:
         raise NotFound
+    quotas = used_quotas([*own_quotas, *shared_quotas], caller.at)
     return pages.page(
         "agent.html",
         here="agents",
@@ -43,6 +48,8 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         agent_id=agent_id,
         registered=registered[0] if registered else None,
         scopes=_scopes_by_api(registered[0].scopes if registered else [], servers),
+        quotas=quotas,
+        unset=windows_without(quotas, agent_id),
         credentials=[row for row in credentials if row.credential_id is not None],
         name=activity[0].agent_name,
         agent_status=activity[0].status,

@@ -19,6 +19,7 @@ from agentidp.dashboard import (
     oidc_sign_in,
     overview,
     pages,
+    quotas,
     resource_servers,
     sign_in,
 )
@@ -35,6 +36,7 @@ def init_app(app: Flask) -> None:
         agent_actions,
         day,
         finding,
+        quotas,
         resource_servers,
         alert_targets,
         export,

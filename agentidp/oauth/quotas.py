@@ -61,10 +61,10 @@ def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: d
     """
     if used >= tokens:
         return at
-    if used == 0:
+    # A pace that is slow enough leads to an instant that no datetime can hold.
+    if used == 0 or (at - begins) / (ends - begins) * (tokens / used) >= 1:
         return None
-    runs_out = begins + (at - begins) * (tokens / used)
-    return runs_out if runs_out < ends else None
+    return begins + (at - begins) * (tokens / used)
 
 
 def read(lines: str | None) -> list[Quota]:

@@ -67,6 +67,8 @@ FORMS: dict[str, Callable[[Agent, Agent], dict[str, str]]] = {
         "url": "https://hooks.example",
         "minimumSeverity": "info",
     },
+    "POST /dashboard/quotas/<window>/edit": lambda *_: {"tokens": "5"},
+    "POST /dashboard/agents/<uuid:agent_id>/quotas/<window>/edit": lambda *_: {"tokens": "5"},
     "POST /api/v1/token/revoke": lambda agent, other: {
         "client_id": agent.client_id,
         "client_secret": agent.client_secret,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -19,6 +21,9 @@ PAGES = {
     f"Edit the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/edit",
     f"Create another credential: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/rotate",
     f"Delete the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/delete",
+    "Quotas": "/dashboard/quotas",
+    "Quota per day: the organization": "/dashboard/quotas/day/edit",
+    f"Remove the quota per month: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/quotas/month/delete",
     "Resource servers": "/dashboard/resource-servers",
     "New resource server": "/dashboard/resource-servers/new",
     "Audit trail": "/dashboard/audit",
@@ -78,6 +83,19 @@ def test_axe_finds_what_is_wrong(open_page: Open, axe: str) -> None:
     assert {one[0] for one in looked_at(page, axe)} >= {"label", "color-contrast", "html-has-lang"}
 
 
+@pytest.fixture
+def quotas(stage: Stage) -> Iterator[None]:
+    """Of the demo, so that the pages have a table of them."""
+    agent = f"/api/v1/agents/{RETRYING.agent_id}/quotas"
+    tokens = {"/api/v1/quotas/day": 1, f"{agent}/month": 1_000_000_000, f"{agent}/hour": 1}
+    for path, count in tokens.items():
+        stage.call("PUT", path, stage.operator, tokens=count, enforce=False)
+    yield
+    for path in tokens:
+        stage.call("DELETE", path, stage.operator)
+
+
+@pytest.mark.usefixtures("quotas")
 def test_axe_finds_nothing_in_the_light_and_in_the_dark(
     signed_in: Page, stage: Stage, newcomer: Agent, axe: str
 ) -> None:

@@ -19,6 +19,7 @@ PATHS = [
     "/dashboard/audit",
     "/dashboard/days/2026-04-14?hour=9",
     "/dashboard/resource-servers",
+    "/dashboard/quotas",
 ]
 
 CUT = """() => [...document.querySelectorAll("table")].filter(table => {

@@ -32,7 +32,7 @@ from tests.audit.conftest import events_of, verified
 from tests.conftest import Cast, _fresh_database, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
 from tests.dashboard.conftest import SAME_ORIGIN, Page
-from tests.factories import NOON, Agent, Clock, make_agent, make_finding, make_one_of_each, usage_sums
+from tests.factories import NOON, Agent, Clock, make_agent, make_finding, make_one_of_each, make_quotas, usage_sums
 from tests.routes import PAGES, Route
 
 ROLE_OF = {VIEWER: ["watchers"], ADMINISTRATOR: ["keepers", "watchers"]}
@@ -372,6 +372,7 @@ FILLED_IN = {
     "url": "https://example.com/",
     "minimumSeverity": "warning",
     "resource": "https://api.example",
+    "tokens": "5",
 }
 """What the forms of something new need; other forms do without."""
 
@@ -386,6 +387,8 @@ def test_a_person_reaches_nothing_of_another_organization(
     url = str(services.settings.database_url)
     hidden = make_agent(services, cast.outsider.organization_id, name="kept-from-others")
     path = route.path(**make_one_of_each(client, hidden))
+    # Of the same windows as the other organization's.
+    make_quotas(cast.acme)
     person_in(client, provider, cast.acme, ADMINISTRATOR)
     before = events_of(url, cast.outsider.organization_id)
     response = client.open(path, method=route.method, headers=SAME_ORIGIN, data=FILLED_IN)

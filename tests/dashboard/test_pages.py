@@ -837,6 +837,7 @@ FINDINGS = ["finding_state/last_evaluation", "finding_state/list_findings", "fin
             4,
         ),
         ("/agents", [VIEWER, *FINDINGS, "dashboard/agents"], 3),
+        ("/quotas", [VIEWER, "quotas/quota_usage"], 2),
         (
             f"/agents/{OPERATOR_ID}",
             [
@@ -846,6 +847,8 @@ FINDINGS = ["finding_state/last_evaluation", "finding_state/list_findings", "fin
                 "agents/get_agent",
                 "markers/list_markers",
                 "oauth/list_resource_servers",
+                "quotas/quota_usage",
+                "quotas/quota_usage",
                 *FINDINGS,
             ],
             3,

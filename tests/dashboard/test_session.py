@@ -24,10 +24,11 @@ from tests.dashboard import (
     test_agent_form,
     test_alert_targets,
     test_finding,
+    test_quotas,
     test_resource_servers,
 )
 from tests.dashboard.conftest import SAME_ORIGIN, Page, session_of, sign_in, with_session
-from tests.factories import Agent, Clock, make_agent, make_organization, usage_sums
+from tests.factories import Agent, Clock, make_agent, make_organization, make_quotas, usage_sums
 from tests.routes import NOWHERE, PAGES, Route
 
 SIGNED_IN_PAGES = [route for route in PAGES if route.authentication == "session"]
@@ -291,6 +292,7 @@ class TestEveryPage:
         assert "Set-Cookie" not in response.headers
 
     def test_is_there_with_a_session_and_counts_no_request(self, client: FlaskClient, cast: Cast, route: Route) -> None:
+        make_quotas(cast.acme)
         response = self.open(with_session(client, cast.acme), route, cast.acme)
         # There is nothing with the route's example id; the page of a new credential has its secret.
         expected = 404 if re.search("<uuid:(credential|finding|resource_server|target)_id>", route.rule) else 200
@@ -591,7 +593,7 @@ class TestAnotherSitesPage:
 
 
 def test_every_route_that_changes_something_is_tried_from_another_site() -> None:
-    modules = (test_agent_actions, test_agent_form, test_alert_targets, test_resource_servers)
+    modules = (test_agent_actions, test_agent_form, test_alert_targets, test_quotas, test_resource_servers)
     actions = {action for module in modules for action in module.ACTIONS}
     tried = {"/dashboard/sign-in", "/dashboard/sign-out", *actions, test_finding.ROUTE}
     assert {route.rule for route in PAGES if route.method not in SAFE_METHODS} == tried

@@ -13,7 +13,7 @@ from agentidp.findings.finding import Severity
 from agentidp.findings.quota import most_urgent_of, severity_of
 from agentidp.findings.thresholds import QUOTA_NEAR_PERCENT
 from agentidp.oauth.quotas import exhausted_at
-from agentidp.registry.quotas import set_quota
+from agentidp.registry.quotas import MAX_TOKENS, set_quota
 from tests.factories import NOON, Clock, database_of
 from tests.findings.conftest import Fleet
 from tests.oauth.test_quotas import ask
@@ -70,6 +70,10 @@ def test_the_most_urgent_of_several_is_reported_and_of_these_the_one_that_ends_l
 )
 def test_runs_out_at_the_pace_of_its_window(tokens_used: int, runs_out: datetime | None) -> None:
     assert exhausted_at(tokens_used, 100, MIDNIGHT, MIDNIGHT + timedelta(days=1), NOON) == runs_out
+
+
+def test_a_pace_that_lasts_for_longer_than_there_are_dates_lasts() -> None:
+    assert exhausted_at(1, MAX_TOKENS, MIDNIGHT, MIDNIGHT + timedelta(days=30), NOON) is None
 
 
 def test_reports_an_agents_quota_that_will_be_used_before_it_ends(fleet: Fleet) -> None:

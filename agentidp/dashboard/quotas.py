@@ -1,0 +1,227 @@
+"""``/dashboard/quotas``: the quotas of the organization and of its agents, with what is used of each.
+
+Changing one needs a session with the scope ``quotas:write``, which the transaction checks again. A POST from another
+site's page is refused (:mod:`agentidp.dashboard.cross_origin`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response, request
+
+from agentidp.caller import Caller
+from agentidp.dashboard import forms, pages, session
+from agentidp.dashboard.agents import requested_page
+from agentidp.dashboard.forms import Form
+from agentidp.db.organization import Transaction
+from agentidp.db.sql import Call
+from agentidp.findings.finding import Severity
+from agentidp.findings.quota import severity_of
+from agentidp.http.errors import NotFound, ValidationError, existing
+from agentidp.http.schemas import Flag, WholeNumber
+from agentidp.oauth.quotas import WINDOWS, bounds, exhausted_at
+from agentidp.registry.quotas import MAX_TOKENS, MIN_TOKENS, ORGANIZATION, lock, remove_quota, set_quota
+
+SCOPE = "quotas:write"
+
+PAGE_SIZE = 50
+"""Quotas in a table."""
+
+FIELDS = {"tokens": "The number of tokens"}
+"""What an error calls the field of the form."""
+
+OF_ORGANIZATION, OF_AGENT = "/dashboard/quotas/<window>", "/dashboard/agents/<uuid:agent_id>/quotas/<window>"
+
+blueprint = pages.new_blueprint("dashboard-quotas", __name__)
+
+
+class QuotaFormSchema(ma.Schema):
+    """The same as the API's body. A browser sends a number as text."""
+
+    tokens = WholeNumber(MIN_TOKENS, MAX_TOKENS, required=True)
+    enforce = Flag(attribute="is_enforced", required=True)
+
+
+@dataclass(frozen=True, slots=True)
+class UsedQuota:
+    """A quota, and what is used of it in its window until now.
+
+    :param agent_id: whose it is, with ``agent_name``; ``None`` for the organization's own.
+    :param percent: of the quota's tokens that are used, rounded down.
+    :param ends: the first instant of the next window.
+    :param exhausted: when nothing is left at this pace; ``None`` if the window ends first.
+    :param severity: that of the finding ``quota``, if there is one about it.
+    """
+
+    agent_id: UUID | None
+    agent_name: str | None
+    window: str
+    tokens: int
+    is_enforced: bool
+    used: int
+    refused: int
+    observed: int
+    percent: int
+    ends: datetime
+    exhausted: datetime | None
+    severity: Severity | None
+
+    @property
+    def left(self) -> int:
+        """How many more tokens can be issued."""
+        return max(self.tokens - self.used, 0)
+
+
+def used_quotas(rows: Iterable[Any], at: datetime) -> list[UsedQuota]:
+    """The rows of ``sql/quotas/quota_usage.sql``, those first of which the greatest share is used."""
+    return [_used(row, at) for row in sorted(rows, key=lambda row: -row.used / row.tokens)]
+
+
+def _used(row: Any, at: datetime) -> UsedQuota:
+    begins, ends = bounds(row.quota_window, at)
+    return UsedQuota(
+        row.agent_id,
+        row.agent_name,
+        row.quota_window,
+        row.tokens,
+        row.is_enforced,
+        row.used,
+        row.refused,
+        row.observed,
+        percent=100 * row.used // row.tokens,
+        ends=ends,
+        exhausted=exhausted_at(row.used, row.tokens, begins, ends, at),
+        severity=severity_of(row.used, row.tokens, is_enforced=row.is_enforced),
+    )
+
+
+def windows_without(quotas: Iterable[UsedQuota], agent_id: UUID | None) -> list[str]:
+    """The windows of which an agent, or the organization itself if ``None``, has no quota."""
+    taken = {quota.window for quota in quotas if quota.agent_id == agent_id}
+    return [window for window in WINDOWS if window not in taken]
+
+
+@blueprint.get("/dashboard/quotas")
+@session.required
+def quotas(caller: Caller) -> Response:
+    """All quotas of the organization and of its agents."""
+    number = requested_page()
+    # It sums the days of the month of each agent that has a quota a month.
+    with caller.expensive_read():
+        found = used_quotas(caller.read("quotas/quota_usage", agent_id=None), caller.at)
+    shown = found[PAGE_SIZE * (number - 1) : PAGE_SIZE * number]
+    if not shown and number != 1:
+        raise NotFound
+    return pages.page(
+        "quotas.html",
+        here="quotas",
+        quotas=shown,
+        count=len(found),
+        unset=windows_without(found, None),
+        number=number,
+        pages=max(1, -(-len(found) // PAGE_SIZE)),
+    )
+
+
+@blueprint.get(f"{OF_ORGANIZATION}/edit")
+@blueprint.get(f"{OF_AGENT}/edit")
+@session.required_to(SCOPE)
+def edit_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
+    """The form with what the quota is now. A new one observes first."""
+    return _page(caller, "quota_form.html", window, agent_id)
+
+
+@blueprint.post(f"{OF_ORGANIZATION}/edit")
+@blueprint.post(f"{OF_AGENT}/edit")
+@session.required_to(SCOPE)
+def change_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
+    """Set the quota, and show it."""
+    sent = {**forms.text("tokens"), "enforce": "enforce" in request.form}
+    try:
+        new = forms.loaded(QuotaFormSchema(), sent)
+    except ValidationError as refused:
+        form = Form(sent, forms.errors(refused, FIELDS))
+        return _page(caller, "quota_form.html", window, agent_id, form, refused.status)
+    with _locked(caller, window) as opened:
+        set_quota(opened, agent_id, window, **new)
+    return pages.see_other(_path(agent_id))
+
+
+@blueprint.get(f"{OF_ORGANIZATION}/delete")
+@blueprint.get(f"{OF_AGENT}/delete")
+@session.required_to(SCOPE)
+def confirm_removal(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
+    """Say what removing the quota does, and ask for confirmation."""
+    return _page(caller, "confirm_quota.html", window, agent_id)
+
+
+@blueprint.post(f"{OF_ORGANIZATION}/delete")
+@blueprint.post(f"{OF_AGENT}/delete")
+@session.required_to(SCOPE)
+def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
+    """Remove the quota, and show the others."""
+    with _locked(caller, window) as opened:
+        remove_quota(opened, agent_id, window)
+    return pages.see_other(_path(agent_id))
+
+
+@contextlib.contextmanager
+def _locked(caller: Caller, window: str) -> Iterator[Transaction]:
+    """A transaction under the lock of quotas. Before it, the session is checked, which locks no row.
+
+    :raises NotFound: there is no such window.
+    """
+    if window not in WINDOWS:
+        raise NotFound
+    with session.changing(caller, SCOPE) as opened:
+        lock(opened)
+        yield opened
+
+
+def _path(agent_id: UUID | None) -> str:
+    """Of the page that shows the quotas of an agent, or of the organization if ``None``."""
+    return f"/agents/{agent_id}" if agent_id else "/quotas"
+
+
+def _page(
+    caller: Caller,
+    template: str,
+    window: str,
+    agent_id: UUID | None,
+    form: Form | None = None,
+    status: int = 200,
+) -> Response:
+    """The form of a quota, or the confirmation of its removal, which only an existing one has.
+
+    :param form: what is in the form; ``None`` for what the quota is now.
+    """
+    if window not in WINDOWS:
+        raise NotFound
+    # A view with an agent looks for it, although its id may be the one that stands for the organization.
+    calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
+    rows, *agents = caller.read_together(Call("quotas/quota_usage", {"agent_id": agent_id or ORGANIZATION}), *calls)
+    agent = existing(agents[0]) if agents else None
+    quota = next((quota for quota in used_quotas(rows, caller.at) if quota.window == window), None)
+    if quota is None and template == "confirm_quota.html":
+        raise NotFound
+    if form is None:
+        form = Form({"tokens": quota.tokens, "enforce": quota.is_enforced} if quota else {"enforce": False})
+    return pages.page(
+        template,
+        status,
+        here="agents" if agent else "quotas",
+        form=form,
+        quota=quota,
+        agent=agent,
+        window=window,
+        path=_path(agent_id),
+        min_tokens=MIN_TOKENS,
+        max_tokens=MAX_TOKENS,
+    )

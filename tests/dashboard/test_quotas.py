@@ -1,0 +1,267 @@
+"""The page of quotas, those of an agent on its page, and how they are set and removed there."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import psycopg
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.dashboard.quotas import PAGE_SIZE
+from agentidp.registry import quotas as registry
+from agentidp.registry.agents import add_agent
+from agentidp.registry.quotas import MAX_TOKENS, MIN_TOKENS, ORGANIZATION
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.dashboard.conftest import SAME_ORIGIN, Page, with_session
+from tests.dashboard.test_agent_actions import post, token_request
+from tests.factories import NOON, PATIENCE, Agent, Clock, count_usage, database_of, make_agent, wait_until
+
+PATH = "/dashboard/quotas"
+AGENT = "/dashboard/agents/<uuid:agent_id>"
+ACTIONS = {f"{page}/quotas/<window>/{action}" for page in ("/dashboard", AGENT) for action in ("edit", "delete")}
+"""The addresses that change something: each of them is tried below."""
+
+NIL = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+def worker(cast: Cast, services: Services) -> Agent:
+    """Another agent of Acme, which may not change quotas."""
+    return make_agent(services, cast.acme.organization_id, name="worker", scopes=["analytics:read", "agents:write"])
+
+
+@pytest.fixture
+def url(services: Services) -> str:
+    """Of the database."""
+    return str(services.settings.database_url)
+
+
+def quotas(client: FlaskClient, agent: Agent, *, own: bool = False) -> dict[str, tuple[int, bool]]:
+    """Those of the agent if *own*, or of its organization: window -> tokens, and whether it is enforced."""
+    path = f"/api/v1/agents/{agent.agent_id}/quotas" if own else "/api/v1/quotas"
+    listed = client.get(path, headers=agent.bearer(scope="agents:read")).json["data"]
+    return {quota["window"]: (quota["tokens"], quota["enforce"]) for quota in listed}
+
+
+def addresses(agent: Agent) -> list[str]:
+    """Of all actions on a quota a day, of the agent and of its organization."""
+    of_agent = f"/dashboard/agents/{agent.agent_id}/quotas/day"
+    return [f"{one}/{action}" for one in (f"{PATH}/day", of_agent) for action in ("edit", "delete")]
+
+
+def links(page: Page) -> set[str]:
+    """Where a page leads."""
+    return {str(link["href"]) for link in page.all("a")}
+
+
+def put(client: FlaskClient, agent: Agent, window: str, tokens: int, *, own: bool = True, enforce: bool = True) -> None:
+    """Set a quota by the API."""
+    path = f"/api/v1/agents/{agent.client_id}/quotas" if own else "/api/v1/quotas"
+    body = {"tokens": tokens, "enforce": enforce}
+    assert client.put(f"{path}/{window}", json=body, headers=agent.bearer()).status_code == 200
+
+
+def test_shows_of_each_quota_what_is_used_left_and_refused_and_when_it_ends(
+    signed_in: FlaskClient, cast: Cast, services: Services, clock: Clock
+) -> None:
+    acme = cast.acme
+    shown = Page(signed_in.get(PATH))
+    assert "There is none, so no token is refused by a quota." in shown.text
+    assert "A quota is the number of tokens that an agent" in shown.text
+    idle = make_agent(services, acme.organization_id, name="idle")
+    count_usage(services, acme.organization_id, acme.agent_id, NOON - timedelta(hours=1), tokens=3)
+    put(signed_in, acme, "day", 4)
+    put(signed_in, acme, "month", 99, enforce=False)
+    put(signed_in, acme, "day", 5, own=False, enforce=False)
+    put(signed_in, acme, "month", 1, own=False, enforce=False)
+    assert post(signed_in, f"/dashboard/agents/{idle.agent_id}/quotas/hour/edit", tokens="1234567").status_code == 303
+    tokens = [token_request(signed_in, acme.client_id, acme.client_secret).status_code for _ in range(2)]
+    assert tokens == [200, 429]
+    day, month = "day until Thu 16 Apr, 00:00", "month until Fri 1 May, 00:00"
+    lasts, ended, actions = "lasts until the window ends", "nothing is left", "Change Remove"
+    soon = "nothing is left at Wed 15 Apr, 15:00"
+    page = Page(signed_in.get(PATH))
+    assert "5 quotas" in page.text
+    assert page.table("Quotas") == [
+        ["the organization", month, "4 of 1 400 %", "0", ended, "0", "1", "observes would refuse tokens", actions],
+        ["builder", day, "4 of 4 100 %", "0", ended, "1", "0", "enforced refuses tokens", actions],
+        ["the organization", day, "4 of 5 80 %", "1", soon, "0", "0", "observes nearly used", actions],
+        ["builder", month, "4 of 99 4 %", "95", lasts, "0", "0", "observes", actions],
+        [
+            "idle",
+            "hour until Wed 15 Apr, 13:00",
+            "0 of 1,234,567 0 %",
+            "1,234,567",
+            lasts,
+            "0",
+            "0",
+            "observes",
+            actions,
+        ],
+    ]
+    assert f"/dashboard/agents/{acme.agent_id}" in links(page)
+    # The mark of 100 % is where the quota ends, if more than that is used.
+    assert [path["d"] for path in page.all("path") if path["class"] != "track"][:4] == [
+        "M0 2h100.0v8H0z",
+        "M25.0 0v12",
+        "M0 2h100.0v8H0z",
+        "M100.0 0v12",
+    ]
+    clock.now = NOON + timedelta(days=1)
+    with_session(signed_in, acme)
+    rows = {(row[0], row[1].split()[0]): row[2:7] for row in Page(signed_in.get(PATH)).table("Quotas")}
+    assert rows["builder", "day"] == ["0 of 4 0 %", "4", lasts, "0", "0"]
+    assert rows["the organization", "month"] == ["4 of 1 400 %", "0", ended, "0", "1"]
+
+
+def test_lists_so_many_on_a_page(signed_in: FlaskClient, cast: Cast, services: Services) -> None:
+    with database_of(services, cast.acme.organization_id).transaction() as opened:
+        for number in range(PAGE_SIZE + 1):
+            opened.fetch("quotas/set_quota", agent_id=ORGANIZATION, quota_window="day", tokens=1, is_enforced=False)
+            row = add_agent(opened, name=f"agent {number:02}", description="", scopes=[], agent_id=None, most=1000)
+            opened.fetch("quotas/set_quota", agent_id=row.agent_id, quota_window="day", tokens=1, is_enforced=False)
+    first, second = (Page(signed_in.get(f"{PATH}{query}")) for query in ("", "?page=2"))
+    assert "52 quotas" in first.text and "Page 1 of 2" in first.text
+    names = [row[0] for page in (first, second) for row in page.table("Quotas")]
+    assert (len(first.table("Quotas")), len(names), len(set(names))) == (PAGE_SIZE, PAGE_SIZE + 2, PAGE_SIZE + 2)
+    assert signed_in.get(f"{PATH}?page=3").status_code == 404
+    assert signed_in.get(f"{PATH}?page=0").status_code == 400
+
+
+def test_an_agents_page_shows_its_own_and_the_organizations(signed_in: FlaskClient, cast: Cast, worker: Agent) -> None:
+    page = f"/dashboard/agents/{worker.agent_id}"
+    assert "neither the agent nor the organization has a quota" in Page(signed_in.get(page)).text
+    put(signed_in, cast.acme, "day", 5)
+    assert "neither the agent nor the organization has a quota" in Page(signed_in.get(page)).text
+    put(signed_in, cast.acme, "month", 9, own=False)
+    assert post(signed_in, f"{page}/quotas/hour/edit", tokens="3").status_code == 303
+    shown = Page(signed_in.get(page))
+    assert [[row[0], row[1].split()[0], row[2], row[7], row[8]] for row in shown.table("Quotas")] == [
+        ["this agent", "hour", "0 of 3 0 %", "observes", "Change Remove"],
+        ["the organization", "month", "0 of 9 0 %", "enforced", "Change Remove"],
+    ]
+    assert {link for link in links(shown) if "/quotas/" in link} == {
+        f"{PATH}/month/edit",
+        f"{PATH}/month/delete",
+        *(f"{page}/quotas/{rest}" for rest in ("hour/edit", "hour/delete", "day/edit", "month/edit")),
+    }
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_sets_changes_and_removes_one(signed_in: FlaskClient, cast: Cast, worker: Agent, own: bool) -> None:
+    back = f"/dashboard/agents/{worker.agent_id}" if own else PATH
+    page, subject = f"{back}/quotas" if own else PATH, worker if own else cast.acme
+    # The organization's and the agent's do not depend on each other.
+    put(signed_in, cast.acme, "day", 99, own=not own)
+    assert f"{page}/day/edit" in links(Page(signed_in.get(back)))
+    asked = Page(signed_in.get(f"{page}/day/edit"))
+    assert [field.get("checked", "not") for field in asked.all("input") if field["name"] == "enforce"] == ["not"]
+    for form, expected in (({"tokens": "20"}, (20, False)), ({"tokens": "30", "enforce": "1"}, (30, True))):
+        response = post(signed_in, f"{page}/day/edit", **form)
+        assert (response.status_code, response.headers["Location"]) == (303, back)
+        assert quotas(signed_in, subject, own=own) == {"day": expected}
+    asked = Page(signed_in.get(f"{page}/day/edit"))
+    fields = {field["name"]: field for field in asked.all("input")}
+    assert (fields["tokens"]["value"], "checked" in fields["enforce"]) == ("30", True)
+    assert "0 of 30 tokens are used" in Page(signed_in.get(f"{page}/day/delete")).text
+    assert quotas(signed_in, subject, own=own) == {"day": (30, True)}
+    response = post(signed_in, f"{page}/day/delete")
+    assert (response.status_code, response.headers["Location"]) == (303, back)
+    assert quotas(signed_in, subject, own=own) == {}
+    for answer in (post(signed_in, f"{page}/day/delete"), signed_in.get(f"{page}/day/delete")):
+        assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("tokens", ["", "0", "1.5", "ten", "-1", "1_0", str(MAX_TOKENS + 1), "9" * 5000])
+def test_a_wrong_number_is_named_and_what_was_typed_is_kept(signed_in: FlaskClient, cast: Cast, tokens: str) -> None:
+    put(signed_in, cast.acme, "day", 20, own=False)
+    for page in (f"{PATH}/day/edit", f"/dashboard/agents/{cast.acme.agent_id}/quotas/day/edit"):
+        response = post(signed_in, page, tokens=tokens, enforce="1")
+        shown = Page(response)
+        assert response.status_code == 400
+        rule = f"must be a whole number from {MIN_TOKENS} to {MAX_TOKENS}."
+        assert shown.notice.strip() == f"The number of tokens {rule}"
+        fields = {field["name"]: field for field in shown.all("input")}
+        assert (fields["tokens"]["value"], "checked" in fields["enforce"]) == (tokens, True)
+    assert quotas(signed_in, cast.acme) == {"day": (20, True)}
+
+
+def test_waits_for_tokens_that_are_being_issued_before_it_locks_a_row(
+    signed_in: FlaskClient, cast: Cast, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a token may wait for a row that the change has locked: then both would wait for each other."""
+    put(signed_in, cast.acme, "day", 20)
+    path = addresses(cast.acme)[2]
+    waiting = (
+        "select backend_xid is null from pg_stat_activity join pg_locks using (pid) "
+        "where pg_stat_activity.datname = current_database() and locktype = 'advisory' and not granted"
+    )
+    with psycopg.connect(url) as issuing, psycopg.connect(url, autocommit=True) as watching:
+        issuing.execute("select pg_advisory_xact_lock_shared(hashtext(%s::text), 16)", [cast.acme.organization_id])
+        monkeypatch.setattr(registry, "LOCK_TIMEOUT", "10ms")
+        assert post(signed_in, path, tokens="1").status_code == 503
+        monkeypatch.setattr(registry, "LOCK_TIMEOUT", f"{PATIENCE}s")
+        with ThreadPoolExecutor() as threads:
+            response = threads.submit(post, signed_in, path, tokens="1")
+            wait_until(lambda: watching.execute(waiting).fetchall())
+            assert watching.execute(waiting).fetchall() == [(True,)]
+            assert quotas(signed_in, cast.acme, own=True) == {"day": (20, True)}
+            issuing.rollback()
+            assert response.result().status_code == 303
+    assert quotas(signed_in, cast.acme, own=True) == {"day": (1, False)}
+
+
+def test_who_may_not_set_quotas_sees_them_and_no_form(signed_in: FlaskClient, cast: Cast, worker: Agent) -> None:
+    put(signed_in, cast.acme, "day", 20)
+    put(signed_in, cast.acme, "day", 30, own=False)
+    with_session(signed_in, worker)
+    for path in (PATH, f"/dashboard/agents/{cast.acme.agent_id}"):
+        shown = Page(signed_in.get(path))
+        assert {row[2] for row in shown.table("Quotas")} == {"0 of 20 0 %", "0 of 30 0 %"}
+        assert not [link for link in links(shown) if "/quotas/" in link]
+    for path in addresses(cast.acme):
+        assert signed_in.get(path).status_code == 403
+    refused(signed_in, cast.acme, 403)
+
+
+def refused(client: FlaskClient, agent: Agent, code: int, headers: dict[str, str] = SAME_ORIGIN) -> None:
+    """No form is accepted."""
+    before = [quotas(client, agent, own=own) for own in (False, True)]
+    for path in addresses(agent):
+        assert client.post(path, headers=headers, data={"tokens": "1"}).status_code == code, path
+    assert [quotas(client, agent, own=own) for own in (False, True)] == before
+
+
+def test_another_organizations_are_not_there(signed_in: FlaskClient, cast: Cast) -> None:
+    put(signed_in, cast.acme, "day", 20)
+    put(signed_in, cast.acme, "day", 30, own=False)
+    with_session(signed_in, cast.outsider)
+    assert "There is none" in Page(signed_in.get(PATH)).text
+    assert signed_in.get(f"{PATH}/day/delete").status_code == 404
+    for action in ("edit", "delete"):
+        path = f"/dashboard/agents/{cast.acme.agent_id}/quotas/day/{action}"
+        for answer in (signed_in.get(path), post(signed_in, path, tokens="1"), post(signed_in, path)):
+            assert answer.status_code == 404
+    assert post(signed_in, f"{PATH}/day/edit", tokens="1").status_code == 303
+    assert quotas(signed_in, cast.acme) == {"day": (30, True)}
+    assert quotas(signed_in, cast.acme, own=True) == {"day": (20, True)}
+
+
+@pytest.mark.parametrize("path", [f"{PATH}/week", f"/dashboard/agents/{NIL}/quotas/day"])
+def test_there_is_no_other_window_and_the_nil_id_is_no_agents(signed_in: FlaskClient, cast: Cast, path: str) -> None:
+    put(signed_in, cast.acme, "day", 20, own=False)
+    for action in ("edit", "delete"):
+        for answer in (signed_in.get(f"{path}/{action}"), post(signed_in, f"{path}/{action}", tokens="1")):
+            assert answer.status_code == 404
+    assert quotas(signed_in, cast.acme) == {"day": (20, True)}
+
+
+def test_without_a_session_and_from_another_site_nothing_is_done(signed_in: FlaskClient, cast: Cast) -> None:
+    put(signed_in, cast.acme, "day", 20)
+    put(signed_in, cast.acme, "day", 30, own=False)
+    refused(signed_in, cast.acme, 403, {"Sec-Fetch-Site": "cross-site"})
+    signed_in.delete_cookie("agentidp_session", path="/dashboard")
+    refused(signed_in, cast.acme, 401)
