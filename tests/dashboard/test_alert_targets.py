@@ -104,7 +104,7 @@ def test_says_what_was_delivered_what_waits_and_why(
     [target] = page.table("Those that fail first")
     assert target[0] == "<on-call> fails"
     assert target[3] == "Wed 15 Apr, 12:00"
-    assert target[4] == "Wed 15 Apr, 12:00 since Wed 15 Apr, 12:00: the status of the response was 500"
+    assert target[4] == "Wed 15 Apr, 12:00: the status of the response was 500"
     assert page.table("Newest first") == [
         [
             *("Wed 15 Apr, 12:00", "<on-call>", f"{TITLE} resolved"),
