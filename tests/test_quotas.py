@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from agentidp.db.sql import sql_directory
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.quotas import WINDOWS, bounds
+from agentidp.registry import operator_token
 from agentidp.registry.quotas import ORGANIZATION
 from agentidp.services import Services
 from tests.factories import NOON, PATIENCE, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization, wait_until
@@ -37,6 +38,7 @@ ISSUE = (
     "%(at)s::timestamptz, %(day)s::date, %(hour)s::integer, %(secret)s::bytea, null, null, null, array['agents:read'], "
     "array['agents:read'], null, false, true)"
 )
+LOCK = "select lock_quotas(%(organization_id)s::text collate \"C\", '1h')"
 SET = (
     "insert into quotas (organization_id, agent_id, quota_window, tokens, is_enforced, created_at, updated_at) "
     "values (%(organization_id)s, %(agent_id)s, %(window)s, %(tokens)s, true, now(), now()) "
@@ -106,7 +108,7 @@ class Session:
         """Change a quota as the registry does, and do not commit."""
         values = {"organization_id": self.organization_id, "agent_id": holder, "window": window, "tokens": tokens}
         return self.send(
-            "select lock_quotas(%(organization_id)s::text collate \"C\", '1h')",
+            LOCK,
             "select set_config('agentidp.organization_id', %(organization_id)s, true)",
             SET,
             MARK[holder == ORGANIZATION],
@@ -296,6 +298,32 @@ class TestTwoTransactions:
             assert not observer.settle(three, later)
             two.send("commit").result(PATIENCE)
             assert scope_of(later) is None
+
+    def test_a_change_and_a_token_of_the_operator_do_not_wait_for_each_other(
+        self, agent: Agent, database_url: str, observer: Observer
+    ) -> None:
+        """The operator's token locks the agent's row, which the change updates after it has locked the quotas."""
+        with (
+            sessions(database_url, agent.organization_id, 1) as [one],
+            ThreadPoolExecutor(1) as operator,
+        ):
+            one.send(LOCK, organization_id=agent.organization_id).result(PATIENCE)
+            token = operator.submit(
+                operator_token.issue,
+                agent.services,
+                agent.organization_id,
+                agent.agent_id,
+                scope=None,
+                resource=None,
+                at=NOON,
+            )
+            waits = "select count(*) from pg_stat_activity where pg_blocking_pids(pid) = array[%s::integer]"
+            wait_until(lambda: observer.connection.execute(waits, [one.pid]).fetchone() == (1,))
+            one.change(agent.agent_id, "day", 1).result(PATIENCE)
+            one.send("commit").result(PATIENCE)
+            assert token.result(PATIENCE)
+        with sessions(database_url, agent.organization_id, 1) as [one]:
+            assert scope_of(one.ask(agent, NOON)) is None
 
     def test_an_import_counts_at_once(self, agent: Agent, database_url: str) -> None:
         set_quota(database_url, agent.organization_id, agent.agent_id, "month", 10)

@@ -9,6 +9,7 @@ from agentidp import audit
 from agentidp.config import ConfigurationError
 from agentidp.oauth import issuance
 from agentidp.oauth.client_secret import hash_secret
+from agentidp.registry import quotas
 from agentidp.registry.credentials import MAX_CREDENTIALS, store_credential
 from agentidp.services import Services
 
@@ -57,6 +58,7 @@ def grant(
     :raises OAuthError: the agent may not have what is asked for, or a quota refuses it.
     """
     with services.database.of(organization_id, at).transaction() as transaction:
+        quotas.share(transaction)
         row, client_secret = store_credential(transaction, agent_id, expires_at=None, most=MAX_CREDENTIALS + 1)
         assert client_secret is not None  # noqa: S101 - no keys were given
         client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(client_secret))

@@ -199,6 +199,14 @@ def lock(opened: Transaction) -> None:
     opened.fetch("quotas/lock_quotas", timeout=LOCK_TIMEOUT)
 
 
+def share(opened: Transaction) -> None:
+    """Let no quota of the organization change until the transaction ends.
+
+    For a transaction that locks a row and then issues a token, before it locks the row: see :func:`lock`.
+    """
+    opened.fetch("quotas/share_quotas")
+
+
 def set_quota(opened: Transaction, agent_id: UUID | None, window: str, *, tokens: int, is_enforced: bool) -> None:
     """Set a quota, under the :func:`lock`.
 
