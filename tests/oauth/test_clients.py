@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import requests
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session as AuthlibSession
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
@@ -103,3 +104,19 @@ def test_authlib_gets_none_with_its_default_audience(provider: Provider) -> None
     with pytest.raises(OAuthError, match="invalid_client: client authentication failed"):
         by_authlib_key(provider.url, who["client_id"], key, "ES256", audience=f"{provider.url}/api/v1/token")
     assert by_authlib_key(provider.url, who["client_id"], key, "ES256")
+
+
+def test_authlib_reads_which_quota_refuses_a_token_and_when_to_try_again(provider: Provider) -> None:
+    who = provider.register()
+    provider.call("PUT", f"/api/v1/agents/{who['client_id']}/quotas/month", tokens=1, enforce=True)
+    assert by_authlib_basic(provider.url, who)["access_token"]
+    with AuthlibSession(who["client_id"], who["client_secret"]) as session:
+        responses: list[requests.Response] = []
+        session.register_compliance_hook("access_token_response", lambda found: responses.append(found) or found)
+        with pytest.raises(OAuthError, match="the agent's quota of 1 tokens per month has been used") as refused:
+            session.fetch_token(f"{provider.url}/api/v1/token", grant_type="client_credentials")
+    assert refused.value.error == "temporarily_unavailable"
+    [response] = responses
+    assert response.status_code == 429
+    assert 0 < int(response.headers["Retry-After"]) <= 31 * 86_400
+    assert response.headers["RateLimit"].startswith('"agent-month";r=0;t=')

@@ -98,6 +98,17 @@ def test_learns_why_a_scope_is_refused(provider: Provider, run: Run) -> None:
     assert found == {"status": 400, "error": "invalid_scope"}
 
 
+def test_learns_which_quota_refuses_a_token_and_when_to_try_again(provider: Provider, run: Run) -> None:
+    who = provider.register()
+    provider.call("PUT", f"/api/v1/agents/{who['client_id']}/quotas/month", tokens=1, enforce=True)
+    assert run("token", **who, method="basic")["issued"]["access_token"]
+    found = run("token", **who, method="basic")
+    retry_after = found.pop("retry_after")
+    assert 0 < int(retry_after) <= 31 * 86_400
+    assert found.pop("description").startswith("the agent's quota of 1 tokens per month has been used; ")
+    assert found == {"status": 429, "error": "temporarily_unavailable"}
+
+
 @pytest.mark.parametrize("method", ["basic", "ES256"])
 def test_introspects_a_token(provider: Provider, run: Run, method: str) -> None:
     who = with_key(provider, method) if method in KEYS else provider.register() | {"method": method}

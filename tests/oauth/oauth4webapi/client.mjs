@@ -122,5 +122,7 @@ try {
 } catch (error) {
   if (!(error instanceof oauth.ResponseBodyError || error instanceof oauth.WWWAuthenticateChallengeError)) throw error
   out = { error: error.error ?? error.cause, status: error.status }
+  const retryAfter = error.response.headers.get('retry-after')
+  if (retryAfter) out = { ...out, retry_after: retryAfter, description: error.error_description }
 }
 console.log(JSON.stringify(out))
