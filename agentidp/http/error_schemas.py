@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import marshmallow as ma
@@ -55,23 +56,24 @@ class OAuthErrorSchema(ma.Schema):
     error_description = ma.fields.String(required=True, validate=ma.validate.Regexp(r"[ !#-\[\]-~]+\Z"))
 
 
-def error_response(*codes: str) -> dict[str, Any]:
+def error_response(*codes: str, headers: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """The response that is one of several errors with one status.
 
     :param codes: all with ``OAUTH_`` before them, or none.
+    :param headers: further ones, each by the name under which the document describes it.
     """
     names = [code.removeprefix("OAUTH_") for code in codes]
     code = {"const": names[0]} if len(names) == 1 else {"enum": names}
     own = {"allOf": [ErrorSchema, {"properties": {"code": code}}]}
     descriptions = [ERRORS[name].description or name.replace("_", " ").capitalize() for name in names]
-    headers: dict[str, Any] = {"X-Request-Id": "X-Request-Id"}
+    sent: dict[str, Any] = {"X-Request-Id": "X-Request-Id", **headers}
     for name in names:
         for header in ERRORS[name].always_sent:
             is_sent_by_all = all(header in ERRORS[other].always_sent for other in names)
-            headers[header] = header if is_sent_by_all else HEADERS[header] | {"required": False}
+            sent[header] = header if is_sent_by_all else HEADERS[header] | {"required": False}
     return {
         "description": "; or: ".join(descriptions),
-        "headers": headers,
+        "headers": sent,
         "content": {"application/json": {"schema": own if codes[0] == names[0] else OAuthErrorSchema}},
     }
 

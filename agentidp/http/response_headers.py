@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+
+def _quotas(parameters: str) -> str:
+    """The pattern of a list of quotas with these parameters."""
+    one = f'"(agent|organization)-(hour|day|month)";{parameters}'
+    return f"{one}(, {one})*"
+
+
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {
         "description": "The request's id in the log: the client's own if its characters are plain, otherwise a new one",
@@ -16,6 +23,18 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Retry-After": {
         "description": "Seconds until the client should try again",
         "schema": {"type": "integer", "minimum": 1},
+    },
+    "RateLimit-Policy": {
+        "description": "The enforced quotas of the agent and of its organization, if there are any: "
+        "the tokens (`q`) of each, in its window of so many seconds (`w`) (draft-ietf-httpapi-ratelimit-headers)",
+        "required": False,
+        "schema": {"type": "string", "pattern": f"^{_quotas('q=[0-9]+;w=[0-9]+')}$"},
+    },
+    "RateLimit": {
+        "description": "How many tokens are left of each of these quotas (`r`), and the seconds until "
+        "its window ends (`t`)",
+        "required": False,
+        "schema": {"type": "string", "pattern": f"^{_quotas('r=[0-9]+;t=[0-9]+')}$"},
     },
     "Location": {"description": "Address of the new object", "schema": {"type": "string", "format": "uri-reference"}},
     "ETag": {

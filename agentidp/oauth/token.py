@@ -10,6 +10,7 @@ import marshmallow as ma
 from flask import Request, Response
 
 from agentidp import metrics
+from agentidp.http.error_schemas import error_response
 from agentidp.http.errors import OAuthError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.request_context import current_context, current_request
@@ -58,10 +59,14 @@ PROOF = {
     "description": "The proof of a key, to which the token is then bound (RFC 9449 section 5)",
 }
 
+QUOTAS = {name: name for name in ("RateLimit-Policy", "RateLimit")}
+"""The headers that say what is left of enforced quotas, if there are any."""
+
 
 @blueprint.route(TOKEN_ENDPOINT, methods=["POST"], parameters=[PROOF])
 @authenticates_client
-@blueprint.response(200, TokenResponseSchema)
+@blueprint.response(200, TokenResponseSchema, headers=QUOTAS)
+@blueprint.doc(responses={429: error_response("OAUTH_RATE_LIMITED", headers=QUOTAS)})
 @described(TokenRequestSchema)
 def issue_token() -> Response:
     """Issue an access token to an agent."""

@@ -38,6 +38,7 @@ from agentidp.registry.agents import NewAgentSchema
 from agentidp.scopes import SCOPES
 from tests.conftest import Cast, settings_for
 from tests.factories import ROOT, Clock, Server, make_agent, make_organization, usage_sums
+from tests.http.test_errors import token_form
 from tests.routes import NOWHERE, ROUTES, Route
 
 DOCUMENT = "/api/v1/openapi.json"
@@ -127,6 +128,8 @@ def test_every_answer_is_named_and_has_its_headers_and_a_schema(document: dict[s
             headers.add("WWW-Authenticate")
         if status in ("201", "303"):
             headers.add("Location")
+        if route.endpoint == "oauth-token.issue_token" and status in ("200", "429"):
+            headers |= {"RateLimit-Policy", "RateLimit"}
         is_analytics = route.rule.startswith("/api/v1/analytics/") and "finding_id" not in route.rule
         assert "304" in responses or not is_analytics
         if "304" in responses and status in ("200", "304"):
@@ -359,7 +362,11 @@ def assert_described(document: dict[str, Any], route: Route, response: TestRespo
     described = resolved(document, operation(document, route)["responses"][str(response.status_code)])
     schema = described["content"]["application/json"]["schema"]
     jsonschema_rs.validate(schema | {"components": document["components"]}, response.json)
-    assert set(described["headers"]) <= set(response.headers.keys())
+    headers = {name: resolved(document, header) for name, header in described["headers"].items()}
+    assert {name for name, header in headers.items() if header["required"]} <= set(response.headers.keys())
+    for name in headers.keys() & response.headers.keys():
+        kind = {"integer": int, "number": float}.get(headers[name]["schema"]["type"], str)
+        jsonschema_rs.validate(headers[name]["schema"], kind(response.headers[name]))
 
 
 CLIENT_ROUTES = [route for route in ROUTES if route.path().startswith("/api/v1/token")]
@@ -376,6 +383,17 @@ def test_failed_client_authentications_are_described_until_they_are_throttled(
         assert_described(document, route, response)
         statuses.append(response.status_code)
     assert statuses == [401] * FAILURES_A_MINUTE + [429] * 2
+
+
+def test_describes_what_a_token_says_of_quotas(client: FlaskClient, cast: Cast, document: dict[str, Any]) -> None:
+    [route] = [route for route in CLIENT_ROUTES if route.path() == "/api/v1/token"]
+    for path in (f"/api/v1/agents/{cast.acme.client_id}/quotas/day", "/api/v1/quotas/month"):
+        client.put(path, json={"tokens": 1, "enforce": True}, headers=cast.acme.bearer())
+    for expected in (200, 429):
+        response = client.post(route.path(), data=token_form(cast.acme))
+        assert response.status_code == expected
+        assert {"RateLimit-Policy", "RateLimit"} <= set(response.headers.keys())
+        assert_described(document, route, response)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=str)
