@@ -26,11 +26,24 @@ from hypothesis import strategies as st
 
 from agentidp.db.sql import sql_directory
 from agentidp.oauth.client_secret import hash_secret
-from agentidp.oauth.quotas import WINDOWS, bounds
+from agentidp.oauth.issuance import Client, record
+from agentidp.oauth.quotas import WINDOWS, QuotaExhausted, bounds
 from agentidp.registry import operator_token
 from agentidp.registry.quotas import ORGANIZATION
 from agentidp.services import Services
-from tests.factories import NOON, PATIENCE, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization, wait_until
+from tests.conftest import ON_CITUS_TOO
+from tests.factories import (
+    NOON,
+    PATIENCE,
+    SECRET_KEY,
+    Agent,
+    Clock,
+    Server,
+    database_of,
+    make_agent,
+    make_organization,
+    wait_until,
+)
 from tests.test_exactness import THREADS, Load, assert_counted
 
 ISSUE = (
@@ -538,6 +551,32 @@ def test_no_schedule_exceeds_a_quota_or_leaves_a_token_of_it(app: Flask, databas
         assert counted == (len(model.issued),)
 
     check()
+
+
+@ON_CITUS_TOO
+@pytest.mark.parametrize("own", [True, False])
+def test_simultaneous_connections_get_what_a_quota_allows(agent: Agent, database_url: str, own: bool) -> None:
+    """Each is a session of its own, and commits each token before it asks for the next one."""
+    tokens, tries, connections = 60, 15, 8
+    # Far from the limit at first, so that the tokens do not wait for each other from the beginning.
+    with_margin(database_url, connections)
+    set_quota(database_url, agent.organization_id, agent.agent_id if own else ORGANIZATION, "month", tokens)
+    begin = threading.Barrier(connections)
+
+    def ask(_: int) -> int:
+        database = database_of(agent.services, agent.organization_id)
+        client = Client(agent.organization_id, agent.agent_id, secret_hash=hash_secret(agent.client_secret))
+        begin.wait(PATIENCE)
+        issued = 0
+        for _ in range(tries):
+            with contextlib.suppress(QuotaExhausted):
+                issued += record(database, client, scope=None, resource=None, proof=None) is not None
+        return issued
+
+    with ThreadPoolExecutor(connections) as threads:
+        assert sum(threads.map(ask, range(connections))) == tokens
+    assert_counted(database_url, agent.organization_id, tokens=tokens, requests=tokens)
+    assert refusals(database_url, agent.organization_id) == connections * tries - tokens
 
 
 class Tries(Load):
