@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+import io
+import os
+import pty
 import re
+import sys
 import uuid
 from pathlib import Path
 
+import click
 import pytest
 
+from agentidp.cli.confirmation import YES, confirm
 from tests.audit.test_everything_is_recorded import ASKING, BEFORE, CHANGES, Story
 from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
@@ -80,6 +86,21 @@ def test_of_a_resource_identifier_that_nobody_holds_nothing_is_asked(run: Comman
     assert run.invoke(*named[:-1], "Other").stderr.startswith(
         "This takes the identifier https://api.example from Acme: 0 agents with a scope of its resource server can"
     )
+
+
+@pytest.mark.parametrize("other", ["stdin", "stderr"])
+def test_who_would_not_see_the_question_or_could_not_answer_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "r+b", buffering=0) as person, os.fdopen(theirs, "r+b", buffering=0) as terminal:
+        for name in ("stdin", "stderr"):
+            monkeypatch.setattr(sys, name, io.TextIOWrapper(terminal if name != other else io.BytesIO()))
+        person.write(b"y\n")
+        with click.Context(click.Command("x"), obj=None) as context:
+            context.meta[YES] = False
+            with pytest.raises(click.ClickException, match="there is no terminal to ask on"):
+                confirm(lambda: "This deletes all.")
 
 
 @pytest.mark.slow

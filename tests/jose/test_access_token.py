@@ -170,7 +170,7 @@ FORGED: dict[str, Callable[[Forge], str]] = {
             "exp": [str(NOW + 600), NOW + 600.5, float(NOW + 600), 10**30, 10**400, -1, True, [], {}, NOW - LEEWAY, 0],
             "iat": [str(NOW), float(NOW), 10**30, True, [], NOW + LEEWAY + 1],
             "nbf": [str(NOW), 10**30, True, [], NOW + LEEWAY + 1],
-            "cnf": [{}, {"x5t#S256": "x"}, "x", []],
+            "cnf": [{}, {"x5t#S256": "x"}, {"jkt": "a-thumbprint", "x5t#S256": "x"}, "x", []],
         }.items()
         for value in values
     },

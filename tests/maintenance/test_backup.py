@@ -23,6 +23,7 @@ from psycopg.conninfo import conninfo_to_dict
 from agentidp import create_app
 from agentidp.audit import INSTANCE
 from agentidp.db.migrations import migrate, pending_steps, steps
+from agentidp.maintenance.backup import back_up
 from agentidp.maintenance.restore import look_at_target
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
@@ -325,6 +326,27 @@ class TestRefusals:
     def test_a_device_is_not_replaced(self, run: Command, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
         assert "is no regular file" in run.refused("backup", str(tmp_path / "pipe"))
+
+    @WITHOUT_CITUS
+    def test_what_is_added_after_it_has_begun_is_not_in_it(
+        self, run: Command, empty_database_url: str, tmp_path: Path
+    ) -> None:
+        """It has what its sentence counts, although both are read one after the other."""
+        file, settings = tmp_path / "agentidp.dump", settings_for(run.database_url)
+        run("organization", "create", "Before")
+        waiting = "select from pg_locks where relation = 'usage_daily'::regclass and not granted"
+        with ThreadPoolExecutor(1) as threads, psycopg.connect(run.database_url) as holder:
+            holder.execute("lock table usage_daily")
+            running = threads.submit(back_up, run.database_url, file, bindir=None, settings=settings)
+            # The snapshot has been exported, and pg_dump has not been started.
+            wait_until(lambda: holder.execute(waiting).fetchall())
+            run("organization", "create", "After")
+            holder.rollback()
+            contents = running.result(PATIENCE)
+        there = Command(empty_database_url)
+        there("restore", str(file))
+        listed = there("organization", "list")
+        assert (len(listed.splitlines()), "After" in listed) == (contents.organizations, False)
 
     @WITHOUT_CITUS
     def test_a_backup_that_is_ended_leaves_nothing(self, run: Command, tmp_path: Path) -> None:

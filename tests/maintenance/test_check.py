@@ -230,6 +230,14 @@ class TestKeys:
         assert healthy.invoke("keys", "reencrypt", **both).exit_code == 0
         assert checked(healthy, **both)["signing keys"][0] == "ok"
 
+    def test_a_revoked_key_needs_no_new_secret(self, healthy: Command) -> None:
+        revoked = healthy("keys", "list").split("\t")[0]
+        healthy("keys", "rotate")
+        assert healthy.invoke("keys", "revoke", "--yes", revoked).exit_code == 0
+        both = {"AGENTIDP_SECRET_KEY": SECRET_KEY.swapcase(), "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET_KEY}
+        assert healthy.invoke("keys", "reencrypt", **both).exit_code == 0
+        assert checked(healthy, **both)["signing keys"][0] == "ok"
+
     def test_an_old_key_until_it_is_rotated(self, healthy: Command) -> None:
         damage(healthy, "update signing_keys set signs_from = signs_from - interval '401 days'")
         status, message = checked(healthy)["signing keys"]

@@ -175,6 +175,14 @@ def test_the_thumbprint_is_that_of_a_library(alg: str) -> None:
     assert thumbprint(kept) == JWKRegistry.import_key(kept).thumbprint()
 
 
+@pytest.mark.parametrize("member", ["d", "p", "q", "dp", "dq", "qi", "oth", "k"])
+def test_a_private_member_is_refused(member: str) -> None:
+    """RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1, whatever the type of the key."""
+    for alg in ("ES256", "RS256", "EdDSA"):
+        with pytest.raises(ValueError, match="must be a public key: it holds private members"):
+            public_jwk(jwk_of(KEYS[alg](), alg) | {member: "AQAB"})
+
+
 @pytest.mark.parametrize("form", ["jwk", "jwks"])
 def test_registration_names_the_field_and_the_rule(shared_client: FlaskClient, shared_cast: Cast, form: str) -> None:
     numbers = roca_key().public_key().public_numbers()

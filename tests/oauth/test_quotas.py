@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,8 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.oauth.quotas import WINDOWS, bounds
+from agentidp.usage_history.importing import import_usage
+from agentidp.usage_history.records import Source
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import NOON, Agent, Clock, make_agent, make_organization, usage_sums
 
@@ -171,6 +174,31 @@ def test_a_token_that_several_quotas_refuse_is_refused_by_the_one_that_ends_last
     assert ask(client, cast.acme).json == refused("organization", 1, "day", "2026-04-16T00:00:00Z")
     client.delete("/api/v1/quotas/day", headers=cast.acme.bearer())
     assert ask(client, cast.acme).json == refused("agent", 1, "hour", "2026-04-15T13:00:00Z")
+
+
+def test_an_enforced_quota_refuses_although_one_that_only_observes_ends_later(client: FlaskClient, cast: Cast) -> None:
+    put(client, cast.acme, "month", 1, enforce=False)
+    put(client, cast.acme, "hour", 1)
+    assert ask(client, cast.acme).status_code == 200
+    response = ask(client, cast.acme)
+    assert (response.status_code, response.json) == (429, refused("agent", 1, "hour", "2026-04-15T13:00:00Z"))
+    quotas = client.get(f"/api/v1/agents/{cast.acme.client_id}/quotas", headers=cast.acme.bearer()).json["data"]
+    assert [(quota["window"], quota["refused"], quota["observed"]) for quota in quotas] == [
+        ("hour", 1, 0),
+        ("month", 0, 0),
+    ]
+
+
+def test_usage_that_is_imported_counts_at_once(
+    client: FlaskClient, cast: Cast, clock: Clock, database_url: str
+) -> None:
+    put(client, cast.acme, "month", 5)
+    # The sum of the month's other days is kept from here on.
+    assert ask(client, cast.acme).status_code == 200
+    file = f"time,agent,tokens\n2026-04-01T00:00:00Z,{cast.acme.client_id},3\n"
+    source = Source(io.BytesIO(file.encode()))
+    import_usage(database_url, cast.acme.organization_id, source, file_format="csv", at=clock())
+    assert [ask(client, cast.acme).status_code for _ in range(2)] == [200, 429]
 
 
 def test_each_token_says_what_is_left_of_the_quotas_that_are_enforced(client: FlaskClient, cast: Cast) -> None:

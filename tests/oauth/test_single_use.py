@@ -22,8 +22,10 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.clock import utc_now
+from agentidp.config import LEEWAY
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.migrations import migrate
+from agentidp.jose.dpop import MAX_AGE
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.oauth import client_assertion
 from agentidp.services import Services
@@ -346,6 +348,48 @@ class TestUsedIdentifiers:
                 digest = bytes([first_byte]) + bytes(31)
                 opened.fetch("oauth/use_identifier", digest=digest, expires_at=in_an_hour)
         assert used(database_url) == 256
+
+    def test_are_kept_until_no_server_takes_them(
+        self, client: FlaskClient, cast: Cast, holder: Holder, key: Any, clock: Clock, database_url: str
+    ) -> None:
+        register(client, cast.acme, [key])
+        assert ask(client, by_key(clock, cast.acme.client_id, key)).status_code == 200
+        assert ask(client, by_secret(cast.acme), holder.proof("POST", TOKEN_URL)).status_code == 200
+        with psycopg.connect(database_url) as connection:
+            rows = connection.execute("select expires_at from used_identifiers").fetchall()
+        kept = sorted((expires_at - clock()).total_seconds() for (expires_at,) in rows)
+        # One leeway for the clock of a server that takes it, and one for that of the server that deletes it.
+        assert kept == [MAX_AGE + 2 * LEEWAY, 60 + client_assertion.CLIENT_LEEWAY + 2 * LEEWAY]
+
+
+class TestAnAssertionThatAQuotaRefuses:
+    """It is consumed, so its commit waits for the disk. The count of the refusal alone does not."""
+
+    @ADDS_A_TRIGGER
+    def test_waits_for_the_disk_and_a_secret_does_not(
+        self, client: FlaskClient, cast: Cast, key: Any, clock: Clock, database_url: str
+    ) -> None:
+        register(client, cast.acme, [key])
+        path = f"/api/v1/agents/{cast.acme.client_id}/quotas/day"
+        quota = {"tokens": 1, "enforce": True}
+        assert client.put(path, json=quota, headers=cast.acme.bearer()).status_code == 200
+        assert ask(client, by_secret(cast.acme)).status_code == 200
+        settings = []
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute("create table seen (setting text)")
+            connection.execute(
+                "create function look() returns trigger language plpgsql security definer as $$ "
+                "begin insert into seen values (current_setting('synchronous_commit')); return new; end $$"
+            )
+            # Deferred, because the setting at the commit is what counts.
+            connection.execute(
+                "create constraint trigger look after insert or update on quota_refusals_daily "
+                "deferrable initially deferred for each row execute function look()"
+            )
+            for form in (by_key(clock, cast.acme.client_id, key), by_secret(cast.acme)):
+                assert ask(client, form).status_code == 429
+                settings.append({*connection.execute("delete from seen returning setting").fetchall()})
+        assert settings == [{("on",)}, {("off",)}]
 
 
 class TestAProofAtTheApi:

@@ -424,6 +424,14 @@ class TestResource:
         # The resource server has it, and this agent has not.
         assert whole(ask_as(client, cast.acme, resource=RESOURCE, scope="invoices:write")) == answer
 
+    def test_without_a_scope_all_that_the_agent_has_there_is_granted_in_the_agents_order(
+        self, client: FlaskClient, services: Services, cast: Cast
+    ) -> None:
+        register(client, cast.acme)
+        scopes = ["invoices:write", "agents:read", "invoices:read"]
+        writer = make_agent(services, cast.acme.organization_id, "writer", scopes=scopes)
+        assert ask_as(client, writer, resource=RESOURCE).json["scope"] == "invoices:write invoices:read"
+
     def test_our_own_api_refuses_a_token_for_another_resource(self, client: FlaskClient, cast: Cast) -> None:
         register(client, cast.acme)
         token = ask_as(client, cast.acme, resource=RESOURCE).json["access_token"]

@@ -21,8 +21,9 @@ from agentidp.clock import utc_now
 from agentidp.db.database import connect
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import OrganizationDatabase
+from agentidp.db.sql import load_sql
 from agentidp.server import watch as watching
-from agentidp.server.watch import WATCH_LOCK, watch
+from agentidp.server.watch import WATCH_LOCK, look, watch
 from agentidp.services import Services
 from agentidp.usage import KEEP_NETWORKS, UNKNOWN_ORGANIZATION
 from tests.alerts.conftest import Outbox, change
@@ -116,20 +117,24 @@ def test_evaluates_nothing_while_another_instance_watches(
 
 
 def test_stops_between_two_organizations_when_the_lock_is_lost(
-    services: Services, database_url: str, monkeypatch: pytest.MonkeyPatch
+    services: Services, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    evaluate, stop = watching.evaluate, threading.Event()
+    """From then on another instance may watch. It is no failure of the next organization."""
+    evaluate = watching.evaluate
 
     def ends_the_lock(*arguments: Any) -> None:
         evaluate(*arguments)
         with psycopg.connect(database_url, autocommit=True) as connection:
             for backend in watchers(database_url):
                 connection.execute("select pg_terminate_backend(%s::integer)", [backend])
-        stop.set()
 
     monkeypatch.setattr(watching, "evaluate", ends_the_lock)
-    watch(services, stop)
+    with connect(database_url) as own:
+        own.execute(load_sql("database/try_lock"), {"key": WATCH_LOCK})
+        with pytest.raises(psycopg.OperationalError):
+            look(own, services, threading.Event())
     assert evaluated(database_url) == 1
+    assert "findings not evaluated" not in caplog.messages
 
 
 def test_alerts_are_sent_by_watch_and_in_one_go(services: Services) -> None:
