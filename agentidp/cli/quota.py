@@ -133,6 +133,17 @@ def remove(agent: str | None, organization: str | None, window: str) -> None:
     """Remove a quota."""
     with opened() as services:
         holder = _holder_named(services, agent, organization)
-        confirm(lambda: f"This removes the quota per {window}: tokens beyond it are issued.")
+        database = services.database.of(holder.organization_id, utc_now())
+        listed = database.fetch("quotas/quota_usage", agent_id=holder.agent_id or quotas.ORGANIZATION)
+        found = next((row for row in listed if row.quota_window == window), None)
+        if found is None:
+            raise ConfigurationError("there is no such agent or quota")
+        whose = f"of {found.agent_name}" if found.agent_name else "of the organization"
+        confirm(
+            lambda: (
+                f"This removes the quota {whose} of {found.tokens:,} tokens per {window}, of which {found.used:,} are "
+                "used. Tokens beyond it are issued then."
+            )
+        )
         with _changing(services, holder) as transaction:
             quotas.remove_quota(transaction, holder.agent_id, window)

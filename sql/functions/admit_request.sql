@@ -14,7 +14,7 @@ declare
     v_slot smallint;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- What the view active_agents joins, one table after the other, as in issue_access_token.
+    -- What the view active_agents joins, one table after the other, as in issue_token.
     perform from organizations where organization_id = p_organization_id and suspended_at is null;
     if not found then
         return;

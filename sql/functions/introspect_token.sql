@@ -20,7 +20,7 @@ declare
     v_is_consumed boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- The conditions are those of issue_access_token, and all are read in any case, as there.
+    -- The conditions are those of issue_token, and all are read in any case, as there.
     perform from organizations where organization_id = p_organization_id and suspended_at is null;
     v_is_active := found;
     select agents.scopes

@@ -1,7 +1,8 @@
 -- Authenticates a client, grants the scope for a resource and counts the token issued at "at", all or nothing.
 -- No row for any failed authentication. Otherwise one row: scope is what is granted, space-separated, and null if
 -- nothing was issued and counted, because is_target_known is false (no such resource), is_proof_missing is true (the
--- agent's tokens must be bound to a key), or the agent lacks a requested scope for the resource.
+-- agent's tokens must be bound to a key), the agent lacks a requested scope for the resource, or a quota refuses the token;
+-- quotas and exhausted: the quotas that apply, and the one of which nothing was left, as check_quotas returns them.
 -- Parameters: organization_id; agent_id; at (timestamptz); day and hour: of "at" in UTC;
 -- secret_hash, or null if a key authenticated: then jwk is that key, alone in an array (jsonb), which one of the client's
 -- credentials must hold; digest and expires_at: of the assertion's identifier, or null: it is consumed if the client is
