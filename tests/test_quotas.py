@@ -23,15 +23,17 @@ import pytest
 from flask import Flask
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
-from agentidp.db.sql import sql_directory
+from agentidp.db.database import Database
+from agentidp.db.sql import load_sql, sql_directory
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client, record
 from agentidp.oauth.quotas import WINDOWS, QuotaExhausted, bounds
 from agentidp.registry import operator_token
 from agentidp.registry.quotas import ORGANIZATION
 from agentidp.services import Services
-from tests.conftest import ON_CITUS_TOO
+from tests.conftest import ON_CITUS_TOO, settings_for
 from tests.factories import (
     NOON,
     PATIENCE,
@@ -355,6 +357,38 @@ class TestTwoTransactions:
             two.send("update quotas set other_days_of = null, other_days = null")
             two.send("commit").result(PATIENCE)
             assert scope_of(one.ask(agent, NOON)) is None
+
+    def test_an_import_waits_for_the_first_sum_of_a_month_and_makes_it_new(
+        self, agent: Agent, database_url: str, observer: Observer
+    ) -> None:
+        holder = {"organization_id": agent.organization_id, "agent_id": agent.agent_id}
+        set_quota(database_url, agent.organization_id, agent.agent_id, "month", 1000)
+        with sessions(database_url, agent.organization_id, 2) as (issuing, importing):
+            importing.send(
+                "insert into agent_usage_daily values (%(organization_id)s, '2026-04-02', %(agent_id)s, 5, 500, 500, "
+                "0, count_nothing(), count_nothing(), count_nothing())",
+                **holder,
+            ).result(PATIENCE)
+            # It sums the month, without what is imported, and is not committed yet.
+            assert scope_of(issuing.ask(agent, NOON)) is not None
+            forgotten = importing.send(load_sql("quotas/forget_sums"), "commit", **holder)
+            assert not observer.settle(importing, forgotten)
+            issuing.send("commit").result(PATIENCE)
+            forgotten.result(PATIENCE)
+        with psycopg.connect(database_url) as owner:
+            assert owner.execute("select other_days_of, other_days from quotas").fetchall() == [(None, None)]
+
+    def test_the_service_sets_its_isolation_level_itself(self, agent: Agent, database_url: str) -> None:
+        with psycopg.connect(database_url, autocommit=True) as owner:
+            name = sql.Identifier(owner.info.dbname)
+            owner.execute(
+                sql.SQL("alter database {} set default_transaction_isolation = 'repeatable read'").format(name)
+            )
+        with (
+            contextlib.closing(Database(database_url, settings_for(database_url))) as database,
+            database.of(agent.organization_id, NOON).transaction() as opened,
+        ):
+            assert opened._connection.execute("show transaction_isolation").fetchall() == [("read committed",)]
 
     def test_another_isolation_level_is_refused(self, agent: Agent, database_url: str) -> None:
         """The second look would not see what was counted meanwhile."""

@@ -26,12 +26,17 @@ def new_form_key() -> UUID:
 def sent_form_key() -> UUID:
     """The key of the form that was sent. A page of an earlier release has sent none, and gets one.
 
+    It becomes the id of what is created, so it must be a random one: the nil UUID stands for the organization.
+
     :raises ValidationError: it is no key.
     """
     try:
-        return UUID(request.form[NAME]) if NAME in request.form else uuid.uuid4()
+        key = UUID(request.form[NAME]) if NAME in request.form else uuid.uuid4()
     except ValueError:
-        raise ValidationError("This form is not valid. Open its page again.") from None
+        key = None
+    if key is None or key.version != 4:
+        raise ValidationError("This form is not valid. Open its page again.")
+    return key
 
 
 def sent_before(message: str, *, path: str, label: str) -> Response:

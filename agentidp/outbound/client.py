@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -74,14 +74,16 @@ def request(
         else:
             addresses = networks.resolve(host, port, is_plain=is_plain)
             connection = http.client.HTTPConnection(host, port, timeout=timeout)
-        with contextlib.closing(connection), _deadline(connection, timeout):
+        with contextlib.closing(connection), _deadline(connection, timeout) as check_deadline:
             if addresses:
                 # Not by connect(), which would resolve the name again.
                 connection.sock = _connected(addresses, port, timeout)
             else:
                 connection.connect()
+            # If the deadline has passed meanwhile, it has found no socket that it could end.
+            check_deadline()
             if not is_plain:
-                _encrypt(connection, host, certificates)
+                _encrypt(connection, host, certificates, check_deadline)
             connection.request(method, target, body, own | dict(headers))
             with connection.getresponse() as response:
                 content = b"" if max_body is None else _content(response, max_body)
@@ -117,7 +119,9 @@ def _connected(addresses: list[str], port: int, timeout: float) -> socket.socket
     return socket.create_connection((addresses[-1], port), max(0.1, until - time.monotonic()))
 
 
-def _encrypt(connection: http.client.HTTPConnection, host: str, certificates: str | None) -> None:
+def _encrypt(
+    connection: http.client.HTTPConnection, host: str, certificates: str | None, check_deadline: Callable[[], None]
+) -> None:
     """Continue by TLS: the certificate must be the host's."""
     is_directory = certificates is not None and Path(certificates).is_dir()
     context = ssl.create_default_context(
@@ -126,6 +130,7 @@ def _encrypt(connection: http.client.HTTPConnection, host: str, certificates: st
     # The handshake is a step of its own, so that the deadline can end it.
     encrypted = context.wrap_socket(connection.sock, server_hostname=host, do_handshake_on_connect=False)
     connection.sock = encrypted
+    check_deadline()
     encrypted.do_handshake()
 
 
@@ -143,8 +148,10 @@ def _content(response: http.client.HTTPResponse, max_body: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterator[None]:
+def _deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterator[Callable[[], None]]:
     """End the connection after *timeout*: a server that sends a byte a second never exceeds the socket's own timeout.
+
+    Yields what must be called after the connection has got a socket.
 
     :raises TimeoutError: it was ended.
     """
@@ -155,16 +162,19 @@ def _deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterato
         with contextlib.suppress(OSError, AttributeError):
             connection.sock.shutdown(socket.SHUT_RDWR)
 
+    def check() -> None:
+        if is_over.is_set():
+            raise TimeoutError
+
     timer = threading.Timer(timeout, end)
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield check
     except (OSError, http.client.HTTPException):
         if not is_over.is_set():
             raise
     finally:
         timer.cancel()
     # Also if a response was taken for complete, because its headers ended there.
-    if is_over.is_set():
-        raise TimeoutError
+    check()

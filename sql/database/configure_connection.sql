@@ -1,5 +1,5 @@
 -- Prepares a new connection of the service: the role that owns nothing, a time limit, plans that are made once,
--- instants in the one format that psycopg reads, and commits that wait for the disk, whatever the server, the database
+-- instants in the one format that psycopg reads, the isolation that quotas need, and commits that wait for the disk, whatever the server, the database
 -- or the role defaults to. Returns one row: is_standby and is_read_only say what the server is.
 -- Parameters: role; statement_timeout: with its unit.
 --
@@ -12,6 +12,7 @@ select
     -- A plan that is made once, perhaps on an empty table, must be the one for a full table.
     set_config('enable_seqscan', 'off', false),
     set_config('datestyle', 'ISO', false),
+    set_config('default_transaction_isolation', 'read committed', false),
     set_config('synchronous_commit',
         case current_setting('synchronous_commit') when 'off' then 'on' else current_setting('synchronous_commit') end,
         false),

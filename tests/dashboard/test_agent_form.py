@@ -93,6 +93,15 @@ def test_creates_an_agent_and_shows_its_page(signed_in: FlaskClient, cast: Cast,
     assert {"href": f"/dashboard/resource-servers/{files}"} in page.all("a")
 
 
+@pytest.mark.parametrize(
+    "key", ["00000000-0000-0000-0000-000000000000", "no key", "0a1b2c3d-0000-1000-8000-000000000001"]
+)
+def test_an_id_that_is_not_random_is_refused(signed_in: FlaskClient, key: str) -> None:
+    """The nil UUID stands for the organization in its quotas."""
+    response = post(signed_in, NEW, name="once", form_key=key)
+    assert (response.status_code, "This form is not valid. Open its page again." in response.text) == (400, True)
+
+
 def test_a_form_that_is_sent_again_creates_no_second_agent(signed_in: FlaskClient, cast: Cast) -> None:
     key = form_key(signed_in, NEW)
     assert post(signed_in, NEW, name="once", form_key=key).status_code == 303

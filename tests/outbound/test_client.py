@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from agentidp.outbound import client
 from agentidp.outbound.client import RequestFailed, Response, request
 from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
 from tests.deploy.deployment import make_certificate
@@ -113,6 +114,26 @@ def test_a_server_that_is_silent_or_drips_is_given_up(begin: bytes, drop: bytes)
     with server(drip) as port, within(10):
         assert failure(f"http://127.0.0.1:{port}/", timeout=0.3) == "no response within 0.3 seconds"
         is_over.set()
+
+
+def test_a_deadline_that_passes_while_connecting_ends_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name's first address takes no connection, and the server at the second one never ends its response."""
+    connected = client._connected
+
+    def late(addresses: list[str], port: int, timeout: float) -> socket.socket:
+        threading.Event().wait(2 * timeout)
+        return connected(addresses, port, timeout)
+
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65536)
+        with contextlib.suppress(OSError):
+            while True:
+                connection.sendall(b"a")
+                threading.Event().wait(0.01)
+
+    monkeypatch.setattr(client, "_connected", late)
+    with server(drip) as port, within(PATIENCE / 2):
+        assert failure(f"http://127.0.0.1:{port}/", timeout=0.2) == "no response within 0.2 seconds"
 
 
 def test_a_handshake_that_does_not_end_is_given_up() -> None:
