@@ -1,19 +1,31 @@
-"""Of a quota of N tokens exactly N are issued while PostgreSQL is killed."""
+"""Of a quota of N tokens exactly N are issued: when PostgreSQL is killed meanwhile, and while a window ends."""
 
 from __future__ import annotations
 
+import http.client
+import json
 import time
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import jwt
+import psycopg
 import pytest
 
 from agentidp.clock import utc_now
-from agentidp.db.embedded_postgres import EmbeddedPostgres
+from agentidp.db.embedded_postgres import EmbeddedPostgres, programs, temporary
+from agentidp.db.migrations import migrate
+from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.services import Services
 from tests.conftest import settings_for
-from tests.factories import Agent, Server, make_agent, make_organization, usage_sums, wait_until
-from tests.faults.rig import kill
-from tests.test_exactness import Load, assert_counted
+from tests.db.test_clock_check import FakeClock
+from tests.directory import open_directory
+from tests.factories import PATIENCE, Agent, Server, make_agent, make_organization, usage_sums, wait_until
+from tests.faults.rig import environment, kill
+from tests.test_exactness import FORM, Load, assert_counted, token_request
 from tests.test_quotas import set_quota
 
 PAUSE = 0.02
@@ -57,3 +69,78 @@ def test_postgresql_is_killed(postgres: EmbeddedPostgres, server: Server) -> Non
     assert load.acknowledged <= quota <= load.acknowledged + unknown
     assert set(load.refused) == {429, 503}
     assert_counted(url, agent.organization_id, tokens=quota, requests=quota)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """For the files of the clocks, which PostgreSQL's account reads."""
+    with open_directory() as path:
+        yield path
+
+
+@pytest.fixture
+def clock(directory: Path) -> FakeClock:
+    """The clock of PostgreSQL and of a server."""
+    return FakeClock(directory / "clock")
+
+
+@pytest.fixture
+def dated(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of a PostgreSQL whose clock can be set."""
+    for name, value in clock.environment.items():
+        monkeypatch.setitem(programs.ENVIRONMENT, name, value)
+    with temporary() as postgres:
+        migrate(postgres.url)
+        ensure_signing_key(settings_for(postgres.url), at=utc_now())
+        yield postgres.url
+
+
+def test_a_day_ends(dated: str, clock: FakeClock, directory: Path) -> None:
+    """The new window begins for the token whose ``iat`` is in it, also at a server whose clock is behind."""
+    quota, behind = 5, FakeClock(directory / "behind")
+    agent = make(dated)
+    set_quota(dated, agent.organization_id, agent.agent_id, "day", quota)
+    headers = token_request(agent.client_id, agent.client_secret)
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=2)
+    days: Counter[object] = Counter()
+    waits: dict[Server, list[int]] = {}
+    with (
+        Server(environment(dated, **clock.environment)) as right,
+        Server(environment(dated, **behind.environment)) as late,
+    ):
+        ahead = int(midnight.timestamp() - time.time()) - 2
+        clock.set(ahead)
+        behind.set(ahead - 8)
+        waits |= {right: [], late: []}
+        end = time.monotonic() + PATIENCE
+        while not all(seconds and seconds[-1] > 80_000 for seconds in waits.values()):
+            assert time.monotonic() < end
+            for server, seconds in waits.items():
+                with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
+                    connection.request("POST", "/api/v1/token", FORM, headers)
+                    try:
+                        response = connection.getresponse()
+                    except OSError:
+                        print(right.logs()[-3000:], late.logs()[-3000:])
+                        raise
+                    body = json.loads(response.read())
+                if response.status == 200:
+                    claims = jwt.decode(body["access_token"], options={"verify_signature": False})
+                    days[datetime.fromtimestamp(claims["iat"], UTC).date()] += 1
+                elif response.status == 429:
+                    seconds.append(int(response.headers["Retry-After"]))
+                else:
+                    # Until it has seen that both clocks were set.
+                    assert response.status == 503
+            time.sleep(PAUSE)
+    yesterday = midnight - timedelta(days=1)
+    assert days == {yesterday.date(): quota, midnight.date(): quota}
+    with psycopg.connect(dated) as connection:
+        counted = connection.execute("select day, sum(tokens)::integer from agent_usage_daily group by day").fetchall()
+    assert dict(counted) == days
+    for seconds in waits.values():
+        # It counts down to midnight, and from then on to the next one.
+        before = [n for n in seconds if n < 80_000]
+        assert before == sorted(before, reverse=True)
+        assert before[-1:] in ([], [1])
+        assert seconds[: len(before)] == before
