@@ -34,6 +34,8 @@ from agentidp.registry import operator_token
 from agentidp.registry.quotas import ORGANIZATION
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, settings_for
+from tests.db.proxy import Proxy, proxied
+from tests.db.test_unreachable import application
 from tests.factories import (
     NOON,
     PATIENCE,
@@ -46,6 +48,7 @@ from tests.factories import (
     make_organization,
     wait_until,
 )
+from tests.http.test_errors import token_form
 from tests.test_exactness import THREADS, Load, assert_counted
 
 ISSUE = (
@@ -59,6 +62,9 @@ SET = (
     "values (%(organization_id)s, %(agent_id)s, %(window)s, %(tokens)s, true, now(), now()) "
     "on conflict (organization_id, agent_id, quota_window) do update set tokens = excluded.tokens"
 )
+
+WAITS = "select count(*) from pg_stat_activity where pg_blocking_pids(pid) = array[%s::integer]"
+"""How many sessions wait for one."""
 
 MARK = (
     "update agents set has_quota = true where organization_id = %(organization_id)s and agent_id = %(agent_id)s",
@@ -332,8 +338,7 @@ class TestTwoTransactions:
                 resource=None,
                 at=NOON,
             )
-            waits = "select count(*) from pg_stat_activity where pg_blocking_pids(pid) = array[%s::integer]"
-            wait_until(lambda: observer.connection.execute(waits, [one.pid]).fetchone() == (1,))
+            wait_until(lambda: observer.connection.execute(WAITS, [one.pid]).fetchone() == (1,))
             one.change(agent.agent_id, "day", 1).result(PATIENCE)
             one.send("commit").result(PATIENCE)
             assert token.result(PATIENCE)
@@ -611,6 +616,56 @@ def test_simultaneous_connections_get_what_a_quota_allows(agent: Agent, database
         assert sum(threads.map(ask, range(connections))) == tokens
     assert_counted(database_url, agent.organization_id, tokens=tokens, requests=tokens)
     assert refusals(database_url, agent.organization_id) == connections * tries - tokens
+
+
+@pytest.mark.slow
+class TestLostConnection:
+    """A token of which nobody knows whether it was issued counts if it was committed."""
+
+    @pytest.fixture
+    def proxy(self, database_url: str) -> Iterator[Proxy]:
+        """Before the database."""
+        with proxied(database_url) as proxy:
+            yield proxy
+
+    def test_a_token_whose_commit_is_not_answered_counts(self, proxy: Proxy, database_url: str) -> None:
+        with application(proxy.url) as (app, agent):
+            # One token of the two was issued already.
+            set_quota(database_url, agent.organization_id, agent.agent_id, "day", 2)
+            proxy.loses_answers = True
+            assert app.test_client().post("/api/v1/token", data=token_form(agent)).status_code == 503
+            proxy.loses_answers = False
+            proxy.cut()
+            assert statuses_until(app, agent, 429) == [429]
+            assert_counted(database_url, agent.organization_id, tokens=2, requests=2)
+
+    def test_a_token_that_was_not_committed_does_not(self, proxy: Proxy, database_url: str, observer: Observer) -> None:
+        with application(proxy.url) as (app, agent), sessions(database_url, agent.organization_id, 1) as [one]:
+            set_quota(database_url, agent.organization_id, agent.agent_id, "day", 2)
+            one.send(LOCK, organization_id=agent.organization_id).result(PATIENCE)
+            with ThreadPoolExecutor(1) as thread:
+                asked = thread.submit(app.test_client().post, "/api/v1/token", data=token_form(agent))
+                wait_until(lambda: observer.connection.execute(WAITS, [one.pid]).fetchone() == (1,))
+                [(pid,)] = observer.connection.execute(
+                    "select pid from pg_stat_activity where pg_blocking_pids(pid) = array[%s::integer]", [one.pid]
+                ).fetchall()
+                observer.connection.execute("select pg_terminate_backend(%s)", [pid])
+                assert asked.result(PATIENCE).status_code == 503
+            one.send("rollback").result(PATIENCE)
+            assert statuses_until(app, agent, 429) == [200, 429]
+            assert_counted(database_url, agent.organization_id, tokens=2, requests=2)
+
+
+def statuses_until(app: Flask, agent: Agent, status: int) -> list[int]:
+    """Ask for tokens until the response has a status, and return those that were no failure of the database."""
+    found: list[int] = []
+
+    def is_reached() -> bool:
+        found.append(app.test_client().post("/api/v1/token", data=token_form(agent)).status_code)
+        return found[-1] == status
+
+    wait_until(is_reached)
+    return [one for one in found if one != 503]
 
 
 class Tries(Load):
