@@ -272,3 +272,32 @@ def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
     assert usage == [{"agentId": agent_id, "tokenCount": 3}]
     assert run("audit", "verify", "--organization", organization_id)
     assert events(run, organization_id)[-1] == ("agent.erased", None, None)
+
+
+def test_quotas_that_are_used_stand_in_nobodys_way(run: Command, client: FlaskClient, cast: Cast) -> None:
+    """What a deleted agent was issued stays in the organization's quota, and goes with the organization."""
+    acme, headers = cast.acme, cast.acme.bearer()
+    made = client.post("/api/v1/agents", json={"name": "other"}, headers=headers).json
+    agent = f"/api/v1/agents/{made['agentId']}"
+    credential = client.post(f"{agent}/credentials", json={}, headers=headers).json
+    for path, tokens in ((f"{agent}/quotas/day", 1), ("/api/v1/quotas/month", 2)):
+        assert client.put(path, json={"tokens": tokens, "enforce": True}, headers=headers).status_code == 200
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": made["agentId"],
+        "client_secret": credential["clientSecret"],
+    }
+    assert [client.post("/api/v1/token", data=form).status_code for _ in range(2)] == [200, 429]
+    run("agent", "delete", "--yes", made["agentId"])
+    run("agent", "erase", "--yes", made["agentId"])
+    [listed] = json.loads(run("quota", "list", "--organization", acme.organization_id, "--json"))
+    assert (listed["agentId"], listed["window"]) == (None, "month")
+    [quota] = client.get("/api/v1/quotas", headers=headers).json["data"]
+    assert (quota["used"], quota["left"]) == (1, 1)
+    assert [token(client, acme).status_code for _ in range(2)] == [200, 429]
+    run("organization", "delete", "--yes", acme.organization_id)
+    with psycopg.connect(run.database_url) as connection:
+        for table in ("quotas", "quota_refusals_daily"):
+            assert connection.execute(f"select count(*) from {table}").fetchone() == (0,)
+    assert token(client, acme).status_code == 401
+    assert token(client, cast.outsider).status_code == 200
