@@ -74,16 +74,15 @@ def request(
         else:
             addresses = networks.resolve(host, port, is_plain=is_plain)
             connection = http.client.HTTPConnection(host, port, timeout=timeout)
-        with contextlib.closing(connection), _deadline(connection, timeout) as check_deadline:
+        with contextlib.closing(connection), _deadline(connection, timeout) as apply_deadline:
             if addresses:
                 # Not by connect(), which would resolve the name again.
                 connection.sock = _connected(addresses, port, timeout)
             else:
                 connection.connect()
-            # If the deadline has passed meanwhile, it has found no socket that it could end.
-            check_deadline()
+            apply_deadline()
             if not is_plain:
-                _encrypt(connection, host, certificates, check_deadline)
+                _encrypt(connection, host, certificates, apply_deadline)
             connection.request(method, target, body, own | dict(headers))
             with connection.getresponse() as response:
                 content = b"" if max_body is None else _content(response, max_body)
@@ -120,7 +119,7 @@ def _connected(addresses: list[str], port: int, timeout: float) -> socket.socket
 
 
 def _encrypt(
-    connection: http.client.HTTPConnection, host: str, certificates: str | None, check_deadline: Callable[[], None]
+    connection: http.client.HTTPConnection, host: str, certificates: str | None, apply_deadline: Callable[[], None]
 ) -> None:
     """Continue by TLS: the certificate must be the host's."""
     is_directory = certificates is not None and Path(certificates).is_dir()
@@ -130,7 +129,7 @@ def _encrypt(
     # The handshake is a step of its own, so that the deadline can end it.
     encrypted = context.wrap_socket(connection.sock, server_hostname=host, do_handshake_on_connect=False)
     connection.sock = encrypted
-    check_deadline()
+    apply_deadline()
     encrypted.do_handshake()
 
 
@@ -151,26 +150,33 @@ def _content(response: http.client.HTTPResponse, max_body: int) -> bytes:
 def _deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterator[Callable[[], None]]:
     """End the connection after *timeout*: a server that sends a byte a second never exceeds the socket's own timeout.
 
-    Yields what must be called after the connection has got a socket.
+    Yields what must be called whenever the connection has got a socket.
 
     :raises TimeoutError: it was ended.
     """
     is_over = threading.Event()
+    # Not the connection's: it forgets the socket when a response begins that ends with it, and the body still comes.
+    sockets: list[socket.socket] = []
 
     def end() -> None:
         is_over.set()
-        with contextlib.suppress(OSError, AttributeError):
-            connection.sock.shutdown(socket.SHUT_RDWR)
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
     def check() -> None:
         if is_over.is_set():
             raise TimeoutError
 
+    def apply() -> None:
+        sockets.append(connection.sock)
+        check()
+
     timer = threading.Timer(timeout, end)
     timer.daemon = True
     timer.start()
     try:
-        yield check
+        yield apply
     except (OSError, http.client.HTTPException):
         if not is_over.is_set():
             raise
