@@ -72,6 +72,8 @@ class _Adapter(BaseAdapter):
             )
         except client.RequestFailed as failed:
             raise requests.ConnectionError(str(failed), request=request) from None
+        if time.monotonic() > _until.get():
+            raise requests.Timeout("the responses take too long together", request=request)
         response = requests.Response()
         response.status_code, response.reason = received.status, received.reason
         response.headers = CaseInsensitiveDict(received.headers)

@@ -1,5 +1,8 @@
 -- The quotas of an organization and of its agents as they are set. One row a quota: agent_id, null for a quota of the
--- organization; quota_window: hour, day or month; tokens; is_enforced. Parameters: organization_id.
+-- organization; quota_window: hour, day or month; tokens; is_enforced.
+-- Parameters: organization_id.
+--
+-- pages: 500, all quotas of the organization
 select
     nullif(agent_id, '00000000-0000-0000-0000-000000000000') as agent_id,
     quota_window,
