@@ -63,8 +63,10 @@ class Terminal:
 
 
 RUN = """
-import fcntl, sys, termios
+import fcntl, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+# Whoever runs the tests in the background may have Ctrl-C ignored, which commands inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from agentidp.cli import main
 sys.argv[0] = "agentidp"
 main()

@@ -145,10 +145,7 @@ def test_sums_the_month_whether_or_not_a_token_was_issued_today(fleet: Fleet, cl
     fleet.store()
     for holder in (agent_id, None):
         set_to(fleet, holder, "month", 100, enforce=True)
-    assert [(one["agentName"], one["observed"]["value"]) for one in fleet.findings("quota")] == [
-        ("reader", 80),
-        (None, 80),
-    ]
+    assert {one["agentName"]: one["observed"]["value"] for one in fleet.findings("quota")} == {"reader": 80, None: 80}
     # Now the sum of the other days is kept with the organization's quota.
     assert ask(fleet.client, fleet.reader).status_code == 200
     assert {one["agentName"]: one["observed"]["value"] for one in fleet.findings("quota")} == {"reader": 80, None: 81}
