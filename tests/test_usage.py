@@ -80,6 +80,8 @@ def waiting_in(url: str, organization_id: str) -> list[int]:
                 taken.locktype = 'advisory' and taken.objsubid = 2
                 and taken.database = (select oid from pg_database where datname = current_database())
                 and taken.classid = (hashtext(%s)::bit(32)::bigint)::oid
+                -- Those from 16 on are the locks of quotas.
+                and taken.objid < 16::oid
                 and awaited.locktype = 'transactionid'
             order by 1
             """,
