@@ -11,7 +11,6 @@ with today as materialized (
         quotas.quota_window,
         quotas.tokens,
         quotas.is_enforced,
-        -- Each day by itself: the index has the day before the agent.
         array(
             select %(day)s::date - ago.days
             from generate_series(1, extract(day from %(day)s::date)::integer - 1) as ago (days)
@@ -54,23 +53,18 @@ select
     in_window.used
 from today
 cross join lateral (
+    -- Each day by itself: the index has the day before the agent.
     select (today.used + coalesce(today.other_days, sum(before.tokens), 0))::bigint as used
-    from (
+    from unnest(case when today.other_days is null then today.days_before end) as ago (day)
+    cross join lateral (
         select tokens
         from agent_usage_daily
-        where
-            today.other_days is null
-            and organization_id = %(organization_id)s
-            and day = any (today.days_before)
-            and agent_id = today.agent_id
+        where organization_id = %(organization_id)s and day = ago.day and agent_id = today.agent_id
         union all
         select tokens
         from usage_daily
-        where
-            today.other_days is null
-            and organization_id = %(organization_id)s
-            and day = any (today.days_before)
-            and today.agent_name is null
+        where organization_id = %(organization_id)s and day = ago.day and today.agent_name is null
+        offset 0
     ) as before
 ) as in_window
 where in_window.used * 100 >= today.tokens * %(percent)s::bigint

@@ -30,10 +30,16 @@ begin
         from usage_daily
         where organization_id = p_organization_id and day = any (v_days);
     else
-        select coalesce(sum(tokens), 0)
+        select coalesce(sum(counted.tokens), 0)
         into v_sum
-        from agent_usage_daily
-        where organization_id = p_organization_id and day = any (v_days) and agent_id = p_agent_id;
+        from unnest(v_days) as other (day)
+        -- Not joined: PostgreSQL 15 and 16 would read all agents of the month.
+        cross join lateral (
+            select tokens
+            from agent_usage_daily
+            where organization_id = p_organization_id and day = other.day and agent_id = p_agent_id
+            offset 0
+        ) as counted;
     end if;
     update quotas
     set other_days_of = p_day, other_days = v_sum

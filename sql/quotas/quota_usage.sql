@@ -37,30 +37,24 @@ select
     listed.quota_window,
     listed.tokens,
     listed.is_enforced,
-    (coalesce(of_agent.tokens, 0) + coalesce(of_organization.tokens, 0))::bigint as used,
+    coalesce(usage.tokens, 0)::bigint as used,
     coalesce(refusals.refused, 0)::bigint as refused,
     coalesce(refusals.observed, 0)::bigint as observed
 from listed
 cross join lateral (
-    select sum(
-        case when listed.quota_window = 'hour' then usage.tokens_by_hour[%(hour)s::integer + 1] else usage.tokens end
-    ) as tokens
-    from agent_usage_daily as usage
-    where
-        usage.organization_id = %(organization_id)s
-        and usage.day = any (listed.days)
-        and usage.agent_id = listed.agent_id
-) as of_agent
-cross join lateral (
-    select sum(
-        case when listed.quota_window = 'hour' then usage.tokens_by_hour[%(hour)s::integer + 1] else usage.tokens end
-    ) as tokens
-    from usage_daily as usage
-    where
-        usage.organization_id = %(organization_id)s
-        and usage.day = any (listed.days)
-        and listed.agent_name is null
-) as of_organization
+    select sum(case when listed.quota_window = 'hour' then usage.tokens_by_hour[%(hour)s::integer + 1] else usage.tokens end) as tokens
+    from unnest(listed.days) as in_window (day)
+    cross join lateral (
+        select tokens, tokens_by_hour
+        from agent_usage_daily
+        where organization_id = %(organization_id)s and day = in_window.day and agent_id = listed.agent_id
+        union all
+        select tokens, tokens_by_hour
+        from usage_daily
+        where organization_id = %(organization_id)s and day = in_window.day and listed.agent_name is null
+        offset 0
+    ) as usage
+) as usage
 cross join lateral (
     select
         sum(hours.refused) as refused,
@@ -70,7 +64,7 @@ cross join lateral (
         with ordinality as hours (refused, observed, ordinal)
     where
         counted.organization_id = %(organization_id)s
-        and counted.day = any (listed.days)
+        and counted.day between listed.days[1] and %(day)s::date
         and (listed.agent_name is null or counted.agent_id = listed.agent_id)
         and counted.holder = case when listed.agent_name is null then 'organization' else 'agent' end
         and counted.quota_window = listed.quota_window
