@@ -192,7 +192,7 @@ def test_the_job_migrates_and_the_deployment_serves_and_counts(database: Databas
     ended = podman("wait", migrate).strip()
     logs = run_anyway(*PODMAN, "logs", migrate)
     assert (ended, logs.stderr) == ("0", "")
-    assert "0001_initial\n" in logs.stdout
+    assert "0028_release_0.2.0\n" in logs.stdout
     podman("kube", "down", "--force", job)
 
     port = free_port()
