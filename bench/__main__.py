@@ -23,7 +23,7 @@ from agentidp.server.serve import gunicorn_config
 from bench import best_python, latency, load, wrk
 from bench.calls import REQUESTS, calls_by_case
 from bench.case import Case, Load, header, line, usual_cases
-from bench.database import AT_ITS_QUOTA, WITH_QUOTAS, counted, facts, seed, set_quotas
+from bench.database import AGENTS, Shape, counted, facts, seed, set_quotas
 from bench.growth import measure_growth
 from bench.peer import peer
 from bench.requests import (
@@ -55,6 +55,8 @@ MAX_ASSERTIONS = 3000
 class Bench:
     """One run: a database, the service on it, and what has been measured so far.
 
+    The clients are 100 agents without quotas, one that is far from its three, and one that has used up its quota.
+
     :param stack: ends what the run starts.
     """
 
@@ -66,8 +68,8 @@ class Bench:
         self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agentidp-bench-")))
         self.key = ec.generate_private_key(ec.SECP256R1())
         migrate(self.postgres.url)
-        self.clients = seed(self.postgres.url, self.key)
-        set_quotas(self.postgres.url, self.clients)
+        *self.clients, self.far, self.used = seed(self.postgres.url, self.key, Shape(agents=AGENTS + 2))
+        set_quotas(self.postgres.url, self.far, self.used)
         self.postmaster = int((self.postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
         self.before = counted(self.postgres.url)
         self.port, self.floor_port, self.stock_port, self.peer_port = free_ports(4)
@@ -106,9 +108,9 @@ class Bench:
         """The chosen cases."""
         by_assertion = [post(TOKEN, GRANT + "x" * 600)]
         cases = [
-            *usual_cases(self.clients[:WITH_QUOTAS], self.bearer),
-            Case("token, three quotas", [post(TOKEN, GRANT, self.clients[WITH_QUOTAS])], issues_tokens=True),
-            Case("token, refused by a quota", [post(TOKEN, GRANT, self.clients[AT_ITS_QUOTA])]),
+            *usual_cases(self.clients, self.bearer),
+            Case("token, three quotas", [post(TOKEN, GRANT, self.far)], issues_tokens=True),
+            Case("token, refused by a quota", [post(TOKEN, GRANT, self.used)]),
             Case("private_key_jwt", [], issues_tokens=True, once=True, other_requests=by_assertion),
         ]
         chosen = [case for case in cases if any(word in case.name for word in self.options.only or [""])]
@@ -149,11 +151,8 @@ class Bench:
             server(["agentidp", "serve"], port=self.stock_port, environment=environment, log=log)
         )
         wanted = self.options.only or ["trend, 30 days", "token, 100 agents"]
-        cases = [
-            case
-            for case in usual_cases(self.clients[:WITH_QUOTAS], self.bearer)
-            if any(word in case.name for word in wanted)
-        ]
+        usual = usual_cases(self.clients, self.bearer)
+        cases = [case for case in usual if any(word in case.name for word in wanted)]
         self.compare("stock", self.stock_port, process, cases, is_ours=True)
 
     def compare_with_peer(self) -> None:

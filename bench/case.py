@@ -128,7 +128,7 @@ def header(other: str) -> str:
     :param other: what the service is compared with.
     """
     return (
-        f"{'':<18}{'requests/s':>11}{'p50 ms':>9}{'p99 ms':>9}{other + '/s':>9}{'p50 ms':>9}{'p99 ms':>9}"
+        f"{'':<26}{'requests/s':>11}{'p50 ms':>9}{'p99 ms':>9}{other + '/s':>9}{'p50 ms':>9}{'p99 ms':>9}"
         f"{'ratio':>7}{'min':>7}{'max':>6}{'µs Python':>11}{'µs PostgreSQL':>15}{'µs ' + other:>10}{'load CPU':>10}"
     )
 
@@ -137,7 +137,7 @@ def line(name: str, figures: dict[str, Any]) -> str:
     """A case's row of the table."""
     service, other = figures["service"], figures["other"]
     return (
-        f"{name:<18}{service['rate']:>11,.0f}{service['p50_ms']:>9.2f}{service['p99_ms']:>9.2f}"
+        f"{name:<26}{service['rate']:>11,.0f}{service['p50_ms']:>9.2f}{service['p99_ms']:>9.2f}"
         f"{other['rate']:>9,.0f}{other['p50_ms']:>9.2f}{other['p99_ms']:>9.2f}"
         f"{figures['ratio']:>7.2f}{figures['min_ratio']:>7.2f}{figures['max_ratio']:>6.2f}"
         f"{service['cpu_us']:>11.0f}{service['postgres_us']:>15.0f}{other['cpu_us']:>10.0f}"

@@ -53,10 +53,6 @@ USUAL = Shape()
 """Of `make bench`."""
 
 
-WITH_QUOTAS, AT_ITS_QUOTA = -2, -1
-"""Which clients have quotas: the last two."""
-
-
 def seed(url: str, key: ec.EllipticCurvePrivateKey, shape: Shape = USUAL) -> list[tuple[str, str]]:
     """Fill the database; returns client_id and client_secret of the large organization's agents.
 
@@ -85,17 +81,15 @@ def seed(url: str, key: ec.EllipticCurvePrivateKey, shape: Shape = USUAL) -> lis
     return [(str(agent_id), client_secrets[number - 1]) for agent_id, number in rows]
 
 
-def set_quotas(url: str, clients: list[tuple[str, str]]) -> None:
-    """Give the last client but one three quotas that are far from their end, and the last one a quota that was used."""
+def set_quotas(url: str, far: tuple[str, str], used: tuple[str, str]) -> None:
+    """Give the client *far* three quotas that are far from their end, and the client *used* one that is used up."""
     with connect(url) as connection:
-        [row] = connection.execute(
-            "select organization_id from clients where client_id = %s", [clients[WITH_QUOTAS][0]]
-        ).fetchall()
+        [row] = connection.execute("select organization_id from clients where client_id = %s", [far[0]]).fetchall()
         with operator_transaction(connection, row.organization_id, utc_now()) as opened:
             quotas.lock(opened)
             for window in WINDOWS:
-                quotas.set_quota(opened, UUID(clients[WITH_QUOTAS][0]), window, tokens=10**9, is_enforced=True)
-            quotas.set_quota(opened, UUID(clients[AT_ITS_QUOTA][0]), "month", tokens=1, is_enforced=True)
+                quotas.set_quota(opened, UUID(far[0]), window, tokens=10**9, is_enforced=True)
+            quotas.set_quota(opened, UUID(used[0]), "month", tokens=1, is_enforced=True)
 
 
 def counted(url: str) -> tuple[int, int]:

@@ -344,6 +344,29 @@ class TestPeer:
         assert found == {"PGHOST": "/run/socket", "PGUSER": "ann", "PGDATABASE": "peer"}
 
 
+class TestRun:
+    """``make bench``, as short as it can be."""
+
+    @pytest.mark.very_slow
+    def test_measures_each_case_and_its_latency(self, tmp_path: Path) -> None:
+        written = tmp_path / "figures.json"
+        times = ["--rounds", "1", "--seconds", "0.3", "--latency-seconds", "1", "--json", str(written)]
+        done = subprocess.run([sys.executable, "-m", "bench", *times], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        figures = json.loads(written.read_text())
+        tokens = ["token, 100 agents", "token, one agent", "token, three quotas", "token, refused by a quota"]
+        reads = ["trend, 30 days", "heatmap, 90 days", "agents", "introspection"]
+        assert set(figures["floor"]) == {*reads, *tokens, "private_key_jwt"}
+        assert set(figures["stock"]) == {"trend, 30 days", "token, 100 agents"}
+        assert [row["case"] for row in figures["latency"]] == [
+            "trend, 50%",
+            "trend, 80%",
+            "token, 50%",
+            "token, 80%",
+            "token beside 4 of 1 s",
+        ]
+
+
 class TestPages:
     """``python -m bench.pages``: how long the dashboard's pages take."""
 
