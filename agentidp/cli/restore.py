@@ -57,6 +57,10 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
         "Before you start the service, repeat what was revoked, suspended or erased since then: it is as it was, and "
         "alerts that waited are sent again."
     )
+    if restored.left_out:
+        # Whoever has written the file has chosen the names.
+        names = ", ".join(ascii(name)[1:-1] for name in restored.left_out)
+        click.echo(f"The rows of tables that are not AgentIdP's were not restored: {names}.")
     if restored.migrations:
         click.echo(f"The schema was brought up to date: {', '.join(restored.migrations)}.")
 

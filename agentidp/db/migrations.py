@@ -50,6 +50,10 @@ class Step(NamedTuple):
 
     files: list[Path]
 
+    def statements(self) -> list[str]:
+        """The statements of its files, in order."""
+        return [statement for file in self.files for statement in statements_of(file.read_text(encoding="utf-8"))]
+
 
 @functools.cache
 def steps() -> list[Step]:
@@ -121,9 +125,8 @@ def _apply(connection: psycopg.Connection[Any], step: Step) -> None:
             with connection.transaction():
                 connection.execute(load_sql("database/set_lock_timeout"), {"timeout": LOCK_TIMEOUT})
                 # One execute per statement: Citus forwards the whole text to its workers, which refuse two at once.
-                for file in step.files:
-                    for statement in statements_of(file.read_text(encoding="utf-8")):
-                        connection.execute(statement)
+                for statement in step.statements():
+                    connection.execute(statement)
                 if _FUNCTIONS.fullmatch(step.name):
                     connection.execute(load_sql("database/forget_functions"))
                 connection.execute(load_sql("database/record_migration"), {"name": step.name})

@@ -6,37 +6,49 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from agentidp.config import ConfigurationError
-from agentidp.db.database import SERVICE_ROLE
 from agentidp.maintenance.postgres_programs import Installation, complaint
 
-SECTIONS = ("pre-data", "data", "post-data")
-"""The parts of a backup: tables, rows, and then what must wait for the rows."""
+_TABLE = re.compile(r"^\d+; \d+ \d+ TABLE DATA (\S+) (\S+) ", re.MULTILINE)
+"""How the list of an archive names the rows of a table."""
 
-_PREAMBLE = re.compile(rb"--|SET |SELECT pg_catalog\.set_config\(|\\restrict|\s*$")
-"""How the lines of a section begin before its first object."""
+_PREAMBLE = re.compile(
+    rb"""
+    SET[ ]client_encoding[ ]=[ ]'(?P<encoding>\w+)';
+    | --.* | SET[ ].*; | SELECT[ ]pg_catalog[.]set_config[(].*; | \\(un)?restrict[ ].* | \s*
+    """,
+    re.VERBOSE,
+)
+"""The lines between the rows of two tables. None of them is run."""
 
-_TRANSACTION_TIMEOUT = b"SET transaction_timeout = 0;"
-"""pg_restore 17 and newer print it, and servers before 17 refuse it."""
+_COPY = re.compile(rb"COPY public[.](?P<table>[a-z0-9_]+) (?P<columns>[(][a-z0-9_, ]+[)]) FROM stdin;\s*")
+_END_OF_ROWS = b"\\.\n"
 
-_OPERATORS_POLICY = re.compile(rb"(CREATE POLICY operator ON .+ TO ).+( USING \(true\);)$")
-"""It names the owner of the tables, who may have another name where the backup is restored."""
-
-
-_NOT_OURS = re.compile(r"\d+; \d+ \d+ (EXTENSION|COMMENT - EXTENSION|DEFAULT ACL|EVENT TRIGGER) ")
-"""Entries of the list of an archive that belong to the server's administrator. An owner may not restore them."""
-
-_GRANT_TO_OTHERS = re.compile(rf"(GRANT|REVOKE) .+ (TO|FROM) (?!{SERVICE_ROLE}\b|PUBLIC\b)".encode())
-"""Rights of roles that may not exist where the backup is restored."""
-
+_PIECE = 1 << 16
+"""Bytes that are passed on together."""
 
 _NULL = r"\N"
 """As COPY writes it."""
+
+
+class TableRows(NamedTuple):
+    """The rows of a table, in the text format of COPY."""
+
+    table: str
+    """Its name, and those of the columns, consist of a-z, 0-9 and _, so no statement can be hidden in them."""
+
+    columns: str
+    """Names in parentheses."""
+
+    encoding: str
+    """PostgreSQL's name of it."""
+
+    pieces: Iterator[bytes]
 
 
 class Archive(NamedTuple):
@@ -48,11 +60,11 @@ class Archive(NamedTuple):
 
     def keys(self) -> dict[str, bytes]:
         """The encrypted signing keys in the backup that are not revoked, by ``kid``."""
-        found: dict[str, bytes] = {}
-        for row in self._rows("signing_keys"):
-            if row["revoked_at"] == _NULL:
-                found[row["kid"]] = bytes.fromhex(row["private_key_encrypted"].removeprefix(r"\\x"))
-        return found
+        return {
+            row["kid"]: bytes.fromhex(row["private_key_encrypted"].removeprefix(r"\\x"))
+            for row in self._rows("signing_keys")
+            if row["revoked_at"] == _NULL
+        }
 
     def migrations(self) -> list[str]:
         """The migrations that the backup's database had, in order.
@@ -73,39 +85,77 @@ class Archive(NamedTuple):
         columns = copied[1].split(", ")
         return [dict(zip(columns, line.split("\t"), strict=True)) for line in copied[2].splitlines()]
 
-    def statements(self, section: str, server: int, report: Callable[[float], None] | None = None) -> Iterator[bytes]:
-        """The SQL of one of :data:`SECTIONS`, for a server of this major version, in pieces.
+    def tables(self) -> set[str]:
+        """The tables of which there are rows; with their schema, if it is another than public."""
+        found = _TABLE.findall(_run(self.programs, self.file, "--list"))
+        return {name if schema == "public" else f"{schema}.{name}" for schema, name in found}
+
+    def rows(
+        self, tables: Collection[str], report: Callable[[float], None] | None = None
+    ) -> Generator[TableRows, None, None]:
+        """The rows of tables in the schema public, one table after the other. Close the iterator if you leave it early.
+
+        What pg_restore prints is SQL that whoever made the file may have written, so nothing else is taken from it.
 
         :param report: is called with the share of the file that was read.
-        :raises ConfigurationError: the file cannot be read to its end.
+        :raises ConfigurationError: the file cannot be read to its end, or contains something else.
         """
-        options = ["--no-owner", "--no-tablespaces", f"--section={section}", "--file=-"]
-        program = str(self.programs.directory / "pg_restore")
+        command = [str(self.programs.directory / "pg_restore"), "--section=data", "--file=-"]
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as wanted:
-            printed = _run(self.programs, self.file, "--list")
-            wanted.writelines(line for line in printed.splitlines(keepends=True) if not _NOT_OURS.match(line))
+            for line in _run(self.programs, self.file, "--list").splitlines(keepends=True):
+                found = _TABLE.match(line)
+                if found and found[1] == "public" and found[2] in tables:
+                    wanted.write(line)
             wanted.flush()
             # pg_restore reads standard input if no file is named. It shares the position in the file with this process.
             with self.file.open("rb") as file:
-                for piece in self._printed([program, *options, f"--use-list={wanted.name}"], file, section, server):
-                    yield piece
+                for copied in self._printed([*command, f"--use-list={wanted.name}"], file):
+                    yield copied
                     if report:
                         report(os.lseek(file.fileno(), 0, os.SEEK_CUR) / os.fstat(file.fileno()).st_size)
 
-    def _printed(self, command: list[str], file: IO[bytes], section: str, server: int) -> Iterator[bytes]:
+    def _printed(self, command: list[str], file: IO[bytes]) -> Iterator[TableRows]:
         with subprocess.Popen(
             command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"LC_ALL": "C"}
         ) as process:
             assert process.stdout is not None  # noqa: S101 - asked for
             assert process.stderr is not None  # noqa: S101 - asked for
             try:
-                yield from _adapted(process.stdout, section, server)
-            except GeneratorExit:
+                yield from self._parsed(process.stdout)
+            except BaseException:
                 process.kill()
                 raise
             printed = process.stderr.read().decode(errors="replace")
         if process.returncode:
             raise ConfigurationError(f"{self.file} cannot be read: {complaint(printed, process.returncode)}")
+
+    def _parsed(self, printed: IO[bytes]) -> Iterator[TableRows]:
+        encoding = "UTF8"
+        for line in printed:
+            if copied := _COPY.fullmatch(line):
+                table, columns = copied["table"].decode(), copied["columns"].decode()
+                yield TableRows(table, columns, encoding, _pieces(printed))
+            elif preamble := _PREAMBLE.fullmatch(line.rstrip(b"\n")):
+                encoding = (preamble["encoding"] or encoding.encode()).decode()
+            else:
+                raise ConfigurationError(
+                    f"{self.file} contains something else than rows, as no backup by agentidp backup does"
+                )
+
+
+def _pieces(printed: IO[bytes]) -> Iterator[bytes]:
+    """The rows of one table. If they have no end, neither has the file, which pg_restore complains about."""
+    lines: list[bytes] = []
+    size = 0
+    for line in printed:
+        if line == _END_OF_ROWS:
+            break
+        lines.append(line)
+        size += len(line)
+        if size >= _PIECE:
+            yield b"".join(lines)
+            lines, size = [], 0
+    yield b"".join(lines)
 
 
 def read_archive(file: Path, programs: Installation) -> Archive:
@@ -132,19 +182,3 @@ def _run(programs: Installation, file: Path, *options: str) -> str:
         reason = complaint(done.stderr, done.returncode)
         raise ConfigurationError(f"PostgreSQL {programs.major}'s pg_restore cannot read {file}: {reason}")
     return done.stdout
-
-
-def _adapted(printed: IO[bytes], section: str, server: int) -> Iterator[bytes]:
-    """What pg_restore prints, without what this server or its owner's name would not allow."""
-    for line in printed:
-        if not (server < 17 and line.startswith(_TRANSACTION_TIMEOUT)):
-            yield line
-        if not _PREAMBLE.match(line):
-            break
-    if section != "data":
-        for line in printed:
-            if not _GRANT_TO_OTHERS.match(line):
-                yield _OPERATORS_POLICY.sub(rb"\1CURRENT_USER\2", line)
-    # Rows are passed on as they are: they may contain any text.
-    while piece := printed.read(1 << 16):
-        yield piece

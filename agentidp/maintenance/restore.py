@@ -1,12 +1,14 @@
-"""Restore a backup into a database: all of it in one transaction, or nothing."""
+"""Restore a backup into a database: all of it in one transaction, or nothing.
+
+Only rows are taken from the file. The schema is the one that this release makes: whoever wrote the file cannot have a
+statement run.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,14 +18,14 @@ import psycopg
 from agentidp import audit
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import connect
-from agentidp.db.migrations import migrate, pending_steps, refuse_missing_rights, statements_of, steps
+from agentidp.db.migrations import migrate, pending_steps, refuse_missing_rights, steps
 from agentidp.db.organization import operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.jose.key_sealing import KeySealer, UnreadableKey
-from agentidp.maintenance.archive import SECTIONS, Archive, read_archive
+from agentidp.maintenance.archive import Archive, read_archive
 from agentidp.maintenance.backup import Contents, refuse_citus
-from agentidp.maintenance.postgres_programs import complaint, connection_arguments, for_restore
+from agentidp.maintenance.postgres_programs import for_restore
 
 ENDING = 2.0
 """Seconds for which a session may still be there after its client has closed it."""
@@ -37,16 +39,16 @@ class Restored(NamedTuple):
     migrations: list[str]
     """Those that the backup lacked, and that were applied afterwards."""
 
+    left_out: list[str]
+    """Tables whose rows are in the backup and were not restored, because AgentIdP has no such table."""
+
 
 class Target(NamedTuple):
     """The database into which a backup is restored."""
 
     name: str
-    server: int
-    """The major version."""
-
     has_role: bool
-    """Whether the server has the role that the backup grants rights to."""
+    """Whether the server has the service's role."""
 
     drops: list[str]
     """The statements that empty it; none if it is empty."""
@@ -72,7 +74,6 @@ def look_at_target(url: str) -> Target:
         [row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
         others = _other_sessions(connection)
         drops = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()
-        server = connection.info.server_version // 10_000
         contents = None
         if row.has_schema and row.sees_all:
             # A schema that is not complete is deleted as well.
@@ -89,7 +90,7 @@ def look_at_target(url: str) -> Target:
         raise ConfigurationError(
             f"the database {row.database_name} contains tables that are not AgentIdP's: restore into another one"
         )
-    return Target(row.database_name, server, bool(roles), [drop.statement for drop in drops], contents)
+    return Target(row.database_name, bool(roles), [drop.statement for drop in drops], contents)
 
 
 def _other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
@@ -124,14 +125,14 @@ def restore(
     pending_steps(archive.migrations(), "the backup", "restore the backup with it")
     if not target.is_empty:
         _refuse_unreadable_keys(settings, archive)
-    contents = _run(url, archive, target, report)
+    contents, left_out = _run(url, archive, target, report)
     try:
         applied = migrate(url)
         _record(url, archive, contents, at)
         ensure_signing_key(settings, at=at)
     except (ConfigurationError, psycopg.Error) as error:
         raise ConfigurationError(f"the backup was restored ({contents}), but {error}") from None
-    return Restored(contents, archive.made_at, applied)
+    return Restored(contents, archive.made_at, applied, left_out)
 
 
 def open_archive(file: Path, *, bindir: Path | None, settings: Settings) -> Archive:
@@ -155,47 +156,53 @@ def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
             ) from None
 
 
-def _run(url: str, archive: Archive, target: Target, report: Callable[[float], None] | None) -> Contents:
-    """Run the backup's statements in one transaction by psql, which commits only if all of them were read and run."""
-    arguments, environment = connection_arguments(url)
-    options = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--file=-"]
-    command = [str(archive.programs.directory / "psql"), *arguments, *options]
-    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as complaints:
-        with subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=printed, stderr=complaints
-        ) as psql:
-            assert psql.stdin is not None  # noqa: S101 - asked for
-            # If psql gives up early, its own sentence says why.
-            with contextlib.suppress(BrokenPipeError), psql.stdin as statements:
-                for piece in _script(archive, target, report):
-                    statements.write(piece)
-        complaints.seek(0)
-        if psql.returncode:
-            reason = complaint(complaints.read().decode(errors="replace"), psql.returncode)
-            raise ConfigurationError(f"the backup was not restored: {reason}")
-        printed.seek(0)
-        [counts] = [line for line in printed.read().decode().splitlines() if line.count("|") == 2]
-    return Contents(*map(int, counts.split("|")))
+def _run(
+    url: str, archive: Archive, target: Target, report: Callable[[float], None] | None
+) -> tuple[Contents, list[str]]:
+    """Make the schema that the backup's database had, and copy its rows into it, in one transaction.
+
+    :returns: what was restored, and the tables whose rows were not.
+    """
+    pending = [step.name for step in pending_steps(archive.migrations())]
+    # The role belongs to the server. Whoever may use it need not be able to create it.
+    create_role = steps()[0].statements()[0]
+    try:
+        with connect(url) as connection, connection.transaction():
+            connection.execute(load_sql("maintenance/set_no_timeouts"))
+            for drop in target.drops:
+                connection.execute(drop)
+            connection.execute(load_sql("database/create_schema_migrations"))
+            for statement in (one for step in steps() if step.name not in pending for one in step.statements()):
+                if statement != create_role or not target.has_role:
+                    connection.execute(statement)
+            before = connection.execute(load_sql("maintenance/statements_before_rows")).fetchall()
+            after = connection.execute(load_sql("maintenance/statements_after_rows")).fetchall()
+            ours = {row.name for row in connection.execute(load_sql("maintenance/objects"))}
+            for row in before:
+                connection.execute(row.statement)
+            _copy(connection, archive, ours, report)
+            [counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
+            for row in after:
+                connection.execute(row.statement)
+    except psycopg.Error as error:
+        reason = error.diag.message_primary or " ".join(str(error).split())
+        raise ConfigurationError(f"the backup was not restored: {reason}") from None
+    return Contents(*counts), sorted(archive.tables() - ours)
 
 
-def _script(archive: Archive, target: Target, report: Callable[[float], None] | None) -> Iterator[bytes]:
-    # Everything but the final line does nothing by itself: what ends before it is rolled back.
-    yield b"begin;\n"
-    yield from (f"{drop};\n".encode() for drop in target.drops)
-    # The role that the backup grants rights to belongs to the server, and so is in no backup.
-    create_role, grant_role, *_ = statements_of(steps()[0].files[0].read_text(encoding="utf-8"))
-    for statement in [grant_role] if target.has_role else [create_role, grant_role]:
-        yield f"{statement};\n".encode()
-    yield from archive.statements(SECTIONS[0], target.server)
-    yield from archive.statements(SECTIONS[1], target.server, report)
-    # Row-level security begins in the last section.
-    yield b"set search_path = public;\n" + _statement("maintenance/count_contents")
-    yield from archive.statements(SECTIONS[2], target.server)
-    yield b"commit;\n"
-
-
-def _statement(name: str) -> bytes:
-    return f"{load_sql(name)};\n".encode()
+def _copy(
+    connection: psycopg.Connection[Any],
+    archive: Archive,
+    tables: Collection[str],
+    report: Callable[[float], None] | None,
+) -> None:
+    cursor = connection.cursor()
+    with contextlib.closing(archive.rows(tables, report)) as copied:
+        for rows in copied:
+            connection.execute(load_sql("maintenance/set_encoding"), {"encoding": rows.encoding})
+            with cursor.copy(f"copy public.{rows.table} {rows.columns} from stdin".encode()) as copy:
+                for piece in rows.pieces:
+                    copy.write(piece)
 
 
 def _record(url: str, archive: Archive, contents: Contents, at: datetime) -> None:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +24,9 @@ from psycopg.conninfo import conninfo_to_dict
 from agentidp import create_app
 from agentidp.audit import INSTANCE
 from agentidp.db.migrations import migrate, pending_steps, steps
+from agentidp.db.sql import load_sql
 from agentidp.maintenance.backup import back_up
+from agentidp.maintenance.postgres_programs import for_restore
 from agentidp.maintenance.restore import look_at_target
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
@@ -31,6 +34,7 @@ from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.conftest import DEBIANS, Cast, settings_for
 from tests.db.test_database import SOMETHING
+from tests.directory import open_directory
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, children, wait_until
 from tests.maintenance.conftest import rows_of, schema, superusers
 
@@ -282,21 +286,27 @@ class TestRefusals:
         assert "pg_restore cannot read" in there.refused("restore", str(file))
 
     @WITHOUT_CITUS
-    @pytest.mark.parametrize("section", ["nothing", "data"])
     def test_a_failure_leaves_the_database_as_it_was(
-        self, run: Command, file: Path, monkeypatch: pytest.MonkeyPatch, section: str
+        self, run: Command, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = rows_of(run.database_url)
-        if section == "data":
-            # psql finds the keys of the rows twice.
-            monkeypatch.setattr("agentidp.maintenance.restore.SECTIONS", ("pre-data", "data", "post-data"))
-            monkeypatch.setattr("agentidp.maintenance.restore._statement", lambda name: b"select 1 / 0;\n")
-            expected = "the backup was not restored: division by zero"
-        else:
-            # pg_restore ends early, after psql has run all that came before.
-            monkeypatch.setattr("agentidp.maintenance.restore.SECTIONS", ("pre-data", "data", "nothing"))
-            expected = f'{file} cannot be read: unrecognized section name: "nothing"'
-        assert run.refused("restore", "--clean", "--yes", str(file)) == expected
+        # After it has printed all rows.
+        real = for_restore(None, settings_for(run.database_url)).directory
+        failing = tmp_path / "failing"
+        failing.mkdir()
+        (failing / "pg_dump").symlink_to(real / "pg_dump")
+        (failing / "pg_restore").write_text(
+            f'#!/bin/sh\n{real}/pg_restore "$@" || exit\n'
+            'case "$*" in *--section=data*) echo "error: no more memory" >&2; exit 1; esac\n'
+        )
+        (failing / "pg_restore").chmod(0o700)
+        options = ("restore", "--clean", "--yes", str(file))
+        assert run.refused(*options, "--bindir", str(failing)) == f"{file} cannot be read: no more memory"
+        assert rows_of(run.database_url) == before
+        with monkeypatch.context() as broken:
+            wrong = {"maintenance/statements_after_rows": "select 'select 1 / 0' as statement"}
+            broken.setattr("agentidp.maintenance.restore.load_sql", lambda name: wrong.get(name) or load_sql(name))
+            assert run.refused(*options) == "the backup was not restored: division by zero"
         assert rows_of(run.database_url) == before
 
     @WITHOUT_CITUS
@@ -412,6 +422,140 @@ class TestRefusals:
         run("backup", str(file))
         assert file.read_bytes() != before
         assert "cannot be written: No such file or directory" in run.refused("backup", str(tmp_path / "no" / "file"))
+
+
+class TestBackupsOfAnAttacker:
+    """The owner into whose database they are restored is a superuser, for whom PostgreSQL runs programs."""
+
+    @pytest.fixture
+    def trace(self) -> Iterator[Path]:
+        """What the programs of an attacker write, where the server's account may as well."""
+        with open_directory() as directory:
+            directory.chmod(0o777)
+            yield directory / "trace"
+
+    @pytest.fixture
+    def dump(self, run: Command, cast: Cast, services: Services, tmp_path: Path) -> Callable[[], Path]:
+        """Backs up the database without compression, so that a test can change its bytes."""
+        services.close()
+
+        def dumped() -> Path:
+            program = for_restore(None, settings_for(run.database_url)).directory / "pg_dump"
+            file = tmp_path / "hostile.dump"
+            options = ["--format=custom", "--compress=0", f"--file={file}", run.database_url]
+            subprocess.run([program, *options], check=True)
+            return file
+
+        return dumped
+
+    @WITHOUT_CITUS
+    def test_nothing_of_the_schema_in_it_is_restored(
+        self, run: Command, dump: Callable[[], Path], empty_database_url: str, trace: Path
+    ) -> None:
+        """Not even what would only be run by the owner's next statement."""
+        there = Command(empty_database_url)
+        file = dump()
+        there("restore", str(file))
+        clean = schema(empty_database_url)
+        with psycopg.connect(run.database_url, autocommit=True) as connection:
+            for statement in (
+                f"""
+                create function attack() returns trigger security definer language plpgsql as $$
+                begin
+                    reset role;
+                    execute 'alter role agentidp_service superuser';
+                    copy (select 1) to program 'touch {trace}';
+                    return new;
+                end $$
+                """,
+                *(
+                    f"create trigger attack before insert on {table} for each row execute function attack()"
+                    for table in ("organizations", "audit_events", "schema_migrations")
+                ),
+                "alter table organizations add check (attacks())",
+                "create rule attack as on insert to clients do also select attacks()",
+                "create table attacks (a text default attacks()::text)",
+                "insert into attacks default values",
+                "create policy attack on agents using (attacks())",
+            ):
+                if "attacks()" in statement:
+                    function = "create or replace function attacks() returns boolean language sql return true"
+                    connection.execute(function)
+                connection.execute(statement.encode())
+            function = (
+                "create or replace function attacks() returns boolean language plpgsql as "
+                f"$$ begin copy (select 1) to program 'touch {trace}'; return true; end $$"
+            )
+            connection.execute(function.encode())
+        printed = there("restore", "--clean", "--yes", str(dump()))
+        assert "Restored 2 organizations, 2 agents" in printed
+        assert "The rows of tables that are not AgentIdP's were not restored: attacks." in printed
+        run_as_owner = there("organization", "create", "Next")
+        assert run_as_owner
+        assert not trace.exists()
+        assert schema(empty_database_url) == clean
+        with psycopg.connect(empty_database_url) as connection:
+            roles = "select rolsuper from pg_roles where rolname = 'agentidp_service'"
+            assert connection.execute(roles).fetchall() == [(False,)]
+
+    @WITHOUT_CITUS
+    @pytest.mark.parametrize("statement", ["alter role agentidp_service superuser;", "set role pg_monitor;"])
+    def test_a_statement_in_the_list_of_objects_is_not_run(
+        self, dump: Callable[[], Path], run: Command, empty_database_url: str, statement: str
+    ) -> None:
+        with psycopg.connect(run.database_url, autocommit=True) as connection:
+            connection.execute(f"comment on table agents is '{'x' * 100}'")
+        file = dump()
+        whole = file.read_bytes()
+        [comment] = re.findall(rb"COMMENT ON TABLE public.agents IS 'x{100}';", whole)
+        file.write_bytes(whole.replace(comment, statement.encode().ljust(len(comment))))
+        assert statement in subprocess.run(
+            [for_restore(None, settings_for(run.database_url)).directory / "pg_restore", "--file=-", file],
+            check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+        assert Command(empty_database_url)("restore", str(file)).startswith("Restored 2 organizations")
+        with psycopg.connect(empty_database_url) as connection:
+            roles = "select rolsuper from pg_roles where rolname = 'agentidp_service'"
+            assert connection.execute(roles).fetchall() == [(False,)]
+
+    @WITHOUT_CITUS
+    @pytest.mark.parametrize(
+        ("place", "statement"),
+        [
+            ("copy", "copy organizations from program 'touch {trace}';"),
+            ("copy", "copy (select 1) to program 'touch {trace}';"),
+            ("copy", "commit; drop table agents; --"),
+            ("copy", "COPY public.agents (name) FROM stdin; commit;"),
+            ("rows", "\\! touch {trace}"),
+            ("rows", "alter role agentidp_service superuser;"),
+            ("rows", "reset role;"),
+            ("rows", "do $$ begin commit; end $$;"),
+        ],
+    )
+    def test_a_statement_among_the_rows_is_refused(
+        self, run: Command, dump: Callable[[], Path], trace: Path, place: str, statement: str
+    ) -> None:
+        run("organization", "create", "x" * 90)
+        file = dump()
+        run("organization", "create", "Later")
+        before = rows_of(run.database_url)
+        attack = statement.format(trace=trace).encode()
+        whole = file.read_bytes()
+        if place == "copy":
+            # What pg_restore prints before the rows of a table.
+            [replaced] = re.findall(rb"COPY public[.]agents [^;]+;\n", whole)
+        else:
+            # The end of the rows within the rows.
+            attack = b"\n\\.\n" + attack + b"\n"
+            [replaced] = {*re.findall(rb"x{90}", whole)}
+        file.write_bytes(whole.replace(replaced, attack.ljust(len(replaced) - 1) + replaced[-1:]))
+        sentence = run.refused("restore", "--clean", "--yes", str(file))
+        assert re.search("contains something else than rows|was not restored", sentence)
+        assert not trace.exists()
+        assert rows_of(run.database_url) == before
+        with psycopg.connect(run.database_url) as connection:
+            roles = "select rolsuper from pg_roles where rolname = 'agentidp_service'"
+            assert connection.execute(roles).fetchall() == [(False,)]
 
 
 @WITHOUT_CITUS

@@ -1,0 +1,7 @@
+-- Lets the statements of this transaction take as long as they need, whatever the role or the database says. One row per
+-- setting that this server has. Parameters: none.
+--
+-- for: operator
+select set_config(name, '0', true) as timeout
+from pg_settings
+where name in ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')

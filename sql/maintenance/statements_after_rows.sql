@@ -1,0 +1,17 @@
+-- Statements that bring back what maintenance/statements_before_rows drops, in the order in which to run them: a key is checked
+-- against all rows only while row-level security hides none. One row per statement. Parameters: none.
+--
+-- for: operator
+select statement
+from (
+    select
+        1 as place,
+        format('alter table %s add constraint %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) as statement
+    from pg_constraint
+    where contype = 'f' and connamespace = 'public'::regnamespace
+    union all
+    select 2, format('alter table %s enable row level security', oid::regclass)
+    from pg_class
+    where relnamespace = 'public'::regnamespace and relrowsecurity
+) as found
+order by place, statement
