@@ -1,6 +1,7 @@
 -- Small organizations and a large one, each with days of usage up to today (UTC), every hour counted.
 -- The daily rows of an organization and those of its agents come from the same figures, so that their sums agree.
--- Only the large organization's agents have credentials, a secret each; the first has a key as well.
+-- Only the large organization's agents have credentials, a secret each, by which all their tokens are attributed; the first
+-- has a key as well.
 -- Parameters: large (its organization_id); secret_hashes (bytea[], one for each of its agents); jwks (JSON text);
 -- others (how many small organizations); agents_each (agents of each of them); days; times (by which all tokens are
 -- multiplied).
@@ -42,6 +43,7 @@ credential as (
     select organization_id, agent_id, gen_random_uuid(), (%(secret_hashes)s::bytea[])[number], now()
     from planned
     where organization_id = %(large)s
+    returning organization_id, agent_id, credential_id
 ),
 key_credential as (
     insert into credentials (organization_id, agent_id, credential_id, jwks, created_at)
@@ -72,6 +74,16 @@ organization_usage as (
         group by organization_id, day, hour
     ) as by_hour
     group by organization_id, day
+),
+credential_usage as (
+    insert into credential_usage_daily
+        (organization_id, day, agent_id, credential_id, resource, slot, tokens, tokens_by_hour)
+    select
+        hourly.organization_id, hourly.day, hourly.agent_id, credential.credential_id, '', 0, sum(hourly.tokens),
+        array_agg(hourly.tokens order by hourly.hour)
+    from hourly
+    join credential on credential.organization_id = hourly.organization_id and credential.agent_id = hourly.agent_id
+    group by hourly.organization_id, hourly.day, hourly.agent_id, credential.credential_id
 ),
 agent_usage as (
     insert into agent_usage_daily

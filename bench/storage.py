@@ -45,7 +45,14 @@ _POPULATE = """
     )
     select organization_id, agent_id from made
 """
-_COUNT = "select count_usage(%s, %s, %s, %s, 1, 1, 0)"
+_COUNT = """
+    select count_by_credential(
+        organization_id, agent_id, credential_id, '', %(day)s, %(hour)s,
+        count_usage(organization_id, agent_id, %(day)s, %(hour)s, 1, 1, 0)
+    )
+    from credentials
+    where organization_id = %(organization_id)s and agent_id = %(agent_id)s
+"""
 _USE = "update credentials set last_used_at = now() where organization_id = %s and agent_id = %s"
 _SIZE = "select sum(pg_total_relation_size(relation::regclass)) from unnest(%s::text[]) as relation"
 
@@ -65,7 +72,8 @@ def measure(days: int = 30) -> dict[str, float]:
 def _measure(connection: psycopg.Connection[Any], days: int) -> dict[str, float]:
     def count(day: date, hour: int) -> None:
         for organization_id, agent_id in agents:
-            connection.execute(_COUNT, [organization_id, agent_id, day, hour])
+            parameters = {"organization_id": organization_id, "agent_id": agent_id, "day": day, "hour": hour}
+            connection.execute(_COUNT, parameters)
 
     def number(statement: str, *parameters: Any) -> int:
         row = connection.execute(statement, parameters).fetchone()
@@ -75,7 +83,8 @@ def _measure(connection: psycopg.Connection[Any], days: int) -> dict[str, float]
     def log_position() -> int:
         return number("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
 
-    registry, usage = ["agents", "clients", "credentials"], ["agent_usage_daily", "usage_daily"]
+    registry = ["agents", "clients", "credentials"]
+    usage = ["agent_usage_daily", "usage_daily", "credential_usage_daily"]
     before = number(_SIZE, registry)
     agents = connection.execute(_POPULATE, {"n": ORGANIZATIONS, "agents": AGENTS}).fetchall()
     found = {"an agent and its credential": (number(_SIZE, registry) - before) / len(agents)}
@@ -83,7 +92,7 @@ def _measure(connection: psycopg.Connection[Any], days: int) -> dict[str, float]
     for day in range(days):
         for hour in range(24):
             count(FIRST_DAY + timedelta(days=day), hour)
-        connection.execute("vacuum agent_usage_daily, usage_daily")
+        connection.execute("vacuum agent_usage_daily, usage_daily, credential_usage_daily")
     found["a day of an agent"] = (number(_SIZE, usage) - before) / len(agents) / days
     last = FIRST_DAY + timedelta(days=days - 1)
     connection.execute("checkpoint")

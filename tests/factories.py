@@ -336,8 +336,8 @@ def known_finding(finding: Finding, **changes: Any) -> KnownFinding:
 
 
 def usage_sums(url: str, organization_id: str) -> dict[str, int]:
-    """What the counters hold of an organization, read as the operator: tokens in five ways, two of them as the sums of
-    months, which are stored for that; requests and rejected.
+    """What the counters hold of an organization, read as the operator: tokens of the organization, by agent, by
+    credential and resource, and as the sums of months, which are stored for that; requests and rejected.
     """
     by_hour = "(select sum(n) from unnest({}_by_hour) n)"
     wanted = {
@@ -349,6 +349,8 @@ def usage_sums(url: str, organization_id: str) -> dict[str, int]:
     for name in ("tokens", "requests", "rejected"):
         wanted[f"agent_{name}"] = ("agent_usage_daily", name)
         wanted[f"agent_{name}_by_hour"] = ("agent_usage_daily", by_hour.format(name))
+    wanted["credential_tokens"] = ("credential_usage_daily", "tokens")
+    wanted["credential_tokens_by_hour"] = ("credential_usage_daily", by_hour.format("tokens"))
     wanted["monthly_tokens"] = ("usage_monthly", "tokens")
     wanted["agent_monthly_tokens"] = ("usage_monthly", "(select sum(n) from unnest(agent_tokens) n)")
     with connect(url) as operator:

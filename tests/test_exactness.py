@@ -11,21 +11,40 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
+import jwt
 import psycopg
 import pytest
 
+from agentidp.oauth.client_secret import hash_secret
+from agentidp.registry.credentials import add_credential
+from agentidp.registry.resource_servers import add_resource_server
+from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
-from tests.factories import PATIENCE, Agent, Clock, Server, make_agent, make_organization, usage_sums, wait_until
+from tests.factories import (
+    PATIENCE,
+    Agent,
+    Clock,
+    Server,
+    database_of,
+    make_agent,
+    make_organization,
+    usage_sums,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 
 THREADS = 16
 TOKENS = 500
 """That each thread gets."""
+
+API = "https://api.example"
+RESOURCES = ("", API)
 
 FORM = "grant_type=client_credentials"
 MAX_FAILURES = 100
@@ -44,11 +63,38 @@ def token_request(client_id: str, client_secret: str) -> dict[str, str]:
     return {"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"}
 
 
-class Load:
-    """Threads that get tokens over connections that they keep, until each has as many as it is to have."""
+def make_fleet(services: Services, organization_id: str, size: int) -> list[Agent]:
+    """Agents that may use our API and the other one of :data:`RESOURCES`."""
+    with database_of(services, organization_id).transaction() as opened:
+        add_resource_server(opened, services.settings, resource=API, name="api", scopes=["read"])
+    return [make_agent(services, organization_id, f"agent {n}", [*SCOPES, "read"]) for n in range(size)]
 
-    def __init__(self, port: int, agents: Sequence[Agent], tokens: int) -> None:
-        self.port, self.agents, self.tokens = port, agents, tokens
+
+def with_another_secret(fleet: Sequence[Agent]) -> list[Agent]:
+    """The same agents, each with a further secret."""
+    others = []
+    for agent in fleet:
+        with database_of(agent.services, agent.organization_id).transaction() as opened:
+            _, client_secret = add_credential(opened, agent.agent_id, expires_at=None)
+        assert client_secret is not None
+        others.append(replace(agent, client_secret=client_secret))
+    return others
+
+
+def is_ours(token: str) -> bool:
+    """Whether a token is for our own API."""
+    return jwt.decode(token, options={"verify_signature": False})["aud"] != API
+
+
+class Load:
+    """Threads that get tokens over connections that they keep, until each has as many as it is to have.
+
+    :param resources: that the tokens are for, in turn; our own API is empty.
+    """
+
+    def __init__(self, port: int, agents: Sequence[Agent], tokens: int, resources: Sequence[str] = ("",)) -> None:
+        self.port, self.agents, self.tokens, self.resources = port, agents, tokens, resources
+        self.used: list[Counter[tuple[UUID, str, str]]] = [Counter() for _ in range(THREADS)]
         self.received: list[list[tuple[UUID, str]]] = [[] for _ in range(THREADS)]
         self.lost = [0] * THREADS
         self.refused: Counter[int] = Counter()
@@ -84,13 +130,18 @@ class Load:
     def _run(self, number: int) -> None:
         received = self.received[number]
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        requests = [(agent.agent_id, token_request(agent.client_id, agent.client_secret)) for agent in self.agents]
+        requests = [
+            (agent, resource, f"{FORM}&resource={resource}" if resource else FORM)
+            for agent in self.agents
+            for resource in self.resources
+        ]
         turn = number
         while not self.has_enough(number):
             turn += 1
-            agent_id, headers = requests[turn % len(requests)]
+            agent, resource, form = requests[turn % len(requests)]
+            agent_id, headers = agent.agent_id, token_request(agent.client_id, agent.client_secret)
             try:
-                connection.request("POST", "/api/v1/token", FORM, headers)
+                connection.request("POST", "/api/v1/token", form, headers)
                 response = connection.getresponse()
                 body = response.read()
             except (OSError, http.client.HTTPException):
@@ -100,6 +151,7 @@ class Load:
                 continue
             if response.status == 200:
                 received.append((agent_id, json.loads(body)["access_token"]))
+                self.used[number][agent_id, agent.client_secret, resource] += 1
             else:
                 self.refused[response.status] += 1
         connection.close()
@@ -144,10 +196,36 @@ def assert_counted(url: str, organization_id: str, *, tokens: int = 0, requests:
     assert sums == {name: n for name in sums for kind, n in expected.items() if kind in name}
 
 
+def assert_attributed(url: str, organization_id: str) -> Counter[tuple[UUID, str, str]]:
+    """On each day, in each slot and hour each agent's tokens are the sum of those of its credentials and resources.
+
+    :returns: the tokens by agent, the digest of a credential's secret, and resource.
+    """
+    per_agent = (
+        "select day, agent_id, slot, hour, sum(n)::bigint"
+        " from {}, unnest(tokens_by_hour) with ordinality as h (n, hour)"
+        " where organization_id = %s and n > 0 group by 1, 2, 3, 4 order by 1, 2, 3, 4"
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
+        by_agent, by_credential = (
+            connection.execute(per_agent.format(table), [organization_id]).fetchall()
+            for table in ("agent_usage_daily", "credential_usage_daily")
+        )
+        assert by_credential == by_agent
+        rows = connection.execute(
+            "select usage.agent_id, encode(secret_hash, 'hex'), resource, sum(tokens)::bigint"
+            " from credential_usage_daily as usage join credentials using (organization_id, credential_id)"
+            " where organization_id = %s group by 1, 2, 3",
+            [organization_id],
+        ).fetchall()
+    return Counter({(agent_id, digest, resource): tokens for agent_id, digest, resource, tokens in rows})
+
+
 def test_the_counters_equal_what_the_clients_received(server: Server, services: Services, database_url: str) -> None:
     organization_id = make_organization(services)
     outsider = make_agent(services, make_organization(services, "Outsider"))
-    fleet = [make_agent(services, organization_id, f"agent {number}") for number in range(20)]
+    fleet = make_fleet(services, organization_id, 20)
     victims = [make_agent(services, organization_id, f"victim {number}") for number in range(50)]
     failures = [
         Failures(server.port, 1, 200, lambda number: victims[number % len(victims)].client_id),
@@ -155,8 +233,8 @@ def test_the_counters_equal_what_the_clients_received(server: Server, services: 
     ]
     for thread in failures:
         thread.start()
-    one = Load(server.port, fleet[:1], TOKENS).start().join()
-    twenty = Load(server.port, fleet, TOKENS).start().join()
+    one = Load(server.port, fleet[:1], TOKENS, RESOURCES).start().join()
+    twenty = Load(server.port, fleet + with_another_secret(fleet[:3]), TOKENS, RESOURCES).start().join()
     for thread in failures:
         thread.enough.set()
         thread.join(PATIENCE)
@@ -174,7 +252,7 @@ def test_the_counters_equal_what_the_clients_received(server: Server, services: 
 
     rejected = wrong_secret.answers[401]
     assert_counted(database_url, organization_id, tokens=total, requests=total, rejected=rejected)
-    token = received[-1][1]
+    token = next(token for _, token in reversed(received) if is_ours(token))
     assert sum(item["count"] for item in ask(server, "tokens?days=2", token)["data"]) == total
     usage = ask(server, "agents", token)
     counted = Counter(agent_id for agent_id, _ in received)
@@ -206,6 +284,12 @@ def test_the_counters_equal_what_the_clients_received(server: Server, services: 
     # The trend and the summary were asked for before.
     assert sum(item["count"] for item in ask(server, "agents/activity", token)["data"]) == total + 2
 
+    used = sum((part for load in (one, twenty) for part in load.used), Counter())
+    assert len(used) == 23 * len(RESOURCES)
+    assert assert_attributed(database_url, organization_id) == Counter(
+        {(agent_id, hash_secret(secret).hex(), resource): n for (agent_id, secret, resource), n in used.items()}
+    )
+
     assert_counted(database_url, UNKNOWN_ORGANIZATION, rejected=unknown_client.answers[401])
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("select set_config('agentidp.organization_id', %s, false)", [UNKNOWN_ORGANIZATION])
@@ -224,8 +308,8 @@ def test_a_killed_worker_loses_and_doubles_nothing_acknowledged(
     server: Server, services: Services, database_url: str
 ) -> None:
     organization_id = make_organization(services)
-    fleet = [make_agent(services, organization_id, f"agent {number}") for number in range(3)]
-    load = Load(server.port, fleet, 150).start()
+    fleet = make_fleet(services, organization_id, 3)
+    load = Load(server.port, fleet + with_another_secret(fleet[:1]), 150, RESOURCES).start()
     begin = datetime.now(UTC)
     killed: list[int] = []
     for threshold in (300, 700, 1100, 1500):
@@ -265,7 +349,12 @@ def test_a_killed_worker_loses_and_doubles_nothing_acknowledged(
     total = sum(counted.values())
     assert load.acknowledged <= total <= load.acknowledged + lost
     assert_counted(database_url, organization_id, tokens=total, requests=total)
-    token = load.received[0][-1][1]
+    by_use = assert_attributed(database_url, organization_id)
+    assert sum(by_use.values()) == total
+    used = sum(load.used, Counter())
+    for (agent_id, secret, resource), tokens in used.items():
+        assert tokens <= by_use[agent_id, hash_secret(secret).hex(), resource] <= tokens + lost
+    token = next(token for part in load.received for _, token in part if is_ours(token))
     assert sum(item["count"] for item in ask(server, "tokens?days=2", token)["data"]) == total
     if begin.month == datetime.now(UTC).month:
         assert sum(item["tokenCount"] for item in ask(server, "agents", token)["data"]) == total

@@ -100,6 +100,9 @@ begin
     end if;
     if v_granted is not null then
         v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 1, 1, 0);
+        v_is_counted := count_by_credential(
+            p_organization_id, p_agent_id, v_credential.credential_id, coalesce(p_resource, ''), p_day, p_hour, v_slot
+        );
         -- At most once a minute: a write for each token would make all tokens of one credential wait for its row.
         if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then
             update credentials

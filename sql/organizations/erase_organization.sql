@@ -30,6 +30,9 @@ erased_usage as (
 erased_agent_usage as (
     delete from agent_usage_daily where organization_id = %(organization_id)s
 ),
+erased_credential_usage as (
+    delete from credential_usage_daily where organization_id = %(organization_id)s
+),
 erased_usage_monthly as (
     delete from usage_monthly where organization_id = %(organization_id)s
 ),

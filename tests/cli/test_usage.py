@@ -63,6 +63,8 @@ class Fleet:
     def sums(self) -> tuple[int, int, int]:
         """Tokens, requests and rejections; every counter agrees on them."""
         sums = usage_sums(self.run.database_url, self.organization_id)
+        # What is imported belongs to no credential.
+        sums = {key: value for key, value in sums.items() if "credential" not in key}
         for name in ("tokens", "requests", "rejected"):
             assert len({value for key, value in sums.items() if name in key}) == 1, sums
         return sums["tokens"], sums["requests"], sums["rejected"]
@@ -265,6 +267,22 @@ def test_prune_deletes_whole_days_of_every_organization(fleet: Fleet) -> None:
         f"{other}\t2 days before {before} deleted",
     ]
     assert usage_sums(fleet.run.database_url, other)["tokens"] == 1
+
+
+@pytest.mark.usefixtures("midnight_is_far")
+def test_prune_deletes_what_was_counted_by_credential_on_the_same_days(fleet: Fleet) -> None:
+    before = first_kept_day(4, utc_now())
+    days = [before - timedelta(days=1), before]
+    fleet.imported("time,agent,tokens", *(f"{day}T12:00:00Z,crawler,1" for day in days))
+    with psycopg.connect(fleet.run.database_url, autocommit=True) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [fleet.organization_id])
+        connection.execute(
+            "insert into credential_usage_daily select organization_id, day, agent_id, agent_id, '', slot, tokens,"
+            " tokens_by_hour from agent_usage_daily"
+        )
+        fleet.run("usage", "prune", "--yes", "--keep", "4months")
+        kept = connection.execute("select day from credential_usage_daily").fetchall()
+    assert kept == [(before,)]
 
 
 @pytest.mark.usefixtures("midnight_is_far")

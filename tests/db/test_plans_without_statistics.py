@@ -89,6 +89,8 @@ FILL = (
     "array_fill(1, array[24]), array_fill(1, array[24]), count_nothing() "
     "from generate_series(0, %(days)s) as ago, agents "
     "where ago < %(days_of_all)s or ('x' || right(agent_id::text, 8))::bit(32)::integer %% 100 = 0",
+    "insert into credential_usage_daily select organization_id, day, agent_id, agent_id, resource, 0, 12, "
+    "array_fill(1, array[24]) from agent_usage_daily, unnest(array['', 'https://api50.example']) as resource",
     "insert into usage_monthly select %(organization_id)s, date_trunc('month', %(at)s), %(at)s::date, "
     "(select sum(tokens) from usage_daily where day >= date_trunc('month', %(at)s) and day < %(at)s::date), "
     "array_agg(agent_id), array_agg(24) from agents",

@@ -80,3 +80,5 @@ def test_a_database_of_release_0_2_0_gets_the_newest_schema_and_keeps_its_rows(
         app.extensions["agentidp"].close()
     sums = usage_sums(owner, ORGANIZATION)
     assert sums["tokens"] == sums["agent_tokens"] == 4
+    # The three tokens of the release before are not attributed.
+    assert sums["credential_tokens"] == 1
