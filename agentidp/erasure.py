@@ -36,7 +36,7 @@ def delete_organization(database_url: str, organization_id: str, *, at: datetime
 
 
 def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: datetime) -> None:
-    """Erase the name, the description and the owner of a deleted agent, the labels of its credentials, the notes of the
+    """Erase the name and all other text about a deleted agent, the labels of its credentials, the notes of the
     markers of its deployments, the findings that name it, and what the audit trail says of them. Its id and its usage
     stay.
 

@@ -16,13 +16,13 @@ import psycopg
 from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
-from agentidp.db.sql import sql_directory
+from agentidp.db.sql import sql_directory, with_columns
 from tests.factories import NOON
 
 NAMES = sorted(
     str(file.relative_to(sql_directory()).with_suffix(""))
     for file in sql_directory().rglob("*.sql")
-    if file.parent.name not in ("functions", "migrations", "schema")
+    if file.parent.name not in ("columns", "functions", "migrations", "schema")
 )
 FEW = 100
 """Pages that a statement may read if its header says nothing else."""
@@ -58,7 +58,7 @@ def header(name: str) -> Header:
     opening = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
     comment, _, parameters = "".join(lines[:opening]).partition("Parameters:")
     parameters, _, said = parameters.partition("\n--\n")
-    found = Header(f"{comment}Parameters:{parameters}", "".join(lines[opening:]))
+    found = Header(f"{comment}Parameters:{parameters}", with_columns("".join(lines[opening:])))
     # A line that is indented continues the one before.
     for line in said.replace("\n--   ", " ").splitlines():
         key, _, value = line.removeprefix("-- ").partition(": ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -30,6 +31,19 @@ def _replicas(_context: click.Context, _option: click.Parameter, text: str | Non
     return int(digits)
 
 
+def text_options(is_new: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option for each of :data:`agentidp.registry.agents.TEXTS`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for member, text in reversed(agents.TEXTS.items()):
+            about = f"{text.metadata['description']}." if is_new else f"The new {text.words}; empty to remove it."
+            option = f"--{text.words.replace(' ', '-')}"
+            command = click.option(option, member, default="" if is_new else None, help=about)(command)
+        return command
+
+    return decorate
+
+
 replicas_option = click.option(
     "--expected-replicas",
     "expectedReplicas",
@@ -39,20 +53,28 @@ replicas_option = click.option(
 )
 
 
-@click.group("agent")
-def commands() -> None:
-    """Agents: an agent's id is its client_id.
+*_TEXTS, _LAST_TEXT = "name", "description", *(text.words for text in agents.TEXTS.values())
+ERASED = f"{', '.join(_TEXTS)} and {_LAST_TEXT}"
+"""The texts of an agent, as part of a sentence."""
+
+
+@click.group(
+    "agent",
+    help=f"""Agents: an agent's id is its client_id.
 
     Agents are printed as: id, name, description, scopes, status, whether tokens are bound to a key, times of creation
-    and of the last change, owner, expected replicas.
-    """
+    and of the last change, {", ".join(column.replace("_", " ") for column in agents.LAST.values())}.
+    """,
+)
+def commands() -> None:
+    """All commands about agents."""
 
 
 @commands.command("create")
 @click.argument("name")
 @organization_option
 @click.option("--description", default="", help="For people.")
-@click.option("--owner", default="", help="Whom to ask about it: a person, a team or an address.")
+@text_options(is_new=True)
 @click.option(
     "--scope",
     "scopes",
@@ -103,7 +125,7 @@ def show_(agent: str, as_json: bool) -> None:
 @agent_argument
 @click.option("--name", help="The new name.")
 @click.option("--description", help="The new description; empty to remove it.")
-@click.option("--owner", help="The new owner; empty to remove it.")
+@text_options(is_new=False)
 @click.option(
     "--scope", "scopes", multiple=True, metavar="SCOPE", help="Instead of all its scopes; may be given several times."
 )
@@ -200,21 +222,24 @@ def delete(agent: str) -> None:
             agents.remove_agent(transaction, found.agent_id)
 
 
-@commands.command("erase")
+@commands.command(
+    "erase",
+    help=f"""Erase the texts of a deleted agent, also from the audit trail. Its usage stays counted.
+
+    These are its {ERASED}, the labels of its credentials, and notes and findings about it.
+    """,
+)
 @asks_first
 @agent_argument
 def erase(agent: str) -> None:
-    """Erase the texts of a deleted agent, also from the audit trail. Its usage stays counted.
-
-    These are its name, description and owner, the labels of its credentials, and notes and findings about it.
-    """
+    """Ask, and erase."""
     with opened() as services:
         found = agent_named(services, agent, is_deleted=True)
         if services.database.of(found.organization_id, utc_now()).fetch("agents/get_agent", agent_id=found.agent_id):
             raise click.ClickException("delete the agent first: only a deleted agent can be erased")
         confirm(
             lambda: (
-                f"This erases {_described(services, found, is_deleted=True)}. Its name, description and owner, the "
+                f"This erases {_described(services, found, is_deleted=True)}. Its {ERASED}, the "
                 "labels of its credentials, and notes and findings about it are erased, also from the audit trail. Its "
                 "usage stays counted. This cannot be undone."
             )

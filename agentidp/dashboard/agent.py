@@ -16,6 +16,7 @@ from agentidp.dashboard.period import Period, requested_period
 from agentidp.dashboard.quotas import used_quotas, windows_without
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound
+from agentidp.registry.agents import TEXTS
 from agentidp.registry.markers import MAX_LISTED
 from agentidp.registry.quotas import ORGANIZATION
 from agentidp.scopes import SCOPES
@@ -47,6 +48,7 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         slow_part=lambda: _findings_and_charts(caller, period, agent_id, activity, markers),
         agent_id=agent_id,
         registered=registered[0] if registered else None,
+        texts=TEXTS.values(),
         scopes=_scopes_by_api(registered[0].scopes if registered else [], servers),
         quotas=quotas,
         unset=windows_without(quotas, agent_id),

@@ -17,11 +17,12 @@ from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.http.errors import Conflict, ValidationError, existing
-from agentidp.http.schemas import MAX_OWNER, WholeNumber
+from agentidp.http.schemas import WholeNumber
 from agentidp.registry.agents import (
     MAX_DESCRIPTION,
     MAX_REPLICAS,
     MIN_REPLICAS,
+    TEXTS,
     NewAgentSchema,
     add_agent,
     represent,
@@ -34,7 +35,7 @@ SCOPE = "agents:write"
 FIELDS = {
     "name": "The name",
     "description": "The description",
-    "owner": "The owner",
+    **{member: f"The {text.words}" for member, text in TEXTS.items()},
     "scopes": "The scopes",
     "expectedReplicas": "The number of replicas",
 }
@@ -98,7 +99,7 @@ def change_agent(caller: Caller, agent_id: UUID) -> Response:
 
 
 def _sent() -> dict[str, Any]:
-    values: dict[str, Any] = forms.text("name", "description", "owner", "expectedReplicas")
+    values: dict[str, Any] = forms.text("name", "description", *TEXTS, "expectedReplicas")
     if not values["expectedReplicas"]:
         del values["expectedReplicas"]
     return values | {
@@ -134,7 +135,7 @@ def _page(caller: Caller, form: Form | None, agent_id: UUID | None = None, statu
         unregistered=[scope for scope in (agent.scopes if agent else ()) if scope not in known],
         is_own=agent_id is not None and agent_id == caller.agent_id,
         max_description=MAX_DESCRIPTION,
-        max_owner=MAX_OWNER,
+        texts=TEXTS.values(),
         min_replicas=MIN_REPLICAS,
         max_replicas=MAX_REPLICAS,
     )

@@ -12,6 +12,7 @@ from agentidp.paths import shipped_directory
 # "for update" locks rows, which is for a transaction as well.
 _WRITES = re.compile(r"\b(?:insert|update|delete|merge)\b")
 _CALL = re.compile(r"\b([a-z_]+)\(")
+_COLUMNS = re.compile(r"\{([a-z_]+)\}")
 
 
 class Call(NamedTuple):
@@ -38,7 +39,12 @@ def load_sql(name: str) -> str:
     :raises FileNotFoundError: there is no such file.
     """
     lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines()
-    return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
+    return with_columns("\n".join(line for line in lines if not line.lstrip().startswith("--")))
+
+
+def with_columns(text: str) -> str:
+    """A statement with the columns in ``sql/columns/<name>.sql`` in place of each ``{name}``."""
+    return _COLUMNS.sub(lambda found: load_sql(f"columns/{found[1]}"), text)
 
 
 @functools.cache

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import marshmallow as ma
 
-from agentidp.http.schemas import MAX_NAME, Text
 from agentidp.oauth.quotas import WINDOWS
 from agentidp.registry.agents import STATUSES, AgentChangeSchema, NewAgentSchema
 from agentidp.registry.organizations import OrganizationChangeSchema
@@ -24,10 +23,17 @@ class _QuotasSchema(ma.Schema):
         include = {window: ma.fields.Nested(NewQuotaSchema) for window in WINDOWS}
 
 
-class _AgentSchema(AgentChangeSchema):
+class _NamedSchema(ma.Schema):
+    """What a file names: it has a name, whatever else it leaves out."""
+
+    def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
+        super().on_bind_field(field_name, field_obj)
+        field_obj.required = field_name == "name"
+
+
+class _AgentSchema(_NamedSchema, AgentChangeSchema):
     """An agent, as the PATCH of the API has it, because a file can set the status too."""
 
-    name = Text(1, MAX_NAME, required=True)
     quotas = ma.fields.Nested(_QuotasSchema)
 
 
@@ -35,13 +41,12 @@ def _objects(schema: type[ma.Schema]) -> ma.fields.List[Any]:
     return ma.fields.List(ma.fields.Nested(schema), error_messages={"invalid": "must be a list"})
 
 
-class _OrganizationSchema(OrganizationChangeSchema):
+class _OrganizationSchema(_NamedSchema, OrganizationChangeSchema):
     """An organization and what belongs to it. A list that is left out is not looked at."""
 
     organizationId = ma.fields.String(
         validate=ma.validate.Length(1, error="must not be empty"), error_messages={"invalid": "must be a string"}
     )
-    name = Text(1, MAX_NAME, required=True)
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
     resourceServers = _objects(NewResourceServerSchema)
     agents = _objects(_AgentSchema)

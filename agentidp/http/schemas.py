@@ -39,10 +39,14 @@ def timestamp(at: datetime | None) -> str | None:
 
 
 class ChangeSchema(ma.Schema):
-    """The body of a PATCH: missing members stay as they are."""
+    """The body of a PATCH: missing members stay as they are, so none of its fields is required or has a default."""
 
     class Meta:
         json_schema = {"minProperties": 1}
+
+    def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
+        """What :class:`ma.Schema` calls for each field, which may also belong to the body of a POST."""
+        field_obj.required, field_obj.load_default = False, ma.missing
 
     @ma.validates_schema
     def not_empty(self, data: dict[str, Any], **_: Any) -> None:
@@ -112,6 +116,7 @@ class Text(ma.fields.String):
     def __init__(
         self, least: int, most: int, *, multiline: bool = False, description: str | None = None, **kwargs: Any
     ) -> None:
+        self.most = most
         control = _CONTROL_BUT_BREAKS if multiline else _CONTROL
         self._forbidden = re.compile(rf"[{control}\ud800-\udfff]")
         length = ma.validate.Length(least, most, error=f"must have {least} to {most} characters")
@@ -123,6 +128,16 @@ class Text(ma.fields.String):
             metadata["description"] = description
         super().__init__(validate=length, metadata=metadata, **kwargs)
         self.error_messages["invalid"] = "must be a string"
+
+    @property
+    def column(self) -> str:
+        """Where it is stored."""
+        return self.attribute or self.name or ""
+
+    @property
+    def words(self) -> str:
+        """What people call it."""
+        return self.column.replace("_", " ")
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)

@@ -66,31 +66,45 @@ def refuse_unknown_scopes(opened: Transaction, scopes: list[str]) -> None:
             raise ValidationError(details={"scopes": [rule]})
 
 
-class NewAgentSchema(ma.Schema):
-    """The body that registers an agent."""
+class _AgentFields(ma.Schema):
+    """What can be said of an agent."""
 
     name = Text(1, MAX_NAME, required=True)
     description = Text(0, MAX_DESCRIPTION, multiline=True, load_default="")
     owner = Text(0, MAX_OWNER, load_default="", description=OWNER)
     scopes = ScopeList(load_default=lambda: list(DEFAULT_SCOPES))
+    status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
     dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens", load_default=False)
     expectedReplicas = ExpectedReplicas(attribute="expected_replicas", load_default=None)
 
 
-class AgentChangeSchema(ChangeSchema):
-    """The body that changes an agent. Missing members stay as they are."""
+class NewAgentSchema(_AgentFields):
+    """The body that registers an agent."""
 
-    name = Text(1, MAX_NAME)
-    description = Text(0, MAX_DESCRIPTION, multiline=True)
-    owner = Text(0, MAX_OWNER, description=OWNER)
-    scopes = ScopeList()
-    status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
-    dpopBoundAccessTokens = Flag(attribute="dpop_bound_access_tokens")
-    expectedReplicas = ExpectedReplicas(attribute="expected_replicas")
+    class Meta:
+        exclude = ("status",)
+
+
+class AgentChangeSchema(ChangeSchema, _AgentFields):
+    """The body that changes an agent. Missing members stay as they are."""
 
 
 _CHANGEABLE = {name: field.attribute or name for name, field in AgentChangeSchema().fields.items()}
-"""Member -> parameter of ``sql/agents/change_agent.sql``. The audit trail records these members."""
+"""Member -> column, and parameter of ``sql/agents/change_agent.sql``. The audit trail records these members."""
+
+_FIRST = ("name", "description", "scopes", "status", "dpopBoundAccessTokens")
+LAST = {member: column for member, column in _CHANGEABLE.items() if member not in _FIRST}
+"""What was added later, which :func:`represent` has last."""
+
+
+TEXTS = {
+    name: field
+    for name, field in NewAgentSchema().fields.items()
+    if isinstance(field, Text) and name not in ("name", "description")
+}
+"""Further lines of text, which may be empty: the commands that create and change an agent have an option for each, its
+form on the dashboard a field and its page a line.
+"""
 
 
 class AgentSchema(ma.Schema):
@@ -189,19 +203,17 @@ def add_agent(
     opened: Transaction,
     *,
     name: str,
-    description: str,
     scopes: list[str],
-    owner: str = "",
-    dpop_bound_access_tokens: bool = False,
-    expected_replicas: int | None = None,
     agent_id: UUID | None = None,
     most: int,
+    **others: Any,
 ) -> Any:
     """Register an agent and its client.
 
     :param most: agents that the organization may have, deleted ones not counted. What other transactions create at the
         same time is not seen.
     :param agent_id: random when left out.
+    :param others: what else :class:`NewAgentSchema` loads. Default: that of the schema.
     :returns: the agent's row.
     :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
     :raises Conflict: another agent of the organization has the name, or it has as many as it may.
@@ -210,17 +222,12 @@ def add_agent(
     [found] = opened.fetch("agents/count_agents")
     if found.count >= most:
         raise Conflict(f"The organization has {most} agents, which is the maximum; delete one first.")
+    columns: dict[str, Any] = NewAgentSchema(exclude=["name", "scopes"]).load({})
+    if unknown := others.keys() - columns.keys():
+        raise TypeError(f"an agent has no {' and '.join(unknown)}")
+    columns |= {"agent_id": agent_id or uuid.uuid4(), "name": name, "scopes": scopes, **others}
     try:
-        [agent] = opened.fetch(
-            "agents/add_agent",
-            agent_id=agent_id or uuid.uuid4(),
-            name=name,
-            description=description,
-            owner=owner,
-            scopes=scopes,
-            dpop_bound_access_tokens=dpop_bound_access_tokens,
-            expected_replicas=expected_replicas,
-        )
+        [agent] = opened.fetch("agents/add_agent", **columns)
     except psycopg.errors.UniqueViolation:
         raise _name_taken() from None
     audit.record(opened, "agent.created", agent.agent_id, after=_recorded(agent))
@@ -270,17 +277,11 @@ def _recorded(agent: Any) -> dict[str, Any]:
 
 
 def represent(agent: Any) -> dict[str, Any]:
-    """An agent's row as our JSON."""
+    """An agent's row as our JSON. New members come last, so that what commands print stays in its columns."""
     return {
         "agentId": str(agent.agent_id),
-        "name": agent.name,
-        "description": agent.description,
-        "scopes": agent.scopes,
-        "status": agent.status,
-        "dpopBoundAccessTokens": agent.dpop_bound_access_tokens,
+        **{member: getattr(agent, _CHANGEABLE[member]) for member in _FIRST},
         "createdAt": timestamp(agent.created_at),
         "updatedAt": timestamp(agent.updated_at),
-        # Last, so that the columns that the commands print stay where they are.
-        "owner": agent.owner,
-        "expectedReplicas": agent.expected_replicas,
+        **{member: getattr(agent, column) for member, column in LAST.items()},
     }

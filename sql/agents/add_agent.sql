@@ -15,5 +15,4 @@ values (
     %(organization_id)s, %(agent_id)s, %(name)s, %(description)s, %(owner)s, %(scopes)s::text[], 'active',
     %(dpop_bound_access_tokens)s, %(expected_replicas)s, %(at)s, %(at)s
 )
-returning
-    agent_id, name, description, owner, scopes, status, dpop_bound_access_tokens, expected_replicas, created_at, updated_at
+returning {agent}

@@ -15,5 +15,4 @@ where
     and agent_id = %(agent_id)s
     -- Not deleted, written so that the planner can use only the primary key.
     and coalesce(deleted_at, 'infinity') = 'infinity'
-returning
-    agent_id, name, description, owner, scopes, status, dpop_bound_access_tokens, expected_replicas, created_at, updated_at
+returning {agent}

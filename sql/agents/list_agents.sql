@@ -1,8 +1,7 @@
 -- A page of an organization's agents. One row per agent that is not deleted, oldest first.
 -- Parameters: organization_id; after_at (timestamptz), after_id: the last row of the page before, or null; limit;
 -- at is not used.
-select
-    agent_id, name, description, owner, scopes, status, dpop_bound_access_tokens, expected_replicas, created_at, updated_at
+select {agent}
 from agents
 where
     organization_id = %(organization_id)s

@@ -1,7 +1,6 @@
 -- Locks an agent until the transaction ends. Its row, or none if it is deleted or does not exist.
 -- Parameters: organization_id; agent_id.
-select
-    agent_id, name, description, owner, scopes, status, dpop_bound_access_tokens, expected_replicas, created_at, updated_at
+select {agent}
 from agents
 where
     organization_id = %(organization_id)s

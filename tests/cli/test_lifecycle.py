@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 
 from agentidp.db.sql import load_sql
 from agentidp.maintenance.postgres_programs import for_restore
+from agentidp.registry.agents import TEXTS
 from agentidp.services import Services
 from tests import catalog
 from tests.citus import nodes_of
@@ -217,7 +218,7 @@ def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
     organization_id = cast.acme.organization_id
     made = client.post(
         "/api/v1/agents",
-        json={"name": SECRETS[0], "description": SECRETS[1], "owner": SECRETS[3]},
+        json={"name": SECRETS[0], "description": SECRETS[1], **dict.fromkeys(TEXTS, SECRETS[3])},
         headers=cast.acme.bearer(),
     ).json
     agent_id = made["agentId"]
