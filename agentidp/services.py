@@ -16,6 +16,7 @@ from agentidp.config import Settings
 from agentidp.db.database import Database
 from agentidp.db.read_replica import ReadReplica
 from agentidp.expensive_reads import ExpensiveReads
+from agentidp.federation.rule import Rule
 from agentidp.jose.access_token import AccessToken
 from agentidp.jose.signing_keys import SigningKeys
 from agentidp.token_rate import TokenRate
@@ -33,6 +34,7 @@ class Services:
     directory: ClientDirectory
     token_rate: TokenRate
     client_keys: dict[tuple[UUID, str, str | None], tuple[str, Any]] = field(default_factory=dict)
+    client_rules: dict[tuple[UUID, tuple[str, ...]], list[Rule]] = field(default_factory=dict)
     verified_tokens: dict[tuple[int, str | None, bytes], AccessToken] = field(default_factory=dict)
     expensive_reads: ExpensiveReads = field(default_factory=ExpensiveReads)
 

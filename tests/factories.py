@@ -266,6 +266,7 @@ def count_usage(
                 credential_id=credential_id,
                 secret_hash=digest,
                 jwks=None,
+                trust=None,
                 label=None,
                 expires_at=None,
                 most=1000,

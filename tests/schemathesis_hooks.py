@@ -55,6 +55,12 @@ def map_case(context: Any, case: Any) -> Any:
         body["jwk"] = KEY
     if "jwks" in body:
         body["jwks"] = {"keys": [KEY]}
+    if body.get("type") == "federated":
+        # A rule that anybody could meet is refused.
+        values = {"subject": "job:7", "claims": {"team": "a"}, "jwksUri": "https://issuer.example/keys"}
+        body |= {name: value for name, value in values.items() if name in body}
+        body |= {"issuer": "https://issuer.example", "audience": "here", "subject": "job:7"}
+        body.pop("jwksUri" if "jwks" in body else "", None)
     for name, value in body.items():
         if isinstance(value, float) and value.is_integer():
             # JSON Schema takes 2.0 for a whole number.

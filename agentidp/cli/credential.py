@@ -18,6 +18,9 @@ from agentidp.registry import credentials
 MAX_LIFETIME_DAYS = 36_500
 """A hundred years, so that the time of expiry is a date that Python has. The API takes any time in the future."""
 
+SHOWN = ("credentialId", "label", "type", "createdAt", "expiresAt", "lastUsedAt")
+"""What a list shows of a credential, unless it is JSON."""
+
 
 @click.group("credential")
 def commands() -> None:
@@ -61,7 +64,7 @@ def create(agent: str, label: str | None, expires_in: int | None, as_json: bool)
 def list_(agent: str, as_json: bool) -> None:
     """List an agent's credentials that are not revoked, oldest first.
 
-    Prints: id, label, secret or key, times of creation, of expiry and of the last use, which is exact to the minute.
+    Prints: id, label, type, times of creation, of expiry and of the last use, which is exact to the minute.
     """
     with opened() as services:
         organization_id, agent_id = agent_named(services, agent)
@@ -69,18 +72,8 @@ def list_(agent: str, as_json: bool) -> None:
         rows = credentials.present(database.fetch("agents/list_credentials", agent_id=agent_id))
     found = [credentials.represent(row) for row in rows]
     if not as_json:
-        found = [
-            {
-                "kind" if name == "jwks" else name: _kind(value) if name == "jwks" else value
-                for name, value in credential.items()
-            }
-            for credential in found
-        ]
+        found = [{name: credential[name] for name in SHOWN} for credential in found]
     show(found, as_json)
-
-
-def _kind(jwks: object) -> str:
-    return "secret" if jwks is None else "key"
 
 
 @commands.command("revoke")

@@ -6,11 +6,9 @@ server cannot be replayed here. A setting allows the token endpoint as well, whi
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import secrets
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -20,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from agentidp.config import LEEWAY, Settings
 from agentidp.jose.jwk import ALGORITHMS, MIN_RSA_BITS, key_algorithm
-from agentidp.jose.jws import COMPACT_SERIALIZATION, MAX_JTI_LENGTH, NUMERIC_DATE_LIMIT, base64url
+from agentidp.jose.jws import MAX_JTI_LENGTH, NUMERIC_DATE_LIMIT, UnverifiedJwt, read_unverified
 from agentidp.oauth.issuance import Client
 from agentidp.paths import TOKEN_ENDPOINT
 from agentidp.services import Services
@@ -51,7 +49,7 @@ WRONG_SIGNATURE = "wrong signature"
 # number, so it has no private key.
 _NOBODYS_MODULUS = 1 << (MIN_RSA_BITS - 1) | secrets.randbits(MIN_RSA_BITS - 1) | 1
 _NOBODYS_RSA_KEY = rsa.RSAPublicNumbers(65_537, _NOBODYS_MODULUS).public_key()
-_NOBODYS_KEYS = {
+NOBODYS_KEYS = {
     "ES256": ec.generate_private_key(ec.SECP256R1()).public_key(),
     "ES384": ec.generate_private_key(ec.SECP384R1()).public_key(),
     "RS256": _NOBODYS_RSA_KEY,
@@ -60,58 +58,18 @@ _NOBODYS_KEYS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class UnverifiedAssertion:
-    """The contents of an assertion before its signature is verified.
-
-    :param signed: the bytes that are signed: header and claims as they were sent.
-    """
-
-    header: dict[str, Any]
-    claims: dict[str, Any]
-    signed: bytes
-    signature: bytes
-    client_id: str
+def read(text: str) -> UnverifiedJwt | None:
+    """An assertion before its signature is verified, or ``None`` if it is not one that can be accepted."""
+    return read_unverified(text, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
 
 
-def read(text: str) -> UnverifiedAssertion | None:
-    """The header and the client that an assertion names, unverified; ``None`` if it is not such an assertion."""
-    if len(text) > MAX_LENGTH or not COMPACT_SERIALIZATION.fullmatch(text):
-        return None
-    signed, _, signature = text.rpartition(".")
-    try:
-        header, claims = (json.loads(_decoded(part)) for part in signed.split("."))
-        decoded_signature = _decoded(signature)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(header, dict) or not isinstance(claims, dict) or not isinstance(header.get("kid", ""), str):
-        return None
-    typ = header.get("typ")
-    if (typ.lower() if isinstance(typ, str) else typ) not in TYPES or "crit" in header:
-        return None
-    # RFC 7797 section 6: with "b64" there must be "crit".
-    if header.get("b64", True) is False:
-        return None
-    if header.get("alg") not in ALGORITHMS:
-        return None
-    subject = claims.get("sub")
-    if not isinstance(subject, str) or claims.get("iss") != subject:
-        return None
-    return UnverifiedAssertion(header, claims, signed.encode(), decoded_signature, subject)
+def named_client(unverified: UnverifiedJwt) -> str | None:
+    """The ``client_id`` of a client that has signed the assertion itself; ``None`` if it names another issuer."""
+    subject = unverified.claims.get("sub")
+    return subject if isinstance(subject, str) and unverified.claims.get("iss") == subject else None
 
 
-def _decoded(part: str) -> bytes:
-    """A part of a compact serialization, which has no character that Python would skip.
-
-    :raises ValueError: it is not what an encoder writes (RFC 7515 section 2).
-    """
-    decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    if base64url(decoded) != part.encode():
-        raise ValueError("bits after the last octet")
-    return decoded
-
-
-def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, agent_id: UUID, at: datetime) -> Client:
+def verify(s: Services, unverified: UnverifiedJwt, organization_id: str, agent_id: UUID, at: datetime) -> Client:
     """Verify an assertion against at most :data:`MAX_KEYS_TRIED` of the client's keys (RFC 7523 section 3).
 
     The key that verified the client's last assertion is tried first, from memory. The statement that issues the token
@@ -121,10 +79,7 @@ def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, a
     :returns: the client, with the key that has verified the assertion, or with none and a reason if nothing fits: the
         statement that issues the token then finds nobody, as for a wrong secret.
     """
-    alg, kid = unverified.header["alg"], unverified.header.get("kid")
-    if kid is not None and not (kid.isascii() and kid.isprintable()):
-        # No key has such a name, nor this one, and PostgreSQL takes no NUL.
-        kid = ""
+    alg, kid = unverified.alg, unverified.kid
     remembered = s.client_keys.get((agent_id, alg, kid))
     refusal: str | None = "unknown key"
     if remembered is not None:
@@ -151,7 +106,7 @@ def verify(s: Services, unverified: UnverifiedAssertion, organization_id: str, a
         if found != WRONG_SIGNATURE or refusal == "unknown key":
             refusal = found
     if not tried:
-        _refusal(s, unverified, _NOBODYS_KEYS[key_algorithm(alg)], at)
+        _refusal(s, unverified, NOBODYS_KEYS[key_algorithm(alg)], at)
     return Client(organization_id, agent_id, refusal=refusal)
 
 
@@ -166,21 +121,16 @@ def _authentic(organization_id: str, agent_id: UUID, jwk: str, claims: dict[str,
     )
 
 
-def _refusal(s: Services, unverified: UnverifiedAssertion, key: Any, at: datetime) -> str | None:
+def _refusal(s: Services, unverified: UnverifiedJwt, key: Any, at: datetime) -> str | None:
     """Why an assertion is refused, in the words of the log; ``None`` if *key* has signed it and it is right."""
-    # Not by jwt.decode, which would parse once more. The algorithm is the header's, of ALGORITHMS.
-    algorithm = jwt.get_algorithm_by_name(unverified.header["alg"])
-    try:
-        if not algorithm.verify(unverified.signed, algorithm.prepare_key(key), unverified.signature):
-            return WRONG_SIGNATURE
-    except (jwt.PyJWTError, ValueError, TypeError):
+    if not unverified.is_signed_by(key):
         return WRONG_SIGNATURE
     audience, jti = unverified.claims.get("aud"), unverified.claims.get("jti")
     if (audience[0] if isinstance(audience, list) and len(audience) == 1 else audience) not in _audiences(s.settings):
         return "wrong audience"
     if not isinstance(jti, str) or not 1 <= len(jti) <= MAX_JTI_LENGTH:
         return "wrong jti"
-    return _wrong_time(unverified.claims, at.timestamp())
+    return wrong_time(unverified.claims, at.timestamp(), MAX_LIFETIME)
 
 
 def _audiences(settings: Settings) -> list[str]:
@@ -189,14 +139,17 @@ def _audiences(settings: Settings) -> list[str]:
     return [settings.issuer, *token_endpoint]
 
 
-def _wrong_time(claims: dict[str, Any], now: float) -> str | None:
-    """What is wrong with the times of an assertion, in the words of the log."""
+def wrong_time(claims: dict[str, Any], now: float, max_lifetime: int) -> str | None:
+    """What is wrong with the times of an assertion, in the words of the log.
+
+    :param max_lifetime: seconds until ``exp``.
+    """
     times = {name: claims[name] for name in ("exp", "iat", "nbf") if name in claims}
     if "exp" not in times or not all(type(t) in (int, float) and 0 <= t <= NUMERIC_DATE_LIMIT for t in times.values()):
         return "wrong times"
     if times["exp"] <= now - CLIENT_LEEWAY:
         return "assertion expired"
-    if times["exp"] > now + MAX_LIFETIME + CLIENT_LEEWAY:
+    if times["exp"] > now + max_lifetime + CLIENT_LEEWAY:
         return "assertion valid for too long"
     if times.get("iat", now) > now + CLIENT_LEEWAY or times.get("nbf", now) > now + CLIENT_LEEWAY:
         return "assertion not yet valid"

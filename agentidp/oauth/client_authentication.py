@@ -17,7 +17,7 @@ from flask import Request
 
 from agentidp.http.error_rendering import oauth_errors
 from agentidp.http.errors import OAuthError
-from agentidp.oauth import client_assertion, throttle
+from agentidp.oauth import client_assertion, federated_token, throttle
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client
 from agentidp.services import services
@@ -89,9 +89,13 @@ def refuse(request: Request, client: Client, at: datetime) -> NoReturn:
 
 
 def _rejection(client: Client) -> Rejection:
-    credential = "assertion" if client.secret_hash is None else "secret"
-    # A key that has signed the assertion, and that no credential in force holds any more.
-    reason = client.refusal or ("wrong secret" if credential == "secret" else "revoked or expired key")
+    credential, reason = "assertion", "revoked or expired key"
+    if client.secret_hash is not None:
+        credential, reason = "secret", "wrong secret"
+    elif client.is_federated:
+        credential, reason = "federated token", federated_token.REVOKED_RULE
+    # Without a refusal the assertion is right, and no credential in force has the key or the rule any more.
+    reason = client.refusal or reason
     if client.agent_id == UNKNOWN_AGENT:
         reason = "unknown client"
     return Rejection(client.organization_id, client.agent_id, credential, reason, client.secret_hash)
@@ -118,16 +122,29 @@ def _named_client(client_id: str, secret_hash: bytes | None = None) -> Client:
 def _by_assertion(form: dict[str, str], at: datetime) -> Client:
     if "client_assertion" not in form:
         raise OAuthError("invalid_request", "client_assertion is missing")
-    if form.get("client_assertion_type") != client_assertion.TYPE:
-        raise OAuthError("invalid_request", f"client_assertion_type must be {client_assertion.TYPE}")
-    unverified = client_assertion.read(form["client_assertion"])
-    if unverified is None:
-        raise invalid_client()
-    if form.get("client_id", unverified.client_id) != unverified.client_id:
+    assertion_type = form.get("client_assertion_type")
+    if assertion_type not in federated_token.ASSERTION_TYPES:
+        raise OAuthError(
+            "invalid_request", f"client_assertion_type must be {' or '.join(federated_token.ASSERTION_TYPES)}"
+        )
+    is_svid = assertion_type == federated_token.SPIFFE_TYPE
+    unverified = None if is_svid else client_assertion.read(form["client_assertion"])
+    client_id = None if unverified is None else client_assertion.named_client(unverified)
+    if unverified is None or client_id is None:
+        return _by_federated_token(form["client_assertion"], form.get("client_id"), at, is_svid=is_svid)
+    if form.get("client_id", client_id) != client_id:
         raise OAuthError("invalid_request", "client_id differs from the client assertion")
-    named = _named_client(unverified.client_id)
+    named = _named_client(client_id)
     shown = client_assertion.verify(services(), unverified, named.organization_id, named.agent_id, at)
     return replace(named, jwk=shown.jwk, digest=shown.digest, expires_at=shown.expires_at, refusal=shown.refusal)
+
+
+def _by_federated_token(token: str, client_id: str | None, at: datetime, *, is_svid: bool) -> Client:
+    """The client whose rule trusts a token of another issuer."""
+    unverified = federated_token.read(token)
+    if unverified is None or client_id is None:
+        raise invalid_client()
+    return federated_token.verify(services(), unverified, _named_client(client_id), at, is_svid=is_svid)
 
 
 def _basic(header: str) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from agentidp.http.errors import (
 )
 from agentidp.http.openapi import Blueprint
 from agentidp.oauth import client_assertion
+from agentidp.oauth.federated_token import ASSERTION_TYPES
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 FORM = "application/x-www-form-urlencoded"
@@ -48,10 +49,12 @@ class ClientFormSchema(ma.Schema):
 
     client_id = ma.fields.String(metadata={"description": "The agent's UUID"})
     client_secret = ma.fields.String()
-    client_assertion_type = ma.fields.String(validate=ma.validate.OneOf([client_assertion.TYPE, ""]))
+    client_assertion_type = ma.fields.String(validate=ma.validate.OneOf([*ASSERTION_TYPES, ""]))
     client_assertion = ma.fields.String(
         validate=ma.validate.Length(max=client_assertion.MAX_LENGTH),
-        metadata={"description": "A JWT signed with a key of the agent (RFC 7523 section 2.2)"},
+        metadata={
+            "description": "A JWT that a key of the agent has signed, or a token that it trusts (RFC 7523 section 2.2)"
+        },
     )
 
 

@@ -39,16 +39,17 @@ _NOT_AT_THE_RESOURCE = (
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The client of a request and its credential: a secret, whose digest the database compares, or a key, whose
-    signature was verified, and of which the database checks that a credential in force still holds it. The ids of an
-    unknown client match nothing in the database.
+    """The client of a request and its credential: a secret, whose digest the database compares; or a key, or a rule of
+    trust, by which a signature was verified, and of which the database checks that a credential in force still holds
+    it. The ids of an unknown client match nothing in the database.
 
-    :param jwk: the key, alone in a JSON array.
+    :param jwk: the key, alone in a JSON array, or the rule of trust, a JSON object.
     :param digest: of the assertion's identifier, which the transaction that issues the token consumes.
     :param expires_at: until when the identifier is stored.
     :param sent_id: the ``client_id`` as it was sent, valid or not. A failure is throttled under it.
     :param is_remembered: the organization was found in memory, without a query.
     :param refusal: why its assertion is refused, in the words of the log.
+    :param is_federated: it has sent a token of another issuer.
     """
 
     organization_id: str
@@ -60,6 +61,7 @@ class Client:
     sent_id: str = ""
     is_remembered: bool = False
     refusal: str | None = None
+    is_federated: bool = False
 
 
 class AssertionUsed(Exception):

@@ -1,4 +1,4 @@
-"""``/api/v1/agents/{agentId}/credentials``: the secrets with which an agent gets tokens.
+"""``/api/v1/agents/{agentId}/credentials``: the secrets, keys and rules of trust with which an agent gets tokens.
 
 An agent may have several at a time, so that one is replaced without a moment in which none works.
 """
@@ -16,8 +16,10 @@ from flask import Response, request
 
 from agentidp import audit
 from agentidp.caller import Caller, bearer
+from agentidp.config import Settings
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
+from agentidp.federation.rule_checks import MAX_CLAIMS, MAX_URL, MAX_VALUE, MAX_VALUES, RuleRefused, checked, warnings
 from agentidp.http.errors import AlreadyExists, Conflict, NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
@@ -35,14 +37,46 @@ MAX_LABEL = 100
 """Characters. The database checks it too."""
 
 
+TYPES = ("secret", "key", "federated")
+"""What an agent authenticates with: a secret, keys of its own, or tokens of another issuer."""
+
+_VALUE = {"type": ["string", "integer", "boolean"]}
+_RULE = {
+    "issuer": "Whose tokens: the value of `iss`, an https URL, or `spiffe://` and a trust domain",
+    "subject": "What `sub` must be. It may end in `*` behind a `:` or `/`",
+    "claims": "What other claims must be, by name or JSON Pointer: a value, or a list of those that are accepted",
+    "audience": "What `aud` must be. Default: this server's issuer",
+    "jwksUri": "Where the issuer's keys are. Default: where its metadata says",
+}
+_KEYS = [{"required": ["jwk"]}, {"required": ["jwks"]}]
+_NO_RULE = {"not": {"anyOf": [{"required": [name]} for name in _RULE]}}
+
+
+def _if_type(type_: str, then: dict[str, Any], otherwise: dict[str, Any]) -> dict[str, Any]:
+    condition = {"required": ["type"], "properties": {"type": {"const": type_}}}
+    return {"if": condition, "then": then, "else": otherwise}
+
+
 class NewCredentialSchema(ma.Schema):
     """The optional body that creates a credential. With ``jwk`` or ``jwks`` the client authenticates by
-    ``private_key_jwt``, and no secret is created.
+    ``private_key_jwt``, and no secret is created. With the type ``federated`` it authenticates by tokens of another
+    issuer, and ``jwks`` has the issuer's keys.
     """
 
     class Meta:
-        json_schema = {"not": {"required": ["jwk", "jwks"]}}
+        json_schema = {
+            "not": {"required": ["jwk", "jwks"]},
+            "allOf": [
+                _if_type("federated", {"required": ["issuer"], "not": {"required": ["jwk"]}}, _NO_RULE),
+                _if_type("key", {"anyOf": _KEYS}, {}),
+                _if_type("secret", {"not": {"anyOf": _KEYS}}, {}),
+            ],
+        }
 
+    type = ma.fields.String(
+        validate=ma.validate.OneOf(TYPES, error="must be one of " + ", ".join(TYPES)),
+        metadata={"description": "Default: `key` if there is a `jwk` or `jwks`, and otherwise `secret`"},
+    )
     label = Text(
         1,
         MAX_LABEL,
@@ -62,10 +96,37 @@ class NewCredentialSchema(ma.Schema):
         }
     )
 
+    issuer = ma.fields.String(metadata={"description": _RULE["issuer"], "minLength": 1, "maxLength": MAX_URL})
+    subject = ma.fields.String(metadata={"description": _RULE["subject"], "minLength": 1, "maxLength": MAX_VALUE})
+    claims = ma.fields.Dict(
+        metadata={
+            "description": _RULE["claims"],
+            "maxProperties": MAX_CLAIMS,
+            "additionalProperties": {
+                "anyOf": [_VALUE, {"type": "array", "minItems": 1, "maxItems": MAX_VALUES, "items": _VALUE}]
+            },
+        }
+    )
+    audience = ma.fields.String(metadata={"description": _RULE["audience"], "minLength": 1, "maxLength": MAX_VALUE})
+    jwksUri = ma.fields.String(metadata={"description": _RULE["jwksUri"], "minLength": 1, "maxLength": MAX_URL})
+
     @ma.post_load
     def public_keys(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """``jwk`` and ``jwks`` become one list of checked keys, or ``None`` for a secret."""
+        """``jwk`` and ``jwks`` become one list of checked keys, or ``None`` for a secret. What makes a rule of trust
+        becomes ``rule``, or ``None``; :func:`trusted` checks it, which needs to know whose it is.
+        """
+        type_ = data.pop("type", None)
+        rule = {name: data.pop(name) for name in _RULE if name in data}
+        if type_ == "federated":
+            if "jwk" in data:
+                raise ma.ValidationError("must not be there for the type federated: its keys are in jwks", "jwk")
+            return data | {"jwks": None, "rule": rule | {"jwks": data.get("jwks")}}
+        for name in rule:
+            raise ma.ValidationError("must be there for the type federated only", name)
         jwk, jwks = data.pop("jwk", None), data.pop("jwks", None)
+        if type_ is not None and (type_ == "key") != (jwk is not None or jwks is not None):
+            raise ma.ValidationError("must be key if there is a jwk or jwks, and otherwise secret", "type")
+        data["rule"] = None
         if jwk is not None and jwks is not None:
             raise ma.ValidationError("must not be there beside jwk", "jwks")
         try:
@@ -76,14 +137,30 @@ class NewCredentialSchema(ma.Schema):
 
 
 class CredentialSchema(ma.Schema):
-    """A credential, without its secret. ``lastUsedAt`` is exact to the minute."""
+    """A credential, without its secret. ``lastUsedAt`` is exact to the minute. Only the type ``federated`` has the last
+    members, and of those only what its rule says.
+    """
 
     credentialId = ma.fields.UUID(required=True)
+    type = ma.fields.String(required=True, validate=ma.validate.OneOf(TYPES))
     label = ma.fields.String(required=True, allow_none=True)
-    jwks = ma.fields.Nested(JwksSchema, required=True, allow_none=True, metadata={"description": "Null for a secret"})
+    jwks = ma.fields.Nested(
+        JwksSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Null for a secret, and if an issuer publishes them"},
+    )
     createdAt = ma.fields.AwareDateTime(required=True)
     expiresAt = ma.fields.AwareDateTime(required=True, allow_none=True)
     lastUsedAt = ma.fields.AwareDateTime(required=True, allow_none=True)
+    issuer = ma.fields.String()
+    subject = ma.fields.String()
+    claims = ma.fields.Dict()
+    audience = ma.fields.String()
+    jwksUri = ma.fields.String()
+    warnings = ma.fields.List(
+        ma.fields.String(), metadata={"description": "Whom the rule trusts beside one workload, and by what names"}
+    )
 
 
 class NewCredentialAnswerSchema(CredentialSchema):
@@ -91,7 +168,7 @@ class NewCredentialAnswerSchema(CredentialSchema):
 
     clientId = ma.fields.UUID(required=True)
     clientSecret = ma.fields.String(
-        metadata={"description": "Absent if the credential is a public key", "pattern": f"^{PATTERN}$"}
+        metadata={"description": "Absent unless the credential is a secret", "pattern": f"^{PATTERN}$"}
     )
 
 
@@ -109,9 +186,10 @@ class CredentialListSchema(ma.Schema):
 def create_credential(caller: Caller, new: dict[str, Any], agent_id: UUID) -> Response:
     """Create a credential. Its secret is shown only in this response."""
     refuse_past_expiry(new["expiresAt"], caller.at)
+    rule = new["rule"] and trusted(new["rule"], caller.settings, caller.organization_id)
     with caller.transaction() as opened:
         credential, client_secret = add_credential(
-            opened, agent_id, label=new["label"], jwks=new["jwks"], expires_at=new["expiresAt"]
+            opened, agent_id, label=new["label"], jwks=new["jwks"], rule=rule, expires_at=new["expiresAt"]
         )
     body = represent(credential) | {"clientId": str(agent_id)}
     if client_secret is not None:
@@ -154,6 +232,18 @@ def refuse_past_expiry(expires_at: datetime | None, at: datetime) -> None:
         raise ValidationError(details={"expiresAt": ["must be in the future"]})
 
 
+def trusted(rule: dict[str, Any], settings: Settings, organization_id: str) -> dict[str, Any]:
+    """A rule of trust as it is stored.
+
+    :param rule: its members, as the API has them.
+    :raises ValidationError: naming the member that is wrong.
+    """
+    try:
+        return checked(rule, own_issuer=settings.issuer, organization_id=organization_id)
+    except RuleRefused as refused:
+        raise ValidationError(details={refused.member: [str(refused)]}) from None
+
+
 def end_credential(opened: Transaction, agent_id: UUID, credential_id: UUID) -> None:
     """Revoke a credential.
 
@@ -170,14 +260,16 @@ def add_credential(
     expires_at: datetime | None,
     label: str | None = None,
     jwks: list[dict[str, Any]] | None = None,
+    rule: dict[str, Any] | None = None,
     credential_id: UUID | None = None,
 ) -> tuple[Any, str | None]:
     """Create a credential.
 
     :param label: for people, of at most :data:`MAX_LABEL` characters.
-    :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked. Default: a secret.
+    :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked.
+    :param rule: of trust, which :func:`trusted` has checked. Default: a secret.
     :param credential_id: its id; default: a random one. A second call with the same id creates nothing.
-    :returns: its row and its secret, which is not stored; ``None`` if it has keys.
+    :returns: its row and its secret, which is not stored; ``None`` if it has keys or a rule.
     :raises NotFound: no such agent.
     :raises AlreadyExists: there is a credential with this id, or one that is revoked.
     :raises Conflict: the agent has as many as it may.
@@ -188,6 +280,7 @@ def add_credential(
         expires_at=expires_at,
         label=label,
         jwks=jwks,
+        rule=rule,
         most=MAX_CREDENTIALS,
         credential_id=credential_id,
     )
@@ -202,6 +295,7 @@ def store_credential(
     expires_at: datetime | None,
     label: str | None = None,
     jwks: list[dict[str, Any]] | None = None,
+    rule: dict[str, Any] | None = None,
     most: int,
     credential_id: UUID | None = None,
 ) -> tuple[Any, str | None]:
@@ -212,13 +306,15 @@ def store_credential(
     # A separate statement locks the agent, so that the next one sees what another transaction has added.
     if not opened.fetch("agents/lock_agent", agent_id=agent_id):
         raise NotFound
-    credential_id, client_secret = credential_id or uuid.uuid4(), new_secret() if jwks is None else None
+    credential_id = credential_id or uuid.uuid4()
+    client_secret = new_secret() if jwks is None and rule is None else None
     rows = opened.fetch(
         "agents/add_credential",
         agent_id=agent_id,
         credential_id=credential_id,
         secret_hash=None if client_secret is None else hash_secret(client_secret),
         jwks=None if jwks is None else json.dumps(jwks),
+        trust=None if rule is None else json.dumps(rule),
         label=label,
         expires_at=expires_at,
         most=most,
@@ -234,18 +330,22 @@ def store_credential(
 
 
 def _recorded(agent_id: UUID, credential: Any) -> dict[str, Any]:
-    """What the audit trail records of a credential: public keys, and nothing of a secret."""
+    """What the audit trail records of a credential: public keys or the rule of trust, and nothing of a secret."""
     body = represent(credential)
-    return {"agentId": str(agent_id), **{name: body[name] for name in ("label", "jwks", "expiresAt")}}
+    recorded = ("type", "label", "jwks", "expiresAt", *_RULE)
+    return {"agentId": str(agent_id), **{name: body[name] for name in recorded if name in body}}
 
 
 def represent(credential: Any) -> dict[str, Any]:
     """A credential's row as our JSON."""
-    return {
+    type_ = "federated" if credential.trust else "key" if credential.jwks else "secret"
+    body: dict[str, Any] = {
         "credentialId": str(credential.credential_id),
+        "type": type_,
         "label": credential.label,
         "jwks": None if credential.jwks is None else {"keys": credential.jwks},
         "createdAt": timestamp(credential.created_at),
         "expiresAt": timestamp(credential.expires_at),
         "lastUsedAt": timestamp(credential.last_used_at),
     }
+    return body | credential.trust | {"warnings": warnings(credential.trust)} if credential.trust else body

@@ -1,13 +1,15 @@
 -- Creates a credential of an agent. Returns its row, or none if the agent has the maximum number, or there is a credential
 -- with this id.
--- Parameters: organization_id; agent_id; credential_id; secret_hash (32 bytes) or jwks (JSON text), the other null;
+-- Parameters: organization_id; agent_id; credential_id; secret_hash (32 bytes), jwks or trust (JSON text), the others null;
 -- label (or null); expires_at (timestamptz or null); at (timestamptz); most: the maximum number.
 --
--- example: credential_id=0a1b2c3d-0000-4000-8000-000000000001; label=null; jwks=null
-insert into credentials (organization_id, agent_id, credential_id, secret_hash, jwks, label, created_at, expires_at)
+-- example: credential_id=0a1b2c3d-0000-4000-8000-000000000001; label=null; jwks=null; trust=null
+insert into credentials (
+    organization_id, agent_id, credential_id, secret_hash, jwks, trust, label, created_at, expires_at
+)
 select
     %(organization_id)s, %(agent_id)s::uuid, %(credential_id)s::uuid, %(secret_hash)s::bytea, %(jwks)s::jsonb,
-    %(label)s::text, %(at)s::timestamptz, %(expires_at)s::timestamptz
+    %(trust)s::jsonb, %(label)s::text, %(at)s::timestamptz, %(expires_at)s::timestamptz
 where (
     select count(*)
     from credentials
@@ -17,4 +19,4 @@ where (
         and revoked_at is null
 ) < %(most)s
 on conflict (organization_id, credential_id) do nothing
-returning credential_id, label, jwks, created_at, expires_at, last_used_at
+returning credential_id, label, jwks, trust, created_at, expires_at, last_used_at

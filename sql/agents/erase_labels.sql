@@ -1,8 +1,8 @@
--- Erases the labels of an agent's credentials. One row for each credential.
--- Parameters: organization_id; agent_id.
+-- Erases the labels of an agent's credentials, and what its rules of trust say, which may name people. One row for each
+-- credential. Parameters: organization_id; agent_id.
 --
 -- for: operator
 update credentials
-set label = null
+set label = null, trust = case when trust is not null then '{}'::jsonb end
 where organization_id = %(organization_id)s and agent_id = %(agent_id)s
 returning credential_id

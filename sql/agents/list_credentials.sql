@@ -5,6 +5,7 @@ select
     credentials.credential_id,
     credentials.label,
     credentials.jwks,
+    credentials.trust,
     credentials.created_at,
     credentials.expires_at,
     credentials.last_used_at

@@ -7,4 +7,4 @@ where
     and agent_id = %(agent_id)s
     and credential_id = %(credential_id)s
     and revoked_at is null
-returning credential_id, label, jwks, created_at, expires_at, last_used_at
+returning credential_id, label, jwks, trust, created_at, expires_at, last_used_at

@@ -35,7 +35,7 @@ begin
     from credentials
     where
         organization_id = p_organization_id and agent_id = p_agent_id
-        and (secret_hash = p_secret_hash or (p_secret_hash is null and jwks @> p_jwk))
+        and (secret_hash = p_secret_hash or (p_secret_hash is null and (jwks @> p_jwk or trust = p_jwk)))
         and (expires_at is null or expires_at > p_at)
         and revoked_at is null
     limit 1;

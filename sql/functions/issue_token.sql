@@ -53,7 +53,7 @@ begin
     where
         organization_id = p_organization_id and agent_id = p_agent_id
         -- Digests of 256 random bits: the time of the comparison reveals nothing about the secret.
-        and (secret_hash = p_secret_hash or (p_secret_hash is null and jwks @> p_jwk))
+        and (secret_hash = p_secret_hash or (p_secret_hash is null and (jwks @> p_jwk or trust = p_jwk)))
         and (expires_at is null or expires_at > p_at)
         and revoked_at is null
     limit 1;

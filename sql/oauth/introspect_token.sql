@@ -3,8 +3,8 @@
 -- has; is_active, whether the token's agent is active, the token is not revoked, and its audience is our own API or a
 -- resource server of the organization, which holds the identifier.
 -- Parameters: organization_id; agent_id; at (timestamptz);
--- secret_hash, or null if a key authenticated: then jwk is that key, alone in an array (jsonb), which one of the client's
--- credentials must hold; digest and expires_at: of the assertion's identifier, or null: it is consumed if the client is
+-- secret_hash, or null if a key or a rule of trust authenticated: then jwk is that key, alone in an array (jsonb), or that
+-- rule (jsonb), which one of the client's credentials must hold; digest and expires_at: of the assertion's identifier, or null: it is consumed if the client is
 -- authentic, and a second use is a unique violation, which undoes everything;
 -- token_agent_id, jti, audience: of the token, all null if there is none; own_resource: our own API;
 -- durable: false lets the commit be acknowledged before it is on disk.

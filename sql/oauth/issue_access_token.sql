@@ -4,8 +4,8 @@
 -- agent's tokens must be bound to a key), the agent lacks a requested scope for the resource, or a quota refuses the token;
 -- quotas and exhausted: the quotas that apply, and the one of which nothing was left, as check_quotas returns them.
 -- Parameters: organization_id; agent_id; at (timestamptz); day and hour: of "at" in UTC;
--- secret_hash, or null if a key authenticated: then jwk is that key, alone in an array (jsonb), which one of the client's
--- credentials must hold; digest and expires_at: of the assertion's identifier, or null: it is consumed if the client is
+-- secret_hash, or null if a key or a rule of trust authenticated: then jwk is that key, alone in an array (jsonb), or that
+-- rule (jsonb), which one of the client's credentials must hold; digest and expires_at: of the assertion's identifier, or null: it is consumed if the client is
 -- authentic, and a second use is a unique violation, which undoes everything;
 -- scope (text[], null: all that the agent has for the resource);
 -- own_scopes (text[]): those of our own API;

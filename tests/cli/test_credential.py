@@ -40,6 +40,7 @@ def test_as_json_and_with_an_expiry(run: Command) -> None:
         "credentialId",
         "clientId",
         "clientSecret",
+        "type",
         "label",
         "jwks",
         "createdAt",

@@ -81,6 +81,7 @@ def test_a_secret_of_the_form_of_before_still_works(client: FlaskClient, cast: C
             credential_id=uuid.uuid4(),
             secret_hash=hash_secret(secret),
             jwks=None,
+            trust=None,
             label=None,
             expires_at=None,
             at=NOON,

@@ -21,6 +21,7 @@ from agentidp.services import Services
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
 from tests.factories import Clock
+from tests.federation.issuer import SUBJECT, Issuer, trust
 from tests.oauth.test_token_endpoint import KEYS, KeyHolder
 from tests.wire import overheard
 
@@ -73,11 +74,25 @@ def by_assertion(client: FlaskClient, services: Services) -> Ask:
     return ask
 
 
+@pytest.fixture
+def by_federated_token(client: FlaskClient, services: Services) -> Ask:
+    """With a token of an issuer that nobody trusts."""
+    issuer = Issuer.with_curve()
+    token = issuer.token(services.settings.issuer, int(services.clock().timestamp()))
+
+    def ask(client_id: str) -> int:
+        form = {"grant_type": "client_credentials", "client_id": client_id}
+        form |= {"client_assertion_type": client_assertion.TYPE, "client_assertion": token}
+        return client.post("/api/v1/token", data=form).status_code
+
+    return ask
+
+
 class TestConversation:
     """What a failure says to the database, whoever fails. This is what the times come from, and it is exact."""
 
     @COMPARES_STATEMENTS
-    @pytest.mark.parametrize("mechanism", ["by_secret", "by_assertion"])
+    @pytest.mark.parametrize("mechanism", ["by_secret", "by_assertion", "by_federated_token"])
     @pytest.mark.parametrize("is_throttled", [False, True])
     def test_is_the_same(
         self,
@@ -105,8 +120,9 @@ class TestConversation:
             "usage/record_rejection",
         ]
         round_trips = 3
-        if mechanism == "by_assertion":
-            said = sorted([*said, "database/enter_organization", "oauth/client_keys"])
+        if mechanism != "by_secret":
+            read = "oauth/client_keys" if mechanism == "by_assertion" else "oauth/client_rules"
+            said = sorted([*said, "database/enter_organization", read])
             round_trips += 1
         # Twice each: the second time the process remembers a known client's organization.
         for client_id in clients * 2:
@@ -130,6 +146,23 @@ class TestConversation:
             verified.clear()
             assert client.post("/api/v1/token", data=form | wrong).status_code == 401
             assert verified == [alg]
+
+    def test_verifies_one_signature_of_a_federated_token_whoever_fails(
+        self, client: FlaskClient, services: Services, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        issuer, thief = Issuer.with_curve(), Issuer.with_curve()
+        trust(cast.acme, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
+        algorithm, verified = jwt.get_algorithm_by_name("ES256"), []
+        verify = algorithm.verify
+        monkeypatch.setattr(algorithm, "verify", lambda *given: verified.append(1) or verify(*given))
+        us, now = services.settings.issuer, int(services.clock().timestamp())
+        for client_id in (cast.acme.client_id, cast.outsider.client_id, UNKNOWN):
+            for token in (thief.token(us, now), issuer.token("somebody", now), issuer.token(us, now, sub="x")):
+                form = {"grant_type": "client_credentials", "client_id": client_id}
+                form |= {"client_assertion_type": client_assertion.TYPE, "client_assertion": token}
+                verified.clear()
+                assert client.post("/api/v1/token", data=form).status_code == 401
+                assert verified == [1]
 
 
 class TestTime:

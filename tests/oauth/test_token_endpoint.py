@@ -30,7 +30,7 @@ from agentidp.http.parser import MAX_BODY
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH
 from agentidp.jose.jwk import public_jwk
 from agentidp.jose.jws import MAX_JTI_LENGTH
-from agentidp.oauth import client_assertion
+from agentidp.oauth import client_assertion, federated_token
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY, MAX_LENGTH, MAX_LIFETIME
 from agentidp.oauth.client_form import MAX_PARAMETERS
 from agentidp.registry.credentials import add_credential, end_credential
@@ -913,7 +913,8 @@ class TestPrivateKeyJwt:
         assert whole(ask(shared_client, holder.form() | {"client_id": str(uuid.uuid4())})) == answer
         answer = refused("invalid_request", "client_assertion is missing")
         assert whole(ask(shared_client, holder.form() | {"client_assertion": ""})) == answer
-        answer = refused("invalid_request", f"client_assertion_type must be {client_assertion.TYPE}")
+        types = f"{client_assertion.TYPE} or {federated_token.SPIFFE_TYPE}"
+        answer = refused("invalid_request", f"client_assertion_type must be {types}")
         for kind in ("", "jwt-bearer", "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"):
             assert whole(ask(shared_client, holder.form() | {"client_assertion_type": kind})) == answer
 

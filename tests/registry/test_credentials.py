@@ -18,6 +18,12 @@ from tests.citus import someone_waits
 from tests.conftest import Cast
 from tests.factories import PATIENCE, Agent, Clock, database_of, make_agent
 
+PUBLIC_KEY = {
+    "kty": "EC",
+    "crv": "P-256",
+    "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+    "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+}
 NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
 
 
@@ -57,6 +63,7 @@ def test_shows_its_secret_once(client: FlaskClient, cast: Cast, worker: Agent, d
     credential_id, client_secret = response.json["credentialId"], response.json["clientSecret"]
     assert response.json == {
         "credentialId": credential_id,
+        "type": "secret",
         "label": None,
         "jwks": None,
         "createdAt": "2026-04-15T12:00:00.000000Z",
@@ -231,3 +238,89 @@ def test_of_an_agent_that_is_not_there(client: FlaskClient, cast: Cast, worker: 
     for method, address in (("GET", path), ("POST", path), ("DELETE", f"{path}/{credential['credentialId']}")):
         response = client.open(address, method=method, headers=cast.acme.bearer())
         assert (response.status_code, response.json) == (404, NOT_FOUND)
+
+
+RULE = {
+    "type": "federated",
+    "issuer": "https://token.actions.githubusercontent.com",
+    "subject": "repo:acme/app:ref:refs/heads/main",
+    "claims": {"repository_id": "7", "ref_protected": ["true"]},
+    "audience": "https://idp.example",
+    "jwksUri": "https://issuer.example/keys",
+}
+
+
+def test_a_rule_of_trust_is_shown_as_it_was_made(
+    client: FlaskClient, cast: Cast, worker: Agent, database_url: str
+) -> None:
+    path = f"/api/v1/agents/{worker.agent_id}/credentials"
+    response = client.post(path, json=RULE | {"label": "CI"}, headers=cast.acme.bearer())
+    assert response.status_code == 201, response.text
+    shown = {
+        **RULE,
+        "credentialId": response.json["credentialId"],
+        "label": "CI",
+        "jwks": None,
+        "createdAt": "2026-04-15T12:00:00.000000Z",
+        "expiresAt": None,
+        "lastUsedAt": None,
+        "warnings": [],
+    }
+    assert response.json == shown | {"clientId": worker.client_id}
+    assert all_of(client, cast, worker)[1] == shown
+    events = client.get("/api/v1/audit?limit=1", headers=cast.acme.bearer()).json["data"]
+    recorded = {name: shown[name] for name in ("label", "jwks", "expiresAt", *RULE)}
+    assert (events[0]["action"], events[0]["after"]) == (
+        "credential.created",
+        recorded | {"agentId": worker.client_id},
+    )
+
+
+def test_a_rule_without_more_is_for_this_server_and_the_issuers_published_keys(
+    client: FlaskClient, cast: Cast, worker: Agent
+) -> None:
+    made = add(client, cast, worker, type="federated", issuer="https://issuer.example", claims={"team": "a"})
+    assert (made["audience"], made["jwks"]) == (cast.acme.services.settings.issuer, None)
+    assert not {"subject", "jwksUri", "clientSecret"} & set(made)
+    assert made["warnings"] == ["there is no subject, so every workload of the issuer with these claims is trusted"]
+
+
+@pytest.mark.parametrize(
+    ("body", "details"),
+    [
+        ({"type": "federated"}, {"issuer": ["must be there for the type federated"]}),
+        ({"type": "x"}, {"type": ["must be one of secret, key, federated"]}),
+        ({"issuer": "https://issuer.example"}, {"issuer": ["must be there for the type federated only"]}),
+        ({"type": "key"}, {"type": ["must be key if there is a jwk or jwks, and otherwise secret"]}),
+        (
+            {"type": "federated", "issuer": "https://issuer.example"},
+            {"subject": ["must be there, or claims: otherwise every token of the issuer would be trusted"]},
+        ),
+        (
+            RULE | {"jwk": {}},
+            {"jwk": ["must not be there for the type federated: its keys are in jwks"]},
+        ),
+        (
+            RULE | {"claims": {"a": {}}},
+            {"claims": ["a must be a string, a whole number or a boolean, or a list of these"]},
+        ),
+        (RULE | {"claims": []}, {"claims": ["Not a valid mapping type."]}),
+        (RULE | {"issuer": 7}, {"issuer": ["Not a valid string."]}),
+        (RULE | {"subject": "a\u0000"}, {"subject": ["must not hold control characters or lone surrogates"]}),
+    ],
+    ids=str,
+)
+def test_a_wrong_rule_is_refused_by_the_name_of_the_member(
+    client: FlaskClient, cast: Cast, worker: Agent, body: dict[str, Any], details: dict[str, list[str]]
+) -> None:
+    path = f"/api/v1/agents/{worker.agent_id}/credentials"
+    response = client.post(path, json=body, headers=cast.acme.bearer())
+    assert (response.status_code, response.json["details"]) == (400, details)
+    assert len(all_of(client, cast, worker)) == 1
+
+
+@pytest.mark.parametrize("type_", ["secret", "key"])
+def test_the_other_types_may_be_named(client: FlaskClient, cast: Cast, worker: Agent, type_: str) -> None:
+    keys = {"jwk": PUBLIC_KEY} if type_ == "key" else {}
+    made = add(client, cast, worker, type=type_, **keys)
+    assert (made["type"], "clientSecret" in made) == (type_, type_ == "secret")

@@ -1,0 +1,1 @@
+"""Tokens of other issuers: which an agent trusts, and the keys that verify them. No Flask."""

@@ -1,0 +1,265 @@
+"""What a rule of trust must be, so that it trusts somebody and not anybody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from agentidp.federation.rule import SEPARATORS, SPIFFE, is_pattern
+from agentidp.jose.jwk import public_jwks
+
+MAX_URL = 255
+"""Characters of an issuer, and of the address of its keys."""
+
+MAX_VALUE = 500
+"""Characters of a subject, of an audience, and of the value and the name of a claim."""
+
+MAX_CLAIMS = 20
+MAX_VALUES = 20
+"""Accepted values of one claim."""
+
+GITHUB = "https://token.actions.githubusercontent.com"
+GITLAB = "https://gitlab.com"
+
+_OWN_MEMBERS = {"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
+"""Claims that a rule has other members for, or that are of one token."""
+
+_PINS: Mapping[str, tuple[str, ...]] = {
+    GITHUB: ("repository_id", "repository_owner_id", "repository", "repository_owner"),
+    GITLAB: ("project_id", "namespace_id", "project_path", "namespace_path"),
+    "https://app.terraform.io": (
+        "terraform_workspace_id",
+        "terraform_organization_id",
+        "terraform_project_id",
+        "terraform_organization_name",
+    ),
+    "https://accounts.google.com": ("email",),
+}
+"""Issuers that anyone can have tokens of, and the claims by which they distinguish their customers. The first ones are
+ids: they are never given to somebody else."""
+
+_SUBJECT_BEGINS: Mapping[str, tuple[str, ...]] = {
+    GITHUB: ("repo:", *(f"{name}:" for name in _PINS[GITHUB])),
+    GITLAB: ("project_path:", *(f"{name}:" for name in _PINS[GITLAB])),
+    "https://app.terraform.io": ("organization:",),
+}
+"""How a subject of theirs begins if it names the customer first. GitHub and GitLab let a customer change the form."""
+
+_IMMUTABLE_GITHUB_SUBJECT = re.compile(r"repo:[^/@:]+@[0-9]+/([^/@:]+@[0-9]+:|\*)|repository(_owner)?_id:")
+_SERVICE_ACCOUNT = "system:serviceaccount:"
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
+_ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class RuleRefused(Exception):
+    """The rule must not be made. ``member`` is the part of it that is wrong; the message is for who makes it."""
+
+    def __init__(self, member: str, message: str) -> None:
+        super().__init__(message)
+        self.member = member
+
+
+def checked(new: Mapping[str, Any], *, own_issuer: str, organization_id: str) -> dict[str, Any]:
+    """The rule as it is stored, with nothing that it does not say.
+
+    :param new: ``issuer``, ``subject``, ``claims``, ``audience``, ``jwks`` and ``jwksUri``, each possibly ``None``.
+    :param own_issuer: ours, which is the audience if the rule names none.
+    :param organization_id: whose agent it is for.
+    :raises RuleRefused: it breaks a rule, or anybody could meet it.
+    """
+    issuer, subject, claims = new.get("issuer"), new.get("subject"), new.get("claims") or {}
+    if not isinstance(issuer, str):
+        raise RuleRefused("issuer", "must be there for the type federated")
+    _check_issuer(issuer, own_issuer)
+    rule: dict[str, Any] = {"issuer": issuer}
+    if subject is not None:
+        rule["subject"] = _checked_text("subject", subject)
+    if claims:
+        rule["claims"] = _checked_claims(claims)
+    rule["audience"] = _checked_audience(new.get("audience") or own_issuer, organization_id)
+    _check_who_is_trusted(issuer, subject, rule.get("claims", {}))
+    if new.get("jwks") is not None and new.get("jwksUri") is not None:
+        raise RuleRefused("jwksUri", "must not be there beside jwks")
+    if new.get("jwks") is not None:
+        rule["jwks"] = {"keys": _checked_keys(new["jwks"])}
+    elif new.get("jwksUri") is not None:
+        rule["jwksUri"] = _checked_url("jwksUri", new["jwksUri"])
+    elif issuer.startswith(SPIFFE):
+        raise RuleRefused("jwksUri", "must be there, or jwks: a trust domain has no metadata to find its keys by")
+    return rule
+
+
+def warnings(rule: Mapping[str, Any]) -> list[str]:
+    """What whoever makes the rule should know: that it trusts more than one workload, or that a name that it relies on
+    can be taken over.
+    """
+    issuer, subject, claims = rule["issuer"], rule.get("subject"), rule.get("claims", {})
+    found = [
+        f"{name} ends in *, so everything below {value[:-1]} is trusted"
+        for name, value in _values(subject, claims)
+        if is_pattern(value)
+    ]
+    if subject is None:
+        found.append("there is no subject, so every workload of the issuer with these claims is trusted")
+    if subject is not None and subject.endswith(":pull_request"):
+        found.append("a pull request is trusted before anybody has reviewed it")
+    if (
+        issuer == GITHUB
+        and not _has_pin(claims, _PINS[GITHUB][:2])
+        and not (subject and _IMMUTABLE_GITHUB_SUBJECT.match(subject))
+    ):
+        found.append(
+            "names of owners and repositories can be taken over after a rename or a deletion: "
+            "add the claim repository_id or repository_owner_id"
+        )
+    if (
+        issuer == GITLAB
+        and not _has_pin(claims, _PINS[GITLAB][:2])
+        and not (subject and subject.startswith(("project_id:", "namespace_id:")))
+    ):
+        found.append(
+            "paths of groups and projects can be taken over after a rename or a deletion: "
+            "add the claim project_id or namespace_id"
+        )
+    return found
+
+
+def _values(subject: str | None, claims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    if subject is not None:
+        yield "subject", subject
+    for name, expected in claims.items():
+        for value in expected if isinstance(expected, list) else [expected]:
+            yield name, value
+
+
+def _check_issuer(issuer: str, own_issuer: str) -> None:
+    if issuer.startswith(SPIFFE):
+        if not _TRUST_DOMAIN.fullmatch(issuer.removeprefix(SPIFFE)):
+            raise RuleRefused("issuer", "must be spiffe:// and the name of a trust domain, without a path")
+        return
+    _checked_url("issuer", issuer, may_have_query=False)
+    if issuer.rstrip("/") == own_issuer:
+        raise RuleRefused("issuer", "must be another issuer than this server, whose own tokens are no credential")
+
+
+def _checked_url(member: str, url: object, *, may_have_query: bool = True) -> str:
+    text = _checked_text(member, url, MAX_URL)
+    try:
+        parts = urlsplit(text)
+        is_right = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    if not is_right or parts.username is not None or "#" in text or not text.isascii() or " " in text:
+        raise RuleRefused(member, "must be an https URL without credentials and fragment")
+    if "?" in text and not may_have_query:
+        raise RuleRefused(member, "must be an https URL without query")
+    return text
+
+
+def _checked_text(member: str, text: object, most: int = MAX_VALUE) -> str:
+    if not isinstance(text, str):
+        raise RuleRefused(member, "must be a string")
+    if not 1 <= len(text) <= most:
+        raise RuleRefused(member, f"must have 1 to {most} characters")
+    if _CONTROL.search(text):
+        raise RuleRefused(member, "must not hold control characters or lone surrogates")
+    return text
+
+
+def _checked_audience(audience: object, organization_id: str) -> str:
+    text = _checked_text("audience", audience)
+    if any(named != organization_id for named in _ORGANIZATION_ID.findall(text)):
+        # So an audience with the organization's id is nobody else's, also without client_id.
+        raise RuleRefused("audience", "must not name another organization")
+    return text
+
+
+def _checked_claims(claims: object) -> dict[str, Any]:
+    if not isinstance(claims, dict):
+        raise RuleRefused("claims", "must be an object")
+    if len(claims) > MAX_CLAIMS:
+        raise RuleRefused("claims", f"must not have more than {MAX_CLAIMS} claims")
+    for name, expected in claims.items():
+        _checked_text("claims", name)
+        if name in _OWN_MEMBERS:
+            raise RuleRefused("claims", f"must not have {name}: it has a member of its own, or is of one token only")
+        values = expected if isinstance(expected, list) else [expected]
+        if not 1 <= len(values) <= MAX_VALUES:
+            raise RuleRefused("claims", f"{name} must have 1 to {MAX_VALUES} values")
+        for value in values:
+            if isinstance(value, str):
+                try:
+                    _checked_text("claims", value)
+                except RuleRefused as refused:
+                    raise RuleRefused("claims", f"{name} {refused}") from None
+            elif type(value) is not bool and not (type(value) is int and abs(value) < 2**53):
+                raise RuleRefused("claims", f"{name} must be a string, a whole number or a boolean, or a list of these")
+    return claims
+
+
+def _checked_keys(jwks: object) -> list[dict[str, Any]]:
+    try:
+        return public_jwks(jwks)
+    except ValueError as error:
+        raise RuleRefused("jwks", str(error)) from None
+
+
+def _check_who_is_trusted(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
+    """:raises RuleRefused: anybody could meet the rule, or nobody by a mistake in a pattern."""
+    if subject is None and not claims:
+        raise RuleRefused("subject", "must be there, or claims: otherwise every token of the issuer would be trusted")
+    for name, value in _values(subject, claims):
+        if isinstance(value, str):
+            try:
+                _check_pattern(value, is_subject=name == "subject")
+            except ValueError as error:
+                member, prefix = (name, "") if name == "subject" else ("claims", f"{name} ")
+                raise RuleRefused(member, f"{prefix}{error}") from None
+    if subject is not None and issuer.startswith(SPIFFE) and not subject.startswith(f"{issuer}/"):
+        raise RuleRefused("subject", f"must be a SPIFFE ID of the trust domain: {issuer}/...")
+    if subject is not None and subject.startswith(_SERVICE_ACCOUNT):
+        _check_service_account(subject)
+    if issuer in _PINS:
+        begins = _SUBJECT_BEGINS.get(issuer)
+        names_customer = subject is not None and (begins is None or subject.startswith(begins))
+        if not names_customer and not _has_pin(claims, _PINS[issuer]):
+            begin = f"must begin with {begins[0]}" if subject is not None and begins else "must be there"
+            raise RuleRefused(
+                "subject",
+                f"{begin}, or claims must have one of {', '.join(_PINS[issuer])}: "
+                "anyone can have a token of this issuer",
+            )
+
+
+def _check_pattern(value: str, *, is_subject: bool) -> None:
+    """:raises ValueError: the rule that it breaks."""
+    if "*" not in value:
+        return
+    prefix = value[:-1]
+    if "*" in prefix or not prefix.endswith(SEPARATORS):
+        raise ValueError("may have a * at its end only, behind a : or / that ends a whole part")
+    parts = [part for part in re.split("[:/]", prefix) if part]
+    if len(parts) < 2 and is_subject:
+        raise ValueError("must name somebody before its *: anyone could meet it")
+    if not parts:
+        raise ValueError("must have something before its *")
+
+
+def _check_service_account(subject: str) -> None:
+    """The subjects of Kubernetes: ``system:serviceaccount:<namespace>:<name>``."""
+    namespace, _, name = subject.removeprefix(_SERVICE_ACCOUNT).partition(":")
+    if is_pattern(namespace):
+        raise RuleRefused("subject", "must name the namespace: every service account of the cluster could meet it")
+    if name == "default":
+        raise RuleRefused(
+            "subject",
+            "must not be the default service account, which every pod has that names none: give the workload its own",
+        )
+
+
+def _has_pin(claims: Mapping[str, Any], names: tuple[str, ...]) -> bool:
+    """Whether one of these claims has only values that name somebody."""
+    return any(name in claims for name in names)

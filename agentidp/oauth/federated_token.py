@@ -1,0 +1,126 @@
+"""Tokens of other issuers, by which an agent authenticates because one of its rules trusts them (RFC 7523).
+
+A platform's token may be used as often as the client likes until it expires: a pod gets one for an hour, and a token of
+this kind need not have a ``jti``. The audience is the rule's. The keys are those of the rule's issuer, and of nobody
+else who says that it is the same issuer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from agentidp.federation.rule import SPIFFE, Rule, issuers_of
+from agentidp.jose.jwk import ALGORITHMS, key_algorithm
+from agentidp.jose.jws import UnverifiedJwt, read_unverified
+from agentidp.oauth.client_assertion import MAX_LENGTH, NOBODYS_KEYS, TYPE, WRONG_SIGNATURE, wrong_time
+from agentidp.oauth.issuance import Client
+from agentidp.services import Services
+
+SPIFFE_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
+"""The type of a client assertion that is a JWT-SVID (draft-ietf-oauth-spiffe-client-auth)."""
+
+ASSERTION_TYPES = (TYPE, SPIFFE_TYPE)
+"""What ``client_assertion_type`` may be."""
+
+TYPES = (None, "jwt", "jose", "at+jwt", "application/at+jwt", "client-authentication+jwt")
+"""Values of ``typ``, in lower case. SPIFFE has ``JOSE``; an access token of another server is ``at+jwt`` (RFC 9068)."""
+
+MAX_LIFETIME = 86_400
+"""Seconds until ``exp``. Platforms give tokens for an hour, some for a day. A Kubernetes token without an end, as old
+clusters stored them, is a secret, and refused."""
+
+MAX_REMEMBERED = 10_000
+"""Clients whose rules a process remembers, about 30 MB. Only an authentic token adds one."""
+
+NO_RULE, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, REVOKED_RULE = REASONS = (
+    "no rule of trust",
+    "token matches no rule",
+    "wrong audience",
+    "unknown key",
+    "revoked or expired rule",
+)
+"""Why a token is rejected, beside its signature and its times, in the words of the log."""
+
+
+def read(text: str) -> UnverifiedJwt | None:
+    """A token before its signature is verified, or ``None`` if it is not one that can be accepted."""
+    return read_unverified(text, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
+
+
+def issuers(s: Services, unverified: UnverifiedJwt, *, is_svid: bool) -> tuple[str, ...]:
+    """Whose token it may be. A token of this server is nobody's.
+
+    :param is_svid: it was sent as a JWT-SVID, whose issuer is the trust domain and nobody else.
+    """
+    named = issuers_of(unverified.claims)
+    if s.settings.issuer in named:
+        return ()
+    return tuple(one for one in named if one.startswith(SPIFFE)) if is_svid else named
+
+
+def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, *, is_svid: bool) -> Client:
+    """Verify a token by the rules of the client that a request names.
+
+    The rules by which the client's last token was accepted are tried first, from memory. The statement that issues the
+    token checks that a credential in force still has the rule.
+
+    :returns: the client, with the rule that has accepted the token, or with none and a reason: the statement that
+        issues the token then finds nobody, as for a wrong secret.
+    """
+    of = issuers(s, unverified, is_svid=is_svid)
+    remembered = s.client_rules.get((named.agent_id, of), [])
+    accepted, refusal = _accepted(unverified, remembered, at) if remembered else (None, None)
+    if accepted is None:
+        rows = s.database.of(named.organization_id, at).fetch(
+            "oauth/client_rules", agent_id=named.agent_id, issuers=list(of)
+        )
+        known = {rule.text for rule in remembered}
+        rules = [rule for rule in (Rule.of(row.trust) for row in rows) if rule.text not in known]
+        if rules or not remembered:
+            accepted, refusal = _accepted(unverified, rules, at)
+        if accepted is not None:
+            if len(s.client_rules) >= MAX_REMEMBERED:
+                s.client_rules.clear()
+            s.client_rules[named.agent_id, of] = [Rule.of(row.trust) for row in rows]
+    return replace(named, is_federated=True, jwk=None if accepted is None else accepted.text, refusal=refusal)
+
+
+def _accepted(unverified: UnverifiedJwt, rules: Iterable[Rule], at: datetime) -> tuple[Rule | None, str | None]:
+    """The rule that accepts a token, or the reason why none does, in the words of the log: that of the rule which comes
+    nearest. A failure verifies a signature too, so that it takes as long.
+    """
+    refusal, distance, has_verified = NO_RULE, 4, False
+    for rule in rules:
+        reason, how_far = NO_MATCH, 3
+        if rule.is_met_by(unverified.claims):
+            reason, how_far = UNKNOWN_KEY, 1
+            for key in keys_of(rule, unverified):
+                has_verified = True
+                found = _refusal(unverified, key, at)
+                if found is None:
+                    return rule, None
+                reason, how_far = found, 0
+        elif all(comparison.is_met for comparison in rule.compare(unverified.claims) if comparison.name != "audience"):
+            reason, how_far = WRONG_AUDIENCE, 2
+        if how_far < distance:
+            refusal, distance = reason, how_far
+    if not has_verified:
+        unverified.is_signed_by(NOBODYS_KEYS[key_algorithm(unverified.alg)])
+    return None, refusal
+
+
+def keys_of(rule: Rule, unverified: UnverifiedJwt) -> list[object]:
+    """The keys of a rule's issuer that may have signed a token."""
+    inline = rule.inline_keys
+    return [] if inline is None else inline.find(unverified.kid, unverified.alg)
+
+
+def _refusal(unverified: UnverifiedJwt, key: object, at: datetime) -> str | None:
+    """Why a token that a rule trusts is refused, in the words of the log; ``None`` if *key* has signed it and its times
+    are right.
+    """
+    if not unverified.is_signed_by(key):
+        return WRONG_SIGNATURE
+    return wrong_time(unverified.claims, at.timestamp(), MAX_LIFETIME)

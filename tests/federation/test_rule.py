@@ -1,0 +1,144 @@
+"""Which tokens a rule of trust is met by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agentidp.federation.rule import Rule, is_met, issuers_of
+
+RULE = {
+    "issuer": "https://issuer.example",
+    "subject": "repo:acme/app:ref:refs/heads/main",
+    "claims": {"repository_id": "7", "ref": ["refs/heads/main", "refs/heads/next"], "/job/protected": True},
+    "audience": "https://idp.example",
+}
+CLAIMS = {
+    "iss": "https://issuer.example",
+    "sub": "repo:acme/app:ref:refs/heads/main",
+    "aud": "https://idp.example",
+    "repository_id": "7",
+    "ref": "refs/heads/next",
+    "job": {"protected": True, "id": 4},
+}
+
+
+def test_is_met_by_what_it_says_and_by_more() -> None:
+    assert Rule.of(RULE).is_met_by(CLAIMS)
+    assert Rule.of(RULE).is_met_by(CLAIMS | {"actor": "someone", "aud": ["https://idp.example"]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"iss": "https://issuer.example/"}, "issuer"),
+        ({"iss": "https://ISSUER.example"}, "issuer"),
+        ({"iss": "https://issuer.example/other-tenant"}, "issuer"),
+        ({"iss": None}, "issuer"),
+        ({"iss": ["https://issuer.example"]}, "issuer"),
+        ({"aud": "https://idp.example/"}, "audience"),
+        ({"aud": ["https://idp.example", "https://other.example"]}, "audience"),
+        ({"aud": []}, "audience"),
+        ({"aud": None}, "audience"),
+        ({"sub": "repo:acme/app:ref:refs/heads/main2"}, "subject"),
+        ({"sub": "repo:acme/app-evil:ref:refs/heads/main"}, "subject"),
+        ({"sub": "repo:ACME/app:ref:refs/heads/main"}, "subject"),
+        ({"sub": 7}, "subject"),
+        ({"repository_id": 7}, "repository_id"),
+        ({"repository_id": "70"}, "repository_id"),
+        ({"repository_id": ["7"]}, "repository_id"),
+        ({"repository_id": None}, "repository_id"),
+        ({"ref": "refs/heads/mai"}, "ref"),
+        ({"ref": ["refs/heads/main"]}, "ref"),
+        ({"job": {"protected": 1}}, "/job/protected"),
+        ({"job": {"protected": "true"}}, "/job/protected"),
+        ({"job": [{"protected": True}]}, "/job/protected"),
+        ({"job": None}, "/job/protected"),
+    ],
+    ids=str,
+)
+def test_is_not_met_and_says_by_what(changes: dict[str, Any], wrong: str) -> None:
+    rule, claims = Rule.of(RULE), CLAIMS | changes
+    assert not rule.is_met_by(claims)
+    assert [one.name for one in rule.compare(claims) if not one.is_met] == [wrong]
+
+
+def test_a_comparison_shows_both_sides() -> None:
+    rule = Rule.of(RULE)
+    claims = {name: value for name, value in CLAIMS.items() if name != "sub"} | {"repository_id": 7}
+    shown = [(one.name, one.expected, one.found, one.is_there, one.is_met) for one in rule.compare(claims)]
+    assert shown == [
+        ("issuer", "https://issuer.example", "https://issuer.example", True, True),
+        ("audience", "https://idp.example", "https://idp.example", True, True),
+        ("subject", "repo:acme/app:ref:refs/heads/main", None, False, False),
+        ("repository_id", "7", 7, True, False),
+        ("ref", ["refs/heads/main", "refs/heads/next"], "refs/heads/next", True, True),
+        ("/job/protected", True, True, True, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "result"),
+    [
+        ("repo:acme/app:*", "repo:acme/app:ref:refs/heads/main", True),
+        ("repo:acme/app:*", "repo:acme/app:x", True),
+        ("repo:acme/app:*", "repo:acme/app:", False),
+        ("repo:acme/app:*", "repo:acme/app-evil:x", False),
+        ("repo:acme/app:*", "repo:acme/app", False),
+        ("repo:acme/*", "repo:acme-evil/app:x", False),
+        ("repo:acme/*", "repo:acme/app:x", True),
+        ("repo:acme/app:*", "REPO:acme/app:x", False),
+        ("a?", "ab", False),
+        (True, 1, False),
+        (1, True, False),
+        (1, 1.0, False),
+        ("1", 1, False),
+        (7, 7, True),
+    ],
+)
+def test_compares_exactly(expected: object, found: object, result: bool) -> None:
+    assert is_met(expected, found) is result
+
+
+@pytest.mark.parametrize(
+    ("claims", "issuers"),
+    [
+        ({"iss": "https://a.example", "sub": "b"}, ("https://a.example",)),
+        ({"sub": "spiffe://acme.example/ns/shop"}, ("spiffe://acme.example",)),
+        (
+            {"iss": "https://a.example", "sub": "spiffe://acme.example/ns"},
+            ("https://a.example", "spiffe://acme.example"),
+        ),
+        ({"sub": "spiffe://acme.example"}, ()),
+        ({"sub": "spiffe:///ns"}, ()),
+        ({"iss": 7, "sub": ["spiffe://acme.example/ns"]}, ()),
+        ({"iss": "spiffe://acme.example", "sub": "spiffe://acme.example/ns"}, ("spiffe://acme.example",)),
+    ],
+)
+def test_knows_whose_token_it_may_be(claims: dict[str, Any], issuers: tuple[str, ...]) -> None:
+    assert issuers_of(claims) == issuers
+
+
+def test_a_token_that_only_names_a_trust_domain_as_its_issuer_meets_no_rule_of_it() -> None:
+    """What counts is the trust domain of the subject."""
+    rule = Rule.of({"issuer": "spiffe://acme.example", "claims": {"a": "b"}, "audience": "c"})
+    assert rule.is_met_by({"sub": "spiffe://acme.example/ns", "a": "b", "aud": "c"})
+    assert not rule.is_met_by({"iss": "spiffe://acme.example", "sub": "someone", "a": "b", "aud": "c"})
+    assert not rule.is_met_by({"sub": "spiffe://evil.example/acme.example", "a": "b", "aud": "c"})
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("/kubernetes.io/pod/uid", "7"),
+        ("/a~1b/c~0d", 1),
+        ("/a~1b", None),
+        ("kubernetes.io", None),
+        ("/missing/x", None),
+    ],
+)
+def test_a_json_pointer_leads_to_a_member(name: str, found: object) -> None:
+    claims = {"iss": "i", "aud": "a", "kubernetes.io": {"pod": {"uid": "7"}}, "a/b": {"c~d": 1}}
+    rule = Rule.of({"issuer": "i", "claims": {name: found if found is not None else "x"}, "audience": "a"})
+    assert rule.is_met_by(claims) is (found is not None)

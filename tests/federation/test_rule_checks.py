@@ -1,0 +1,229 @@
+"""Which rules of trust can be made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agentidp.federation.rule_checks import (
+    GITHUB,
+    GITLAB,
+    MAX_CLAIMS,
+    MAX_URL,
+    MAX_VALUE,
+    MAX_VALUES,
+    RuleRefused,
+    checked,
+    warnings,
+)
+from tests.federation.issuer import Issuer
+
+OWN = "https://idp.example"
+ORGANIZATION = "org-0a1b2c3d-0000-4000-8000-000000000001"
+OTHER = "org-0a1b2c3d-0000-4000-8000-000000000002"
+RULE = {"issuer": "https://issuer.example", "subject": "job:7"}
+KEYS = Issuer.with_curve().jwks()
+
+
+def check(**changes: Any) -> dict[str, Any]:
+    """Check a rule with *changes*; ``None`` leaves a member out."""
+    return checked(RULE | changes, own_issuer=OWN, organization_id=ORGANIZATION)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"issuer": "https://issuer.example/tenant/"},
+        {"issuer": "https://issuer.example:8443/a"},
+        {"issuer": "https://" + "a" * (MAX_URL - len("https://"))},
+        {"subject": "x" * MAX_VALUE},
+        {"subject": None, "claims": {"team": "a"}},
+        {"claims": {str(n): "x" for n in range(MAX_CLAIMS)}},
+        {"claims": {"n": [*map(str, range(MAX_VALUES))]}},
+        {"claims": {"/kubernetes.io/serviceaccount/uid": "7", "protected": True, "n": 2**53 - 1}},
+        {"audience": f"{OWN}/{ORGANIZATION}"},
+        {"audience": "sts.example"},
+        {"jwks": KEYS},
+        {"jwksUri": "https://keys.example/x?y=z"},
+        {"issuer": "spiffe://acme.example", "subject": "spiffe://acme.example/ns/a", "jwksUri": "https://b.example"},
+        {"issuer": "spiffe://acme.example", "subject": "spiffe://acme.example/ns/*", "jwks": KEYS},
+        {"subject": "system:serviceaccount:shop:builder"},
+        {"subject": "system:serviceaccount:shop:*"},
+        {"issuer": GITHUB, "subject": "repo:acme@1/app@2:ref:refs/heads/main"},
+        {"issuer": GITHUB, "subject": "repository_owner_id:7:repository_id:8"},
+        {"issuer": GITHUB, "subject": None, "claims": {"repository_id": "7"}},
+        {"issuer": GITHUB, "subject": "job_workflow_ref:a/b", "claims": {"repository_owner_id": "7"}},
+        {"issuer": GITLAB, "subject": "project_path:acme/app:ref_type:branch:ref:main"},
+        {"issuer": "https://accounts.google.com", "subject": "104892101029384756"},
+    ],
+    ids=str,
+)
+def test_takes(changes: dict[str, Any]) -> None:
+    new = {name: value for name, value in (RULE | changes).items() if value is not None}
+    assert check(**changes) == {"audience": OWN} | new
+
+
+def refusal(**changes: Any) -> tuple[str, str]:
+    """What a rule is refused for."""
+    with pytest.raises(RuleRefused) as refused:
+        check(**changes)
+    return refused.value.member, str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "http://issuer.example",
+        "https://",
+        "https:///x",
+        "https://user@issuer.example",
+        "https://issuer.example#a",
+        "https://issuer.example/?a=b",
+        "https://issuer.example/a b",
+        "https://issuer.example:99999",
+        "https://issuér.example",
+        "ftp://issuer.example",
+        "issuer.example",
+        "spiffe://acme.example/ns",
+        "spiffe://",
+        "spiffe://Acme.example",
+        "",
+        "https://" + "a" * MAX_URL,
+        "https://issuer.example/\x00",
+        OWN,
+        f"{OWN}/",
+    ],
+)
+def test_the_issuer_is_an_https_url_or_a_trust_domain_and_not_ours(issuer: str) -> None:
+    member, _ = refusal(issuer=issuer)
+    assert member == "issuer"
+
+
+@pytest.mark.parametrize(
+    ("changes", "member", "message"),
+    [
+        (
+            {"subject": None},
+            "subject",
+            "must be there, or claims: otherwise every token of the issuer would be trusted",
+        ),
+        ({"subject": None, "claims": {}}, "subject", None),
+        ({"subject": ""}, "subject", f"must have 1 to {MAX_VALUE} characters"),
+        ({"subject": "x" * (MAX_VALUE + 1)}, "subject", f"must have 1 to {MAX_VALUE} characters"),
+        ({"subject": "a\x00"}, "subject", "must not hold control characters or lone surrogates"),
+        ({"subject": "a\ud800"}, "subject", "must not hold control characters or lone surrogates"),
+        ({"subject": "*"}, "subject", "may have a * at its end only, behind a : or / that ends a whole part"),
+        ({"subject": "repo:acme*"}, "subject", "may have a * at its end only, behind a : or / that ends a whole part"),
+        (
+            {"subject": "repo:*/app:x"},
+            "subject",
+            "may have a * at its end only, behind a : or / that ends a whole part",
+        ),
+        ({"subject": "a:b:**"}, "subject", "may have a * at its end only, behind a : or / that ends a whole part"),
+        ({"subject": "repo:*"}, "subject", "must name somebody before its *: anyone could meet it"),
+        ({"subject": "a::/*"}, "subject", "must name somebody before its *: anyone could meet it"),
+        (
+            {"subject": "system:serviceaccount:shop:default"},
+            "subject",
+            "must not be the default service account, which every pod has that names none: give the workload its own",
+        ),
+        (
+            {"subject": "system:serviceaccount:*"},
+            "subject",
+            "must name the namespace: every service account of the cluster could meet it",
+        ),
+        ({"claims": {"a": "*"}}, "claims", "a may have a * at its end only, behind a : or / that ends a whole part"),
+        ({"claims": {"a": ["b", "/*"]}}, "claims", "a must have something before its *"),
+        ({"claims": {"a": None}}, "claims", "a must be a string, a whole number or a boolean, or a list of these"),
+        ({"claims": {"a": 1.5}}, "claims", "a must be a string, a whole number or a boolean, or a list of these"),
+        ({"claims": {"a": 2**53}}, "claims", "a must be a string, a whole number or a boolean, or a list of these"),
+        ({"claims": {"a": {"b": "c"}}}, "claims", None),
+        ({"claims": {"a": [["b"]]}}, "claims", None),
+        ({"claims": {"a": []}}, "claims", f"a must have 1 to {MAX_VALUES} values"),
+        ({"claims": {"a": ["b"] * (MAX_VALUES + 1)}}, "claims", f"a must have 1 to {MAX_VALUES} values"),
+        ({"claims": {"a": ""}}, "claims", f"a must have 1 to {MAX_VALUE} characters"),
+        ({"claims": {"": "a"}}, "claims", f"must have 1 to {MAX_VALUE} characters"),
+        ({"claims": {"aud": "a"}}, "claims", None),
+        ({"claims": {"jti": "a"}}, "claims", None),
+        ({"claims": {str(n): "x" for n in range(MAX_CLAIMS + 1)}}, "claims", None),
+        ({"audience": f"{OWN}/{OTHER}"}, "audience", "must not name another organization"),
+        ({"audience": f"{ORGANIZATION} {OTHER}"}, "audience", "must not name another organization"),
+        ({"jwks": KEYS, "jwksUri": "https://keys.example"}, "jwksUri", "must not be there beside jwks"),
+        ({"jwks": {"keys": []}}, "jwks", "must be a JWK Set with 1 to 10 keys"),
+        ({"jwks": {"keys": [{"kty": "oct", "k": "x"}]}}, "jwks", None),
+        ({"jwksUri": "http://keys.example"}, "jwksUri", "must be an https URL without credentials and fragment"),
+        (
+            {"issuer": "spiffe://acme.example", "subject": "spiffe://acme.example/a"},
+            "jwksUri",
+            "must be there, or jwks: a trust domain has no metadata to find its keys by",
+        ),
+        (
+            {"issuer": "spiffe://acme.example", "subject": "spiffe://acme.example.evil/a", "jwks": KEYS},
+            "subject",
+            "must be a SPIFFE ID of the trust domain: spiffe://acme.example/...",
+        ),
+        (
+            {"issuer": GITHUB, "subject": None, "claims": {"environment": "production"}},
+            "subject",
+            "must be there, or claims must have one of repository_id, repository_owner_id, repository, "
+            "repository_owner: anyone can have a token of this issuer",
+        ),
+        (
+            {"issuer": GITHUB, "subject": "job_workflow_ref:acme/shared/.github/workflows/x.yml@refs/heads/main"},
+            "subject",
+            "must begin with repo:, or claims must have one of repository_id, repository_owner_id, repository, "
+            "repository_owner: anyone can have a token of this issuer",
+        ),
+        ({"issuer": GITHUB, "subject": "repo:*"}, "subject", "must name somebody before its *: anyone could meet it"),
+        ({"issuer": GITLAB, "subject": "ref:main"}, "subject", None),
+        ({"issuer": "https://accounts.google.com", "subject": None, "claims": {"azp": "x"}}, "subject", None),
+    ],
+    ids=str,
+)
+def test_refuses_and_says_why(changes: dict[str, Any], member: str, message: str | None) -> None:
+    found = refusal(**changes)
+    assert found == (member, message or found[1])
+
+
+@pytest.mark.parametrize(
+    ("rule", "warned"),
+    [
+        (RULE, []),
+        (
+            {"issuer": "https://a.example", "claims": {"team": "x"}},
+            ["there is no subject, so every workload of the issuer with these claims is trusted"],
+        ),
+        (
+            {"issuer": GITHUB, "subject": "repo:acme@1/app@2:*"},
+            ["subject ends in *, so everything below repo:acme@1/app@2: is trusted"],
+        ),
+        (
+            {"issuer": GITHUB, "subject": "repo:acme/app:ref:refs/heads/main"},
+            [
+                "names of owners and repositories can be taken over after a rename or a deletion: "
+                "add the claim repository_id or repository_owner_id"
+            ],
+        ),
+        ({"issuer": GITHUB, "subject": "repo:acme/app:ref:x", "claims": {"repository_id": "7"}}, []),
+        (
+            {"issuer": GITHUB, "subject": "repo:acme/app:pull_request", "claims": {"repository_id": "7"}},
+            ["a pull request is trusted before anybody has reviewed it"],
+        ),
+        (
+            {"issuer": GITLAB, "subject": "project_path:a/b:ref_type:branch:ref:main"},
+            [
+                "paths of groups and projects can be taken over after a rename or a deletion: "
+                "add the claim project_id or namespace_id"
+            ],
+        ),
+        ({"issuer": GITLAB, "subject": "project_id:7:ref_type:branch:ref:main"}, []),
+        (
+            {"issuer": "https://a.example", "subject": "system:serviceaccount:shop:*"},
+            ["subject ends in *, so everything below system:serviceaccount:shop: is trusted"],
+        ),
+    ],
+)
+def test_warns_of_what_is_wide_or_can_change_hands(rule: dict[str, Any], warned: list[str]) -> None:
+    assert warnings(rule) == warned

@@ -1,0 +1,328 @@
+"""Tokens of other issuers at the token endpoint, in the slot of the client assertion."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import uuid
+from typing import Any
+
+import psycopg
+import pytest
+from cryptography.hazmat.primitives import serialization
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from agentidp.oauth import client_assertion
+from agentidp.oauth.client_assertion import CLIENT_LEEWAY
+from agentidp.oauth.federated_token import MAX_LIFETIME, SPIFFE_TYPE
+from tests.conftest import Cast
+from tests.factories import Agent, Clock, make_agent, usage_sums
+from tests.federation.issuer import NOW, SUBJECT, Issuer, trust
+from tests.oauth.test_token_endpoint import FAILED, claims_of, reasons, whole
+from tests.wire import overheard
+
+GRANT = {"grant_type": "client_credentials"}
+US = "http://localhost:3000"
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Issuer:
+    """An issuer whose keys rules have inline."""
+    return Issuer()
+
+
+@pytest.fixture
+def worker(cast: Cast) -> Agent:
+    """An agent of Acme with a scope, and nothing yet that it trusts."""
+    return make_agent(cast.acme.services, cast.acme.organization_id, "worker", ["analytics:read"])
+
+
+@pytest.fixture
+def trusted(worker: Agent, issuer: Issuer) -> Agent:
+    """An agent that trusts a subject of the issuer."""
+    trust(worker, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
+    return worker
+
+
+def ask(client: FlaskClient, agent: Agent | str | None, token: str, **form: str) -> TestResponse:
+    """A token request with a platform's token as client assertion."""
+    client_id = agent.client_id if isinstance(agent, Agent) else agent
+    sent = GRANT | {"client_assertion_type": client_assertion.TYPE, "client_assertion": token}
+    return client.post("/api/v1/token", data=sent | ({"client_id": client_id} if client_id else {}) | form)
+
+
+def test_authenticates_as_often_as_it_is_sent_until_it_expires(
+    client: FlaskClient, trusted: Agent, issuer: Issuer, clock: Clock, database_url: str
+) -> None:
+    token = issuer.token(US)
+    for _ in range(3):
+        answer = ask(client, trusted, token)
+        assert answer.status_code == 200, answer.text
+        claims = claims_of(answer)
+        assert (claims["sub"], claims["scope"]) == (trusted.client_id, "analytics:read")
+    clock.advance(seconds=3600 + CLIENT_LEEWAY - 1)
+    assert ask(client, trusted, token).status_code == 200
+    clock.advance(seconds=1)
+    assert whole(ask(client, trusted, token)) == FAILED
+    sums = usage_sums(database_url, trusted.organization_id)
+    assert (sums["agent_tokens"], sums["agent_rejected"]) == (4, 1)
+
+
+@pytest.mark.parametrize("alg", ["RS256", "PS256"])
+@pytest.mark.parametrize("header", [{}, {"typ": "JOSE"}, {"typ": "at+jwt"}, {"typ": None}, {"kid": None}], ids=str)
+def test_takes_what_platforms_send(
+    client: FlaskClient, worker: Agent, issuer: Issuer, alg: str, header: dict[str, Any]
+) -> None:
+    same_key = Issuer(alg=alg, key=issuer.key, kid=None)
+    trust(worker, issuer=issuer.url, subject=SUBJECT, jwks={"keys": [same_key.jwk(kid="first")]})
+    named = {} if "kid" in header else {"kid": "first"}
+    token = same_key.sign(issuer.claims([US]), named | {k: v for k, v in header.items() if k != "kid"})
+    assert ask(client, worker, token).status_code == 200
+
+
+def unsigned(claims: dict[str, Any]) -> str:
+    """A token with ``alg: none`` and what would be a signature."""
+    return f"{encoded({'alg': 'none'})}.{encoded(claims)}.{encoded('x')}"
+
+
+def encoded(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def by_public_key(issuer: Issuer) -> str:
+    """A token with HS256, whose secret is the public key as everyone can read it."""
+    public = issuer.key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    signed = f"{encoded({'alg': 'HS256', 'kid': 'first'})}.{encoded(issuer.claims(US))}"
+    digest = hmac.digest(public, signed.encode(), hashlib.sha256)
+    return f"{signed}.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+
+@pytest.mark.parametrize("make", [lambda issuer: unsigned(issuer.claims(US)), by_public_key], ids=["none", "HS256"])
+def test_only_a_key_pair_signs(client: FlaskClient, trusted: Agent, issuer: Issuer, make: Any) -> None:
+    assert whole(ask(client, trusted, make(issuer))) == FAILED
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"aud": "https://other.example"}, "wrong audience"),
+    ({"aud": f"{US}/api/v1/token"}, "wrong audience"),
+    ({"aud": [US, "https://other.example"]}, "wrong audience"),
+    ({"aud": None}, "wrong audience"),
+    ({"sub": "system:serviceaccount:shop:builder2"}, "token matches no rule"),
+    ({"sub": "system:serviceaccount:shop"}, "token matches no rule"),
+    ({"sub": [SUBJECT]}, "token matches no rule"),
+    ({"sub": None}, "token matches no rule"),
+    ({"sub": "x", "aud": "y"}, "token matches no rule"),
+    ({"iss": "https://issuer.example/"}, "no rule of trust"),
+    ({"iss": "https://issuer.example/other"}, "no rule of trust"),
+    ({"iss": US}, "no rule of trust"),
+    ({"iss": None}, "no rule of trust"),
+    ({"iss": 7}, "no rule of trust"),
+    ({"exp": None}, "wrong times"),
+    ({"exp": str(NOW + 60)}, "wrong times"),
+    ({"exp": NOW - CLIENT_LEEWAY}, "assertion expired"),
+    ({"exp": NOW + MAX_LIFETIME + CLIENT_LEEWAY + 1}, "assertion valid for too long"),
+    ({"nbf": NOW + CLIENT_LEEWAY + 1}, "assertion not yet valid"),
+    ({"iat": NOW + CLIENT_LEEWAY + 1}, "assertion not yet valid"),
+]
+
+
+@pytest.mark.parametrize(("changes", "reason"), WRONG, ids=str)
+def test_every_failure_looks_the_same_and_has_its_reason(
+    client: FlaskClient,
+    trusted: Agent,
+    issuer: Issuer,
+    changes: dict[str, Any],
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+    database_url: str,
+) -> None:
+    assert whole(ask(client, trusted, issuer.token(US, **changes))) == FAILED
+    assert reasons(caplog) == [reason]
+    [fields] = [record.fields for record in caplog.records if record.getMessage() == "authentication rejected"]
+    assert (fields["agent"], fields["credential"]) == (trusted.client_id, "federated token")
+    with psycopg.connect(database_url) as connection:
+        counted = connection.execute(
+            "select agent_id, reason, rejections from rejected_networks where organization_id = %s",
+            [trusted.organization_id],
+        ).fetchall()
+    assert counted == [(trusted.agent_id, reason, 1)]
+
+
+def test_another_key_is_not_the_issuers(
+    client: FlaskClient, trusted: Agent, issuer: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert whole(ask(client, trusted, Issuer().token(US))) == FAILED
+    assert whole(ask(client, trusted, Issuer(kid="second").token(US))) == FAILED
+    assert whole(ask(client, trusted, Issuer.with_curve().token(US))) == FAILED
+    assert reasons(caplog) == ["wrong signature", "unknown key", "unknown key"]
+    assert ask(client, trusted, issuer.token(US)).status_code == 200
+
+
+def test_a_key_for_encryption_verifies_nothing(client: FlaskClient, worker: Agent, issuer: Issuer) -> None:
+    answer = client.post(
+        f"/api/v1/agents/{worker.client_id}/credentials",
+        json={"type": "federated", "issuer": issuer.url, "subject": "a", "jwks": {"keys": [issuer.jwk(use="enc")]}},
+        headers=worker.services and make_admin(worker).bearer(),
+    )
+    assert (answer.status_code, answer.json["details"]) == (400, {"jwks": ["use must be sig"]})
+
+
+def make_admin(agent: Agent) -> Agent:
+    """An agent of the same organization that may change agents."""
+    return make_agent(agent.services, agent.organization_id, "admin")
+
+
+def test_a_rule_is_of_its_agent_and_organization_alone(
+    client: FlaskClient, cast: Cast, trusted: Agent, issuer: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The confused deputy: whatever one organization trusts, nobody gets a token of another one's agent by it."""
+    trust(cast.outsider, issuer=issuer.url, subject="job:7", jwks=issuer.jwks())
+    token = issuer.token(US)
+    for other in (cast.outsider, cast.acme):
+        assert whole(ask(client, other, token)) == FAILED
+    assert whole(ask(client, str(uuid.uuid4()), token)) == FAILED
+    assert whole(ask(client, "nobody", token)) == FAILED
+    assert reasons(caplog) == ["token matches no rule", "no rule of trust", "unknown client", "unknown client"]
+    assert ask(client, trusted, token).status_code == 200
+
+
+def test_keys_of_one_rule_do_not_verify_for_another(
+    client: FlaskClient, trusted: Agent, cast: Cast, issuer: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody says that his keys are those of the same issuer."""
+    evil = Issuer()
+    trust(cast.outsider, issuer=issuer.url, subject=SUBJECT, jwks=evil.jwks())
+    assert ask(client, cast.outsider, evil.token(US)).status_code == 200
+    assert whole(ask(client, trusted, evil.token(US))) == FAILED
+    assert whole(ask(client, cast.outsider, issuer.token(US))) == FAILED
+    assert reasons(caplog) == ["wrong signature", "wrong signature"]
+
+
+def test_two_agents_may_have_the_same_rule(client: FlaskClient, trusted: Agent, cast: Cast, issuer: Issuer) -> None:
+    """And client_id chooses."""
+    trust(cast.acme, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
+    for agent in (trusted, cast.acme):
+        assert claims_of(ask(client, agent, issuer.token(US)))["sub"] == agent.client_id
+
+
+def test_an_agent_may_have_several_rules(client: FlaskClient, worker: Agent) -> None:
+    first, second = Issuer.with_curve(), Issuer.with_curve("https://second.example", kid=None)
+    trust(worker, issuer=first.url, subject="job:1", jwks=first.jwks())
+    trust(worker, issuer=first.url, subject="job:2", audience="https://other.example", jwks=first.jwks())
+    trust(worker, issuer=second.url, subject="job:1", jwks=second.jwks())
+    assert ask(client, worker, first.token(US, sub="job:1")).status_code == 200
+    assert ask(client, worker, first.token("https://other.example", sub="job:2")).status_code == 200
+    assert ask(client, worker, second.token(US, sub="job:1")).status_code == 200
+    assert whole(ask(client, worker, first.token("https://other.example", sub="job:1"))) == FAILED
+    assert whole(ask(client, worker, second.token(US, sub="job:2"))) == FAILED
+
+
+def test_a_new_rule_of_an_issuer_counts_at_once_and_a_revoked_one_no_longer(
+    client: FlaskClient, cast: Cast, trusted: Agent, issuer: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert ask(client, trusted, issuer.token(US)).status_code == 200
+    added = trust(trusted, issuer=issuer.url, subject="job:2", jwks=issuer.jwks())
+    assert ask(client, trusted, issuer.token(US, sub="job:2")).status_code == 200
+    path = f"/api/v1/agents/{trusted.client_id}/credentials/{added}"
+    assert client.delete(path, headers=cast.acme.bearer()).status_code == 204
+    # From memory the rule is met, but the database has it no more.
+    assert whole(ask(client, trusted, issuer.token(US, sub="job:2"))) == FAILED
+    assert reasons(caplog) == ["revoked or expired rule"]
+    assert ask(client, trusted, issuer.token(US)).status_code == 200
+    # Another process does not remember it.
+    trusted.services.client_rules.clear()
+    assert whole(ask(client, trusted, issuer.token(US, sub="job:2"))) == FAILED
+    assert reasons(caplog)[1:] == ["token matches no rule"]
+
+
+def test_our_own_token_is_no_credential(
+    client: FlaskClient, cast: Cast, trusted: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither of the agent itself nor of another one; and nobody can trust this server."""
+    for agent in (trusted, cast.acme):
+        for audience in (US, f"{US}/api/v1"):
+            assert whole(ask(client, trusted, agent.token(audience=audience))) == FAILED
+    assert set(reasons(caplog)) == {"no rule of trust"}
+    body = {"type": "federated", "issuer": US, "subject": trusted.client_id}
+    answer = client.post(f"/api/v1/agents/{trusted.client_id}/credentials", json=body, headers=cast.acme.bearer())
+    assert answer.status_code == 400
+    assert list(answer.json["details"]) == ["issuer"]
+
+
+def test_a_pattern_ends_behind_a_whole_part(client: FlaskClient, worker: Agent) -> None:
+    github = Issuer.with_curve("https://token.actions.githubusercontent.com")
+    trust(worker, issuer=github.url, subject="repo:acme/app:*", jwks=github.jwks())
+    assert ask(client, worker, github.token(US, sub="repo:acme/app:ref:refs/heads/main")).status_code == 200
+    for subject in ("repo:acme/app-evil:ref:refs/heads/main", "repo:acme/app", "repo:acme/app:", "repo:acme/apps:x"):
+        assert whole(ask(client, worker, github.token(US, sub=subject))) == FAILED
+
+
+def test_a_jwt_svid_names_its_trust_domain_by_its_subject(client: FlaskClient, worker: Agent) -> None:
+    """draft-ietf-oauth-spiffe-client-auth: there need be no iss, and none counts."""
+    domain = Issuer.with_curve("spiffe://acme.example")
+    identity = "spiffe://acme.example/ns/shop/sa/builder"
+    trust(worker, issuer=domain.url, subject=identity, jwks=domain.jwks())
+    svid = domain.token([US], iss=None, sub=identity, nbf=None)
+    for type_ in (SPIFFE_TYPE, client_assertion.TYPE):
+        assert ask(client, worker, svid, client_assertion_type=type_).status_code == 200
+    with_issuer = domain.token([US], iss="https://spire.acme.example", sub=identity)
+    assert ask(client, worker, with_issuer, client_assertion_type=SPIFFE_TYPE).status_code == 200
+    other = domain.token([US], iss=None, sub="spiffe://acme.example.evil/ns/shop/sa/builder")
+    assert whole(ask(client, worker, other, client_assertion_type=SPIFFE_TYPE)) == FAILED
+
+
+def test_what_is_no_svid_is_not_accepted_as_one(client: FlaskClient, trusted: Agent, issuer: Issuer) -> None:
+    assert whole(ask(client, trusted, issuer.token(US), client_assertion_type=SPIFFE_TYPE)) == FAILED
+    assert ask(client, trusted, issuer.token(US)).status_code == 200
+
+
+def test_a_suspended_agent_gets_nothing_by_it(
+    client: FlaskClient, cast: Cast, trusted: Agent, issuer: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = f"/api/v1/agents/{trusted.client_id}"
+    assert client.patch(path, json={"status": "suspended"}, headers=cast.acme.bearer()).status_code == 200
+    assert whole(ask(client, trusted, issuer.token(US))) == FAILED
+    assert reasons(caplog) == ["suspended agent"]
+
+
+def test_an_expired_rule_trusts_nobody(client: FlaskClient, cast: Cast, worker: Agent, issuer: Issuer) -> None:
+    body = {"type": "federated", "issuer": issuer.url, "subject": SUBJECT, "jwks": issuer.jwks()}
+    path = f"/api/v1/agents/{worker.client_id}/credentials"
+    body |= {"expiresAt": "2026-04-15T12:00:10Z"}
+    assert client.post(path, json=body, headers=cast.acme.bearer()).status_code == 201
+    assert ask(client, worker, issuer.token(US)).status_code == 200
+    worker.services.clock.advance(seconds=10)  # type: ignore[attr-defined]
+    assert whole(ask(client, worker, issuer.token(US))) == FAILED
+
+
+def test_introspects_and_revokes_as_any_client(client: FlaskClient, trusted: Agent, issuer: Issuer) -> None:
+    issued = ask(client, trusted, issuer.token(US)).json["access_token"]
+    form = {
+        "client_id": trusted.client_id,
+        "client_assertion_type": client_assertion.TYPE,
+        "client_assertion": issuer.token(US),
+        "token": issued,
+    }
+    assert client.post("/api/v1/token/introspect", data=form).json["active"] is True
+    assert client.post("/api/v1/token/revoke", data=form).status_code == 200
+    assert client.post("/api/v1/token/introspect", data=form).json == {"active": False}
+
+
+def test_what_is_remembered_costs_one_round_trip(client: FlaskClient, trusted: Agent, issuer: Issuer) -> None:
+    token = issuer.token(US)
+    assert ask(client, trusted, token).status_code == 200
+    with overheard(trusted.services.database) as conversation:
+        assert ask(client, trusted, token).status_code == 200
+    assert (conversation.statements, conversation.round_trips) == (["oauth/issue_access_token"], 1)
+
+
+def test_half_of_it_is_an_error_that_names_it(client: FlaskClient, trusted: Agent, issuer: Issuer) -> None:
+    form = GRANT | {"client_assertion": issuer.token(US), "client_id": trusted.client_id}
+    answer = client.post("/api/v1/token", data=form)
+    assert (answer.status_code, answer.json["error"]) == (400, "invalid_request")
+    assert "client_assertion_type must be" in answer.json["error_description"]
