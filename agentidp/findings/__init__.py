@@ -46,6 +46,13 @@ MARKERS = "markers"
 """What is read beside the kinds."""
 
 DEFAULT_DAYS = 7
+"""How many UTC days back the API and the commands go, today included, if nobody says."""
+
+STORED_DAYS = 7
+"""How many UTC days back the findings that ``agentidp watch`` computes and stores go, today included. Not less than
+:data:`DEFAULT_DAYS`: a request that goes further back computes its findings itself.
+"""
+
 DEFAULT_DOMINANCE_PERCENT = 80
 
 MAX_SECONDS = 5.0
@@ -79,10 +86,10 @@ def findings_query(
     at: datetime,
     settings: Settings,
     *,
-    days: int = DEFAULT_DAYS,
+    days: int = STORED_DAYS,
     dominance_percent: int = DEFAULT_DOMINANCE_PERCENT,
 ) -> FindingsQuery:
-    """What is asked for, with the service's lifetime of a token."""
+    """What is asked for, with the service's lifetime of a token. By default, what ``agentidp watch`` evaluates."""
     return FindingsQuery(at=at, days=days, token_ttl=settings.token_ttl, dominance_percent=dominance_percent)
 
 

@@ -26,7 +26,7 @@ from agentidp.config import Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import DEFAULT_DAYS, Found, findings, findings_query
+from agentidp.findings import DEFAULT_DAYS, STORED_DAYS, Found, findings, findings_query
 from agentidp.findings.alerting import alerts_of, enqueue
 from agentidp.findings.causes import urgency
 from agentidp.findings.finding import Finding, FindingsQuery, finding_of
@@ -216,7 +216,7 @@ def listing_of(
     if listing and is_fresh(listing, at, days, settings.watch_interval):
         return listing
     reaches = listing is not None and reaches_back(listing, at, days)
-    look_back = DEFAULT_DAYS if reaches else max(days, DEFAULT_DAYS)
+    look_back = STORED_DAYS if reaches else max(days, STORED_DAYS)
     try:
         with turn():
             evaluate(run, open_transaction, findings_query(at, settings, days=look_back))

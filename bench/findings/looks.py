@@ -14,7 +14,7 @@ from typing import Protocol
 from uuid import UUID
 
 from agentidp.db.sql import Rows
-from agentidp.findings import DEFAULT_DAYS, DEFAULT_DOMINANCE_PERCENT, findings
+from agentidp.findings import DEFAULT_DOMINANCE_PERCENT, STORED_DAYS, findings
 from agentidp.findings.dominance import first_day
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 from agentidp.findings.thresholds import MIN_DOMINANCE_TOKENS
@@ -41,9 +41,7 @@ class Counters(Protocol):
 
 def query_at(at: datetime) -> FindingsQuery:
     """The question of each look: the product's defaults."""
-    return FindingsQuery(
-        at=at, days=DEFAULT_DAYS, token_ttl=TOKEN_LIFETIME, dominance_percent=DEFAULT_DOMINANCE_PERCENT
-    )
+    return FindingsQuery(at=at, days=STORED_DAYS, token_ttl=TOKEN_LIFETIME, dominance_percent=DEFAULT_DOMINANCE_PERCENT)
 
 
 class Looks:

@@ -11,7 +11,7 @@ from flask import Flask
 
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call
-from agentidp.findings import DEFAULT_DAYS, Found, findings_query, store
+from agentidp.findings import DEFAULT_DAYS, STORED_DAYS, Found, findings_query, store
 from agentidp.findings.finding import Contributor, Finding
 from agentidp.findings.identity import MAX_MISSES
 from agentidp.findings.listing import STATELESS
@@ -25,7 +25,7 @@ from tests.wire import overheard
 HOUR = timedelta(hours=1)
 
 
-def store_findings(fleet: Fleet, *found: Finding, days: int = DEFAULT_DAYS, not_computed: tuple[str, ...] = ()) -> None:
+def store_findings(fleet: Fleet, *found: Finding, days: int = STORED_DAYS, not_computed: tuple[str, ...] = ()) -> None:
     """Store an evaluation that has found these."""
     database = database_of(fleet.services, fleet.organization_id)
     query = findings_query(database.at, fleet.services.settings, days=days)
@@ -127,12 +127,12 @@ def test_knows_no_history_of_a_time_without_evaluations(fleet: Fleet, clock: Clo
 
     store_findings(fleet, days=30)
     assert first_day() == NOON.date() - timedelta(days=29)
-    clock.advance(days=DEFAULT_DAYS - 1)
+    clock.advance(days=STORED_DAYS - 1)
     store_findings(fleet)
     assert first_day() == NOON.date() - timedelta(days=29)
-    clock.advance(days=DEFAULT_DAYS)
+    clock.advance(days=STORED_DAYS)
     store_findings(fleet)
-    assert first_day() == clock.now.date() - timedelta(days=DEFAULT_DAYS - 1)
+    assert first_day() == clock.now.date() - timedelta(days=STORED_DAYS - 1)
 
 
 class TestFilters:
@@ -220,6 +220,12 @@ class TestEvaluation:
     def evaluate(self, fleet: Fleet) -> None:
         database = database_of(fleet.services, fleet.organization_id)
         evaluate(database.run, database.transaction, findings_query(database.at, fleet.services.settings))
+
+    def test_is_enough_for_a_request_that_names_no_days(self, fleet: Fleet) -> None:
+        self.evaluate(fleet)
+        with overheard(fleet.services.database) as conversation:
+            fleet.listed()
+        assert "findings/spike" not in conversation.statements
 
     def test_ends_what_is_no_longer_found(self, fleet: Fleet, clock: Clock) -> None:
         make_finding(fleet.services, fleet.organization_id, a_finding(NOON + 9 * HOUR, kind="silence"))
