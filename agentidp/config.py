@@ -92,6 +92,7 @@ class Settings:
     watch: str = "on"
     watch_interval: int = 300
     alert_networks: tuple[IPv4Network | IPv6Network, ...] | None = None
+    issuer_networks: tuple[IPv4Network | IPv6Network, ...] | None = None
     fast_path: str = "on"
     oidc: OidcSettings | None = None
 
@@ -181,6 +182,7 @@ class Settings:
             watch=_choice(env, "AGENTIDP_WATCH", cls.watch, ("on", "off")),
             watch_interval=_number(env, "AGENTIDP_WATCH_INTERVAL", cls.watch_interval, 60, 3600),
             alert_networks=_networks(env, "AGENTIDP_ALERT_NETWORKS"),
+            issuer_networks=_networks(env, "AGENTIDP_ISSUER_NETWORKS"),
             fast_path=_choice(env, "AGENTIDP_FAST_PATH", cls.fast_path, ("on", "off")),
             oidc=OidcSettings.from_environment(env),
         )

@@ -38,6 +38,10 @@ REJECTIONS = Counter(
     "agentidp_authentications_rejected", "Failed authentications of clients and tokens, by reason", ["reason"]
 )
 
+ISSUER_KEY_FETCHES = Counter(
+    "agentidp_issuer_key_fetches", "Fetches of the keys of other issuers, by result: fetched or failed", ["result"]
+)
+
 DATABASE_ERRORS = Counter(
     "agentidp_database_errors", "Statements that the database did not carry out, by cause", ["database", "cause"]
 )

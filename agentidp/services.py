@@ -16,9 +16,11 @@ from agentidp.config import Settings
 from agentidp.db.database import Database
 from agentidp.db.read_replica import ReadReplica
 from agentidp.expensive_reads import ExpensiveReads
+from agentidp.federation.issuer_keys import IssuerKeys
 from agentidp.federation.rule import Rule
 from agentidp.jose.access_token import AccessToken
 from agentidp.jose.signing_keys import SigningKeys
+from agentidp.outbound.networks import AllowedNetworks
 from agentidp.token_rate import TokenRate
 
 
@@ -33,6 +35,7 @@ class Services:
     keys: SigningKeys
     directory: ClientDirectory
     token_rate: TokenRate
+    issuer_keys: IssuerKeys
     client_keys: dict[tuple[UUID, str, str | None], tuple[str, Any]] = field(default_factory=dict)
     client_rules: dict[tuple[UUID, tuple[str, ...]], list[Rule]] = field(default_factory=dict)
     verified_tokens: dict[tuple[int, str | None, bytes], AccessToken] = field(default_factory=dict)
@@ -55,6 +58,9 @@ class Services:
             keys=SigningKeys(database, settings),
             directory=ClientDirectory(database),
             token_rate=TokenRate(settings.tokens_per_agent_and_minute),
+            issuer_keys=IssuerKeys(
+                AllowedNetworks(settings.issuer_networks, plain=(), setting="AGENTIDP_ISSUER_NETWORKS")
+            ),
         )
 
     def close(self) -> None:

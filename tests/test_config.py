@@ -118,6 +118,12 @@ SETTINGS: dict[str, tuple[str, Any, dict[str, Any], list[str]]] = {
         },
         ["10.0.0.1/8", "private", "10.0.0.0/8,", "10.0.0.0/33", "localhost", "10.0.0.0/8 fd00::/8"],
     ),
+    "AGENTIDP_ISSUER_NETWORKS": (
+        "issuer_networks",
+        None,
+        {"": None, "10.0.0.0/8,fd00::/8": (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))},
+        ["10.0.0.1/8", "localhost"],
+    ),
     "PORT": ("port", 3000, {"1": 1, "65535": 65535}, ["0", "65536"]),
     "WEB_CONCURRENCY": ("web_concurrency", 2, {"1": 1, "256": 256}, ["0", "257"]),
 }

@@ -1,15 +1,66 @@
-"""The keys of other issuers."""
+"""The keys of other issuers: what an issuer publishes is fetched, bounded and remembered.
+
+Keys are fetched by the request that needs them, so a slow issuer delays only who uses it, and at most
+:data:`FETCHES_OF_ONE` requests of an organization at a time. Known keys that are no longer fresh are fetched beside the
+request, which goes on with those that are known. Keys are kept by where they come from: if two rules name different
+addresses for one issuer, neither gets the other's keys.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import logging
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import jwt
 
 from agentidp.jose.jwk import key_algorithm, public_jwk
+from agentidp.metrics import ISSUER_KEY_FETCHES
+from agentidp.outbound.client import RequestFailed, request
+from agentidp.outbound.networks import AllowedNetworks
 
 MAX_KEYS_TRIED = 10
 """Keys of an issuer that a token without ``kid`` is verified against, which limits the cost of a request."""
+
+TIMEOUT = 5.0
+"""Seconds for an issuer's metadata and keys together. Resolving names comes on top."""
+
+MAX_BODY = 64 * 1024
+"""Bytes of a response. The keys of a large provider take about 10 KB."""
+
+MIN_AGE, MAX_AGE = 300.0, 86_400.0
+"""Seconds for which keys are fresh: the ``max-age`` of the response, within these bounds."""
+
+MAX_STALE = 86_400.0
+"""Seconds for which known keys are used after that, if the issuer cannot be reached."""
+
+PAUSE = 60.0
+"""Seconds between two fetches of the same keys, even if tokens name keys that are not known."""
+
+PAUSE_WITHOUT_KEYS = 10.0
+"""Seconds after which a fetch that failed is tried again if no keys are known."""
+
+FETCHES_OF_ONE = 2
+"""Requests of an organization that fetch keys or wait for them at the same time in a process."""
+
+MAX_SOURCES = 1_000
+"""Issuers whose keys a process remembers, at most 100 MB. Only a rule of trust adds one."""
+
+_MAX_AGE_DIRECTIVE = re.compile(r"(?:^|[ ,])max-age=\"?([0-9]{1,9})")
+_ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
+
+logger = logging.getLogger("agentidp")
+
+
+class KeysUnavailable(Exception):
+    """No keys of the issuer are known, and they cannot be fetched now. The message is for the operator."""
 
 
 class KeySource(NamedTuple):
@@ -70,3 +121,191 @@ def usable_jwk(jwk: Any) -> dict[str, Any] | None:
     if not isinstance(jwk.get("kid", ""), str):
         return None
     return jwk | {"use": "sig"} if jwk.get("use") == "jwt-svid" else jwk
+
+
+class _Known:
+    """What is known of a source. Times are those of the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.keys: KeySet | None = None
+        self.fetched_at = self.fresh_until = float("-inf")
+        self.next_fetch = float("-inf")
+        self.failure = "not fetched yet"
+        self.fetching: threading.Event | None = None
+
+    def usable_keys(self, now: float) -> KeySet | None:
+        """Keys that may be used now, fresh or not."""
+        return self.keys if now < self.fresh_until + MAX_STALE else None
+
+    def end_fetch(self) -> None:
+        """Let those go on who wait for the fetch that ends."""
+        done, self.fetching = self.fetching, None
+        if done is not None:
+            done.set()
+
+
+class IssuerKeys:
+    """The keys that issuers publish, as one process knows them.
+
+    :param networks: where connections may go.
+    :param now: seconds of a clock that never goes back.
+    """
+
+    def __init__(self, networks: AllowedNetworks, now: Callable[[], float] = time.monotonic) -> None:
+        self._networks, self._now = networks, now
+        self._lock = threading.Lock()
+        self._known: dict[KeySource, _Known] = {}
+        self._busy: Counter[str] = Counter()
+
+    def find(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
+        """The keys of an issuer that may have made a signature, as :meth:`KeySet.find` returns them. They are fetched
+        if none is known.
+
+        :param organization_id: whose rule asks for them.
+        :raises KeysUnavailable: no keys are known.
+        """
+        known = self._state(source)
+        keys = known.usable_keys(self._now())
+        if keys is not None:
+            if self._now() >= known.fresh_until:
+                self._fetch_aside(source, known, organization_id)
+            if found := keys.find(kid, alg):
+                return found
+        self._fetch_here(source, known, organization_id)
+        keys = known.usable_keys(self._now())
+        if keys is None:
+            raise KeysUnavailable(known.failure)
+        return keys.find(kid, alg)
+
+    def _state(self, source: KeySource) -> _Known:
+        with self._lock:
+            known = self._known.get(source)
+            if known is None:
+                if len(self._known) >= MAX_SOURCES:
+                    self._known.pop(next(iter(self._known)))
+                known = self._known[source] = _Known()
+            return known
+
+    def _fetch_here(self, source: KeySource, known: _Known, organization_id: str) -> None:
+        """Fetch in the current request, or wait for another one that does, unless neither is allowed now."""
+        with self._place(organization_id) as has_place:
+            if not has_place:
+                return
+            mine = threading.Event()
+            with self._lock:
+                others = known.fetching
+                if others is None:
+                    if self._now() < known.next_fetch:
+                        return
+                    known.fetching = mine
+            if others is not None:
+                others.wait(TIMEOUT)
+                return
+            self._fetch(source, known)
+
+    def _fetch_aside(self, source: KeySource, known: _Known, organization_id: str) -> None:
+        """Begin to fetch beside the current request, unless somebody does, or it is too early."""
+
+        def fetch() -> None:
+            with self._place(organization_id) as has_place:
+                if has_place:
+                    self._fetch(source, known)
+                else:
+                    known.end_fetch()
+
+        with self._lock:
+            if known.fetching is not None or self._now() < known.next_fetch:
+                return
+            known.fetching = threading.Event()
+        threading.Thread(target=fetch, name="agentidp-issuer-keys", daemon=True).start()
+
+    @contextlib.contextmanager
+    def _place(self, organization_id: str) -> Iterator[bool]:
+        """A block that may take as long as a fetch. Yields whether the organization has a place for it."""
+        with self._lock:
+            has_place = self._busy[organization_id] < FETCHES_OF_ONE
+            if has_place:
+                self._busy[organization_id] += 1
+        try:
+            yield has_place
+        finally:
+            if has_place:
+                with self._lock:
+                    self._busy -= Counter((organization_id,))
+
+    def _fetch(self, source: KeySource, known: _Known) -> None:
+        """Fetch, by the only thread that does now, which ``known.fetching`` says."""
+        try:
+            jwks, max_age = fetch(source, self._networks)
+        except RequestFailed as failed:
+            now = self._now()
+            known.failure = str(failed)
+            has_keys = known.usable_keys(now) is not None
+            known.next_fetch = now + (PAUSE if has_keys else PAUSE_WITHOUT_KEYS)
+            ISSUER_KEY_FETCHES.labels("failed").inc()
+            fields: dict[str, Any] = {"issuer": source.issuer, "reason": known.failure}
+            if has_keys:
+                fields["keys_age"] = round(now - known.fetched_at)
+            logger.warning("keys of an issuer not fetched", extra={"fields": fields})
+        else:
+            now = self._now()
+            known.keys, known.fetched_at = KeySet(jwks), now
+            known.fresh_until, known.next_fetch = now + max_age, now + PAUSE
+            ISSUER_KEY_FETCHES.labels("fetched").inc()
+        finally:
+            known.end_fetch()
+
+
+def fetch(source: KeySource, networks: AllowedNetworks) -> tuple[list[Any], float]:
+    """The members of an issuer's JWK Set, unchecked, and the seconds for which they are fresh.
+
+    :raises RequestFailed: one phrase: they cannot be fetched, or are no JWK Set.
+    """
+    until = time.monotonic() + TIMEOUT
+    jwks_uri = source.jwks_uri
+    if jwks_uri is None:
+        # OpenID Connect Discovery section 4.1: a closing slash is removed for this, and stays in the name.
+        metadata, _ = _object(f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration", networks, until)
+        if metadata.get("issuer") != source.issuer:
+            raise RequestFailed("the metadata is of another issuer")
+        jwks_uri = metadata.get("jwks_uri")
+        if not isinstance(jwks_uri, str):
+            raise RequestFailed("the metadata has no jwks_uri")
+    jwks, headers = _object(jwks_uri, networks, until)
+    if not isinstance(jwks.get("keys"), list):
+        raise RequestFailed("the response is not a JWK Set")
+    return jwks["keys"], _freshness(headers)
+
+
+def _object(address: str, networks: AllowedNetworks, until: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    try:
+        url = urlsplit(address)
+        is_allowed = url.scheme == "https" and bool(url.hostname) and url.username is None and address.isascii()
+    except ValueError:
+        is_allowed = False
+    if not is_allowed:
+        raise RequestFailed("the address is not an https URL")
+    response = request(
+        "GET",
+        url,
+        networks=networks,
+        timeout=max(until - time.monotonic(), 0.001),
+        max_body=MAX_BODY,
+        headers=_ACCEPT,
+    )
+    if response.status != 200:
+        raise RequestFailed(f"the status is {response.status}, not 200")
+    try:
+        found = json.loads(response.body)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise RequestFailed("the response is not a JSON object")
+    return found, response.headers
+
+
+def _freshness(headers: list[tuple[str, str]]) -> float:
+    """Seconds for which a response is fresh (RFC 9111 section 4.2.1), within our bounds."""
+    directives = ",".join(value for name, value in headers if name.lower() == "cache-control").lower()
+    max_age = _MAX_AGE_DIRECTIVE.search(directives)
+    return min(max(float(max_age[1]) if max_age else 0.0, MIN_AGE), MAX_AGE)

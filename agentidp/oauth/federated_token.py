@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
+from agentidp.federation.issuer_keys import KeysUnavailable
 from agentidp.federation.rule import SPIFFE, Rule, issuers_of
 from agentidp.jose.jwk import ALGORITHMS, key_algorithm
 from agentidp.jose.jws import UnverifiedJwt, read_unverified
@@ -34,10 +35,11 @@ clusters stored them, is a secret, and refused."""
 MAX_REMEMBERED = 10_000
 """Clients whose rules a process remembers, about 30 MB. Only an authentic token adds one."""
 
-NO_RULE, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, REVOKED_RULE = REASONS = (
+NO_RULE, NO_MATCH, WRONG_AUDIENCE, NO_KEYS, UNKNOWN_KEY, REVOKED_RULE = REASONS = (
     "no rule of trust",
     "token matches no rule",
     "wrong audience",
+    "no keys of the issuer",
     "unknown key",
     "revoked or expired rule",
 )
@@ -71,7 +73,7 @@ def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, 
     """
     of = issuers(s, unverified, is_svid=is_svid)
     remembered = s.client_rules.get((named.agent_id, of), [])
-    accepted, refusal = _accepted(unverified, remembered, at) if remembered else (None, None)
+    accepted, refusal = _accepted(s, named, unverified, remembered, at) if remembered else (None, None)
     if accepted is None:
         rows = s.database.of(named.organization_id, at).fetch(
             "oauth/client_rules", agent_id=named.agent_id, issuers=list(of)
@@ -79,7 +81,7 @@ def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, 
         known = {rule.text for rule in remembered}
         rules = [rule for rule in (Rule.of(row.trust) for row in rows) if rule.text not in known]
         if rules or not remembered:
-            accepted, refusal = _accepted(unverified, rules, at)
+            accepted, refusal = _accepted(s, named, unverified, rules, at)
         if accepted is not None:
             if len(s.client_rules) >= MAX_REMEMBERED:
                 s.client_rules.clear()
@@ -87,7 +89,9 @@ def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, 
     return replace(named, is_federated=True, jwk=None if accepted is None else accepted.text, refusal=refusal)
 
 
-def _accepted(unverified: UnverifiedJwt, rules: Iterable[Rule], at: datetime) -> tuple[Rule | None, str | None]:
+def _accepted(
+    s: Services, named: Client, unverified: UnverifiedJwt, rules: Iterable[Rule], at: datetime
+) -> tuple[Rule | None, str | None]:
     """The rule that accepts a token, or the reason why none does, in the words of the log: that of the rule which comes
     nearest. A failure verifies a signature too, so that it takes as long.
     """
@@ -95,8 +99,12 @@ def _accepted(unverified: UnverifiedJwt, rules: Iterable[Rule], at: datetime) ->
     for rule in rules:
         reason, how_far = NO_MATCH, 3
         if rule.is_met_by(unverified.claims):
-            reason, how_far = UNKNOWN_KEY, 1
-            for key in keys_of(rule, unverified):
+            try:
+                keys = keys_of(s, rule, unverified, named.organization_id)
+                reason, how_far = UNKNOWN_KEY, 1
+            except KeysUnavailable:
+                keys, reason, how_far = [], NO_KEYS, 1
+            for key in keys:
                 has_verified = True
                 found = _refusal(unverified, key, at)
                 if found is None:
@@ -111,10 +119,16 @@ def _accepted(unverified: UnverifiedJwt, rules: Iterable[Rule], at: datetime) ->
     return None, refusal
 
 
-def keys_of(rule: Rule, unverified: UnverifiedJwt) -> list[object]:
-    """The keys of a rule's issuer that may have signed a token."""
-    inline = rule.inline_keys
-    return [] if inline is None else inline.find(unverified.kid, unverified.alg)
+def keys_of(s: Services, rule: Rule, unverified: UnverifiedJwt, organization_id: str) -> list[object]:
+    """The keys of a rule's issuer that may have signed a token.
+
+    :param organization_id: whose rule it is.
+    :raises KeysUnavailable: none are known, and they cannot be fetched now.
+    """
+    kid, alg = unverified.kid, unverified.alg
+    if rule.inline_keys is not None:
+        return rule.inline_keys.find(kid, alg)
+    return s.issuer_keys.find(rule.key_source, kid, alg, organization_id=organization_id)
 
 
 def _refusal(unverified: UnverifiedJwt, key: object, at: datetime) -> str | None:

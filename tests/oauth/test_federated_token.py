@@ -6,20 +6,28 @@ import base64
 import hashlib
 import hmac
 import json
+import threading
 import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from cryptography.hazmat.primitives import serialization
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from agentidp import create_app
 from agentidp.oauth import client_assertion
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY
 from agentidp.oauth.federated_token import MAX_LIFETIME, SPIFFE_TYPE
-from tests.conftest import Cast
-from tests.factories import Agent, Clock, make_agent, usage_sums
+from agentidp.outbound.networks import LOOPBACK
+from tests.conftest import Cast, settings_for
+from tests.factories import PATIENCE, Agent, Clock, make_agent, make_organization, usage_sums, wait_until
+from tests.federation.https_issuer import DISCOVERY, HttpsIssuer, https_issuer
 from tests.federation.issuer import NOW, SUBJECT, Issuer, trust
 from tests.oauth.test_token_endpoint import FAILED, claims_of, reasons, whole
 from tests.wire import overheard
@@ -326,3 +334,75 @@ def test_half_of_it_is_an_error_that_names_it(client: FlaskClient, trusted: Agen
     answer = client.post("/api/v1/token", data=form)
     assert (answer.status_code, answer.json["error"]) == (400, "invalid_request")
     assert "client_assertion_type must be" in answer.json["error_description"]
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpsIssuer]:
+    """An issuer that publishes its keys over https."""
+    with https_issuer(tmp_path) as running:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "tls.crt"))
+        yield running
+
+
+@pytest.fixture
+def reachable(database_url: str, clock: Clock) -> Iterator[Flask]:
+    """An application that may connect to the loopback."""
+    app = create_app(settings_for(database_url, issuer_networks=LOOPBACK), clock=clock)
+    yield app
+    app.extensions["agentidp"].close()
+
+
+def member(app: Flask, published: HttpsIssuer) -> Agent:
+    """An agent that trusts a subject of the issuer."""
+    services = app.extensions["agentidp"]
+    agent = make_agent(services, make_organization(services))
+    trust(agent, issuer=published.url, subject=SUBJECT)
+    return agent
+
+
+class TestPublishedKeys:
+    """The issuer publishes its keys over https."""
+
+    def test_are_found_and_remembered(self, reachable: Flask, published: HttpsIssuer) -> None:
+        agent = member(reachable, published)
+        for _ in range(3):
+            assert ask(reachable.test_client(), agent, published.keys.token(US)).status_code == 200
+        assert published.requests == [DISCOVERY, "/keys"]
+
+    def test_a_failure_looks_like_any_other(
+        self, reachable: Flask, published: HttpsIssuer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        agent = member(reachable, published)
+        published.pages[DISCOVERY] = 500, {}, b""
+        assert whole(ask(reachable.test_client(), agent, published.keys.token(US))) == FAILED
+        assert reasons(caplog) == ["no keys of the issuer"]
+
+    def test_a_private_address_is_not_asked(
+        self, client: FlaskClient, app: Flask, published: HttpsIssuer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        agent = member(app, published)
+        assert whole(ask(client, agent, published.keys.token(US))) == FAILED
+        assert (reasons(caplog), published.requests) == (["no keys of the issuer"], [])
+
+    def test_nothing_is_fetched_for_a_token_that_matches_no_rule(
+        self, reachable: Flask, published: HttpsIssuer
+    ) -> None:
+        agent = member(reachable, published)
+        for changes in ({"sub": "someone"}, {"aud": "https://other.example"}, {"iss": "https://localhost:1"}):
+            assert whole(ask(reachable.test_client(), agent, published.keys.token(US, **changes))) == FAILED
+        assert published.requests == []
+
+    def test_no_other_client_waits_for_a_slow_issuer(self, reachable: Flask, published: HttpsIssuer) -> None:
+        agent = member(reachable, published)
+        other = make_agent(agent.services, agent.organization_id, "other")
+        released, page = threading.Event(), published.pages["/keys"]
+        published.pages["/keys"] = lambda: released.wait(PATIENCE) and page
+        with ThreadPoolExecutor(1) as thread:
+            slow = thread.submit(ask, reachable.test_client(), agent, published.keys.token(US))
+            wait_until(lambda: len(published.requests) == 2)
+            # While the issuer does not respond.
+            form = GRANT | {"client_id": other.client_id, "client_secret": other.client_secret}
+            assert reachable.test_client().post("/api/v1/token", data=form).status_code == 200
+            assert not slow.done()
+            released.set()
+            assert slow.result(PATIENCE).status_code == 200

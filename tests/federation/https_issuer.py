@@ -1,0 +1,98 @@
+"""An issuer that publishes its metadata and keys over https, on the loopback, with a certificate of its own."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tests.deploy.deployment import make_certificate
+from tests.federation.issuer import Issuer
+
+DISCOVERY = "/.well-known/openid-configuration"
+
+
+class HttpsIssuer:
+    """What is at an address is in ``pages``: a status, headers and a body, or a function that makes them.
+
+    ``requests`` are the paths that were asked for, in their order.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"https://localhost:{port}"
+        self.requests: list[str] = []
+        self.pages: dict[str, Any] = {}
+        self.keys = Issuer.with_curve(self.url)
+        self.publish()
+
+    def publish(self, *jwks: dict[str, Any], cache_control: str | None = None, path: str = "") -> None:
+        """Publish the metadata, and these keys or the issuer's own.
+
+        :param path: of an issuer that is not at the root.
+        """
+        issuer = self.url + path
+        headers = {} if cache_control is None else {"Cache-Control": cache_control}
+        self.json(path.rstrip("/") + DISCOVERY, {"issuer": issuer, "jwks_uri": f"{self.url}/keys"})
+        self.json("/keys", {"keys": list(jwks) or [self.keys.jwk()]}, headers=headers)
+
+    def json(self, path: str, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        """Put JSON at an address."""
+        self.pages[path] = status, headers or {}, json.dumps(body).encode()
+
+
+@contextmanager
+def https_issuer(directory: Path) -> Iterator[HttpsIssuer]:
+    """An issuer that runs in the block. Its certificate is in ``tls.crt`` in *directory*."""
+    make_certificate(directory)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            running.requests.append(self.path)
+            page: Any = running.pages.get(self.path, (404, {}, b""))
+            if callable(page):
+                make: Callable[[], Any] = page
+                page = make()
+            status, headers, body = page
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            try:
+                self.wfile.write(body)
+            except OSError:
+                # Whoever asked has read enough.
+                return
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: Any) -> None:
+            """A client that trusts no certificate ends the handshake."""
+
+        def get_request(self) -> Any:
+            connection, address = super().get_request()
+            # The handshake in the thread of the request, so that nobody waits for another's.
+            return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "tls.crt", directory / "tls.key")
+    server = Server(("127.0.0.1", 0), Handler)
+    running = HttpsIssuer(server.server_address[1])
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield running
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
