@@ -12,7 +12,16 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from agentidp import caller
 from agentidp.alerts import target_routes as alert_targets
-from agentidp.analytics import activity_heatmap, agent_activity, agent_usage, token_trend, usage_by_day, usage_by_hour
+from agentidp.analytics import (
+    activity_heatmap,
+    agent_activity,
+    agent_usage,
+    credential_usage,
+    resource_usage,
+    token_trend,
+    usage_by_day,
+    usage_by_hour,
+)
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.dashboard import mount as dashboard
@@ -43,6 +52,8 @@ BLUEPRINTS = (
     agent_activity.blueprint,
     usage_by_day.blueprint,
     usage_by_hour.blueprint,
+    credential_usage.blueprint,
+    resource_usage.blueprint,
     finding_listing.blueprint,
     finding_actions.blueprint,
     markers.blueprint,

@@ -75,6 +75,9 @@ def map_case(context: Any, case: Any) -> Any:
         body["expiresAt"] = "9999-01-01T00:00:00Z"
     if body.get("until"):
         body["until"] = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    if case.path == "/api/v1/resource-servers" and str(body.get("resource")).startswith("http://"):
+        # The identifier of our own API, which it has found in a response.
+        body["resource"] = "https://api.example"
     if case.path == "/api/v1/markers":
         # A marker is of about now. An agent must exist, a holiday has none, and an end comes after the start.
         body["startsAt"] = datetime.now(UTC).isoformat()

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import http.client
 import io
+import json
 import re
 from typing import Any
 from uuid import UUID
@@ -56,8 +57,8 @@ def flat(item: dict[str, Any], before: str = "") -> dict[str, str]:
             cells |= flat(value, f"{before}{name}.")
         elif value is None:
             cells[before + name] = ""
-        elif value == []:
-            cells[before + name] = "[]"
+        elif isinstance(value, list):
+            cells[before + name] = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
         else:
             cells[before + name] = ("'" if str(value)[0] == "=" else "") + str(value)
     return cells

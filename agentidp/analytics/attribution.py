@@ -1,0 +1,116 @@
+"""Tokens by credential and resource: which there are on each day of a period, and which are not attributed.
+
+A token is attributed in the transaction that issues it. Past usage that was imported, and what was counted before the
+counters knew credentials, belongs to no credential and resource that we know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+
+from agentidp.caller import Caller
+from agentidp.db.sql import Call, Rows
+from agentidp.http.errors import NotFound
+from agentidp.http.schemas import MAX_DAYS, WholeNumber
+
+
+class AttributionArguments(ma.Schema):
+    """The query's parameters."""
+
+    days = WholeNumber(1, MAX_DAYS, load_default=30)
+    agent = ma.fields.UUID(
+        load_default=None,
+        error_messages={"invalid_uuid": "must be an agent's id"},
+        metadata={"description": "Only the tokens of this agent, which may be deleted"},
+    )
+
+
+@dataclass(frozen=True)
+class Period:
+    """Days of which the last one is today.
+
+    :param first: the first UTC day.
+    :param last: the last one.
+    """
+
+    first: date
+    last: date
+
+    @classmethod
+    def of(cls, days: int, at: datetime) -> Period:
+        """The last *days* days, today included."""
+        last = at.astimezone(UTC).date()
+        return cls(last - timedelta(days=days - 1), last)
+
+    @property
+    def days(self) -> int:
+        """How many."""
+        return (self.last - self.first).days + 1
+
+
+@dataclass
+class Attribution:
+    """The tokens of an organization or agent in a period. The sums of all rows equal its tokens.
+
+    :param rows: of ``analytics/tokens_by_credential``, but for that of all tokens.
+    :param not_attributed: tokens of each day that belong to no credential and resource that we know.
+    :param credentials: rows of ``analytics/credentials``.
+    :param names: of agents by id.
+    :param agent_id: of the agent, ``None`` for the organization.
+    """
+
+    period: Period
+    rows: Rows
+    not_attributed: list[int]
+    credentials: Rows
+    names: dict[UUID, str]
+    agent_id: UUID | None
+
+
+def read_attribution(
+    caller: Caller, days: int, agent_id: UUID | None, *further: Call
+) -> tuple[Attribution, list[Rows]]:
+    """The tokens of the last *days* days, and the rows of *further* calls.
+
+    :raises NotFound: there is no such agent, nor was there one.
+    """
+    period = Period.of(days, caller.at)
+    dates = {"first": period.first, "last": period.last}
+    if agent_id is not None:
+        # The tokens first, so that all credentials that they have are known.
+        tokens, credentials, *others = caller.read_together(
+            Call("analytics/agent_tokens_by_credential", dates | {"agent_id": agent_id}),
+            Call("analytics/agent_credentials", {"first": period.first, "agent_id": agent_id}),
+            *further,
+        )
+        if not tokens:
+            raise NotFound
+        names = {agent_id: tokens[0].agent_name}
+    else:
+        with caller.expensive_read():
+            tokens, credentials, named, *others = caller.read_together(
+                Call("analytics/tokens_by_credential", dates),
+                Call("analytics/credentials", {"first": period.first}),
+                Call("analytics/agent_names", {}),
+                *further,
+            )
+        names = {row.agent_id: row.name for row in named}
+    rest = [0] * days
+    for row in tokens:
+        if row.credential_id is None:
+            add(rest, row)
+    attributed = [row for row in tokens if row.credential_id is not None]
+    for row in attributed:
+        add(rest, row, -1)
+    return Attribution(period, attributed, rest, credentials, names, agent_id), others
+
+
+def add(counts: list[int], row: Any, times: int = 1) -> None:
+    """Add the tokens of a row to those of each day of its period."""
+    for day, tokens in zip(row.days, row.tokens, strict=True):
+        counts[day] += times * tokens

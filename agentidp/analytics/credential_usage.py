@@ -1,0 +1,172 @@
+"""``GET /api/v1/analytics/credentials``: which credentials are used, how much and for what."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response
+
+from agentidp.analytics.attribution import Attribution, AttributionArguments, add, read_attribution
+from agentidp.caller import Caller, bearer
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import data_response
+from agentidp.http.schemas import MAX_DAYS, timestamp
+
+blueprint = Blueprint("credential-usage", __name__, description="Tokens by credential")
+
+TYPES = ("secret", "key", "federated", "operator", "not_attributed")
+"""Of what got tokens. ``operator``: a command of the operator's or a sign-in to the dashboard, without a credential.
+``not_attributed``: usage that was imported, or counted before tokens were attributed."""
+
+
+class ResourceTokensSchema(ma.Schema):
+    """Tokens for a resource."""
+
+    resource = ma.fields.String(required=True)
+    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
+
+
+class CredentialUsageItemSchema(ma.Schema):
+    """A credential, or what got tokens without one."""
+
+    credentialId = ma.fields.UUID(required=True, allow_none=True)
+    agentId = ma.fields.UUID(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Null for tokens of the organization that are not attributed"},
+    )
+    agentName = ma.fields.String(required=True, allow_none=True)
+    label = ma.fields.String(required=True, allow_none=True)
+    type = ma.fields.String(required=True, validate=ma.validate.OneOf(TYPES))
+    createdAt = ma.fields.AwareDateTime(required=True, allow_none=True)
+    expiresAt = ma.fields.AwareDateTime(required=True, allow_none=True)
+    lastUsedAt = ma.fields.AwareDateTime(
+        required=True, allow_none=True, metadata={"description": "To the minute; null if it was never used"}
+    )
+    revokedAt = ma.fields.AwareDateTime(required=True, allow_none=True)
+    tokens = ma.fields.Integer(
+        required=True, validate=ma.validate.Range(0), metadata={"description": "On all days together"}
+    )
+    tokensByDay = ma.fields.List(
+        ma.fields.Integer(validate=ma.validate.Range(0)),
+        required=True,
+        metadata={"description": "Exactly `days` numbers, the last one of today"},
+    )
+    resources = ma.fields.List(
+        ma.fields.Nested(ResourceTokensSchema), required=True, metadata={"description": "Most tokens first"}
+    )
+
+
+class CredentialUsageSchema(ma.Schema):
+    """Credentials that are in force or were in the period, most tokens first. The tokens of all items together are
+    those of the organization, or of the agent that was asked for.
+    """
+
+    tenantId = ma.fields.String(required=True)
+    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))
+    data = ma.fields.List(ma.fields.Nested(CredentialUsageItemSchema), required=True)
+
+
+@dataclass
+class CredentialUsage:
+    """A credential and its tokens in a period.
+
+    :param credential_id: ``None`` for tokens that are not attributed.
+    :param type: one of :data:`TYPES`.
+    :param by_day: its tokens on each day.
+    :param by_resource: its tokens by resource; our own API is empty.
+    """
+
+    credential_id: UUID | None
+    agent_id: UUID | None
+    agent_name: str | None
+    type: str
+    by_day: list[int]
+    by_resource: dict[str, int]
+    label: str | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    @property
+    def tokens(self) -> int:
+        """On all days."""
+        return sum(self.by_day)
+
+
+@blueprint.route("/api/v1/analytics/credentials")
+@bearer("analytics:read")
+@blueprint.arguments(AttributionArguments(), location="query")
+@blueprint.alt_response(404, "NOT_FOUND")
+@blueprint.alt_response(429, "RATE_LIMITED")
+@blueprint.data_response(CredentialUsageSchema)
+def credential_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
+    """Tokens by credential: for each, its agent, its last use, the tokens of each UTC day and the resources that they
+    are for. Exact, because a token is counted for its credential in the transaction that issues it.
+    """
+    found, _ = read_attribution(caller, arguments["days"], arguments["agent"])
+    own_resource = caller.settings.resource
+    data = [represent(used, own_resource) for used in used_credentials(found)]
+    return data_response(
+        {"tenantId": caller.organization_id, "days": arguments["days"], "data": data}, CredentialUsageItemSchema
+    )
+
+
+def used_credentials(found: Attribution) -> list[CredentialUsage]:
+    """The credentials and what else got tokens, most tokens first."""
+    by_id = {
+        row.credential_id: CredentialUsage(
+            row.credential_id,
+            row.agent_id,
+            found.names[row.agent_id],
+            row.type,
+            [0] * found.period.days,
+            {},
+            row.label,
+            row.created_at,
+            row.expires_at,
+            row.last_used_at,
+            row.revoked_at,
+        )
+        for row in found.credentials
+    }
+    for row in found.rows:
+        used = by_id.get(row.credential_id)
+        if used is None:
+            # No other credential's row is ever deleted.
+            used = by_id[row.credential_id] = CredentialUsage(
+                row.credential_id, row.agent_id, found.names[row.agent_id], "operator", [0] * found.period.days, {}
+            )
+        add(used.by_day, row)
+        used.by_resource[row.resource] = used.by_resource.get(row.resource, 0) + sum(row.tokens)
+    all_used = [*by_id.values()]
+    if any(found.not_attributed):
+        name = None if found.agent_id is None else found.names[found.agent_id]
+        all_used.append(CredentialUsage(None, found.agent_id, name, "not_attributed", found.not_attributed, {}))
+    # Those that are not attributed are last of those with as many tokens.
+    return sorted(all_used, key=lambda used: (-used.tokens, used.credential_id or uuid.UUID(int=2**128 - 1)))
+
+
+def represent(used: CredentialUsage, own_resource: str) -> dict[str, Any]:
+    """A credential and its tokens as our JSON."""
+    resources = sorted(used.by_resource.items(), key=lambda pair: (-pair[1], pair[0]))
+    return {
+        "credentialId": None if used.credential_id is None else str(used.credential_id),
+        "agentId": None if used.agent_id is None else str(used.agent_id),
+        "agentName": used.agent_name,
+        "label": used.label,
+        "type": used.type,
+        "createdAt": timestamp(used.created_at),
+        "expiresAt": timestamp(used.expires_at),
+        "lastUsedAt": timestamp(used.last_used_at),
+        "revokedAt": timestamp(used.revoked_at),
+        "tokens": used.tokens,
+        "tokensByDay": used.by_day,
+        "resources": [{"resource": resource or own_resource, "tokens": tokens} for resource, tokens in resources],
+    }

@@ -1,0 +1,139 @@
+"""``GET /api/v1/analytics/resources``: for which resources tokens are issued, and to which agents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response
+
+from agentidp.analytics.attribution import Attribution, AttributionArguments, add, read_attribution
+from agentidp.caller import Caller, bearer
+from agentidp.db.sql import Call, Rows
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import data_response
+from agentidp.http.schemas import MAX_DAYS
+
+blueprint = Blueprint("resource-usage", __name__, description="Tokens by resource")
+
+RESOURCE_SERVERS = Call("oauth/list_resource_servers", {})
+
+
+class AgentOfResourceSchema(ma.Schema):
+    """An agent that got tokens for a resource."""
+
+    agentId = ma.fields.UUID(required=True)
+    agentName = ma.fields.String(required=True)
+    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
+
+
+class ResourceUsageItemSchema(ma.Schema):
+    """A resource: the API of this server, one of a resource server, or one whose resource server is deleted."""
+
+    resource = ma.fields.String(
+        required=True, allow_none=True, metadata={"description": "Null for tokens that are not attributed"}
+    )
+    resourceServerId = ma.fields.UUID(
+        required=True, allow_none=True, metadata={"description": "Null if there is no such resource server now"}
+    )
+    name = ma.fields.String(required=True, allow_none=True, metadata={"description": "Of the resource server"})
+    tokens = ma.fields.Integer(
+        required=True, validate=ma.validate.Range(0), metadata={"description": "On all days together"}
+    )
+    tokensByDay = ma.fields.List(
+        ma.fields.Integer(validate=ma.validate.Range(0)),
+        required=True,
+        metadata={"description": "Exactly `days` numbers, the last one of today"},
+    )
+    agents = ma.fields.List(
+        ma.fields.Nested(AgentOfResourceSchema), required=True, metadata={"description": "Most tokens first"}
+    )
+
+
+class ResourceUsageSchema(ma.Schema):
+    """All resource servers and whatever else tokens were issued for, most tokens first. The tokens of all items
+    together are those of the organization, or of the agent that was asked for.
+    """
+
+    tenantId = ma.fields.String(required=True)
+    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1, MAX_DAYS))
+    data = ma.fields.List(ma.fields.Nested(ResourceUsageItemSchema), required=True)
+
+
+@dataclass
+class ResourceUsage:
+    """A resource and its tokens in a period.
+
+    :param resource: empty for our own API, ``None`` for tokens that are not attributed.
+    :param server: the row of its resource server, if there is one.
+    :param by_day: its tokens on each day.
+    :param by_agent: its tokens by agent.
+    """
+
+    resource: str | None
+    server: Any
+    by_day: list[int]
+    by_agent: dict[tuple[UUID, str], int] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> int:
+        """On all days."""
+        return sum(self.by_day)
+
+    @property
+    def agents(self) -> list[tuple[UUID, str, int]]:
+        """The id, the name and the tokens of each agent, most tokens first."""
+        pairs = [(agent_id, name, tokens) for (agent_id, name), tokens in self.by_agent.items()]
+        return sorted(pairs, key=lambda pair: (-pair[2], pair[0]))
+
+
+@blueprint.route("/api/v1/analytics/resources")
+@bearer("analytics:read")
+@blueprint.arguments(AttributionArguments(), location="query")
+@blueprint.alt_response(404, "NOT_FOUND")
+@blueprint.alt_response(429, "RATE_LIMITED")
+@blueprint.data_response(ResourceUsageSchema)
+def resource_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
+    """Tokens by resource: for each, the tokens of each UTC day and the agents that they were issued to."""
+    found, [servers] = read_attribution(caller, arguments["days"], arguments["agent"], RESOURCE_SERVERS)
+    own_resource = caller.settings.resource
+    data = [represent(used, own_resource) for used in used_resources(found, servers)]
+    return data_response(
+        {"tenantId": caller.organization_id, "days": arguments["days"], "data": data}, ResourceUsageItemSchema
+    )
+
+
+def used_resources(found: Attribution, servers: Rows) -> list[ResourceUsage]:
+    """Our own API, the resource servers and what else tokens were issued for, most tokens first.
+
+    :param servers: rows of ``oauth/list_resource_servers``.
+    """
+    days = found.period.days
+    by_resource = {server.resource: ResourceUsage(server.resource, server, [0] * days) for server in servers}
+    by_resource[""] = ResourceUsage("", None, [0] * days)
+    for row in found.rows:
+        used = by_resource.setdefault(row.resource, ResourceUsage(row.resource, None, [0] * days))
+        add(used.by_day, row)
+        agent = row.agent_id, found.names[row.agent_id]
+        used.by_agent[agent] = used.by_agent.get(agent, 0) + sum(row.tokens)
+    all_used = [*by_resource.values()]
+    if any(found.not_attributed):
+        all_used.append(ResourceUsage(None, None, found.not_attributed))
+    # Those that are not attributed are last of those with as many tokens.
+    return sorted(all_used, key=lambda used: (-used.tokens, used.resource is None, used.resource or ""))
+
+
+def represent(used: ResourceUsage, own_resource: str) -> dict[str, Any]:
+    """A resource and its tokens as our JSON."""
+    return {
+        "resource": own_resource if used.resource == "" else used.resource,
+        "resourceServerId": None if used.server is None else str(used.server.resource_server_id),
+        "name": None if used.server is None else used.server.name,
+        "tokens": used.tokens,
+        "tokensByDay": used.by_day,
+        "agents": [
+            {"agentId": str(agent_id), "agentName": name, "tokens": tokens} for agent_id, name, tokens in used.agents
+        ],
+    }

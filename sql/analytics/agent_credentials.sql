@@ -1,0 +1,18 @@
+-- The same as analytics/credentials of one agent. One row a credential of it.
+-- Parameters: organization_id; agent_id; first: the day.
+-- Each part by an index of its own: one has the credentials that are in force, one those that are revoked.
+select
+    credential_id, agent_id, label,
+    case when trust is not null then 'federated' when jwks is not null then 'key' else 'secret' end as type,
+    created_at, expires_at, last_used_at, revoked_at
+from credentials
+where organization_id = %(organization_id)s and agent_id = %(agent_id)s and revoked_at is null
+union all
+select
+    credential_id, agent_id, label,
+    case when trust is not null then 'federated' when jwks is not null then 'key' else 'secret' end as type,
+    created_at, expires_at, last_used_at, revoked_at
+from credentials
+where
+    organization_id = %(organization_id)s and agent_id = %(agent_id)s
+    and revoked_at >= %(first)s::date::timestamp at time zone 'UTC'

@@ -1,0 +1,372 @@
+"""``GET /api/v1/analytics/credentials`` and ``…/resources``: who uses what, to the token."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.erasure import erase_agent
+from agentidp.registry import operator_token
+from agentidp.registry.agents import remove_agent
+from agentidp.registry.credentials import add_credential, end_credential
+from agentidp.registry.resource_servers import add_resource_server, remove_resource_server
+from agentidp.services import Services
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import NOON, Agent, Clock, database_of, make_agent
+
+CREDENTIALS, RESOURCES = "/api/v1/analytics/credentials", "/api/v1/analytics/resources"
+OWN = "http://localhost:3000/api/v1"
+API = "https://api.example"
+NOW = "2026-04-15T12:00:00.000000Z"
+
+
+@pytest.fixture
+def api(services: Services, cast: Cast) -> UUID:
+    """A resource server of Acme's, for which its agents may get tokens."""
+    with database_of(services, cast.acme.organization_id).transaction() as opened:
+        row = add_resource_server(opened, services.settings, resource=API, name="Billing", scopes=["invoices:read"])
+    resource_server_id: UUID = row.resource_server_id
+    return resource_server_id
+
+
+def worker(services: Services, cast: Cast, name: str = "worker", further: tuple[str, ...] = ()) -> Agent:
+    return make_agent(services, cast.acme.organization_id, name, ["analytics:read", *further])
+
+
+def another(agent: Agent, label: str | None = None, expires_at: datetime | None = None) -> tuple[UUID, str]:
+    """A further credential of an agent: its id and its secret."""
+    with database_of(agent.services, agent.organization_id).transaction() as opened:
+        row, client_secret = add_credential(opened, agent.agent_id, label=label, expires_at=expires_at)
+    assert client_secret is not None
+    return row.credential_id, client_secret
+
+
+def take(
+    client: FlaskClient, agent: Agent, times: int, *, secret: str | None = None, resource: str | None = None
+) -> None:
+    """Get tokens."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": agent.client_id,
+        "client_secret": secret or agent.client_secret,
+    }
+    for _ in range(times):
+        response = client.post("/api/v1/token", data=form | ({"resource": resource} if resource else {}))
+        assert response.status_code == 200, response.json
+
+
+def first_credential(agent: Agent) -> UUID:
+    rows = database_of(agent.services, agent.organization_id).fetch("agents/list_credentials", agent_id=agent.agent_id)
+    credential_id: UUID = rows[0].credential_id
+    return credential_id
+
+
+def ask(client: FlaskClient, cast: Cast, path: str) -> Any:
+    response = client.get(path, headers=cast.acme.bearer())
+    assert response.status_code == 200, response.json
+    return response.json
+
+
+def credential(agent: Agent, credential_id: UUID | None, name: str = "worker", **members: Any) -> dict[str, Any]:
+    """An item, as it is of a secret that was made and used now, unless *members* say otherwise."""
+    return {
+        "credentialId": str(credential_id),
+        "agentId": agent.client_id,
+        "agentName": name,
+        "label": None,
+        "type": "secret",
+        "createdAt": NOW,
+        "expiresAt": None,
+        "lastUsedAt": NOW,
+        "revokedAt": None,
+        "tokens": 0,
+        "tokensByDay": [0],
+        "resources": [],
+    } | members
+
+
+@ON_CITUS_TOO
+def test_each_token_belongs_to_its_credential_its_resource_and_its_day(
+    client: FlaskClient, services: Services, cast: Cast, clock: Clock, api: UUID
+) -> None:
+    agent, other = (worker(services, cast, name, ("invoices:read",)) for name in ("worker", "other"))
+    old = first_credential(agent)
+    new, secret = another(agent, "deploy", NOON + timedelta(days=30))
+    unused, _ = another(agent, "spare")
+    # The last moment of a day, and the first one of the next.
+    clock.now = datetime(2026, 4, 13, 23, 59, 59, 999_999, tzinfo=UTC)
+    take(client, agent, 2)
+    clock.now = datetime(2026, 4, 14, tzinfo=UTC)
+    take(client, agent, 1, resource=API)
+    clock.now = NOON
+    take(client, agent, 3, secret=secret)
+    take(client, agent, 4, secret=secret, resource=API)
+    take(client, other, 5, resource=API)
+    take(client, cast.outsider, 6)
+    # Before the period.
+    clock.now = datetime(2026, 4, 12, 23, 59, 59, tzinfo=UTC)
+    take(client, other, 9)
+    clock.now = NOON
+    body = ask(client, cast, f"{CREDENTIALS}?days=3")
+    assert (body["tenantId"], body["days"]) == (cast.acme.organization_id, 3)
+    own, theirs = {"resource": OWN, "tokens": 3}, {"resource": API, "tokens": 4}
+    expected = [
+        credential(
+            agent,
+            new,
+            label="deploy",
+            expiresAt="2026-05-15T12:00:00.000000Z",
+            tokens=7,
+            tokensByDay=[0, 0, 7],
+            resources=[theirs, own],
+        ),
+        credential(
+            other,
+            first_credential(other),
+            "other",
+            tokens=5,
+            tokensByDay=[0, 0, 5],
+            resources=[{"resource": API, "tokens": 5}],
+        ),
+        credential(
+            agent,
+            old,
+            lastUsedAt="2026-04-13T23:59:59.999999Z",
+            tokens=3,
+            tokensByDay=[2, 1, 0],
+            resources=[{"resource": OWN, "tokens": 2}, {"resource": API, "tokens": 1}],
+        ),
+    ]
+    assert body["data"][:3] == expected
+    never = [credential(agent, unused, label="spare", lastUsedAt=None, tokensByDay=[0, 0, 0])]
+    administrator = first_credential(cast.acme)
+    never.append(credential(cast.acme, administrator, "builder", lastUsedAt=None, tokensByDay=[0, 0, 0]))
+    assert body["data"][3:] == sorted(never, key=lambda item: UUID(item["credentialId"]))
+    only = ask(client, cast, f"{CREDENTIALS}?days=3&agent={agent.agent_id}")
+    assert only["data"] == [item for item in body["data"] if item["agentId"] == agent.client_id]
+
+    assert ask(client, cast, f"{RESOURCES}?days=3") == {
+        "tenantId": cast.acme.organization_id,
+        "days": 3,
+        "data": [
+            {
+                "resource": API,
+                "resourceServerId": str(api),
+                "name": "Billing",
+                "tokens": 10,
+                "tokensByDay": [0, 1, 9],
+                "agents": sorted(
+                    [
+                        {"agentId": agent.client_id, "agentName": "worker", "tokens": 5},
+                        {"agentId": other.client_id, "agentName": "other", "tokens": 5},
+                    ],
+                    key=lambda item: UUID(item["agentId"]),
+                ),
+            },
+            {
+                "resource": OWN,
+                "resourceServerId": None,
+                "name": None,
+                "tokens": 5,
+                "tokensByDay": [2, 0, 3],
+                "agents": [{"agentId": agent.client_id, "agentName": "worker", "tokens": 5}],
+            },
+        ],
+    }
+    [theirs, ours] = ask(client, cast, f"{RESOURCES}?days=1&agent={other.agent_id}")["data"]
+    assert (theirs["resource"], theirs["tokensByDay"], ours["tokensByDay"]) == (API, [5], [0])
+
+
+def test_what_is_imported_or_older_is_not_attributed(
+    client: FlaskClient, services: Services, cast: Cast, database_url: str
+) -> None:
+    agent = worker(services, cast)
+    take(client, agent, 2)
+    # What the release before counts: the same without the credential.
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [agent.organization_id])
+        for day, hour, tokens in (("2026-04-14", 3, 5), ("2026-04-15", 9, 1)):
+            connection.execute(
+                "select count_usage(%s, %s, %s, %s, %s, 0, 0)",
+                [agent.organization_id, agent.agent_id, day, hour, tokens],
+            )
+    rest = {"credentialId": None, "type": "not_attributed", "createdAt": None, "lastUsedAt": None}
+    rest |= {"tokens": 6, "tokensByDay": [5, 1]}
+    used = credential(
+        agent,
+        first_credential(agent),
+        tokens=2,
+        tokensByDay=[0, 2],
+        resources=[{"resource": OWN, "tokens": 2}],
+    )
+    of_all, *others = ask(client, cast, f"{CREDENTIALS}?days=2")["data"]
+    assert of_all == credential(agent, None, agentId=None, agentName=None, **rest)
+    assert others[0] == used
+    assert ask(client, cast, f"{CREDENTIALS}?days=2&agent={agent.agent_id}")["data"] == [
+        credential(agent, None, **rest),
+        used,
+    ]
+    for query in ("days=2", f"days=2&agent={agent.agent_id}"):
+        assert ask(client, cast, f"{RESOURCES}?{query}")["data"] == [
+            {
+                "resource": None,
+                "resourceServerId": None,
+                "name": None,
+                "tokens": 6,
+                "tokensByDay": [5, 1],
+                "agents": [],
+            },
+            {
+                "resource": OWN,
+                "resourceServerId": None,
+                "name": None,
+                "tokens": 2,
+                "tokensByDay": [0, 2],
+                "agents": [{"agentId": agent.client_id, "agentName": "worker", "tokens": 2}],
+            },
+        ]
+
+
+def test_history_stays_attributed_when_what_it_belongs_to_ends(
+    client: FlaskClient, services: Services, cast: Cast, clock: Clock, database_url: str, api: UUID
+) -> None:
+    agent = worker(services, cast, further=("invoices:read",))
+    credential_id = first_credential(agent)
+    take(client, agent, 3, resource=API)
+    ended, secret = another(agent, "old")
+    take(client, agent, 1, secret=secret)
+    clock.advance(days=1)
+    with database_of(services, agent.organization_id).transaction() as opened:
+        end_credential(opened, agent.agent_id, ended)
+        remove_resource_server(opened, api)
+    clock.advance(days=1)
+    with database_of(services, agent.organization_id).transaction() as opened:
+        remove_agent(opened, agent.agent_id)
+    revoked, deleted = "2026-04-16T12:00:00.000000Z", "2026-04-17T12:00:00.000000Z"
+    expected = [
+        credential(
+            agent,
+            credential_id,
+            revokedAt=deleted,
+            tokens=3,
+            tokensByDay=[3, 0, 0],
+            resources=[{"resource": API, "tokens": 3}],
+        ),
+        credential(
+            agent,
+            ended,
+            label="old",
+            revokedAt=revoked,
+            tokens=1,
+            tokensByDay=[1, 0, 0],
+            resources=[{"resource": OWN, "tokens": 1}],
+        ),
+    ]
+    assert ask(client, cast, f"{CREDENTIALS}?days=3&agent={agent.agent_id}")["data"] == expected
+    assert ask(client, cast, f"{CREDENTIALS}?days=3")["data"][:2] == expected
+    # Nothing of the period is left of it.
+    assert ask(client, cast, f"{CREDENTIALS}?days=1&agent={agent.agent_id}")["data"] == [
+        expected[0] | {"tokens": 0, "tokensByDay": [0], "resources": []}
+    ]
+    [theirs, _] = ask(client, cast, f"{RESOURCES}?days=3")["data"]
+    who = {"agentId": agent.client_id, "agentName": "worker", "tokens": 3}
+    assert theirs == {
+        "resource": API,
+        "resourceServerId": None,
+        "name": None,
+        "tokens": 3,
+        "tokensByDay": [3, 0, 0],
+        "agents": [who],
+    }
+    erase_agent(database_url, agent.organization_id, agent.agent_id, at=clock())
+    erased = [item | {"agentName": "erased", "label": None} for item in expected]
+    assert ask(client, cast, f"{CREDENTIALS}?days=3&agent={agent.agent_id}")["data"] == erased
+    [theirs, _] = ask(client, cast, f"{RESOURCES}?days=3")["data"]
+    assert theirs["agents"] == [who | {"agentName": "erased"}]
+
+
+def test_tokens_of_the_operators_have_one_item_an_agent(client: FlaskClient, services: Services, cast: Cast) -> None:
+    agent = worker(services, cast)
+    for _ in range(2):
+        operator_token.grant(services, agent.organization_id, agent.agent_id, scope=None, resource=None, at=NOON)
+    [operator, _] = ask(client, cast, f"{CREDENTIALS}?days=1&agent={agent.agent_id}")["data"]
+    assert operator == credential(
+        agent,
+        UUID(operator["credentialId"]),
+        type="operator",
+        createdAt=None,
+        lastUsedAt=None,
+        tokens=2,
+        tokensByDay=[2],
+        resources=[{"resource": OWN, "tokens": 2}],
+    )
+
+
+@pytest.mark.parametrize("path", [CREDENTIALS, RESOURCES])
+@pytest.mark.parametrize(
+    ("query", "details"),
+    [
+        ("days=0", {"days": ["must be a whole number from 1 to 90"]}),
+        ("days=91", {"days": ["must be a whole number from 1 to 90"]}),
+        ("agent=worker", {"agent": ["must be an agent's id"]}),
+    ],
+)
+def test_refuses_a_query_that_breaks_a_rule(
+    client: FlaskClient, cast: Cast, path: str, query: str, details: dict[str, Any]
+) -> None:
+    response = client.get(f"{path}?{query}", headers=cast.acme.bearer())
+    assert (response.status_code, response.json["details"]) == (400, details)
+
+
+@pytest.mark.parametrize("path", [CREDENTIALS, RESOURCES])
+def test_an_agent_of_another_organization_does_not_exist(client: FlaskClient, cast: Cast, path: str) -> None:
+    for agent_id in (cast.outsider.agent_id, UUID(int=1)):
+        response = client.get(f"{path}?agent={agent_id}", headers=cast.acme.bearer())
+        assert (response.status_code, response.json["code"]) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("days", [1, 90])
+def test_the_smallest_and_the_largest_period(
+    client: FlaskClient, services: Services, cast: Cast, clock: Clock, days: int
+) -> None:
+    agent = worker(services, cast)
+    clock.advance(days=-days)
+    take(client, agent, 2)
+    clock.advance(days=1)
+    take(client, agent, 1)
+    clock.now = NOON
+    for query in (f"days={days}", f"days={days}&agent={agent.agent_id}"):
+        found = ask(client, cast, f"{CREDENTIALS}?{query}")["data"][0]
+        assert (found["tokens"], found["tokensByDay"]) == (1, [1, *[0] * (days - 1)])
+        assert ask(client, cast, f"{RESOURCES}?{query}")["data"][0]["tokensByDay"] == [1, *[0] * (days - 1)]
+
+
+def test_an_organization_without_tokens(client: FlaskClient, cast: Cast) -> None:
+    [item] = ask(client, cast, f"{CREDENTIALS}?days=2")["data"]
+    assert item == credential(cast.acme, first_credential(cast.acme), "builder", lastUsedAt=None, tokensByDay=[0, 0])
+    [own] = ask(client, cast, RESOURCES)["data"]
+    assert (own["resource"], own["tokens"], own["tokensByDay"], own["agents"]) == (OWN, 0, [0] * 30, [])
+
+
+@pytest.mark.parametrize(("path", "name"), [(CREDENTIALS, "credential-usage"), (RESOURCES, "resource-usage")])
+def test_is_csv_and_ndjson_too(client: FlaskClient, services: Services, cast: Cast, path: str, name: str) -> None:
+    take(client, worker(services, cast), 2)
+    data = ask(client, cast, f"{path}?days=2")["data"]
+    response = client.get(f"{path}?days=2", headers=cast.acme.bearer() | {"Accept": "application/x-ndjson"})
+    assert [json.loads(line) for line in response.text.splitlines()] == data
+    response = client.get(f"{path}?days=2", headers=cast.acme.bearer() | {"Accept": "text/csv"})
+    assert response.headers["Content-Disposition"] == f'attachment; filename="{name}.csv"'
+    header, *rows = csv.reader(io.StringIO(response.text))
+    assert header == [*data[0]]
+    assert len(rows) == len(data)
+    assert dict(zip(header, rows[0], strict=True))["tokensByDay"] == "[0,2]"
+    tag = {"If-None-Match": response.headers["ETag"], "Accept": "text/csv"}
+    assert client.get(f"{path}?days=2", headers=cast.acme.bearer() | tag).status_code == 304
