@@ -157,11 +157,14 @@ class IssuerKeys:
         self._known: dict[KeySource, _Known] = {}
         self._busy: Counter[str] = Counter()
 
-    def find(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
+    def find(
+        self, source: KeySource, kid: str | None, alg: str, *, organization_id: str, may_wait: bool = True
+    ) -> list[Any]:
         """The keys of an issuer that may have made a signature, as :meth:`KeySet.find` returns them. They are fetched
         if none is known.
 
         :param organization_id: whose rule asks for them.
+        :param may_wait: wait for keys that are not known. Otherwise they are fetched for a later request.
         :raises KeysUnavailable: no keys are known.
         """
         known = self._state(source)
@@ -171,7 +174,10 @@ class IssuerKeys:
                 self._fetch_aside(source, known, organization_id)
             if found := keys.find(kid, alg):
                 return found
-        self._fetch_here(source, known, organization_id)
+        if may_wait:
+            self._fetch_here(source, known, organization_id)
+        else:
+            self._fetch_aside(source, known, organization_id)
         keys = known.usable_keys(self._now())
         if keys is None:
             raise KeysUnavailable(known.failure)

@@ -7,7 +7,9 @@ exactly, with their types. A value may end in ``*`` behind a ``:`` or ``/``, so 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +24,11 @@ need not name an issuer (SPIFFE JWT-SVID section 3)."""
 SEPARATORS = (":", "/")
 """What a pattern may end with before its ``*``."""
 
+MAX_SELECTORS = 500
+"""Values of a token by which rules are looked for. A token of a platform has about 50."""
+
 _MISSING = object()
+_BEHIND_SEPARATOR = re.compile("(?<=[:/])")
 
 
 class Comparison(NamedTuple):
@@ -93,6 +99,16 @@ class Rule:
         """Whether the token is for whom the rule says, and for nobody else."""
         return _sole_audience(claims) == self.audience
 
+    def selectors(self) -> list[bytes]:
+        """By what a token without ``client_id`` finds the rule: its subject, or else the claim with the fewest accepted
+        values. The rule is compared as a whole then.
+        """
+        if self.subject is not None:
+            return [_selector(self.issuer, "sub", self.subject)]
+        values = {name: value if isinstance(value, list) else [value] for name, value in self.claims.items()}
+        name = min(values, key=lambda name: len(values[name]))
+        return list(dict.fromkeys(_selector(self.issuer, name, value) for value in values[name]))
+
     def _comparisons(self, claims: dict[str, Any]) -> Iterator[Comparison]:
         issuers = issuers_of(claims)
         found = next((one for one in issuers if one == self.issuer), claims.get("iss", _MISSING))
@@ -107,6 +123,46 @@ class Rule:
             found = member_of(claims, name)
             accepted = expected if isinstance(expected, list) else [expected]
             yield _comparison(name, expected, found, is_met=any(is_met(value, found) for value in accepted))
+
+
+def selectors_of(claims: dict[str, Any], issuers: tuple[str, ...]) -> list[bytes]:
+    """All that rules by which a token might be accepted can be found by, at most :data:`MAX_SELECTORS`."""
+    found: dict[bytes, None] = {}
+    for issuer in issuers:
+        for name, value in _members(claims):
+            values = [value]
+            if isinstance(value, str):
+                values += [f"{value[: end.start()]}*" for end in _BEHIND_SEPARATOR.finditer(value)]
+            for one in values:
+                found[_selector(issuer, name, one)] = None
+                if len(found) == MAX_SELECTORS:
+                    return list(found)
+    return list(found)
+
+
+def _members(claims: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The subject first, then what else a rule can compare: claims, and members of claims by their JSON Pointers."""
+    if "sub" in claims:
+        yield "sub", claims["sub"]
+    pending: list[tuple[str, str, Any]] = [
+        (name, "/" + _escaped(name), value) for name, value in claims.items() if name != "sub"
+    ]
+    while pending:
+        name, pointer, value = pending.pop(0)
+        if isinstance(value, dict):
+            pending += [(f"{pointer}/{_escaped(one)}",) * 2 + (found,) for one, found in value.items()]
+        elif isinstance(value, str | int):
+            yield name, value
+            if name != pointer:
+                yield pointer, value
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _selector(issuer: str, name: str, value: object) -> bytes:
+    return hashlib.sha256(json.dumps([issuer, name, value]).encode()).digest()
 
 
 def _comparison(name: str, expected: Any, found: Any, *, is_met: bool) -> Comparison:

@@ -25,6 +25,7 @@ ERRORS = {error.code: error for error in _errors_with_a_code(ApiError) if error.
 OAUTH_ERRORS = (
     "invalid_request",
     "invalid_client",
+    "invalid_grant",
     "invalid_scope",
     "invalid_target",
     "invalid_dpop_proof",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import json
 import math
 import re
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, Rejection
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 
+_AUTHENTICATION = ("client_secret", "client_assertion", "client_assertion_type")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _uuid = lru_cache(maxsize=4096)(UUID)
 
@@ -66,9 +68,27 @@ def presented_client(request: Request, form: dict[str, str], at: datetime) -> Cl
     return _named_client(client_id, hash_secret(client_secret))
 
 
-def refuse(request: Request, client: Client, at: datetime) -> NoReturn:
+def granting_client(request: Request, form: dict[str, str], at: datetime) -> Client:
+    """The client whose rule trusts the token that is its grant (RFC 7523 section 2.1).
+
+    :param form: the body's parameters, each once.
+    :raises OAuthError: ``invalid_request`` without the token, with further authentication, or if several agents trust
+        it; ``invalid_grant`` if it is no token.
+    """
+    if "assertion" not in form:
+        raise OAuthError("invalid_request", "assertion is missing")
+    if request.environ.get("HTTP_AUTHORIZATION") is not None or not form.keys().isdisjoint(_AUTHENTICATION):
+        raise OAuthError("invalid_request", "the assertion says who the client is: send no other authentication")
+    try:
+        return _by_federated_token(form["assertion"], form.get("client_id"), at, is_svid=False)
+    except OAuthError as error:
+        raise invalid_grant() if error.error == "invalid_client" else error from None
+
+
+def refuse(request: Request, client: Client, at: datetime, error: Callable[[], OAuthError] | None = None) -> NoReturn:
     """Count a failed authentication and raise its error. All failures look the same and take the same time.
 
+    :param error: makes the error. Default: :func:`invalid_client`.
     :raises OAuthError: always: ``invalid_client``, or if the client fails too often from its address
         ``temporarily_unavailable`` with 429.
     """
@@ -85,7 +105,7 @@ def refuse(request: Request, client: Client, at: datetime) -> NoReturn:
             status=429,
             headers={"Retry-After": str(math.ceil(wait.total_seconds()))},
         )
-    raise invalid_client()
+    raise (error or invalid_client)()
 
 
 def _rejection(client: Client) -> Rejection:
@@ -106,6 +126,11 @@ def invalid_client() -> OAuthError:
     return OAuthError(
         "invalid_client", "client authentication failed", status=401, headers={"WWW-Authenticate": CHALLENGE}
     )
+
+
+def invalid_grant() -> OAuthError:
+    """The error of every token that is no grant (RFC 7523 section 3.1)."""
+    return OAuthError("invalid_grant", "the assertion is not accepted")
 
 
 def _named_client(client_id: str, secret_hash: bytes | None = None) -> Client:
@@ -140,11 +165,24 @@ def _by_assertion(form: dict[str, str], at: datetime) -> Client:
 
 
 def _by_federated_token(token: str, client_id: str | None, at: datetime, *, is_svid: bool) -> Client:
-    """The client whose rule trusts a token of another issuer."""
+    """The client whose rule trusts a token of another issuer: the one that the request names, or the only one."""
     unverified = federated_token.read(token)
-    if unverified is None or client_id is None:
+    if unverified is None:
         raise invalid_client()
-    return federated_token.verify(services(), unverified, _named_client(client_id), at, is_svid=is_svid)
+    s = services()
+    if client_id is not None:
+        named = replace(_named_client(client_id), is_federated=True)
+        return federated_token.verify(s, unverified, named, at, is_svid=is_svid)
+    # A failure is throttled by whose token it says it is.
+    sent_id = json.dumps([unverified.claims.get("iss"), unverified.claims.get("sub")])
+    nobody = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, sent_id=sent_id, is_federated=True)
+    try:
+        return federated_token.find_client(s, unverified, nobody, at, is_svid=is_svid)
+    except federated_token.SeveralAgents:
+        rejection = Rejection(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, "federated token", federated_token.SEVERAL_AGENTS)
+        [[found], _] = s.database.of(UNKNOWN_ORGANIZATION, at).run(*rejection.calls())
+        rejection.report(found.reason)
+        raise OAuthError("invalid_request", "several agents trust this token: choose one by client_id") from None
 
 
 def _basic(header: str) -> tuple[str, str]:

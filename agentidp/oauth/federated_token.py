@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from agentidp.federation.issuer_keys import KeysUnavailable
-from agentidp.federation.rule import SPIFFE, Rule, issuers_of
+from agentidp.federation.rule import SPIFFE, Rule, issuers_of, selectors_of
 from agentidp.jose.jwk import ALGORITHMS, key_algorithm
 from agentidp.jose.jws import UnverifiedJwt, read_unverified
 from agentidp.oauth.client_assertion import MAX_LENGTH, NOBODYS_KEYS, TYPE, WRONG_SIGNATURE, wrong_time
@@ -35,8 +35,9 @@ clusters stored them, is a secret, and refused."""
 MAX_REMEMBERED = 10_000
 """Clients whose rules a process remembers, about 30 MB. Only an authentic token adds one."""
 
-NO_RULE, NO_MATCH, WRONG_AUDIENCE, NO_KEYS, UNKNOWN_KEY, REVOKED_RULE = REASONS = (
+NO_RULE, SEVERAL_AGENTS, NO_MATCH, WRONG_AUDIENCE, NO_KEYS, UNKNOWN_KEY, REVOKED_RULE = REASONS = (
     "no rule of trust",
+    "several agents trust the token",
     "token matches no rule",
     "wrong audience",
     "no keys of the issuer",
@@ -44,6 +45,14 @@ NO_RULE, NO_MATCH, WRONG_AUDIENCE, NO_KEYS, UNKNOWN_KEY, REVOKED_RULE = REASONS 
     "revoked or expired rule",
 )
 """Why a token is rejected, beside its signature and its times, in the words of the log."""
+
+
+MAX_CANDIDATES = 10
+"""Agents whose rules are compared with a token that comes without ``client_id``."""
+
+
+class SeveralAgents(Exception):
+    """More than one agent trusts the token."""
 
 
 def read(text: str) -> UnverifiedJwt | None:
@@ -75,22 +84,61 @@ def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, 
     remembered = s.client_rules.get((named.agent_id, of), [])
     accepted, refusal = _accepted(s, named, unverified, remembered, at) if remembered else (None, None)
     if accepted is None:
-        rows = s.database.of(named.organization_id, at).fetch(
-            "oauth/client_rules", agent_id=named.agent_id, issuers=list(of)
-        )
+        stored = _rules(s, named, of, at)
         known = {rule.text for rule in remembered}
-        rules = [rule for rule in (Rule.of(row.trust) for row in rows) if rule.text not in known]
+        rules = [rule for rule in stored if rule.text not in known]
         if rules or not remembered:
             accepted, refusal = _accepted(s, named, unverified, rules, at)
         if accepted is not None:
             if len(s.client_rules) >= MAX_REMEMBERED:
                 s.client_rules.clear()
-            s.client_rules[named.agent_id, of] = [Rule.of(row.trust) for row in rows]
-    return replace(named, is_federated=True, jwk=None if accepted is None else accepted.text, refusal=refusal)
+            s.client_rules[named.agent_id, of] = stored
+    return replace(named, jwk=None if accepted is None else accepted.text, refusal=refusal)
+
+
+def find_client(s: Services, unverified: UnverifiedJwt, nobody: Client, at: datetime, *, is_svid: bool) -> Client:
+    """Find the client whose rule trusts a token that comes without ``client_id``, over all organizations.
+
+    Of several candidates, none is waited for: somebody else's rule that names a slow address must not delay the others.
+
+    :param nobody: what is returned if no agent can be named.
+    :raises SeveralAgents: more than one agent trusts the token, so only ``client_id`` can choose.
+    """
+    of = issuers(s, unverified, is_svid=is_svid)
+    rows = s.database.fetch_unscoped(
+        "oauth/trusting_agents", selectors=selectors_of(unverified.claims, of), most=MAX_CANDIDATES
+    )
+    if len(rows) <= 1:
+        named = replace(nobody, organization_id=rows[0].organization_id, agent_id=rows[0].agent_id) if rows else nobody
+        return verify(s, unverified, named, at, is_svid=is_svid)
+    found = []
+    for row in rows:
+        named = replace(nobody, organization_id=row.organization_id, agent_id=row.agent_id)
+        # Not from memory, which may have a rule that is in force no more.
+        accepted, _ = _accepted(s, named, unverified, _rules(s, named, of, at), at, may_wait=False)
+        if accepted is not None:
+            found.append(replace(named, jwk=accepted.text))
+    if len(found) > 1:
+        raise SeveralAgents
+    return found[0] if found else replace(nobody, refusal=NO_MATCH)
+
+
+def _rules(s: Services, named: Client, of: tuple[str, ...], at: datetime) -> list[Rule]:
+    """The rules of a client about these issuers, as the database has them now."""
+    rows = s.database.of(named.organization_id, at).fetch(
+        "oauth/client_rules", agent_id=named.agent_id, issuers=list(of)
+    )
+    return [Rule.of(row.trust) for row in rows]
 
 
 def _accepted(
-    s: Services, named: Client, unverified: UnverifiedJwt, rules: Iterable[Rule], at: datetime
+    s: Services,
+    named: Client,
+    unverified: UnverifiedJwt,
+    rules: Iterable[Rule],
+    at: datetime,
+    *,
+    may_wait: bool = True,
 ) -> tuple[Rule | None, str | None]:
     """The rule that accepts a token, or the reason why none does, in the words of the log: that of the rule which comes
     nearest. A failure verifies a signature too, so that it takes as long.
@@ -100,7 +148,7 @@ def _accepted(
         reason, how_far = NO_MATCH, 3
         if rule.is_met_by(unverified.claims):
             try:
-                keys = keys_of(s, rule, unverified, named.organization_id)
+                keys = keys_of(s, rule, unverified, named.organization_id, may_wait=may_wait)
                 reason, how_far = UNKNOWN_KEY, 1
             except KeysUnavailable:
                 keys, reason, how_far = [], NO_KEYS, 1
@@ -119,16 +167,19 @@ def _accepted(
     return None, refusal
 
 
-def keys_of(s: Services, rule: Rule, unverified: UnverifiedJwt, organization_id: str) -> list[object]:
+def keys_of(
+    s: Services, rule: Rule, unverified: UnverifiedJwt, organization_id: str, *, may_wait: bool = True
+) -> list[object]:
     """The keys of a rule's issuer that may have signed a token.
 
     :param organization_id: whose rule it is.
+    :param may_wait: wait for keys that are not known.
     :raises KeysUnavailable: none are known, and they cannot be fetched now.
     """
     kid, alg = unverified.kid, unverified.alg
     if rule.inline_keys is not None:
         return rule.inline_keys.find(kid, alg)
-    return s.issuer_keys.find(rule.key_source, kid, alg, organization_id=organization_id)
+    return s.issuer_keys.find(rule.key_source, kid, alg, organization_id=organization_id, may_wait=may_wait)
 
 
 def _refusal(unverified: UnverifiedJwt, key: object, at: datetime) -> str | None:

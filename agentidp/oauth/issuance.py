@@ -22,7 +22,10 @@ from agentidp.oauth import quotas
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 
-GRANT_TYPES = ("client_credentials",)
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+"""A token of another issuer is the grant (RFC 7523 section 2.1)."""
+
+GRANT_TYPES = ("client_credentials", JWT_BEARER)
 """The grants that issue a token (RFC 6749 section 4)."""
 
 _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"

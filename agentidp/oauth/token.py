@@ -17,7 +17,7 @@ from agentidp.http.request_context import current_context, current_request
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.http.responses import json_response
 from agentidp.jose import dpop
-from agentidp.oauth import client_authentication, issuance, quotas
+from agentidp.oauth import client_assertion, client_authentication, issuance, quotas
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import NO_STORE, ClientFormSchema, described, read_form
 from agentidp.oauth.issuance import Client
@@ -30,9 +30,13 @@ blueprint = Blueprint("oauth-token", __name__, description="OAuth 2.0 token endp
 
 
 class TokenRequestSchema(ClientFormSchema):
-    """RFC 6749 section 4.4.2."""
+    """RFC 6749 section 4.4.2, RFC 7523 section 2.1."""
 
     grant_type = ma.fields.String(required=True, validate=ma.validate.OneOf(issuance.GRANT_TYPES))
+    assertion = ma.fields.String(
+        validate=ma.validate.Length(max=client_assertion.MAX_LENGTH),
+        metadata={"description": "With the grant type jwt-bearer: a token of another issuer that an agent trusts"},
+    )
     scope = ma.fields.String(
         validate=ma.validate.Regexp(f"(?:{_SCOPE.pattern})?"),
         metadata={"description": "Space-separated. Default: all scopes of the agent"},
@@ -74,10 +78,14 @@ def issue_token() -> Response:
     at: datetime = context.at
     form = read_form(received)
     check_grant_type(form)
+    is_jwt_bearer = form["grant_type"] == issuance.JWT_BEARER
     scope = requested_scope(form)
     resource = requested_resource(form)
     proof = dpop_proof(received, at)
-    client = client_authentication.presented_client(received, form, at)
+    if is_jwt_bearer:
+        client = client_authentication.granting_client(received, form, at)
+    else:
+        client = client_authentication.presented_client(received, form, at)
     refuse_flood(client, at)
     # Read first: a token that cannot be signed must not be counted.
     signing_key = s.keys.current().signing
@@ -88,7 +96,9 @@ def issue_token() -> Response:
         granted, client = None, replace(client, refusal="assertion used before")
     if granted is None:
         # Always raises.
-        client_authentication.refuse(received, client, at)
+        client_authentication.refuse(
+            received, client, at, client_authentication.invalid_grant if is_jwt_bearer else None
+        )
     s.token_rate.count(client.agent_id, client.secret_hash or client.jwk)
     jkt = proof.jkt if proof else None
     body = issuance.token_response(s, signing_key, client, granted.scope, resource=resource, at=at, jkt=jkt)
@@ -118,7 +128,7 @@ def check_grant_type(form: dict[str, str]) -> None:
     if "grant_type" not in form:
         raise OAuthError("invalid_request", "grant_type is missing")
     if form["grant_type"] not in issuance.GRANT_TYPES:
-        raise OAuthError("unsupported_grant_type", f"only {', '.join(issuance.GRANT_TYPES)} is supported")
+        raise OAuthError("unsupported_grant_type", f"only {' and '.join(issuance.GRANT_TYPES)} are supported")
 
 
 def requested_scope(form: dict[str, str]) -> list[str] | None:

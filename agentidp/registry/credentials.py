@@ -19,6 +19,7 @@ from agentidp.caller import Caller, bearer
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
+from agentidp.federation.rule import Rule
 from agentidp.federation.rule_checks import MAX_CLAIMS, MAX_URL, MAX_VALUE, MAX_VALUES, RuleRefused, checked, warnings
 from agentidp.http.errors import AlreadyExists, Conflict, NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
@@ -250,6 +251,8 @@ def end_credential(opened: Transaction, agent_id: UUID, credential_id: UUID) -> 
     :raises NotFound: the agent has no such credential, or it was revoked before.
     """
     row = existing(opened.fetch("agents/revoke_credential", agent_id=agent_id, credential_id=credential_id))
+    if row.trust is not None:
+        opened.fetch("oauth/forget_trusted_subjects", agent_id=agent_id, credential_id=credential_id)
     audit.record(opened, "credential.revoked", credential_id, before=_recorded(agent_id, row))
 
 
@@ -326,6 +329,9 @@ def store_credential(
             f"The agent has {most} credentials; revoke one first.",
             details={"credentials": [f"at most {most} at a time"]},
         )
+    if rule is not None:
+        selectors = Rule.of(rule).selectors()
+        opened.fetch("oauth/add_trusted_subjects", agent_id=agent_id, credential_id=credential_id, selectors=selectors)
     return rows[0], client_secret
 
 

@@ -70,6 +70,10 @@ SOMETHING = (
     "select 'https://' || %(organization_id)s || '.example', %(organization_id)s, now()",
     "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
     'select %(organization_id)s, %(agent_id)s, gen_random_uuid(), \'[{"alg": "ES256"}]\', now()',
+    "insert into credentials (organization_id, agent_id, credential_id, trust, created_at) "
+    'select %(organization_id)s, %(agent_id)s, gen_random_uuid(), \'{"issuer": "https://issuer.example"}\', now()',
+    "insert into trusted_subjects select sha256(%(organization_id)s::text::bytea), %(organization_id)s, %(agent_id)s, "
+    "%(agent_id)s",
     "insert into used_identifiers select %(organization_id)s, sha256(%(organization_id)s::text::bytea), '2000-01-01'",
     "insert into revoked_tokens select %(organization_id)s, 'revoked', '2000-01-01'",
     "insert into throttles select %(organization_id)s, 3, '2000-01-01'",
@@ -123,7 +127,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
     """A value for each parameter of ``sql/<name>.sql``: an id of the organization *whose*, or another."""
     agent = getattr(cast, whose)
     [credential] = connection.execute(
-        "select credential_id, secret_hash from credentials where organization_id = %s and jwks is null",
+        "select credential_id, secret_hash from credentials where organization_id = %s and secret_hash is not null",
         [agent.organization_id],
     ).fetchall()
     known = {

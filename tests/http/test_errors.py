@@ -545,6 +545,9 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "agentId": ["", "builder", 1, True, [], {}, "\ud800", "00000000-0000-4000-8000-000000000000"],
     "wholeOrganization": [None, "true", 1, 0, [], {}],
 }
+# Of a rule of trust: without the type these are refused in any case.
+for _name in ("issuer", "subject", "claims", "audience", "jwksUri"):
+    WRONG_VALUES[_name] = [None, "", "https://x.example", 1, True, [], {}, "a\x00", "\ud800"]
 WRONG_VALUES["until"] = [None, *WRONG_VALUES["expiresAt"], "9999-01-01T00:00:00Z"]
 """Field of a request body -> values that every route refuses."""
 

@@ -21,15 +21,18 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
+from agentidp.erasure import delete_organization
+from agentidp.federation.rule import MAX_SELECTORS, selectors_of
 from agentidp.oauth import client_assertion
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY
 from agentidp.oauth.federated_token import MAX_LIFETIME, SPIFFE_TYPE
+from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.outbound.networks import LOOPBACK
 from tests.conftest import Cast, settings_for
 from tests.factories import PATIENCE, Agent, Clock, make_agent, make_organization, usage_sums, wait_until
 from tests.federation.https_issuer import DISCOVERY, HttpsIssuer, https_issuer
 from tests.federation.issuer import NOW, SUBJECT, Issuer, trust
-from tests.oauth.test_token_endpoint import FAILED, claims_of, reasons, whole
+from tests.oauth.test_token_endpoint import FAILED, claims_of, reasons, refused, whole
 from tests.wire import overheard
 
 GRANT = {"grant_type": "client_credentials"}
@@ -406,3 +409,186 @@ class TestPublishedKeys:
             assert not slow.done()
             released.set()
             assert slow.result(PATIENCE).status_code == 200
+
+
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+NO_GRANT = refused("invalid_grant", "the assertion is not accepted")
+
+
+def exchange(client: FlaskClient, token: str, **form: str) -> TestResponse:
+    """A token request with a platform's token as the grant."""
+    return client.post("/api/v1/token", data={"grant_type": JWT_BEARER, "assertion": token} | form)
+
+
+class TestGrant:
+    """RFC 7523 section 2.1: the token is the grant, and there is no other authentication."""
+
+    def test_gets_a_token_with_scope_and_resource(self, client: FlaskClient, trusted: Agent, issuer: Issuer) -> None:
+        answer = exchange(client, issuer.token(US), client_id=trusted.client_id, scope="analytics:read")
+        claims = claims_of(answer)
+        assert (claims["sub"], claims["scope"]) == (trusted.client_id, "analytics:read")
+        assert set(answer.json) == {"access_token", "token_type", "expires_in", "scope"}
+
+    @pytest.mark.parametrize(("changes", "reason"), WRONG[:8], ids=str)
+    def test_every_failure_looks_the_same(
+        self,
+        client: FlaskClient,
+        trusted: Agent,
+        issuer: Issuer,
+        changes: dict[str, Any],
+        reason: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        assert whole(exchange(client, issuer.token(US, **changes), client_id=trusted.client_id)) == NO_GRANT
+        assert reasons(caplog) == [reason]
+
+    @pytest.mark.parametrize("token", ["x", "x.y.z", unsigned({"iss": "https://issuer.example"})])
+    def test_what_is_no_token_is_no_grant(self, client: FlaskClient, trusted: Agent, token: str) -> None:
+        assert whole(exchange(client, token, client_id=trusted.client_id)) == NO_GRANT
+
+    def test_a_clients_own_assertion_is_no_grant(self, client: FlaskClient, trusted: Agent, issuer: Issuer) -> None:
+        own = issuer.token(US, iss=trusted.client_id, sub=trusted.client_id, jti="7")
+        assert whole(exchange(client, own, client_id=trusted.client_id)) == NO_GRANT
+        assert whole(exchange(client, own)) == NO_GRANT
+
+    @pytest.mark.parametrize(
+        "more",
+        [{"client_secret": "x"}, {"client_assertion": "x"}, {"client_assertion_type": client_assertion.TYPE}],
+        ids=str,
+    )
+    def test_other_authentication_beside_it_is_a_mistake(
+        self, client: FlaskClient, trusted: Agent, issuer: Issuer, more: dict[str, str]
+    ) -> None:
+        message = "the assertion says who the client is: send no other authentication"
+        assert whole(exchange(client, issuer.token(US), **more)) == refused("invalid_request", message)
+        assert whole(exchange(client, "")) == refused("invalid_request", "assertion is missing")
+
+    def test_too_many_failures_are_throttled(self, client: FlaskClient, issuer: Issuer) -> None:
+        for _ in range(FAILURES_A_MINUTE):
+            assert exchange(client, issuer.token(US)).status_code == 400
+        assert exchange(client, issuer.token(US)).status_code == 429
+        # Somebody else's token is not that one.
+        assert exchange(client, issuer.token(US, sub="someone")).status_code == 400
+
+
+class TestWithoutClientId:
+    """The token says who the client is, over all organizations."""
+
+    @pytest.mark.parametrize("way", ["assertion", "grant"])
+    def test_the_only_agent_that_trusts_it_is_found(
+        self, client: FlaskClient, trusted: Agent, cast: Cast, issuer: Issuer, way: str
+    ) -> None:
+        trust(cast.outsider, issuer=issuer.url, subject="job:7", jwks=issuer.jwks())
+        for subject, agent in ((SUBJECT, trusted), ("job:7", cast.outsider)):
+            token = issuer.token(US, sub=subject)
+            answer = exchange(client, token) if way == "grant" else ask(client, None, token)
+            claims = claims_of(answer)
+            assert (claims["sub"], claims["organization_id"]) == (agent.client_id, agent.organization_id)
+
+    @pytest.mark.parametrize(
+        "rule",
+        [
+            {"subject": "repo:acme/app:*"},
+            {"subject": "repo:acme/*", "claims": {"repository_id": "7"}},
+            {"claims": {"repository_id": "7"}},
+            {"claims": {"ref": ["a", "b", "refs/heads/main"]}},
+            {"claims": {"workflow": ["x/*", "acme/flows/*"]}},
+            {"claims": {"protected": True}},
+            {"claims": {"run": 12}},
+            {"claims": {"/kubernetes.io/serviceaccount/uid": "u-1"}},
+            {"claims": {"/oidc~1x": "y"}},
+            {"claims": {"oidc/x": "y"}},
+        ],
+        ids=str,
+    )
+    def test_whatever_its_rule_says(
+        self, client: FlaskClient, worker: Agent, cast: Cast, issuer: Issuer, rule: dict[str, Any]
+    ) -> None:
+        trust(worker, issuer=issuer.url, jwks=issuer.jwks(), **rule)
+        trust(cast.outsider, issuer=issuer.url, subject="repo:acme/app-evil:*", jwks=issuer.jwks())
+        claims = {
+            "sub": "repo:acme/app:ref:refs/heads/main",
+            "repository_id": "7",
+            "ref": "refs/heads/main",
+            "workflow": "acme/flows/x.yml",
+            "protected": True,
+            "run": 12,
+            "kubernetes.io": {"serviceaccount": {"uid": "u-1"}},
+            "oidc/x": "y",
+        }
+        assert claims_of(exchange(client, issuer.token(US, **claims)))["sub"] == worker.client_id
+
+    def test_of_two_agents_client_id_chooses(
+        self, client: FlaskClient, trusted: Agent, cast: Cast, issuer: Issuer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        trust(cast.outsider, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
+        ambiguous = refused("invalid_request", "several agents trust this token: choose one by client_id")
+        assert whole(exchange(client, issuer.token(US))) == ambiguous
+        assert whole(ask(client, None, issuer.token(US))) == ambiguous
+        assert reasons(caplog) == ["several agents trust the token"] * 2
+        for agent in (trusted, cast.outsider):
+            assert claims_of(exchange(client, issuer.token(US), client_id=agent.client_id))["sub"] == agent.client_id
+
+    def test_nobody_learns_of_several_agents_by_a_token_that_is_not_signed(
+        self, client: FlaskClient, trusted: Agent, cast: Cast, issuer: Issuer
+    ) -> None:
+        trust(cast.outsider, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
+        assert whole(exchange(client, Issuer().token(US))) == NO_GRANT
+        assert whole(ask(client, None, Issuer().token(US))) == FAILED
+
+    def test_what_is_no_longer_in_force_is_not_ambiguous(
+        self, client: FlaskClient, trusted: Agent, cast: Cast, issuer: Issuer
+    ) -> None:
+        other = make_agent(cast.acme.services, cast.acme.organization_id, "other", ["analytics:read"])
+        trust(other, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
+        assert ask(client, other, issuer.token(US)).status_code == 200
+        assert exchange(client, issuer.token(US)).status_code == 400
+        path = f"/api/v1/agents/{other.client_id}"
+        assert client.patch(path, json={"status": "suspended"}, headers=cast.acme.bearer()).status_code == 200
+        assert claims_of(exchange(client, issuer.token(US)))["sub"] == trusted.client_id
+        assert client.delete(path, headers=cast.acme.bearer()).status_code == 204
+        assert claims_of(exchange(client, issuer.token(US)))["sub"] == trusted.client_id
+
+    def test_a_rule_with_other_keys_does_not_make_it_ambiguous(
+        self, client: FlaskClient, trusted: Agent, cast: Cast, issuer: Issuer
+    ) -> None:
+        """Nobody disturbs others by a rule about their subject, and keys of his own."""
+        trust(cast.outsider, issuer=issuer.url, subject=SUBJECT, jwks=Issuer().jwks())
+        assert claims_of(exchange(client, issuer.token(US)))["sub"] == trusted.client_id
+
+    def test_an_audience_with_an_organizations_id_is_nobody_elses(
+        self, client: FlaskClient, worker: Agent, cast: Cast, issuer: Issuer
+    ) -> None:
+        audience = f"{US}/{worker.organization_id}"
+        trust(worker, issuer=issuer.url, subject=SUBJECT, audience=audience, jwks=issuer.jwks())
+        body = {"type": "federated", "issuer": issuer.url, "subject": SUBJECT, "audience": audience}
+        path = f"/api/v1/agents/{cast.outsider.client_id}/credentials"
+        answer = client.post(path, json=body, headers=cast.outsider.bearer())
+        assert answer.json["details"] == {"audience": ["must not name another organization"]}
+        assert claims_of(exchange(client, issuer.token(audience)))["sub"] == worker.client_id
+
+    def test_a_deleted_organization_trusts_nobody(
+        self, client: FlaskClient, app: Flask, issuer: Issuer, database_url: str
+    ) -> None:
+        services = app.extensions["agentidp"]
+        agent = make_agent(services, make_organization(services))
+        trust(agent, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
+        delete_organization(database_url, agent.organization_id, at=services.clock())
+        with psycopg.connect(database_url) as connection:
+            assert connection.execute("select count(*) from trusted_subjects").fetchone() == (0,)
+        assert whole(exchange(client, issuer.token(US))) == NO_GRANT
+
+    def test_a_revoked_rule_is_not_found(
+        self, client: FlaskClient, worker: Agent, cast: Cast, issuer: Issuer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        credential = trust(worker, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
+        assert exchange(client, issuer.token(US)).status_code == 200
+        path = f"/api/v1/agents/{worker.client_id}/credentials/{credential}"
+        assert client.delete(path, headers=cast.acme.bearer()).status_code == 204
+        assert whole(exchange(client, issuer.token(US))) == NO_GRANT
+        assert reasons(caplog) == ["unknown client"]
+
+    def test_a_huge_token_costs_no_more_than_a_bound(self, client: FlaskClient, trusted: Agent, issuer: Issuer) -> None:
+        claims = issuer.claims(US) | {"x": "a/" * 2500}
+        assert len(selectors_of(claims, (issuer.url,))) == MAX_SELECTORS
+        assert claims_of(exchange(client, issuer.sign(claims)))["sub"] == trusted.client_id

@@ -194,7 +194,7 @@ class TestForm:
         "grant_type",
         [
             "urn:ietf:params:oauth:grant-type:token-exchange",
-            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            "urn:ietf:params:oauth:grant-type:saml2-bearer",
             "urn:ietf:params:oauth:grant-type:device_code",
             "authorization_code",
             "password",
@@ -207,7 +207,10 @@ class TestForm:
     )
     def test_no_other_grant_is_supported(self, shared_client: FlaskClient, agent: Agent, grant_type: str) -> None:
         response = ask_as(shared_client, agent, grant_type=grant_type)
-        assert whole(response) == refused("unsupported_grant_type", "only client_credentials is supported")
+        assert whole(response) == refused(
+            "unsupported_grant_type",
+            "only client_credentials and urn:ietf:params:oauth:grant-type:jwt-bearer are supported",
+        )
 
 
 class TestSecrets:
