@@ -406,7 +406,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         room = item.path.relative_to(ROOT / "tests").parts[0]
         if room in ROOMS_WITH_A_MARKER:
             item.add_marker(room)
-        if FIXTURES_WITH_A_SERVER & set(getattr(item, "fixturenames", ())):
+        is_very_slow = item.get_closest_marker("very_slow") is not None
+        if is_very_slow or FIXTURES_WITH_A_SERVER & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
 
 

@@ -145,7 +145,7 @@ class TestBesideSlowRequests:
         ):
             latency.beside_slow_requests(port, str(services.settings.database_url), clients, 1, 0.1)
 
-    @pytest.mark.slow
+    @pytest.mark.very_slow
     def test_those_that_pass_between_two_locks_do_not_end_the_run(
         self, server: Server, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -686,7 +686,7 @@ QUOTA, TRIES = 300, 40
 """Of each of the threads: 640 at a quota of 300."""
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 @pytest.mark.usefixtures("midnight_is_far")
 class TestServers:
     """``agentidp serve``, as clients see it."""

@@ -103,6 +103,7 @@ class TestCommands:
         # Of the same command, a pipe gets every member and no heading.
         assert len(run("agent", "list", "--organization", "Acme").split("\t")) == 10
 
+    @pytest.mark.very_slow
     @WITHOUT_CITUS
     def test_long_commands_show_how_far_they_are(self, run: Command, terminal: Terminal, tmp_path: Path) -> None:
         file, usage = str(tmp_path / "agentidp.dump"), tmp_path / "usage.csv"

@@ -340,7 +340,7 @@ def read_greeting(standard_output: Any, logged: Any) -> str:
     return text
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_serving_the_demo_on_a_terminal_greets_with_a_link_that_shows_it_once(database_url: str) -> None:
     settings = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
     terminal = Terminal(settings)
@@ -362,7 +362,7 @@ def test_serving_the_demo_on_a_terminal_greets_with_a_link_that_shows_it_once(da
         assert f"Its dashboard is at {terminal.server.url}/dashboard\n" in greeting
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_serving_the_demo_into_a_log_issues_and_prints_no_link(database_url: str) -> None:
     settings = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
     with Server(settings, "--demo") as server:

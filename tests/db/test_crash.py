@@ -19,6 +19,7 @@ from tests.factories import PATIENCE, Clock, make_agent, make_organization
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.very_slow
 def test_a_failed_authentication_is_counted_after_a_crash_in_a_copied_database() -> None:
     with temporary(durable=True) as server:
         migrate(server.url)

@@ -24,7 +24,7 @@ from tests.directory import open_directory
 from tests.factories import PATIENCE
 from tests.machine import within
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.very_slow
 
 IS_ROOT = os.geteuid() == 0
 LAUNCHER = """

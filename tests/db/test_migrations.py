@@ -237,7 +237,7 @@ def copy(tmp_path: Path, empty_database_url: str) -> Iterator[Copy]:
             run.communicate()
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_a_killed_migration_leaves_nothing_half_done_and_the_next_run_completes(copy: Copy) -> None:
     killed = copy.start()
     wait_for(copy.url, f"exists ({SLEEPS})")
@@ -490,7 +490,7 @@ class TestASecondInstallation:
         assert migrate(second_url.replace("second:second@", "Second%20owner:second@")) == RELEASED
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 @pytest.mark.parametrize("managed_url", [None], indirect=True, ids=["wheel"])
 @pytest.mark.parametrize("command", [("db", "migrate"), ("organization", "list"), ("serve",)], ids=" ".join)
 def test_a_command_shows_what_a_step_warns_of(managed_url: str, command: tuple[str, ...]) -> None:

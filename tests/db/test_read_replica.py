@@ -449,6 +449,7 @@ class TestPromotion:
         outages = [r.fields["database"] for r in caplog.records if r.getMessage() == "database unreachable"]  # type: ignore[attr-defined]
         assert outages in (["read replica"], ["primary", "read replica"])
 
+    @pytest.mark.very_slow
     def test_of_a_primary_that_does_not_answer_and_comes_back(self, pair: Pair) -> None:
         with application(pair, url=either(pair)) as (client, agent):
             issue(client, agent)

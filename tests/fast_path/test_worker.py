@@ -30,7 +30,7 @@ from tests.factories import PATIENCE, SECRET_KEY, Server, make_agent, make_organ
 from tests.fast_path.echo import Gunicorn, everything, get, responses
 from tests.machine import within
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.very_slow
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,7 @@ def everything(database: Database, organization_id: str, agent_id: UUID, at: dat
     return dict(zip(calls, rows, strict=True))
 
 
+@pytest.mark.very_slow
 @pytest.mark.parametrize("zone", ZONES[1:])
 def test_the_time_zone_of_a_session_changes_nothing(
     database_url: str, services: Services, fleet: Fleet, zone: str

@@ -104,7 +104,7 @@ class TestFirstKey:
             thread.join(PATIENCE)
         assert list(statuses(empty_database_url).values()) == ["signing"]
 
-    @pytest.mark.slow
+    @pytest.mark.very_slow
     def test_eight_processes(self, empty_database_url: str) -> None:
         processes = [command(empty_database_url, "keys", "list", "--json") for _ in range(8)]
         printed = [json.loads(process.communicate(timeout=PATIENCE)[0]) for process in processes]

@@ -321,7 +321,7 @@ def data_dir() -> Iterator[Path]:
         yield path
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 def test_the_embedded_database(quiet: None, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # However little space this machine has.
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=LITTLE_SPACE))

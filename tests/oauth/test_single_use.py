@@ -418,7 +418,7 @@ class TestAProofAtTheApi:
             bearer = {setting for (setting,) in connection.execute("delete from seen returning setting").fetchall()}
         assert (bound, bearer) == ({"on"}, {"off"})
 
-    @pytest.mark.slow
+    @pytest.mark.very_slow
     def test_is_refused_after_a_crash_of_the_database(self) -> None:
         # Nothing but a commit that waits writes to the disk within the test.
         with temporary(durable=True, settings={"wal_writer_delay": "10s"}) as server:

@@ -148,7 +148,7 @@ class TestAClientFromAnAddress:
             exhaust(client, cast.acme.client_id, address=f"203.0.113.{number}")
         assert whole(ask(client, cast.acme.client_id, address=THERE)) == FAILED
 
-    @pytest.mark.slow
+    @pytest.mark.very_slow
     def test_does_not_affect_another_client_there(self, client: FlaskClient, cast: Cast, services: Services) -> None:
         colleague = make_agent(services, cast.acme.organization_id, "colleague")
         exhaust(client, cast.acme.client_id)

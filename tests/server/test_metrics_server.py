@@ -24,7 +24,7 @@ from tests.conftest import settings_for
 from tests.factories import PATIENCE, Agent, children, make_agent, make_organization, usage_sums, wait_until
 from tests.server.scrape import MeteredServer
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.very_slow
 
 TOKENS = 40
 """That must be acknowledged before and after each kill."""

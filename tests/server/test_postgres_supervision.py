@@ -17,6 +17,8 @@ from agentidp.server.postgres_supervision import Supervisor
 from tests.directory import open_directory
 from tests.factories import children, wait_until
 
+pytestmark = pytest.mark.very_slow
+
 HAS_ENDED = "the embedded PostgreSQL has ended; see postgres/server.log in the data directory"
 
 

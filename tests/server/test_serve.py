@@ -52,7 +52,7 @@ from tests.factories import (
 )
 from tests.machine import measured, within
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.very_slow
 
 # Root becomes nobody, who may still look into the directories on the way to the interpreter.
 _CAPABILITY = "+dac_read_search"
