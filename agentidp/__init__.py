@@ -34,7 +34,7 @@ from agentidp.operations import api_docs, audit_trail, index
 from agentidp.operations import health as operations
 from agentidp.registry import agents, credentials, markers, quotas, resource_servers
 from agentidp.registry import organizations as organization
-from agentidp.server import request_errors, wiring
+from agentidp.server import request_errors, sending, wiring
 from agentidp.services import Services
 
 BLUEPRINTS = (
@@ -100,6 +100,7 @@ def create_app(
         staleness.init_app(app)
     error_rendering.init_app(app)
     request_errors.init_app(app)
+    sending.init_app(app)
     caller.init_app(app)
     dashboard.init_app(app)
     api = Api(app)

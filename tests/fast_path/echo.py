@@ -17,6 +17,9 @@ from typing import Any
 
 from tests.factories import PATIENCE, ROOT, children, free_port, wait_until
 
+LARGE = 50_000_000
+"""Bytes of a response that no buffer takes."""
+
 served: Counter[str] = Counter()
 
 
@@ -34,7 +37,7 @@ def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         body = repr((len(served), max(served.values()))).encode()
         served.clear()
     elif path == "/large":
-        body = b"a" * 50_000_000
+        body = b"a" * LARGE
     elif path == "/savings":
         cfg = start.__self__.cfg  # type: ignore[attr-defined]
         body = f"shares: {'agentidp.kind' in environ}, keeps settings: {'keepalive' in vars(cfg)}".encode()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agentidp.config import ConfigurationError
 from agentidp.server.listening import host_and_port, refuse_exposed_address
+from agentidp.server.sending import MAX_SECONDS, SMALL, within
 from tests.factories import ROOT
-from tests.fast_path.echo import Gunicorn, get, responses
+from tests.fast_path.echo import LARGE, Gunicorn, get, responses
 
 EXPOSED = (
     "cannot listen on {} without a proxy: a client that sends half a request holds a thread of the service for as long "
@@ -82,9 +87,61 @@ def test_a_client_that_reads_nothing_holds_no_thread(worker: str, tmp_path: Path
         assert "Socket error processing request." in server.log
 
 
+def test_the_limit_is_for_all_parts_of_a_response_together_and_then_gone() -> None:
+    ends = socket.socketpair()
+    parts = [b"a" * (SMALL // 2), b"b" * (SMALL // 2), b"c"]
+    with ends[0] as ours, ends[1]:
+        limits = []
+        for part in within(60, lambda *_: parts)({"gunicorn.socket": ours}, None):
+            assert part == parts[len(limits)]
+            limits.append(ours.gettimeout())
+        assert limits[0] == 60
+        assert limits == sorted(limits, reverse=True)
+        assert limits[-1] < 60
+        assert ours.gettimeout() is None
+
+
+@pytest.mark.parametrize("environ", [{"gunicorn.socket": None}, {}])
+def test_a_small_response_and_one_that_no_socket_takes_are_sent_as_they_are(environ: dict[str, Any]) -> None:
+    small, large = [b"a" * SMALL], [b"a" * SMALL, b"b"]
+    assert within(60, lambda *_: small)({"gunicorn.socket": object()}, None) is small
+    assert within(60, lambda *_: large)(environ, None) is large
+
+
+SLOW = """
+from agentidp.server.sending import within
+
+def post_worker_init(worker):
+    worker.wsgi = within(1, worker.wsgi)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("worker", ["gthread", "agentidp.fast_path.worker.PollingWorker"])
+def test_a_client_that_reads_slowly_holds_no_thread_until_it_has_all(worker: str, tmp_path: Path) -> None:
+    configuration = tmp_path / "gunicorn.conf.py"
+    configuration.write_text(SLOW)
+    with Gunicorn("--config", str(configuration), worker=worker, threads=1) as server:
+        with server.connect() as slow, server.connect() as other:
+            slow.sendall(get("/large"))
+            received = len(slow.recv(1))
+            other.sendall(get("/?a"))
+            other.setblocking(False)
+            # It would take all of it in half a minute or more.
+            while data := slow.recv(LARGE // 3000):
+                received += len(data)
+                time.sleep(0.01)
+                with contextlib.suppress(BlockingIOError):
+                    assert other.recv(65536).endswith(b"a ")
+                    break
+            assert 0 < received < LARGE
+        assert "Socket error processing request." in server.log
+
+
 def test_the_service_limits_how_long_it_waits_for_a_client_that_reads_nothing() -> None:
     [seconds] = re.findall(
         r"limit_sending\(worker.sockets, (\d+)\)", (ROOT / "deploy" / "gunicorn.conf.py").read_text()
     )
     guide = " ".join((ROOT / "docs" / "deployment.md").read_text(encoding="utf-8").split())
     assert f"A client that takes nothing of a response for {seconds} seconds is disconnected" in guide
+    assert f"{MAX_SECONDS // 60} minutes to receive a response" in guide
