@@ -66,11 +66,11 @@ SET = (
 WAITS = "select count(*) from pg_stat_activity where pg_blocking_pids(pid) = array[%s::integer]"
 """How many sessions wait for one."""
 
-MARK = (
-    "update agents set has_quota = true where organization_id = %(organization_id)s and agent_id = %(agent_id)s",
-    "update organizations set has_quota = true where organization_id = %(organization_id)s",
-)
+MARK = tuple(load_sql(f"quotas/{name}") for name in ("mark_agent", "mark_organization"))
 """An agent, an organization."""
+
+FORGET = tuple(load_sql(f"quotas/{name}") for name in ("forget_sums", "forget_agent_sums", "forget_organization_sum"))
+"""What an import of past usage ends with."""
 
 
 class Session:
@@ -359,8 +359,7 @@ class TestTwoTransactions:
                 day=yesterday,
                 agent_id=agent.agent_id,
             )
-            two.send("update quotas set other_days_of = null, other_days = null")
-            two.send("commit").result(PATIENCE)
+            two.send(*FORGET, "commit", organization_id=agent.organization_id).result(PATIENCE)
             assert scope_of(one.ask(agent, NOON)) is None
 
     def test_an_import_waits_for_the_first_sum_of_a_month_and_makes_it_new(
@@ -376,12 +375,13 @@ class TestTwoTransactions:
             ).result(PATIENCE)
             # It sums the month, without what is imported, and is not committed yet.
             assert scope_of(issuing.ask(agent, NOON)) is not None
-            forgotten = importing.send(load_sql("quotas/forget_sums"), "commit", **holder)
+            forgotten = importing.send(*FORGET, "commit", **holder)
             assert not observer.settle(importing, forgotten)
             issuing.send("commit").result(PATIENCE)
             forgotten.result(PATIENCE)
         with psycopg.connect(database_url) as owner:
             assert owner.execute("select other_days_of, other_days from quotas").fetchall() == [(None, None)]
+            assert owner.execute("select quotas from agents").fetchall() == [([None, None, 1000],)]
 
     def test_the_service_sets_its_isolation_level_itself(self, agent: Agent, database_url: str) -> None:
         with psycopg.connect(database_url, autocommit=True) as owner:

@@ -68,12 +68,17 @@ def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: d
 
 
 def read(lines: str | None) -> list[Quota]:
-    """The quotas that the column ``quotas`` of ``sql/oauth/issue_access_token.sql`` names."""
-    found = (line.split(" ") for line in (lines or "").splitlines())
-    return [
-        Quota(holder, window, int(tokens), int(left), enforced == "t")
-        for holder, window, tokens, left, enforced in found
-    ]
+    """The quotas that the column ``quotas`` of ``sql/oauth/issue_access_token.sql`` names: a line for each holder, with
+    the tokens a window, negative if the quota is not enforced, and at the end those that had been issued before.
+    """
+    found = []
+    for line in (lines or "").splitlines():
+        holder, *numbers = line.split(" ")
+        for window, tokens, used in zip(WINDOWS, numbers[:3], numbers[-3:], strict=True):
+            if tokens != "-":
+                limit = int(tokens)
+                found.append(Quota(holder, window, abs(limit), max(abs(limit) - int(used), 0), limit > 0))
+    return found
 
 
 def headers(quotas: list[Quota], at: datetime, *, is_issued: bool) -> dict[str, str]:

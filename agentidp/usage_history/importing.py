@@ -72,7 +72,8 @@ def import_usage(
                 _add(opened, cells, total)
             _record(opened, source.digest, total)
             # Last, because a token that sums a month's days again waits for it.
-            opened.fetch("quotas/forget_sums")
+            for statement in ("quotas/forget_sums", "quotas/forget_agent_sums", "quotas/forget_organization_sum"):
+                opened.fetch(statement)
             if is_dry_run or total.repeats:
                 raise _TakeBack
     except _TakeBack:

@@ -1,8 +1,9 @@
 -- Counts that a quota has refused a token, or would have refused it if it were enforced. Returns true.
 --
+-- Each session has one of 16 slots, so that refusals wait for each other rarely.
+--
 -- Parameters: p_organization_id; p_agent_id: which asked for the token; p_day and p_hour (0 to 23): in UTC; p_holder: whose
--- quota it is, agent or organization; p_window: of the quota; p_slot: in which the caller counts the token, so that
--- tokens that are issued at the same time do not wait for one another; p_refused, p_observed: how many of each.
+-- quota it is, agent or organization; p_window: of the quota; p_is_refused: whether the quota is enforced.
 create or replace function count_refusal(
     p_organization_id text,
     p_agent_id uuid,
@@ -10,29 +11,32 @@ create or replace function count_refusal(
     p_hour integer,
     p_holder text,
     p_window text,
-    p_slot smallint,
-    p_refused integer,
-    p_observed integer
+    p_is_refused boolean
 ) returns boolean
 language plpgsql as $$
 declare
-    v_hour integer := p_hour + 1;
+    v_hour constant integer := p_hour + 1;
+    v_slot constant smallint := pg_backend_pid() % 16;
 begin
     loop
-        update quota_refusals_daily
-        set
-            refused_by_hour[v_hour] = refused_by_hour[v_hour] + p_refused,
-            observed_by_hour[v_hour] = observed_by_hour[v_hour] + p_observed
-        where
-            organization_id = p_organization_id and day = p_day and agent_id = p_agent_id
-            and holder = p_holder and quota_window = p_window and slot = p_slot;
+        if p_is_refused then
+            update quota_refusals_daily set refused_by_hour[v_hour] = refused_by_hour[v_hour] + 1
+            where
+                organization_id = p_organization_id and day = p_day and agent_id = p_agent_id
+                and holder = p_holder and quota_window = p_window and slot = v_slot;
+        else
+            update quota_refusals_daily set observed_by_hour[v_hour] = observed_by_hour[v_hour] + 1
+            where
+                organization_id = p_organization_id and day = p_day and agent_id = p_agent_id
+                and holder = p_holder and quota_window = p_window and slot = v_slot;
+        end if;
         if found then
             return true;
         end if;
         insert into quota_refusals_daily (
             organization_id, day, agent_id, holder, quota_window, slot, refused_by_hour, observed_by_hour
         )
-        values (p_organization_id, p_day, p_agent_id, p_holder, p_window, p_slot, count_nothing(), count_nothing())
+        values (p_organization_id, p_day, p_agent_id, p_holder, p_window, v_slot, count_nothing(), count_nothing())
         on conflict do nothing;
     end loop;
 end $$;

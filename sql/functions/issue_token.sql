@@ -13,14 +13,16 @@ create or replace function issue_token(
 ) returns table (is_target_known boolean, is_proof_missing boolean, scope text, quotas text, exhausted text)
 language plpgsql as $$
 declare
-    v_organization record;
-    v_agent record;
+    v_organization_quotas bigint[];
+    v_agent_scopes text[];
+    v_agent_quotas bigint[];
     v_credential record;
     v_target_scopes text[] := p_own_scopes;
     v_granted text[];
     v_checked text[];
     v_is_active boolean;
-    v_slot smallint := 0;
+    v_must_prove boolean;
+    v_slot smallint;
     -- These are never read: they are there only for the call.
     v_entered text;
     v_is_consumed boolean;
@@ -35,13 +37,13 @@ begin
     -- What the view client_credentials joins, one table after the other: on Citus, a worker keeps the plan of a statement
     -- that reads one table, and plans a join for each token, which took a third of the token's time. All are read in any
     -- case, so that the time does not tell a client that exists from one that does not.
-    select has_quota
-    into v_organization
+    select organizations.quotas
+    into v_organization_quotas
     from organizations
     where organization_id = p_organization_id and suspended_at is null;
     v_is_active := found;
-    select scopes, dpop_bound_access_tokens, has_quota
-    into v_agent
+    select scopes, dpop_bound_access_tokens, agents.quotas
+    into v_agent_scopes, v_must_prove, v_agent_quotas
     from agents
     where
         organization_id = p_organization_id and agent_id = p_agent_id
@@ -64,35 +66,42 @@ begin
         v_target_scopes := held_resource_scopes(p_organization_id, p_resource);
     end if;
     is_target_known := v_target_scopes is not null;
-    is_proof_missing := v_agent.dpop_bound_access_tokens and not p_has_proof;
+    is_proof_missing := v_must_prove and not p_has_proof;
     if is_target_known and not is_proof_missing then
         if p_scope is not null then
-            if p_scope <@ v_agent.scopes and p_scope <@ v_target_scopes then
+            if p_scope <@ v_agent_scopes and p_scope <@ v_target_scopes then
                 v_granted := p_scope;
             end if;
-        elsif v_agent.scopes <@ v_target_scopes then
-            v_granted := v_agent.scopes;
+        elsif v_agent_scopes <@ v_target_scopes then
+            v_granted := v_agent_scopes;
         else
             -- What the agent has for this resource, in the agent's order.
             v_granted := array(
                 select held.scope
-                from unnest(v_agent.scopes) with ordinality as held (scope, ordinal)
+                from unnest(v_agent_scopes) with ordinality as held (scope, ordinal)
                 where held.scope = any (v_target_scopes)
                 order by held.ordinal
             );
         end if;
     end if;
-    if v_granted is not null and (v_agent.has_quota or v_organization.has_quota) then
+    if v_granted is not null and (v_agent_quotas is not null or v_organization_quotas is not null) then
         -- Before anything is written: who waits here has no row that somebody with a lock of quotas waits for.
         v_checked := check_quotas(
-            p_organization_id, p_agent_id, p_day, p_hour, v_agent.has_quota, v_organization.has_quota
+            p_organization_id, p_agent_id, p_day, p_hour, v_agent_quotas, v_organization_quotas
         );
         quotas := v_checked[1];
         if v_checked[2] is not null then
             exhausted := v_checked[2] || ' ' || v_checked[3];
-        end if;
-        if v_checked[4] = 't' then
-            v_granted := null;
+            v_is_counted := count_refusal(
+                p_organization_id, p_agent_id, p_day, p_hour, v_checked[2], v_checked[3], v_checked[4] = 't'
+            );
+            if v_checked[4] = 't' then
+                v_granted := null;
+                if p_digest is null then
+                    -- A refusal is no token: its count may be lost in a crash. An identifier that is consumed must not be.
+                    v_entered := set_config('synchronous_commit', 'off', true);
+                end if;
+            end if;
         end if;
     end if;
     if p_digest is not null then
@@ -110,16 +119,6 @@ begin
             where
                 organization_id = p_organization_id and credential_id = v_credential.credential_id
                 and (last_used_at is null or last_used_at < p_at - interval '1 minute');
-        end if;
-    end if;
-    if exhausted is not null then
-        v_is_counted := count_refusal(
-            p_organization_id, p_agent_id, p_day, p_hour, v_checked[2], v_checked[3], v_slot,
-            (v_granted is null)::integer, (v_granted is not null)::integer
-        );
-        if v_granted is null and p_digest is null then
-            -- A refusal is no token: its count may be lost in a crash. An identifier that was consumed must not be.
-            v_entered := enter_organization(p_organization_id, false);
         end if;
     end if;
     scope := array_to_string(v_granted, ' ');

@@ -1,13 +1,20 @@
--- Notes with an organization whether it has quotas of its own, so that its tokens need not look for them. Returns no row.
--- Parameters: organization_id.
+-- Notes the organization's own quotas in its row, which its tokens read. Returns no row. Parameters: organization_id.
 update organizations
-set has_quota = not has_quota
-where
-    organization_id = %(organization_id)s
-    and has_quota <> exists (
-        select 1
+set
+    quotas = (
+        select
+            case
+                when count(*) > 0 then array[
+                    max(case when is_enforced then tokens else -tokens end) filter (where quota_window = 'hour'),
+                    max(case when is_enforced then tokens else -tokens end) filter (where quota_window = 'day'),
+                    max(case when is_enforced then tokens else -tokens end) filter (where quota_window = 'month'),
+                    max(other_days_of - date '2000-01-01') filter (where quota_window = 'month'),
+                    max(other_days) filter (where quota_window = 'month')
+                ]
+            end
         from quotas
         where
             quotas.organization_id = %(organization_id)s
             and quotas.agent_id = '00000000-0000-0000-0000-000000000000'
     )
+where organization_id = %(organization_id)s
