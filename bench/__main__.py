@@ -23,7 +23,7 @@ from agentidp.server.serve import gunicorn_config
 from bench import best_python, latency, load, wrk
 from bench.calls import REQUESTS, calls_by_case
 from bench.case import Case, Load, header, line, usual_cases
-from bench.database import AGENTS, Shape, counted, facts, seed, set_quotas
+from bench.database import AGENTS, FEDERATED_RULE, Shape, counted, facts, seed, set_quotas
 from bench.growth import measure_growth
 from bench.peer import peer
 from bench.requests import (
@@ -37,6 +37,7 @@ from bench.requests import (
     get,
     post,
     post_assertions,
+    post_federated,
     response,
 )
 from bench.servers import ServerFailed, free_ports, memory, server, workers
@@ -106,12 +107,14 @@ class Bench:
 
     def cases(self) -> list[Case]:
         """The chosen cases."""
+        federated = post_federated(self.clients[0][0], self.key, FEDERATED_RULE)
         by_assertion = [post(TOKEN, GRANT + "x" * 600)]
         cases = [
             *usual_cases(self.clients, self.bearer),
             Case("token, three quotas", [post(TOKEN, GRANT, self.far)], issues_tokens=True),
             Case("token, refused by a quota", [post(TOKEN, GRANT, self.used)]),
             Case("private_key_jwt", [], issues_tokens=True, once=True, other_requests=by_assertion),
+            Case("federated token", [federated], issues_tokens=True, other_requests=by_assertion),
         ]
         chosen = [case for case in cases if any(word in case.name for word in self.options.only or [""])]
         for case in chosen:

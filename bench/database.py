@@ -52,6 +52,9 @@ class Shape:
 USUAL = Shape()
 """Of `make bench`."""
 
+FEDERATED_RULE = {"issuer": "https://issuer.example", "subject": "bench", "audience": "bench"}
+"""Which tokens of another issuer are the first agent's."""
+
 
 def seed(url: str, key: ec.EllipticCurvePrivateKey, shape: Shape = USUAL) -> list[tuple[str, str]]:
     """Fill the database; returns client_id and client_secret of the large organization's agents.
@@ -59,12 +62,14 @@ def seed(url: str, key: ec.EllipticCurvePrivateKey, shape: Shape = USUAL) -> lis
     :param key: of the first of them.
     """
     jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
+    jwks = [public_jwk(jwk | {"kid": "bench"})]
     client_secrets = [new_secret() for _ in range(shape.agents)]
     statement = (Path(__file__).parent / "seed.sql").read_text(encoding="utf-8")
     parameters = {
         "large": f"org-{uuid.uuid4()}",
         "secret_hashes": [hash_secret(secret) for secret in client_secrets],
-        "jwks": json.dumps([public_jwk(jwk | {"kid": "bench"})]),
+        "jwks": json.dumps(jwks),
+        "trust": json.dumps(FEDERATED_RULE | {"jwks": {"keys": jwks}}),
         "others": shape.others,
         "agents_each": shape.agents_each,
         "days": shape.days,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import time
+from collections.abc import Mapping
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -47,6 +48,15 @@ def post_assertions(client_id: str, key: ec.EllipticCurvePrivateKey, issuer: str
         post(TOKEN, form + jwt.encode(claims | {"jti": str(jti)}, key, "ES256", headers={"kid": "bench"}))
         for jti in range(number)
     ]
+
+
+def post_federated(client_id: str, key: ec.EllipticCurvePrivateKey, rule: Mapping[str, str]) -> bytes:
+    """A token request with a token of another issuer, which may be sent again and again."""
+    now = int(time.time())
+    claims = {"iss": rule["issuer"], "sub": rule["subject"], "aud": rule["audience"], "iat": now, "exp": now + 3000}
+    type_ = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
+    token = jwt.encode(claims, key, "ES256", headers={"kid": "bench"})
+    return post(TOKEN, f"{GRANT}&client_id={client_id}&client_assertion_type={type_}&client_assertion={token}")
 
 
 def response(port: int, method: str, path: str, authorization: str, body: str | None = None) -> tuple[str, str]:

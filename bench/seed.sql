@@ -2,7 +2,7 @@
 -- The daily rows of an organization and those of its agents come from the same figures, so that their sums agree.
 -- Only the large organization's agents have credentials, a secret each, by which all their tokens are attributed; the first
 -- has a key as well.
--- Parameters: large (its organization_id); secret_hashes (bytea[], one for each of its agents); jwks (JSON text);
+-- Parameters: large (its organization_id); secret_hashes (bytea[], one for each of its agents); jwks and trust (JSON text);
 -- others (how many small organizations); agents_each (agents of each of them); days; times (by which all tokens are
 -- multiplied).
 with organization as (
@@ -48,6 +48,12 @@ credential as (
 key_credential as (
     insert into credentials (organization_id, agent_id, credential_id, jwks, created_at)
     select organization_id, agent_id, gen_random_uuid(), %(jwks)s::jsonb, now()
+    from planned
+    where organization_id = %(large)s and number = 1
+),
+rule as (
+    insert into credentials (organization_id, agent_id, credential_id, trust, created_at)
+    select organization_id, agent_id, gen_random_uuid(), %(trust)s::jsonb, now()
     from planned
     where organization_id = %(large)s and number = 1
 ),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from datetime import datetime, timedelta
+from typing import Any, TextIO
 
 import click
 
 from agentidp.cli.confirmation import asks_first, confirm, recent_tokens
 from agentidp.cli.context import opened
-from agentidp.cli.named import Candidate, agent_named, one_of
-from agentidp.cli.options import agent_option, as_json_option
+from agentidp.cli.named import Candidate, agent_named, one_of, organization_named
+from agentidp.cli.options import agent_option, as_json_option, moment
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
+from agentidp.federation.issuer_keys import usable_jwk
 from agentidp.http.schemas import timestamp
+from agentidp.oauth import token_test
 from agentidp.registry import credentials
 
 MAX_LIFETIME_DAYS = 36_500
@@ -56,6 +60,127 @@ def create(agent: str, label: str | None, expires_in: int | None, as_json: bool)
     body = credentials.represent(row)
     shown = {"credentialId": body["credentialId"], "clientId": str(agent_id), "clientSecret": client_secret}
     show([body | shown if as_json else shown], as_json, one=True, only_now=["clientSecret"])
+
+
+@commands.command("trust")
+@agent_option
+@click.option("--issuer", required=True, help="What iss must be: an https URL, or spiffe:// and a trust domain.")
+@click.option("--subject", help="What sub must be. It may end in * behind a : or /.")
+@click.option(
+    "--claim",
+    "claims",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What another claim must be. A name that comes again has one more accepted value.",
+)
+@click.option("--audience", help="What aud must be. Default: the issuer of this server.")
+@click.option("--jwks", type=click.File(), metavar="FILE", help="The issuer's keys: a JWK Set, or a SPIFFE bundle.")
+@click.option("--jwks-uri", metavar="URL", help="Where the issuer's keys are. Default: as its metadata says.")
+@click.option("--label", help="For people: where the credential is used, for example.")
+@as_json_option
+def trust(
+    agent: str,
+    issuer: str,
+    subject: str | None,
+    claims: tuple[str, ...],
+    audience: str | None,
+    jwks: TextIO | None,
+    jwks_uri: str | None,
+    label: str | None,
+    as_json: bool,
+) -> None:
+    """Let an agent authenticate by tokens of another issuer, so that it needs no secret.
+
+    Prints: credential id, issuer, subject, claims, audience. What the rule trusts beside one workload is a warning.
+    """
+    body = {
+        "type": "federated",
+        "issuer": issuer,
+        "subject": subject,
+        "claims": _claims(claims),
+        "audience": audience,
+        "jwks": None if jwks is None else _jwk_set(jwks),
+        "jwksUri": jwks_uri,
+        "label": label,
+    }
+    with opened() as services:
+        organization_id, agent_id = agent_named(services, agent)
+        new = credentials.NewCredentialSchema().load({name: value for name, value in body.items() if value is not None})
+        rule = credentials.trusted(new["rule"], services.settings, organization_id)
+        with services.database.of(organization_id, utc_now()).transaction() as transaction:
+            row, _ = credentials.add_credential(transaction, agent_id, label=new["label"], rule=rule, expires_at=None)
+    made = credentials.represent(row)
+    for warning in made["warnings"]:
+        click.echo(f"Warning: {warning}", err=True)
+    if not as_json:
+        claims_shown = json.dumps(made.get("claims", {}), ensure_ascii=False)
+        made = {name: made.get(name) for name in ("credentialId", "issuer", "subject", "claims", "audience")}
+        made["claims"] = claims_shown
+    show([made], as_json, one=True)
+
+
+def _claims(pairs: tuple[str, ...]) -> dict[str, Any] | None:
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{pair!r} must be NAME=VALUE", param_hint="--claim")
+        found.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()} or None
+
+
+def _jwk_set(file: TextIO) -> dict[str, Any]:
+    """A JWK Set without its members that are no keys for signatures, such as the certificates of a SPIFFE bundle."""
+    try:
+        keys = json.load(file)["keys"]
+        return {"keys": [jwk for jwk in map(usable_jwk, keys) if jwk is not None]}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise click.BadParameter("must be a JWK Set", param_hint="--jwks") from None
+
+
+@commands.command("test")
+@click.option("--token", type=click.File(), required=True, metavar="FILE", help="Has the platform's token. - is stdin.")
+@click.option("--agent", metavar="ID|NAME", help="Compare with the rules of this agent only.")
+@click.option("--organization", metavar="ID|NAME", help="Compare with the rules of all its agents.")
+@click.option("--at", type=moment, metavar="TIME", help="Judge the times of the token for then. Default: now.")
+@as_json_option
+def test(token: TextIO, agent: str | None, organization: str | None, at: datetime | None, as_json: bool) -> None:
+    """Say which rule accepts a platform's token, and why each other does not, claim by claim.
+
+    Nothing is issued or counted. Ends with 1 if no rule accepts it.
+
+    Prints: credential id, agent id, what is compared, result, what is expected, what was found.
+    """
+    if (agent is None) == (organization is None):
+        raise click.UsageError("Name either --agent or --organization.")
+    with opened() as services:
+        agent_id = None
+        if agent is not None:
+            organization_id, agent_id = agent_named(services, agent)
+        else:
+            organization_id = organization_named(services, str(organization)).organization_id
+        database = services.database.of(organization_id, utc_now())
+        found = token_test.examine(services, database, token.read(), agent_id=agent_id, at=at or database.at)
+    if as_json:
+        show([token_test.shown(one) for one in found], as_json)
+    else:
+        show([line for one in found for line in _lines(one)], as_json)
+    if not any(one.is_accepted for one in found):
+        raise SystemExit(1)
+
+
+def _lines(result: token_test.RuleResult) -> list[dict[str, Any]]:
+    return [
+        {
+            "credentialId": str(result.credential_id),
+            "agentId": str(result.agent_id),
+            "compared": one.name,
+            "result": "met" if one.is_met else "not met",
+            "expected": one.expected if isinstance(one.expected, str) else json.dumps(one.expected),
+            "found": one.found if isinstance(one.found, str) else json.dumps(one.found) if one.is_there else None,
+        }
+        for one in result.comparisons
+    ]
 
 
 @commands.command("list")

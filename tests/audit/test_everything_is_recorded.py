@@ -292,6 +292,9 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "apply": lambda story: ("-f", story.declared()),
     "audit prune": lambda _: ("--keep", "0"),
     "credential create": lambda story: ("--agent", story.agent, "--label", "for a test"),
+    "credential trust": lambda story: (
+        *("--agent", story.agent, "--issuer", "https://issuer.example", "--subject", "job:7"),
+    ),
     "credential revoke": lambda story: (story.credential, "--agent", story.agent),
     "dashboard": lambda story: ("--agent", story.agent),
     "demo": lambda _: (),
@@ -351,6 +354,7 @@ READS = {
     "backup",
     "check",
     "credential list",
+    "credential test",
     "db distribute",
     "db migrate",
     "findings compute",

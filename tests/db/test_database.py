@@ -72,8 +72,8 @@ SOMETHING = (
     'select %(organization_id)s, %(agent_id)s, gen_random_uuid(), \'[{"alg": "ES256"}]\', now()',
     "insert into credentials (organization_id, agent_id, credential_id, trust, created_at) "
     'select %(organization_id)s, %(agent_id)s, gen_random_uuid(), \'{"issuer": "https://issuer.example"}\', now()',
-    "insert into trusted_subjects select sha256(%(organization_id)s::text::bytea), %(organization_id)s, %(agent_id)s, "
-    "%(agent_id)s",
+    "insert into trusted_subjects select sha256(%(organization_id)s::text::bytea), organization_id, agent_id, "
+    "credential_id from credentials where organization_id = %(organization_id)s and trust is not null",
     "insert into used_identifiers select %(organization_id)s, sha256(%(organization_id)s::text::bytea), '2000-01-01'",
     "insert into revoked_tokens select %(organization_id)s, 'revoked', '2000-01-01'",
     "insert into throttles select %(organization_id)s, 3, '2000-01-01'",

@@ -55,7 +55,7 @@ FILL = (
     "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
     'select organization_id, agent_id, gen_random_uuid(), \'[{"alg": "ES256"}]\', created_at from agents',
     "insert into trusted_subjects "
-    "select sha256(credential_id::text::bytea), organization_id, agent_id, credential_id from credentials",
+    "select sha256(credential_id::text::bytea), 'org-' || agent_id, agent_id, credential_id from credentials",
     "insert into resource_servers select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, "
     "'https://api' || n || '.example', 'api', %(scopes)s, %(at)s from generate_series(1, 100) as n",
     "insert into resource_identifiers select resource, organization_id, %(at)s from resource_servers",

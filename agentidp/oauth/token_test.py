@@ -1,0 +1,106 @@
+"""Why a token of another issuer is accepted or not: rule by rule, and claim by claim.
+
+This is for people who set up a rule. A client never learns it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from agentidp.config import ConfigurationError
+from agentidp.db.organization import OrganizationDatabase
+from agentidp.federation.issuer_keys import KeysUnavailable
+from agentidp.federation.rule import Comparison, Rule, issuers_of
+from agentidp.jose.jwk import ALGORITHMS
+from agentidp.jose.jws import UnverifiedJwt
+from agentidp.oauth import federated_token
+from agentidp.oauth.client_assertion import MAX_LENGTH, WRONG_SIGNATURE, wrong_time
+from agentidp.services import Services
+
+MAX_RULES = 1_000
+"""Rules that a token is compared with."""
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """What a rule says of a token.
+
+    :param comparisons: those of the rule, then the signature and the times.
+    """
+
+    agent_id: UUID
+    credential_id: UUID
+    comparisons: list[Comparison]
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the token gets an access token by this rule."""
+        return all(comparison.is_met for comparison in self.comparisons)
+
+
+def examine(
+    s: Services, database: OrganizationDatabase, token: str, *, agent_id: UUID | None, at: datetime
+) -> list[RuleResult]:
+    """Compare a token with the rules of an organization that are in force, the best result first.
+
+    :param agent_id: of one agent only.
+    :param at: for when the times of the token are judged.
+    :raises ConfigurationError: it is not a token that any rule could accept.
+    """
+    unverified = federated_token.read(token.strip())
+    if unverified is None:
+        raise ConfigurationError(
+            f"this is not a token that any rule could accept: it must be a JWT of at most {MAX_LENGTH} characters, "
+            f"signed with {', '.join(ALGORITHMS)}, and its typ one of "
+            f"{', '.join(typ for typ in federated_token.TYPES if typ)}"
+        )
+    if s.settings.issuer in issuers_of(unverified.claims):
+        raise ConfigurationError("this is a token of this server, which is no credential")
+    rows = database.fetch("oauth/organization_rules", agent_id=agent_id, most=MAX_RULES)
+    found = [
+        RuleResult(row.agent_id, row.credential_id, _comparisons(s, database, Rule.of(row.trust), unverified, at))
+        for row in rows
+    ]
+    return sorted(found, key=lambda result: sum(not one.is_met for one in result.comparisons))
+
+
+def _comparisons(
+    s: Services, database: OrganizationDatabase, rule: Rule, unverified: UnverifiedJwt, at: datetime
+) -> list[Comparison]:
+    compared = rule.compare(unverified.claims)
+    late = wrong_time(unverified.claims, at.timestamp(), federated_token.MAX_LIFETIME)
+    times = {name: unverified.claims.get(name) for name in ("nbf", "iat", "exp") if name in unverified.claims}
+    compared.append(
+        Comparison("times", at.isoformat(timespec="seconds"), late or json.dumps(times), True, late is None)
+    )
+    if all(one.is_met for one in compared if one.name != "times"):
+        found = _signature(s, database, rule, unverified)
+        compared.append(Comparison("signature", "by a key of the issuer", found, True, found == "right"))
+    return compared
+
+
+def _signature(s: Services, database: OrganizationDatabase, rule: Rule, unverified: UnverifiedJwt) -> str:
+    try:
+        keys = federated_token.keys_of(s, rule, unverified, database.organization_id)
+    except KeysUnavailable as unavailable:
+        return f"{federated_token.NO_KEYS}: {unavailable}"
+    if not keys:
+        return federated_token.UNKNOWN_KEY
+    return "right" if any(unverified.is_signed_by(key) for key in keys) else WRONG_SIGNATURE
+
+
+def shown(result: RuleResult) -> dict[str, Any]:
+    """A result as JSON."""
+    return {
+        "agentId": str(result.agent_id),
+        "credentialId": str(result.credential_id),
+        "accepted": result.is_accepted,
+        "comparisons": [
+            {"name": one.name, "expected": one.expected, "found": one.found, "met": one.is_met}
+            for one in result.comparisons
+        ],
+    }
