@@ -18,6 +18,12 @@ from agentidp.services import Services
 
 server_argument = click.argument("server", metavar="ID|RESOURCE")
 
+token_per_call_option = click.option(
+    "--token-per-call/--no-token-per-call",
+    default=None,
+    help="Whether agents are to request a token for each call: then the finding uncached_tokens leaves them out.",
+)
+
 
 @click.group("resource-server")
 def commands() -> None:
@@ -32,13 +38,16 @@ def commands() -> None:
 @organization_option
 @click.option("--name", required=True, help="For people.")
 @click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="May be given several times.")
+@token_per_call_option
 @as_json_option
-def create(resource: str, organization: str, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
+def create(
+    resource: str, organization: str, name: str, scopes: tuple[str, ...], token_per_call: bool | None, as_json: bool
+) -> None:
     """Register a resource server and print its id. Its identifier RESOURCE is an absolute URI."""
     with opened() as services:
         database = _database(services, organization)
         new = resource_servers.NewResourceServerSchema().load(
-            {"resource": resource, "name": name, "scopes": list(scopes)}
+            {"resource": resource, "name": name, "scopes": list(scopes), "tokenPerCall": bool(token_per_call)}
         )
         with database.transaction() as transaction:
             row = resource_servers.add_resource_server(transaction, services.settings, **new)
@@ -53,7 +62,7 @@ def create(resource: str, organization: str, name: str, scopes: tuple[str, ...],
 def show_(server: str, organization: str, as_json: bool) -> None:
     """Print a resource server.
 
-    Prints: id, identifier, name, scopes, time of creation.
+    Prints: id, identifier, name, scopes, time of creation, whether a token is for one call.
     """
     with opened() as services:
         row = _server(_database(services, organization), server)
@@ -67,13 +76,22 @@ def show_(server: str, organization: str, as_json: bool) -> None:
 @click.option(
     "--scope", "scopes", multiple=True, metavar="SCOPE", help="Instead of all its scopes; may be given several times."
 )
+@token_per_call_option
 @as_json_option
-def update(server: str, organization: str, name: str | None, scopes: tuple[str, ...], as_json: bool) -> None:
+def update(
+    server: str,
+    organization: str,
+    name: str | None,
+    scopes: tuple[str, ...],
+    token_per_call: bool | None,
+    as_json: bool,
+) -> None:
     """Change a resource server and print it. What is left out stays; the identifier cannot be changed.
 
-    Prints: id, identifier, name, scopes, time of creation.
+    Prints: id, identifier, name, scopes, time of creation, whether a token is for one call.
     """
-    change = {**({} if name is None else {"name": name}), **({"scopes": list(scopes)} if scopes else {})}
+    given = {"name": name, "scopes": list(scopes) or None, "tokenPerCall": token_per_call}
+    change = {member: value for member, value in given.items() if value is not None}
     if not change:
         raise click.UsageError("name something to change")
     with opened() as services:
@@ -123,7 +141,8 @@ def _server(database: OrganizationDatabase, server: str) -> Any:
 @click.option(
     "--organization",
     metavar="ID|NAME",
-    help="List this organization's resource servers: id, identifier, name, scopes, time of creation.",
+    help="List this organization's resource servers: id, identifier, name, scopes, time of creation, "
+    "whether a token is for one call.",
 )
 @click.option("--conflicts", is_flag=True, help="Only identifiers that are registered and that no organization holds.")
 @as_json_option

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from flask import Response
+from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
@@ -59,7 +59,7 @@ def new_resource_server(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def create_resource_server(caller: Caller) -> Response:
     """Register a resource server, and show its page."""
-    sent, resource_server_id = forms.text("resource", "name", "scopes"), sent_form_key()
+    sent, resource_server_id = _sent("resource", "name", "scopes"), sent_form_key()
     path = f"/resource-servers/{resource_server_id}"
     try:
         new = forms.loaded(NewResourceServerSchema(), _body(sent))
@@ -85,14 +85,15 @@ def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """The form with what the resource server is now."""
     server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
-    return _form(Form({"name": server.name, "scopes": "\n".join(server.scopes)}), server)
+    given = {"name": server.name, "scopes": "\n".join(server.scopes), "tokenPerCall": server.token_per_call}
+    return _form(Form(given), server)
 
 
 @blueprint.post("/dashboard/resource-servers/<uuid:resource_server_id>/edit")
 @session.required_to(SCOPE)
 def change_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """Change the name and the scopes, and show the resource server."""
-    sent = forms.text("name", "scopes")
+    """Change what can be changed, and show the resource server."""
+    sent = _sent("name", "scopes")
     try:
         change = forms.loaded(ResourceServerChangeSchema(), _body(sent))
         with session.changing(caller, SCOPE) as opened:
@@ -119,7 +120,11 @@ def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response
     return pages.see_other("/resource-servers")
 
 
-def _body(sent: dict[str, str]) -> dict[str, Any]:
+def _sent(*names: str) -> dict[str, Any]:
+    return forms.text(*names) | {"tokenPerCall": "tokenPerCall" in request.form}
+
+
+def _body(sent: dict[str, Any]) -> dict[str, Any]:
     return sent | {"scopes": sent["scopes"].split()}
 
 

@@ -18,7 +18,7 @@ from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import MAX_NAME, ChangeSchema, ScopeList, Text, timestamp
+from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, ScopeList, Text, timestamp
 from agentidp.registry.resource_identifiers import ResourceTaken, claim
 from agentidp.scopes import SCOPES
 from agentidp.services import services
@@ -27,6 +27,12 @@ blueprint = Blueprint("resource-servers", __name__, description="Resource server
 
 MAX_RESOURCE_SERVERS = 100
 """Of one organization."""
+
+TOKEN_PER_CALL = {
+    "description": "Whether agents are to request a token for each call: then the finding `uncached_tokens` leaves its "
+    "tokens out"
+}
+"""What the OpenAPI document says of the member."""
 
 
 class _ForeignScopes(ma.Schema):
@@ -53,6 +59,7 @@ class NewResourceServerSchema(_ForeignScopes):
     )
     name = Text(1, MAX_NAME, required=True)
     scopes = ScopeList(load_default=list)
+    tokenPerCall = Flag(load_default=False, attribute="token_per_call", metadata=TOKEN_PER_CALL)
 
     @ma.validates("resource")
     def must_be_an_identifier(self, resource: str, data_key: str) -> None:
@@ -68,6 +75,7 @@ class ResourceServerChangeSchema(_ForeignScopes, ChangeSchema):
 
     name = Text(1, MAX_NAME)
     scopes = ScopeList()
+    tokenPerCall = Flag(attribute="token_per_call", metadata=TOKEN_PER_CALL)
 
 
 class ResourceServerSchema(ma.Schema):
@@ -78,6 +86,7 @@ class ResourceServerSchema(ma.Schema):
     name = ma.fields.String(required=True)
     scopes = ma.fields.List(ma.fields.String(), required=True)
     createdAt = ma.fields.AwareDateTime(required=True)
+    tokenPerCall = ma.fields.Boolean(required=True, metadata=TOKEN_PER_CALL)
 
 
 class ResourceServerListSchema(ma.Schema):
@@ -123,8 +132,8 @@ def get_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 @blueprint.arguments(ResourceServerChangeSchema)
 @blueprint.response(200, ResourceServerSchema)
 def change_resource_server(caller: Caller, change: dict[str, Any], resource_server_id: UUID) -> Response:
-    """Change the name or the scopes of a resource server. No further token is issued with a scope that is removed;
-    tokens that have it work until they expire.
+    """Change the name, the scopes or `tokenPerCall` of a resource server. No further token is issued with a scope that
+    is removed; tokens that have it work until they expire.
     """
     with caller.transaction() as opened:
         row = update_resource_server(opened, resource_server_id, change)
@@ -150,6 +159,7 @@ def add_resource_server(
     resource: str,
     name: str,
     scopes: list[str],
+    token_per_call: bool = False,
     resource_server_id: UUID | None = None,
 ) -> Any:
     """Register a resource server and claim its identifier.
@@ -171,6 +181,7 @@ def add_resource_server(
             resource=resource,
             name=name,
             scopes=scopes,
+            token_per_call=token_per_call,
             most=MAX_RESOURCE_SERVERS,
         )
     except psycopg.errors.UniqueViolation:
@@ -192,7 +203,7 @@ def update_resource_server(opened: Transaction, resource_server_id: UUID, change
     :returns: its row.
     :raises NotFound: the organization has no such resource server.
     """
-    unchanged: dict[str, Any] = {"name": None, "scopes": None}
+    unchanged: dict[str, Any] = {"name": None, "scopes": None, "token_per_call": None}
     before = existing(opened.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id))
     [row] = opened.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **(unchanged | change))
     audit.record(opened, "resource_server.changed", resource_server_id, before=_recorded(before), after=_recorded(row))
@@ -210,7 +221,12 @@ def remove_resource_server(opened: Transaction, resource_server_id: UUID) -> Non
 
 def _recorded(row: Any) -> dict[str, Any]:
     """What the audit trail records of a resource server."""
-    return {"resource": row.resource, "name": row.name, "scopes": row.scopes}
+    return {
+        "resource": row.resource,
+        "name": row.name,
+        "scopes": row.scopes,
+        "tokenPerCall": row.token_per_call,
+    }
 
 
 def represent(row: Any) -> dict[str, Any]:
@@ -221,4 +237,6 @@ def represent(row: Any) -> dict[str, Any]:
         "name": row.name,
         "scopes": row.scopes,
         "createdAt": timestamp(row.created_at),
+        # Last, so that the columns that the commands print stay where they are.
+        "tokenPerCall": row.token_per_call,
     }

@@ -1,15 +1,15 @@
 -- Registers a resource server. Returns its row, or none if the organization has the maximum number.
--- Parameters: organization_id; resource_server_id; resource; name; scopes (text[]); at (timestamptz);
--- most: the maximum number.
+-- Parameters: organization_id; resource_server_id; resource; name; scopes (text[]); token_per_call (boolean);
+-- at (timestamptz); most: the maximum number.
 --
--- example: resource_server_id=0a1b2c3d-0000-4000-8000-000000000001; resource=https://new.example; name=new; scopes={}
-insert into resource_servers (organization_id, resource_server_id, resource, name, scopes, created_at)
+-- example: resource_server_id=0a1b2c3d-0000-4000-8000-000000000001; resource=https://new.example; name=new; scopes={}; token_per_call=true
+insert into resource_servers (organization_id, resource_server_id, resource, name, scopes, token_per_call, created_at)
 select
     %(organization_id)s, %(resource_server_id)s::uuid, %(resource)s::text, %(name)s::text, %(scopes)s::text[],
-    %(at)s::timestamptz
+    %(token_per_call)s::boolean, %(at)s::timestamptz
 where (
     select count(*)
     from resource_servers
     where organization_id = %(organization_id)s
 ) < %(most)s
-returning resource_server_id, resource, name, scopes, created_at
+returning resource_server_id, resource, name, scopes, created_at, token_per_call

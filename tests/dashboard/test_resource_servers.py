@@ -41,7 +41,7 @@ def reader(cast: Cast, services: Services) -> Agent:
 def servers(agent: Agent) -> list[dict[str, Any]]:
     """Of its organization, as they are stored, without what no form sets."""
     rows = database_of(agent.services, agent.organization_id).fetch("oauth/list_resource_servers")
-    return [{name: represent(row)[name] for name in ("resource", "name", "scopes")} for row in rows]
+    return [{name: represent(row)[name] for name in ("resource", "name", "scopes", "tokenPerCall")} for row in rows]
 
 
 def registered(client: FlaskClient, **changes: str) -> str:
@@ -55,7 +55,8 @@ def test_registers_lists_edits_and_deletes_one(signed_in: FlaskClient, cast: Cas
     assert {"href": PATH} in Page(signed_in.get("/dashboard/agents")).all("a")
     assert "There is none" in Page(signed_in.get(PATH)).text
     page = registered(signed_in)
-    assert servers(cast.acme) == [{"resource": resource, "name": "Files", "scopes": ["files:read", "files:write"]}]
+    stored = {"resource": resource, "name": "Files", "scopes": ["files:read", "files:write"], "tokenPerCall": False}
+    assert servers(cast.acme) == [stored]
     assert "No agent has a scope of it." in Page(signed_in.get(page)).text
     for name in ("b", "A"):
         scopes = ["files:write", "analytics:read", "files:read"]
@@ -73,8 +74,15 @@ def test_registers_lists_edits_and_deletes_one(signed_in: FlaskClient, cast: Cas
     assert f"{resource} cannot be changed" in asked.text
     response = post(signed_in, f"{page}/edit", name="Documents", scopes="files:write", resource="https://x.example")
     assert (response.status_code, response.headers["Location"]) == (303, page)
-    changed = {"resource": resource, "name": "Documents", "scopes": ["files:write"]}
+    changed = {"resource": resource, "name": "Documents", "scopes": ["files:write"], "tokenPerCall": False}
     assert servers(cast.acme) == [changed]
+    assert "one for each call" not in Page(signed_in.get(page)).text
+    assert post(signed_in, f"{page}/edit", name="Documents", scopes="files:write", tokenPerCall="1").status_code == 303
+    changed["tokenPerCall"] = True
+    assert servers(cast.acme) == [changed]
+    assert "one for each call" in Page(signed_in.get(page)).text
+    [box] = [one for one in Page(signed_in.get(f"{page}/edit")).all("input") if one.get("name") == "tokenPerCall"]
+    assert "checked" in box
     confirmation = " ".join(Page(signed_in.get(f"{page}/delete")).text.split())
     assert f"No further token is issued for {resource}, and introspection" in confirmation
     assert "2 agents have scopes of it: A, b. The organization keeps the identifier" in confirmation
@@ -130,7 +138,7 @@ def test_a_wrong_field_is_named_and_what_was_typed_is_kept(
     page, [field] = registered(signed_in, resource=f"{FORM['resource']}/other"), wrong
     before = servers(cast.acme)
     for path in (f"{PATH}/new", *([f"{page}/edit"] if field != "resource" else [])):
-        response = post(signed_in, path, **(FORM | wrong))
+        response = post(signed_in, path, **(FORM | wrong), tokenPerCall="1")
         shown = Page(response)
         assert response.status_code == 400
         assert shown.notice.strip().startswith(message)
@@ -138,6 +146,7 @@ def test_a_wrong_field_is_named_and_what_was_typed_is_kept(
         assert (FORM | wrong)["name"] in values
         assert "new" not in path or (FORM | wrong)["resource"] in values
         assert (FORM | wrong)["scopes"].strip().replace("\r", "") in shown.text
+        assert [one["name"] for one in shown.all("input") if "checked" in one] == ["tokenPerCall"]
     assert servers(cast.acme) == before
 
 
@@ -168,6 +177,7 @@ def test_one_too_many_is_refused_with_a_sentence(signed_in: FlaskClient, cast: C
                 resource=f"https://{number}.example",
                 name="one",
                 scopes=[],
+                token_per_call=False,
                 most=MAX_RESOURCE_SERVERS,
             )
     response = post(signed_in, f"{PATH}/new", **FORM)

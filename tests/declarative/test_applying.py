@@ -70,6 +70,7 @@ def test_the_example_of_the_guide_has_the_plan_that_the_guide_shows(run: Command
                 "resource": "https://invoices.acme.example",
                 "name": "Invoices",
                 "scopes": ["invoices:read", "invoices:write"],
+                "tokenPerCall": False,
             },
         ),
         (

@@ -12,7 +12,13 @@ from agentidp.declarative.plan import Change, differences, resolve
 from tests.factories import NEW_AGENT
 
 AGENT = NEW_AGENT | {"agentId": "1", "name": "builder", "scopes": ["a", "b"], "quotas": {}}
-SERVER = {"resourceServerId": "2", "resource": "https://api.example", "name": "API", "scopes": ["a"]}
+SERVER = {
+    "resourceServerId": "2",
+    "resource": "https://api.example",
+    "name": "API",
+    "scopes": ["a"],
+    "tokenPerCall": False,
+}
 ACME: dict[str, Any] = {
     "organizationId": "org-1",
     "name": "Acme",
@@ -52,7 +58,7 @@ def test_a_new_organization_comes_before_what_belongs_to_it_and_resource_servers
             "resource server",
             "Acme",
             "https://api.example",
-            after={"scopes": [], "name": "API"},
+            after={"scopes": [], "tokenPerCall": False, "name": "API"},
             path=("resourceServers", 0),
         ),
         Change("create", "agent", "Acme", "builder", after=new, path=("agents", 0)),

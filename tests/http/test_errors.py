@@ -495,6 +495,7 @@ WRONG_VALUES: dict[str, list[Any]] = {
         ["agents:read"] * 1000,
     ],
     "dpopBoundAccessTokens": [None, "true", 1, 0, [], {}, "\ud800"],
+    "tokenPerCall": [None, "true", 1, 0, [], {}, "\ud800"],
     "resource": [
         *(None, "", 1, [], {}, "api", "/path", "https://x.example/#part", "https://x\x00", "\ud800"),
         "https://x.example/".ljust(MAX_RESOURCE_LENGTH + 1, "x"),

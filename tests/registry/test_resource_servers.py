@@ -26,6 +26,22 @@ def register(client: FlaskClient, agent: Agent) -> dict[str, Any]:
     return made
 
 
+def test_can_be_registered_with_a_token_for_each_call(client: FlaskClient, cast: Cast) -> None:
+    body = {"resource": f"https://{uuid.uuid4()}.example", "name": "one", "tokenPerCall": True}
+    response = client.post("/api/v1/resource-servers", json=body, headers=cast.acme.bearer())
+    assert (response.status_code, response.json) == (
+        201,
+        body
+        | {
+            "resourceServerId": response.json["resourceServerId"],
+            "scopes": [],
+            "createdAt": "2026-04-15T12:00:00.000000Z",
+        },
+    )
+    [event] = client.get("/api/v1/audit?limit=1", headers=cast.acme.bearer()).json["data"]
+    assert (event["action"], event["after"]) == ("resource_server.created", body | {"scopes": []})
+
+
 def change(client: FlaskClient, agent: Agent, made: dict[str, Any], **body: Any) -> TestResponse:
     """Change it."""
     return client.patch(f"/api/v1/resource-servers/{made['resourceServerId']}", json=body, headers=agent.bearer())
@@ -38,8 +54,11 @@ def test_a_change_leaves_what_it_does_not_name(client: FlaskClient, cast: Cast) 
     assert (renamed.status_code, renamed.json) == (200, made | {"name": "bills"})
     fewer = change(client, cast.acme, made, scopes=["invoices:read"])
     assert (fewer.status_code, fewer.json) == (200, made | {"name": "bills", "scopes": ["invoices:read"]})
+    assert made["tokenPerCall"] is False
+    per_call = change(client, cast.acme, made, tokenPerCall=True)
+    assert (per_call.status_code, per_call.json) == (200, fewer.json | {"tokenPerCall": True})
     path = f"/api/v1/resource-servers/{made['resourceServerId']}"
-    assert client.get(path, headers=cast.acme.bearer()).json == fewer.json
+    assert client.get(path, headers=cast.acme.bearer()).json == per_call.json
 
 
 def test_a_scope_that_is_removed_is_in_no_further_token(client: FlaskClient, cast: Cast) -> None:
