@@ -16,12 +16,15 @@ SEVERITIES = ("info", "warning", "critical")
 KINDS = (
     "budget",
     "dominance",
+    "dormant_agent",
+    "expiring_credential",
     "peak",
     "quota",
     "rejections",
     "silence",
     "spike",
     "uncached_tokens",
+    "unused_credential",
     "weekend",
     "zero_day",
 )

@@ -133,6 +133,8 @@ def next_page(finding: Finding) -> tuple[str, str]:
         return f"/agents?month={first:%Y-%m}", f"Agents of {first:%B}"
     if finding.kind == "peak":
         return f"?from={first}&to={last}#activity", "Requests by weekday and hour"
+    if finding.credential_id:
+        return f"{agent}#credentials", f"Credentials of {finding.agent_name}"
     if finding.kind in ("spike", "weekend") or not agent:
         return f"{agent}/days/{first}", f"Hours of {first:%A}, {first.day} {first:%B}"
     return agent, f"Page of {finding.agent_name}"

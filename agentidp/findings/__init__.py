@@ -23,6 +23,8 @@ from agentidp.db.sql import Rows
 from agentidp.findings import (
     budget,
     dominance,
+    dormant_agent,
+    expiring_credential,
     markers,
     peak,
     quota,
@@ -30,6 +32,7 @@ from agentidp.findings import (
     silence,
     spike,
     uncached_tokens,
+    unused_credential,
     weekend,
     zero_day,
 )
@@ -38,7 +41,21 @@ from agentidp.findings.finding import Finding, FindingsQuery, Kind
 
 KINDS: dict[str, Kind] = {
     kind.__name__.rpartition(".")[2]: kind
-    for kind in (budget, dominance, peak, quota, rejections, silence, spike, uncached_tokens, weekend, zero_day)
+    for kind in (
+        budget,
+        dominance,
+        dormant_agent,
+        expiring_credential,
+        peak,
+        quota,
+        rejections,
+        silence,
+        spike,
+        uncached_tokens,
+        unused_credential,
+        weekend,
+        zero_day,
+    )
 }
 """Name -> module."""
 

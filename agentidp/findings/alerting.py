@@ -27,7 +27,10 @@ class Alert:
 
 
 def alerts_of(
-    found: Iterable[Tracked], muted: Collection[tuple[str, str]], turned: Collection[UUID] = ()
+    found: Iterable[Tracked],
+    muted: Collection[tuple[str, str]],
+    turned: Collection[UUID] = (),
+    reminded: Collection[UUID] = (),
 ) -> tuple[list[Tracked], list[Alert]]:
     """What is sent after an evaluation. Each finding is opened and is resolved once, and escalates once to a severity.
 
@@ -36,9 +39,12 @@ def alerts_of(
     turned to another kind is opened for those that wait for this kind, with the severity that others know; but
     not if this kind is muted then, nor later. If it becomes more severe at the same time, they get that instead.
 
+    A reminder of a finding that was announced is sent once, as an escalation; one that falls into a mute is not sent.
+
     :param found: those that are new or have changed, which those that go on always have.
     :param muted: kind and subject of each mute that applies now.
     :param turned: the findings that go on and are of another kind than before.
+    :param reminded: the findings that go on and of which another reminder is due.
     :returns: the findings to store, with what has been announced, and the alerts.
     """
     findings: list[Tracked] = []
@@ -54,6 +60,8 @@ def alerts_of(
         elif one.announced is not None and one.severity <= one.announced:
             if one.finding_id in turned:
                 alerts.append(Alert(one, "opened", min(one.announced, one.highest), is_for_others=True))
+            if one.finding_id in reminded and one.severity == one.announced:
+                alerts.append(Alert(one, "escalated", one.severity))
             findings.append(one)
         else:
             alerts.append(Alert(one, "opened" if one.announced is None else "escalated", one.severity))

@@ -18,6 +18,7 @@ ABSORBED_BY = {
     "weekend": ("spike",),
     "spike": ("dominance",),
     "rejections": ("silence",),
+    "dormant_agent": ("unused_credential",),
     # Both are about the organization: an outage that covers part of each of some days shows as days without a token.
     "silence": ("zero_day",),
 }

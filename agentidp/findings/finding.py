@@ -73,10 +73,12 @@ class Finding:
     ``begins`` and ``ends`` are the window, half-open. ``observed`` and ``expected`` are amounts of ``unit``, and
     ``baseline`` says how the expected one was made. ``agent_id`` and ``agent_name`` are those of the one agent that it
     concerns, if it does; ``agents`` are the first few behind one that concerns several, and ``agent_count`` says how
-    many there are, if that is known. ``also_seen_as`` are other kinds that would report the same cause. ``excess`` is
+    many there are, if that is known. ``credential_id`` is that of the one credential that it concerns, if it does.
+    ``also_seen_as`` are other kinds that would report the same cause. ``excess`` is
     how many tokens it explains; of ``dominance``, how many fewer would end it. ``is_of_part`` says that a part of the
-    organization is quiet and the rest is not. For people, a sentence or two each:
-    ``summary`` says what was seen, ``causes`` what likely lies behind it, ``next_step`` what to check.
+    organization is quiet and the rest is not. ``step`` counts the reminders that are due so far. For people, a
+    sentence or two each: ``summary`` says what was seen, ``causes`` what likely lies behind it, ``next_step`` what to
+    check.
     """
 
     kind: str
@@ -92,11 +94,13 @@ class Finding:
     next_step: str
     agent_id: UUID | None = None
     agent_name: str | None = None
+    credential_id: UUID | None = None
     agents: tuple[Contributor, ...] = ()
     agent_count: int | None = None
     also_seen_as: tuple[str, ...] = ()
     excess: float = 0.0
     is_of_part: bool = False
+    step: int = 0
 
     def represent(self) -> dict[str, Any]:
         """As our JSON."""
@@ -118,6 +122,7 @@ class Finding:
             "summary": self.summary,
             "causes": self.causes,
             "next": self.next_step,
+            "credentialId": str(self.credential_id) if self.credential_id else None,
         }
 
 
@@ -128,6 +133,7 @@ def finding_of(report: dict[str, Any]) -> Finding:
         severity=Severity[report["severity"]],
         agent_id=UUID(report["agentId"]) if report["agentId"] else None,
         agent_name=report["agentName"],
+        credential_id=UUID(report["credentialId"]) if report.get("credentialId") else None,
         begins=datetime.fromisoformat(report["window"]["from"]),
         ends=datetime.fromisoformat(report["window"]["to"]),
         unit=report["expected"]["unit"],

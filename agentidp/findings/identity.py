@@ -92,12 +92,14 @@ class Change:
 class Reconciled:
     """The findings to store, new ones and changed ones, and what happened to them.
 
-    ``turned`` are those that went on and go on, and are now of another kind than before.
+    ``turned`` are those that went on and go on, and are now of another kind than before; ``reminded`` those of which
+    another reminder is due.
     """
 
     findings: tuple[Tracked, ...]
     changes: tuple[Change, ...]
     turned: frozenset[UUID] = frozenset()
+    reminded: frozenset[UUID] = frozenset()
 
 
 def subject_of(finding: Finding) -> str:
@@ -134,8 +136,16 @@ def reconcile(
             now = _missed(one)
             findings.append(now)
             changes += [Change(now.finding_id, what, now.severity) for what in _happenings(one, now)]
-    turned = (one.finding_id for place, one in pairs.items() if one.is_ongoing and one.kind != found[place].kind)
-    return Reconciled(tuple(findings), tuple(changes), frozenset(turned))
+    ongoing = [(one, found[place]) for place, one in pairs.items() if one.is_ongoing]
+    turned = (one.finding_id for one, finding in ongoing if one.kind != finding.kind)
+    reminded = (one.finding_id for one, finding in ongoing if finding.step > step_of(one))
+    return Reconciled(tuple(findings), tuple(changes), frozenset(turned), frozenset(reminded))
+
+
+def step_of(one: Tracked) -> int:
+    """How many reminders were due when it was seen last."""
+    step: int = one.report.get("step", 0)
+    return step
 
 
 def match(stored: Sequence[Tracked], found: Sequence[Finding]) -> dict[int, Tracked]:
@@ -161,6 +171,9 @@ def _difference(one: Tracked, finding: Finding) -> tuple[bool, bool, timedelta, 
     """How much a stored and a found finding differ, for sorting; ``None`` if they cannot be the same."""
     kinds = {one.kind, *one.report["alsoSeenAs"]} & {finding.kind, *finding.also_seen_as}
     if not kinds or not _touch(one, finding) or not _may_be_same_subject(one, finding):
+        return None
+    credential_id = one.report.get("credentialId")
+    if credential_id and finding.credential_id and credential_id != str(finding.credential_id):
         return None
     return (
         one.subject != subject_of(finding),
@@ -210,7 +223,7 @@ def _first_seen(finding: Finding, at: datetime, finding_id: UUID) -> Tracked:
         ends=finding.ends,
         first_seen_at=at,
         last_seen_at=at,
-        report=finding.represent(),
+        report=_report(finding),
         ended_at=None if _is_ongoing(finding, at) else finding.ends,
     )
 
@@ -226,13 +239,18 @@ def _seen_again(before: Tracked, finding: Finding, at: datetime) -> Tracked:
         highest=finding.severity if is_ongoing and not before.is_ongoing else max(before.highest, finding.severity),
         begins=finding.begins,
         ends=finding.ends,
-        report=finding.represent(),
+        report=_report(finding),
         # Of one that has ended nothing changes any more, and nothing is written.
         last_seen_at=at if is_ongoing or before.is_ongoing else before.last_seen_at,
         ended_at=None if is_ongoing else finding.ends,
         misses=0,
         announced=before.announced if before.is_ongoing else None,
     )
+
+
+def _report(finding: Finding) -> dict[str, Any]:
+    """The finding's JSON, and the step, which is of no use to others."""
+    return finding.represent() | ({"step": finding.step} if finding.step else {})
 
 
 def _missed(before: Tracked) -> Tracked:
@@ -249,7 +267,8 @@ def _happenings(before: Tracked | None, now: Tracked) -> list[Happening]:
         happened.append(Happening.resolved)
     if now.is_ongoing and not before.is_ongoing:
         happened.append(Happening.reopened)
-    if now.is_ongoing and now.highest > before.highest:
+    is_reminder = before.is_ongoing and step_of(now) > step_of(before)
+    if now.is_ongoing and (now.highest > before.highest or is_reminder):
         happened.append(Happening.escalated)
     return happened
 

@@ -83,6 +83,11 @@ class FindingSchema(ma.Schema):
     summary = ma.fields.String(required=True)
     causes = ma.fields.String(required=True)
     next = ma.fields.String(required=True)
+    credentialId = ma.fields.UUID(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The credential of the agent that it is about; null if it is about none, or several"},
+    )
     findingId = ma.fields.UUID(
         required=True,
         allow_none=True,

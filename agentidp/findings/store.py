@@ -148,7 +148,7 @@ def _store(opened: Transaction, result: Reconciled) -> None:
     if not result.findings:
         return
     muted = {(mute.kind, mute.subject) for mute in opened.fetch("finding_state/mutes")}
-    findings, alerts = alerts_of(result.findings, muted, result.turned)
+    findings, alerts = alerts_of(result.findings, muted, result.turned, result.reminded)
     opened.fetch("finding_state/store_findings", findings=Jsonb([as_row(one) for one in findings]))
     for change in result.changes:
         if change.happening is Happening.escalated:

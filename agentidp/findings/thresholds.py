@@ -277,6 +277,30 @@ DOMINANCE_DAYS = 7
 QUOTA_NEAR_PERCENT = 80
 """Percent of a quota that are used, from which on it is listed."""
 
+# expiring_credential
+EXPIRY_REMINDERS = (30, 14, 7, 1)
+"""Days before the end of a credential at which a reminder is due, the first one first."""
+
+MAX_EXPIRING_CREDENTIALS = 200
+"""Credentials that are named: those that end first."""
+
+MOVED_AFTER = timedelta(days=1)
+"""Time without use after which a credential is no longer used, if its agent has used another since."""
+
+# unused_credential
+UNUSED_DAYS = 90
+"""Days without use after which a credential in force is reported."""
+
+MAX_UNUSED_CREDENTIALS = 100
+"""Credentials that are named: those that have been unused for longest."""
+
+# dormant_agent
+DORMANT_DAYS = 90
+"""Days without a token after which an active agent is reported."""
+
+MAX_DORMANT_AGENTS = 100
+"""Agents that are named: those that have been dormant for longest."""
+
 # budget
 BUDGET_NEAR_PERCENT = 80
 """Percent of the budget that are used, from which on it is near."""

@@ -33,7 +33,7 @@ CSV = {"Accept": "text/csv"}
 CSV_TYPE = "text/csv; charset=utf-8; header=present"
 FINDINGS_HEADER = (
     "kind,severity,agentId,agentName,window.from,window.to,observed.value,observed.unit,"
-    "expected.value,expected.unit,expected.baseline,agents,agentCount,alsoSeenAs,summary,causes,next,"
+    "expected.value,expected.unit,expected.baseline,agents,agentCount,alsoSeenAs,summary,causes,next,credentialId,"
     "findingId,state,firstSeenAt,lastSeenAt,endedAt,acknowledgedAt,acknowledgedBy,note,mutedUntil"
 )
 

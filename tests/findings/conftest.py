@@ -14,6 +14,8 @@ from flask.testing import FlaskClient
 
 from agentidp import demo
 from agentidp.findings import findings, findings_query
+from agentidp.registry.agents import add_agent
+from agentidp.registry.credentials import add_credential
 from agentidp.registry.quotas import set_quota
 from agentidp.services import Services
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
@@ -57,6 +59,37 @@ class Fleet:
     def agent(self, name: str) -> UUID:
         """Register an agent."""
         return make_agent(self.services, self.organization_id, name).agent_id
+
+    def registered(self, name: str, at: datetime) -> UUID:
+        """Register an agent without a credential at an instant."""
+        with self.services.database.of(self.organization_id, at).transaction() as opened:
+            agent = add_agent(opened, name=name, description="", scopes=[], most=1000)
+        agent_id: UUID = agent.agent_id
+        return agent_id
+
+    def credential(
+        self,
+        agent_id: UUID,
+        at: datetime,
+        *,
+        label: str | None = None,
+        expires_at: datetime | None = None,
+        used_at: datetime | None = None,
+    ) -> UUID:
+        """Create a credential at an instant, which was last used at another."""
+        with self.services.database.of(self.organization_id, at).transaction() as opened:
+            row, _ = add_credential(opened, agent_id, label=label, expires_at=expires_at)
+        if used_at is not None:
+            self.use(row.credential_id, used_at)
+        credential_id: UUID = row.credential_id
+        return credential_id
+
+    def use(self, credential_id: UUID, at: datetime) -> None:
+        """What the function that issues tokens notes of a credential."""
+        with database_of(self.services, self.organization_id).transaction() as opened:
+            opened._connection.execute(
+                "update credentials set last_used_at = %s where credential_id = %s", [at, credential_id]
+            )
 
     def count(self, agent_id: UUID, at: datetime, tokens: int = 0, *, requests: int = 0, rejected: int = 0) -> None:
         """Count usage in the hour of *at*; *requests* are those beyond the tokens' own."""
@@ -133,6 +166,10 @@ def make_a_story(fleet: Fleet) -> UUID:
             "organizations/set_budget", organization_id=fleet.organization_id, monthly_token_budget=demo.RETRY_TOKENS
         )
         set_quota(transaction, None, "month", tokens=1, is_enforced=False)
+    since = STORY_AT - timedelta(days=100)
+    dormant_id = fleet.registered("dormant", since)
+    fleet.credential(dormant_id, since)
+    fleet.credential(agents[demo.OPERATOR], since, expires_at=STORY_AT + timedelta(days=5))
     return agents[demo.SILENT]
 
 

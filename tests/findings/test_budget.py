@@ -65,6 +65,7 @@ def test_says_what_is_used_and_when_the_forecast_crosses(working: Fleet) -> None
             },
             "agents": [],
             "agentCount": 0,
+            "credentialId": None,
             "alsoSeenAs": [],
             "summary": "1,080 of the month's budget of 2,000 tokens have been issued so far (54 %); the forecast is "
             "2,280, and the budget will be exceeded on Tuesday, 28 April 2026.",

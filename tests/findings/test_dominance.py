@@ -40,6 +40,7 @@ def test_names_the_agent_above_its_share_and_says_what_was_seen(fleet: Fleet) ->
             },
             "agents": [],
             "agentCount": 1,
+            "credentialId": None,
             "alsoSeenAs": [],
             "summary": "greedy was issued 900 of the 1,000 tokens of this month.",
             "causes": "It probably asks for a new token before each call instead of keeping the one it has.",

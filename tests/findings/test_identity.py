@@ -67,7 +67,11 @@ def spike(at: datetime, **changes: Any) -> Finding:
 
 def test_a_finding_says_the_same_once_it_has_been_stored() -> None:
     agents = (Contributor(agent_id=OTHER, agent_name="other", count=3),)
-    for finding in (spike(NOON), spike(NOON, agent_id=None, agent_name=None, agents=agents, agent_count=9)):
+    for finding in (
+        spike(NOON),
+        spike(NOON, agent_id=None, agent_name=None, agents=agents, agent_count=9),
+        spike(NOON, credential_id=OTHER),
+    ):
         assert finding_of(finding.represent()).represent() == finding.represent()
 
 
@@ -79,6 +83,32 @@ def test_keeps_its_id_while_it_goes_on() -> None:
     one = history.only
     assert (one.first_seen_at, one.last_seen_at) == (NOON + timedelta(minutes=5), history.at)
     assert (one.kind, one.subject, one.is_ongoing) == ("spike", str(ONE), True)
+
+
+def expiring(credential_id: UUID, step: int = 1) -> Finding:
+    """A finding about a credential of the agent ONE."""
+    window = {"begins": NOON, "ends": NOON + 30 * DAY}
+    return spike(NOON, kind="expiring_credential", credential_id=credential_id, step=step, **window)
+
+
+def test_another_credential_of_the_same_agent_is_another_finding() -> None:
+    history = History()
+    history.look(expiring(ONE))
+    for _ in range(MAX_MISSES):
+        history.look(expiring(OTHER))
+    by_credential = {one.report["credentialId"]: one for one in history.stored.values()}
+    assert {name: one.is_ongoing for name, one in by_credential.items()} == {str(ONE): False, str(OTHER): True}
+    # What stands for several of them has none, and is the same.
+    turned = spike(NOON, kind="dormant_agent", also_seen_as=("expiring_credential",), ends=history.at)
+    history.look(turned)
+    assert history.stored[by_credential[str(OTHER)].finding_id].kind == "dormant_agent"
+
+
+def test_each_further_reminder_is_an_escalation_once() -> None:
+    history = History()
+    for step in (1, 1, 2, 2, 2, 4, 4):
+        history.look(expiring(ONE, step))
+    assert history.happenings == ["opened", "escalated", "escalated"]
 
 
 @pytest.mark.parametrize("kind", ["spike", "peak", "uncached_tokens"])

@@ -48,6 +48,7 @@ def test_a_finding_and_its_state(fleet: Fleet) -> None:
         "note": None,
         "mutedUntil": None,
     }
+    assert body["credentialId"] is None
     assert fleet.listed() == {
         "tenantId": fleet.organization_id,
         "days": DEFAULT_DAYS,

@@ -48,6 +48,7 @@ def test_names_the_three_busiest_hours_and_the_greatest_that_was_seen(fleet: Fle
             },
             "agents": [],
             "agentCount": 0,
+            "credentialId": None,
             "alsoSeenAs": [],
             "summary": "The busiest hour of the week is Tuesday 14:00-15:00 UTC, with 1,050 requests on average "
             "(17.5 a minute), then Monday 09:00-10:00 UTC and Sunday 23:00-24:00 UTC. The most in one hour were "

@@ -93,6 +93,7 @@ def test_reports_an_agents_quota_that_will_be_used_before_it_ends(fleet: Fleet) 
             "expected": {"value": 100, "unit": "tokens in the day", "baseline": "the agent's quota per day"},
             "agents": [],
             "agentCount": 1,
+            "credentialId": None,
             "alsoSeenAs": [],
             "summary": "90 % of reader's quota of 100 tokens per day are used. At this pace nothing is left at 13:20 "
             "UTC on Wednesday, 15 April 2026, before it ends at 00:00 UTC on Thursday, 16 April 2026.",

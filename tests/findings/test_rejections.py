@@ -59,6 +59,7 @@ def test_says_that_the_new_secret_was_not_rolled_out_where_no_token_was_issued_m
             },
             "agents": [],
             "agentCount": 1,
+            "credentialId": None,
             "alsoSeenAs": [],
             "summary": "1,240 requests of sync failed to authenticate, and no token was issued to it meanwhile; "
             "typically it is issued 5 in that time.",
@@ -88,6 +89,7 @@ def test_says_that_an_instance_has_the_old_secret_or_somebody_guesses_where_toke
         },
         "agents": [],
         "agentCount": 1,
+        "credentialId": None,
         "alsoSeenAs": [],
         "summary": "32 requests of sync failed to authenticate, while it was still issued 6 tokens.",
         "causes": "An instance of it still has an old secret or tokens that are no longer valid, or somebody is "

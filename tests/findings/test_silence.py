@@ -92,6 +92,7 @@ def test_names_the_agent_that_worked_around_the_clock_and_since_when_it_is_silen
             },
             "agents": [],
             "agentCount": 1,
+            "credentialId": None,
             "alsoSeenAs": [],
             "summary": "watcher has made no request for 4 hours, since 08:00 UTC on Wednesday, 15 April 2026; typically"
             " it is active in 4 hours of that time.",
@@ -313,6 +314,7 @@ def test_the_organization_was_quiet_and_nobody_else(fleet: Fleet) -> None:
             },
             "agents": [],
             "agentCount": 0,
+            "credentialId": None,
             "alsoSeenAs": [],
             "summary": "Hardly any agent was active from 02:00 UTC on Wednesday, 15 April 2026 to 06:00 UTC on"
             " Wednesday, 15 April 2026: 0 % of those that usually are.",

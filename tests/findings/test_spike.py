@@ -92,6 +92,7 @@ def test_finds_a_retry_loop_while_its_first_hour_runs(fleet: Fleet, clock: Clock
             },
             "agents": [],
             "agentCount": 1,
+            "credentialId": None,
             "alsoSeenAs": [],
             "summary": "looping was issued 800 tokens in an hour; typically it is 10.",
             "causes": "It is probably in a retry loop: it asks for a token again and again without a pause.",
@@ -133,6 +134,7 @@ def test_several_agents_that_take_more_together_are_a_spike_of_the_organization(
             for number in (6, 5, 4, 3, 2)
         ],
         "agentCount": 5,
+        "credentialId": None,
         "alsoSeenAs": [],
         "summary": "The organization was issued 175 tokens in an hour; typically it is 14.",
         "causes": "Several agents together ask for more tokens than usual, or new ones do.",

@@ -70,6 +70,7 @@ def test_says_how_many_were_issued_and_how_many_suffice(fleet: Fleet) -> None:
             "expected": {"value": 27, "unit": "tokens", "baseline": "one each 3600 seconds in its active hours"},
             "agents": [],
             "agentCount": 1,
+            "credentialId": None,
             "alsoSeenAs": ["dominance"],
             "summary": "worker was issued 4,320 tokens on 4 days; it needed 27.",
             "causes": "It asks for a new token before each call instead of keeping the one that it has, or very many "

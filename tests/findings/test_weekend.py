@@ -81,6 +81,7 @@ def test_names_the_agent_that_works_on_its_day_of_rest(fleet: Fleet) -> None:
             "agents": [{"agentId": str(agent), "agentName": "office", "count": 45}],
             "agentCount": 1,
             # 40 tokens in an hour that usually has none.
+            "credentialId": None,
             "alsoSeenAs": ["spike"],
             "summary": "office was issued 45 tokens on Saturday, 11 April 2026, usually a quiet day.",
             "causes": "Work that was planned for these days, a schedule that was changed, or somebody else who uses the"

@@ -52,6 +52,7 @@ def test_names_the_day_and_what_is_usual_on_its_weekday(fleet: Fleet) -> None:
             },
             "agents": [],
             "agentCount": 0,
+            "credentialId": None,
             "alsoSeenAs": [],
             "summary": "No token was issued on Tuesday, 14 April 2026; typically 1,240 are issued a day.",
             "causes": "A deployment that broke issuance, or an outage of the service or of all agents; where nobody"

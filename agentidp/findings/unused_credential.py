@@ -1,0 +1,49 @@
+"""``unused_credential``: a credential in force that nobody has used for 90 days; never, or no longer.
+
+It is used when a token is issued to it or when it authenticates an introspection, which is known to the minute. Of an
+agent that is dormant altogether, the finding ``dormant_agent`` stands for its credentials.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from agentidp.db.sql import Call, Rows
+from agentidp.findings import thresholds
+from agentidp.findings.credential import called, last_use
+from agentidp.findings.finding import Finding, FindingsQuery, Severity
+
+
+def call(query: FindingsQuery) -> Call:
+    """The credentials that have not been used for so long."""
+    before = query.at - timedelta(days=thresholds.UNUSED_DAYS)
+    return Call("findings/unused_credential", {"before": before, "max_credentials": thresholds.MAX_UNUSED_CREDENTIALS})
+
+
+def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+    """One for each."""
+    return [_finding(row, query) for row in rows]
+
+
+def _finding(row: Any, query: FindingsQuery) -> Finding:
+    since = row.last_used_at or row.created_at
+    is_new = row.last_used_at is None
+    return Finding(
+        kind="unused_credential",
+        severity=Severity.info,
+        agent_id=row.agent_id,
+        agent_name=row.agent_name,
+        credential_id=row.credential_id,
+        begins=since,
+        ends=query.at,
+        unit="days without use",
+        observed=(query.at - since).days,
+        expected=thresholds.UNUSED_DAYS,
+        baseline="days without use after which a credential in force is reported",
+        summary=f"{called(row)} {last_use(row)}.",
+        causes="It was perhaps made for something that never came, or the one who made it used another."
+        if is_new
+        else "Whatever used it was moved to another credential, or no longer runs.",
+        next_step="If nobody needs it, revoke it: a secret that nobody uses can still leak.",
+    )

@@ -1,0 +1,41 @@
+-- The credentials that end after "since" and by "until" and are not revoked, of agents that can use them; those that end first. One row each: agent_id,
+-- agent_name, credential_id, label (or null), created_at, expires_at, last_used_at (or null), and moved_at: when another
+-- credential of the agent that ends later was last used (or null).
+-- Parameters: organization_id; since, until (timestamptz); max_credentials.
+--
+-- pages: 5000, the credentials of each of ten thousand agents
+-- fleet-pages: 1000
+with expiring as materialized (
+    select agent_id, credential_id, label, created_at, expires_at, last_used_at
+    from credentials
+    where
+        organization_id = %(organization_id)s
+        and revoked_at is null
+        and expires_at > %(since)s::timestamptz
+        and expires_at <= %(until)s::timestamptz
+)
+select
+    expiring.agent_id,
+    agents.name as agent_name,
+    expiring.credential_id,
+    expiring.label,
+    expiring.created_at,
+    expiring.expires_at,
+    expiring.last_used_at,
+    (
+        select max(others.last_used_at)
+        from credentials as others
+        where
+            others.organization_id = %(organization_id)s
+            and others.agent_id = expiring.agent_id
+            and others.revoked_at is null
+            and coalesce(others.expires_at, 'infinity') > expiring.expires_at
+    ) as moved_at
+from expiring
+join agents
+    on agents.organization_id = %(organization_id)s
+    and agents.agent_id = expiring.agent_id
+    -- Not deleted, in terms that leave the planner no index but the key.
+    and agents.status = 'active' and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+order by expiring.expires_at, expiring.credential_id
+limit %(max_credentials)s::integer

@@ -1,0 +1,31 @@
+-- The credentials in force that have not been used since "before", of agents that could use them; those that have been unused
+-- for longest. One row each: agent_id, agent_name, credential_id, label (or null), created_at, and last_used_at (null: never).
+-- Parameters: organization_id; at (timestamptz); before (timestamptz); max_credentials.
+--
+-- pages: 5000, the credentials of each of ten thousand agents
+-- fleet-pages: 1000
+-- example: before=2026-04-15T11:59:00Z
+with unused as materialized (
+    select agent_id, credential_id, label, created_at, last_used_at
+    from credentials
+    where
+        organization_id = %(organization_id)s
+        and revoked_at is null
+        and coalesce(expires_at, 'infinity') > %(at)s::timestamptz
+        and coalesce(last_used_at, created_at) <= %(before)s::timestamptz
+)
+select
+    unused.agent_id,
+    agents.name as agent_name,
+    unused.credential_id,
+    unused.label,
+    unused.created_at,
+    unused.last_used_at
+from unused
+join agents
+    on agents.organization_id = %(organization_id)s
+    and agents.agent_id = unused.agent_id
+    -- Not deleted, in terms that leave the planner no index but the key.
+    and agents.status = 'active' and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+order by coalesce(unused.last_used_at, unused.created_at), unused.credential_id
+limit %(max_credentials)s::integer
