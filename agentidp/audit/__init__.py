@@ -30,6 +30,7 @@ ACTIONS = {
     "agent.link_created": "An operator made a link that signs in to the dashboard as the agent.",
     "agent.token_issued": "An operator issued a token to the agent. Tokens that agents request are counted instead.",
     "agent.token_revoked": "Another agent revoked a token of the agent.",
+    "agent.suspension_announced": "It was announced that the agent, which is dormant, will be suspended.",
     "agent.erased": "The name and the other texts of a deleted agent were erased, here as well.",
     "alert_target.created": "An alert target was created. The part of its address that is no secret is recorded.",
     "alert_target.changed": "An alert target was changed.",

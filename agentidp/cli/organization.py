@@ -18,6 +18,7 @@ from agentidp.db.organization import operator_transaction
 from agentidp.declarative import applying
 from agentidp.declarative.document import write_document
 from agentidp.erasure import delete_organization
+from agentidp.findings.thresholds import SUSPENSION_NOTICE_DAYS
 from agentidp.registry import organizations
 from agentidp.registry.administrator import add_administered_organization
 from agentidp.services import Services
@@ -60,7 +61,7 @@ def create(name: str, with_administrator: bool, as_json: bool) -> None:
 def list_(as_json: bool) -> None:
     """List the organizations, oldest first.
 
-    Prints: id, name, monthly token budget, creation time, status.
+    Prints: id, name, monthly token budget, creation time, status, days after which a dormant agent is suspended.
     """
     with opened() as services:
         rows = organizations.all_organizations(str(services.settings.database_url))
@@ -90,6 +91,41 @@ def budget(organization: str, tokens: int | None, is_removed: bool) -> None:
             with services.database.of(row.organization_id, utc_now()).transaction() as transaction:
                 row = organizations.update_organization(transaction, {"monthly_token_budget": tokens})
     click.echo(cell(row.monthly_token_budget))
+
+
+@commands.command("dormancy")
+@asks_first
+@organization_argument
+@click.argument(
+    "days",
+    type=click.IntRange(organizations.MIN_DORMANCY, organizations.MAX_DORMANCY),
+    required=False,
+    metavar="[DAYS]",
+)
+@click.option("--none", "is_removed", is_flag=True, help="Suspend no dormant agent.")
+def dormancy(organization: str, days: int | None, is_removed: bool) -> None:
+    """Print or set when dormant agents are suspended.
+
+    That is after so many days without a token. agentidp watch announces it two weeks before by the finding
+    dormant_agent, which is sent to alert targets.
+    """
+    if is_removed and days is not None:
+        raise click.UsageError("give DAYS or --none, not both")
+    with opened() as services:
+        row = organization_named(services, organization)
+        if days is not None:
+            agents = services.database.of(row.organization_id, utc_now()).fetch("agents/count_agents")[0].count
+            confirm(
+                lambda: (
+                    f"{row.name} has {count(agents, 'agent')}. Each that has not asked for a token for {days} days is "
+                    f"suspended, {SUSPENSION_NOTICE_DAYS} days after that was announced, and gets no token until "
+                    "somebody resumes it."
+                )
+            )
+        if is_removed or days is not None:
+            with services.database.of(row.organization_id, utc_now()).transaction() as transaction:
+                row = organizations.update_organization(transaction, {"suspend_dormant_after_days": days})
+    click.echo(cell(row.suspend_dormant_after_days))
 
 
 @commands.command("rename")

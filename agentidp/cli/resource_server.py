@@ -19,7 +19,8 @@ from agentidp.services import Services
 server_argument = click.argument("server", metavar="ID|RESOURCE")
 
 token_per_call_option = click.option(
-    "--token-per-call/--no-token-per-call",
+    "--per-call/--no-per-call",
+    "token_per_call",
     default=None,
     help="Whether agents are to request a token for each call: then the finding uncached_tokens leaves them out.",
 )

@@ -301,6 +301,9 @@ DORMANT_DAYS = 90
 MAX_DORMANT_AGENTS = 100
 """Agents that are named: those that have been dormant for longest."""
 
+SUSPENSION_NOTICE_DAYS = 14
+"""Days before a dormant agent is suspended at which that is announced."""
+
 # budget
 BUDGET_NEAR_PERCENT = 80
 """Percent of the budget that are used, from which on it is near."""

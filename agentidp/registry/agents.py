@@ -234,10 +234,13 @@ def add_agent(
     return agent
 
 
-def update_agent(opened: Transaction, agent_id: UUID, change: dict[str, Any]) -> Any:
+def update_agent(
+    opened: Transaction, agent_id: UUID, change: dict[str, Any], *, reason: dict[str, Any] | None = None
+) -> Any:
     """Change an agent.
 
     :param change: what :class:`AgentChangeSchema` loads; what is left out stays.
+    :param reason: what the audit trail records beside it.
     :returns: the agent's row.
     :raises NotFound: no such agent.
     :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
@@ -253,7 +256,8 @@ def update_agent(opened: Transaction, agent_id: UUID, change: dict[str, Any]) ->
         [agent] = opened.fetch("agents/change_agent", agent_id=agent_id, **values)
     except psycopg.errors.UniqueViolation:
         raise _name_taken() from None
-    audit.record(opened, "agent.changed", agent_id, before=_recorded(before), after=_recorded(agent))
+    after = _recorded(agent) | (reason or {})
+    audit.record(opened, "agent.changed", agent_id, before=_recorded(before), after=after)
     return agent
 
 

@@ -24,6 +24,15 @@ blueprint = Blueprint("organization", __name__, description="The organization an
 MIN_BUDGET, MAX_BUDGET = 1, 1_000_000_000_000
 """Tokens in a calendar month."""
 
+MIN_DORMANCY, MAX_DORMANCY = 30, 3650
+"""Days after which a dormant agent is suspended."""
+
+DORMANCY = {
+    "description": "Days without a token after which an active agent is suspended, two weeks after that was announced; "
+    "null: none is"
+}
+"""What the OpenAPI document says of the member."""
+
 _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -38,6 +47,9 @@ class OrganizationChangeSchema(ChangeSchema):
 
     name = Text(1, MAX_NAME)
     monthlyTokenBudget = NumberOrNull(MIN_BUDGET, MAX_BUDGET, attribute="monthly_token_budget")
+    suspendDormantAfterDays = NumberOrNull(
+        MIN_DORMANCY, MAX_DORMANCY, attribute="suspend_dormant_after_days", metadata=DORMANCY
+    )
 
 
 class OrganizationSchema(ma.Schema):
@@ -53,6 +65,7 @@ class OrganizationSchema(ma.Schema):
     )
     status = ma.fields.String(required=True, validate=ma.validate.OneOf(["active", "suspended"]))
     createdAt = ma.fields.AwareDateTime(required=True)
+    suspendDormantAfterDays = NumberOrNull(MIN_DORMANCY, MAX_DORMANCY, required=True, metadata=DORMANCY)
 
 
 @blueprint.route("/api/v1/organization")
@@ -69,7 +82,9 @@ def get_organization(caller: Caller) -> Response:
 @blueprint.arguments(OrganizationChangeSchema)
 @blueprint.response(200, OrganizationSchema)
 def change_organization(caller: Caller, change: dict[str, Any]) -> Response:
-    """Rename the organization, or set or remove its monthly budget of tokens. Nothing is refused beyond a budget."""
+    """Rename the organization, set or remove its monthly budget of tokens, or let dormant agents be suspended. Nothing
+    is refused beyond a budget.
+    """
     with caller.transaction() as opened:
         row = update_organization(opened, change)
     return json_response(represent(row))
@@ -127,8 +142,8 @@ def find_organization(database: Database, organization_id: str, at: datetime) ->
 def update_organization(opened: Transaction, change: dict[str, Any]) -> Any:
     """Change an organization that exists, and return its row.
 
-    :param change: the members ``name``, ``monthly_token_budget``, ``suspended_at`` that change. Only an operator may
-        change the last one, when the organization was suspended, or ``None``.
+    :param change: the members ``name``, ``monthly_token_budget``, ``suspend_dormant_after_days``, ``suspended_at`` that
+        change. Only an operator may change the last one, when the organization was suspended, or ``None``.
     """
     [row] = [before] = opened.fetch("organizations/lock_organization")
     if "name" in change:
@@ -136,6 +151,11 @@ def update_organization(opened: Transaction, change: dict[str, Any]) -> Any:
     if "monthly_token_budget" in change:
         budget = change["monthly_token_budget"]
         [row] = opened.fetch("organizations/set_budget", monthly_token_budget=budget)
+    if change.get("suspend_dormant_after_days", before.suspend_dormant_after_days) != before.suspend_dormant_after_days:
+        days = change["suspend_dormant_after_days"]
+        [row] = opened.fetch("organizations/set_dormancy", suspend_dormant_after_days=days)
+        # What was announced was by what was set before.
+        opened.fetch("agents/withdraw_suspensions", agent_ids=[])
     if "suspended_at" in change:
         [row] = opened.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])
     audit.record(opened, "organization.changed", row.organization_id, before=_recorded(before), after=_recorded(row))
@@ -144,7 +164,12 @@ def update_organization(opened: Transaction, change: dict[str, Any]) -> Any:
 
 def _recorded(row: Any) -> dict[str, Any]:
     """What the audit trail records of an organization."""
-    return {"name": row.name, "monthlyTokenBudget": row.monthly_token_budget, "status": _status(row)}
+    return {
+        "name": row.name,
+        "monthlyTokenBudget": row.monthly_token_budget,
+        "status": _status(row),
+        "suspendDormantAfterDays": row.suspend_dormant_after_days,
+    }
 
 
 def _status(row: Any) -> str:
@@ -159,4 +184,5 @@ def represent(row: Any) -> dict[str, Any]:
         "monthlyTokenBudget": row.monthly_token_budget,
         "createdAt": timestamp(row.created_at),
         "status": _status(row),
+        "suspendDormantAfterDays": row.suspend_dormant_after_days,
     }

@@ -23,6 +23,7 @@ from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import load_sql
 from agentidp.findings import findings_query
 from agentidp.findings.store import evaluate
+from agentidp.findings.suspension import suspend_dormant
 from agentidp.services import Services
 from agentidp.usage import KEEP_NETWORKS, UNKNOWN_ORGANIZATION
 from agentidp.usage_history.monthly_sums import store_sums
@@ -103,8 +104,9 @@ def _watch_with(own: psycopg.Connection[Any], services: Services, stop: threadin
 
 
 def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event) -> None:
-    """What is done in each interval, for one organization after the other: store the sums of its months, evaluate its
-    findings, and forget the networks of its failed authentications that are old enough.
+    """What is done in each interval, for one organization after the other: store the sums of its months, suspend its
+    dormant agents if it has set that, evaluate its findings, and forget the networks of its failed authentications that
+    are old enough.
 
     One that fails does not stop the others. It keeps its older findings, which say how old they are.
 
@@ -123,6 +125,7 @@ def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event
             at = services.clock()
             store_sums(own, row.organization_id, at)
             database = services.database.of(row.organization_id, at)
+            _suspend_dormant(database)
             evaluate(database.run, database.transaction, findings_query(at, services.settings))
             _forget_networks(database)
             done += 1
@@ -132,6 +135,18 @@ def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event
             logger.exception("findings not evaluated", extra={"fields": {"organization": row.organization_id}})
     seconds = round(time.monotonic() - begins, 1)
     logger.info("findings evaluated", extra={"fields": {"organizations": done, "failed": failed, "seconds": seconds}})
+
+
+def _suspend_dormant(database: OrganizationDatabase) -> None:
+    try:
+        suspended = suspend_dormant(database)
+    except DatabaseUnavailable:
+        # Tokens were being issued for too long, for example. The next look is soon.
+        logger.exception("dormant agents not suspended", extra={"fields": {"organization": database.organization_id}})
+        return
+    for agent_id in suspended:
+        fields = {"organization": database.organization_id, "agent": str(agent_id)}
+        logger.info("dormant agent suspended", extra={"fields": fields})
 
 
 def _forget_networks(database: OrganizationDatabase) -> None:

@@ -2,7 +2,7 @@
 -- for longest. One row each: agent_id, agent_name, credential_id, label (or null), created_at, and last_used_at (null: never).
 -- Parameters: organization_id; at (timestamptz); before (timestamptz); max_credentials.
 --
--- pages: 5000, the credentials of each of ten thousand agents
+-- pages: 110000, two credentials of each of ten thousand agents, and the agent of each
 -- fleet-pages: 1000
 -- example: before=2026-04-15T11:59:00Z
 with unused as materialized (
@@ -22,10 +22,14 @@ select
     unused.created_at,
     unused.last_used_at
 from unused
-join agents
-    on agents.organization_id = %(organization_id)s
-    and agents.agent_id = unused.agent_id
-    -- Not deleted, in terms that leave the planner no index but the key.
-    and agents.status = 'active' and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+-- "offset 0": the agent of each by the key, in terms that leave the planner no other index.
+cross join lateral (
+    select name
+    from agents
+    where
+        organization_id = %(organization_id)s and agent_id = unused.agent_id
+        and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity'
+    offset 0
+) as agents
 order by coalesce(unused.last_used_at, unused.created_at), unused.credential_id
 limit %(max_credentials)s::integer

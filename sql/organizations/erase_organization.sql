@@ -63,6 +63,9 @@ erased_findings as (
 erased_markers as (
     delete from markers where organization_id = %(organization_id)s
 ),
+erased_announced_suspensions as (
+    delete from announced_suspensions where organization_id = %(organization_id)s
+),
 erased_quotas as (
     delete from quotas where organization_id = %(organization_id)s
 ),

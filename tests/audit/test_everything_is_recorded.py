@@ -307,6 +307,7 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "marker create": lambda story: ("holiday", "--organization", story.organization, "--from", f"{utc_now():%Y-%m-%d}"),
     "marker delete": lambda story: (story.marker, "--organization", story.organization),
     "organization budget": lambda story: (story.organization, "1000"),
+    "organization dormancy": lambda story: (story.organization, "120"),
     "organization create": lambda _: ("Other", "--with-administrator"),
     "organization delete": lambda story: (story.organization,),
     "organization rename": lambda story: (story.organization, "Acme II"),

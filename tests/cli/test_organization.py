@@ -28,7 +28,12 @@ def test_as_json(run: Command) -> None:
     made = json.loads(run("organization", "create", "Acme", "--json"))
     assert made == {"organizationId": made["organizationId"], "name": "Acme"}
     [listed] = json.loads(run("organization", "list", "--json"))
-    assert listed == made | {"monthlyTokenBudget": None, "status": "active", "createdAt": listed["createdAt"]}
+    assert listed == made | {
+        "monthlyTokenBudget": None,
+        "status": "active",
+        "createdAt": listed["createdAt"],
+        "suspendDormantAfterDays": None,
+    }
 
 
 def test_there_is_none(run: Command) -> None:
@@ -45,6 +50,27 @@ def test_budget_is_printed_set_and_removed(run: Command) -> None:
     assert [one["monthlyTokenBudget"] for one in listed] == [1_000_000_000_000, 1]
     assert run("organization", "budget", acme, "--none") == "-"
     assert [run("organization", "budget", one) for one in (acme, other)] == ["-", "1"]
+
+
+def test_the_suspension_of_dormant_agents_is_printed_set_after_a_question_and_removed(run: Command) -> None:
+    acme = run("organization", "create", "Acme")
+    assert run("organization", "dormancy", acme) == "-"
+    asked = run.invoke("organization", "dormancy", acme, "120")
+    assert (asked.exit_code, asked.stdout) == (1, "")
+    assert asked.stderr.startswith(
+        "Acme has 0 agents. Each that has not asked for a token for 120 days is suspended, 14 days after that was "
+    )
+    assert run("organization", "dormancy", acme) == "-"
+    assert run("organization", "dormancy", acme, "120", "--yes") == "120"
+    assert run("organization", "dormancy", acme) == "120"
+    assert run("organization", "dormancy", acme, "--none") == "-"
+    for arguments, rule in {
+        ("29",): "29 is not in the range 30<=x<=3650",
+        ("120", "--none"): "give DAYS or --none, not both",
+    }.items():
+        result = run.invoke("organization", "dormancy", acme, *arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert rule in result.stderr
 
 
 def test_budget_that_is_no_good(shared_run: Command) -> None:

@@ -110,9 +110,9 @@ def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command)
     assert run("resource-server", "show", *here).split("\t") == changed
     shown = json.loads(run("resource-server", "show", *here, "--json"))
     assert shown == made | {"name": "bills", "scopes": ["invoices:read"]}
-    per_call = json.loads(run("resource-server", "update", *here, "--token-per-call", "--json"))
+    per_call = json.loads(run("resource-server", "update", *here, "--per-call", "--json"))
     assert per_call == shown | {"tokenPerCall": True}
-    assert run("resource-server", "update", *here, "--no-token-per-call").split("\t") == changed
+    assert run("resource-server", "update", *here, "--no-per-call").split("\t") == changed
     assert run("resource-server", "list", "--organization", other) == ""
     assert run("resource-server", "list") == f"{resource}\t{acme}\t{acme}"
     missing = f"the organization has no resource server {here[0]}"

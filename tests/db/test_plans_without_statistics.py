@@ -84,6 +84,8 @@ FILL = (
     "insert into quota_refusals_daily select %(organization_id)s, %(at)s::date - ago, lpad(to_hex(n), 32, '0')::uuid, "
     "'agent', 'day', 0, count_nothing(), count_nothing() from generate_series(0, 29) as ago, "
     "generate_series(1, 100) as n",
+    "insert into announced_suspensions select %(organization_id)s, agent_id, %(at)s from agents "
+    "order by agent_id offset 200 limit 100",
     "insert into usage_daily select %(organization_id)s, %(at)s::date - ago, slot, 240000, "
     "array_fill(10000, array[24]), array_fill(10000, array[24]), array_fill(10, array[24]) "
     "from generate_series(0, %(days)s) as ago, generate_series(0, 3) as slot",

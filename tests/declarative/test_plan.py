@@ -23,6 +23,7 @@ ACME: dict[str, Any] = {
     "organizationId": "org-1",
     "name": "Acme",
     "monthlyTokenBudget": None,
+    "suspendDormantAfterDays": None,
     "status": "active",
     "quotas": {},
     "agents": [AGENT],

@@ -37,7 +37,7 @@ from agentidp.jose.jwk import MAX_KEYS
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.registry.agents import MAX_DESCRIPTION, MAX_REPLICAS
 from agentidp.registry.credentials import MAX_LABEL
-from agentidp.registry.organizations import MAX_BUDGET
+from agentidp.registry.organizations import MAX_BUDGET, MAX_DORMANCY, MIN_DORMANCY
 from agentidp.registry.quotas import MAX_TOKENS
 from agentidp.services import Services
 from tests.conftest import Cast, _fresh_database, settings_for
@@ -516,6 +516,20 @@ WRONG_VALUES: dict[str, list[Any]] = {
     "enabled": [None, "true", 1, 0, [], {}],
     "expectedReplicas": [0, -1, MAX_REPLICAS + 1, 10**400, 1.0, 0.5, True, "", "1", "none", [], {}, "\ud800"],
     "monthlyTokenBudget": [0, -1, MAX_BUDGET + 1, 10**400, 1.0, 0.5, True, "", "1", [], {}, "\ud800"],
+    "suspendDormantAfterDays": [
+        MIN_DORMANCY - 1,
+        MAX_DORMANCY + 1,
+        0,
+        -1,
+        10**400,
+        100.0,
+        True,
+        "",
+        "100",
+        [],
+        {},
+        "\ud800",
+    ],
     "expiresAt": [
         "",
         "tomorrow",

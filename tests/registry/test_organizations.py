@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from agentidp.registry.organizations import MAX_DORMANCY, MIN_DORMANCY
 from tests.conftest import Cast
 from tests.factories import Agent
 
@@ -29,6 +30,7 @@ def test_shows_the_callers_own_organization(client: FlaskClient, cast: Cast) -> 
         "monthlyTokenBudget": None,
         "status": "active",
         "createdAt": "2026-04-15T12:00:00.000000Z",
+        "suspendDormantAfterDays": None,
     }
     assert organization_of(client, cast.outsider)["name"] == "Outsider"
 
@@ -45,6 +47,23 @@ def test_a_budget_is_set_and_removed_and_no_other_organizations_changes(
     removed = client.patch(ORGANIZATION, json={"monthlyTokenBudget": None}, headers=cast.acme.bearer())
     assert (removed.status_code, removed.json) == (200, before[0])
     assert organization_of(client, cast.acme) == before[0]
+
+
+@pytest.mark.parametrize("days", [MIN_DORMANCY, MAX_DORMANCY])
+def test_the_suspension_of_dormant_agents_is_set_recorded_and_removed(
+    client: FlaskClient, cast: Cast, days: int
+) -> None:
+    before = organization_of(client, cast.acme), organization_of(client, cast.outsider)
+    for value, was in ((days, None), (None, days)):
+        changed = client.patch(ORGANIZATION, json={"suspendDormantAfterDays": value}, headers=cast.acme.bearer())
+        assert (changed.status_code, changed.json) == (200, before[0] | {"suspendDormantAfterDays": value})
+        [event] = client.get("/api/v1/audit?limit=1", headers=cast.acme.bearer()).json["data"]
+        assert (event["action"], event["before"], event["after"]) == (
+            "organization.changed",
+            {"suspendDormantAfterDays": was},
+            {"suspendDormantAfterDays": value},
+        )
+    assert organization_of(client, cast.outsider) == before[1]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,9 @@
+-- Deletes what was announced of the suspension of all agents but some. Returns no row.
+-- Parameters: organization_id; agent_ids (uuid[]): those of which it stays.
+--
+-- pages: 150, a hundred agents, which are more than are suspended at a time
+-- example: agent_ids={}
+delete from announced_suspensions
+where
+    organization_id = %(organization_id)s
+    and agent_id <> all (%(agent_ids)s::uuid[])

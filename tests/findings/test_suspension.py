@@ -1,0 +1,278 @@
+"""Agents that are dormant are suspended after a notice, if their organization has set that."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from agentidp.findings import findings_query
+from agentidp.findings.dormant_agent import suspension_at
+from agentidp.findings.store import evaluate
+from agentidp.findings.suspension import suspend_dormant
+from agentidp.findings.thresholds import DORMANT_DAYS, SUSPENSION_NOTICE_DAYS
+from agentidp.registry.agents import update_agent
+from agentidp.registry.organizations import MIN_DORMANCY, update_organization
+from agentidp.services import Services
+from tests.factories import NOON, PATIENCE, Agent, Clock, database_of, make_agent
+from tests.findings.conftest import Fleet
+
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+NOTICE = SUSPENSION_NOTICE_DAYS * DAY
+
+
+def row(**changes: Any) -> Any:
+    """An agent that was registered at noon and has done nothing since. Its organization suspends after 120 days."""
+    values = {
+        "created_at": NOON,
+        "updated_at": NOON,
+        "last_used_at": None,
+        "suspend_after_days": 120,
+        "suspends_at": None,
+    }
+    return SimpleNamespace(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "days", "expected"),
+    [
+        ({}, 106, 120),
+        ({}, 105.9, None),
+        # Two weeks from the announcement on, however late that is.
+        ({}, 110, 124),
+        ({}, 800, 814),
+        # What was announced stays.
+        ({"suspends_at": NOON + 120 * DAY}, 119, 120),
+        ({"suspends_at": NOON + 120 * DAY}, 121, 120),
+        # Whoever has been active or was changed since has its whole time again.
+        ({"last_used_at": NOON + 50 * DAY, "suspends_at": NOON + 120 * DAY}, 119, None),
+        ({"updated_at": NOON + 110 * DAY, "suspends_at": NOON + 120 * DAY}, 119, None),
+        ({"updated_at": NOON + 50 * DAY}, 156, 170),
+        ({"suspend_after_days": None}, 800, None),
+    ],
+)
+def test_is_announced_two_weeks_before(changes: dict[str, Any], days: float, expected: int | None) -> None:
+    assert suspension_at(row(**changes), NOON + days * DAY) == (None if expected is None else NOON + expected * DAY)
+
+
+class Policy:
+    """An organization that lets dormant agents be suspended, and its agent."""
+
+    def __init__(self, fleet: Fleet, clock: Clock, services: Services) -> None:
+        self.fleet, self.clock = fleet, clock
+        self.agent: Agent = make_agent(services, fleet.organization_id, "translator")
+
+    def set(self, days: int | None) -> None:
+        """What ``PATCH /api/v1/organization`` does."""
+        with database_of(self.fleet.services, self.fleet.organization_id).transaction() as opened:
+            update_organization(opened, {"suspend_dormant_after_days": days})
+
+    def look(self, at: datetime) -> str:
+        """What ``agentidp watch`` does at an instant; the status of the agent after it."""
+        self.clock.now = at
+        # The one who reads works.
+        self.fleet.use(self.credential_of(self.fleet.reader.agent_id), at)
+        database = database_of(self.fleet.services, self.fleet.organization_id)
+        suspend_dormant(database)
+        evaluate(database.run, database.transaction, findings_query(at, self.fleet.services.settings))
+        return self.status()
+
+    def credential_of(self, agent_id: UUID) -> UUID:
+        [credential] = database_of(self.fleet.services, self.fleet.organization_id).fetch(
+            "agents/list_credentials", agent_id=agent_id
+        )
+        credential_id: UUID = credential.credential_id
+        return credential_id
+
+    def use(self, at: datetime) -> None:
+        """The agent gets a token at an instant."""
+        self.fleet.use(self.credential_of(self.agent.agent_id), at)
+
+    def status(self) -> str:
+        database = database_of(self.fleet.services, self.fleet.organization_id)
+        [agent] = database.fetch("agents/get_agent", agent_id=self.agent.agent_id)
+        return str(agent.status)
+
+    def finding(self) -> dict[str, Any] | None:
+        """What is reported of the agent now."""
+        found = self.fleet.findings("dormant_agent")
+        return next((one for one in found if one["agentId"] == str(self.agent.agent_id)), None)
+
+    def events(self) -> list[dict[str, Any]]:
+        """What the audit trail has of the agent, oldest first, but its registration."""
+        filters = dict.fromkeys(("actor", "action", "since", "until")) | {"subject": str(self.agent.agent_id)}
+        database = database_of(self.fleet.services, self.fleet.organization_id)
+        rows = database.fetch("audit/list_events", below=1000, limit=100, **filters)
+        return [
+            {"actor": row.actor_type, "action": row.action, "before": row.before, "after": row.after}
+            for row in rows[::-1]
+            if row.action != "agent.created"
+        ]
+
+
+@pytest.fixture
+def policy(fleet: Fleet, clock: Clock, services: Services) -> Policy:
+    """See :class:`Policy`."""
+    return Policy(fleet, clock, services)
+
+
+def test_nobody_is_suspended_unless_that_is_set(policy: Policy) -> None:
+    for days in (DORMANT_DAYS, 500, 514, 530):
+        assert policy.look(NOON + days * DAY) == "active"
+    found = policy.finding()
+    assert found is not None
+    assert found["severity"] == "info"
+    assert policy.events() == []
+
+
+def test_is_announced_then_suspended_and_both_recorded(policy: Policy) -> None:
+    policy.set(120)
+    policy.look(NOON + 106 * DAY - SECOND)
+    found = policy.finding()
+    assert found is not None
+    assert (found["severity"], "will be suspended" in found["summary"]) == ("info", False)
+    policy.look(NOON + 106 * DAY)
+    found = policy.finding()
+    assert found is not None
+    assert (found["severity"], found["summary"], found["next"]) == (
+        "warning",
+        "translator has not asked for a token for 106 days: none of its credentials has been used since it was "
+        "registered, at 12:00 UTC on Wednesday, 15 April 2026. It will be suspended at 12:00 UTC on Thursday, 13 "
+        "August 2026, unless it asks for one before.",
+        "If it is needed, let it ask for a token, or change it. If nobody needs it, delete it.",
+    )
+    assert policy.look(NOON + 120 * DAY - SECOND) == "active"
+    announced = {
+        "actor": "system",
+        "action": "agent.suspension_announced",
+        "before": None,
+        "after": {"suspendsAt": "2026-08-13T12:00:00.000000Z"},
+    }
+    assert policy.events() == [announced]
+    assert policy.look(NOON + 120 * DAY) == "suspended"
+    assert policy.finding() is None
+    assert policy.events() == [
+        announced,
+        {
+            "actor": "system",
+            "action": "agent.changed",
+            "before": {"status": "active", "dormantSince": None, "suspendDormantAfterDays": None},
+            "after": {
+                "status": "suspended",
+                "dormantSince": "2026-04-15T12:00:00.000000Z",
+                "suspendDormantAfterDays": 120,
+            },
+        },
+    ]
+
+
+def test_of_one_that_has_been_dormant_for_long_two_weeks_pass_from_the_announcement_on(policy: Policy) -> None:
+    policy.look(NOON + 500 * DAY)
+    policy.set(MIN_DORMANCY)
+    policy.look(NOON + 500 * DAY)
+    assert policy.look(NOON + 500 * DAY + NOTICE - SECOND) == "active"
+    assert policy.look(NOON + 500 * DAY + NOTICE) == "suspended"
+
+
+def test_a_shorter_time_than_that_of_the_finding_is_announced_as_well(policy: Policy) -> None:
+    policy.set(MIN_DORMANCY)
+    policy.look(NOON + MIN_DORMANCY * DAY - NOTICE - SECOND)
+    assert policy.finding() is None
+    policy.look(NOON + MIN_DORMANCY * DAY - NOTICE)
+    found = policy.finding()
+    assert found is not None
+    assert (found["severity"], found["observed"]["value"]) == ("warning", MIN_DORMANCY - SUSPENSION_NOTICE_DAYS)
+    assert policy.look(NOON + MIN_DORMANCY * DAY) == "suspended"
+
+
+def change(policy: Policy, **values: Any) -> None:
+    with database_of(policy.fleet.services, policy.fleet.organization_id).transaction() as opened:
+        update_agent(opened, policy.agent.agent_id, values)
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        lambda policy: policy.use(NOON + 115 * DAY),
+        lambda policy: change(policy, description="is needed in autumn"),
+        lambda policy: (policy.set(None), policy.set(120)),
+        lambda policy: policy.set(121),
+    ],
+)
+def test_a_token_a_change_and_another_setting_take_the_announcement_back(
+    policy: Policy, happens: Callable[[Policy], object]
+) -> None:
+    policy.set(120)
+    policy.look(NOON + 110 * DAY)
+    policy.clock.now = NOON + 115 * DAY
+    happens(policy)
+    policy.look(NOON + 115 * DAY)
+    # The time of the first announcement.
+    assert policy.look(NOON + 124 * DAY) == "active"
+
+
+def test_one_that_was_resumed_has_its_whole_time_again(policy: Policy) -> None:
+    policy.set(120)
+    policy.look(NOON + 106 * DAY)
+    assert policy.look(NOON + 120 * DAY) == "suspended"
+    change(policy, status="active")
+    for days in (120, 121, 200, 225):
+        assert policy.look(NOON + days * DAY) == "active"
+    policy.look(NOON + 226 * DAY)
+    assert policy.look(NOON + 240 * DAY) == "suspended"
+
+
+def test_nobody_is_suspended_whose_announcement_was_not_reported(policy: Policy) -> None:
+    policy.set(120)
+    database = policy.fleet.services.database
+    for days in (106, 120, 121):
+        # No findings are evaluated.
+        suspend_dormant(database.of(policy.fleet.organization_id, NOON + days * DAY))
+    assert policy.status() == "active"
+    policy.look(NOON + 122 * DAY)
+    assert policy.look(NOON + 123 * DAY) == "suspended"
+
+
+def test_an_agent_that_gets_a_token_meanwhile_is_not_suspended(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy.set(120)
+    policy.look(NOON + 106 * DAY)
+
+    def gets_a_token_first(_: object) -> None:
+        policy.use(NOON + 120 * DAY)
+
+    monkeypatch.setattr("agentidp.findings.suspension.quotas.lock", gets_a_token_first)
+    assert policy.look(NOON + 120 * DAY) == "active"
+
+
+def test_waits_for_a_token_that_is_being_issued(policy: Policy) -> None:
+    policy.set(120)
+    policy.look(NOON + 106 * DAY)
+    policy.clock.now = NOON + 120 * DAY
+    database = database_of(policy.fleet.services, policy.fleet.organization_id)
+    suspending = threading.Thread(target=suspend_dormant, args=(database,))
+    with database.transaction() as opened:
+        # What the issuing function does.
+        opened.fetch("quotas/share_quotas")
+        suspending.start()
+        suspending.join(0.5)
+        assert suspending.is_alive()
+        opened._connection.execute("update credentials set last_used_at = %s", [policy.clock.now])
+    suspending.join(PATIENCE)
+    assert policy.status() == "active"
+
+
+def test_another_organizations_agents_stay(policy: Policy, outsiders: Fleet) -> None:
+    theirs = outsiders.registered("theirs", NOON)
+    policy.set(120)
+    for days in (106, 120):
+        policy.look(NOON + days * DAY)
+        suspend_dormant(database_of(outsiders.services, outsiders.organization_id))
+    assert policy.status() == "suspended"
+    [agent] = database_of(outsiders.services, outsiders.organization_id).fetch("agents/get_agent", agent_id=theirs)
+    assert agent.status == "active"
