@@ -1,13 +1,21 @@
 -- The tokens by the hour of the agents that may be issued many times the tokens that they need: those with the most on
--- days with at least so many, and more than "factor" a lifetime in its active hours for each replica that is declared. One
--- row each: agent_id, agent_name, expected_replicas (or null), and history: json, an array of [day from first_day on, the
--- counts of its 24 hours of tokens, and of requests], a day once a slot. Parameters: organization_id; first_day, since,
--- until (date): of the histories, of the days read for candidates, and the day after the last; token_ttl: a token's
--- lifetime in seconds; factor; min_tokens: of a day; min_days: such days; max_agents.
+-- days with at least so many, and more than "factor" a lifetime in its active hours for each replica that is declared. Tokens
+-- for resource servers that want a token for each call are left out, as tokens and as requests. One row each: agent_id,
+-- agent_name, expected_replicas (or null), and history: json, an array of [day from first_day on, the counts of its 24 hours
+-- of tokens, and of requests], a day once a slot, and those that are left out as negative counts.
+-- Parameters: organization_id; first_day, since, until (date): of the histories, of the days read for candidates, and the day
+-- after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens: of a day; min_days: such days; max_agents.
 --
 -- pages: 25000, the days of each of ten thousand agents
 -- fleet-pages: 10000
-with suspect_days as materialized (
+with left_out as materialized (
+    -- No row, if there is no such resource server: then nothing is read by resource.
+    select array_agg(resource) as resources
+    from resource_servers
+    where organization_id = %(organization_id)s and token_per_call
+    having count(*) > 0
+),
+days as materialized (
     -- The fewest are no fewer than one token a lifetime of active hours: most arrays need not be opened.
     select
         usage.agent_id,
@@ -22,8 +30,31 @@ with suspect_days as materialized (
     group by usage.agent_id, usage.day
     having
         sum(usage.tokens) >= %(min_tokens)s::bigint
-        and sum(usage.tokens) > %(factor)s::integer
-            * ceil(max(cardinality(array_remove(usage.requests_by_hour, 0))) * 3600.0 / %(token_ttl)s::integer)
+        and (
+            exists (select from left_out)
+            or sum(usage.tokens) > %(factor)s::integer
+                * ceil(max(cardinality(array_remove(usage.requests_by_hour, 0))) * 3600.0 / %(token_ttl)s::integer)
+        )
+),
+suspect_days as materialized (
+    select
+        days.agent_id,
+        days.tokens - coalesce(counted.tokens, 0) as tokens,
+        -- Of the hours that are left, nothing is known here.
+        case when counted.tokens is null then days.fewest else 1 end as fewest
+    from days
+    left join lateral (
+        select sum(by_resource.tokens) as tokens
+        from left_out
+        cross join lateral (
+            select tokens
+            from credential_usage_daily
+            where
+                organization_id = %(organization_id)s and day = days.day and agent_id = days.agent_id
+                and resource = any (left_out.resources)
+            offset 0
+        ) as by_resource
+    ) as counted on true
 ),
 suspects as materialized (
     select agents.agent_id, agents.name, agents.expected_replicas
@@ -32,7 +63,10 @@ suspects as materialized (
         on agents.organization_id = %(organization_id)s
         and agents.agent_id = suspect_days.agent_id
         and coalesce(agents.deleted_at, 'infinity') = 'infinity'
-    where suspect_days.tokens > %(factor)s::integer * suspect_days.fewest * coalesce(agents.expected_replicas, 1)
+    where
+        suspect_days.tokens >= %(min_tokens)s::bigint
+        and suspect_days.tokens
+            > %(factor)s::integer * suspect_days.fewest * coalesce(agents.expected_replicas, 1)
     group by agents.agent_id, agents.name, agents.expected_replicas
     having count(*) >= %(min_days)s::integer
     order by sum(suspect_days.tokens) desc, agents.agent_id
@@ -50,9 +84,25 @@ from suspects
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
 -- "offset 0" keeps the planner, who does not know how few these are, from joining all history.
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
-join agent_usage_daily as usage
-    on usage.organization_id = %(organization_id)s
-    and usage.day = calendar.day
-    and usage.agent_id = suspects.agent_id
+cross join lateral (
+    select slot, tokens_by_hour, requests_by_hour
+    from agent_usage_daily
+    where organization_id = %(organization_id)s and day = calendar.day and agent_id = suspects.agent_id
+    union all
+    select by_resource.slot, negative.by_hour, negative.by_hour
+    from left_out
+    cross join lateral (
+        select slot, tokens_by_hour
+        from credential_usage_daily
+        where
+            organization_id = %(organization_id)s and day = calendar.day and agent_id = suspects.agent_id
+            and resource = any (left_out.resources)
+        offset 0
+    ) as by_resource
+    cross join lateral (
+        select array_agg(-cell.tokens order by cell.place) as by_hour
+        from unnest(by_resource.tokens_by_hour) with ordinality as cell (tokens, place)
+    ) as negative
+) as usage
 group by suspects.agent_id, suspects.name, suspects.expected_replicas
 order by suspects.agent_id

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask
 
 from agentidp.findings import thresholds
 from agentidp.findings.uncached_tokens import habit_of
+from agentidp.oauth import issuance
+from agentidp.registry.resource_servers import add_resource_server, update_resource_server
 from agentidp.services import Services
 from tests.citus import REFUSED_BY_CITUS
 from tests.factories import Clock, database_of
@@ -79,6 +82,66 @@ def test_says_how_many_were_issued_and_how_many_suffice(fleet: Fleet) -> None:
             "them share one. If many instances run, declare how many: agentidp agent update --expected-replicas.",
         }
     ]
+
+
+def issue(fleet: Fleet, agent_id: UUID, when: datetime, resource: str | None, number: int) -> None:
+    """Let the agent get so many tokens for a resource in the hour."""
+    digest = os.urandom(32)
+    with fleet.services.database.of(fleet.organization_id, when).transaction() as opened:
+        opened.fetch(
+            "agents/add_credential",
+            agent_id=agent_id,
+            credential_id=uuid4(),
+            secret_hash=digest,
+            jwks=None,
+            trust=None,
+            label=None,
+            expires_at=None,
+            most=1000,
+        )
+        client = issuance.Client(fleet.organization_id, agent_id, secret_hash=digest)
+        call = issuance.issuing(client, scope=None, resource=resource, has_proof=False)
+        for _ in range(number):
+            [issued] = opened.run(call)
+            assert issued.scope is not None
+
+
+def set_token_per_call(fleet: Fleet, server_id: UUID, value: bool) -> None:
+    """What ``PATCH /api/v1/resource-servers/{resourceServerId}`` does."""
+    with database_of(fleet.services, fleet.organization_id).transaction() as opened:
+        update_resource_server(opened, server_id, {"token_per_call": value})
+
+
+def test_tokens_for_a_resource_server_that_wants_one_for_each_call_are_left_out(fleet: Fleet, outsiders: Fleet) -> None:
+    per_call, other = (f"https://{name}.example/{uuid4()}" for name in ("pay", "files"))
+    with database_of(fleet.services, fleet.organization_id).transaction() as opened:
+        server, _ = (
+            add_resource_server(opened, fleet.services.settings, resource=resource, name="one", scopes=[])
+            for resource in (per_call, other)
+        )
+    worker, both = fleet.agent("worker"), fleet.agent("both")
+    for day in (1, 2, 3):
+        for hour in range(4):
+            issue(fleet, worker, at(day, 8 + hour), per_call, 12)
+            issue(fleet, both, at(day, 8 + hour), per_call, 12)
+        # In an hour in which it needs no other token.
+        issue(fleet, both, at(day, 8), other, 30)
+    assert {one["agentName"]: one["observed"]["value"] for one in fleet.findings("uncached_tokens")} == {
+        "worker": 3 * 48,
+        "both": 3 * 78,
+    }
+    set_token_per_call(fleet, server.resource_server_id, True)
+    [found] = fleet.findings("uncached_tokens")
+    assert (found["agentName"], found["observed"]["value"], found["expected"]["value"]) == ("both", 3 * 30, 3)
+    set_token_per_call(fleet, server.resource_server_id, False)
+    assert len(fleet.findings("uncached_tokens")) == 2
+    # What another organization wants of its own resource servers says nothing of this one's.
+    with database_of(outsiders.services, outsiders.organization_id).transaction() as opened:
+        opened._connection.execute(
+            "insert into resource_servers values (%s, gen_random_uuid(), %s, 'one', '{}', now(), true)",
+            [outsiders.organization_id, per_call],
+        )
+    assert len(fleet.findings("uncached_tokens")) == 2
 
 
 def test_ends_with_its_last_day_where_it_has_ended(fleet: Fleet) -> None:
