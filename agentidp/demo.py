@@ -1,4 +1,5 @@
-"""The demo organization: 24 agents and 90 days of generated traffic that looks like a real fleet's.
+"""The demo organization: 24 agents, their credentials, resource servers and quotas, and 90 days of generated traffic
+that looks like a real fleet's.
 
 The rows depend only on a fixed seed and on the instant at which they are created.
 """
@@ -13,12 +14,16 @@ from random import Random
 from typing import NamedTuple
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
+
 from agentidp import audit
 from agentidp.config import Settings
 from agentidp.db.database import Database, connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.registry.agents import add_agent, update_agent
 from agentidp.registry.credentials import add_credential, end_credential
+from agentidp.registry.quotas import set_quota
+from agentidp.registry.resource_servers import add_resource_server
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
 
@@ -96,21 +101,29 @@ RETRYING = DemoAgent("invoice-reader", "Reads amounts and due dates from supplie
 SILENT = DemoAgent("contract-summarizer", "Sums up contracts for the legal team.", "Legal", EUROPE, 4, 9, last=15)
 ROTATED = DemoAgent("crm-sync", "Keeps the customer records of sales and support the same.", "Sales", CONSTANT, 1, 20)
 SUSPENDED = DemoAgent("social-poster", "Drafts and schedules social media posts.", "Marketing", AMERICAS, 3, 6, last=26)
+# Some of its instances still have the old secret.
+HALF_ROTATED = DemoAgent("code-reviewer", "Comments on pull requests.", "Platform", EUROPE, 6, 16)
+# Its credential ends soon.
+EXPIRING = DemoAgent("release-notes", "Writes release notes from merged changes.", "Platform", AMERICAS, 2, 7)
+TWO_RESOURCES = DemoAgent("order-tracker", "Tells customers where their parcel is.", "Shop", CUSTOMERS, 3, 18)
+# Its API wants a token for each call.
+PER_CALL = DemoAgent("fraud-monitor", "Holds payments that look like fraud.", "Finance", CONSTANT, 1, 45)
+UNUSED = DemoAgent("knowledge-indexer", "Indexes new documents for search.", "Support", CONSTANT, 1, 15)
 
 AGENTS = (
     OPERATOR,
     UNCACHED,
     RETRYING,
     DemoAgent("support-triage", "Sorts support tickets by urgency and team.", "Support", CUSTOMERS, 4, 14),
-    DemoAgent("order-tracker", "Tells customers where their parcel is.", "Shop", CUSTOMERS, 3, 18),
-    DemoAgent("fraud-monitor", "Holds payments that look like fraud.", "Finance", CONSTANT, 1, 45),
+    TWO_RESOURCES,
+    PER_CALL,
     DemoAgent("uptime-watcher", "Checks the public services every minute.", "Platform", CONSTANT, 1, 60),
     DemoAgent("log-summarizer", "Turns error logs into one summary an hour.", "Platform", CONSTANT, 1, 8),
-    DemoAgent("knowledge-indexer", "Indexes new documents for search.", "Support", CONSTANT, 1, 15),
+    UNUSED,
     ROTATED,
     DemoAgent("sales-researcher", "Gathers what is known of a company before a call.", "Sales", AMERICAS, 5, 10),
-    DemoAgent("code-reviewer", "Comments on pull requests.", "Platform", EUROPE, 6, 16),
-    DemoAgent("release-notes", "Writes release notes from merged changes.", "Platform", AMERICAS, 2, 7),
+    HALF_ROTATED,
+    EXPIRING,
     SILENT,
     DemoAgent("translation-desk", "Translates product texts into nine languages.", "Marketing", EUROPE, 5, 13),
     DemoAgent("hiring-screener", "Answers applicants and books interviews.", "People", AMERICAS, 2, 9),
@@ -137,6 +150,61 @@ ROTATED_REJECTED = 75
 """Failed authentications an hour with the secret that was revoked."""
 
 REJECTED_BY_CHANCE = 1 / 150
+
+NEW_SECRET_AGO = 20
+"""Days since HALF_ROTATED has its new secret."""
+
+OLD_CREDENTIAL_ID = _uuid(f"old credential of {HALF_ROTATED.name}")
+OLD_PERCENT = 40
+"""Of its tokens since then, that are issued to the old one."""
+
+EXPIRES_IN = timedelta(days=6)
+
+NEVER_USED_ID = _uuid(f"credential of {UNUSED.name} that was never used")
+NO_LONGER_USED_ID = _uuid(f"credential of {UNUSED.name} that is no longer used")
+SPARE_AGO = 150
+"""Days since UNUSED has these two."""
+
+NO_LONGER_USED_AGO = 97
+"""Days since the second one was used last, before the days of traffic."""
+
+
+class DemoServer(NamedTuple):
+    """A resource server of the demo."""
+
+    resource: str
+    name: str
+    scopes: tuple[str, ...]
+    token_per_call: bool = False
+
+    @property
+    def resource_server_id(self) -> UUID:
+        """The same in every demo."""
+        return _uuid(self.resource)
+
+
+ORDERS = DemoServer("https://orders.demo.example", "Orders", ("orders:read",))
+TICKETS = DemoServer("https://tickets.demo.example", "Tickets", ("tickets:read", "tickets:write"))
+PAYMENTS = DemoServer("https://payments.demo.example", "Payments", ("payments:hold",), token_per_call=True)
+SERVERS = (ORDERS, TICKETS, PAYMENTS)
+SERVERS_AGO = 200
+"""Days since they were registered: before the agents."""
+
+RESOURCES = {
+    TWO_RESOURCES: (ORDERS, TICKETS),
+    PER_CALL: (PAYMENTS,),
+}
+"""Agent -> what its tokens are for, in equal parts. Those of all others are for our own API."""
+
+QUOTAS = (
+    (None, "month", 150_000, False),
+    (UNCACHED, "day", 12_000, True),
+    (RETRYING, "hour", 120, True),
+)
+"""The holder (the organization itself, if ``None``), the window, the tokens, and whether it is enforced."""
+
+QUOTAS_AGO = 12
+"""Days since they were set: after the loop, which a quota of an hour would have ended."""
 
 
 class Usage(NamedTuple):
@@ -211,7 +279,18 @@ def _changes(at: datetime) -> Iterator[tuple[datetime, Callable[[Transaction], o
     """What happened to the agents, and when."""
     for index, agent in enumerate(AGENTS):
         ago = agent.joined or (len(AGENTS) - index) * 5 + DAYS - 1
-        yield _instant(at, ago, 9, index), partial(_register, agent)
+        expires_at = at + EXPIRES_IN if agent is EXPIRING else None
+        yield _instant(at, ago, 9, index), partial(_register, agent, expires_at=expires_at)
+    for server in SERVERS:
+        yield _instant(at, SERVERS_AGO, 8, 30), partial(_register_server, server)
+    yield (
+        _instant(at, NEW_SECRET_AGO, 9),
+        partial(_add_credential, HALF_ROTATED, HALF_ROTATED.credential_id, label="production, rotated"),
+    )
+    for credential_id, label in ((NEVER_USED_ID, "test environment"), (NO_LONGER_USED_ID, "laptop of Ines")):
+        yield _instant(at, SPARE_AGO, 11), partial(_add_credential, UNUSED, credential_id, label=label)
+    for quota in QUOTAS:
+        yield _instant(at, QUOTAS_AGO, 10), partial(_set_quota, *quota)
     rotated = _instant(at, ROTATED_AGO, ROTATED_HOURS.start)
     yield rotated - timedelta(minutes=5), partial(_add_credential, ROTATED, ROTATED.credential_id)
     yield rotated, lambda opened: end_credential(opened, ROTATED.agent_id, REVOKED_CREDENTIAL_ID)
@@ -221,23 +300,53 @@ def _changes(at: datetime) -> Iterator[tuple[datetime, Callable[[Transaction], o
     )
 
 
-def _register(agent: DemoAgent, opened: Transaction) -> None:
+def _register(agent: DemoAgent, opened: Transaction, *, expires_at: datetime | None) -> None:
     add_agent(
         opened,
         name=agent.name,
         description=agent.description,
         owner=agent.owner,
-        scopes=list(SCOPES if agent is OPERATOR else DEFAULT_SCOPES),
+        scopes=list(SCOPES if agent is OPERATOR else DEFAULT_SCOPES)
+        + [scope for server in RESOURCES.get(agent, ()) for scope in server.scopes],
         agent_id=agent.agent_id,
         most=Settings.max_agents,
     )
-    _add_credential(agent, REVOKED_CREDENTIAL_ID if agent is ROTATED else agent.credential_id, opened)
+    _add_credential(agent, first_credential(agent), opened, expires_at=expires_at)
 
 
-def _add_credential(agent: DemoAgent, credential_id: UUID, opened: Transaction) -> None:
+def first_credential(agent: DemoAgent) -> UUID:
+    """The credential that the agent was registered with."""
+    return {ROTATED: REVOKED_CREDENTIAL_ID, HALF_ROTATED: OLD_CREDENTIAL_ID}.get(agent, agent.credential_id)
+
+
+def _add_credential(
+    agent: DemoAgent,
+    credential_id: UUID,
+    opened: Transaction,
+    *,
+    label: str = "production",
+    expires_at: datetime | None = None,
+) -> None:
     # Nobody gets its secret, which is random.
-    expires_at = opened.at + timedelta(days=365)
-    add_credential(opened, agent.agent_id, expires_at=expires_at, label="production", credential_id=credential_id)
+    expires_at = expires_at or opened.at + timedelta(days=365)
+    add_credential(opened, agent.agent_id, expires_at=expires_at, label=label, credential_id=credential_id)
+
+
+def _register_server(server: DemoServer, opened: Transaction) -> None:
+    add_resource_server(
+        opened,
+        Settings.from_environment({}),
+        resource=server.resource,
+        name=server.name,
+        scopes=list(server.scopes),
+        token_per_call=server.token_per_call,
+        resource_server_id=server.resource_server_id,
+    )
+
+
+def _set_quota(holder: DemoAgent | None, window: str, tokens: int, is_enforced: bool, opened: Transaction) -> None:
+    # Not under the lock of quotas: nobody else knows the organization yet.
+    set_quota(opened, holder.agent_id if holder else None, window, tokens=tokens, is_enforced=is_enforced)
 
 
 def _instant(at: datetime, days_ago: int, hour: int, minute: int = 0) -> datetime:
@@ -246,13 +355,36 @@ def _instant(at: datetime, days_ago: int, hour: int, minute: int = 0) -> datetim
 
 def _add_usage(transaction: Transaction, at: datetime) -> None:
     sums: dict[UUID, Hours] = {agent.agent_id: {} for agent in AGENTS}
-    used: dict[UUID, datetime] = {}
+    by_use: dict[tuple[date, UUID, UUID, str], list[int]] = {}
+    used = {NO_LONGER_USED_ID: _instant(at, NO_LONGER_USED_AGO, 16)}
     for agent, day, hour, usage in traffic(at):
         sums[agent.agent_id][hour_number(day, hour)] = [usage.tokens, usage.requests, usage.rejected]
-        if usage.tokens:
-            used[agent.agent_id] = datetime.combine(day, time(hour), UTC)
+        for credential_id, resource, tokens in uses(agent, day, hour, usage.tokens, at):
+            by_use.setdefault((day, agent.agent_id, credential_id, resource), [0] * 24)[hour] = tokens
+            used[credential_id] = datetime.combine(day, time(hour), UTC)
     add_usage(transaction, sums)
-    transaction.fetch("demo/use_credentials", agent_ids=list(used), used_at=list(used.values()))
+    names = ("day", "agent_id", "credential_id", "resource")
+    counts = [
+        dict(zip(names, map(str, use), strict=True)) | {"tokens_by_hour": tokens} for use, tokens in by_use.items()
+    ]
+    transaction.fetch("demo/attribute_usage", counts=Jsonb(counts))
+    transaction.fetch("demo/use_credentials", credential_ids=list(used), used_at=list(used.values()))
+
+
+def uses(agent: DemoAgent, day: date, hour: int, tokens: int, at: datetime) -> Iterator[tuple[UUID, str, int]]:
+    """Which credentials got an agent's tokens of an hour, for which resources, and how many each: *tokens* in all."""
+    ago = (at.date() - day).days
+    by_credential = {agent.credential_id: tokens}
+    if agent is HALF_ROTATED and ago < NEW_SECRET_AGO:
+        old = tokens * OLD_PERCENT // 100
+        by_credential = {OLD_CREDENTIAL_ID: old, agent.credential_id: tokens - old}
+    elif agent is HALF_ROTATED or (agent is ROTATED and (-ago, hour) < (-ROTATED_AGO, ROTATED_HOURS.start)):
+        by_credential = {first_credential(agent): tokens}
+    first, *others = [server.resource for server in RESOURCES.get(agent, ())] or [""]
+    for credential_id, of_credential in by_credential.items():
+        part = of_credential // (1 + len(others))
+        by_resource = {first: of_credential - part * len(others)} | dict.fromkeys(others, part)
+        yield from ((credential_id, resource, count) for resource, count in by_resource.items() if count)
 
 
 def traffic(at: datetime) -> Iterator[AgentHour]:

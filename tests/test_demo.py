@@ -25,14 +25,23 @@ from agentidp.db.migrations import migrate
 from agentidp.demo import (
     AGENTS,
     DAYS,
+    EXPIRING,
+    HALF_ROTATED,
+    NEVER_USED_ID,
+    NO_LONGER_USED_ID,
+    OLD_CREDENTIAL_ID,
     OPERATOR_ID,
     ORGANIZATION_ID,
+    PER_CALL,
     RETRYING,
     ROTATED,
     SILENT,
     SUSPENDED,
+    TWO_RESOURCES,
     UNCACHED,
+    UNUSED,
     AgentHour,
+    DemoAgent,
     Usage,
     create_demo,
     traffic,
@@ -57,7 +66,17 @@ from tests.factories import (
 pytestmark = pytest.mark.very_slow
 
 TODAY = NOON.date()
-TABLES = ("organizations", "agents", "clients", "credentials", "usage_daily", "agent_usage_daily")
+TABLES = (
+    "organizations",
+    "agents",
+    "clients",
+    "credentials",
+    "resource_servers",
+    "quotas",
+    "usage_daily",
+    "agent_usage_daily",
+    "credential_usage_daily",
+)
 
 
 @pytest.fixture
@@ -120,34 +139,107 @@ def test_makes_24_named_agents_of_which_one_is_suspended_and_one_has_every_scope
     assert newcomers == ["voice-transcriber", "meeting-notes"]
 
 
+def credentials_of(client: FlaskClient, agent: Agent, demo_agent: DemoAgent) -> dict[str, dict[str, Any]]:
+    """The credentials of one of the demo's agents by their ids."""
+    data = ask(client, agent, f"agents/{demo_agent.agent_id}/credentials")["data"]
+    return {credential["credentialId"]: credential for credential in data}
+
+
 def test_each_agent_has_an_owner_and_a_credential_that_was_used_when_it_got_its_last_token(
     client: FlaskClient, demo: Agent
 ) -> None:
     for agent in ask(client, demo, "agents?limit=100")["data"]:
         assert re.fullmatch("[A-Z][a-z]+", agent["owner"])
-        [credential] = ask(client, demo, f"agents/{agent['agentId']}/credentials")["data"]
+        data = ask(client, demo, f"agents/{agent['agentId']}/credentials")["data"]
         activity = ask(client, demo, f"analytics/agents/{agent['agentId']}?days=90")
-        assert credential["lastUsedAt"] == activity["lastTokenHour"] > credential["createdAt"]
-        assert (credential["label"], credential["expiresAt"] > "2026-04-15") == ("production", True)
+        last = max(data, key=lambda credential: credential["lastUsedAt"] or "")
+        assert last["lastUsedAt"] == activity["lastTokenHour"] > last["createdAt"]
+        assert last["label"].startswith("production")
+        assert all(credential["expiresAt"] > "2026-04-15" for credential in data)
+
+
+def test_an_old_secret_is_still_used_beside_the_new_one(client: FlaskClient, demo: Agent) -> None:
+    both = credentials_of(client, demo, HALF_ROTATED)
+    old, new = both[str(OLD_CREDENTIAL_ID)], both[str(HALF_ROTATED.credential_id)]
+    assert old["createdAt"] < new["createdAt"] == "2026-03-26T09:00:00.000000Z"
+    today = "2026-04-15T"
+    assert (old["lastUsedAt"][:11], new["lastUsedAt"][:11]) == (today, today)
+
+
+def test_one_secret_was_never_used_one_is_no_longer_used_and_one_ends_in_six_days(
+    client: FlaskClient, demo: Agent
+) -> None:
+    unused = credentials_of(client, demo, UNUSED)
+    assert unused[str(NEVER_USED_ID)]["lastUsedAt"] is None
+    assert unused[str(NO_LONGER_USED_ID)]["lastUsedAt"] == "2026-01-08T16:00:00.000000Z"
+    [ends] = credentials_of(client, demo, EXPIRING).values()
+    assert ends["expiresAt"] == "2026-04-21T12:00:00.000000Z"
+    found = ask(client, demo, "analytics/findings")["data"]
+    about = {one["credentialId"]: (one["kind"], one["severity"]) for one in found if one["credentialId"]}
+    assert about == {
+        str(NEVER_USED_ID): ("unused_credential", "info"),
+        str(NO_LONGER_USED_ID): ("unused_credential", "info"),
+        str(EXPIRING.credential_id): ("expiring_credential", "warning"),
+    }
+
+
+def test_an_agent_gets_tokens_for_two_resource_servers_and_one_server_wants_a_token_for_each_call(
+    client: FlaskClient, demo: Agent, database_url: str
+) -> None:
+    servers = ask(client, demo, "resource-servers")["data"]
+    assert {server["name"]: server["tokenPerCall"] for server in servers} == {
+        "Orders": False,
+        "Tickets": False,
+        "Payments": True,
+    }
+    resources: dict[Any, Counter[str]] = {}
+    for row in stored(database_url)["credential_usage_daily"]:
+        resources.setdefault(row["agent_id"], Counter())[row["resource"]] += row["tokens"]
+    assert {agent.name for agent in AGENTS if [*resources[agent.agent_id]] != [""]} == {
+        "order-tracker",
+        "fraud-monitor",
+    }
+    assert resources[TWO_RESOURCES.agent_id].keys() == {"https://orders.demo.example", "https://tickets.demo.example"}
+    assert resources[PER_CALL.agent_id].keys() == {"https://payments.demo.example"}
+    assert {server["resource"] for server in servers} == {
+        resource for of_agent in resources.values() for resource in of_agent if resource
+    }
+
+
+def test_there_are_quotas_of_the_organization_and_of_agents_that_are_far_from_used(
+    client: FlaskClient, demo: Agent
+) -> None:
+    expected = {
+        "quotas": ("month", 150_000, False),
+        f"agents/{UNCACHED.agent_id}/quotas": ("day", 12_000, True),
+        f"agents/{RETRYING.agent_id}/quotas": ("hour", 120, True),
+    }
+    for path, (window, tokens, is_enforced) in expected.items():
+        [quota] = ask(client, demo, path)["data"]
+        assert (quota["window"], quota["tokens"], quota["enforce"]) == (window, tokens, is_enforced)
+        assert quota["used"] < 0.8 * tokens
 
 
 def test_a_credential_is_revoked_in_the_hour_from_which_on_requests_are_rejected(
     database_url: str, demo: Agent
 ) -> None:
-    rows = stored(database_url)["credentials"]
+    tables = stored(database_url)
+    rows = tables["credentials"]
     [revoked] = [row for row in rows if row["revoked_at"]]
     assert revoked["agent_id"] == ROTATED.agent_id
     assert revoked["revoked_at"] == NOON - timedelta(days=3, hours=4)
     # The agent's tokens of today are those of its other credential.
-    assert revoked["last_used_at"] is None
+    assert revoked["last_used_at"] < revoked["revoked_at"]
+    counted = [row for row in tables["credential_usage_daily"] if row["credential_id"] == revoked["credential_id"]]
+    assert max(row["day"] for row in counted) == TODAY - timedelta(days=3)
     # Hashes of random secrets, which nobody has seen.
-    assert len(rows) == len({row["secret_hash"] for row in rows}) == 25
+    assert len(rows) == len({row["secret_hash"] for row in rows}) == 28
 
 
 def test_the_audit_trail_is_in_the_order_of_time(client: FlaskClient, demo: Agent) -> None:
     events = ask(client, demo, "audit?limit=100")["data"]
     instants = [event["at"] for event in events]
-    assert len(events) == 52
+    assert len(events) == 61
     assert instants == sorted(instants, reverse=True)
 
 
@@ -198,7 +290,9 @@ def test_stores_what_the_generator_says_and_no_zeros(database_url: str, demo: Ag
         assert row["requests"] + row["rejected"] > 0
         assert row["requests"] >= row["tokens"]
     assert all(row["tokens"] == sum(row["tokens_by_hour"]) for row in tables["usage_daily"])
-    assert {row["slot"] for table in ("usage_daily", "agent_usage_daily") for row in tables[table]} == {0}
+    assert {
+        row["slot"] for table in ("usage_daily", "agent_usage_daily", "credential_usage_daily") for row in tables[table]
+    } == {0}
 
 
 def test_a_retry_loop_makes_a_spike_on_one_day(client: FlaskClient, demo: Agent, database_url: str) -> None:

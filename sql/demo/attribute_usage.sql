@@ -1,0 +1,25 @@
+-- Counts the demo's tokens by credential and resource, too. Returns no row.
+-- Parameters: organization_id; counts (jsonb): an array of objects with the members day, agent_id, credential_id, resource and
+-- tokens_by_hour, one for each day, agent, credential and resource.
+--
+-- for: operator
+-- citus: in steps
+insert into credential_usage_daily (
+    organization_id, day, agent_id, credential_id, resource, slot, tokens, tokens_by_hour
+)
+select
+    %(organization_id)s,
+    given.day,
+    given.agent_id,
+    given.credential_id,
+    given.resource,
+    0,
+    (select sum(hours.tokens) from unnest(given.tokens_by_hour) as hours (tokens)),
+    given.tokens_by_hour
+from jsonb_to_recordset(%(counts)s::jsonb) as given (
+    day date,
+    agent_id uuid,
+    credential_id uuid,
+    resource text,
+    tokens_by_hour integer[]
+)
