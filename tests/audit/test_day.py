@@ -56,7 +56,7 @@ def test_the_trail_of_a_day(
         ("anonymous", "anonymous", "192.0.2.8", "p"),
     )
     reader = NEW_AGENT | {"name": "reader"}
-    laptop = {"agentId": agent_id, "label": "laptop", "jwks": None, "expiresAt": None}
+    laptop = {"agentId": agent_id, "type": "secret", "label": "laptop", "jwks": None, "expiresAt": None}
     events = events_of(database_url, organization)
     assert [
         (
