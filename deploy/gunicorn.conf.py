@@ -1,4 +1,10 @@
-"""gunicorn's settings, in development and in production alike."""
+"""gunicorn's settings, in development and in production alike.
+
+The settings and hooks are documented. What the hooks get is an object of gunicorn's, of which these attributes are not,
+and there is no public way to any of them: ``cfg`` of the server, for an address that ``--bind`` names on the command
+line; ``sockets`` of a worker, which alone has its listening sockets if each worker has its own; and ``wsgi``, the
+application that the worker has loaded.
+"""
 
 import atexit
 import logging
@@ -79,7 +85,7 @@ def on_starting(server: Any) -> None:
             refuse_busy_address(settings.metrics_address, hint="set AGENTIDP_METRICS_ADDRESS to another address")
     except ConfigurationError as error:
         raise SystemExit(f"Error: {error}") from None
-    server.log.error_log.addFilter(AddressFilter(server.cfg.bind))
+    logging.getLogger("gunicorn.error").addFilter(AddressFilter(server.cfg.bind))
     if reason_for_stock_parts:
         fields = {"reason": reason_for_stock_parts}
         logging.getLogger("agentidp").warning("the service runs on stock parts", extra={"fields": fields})

@@ -1,4 +1,7 @@
-"""gunicorn's ``logger_class``."""
+"""gunicorn's ``logger_class``, a documented setting, which takes a class like ``gunicorn.glogging.Logger``.
+
+Its method ``access`` is not documented. No setting turns the line of a request off once ``logconfig_dict`` is set.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""gunicorn's errors that show while Flask reads a request's body."""
+"""gunicorn's errors that show while Flask reads a request's body.
+
+It imports ``gunicorn.http.errors``, which gunicorn does not document. There is nothing public: WSGI does not say how a
+server reports a body that breaks HTTP's rules, and gunicorn raises its own exception out of ``wsgi.input``.
+"""
 
 from __future__ import annotations
 
