@@ -1,0 +1,167 @@
+"""The recipes of docs/workloads.md, each with a token as its platform makes it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from spiffe import JwtBundle, JwtSvid, TrustDomain
+
+from agentidp.oauth import client_assertion
+from agentidp.oauth.federated_token import SPIFFE_TYPE
+from tests.conftest import Cast
+from tests.factories import ROOT, Agent, make_agent
+from tests.federation.issuer import NOW, Issuer
+from tests.oauth.test_token_endpoint import claims_of
+
+GUIDE = (ROOT / "docs" / "workloads.md").read_text(encoding="utf-8")
+US = "http://localhost:3000"
+
+
+def rules_of(section: str) -> list[dict[str, Any]]:
+    """The rules that a section of the guide shows, in their order."""
+    _, _, text = GUIDE.partition(f"\n## {section}\n")
+    text = text.partition("\n## ")[0]
+    return [json.loads(body.replace("ISSUER", US)) for body in re.findall(r"```json\n(\{.*?\})\n```", text, re.DOTALL)]
+
+
+KUBERNETES = {
+    "aud": [US],
+    "exp": NOW + 3607,
+    "iat": NOW,
+    "iss": "https://oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF",
+    "jti": "0a1b2c3d-0000-4000-8000-000000000001",
+    "kubernetes.io": {
+        "namespace": "shop",
+        "node": {"name": "node-1", "uid": "0a1b2c3d-0000-4000-8000-000000000002"},
+        "pod": {"name": "builder-7d9", "uid": "0a1b2c3d-0000-4000-8000-000000000003"},
+        "serviceaccount": {"name": "builder", "uid": "8f4c9f5e-1f0f-4a57-9a54-0f3a9a3b7a11"},
+    },
+    "nbf": NOW,
+    "sub": "system:serviceaccount:shop:builder",
+}
+GITHUB = {
+    "jti": "0a1b2c3d-0000-4000-8000-000000000004",
+    "sub": "repo:acme/web:ref:refs/heads/main",
+    "aud": US,
+    "ref": "refs/heads/main",
+    "sha": "0000000000000000000000000000000000000000",
+    "repository": "acme/web",
+    "repository_owner": "acme",
+    "actor_id": "12",
+    "repository_visibility": "private",
+    "repository_id": "456789",
+    "repository_owner_id": "123456",
+    "run_id": "99",
+    "run_number": "10",
+    "run_attempt": "2",
+    "runner_environment": "github-hosted",
+    "actor": "octocat",
+    "workflow": "deploy",
+    "head_ref": "",
+    "base_ref": "",
+    "event_name": "push",
+    "ref_type": "branch",
+    "ref_protected": "true",
+    "job_workflow_ref": "acme/web/.github/workflows/deploy.yml@refs/heads/main",
+    "iss": "https://token.actions.githubusercontent.com",
+    "nbf": NOW - 5,
+    "exp": NOW + 300,
+    "iat": NOW,
+}
+GITLAB = {
+    "namespace_id": "72",
+    "namespace_path": "shop",
+    "project_id": "20",
+    "project_path": "shop/web",
+    "user_id": "1",
+    "user_login": "sample-user",
+    "user_email": "sample-user@example.com",
+    "pipeline_id": "574",
+    "pipeline_source": "push",
+    "job_id": "302",
+    "ref": "main",
+    "ref_type": "branch",
+    "ref_path": "refs/heads/main",
+    "ref_protected": "true",
+    "runner_id": 1,
+    "runner_environment": "self-hosted",
+    "sha": "714a629c0b401fdce83e847fc9589983fc6f46bc",
+    "project_visibility": "public",
+    "jti": "235b3a54-b797-45c7-ae9a-f72d7bc6ef5b",
+    "iat": NOW,
+    "nbf": NOW - 5,
+    "exp": NOW + 3600,
+    "iss": "https://gitlab.example.com",
+    "sub": "project_path:shop/web:ref_type:branch:ref:main",
+    "aud": US,
+}
+SVID = {"aud": [US], "exp": NOW + 300, "iat": NOW, "sub": "spiffe://acme.example/ns/shop/sa/builder"}
+COMPANY = {
+    "iss": "https://login.example.com/tenant-7",
+    "sub": "0oa1builder",
+    "aud": US,
+    "azp": "0oa1builder",
+    "iat": NOW,
+    "exp": NOW + 3600,
+}
+OTHER_AGENTIDP = {
+    "iss": "https://idp.partner.example",
+    "sub": "7f9c2f0e-3c44-4d0b-9d2b-1b8f0c3a5e21",
+    "client_id": "7f9c2f0e-3c44-4d0b-9d2b-1b8f0c3a5e21",
+    "aud": US,
+    "exp": NOW + 3600,
+    "iat": NOW,
+    "jti": "x",
+    "organization_id": "org-0a1b2c3d-0000-4000-8000-000000000009",
+}
+RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], int]] = {
+    # Section: the token, its header, what another workload's has, and how many rules the section shows.
+    "Kubernetes": (KUBERNETES, {"typ": None}, {"sub": "system:serviceaccount:shop:default"}, 1),
+    "GitHub Actions": (GITHUB, {}, {"repository_id": "456780"}, 1),
+    "GitLab CI": (GITLAB, {}, {"project_id": "21"}, 1),
+    "SPIFFE": (SVID, {"typ": "JWT"}, {"sub": "spiffe://acme.example/ns/shop/sa/other"}, 1),
+    "An OpenID Connect provider": (COMPANY, {}, {"sub": "0oa1other"}, 1),
+    "Another AgentIdP": (OTHER_AGENTIDP, {"typ": "at+jwt"}, {"sub": "7f9c2f0e-3c44-4d0b-9d2b-1b8f0c3a5e22"}, 1),
+}
+
+
+@pytest.fixture
+def worker(cast: Cast) -> Agent:
+    """An agent without anything that it trusts."""
+    return make_agent(cast.acme.services, cast.acme.organization_id, "worker", ["analytics:read"])
+
+
+@pytest.mark.parametrize("section", RECIPES)
+def test_a_recipe_accepts_its_platforms_token_and_not_another_workloads(
+    client: FlaskClient, cast: Cast, worker: Agent, section: str
+) -> None:
+    claims, header, others, number = RECIPES[section]
+    rules = rules_of(section)
+    assert len(rules) == number
+    [rule] = rules
+    issuer = Issuer.with_curve(rule["issuer"])
+    # The keys are inline here, because the test cannot publish them at that address.
+    rule = {name: value for name, value in rule.items() if name != "jwksUri"} | {"jwks": issuer.jwks()}
+    path = f"/api/v1/agents/{worker.client_id}/credentials"
+    made = client.post(path, json=rule, headers=cast.acme.bearer())
+    assert made.status_code == 201, made.text
+    assert made.json["warnings"] == []
+    type_ = SPIFFE_TYPE if section == "SPIFFE" else client_assertion.TYPE
+    form = {"grant_type": "client_credentials", "client_id": worker.client_id, "client_assertion_type": type_}
+    accepted = client.post("/api/v1/token", data=form | {"client_assertion": issuer.sign(claims, header)})
+    assert claims_of(accepted)["sub"] == worker.client_id
+    refused = client.post("/api/v1/token", data=form | {"client_assertion": issuer.sign(claims | others, header)})
+    assert refused.status_code == 401
+
+
+def test_the_jwt_svid_is_one() -> None:
+    """As SPIFFE's own library reads it."""
+    issuer = Issuer.with_curve()
+    svid = issuer.sign(SVID | {"exp": 2**33})
+    bundle = JwtBundle.parse(TrustDomain("acme.example"), json.dumps({"keys": [issuer.jwk(use="jwt-svid")]}).encode())
+    parsed = JwtSvid.parse_and_validate(svid, bundle, {US})
+    assert str(parsed.spiffe_id) == SVID["sub"]
