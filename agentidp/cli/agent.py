@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from agentidp.cli.confirmation import asks_first, confirm, count, recent_tokens
+from agentidp.analytics import impact
+from agentidp.cli.confirmation import asks_first, confirm, count, dry_run_option, recent_tokens
 from agentidp.cli.context import opened
 from agentidp.cli.named import AgentOf, agent_named, organization_named
 from agentidp.cli.options import as_json_option, organization_option
@@ -149,16 +150,18 @@ def update(agent: str, scopes: tuple[str, ...], as_json: bool, **options: Any) -
 @commands.command("suspend")
 @asks_first
 @agent_argument
+@dry_run_option
 @as_json_option
-def suspend(agent: str, as_json: bool) -> None:
+def suspend(agent: str, is_dry_run: bool, as_json: bool) -> None:
     """Suspend an agent and print it. It gets no token, and the tokens that it has stop working at once."""
     with opened() as services:
         found = agent_named(services, agent)
         confirm(
             lambda: (
                 f"This suspends {_described(services, found)}. It gets no token, and those that it has stop working at "
-                f"once, until agentidp agent resume {found.agent_id} ends that."
-            )
+                f"once, until agentidp agent resume {found.agent_id} ends that.\n{_broken(services, found)}"
+            ),
+            is_dry_run=is_dry_run,
         )
         _change(services, found, {"status": "suspended"}, as_json)
 
@@ -200,10 +203,19 @@ def _described(services: Services, found: AgentOf, *, is_deleted: bool = False) 
     return f"the {deleted}agent {agent.agent_name} of {organization.name}, which was issued {tokens}"
 
 
+def _broken(services: Services, found: AgentOf) -> str:
+    """Who would notice that the agent gets no token: a line a sentence."""
+    database = services.database.of(found.organization_id, utc_now())
+    [used] = database.run(impact.use_of_agent(database.at, found.agent_id))
+    of_it = impact.agent_impact(used, database.at, services.settings.token_ttl)
+    return "\n".join(impact.sentences(of_it, services.settings.resource))
+
+
 @commands.command("delete")
 @asks_first
 @agent_argument
-def delete(agent: str) -> None:
+@dry_run_option
+def delete(agent: str, is_dry_run: bool) -> None:
     """Delete an agent and revoke its credentials. Its tokens stop working at once; its usage stays counted."""
     with opened() as services:
         found = agent_named(services, agent)
@@ -213,10 +225,11 @@ def delete(agent: str) -> None:
             held = credentials.present(database.fetch("agents/list_credentials", agent_id=found.agent_id))
             return (
                 f"This deletes {_described(services, found)}. It revokes its {count(len(held), 'credential')}, and its "
-                "tokens stop working at once. Its usage stays counted. This cannot be undone."
+                "tokens stop working at once. Its usage stays counted. This cannot be undone.\n"
+                f"{_broken(services, found)}"
             )
 
-        confirm(consequences)
+        confirm(consequences, is_dry_run=is_dry_run)
         # Not the instant of before: whoever was asked may have taken an hour.
         with services.database.of(found.organization_id, utc_now()).transaction() as transaction:
             agents.remove_agent(transaction, found.agent_id)

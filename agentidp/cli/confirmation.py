@@ -43,14 +43,24 @@ def asks_first(command: F) -> F:
     )(command)
 
 
-def confirm(consequences: Callable[[], str], *, question: str = "Continue?", name: str | None = None) -> None:
+def confirm(
+    consequences: Callable[[], str],
+    *,
+    question: str = "Continue?",
+    name: str | None = None,
+    is_dry_run: bool = False,
+) -> None:
     """Say what the command will do, and return if it may.
 
     :param consequences: says it, in sentences with counts; empty if the command has printed it.
     :param name: what must be typed instead of y, if a mistake would cost most.
+    :param is_dry_run: print it, and end the command without an error.
     :raises click.ClickException: there is no terminal and no ``--yes``, or another name was typed.
     :raises click.Abort: the answer is no.
     """
+    if is_dry_run:
+        click.echo(consequences())
+        raise click.exceptions.Exit
     if click.get_current_context().meta[YES]:
         return
     if text := consequences():
@@ -61,6 +71,13 @@ def confirm(consequences: Callable[[], str], *, question: str = "Continue?", nam
         click.confirm(question, abort=True, err=True)
     elif click.prompt(f"Type {name} to continue", err=True) != name:
         raise click.ClickException("this is not its name; nothing was changed")
+
+
+def dry_run_option(command: F) -> F:
+    """``--dry-run``: the command gets ``is_dry_run``, says its consequences and changes nothing."""
+    return click.option(
+        "--dry-run", "is_dry_run", is_flag=True, help="Say what it would do and who would notice, and change nothing."
+    )(command)
 
 
 def _is_terminal() -> bool:

@@ -8,14 +8,14 @@ from typing import Any, TextIO
 
 import click
 
-from agentidp.cli.confirmation import asks_first, confirm, recent_tokens
+from agentidp.analytics import impact
+from agentidp.cli.confirmation import asks_first, confirm, dry_run_option
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, agent_named, one_of, organization_named
 from agentidp.cli.options import agent_option, as_json_option, moment
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.federation.issuer_keys import usable_jwk
-from agentidp.http.schemas import timestamp
 from agentidp.oauth import token_test
 from agentidp.registry import credentials
 
@@ -205,7 +205,8 @@ def list_(agent: str, as_json: bool) -> None:
 @asks_first
 @click.argument("credential", metavar="ID|LABEL")
 @agent_option
-def revoke(credential: str, agent: str) -> None:
+@dry_run_option
+def revoke(credential: str, agent: str, is_dry_run: bool) -> None:
     """Revoke a credential: it gets no further token."""
     with opened() as services:
         organization_id, agent_id = agent_named(services, agent)
@@ -216,13 +217,12 @@ def revoke(credential: str, agent: str) -> None:
 
         def consequences() -> str:
             name = f"{found.credential_id} ({found.label})" if found.label else found.credential_id
-            used = f"last used at {timestamp(found.last_used_at)}" if found.last_used_at else "never used"
-            left = "Its others stay." if len(rows) > 1 else "The agent has no other."
-            return (
-                f"This revokes the credential {name}, {used}. Its agent was issued "
-                f"{recent_tokens(database, agent_id)}. {left} This cannot be undone."
-            )
+            [used] = database.run(impact.use_of_agent(database.at, agent_id))
+            ttl = services.settings.token_ttl
+            of_it = impact.credential_impact(used, rows, found.credential_id, database.at, ttl)
+            broken = impact.sentences(of_it, services.settings.resource)
+            return "\n".join([f"This revokes the credential {name}. This cannot be undone.", *broken])
 
-        confirm(consequences)
+        confirm(consequences, is_dry_run=is_dry_run)
         with services.database.of(organization_id, utc_now()).transaction() as transaction:
             credentials.end_credential(transaction, agent_id, found.credential_id)

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from agentidp.cli.confirmation import asks_first, confirm, count
+from agentidp.analytics import impact
+from agentidp.cli.confirmation import asks_first, confirm, count, dry_run_option
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, one_of, organization_named
 from agentidp.cli.options import as_json_option, organization_option
@@ -108,7 +109,8 @@ def update(
 @asks_first
 @server_argument
 @organization_option
-def delete(server: str, organization: str) -> None:
+@dry_run_option
+def delete(server: str, organization: str, is_dry_run: bool) -> None:
     """Delete a resource server: no further token is issued for it. The organization keeps its identifier."""
     with opened() as services:
         database = _database(services, organization)
@@ -120,12 +122,21 @@ def delete(server: str, organization: str) -> None:
             return (
                 f"This deletes the resource server {row.name} ({row.resource}). {count(len(users), 'agent')} with one "
                 f"of its {count(len(row.scopes), 'scope')} can get no further token for it; those that were issued are "
-                "valid until they expire. The organization keeps the identifier."
+                f"valid until they expire. The organization keeps the identifier.\n{_broken(services, database, row)}"
             )
 
-        confirm(consequences)
+        confirm(consequences, is_dry_run=is_dry_run)
         with services.database.of(database.organization_id, utc_now()).transaction() as transaction:
             resource_servers.remove_resource_server(transaction, row.resource_server_id)
+
+
+def _broken(services: Services, database: OrganizationDatabase, server: Any) -> str:
+    """Who would notice that there are no further tokens for a resource server: a line a sentence."""
+    [used] = database.run(impact.use_of_resource(database.at, server.resource))
+    agent_ids = [row.agent_id for row in used if row.agent_id is not None]
+    names = database.fetch("audit/agent_names", agent_ids=agent_ids)
+    of_it = impact.resource_impact(used, names, server.resource, database.at, services.settings.token_ttl)
+    return "\n".join(impact.sentences(of_it, services.settings.resource))
 
 
 def _database(services: Services, organization: str) -> OrganizationDatabase:

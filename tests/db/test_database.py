@@ -99,8 +99,8 @@ SOMETHING = (
     "update organizations set quotas = '{null,1000,null,9601,3}' where organization_id = %(organization_id)s",
     "insert into quota_refusals_daily select %(organization_id)s, '2026-04-15', %(agent_id)s, 'agent', 'day', 0, "
     "count_nothing(), count_nothing()",
-    "insert into credential_usage_daily select %(organization_id)s, '2026-04-15', %(agent_id)s, %(agent_id)s, '', 0, "
-    "0, count_nothing()",
+    "insert into credential_usage_daily select %(organization_id)s, '2026-04-15', %(agent_id)s, %(agent_id)s, "
+    "'https://api.example', 0, 0, count_nothing()",
     "insert into announced_suspensions select %(organization_id)s, %(agent_id)s, '2026-04-15'",
     "insert into alert_deliveries (organization_id, delivery_id, target_id, finding_id, change, payload, created_at, "
     "next_attempt_at) select %(organization_id)s, %(agent_id)s, %(agent_id)s, %(agent_id)s, 'opened', '{}', "

@@ -65,6 +65,23 @@ const scenarios = {
     return { issued, claims: await validated(request) }
   },
 
+  // Instances of an agent that get tokens at the same time; each goes over to the next secret at another moment.
+  async load() {
+    const issued = given.secrets.map(() => new Set())
+    async function instance(number) {
+      for (let i = 0; i < given.each; i++) {
+        const share = (i + (number * given.each) / given.instances / 2) / given.each
+        const turn = Math.min(given.secrets.length - 1, Math.floor(share * given.secrets.length))
+        const authentication = oauth.ClientSecretBasic(given.secrets[turn])
+        const response = await oauth.clientCredentialsGrantRequest(as, client, authentication, {}, insecure)
+        const { access_token } = await oauth.processClientCredentialsResponse(as, client, response)
+        issued[turn].add(access_token)
+      }
+    }
+    await Promise.all([...Array(given.instances).keys()].map(instance))
+    return issued.map((tokens) => tokens.size)
+  },
+
   async introspection() {
     return introspection((await token()).access_token)
   },

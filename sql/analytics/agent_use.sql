@@ -1,0 +1,51 @@
+-- What an agent got tokens for in a period. One row a credential, resource and UTC day with tokens, and one whose credential_id
+-- and resource are null for all tokens of a day: on_day, hours (bigint[]): the tokens of each of its 24 hours. resource is empty
+-- for our own API.
+-- Parameters: organization_id; agent_id; first; last: the first and the last day.
+-- Day by day, because the key has the day before the agent: a range of days would read all agents.
+--
+-- pages: 500, the agent's days, two look-ups each
+-- fleet-pages: 500
+with calendar as (
+    select %(first)s::date + ago.days as day
+    from generate_series(0, %(last)s::date - %(first)s::date) as ago (days)
+),
+used as (
+    select attributed.credential_id, attributed.resource, calendar.day, attributed.tokens_by_hour
+    from calendar
+    cross join lateral (
+        select usage.credential_id, usage.resource, usage.tokens_by_hour
+        from credential_usage_daily as usage
+        where
+            usage.organization_id = %(organization_id)s and usage.day = calendar.day
+            and usage.agent_id = %(agent_id)s
+        offset 0
+    ) as attributed
+    union all
+    select null, null, calendar.day, counted.tokens_by_hour
+    from calendar
+    cross join lateral (
+        select usage.tokens_by_hour
+        from agent_usage_daily as usage
+        where
+            usage.organization_id = %(organization_id)s and usage.day = calendar.day
+            and usage.agent_id = %(agent_id)s
+            and usage.tokens > 0
+        offset 0
+    ) as counted
+)
+select
+    credential_id,
+    resource,
+    day as on_day,
+    -- Summed before the hours become rows, as in analytics/activity_heatmap.
+    array[
+        sum(tokens_by_hour[1]), sum(tokens_by_hour[2]), sum(tokens_by_hour[3]), sum(tokens_by_hour[4]),
+        sum(tokens_by_hour[5]), sum(tokens_by_hour[6]), sum(tokens_by_hour[7]), sum(tokens_by_hour[8]),
+        sum(tokens_by_hour[9]), sum(tokens_by_hour[10]), sum(tokens_by_hour[11]), sum(tokens_by_hour[12]),
+        sum(tokens_by_hour[13]), sum(tokens_by_hour[14]), sum(tokens_by_hour[15]), sum(tokens_by_hour[16]),
+        sum(tokens_by_hour[17]), sum(tokens_by_hour[18]), sum(tokens_by_hour[19]), sum(tokens_by_hour[20]),
+        sum(tokens_by_hour[21]), sum(tokens_by_hour[22]), sum(tokens_by_hour[23]), sum(tokens_by_hour[24])
+    ]::bigint[] as hours
+from used
+group by credential_id, resource, day

@@ -1,0 +1,238 @@
+"""``…/impact``: what breaks if something is revoked, suspended or deleted."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.analytics.impact import HOURS, Use, Valid, quietest_hours, valid_tokens
+from agentidp.registry.credentials import add_credential, end_credential
+from agentidp.registry.resource_servers import add_resource_server
+from agentidp.services import Services
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import NOON, Agent, Clock, count_usage, database_of, make_agent
+
+OWN, API = "http://localhost:3000/api/v1", "https://api.example"
+
+
+class TestQuietestHours:
+    def test_are_those_with_the_fewest_tokens(self) -> None:
+        week = [5] * HOURS
+        week[30:33] = [1, 0, 2]
+        assert quietest_hours(week) == 30
+
+    def test_may_begin_on_saturday_and_end_on_sunday(self) -> None:
+        week = [5] * HOURS
+        week[-1], week[0], week[1] = 0, 0, 1
+        assert quietest_hours(week) == HOURS - 1
+
+    def test_of_many_are_in_the_middle_of_the_quietest_half_day(self) -> None:
+        week = [5] * HOURS
+        week[100:113] = [0] * 13
+        week[40:44] = [0] * 4
+        assert quietest_hours(week) == 105
+
+    def test_of_a_week_without_tokens_are_the_first(self) -> None:
+        assert quietest_hours([0] * HOURS) == 0
+
+
+class TestValidTokens:
+    AT = datetime(2026, 4, 15, 12, 30, tzinfo=UTC)
+
+    def used(self, *hours: int) -> Use:
+        counts = [0] * 24
+        for hour in hours:
+            counts[hour] = 10
+        use = Use()
+        use.add(date(2026, 4, 15), counts)
+        return use
+
+    @pytest.mark.parametrize(
+        ("ttl", "at_most"),
+        [(30 * 60, 10), (30 * 60 + 1, 20), (90 * 60, 20), (90 * 60 + 1, 30)],
+    )
+    def test_are_of_the_hours_of_which_one_may_be_valid(self, ttl: int, at_most: int) -> None:
+        found = valid_tokens(self.used(10, 11, 12), self.AT, ttl, None)
+        assert found == Valid(at_most, self.AT + timedelta(seconds=ttl))
+
+    def test_end_a_lifetime_after_the_last_use(self) -> None:
+        last_used = datetime(2026, 4, 15, 11, 45, tzinfo=UTC)
+        found = valid_tokens(self.used(11), self.AT, 3600, last_used)
+        assert found == Valid(10, datetime(2026, 4, 15, 12, 46, tzinfo=UTC))
+        assert valid_tokens(self.used(11), self.AT, 1800, last_used) == Valid(0, None)
+
+    def test_end_a_lifetime_after_the_last_hour_if_nothing_more_is_known(self) -> None:
+        found = valid_tokens(self.used(11), self.AT, 3600, None)
+        assert found == Valid(10, datetime(2026, 4, 15, 13, tzinfo=UTC))
+
+    def test_there_are_none_without_tokens(self) -> None:
+        assert valid_tokens(Use(), self.AT, 3600, None) == Valid(0, None)
+
+
+def test_the_first_hour_of_a_week_is_that_of_sunday() -> None:
+    use = Use()
+    use.add(date(2026, 4, 12), [3] + [0] * 23)
+    use.add(date(2026, 4, 18), [0] * 23 + [4])
+    assert (use.week[0], use.week[-1], use.tokens) == (3, 4, 7)
+    assert use.last_hour == datetime(2026, 4, 18, 23, tzinfo=UTC)
+
+
+def take(client: FlaskClient, agent: Agent, times: int, *, secret: str, resource: str | None = None) -> None:
+    form = {"grant_type": "client_credentials", "client_id": agent.client_id, "client_secret": secret}
+    for _ in range(times):
+        answer = client.post("/api/v1/token", data=form | ({"resource": resource} if resource else {}))
+        assert answer.status_code == 200
+
+
+def ask(client: FlaskClient, cast: Cast, path: str, status: int = 200) -> Any:
+    response = client.get(f"/api/v1/{path}/impact", headers=cast.acme.bearer())
+    assert response.status_code == status, response.json
+    return response.json
+
+
+@pytest.fixture
+def api(services: Services, cast: Cast) -> UUID:
+    with database_of(services, cast.acme.organization_id).transaction() as opened:
+        row = add_resource_server(opened, services.settings, resource=API, name="Billing", scopes=["invoices:read"])
+    resource_server_id: UUID = row.resource_server_id
+    return resource_server_id
+
+
+@ON_CITUS_TOO
+def test_of_a_credential_an_agent_and_a_resource_server(
+    client: FlaskClient, services: Services, cast: Cast, clock: Clock, api: UUID
+) -> None:
+    agent = make_agent(services, cast.acme.organization_id, "worker", ["analytics:read", "invoices:read"])
+    with database_of(services, agent.organization_id).transaction() as opened:
+        new, new_secret = add_credential(opened, agent.agent_id, label="deploy", expires_at=None)
+    assert new_secret is not None
+    [old] = [
+        row.credential_id
+        for row in database_of(services, agent.organization_id).fetch(
+            "agents/list_credentials", agent_id=agent.agent_id
+        )
+        if row.label is None
+    ]
+    # Excluded: the day before the 90.
+    clock.now = datetime(2026, 1, 15, 23, 59, 59, tzinfo=UTC)
+    take(client, agent, 4, secret=agent.client_secret)
+    clock.now = datetime(2026, 1, 16, tzinfo=UTC)
+    take(client, agent, 2, secret=agent.client_secret, resource=API)
+    clock.now = datetime(2026, 4, 15, 11, 40, tzinfo=UTC)
+    take(client, agent, 3, secret=agent.client_secret)
+    take(client, agent, 5, secret=new_secret)
+    clock.now = NOON
+    quietest = {"dow": 0, "hour": 0, "hours": 3, "tokens": 0}
+    assert ask(client, cast, f"agents/{agent.agent_id}/credentials/{old}") == {
+        "credentialId": str(old),
+        "agentId": agent.client_id,
+        "days": 90,
+        "tokens": 5,
+        "lastTokenHour": "2026-04-15T11:00:00.000000Z",
+        "validTokens": {"atMost": 3, "until": "2026-04-15T12:41:00.000000Z"},
+        "quietestHours": quietest,
+        "summary": [
+            "5 tokens in the last 90 days, the last one at 2026-04-15 11:40 UTC.",
+            f"These are 3 tokens for {OWN}, 2 tokens for {API}.",
+            "The agent has another credential in use: deploy, last used at 2026-04-15 11:40 UTC.",
+            "At most 3 tokens may still be valid, until 2026-04-15 12:41 UTC.",
+            "The quietest hours of the week begin on Sunday at 00:00 UTC: 0 tokens in 3 hours, on all weeks together.",
+        ],
+        "lastUsedAt": "2026-04-15T11:40:00.000000Z",
+        "resources": [{"resource": OWN, "tokens": 3}, {"resource": API, "tokens": 2}],
+        "otherCredentials": [
+            {
+                "credentialId": str(new.credential_id),
+                "label": "deploy",
+                "tokens": 5,
+                "lastUsedAt": "2026-04-15T11:40:00.000000Z",
+                "isInUse": True,
+            }
+        ],
+    }
+    # Imported: not attributed.
+    count = "select count_usage(%(o)s, %(a)s, '2026-04-14', 3, 7, 0, 0)"
+    with database_of(services, agent.organization_id).transaction() as opened:
+        opened._connection.execute(count, {"o": agent.organization_id, "a": agent.agent_id})
+    found = ask(client, cast, f"agents/{agent.agent_id}")
+    assert found.pop("summary")[:2] == [
+        "17 tokens in the last 90 days, the last one in the hour of 2026-04-15 11:00 UTC.",
+        f"These are 8 tokens for {OWN}, 7 tokens that are not attributed, 2 tokens for {API}.",
+    ]
+    assert found == {
+        "agentId": agent.client_id,
+        "days": 90,
+        "tokens": 17,
+        "lastTokenHour": "2026-04-15T11:00:00.000000Z",
+        "validTokens": {"atMost": 8, "until": "2026-04-15T13:00:00.000000Z"},
+        "quietestHours": quietest,
+        "resources": [
+            {"resource": OWN, "tokens": 8},
+            {"resource": None, "tokens": 7},
+            {"resource": API, "tokens": 2},
+        ],
+    }
+    found = ask(client, cast, f"resource-servers/{api}")
+    assert found.pop("summary") == [
+        "2 tokens in the last 90 days, the last one in the hour of 2026-01-16 00:00 UTC.",
+        "They were issued to worker (2 tokens, the last on 2026-01-16).",
+        "None of them is still valid.",
+        "The quietest hours of the week begin on Sunday at 00:00 UTC: 0 tokens in 3 hours, on all weeks together.",
+    ]
+    assert found == {
+        "resourceServerId": str(api),
+        "resource": API,
+        "days": 90,
+        "tokens": 2,
+        "lastTokenHour": "2026-01-16T00:00:00.000000Z",
+        "validTokens": {"atMost": 0, "until": None},
+        "quietestHours": quietest,
+        "agents": [{"agentId": agent.client_id, "agentName": "worker", "tokens": 2, "lastTokenDay": "2026-01-16"}],
+    }
+
+
+def test_other_credentials_are_in_force_and_in_use_only_if_they_are(
+    client: FlaskClient, services: Services, cast: Cast, clock: Clock
+) -> None:
+    agent = make_agent(services, cast.acme.organization_id, "worker", ["analytics:read"])
+    database = database_of(services, agent.organization_id)
+    [first] = database.fetch("agents/list_credentials", agent_id=agent.agent_id)
+    path = f"agents/{agent.agent_id}/credentials/{first.credential_id}"
+    found = ask(client, cast, path)
+    assert found["otherCredentials"] == []
+    assert found["summary"] == [
+        "No token was counted in the last 90 days.",
+        "The agent has no other credential: it will get no further token.",
+    ]
+    assert found["quietestHours"] is None
+    with database.transaction() as opened:
+        _, spare_secret = add_credential(opened, agent.agent_id, label="spare", expires_at=None)
+        add_credential(opened, agent.agent_id, label="ends", expires_at=NOON + timedelta(days=1))
+        gone, _ = add_credential(opened, agent.agent_id, label="gone", expires_at=None)
+        end_credential(opened, agent.agent_id, gone.credential_id)
+    assert spare_secret is not None
+    found = ask(client, cast, path)
+    assert {other["label"] for other in found["otherCredentials"]} == {"ends", "spare"}
+    assert found["summary"][1] == "The agent has another credential, but none that was used in the last 30 days."
+    take(client, agent, 1, secret=spare_secret)
+    clock.now = NOON + timedelta(days=30) - timedelta(microseconds=1)
+    [other] = ask(client, cast, path)["otherCredentials"]
+    assert (other["label"], other["isInUse"]) == ("spare", True)
+    clock.now = NOON + timedelta(days=30)
+    [other] = ask(client, cast, path)["otherCredentials"]
+    assert (other["label"], other["isInUse"]) == ("spare", False)
+    assert ask(client, cast, f"agents/{agent.agent_id}/credentials/{gone.credential_id}", 404)["code"] == "NOT_FOUND"
+
+
+def test_of_what_is_not_there(client: FlaskClient, services: Services, cast: Cast) -> None:
+    count_usage(services, cast.outsider.organization_id, cast.outsider.agent_id, NOON, tokens=1)
+    for path in (
+        f"agents/{cast.outsider.agent_id}",
+        f"agents/{cast.acme.agent_id}/credentials/{UUID(int=1)}",
+        f"resource-servers/{UUID(int=1)}",
+    ):
+        assert ask(client, cast, path, 404)["code"] == "NOT_FOUND"
