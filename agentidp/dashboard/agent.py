@@ -9,6 +9,7 @@ from uuid import UUID
 
 from flask import Response
 
+from agentidp.analytics.attribution import add
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session
 from agentidp.dashboard.page_findings import page_findings
@@ -30,7 +31,7 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
     """One agent's usage by day, and the findings that name it."""
     period = requested_period(caller.at)
     # The days of the period, so the statement's "today" is the last of them.
-    activity, credentials, registered, markers, servers, own_quotas, shared_quotas = caller.read_together(
+    activity, credentials, registered, markers, servers, own_quotas, shared_quotas, used = caller.read_together(
         Call("analytics/agent_activity", {"agent_id": agent_id, "days": period.days, "day": period.last}),
         Call("agents/list_credentials", {"agent_id": agent_id}),
         Call("agents/get_agent", {"agent_id": agent_id}),
@@ -38,6 +39,10 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         Call("oauth/list_resource_servers", {}),
         Call("quotas/quota_usage", {"agent_id": agent_id}),
         Call("quotas/quota_usage", {"agent_id": ORGANIZATION}),
+        Call(
+            "analytics/agent_tokens_by_credential",
+            {"agent_id": agent_id, "first": period.first, "last": period.last},
+        ),
     )
     if not activity:
         raise NotFound
@@ -53,6 +58,10 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         quotas=quotas,
         unset=windows_without(quotas, agent_id),
         credentials=[row for row in credentials if row.credential_id is not None],
+        tokens_of=_by_day(used, "credential_id", period),
+        tokens_for=sorted(_by_day(used, "resource", period).items(), key=lambda pair: (-sum(pair[1]), pair[0] or "")),
+        not_attributed=_not_attributed(used, period),
+        own_resource=caller.settings.resource,
         name=activity[0].agent_name,
         agent_status=activity[0].status,
         last_token=activity[0].last_token_hour,
@@ -61,6 +70,23 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         requests=sum(row.requests for row in activity),
         rejected=sum(row.rejected for row in activity),
     )
+
+
+def _by_day(rows: Rows, member: str, period: Period) -> dict[Any, list[int]]:
+    """The tokens of each day of the period, by a member of the rows of ``analytics/agent_tokens_by_credential``."""
+    found: dict[Any, list[int]] = {}
+    for row in rows:
+        if row.credential_id is not None:
+            add(found.setdefault(getattr(row, member), [0] * period.days), row)
+    return found
+
+
+def _not_attributed(rows: Rows, period: Period) -> list[int]:
+    """The tokens of each day that belong to no credential and resource that we know."""
+    rest = [0] * period.days
+    for row in rows:
+        add(rest, row, 1 if row.credential_id is None else -1)
+    return rest
 
 
 def _scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:

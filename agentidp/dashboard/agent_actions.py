@@ -13,6 +13,7 @@ from uuid import UUID
 
 from flask import Response
 
+from agentidp.analytics import impact
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
@@ -43,7 +44,8 @@ blueprint = pages.new_blueprint("dashboard-agent-actions", __name__)
 def confirm(caller: Caller, agent_id: UUID, action: str) -> Response:
     """Say what the action does, and ask for confirmation."""
     credentials = present(caller.read("agents/list_credentials", agent_id=agent_id))
-    return _confirmation(caller, agent_id, action, credential_count=len(credentials))
+    sentences = [] if action == "resume" else _sentences(caller, impact.read_agent_impact(caller, agent_id))
+    return _confirmation(caller, agent_id, action, credential_count=len(credentials), sentences=sentences)
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>/revoke")
@@ -53,7 +55,8 @@ def confirm_revocation(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
     rows = caller.read("agents/list_credentials", agent_id=agent_id)
     credential = existing([row for row in rows if row.credential_id == credential_id])
     is_last = sum(row.credential_id is not None for row in rows) == 1
-    return _confirmation(caller, agent_id, "revoke", credential=credential, is_last=is_last)
+    sentences = _sentences(caller, impact.read_credential_impact(caller, agent_id, credential_id))
+    return _confirmation(caller, agent_id, "revoke", credential=credential, is_last=is_last, sentences=sentences)
 
 
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/<any(suspend, resume):action>")
@@ -124,6 +127,10 @@ def _credential_form(caller: Caller, agent_id: UUID, form: Form, status: int = 2
     return pages.page(
         "credential_form.html", status, here="agents", form=form, agent=agent, max_label=MAX_LABEL, tomorrow=tomorrow
     )
+
+
+def _sentences(caller: Caller, found: impact.Impact) -> list[str]:
+    return impact.sentences(found, caller.settings.resource)
 
 
 def _confirmation(caller: Caller, agent_id: UUID, action: str, **context: Any) -> Response:

@@ -13,9 +13,11 @@ from uuid import UUID
 
 from flask import Response
 
+from agentidp.analytics import credential_usage, resource_usage
+from agentidp.analytics.attribution import read_attribution
 from agentidp.analytics.usage_by_hour import agent_hours
 from agentidp.caller import Caller
-from agentidp.dashboard import pages, session, usage
+from agentidp.dashboard import credentials, pages, session, usage
 from agentidp.dashboard.agents import AgentUsage, agent_of, agent_page, agents_by_id, agents_shown
 from agentidp.dashboard.day import agents_of_the_day, past_day
 from agentidp.dashboard.period import Period, requested_period
@@ -136,6 +138,28 @@ def hours_of_agent(caller: Caller, agent_id: UUID, on_day: str) -> Response:
     """An agent's usage in each hour of a day."""
     day = past_day(on_day, caller.at.astimezone(UTC))
     return _hours(f"agent {agent_id} {day}", agent_hours(caller, agent_id, day), day)
+
+
+@blueprint.get("/dashboard/credentials.csv")
+@session.required_to(*credentials.READERS)
+def tokens_by_credential(caller: Caller) -> Response:
+    """What the API returns of the credentials and of the tokens that they got in 30 days."""
+    found, _ = read_attribution(caller, credentials.DAYS, None)
+    own_resource = caller.settings.resource
+    rows = [credential_usage.represent(used, own_resource) for used in credential_usage.used_credentials(found)]
+    return _csv(
+        "credentials", tuple(credential_usage.CredentialUsageItemSchema().fields), [[*row.values()] for row in rows]
+    )
+
+
+@blueprint.get("/dashboard/resources.csv")
+@session.required_to(*credentials.READERS)
+def tokens_by_resource(caller: Caller) -> Response:
+    """What the API returns of the resources and the tokens for them in 30 days."""
+    found, [servers] = read_attribution(caller, credentials.DAYS, None, resource_usage.RESOURCE_SERVERS)
+    own_resource = caller.settings.resource
+    rows = [resource_usage.represent(used, own_resource) for used in resource_usage.used_resources(found, servers)]
+    return _csv("resources", tuple(resource_usage.ResourceUsageItemSchema().fields), [[*row.values()] for row in rows])
 
 
 def _days(caller: Caller, period: Period) -> list[usage.DayUsage]:

@@ -12,6 +12,9 @@ from uuid import UUID
 
 from flask import Response, request
 
+from agentidp.analytics import impact
+from agentidp.analytics.attribution import read_attribution
+from agentidp.analytics.resource_usage import used_resources
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
@@ -29,6 +32,9 @@ from agentidp.registry.resource_servers import (
 
 SCOPE, READING = "agents:write", "agents:read"
 
+DAYS = 30
+"""Whose tokens the list shows, today included."""
+
 MAX_HOLDERS = 50
 """Agents that the page of a resource server names."""
 
@@ -41,11 +47,22 @@ blueprint = pages.new_blueprint("dashboard-resource-servers", __name__)
 @blueprint.get("/dashboard/resource-servers")
 @session.required_to(READING, SCOPE)
 def resource_servers(caller: Caller) -> Response:
-    """All of them, oldest first, with the number of agents that have scopes of each."""
-    servers, lists = caller.read_together(Call("oauth/list_resource_servers", {}), Call("dashboard/scope_lists", {}))
+    """All of them, oldest first, with the number of agents that have scopes of each, and the tokens for each. What else
+    tokens were issued for stands below: our own API, deleted ones, and what is not attributed.
+    """
+    calls = Call("oauth/list_resource_servers", {}), Call("dashboard/scope_lists", {})
+    found, [servers, lists] = read_attribution(caller, DAYS, None, *calls)
     held = [(frozenset(row.scopes), row.agents) for row in lists]
     counts = [sum(agents for scopes, agents in held if not scopes.isdisjoint(server.scopes)) for server in servers]
-    return _page("resource_servers.html", servers=list(zip(servers, counts, strict=True)))
+    used = used_resources(found, servers)
+    by_resource = {one.resource: one for one in used}
+    return _page(
+        "resource_servers.html",
+        servers=[(server, n, by_resource[server.resource]) for server, n in zip(servers, counts, strict=True)],
+        others=[one for one in used if one.server is None],
+        own_resource=caller.settings.resource,
+        days=DAYS,
+    )
 
 
 @blueprint.get("/dashboard/resource-servers/new")
@@ -76,8 +93,16 @@ def create_resource_server(caller: Caller) -> Response:
 @blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>")
 @session.required_to(READING, SCOPE)
 def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """One resource server, and the agents that have its scopes."""
-    return _page("resource_server.html", **_with_holders(caller, resource_server_id))
+    """One resource server, the agents that got tokens for it, and those that have its scopes."""
+    _, found = impact.read_resource_impact(caller, resource_server_id)
+    return _page(
+        "resource_server.html",
+        **_with_holders(caller, resource_server_id),
+        takers=(found.agents or [])[:MAX_HOLDERS],
+        taker_count=len(found.agents or []),
+        tokens=found.use.tokens,
+        impact_days=impact.DAYS,
+    )
 
 
 @blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>/edit")
@@ -108,7 +133,9 @@ def change_resource_server(caller: Caller, resource_server_id: UUID) -> Response
 @session.required_to(SCOPE)
 def confirm_deletion(caller: Caller, resource_server_id: UUID) -> Response:
     """Say what deleting it ends, and ask for confirmation."""
-    return _page("confirm_resource_server.html", **_with_holders(caller, resource_server_id))
+    _, found = impact.read_resource_impact(caller, resource_server_id)
+    sentences = impact.sentences(found, caller.settings.resource)
+    return _page("confirm_resource_server.html", **_with_holders(caller, resource_server_id), sentences=sentences)
 
 
 @blueprint.post("/dashboard/resource-servers/<uuid:resource_server_id>/delete")

@@ -24,6 +24,7 @@ PAGES = {
     "Quotas": "/dashboard/quotas",
     "Quota per day: the organization": "/dashboard/quotas/day/edit",
     f"Remove the quota per month: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/quotas/month/delete",
+    "Credentials": "/dashboard/credentials",
     "Resource servers": "/dashboard/resource-servers",
     "New resource server": "/dashboard/resource-servers/new",
     "Audit trail": "/dashboard/audit",

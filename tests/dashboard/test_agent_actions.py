@@ -154,7 +154,7 @@ def test_a_new_credential_has_the_label_and_the_expiry_of_the_form(
     page = f"/dashboard/agents/{worker.agent_id}"
     form = {"label": " laptop ", "expiresAt": "2026-04-16", "form_key": form_key(signed_in, f"{page}/rotate")}
     [secret] = re.findall(r"aidp_\w+", post(signed_in, f"{page}/rotate", **form).text)
-    row = ["laptop", "secret", "Wed 15 Apr, 12:00", "never", "Thu 16 Apr, 00:00", "Revoke"]
+    row = ["laptop", "secret", "Wed 15 Apr, 12:00", "never", "Thu 16 Apr, 00:00", "0", "Revoke"]
     assert row in Page(signed_in.get(page)).table("Credentials")
     clock.now = datetime(2026, 4, 15, 23, 59, 59, tzinfo=UTC)
     assert token_request(signed_in, worker.client_id, secret).status_code == 200
@@ -242,8 +242,8 @@ def test_who_reads_agents_sees_their_credentials_and_no_action(
     reader = make_agent(services, cast.acme.organization_id, name="reader", scopes=["analytics:read", "agents:read"])
     with_session(client, reader)
     page = Page(client.get(f"/dashboard/agents/{worker.agent_id}"))
-    [[label, kind, *times]] = page.table("Credentials")
-    assert (label, kind, len(times)) == ("none", "secret", 3)
+    [[label, kind, *times, tokens]] = page.table("Credentials")
+    assert (label, kind, len(times), tokens) == ("none", "secret", 3, "0")
     assert "analytics:read" in page.text
     assert not [a for a in page.all("a") if re.search(r"/(edit|suspend|delete|rotate|revoke)$", a["href"] or "")]
 

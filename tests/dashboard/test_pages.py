@@ -849,6 +849,7 @@ FINDINGS = ["finding_state/last_evaluation", "finding_state/list_findings", "fin
                 "oauth/list_resource_servers",
                 "quotas/quota_usage",
                 "quotas/quota_usage",
+                "analytics/agent_tokens_by_credential",
                 *FINDINGS,
             ],
             3,

@@ -1,0 +1,91 @@
+"""``/dashboard/credentials``: the credentials of all agents, which of them are used, and which need attention.
+
+Reading needs a session with the scope ``agents:read`` or ``agents:write``, as an agent's credentials do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from flask import Response, request
+
+from agentidp.analytics.attribution import read_attribution
+from agentidp.analytics.credential_usage import CredentialUsage, used_credentials
+from agentidp.analytics.impact import IN_USE
+from agentidp.caller import Caller
+from agentidp.dashboard import pages, session
+from agentidp.dashboard.agents import PAGE_SIZE, requested_page
+from agentidp.http.errors import NotFound, ValidationError
+
+READERS = ("agents:read", "agents:write")
+"""Scopes of which a session needs one."""
+
+DAYS = 30
+"""Whose tokens are shown, today included."""
+
+SOON = timedelta(days=30)
+"""A credential expires soon if it does within so long."""
+
+Choice = Callable[[CredentialUsage], bool]
+
+SHOWN = {
+    "": "all",
+    "never": "never used",
+    "idle": f"not used for {IN_USE.days} days",
+    "ending": f"expires within {SOON.days} days",
+    "several": "more than one in use",
+}
+"""Filter -> how it is called."""
+
+blueprint = pages.new_blueprint("dashboard-credentials", __name__)
+
+
+@blueprint.get("/dashboard/credentials")
+@session.required_to(*READERS)
+def credentials(caller: Caller) -> Response:
+    """The credentials that are asked for, fifty on a page, most tokens first."""
+    show, number = request.args.get("show", ""), requested_page()
+    if show not in SHOWN:
+        raise ValidationError("The credentials cannot be filtered by this.")
+    found, _ = read_attribution(caller, DAYS, None)
+    in_force = [used for used in used_credentials(found) if is_in_force(used)]
+    chosen = {name: list(filter(choice, in_force)) for name, choice in choices(in_force, caller.at).items()}
+    listed = chosen[show][PAGE_SIZE * (number - 1) : PAGE_SIZE * number]
+    if not listed and number != 1:
+        raise NotFound
+    return pages.page(
+        "credentials.html",
+        here="agents",
+        credentials=listed,
+        show=show,
+        shown=SHOWN,
+        counts={name: len(those) for name, those in chosen.items()},
+        own_resource=caller.settings.resource,
+        days=DAYS,
+        number=number,
+        pages=max(1, -(-len(chosen[show]) // PAGE_SIZE)),
+    )
+
+
+def is_in_force(used: CredentialUsage) -> bool:
+    """Whether it is a credential that is not revoked; it may have expired."""
+    return used.created_at is not None and used.revoked_at is None
+
+
+def choices(in_force: list[CredentialUsage], at: datetime) -> dict[str, Choice]:
+    """What each of :data:`SHOWN` shows of the credentials that are in force."""
+
+    def is_in_use(used: CredentialUsage) -> bool:
+        is_expired = used.expires_at is not None and used.expires_at <= at
+        return not is_expired and used.last_used_at is not None and used.last_used_at > at - IN_USE
+
+    in_use = Counter(used.agent_id for used in in_force if is_in_use(used))
+    return {
+        "": lambda used: True,
+        "never": lambda used: used.last_used_at is None,
+        "idle": lambda used: used.last_used_at is not None and used.last_used_at <= at - IN_USE,
+        "ending": lambda used: used.expires_at is not None and at < used.expires_at <= at + SOON,
+        "several": lambda used: in_use[used.agent_id] > 1 and is_in_use(used),
+    }

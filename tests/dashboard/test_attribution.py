@@ -1,0 +1,195 @@
+"""Who uses what, on the dashboard: credentials, resources, and what breaks if one of them ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import uuid
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.analytics.credential_usage import CredentialUsage
+from agentidp.dashboard.credentials import SHOWN, choices
+from agentidp.registry.credentials import add_credential
+from agentidp.registry.resource_servers import add_resource_server
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.dashboard.conftest import Page, with_session
+from tests.factories import NOON, Agent, Clock, database_of, make_agent
+
+PATH = "/dashboard/credentials"
+OWN, API = "http://localhost:3000/api/v1", "https://api.example"
+SECOND = timedelta(seconds=1)
+DAYS = timedelta(days=30)
+
+
+def used(agent: int, last_used: datetime | None = None, expires: datetime | None = None) -> CredentialUsage:
+    """A credential of one of the agents."""
+    credential = CredentialUsage(UUID(int=agent), UUID(int=agent), "a", "secret", [0], {})
+    credential.last_used_at, credential.expires_at, credential.created_at = last_used, expires, NOON
+    return credential
+
+
+class TestChoices:
+    def shown(self, name: str, *credentials: CredentialUsage) -> list[bool]:
+        choice = choices([*credentials], NOON)[name]
+        return [choice(credential) for credential in credentials]
+
+    def test_each_filter_has_a_name(self) -> None:
+        assert [*choices([], NOON)] == [*SHOWN]
+
+    def test_never_used_is_told_from_no_longer_used(self) -> None:
+        credentials = used(1), used(2, NOON - DAYS + SECOND), used(3, NOON - DAYS)
+        assert self.shown("", *credentials) == [True, True, True]
+        assert self.shown("never", *credentials) == [True, False, False]
+        assert self.shown("idle", *credentials) == [False, False, True]
+
+    def test_expires_within_30_days(self) -> None:
+        ends = (None, NOON, NOON + SECOND, NOON + DAYS, NOON + DAYS + SECOND)
+        assert self.shown("ending", *(used(1, expires=end) for end in ends)) == [False, False, True, True, False]
+
+    def test_more_than_one_in_use(self) -> None:
+        now = NOON - SECOND
+        credentials = used(1, now), used(1, now), used(1), used(2, now), used(2, now - DAYS), used(2, now, NOON)
+        assert self.shown("several", *credentials) == [True, True, False, False, False, False]
+
+
+@pytest.fixture(autouse=True)
+def _own_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An identifier of each test's own, because they share the instance."""
+    monkeypatch.setitem(globals(), "API", f"https://{uuid.uuid4()}.example")
+
+
+@pytest.fixture
+def worker(cast: Cast, services: Services) -> Agent:
+    """An agent of Acme that may get tokens for another API."""
+    with database_of(services, cast.acme.organization_id).transaction() as opened:
+        add_resource_server(opened, services.settings, resource=API, name="Billing", scopes=["read"])
+    return make_agent(services, cast.acme.organization_id, "worker", ["analytics:read", "read"])
+
+
+def take(client: FlaskClient, agent: Agent, times: int, *, secret: str = "", resource: str | None = None) -> None:
+    form = {"grant_type": "client_credentials", "client_id": agent.client_id}
+    form |= {"client_secret": secret or agent.client_secret} | ({"resource": resource} if resource else {})
+    for _ in range(times):
+        assert client.post("/api/v1/token", data=form).status_code == 200
+
+
+def another(agent: Agent, label: str) -> str:
+    """The secret of another credential."""
+    with database_of(agent.services, agent.organization_id).transaction() as opened:
+        _, secret = add_credential(opened, agent.agent_id, label=label, expires_at=NOON + 2 * DAYS)
+    assert secret is not None
+    return secret
+
+
+def small_charts(page: Page) -> list[str | None]:
+    """What the small charts of a page draw."""
+    drawn = iter(page.elements)
+    return [next(drawn)[1]["d"] for tag, attributes in drawn if (tag, attributes.get("class")) == ("svg", "small")]
+
+
+def test_the_pages_show_that_the_traffic_has_moved_after_a_rotation(
+    signed_in: FlaskClient, cast: Cast, worker: Agent, clock: Clock
+) -> None:
+    clock.now = NOON - timedelta(days=6)
+    take(signed_in, worker, 4)
+    secret = another(worker, "new")
+    clock.now = NOON
+    take(signed_in, worker, 2, secret=secret)
+    take(signed_in, worker, 1, secret=secret, resource=API)
+    page = Page(signed_in.get(f"/dashboard/agents/{worker.agent_id}?days=7"))
+    rows = page.table("Credentials that are not revoked")
+    assert [(row[0], row[3], row[5]) for row in rows] == [
+        ("new", "Wed 15 Apr, 12:00", "3"),
+        ("none", "Thu 9 Apr, 12:00", "4"),
+    ]
+    assert page.table("What its tokens were for") == [[OWN, "6"], [API, "1"]]
+    assert small_charts(page) == [
+        "M61 100v-100h8V100z",
+        "M1 100v-100h8V100z",
+        "M1 100v-100h8V100zM61 100v-50h8V100z",
+        "M61 100v-100h8V100z",
+    ]
+    assert {"href": PATH} in Page(signed_in.get("/dashboard/agents")).all("a")
+    rows = Page(signed_in.get(PATH)).table("Credentials")
+    theirs = [row for row in rows if row[0] == "worker"]
+    assert [(row[1], row[4], row[5], row[6], row[7]) for row in theirs] == [
+        ("none", "Thu 9 Apr, 12:00", "never", "4", f"{OWN} 4"),
+        ("new", "Wed 15 Apr, 12:00", "Sun 14 Jun, 12:00", "3", f"{OWN} 2 {API} 1"),
+    ]
+    # Beside the session's own agent.
+    several = Page(signed_in.get(f"{PATH}?show=several"))
+    assert [row[1] for row in several.table("Credentials") if row[0] == "worker"] == ["none", "new"]
+    assert "There is none of this kind." in Page(signed_in.get(f"{PATH}?show=idle")).text
+    clock.now = NOON + DAYS
+    idle = Page(with_session(signed_in, cast.acme).get(f"{PATH}?show=idle"))
+    assert sorted(row[1] for row in idle.table("Credentials")) == ["new", "none"]
+
+
+def test_the_pages_of_resource_servers_say_who_takes_tokens(
+    signed_in: FlaskClient, services: Services, worker: Agent
+) -> None:
+    other = make_agent(services, worker.organization_id, "other", ["read"])
+    take(signed_in, worker, 2, resource=API)
+    take(signed_in, other, 3, resource=API)
+    page = Page(signed_in.get("/dashboard/resource-servers"))
+    assert page.table("Resource servers") == [["Billing", API, "read", "2", "2", "5"]]
+    [[own, *_]] = page.table("Tokens for other resources")
+    assert own.endswith(f"own API {OWN}")
+    [server] = database_of(services, worker.organization_id).fetch("oauth/list_resource_servers")
+    address = f"/dashboard/resource-servers/{server.resource_server_id}"
+    assert Page(signed_in.get(address)).table("Agents that got tokens for it") == [
+        ["other", "3", "Wed 15 Apr"],
+        ["worker", "2", "Wed 15 Apr"],
+    ]
+    asked = Page(signed_in.get(f"{address}/delete")).text
+    assert "5 tokens in the last 90 days, the last one in the hour of 2026-04-15 12:00 UTC." in asked
+    assert "They were issued to other (3 tokens, the last on 2026-04-15), worker (2 tokens," in asked
+
+
+def test_the_confirmations_say_who_would_notice(signed_in: FlaskClient, worker: Agent) -> None:
+    page = f"/dashboard/agents/{worker.agent_id}"
+    take(signed_in, worker, 2)
+    [row] = database_of(worker.services, worker.organization_id).fetch(
+        "agents/list_credentials", agent_id=worker.agent_id
+    )
+    revoke = Page(signed_in.get(f"{page}/credentials/{row.credential_id}/revoke")).text
+    assert "2 tokens in the last 90 days, the last one at 2026-04-15 12:00 UTC." in revoke
+    assert "At most 2 tokens may still be valid, until 2026-04-15 13:00 UTC." in revoke
+    assert "The agent has no other credential: it will get no further token." in revoke
+    for action in ("suspend", "delete"):
+        assert (
+            "2 tokens in the last 90 days, the last one in the hour of" in Page(signed_in.get(f"{page}/{action}")).text
+        )
+    assert "Who would notice" not in Page(signed_in.get(f"{page}/resume")).text
+
+
+def test_the_csv_has_what_the_api_returns(signed_in: FlaskClient, cast: Cast, worker: Agent) -> None:
+    take(signed_in, worker, 2, resource=API)
+    for path, of_api in (
+        (f"{PATH}.csv", "credentials?days=30"),
+        ("/dashboard/resources.csv", "resources"),
+    ):
+        response = signed_in.get(path)
+        assert response.mimetype == "text/csv"
+        accepted = cast.acme.bearer() | {"Accept": "text/csv"}
+        expected = signed_in.get(f"/api/v1/analytics/{of_api}", headers=accepted)
+        assert response.text == expected.text
+        assert len(list(csv.reader(io.StringIO(response.text)))) > 1
+
+
+def test_an_unknown_filter_or_page_is_refused(signed_in: FlaskClient) -> None:
+    assert signed_in.get(f"{PATH}?show=secret").status_code == 400
+    assert signed_in.get(f"{PATH}?page=0").status_code == 400
+    assert signed_in.get(f"{PATH}?page=2").status_code == 404
+
+
+def test_needs_a_scope_to_read_agents(client: FlaskClient, services: Services, cast: Cast) -> None:
+    reader = make_agent(services, cast.acme.organization_id, "reader", ["analytics:read"])
+    signed_in = with_session(client, reader)
+    for path in (PATH, f"{PATH}.csv", "/dashboard/resources.csv"):
+        assert signed_in.get(path).status_code == 403
