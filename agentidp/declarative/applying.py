@@ -20,8 +20,8 @@ from agentidp.db.sql import load_sql
 from agentidp.declarative.document import Declared
 from agentidp.declarative.plan import ORGANIZATION, Change, differences, resolve
 from agentidp.declarative.schemas import AGENT, KINDS, ORGANIZATION_MEMBERS
-from agentidp.http.errors import ApiError
-from agentidp.registry import agents, organizations, quotas, resource_servers
+from agentidp.http.errors import ApiError, ValidationError
+from agentidp.registry import agents, credentials, organizations, quotas, resource_servers
 
 LOCK = 0x_A9E7_DEC1
 """The advisory lock under which a file is applied: two at a time would create an organization twice."""
@@ -65,7 +65,8 @@ def apply(
             opened = Transaction(connection, organization_id or organizations.new_id(), at, operator())
             enter_organization(connection, opened.organization_id, durable=True)
             current = current_content(opened) if organization_id else None
-            changes = differences(one.content, current, is_pruning=is_pruning)
+            content = _with_checked_rules(one, settings, opened.organization_id)
+            changes = differences(content, current, is_pruning=is_pruning)
             applied.changes.extend(changes)
             if any("quotas" in change.after for change in changes):
                 # Before a row is locked.
@@ -117,11 +118,43 @@ def current_content(opened: Transaction) -> dict[str, Any]:
     of_holder: dict[UUID | None, dict[str, Any]] = {}
     for quota in opened.fetch("quotas/list_quotas"):
         of_holder.setdefault(quota.agent_id, {})[quota.quota_window] = quotas.recorded(quota)
+    rules: dict[UUID, list[dict[str, Any]]] = {}
+    for rule in opened.fetch("oauth/list_rules", agent_id=None):
+        rules.setdefault(rule.agent_id, []).append(rule.trust)
     return organizations.represent(row) | {
         "quotas": of_holder.get(None, {}),
-        "agents": [agents.represent(one) | {"quotas": of_holder.get(one.agent_id, {})} for one in all_agents],
+        "agents": [
+            agents.represent(one) | {"quotas": of_holder.get(one.agent_id, {}), "trust": rules.get(one.agent_id, [])}
+            for one in all_agents
+        ],
         "resourceServers": [resource_servers.represent(one) for one in servers],
     }
+
+
+def _with_checked_rules(one: Declared, settings: Settings, organization_id: str) -> dict[str, Any]:
+    """What a file says, with the rules of trust as they are stored: with the audience that they have by default.
+
+    :raises ConfigurationError: a rule must not be made.
+    """
+    content = dict(one.content)
+    if "agents" in content:
+        content["agents"] = [dict(agent) for agent in content["agents"]]
+        for index, agent in enumerate(content["agents"]):
+            if "trust" not in agent:
+                continue
+            checked: list[dict[str, Any]] = []
+            for place, rule in enumerate(agent["trust"]):
+                try:
+                    checked.append(credentials.trusted(rule, settings, organization_id))
+                except ValidationError as refused:
+                    raise ConfigurationError(
+                        "\n".join(
+                            f"{one.place('agents', index, 'trust', place, name)}: {', '.join(rules)}"
+                            for name, rules in refused.details.items()
+                        )
+                    ) from None
+            agent["trust"] = checked
+    return content
 
 
 def _make(opened: Transaction, settings: Settings, one: Declared, change: Change, applied: Applied) -> None:
@@ -156,7 +189,7 @@ def _agent(opened: Transaction, settings: Settings, change: Change, applied: App
         agents.remove_agent(opened, UUID(change.id))
         return
     later = dict(change.after)
-    of_agent = later.pop("quotas", None)
+    of_agent, rules = later.pop("quotas", None), later.pop("trust", None)
     agent_id = UUID(change.id) if change.id else None
     if agent_id is None:
         schema = agents.NewAgentSchema()
@@ -164,13 +197,16 @@ def _agent(opened: Transaction, settings: Settings, change: Change, applied: App
         agent_id = agents.add_agent(
             opened, **schema.load({"name": change.name} | new), most=settings.max_agents
         ).agent_id
-        applied.new_agents.append((change.organization, change.name, agent_id))
+        if not rules:
+            applied.new_agents.append((change.organization, change.name, agent_id))
         # What a new agent cannot be given, such as its status, follows as a change.
         later = {name: value for name, value in later.items() if name not in new}
     if later:
         agents.update_agent(opened, agent_id, agents.AgentChangeSchema().load(later))
     if of_agent is not None:
         quotas.replace_quotas(opened, agent_id, of_agent)
+    if rules is not None:
+        credentials.replace_rules(opened, agent_id, rules)
 
 
 def _resource_server(opened: Transaction, settings: Settings, change: Change) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from agentidp.config import ConfigurationError
@@ -109,9 +111,10 @@ def _changed(
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Lists are sets: the order of scopes means nothing."""
+    """Lists are sets: the order of scopes, or of rules of trust, means nothing."""
     if isinstance(one, list) and isinstance(other, list):
-        return sorted(one) == sorted(other)
+        in_order = partial(json.dumps, sort_keys=True)
+        return sorted(one, key=in_order) == sorted(other, key=in_order)
     return bool(one == other)
 
 

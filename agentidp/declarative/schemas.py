@@ -11,6 +11,7 @@ import marshmallow as ma
 
 from agentidp.oauth.quotas import WINDOWS
 from agentidp.registry.agents import STATUSES, AgentChangeSchema, NewAgentSchema
+from agentidp.registry.credentials import RuleSchema
 from agentidp.registry.organizations import OrganizationChangeSchema
 from agentidp.registry.quotas import NewQuotaSchema
 from agentidp.registry.resource_servers import NewResourceServerSchema
@@ -35,6 +36,7 @@ class _AgentSchema(_NamedSchema, AgentChangeSchema):
     """An agent, as the PATCH of the API has it, because a file can set the status too."""
 
     quotas = ma.fields.Nested(_QuotasSchema)
+    trust = ma.fields.List(ma.fields.Nested(RuleSchema), error_messages={"invalid": "must be a list"})
 
 
 def _objects(schema: type[ma.Schema]) -> ma.fields.List[Any]:

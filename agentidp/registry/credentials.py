@@ -58,7 +58,32 @@ def _if_type(type_: str, then: dict[str, Any], otherwise: dict[str, Any]) -> dic
     return {"if": condition, "then": then, "else": otherwise}
 
 
-class NewCredentialSchema(ma.Schema):
+class RuleSchema(ma.Schema):
+    """The members of a rule of trust. :func:`trusted` has its rules, which need to know whose it is."""
+
+    issuer = ma.fields.String(metadata={"description": _RULE["issuer"], "minLength": 1, "maxLength": MAX_URL})
+    subject = ma.fields.String(metadata={"description": _RULE["subject"], "minLength": 1, "maxLength": MAX_VALUE})
+    claims = ma.fields.Dict(
+        metadata={
+            "description": _RULE["claims"],
+            "maxProperties": MAX_CLAIMS,
+            "additionalProperties": {
+                "anyOf": [_VALUE, {"type": "array", "minItems": 1, "maxItems": MAX_VALUES, "items": _VALUE}]
+            },
+        }
+    )
+    audience = ma.fields.String(metadata={"description": _RULE["audience"], "minLength": 1, "maxLength": MAX_VALUE})
+    jwksUri = ma.fields.String(metadata={"description": _RULE["jwksUri"], "minLength": 1, "maxLength": MAX_URL})
+    jwks = ma.fields.Dict(
+        metadata={
+            "description": "A JWK Set of such keys (RFC 7517 section 5)",
+            "required": ["keys"],
+            "properties": {"keys": {"type": "array", "minItems": 1, "maxItems": MAX_KEYS, "items": jwk_json_schema()}},
+        }
+    )
+
+
+class NewCredentialSchema(RuleSchema):
     """The optional body that creates a credential. With ``jwk`` or ``jwks`` the client authenticates by
     ``private_key_jwt``, and no secret is created. With the type ``federated`` it authenticates by tokens of another
     issuer, and ``jwks`` has the issuer's keys.
@@ -89,27 +114,6 @@ class NewCredentialSchema(ma.Schema):
     jwk = ma.fields.Dict(
         metadata=jwk_json_schema() | {"description": "A public key: RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519"}
     )
-    jwks = ma.fields.Dict(
-        metadata={
-            "description": "A JWK Set of such keys (RFC 7517 section 5)",
-            "required": ["keys"],
-            "properties": {"keys": {"type": "array", "minItems": 1, "maxItems": MAX_KEYS, "items": jwk_json_schema()}},
-        }
-    )
-
-    issuer = ma.fields.String(metadata={"description": _RULE["issuer"], "minLength": 1, "maxLength": MAX_URL})
-    subject = ma.fields.String(metadata={"description": _RULE["subject"], "minLength": 1, "maxLength": MAX_VALUE})
-    claims = ma.fields.Dict(
-        metadata={
-            "description": _RULE["claims"],
-            "maxProperties": MAX_CLAIMS,
-            "additionalProperties": {
-                "anyOf": [_VALUE, {"type": "array", "minItems": 1, "maxItems": MAX_VALUES, "items": _VALUE}]
-            },
-        }
-    )
-    audience = ma.fields.String(metadata={"description": _RULE["audience"], "minLength": 1, "maxLength": MAX_VALUE})
-    jwksUri = ma.fields.String(metadata={"description": _RULE["jwksUri"], "minLength": 1, "maxLength": MAX_URL})
 
     @ma.post_load
     def public_keys(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -243,6 +247,21 @@ def trusted(rule: dict[str, Any], settings: Settings, organization_id: str) -> d
         return checked(rule, own_issuer=settings.issuer, organization_id=organization_id)
     except RuleRefused as refused:
         raise ValidationError(details={refused.member: [str(refused)]}) from None
+
+
+def replace_rules(opened: Transaction, agent_id: UUID, wanted: list[dict[str, Any]]) -> None:
+    """Make the rules of trust of an agent as a file says: others are revoked.
+
+    :param wanted: what :func:`trusted` has checked.
+    """
+    rows = opened.fetch("oauth/list_rules", agent_id=agent_id)
+    for row in rows:
+        if row.trust not in wanted:
+            end_credential(opened, agent_id, row.credential_id)
+    present = [row.trust for row in rows]
+    for rule in wanted:
+        if rule not in present:
+            add_credential(opened, agent_id, expires_at=None, rule=rule)
 
 
 def end_credential(opened: Transaction, agent_id: UUID, credential_id: UUID) -> None:

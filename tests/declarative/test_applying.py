@@ -10,9 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 
 from agentidp.clock import utc_now
-from agentidp.config import ConfigurationError
+from agentidp.config import ConfigurationError, Settings
 from agentidp.declarative.applying import LOCK, apply, export
 from agentidp.declarative.document import read_document
 from tests.audit.conftest import events_of
@@ -270,3 +271,42 @@ def test_quotas_are_what_the_file_says_and_are_exported(run: Command, file: Path
     assert "organizations[0].quotas.week: is not known here" in refused
     assert "organizations[0].quotas.day.tokens: must be a whole number from 1 to 1000000000000" in refused
     assert "organizations[0].quotas.day.enforce: is missing" in refused
+
+
+def test_rules_of_trust_are_what_the_file_says_and_are_exported(run: Command, file: Path) -> None:
+    def text(*rules: str) -> str:
+        listed = "".join(f"          - {rule}\n" for rule in rules)
+        trust = f"        trust:\n{listed}" if rules else "        trust: []\n"
+        return f"organizations:\n  - name: Acme\n    agents:\n      - name: builder\n{trust}"
+
+    ours = Settings.from_environment(run.environment).issuer
+    first = "{issuer: https://issuer.example, subject: 'job:7'}"
+    second = "{issuer: https://issuer.example, claims: {team: [a, b]}, audience: here}"
+    file.write_text(text(first, second))
+    printed = run.invoke("apply", "-f", str(file), "--yes").stdout
+    assert '"audience": "here"' in printed
+    assert run.invoke("apply", "-f", str(file), "--plan").stdout == "Nothing differs.\n"
+    exported = yaml.safe_load(run("organization", "export"))
+    [agent] = exported["organizations"][0]["agents"]
+    assert agent["trust"] == [
+        {"issuer": "https://issuer.example", "subject": "job:7", "audience": ours},
+        {"issuer": "https://issuer.example", "claims": {"team": ["a", "b"]}, "audience": "here"},
+    ]
+    # Another order and the default audience are no difference; another rule takes the place of one.
+    file.write_text(text(second, first[:-1] + f", audience: '{ours}'}}"))
+    assert run.invoke("apply", "-f", str(file), "--plan").stdout == "Nothing differs.\n"
+    file.write_text(text("{issuer: https://issuer.example, subject: 'job:8'}", second))
+    run.invoke("apply", "-f", str(file), "--yes")
+    kept = [
+        (one.get("subject"), one.get("claims"))
+        for one in json.loads(run("credential", "list", "--agent", "builder", "--json"))
+    ]
+    assert kept == [(None, {"team": ["a", "b"]}), ("job:8", None)]
+    file.write_text(text("{issuer: https://issuer.example}"))
+    assert (
+        "trust[0].subject: must be there, or claims: otherwise every token of the issuer would be trusted"
+        in run.invoke("apply", "-f", str(file), "--yes").stderr
+    )
+    file.write_text(text())
+    run.invoke("apply", "-f", str(file), "--yes")
+    assert json.loads(run("credential", "list", "--agent", "builder", "--json")) == []

@@ -11,7 +11,7 @@ from agentidp.declarative.document import read_document
 from agentidp.declarative.plan import Change, differences, resolve
 from tests.factories import NEW_AGENT
 
-AGENT = NEW_AGENT | {"agentId": "1", "name": "builder", "scopes": ["a", "b"], "quotas": {}}
+AGENT = NEW_AGENT | {"agentId": "1", "name": "builder", "scopes": ["a", "b"], "quotas": {}, "trust": []}
 SERVER = {
     "resourceServerId": "2",
     "resource": "https://api.example",

@@ -1,0 +1,13 @@
+-- The rules of trust of an organization that are not revoked, expired or not, for the operator. One row per rule, the oldest of
+-- an agent first: agent_id, credential_id, trust. Parameters: organization_id; agent_id (or null for all).
+--
+-- for: operator
+-- example: agent_id=null
+select agent_id, credential_id, trust
+from credentials
+where
+    organization_id = %(organization_id)s
+    and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
+    and trust is not null
+    and revoked_at is null
+order by agent_id, created_at, credential_id
