@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 import click
 
-from agentidp.cli.confirmation import asks_first, confirm
+from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
 from agentidp.cli.named import agent_named, organization_named
 from agentidp.cli.options import as_json_option
@@ -18,7 +19,7 @@ from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import Transaction
 from agentidp.http.errors import NotFound
-from agentidp.oauth.quotas import WINDOWS
+from agentidp.oauth.quotas import WINDOWS, bounds
 from agentidp.registry import quotas
 from agentidp.services import Services
 
@@ -78,6 +79,7 @@ def commands() -> None:
 
 
 @commands.command("set")
+@asks_first
 @_holder_options
 @_window_option
 @click.option(
@@ -94,11 +96,37 @@ def commands() -> None:
     help="Refuse tokens beyond it, or only count them. Default: only count.",
 )
 def set_(agent: str | None, organization: str | None, window: str, tokens: int, is_enforced: bool) -> None:
-    """Set a quota, or change it. It is in force as soon as the command ends."""
+    """Set a quota, or change it. It is in force as soon as the command ends.
+
+    Asks if it would refuse all tokens from now on.
+    """
     with opened() as services:
         holder = _holder_named(services, agent, organization)
+        at = utc_now()
+        if is_enforced:
+            used = _used(services, holder, window, at)
+            if used >= tokens:
+                confirm(lambda: _refusing(window, tokens, used, at))
         with _changing(services, holder) as transaction:
             quotas.set_quota(transaction, holder.agent_id, window, tokens=tokens, is_enforced=is_enforced)
+
+
+def _used(services: Services, holder: _Holder, window: str, at: datetime) -> int:
+    """The tokens that were issued in a window until now, whether there is a quota of it or not."""
+    parameters = {"agent_id": holder.agent_id or quotas.ORGANIZATION, "quota_window": window}
+    return sum(
+        row.used for row in services.database.of(holder.organization_id, at).fetch("quotas/used_tokens", **parameters)
+    )
+
+
+def _refusing(window: str, tokens: int, used: int, at: datetime) -> str:
+    begins, ends = bounds(window, at)
+    more = round(used * ((ends - at) / (at - begins))) if at > begins else used
+    return (
+        f"{count(used, 'token')} of the {window} {'was' if used == 1 else 'were'} issued already, and this quota "
+        f"allows {tokens:,}: every token is refused from now until {ends:%Y-%m-%dT%H:%M:%SZ}, about {more:,} if as "
+        "many are asked for as until now."
+    )
 
 
 @commands.command("list")

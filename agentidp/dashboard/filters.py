@@ -135,6 +135,8 @@ def next_page(finding: Finding) -> tuple[str, str]:
         return f"?from={first}&to={last}#activity", "Requests by weekday and hour"
     if finding.credential_id:
         return f"{agent}#credentials", f"Credentials of {finding.agent_name}"
+    if finding.kind == "quota" and not agent:
+        return "/quotas", "Quotas"
     if finding.kind in ("spike", "weekend") or not agent:
         return f"{agent}/days/{first}", f"Hours of {first:%A}, {first.day} {first:%B}"
     return agent, f"Page of {finding.agent_name}"

@@ -61,6 +61,7 @@ def apply(
         connection.execute(load_sql("database/lock_transaction"), {"key": LOCK})
         rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
         ids = resolve(declared, [organizations.represent(row) for row in rows])
+        differing = []
         for one, organization_id in zip(declared, ids, strict=True):
             opened = Transaction(connection, organization_id or organizations.new_id(), at, operator())
             enter_organization(connection, opened.organization_id, durable=True)
@@ -68,14 +69,18 @@ def apply(
             content = _with_checked_rules(one, settings, opened.organization_id)
             changes = differences(content, current, is_pruning=is_pruning)
             applied.changes.extend(changes)
-            if any("quotas" in change.after for change in changes):
+            differing.append((one, opened, changes))
+        if expected is not None and applied.changes != expected:
+            raise ConfigurationError("what differs has changed meanwhile; nothing was applied: try again")
+        # Everything has been read: from here on, tokens of organizations whose quotas change wait.
+        for one, opened, changes in differing:
+            enter_organization(connection, opened.organization_id, durable=True)
+            if any("quotas" in change.after for change in changes) and not is_dry_run:
                 # Before a row is locked.
                 quotas.lock(opened)
             for change in changes:
                 _make(opened, settings, one, change, applied)
             done.append(opened)
-        if expected is not None and applied.changes != expected:
-            raise ConfigurationError("what differs has changed meanwhile; nothing was applied: try again")
         if is_dry_run:
             raise psycopg.Rollback
         # Events come last of all, because everybody else's changes of an organization wait for the last of its trail.

@@ -4,7 +4,7 @@
 -- have refused if it had been enforced. By agent_id, the organization's first. Deleted agents are left out.
 -- Parameters: organization_id; day; hour; agent_id: whose quotas, nil for the organization's own, null for all.
 --
--- pages: 500, all of the organization's quotas, and each day of the month for a quota a month
+-- pages: 500, all of the organization's quotas, and each day of the month for a quota a month whose sum is not kept
 with listed as materialized (
     select
         quotas.agent_id,
@@ -12,8 +12,10 @@ with listed as materialized (
         quotas.quota_window,
         quotas.tokens,
         quotas.is_enforced,
+        -- What a token has summed already is not summed again.
+        case when quotas.quota_window = 'month' and quotas.other_days_of = %(day)s::date then quotas.other_days end as kept,
         case
-            when quotas.quota_window = 'month' then array(
+            when quotas.quota_window = 'month' and quotas.other_days_of is distinct from %(day)s::date then array(
                 select date_trunc('month', %(day)s::date::timestamp)::date + since.days
                 from generate_series(0, 30) as since (days)
                 where
@@ -37,7 +39,7 @@ select
     listed.quota_window,
     listed.tokens,
     listed.is_enforced,
-    coalesce(usage.tokens, 0)::bigint as used,
+    (coalesce(usage.tokens, 0) + coalesce(listed.kept, 0))::bigint as used,
     coalesce(refusals.refused, 0)::bigint as refused,
     coalesce(refusals.observed, 0)::bigint as observed
 from listed
@@ -64,7 +66,12 @@ cross join lateral (
         with ordinality as hours (refused, observed, ordinal)
     where
         counted.organization_id = %(organization_id)s
-        and counted.day between listed.days[1] and %(day)s::date
+        and counted.day between
+            case
+                when listed.quota_window = 'month' then date_trunc('month', %(day)s::date::timestamp)::date
+                else %(day)s::date
+            end
+            and %(day)s::date
         and (listed.agent_name is null or counted.agent_id = listed.agent_id)
         and counted.holder = case when listed.agent_name is null then 'organization' else 'agent' end
         and counted.quota_window = listed.quota_window

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 
 import pytest
@@ -67,3 +68,29 @@ def test_says_what_is_wrong(run: Command, organization_id: str, agent: str) -> N
         result = run.invoke("quota", "set", "--agent", agent, "--per", window, "--tokens", tokens)
         assert result.exit_code == 2
     assert set(WINDOWS) == {"hour", "day", "month"}
+
+
+@pytest.mark.usefixtures("midnight_is_far")
+@pytest.mark.parametrize("window", ["day", "month"])
+@pytest.mark.parametrize("of_organization", [False, True])
+def test_asks_before_it_refuses_every_token(
+    run: Command, organization_id: str, agent: str, window: str, of_organization: bool
+) -> None:
+    whose = ("--organization", organization_id) if of_organization else ("--agent", agent)
+    for _ in range(3):
+        run("token", "--agent", agent)
+    setting = ("quota", "set", *whose, "--per", window)
+    run(*setting, "--tokens", "4", "--enforce")
+    run(*setting, "--tokens", "3", "--observe")
+    refused = run.invoke(*setting, "--tokens", "3", "--enforce")
+    assert refused.exit_code == 1
+    assert re.match(
+        rf"3 tokens of the {window} were issued already, and this quota allows 3: every token is refused from now "
+        r"until 20\d\d-\d\d-\d\dT00:00:00Z, about [0-9,]+ if as many are asked for as until now\.\n"
+        r"Error: nothing was changed: there is no terminal to ask on, so give --yes\n",
+        refused.stderr,
+    )
+    [quota] = json.loads(run("quota", "list", *whose, "--json"))
+    assert (quota["tokens"], quota["enforce"]) == (3, False)
+    run(*setting, "--tokens", "3", "--enforce", "--yes")
+    assert "has been used" in run.refused("token", "--agent", agent)

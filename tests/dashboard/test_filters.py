@@ -122,6 +122,8 @@ def test_findings_in_numbers() -> None:
         ("spike", AGENT, f"/agents/{UUID(int=1)}/days/2026-04-15", "Hours of Wednesday, 15 April"),
         ("zero_day", {}, "/days/2026-04-15", "Hours of Wednesday, 15 April"),
         ("rejections", AGENT, f"/agents/{UUID(int=1)}", "Page of builder"),
+        ("quota", AGENT, f"/agents/{UUID(int=1)}", "Page of builder"),
+        ("quota", {}, "/quotas", "Quotas"),
     ],
 )
 def test_the_next_step_leads_to_where_it_begins(kind: str, about: dict[str, Any], address: str, place: str) -> None:

@@ -310,3 +310,16 @@ def test_rules_of_trust_are_what_the_file_says_and_are_exported(run: Command, fi
     file.write_text(text())
     run.invoke("apply", "-f", str(file), "--yes")
     assert json.loads(run("credential", "list", "--agent", "builder", "--json")) == []
+
+
+def test_a_plan_of_quotas_stops_no_token(run: Command, file: Path) -> None:
+    """The lock of quotas, which a token that is being issued has, is taken only to apply."""
+    organization_id = run("organization", "create", "Metered")
+    file.write_text("organizations:\n- name: Metered\n  quotas: {day: {tokens: 9, enforce: true}}\n")
+    issuing = b"select pg_advisory_xact_lock_shared(hashtext(%s), 16)"
+    with psycopg.connect(run.database_url) as holder:
+        holder.execute(issuing, [organization_id])
+        planned = run.invoke("apply", "-f", str(file), "--plan")
+        assert (planned.exit_code, "quotas:" in planned.stdout) == (2, True), planned.stderr
+        assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 1
+    assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 0

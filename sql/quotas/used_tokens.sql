@@ -1,0 +1,29 @@
+-- The tokens that an agent or an organization was issued in the window of a quota until now. One row, or none if there
+-- are none.
+-- Parameters: organization_id; day; hour; agent_id: nil for the organization; quota_window: hour, day or month.
+--
+-- pages: 500, each day of the month
+-- example: quota_window=month
+select sum(case when %(quota_window)s::text = 'hour' then counted.in_hour else counted.tokens end)::bigint as used
+from generate_series(0, 30) as since (days)
+cross join lateral (
+    select date_trunc('month', %(day)s::date::timestamp)::date + since.days as day
+    offset 0
+) as in_month
+cross join lateral (
+    select tokens, tokens_by_hour[%(hour)s::integer + 1] as in_hour
+    from agent_usage_daily
+    where organization_id = %(organization_id)s and day = in_month.day and agent_id = %(agent_id)s::uuid
+    union all
+    select tokens, tokens_by_hour[%(hour)s::integer + 1]
+    from usage_daily
+    where
+        organization_id = %(organization_id)s and day = in_month.day
+        and %(agent_id)s::uuid = '00000000-0000-0000-0000-000000000000'
+    offset 0
+) as counted
+where
+    in_month.day = %(day)s::date
+    or %(quota_window)s::text = 'month'
+    and in_month.day < (date_trunc('month', %(day)s::date::timestamp) + interval '1 month')::date
+having count(*) > 0
