@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
@@ -126,6 +128,8 @@ def current_content(opened: Transaction) -> dict[str, Any]:
     rules: dict[UUID, list[dict[str, Any]]] = {}
     for rule in opened.fetch("oauth/list_rules", agent_id=None):
         rules.setdefault(rule.agent_id, []).append(rule.trust)
+    for of_agent in rules.values():
+        of_agent.sort(key=partial(json.dumps, sort_keys=True))
     return organizations.represent(row) | {
         "quotas": of_holder.get(None, {}),
         "agents": [
