@@ -26,6 +26,10 @@ ABSORBED_BY = {
 spike while it is new; a run at the weekend, as a spike of these hours; a rotated secret, as a silence."""
 
 
+COMMON_HABITS = ("uncached_tokens", "weekend")
+"""What a spike of several agents explains of them."""
+
+
 def one_per_cause(found: list[Finding]) -> list[Finding]:
     """The findings with those of one cause merged."""
     merged = _merge_common_spikes(found)
@@ -47,7 +51,9 @@ def _explains(one: Finding, other: Finding) -> bool:
     if other.kind == "zero_day":
         return not one.is_of_part and one.begins < other.begins + DAY and other.ends - DAY < one.ends
     if other.kind == "dominance":
-        return one.excess >= other.excess
+        # What has ended, or is only listed, explains no warning about the month so far.
+        goes_on = one.ends > other.ends - DAY
+        return one.excess >= other.excess and goes_on and one.severity >= other.severity
     if one.kind == "uncached_tokens":
         # A spike in the middle of an old habit has another cause.
         return one.begins - DAY <= other.begins <= one.begins + DAY
@@ -63,7 +69,7 @@ def _absorb(one: Finding, absorbed: Iterable[Finding]) -> Finding:
     kinds = {*one.also_seen_as}.union(*({other.kind, *other.also_seen_as} for other in absorbed))
     return replace(
         one,
-        severity=max(one.severity, *(other.severity for other in absorbed)),
+        severity=max((one.severity, *(other.severity for other in absorbed))),
         excess=max(one.excess, *(other.excess for other in absorbed if other.kind != "dominance"), 0.0),
         also_seen_as=tuple(sorted(kinds - {one.kind})),
     )
@@ -81,20 +87,29 @@ def _merge_common_spikes(found: list[Finding]) -> list[Finding]:
             groups[-1].append(one)
         else:
             groups.append([one])
-    common = [group for group in groups if len(group) >= thresholds.COMMON_CAUSE_AGENTS]
-    gone = {id(one) for group in common for one in group}
+    common = [_of_several(group, found) for group in groups if len(group) >= thresholds.COMMON_CAUSE_AGENTS]
+    gone = {id(one) for _, explained in common for one in explained}
     kept = [
         one
         for one in found
         if id(one) not in gone
-        and not (
-            one.kind == "spike" and one.agent_id is None and any(_overlap(one, each) for g in common for each in g)
-        )
+        and not (one.kind == "spike" and one.agent_id is None and any(_overlap(one, several) for several, _ in common))
     ]
-    return kept + [_of_several(group) for group in common]
+    return kept + [several for several, _ in common]
 
 
-def _of_several(group: list[Finding]) -> Finding:
+def _of_several(group: list[Finding], found: list[Finding]) -> tuple[Finding, list[Finding]]:
+    """The finding about several agents, and those that it explains: their spikes, and habits that begin with these."""
+    agents, begins = {one.agent_id for one in group}, min(one.begins for one in group)
+    habits = [
+        one
+        for one in found
+        if one.kind in COMMON_HABITS and one.agent_id in agents and begins - DAY <= one.begins <= begins + DAY
+    ]
+    return _absorb(_sum(group), habits), [*group, *habits]
+
+
+def _sum(group: list[Finding]) -> Finding:
     group = sorted(group, key=lambda one: (-one.observed, str(one.agent_id)))
     observed, expected = sum(one.observed for one in group), sum(one.expected for one in group)
     return replace(

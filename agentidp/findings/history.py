@@ -55,3 +55,12 @@ def runs(hours: Sequence[int], max_gap: int) -> list[list[int]]:
         else:
             groups.append([hour])
     return groups
+
+
+def median(values: list[float]) -> float:
+    """The middle one, or the mean of the middle two; zero of none."""
+    if not values:
+        return 0.0
+    values = sorted(values)
+    middle = len(values) // 2
+    return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2

@@ -1,21 +1,25 @@
 """Whether one agent is silent: arithmetic on a plain list of its requests by the hour.
 
-Statistic: the sum of the evidence (:mod:`agentidp.findings.habit`) of what it has missed since its last request.
+Statistic: the evidence of a quiet hour or day, -ln(1 - p). p is the share of the last 8 weeks in which the agent was
+active in the same hour of the week (or on the same weekday), smoothed to (k + 1/2) / (n + 1) for k of n weeks. What it
+was never active in says nothing. The evidence of several is their sum.
 
-1. An agent that works around the clock is judged by the hours that it has missed.
-2. Any other is judged by whole UTC days, since a holiday silences all hours of a day at once.
-3. If it stopped in the middle of its work, and before a working day, the rest of that day counts too.
-4. If it rests on some days, and stopped with its work done, it may have a holiday: more days are needed.
+1. **By hours**, while it should be at work: the steady hours that it has missed since its last request, up to its next
+   rest. These must be more than twice as many as in its second-longest pause of the 8 weeks: an agent that depends on a
+   few people pauses as they do.
+2. **By days**: the whole UTC days that it has missed, since a holiday silences all hours of a day at once. If it rests
+   on some days, it may have a holiday, and more days are needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import log
 
 from agentidp.findings import thresholds
-from agentidp.findings.habit import evidence, is_amid_work, known_weeks, weeks_active
-from agentidp.findings.history import DAY, daily
+from agentidp.findings.history import DAY, WEEK, daily, first_active_day
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,34 @@ class Silence:
     unit: str
 
 
+def evidence(active: float, weeks: int) -> float:
+    """Of one quiet hour or day, in which there was activity in so many of the weeks."""
+    return log((weeks + 1) / (weeks - active + 0.5)) if active else 0.0
+
+
+def known_weeks(counts: Sequence[int], last_day: int) -> int:
+    """Whole weeks of history before a day, at most 8."""
+    first = first_active_day(counts)
+    weeks = 0 if first is None else (last_day - first // DAY) // 7
+    return min(weeks, thresholds.SILENCE_WEEKS)
+
+
+def weeks_active(counts: Sequence[int], hour: int, last_day: int, weeks: int) -> int:
+    """In how many of the weeks before its last day an agent was active in the same hour of the week as *hour*.
+
+    :param hour: an index of *counts*, or one after their end; not an hour of the week.
+    """
+    first = (last_day - 7 * weeks) * DAY
+    places = range(first + (hour - first) % WEEK, last_day * DAY, WEEK)
+    return sum(1 for place in places if counts[place])
+
+
+def is_amid_work(counts: Sequence[int], hour: int, last_day: int, weeks: int) -> bool:
+    """Whether an agent is nearly always active in an hour and in the two after it."""
+    hours = range(hour, hour + thresholds.MIN_STOPPED_HOURS)
+    return all(weeks_active(counts, each, last_day, weeks) >= thresholds.STEADY_SHARE * weeks for each in hours)
+
+
 def silence_of_agent(
     counts: Sequence[int], quiet_hours: Collection[int], quiet_days: Collection[int]
 ) -> Silence | None:
@@ -34,8 +66,8 @@ def silence_of_agent(
 
     :param counts: its requests by the hour; the last hour still runs.
     :param quiet_hours: those in which the whole organization was quiet, or that are of a holiday: they count for no
-        agent that works around the clock.
-    :param quiet_days: likewise, for an agent that does not.
+        agent.
+    :param quiet_days: likewise, by days.
     """
     now = len(counts) - 1
     last = next((hour for hour in range(now, -1, -1) if counts[hour]), None)
@@ -44,54 +76,69 @@ def silence_of_agent(
     weeks = known_weeks(counts, last // DAY)
     if weeks < thresholds.MIN_SILENCE_WEEKS:
         return None
-    if works_round_the_clock(counts, last):
-        return silence_by_hours(counts, last, weeks, quiet_hours)
-    return silence_by_days(counts, last, weeks, quiet_days)
-
-
-def works_round_the_clock(counts: Sequence[int], last: int) -> bool:
-    """Whether an agent was active in nearly every hour of the 24 up to its last, and of two days a week before.
-
-    A loop runs day and night as well, but not so long.
-    """
-    hours, last_day = thresholds.ROUND_THE_CLOCK_HOURS, last // DAY
-    if last_day < 8:
-        return False
-    last_24_hours = counts[last - DAY + 1 : last + 1]
-    days_8_and_7_before = counts[(last_day - 8) * DAY : (last_day - 6) * DAY]
-    return active_hours(last_24_hours) >= hours and active_hours(days_8_and_7_before) >= 2 * hours
-
-
-def active_hours(counts: Sequence[int]) -> int:
-    """How many hours had a request."""
-    return sum(1 for count in counts if count)
+    by_hours = silence_by_hours(counts, last, weeks, quiet_hours)
+    return by_hours or silence_by_days(counts, last, weeks, quiet_days)
 
 
 def silence_by_hours(counts: Sequence[int], last: int, weeks: int, quiet: Collection[int]) -> Silence | None:
-    """The silence of an agent that works around the clock."""
-    missed = [hour for hour in range(last + 1, len(counts) - 1) if hour not in quiet]
-    active = [weeks_active(counts, hour, last // DAY, weeks) for hour in missed]
-    if sum(evidence(each, weeks) for each in active) < thresholds.MIN_EVIDENCE_HOURS:
+    """The silence of an agent that stopped while it should be at work."""
+    # From an hour of the week to the number of weeks; the last day begins one.
+    begins = (last // DAY - 7 * weeks) * DAY
+    active = [weeks_active(counts, begins + place, last // DAY, weeks) for place in range(WEEK)]
+    missed = missed_hours(range(last + 1, len(counts) - 1), active, begins, weeks, quiet)
+    of_missed = [active[(hour - begins) % WEEK] for hour in missed]
+    if sum(evidence(each, weeks) for each in of_missed) < thresholds.MIN_EVIDENCE_HOURS:
         return None
-    return Silence(last + 1, sum(active) / weeks, "hours")
+    if len(missed) <= thresholds.PAUSE_TIMES * usual_pause(counts, last, active, begins, weeks, quiet):
+        return None
+    return Silence(last + 1, sum(of_missed) / weeks, "hours")
+
+
+def missed_hours(
+    hours: Iterable[int], active: Sequence[int], begins: int, weeks: int, quiet: Collection[int]
+) -> list[int]:
+    """The steady ones of the quiet hours after an active one, up to the next rest.
+
+    :param active: of each hour of the week from *begins* on, in how many of the weeks the agent was active.
+    """
+    missed, idle = [], 0
+    for hour in hours:
+        if active[(hour - begins) % WEEK] >= thresholds.STEADY_SHARE * weeks:
+            idle = 0
+            if hour not in quiet:
+                missed.append(hour)
+        else:
+            idle += 1
+            if idle >= thresholds.REST_HOURS:
+                break
+    return missed
+
+
+def usual_pause(
+    counts: Sequence[int], last: int, active: Sequence[int], begins: int, weeks: int, quiet: Collection[int]
+) -> int:
+    """The second-most steady hours that the agent missed in a pause of the weeks: once may have been an incident."""
+    pauses = [0, 0]
+    work = [hour for hour in range(begins, last + 1) if counts[hour]]
+    for before, after in pairwise(work):
+        if after - before > 1 + pauses[-2]:
+            pauses.append(len(missed_hours(range(before + 1, after), active, begins, weeks, quiet)))
+            pauses.sort()
+    return pauses[-2]
 
 
 def silence_by_days(counts: Sequence[int], last: int, weeks: int, quiet: Collection[int]) -> Silence | None:
-    """The silence of an agent that does not: by the whole days that it has missed."""
+    """The silence of any agent, by the whole days that it has missed."""
     days, last_day, today = daily(counts), last // DAY, (len(counts) - 1) // DAY
     # A weekday is numbered by how many days it is after that of the last day: 0 is the same weekday, 1 the next.
     weekdays = [days[last_day - 7 * weeks + days_after : last_day : 7] for days_after in range(7)]
     workdays = [days_after for days_after in range(7) if is_workday(weekdays[days_after], weekdays)]
     missed = [(day - last_day) % 7 for day in range(last_day + 1, today) if day not in quiet]
     active = [sum(map(bool, weekdays[days_after])) for days_after in missed if days_after in workdays]
-    expected = sum(active) / weeks
-    # Whoever leaves early before a day of rest may be away on a holiday after it.
-    day_after = 1
-    stopped = evidence_of_stopping(counts, last, weeks) if day_after in workdays else 0.0
-    may_be_holiday = not stopped and rests(days, last_day) and today - last_day <= 7
+    may_be_holiday = rests(days, last_day) and today - last_day <= 7
     needed = thresholds.MIN_EVIDENCE_WORKDAYS if may_be_holiday else thresholds.MIN_EVIDENCE_DAYS
-    total = stopped + sum(evidence(each, weeks) for each in active)
-    return Silence(last + 1, expected, "days") if expected and total >= needed else None
+    total = sum(evidence(each, weeks) for each in active)
+    return Silence(last + 1, sum(active) / weeks, "days") if active and total >= needed else None
 
 
 def is_workday(weekday: Sequence[int], weekdays: Sequence[Sequence[int]]) -> bool:
@@ -103,14 +150,3 @@ def rests(days: Sequence[int], last_day: int) -> bool:
     """Whether an agent had more than one quiet day in the two weeks up to its last."""
     two_weeks = days[last_day - 13 : last_day + 1]
     return sum(1 for count in two_weeks if not count) > 1
-
-
-def evidence_of_stopping(counts: Sequence[int], last: int, weeks: int) -> float:
-    """Of the rest of the day, if an agent stopped in the middle of its work. A holiday begins with rest."""
-    midnight = (last // DAY + 1) * DAY
-    # Hours of work later on the same UTC day are the next day of whoever is in the west, and may be a holiday.
-    is_same_day = last + thresholds.MIN_STOPPED_HOURS < midnight
-    if not is_same_day or not is_amid_work(counts, last + 1, last // DAY, weeks):
-        return 0.0
-    missed = sum(evidence(weeks_active(counts, hour, last // DAY, weeks), weeks) for hour in range(last + 1, midnight))
-    return min(missed, thresholds.MAX_EVIDENCE_PART_DAY)

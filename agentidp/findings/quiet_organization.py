@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from math import log
 
 from agentidp.findings import thresholds
-from agentidp.findings.habit import is_amid_work, known_weeks
 from agentidp.findings.history import DAY, WEEK
+from agentidp.findings.quiet_agent import is_amid_work, known_weeks
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
-from agentidp.findings.history import DAY, daily, hourly, hours_until, instant, runs
-from agentidp.findings.seasonal import median
+from agentidp.findings.history import DAY, daily, hourly, hours_until, instant, median, runs
 from agentidp.usage import KEEP_NETWORKS
 
 

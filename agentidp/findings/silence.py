@@ -8,6 +8,7 @@ the active agents of a sample (:mod:`agentidp.findings.quiet_organization`).
 2. Agents that stopped together, with part of the organization, are not reported one by one.
 3. A quiet time that has ended and contains a whole day without a token is a ``zero_day`` alone.
 4. In a marked holiday nothing is silent, but what does not come back after it is.
+5. If another agent was first active when one stopped, it has probably taken over: that is listed, and no warning.
 
 Example: at 10:00 all 12 agents stop, and at 16:00 eleven are back. That is one finding of the organization, from 10:00
 to 16:00. The twelfth is a finding of its own once it has missed enough from 16:00 on.
@@ -53,7 +54,7 @@ def call(query: FindingsQuery) -> Call:
             "hour": query.at.hour,
             "quiet_hours": thresholds.MIN_QUIET_HOURS,
             "quiet_days": thresholds.MIN_QUIET_DAYS,
-            "round_the_clock": thresholds.ROUND_THE_CLOCK_HOURS,
+            "round_the_clock": thresholds.MIN_ACTIVE_HOURS,
             "max_sampled": thresholds.MAX_SAMPLED_AGENTS,
             "max_agents": thresholds.MAX_SILENT_AGENTS,
         },
@@ -208,9 +209,10 @@ def _of_agent(one: SilentAgent, silent: list[SilentAgent], histories: Histories,
         any(other.counts[found.since :]) for other in histories.agents if other.agent_id not in silent_ids
     )
     baseline = "the same hours of the week" if found.unit == "hours" else "its working days"
+    successor = successor_of(found.since, histories)
     return Finding(
         kind="silence",
-        severity=Severity.warning,
+        severity=Severity.info if successor else Severity.warning,
         agent_id=agent.agent_id,
         agent_name=agent.name,
         begins=begins,
@@ -222,11 +224,23 @@ def _of_agent(one: SilentAgent, silent: list[SilentAgent], histories: Histories,
         summary=f"{agent.name} has made no request for {_long(ends - begins)}, since {instant_in_words(begins)};"
         f" typically it is active {'in' if found.unit == 'hours' else 'on'} {found.expected:.0f} {found.unit} of that"
         " time.",
-        causes="It was stopped or has crashed, cannot reach the service any more, or its credential has expired."
+        causes=f"{successor} began at that time: it has probably taken over."
+        if successor
+        else "It was stopped or has crashed, cannot reach the service any more, or its credential has expired."
         + (" Others were active meanwhile." if others_were_active else ""),
         next_step="Check whether it runs and what it logs, and its rejected requests; suspend or delete it if it has"
         " been retired.",
     )
+
+
+def successor_of(stopped: int, histories: Histories) -> str | None:
+    """The name of an agent that was first active about when another one stopped, if there is one."""
+    for agent in histories.agents:
+        first = next((hour for hour, count in enumerate(agent.counts) if count), None)
+        # What was active in the first days of the history may have been so before.
+        if first is not None and first >= 7 * DAY and stopped - 2 <= first <= stopped + thresholds.SUCCESSOR_HOURS:
+            return agent.name
+    return None
 
 
 def _when(one: QuietTime, histories: Histories) -> str:

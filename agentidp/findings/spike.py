@@ -1,9 +1,10 @@
 """``spike``: an agent, or the organization, is issued far more tokens than usual.
 
-Statistics: the return period of an hour's surprise, or the z-score of a day's or of what lasts for hours
-(:mod:`agentidp.findings.surprise`).
+Statistic: how many times what is usual the surprise of an hour, of eight hours or of a day is
+(:mod:`agentidp.findings.surprise`, which is to be read first).
 
-1. Unusual hours of an agent, with at most a day from one to the next, are one spike.
+1. Unusual hours of an agent, with at most a day from one to the next, are one spike. Its text names the hours that
+   decided.
 2. An agent in its first two weeks has fixed limits instead.
 3. What each earlier end of a month had as well is not unusual.
 4. The organization is judged by its hours alone: a day on which several agents do a little more is not unusual.
@@ -20,6 +21,7 @@ from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
+from agentidp.findings.dates import instant_in_words
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
 from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, hours_until, instant, runs
 from agentidp.findings.surprise import UnusualHour, newcomers_hours, unusual_hours, without_month_ends
@@ -29,7 +31,7 @@ HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + thresholds.CALIBRATION_DAYS
 
 BASELINE = (
     f"the median of the same hour of the week in the {thresholds.SEASON_WEEKS} weeks before, averaged with the hours "
-    "beside it; of an agent that is newer, its busiest hour before"
+    "beside it if these are alike; of an agent that is newer, its busiest hour before"
 )
 
 
@@ -49,6 +51,11 @@ class Spike:
     def begins(self) -> int:
         """Its first hour."""
         return self.hours[0].hour
+
+    @property
+    def is_new_level(self) -> bool:
+        """Whether it went on for so long that later hours are compared with it."""
+        return self.hours[-1].hour - self.begins > (thresholds.LEVEL_DAYS - 1) * DAY
 
     @property
     def excess(self) -> float:
@@ -171,7 +178,8 @@ def _finding(
     query: FindingsQuery,
 ) -> Finding:
     tokens, expected = sum(one.count for one in spike.hours), sum(one.expected for one in spike.hours)
-    number = len(spike.hours)
+    name = names[spike.agent_id] if spike.agent_id else "The organization"
+    duration = f"{len(spike.hours)} hours" if len(spike.hours) > 1 else "an hour"
     return Finding(
         kind="spike",
         severity=spike.severity,
@@ -185,10 +193,26 @@ def _finding(
         excess=spike.excess,
         baseline=BASELINE,
         agents=() if spike.agent_id else contributors(spike, names, histories),
-        summary=f"{names[spike.agent_id] if spike.agent_id else 'The organization'} was issued {tokens:,} tokens in "
-        f"{f'{number} hours' if number > 1 else 'an hour'}; typically it is {expected:,.0f}.",
+        summary=f"{name} was issued {tokens:,} tokens in {duration}; typically it is {expected:,.0f}."
+        + _reason(spike, first_day),
         **_advice(spike),
     )
+
+
+def _reason(spike: Spike, first_day: date) -> str:
+    """The rule that decided, of the first hour that was as urgent as the spike."""
+    decided = next(one for one in spike.hours if one.severity is spike.severity)
+    text = ""
+    if decided.reason and decided.reason.hours > 1:
+        hours, tokens, expected = decided.reason
+        ends = instant_in_words(instant(first_day, decided.hour + 1))
+        text = f" The {hours} hours up to {ends} had {tokens:,} tokens of {expected:,}."
+    elif decided.reason and len(spike.hours) > 1:
+        begins = instant_in_words(instant(first_day, decided.hour))
+        text = f" The hour from {begins} had {decided.count:,} tokens of {decided.expected:,.0f}."
+    if spike.is_new_level:
+        text += f" After {thresholds.LEVEL_DAYS} days it is a new level, with which later hours are compared."
+    return text
 
 
 def _advice(spike: Spike) -> Any:

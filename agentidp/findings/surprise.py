@@ -1,45 +1,101 @@
 """The unusual hours of a list of counts, each judged by what was known before it.
 
-1. Expected is the seasonal median: of the same hour of the week in 8 weeks, averaged with the hours beside it.
-2. The surprise of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)): standard deviations of a Poisson count. What
-   lasts is the surprise that the hour and five others of the last 24 reach: a single burst does not count. That of a
-   day is the sum of its 24 hours', each clipped to 3: a little more in many hours.
-3. Each is compared with the agent's highest one of each of the 28 days before. An hour is unusual by its own return
-   period, by the z-score of the day that ends with it, or by that of what lasts.
-4. What this hour of the week, or one beside it, had before has a precedent and is usual, such as a weekly job. So has
-   work of the month's end, at the ends of earlier months.
-5. An hour that was unusual becomes no baseline: what was expected of it takes its place.
-6. A new agent has no baseline in its first two weeks, and is judged by fixed limits.
+1. **Expected** of an hour is the median of the same hour of the week in 8 weeks, averaged with the hours beside it if
+   these are alike.
+2. The **surprise** of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)): standard deviations of a Poisson count.
+   That of the last 8 hours, and of the last 24, is the same of their sums.
+3. Each is compared with what is **usual**: the third-highest of the daily maxima of 28 days. So an agent whose counts
+   jump about has a high limit. It is listed from about one and a half times that on, and a warning from twice that on.
+   The limits rise with the number of lists, because each has its chance to exceed one by chance.
+4. It must also **matter**: 30 tokens more than expected, and 2.2, 1.5 or 1.25 times as many, in 1, 8 or 24 hours.
+5. What this hour of the week, or one beside it, had before has a **precedent**, such as a weekly job. An agent that
+   works in **runs**, in less than a quarter of all hours, may also do so at another time: a job that runs twice.
+6. An hour that was unusual becomes no baseline: what was expected of it takes its place. But what goes on for five days
+   is a **new level**, with which later hours are compared.
+7. A new agent has no baseline in its first two weeks, and is judged by fixed limits.
 
-There are two statistics, because the tails differ. The surprise of an hour has a heavy tail in agents that work in
-bursts: its return period is Weissman's extrapolation. That of a day is a sum of clipped values, and what lasts is
-reached by six hours: they have no such tail, and z-scores. Example: on a quarter of its days an agent has an hour with
-a surprise of 4 or more, and its tail index is 0.2. A surprise of 8.9 comes once in 4 (8.9 / 4) ** 5 = 218 days.
+Example: 20 tokens are expected of each hour, and on the third-highest of 28 days the highest surprise of an hour was
+4.2, and that of 8 hours 4.5. In a list of its own, 60 tokens in an hour have a surprise of 6.5, which is 1.5 times 4.2
+and listed; 80 tokens (8.9, 2.1 times) are a warning. If somebody who has the secret takes 20 more in each hour, 8 hours
+have 320 tokens of 160: a surprise of 10.5, which is 2.3 times 4.5 and a warning, although no hour is unusual.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from math import exp, inf, log, sqrt
+from math import sqrt
 from typing import NamedTuple
 
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
-from agentidp.findings.history import DAY, WEEK, first_active_day
-from agentidp.findings.seasonal import expected_tokens, mean_of_three, median, precedent, seasonal_median, surprise
+from agentidp.findings.history import DAY, WEEK, first_active_day, median
+from agentidp.findings.thresholds import SpikeRule
+
+# What is expected.
+
+
+def seasonal_median(counts: list[float], hour: int, first: int = 0) -> float:
+    """The median of the same hour of the week in 8 weeks; with fewer than 3 weeks, of the hour of the day in 14 days.
+
+    :param first: the hour from which on there is something to compare with.
+    """
+    if hour - first >= thresholds.MIN_SEASON_WEEKS * WEEK:
+        return median(counts[max(first + (hour - first) % WEEK, hour - thresholds.SEASON_WEEKS * WEEK) : hour : WEEK])
+    return median(counts[max(first + (hour - first) % DAY, hour - thresholds.SEASON_DAYS * DAY) : hour : DAY])
+
+
+def mean_of_three(before: float, same: float, after: float) -> float:
+    """What is expected of an hour: the mean of the seasonal medians of it and of those beside it, if they are alike.
+
+    Beside an hourly job they are not, and the mean would be neither that of the job nor that of the hours beside it.
+    """
+    are_alike = max(before, same, after) <= thresholds.ALIKE_TIMES * min(before, same, after) + thresholds.ALIKE_EXCESS
+    return (before + same + after) / 3 if are_alike else same
+
+
+def expected_tokens(counts: list[float], hour: int, first: int) -> float:
+    """What is expected of an hour of a list."""
+    return mean_of_three(*(seasonal_median(counts, near, first) for near in (hour - 1, hour, hour + 1)))
+
+
+def surprise(count: float, expected: float) -> float:
+    """About how many standard deviations a Poisson count is above its expectation, at any level."""
+    return 2 * (sqrt(count + 0.375) - sqrt(expected + 0.375))
+
+
+def precedent(counts: Sequence[float], hour: int, first: int, hours: int = 1) -> float:
+    """The highest count so far at this hour of the week or one beside it, for a job may run each second week; or the
+    highest sum of so many hours up to this hour of the week.
+    """
+    past = range(hour - WEEK, first - 1, -WEEK)
+    if hours == 1:
+        return max((max(counts[max(before - 1, 0) : before + 2]) for before in past), default=0.0)
+    return max((sum(counts[max(before - hours + 1, 0) : before + 1]) for before in past), default=0.0)
+
+
+# What is unusual.
+
+
+class Reason(NamedTuple):
+    """The last hours that decided, with their tokens and the expected ones."""
+
+    hours: int
+    tokens: int
+    expected: int
 
 
 @dataclass(frozen=True)
 class UnusualHour:
-    """An hour with more tokens than expected, and how urgent that is."""
+    """An hour with more tokens than expected, how urgent that is, and by which rule."""
 
     hour: int
     count: int
     expected: float
     severity: Severity
+    reason: Reason | None = None
 
 
 def unusual_hours(
@@ -52,9 +108,8 @@ def unusual_hours(
         must be known by then. The day before is not among them, and of the first day the last 24 hours are not known,
         so it is too low. Unusual hours before *since* are returned as well, so that one can see when a spike began
         that is running at *since*.
-    :param number_of_lists: how many lists of counts are judged, this one included. Each has its chance to exceed a
-        limit, so the limits rise with their number.
-    :param by_day: whether the last 24 hours together count too.
+    :param number_of_lists: how many lists of counts are judged, this one included.
+    :param by_day: whether the sums of the last 8 and 24 hours count too.
     """
     begins = max(first + DAY, since - (thresholds.CALIBRATION_DAYS + 2) * DAY)
     baseline = without_gross_outliers(counts, first, begins)
@@ -71,49 +126,42 @@ def unusual_hours(
         expected = mean_of_three(before, same, after)
         verdict = judge.judge_next(hour, counts[hour], expected)
         if verdict.severity:
-            found.append(UnusualHour(hour, counts[hour], expected, verdict.severity))
+            found.append(UnusualHour(hour, counts[hour], expected, verdict.severity, verdict.reason))
         if not verdict.is_ordinary and hour - first >= thresholds.MIN_SEASON_WEEKS * WEEK:
             baseline[hour] = min(counts[hour], expected)
         before, same = same, after
     return found
 
 
-def matters(tokens: float, expected: float) -> bool:
-    """Whether the tokens beyond the expected ones, of an hour or a day, are enough to matter, however rare they are."""
-    return tokens >= expected + thresholds.MIN_EXCESS and tokens >= thresholds.MIN_TIMES * expected
-
-
-def severity_of(return_days: float, z_score: float, number_of_lists: int) -> Severity | None:
-    """How urgent an hour is, of one of so many lists of counts: ``None``, ``info`` or ``warning``."""
-    days, z_score = return_days / number_of_lists, z_score - thresholds.Z_CHANCES * log(number_of_lists)
-    if days >= thresholds.WARNING_RETURN_DAYS or z_score >= thresholds.WARNING_Z_SCORE:
-        return Severity.warning
-    if days >= thresholds.INFO_RETURN_DAYS or z_score >= thresholds.INFO_Z_SCORE:
-        return Severity.info
-    return None
-
-
 class LastDay:
-    """Sums of the last 24 hours: of their clipped surprises, of their tokens, and of the expected ones."""
+    """The last 24 hours, and the sums of the hours of each rule that end with the last of them."""
 
     def __init__(self) -> None:
-        self.surprise = self.tokens = self.expected = 0.0
-        self._hours = deque([(0.0, 0.0, 0.0)] * DAY)
+        self._hours = deque([(0.0, 0.0)] * DAY, maxlen=DAY)
         self._surprises = deque([0.0] * DAY, maxlen=DAY)
+        self.sums = tuple((0.0, 0.0) for _ in thresholds.SPIKE_RULES)
+        """Of each rule, the tokens and the expected ones."""
 
-    def add(self, surprise: float, tokens: float, expected: float) -> None:
+    def add(self, tokens: float, expected: float) -> None:
         """The next hour takes the place of the one a day before."""
-        clipped = min(max(surprise, -thresholds.CLIPPED_SURPRISE), thresholds.CLIPPED_SURPRISE)
-        old_surprise, old_tokens, old_expected = self._hours.popleft()
-        self._hours.append((clipped, tokens, expected))
-        self.surprise += clipped - old_surprise
-        self.tokens += tokens - old_tokens
-        self.expected += expected - old_expected
-        self._surprises.append(surprise)
+        # In a fraction of which sums are exact, so that they do not depend on the hour with which they began.
+        expected = round(64 * expected) / 64
+        self.sums = tuple(
+            (all_tokens + tokens - self._hours[-rule.hours][0], all_expected + expected - self._hours[-rule.hours][1])
+            for rule, (all_tokens, all_expected) in zip(thresholds.SPIKE_RULES, self.sums, strict=True)
+        )
+        self._hours.append((tokens, expected))
+        self._surprises.append(surprise(tokens, expected))
 
-    def lasting(self) -> float:
-        """The surprise that the last hour and at least five others reach."""
-        return min(sorted(self._surprises)[-thresholds.LASTING_HOURS], self._surprises[-1])
+    def forget(self) -> None:
+        """Count the last hour as expected: what was a warning by itself makes no sum of later hours unusual."""
+        tokens, expected = self._hours[-1]
+        self.sums = tuple((all_tokens + expected - tokens, all_expected) for all_tokens, all_expected in self.sums)
+        self._hours[-1] = (expected, expected)
+
+    def surprising(self, hours: int) -> int:
+        """How many of so many last hours have at least one standard deviation more than expected."""
+        return sum(1 for place in range(1, hours + 1) if self._surprises[-place] >= 1)
 
 
 class _Verdict(NamedTuple):
@@ -124,10 +172,7 @@ class _Verdict(NamedTuple):
 
     severity: Severity | None
     is_ordinary: bool
-
-
-_ORDINARY = _Verdict(None, is_ordinary=True)
-"""The verdict on nearly every hour."""
+    reason: Reason | None = None
 
 
 class _Judge:
@@ -142,155 +187,141 @@ class _Judge:
 
     def judge_next(self, hour: int, count: int, expected: float) -> _Verdict:
         """Add the hour after the last one to ``last_day``, judge it, and add it to ``maxima`` if it is ordinary."""
-        of_hour = surprise(count, expected)
-        self.last_day.add(of_hour, count, expected)
-        # What lasts is no more than this hour.
-        lasting = self.last_day.lasting() if of_hour > self.maxima.lasting_today else 0.0
-        is_judged = matters(count, expected) and not self._has_precedent(hour, count)
-        days = self._return_days(of_hour) if is_judged else 0.0
-        z_score = self._z_score(hour, count, of_hour, lasting) if of_hour > 0 else 0.0
-        severity = severity_of(days, z_score, self.number_of_lists)
-        is_ordinary = severity is None and not (self.maxima.return_period is None and is_gross(count, expected))
-        if is_ordinary:
-            self.maxima.add(of_hour, self.last_day.surprise, lasting, count)
-            return _ORDINARY
-        if severity is Severity.warning and self._is_critical(count):
-            severity = Severity.critical
-        return _Verdict(severity, is_ordinary=False)
+        maxima, last_day = self.maxima, self.last_day
+        last_day.add(count, expected * maxima.level)
+        surprises = [surprise(*sums) for sums in last_day.sums]
+        rules = thresholds.SPIKE_RULES if self.by_day else thresholds.SPIKE_RULES[:1]
+        severity, reason = None, None
+        if maxima.usual and surprises[0] >= 1:
+            for place, rule in enumerate(rules):
+                times = surprises[place] / max(maxima.usual[place], rule.min_usual)
+                found = severity_of(times, rule, self.number_of_lists)
+                if found and (severity is None or found > severity) and self._is_unusual(hour, place, rule):
+                    severity, reason = found, Reason(rule.hours, *map(round, last_day.sums[place]))
+        if severity is None:
+            # A gross outlier of the first weeks is no baseline, but it says how much the counts jump about.
+            is_ordinary = bool(maxima.usual) or not is_gross(count, expected)
+            maxima.add(surprises, [tokens for tokens, _ in last_day.sums] if is_ordinary else (), count, expected)
+            return _Verdict(None, is_ordinary)
+        maxima.add_unusual(count, expected)
+        if reason and reason.hours == 1 and severity is Severity.warning:
+            last_day.forget()
+            if count > thresholds.CRITICAL_TIMES * max(maxima.busiest, thresholds.MIN_EXCESS):
+                severity = Severity.critical
+        return _Verdict(severity, is_ordinary=False, reason=reason)
 
-    def _return_days(self, of_hour: float) -> float:
-        """The return period of an hour's surprise; zero while none can be fitted."""
-        return self.maxima.return_period.days(of_hour) if self.maxima.return_period else 0.0
-
-    def _z_score(self, hour: int, count: int, of_hour: float, lasting: float) -> float:
-        """That of the last 24 hours, of their sum or of what lasts; zero if their tokens are too few to matter."""
-        of_day, of_lasting = self.maxima.of_day, self.maxima.lasting
-        # A fit is of the days up to the last midnight.
-        is_known = hour // DAY * DAY - self.first >= thresholds.MIN_DAYS_BY_DAY * DAY
-        has_enough = matters(self.last_day.tokens, self.last_day.expected)
-        if not self.by_day or not is_known or not of_day or not of_lasting or not has_enough:
-            return 0.0
-        sums = of_day.score(self.last_day.surprise)
-        lasts = of_lasting.score(lasting) if lasting > 0 else 0.0
-        # What lasts must be no weekly job.
-        return sums if lasts < thresholds.INFO_Z_SCORE or self._has_precedent(hour, count) else max(sums, lasts)
-
-    def _has_precedent(self, hour: int, count: int) -> bool:
-        return count <= thresholds.MIN_TIMES * precedent(self.baseline, hour, self.first)
-
-    def _is_critical(self, count: int) -> bool:
-        return count > thresholds.CRITICAL_TIMES * max(self.maxima.busiest, thresholds.MIN_EXCESS)
+    def _is_unusual(self, hour: int, place: int, rule: SpikeRule) -> bool:
+        """Whether the tokens of the rule's hours matter, have no precedent, and are not of one of its hours alone."""
+        tokens, expected = self.last_day.sums[place]
+        is_known = hour // DAY * DAY - self.first >= rule.min_days * DAY
+        if not is_known or not matters(tokens, expected, rule.min_times):
+            return False
+        if tokens <= rule.precedent_times * precedent(self.baseline, hour, self.first, rule.hours):
+            return False
+        if self.maxima.works_in_runs and tokens <= rule.run_times * self.maxima.highest[place]:
+            return False
+        return 4 * self.last_day.surprising(rule.hours) >= rule.hours
 
 
-@dataclass(frozen=True)
-class ReturnPeriod:
-    """Weissman's extrapolation of daily maxima: in how many days a value comes once.
-
-    ``base`` is the highest of the maxima below the tail: it is exceeded on TAIL_DAYS of CALIBRATION_DAYS. So a value x
-    above it comes once in CALIBRATION_DAYS / TAIL_DAYS * (x / base) ** (1 / index) days. The index of a bursty agent is
-    high.
-    """
-
-    base: float
-    index: float
-
-    @classmethod
-    def of(cls, maxima: Sequence[float]) -> ReturnPeriod:
-        """Fit it to the last CALIBRATION_DAYS: Hill's estimate of the index from TAIL_DAYS of them, with a prior."""
-        recent = [max(one, thresholds.MIN_HOUR_SURPRISE) for one in maxima[-thresholds.CALIBRATION_DAYS :]]
-        *highest, base = sorted(recent, reverse=True)[: thresholds.TAIL_DAYS + 1]
-        hill, weight = sum(log(one / base) for one in highest), thresholds.PRIOR_WEIGHT
-        return cls(base, (hill + weight * thresholds.PRIOR_INDEX) / (len(highest) + weight))
-
-    def days(self, value: float) -> float:
-        """In how many days such a value comes once; zero if it is not above ``base``."""
-        if value <= self.base:
-            return 0.0
-        exponent = log(value / self.base) / self.index
-        # The exponential of more than 709 is no float.
-        return exp(exponent) * thresholds.CALIBRATION_DAYS / thresholds.TAIL_DAYS if exponent < 700 else inf
+def matters(tokens: float, expected: float, times: float) -> bool:
+    """Whether the tokens beyond the expected ones are enough to matter, however rare they are."""
+    return tokens >= expected + thresholds.MIN_EXCESS and tokens >= times * expected
 
 
-@dataclass(frozen=True)
-class ZScore:
-    """How many standard deviations a value is above the median of daily maxima."""
-
-    median: float
-    deviation: float
-
-    @classmethod
-    def of(cls, maxima: Sequence[float], min_deviation: float) -> ZScore:
-        """Fit it to the last CALIBRATION_DAYS."""
-        recent = list(maxima[-thresholds.CALIBRATION_DAYS :])
-        middle = median(recent)
-        variance = sum((one - middle) ** 2 for one in recent) / len(recent)
-        return cls(middle, max(sqrt(variance), min_deviation))
-
-    def score(self, value: float) -> float:
-        """The z-score of a value."""
-        return (value - self.median) / self.deviation
+def severity_of(times: float, rule: SpikeRule, number_of_lists: int) -> Severity | None:
+    """How urgent it is that a surprise is so many times what is usual, in one of so many lists."""
+    times /= number_of_lists**rule.lists_exponent
+    if times >= rule.warning_times:
+        return Severity.warning
+    return Severity.info if times >= rule.info_times else None
 
 
 @dataclass(slots=True)
-class _Maxima:
-    """The highest surprises and the most tokens of a day's ordinary hours, named as in :meth:`DailyMaxima.add`."""
+class _Day:
+    """Of a day: by rule, the highest surprise and the most tokens of its ordinary hours; how many hours are active; its
+    tokens and the expected ones; and whether an hour was unusual.
+    """
 
-    of_hour: float = 0.0
-    of_day: float = 0.0
-    lasting: float = 0.0
+    surprises: list[float]
+    highest: list[float]
+    active: int = 0
     tokens: float = 0.0
+    expected: float = 0.0
+    is_unusual: bool = False
+
+    @classmethod
+    def empty(cls) -> _Day:
+        """None of its hours is known yet."""
+        return cls([0.0] * len(thresholds.SPIKE_RULES), [0.0] * len(thresholds.SPIKE_RULES))
+
+    def __copy__(self) -> _Day:
+        return replace(self, surprises=[*self.surprises], highest=[*self.highest])
 
 
 class DailyMaxima:
-    """The highest surprises of each day, and the statistics that are fitted to them each midnight.
+    """What each day had, and what is usual by that; fitted each midnight.
 
     What begins to go wrong must not become its own measure, so the day before is left out of each fit, and so are the
     hours that were unusual.
     """
 
     def __init__(self) -> None:
-        self.return_period: ReturnPeriod | None = None
-        """Of an hour's surprise."""
+        self.usual: list[float] = []
+        """By rule, the third-highest surprise of a day; empty while too few days are known."""
 
-        self.of_day: ZScore | None = None
-        """Of a day's surprise."""
-
-        self.lasting: ZScore | None = None
-        """Of the surprise that an hour and five others of 24 reach."""
+        self.highest: list[float] = []
+        """By rule, the most tokens."""
 
         self.busiest = 0.0
         """The second-highest daily maximum of an hour's tokens."""
 
-        self._days: list[_Maxima] = []
-        self._today = _Maxima()
+        self.works_in_runs = False
+        """Whether the agent works in few of its hours."""
 
-    @property
-    def lasting_today(self) -> float:
-        """The highest surprise so far that an hour of today and five others of its 24 reached."""
-        return self._today.lasting
+        self.level = 1.0
+        """How many times what is expected is issued since a new level began."""
 
-    def add(self, of_hour: float, of_day: float, lasting: float, tokens: float) -> None:
-        """Take in an ordinary hour: its surprise, those of the 24 hours that end with it, and its tokens."""
+        self._days: list[_Day] = []
+        self._today = _Day.empty()
+
+    def add(self, surprises: Sequence[float], sums: Sequence[float], tokens: float, expected: float) -> None:
+        """Take in an hour: by rule, the surprise, and the tokens that end with it if they are ordinary; and its own."""
         today = self._today
-        if of_hour > today.of_hour:
-            today.of_hour = of_hour
-        if of_day > today.of_day:
-            today.of_day = of_day
-        if lasting > today.lasting:
-            today.lasting = lasting
-        if tokens > today.tokens:
-            today.tokens = tokens
+        for highest, values in ((today.surprises, surprises), (today.highest, sums)):
+            for place, value in enumerate(values):
+                if value > highest[place]:
+                    highest[place] = value
+        today.active += tokens > 0
+        today.tokens += tokens
+        today.expected += expected
+
+    def add_unusual(self, tokens: float, expected: float) -> None:
+        """Take in an unusual hour, which is no measure of others."""
+        self._today.tokens += tokens
+        self._today.expected += expected
+        self._today.is_unusual = True
 
     def end_day(self) -> None:
-        """Fit the statistics to the days before the one that ends, and then take it in."""
+        """Fit to the days before the one that ends, and then take it in."""
         if len(self._days) >= thresholds.SETTLED_DAYS - 1:
             recent = self._days[-thresholds.CALIBRATION_DAYS :]
-            self.return_period = ReturnPeriod.of([day.of_hour for day in recent])
-            self.of_day = ZScore.of([day.of_day for day in recent], thresholds.MIN_DAY_DEVIATION)
-            self.lasting = ZScore.of([day.lasting for day in recent], thresholds.MIN_LASTING_DEVIATION)
-            self.busiest = sorted(day.tokens for day in recent)[-2]
+            by_rule = range(len(thresholds.SPIKE_RULES))
+            self.usual = [sorted(day.surprises[place] for day in recent)[-thresholds.USUAL_RANK] for place in by_rule]
+            self.highest = [max(day.highest[place] for day in recent) for place in by_rule]
+            self.busiest = sorted(day.highest[0] for day in recent)[-2]
+            self.works_in_runs = sum(day.active for day in recent) < thresholds.RUNS_SHARE * DAY * len(recent)
         self._days.append(self._today)
-        self._today = _Maxima()
+        self._today = _Day.empty()
+        self.level = self._next_level()
+
+    def _next_level(self) -> float:
+        """A new level begins after so many days in a row with an unusual hour, and ends when it is usual again."""
+        recent = self._days[-thresholds.LEVEL_DAYS :]
+        times = median([day.tokens / day.expected for day in recent if day.expected])
+        if self.level > 1:
+            return max(1.0, min(self.level, times))
+        has_begun = len(recent) == thresholds.LEVEL_DAYS and all(day.is_unusual for day in recent)
+        return max(1.0, times) if has_begun else 1.0
 
 
 def without_gross_outliers(counts: Sequence[int], first: int, until: int) -> list[float]:
@@ -321,6 +352,9 @@ def _tall_hours(counts: Sequence[int], begins: int, ends: int) -> list[int]:
     return [hour for hour in range(begins, ends) if is_gross(counts[hour], usual[hour % DAY])]
 
 
+# What is judged by other means: new agents, and the ends of months.
+
+
 def newcomers_hours(counts: Sequence[int], first: int) -> list[UnusualHour]:
     """Hours with more tokens than any healthy client needs, above 8 times the busiest hour up to the day before.
 
@@ -346,7 +380,7 @@ def without_month_ends(hours: list[UnusualHour], counts: Sequence[int], first_da
         one
         for one in hours
         if month_end(one.hour, first_day) is None
-        or one.count > thresholds.MIN_TIMES * month_end_precedent(counts, one.hour, first_day)
+        or one.count > thresholds.MONTH_END_TIMES * month_end_precedent(counts, one.hour, first_day)
     ]
 
 

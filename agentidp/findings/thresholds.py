@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import NamedTuple
 
 MAX_CONTRIBUTORS = 5
 """Agents that a finding about several of them names."""
@@ -13,7 +14,7 @@ MAX_CONTRIBUTORS = 5
 COMMON_CAUSE_AGENTS = 4
 """Agents with a spike from the same hour on, or silent from the same hour on, that are one finding."""
 
-# Seasonal baseline of spikes (seasonal.py, rarity.py)
+# Seasonal baseline of spikes (surprise.py)
 SEASON_WEEKS = 8
 """Weeks of which the median of an hour of the week is taken."""
 
@@ -23,65 +24,65 @@ MIN_SEASON_WEEKS = 3
 SEASON_DAYS = 14
 """Days of which the median of an hour of the day is taken while an agent has too few weeks."""
 
+ALIKE_TIMES = 2
+"""Times the least of three medians of adjacent hours up to which they are alike, so that their mean is expected."""
+
+ALIKE_EXCESS = 6
+"""So many tokens more are alike, too."""
+
 CALIBRATION_DAYS = 28
 """Days of which the daily maxima say how much an agent's counts jump about."""
 
-TAIL_DAYS = 7
-"""The highest of these maxima, to which the tail is fitted: a quarter of the days."""
-
-PRIOR_INDEX = 0.2
-"""Tail index before anything is known of the agent."""
-
-PRIOR_WEIGHT = 4
-"""Days of the agent that weigh as much as PRIOR_INDEX."""
-
-# Lower bounds: quieter days do not make an agent more predictable.
-MIN_HOUR_SURPRISE = 2.0
-"""Lower bound of a daily maximum of an hour's surprise."""
-
-MIN_DAY_DEVIATION = 4.0
-"""Lower bound of the standard deviation of the daily maxima of a day's surprise."""
-
-MIN_LASTING_DEVIATION = 0.5
-"""Lower bound of the standard deviation of the daily maxima of what lasts."""
+USUAL_RANK = 3
+"""Of these maxima the third-highest is usual."""
 
 # spike
-# The limits rise with the number of lists of counts, the agents' and the organization's: any may exceed them by chance.
-INFO_RETURN_DAYS = 60
-"""What comes once in so many days is listed. It is multiplied by the number of lists."""
 
-WARNING_RETURN_DAYS = 800
-"""What comes once in so many days is a warning. It is multiplied by the number of lists."""
 
-INFO_Z_SCORE = 3.8
-"""A day's surprise, or what lasts, is listed from this z-score on."""
+class SpikeRule(NamedTuple):
+    """When the sum of the last so many ``hours`` is unusual.
 
-WARNING_Z_SCORE = 4.8
-"""It is a warning from this z-score on. Up to it, it may well be a day on which the agent had more to do."""
+    ``min_times``: times the expected tokens, at least. ``info_times`` and ``warning_times``: times the usual surprise,
+    which counts as ``min_usual`` at least; they are multiplied by the number of lists to the power of
+    ``lists_exponent``. ``precedent_times``: times the most tokens at the same hour of the week that are still usual;
+    ``run_times``: likewise, of those at any hour, of an agent that works in runs. ``min_days`` since the first token.
+    """
 
-Z_CHANCES = 0.25
-"""How much both z-scores rise for each power of e of the number of lists."""
+    hours: int
+    min_times: float
+    min_usual: float
+    info_times: float
+    warning_times: float
+    lists_exponent: float
+    precedent_times: float
+    run_times: float
+    min_days: int
 
-MAX_CHANCES = 1000
+
+SPIKE_RULES: tuple[SpikeRule, ...] = (
+    SpikeRule(1, 2.2, 4.0, 1.4, 2.0, 0.15, 1.5, 1.5, 14),
+    SpikeRule(8, 1.5, 3.0, 1.5, 2.0, 0.1, 1.25, 2.0, 30),
+    SpikeRule(24, 1.25, 3.0, 1.8, 2.4, 0.1, 1.25, 2.0, 30),
+)
+"""An hour, eight hours (a night), a day. The first one alone is of the organization too."""
+
+MAX_CHANCES = 60
 """Lists beyond which that no longer rises: a loop must stay a warning in an organization of any size."""
 
 MIN_EXCESS = 30
 """Tokens beyond the expected ones, in an hour or in a day."""
 
-MIN_TIMES = 1.5
-"""Times the expected tokens, likewise."""
+RUNS_SHARE = 0.25
+"""An agent that is active in a smaller share of the hours works in runs."""
+
+LEVEL_DAYS = 5
+"""Days in a row with an unusual hour after which it is a new level."""
+
+MONTH_END_TIMES = 1.5
+"""Times the same hour at the ends of earlier months."""
 
 MONTH_END_DAYS = 3
 """At either side of the end of a month an hour is also compared with the ends of earlier months."""
-
-MIN_DAYS_BY_DAY = 30
-"""Days since the first token with which an agent is judged by the surprise of a day: its weeks are known."""
-
-CLIPPED_SURPRISE = 3.0
-"""The most that an hour counts for the surprise of a day."""
-
-LASTING_HOURS = 6
-"""Hours of the last 24 that reach a surprise that lasts: a quarter of them, as of an agent that works by day."""
 
 CRITICAL_TIMES = 10
 """An hour is critical above so many times the second-highest daily maximum of the days before."""
@@ -98,10 +99,10 @@ NEW_TIMES = 8
 GROSS_TIMES = 3
 """Times the expected tokens above which an hour of the past does not become the baseline."""
 
-MAX_SPIKE_SUSPECTS = 100
+MAX_SPIKE_SUSPECTS = 200
 """Agents of which the hours are read: those whose days grew the most."""
 
-MAX_SPIKE_AGENTS = 40
+MAX_SPIKE_AGENTS = 100
 """Of these agents those of which the history is read: those whose hours grew the most."""
 
 MAX_SPIKE_GAP_HOURS = 24
@@ -126,8 +127,17 @@ MIN_QUIET_HOURS = 3
 MIN_QUIET_DAYS = 2
 """Quiet days after which the history of any other agent is read."""
 
+MIN_ACTIVE_HOURS = 6
+"""Active hours on its last two days of an agent that may be missed within a day: its history is read."""
+
 MIN_EVIDENCE_HOURS = 11.0
-"""Evidence against an agent that works around the clock: four hours in each of which it was active in all 8 weeks."""
+"""Evidence against an agent by hours: four in each of which it was active in all 8 weeks."""
+
+PAUSE_TIMES = 2
+"""Times the agent's second-longest pause, which the missed hours must exceed."""
+
+REST_HOURS = 4
+"""Hours in a row in which an agent is not steadily active are a rest: what it misses after one is judged by days."""
 
 MIN_EVIDENCE_DAYS = 7.5
 """The same of any other agent, by whole days: three if it was active in all 8 weeks on that weekday."""
@@ -136,12 +146,8 @@ MIN_EVIDENCE_WORKDAYS = 10.0
 """The same within a week, of one that rests on some days and stopped with its work done: four working days, because
 public holidays last for up to three. Its work is also done if the day after is none of its working days."""
 
-MAX_EVIDENCE_PART_DAY = 5.0
-"""Evidence at most of the rest of the day on which an agent stopped in the middle of its work: its hours depend on one
-another."""
-
-ROUND_THE_CLOCK_HOURS = 18
-"""Active hours of the 24 up to its last one of an agent that works around the clock, and of a day a week before."""
+SUCCESSOR_HOURS = 24
+"""Hours after an agent has stopped within which another one that begins may have taken over."""
 
 MIN_USUAL_AGENTS = 2
 """Agents that are usually active in an hour in which the organization is judged."""
@@ -211,6 +217,15 @@ instances if it declares none."""
 
 UNCACHED_WARNING_FACTOR = 25
 """Up to so many times it is only listed."""
+
+NEW_HABIT_DAYS = 14
+"""Days for which a habit is news; after them it is only listed."""
+
+NEW_HABIT_TIMES = 3
+"""Times the waste of the days before that make the days after it a new habit."""
+
+MIN_OLD_HABIT_DAYS = 7
+"""Of these days before, at least."""
 
 MIN_UNCACHED_TOKENS = 30
 """Of an agent on a day: below that, waste costs nothing. A job that starts again each hour stays below it."""

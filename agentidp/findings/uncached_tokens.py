@@ -3,6 +3,9 @@
 Statistic: the tokens issued against the tokens needed, one a lifetime in each run of active hours for each replica that
 is declared; and if none are, the index of dispersion of the hours, which distinguishes instances that keep their tokens
 from calls that each ask for one.
+
+It is a warning while it is news: in the first two weeks of the habit, or after its waste has multiplied. What an agent
+has done for longer is probably by design, and is listed with what could be saved.
 """
 
 from __future__ import annotations
@@ -16,8 +19,7 @@ from typing import Any
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
-from agentidp.findings.history import DAY, hourly, hours_until, instant
-from agentidp.findings.seasonal import median
+from agentidp.findings.history import DAY, hourly, hours_until, instant, median
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,20 @@ class CostlyDay:
 
 @dataclass(frozen=True)
 class Habit:
-    """Costly days in a row, among those on which the agent was active."""
+    """Costly days in a row, among those on which the agent was active; ``is_old`` if it had the habit before, too."""
 
     days: tuple[CostlyDay, ...]
+    is_old: bool = False
 
     @property
     def tokens(self) -> int:
         """Tokens issued on them."""
         return sum(day.tokens for day in self.days)
+
+    @property
+    def is_gross(self) -> bool:
+        """Whether it is worth a warning while it is news."""
+        return self.tokens > thresholds.UNCACHED_WARNING_FACTOR * self.fewest
 
     @property
     def fewest(self) -> int:
@@ -91,23 +99,40 @@ def habit_of(
     :param declared: how many replicas are; otherwise they are estimated.
     """
     groups: list[list[CostlyDay]] = [[]]
+    active: list[int] = []
     for day in range(-(-len(requests) // DAY)):
         hours = range(day * DAY, min((day + 1) * DAY, len(requests)))
         if not any(requests[hour] for hour in hours):
             continue
+        active.append(day)
         costly = costly_day(tokens, requests, hours, token_ttl, declared or 1)
         if costly:
             groups[-1].append(costly)
         elif groups[-1]:
             groups.append([])
-    for group in reversed(groups):
+    while groups:
+        group = groups.pop()
+        before = [day for each in groups for day in each]
+        days = min(newest_part([*before, *group]), group, key=len)
         if (
-            len(group) >= thresholds.MIN_UNCACHED_DAYS
-            and group[-1].day >= since
-            and (declared or not are_replicas(tokens, group, token_ttl))
+            len(days) >= thresholds.MIN_UNCACHED_DAYS
+            and days[-1].day >= since
+            and (declared or not are_replicas(tokens, days, token_ttl))
         ):
-            return Habit(tuple(group))
+            days_before = sum(1 for day in active if day < days[0].day)
+            is_old = days == group and len(before) >= max(thresholds.MIN_OLD_HABIT_DAYS, days_before / 2)
+            return Habit(tuple(days), is_old)
     return None
+
+
+def newest_part(days: list[CostlyDay]) -> list[CostlyDay]:
+    """The last days of a habit if the waste of each is a multiple of what it was before; otherwise all of them."""
+    waste = [day.tokens / day.fewest for day in days]
+    begins = max(len(days) - thresholds.NEW_HABIT_DAYS, thresholds.MIN_OLD_HABIT_DAYS)
+    for place in range(begins, len(days) - thresholds.MIN_UNCACHED_DAYS + 1):
+        if min(waste[place:]) > thresholds.NEW_HABIT_TIMES * median(waste[:place]):
+            return days[place:]
+    return days
 
 
 def costly_day(
@@ -162,13 +187,14 @@ def _first_day(query: FindingsQuery) -> date:
 def _finding(habit: Habit, row: Any, first_day: date, query: FindingsQuery) -> Finding:
     tokens, fewest, declared = habit.tokens, habit.fewest, row.expected_replicas
     replicas = "1 declared replica" if declared == 1 else f"{declared or 0:,} declared replicas"
-    is_gross = tokens > thresholds.UNCACHED_WARNING_FACTOR * fewest
+    begins = instant(first_day, habit.days[0].day * DAY)
+    is_news = not habit.is_old and query.at - begins <= timedelta(days=thresholds.NEW_HABIT_DAYS)
     return Finding(
         kind="uncached_tokens",
-        severity=Severity.warning if is_gross else Severity.info,
+        severity=Severity.warning if habit.is_gross and is_news else Severity.info,
         agent_id=row.agent_id,
         agent_name=row.agent_name,
-        begins=instant(first_day, habit.days[0].day * DAY),
+        begins=begins,
         ends=min(query.at, instant(first_day, (habit.days[-1].day + 1) * DAY)),
         unit="tokens",
         observed=tokens,
@@ -179,7 +205,8 @@ def _finding(habit: Habit, row: Any, first_day: date, query: FindingsQuery) -> F
         f"{f'its {replicas}' if declared else 'it'} needed {fewest:,}.",
         causes="It asks for a new token before each call instead of keeping the one that it has, or "
         + ("more instances of it run than are declared." if declared else "very many instances of it run."),
-        next_step=f"Make it keep its token for the {query.token_ttl} seconds of expires_in. If its instances are "
+        next_step=f"Make it keep its token for the {query.token_ttl} seconds of expires_in, which would have saved "
+        f"{tokens - fewest:,} tokens. If its instances are "
         "short-lived, let them share one. If many instances run, declare how many: "
         "agentidp agent update --expected-replicas.",
     )

@@ -1,16 +1,16 @@
 """``weekend``: who was issued tokens on a day on which the organization, and the agent itself, usually rest?
 
-Statistic: an agent's tokens of the day against the second-highest of the same weekday in 8 weeks. The second-highest,
-because the agent may have been at work on such a day once before. The unit is its average over the other weekdays.
+Statistic: an agent's tokens of the day against the highest of the same weekday in 8 weeks: who was at work on such a
+day once may be so again. The unit is its average over the other weekdays.
 
 1. The organization's days of rest are two weekdays, by the medians of its tokens: as a rule Saturday and Sunday.
-2. The day is reported if it exceeds that second-highest by ``MIN_WEEKEND_TOKENS`` and by a quarter of the average.
-3. The weekday must be quiet: that second-highest is at most a quarter of the average. If it is at most half, only the
+2. The day is reported if it exceeds that highest by ``MIN_WEEKEND_TOKENS`` and by a quarter of the average.
+3. The weekday must be quiet: that highest is at most a quarter of the average. If it is at most half, only the
    hours count in which the agent rests: a day is one of UTC, and in the west its Friday evening is on Saturday.
-4. An agent that works on less than half of its other days has no days of rest, such as a monthly job.
+4. An agent that works on less than two thirds of its other days has no days of rest, such as a monthly job.
 
-Example: an agent has 80 tokens on an average weekday, and had 0, 0, 45, 0, 2, 0, 0, 0 on the last eight Saturdays. The
-second-highest is 2, and 22 or more are reported.
+Example: an agent has 80 tokens on an average weekday, and had 0, 0, 5, 0, 2, 0, 0, 0 on the last eight Saturdays. The
+highest is 5, and 25 or more are reported.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def unusual_work(tokens: Sequence[int], day: int) -> UnusualWork | None:
     same = [of_days[each] for each in past if (day - each) % DAYS_OF_WEEK == 0]
     others = [of_days[each] for each in past if (day - each) % DAYS_OF_WEEK]
     average = sum(others) / len(others)
-    usual, today = second_highest(same), of_days[day]
-    works_on_most_days = 2 * sum(1 for each in others if each) >= len(others)
+    usual, today = max(same), of_days[day]
+    works_on_most_days = 3 * sum(1 for each in others if each) >= 2 * len(others)
     if not works_on_most_days or not _is_activity(today - usual, average):
         return None
     is_quiet_day = 100 * usual <= thresholds.QUIET_PERCENT * average
@@ -114,11 +114,6 @@ def unusual_work(tokens: Sequence[int], day: int) -> UnusualWork | None:
         return None
     in_rest = sum(tokens[hour] for hour in hours_of_rest(tokens, day, weeks) if hour < len(tokens))
     return UnusualWork(in_rest, usual=0, is_quiet_day=False) if _is_activity(in_rest, average) else None
-
-
-def second_highest(counts: Sequence[int]) -> int:
-    """What counts as usual: the agent may have been at work once before."""
-    return sorted(counts)[-2]
 
 
 def _is_activity(more: float, average: float) -> bool:
@@ -184,7 +179,7 @@ def _finding(group: list[WorkOnDay], query: FindingsQuery) -> Finding:
         observed=tokens,
         expected=usual,
         excess=tokens - usual,
-        baseline=f"the second-highest of the same weekday in up to {thresholds.WEEKEND_WEEKS} weeks before"
+        baseline=f"the highest of the same weekday in up to {thresholds.WEEKEND_WEEKS} weeks before"
         + ("" if is_quiet else ", of its hours that are usually quiet if the day is not"),
         agents=tuple(ordered[: thresholds.MAX_CONTRIBUTORS]),
         agent_count=len(ordered),

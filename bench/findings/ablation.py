@@ -11,7 +11,7 @@ import argparse
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,9 +28,9 @@ from agentidp.findings import (
     surprise,
     thresholds,
     uncached_tokens,
-    weekend,
 )
 from agentidp.findings.finding import Finding, Severity
+from agentidp.findings.thresholds import SpikeRule
 from bench.findings.__main__ import fleet_of
 from bench.findings.fleets import EVALUATED, EVALUATED_DAYS, HOURS, Fleet
 from bench.findings.looks import SECOND, Looks, query_at
@@ -41,40 +41,43 @@ Patch = tuple[Any, str, Any]
 
 ALL = "all rules"
 
+
+def never(rule: SpikeRule) -> SpikeRule:
+    """A rule that reports nothing."""
+    return rule._replace(info_times=math.inf, warning_times=math.inf)
+
+
+def _rules(change: Callable[[SpikeRule], SpikeRule], place: int | None = None) -> list[Patch]:
+    """The rules of spike with one of them changed, or all."""
+    rules = [change(rule) if place in (None, each) else rule for each, rule in enumerate(thresholds.SPIKE_RULES)]
+    return [(thresholds, "SPIKE_RULES", tuple(rules))]
+
+
 RULES: dict[str, dict[str, list[Patch]]] = {
     "spike": {
         ALL: [],
-        "without the return period of an hour": [
-            (thresholds, "INFO_RETURN_DAYS", math.inf),
-            (thresholds, "WARNING_RETURN_DAYS", math.inf),
-        ],
-        "without what lasts for six hours": [(surprise.LastDay, "lasting", lambda _: 0.0)],
-        "without the z-score of a day": [
-            (thresholds, "INFO_Z_SCORE", math.inf),
-            (thresholds, "WARNING_Z_SCORE", math.inf),
-        ],
-        "one tail index for all agents": [(thresholds, "PRIOR_WEIGHT", 1e9)],
-        "surprises of a day not clipped": [(thresholds, "CLIPPED_SURPRISE", 1e9)],
-        "no higher limits for many agents": [(thresholds, "MAX_CHANCES", 1)],
-        "the same z-score for many agents": [(thresholds, "Z_CHANCES", 0.0)],
+        "without the rule of an hour": _rules(never, 0),
+        "without the rule of eight hours": _rules(never, 1),
+        "without the rule of a day": _rules(never, 2),
+        "the highest is usual, not the third-highest": [(thresholds, "USUAL_RANK", 1)],
+        "no least surprise that is usual": _rules(lambda rule: rule._replace(min_usual=0.01)),
+        "no higher limits for many lists": _rules(lambda rule: rule._replace(lists_exponent=0.0)),
+        "no minimum of 2.2, 1.5 or 1.25 times": _rules(lambda rule: rule._replace(min_times=1.0)),
+        "no minimum of 30 tokens": [(thresholds, "MIN_EXCESS", 1)],
+        "days from the third week on": _rules(lambda rule: rule._replace(min_days=15)),
+        "one hour of a sum is enough": [(surprise.LastDay, "surprising", lambda _, hours: hours)],
+        "a warning of an hour counts in later sums": [(surprise.LastDay, "forget", lambda _: None)],
+        "no new level": [(surprise.DailyMaxima, "_next_level", lambda _: 1.0)],
         "unusual hours stay in the history": [
             (surprise, "without_gross_outliers", lambda counts, *_: [*map(float, counts)]),
             # No hour has as many weeks behind it, so none is replaced.
             (surprise, "WEEK", 10**9),
         ],
-        "gross outliers stay in the history": [
-            (surprise, "without_gross_outliers", lambda counts, *_: [*map(float, counts)]),
-            (surprise, "is_gross", lambda *_: False),
-        ],
+        "the mean also of hours that are not alike": [(thresholds, "ALIKE_TIMES", math.inf)],
         "what is expected of the hour alone": [(surprise, "mean_of_three", lambda _, same, __: same)],
         "no precedents": [(surprise, "precedent", lambda *_: 0.0)],
+        "no runs": [(thresholds, "RUNS_SHARE", 0.0)],
         "no month ends": [(spike, "without_month_ends", lambda hours, *_: hours)],
-        "no minimum of 1.5 times": [(surprise, "matters", lambda tokens, expected: tokens >= expected + 30)],
-        "no minimum of 30 tokens": [(thresholds, "MIN_EXCESS", 1)],
-        "no least maximum of an hour": [(thresholds, "MIN_HOUR_SURPRISE", 0.01)],
-        "no least deviation of days": [(thresholds, "MIN_DAY_DEVIATION", 0.01)],
-        "no least deviation of what lasts": [(thresholds, "MIN_LASTING_DEVIATION", 0.01)],
-        "days from the third week on": [(thresholds, "MIN_DAYS_BY_DAY", 15)],
         "no limit for new agents": [(thresholds, "MIN_NEW", 10**12)],
         "new agents need not exceed 8 times": [(thresholds, "NEW_TIMES", 1)],
         "not the organization": [(spike, "unexplained", lambda *_: [])],
@@ -82,8 +85,10 @@ RULES: dict[str, dict[str, list[Patch]]] = {
     },
     "silence": {
         ALL: [],
-        "no agent judged by hours": [(quiet_agent, "works_round_the_clock", lambda *_: False)],
-        "stopping amid work says nothing": [(quiet_agent, "evidence_of_stopping", lambda *_: 0.0)],
+        "no agent judged by hours": [(quiet_agent, "silence_by_hours", lambda *_: None)],
+        "earlier pauses say nothing": [(thresholds, "PAUSE_TIMES", 0)],
+        "no rest": [(thresholds, "REST_HOURS", 10**6)],
+        "a successor says nothing": [(silence, "successor_of", lambda *_: None)],
         "no more days where a holiday may be": [(thresholds, "MIN_EVIDENCE_WORKDAYS", thresholds.MIN_EVIDENCE_DAYS)],
         "hours of a quiet organization count": [(silence, "runs_of_quiet_hours", lambda *_: [])],
         "not the organization": [(silence, "quiet_times", lambda *_: [])],
@@ -97,7 +102,6 @@ RULES: dict[str, dict[str, list[Patch]]] = {
     "weekend": {
         ALL: [],
         "no hours of rest": [(thresholds, "PART_PERCENT", thresholds.QUIET_PERCENT)],
-        "the highest day counts as usual": [(weekend, "second_highest", lambda counts: max(counts))],
     },
     "uncached_tokens": {
         ALL: [],

@@ -97,6 +97,22 @@ def test_a_spike_explains_dominance_if_there_were_none_without_it(excess: int, n
     assert len(one_per_cause([dominance, finding(excess=excess)])) == number
 
 
+def test_what_has_ended_or_is_only_listed_explains_no_dominance() -> None:
+    dominance = finding("dominance", begins=15 * DAY, excess=100)
+    assert len(one_per_cause([dominance, finding(begins=3 * DAY, ends=DAY, excess=100)])) == 2
+    assert len(one_per_cause([dominance, finding("uncached_tokens", severity=Severity.info, excess=100)])) == 2
+    assert len(one_per_cause([dominance, finding("uncached_tokens", excess=100)])) == 1
+
+
+def test_sixty_agents_in_one_loop_of_days_are_one_finding_that_says_sixty() -> None:
+    spikes = [finding(agent=agent, begins=2 * DAY) for agent in range(1, 61)]
+    habits = [finding("uncached_tokens", agent=agent, begins=2 * DAY) for agent in range(1, 21)]
+    [one] = one_per_cause([*spikes, *habits])
+    assert (one.agent_count, one.also_seen_as, one.excess) == (60, ("uncached_tokens",), 60 * 100)
+    # A habit that is older has another cause.
+    assert len(one_per_cause([*spikes, finding("uncached_tokens", agent=1, begins=9 * DAY)])) == 2
+
+
 def test_a_run_at_the_weekend_explains_a_spike_and_not_a_loop() -> None:
     run = finding("weekend", begins=DAY)
     assert len(one_per_cause([run, finding()])) == 1

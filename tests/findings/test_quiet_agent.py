@@ -7,16 +7,17 @@ from math import exp, log
 import pytest
 
 from agentidp.findings import thresholds
-from agentidp.findings.habit import evidence, is_amid_work, known_weeks, weeks_active
 from agentidp.findings.history import DAY, WEEK
 from agentidp.findings.quiet_agent import (
     Silence,
-    evidence_of_stopping,
+    evidence,
+    is_amid_work,
     is_workday,
+    known_weeks,
     rests,
     silence_by_days,
     silence_of_agent,
-    works_round_the_clock,
+    weeks_active,
 )
 
 
@@ -70,14 +71,6 @@ def test_hours_and_days_in_which_the_organization_was_quiet_say_nothing() -> Non
     assert silence_of_agent(days, (), range(70, 91)) is None
 
 
-@pytest.mark.parametrize(("hours", "is_always"), [(17, False), (18, True)])
-def test_an_agent_works_around_the_clock_if_it_also_did_a_week_ago(hours: int, is_always: bool) -> None:
-    counts = [int(hour % DAY < hours) for hour in range(10 * WEEK)]
-    assert works_round_the_clock(counts, 10 * WEEK - DAY + hours - 1) is is_always
-    # A loop of two days is no such habit.
-    assert not works_round_the_clock([0] * (9 * WEEK) + [1] * (2 * DAY), 9 * WEEK + 2 * DAY - 1)
-
-
 @pytest.mark.parametrize(("days", "is_silent"), [(3, False), (4, True)])
 def test_an_agent_that_rests_and_stopped_in_the_evening_is_silent_after_four_days(days: int, is_silent: bool) -> None:
     # Its last day is a Friday or a Sunday of an agent that rests on no other day.
@@ -93,38 +86,39 @@ def test_an_agent_rests_with_two_quiet_days_in_two_weeks(quiet: int, is_resting:
     assert rests([0] * (7 + quiet) + [9] * (14 - quiet), 20) is is_resting
 
 
-@pytest.mark.parametrize(("last", "evidences"), [(11, True), (19, False)])
-def test_stopping_amid_work_is_evidence_and_stopping_in_the_evening_is_none(last: int, evidences: bool) -> None:
-    counts = office(10 * WEEK)
-    counts[9 * WEEK + last + 1 :] = [0] * (WEEK - last - 1)
-    assert evidence_of_stopping(counts, 9 * WEEK + last, 8) == thresholds.MAX_EVIDENCE_PART_DAY * evidences
+@pytest.mark.parametrize(("pauses", "hours", "is_silent"), [(1, 4, True), (2, 6, False), (2, 7, True)])
+def test_an_agent_is_silent_after_more_than_twice_its_second_longest_pause(
+    pauses: int, hours: int, is_silent: bool
+) -> None:
+    counts = [3] * (10 * WEEK)
+    for pause in range(pauses):
+        begins = (5 + pause) * WEEK + 40
+        counts[begins : begins + 3] = [0] * 3
+    assert bool(silence_of_agent([*counts, *[0] * hours, 0], (), ())) is is_silent
 
 
-@pytest.mark.parametrize(("last", "evidences"), [(20, True), (21, False)])
-def test_work_after_midnight_is_of_the_next_day_and_says_nothing_of_a_stop(last: int, evidences: bool) -> None:
-    counts = [1] * (9 * WEEK + last + 1) + [0] * WEEK
-    assert bool(evidence_of_stopping(counts, 9 * WEEK + last, 8)) is evidences
+@pytest.mark.parametrize(("last", "is_silent"), [(10, True), (16, False)])
+def test_an_agent_that_rests_at_night_is_silent_on_the_day_on_which_it_stops(last: int, is_silent: bool) -> None:
+    # On a Wednesday; of an evening's last three hours, and of the night after them, nothing is said.
+    stopped = 9 * WEEK + 2 * DAY + last
+    counts = [*office(stopped + 1), *[0] * 24]
+    assert bool(silence_of_agent(counts[: 9 * WEEK + 2 * DAY + 21], (), ())) is is_silent
+    assert bool(silence_of_agent(counts, (), ())) is is_silent
+    # Who has left early twice may do so again.
+    for day in (3 * 7, 5 * 7 + 3):
+        counts[day * DAY + 11 : (day + 1) * DAY] = [0] * 13
+    assert silence_of_agent(counts, (), ()) is None
 
 
-@pytest.mark.parametrize(("last", "is_silent"), [(3, False), (16, True)])
-def test_a_holiday_in_the_west_begins_with_rest_amid_a_day_of_utc(last: int, is_silent: bool) -> None:
+def test_a_holiday_begins_with_rest() -> None:
     # From 14:00 to 04:00, from Monday to Friday by its own clock; silent from a Thursday on, and judged on Saturday.
     def works(hour: int) -> bool:
         local = hour - 6
         return local // DAY % 7 < 5 and 8 <= local % DAY < 22
 
     ends = 10 * WEEK + 3 * DAY
-    counts = [3 * (works(hour) and hour <= ends + last) for hour in range(ends + 2 * DAY + 1)]
-    assert bool(silence_of_agent(counts, (), ())) is is_silent
-
-
-@pytest.mark.parametrize(("weekday", "is_silent"), [(3, True), (4, False)])
-def test_whoever_leaves_early_before_the_weekend_may_have_a_holiday_after_it(weekday: int, is_silent: bool) -> None:
-    # Stops at noon, and one working day is missed.
-    last = 9 * WEEK + weekday * DAY + 12
-    counts = office((last // DAY + (1 if weekday == 3 else 3) + 1) * DAY + 1)
-    counts[last + 1 :] = [0] * (len(counts) - last - 1)
-    assert bool(silence_of_agent(counts, (), ())) is is_silent
+    counts = [3 * (works(hour) and hour <= ends + 3) for hour in range(ends + 2 * DAY + 1)]
+    assert silence_of_agent(counts, (), ()) is None
 
 
 @pytest.mark.parametrize(("requests", "is_day"), [(49, False), (50, True)])

@@ -388,7 +388,7 @@ def test_an_outage_of_days_is_one_finding_and_not_one_of_each_agent(fleet: Fleet
     assert [name for name, *_ in silent(fleet)] == [None]
 
 
-@pytest.mark.parametrize(("days_after", "is_silent"), [(0, False), (1, True)])
+@pytest.mark.parametrize(("days_after", "is_silent"), [(5, False), (6, True)])
 def test_an_agent_that_does_not_come_back_after_an_outage_of_days_is_reported_then(
     fleet: Fleet, clock: Clock, days_after: int, is_silent: bool
 ) -> None:
@@ -520,8 +520,8 @@ def test_another_organizations_silence_changes_nothing(fleet: Fleet, outsiders: 
     assert [name for name, *_ in silent(outsiders)] == [None]
 
 
-@pytest.mark.parametrize(("hours", "is_found"), [(37, False), (38, True)])
-def test_an_office_agent_that_stops_amid_its_work_is_silent_after_another_day(
+@pytest.mark.parametrize(("hours", "is_found"), [(3, False), (4, True), (14, True), (38, True)])
+def test_an_office_agent_that_stops_amid_its_work_is_silent_after_four_hours(
     fleet: Fleet, clock: Clock, hours: int, is_found: bool
 ) -> None:
     # It is the organization's only agent, so nobody else says whether it was a holiday.
@@ -532,6 +532,16 @@ def test_an_office_agent_that_stops_amid_its_work_is_silent_after_another_day(
     found = fleet.findings("silence")
     assert [one["agentName"] for one in found] == ["clerk"] * is_found
     assert not any("Others were active" in one["causes"] for one in found)
+
+
+def test_an_agent_whose_successor_began_when_it_stopped_is_only_listed(fleet: Fleet, clock: Clock) -> None:
+    stopped = clock.now - 6 * HOUR
+    work(fleet, "old", ends=stopped)
+    fleet.work(fleet.agent("new"), stopped + HOUR, NOON, lambda at: 3)
+    fleet.store()
+    [finding] = fleet.findings("silence")
+    assert (finding["agentName"], finding["severity"]) == ("old", "info")
+    assert finding["causes"] == "new began at that time: it has probably taken over."
 
 
 @pytest.mark.parametrize(("stopped", "is_found"), [(3, False), (4, True), (6, True)])

@@ -307,9 +307,9 @@ def test_what_is_counted_after_now_is_not_seen(fleet: Fleet) -> None:
     assert found(fleet) == []
 
 
-def test_what_lasts_for_a_week_is_found_to_its_end(fleet: Fleet) -> None:
+def test_what_lasts_for_days_is_found_to_its_end(fleet: Fleet) -> None:
     agent_id = settled(fleet, "agent", steady)
-    fleet.work(agent_id, TODAY - 6 * DAY, NOON, lambda at: 7)
+    fleet.work(agent_id, TODAY - 3 * DAY, NOON, lambda at: 7)
     fleet.store()
     # From where it began, whatever is asked for: so it stays the same finding.
     windows = {
@@ -318,13 +318,13 @@ def test_what_lasts_for_a_week_is_found_to_its_end(fleet: Fleet) -> None:
         for _, *window, _ in [tuple(found(fleet, days=days)[0])]
         for window in [tuple(window)]
     }
-    assert windows == {("2026-04-09T05", "2026-04-15T12:00")}
+    assert windows == {("2026-04-12T04", "2026-04-15T12:00")}
 
 
 def test_slots_are_added_up(fleet: Fleet, database_url: str) -> None:
     agent_id = settled(fleet, "agent", lambda at: 20 * (at.hour == 9), now=TODAY)
     settled(fleet, "huge", lambda at: 3000)
-    fleet.count(agent_id, TODAY + 9 * HOUR, 26)
+    fleet.count(agent_id, TODAY + 9 * HOUR, 38)
     fleet.store()
     copy = """
         insert into agent_usage_daily
@@ -335,7 +335,7 @@ def test_slots_are_added_up(fleet: Fleet, database_url: str) -> None:
         connection.execute("select set_config('agentidp.organization_id', %s, false)", [fleet.organization_id])
         assert found(fleet) == []
         connection.execute(copy + "day = '2026-04-15'", [agent_id])
-        assert found(fleet) == [("agent", "2026-04-15T09", "2026-04-15T10:00", 52)]
+        assert found(fleet) == [("agent", "2026-04-15T09", "2026-04-15T10:00", 76)]
         connection.execute(copy + "day < '2026-04-15'", [agent_id])
         assert found(fleet) == []
 

@@ -51,8 +51,10 @@ def test_a_weekly_job_that_moves_to_another_day_is_none(fleet: Fleet) -> None:
     assert found(fleet) == []
 
 
-@pytest.mark.parametrize(("workdays", "is_found"), [(2, False), (3, True)])
-def test_an_agent_is_judged_that_works_on_half_of_its_other_days(fleet: Fleet, workdays: int, is_found: bool) -> None:
+@pytest.mark.parametrize(("workdays", "is_found"), [(3, False), (4, True)])
+def test_an_agent_is_judged_that_works_on_two_thirds_of_its_other_days(
+    fleet: Fleet, workdays: int, is_found: bool
+) -> None:
     agent = work(fleet, "part-time", lambda at: 100 * (at.weekday() < workdays))
     fleet.count(agent, SATURDAY, 90)
     fleet.store()
@@ -76,13 +78,12 @@ def test_names_the_agent_that_works_on_its_day_of_rest(fleet: Fleet) -> None:
             "expected": {
                 "value": 0,
                 "unit": "tokens",
-                "baseline": "the second-highest of the same weekday in up to 8 weeks before",
+                "baseline": "the highest of the same weekday in up to 8 weeks before",
             },
             "agents": [{"agentId": str(agent), "agentName": "office", "count": 45}],
             "agentCount": 1,
-            # 40 tokens in an hour that usually has none.
             "credentialId": None,
-            "alsoSeenAs": ["spike"],
+            "alsoSeenAs": [],
             "summary": "office was issued 45 tokens on Saturday, 11 April 2026, usually a quiet day.",
             "causes": "Work that was planned for these days, a schedule that was changed, or somebody else who uses the"
             " credentials.",
@@ -188,9 +189,9 @@ def test_what_is_usual_of_a_quiet_day_is_exceeded(fleet: Fleet, on_saturdays: in
     assert [one["expected"]["value"] for one in fleet.findings("weekend")] == [on_saturdays] * is_found
 
 
-@pytest.mark.parametrize(("times", "is_found"), [(0, True), (1, True), (2, False)])
+@pytest.mark.parametrize(("times", "is_found"), [(0, True), (1, False), (2, False)])
 @pytest.mark.parametrize("first", [1, 2, 7])
-def test_an_agent_may_have_worked_on_such_a_day_once_before(
+def test_an_agent_that_worked_on_such_a_day_before_may_do_so_again(
     fleet: Fleet, first: int, times: int, is_found: bool
 ) -> None:
     agent = work(fleet, "office", weekdays)
@@ -265,10 +266,8 @@ def test_an_agent_whose_friday_ends_on_saturday_by_utc_is_judged_by_the_hours_in
     ] * is_found
 
 
-@pytest.mark.parametrize(("times", "is_found"), [(1, True), (2, False)])
-def test_an_hour_is_one_of_rest_though_the_agent_was_once_at_work_in_it(
-    fleet: Fleet, times: int, is_found: bool
-) -> None:
+@pytest.mark.parametrize(("times", "is_found"), [(0, True), (2, False)])
+def test_an_hour_is_one_of_rest_if_the_agent_was_not_at_work_in_it(fleet: Fleet, times: int, is_found: bool) -> None:
     agent = fleet.agent("western")
     fleet.work(agent, NOON - 10 * WEEK, NOON, western)
     for week in range(times + 1):
