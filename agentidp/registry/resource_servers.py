@@ -35,8 +35,12 @@ TOKEN_PER_CALL = {
 """What the OpenAPI document says of the member."""
 
 
-class _ForeignScopes(ma.Schema):
-    """What the bodies have in common."""
+class _ResourceServerFields(ma.Schema):
+    """What can be said of a resource server, and changed."""
+
+    name = Text(1, MAX_NAME, required=True)
+    scopes = ScopeList(load_default=list)
+    tokenPerCall = Flag(load_default=False, attribute="token_per_call", metadata=TOKEN_PER_CALL)
 
     @ma.validates("scopes")
     def must_not_be_ours(self, scopes: list[str], data_key: str) -> None:
@@ -45,7 +49,7 @@ class _ForeignScopes(ma.Schema):
             raise ma.ValidationError("must not contain a scope of this server's own API: " + ", ".join(SCOPES))
 
 
-class NewResourceServerSchema(_ForeignScopes):
+class NewResourceServerSchema(_ResourceServerFields):
     """The body that registers a resource server."""
 
     resource = ma.fields.String(
@@ -57,9 +61,6 @@ class NewResourceServerSchema(_ForeignScopes):
             "maxLength": MAX_RESOURCE_LENGTH,
         },
     )
-    name = Text(1, MAX_NAME, required=True)
-    scopes = ScopeList(load_default=list)
-    tokenPerCall = Flag(load_default=False, attribute="token_per_call", metadata=TOKEN_PER_CALL)
 
     @ma.validates("resource")
     def must_be_an_identifier(self, resource: str, data_key: str) -> None:
@@ -70,12 +71,12 @@ class NewResourceServerSchema(_ForeignScopes):
             )
 
 
-class ResourceServerChangeSchema(_ForeignScopes, ChangeSchema):
+class ResourceServerChangeSchema(ChangeSchema, _ResourceServerFields):
     """The body that changes a resource server: what is left out stays. Its identifier cannot be changed."""
 
-    name = Text(1, MAX_NAME)
-    scopes = ScopeList()
-    tokenPerCall = Flag(attribute="token_per_call", metadata=TOKEN_PER_CALL)
+
+_CHANGEABLE = {name: field.attribute or name for name, field in ResourceServerChangeSchema().fields.items()}
+"""Member -> column, and parameter of ``sql/oauth/change_resource_server.sql``. The audit trail records them too."""
 
 
 class ResourceServerSchema(ma.Schema):
@@ -203,9 +204,9 @@ def update_resource_server(opened: Transaction, resource_server_id: UUID, change
     :returns: its row.
     :raises NotFound: the organization has no such resource server.
     """
-    unchanged: dict[str, Any] = {"name": None, "scopes": None, "token_per_call": None}
+    values = dict.fromkeys(_CHANGEABLE.values()) | change
     before = existing(opened.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id))
-    [row] = opened.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **(unchanged | change))
+    [row] = opened.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **values)
     audit.record(opened, "resource_server.changed", resource_server_id, before=_recorded(before), after=_recorded(row))
     return row
 
@@ -221,12 +222,8 @@ def remove_resource_server(opened: Transaction, resource_server_id: UUID) -> Non
 
 def _recorded(row: Any) -> dict[str, Any]:
     """What the audit trail records of a resource server."""
-    return {
-        "resource": row.resource,
-        "name": row.name,
-        "scopes": row.scopes,
-        "tokenPerCall": row.token_per_call,
-    }
+    body = represent(row)
+    return {name: body[name] for name in ("resource", *_CHANGEABLE)}
 
 
 def represent(row: Any) -> dict[str, Any]:
@@ -238,5 +235,5 @@ def represent(row: Any) -> dict[str, Any]:
         "scopes": row.scopes,
         "createdAt": timestamp(row.created_at),
         # Last, so that the columns that the commands print stay where they are.
-        "tokenPerCall": row.token_per_call,
+        **{name: getattr(row, column) for name, column in _CHANGEABLE.items() if name not in ("name", "scopes")},
     }

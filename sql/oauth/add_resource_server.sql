@@ -12,4 +12,4 @@ where (
     from resource_servers
     where organization_id = %(organization_id)s
 ) < %(most)s
-returning resource_server_id, resource, name, scopes, created_at, token_per_call
+returning {resource_server}

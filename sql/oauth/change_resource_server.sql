@@ -8,4 +8,4 @@ set
 where
     organization_id = %(organization_id)s
     and resource_server_id = %(resource_server_id)s
-returning resource_server_id, resource, name, scopes, created_at, token_per_call
+returning {resource_server}

@@ -3,4 +3,4 @@ delete from resource_servers
 where
     organization_id = %(organization_id)s
     and resource_server_id = %(resource_server_id)s
-returning resource_server_id, resource, name, scopes, created_at, token_per_call
+returning {resource_server}

@@ -3,4 +3,4 @@
 update organizations
 set suspend_dormant_after_days = %(suspend_dormant_after_days)s::integer
 where organization_id = %(organization_id)s
-returning organization_id, name, monthly_token_budget, suspended_at, created_at, suspend_dormant_after_days
+returning {organization}

@@ -5,4 +5,4 @@
 update organizations
 set suspended_at = %(suspended_at)s::timestamptz
 where organization_id = %(organization_id)s
-returning organization_id, name, monthly_token_budget, suspended_at, created_at, suspend_dormant_after_days
+returning {organization}
