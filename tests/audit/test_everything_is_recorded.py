@@ -42,6 +42,7 @@ from tests.routes import ALL, Route
 
 WRITING = [route for route in ALL if route.method != "GET"]
 UNRECORDED = {
+    "POST /dashboard/agents/<uuid:agent_id>/trust/test": "compares a token with rules, and changes nothing",
     "POST /api/v1/token": "tokens are counted",
     "POST /api/v1/token/introspect": "changes nothing",
     "POST /api/v1/alert-targets/<uuid:target_id>/test": "sends a message and changes nothing",
@@ -54,6 +55,7 @@ WRITING_AT_GET = {"GET /dashboard/sign-in", "GET /dashboard/sign-in/oidc/callbac
 
 FORMS: dict[str, Callable[[Agent, Agent], dict[str, str]]] = {
     "POST /dashboard/sign-in": lambda agent, _: {"client_id": agent.client_id, "client_secret": agent.client_secret},
+    "POST /dashboard/agents/<uuid:agent_id>/trust": lambda *_: {"issuer": "https://issuer.example", "subject": "job:7"},
     "POST /dashboard/agents/new": lambda *_: {"name": "made by a test"},
     "POST /dashboard/agents/<uuid:agent_id>/edit": lambda *_: {"name": "changed by a test", "owner": "a test"},
     "POST /dashboard/resource-servers/new": lambda *_: {

@@ -20,6 +20,8 @@ PAGES = {
     "New agent": "/dashboard/agents/new",
     f"Edit the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/edit",
     f"Create another credential: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/rotate",
+    f"Trust tokens of another issuer: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/trust",
+    f"Test a token: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/trust/test",
     f"Delete the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/delete",
     "Quotas": "/dashboard/quotas",
     "Quota per day: the organization": "/dashboard/quotas/day/edit",

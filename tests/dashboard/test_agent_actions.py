@@ -21,6 +21,7 @@ ACTIONS = {
     f"{AGENT}/<any(suspend, resume):action>",
     f"{AGENT}/delete",
     f"{AGENT}/rotate",
+    f"{AGENT}/trust",
     f"{AGENT}/credentials/<uuid:credential_id>/revoke",
 }
 """The addresses that change something: each of them is tried below."""
@@ -53,6 +54,7 @@ def addresses(agent: Agent) -> list[str]:
         f"{path}/resume",
         f"{path}/delete",
         f"{path}/rotate",
+        f"{path}/trust",
         f"{path}/credentials/{credentials(agent)[0]}/revoke",
     ]
 

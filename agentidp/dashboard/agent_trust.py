@@ -1,0 +1,107 @@
+"""Rules of trust of an agent: the form that makes one, and the page that says why a token is accepted or not."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response, request
+
+from agentidp.caller import Caller
+from agentidp.config import ConfigurationError
+from agentidp.dashboard import forms, pages, session
+from agentidp.dashboard.agent_actions import SCOPE
+from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
+from agentidp.dashboard.forms import Form
+from agentidp.federation.rule_checks import MAX_URL, MAX_VALUE
+from agentidp.http.errors import AlreadyExists, Conflict, ValidationError, existing
+from agentidp.oauth import token_test
+from agentidp.oauth.client_assertion import MAX_LENGTH
+from agentidp.registry.credentials import MAX_LABEL, NewCredentialSchema, add_credential, represent, trusted
+from agentidp.services import services
+
+FIELDS = {
+    "label": "The label",
+    "issuer": "The issuer",
+    "subject": "The subject",
+    "claims": "A claim",
+    "audience": "The audience",
+    "jwksUri": "The address of the keys",
+}
+"""What an error calls the fields of the form of a rule."""
+
+LIMITS = {"url": MAX_URL, "value": MAX_VALUE, "label": MAX_LABEL}
+
+blueprint = pages.new_blueprint("dashboard-agent-trust", __name__)
+
+
+@blueprint.get("/dashboard/agents/<uuid:agent_id>/trust")
+@session.required_to(SCOPE)
+def new_rule(caller: Caller, agent_id: UUID) -> Response:
+    """The form of a rule of trust."""
+    return _rule_form(caller, agent_id, Form({}, form_key=new_form_key()))
+
+
+@blueprint.post("/dashboard/agents/<uuid:agent_id>/trust")
+@session.required_to(SCOPE)
+def make_rule(caller: Caller, agent_id: UUID) -> Response:
+    """Make a rule of trust, and show it with its warnings."""
+    credential_id, given = sent_form_key(), forms.text(*FIELDS)
+    try:
+        body: dict[str, Any] = {name: value for name, value in given.items() if value} | {"type": "federated"}
+        if given["claims"]:
+            body["claims"] = _claims(given["claims"])
+        new = forms.loaded(NewCredentialSchema(), body)
+        rule = trusted(new["rule"], caller.settings, caller.organization_id)
+        with session.changing(caller, SCOPE) as opened:
+            credential, _ = add_credential(
+                opened, agent_id, label=new["label"], rule=rule, expires_at=None, credential_id=credential_id
+            )
+            [agent] = opened.fetch("agents/get_agent", agent_id=agent_id)
+    except AlreadyExists:
+        return sent_before(
+            f"It made the rule of trust {credential_id}.", path=f"/agents/{agent_id}", label="The page of the agent"
+        )
+    except (ValidationError, Conflict) as refused:
+        form = Form(given, forms.errors(refused, FIELDS), new_form_key())
+        return _rule_form(caller, agent_id, form, refused.status)
+    return pages.page("new_rule.html", here="agents", agent=agent, rule=represent(credential))
+
+
+@blueprint.route("/dashboard/agents/<uuid:agent_id>/trust/test", methods=["GET", "POST"])
+@session.required_to("agents:read")
+def test_token(caller: Caller, agent_id: UUID) -> Response:
+    """Compare a token with the agent's rules of trust, claim by claim. Nothing is issued or changed."""
+    agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
+    form, results, status = Form({}), None, 200
+    if request.method == "POST":
+        database = services().database.of(caller.organization_id, caller.at)
+        try:
+            results = token_test.examine(
+                services(), database, forms.text("token")["token"], agent_id=agent_id, at=caller.at
+            )
+        except ConfigurationError as refused:
+            form, status = Form({}, {"token": f"{refused}."}), 400
+    return pages.page(
+        "token_test.html", status, here="agents", agent=agent, form=form, results=results, max_length=MAX_LENGTH
+    )
+
+
+def _claims(text: str) -> dict[str, Any]:
+    """The claims of lines ``name=value``, as the API has them. A name that comes again has one more accepted value.
+
+    :raises ValidationError: a line is something else.
+    """
+    found: dict[str, list[str]] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, equals, value = line.partition("=")
+        if not equals:
+            raise ValidationError(details={"claims": ["must be a line of name=value"]})
+        found.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+def _rule_form(caller: Caller, agent_id: UUID, form: Form, status: int = 200) -> Response:
+    agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
+    own = caller.settings.issuer
+    return pages.page("rule_form.html", status, here="agents", form=form, agent=agent, limits=LIMITS, own_issuer=own)

@@ -1,0 +1,103 @@
+"""Rules of trust on the dashboard."""
+
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.dashboard.conftest import Page
+from tests.dashboard.test_agent_actions import form_key, post
+from tests.factories import Agent, database_of, make_agent
+from tests.federation.issuer import Issuer, trust
+
+GITHUB = "https://token.actions.githubusercontent.com"
+
+
+@pytest.fixture
+def worker(cast: Cast, services: Services) -> Agent:
+    """Another agent of Acme, which trusts nobody yet."""
+    return make_agent(services, cast.acme.organization_id, name="worker", scopes=["analytics:read"])
+
+
+def path_of(agent: Agent) -> str:
+    """The address of the form."""
+    return f"/dashboard/agents/{agent.agent_id}/trust"
+
+
+def rules(agent: Agent) -> list[dict[str, object]]:
+    """The agent's rules as they are stored."""
+    database = database_of(agent.services, agent.organization_id)
+    rows = database.fetch("agents/list_credentials", agent_id=agent.agent_id)
+    return [row.trust for row in rows if row.trust]
+
+
+def test_makes_a_rule_and_shows_its_warnings(signed_in: FlaskClient, worker: Agent) -> None:
+    path = path_of(worker)
+    assert {"class": "button", "href": path} in Page(signed_in.get(path.rpartition("/")[0])).all("a")
+    claims = "repository_id=7\r\nref=refs/heads/main\r\nref=refs/heads/next\r\n"
+    sent = {"issuer": GITHUB, "claims": claims, "label": "CI", "form_key": form_key(signed_in, path)}
+    made = post(signed_in, path, **sent)
+    assert made.status_code == 200
+    assert "There is no subject, so every workload of the issuer with these claims is trusted." in made.text
+    us = worker.services.settings.issuer
+    expected = {
+        "issuer": GITHUB,
+        "claims": {"repository_id": "7", "ref": ["refs/heads/main", "refs/heads/next"]},
+        "audience": us,
+    }
+    assert rules(worker) == [expected]
+    # Sent twice, it is made once.
+    assert post(signed_in, path, **sent).status_code == 409
+    assert rules(worker) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("sent", "sentence"),
+    [
+        ({}, "The issuer must be there for the type federated."),
+        ({"issuer": GITHUB, "subject": "repo:*"}, "The subject must name somebody before its *: anyone could meet it."),
+        ({"issuer": GITHUB, "claims": "ref"}, "A claim must be a line of name=value."),
+        ({"issuer": "http://x.example", "subject": "a"}, "The issuer must be an https URL"),
+        (
+            {"issuer": "https://x.example", "subject": "a", "jwksUri": "x"},
+            "The address of the keys must be an",
+        ),
+    ],
+    ids=str,
+)
+def test_says_what_is_wrong_and_keeps_what_was_typed(
+    signed_in: FlaskClient, worker: Agent, sent: dict[str, str], sentence: str
+) -> None:
+    path = path_of(worker)
+    refused = post(signed_in, path, **sent, form_key=form_key(signed_in, path))
+    assert refused.status_code == 400
+    assert sentence in refused.text
+    for value in sent.values():
+        assert value in refused.text
+    assert rules(worker) == []
+
+
+def test_says_claim_by_claim_why_a_token_is_not_accepted(
+    signed_in: FlaskClient, worker: Agent, services: Services
+) -> None:
+    issuer, path = Issuer.with_curve(), f"{path_of(worker)}/test"
+    us, now = services.settings.issuer, int(services.clock().timestamp())
+    assert "The agent has no rule of trust." in post(signed_in, path, token=issuer.token(us, now)).text
+    trust(worker, issuer=issuer.url, subject="job:7", claims={"ref": "main"}, jwks=issuer.jwks())
+    right = post(signed_in, path, token=issuer.token(us, now, sub="job:7", ref="main"))
+    assert "Accepted by the rule" in right.text
+    wrong = post(signed_in, path, token=issuer.token(us, now, sub="job:7", ref="<b>"))
+    assert (right.status_code, wrong.status_code) == (200, 200)
+    assert "Not accepted by the rule" in wrong.text
+    assert "&lt;b&gt;" in wrong.text
+    nothing = post(signed_in, path, token="x")
+    assert nothing.status_code == 400
+    assert "this is not a token that any rule could accept" in nothing.text
+
+
+def test_another_organizations_agent_is_not_there(signed_in: FlaskClient, cast: Cast) -> None:
+    path = f"{path_of(cast.outsider)}/test"
+    assert signed_in.get(path).status_code == 404
+    assert post(signed_in, path, token="x").status_code == 404
