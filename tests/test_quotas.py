@@ -33,6 +33,7 @@ from agentidp.oauth.quotas import WINDOWS, QuotaExhausted, bounds
 from agentidp.registry import operator_token
 from agentidp.registry.quotas import ORGANIZATION
 from agentidp.services import Services
+from tests.citus import WATCHES_THE_COORDINATOR
 from tests.conftest import ON_CITUS_TOO, settings_for
 from tests.db.proxy import Proxy, proxied
 from tests.db.test_unreachable import application
@@ -230,6 +231,7 @@ def scope_of(future: Future[Any]) -> str | None:
 class TestTwoTransactions:
     """What one does while another has not committed."""
 
+    @WATCHES_THE_COORDINATOR
     @pytest.mark.parametrize("own", [True, False])
     @pytest.mark.parametrize("window", WINDOWS)
     def test_the_last_token_is_issued_once(
@@ -243,6 +245,7 @@ class TestTwoTransactions:
             one.send("commit").result(PATIENCE)
             assert scope_of(second) is None
 
+    @WATCHES_THE_COORDINATOR
     def test_who_waits_gets_the_token_if_the_other_one_fails(
         self, agent: Agent, database_url: str, observer: Observer
     ) -> None:
@@ -254,6 +257,7 @@ class TestTwoTransactions:
             observer.kill(one)
             assert scope_of(second) == "agents:read"
 
+    @WATCHES_THE_COORDINATOR
     @pytest.mark.parametrize("own", [True, False])
     def test_tokens_wait_for_each_other_as_soon_as_all_connections_could_take_what_is_left(
         self, agent: Agent, database_url: str, observer: Observer, own: bool
@@ -269,6 +273,7 @@ class TestTwoTransactions:
                 assert scope_of(one.ask(agent, NOON)) == "agents:read"
                 assert observer.settle(two, two.ask(agent, NOON)) is not waits
 
+    @WATCHES_THE_COORDINATOR
     @pytest.mark.parametrize("own", [True, False])
     def test_whoever_is_near_the_limit_waits_for_those_who_were_far_from_it(
         self, agent: Agent, database_url: str, observer: Observer, own: bool
@@ -286,6 +291,7 @@ class TestTwoTransactions:
             two.send("commit")
             assert scope_of(two.ask(agent, NOON)) is None
 
+    @WATCHES_THE_COORDINATOR
     @pytest.mark.parametrize("own", [True, False])
     def test_whoever_has_waited_looks_again(
         self, agent: Agent, database_url: str, observer: Observer, own: bool
@@ -304,6 +310,7 @@ class TestTwoTransactions:
             two.send("commit").result(PATIENCE)
             assert scope_of(future) is None
 
+    @WATCHES_THE_COORDINATOR
     def test_a_change_waits_for_tokens_and_tokens_wait_for_it(
         self, agent: Agent, database_url: str, observer: Observer
     ) -> None:
@@ -320,6 +327,7 @@ class TestTwoTransactions:
             two.send("commit").result(PATIENCE)
             assert scope_of(later) is None
 
+    @WATCHES_THE_COORDINATOR
     def test_a_change_and_a_token_of_the_operator_do_not_wait_for_each_other(
         self, agent: Agent, database_url: str, observer: Observer
     ) -> None:
@@ -362,6 +370,7 @@ class TestTwoTransactions:
             two.send(*FORGET, "commit", organization_id=agent.organization_id).result(PATIENCE)
             assert scope_of(one.ask(agent, NOON)) is None
 
+    @WATCHES_THE_COORDINATOR
     def test_an_import_waits_for_the_first_sum_of_a_month_and_makes_it_new(
         self, agent: Agent, database_url: str, observer: Observer
     ) -> None:
@@ -556,6 +565,7 @@ class Schedule:
                 self.sessions[0].send("commit").result(PATIENCE)
 
 
+@WATCHES_THE_COORDINATOR
 @pytest.mark.slow
 def test_no_schedule_exceeds_a_quota_or_leaves_a_token_of_it(app: Flask, database_url: str, observer: Observer) -> None:
     services: Services = app.extensions["agentidp"]
@@ -639,6 +649,7 @@ class TestLostConnection:
             assert statuses_until(app, agent, 429) == [429]
             assert_counted(database_url, agent.organization_id, tokens=2, requests=2)
 
+    @WATCHES_THE_COORDINATOR
     def test_a_token_that_was_not_committed_does_not(self, proxy: Proxy, database_url: str, observer: Observer) -> None:
         with application(proxy.url) as (app, agent), sessions(database_url, agent.organization_id, 1) as [one]:
             set_quota(database_url, agent.organization_id, agent.agent_id, "day", 2)
