@@ -5,8 +5,8 @@
 2. The **surprise** of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)): standard deviations of a Poisson count.
    That of the last 8 hours, and of the last 24, is the same of their sums.
 3. Each is compared with what is **usual**: the third-highest of the daily maxima of 28 days. So an agent whose counts
-   jump about has a high limit. It is listed from about one and a half times that on, and a warning from twice that on.
-   The limits rise with the number of lists, because each has its chance to exceed one by chance.
+   jump about has a high limit. ``thresholds.SPIKE_RULES`` says from what multiple of that on it is listed, and from
+   what multiple it is a warning. The limits rise with the number of lists, for each may exceed one by chance.
 4. It must also **matter**: 30 tokens more than expected, and 2.2, 1.5 or 1.25 times as many, in 1, 8 or 24 hours.
 5. What this hour of the week, or one beside it, had before has a **precedent**, such as a weekly job. An agent that
    works in **runs**, in less than a quarter of all hours, may also do so at another time: a job that runs twice.
@@ -16,8 +16,8 @@
 
 Example: 20 tokens are expected of each hour, and on the third-highest of 28 days the highest surprise of an hour was
 4.2, and that of 8 hours 4.5. In a list of its own, 60 tokens in an hour have a surprise of 6.5, which is 1.5 times 4.2
-and listed; 80 tokens (8.9, 2.1 times) are a warning. If somebody who has the secret takes 20 more in each hour, 8 hours
-have 320 tokens of 160: a surprise of 10.5, which is 2.3 times 4.5 and a warning, although no hour is unusual.
+and listed; 95 tokens (10.5, 2.5 times) are a warning. If somebody who has the secret takes 20 more in each hour, 8
+hours have 320 tokens of 160: a surprise of 10.5, which is 2.3 times 4.5 and a warning, although no hour is unusual.
 """
 
 from __future__ import annotations

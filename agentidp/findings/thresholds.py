@@ -60,9 +60,9 @@ class SpikeRule(NamedTuple):
 
 
 SPIKE_RULES: tuple[SpikeRule, ...] = (
-    SpikeRule(1, 2.2, 4.0, 1.4, 2.0, 0.15, 1.5, 1.5, 14),
-    SpikeRule(8, 1.5, 3.0, 1.5, 2.0, 0.1, 1.25, 2.0, 30),
-    SpikeRule(24, 1.25, 3.0, 1.8, 2.4, 0.1, 1.25, 2.0, 30),
+    SpikeRule(1, 2.2, 4.0, 1.45, 2.4, 0.08, 1.5, 1.5, 14),
+    SpikeRule(8, 1.5, 3.0, 2.0, 2.3, 0.05, 1.25, 2.0, 30),
+    SpikeRule(24, 1.25, 3.0, 2.4, 2.75, 0.05, 1.25, 2.0, 30),
 )
 """An hour, eight hours (a night), a day. The first one alone is of the organization too."""
 

@@ -43,8 +43,7 @@ def test_the_texts_of_all_kinds_name_days_in_one_form(fleet: Fleet) -> None:
     body = {"kind": "deployment", "startsAt": f"{rotated:%Y-%m-%d}T08:00:00Z"}
     assert fleet.client.post("/api/v1/markers", json=body, headers=fleet.reader.bearer()).status_code == 201
     found = fleet.findings(days=90)
-    # The agent that dominates is reported as uncached_tokens.
-    assert {one["kind"] for one in found} == KINDS.keys() - {"dominance"}
+    assert {one["kind"] for one in found} == KINDS.keys()
     texts = [one[text] for one in found for text in ("summary", "causes", "next")]
     assert [text for text in texts if OTHERWISE.search(IN_WORDS.sub("", text))] == []
     assert len([text for text in texts if IN_WORDS.search(text)]) >= 5
