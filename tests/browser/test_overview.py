@@ -38,7 +38,7 @@ def test_the_headline_the_chart_with_its_marks_and_the_findings_are_seen_without
     shown = page.locator("#findings > ol .finding > summary")
     for part in [*first_screen, *shown.all()[:rows]]:
         expect(part).to_be_in_viewport(ratio=0.9)
-    expect(shown).to_have_count(8)
+    expect(shown).to_have_count(9)
     assert overflow(page) == []
 
 
