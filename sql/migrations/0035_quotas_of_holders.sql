@@ -39,6 +39,8 @@ from (
 where organizations.organization_id = made.organization_id and made.agent_id = '00000000-0000-0000-0000-000000000000';
 
 alter table agents drop column has_quota;
+-- So that a check of the rights does not miss that of a column that is gone.
+revoke update (has_quota) on organizations from agentidp_service;
 alter table organizations drop column has_quota;
 drop function if exists check_quotas(text, uuid, date, integer, boolean, boolean);
 drop function if exists count_refusal(text, uuid, date, integer, text, text, smallint, integer, integer);
