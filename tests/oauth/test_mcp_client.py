@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
 
 from tests.factories import PATIENCE, free_port, make_agent, make_organization, wait_until
+from tests.federation.issuer import SUBJECT, Issuer
 from tests.oauth.conftest import KEYS, Provider
 
 pytestmark = pytest.mark.slow
@@ -177,6 +179,21 @@ def test_a_client_calls_a_tool_with_its_key(mcp_server: McpServer, alg: str) -> 
         who["client_id"],
         signed.create_assertion_provider(),
         issuer=mcp_server.provider.url,
+    )
+    assert call_whoami(mcp_server, auth) == who["client_id"]
+
+
+def test_a_client_calls_a_tool_with_the_token_of_its_platform(mcp_server: McpServer) -> None:
+    """The assertion is what a workload finds in a file."""
+    who, issuer = mcp_server.provider.register(scopes=[SCOPE]), Issuer.with_curve()
+    rule = {"type": "federated", "issuer": issuer.url, "subject": SUBJECT, "jwks": issuer.jwks()}
+    mcp_server.provider.register_key(who["client_id"], **rule)
+
+    async def read_token(_audience: str) -> str:
+        return issuer.token(mcp_server.provider.url, int(time.time()))
+
+    auth = PrivateKeyJWTOAuthProvider(
+        mcp_server.url, Tokens(), who["client_id"], read_token, issuer=mcp_server.provider.url
     )
     assert call_whoami(mcp_server, auth) == who["client_id"]
 
