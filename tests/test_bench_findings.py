@@ -218,7 +218,7 @@ def every_finding(fleet: Fleet, counters: Counters) -> list[list[dict[str, Any]]
 @pytest.mark.parametrize(
     ("seed", "kinds"),
     [
-        (1, {"rejections", "silence", "spike", "uncached_tokens", "weekend"}),
+        (1, {"rejections", "silence", "spike", "uncached_tokens"}),
         (15, {"dominance", "spike"}),
     ],
 )
