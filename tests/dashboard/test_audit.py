@@ -92,6 +92,7 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
     assert changes["credential.created", "credential laptop of worker"] == {
         "label: laptop",
         "expiresAt: Fri 1 May, 00:00 UTC",
+        "type: secret",
     }
     assert "about: worker" in changes["finding.acknowledged", "finding spike"]
     assert {"href": f"/dashboard/findings/{finding_id}"} in page.all("a")
