@@ -48,7 +48,8 @@ select
     listed.rejected,
     listed.agents
 from listed
-join agents
-    on agents.organization_id = %(organization_id)s
-    and agents.agent_id = listed.agent_id
+-- "offset 0": each by the key, however many rows the planner expects.
+cross join lateral (
+    select name from agents where organization_id = %(organization_id)s and agent_id = listed.agent_id offset 0
+) as agents
 order by listed.urgency desc, listed.tokens desc, listed.requests desc, listed.agent_id

@@ -48,15 +48,21 @@ select
         ) as source
     ) as sources
 from noticed
-join agents
-    on agents.organization_id = %(organization_id)s
-    and agents.agent_id = noticed.agent_id
+-- "offset 0": each by the key, however many rows the planner expects.
+cross join lateral (
+    select agent_id, name, status, deleted_at
+    from agents
+    where organization_id = %(organization_id)s and agent_id = noticed.agent_id
+    offset 0
+) as agents
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
 -- "offset 0" keeps the planner, who does not know how few these are, from joining all history.
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
-join agent_usage_daily as usage
-    on usage.organization_id = %(organization_id)s
-    and usage.day = calendar.day
-    and usage.agent_id = noticed.agent_id
+cross join lateral (
+    select slot, tokens_by_hour, rejected_by_hour
+    from agent_usage_daily
+    where organization_id = %(organization_id)s and day = calendar.day and agent_id = noticed.agent_id
+    offset 0
+) as usage
 group by agents.agent_id, agents.name, agents.status, agents.deleted_at
 order by agents.agent_id

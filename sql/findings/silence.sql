@@ -28,11 +28,16 @@ with seen as materialized (
 active as materialized (
     select seen.*
     from seen
-    join agents
-        on agents.organization_id = %(organization_id)s
-        and agents.agent_id = seen.agent_id
-        -- Not deleted, in terms that leave the planner no index but the key.
-        and agents.status = 'active' and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+    -- "offset 0": each by the key, however many rows the planner expects.
+    cross join lateral (
+        select
+        from agents
+        where
+            organization_id = %(organization_id)s and agent_id = seen.agent_id
+            -- Not deleted, in terms that leave the planner no index but the key.
+            and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity'
+        offset 0
+    ) as registered
 ),
 -- "offset 0" keeps the planner, who does not know how few these are, from joining all history.
 last_days as materialized (
@@ -68,8 +73,9 @@ select
     chosen.agent_id in (select agent_id from sampled) as is_sampled,
     json_agg(json_build_array(calendar.day - %(first_day)s::date, usage.requests_by_hour) order by calendar.day, usage.slot) as history
 from (select agent_id from stopped union select agent_id from sampled) as chosen
-join agents
-    on agents.organization_id = %(organization_id)s and agents.agent_id = chosen.agent_id
+cross join lateral (
+    select name from agents where organization_id = %(organization_id)s and agent_id = chosen.agent_id offset 0
+) as agents
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
 cross join lateral (
