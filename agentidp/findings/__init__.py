@@ -59,6 +59,9 @@ KINDS: dict[str, Kind] = {
 }
 """Name -> module."""
 
+OF_REGISTERED = frozenset(("dormant_agent", "expiring_credential", "quota", "unused_credential"))
+"""The kinds that judge what is registered."""
+
 MARKERS = "markers"
 """What is read beside the kinds."""
 
@@ -107,7 +110,9 @@ def findings_query(
     dominance_percent: int = DEFAULT_DOMINANCE_PERCENT,
 ) -> FindingsQuery:
     """What is asked for, with the service's lifetime of a token. By default, what ``agentidp watch`` evaluates."""
-    return FindingsQuery(at=at, days=days, token_ttl=settings.token_ttl, dominance_percent=dominance_percent)
+    return FindingsQuery(
+        at=at, days=days, token_ttl=settings.token_ttl, dominance_percent=dominance_percent, of_registered=True
+    )
 
 
 def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Found:
@@ -117,18 +122,19 @@ def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Found:
         rows of each.
     :raises DatabaseUnavailable: no kind could be computed.
     """
-    rows = _rows(run, query)
+    kinds = {name: kind for name, kind in KINDS.items() if query.of_registered or name not in OF_REGISTERED}
+    rows = _rows(run, query, kinds)
     noticed = markers.markers_of(rows.pop(MARKERS, []))
     query = markers.with_holidays(query, noticed)
-    found = [finding for name in rows for finding in KINDS[name].findings(rows[name], query)]
+    found = [finding for name in rows for finding in kinds[name].findings(rows[name], query)]
     found = [markers.explained(one, noticed) for one in one_per_cause(found)]
     found.sort(key=lambda one: urgency(one, query.at))
-    return Found(found, tuple(name for name in KINDS if name not in rows))
+    return Found(found, tuple(name for name in kinds if name not in rows))
 
 
-def _rows(run: Callable[..., list[Rows]], query: FindingsQuery) -> dict[str, Rows]:
+def _rows(run: Callable[..., list[Rows]], query: FindingsQuery, kinds: dict[str, Kind]) -> dict[str, Rows]:
     """The rows of each kind, and the markers; without those whose statement fails on its own."""
-    calls = {MARKERS: markers.call(query)} | {name: kind.call(query) for name, kind in KINDS.items()}
+    calls = {MARKERS: markers.call(query)} | {name: kind.call(query) for name, kind in kinds.items()}
     try:
         return dict(zip(calls, run(*calls.values()), strict=True))
     except DatabaseUnavailable as unavailable:

@@ -28,7 +28,9 @@ class FindingsQuery:
 
     ``at`` is now, aware, in UTC; ``days`` is how many UTC days back a finding may lie, today included; ``token_ttl``
     is the lifetime of a token in seconds; ``dominance_percent`` the share of the month above which an agent dominates;
-    ``holidays`` are half-open times that people marked as such.
+    ``holidays`` are half-open times that people marked as such. ``of_registered`` is whether what is registered is
+    judged too: credentials and quotas, and agents that ask for nothing. Without it, everything comes from usage, as
+    where a history is replayed that has no registry.
     """
 
     at: datetime
@@ -36,6 +38,7 @@ class FindingsQuery:
     token_ttl: int
     dominance_percent: int
     holidays: tuple[tuple[datetime, datetime], ...] = ()
+    of_registered: bool = False
 
     def is_holiday(self, begins: datetime, ends: datetime) -> bool:
         """Whether a time lies within a holiday."""

@@ -21,15 +21,7 @@ from bench.findings.looks import Run
 DAY = 24
 TOKENS, REQUESTS, REJECTED = range(3)
 
-NOT_JUDGED = (
-    "budget",
-    "dormant_agent",
-    "expiring_credential",
-    "markers",
-    "peak",
-    "quota",
-    "unused_credential",
-)
+NOT_JUDGED = ("budget", "markers", "peak")
 """What needs no rows: ``dominance`` is not judged either, but it is compared with the sums of the month."""
 
 
