@@ -17,13 +17,25 @@ from agentidp.federation.rule_checks import (
     checked,
     warnings,
 )
-from tests.federation.issuer import Issuer
 
 OWN = "https://idp.example"
 ORGANIZATION = "org-0a1b2c3d-0000-4000-8000-000000000001"
 OTHER = "org-0a1b2c3d-0000-4000-8000-000000000002"
 RULE = {"issuer": "https://issuer.example", "subject": "job:7"}
-KEYS = Issuer.with_curve().jwks()
+KEYS = {
+    "keys": [
+        {
+            "kty": "EC",
+            "crv": "P-256",
+            "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+            "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+            "use": "sig",
+            "alg": "ES256",
+            "kid": "first",
+        }
+    ]
+}
+"""Of RFC 7517 appendix A.1: tests have it in their names, which must be the same in each process."""
 
 
 def check(**changes: Any) -> dict[str, Any]:
