@@ -94,7 +94,7 @@ begin
                     abs(p_agent_quotas[1]) - v_agent_used[1],
                     abs(p_agent_quotas[2]) - v_agent_used[2],
                     -- Unknown is near.
-                    abs(p_agent_quotas[3]) - coalesce(v_agent_used[3], p_agent_quotas[3])
+                    abs(p_agent_quotas[3]) - coalesce(v_agent_used[3], abs(p_agent_quotas[3]))
                 ) <= v_margin;
                 v_lines := 'agent ' || array_to_string(p_agent_quotas || v_agent_used, ' ', '-');
             end if;
@@ -116,7 +116,7 @@ begin
                 v_is_organization_near := least(
                     abs(p_organization_quotas[1]) - v_organization_used[1],
                     abs(p_organization_quotas[2]) - v_organization_used[2],
-                    abs(p_organization_quotas[3]) - coalesce(v_organization_used[3], p_organization_quotas[3])
+                    abs(p_organization_quotas[3]) - coalesce(v_organization_used[3], abs(p_organization_quotas[3]))
                 ) <= v_margin;
                 v_lines := concat_ws(
                     E'\n',

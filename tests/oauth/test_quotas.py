@@ -143,6 +143,16 @@ def test_a_months_quota_counts_all_of_its_days_whatever_their_order(
 
 
 @ON_CITUS_TOO
+@pytest.mark.parametrize("own", [True, False])
+def test_a_months_quota_that_only_observes_is_summed_again_on_another_day(
+    client: FlaskClient, cast: Cast, clock: Clock, own: bool
+) -> None:
+    put(client, cast.acme, "month", 1000, enforce=False, own=own)
+    clock.advance(days=1)
+    assert [ask(client, cast.acme).status_code for _ in range(2)] == [200, 200]
+
+
+@ON_CITUS_TOO
 def test_the_organizations_quota_is_of_all_its_agents(client: FlaskClient, cast: Cast) -> None:
     other = make_agent(cast.acme.services, cast.acme.organization_id, "other")
     put(client, cast.acme, "month", 3, own=False)
