@@ -89,7 +89,9 @@ def trust(
     label: str | None,
     as_json: bool,
 ) -> None:
-    """Let an agent authenticate by tokens of another issuer, so that it needs no secret.
+    """Let an agent authenticate by tokens of another issuer.
+
+    It then needs no secret.
 
     Prints: credential id, issuer, subject, claims, audience. What the rule trusts beside one workload is a warning.
     """
@@ -145,9 +147,9 @@ def _jwk_set(file: TextIO) -> dict[str, Any]:
 @click.option("--at", type=moment, metavar="TIME", help="Judge the times of the token for then. Default: now.")
 @as_json_option
 def test(token: TextIO, agent: str | None, organization: str | None, at: datetime | None, as_json: bool) -> None:
-    """Say which rule accepts a platform's token, and why each other does not, claim by claim.
+    """Say which rule accepts a platform's token.
 
-    Nothing is issued or counted. Ends with 1 if no rule accepts it.
+    For each other rule it says why not, claim by claim. Nothing is issued or counted. Ends with 1 if no rule accepts it.
 
     Prints: credential id, agent id, what is compared, result, what is expected, what was found.
     """

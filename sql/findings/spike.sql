@@ -6,7 +6,7 @@
 -- Parameters: organization_id; first_day (date): of history; since, until (date): half-open; max_suspects, max_agents.
 --
 -- pages: 90000, the days of each of ten thousand agents
--- fleet-pages: 40000
+-- fleet-pages: 65000
 with days as materialized (
     select
         usage.agent_id,

@@ -243,7 +243,7 @@ def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
     for action, body in (("mute", muted | {"wholeOrganization": True}), ("unmute", {})):
         assert client.post(f"{finding}/{action}", json=body, headers=cast.acme.bearer()).status_code == 200
     with psycopg.connect(run.database_url) as connection:
-        for subject, summary, by in ((agent_id, SECRETS[0], "anna"), ("organization", "kept", SECRETS[0])):
+        for subject, summary, by in ((agent_id, SECRETS[0], "anna"), ("organization", "about nobody", SECRETS[0])):
             finding_id = uuid4()
             connection.execute(
                 "insert into findings (organization_id, finding_id, kind, subject, severity, highest_severity, "
@@ -268,7 +268,7 @@ def test_a_deleted_agents_names_are_erased_and_its_usage_stays(
     left = dump_of(run, tmp_path)
     assert not [name for name in SECRETS if name in left]
     assert "anna" not in left
-    assert left.count("kept") == 1
+    assert left.count("about nobody") == 1
     usage = client.get("/api/v1/analytics/agents", headers=cast.acme.bearer()).json["data"]
     assert usage == [{"agentId": agent_id, "tokenCount": 3}]
     assert run("audit", "verify", "--organization", organization_id)
