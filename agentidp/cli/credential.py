@@ -149,7 +149,8 @@ def _jwk_set(file: TextIO) -> dict[str, Any]:
 def test(token: TextIO, agent: str | None, organization: str | None, at: datetime | None, as_json: bool) -> None:
     """Say which rule accepts a platform's token.
 
-    For each other rule it says why not, claim by claim. Nothing is issued or counted. Ends with 1 if no rule accepts it.
+    For each other rule it says why not, claim by claim. Nothing is issued or counted. Ends with 1 if no rule accepts
+    the token.
 
     Prints: credential id, agent id, what is compared, result, what is expected, what was found.
     """

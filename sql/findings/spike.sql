@@ -5,7 +5,7 @@
 -- Growth is from the mean of what is not 0 to the highest; 30 or 10 is added, so that a few tokens are not much growth.
 -- Parameters: organization_id; first_day (date): of history; since, until (date): half-open; max_suspects, max_agents.
 --
--- pages: 90000, the days of each of ten thousand agents
+-- pages: 115000, the days of each of ten thousand agents, and the hours of a hundred
 -- fleet-pages: 65000
 with days as materialized (
     select

@@ -313,7 +313,7 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "organization create": lambda _: ("Other", "--with-administrator"),
     "organization delete": lambda story: (story.organization,),
     "organization rename": lambda story: (story.organization, "Acme II"),
-    "quota set": lambda story: ("--agent", story.agent, "--per", "day", "--tokens", "9"),
+    "quota set": lambda story: ("--agent", story.agent, "--per", "day", "--tokens", "1", "--enforce"),
     "quota remove": lambda story: ("--agent", story.agent, "--per", "day"),
     "organization resume": lambda story: (story.organization,),
     "organization suspend": lambda story: (story.organization,),
@@ -340,6 +340,7 @@ BEFORE: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "agent resume": lambda story: ("agent", "suspend", "--yes", story.agent),
     "organization resume": lambda story: ("organization", "suspend", "--yes", story.organization),
     "quota remove": lambda story: ("quota", "set", "--agent", story.agent, "--per", "day", "--tokens", "9"),
+    "quota set": lambda story: ("token", "--agent", story.agent),
 }
 """What a command needs before it."""
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Request
 
 from tests.machine import measured
 
-MAX_BYTES = 100_000
+MAX_BYTES = 110_000
 SOON = 1.0
 """Seconds. 0.1 is the aim and what a machine at rest needs at most; the tests run on one that is not."""
 
@@ -19,7 +19,7 @@ FIRST_PAINT = """() => new Promise(resolve => new PerformanceObserver(
 ).observe({ type: "paint", buffered: true }))"""
 
 
-def test_the_page_with_90_days_is_below_100_kb_in_all(signed_in: Page) -> None:
+def test_the_page_with_90_days_is_below_110_kb_in_all(signed_in: Page) -> None:
     loaded: list[Request] = []
     signed_in.on("requestfinished", lambda request: loaded.append(request))
     signed_in.goto("/dashboard?days=90", wait_until="networkidle")

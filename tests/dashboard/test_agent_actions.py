@@ -22,6 +22,7 @@ ACTIONS = {
     f"{AGENT}/delete",
     f"{AGENT}/rotate",
     f"{AGENT}/trust",
+    f"{AGENT}/trust/test",
     f"{AGENT}/credentials/<uuid:credential_id>/revoke",
 }
 """The addresses that change something: each of them is tried below."""
@@ -55,6 +56,7 @@ def addresses(agent: Agent) -> list[str]:
         f"{path}/delete",
         f"{path}/rotate",
         f"{path}/trust",
+        f"{path}/trust/test",
         f"{path}/credentials/{credentials(agent)[0]}/revoke",
     ]
 
