@@ -175,7 +175,7 @@ def test_apprise_sends_mail(acme: Outbox, deliver: Deliver) -> None:
         acme.put(change())
         deliver()
     assert acme.target(target_id).last_error is None
-    assert "rcpt TO:<on-call@acme.example>" in received
+    assert "rcpt to:<on-call@acme.example>" in [line.lower() for line in received]
     assert any("Acme: nightly-report takes 40 times" in line for line in received)
 
 
