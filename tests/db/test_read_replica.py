@@ -33,7 +33,7 @@ from tests.machine import within
 from tests.routes import PAGES, PROTECTED, Route
 from tests.standby import Pair, execute, replicated
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.very_slow
 
 TREND = "/api/v1/analytics/tokens?days=7"
 BEHIND = "read replica is behind: the primary serves its reads"
@@ -449,7 +449,6 @@ class TestPromotion:
         outages = [r.fields["database"] for r in caplog.records if r.getMessage() == "database unreachable"]  # type: ignore[attr-defined]
         assert outages in (["read replica"], ["primary", "read replica"])
 
-    @pytest.mark.very_slow
     def test_of_a_primary_that_does_not_answer_and_comes_back(self, pair: Pair) -> None:
         with application(pair, url=either(pair)) as (client, agent):
             issue(client, agent)

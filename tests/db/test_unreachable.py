@@ -56,7 +56,7 @@ from tests.http.test_errors import (
 )
 from tests.machine import measured, within
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.very_slow
 
 UNKNOWN = (
     "It is unknown whether the request was carried out: the database did not answer. A token request may be repeated; "

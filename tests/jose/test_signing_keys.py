@@ -241,7 +241,7 @@ def of_an_unknown_key(agent: Agent) -> str:
     return agent.token(key=replace(key, kid="nobodys"))
 
 
-@pytest.mark.slow
+@pytest.mark.very_slow
 class TestWithoutADatabase:
     """The database is away: what is known goes on, at once."""
 
