@@ -1,6 +1,6 @@
 """``…/impact``: what breaks if a credential is revoked, an agent suspended or deleted, or a resource server deleted.
 
-The counts of the last 90 days say who would notice, and when it would be noticed least.
+The counts of the last 90 days say what would break, and in which hours the fewest tokens are issued.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``--dry-run`` of commands that end something: they say who would notice, and change nothing."""
+"""``--dry-run`` of commands that end something: they say what would break, and change nothing."""
 
 from __future__ import annotations
 
