@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -45,6 +46,10 @@ from agentidp.services import Services
 from tests import citus
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organizations
 from tests.faults.ledger import ROW, Result, table
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts a background job like this, and every server that a test starts would ignore it too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def settings_for(url: str, **changes: object) -> Settings:
