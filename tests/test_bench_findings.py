@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +15,7 @@ from bench.findings.database import InDatabase
 from bench.findings.fleets import EVALUATED, HOURS, Benign, Fault, Fleet, Usage, make_fleet
 from bench.findings.looks import Counters, Looks
 from bench.findings.memory import NOT_JUDGED, InMemory
-from bench.findings.renewal import INCIDENTS, make_renewal_fleet
-from bench.findings.scoring import MEANT, ReportedFinding, Score, naive
+from bench.findings.scoring import ReportedFinding, Score, naive
 from bench.findings.series import HOURS as SERIES_HOURS
 from bench.findings.series import JUDGED, Series, make_series
 from bench.findings.series import judge as judge_series
@@ -150,34 +148,6 @@ def test_the_same_seed_makes_the_same_situations() -> None:
 def test_a_repeated_loop_that_goes_on_when_the_evaluated_span_begins_is_a_fault() -> None:
     faults = fleet_of("situations held-out 1501").faults
     assert [one.kind for one in faults if one.begins < EVALUATED < one.ends] == ["repeated loop"]
-
-
-def test_the_same_seed_makes_the_same_fleet_in_the_other_way_too() -> None:
-    fleet, again, other = (fleet_of(f"renewal {seed}") for seed in ("4", "4", "6"))
-    usage = [[agent.usage for agent in each.agents] for each in (fleet, again, other)]
-    assert usage[0] == usage[1] != usage[2]
-    assert {fault.kind for each in (fleet, other) for fault in each.faults} <= set(MEANT)
-    assert all(len(agent.usage) == HOURS for agent in fleet.agents)
-    for fault in fleet.faults:
-        assert EVALUATED <= fault.begins < fault.ends <= HOURS
-
-
-def test_each_incident_of_the_other_way_changes_what_is_counted() -> None:
-    for incident in INCIDENTS:
-        fleet = make_renewal_fleet("30 agents")
-        fleet.faults.clear()
-        before = [[*agent.usage] for agent in fleet.agents]
-        incident(fleet, Random(incident.__name__))
-        [fault] = fleet.faults
-        changed = [
-            (agent, hour)
-            for agent, usage in zip(fleet.agents, before, strict=True)
-            for hour in range(HOURS)
-            if agent.usage[hour] != usage[hour]
-        ]
-        assert changed
-        assert {agent for agent, _ in changed} <= set(fault.agents or fleet.agents)
-        assert all(fault.begins <= hour < fault.ends for _, hour in changed)
 
 
 def test_a_finding_about_something_unusual_that_is_no_fault_is_benign() -> None:

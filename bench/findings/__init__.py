@@ -43,8 +43,6 @@ How it is scored:
   doubles an agent's tokens; a part of the fleet that is silent. Unusual without being a fault are batch backfills,
   blue-green deployments, many replicas, agents replaced by others, webhooks whose bursts have a heavy tail, newcomers.
   A finding about one of these is **benign**. It counts against precision and is reported separately.
-- With ``--renewal`` the fleets are made in another way (:mod:`.renewal`), to see which rules carry over: no threshold
-  is chosen by them.
 - **Listed** findings are those of the severity ``info``. They are scored separately: faults that are at least listed,
   and false and benign findings that are listed or warnings, of an organization in a week.
 - The **naive rule** for comparison: an agent's or the organization's UTC day so far is above three times yesterday's.

@@ -22,15 +22,12 @@ from bench.findings.database import InDatabase
 from bench.findings.fleets import HISTORY_DAYS, Fleet, make_fleet
 from bench.findings.looks import Looks
 from bench.findings.memory import InMemory
-from bench.findings.renewal import make_renewal_fleet
 from bench.findings.scoring import Score, table_of_faults, table_of_findings, table_of_severities
 from bench.findings.situations import add_situations
 
 
 def fleet_of(seed: str) -> Fleet:
-    """The fleet of a seed; with situations, or made in the other way, if the seed says so."""
-    if seed.startswith("renewal "):
-        return make_renewal_fleet(seed)
+    """The fleet of a seed; with situations if the seed says so."""
     fleet = make_fleet(seed)
     if seed.startswith("situations "):
         add_situations(fleet)
@@ -114,16 +111,11 @@ def arguments() -> argparse.Namespace:
         "--situations", action="store_true", help="add what plain fleets lack (bench/findings/situations.py)"
     )
     parser.add_argument(
-        "--renewal", action="store_true", help="fleets made in another way instead (bench/findings/renewal.py)"
-    )
-    parser.add_argument(
         "--in-memory", action="store_true", help="count in lists: the same findings, without PostgreSQL"
     )
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
     parser.add_argument("--verbose", action="store_true", help="list what was missed and what was false, by fleet")
     options = parser.parse_args()
-    if options.renewal and options.situations:
-        parser.error("--renewal fleets have no --situations")
     if options.fleets < 1 or options.every < 1:
         parser.error("--fleets and --every must be greater than zero")
     return options
@@ -152,7 +144,7 @@ def main() -> None:
     """Run, and say in one sentence what went wrong where something did."""
     options = arguments()
     began = time.monotonic()
-    prefix = "renewal " if options.renewal else "situations " if options.situations else ""
+    prefix = "situations " if options.situations else ""
     seeds = [f"{prefix}{options.seeds} {options.first + number}" for number in range(options.fleets)]
     try:
         if options.in_memory:
