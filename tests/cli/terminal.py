@@ -6,12 +6,15 @@ import contextlib
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.factories import PATIENCE, ROOT, SECRET_KEY
 
+CTRL_C = "\x03"
 PROMPTS = (b"Continue? [y/N]: ", b" to continue: ", b"Apply this? [y/N]: ")
 
 
@@ -48,17 +51,26 @@ class Terminal:
                     start_new_session=True,
                 )
             )
+            stack.callback(process.kill)
             os.close(theirs)
             terminal = stack.enter_context(os.fdopen(ours, "r+b", buffering=0))
-            shown = b""
+            shown, end, answered = b"", time.monotonic() + PATIENCE, False
             # At the end the terminal has nobody on its other side, which is an error.
             with contextlib.suppress(OSError):
-                while piece := terminal.read(4096):
+                while time.monotonic() < end:
+                    if not select.select([terminal], [], [], 1.0)[0]:
+                        # Python does not see a Ctrl-C between its prompt and its read. A person presses it again.
+                        if answered and typed == CTRL_C:
+                            terminal.write(typed.encode())
+                        continue
+                    piece = terminal.read(4096)
+                    if not piece:
+                        break
                     shown += piece
-                    if typed and shown.endswith(PROMPTS):
+                    if typed and not answered and shown.endswith(PROMPTS):
                         terminal.write(typed.encode())
-                        typed = ""
-            status = process.wait(PATIENCE)
+                        answered = True
+            status = process.wait(max(0.0, end - time.monotonic()))
         return status, re.sub(r"\r+\n", "\n", shown.decode())
 
 

@@ -20,7 +20,7 @@ from agentidp.cli.confirmation import YES, confirm
 from tests.audit.test_everything_is_recorded import ASKING, BEFORE, CHANGES, Story
 from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
-from tests.cli.terminal import Terminal
+from tests.cli.terminal import CTRL_C, Terminal
 from tests.factories import ROOT
 from tests.maintenance.conftest import rows_of
 
@@ -120,7 +120,7 @@ class TestOnATerminal:
 
     def test_ctrl_c_and_ctrl_d_are_no(self, run: Command, terminal: Terminal) -> None:
         agent = run.agent()
-        for typed in ("\x03", "\x04"):
+        for typed in (CTRL_C, "\x04"):
             status, shown = terminal("agent", "delete", agent, typed=typed)
             assert (status, shown.endswith("Aborted!\n")) == (1, True)
         assert run("agent", "show", agent)
