@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
+from agentidp.config import Settings
+from agentidp.db.citus import enter_organization
 from agentidp.db.database import Database, connect
+from agentidp.db.organization import Transaction
+from agentidp.db.sql import Rows
 from agentidp.findings.finding import Severity
+from agentidp.registry.agents import add_agent, remove_agent, update_agent
+from agentidp.usage_history.adding import Hours, add_usage, hour_number
 from bench.findings.__main__ import fleet_of
-from bench.findings.database import InDatabase
-from bench.findings.fleets import EVALUATED, HOURS, Benign, Fault, Fleet, Usage, make_fleet
-from bench.findings.looks import Counters, Looks
+from bench.findings.fleets import EVALUATED, HOURS, Agent, Benign, Fault, Fleet, Usage, make_fleet
+from bench.findings.looks import Looks
 from bench.findings.memory import NOT_JUDGED, InMemory
 from bench.findings.scoring import ReportedFinding, Score, naive
 from bench.findings.series import HOURS as SERIES_HOURS
@@ -116,7 +123,7 @@ def test_a_fault_that_is_reported_more_than_two_days_after_its_end_was_missed() 
 def test_the_naive_rule_finds_whoever_is_above_three_times_yesterday() -> None:
     fleet, _ = planted()
     quiet, grown, new = (agent.agent_id for agent in fleet.agents[:3])
-    found = naive(fleet, NOON, {quiet: 30, grown: 31, new: 9}, {quiet: 10, grown: 10})
+    found = naive(NOON, {quiet: 30, grown: 31, new: 9}, {quiet: 10, grown: 10})
     assert [(one.agent_id, one.begins) for one in found] == [
         (grown, NOON - timedelta(hours=12)),
         (None, datetime(2026, 4, 15, tzinfo=UTC)),
@@ -176,7 +183,50 @@ def test_a_finding_stands_for_the_kinds_that_would_report_the_same_cause() -> No
         assert (fault in score.reported_at) is is_reported
 
 
-def every_finding(fleet: Fleet, counters: Counters) -> list[list[dict[str, Any]]]:
+class InDatabase:
+    """A fleet that is counted in a PostgreSQL, where the service's own statements read it."""
+
+    def __init__(self, fleet: Fleet, connection: psycopg.Connection[Any], database: Database) -> None:
+        self.fleet, self.connection, self.database = fleet, connection, database
+        self.counted = 0
+        self.enter(fleet.start).fetch("organizations/add_organization", name=f"Fleet {fleet.seed}")
+
+    def enter(self, at: datetime) -> Transaction:
+        enter_organization(self.connection, self.fleet.organization_id, durable=False)
+        return Transaction(self.connection, self.fleet.organization_id, at)
+
+    def count(self, halves: int) -> None:
+        """Register and retire agents, and count their usage, until so many half hours are counted."""
+        sums: dict[UUID, Hours] = {agent.agent_id: {} for agent in self.fleet.agents}
+        for half in range(self.counted, halves):
+            hour, at = half // 2, self.fleet.at(half // 2)
+            for agent in self.fleet.agents:
+                if half % 2 == 0 and hour in (agent.joins, agent.leaves):
+                    self.join_or_leave(agent, hour)
+                if any(usage := agent.usage[hour][half % 2]):
+                    counts = sums[agent.agent_id].setdefault(hour_number(at.date(), at.hour), [0, 0, 0])
+                    counts[:] = usage.plus(Usage(*counts))
+        add_usage(self.enter(self.fleet.at(halves / 2)), sums)
+        self.counted = halves
+        self.connection.commit()
+
+    def join_or_leave(self, agent: Agent, hour: int) -> None:
+        opened = self.enter(self.fleet.at(hour))
+        if agent.joins == hour:
+            add_agent(
+                opened, name=agent.name, description="", scopes=[], agent_id=agent.agent_id, most=Settings.max_agents
+            )
+        if agent.leaves == hour and agent.leaves_by == "suspended":
+            update_agent(opened, agent.agent_id, {"status": "suspended"})
+        elif agent.leaves == hour:
+            remove_agent(opened, agent.agent_id)
+
+    def run(self, at: datetime) -> Callable[..., list[Rows]]:
+        run: Callable[..., list[Rows]] = self.database.of(self.fleet.organization_id, at).run
+        return run
+
+
+def every_finding(fleet: Fleet, counters: Any) -> list[list[dict[str, Any]]]:
     """What each of some looks finds: amid an hour and at its end, over the whole evaluated span."""
     looks = Looks(fleet)
     return [

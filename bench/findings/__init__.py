@@ -5,9 +5,9 @@ constant machines, scheduled jobs, sparse and bursty agents. An agent has one in
 for their lifetime, or requests a token for each job. There are growth, releases, surges, maintenance, month ends,
 newcomers, suspended and deleted agents, public holidays, summer time, and now and then a rejected request. A fleet has
 ten weeks of history without a fault and two weeks that are evaluated, in which three of four fleets have faults. Its
-usage is counted in a PostgreSQL, and the product computes its findings, with its defaults, every twelve hours and hour
-by hour in the first hours of a fault: a second before the hour is full, and then also after half an hour. Each time is
-an *evaluation*.
+usage is counted in lists (:mod:`.memory`), and the product computes its findings, with its defaults, every twelve hours
+and hour by hour in the first hours of a fault: a second before the hour is full, and then also after half an hour. Each
+time is an *evaluation*.
 Thresholds may be chosen by the tuning seeds. The held-out seeds are for the published figures, and for nothing else.
 
 How it is scored:
@@ -18,8 +18,7 @@ How it is scored:
   names one of the fault's agents, alone or among its contributors. For an outage it must concern the organization. A
   spike of the organization only needs to overlap. One of ``uncached_tokens`` is also true of an agent that was made to
   request a token per call. **Any other is false**, also if the fleet did something unusual that is not a fault: a
-  holiday, a surge, a month end, a newcomer, a suspended agent. The kinds in ``OF_THE_MONTH`` are not judged; dominance
-  is compared with the sums of the month at each evaluation instead.
+  holiday, a surge, a month end, a newcomer, a suspended agent. The kinds in ``OF_THE_MONTH`` are not judged.
 - A **fault** is detected at the first evaluation in which a finding that is meant for it (``MEANT``) overlaps it and
   names one of its agents, at the latest two days after the fault's end and before the end of the two weeks. *Time to
   detection* begins with the fault's first minute, even if nothing can be seen of it yet, as of an agent that falls

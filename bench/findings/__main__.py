@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
-from agentidp.config import Settings
-from agentidp.db.database import Database, connect
-from agentidp.db.embedded_postgres import EmbeddedPostgresError, temporary
-from agentidp.db.migrations import migrate
 from bench.findings import __doc__ as description
-from bench.findings.database import InDatabase
 from bench.findings.fleets import HISTORY_DAYS, Fleet, make_fleet
 from bench.findings.looks import Looks
-from bench.findings.memory import InMemory
 from bench.findings.scoring import Score, table_of_faults, table_of_findings, table_of_severities
 from bench.findings.situations import add_situations
 
@@ -34,23 +24,10 @@ def fleet_of(seed: str) -> Fleet:
     return fleet
 
 
-def watch(seed: str, *, url: str | None, every: int) -> Looks:
-    """Make the fleet of a seed, and look at it from the beginning of its evaluated span to the end.
-
-    :param url: of the database in which it is counted; ``None`` counts it in memory.
-    """
-    fleet = fleet_of(seed)
-    looks = Looks(fleet)
-    if url is None:
-        looks.watch(InMemory(fleet), every)
-        return looks
-    database = Database(url, Settings(data_dir=Path("/nonexistent"), database_url=url))
-    try:
-        with connect(url) as connection:
-            connection.autocommit = False
-            looks.watch(InDatabase(fleet, connection, database), every)
-    finally:
-        database.close()
+def watch(seed: str, every: int) -> Looks:
+    """Make the fleet of a seed, and look at it from the beginning of its evaluated span to the end."""
+    looks = Looks(fleet_of(seed))
+    looks.watch(every)
     return looks
 
 
@@ -70,8 +47,7 @@ def report(watched: list[Looks]) -> str:
     looks = sorted(seconds for one in watched for seconds in one.seconds)
     parts.append(
         f"{len(looks):,} evaluations, the median one in {looks[len(looks) // 2] * 1000:.1f} ms, "
-        f"99 of 100 in {looks[len(looks) * 99 // 100] * 1000:.1f} ms; "
-        f"dominance differed from the month's sums in {sum(one.wrong_dominance for one in watched)}"
+        f"99 of 100 in {looks[len(looks) * 99 // 100] * 1000:.1f} ms"
     )
     return "\n\n".join(parts)
 
@@ -110,9 +86,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--situations", action="store_true", help="add what plain fleets lack (bench/findings/situations.py)"
     )
-    parser.add_argument(
-        "--in-memory", action="store_true", help="count in lists: the same findings, without PostgreSQL"
-    )
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
     parser.add_argument("--verbose", action="store_true", help="list what was missed and what was false, by fleet")
     options = parser.parse_args()
@@ -121,40 +94,18 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-@contextmanager
-def migrated_database() -> Iterator[str]:
-    """The URL of a PostgreSQL that is thrown away afterwards."""
-    with temporary() as postgres:
-        migrate(postgres.url)
-        yield postgres.url
-
-
-def watch_all(seeds: list[str], url: str | None, options: argparse.Namespace) -> list[Looks]:
-    """Look at the fleets of all seeds, in several processes: most of a look is Python."""
-    watched = []
-    with ProcessPoolExecutor(options.processes) as processes:
-        for done in processes.map(partial(watch, url=url, every=options.every), seeds):
-            watched.append(done)
-            if options.verbose:
-                print("\n".join([f"        {done.fleet.seed}", *errors(done.score)]), flush=True)
-    return watched
-
-
 def main() -> None:
-    """Run, and say in one sentence what went wrong where something did."""
+    """Look at the fleets of all seeds, in several processes, and print what was found."""
     options = arguments()
     began = time.monotonic()
     prefix = "situations " if options.situations else ""
     seeds = [f"{prefix}{options.seeds} {options.first + number}" for number in range(options.fleets)]
-    try:
-        if options.in_memory:
-            watched = watch_all(seeds, None, options)
-        else:
-            with migrated_database() as url:
-                watched = watch_all(seeds, url, options)
-    except EmbeddedPostgresError as error:
-        print(f"{error}\n{error.log}", file=sys.stderr)
-        raise SystemExit(1) from None
+    watched = []
+    with ProcessPoolExecutor(options.processes) as processes:
+        for done in processes.map(partial(watch, every=options.every), seeds):
+            watched.append(done)
+            if options.verbose:
+                print("\n".join([f"        {done.fleet.seed}", *errors(done.score)]), flush=True)
     print(
         f"{len(seeds)} fleets ({options.seeds} seeds from {options.first} on), "
         f"{sum(len(one.fleet.agents) for one in watched)} agents, {HISTORY_DAYS} days of history, "

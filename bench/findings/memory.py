@@ -16,7 +16,6 @@ from typing import Any
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from bench.findings.fleets import Agent, Fleet
-from bench.findings.looks import Run
 
 DAY = 24
 TOKENS, REQUESTS, REJECTED = range(3)
@@ -54,7 +53,7 @@ class InMemory:
         self.agents = [agent for agent in self.fleet.agents if agent.joins <= self.hour]
         self._days = {agent: [self._counted(agent, unit, halves) for unit in range(3)] for agent in self.agents}
 
-    def run(self, at: datetime) -> Run:
+    def run(self, at: datetime) -> Callable[..., list[Rows]]:
         """Returns the rows of calls; none of kinds that are not looked for."""
         return lambda *calls: [self._rows(call) for call in calls]
 

@@ -178,7 +178,7 @@ NAIVE_MEANT = {kind: {"spike"} for kind in ("retry loop", "leak", "uncached clie
 """What a rule can tell that looks for more than there was."""
 
 
-def naive(fleet: Fleet, at: datetime, today: dict[UUID, int], yesterday: dict[UUID, int]) -> list[ReportedFinding]:
+def naive(at: datetime, today: dict[UUID, int], yesterday: dict[UUID, int]) -> list[ReportedFinding]:
     """``Three times yesterday``: the agents, and the organization, whose day so far is above three times their day
     before; one without any yesterday says nothing.
     """
