@@ -292,7 +292,7 @@ def test_stores_what_the_generator_says_and_no_zeros(database_url: str, demo: Ag
     assert all(row["tokens"] == sum(row["tokens_by_hour"]) for row in tables["usage_daily"])
     assert {
         row["slot"] for table in ("usage_daily", "agent_usage_daily", "credential_usage_daily") for row in tables[table]
-    } == {0}
+    } == {16}
 
 
 def test_a_retry_loop_makes_a_spike_on_one_day(client: FlaskClient, demo: Agent, database_url: str) -> None:

@@ -5,6 +5,7 @@ connection or a server is killed, while the quota is changed, at the edge of a w
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import queue
 import signal
@@ -33,7 +34,10 @@ from agentidp.oauth.quotas import WINDOWS, QuotaExhausted, bounds
 from agentidp.registry import operator_token
 from agentidp.registry.quotas import ORGANIZATION
 from agentidp.services import Services
-from tests.citus import WATCHES_THE_COORDINATOR
+from agentidp.usage_history import importing
+from agentidp.usage_history.adding import hour_number
+from agentidp.usage_history.records import Source
+from tests.citus import WATCHES_THE_COORDINATOR, server_of
 from tests.conftest import ON_CITUS_TOO, settings_for
 from tests.db.proxy import Proxy, proxied
 from tests.db.test_unreachable import application
@@ -47,10 +51,12 @@ from tests.factories import (
     database_of,
     make_agent,
     make_organization,
+    usage_sums,
     wait_until,
 )
 from tests.http.test_errors import token_form
 from tests.test_exactness import THREADS, Load, assert_counted
+from tests.test_usage import SLOTS
 
 ISSUE = (
     'select scope, exhausted from issue_token(%(organization_id)s::text collate "C", %(agent_id)s::uuid, '
@@ -70,7 +76,7 @@ WAITS = "select count(*) from pg_stat_activity where pg_blocking_pids(pid) = arr
 MARK = tuple(load_sql(f"quotas/{name}") for name in ("mark_agent", "mark_organization"))
 """An agent, an organization."""
 
-FORGET = tuple(load_sql(f"quotas/{name}") for name in ("forget_sums", "forget_agent_sums", "forget_organization_sum"))
+FORGET = tuple(map(load_sql, importing.FORGET_SUMS))
 """What an import of past usage ends with."""
 
 
@@ -198,6 +204,17 @@ def observer(database_url: str) -> Iterator[Observer]:
 
 
 @contextlib.contextmanager
+def all_slots_taken(url: str, organization_id: str) -> Iterator[None]:
+    """Whoever counts meanwhile shares a slot."""
+    with psycopg.connect(server_of(url, organization_id), autocommit=True) as connection:
+        connection.execute(
+            "select pg_advisory_lock(hashtext(%s), slot) from generate_series(0, %s) as slot",
+            [organization_id, SLOTS - 1],
+        )
+        yield
+
+
+@contextlib.contextmanager
 def sessions(url: str, organization_id: str, count: int) -> Iterator[list[Session]]:
     """Several connections."""
     opened = [Session(url, organization_id) for _ in range(count)]
@@ -226,6 +243,14 @@ def scope_of(future: Future[Any]) -> str | None:
     [(scope, _)] = future.result(PATIENCE)
     granted: str | None = scope
     return granted
+
+
+def assert_counted_with(url: str, organization_id: str, *, issued: int, imported: int) -> None:
+    """Every counter holds the tokens that were issued and those that were imported, which belong to no credential."""
+    sums = usage_sums(url, organization_id)
+    assert sums == {
+        name: 0 if "rejected" in name else issued if "credential" in name else issued + imported for name in sums
+    }
 
 
 class TestTwoTransactions:
@@ -391,6 +416,72 @@ class TestTwoTransactions:
         with psycopg.connect(database_url) as owner:
             assert owner.execute("select other_days_of, other_days from quotas").fetchall() == [(None, None)]
             assert owner.execute("select quotas from agents").fetchall() == [([None, None, 1000],)]
+
+    @WATCHES_THE_COORDINATOR
+    def test_an_import_shares_no_slot_with_tokens(self, agent: Agent, database_url: str, observer: Observer) -> None:
+        """Or a token that sums the month would wait for the import's row in the slot, and the import for the sum."""
+        set_quota(database_url, agent.organization_id, agent.agent_id, "month", 1000)
+        with (
+            all_slots_taken(database_url, agent.organization_id),
+            sessions(database_url, agent.organization_id, SLOTS + 1) as opened,
+        ):
+            # Sessions that would share a slot if all are taken.
+            by_slot: dict[int, list[Session]] = {}
+            for session in opened:
+                by_slot.setdefault(session.pid % SLOTS, []).append(session)
+            adding, issuing = next(shared for shared in by_slot.values() if len(shared) > 1)[:2]
+            adding.send(
+                "select set_config('agentidp.organization_id', %(organization_id)s, true)",
+                load_sql("usage_history/add_usage"),
+                organization_id=agent.organization_id,
+                agent_ids=[agent.agent_id],
+                agents=[1],
+                hours=[hour_number(NOON.date(), NOON.hour)],
+                tokens=[500],
+                requests=[500],
+                rejected=[0],
+            ).result(PATIENCE)
+            token = issuing.ask(agent, NOON)
+            observer.settle(issuing, token)
+            forgotten = adding.send(*FORGET, "commit", organization_id=agent.organization_id)
+            assert not observer.settle(adding, forgotten)
+            assert scope_of(token) == "agents:read"
+            issuing.send("commit").result(PATIENCE)
+            forgotten.result(PATIENCE)
+        assert_counted_with(database_url, agent.organization_id, issued=1, imported=500)
+
+    @WATCHES_THE_COORDINATOR
+    def test_an_import_locks_quotas_as_tokens_do(self, agent: Agent, database_url: str, observer: Observer) -> None:
+        """Its agent's before the organization's."""
+        holder = {"organization_id": agent.organization_id, "agent_id": agent.agent_id}
+        for quotas_of in (agent.agent_id, ORGANIZATION):
+            set_quota(database_url, agent.organization_id, quotas_of, "month", 1000)
+        with sessions(database_url, agent.organization_id, 3) as (one, issuing, forgetting):
+            # What is stored second in the agent's row waits: so the token has locked the agent's quota alone.
+            one.send("select from agents where agent_id = %(agent_id)s for no key update", **holder).result(PATIENCE)
+            token = issuing.ask(agent, NOON)
+            assert not observer.settle(issuing, token)
+            forgotten = forgetting.send(*FORGET, **holder)
+            assert not observer.settle(forgetting, forgotten)
+            one.send("rollback").result(PATIENCE)
+            assert scope_of(token) == "agents:read"
+            issuing.send("commit").result(PATIENCE)
+            forgotten.result(PATIENCE)
+
+    @WATCHES_THE_COORDINATOR
+    def test_an_import_and_a_change_of_several_quotas_do_not_wait_for_each_other(
+        self, agent: Agent, database_url: str, observer: Observer
+    ) -> None:
+        holder = {"organization_id": agent.organization_id, "agent_id": agent.agent_id}
+        for quotas_of in (agent.agent_id, ORGANIZATION):
+            set_quota(database_url, agent.organization_id, quotas_of, "month", 1000)
+        with sessions(database_url, agent.organization_id, 2) as (changing, forgetting):
+            changing.change(ORGANIZATION, "month", 2000).result(PATIENCE)
+            forgotten = forgetting.send(*FORGET, **holder)
+            assert not observer.settle(forgetting, forgotten)
+            changing.change(agent.agent_id, "month", 2000).result(PATIENCE)
+            changing.send("commit").result(PATIENCE)
+            forgotten.result(PATIENCE)
 
     def test_the_service_sets_its_isolation_level_itself(self, agent: Agent, database_url: str) -> None:
         with psycopg.connect(database_url, autocommit=True) as owner:
@@ -626,6 +717,43 @@ def test_simultaneous_connections_get_what_a_quota_allows(agent: Agent, database
         assert sum(threads.map(ask, range(connections))) == tokens
     assert_counted(database_url, agent.organization_id, tokens=tokens, requests=tokens)
     assert refusals(database_url, agent.organization_id) == connections * tries - tokens
+
+
+@ON_CITUS_TOO
+def test_imports_and_tokens_at_the_same_time_are_counted_exactly(agent: Agent, database_url: str) -> None:
+    """All slots are taken, and after each import the next token sums the month anew."""
+    connections, tries, imports = 4, 15, 6
+    for holder in (agent.agent_id, ORGANIZATION):
+        set_quota(database_url, agent.organization_id, holder, "month", 1000)
+    begin = threading.Barrier(connections + 2)
+
+    def ask(_: int) -> None:
+        database = database_of(agent.services, agent.organization_id)
+        client = Client(agent.organization_id, agent.agent_id, secret_hash=hash_secret(agent.client_secret))
+        begin.wait(PATIENCE)
+        for _ in range(tries):
+            assert record(database, client, scope=["agents:read"], resource=None, proof=None)
+
+    def add(number: int) -> None:
+        begin.wait(PATIENCE)
+        for turn in range(imports):
+            # No file is like another one, which would not be counted again.
+            today, before = (f"{at:%Y-%m-%dT%H:%M:%SZ},{agent.agent_id}" for at in (NOON, NOON - timedelta(days=1)))
+            file = f"time,agent,tokens\n{today},{number + 1}\n{before},{turn + 1}\n"
+            source = Source(io.BytesIO(file.encode()))
+            importing.import_usage(database_url, agent.organization_id, source, file_format="csv", at=NOON)
+
+    with all_slots_taken(database_url, agent.organization_id), ThreadPoolExecutor(connections + 2) as threads:
+        for future in [threads.submit(ask, n) for n in range(connections)] + [threads.submit(add, n) for n in range(2)]:
+            future.result(PATIENCE)
+    issued, imported = connections * tries, imports * (1 + 2) + 2 * sum(range(1, imports + 1))
+    assert_counted_with(database_url, agent.organization_id, issued=issued, imported=imported)
+    client = Client(agent.organization_id, agent.agent_id, secret_hash=hash_secret(agent.client_secret))
+    granted = record(
+        database_of(agent.services, agent.organization_id), client, scope=["agents:read"], resource=None, proof=None
+    )
+    assert granted is not None
+    assert {quota.left for quota in granted.quotas} == {1000 - issued - imported}
 
 
 @pytest.mark.slow

@@ -15,6 +15,16 @@ from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.usage_history.adding import AN_HOUR, COUNTS, EPOCH, Hours, add_usage
 from agentidp.usage_history.records import BadRecord, Reader, Source, csv_values, json_values
 
+FORGET_SUMS = (
+    "quotas/share_quotas",
+    "quotas/forget_sums",
+    "quotas/forget_agent_sums",
+    "quotas/forget_organization_sum",
+)
+"""What lets the sums of a month that quotas keep be made anew. Last, because a token that sums the days again waits for
+it; and while no quota changes, because who changes several locks their rows in another order.
+"""
+
 FORMATS = {"csv": csv_values, "ndjson": json_values}
 
 MAX_CELLS = 50_000
@@ -71,8 +81,7 @@ def import_usage(
             for cells in _summed(source, file_format, _agents(opened), at, total):
                 _add(opened, cells, total)
             _record(opened, source.digest, total)
-            # Last, because a token that sums a month's days again waits for it.
-            for statement in ("quotas/forget_sums", "quotas/forget_agent_sums", "quotas/forget_organization_sum"):
+            for statement in FORGET_SUMS:
                 opened.fetch(statement)
             if is_dry_run or total.repeats:
                 raise _TakeBack

@@ -13,7 +13,8 @@ select
     given.agent_id,
     given.credential_id,
     given.resource,
-    0,
+    -- As usage_history/add_usage.
+    16,
     (select sum(hours.tokens) from unnest(given.tokens_by_hour) as hours (tokens)),
     given.tokens_by_hour
 from jsonb_to_recordset(%(counts)s::jsonb) as given (

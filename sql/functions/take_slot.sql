@@ -1,5 +1,5 @@
--- The lowest slot of an organization that no other transaction is counting in; it stays ours until commit. For statements;
--- count_usage() does the same by itself.
+-- The lowest slot of an organization that no other transaction is counting in; it stays ours until commit. For the import of
+-- usage by release 0.2.0; to be dropped in a later release.
 create or replace function take_slot(organization_id text) returns smallint
     language sql volatile
     return coalesce(

@@ -30,8 +30,10 @@ agent_hours as materialized (
     left join counted using (agent_id, day, hour)
 ),
 counting as materialized (
-    -- In a slot of its own: tokens that are issued meanwhile do not wait.
-    select take_slot(%(organization_id)s::text) as slot
+    -- In a slot that no token counts in, so that neither waits for the other. Two imports would wait for each other's rows
+    -- in any order, so the second one waits for the first.
+    select 16 as slot
+    from pg_advisory_xact_lock(hashtext(%(organization_id)s::text), 19)
 ),
 agent_usage as (
     insert into agent_usage_daily as usage
