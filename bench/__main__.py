@@ -23,7 +23,7 @@ from agentidp.server.serve import gunicorn_config
 from bench import best_python, latency, load, wrk
 from bench.calls import REQUESTS, calls_by_case
 from bench.case import Case, Load, header, line, usual_cases
-from bench.database import AGENTS, FEDERATED_RULE, Shape, counted, facts, seed, set_quotas
+from bench.database import AGENTS, FEDERATED_RULE, Shape, counted, counted_since, facts, seed, set_quotas
 from bench.growth import measure_growth
 from bench.peer import peer
 from bench.requests import (
@@ -196,10 +196,10 @@ class Bench:
 
     def is_exact(self) -> bool:
         """Whether every token was counted exactly once. wrk does not report what is under way at a round's end."""
-        grown = [after - before for after, before in zip(counted(self.postgres.url), self.before, strict=True)]
-        print(f"\ntokens: {self.issued:,} answered, {grown[0]:,} counted by organization, {grown[1]:,} by agent")
+        grown, sentence = counted_since(self.postgres.url, self.before, self.issued)
+        print(f"\n{sentence}")
         unknown = self.options.connections * (self.options.rounds + 1) * 4 if self.options.wrk else 0
-        return grown[0] == grown[1] and 0 <= grown[0] - self.issued <= unknown
+        return len(set(grown)) == 1 and 0 <= grown[0] - self.issued <= unknown
 
 
 def assertions_needed(options: argparse.Namespace) -> int:

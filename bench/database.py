@@ -97,13 +97,26 @@ def set_quotas(url: str, far: tuple[str, str], used: tuple[str, str]) -> None:
             quotas.set_quota(opened, UUID(used[0]), "month", tokens=1, is_enforced=True)
 
 
-def counted(url: str) -> tuple[int, int]:
-    """The tokens that the organizations' and the agents' counters hold."""
+COUNTERS = {"organization": "usage_daily", "agent": "agent_usage_daily", "credential": "credential_usage_daily"}
+"""What tokens are counted by -> the table."""
+
+
+def counted(url: str) -> list[int]:
+    """The tokens that each of :data:`COUNTERS` holds."""
     with psycopg.connect(url) as connection:
         # Each by itself: Citus refuses one as a part of the other.
-        [(by_organization,)] = connection.execute("select sum(tokens)::bigint from usage_daily").fetchall()
-        [(by_agent,)] = connection.execute("select sum(tokens)::bigint from agent_usage_daily").fetchall()
-    return by_organization, by_agent
+        rows = [
+            connection.execute(f"select coalesce(sum(tokens), 0)::bigint from {table}".encode()).fetchone()  # noqa: S608
+            for table in COUNTERS.values()
+        ]
+    return [row[0] for row in rows if row]
+
+
+def counted_since(url: str, before: list[int], issued: int) -> tuple[list[int], str]:
+    """How much each of :data:`COUNTERS` has grown, and a sentence that says so beside the tokens that were answered."""
+    grown = [after - earlier for after, earlier in zip(counted(url), before, strict=True)]
+    by = ", ".join(f"{number:,} by {name}" for name, number in zip(COUNTERS, grown, strict=True))
+    return grown, f"{issued:,} tokens answered, counted: {by}"
 
 
 def sync_time(directory: Path) -> float:

@@ -22,7 +22,7 @@ from agentidp.db.distribution import distribute
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
 from bench.case import Case, Load, header, line, usual_cases
-from bench.database import USUAL, Shape, counted, facts, seed
+from bench.database import USUAL, Shape, counted, counted_since, facts, seed
 from bench.requests import GRANT, TOKEN, basic, response
 from bench.servers import ServerFailed, free_ports, server
 
@@ -42,14 +42,14 @@ class Served:
     process: int
     clients: list[tuple[str, str]]
     bearer: str
-    before: tuple[int, int]
+    before: list[int]
     issued: int = 1
 
     def is_exact(self, name: str) -> bool:
         """Whether every token was counted exactly once."""
-        grown = [after - before for after, before in zip(counted(self.url), self.before, strict=True)]
-        print(f"{name}: {self.issued:,} tokens answered, {grown[0]:,} counted by organization, {grown[1]:,} by agent")
-        return grown == [self.issued, self.issued]
+        grown, sentence = counted_since(self.url, self.before, self.issued)
+        print(f"{name}: {sentence}")
+        return set(grown) == {self.issued}
 
 
 def compare_databases(options: Namespace, load: Load) -> tuple[bool, dict[str, Any]]:

@@ -30,11 +30,12 @@ from bench import best_python, growth, latency, load, peer, two_databases, wrk
 from bench.__main__ import assertions_needed, loader_of
 from bench.calls import calls_by_case
 from bench.case import Case, line, usual_cases
+from bench.database import COUNTERS, counted
 from bench.servers import ServerFailed
 from bench.two_databases import compare_databases
 from tests.citus import COUNTS_CALLS, Cluster
 from tests.conftest import settings_for
-from tests.factories import Server, make_agent, make_organization, usage_sums
+from tests.factories import NOON, Server, count_usage, make_agent, make_organization, usage_sums
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -231,6 +232,17 @@ class TestTwoDatabases:
             beside = "local" if case.name.startswith("trend") else base64.b64encode(b"one:local").decode()
             assert secret.encode() in case.requests[0]
             assert beside.encode() in case.other_requests[0]
+
+    @pytest.mark.parametrize("table", COUNTERS.values())
+    def test_a_token_that_one_counter_lacks_is_noticed(self, services: Services, database_url: str, table: str) -> None:
+        agent = make_agent(services, make_organization(services))
+        before = counted(database_url)
+        served = two_databases.Served(database_url, 0, 0, [], "", before, issued=3)
+        count_usage(services, agent.organization_id, agent.agent_id, NOON, tokens=3)
+        assert served.is_exact("here")
+        with psycopg.connect(database_url) as connection:
+            connection.execute(f"update {table} set tokens = tokens - 1".encode())
+        assert not served.is_exact("here")
 
     def test_a_database_that_is_in_use_is_left_alone(self, database_url: str) -> None:
         with pytest.raises(ServerFailed, match="must name an empty database: this one has tables of AgentIdP"):
