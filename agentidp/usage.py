@@ -1,7 +1,7 @@
 """Counting: the statements that count a request made and a request rejected; and why and from where it was rejected.
 
-A token issued is counted by the statement that issues it, ``sql/oauth/issue_access_token.sql``. All three count by the
-function ``sql/functions/count_usage.sql``.
+They count by the function ``sql/functions/count_usage.sql``. A token issued is counted by the statement that issues it,
+``sql/oauth/issue_access_token.sql``, with the function ``sql/functions/count_token.sql``.
 """
 
 from __future__ import annotations

@@ -46,10 +46,7 @@ _POPULATE = """
     select organization_id, agent_id from made
 """
 _COUNT = """
-    select count_by_credential(
-        organization_id, agent_id, credential_id, '', %(day)s, %(hour)s,
-        count_usage(organization_id, agent_id, %(day)s, %(hour)s, 1, 1, 0)
-    )
+    select count_token(organization_id, agent_id, credential_id, '', %(day)s, %(hour)s)
     from credentials
     where organization_id = %(organization_id)s and agent_id = %(agent_id)s
 """

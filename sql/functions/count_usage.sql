@@ -1,4 +1,5 @@
--- Counts tokens, requests and rejected requests of an agent in an hour. The service counts by nothing else.
+-- Counts requests and rejected requests of an agent in an hour. Tokens are counted by count_token; of those that are counted here
+-- it is not known by which credential.
 --
 -- It counts in the lowest slot of the organization in which no other transaction is counting. The slot is taken until
 -- the commit, so the commits of a hot organization do not wait for one another, and a quiet one keeps a single row a

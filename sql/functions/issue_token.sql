@@ -22,7 +22,6 @@ declare
     v_checked text[];
     v_is_active boolean;
     v_must_prove boolean;
-    v_slot smallint;
     -- These are never read: they are there only for the call.
     v_entered text;
     v_is_consumed boolean;
@@ -108,9 +107,8 @@ begin
         v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     end if;
     if v_granted is not null then
-        v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 1, 1, 0);
-        v_is_counted := count_by_credential(
-            p_organization_id, p_agent_id, v_credential.credential_id, coalesce(p_resource, ''), p_day, p_hour, v_slot
+        v_is_counted := count_token(
+            p_organization_id, p_agent_id, v_credential.credential_id, coalesce(p_resource, ''), p_day, p_hour
         );
         -- At most once a minute: a write for each token would make all tokens of one credential wait for its row.
         if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then

@@ -1,0 +1,71 @@
+-- Counts a token and its request: of the organization, of the agent, and by the credential that it was issued to and by its
+-- resource. In a slot, as count_usage; the three rows are always locked in this order, so no two transactions wait for each other.
+--
+-- A function of its own, with statements that add 1 to what a token counts and nothing to anything else: each addition costs, and
+-- so does each call of a function. Returns true.
+--
+-- Parameters: p_organization_id; p_agent_id; p_credential_id; p_resource: empty for our own API; p_day and p_hour (0 to
+-- 23): in UTC.
+create or replace function count_token(
+    p_organization_id text,
+    p_agent_id uuid,
+    p_credential_id uuid,
+    p_resource text,
+    p_day date,
+    p_hour integer
+) returns boolean
+language plpgsql as $$
+declare
+    v_slot smallint := 0;
+    v_hour integer := p_hour + 1;
+begin
+    while not pg_try_advisory_xact_lock(hashtext(p_organization_id), v_slot) loop
+        v_slot := v_slot + 1;
+        if v_slot = 16 then
+            v_slot := pg_backend_pid() % 16;
+            exit;
+        end if;
+    end loop;
+    loop
+        update usage_daily
+        set
+            tokens = tokens + 1,
+            tokens_by_hour[v_hour] = tokens_by_hour[v_hour] + 1,
+            requests_by_hour[v_hour] = requests_by_hour[v_hour] + 1
+        where organization_id = p_organization_id and day = p_day and slot = v_slot;
+        exit when found;
+        -- The slot's first of the day. Another transaction may share the slot and be the first as well.
+        insert into usage_daily (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
+        values (p_organization_id, p_day, v_slot, 0, count_nothing(), count_nothing(), count_nothing())
+        on conflict do nothing;
+    end loop;
+    loop
+        update agent_usage_daily
+        set
+            tokens = tokens + 1,
+            requests = requests + 1,
+            tokens_by_hour[v_hour] = tokens_by_hour[v_hour] + 1,
+            requests_by_hour[v_hour] = requests_by_hour[v_hour] + 1
+        where organization_id = p_organization_id and day = p_day and agent_id = p_agent_id and slot = v_slot;
+        exit when found;
+        insert into agent_usage_daily (
+            organization_id, day, agent_id, slot, tokens, requests, rejected, tokens_by_hour, requests_by_hour, rejected_by_hour
+        )
+        values (p_organization_id, p_day, p_agent_id, v_slot, 0, 0, 0, count_nothing(), count_nothing(), count_nothing())
+        on conflict do nothing;
+    end loop;
+    loop
+        update credential_usage_daily
+        set tokens = tokens + 1, tokens_by_hour[v_hour] = tokens_by_hour[v_hour] + 1
+        where
+            organization_id = p_organization_id and day = p_day and agent_id = p_agent_id
+            and credential_id = p_credential_id and resource = p_resource and slot = v_slot;
+        exit when found;
+        insert into credential_usage_daily (
+            organization_id, day, agent_id, credential_id, resource, slot, tokens, tokens_by_hour
+        )
+        values (p_organization_id, p_day, p_agent_id, p_credential_id, p_resource, v_slot, 0, count_nothing())
+        on conflict do nothing;
+    end loop;
+    return true;
+end $$;
