@@ -8,7 +8,7 @@ RUN python3 -m venv /opt/agentidp
 WORKDIR /src
 COPY . .
 # Without the extra embedded, a PostgreSQL for trials without containers: it is the largest part.
-RUN /opt/agentidp/bin/pip install --no-cache-dir --constraint constraints.txt '.[alerts,oidc]' \
+RUN /opt/agentidp/bin/pip install --no-cache-dir --constraint constraints.txt '.[alerts]' \
     && /opt/agentidp/bin/pip uninstall --yes pip \
     && ln -s "$(/opt/agentidp/bin/python -I -c 'from agentidp.server.serve import gunicorn_config as c; print(c())')" \
         /opt/agentidp/gunicorn.conf.py \

@@ -1,51 +1,35 @@
-"""The company's OpenID Connect provider, by Authlib's client for Flask.
+"""OpenID Connect's authorization code flow, as its client: with state, nonce and PKCE (RFC 7636).
 
-Imported only if people sign in at a provider: Authlib and requests are optional.
+What the callback needs of the request that began a sign-in is in Flask's session, a signed cookie of the browser.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, urlencode
 
 import flask
-from authlib.integrations.base_client import MismatchingStateError, OAuthError
-from authlib.integrations.flask_client import FlaskIntegration, FlaskOAuth2App, OAuth
-from authlib.integrations.requests_client import OAuth2Session
-from authlib.oidc.core import CodeIDToken
-from flask import Flask, Response
-from joserfc.errors import JoseError
-from requests import RequestException
-from requests.exceptions import InvalidJSONError
+from flask import Response
 
-from agentidp.config_values import LOOPBACK_HOSTS
 from agentidp.dashboard.oidc_claims import merged, values_of
-from agentidp.dashboard.oidc_http import bound, conversation
+from agentidp.federation.issuer_keys import ACCEPT, MAX_BODY, TIMEOUT, checked_url, json_object
+from agentidp.jose.jws import NUMERIC_DATE_LIMIT, UnverifiedJwt, base64url, read_unverified
 from agentidp.oidc_settings import OidcSettings
+from agentidp.outbound.client import RequestFailed, proxy_of_environment, request
+from agentidp.outbound.networks import OF_THE_OPERATOR
 
-__all__ = [
-    "MismatchingStateError",
-    "begin",
-    "complete",
-    "conversation",
-    "end_session_endpoint",
-    "has_begun",
-    "has_metadata",
-    "is_unavailable",
-    "new_client",
-    "read_metadata",
-    "reason",
-]
-
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "Ed25519")
 """Of ID tokens: signatures with a key of the provider's, never ``none`` or a shared secret."""
 
-METADATA_LIFETIME = 3600.0
-"""Seconds for which the provider's metadata and keys are used. An unknown key is looked for at once."""
+TYPES = (None, "jwt", "jose")
+"""Values of ``typ`` of an ID token, in lower case."""
 
 CLOCK_DIFFERENCE = 60
 """Seconds by which the provider's clock may differ from ours."""
@@ -53,199 +37,219 @@ CLOCK_DIFFERENCE = 60
 MAX_FLOWS = 4
 """Sign-ins that a browser may have begun at a time, in several windows."""
 
-_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint", "end_session_endpoint")
+_FLOWS = "flows"
+_ERROR = re.compile(r"[a-z_]{1,40}")
 
 
-class BadProvider(Exception):
-    """The provider's metadata or response cannot be used. The message is for the log."""
+class Unavailable(Exception):
+    """The provider did not respond, or with an error of its own. The message is for the log."""
 
 
-class _IdToken(CodeIDToken):
-    """Compares times with the request's instant."""
-
-    def validate(self, now: int | None = None, leeway: int = 0) -> None:
-        super().validate(int(flask.g.at.timestamp()), leeway)
+class BadResponse(Exception):
+    """What the provider sent cannot be used, or is a refusal. The message is for the log."""
 
 
-class _Integration(FlaskIntegration):
-    """Keeps of a sign-in what the callback needs, so that the cookie stays small."""
+class Flow(NamedTuple):
+    """A sign-in that a browser has begun.
 
-    def set_state_data(self, session: Any, state: str, data: dict[str, Any]) -> None:
-        self._clear_session_state(session)
-        begun = [key for key in session if key.startswith("_state_")]
-        for key in begun[: max(0, len(begun) - MAX_FLOWS + 1)]:
-            session.pop(key)
-        super().set_state_data(session, state, {name: value for name, value in data.items() if name != "url"})
-
-
-class _Client(FlaskOAuth2App):
-    """The client of one provider."""
-
-    server_metadata: dict[str, Any]
-
-    def load_server_metadata(self) -> dict[str, Any]:
-        """The provider's metadata, with what is used of it alone. The keys are stored in it, and expire with it."""
-        if not self.has_metadata:
-            url = f"{self.issuer.removesuffix('/')}/.well-known/openid-configuration"
-            with self._get_session() as session:
-                response = session.request("GET", url, withhold_token=True)
-                response.raise_for_status()
-                metadata = response.json()
-            self.server_metadata = _used(metadata, self.issuer) | {"_loaded_at": time.monotonic()}
-        return self.server_metadata
-
-    @property
-    def has_metadata(self) -> bool:
-        """Whether the metadata was read and has not expired."""
-        loaded_at = self.server_metadata.get("_loaded_at")
-        return loaded_at is not None and 0 <= time.monotonic() - loaded_at < METADATA_LIFETIME
-
-    @property
-    def issuer(self) -> str:
-        """The provider's, as the settings name it."""
-        return str(self.client_kwargs["issuer"])
-
-
-class _Session(OAuth2Session):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        bound(self)
-
-
-_Client.client_cls = _Session
-
-
-class _OAuth(OAuth):
-    oauth2_client_cls = _Client
-    framework_integration_cls = _Integration
-
-
-def new_client(app: Flask, settings: OidcSettings) -> Any:
-    """The client of the provider that *settings* name. Nothing is connected yet."""
-    return _OAuth(app).register(
-        "agentidp_oidc",
-        client_id=settings.client_id,
-        client_secret=settings.client_secret,
-        client_kwargs={"scope": settings.scopes, "code_challenge_method": "S256", "issuer": settings.issuer},
-    )
-
-
-def has_metadata(client: Any) -> bool:
-    """Whether the provider's metadata is known, so that :func:`begin` asks it for nothing."""
-    return bool(client.has_metadata)
-
-
-def read_metadata(client: Any) -> None:
-    """Read the provider's metadata.
-
-    :raises Exception: of requests, or :class:`BadProvider`.
+    :param return_to: what :func:`begin` got.
     """
-    client.load_server_metadata()
+
+    state: str
+    nonce: str
+    verifier: str
+    return_to: str
 
 
-def begin(client: Any, redirect_uri: str, return_to: str) -> Response:
-    """Send the browser to the provider. *return_to* stays in the cookie of the sign-in, for :func:`complete`."""
-    begun = client.create_authorization_url(redirect_uri)
-    client.save_authorize_data(redirect_uri=redirect_uri, return_to=return_to, **begun)
-    response: Response = flask.redirect(begun["url"])  # type: ignore[assignment]
+def begin(metadata: dict[str, Any], settings: OidcSettings, redirect_uri: str, return_to: str) -> Response:
+    """Send the browser to the provider.
+
+    :param metadata: the provider's.
+    :raises Unavailable: it does not say where.
+    """
+    endpoint = _endpoint(metadata, "authorization_endpoint").geturl()
+    state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+    flow = Flow(state, nonce, verifier, return_to)
+    flask.session[_FLOWS] = [*flask.session.get(_FLOWS, []), flow][-MAX_FLOWS:]
+    challenge = base64url(hashlib.sha256(flow.verifier.encode()).digest()).decode()
+    query = {
+        "response_type": "code",
+        "client_id": settings.client_id,
+        "redirect_uri": redirect_uri,
+        "scope": settings.scopes,
+        "state": flow.state,
+        "nonce": flow.nonce,
+        "code_challenge": challenge,
+        "code_challenge_method": "S256",
+    }
+    address = f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
+    response: Response = flask.redirect(address)  # type: ignore[assignment]
     return response
 
 
-def has_begun(client: Any) -> bool:
-    """Whether the current browser has begun the sign-in that the current request names, and not completed it."""
-    return bool(client.framework.get_state_data(flask.session, flask.request.args.get("state")))
+def begun_flow() -> Flow | None:
+    """The sign-in that the current request names, if its browser has begun it and not completed it."""
+    state = flask.request.args.get("state")
+    return next((Flow(*flow) for flow in flask.session.get(_FLOWS, []) if flow[0] == state), None)
 
 
-def complete(client: Any, settings: OidcSettings, *, at: datetime) -> tuple[dict[str, Any], str]:
+def complete(
+    metadata: dict[str, Any],
+    settings: OidcSettings,
+    flow: Flow,
+    redirect_uri: str,
+    *,
+    keys_of: Callable[[str | None, str], list[Any]],
+    at: datetime,
+) -> dict[str, Any]:
     """Validate the provider's response in the current request, and exchange its code for an ID token.
 
-    :returns: the claims of the ID token, and what :func:`begin` got as *return_to*. Claims that the settings name and
-        the ID token lacks are the userinfo endpoint's.
-    :raises Exception: of Authlib, joserfc or requests; anything else if the provider sends what nobody expects.
+    :param keys_of: the provider's keys by ``kid`` and ``alg``.
+    :returns: the claims of the ID token. Claims that the settings name and the ID token lacks are those of the userinfo
+        endpoint.
+    :raises BadResponse, Unavailable: there are none.
     """
     # RFC 9207: the response of another provider.
     if flask.request.args.get("iss", settings.issuer) != settings.issuer:
-        raise BadProvider("the response is of another issuer")
-    # Authlib removes it, and refuses a response without it.
-    begun = client.framework.get_state_data(flask.session, flask.request.args.get("state")) or {}
-    token = client.authorize_access_token(
-        claims_options={
-            "iss": {"essential": True, "value": settings.issuer},
-            "aud": {"essential": True, "value": settings.client_id},
-        },
-        claims_cls=_IdToken,
-        leeway=CLOCK_DIFFERENCE,
-    )
-    if "userinfo" not in token:
-        raise BadProvider("the response contains no ID token")
-    claims = dict(token["userinfo"])
+        raise BadResponse("the response is of another issuer")
+    flask.session[_FLOWS] = [one for one in flask.session[_FLOWS] if one[0] != flow.state]
+    until = time.monotonic() + TIMEOUT
+    token = _token(metadata, settings, flow, redirect_uri, until)
+    access_token = str(token.get("access_token", ""))
+    claims = _id_token(token.get("id_token"), settings, flow.nonce, access_token, keys_of, at)
     named = [name for name in (settings.organization_claim, settings.role_claim) if name]
-    if not all(values_of(claims, name) for name in named) and "userinfo_endpoint" in client.load_server_metadata():
-        further = client.userinfo(token=token)
+    if not all(values_of(claims, name) for name in named) and metadata.get("userinfo_endpoint") is not None:
+        headers = {"Authorization": f"Bearer {access_token}"}
+        further = _ask("GET", _endpoint(metadata, "userinfo_endpoint"), until, headers)
         if further.get("sub") != claims["sub"]:
-            raise BadProvider("the userinfo is of another subject")
+            raise BadResponse("the userinfo is of another subject")
         claims = merged(claims, further)
-    return claims, begun.get("return_to", "")
+    return claims
 
 
-def end_session_endpoint(client: Any) -> str | None:
-    """Where people sign out at the provider, if it offers that."""
-    return client.load_server_metadata().get("end_session_endpoint")  # type: ignore[no-any-return]
+def end_session_endpoint(metadata: dict[str, Any]) -> str | None:
+    """Where people sign out at the provider, if it offers that.
 
-
-def is_unavailable(error: Exception) -> bool:
-    """Whether a sign-in failed because the provider did not respond, or with an error of its own.
-
-    A response with another status, or with a body that is no JSON, may concern this one person.
+    :raises Unavailable: at an address that cannot be used.
     """
-    if not isinstance(error, RequestException) or isinstance(error, InvalidJSONError):
-        return False
-    return error.response is None or error.response.status_code >= 500
+    return _endpoint(metadata, "end_session_endpoint").geturl() if "end_session_endpoint" in metadata else None
 
 
-def reason(error: Exception) -> str:
-    """Why a sign-in failed, for the log: nothing of what was sent, but for the error codes of OAuth."""
-    if isinstance(error, BadProvider):
-        return str(error)
-    if isinstance(error, OAuthError) and re.fullmatch(r"[a-z_]{1,40}", str(error.error)):
-        return str(error.error)
-    if isinstance(error, JoseError):
-        return " ".join(["ID token:", str(error.error), str(getattr(error, "claim", None) or "")]).strip()
-    if isinstance(error, RequestException) and error.response is not None:
-        return f"status {error.response.status_code}"
-    return type(error).__name__
-
-
-def _used(metadata: Any, issuer: str) -> dict[str, Any]:
-    """What is used of the provider's metadata.
-
-    :raises BadProvider: it is another issuer's, or something is missing or insecure.
-    """
-    if not isinstance(metadata, Mapping) or metadata.get("issuer") != issuer:
-        raise BadProvider("the metadata is of another issuer than AGENTIDP_OIDC_ISSUER")
-    used: dict[str, Any] = {"issuer": issuer}
-    used |= {name: metadata[name] for name in _ENDPOINTS if metadata.get(name) is not None}
-    if missing := [name for name in _ENDPOINTS[:3] if name not in used]:
-        raise BadProvider(f"the metadata lacks {missing[0]}")
-    if insecure := [name for name in _ENDPOINTS if name in used and not _is_secure(used[name])]:
-        raise BadProvider(f"{insecure[0]} is not an https URL")
-    offered = metadata.get("id_token_signing_alg_values_supported", ["RS256"])
-    used["id_token_signing_alg_values_supported"] = [name for name in ALGORITHMS if name in offered]
-    if not used["id_token_signing_alg_values_supported"]:
-        raise BadProvider("the provider signs ID tokens with no algorithm that is accepted")
-    # In a form, because providers disagree about how a secret is encoded in the header.
-    methods = metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
-    used["token_endpoint_auth_method"] = (
-        "client_secret_post" if "client_secret_post" in methods else "client_secret_basic"
-    )
-    return used
-
-
-def _is_secure(url: object) -> bool:
-    if not isinstance(url, str):
-        return False
+def _endpoint(metadata: dict[str, Any], name: str) -> SplitResult:
     try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS)
+        return checked_url(metadata.get(name), OF_THE_OPERATOR)
+    except RequestFailed:
+        raise Unavailable(f"{name} of the metadata is not an https URL") from None
+
+
+def _token(
+    metadata: dict[str, Any], settings: OidcSettings, flow: Flow, redirect_uri: str, until: float
+) -> dict[str, Any]:
+    """The token response (RFC 6749 section 5.1) for the code in the current request."""
+    form = {
+        "grant_type": "authorization_code",
+        "code": flask.request.args.get("code", ""),
+        "redirect_uri": redirect_uri,
+        "code_verifier": flow.verifier,
+    }
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    methods = metadata.get("token_endpoint_auth_methods_supported")
+    # In a form, because providers disagree about how a secret is encoded in the header.
+    if isinstance(methods, list) and "client_secret_post" in methods:
+        form |= {"client_id": settings.client_id, "client_secret": settings.client_secret}
+    else:
+        credentials = f"{settings.client_id}:{settings.client_secret}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
+    return _ask("POST", _endpoint(metadata, "token_endpoint"), until, headers, urlencode(form).encode())
+
+
+def _id_token(
+    text: object,
+    settings: OidcSettings,
+    nonce: str,
+    access_token: str,
+    keys_of: Callable[[str | None, str], list[Any]],
+    at: datetime,
+) -> dict[str, Any]:
+    """The claims of an ID token that is valid (OpenID Connect Core section 3.1.3.7)."""
+    if not isinstance(text, str):
+        raise BadResponse("the response contains no ID token")
+    unverified = read_unverified(text, max_length=MAX_BODY, types=TYPES, algorithms=ALGORITHMS)
+    if unverified is None:
+        raise BadResponse("ID token: not a JWT with an algorithm that is accepted")
+    keys = keys_of(unverified.kid, unverified.alg)
+    if not keys:
+        raise BadResponse("ID token: unknown key")
+    if not any(unverified.is_signed_by(key) for key in keys):
+        raise BadResponse("ID token: wrong signature")
+    wrong = _wrong_claim(unverified, settings, nonce, access_token, at.timestamp())
+    if wrong is not None:
+        raise BadResponse(f"ID token: wrong {wrong}")
+    return unverified.claims
+
+
+def _wrong_claim(
+    unverified: UnverifiedJwt, settings: OidcSettings, nonce: str, access_token: str, now: float
+) -> str | None:
+    claims = unverified.claims
+    audience = claims.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    # A token for several must say for whom it was issued.
+    azp = claims.get("azp", settings.client_id if len(audiences) == 1 else None)
+    earliest, latest = now - CLOCK_DIFFERENCE, now + CLOCK_DIFFERENCE
+    checks = {
+        "iss": claims.get("iss") == settings.issuer,
+        "sub": "sub" in claims,
+        "aud": settings.client_id in audiences,
+        "azp": azp == settings.client_id,
+        "nonce": claims.get("nonce") == nonce,
+        "exp": _is_time(claims.get("exp"), earliest, NUMERIC_DATE_LIMIT),
+        "iat": _is_time(claims.get("iat"), 0, latest),
+        "nbf": _is_time(claims.get("nbf", now), 0, latest),
+        "at_hash": claims.get("at_hash") in (None, _half_hash(unverified.alg, access_token)),
+    }
+    return next((name for name, is_right in checks.items() if not is_right), None)
+
+
+def _is_time(value: object, earliest: float, latest: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and earliest <= value <= latest
+
+
+def _half_hash(alg: str, access_token: str) -> str:
+    """What ``at_hash`` must be (OpenID Connect Core section 3.1.3.6). Ed25519 hashes with SHA-512."""
+    digest = hashlib.new(f"sha{alg[-3:] if alg[-3:].isdigit() else '512'}", access_token.encode()).digest()
+    return base64url(digest[: len(digest) // 2]).decode()
+
+
+def _ask(
+    method: str, url: SplitResult, until: float, headers: dict[str, str], body: bytes | None = None
+) -> dict[str, Any]:
+    """The JSON object with which the provider responds.
+
+    :param until: the time of the monotonic clock by which it must have.
+    :raises Unavailable: it does not respond, or with an error of its own.
+    :raises BadResponse: it refuses, or sends something else.
+    """
+    try:
+        response = request(
+            method,
+            url,
+            networks=OF_THE_OPERATOR,
+            timeout=max(until - time.monotonic(), 0.001),
+            max_body=MAX_BODY,
+            headers=ACCEPT | headers,
+            body=body,
+            proxy=proxy_of_environment(url),
+        )
+    except RequestFailed as failed:
+        raise Unavailable(str(failed)) from None
+    found = json_object(response.body)
+    if response.status >= 500:
+        raise Unavailable(f"status {response.status}")
+    if response.status != 200:
+        # Nothing of the response reaches the log, but for the error codes of OAuth.
+        error = str((found or {}).get("error"))
+        raise BadResponse(error if found and _ERROR.fullmatch(error) else f"status {response.status}")
+    if found is None:
+        raise BadResponse("the response is not a JSON object")
+    return found

@@ -1,19 +1,18 @@
 """What sign-ins ask of the OpenID Connect provider, how many at a time, and what its failures mean for a person.
 
-Anyone can open the addresses of a sign-in. So one thread at a time reads the provider's metadata, and after a failure
-nobody does for a while. Codes are exchanged by a few threads at a time, fewer for one address, and whose codes are
-refused too often is refused without asking the provider. A code that fails says nothing about the codes of others.
+Anyone can open the addresses of a sign-in. So few threads fetch the provider's metadata and keys, or wait for them, as
+for any issuer, and after a failure nobody does for a while. Codes are exchanged by a few threads at a time, fewer for
+one address, and whose codes are refused too often is refused without asking the provider. A code that fails says
+nothing about the codes of others.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import math
 import re
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
@@ -21,28 +20,22 @@ from typing import Any
 
 from flask import Flask, Response, g, request
 
-from agentidp.config import ConfigurationError
+from agentidp.audit import INSTANCE
+from agentidp.dashboard import oidc_client
+from agentidp.dashboard.oidc_client import BadResponse, Unavailable
 from agentidp.dashboard.session import SignInRefused
+from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, IssuerKeys, KeySource, KeysUnavailable
 from agentidp.oauth import throttle
 from agentidp.oidc_settings import OidcSettings
+from agentidp.outbound.client import proxy_of_environment
+from agentidp.outbound.networks import OF_THE_OPERATOR
 from agentidp.services import services
-
-WAIT = 1.0
-"""Seconds that a sign-in waits for another one that reads the provider's metadata."""
-
-READERS = 2
-"""Threads of a process that the metadata may occupy: one reads it, one waits for it. The others stay free for tokens,
-however many people, or attackers, open the address."""
 
 EXCHANGES = 4
 """Threads of a process that exchange codes at the same time."""
 
 EXCHANGES_OF_ONE = 2
 """At most this many of them are for one address, so that it cannot occupy them all."""
-
-PAUSE = 5.0
-"""Seconds for which nobody tries again after the metadata could not be read: the provider was not reached, or responded
-with a status of 5xx."""
 
 EXTENSION = "agentidp-oidc"
 
@@ -60,7 +53,7 @@ class ProviderUnavailable(SignInRefused):
         super().__init__(
             503,
             "The sign-in of your company cannot be reached now. Try again in a minute, or sign in as an agent.",
-            {"Retry-After": str(int(PAUSE))},
+            {"Retry-After": str(int(PAUSE_WITHOUT_KEYS))},
         )
 
 
@@ -89,25 +82,13 @@ class FlowExpired(SignInRefused):
 
 
 class Provider:
-    """The provider that the settings name.
+    """The provider that the settings name. Nothing is connected yet."""
 
-    :raises ConfigurationError: Authlib is not installed.
-    """
-
-    def __init__(self, app: Flask, settings: OidcSettings) -> None:
-        try:
-            # Optional, like apprise.
-            self._authlib: Any = importlib.import_module("agentidp.dashboard.oidc_client")
-        except ModuleNotFoundError as error:
-            raise ConfigurationError(
-                f"AGENTIDP_OIDC_ISSUER needs the package {error.name}, which is not installed: "
-                "pip install 'agentidp[oidc]'"
-            ) from None
+    def __init__(self, settings: OidcSettings) -> None:
         self.settings = settings
-        self._client = self._authlib.new_client(app, settings)
+        self._keys = IssuerKeys(OF_THE_OPERATOR, proxy=proxy_of_environment)
+        self._source = KeySource(settings.issuer, None)
         self._lock = threading.Lock()
-        self._readers = threading.BoundedSemaphore(READERS)
-        self._failed_at = float("-inf")
         self._exchanges: Counter[int] = Counter()
 
     def begin(self, redirect_uri: str, return_to: str) -> Response:
@@ -116,12 +97,10 @@ class Provider:
         :param return_to: what :meth:`complete` is to return.
         :raises ProviderUnavailable: its metadata cannot be read.
         """
-        with self._conversation():
-            self._read_metadata()
-            response: Response = self._authlib.begin(self._client, redirect_uri, return_to)
-            return response
+        with self._failures():
+            return oidc_client.begin(self._metadata(), self.settings, redirect_uri, return_to)
 
-    def complete(self, at: datetime) -> tuple[dict[str, Any], str]:
+    def complete(self, redirect_uri: str, at: datetime) -> tuple[dict[str, Any], str]:
         """The claims about the person in whose browser the provider's response arrived, and what was passed to
         :meth:`begin` in that browser.
 
@@ -132,46 +111,31 @@ class Provider:
             # Anyone can send it, so it is repeated nowhere unless it looks like an error of OAuth.
             _log_refusal(error if _ERROR.fullmatch(error) else "unreadable error")
             raise ResponseRefused
-        if not self._authlib.has_begun(self._client):
+        flow = oidc_client.begun_flow()
+        if flow is None:
             raise FlowExpired
-        with self._conversation():
-            self._read_metadata()
-        with self._exchange(at), self._conversation():
-            completed: tuple[dict[str, Any], str] = self._authlib.complete(self._client, self.settings, at=at)
-            return completed
+        with self._failures():
+            metadata = self._metadata()
+        with self._exchange(at), self._failures():
+            claims = oidc_client.complete(metadata, self.settings, flow, redirect_uri, keys_of=self._keys_of, at=at)
+            return claims, flow.return_to
 
     def end_session_endpoint(self) -> str | None:
         """Where people sign out at the provider; ``None`` if it offers that to nobody, or cannot be reached."""
-        with contextlib.suppress(SignInRefused), self._conversation():
-            self._read_metadata()
-            found: str | None = self._authlib.end_session_endpoint(self._client)
-            return found
+        with contextlib.suppress(KeysUnavailable, Unavailable):
+            return oidc_client.end_session_endpoint(self._metadata())
         return None
 
-    def _read_metadata(self) -> None:
-        """Read the provider's metadata, unless it is known. Few threads wait for it, and one reads.
+    def _metadata(self) -> dict[str, Any]:
+        """:raises KeysUnavailable: the provider's metadata is not known."""
+        return self._keys.metadata(self._source, organization_id=INSTANCE)
 
-        :raises ProviderUnavailable: somebody waits already, the wait takes too long, or it could not be read just now.
+    def _keys_of(self, kid: str | None, alg: str) -> list[Any]:
+        """The provider's keys.
+
+        :raises KeysUnavailable: none are known.
         """
-        if self._authlib.has_metadata(self._client):
-            return
-        if not self._readers.acquire(blocking=False):
-            raise ProviderUnavailable
-        try:
-            if not self._lock.acquire(timeout=WAIT):
-                raise ProviderUnavailable
-            try:
-                if time.monotonic() - self._failed_at < PAUSE:
-                    raise ProviderUnavailable
-                self._authlib.read_metadata(self._client)
-            except Exception as error:
-                if self._authlib.is_unavailable(error):
-                    self._failed_at = time.monotonic()
-                raise
-            finally:
-                self._lock.release()
-        finally:
-            self._readers.release()
+        return self._keys.find(self._source, kid, alg, organization_id=INSTANCE)
 
     @contextlib.contextmanager
     def _exchange(self, at: datetime) -> Iterator[None]:
@@ -199,23 +163,20 @@ class Provider:
                 self._exchanges -= Counter((cell,))
 
     @contextlib.contextmanager
-    def _conversation(self) -> Iterator[None]:
-        """A block that talks with the provider, and whose failures become pages."""
-        with self._authlib.conversation():
-            try:
-                yield
-            except SignInRefused:
-                raise
-            except self._authlib.MismatchingStateError:
-                raise FlowExpired from None
-            except Exception as error:  # Whatever the provider sends must not look like a fault of ours.
-                reason = self._authlib.reason(error)
-                if not self._authlib.is_unavailable(error):
-                    _log_refusal(reason)
-                    raise ResponseRefused from None
-                fields = {"issuer": self.settings.issuer, "reason": reason}
-                logger.error("OpenID Connect provider unreachable", extra={"fields": fields})
-                raise ProviderUnavailable from None
+    def _failures(self) -> Iterator[None]:
+        """A block that asks the provider, and whose failures become pages."""
+        try:
+            yield
+        except KeysUnavailable:
+            # Whoever tried to fetch them has logged why.
+            raise ProviderUnavailable from None
+        except Unavailable as failed:
+            fields = {"issuer": self.settings.issuer, "reason": str(failed)}
+            logger.error("OpenID Connect provider unreachable", extra={"fields": fields})
+            raise ProviderUnavailable from None
+        except BadResponse as refused:
+            _log_refusal(str(refused))
+            raise ResponseRefused from None
 
 
 def _log_refusal(reason: str) -> None:

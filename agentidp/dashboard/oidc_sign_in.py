@@ -1,6 +1,6 @@
 """``/dashboard/sign-in/oidc`` and its callback: people sign in at their company's OpenID Connect provider.
 
-Authorization code flow with PKCE (RFC 7636), state and nonce, by Authlib. What the callback needs of the first request
+Authorization code flow with PKCE (RFC 7636), state and nonce. What the callback needs of the first request
 is in a cookie of its own, signed under the instance secret. It is ``SameSite=Lax``, because the provider leads the
 browser back.
 """
@@ -45,7 +45,7 @@ blueprint = pages.new_blueprint("dashboard-oidc", __name__)
 @public
 def begin() -> Response:
     """Send the browser to the provider."""
-    response = _provider().begin(f"{services().settings.issuer}{PATH}/callback", return_page.of(request))
+    response = _provider().begin(_callback_address(), return_page.of(request))
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -58,7 +58,7 @@ def callback() -> Response:
     # A program that checks with HEAD whether the address exists must not consume the code.
     if request.method == "HEAD":
         return pages.page("sign_in.html")
-    claims, return_to = provider.complete(g.at)
+    claims, return_to = provider.complete(_callback_address(), g.at)
     try:
         subject = oidc_claims.subject_of(claims)
     except NoAccess as refused:
@@ -77,6 +77,10 @@ def callback() -> Response:
     response = pages.page("signed_in.html", return_to=return_page.checked(return_to))
     session.set_cookie(response, person.sealed(services().settings), person)
     return response
+
+
+def _callback_address() -> str:
+    return f"{services().settings.issuer}{PATH}/callback"
 
 
 def _provider() -> Provider:
@@ -163,13 +167,10 @@ class _Flows(SecureCookieSessionInterface):
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Let people sign in, if the settings name a provider.
-
-    :raises ConfigurationError: a package is missing.
-    """
+    """Let people sign in, if the settings name a provider."""
     if settings.oidc is None:
         return
-    app.extensions[EXTENSION] = Provider(app, settings.oidc)
+    app.extensions[EXTENSION] = Provider(settings.oidc)
     _, instance_secret = settings.database_and_secret()
     app.secret_key = hmac.digest(instance_secret, b"agentidp dashboard sign-in", "sha256")
     app.permanent_session_lifetime = FLOW_LIFETIME

@@ -1,9 +1,12 @@
-"""The keys of other issuers: what an issuer publishes is fetched, bounded and remembered.
+"""The keys of other issuers, and their metadata: what an issuer publishes is fetched, bounded and remembered.
 
 Keys are fetched by the request that needs them, so a slow issuer delays only who uses it, and at most
 :data:`FETCHES_OF_ONE` requests of an organization at a time. Known keys that are no longer fresh are fetched beside the
 request, which goes on with those that are known. Keys are kept by where they come from: if two rules name different
 addresses for one issuer, neither gets the other's keys.
+
+Rules of trust share one :class:`IssuerKeys`. The provider at which people sign in to the dashboard has its own, because
+the operator names it: it may be at a private address or behind a proxy.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import jwt
 
@@ -54,9 +57,13 @@ MAX_SOURCES = 1_000
 """Issuers whose keys a process remembers, at most 100 MB. Only a rule of trust adds one."""
 
 _MAX_AGE_DIRECTIVE = re.compile(r"(?:^|[ ,])max-age=\"?([0-9]{1,9})")
-_ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
+ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
 
 logger = logging.getLogger("agentidp")
+
+
+_SAME_KEY = {"RS384": "RS256", "RS512": "RS256", "PS384": "PS256", "PS512": "PS256"}
+"""Algorithms of ID tokens that a client's own key cannot be for, and the one whose keys are of the same kind."""
 
 
 class KeysUnavailable(Exception):
@@ -99,11 +106,10 @@ class KeySet:
         for jwk in self._jwks:
             if kid is not None and jwk.get("kid") != kid:
                 continue
-            try:
-                checked = public_jwk(jwk, alg)
-            except ValueError:
+            if key_algorithm(jwk.get("alg", alg)) != key_algorithm(alg):
                 continue
-            if checked["alg"] == key_algorithm(alg):
+            with contextlib.suppress(ValueError):
+                checked = public_jwk(jwk | {"alg": _SAME_KEY.get(alg, alg)})
                 found.append(jwt.PyJWK.from_dict(checked).key)
             if len(found) == MAX_KEYS_TRIED:
                 break
@@ -123,19 +129,33 @@ def usable_jwk(jwk: Any) -> dict[str, Any] | None:
     return jwk | {"use": "sig"} if jwk.get("use") == "jwt-svid" else jwk
 
 
+class Published(NamedTuple):
+    """What an issuer publishes. ``metadata`` is empty if the address of the keys is known without it."""
+
+    metadata: dict[str, Any]
+    keys: KeySet
+
+
 class _Known:
     """What is known of a source. Times are those of the monotonic clock."""
 
     def __init__(self) -> None:
-        self.keys: KeySet | None = None
+        self.published: Published | None = None
         self.fetched_at = self.fresh_until = float("-inf")
         self.next_fetch = float("-inf")
         self.failure = "not fetched yet"
         self.fetching: threading.Event | None = None
 
-    def usable_keys(self, now: float) -> KeySet | None:
-        """Keys that may be used now, fresh or not."""
-        return self.keys if now < self.fresh_until + MAX_STALE else None
+    def usable(self, now: float) -> Published | None:
+        """What may be used now, fresh or not."""
+        return self.published if now < self.fresh_until + MAX_STALE else None
+
+    def needed(self, now: float) -> Published:
+        """:raises KeysUnavailable: there is nothing that may be used now."""
+        found = self.usable(now)
+        if found is None:
+            raise KeysUnavailable(self.failure)
+        return found
 
     def end_fetch(self) -> None:
         """Let those go on who wait for the fetch that ends."""
@@ -147,12 +167,19 @@ class _Known:
 class IssuerKeys:
     """The keys that issuers publish, as one process knows them.
 
-    :param networks: where connections may go.
+    :param networks: where connections may go; https only, unless a network allows connections without encryption.
     :param now: seconds of a clock that never goes back.
+    :param proxy: the proxy for an address, if there is one.
     """
 
-    def __init__(self, networks: AllowedNetworks, now: Callable[[], float] = time.monotonic) -> None:
-        self._networks, self._now = networks, now
+    def __init__(
+        self,
+        networks: AllowedNetworks,
+        now: Callable[[], float] = time.monotonic,
+        *,
+        proxy: Callable[[SplitResult], str | None] | None = None,
+    ) -> None:
+        self._networks, self._now, self._proxy = networks, now, proxy
         self._lock = threading.Lock()
         self._known: dict[KeySource, _Known] = {}
         self._busy: Counter[str] = Counter()
@@ -168,20 +195,33 @@ class IssuerKeys:
         :raises KeysUnavailable: no keys are known.
         """
         known = self._state(source)
-        keys = known.usable_keys(self._now())
-        if keys is not None:
-            if self._now() >= known.fresh_until:
-                self._fetch_aside(source, known, organization_id)
-            if found := keys.find(kid, alg):
-                return found
+        published = self._usable(source, known, organization_id)
+        if published is not None and (found := published.keys.find(kid, alg)):
+            return found
         if may_wait:
             self._fetch_here(source, known, organization_id)
         else:
             self._fetch_aside(source, known, organization_id)
-        keys = known.usable_keys(self._now())
-        if keys is None:
-            raise KeysUnavailable(known.failure)
-        return keys.find(kid, alg)
+        return known.needed(self._now()).keys.find(kid, alg)
+
+    def metadata(self, source: KeySource, *, organization_id: str) -> dict[str, Any]:
+        """An issuer's metadata (OpenID Connect Discovery section 3), which is fetched, and remembered, with its keys.
+
+        :raises KeysUnavailable: neither are known.
+        """
+        known = self._state(source)
+        published = self._usable(source, known, organization_id)
+        if published is None:
+            self._fetch_here(source, known, organization_id)
+            published = known.needed(self._now())
+        return published.metadata
+
+    def _usable(self, source: KeySource, known: _Known, organization_id: str) -> Published | None:
+        """What may be used now. If it is no longer fresh, it is fetched for a later request."""
+        published = known.usable(self._now())
+        if published is not None and self._now() >= known.fresh_until:
+            self._fetch_aside(source, known, organization_id)
+        return published
 
     def _state(self, source: KeySource) -> _Known:
         with self._lock:
@@ -242,11 +282,11 @@ class IssuerKeys:
     def _fetch(self, source: KeySource, known: _Known) -> None:
         """Fetch, by the only thread that does now, which ``known.fetching`` says."""
         try:
-            jwks, max_age = fetch(source, self._networks)
+            published, max_age = self._published(source)
         except RequestFailed as failed:
             now = self._now()
             known.failure = str(failed)
-            has_keys = known.usable_keys(now) is not None
+            has_keys = known.usable(now) is not None
             known.next_fetch = now + (PAUSE if has_keys else PAUSE_WITHOUT_KEYS)
             ISSUER_KEY_FETCHES.labels("failed").inc()
             fields: dict[str, Any] = {"issuer": source.issuer, "reason": known.failure}
@@ -255,59 +295,79 @@ class IssuerKeys:
             logger.warning("keys of an issuer not fetched", extra={"fields": fields})
         else:
             now = self._now()
-            known.keys, known.fetched_at = KeySet(jwks), now
+            known.published, known.fetched_at = published, now
             known.fresh_until, known.next_fetch = now + max_age, now + PAUSE
             ISSUER_KEY_FETCHES.labels("fetched").inc()
         finally:
             known.end_fetch()
 
+    def _published(self, source: KeySource) -> tuple[Published, float]:
+        """Fetch what an issuer publishes, and the seconds for which it is fresh.
 
-def fetch(source: KeySource, networks: AllowedNetworks) -> tuple[list[Any], float]:
-    """The members of an issuer's JWK Set, unchecked, and the seconds for which they are fresh.
+        :raises RequestFailed: one phrase: it cannot be fetched, or has no JWK Set.
+        """
+        until = time.monotonic() + TIMEOUT
+        metadata: dict[str, Any] = {}
+        jwks_uri = source.jwks_uri
+        if jwks_uri is None:
+            # OpenID Connect Discovery section 4.1: a closing slash is removed for this, and stays in the name.
+            metadata, _ = self._object(f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration", until)
+            if metadata.get("issuer") != source.issuer:
+                raise RequestFailed("the metadata is of another issuer")
+            jwks_uri = metadata.get("jwks_uri")
+            if not isinstance(jwks_uri, str):
+                raise RequestFailed("the metadata has no jwks_uri")
+        jwks, headers = self._object(jwks_uri, until)
+        if not isinstance(jwks.get("keys"), list):
+            raise RequestFailed("the response is not a JWK Set")
+        return Published(metadata, KeySet(jwks["keys"])), _freshness(headers)
 
-    :raises RequestFailed: one phrase: they cannot be fetched, or are no JWK Set.
+    def _object(self, address: str, until: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """The JSON object at an address, and the headers of the response.
+
+        :raises RequestFailed: one phrase: there is none.
+        """
+        url = checked_url(address, self._networks)
+        response = request(
+            "GET",
+            url,
+            networks=self._networks,
+            timeout=max(until - time.monotonic(), 0.001),
+            max_body=MAX_BODY,
+            headers=ACCEPT,
+            proxy=self._proxy(url) if self._proxy else None,
+        )
+        if response.status != 200:
+            raise RequestFailed(f"the status is {response.status}, not 200")
+        found = json_object(response.body)
+        if found is None:
+            raise RequestFailed("the response is not a JSON object")
+        return found, response.headers
+
+
+def checked_url(address: object, networks: AllowedNetworks) -> SplitResult:
+    """An address that an issuer publishes.
+
+    :raises RequestFailed: nothing must be sent there.
     """
-    until = time.monotonic() + TIMEOUT
-    jwks_uri = source.jwks_uri
-    if jwks_uri is None:
-        # OpenID Connect Discovery section 4.1: a closing slash is removed for this, and stays in the name.
-        metadata, _ = _object(f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration", networks, until)
-        if metadata.get("issuer") != source.issuer:
-            raise RequestFailed("the metadata is of another issuer")
-        jwks_uri = metadata.get("jwks_uri")
-        if not isinstance(jwks_uri, str):
-            raise RequestFailed("the metadata has no jwks_uri")
-    jwks, headers = _object(jwks_uri, networks, until)
-    if not isinstance(jwks.get("keys"), list):
-        raise RequestFailed("the response is not a JWK Set")
-    return jwks["keys"], _freshness(headers)
-
-
-def _object(address: str, networks: AllowedNetworks, until: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    schemes = ("https", "http") if networks.allow_plain else ("https",)
     try:
-        url = urlsplit(address)
-        is_allowed = url.scheme == "https" and bool(url.hostname) and url.username is None and address.isascii()
+        url = urlsplit(address if isinstance(address, str) and address.isascii() else "")
+        is_allowed = url.scheme in schemes and bool(url.hostname) and url.username is None
     except ValueError:
         is_allowed = False
     if not is_allowed:
         raise RequestFailed("the address is not an https URL")
-    response = request(
-        "GET",
-        url,
-        networks=networks,
-        timeout=max(until - time.monotonic(), 0.001),
-        max_body=MAX_BODY,
-        headers=_ACCEPT,
-    )
-    if response.status != 200:
-        raise RequestFailed(f"the status is {response.status}, not 200")
+    return url
+
+
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """The JSON object that a response has, if it has one."""
     try:
-        found = json.loads(response.body)
+        found = json.loads(body)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise RequestFailed("the response is not a JSON object")
-    return found, response.headers
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _freshness(headers: list[tuple[str, str]]) -> float:

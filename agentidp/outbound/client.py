@@ -13,12 +13,19 @@ import socket
 import ssl
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from agentidp.outbound.networks import AddressRefused, AllowedNetworks
+
+
+def proxy_of_environment(url: SplitResult) -> str | None:
+    """The proxy that ``HTTPS_PROXY`` names, unless ``NO_PROXY`` names the host."""
+    if url.scheme != "https" or urllib.request.proxy_bypass(url.netloc):
+        return None
+    return urllib.request.getproxies().get("https")
 
 
 class RequestFailed(Exception):
@@ -46,7 +53,6 @@ def request(
     headers: Mapping[str, str],
     body: bytes | None = None,
     proxy: str | None = None,
-    certificates: str | None = None,
 ) -> Response:
     """Send a request and read its response, whatever its status. A redirect is a response like any other.
 
@@ -56,7 +62,6 @@ def request(
     :param max_body: bytes that the response's body may have; ``None`` if it is not to be read.
     :param proxy: the http URL of a proxy, through which https requests go. It resolves the name, so *networks* does not
         apply.
-    :param certificates: a file or directory of the certificate authorities to trust, instead of the system's.
     :raises RequestFailed: the address is refused, there was no response in time, or it is too large.
     """
     is_plain = url.scheme == "http"
@@ -82,7 +87,7 @@ def request(
                 connection.connect()
             apply_deadline()
             if not is_plain:
-                _encrypt(connection, host, certificates, apply_deadline)
+                _encrypt(connection, host, apply_deadline)
             connection.request(method, target, body, own | dict(headers))
             with connection.getresponse() as response:
                 content = b"" if max_body is None else _content(response, max_body)
@@ -118,14 +123,9 @@ def _connected(addresses: list[str], port: int, timeout: float) -> socket.socket
     return socket.create_connection((addresses[-1], port), max(0.1, until - time.monotonic()))
 
 
-def _encrypt(
-    connection: http.client.HTTPConnection, host: str, certificates: str | None, apply_deadline: Callable[[], None]
-) -> None:
-    """Continue by TLS: the certificate must be the host's."""
-    is_directory = certificates is not None and Path(certificates).is_dir()
-    context = ssl.create_default_context(
-        cafile=None if is_directory else certificates, capath=certificates if is_directory else None
-    )
+def _encrypt(connection: http.client.HTTPConnection, host: str, apply_deadline: Callable[[], None]) -> None:
+    """Continue by TLS: the certificate must be the host's, and of an authority that the system trusts."""
+    context = ssl.create_default_context()
     # The handshake is a step of its own, so that the deadline can end it.
     encrypted = context.wrap_socket(connection.sock, server_hostname=host, do_handshake_on_connect=False)
     connection.sock = encrypted

@@ -50,6 +50,7 @@ class Company:
     streams: dict[str, Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     kid: str = "one"
+    alg: str | None = None
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -60,6 +61,7 @@ class Company:
         self.claims = {"sub": "anna-1", "name": "Anna Berg", "roles": ["staff", "watchers"]}
         self.metadata, self.userinfo, self.replies, self.streams, self.requests, self.codes = {}, {}, {}, {}, [], {}
         self.id_token, self.kid = self.signed, "one"
+        self.alg = None
 
     @property
     def issuer(self) -> str:
@@ -104,7 +106,8 @@ class Company:
         if path == "/.well-known/openid-configuration":
             return _json(self._metadata())
         if path == "/keys":
-            return _json({"keys": [RSAAlgorithm.to_jwk(self.key.public_key(), as_dict=True) | {"kid": self.kid}]})
+            jwk = RSAAlgorithm.to_jwk(self.key.public_key(), as_dict=True) | {"kid": self.kid}
+            return _json({"keys": [jwk | ({} if self.alg is None else {"alg": self.alg})]})
         if path == "/userinfo":
             return _json(self.userinfo)
         assert path == "/token", path
@@ -173,8 +176,12 @@ def company() -> Iterator[Company]:
             for name, value in headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            try:
+                self.end_headers()
+                self.wfile.write(body)
+            except OSError:
+                # Whoever asked waits no more, or has read enough.
+                return
 
         def log_message(self, *args: Any) -> None:
             pass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.cookies import SimpleCookie
@@ -17,7 +16,6 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.config import ConfigurationError
 from agentidp.dashboard import session
 from agentidp.dashboard.oidc_client import MAX_FLOWS
 from agentidp.dashboard.oidc_sign_in import PATH
@@ -535,17 +533,6 @@ class TestTheEndOfASession:
         assert response.headers["Clear-Site-Data"] == '"cache"'
         assert fresh.get("/dashboard").status_code == 401
         app.extensions["agentidp"].close()
-
-
-def test_the_setting_of_a_missing_package_stops_start_up_with_a_sentence(
-    services: Services, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delitem(sys.modules, "agentidp.dashboard.oidc_client", raising=False)
-    for name in [name for name in sys.modules if name.split(".")[0] == "authlib"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "authlib", None)
-    with pytest.raises(ConfigurationError, match=r"^AGENTIDP_OIDC_ISSUER needs the package authlib.*agentidp\[oidc\]"):
-        create_app(services.settings)
 
 
 def test_without_the_settings_there_is_no_such_address(services: Services, clock: Clock) -> None:

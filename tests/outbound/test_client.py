@@ -177,7 +177,7 @@ class TestAProxy:
 
     @pytest.mark.parametrize("certificates", ["file", pytest.param("directory", marks=pytest.mark.program)])
     def test_leads_to_the_server_whose_certificate_counts(
-        self, tmp_path: Path, context: ssl.SSLContext, certificates: str
+        self, tmp_path: Path, context: ssl.SSLContext, certificates: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         heard: list[bytes] = []
 
@@ -194,7 +194,8 @@ class TestAProxy:
             name = _subject_hash(tmp_path / "tls.crt")
             (trusted / f"{name}.0").write_bytes((tmp_path / "tls.crt").read_bytes())
         with server(lead) as port:
-            response = ask("https://localhost/x", proxy=f"http://me:p%40ss@127.0.0.1:{port}", certificates=str(trusted))
+            monkeypatch.setenv("SSL_CERT_DIR" if trusted.is_dir() else "SSL_CERT_FILE", str(trusted))
+            response = ask("https://localhost/x", proxy=f"http://me:p%40ss@127.0.0.1:{port}")
         assert (response.status, response.body) == (200, b"hi")
         connect, get = (one.decode().split("\r\n") for one in heard)
         assert connect[0].startswith("CONNECT localhost:443 HTTP/1.")
@@ -210,6 +211,28 @@ class TestAProxy:
     def test_is_not_used_without_encryption(self) -> None:
         with server(responding(b"HTTP/1.1 204 OK\r\n\r\n")) as port:
             assert ask(f"http://127.0.0.1:{port}/", proxy="http://127.0.0.1:1").status == 204
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "proxy"),
+    [
+        ("https://x.example/", {"HTTPS_PROXY": "http://proxy:3128"}, "http://proxy:3128"),
+        ("https://x.example/", {"https_proxy": "http://proxy:3128"}, "http://proxy:3128"),
+        ("https://x.example/", {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": ".example"}, None),
+        ("https://x.example/", {"HTTP_PROXY": "http://proxy:3128"}, None),
+        ("http://x.example/", {"HTTPS_PROXY": "http://proxy:3128"}, None),
+        ("https://x.example/", {}, None),
+    ],
+)
+def test_the_environment_names_a_proxy(
+    url: str, environment: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert client.proxy_of_environment(urlsplit(url)) == proxy
 
 
 def _subject_hash(certificate: Path) -> str:
