@@ -25,7 +25,8 @@ from agentidp.services import services
 from agentidp.usage import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, Rejection
 
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
-METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
+METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt")
+"""Of client authentication. The last one is draft-ietf-oauth-spiffe-client-auth-02's (section 4)."""
 
 _AUTHENTICATION = ("client_secret", "client_assertion", "client_assertion_type")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

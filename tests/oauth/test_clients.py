@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
+from authlib.common.urls import add_params_to_qs
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session as AuthlibSession
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from oauthlib.oauth2 import InvalidClientError
 
 from agentidp.config import Settings
+from agentidp.oauth import client_assertion
+from agentidp.oauth.issuance import JWT_BEARER
+from tests.federation.issuer import SUBJECT, Issuer
 from tests.oauth.conftest import KEYS, Provider
 from tests.test_end_to_end import (
     by_authlib_basic,
@@ -104,6 +109,45 @@ def test_authlib_gets_none_with_its_default_audience(provider: Provider) -> None
     with pytest.raises(OAuthError, match="invalid_client: client authentication failed"):
         by_authlib_key(provider.url, who["client_id"], key, "ES256", audience=f"{provider.url}/api/v1/token")
     assert by_authlib_key(provider.url, who["client_id"], key, "ES256")
+
+
+def as_assertion(url: str, client_id: str, token: str) -> dict[str, Any]:
+    """Authlib's session, with a method of client authentication that Authlib does not have."""
+
+    def authenticate(auth: Any, _method: str, uri: str, headers: Any, body: str) -> tuple[str, Any, str]:
+        parameters = {
+            "client_id": auth.client_id,
+            "client_assertion_type": client_assertion.TYPE,
+            "client_assertion": token,
+        }
+        return uri, headers, add_params_to_qs(body, list(parameters.items()))
+
+    with AuthlibSession(client_id, token_endpoint_auth_method="platform") as session:
+        session.register_client_auth_method(("platform", authenticate))
+        return dict(session.fetch_token(f"{url}/api/v1/token", grant_type="client_credentials"))
+
+
+def as_grant(url: str, client_id: str, token: str) -> dict[str, Any]:
+    """Authlib's session, without client authentication."""
+    with AuthlibSession(client_id, token_endpoint_auth_method="none") as session:
+        return dict(session.fetch_token(f"{url}/api/v1/token", grant_type=JWT_BEARER, assertion=token))
+
+
+@pytest.mark.parametrize(("get", "error"), [(as_assertion, "invalid_client"), (as_grant, "invalid_grant")])
+def test_authlib_gets_a_token_with_the_token_of_a_platform(
+    provider: Provider, get: Callable[[str, str, str], dict[str, Any]], error: str
+) -> None:
+    who, issuer = provider.register(), Issuer.with_curve()
+    rule = {"type": "federated", "issuer": issuer.url, "subject": SUBJECT, "jwks": issuer.jwks()}
+    provider.register_key(who["client_id"], **rule)
+    token = issuer.token(provider.url, int(time.time()))
+    # A platform's token may be used again.
+    for _ in range(2):
+        issued = get(provider.url, who["client_id"], token)
+        assert verified_by_discovery_only(provider.url, issued["access_token"])["sub"] == who["client_id"]
+    with pytest.raises(OAuthError) as refused:
+        get(provider.url, who["client_id"], issuer.token(provider.url, int(time.time()), sub="somebody else"))
+    assert refused.value.error == error
 
 
 def test_authlib_reads_which_quota_refuses_a_token_and_when_to_try_again(provider: Provider) -> None:

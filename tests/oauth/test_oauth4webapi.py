@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ import jwt
 import pytest
 
 from agentidp.config import Settings
+from agentidp.oauth import client_assertion
+from agentidp.oauth.federated_token import SPIFFE_TYPE
 from tests.cli.command import Command
 from tests.factories import PATIENCE
+from tests.federation.issuer import Issuer
 from tests.oauth.conftest import KEYS, Provider
 
 pytestmark = pytest.mark.node
@@ -76,6 +80,23 @@ def test_gets_a_token_and_validates_it_after_rfc_9068(provider: Provider, run: R
     assert found["issued"] == {"token_type": "bearer", "expires_in": Settings.token_ttl, "scope": "agents:read"}
     assert found["claims"] == jwt.decode(token, options={"verify_signature": False})
     assert found["claims"]["sub"] == who["client_id"]
+
+
+@pytest.mark.parametrize("as_a", [client_assertion.TYPE, SPIFFE_TYPE, "grant"])
+def test_gets_a_token_with_the_token_of_its_platform(provider: Provider, run: Run, as_a: str) -> None:
+    platform, subject = Issuer.with_curve(), "spiffe://acme.example/ns/shop/sa/builder"
+    of = "spiffe://acme.example" if as_a == SPIFFE_TYPE else platform.url
+    client_id = provider.register()["client_id"]
+    rule = {"type": "federated", "issuer": of, "subject": subject, "jwks": platform.jwks()}
+    provider.register_key(client_id, **rule)
+    scenario, given = ("grant", {}) if as_a == "grant" else ("token", {"assertion_type": as_a})
+    token = platform.token(provider.url, int(time.time()), sub=subject)
+    found = run(scenario, client_id=client_id, assertion=token, **given)
+    assert found["claims"]["sub"] == client_id
+    assert found["issued"]["scope"] == "agents:read"
+    other = platform.token(provider.url, int(time.time()), sub=subject + "2")
+    refused = run(scenario, client_id=client_id, assertion=other, **given)
+    assert refused["status"] == (400 if as_a == "grant" else 401)
 
 
 @pytest.mark.parametrize("method", ["basic", "post"])

@@ -19,6 +19,14 @@ const as = await oauth.processDiscoveryResponse(
 async function clientAuthentication() {
   if (given.method === 'basic') return oauth.ClientSecretBasic(given.client_secret)
   if (given.method === 'post') return oauth.ClientSecretPost(given.client_secret)
+  if (given.assertion_type) {
+    // The library's type ClientAuth: a method that it does not have.
+    return (as, client, body) => {
+      body.set('client_id', client.client_id)
+      body.set('client_assertion_type', given.assertion_type)
+      body.set('client_assertion', given.assertion)
+    }
+  }
   const algorithm = {
     ES256: { name: 'ECDSA', namedCurve: 'P-256' },
     ES384: { name: 'ECDSA', namedCurve: 'P-384' },
@@ -61,6 +69,16 @@ const scenarios = {
 
   async token() {
     const issued = await token()
+    const request = new Request(api, { headers: { authorization: `Bearer ${issued.access_token}` } })
+    return { issued, claims: await validated(request) }
+  },
+
+  // The token of a platform is the grant, and there is no other authentication.
+  async grant() {
+    const type = 'urn:ietf:params:oauth:grant-type:jwt-bearer'
+    const parameters = new URLSearchParams({ assertion: given.assertion })
+    const response = await oauth.genericTokenEndpointRequest(as, client, oauth.None(), type, parameters, insecure)
+    const issued = await oauth.processGenericTokenEndpointResponse(as, client, response)
     const request = new Request(api, { headers: { authorization: `Bearer ${issued.access_token}` } })
     return { issued, claims: await validated(request) }
   },
