@@ -15,7 +15,8 @@ from agentidp.cli.named import Candidate, agent_named, one_of, organization_name
 from agentidp.cli.options import agent_option, as_json_option, moment
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
-from agentidp.federation.issuer_keys import usable_jwk
+from agentidp.federation.rule_checks import RuleRefused
+from agentidp.federation.rule_text import claims_of, jwk_set_of
 from agentidp.oauth import token_test
 from agentidp.registry import credentials
 
@@ -71,7 +72,8 @@ def create(agent: str, label: str | None, expires_in: int | None, as_json: bool)
     "claims",
     multiple=True,
     metavar="NAME=VALUE",
-    help="What another claim must be. A name that comes again has one more accepted value.",
+    help="What another claim must be. A name that comes again has one more accepted value. NAME:=true, NAME:=false and "
+    "NAME:=7 are a boolean and a number; any other value is a string.",
 )
 @click.option("--audience", help="What aud must be. Default: the issuer of this server.")
 @click.option("--jwks", type=click.File(), metavar="FILE", help="The issuer's keys: a JWK Set, or a SPIFFE bundle.")
@@ -95,13 +97,18 @@ def trust(
 
     Prints: credential id, issuer, subject, claims, audience. What the rule trusts beside one workload is a warning.
     """
+    try:
+        parsed_claims = claims_of(claims) or None
+        keys = None if jwks is None else jwk_set_of(jwks.read())
+    except RuleRefused as refused:
+        raise click.BadParameter(str(refused), param_hint="--jwks" if refused.member == "jwks" else "--claim") from None
     body = {
         "type": "federated",
         "issuer": issuer,
         "subject": subject,
-        "claims": _claims(claims),
+        "claims": parsed_claims,
         "audience": audience,
-        "jwks": None if jwks is None else _jwk_set(jwks),
+        "jwks": keys,
         "jwksUri": jwks_uri,
         "label": label,
     }
@@ -119,25 +126,6 @@ def trust(
         made = {name: made.get(name) for name in ("credentialId", "issuer", "subject", "claims", "audience")}
         made["claims"] = claims_shown
     show([made], as_json, one=True)
-
-
-def _claims(pairs: tuple[str, ...]) -> dict[str, Any] | None:
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{pair!r} must be NAME=VALUE", param_hint="--claim")
-        found.setdefault(name, []).append(value)
-    return {name: values[0] if len(values) == 1 else values for name, values in found.items()} or None
-
-
-def _jwk_set(file: TextIO) -> dict[str, Any]:
-    """A JWK Set without its members that are no keys for signatures, such as the certificates of a SPIFFE bundle."""
-    try:
-        keys = json.load(file)["keys"]
-        return {"keys": [jwk for jwk in map(usable_jwk, keys) if jwk is not None]}
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise click.BadParameter("must be a JWK Set", param_hint="--jwks") from None
 
 
 @commands.command("test")

@@ -13,7 +13,8 @@ from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.agent_actions import SCOPE
 from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
-from agentidp.federation.rule_checks import MAX_URL, MAX_VALUE
+from agentidp.federation.rule_checks import MAX_URL, MAX_VALUE, RuleRefused
+from agentidp.federation.rule_text import claims_of, jwk_set_of
 from agentidp.http.errors import AlreadyExists, Conflict, ValidationError, existing
 from agentidp.oauth import token_test
 from agentidp.oauth.client_assertion import MAX_LENGTH
@@ -26,6 +27,7 @@ FIELDS = {
     "subject": "The subject",
     "claims": "A claim",
     "audience": "The audience",
+    "jwks": "The keys of the issuer",
     "jwksUri": "The address of the keys",
 }
 """What an error calls the fields of the form of a rule."""
@@ -50,7 +52,9 @@ def make_rule(caller: Caller, agent_id: UUID) -> Response:
     try:
         body: dict[str, Any] = {name: value for name, value in given.items() if value} | {"type": "federated"}
         if given["claims"]:
-            body["claims"] = _claims(given["claims"])
+            body["claims"] = claims_of(filter(None, map(str.strip, given["claims"].splitlines())))
+        if given["jwks"]:
+            body["jwks"] = jwk_set_of(given["jwks"])
         new = forms.loaded(NewCredentialSchema(), body)
         rule = trusted(new["rule"], caller.settings, caller.organization_id)
         with session.changing(caller, SCOPE) as opened:
@@ -62,6 +66,9 @@ def make_rule(caller: Caller, agent_id: UUID) -> Response:
         return sent_before(
             f"It made the rule of trust {credential_id}.", path=f"/agents/{agent_id}", label="The page of the agent"
         )
+    except RuleRefused as refused:
+        form = Form(given, {refused.member: f"{FIELDS[refused.member]} {refused}."}, new_form_key())
+        return _rule_form(caller, agent_id, form, 400)
     except (ValidationError, Conflict) as refused:
         form = Form(given, forms.errors(refused, FIELDS), new_form_key())
         return _rule_form(caller, agent_id, form, refused.status)
@@ -85,20 +92,6 @@ def test_token(caller: Caller, agent_id: UUID) -> Response:
     return pages.page(
         "token_test.html", status, here="agents", agent=agent, form=form, results=results, max_length=MAX_LENGTH
     )
-
-
-def _claims(text: str) -> dict[str, Any]:
-    """The claims of lines ``name=value``, as the API has them. A name that comes again has one more accepted value.
-
-    :raises ValidationError: a line is something else.
-    """
-    found: dict[str, list[str]] = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
-        name, equals, value = line.partition("=")
-        if not equals:
-            raise ValidationError(details={"claims": ["must be a line of name=value"]})
-        found.setdefault(name, []).append(value)
-    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
 def _rule_form(caller: Caller, agent_id: UUID, form: Form, status: int = 200) -> Response:

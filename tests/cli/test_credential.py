@@ -102,15 +102,15 @@ class TestTrust:
         bundle = [issuer.jwk(use="x509-svid", alg=None), issuer.jwk(use="jwt-svid", alg=None)]
         keys.write_text(json.dumps({"keys": bundle, "spiffe_sequence": 1}))
         arguments = ("--agent", agent_id, "--issuer", issuer.url, "--subject", "job:7", "--jwks", str(keys))
-        claims = ("--claim", "ref=a", "--claim", "ref=b", "--claim", "team=x=y")
+        claims = ("--claim", "ref=a", "--claim", "ref=b", "--claim", "team=x=y", "--claim", "protected:=true")
         printed = run("credential", "trust", *arguments, *claims, "--label", "CI").split("\t")
         settings = Settings.from_environment(run.environment)
         assert re.fullmatch(UUID, printed[0])
-        rule = [issuer.url, "job:7", '{"ref": ["a", "b"], "team": "x=y"}', settings.issuer]
+        rule = [issuer.url, "job:7", '{"ref": ["a", "b"], "team": "x=y", "protected": true}', settings.issuer]
         assert printed[1:] == rule
         app = create_app(settings)
         now = int(datetime.now(UTC).timestamp())
-        token = issuer.token(settings.issuer, now, sub="job:7", ref="b", team="x=y")
+        token = issuer.token(settings.issuer, now, sub="job:7", ref="b", team="x=y", protected=True)
         form = {"grant_type": JWT_BEARER, "client_id": agent_id, "assertion": token}
         try:
             assert app.test_client().post("/api/v1/token", data=form).status_code == 200
@@ -127,6 +127,20 @@ class TestTrust:
         )
         assert run.refused("credential", "trust", *github) == (
             "subject must be there, or claims: otherwise every token of the issuer would be trusted"
+        )
+        for claim, rule in (
+            ("ref", "must be name=value, or name:=true, false or a whole number, not ref"),
+            ("ref:=main", "ref:= must be followed by true, false or a whole number"),
+        ):
+            refused = run.invoke("credential", "trust", *github, "--claim", claim)
+            assert (refused.exit_code, refused.stderr.splitlines()[-1]) == (
+                2,
+                f"Error: Invalid value for --claim: {rule}",
+            )
+        no_keys = run.invoke("credential", "trust", *github, "--subject", "x", "--jwks", "-", input="[]")
+        assert (no_keys.exit_code, no_keys.stderr.splitlines()[-1]) == (
+            2,
+            "Error: Invalid value for --jwks: must be a JWK Set",
         )
         made = run.invoke("credential", "trust", *github, "--subject", "repo:acme/app:*", "--json")
         warnings = json.loads(made.stdout)["warnings"]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from flask.testing import FlaskClient
+from markupsafe import escape
 
+from agentidp.oauth.issuance import JWT_BEARER
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page
 from tests.dashboard.test_agent_actions import form_key, post
 from tests.factories import Agent, database_of, make_agent
 from tests.federation.issuer import Issuer, trust
+from tests.federation.test_rule_checks import KEYS as JWKS
 
+KEYS = json.dumps(JWKS)
 GITHUB = "https://token.actions.githubusercontent.com"
 
 
@@ -53,12 +59,64 @@ def test_makes_a_rule_and_shows_its_warnings(signed_in: FlaskClient, worker: Age
     assert rules(worker) == [expected]
 
 
+def test_takes_inline_keys_and_claims_that_are_no_strings(
+    client: FlaskClient, signed_in: FlaskClient, worker: Agent, services: Services
+) -> None:
+    """The keys as a SPIFFE server publishes them, with those of certificates beside them."""
+    issuer, path = Issuer.with_curve(), path_of(worker)
+    bundle = {
+        "keys": [issuer.jwk(use="jwt-svid", alg=None), issuer.jwk(use="x509-svid", kid=None)],
+        "spiffe_sequence": 1,
+    }
+    claims = "protected:=true\nattempt:=1\nattempt:=2\nref=true\n/job/id:=7"
+    sent = {"issuer": issuer.url, "claims": claims, "jwks": json.dumps(bundle, indent=2)}
+    made = post(signed_in, path, **sent, form_key=form_key(signed_in, path))
+    assert made.status_code == 200, made.text
+    [rule] = rules(worker)
+    assert rule["claims"] == {"protected": True, "attempt": [1, 2], "ref": "true", "/job/id": 7}
+    now = int(services.clock().timestamp())
+    form = {"grant_type": JWT_BEARER, "client_id": worker.client_id}
+    right = {"protected": True, "attempt": 2, "ref": "true", "job": {"id": 7}}
+    for wrong, status in (({}, 200), ({"protected": "true"}, 400), ({"attempt": "2"}, 400), ({"ref": True}, 400)):
+        token = issuer.token(services.settings.issuer, now, **(right | wrong))
+        assert client.post("/api/v1/token", data=form | {"assertion": token}).status_code == status
+
+
 @pytest.mark.parametrize(
     ("sent", "sentence"),
     [
         ({}, "The issuer must be there for the type federated."),
         ({"issuer": GITHUB, "subject": "repo:*"}, "The subject must name somebody before its *: anyone could meet it."),
-        ({"issuer": GITHUB, "claims": "ref"}, "A claim must be a line of name=value."),
+        (
+            {"issuer": GITHUB, "claims": "ref"},
+            "A claim must be name=value, or name:=true, false or a whole number, not ref.",
+        ),
+        (
+            {"issuer": GITHUB, "claims": "repository_id=7\r\nprotected:=yes".replace("\r\n", "\n")},
+            "A claim protected:= must be followed by true, false or a whole number.",
+        ),
+        ({"issuer": GITHUB, "claims": "run:=1.5"}, "A claim run:= must be followed by true, false or a whole number."),
+        (
+            {"issuer": GITHUB, "claims": "run:=99999999999999999999"},
+            "A claim run must be a string, a whole number or a boolean, or a list of these.",
+        ),
+        ({"issuer": "https://x.example", "subject": "a", "jwks": "{"}, "The keys of the issuer must be a JWK Set."),
+        (
+            {"issuer": "https://x.example", "subject": "a", "jwks": "[]"},
+            "The keys of the issuer must be a JWK Set.",
+        ),
+        (
+            {"issuer": "https://x.example", "subject": "a", "jwks": '{"keys": []}'},
+            "The keys of the issuer must be a JWK Set with 1 to 10 keys.",
+        ),
+        (
+            {"issuer": "https://x.example", "subject": "a", "jwks": '{"keys": [{"kty": "oct", "k": "AAAA"}]}'},
+            "The keys of the issuer must be a public key: it holds private members.",
+        ),
+        (
+            {"issuer": "https://x.example", "subject": "a", "jwksUri": "https://x.example/k", "jwks": KEYS},
+            "The address of the keys must not be there beside jwks.",
+        ),
         ({"issuer": "http://x.example", "subject": "a"}, "The issuer must be an https URL"),
         (
             {"issuer": "https://x.example", "subject": "a", "jwksUri": "x"},
@@ -75,7 +133,7 @@ def test_says_what_is_wrong_and_keeps_what_was_typed(
     assert refused.status_code == 400
     assert sentence in refused.text
     for value in sent.values():
-        assert value in refused.text
+        assert escape(value) in refused.text
     assert rules(worker) == []
 
 

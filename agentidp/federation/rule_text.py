@@ -1,0 +1,47 @@
+"""The parts of a rule of trust that people write as text: claims, and the keys of a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from agentidp.federation.issuer_keys import usable_jwk
+from agentidp.federation.rule_checks import RuleRefused
+
+
+def claims_of(pairs: Iterable[str]) -> dict[str, Any]:
+    """The claims of texts ``name=value``, as the API has them. A name that comes again has one more accepted value.
+
+    A value is a string; after ``:=`` it is JSON, so that it can be a boolean or a number.
+
+    :raises RuleRefused: a text is something else.
+    """
+    found: dict[str, list[Any]] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise RuleRefused("claims", f"must be name=value, or name:=true, false or a whole number, not {pair}")
+        if not name.endswith(":"):
+            found.setdefault(name, []).append(value)
+            continue
+        try:
+            parsed = json.loads(value)
+        except (ValueError, RecursionError):
+            parsed = None
+        if type(parsed) not in (bool, int):
+            raise RuleRefused("claims", f"{name}= must be followed by true, false or a whole number")
+        found.setdefault(name[:-1], []).append(parsed)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+def jwk_set_of(text: str) -> dict[str, Any]:
+    """A JWK Set without its members that are no keys for signatures, such as the certificates of a SPIFFE bundle.
+
+    :raises RuleRefused: it is none.
+    """
+    try:
+        keys = json.loads(text)["keys"]
+        return {"keys": [jwk for jwk in map(usable_jwk, keys) if jwk is not None]}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise RuleRefused("jwks", "must be a JWK Set") from None
