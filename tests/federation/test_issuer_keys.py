@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
 from typing import Any
@@ -344,8 +345,11 @@ class TestKeySet:
         assert len(thousand.find(None, "ES256")) == MAX_KEYS_TRIED
         assert len(thousand.find("999", "ES256")) == 1
 
-    def test_a_thousand_keys_are_too_large_to_fetch(self, keys: IssuerKeys, published: HttpsIssuer) -> None:
-        jwk = Issuer().jwk()
+    @pytest.mark.parametrize("issuer", [Issuer.with_curve, Issuer], ids=["EC", "RSA"])
+    def test_a_thousand_keys_are_too_large_to_fetch(
+        self, keys: IssuerKeys, published: HttpsIssuer, issuer: Callable[[], Issuer]
+    ) -> None:
+        jwk = issuer().jwk()
         body = json.dumps({"keys": [jwk | {"kid": str(n)} for n in range(1000)]}).encode()
         published.pages["/keys"] = 200, {}, body
         assert failure(keys, KeySource(published.url, None)) == f"the response has more than {MAX_BODY} bytes"

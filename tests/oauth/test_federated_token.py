@@ -22,6 +22,8 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.erasure import delete_organization
+from agentidp.federation import issuer_keys
+from agentidp.federation.issuer_keys import MAX_BODY, MAX_KEYS_TRIED
 from agentidp.federation.rule import MAX_SELECTORS, selectors_of
 from agentidp.oauth import client_assertion
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY
@@ -379,6 +381,42 @@ class TestPublishedKeys:
         published.pages[DISCOVERY] = 500, {}, b""
         assert whole(ask(reachable.test_client(), agent, published.keys.token(US))) == FAILED
         assert reasons(caplog) == ["no keys of the issuer"]
+
+    def test_of_as_many_keys_as_can_be_fetched_one_is_parsed(
+        self, reachable: Flask, published: HttpsIssuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So a token does not take longer because the issuer has many."""
+        agent, own = member(reachable, published), published.keys.jwk()
+        another = Issuer.with_curve().jwk()
+        others = [another | {"kid": f"{n:03}"} for n in range(1000)]
+        number = (MAX_BODY - 100) // (len(json.dumps(others[0])) + 2)
+        assert number > 300
+        published.publish(*others[: number - 1], own)
+        parsed: list[str] = []
+        check = issuer_keys.public_jwk
+
+        def recorded(jwk: Any) -> dict[str, Any]:
+            parsed.append(jwk["kid"])
+            return check(jwk)
+
+        monkeypatch.setattr(issuer_keys, "public_jwk", recorded)
+        for _ in range(2):
+            assert ask(reachable.test_client(), agent, published.keys.token(US)).status_code == 200
+        assert parsed == ["first"]
+        # Without kid, few are tried, and the right one is the last.
+        published.keys.kid = None
+        assert whole(ask(reachable.test_client(), agent, published.keys.token(US))) == FAILED
+        assert parsed[1:] == [f"{n:03}" for n in range(MAX_KEYS_TRIED)]
+
+    def test_of_too_many_none_is_known(
+        self, reachable: Flask, published: HttpsIssuer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        agent, own = member(reachable, published), published.keys.jwk()
+        published.publish(*(own | {"kid": str(n)} for n in range(999)), own)
+        assert whole(ask(reachable.test_client(), agent, published.keys.token(US))) == FAILED
+        assert reasons(caplog) == ["no keys of the issuer"]
+        [warning] = [one for one in caplog.records if one.getMessage() == "keys of an issuer not fetched"]
+        assert warning.fields["reason"] == f"the response has more than {MAX_BODY} bytes"  # type: ignore[attr-defined]
 
     def test_a_private_address_is_not_asked(
         self, client: FlaskClient, app: Flask, published: HttpsIssuer, caplog: pytest.LogCaptureFixture
