@@ -17,6 +17,7 @@ from agentidp.usage_history.records import BadRecord, Reader, Source, csv_values
 
 FORGET_SUMS = (
     "quotas/share_quotas",
+    "quotas/lock_sums",
     "quotas/forget_sums",
     "quotas/forget_agent_sums",
     "quotas/forget_organization_sum",
