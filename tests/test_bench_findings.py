@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,13 +22,12 @@ from bench.findings.__main__ import fleet_of
 from bench.findings.fleets import EVALUATED, HOURS, Agent, Benign, Fault, Fleet, Usage, make_fleet
 from bench.findings.looks import Looks
 from bench.findings.memory import NOT_JUDGED, InMemory
-from bench.findings.scoring import ReportedFinding, Score, naive
+from bench.findings.scoring import ReportedFinding, Score
 from bench.findings.series import HOURS as SERIES_HOURS
 from bench.findings.series import JUDGED, Series, make_series
 from bench.findings.series import judge as judge_series
 from bench.findings.situations import add_situations
 from tests.conftest import settings_for
-from tests.factories import NOON
 
 pytestmark = pytest.mark.very_slow
 
@@ -93,7 +92,7 @@ def test_a_finding_is_true_where_its_kind_its_agent_and_its_time_are_those_of_a_
             reported(fleet, "spike", another, -30),  # before the evaluated span
         ]
     )
-    assert [is_true for _, is_true in score.judged()] == [True, False, False, False, True]
+    assert [verdict for _, verdict in score.judged()] == ["true", "false", "false", "false", "true"]
     assert score.reported_at == {fault: fleet.at(EVALUATED + 12)}
 
 
@@ -102,10 +101,10 @@ def test_a_finding_that_is_seen_again_is_one_and_says_when_it_was_first_seen() -
     culprit = fleet.agents[0].agent_id
     score = Score(fleet)
     score.see([reported(fleet, "spike", culprit, 9)])  # it ended before the fault began
-    assert [is_true for _, is_true in score.judged()] == [False]
+    assert [verdict for _, verdict in score.judged()] == ["false"]
     score.see([reported(fleet, "spike", culprit, 9, 2)])
     score.see([reported(fleet, "spike", culprit, 9, 4)])
-    assert [is_true for _, is_true in score.judged()] == [True]
+    assert [verdict for _, verdict in score.judged()] == ["true"]
     assert score.reported_at == {fault: fleet.at(EVALUATED + 11)}
 
 
@@ -118,16 +117,6 @@ def test_a_fault_that_is_reported_more_than_two_days_after_its_end_was_missed() 
         late.seen_at = fleet.at(fault.ends + hours_late)
         score.see([late])
         assert (fault in score.reported_at) is is_reported
-
-
-def test_the_naive_rule_finds_whoever_is_above_three_times_yesterday() -> None:
-    fleet, _ = planted()
-    quiet, grown, new = (agent.agent_id for agent in fleet.agents[:3])
-    found = naive(NOON, {quiet: 30, grown: 31, new: 9}, {quiet: 10, grown: 10})
-    assert [(one.agent_id, one.begins) for one in found] == [
-        (grown, NOON - timedelta(hours=12)),
-        (None, datetime(2026, 4, 15, tzinfo=UTC)),
-    ]
 
 
 def test_a_leak_counts_by_the_tokens_that_it_takes_and_not_by_the_hours_that_it_touches() -> None:

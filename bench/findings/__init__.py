@@ -44,6 +44,4 @@ How it is scored:
   A finding about one of these is **benign**. It counts against precision and is reported separately.
 - **Listed** findings are those of the severity ``info``. They are scored separately: faults that are at least listed,
   and false and benign findings that are listed or warnings, of an organization in a week.
-- The **naive rule** for comparison: an agent's or the organization's UTC day so far is above three times yesterday's.
-  It is judged as a ``spike``.
 """

@@ -6,13 +6,13 @@ import argparse
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 from bench.findings import __doc__ as description
 from bench.findings.fleets import HISTORY_DAYS, Fleet, make_fleet
 from bench.findings.looks import Looks
-from bench.findings.scoring import Score, table_of_faults, table_of_findings, table_of_severities
+from bench.findings.scoring import Score, countable, table_of_faults, table_of_findings
 from bench.findings.situations import add_situations
 
 
@@ -33,16 +33,14 @@ def watch(seed: str, every: int) -> Looks:
 
 def report(watched: list[Looks]) -> str:
     """What is printed."""
-    scores, naive_scores = [one.score for one in watched], [one.naive_score for one in watched]
-    parts = [table_of_faults(scores, naive_scores), table_of_findings(scores, naive_scores)]
-    parts.append(table_of_severities(scores, [one.listed_score for one in watched]))
-    loops = [
-        score.reported_at.get(fault, datetime.max.replace(tzinfo=UTC)) - score.fleet.at(fault.begins)
-        for score in scores
-        for fault in score.fleet.faults
-        if fault.kind == "retry loop" and fault.countable
-    ]
-    within = sum(time <= timedelta(hours=1) for time in loops)
+    scores, listed = [one.score for one in watched], [one.listed_score for one in watched]
+    parts = [table_of_faults(scores, listed), table_of_findings(scores, listed)]
+    loops = countable(scores, ["retry loop"])
+    within = sum(
+        score.reported_at[fault] - score.fleet.at(fault.begins) <= timedelta(hours=1)
+        for score, fault in loops
+        if fault in score.reported_at
+    )
     parts.append(f"{within} of {len(loops)} retry loops were reported within an hour")
     looks = sorted(seconds for one in watched for seconds in one.seconds)
     parts.append(
@@ -63,10 +61,9 @@ def errors(score: Score) -> list[str]:
                 f"missed  {fleet.seed:<12}{fault.kind:<17}{agents}: {fleet.at(fault.begins):%F %H:%M} to "
                 f"{fleet.at(fault.ends):%F %H:%M}, {fault.size:.1f}/h"
             )
-    for one, is_true in score.judged():
-        if not is_true:
+    for one, verdict in score.judged():
+        if verdict != "true":
             agents = ", ".join(names.get(agent_id, "?") for agent_id in one.agent_ids)
-            verdict = "benign" if score.is_benign(one) else "false"
             lines.append(
                 f"{verdict:<8}{fleet.seed:<12}{one.kind:<17}{agents}: {one.begins:%a %F %H:%M} to "
                 f"{one.ends:%F %H:%M}, seen {one.seen_at:%F %H:%M}: {one.summary}"
@@ -74,29 +71,28 @@ def errors(score: Score) -> list[str]:
     return lines
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.findings", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_fleet_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose fleets."""
     parser.add_argument("--seeds", choices=("tuning", "held-out"), default="held-out", help="default: held-out")
     parser.add_argument("--fleets", type=int, default=40, help="how many (default: 40)")
     parser.add_argument("--first", type=int, default=0, help="the number of the first (default: 0)")
-    parser.add_argument("--every", type=int, default=12, help="hours between looks away from faults (default: 12)")
-    parser.add_argument(
-        "--situations", action="store_true", help="add what plain fleets lack (bench/findings/situations.py)"
-    )
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
-    parser.add_argument("--verbose", action="store_true", help="list what was missed and what was false, by fleet")
-    options = parser.parse_args()
-    if options.fleets < 1 or options.every < 1:
-        parser.error("--fleets and --every must be greater than zero")
-    return options
 
 
 def main() -> None:
     """Look at the fleets of all seeds, in several processes, and print what was found."""
-    options = arguments()
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.findings", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_fleet_options(parser)
+    parser.add_argument("--every", type=int, default=12, help="hours between looks away from faults (default: 12)")
+    parser.add_argument(
+        "--situations", action="store_true", help="add what plain fleets lack (bench/findings/situations.py)"
+    )
+    parser.add_argument("--verbose", action="store_true", help="list what was missed and what was false, by fleet")
+    options = parser.parse_args()
+    if options.fleets < 1 or options.every < 1:
+        parser.error("--fleets and --every must be greater than zero")
     began = time.monotonic()
     prefix = "situations " if options.situations else ""
     seeds = [f"{prefix}{options.seeds} {options.first + number}" for number in range(options.fleets)]

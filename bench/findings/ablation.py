@@ -1,6 +1,6 @@
 """``python -m bench.findings.ablation``: what each rule of each kind is worth, by leaving it out.
 
-The fleets are those of ``bench.findings``, with situations and without, in memory (:mod:`.memory`). Each is looked at
+The fleets are those of ``bench.findings``, half of them with situations. Each is looked at
 every so many hours, by the one kind whose rule is left out. With ``--one-agent`` only the first agent of each fleet is
 left, as in the organization of somebody who tries the service. Use seeds that no threshold was chosen on.
 """
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 from agentidp.findings import (
     findings,
@@ -31,11 +31,11 @@ from agentidp.findings import (
 )
 from agentidp.findings.finding import Finding, Severity
 from agentidp.findings.thresholds import SpikeRule
-from bench.findings.__main__ import fleet_of
+from bench.findings.__main__ import add_fleet_options, fleet_of
 from bench.findings.fleets import EVALUATED, EVALUATED_DAYS, HOURS, Fleet
 from bench.findings.looks import SECOND, Looks, query_at
 from bench.findings.memory import InMemory
-from bench.findings.scoring import MEANT, Score, sightings
+from bench.findings.scoring import MEANT, Score, countable, sightings
 
 Patch = tuple[Any, str, Any]
 
@@ -119,19 +119,6 @@ RULES: dict[str, dict[str, list[Patch]]] = {
 """Kind -> rule that is left out -> what stands in its place."""
 
 
-@contextmanager
-def patched(patches: list[Patch]) -> Iterator[None]:
-    """Some values of modules replaced."""
-    before = [getattr(module, name) for module, name, _ in patches]
-    for module, name, value in patches:
-        setattr(module, name, value)
-    try:
-        yield
-    finally:
-        for (module, name, _), value in zip(patches, before, strict=True):
-            setattr(module, name, value)
-
-
 def look(fleet: Fleet, kind: str, every: int) -> Iterator[tuple[list[Finding], datetime]]:
     """What a kind finds in the evaluated span, and when.
 
@@ -153,18 +140,15 @@ def look(fleet: Fleet, kind: str, every: int) -> Iterator[tuple[list[Finding], d
 def judge(fleet: Fleet, kind: str, every: int) -> Counter[tuple[str, str]]:
     """What came of the faults that a kind is meant for, and how many of its findings are false or benign."""
     result: Counter[tuple[str, str]] = Counter()
-    scores = {least: Score(fleet) for least in (Severity.warning, Severity.info)}
+    warned, listed = Score(fleet), Score(fleet)
     for found, at in look(fleet, kind, every):
-        for least, score in scores.items():
-            score.see(sightings(found, at, least))
-    for least, score in scores.items():
-        for fault in fleet.faults:
-            if kind in MEANT[fault.kind] and fault.countable:
-                result[fault.kind, least.name] += fault in score.reported_at
-                result[fault.kind, "faults"] += least is Severity.warning
-        for one, is_true in score.judged():
-            verdict = "true" if is_true else "benign" if score.is_benign(one) else "false"
-            result[verdict, least.name] += 1
+        warned.see(sightings(found, at))
+        listed.see(sightings(found, at, Severity.info))
+    faults = [fault for fault, kinds in MEANT.items() if kind in kinds]
+    result.update((fault.kind, "faults") for _, fault in countable([warned], faults))
+    for name, score in (("warned", warned), ("listed", listed)):
+        result.update((fault.kind, name) for _, fault in countable([score], faults) if fault in score.reported_at)
+        result.update((verdict, name) for _, verdict in score.judged())
     return result
 
 
@@ -185,7 +169,9 @@ def judge_all(
     result = {}
     for kind in kinds:
         for name, patches in RULES[kind].items():
-            with patched(patches):
+            with ExitStack() as patched:
+                for module, attribute, value in patches:
+                    patched.enter_context(patch.object(module, attribute, value))
                 result[kind, name] = judge(fleet, kind, every)
     return result
 
@@ -197,9 +183,9 @@ def table(kind: str, results: dict[str, Counter[tuple[str, str]]], fleets: int) 
     columns = [kind, *faults, "false a week (and listed)", "benign a week (and listed)"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, counts in results.items():
-        cells = [f"{counts[fault, 'warning']} ({counts[fault, 'info']})/{counts[fault, 'faults']}" for fault in faults]
+        cells = [f"{counts[fault, 'warned']} ({counts[fault, 'listed']})/{counts[fault, 'faults']}" for fault in faults]
         for verdict in ("false", "benign"):
-            warned, listed = (counts[verdict, least] / weeks for least in ("warning", "info"))
+            warned, listed = (counts[verdict, least] / weeks for least in ("warned", "listed"))
             cells.append(f"{warned:.3f} ({listed:.3f})")
         lines.append(f"| {' | '.join([name, *cells])} |")
     return "\n".join(lines)
@@ -208,13 +194,10 @@ def table(kind: str, results: dict[str, Counter[tuple[str, str]]], fleets: int) 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m bench.findings.ablation", description=__doc__)
-    parser.add_argument("--seeds", choices=("tuning", "held-out"), default="held-out", help="default: held-out")
-    parser.add_argument("--fleets", type=int, default=40, help="how many (default: 40), half of them with situations")
-    parser.add_argument("--first", type=int, default=0, help="the number of the first (default: 0)")
+    add_fleet_options(parser)
     parser.add_argument("--every", type=int, default=24, help="hours between two looks (default: 24)")
     parser.add_argument("--kind", choices=tuple(RULES), action="append", help="default: all")
     parser.add_argument("--one-agent", action="store_true", help="keep the first agent of each fleet only")
-    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
     options = parser.parse_args()
     kinds = options.kind or list(RULES)
     prefixes = ("", "situations ")

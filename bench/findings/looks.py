@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from agentidp.findings import DEFAULT_DOMINANCE_PERCENT, STORED_DAYS, findings
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 from bench.findings.fleets import EVALUATED, HOURS, TOKEN_LIFETIME, Fleet
 from bench.findings.memory import InMemory
-from bench.findings.scoring import NAIVE_MEANT, Score, naive, sightings
+from bench.findings.scoring import Score, sightings
 
 SECOND = timedelta(seconds=1)
 SOON = 6
@@ -28,7 +26,7 @@ class Looks:
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
-        self.score, self.naive_score, self.listed_score = Score(fleet), Score(fleet), Score(fleet)
+        self.score, self.listed_score = Score(fleet), Score(fleet)
         self.seconds: list[float] = []
 
     def watch(self, every: int) -> None:
@@ -57,13 +55,3 @@ class Looks:
         found, at = self.found(counters, halves)
         self.score.see(sightings(found, at))
         self.listed_score.see(sightings(found, at, Severity.info))
-        today = (at - self.fleet.start).days
-        self.naive_score.see(naive(at, self._tokens(today, halves), self._tokens(today - 1, halves)), NAIVE_MEANT)
-
-    def _tokens(self, day: int, halves: int) -> Counter[UUID]:
-        """The tokens of each agent on a day, as far as they are counted."""
-        tokens = Counter[UUID]()
-        for half in range(48 * day, min(48 * (day + 1), halves)):
-            for agent in self.fleet.agents:
-                tokens[agent.agent_id] += agent.usage[half // 2][half % 2].tokens
-        return tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -93,14 +94,9 @@ class Score:
     fleet: Fleet
     reported: list[ReportedFinding] = field(default_factory=list)
     reported_at: dict[Fault, datetime] = field(default_factory=dict)
-    noticed_at: dict[Fault, datetime] = field(default_factory=dict)
-    """When the first finding of any kind was seen that is true because of it."""
 
-    def see(self, findings: Iterable[ReportedFinding], meant: dict[str, set[str]] = MEANT) -> None:
-        """Take in what one look has found.
-
-        :param meant: fault -> the kinds of findings that should report it.
-        """
+    def see(self, findings: Iterable[ReportedFinding]) -> None:
+        """Take in what one look has found."""
         for one in findings:
             known = next((earlier for earlier in reversed(self.reported) if earlier.is_again(one)), None)
             if known is None:
@@ -110,37 +106,24 @@ class Score:
             for fault in self.fleet.faults:
                 is_late = one.seen_at > self.fleet.at(fault.ends) + GRACE
                 names_it = bool(one.agent_ids or not fault.agents)
-                if is_late or not names_it:
-                    continue
-                kinds = meant.get(fault.kind, set())
-                if one.reports(fault, self.fleet, kinds):
+                if names_it and not is_late and one.reports(fault, self.fleet, MEANT[fault.kind]):
                     self.reported_at.setdefault(fault, one.seen_at)
-                if one.reports(fault, self.fleet, kinds | ALSO_TRUE.get(fault.kind, set())):
-                    self.noticed_at.setdefault(fault, one.seen_at)
 
-    def judged(self) -> list[tuple[ReportedFinding, bool]]:
-        """The findings that are true or false, and which it is; not those about the time before the evaluated span."""
+    def judged(self) -> list[tuple[ReportedFinding, str]]:
+        """The findings that are judged, and the verdict: ``true``, ``benign`` or ``false``; not those about the time
+        before the evaluated span.
+        """
         return [
-            (one, self.is_true(one))
+            (one, self.verdict(one))
             for one in self.reported
             if one.kind not in OF_THE_MONTH and one.ends > self.fleet.at(EVALUATED)
         ]
 
-    def is_benign(self, one: ReportedFinding, kind: str | None = None) -> bool:
-        """Whether something unusual is behind it that is no fault; or a certain kind of such."""
-        agents = {
-            agent.agent_id
-            for benign in self.fleet.benign
-            if kind in (None, benign.kind)
-            and one.begins < self.fleet.at(benign.ends) + GRACE / 2
-            and self.fleet.at(benign.begins) < one.ends
-            for agent in benign.agents
-        }
-        return bool(one.agent_ids & agents)
-
     def verdict(self, one: ReportedFinding) -> str:
         """``true``, ``false``, or ``benign``."""
-        return "true" if self.is_true(one) else "benign" if self.is_benign(one) else "false"
+        if self.is_true(one):
+            return "true"
+        return "benign" if self.is_benign(one) else "false"
 
     def is_true(self, one: ReportedFinding) -> bool:
         """Whether there is something behind it."""
@@ -153,142 +136,92 @@ class Score:
             for fault in self.fleet.faults
         )
 
-
-def sighting(finding: Finding, at: datetime) -> ReportedFinding:
-    """What is kept of a finding."""
-    agent_ids = {one.agent_id for one in finding.agents} | ({finding.agent_id} if finding.agent_id else set())
-    return ReportedFinding(
-        finding.kind,
-        finding.agent_id,
-        finding.begins,
-        finding.ends,
-        agent_ids,
-        finding.summary,
-        at,
-        frozenset(finding.also_seen_as),
-    )
+    def is_benign(self, one: ReportedFinding) -> bool:
+        """Whether something unusual that is no fault is behind it."""
+        return any(
+            one.begins < self.fleet.at(benign.ends) + GRACE / 2
+            and self.fleet.at(benign.begins) < one.ends
+            and any(agent.agent_id in one.agent_ids for agent in benign.agents)
+            for benign in self.fleet.benign
+        )
 
 
 def sightings(findings: Iterable[Finding], at: datetime, least: Severity = Severity.warning) -> list[ReportedFinding]:
-    """What is kept of those that press enough to be judged."""
-    return [sighting(finding, at) for finding in findings if finding.severity >= least]
-
-
-NAIVE_MEANT = {kind: {"spike"} for kind in ("retry loop", "leak", "uncached client", "weekend run")}
-"""What a rule can tell that looks for more than there was."""
-
-
-def naive(at: datetime, today: dict[UUID, int], yesterday: dict[UUID, int]) -> list[ReportedFinding]:
-    """``Three times yesterday``: the agents, and the organization, whose day so far is above three times their day
-    before; one without any yesterday says nothing.
-    """
-    days: list[tuple[UUID | None, int, int]] = [
-        (agent_id, count, yesterday.get(agent_id, 0)) for agent_id, count in today.items()
-    ]
-    days.append((None, sum(today.values()), sum(yesterday.values())))
-    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    """What is kept of the findings that are severe enough to be judged."""
     return [
-        ReportedFinding("spike", agent_id, midnight, at, {agent_id} if agent_id else set(), "", at)
-        for agent_id, count, before in days
-        if before and count > 3 * before
+        ReportedFinding(
+            one.kind,
+            one.agent_id,
+            one.begins,
+            one.ends,
+            {agent.agent_id for agent in one.agents} | ({one.agent_id} if one.agent_id else set()),
+            one.summary,
+            at,
+            frozenset(one.also_seen_as),
+        )
+        for one in findings
+        if one.severity >= least
     ]
+
+
+def countable(scores: list[Score], kinds: Iterable[str]) -> list[tuple[Score, Fault]]:
+    """The countable faults of some kinds, each with the score of its fleet."""
+    faults = [(score, fault) for score in scores for fault in score.fleet.faults if fault.kind in kinds]
+    return [(score, fault) for score, fault in faults if fault.countable]
 
 
 def _ratio(part: int, whole: int) -> str:
     return f"{part / whole:.3f}" if whole else "-"
 
 
-def _detection(scores: list[Score], when: str, kinds: set[str]) -> str:
-    """Of the countable faults of some kinds: the share that was detected, and the median and worst time, in hours."""
-    number = sum(fault.countable for score in scores for fault in score.fleet.faults if fault.kind in kinds)
-    times = [
-        (at - score.fleet.at(fault.begins)) / timedelta(hours=1)
-        for score in scores
-        for fault, at in getattr(score, when).items()
-        if fault.kind in kinds and fault.countable
-    ]
-    median, worst = (f"{pick(times):.1f}" if times else "-" for pick in (statistics.median, max))
-    return f"{_ratio(len(times), number):>8}{median:>9}{worst:>8}"
-
-
-DETECTION = f"{'recall':>8}{'median h':>9}{'worst h':>8}"
-
-
-def table_of_faults(scores: list[Score], naive_scores: list[Score]) -> str:
-    """A row for each kind of fault: how many were detected, and how soon, by a kind of finding that is meant for it, by
-    any kind, and by the naive rule.
-    """
-    lines = [
-        f"{'':<48}{'that kind':>25}{'any kind':>25}{'three times yesterday':>25}",
-        f"{'fault':<17}{'kind meant for it':<18}{'faults':>6}{'hidden':>7}{DETECTION}{DETECTION}{DETECTION}",
-    ]
-    for kind, kinds in MEANT.items():
-        faults = [fault for score in scores for fault in score.fleet.faults if fault.kind == kind]
-        if not faults:
-            continue
-        number = sum(fault.countable for fault in faults)
-        line = f"{kind:<17}{', '.join(sorted(kinds)):<18}{number:>6}{len(faults) - number:>7}"
-        line += _detection(scores, "reported_at", {kind}) + _detection(scores, "noticed_at", {kind})
-        line += _detection(naive_scores, "reported_at", {kind}) if kind in NAIVE_MEANT else f"{'-':>8}{'-':>9}{'-':>8}"
-        lines.append(line)
-    return "\n".join(lines)
-
-
-def table_of_findings(scores: list[Score], naive_scores: list[Score]) -> str:
-    """A row for each kind of finding, for all together, and for the naive rule: how many were true, false, or about
-    something unusual that is no fault; and what came of the faults that it is meant for.
-    """
-    weeks = len(scores) * EVALUATED_DAYS / 7
-    lines = [f"{'finding':<22}{'true':>6}{'false':>7}{'benign':>8}{'precision':>11}{'false/week':>12}{DETECTION}"]
-
-    def line(name: str, verdicts: list[str], detection: str) -> str:
-        true, false, benign = (verdicts.count(verdict) for verdict in ("true", "false", "benign"))
-        precision = _ratio(true, len(verdicts))
-        return f"{name:<22}{true:>6}{false:>7}{benign:>8}{precision:>11}{false / weeks:>12.3f}{detection}"
-
-    judged = [(one.kind, score.verdict(one)) for score in scores for one, _ in score.judged()]
-    for kind in sorted(set().union(*MEANT.values())):
-        verdicts = [verdict for judged_kind, verdict in judged if judged_kind == kind]
-        faults = {fault for fault, kinds in MEANT.items() if kind in kinds}
-        lines.append(line(kind, verdicts, _detection(scores, "reported_at", faults)))
-    lines.append(line("all", [verdict for _, verdict in judged], _detection(scores, "reported_at", set(MEANT))))
-    verdicts = [score.verdict(one) for score in naive_scores for one, _ in score.judged()]
-    lines.append(line("three times yesterday", verdicts, _detection(naive_scores, "reported_at", set(NAIVE_MEANT))))
-    return "\n".join(lines)
-
-
-def table_of_severities(scores: list[Score], listed: list[Score]) -> str:
-    """What is a warning, and what is found if findings that are only listed count too: the faults by kind; the false
-    findings of an organization in a week, and those about something unusual that is no fault, by what it is.
+def table_of_faults(scores: list[Score], listed: list[Score]) -> str:
+    """A row for each kind of fault, and for all: how many a warning detected and how soon, and how many were at least
+    listed.
 
     :param listed: the same fleets, scored with findings of any severity.
     """
-    lines = [f"{'fault':<20}{'faults':>7}{'warned of':>11}{'or listed':>11}"]
-    for kind in MEANT:
-        of_kind = [
-            [
-                fault in score.reported_at
-                for score in each
-                for fault in score.fleet.faults
-                if fault.kind == kind and fault.countable
-            ]
-            for each in (scores, listed)
+    lines = [
+        f"{'fault':<17}{'kind meant for it':<18}{'faults':>6}{'hidden':>7}{'warned of':>11}{'recall':>8}"
+        f"{'median h':>9}{'worst h':>8}{'or listed':>11}"
+    ]
+    for name, kinds in [*((fault, [fault]) for fault in MEANT), ("all", [*MEANT])]:
+        faults = countable(scores, kinds)
+        there = sum(fault.kind in kinds for score in scores for fault in score.fleet.faults)
+        times = [
+            (score.reported_at[fault] - score.fleet.at(fault.begins)) / timedelta(hours=1)
+            for score, fault in faults
+            if fault in score.reported_at
         ]
-        if of_kind[0]:
-            lines.append(f"{kind:<20}{len(of_kind[0]):>7}{sum(of_kind[0]):>11}{sum(of_kind[1]):>11}")
-    weeks = len(scores) * EVALUATED_DAYS / 7
-    lines += ["", f"{'an organization, a week':<20}{'there':>7}{'warnings':>11}{'or listed':>11}"]
-    kinds = sorted({benign.kind for score in scores for benign in score.fleet.benign})
-    for name in ("false", *kinds):
-        there = sum(benign.kind == name for score in scores for benign in score.fleet.benign)
-        numbers = [_not_true(each, None if name == "false" else name) / weeks for each in (scores, listed)]
-        lines.append(f"{name:<23}{there or '':>4}{numbers[0]:>11.3f}{numbers[1]:>11.3f}")
+        median, worst = (f"{pick(times):.1f}" if times else "-" for pick in (statistics.median, max))
+        found = sum(fault in score.reported_at for score, fault in countable(listed, kinds))
+        if there:
+            lines.append(
+                f"{name:<17}{', '.join(sorted(MEANT.get(name, ''))):<18}{len(faults):>6}{there - len(faults):>7}"
+                f"{len(times):>11}{_ratio(len(times), len(faults)):>8}{median:>9}{worst:>8}{found:>11}"
+            )
     return "\n".join(lines)
 
 
-def _not_true(scores: list[Score], kind: str | None) -> int:
-    """How many findings are neither true nor benign; or how many that are not true are of a benign kind."""
-    not_true = [(score, one) for score in scores for one, is_true in score.judged() if not is_true]
-    if kind is None:
-        return sum(not score.is_benign(one) for score, one in not_true)
-    return sum(score.is_benign(one, kind) for score, one in not_true)
+def table_of_findings(scores: list[Score], listed: list[Score]) -> str:
+    """A row for each kind of finding, and for all together: how many warnings were true, false, or about something
+    unusual that is no fault, and how many of these an organization has in a week; then also with those that are listed.
+
+    :param listed: the same fleets, scored with findings of any severity.
+    """
+    weeks = len(scores) * EVALUATED_DAYS / 7
+    lines = [
+        f"{'finding':<16}{'true':>6}{'false':>7}{'benign':>8}{'precision':>11}{'false/week':>12}{'benign/week':>13}"
+        f"{'or listed: false':>19}{'benign/week':>13}"
+    ]
+    kinds = sorted(set().union(*MEANT.values()))
+    for name, of_row in [*((kind, [kind]) for kind in kinds), ("all", kinds)]:
+        warned, found = (
+            Counter(verdict for score in each for one, verdict in score.judged() if one.kind in of_row)
+            for each in (scores, listed)
+        )
+        lines.append(
+            f"{name:<16}{warned['true']:>6}{warned['false']:>7}{warned['benign']:>8}"
+            f"{_ratio(warned['true'], warned.total()):>11}{warned['false'] / weeks:>12.3f}"
+            f"{warned['benign'] / weeks:>13.3f}{found['false'] / weeks:>19.3f}{found['benign'] / weeks:>13.3f}"
+        )
+    return "\n".join(lines)
