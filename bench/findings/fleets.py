@@ -80,7 +80,7 @@ class Agent:
     leaves: int = HOURS
     leaves_by: str = "suspended"
     changes: tuple[int, float] = (0, 1.0)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Event] = field(default_factory=list)
     levels: list[float] = field(default_factory=list)
     """For each hour, what its amount is multiplied with."""
 
@@ -133,8 +133,8 @@ class Agent:
 
 
 @dataclass(eq=False)
-class Fault:
-    """Something that goes wrong.
+class Event:
+    """Something that goes wrong, or that is unusual without being a fault.
 
     ``begins`` and ``ends`` are hours from the start of the fleet's history. An outage has no agents: it has all of
     them. ``size`` is an amount an hour: of tokens, or of rejected requests; ``share`` the part of the agent's instances
@@ -183,26 +183,18 @@ class Fault:
         return usage
 
 
-@dataclass(eq=False)
-class Benign:
-    """Something unusual that is no fault: a finding about it is not false, and of no use."""
-
-    kind: str
-    agents: list[Agent]
-    begins: float
-    ends: float
-
-
 @dataclass
 class Fleet:
-    """An organization, its agents, and what goes wrong."""
+    """An organization, its agents, what goes wrong, and what is **benign**: a finding about it is not false, and of no
+    use.
+    """
 
     seed: str
     organization_id: str
     start: datetime
     agents: list[Agent]
-    faults: list[Fault]
-    benign: list[Benign] = field(default_factory=list)
+    faults: list[Event]
+    benign: list[Event] = field(default_factory=list)
 
     def at(self, hour: float) -> datetime:
         """The instant so many hours after the start of its history."""
@@ -448,7 +440,7 @@ def _inject(fleet: Fleet, random: Random) -> None:
     for agent in fleet.agents:
         if agent.name.startswith("uncached") and agent.leaves > EVALUATED:
             kind = "uncached client" if agent.joins > EVALUATED else "always uncached"
-            fault = Fault(kind, [agent], max(agent.joins, EVALUATED), min(agent.leaves, HOURS))
+            fault = Event(kind, [agent], max(agent.joins, EVALUATED), min(agent.leaves, HOURS))
             fault.countable = sum(agent.expected(hour) for hour in fault.hours()[: -7 * 24]) >= 200
             fleet.faults.append(fault)
     if random.random() < 0.25:
@@ -466,7 +458,7 @@ def _inject(fleet: Fleet, random: Random) -> None:
                 break
 
 
-def _has_room(fault: Fault, fleet: Fleet) -> bool:
+def _has_room(fault: Event, fleet: Fleet) -> bool:
     for other in fleet.faults:
         if set(fault.agents) & set(other.agents):
             return False
@@ -479,7 +471,7 @@ def _has_room(fault: Fault, fleet: Fleet) -> bool:
     return True
 
 
-def _make_fault(kind: str, fleet: Fleet, random: Random) -> Fault | None:
+def _make_fault(kind: str, fleet: Fleet, random: Random) -> Event | None:
     if kind == "outage":
         return _outage(fleet, random)
     if kind == "weekend run":
@@ -495,7 +487,7 @@ def _make_fault(kind: str, fleet: Fleet, random: Random) -> Fault | None:
     ends = min(ends, HOURS)
     if not agent.joins + 3 * 168 < begins or agent.leaves < HOURS or not usual:
         return None
-    fault = Fault(kind, [agent], begins, ends)
+    fault = Event(kind, [agent], begins, ends)
     if kind == "retry loop":
         if random.random() < 0.8 and not agent.levels[int(begins)]:
             return None
@@ -532,21 +524,21 @@ def _make_fault(kind: str, fleet: Fleet, random: Random) -> Fault | None:
     return fault
 
 
-def _outage(fleet: Fleet, random: Random) -> Fault | None:
+def _outage(fleet: Fleet, random: Random) -> Event | None:
     begins = EVALUATED + random.uniform(0, (EVALUATED_DAYS - 2) * 24)
     ends = begins + random.uniform(2, 30)
     week = range(EVALUATED - 168, EVALUATED)
     usual = sum(agent.expected(hour) for agent in fleet.agents for hour in week) / len(week)
     if sum(agent.expected(int(begins)) for agent in fleet.agents) < usual / 2:
         return None
-    fault = Fault("outage", [], begins, ends)
+    fault = Event("outage", [], begins, ends)
     # Its first and its last hour are not wholly quiet.
     quiet = fault.hours()[1:-1]
     fault.countable = sum(agent.surprise(hour) for agent in fleet.agents for hour in quiet) >= QUIET
     return fault
 
 
-def _weekend_run(fleet: Fleet, random: Random) -> Fault | None:
+def _weekend_run(fleet: Fleet, random: Random) -> Event | None:
     resting = [
         agent
         for agent in fleet.agents
@@ -565,6 +557,6 @@ def _weekend_run(fleet: Fleet, random: Random) -> Fault | None:
     for agent in agents:
         for hour in range(8, 18):
             agent.levels[day + hour] = factor * random.uniform(0.6, 1)
-    fault = Fault("weekend run", agents, day, day + 24)
+    fault = Event("weekend run", agents, day, day + 24)
     fault.countable = sum(agent.expected(hour) for agent in agents for hour in range(day, day + 24)) >= 10
     return fault

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from agentidp.findings.finding import Finding, Severity
-from bench.findings.fleets import EVALUATED, EVALUATED_DAYS, Fault, Fleet
+from bench.findings.fleets import EVALUATED, EVALUATED_DAYS, Event, Fleet
 
 MEANT = {
     "retry loop": {"spike"},
@@ -26,16 +26,13 @@ MEANT = {
     "second loop": {"spike"},
     "night loop": {"spike"},
     "newcomer's loop": {"spike"},
-    "backoff loop": {"spike"},
-    "doubled tokens": {"spike"},
-    "partial silence": {"silence"},
 }
 """Fault -> the kinds of findings that are meant to report it."""
 
-LOOPS = ("retry loop", "repeated loop", "second loop", "night loop", "newcomer's loop", "backoff loop")
+LOOPS = ("retry loop", "repeated loop", "second loop", "night loop", "newcomer's loop")
 
 ALSO_TRUE = {
-    **{fault: {"uncached_tokens", "weekend"} for fault in (*LOOPS, "leak", "doubled tokens")},
+    **{fault: {"uncached_tokens", "weekend"} for fault in (*LOOPS, "leak")},
     "weekend run": {"spike"},
     "uncached client": {"spike", "weekend"},
     "rotated secret": {"silence"},
@@ -71,7 +68,7 @@ class ReportedFinding:
         is_same = (self.kind, self.agent_id) == (other.kind, other.agent_id)
         return is_same and self.begins <= other.ends and other.begins <= self.ends
 
-    def reports(self, fault: Fault, fleet: Fleet, kinds: set[str]) -> bool:
+    def reports(self, fault: Event, fleet: Fleet, kinds: set[str]) -> bool:
         """Whether it is of one of the kinds, overlaps the fault, and names one of its agents.
 
         A spike of the organization names none, and is one of whatever agent it was.
@@ -93,7 +90,7 @@ class Score:
 
     fleet: Fleet
     reported: list[ReportedFinding] = field(default_factory=list)
-    reported_at: dict[Fault, datetime] = field(default_factory=dict)
+    reported_at: dict[Event, datetime] = field(default_factory=dict)
 
     def see(self, findings: Iterable[ReportedFinding]) -> None:
         """Take in what one look has found."""
@@ -164,7 +161,7 @@ def sightings(findings: Iterable[Finding], at: datetime, least: Severity = Sever
     ]
 
 
-def countable(scores: list[Score], kinds: Iterable[str]) -> list[tuple[Score, Fault]]:
+def countable(scores: list[Score], kinds: Iterable[str]) -> list[tuple[Score, Event]]:
     """The countable faults of some kinds, each with the score of its fleet."""
     faults = [(score, fault) for score in scores for fault in score.fleet.faults if fault.kind in kinds]
     return [(score, fault) for score, fault in faults if fault.countable]
