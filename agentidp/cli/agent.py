@@ -64,7 +64,8 @@ ERASED = f"{', '.join(_TEXTS)} and {_LAST_TEXT}"
     help=f"""Agents: an agent's id is its client_id.
 
     Agents are printed as: id, name, description, scopes, status, whether tokens are bound to a key, times of creation
-    and of the last change, {", ".join(column.replace("_", " ") for column in agents.LAST.values())}.
+    and of the last change, {", ".join(column.replace("_", " ") for column in agents.LAST.values())},
+    when it will be suspended because it is dormant.
     """,
 )
 def commands() -> None:
@@ -107,7 +108,7 @@ def list_(organization: str, as_json: bool) -> None:
         database = services.database.of(organization_id, utc_now())
         rows = database.fetch("agents/list_agents", after_at=None, after_id=None, limit=None)
     columns = ("agentId", "name", "status", "owner", "createdAt", "scopes")
-    show([agents.represent(row) for row in rows], as_json, columns=columns)
+    show([agents.represent(row, row.suspends_at) for row in rows], as_json, columns=columns)
 
 
 @commands.command("show")
@@ -119,7 +120,7 @@ def show_(agent: str, as_json: bool) -> None:
         organization_id, agent_id = agent_named(services, agent)
         database = services.database.of(organization_id, utc_now())
         row = existing(database.fetch("agents/get_agent", agent_id=agent_id))
-    show([agents.represent(row)], as_json, one=True)
+    show([agents.represent(row, row.suspends_at)], as_json, one=True)
 
 
 @commands.command("update")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -122,6 +123,13 @@ class AgentSchema(ma.Schema):
     expectedReplicas = ExpectedReplicas(required=True)
     createdAt = ma.fields.AwareDateTime(required=True)
     updatedAt = ma.fields.AwareDateTime(required=True)
+    suspendsAt = ma.fields.AwareDateTime(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "When it will be suspended because it is dormant, as was announced; null: it will not"
+        },
+    )
 
 
 class ListArguments(ma.Schema):
@@ -163,7 +171,7 @@ def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:
     page = rows[:limit]
     return json_response(
         {
-            "data": [represent(row) for row in page],
+            "data": [represent(row, row.suspends_at) for row in page],
             "nextCursor": encode_cursor(page[-1].created_at, page[-1].agent_id) if len(rows) > limit else None,
         }
     )
@@ -174,7 +182,8 @@ def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:
 @blueprint.response(200, AgentSchema)
 def get_agent(caller: Caller, agent_id: UUID) -> Response:
     """Return one agent."""
-    return json_response(represent(existing(caller.read("agents/get_agent", agent_id=agent_id))))
+    agent = existing(caller.read("agents/get_agent", agent_id=agent_id))
+    return json_response(represent(agent, agent.suspends_at))
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>", methods=["PATCH"])
@@ -256,6 +265,8 @@ def update_agent(
         [agent] = opened.fetch("agents/change_agent", agent_id=agent_id, **values)
     except psycopg.errors.UniqueViolation:
         raise _name_taken() from None
+    # It has its whole time again.
+    opened.fetch("agents/withdraw_suspension", agent_id=agent_id)
     after = _recorded(agent) | (reason or {})
     audit.record(opened, "agent.changed", agent_id, before=_recorded(before), after=after)
     return agent
@@ -281,12 +292,17 @@ def _recorded(agent: Any) -> dict[str, Any]:
     return {name: body[name] for name in _CHANGEABLE}
 
 
-def represent(agent: Any) -> dict[str, Any]:
-    """An agent's row as our JSON. New members come last, so that what commands print stays in its columns."""
+def represent(agent: Any, suspends_at: datetime | None = None) -> dict[str, Any]:
+    """An agent's row as our JSON. New members come last, so that what commands print stays in its columns.
+
+    :param suspends_at: when it will be suspended because it is dormant; nothing is announced of one that has just been
+        created or changed.
+    """
     return {
         "agentId": str(agent.agent_id),
         **{member: getattr(agent, _CHANGEABLE[member]) for member in _FIRST},
         "createdAt": timestamp(agent.created_at),
         "updatedAt": timestamp(agent.updated_at),
         **{member: getattr(agent, column) for member, column in LAST.items()},
+        "suspendsAt": timestamp(suspends_at),
     }

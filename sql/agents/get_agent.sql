@@ -1,6 +1,13 @@
--- One agent of an organization. One row, or none if it is deleted or does not exist.
+-- One agent of an organization, and suspends_at: when it will be suspended because it is dormant, or null. One row, or none if it is
+-- deleted or does not exist.
 -- Parameters: organization_id; agent_id; at is not used.
-select {agent}
+select
+    {agent},
+    (
+        select announced.suspends_at
+        from announced_suspensions as announced
+        where announced.organization_id = %(organization_id)s and announced.agent_id = agents.agent_id
+    ) as suspends_at
 from agents
 where
     organization_id = %(organization_id)s

@@ -1,7 +1,14 @@
--- A page of an organization's agents. One row per agent that is not deleted, oldest first.
+-- A page of an organization's agents. One row per agent that is not deleted, oldest first, with suspends_at: when it will be
+-- suspended because it is dormant, or null.
 -- Parameters: organization_id; after_at (timestamptz), after_id: the last row of the page before, or null; limit;
 -- at is not used.
-select {agent}
+select
+    {agent},
+    (
+        select announced.suspends_at
+        from announced_suspensions as announced
+        where announced.organization_id = %(organization_id)s and announced.agent_id = agents.agent_id
+    ) as suspends_at
 from agents
 where
     organization_id = %(organization_id)s

@@ -58,6 +58,7 @@ FORMS: dict[str, Callable[[Agent, Agent], dict[str, str]]] = {
     "POST /dashboard/agents/<uuid:agent_id>/trust": lambda *_: {"issuer": "https://issuer.example", "subject": "job:7"},
     "POST /dashboard/agents/new": lambda *_: {"name": "made by a test"},
     "POST /dashboard/agents/<uuid:agent_id>/edit": lambda *_: {"name": "changed by a test", "owner": "a test"},
+    "POST /dashboard/agents/dormancy": lambda *_: {"suspendDormantAfterDays": "120"},
     "POST /dashboard/resource-servers/new": lambda *_: {
         "name": "made by a test",
         "resource": f"https://made.example/{uuid.uuid4()}",

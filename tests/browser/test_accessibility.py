@@ -18,6 +18,7 @@ PAGES = {
     "Alert targets": "/dashboard/alert-targets",
     "Add an alert target": "/dashboard/alert-targets/new",
     "New agent": "/dashboard/agents/new",
+    "Dormant agents": "/dashboard/agents/dormancy",
     f"Edit the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/edit",
     f"Create another credential: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/rotate",
     f"Trust tokens of another issuer: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/trust",

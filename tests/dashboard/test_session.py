@@ -23,6 +23,7 @@ from tests.dashboard import (
     test_agent_actions,
     test_agent_form,
     test_alert_targets,
+    test_dormancy,
     test_finding,
     test_quotas,
     test_resource_servers,
@@ -593,7 +594,14 @@ class TestAnotherSitesPage:
 
 
 def test_every_route_that_changes_something_is_tried_from_another_site() -> None:
-    modules = (test_agent_actions, test_agent_form, test_alert_targets, test_quotas, test_resource_servers)
+    modules = (
+        test_agent_actions,
+        test_agent_form,
+        test_alert_targets,
+        test_dormancy,
+        test_quotas,
+        test_resource_servers,
+    )
     actions = {action for module in modules for action in module.ACTIONS}
     tried = {"/dashboard/sign-in", "/dashboard/sign-out", *actions, test_finding.ROUTE}
     assert {route.rule for route in PAGES if route.method not in SAFE_METHODS} == tried

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from flask.testing import FlaskClient
 
 from agentidp.findings import findings_query
 from agentidp.findings.dormant_agent import suspension_at
@@ -19,6 +21,7 @@ from agentidp.findings.thresholds import DORMANT_DAYS, SUSPENSION_NOTICE_DAYS
 from agentidp.registry.agents import update_agent
 from agentidp.registry.organizations import MIN_DORMANCY, update_organization
 from agentidp.services import Services
+from tests.dashboard.conftest import Page, with_session
 from tests.factories import NOON, PATIENCE, Agent, Clock, database_of, make_agent
 from tests.findings.conftest import Fleet
 
@@ -170,6 +173,34 @@ def test_is_announced_then_suspended_and_both_recorded(policy: Policy) -> None:
             },
         },
     ]
+
+
+def test_the_agent_says_when_it_will_be_suspended(policy: Policy, client: FlaskClient) -> None:
+    def says() -> list[str | None]:
+        """The agent by itself, in the list, and on its page."""
+        reader = policy.fleet.reader.bearer()
+        path = f"/api/v1/agents/{policy.agent.agent_id}"
+        [listed] = [
+            one for one in client.get("/api/v1/agents", headers=reader).json["data"] if one["name"] == "translator"
+        ]
+        with_session(client, policy.fleet.reader)
+        page = Page(client.get(f"/dashboard/agents/{policy.agent.agent_id}"))
+        [shown] = re.findall(r"Will be suspended (.*?), because it is dormant", page.text) or [None]
+        return [client.get(path, headers=reader).json["suspendsAt"], listed["suspendsAt"], shown]
+
+    policy.set(120)
+    policy.look(NOON + 105 * DAY)
+    assert says() == [None, None, None]
+    policy.look(NOON + 106 * DAY)
+    announced = "2026-08-13T12:00:00.000000Z"
+    assert says() == [announced, announced, "Thu 13 Aug, 12:00 UTC"]
+    change(policy, owner="Team A")
+    assert says() == [None, None, None]
+    policy.look(NOON + 212 * DAY)
+    assert says()[0] == "2026-11-27T12:00:00.000000Z"
+    policy.use(NOON + 213 * DAY)
+    policy.look(NOON + 213 * DAY)
+    assert says() == [None, None, None]
 
 
 def test_of_one_that_has_been_dormant_for_long_two_weeks_pass_from_the_announcement_on(policy: Policy) -> None:

@@ -49,6 +49,7 @@ class TestCreate:
             "scopes": ["analytics:read", "agents:read"],
             "createdAt": "2026-04-15T12:00:00.000000Z",
             "updatedAt": "2026-04-15T12:00:00.000000Z",
+            "suspendsAt": None,
         }
         assert response.headers["Location"] == f"/api/v1/agents/{agent_id}"
         read_back = client.get(response.headers["Location"], headers=cast.acme.bearer())
