@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,12 +34,14 @@ class UnverifiedJwt:
     """The contents of a token before its signature is verified.
 
     :param signed: the bytes that are signed: header and claims as they were sent.
+    :param tried: the keys that the signature was verified with, and whether it is theirs.
     """
 
     header: dict[str, Any]
     claims: dict[str, Any]
     signed: bytes
     signature: bytes
+    tried: list[tuple[Any, bool]] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def alg(self) -> str:
@@ -53,7 +55,17 @@ class UnverifiedJwt:
         return "" if kid is not None and not (kid.isascii() and kid.isprintable()) else kid
 
     def is_signed_by(self, key: Any) -> bool:
-        """Whether a key of ``cryptography`` has made the signature."""
+        """Whether a key of ``cryptography`` has made the signature. Each key is tried once: rules of trust often share
+        theirs.
+        """
+        for tried, is_theirs in self.tried:
+            if tried == key:
+                return is_theirs
+        is_theirs = self._verify(key)
+        self.tried.append((key, is_theirs))
+        return is_theirs
+
+    def _verify(self, key: Any) -> bool:
         # Not by jwt.decode, which would parse once more.
         algorithm = jwt.get_algorithm_by_name(self.alg)
         try:

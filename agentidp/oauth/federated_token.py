@@ -47,6 +47,9 @@ NO_RULE, SEVERAL_AGENTS, NO_MATCH, WRONG_AUDIENCE, NO_KEYS, UNKNOWN_KEY, REVOKED
 """Why a token is rejected, beside its signature and its times, in the words of the log."""
 
 
+MAX_SIGNATURES = 20
+"""Keys that a token is verified with in a request, whosever rules have them, which limits the cost of a failure."""
+
 MAX_CANDIDATES = 10
 """Agents whose rules are compared with a token that comes without ``client_id``."""
 
@@ -152,7 +155,7 @@ def _accepted(
                 reason, how_far = UNKNOWN_KEY, 1
             except KeysUnavailable:
                 keys, reason, how_far = [], NO_KEYS, 1
-            for key in keys:
+            for key in keys[: max(0, MAX_SIGNATURES - len(unverified.tried))]:
                 has_verified = True
                 found = _refusal(unverified, key, at)
                 if found is None:

@@ -15,13 +15,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from flask.testing import FlaskClient
 
+from agentidp.jose.jwk import MAX_KEYS
 from agentidp.oauth import client_assertion
+from agentidp.oauth.federated_token import MAX_SIGNATURES
 from agentidp.oauth.throttle import FAILURES_A_MINUTE, INTERVAL
 from agentidp.services import Services
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
 from tests.factories import Clock
-from tests.federation.issuer import SUBJECT, Issuer, trust
+from tests.federation.issuer import ISSUER, SUBJECT, Issuer, trust
 from tests.oauth.test_token_endpoint import KEYS, KeyHolder
 from tests.wire import overheard
 
@@ -152,17 +154,45 @@ class TestConversation:
     ) -> None:
         issuer, thief = Issuer.with_curve(), Issuer.with_curve()
         trust(cast.acme, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
+        # Another rule, which has the same keys and is met by some of the tokens as well.
+        trust(cast.acme, issuer=issuer.url, claims={"ref": "main"}, jwks=issuer.jwks())
         algorithm, verified = jwt.get_algorithm_by_name("ES256"), []
         verify = algorithm.verify
         monkeypatch.setattr(algorithm, "verify", lambda *given: verified.append(1) or verify(*given))
         us, now = services.settings.issuer, int(services.clock().timestamp())
         for client_id in (cast.acme.client_id, cast.outsider.client_id, UNKNOWN):
-            for token in (thief.token(us, now), issuer.token("somebody", now), issuer.token(us, now, sub="x")):
+            for token in (
+                thief.token(us, now),
+                thief.token(us, now, ref="main"),
+                issuer.token("somebody", now),
+                issuer.token(us, now, sub="x"),
+                issuer.token(us, now, header={"kid": "unknown"}),
+                issuer.token(us, now - 100_000),
+            ):
                 form = {"grant_type": "client_credentials", "client_id": client_id}
                 form |= {"client_assertion_type": client_assertion.TYPE, "client_assertion": token}
                 verified.clear()
                 assert client.post("/api/v1/token", data=form).status_code == 401
                 assert verified == [1]
+
+    def test_verifies_a_bounded_number_of_signatures(
+        self, client: FlaskClient, services: Services, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Rules with many keys, and a token that does not name its own."""
+        kinds = [Issuer.with_curve(kid=None) for _ in range(3 * MAX_KEYS)]
+        for n in range(3):
+            jwks = {"keys": [kind.jwk() for kind in kinds[n * MAX_KEYS : (n + 1) * MAX_KEYS]]}
+            trust(cast.acme, issuer=ISSUER, subject=SUBJECT, jwks=jwks)
+        algorithm, verified = jwt.get_algorithm_by_name("ES256"), []
+        verify = algorithm.verify
+        monkeypatch.setattr(algorithm, "verify", lambda *given: verified.append(1) or verify(*given))
+        us, now = services.settings.issuer, int(services.clock().timestamp())
+        for client_id in ({"client_id": cast.acme.client_id}, {}):
+            form = {"grant_type": "client_credentials", "client_assertion_type": client_assertion.TYPE}
+            form |= client_id | {"client_assertion": Issuer.with_curve(kid=None).token(us, now)}
+            verified.clear()
+            assert client.post("/api/v1/token", data=form).status_code == 401
+            assert len(verified) == MAX_SIGNATURES
 
 
 class TestTime:
