@@ -53,6 +53,9 @@ PAUSE_WITHOUT_KEYS = 10.0
 FETCHES_OF_ONE = 2
 """Requests of an organization that fetch keys or wait for them at the same time in a process."""
 
+FETCHES_OF_ALL = 6
+"""Such requests of all organizations together. A worker has eight threads, so two stay free for other requests."""
+
 MAX_SOURCES = 1_000
 """Issuers whose keys a process remembers, at most 100 MB. Only a rule of trust adds one."""
 
@@ -269,7 +272,7 @@ class IssuerKeys:
     def _place(self, organization_id: str) -> Iterator[bool]:
         """A block that may take as long as a fetch. Yields whether the organization has a place for it."""
         with self._lock:
-            has_place = self._busy[organization_id] < FETCHES_OF_ONE
+            has_place = self._busy[organization_id] < FETCHES_OF_ONE and self._busy.total() < FETCHES_OF_ALL
             if has_place:
                 self._busy[organization_id] += 1
         try:

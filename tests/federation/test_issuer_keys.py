@@ -13,6 +13,7 @@ import pytest
 
 from agentidp.federation import issuer_keys
 from agentidp.federation.issuer_keys import (
+    FETCHES_OF_ALL,
     FETCHES_OF_ONE,
     MAX_AGE,
     MAX_BODY,
@@ -287,6 +288,21 @@ class TestWhoWaits:
             assert [one.result(PATIENCE) for one in (*waiting, others)] == [1, 1, 1]
         assert published.requests == [DISCOVERY, "/keys"]
         assert not keys._busy
+
+    def test_threads_stay_free_however_many_organizations_need_a_slow_issuer(
+        self, keys: IssuerKeys, published: HttpsIssuer
+    ) -> None:
+        """After a start, for example, when no keys are known."""
+        released, page = threading.Event(), published.pages["/keys"]
+        published.pages["/keys"] = lambda: released.wait(PATIENCE) and page
+        organizations = [f"org-{n}" for n in range(FETCHES_OF_ALL)]
+        with ThreadPoolExecutor(FETCHES_OF_ALL) as threads:
+            waiting = [threads.submit(find, keys, published, "first", name) for name in organizations]
+            wait_until(lambda: keys._busy.total() == FETCHES_OF_ALL)
+            assert failure(keys, KeySource(published.url, None)) == "not fetched yet"
+            released.set()
+            assert [one.result(PATIENCE) for one in waiting] == [1] * FETCHES_OF_ALL
+        assert find(keys, published) == 1
 
     def test_nobody_waits_for_keys_that_are_known(self, keys: IssuerKeys, clock: Time, published: HttpsIssuer) -> None:
         assert find(keys, published) == 1
