@@ -349,8 +349,8 @@ def store_credential(
             details={"credentials": [f"at most {most} at a time"]},
         )
     if rule is not None:
-        selectors = Rule.of(rule).selectors()
-        opened.fetch("oauth/add_trusted_subjects", agent_id=agent_id, credential_id=credential_id, selectors=selectors)
+        for selector in Rule.of(rule).selectors():
+            opened.fetch("oauth/add_trusted_subject", agent_id=agent_id, credential_id=credential_id, selector=selector)
     return rows[0], client_secret
 
 

@@ -30,7 +30,8 @@ from agentidp.oauth.client_assertion import CLIENT_LEEWAY
 from agentidp.oauth.federated_token import MAX_LIFETIME, SPIFFE_TYPE
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.outbound.networks import LOOPBACK
-from tests.conftest import Cast, settings_for
+from tests.citus import COMPARES_STATEMENTS
+from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import PATIENCE, Agent, Clock, make_agent, make_organization, usage_sums, wait_until
 from tests.federation.https_issuer import DISCOVERY, HttpsIssuer, https_issuer
 from tests.federation.issuer import NOW, SUBJECT, Issuer, trust
@@ -326,6 +327,7 @@ def test_introspects_and_revokes_as_any_client(client: FlaskClient, trusted: Age
     assert client.post("/api/v1/token/introspect", data=form).json == {"active": False}
 
 
+@COMPARES_STATEMENTS
 def test_what_is_remembered_costs_one_round_trip(client: FlaskClient, trusted: Agent, issuer: Issuer) -> None:
     token = issuer.token(US)
     assert ask(client, trusted, token).status_code == 200
@@ -512,6 +514,7 @@ class TestGrant:
 class TestWithoutClientId:
     """The token says who the client is, over all organizations."""
 
+    @ON_CITUS_TOO
     @pytest.mark.parametrize("way", ["assertion", "grant"])
     def test_the_only_agent_that_trusts_it_is_found(
         self, client: FlaskClient, trusted: Agent, cast: Cast, issuer: Issuer, way: str
