@@ -20,7 +20,10 @@ KEY = {
 }
 """RFC 7515 appendix A.3.1: random text of the right form is seldom a point of the curve."""
 
-CURSOR = encode_cursor(datetime(2026, 1, 1, tzinfo=UTC), UUID(int=0))
+CURSORS = {
+    "/api/v1/agents": encode_cursor(datetime(2026, 1, 1, tzinfo=UTC), UUID(int=0)),
+    "/api/v1/agents/quotas": f"{UUID(int=0)}.day",
+}
 CREDENTIALS = {"client_id", "client_secret", "client_assertion", "client_assertion_type"}
 
 
@@ -38,8 +41,8 @@ def map_case(context: Any, case: Any) -> Any:
     """
     if not case.meta.generation.mode.is_positive:
         return case
-    if "cursor" in (case.query or {}) and case.path == "/api/v1/agents":
-        case.query["cursor"] = CURSOR
+    if "cursor" in (case.query or {}) and case.path in CURSORS:
+        case.query["cursor"] = CURSORS[case.path]
     if "month" in (case.query or {}):
         case.query["month"] = "2026-01"
     for name in {"to", "date"} & {*(case.query or {})}:

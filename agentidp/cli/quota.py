@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import click
@@ -17,11 +17,14 @@ from agentidp.cli.options import as_json_option
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
-from agentidp.db.organization import Transaction
+from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.http.errors import NotFound
 from agentidp.oauth.quotas import WINDOWS, bounds
 from agentidp.registry import quotas
 from agentidp.services import Services
+
+PAGE_SIZE = 500
+"""Quotas that are read by one statement."""
 
 
 class _Holder(NamedTuple):
@@ -140,7 +143,11 @@ def list_(agent: str | None, organization: str | None, as_json: bool) -> None:
     with opened() as services:
         organization_id, agent_id = _holder_named(services, agent, organization)
         at = utc_now()
-        rows = services.database.of(organization_id, at).fetch("quotas/quota_usage", agent_id=agent_id)
+        database = services.database.of(organization_id, at)
+        if agent_id is None:
+            rows = list(_pages(database))
+        else:
+            [rows] = database.run(quotas.usage_of(agent_id))
     listed = [
         {
             "agentId": None if row.agent_id is None else str(row.agent_id),
@@ -153,6 +160,17 @@ def list_(agent: str | None, organization: str | None, as_json: bool) -> None:
     show(listed, as_json, columns=columns)
 
 
+def _pages(database: OrganizationDatabase) -> Iterator[Any]:
+    """The quotas of an organization and of its agents, each page by a statement of its own."""
+    after: tuple[UUID | None, int | None] = (None, None)
+    while True:
+        [rows] = database.run(quotas.usage_page(after, PAGE_SIZE))
+        yield from rows
+        if len(rows) < PAGE_SIZE:
+            return
+        after = (rows[-1].agent_id or quotas.ORGANIZATION, WINDOWS.index(rows[-1].quota_window) + 1)
+
+
 @commands.command("remove")
 @asks_first
 @_holder_options
@@ -162,7 +180,7 @@ def remove(agent: str | None, organization: str | None, window: str) -> None:
     with opened() as services:
         holder = _holder_named(services, agent, organization)
         database = services.database.of(holder.organization_id, utc_now())
-        listed = database.fetch("quotas/quota_usage", agent_id=holder.agent_id or quotas.ORGANIZATION)
+        [listed] = database.run(quotas.usage_of(holder.agent_id))
         found = next((row for row in listed if row.quota_window == window), None)
         if found is None:
             raise ConfigurationError("there is no such agent or quota")

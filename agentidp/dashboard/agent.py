@@ -19,7 +19,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound
 from agentidp.registry.agents import TEXTS
 from agentidp.registry.markers import MAX_LISTED
-from agentidp.registry.quotas import ORGANIZATION
+from agentidp.registry.quotas import usage_of
 from agentidp.scopes import SCOPES
 
 blueprint = pages.new_blueprint("dashboard-agent", __name__)
@@ -37,8 +37,8 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         Call("agents/get_agent", {"agent_id": agent_id}),
         Call("markers/list_markers", {"limit": MAX_LISTED}),
         Call("oauth/list_resource_servers", {}),
-        Call("quotas/quota_usage", {"agent_id": agent_id}),
-        Call("quotas/quota_usage", {"agent_id": ORGANIZATION}),
+        usage_of(agent_id),
+        usage_of(None),
         Call(
             "analytics/agent_tokens_by_credential",
             {"agent_id": agent_id, "first": period.first, "last": period.last},

@@ -27,7 +27,7 @@ from agentidp.findings.quota import severity_of
 from agentidp.http.errors import NotFound, ValidationError, existing
 from agentidp.http.schemas import Flag, WholeNumber
 from agentidp.oauth.quotas import WINDOWS, bounds, exhausted_at
-from agentidp.registry.quotas import MAX_TOKENS, MIN_TOKENS, ORGANIZATION, lock, remove_quota, set_quota
+from agentidp.registry.quotas import MAX_TOKENS, MIN_TOKENS, lock, remove_quota, set_quota, usage_by_share, usage_of
 
 SCOPE = "quotas:write"
 
@@ -81,7 +81,7 @@ class UsedQuota:
 
 def used_quotas(rows: Iterable[Any], at: datetime) -> list[UsedQuota]:
     """The rows of ``sql/quotas/quota_usage.sql``, those first of which the greatest share is used."""
-    return [_used(row, at) for row in sorted(rows, key=lambda row: -row.used / row.tokens)]
+    return sorted((_used(row, at) for row in rows), key=lambda quota: -quota.used / quota.tokens)
 
 
 def _used(row: Any, at: datetime) -> UsedQuota:
@@ -113,20 +113,20 @@ def windows_without(quotas: Iterable[UsedQuota], agent_id: UUID | None) -> list[
 def quotas(caller: Caller) -> Response:
     """All quotas of the organization and of its agents."""
     number = requested_page()
-    # It sums the days of the month of each agent that has a quota a month.
+    # To sort them, what is used of each is summed.
     with caller.expensive_read():
-        found = used_quotas(caller.read("quotas/quota_usage", agent_id=None), caller.at)
-    shown = found[PAGE_SIZE * (number - 1) : PAGE_SIZE * number]
-    if not shown and number != 1:
+        rows, own = caller.read_together(usage_by_share(PAGE_SIZE, PAGE_SIZE * (number - 1)), usage_of(None))
+    if not rows and number != 1:
         raise NotFound
+    count = rows[0].count if rows else 0
     return pages.page(
         "quotas.html",
         here="quotas",
-        quotas=shown,
-        count=len(found),
-        unset=windows_without(found, None),
+        quotas=used_quotas(rows, caller.at),
+        count=count,
+        unset=windows_without(used_quotas(own, caller.at), None),
         number=number,
-        pages=max(1, -(-len(found) // PAGE_SIZE)),
+        pages=max(1, -(-count // PAGE_SIZE)),
     )
 
 
@@ -206,7 +206,7 @@ def _page(
         raise NotFound
     # A view with an agent looks for it, although its id may be the one that stands for the organization.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
-    rows, *agents = caller.read_together(Call("quotas/quota_usage", {"agent_id": agent_id or ORGANIZATION}), *calls)
+    rows, *agents = caller.read_together(usage_of(agent_id), *calls)
     agent = existing(agents[0]) if agents else None
     quota = next((quota for quota in used_quotas(rows, caller.at) if quota.window == window), None)
     if quota is None and template == "confirm_quota.html":

@@ -18,11 +18,11 @@ from flask import Response
 from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
-from agentidp.db.sql import Rows
-from agentidp.http.errors import NotFound, existing
+from agentidp.db.sql import Call, Rows
+from agentidp.http.errors import NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import Flag, timestamp
+from agentidp.http.schemas import Flag, WholeNumber, timestamp
 from agentidp.oauth.quotas import WINDOWS, bounds
 
 blueprint = Blueprint("quotas", __name__, description="Quotas of tokens of the organization and of its agents")
@@ -107,12 +107,63 @@ class AgentQuotaListSchema(QuotaListSchema):
     agentId = ma.fields.UUID(required=True)
 
 
+class ListedQuotaSchema(QuotaSchema):
+    """A quota of an agent."""
+
+    agentId = ma.fields.UUID(required=True)
+    agentName = ma.fields.String(required=True)
+
+
+class QuotaPageSchema(ma.Schema):
+    """A page, by the agent's id; ``nextCursor`` is null on the last."""
+
+    data = ma.fields.List(ma.fields.Nested(ListedQuotaSchema), required=True)
+    nextCursor = ma.fields.String(required=True, allow_none=True)
+
+
+class QuotaPageArguments(ma.Schema):
+    """A page of the quotas of all agents."""
+
+    limit = WholeNumber(1, 100, load_default=50)
+    cursor = ma.fields.String(
+        load_default=f"{ORGANIZATION}.{WINDOWS[-1]}", metadata={"description": "`nextCursor` of the previous page"}
+    )
+
+
+@blueprint.route("/api/v1/agents/quotas")
+@bearer("agents:read")
+@blueprint.arguments(QuotaPageArguments, location="query")
+@blueprint.response(200, QuotaPageSchema)
+def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Response:
+    """List the quotas of all agents, with what is used and left. By the agent's id, which never changes, and not by
+    what is used: no quota is left out or repeated because tokens are issued between two pages.
+    """
+    limit = arguments["limit"]
+    [rows] = caller.read_together(usage_page(_decoded(arguments["cursor"]), limit + 1))
+    page = rows[:limit]
+    data = [represent(row, caller.at) | {"agentId": str(row.agent_id), "agentName": row.agent_name} for row in page]
+    more = len(rows) > limit
+    return json_response({"data": data, "nextCursor": f"{page[-1].agent_id}.{page[-1].quota_window}" if more else None})
+
+
+def _decoded(cursor: str) -> tuple[UUID, int]:
+    """The agent and the place of the window that a cursor names.
+
+    :raises ValidationError: naming ``cursor``.
+    """
+    agent_id, _, window = cursor.partition(".")
+    try:
+        return UUID(agent_id), WINDOWS.index(window) + 1
+    except ValueError:
+        raise ValidationError(details={"cursor": ["must be the nextCursor of an earlier response"]}) from None
+
+
 @blueprint.route("/api/v1/quotas")
 @bearer("agents:read")
 @blueprint.response(200, QuotaListSchema)
 def list_quotas(caller: Caller) -> Response:
     """List the organization's own quotas, with what is used and left."""
-    rows = caller.read("quotas/quota_usage", agent_id=ORGANIZATION)
+    [rows] = caller.read_together(usage_of(None))
     return json_response({"data": [represent(row, caller.at) for row in rows]})
 
 
@@ -140,7 +191,7 @@ def delete_quota(caller: Caller, window: str) -> Response:
 def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
     """List an agent's quotas, with what is used and left. Those of the organization apply to the agent too."""
     existing(caller.read("agents/get_agent", agent_id=agent_id))
-    rows = caller.read("quotas/quota_usage", agent_id=agent_id)
+    [rows] = caller.read_together(usage_of(agent_id))
     return json_response({"agentId": str(agent_id), "data": [represent(row, caller.at) for row in rows]})
 
 
@@ -248,8 +299,38 @@ def replace_quotas(opened: Transaction, agent_id: UUID | None, wanted: dict[str,
 
 
 def used(opened: Transaction, agent_id: UUID | None) -> Rows:
-    """The rows of ``sql/quotas/quota_usage.sql`` of an agent, or of the organization itself if ``None``."""
-    return opened.fetch("quotas/quota_usage", agent_id=agent_id or ORGANIZATION)
+    """The rows of :func:`usage_of`."""
+    return opened.run(usage_of(agent_id))
+
+
+def usage_of(agent_id: UUID | None) -> Call:
+    """The quotas of an agent, or of the organization itself if ``None``, with what is used."""
+    return _usage(agent_id=agent_id or ORGANIZATION)
+
+
+def usage_page(after: tuple[UUID | None, int | None] = (None, None), limit: int | None = None) -> Call:
+    """The quotas of the organization and of all its agents by id, with what is used.
+
+    :param after: whose quota the last one of the page before is, and the place of its window, from 1.
+    """
+    return _usage(after_id=after[0], after_place=after[1], limit=limit)
+
+
+def usage_by_share(limit: int, offset: int) -> Call:
+    """The same, those first of which the greatest share is used: all are summed. A row has the ``count`` of all."""
+    return _usage(by_share=True, limit=limit, offset=offset)
+
+
+def _usage(**parameters: Any) -> Call:
+    all_of_them = {
+        "agent_id": None,
+        "by_share": False,
+        "limit": None,
+        "offset": 0,
+        "after_id": None,
+        "after_place": None,
+    }
+    return Call("quotas/quota_usage", all_of_them | parameters)
 
 
 def _existing_holder(opened: Transaction, agent_id: UUID | None) -> UUID:

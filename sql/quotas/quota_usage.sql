@@ -1,9 +1,13 @@
 -- The quotas of an organization and of its agents, with what was used of each in its window at this instant. One row a quota:
 -- agent_id and agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens; is_enforced; used:
 -- the tokens issued in the window; refused and observed: the tokens that the quota has refused in it, and those that it would
--- have refused if it had been enforced. By agent_id, the organization's first. Deleted agents are left out.
--- Parameters: organization_id; day; hour; agent_id: whose quotas, nil for the organization's own, null for all.
+-- have refused if it had been enforced; count: how many there are, if they are sorted by share. By agent_id, the organization's
+-- first, and then an hour, a day, a month; or first those of which the greatest share is used. Deleted agents are left out.
+-- Parameters: organization_id; day; hour; agent_id: whose quotas, nil for the organization's own, null for all; by_share; limit,
+-- offset: of the rows; after_id (uuid), after_place: the agent_id, nil for the organization, and the place of the window among
+-- hour, day and month of the last row of the page before, or null; without by_share, no more is summed than a page.
 --
+-- example: by_share=false; limit=null; offset=0; after_id=null; after_place=null
 -- pages: 500, all of the organization's quotas, and each day of the month for a quota a month whose sum is not kept
 with listed as materialized (
     select
@@ -25,13 +29,25 @@ with listed as materialized (
             else array[%(day)s::date]
         end as days
     from quotas
-    left join agents
-        on agents.organization_id = %(organization_id)s
-        and agents.agent_id = quotas.agent_id
+    left join lateral (
+        select name, deleted_at
+        from agents
+        where organization_id = %(organization_id)s and agent_id = quotas.agent_id
+        -- Not joined: without statistics, all agents would be read for each quota.
+        offset 0
+    ) as agents on true
     where
         quotas.organization_id = %(organization_id)s
-        and (%(agent_id)s::uuid is null or quotas.agent_id = %(agent_id)s::uuid)
+        -- Bounds of the index. greatest() and least() ignore null.
+        and quotas.agent_id
+            >= greatest(%(agent_id)s::uuid, %(after_id)s::uuid, '00000000-0000-0000-0000-000000000000')
+        and quotas.agent_id <= least(%(agent_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+        and (quotas.agent_id, array_position(array['hour', 'day', 'month'], quotas.quota_window)) > (
+            greatest(%(after_id)s::uuid, '00000000-0000-0000-0000-000000000000'), greatest(%(after_place)s::integer, 0)
+        )
         and coalesce(agents.deleted_at, 'infinity') = 'infinity'
+    order by quotas.agent_id, array_position(array['hour', 'day', 'month'], quotas.quota_window)
+    limit case when not %(by_share)s::boolean then %(limit)s::integer end
 )
 select
     nullif(listed.agent_id, '00000000-0000-0000-0000-000000000000') as agent_id,
@@ -41,7 +57,8 @@ select
     listed.is_enforced,
     (coalesce(usage.tokens, 0) + coalesce(listed.kept, 0))::bigint as used,
     coalesce(refusals.refused, 0)::bigint as refused,
-    coalesce(refusals.observed, 0)::bigint as observed
+    coalesce(refusals.observed, 0)::bigint as observed,
+    count(*) over () as count
 from listed
 cross join lateral (
     select sum(case when listed.quota_window = 'hour' then usage.tokens_by_hour[%(hour)s::integer + 1] else usage.tokens end) as tokens
@@ -77,4 +94,11 @@ cross join lateral (
         and counted.quota_window = listed.quota_window
         and (listed.quota_window <> 'hour' or hours.ordinal = %(hour)s::integer + 1)
 ) as refusals
-order by listed.agent_id, array_position(array['hour', 'day', 'month'], listed.quota_window)
+order by
+    case
+        when %(by_share)s::boolean
+            then (coalesce(usage.tokens, 0) + coalesce(listed.kept, 0))::double precision / listed.tokens
+    end desc,
+    listed.agent_id,
+    array_position(array['hour', 'day', 'month'], listed.quota_window)
+limit %(limit)s::integer offset %(offset)s::integer

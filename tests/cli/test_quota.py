@@ -8,6 +8,7 @@ import uuid
 
 import pytest
 
+from agentidp.cli import quota
 from agentidp.oauth.quotas import WINDOWS
 from agentidp.registry.quotas import MAX_TOKENS
 from tests.cli.command import Command
@@ -25,13 +26,17 @@ def agent(run: Command, organization_id: str) -> str:
     return run("agent", "create", "builder", "--organization", organization_id)
 
 
-def test_sets_lists_and_removes(run: Command, organization_id: str, agent: str) -> None:
+@pytest.mark.parametrize("size", [1, 2, 3, 500])
+def test_sets_lists_and_removes(
+    run: Command, organization_id: str, agent: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quota, "PAGE_SIZE", size)
     run("quota", "set", "--agent", agent, "--per", "day", "--tokens", "1000", "--enforce")
     run("quota", "set", "--agent", agent, "--per", "hour", "--tokens", "100")
     run("quota", "set", "--organization", organization_id, "--per", "month", "--tokens", str(MAX_TOKENS), "--observe")
     listed = json.loads(run("quota", "list", "--organization", organization_id, "--json"))
     names = ("agentId", "window", "tokens", "enforce", "used", "left", "refused", "observed")
-    assert [tuple(quota[name] for name in names) for quota in listed] == [
+    assert [tuple(one[name] for name in names) for one in listed] == [
         (None, "month", MAX_TOKENS, False, 0, MAX_TOKENS, 0, 0),
         (agent, "hour", 100, False, 0, 100, 0, 0),
         (agent, "day", 1000, True, 0, 1000, 0, 0),

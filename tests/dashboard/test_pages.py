@@ -839,7 +839,7 @@ FINDINGS = ["finding_state/last_evaluation", "finding_state/list_findings", "fin
             4,
         ),
         ("/agents", [VIEWER, *FINDINGS, "dashboard/agents"], 3),
-        ("/quotas", [VIEWER, "quotas/quota_usage"], 2),
+        ("/quotas", [VIEWER, "quotas/quota_usage", "quotas/quota_usage"], 2),
         (
             f"/agents/{OPERATOR_ID}",
             [

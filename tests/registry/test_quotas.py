@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from flask.testing import FlaskClient
 from agentidp.oauth.quotas import WINDOWS
 from agentidp.registry.quotas import MAX_TOKENS, MIN_TOKENS
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import Agent, make_agent
+from tests.factories import NOON, Agent, count_usage, make_agent
 
 BOUNDS = {
     "hour": ("2026-04-15T12:00:00.000000Z", "2026-04-15T13:00:00.000000Z"),
@@ -69,6 +70,49 @@ def test_the_quotas_of_an_agent_and_of_the_organization(client: FlaskClient, cas
         assert client.delete(f"{path}/day", headers=headers).status_code == 204
         assert client.delete(f"{path}/day", headers=headers).status_code == 404
         assert [one["window"] for one in client.get(path, headers=headers).json["data"]] == ["hour", "month"]
+
+
+@ON_CITUS_TOO
+def test_those_of_all_agents_are_listed_page_by_page(client: FlaskClient, cast: Cast) -> None:
+    acme, headers = cast.acme, cast.acme.bearer()
+    agents = [make_agent(acme.services, acme.organization_id, f"agent {number}") for number in range(4)]
+    wanted = []
+    for agent in sorted(agents, key=lambda agent: agent.agent_id):
+        for window in WINDOWS[agents.index(agent) :]:
+            body = {"tokens": 10, "enforce": True}
+            client.put(f"/api/v1/agents/{agent.client_id}/quotas/{window}", json=body, headers=headers)
+            name = f"agent {agents.index(agent)}"
+            wanted.append(quota(window, 10) | {"agentId": agent.client_id, "agentName": name})
+    # Those of the organization, of a deleted agent and of another organization are not among them.
+    client.put("/api/v1/quotas/day", json=body, headers=headers)
+    deleted = make_agent(acme.services, acme.organization_id, "deleted")
+    client.put(f"/api/v1/agents/{deleted.client_id}/quotas/day", json=body, headers=headers)
+    client.delete(f"/api/v1/agents/{deleted.client_id}", headers=headers)
+    path = "/api/v1/agents/quotas"
+    for limit in (1, 2, len(wanted) - 1, len(wanted), 100):
+        found, query = [], f"limit={limit}"
+        while True:
+            page = client.get(f"{path}?{query}", headers=headers).json
+            assert len(page["data"]) == min(limit, len(wanted) - len(found))
+            found += page["data"]
+            if page["nextCursor"] is None:
+                break
+            query = f"limit={limit}&cursor={page['nextCursor']}"
+        assert found == wanted
+    empty = {"data": [], "nextCursor": None}
+    assert client.get(path, headers=cast.outsider.bearer()).json == empty
+    count_usage(acme.services, acme.organization_id, agents[0].agent_id, NOON, tokens=3)
+    used = {one["window"]: one["used"] for one in client.get(path, headers=headers).json["data"] if one["used"]}
+    assert used == {"hour": 3, "day": 3, "month": 3}
+
+
+@pytest.mark.parametrize("cursor", ["", ".", "x.day", f"{uuid.UUID(int=1)}.week", str(uuid.UUID(int=1)), "\0"])
+def test_a_wrong_cursor_is_refused(client: FlaskClient, cast: Cast, cursor: str) -> None:
+    response = client.get("/api/v1/agents/quotas", query_string={"cursor": cursor}, headers=cast.acme.bearer())
+    assert (response.status_code, response.json["details"]) == (
+        400,
+        {"cursor": ["must be the nextCursor of an earlier response"]},
+    )
 
 
 def test_changes_are_in_the_audit_trail(client: FlaskClient, cast: Cast) -> None:
