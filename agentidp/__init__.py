@@ -33,7 +33,7 @@ from agentidp.http.openapi import Api
 from agentidp.oauth import introspection, metadata, revocation, token
 from agentidp.operations import api_docs, audit_trail, index
 from agentidp.operations import health as operations
-from agentidp.registry import agents, credentials, markers, quotas, resource_servers
+from agentidp.registry import agents, credentials, markers, provisioning, quotas, resource_servers
 from agentidp.registry import organizations as organization
 from agentidp.server import request_errors, sending, wiring
 from agentidp.services import Services
@@ -46,6 +46,7 @@ BLUEPRINTS = (
     agents.blueprint,
     credentials.blueprint,
     resource_servers.blueprint,
+    provisioning.blueprint,
     organization.blueprint,
     token_trend.blueprint,
     activity_heatmap.blueprint,
@@ -104,6 +105,7 @@ def create_app(
     request_errors.init_app(app)
     sending.init_app(app)
     caller.init_app(app)
+    provisioning.init_app(app)
     dashboard.init_app(app)
     api = Api(app)
     api_docs.describe(app, api, settings)

@@ -38,6 +38,10 @@ REJECTIONS = Counter(
     "agentidp_authentications_rejected", "Failed authentications of clients and tokens, by reason", ["reason"]
 )
 
+AGENTS_PROVISIONED = Counter(
+    "agentidp_agents_provisioned", "Agents that provisioning rules have created at first sight"
+)
+
 ISSUER_KEY_FETCHES = Counter(
     "agentidp_issuer_key_fetches", "Fetches of the keys of other issuers, by result: fetched or failed", ["result"]
 )

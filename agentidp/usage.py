@@ -78,8 +78,8 @@ class Rejection:
         :param reason: which the first of :meth:`calls` has returned.
         """
         REJECTIONS.labels(reason).inc()
-        is_known = self.agent_id != UNKNOWN_AGENT
-        organization_id, agent_id = (self.organization_id, str(self.agent_id)) if is_known else (None, None)
+        organization_id = self.organization_id if self.organization_id != UNKNOWN_ORGANIZATION else None
+        agent_id = str(self.agent_id) if self.agent_id != UNKNOWN_AGENT else None
         fields = {"organization": organization_id, "agent": agent_id, "credential": self.credential, "reason": reason}
         if has_request_context():
             # For the line of the request itself.

@@ -221,6 +221,14 @@ IDS: dict[str, Callable[[FlaskClient, Agent], object]] = {
         json={"resource": f"https://{agent.client_id}.example", "name": agent.client_id, "scopes": [agent.client_id]},
         headers=agent.bearer(),
     ).json["resourceServerId"],
+    "provisioning_rule_id": lambda client, agent: client.post(
+        "/api/v1/provisioning-rules",
+        json={
+            "name": agent.client_id,
+            "trust": {"issuer": "https://issuer.example", "claims": {"namespace": agent.client_id}},
+        },
+        headers=agent.bearer(),
+    ).json["provisioningRuleId"],
     "finding_id": lambda _, agent: make_finding(agent.services, agent.organization_id),
     "target_id": lambda _, agent: make_alert_target(agent.services, agent.organization_id, agent.client_id),
     "marker_id": lambda _, agent: make_marker(agent.services, agent.organization_id),

@@ -41,6 +41,10 @@ BODIES: dict[str, dict[str, Any]] = {
         "note": "made by a test",
     },
     "organization.change_organization": {"monthlyTokenBudget": 250_000},
+    "provisioning-rules.create_provisioning_rule": {
+        "name": "made by a test",
+        "trust": {"issuer": "https://issuer.example", "claims": {"namespace": "shop"}},
+    },
     "quotas.put_quota": {"tokens": 1_000_000, "enforce": True},
     "quotas.put_agent_quota": {"tokens": 1_000_000, "enforce": True},
     "resource-servers.change_resource_server": {"name": "changed by a test"},

@@ -64,6 +64,9 @@ def map_case(context: Any, case: Any) -> Any:
         body |= {name: value for name, value in values.items() if name in body}
         body |= {"issuer": "https://issuer.example", "audience": "here", "subject": "job:7"}
         body.pop("jwksUri" if "jwks" in body else "", None)
+    if "trust" in body:
+        body["trust"] = {"issuer": "https://issuer.example", "claims": {"namespace": "shop"}}
+        body.get("agentTemplate", {})["scopes"] = []
     for name, value in body.items():
         if isinstance(value, float) and value.is_integer():
             # JSON Schema takes 2.0 for a whole number.

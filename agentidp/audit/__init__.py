@@ -49,6 +49,8 @@ ACTIONS = {
     "person.signed_in": "A person signed in to the dashboard at the OpenID Connect provider.",
     "person.signed_out": "A person signed out of the dashboard.",
     "person.sign_in_refused": "A person has no access here, or none any more. At most ten a minute are recorded.",
+    "provisioning_rule.created": "A rule that creates agents at first sight was created.",
+    "provisioning_rule.deleted": "A rule that creates agents at first sight was deleted. Its agents stay.",
     "quota.changed": "A quota of an agent or of the organization was set or changed.",
     "quota.deleted": "A quota of an agent or of the organization was deleted.",
     "resource_server.created": "A resource server was registered.",

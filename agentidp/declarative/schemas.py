@@ -9,19 +9,11 @@ from typing import Any, NamedTuple
 
 import marshmallow as ma
 
-from agentidp.oauth.quotas import WINDOWS
 from agentidp.registry.agents import STATUSES, AgentChangeSchema, NewAgentSchema
 from agentidp.registry.credentials import RuleSchema
 from agentidp.registry.organizations import OrganizationChangeSchema
-from agentidp.registry.quotas import NewQuotaSchema
+from agentidp.registry.quotas import QuotasSchema
 from agentidp.registry.resource_servers import NewResourceServerSchema
-
-
-class _QuotasSchema(ma.Schema):
-    """Quotas by their windows. What is left out is removed if there is one."""
-
-    class Meta:
-        include = {window: ma.fields.Nested(NewQuotaSchema) for window in WINDOWS}
 
 
 class _NamedSchema(ma.Schema):
@@ -35,7 +27,7 @@ class _NamedSchema(ma.Schema):
 class _AgentSchema(_NamedSchema, AgentChangeSchema):
     """An agent, as the PATCH of the API has it, because a file can set the status too."""
 
-    quotas = ma.fields.Nested(_QuotasSchema)
+    quotas = ma.fields.Nested(QuotasSchema)
     trust = ma.fields.List(ma.fields.Nested(RuleSchema), error_messages={"invalid": "must be a list"})
 
 
@@ -52,7 +44,7 @@ class _OrganizationSchema(_NamedSchema, OrganizationChangeSchema):
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
     resourceServers = _objects(NewResourceServerSchema)
     agents = _objects(_AgentSchema)
-    quotas = ma.fields.Nested(_QuotasSchema)
+    quotas = ma.fields.Nested(QuotasSchema)
 
 
 class DocumentSchema(ma.Schema):

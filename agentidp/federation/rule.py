@@ -104,7 +104,7 @@ class Rule:
         values. The rule is compared as a whole then.
         """
         if self.subject is not None:
-            return [_selector(self.issuer, "sub", self.subject)]
+            return [selector_of(self.issuer, self.subject)]
         values = {name: value if isinstance(value, list) else [value] for name, value in self.claims.items()}
         name = min(values, key=lambda name: len(values[name]))
         return list(dict.fromkeys(_selector(self.issuer, name, value) for value in values[name]))
@@ -123,6 +123,11 @@ class Rule:
             found = member_of(claims, name)
             accepted = expected if isinstance(expected, list) else [expected]
             yield _comparison(name, expected, found, is_met=any(is_met(value, found) for value in accepted))
+
+
+def selector_of(issuer: str, subject: str) -> bytes:
+    """The SHA-256 of an issuer and one of its subjects: two issuers never have a subject in common."""
+    return _selector(issuer, "sub", subject)
 
 
 def selectors_of(claims: dict[str, Any], issuers: tuple[str, ...]) -> list[bytes]:

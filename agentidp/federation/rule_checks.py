@@ -92,6 +92,30 @@ def checked(new: Mapping[str, Any], *, own_issuer: str, organization_id: str) ->
     return rule
 
 
+def checked_for_provisioning(new: Mapping[str, Any], *, own_issuer: str, organization_id: str) -> dict[str, Any]:
+    """As :func:`checked`, the rule by which agents are created for subjects that nobody has named.
+
+    Its audience has the id of the organization, so that a token says in which organization it may create an agent, and
+    no other organization can have the agent created in its own.
+
+    :raises RuleRefused: also if the rule does not say whose subjects they are.
+    """
+    audience = new.get("audience") or f"{own_issuer}/{organization_id}"
+    rule = checked({**new, "audience": audience}, own_issuer=own_issuer, organization_id=organization_id)
+    if organization_id not in audience:
+        raise RuleRefused(
+            "audience", f"must contain the id of the organization, as {own_issuer}/{organization_id} does"
+        )
+    _check_owner_is_named(rule["issuer"], rule.get("subject"), rule.get("claims", {}))
+    return rule
+
+
+def named_organization(audience: object) -> str | None:
+    """The id of the organization that an audience contains, if there is one."""
+    found = _ORGANIZATION_ID.search(audience) if isinstance(audience, str) else None
+    return None if found is None else found[0]
+
+
 def warnings(rule: Mapping[str, Any]) -> list[str]:
     """What whoever makes the rule should know: that it trusts more than one workload, or that a name that it relies on
     can be taken over.
@@ -232,6 +256,26 @@ def _check_who_is_trusted(issuer: str, subject: str | None, claims: Mapping[str,
                 f"{begin}, or claims must have one of {', '.join(_PINS[issuer])}: "
                 "anyone can have a token of this issuer",
             )
+
+
+def _check_owner_is_named(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
+    """:raises RuleRefused: nothing says to whom the subjects belong that a rule may create agents for."""
+    values = {name: expected if isinstance(expected, list) else [expected] for name, expected in claims.items()}
+    naming = {name for name, accepted in values.items() if not any(map(_names_nobody, accepted))}
+    if issuer in _PINS:
+        # Who can be given a name that somebody else had must not be given agents.
+        ids = [name for name in _PINS[issuer] if name.endswith("_id")] or _PINS[issuer]
+        if naming.isdisjoint(ids):
+            rule = f"must have one of {', '.join(ids)}, without *: the rule creates agents for whoever meets it"
+            raise RuleRefused("claims", rule)
+    elif not naming and (subject is None or subject == f"{issuer}/*"):
+        raise RuleRefused(
+            "claims", "must say whose subjects they are, such as the namespace: the rule creates agents for them"
+        )
+
+
+def _names_nobody(value: object) -> bool:
+    return is_pattern(value) or type(value) is bool or value in ("true", "false")
 
 
 def _check_pattern(value: str, *, is_subject: bool) -> None:

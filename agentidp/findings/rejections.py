@@ -167,11 +167,11 @@ def _most_frequent(counts: Counter[str]) -> str:
 
 def _finding(one: Rejections, row: Any, first_day: date, query: FindingsQuery, origin: str) -> Finding:
     words = _words(one, row)
-    is_critical = row.is_active and not one.tokens and one.expected_tokens >= 1
+    is_critical = row.agent_name is not None and row.is_active and not one.tokens and one.expected_tokens >= 1
     return Finding(
         kind="rejections",
         severity=Severity.critical if is_critical else Severity.warning,
-        agent_id=row.agent_id,
+        agent_id=None if row.agent_name is None else row.agent_id,
         agent_name=row.agent_name,
         begins=instant(first_day, one.begins),
         ends=min(instant(first_day, one.ends), query.at),
@@ -184,6 +184,13 @@ def _finding(one: Rejections, row: Any, first_day: date, query: FindingsQuery, o
 
 
 def _words(one: Rejections, row: Any) -> Any:
+    if row.agent_name is None:
+        return {
+            "summary": f"{one.rejected:,} requests of subjects that have no agent failed to authenticate.",
+            "causes": "A provisioning rule accepts their tokens, and creates no agent for them.",
+            "next_step": "See the reason: the rule may have its maximum of agents, or provisioning may be off. "
+            "agentidp credential test says more of a token.",
+        }
     seen = f"{one.rejected:,} requests of {row.agent_name} failed to authenticate"
     if not row.is_active:
         return {

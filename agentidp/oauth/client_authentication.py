@@ -18,7 +18,7 @@ from flask import Request
 
 from agentidp.http.error_rendering import oauth_errors
 from agentidp.http.errors import OAuthError
-from agentidp.oauth import client_assertion, federated_token, throttle
+from agentidp.oauth import client_assertion, federated_token, first_sight, throttle
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client
 from agentidp.services import services
@@ -117,7 +117,7 @@ def _rejection(client: Client) -> Rejection:
         credential, reason = "federated token", federated_token.REVOKED_RULE
     # Without a refusal the assertion is right, and no credential in force has the key or the rule any more.
     reason = client.refusal or reason
-    if client.agent_id == UNKNOWN_AGENT:
+    if client.organization_id == UNKNOWN_ORGANIZATION:
         reason = "unknown client"
     return Rejection(client.organization_id, client.agent_id, credential, reason, client.secret_hash)
 
@@ -178,12 +178,13 @@ def _by_federated_token(token: str, client_id: str | None, at: datetime, *, is_s
     sent_id = json.dumps([unverified.claims.get("iss"), unverified.claims.get("sub")])
     nobody = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, sent_id=sent_id, is_federated=True)
     try:
-        return federated_token.find_client(s, unverified, nobody, at, is_svid=is_svid)
+        found = federated_token.find_client(s, unverified, nobody, at, is_svid=is_svid)
     except federated_token.SeveralAgents:
         rejection = Rejection(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, "federated token", federated_token.SEVERAL_AGENTS)
         [[found], _] = s.database.of(UNKNOWN_ORGANIZATION, at).run(*rejection.calls())
         rejection.report(found.reason)
         raise OAuthError("invalid_request", "several agents trust this token: choose one by client_id") from None
+    return found if found.jwk is not None else first_sight.look(s, unverified, found, at, is_svid=is_svid)
 
 
 def _basic(header: str) -> tuple[str, str]:

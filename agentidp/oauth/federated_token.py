@@ -74,6 +74,12 @@ def issuers(s: Services, unverified: UnverifiedJwt, *, is_svid: bool) -> tuple[s
     return tuple(one for one in named if one.startswith(SPIFFE)) if is_svid else named
 
 
+def sole_audience(unverified: UnverifiedJwt) -> object:
+    """The audience of a token that has one only."""
+    audience = unverified.claims.get("aud")
+    return audience[0] if isinstance(audience, list) and len(audience) == 1 else audience
+
+
 def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, *, is_svid: bool) -> Client:
     """Verify a token by the rules of the client that a request names.
 
@@ -85,13 +91,13 @@ def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, 
     """
     of = issuers(s, unverified, is_svid=is_svid)
     remembered = s.client_rules.get((named.agent_id, of), [])
-    accepted, refusal = _accepted(s, named, unverified, remembered, at) if remembered else (None, None)
+    accepted, refusal = accept(s, named, unverified, remembered, at) if remembered else (None, None)
     if accepted is None:
         stored = _rules(s, named, of, at)
         known = {rule.text for rule in remembered}
         rules = [rule for rule in stored if rule.text not in known]
         if rules or not remembered:
-            accepted, refusal = _accepted(s, named, unverified, rules, at)
+            accepted, refusal = accept(s, named, unverified, rules, at)
         if accepted is not None:
             if len(s.client_rules) >= MAX_REMEMBERED:
                 s.client_rules.clear()
@@ -118,7 +124,7 @@ def find_client(s: Services, unverified: UnverifiedJwt, nobody: Client, at: date
     for row in rows:
         named = replace(nobody, organization_id=row.organization_id, agent_id=row.agent_id)
         # Not from memory, which may have a rule that is in force no more.
-        accepted, _ = _accepted(s, named, unverified, _rules(s, named, of, at), at, may_wait=False)
+        accepted, _ = accept(s, named, unverified, _rules(s, named, of, at), at, may_wait=False)
         if accepted is not None:
             found.append(replace(named, jwk=accepted.text))
     if len(found) > 1:
@@ -134,7 +140,7 @@ def _rules(s: Services, named: Client, of: tuple[str, ...], at: datetime) -> lis
     return [Rule.of(row.trust) for row in rows]
 
 
-def _accepted(
+def accept(
     s: Services,
     named: Client,
     unverified: UnverifiedJwt,

@@ -53,6 +53,7 @@ class Client:
     :param is_remembered: the organization was found in memory, without a query.
     :param refusal: why its assertion is refused, in the words of the log.
     :param is_federated: it has sent a token of another issuer.
+    :param sighting: what :mod:`agentidp.oauth.first_sight` knows of a subject that has no agent yet.
     """
 
     organization_id: str
@@ -65,6 +66,7 @@ class Client:
     is_remembered: bool = False
     refusal: str | None = None
     is_federated: bool = False
+    sighting: Any = None
 
 
 class AssertionUsed(Exception):

@@ -17,7 +17,7 @@ from agentidp.http.request_context import current_context, current_request
 from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
 from agentidp.http.responses import json_response
 from agentidp.jose import dpop
-from agentidp.oauth import client_assertion, client_authentication, issuance, quotas
+from agentidp.oauth import client_assertion, client_authentication, first_sight, issuance, quotas
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import NO_STORE, ClientFormSchema, described, read_form
 from agentidp.oauth.issuance import Client
@@ -86,6 +86,8 @@ def issue_token() -> Response:
         client = client_authentication.granting_client(received, form, at)
     else:
         client = client_authentication.presented_client(received, form, at)
+    if client.sighting is not None:
+        client = first_sight.provision(s, client, at)
     refuse_flood(client, at)
     # Read first: a token that cannot be signed must not be counted.
     signing_key = s.keys.current().signing

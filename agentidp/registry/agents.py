@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import datetime
 from typing import Any
@@ -108,6 +109,17 @@ form on the dashboard a field and its page a line.
 """
 
 
+class ProvisionedSchema(ma.Schema):
+    """For whom a provisioning rule has created an agent."""
+
+    rule = ma.fields.String(required=True, metadata={"description": "The name of the provisioning rule"})
+    issuer = ma.fields.String(required=True)
+    subject = ma.fields.String(required=True)
+    expiresAfterDays = ma.fields.Integer(
+        required=True, allow_none=True, metadata={"description": "Days without a token after which it is deleted"}
+    )
+
+
 class AgentSchema(ma.Schema):
     """An agent. Its ``agentId`` is the ``client_id`` of OAuth."""
 
@@ -129,6 +141,12 @@ class AgentSchema(ma.Schema):
         metadata={
             "description": "When it will be suspended because it is dormant, as was announced; null: it will not"
         },
+    )
+    provisioned = ma.fields.Nested(
+        ProvisionedSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "For whom a provisioning rule has created it; null for any other agent"},
     )
 
 
@@ -215,6 +233,8 @@ def add_agent(
     scopes: list[str],
     agent_id: UUID | None = None,
     most: int,
+    provisioned: dict[str, Any] | None = None,
+    provisioned_selector: bytes | None = None,
     **others: Any,
 ) -> Any:
     """Register an agent and its client.
@@ -222,6 +242,8 @@ def add_agent(
     :param most: agents that the organization may have, deleted ones not counted. What other transactions create at the
         same time is not seen.
     :param agent_id: random when left out.
+    :param provisioned: for whom a provisioning rule creates it, in the terms of the API.
+    :param provisioned_selector: of the same subject: no two agents of the organization, deleted or not, have the same.
     :param others: what else :class:`NewAgentSchema` loads. Default: that of the schema.
     :returns: the agent's row.
     :raises ValidationError: a scope is neither ours nor one of the organization's resource servers.
@@ -235,11 +257,15 @@ def add_agent(
     if unknown := others.keys() - columns.keys():
         raise TypeError(f"an agent has no {' and '.join(unknown)}")
     columns |= {"agent_id": agent_id or uuid.uuid4(), "name": name, "scopes": scopes, **others}
+    columns |= {
+        "provisioned": None if provisioned is None else json.dumps(provisioned),
+        "provisioned_selector": provisioned_selector,
+    }
     try:
         [agent] = opened.fetch("agents/add_agent", **columns)
     except psycopg.errors.UniqueViolation:
         raise _name_taken() from None
-    audit.record(opened, "agent.created", agent.agent_id, after=_recorded(agent))
+    audit.record(opened, "agent.created", agent.agent_id, after=_recorded(agent) | (provisioned or {}))
     return agent
 
 
@@ -272,14 +298,15 @@ def update_agent(
     return agent
 
 
-def remove_agent(opened: Transaction, agent_id: UUID) -> None:
+def remove_agent(opened: Transaction, agent_id: UUID, *, reason: dict[str, Any] | None = None) -> None:
     """Delete an agent and revoke its credentials.
 
+    :param reason: what the audit trail records beside what the agent was.
     :raises NotFound: no such agent.
     """
     agent = existing(opened.fetch("agents/delete_agent", agent_id=agent_id))
     opened.fetch("oauth/forget_trusted_subjects", agent_id=agent_id, credential_id=None)
-    audit.record(opened, "agent.deleted", agent_id, before=_recorded(agent))
+    audit.record(opened, "agent.deleted", agent_id, before=_recorded(agent) | (reason or {}))
 
 
 def _name_taken() -> Conflict:
@@ -305,4 +332,5 @@ def represent(agent: Any, suspends_at: datetime | None = None) -> dict[str, Any]
         "updatedAt": timestamp(agent.updated_at),
         **{member: getattr(agent, column) for member, column in LAST.items()},
         "suspendsAt": timestamp(suspends_at),
+        "provisioned": agent.provisioned,
     }

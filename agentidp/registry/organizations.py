@@ -17,7 +17,7 @@ from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import MAX_NAME, ChangeSchema, NumberOrNull, Text, timestamp
+from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, NumberOrNull, Text, timestamp
 
 blueprint = Blueprint("organization", __name__, description="The organization and its budget")
 
@@ -32,6 +32,9 @@ DORMANCY = {
     "null: none is"
 }
 """What the OpenAPI document says of the member."""
+
+PROVISIONING = {"description": "Whether provisioning rules create agents"}
+"""The same."""
 
 _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -50,6 +53,7 @@ class OrganizationChangeSchema(ChangeSchema):
     suspendDormantAfterDays = NumberOrNull(
         MIN_DORMANCY, MAX_DORMANCY, attribute="suspend_dormant_after_days", metadata=DORMANCY
     )
+    agentProvisioning = Flag(attribute="provisions_agents", metadata=PROVISIONING)
 
 
 class OrganizationSchema(ma.Schema):
@@ -66,6 +70,7 @@ class OrganizationSchema(ma.Schema):
     status = ma.fields.String(required=True, validate=ma.validate.OneOf(["active", "suspended"]))
     createdAt = ma.fields.AwareDateTime(required=True)
     suspendDormantAfterDays = NumberOrNull(MIN_DORMANCY, MAX_DORMANCY, required=True, metadata=DORMANCY)
+    agentProvisioning = ma.fields.Boolean(required=True, metadata=PROVISIONING)
 
 
 @blueprint.route("/api/v1/organization")
@@ -82,8 +87,8 @@ def get_organization(caller: Caller) -> Response:
 @blueprint.arguments(OrganizationChangeSchema)
 @blueprint.response(200, OrganizationSchema)
 def change_organization(caller: Caller, change: dict[str, Any]) -> Response:
-    """Rename the organization, set or remove its monthly budget of tokens, or let dormant agents be suspended. Nothing
-    is refused beyond a budget.
+    """Rename the organization, set or remove its monthly budget of tokens, let dormant agents be suspended, or let
+    provisioning rules create agents. Nothing is refused beyond a budget.
     """
     with caller.transaction() as opened:
         row = update_organization(opened, change)
@@ -142,8 +147,9 @@ def find_organization(database: Database, organization_id: str, at: datetime) ->
 def update_organization(opened: Transaction, change: dict[str, Any]) -> Any:
     """Change an organization that exists, and return its row.
 
-    :param change: the members ``name``, ``monthly_token_budget``, ``suspend_dormant_after_days``, ``suspended_at`` that
-        change. Only an operator may change the last one, when the organization was suspended, or ``None``.
+    :param change: the members ``name``, ``monthly_token_budget``, ``suspend_dormant_after_days``,
+        ``provisions_agents`` and ``suspended_at`` that change. Only an operator may change the last one, when the
+        organization was suspended, or ``None``.
     """
     [row] = [before] = opened.fetch("organizations/lock_organization")
     if "name" in change:
@@ -156,6 +162,8 @@ def update_organization(opened: Transaction, change: dict[str, Any]) -> Any:
         [row] = opened.fetch("organizations/set_dormancy", suspend_dormant_after_days=days)
         # What was announced was by what was set before.
         opened.fetch("agents/withdraw_suspensions", agent_ids=[])
+    if "provisions_agents" in change:
+        [row] = opened.fetch("organizations/set_provisioning", provisions_agents=change["provisions_agents"])
     if "suspended_at" in change:
         [row] = opened.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])
     audit.record(opened, "organization.changed", row.organization_id, before=_recorded(before), after=_recorded(row))
@@ -169,6 +177,7 @@ def _recorded(row: Any) -> dict[str, Any]:
         "monthlyTokenBudget": row.monthly_token_budget,
         "status": _status(row),
         "suspendDormantAfterDays": row.suspend_dormant_after_days,
+        "agentProvisioning": row.provisions_agents,
     }
 
 
@@ -185,4 +194,5 @@ def represent(row: Any) -> dict[str, Any]:
         "createdAt": timestamp(row.created_at),
         "status": _status(row),
         "suspendDormantAfterDays": row.suspend_dormant_after_days,
+        "agentProvisioning": row.provisions_agents,
     }

@@ -45,12 +45,12 @@ _WINDOW = {
 }
 
 
-class Tokens(ma.fields.Integer):
-    """A number of tokens that a quota allows."""
+class Number(ma.fields.Integer):
+    """A JSON number without a fraction, from *least* to *most*: by default of tokens that a quota allows."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        rule = f"must be a whole number from {MIN_TOKENS} to {MAX_TOKENS}"
-        super().__init__(validate=ma.validate.Range(MIN_TOKENS, MAX_TOKENS, error=rule), **kwargs)
+    def __init__(self, least: int = MIN_TOKENS, most: int = MAX_TOKENS, **kwargs: Any) -> None:
+        rule = f"must be a whole number from {least} to {most}"
+        super().__init__(validate=ma.validate.Range(least, most, error=rule), **kwargs)
         self.error_messages |= {"invalid": rule, "null": rule}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
@@ -63,12 +63,19 @@ class Tokens(ma.fields.Integer):
 class NewQuotaSchema(ma.Schema):
     """The body that sets a quota."""
 
-    tokens = Tokens(required=True)
+    tokens = Number(required=True)
     enforce = Flag(
         attribute="is_enforced",
         required=True,
         metadata={"description": "false: refuse nothing, and count what would have been refused"},
     )
+
+
+class QuotasSchema(ma.Schema):
+    """Quotas by their windows."""
+
+    class Meta:
+        include = {window: ma.fields.Nested(NewQuotaSchema) for window in WINDOWS}
 
 
 class QuotaSchema(ma.Schema):

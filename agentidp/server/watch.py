@@ -24,6 +24,7 @@ from agentidp.db.sql import load_sql
 from agentidp.findings import findings_query
 from agentidp.findings.store import evaluate
 from agentidp.findings.suspension import suspend_dormant
+from agentidp.registry.provisioning import expire
 from agentidp.services import Services
 from agentidp.usage import KEEP_NETWORKS, UNKNOWN_ORGANIZATION
 from agentidp.usage_history.monthly_sums import store_sums
@@ -104,9 +105,9 @@ def _watch_with(own: psycopg.Connection[Any], services: Services, stop: threadin
 
 
 def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event) -> None:
-    """What is done in each interval, for one organization after the other: store the sums of its months, suspend its
-    dormant agents if it has set that, evaluate its findings, and forget the networks of its failed authentications that
-    are old enough.
+    """What is done in each interval, for one organization after the other: store the sums of its months, delete its
+    agents that have expired, suspend its dormant agents if it has set that, evaluate its findings, and forget the
+    networks of its failed authentications that are old enough.
 
     One that fails does not stop the others. It keeps its older findings, which say how old they are.
 
@@ -125,6 +126,7 @@ def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event
             at = services.clock()
             store_sums(own, row.organization_id, at)
             database = services.database.of(row.organization_id, at)
+            _delete_expired(database)
             _suspend_dormant(database)
             evaluate(database.run, database.transaction, findings_query(at, services.settings))
             _forget_networks(database)
@@ -147,6 +149,17 @@ def _suspend_dormant(database: OrganizationDatabase) -> None:
     for agent_id in suspended:
         fields = {"organization": database.organization_id, "agent": str(agent_id)}
         logger.info("dormant agent suspended", extra={"fields": fields})
+
+
+def _delete_expired(database: OrganizationDatabase) -> None:
+    try:
+        deleted = expire(database)
+    except DatabaseUnavailable:
+        logger.exception("expired agents not deleted", extra={"fields": {"organization": database.organization_id}})
+        return
+    for agent_id in deleted:
+        fields = {"organization": database.organization_id, "agent": str(agent_id)}
+        logger.info("expired agent deleted", extra={"fields": fields})
 
 
 def _forget_networks(database: OrganizationDatabase) -> None:

@@ -1,5 +1,5 @@
 -- The agents with at least so many rejected requests on a UTC day, among the days looked at, and their histories. One row
--- each: agent_id, agent_name, is_active; history: json, an array of [day from first_day on, the counts of its 24 hours of
+-- each: agent_id, agent_name (null: of subjects without an agent), is_active; history: json, an array of [day from first_day on, the counts of its 24 hours of
 -- rejected requests, and of tokens], a day once a slot; and sources: json, an array of [day from first_day on, network,
 -- reason, rejections], or null.
 -- Parameters: organization_id; first_day, since, until (date): of the histories, of the days looked at, and the day
@@ -50,10 +50,16 @@ select
 from noticed
 -- "offset 0": each by the key, however many rows the planner expects.
 cross join lateral (
-    select agent_id, name, status, deleted_at
-    from agents
-    where organization_id = %(organization_id)s and agent_id = noticed.agent_id
-    offset 0
+    (
+        select agent_id, name, status, deleted_at
+        from agents
+        where organization_id = %(organization_id)s and agent_id = noticed.agent_id
+        offset 0
+    )
+    -- New subjects that get no agent.
+    union all
+    select noticed.agent_id, null, 'active', null
+    where noticed.agent_id = '00000000-0000-0000-0000-000000000000'
 ) as agents
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
 -- "offset 0" keeps the planner, who does not know how few these are, from joining all history.

@@ -15,6 +15,9 @@ erased_credentials as (
 erased_agents as (
     delete from agents where organization_id = %(organization_id)s
 ),
+erased_provisioning_rules as (
+    delete from provisioning_rules where organization_id = %(organization_id)s
+),
 erased_resource_servers as (
     delete from resource_servers where organization_id = %(organization_id)s
 ),

@@ -36,6 +36,7 @@ def test_as_json(run: Command) -> None:
     )
     made = json.loads(run("agent", "create", "builder", *options, "--json"))
     assert made == NEW_AGENT | {
+        "provisioned": None,
         "agentId": made["agentId"],
         "name": "builder",
         "description": "builds",
@@ -100,7 +101,7 @@ def test_expected_replicas_are_declared_changed_and_removed(run: Command) -> Non
         run("agent", "update", agent_id, "--expected-replicas", text)
         assert agent_of(run, agent_id)["expectedReplicas"] == expected
     assert json.loads(run("agent", "update", agent_id, "--owner", "me", "--json"))["expectedReplicas"] == 12
-    assert run("agent", "show", agent_id).split("\t")[-3:-1] == ["me", "12"]
+    assert run("agent", "show", agent_id).split("\t")[-4:-2] == ["me", "12"]
     for wrong in ("0", "-1", "10001", "9" * 5000, "1.0", "1_0", "", "None", "٣"):
         refused = run.invoke("agent", "update", agent_id, "--expected-replicas", wrong)
         rule = "Invalid value for '--expected-replicas': must be a whole number from 1 to 10000, or none\n"

@@ -33,6 +33,7 @@ def test_as_json(run: Command) -> None:
         "status": "active",
         "createdAt": listed["createdAt"],
         "suspendDormantAfterDays": None,
+        "agentProvisioning": False,
     }
 
 

@@ -101,6 +101,10 @@ SOMETHING = (
     "count_nothing(), count_nothing()",
     "insert into credential_usage_daily select %(organization_id)s, '2026-04-15', %(agent_id)s, %(agent_id)s, "
     "'https://api.example', 0, 0, count_nothing()",
+    "insert into provisioning_rules select %(organization_id)s, %(agent_id)s, 'shop', "
+    "'{\"issuer\": \"https://issuer.example\"}', '{}', 5, now()",
+    'update agents set provisioned = \'{"rule": "new", "expiresAfterDays": 1}\', updated_at = \'2026-01-01\', '
+    "provisioned_selector = '\\x00' where organization_id = %(organization_id)s and agent_id = %(agent_id)s",
     "insert into announced_suspensions select %(organization_id)s, %(agent_id)s, '2026-04-15'",
     "insert into alert_deliveries (organization_id, delivery_id, target_id, finding_id, change, payload, created_at, "
     "next_attempt_at) select %(organization_id)s, %(agent_id)s, %(agent_id)s, %(agent_id)s, 'opened', '{}', "
@@ -142,6 +146,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         "finding_id": agent.agent_id,
         "target_id": agent.agent_id,
         "marker_id": agent.agent_id,
+        "provisioning_rule_id": agent.agent_id,
         "credential_id": credential.credential_id,
         "secret_hash": credential.secret_hash,
         "digest": hashlib.sha256(b"new").digest(),

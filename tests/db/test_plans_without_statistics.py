@@ -49,6 +49,8 @@ FILL = (
     "insert into organizations values (%(organization_id)s, 'Full', %(at)s)",
     "insert into agents select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'agent ' || n, '', %(scopes)s, "
     "'active', %(at)s::timestamptz - interval '1 second' * n, %(at)s from generate_series(1, %(agents)s) as n",
+    "update agents set provisioned = jsonb_build_object('rule', 'rule 1', 'expiresAfterDays', 1), "
+    "provisioned_selector = sha256(agent_id::text::bytea) where name like 'agent 77__'",
     "insert into clients select agent_id, organization_id from agents",
     "insert into credentials (organization_id, agent_id, credential_id, secret_hash, created_at) "
     "select organization_id, agent_id, agent_id, sha256(agent_id::text::bytea), created_at from agents",
@@ -84,6 +86,8 @@ FILL = (
     "insert into quota_refusals_daily select %(organization_id)s, %(at)s::date - ago, lpad(to_hex(n), 32, '0')::uuid, "
     "'agent', 'day', 0, count_nothing(), count_nothing() from generate_series(0, 29) as ago, "
     "generate_series(1, 100) as n",
+    "insert into provisioning_rules select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, 'rule ' || n, "
+    "'{\"issuer\": \"https://issuer.example\"}', '{}', 1000, %(at)s from generate_series(1, 20) as n",
     "insert into announced_suspensions select %(organization_id)s, agent_id, %(at)s from agents "
     "order by agent_id offset 200 limit 100",
     "insert into usage_daily select %(organization_id)s, %(at)s::date - ago, slot, 240000, "

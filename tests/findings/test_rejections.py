@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from agentidp.findings.rejections import percentile_75, usual_if_exceeded
-from agentidp.usage import KEEP_NETWORKS
+from agentidp.usage import KEEP_NETWORKS, UNKNOWN_AGENT
 from tests.conftest import Clock
 from tests.factories import NOON
 from tests.findings.conftest import Fleet
@@ -347,3 +347,12 @@ def test_the_75th_percentile_is_not_exceeded_by_three_quarters() -> None:
         3,
         4,
     ]
+
+
+def test_subjects_that_get_no_agent_are_named_as_such(fleet: Fleet) -> None:
+    settled(fleet)
+    fleet.count(UNKNOWN_AGENT, TODAY + 9 * HOUR, rejected=120)
+    fleet.store()
+    [finding] = fleet.findings("rejections")
+    assert (finding["severity"], finding["agentId"], finding["agentName"]) == ("warning", None, None)
+    assert finding["summary"].startswith("120 requests of subjects that have no agent failed to authenticate.")

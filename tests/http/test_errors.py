@@ -38,6 +38,7 @@ from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.registry.agents import MAX_DESCRIPTION, MAX_REPLICAS
 from agentidp.registry.credentials import MAX_LABEL
 from agentidp.registry.organizations import MAX_BUDGET, MAX_DORMANCY, MIN_DORMANCY
+from agentidp.registry.provisioning import MAX_AGENTS, MAX_EXPIRY
 from agentidp.registry.quotas import MAX_TOKENS
 from agentidp.services import Services
 from tests.conftest import Cast, _fresh_database, settings_for
@@ -530,6 +531,14 @@ WRONG_VALUES: dict[str, list[Any]] = {
         {},
         "\ud800",
     ],
+    "agentProvisioning": [None, "true", 1, 0, [], {}, "\ud800"],
+    "trust": [None, "", 1, [], {}, {"issuer": "https://issuer.example"}, {"issuer": "https://issuer.example", "x": 1}],
+    "agentTemplate": [
+        *(None, "", 1, [], {"x": 1}, {"name": ""}, {"name": None}, {"owner": 1}, {"scopes": ["agents:write"]}),
+        *({"scopes": ["unknown"]}, {"quotas": {"year": {}}}, {"quotas": {"day": {"tokens": 0, "enforce": True}}}),
+        *({"expiresAfterDays": 0}, {"expiresAfterDays": MAX_EXPIRY + 1}, {"expiresAfterDays": True}),
+    ],
+    "maxAgents": [None, 0, -1, MAX_AGENTS + 1, 10**400, 1.0, True, "", "1", [], {}],
     "expiresAt": [
         "",
         "tomorrow",

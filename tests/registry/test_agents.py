@@ -44,6 +44,7 @@ class TestCreate:
         agent_id = response.json["agentId"]
         assert uuid.UUID(agent_id).version == 4
         assert response.json == NEW_AGENT | {
+            "provisioned": None,
             "agentId": agent_id,
             "name": "crawler",
             "scopes": ["analytics:read", "agents:read"],

@@ -31,6 +31,7 @@ def test_shows_the_callers_own_organization(client: FlaskClient, cast: Cast) -> 
         "status": "active",
         "createdAt": "2026-04-15T12:00:00.000000Z",
         "suspendDormantAfterDays": None,
+        "agentProvisioning": False,
     }
     assert organization_of(client, cast.outsider)["name"] == "Outsider"
 

@@ -1,0 +1,41 @@
+"""The name of an agent that is created at first sight, from the claims of a token."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+from agentidp.federation.rule import member_of, selector_of
+
+MAX_NAME_TEMPLATE = 200
+"""Characters of what names are made from."""
+
+MAX_NAME = 100
+"""Characters of a name, as of any agent (:data:`agentidp.http.schemas.MAX_NAME`)."""
+
+_CLAIM = re.compile(r"\{([^{}]+)\}")
+
+
+def name_from(template: str, claims: dict[str, Any]) -> str | None:
+    """The template with each ``{claim}`` replaced by the claim, which is named as in a rule.
+
+    A claim can be anything, and the name is shown to people: control and formatting characters, such as those that
+    reverse the direction of text, become blanks, blanks in a row become one, and what is too long is cut.
+
+    :returns: ``None`` if a claim is missing or neither a string nor a whole number, or if nothing is left.
+    """
+    values = {name: member_of(claims, name) for name in _CLAIM.findall(template)}
+    if any(type(value) not in (str, int) for value in values.values()):
+        return None
+    text = _CLAIM.sub(lambda found: str(values[found[1]]), template)
+    shown = "".join(" " if unicodedata.category(character)[0] == "C" else character for character in text)
+    return " ".join(shown.split())[:MAX_NAME].rstrip() or None
+
+
+def other_name(name: str, issuer: str, subject: str) -> str:
+    """The name of a subject if another agent has *name*: with the beginning of the digest of issuer and subject, which
+    no other subject has.
+    """
+    suffix = f" {selector_of(issuer, subject).hex()[:8]}"
+    return name[: MAX_NAME - len(suffix)].rstrip() + suffix

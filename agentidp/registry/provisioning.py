@@ -1,0 +1,349 @@
+"""``/api/v1/provisioning-rules``: rules that create agents at first sight, for subjects of other issuers.
+
+A provisioning rule is a rule of trust of the organization, with a template for the agents that it creates. The agent of
+a subject gets a rule of trust of its own, which trusts exactly this subject of this issuer, and is then an agent like
+any other. ``agentidp/oauth/first_sight.py`` finds the rule that accepts a token.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+import psycopg
+from flask import Flask, Response
+
+from agentidp import audit
+from agentidp.caller import Caller, bearer
+from agentidp.config import Settings
+from agentidp.db.organization import OrganizationDatabase, Transaction
+from agentidp.db.sql import Rows
+from agentidp.federation.agent_name import MAX_NAME_TEMPLATE, name_from, other_name
+from agentidp.federation.rule import selector_of
+from agentidp.federation.rule_checks import RuleRefused, checked, checked_for_provisioning, warnings
+from agentidp.http.errors import Conflict, ValidationError, existing
+from agentidp.http.openapi import Blueprint
+from agentidp.http.request_context import request_actor
+from agentidp.http.responses import json_response
+from agentidp.http.schemas import MAX_NAME, MAX_OWNER, NumberOrNull, ScopeList, Text, timestamp
+from agentidp.metrics import AGENTS_PROVISIONED
+from agentidp.oauth import first_sight
+from agentidp.registry import quotas
+from agentidp.registry.agents import OWNER, add_agent, refuse_unknown_scopes, remove_agent
+from agentidp.registry.credentials import RuleSchema, add_credential
+from agentidp.scopes import SCOPES
+
+blueprint = Blueprint("provisioning-rules", __name__, description="Rules that create agents at first sight")
+
+MAX_RULES = 20
+"""Provisioning rules of an organization."""
+
+MIN_AGENTS, MAX_AGENTS, DEFAULT_AGENTS = 1, 10_000, 100
+"""Agents of a rule at a time."""
+
+MIN_EXPIRY, MAX_EXPIRY = 1, 3650
+"""Days without a token after which an agent expires."""
+
+MAX_EXPIRED = 100
+"""Agents that expire at a time. No token of the organization is issued meanwhile."""
+
+_SUBJECT = "{sub}"
+_FORBIDDEN = {scope for scope in SCOPES if scope.endswith(":write")}
+
+logger = logging.getLogger("agentidp")
+
+
+class AgentTemplateSchema(ma.Schema):
+    """What an agent that a rule creates is given."""
+
+    name = Text(
+        1,
+        MAX_NAME_TEMPLATE,
+        load_default=_SUBJECT,
+        description="Its name, in which `{claim}` stands for a claim of the token. Default: the subject",
+    )
+    owner = Text(0, MAX_OWNER, load_default="", description=OWNER)
+    scopes = ScopeList(load_default=list)
+    quotas = ma.fields.Nested(quotas.QuotasSchema, load_default=dict)
+    expiresAfterDays = NumberOrNull(
+        MIN_EXPIRY,
+        MAX_EXPIRY,
+        load_default=None,
+        metadata={"description": "Days without a token after which it is deleted; null: never"},
+    )
+
+    @ma.validates("scopes")
+    def must_change_nothing(self, scopes: list[str], data_key: str) -> None:
+        """Who can start a workload must not be able to make itself an administrator."""
+        if not _FORBIDDEN.isdisjoint(scopes):
+            raise ma.ValidationError(f"must not contain {', '.join(sorted(_FORBIDDEN))}: give it to the agent itself")
+
+
+class _RuleFields(ma.Schema):
+    name = Text(1, MAX_NAME, required=True)
+    trust = ma.fields.Nested(
+        RuleSchema,
+        required=True,
+        metadata={"description": "Whose tokens. The audience contains the id of the organization"},
+    )
+
+
+class NewProvisioningRuleSchema(_RuleFields):
+    """The body that creates a provisioning rule."""
+
+    agentTemplate = ma.fields.Nested(AgentTemplateSchema, load_default=lambda: AgentTemplateSchema().load({}))
+    maxAgents = quotas.Number(MIN_AGENTS, MAX_AGENTS, load_default=DEFAULT_AGENTS)
+
+
+class ProvisioningRuleSchema(_RuleFields):
+    """A provisioning rule."""
+
+    provisioningRuleId = ma.fields.UUID(required=True)
+    agentTemplate = ma.fields.Nested(AgentTemplateSchema, required=True)
+    maxAgents = ma.fields.Integer(required=True, validate=ma.validate.Range(MIN_AGENTS, MAX_AGENTS))
+    createdAt = ma.fields.AwareDateTime(required=True)
+    agents = ma.fields.Integer(
+        required=True,
+        validate=ma.validate.Range(0),
+        metadata={"description": "How many there are that it, or one of its name before it, has created"},
+    )
+    warnings = ma.fields.List(ma.fields.String(), required=True, metadata={"description": "By what names it is met"})
+
+
+class ProvisioningRuleListSchema(ma.Schema):
+    """All provisioning rules, oldest first."""
+
+    data = ma.fields.List(ma.fields.Nested(ProvisioningRuleSchema), required=True)
+
+
+@blueprint.route("/api/v1/provisioning-rules", methods=["POST"])
+@bearer("agents:write")
+@blueprint.arguments(NewProvisioningRuleSchema)
+@blueprint.response(201, ProvisioningRuleSchema, headers={"Location": "Location"})
+@blueprint.alt_response(409, "CONFLICT")
+def create_provisioning_rule(caller: Caller, new: dict[str, Any]) -> Response:
+    """Create a rule that creates agents at first sight. `agentProvisioning` of the organization switches all rules."""
+    with caller.transaction() as opened:
+        row = add_rule(opened, caller.settings, new)
+    body = represent(row)
+    return json_response(body, 201, {"Location": f"/api/v1/provisioning-rules/{body['provisioningRuleId']}"})
+
+
+@blueprint.route("/api/v1/provisioning-rules")
+@bearer("agents:read")
+@blueprint.response(200, ProvisioningRuleListSchema)
+def list_provisioning_rules(caller: Caller) -> Response:
+    """List the provisioning rules, oldest first."""
+    return json_response({"data": [represent(row) for row in caller.read("provisioning/list_rules")]})
+
+
+@blueprint.route("/api/v1/provisioning-rules/<uuid:provisioning_rule_id>")
+@bearer("agents:read")
+@blueprint.response(200, ProvisioningRuleSchema)
+def get_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Response:
+    """Return one provisioning rule."""
+    return json_response(represent(rule_with(caller.read("provisioning/list_rules"), provisioning_rule_id)))
+
+
+@blueprint.route("/api/v1/provisioning-rules/<uuid:provisioning_rule_id>", methods=["DELETE"])
+@bearer("agents:write")
+@blueprint.response(204)
+def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Response:
+    """Delete a provisioning rule. It creates no further agent; those that it has created stay."""
+    with caller.transaction() as opened:
+        remove_rule(opened, provisioning_rule_id)
+    return Response(status=204)
+
+
+def init_app(app: Flask) -> None:
+    """Let the token endpoint create agents."""
+    app.extensions[first_sight.PROVISION] = provision
+
+
+def trusted(trust: dict[str, Any], settings: Settings, organization_id: str) -> dict[str, Any]:
+    """The rule of trust of a provisioning rule as it is stored.
+
+    :raises ValidationError: naming the member of ``trust`` that is wrong.
+    """
+    try:
+        return checked_for_provisioning(trust, own_issuer=settings.issuer, organization_id=organization_id)
+    except RuleRefused as refused:
+        raise ValidationError(details={"trust": [f"{refused.member} {refused}"]}) from None
+
+
+def add_rule(
+    opened: Transaction, settings: Settings, new: dict[str, Any], *, provisioning_rule_id: UUID | None = None
+) -> Any:
+    """Create a provisioning rule.
+
+    :param new: what :class:`NewProvisioningRuleSchema` loads.
+    :param provisioning_rule_id: random when left out.
+    :returns: its row.
+    :raises ValidationError: it must not be made.
+    :raises Conflict: another rule has the name, or the organization has as many as it may.
+    """
+    trust, template = trusted(new["trust"], settings, opened.organization_id), new["agentTemplate"]
+    try:
+        refuse_unknown_scopes(opened, template["scopes"])
+    except ValidationError as refused:
+        raise ValidationError(
+            details={"agentTemplate": [f"scopes {rule}" for rule in refused.details["scopes"]]}
+        ) from None
+    try:
+        rows = opened.fetch(
+            "provisioning/add_rule",
+            provisioning_rule_id=provisioning_rule_id or uuid.uuid4(),
+            name=new["name"],
+            trust=json.dumps(trust),
+            agent_template=json.dumps(AgentTemplateSchema().dump(template)),
+            max_agents=new["maxAgents"],
+            most=MAX_RULES,
+        )
+    except psycopg.errors.UniqueViolation:
+        raise Conflict("Another provisioning rule has this name.", details={"name": ["is taken"]}) from None
+    if not rows:
+        raise Conflict(f"The organization has {MAX_RULES} provisioning rules; delete one first.")
+    [row] = rows
+    audit.record(opened, "provisioning_rule.created", row.provisioning_rule_id, after=_recorded(row))
+    return rule_with(opened.fetch("provisioning/list_rules"), row.provisioning_rule_id)
+
+
+def rule_with(rows: Rows, provisioning_rule_id: UUID) -> Any:
+    """The rule with an id.
+
+    :param rows: of ``provisioning/list_rules``.
+    :raises NotFound: there is none.
+    """
+    return existing([row for row in rows if row.provisioning_rule_id == provisioning_rule_id])
+
+
+def remove_rule(opened: Transaction, provisioning_rule_id: UUID) -> None:
+    """Delete a provisioning rule. Its agents stay.
+
+    :raises NotFound: there is no such rule.
+    """
+    row = existing(opened.fetch("provisioning/delete_rule", provisioning_rule_id=provisioning_rule_id))
+    audit.record(opened, "provisioning_rule.deleted", provisioning_rule_id, before=_recorded(row))
+
+
+def provision(database: OrganizationDatabase, settings: Settings, rule: Any, claims: dict[str, Any]) -> UUID:
+    """Create the agent of a subject, in the request whose token a rule has accepted.
+
+    :param database: the rule's organization, now.
+    :param rule: its row.
+    :param claims: of the token, whose signature and times are right.
+    :returns: the agent's id; that of the agent which another request has created meanwhile, if one has.
+    :raises first_sight.Refused: no agent is created.
+    """
+    issuer, subject = rule.trust["issuer"], claims["sub"]
+    name = name_from(rule.agent_template["name"], claims)
+    if name is None:
+        raise first_sight.Refused(first_sight.NOT_CREATED)
+    try:
+        trust = checked(
+            rule.trust | {"subject": exact(subject)},
+            own_issuer=settings.issuer,
+            organization_id=database.organization_id,
+        )
+    except RuleRefused:
+        raise first_sight.Refused(first_sight.NOT_CREATED) from None
+    # The second name is for a subject whose name another agent has.
+    for one in (name, other_name(name, issuer, subject)):
+        try:
+            return _provision(database, rule, trust, name=one, max_agents=settings.max_agents)
+        except (Conflict, ValidationError):
+            continue
+    raise first_sight.Refused(first_sight.NOT_CREATED)
+
+
+def exact(subject: str) -> str:
+    """The subject, for a rule of trust that nobody else shall meet.
+
+    :raises RuleRefused: the rule would read it as a pattern.
+    """
+    if "*" in subject:
+        raise RuleRefused("subject", "must not contain *")
+    return subject
+
+
+def _provision(database: OrganizationDatabase, rule: Any, trust: dict[str, Any], *, name: str, max_agents: int) -> UUID:
+    selector = selector_of(trust["issuer"], trust["subject"])
+    with database.transaction(request_actor("system", "agentidp")) as opened:
+        # One first token of the organization at a time: a subject gets one agent, and no maximum is exceeded.
+        opened.fetch("organizations/lock_organization")
+        rows = opened.fetch("oauth/provisioning_rules", issuers=[trust["issuer"]], selectors=[selector])
+        now = next((row for row in rows if row.provisioning_rule_id == rule.provisioning_rule_id), None)
+        if now is not None and now.agent_id is not None:
+            known: UUID = now.agent_id
+            return known
+        if now is None or not now.is_on:
+            raise first_sight.Refused(first_sight.SWITCHED_OFF)
+        if opened.fetch("provisioning/count_agents", name=rule.name)[0].count >= rule.max_agents:
+            raise first_sight.Refused(first_sight.RULE_FULL)
+        if opened.fetch("agents/count_agents")[0].count >= max_agents:
+            raise first_sight.Refused(first_sight.AGENTS_FULL)
+        template = rule.agent_template
+        provisioned = {"rule": rule.name, "issuer": trust["issuer"], "subject": trust["subject"]}
+        agent = add_agent(
+            opened,
+            name=name,
+            owner=template["owner"],
+            scopes=template["scopes"],
+            most=max_agents,
+            provisioned=provisioned | {"expiresAfterDays": template["expiresAfterDays"]},
+            provisioned_selector=selector,
+        )
+        add_credential(opened, agent.agent_id, expires_at=None, label="first sight", rule=trust)
+        # Nobody else sees the agent yet, so this needs no lock of quotas.
+        quotas.replace_quotas(opened, agent.agent_id, template["quotas"])
+    AGENTS_PROVISIONED.inc()
+    fields = {"organization": database.organization_id, "agent": str(agent.agent_id), "rule": rule.name}
+    logger.info("agent created at first sight", extra={"fields": fields})
+    agent_id: UUID = agent.agent_id
+    return agent_id
+
+
+def expire(database: OrganizationDatabase) -> list[UUID]:
+    """Delete the agents of an organization that have asked for no token for as many days as their rule says.
+
+    Their subjects get new ones at their next token.
+
+    :param database: the organization, now.
+    :returns: the agents that were deleted.
+    """
+    if not database.fetch("provisioning/expired_agents", most=1):
+        return []
+    with database.transaction() as opened:
+        # No token of the organization is issued until this ends, so none that is getting one is deleted.
+        quotas.lock(opened)
+        rows = opened.fetch("provisioning/expired_agents", most=MAX_EXPIRED)
+        for row in rows:
+            reason = {"lastSeenAt": row.last_seen_at, "expiresAfterDays": row.expires_after_days}
+            remove_agent(opened, row.agent_id, reason=reason)
+            opened.fetch("provisioning/forget_subject", agent_id=row.agent_id)
+    return [row.agent_id for row in rows]
+
+
+def _recorded(row: Any) -> dict[str, Any]:
+    """What the audit trail records of a provisioning rule, and what a file says of it."""
+    return {
+        "name": row.name,
+        "trust": row.trust,
+        "agentTemplate": row.agent_template,
+        "maxAgents": row.max_agents,
+    }
+
+
+def represent(row: Any) -> dict[str, Any]:
+    """A row of ``provisioning/list_rules`` as our JSON."""
+    return {
+        "provisioningRuleId": str(row.provisioning_rule_id),
+        **_recorded(row),
+        "agents": row.agents,
+        "createdAt": timestamp(row.created_at),
+        "warnings": warnings(row.trust),
+    }

@@ -1,0 +1,30 @@
+-- The provisioning rules by which a token of an issuer may create an agent. One row per rule of an organization that is not
+-- suspended, the oldest first: its columns; is_on: whether the organization's rules create agents; and agent_id: of the agent that
+-- the subject has, or had until it was deleted, or null.
+-- Parameters: organization_id; issuers (text[]): whose token it may be; selectors (bytea[]): of the token's subject at each
+-- of these.
+--
+-- example: issuers={https://issuer.example}; selectors={\\x00}
+select
+    rules.provisioning_rule_id,
+    rules.name,
+    rules.trust,
+    rules.agent_template,
+    rules.max_agents,
+    organizations.provisions_agents as is_on,
+    known.agent_id
+from provisioning_rules as rules
+join organizations on organizations.organization_id = rules.organization_id
+join unnest(%(issuers)s::text[], %(selectors)s::bytea[]) as wanted (issuer, selector)
+    on wanted.issuer = rules.trust ->> 'issuer'
+left join lateral (
+    select agents.agent_id
+    from agents
+    where agents.organization_id = %(organization_id)s and agents.provisioned_selector = wanted.selector
+    offset 0
+) as known on true
+where
+    rules.organization_id = %(organization_id)s
+    and organizations.organization_id = %(organization_id)s
+    and organizations.suspended_at is null
+order by rules.created_at, rules.provisioning_rule_id

@@ -1,0 +1,11 @@
+-- How many agents there are that a rule of a name has created, deleted ones not counted. One row: count.
+-- Parameters: organization_id; name.
+--
+-- pages: 300, all agents of the rule in an index
+select count(*) as count
+from agents
+where
+    organization_id = %(organization_id)s
+    and provisioned is not null
+    and provisioned ->> 'rule' = %(name)s::text
+    and deleted_at is null

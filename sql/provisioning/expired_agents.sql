@@ -1,0 +1,30 @@
+-- The agents, created by provisioning rules, that have asked for no token for as many days as their rule says. One row each, at
+-- most so many: agent_id, last_seen_at, expires_after_days. An agent that somebody has suspended is none of them, nor one whose
+-- rules of trust are all revoked: its subject must not get another one.
+-- Parameters: organization_id; at (timestamptz); most.
+--
+-- pages: 600, the credentials of each agent that a rule has created
+-- example: most=100
+select agents.agent_id, seen.last_seen_at, agents.expires_after_days
+from (
+    select agent_id, updated_at, (provisioned ->> 'expiresAfterDays')::integer as expires_after_days
+    from agents
+    where
+        organization_id = %(organization_id)s
+        and provisioned is not null
+        and deleted_at is null
+        and status = 'active'
+        and provisioned_selector is not null
+        and provisioned ->> 'expiresAfterDays' is not null
+) as agents
+cross join lateral (
+    select
+        greatest(agents.updated_at, max(last_used_at)) as last_seen_at,
+        bool_or(trust is not null) as is_trusting
+    from credentials
+    where organization_id = %(organization_id)s and agent_id = agents.agent_id and revoked_at is null
+    offset 0
+) as seen
+where seen.is_trusting and seen.last_seen_at < %(at)s::timestamptz - make_interval(days => agents.expires_after_days)
+order by seen.last_seen_at, agents.agent_id
+limit %(most)s
