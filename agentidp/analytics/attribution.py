@@ -30,6 +30,17 @@ class AttributionArguments(ma.Schema):
     )
 
 
+TOKENS = ma.fields.Integer(
+    required=True, validate=ma.validate.Range(0), metadata={"description": "On all days together"}
+)
+
+TOKENS_BY_DAY = ma.fields.List(
+    ma.fields.Integer(validate=ma.validate.Range(0)),
+    required=True,
+    metadata={"description": "Exactly `days` numbers, the last one of today"},
+)
+
+
 @dataclass(frozen=True)
 class Period:
     """Days of which the last one is today.

@@ -11,6 +11,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
+from agentidp.analytics import attribution
 from agentidp.analytics.attribution import Attribution, AttributionArguments, add, read_attribution
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
@@ -49,14 +50,8 @@ class CredentialUsageItemSchema(ma.Schema):
         required=True, allow_none=True, metadata={"description": "To the minute; null if it was never used"}
     )
     revokedAt = ma.fields.AwareDateTime(required=True, allow_none=True)
-    tokens = ma.fields.Integer(
-        required=True, validate=ma.validate.Range(0), metadata={"description": "On all days together"}
-    )
-    tokensByDay = ma.fields.List(
-        ma.fields.Integer(validate=ma.validate.Range(0)),
-        required=True,
-        metadata={"description": "Exactly `days` numbers, the last one of today"},
-    )
+    tokens = attribution.TOKENS
+    tokensByDay = attribution.TOKENS_BY_DAY
     resources = ma.fields.List(
         ma.fields.Nested(ResourceTokensSchema), required=True, metadata={"description": "Most tokens first"}
     )

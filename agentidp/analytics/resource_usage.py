@@ -9,6 +9,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
+from agentidp.analytics import attribution
 from agentidp.analytics.attribution import Attribution, AttributionArguments, add, read_attribution
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call, Rows
@@ -39,14 +40,8 @@ class ResourceUsageItemSchema(ma.Schema):
         required=True, allow_none=True, metadata={"description": "Null if there is no such resource server now"}
     )
     name = ma.fields.String(required=True, allow_none=True, metadata={"description": "Of the resource server"})
-    tokens = ma.fields.Integer(
-        required=True, validate=ma.validate.Range(0), metadata={"description": "On all days together"}
-    )
-    tokensByDay = ma.fields.List(
-        ma.fields.Integer(validate=ma.validate.Range(0)),
-        required=True,
-        metadata={"description": "Exactly `days` numbers, the last one of today"},
-    )
+    tokens = attribution.TOKENS
+    tokensByDay = attribution.TOKENS_BY_DAY
     agents = ma.fields.List(
         ma.fields.Nested(AgentOfResourceSchema), required=True, metadata={"description": "Most tokens first"}
     )

@@ -14,6 +14,7 @@ from agentidp.registry import quotas as registry
 from agentidp.registry.agents import add_agent
 from agentidp.registry.quotas import MAX_TOKENS, MIN_TOKENS, ORGANIZATION
 from agentidp.services import Services
+from tests.citus import WATCHES_THE_COORDINATOR
 from tests.conftest import Cast
 from tests.dashboard.conftest import SAME_ORIGIN, Page, with_session
 from tests.dashboard.test_agent_actions import post, token_request
@@ -189,6 +190,7 @@ def test_a_wrong_number_is_named_and_what_was_typed_is_kept(signed_in: FlaskClie
     assert quotas(signed_in, cast.acme) == {"day": (20, True)}
 
 
+@WATCHES_THE_COORDINATOR
 def test_waits_for_tokens_that_are_being_issued_before_it_locks_a_row(
     signed_in: FlaskClient, cast: Cast, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
