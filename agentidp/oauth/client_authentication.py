@@ -28,6 +28,9 @@ CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt")
 """Of client authentication. The last one is draft-ietf-oauth-spiffe-client-auth-02's (section 4)."""
 
+UNREADABLE = "unreadable assertion"
+"""The reason why what is no JWT, or one that nobody may accept, is rejected, in the words of the log."""
+
 _AUTHENTICATION = ("client_secret", "client_assertion", "client_assertion_type")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _uuid = lru_cache(maxsize=4096)(UUID)
@@ -169,7 +172,9 @@ def _by_federated_token(token: str, client_id: str | None, at: datetime, *, is_s
     """The client whose rule trusts a token of another issuer: the one that the request names, or the only one."""
     unverified = federated_token.read(token)
     if unverified is None:
-        raise invalid_client()
+        if client_id is None:
+            raise invalid_client()
+        return replace(_named_client(client_id), refusal=UNREADABLE)
     s = services()
     if client_id is not None:
         named = replace(_named_client(client_id), is_federated=True)

@@ -117,8 +117,37 @@ def by_public_key(issuer: Issuer) -> str:
 
 
 @pytest.mark.parametrize("make", [lambda issuer: unsigned(issuer.claims(US)), by_public_key], ids=["none", "HS256"])
-def test_only_a_key_pair_signs(client: FlaskClient, trusted: Agent, issuer: Issuer, make: Any) -> None:
+def test_only_a_key_pair_signs(
+    client: FlaskClient, trusted: Agent, issuer: Issuer, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     assert whole(ask(client, trusted, make(issuer))) == FAILED
+    assert reasons(caplog) == ["unreadable assertion"]
+
+
+@pytest.mark.parametrize("way", ["assertion", "grant", "svid"])
+def test_what_cannot_be_read_is_counted_for_the_client_that_is_named(
+    client: FlaskClient,
+    trusted: Agent,
+    issuer: Issuer,
+    way: str,
+    caplog: pytest.LogCaptureFixture,
+    database_url: str,
+) -> None:
+    """A file that ends with a line break, for example."""
+    sent = ["x", issuer.token(US) + "\n", issuer.token(US, header={"crit": ["b64"]}), "x" * 9000]
+    named = [trusted.client_id, str(uuid.UUID(int=7))]
+    for token in sent:
+        for client_id in named:
+            if way == "grant":
+                answer = client.post(
+                    "/api/v1/token", data={"grant_type": JWT_BEARER, "client_id": client_id, "assertion": token}
+                )
+                assert whole(answer) == NO_GRANT
+            else:
+                type_ = {"client_assertion_type": SPIFFE_TYPE} if way == "svid" else {}
+                assert whole(ask(client, client_id, token, **type_)) == FAILED
+    assert reasons(caplog) == ["unreadable assertion", "unknown client"] * len(sent)
+    assert usage_sums(database_url, trusted.organization_id)["rejected"] == len(sent)
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
