@@ -1,6 +1,6 @@
 """``spike``: an agent, or the organization, is issued far more tokens than usual.
 
-Statistic: how many times what is usual the surprise of an hour, of eight hours or of a day is
+Statistic: how many times what is usual the surprise of an hour, of eight hours, of a day or of three nights is
 (:mod:`agentidp.findings.surprise`, which is to be read first).
 
 1. Unusual hours of an agent, with at most a day from one to the next, are one spike. Its text names the hours that
@@ -204,9 +204,10 @@ def _reason(spike: Spike, first_day: date) -> str:
     decided = next(one for one in spike.hours if one.severity is spike.severity)
     text = ""
     if decided.reason and decided.reason.hours > 1:
-        hours, tokens, expected = decided.reason
+        hours, tokens, expected, days = decided.reason
         ends = instant_in_words(instant(first_day, decided.hour + 1))
-        text = f" The {hours} hours up to {ends} had {tokens:,} tokens of {expected:,}."
+        before = f" and the same hours of the {days - 1} days before" if days > 1 else ""
+        text = f" The {hours} hours up to {ends}{before} had {tokens:,} tokens of {expected:,}."
     elif decided.reason and len(spike.hours) > 1:
         begins = instant_in_words(instant(first_day, decided.hour))
         text = f" The hour from {begins} had {decided.count:,} tokens of {decided.expected:,.0f}."

@@ -7,7 +7,9 @@
 3. Each is compared with what is **usual**: the third-highest of the daily maxima of 28 days. So an agent whose counts
    jump about has a high limit. ``thresholds.SPIKE_RULES`` says from what multiple of that on it is listed, and from
    what multiple it is a warning. The limits rise with the number of lists, for each may exceed one by chance.
-4. It must also **matter**: 30 tokens more than expected, and 2.2, 1.5 or 1.25 times as many, in 1, 8 or 24 hours.
+   **Three nights** are 8 hours at the same time of three days, and as surprising as the least of them.
+4. It must also **matter**: 30 tokens more than expected, and 2.2, 1.5 or 1.25 times as many, in 1, 8 or 24 hours, or
+   3 times in three nights. Some of the hours must have a surprise of 1, in each of three nights 6 of 8.
 5. What this hour of the week, or one beside it, had before has a **precedent**, such as a weekly job. An agent that
    works in **runs**, in less than a quarter of all hours, may also do so at another time: a job that runs twice.
 6. An hour that was unusual becomes no baseline: what was expected of it takes its place. But what goes on for five days
@@ -18,6 +20,9 @@ Example: 20 tokens are expected of each hour, and on the third-highest of 28 day
 4.2, and that of 8 hours 4.5. In a list of its own, 60 tokens in an hour have a surprise of 6.5, which is 1.5 times 4.2
 and listed; 95 tokens (10.5, 2.5 times) are a warning. If somebody who has the secret takes 20 more in each hour, 8
 hours have 320 tokens of 160: a surprise of 10.5, which is 2.3 times 4.5 and a warning, although no hour is unusual.
+If an agent works in bursts, and on its third-highest day the highest surprise of three nights was 3.0, then 4 tokens in
+each hour of three nights in which none is expected have one of 10.2, 3.4 times 3.0: a warning, although a single
+night often has as many.
 """
 
 from __future__ import annotations
@@ -80,11 +85,12 @@ def precedent(counts: Sequence[float], hour: int, first: int, hours: int = 1) ->
 
 
 class Reason(NamedTuple):
-    """The last hours that decided, with their tokens and the expected ones."""
+    """The last hours that decided, on how many days, with their tokens and the expected ones."""
 
     hours: int
     tokens: int
     expected: int
+    days: int = 1
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,14 @@ def unusual_hours(
     return found
 
 
+class _Night(NamedTuple):
+    """Eight hours: their tokens, the expected ones, and their surprise."""
+
+    tokens: float
+    expected: float
+    surprise: float
+
+
 class LastDay:
     """The last 24 hours, and the sums of the hours of each rule that end with the last of them."""
 
@@ -158,6 +172,14 @@ class LastDay:
         tokens, expected = self._hours[-1]
         self.sums = tuple((all_tokens + expected - tokens, all_expected) for all_tokens, all_expected in self.sums)
         self._hours[-1] = (expected, expected)
+
+    def night(self, of_sum: float) -> _Night:
+        """The last 8 hours; their surprise is 0 if not most of them are raised.
+
+        :param of_sum: the surprise of their sum.
+        """
+        is_raised = self.surprising(thresholds.SPIKE_RULES[-1].hours) >= thresholds.MIN_NIGHT_HOURS
+        return _Night(*self.sums[-1], of_sum if is_raised else 0.0)
 
     def surprising(self, hours: int) -> int:
         """How many of so many last hours have at least one standard deviation more than expected."""
@@ -189,19 +211,22 @@ class _Judge:
         """Add the hour after the last one to ``last_day``, judge it, and add it to ``maxima`` if it is ordinary."""
         maxima, last_day = self.maxima, self.last_day
         last_day.add(count, expected * maxima.level)
-        surprises = [surprise(*sums) for sums in last_day.sums]
+        sums = list(last_day.sums)
+        surprises = [surprise(*of_rule) for of_rule in sums]
+        sums[-1], surprises[-1] = maxima.with_nights_before(last_day.night(surprises[-1]))
         rules = thresholds.SPIKE_RULES if self.by_day else thresholds.SPIKE_RULES[:1]
         severity, reason = None, None
         if maxima.usual and surprises[0] >= 1:
             for place, rule in enumerate(rules):
                 times = surprises[place] / max(maxima.usual[place], rule.min_usual)
                 found = severity_of(times, rule, self.number_of_lists)
-                if found and (severity is None or found > severity) and self._is_unusual(hour, place, rule):
-                    severity, reason = found, Reason(rule.hours, *map(round, last_day.sums[place]))
+                if found and (severity is None or found > severity) and self._is_unusual(hour, place, *sums[place]):
+                    tokens, of_expected = map(round, sums[place])
+                    severity, reason = found, Reason(rule.hours, tokens, of_expected, rule.days)
         if severity is None:
             # A gross outlier of the first weeks is no baseline, but it says how much the counts jump about.
             is_ordinary = bool(maxima.usual) or not is_gross(count, expected)
-            maxima.add(surprises, [tokens for tokens, _ in last_day.sums] if is_ordinary else (), count, expected)
+            maxima.add(surprises, [tokens for tokens, _ in sums] if is_ordinary else (), count, expected)
             return _Verdict(None, is_ordinary)
         maxima.add_unusual(count, expected)
         if reason and reason.hours == 1 and severity is Severity.warning:
@@ -210,9 +235,9 @@ class _Judge:
                 severity = Severity.critical
         return _Verdict(severity, is_ordinary=False, reason=reason)
 
-    def _is_unusual(self, hour: int, place: int, rule: SpikeRule) -> bool:
-        """Whether the tokens of the rule's hours matter, have no precedent, and are not of one of its hours alone."""
-        tokens, expected = self.last_day.sums[place]
+    def _is_unusual(self, hour: int, place: int, tokens: float, expected: float) -> bool:
+        """Whether the tokens of a rule's hours matter, have no precedent, and are not of one of its hours alone."""
+        rule = thresholds.SPIKE_RULES[place]
         is_known = hour // DAY * DAY - self.first >= rule.min_days * DAY
         if not is_known or not matters(tokens, expected, rule.min_times):
             return False
@@ -238,12 +263,13 @@ def severity_of(times: float, rule: SpikeRule, number_of_lists: int) -> Severity
 
 @dataclass(slots=True)
 class _Day:
-    """Of a day: by rule, the highest surprise and the most tokens of its ordinary hours; how many hours are active; its
-    tokens and the expected ones; and whether an hour was unusual.
+    """Of a day: by rule, the highest surprise and the most tokens of its ordinary hours; the night that ends with each
+    hour; how many hours are active; its tokens and the expected ones; and whether an hour was unusual.
     """
 
     surprises: list[float]
     highest: list[float]
+    nights: list[_Night]
     active: int = 0
     tokens: float = 0.0
     expected: float = 0.0
@@ -252,10 +278,10 @@ class _Day:
     @classmethod
     def empty(cls) -> _Day:
         """None of its hours is known yet."""
-        return cls([0.0] * len(thresholds.SPIKE_RULES), [0.0] * len(thresholds.SPIKE_RULES))
+        return cls([0.0] * len(thresholds.SPIKE_RULES), [0.0] * len(thresholds.SPIKE_RULES), [])
 
     def __copy__(self) -> _Day:
-        return replace(self, surprises=[*self.surprises], highest=[*self.highest])
+        return replace(self, surprises=[*self.surprises], highest=[*self.highest], nights=[*self.nights])
 
 
 class DailyMaxima:
@@ -283,6 +309,17 @@ class DailyMaxima:
 
         self._days: list[_Day] = []
         self._today = _Day.empty()
+
+    def with_nights_before(self, night: _Night) -> tuple[tuple[float, float], float]:
+        """Take in the night that ends with an hour: its tokens and the expected ones, with those of the same hours of
+        the two days before, and the least surprise of the three.
+        """
+        place = len(self._today.nights)
+        self._today.nights.append(night)
+        nights = [night, *(day.nights[place] for day in self._days[1 - thresholds.SPIKE_RULES[-1].days :])]
+        is_known = len(nights) == thresholds.SPIKE_RULES[-1].days
+        least = min(each.surprise for each in nights) if is_known else 0.0
+        return (sum(each.tokens for each in nights), sum(each.expected for each in nights)), least
 
     def add(self, surprises: Sequence[float], sums: Sequence[float], tokens: float, expected: float) -> None:
         """Take in an hour: by rule, the surprise, and the tokens that end with it if they are ordinary; and its own."""

@@ -40,7 +40,7 @@ USUAL_RANK = 3
 
 
 class SpikeRule(NamedTuple):
-    """When the sum of the last so many ``hours`` is unusual.
+    """When the sum of the last so many ``hours`` is unusual, on so many ``days`` in a row.
 
     ``min_times``: times the expected tokens, at least. ``info_times`` and ``warning_times``: times the usual surprise,
     which counts as ``min_usual`` at least; they are multiplied by the number of lists to the power of
@@ -57,14 +57,19 @@ class SpikeRule(NamedTuple):
     precedent_times: float
     run_times: float
     min_days: int
+    days: int = 1
 
 
 SPIKE_RULES: tuple[SpikeRule, ...] = (
     SpikeRule(1, 2.2, 4.0, 1.45, 2.4, 0.08, 1.5, 1.5, 14),
-    SpikeRule(8, 1.5, 3.0, 2.0, 2.3, 0.05, 1.25, 2.0, 30),
-    SpikeRule(24, 1.25, 3.0, 2.4, 2.75, 0.05, 1.25, 2.0, 30),
+    SpikeRule(8, 1.5, 3.0, 2.0, 2.3, 0.05, 1.25, 4.0, 30),
+    SpikeRule(24, 1.25, 3.0, 2.4, 2.75, 0.05, 1.25, 4.0, 30),
+    SpikeRule(8, 3.0, 3.0, 1.55, 1.8, 0.05, 0.0, 0.0, 30, days=3),
 )
-"""An hour, eight hours (a night), a day. The first one alone is of the organization too."""
+"""An hour, eight hours (a night), a day, and three nights in a row. The first one alone is of the organization too."""
+
+MIN_NIGHT_HOURS = 6
+"""Hours of each of the three nights that have at least one standard deviation more than expected."""
 
 MAX_CHANCES = 60
 """Lists beyond which that no longer rises: a loop must stay a warning in an organization of any size."""

@@ -111,6 +111,30 @@ def test_finds_a_leak_that_takes_little_but_goes_on(fleet: Fleet) -> None:
     assert finding["causes"].endswith("or somebody else uses its credential.")
 
 
+def test_finds_a_leak_of_three_nights_of_an_agent_that_works_in_bursts(fleet: Fleet) -> None:
+    random = Random("bursts")
+    agent_id = settled(
+        fleet, "bursting", lambda _: random.choice((3, 6, 15)) if random.random() < 0.35 else 0, now=TODAY
+    )
+    for night in range(3):
+        fleet.work(agent_id, TODAY - (night + 1) * DAY, TODAY - (night + 1) * DAY + 8 * HOUR, lambda _: 6)
+    fleet.store()
+    [finding] = fleet.findings("spike")
+    assert (finding["agentName"], finding["severity"]) == ("bursting", "warning")
+    assert finding["summary"].endswith(
+        " The 8 hours up to 06:00 UTC on Tuesday, 14 April 2026 and the same hours of the 2 days before had 126 tokens"
+        " of 0."
+    )
+
+
+@pytest.mark.parametrize(("hours", "is_found"), [(12, False), (14, True)])
+def test_a_batch_that_takes_twelve_hours_instead_of_three_is_no_spike(fleet: Fleet, hours: int, is_found: bool) -> None:
+    batch = settled(fleet, "batch", lambda at: 40 * (2 <= at.hour < 5), now=TODAY - DAY)
+    fleet.work(batch, TODAY - DAY + 2 * HOUR, TODAY - DAY + (2 + hours) * HOUR, lambda _: 40)
+    fleet.store()
+    assert [one["agentName"] for one in fleet.findings("spike")] == ["batch"] * is_found
+
+
 def test_several_agents_that_take_more_together_are_a_spike_of_the_organization(fleet: Fleet) -> None:
     agents = [settled(fleet, f"agent {number}", steady) for number in range(7)]
     for number, agent_id in enumerate(agents):
@@ -257,14 +281,15 @@ def test_a_loop_at_night_of_an_agent_that_is_busy_at_noon(fleet: Fleet) -> None:
     assert found(fleet) == [("busy", "2026-04-15T03", "2026-04-15T06:00", 4500)]
 
 
-def test_many_agents_in_a_loop_from_the_same_hour_on_are_one_finding(fleet: Fleet) -> None:
-    number = 12
+@pytest.mark.parametrize("number", [4, 60])
+def test_many_agents_in_a_loop_from_the_same_hour_on_are_one_finding(fleet: Fleet, number: int) -> None:
     for each in range(number):
         agent_id = settled(fleet, f"agent-{each}", steady, now=TODAY)
         fleet.work(agent_id, TODAY + 4 * HOUR, TODAY + 10 * HOUR, lambda _: 400)
     fleet.store()
     [finding] = fleet.findings("spike")
-    assert (finding["agentId"], finding["agentCount"], len(finding["agents"])) == (None, number, 5)
+    assert (finding["agentId"], finding["agentCount"], len(finding["agents"])) == (None, number, min(number, 5))
+    assert f"{number} agents" in finding["summary"]
     assert finding["observed"]["value"] == number * 400 * 6
 
 

@@ -107,12 +107,13 @@ def severity(counts: list[int], lists: int = 1) -> Severity | None:
 
 def test_the_example_of_the_module_is_as_it_says() -> None:
     """20 tokens are expected, 4.2 is usual of an hour and 4.5 of eight."""
-    of_hour, of_eight, _ = thresholds.SPIKE_RULES
-    figures = [surprise(60, 20), surprise(95, 20), surprise(320, 160)]
-    assert figures == pytest.approx([6.5, 10.5, 10.5], abs=0.05)
+    of_hour, of_eight, _, of_nights = thresholds.SPIKE_RULES
+    figures = [surprise(60, 20), surprise(95, 20), surprise(320, 160), surprise(32, 0)]
+    assert figures == pytest.approx([6.5, 10.5, 10.5, 10.2], abs=0.05)
     assert severity_of(figures[0] / 4.2, of_hour, 1) is Severity.info
     assert severity_of(figures[1] / 4.2, of_hour, 1) is Severity.warning
     assert severity_of(figures[2] / 4.5, of_eight, 1) is Severity.warning
+    assert severity_of(figures[3] / 3.0, of_nights, 1) is Severity.warning
     assert severity_of(surprise(40, 20) / 4.2, of_hour, 1) is None
 
 
@@ -131,24 +132,68 @@ def test_what_is_usual_is_the_third_highest_maximum_of_28_days_without_the_last(
     maxima = DailyMaxima()
     for day in range(40):
         # The two highest of the 28 days before the last are 90 and 80.
-        maxima.add([{20: 90.0, 30: 80.0, 5: 999.0, 39: 999.0}.get(day, 7.0)] * 3, [5.0 + day] * 3, 5, 5)
+        maxima.add([{20: 90.0, 30: 80.0, 5: 999.0, 39: 999.0}.get(day, 7.0)] * 4, [5.0 + day] * 4, 5, 5)
         maxima.end_day()
-    assert maxima.usual == [7.0] * 3
-    assert maxima.highest == [5.0 + 38] * 3
+    assert maxima.usual == [7.0] * 4
+    assert maxima.highest == [5.0 + 38] * 4
     assert maxima.busiest == 5 + 37
 
 
 def test_the_sums_are_of_the_last_hours_of_each_rule() -> None:
     day = LastDay()
     day.add(40, 10)
-    assert day.sums == ((40, 10),) * 3
+    assert day.sums == ((40, 10),) * 4
     for _ in range(8):
         day.add(20, 10)
-    assert day.sums == ((20, 10), (160, 80), (200, 90))
+    assert day.sums == ((20, 10), (160, 80), (200, 90), (160, 80))
     for _ in range(16):
         day.add(10, 10)
-    assert day.sums == ((10, 10), (80, 80), (320, 240))
+    assert day.sums == ((10, 10), (80, 80), (320, 240), (80, 80))
     assert [day.surprising(hours) for hours in (8, 24)] == [0, 8]
+
+
+def bursts(seed: str) -> list[int]:
+    """Counts of an agent that has work in a third of its hours, and then much."""
+    random = Random(seed)
+    return [random.choice((3, 6, 15)) if random.random() < 0.35 else 0 for _ in range(HOURS)]
+
+
+@pytest.mark.parametrize(
+    ("nights", "hours", "extra", "is_found"),
+    [(3, 8, 6, True), (2, 8, 6, False), (3, 6, 8, True), (3, 4, 12, False)],
+)
+def test_a_leak_of_three_nights_in_a_row_of_an_agent_that_works_in_bursts(
+    nights: int, hours: int, extra: int, is_found: bool
+) -> None:
+    counts = bursts("bursts")
+    assert not found(counts)
+    for night in range(nights):
+        for hour in range(hours):
+            counts[HOURS - (night + 1) * DAY + hour] += extra
+    assert bool(found(counts)) is is_found
+
+
+def test_the_nights_before_are_those_of_the_same_hours() -> None:
+    """Three nights at other times, of which no two share their hours."""
+    counts = bursts("bursts")
+    for night in range(3):
+        for hour in range(8):
+            counts[HOURS - 3 * DAY + night * (DAY + 8) + hour] += 6
+    assert not found(counts)
+
+
+def test_three_busy_days_are_no_three_nights() -> None:
+    """Twice as many as expected on three days may be more work: only three times as many are a leak."""
+    counts = [10 if 8 <= hour % DAY < 16 else 0 for hour in range(HOURS)]
+    for day in range(3):
+        for hour in range(8, 16):
+            counts[HOURS - (day + 1) * DAY + hour] = 19
+    hours = unusual_hours(counts, 0, HOURS - WEEK)
+    assert not [one for one in hours if one.reason and one.reason.days == 3]
+    for day in range(3):
+        for hour in range(8, 16):
+            counts[HOURS - (day + 1) * DAY + hour] = 31
+    assert [one for one in unusual_hours(counts, 0, HOURS - WEEK) if one.severity >= Severity.warning]
 
 
 def test_what_was_a_warning_by_itself_counts_as_expected_in_later_sums() -> None:
@@ -156,7 +201,7 @@ def test_what_was_a_warning_by_itself_counts_as_expected_in_later_sums() -> None
     day.add(900, 10)
     day.forget()
     day.add(12, 10)
-    assert day.sums == ((12, 10), (22, 20), (22, 20))
+    assert day.sums == ((12, 10), (22, 20), (22, 20), (22, 20))
 
 
 def test_a_loop_of_an_hour_ends_with_it() -> None:

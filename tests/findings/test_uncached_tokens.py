@@ -528,6 +528,21 @@ def test_what_an_agent_has_done_for_two_weeks_is_no_news(
     assert found["severity"] == severity
 
 
+def test_a_token_for_each_job_by_design_is_one_finding_that_says_what_could_be_saved(
+    fleet: Fleet, clock: Clock
+) -> None:
+    works(fleet, fleet.agent("worker"), range(60), OFFICE, 160)
+    fleet.store()
+    found = []
+    for days_ago in range(20, -1, -4):
+        clock.now = at(days_ago, 18)
+        found += [one for one in fleet.listed()["data"] if one["kind"] == "uncached_tokens"]
+    assert len(found) == 6
+    assert len({one["findingId"] for one in found}) == 1
+    assert {one["severity"] for one in found} == {"info"}
+    assert "which would have saved" in found[-1]["next"]
+
+
 def test_a_habit_that_wastes_several_times_as_much_is_news_again(fleet: Fleet) -> None:
     worker = fleet.agent("worker")
     works(fleet, worker, range(3, 30), OFFICE, 40)
