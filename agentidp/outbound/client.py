@@ -1,7 +1,8 @@
 """One HTTP request to a checked address: bounded in time and size, without redirects and a second resolution.
 
-Everything that AgentIdP asks of other servers goes this way: webhooks, the metadata of resource servers, the OpenID
-Connect provider. (Only apprise opens connections itself, in a process of its own: ``alerts/apprise_child.py``.)
+Everything that AgentIdP asks of other servers goes this way: webhooks, the metadata of resource servers, keys of
+issuers, the OpenID Connect provider. (Only apprise opens connections itself, in a process of its own:
+``alerts/apprise_child.py``.)
 """
 
 from __future__ import annotations

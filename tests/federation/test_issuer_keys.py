@@ -28,10 +28,12 @@ from agentidp.federation.issuer_keys import (
     KeySource,
     KeysUnavailable,
 )
-from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
+from agentidp.outbound.client import proxy_of_environment
+from agentidp.outbound.networks import LOOPBACK, OF_THE_OPERATOR, AllowedNetworks
 from tests.factories import PATIENCE, wait_until
 from tests.federation.https_issuer import DISCOVERY, HttpsIssuer
 from tests.federation.issuer import Issuer
+from tests.outbound.test_client import responding, server
 
 ACME, OTHER = "org-acme", "org-other"
 
@@ -158,6 +160,21 @@ class TestDiscovery:
             assert failure(keys, KeySource(published.url, None)) == refused
         assert published.requests == []
         assert warned(caplog) == [{"issuer": published.url, "reason": refused}] * 2
+
+    def test_a_proxy_leads_to_an_issuer_that_the_operator_names(
+        self, published: HttpsIssuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As the environment says, of the provider at which people sign in."""
+        heard: list[bytes] = []
+        with server(responding(b"HTTP/1.1 403 No\r\n\r\n", heard)) as port:
+            for name in ("HTTPS_PROXY", "https_proxy"):
+                monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+            monkeypatch.setenv("NO_PROXY", "")
+            monkeypatch.setenv("no_proxy", "")
+            keys = IssuerKeys(OF_THE_OPERATOR, proxy=proxy_of_environment)
+            assert failure(keys, KeySource(published.url, None)) == "no connection: OSError"
+        assert heard[0].startswith(f"CONNECT localhost:{published.port} HTTP/1.".encode())
+        assert published.requests == []
 
     def test_a_certificate_that_nobody_trusts_is_refused(
         self, keys: IssuerKeys, published: HttpsIssuer, monkeypatch: pytest.MonkeyPatch
