@@ -24,6 +24,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import jwt
 
+from agentidp.config import LOOPBACK_HOSTS
 from agentidp.jose.jwk import key_algorithm, public_jwk
 from agentidp.metrics import ISSUER_KEY_FETCHES
 from agentidp.outbound.client import RequestFailed, request
@@ -170,7 +171,7 @@ class _Known:
 class IssuerKeys:
     """The keys that issuers publish, as one process knows them.
 
-    :param networks: where connections may go; https only, unless a network allows connections without encryption.
+    :param networks: where connections may go. https only, but for the loopback if it may be without encryption.
     :param now: seconds of a clock that never goes back.
     :param proxy: the proxy for an address, if there is one.
     """
@@ -353,10 +354,10 @@ def checked_url(address: object, networks: AllowedNetworks) -> SplitResult:
 
     :raises RequestFailed: nothing must be sent there.
     """
-    schemes = ("https", "http") if networks.allow_plain else ("https",)
     try:
         url = urlsplit(address if isinstance(address, str) and address.isascii() else "")
-        is_allowed = url.scheme in schemes and bool(url.hostname) and url.username is None
+        is_local = networks.allow_plain and url.scheme == "http" and url.hostname in LOOPBACK_HOSTS
+        is_allowed = (url.scheme == "https" or is_local) and bool(url.hostname) and url.username is None
     except ValueError:
         is_allowed = False
     if not is_allowed:

@@ -515,6 +515,17 @@ class TestTheEndOfASession:
         response = person.post("/dashboard/sign-in", data={"token": self.cookie}, headers=SAME_ORIGIN)
         assert response.status_code == 401
 
+    @pytest.mark.parametrize("endpoint", ["http://sso.example/logout", "javascript:alert(1)", ["x"]])
+    def test_signing_out_does_not_go_on_at_an_address_that_is_not_https(
+        self, provider: Company, cast: Cast, services: Services, clock: Clock, endpoint: object
+    ) -> None:
+        provider.metadata = {"end_session_endpoint": endpoint}
+        app = create_app(services.settings, clock=clock)
+        fresh = person_in(app.test_client(), provider, cast.acme)
+        response = fresh.post("/dashboard/sign-out", headers=SAME_ORIGIN)
+        assert (response.status_code, response.headers["Location"]) == (303, "/dashboard/sign-in?signed-out")
+        app.extensions["agentidp"].close()
+
     def test_signing_out_goes_on_at_the_provider_if_it_offers_that(
         self, provider: Company, cast: Cast, services: Services, clock: Clock
     ) -> None:

@@ -406,14 +406,15 @@ class TestAProviderInTrouble:
             ({"issuer": "https://elsewhere.example"}, "the metadata is of another issuer"),
             ({"issuer": None}, "the metadata is of another issuer"),
             ({"jwks_uri": None}, "the metadata has no jwks_uri"),
-            ({"jwks_uri": "http://192.0.2.1/keys"}, "the address is not public"),
-            (
-                {"jwks_uri": "http://1.1.1.1/keys"},
-                "the address is public, and the connection would not be encrypted: use https or TLS",
-            ),
+            ({"jwks_uri": "https://192.0.2.1/keys"}, "the address is not public"),
+            ({"jwks_uri": "http://192.0.2.1/keys"}, "the address is not an https URL"),
             ({"authorization_endpoint": None}, "authorization_endpoint of the metadata is not an https URL"),
             (
                 {"authorization_endpoint": "javascript:alert(1)"},
+                "authorization_endpoint of the metadata is not an https URL",
+            ),
+            (
+                {"authorization_endpoint": "http://sso.example/authorize"},
                 "authorization_endpoint of the metadata is not an https URL",
             ),
         ],
