@@ -70,7 +70,7 @@ def list_(organization: str, days: int, agent: str | None, as_json: bool, **filt
         named = None if agent is None else agent_named(services, agent, organization_id=organization_id).agent_id
         database = services.database.of(organization_id, at)
         listing = listing_of(database.run, database.transaction, at, services.settings, days=days)
-    _say_what_is_missing(listing.evaluation.not_computed)
+    _say_what_is_missing(listing.not_computed)
     _print(filtered(listing, agent=named, **filters), as_json)
 
 

@@ -68,7 +68,7 @@ def page_findings(caller: Caller, period: Period, agent_id: UUID | None = None) 
         shown=[one for one in inside if not _is_folded(one, period, caller.at)],
         folded=[one for one in inside if _is_folded(one, period, caller.at)],
         outside=[one for one in known if one.is_ongoing and one.finding_id not in listed],
-        not_computed=listing.evaluation.not_computed,
+        not_computed=listing.not_computed,
     )
 
 

@@ -124,7 +124,7 @@ def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Found:
     """
     kinds = {name: kind for name, kind in KINDS.items() if query.of_registered or name not in OF_REGISTERED}
     rows = _rows(run, query, kinds)
-    noticed = markers.markers_of(rows.pop(MARKERS, []))
+    noticed = rows.pop(MARKERS, [])
     query = markers.with_holidays(query, noticed)
     found = [finding for name in rows for finding in kinds[name].findings(rows[name], query)]
     found = [markers.explained(one, noticed) for one in one_per_cause(found)]

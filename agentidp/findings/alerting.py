@@ -72,23 +72,19 @@ def alerts_of(
 def enqueue(opened: Transaction, alerts: Iterable[Alert]) -> None:
     """Put alerts into the outbox, in the transaction that stores their findings."""
     for alert in alerts:
-        contributors = [UUID(agent["agentId"]) for agent in alert.finding.report["agents"]]
-        change = _state_change(opened, alert)
+        one, report = alert.finding, alert.finding.report
+        subject = report["agentName"] or "organization"
+        change = StateChange(
+            finding_id=one.finding_id,
+            change=alert.change,
+            kind=one.kind,
+            severity=alert.severity.name,
+            subject=subject,
+            agent_id=None if one.subject == ORGANIZATION else UUID(one.subject),
+            title=f"{one.kind.replace('_', ' ')}: {subject}",
+            description=" ".join((report["summary"], report["causes"], report["next"])),
+            opened_at=one.first_seen_at,
+            at=opened.at,
+        )
+        contributors = [UUID(agent["agentId"]) for agent in report["agents"]]
         outbox.enqueue(opened, change, contributors=contributors, is_for_others=alert.is_for_others)
-
-
-def _state_change(opened: Transaction, alert: Alert) -> StateChange:
-    one, report = alert.finding, alert.finding.report
-    subject = report["agentName"] or "organization"
-    return StateChange(
-        finding_id=one.finding_id,
-        change=alert.change,
-        kind=one.kind,
-        severity=alert.severity.name,
-        subject=subject,
-        agent_id=None if one.subject == ORGANIZATION else UUID(one.subject),
-        title=f"{one.kind.replace('_', ' ')}: {subject}",
-        description=" ".join((report["summary"], report["causes"], report["next"])),
-        opened_at=one.first_seen_at,
-        at=opened.at,
-    )

@@ -65,7 +65,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
                     observed=now.tokens,
                     expected=now.budget,
                     baseline="the organization's budget of a month",
-                    summary=_summary(now),
+                    summary=_summary(now, now.budget),
                     causes="There is more work than the budget was made for, or an agent asks for more tokens than it "
                     "needs.",
                     next_step="See which agents were issued the most this month, and whether other findings name them.",
@@ -80,26 +80,20 @@ def _call(at: datetime) -> Call:
 
 def _status(row: Any) -> BudgetStatus:
     budget, tokens = row.budget, row.tokens
-    return BudgetStatus(
-        budget=budget,
-        tokens=tokens,
-        percent=None if budget is None else round(100 * tokens / budget, 1),
-        forecast=row.forecast,
-        crosses_on=row.crosses_on,
-    )
+    percent = None if budget is None else round(100 * tokens / budget, 1)
+    return BudgetStatus(budget=budget, tokens=tokens, percent=percent, forecast=row.forecast, crosses_on=row.crosses_on)
 
 
-def _summary(now: BudgetStatus) -> str:
-    tokens, percent = f"{now.tokens:,}", f"{now.percent:,.15g} %"
-    budget = None if now.budget is None else number_of(now.budget, "token")
+def _summary(now: BudgetStatus, budget: int) -> str:
+    tokens, percent, of_budget = f"{now.tokens:,}", f"{now.percent:,.15g} %", f"budget of {number_of(budget, 'token')}"
     exceeded_on = None if now.crosses_on is None else day_in_words(now.crosses_on)
-    if now.budget is not None and now.tokens > now.budget:
+    if now.tokens > budget:
         return (
-            f"The month's budget of {budget} was exceeded on {exceeded_on}: {tokens} ({percent}) so far; the "
-            f"forecast is {now.forecast:,}."
+            f"The month's {of_budget} was exceeded on {exceeded_on}: {tokens} ({percent}) so far; the forecast is "
+            f"{now.forecast:,}."
         )
     outlook = f"and the budget will be exceeded on {exceeded_on}" if exceeded_on else "within the budget"
     return (
-        f"{tokens} of the month's budget of {budget} {'has' if now.tokens == 1 else 'have'} been issued so far "
-        f"({percent}); the forecast is {now.forecast:,}, {outlook}."
+        f"{tokens} of the month's {of_budget} {'has' if now.tokens == 1 else 'have'} been issued so far ({percent}); "
+        f"the forecast is {now.forecast:,}, {outlook}."
     )

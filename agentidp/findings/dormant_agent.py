@@ -17,12 +17,7 @@ from agentidp.findings.dates import instant_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 
 
-def call(query: FindingsQuery) -> Call:
-    """See :func:`dormant_agents`."""
-    return dormant_agents()
-
-
-def dormant_agents() -> Call:
+def call(query: FindingsQuery | None = None) -> Call:
     """The agents that have been dormant for so long, or will be suspended soon because they are."""
     return Call(
         "findings/dormant_agent",

@@ -98,8 +98,8 @@ class Reconciled:
 
     findings: tuple[Tracked, ...]
     changes: tuple[Change, ...]
-    turned: frozenset[UUID] = frozenset()
-    reminded: frozenset[UUID] = frozenset()
+    turned: frozenset[UUID]
+    reminded: frozenset[UUID]
 
 
 def subject_of(finding: Finding) -> str:
@@ -122,24 +122,25 @@ def reconcile(
     :param not_computed: kinds about which nothing is known this time, so that none of them has ended.
     """
     pairs = match(stored, found)
-    findings: list[Tracked] = []
-    changes: list[Change] = []
+    steps: list[tuple[Tracked | None, Tracked]] = []
     for place, finding in enumerate(found):
         before = pairs.get(place)
-        now = _first_seen(finding, at, new_id()) if before is None else _seen_again(before, finding, at)
-        if now != before:
-            findings.append(now)
-            changes += [Change(now.finding_id, what, now.severity) for what in _happenings(before, now)]
+        steps.append(
+            (before, _first_seen(finding, at, new_id()) if before is None else _seen_again(before, finding, at))
+        )
     matched = {one.finding_id for one in pairs.values()}
-    for one in stored:
-        if one.is_ongoing and one.finding_id not in matched and one.kind not in not_computed:
-            now = _missed(one)
-            findings.append(now)
-            changes += [Change(now.finding_id, what, now.severity) for what in _happenings(one, now)]
-    ongoing = [(one, found[place]) for place, one in pairs.items() if one.is_ongoing]
-    turned = (one.finding_id for one, finding in ongoing if one.kind != finding.kind)
-    reminded = (one.finding_id for one, finding in ongoing if finding.step > step_of(one))
-    return Reconciled(tuple(findings), tuple(changes), frozenset(turned), frozenset(reminded))
+    missing = [one for one in stored if one.is_ongoing and one.finding_id not in matched]
+    steps += [(one, _missed(one)) for one in missing if one.kind not in not_computed]
+    steps = [(before, now) for before, now in steps if now != before]
+    ongoing = [(before, now) for before, now in steps if before is not None and before.is_ongoing]
+    return Reconciled(
+        findings=tuple(now for _, now in steps),
+        changes=tuple(
+            Change(now.finding_id, what, now.severity) for before, now in steps for what in _happenings(before, now)
+        ),
+        turned=frozenset(now.finding_id for before, now in ongoing if now.kind != before.kind),
+        reminded=frozenset(now.finding_id for before, now in ongoing if step_of(now) > step_of(before)),
+    )
 
 
 def step_of(one: Tracked) -> int:

@@ -148,7 +148,7 @@ def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
     state, kind, agent = arguments["state"], arguments["kind"], arguments["agent"]
     if percent == DEFAULT_DOMINANCE_PERCENT:
         listing = callers_listing(caller, days=days)
-        evaluated_at, not_computed = listing.evaluation.evaluated_at, listing.evaluation.not_computed
+        evaluated_at, not_computed = listing.evaluated_at, listing.not_computed
         data = [one.represent() for one in filtered(listing, state=state, kind=kind, agent=agent)]
     else:
         found = callers_findings(caller, days=days, dominance_percent=percent)

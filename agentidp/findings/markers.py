@@ -10,10 +10,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
@@ -34,37 +33,20 @@ EXPLAINED = ("spike", "silence", "rejections", "uncached_tokens")
 """Kinds of findings that a change of an agent may explain."""
 
 
-@dataclass(frozen=True)
-class Marker:
-    """Something that happened to an agent, or to all of them (``None``); or a holiday."""
-
-    kind: str
-    starts_at: datetime
-    ends_at: datetime
-    agent_id: UUID | None
-    note: str | None
-
-
 def call(query: FindingsQuery) -> Call:
-    """The markers of the time in which a finding may lie, or an agent's silence may have begun."""
+    """The markers of the time in which a finding may lie, or an agent's silence may have begun: holidays, and what
+    happened to an agent, or to all of them (``agent_id`` is null).
+    """
     since = query.at - timedelta(days=max(query.days, 7 * thresholds.MAX_SILENCE_WEEKS) + 1)
     return Call("findings/markers", {"since": since, "until": query.at, "max_events": thresholds.MAX_AUDIT_EVENTS})
 
 
-def markers_of(rows: Rows) -> list[Marker]:
-    """The statement's rows."""
-    return [
-        Marker(row.kind, row.starts_at.astimezone(UTC), row.ends_at.astimezone(UTC), row.agent_id, row.note)
-        for row in rows
-    ]
-
-
-def with_holidays(query: FindingsQuery, markers: Sequence[Marker]) -> FindingsQuery:
+def with_holidays(query: FindingsQuery, markers: Rows) -> FindingsQuery:
     """The query with the holidays among the markers."""
     return replace(query, holidays=tuple((one.starts_at, one.ends_at) for one in markers if one.kind == "holiday"))
 
 
-def explained(one: Finding, markers: Sequence[Marker]) -> Finding:
+def explained(one: Finding, markers: Rows) -> Finding:
     """The finding with the latest deployment that may explain it, or else the latest other marker.
 
     A deployment often rotates a credential or changes scopes on the way, which explain less.
@@ -85,9 +67,9 @@ def explained(one: Finding, markers: Sequence[Marker]) -> Finding:
     return replace(one, causes=causes, severity=Severity.info if is_expected else one.severity)
 
 
-def _may_explain(marker: Marker, one: Finding) -> bool:
+def _may_explain(marker: Any, one: Finding) -> bool:
     """Whether a finding begins while it happens or soon after; the hour in which it begins is known, not the minute."""
     concerns = marker.agent_id is None or marker.agent_id == one.agent_id
     if marker.kind not in NOTICED or not concerns:
         return False
-    return marker.starts_at < one.begins + HOUR and one.begins <= marker.ends_at + thresholds.AFTER_DEPLOYMENT
+    return bool(marker.starts_at < one.begins + HOUR and one.begins <= marker.ends_at + thresholds.AFTER_DEPLOYMENT)

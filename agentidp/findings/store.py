@@ -5,7 +5,6 @@
 2. The transaction locks the organization's evaluation first; of two evaluations at once, the later instant wins.
 3. :func:`read_listing` and :func:`read_finding` return what is stored, with acknowledgements and mutes.
 4. :func:`listing_of` returns the same, and evaluates first if nothing recent is stored.
-5. :func:`is_fresh` says whether that is recent enough, and :func:`reaches_back` whether it is known for so many days.
 """
 
 from __future__ import annotations
@@ -43,15 +42,6 @@ STALE_TIMES = 2
 """Intervals of ``agentidp watch`` after which a stored evaluation is too old to be read."""
 
 DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The last evaluation: when; from which day on what ended is known; the kinds about which it knows nothing."""
-
-    evaluated_at: datetime
-    first_day: date
-    not_computed: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +82,26 @@ class KnownFinding:
 
 @dataclass(frozen=True)
 class Listing:
-    """Stored findings, those that are ongoing and most urgent first, and the evaluation that stored them."""
+    """Stored findings, those that are ongoing and most urgent first, and the evaluation that stored them: when; from
+    which day on what ended is known; the kinds about which it knows nothing.
+    """
 
     findings: list[KnownFinding]
-    evaluation: Evaluation
+    evaluated_at: datetime
+    first_day: date
+    not_computed: tuple[str, ...]
+
+    def reaches_back(self, at: datetime, days: int) -> bool:
+        """Whether what ended in the last *days* UTC days is known."""
+        return self.first_day <= first_of(days, at)
+
+    def is_fresh(self, at: datetime, days: int, interval: float) -> bool:
+        """Whether the findings are recent enough, and reach back *days* days.
+
+        :param interval: seconds between two evaluations.
+        """
+        is_recent = at - self.evaluated_at <= STALE_TIMES * timedelta(seconds=interval)
+        return is_recent and self.reaches_back(at, days)
 
 
 def evaluate(run: Run, open_transaction: OpenTransaction, query: FindingsQuery) -> None:
@@ -181,19 +187,17 @@ def record_changes(
 
 def read_listing(run: Run, at: datetime, days: int) -> Listing | None:
     """The stored findings that go on or ended within *days* UTC days, today included; ``None`` before an evaluation."""
-    since = at.astimezone(UTC).date() - timedelta(days=days - 1)
     evaluations, rows, mutes = run(
         Call("finding_state/last_evaluation", {}),
-        Call("finding_state/list_findings", {"ended_after": midnight(since)}),
+        Call("finding_state/list_findings", {"ended_after": midnight(first_of(days, at))}),
         Call("finding_state/mutes", {}),
     )
     if not evaluations:
         return None
     [last] = evaluations
-    evaluation = Evaluation(last.evaluated_at.astimezone(UTC), last.first_day, tuple(last.not_computed))
     known = known_findings(rows, mutes)
     known.sort(key=lambda one: (not one.is_ongoing, urgency(one.finding, at)))
-    return Listing(known, evaluation)
+    return Listing(known, last.evaluated_at.astimezone(UTC), last.first_day, tuple(last.not_computed))
 
 
 def listing_of(
@@ -213,9 +217,9 @@ def listing_of(
     :raises DatabaseUnavailable: they had to be computed, and no kind could be.
     """
     listing = read_listing(run, at, days)
-    if listing and is_fresh(listing, at, days, settings.watch_interval):
+    if listing and listing.is_fresh(at, days, settings.watch_interval):
         return listing
-    reaches = listing is not None and reaches_back(listing, at, days)
+    reaches = listing is not None and listing.reaches_back(at, days)
     look_back = STORED_DAYS if reaches else max(days, STORED_DAYS)
     try:
         with turn():
@@ -230,20 +234,6 @@ def listing_of(
         listing = read_listing(lambda *calls: [opened.run(call) for call in calls], at, days)
     assert listing is not None  # noqa: S101 - one has just been stored
     return listing
-
-
-def is_fresh(listing: Listing, at: datetime, days: int, interval: float) -> bool:
-    """Whether stored findings are recent enough, and reach back *days* days.
-
-    :param interval: seconds between two evaluations.
-    """
-    age = at - listing.evaluation.evaluated_at
-    return age <= STALE_TIMES * timedelta(seconds=interval) and reaches_back(listing, at, days)
-
-
-def reaches_back(listing: Listing, at: datetime, days: int) -> bool:
-    """Whether what ended in the last *days* UTC days is known."""
-    return listing.evaluation.first_day <= at.astimezone(UTC).date() - timedelta(days=days - 1)
 
 
 def read_finding(run: Run, finding_id: UUID) -> KnownFinding | None:
@@ -282,3 +272,8 @@ def known_findings(rows: Rows, mutes: Rows) -> list[KnownFinding]:
 def midnight(day: date) -> datetime:
     """When a UTC day begins."""
     return datetime.combine(day, time(), UTC)
+
+
+def first_of(days: int, at: datetime) -> date:
+    """The first of so many UTC days, of which the day of *at* is the last."""
+    return at.astimezone(UTC).date() - timedelta(days=days - 1)

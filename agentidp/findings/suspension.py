@@ -16,7 +16,8 @@ from uuid import UUID
 
 from agentidp import audit
 from agentidp.db.organization import OrganizationDatabase, Transaction
-from agentidp.findings.dormant_agent import dormant_agents, dormant_since, suspension_at
+from agentidp.findings import dormant_agent
+from agentidp.findings.dormant_agent import dormant_since, suspension_at
 from agentidp.registry import quotas
 from agentidp.registry.agents import update_agent
 
@@ -31,11 +32,11 @@ def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
     if organization.suspend_dormant_after_days is None:
         return []
     with database.transaction() as opened:
-        rows = opened.run(dormant_agents())
+        rows = opened.run(dormant_agent.call())
         if _due(opened, rows):
             # No token of the organization is issued until this ends, so none that is getting one is suspended.
             quotas.lock(opened)
-            rows = opened.run(dormant_agents())
+            rows = opened.run(dormant_agent.call())
         suspended = _due(opened, rows)
         for row in suspended:
             reason = {"dormantSince": dormant_since(row), "suspendDormantAfterDays": row.suspend_after_days}

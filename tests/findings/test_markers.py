@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,7 +12,7 @@ from flask.testing import FlaskClient
 
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Finding, Severity
-from agentidp.findings.markers import Marker, explained
+from agentidp.findings.markers import explained
 from agentidp.http.schemas import timestamp
 from tests.factories import NOON, Clock
 from tests.findings.conftest import Fleet
@@ -41,9 +43,14 @@ def spike(observed: float = 300, severity: Severity = Severity.warning, kind: st
     )
 
 
-def deployment(at: datetime = NOON, agent_id: UUID | None = AGENT, kind: str = "deployment") -> Marker:
+def marker(kind: str, begins: datetime, ends: datetime, agent_id: UUID | None, note: str | None) -> Any:
+    """A row of the statement."""
+    return SimpleNamespace(kind=kind, starts_at=begins, ends_at=ends, agent_id=agent_id, note=note)
+
+
+def deployment(at: datetime = NOON, agent_id: UUID | None = AGENT, kind: str = "deployment") -> Any:
     """A deployment at an instant."""
-    return Marker(kind, at, at, agent_id, "release 7")
+    return marker(kind, at, at, agent_id, "release 7")
 
 
 def test_a_spike_after_a_deployment_says_so_and_is_only_listed() -> None:
@@ -65,7 +72,7 @@ def test_more_than_three_times_is_no_deployment(observed: float, severity: Sever
 
 
 @pytest.mark.parametrize(
-    ("marker", "is_mentioned"),
+    ("noticed", "is_mentioned"),
     [
         (deployment(NOON - thresholds.AFTER_DEPLOYMENT), True),
         (deployment(NOON - thresholds.AFTER_DEPLOYMENT - HOUR / 60), False),
@@ -73,16 +80,16 @@ def test_more_than_three_times_is_no_deployment(observed: float, severity: Sever
         (deployment(NOON + HOUR), False),
         (deployment(agent_id=None), True),
         (deployment(agent_id=OTHER), False),
-        (Marker("deployment", NOON - DAY, NOON, None, None), True),
-        (Marker("holiday", NOON - HOUR, NOON + HOUR, None, None), False),
+        (marker("deployment", NOON - DAY, NOON, None, None), True),
+        (marker("holiday", NOON - HOUR, NOON + HOUR, None, None), False),
         (deployment(kind="credential.created"), True),
         (deployment(kind="agent.changed"), True),
     ],
 )
-def test_a_marker_of_the_agent_shortly_before_is_mentioned(marker: Marker, is_mentioned: bool) -> None:
-    one = explained(spike(), [marker])
+def test_a_marker_of_the_agent_shortly_before_is_mentioned(noticed: Any, is_mentioned: bool) -> None:
+    one = explained(spike(), [noticed])
     assert (one.causes != "It has more to do.") is is_mentioned
-    assert (one.severity is Severity.info) is (is_mentioned and marker.kind == "deployment")
+    assert (one.severity is Severity.info) is (is_mentioned and noticed.kind == "deployment")
 
 
 @pytest.mark.parametrize("later", ["credential.created", "agent.changed"])
