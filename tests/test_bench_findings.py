@@ -21,8 +21,7 @@ from agentidp.registry.agents import add_agent, remove_agent, update_agent
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
 from bench.findings.__main__ import fleet_of
 from bench.findings.fleets import EVALUATED, HOURS, Agent, Event, Fleet, Usage, make_fleet
-from bench.findings.looks import Looks
-from bench.findings.memory import NOT_JUDGED, InMemory
+from bench.findings.memory import NOT_JUDGED, InMemory, found
 from bench.findings.scoring import ReportedFinding, Score
 from bench.findings.series import HOURS as SERIES_HOURS
 from bench.findings.series import JUDGED, Series, make_series
@@ -235,11 +234,10 @@ class InDatabase:
         return run
 
 
-def every_finding(fleet: Fleet, counters: Any) -> list[list[dict[str, Any]]]:
+def every_finding(counters: Any) -> list[list[dict[str, Any]]]:
     """What each of some looks finds: amid an hour and at its end, over the whole evaluated span."""
-    looks = Looks(fleet)
     return [
-        [one.represent() for one in looks.found(counters, halves)[0] if one.kind not in NOT_JUDGED]
+        [one.represent() for one in found(counters, halves)[0] if one.kind not in NOT_JUDGED]
         for halves in range(2 * EVALUATED + 1, 2 * HOURS + 1, 15)
     ]
 
@@ -258,9 +256,9 @@ def test_a_fleet_in_memory_has_the_findings_of_the_same_fleet_in_the_database(
     database = Database(database_url, settings_for(database_url))
     with connect(database_url) as connection:
         connection.autocommit = False
-        in_database = every_finding(fleet, InDatabase(fleet, connection, database))
+        in_database = every_finding(InDatabase(fleet, connection, database))
     database.close()
-    assert in_database == every_finding(fleet, InMemory(fleet))
+    assert in_database == every_finding(InMemory(fleet))
     assert {one["kind"] for look in in_database for one in look} >= kinds
 
 

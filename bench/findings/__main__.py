@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from functools import partial
 
+from agentidp.findings.finding import Severity
 from bench.findings import __doc__ as description
-from bench.findings.fleets import HISTORY_DAYS, Fleet, make_fleet
-from bench.findings.looks import Looks
-from bench.findings.scoring import Score, countable, table_of_faults, table_of_findings
+from bench.findings.fleets import EVALUATED, HISTORY_DAYS, HOURS, Fleet, make_fleet
+from bench.findings.memory import InMemory, found
+from bench.findings.scoring import Score, countable, sightings, table_of_faults, table_of_findings
 from bench.findings.situations import add_situations
+
+SOON = 6
+"""Hours from a fault's beginning in which each hour is looked at, and half of each."""
 
 
 def fleet_of(seed: str) -> Fleet:
@@ -24,30 +29,50 @@ def fleet_of(seed: str) -> Fleet:
     return fleet
 
 
-def watch(seed: str, every: int) -> Looks:
-    """Make the fleet of a seed, and look at it from the beginning of its evaluated span to the end."""
-    looks = Looks(fleet_of(seed))
-    looks.watch(every)
-    return looks
+def looks(fleet: Fleet, every: int) -> Iterator[int]:
+    """The half hours of the evaluated span at the end of which the product is asked.
+
+    :param every: how many hours lie between two looks where no fault begins.
+    """
+    for hour in range(EVALUATED, HOURS):
+        is_early = any(fault.begins < hour + 1 and hour < fault.begins + SOON for fault in fleet.faults)
+        if is_early:
+            yield 2 * hour + 1
+        if is_early or hour % every == every - 1 or hour == HOURS - 1:
+            yield 2 * hour + 2
 
 
-def report(watched: list[Looks]) -> str:
+def watch(seed: str, every: int) -> tuple[Score, Score, list[float]]:
+    """What is found in the fleet of a seed: by warnings, by findings of any severity, and in how many seconds each."""
+    fleet = fleet_of(seed)
+    counters, score, listed, seconds = InMemory(fleet), Score(fleet), Score(fleet), []
+    for halves in looks(fleet, every):
+        began = time.perf_counter()
+        each, at = found(counters, halves)
+        seconds.append(time.perf_counter() - began)
+        score.see(sightings(each, at))
+        listed.see(sightings(each, at, Severity.info))
+    return score, listed, seconds
+
+
+def report(scores: list[Score], listed: list[Score], seconds: list[float]) -> str:
     """What is printed."""
-    scores, listed = [one.score for one in watched], [one.listed_score for one in watched]
-    parts = [table_of_faults(scores, listed), table_of_findings(scores, listed)]
     loops = countable(scores, ["retry loop"])
     within = sum(
         score.reported_at[fault] - score.fleet.at(fault.begins) <= timedelta(hours=1)
         for score, fault in loops
         if fault in score.reported_at
     )
-    parts.append(f"{within} of {len(loops)} retry loops were reported within an hour")
-    looks = sorted(seconds for one in watched for seconds in one.seconds)
-    parts.append(
-        f"{len(looks):,} evaluations, the median one in {looks[len(looks) // 2] * 1000:.1f} ms, "
-        f"99 of 100 in {looks[len(looks) * 99 // 100] * 1000:.1f} ms"
+    seconds = sorted(seconds)
+    return "\n\n".join(
+        (
+            table_of_faults(scores, listed),
+            table_of_findings(scores, listed),
+            f"{within} of {len(loops)} retry loops were reported within an hour",
+            f"{len(seconds):,} evaluations, the median one in {seconds[len(seconds) // 2] * 1000:.1f} ms, "
+            f"99 of 100 in {seconds[len(seconds) * 99 // 100] * 1000:.1f} ms",
+        )
     )
-    return "\n\n".join(parts)
 
 
 def errors(score: Score) -> list[str]:
@@ -101,13 +126,14 @@ def main() -> None:
         for done in processes.map(partial(watch, every=options.every), seeds):
             watched.append(done)
             if options.verbose:
-                print("\n".join([f"        {done.fleet.seed}", *errors(done.score)]), flush=True)
+                print("\n".join([f"        {done[0].fleet.seed}", *errors(done[0])]), flush=True)
+    scores, listed, seconds = zip(*watched, strict=True)
     print(
         f"{len(seeds)} fleets ({options.seeds} seeds from {options.first} on), "
-        f"{sum(len(one.fleet.agents) for one in watched)} agents, {HISTORY_DAYS} days of history, "
+        f"{sum(len(score.fleet.agents) for score in scores)} agents, {HISTORY_DAYS} days of history, "
         f"{time.monotonic() - began:.0f} s\n"
     )
-    print(report(watched))
+    print(report(list(scores), list(listed), [each for of_fleet in seconds for each in of_fleet]))
 
 
 if __name__ == "__main__":

@@ -13,14 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 from agentidp.findings import (
-    findings,
     quiet_agent,
     quiet_organization,
     silence,
@@ -33,8 +31,7 @@ from agentidp.findings.finding import Finding, Severity
 from agentidp.findings.thresholds import SpikeRule
 from bench.findings.__main__ import add_fleet_options, fleet_of
 from bench.findings.fleets import EVALUATED, EVALUATED_DAYS, HOURS, Fleet
-from bench.findings.looks import SECOND, Looks, query_at
-from bench.findings.memory import InMemory
+from bench.findings.memory import InMemory, found
 from bench.findings.scoring import MEANT, Score, countable, sightings
 
 Patch = tuple[Any, str, Any]
@@ -127,23 +124,20 @@ def look(fleet: Fleet, kind: str, every: int) -> Iterator[tuple[list[Finding], d
     """
     counters = InMemory(fleet, [kind])
     if kind == "spike":
-        counters.count(2 * HOURS)
-        at = fleet.at(HOURS) - SECOND
-        query = replace(query_at(at), days=EVALUATED_DAYS)
-        yield from (([one], one.ends) for one in findings(counters.run(at), query).findings)
-        return
-    looks = Looks(fleet)
-    for hour in range(EVALUATED + every, HOURS + 1, every):
-        yield looks.found(counters, 2 * hour)
+        spikes, _ = found(counters, 2 * HOURS, EVALUATED_DAYS)
+        yield from (([one], one.ends) for one in spikes)
+    else:
+        for hour in range(EVALUATED + every, HOURS + 1, every):
+            yield found(counters, 2 * hour)
 
 
 def judge(fleet: Fleet, kind: str, every: int) -> Counter[tuple[str, str]]:
     """What came of the faults that a kind is meant for, and how many of its findings are false or benign."""
     result: Counter[tuple[str, str]] = Counter()
     warned, listed = Score(fleet), Score(fleet)
-    for found, at in look(fleet, kind, every):
-        warned.see(sightings(found, at))
-        listed.see(sightings(found, at, Severity.info))
+    for each, at in look(fleet, kind, every):
+        warned.see(sightings(each, at))
+        listed.see(sightings(each, at, Severity.info))
     faults = [fault for fault, kinds in MEANT.items() if kind in kinds]
     result.update((fault.kind, "faults") for _, fault in countable([warned], faults))
     for name, score in (("warned", warned), ("listed", listed)):

@@ -14,8 +14,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import thresholds
-from bench.findings.fleets import Agent, Fleet
+from agentidp.findings import DEFAULT_DOMINANCE_PERCENT, STORED_DAYS, findings, thresholds
+from agentidp.findings.finding import Finding, FindingsQuery
+from bench.findings.fleets import TOKEN_LIFETIME, Agent, Fleet
 
 DAY = 24
 TOKENS, REQUESTS, REJECTED = range(3)
@@ -160,3 +161,14 @@ class InMemory:
             if any(of_agent[REQUESTS][day]) or any(of_agent[REJECTED][day])
         ]
         return {"agent_id": agent.agent_id, "agent_name": agent.name, "history": history, **more}
+
+
+def found(counters: InMemory, halves: int, days: int = STORED_DAYS) -> tuple[list[Finding], datetime]:
+    """What the product finds, with its defaults, a second before so many half hours are over, and that instant.
+
+    :param days: how many days back a finding may lie.
+    """
+    counters.count(halves)
+    at = counters.fleet.at(halves / 2) - timedelta(seconds=1)
+    query = FindingsQuery(at=at, days=days, token_ttl=TOKEN_LIFETIME, dominance_percent=DEFAULT_DOMINANCE_PERCENT)
+    return findings(counters.run(at), query).findings, at
