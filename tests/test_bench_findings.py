@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -32,21 +32,20 @@ from tests.conftest import settings_for
 pytestmark = pytest.mark.very_slow
 
 
-def made(seed: str) -> tuple[Fleet, list[tuple[str, int, Usage]]]:
-    """A fleet and all that is counted of it."""
-    fleet = make_fleet(seed)
-    return fleet, [(agent.name, hour, usage) for hour in range(HOURS) for agent, usage in fleet.totals(hour)]
+def counted(fleet: Fleet, hours: Iterable[int] = range(HOURS)) -> list[tuple[str, int, tuple[Usage, Usage]]]:
+    """All that is counted of a fleet in some hours."""
+    everything = [(agent.name, hour, agent.usage[hour]) for agent in fleet.agents for hour in hours]
+    return [(name, hour, halves) for name, hour, halves in everything if any(map(any, halves))]
 
 
 def test_the_same_seed_makes_the_same_fleet_and_another_seed_another() -> None:
-    (fleet, usage), (again, usage_again), (other, other_usage) = made("a"), made("a"), made("b")
+    fleet, again, other = make_fleet("a"), make_fleet("a"), make_fleet("b")
     assert (fleet.organization_id, fleet.start) == (again.organization_id, again.start)
-    assert usage == usage_again
+    assert counted(fleet) == counted(again) != counted(other)
     assert [(fault.kind, fault.begins, fault.size) for fault in fleet.faults] == [
         (fault.kind, fault.begins, fault.size) for fault in again.faults
     ]
     assert fleet.organization_id != other.organization_id
-    assert usage != other_usage
 
 
 def test_nothing_is_counted_in_an_outage_nor_of_an_agent_before_it_joins() -> None:
@@ -54,8 +53,8 @@ def test_nothing_is_counted_in_an_outage_nor_of_an_agent_before_it_joins() -> No
     [fault] = [fault for fault in fleet.faults if fault.kind == "outage"]
     quiet = fault.hours()[1:-1]
     assert quiet
-    assert not any(usage for hour in quiet for _, usage in fleet.totals(hour))
-    assert list(fleet.totals(fault.hours()[-1] + 1))
+    assert not counted(fleet, quiet)
+    assert counted(fleet, [fault.hours()[-1] + 1])
     newcomers = [agent for agent in fleet.agents if agent.joins]
     assert newcomers
     for agent in newcomers:
@@ -124,21 +123,21 @@ def test_a_leak_counts_by_the_tokens_that_it_takes_and_not_by_the_hours_that_it_
     assert fault.taken() == [0, 40, 0, 10]
 
 
-def with_situations(seed: str) -> tuple[list[tuple[str, float]], list[Usage]]:
-    """The situations of a seed, and all that is counted."""
+def with_situations(seed: str) -> Fleet:
+    """A fleet with nothing but situations."""
     fleet = make_fleet(seed)
     fleet.faults.clear()
     add_situations(fleet)
-    happened = [(one.kind, one.begins) for one in fleet.faults] + [(one.kind, one.begins) for one in fleet.benign]
-    return happened, [usage for hour in range(HOURS) for _, usage in fleet.totals(hour)]
+    return fleet
 
 
 def test_the_same_seed_makes_the_same_situations() -> None:
-    (happened, usage), again, (other, other_usage) = (with_situations(seed) for seed in ("a", "a", "d"))
-    assert (happened, usage) == again
-    assert happened
-    assert usage != other_usage
-    assert happened != other
+    fleet, again, other = with_situations("a"), with_situations("a"), with_situations("d")
+    happened, same, others = (
+        [(one.kind, one.begins) for one in fleet.faults + fleet.benign] for fleet in (fleet, again, other)
+    )
+    assert [] != happened == same != others
+    assert counted(fleet) == counted(again) != counted(other)
 
 
 def test_a_repeated_loop_that_goes_on_when_the_evaluated_span_begins_is_a_fault() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from random import Random
@@ -127,10 +126,6 @@ class Agent:
         active = [mean for mean in means if mean > 0.05 * max(means)]
         return sum(active) / len(active) if active else 0.0
 
-    def works(self, hour: int) -> bool:
-        """Whether it is registered, and not suspended."""
-        return self.joins <= hour < self.leaves
-
 
 @dataclass(eq=False)
 class Event:
@@ -168,9 +163,7 @@ class Event:
         if self.kind in ("outage", "silence"):
             return Usage(*(_thin(count, covered, random) for count in usage))
         more = poisson(self.size * covered / 2, random)
-        if self.kind == "retry loop":
-            return usage.plus(Usage(more, more))
-        if self.kind == "leak":
+        if self.kind in ("retry loop", "leak"):
             return usage.plus(Usage(more, more)) if hour % 24 in self.hours_of_day else usage
         more = poisson(self.size * agent.levels[hour] * covered / 2, random)
         if self.kind == "uncached client":
@@ -199,13 +192,6 @@ class Fleet:
     def at(self, hour: float) -> datetime:
         """The instant so many hours after the start of its history."""
         return self.start + timedelta(hours=hour)
-
-    def totals(self, hour: int) -> Iterator[tuple[Agent, Usage]]:
-        """What is counted in an hour, of the agents of which anything is."""
-        for agent in self.agents:
-            first, second = agent.usage[hour]
-            if first != NOTHING or second != NOTHING:
-                yield agent, first.plus(second)
 
 
 def poisson(mean: float, random: Random) -> int:
@@ -389,7 +375,7 @@ def set_levels(agent: Agent, fleet: Fleet, random: Random) -> None:
             level *= 1.7
         if hour >= agent.changes[0] and not agent.keeps_tokens:
             level *= agent.changes[1]
-        works = agent.works(hour) and hour not in maintained
+        works = agent.joins <= hour < agent.leaves and hour not in maintained
         agent.levels.append(level * agent.growth ** ((hour - EVALUATED) / 168) if works else 0.0)
 
 
@@ -424,7 +410,7 @@ def simulate(agent: Agent, fleet: Fleet, random: Random) -> None:
         if not (tokens or calls or rejected) and not agent.faults:
             agent.usage.append((NOTHING, NOTHING))
             continue
-        halves = ([], [])
+        halves: tuple[list[int], list[int]] = ([], [])
         for count in (tokens, calls, rejected):
             first = (count + random.getrandbits(1)) // 2
             halves[0].append(first)
