@@ -15,9 +15,9 @@ from typing import Any
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.credential import called, last_use
 from agentidp.findings.dates import instant_in_words, number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.unused_credential import called, last_use
 
 FIRST, *_, LAST = thresholds.EXPIRY_REMINDERS
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.credential import called, last_use
+from agentidp.findings.dates import instant_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 
 
@@ -47,3 +47,16 @@ def _finding(row: Any, query: FindingsQuery) -> Finding:
         else "Whatever used it was moved to another credential, or no longer runs.",
         next_step="If nobody needs it, revoke it: a secret that nobody uses can still leak.",
     )
+
+
+def called(row: Any) -> str:
+    """The credential of a row for people: ``The credential "production" of crm-sync``; without a label, by its id."""
+    name = f'"{row.label}"' if row.label else str(row.credential_id)
+    return f"The credential {name} of {row.agent_name}"
+
+
+def last_use(row: Any) -> str:
+    """When it was last used, as the end of a sentence that begins with the credential."""
+    if row.last_used_at is None:
+        return f"has never been used since it was created, at {instant_in_words(row.created_at)}"
+    return f"was last used at {instant_in_words(row.last_used_at)}"
