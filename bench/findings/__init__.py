@@ -38,10 +38,9 @@ How it is scored:
     week.
 - A finding also stands for the kinds in its ``alsoSeenAs``: one cause is one finding.
 - With ``--situations`` a fleet also has some of what plain fleets lack (:mod:`.situations`): loops that repeat every
-  week, that follow one of several days, that run at night, of newcomers, and with a backoff; a second client that
-  doubles an agent's tokens; a part of the fleet that is silent. Unusual without being a fault are batch backfills,
-  blue-green deployments, many replicas, agents replaced by others, webhooks whose bursts have a heavy tail, newcomers.
-  A finding about one of these is **benign**. It counts against precision and is reported separately.
+  week, that follow one of several days, that run at night, and of newcomers. Unusual without being a fault are weekly
+  and monthly batches, many replicas, newcomers. A finding about one of these is **benign**. It counts against precision
+  and is reported separately.
 - **Listed** findings are those of the severity ``info``. They are scored separately: faults that are at least listed,
   and false and benign findings that are listed or warnings, of an organization in a week.
 """
