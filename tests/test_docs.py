@@ -27,7 +27,7 @@ from agentidp.findings import actions
 from agentidp.findings.listing import FindingSchema
 from agentidp.http import errors
 from agentidp.http.schemas import Text
-from agentidp.oauth import client_assertion, client_authentication, federated_token
+from agentidp.oauth import client_assertion, client_authentication, federated_token, first_sight
 from agentidp.oauth.throttle import FAILURES_A_MINUTE, INTERVAL
 from agentidp.operations.instance_metrics import Usage
 from agentidp.operations.watch_metrics import WatchFigures
@@ -184,6 +184,7 @@ def test_every_reason_of_a_rejection_is_in_the_table_of_reasons() -> None:
     assertions = (ROOT / "agentidp" / "oauth" / "client_assertion.py").read_text(encoding="utf-8")
     reasons |= {client_assertion.WRONG_SIGNATURE, *re.findall(r'return "([^"]+)"', assertions)}
     reasons |= {"wrong secret", "revoked or expired key", client_authentication.UNREADABLE, *federated_token.REASONS}
+    reasons |= {*first_sight.REASONS}
     assert {"wrong audience", "unknown key", "assertion used before", "assertion expired"} <= reasons
     statement = (ROOT / "sql" / "usage" / "record_rejected_network.sql").read_text(encoding="utf-8")
     reasons |= set(re.findall(r"'([a-z]+ (?:agent|credential|organization))'", statement))
@@ -201,6 +202,7 @@ def test_the_guide_to_files_names_what_a_file_can_say() -> None:
         ("an organization", organization),
         ("an agent", organization["agents"].inner.schema.fields),
         ("a resource server", organization["resourceServers"].inner.schema.fields),
+        ("a provisioning rule", organization["provisioningRules"].inner.schema.fields),
     ):
         [members] = re.findall(rf"^\| {name} \|([^|]+)\|", guide, re.MULTILINE)
         assert set(re.findall(r"`([a-zA-Z]+)`", members)) - {"null"} == set(fields_), name

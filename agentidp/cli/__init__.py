@@ -21,6 +21,7 @@ from agentidp.cli import (
     keys,
     marker,
     organization,
+    provisioning_rule,
     quota,
     resource_server,
     restore,
@@ -40,7 +41,21 @@ def cli() -> None:
     """
 
 
-_GROUPS = (agent, alerts, audit, credential, db, findings, keys, marker, organization, quota, resource_server, usage)
+_GROUPS = (
+    agent,
+    alerts,
+    audit,
+    credential,
+    db,
+    findings,
+    keys,
+    marker,
+    organization,
+    provisioning_rule,
+    quota,
+    resource_server,
+    usage,
+)
 for group in _GROUPS:
     cli.add_command(group.commands)
 for command in (apply, backup, check, dashboard, demo, restore, serve, token, watch):

@@ -20,7 +20,7 @@ from agentidp.server.runtime import has_embedded_data, located, secret_file
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @bindir_option
 def command(file: Path, bindir: Path | None) -> None:
-    """Back up the whole database to FILE, while the service runs. Nobody else can read the file.
+    """Back up the database to FILE, while the service runs. Nobody else can read the file.
 
     It is in pg_dump's custom format, and complete or not there. AGENTIDP_DATABASE_URL must name a role to which
     row-level security does not apply. The instance secret is not in the backup.

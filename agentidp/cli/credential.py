@@ -14,9 +14,8 @@ from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, agent_named, one_of, organization_named
 from agentidp.cli.options import agent_option, as_json_option, moment
 from agentidp.cli.output import show
+from agentidp.cli.rule_options import rule_body, rule_options
 from agentidp.clock import utc_now
-from agentidp.federation.rule_checks import RuleRefused
-from agentidp.federation.rule_text import claims_of, jwk_set_of
 from agentidp.oauth import token_test
 from agentidp.registry import credentials
 
@@ -29,7 +28,7 @@ SHOWN = ("credentialId", "label", "type", "createdAt", "expiresAt", "lastUsedAt"
 
 @click.group("credential")
 def commands() -> None:
-    """Credentials: secrets or keys with which agents get tokens."""
+    """Credentials: secrets or keys by which agents get tokens."""
 
 
 @commands.command("create")
@@ -65,56 +64,20 @@ def create(agent: str, label: str | None, expires_in: int | None, as_json: bool)
 
 @commands.command("trust")
 @agent_option
-@click.option("--issuer", required=True, help="What iss must be: an https URL, or spiffe:// and a trust domain.")
-@click.option("--subject", help="What sub must be. It may end in * behind a : or /.")
-@click.option(
-    "--claim",
-    "claims",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="What another claim must be. A name that comes again has one more accepted value. NAME:=true, NAME:=false and "
-    "NAME:=7 are a boolean and a number; any other value is a string.",
-)
-@click.option("--audience", help="What aud must be. Default: the issuer of this server.")
-@click.option("--jwks", type=click.File(), metavar="FILE", help="The issuer's keys: a JWK Set, or a SPIFFE bundle.")
-@click.option("--jwks-uri", metavar="URL", help="Where the issuer's keys are. Default: as its metadata says.")
+@rule_options(default_audience="the issuer of this server")
 @click.option("--label", help="For people: where the credential is used, for example.")
 @as_json_option
-def trust(
-    agent: str,
-    issuer: str,
-    subject: str | None,
-    claims: tuple[str, ...],
-    audience: str | None,
-    jwks: TextIO | None,
-    jwks_uri: str | None,
-    label: str | None,
-    as_json: bool,
-) -> None:
+def trust(agent: str, label: str | None, as_json: bool, **options: Any) -> None:
     """Let an agent authenticate by tokens of another issuer.
 
     It then needs no secret.
 
     Prints: credential id, issuer, subject, claims, audience. What the rule trusts beside one workload is a warning.
     """
-    try:
-        parsed_claims = claims_of(claims) or None
-        keys = None if jwks is None else jwk_set_of(jwks.read())
-    except RuleRefused as refused:
-        raise click.BadParameter(str(refused), param_hint="--jwks" if refused.member == "jwks" else "--claim") from None
-    body = {
-        "type": "federated",
-        "issuer": issuer,
-        "subject": subject,
-        "claims": parsed_claims,
-        "audience": audience,
-        "jwks": keys,
-        "jwksUri": jwks_uri,
-        "label": label,
-    }
+    body = {"type": "federated"} | rule_body(options) | ({} if label is None else {"label": label})
     with opened() as services:
         organization_id, agent_id = agent_named(services, agent)
-        new = credentials.NewCredentialSchema().load({name: value for name, value in body.items() if value is not None})
+        new = credentials.NewCredentialSchema().load(body)
         rule = credentials.trusted(new["rule"], services.settings, organization_id)
         with services.database.of(organization_id, utc_now()).transaction() as transaction:
             row, _ = credentials.add_credential(transaction, agent_id, label=new["label"], rule=rule, expires_at=None)
@@ -131,7 +94,7 @@ def trust(
 @commands.command("test")
 @click.option("--token", type=click.File(), required=True, metavar="FILE", help="Has the platform's token. - is stdin.")
 @click.option("--agent", metavar="ID|NAME", help="Compare with the rules of this agent only.")
-@click.option("--organization", metavar="ID|NAME", help="Compare with the rules of all its agents.")
+@click.option("--organization", metavar="ID|NAME", help="Compare with all its rules.")
 @click.option("--at", type=moment, metavar="TIME", help="Judge the times of the token for then. Default: now.")
 @as_json_option
 def test(token: TextIO, agent: str | None, organization: str | None, at: datetime | None, as_json: bool) -> None:
@@ -140,7 +103,8 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
     For each other rule it says why not, claim by claim. Nothing is issued or counted. Ends with 1 if no rule accepts
     the token.
 
-    Prints: credential id, agent id, what is compared, result, what is expected, what was found.
+    Prints: credential id, agent id, what is compared, result, what is expected, what was found, and of a rule that
+    creates agents its name instead of the ids.
     """
     if (agent is None) == (organization is None):
         raise click.UsageError("Name either --agent or --organization.")
@@ -163,12 +127,13 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
 def _lines(result: token_test.RuleResult) -> list[dict[str, Any]]:
     return [
         {
-            "credentialId": str(result.credential_id),
-            "agentId": str(result.agent_id),
+            "credentialId": None if result.credential_id is None else str(result.credential_id),
+            "agentId": None if result.agent_id is None else str(result.agent_id),
             "compared": one.name,
             "result": "met" if one.is_met else "not met",
             "expected": one.expected if isinstance(one.expected, str) else json.dumps(one.expected),
             "found": one.found if isinstance(one.found, str) else json.dumps(one.found) if one.is_there else None,
+            "provisioningRule": result.provisioning_rule,
         }
         for one in result.comparisons
     ]

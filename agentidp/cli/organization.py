@@ -61,7 +61,8 @@ def create(name: str, with_administrator: bool, as_json: bool) -> None:
 def list_(as_json: bool) -> None:
     """List the organizations, oldest first.
 
-    Prints: id, name, monthly token budget, creation time, status, days after which a dormant agent is suspended.
+    Prints: id, name, monthly token budget, creation time, status, days after which a dormant agent is suspended,
+    whether provisioning rules create agents.
     """
     with opened() as services:
         rows = organizations.all_organizations(str(services.settings.database_url))
@@ -126,6 +127,29 @@ def dormancy(organization: str, days: int | None, is_removed: bool) -> None:
             with services.database.of(row.organization_id, utc_now()).transaction() as transaction:
                 row = organizations.update_organization(transaction, {"suspend_dormant_after_days": days})
     click.echo(cell(row.suspend_dormant_after_days))
+
+
+@commands.command("provisioning")
+@asks_first
+@organization_argument
+@click.argument("state", type=click.Choice(["on", "off"]), required=False, metavar="[on|off]")
+def provisioning(organization: str, state: str | None) -> None:
+    """Print or set whether provisioning rules create agents."""
+    with opened() as services:
+        row = organization_named(services, organization)
+        if state == "on":
+            rules = services.database.of(row.organization_id, utc_now()).fetch("provisioning/list_rules")
+            most = sum(rule.max_agents for rule in rules)
+            confirm(
+                lambda: (
+                    f"{row.name} has {count(len(rules), 'provisioning rule')}. From now on they create an agent for "
+                    f"each new subject that they accept, up to {count(most, 'agent')}."
+                )
+            )
+        if state is not None:
+            with services.database.of(row.organization_id, utc_now()).transaction() as transaction:
+                row = organizations.update_organization(transaction, {"provisions_agents": state == "on"})
+    click.echo("on" if row.provisions_agents else "off")
 
 
 @commands.command("rename")

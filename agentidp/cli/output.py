@@ -56,6 +56,8 @@ def cell(value: object) -> str:
     """A value as text; ``-`` if there is none."""
     if isinstance(value, list):
         return " ".join(value)
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
     return "-" if value is None else str(value)
 
 

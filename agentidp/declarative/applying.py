@@ -21,9 +21,9 @@ from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.declarative.document import Declared
 from agentidp.declarative.plan import ORGANIZATION, Change, differences, resolve
-from agentidp.declarative.schemas import AGENT, KINDS, ORGANIZATION_MEMBERS
+from agentidp.declarative.schemas import AGENT, KINDS, ORGANIZATION_MEMBERS, PROVISIONING_RULE
 from agentidp.http.errors import ApiError, ValidationError
-from agentidp.registry import agents, credentials, organizations, quotas, resource_servers
+from agentidp.registry import agents, credentials, organizations, provisioning, quotas, resource_servers
 
 LOCK = 0x_A9E7_DEC1
 """The advisory lock under which a file is applied: two at a time would create an organization twice."""
@@ -111,7 +111,9 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
             content |= {name: current[name] for name in ORGANIZATION_MEMBERS}
             for kind in KINDS:
                 members = (kind.key, *kind.members)
-                of_kind = sorted(current[kind.section], key=itemgetter(kind.key))
+                # An agent of a provisioning rule is made anew by its next token.
+                listed = (one for one in current[kind.section] if not one.get("provisioned"))
+                of_kind = sorted(listed, key=itemgetter(kind.key))
                 content[kind.section] = [{name: one[name] for name in members} for one in of_kind]
             found.append(content)
     return sorted(found, key=lambda content: (content["name"], content.get("organizationId", "")))
@@ -136,6 +138,7 @@ def current_content(opened: Transaction) -> dict[str, Any]:
             agents.represent(one) | {"quotas": of_holder.get(one.agent_id, {}), "trust": rules.get(one.agent_id, [])}
             for one in all_agents
         ],
+        "provisioningRules": [provisioning.represent(one) for one in opened.fetch("provisioning/list_rules")],
         "resourceServers": [resource_servers.represent(one) for one in servers],
     }
 
@@ -146,19 +149,31 @@ def _with_checked_rules(one: Declared, settings: Settings, organization_id: str)
     :raises ConfigurationError: a rule must not be made.
     """
     content = dict(one.content)
+    if "provisioningRules" in content:
+        content["provisioningRules"] = [dict(rule) for rule in content["provisioningRules"]]
+        for index, provisioned in enumerate(content["provisioningRules"]):
+            try:
+                provisioned["trust"] = provisioning.trusted(provisioned["trust"], settings, organization_id)
+            except ValidationError as refused:
+                place = one.place("provisioningRules", index, "trust")
+                raise ConfigurationError(f"{place}: {', '.join(refused.details['trust'])}") from None
+            if "agentTemplate" in provisioned:
+                # With what it leaves out, as it is stored.
+                schema = provisioning.AgentTemplateSchema()
+                provisioned["agentTemplate"] = schema.dump(schema.load(provisioned["agentTemplate"]))
     if "agents" in content:
         content["agents"] = [dict(agent) for agent in content["agents"]]
         for index, agent in enumerate(content["agents"]):
             if "trust" not in agent:
                 continue
             checked: list[dict[str, Any]] = []
-            for place, rule in enumerate(agent["trust"]):
+            for nth, rule in enumerate(agent["trust"]):
                 try:
                     checked.append(credentials.trusted(rule, settings, organization_id))
                 except ValidationError as refused:
                     raise ConfigurationError(
                         "\n".join(
-                            f"{one.place('agents', index, 'trust', place, name)}: {', '.join(rules)}"
+                            f"{one.place('agents', index, 'trust', nth, name)}: {', '.join(rules)}"
                             for name, rules in refused.details.items()
                         )
                     ) from None
@@ -172,6 +187,8 @@ def _make(opened: Transaction, settings: Settings, one: Declared, change: Change
             _organization(opened, change)
         elif change.type == AGENT.type:
             _agent(opened, settings, change, applied)
+        elif change.type == PROVISIONING_RULE.type:
+            _provisioning_rule(opened, settings, change)
         else:
             _resource_server(opened, settings, change)
     except ApiError as error:
@@ -216,6 +233,17 @@ def _agent(opened: Transaction, settings: Settings, change: Change, applied: App
         quotas.replace_quotas(opened, agent_id, of_agent)
     if rules is not None:
         credentials.replace_rules(opened, agent_id, rules)
+
+
+def _provisioning_rule(opened: Transaction, settings: Settings, change: Change) -> None:
+    """A rule never changes: one that differs is deleted, and made anew."""
+    new = {"name": change.name} | change.after
+    if change.id is not None:
+        row = provisioning.rule_with(opened.fetch("provisioning/list_rules"), UUID(change.id))
+        new = provisioning.recorded(row) | change.after
+        provisioning.remove_rule(opened, row.provisioning_rule_id)
+    if change.action != "delete":
+        provisioning.add_rule(opened, settings, provisioning.NewProvisioningRuleSchema().load(new))
 
 
 def _resource_server(opened: Transaction, settings: Settings, change: Change) -> None:

@@ -123,5 +123,6 @@ def _surplus(kind: Kind, organization: str, wanted: list[dict[str, Any]], curren
     return [
         Change("delete", kind.type, organization, one[kind.key], {name: one[name] for name in kind.members}, {}, id_)
         for one in current.get(kind.section, [])
-        if one[kind.key] not in named and (id_ := one[kind.id_name])
+        # Agents of provisioning rules are in no file.
+        if one[kind.key] not in named and not one.get("provisioned") and (id_ := one[kind.id_name])
     ]

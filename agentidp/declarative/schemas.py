@@ -12,6 +12,7 @@ import marshmallow as ma
 from agentidp.registry.agents import STATUSES, AgentChangeSchema, NewAgentSchema
 from agentidp.registry.credentials import RuleSchema
 from agentidp.registry.organizations import OrganizationChangeSchema
+from agentidp.registry.provisioning import NewProvisioningRuleSchema
 from agentidp.registry.quotas import QuotasSchema
 from agentidp.registry.resource_servers import NewResourceServerSchema
 
@@ -43,6 +44,7 @@ class _OrganizationSchema(_NamedSchema, OrganizationChangeSchema):
     )
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
     resourceServers = _objects(NewResourceServerSchema)
+    provisioningRules = _objects(NewProvisioningRuleSchema)
     agents = _objects(_AgentSchema)
     quotas = ma.fields.Nested(QuotasSchema)
 
@@ -94,8 +96,16 @@ RESOURCE_SERVER = _kind(
     NewResourceServerSchema,
     NewResourceServerSchema,
 )
-KINDS = (RESOURCE_SERVER, AGENT)
-"""Agents come last: they may have the scopes of a resource server that the same file registers."""
+PROVISIONING_RULE = _kind(
+    "provisioning rule",
+    "provisioningRules",
+    "name",
+    "provisioningRuleId",
+    NewProvisioningRuleSchema,
+    NewProvisioningRuleSchema,
+)
+KINDS = (RESOURCE_SERVER, PROVISIONING_RULE, AGENT)
+"""Resource servers come first: the others may have scopes of one that the same file registers."""
 
 ORGANIZATION_MEMBERS = tuple(
     name

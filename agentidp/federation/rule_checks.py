@@ -110,6 +110,17 @@ def checked_for_provisioning(new: Mapping[str, Any], *, own_issuer: str, organiz
     return rule
 
 
+def of_subject(trust: Mapping[str, Any], subject: object, *, own_issuer: str, organization_id: str) -> dict[str, Any]:
+    """The rule of trust of the agent that is created for a subject: of exactly this one, and otherwise as the rule that
+    has accepted its token.
+
+    :raises RuleRefused: no agent may trust the subject, which can be any text.
+    """
+    if not isinstance(subject, str) or "*" in subject:
+        raise RuleRefused("subject", "must be a string without *, which would be a pattern")
+    return checked({**trust, "subject": subject}, own_issuer=own_issuer, organization_id=organization_id)
+
+
 def named_organization(audience: object) -> str | None:
     """The id of the organization that an audience contains, if there is one."""
     found = _ORGANIZATION_ID.search(audience) if isinstance(audience, str) else None

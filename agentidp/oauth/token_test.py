@@ -13,8 +13,10 @@ from uuid import UUID
 
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase
+from agentidp.federation.agent_name import name_from
 from agentidp.federation.issuer_keys import KeysUnavailable
-from agentidp.federation.rule import Comparison, Rule, issuers_of
+from agentidp.federation.rule import Comparison, Rule, issuers_of, selector_of
+from agentidp.federation.rule_checks import RuleRefused, of_subject
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.jose.jws import UnverifiedJwt
 from agentidp.oauth import federated_token
@@ -29,12 +31,15 @@ MAX_RULES = 1_000
 class RuleResult:
     """What a rule says of a token.
 
+    :param agent_id: whose rule of trust it is, and ``credential_id`` which; ``None`` of a provisioning rule.
     :param comparisons: those of the rule, then the signature and the times.
+    :param provisioning_rule: its name.
     """
 
-    agent_id: UUID
-    credential_id: UUID
+    agent_id: UUID | None
+    credential_id: UUID | None
     comparisons: list[Comparison]
+    provisioning_rule: str | None = None
 
     @property
     def is_accepted(self) -> bool:
@@ -65,7 +70,39 @@ def examine(
         RuleResult(row.agent_id, row.credential_id, _comparisons(s, database, Rule.of(row.trust), unverified, at))
         for row in rows
     ]
+    if agent_id is None:
+        found += _provisioning(s, database, unverified, at)
     return sorted(found, key=lambda result: sum(not one.is_met for one in result.comparisons))
+
+
+def _provisioning(
+    s: Services, database: OrganizationDatabase, unverified: UnverifiedJwt, at: datetime
+) -> list[RuleResult]:
+    """What the provisioning rules say, and whether they would create an agent."""
+    found, subject, of = [], unverified.claims.get("sub"), list(issuers_of(unverified.claims))
+    selectors = [selector_of(issuer, str(subject)) for issuer in of]
+    known = database.fetch("oauth/provisioning_rules", issuers=of, selectors=selectors)
+    agents = {row.provisioning_rule_id: row.agent_id for row in known}
+    [organization] = database.fetch("organizations/get_organization")
+    for row in database.fetch("provisioning/list_rules"):
+        compared = _comparisons(s, database, Rule.of(row.trust), unverified, at)
+        template, agent_id = row.agent_template["name"], agents.get(row.provisioning_rule_id)
+        name = name_from(template, unverified.claims)
+        is_on, has_place = organization.provisions_agents, row.agents < row.max_agents
+        own_rule = "can be made"
+        try:
+            of_subject(row.trust, subject, own_issuer=s.settings.issuer, organization_id=database.organization_id)
+        except RuleRefused as refused:
+            own_rule = f"{refused.member} {refused}"
+        compared += [
+            Comparison("name of the agent", template, name, name is not None, name is not None),
+            Comparison("rule of the agent", "can be made", own_rule, True, own_rule == "can be made"),
+            Comparison("agent of the subject", "none yet", str(agent_id or "none yet"), True, agent_id is None),
+            Comparison("agents", f"fewer than {row.max_agents}", str(row.agents), True, has_place),
+            Comparison("provisioning", "on", "on" if is_on else "off", True, is_on),
+        ]
+        found.append(RuleResult(None, None, compared, row.name))
+    return found
 
 
 def _comparisons(
@@ -96,8 +133,9 @@ def _signature(s: Services, database: OrganizationDatabase, rule: Rule, unverifi
 def shown(result: RuleResult) -> dict[str, Any]:
     """A result as JSON."""
     return {
-        "agentId": str(result.agent_id),
-        "credentialId": str(result.credential_id),
+        "agentId": None if result.agent_id is None else str(result.agent_id),
+        "credentialId": None if result.credential_id is None else str(result.credential_id),
+        "provisioningRule": result.provisioning_rule,
         "accepted": result.is_accepted,
         "comparisons": [
             {"name": one.name, "expected": one.expected, "found": one.found, "met": one.is_met}

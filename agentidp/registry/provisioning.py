@@ -24,7 +24,7 @@ from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.sql import Rows
 from agentidp.federation.agent_name import MAX_NAME_TEMPLATE, name_from, other_name
 from agentidp.federation.rule import selector_of
-from agentidp.federation.rule_checks import RuleRefused, checked, checked_for_provisioning, warnings
+from agentidp.federation.rule_checks import RuleRefused, checked_for_provisioning, of_subject, warnings
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.request_context import request_actor
@@ -208,7 +208,7 @@ def add_rule(
     if not rows:
         raise Conflict(f"The organization has {MAX_RULES} provisioning rules; delete one first.")
     [row] = rows
-    audit.record(opened, "provisioning_rule.created", row.provisioning_rule_id, after=_recorded(row))
+    audit.record(opened, "provisioning_rule.created", row.provisioning_rule_id, after=recorded(row))
     return rule_with(opened.fetch("provisioning/list_rules"), row.provisioning_rule_id)
 
 
@@ -227,7 +227,7 @@ def remove_rule(opened: Transaction, provisioning_rule_id: UUID) -> None:
     :raises NotFound: there is no such rule.
     """
     row = existing(opened.fetch("provisioning/delete_rule", provisioning_rule_id=provisioning_rule_id))
-    audit.record(opened, "provisioning_rule.deleted", provisioning_rule_id, before=_recorded(row))
+    audit.record(opened, "provisioning_rule.deleted", provisioning_rule_id, before=recorded(row))
 
 
 def provision(database: OrganizationDatabase, settings: Settings, rule: Any, claims: dict[str, Any]) -> UUID:
@@ -244,11 +244,7 @@ def provision(database: OrganizationDatabase, settings: Settings, rule: Any, cla
     if name is None:
         raise first_sight.Refused(first_sight.NOT_CREATED)
     try:
-        trust = checked(
-            rule.trust | {"subject": exact(subject)},
-            own_issuer=settings.issuer,
-            organization_id=database.organization_id,
-        )
+        trust = of_subject(rule.trust, subject, own_issuer=settings.issuer, organization_id=database.organization_id)
     except RuleRefused:
         raise first_sight.Refused(first_sight.NOT_CREATED) from None
     # The second name is for a subject whose name another agent has.
@@ -258,16 +254,6 @@ def provision(database: OrganizationDatabase, settings: Settings, rule: Any, cla
         except (Conflict, ValidationError):
             continue
     raise first_sight.Refused(first_sight.NOT_CREATED)
-
-
-def exact(subject: str) -> str:
-    """The subject, for a rule of trust that nobody else shall meet.
-
-    :raises RuleRefused: the rule would read it as a pattern.
-    """
-    if "*" in subject:
-        raise RuleRefused("subject", "must not contain *")
-    return subject
 
 
 def _provision(database: OrganizationDatabase, rule: Any, trust: dict[str, Any], *, name: str, max_agents: int) -> UUID:
@@ -328,7 +314,7 @@ def expire(database: OrganizationDatabase) -> list[UUID]:
     return [row.agent_id for row in rows]
 
 
-def _recorded(row: Any) -> dict[str, Any]:
+def recorded(row: Any) -> dict[str, Any]:
     """What the audit trail records of a provisioning rule, and what a file says of it."""
     return {
         "name": row.name,
@@ -342,7 +328,7 @@ def represent(row: Any) -> dict[str, Any]:
     """A row of ``provisioning/list_rules`` as our JSON."""
     return {
         "provisioningRuleId": str(row.provisioning_rule_id),
-        **_recorded(row),
+        **recorded(row),
         "agents": row.agents,
         "createdAt": timestamp(row.created_at),
         "warnings": warnings(row.trust),

@@ -43,6 +43,7 @@ from tests.routes import ALL, Route
 WRITING = [route for route in ALL if route.method != "GET"]
 UNRECORDED = {
     "POST /dashboard/agents/<uuid:agent_id>/trust/test": "compares a token with rules, and changes nothing",
+    "POST /dashboard/provisioning-rules/test": "the same",
     "POST /api/v1/token": "tokens are counted",
     "POST /api/v1/token/introspect": "changes nothing",
     "POST /api/v1/alert-targets/<uuid:target_id>/test": "sends a message and changes nothing",
@@ -56,6 +57,12 @@ WRITING_AT_GET = {"GET /dashboard/sign-in", "GET /dashboard/sign-in/oidc/callbac
 FORMS: dict[str, Callable[[Agent, Agent], dict[str, str]]] = {
     "POST /dashboard/sign-in": lambda agent, _: {"client_id": agent.client_id, "client_secret": agent.client_secret},
     "POST /dashboard/agents/<uuid:agent_id>/trust": lambda *_: {"issuer": "https://issuer.example", "subject": "job:7"},
+    "POST /dashboard/provisioning-rules/new": lambda *_: {
+        "name": "made by a test",
+        "issuer": "https://issuer.example",
+        "subject": "system:serviceaccount:shop:*",
+    },
+    "POST /dashboard/provisioning-rules/switch": lambda *_: {"state": "on"},
     "POST /dashboard/agents/new": lambda *_: {"name": "made by a test"},
     "POST /dashboard/agents/<uuid:agent_id>/edit": lambda *_: {"name": "changed by a test", "owner": "a test"},
     "POST /dashboard/agents/dormancy": lambda *_: {"suspendDormantAfterDays": "120"},
@@ -279,6 +286,7 @@ class Story:
         return [event for chain in self.chains() for event in events_of(self.run.database_url, chain)]
 
 
+RULE = ("shop", "--issuer", "https://issuer.example", "--claim", "namespace=shop")
 CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "agent create": lambda story: ("new", "--organization", story.organization),
     "agent delete": lambda story: (story.agent,),
@@ -310,6 +318,9 @@ CHANGES: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "marker create": lambda story: ("holiday", "--organization", story.organization, "--from", f"{utc_now():%Y-%m-%d}"),
     "marker delete": lambda story: (story.marker, "--organization", story.organization),
     "organization budget": lambda story: (story.organization, "1000"),
+    "organization provisioning": lambda story: (story.organization, "on"),
+    "provisioning-rule create": lambda story: (*RULE, "--organization", story.organization),
+    "provisioning-rule delete": lambda story: ("shop", "--organization", story.organization),
     "organization dormancy": lambda story: (story.organization, "120"),
     "organization create": lambda _: ("Other", "--with-administrator"),
     "organization delete": lambda story: (story.organization,),
@@ -340,12 +351,22 @@ BEFORE: dict[str, Callable[[Story], tuple[str, ...]]] = {
     "agent erase": lambda story: ("agent", "delete", "--yes", story.agent),
     "agent resume": lambda story: ("agent", "suspend", "--yes", story.agent),
     "organization resume": lambda story: ("organization", "suspend", "--yes", story.organization),
+    "provisioning-rule delete": lambda story: (
+        "provisioning-rule",
+        "create",
+        *RULE[:3],
+        "--subject",
+        "system:serviceaccount:shop:builder",
+        "--organization",
+        story.organization,
+    ),
     "quota remove": lambda story: ("quota", "set", "--agent", story.agent, "--per", "day", "--tokens", "9"),
     "quota set": lambda story: ("token", "--agent", story.agent),
 }
 """What a command needs before it."""
 
 READS = {
+    "provisioning-rule list",
     "agent list",
     "agent show",
     "alerts deliver",

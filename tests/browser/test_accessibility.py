@@ -30,6 +30,8 @@ PAGES = {
     "Credentials": "/dashboard/credentials",
     "Resource servers": "/dashboard/resource-servers",
     "New resource server": "/dashboard/resource-servers/new",
+    "Provisioning rules": "/dashboard/provisioning-rules",
+    "New provisioning rule": "/dashboard/provisioning-rules/new",
     "Audit trail": "/dashboard/audit",
     "Tue 14 Apr": "/dashboard/days/2026-04-14?hour=9",
     RETRYING.name: f"/dashboard/agents/{RETRYING.agent_id}",

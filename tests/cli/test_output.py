@@ -101,7 +101,7 @@ class TestCommands:
         assert re.split("  +", heading) == ["AGENT ID", "NAME", "STATUS", "OWNER", "CREATED AT", "SCOPES"]
         assert re.search(r"  administrator  active  .*  \d{4}-\d\d-\d\d \d\d:\d\dZ  analytics:read ", agent)
         # Of the same command, a pipe gets every member and no heading.
-        assert len(run("agent", "list", "--organization", "Acme").split("\t")) == 10
+        assert len(run("agent", "list", "--organization", "Acme").split("\t")) == 12
 
     @pytest.mark.very_slow
     @WITHOUT_CITUS

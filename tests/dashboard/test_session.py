@@ -25,6 +25,7 @@ from tests.dashboard import (
     test_alert_targets,
     test_dormancy,
     test_finding,
+    test_provisioning_rules,
     test_quotas,
     test_resource_servers,
 )
@@ -296,10 +297,14 @@ class TestEveryPage:
         make_quotas(cast.acme)
         response = self.open(with_session(client, cast.acme), route, cast.acme)
         # There is nothing with the route's example id; the page of a new credential has its secret.
-        expected = 404 if re.search("<uuid:(credential|finding|resource_server|target)_id>", route.rule) else 200
+        expected = (
+            404
+            if re.search("<uuid:(credential|finding|resource_server|provisioning_rule|target)_id>", route.rule)
+            else 200
+        )
         if route.method == "POST" and expected == 200 and not route.rule.endswith("/rotate"):
             # Nothing was filled in.
-            expected = 400 if route.rule.endswith(("/new", "/edit", "/trust", "/trust/test")) else 303
+            expected = 400 if route.rule.endswith(("/new", "/edit", "/trust", "/test")) else 303
         assert response.status_code == expected
         assert response.headers["Cache-Control"] == "no-store"
         assert counted(cast.acme) == (0, 0, 0)
@@ -599,6 +604,7 @@ def test_every_route_that_changes_something_is_tried_from_another_site() -> None
         test_agent_form,
         test_alert_targets,
         test_dormancy,
+        test_provisioning_rules,
         test_quotas,
         test_resource_servers,
     )

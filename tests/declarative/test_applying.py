@@ -320,3 +320,53 @@ def test_a_plan_of_quotas_stops_no_token(run: Command, file: Path) -> None:
         assert (planned.exit_code, "quotas:" in planned.stdout) == (2, True), planned.stderr
         assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 1
     assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 0
+
+
+PROVISIONING = """
+organizations:
+  - name: Acme
+    agentProvisioning: true
+    provisioningRules:
+      - name: shop
+        trust: {issuer: "https://issuer.example", subject: "system:serviceaccount:shop:*"}
+        agentTemplate: {name: "ci {sub}", quotas: {day: {tokens: 5, enforce: true}}}
+    agents: []
+"""
+
+
+def test_provisioning_rules_are_made_made_anew_and_pruned_and_their_agents_stay(run: Command, tmp_path: Path) -> None:
+    acme = run("organization", "create", "Acme")
+    file = tmp_path / "rules.yaml"
+    file.write_text(PROVISIONING)
+    assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 0
+    assert run("apply", "-f", str(file), "--plan", "--prune") == "Nothing differs."
+    [rule] = json.loads(run("provisioning-rule", "list", "--organization", acme, "--json"))
+    assert (rule["name"], rule["maxAgents"], rule["agentTemplate"]["name"]) == ("shop", 100, "ci {sub}")
+    assert run("organization", "provisioning", acme) == "on"
+    exported = tmp_path / "exported.yaml"
+    exported.write_text(run("organization", "export", acme))
+    assert run("apply", "-f", str(exported), "--plan", "--prune") == "Nothing differs."
+    run("agent", "create", "ci", "--organization", acme)
+    with psycopg.connect(run.database_url) as connection:
+        connection.execute('update agents set provisioned = \'{"rule": "shop"}\'')
+    file.write_text(PROVISIONING.replace("shop:*", "shop:a:*"))
+    plan = run.invoke("apply", "-f", str(file), "--yes", "--prune")
+    assert "1 to change, 0 to delete." in plan.stdout
+    [changed] = json.loads(run("provisioning-rule", "list", "--organization", acme, "--json"))
+    assert changed["trust"] == rule["trust"] | {"subject": "system:serviceaccount:shop:a:*"}
+    assert (changed["maxAgents"], changed["agents"]) == (100, 1)
+    assert yaml.safe_load(run("organization", "export", acme))["organizations"][0]["agents"] == []
+    file.write_text("organizations:\n  - name: Acme\n    provisioningRules: []\n")
+    assert run.invoke("apply", "-f", str(file), "--yes", "--prune").exit_code == 0
+    assert run("provisioning-rule", "list", "--organization", acme) == ""
+
+
+def test_a_provisioning_rule_that_must_not_be_made_is_named(run: Command, tmp_path: Path) -> None:
+    run("organization", "create", "Acme")
+    file = tmp_path / "rules.yaml"
+    file.write_text(PROVISIONING.replace('"system:serviceaccount:shop:*"', '"*"'))
+    refused = run.invoke("apply", "-f", str(file), "--yes")
+    assert refused.exit_code == 1
+    assert "line 7: provisioningRules[0].trust: subject may have a * at its end only" in refused.stderr.replace(
+        "organizations[0].", ""
+    )

@@ -15,6 +15,9 @@ from agentidp.federation.rule_checks import (
     MAX_VALUES,
     RuleRefused,
     checked,
+    checked_for_provisioning,
+    named_organization,
+    of_subject,
     warnings,
 )
 
@@ -239,3 +242,53 @@ def test_refuses_and_says_why(changes: dict[str, Any], member: str, message: str
 )
 def test_warns_of_what_is_wide_or_can_change_hands(rule: dict[str, Any], warned: list[str]) -> None:
     assert warnings(rule) == warned
+
+
+WIDE: list[tuple[dict[str, Any], str]] = [
+    ({"issuer": "https://a.example", "claims": {"protected": True}}, "claims"),
+    ({"issuer": "https://a.example", "claims": {"protected": "true"}}, "claims"),
+    ({"issuer": "https://a.example", "claims": {"ref": ["a", "b/*"]}}, "claims"),
+    ({"issuer": "https://a.example"}, "subject"),
+    ({"issuer": GITHUB, "subject": "repo:acme/*"}, "claims"),
+    ({"issuer": GITHUB, "claims": {"repository_owner": "acme"}}, "claims"),
+    ({"issuer": GITLAB, "claims": {"namespace_path": "acme"}}, "claims"),
+    ({"issuer": "https://app.terraform.io", "subject": "organization:acme:*"}, "claims"),
+    ({"issuer": "spiffe://acme.example", "subject": "spiffe://acme.example/*", "jwks": KEYS}, "claims"),
+    ({"issuer": "https://a.example", "subject": "system:serviceaccount:*"}, "subject"),
+    ({"issuer": "https://a.example", "subject": "job:a:*", "audience": OWN}, "audience"),
+    ({"issuer": "https://a.example", "subject": "job:a:*", "audience": f"{OWN}/{OTHER}"}, "audience"),
+]
+
+
+@pytest.mark.parametrize(("rule", "member"), WIDE, ids=str)
+def test_a_rule_that_creates_agents_says_whose_subjects_they_are(rule: dict[str, Any], member: str) -> None:
+    with pytest.raises(RuleRefused) as refused:
+        checked_for_provisioning(rule, own_issuer=OWN, organization_id=ORGANIZATION)
+    assert refused.value.member == member
+
+
+NAMED: list[dict[str, Any]] = [
+    {"issuer": GITHUB, "claims": {"repository_owner_id": "7"}},
+    {"issuer": GITHUB, "subject": "repo:acme/*", "claims": {"repository_owner_id": ["7", "8"]}},
+    {"issuer": GITLAB, "claims": {"namespace_id": "7"}},
+    {"issuer": "https://accounts.google.com", "claims": {"email": "a@acme.example"}},
+    {"issuer": "https://a.example", "subject": "system:serviceaccount:shop:*"},
+    {"issuer": "https://a.example", "claims": {"/kubernetes.io/namespace": "shop"}},
+    {"issuer": "spiffe://acme.example", "subject": "spiffe://acme.example/ns/*", "jwks": KEYS},
+    {"issuer": "https://a.example", "subject": "job:a:*", "audience": f"urn:x:{ORGANIZATION}"},
+]
+
+
+@pytest.mark.parametrize("rule", NAMED, ids=str)
+def test_a_rule_that_creates_agents_is_taken(rule: dict[str, Any]) -> None:
+    made = checked_for_provisioning(rule, own_issuer=OWN, organization_id=ORGANIZATION)
+    assert made["audience"] == rule.get("audience", f"{OWN}/{ORGANIZATION}")
+    assert named_organization(made["audience"]) == ORGANIZATION
+    for subject in ("*", "job:*", "job:a*", None, 7, "a\x00", "a" * 501):
+        with pytest.raises(RuleRefused):
+            of_subject(made, subject, own_issuer=OWN, organization_id=ORGANIZATION)
+
+
+@pytest.mark.parametrize("audience", [None, 7, [f"{OWN}/{ORGANIZATION}"], OWN, "org-1", ORGANIZATION.upper()], ids=str)
+def test_an_audience_names_no_organization(audience: object) -> None:
+    assert named_organization(audience) is None

@@ -1,0 +1,136 @@
+"""``agentidp provisioning-rule``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from agentidp.cli.confirmation import asks_first, confirm, count
+from agentidp.cli.context import opened
+from agentidp.cli.named import Candidate, one_of, organization_named
+from agentidp.cli.options import as_json_option, organization_option
+from agentidp.cli.output import show
+from agentidp.cli.rule_options import rule_body, rule_options
+from agentidp.clock import utc_now
+from agentidp.db.organization import OrganizationDatabase
+from agentidp.oauth.quotas import WINDOWS
+from agentidp.registry import provisioning
+from agentidp.services import Services
+
+SHOWN = ("provisioningRuleId", "name", "issuer", "audience", "agents", "maxAgents", "createdAt")
+"""What is shown of a rule, unless it is JSON."""
+
+
+def _quota(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    found = {}
+    for text in given:
+        window, _, tokens = text.partition("=")
+        if window not in WINDOWS or not (tokens.isascii() and tokens.isdecimal() and len(tokens) < 16):
+            raise click.BadParameter(f"must be WINDOW=TOKENS, and the window one of {', '.join(WINDOWS)}")
+        found[window] = {"tokens": int(tokens), "enforce": True}
+    return found
+
+
+@click.group("provisioning-rule")
+def commands() -> None:
+    """Rules that create agents at first sight.
+
+    They create them for subjects of other issuers that have none. agentidp organization provisioning switches all of an
+    organization's rules on and off.
+
+    They are printed as: id, name, issuer, audience, how many agents there are, and may be, time of creation.
+    """
+
+
+@commands.command("create")
+@click.argument("name")
+@organization_option
+@rule_options(default_audience="the issuer of this server, / and the organization's id")
+@click.option(
+    "--agent-name",
+    metavar="TEMPLATE",
+    help="What agents are called. {claim} stands for a claim of the token. Default: {sub}.",
+)
+@click.option("--owner", help="Whom to ask about the agents.")
+@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="Of the agents. Default: none.")
+@click.option(
+    "--quota", "quotas", multiple=True, metavar="WINDOW=TOKENS", callback=_quota, help="Of each agent: day=1000."
+)
+@click.option(
+    "--expires-after",
+    "expiresAfterDays",
+    type=click.IntRange(provisioning.MIN_EXPIRY, provisioning.MAX_EXPIRY),
+    metavar="DAYS",
+    help="Days without a token after which an agent is deleted. Default: never.",
+)
+@click.option(
+    "--max-agents",
+    "maxAgents",
+    type=click.IntRange(provisioning.MIN_AGENTS, provisioning.MAX_AGENTS),
+    metavar="N",
+    default=provisioning.DEFAULT_AGENTS,
+    show_default=True,
+    help="How many agents of the rule there may be at a time.",
+)
+@as_json_option
+def create(name: str, organization: str, maxAgents: int, as_json: bool, **options: Any) -> None:
+    """Create the rule NAME and print it. By what names it can be met is a warning."""
+    trust = rule_body(options)
+    template = {"name": options.pop("agent_name"), **options, "scopes": list(options["scopes"])}
+    body = {
+        "name": name,
+        "trust": trust,
+        "agentTemplate": {member: value for member, value in template.items() if value is not None},
+        "maxAgents": maxAgents,
+    }
+    with opened() as services:
+        database = _database(services, organization)
+        new = provisioning.NewProvisioningRuleSchema().load(body)
+        with database.transaction() as transaction:
+            row = provisioning.add_rule(transaction, services.settings, new)
+    for warning in provisioning.represent(row)["warnings"]:
+        click.echo(f"Warning: {warning}", err=True)
+    _show([row], as_json, one=True)
+
+
+@commands.command("list")
+@organization_option
+@as_json_option
+def list_(organization: str, as_json: bool) -> None:
+    """List the rules of an organization, oldest first."""
+    with opened() as services:
+        rows = _database(services, organization).fetch("provisioning/list_rules")
+    _show(rows, as_json)
+
+
+@commands.command("delete")
+@asks_first
+@click.argument("rule", metavar="ID|NAME")
+@organization_option
+def delete(rule: str, organization: str) -> None:
+    """Delete a rule: it creates no further agent. Those that it has created stay."""
+    with opened() as services:
+        database = _database(services, organization)
+        rows = database.fetch("provisioning/list_rules")
+        known = [Candidate(str(row.provisioning_rule_id), [row.name], row) for row in rows]
+        found = one_of(rule, known, kind="provisioning rule")
+        confirm(
+            lambda: (
+                f"This deletes the provisioning rule {found.name}, which creates no further agent. "
+                f"{count(found.agents, 'agent')} that it has created will stay."
+            )
+        )
+        with database.transaction() as transaction:
+            provisioning.remove_rule(transaction, found.provisioning_rule_id)
+
+
+def _database(services: Services, organization: str) -> OrganizationDatabase:
+    return services.database.of(organization_named(services, organization).organization_id, utc_now())
+
+
+def _show(rows: Any, as_json: bool, *, one: bool = False) -> None:
+    found = [provisioning.represent(row) for row in rows]
+    if not as_json:
+        found = [{name: (rule | rule["trust"])[name] for name in SHOWN} for rule in found]
+    show(found, as_json, one=one)

@@ -1,0 +1,120 @@
+"""The page of provisioning rules: what it shows and changes, and who cannot."""
+
+from __future__ import annotations
+
+import html
+
+from flask.testing import FlaskClient
+
+from agentidp.services import Services
+from tests.conftest import Cast
+from tests.dashboard.conftest import SAME_ORIGIN, Page, with_session
+from tests.dashboard.test_agent_actions import post
+from tests.factories import database_of, make_agent
+from tests.federation.issuer import Issuer
+
+PATH = "/dashboard/provisioning-rules"
+ACTIONS = {f"{PATH}/new", f"{PATH}/switch", f"{PATH}/test", f"{PATH}/<uuid:provisioning_rule_id>/delete"}
+"""The addresses of its forms: each of them is tried below."""
+
+FORM = {
+    "name": "shop",
+    "issuer": "https://issuer.example",
+    "subject": "system:serviceaccount:shop:*",
+    "agentName": "ci {sub}",
+    "owner": "team",
+    "scopes": "analytics:read",
+    "day": "5",
+    "expiresAfterDays": "7",
+    "maxAgents": "3",
+}
+
+
+def test_switches_creates_lists_and_deletes(signed_in: FlaskClient, cast: Cast) -> None:
+    assert {"href": PATH} in Page(signed_in.get("/dashboard/agents")).all("a")
+    assert "Provisioning is off" in Page(signed_in.get(PATH)).text
+    assert post(signed_in, f"{PATH}/switch", state="on").status_code == 303
+    assert "Provisioning is on" in Page(signed_in.get(PATH)).text
+    assert post(signed_in, f"{PATH}/new", **FORM).status_code == 303
+    database = database_of(cast.acme.services, cast.acme.organization_id)
+    [row] = database.fetch("provisioning/list_rules")
+    assert row.agent_template == {
+        "name": "ci {sub}",
+        "owner": "team",
+        "scopes": ["analytics:read"],
+        "quotas": {"day": {"tokens": 5, "enforce": True}},
+        "expiresAfterDays": 7,
+    }
+    listed = [
+        "shop",
+        "https://issuer.example",
+        "sub system:serviceaccount:shop:*",
+        f"http://localhost:3000/{cast.acme.organization_id}",
+        "0 of 3",
+        "the name ci {sub}, the owner team, analytics:read, 5 tokens per day, 7 days without a token",
+        "Delete",
+    ]
+    assert Page(signed_in.get(PATH)).table("Provisioning rules") == [listed]
+    one = f"{PATH}/{row.provisioning_rule_id}/delete"
+    assert "0 agents of it will stay" in Page(signed_in.get(one)).text
+    assert post(signed_in, one).status_code == 303
+    assert database.fetch("provisioning/list_rules") == []
+
+
+def test_keeps_what_was_typed_and_names_what_is_wrong(signed_in: FlaskClient) -> None:
+    wrong = [
+        ({"subject": "*"}, "The rule of trust: its subject may have a * at its end only"),
+        ({"claims": "nothing"}, "A claim "),
+        ({"maxAgents": "many"}, "The maximum of agents must be a whole number from 1 to 10000."),
+        ({"scopes": "agents:write"}, "What agents get must not contain agents:write"),
+        ({"name": ""}, "The name must have 1 to 100 characters."),
+    ]
+    for change, sentence in wrong:
+        refused = post(signed_in, f"{PATH}/new", **(FORM | change))
+        assert refused.status_code == 400
+        page = Page(refused)
+        assert sentence in page.text
+        assert "ci {sub}" in html.unescape(refused.text)
+
+
+def test_tests_a_token_of_hostile_claims(signed_in: FlaskClient, cast: Cast) -> None:
+    issuer = Issuer.with_curve()
+    assert post(signed_in, f"{PATH}/new", **FORM, jwks=str(issuer.jwks()).replace("'", '"')).status_code == 303
+    assert Page(signed_in.get(f"{PATH}/test")).text
+    hostile = "system:serviceaccount:shop:<script>alert(1)</script>"
+    token = issuer.token(f"http://localhost:3000/{cast.acme.organization_id}", sub=hostile)
+    shown = post(signed_in, f"{PATH}/test", token=token)
+    assert shown.status_code == 200
+    assert "Not accepted by the rule shop" in Page(shown).text
+    assert "<script>alert" not in shown.text
+    assert post(signed_in, f"{PATH}/test", token="x").status_code == 400
+
+
+def test_an_agents_page_says_for_whom_it_was_created(signed_in: FlaskClient, cast: Cast) -> None:
+    issuer = Issuer.with_curve()
+    post(signed_in, f"{PATH}/switch", state="on")
+    post(signed_in, f"{PATH}/new", **FORM, jwks=str(issuer.jwks()).replace("'", '"'))
+    subject = "system:serviceaccount:shop:<b>builder"
+    token = issuer.token(f"http://localhost:3000/{cast.acme.organization_id}", sub=subject)
+    form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": token}
+    assert signed_in.post("/api/v1/token", data=form).status_code == 200
+    rows = database_of(cast.acme.services, cast.acme.organization_id).fetch(
+        "agents/list_agents", after_at=None, after_id=None, limit=None
+    )
+    [agent] = [row for row in rows if row.provisioned]
+    page = signed_in.get(f"/dashboard/agents/{agent.agent_id}")
+    assert (
+        f"Created at first sight by the rule shop for {subject} of {issuer.url}; expires 7 days after its last token"
+        in " ".join(Page(page).text.split())
+    )
+    assert "<b>builder" not in page.text
+
+
+def test_who_may_not(client: FlaskClient, services: Services, cast: Cast) -> None:
+    reader = make_agent(services, cast.acme.organization_id, name="reader", scopes=["analytics:read", "agents:read"])
+    with_session(client, reader)
+    assert "Switch provisioning" not in Page(client.get(PATH)).text
+    for path in (f"{PATH}/new", f"{PATH}/switch"):
+        assert client.post(path, data=FORM, headers=SAME_ORIGIN).status_code == 403
+    with_session(client, make_agent(services, cast.acme.organization_id, name="none", scopes=["analytics:read"]))
+    assert client.get(PATH).status_code == 403
