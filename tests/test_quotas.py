@@ -848,7 +848,7 @@ class TestServers:
         environment = {
             "AGENTIDP_DATABASE_URL": database_url,
             "AGENTIDP_SECRET_KEY": SECRET_KEY,
-            **{f"AGENTIDP_{name.upper()}": str(seconds) for name, seconds in LONGEST.items()},
+            **{f"AGENTIDP_{name.upper()}": f"{seconds:.0f}" for name, seconds in LONGEST.items()},
         }
         with Server(environment) as first, Server(environment) as second:
             loads = [Tries(one.port, [agent], TRIES).start() for one in (first, second)]
