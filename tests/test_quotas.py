@@ -841,6 +841,7 @@ class TestServers:
         found: Services = app.extensions["agentidp"]
         return found
 
+    @ON_CITUS_TOO
     def test_two_servers_issue_exactly_what_a_quota_allows(self, agent: Agent, database_url: str) -> None:
         set_quota(database_url, agent.organization_id, agent.agent_id, "day", QUOTA)
         set_quota(database_url, agent.organization_id, ORGANIZATION, "month", QUOTA + 100)

@@ -15,6 +15,10 @@ _NOT_CONNECTED = re.compile(r"Connection refused|No route to host|timeout expire
 """The errors of a connection that could not be opened, so that a worker has received nothing."""
 
 
+DEADLOCKS = 20
+"""After so many in a row a transaction is given up. The first hundred milliseconds after one, Citus finds the next."""
+
+
 def look_for_citus(connection: psycopg.Connection[Any]) -> None:
     """Bind parameters on the client if the database has Citus.
 
@@ -53,18 +57,32 @@ def run_on_citus(
     transaction, which psycopg's own pipeline sends together.
     """
     try:
-        try:
-            return _run(connection, organization_id, calls, durable=durable)
-        except psycopg.errors.InsufficientPrivilege:
-            # The organization's shard moved to another worker meanwhile. There the function has not entered it, so
-            # row-level security refuses the row. Nothing was done, and the second time the call goes to the right one.
-            connection.rollback()
-            return _run(connection, organization_id, calls, durable=durable)
+        for _ in range(DEADLOCKS - 1):
+            try:
+                return _run_beside_the_shard(connection, organization_id, calls, durable=durable)
+            except psycopg.errors.DeadlockDetected:
+                # Of a transaction that waits for a lock, Citus may find that it waits for itself: it takes all those on
+                # a server that have no distributed transaction for one (citusdata/citus#1803). So it does with tokens
+                # that are near the end of a quota. Nothing was done.
+                connection.rollback()
+        return _run_beside_the_shard(connection, organization_id, calls, durable=durable)
     except psycopg.Error as error:
         # psycopg does not say whether the commit had been sent.
         if is_lost(error) or is_worker_lost(error):
             raise OutcomeLost(str(error)) from error
         raise
+
+
+def _run_beside_the_shard(
+    connection: psycopg.Connection[Any], organization_id: str, calls: list[Call], *, durable: bool
+) -> list[Rows]:
+    try:
+        return _run(connection, organization_id, calls, durable=durable)
+    except psycopg.errors.InsufficientPrivilege:
+        # The organization's shard moved to another worker meanwhile. There the function has not entered it, so
+        # row-level security refuses the row. Nothing was done, and the second time the call goes to the right one.
+        connection.rollback()
+        return _run(connection, organization_id, calls, durable=durable)
 
 
 def _run(connection: psycopg.Connection[Any], organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
