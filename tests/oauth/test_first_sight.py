@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +15,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.erasure import erase_agent
+from agentidp.erasure import delete_organization, erase_agent
 from agentidp.federation.rule import selector_of
 from agentidp.oauth import client_assertion, first_sight
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY
@@ -23,11 +24,13 @@ from agentidp.registry.agents import remove_agent, update_agent
 from agentidp.registry.credentials import end_credential
 from agentidp.registry.organizations import update_organization
 from agentidp.registry.provisioning import NewProvisioningRuleSchema, add_rule, expire, remove_rule
+from agentidp.server.watch import watch
 from tests.audit.conftest import events_of, verified
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NEW_AGENT, NOON, Agent, Clock, database_of, make_agent, usage_sums
-from tests.federation.issuer import NOW, Issuer
+from tests.federation.issuer import NOW, Issuer, trust
 from tests.oauth.test_token_endpoint import FAILED, claims_of, reasons, whole
+from tests.wire import overheard
 
 pytestmark = ON_CITUS_TOO
 
@@ -399,3 +402,54 @@ class TestExpiry:
             "agents/get_agent", agent_id=other.agent_id
         )
         assert len(rows) == 1
+
+
+def test_a_known_agent_costs_what_any_trusted_one_does(client: FlaskClient, acme: Agent, issuer: Issuer) -> None:
+    token = issuer.token(audience(acme))
+    assert ask(client, token).status_code == 200
+    other = make_agent(acme.services, acme.organization_id, "by hand", ["analytics:read"])
+    trust(other, issuer=issuer.url, subject="job:7", audience=audience(acme), jwks=issuer.jwks())
+    by_hand = issuer.token(audience(acme), sub="job:7")
+    assert ask(client, by_hand).status_code == 200
+
+    for sent in (token, by_hand):
+        with overheard(acme.services.database) as conversation:
+            assert ask(client, sent).status_code == 200
+        assert conversation.statements == ["oauth/trusting_agents", "oauth/issue_access_token"]
+
+
+def test_the_example_of_the_guide_creates_the_agent_of_a_service_account(
+    client: FlaskClient, cast: Cast, issuer: Issuer
+) -> None:
+    acme = cast.acme
+    make_rule(acme, issuer, agentTemplate={"name": "shop {/kubernetes.io/serviceaccount/name}"})
+    switch(acme, is_on=True)
+    kubernetes = {
+        "namespace": "shop",
+        "node": {"name": "node-1", "uid": "646e7c5e-32d6-4d42-9dbd-e504e6cbe6b1"},
+        "pod": {"name": "web-0", "uid": "5e0bd49b-f040-43b0-99b7-22765a53f7f3"},
+        "serviceaccount": {"name": "web", "uid": "14ee3fa4-a7e2-420f-9f9a-dbc4507c3798"},
+    }
+    token = issuer.token([audience(acme)], sub="system:serviceaccount:shop:web", **{"kubernetes.io": kubernetes})
+    assert ask(client, token).status_code == 200
+    assert [agent.name for agent in agents_of(acme)] == ["shop web"]
+
+
+def test_watching_deletes_what_has_expired(client: FlaskClient, cast: Cast, issuer: Issuer, clock: Clock) -> None:
+    acme = cast.acme
+    make_rule(acme, issuer, agentTemplate={"expiresAfterDays": 1})
+    switch(acme, is_on=True)
+    assert ask(client, issuer.token(audience(acme))).status_code == 200
+    clock.advance(days=2)
+    watch(acme.services, threading.Event(), once=True)
+    assert agents_of(acme) == []
+
+
+def test_nothing_is_left_of_a_deleted_organization(
+    client: FlaskClient, acme: Agent, issuer: Issuer, database_url: str
+) -> None:
+    assert ask(client, issuer.token(audience(acme))).status_code == 200
+    delete_organization(database_url, acme.organization_id, at=NOON)
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("select count(*) from provisioning_rules").fetchall() == [(0,)]
+    assert whole(ask(client, issuer.token(audience(acme)))) == FAILED
