@@ -6,7 +6,7 @@
 -- after the last; min_rejected: of a day; max_agents: those with the most; sources_since (date): the first day of the sources.
 --
 -- pages: 60000, the days of each of ten thousand agents
--- fleet-pages: 5000
+-- fleet-pages: 6000
 with noticed as materialized (
     select each.agent_id
     from (

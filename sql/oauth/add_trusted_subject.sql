@@ -3,6 +3,6 @@
 -- Parameters: organization_id; agent_id; credential_id: of the rule; selector (bytea): 32 bytes.
 --
 -- citus: no shard, because it writes a reference table
--- example: selector=\\x0000000000000000000000000000000000000000000000000000000000000000
+-- example: selector=\x0000000000000000000000000000000000000000000000000000000000000000
 insert into trusted_subjects (selector, organization_id, agent_id, credential_id)
 values (%(selector)s, %(organization_id)s, %(agent_id)s::uuid, %(credential_id)s::uuid)
