@@ -178,7 +178,8 @@ class LastDay:
 
         :param of_sum: the surprise of their sum.
         """
-        is_raised = self.surprising(thresholds.SPIKE_RULES[-1].hours) >= thresholds.MIN_NIGHT_HOURS
+        hours = thresholds.SPIKE_RULES[-1].hours
+        is_raised = of_sum > 0 and self.surprising(hours) >= thresholds.MIN_NIGHT_HOURS
         return _Night(*self.sums[-1], of_sum if is_raised else 0.0)
 
     def surprising(self, hours: int) -> int:
@@ -316,6 +317,8 @@ class DailyMaxima:
         """
         place = len(self._today.nights)
         self._today.nights.append(night)
+        if not night.surprise:
+            return night[:2], 0.0
         nights = [night, *(day.nights[place] for day in self._days[1 - thresholds.SPIKE_RULES[-1].days :])]
         is_known = len(nights) == thresholds.SPIKE_RULES[-1].days
         least = min(each.surprise for each in nights) if is_known else 0.0
