@@ -56,6 +56,7 @@ RULES: dict[str, dict[str, list[Patch]]] = {
         "without the rule of an hour": _rules(never, 0),
         "without the rule of eight hours": _rules(never, 1),
         "without the rule of a day": _rules(never, 2),
+        "without the rule of three nights": _rules(never, 3),
         "the highest is usual, not the third-highest": [(thresholds, "USUAL_RANK", 1)],
         "no least surprise that is usual": _rules(lambda rule: rule._replace(min_usual=0.01)),
         "no higher limits for many lists": _rules(lambda rule: rule._replace(lists_exponent=0.0)),
