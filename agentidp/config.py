@@ -21,6 +21,9 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("auto", "json", "text")
 """``auto`` is text on a terminal and JSON elsewhere."""
 
+MIN_TOKEN_TTL = 60
+"""Seconds."""
+
 MAX_TOKEN_TTL = 86_400
 """Seconds. A retired signing key stays published this long, so no token may outlive it."""
 
@@ -158,7 +161,7 @@ class Settings:
             secret_key_previous=_secret_key(env, "AGENTIDP_SECRET_KEY_PREVIOUS", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE"),
             issuer=_issuer(env),
             insecure_http=_choice(env, "AGENTIDP_INSECURE_HTTP", cls.insecure_http, ("refuse", "allow")),
-            token_ttl=_number(env, "AGENTIDP_TOKEN_TTL", cls.token_ttl, 60, MAX_TOKEN_TTL),
+            token_ttl=_number(env, "AGENTIDP_TOKEN_TTL", cls.token_ttl, MIN_TOKEN_TTL, MAX_TOKEN_TTL),
             tokens_per_agent_and_minute=_number(
                 env, "AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE", cls.tokens_per_agent_and_minute, 0, 1_000_000
             ),

@@ -5,6 +5,7 @@ The counts of the last 90 days say what would break, and in which hours the fewe
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -16,6 +17,7 @@ from flask import Response
 
 from agentidp.analytics.attribution import Period
 from agentidp.caller import Caller, bearer
+from agentidp.config import MAX_TOKEN_TTL
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint
@@ -104,6 +106,35 @@ class Impact:
     in_use: list[Any] = field(default_factory=list)
 
 
+RESOURCE_SERVERS = Call("oauth/list_resource_servers", {})
+"""What reads the rows of :class:`Lifetimes`."""
+
+
+class Lifetimes:
+    """The longest time that tokens for a resource may be valid, in seconds.
+
+    Tokens that were issued before the lifetime of a resource server changed, or before it was deleted, are valid for as
+    long as it said then. That is not known, so for a day it is the longest that there can be.
+
+    :param servers: the organization's resource servers.
+    :param ttl: for those that name no lifetime, and for our own API.
+    """
+
+    def __init__(self, servers: Rows, ttl: int, at: datetime) -> None:
+        self.ttl = ttl
+        changed_since = at - timedelta(seconds=MAX_TOKEN_TTL)
+        self._by_resource = {
+            row.resource: MAX_TOKEN_TTL
+            if row.token_ttl_changed_at is not None and row.token_ttl_changed_at > changed_since
+            else row.token_ttl or ttl
+            for row in servers
+        }
+
+    def of(self, resource: str) -> int:
+        """For a resource; empty for our own API."""
+        return self._by_resource.get(resource, MAX_TOKEN_TTL) if resource else self.ttl
+
+
 def quietest_hours(week: Sequence[int]) -> int:
     """The first of the :data:`QUIET_HOURS` hours in a row with the fewest tokens; of several, the one in the middle of
     the quietest half day.
@@ -125,7 +156,7 @@ def valid_tokens(use: Use, at: datetime, ttl: int, last_used: datetime | None) -
     """
     lifetime = timedelta(seconds=ttl)
     # Those that were issued in an hour which had not ended so long ago.
-    hours = {began: n for began, n in use.by_hour.items() if began + timedelta(hours=1) > at - lifetime}
+    hours = {began: n for began, n in use.by_hour.items() if n and began + timedelta(hours=1) > at - lifetime}
     if not hours:
         return Valid(0, None)
     last = min(at, max(hours) + timedelta(hours=1))
@@ -134,6 +165,15 @@ def valid_tokens(use: Use, at: datetime, ttl: int, last_used: datetime | None) -
     if last + lifetime <= at:
         return Valid(0, None)
     return Valid(sum(hours.values()), last + lifetime)
+
+
+def _valid_of_all(uses: dict[int, Use], at: datetime, last_used: datetime | None = None) -> Valid:
+    """The tokens of several lifetimes that may be valid.
+
+    :param uses: lifetime -> the tokens.
+    """
+    found = [valid_tokens(use, at, ttl, last_used) for ttl, use in uses.items()]
+    return Valid(sum(one.at_most for one in found), max((one.until for one in found if one.until), default=None))
 
 
 def use_of_agent(at: datetime, agent_id: UUID) -> Call:
@@ -152,18 +192,18 @@ def _sorted(by_resource: dict[str | None, int]) -> list[tuple[str | None, int]]:
     return sorted(by_resource.items(), key=lambda pair: (-pair[1], pair[0] is None, pair[0] or ""))
 
 
-def credential_impact(rows: Rows, credentials: Rows, credential_id: UUID, at: datetime, ttl: int) -> Impact:
+def credential_impact(rows: Rows, credentials: Rows, credential_id: UUID, at: datetime, lifetimes: Lifetimes) -> Impact:
     """What breaks if a credential is revoked.
 
     :param rows: of :func:`use_of_agent`.
     :param credentials: of ``agents/list_credentials``.
-    :param ttl: seconds that a token is valid.
     :raises NotFound: the agent has no such credential, or it is revoked.
     """
     known = {row.credential_id: row for row in credentials if row.credential_id is not None}
     if credential_id not in known:
         raise NotFound
     use = Use()
+    by_lifetime: defaultdict[int, Use] = defaultdict(Use)
     by_resource: dict[str | None, int] = {}
     tokens = dict.fromkeys(known, 0)
     for row in rows:
@@ -171,6 +211,7 @@ def credential_impact(rows: Rows, credentials: Rows, credential_id: UUID, at: da
             tokens[row.credential_id] += sum(row.hours)
         if row.credential_id == credential_id:
             use.add(row.on_day, row.hours)
+            by_lifetime[lifetimes.of(row.resource)].add(row.on_day, row.hours)
             by_resource[row.resource] = by_resource.get(row.resource, 0) + sum(row.hours)
     last_used = known[credential_id].last_used_at
     others = [
@@ -182,7 +223,7 @@ def credential_impact(rows: Rows, credentials: Rows, credential_id: UUID, at: da
         use,
         last_used,
         _sorted(by_resource),
-        valid_tokens(use, at, ttl, last_used),
+        _valid_of_all(by_lifetime, at, last_used),
         others=others,
         in_use=[row for row, _ in others if is_in_use(row, at)],
     )
@@ -196,30 +237,33 @@ def is_in_use(credential: Any, at: datetime) -> bool:
     return credential.last_used_at is not None and credential.last_used_at > at - IN_USE
 
 
-def agent_impact(rows: Rows, at: datetime, ttl: int) -> Impact:
+def agent_impact(rows: Rows, at: datetime, lifetimes: Lifetimes) -> Impact:
     """What breaks if an agent is suspended or deleted.
 
     :param rows: of :func:`use_of_agent`.
-    :param ttl: seconds that a token is valid.
     """
     use = Use()
+    by_lifetime: defaultdict[int, Use] = defaultdict(Use)
     by_resource: dict[str | None, int] = {}
     for row in rows:
         if row.credential_id is None:
             use.add(row.on_day, row.hours)
+            # With those that are not attributed, and less those that are, if they are valid for another time.
+            by_lifetime[lifetimes.ttl].add(row.on_day, row.hours)
         else:
+            by_lifetime[lifetimes.of(row.resource)].add(row.on_day, row.hours)
+            by_lifetime[lifetimes.ttl].add(row.on_day, [-tokens for tokens in row.hours])
             by_resource[row.resource] = by_resource.get(row.resource, 0) + sum(row.hours)
     if rest := use.tokens - sum(by_resource.values()):
         by_resource[None] = rest
-    return Impact(use, None, _sorted(by_resource), valid_tokens(use, at, ttl, None))
+    return Impact(use, None, _sorted(by_resource), _valid_of_all(by_lifetime, at))
 
 
-def resource_impact(rows: Rows, names: Rows, resource: str, at: datetime, ttl: int) -> Impact:
+def resource_impact(rows: Rows, names: Rows, resource: str, at: datetime, lifetimes: Lifetimes) -> Impact:
     """What breaks if a resource server is deleted.
 
     :param rows: of :func:`use_of_resource`.
     :param names: of ``audit/agent_names``.
-    :param ttl: seconds that a token is valid.
     """
     use = Use()
     named = {row.agent_id: row.name for row in names}
@@ -232,7 +276,7 @@ def resource_impact(rows: Rows, names: Rows, resource: str, at: datetime, ttl: i
             agents.append({"agent_id": row.agent_id, "name": named[row.agent_id], **tokens})
     agents.sort(key=lambda agent: (-agent["tokens"], agent["agent_id"]))
     resources: list[tuple[str | None, int]] = [(resource, use.tokens)] if use.tokens else []
-    return Impact(use, None, resources, valid_tokens(use, at, ttl, None), agents=agents)
+    return Impact(use, None, resources, valid_tokens(use, at, lifetimes.of(resource), None), agents=agents)
 
 
 def sentences(impact: Impact, own_resource: str) -> list[str]:
@@ -461,10 +505,11 @@ def read_credential_impact(caller: Caller, agent_id: UUID, credential_id: UUID) 
 
     :raises NotFound: there is no such agent, or it has no such credential.
     """
-    credentials, rows = caller.read_together(
-        Call("agents/list_credentials", {"agent_id": agent_id}), use_of_agent(caller.at, agent_id)
+    credentials, rows, servers = caller.read_together(
+        Call("agents/list_credentials", {"agent_id": agent_id}), use_of_agent(caller.at, agent_id), RESOURCE_SERVERS
     )
-    return credential_impact(rows, credentials, credential_id, caller.at, caller.settings.token_ttl)
+    lifetimes = Lifetimes(servers, caller.settings.token_ttl, caller.at)
+    return credential_impact(rows, credentials, credential_id, caller.at, lifetimes)
 
 
 def read_agent_impact(caller: Caller, agent_id: UUID) -> Impact:
@@ -472,12 +517,12 @@ def read_agent_impact(caller: Caller, agent_id: UUID) -> Impact:
 
     :raises NotFound: there is no such agent.
     """
-    agents, rows = caller.read_together(
-        Call("agents/get_agent", {"agent_id": agent_id}), use_of_agent(caller.at, agent_id)
+    agents, rows, servers = caller.read_together(
+        Call("agents/get_agent", {"agent_id": agent_id}), use_of_agent(caller.at, agent_id), RESOURCE_SERVERS
     )
     if not agents:
         raise NotFound
-    return agent_impact(rows, caller.at, caller.settings.token_ttl)
+    return agent_impact(rows, caller.at, Lifetimes(servers, caller.settings.token_ttl, caller.at))
 
 
 def read_resource_impact(caller: Caller, resource_server_id: UUID) -> tuple[Any, Impact]:
@@ -492,7 +537,8 @@ def read_resource_impact(caller: Caller, resource_server_id: UUID) -> tuple[Any,
     with caller.expensive_read():
         rows = caller.read_together(use_of_resource(caller.at, server.resource))[0]
     names = caller.read("audit/agent_names", agent_ids=[row.agent_id for row in rows if row.agent_id is not None])
-    return server, resource_impact(rows, names, server.resource, caller.at, caller.settings.token_ttl)
+    lifetimes = Lifetimes(servers, caller.settings.token_ttl, caller.at)
+    return server, resource_impact(rows, names, server.resource, caller.at, lifetimes)
 
 
 def _represent(impact: Impact, caller: Caller) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from agentidp.analytics import impact
 from agentidp.cli.confirmation import asks_first, confirm, count, dry_run_option, recent_tokens
 from agentidp.cli.context import opened
 from agentidp.cli.named import AgentOf, agent_named, organization_named
-from agentidp.cli.options import as_json_option, organization_option
+from agentidp.cli.options import as_json_option, number_or_none, organization_option
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.erasure import erase_agent
@@ -20,16 +20,6 @@ from agentidp.registry import agents, credentials
 from agentidp.services import Services
 
 agent_argument = click.argument("agent", metavar="ID|NAME")
-
-
-def _replicas(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
-    """The number, or 0 for none: ``None`` says that the option is left out."""
-    if text is None or text == "none":
-        return None if text is None else 0
-    digits = text if text.isascii() and text.isdecimal() and len(text) < 9 else "0"
-    if not agents.MIN_REPLICAS <= int(digits) <= agents.MAX_REPLICAS:
-        raise click.BadParameter(f"must be a whole number from {agents.MIN_REPLICAS} to {agents.MAX_REPLICAS}, or none")
-    return int(digits)
 
 
 def text_options(is_new: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -49,7 +39,7 @@ replicas_option = click.option(
     "--expected-replicas",
     "expectedReplicas",
     metavar="N|none",
-    callback=_replicas,
+    callback=number_or_none(agents.MIN_REPLICAS, agents.MAX_REPLICAS),
     help="How many instances of it run, so that their tokens are not reported as waste.",
 )
 
@@ -207,8 +197,9 @@ def _described(services: Services, found: AgentOf, *, is_deleted: bool = False) 
 def _broken(services: Services, found: AgentOf) -> str:
     """Who would notice that the agent gets no token: a line a sentence."""
     database = services.database.of(found.organization_id, utc_now())
-    [used] = database.run(impact.use_of_agent(database.at, found.agent_id))
-    of_it = impact.agent_impact(used, database.at, services.settings.token_ttl)
+    used, servers = database.run(impact.use_of_agent(database.at, found.agent_id), impact.RESOURCE_SERVERS)
+    lifetimes = impact.Lifetimes(servers, services.settings.token_ttl, database.at)
+    of_it = impact.agent_impact(used, database.at, lifetimes)
     return "\n".join(impact.sentences(of_it, services.settings.resource))
 
 

@@ -99,8 +99,8 @@ def _consequences(services: Services, kid: str) -> str:
     tokens = count(sum(row.tokens_today for [row] in filter(None, usage)), "token")
     return (
         f"This revokes the signing key {kid}, {what}. Today {count(len(rows), 'organization')} got {tokens}; a token "
-        f"is valid for {count(services.settings.token_ttl, 'second')}. This cannot be undone: agentidp keys rotate "
-        "replaces the key that signs, and ends no token."
+        f"is valid for {count(services.settings.token_ttl, 'second')}, unless its resource server says otherwise. "
+        "This cannot be undone: agentidp keys rotate replaces the key that signs, and ends no token."
     )
 
 

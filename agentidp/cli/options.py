@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
@@ -18,6 +19,20 @@ def moment(text: str) -> datetime:
         if at.tzinfo is not None:
             return at.astimezone(UTC)
     raise click.BadParameter("must be a day (2026-04-15), or a date and time with a time zone (2026-04-15T12:00:00Z)")
+
+
+def number_or_none(least: int, most: int) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
+    """The callback of an option that is a number or ``none``, which is 0: ``None`` says that the option is left out."""
+
+    def parsed(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+        if text is None or text == "none":
+            return None if text is None else 0
+        digits = text if text.isascii() and text.isdecimal() and len(text) < 9 else "-1"
+        if not least <= int(digits) <= most:
+            raise click.BadParameter(f"must be a whole number from {least} to {most}, or none")
+        return int(digits)
+
+    return parsed
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

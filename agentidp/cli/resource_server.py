@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -10,9 +11,10 @@ from agentidp.analytics import impact
 from agentidp.cli.confirmation import asks_first, confirm, count, dry_run_option
 from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, one_of, organization_named
-from agentidp.cli.options import as_json_option, organization_option
+from agentidp.cli.options import as_json_option, number_or_none, organization_option
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
+from agentidp.config import MAX_TOKEN_TTL, MIN_TOKEN_TTL
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.registry import resource_identifiers, resource_servers
 from agentidp.services import Services
@@ -25,6 +27,40 @@ token_per_call_option = click.option(
     default=None,
     help="Whether agents are to request a token for each call: then the finding uncached_tokens leaves them out.",
 )
+
+
+_TOKEN_OPTIONS = (
+    click.option(
+        "--audience", metavar="TEXT", help="The aud of its tokens, which need not be a URI; empty: its identifier."
+    ),
+    click.option(
+        "--token-ttl",
+        "tokenTtl",
+        metavar="SECONDS|none",
+        callback=number_or_none(MIN_TOKEN_TTL, MAX_TOKEN_TTL),
+        help="How long its tokens are valid; none: as long as those of our own API.",
+    ),
+    click.option(
+        "--subject",
+        metavar="TEMPLATE",
+        help="The sub of its tokens, with {agentId} and perhaps {organizationId}; empty: the agent's id.",
+    ),
+)
+
+
+def token_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What its tokens are like."""
+    for option in reversed(_TOKEN_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _given(**members: Any) -> dict[str, Any]:
+    """The members whose options are not left out: what is to be removed is ``null``."""
+    removable = ("audience", "tokenTtl", "subject")
+    return {
+        name: (value or None) if name in removable else value for name, value in members.items() if value is not None
+    }
 
 
 @click.group("resource-server")
@@ -41,15 +77,23 @@ def commands() -> None:
 @click.option("--name", required=True, help="For people.")
 @click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="May be given several times.")
 @token_per_call_option
+@token_options
 @as_json_option
 def create(
-    resource: str, organization: str, name: str, scopes: tuple[str, ...], token_per_call: bool | None, as_json: bool
+    resource: str,
+    organization: str,
+    name: str,
+    scopes: tuple[str, ...],
+    token_per_call: bool | None,
+    as_json: bool,
+    **tokens: Any,
 ) -> None:
     """Register a resource server and print its id. Its identifier RESOURCE is an absolute URI."""
     with opened() as services:
         database = _database(services, organization)
         new = resource_servers.NewResourceServerSchema().load(
             {"resource": resource, "name": name, "scopes": list(scopes), "tokenPerCall": bool(token_per_call)}
+            | _given(**tokens)
         )
         with database.transaction() as transaction:
             row = resource_servers.add_resource_server(transaction, services.settings, **new)
@@ -64,7 +108,8 @@ def create(
 def show_(server: str, organization: str, as_json: bool) -> None:
     """Print a resource server.
 
-    Prints: id, identifier, name, scopes, time of creation, whether a token is for one call.
+    Prints: id, identifier, name, scopes, time of creation, whether a token is for one call, and the audience, the
+    lifetime and the subject of its tokens.
     """
     with opened() as services:
         row = _server(_database(services, organization), server)
@@ -79,6 +124,7 @@ def show_(server: str, organization: str, as_json: bool) -> None:
     "--scope", "scopes", multiple=True, metavar="SCOPE", help="Instead of all its scopes; may be given several times."
 )
 @token_per_call_option
+@token_options
 @as_json_option
 def update(
     server: str,
@@ -87,13 +133,14 @@ def update(
     scopes: tuple[str, ...],
     token_per_call: bool | None,
     as_json: bool,
+    **tokens: Any,
 ) -> None:
     """Change a resource server and print it. What is left out stays; the identifier cannot be changed.
 
-    Prints: id, identifier, name, scopes, time of creation, whether a token is for one call.
+    Prints: id, identifier, name, scopes, time of creation, whether a token is for one call, and the audience, the
+    lifetime and the subject of its tokens.
     """
-    given = {"name": name, "scopes": list(scopes) or None, "tokenPerCall": token_per_call}
-    change = {member: value for member, value in given.items() if value is not None}
+    change = _given(name=name, scopes=list(scopes) or None, tokenPerCall=token_per_call, **tokens)
     if not change:
         raise click.UsageError("name something to change")
     with opened() as services:
@@ -101,7 +148,9 @@ def update(
         found = _server(database, server)
         loaded = resource_servers.ResourceServerChangeSchema().load(change)
         with database.transaction() as transaction:
-            row = resource_servers.update_resource_server(transaction, found.resource_server_id, loaded)
+            row = resource_servers.update_resource_server(
+                transaction, services.settings, found.resource_server_id, loaded
+            )
     show([resource_servers.represent(row)], as_json, one=True)
 
 
@@ -135,7 +184,8 @@ def _broken(services: Services, database: OrganizationDatabase, server: Any) -> 
     [used] = database.run(impact.use_of_resource(database.at, server.resource))
     agent_ids = [row.agent_id for row in used if row.agent_id is not None]
     names = database.fetch("audit/agent_names", agent_ids=agent_ids)
-    of_it = impact.resource_impact(used, names, server.resource, database.at, services.settings.token_ttl)
+    lifetimes = impact.Lifetimes([server], services.settings.token_ttl, database.at)
+    of_it = impact.resource_impact(used, names, server.resource, database.at, lifetimes)
     return "\n".join(impact.sentences(of_it, services.settings.resource))
 
 
@@ -154,7 +204,7 @@ def _server(database: OrganizationDatabase, server: str) -> Any:
     "--organization",
     metavar="ID|NAME",
     help="List this organization's resource servers: id, identifier, name, scopes, time of creation, "
-    "whether a token is for one call.",
+    "whether a token is for one call, and the audience, the lifetime and the subject of its tokens.",
 )
 @click.option("--conflicts", is_flag=True, help="Only identifiers that are registered and that no organization holds.")
 @as_json_option

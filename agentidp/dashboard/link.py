@@ -49,11 +49,11 @@ def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) ->
     """
     # Read first: a token that cannot be signed must not be counted.
     signing_key = s.keys.current().signing
-    client, scope = operator_token.grant(
+    client, granted = operator_token.grant(
         s, organization_id, agent_id, scope=[session.SCOPE], resource=None, at=at, action="agent.link_created"
     )
     audience = s.settings.dashboard_sign_in
-    body = issuance.token_response(s, signing_key, client, scope, resource=audience, at=at, ttl=LIFETIME)
+    body = issuance.token_response(s, signing_key, client, granted.scope, resource=audience, at=at, ttl=LIFETIME)
     return f"{audience}?token={body['access_token']}"
 
 

@@ -7,6 +7,7 @@ Reading needs a session with the scope ``agents:read`` or ``agents:write``, as a
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from uuid import UUID
 
@@ -16,17 +17,20 @@ from agentidp.analytics import impact
 from agentidp.analytics.attribution import read_attribution
 from agentidp.analytics.resource_usage import used_resources
 from agentidp.caller import Caller
+from agentidp.config import MAX_TOKEN_TTL, MIN_TOKEN_TTL
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.http.errors import Conflict, ValidationError, existing
-from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH
+from agentidp.http.resource_identifier import MAX_AUDIENCE_LENGTH, MAX_RESOURCE_LENGTH
+from agentidp.jose.subject import MAX_TEMPLATE_LENGTH
 from agentidp.registry.resource_servers import (
     NewResourceServerSchema,
     ResourceServerChangeSchema,
     add_resource_server,
     remove_resource_server,
+    represent,
     update_resource_server,
 )
 
@@ -38,7 +42,8 @@ DAYS = 30
 MAX_HOLDERS = 50
 """Agents that the page of a resource server names."""
 
-FIELDS = {"resource": "The identifier", "name": "The name", "scopes": "The scopes"}
+OF_TOKENS = {"audience": "The audience", "tokenTtl": "The lifetime", "subject": "The subject"}
+FIELDS = {"resource": "The identifier", "name": "The name", "scopes": "The scopes"} | OF_TOKENS
 """What an error calls the fields of the form."""
 
 blueprint = pages.new_blueprint("dashboard-resource-servers", __name__)
@@ -110,8 +115,8 @@ def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """The form with what the resource server is now."""
     server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
-    given = {"name": server.name, "scopes": "\n".join(server.scopes), "tokenPerCall": server.token_per_call}
-    return _form(Form(given), server)
+    given = {name: "" if value is None else value for name, value in represent(server).items()}
+    return _form(Form(given | {"scopes": "\n".join(server.scopes)}), server)
 
 
 @blueprint.post("/dashboard/resource-servers/<uuid:resource_server_id>/edit")
@@ -122,8 +127,8 @@ def change_resource_server(caller: Caller, resource_server_id: UUID) -> Response
     try:
         change = forms.loaded(ResourceServerChangeSchema(), _body(sent))
         with session.changing(caller, SCOPE) as opened:
-            update_resource_server(opened, resource_server_id, change)
-    except ValidationError as refused:
+            update_resource_server(opened, caller.settings, resource_server_id, change)
+    except (ValidationError, Conflict) as refused:
         server = existing(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
         return _form(Form(sent, forms.errors(refused, FIELDS)), server, refused.status)
     return pages.see_other(f"/resource-servers/{resource_server_id}")
@@ -148,11 +153,14 @@ def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response
 
 
 def _sent(*names: str) -> dict[str, Any]:
-    return forms.text(*names) | {"tokenPerCall": "tokenPerCall" in request.form}
+    return forms.text(*names, *OF_TOKENS) | {"tokenPerCall": "tokenPerCall" in request.form}
 
 
 def _body(sent: dict[str, Any]) -> dict[str, Any]:
-    return sent | {"scopes": sent["scopes"].split()}
+    of_tokens: dict[str, Any] = {name: sent[name] or None for name in OF_TOKENS}
+    if re.fullmatch("[0-9]{1,9}", sent["tokenTtl"]):
+        of_tokens["tokenTtl"] = int(sent["tokenTtl"])
+    return sent | {"scopes": sent["scopes"].split()} | of_tokens
 
 
 def _with_holders(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
@@ -163,7 +171,16 @@ def _with_holders(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
 
 def _form(form: Form, server: Any = None, status: int = 200) -> Response:
     """The form of *server*, or of a new one."""
-    return _page("resource_server_form.html", status, form=form, server=server, max_resource=MAX_RESOURCE_LENGTH)
+    return _page(
+        "resource_server_form.html",
+        status,
+        form=form,
+        server=server,
+        max_resource=MAX_RESOURCE_LENGTH,
+        max_audience=MAX_AUDIENCE_LENGTH,
+        max_subject=MAX_TEMPLATE_LENGTH,
+        ttl=(MIN_TOKEN_TTL, MAX_TOKEN_TTL),
+    )
 
 
 def _page(template: str, status: int = 200, **context: Any) -> Response:

@@ -252,6 +252,6 @@ def _resource_server(opened: Transaction, settings: Settings, change: Change) ->
         resource_servers.add_resource_server(opened, settings, **new)
     elif change.action == "change":
         values = resource_servers.ResourceServerChangeSchema().load(change.after)
-        resource_servers.update_resource_server(opened, UUID(change.id), values)
+        resource_servers.update_resource_server(opened, settings, UUID(change.id), values)
     else:
         resource_servers.remove_resource_server(opened, UUID(change.id))

@@ -1,4 +1,6 @@
-"""The form of a resource identifier: the URI by which a client names a resource server (RFC 8707 section 2)."""
+"""The form of a resource identifier: the URI by which a client names a resource server (RFC 8707 section 2); and of the
+audience that a resource server may have instead, as clouds do.
+"""
 
 from __future__ import annotations
 
@@ -17,3 +19,30 @@ MAX_RESOURCE_LENGTH = 500
 def is_resource_identifier(text: str) -> bool:
     """Whether *text* is an absolute URI without fragment (RFC 8707 section 2), of at most 500 characters."""
     return len(text) <= MAX_RESOURCE_LENGTH and re.fullmatch(RESOURCE_IDENTIFIER, text) is not None
+
+
+AUDIENCE = r"[!#-\[\]-~]+"
+"""A regular expression: printable ASCII without blank, quote and backslash. It need not be a URI."""
+
+MAX_AUDIENCE_LENGTH = 255
+"""Characters. AWS takes no longer ones."""
+
+SHARED_AUDIENCES = frozenset({"sts.amazonaws.com", "api://AzureADTokenExchange"})
+"""Audiences that all customers of a cloud use. They belong to no organization: the cloud tells the tokens of one from
+those of another by ``sub``. Any other audience belongs to one organization, like an identifier.
+"""
+
+
+def is_audience(text: str) -> bool:
+    """Whether tokens can have *text* as ``aud``."""
+    return len(text) <= MAX_AUDIENCE_LENGTH and re.fullmatch(AUDIENCE, text) is not None
+
+
+def claim_of(audience: str) -> str | None:
+    """What an organization must hold to get tokens with an audience; ``None`` if it is shared.
+
+    Google Cloud takes ``//iam.googleapis.com/…`` and ``https://iam.googleapis.com/…`` for the same.
+    """
+    if audience in SHARED_AUDIENCES:
+        return None
+    return f"https:{audience}" if audience.startswith("//") else audience

@@ -60,12 +60,14 @@ class VerificationKey:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """The claims of a token of ours. ``issued_at`` and ``expires_at`` are seconds since the epoch, ``jkt`` is the
-    thumbprint of the key that it is bound to, if it is (RFC 9449 section 6.1).
+    """The claims of a token of ours. ``agent_id`` is its ``client_id``. ``subject`` is the same, or what the resource
+    server makes of it. ``issued_at`` and ``expires_at`` are seconds since the epoch, ``jkt`` is the thumbprint of the
+    key that it is bound to, if it is (RFC 9449 section 6.1).
     """
 
     organization_id: str
     agent_id: UUID
+    subject: str
     scope: frozenset[str]
     jti: str
     audience: str
@@ -95,6 +97,7 @@ def issue_access_token(
     at: datetime,
     ttl: int,
     jkt: str | None = None,
+    subject: str | None = None,
 ) -> str:
     """Sign an access token (RFC 9068 section 2).
 
@@ -102,11 +105,12 @@ def issue_access_token(
     :param ttl: seconds until ``exp``.
     :param jkt: the JWK thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
     :param scope: space-separated; left out of the token where empty (RFC 6749 appendix A.4 has no empty scope).
+    :param subject: the agent's id when ``None``. It must contain that id.
     """
     issued_at, client_id = int(at.timestamp()), str(agent_id)
     claims: dict[str, Any] = {
         "iss": issuer,
-        "sub": client_id,
+        "sub": subject or client_id,
         "client_id": client_id,
         "aud": audience,
         "exp": issued_at + ttl,
@@ -188,6 +192,9 @@ def verify_access_token(
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise TokenRefused(type(error).__name__) from error
     token = _access_token(claims)
+    if audience is not None and token.subject != str(token.agent_id):
+        # A subject of another form is for others.
+        raise TokenRefused("sub is not client_id")
     now = at.timestamp()
     if token.issued_at > now + LEEWAY or _instant(claims.get("nbf", token.issued_at)) > now + LEEWAY:
         raise TokenRefused("not yet valid", token)
@@ -197,18 +204,21 @@ def verify_access_token(
 
 
 def _access_token(claims: dict[str, Any]) -> AccessToken:
-    organization_id, subject, scope = claims["organization_id"], claims["sub"], claims.get("scope", "")
-    if not all(isinstance(text, str) for text in (organization_id, subject, scope, claims["jti"], claims["aud"])):
+    organization_id, client_id, subject = claims["organization_id"], claims["client_id"], claims["sub"]
+    scope = claims.get("scope", "")
+    texts = (organization_id, client_id, subject, scope, claims["jti"], claims["aud"])
+    if not all(isinstance(text, str) for text in texts):
         raise TokenRefused("a claim is not a string")
-    if claims["client_id"] != subject:
-        raise TokenRefused("client_id is not sub")
+    if client_id not in subject:
+        raise TokenRefused("client_id is not in sub")
     try:
-        agent_id = UUID(subject)
+        agent_id = UUID(client_id)
     except ValueError:
-        raise TokenRefused("sub is not an agent") from None
+        raise TokenRefused("client_id is not an agent") from None
     return AccessToken(
         organization_id=organization_id,
         agent_id=agent_id,
+        subject=subject,
         scope=frozenset(scope.split()),
         jti=claims["jti"],
         audience=claims["aud"],

@@ -45,7 +45,7 @@ class IntrospectionSchema(ma.Schema):
     token_type = ma.fields.String(validate=ma.validate.OneOf(["Bearer", "DPoP"]))
     exp = ma.fields.Integer()
     iat = ma.fields.Integer()
-    sub = ma.fields.UUID()
+    sub = ma.fields.String()
     aud = ma.fields.String()
     iss = ma.fields.String()
     jti = ma.fields.String()
@@ -74,7 +74,7 @@ def describe(token: AccessToken) -> dict[str, Any]:
         "token_type": "DPoP" if token.jkt else "Bearer",
         "exp": token.expires_at,
         "iat": token.issued_at,
-        "sub": str(token.agent_id),
+        "sub": token.subject,
         "aud": token.audience,
         "iss": services().settings.issuer,
         "jti": token.jti,

@@ -28,6 +28,9 @@ the same, and validators refuse an empty list. This is the value of issuers that
 Kubernetes, and the one that clouds look for.
 """
 
+CLAIMS = ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "organization_id", "scope", "cnf")
+"""What tokens contain, of which OpenID Connect Discovery recommends a list."""
+
 _BASE64URL = ma.validate.Regexp(r"[A-Za-z0-9_-]+\Z")
 CACHED = {"Cache-Control": f"public, max-age={JWKS_MAX_AGE}"}
 
@@ -83,6 +86,7 @@ class OpenIDProviderSchema(AuthorizationServerSchema):
 
     subject_types_supported = _list_of(["public"])
     id_token_signing_alg_values_supported = _list_of(SIGNING_ALGORITHMS)
+    claims_supported = _list_of(CLAIMS)
 
 
 class ProtectedResourceSchema(ma.Schema):
@@ -121,12 +125,15 @@ def authorization_server() -> Response:
 @oauth_errors
 @blueprint.response(200, OpenIDProviderSchema)
 def openid_configuration() -> Response:
-    """The same members at OpenID Connect's address, the only one that many libraries use, and two that it requires."""
-    required = {
+    """The same members at OpenID Connect's address, the only one that many libraries use, two that it requires, and the
+    claims.
+    """
+    more = {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": list(SIGNING_ALGORITHMS),
+        "claims_supported": list(CLAIMS),
     }
-    return json_response(authorization_server_metadata() | required, headers=CACHED)
+    return json_response(authorization_server_metadata() | more, headers=CACHED)
 
 
 def authorization_server_metadata() -> dict[str, Any]:

@@ -102,8 +102,17 @@ def issue_token() -> Response:
             received, client, at, client_authentication.invalid_grant if is_jwt_bearer else None
         )
     s.token_rate.count(client.agent_id, client.secret_hash or client.jwk)
-    jkt = proof.jkt if proof else None
-    body = issuance.token_response(s, signing_key, client, granted.scope, resource=resource, at=at, jkt=jkt)
+    body = issuance.token_response(
+        s,
+        signing_key,
+        client,
+        granted.scope,
+        resource=granted.audience or resource,
+        at=at,
+        jkt=proof.jkt if proof else None,
+        ttl=granted.token_ttl,
+        subject=granted.subject,
+    )
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
     return json_response(body, headers=NO_STORE | quotas.headers(granted.quotas, at, is_issued=True))
 

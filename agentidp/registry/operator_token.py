@@ -31,7 +31,16 @@ def issue(
     # Read first: a token that cannot be signed must not be counted.
     signing_key = services.keys.current().signing
     client, granted = grant(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
-    body = issuance.token_response(services, signing_key, client, granted, resource=resource, at=at)
+    body = issuance.token_response(
+        services,
+        signing_key,
+        client,
+        granted.scope,
+        resource=granted.audience or resource,
+        at=at,
+        ttl=granted.token_ttl,
+        subject=granted.subject,
+    )
     access_token: str = body["access_token"]
     return access_token
 
@@ -45,7 +54,7 @@ def grant(
     resource: str | None,
     at: datetime,
     action: str = "agent.token_issued",
-) -> tuple[issuance.Client, str]:
+) -> tuple[issuance.Client, issuance.Grant]:
     """Grant an agent a token and count it, by the statement that does so for the token endpoint.
 
     The agent authenticates with a secret that is made for this token and removed in the same transaction.
@@ -53,7 +62,7 @@ def grant(
     :param scope: all that the agent has if ``None``.
     :param resource: our own API if ``None``.
     :param action: what the audit trail calls it.
-    :returns: the agent as a client, and the scope granted.
+    :returns: the agent as a client, and what it is granted.
     :raises ConfigurationError: the agent or its organization is suspended.
     :raises NotFound: the organization has no such agent.
     :raises OAuthError: the agent may not have what is asked for, or a quota refuses it.
@@ -77,7 +86,7 @@ def grant(
             audit.record(transaction, action, agent_id, after={"scope": granted.scope, "resource": resource})
     if granted is None:
         raise _suspended(services, organization_id, agent_id, at)
-    return client, granted.scope
+    return client, granted
 
 
 def _suspended(services: Services, organization_id: str, agent_id: UUID, at: datetime) -> ConfigurationError:

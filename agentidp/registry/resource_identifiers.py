@@ -1,4 +1,5 @@
-"""Which organization a resource identifier belongs to: only that one gets tokens with it as ``aud`` (RFC 8707).
+"""Which organization a resource identifier belongs to: only that one gets tokens with it as ``aud`` (RFC 8707). The
+same applies to an audience that a resource server has instead.
 
 It belongs to it in every spelling that ``resource_key()``, a function of the database, takes for the same.
 """
@@ -17,7 +18,7 @@ from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.errors import Conflict
-from agentidp.http.resource_identifier import is_resource_identifier
+from agentidp.http.resource_identifier import claim_of, is_audience, is_resource_identifier
 from agentidp.registry.resource_proof import verify_ownership
 
 MAX_CLAIMS = 1000
@@ -29,8 +30,8 @@ class ResourceTaken(Conflict):
 
     message = "The resource is registered already."
 
-    def __init__(self) -> None:
-        super().__init__(details={"resource": ["is taken"]})
+    def __init__(self, member: str = "resource") -> None:
+        super().__init__(details={member: ["is taken"]})
 
 
 class ResourceIdentifier(NamedTuple):
@@ -46,11 +47,12 @@ class ResourceIdentifier(NamedTuple):
     """The organizations that have a resource server with it, oldest first."""
 
 
-def claim(transaction: Transaction, resource: str) -> None:
+def claim(transaction: Transaction, resource: str, *, member: str = "resource") -> None:
     """Claim an identifier for the transaction's organization, which may hold it already.
 
     If two organizations claim it at the same time, one waits for the other.
 
+    :param member: of the body, which an error is about.
     :raises ResourceTaken: another organization holds it.
     :raises Conflict: the organization holds :data:`MAX_CLAIMS` identifiers.
     """
@@ -60,12 +62,12 @@ def claim(transaction: Transaction, resource: str) -> None:
     if held.count >= MAX_CLAIMS:
         raise Conflict(
             f"The organization holds {MAX_CLAIMS} resource identifiers; only an operator can release one.",
-            details={"resource": [f"at most {MAX_CLAIMS} for an organization"]},
+            details={member: [f"at most {MAX_CLAIMS} for an organization"]},
         )
     try:
         transaction.fetch("oauth/claim_resource", resource=resource)
     except psycopg.errors.UniqueViolation:
-        raise ResourceTaken from None
+        raise ResourceTaken(member) from None
 
 
 def resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[ResourceIdentifier]:
@@ -94,7 +96,7 @@ def holder(database_url: str, resource: str, at: datetime) -> str | None:
     :param database_url: as the operator.
     :raises ConfigurationError: it is no resource identifier.
     """
-    _check(resource)
+    resource = _checked(resource)
     with connect(database_url) as connection, operator_transaction(connection, audit.INSTANCE, at) as opened:
         held = opened.fetch("oauth/resource_holder", resource=resource)
     return held[0].organization_id if held else None
@@ -114,7 +116,7 @@ def assign(
     :raises ConfigurationError: it is no resource identifier, or our own API's or dashboard's, or the resource server
         does not name this issuer and the organization.
     """
-    _check(resource)
+    resource = _checked(resource)
     if verify:
         verify_ownership(resource, organization_id, settings.issuer)
     with connect(str(settings.database_url)) as connection, connection.transaction():
@@ -141,7 +143,7 @@ def release(database_url: str, resource: str, at: datetime) -> str:
     :returns: the organization that held it.
     :raises ConfigurationError: it is no resource identifier, or nobody holds it.
     """
-    _check(resource)
+    resource = _checked(resource)
     with connect(database_url) as connection, connection.transaction():
         rows = connection.execute(load_sql("oauth/release_resource"), {"resource": resource}).fetchall()
         if not rows:
@@ -152,6 +154,13 @@ def release(database_url: str, resource: str, at: datetime) -> str:
     return organization_id
 
 
-def _check(resource: str) -> None:
-    if not is_resource_identifier(resource):
-        raise ConfigurationError("the resource must be an absolute URI without fragment")
+def _checked(resource: str) -> str:
+    """What stands for an identifier, or for an audience that is none."""
+    if is_resource_identifier(resource):
+        return resource
+    claimed = claim_of(resource) if is_audience(resource) else None
+    if claimed is None:
+        raise ConfigurationError(
+            "the resource must be an absolute URI without fragment, or an audience that is not shared"
+        )
+    return claimed

@@ -12,13 +12,22 @@ from flask import Response
 
 from agentidp import audit
 from agentidp.caller import Caller, bearer
-from agentidp.config import Settings
+from agentidp.config import MAX_TOKEN_TTL, MIN_TOKEN_TTL, Settings
 from agentidp.db.organization import Transaction
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.openapi import Blueprint
-from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
+from agentidp.http.resource_identifier import (
+    AUDIENCE,
+    MAX_AUDIENCE_LENGTH,
+    MAX_RESOURCE_LENGTH,
+    RESOURCE_IDENTIFIER,
+    claim_of,
+    is_audience,
+    is_resource_identifier,
+)
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, ScopeList, Text, timestamp
+from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, NumberOrNull, ScopeList, Text, timestamp
+from agentidp.jose import subject as subjects
 from agentidp.registry.resource_identifiers import ResourceTaken, claim
 from agentidp.scopes import SCOPES
 from agentidp.services import services
@@ -32,7 +41,23 @@ TOKEN_PER_CALL = {
     "description": "Whether agents are to request a token for each call: then the finding `uncached_tokens` leaves its "
     "tokens out"
 }
-"""What the OpenAPI document says of the member."""
+AUDIENCE_OF_TOKENS = {
+    "description": "The `aud` of its tokens if it is not the identifier, as clouds demand. Null: the identifier",
+    "pattern": f"^{AUDIENCE}$",
+    "maxLength": MAX_AUDIENCE_LENGTH,
+}
+TOKEN_TTL = {"description": "Seconds that its tokens are valid. Null: as many as those of our own API"}
+SUBJECT = {
+    "description": "The `sub` of its tokens: text with `{agentId}`, perhaps `{organizationId}`, and no id itself. "
+    "Null: the agent's id",
+    "pattern": f"^{subjects.TEMPLATE}$",
+    "maxLength": subjects.MAX_TEMPLATE_LENGTH,
+}
+"""What the OpenAPI document says of the members."""
+
+
+def _text_or_null(**kwargs: Any) -> ma.fields.String:
+    return ma.fields.String(allow_none=True, error_messages={"invalid": "must be a string or null"}, **kwargs)
 
 
 class _ResourceServerFields(ma.Schema):
@@ -41,12 +66,28 @@ class _ResourceServerFields(ma.Schema):
     name = Text(1, MAX_NAME, required=True)
     scopes = ScopeList(load_default=list)
     tokenPerCall = Flag(load_default=False, attribute="token_per_call", metadata=TOKEN_PER_CALL)
+    audience = _text_or_null(load_default=None, metadata=AUDIENCE_OF_TOKENS)
+    tokenTtl = NumberOrNull(MIN_TOKEN_TTL, MAX_TOKEN_TTL, load_default=None, attribute="token_ttl", metadata=TOKEN_TTL)
+    subject = _text_or_null(load_default=None, metadata=SUBJECT)
 
     @ma.validates("scopes")
     def must_not_be_ours(self, scopes: list[str], data_key: str) -> None:
         """Scopes with the names of our own would mislead readers, although the token names its resource."""
         if not SCOPES.keys().isdisjoint(scopes):
             raise ma.ValidationError("must not contain a scope of this server's own API: " + ", ".join(SCOPES))
+
+    @ma.validates("audience")
+    def must_be_an_audience(self, audience: str | None, data_key: str) -> None:
+        """The pattern is for the OpenAPI document only, here and below."""
+        if audience is not None and not is_audience(audience):
+            characters = f"1 to {MAX_AUDIENCE_LENGTH} printable ASCII characters"
+            raise ma.ValidationError(f"must be {characters} without blank, quote and backslash, or null")
+
+    @ma.validates("subject")
+    def must_be_a_template(self, subject: str | None, data_key: str) -> None:
+        """Which no other agent's subject can equal."""
+        if subject is not None and (rule := subjects.rule_broken_by(subject)):
+            raise ma.ValidationError(rule)
 
 
 class NewResourceServerSchema(_ResourceServerFields):
@@ -56,7 +97,7 @@ class NewResourceServerSchema(_ResourceServerFields):
         required=True,
         error_messages={"invalid": "must be a string"},
         metadata={
-            "description": "Its identifier, an absolute URI without fragment: the `aud` of its tokens",
+            "description": "Its identifier, an absolute URI without fragment: the `aud` of its tokens by default",
             "pattern": f"^{RESOURCE_IDENTIFIER}$",
             "maxLength": MAX_RESOURCE_LENGTH,
         },
@@ -88,6 +129,9 @@ class ResourceServerSchema(ma.Schema):
     scopes = ma.fields.List(ma.fields.String(), required=True)
     createdAt = ma.fields.AwareDateTime(required=True)
     tokenPerCall = ma.fields.Boolean(required=True, metadata=TOKEN_PER_CALL)
+    audience = ma.fields.String(required=True, allow_none=True, metadata=AUDIENCE_OF_TOKENS)
+    tokenTtl = NumberOrNull(MIN_TOKEN_TTL, MAX_TOKEN_TTL, required=True, metadata=TOKEN_TTL)
+    subject = ma.fields.String(required=True, allow_none=True, metadata=SUBJECT)
 
 
 class ResourceServerListSchema(ma.Schema):
@@ -133,11 +177,12 @@ def get_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 @blueprint.arguments(ResourceServerChangeSchema)
 @blueprint.response(200, ResourceServerSchema)
 def change_resource_server(caller: Caller, change: dict[str, Any], resource_server_id: UUID) -> Response:
-    """Change the name, the scopes or `tokenPerCall` of a resource server. No further token is issued with a scope that
-    is removed; tokens that have it work until they expire.
+    """Change what is said of a resource server, except its identifier. No further token is issued with a scope that
+    is removed; tokens that have it work until they expire. Introspection reports tokens with an audience that was
+    replaced as inactive.
     """
     with caller.transaction() as opened:
-        row = update_resource_server(opened, resource_server_id, change)
+        row = update_resource_server(opened, services().settings, resource_server_id, change)
     return json_response(represent(row))
 
 
@@ -161,20 +206,21 @@ def add_resource_server(
     name: str,
     scopes: list[str],
     token_per_call: bool = False,
+    audience: str | None = None,
+    token_ttl: int | None = None,
+    subject: str | None = None,
     resource_server_id: UUID | None = None,
 ) -> Any:
-    """Register a resource server and claim its identifier.
+    """Register a resource server and claim its identifier and its audience.
 
     :param resource_server_id: random when left out.
     :returns: its row.
-    :raises ValidationError: the identifier is one of this server's own, which are the audiences of its tokens.
-    :raises ResourceTaken: another organization holds the identifier, or this one has registered it.
+    :raises ValidationError: the identifier or the audience is one of this server's own.
+    :raises ResourceTaken: another organization holds one of them, or this one has registered the identifier.
     :raises Conflict: the organization has as many resource servers, or identifiers, as it may.
     """
-    [found] = opened.fetch("oauth/own_resource", resource=resource, own=list(settings.own_audiences))
-    if found.is_own:
-        raise ValidationError(details={"resource": ["must not be this server's own API or dashboard"]})
-    claim(opened, resource)
+    _claim(opened, settings, "resource", resource)
+    audience_claim = _claim_audience(opened, settings, audience)
     try:
         rows = opened.fetch(
             "oauth/add_resource_server",
@@ -183,6 +229,10 @@ def add_resource_server(
             name=name,
             scopes=scopes,
             token_per_call=token_per_call,
+            audience=audience,
+            audience_claim=audience_claim,
+            token_ttl=token_ttl,
+            subject=subject,
             most=MAX_RESOURCE_SERVERS,
         )
     except psycopg.errors.UniqueViolation:
@@ -197,15 +247,40 @@ def add_resource_server(
     return row
 
 
-def update_resource_server(opened: Transaction, resource_server_id: UUID, change: dict[str, Any]) -> Any:
+def _claim(opened: Transaction, settings: Settings, member: str, resource: str) -> None:
+    [found] = opened.fetch("oauth/own_resource", resource=resource, own=list(settings.own_audiences))
+    if found.is_own:
+        raise ValidationError(details={member: ["must not be this server's own API or dashboard"]})
+    claim(opened, resource, member=member)
+
+
+def _claim_audience(opened: Transaction, settings: Settings, audience: str | None) -> str | None:
+    """:returns: what the organization must hold to get tokens with it, if that is not the identifier."""
+    claimed = claim_of(audience) if audience else None
+    if claimed is not None:
+        _claim(opened, settings, "audience", claimed)
+    return claimed
+
+
+def update_resource_server(
+    opened: Transaction, settings: Settings, resource_server_id: UUID, change: dict[str, Any]
+) -> Any:
     """Change a resource server.
 
     :param change: what :class:`ResourceServerChangeSchema` loads; what is left out stays.
     :returns: its row.
     :raises NotFound: the organization has no such resource server.
+    :raises ValidationError: the audience is one of this server's own.
+    :raises ResourceTaken: another organization holds the audience.
     """
-    values = dict.fromkeys(_CHANGEABLE.values()) | change
     before = existing(opened.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id))
+    values = dict.fromkeys((*_CHANGEABLE.values(), "audience_claim")) | change
+    if "audience" in change:
+        values["audience_claim"] = _claim_audience(opened, settings, change["audience"])
+    for column, nothing in {"audience": "", "subject": "", "token_ttl": 0}.items():
+        if column in change and change[column] is None:
+            # For the statement, null leaves a column as it is.
+            values[column] = nothing
     [row] = opened.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **values)
     audit.record(opened, "resource_server.changed", resource_server_id, before=_recorded(before), after=_recorded(row))
     return row

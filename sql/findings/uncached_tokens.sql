@@ -1,6 +1,7 @@
 -- The tokens by the hour of the agents that may be issued many times the tokens that they need: those with the most on
 -- days with at least so many, and more than "factor" a lifetime in its active hours for each replica that is declared. Tokens
--- for resource servers that want a token for each call are left out, as tokens and as requests. One row each: agent_id,
+-- for resource servers that want a token for each call, or whose tokens are valid for a shorter time, are left out, as tokens
+-- and as requests. One row each: agent_id,
 -- agent_name, expected_replicas (or null), and history: json, an array of [day from first_day on, the counts of its 24 hours
 -- of tokens, and of requests], a day once a slot, and those that are left out as negative counts.
 -- Parameters: organization_id; first_day, since, until (date): of the histories, of the days read for candidates, and the day
@@ -12,7 +13,9 @@ with left_out as materialized (
     -- No row, if there is no such resource server: then nothing is read by resource.
     select array_agg(resource) as resources
     from resource_servers
-    where organization_id = %(organization_id)s and token_per_call
+    where
+        organization_id = %(organization_id)s
+        and (token_per_call or token_ttl < %(token_ttl)s::integer)
     having count(*) > 0
 ),
 days as materialized (

@@ -10,7 +10,10 @@ create or replace function issue_token(
     p_scope text[], p_own_scopes text[], p_resource text,
     p_has_proof boolean,
     p_durable boolean
-) returns table (is_target_known boolean, is_proof_missing boolean, scope text, quotas text, exhausted text)
+) returns table (
+    is_target_known boolean, is_proof_missing boolean, scope text, quotas text, exhausted text,
+    audience text, token_ttl integer, subject text
+)
 language plpgsql as $$
 declare
     v_organization_quotas bigint[];
@@ -18,6 +21,7 @@ declare
     v_agent_quotas bigint[];
     v_credential record;
     v_target_scopes text[] := p_own_scopes;
+    v_claim text;
     v_granted text[];
     v_checked text[];
     v_is_active boolean;
@@ -62,7 +66,21 @@ begin
         return;
     end if;
     if p_resource is not null then
-        v_target_scopes := held_resource_scopes(p_organization_id, p_resource);
+        select
+            target.scopes, target.audience, target.token_ttl, target.subject, coalesce(target.audience_claim, target.resource)
+        into v_target_scopes, audience, token_ttl, subject, v_claim
+        from resource_servers as target
+        -- The first argument's collation, which is "C", would apply to this one, and the index has another.
+        where target.organization_id = p_organization_id and target.resource = p_resource collate "default";
+        -- Not joined: on Citus, a function's statement reads the organization's rows or a table that is on every node.
+        if v_target_scopes is not null then
+            perform
+            from resource_identifiers
+            where organization_id = p_organization_id and resource = resource_key(v_claim);
+            if not found then
+                v_target_scopes := null;
+            end if;
+        end if;
     end if;
     is_target_known := v_target_scopes is not null;
     is_proof_missing := v_must_prove and not p_has_proof;

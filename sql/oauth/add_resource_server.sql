@@ -1,12 +1,17 @@
 -- Registers a resource server. Returns its row, or none if the organization has the maximum number.
--- Parameters: organization_id; resource_server_id; resource; name; scopes (text[]); token_per_call (boolean);
+-- Parameters: organization_id; resource_server_id; resource; name; scopes (text[]); token_per_call (boolean); audience;
+-- audience_claim: what the organization must hold to get tokens with it; token_ttl; subject, each null if it says nothing;
 -- at (timestamptz); most: the maximum number.
 --
--- example: resource_server_id=0a1b2c3d-0000-4000-8000-000000000001; resource=https://new.example; name=new; scopes={}; token_per_call=true
-insert into resource_servers (organization_id, resource_server_id, resource, name, scopes, token_per_call, created_at)
+-- example: resource_server_id=0a1b2c3d-0000-4000-8000-000000000001; resource=https://new.example; name=new; scopes={}; token_per_call=true; token_ttl=300
+insert into resource_servers (
+    organization_id, resource_server_id, resource, name, scopes, token_per_call, audience, audience_claim, token_ttl, subject,
+    created_at
+)
 select
     %(organization_id)s, %(resource_server_id)s::uuid, %(resource)s::text, %(name)s::text, %(scopes)s::text[],
-    %(token_per_call)s::boolean, %(at)s::timestamptz
+    %(token_per_call)s::boolean, %(audience)s::text, %(audience_claim)s::text, %(token_ttl)s::integer, %(subject)s::text,
+    %(at)s::timestamptz
 where (
     select count(*)
     from resource_servers

@@ -1,7 +1,7 @@
 -- Authenticates a client and returns whether a verified token of its organization is active. No row for any failed
 -- authentication: the conditions are those of issue_access_token. Otherwise one row: scopes, that the client's agent
--- has; is_active, whether the token's agent is active, the token is not revoked, and its audience is our own API or a
--- resource server of the organization, which holds the identifier.
+-- has; is_active, whether the token's agent is active, the token is not revoked, and its audience is our own API or that of a
+-- resource server of the organization, which holds it.
 -- Parameters: organization_id; agent_id; at (timestamptz);
 -- secret_hash, or null if a key or a rule of trust authenticated: then jwk is that key, alone in an array (jsonb), or that
 -- rule (jsonb), which one of the client's credentials must hold; digest and expires_at: of the assertion's identifier, or null: it is consumed if the client is

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from agentidp.analytics.impact import HOURS, Use, Valid, quietest_hours, valid_tokens
 from agentidp.registry.credentials import add_credential, end_credential
-from agentidp.registry.resource_servers import add_resource_server
+from agentidp.registry.resource_servers import add_resource_server, remove_resource_server, update_resource_server
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Agent, Clock, count_usage, database_of, make_agent
@@ -226,6 +226,47 @@ def test_other_credentials_are_in_force_and_in_use_only_if_they_are(
     [other] = ask(client, cast, path)["otherCredentials"]
     assert (other["label"], other["isInUse"]) == ("spare", False)
     assert ask(client, cast, f"agents/{agent.agent_id}/credentials/{gone.credential_id}", 404)["code"] == "NOT_FOUND"
+
+
+def test_the_bound_of_valid_tokens_counts_with_the_lifetime_of_each_resource(
+    client: FlaskClient, services: Services, cast: Cast, clock: Clock, api: UUID
+) -> None:
+    agent = make_agent(services, cast.acme.organization_id, "worker", ["analytics:read", "invoices:read"])
+    database = database_of(services, agent.organization_id)
+    [row] = database.fetch("agents/list_credentials", agent_id=agent.agent_id)
+
+    def set_ttl(ttl: int | None) -> None:
+        with database_of(services, agent.organization_id).transaction() as opened:
+            update_resource_server(opened, services.settings, api, {"token_ttl": ttl})
+
+    def bounds() -> list[tuple[int, str | None]]:
+        of_agent = f"agents/{agent.agent_id}"
+        paths = f"{of_agent}/credentials/{row.credential_id}", of_agent, f"resource-servers/{api}"
+        found = [ask(client, cast, path)["validTokens"] for path in paths]
+        return [(one["atMost"], one["until"]) for one in found]
+
+    clock.now = NOON - timedelta(days=3)
+    set_ttl(4 * 3600)
+    clock.now = NOON - timedelta(hours=3)
+    take(client, agent, 5, secret=agent.client_secret, resource=API)
+    clock.now = NOON - timedelta(hours=2)
+    take(client, agent, 7, secret=agent.client_secret)
+    clock.now = NOON
+    # Those for our own API have expired.
+    assert bounds() == [(5, "2026-04-15T14:00:00.000000Z")] * 3
+    # What was issued before is valid for four hours still. That is not stored, so it may be a day.
+    set_ttl(60)
+    assert bounds() == [(5, "2026-04-16T10:00:00.000000Z")] * 3
+    clock.now = NOON + timedelta(days=1) - timedelta(microseconds=1)
+    take(client, agent, 1, secret=agent.client_secret, resource=API)
+    assert bounds() == [(1, "2026-04-17T11:59:59.999999Z")] * 3
+    clock.now = NOON + timedelta(days=1)
+    assert bounds() == [(1, "2026-04-16T12:01:00.000000Z")] * 3
+    # A deleted one may have said anything.
+    with database_of(services, agent.organization_id).transaction() as opened:
+        remove_resource_server(opened, api)
+    found = ask(client, cast, f"agents/{agent.agent_id}")["validTokens"]
+    assert found == {"atMost": 1, "until": "2026-04-17T12:00:00.000000Z"}
 
 
 def test_of_what_is_not_there(client: FlaskClient, services: Services, cast: Cast) -> None:

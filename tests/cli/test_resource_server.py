@@ -72,11 +72,13 @@ def test_assign_takes_the_proof_of_the_resource_server(run: Command, monkeypatch
 def test_what_is_refused(run: Command) -> None:
     acme, missing = run("organization", "create", "Acme"), f"org-{uuid.uuid4()}"
     own = "the resource must not be this server's own API or dashboard"
+    malformed = "the resource must be an absolute URI without fragment, or an audience that is not shared"
     for resource, organization_id, sentence in (
         ("https://x.example", missing, f"there is no organization '{missing}'"),
-        ("x", acme, "the resource must be an absolute URI without fragment"),
-        ("https://x.example/#part", acme, "the resource must be an absolute URI without fragment"),
-        ("https://x.example/\udcff", acme, "the resource must be an absolute URI without fragment"),
+        ("https://x.example/\udcff", acme, malformed),
+        ("two words", acme, malformed),
+        # An audience of every customer of a cloud.
+        ("sts.amazonaws.com", acme, malformed),
         ("http://localhost:3000/api/v1", acme, own),
         ("http://localhost:3000/dashboard", acme, own),
         ("http://localhost:3000/dashboard/sign-in", acme, own),
@@ -84,7 +86,7 @@ def test_what_is_refused(run: Command) -> None:
         assert run.refused("resource-server", "assign", resource, "--organization", organization_id) == sentence
     for resource, sentence in {
         "https://x.example": "no organization holds the resource 'https://x.example'",
-        "\udcff": "the resource must be an absolute URI without fragment",
+        "\udcff": malformed,
     }.items():
         assert run.refused("resource-server", "release", "--yes", resource) == sentence
 
@@ -101,11 +103,14 @@ def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command)
         "scopes": ["invoices:read", "invoices:write"],
         "createdAt": made["createdAt"],
         "tokenPerCall": False,
+        "audience": None,
+        "tokenTtl": None,
+        "subject": None,
     }
     here = (made["resourceServerId"], "--organization", acme)
     assert json.loads(run("resource-server", "update", *here, "--name", "bills", "--json")) == made | {"name": "bills"}
     changed = run("resource-server", "update", *here, "--scope", "invoices:read").split("\t")
-    assert changed == [here[0], resource, "bills", "invoices:read", made["createdAt"], "False"]
+    assert changed == [here[0], resource, "bills", "invoices:read", made["createdAt"], "False", "-", "-", "-"]
     assert run("resource-server", "list", "--organization", acme).split("\t") == changed
     assert run("resource-server", "show", *here).split("\t") == changed
     shown = json.loads(run("resource-server", "show", *here, "--json"))
@@ -115,6 +120,23 @@ def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command)
     assert run("resource-server", "update", *here, "--no-per-call").split("\t") == changed
     assert run("resource-server", "list", "--organization", other) == ""
     assert run("resource-server", "list") == f"{resource}\t{acme}\t{acme}"
+    of_tokens = ("--audience", "sts.amazonaws.com", "--token-ttl", "300", "--subject", "agent:{agentId}")
+    for_cloud = json.loads(run("resource-server", "update", *here, *of_tokens, "--json"))
+    said = {"audience": "sts.amazonaws.com", "tokenTtl": 300, "subject": "agent:{agentId}"}
+    assert for_cloud == shown | said
+    assert run("resource-server", "update", *here, "--name", "bills").split("\t")[-3:] == [
+        str(x) for x in said.values()
+    ]
+    removed = ("--audience", "", "--token-ttl", "none", "--subject", "")
+    assert run("resource-server", "update", *here, *removed).split("\t") == changed
+    other_one = ("resource-server", "create", "https://aws.example", "--organization", acme, "--name", "AWS")
+    created = json.loads(run(*other_one, *of_tokens, "--json"))
+    assert {name: created[name] for name in said} == said
+    assert run("resource-server", "delete", "--yes", created["resourceServerId"], "--organization", acme) == ""
+    run("resource-server", "release", "--yes", "https://aws.example")
+    for wrong in ("0", "59", "86401", "x", "-1"):
+        refused = run.invoke("resource-server", "update", *here, "--token-ttl", wrong)
+        assert (refused.exit_code, "a whole number from 60 to 86400, or none" in refused.stderr) == (2, True), wrong
     missing = f"the organization has no resource server {here[0]}"
     assert run.refused("resource-server", "delete", "--yes", here[0], "--organization", other) == missing
     assert run.refused("resource-server", "update", here[0], "--organization", other, "--name", "x") == missing

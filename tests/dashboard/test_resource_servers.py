@@ -93,6 +93,21 @@ def test_registers_lists_edits_and_deletes_one(signed_in: FlaskClient, cast: Cas
     assert signed_in.get(page).status_code == 404
 
 
+def test_says_what_its_tokens_are_like(signed_in: FlaskClient, cast: Cast, resource: str) -> None:
+    said = {"audience": "sts.amazonaws.com", "tokenTtl": "300", "subject": "org:{organizationId}:agent:{agentId}"}
+    page = registered(signed_in, **said)
+    [row] = database_of(cast.acme.services, cast.acme.organization_id).fetch("oauth/list_resource_servers")
+    assert (row.audience, row.token_ttl, row.subject) == (said["audience"], 300, said["subject"])
+    facts = " ".join(Page(signed_in.get(page)).text.split())
+    assert "Audience sts.amazonaws.com Lifetime 300 seconds Subject org:{organizationId}:agent:{agentId}" in facts
+    shown = {one.get("name"): one.get("value") for one in Page(signed_in.get(f"{page}/edit")).all("input")}
+    assert {name: shown[name] for name in said} == said
+    assert post(signed_in, f"{page}/edit", name="Files", scopes="").status_code == 303
+    [row] = database_of(cast.acme.services, cast.acme.organization_id).fetch("oauth/list_resource_servers")
+    assert (row.audience, row.token_ttl, row.subject) == (None, None, None)
+    assert "Audience" not in Page(signed_in.get(page)).text
+
+
 def test_says_who_gets_tokens_as_the_token_endpoint_has_it(
     signed_in: FlaskClient, cast: Cast, reader: Agent, resource: str
 ) -> None:
@@ -130,6 +145,12 @@ def test_names_so_many_agents_and_the_number_of_all(signed_in: FlaskClient, cast
         ({"scopes": "agents:read"}, "The scopes must not contain a scope of this server's own API:"),
         ({"scopes": "a a"}, "The scopes must not name a scope twice."),
         ({"scopes": 'a "'}, "The scopes must be 1 to 100 printable ASCII characters without blank, quote"),
+        ({"audience": "two words"}, "The audience must be 1 to 255 printable ASCII characters without blank, quote"),
+        ({"audience": "http://localhost:3000/api/v1"}, "The audience must not be this server's own API or dashboard."),
+        ({"tokenTtl": "59"}, "The lifetime must be a whole number from 60 to 86400, or null."),
+        ({"tokenTtl": "1e3"}, "The lifetime must be a whole number from 60 to 86400, or null."),
+        ({"subject": "{agentId}:{name}"}, "The subject may have {agentId} and {organizationId} once each, letters"),
+        ({"subject": "fleet"}, "The subject must have {agentId}, because no two agents may have the same subject."),
     ],
 )
 def test_a_wrong_field_is_named_and_what_was_typed_is_kept(
@@ -178,6 +199,7 @@ def test_one_too_many_is_refused_with_a_sentence(signed_in: FlaskClient, cast: C
                 name="one",
                 scopes=[],
                 token_per_call=False,
+                **dict.fromkeys(("audience", "audience_claim", "token_ttl", "subject")),
                 most=MAX_RESOURCE_SERVERS,
             )
     response = post(signed_in, f"{PATH}/new", **FORM)

@@ -72,6 +72,9 @@ def test_the_example_of_the_guide_has_the_plan_that_the_guide_shows(run: Command
                 "name": "Invoices",
                 "scopes": ["invoices:read", "invoices:write"],
                 "tokenPerCall": False,
+                "audience": None,
+                "tokenTtl": None,
+                "subject": None,
             },
         ),
         (

@@ -18,6 +18,9 @@ SERVER = {
     "name": "API",
     "scopes": ["a"],
     "tokenPerCall": False,
+    "audience": None,
+    "tokenTtl": None,
+    "subject": None,
 }
 ACME: dict[str, Any] = {
     "organizationId": "org-1",
@@ -59,7 +62,14 @@ def test_a_new_organization_comes_before_what_belongs_to_it_and_resource_servers
             "resource server",
             "Acme",
             "https://api.example",
-            after={"scopes": [], "tokenPerCall": False, "name": "API"},
+            after={
+                "scopes": [],
+                "tokenPerCall": False,
+                "audience": None,
+                "tokenTtl": None,
+                "subject": None,
+                "name": "API",
+            },
             path=("resourceServers", 0),
         ),
         Change("create", "agent", "Acme", "builder", after=new, path=("agents", 0)),

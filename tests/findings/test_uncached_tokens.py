@@ -107,10 +107,10 @@ def issue(fleet: Fleet, agent_id: UUID, when: datetime, resource: str | None, nu
             assert issued.scope is not None
 
 
-def set_token_per_call(fleet: Fleet, server_id: UUID, value: bool) -> None:
+def change_server(fleet: Fleet, server_id: UUID, **change: Any) -> None:
     """What ``PATCH /api/v1/resource-servers/{resourceServerId}`` does."""
     with database_of(fleet.services, fleet.organization_id).transaction() as opened:
-        update_resource_server(opened, server_id, {"token_per_call": value})
+        update_resource_server(opened, fleet.services.settings, server_id, change)
 
 
 def test_tokens_for_a_resource_server_that_wants_one_for_each_call_are_left_out(fleet: Fleet, outsiders: Fleet) -> None:
@@ -131,10 +131,15 @@ def test_tokens_for_a_resource_server_that_wants_one_for_each_call_are_left_out(
         "worker": 3 * 48,
         "both": 3 * 78,
     }
-    set_token_per_call(fleet, server.resource_server_id, True)
+    change_server(fleet, server.resource_server_id, token_per_call=True)
     [found] = fleet.findings("uncached_tokens")
     assert (found["agentName"], found["observed"]["value"], found["expected"]["value"]) == ("both", 3 * 30, 3)
-    set_token_per_call(fleet, server.resource_server_id, False)
+    change_server(fleet, server.resource_server_id, token_per_call=False, token_ttl=3600)
+    assert len(fleet.findings("uncached_tokens")) == 2
+    # More of them are needed than of others.
+    change_server(fleet, server.resource_server_id, token_ttl=3599)
+    assert [one["agentName"] for one in fleet.findings("uncached_tokens")] == ["both"]
+    change_server(fleet, server.resource_server_id, token_ttl=None)
     assert len(fleet.findings("uncached_tokens")) == 2
     # What another organization wants of its own resource servers says nothing of this one's.
     with database_of(outsiders.services, outsiders.organization_id).transaction() as opened:

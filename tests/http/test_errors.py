@@ -31,10 +31,11 @@ from agentidp.findings.actions import MAX_NOTE
 from agentidp.http.errors import RateLimited, ValidationError
 from agentidp.http.openapi import camel_case
 from agentidp.http.parser import MAX_BODY, Parser
-from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH
+from agentidp.http.resource_identifier import MAX_AUDIENCE_LENGTH, MAX_RESOURCE_LENGTH
 from agentidp.http.schemas import MAX_DAYS, MAX_NAME, MAX_OWNER
 from agentidp.jose.jwk import MAX_KEYS
 from agentidp.jose.key_rotation import ensure_signing_key
+from agentidp.jose.subject import MAX_TEMPLATE_LENGTH
 from agentidp.registry.agents import MAX_DESCRIPTION, MAX_REPLICAS
 from agentidp.registry.credentials import MAX_LABEL
 from agentidp.registry.organizations import MAX_BUDGET, MAX_DORMANCY, MIN_DORMANCY
@@ -497,6 +498,7 @@ WRONG_VALUES: dict[str, list[Any]] = {
     ],
     "dpopBoundAccessTokens": [None, "true", 1, 0, [], {}, "\ud800"],
     "tokenPerCall": [None, "true", 1, 0, [], {}, "\ud800"],
+    "tokenTtl": [0, -1, 59, 86_401, 300.0, "300", True, [], {}, 2**63],
     "resource": [
         *(None, "", 1, [], {}, "api", "/path", "https://x.example/#part", "https://x\x00", "\ud800"),
         "https://x.example/".ljust(MAX_RESOURCE_LENGTH + 1, "x"),
@@ -575,6 +577,30 @@ for _name in ("issuer", "subject", "claims", "audience", "jwksUri"):
 WRONG_VALUES["until"] = [None, *WRONG_VALUES["expiresAt"], "9999-01-01T00:00:00Z"]
 """Field of a request body -> values that every route refuses."""
 
+OF_TOKENS: dict[str, list[Any]] = {
+    "audience": [
+        "",
+        1,
+        True,
+        [],
+        {},
+        "two words",
+        'a"',
+        "a\\b",
+        "é",
+        "a\x00",
+        "\ud800",
+        "x" * (MAX_AUDIENCE_LENGTH + 1),
+    ],
+    "subject": [
+        *("", 1, True, [], {}, "agent", "{organizationId}", "{agentId}{name}", "{agentId", "{{agentId}}", "{agentId} "),
+        *("{agentId}\x00", "\ud800", "{agentId}é", "{agentId}" * 2, "{agentId}".ljust(MAX_TEMPLATE_LENGTH + 1, "x")),
+        # It could be the subject of another agent.
+        *("{agentId}:0A1B2C3D-0000-4000-8000-000000000001", "{agentId}0a1b2c3d-0000-4000-8000-000000000001"),
+    ],
+}
+"""The same for a resource server, whose members with these names are others than those of a rule of trust."""
+
 
 def fields_of(client: FlaskClient, route: Route) -> list[str]:
     """The fields of a route's request body, as the OpenAPI document has them."""
@@ -617,8 +643,9 @@ class TestBodies:
         fields = fields_of(shared_client, route)
         assert set(fields) <= set(WRONG_VALUES), "add values that the field refuses to WRONG_VALUES"
         for field in fields:
-            for value in WRONG_VALUES[field]:
-                if value == ["unknown"] and route.endpoint.startswith("resource-servers."):
+            is_server = route.endpoint.startswith("resource-servers.")
+            for value in (OF_TOKENS if is_server else {}).get(field, WRONG_VALUES[field]):
+                if value == ["unknown"] and is_server:
                     continue  # These routes make a scope known.
                 body = {**(route.body or {}), field: value}
                 response = self.send(shared_client, route, shared_cast.acme, json.dumps(body).encode())

@@ -1,0 +1,274 @@
+"""What a resource server says of its tokens: their audience, their lifetime and their subject."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from agentidp.jose.access_token import issue_access_token
+from agentidp.registry import operator_token, resource_identifiers
+from agentidp.services import Services
+from tests.conftest import ON_CITUS_TOO, Cast
+from tests.factories import NOON, Agent, Clock, make_agent
+from tests.oauth.test_introspection import INACTIVE, introspect
+from tests.oauth.test_token_endpoint import ask_as, claims_of
+
+NOW = int(NOON.timestamp())
+TEMPLATE = "org:{organizationId}:agent:{agentId}"
+TAKEN = {"code": "CONFLICT", "message": "The resource is registered already.", "details": {"audience": ["is taken"]}}
+
+
+@pytest.fixture
+def resource() -> str:
+    """An identifier of the test's own, as the application is shared."""
+    return f"https://cloud.example/{uuid.uuid4()}"
+
+
+def register(client: FlaskClient, agent: Agent, resource: str, status: int = 201, **said: Any) -> Any:
+    """Register a resource server; the response."""
+    body = {"resource": resource, "name": "cloud", "scopes": ["invoices:read"]} | said
+    response = client.post("/api/v1/resource-servers", json=body, headers=agent.bearer())
+    assert response.status_code == status, response.text
+    return response.json
+
+
+def change(client: FlaskClient, agent: Agent, server: dict[str, Any], status: int = 200, **said: Any) -> Any:
+    """Change a resource server; the response."""
+    path = f"/api/v1/resource-servers/{server['resourceServerId']}"
+    response = client.patch(path, json=said, headers=agent.bearer())
+    assert response.status_code == status, response.text
+    return response.json
+
+
+@ON_CITUS_TOO
+def test_a_token_is_as_its_resource_server_says(client: FlaskClient, cast: Cast, resource: str) -> None:
+    audience = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/agents/providers/agentidp"
+    said = {"audience": audience, "tokenTtl": 300, "subject": TEMPLATE}
+    made = register(client, cast.acme, resource, **said)
+    assert {name: made[name] for name in said} == said
+    response = ask_as(client, cast.acme, resource=resource)
+    claims = claims_of(response)
+    subject = f"org:{cast.acme.organization_id}:agent:{cast.acme.client_id}"
+    expected = {
+        "iss": "http://localhost:3000",
+        "sub": subject,
+        "client_id": cast.acme.client_id,
+        "aud": audience,
+        "exp": NOW + 300,
+        "iat": NOW,
+        "jti": claims["jti"],
+        "organization_id": cast.acme.organization_id,
+    }
+    assert claims == expected
+    assert response.json == {
+        "access_token": response.json["access_token"],
+        "token_type": "Bearer",
+        "expires_in": 300,
+    }
+    token = response.json["access_token"]
+    assert introspect(client, cast.acme, token).json == {"active": True, "token_type": "Bearer", **expected}
+    assert introspect(client, cast.outsider, token).json == INACTIVE
+    # It is counted by the identifier that was asked for.
+    used = client.get("/api/v1/analytics/resources", headers=cast.acme.bearer()).json["data"]
+    assert [(one["resource"], one["tokens"]) for one in used if one["tokens"]] == [(resource, 1)]
+    assert client.get("/api/v1/agents", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+    form = {"client_id": cast.acme.client_id, "client_secret": cast.acme.client_secret, "token": token}
+    assert client.post("/api/v1/token/revoke", data=form).status_code == 200
+    assert introspect(client, cast.acme, token).json == INACTIVE
+
+
+def test_a_token_of_which_nothing_is_said_is_the_same_to_the_byte(
+    client: FlaskClient, cast: Cast, resource: str
+) -> None:
+    server = register(client, cast.acme, resource, audience="sts.amazonaws.com", tokenTtl=60, subject=TEMPLATE)
+    change(client, cast.acme, server, audience=None, tokenTtl=None, subject=None)
+    for audience, form in (
+        (resource, {"resource": resource}),
+        ("http://localhost:3000/api/v1", {"scope": "agents:read"}),
+    ):
+        response = ask_as(client, cast.acme, **form)
+        payload = response.json["access_token"].split(".")[1]
+        scope = ',"scope":"agents:read"' if "scope" in form else ""
+        assert base64.urlsafe_b64decode(payload + "==").decode() == (
+            f'{{"iss":"http://localhost:3000","sub":"{cast.acme.client_id}","client_id":"{cast.acme.client_id}",'
+            f'"aud":"{audience}","exp":{NOW + 3600},"iat":{NOW},"jti":"{claims_of(response)["jti"]}",'
+            f'"organization_id":"{cast.acme.organization_id}"{scope}}}'
+        )
+        assert response.json["expires_in"] == 3600
+
+
+def test_a_lifetime_ends_when_it_says(client: FlaskClient, cast: Cast, resource: str, clock: Clock) -> None:
+    register(client, cast.acme, resource, tokenTtl=60)
+    token = ask_as(client, cast.acme, resource=resource).json["access_token"]
+    clock.advance(seconds=69)
+    assert introspect(client, cast.acme, token).json["active"] is True
+    clock.advance(seconds=1)
+    assert introspect(client, cast.acme, token).json == INACTIVE
+
+
+@pytest.mark.parametrize(("ttl", "expires_in"), [(60, 60), (86_400, 86_400), (None, 3600)])
+def test_a_lifetime_has_bounds(
+    client: FlaskClient, cast: Cast, resource: str, ttl: int | None, expires_in: int
+) -> None:
+    server = register(client, cast.acme, resource, tokenTtl=300)
+    assert change(client, cast.acme, server, tokenTtl=ttl)["tokenTtl"] == ttl
+    assert ask_as(client, cast.acme, resource=resource).json["expires_in"] == expires_in
+
+
+def test_a_client_asks_by_the_identifier_and_not_by_the_audience(
+    client: FlaskClient, cast: Cast, resource: str
+) -> None:
+    register(client, cast.acme, resource, audience="api://AzureADTokenExchange")
+    for form in ({"resource": "api://AzureADTokenExchange"}, {"audience": "api://AzureADTokenExchange"}):
+        assert ask_as(client, cast.acme, **form).json["error"] == "invalid_target"
+    assert claims_of(ask_as(client, cast.acme, resource=resource))["aud"] == "api://AzureADTokenExchange"
+
+
+def test_the_name_of_an_agent_is_in_no_subject(client: FlaskClient, cast: Cast, resource: str) -> None:
+    """Whoever takes over a name takes over nothing."""
+    server = register(client, cast.acme, resource, subject="agent:{agentId}")
+    agent = make_agent(cast.acme.services, cast.acme.organization_id, 'evil"\'}{agentId},"sub":"', ["agents:read"])
+    subject = claims_of(ask_as(client, agent, resource=resource))["sub"]
+    assert subject == f"agent:{agent.client_id}"
+    path = f"/api/v1/agents/{agent.client_id}"
+    assert client.patch(path, json={"name": "renamed"}, headers=cast.acme.bearer()).status_code == 200
+    assert claims_of(ask_as(client, agent, resource=resource))["sub"] == subject
+    refused = change(client, cast.acme, server, 400, subject="agent:{agentId}:{name}")
+    rule = "may have {agentId} and {organizationId} once each, letters, digits and ._~:/@|=+,-"
+    assert refused["details"] == {"subject": [rule]}
+
+
+@pytest.mark.parametrize(
+    ("audience", "spelling"),
+    [
+        ("https://billing.example/{}", "HTTPS://billing.example:443/{}/"),
+        ("//iam.googleapis.com/{}", "https://iam.googleapis.com/{}"),
+        ("https://iam.googleapis.com/{}", "//iam.googleapis.com/{}"),
+        ("vault-{}", "VAULT-{}"),
+        # The identifier of one, and the audience of the other.
+        (None, "https://cloud.example/{}"),
+    ],
+)
+def test_an_audience_belongs_to_one_organization(
+    client: FlaskClient, cast: Cast, audience: str | None, spelling: str
+) -> None:
+    number, other = uuid.uuid4(), f"https://outsider.example/{uuid.uuid4()}"
+    register(client, cast.acme, f"https://cloud.example/{number}", audience=audience and audience.format(number))
+    assert register(client, cast.outsider, other, 409, audience=spelling.format(number)) == TAKEN
+    server = register(client, cast.outsider, other)
+    assert change(client, cast.outsider, server, 409, audience=spelling.format(number)) == TAKEN
+    assert claims_of(ask_as(client, cast.outsider, resource=other))["aud"] == other
+    # The organization itself may use it twice.
+    again = f"https://cloud.example/{uuid.uuid4()}"
+    register(client, cast.acme, again, audience=spelling.format(number), subject=TEMPLATE)
+    assert claims_of(ask_as(client, cast.acme, resource=again))["aud"] == spelling.format(number)
+
+
+@pytest.mark.parametrize("audience", ["sts.amazonaws.com", "api://AzureADTokenExchange"])
+def test_an_audience_of_a_cloud_belongs_to_nobody_and_the_subjects_differ(
+    client: FlaskClient, cast: Cast, audience: str
+) -> None:
+    subjects, tokens = [], []
+    for agent in (cast.acme, cast.outsider):
+        resource = f"https://cloud.example/{uuid.uuid4()}"
+        register(client, agent, resource, audience=audience, subject="deploy:{agentId}")
+        response = ask_as(client, agent, resource=resource)
+        assert claims_of(response)["aud"] == audience
+        subjects.append(claims_of(response)["sub"])
+        tokens.append(response.json["access_token"])
+    assert subjects == [f"deploy:{agent.client_id}" for agent in (cast.acme, cast.outsider)]
+    for agent, others in ((cast.acme, tokens[1]), (cast.outsider, tokens[0])):
+        assert introspect(client, agent, others).json == INACTIVE
+    assert introspect(client, cast.acme, tokens[0]).json["active"] is True
+
+
+@pytest.mark.parametrize(
+    "own", ["http://localhost:3000/api/v1", "HTTP://LOCALHOST:3000/API/v1/", "http://localhost:3000/dashboard"]
+)
+def test_no_audience_is_our_own(client: FlaskClient, cast: Cast, resource: str, own: str) -> None:
+    rule = {"audience": ["must not be this server's own API or dashboard"]}
+    assert register(client, cast.acme, resource, 400, audience=own)["details"] == rule
+    server = register(client, cast.acme, resource)
+    assert change(client, cast.acme, server, 400, audience=own)["details"] == rule
+    assert claims_of(ask_as(client, cast.acme, resource=resource))["aud"] == resource
+
+
+def test_who_loses_an_audience_gets_no_token_with_it(
+    client: FlaskClient, services: Services, cast: Cast, resource: str
+) -> None:
+    audience = f"vault-{uuid.uuid4()}"
+    register(client, cast.acme, resource, audience=audience)
+    token = ask_as(client, cast.acme, resource=resource).json["access_token"]
+    settings, at = services.settings, services.clock()
+    assert (
+        resource_identifiers.assign(settings, audience, cast.outsider.organization_id, at) == cast.acme.organization_id
+    )
+    assert ask_as(client, cast.acme, resource=resource).json["error"] == "invalid_target"
+    assert introspect(client, cast.acme, token).json == INACTIVE
+    assert resource_identifiers.release(str(settings.database_url), audience, at) == cast.outsider.organization_id
+    found = resource_identifiers.resource_identifiers(str(settings.database_url), conflicts=True)
+    assert (audience, None, (cast.acme.organization_id,)) in found
+    assert resource_identifiers.assign(settings, audience, cast.acme.organization_id, at) is None
+    assert introspect(client, cast.acme, token).json["active"] is True
+
+
+def test_a_token_with_a_former_audience_is_inactive(client: FlaskClient, cast: Cast, resource: str) -> None:
+    server = register(client, cast.acme, resource)
+    by_identifier = ask_as(client, cast.acme, resource=resource).json["access_token"]
+    change(client, cast.acme, server, audience="sts.amazonaws.com")
+    by_audience = ask_as(client, cast.acme, resource=resource).json["access_token"]
+    assert introspect(client, cast.acme, by_audience).json["active"] is True
+    # Of the identifier, which the resource server still has.
+    assert introspect(client, cast.acme, by_identifier).json["active"] is True
+    change(client, cast.acme, server, audience=None)
+    assert introspect(client, cast.acme, by_audience).json == INACTIVE
+    assert introspect(client, cast.acme, by_identifier).json["active"] is True
+
+
+@pytest.mark.parametrize("audience", ["http://localhost:3000/api/v1", "https://cloud.example"])
+@pytest.mark.parametrize("subject", ["agent:{}", "{}x"])
+def test_our_own_api_takes_no_subject_of_another_form(
+    client: FlaskClient, services: Services, cast: Cast, audience: str, subject: str
+) -> None:
+    token = issue_access_token(
+        services.keys.current().signing,
+        issuer=services.settings.issuer,
+        audience=audience,
+        organization_id=cast.acme.organization_id,
+        agent_id=cast.acme.agent_id,
+        scope="agents:read",
+        jti=str(uuid.uuid4()),
+        at=services.clock(),
+        ttl=60,
+        subject=subject.format(cast.acme.client_id),
+    )
+    assert client.get("/api/v1/agents", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+
+
+def test_the_audit_trail_says_what_changed(client: FlaskClient, cast: Cast, resource: str) -> None:
+    server = register(client, cast.acme, resource)
+    change(client, cast.acme, server, audience="sts.amazonaws.com", tokenTtl=900, subject="{agentId}")
+    [event] = client.get("/api/v1/audit?limit=1", headers=cast.acme.bearer()).json["data"]
+    assert (event["action"], event["before"], event["after"]) == (
+        "resource_server.changed",
+        {"audience": None, "tokenTtl": None, "subject": None},
+        {"audience": "sts.amazonaws.com", "tokenTtl": 900, "subject": "{agentId}"},
+    )
+
+
+def test_the_operators_token_is_the_same(client: FlaskClient, services: Services, cast: Cast, resource: str) -> None:
+    register(client, cast.acme, resource, audience="sts.amazonaws.com", tokenTtl=60, subject="a:{agentId}")
+    token = operator_token.issue(
+        services, cast.acme.organization_id, cast.acme.agent_id, scope=None, resource=resource, at=services.clock()
+    )
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert (claims["aud"], claims["exp"] - claims["iat"], claims["sub"]) == (
+        "sts.amazonaws.com",
+        60,
+        f"a:{cast.acme.client_id}",
+    )
