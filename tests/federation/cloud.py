@@ -1,0 +1,195 @@
+"""The token services of clouds, on the loopback. They check a token as docs/federation.md says that the clouds do, by
+the issuer's metadata, its keys and the claims, and with the libraries of others.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import jwt
+import requests
+
+from tests.deploy.deployment import make_certificate
+from tests.factories import PATIENCE
+
+WORKLOAD_POOL = (
+    "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/agents/providers/agentidp"
+)
+HOUR = 3600
+
+
+class Refused(Exception):
+    """The cloud does not take the token."""
+
+
+def verified(token: str, issuer: str, algorithms: list[str], audience: str) -> dict[str, Any]:
+    """The claims of a token of an issuer, whose metadata say where its keys are.
+
+    :raises Refused: with the reason.
+    """
+    header = jwt.get_unverified_header(token)
+    if "kid" not in header or header["alg"] not in algorithms:
+        raise Refused(f"header {header}")
+    metadata = requests.get(f"{issuer}/.well-known/openid-configuration", timeout=PATIENCE).json()
+    if metadata["issuer"] != issuer or "id_token" not in metadata["response_types_supported"]:
+        raise Refused("metadata")
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            jwt.PyJWKClient(metadata["jwks_uri"]).get_signing_key_from_jwt(token).key,
+            algorithms=algorithms,
+            audience=audience,
+            issuer=issuer,
+            options={"require": ["iss", "sub", "aud", "iat", "exp"], "strict_aud": True},
+        )
+    except jwt.PyJWTError as error:
+        raise Refused(type(error).__name__) from None
+    if not all(type(claims[name]) is int for name in ("iat", "exp")) or not claims.keys() <= set(
+        metadata["claims_supported"]
+    ):
+        raise Refused("claims")
+    return claims
+
+
+@dataclass
+class Cloud:
+    """All token services at one address. Each takes tokens of one subject.
+
+    :param issuer: that they trust.
+    :param subject: whom they trust.
+    :param seen: the claims of the tokens that they took.
+    """
+
+    url: str
+    issuer: str
+    subject: str = ""
+    audience: str = ""
+    seen: list[dict[str, Any]] = field(default_factory=list)
+
+    def answer(self, path: str, body: bytes) -> dict[str, Any]:
+        """The response of the service that is at an address."""
+        services: dict[str, Callable[[dict[str, str]], dict[str, Any]]] = {
+            "/v1/token": self.google,
+            "/aws": self.aws,
+            "/tenant/oauth2/v2.0/token": self.entra,
+            "/v1/auth/jwt/login": self.vault,
+        }
+        if path == "/v1/auth/jwt/login":
+            return services[path](json.loads(body))
+        return services[path]({name: one for name, [one] in parse_qs(body.decode(), strict_parsing=True).items()})
+
+    def google(self, form: dict[str, str]) -> dict[str, Any]:
+        """Google's Security Token Service."""
+        if form["grant_type"] != "urn:ietf:params:oauth:grant-type:token-exchange" or form["audience"] != WORKLOAD_POOL:
+            raise Refused("request")
+        if form["subject_token_type"] != "urn:ietf:params:oauth:token-type:jwt":
+            raise Refused("type")
+        claims = verified(form["subject_token"], self.issuer, ["RS256", "ES256"], self.audience)
+        if claims["exp"] - claims["iat"] >= 48 * HOUR or len(claims["sub"].encode()) > 127:
+            raise Refused("claims")
+        self._take(claims)
+        token_type = "urn:ietf:params:oauth:token-type:access_token"
+        return {"access_token": "google", "issued_token_type": token_type, "token_type": "Bearer", "expires_in": HOUR}
+
+    def aws(self, form: dict[str, str]) -> dict[str, Any]:
+        """AWS's Security Token Service, which responds in XML: here only what it would say."""
+        if form["Action"] != "AssumeRoleWithWebIdentity" or not 4 <= len(form["WebIdentityToken"]) <= 20_000:
+            raise Refused("request")
+        algorithms = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512"]
+        claims = verified(form["WebIdentityToken"], self.issuer, algorithms, self.audience)
+        if not 6 <= len(claims["sub"]) <= 255 or len(claims["aud"]) > 255:
+            raise Refused("claims")
+        self._take(claims)
+        return {"SubjectFromWebIdentityToken": claims["sub"], "Audience": claims["aud"]}
+
+    def entra(self, form: dict[str, str]) -> dict[str, Any]:
+        """Microsoft Entra's token endpoint."""
+        type_ = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        if form["grant_type"] != "client_credentials" or form["client_assertion_type"] != type_:
+            raise Refused("request")
+        claims = verified(form["client_assertion"], self.issuer, ["RS256"], "api://AzureADTokenExchange")
+        if max(len(claims["sub"]), len(claims["iss"])) > 600:
+            raise Refused("claims")
+        self._take(claims)
+        return {"access_token": "entra", "token_type": "Bearer", "expires_in": HOUR}
+
+    def vault(self, body: dict[str, str]) -> dict[str, Any]:
+        """The login of Vault's auth method jwt."""
+        claims = verified(body["jwt"], self.issuer, ["ES256", "RS256"], self.audience)
+        if not isinstance(claims["client_id"], str):
+            raise Refused("user_claim")
+        self._take(claims)
+        return {"auth": {"client_token": "vault"}}
+
+    def _take(self, claims: dict[str, Any]) -> None:
+        if claims["sub"] != self.subject:
+            raise Refused("subject")
+        self.seen.append(claims)
+
+
+@contextmanager
+def running_cloud(directory: Path, issuer: str) -> Iterator[Cloud]:
+    """The services over https, with a certificate of their own in ``tls.crt`` in *directory*."""
+    make_certificate(directory)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """Entra's metadata, which MSAL reads first."""
+            authority = f"{cloud.url}/tenant"
+            self._send(
+                200,
+                {
+                    "issuer": f"{authority}/v2.0",
+                    "authorization_endpoint": f"{authority}/oauth2/v2.0/authorize",
+                    "token_endpoint": f"{authority}/oauth2/v2.0/token",
+                },
+            )
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            try:
+                self._send(200, cloud.answer(self.path, body))
+            except Refused as refused:
+                self._send(400, {"error": "invalid_grant", "error_description": str(refused)})
+
+        def _send(self, status: int, body: dict[str, Any]) -> None:
+            text = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "tls.crt", directory / "tls.key")
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def get_request(self) -> Any:
+            connection, address = super().get_request()
+            connection.settimeout(PATIENCE)
+            return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
+
+    server = Server(("127.0.0.1", 0), Handler)
+    cloud = Cloud(f"https://localhost:{server.server_address[1]}", issuer)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield cloud
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

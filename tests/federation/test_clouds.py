@@ -1,0 +1,264 @@
+"""docs/federation.md: what stands there is run against token services that check what the clouds document, with the
+libraries of Google and Microsoft.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import google.auth
+import msal
+import pytest
+import requests
+from google.auth import exceptions, external_account, identity_pool, pluggable
+from google.auth.transport.requests import Request
+
+from agentidp.clock import utc_now
+from agentidp.config import MAX_TOKEN_TTL, MIN_TOKEN_TTL
+from agentidp.http.resource_identifier import MAX_AUDIENCE_LENGTH, SHARED_AUDIENCES
+from agentidp.jose import key_rotation
+from agentidp.jose.subject import LITERAL, MAX_SUBJECT_LENGTH, MAX_TEMPLATE_LENGTH
+from agentidp.registry import resource_servers
+from agentidp.services import Services
+from tests.conftest import _fresh_database, settings_for
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.federation.cloud import WORKLOAD_POOL, Cloud, running_cloud
+from tests.oauth.conftest import Provider
+
+pytestmark = pytest.mark.slow
+
+GUIDE = (ROOT / "docs" / "federation.md").read_text(encoding="utf-8")
+RESOURCE = {name: f"https://{name}.acme.example" for name in ("aws", "gcp", "azure", "vault")}
+JWT = "urn:ietf:params:oauth:token-type:jwt"
+
+
+def samples(section: str, language: str) -> list[str]:
+    """The blocks of a language in a section of the guide."""
+    _, _, text = GUIDE.partition(f"\n## {section}\n")
+    return re.findall(rf"```{language}\n(.*?)\n```", text.partition("\n## ")[0], re.DOTALL)
+
+
+@pytest.fixture(scope="module", params=["ES256", "RS256"])
+def provider(request: pytest.FixtureRequest, postgres_url: str, template: str) -> Iterator[Provider]:
+    """gunicorn, with a key of either algorithm, and the resource servers that the guide makes."""
+    with contextlib.contextmanager(_fresh_database)(postgres_url, template) as url:
+        settings = replace(settings_for(url), signing_alg=request.param)
+        [signing] = [key["kid"] for key in key_rotation.describe(settings, at=utc_now()) if key["status"] == "signing"]
+        key_rotation.revoke(settings, signing, at=utc_now())
+        environment = {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
+        with (
+            Server(environment) as server,
+            contextlib.closing(Services.of(settings_for(url, issuer=server.url), Clock(None))) as services,
+        ):
+            provider = Provider(server.url, make_agent(services, make_organization(services), name="operator"))
+            for command in re.findall(r"^agentidp resource-server create (.*?(?:\\\n.*?)*)$", GUIDE, re.MULTILINE):
+                words = re.findall(r"(--[a-z-]+) ('[^']*'|\"[^\"]*\"|\S+)", command.replace("\\\n", ""))
+                options = {name: value.strip("'\"") for name, value in words}
+                said = {
+                    "audience": options.get("--audience"),
+                    "subject": options.get("--subject"),
+                    "tokenTtl": int(options["--token-ttl"]),
+                }
+                body = {"resource": command.split()[0], "name": options["--name"], "scopes": []} | said
+                assert provider.call("POST", "/api/v1/resource-servers", **body)["tokenTtl"] == 300
+            yield provider
+
+
+@pytest.fixture
+def agent(provider: Provider) -> Agent:
+    """An agent of the organization, with no scope."""
+    operator = provider.operator
+    return make_agent(operator.services, operator.organization_id, f"agent {os.urandom(4).hex()}", [])
+
+
+@pytest.fixture
+def cloud(provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """The token services, which trust the provider, and whose certificate is trusted."""
+    with running_cloud(tmp_path, provider.url) as running:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "tls.crt"))
+        yield running
+
+
+@pytest.fixture
+def names(provider: Provider, agent: Agent, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the guide's first sample defines, for the agent."""
+    monkeypatch.setenv("ISSUER", provider.url)
+    monkeypatch.setenv("AGENT", agent.client_id)
+    monkeypatch.setenv("SECRET", agent.client_secret)
+    return run(samples("A resource server for a cloud", "python")[0], {})
+
+
+def run(sample: str, names: dict[str, Any], **addresses: str) -> dict[str, Any]:
+    """Run a sample of the guide.
+
+    :param addresses: what stands for the address of a cloud.
+    """
+    for theirs, ours in addresses.items():
+        assert theirs in sample
+        sample = sample.replace(theirs, ours)
+    exec(compile(sample, "docs/federation.md", "exec"), names)  # noqa: S102 - the guide's own sample
+    return names
+
+
+def trusting(cloud: Cloud, provider: Provider, agent: Agent, *, subject: str | None = None, audience: str = "") -> None:
+    """Let the cloud trust an agent."""
+    by_template = f"org:{provider.operator.organization_id}:agent:{agent.client_id}"
+    cloud.subject, cloud.audience = subject or by_template, audience
+
+
+def test_googles_library_exchanges_the_token_of_an_agent(
+    provider: Provider, agent: Agent, cloud: Cloud, names: dict[str, Any]
+) -> None:
+    trusting(cloud, provider, agent, audience=WORKLOAD_POOL)
+    [sample] = samples("Google Cloud", "python")
+    credentials = run(sample, names, **{"https://sts.googleapis.com": cloud.url})["credentials"]
+    assert isinstance(credentials, external_account.Credentials)
+    credentials.refresh(Request())
+    assert credentials.token == "google"
+    [claims] = cloud.seen
+    assert (claims["aud"], claims["exp"] - claims["iat"]) == (WORKLOAD_POOL, 300)
+    assert (claims["client_id"], claims["organization_id"]) == (agent.client_id, agent.organization_id)
+    # Another agent of the organization gets a token as well, which the cloud does not take.
+    cloud.subject = cloud.subject.replace(agent.client_id, provider.operator.client_id)
+    with pytest.raises(exceptions.OAuthError, match="subject"):
+        credentials.refresh(Request())
+
+
+def test_googles_library_reads_the_token_of_a_file(
+    provider: Provider, agent: Agent, cloud: Cloud, names: dict[str, Any], tmp_path: Path
+) -> None:
+    trusting(cloud, provider, agent, audience=WORKLOAD_POOL)
+    [configured] = samples("Google Cloud", "json")
+    configuration = json.loads(configured.replace("https://sts.googleapis.com", cloud.url))
+    (tmp_path / "token").write_text(names["token_for"](RESOURCE["gcp"]))
+    credentials = identity_pool.Credentials.from_info(
+        configuration | {"credential_source": {"file": str(tmp_path / "token")}}
+    )
+    credentials.refresh(Request())
+    assert (credentials.token, len(cloud.seen)) == ("google", 1)
+    # A token for another cloud.
+    (tmp_path / "token").write_text(names["token_for"](RESOURCE["vault"]))
+    with pytest.raises(exceptions.OAuthError, match="InvalidAudienceError"):
+        credentials.refresh(Request())
+
+
+@pytest.mark.program
+def test_googles_library_runs_the_program_of_the_guide(
+    provider: Provider,
+    agent: Agent,
+    cloud: Cloud,
+    names: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trusting(cloud, provider, agent, audience=WORKLOAD_POOL)
+    program = tmp_path / "agent-token"
+    program.write_text(next(one for one in samples("Google Cloud", "sh") if one.startswith("#!")) + "\n")
+    program.chmod(stat.S_IRWXU)
+    [configured] = samples("Google Cloud", "json")
+    configured = configured.replace("https://sts.googleapis.com", cloud.url)
+    (tmp_path / "google.json").write_text(configured.replace("/usr/local/bin/agent-token", str(program)))
+    monkeypatch.setenv("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES", "1")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "google.json"))
+    credentials, _ = google.auth.default(request=Request())
+    assert isinstance(credentials, pluggable.Credentials)
+    credentials.refresh(Request())
+    assert (credentials.token, len(cloud.seen)) == ("google", 1)
+
+
+def test_msal_sends_the_token_of_an_agent_which_entra_takes_with_rs256_only(
+    provider: Provider, agent: Agent, cloud: Cloud, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credential = json.loads(samples("Azure", "json")[0])
+    assert credential["audiences"] == ["api://AzureADTokenExchange"]
+    trusting(cloud, provider, agent, subject=agent.client_id)
+    create = msal.ConfidentialClientApplication
+
+    def local(client_id: str, *, authority: str, client_credential: dict[str, Any]) -> Any:
+        assert authority == "https://login.microsoftonline.com/TENANT"
+        return create(
+            client_id,
+            client_credential=client_credential,
+            oidc_authority=f"{cloud.url}/tenant/v2.0",
+            instance_discovery=False,
+            http_client=requests.Session(),
+        )
+
+    monkeypatch.setattr(msal, "ConfidentialClientApplication", local)
+    [sample] = samples("Azure", "python")
+    result = run(sample, names)["result"]
+    [alg] = {
+        key["alg"] for key in requests.get(f"{provider.url}/.well-known/jwks.json", timeout=PATIENCE).json()["keys"]
+    }
+    if alg == "RS256":
+        assert result["access_token"] == "entra"
+        [claims] = cloud.seen
+        assert (claims["sub"], claims["aud"]) == (agent.client_id, "api://AzureADTokenExchange")
+    else:
+        assert "ES256" in result["error_description"]
+        assert cloud.seen == []
+
+
+def test_aws_takes_the_token_that_the_guide_writes(
+    provider: Provider,
+    agent: Agent,
+    cloud: Cloud,
+    names: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trusting(cloud, provider, agent, audience="sts.amazonaws.com")
+    [policy] = [json.loads(one) for one in samples("AWS", "json")]
+    named = policy["Statement"][0]["Condition"]["StringEquals"]
+    assert named["idp.example.com:aud"] == cloud.audience
+    assert re.sub("[0-9a-f]{8}(-[0-9a-f]{4,12}){4}", "#", named["idp.example.com:sub"]) == "org:org-#:agent:#"
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    run(samples("AWS", "python")[0], names)
+    assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+    form = {
+        "Action": "AssumeRoleWithWebIdentity",
+        "Version": "2011-06-15",
+        "RoleArn": "arn:aws:iam::123456789012:role/invoice-reader",
+        "RoleSessionName": "invoice-reader",
+        "WebIdentityToken": (tmp_path / "token").read_text(),
+    }
+    response = requests.post(f"{cloud.url}/aws", data=form, timeout=PATIENCE)
+    assert response.json() == {"SubjectFromWebIdentityToken": cloud.subject, "Audience": "sts.amazonaws.com"}
+
+
+def test_vault_takes_the_token_of_an_agent(
+    provider: Provider, agent: Agent, cloud: Cloud, names: dict[str, Any]
+) -> None:
+    trusting(cloud, provider, agent, subject=agent.client_id, audience=RESOURCE["vault"])
+    [sample] = samples("Vault", "python")
+    found = run(sample, names, **{f"{RESOURCE['vault']}/v1": f"{cloud.url}/v1"})
+    assert found["vault_token"] == "vault"
+    [claims] = cloud.seen
+    assert (claims["client_id"], claims["organization_id"]) == (agent.client_id, agent.organization_id)
+
+
+def test_the_keys_have_the_members_that_google_allows(provider: Provider) -> None:
+    [key] = requests.get(f"{provider.url}/.well-known/jwks.json", timeout=PATIENCE).json()["keys"]
+    assert key.keys() <= {"kty", "alg", "use", "kid", "n", "e", "x", "y", "crv"}
+
+
+def test_the_guide_gives_the_bounds_of_the_code() -> None:
+    assert f"1 to {MAX_AUDIENCE_LENGTH} printable ASCII" in GUIDE
+    assert f"{MIN_TOKEN_TTL} to {MAX_TOKEN_TTL} seconds" in GUIDE
+    lengths = f"at most {MAX_TEMPLATE_LENGTH} characters, and its subjects at most {MAX_SUBJECT_LENGTH}"
+    assert lengths in GUIDE
+    assert f"`{LITERAL.replace('A-Za-z0-9', '')}`" in GUIDE
+    [sentence] = re.findall(r"(`\S+` and `\S+`) belong to nobody", GUIDE)
+    assert set(re.findall("`(.*?)`", sentence)) == SHARED_AUDIENCES
+    fields = resource_servers.ResourceServerChangeSchema().fields
+    assert set(re.findall(r"^\| `([a-z]\w+)` \| `--", GUIDE, re.MULTILINE)) == fields.keys() - {
+        *("name", "scopes", "tokenPerCall")
+    }
