@@ -67,10 +67,7 @@ def map_case(context: Any, case: Any) -> Any:
     if "trust" in body:
         body["trust"] = {"issuer": "https://issuer.example", "claims": {"namespace": "shop"}}
         body.get("agentTemplate", {})["scopes"] = []
-    for name, value in body.items():
-        if isinstance(value, float) and value.is_integer():
-            # JSON Schema takes 2.0 for a whole number.
-            body[name] = int(value)
+    case.body = body = _with_whole_numbers(body)
     if "url" in body:
         # Which addresses are accepted depends on the type, which is not known here for a target that is changed.
         body["url"] = {"apprise": "slack://a/b/c"}.get(body.get("type"), "https://hooks.example")
@@ -93,3 +90,12 @@ def map_case(context: Any, case: Any) -> Any:
         # The client authenticates in the header, and must not do so twice.
         case.body = {name: value for name, value in body.items() if name not in {*CREDENTIALS, "scope", "resource"}}
     return case
+
+
+def _with_whole_numbers(drawn: Any) -> Any:
+    """JSON Schema takes 2.0 for a whole number, and we do not."""
+    if isinstance(drawn, dict):
+        return {name: _with_whole_numbers(value) for name, value in drawn.items()}
+    if isinstance(drawn, list):
+        return [_with_whole_numbers(value) for value in drawn]
+    return int(drawn) if isinstance(drawn, float) and drawn.is_integer() else drawn
