@@ -217,7 +217,8 @@ def _is_time(value: object, earliest: float, latest: float) -> bool:
 
 def _half_hash(alg: str, access_token: str) -> str:
     """What ``at_hash`` must be (OpenID Connect Core section 3.1.3.6). Ed25519 hashes with SHA-512."""
-    digest = hashlib.new(f"sha{alg[-3:] if alg[-3:].isdigit() else '512'}", access_token.encode()).digest()
+    size = alg[-3:] if alg[-3:] in ("256", "384") else "512"
+    digest = hashlib.new(f"sha{size}", access_token.encode(errors="replace")).digest()
     return base64url(digest[: len(digest) // 2]).decode()
 
 

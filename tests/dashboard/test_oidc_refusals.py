@@ -15,10 +15,11 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
 from flask.testing import FlaskClient
+from jwt.algorithms import OKPAlgorithm
 
 from agentidp import create_app
 from agentidp.audit import INSTANCE
@@ -274,6 +275,27 @@ class TestIdTokens:
         other = "PS256" if alg != "PS256" else "RS256"
         provider.id_token = lambda claims: jwt.encode(claims, provider.key, algorithm=other, headers={"kid": "one"})
         refused(sign_in(client, provider, cast.acme), 403, REFUSED)
+
+    @pytest.mark.parametrize("alg", ["EdDSA", "Ed25519"])
+    def test_algorithms_of_an_edwards_key(self, client: FlaskClient, provider: Company, cast: Cast, alg: str) -> None:
+        key = ed25519.Ed25519PrivateKey.generate()
+        jwk = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": "one"}
+        provider.replies["/keys"] = lambda: (200, {}, json.dumps({"keys": [jwk]}).encode())
+        provider.id_token = lambda claims: jwt.encode(claims, key, algorithm=alg, headers={"kid": "one"})
+        half = hashlib.sha512(b"theirs").digest()[:32]
+        at_hash = base64.urlsafe_b64encode(half).rstrip(b"=").decode()
+        assert sign_in(client, provider, cast.acme, at_hash=at_hash).status_code == 200
+        refused(sign_in(client, provider, cast.acme, at_hash=at_hash[::-1]), 403, REFUSED)
+
+    def test_an_access_token_that_is_no_text(self, client: FlaskClient, provider: Company, cast: Cast) -> None:
+        """As a JSON string can be. Nothing needs it if the ID token says all."""
+        path = provider.authorize(begin(client))
+        now = int(NOON.timestamp())
+        claims = {"iss": provider.issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 300, **provider.claims}
+        claims |= {"nonce": next(iter(provider.codes.values()))["nonce"], "organization": cast.acme.organization_id}
+        token = {"access_token": "\ud800", "token_type": "Bearer", "id_token": provider.signed(claims)}
+        provider.replies["/token"] = lambda: (200, {}, json.dumps(token).encode())
+        assert client.get(path).status_code == 200
 
     def test_a_new_key_of_the_provider_is_found(
         self, client: FlaskClient, provider: Company, cast: Cast, monkeypatch: pytest.MonkeyPatch
