@@ -219,7 +219,8 @@ def _checked_claims(claims: object) -> dict[str, Any]:
         raise RuleRefused("claims", f"must not have more than {MAX_CLAIMS} claims")
     for name, expected in claims.items():
         _checked_text("claims", name)
-        if name in _OWN_MEMBERS:
+        # Also by a JSON Pointer: every token of the issuer has this "/iss".
+        if name.removeprefix("/") in _OWN_MEMBERS:
             raise RuleRefused("claims", f"must not have {name}: it has a member of its own, or is of one token only")
         values = expected if isinstance(expected, list) else [expected]
         if not 1 <= len(values) <= MAX_VALUES:

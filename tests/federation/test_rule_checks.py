@@ -249,6 +249,8 @@ WIDE: list[tuple[dict[str, Any], str]] = [
     ({"issuer": "https://a.example", "claims": {"protected": "true"}}, "claims"),
     ({"issuer": "https://a.example", "claims": {"ref": ["a", "b/*"]}}, "claims"),
     ({"issuer": "https://a.example"}, "subject"),
+    ({"issuer": "https://a.example", "claims": {"/iss": "https://a.example"}}, "claims"),
+    ({"issuer": "https://a.example", "claims": {"/aud": f"{OWN}/{ORGANIZATION}"}}, "claims"),
     ({"issuer": GITHUB, "subject": "repo:acme/*"}, "claims"),
     ({"issuer": GITHUB, "claims": {"repository_owner": "acme"}}, "claims"),
     ({"issuer": GITLAB, "claims": {"namespace_path": "acme"}}, "claims"),
