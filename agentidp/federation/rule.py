@@ -194,10 +194,10 @@ def issuers_of(claims: dict[str, Any]) -> tuple[str, ...]:
     """Whose token it says it is: its issuer, and the trust domain of its subject, if that is a SPIFFE ID."""
     issuer, subject = claims.get("iss"), claims.get("sub")
     # A trust domain is known by its subjects alone, whatever the token says of its issuer.
-    named = (issuer,) if isinstance(issuer, str) and not issuer.startswith(SPIFFE) else ()
+    named = (issuer,) if isinstance(issuer, str) and not issuer.startswith(SPIFFE) and _is_printable(issuer) else ()
     if isinstance(subject, str) and subject.startswith(SPIFFE):
         domain, slash, path = subject.removeprefix(SPIFFE).partition("/")
-        if domain and slash and path:
+        if domain and slash and path and _is_printable(domain):
             return (*named, SPIFFE + domain)
     return named
 
@@ -205,6 +205,11 @@ def issuers_of(claims: dict[str, Any]) -> tuple[str, ...]:
 def _sole_audience(claims: dict[str, Any]) -> object:
     audience = claims.get("aud")
     return audience[0] if isinstance(audience, list) and len(audience) == 1 else audience
+
+
+def _is_printable(issuer: str) -> bool:
+    """Whether a rule can have the issuer. PostgreSQL does not take every other one."""
+    return issuer.isascii() and issuer.isprintable()
 
 
 def member_of(claims: dict[str, Any], name: str) -> Any:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from uuid import UUID
 
 from flask import current_app
 
+from agentidp.db.organization import OrganizationDatabase
 from agentidp.federation.rule import Rule, selector_of
 from agentidp.federation.rule_checks import named_organization
 from agentidp.jose.jws import UnverifiedJwt
@@ -54,17 +56,32 @@ def look(s: Services, unverified: UnverifiedJwt, refused: Client, at: datetime, 
     rows = s.database.of(organization_id, at).fetch(
         "oauth/provisioning_rules", issuers=list(of), selectors=[selector_of(one, str(subject)) for one in of]
     )
-    rules = {rule.text: (rule, row) for row in rows for rule in [Rule.of(row.trust)]}
-    accepted, _ = federated_token.accept(s, named, unverified, [rule for rule, _ in rules.values()], at)
+    # Of two with the same trust the oldest, which is the last one here.
+    newest_first = [(Rule.of(row.trust), row) for row in reversed(rows)]
+    rules = {rule.text: (rule, row) for rule, row in newest_first}
+    accepted, _ = federated_token.accept(s, named, unverified, [rule for rule, _ in reversed(newest_first)], at)
     if accepted is None or not isinstance(subject, str):
         return refused
     _, row = rules[accepted.text]
-    if row.agent_id is not None:
+    agent_id = row.agent_id or ended_agent(s.database.of(organization_id, at), unverified, of)
+    if agent_id is not None:
         # It does not trust the token any more; or another request has created it since it was looked for.
-        return federated_token.verify(s, unverified, replace(named, agent_id=row.agent_id), at, is_svid=is_svid)
+        return federated_token.verify(s, unverified, replace(named, agent_id=agent_id), at, is_svid=is_svid)
     if not row.is_on:
         return replace(named, refusal=SWITCHED_OFF)
     return replace(named, sighting=(row, unverified, is_svid))
+
+
+def ended_agent(database: OrganizationDatabase, unverified: UnverifiedJwt, of: tuple[str, ...]) -> UUID | None:
+    """The agent that somebody has registered for a subject, and that an administrator has ended: it is suspended, or it
+    is deleted or its rule is revoked, and the rule was of exactly this subject.
+
+    :param of: whose token it may be.
+    """
+    # What PostgreSQL does not take is the subject of no rule.
+    subject = str(unverified.claims.get("sub")).encode(errors="replace").decode().replace("\0", "")
+    rows = database.fetch("oauth/ended_rules", issuers=list(of), subject=subject)
+    return next((row.agent_id for row in rows if Rule.of(row.trust).is_met_by(unverified.claims)), None)
 
 
 def provision(s: Services, client: Client, at: datetime) -> Client:

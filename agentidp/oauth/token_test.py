@@ -19,7 +19,7 @@ from agentidp.federation.rule import Comparison, Rule, issuers_of, selector_of
 from agentidp.federation.rule_checks import RuleRefused, of_subject
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.jose.jws import UnverifiedJwt
-from agentidp.oauth import federated_token
+from agentidp.oauth import federated_token, first_sight
 from agentidp.oauth.client_assertion import MAX_LENGTH, WRONG_SIGNATURE, wrong_time
 from agentidp.services import Services
 
@@ -83,10 +83,11 @@ def _provisioning(
     selectors = [selector_of(issuer, str(subject)) for issuer in of]
     known = database.fetch("oauth/provisioning_rules", issuers=of, selectors=selectors)
     agents = {row.provisioning_rule_id: row.agent_id for row in known}
+    ended = first_sight.ended_agent(database, unverified, tuple(of))
     [organization] = database.fetch("organizations/get_organization")
     for row in database.fetch("provisioning/list_rules"):
         compared = _comparisons(s, database, Rule.of(row.trust), unverified, at)
-        template, agent_id = row.agent_template["name"], agents.get(row.provisioning_rule_id)
+        template, agent_id = row.agent_template["name"], agents.get(row.provisioning_rule_id) or ended
         name = name_from(template, unverified.claims)
         is_on, has_place = organization.provisions_agents, row.agents < row.max_agents
         own_rule = "can be made"

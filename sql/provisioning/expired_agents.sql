@@ -1,13 +1,17 @@
 -- The agents, created by provisioning rules, that have asked for no token for as many days as their rule says. One row each, at
 -- most so many: agent_id, last_seen_at, expires_after_days. An agent that somebody has suspended is none of them, nor one whose
--- rules of trust are all revoked: its subject must not get another one.
+-- rule of trust of its subject is revoked, whatever others it has: its subject must not get another one.
 -- Parameters: organization_id; at (timestamptz); most.
 --
 -- pages: 600, the credentials of each agent that a rule has created
 -- example: most=100
 select agents.agent_id, seen.last_seen_at, agents.expires_after_days
 from (
-    select agent_id, updated_at, (provisioned ->> 'expiresAfterDays')::integer as expires_after_days
+    select
+        agent_id,
+        updated_at,
+        provisioned ->> 'subject' as subject,
+        (provisioned ->> 'expiresAfterDays')::integer as expires_after_days
     from agents
     where
         organization_id = %(organization_id)s
@@ -20,7 +24,7 @@ from (
 cross join lateral (
     select
         greatest(agents.updated_at, max(last_used_at)) as last_seen_at,
-        bool_or(trust is not null) as is_trusting
+        bool_or(trust ->> 'subject' = agents.subject) as is_trusting
     from credentials
     where organization_id = %(organization_id)s and agent_id = agents.agent_id and revoked_at is null
     offset 0

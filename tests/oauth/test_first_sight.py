@@ -17,20 +17,20 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.erasure import delete_organization, erase_agent
 from agentidp.federation.rule import selector_of
-from agentidp.oauth import client_assertion, first_sight
+from agentidp.federation.rule_checks import checked
+from agentidp.oauth import client_assertion, first_sight, token_test
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY
 from agentidp.oauth.federated_token import MAX_LIFETIME, SPIFFE_TYPE
-from agentidp.registry.agents import remove_agent, update_agent
-from agentidp.registry.credentials import end_credential
+from agentidp.registry.agents import add_agent, remove_agent, update_agent
+from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.registry.organizations import update_organization
 from agentidp.registry.provisioning import NewProvisioningRuleSchema, add_rule, expire, remove_rule
 from agentidp.server.watch import watch
 from tests.audit.conftest import events_of, verified
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NEW_AGENT, NOON, Agent, Clock, database_of, make_agent, usage_sums
-from tests.federation.issuer import NOW, Issuer, trust
+from tests.federation.issuer import NOW, Issuer
 from tests.oauth.test_token_endpoint import FAILED, claims_of, reasons, whole
-from tests.wire import overheard
 
 pytestmark = ON_CITUS_TOO
 
@@ -190,6 +190,11 @@ REFUSED: dict[str, tuple[Callable[[Agent, Issuer], object], dict[str, Any], str]
     "a pattern": (lambda *_: None, {"sub": "system:serviceaccount:shop:*"}, first_sight.NOT_CREATED),
     "a star": (lambda *_: None, {"sub": "system:serviceaccount:shop:a*"}, first_sight.NOT_CREATED),
     "the default account": (lambda *_: None, {"sub": "system:serviceaccount:shop:default"}, first_sight.NOT_CREATED),
+    "a zero": (lambda *_: None, {"sub": "system:serviceaccount:shop:\0"}, first_sight.NOT_CREATED),
+    "a surrogate": (lambda *_: None, {"sub": "system:serviceaccount:shop:\ud800"}, first_sight.NOT_CREATED),
+    "an issuer with a zero": (lambda *_: None, {"iss": "https://issuer.example\0"}, "unknown client"),
+    "an issuer with a surrogate": (lambda *_: None, {"iss": "https://\ud800"}, "unknown client"),
+    "a trust domain with a zero": (lambda *_: None, {"iss": None, "sub": "spiffe://\0/a"}, "unknown client"),
     "a control character": (lambda *_: None, {"sub": "system:serviceaccount:shop:a\nb"}, first_sight.NOT_CREATED),
     "a long subject": (lambda *_: None, {"sub": "system:serviceaccount:shop:" + "a" * 500}, first_sight.NOT_CREATED),
     "another namespace": (lambda *_: None, {"sub": "system:serviceaccount:shop2:builder"}, "unknown client"),
@@ -284,7 +289,7 @@ def suspend(acme: Agent, agent: Any) -> None:
 
 def revoke(acme: Agent, agent: Any) -> None:
     with database_of(acme.services, acme.organization_id).transaction() as opened:
-        [row] = opened.fetch("agents/list_credentials", agent_id=agent.agent_id)
+        *_, row = opened.fetch("agents/list_credentials", agent_id=agent.agent_id)
         end_credential(opened, agent.agent_id, row.credential_id)
 
 
@@ -320,6 +325,59 @@ def test_what_an_administrator_has_ended_does_not_come_back(
     assert [row.agent_id for row in agents_of(acme)] in ([], [agent.agent_id])
     sums = usage_sums(database_url, acme.organization_id)
     assert (sums["agent_tokens"], sums["agent_rejected"], sums["rejected"]) == (1, 1, 1)
+
+
+def register(acme: Agent, issuer: Issuer, **changes: Any) -> Any:
+    """An agent that somebody has registered, and that trusts a subject; its row."""
+    new = {"issuer": issuer.url, "subject": SUBJECT, "audience": audience(acme), "jwks": issuer.jwks()} | changes
+    made = checked(new, own_issuer=US, organization_id=acme.organization_id)
+    with database_of(acme.services, acme.organization_id).transaction() as opened:
+        agent = add_agent(opened, name="by hand", scopes=[], most=99)
+        add_credential(opened, agent.agent_id, expires_at=None, label=None, rule=made)
+    return agent
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"), [(delete, "deleted agent"), (suspend, "suspended agent"), (revoke, "no rule of trust")]
+)
+def test_nor_what_somebody_had_registered(
+    client: FlaskClient,
+    acme: Agent,
+    issuer: Issuer,
+    caplog: pytest.LogCaptureFixture,
+    end: Callable[[Agent, Any], None],
+    reason: str,
+) -> None:
+    agent = register(acme, issuer)
+    end(acme, agent)
+    token = issuer.token(audience(acme))
+    assert whole(ask(client, token)) == FAILED
+    database = database_of(acme.services, acme.organization_id)
+    *_, found = token_test.examine(acme.services, database, token, agent_id=None, at=NOON)
+    assert [(one.name, one.found) for one in found.comparisons if not one.is_met] == [
+        ("agent of the subject", str(agent.agent_id))
+    ]
+    assert reasons(caplog) == [reason]
+    assert agents_of(acme) == []
+    assert ask(client, issuer.token(audience(acme), sub="system:serviceaccount:shop:other")).status_code == 200
+
+
+@pytest.mark.parametrize(("end", "status"), [(suspend, 401), (delete, 200), (revoke, 200)])
+def test_a_pattern_ends_its_subjects_while_the_agent_is_suspended(
+    client: FlaskClient, acme: Agent, issuer: Issuer, end: Callable[[Agent, Any], None], status: int
+) -> None:
+    """Who goes over to a provisioning rule deletes the agent that stood for all of its subjects."""
+    end(acme, register(acme, issuer, subject="system:serviceaccount:shop:*"))
+    assert ask(client, issuer.token(audience(acme))).status_code == status
+
+
+def test_of_two_rules_with_the_same_trust_the_oldest_creates_the_agent(
+    client: FlaskClient, acme: Agent, issuer: Issuer, clock: Clock
+) -> None:
+    clock.advance(seconds=1)
+    make_rule(acme, issuer, name="newer", agentTemplate={"name": "newer"})
+    assert ask(client, issuer.token(audience(acme))).status_code == 200
+    assert [agent.provisioned["rule"] for agent in agents_of(acme)] == ["shop"]
 
 
 def test_the_quotas_of_the_template_are_those_of_each_agent(client: FlaskClient, acme: Agent, issuer: Issuer) -> None:
@@ -393,6 +451,17 @@ class TestExpiry:
         clock.advance(days=100)
         assert expire(database_of(cast.acme.services, cast.acme.organization_id)) == []
 
+    def test_not_one_whose_subject_has_lost_it(self, cast: Cast, issuer: Issuer, worker: Any, clock: Clock) -> None:
+        """It was given to another subject: the first one must not get another agent."""
+        acme = cast.acme
+        revoke(acme, worker)
+        new = {"issuer": issuer.url, "subject": "job:b", "audience": audience(acme), "jwks": issuer.jwks()}
+        made = checked(new, own_issuer=US, organization_id=acme.organization_id)
+        with database_of(acme.services, acme.organization_id).transaction() as opened:
+            add_credential(opened, worker.agent_id, expires_at=None, label=None, rule=made)
+        clock.advance(days=100)
+        assert expire(database_of(acme.services, acme.organization_id)) == []
+
     def test_no_other_agents(self, cast: Cast, worker: Any, clock: Clock) -> None:
         other = make_agent(cast.acme.services, cast.acme.organization_id, "other")
         clock.advance(days=100)
@@ -402,20 +471,6 @@ class TestExpiry:
             "agents/get_agent", agent_id=other.agent_id
         )
         assert len(rows) == 1
-
-
-def test_a_known_agent_costs_what_any_trusted_one_does(client: FlaskClient, acme: Agent, issuer: Issuer) -> None:
-    token = issuer.token(audience(acme))
-    assert ask(client, token).status_code == 200
-    other = make_agent(acme.services, acme.organization_id, "by hand", ["analytics:read"])
-    trust(other, issuer=issuer.url, subject="job:7", audience=audience(acme), jwks=issuer.jwks())
-    by_hand = issuer.token(audience(acme), sub="job:7")
-    assert ask(client, by_hand).status_code == 200
-
-    for sent in (token, by_hand):
-        with overheard(acme.services.database) as conversation:
-            assert ask(client, sent).status_code == 200
-        assert conversation.statements == ["oauth/trusting_agents", "oauth/issue_access_token"]
 
 
 def test_the_example_of_the_guide_creates_the_agent_of_a_service_account(

@@ -7,6 +7,9 @@ from flask.testing import FlaskClient
 from agentidp.services import Services
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
+from tests.factories import make_agent
+from tests.federation.issuer import Issuer, trust
+from tests.oauth import test_first_sight as first_sight
 from tests.oauth.test_token_endpoint import KeyHolder
 from tests.wire import overheard
 
@@ -53,3 +56,18 @@ def test_introspection_by_assertion_is_one_round_trip_once_the_key_is_remembered
             assert (response.status_code, response.json["active"]) == (200, True)
     assert conversation.statements == ["oauth/introspect_token"]
     assert conversation.round_trips == 1
+
+
+@COMPARES_STATEMENTS
+def test_an_agent_of_a_provisioning_rule_costs_what_any_trusted_one_does(client: FlaskClient, cast: Cast) -> None:
+    issuer, acme = Issuer.with_curve(), cast.acme
+    first_sight.make_rule(acme, issuer)
+    first_sight.switch(acme, is_on=True)
+    audience = first_sight.audience(acme)
+    other = make_agent(acme.services, acme.organization_id, "by hand", ["analytics:read"])
+    trust(other, issuer=issuer.url, subject="job:7", audience=audience, jwks=issuer.jwks())
+    for token in (issuer.token(audience), issuer.token(audience, sub="job:7")):
+        assert first_sight.ask(client, token).status_code == 200
+        with overheard(acme.services.database) as conversation:
+            assert first_sight.ask(client, token).status_code == 200
+        assert conversation.statements == ["oauth/trusting_agents", "oauth/issue_access_token"]

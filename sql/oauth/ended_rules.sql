@@ -1,0 +1,43 @@
+-- The rules of trust with which an administrator has ended what a token of an issuer could have: those of suspended agents, and those
+-- of exactly this subject that are revoked, also with their agent. Not that of an agent which a provisioning rule has created for the
+-- subject. One row each: agent_id, trust.
+-- Parameters: organization_id; issuers (text[]): whose token it may be; subject: of the token.
+--
+-- pages: 1500, agents and credentials of the organization, once for a new subject
+-- example: issuers={https://issuer.example}; subject=new
+select held.agent_id, held.trust
+from (
+    select agent_id
+    from agents
+    where organization_id = %(organization_id)s and status = 'suspended' and deleted_at is null
+    offset 0
+) as suspended
+cross join lateral (
+    select agent_id, trust
+    from credentials
+    where
+        organization_id = %(organization_id)s
+        and agent_id = suspended.agent_id
+        and revoked_at is null
+        and trust ->> 'issuer' = any (%(issuers)s::text[])
+    offset 0
+) as held
+union all
+select revoked.agent_id, revoked.trust
+from (
+    select agent_id, trust
+    from credentials
+    where
+        organization_id = %(organization_id)s
+        and revoked_at is not null
+        and trust ->> 'issuer' = any (%(issuers)s::text[])
+        and trust ->> 'subject' = %(subject)s::text
+    offset 0
+) as revoked
+cross join lateral (
+    select provisioned
+    from agents
+    where organization_id = %(organization_id)s and agent_id = revoked.agent_id
+    offset 0
+) as agents
+where agents.provisioned ->> 'subject' is distinct from %(subject)s::text
