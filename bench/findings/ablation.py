@@ -1,8 +1,10 @@
 """``python -m bench.findings.ablation``: what each rule of each kind is worth, by leaving it out.
 
-The fleets are those of ``bench.findings``, half of them with situations. Each is looked at
-every so many hours, by the one kind whose rule is left out. With ``--one-agent`` only the first agent of each fleet is
-left, as in the organization of somebody who tries the service. Use seeds that no threshold was chosen on.
+With ``--by 20`` nothing is left out, but one threshold at a time is 20 % lower, and then higher.
+
+The fleets are those of ``bench.findings``, half of them with situations. Each is looked at every so many hours, by the
+one kind alone. With ``--one-agent`` only the first agent of each fleet is left, as in the organization of somebody who
+tries the service. Use seeds that no threshold was chosen on.
 """
 
 from __future__ import annotations
@@ -116,6 +118,40 @@ RULES: dict[str, dict[str, list[Patch]]] = {
 }
 """Kind -> rule that is left out -> what stands in its place."""
 
+THRESHOLDS: dict[str, tuple[str, ...]] = {
+    "silence": (
+        "MIN_EVIDENCE_HOURS",
+        "MIN_EVIDENCE_DAYS",
+        "MIN_EVIDENCE_WORKDAYS",
+        "MIN_EVIDENCE_ORGANIZATION",
+        "PAUSE_TIMES",
+        "STEADY_SHARE",
+        "MIN_STOPPED_SHARE",
+    ),
+    "weekend": ("QUIET_PERCENT", "PART_PERCENT", "MIN_WEEKEND_TOKENS"),
+    "uncached_tokens": (
+        "UNCACHED_FACTOR",
+        "UNCACHED_WARNING_FACTOR",
+        "NEW_HABIT_TIMES",
+        "MIN_UNCACHED_TOKENS",
+        "MAX_REPLICA_DISPERSION",
+    ),
+    "rejections": ("MIN_REJECTED", "REJECTED_TIMES"),
+}
+"""Kind -> what ``--by`` changes. Those of ``spike`` are in docs/decisions/findings.md, changed by hand."""
+
+
+def changes(kind: str, percent: int | None) -> dict[str, list[Patch]]:
+    """What is changed -> what stands in its place. Without *percent*, rules are left out."""
+    if percent is None:
+        return RULES[kind]
+    result: dict[str, list[Patch]] = {ALL: []}
+    for name in THRESHOLDS[kind]:
+        for sign in (-1, 1):
+            value = getattr(thresholds, name) * (100 + sign * percent) / 100
+            result[f"{name} {sign * percent:+d} %"] = [(thresholds, name, value)]
+    return result
+
 
 def look(fleet: Fleet, kind: str, every: int) -> Iterator[tuple[list[Finding], datetime]]:
     """What a kind finds in the evaluated span, and when.
@@ -155,15 +191,15 @@ def keep_first_agent(fleet: Fleet) -> None:
 
 
 def judge_all(
-    seed: str, kinds: list[str], every: int, one_agent: bool
+    seed: str, kinds: list[str], percent: int | None, every: int, one_agent: bool
 ) -> dict[tuple[str, str], Counter[tuple[str, str]]]:
-    """(Kind, rule that is left out) -> what came of the fleet of a seed."""
+    """(Kind, what is changed) -> what came of the fleet of a seed."""
     fleet = fleet_of(seed)
     if one_agent:
         keep_first_agent(fleet)
     result = {}
     for kind in kinds:
-        for name, patches in RULES[kind].items():
+        for name, patches in changes(kind, percent).items():
             with ExitStack() as patched:
                 for module, attribute, value in patches:
                     patched.enter_context(patch.object(module, attribute, value))
@@ -193,19 +229,24 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=24, help="hours between two looks (default: 24)")
     parser.add_argument("--kind", choices=tuple(RULES), action="append", help="default: all")
     parser.add_argument("--one-agent", action="store_true", help="keep the first agent of each fleet only")
+    parser.add_argument("--by", type=int, metavar="PERCENT", help="change each threshold instead of leaving out rules")
     options = parser.parse_args()
-    kinds = options.kind or list(RULES)
+    kinds = options.kind or list(THRESHOLDS if options.by else RULES)
     prefixes = ("", "situations ")
     seeds = [f"{prefixes[n % 2]}{options.seeds} {options.first + n // 2}" for n in range(options.fleets)]
     total: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
     with ProcessPoolExecutor(options.processes) as processes:
         for of_fleet in processes.map(
-            partial(judge_all, kinds=kinds, every=options.every, one_agent=options.one_agent), seeds
+            partial(judge_all, kinds=kinds, percent=options.by, every=options.every, one_agent=options.one_agent), seeds
         ):
             for key, counts in of_fleet.items():
                 total.setdefault(key, Counter()).update(counts)
     for kind in kinds:
-        print(table(kind, {name: total[kind, name] for name in RULES[kind]}, len(seeds)), end="\n\n", flush=True)
+        print(
+            table(kind, {name: total[kind, name] for name in changes(kind, options.by)}, len(seeds)),
+            end="\n\n",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
