@@ -4,7 +4,7 @@
 -- Parameters: organization_id; issuers (text[]): whose token it may be; subject: of the token.
 --
 -- pages: 1500, agents and credentials of the organization, once for a new subject
--- example: issuers={https://issuer.example}; subject=new
+-- example: issuers={https://issuer.example}; subject=gone
 select held.agent_id, held.trust
 from (
     select agent_id

@@ -71,9 +71,13 @@ SOMETHING = (
     "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
     'select %(organization_id)s, %(agent_id)s, gen_random_uuid(), \'[{"alg": "ES256"}]\', now()',
     "insert into credentials (organization_id, agent_id, credential_id, trust, created_at) "
-    'select %(organization_id)s, %(agent_id)s, gen_random_uuid(), \'{"issuer": "https://issuer.example"}\', now()',
+    "select %(organization_id)s, %(agent_id)s, gen_random_uuid(), "
+    '\'{"issuer": "https://issuer.example", "subject": "old"}\', now()',
     "insert into trusted_subjects select sha256(%(organization_id)s::text::bytea), organization_id, agent_id, "
     "credential_id from credentials where organization_id = %(organization_id)s and trust is not null",
+    "insert into credentials (organization_id, agent_id, credential_id, trust, created_at, revoked_at) "
+    "select %(organization_id)s, %(agent_id)s, gen_random_uuid(), "
+    '\'{"issuer": "https://issuer.example", "subject": "gone"}\', \'2000-01-01\', \'2000-01-01\'',
     "insert into used_identifiers select %(organization_id)s, sha256(%(organization_id)s::text::bytea), '2000-01-01'",
     "insert into revoked_tokens select %(organization_id)s, 'revoked', '2000-01-01'",
     "insert into throttles select %(organization_id)s, 3, '2000-01-01'",
@@ -103,7 +107,8 @@ SOMETHING = (
     "'https://api.example', 0, 0, count_nothing()",
     "insert into provisioning_rules select %(organization_id)s, %(agent_id)s, 'shop', "
     "'{\"issuer\": \"https://issuer.example\"}', '{}', 5, now()",
-    'update agents set provisioned = \'{"rule": "new", "expiresAfterDays": 1}\', updated_at = \'2026-01-01\', '
+    'update agents set provisioned = \'{"rule": "new", "subject": "old", "expiresAfterDays": 1}\', '
+    "updated_at = '2026-01-01', "
     "provisioned_selector = '\\x00' where organization_id = %(organization_id)s and agent_id = %(agent_id)s",
     "insert into announced_suspensions select %(organization_id)s, %(agent_id)s, '2026-04-15'",
     "insert into alert_deliveries (organization_id, delivery_id, target_id, finding_id, change, payload, created_at, "
