@@ -29,7 +29,7 @@ from agentidp.db.sql import Call, Rows, load_sql
 from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, RETRYING, UNCACHED, create_demo
 from agentidp.findings import KINDS, budget, markers
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
-from agentidp.findings.store import STALE_TIMES, Evaluation, Listing
+from agentidp.findings.store import STALE_TIMES, Listing
 from agentidp.services import Services
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast, settings_for
@@ -465,7 +465,7 @@ def listing(found: list[Finding]) -> Listing:
         known_finding(one, last_seen_at=NOON, ended_at=None if one.ends > NOON - timedelta(hours=1) else one.ends)
         for one in found
     ]
-    return Listing(known, Evaluation(NOON, NOON.date() - timedelta(days=90), ()))
+    return Listing(known, NOON, NOON.date() - timedelta(days=90), ())
 
 
 class TestFindings:
