@@ -76,7 +76,7 @@ def confirm(
 def dry_run_option(command: F) -> F:
     """``--dry-run``: the command gets ``is_dry_run``, says its consequences and changes nothing."""
     return click.option(
-        "--dry-run", "is_dry_run", is_flag=True, help="Say what it would do and what would break, and change nothing."
+        "--dry-run", "is_dry_run", is_flag=True, help="Print what it would do and what would break, and change nothing."
     )(command)
 
 
