@@ -50,7 +50,14 @@ def environ(method: str, path: str, authorization: str, *, query: str = "", form
 def send(app: Flask, request: dict[str, Any]) -> bytes:
     """The body of the response to a request, which must be a 200."""
     statuses: list[str] = []
-    body = app.wsgi_app(request, lambda status, headers, exc_info=None: statuses.append(status))
+
+    def start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: object = None
+    ) -> Callable[[bytes], object]:
+        statuses.append(status)
+        return lambda _: None
+
+    body = app.wsgi_app(request, start_response)
     text = b"".join(body)
     assert statuses == ["200 OK"], (statuses, text)
     return text

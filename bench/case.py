@@ -75,11 +75,11 @@ class Case:
         :param processes: the process ids of the service, of the other one, and of PostgreSQL's servers: Citus's
             coordinator comes first.
         """
-        responses = [0, 0]
+        (*own, postgres), responses = processes, [0, 0]
         for number in range(options.rounds + 1):
             # Which goes first alternates as well, so that neither always runs on what the other leaves behind.
             for which in (0, 1) if number % 2 else (1, 0):
-                watched = ([processes[which]], processes[2], processes[2][1:])
+                watched = ([own[which]], postgres, postgres[1:])
                 begin = [sum(map(cpu_seconds, group)) for group in watched]
                 seconds = options.seconds if number else options.seconds * WARM_UP
                 result = load(ports[which], self.upcoming[which], seconds)

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from agentidp.db.embedded_postgres import temporary
-from agentidp.registry.agents import encode_cursor
+from agentidp.registry.cursor import encode_cursor
 from bench.case import Case, Load, usual_cases
 from bench.database import Shape, facts
 from bench.requests import GRANT, TOKEN, get, post

@@ -91,7 +91,7 @@ def _await_answer(process: subprocess.Popen[bytes], port: int, log: Path) -> Non
             time.sleep(0.05)
         finally:
             connection.close()
-    raise ServerFailed(f"{' '.join(process.args[1:3])} did not start: {log.read_text()[-2000:]}")  # type: ignore[index]
+    raise ServerFailed(f"{process.args!r} did not start: {log.read_text()[-2000:]}")
 
 
 def descendants(root: int) -> list[int]:

@@ -1,12 +1,8 @@
 """``python -m bench.findings``: how good the findings are, on generated fleets with generated faults.
 
-A fleet is an organization of 5 to 60 agents (:mod:`.fleets`): office hours of three continents, services for customers,
-constant machines, scheduled jobs, sparse and bursty agents. An agent has one instance or several that keep their tokens
-for their lifetime, or requests a token for each job. There are growth, releases, surges, maintenance, month ends,
-newcomers, suspended and deleted agents, public holidays, summer time, and now and then a rejected request. A fleet has
-ten weeks of history without a fault and two weeks that are evaluated, in which three of four fleets have faults. Its
-usage is counted in lists (:mod:`.memory`), and the product computes its findings, with its defaults, every twelve hours
-and hour by hour in the first hours of a fault: a second before the hour is full, and then also after half an hour. Each
+docs/performance.md says what a fleet is. It has ten weeks of history without a fault and two weeks that are evaluated,
+in which three of four fleets have faults. The product computes its findings, with its defaults, every twelve hours and
+hour by hour in the first hours of a fault: a second before the hour is full, and then also after half an hour. Each
 time is an *evaluation*.
 Thresholds may be chosen by the tuning seeds. The held-out seeds are for the published figures, and for nothing else.
 
@@ -38,9 +34,8 @@ How it is scored:
     week.
 - A finding also stands for the kinds in its ``alsoSeenAs``: one cause is one finding.
 - With ``--situations`` a fleet also has some of what plain fleets lack (:mod:`.situations`): loops that repeat every
-  week, that follow one of several days, that run at night, and of newcomers. Unusual without being a fault are weekly
-  and monthly batches, many replicas, newcomers. A finding about one of these is **benign**. It counts against precision
-  and is reported separately.
+  week, that follow one of several days, and of newcomers. Unusual without being a fault are newcomers and many
+  replicas. A finding about one of these is **benign**. It counts against precision and is reported separately.
 - **Listed** findings are those of the severity ``info``. They are scored separately: faults that are at least listed,
   and false and benign findings that are listed or warnings, of an organization in a week.
 """

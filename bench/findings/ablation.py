@@ -3,8 +3,7 @@
 With ``--by 20`` nothing is left out, but one threshold at a time is 20 % lower, and then higher.
 
 The fleets are those of ``bench.findings``, half of them with situations. Each is looked at every so many hours, by the
-one kind alone. With ``--one-agent`` only the first agent of each fleet is left, as in the organization of somebody who
-tries the service. Use seeds that no threshold was chosen on.
+one kind alone. Use seeds that no threshold was chosen on.
 """
 
 from __future__ import annotations
@@ -17,17 +16,22 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
+from inspect import getsource
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
 from agentidp.findings import (
     quiet_agent,
     quiet_organization,
+    rejections,
     silence,
     spike,
     surprise,
     thresholds,
     uncached_tokens,
+    weekend,
+    zero_day,
 )
 from agentidp.findings.finding import Finding, Severity
 from agentidp.findings.thresholds import SpikeRule
@@ -40,10 +44,18 @@ Patch = tuple[Any, str, Any]
 
 ALL = "all rules"
 
+TIMES = ("min_times", "min_usual", "info_times", "warning_times", "lists_exponent", "precedent_times", "run_times")
+"""The limits of each rule of spike."""
+
 
 def never(rule: SpikeRule) -> SpikeRule:
     """A rule that reports nothing."""
     return rule._replace(info_times=math.inf, warning_times=math.inf)
+
+
+def multiplied(rule: SpikeRule, name: str, times: float) -> SpikeRule:
+    """A rule with one of its limits multiplied."""
+    return rule._replace(**{name: getattr(rule, name) * times})
 
 
 def _rules(change: Callable[[SpikeRule], SpikeRule], place: int | None = None) -> list[Patch]:
@@ -54,7 +66,6 @@ def _rules(change: Callable[[SpikeRule], SpikeRule], place: int | None = None) -
 
 RULES: dict[str, dict[str, list[Patch]]] = {
     "spike": {
-        ALL: [],
         "without the rule of an hour": _rules(never, 0),
         "without the rule of eight hours": _rules(never, 1),
         "without the rule of a day": _rules(never, 2),
@@ -84,7 +95,6 @@ RULES: dict[str, dict[str, list[Patch]]] = {
         "agents do not explain the organization": [(thresholds, "EXPLAINED_SHARE", math.inf)],
     },
     "silence": {
-        ALL: [],
         "no agent judged by hours": [(quiet_agent, "silence_by_hours", lambda *_: None)],
         "earlier pauses say nothing": [(thresholds, "PAUSE_TIMES", 0)],
         "no rest": [(thresholds, "REST_HOURS", 10**6)],
@@ -100,56 +110,49 @@ RULES: dict[str, dict[str, list[Patch]]] = {
         "every weekday with work counts": [(quiet_agent, "is_workday", lambda weekday, _: any(weekday))],
     },
     "weekend": {
-        ALL: [],
         "no hours of rest": [(thresholds, "PART_PERCENT", thresholds.QUIET_PERCENT)],
     },
     "uncached_tokens": {
-        ALL: [],
         "no replicas": [(uncached_tokens, "are_replicas", lambda *_: False)],
         "one day is enough": [(thresholds, "MIN_UNCACHED_DAYS", 1)],
         "all are warnings": [(thresholds, "UNCACHED_WARNING_FACTOR", thresholds.UNCACHED_FACTOR)],
     },
     "rejections": {
-        ALL: [],
         "not against the 75th percentile": [(thresholds, "REJECTED_TIMES", 0)],
         "six are enough": [(thresholds, "MIN_REJECTED", 6)],
     },
-    "zero_day": {ALL: [], "any number is usual": [(thresholds, "MIN_ZERO_DAY_TOKENS", 1)]},
+    "zero_day": {"any number is usual": [(thresholds, "MIN_ZERO_DAY_TOKENS", 1)]},
 }
 """Kind -> rule that is left out -> what stands in its place."""
 
-THRESHOLDS: dict[str, tuple[str, ...]] = {
-    "silence": (
-        "MIN_EVIDENCE_HOURS",
-        "MIN_EVIDENCE_DAYS",
-        "MIN_EVIDENCE_WORKDAYS",
-        "MIN_EVIDENCE_ORGANIZATION",
-        "PAUSE_TIMES",
-        "STEADY_SHARE",
-        "MIN_STOPPED_SHARE",
-    ),
-    "weekend": ("QUIET_PERCENT", "PART_PERCENT", "MIN_WEEKEND_TOKENS"),
-    "uncached_tokens": (
-        "UNCACHED_FACTOR",
-        "UNCACHED_WARNING_FACTOR",
-        "NEW_HABIT_TIMES",
-        "MIN_UNCACHED_TOKENS",
-        "MAX_REPLICA_DISPERSION",
-    ),
-    "rejections": ("MIN_REJECTED", "REJECTED_TIMES"),
+MODULES: dict[str, tuple[ModuleType, ...]] = {
+    "spike": (surprise,),
+    "silence": (silence, quiet_agent, quiet_organization),
+    "weekend": (weekend,),
+    "uncached_tokens": (uncached_tokens,),
+    "rejections": (rejections,),
+    "zero_day": (zero_day,),
 }
-"""Kind -> what ``--by`` changes. Those of ``spike`` are in docs/decisions/findings.md, changed by hand."""
+"""Kind -> the modules whose thresholds ``--by`` changes."""
 
 
 def changes(kind: str, percent: int | None) -> dict[str, list[Patch]]:
     """What is changed -> what stands in its place. Without *percent*, rules are left out."""
     if percent is None:
-        return RULES[kind]
+        return {ALL: []} | RULES[kind]
     result: dict[str, list[Patch]] = {ALL: []}
-    for name in THRESHOLDS[kind]:
-        for sign in (-1, 1):
-            value = getattr(thresholds, name) * (100 + sign * percent) / 100
-            result[f"{name} {sign * percent:+d} %"] = [(thresholds, name, value)]
+    source = "".join(map(getsource, MODULES[kind]))
+    for sign in (-1, 1):
+        times = 1 + sign * percent / 100
+        for name, value in vars(thresholds).items():
+            if f"thresholds.{name}" in source and isinstance(value, int | float):
+                # A whole number stays one, and changes by one at least.
+                changed = (
+                    value + sign * max(round(value * percent / 100), 1) if isinstance(value, int) else value * times
+                )
+                result[f"{name} {changed:g}"] = [(thresholds, name, changed)]
+        for name in TIMES if kind == "spike" else ():
+            result[f"{name} {sign * percent:+d} %"] = _rules(partial(multiplied, name=name, times=times))
     return result
 
 
@@ -183,21 +186,11 @@ def judge(fleet: Fleet, kind: str, every: int) -> Counter[tuple[str, str]]:
     return result
 
 
-def keep_first_agent(fleet: Fleet) -> None:
-    """Make it the organization of one agent."""
-    del fleet.agents[1:]
-    fleet.faults[:] = [one for one in fleet.faults if not one.agents or fleet.agents[0] in one.agents]
-    fleet.benign[:] = [one for one in fleet.benign if fleet.agents[0] in one.agents]
-
-
 def judge_all(
-    seed: str, kinds: list[str], percent: int | None, every: int, one_agent: bool
+    seed: str, kinds: list[str], percent: int | None, every: int
 ) -> dict[tuple[str, str], Counter[tuple[str, str]]]:
     """(Kind, what is changed) -> what came of the fleet of a seed."""
-    fleet = fleet_of(seed)
-    if one_agent:
-        keep_first_agent(fleet)
-    result = {}
+    fleet, result = fleet_of(seed), {}
     for kind in kinds:
         for name, patches in changes(kind, percent).items():
             with ExitStack() as patched:
@@ -225,28 +218,21 @@ def table(kind: str, results: dict[str, Counter[tuple[str, str]]], fleets: int) 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m bench.findings.ablation", description=__doc__)
-    add_fleet_options(parser)
-    parser.add_argument("--every", type=int, default=24, help="hours between two looks (default: 24)")
+    add_fleet_options(parser, every=24)
     parser.add_argument("--kind", choices=tuple(RULES), action="append", help="default: all")
-    parser.add_argument("--one-agent", action="store_true", help="keep the first agent of each fleet only")
     parser.add_argument("--by", type=int, metavar="PERCENT", help="change each threshold instead of leaving out rules")
     options = parser.parse_args()
-    kinds = options.kind or list(THRESHOLDS if options.by else RULES)
+    kinds = options.kind or list(RULES)
     prefixes = ("", "situations ")
     seeds = [f"{prefixes[n % 2]}{options.seeds} {options.first + n // 2}" for n in range(options.fleets)]
     total: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
     with ProcessPoolExecutor(options.processes) as processes:
-        for of_fleet in processes.map(
-            partial(judge_all, kinds=kinds, percent=options.by, every=options.every, one_agent=options.one_agent), seeds
-        ):
+        judge_fleet = partial(judge_all, kinds=kinds, percent=options.by, every=options.every)
+        for of_fleet in processes.map(judge_fleet, seeds):
             for key, counts in of_fleet.items():
                 total.setdefault(key, Counter()).update(counts)
     for kind in kinds:
-        print(
-            table(kind, {name: total[kind, name] for name in changes(kind, options.by)}, len(seeds)),
-            end="\n\n",
-            flush=True,
-        )
+        print(table(kind, {name: total[kind, name] for name in changes(kind, options.by)}, len(seeds)), end="\n\n")
 
 
 if __name__ == "__main__":

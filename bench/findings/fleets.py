@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from random import Random
 from typing import NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
-from bench.findings.calendars import AREAS, kind_of_day, special_days
+import holidays
 
 HISTORY_DAYS = 70
 EVALUATED_DAYS = 14
@@ -21,13 +22,11 @@ EVALUATED = HISTORY_DAYS * 24
 TOKEN_LIFETIME = 3600
 """Seconds."""
 
-MAX_INSTANCES = 8
 QUIET = 8.0
 """What is too unlikely to be chance, as the negative logarithm of its probability: 1 in 3,000."""
 
 CERTAIN = 3.0
-"""The most that a single quiet hour of one agent counts towards it, and for an agent alone a single day, which may be a
-holiday: 1 in 20."""
+"""The most that a quiet hour of one agent counts towards it; or, of a silent agent, a day, which may be a holiday."""
 
 
 class Usage(NamedTuple):
@@ -42,15 +41,13 @@ class Usage(NamedTuple):
         return Usage(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-NOTHING = Usage()
-
-
 @dataclass(eq=False)
 class Agent:
     """An agent and how it works.
 
     :param style: ``keeps`` its token for its lifetime, an instance each; gets one for each ``job``; or a ``run`` by the
         clock.
+    :param country: whose public holidays are like its Sundays, if any are.
     :param week: 7 days (from Monday) of 24 local hours, from 0 to 1, its peak.
     :param amount: at its peak, in an hour: calls of an instance where it keeps its tokens, otherwise tokens.
     :param shape: of the gamma distribution by which an hour's rate varies; the smaller, the burstier.
@@ -64,8 +61,8 @@ class Agent:
     agent_id: UUID
     style: str
     week: list[list[float]]
-    area: str | None
-    offset: int
+    country: str | None
+    zone: tzinfo
     amount: float
     instances: int = 1
     shape: float = 10.0
@@ -86,23 +83,15 @@ class Agent:
     usage: list[tuple[Usage, Usage]] = field(default_factory=list)
     """For each hour, its two halves."""
 
-    @property
-    def keeps_tokens(self) -> bool:
-        """Whether an instance of it asks for a token only when it has none that is valid."""
-        return self.style == "keeps"
-
     def instances_at(self, hour: int) -> int:
         """How many instances of it run."""
-        if hour < self.changes[0]:
-            return self.instances
-        return min(max(MAX_INSTANCES, self.instances), max(1, round(self.instances * self.changes[1])))
+        changed = max(1, round(self.instances * self.changes[1]))
+        return self.instances if hour < self.changes[0] else min(max(8, self.instances), changed)
 
     def expected(self, hour: int) -> float:
         """Its tokens in an hour, on average and without any fault."""
         rate = self.amount * self.levels[hour]
-        if self.style == "keeps":
-            return self.instances_at(hour) * rate / (1 + rate)
-        return rate
+        return self.instances_at(hour) * rate / (1 + rate) if self.style == "keeps" else rate
 
     def surprise(self, hour: int) -> float:
         """How unlikely a quiet hour is: the negative logarithm of its probability."""
@@ -157,13 +146,20 @@ class Event:
         """Of a leak: the tokens of each hour that it touches, on average."""
         return [self.size * self.covered(hour, hour + 1) * (hour % 24 in self.hours_of_day) for hour in self.hours()]
 
-    def change(self, usage: Usage, agent: Agent, hour: int, begins: float, random: Random) -> Usage:
+    def change(self, agent: Agent, random: Random) -> None:
+        """Let it happen to an agent that has usage already."""
+        for hour in self.hours():
+            halves = enumerate(agent.usage[hour])
+            first, second = (self.changed(half, agent, hour, hour + n / 2, random) for n, half in halves)
+            agent.usage[hour] = first, second
+
+    def changed(self, usage: Usage, agent: Agent, hour: int, begins: float, random: Random) -> Usage:
         """What becomes of the *usage* of half an hour from *begins* on."""
         covered = self.covered(begins, begins + 0.5)
         if self.kind in ("outage", "silence"):
             return Usage(*(_thin(count, covered, random) for count in usage))
         more = poisson(self.size * covered / 2, random)
-        if self.kind in ("retry loop", "leak"):
+        if self.kind == "leak" or self.kind.endswith("loop"):
             return usage.plus(Usage(more, more)) if hour % 24 in self.hours_of_day else usage
         more = poisson(self.size * agent.levels[hour] * covered / 2, random)
         if self.kind == "uncached client":
@@ -178,9 +174,7 @@ class Event:
 
 @dataclass
 class Fleet:
-    """An organization, its agents, what goes wrong, and what is **benign**: a finding about it is not false, and of no
-    use.
-    """
+    """An organization, its agents, its faults, and what is **benign**: a finding about it is not false but useless."""
 
     seed: str
     organization_id: str
@@ -206,8 +200,7 @@ def poisson(mean: float, random: Random) -> int:
 
 
 def _thin(count: int, share: float, random: Random) -> int:
-    if share in (0.0, 1.0) or count == 0:
-        return 0 if share else count
+    """A count without a share of it."""
     return sum(random.random() >= share for _ in range(count))
 
 
@@ -225,6 +218,13 @@ ALL_DAY = [1.0] * 24
 OFFICE = _day("000000014899797998631000")
 DAYTIME = _day("211112346788998888765432")
 EVENING = _day("321001123345666667899985")
+
+COUNTRIES = {
+    "DE": ("Europe/London", "Europe/Berlin", "Europe/Berlin", "Europe/Helsinki"),
+    "US": ("America/Los_Angeles", "America/Chicago", "America/New_York", "America/New_York"),
+    "JP": ("Asia/Kolkata", "Asia/Shanghai", "Asia/Tokyo"),
+}
+"""Whose public holidays an agent keeps, and the time zones that it may live in."""
 
 KINDS_OF_AGENTS = {
     "office": 30,
@@ -255,21 +255,26 @@ LASTING = ("silence", "uncached client")
 """Those that end with the span."""
 
 
+@functools.cache
+def public_holidays(country: str) -> frozenset[date]:
+    """Those of the years in which fleets live."""
+    return frozenset(holidays.country_holidays(country, years=range(2024, 2029)))
+
+
 def make_fleet(seed: str) -> Fleet:
     """The fleet of a seed."""
     random = Random(f"fleet {seed}")
-    year = random.randint(2025, 2027)
+    year, home = random.randint(2025, 2027), random.choice(list(COUNTRIES))
     evaluated = date(year, 1, 1) + timedelta(days=random.randrange(365))
     if random.random() < 0.5:
-        evaluated = random.choice(special_days(year)) - timedelta(days=random.randrange(EVALUATED_DAYS))
+        evaluated = random.choice(sorted(public_holidays(home))) - timedelta(days=random.randrange(EVALUATED_DAYS))
     start = datetime.combine(evaluated - timedelta(days=HISTORY_DAYS), time(), UTC)
-    home = random.choice(list(AREAS))
     number = int(_between(random, 5, 61))
     kinds = random.choices(list(KINDS_OF_AGENTS), list(KINDS_OF_AGENTS.values()), k=number)
     agents = []
     for index, kind in enumerate(kinds):
-        area = home if random.random() < 0.6 else random.choice(list(AREAS))
-        agents.append(make_agent(kind, f"{kind}-{index + 1}", area, random))
+        country = home if random.random() < 0.6 else random.choice(list(COUNTRIES))
+        agents.append(make_agent(kind, f"{kind}-{index + 1}", country, random))
     organization_id = f"org-{UUID(int=random.getrandbits(128), version=4)}"
     fleet = Fleet(seed, organization_id, start, agents, [])
     for agent in agents:
@@ -280,15 +285,15 @@ def make_fleet(seed: str) -> Fleet:
     return fleet
 
 
-def make_agent(kind: str, name: str, area: str, random: Random) -> Agent:
+def make_agent(kind: str, name: str, country: str, random: Random) -> Agent:
     """An agent of a kind, which nothing has happened to yet."""
     agent = Agent(
         name,
         UUID(int=random.getrandbits(128), version=4),
         "keeps" if random.random() < 0.6 else "job",
         [OFF] * 7,
-        area,
-        random.choice(AREAS[area].offsets),
+        country,
+        ZoneInfo(random.choice(COUNTRIES[country])),
         amount=1.0,
         instances=random.choice((1, 1, 1, 2, 2, 3, 4, 6, 8)),
         shape=_between(random, 2, 30),
@@ -305,11 +310,11 @@ def make_agent(kind: str, name: str, area: str, random: Random) -> Agent:
         agent.week = [profile] * 5 + [[rest * level for level in profile]] * 2
         agent.surges = kind == "customers"
     elif kind in ("constant", "sparse"):
-        agent.week, agent.area = [ALL_DAY] * 7, None
+        agent.week, agent.country = [ALL_DAY] * 7, None
         agent.growth = 1.0 if random.random() < 0.5 else agent.growth
     jobs = {"office": (1, 40), "customers": (3, 80), "constant": (1, 20)}
     if kind in jobs:
-        agent.amount = _between(random, 1, 60) if agent.keeps_tokens else _between(random, *jobs[kind])
+        agent.amount = _between(random, 1, 60) if agent.style == "keeps" else _between(random, *jobs[kind])
     elif kind in ("sparse", "bursty", "uncached"):
         agent.style = "job"
         least, most = {"sparse": (0.05, 2), "bursty": (1, 30), "uncached": (100, 800)}[kind]
@@ -330,8 +335,8 @@ def make_agent(kind: str, name: str, area: str, random: Random) -> Agent:
 
 
 def _by_the_clock(agent: Agent, kind: str, random: Random) -> None:
-    agent.style, agent.growth, agent.area = "run", 1.0, None
-    agent.offset = random.choice((0, 0, agent.offset))
+    agent.style, agent.growth, agent.country = "run", 1.0, None
+    agent.zone = random.choice((UTC, UTC, agent.zone))
     agent.amount = float(random.choice((1, 1, 1, 1, 2, 3)) if kind == "hourly" else random.choice((1, 1, 2, 3, 6, 12)))
     day = OFF.copy()
     begins = random.randrange(0, 6)
@@ -346,13 +351,14 @@ def _by_the_clock(agent: Agent, kind: str, random: Random) -> None:
         runs = random.randrange(7)
         agent.week = [day if weekday == runs else OFF for weekday in range(7)]
     else:
-        busy = [1.0 if 6 <= hour < random.randint(9, 14) else 0.0 for hour in range(24)]
+        busy = [float(6 <= hour < random.randint(9, 14)) for hour in range(24)]
         agent.week = [OFF] * 5 + [busy, random.choice((busy, OFF))]
 
 
 def set_levels(agent: Agent, fleet: Fleet, random: Random) -> None:
     """Set what its amount is multiplied with in each hour."""
-    area = AREAS[agent.area] if agent.area else None
+    free = public_holidays(agent.country) if agent.country else frozenset()
+    rests_after_christmas = agent.country not in (None, "JP") and agent.week[6] != agent.week[0]
     maintained = {
         begin + n for begin in range(HOURS) if random.random() < 1 / 1000 for n in range(random.choice((1, 2)))
     }
@@ -361,19 +367,16 @@ def set_levels(agent: Agent, fleet: Fleet, random: Random) -> None:
         utc = fleet.at(hour)
         if hour % 24 == 0 and agent.surges and random.random() < 0.04:
             surge = hour + random.randrange(24)
-        summer = 1 if agent.area and kind_of_day(agent.area, utc.date())[0] else 0
-        local = utc + timedelta(hours=agent.offset + summer)
-        day, weekday = local.date(), local.weekday()
-        if agent.area and kind_of_day(agent.area, day)[1]:
-            weekday = 6
-        level = agent.week[weekday][local.hour]
-        if area and area.keeps_christmas and agent.week[6] != agent.week[0] and (day.month, day.day) >= (12, 27):
+        local = utc.astimezone(agent.zone)
+        day = local.date()
+        level = agent.week[6 if day in free else day.weekday()][local.hour]
+        if rests_after_christmas and (day.month, day.day) >= (12, 27):
             level *= 0.3
         if day.day == 1 or (day + timedelta(days=2)).day <= 2:
             level *= agent.month_end
         if surge <= hour < surge + 4 and surge:
             level *= 1.7
-        if hour >= agent.changes[0] and not agent.keeps_tokens:
+        if hour >= agent.changes[0] and agent.style != "keeps":
             level *= agent.changes[1]
         works = agent.joins <= hour < agent.leaves and hour not in maintained
         agent.levels.append(level * agent.growth ** ((hour - EVALUATED) / 168) if works else 0.0)
@@ -381,8 +384,7 @@ def set_levels(agent: Agent, fleet: Fleet, random: Random) -> None:
 
 def simulate(agent: Agent, fleet: Fleet, random: Random) -> None:
     """Count what it does in each hour, with its faults."""
-    valid_until = [0.0] * agent.instances_at(HOURS)
-    valid_until += [0.0] * (agent.instances - len(valid_until))
+    valid_until = [0.0] * max(agent.instances_at(HOURS), agent.instances)
     renews_early = random.uniform(0, 600) / 3600
     of_the_day = 1.0
     for hour, level in enumerate(agent.levels):
@@ -407,28 +409,20 @@ def simulate(agent: Agent, fleet: Fleet, random: Random) -> None:
         rejected = poisson(agent.rejected, random) if level else 0
         if level and random.random() < 0.0005:
             rejected += random.randint(2, 6)
-        if not (tokens or calls or rejected) and not agent.faults:
-            agent.usage.append((NOTHING, NOTHING))
-            continue
-        halves: tuple[list[int], list[int]] = ([], [])
-        for count in (tokens, calls, rejected):
-            first = (count + random.getrandbits(1)) // 2
-            halves[0].append(first)
-            halves[1].append(count - first)
-        pair = [Usage(tokens, tokens + calls, rejected) for tokens, calls, rejected in halves]
-        for fault in agent.faults:
-            if hour in fault.hours():
-                pair = [fault.change(half, agent, hour, hour + n / 2, random) for n, half in enumerate(pair)]
-        agent.usage.append((pair[0], pair[1]))
+        first = Usage(*((count + random.getrandbits(1)) // 2 for count in (tokens, calls, rejected)))
+        second = Usage(tokens - first.tokens, calls - first.requests, rejected - first.rejected)
+        agent.usage.append((first.plus(Usage(0, first.tokens)), second.plus(Usage(0, second.tokens))))
+    for fault in agent.faults:
+        fault.change(agent, random)
 
 
 def _inject(fleet: Fleet, random: Random) -> None:
     for agent in fleet.agents:
         if agent.name.startswith("uncached") and agent.leaves > EVALUATED:
             kind = "uncached client" if agent.joins > EVALUATED else "always uncached"
-            fault = Event(kind, [agent], max(agent.joins, EVALUATED), min(agent.leaves, HOURS))
-            fault.countable = sum(agent.expected(hour) for hour in fault.hours()[: -7 * 24]) >= 200
-            fleet.faults.append(fault)
+            habit = Event(kind, [agent], max(agent.joins, EVALUATED), min(agent.leaves, HOURS))
+            habit.countable = sum(map(agent.expected, habit.hours()[: -7 * 24])) >= 200
+            fleet.faults.append(habit)
     if random.random() < 0.25:
         return
     number = min(random.randint(2, 7), 1 + len(fleet.agents) // 2)
@@ -445,32 +439,25 @@ def _inject(fleet: Fleet, random: Random) -> None:
 
 
 def _has_room(fault: Event, fleet: Fleet) -> bool:
+    """Whether no other fault has its agents; nor, for an outage, begins or ends within a day of it."""
     for other in fleet.faults:
-        if set(fault.agents) & set(other.agents):
+        ends = other.begins if other.kind in LASTING else other.ends
+        is_near = other.begins < fault.ends + 24 and fault.begins - 24 < ends and other.kind != "always uncached"
+        if set(fault.agents) & set(other.agents) or (fault.kind == "outage" and is_near):
             return False
-        if fault.kind == "outage":
-            if other.kind == "always uncached":
-                continue
-            ends = other.begins if other.kind in LASTING else other.ends
-            if other.begins < fault.ends + 24 and fault.begins - 24 < ends:
-                return False
     return True
 
 
 def _make_fault(kind: str, fleet: Fleet, random: Random) -> Event | None:
-    if kind == "outage":
-        return _outage(fleet, random)
-    if kind == "weekend run":
-        return _weekend_run(fleet, random)
+    if kind in ("outage", "weekend run"):
+        return _outage(fleet, random) if kind == "outage" else _weekend_run(fleet, random)
     agent = random.choice(fleet.agents)
     # What lasts, begins in the first of the two weeks, so that it lasts for at least another.
     last_start = (7 if kind in LASTING else EVALUATED_DAYS - 1) * 24
     begins = EVALUATED + random.uniform(0, last_start)
-    ends = begins + {"retry loop": random.uniform(1, 8), "leak": random.uniform(6, 72)}.get(kind, float(HOURS))
+    lasts = {"retry loop": (1, 8), "leak": (6, 72), "rotated secret": (2, 48)}.get(kind, (HOURS, HOURS))
+    ends = min(begins + random.uniform(*lasts), HOURS)
     usual = agent.active_mean()
-    if kind == "rotated secret":
-        ends = begins + random.uniform(2, 48)
-    ends = min(ends, HOURS)
     if not agent.joins + 3 * 168 < begins or agent.leaves < HOURS or not usual:
         return None
     fault = Event(kind, [agent], begins, ends)
@@ -489,12 +476,10 @@ def _make_fault(kind: str, fleet: Fleet, random: Random) -> Event | None:
         hours = [hour for hour in fault.hours()[busiest : busiest + 24] if hour % 24 in fault.hours_of_day]
         fault.countable = sum(stolen[busiest : busiest + 24]) >= max(30, 5 * agent.deviation(hours))
     elif kind == "silence":
-        by_day = Counter[int]()
-        for hour in fault.hours()[:-24]:
-            by_day[hour // 24] += agent.surprise(hour)
-        fault.countable = sum(min(CERTAIN, surprise) for surprise in by_day.values()) >= QUIET
+        days = [range(day, day + 24) for day in range(math.ceil(begins), HOURS - 47, 24)]
+        fault.countable = sum(min(CERTAIN, sum(map(agent.surprise, day))) for day in days) >= QUIET
     elif kind == "uncached client":
-        if not agent.keeps_tokens:
+        if agent.style != "keeps":
             return None
         fault.size = _between(random, 20, 1000)
         per_day = [sum(agent.levels[begin : begin + 24]) for begin in range(int(begins), HOURS - 23, 24)]

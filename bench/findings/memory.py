@@ -7,9 +7,8 @@ organization with more agents than a statement reads. ``tests/test_bench_finding
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from datetime import date, datetime, timedelta
-from math import ceil
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,15 +37,6 @@ class InMemory:
             agent: [[first[unit] + second[unit] for first, second in agent.usage] for unit in range(3)]
             for agent in fleet.agents
         }
-        self._statements: dict[str, Callable[..., Iterable[dict[str, Any]]]] = {
-            "analytics/agent_usage": self._dominance,
-            "findings/rejections": self._rejections,
-            "findings/silence": self._silence,
-            "findings/spike": self._spike,
-            "findings/uncached_tokens": self._uncached_tokens,
-            "findings/weekend": self._weekend,
-            "findings/zero_day": self._zero_day,
-        }
 
     def count(self, halves: int) -> None:
         """Let the lists end after so many half hours."""
@@ -62,7 +52,7 @@ class InMemory:
         kind = "dominance" if call.name == "analytics/agent_usage" else call.name.removeprefix("findings/")
         if kind in NOT_JUDGED or (self.kinds is not None and kind not in self.kinds):
             return []
-        return [SimpleNamespace(**row) for row in self._statements[call.name](**call.parameters)]
+        return [SimpleNamespace(**row) for row in getattr(self, f"_{kind}")(**call.parameters)]
 
     def _counted(self, agent: Agent, unit: int, halves: int) -> list[list[int]]:
         """The counts of 24 hours of each day so far."""
@@ -75,30 +65,21 @@ class InMemory:
     def _dominance(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
         begins = max((first_day - self.first_day).days, 0)
         tokens = {agent: sum(map(sum, self._days[agent][TOKENS][begins:])) for agent in self.agents}
-        ordered = sorted(
-            (agent for agent in self.agents if tokens[agent]), key=lambda one: (-tokens[one], one.agent_id)
-        )
-        return [
-            {
-                "agent_id": str(agent.agent_id),
-                "agent_name": agent.name,
-                "token_count": tokens[agent],
-                "all_tokens": sum(tokens.values()),
-            }
-            for agent in ordered[:1]
-        ]
+        first = min(self.agents, key=lambda one: (-tokens[one], one.agent_id))
+        names = {"agent_id": str(first.agent_id), "agent_name": first.name}
+        return [names | {"token_count": tokens[first], "all_tokens": sum(tokens.values())}] if tokens[first] else []
 
     def _spike(self, *, first_day: date, since: date, **_: Any) -> list[dict[str, Any]]:
         recent = (since - self.first_day).days
         number = sum(any(map(any, self._days[agent][TOKENS][recent:])) for agent in self.agents)
         rows = [self._row(agent, first_day, TOKENS, agents=number) for agent in self.agents]
-        whole = [[sum(hour) for hour in zip(*of_day, strict=True)] for of_day in self._all(TOKENS)]
+        whole = self._tokens()
         begins = (first_day - self.first_day).days
         history = [[day - begins, whole[day]] for day in range(max(begins, 0), len(whole)) if any(whole[day])]
         return [*rows, {"agent_id": None, "agent_name": None, "agents": 0, "history": history}]
 
     def _weekend(self, *, first_day: date, until: date, weeks: int, max_rest_days: int, **_: Any) -> list[Any]:
-        whole = self._tokens_by_day()
+        whole = [sum(of_day) for of_day in self._tokens()]
         by_weekday: dict[int, list[int]] = {}
         for ago in range(2, 7 * weeks + 2):
             day = until - timedelta(days=ago)
@@ -115,21 +96,21 @@ class InMemory:
         sampled = set(active[: thresholds.MAX_SAMPLED_AGENTS])
         return [self._row(one, first_day, REQUESTS, is_sampled=one in sampled) for one in active]
 
-    def _uncached_tokens(
-        self, *, first_day: date, since: date, token_ttl: int, factor: int, min_tokens: int, min_days: int, **_: Any
-    ) -> list[dict[str, Any]]:
-        begins = (since - self.first_day).days
-        rows = []
-        for agent in self.agents:
-            is_there = agent.leaves > self.hour or agent.leaves_by != "deleted"
-            tokens, requests = (self._days[agent][unit][begins:] for unit in (TOKENS, REQUESTS))
-            suspect = [
-                sum(issued) >= min_tokens and sum(issued) > factor * ceil(sum(map(bool, counted)) * 3600 / token_ttl)
-                for issued, counted in zip(tokens, requests, strict=True)
+    def _uncached_tokens(self, *, first_day: date, since: date, min_days: int, **more: Any) -> list[dict[str, Any]]:
+        begins, tokens_an_hour = (since - self.first_day).days, more["factor"] * 3600 / more["token_ttl"]
+
+        def is_suspect(one: Agent) -> bool:
+            tokens, requests = (self._days[one][unit][begins:] for unit in (TOKENS, REQUESTS))
+            wasted = [
+                sum(issued) > tokens_an_hour * sum(map(bool, by)) for issued, by in zip(tokens, requests, strict=True)
             ]
-            if is_there and sum(suspect) >= min_days:
-                rows.append(self._row(agent, first_day, TOKENS, REQUESTS, expected_replicas=None))
-        return rows
+            return sum(wasted) >= min_days and (one.leaves > self.hour or one.leaves_by != "deleted")
+
+        return [
+            self._row(one, first_day, TOKENS, REQUESTS, expected_replicas=None)
+            for one in self.agents
+            if is_suspect(one)
+        ]
 
     def _rejections(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
         return [
@@ -138,17 +119,13 @@ class InMemory:
         ]
 
     def _zero_day(self, *, first_day: date, **_: Any) -> list[dict[str, Any]]:
-        days = {
-            self.first_day + timedelta(days=place): tokens for place, tokens in enumerate(self._tokens_by_day()[:-1])
-        }
+        days = {self.first_day + timedelta(days=place): sum(of_day) for place, of_day in enumerate(self._tokens()[:-1])}
         return [{"day": day, "tokens": tokens} for day, tokens in days.items() if day >= first_day and tokens]
 
-    def _all(self, unit: int) -> Iterable[tuple[list[int], ...]]:
-        """Of each day, the counts of all agents."""
-        return zip(*(self._days[agent][unit] for agent in self.agents), strict=True)
-
-    def _tokens_by_day(self) -> list[int]:
-        return [sum(map(sum, of_day)) for of_day in self._all(TOKENS)]
+    def _tokens(self) -> list[list[int]]:
+        """Of each day, the tokens of each hour, of all agents together."""
+        of_agents = (self._days[agent][TOKENS] for agent in self.agents)
+        return [[sum(hour) for hour in zip(*of_day, strict=True)] for of_day in zip(*of_agents, strict=True)]
 
     def _row(self, agent: Agent, first_day: date, *units: int, **more: Any) -> dict[str, Any]:
         """An agent with its history: of the days with any usage, the day and the counts of each unit."""

@@ -24,12 +24,11 @@ MEANT = {
     # In situations only.
     "repeated loop": {"spike"},
     "second loop": {"spike"},
-    "night loop": {"spike"},
     "newcomer's loop": {"spike"},
 }
 """Fault -> the kinds of findings that are meant to report it."""
 
-LOOPS = ("retry loop", "repeated loop", "second loop", "night loop", "newcomer's loop")
+LOOPS = ("retry loop", "repeated loop", "second loop", "newcomer's loop")
 
 ALSO_TRUE = {
     **{fault: {"uncached_tokens", "weekend"} for fault in (*LOOPS, "leak")},
@@ -40,8 +39,7 @@ ALSO_TRUE = {
 """Fault -> further kinds of which a finding is not false."""
 
 OF_THE_MONTH = {"dominance", "budget", "peak", "quota"}
-"""Kinds that are not judged, because no fault shows them: they describe the month or the week, or read what fleets do
-not have."""
+"""Kinds that are not judged: they describe the month or the week, or read what fleets do not have."""
 
 GRACE = timedelta(days=2)
 """After its end a fault can still be detected, for so long."""
@@ -49,10 +47,7 @@ GRACE = timedelta(days=2)
 
 @dataclass
 class ReportedFinding:
-    """A finding as it was seen in one look after another; its window is all of theirs.
-
-    ``also`` are the kinds that would report the same cause: it stands for them.
-    """
+    """A finding as seen in one look after another; its window is all of theirs. It stands for ``also`` as well."""
 
     kind: str
     agent_id: UUID | None
@@ -73,15 +68,11 @@ class ReportedFinding:
 
         A spike of the organization names none, and is one of whatever agent it was.
         """
-        if not kinds & {self.kind, *self.also} or not (
-            self.begins < fleet.at(fault.ends) and fleet.at(fault.begins) < self.ends
-        ):
+        overlaps = self.begins < fleet.at(fault.ends) and fleet.at(fault.begins) < self.ends
+        if not overlaps or not kinds & {self.kind, *self.also}:
             return False
-        if not fault.agents:
-            return self.agent_id is None
-        if self.agent_ids & {agent.agent_id for agent in fault.agents}:
-            return True
-        return self.kind == "spike" and self.agent_id is None
+        names_it = self.agent_ids & {agent.agent_id for agent in fault.agents}
+        return bool(names_it) or (self.agent_id is None and (not fault.agents or self.kind == "spike"))
 
 
 @dataclass
@@ -107,40 +98,25 @@ class Score:
                     self.reported_at.setdefault(fault, one.seen_at)
 
     def judged(self) -> list[tuple[ReportedFinding, str]]:
-        """The findings that are judged, and the verdict: ``true``, ``benign`` or ``false``; not those about the time
-        before the evaluated span.
-        """
-        return [
-            (one, self.verdict(one))
-            for one in self.reported
-            if one.kind not in OF_THE_MONTH and one.ends > self.fleet.at(EVALUATED)
-        ]
+        """The findings that are judged, and the verdict; not those about the time before the evaluated span."""
+        begins = self.fleet.at(EVALUATED)
+        judged = [one for one in self.reported if one.kind not in OF_THE_MONTH and one.ends > begins]
+        return [(one, self.verdict(one)) for one in judged]
 
     def verdict(self, one: ReportedFinding) -> str:
-        """``true``, ``false``, or ``benign``."""
-        if self.is_true(one):
+        """``true`` if a fault is behind it, ``benign`` if something unusual is that is no fault, or else ``false``."""
+        fleet = self.fleet
+        keeping = {agent.agent_id for agent in fleet.agents if agent.style == "keeps"}
+        if one.kind == "uncached_tokens" and not one.agent_ids & keeping:
             return "true"
-        return "benign" if self.is_benign(one) else "false"
-
-    def is_true(self, one: ReportedFinding) -> bool:
-        """Whether there is something behind it."""
-        if one.kind == "uncached_tokens":
-            keeping = {agent.agent_id for agent in self.fleet.agents if agent.keeps_tokens}
-            if not one.agent_ids & keeping:
-                return True
-        return any(
-            one.reports(fault, self.fleet, MEANT[fault.kind] | ALSO_TRUE.get(fault.kind, set()))
-            for fault in self.fleet.faults
-        )
-
-    def is_benign(self, one: ReportedFinding) -> bool:
-        """Whether something unusual that is no fault is behind it."""
-        return any(
-            one.begins < self.fleet.at(benign.ends) + GRACE / 2
-            and self.fleet.at(benign.begins) < one.ends
-            and any(agent.agent_id in one.agent_ids for agent in benign.agents)
-            for benign in self.fleet.benign
-        )
+        for fault in fleet.faults:
+            if one.reports(fault, fleet, MEANT[fault.kind] | ALSO_TRUE.get(fault.kind, set())):
+                return "true"
+        for benign in fleet.benign:
+            is_at_its_time = one.begins < fleet.at(benign.ends) + GRACE / 2 and fleet.at(benign.begins) < one.ends
+            if is_at_its_time and one.agent_ids & {agent.agent_id for agent in benign.agents}:
+                return "benign"
+        return "false"
 
 
 def sightings(findings: Iterable[Finding], at: datetime, least: Severity = Severity.warning) -> list[ReportedFinding]:
@@ -163,12 +139,8 @@ def sightings(findings: Iterable[Finding], at: datetime, least: Severity = Sever
 
 def countable(scores: list[Score], kinds: Iterable[str]) -> list[tuple[Score, Event]]:
     """The countable faults of some kinds, each with the score of its fleet."""
-    faults = [(score, fault) for score in scores for fault in score.fleet.faults if fault.kind in kinds]
-    return [(score, fault) for score, fault in faults if fault.countable]
-
-
-def _ratio(part: int, whole: int) -> str:
-    return f"{part / whole:.3f}" if whole else "-"
+    faults = ((score, fault) for score in scores for fault in score.fleet.faults)
+    return [(score, fault) for score, fault in faults if fault.kind in kinds and fault.countable]
 
 
 def table_of_faults(scores: list[Score], listed: list[Score]) -> str:
@@ -177,25 +149,23 @@ def table_of_faults(scores: list[Score], listed: list[Score]) -> str:
 
     :param listed: the same fleets, scored with findings of any severity.
     """
-    lines = [
-        f"{'fault':<17}{'kind meant for it':<18}{'faults':>6}{'hidden':>7}{'warned of':>11}{'recall':>8}"
-        f"{'median h':>9}{'worst h':>8}{'or listed':>11}"
-    ]
+    row = "{:<17}{:<18}{:>6}{:>7}{:>11}{:>8}{:>9}{:>8}{:>11}".format
+    lines = [row("fault", "kind", "faults", "hidden", "warned of", "recall", "median h", "worst h", "listed")]
     for name, kinds in [*((fault, [fault]) for fault in MEANT), ("all", [*MEANT])]:
-        faults = countable(scores, kinds)
         there = sum(fault.kind in kinds for score in scores for fault in score.fleet.faults)
-        times = [
+        if not there:
+            continue
+        faults = countable(scores, kinds)
+        hours = [
             (score.reported_at[fault] - score.fleet.at(fault.begins)) / timedelta(hours=1)
             for score, fault in faults
             if fault in score.reported_at
         ]
-        median, worst = (f"{pick(times):.1f}" if times else "-" for pick in (statistics.median, max))
         found = sum(fault in score.reported_at for score, fault in countable(listed, kinds))
-        if there:
-            lines.append(
-                f"{name:<17}{', '.join(sorted(MEANT.get(name, ''))):<18}{len(faults):>6}{there - len(faults):>7}"
-                f"{len(times):>11}{_ratio(len(times), len(faults)):>8}{median:>9}{worst:>8}{found:>11}"
-            )
+        median, worst = (f"{pick(hours):.1f}" if hours else "-" for pick in (statistics.median, max))
+        recall = f"{len(hours) / len(faults):.3f}" if faults else "-"
+        meant = ", ".join(sorted(MEANT.get(name, ())))
+        lines.append(row(name, meant, len(faults), there - len(faults), len(hours), recall, median, worst, found))
     return "\n".join(lines)
 
 
@@ -205,20 +175,17 @@ def table_of_findings(scores: list[Score], listed: list[Score]) -> str:
 
     :param listed: the same fleets, scored with findings of any severity.
     """
-    weeks = len(scores) * EVALUATED_DAYS / 7
-    lines = [
-        f"{'finding':<16}{'true':>6}{'false':>7}{'benign':>8}{'precision':>11}{'false/week':>12}{'benign/week':>13}"
-        f"{'or listed: false':>19}{'benign/week':>13}"
-    ]
+    row = "{:<16}{:>6}{:>7}{:>8}{:>11}{:>12}{:>13}{:>19}{:>13}".format
+    a_week = ("false/week", "benign/week", "or listed: false", "benign/week")
+    lines = [row("finding", "true", "false", "benign", "precision", *a_week)]
     kinds = sorted(set().union(*MEANT.values()))
     for name, of_row in [*((kind, [kind]) for kind in kinds), ("all", kinds)]:
         warned, found = (
             Counter(verdict for score in each for one, verdict in score.judged() if one.kind in of_row)
             for each in (scores, listed)
         )
-        lines.append(
-            f"{name:<16}{warned['true']:>6}{warned['false']:>7}{warned['benign']:>8}"
-            f"{_ratio(warned['true'], warned.total()):>11}{warned['false'] / weeks:>12.3f}"
-            f"{warned['benign'] / weeks:>13.3f}{found['false'] / weeks:>19.3f}{found['benign'] / weeks:>13.3f}"
-        )
+        weeks = len(scores) * EVALUATED_DAYS / 7
+        rates = (f"{each[verdict] / weeks:.3f}" for each in (warned, found) for verdict in ("false", "benign"))
+        precision = f"{warned['true'] / warned.total():.3f}" if warned else "-"
+        lines.append(row(name, warned["true"], warned["false"], warned["benign"], precision, *rates))
     return "\n".join(lines)

@@ -32,8 +32,6 @@ JUDGED = 2 * WEEK
 MARGIN = 6
 """Hours before and after an incident that belong to its window."""
 
-FACTORS = (0.8, 0.9, 1, 1.1, 1.2)
-
 
 @dataclass
 class Series:
@@ -96,20 +94,17 @@ def curve(all_series: list[Series]) -> str:
     """A table in Markdown: a row for each factor of the limits."""
     windows = sum(len(series.windows) for series in all_series)
     weeks = len(all_series) * (HOURS - JUDGED) / WEEK
-    lines = [
-        "| limits times | found as a warning | false a week | found or listed | false a week, listed too |",
-        "|---|---|---|---|---|",
-    ]
+    columns = ("limits times", "found as a warning", "false a week", "found or listed", "false a week, listed too")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     rules = thresholds.SPIKE_RULES
-    for factor in FACTORS:
+    for factor in (0.8, 0.9, 1, 1.1, 1.2):
         thresholds.SPIKE_RULES = tuple(
             rule._replace(info_times=factor * rule.info_times, warning_times=factor * rule.warning_times)
             for rule in rules
         )
         cells = []
         for least in (Severity.warning, Severity.info):
-            judged = [judge(series, least) for series in all_series]
-            found, false = (sum(numbers) for numbers in zip(*judged, strict=True))
+            found, false = map(sum, zip(*(judge(series, least) for series in all_series), strict=True))
             cells += [f"{found} of {windows} ({found / windows:.2f})", f"{false / weeks:.3f}"]
         lines.append(f"| {factor} | {' | '.join(cells)} |")
     thresholds.SPIKE_RULES = rules
