@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from agentidp.dashboard.filters import day_label
 from agentidp.dashboard.period import WEEK, Period
 from agentidp.dashboard.usage import DayUsage, HourUsage
 from agentidp.findings import thresholds
-from agentidp.findings.budget import BudgetStatus
+from agentidp.findings.budget import used
 from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Severity
 
@@ -54,17 +55,20 @@ def rejected_severity(now: int, before: int) -> Severity | None:
     return Severity.warning if is_far_more else None
 
 
-def budget_figure(month: BudgetStatus, at: datetime) -> Figure:
-    """How much of the month's budget is used, and the forecast for the whole month."""
+def budget_figure(month: Any, at: datetime) -> Figure:
+    """How much of the month's budget is used, and the forecast for the whole month.
+
+    :param month: the row of ``findings/budget``.
+    """
     label, forecast = f"Budget of {at:%B}", f"forecast {number_of(month.forecast, 'token')}"
-    if month.budget is None or month.percent is None:
+    if month.budget is None:
         return Figure(label, "none", forecast)
     severity = None
     if month.tokens > month.budget:
         severity = Severity.critical
     elif month.crosses_on:
         severity = Severity.warning
-    return Figure(label, f"{month.percent:,.15g} %", forecast, severity)
+    return Figure(label, used(month), forecast, severity)
 
 
 def change(now: int, before: int, when: str) -> str:

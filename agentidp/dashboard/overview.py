@@ -48,7 +48,7 @@ def overview(caller: Caller) -> Response:
     has_usage = issued > FEW_TOKENS or (issued > 0 and agents.count > 1)
     if not has_usage and not request.args.keys() & {"days", "month", "from", "to"}:
         return pages.page("first_steps.html", here="overview", issued=issued, days=len(by_day))
-    month = budget.status(caller.read_together, at) if period.is_running else None
+    [[month]] = caller.read_together(budget.call()) if period.is_running else [[None]]
     hours = {"today": usage.hours_of(by_hour, today), "week_ago": usage.hours_of(by_hour, week_ago)}
     figures = headline(period, earlier, days, hours, at)
     if month is not None:
@@ -64,6 +64,7 @@ def overview(caller: Caller) -> Response:
             "agents": agents,
             "badges": badges(recent),
             "budget": month,
+            "budget_used": budget.used(month) if month and month.budget else None,
             "share_limit": SHARE_LIMIT,
             "week": charts.heatmap(usage.heatmap_cells(days)),
             **_charts(earlier, days, found.listed, period, first_used),

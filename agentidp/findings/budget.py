@@ -2,98 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
 from typing import Any
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words, number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.history import instant
 
 
-@dataclass(frozen=True, kw_only=True)
-class BudgetStatus:
-    """An organization's UTC calendar month.
-
-    ``budget`` is in tokens, ``None`` if there is none; ``tokens`` are those of the month so far, ``percent`` how much
-    of the budget they are; ``forecast`` is the whole month's; ``crosses_on`` the day on which the sum of the month
-    exceeds the budget, gone by or to come, if there is one.
-    """
-
-    budget: int | None
-    tokens: int
-    percent: float | None
-    forecast: int
-    crosses_on: date | None
-
-
-def status(run: Callable[..., list[Rows]], at: datetime) -> BudgetStatus:
-    """The month of *at*, also where no budget is set.
-
-    :param run: as in :func:`agentidp.findings.findings`.
-    :param at: now, aware.
-    """
-    [[row]] = run(_call(at))
-    return _status(row)
-
-
-def call(query: FindingsQuery) -> Call:
+def call(query: FindingsQuery | None = None) -> Call:
     """The month, with or without a budget."""
-    return _call(query.at)
+    return Call("findings/budget", {"weeks": thresholds.BUDGET_WEEKS})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """At most one."""
-    found = []
-    for row in rows:
-        now = _status(row)
-        if now.budget is None:
-            continue
-        is_exceeded = now.tokens > now.budget
-        is_near = now.tokens * 100 >= now.budget * thresholds.BUDGET_NEAR_PERCENT
-        has_history = row.days_of_history >= thresholds.MIN_BUDGET_DAYS
-        if is_exceeded or is_near or (now.crosses_on is not None and has_history):
-            found.append(
-                Finding(
-                    kind="budget",
-                    severity=Severity.critical if is_exceeded else Severity.warning,
-                    begins=datetime.combine(row.month_begins, time(), UTC),
-                    ends=datetime.combine(row.month_ends, time(), UTC),
-                    unit="tokens in the month",
-                    observed=now.tokens,
-                    expected=now.budget,
-                    baseline="the organization's budget of a month",
-                    summary=_summary(now, now.budget),
-                    causes="There is more work than the budget was made for, or an agent asks for more tokens than it "
-                    "needs.",
-                    next_step="See which agents were issued the most this month, and whether other findings name them.",
-                )
-            )
-    return found
+    return [_finding(row) for row in rows if row.budget is not None and _is_reported(row)]
 
 
-def _call(at: datetime) -> Call:
-    return Call("findings/budget", {"at": at, "weeks": thresholds.BUDGET_WEEKS})
+def used(row: Any) -> str:
+    """How much of the budget is used, such as ``54 %``.
+
+    :param row: of the statement, of an organization with a budget.
+    """
+    return f"{round(100 * row.tokens / row.budget, 1):,.15g} %"
 
 
-def _status(row: Any) -> BudgetStatus:
-    budget, tokens = row.budget, row.tokens
-    percent = None if budget is None else round(100 * tokens / budget, 1)
-    return BudgetStatus(budget=budget, tokens=tokens, percent=percent, forecast=row.forecast, crosses_on=row.crosses_on)
+def _is_reported(row: Any) -> bool:
+    """Whether it is near or exceeded, or will be, as far as a forecast can say that of a new organization."""
+    is_near = row.tokens * 100 >= row.budget * thresholds.BUDGET_NEAR_PERCENT
+    return is_near or (row.crosses_on is not None and row.days_of_history >= thresholds.MIN_BUDGET_DAYS)
 
 
-def _summary(now: BudgetStatus, budget: int) -> str:
-    tokens, percent, of_budget = f"{now.tokens:,}", f"{now.percent:,.15g} %", f"budget of {number_of(budget, 'token')}"
-    exceeded_on = None if now.crosses_on is None else day_in_words(now.crosses_on)
-    if now.tokens > budget:
-        return (
-            f"The month's {of_budget} was exceeded on {exceeded_on}: {tokens} ({percent}) so far; the forecast is "
-            f"{now.forecast:,}."
-        )
-    outlook = f"and the budget will be exceeded on {exceeded_on}" if exceeded_on else "within the budget"
-    return (
-        f"{tokens} of the month's {of_budget} {'has' if now.tokens == 1 else 'have'} been issued so far ({percent}); "
-        f"the forecast is {now.forecast:,}, {outlook}."
+def _finding(row: Any) -> Finding:
+    budget, is_exceeded = f"month's budget of {number_of(row.budget, 'token')}", row.tokens > row.budget
+    crosses_on = day_in_words(row.crosses_on) if row.crosses_on else None
+    if is_exceeded:
+        summary = f"The {budget} was exceeded on {crosses_on}: {row.tokens:,} ({used(row)}) so far; the forecast is "
+        summary += f"{row.forecast:,}."
+    else:
+        outlook = f"and the budget will be exceeded on {crosses_on}" if crosses_on else "within the budget"
+        summary = f"{row.tokens:,} of the {budget} {'has' if row.tokens == 1 else 'have'} been issued so far "
+        summary += f"({used(row)}); the forecast is {row.forecast:,}, {outlook}."
+    return Finding(
+        kind="budget",
+        severity=Severity.critical if is_exceeded else Severity.warning,
+        begins=instant(row.month_begins, 0),
+        ends=instant(row.month_ends, 0),
+        unit="tokens in the month",
+        observed=row.tokens,
+        expected=row.budget,
+        baseline="the organization's budget of a month",
+        summary=summary,
+        causes="There is more work than the budget was made for, or an agent asks for more tokens than it needs.",
+        next_step="See which agents were issued the most this month, and whether other findings name them.",
     )

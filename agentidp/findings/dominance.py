@@ -1,17 +1,19 @@
 """``dominance``: one agent takes more than its share of the month's tokens.
 
 Statistic: its share of the tokens of the month to date, and of the week before it while the month is younger than that.
+It is never the only one with tokens, and a share of a few tokens says nothing.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
+from agentidp.findings.history import instant
 
 
 def call(query: FindingsQuery) -> Call:
@@ -29,41 +31,29 @@ def first_day(today: date) -> date:
     return first if today.day > thresholds.DOMINANCE_DAYS else first - timedelta(days=thresholds.DOMINANCE_DAYS)
 
 
-def is_dominant(tokens: int, all_tokens: int, percent: int) -> bool:
-    """Whether an agent has more than its share: never the only one with tokens, and not of a few tokens."""
-    is_only_one = tokens == all_tokens
-    return not is_only_one and all_tokens >= thresholds.MIN_DOMINANCE_TOKENS and tokens * 100 > all_tokens * percent
-
-
-def excess_tokens(tokens: int, all_tokens: int, percent: int) -> float:
-    """How many of its tokens an agent must not have been issued to have no more than its share."""
-    return (100 * tokens - percent * all_tokens) / (100 - percent)
-
-
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """At most one."""
+    since, percent = first_day(query.today), query.dominance_percent
     return [
         Finding(
             kind="dominance",
             severity=Severity.warning,
             agent_id=UUID(row.agent_id),
             agent_name=row.agent_name,
-            begins=datetime.combine(first_day(query.today), time(), UTC),
+            begins=instant(since, 0),
             ends=query.at,
             unit="percent of the month's tokens",
             observed=round(100 * row.token_count / row.all_tokens, 1),
-            expected=query.dominance_percent,
-            excess=excess_tokens(row.token_count, row.all_tokens, query.dominance_percent),
+            expected=percent,
+            # As many fewer would end it.
+            excess=(100 * row.token_count - percent * row.all_tokens) / (100 - percent),
             baseline="the share that one agent may have, a parameter",
             summary=f"{row.agent_name} was issued {row.token_count:,} of the {row.all_tokens:,} tokens "
-            + _period(first_day(query.today)),
+            + ("of this month." if since.day == 1 else f"since {day_in_words(since)}."),
             causes="It probably asks for a new token before each call instead of keeping the one it has.",
             next_step="Check whether it keeps its token for expires_in seconds, and how many instances of it run.",
         )
         for row in rows
-        if is_dominant(row.token_count, row.all_tokens, query.dominance_percent)
+        if thresholds.MIN_DOMINANCE_TOKENS <= row.all_tokens != row.token_count
+        and row.token_count * 100 > percent * row.all_tokens
     ]
-
-
-def _period(first: date) -> str:
-    return "of this month." if first.day == 1 else f"since {day_in_words(first)}."

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from agentidp.db.sql import Call, Rows
@@ -31,7 +31,7 @@ def call(query: FindingsQuery | None = None) -> Call:
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """One for each."""
-    return [_finding(row, query) for row in rows]
+    return [_finding(row, query.at) for row in rows]
 
 
 def dormant_since(row: Any) -> datetime:
@@ -40,46 +40,29 @@ def dormant_since(row: Any) -> datetime:
     return since
 
 
-def suspension_at(row: Any, at: datetime) -> datetime | None:
-    """When an agent will be suspended, if it is to be announced by now; at least the days of the notice after it was.
-
-    Whoever changes an agent, or resumes it, lets its time begin again.
-
-    :param row: of the statement.
-    """
-    if row.suspend_after_days is None:
-        return None
-    notice = timedelta(days=thresholds.SUSPENSION_NOTICE_DAYS)
-    due: datetime = max(dormant_since(row), row.updated_at) + timedelta(days=row.suspend_after_days)
-    if due - notice > at:
-        return None
-    announced: datetime | None = row.suspends_at
-    return announced or max(due, at + notice)
-
-
-def _finding(row: Any, query: FindingsQuery) -> Finding:
-    since, suspends_at = dormant_since(row), row.suspends_at
-    days = (query.at - since).days
+def _finding(row: Any, at: datetime) -> Finding:
+    since = dormant_since(row)
+    days = (at - since).days
     used = f"none of its credentials has been used since it was registered, at {instant_in_words(row.created_at)}"
     if row.last_used_at is not None:
         used = f"a credential of it was last used at {instant_in_words(row.last_used_at)}"
-    summary = f"{row.agent_name} has not asked for a token for {days:,} days: {used}."
+    announced = ""
     next_step = "Ask its owner. If nobody needs it, delete it, or suspend it first: then it can be resumed at once."
-    if suspends_at is not None:
-        summary += f" It will be suspended at {instant_in_words(suspends_at)}, unless it asks for one before."
+    if row.suspends_at is not None:
+        announced = f" It will be suspended at {instant_in_words(row.suspends_at)}, unless it asks for one before."
         next_step = "If it is needed, let it ask for a token, or change it. If nobody needs it, delete it."
     return Finding(
         kind="dormant_agent",
-        severity=Severity.info if suspends_at is None else Severity.warning,
+        severity=Severity.warning if announced else Severity.info,
         agent_id=row.agent_id,
         agent_name=row.agent_name,
         begins=since,
-        ends=query.at,
+        ends=at,
         unit="days without a token",
         observed=days,
         expected=thresholds.DORMANT_DAYS,
         baseline="days without a token after which an active agent is reported",
-        summary=summary,
+        summary=f"{row.agent_name} has not asked for a token for {days:,} days: {used}.{announced}",
         causes="What it did is done by another agent, or by nobody any more.",
         next_step=next_step,
     )

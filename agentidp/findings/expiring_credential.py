@@ -25,9 +25,9 @@ DAY = timedelta(days=1)
 
 
 def call(query: FindingsQuery) -> Call:
-    """The credentials that end within the days of the first reminder.
+    """The credentials that end within the days of the first reminder, or have ended within a day.
 
-    Also those that ended within a day, so that the end of the finding says so.
+    So the end of the finding says that its credential has ended.
     """
     return Call(
         "findings/expiring_credential",
@@ -41,12 +41,8 @@ def call(query: FindingsQuery) -> Call:
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """One for each credential of which a reminder is due."""
-    found = []
-    for row in rows:
-        due = reminders_due(row.created_at, row.expires_at, query.at)
-        if due:
-            found.append(_finding(row, due, query.at))
-    return found
+    due = [(row, reminders_due(row.created_at, row.expires_at, query.at)) for row in rows]
+    return [_finding(row, reminders[-1], query.at) for row, reminders in due if reminders]
 
 
 def reminders_due(created_at: datetime, expires_at: datetime, at: datetime) -> list[int]:
@@ -55,58 +51,50 @@ def reminders_due(created_at: datetime, expires_at: datetime, at: datetime) -> l
 
 
 def has_moved(last_used_at: datetime | None, moved_at: datetime | None) -> bool:
-    """Whether the agent uses another credential that ends later, and no longer this one.
+    """Whether the agent has left this credential for another one that ends later, which it used at *moved_at*.
 
     While both are used, sometimes this and sometimes the other was used last.
-
-    :param last_used_at: when this one was last used.
-    :param moved_at: when another one was.
     """
     if moved_at is None:
         return False
     return last_used_at is None or moved_at - last_used_at >= thresholds.MOVED_AFTER
 
 
-def _finding(row: Any, due: list[int], at: datetime) -> Finding:
-    is_moved, has_ended = has_moved(row.last_used_at, row.moved_at), row.expires_at <= at
-    severity = Severity.critical if due[-1] == LAST else Severity.warning
-    left = max((row.expires_at - at) / DAY, 0.0)
-    ends = "ended" if has_ended else f"ends in {_left(left)},"
-    if is_moved:
+def _finding(row: Any, reminder: int, at: datetime) -> Finding:
+    severity, has_ended = Severity.critical if reminder == LAST else Severity.warning, row.expires_at <= at
+    days = max((row.expires_at - at) / DAY, 0.0)
+    hours = number_of(int(24 * days), "hour") if 24 * days >= 1 else "less than an hour"
+    left = number_of(int(days), "day") if days >= 1 else hours
+    causes = (
+        f"It was created to end then. {'Each' if has_ended else 'From then on each'} request with it is refused, and "
+        "what uses it stops working."
+    )
+    next_step = (
+        "Create another credential of the agent, and give it to whatever uses this one. Revoke this one when it is no "
+        "longer used."
+    )
+    if has_moved(row.last_used_at, row.moved_at):
+        severity = Severity.info
         causes = (
             "Its agent has another credential that ends later, which was last used at "
             f"{instant_in_words(row.moved_at)}: it seems to have moved to that one."
         )
         next_step = "Check that nothing uses it any more, and revoke it."
-    else:
-        refused = "Each request with it is refused" if has_ended else "From then on each request with it is refused"
-        causes = f"It was created to end then. {refused}, and what uses it stops working."
-        next_step = (
-            "Create another credential of the agent, and give it to whatever uses this one. Revoke this one when it is "
-            "no longer used."
-        )
     return Finding(
         kind="expiring_credential",
-        severity=Severity.info if is_moved else severity,
+        severity=severity,
         agent_id=row.agent_id,
         agent_name=row.agent_name,
         credential_id=row.credential_id,
         begins=max(row.created_at, row.expires_at - FIRST * DAY),
         ends=row.expires_at,
         unit="days left",
-        observed=round(left, 1),
+        observed=round(days, 1),
         expected=FIRST,
         baseline="the days before its end in which a credential is to be replaced",
-        step=1 + thresholds.EXPIRY_REMINDERS.index(due[-1]),
-        summary=f"{called(row)} {ends} at {instant_in_words(row.expires_at)}. It {last_use(row)}.",
+        step=1 + thresholds.EXPIRY_REMINDERS.index(reminder),
+        summary=f"{called(row)} {'ended' if has_ended else f'ends in {left},'} at "
+        f"{instant_in_words(row.expires_at)}. It {last_use(row)}.",
         causes=causes,
         next_step=next_step,
     )
-
-
-def _left(days: float) -> str:
-    """A whole number of days, or of hours on the last day, rounded down."""
-    if days >= 1:
-        return number_of(int(days), "day")
-    hours = int(days * 24)
-    return number_of(hours, "hour") if hours else "less than an hour"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
-from typing import Any
+from calendar import day_name
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
-
-DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+from agentidp.findings.history import instant
 
 
 def call(query: FindingsQuery) -> Call:
@@ -26,38 +24,30 @@ def call(query: FindingsQuery) -> Call:
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """At most one."""
-    if not rows:
-        return []
-    busiest, *others = rows
-    next_to_it = ", then " + " and ".join(map(_hour_of_week, others)) if others else ""
-    greatest_on = f"{_hour(busiest.greatest_hour)} on {day_in_words(busiest.greatest_day)}"
+    """At most one, about all the hours."""
+    # PostgreSQL's weeks begin on Sunday, Python's on Monday.
+    hours_of_week = [f"{day_name[row.dow - 1]} {_hour(row.hour)}" for row in rows]
+    others = ", then " + " and ".join(hours_of_week[1:]) if len(rows) > 1 else ""
     return [
         Finding(
             kind="peak",
             severity=Severity.info,
-            begins=datetime.combine(busiest.first_day, time(), UTC),
-            ends=datetime.combine(busiest.today, time(), UTC),
+            begins=instant(busiest.first_day, 0),
+            ends=instant(busiest.today, 0),
             unit="requests a minute",
             observed=busiest.greatest_requests / 60,
             expected=busiest.mean_of_all / 60,
             baseline="the mean over all hours of the window",
-            summary=f"The busiest hour of the week is {_hour_of_week(busiest)}, with {busiest.mean:,.0f} requests on "
-            f"average ({_a_minute(busiest.mean)}){next_to_it}. The most in one hour were "
-            f"{busiest.greatest_requests:,} ({_a_minute(busiest.greatest_requests)}), at {greatest_on}.",
+            summary=f"The busiest hour of the week is {hours_of_week[0]}, with {busiest.mean:,.0f} requests on average "
+            f"({busiest.mean / 60:,.1f} a minute){others}. The most in one hour were {busiest.greatest_requests:,} "
+            f"({busiest.greatest_requests / 60:,.1f} a minute), at {_hour(busiest.greatest_hour)} on "
+            f"{day_in_words(busiest.greatest_day)}.",
             causes="This is how the fleet works: its agents are busy at the same time, or start at the same minute.",
             next_step="Leave headroom above the most that was seen: within an hour requests are not spread evenly.",
         )
+        for busiest in rows[:1]
     ]
-
-
-def _hour_of_week(row: Any) -> str:
-    return f"{DAYS[row.dow]} {_hour(row.hour)}"
 
 
 def _hour(hour: int) -> str:
     return f"{hour:02}:00-{hour + 1:02}:00 UTC"
-
-
-def _a_minute(requests: float) -> str:
-    return f"{requests / 60:,.1f} a minute"

@@ -7,25 +7,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
-from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
+from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import instant_in_words, number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 from agentidp.oauth.quotas import bounds, exhausted_at
-
-
-class Pressure(NamedTuple):
-    """A quota of which much is used. Compared in the order of its members: the most urgent one is the greatest."""
-
-    severity: Severity
-    ends: datetime
-    begins: datetime
-    row: Any
 
 
 def call(query: FindingsQuery) -> Call:
@@ -35,20 +25,14 @@ def call(query: FindingsQuery) -> Call:
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """One for each holder of a quota that is near its limit."""
-    holders = groupby(rows, key=lambda row: row.agent_id)
-    most_urgent = [most_urgent_of(list(of_holder), query.at) for _, of_holder in holders]
-    return [_finding(one, query.at) for one in most_urgent if one is not None]
-
-
-def most_urgent_of(rows: Iterable[Any], at: datetime) -> Pressure | None:
-    """The most urgent of one holder's quotas, if any is near its limit."""
-    near = []
+    most_urgent: dict[UUID | None, Finding] = {}
     for row in rows:
         severity = severity_of(row.used, row.tokens, is_enforced=row.is_enforced)
         if severity is not None:
-            begins, ends = bounds(row.quota_window, at)
-            near.append(Pressure(severity, ends, begins, row))
-    return max(near, key=lambda one: one[:2], default=None)
+            one = _finding(row, severity, query.at)
+            other = most_urgent.get(row.agent_id, one)
+            most_urgent[row.agent_id] = max(other, one, key=lambda each: (each.severity, each.ends))
+    return list(most_urgent.values())
 
 
 def severity_of(used: int, tokens: int, *, is_enforced: bool) -> Severity | None:
@@ -58,38 +42,32 @@ def severity_of(used: int, tokens: int, *, is_enforced: bool) -> Severity | None
     return Severity.info if used * 100 >= tokens * thresholds.QUOTA_NEAR_PERCENT else None
 
 
-def _finding(one: Pressure, at: datetime) -> Finding:
-    row = one.row
+def _finding(row: Any, severity: Severity, at: datetime) -> Finding:
+    begins, ends = bounds(row.quota_window, at)
+    whose = f"{row.agent_name}'s" if row.agent_id else "the organization's"
+    end = instant_in_words(ends)
+    if severity is Severity.critical:
+        then = f"Tokens are refused until it ends, at {end}."
+    elif severity is Severity.warning:
+        then = f"It is not enforced, so no token is refused. It ends at {end}."
+    elif runs_out := exhausted_at(row.used, row.tokens, begins, ends, at):
+        then = f"At this pace nothing is left at {instant_in_words(runs_out)}, before it ends at {end}."
+    else:
+        then = f"At this pace it lasts until it ends, at {end}."
     return Finding(
         kind="quota",
-        severity=one.severity,
+        severity=severity,
         agent_id=row.agent_id,
         agent_name=row.agent_name,
-        begins=one.begins,
-        ends=one.ends,
+        begins=begins,
+        ends=ends,
         unit=f"tokens in the {row.quota_window}",
         observed=row.used,
         expected=row.tokens,
         baseline=f"the {'agent' if row.agent_id else 'organization'}'s quota per {row.quota_window}",
-        summary=_summary(one, at),
+        summary=f"{int(100 * row.used / row.tokens)} % of {whose} quota of {number_of(row.tokens, 'token')} per "
+        f"{row.quota_window} is used. {then}",
         causes="There is more work than the quota was made for, or an agent asks for more tokens than it needs.",
         next_step="See whether other findings explain the tokens. If they are needed, raise the quota, which works at "
         "once.",
-    )
-
-
-def _summary(one: Pressure, at: datetime) -> str:
-    row, ends = one.row, instant_in_words(one.ends)
-    whose = f"{row.agent_name}'s quota" if row.agent_id else "The organization's quota"
-    whose += f" of {number_of(row.tokens, 'token')} per {row.quota_window}"
-    if one.severity is Severity.critical:
-        return f"{whose} has been used. Tokens are refused until it ends, at {ends}."
-    if one.severity is Severity.warning:
-        return f"{whose} has been used. It is not enforced, so no token is refused. It ends at {ends}."
-    percent = f"{int(100 * row.used / row.tokens)} % of {whose[0].lower() if not row.agent_id else whose[0]}{whose[1:]}"
-    runs_out = exhausted_at(row.used, row.tokens, one.begins, one.ends, at)
-    if runs_out is None:
-        return f"{percent} are used. At this pace it lasts until it ends, at {ends}."
-    return (
-        f"{percent} are used. At this pace nothing is left at {instant_in_words(runs_out)}, before it ends at {ends}."
     )

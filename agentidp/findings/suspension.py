@@ -10,14 +10,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from agentidp import audit
 from agentidp.db.organization import OrganizationDatabase, Transaction
+from agentidp.db.sql import Rows
 from agentidp.findings import dormant_agent
-from agentidp.findings.dormant_agent import dormant_since, suspension_at
+from agentidp.findings.dormant_agent import dormant_since
+from agentidp.findings.thresholds import SUSPENSION_NOTICE_DAYS
 from agentidp.registry import quotas
 from agentidp.registry.agents import update_agent
 
@@ -45,24 +47,36 @@ def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
     return [row.agent_id for row in suspended]
 
 
-def _due(opened: Transaction, rows: Sequence[Any]) -> list[Any]:
+def suspension_at(row: Any, at: datetime) -> datetime | None:
+    """When an agent will be suspended, if it is to be announced by now; at least the days of the notice after it was.
+
+    Whoever changes an agent, or resumes it, lets its time begin again.
+
+    :param row: of the statement ``dormant_agent``.
+    """
+    if row.suspend_after_days is None:
+        return None
+    notice = timedelta(days=SUSPENSION_NOTICE_DAYS)
+    due: datetime = max(dormant_since(row), row.updated_at) + timedelta(days=row.suspend_after_days)
+    if due - notice > at:
+        return None
+    announced: datetime | None = row.suspends_at
+    return announced or max(due, at + notice)
+
+
+def _due(opened: Transaction, rows: Rows) -> Rows:
     """Those whose announced time has come, and whose announcement is a finding that goes on."""
-    due = [
-        row
-        for row in rows
-        if row.suspends_at is not None and suspension_at(row, opened.at) == row.suspends_at <= opened.at
-    ]
+    due = [row for row in rows if row.suspends_at and suspension_at(row, opened.at) == row.suspends_at <= opened.at]
     if not due:
         return []
+    stored = opened.fetch("finding_state/stored_findings", ended_after=opened.at)
     warned = {
-        one.subject
-        for one in opened.fetch("finding_state/stored_findings", ended_after=opened.at)
-        if one.kind == "dormant_agent" and one.severity != "info" and one.ended_at is None
+        one.subject for one in stored if one.kind == "dormant_agent" and one.severity != "info" and one.ended_at is None
     }
     return [row for row in due if str(row.agent_id) in warned]
 
 
-def _announce(opened: Transaction, rows: Sequence[Any]) -> None:
+def _announce(opened: Transaction, rows: Rows) -> None:
     """Store and record which further agents will be suspended, and when; withdraw what no longer is so."""
     instants = {row.agent_id: at for row in rows if (at := suspension_at(row, opened.at)) is not None}
     opened.fetch("agents/withdraw_suspensions", agent_ids=list(instants))

@@ -23,30 +23,27 @@ def call(query: FindingsQuery) -> Call:
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """One for each."""
-    return [_finding(row, query) for row in rows]
-
-
-def _finding(row: Any, query: FindingsQuery) -> Finding:
-    since = row.last_used_at or row.created_at
-    is_new = row.last_used_at is None
-    return Finding(
-        kind="unused_credential",
-        severity=Severity.info,
-        agent_id=row.agent_id,
-        agent_name=row.agent_name,
-        credential_id=row.credential_id,
-        begins=since,
-        ends=query.at,
-        unit="days without use",
-        observed=(query.at - since).days,
-        expected=thresholds.UNUSED_DAYS,
-        baseline="days without use after which a credential in force is reported",
-        summary=f"{called(row)} {last_use(row)}.",
-        causes="It was perhaps made for something that never came, or the one who made it used another."
-        if is_new
-        else "Whatever used it was moved to another credential, or no longer runs.",
-        next_step="If nobody needs it, revoke it: a secret that nobody uses can still leak.",
-    )
+    return [
+        Finding(
+            kind="unused_credential",
+            severity=Severity.info,
+            agent_id=row.agent_id,
+            agent_name=row.agent_name,
+            credential_id=row.credential_id,
+            begins=row.last_used_at or row.created_at,
+            ends=query.at,
+            unit="days without use",
+            observed=(query.at - (row.last_used_at or row.created_at)).days,
+            expected=thresholds.UNUSED_DAYS,
+            baseline="days without use after which a credential in force is reported",
+            summary=f"{called(row)} {last_use(row)}.",
+            causes="Whatever used it was moved to another credential, or no longer runs."
+            if row.last_used_at
+            else "It was perhaps made for something that never came, or the one who made it used another.",
+            next_step="If nobody needs it, revoke it: a secret that nobody uses can still leak.",
+        )
+        for row in rows
+    ]
 
 
 def called(row: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,6 @@ from agentidp.dashboard.headline import budget_figure, change, headline, rejecte
 from agentidp.dashboard.period import Period
 from agentidp.dashboard.usage import DayUsage, HourUsage, heatmap_cells, split
 from agentidp.findings import thresholds
-from agentidp.findings.budget import BudgetStatus
 from agentidp.findings.finding import Severity
 from agentidp.services import Services
 from tests.conftest import Cast
@@ -92,8 +92,7 @@ def test_tokens_of_the_current_hour_alone_are_compared_with_nothing() -> None:
 def test_the_budget(
     budget: int | None, tokens: int, crosses_on: date | None, value: str, severity: Severity | None
 ) -> None:
-    percent = None if budget is None else round(100 * tokens / budget, 1)
-    month = BudgetStatus(budget=budget, tokens=tokens, percent=percent, forecast=4000, crosses_on=crosses_on)
+    month = SimpleNamespace(budget=budget, tokens=tokens, forecast=4000, crosses_on=crosses_on)
     figure = budget_figure(month, NOON)
     assert (figure.label, figure.value, figure.note) == ("Budget of April", value, "forecast 4,000 tokens")
     assert figure.severity == severity

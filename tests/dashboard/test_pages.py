@@ -171,8 +171,8 @@ class TestTheNumbers:
     def test_of_the_budget(self, client: FlaskClient, demo: Agent) -> None:
         services = demo.services
 
-        def status() -> budget.BudgetStatus:
-            return budget.status(services.database.of(ORGANIZATION_ID, NOON).run, NOON)
+        def status() -> Any:
+            return services.database.of(ORGANIZATION_ID, NOON).run(budget.call())[0][0]
 
         def shown() -> str:
             return " ".join(opened(with_session(client, demo)).text.split())
@@ -186,7 +186,7 @@ class TestTheNumbers:
             set_budget(client, demo, tokens)
             now = status()
             text = shown()
-            assert f"Budget {tokens:,} Used {now.percent:g} %" in text
+            assert f"Budget {tokens:,} Used {round(100 * now.tokens / tokens, 1):g} %" in text
             assert ("Will be exceeded on" in text) == (now.crosses_on is not None and now.tokens <= tokens)
             assert ("Exceeded on" in text) == (now.tokens > tokens)
             assert "No budget is set" not in text

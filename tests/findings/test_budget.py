@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agentidp.findings.budget import BudgetStatus, status
+from agentidp.findings.budget import call
 from tests.citus import REFUSED_BY_CITUS
 from tests.factories import NOON, Clock, database_of
 from tests.findings.conftest import Fleet
@@ -35,9 +35,10 @@ def set_budget(fleet: Fleet, tokens: int | None) -> None:
     assert response.status_code == 200
 
 
-def status_of(fleet: Fleet, at: datetime) -> BudgetStatus:
-    """The status at an instant."""
-    return status(fleet.services.database.of(fleet.organization_id, at).run, at)
+def month_of(fleet: Fleet, at: datetime) -> Any:
+    """The month at an instant."""
+    [[month]] = fleet.services.database.of(fleet.organization_id, at).run(call())
+    return month
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_the_first_week_does_not_warn_by_its_forecast_alone(fleet: Fleet, clock:
     set_budget(fleet, 1500)
     # The seventh day, and the first after a whole week.
     clock.now = NOON
-    assert status_of(fleet, NOON).crosses_on == date(2026, 4, 24)
+    assert month_of(fleet, NOON).crosses_on == date(2026, 4, 24)
     assert fleet.findings("budget") == []
     clock.now = NOON + timedelta(days=1)
     assert [one["severity"] for one in fleet.findings("budget")] == ["warning"]
@@ -167,13 +168,8 @@ def test_knows_the_months_end_and_its_weekdays(
     fleet.store()
     budget = sum(workdays(at.replace(day=day)) for day in range(1, 15))
     set_budget(fleet, budget)
-    assert status_of(fleet, at) == BudgetStatus(
-        budget=budget,
-        tokens=tokens,
-        percent=round(100 * tokens / budget, 1),
-        forecast=forecast,
-        crosses_on=crosses_on,
-    )
+    month = month_of(fleet, at)
+    assert (month.budget, month.tokens, month.forecast, month.crosses_on) == (budget, tokens, forecast, crosses_on)
 
 
 @pytest.mark.parametrize("side", [timedelta(0), timedelta(days=1) - timedelta(microseconds=1)])
@@ -181,22 +177,21 @@ def test_the_forecast_is_there_without_a_budget_from_the_first_to_the_last_insta
     working: Fleet, side: timedelta
 ) -> None:
     at = datetime(2026, 4, 15, tzinfo=UTC) + side
-    assert status_of(working, at) == BudgetStatus(
-        budget=None, tokens=1080, percent=None, forecast=2280, crosses_on=None
-    )
+    month = month_of(working, at)
+    assert (month.budget, month.tokens, month.forecast, month.crosses_on) == (None, 1080, 2280, None)
 
 
 def test_today_counts_for_more_once_it_is_more_than_usual(fleet: Fleet) -> None:
     every_day(fleet, date(2026, 3, 18), date(2026, 4, 15), lambda at: 500 if at.date() == NOON.date() else 100)
     fleet.store()
-    assert status_of(fleet, NOON).forecast == 14 * 100 + 500 + 15 * 100
+    assert month_of(fleet, NOON).forecast == 14 * 100 + 500 + 15 * 100
 
 
 def test_one_day_out_of_the_ordinary_changes_nothing_of_what_is_usual(fleet: Fleet) -> None:
     outliers: dict[date, int] = {date(2026, 3, 27): 0, date(2026, 3, 30): 9000}
     every_day(fleet, date(2026, 3, 18), date(2026, 4, 14), lambda at: outliers.get(at.date(), 100))
     fleet.store()
-    assert status_of(fleet, NOON).forecast == 30 * 100
+    assert month_of(fleet, NOON).forecast == 30 * 100
 
 
 def test_what_is_more_than_four_weeks_past_changes_nothing(fleet: Fleet) -> None:
@@ -204,7 +199,7 @@ def test_what_is_more_than_four_weeks_past_changes_nothing(fleet: Fleet) -> None
     days = {(3, 11): 0, (3, 18): 300, (3, 25): 300, (4, 1): 100, (4, 8): 100}
     every_day(fleet, date(2026, 3, 11), date(2026, 4, 14), lambda at: days.get((at.month, at.day), 0))
     fleet.store()
-    assert status_of(fleet, NOON).forecast == 2 * 100 + 3 * 200
+    assert month_of(fleet, NOON).forecast == 2 * 100 + 3 * 200
 
 
 def test_a_young_organization_extrapolates_its_mean_day(fleet: Fleet) -> None:
@@ -213,33 +208,33 @@ def test_a_young_organization_extrapolates_its_mean_day(fleet: Fleet) -> None:
     every_day(fleet, date(2026, 4, 13), date(2026, 4, 15), lambda at: days[at.date()])
     fleet.store()
     # 15 to 30 April: two Mondays, two Tuesdays, and twelve other days.
-    assert status_of(fleet, NOON).forecast == 140 + 2 * 100 + 2 * 40 + 12 * 70
+    assert month_of(fleet, NOON).forecast == 140 + 2 * 100 + 2 * 40 + 12 * 70
 
 
 def test_on_its_first_day_an_organization_extrapolates_that(fleet: Fleet) -> None:
     every_day(fleet, NOON.date(), NOON.date(), lambda _: 20)
     fleet.store()
-    assert status_of(fleet, NOON).forecast == 16 * 20
+    assert month_of(fleet, NOON).forecast == 16 * 20
 
 
-def test_an_organization_without_usage_has_a_status_and_no_finding(fleet: Fleet) -> None:
-    nothing: dict[str, Any] = {"tokens": 0, "forecast": 0, "crosses_on": None}
-    assert status_of(fleet, NOON) == BudgetStatus(budget=None, percent=None, **nothing)
-    set_budget(fleet, 1)
-    assert status_of(fleet, NOON) == BudgetStatus(budget=1, percent=0.0, **nothing)
-    assert fleet.findings("budget") == []
+def test_an_organization_without_usage_has_a_month_and_no_finding(fleet: Fleet) -> None:
+    for budget in (None, 1):
+        set_budget(fleet, budget)
+        month = month_of(fleet, NOON)
+        assert (month.budget, month.tokens, month.forecast, month.crosses_on) == (budget, 0, 0, None)
+        assert fleet.findings("budget") == []
 
 
 @REFUSED_BY_CITUS
 def test_several_rows_of_a_day_are_one_day(working: Fleet) -> None:
-    before = status_of(working, NOON)
+    before = month_of(working, NOON)
     with database_of(working.services, working.organization_id).transaction() as transaction:
         transaction._connection.execute(
             "with moved as (update usage_daily set tokens = tokens - 7 where tokens >= 10 returning *) "
             "insert into usage_daily select organization_id, day, 5, 7, tokens_by_hour, requests_by_hour, "
             "rejected_by_hour from moved"
         )
-    assert status_of(working, NOON) == before
+    assert month_of(working, NOON) == before
 
 
 def test_another_organization_changes_nothing(working: Fleet, outsiders: Fleet) -> None:

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from agentidp.findings.finding import Severity
-from agentidp.findings.quota import most_urgent_of, severity_of
+from agentidp.findings.finding import FindingsQuery, Severity
+from agentidp.findings.quota import findings, severity_of
 from agentidp.findings.thresholds import QUOTA_NEAR_PERCENT
 from agentidp.oauth.quotas import exhausted_at
 from agentidp.registry.quotas import MAX_TOKENS, set_quota
@@ -28,8 +28,10 @@ def set_to(fleet: Fleet, agent_id: UUID | None, window: str, tokens: int, *, enf
 
 
 def used(window: str, used: int, tokens: int, *, is_enforced: bool = False) -> Any:
-    """A row of ``sql/quotas/quota_usage.sql``."""
-    return SimpleNamespace(quota_window=window, used=used, tokens=tokens, is_enforced=is_enforced)
+    """A row of ``sql/findings/quota.sql``: a quota of the organization."""
+    return SimpleNamespace(
+        agent_id=None, agent_name=None, quota_window=window, used=used, tokens=tokens, is_enforced=is_enforced
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,9 +53,10 @@ def test_is_as_urgent_as_it_is_near(tokens_used: int, is_enforced: bool, severit
 def test_the_most_urgent_of_several_is_reported_and_of_these_the_one_that_ends_last() -> None:
     hour, day = used("hour", 100, 100, is_enforced=True), used("day", 90, 100, is_enforced=True)
     month = used("month", 85, 100, is_enforced=True)
-    assert most_urgent_of([hour, day, month], NOON).row is hour
-    assert most_urgent_of([day, month], NOON).row is month
-    assert most_urgent_of([used("day", 10, 100)], NOON) is None
+    query = FindingsQuery(at=NOON, days=7, token_ttl=3600, dominance_percent=80)
+    assert [one.unit for one in findings([hour, day, month], query)] == ["tokens in the hour"]
+    assert [one.unit for one in findings([day, month], query)] == ["tokens in the month"]
+    assert findings([used("day", 10, 100)], query) == []
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_reports_an_agents_quota_that_will_be_used_before_it_ends(fleet: Fleet) 
             "agentCount": 1,
             "credentialId": None,
             "alsoSeenAs": [],
-            "summary": "90 % of reader's quota of 100 tokens per day are used. At this pace nothing is left at 13:20 "
+            "summary": "90 % of reader's quota of 100 tokens per day is used. At this pace nothing is left at 13:20 "
             "UTC on Wednesday, 15 April 2026, before it ends at 00:00 UTC on Thursday, 16 April 2026.",
             "causes": "There is more work than the quota was made for, or an agent asks for more tokens than it needs.",
             "next": "See whether other findings explain the tokens. If they are needed, raise the quota, which works "
@@ -110,7 +113,7 @@ def test_reports_an_enforced_quota_that_refuses_tokens(fleet: Fleet) -> None:
     [found] = fleet.findings("quota")
     assert (found["severity"], found["agentId"], found["agentCount"]) == ("critical", None, 0)
     assert found["summary"] == (
-        "The organization's quota of 1 token per hour has been used. Tokens are refused until it ends, at 13:00 UTC "
+        "100 % of the organization's quota of 1 token per hour is used. Tokens are refused until it ends, at 13:00 UTC "
         "on Wednesday, 15 April 2026."
     )
 
@@ -120,6 +123,7 @@ def test_a_quota_that_only_observes_is_a_warning(fleet: Fleet) -> None:
     assert [ask(fleet.client, fleet.reader).status_code for _ in range(2)] == [200, 200]
     [found] = fleet.findings("quota")
     assert (found["severity"], found["agentId"]) == ("warning", str(fleet.reader.agent_id))
+    assert found["summary"].startswith("200 % of ")
     assert "It is not enforced, so no token is refused." in found["summary"]
 
 

@@ -14,9 +14,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.findings import findings_query
-from agentidp.findings.dormant_agent import suspension_at
 from agentidp.findings.store import evaluate
-from agentidp.findings.suspension import suspend_dormant
+from agentidp.findings.suspension import suspend_dormant, suspension_at
 from agentidp.findings.thresholds import DORMANT_DAYS, SUSPENSION_NOTICE_DAYS
 from agentidp.registry.agents import update_agent
 from agentidp.registry.organizations import MIN_DORMANCY, update_organization
