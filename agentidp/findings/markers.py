@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
@@ -51,7 +50,16 @@ def explained(one: Finding, markers: Rows) -> Finding:
 
     A deployment often rotates a credential or changes scopes on the way, which explain less.
     """
-    candidates = [marker for marker in markers if one.kind in EXPLAINED and _may_explain(marker, one)]
+    candidates = [
+        marker
+        for marker in markers
+        if one.kind in EXPLAINED
+        and marker.kind in NOTICED
+        and marker.agent_id in (None, one.agent_id)
+        # The hour in which a finding begins is known, not the minute.
+        and marker.starts_at < one.begins + HOUR
+        and one.begins <= marker.ends_at + thresholds.AFTER_DEPLOYMENT
+    ]
     if not candidates:
         return one
     marker = max(candidates, key=lambda each: (each.kind == "deployment", each.starts_at))
@@ -65,11 +73,3 @@ def explained(one: Finding, markers: Rows) -> Finding:
         and one.observed <= thresholds.DEPLOYMENT_TIMES * one.expected
     )
     return replace(one, causes=causes, severity=Severity.info if is_expected else one.severity)
-
-
-def _may_explain(marker: Any, one: Finding) -> bool:
-    """Whether a finding begins while it happens or soon after; the hour in which it begins is known, not the minute."""
-    concerns = marker.agent_id is None or marker.agent_id == one.agent_id
-    if marker.kind not in NOTICED or not concerns:
-        return False
-    return bool(marker.starts_at < one.begins + HOUR and one.begins <= marker.ends_at + thresholds.AFTER_DEPLOYMENT)

@@ -11,7 +11,9 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterable
 from typing import Any
+from uuid import UUID
 
 import psycopg
 
@@ -126,8 +128,8 @@ def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event
             at = services.clock()
             store_sums(own, row.organization_id, at)
             database = services.database.of(row.organization_id, at)
-            _delete_expired(database)
-            _suspend_dormant(database)
+            _change_agents(expire, database, "expired agent deleted", "expired agents not deleted")
+            _change_agents(suspend_dormant, database, "dormant agent suspended", "dormant agents not suspended")
             evaluate(database.run, database.transaction, findings_query(at, services.settings))
             _forget_networks(database)
             done += 1
@@ -139,27 +141,21 @@ def look(own: psycopg.Connection[Any], services: Services, stop: threading.Event
     logger.info("findings evaluated", extra={"fields": {"organizations": done, "failed": failed, "seconds": seconds}})
 
 
-def _suspend_dormant(database: OrganizationDatabase) -> None:
-    try:
-        suspended = suspend_dormant(database)
-    except DatabaseUnavailable:
-        # Tokens were being issued for too long, for example. The next look is soon.
-        logger.exception("dormant agents not suspended", extra={"fields": {"organization": database.organization_id}})
-        return
-    for agent_id in suspended:
-        fields = {"organization": database.organization_id, "agent": str(agent_id)}
-        logger.info("dormant agent suspended", extra={"fields": fields})
+def _change_agents(
+    change: Callable[[OrganizationDatabase], Iterable[UUID]], database: OrganizationDatabase, done: str, failed: str
+) -> None:
+    """Let *change* end the use of agents, and log which.
 
-
-def _delete_expired(database: OrganizationDatabase) -> None:
+    It fails if tokens were being issued for too long, for example. The next look is soon.
+    """
+    fields = {"organization": database.organization_id}
     try:
-        deleted = expire(database)
+        changed = change(database)
     except DatabaseUnavailable:
-        logger.exception("expired agents not deleted", extra={"fields": {"organization": database.organization_id}})
+        logger.exception(failed, extra={"fields": fields})
         return
-    for agent_id in deleted:
-        fields = {"organization": database.organization_id, "agent": str(agent_id)}
-        logger.info("expired agent deleted", extra={"fields": fields})
+    for agent_id in changed:
+        logger.info(done, extra={"fields": fields | {"agent": str(agent_id)}})
 
 
 def _forget_networks(database: OrganizationDatabase) -> None:
