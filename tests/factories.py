@@ -27,8 +27,8 @@ from agentidp.alerts.targets import add_target
 from agentidp.db.database import connect
 from agentidp.db.organization import OrganizationDatabase, operator_transaction
 from agentidp.findings import Found, findings_query
-from agentidp.findings.finding import Finding, Severity
-from agentidp.findings.store import KnownFinding, store_evaluation
+from agentidp.findings.finding import Finding, KnownFinding, Severity
+from agentidp.findings.store import store_evaluation
 from agentidp.jose import access_token as tokens
 from agentidp.oauth import issuance
 from agentidp.registry import quotas
@@ -329,19 +329,12 @@ def a_finding(at: datetime, **changes: Any) -> Finding:
 def known_finding(finding: Finding, **changes: Any) -> KnownFinding:
     """A finding as it would be stored: one that goes on, unless *changes* say otherwise."""
     values = {
-        "finding": finding,
         "finding_id": uuid.uuid4(),
-        "kind": finding.kind,
-        "subject": str(finding.agent_id or "organization"),
+        "highest": finding.severity,
         "first_seen_at": finding.begins,
         "last_seen_at": finding.ends,
-        "ended_at": None,
-        "acknowledged_at": None,
-        "acknowledged_by": None,
-        "note": None,
-        "muted_until": None,
     }
-    return KnownFinding(**(values | changes))
+    return KnownFinding(**(vars(finding) | values | changes))
 
 
 def usage_sums(url: str, organization_id: str) -> dict[str, int]:

@@ -115,8 +115,7 @@ def test_a_second_request_for_findings_is_refused_and_counted(
     assert conversation.statements == [
         "database/enter_organization",
         "finding_state/last_evaluation",
-        "finding_state/list_findings",
-        "finding_state/mutes",
+        "finding_state/stored_findings",
         "usage/record_request",
     ]
     assert client.get(FINDINGS, headers=headers).status_code == 200

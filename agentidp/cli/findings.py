@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,8 +18,9 @@ from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import Transaction
 from agentidp.findings.actions import MAX_MUTE, MuteSchema, NoteSchema, acknowledge, mute, unmute
-from agentidp.findings.listing import STATES, filtered, with_history
-from agentidp.findings.store import KnownFinding, listing_of, read_finding
+from agentidp.findings.finding import STATES, Finding, KnownFinding
+from agentidp.findings.listing import filtered, with_history
+from agentidp.findings.store import listing_of, read_finding
 from agentidp.http.errors import NotFound
 from agentidp.http.schemas import MAX_DAYS
 
@@ -71,7 +72,7 @@ def list_(organization: str, days: int, agent: str | None, as_json: bool, **filt
         database = services.database.of(organization_id, at)
         listing = listing_of(database.run, database.transaction, at, services.settings, days=days)
     _say_what_is_missing(listing.not_computed)
-    _print(filtered(listing, agent=named, **filters), as_json)
+    _print(filtered(listing.findings, agent=named, **filters), as_json)
 
 
 @commands.command("compute")
@@ -114,11 +115,11 @@ def compute(organization: str, days: int, dominance_percent: int, as_json: bool)
 def show_(finding_id: UUID, organization: str) -> None:
     """Print the finding ID and its history as JSON."""
     with opened() as services:
-        run = services.database.of(organization_named(services, organization).organization_id, utc_now()).run
-        known = read_finding(run, finding_id)
-        if known is None:
-            raise _no_such(finding_id)
-        finding = with_history(run, known)
+        fetch = services.database.of(organization_named(services, organization).organization_id, utc_now()).fetch
+        try:
+            finding = with_history(fetch, read_finding(fetch, finding_id))
+        except NotFound:
+            raise _no_such(finding_id) from None
     show([finding], True, one=True)
 
 
@@ -208,7 +209,7 @@ def _say_what_is_missing(not_computed: Iterable[str]) -> None:
         click.echo(f"not computed, because the database was too slow: {missing}", err=True)
 
 
-def _print(found: list[KnownFinding], as_json: bool, *, one: bool = False) -> None:
+def _print(found: Sequence[Finding], as_json: bool, *, one: bool = False) -> None:
     rows = [finding.represent() for finding in found]
     if not as_json:
         names = (

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from agentidp.dashboard.usage import HourUsage
 from agentidp.db.sql import Rows
-from agentidp.findings.store import KnownFinding
+from agentidp.findings.finding import KnownFinding
 
 STEP = 10
 """Width of a bar and the gap beside it in a drawing, in its units."""
@@ -149,10 +149,9 @@ def days_with_findings(found: list[KnownFinding], *, of_rejections: bool) -> dic
     :param of_rejections: those about rejected requests, which are marked on the chart of these; else all others.
     """
     marked: dict[date, list[KnownFinding]] = {}
-    for known in sorted(found, key=lambda one: -one.finding.severity):
-        finding = known.finding
-        if (finding.kind == "rejections") == of_rejections and finding.ends - finding.begins <= MAX_MARKED:
-            day, last = finding.begins.date(), last_day(finding.ends)
+    for known in sorted(found, key=lambda one: -one.severity):
+        if (known.kind == "rejections") == of_rejections and known.ends - known.begins <= MAX_MARKED:
+            day, last = known.begins.date(), last_day(known.ends)
             while day <= last:
                 marked.setdefault(day, []).append(known)
                 day += timedelta(days=1)

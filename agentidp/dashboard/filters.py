@@ -10,8 +10,7 @@ from markupsafe import Markup, escape
 
 from agentidp.dashboard import charts
 from agentidp.findings.actions import MAX_MUTE, MAX_NOTE
-from agentidp.findings.finding import Finding
-from agentidp.findings.store import KnownFinding
+from agentidp.findings.finding import Finding, KnownFinding
 
 MUTE_DAYS = 7
 """Until how many days from now a form mutes a finding, unless it is changed."""
@@ -100,7 +99,7 @@ def in_numbers(listed: list[KnownFinding], at: datetime) -> str:
     """
     ongoing = [one for one in listed if one.is_ongoing]
     acknowledged = [one for one in ongoing if one.acknowledged_at]
-    new = [one for one in listed if one.finding.begins > at - timedelta(days=1)]
+    new = [one for one in listed if one.begins > at - timedelta(days=1)]
     parts = [f"{len(ongoing)} ongoing", f"{len(listed) - len(ongoing)} ended"]
     parts += [
         f"{len(some)} {what}" for some, what in ((acknowledged, "acknowledged"), (new, "new in 24 hours")) if some
@@ -120,7 +119,7 @@ def since(known: KnownFinding, at: datetime) -> str:
     """When a finding began, or on which day it ended, short enough for a row of a list."""
     if known.ended_at is not None:
         return f"ended {day_label(charts.last_day(known.ended_at.astimezone(UTC)), at)}"
-    begins = known.finding.begins.astimezone(UTC)
+    begins = known.begins.astimezone(UTC)
     is_day = begins.time() == time() or at - begins > timedelta(days=2)
     return f"since {day_label(begins, at) if is_day else time_label(begins, at)}"
 
@@ -144,7 +143,7 @@ def next_page(finding: Finding) -> tuple[str, str]:
 
 def window(known: KnownFinding, at: datetime) -> Markup:
     """The time that a finding is about. Its end is left out if it still went on when it was last evaluated."""
-    begins, ends = known.finding.begins.astimezone(UTC), known.finding.ends.astimezone(UTC)
+    begins, ends = known.begins.astimezone(UTC), known.ends.astimezone(UTC)
     are_days = begins.time() == time()
     begin = _time(begins, f"{time_label(begins, at)} UTC")
     # The report has milliseconds.

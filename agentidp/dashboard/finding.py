@@ -15,10 +15,9 @@ from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
-from agentidp.db.sql import Call
 from agentidp.findings import actions
+from agentidp.findings.finding import KnownFinding
 from agentidp.findings.listing import callers_finding
-from agentidp.findings.store import KnownFinding
 from agentidp.http.errors import ValidationError
 
 ACTIONS: dict[str, Callable[..., KnownFinding]] = {
@@ -74,5 +73,5 @@ def _given(action: str) -> dict[str, Any]:
 
 def _page(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:
     known = callers_finding(caller, finding_id)
-    [history] = caller.read_together(Call("finding_state/finding_history", {"finding_id": finding_id}))
+    history = caller.read("finding_state/finding_history", finding_id=finding_id)
     return pages.page("finding.html", status, here="overview", known=known, history=history, **context)

@@ -15,7 +15,7 @@ from agentidp.dashboard.page_findings import MAX_FINDINGS, badges, is_recent, pa
 from agentidp.dashboard.period import WEEK, Period, requested_period
 from agentidp.db.sql import Call
 from agentidp.findings import budget
-from agentidp.findings.store import KnownFinding
+from agentidp.findings.finding import KnownFinding
 from agentidp.registry.markers import MAX_LISTED
 
 FEW_TOKENS = 10

@@ -9,9 +9,9 @@ from uuid import UUID
 from agentidp.caller import Caller
 from agentidp.dashboard.period import Period
 from agentidp.db.errors import DatabaseUnavailable
-from agentidp.findings.finding import Severity
-from agentidp.findings.listing import callers_listing, concerns
-from agentidp.findings.store import KnownFinding, Listing
+from agentidp.findings.finding import KnownFinding, Severity
+from agentidp.findings.listing import callers_listing
+from agentidp.findings.store import Listing
 from agentidp.http.errors import RateLimited
 from agentidp.http.schemas import MAX_DAYS
 
@@ -60,9 +60,9 @@ def page_findings(caller: Caller, period: Period, agent_id: UUID | None = None) 
     begins = datetime.combine(period.first, time(), UTC)
     ends = datetime.combine(period.last + timedelta(days=1), time(), UTC)
     known = sorted(
-        (one for one in listing.findings if concerns(one.finding, agent_id)), key=lambda one: -one.finding.severity
+        (one for one in listing.findings if agent_id in (None, *one.agent_ids)), key=lambda one: -one.severity
     )
-    inside = [one for one in known if one.finding.begins < ends and one.finding.ends > begins]
+    inside = [one for one in known if one.begins < ends and one.ends > begins]
     listed = {one.finding_id for one in inside}
     return PageFindings(
         shown=[one for one in inside if not _is_folded(one, period, caller.at)],
@@ -73,7 +73,7 @@ def page_findings(caller: Caller, period: Period, agent_id: UUID | None = None) 
 
 
 def _is_folded(one: KnownFinding, period: Period, at: datetime) -> bool:
-    is_pressing = one.finding.severity is Severity.critical and is_recent(one, at)
+    is_pressing = one.severity is Severity.critical and is_recent(one, at)
     return period.is_running and not one.is_ongoing and not is_pressing
 
 
@@ -85,10 +85,9 @@ def is_recent(one: KnownFinding, at: datetime) -> bool:
 def badges(findings: list[KnownFinding]) -> BadgesByAgent:
     """The findings of each agent that they name, also as one of several."""
     by_agent: BadgesByAgent = {}
-    for known in sorted(findings, key=lambda one: -one.finding.severity):
-        for agent_id in {known.finding.agent_id, *(agent.agent_id for agent in known.finding.agents)}:
-            if agent_id is not None:
-                by_agent.setdefault(agent_id, []).append(known)
+    for known in sorted(findings, key=lambda one: -one.severity):
+        for agent_id in known.agent_ids:
+            by_agent.setdefault(agent_id, []).append(known)
     return by_agent
 
 

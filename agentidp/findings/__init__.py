@@ -16,10 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from agentidp.caller import Caller
 from agentidp.config import Settings
 from agentidp.db.errors import DatabaseUnavailable
-from agentidp.db.sql import Rows
+from agentidp.db.sql import Call, Rows
 from agentidp.findings import (
     budget,
     dominance,
@@ -87,21 +86,6 @@ class Found:
     not_computed: tuple[str, ...] = ()
 
 
-def callers_findings(
-    caller: Caller, *, days: int = DEFAULT_DAYS, dominance_percent: int = DEFAULT_DOMINANCE_PERCENT
-) -> Found:
-    """The findings of the caller's organization.
-
-    :param days: how many UTC days back a finding may lie, today included.
-    :param dominance_percent: the share of the month above which an agent dominates.
-    :raises RateLimited: too many requests for findings are running.
-    :raises DatabaseUnavailable: no kind could be computed.
-    """
-    query = findings_query(caller.at, caller.settings, days=days, dominance_percent=dominance_percent)
-    with caller.expensive_read():
-        return findings(caller.read_together, query)
-
-
 def findings_query(
     at: datetime,
     settings: Settings,
@@ -123,7 +107,7 @@ def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Found:
     :raises DatabaseUnavailable: no kind could be computed.
     """
     kinds = {name: kind for name, kind in KINDS.items() if query.of_registered or name not in OF_REGISTERED}
-    rows = _rows(run, query, kinds)
+    rows = _rows(run, {MARKERS: markers.call(query)} | {name: kind.call(query) for name, kind in kinds.items()})
     noticed = rows.pop(MARKERS, [])
     query = markers.with_holidays(query, noticed)
     found = [finding for name in rows for finding in kinds[name].findings(rows[name], query)]
@@ -132,9 +116,8 @@ def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Found:
     return Found(found, tuple(name for name in kinds if name not in rows))
 
 
-def _rows(run: Callable[..., list[Rows]], query: FindingsQuery, kinds: dict[str, Kind]) -> dict[str, Rows]:
-    """The rows of each kind, and the markers; without those whose statement fails on its own."""
-    calls = {MARKERS: markers.call(query)} | {name: kind.call(query) for name, kind in kinds.items()}
+def _rows(run: Callable[..., list[Rows]], calls: dict[str, Call]) -> dict[str, Rows]:
+    """The rows of each call by its name, without those whose statement fails on its own."""
     try:
         return dict(zip(calls, run(*calls.values()), strict=True))
     except DatabaseUnavailable as unavailable:

@@ -12,10 +12,11 @@ from flask import Response
 from agentidp import audit
 from agentidp.caller import Caller, bearer
 from agentidp.db.organization import Transaction
-from agentidp.findings.identity import ORGANIZATION, Change, Happening
+from agentidp.findings.finding import ORGANIZATION, KnownFinding
+from agentidp.findings.identity import Happening
 from agentidp.findings.listing import FindingSchema
-from agentidp.findings.store import KnownFinding, read_finding, record_changes
-from agentidp.http.errors import NotFound, ValidationError
+from agentidp.findings.store import read_finding, record_changes
+from agentidp.http.errors import ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import Flag, Instant, Text
@@ -80,11 +81,10 @@ def unmute_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> R
 def acknowledge(opened: Transaction, finding_id: UUID, *, note: str | None = None) -> KnownFinding:
     """Acknowledge a finding.
 
-    :raises NotFound: there is no such finding in the organization.
+    :raises NotFound: there is no such finding in the organization, also of the other actions.
     """
     name = _name(opened)
-    if not opened.fetch("finding_state/acknowledge_finding", finding_id=finding_id, acknowledged_by=name, note=note):
-        raise NotFound
+    existing(opened.fetch("finding_state/acknowledge_finding", finding_id=finding_id, acknowledged_by=name, note=note))
     return _recorded(opened, finding_id, Happening.acknowledged, name, note)
 
 
@@ -99,33 +99,22 @@ def mute(
     """Mute findings like this one.
 
     :param whole_organization: of every agent, and not of its agent alone.
-    :raises NotFound: there is no such finding in the organization.
     :raises ValidationError: *until* is not in the future, or too far in it.
     """
     if not opened.at < until <= opened.at + MAX_MUTE:
         raise ValidationError(details={"until": [f"must be in the future, by at most {MAX_MUTE.days} days"]})
-    finding, name = _known(opened, finding_id), _name(opened)
+    finding, name = read_finding(opened.fetch, finding_id), _name(opened)
     subject = ORGANIZATION if whole_organization else finding.subject
     opened.fetch("finding_state/mute", kind=finding.kind, subject=subject, until=until, muted_by=name, note=note)
     return _recorded(opened, finding_id, Happening.muted, name, note, subject)
 
 
 def unmute(opened: Transaction, finding_id: UUID, *, note: str | None = None) -> KnownFinding:
-    """End the mutes that apply to a finding.
-
-    :raises NotFound: there is no such finding in the organization.
-    """
-    finding, name = _known(opened, finding_id), _name(opened)
+    """End the mutes that apply to a finding."""
+    finding = read_finding(opened.fetch, finding_id)
     for subject in (finding.subject, ORGANIZATION):
         opened.fetch("finding_state/unmute", kind=finding.kind, subject=subject)
-    return _recorded(opened, finding_id, Happening.unmuted, name, note)
-
-
-def _known(opened: Transaction, finding_id: UUID) -> KnownFinding:
-    finding = read_finding(lambda *calls: [opened.run(call) for call in calls], finding_id)
-    if finding is None:
-        raise NotFound
-    return finding
+    return _recorded(opened, finding_id, Happening.unmuted, _name(opened), note)
 
 
 def _name(opened: Transaction) -> str:
@@ -145,17 +134,10 @@ def _recorded(
     note: str | None,
     subject: str | None = None,
 ) -> KnownFinding:
-    finding = _known(opened, finding_id)
-    record_changes(opened, [Change(finding_id, happening, finding.finding.severity)], changed_by=name, note=note)
-    audit.record(
-        opened,
-        f"finding.{happening.value}",
-        finding_id,
-        after={
-            "kind": finding.kind,
-            "about": subject or finding.subject,
-            "mutedUntil": finding.muted_until,
-            "note": note,
-        },
-    )
+    """The finding after what *name* did to it, which is recorded."""
+    finding = read_finding(opened.fetch, finding_id)
+    record_changes(opened, [(finding, happening)], changed_by=name, note=note)
+    about = subject or finding.subject
+    after = {"kind": finding.kind, "about": about, "mutedUntil": finding.muted_until, "note": note}
+    audit.record(opened, f"finding.{happening.value}", finding_id, after=after)
     return finding

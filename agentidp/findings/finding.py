@@ -1,4 +1,4 @@
-"""What a finding is, and where one looks for it."""
+"""What a finding is, its JSON, and where one looks for it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from enum import IntEnum
 from typing import Any, Protocol
 from uuid import UUID
 
-import marshmallow as ma
-
 from agentidp.db.sql import Call, Rows
 from agentidp.http.schemas import timestamp
+
+ORGANIZATION = "organization"
+"""The subject of a finding that is about no single agent. Any other subject is an agent's id."""
+
+STATES = ("ongoing", "acknowledged", "ended")
+"""What stored findings can be. One that is acknowledged may go on, or have ended."""
 
 
 class Severity(IntEnum):
@@ -29,8 +33,7 @@ class FindingsQuery:
     ``at`` is now, aware, in UTC; ``days`` is how many UTC days back a finding may lie, today included; ``token_ttl``
     is the lifetime of a token in seconds; ``dominance_percent`` the share of the month above which an agent dominates;
     ``holidays`` are half-open times that people marked as such. ``of_registered`` is whether what is registered is
-    judged too: credentials and quotas, and agents that ask for nothing. Without it, everything comes from usage, as
-    where a history is replayed that has no registry.
+    judged too (credentials, quotas, agents that ask for nothing): a history that is replayed has no registry.
     """
 
     at: datetime
@@ -58,6 +61,18 @@ class FindingsQuery:
     def until(self) -> date:
         """The day after the last."""
         return self.today + timedelta(days=1)
+
+
+class Kind(Protocol):
+    """A module of this package: a kind of finding. Its name is the kind's, and its statement's file's."""
+
+    __name__: str
+
+    def call(self, query: FindingsQuery) -> Call:
+        """The statement that finds it; it gets ``organization_id`` and ``at`` beside these parameters."""
+
+    def findings(self, rows: Rows, query: FindingsQuery) -> list[Finding]:
+        """What the statement's rows come to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +120,21 @@ class Finding:
     is_of_part: bool = False
     step: int = 0
 
+    @property
+    def subject(self) -> str:
+        """Whom it is about: an agent's id, or :data:`ORGANIZATION`."""
+        return str(self.agent_id) if self.agent_id else ORGANIZATION
+
+    @property
+    def agent_ids(self) -> list[UUID]:
+        """The agents that it names: the one that it concerns, or the first few of several."""
+        return [self.agent_id] if self.agent_id else [one.agent_id for one in self.agents]
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Those of :data:`STATES` that it is in; none if it is not stored."""
+        return ()
+
     def represent(self) -> dict[str, Any]:
         """As our JSON."""
         return {
@@ -118,9 +148,7 @@ class Finding:
             "agents": [
                 {"agentId": str(one.agent_id), "agentName": one.agent_name, "count": one.count} for one in self.agents
             ],
-            "agentCount": self.agent_count
-            if self.agent_count is not None
-            else len(self.agents) or int(bool(self.agent_id)),
+            "agentCount": len(self.agent_ids) if self.agent_count is None else self.agent_count,
             "alsoSeenAs": list(self.also_seen_as),
             "summary": self.summary,
             "causes": self.causes,
@@ -129,9 +157,67 @@ class Finding:
         }
 
 
-def finding_of(report: dict[str, Any]) -> Finding:
-    """The finding that represents itself as *report*."""
-    return Finding(
+def _number(value: float) -> float:
+    """A whole number without a fraction, any other with one digit of it."""
+    return int(value) if value == int(value) else round(value, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownFinding(Finding):
+    """A finding as it was reported last, with its identity and state.
+
+    ``highest`` is the severity that was reported already. ``misses`` counts the evaluations in a row that it was
+    missing from, and ``announced`` is the highest severity that alerted since it last began
+    (:mod:`agentidp.findings.alerting`). What people did to it follows.
+    """
+
+    finding_id: UUID
+    highest: Severity
+    first_seen_at: datetime
+    last_seen_at: datetime
+    ended_at: datetime | None = None
+    misses: int = 0
+    announced: Severity | None = None
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
+    note: str | None = None
+    muted_until: datetime | None = None
+
+    @property
+    def is_ongoing(self) -> bool:
+        """Whether it goes on."""
+        return self.ended_at is None
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Those of :data:`STATES` that it is in."""
+        state = "ongoing" if self.is_ongoing else "ended"
+        return (state, "acknowledged") if self.acknowledged_at else (state,)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The finding's JSON as it is stored: with the step, which is of no use to others."""
+        return super().represent() | ({"step": self.step} if self.step else {})
+
+    def represent(self) -> dict[str, Any]:
+        """As our JSON: the finding's, and then its state."""
+        return super().represent() | {
+            "findingId": str(self.finding_id),
+            "state": self.states[0],
+            "firstSeenAt": timestamp(self.first_seen_at),
+            "lastSeenAt": timestamp(self.last_seen_at),
+            "endedAt": timestamp(self.ended_at),
+            "acknowledgedAt": timestamp(self.acknowledged_at),
+            "acknowledgedBy": self.acknowledged_by,
+            "note": self.note,
+            "mutedUntil": timestamp(self.muted_until),
+        }
+
+
+def from_row(row: Any) -> KnownFinding:
+    """A row of ``finding_state/stored_findings`` or ``finding_state/get_finding``."""
+    report = row.report
+    return KnownFinding(
         kind=report["kind"],
         severity=Severity[report["severity"]],
         agent_id=UUID(report["agentId"]) if report["agentId"] else None,
@@ -152,49 +238,35 @@ def finding_of(report: dict[str, Any]) -> Finding:
         summary=report["summary"],
         causes=report["causes"],
         next_step=report["next"],
+        step=report.get("step", 0),
+        finding_id=row.finding_id,
+        highest=Severity[row.highest_severity],
+        first_seen_at=row.first_seen_at,
+        last_seen_at=row.last_seen_at,
+        ended_at=row.ended_at,
+        misses=row.misses,
+        announced=Severity[row.announced_severity] if row.announced_severity else None,
+        acknowledged_at=row.acknowledged_at,
+        acknowledged_by=row.acknowledged_by,
+        note=row.note,
+        muted_until=row.muted_until,
     )
 
 
-def _number(value: float) -> float:
-    """A whole number without a fraction, any other with one digit of it."""
-    return int(value) if value == int(value) else round(value, 1)
-
-
-class Kind(Protocol):
-    """A module of this package: a kind of finding. Its name is the kind's, and its statement's file's."""
-
-    __name__: str
-
-    def call(self, query: FindingsQuery) -> Call:
-        """The statement that finds it; it gets ``organization_id`` and ``at`` beside these parameters."""
-
-    def findings(self, rows: Rows, query: FindingsQuery) -> list[Finding]:
-        """What the statement's rows come to."""
-
-
-class AmountSchema(ma.Schema):
-    """What was observed."""
-
-    value = ma.fields.Float(required=True)
-    unit = ma.fields.String(required=True)
-
-
-class BaselineSchema(AmountSchema):
-    """What was to be expected, and how that was made."""
-
-    baseline = ma.fields.String(required=True)
-
-
-class WindowSchema(ma.Schema):
-    """Half-open: ``to`` is the first instant after it."""
-
-    from_ = ma.fields.AwareDateTime(required=True, data_key="from")
-    to = ma.fields.AwareDateTime(required=True)
-
-
-class ContributorSchema(ma.Schema):
-    """An agent that takes part in it."""
-
-    agentId = ma.fields.UUID(required=True)
-    agentName = ma.fields.String(required=True)
-    count = ma.fields.Integer(required=True)
+def as_row(one: KnownFinding) -> dict[str, Any]:
+    """What an evaluation stores of it, as ``finding_state/store_findings`` takes it."""
+    return {
+        "finding_id": str(one.finding_id),
+        "kind": one.kind,
+        "subject": one.subject,
+        "severity": one.severity.name,
+        "highest_severity": one.highest.name,
+        "begins_at": timestamp(one.begins),
+        "ends_at": timestamp(one.ends),
+        "first_seen_at": timestamp(one.first_seen_at),
+        "last_seen_at": timestamp(one.last_seen_at),
+        "ended_at": timestamp(one.ended_at),
+        "misses": one.misses,
+        "announced_severity": one.announced.name if one.announced is not None else None,
+        "report": one.report,
+    }

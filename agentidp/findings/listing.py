@@ -10,33 +10,14 @@ import marshmallow as ma
 from flask import Response
 
 from agentidp.caller import Caller, bearer
-from agentidp.db.sql import Call
-from agentidp.findings import DEFAULT_DAYS, DEFAULT_DOMINANCE_PERCENT, KINDS, callers_findings
-from agentidp.findings.finding import AmountSchema, BaselineSchema, ContributorSchema, Finding, Severity, WindowSchema
+from agentidp.findings import DEFAULT_DAYS, DEFAULT_DOMINANCE_PERCENT, KINDS, findings, findings_query
+from agentidp.findings.finding import STATES, Finding, KnownFinding, Severity
 from agentidp.findings.identity import Happening
-from agentidp.findings.store import KnownFinding, Listing, Run, listing_of, read_finding
+from agentidp.findings.store import Fetch, Listing, listing_of, read_finding
 from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response, json_response
 from agentidp.http.schemas import MAX_DAYS, WholeNumber, timestamp
-
-STATES = ("ongoing", "acknowledged", "ended")
-"""What the findings of a list can be. One that is acknowledged may go on, or have ended."""
-
-STATELESS = dict.fromkeys(
-    (
-        "findingId",
-        "state",
-        "firstSeenAt",
-        "lastSeenAt",
-        "endedAt",
-        "acknowledgedAt",
-        "acknowledgedBy",
-        "note",
-        "mutedUntil",
-    )
-)
-"""The state of a finding that is computed with a parameter of the caller's own, and not stored."""
 
 WHO = (
     "the name of the agent; the name of the person who is signed in to the dashboard, or the person's ID at the "
@@ -65,6 +46,34 @@ class FindingsArguments(ma.Schema):
         error_messages={"invalid_uuid": "must be an agent's id"},
         metadata={"description": "Findings about this agent, or about several of which it is one"},
     )
+
+
+class AmountSchema(ma.Schema):
+    """What was observed."""
+
+    value = ma.fields.Float(required=True)
+    unit = ma.fields.String(required=True)
+
+
+class BaselineSchema(AmountSchema):
+    """What was to be expected, and how that was made."""
+
+    baseline = ma.fields.String(required=True)
+
+
+class WindowSchema(ma.Schema):
+    """Half-open: ``to`` is the first instant after it."""
+
+    from_ = ma.fields.AwareDateTime(required=True, data_key="from")
+    to = ma.fields.AwareDateTime(required=True)
+
+
+class ContributorSchema(ma.Schema):
+    """An agent that takes part in it."""
+
+    agentId = ma.fields.UUID(required=True)
+    agentName = ma.fields.String(required=True)
+    count = ma.fields.Integer(required=True)
 
 
 class FindingSchema(ma.Schema):
@@ -144,20 +153,19 @@ class FindingWithHistorySchema(FindingSchema):
 @blueprint.alt_response(429, "RATE_LIMITED")
 def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
     """What the organization's usage says that an operator should know; what is ongoing and most urgent first."""
-    days, percent = arguments["days"], arguments["dominance_percent"]
-    state, kind, agent = arguments["state"], arguments["kind"], arguments["agent"]
+    days, percent = arguments.pop("days"), arguments.pop("dominance_percent")
     if percent == DEFAULT_DOMINANCE_PERCENT:
         listing = callers_listing(caller, days=days)
         evaluated_at, not_computed = listing.evaluated_at, listing.not_computed
-        data = [one.represent() for one in filtered(listing, state=state, kind=kind, agent=agent)]
+        data = [one.represent() for one in filtered(listing.findings, **arguments)]
     else:
-        found = callers_findings(caller, days=days, dominance_percent=percent)
+        # With a share of the caller's own they are computed and not stored, so they have no state.
+        query = findings_query(caller.at, caller.settings, days=days, dominance_percent=percent)
+        with caller.expensive_read():
+            found = findings(caller.read_together, query)
         evaluated_at, not_computed = caller.at, found.not_computed
-        data = [
-            one.represent() | STATELESS
-            for one in found.findings
-            if state is None and kind in (None, one.kind) and concerns(one, agent)
-        ]
+        stateless = dict.fromkeys(FindingSchema().fields)
+        data = [stateless | one.represent() for one in filtered(found.findings, **arguments)]
     return data_response(
         {
             "tenantId": caller.organization_id,
@@ -175,12 +183,11 @@ def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
 @blueprint.response(200, FindingWithHistorySchema)
 def get_finding(caller: Caller, finding_id: UUID) -> Response:
     """Return one finding, and what happened to it."""
-    return json_response(with_history(caller.read_together, callers_finding(caller, finding_id)))
+    return json_response(with_history(caller.read, callers_finding(caller, finding_id)))
 
 
-def with_history(run: Run, finding: KnownFinding) -> dict[str, Any]:
+def with_history(fetch: Fetch, finding: KnownFinding) -> dict[str, Any]:
     """A finding and its history as our JSON."""
-    [rows] = run(Call("finding_state/finding_history", {"finding_id": finding.finding_id}))
     history = [
         {
             "at": timestamp(row.changed_at),
@@ -189,7 +196,7 @@ def with_history(run: Run, finding: KnownFinding) -> dict[str, Any]:
             "by": row.changed_by,
             "note": row.note,
         }
-        for row in rows
+        for row in fetch("finding_state/finding_history", finding_id=finding.finding_id)
     ]
     return finding.represent() | {"history": history}
 
@@ -201,12 +208,12 @@ def callers_finding(caller: Caller, finding_id: UUID) -> KnownFinding:
 
     :raises NotFound: there is no such finding in the organization.
     """
-    finding = read_finding(caller.read_together, finding_id)
-    if finding is None and caller.leave_replica():
-        finding = read_finding(caller.read_together, finding_id)
-    if finding is None:
-        raise NotFound
-    return finding
+    try:
+        return read_finding(caller.read, finding_id)
+    except NotFound:
+        if not caller.leave_replica():
+            raise
+        return read_finding(caller.read, finding_id)
 
 
 def callers_listing(caller: Caller, *, days: int = DEFAULT_DAYS) -> Listing:
@@ -219,21 +226,10 @@ def callers_listing(caller: Caller, *, days: int = DEFAULT_DAYS) -> Listing:
     )
 
 
-def filtered(listing: Listing, *, state: str | None, kind: str | None, agent: UUID | None) -> list[KnownFinding]:
-    """Those of a list that are in a state, of a kind and about an agent; ``None`` is any."""
+def filtered(found: Iterable[Finding], *, state: str | None, kind: str | None, agent: UUID | None) -> list[Finding]:
+    """Those that are in a state, of a kind, and name an agent, also as one of several; ``None`` is any."""
     return [
         one
-        for one in listing.findings
-        if _is_in(one, state) and kind in (None, one.kind) and concerns(one.finding, agent)
+        for one in found
+        if state in (None, *one.states) and kind in (None, one.kind) and agent in (None, *one.agent_ids)
     ]
-
-
-def _is_in(one: KnownFinding, state: str | None) -> bool:
-    if state == "acknowledged":
-        return one.acknowledged_at is not None
-    return state is None or one.is_ongoing == (state == "ongoing")
-
-
-def concerns(finding: Finding, agent_id: UUID | None) -> bool:
-    """Whether a finding names an agent, also as one of several; ``None`` is any."""
-    return agent_id is None or agent_id in (finding.agent_id, *(agent.agent_id for agent in finding.agents))

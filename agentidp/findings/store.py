@@ -3,8 +3,8 @@
 1. :func:`evaluate` computes an organization's findings, compares them with the stored ones
    (:func:`agentidp.findings.identity.reconcile`), and stores the result, its history and its alerts in one transaction.
 2. The transaction locks the organization's evaluation first; of two evaluations at once, the later instant wins.
-3. :func:`read_listing` and :func:`read_finding` return what is stored, with acknowledgements and mutes.
-4. :func:`listing_of` returns the same, and evaluates first if nothing recent is stored.
+3. :func:`listing_of` and :func:`read_finding` return what is stored, with acknowledgements and mutes. The former
+   evaluates first if nothing recent is stored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
-from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -28,80 +27,20 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import DEFAULT_DAYS, STORED_DAYS, Found, findings, findings_query
 from agentidp.findings.alerting import alerts_of, enqueue
 from agentidp.findings.causes import urgency
-from agentidp.findings.finding import Finding, FindingsQuery, finding_of
-from agentidp.findings.identity import ORGANIZATION, Change, Happening, Reconciled, Tracked, as_row, from_row, reconcile
-from agentidp.http.errors import RateLimited
-from agentidp.http.schemas import timestamp
+from agentidp.findings.finding import FindingsQuery, KnownFinding, as_row, from_row
+from agentidp.findings.identity import Happening, Reconciled, reconcile
+from agentidp.http.errors import RateLimited, existing
 
 Run = Callable[..., list[Rows]]
 """Runs the calls given to it for one organization, all in one round trip, and returns the rows of each."""
+
+Fetch = Callable[..., Rows]
+"""Runs the statement of a name with the parameters given to it, and returns its rows."""
 
 OpenTransaction = Callable[[], AbstractContextManager[Transaction]]
 
 STALE_TIMES = 2
 """Intervals of ``agentidp watch`` after which a stored evaluation is too old to be read."""
-
-DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownFinding:
-    """A stored finding: what was reported last, and its state."""
-
-    finding: Finding
-    finding_id: UUID
-    kind: str
-    subject: str
-    first_seen_at: datetime
-    last_seen_at: datetime
-    ended_at: datetime | None
-    acknowledged_at: datetime | None
-    acknowledged_by: str | None
-    note: str | None
-    muted_until: datetime | None
-
-    @property
-    def is_ongoing(self) -> bool:
-        """Whether it goes on."""
-        return self.ended_at is None
-
-    def represent(self) -> dict[str, Any]:
-        """As our JSON: the finding's, and then its state."""
-        return self.finding.represent() | {
-            "findingId": str(self.finding_id),
-            "state": "ongoing" if self.is_ongoing else "ended",
-            "firstSeenAt": timestamp(self.first_seen_at),
-            "lastSeenAt": timestamp(self.last_seen_at),
-            "endedAt": timestamp(self.ended_at),
-            "acknowledgedAt": timestamp(self.acknowledged_at),
-            "acknowledgedBy": self.acknowledged_by,
-            "note": self.note,
-            "mutedUntil": timestamp(self.muted_until),
-        }
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Stored findings, those that are ongoing and most urgent first, and the evaluation that stored them: when; from
-    which day on what ended is known; the kinds about which it knows nothing.
-    """
-
-    findings: list[KnownFinding]
-    evaluated_at: datetime
-    first_day: date
-    not_computed: tuple[str, ...]
-
-    def reaches_back(self, at: datetime, days: int) -> bool:
-        """Whether what ended in the last *days* UTC days is known."""
-        return self.first_day <= first_of(days, at)
-
-    def is_fresh(self, at: datetime, days: int, interval: float) -> bool:
-        """Whether the findings are recent enough, and reach back *days* days.
-
-        :param interval: seconds between two evaluations.
-        """
-        is_recent = at - self.evaluated_at <= STALE_TIMES * timedelta(seconds=interval)
-        return is_recent and self.reaches_back(at, days)
 
 
 def evaluate(run: Run, open_transaction: OpenTransaction, query: FindingsQuery) -> None:
@@ -119,7 +58,7 @@ def evaluate(run: Run, open_transaction: OpenTransaction, query: FindingsQuery) 
         store_evaluation(opened, found, query, took)
 
 
-def store_evaluation(opened: Transaction, found: Found, query: FindingsQuery, took: float = 0.0) -> tuple[Tracked, ...]:
+def store_evaluation(opened: Transaction, found: Found, query: FindingsQuery, took: float = 0.0) -> list[KnownFinding]:
     """Store what became of an organization's findings now that these were found.
 
     :param took: the seconds that it took to find them, for the metrics.
@@ -128,16 +67,12 @@ def store_evaluation(opened: Transaction, found: Found, query: FindingsQuery, to
     [last] = opened.fetch("finding_state/lock_evaluation", since=query.since)
     is_known = last.evaluated_at is not None and last.first_day <= query.since
     if is_known and last.evaluated_at >= query.at:
-        return ()
-    stored = opened.fetch("finding_state/stored_findings", ended_after=midnight(query.since) - DAY)
-    result = reconcile(
-        [from_row(row) for row in stored],
-        found.findings,
-        query.at,
-        not_computed=found.not_computed,
-        new_id=uuid.uuid4,
-    )
-    _store(opened, result)
+        return []
+    stored = opened.fetch("finding_state/stored_findings", ended_after=_midnight(query) - timedelta(days=1))
+    known = [from_row(row) for row in stored]
+    result = reconcile(known, found.findings, query.at, not_computed=found.not_computed)
+    if result.findings:
+        _store(opened, result)
     # After a time without evaluations, what ended in it is unknown.
     has_gap = last.evaluated_at is not None and last.evaluated_at.astimezone(UTC).date() < query.since
     opened.fetch(
@@ -151,20 +86,22 @@ def store_evaluation(opened: Transaction, found: Found, query: FindingsQuery, to
 
 def _store(opened: Transaction, result: Reconciled) -> None:
     """Store the findings, record the changes, and put the alerts about them into the outbox."""
-    if not result.findings:
-        return
+    escalated = {one.finding_id for one, happening in result.changes if happening is Happening.escalated}
     muted = {(mute.kind, mute.subject) for mute in opened.fetch("finding_state/mutes")}
-    findings, alerts = alerts_of(result.findings, muted, result.turned, result.reminded)
+    findings, alerts = alerts_of(result.findings, muted, result.turned, escalated)
     opened.fetch("finding_state/store_findings", findings=Jsonb([as_row(one) for one in findings]))
-    for change in result.changes:
-        if change.happening is Happening.escalated:
-            opened.fetch("finding_state/withdraw_acknowledgement", finding_id=change.finding_id)
+    for finding_id in escalated:
+        opened.fetch("finding_state/withdraw_acknowledgement", finding_id=finding_id)
     record_changes(opened, result.changes)
     enqueue(opened, alerts)
 
 
 def record_changes(
-    opened: Transaction, changes: Iterable[Change], *, changed_by: str | None = None, note: str | None = None
+    opened: Transaction,
+    changes: Iterable[tuple[KnownFinding, Happening]],
+    *,
+    changed_by: str | None = None,
+    note: str | None = None,
 ) -> None:
     """Record what happened to findings.
 
@@ -173,31 +110,28 @@ def record_changes(
     rows = [
         {
             "change_id": str(uuid.uuid4()),
-            "finding_id": str(change.finding_id),
-            "change": change.happening.value,
-            "severity": change.severity.name,
+            "finding_id": str(finding.finding_id),
+            "change": happening.value,
+            "severity": finding.severity.name,
             "changed_by": changed_by,
             "note": note,
         }
-        for change in changes
+        for finding, happening in changes
     ]
     if rows:
         opened.fetch("finding_state/add_changes", changes=Jsonb(rows))
 
 
-def read_listing(run: Run, at: datetime, days: int) -> Listing | None:
-    """The stored findings that go on or ended within *days* UTC days, today included; ``None`` before an evaluation."""
-    evaluations, rows, mutes = run(
-        Call("finding_state/last_evaluation", {}),
-        Call("finding_state/list_findings", {"ended_after": midnight(first_of(days, at))}),
-        Call("finding_state/mutes", {}),
-    )
-    if not evaluations:
-        return None
-    [last] = evaluations
-    known = known_findings(rows, mutes)
-    known.sort(key=lambda one: (not one.is_ongoing, urgency(one.finding, at)))
-    return Listing(known, last.evaluated_at.astimezone(UTC), last.first_day, tuple(last.not_computed))
+@dataclass(frozen=True)
+class Listing:
+    """Stored findings, those that are ongoing and most urgent first, and the evaluation that stored them: when; from
+    which day on what ended is known; the kinds about which it knows nothing.
+    """
+
+    findings: list[KnownFinding]
+    evaluated_at: datetime
+    first_day: date
+    not_computed: tuple[str, ...]
 
 
 def listing_of(
@@ -216,64 +150,50 @@ def listing_of(
     :param turn: in which they are computed; it may refuse that as :class:`RateLimited`.
     :raises DatabaseUnavailable: they had to be computed, and no kind could be.
     """
-    listing = read_listing(run, at, days)
-    if listing and listing.is_fresh(at, days, settings.watch_interval):
+    query = findings_query(at, settings, days=days)
+    listing = _stored_listing(run, query)
+    if listing and listing.first_day > query.since:
+        # What ended before that is unknown.
+        listing = None
+    if listing and at - listing.evaluated_at <= STALE_TIMES * timedelta(seconds=settings.watch_interval):
         return listing
-    reaches = listing is not None and listing.reaches_back(at, days)
-    look_back = STORED_DAYS if reaches else max(days, STORED_DAYS)
+    look_back = STORED_DAYS if listing else max(days, STORED_DAYS)
     try:
         with turn():
             evaluate(run, open_transaction, findings_query(at, settings, days=look_back))
     except (RateLimited, DatabaseUnavailable):
-        if listing is None or not reaches:
+        if listing is None:
             raise
         # Old ones that say how old they are.
         return listing
     # In a transaction, because a replica may not have it yet.
     with open_transaction() as opened:
-        listing = read_listing(lambda *calls: [opened.run(call) for call in calls], at, days)
+        listing = _stored_listing(lambda *calls: [opened.run(call) for call in calls], query)
     assert listing is not None  # noqa: S101 - one has just been stored
     return listing
 
 
-def read_finding(run: Run, finding_id: UUID) -> KnownFinding | None:
-    """One stored finding; ``None`` if there is no such finding."""
-    rows, mutes = run(
-        Call("finding_state/get_finding", {"finding_id": finding_id}),
-        Call("finding_state/mutes", {}),
+def _stored_listing(run: Run, query: FindingsQuery) -> Listing | None:
+    """The stored findings that go on or ended within the days of *query*; ``None`` before the first evaluation."""
+    evaluations, rows = run(
+        Call("finding_state/last_evaluation", {}),
+        Call("finding_state/stored_findings", {"ended_after": _midnight(query)}),
     )
-    return next(iter(known_findings(rows, mutes)), None)
+    if not evaluations:
+        return None
+    [last] = evaluations
+    known = sorted(map(from_row, rows), key=lambda one: (not one.is_ongoing, urgency(one, query.at)))
+    return Listing(known, last.evaluated_at.astimezone(UTC), last.first_day, tuple(last.not_computed))
 
 
-def known_findings(rows: Rows, mutes: Rows) -> list[KnownFinding]:
-    """Rows of ``finding_state/list_findings`` or ``finding_state/get_finding``, and of ``finding_state/mutes``."""
-    muted = {(mute.kind, mute.subject): mute.until for mute in mutes}
-    return [
-        KnownFinding(
-            finding=finding_of(row.report),
-            finding_id=row.finding_id,
-            kind=row.kind,
-            subject=row.subject,
-            first_seen_at=row.first_seen_at,
-            last_seen_at=row.last_seen_at,
-            ended_at=row.ended_at,
-            acknowledged_at=row.acknowledged_at,
-            acknowledged_by=row.acknowledged_by,
-            note=row.note,
-            muted_until=max(
-                (muted[row.kind, subject] for subject in (row.subject, ORGANIZATION) if (row.kind, subject) in muted),
-                default=None,
-            ),
-        )
-        for row in rows
-    ]
+def _midnight(query: FindingsQuery) -> datetime:
+    """When the first of the days begins."""
+    return datetime.combine(query.since, time(), UTC)
 
 
-def midnight(day: date) -> datetime:
-    """When a UTC day begins."""
-    return datetime.combine(day, time(), UTC)
+def read_finding(fetch: Fetch, finding_id: UUID) -> KnownFinding:
+    """One stored finding.
 
-
-def first_of(days: int, at: datetime) -> date:
-    """The first of so many UTC days, of which the day of *at* is the last."""
-    return at.astimezone(UTC).date() - timedelta(days=days - 1)
+    :raises NotFound: there is no such finding in the organization.
+    """
+    return from_row(existing(fetch("finding_state/get_finding", finding_id=finding_id)))

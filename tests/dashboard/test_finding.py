@@ -12,7 +12,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp.findings.actions import MAX_NOTE
-from agentidp.findings.store import KnownFinding, read_finding
+from agentidp.findings.finding import KnownFinding
+from agentidp.findings.store import read_finding
 from agentidp.services import Services
 from tests.conftest import Cast
 from tests.dashboard.conftest import SAME_ORIGIN, Page, with_session
@@ -39,9 +40,7 @@ def reader(cast: Cast, services: Services) -> Agent:
 
 def stored(agent: Agent, finding_id: UUID) -> KnownFinding:
     """The finding as it is stored."""
-    found = read_finding(database_of(agent.services, agent.organization_id).run, finding_id)
-    assert found is not None
-    return found
+    return read_finding(database_of(agent.services, agent.organization_id).fetch, finding_id)
 
 
 def send(
@@ -165,7 +164,7 @@ def test_goes_back_to_a_page_of_ours_only(signed_in: FlaskClient, finding_id: UU
 def test_a_session_without_the_scope_sees_no_form_and_does_nothing(
     client: FlaskClient, cast: Cast, reader: Agent, finding_id: UUID
 ) -> None:
-    before = stored(cast.acme, finding_id)
+    before = stored(cast.acme, finding_id).represent()
     with_session(client, reader)
     for path in ("", f"/findings/{finding_id}", f"/agents/{cast.acme.agent_id}"):
         page = Page(client.get(f"/dashboard{path}"))
@@ -177,20 +176,20 @@ def test_a_session_without_the_scope_sees_no_form_and_does_nothing(
             response = send(client, finding_id, action, until="2026-04-20")
             assert response.status_code == 403
             assert "without the scope findings:write" in response.text
-    assert stored(cast.acme, finding_id) == before
+    assert stored(cast.acme, finding_id).represent() == before
 
 
 def test_nobody_sees_or_acts_on_another_organizations_finding(
     client: FlaskClient, cast: Cast, finding_id: UUID
 ) -> None:
-    before = stored(cast.acme, finding_id)
+    before = stored(cast.acme, finding_id).represent()
     with_session(client, cast.outsider)
     assert client.get(f"/dashboard/findings/{finding_id}").status_code == 404
     for action in ACTIONS:
         assert send(client, finding_id, action, until="2026-04-20").status_code == 404
         # Nor does an error say that there is one.
         assert send(client, finding_id, action, note="a\0").status_code == 404
-    assert stored(cast.acme, finding_id) == before
+    assert stored(cast.acme, finding_id).represent() == before
 
 
 @pytest.mark.parametrize(
@@ -199,10 +198,10 @@ def test_nobody_sees_or_acts_on_another_organizations_finding(
 def test_another_sites_page_does_nothing(
     signed_in: FlaskClient, cast: Cast, finding_id: UUID, headers: dict[str, str]
 ) -> None:
-    before = stored(cast.acme, finding_id)
+    before = stored(cast.acme, finding_id).represent()
     for action in ACTIONS:
         assert send(signed_in, finding_id, action, headers, until="2026-04-20").status_code == 403
-    assert stored(cast.acme, finding_id) == before
+    assert stored(cast.acme, finding_id).represent() == before
 
 
 def test_an_ended_finding_has_its_form_on_its_page(signed_in: FlaskClient, cast: Cast, services: Services) -> None:

@@ -817,7 +817,7 @@ def test_while_other_findings_are_worked_out_a_page_comes_without_them(
 
 # Each of them a round trip of its own; nothing is counted.
 VIEWER = "dashboard/viewer"
-FINDINGS = ["finding_state/last_evaluation", "finding_state/list_findings", "finding_state/mutes"]
+FINDINGS = ["finding_state/last_evaluation", "finding_state/stored_findings"]
 
 
 @COMPARES_STATEMENTS

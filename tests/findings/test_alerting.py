@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from agentidp.findings import Found, findings_query
 from agentidp.findings.alerting import Alert, alerts_of
-from agentidp.findings.finding import Finding, Severity
-from agentidp.findings.identity import MAX_MISSES, ORGANIZATION, Tracked, reconcile
+from agentidp.findings.finding import ORGANIZATION, Finding, KnownFinding, Severity
+from agentidp.findings.identity import MAX_MISSES, reconcile
 from agentidp.findings.store import store_evaluation
 from agentidp.services import Services
 from tests.factories import NOON, Clock, a_finding, database_of, make_agent, make_alert_target, make_organization
@@ -245,7 +245,7 @@ def test_whatever_is_muted_each_finding_is_opened_before_it_escalates_and_is_res
     looks: list[tuple[Severity | None, bool]],
 ) -> None:
     """An agent's finding is found with a severity or not at all, and is muted meanwhile or not."""
-    stored: dict[UUID, Tracked] = {}
+    stored: dict[UUID, KnownFinding] = {}
     sent: list[Alert] = []
     for number, (severity, is_muted) in enumerate(looks, 1):
         at = NOON + number * MINUTES

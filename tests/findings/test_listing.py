@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -14,8 +15,8 @@ from agentidp.db.sql import Call
 from agentidp.findings import DEFAULT_DAYS, STORED_DAYS, Found, findings_query, store
 from agentidp.findings.finding import Contributor, Finding
 from agentidp.findings.identity import MAX_MISSES
-from agentidp.findings.listing import STATELESS
-from agentidp.findings.store import STALE_TIMES, evaluate, store_evaluation
+from agentidp.findings.listing import FindingSchema
+from agentidp.findings.store import STALE_TIMES, evaluate, read_finding, store_evaluation
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import make_cast
 from tests.factories import NOON, PATIENCE, Clock, a_finding, database_of, make_agent, make_finding
@@ -23,6 +24,7 @@ from tests.findings.conftest import FINDINGS, STORY_AT, Fleet, make_a_story
 from tests.wire import overheard
 
 HOUR = timedelta(hours=1)
+ONE, OTHER = UUID(int=1), UUID(int=2)
 
 
 def store_findings(fleet: Fleet, *found: Finding, days: int = STORED_DAYS, not_computed: tuple[str, ...] = ()) -> None:
@@ -67,6 +69,23 @@ def test_a_finding_and_its_state(fleet: Fleet) -> None:
     assert (alone.status_code, alone.json) == (200, body | {"history": [opened]})
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"observed": 12.5, "expected": 0.25},
+        {"agents": (Contributor(agent_id=ONE, agent_name="one", count=3),), "agent_count": 9},
+        {"agent_id": ONE, "agent_name": "one", "credential_id": OTHER, "step": 2, "also_seen_as": ("silence",)},
+    ],
+)
+def test_a_finding_says_the_same_once_it_has_been_stored(fleet: Fleet, changes: dict[str, Any]) -> None:
+    finding = a_finding(NOON, **changes)
+    finding_id = make_finding(fleet.services, fleet.organization_id, finding)
+    read = read_finding(database_of(fleet.services, fleet.organization_id).fetch, finding_id)
+    assert (Finding.represent(read), read.step) == (finding.represent(), finding.step)
+    assert (read.highest, read.announced, read.misses) == (finding.severity, finding.severity, 0)
+    assert (read.first_seen_at, read.last_seen_at, read.ended_at) == (NOON, NOON, None)
+
+
 @COMPARES_STATEMENTS
 def test_evaluates_before_the_first_read_and_then_reads_what_is_stored(fleet: Fleet, clock: Clock) -> None:
     clock.now = STORY_AT
@@ -82,8 +101,7 @@ def test_evaluates_before_the_first_read_and_then_reads_what_is_stored(fleet: Fl
     assert conversation.statements == [
         "database/enter_organization",
         "finding_state/last_evaluation",
-        "finding_state/list_findings",
-        "finding_state/mutes",
+        "finding_state/stored_findings",
         "usage/record_request",
     ]
 
@@ -192,7 +210,8 @@ def test_another_share_is_computed_and_not_stored(fleet: Fleet) -> None:
     fleet.store()
     live = fleet.findings("dominance", dominance_percent=50)
     assert [one["agentName"] for one in live] == ["busy"]
-    assert fleet.listed(dominancePercent=50)["data"] == [{**one, **STATELESS} for one in live]
+    stateless = dict.fromkeys(FindingSchema().fields)
+    assert fleet.listed(dominancePercent=50)["data"] == [stateless | one for one in live]
     for other in ({"kind": "spike"}, {"state": "ongoing"}):
         assert fleet.listed(dominancePercent=50, **other)["data"] == []
     database = database_of(fleet.services, fleet.organization_id)
@@ -270,7 +289,7 @@ class TestEvaluation:
             with pytest.raises(DatabaseUnavailable):
                 store_findings(fleet, a_finding(NOON))
         database = database_of(fleet.services, fleet.organization_id)
-        everything = Call("finding_state/list_findings", {"ended_after": NOON - 90 * 24 * HOUR})
+        everything = Call("finding_state/stored_findings", {"ended_after": NOON - 90 * 24 * HOUR})
         assert database.run(everything, Call("finding_state/last_evaluation", {})) == [[], []]
 
     @COMPARES_STATEMENTS
