@@ -23,17 +23,10 @@ from agentidp.usage import KEEP_NETWORKS
 
 def call(query: FindingsQuery) -> Call:
     """The histories of the agents with many rejected requests."""
-    return Call(
-        "findings/rejections",
-        {
-            "first_day": _first_day(query),
-            "since": query.since,
-            "until": query.until,
-            "sources_since": max(query.since, query.until - timedelta(days=KEEP_NETWORKS)),
-            "min_rejected": thresholds.MIN_REJECTED,
-            "max_agents": thresholds.MAX_REJECTED_AGENTS,
-        },
-    )
+    sources_since = max(query.since, query.until - timedelta(days=KEEP_NETWORKS))
+    days = {"first_day": _first_day(query), "since": query.since, "until": query.until, "sources_since": sources_since}
+    limits = {"min_rejected": thresholds.MIN_REJECTED, "max_agents": thresholds.MAX_REJECTED_AGENTS}
+    return Call("findings/rejections", days | limits)
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
@@ -121,11 +114,11 @@ def _explained(row: Any, rejected: int, tokens: int, expected: float) -> tuple[S
 
     :param tokens: those issued meanwhile; *expected* are those to be expected.
     """
-    seen = f"{rejected:,} requests of {row.agent_name} failed to authenticate"
+    seen = f"{rejected:,} requests of {row.agent_name or 'subjects that have no agent'} failed to authenticate"
     if row.agent_name is None:
         return (
             Severity.warning,
-            f"{rejected:,} requests of subjects that have no agent failed to authenticate.",
+            f"{seen}.",
             "A provisioning rule accepts their tokens, and creates no agent for them.",
             "See the reason: the rule may have its maximum of agents, or provisioning may be off. "
             "agentidp credential test says more of a token.",

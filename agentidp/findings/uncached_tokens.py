@@ -4,11 +4,10 @@ Statistic: the tokens issued against the tokens needed, one a lifetime in each r
 is declared; and if none are, the index of dispersion of the hours, which distinguishes instances that keep their tokens
 from calls that each ask for one.
 
-1. A day is costly with more than ten times the tokens needed, in half of its active hours: a loop of a few hours is no
-   habit. Two costly days in a row, among those on which the agent was active, are one.
-2. It is a warning above 25 times while it is news: in its first two weeks, or after its waste has become three times
-   what it was. What an agent has done for longer, also with breaks, is probably by design, and is listed with what
-   could be saved.
+1. A day is costly with more than ten times the tokens needed, in half of its active hours. Two costly days in a row,
+   among those on which the agent was active, are a habit; a loop of a few hours is none.
+2. It is a warning above 25 times in its first two weeks. What an agent has done for longer, also with breaks, is
+   probably by design, and is listed with what could be saved. If it wastes far more than before, that is a spike.
 """
 
 from __future__ import annotations
@@ -36,19 +35,14 @@ class CostlyDay(NamedTuple):
 
 def call(query: FindingsQuery) -> Call:
     """The histories of the agents that may have the habit."""
-    return Call(
-        "findings/uncached_tokens",
-        {
-            "first_day": _first_day(query),
-            "since": _candidates_since(query),
-            "until": query.until,
-            "token_ttl": query.token_ttl,
-            "factor": thresholds.UNCACHED_FACTOR,
-            "min_tokens": thresholds.MIN_UNCACHED_TOKENS,
-            "min_days": thresholds.MIN_UNCACHED_DAYS,
-            "max_agents": thresholds.MAX_UNCACHED_SUSPECTS,
-        },
-    )
+    days = {"first_day": _first_day(query), "since": _candidates_since(query), "until": query.until}
+    waste = {"token_ttl": query.token_ttl, "factor": thresholds.UNCACHED_FACTOR}
+    limits = {
+        "min_tokens": thresholds.MIN_UNCACHED_TOKENS,
+        "min_days": thresholds.MIN_UNCACHED_DAYS,
+        "max_agents": thresholds.MAX_UNCACHED_SUSPECTS,
+    }
+    return Call("findings/uncached_tokens", days | waste | limits)
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
@@ -85,28 +79,16 @@ def habit_of(
             groups[-1].append(costly)
         elif groups[-1]:
             groups.append([])
-    for place in reversed(range(len(groups))):
-        group, before = groups[place], [day for earlier in groups[:place] for day in earlier]
-        days = min(newest_part([*before, *group]), group, key=len)
+    while groups:
+        days = groups.pop()
         if (
             len(days) >= thresholds.MIN_UNCACHED_DAYS
             and days[-1].day >= since
             and (declared or not are_replicas(tokens, days, token_ttl))
         ):
-            days_before = sum(1 for day in active if day < days[0].day)
-            is_old = days == group and len(before) >= max(thresholds.MIN_OLD_HABIT_DAYS, days_before / 2)
-            return days, is_old
+            active_before = sum(1 for day in active if day < days[0].day)
+            return days, sum(map(len, groups)) >= max(thresholds.MIN_OLD_HABIT_DAYS, active_before / 2)
     return None
-
-
-def newest_part(days: list[CostlyDay]) -> list[CostlyDay]:
-    """The last days of a habit if the waste of each is a multiple of what it was before; otherwise all of them."""
-    waste = [day.tokens / day.fewest for day in days]
-    begins = max(len(days) - thresholds.NEW_HABIT_DAYS, thresholds.MIN_OLD_HABIT_DAYS)
-    for place in range(begins, len(days) - thresholds.MIN_UNCACHED_DAYS + 1):
-        if min(waste[place:]) > thresholds.NEW_HABIT_TIMES * median(waste[:place]):
-            return days[place:]
-    return days
 
 
 def costly_day(tokens: Sequence[int], hours: Sequence[int], token_ttl: int, replicas: int) -> CostlyDay | None:

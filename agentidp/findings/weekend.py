@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
@@ -31,28 +31,13 @@ HISTORY = 7 * thresholds.WEEKEND_WEEKS
 """Days of the histories before those that are looked at."""
 
 
-class UnusualWork(NamedTuple):
-    """An agent's tokens on a day of rest, or in its hours of rest if the day is not quiet as a whole."""
-
-    tokens: int
-    usual: int
-    is_quiet_day: bool
-
-
 def call(query: FindingsQuery) -> Call:
     """The histories of agents that were at work on such days."""
-    return Call(
-        "findings/weekend",
-        {
-            "first_day": _first_day(query),
-            "until": query.until,
-            "since": _first_day(query) + timedelta(days=HISTORY),
-            "weeks": thresholds.WEEKEND_WEEKS,
-            "max_rest_days": thresholds.MAX_REST_DAYS,
-            "min_tokens": thresholds.MIN_WEEKEND_TOKENS,
-            "max_agents": thresholds.MAX_WEEKEND_AGENTS,
-        },
-    )
+    first_day = _first_day(query)
+    days = {"first_day": first_day, "since": first_day + timedelta(days=HISTORY), "until": query.until}
+    rest = {"weeks": thresholds.WEEKEND_WEEKS, "max_rest_days": thresholds.MAX_REST_DAYS}
+    limits = {"min_tokens": thresholds.MIN_WEEKEND_TOKENS, "max_agents": thresholds.MAX_WEEKEND_AGENTS}
+    return Call("findings/weekend", days | rest | limits)
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
@@ -64,18 +49,19 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     at_work = {}
     for day in range(HISTORY, -(-length // DAY)):
         begins = instant(_first_day(query), day * DAY)
-        if begins.isoweekday() % 7 in rest_days and not query.is_holiday(begins, begins + timedelta(days=1)):
-            of_day = [(row, work) for row, tokens in agents if (work := unusual_work(tokens, day))]
-            if of_day:
-                at_work[day] = of_day
+        is_of_rest = begins.isoweekday() % 7 in rest_days and not query.is_holiday(begins, begins + timedelta(days=1))
+        works = [(row, *work) for row, tokens in agents if is_of_rest and (work := unusual_work(tokens, day))]
+        if works:
+            at_work[day] = works
     return [_finding(days, [each for day in days for each in at_work[day]], query) for days in runs(list(at_work), 1)]
 
 
-def unusual_work(tokens: Sequence[int], day: int) -> UnusualWork | None:
-    """Whether an agent was at work on a day on which, or in hours in which, it usually rests.
+def unusual_work(tokens: Sequence[int], day: int) -> tuple[int, int] | None:
+    """The tokens of a day on which, or in hours in which, an agent usually rests, and how many are usual.
 
     :param tokens: by the hour.
     :param day: the index of the day.
+    :returns: ``None`` if it was not at work, or does not rest.
     """
     of_days = daily(tokens)
     first = next((each for each in range(max(day - HISTORY, 0), day) if of_days[each]), day)
@@ -90,11 +76,11 @@ def unusual_work(tokens: Sequence[int], day: int) -> UnusualWork | None:
     if not works_on_most_days or not _is_activity(of_days[day] - usual, average):
         return None
     if 100 * usual <= thresholds.QUIET_PERCENT * average:
-        return UnusualWork(of_days[day], usual, is_quiet_day=True)
+        return of_days[day], usual
     if 100 * usual <= thresholds.PART_PERCENT * average:
         in_rest = sum(tokens[hour] for hour in hours_of_rest(tokens, day, weeks) if hour < len(tokens))
         if _is_activity(in_rest, average):
-            return UnusualWork(in_rest, usual=0, is_quiet_day=False)
+            return in_rest, 0
     return None
 
 
@@ -116,11 +102,15 @@ def _first_day(query: FindingsQuery) -> date:
     return query.until - timedelta(days=min(query.days, thresholds.MAX_WEEKEND_DAYS) + HISTORY)
 
 
-def _finding(days: list[int], works: list[tuple[Any, UnusualWork]], query: FindingsQuery) -> Finding:
-    names = {row.agent_id: row.agent_name for row, _ in works}
+def _finding(days: list[int], works: list[tuple[Any, int, int]], query: FindingsQuery) -> Finding:
+    """The finding about adjacent days.
+
+    :param works: a row, and its tokens and the usual ones of one of the days.
+    """
+    names = {row.agent_id: row.agent_name for row, *_ in works}
     tokens: Counter[UUID] = Counter()
-    for row, work in works:
-        tokens[row.agent_id] += work.tokens
+    for row, of_day, _ in works:
+        tokens[row.agent_id] += of_day
     agents = [
         Contributor(agent_id=agent_id, agent_name=names[agent_id], count=count)
         for agent_id, count in sorted(tokens.items(), key=lambda each: (-each[1], str(each[0])))
@@ -128,12 +118,7 @@ def _finding(days: list[int], works: list[tuple[Any, UnusualWork]], query: Findi
     alone = agents[0] if len(agents) == 1 else None
     others = "another agent" if len(agents) == 2 else f"{len(agents) - 1:,} other agents"
     begins, ends = (instant(_first_day(query), day * DAY) for day in (days[0], days[-1] + 1))
-    issued, usual = sum(tokens.values()), sum(work.usual for _, work in works)
-    baseline = f"the highest of the same weekday in up to {thresholds.WEEKEND_WEEKS} weeks before"
-    usually = "usually a quiet day" if len(days) == 1 else "usually quiet days"
-    if not all(work.is_quiet_day for _, work in works):
-        baseline += ", of its hours that are usually quiet if the day is not"
-        usually = "in hours that are usually quiet"
+    issued, usual = sum(tokens.values()), sum(of_day for *_, of_day in works)
     return Finding(
         kind="weekend",
         severity=Severity.warning,
@@ -145,11 +130,13 @@ def _finding(days: list[int], works: list[tuple[Any, UnusualWork]], query: Findi
         observed=issued,
         expected=usual,
         excess=issued - usual,
-        baseline=baseline,
+        baseline=f"the highest of the same weekday in up to {thresholds.WEEKEND_WEEKS} weeks before, or none in hours "
+        "of rest",
         agents=tuple(agents[: thresholds.MAX_CONTRIBUTORS]),
         agent_count=len(agents),
         summary=f"{agents[0].agent_name} {'was' if alone else f'and {others} were'} issued {issued:,} tokens "
-        f"{days_in_words(begins.date(), (ends - timedelta(days=1)).date())}, {usually}.",
+        f"{days_in_words(begins.date(), (ends - timedelta(days=1)).date())}, when "
+        f"{'it usually rests' if alone else 'they usually rest'}.",
         causes="Work that was planned for these days, a schedule that was changed, or somebody else who uses the"
         " credentials.",
         next_step="Ask those who run these agents; if nobody knows of it, revoke their credentials.",
