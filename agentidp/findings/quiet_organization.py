@@ -16,46 +16,28 @@ are, it is 8 - 3 + 3 ln(3/8) = 2.06, and it takes four such hours.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from itertools import islice
 from math import log
+from statistics import median_low
+from typing import NamedTuple
 
 from agentidp.findings import thresholds
-from agentidp.findings.history import DAY, WEEK
-from agentidp.findings.quiet_agent import is_amid_work, known_weeks
+from agentidp.findings.history import DAY, WEEK, runs
+from agentidp.findings.quiet_agent import known_weeks, weeks_active
 
 
-@dataclass(frozen=True)
-class QuietTime:
+class QuietTime(NamedTuple):
     """Hours in which the agents of a sample were quiet: from ``begins`` to before ``ends``.
 
-    ``stops`` is the hour in which they stopped, which is before ``begins`` if that was within a marked holiday.
-    ``expected`` and ``observed`` are active agents in all its hours together; ``stopped`` are the places in the sample
-    of those that stopped, if it is not most of them.
+    If it lasts, it includes the hour that runs. ``expected`` and ``observed`` are active agents in all its hours
+    together; ``stopped`` are the places in the sample of those that stopped, if it is part of the organization.
     """
 
-    stops: int
     begins: int
     ends: int
-    lasts: bool
-    expected: float
-    observed: float
+    expected: int
+    observed: int
     stopped: tuple[int, ...] = ()
-
-
-def median_low(values: Sequence[int]) -> int:
-    """The lower of the middle ones."""
-    return sorted(values)[(len(values) - 1) // 2]
-
-
-def half_deviance(seen: int, usual: int) -> float:
-    """Half of the Poisson deviance of a count from a mean: 0 if they are equal, *usual* if nothing was seen."""
-    return usual - seen + (seen * log(seen / usual) if seen else 0.0)
-
-
-def usual_agents(active: Sequence[int], hour: int, first: int) -> int | None:
-    """How many agents are usually active in an hour; ``None`` if too few weeks are known."""
-    past = [active[before] for before in range(hour - WEEK, -1, -WEEK)[: thresholds.SILENCE_WEEKS] if before >= first]
-    return median_low(past) if len(past) >= thresholds.MIN_SILENCE_WEEKS else None
 
 
 def busy_hours(active: Sequence[int], since: int) -> dict[int, int]:
@@ -64,23 +46,23 @@ def busy_hours(active: Sequence[int], since: int) -> dict[int, int]:
     :param active: how many agents were active in each hour; the last one still runs.
     """
     first = next((hour for hour, number in enumerate(active) if number), len(active))
-    usual = {hour: usual_agents(active, hour, first) for hour in range(since, len(active) - 1)}
-    return {hour: number for hour, number in usual.items() if number and number >= thresholds.MIN_USUAL_AGENTS}
+    busy = {}
+    for hour in range(since, len(active) - 1):
+        past = [active[one] for one in range(hour - WEEK, first - 1, -WEEK)[: thresholds.SILENCE_WEEKS]]
+        if len(past) >= thresholds.MIN_SILENCE_WEEKS and median_low(past) >= thresholds.MIN_USUAL_AGENTS:
+            busy[hour] = median_low(past)
+    return busy
 
 
 def runs_of_quiet_hours(active: Sequence[int], busy: dict[int, int]) -> list[list[int]]:
     """The busy hours in which fewer than half of the usual agents are active, in runs without another busy hour."""
-    groups: list[list[int]] = [[]]
-    for hour, usual in busy.items():
-        if 2 * active[hour] < usual:
-            groups[-1].append(hour)
-        elif groups[-1]:
-            groups.append([])
-    return [group for group in groups if group]
+    hours = list(busy)
+    quiet = [place for place, hour in enumerate(hours) if 2 * active[hour] < busy[hour]]
+    return [[hours[place] for place in run] for run in runs(quiet, 1)]
 
 
-def quiet_times(active: Sequence[int], since: int, holidays: Collection[int]) -> list[QuietTime]:
-    """The times from *since* on in which most of the organization was quiet.
+def quiet_times(active: Sequence[int], busy: dict[int, int], holidays: Collection[int]) -> list[QuietTime]:
+    """The times in which most of the organization was quiet.
 
     A time lasts if its last hour is the last busy one, and the agents are not back. No hour of a marked holiday counts,
     but what stopped within it is an outage if it stays quiet after it.
@@ -88,27 +70,27 @@ def quiet_times(active: Sequence[int], since: int, holidays: Collection[int]) ->
     :param holidays: the hours of those that were marked.
     """
     found = []
-    busy = busy_hours(active, since)
     for run in runs_of_quiet_hours(active, busy):
         # The whole run says when the agents stopped and came back; only its hours outside holidays are evidence.
         counted = [hour for hour in run if hour not in holidays]
-        if not counted:
-            continue
         first, last = run[0], run[-1]
         # Within two hours, because an agent may stop or start an hour late.
         began_amid_work = at_work(active[max(first - 2, 0) : first], busy[first])
         ended_amid_work = at_work(active[last + 1 : last + 3], busy[last])
-        if is_unlikely(counted, active, busy) and (began_amid_work or ended_amid_work):
+        if counted and is_unlikely(counted, active, busy) and (began_amid_work or ended_amid_work):
             lasts = last == max(busy) and not ended_amid_work
             ends = len(active) if lasts else counted[-1] + 1
             expected, observed = (sum(numbers[hour] for hour in counted) for numbers in (busy, active))
-            found.append(QuietTime(first, counted[0], ends, lasts, expected, observed))
+            found.append(QuietTime(counted[0], ends, expected, observed))
     return found
 
 
 def is_unlikely(hours: Sequence[int], active: Sequence[int], busy: dict[int, int]) -> bool:
-    """Whether the sum of these hours' half deviances is too high for chance."""
-    evidence = sum(half_deviance(active[hour], busy[hour]) for hour in hours)
+    """Whether the half deviances of some hours add up to more than chance explains."""
+    evidence = 0.0
+    for hour in hours:
+        seen, usual = active[hour], busy[hour]
+        evidence += usual - seen + (seen * log(seen / usual) if seen else 0.0)
     return evidence >= thresholds.MIN_EVIDENCE_ORGANIZATION
 
 
@@ -117,42 +99,36 @@ def at_work(active: Sequence[int], usual: int) -> bool:
     return any(3 * number >= 2 * usual for number in active)
 
 
-def partial_silences(sample: Sequence[Sequence[int]], since: int) -> list[QuietTime]:
-    """The times from *since* on in which part of the organization was quiet.
+def partial_silences(sample: Sequence[Sequence[int]], since: int, holidays: Collection[int]) -> list[QuietTime]:
+    """The times from *since* on in which part of the organization was quiet, until half of those that stopped are back.
 
-    :param sample: the requests by the hour of each agent.
+    :param sample: the requests by the hour of each agent; the last hour still runs.
+    :param holidays: the hours of those that were marked: what stops within them has to stay quiet after them.
     """
     found: list[QuietTime] = []
-    length = min(map(len, sample), default=0)
-    weeks = [known_weeks(counts, length // DAY) for counts in sample]
-    hour = max(since, 1)
-    while hour < length - thresholds.MIN_STOPPED_HOURS:
-        stopped = tuple(place for place, counts in enumerate(sample) if stops(counts, hour, weeks[place]))
-        at_work_before = sum(1 for counts in sample if counts[hour - 1])
+    now = min(map(len, sample), default=0) - 1
+    for begins in range(since, now):
+        if found and begins < found[-1].ends:
+            continue
+        hours = list(
+            islice((hour for hour in range(begins, now) if hour not in holidays), thresholds.MIN_STOPPED_HOURS)
+        )
+        stopped = tuple(place for place, counts in enumerate(sample) if stops(counts, begins, hours))
+        at_work_before = sum(1 for counts in sample if counts[begins - 1])
         if len(stopped) >= max(thresholds.MIN_STOPPED_AGENTS, thresholds.MIN_STOPPED_SHARE * at_work_before):
-            found.append(_partial_silence(sample, hour, stopped, at_work_before))
-            hour = found[-1].ends
-        else:
-            hour += 1
+            ends = begins
+            while ends < now and 2 * sum(1 for place in stopped if sample[place][ends]) < len(stopped):
+                ends += 1
+            expected = (ends - begins) * at_work_before
+            observed = sum(1 for counts in sample for count in counts[begins:ends] if count)
+            found.append(QuietTime(begins, now + 1 if ends == now else ends, expected, observed, stopped))
     return found
 
 
-def _partial_silence(
-    sample: Sequence[Sequence[int]], begins: int, stopped: tuple[int, ...], at_work_before: int
-) -> QuietTime:
-    """The time until half of the agents that stopped are back; the last hour of the sample still runs."""
-    now = len(sample[0]) - 1
-    ends = begins
-    while ends < now and 2 * sum(1 for place in stopped if sample[place][ends]) < len(stopped):
-        ends += 1
-    expected = (ends - begins) * at_work_before
-    observed = sum(1 for counts in sample for count in counts[begins:ends] if count)
-    lasts = ends >= now
-    return QuietTime(begins, begins, now + 1 if lasts else ends, lasts, expected, observed, stopped)
-
-
-def stops(counts: Sequence[int], hour: int, weeks: int) -> bool:
-    """Whether an agent was active before an hour, and not in those from it on in which it nearly always is."""
-    if not counts[hour - 1] or any(counts[hour : hour + thresholds.MIN_STOPPED_HOURS]):
+def stops(counts: Sequence[int], begins: int, hours: Sequence[int]) -> bool:
+    """Whether an agent was active before an hour, and not from it on to the last of *hours*, its steady ones."""
+    if len(hours) < thresholds.MIN_STOPPED_HOURS or not counts[begins - 1] or any(counts[begins : hours[-1] + 1]):
         return False
-    return weeks >= thresholds.MIN_SILENCE_WEEKS and is_amid_work(counts, hour, hour // DAY, weeks)
+    weeks = known_weeks(counts, begins // DAY)
+    active = [weeks_active(counts, hour, begins // DAY, weeks) for hour in hours]
+    return weeks >= thresholds.MIN_SILENCE_WEEKS and min(active) >= thresholds.STEADY_SHARE * weeks

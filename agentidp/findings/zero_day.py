@@ -13,14 +13,14 @@ part of each of the days, because it still lasts or is shorter, is reported as a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import groupby
+from statistics import median_low
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import days_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
-from agentidp.findings.quiet_organization import median_low
 
 DAY = timedelta(days=1)
 
@@ -33,34 +33,22 @@ def call(query: FindingsQuery) -> Call:
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """One for each day, or for several in a row."""
     tokens = {row.day: int(row.tokens) for row in rows}
-    days = [query.since + number * DAY for number in range(query.days - 1)]
-    empty = [day for day in days if day not in tokens and not query.is_holiday(_midnight(day), _midnight(day + DAY))]
-    usual = {day: usual_tokens(tokens, day) for day in empty}
-    zero = {day: number for day, number in usual.items() if number and number >= thresholds.MIN_ZERO_DAY_TOKENS}
-    return [_finding({day: zero[day] for day in run}) for run in runs_of_days(list(zero), tokens)]
-
-
-def usual_tokens(tokens: Mapping[date, int], day: date) -> int | None:
-    """The median of the same weekday in the weeks before a day; ``None`` if too few weeks are known.
-
-    :param tokens: of each day that has some.
-    """
-    begins = min(tokens, default=day)
-    weekdays = [day - timedelta(weeks=week) for week in range(1, thresholds.ZERO_DAY_WEEKS + 1)]
-    counts = [tokens.get(each, 0) for each in weekdays if each >= begins]
-    return median_low(counts) if len(counts) >= thresholds.MIN_ZERO_DAY_WEEKS else None
-
-
-def runs_of_days(days: list[date], tokens: Mapping[date, int]) -> list[list[date]]:
-    """The days in groups between which no token was issued: those of a group have as many days with tokens before them.
-
-    :param tokens: of each day that has some.
-    """
-    groups: dict[int, list[date]] = {}
-    for day in days:
-        days_with_tokens_before = sum(1 for each in tokens if each < day)
-        groups.setdefault(days_with_tokens_before, []).append(day)
-    return list(groups.values())
+    first = min(tokens, default=query.today)
+    usual = {}
+    for number in range(query.days - 1):
+        day = query.since + number * DAY
+        weekdays = [day - timedelta(weeks=week) for week in range(1, thresholds.ZERO_DAY_WEEKS + 1)]
+        counts = [tokens.get(each, 0) for each in weekdays if each >= first]
+        if (
+            day not in tokens
+            and len(counts) >= thresholds.MIN_ZERO_DAY_WEEKS
+            and median_low(counts) >= thresholds.MIN_ZERO_DAY_TOKENS
+            and not query.is_holiday(_midnight(day), _midnight(day + DAY))
+        ):
+            usual[day] = median_low(counts)
+    # Days in a row have as many days with tokens before them.
+    in_a_row = groupby(usual, key=lambda day: sum(1 for each in tokens if each < day))
+    return [_finding({day: usual[day] for day in days}) for _, days in in_a_row]
 
 
 def _finding(usual: dict[date, int]) -> Finding:

@@ -96,6 +96,8 @@ RULES: dict[str, dict[str, list[Patch]]] = {
     },
     "silence": {
         "no agent judged by hours": [(quiet_agent, "silence_by_hours", lambda *_: None)],
+        "an agent that hardly worked is judged by hours": [(quiet_agent, "is_at_work", lambda *_: True)],
+        "a silence is always news": [(thresholds, "SILENCE_NEWS_DAYS", 7 * thresholds.MAX_SILENCE_WEEKS + 1)],
         "earlier pauses say nothing": [(thresholds, "PAUSE_TIMES", 0)],
         "no rest": [(thresholds, "REST_HOURS", 10**6)],
         "a successor says nothing": [(silence, "successor_of", lambda *_: None)],
@@ -106,7 +108,6 @@ RULES: dict[str, dict[str, list[Patch]]] = {
         "nor begin or end amid work": [(quiet_organization, "at_work", lambda *_: True)],
         "not a part of the organization": [(silence, "partial_silences", lambda *_: [])],
         "a part may be less than a quarter": [(thresholds, "MIN_STOPPED_SHARE", 0.0)],
-        "a day in a quiet time counts": [(silence, "_quiet_days", lambda *_: set())],
         "every weekday with work counts": [(quiet_agent, "is_workday", lambda weekday, _: any(weekday))],
     },
     "weekend": {

@@ -11,10 +11,8 @@ from agentidp.findings.history import DAY, WEEK
 from agentidp.findings.quiet_agent import (
     Silence,
     evidence,
-    is_amid_work,
     is_workday,
     known_weeks,
-    rests,
     silence_by_days,
     silence_of_agent,
     weeks_active,
@@ -47,15 +45,6 @@ def test_an_hour_is_active_in_some_of_the_weeks_before_the_last_day() -> None:
     assert weeks_active(counts, 3 * WEEK + 31, 22, 3) == 0
 
 
-@pytest.mark.parametrize(("active", "is_amid"), [(5, False), (6, True)])
-def test_work_is_three_hours_in_each_of_which_an_agent_is_nearly_always_active(active: int, is_amid: bool) -> None:
-    counts = [1] * (8 * WEEK)
-    for week in range(8 - active):
-        counts[week * WEEK + 12] = 0
-    assert is_amid_work(counts + [0] * DAY, 8 * WEEK + 10, 56, 8) is is_amid
-    assert is_amid_work(counts + [0] * DAY, 8 * WEEK + 13, 56, 8)
-
-
 @pytest.mark.parametrize(("hours", "is_silent"), [(3, False), (4, True)])
 def test_an_agent_that_works_around_the_clock_is_silent_after_four_hours(hours: int, is_silent: bool) -> None:
     counts = [3] * (10 * WEEK) + [0] * hours + [0]
@@ -81,9 +70,13 @@ def test_an_agent_that_rests_and_stopped_in_the_evening_is_silent_after_four_day
     assert found is None or found.expected == days
 
 
-@pytest.mark.parametrize(("quiet", "is_resting"), [(1, False), (2, True)])
-def test_an_agent_rests_with_two_quiet_days_in_two_weeks(quiet: int, is_resting: bool) -> None:
-    assert rests([0] * (7 + quiet) + [9] * (14 - quiet), 20) is is_resting
+@pytest.mark.parametrize(("quiet", "is_silent"), [(1, True), (2, False)])
+def test_an_agent_that_rests_on_two_days_of_two_weeks_needs_more_than_three_days(quiet: int, is_silent: bool) -> None:
+    counts = [3 * (8 <= hour % DAY < 11) for hour in range(10 * WEEK)]
+    for day in range(quiet):
+        counts[(60 + day) * DAY : (61 + day) * DAY] = [0] * DAY
+    counts += [0] * (3 * DAY + 1)
+    assert bool(silence_by_days(counts, 10 * WEEK - DAY + 10, 8, ())) is is_silent
 
 
 @pytest.mark.parametrize(("pauses", "hours", "is_silent"), [(1, 4, True), (2, 6, False), (2, 7, True)])
@@ -124,3 +117,18 @@ def test_a_holiday_begins_with_rest() -> None:
 @pytest.mark.parametrize(("requests", "is_day"), [(49, False), (50, True)])
 def test_a_working_day_has_half_of_the_busiest_weekdays_requests(requests: int, is_day: bool) -> None:
     assert is_workday([requests, 0], [[60, 40], [requests, 0]]) is is_day
+
+
+@pytest.mark.parametrize(("requests", "is_silent"), [(8, False), (9, True)])
+def test_an_agent_that_hardly_worked_before_it_stopped_is_judged_by_days(requests: int, is_silent: bool) -> None:
+    # On a Wednesday; it works from 8:00 to 20:00 with 3 requests an hour, and stops at 14:00.
+    begins = 9 * WEEK + 2 * DAY
+    counts = [*office(begins), *[0] * 8, requests - 5, *[1] * 5, *[0] * 7]
+    assert bool(silence_of_agent(counts, (), ())) is is_silent
+
+
+def test_an_agent_that_stopped_just_before_its_work_began_is_judged_by_hours() -> None:
+    # It worked for an hour at 6:00, when it never does.
+    begins = 9 * WEEK + 2 * DAY
+    counts = [*office(begins), *[0] * 6, 3, *[0] * 14]
+    assert silence_of_agent(counts, (), ()) == Silence(begins + 7, 12, "hours")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import exp
-
 import pytest
 
 from agentidp.findings import thresholds
@@ -11,36 +9,23 @@ from agentidp.findings.history import DAY, WEEK
 from agentidp.findings.quiet_organization import (
     at_work,
     busy_hours,
-    half_deviance,
     is_unlikely,
-    median_low,
     partial_silences,
     quiet_times,
     runs_of_quiet_hours,
     stops,
-    usual_agents,
 )
 
 LENGTH = 10 * WEEK
 
 
-def test_the_low_median_is_one_of_the_values() -> None:
-    assert [median_low([5]), median_low([9, 1]), median_low([3, 9, 1])] == [5, 1, 3]
-
-
-def test_half_the_deviance_of_a_count_is_how_unlikely_it_is() -> None:
-    assert half_deviance(5, 5) == 0
-    # No active agent where five are usual has the probability e^-5.
-    assert half_deviance(0, 5) == 5
-    assert exp(-half_deviance(2, 5)) == pytest.approx(exp(-3) * (5 / 2) ** 2)
-
-
 def test_what_is_typical_is_the_median_of_the_hour_of_the_week_in_eight_weeks() -> None:
-    active = [week for week in range(10) for _ in range(WEEK)]
-    assert usual_agents(active, 9 * WEEK, 0) == 4
-    # With two of these weeks nothing is known.
-    assert usual_agents(active, 9 * WEEK, 7 * WEEK) is None
-    assert usual_agents(active, 9 * WEEK, 6 * WEEK) == 7
+    active = [week for week in range(1, 11) for _ in range(WEEK)]
+    hour = len(active) - 2
+    assert busy_hours(active, hour) == {hour: 5}
+    # Before the first active hour nothing is known, and with two weeks of it too little.
+    assert busy_hours([0] * (7 * WEEK) + active[7 * WEEK :], hour) == {}
+    assert busy_hours([0] * (6 * WEEK) + active[6 * WEEK :], hour) == {hour: 8}
 
 
 def test_an_hour_is_busy_if_two_agents_are_usually_active_and_quiet_with_fewer_than_half_of_them() -> None:
@@ -54,9 +39,13 @@ def test_an_hour_is_busy_if_two_agents_are_usually_active_and_quiet_with_fewer_t
 
 def test_quiet_hours_are_unlikely_together() -> None:
     assert thresholds.MIN_EVIDENCE_ORGANIZATION == 8
-    active, busy = [0, 0], {0: 4, 1: 4}
-    assert is_unlikely([0, 1], active, busy)
-    assert not is_unlikely([0], active, busy)
+    # No active agent where four are usual is as likely as e^-4, and three where eight are usual as e^-2.06.
+    assert is_unlikely([0, 1], [0, 0], {0: 4, 1: 4})
+    assert not is_unlikely([0], [0, 0], {0: 4, 1: 4})
+    eight = dict.fromkeys(range(4), 8)
+    assert is_unlikely([0, 1, 2, 3], [3] * 4, eight)
+    assert not is_unlikely([0, 1, 2], [3] * 4, eight)
+    assert not is_unlikely([0, 1, 2, 3], [8] * 4, eight)
 
 
 @pytest.mark.parametrize(("active", "is_work"), [([], False), ([0, 3], False), ([4, 0], True)])
@@ -68,9 +57,9 @@ def test_two_thirds_of_the_usual_agents_are_at_work(active: list[int], is_work: 
 def test_a_quiet_time_lasts_while_the_agents_are_not_back(back: int, lasts: bool) -> None:
     active = [6] * LENGTH
     active[-8:] = [0] * 5 + [back] * 3
-    [one] = quiet_times(active, LENGTH - DAY, ())
+    [one] = quiet_times(active, busy_hours(active, LENGTH - DAY), ())
     ends = LENGTH if lasts else LENGTH - 3
-    assert (one.begins, one.ends, one.lasts) == (LENGTH - 8, ends, lasts)
+    assert (one.begins, one.ends) == (LENGTH - 8, ends)
     assert (one.expected, one.observed) == (6 * (7 if lasts else 5), 0)
 
 
@@ -78,10 +67,10 @@ def test_a_holiday_begins_and_ends_with_rest_and_a_marked_one_counts_for_nothing
     # At work from 8:00 to 18:00; a day on which nobody is.
     active = [6 * (8 <= hour % DAY < 18) for hour in range(LENGTH)]
     active[-2 * DAY : -DAY] = [0] * DAY
-    assert quiet_times(active, LENGTH - WEEK, ()) == []
+    assert quiet_times(active, busy_hours(active, LENGTH - WEEK), ()) == []
     active[-2 * DAY + 8 : -2 * DAY + 10] = [6, 6]
-    assert [one.begins for one in quiet_times(active, LENGTH - WEEK, ())] == [LENGTH - 2 * DAY + 10]
-    assert quiet_times(active, LENGTH - WEEK, range(LENGTH - 2 * DAY, LENGTH - DAY)) == []
+    assert [one.begins for one in quiet_times(active, busy_hours(active, LENGTH - WEEK), ())] == [LENGTH - 2 * DAY + 10]
+    assert quiet_times(active, busy_hours(active, LENGTH - WEEK), range(LENGTH - 2 * DAY, LENGTH - DAY)) == []
 
 
 @pytest.mark.parametrize(
@@ -91,7 +80,7 @@ def test_agents_that_stop_in_the_same_hour_are_part_of_the_organization(
     agents: int, stopped: int, is_found: bool
 ) -> None:
     sample = [[3] * (LENGTH - 6) + [3 * (place >= stopped)] * 6 for place in range(agents)]
-    assert [(one.begins, one.stopped) for one in partial_silences(sample, LENGTH - DAY)] == [
+    assert [(one.begins, one.stopped) for one in partial_silences(sample, LENGTH - DAY, ())] == [
         (LENGTH - 6, tuple(range(stopped)))
     ] * is_found
 
@@ -99,11 +88,20 @@ def test_agents_that_stop_in_the_same_hour_are_part_of_the_organization(
 def test_an_agent_stops_if_it_is_quiet_for_three_hours_in_which_it_is_nearly_always_active() -> None:
     counts = [3] * LENGTH
     counts[-6:-3] = [0] * 3
-    assert stops(counts, LENGTH - 6, 8)
-    assert not stops(counts, LENGTH - 6, thresholds.MIN_SILENCE_WEEKS - 1)
-    assert not stops(counts, LENGTH - 5, 8)
+    assert stops(counts, LENGTH - 6, range(LENGTH - 6, LENGTH - 3))
+    assert not stops([0] * (8 * WEEK) + counts[8 * WEEK :], LENGTH - 6, range(LENGTH - 6, LENGTH - 3))
+    assert not stops(counts, LENGTH - 5, range(LENGTH - 5, LENGTH - 2))
     counts[-4] = 1
-    assert not stops(counts, LENGTH - 6, 8)
+    assert not stops(counts, LENGTH - 6, range(LENGTH - 6, LENGTH - 3))
     counts[-7:-3] = [0] * 4
-    assert not stops(counts, LENGTH - 6, 8)
-    assert stops(counts, LENGTH - 7, 8)
+    assert not stops(counts, LENGTH - 6, range(LENGTH - 6, LENGTH - 3))
+    assert stops(counts, LENGTH - 7, range(LENGTH - 7, LENGTH - 4))
+
+
+@pytest.mark.parametrize(("weeks", "is_steady"), [(5, False), (6, True)])
+def test_an_agent_is_nearly_always_active_in_three_of_four_weeks(weeks: int, is_steady: bool) -> None:
+    counts = [3] * LENGTH
+    counts[-6:] = [0] * 6
+    for week in range(8 - weeks):
+        counts[-4 - (week + 1) * WEEK] = 0
+    assert stops(counts, LENGTH - 6, range(LENGTH - 6, LENGTH - 3)) is is_steady

@@ -96,8 +96,8 @@ def test_names_the_agent_that_worked_around_the_clock_and_since_when_it_is_silen
             "alsoSeenAs": [],
             "summary": "watcher has made no request for 4 hours, since 08:00 UTC on Wednesday, 15 April 2026; typically"
             " it is active in 4 hours of that time.",
-            "causes": "It was stopped or has crashed, cannot reach the service any more, or its credential has expired."
-            " Others were active meanwhile.",
+            "causes": "It was stopped or has crashed, cannot reach the service any more, or its credential has"
+            " expired.",
             "next": "Check whether it runs and what it logs, and its rejected requests; suspend or delete it if it has"
             " been retired.",
         }
@@ -284,6 +284,22 @@ def test_a_silence_is_reported_for_four_weeks(
     others(fleet)
     fleet.store()
     assert [name for name, *_ in silent(fleet)] == ["gone"] * is_reported
+
+
+@pytest.mark.parametrize(("hours", "severity"), [(0, "warning"), (1, "info")])
+def test_a_silence_is_news_for_two_weeks_and_then_only_listed(fleet: Fleet, hours: int, severity: str) -> None:
+    # It was reported first after four hours.
+    work(fleet, "gone", ends=NOON - 14 * DAY - (3 + hours) * HOUR)
+    others(fleet)
+    fleet.store()
+    assert [one["severity"] for one in fleet.findings("silence")] == [severity]
+
+
+def test_a_weekly_job_is_a_warning_although_it_is_missed_after_three_weeks(fleet: Fleet) -> None:
+    work(fleet, "weekly", sundays, ends=datetime(2026, 4, 13, tzinfo=UTC) - 3 * WEEK)
+    others(fleet)
+    fleet.store()
+    assert [one["severity"] for one in fleet.findings("silence")] == ["warning"]
 
 
 def test_a_long_silence_does_not_become_its_own_habit(fleet: Fleet) -> None:
@@ -531,7 +547,6 @@ def test_an_office_agent_that_stops_amid_its_work_is_silent_after_four_hours(
     clock.now = stopped + hours * HOUR
     found = fleet.findings("silence")
     assert [one["agentName"] for one in found] == ["clerk"] * is_found
-    assert not any("Others were active" in one["causes"] for one in found)
 
 
 def test_an_agent_whose_successor_began_when_it_stopped_is_only_listed(fleet: Fleet, clock: Clock) -> None:
