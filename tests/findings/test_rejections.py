@@ -340,6 +340,14 @@ def test_many_are_more_than_three_times_the_percentile_of_28_days(rejected: int,
     assert usual_if_exceeded(counts, 30, range(29, 30)) == (20 if is_many else None)
 
 
+def test_a_new_agent_had_no_quiet_days_before_its_first_one(fleet: Fleet) -> None:
+    for name, days in (("new", 5), ("steady", 40)):
+        settled(fleet, name, days=days, rejected=20)
+    fleet.store()
+    # Of the new one its first day alone, before which nothing was usual.
+    assert found(fleet) == [("new", "2026-04-10T09", "2026-04-10T10:00", 20)]
+
+
 def test_the_75th_percentile_is_not_exceeded_by_three_quarters() -> None:
     assert [percentile_75([]), percentile_75([7]), percentile_75([4, 1, 3, 2]), percentile_75([5, 4, 1, 3, 2])] == [
         0,

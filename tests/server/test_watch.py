@@ -105,6 +105,27 @@ def test_one_that_fails_does_not_stop_the_others(
     assert "findings not evaluated" in caplog.messages
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [("expire", "expired agents not deleted"), ("suspend_dormant", "dormant agents not suspended")],
+)
+def test_evaluates_although_agents_cannot_be_deleted_or_suspended(
+    services: Services,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    change: str,
+    message: str,
+) -> None:
+    def fails(_: OrganizationDatabase) -> None:
+        raise DatabaseUnavailable("tokens are being issued")
+
+    monkeypatch.setattr(watching, change, fails)
+    watch(services, threading.Event(), once=True)
+    assert evaluated(database_url) == 2
+    assert [one for one in caplog.messages if one != "findings evaluated"] == [message] * 2
+
+
 def test_evaluates_nothing_while_another_instance_watches(
     services: Services, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
