@@ -34,8 +34,17 @@ def rotate(as_json: bool) -> None:
     _show_keys([new], as_json, one=True)
 
 
-# One key in 64 begins with "-", which is no option.
-@commands.command("revoke", context_settings={"ignore_unknown_options": True})
+class _OfKey(click.Command):
+    """A command whose argument may begin with "-", as one kid in 64 does. The letters after it are no options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what is exactly an option as one, and anything else as an argument."""
+        options = {name for parameter in self.get_params(ctx) for name in parameter.opts}
+        given = [one for one in args if one in options]
+        return super().parse_args(ctx, [*given, "--", *(one for one in args if one not in {*options, "--"})])
+
+
+@commands.command("revoke", cls=_OfKey)
 @asks_first
 @click.argument("kid")
 @as_json_option

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
+
 from tests.cli.command import TIME, Command
 
 
@@ -21,3 +23,9 @@ def test_as_json(run: Command) -> None:
     assert listed[0] == new
     assert set(new) == {"kid", "alg", "createdAt", "signsFrom", "status"}
     assert re.fullmatch(TIME, new["signsFrom"])
+
+
+@pytest.mark.parametrize("kid", ["-hNRjfa", "-NRjhfa", "--NRjfa", "-"])
+def test_a_kid_may_begin_with_a_hyphen(run: Command, kid: str) -> None:
+    for arguments in (("--yes", kid), (kid, "--yes"), ("--yes", "--", kid)):
+        assert run.refused("keys", "revoke", *arguments).startswith(f"there is no signing key {kid!r}")
