@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,9 +16,9 @@ from agentidp.cli.options import as_json_option, organization_option
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
-from agentidp.db.organization import Transaction
-from agentidp.findings.actions import MAX_MUTE, MuteSchema, NoteSchema, acknowledge, mute, unmute
-from agentidp.findings.finding import STATES, Finding, KnownFinding
+from agentidp.findings.actions import MAX_MUTE, MuteSchema, NoteSchema, act
+from agentidp.findings.finding import STATES, Finding
+from agentidp.findings.identity import Happening
 from agentidp.findings.listing import filtered, with_history
 from agentidp.findings.store import listing_of, read_finding
 from agentidp.http.errors import NotFound
@@ -130,11 +130,7 @@ def show_(finding_id: UUID, organization: str) -> None:
 @as_json_option
 def acknowledge_(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
     """Acknowledge the finding ID and print it. An escalation takes that back."""
-
-    def change(transaction: Transaction) -> KnownFinding:
-        return acknowledge(transaction, finding_id, **NoteSchema().load({"note": note}))
-
-    _change(finding_id, organization, as_json, change)
+    _act(finding_id, organization, as_json, Happening.acknowledged, NoteSchema(), {"note": note})
 
 
 @commands.command("mute")
@@ -165,11 +161,7 @@ def mute_(
         "wholeOrganization": whole_organization,
         "note": note,
     }
-
-    def change(transaction: Transaction) -> KnownFinding:
-        return mute(transaction, finding_id, **MuteSchema().load(given))
-
-    _change(finding_id, organization, as_json, change)
+    _act(finding_id, organization, as_json, Happening.muted, MuteSchema(), given)
 
 
 @commands.command("unmute")
@@ -182,19 +174,17 @@ def unmute_(finding_id: UUID, organization: str, note: str | None, as_json: bool
 
     These are that of its kind and agent, and that of its kind.
     """
-
-    def change(transaction: Transaction) -> KnownFinding:
-        return unmute(transaction, finding_id, **NoteSchema().load({"note": note}))
-
-    _change(finding_id, organization, as_json, change)
+    _act(finding_id, organization, as_json, Happening.unmuted, NoteSchema(), {"note": note})
 
 
-def _change(finding_id: UUID, organization: str, as_json: bool, change: Callable[[Transaction], KnownFinding]) -> None:
+def _act(
+    finding_id: UUID, organization: str, as_json: bool, action: Happening, schema: NoteSchema, given: dict[str, Any]
+) -> None:
     with opened() as services:
         organization_id = organization_named(services, organization).organization_id
         try:
             with services.database.of(organization_id, utc_now()).transaction() as transaction:
-                finding = change(transaction)
+                finding = act(transaction, finding_id, action, **schema.load(given))
         except NotFound:
             raise _no_such(finding_id) from None
     _print([finding], as_json, one=True)

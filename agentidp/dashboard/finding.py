@@ -7,7 +7,6 @@ transaction checks again. A POST from another site's page is refused (:mod:`agen
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -16,15 +15,11 @@ from flask import Response, request
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.findings import actions
-from agentidp.findings.finding import KnownFinding
+from agentidp.findings.identity import Happening
 from agentidp.findings.listing import callers_finding
 from agentidp.http.errors import ValidationError
 
-ACTIONS: dict[str, Callable[..., KnownFinding]] = {
-    "acknowledge": actions.acknowledge,
-    "mute": actions.mute,
-    "unmute": actions.unmute,
-}
+ACTIONS = {"acknowledge": Happening.acknowledged, "mute": Happening.muted, "unmute": Happening.unmuted}
 FIELDS = {"note": "The note", "until": "The day until which it is muted"}
 """What an error calls the fields of the form."""
 
@@ -49,7 +44,7 @@ def act(caller: Caller, finding_id: UUID, action: str) -> Response:
     try:
         given = _given(action)
         with session.changing(caller, SCOPE) as opened:
-            ACTIONS[action](opened, finding_id, **given)
+            actions.act(opened, finding_id, ACTIONS[action], **given)
     except ValidationError as refused:
         message = " ".join(forms.errors(refused, FIELDS).values())
         return _page(caller, finding_id, refused.status, message=message, given=request.form)

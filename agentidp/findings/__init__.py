@@ -65,11 +65,8 @@ MARKERS = "markers"
 """What is read beside the kinds."""
 
 DEFAULT_DAYS = 7
-"""How many UTC days back the API and the commands go, today included, if nobody says."""
-
-STORED_DAYS = 7
-"""How many UTC days back the findings that ``agentidp watch`` computes and stores go, today included. Not less than
-:data:`DEFAULT_DAYS`: a request that goes further back computes its findings itself.
+"""How many UTC days back ``agentidp watch`` looks, today included, and a request that does not say how many. One that
+goes further back computes its findings itself.
 """
 
 DEFAULT_DOMINANCE_PERCENT = 80
@@ -90,7 +87,7 @@ def findings_query(
     at: datetime,
     settings: Settings,
     *,
-    days: int = STORED_DAYS,
+    days: int = DEFAULT_DAYS,
     dominance_percent: int = DEFAULT_DOMINANCE_PERCENT,
 ) -> FindingsQuery:
     """What is asked for, with the service's lifetime of a token. By default, what ``agentidp watch`` evaluates."""

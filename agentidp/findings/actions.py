@@ -16,7 +16,7 @@ from agentidp.findings.finding import ORGANIZATION, KnownFinding
 from agentidp.findings.identity import Happening
 from agentidp.findings.listing import FindingSchema
 from agentidp.findings.store import read_finding, record_changes
-from agentidp.http.errors import ValidationError, existing
+from agentidp.http.errors import ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import Flag, Instant, Text
@@ -52,8 +52,7 @@ class MuteSchema(NoteSchema):
 def acknowledge_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> Response:
     """Acknowledge a finding: somebody deals with it. An escalation takes that back."""
     with caller.transaction() as opened:
-        finding = acknowledge(opened, finding_id, **given)
-    return json_response(finding.represent())
+        return json_response(act(opened, finding_id, Happening.acknowledged, **given).represent())
 
 
 @blueprint.route("/api/v1/analytics/findings/<uuid:finding_id>/mute", methods=["POST"])
@@ -63,8 +62,7 @@ def acknowledge_finding(caller: Caller, given: dict[str, Any], finding_id: UUID)
 def mute_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> Response:
     """Mute findings of this kind about this agent, or about every agent, until a time. They are still listed."""
     with caller.transaction() as opened:
-        finding = mute(opened, finding_id, **given)
-    return json_response(finding.represent())
+        return json_response(act(opened, finding_id, Happening.muted, **given).represent())
 
 
 @blueprint.route("/api/v1/analytics/findings/<uuid:finding_id>/unmute", methods=["POST"])
@@ -74,47 +72,43 @@ def mute_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> Res
 def unmute_finding(caller: Caller, given: dict[str, Any], finding_id: UUID) -> Response:
     """End the mutes that apply to a finding: that of its kind and agent, and that of its kind."""
     with caller.transaction() as opened:
-        finding = unmute(opened, finding_id, **given)
-    return json_response(finding.represent())
+        return json_response(act(opened, finding_id, Happening.unmuted, **given).represent())
 
 
-def acknowledge(opened: Transaction, finding_id: UUID, *, note: str | None = None) -> KnownFinding:
-    """Acknowledge a finding.
-
-    :raises NotFound: there is no such finding in the organization, also of the other actions.
-    """
-    name = _name(opened)
-    existing(opened.fetch("finding_state/acknowledge_finding", finding_id=finding_id, acknowledged_by=name, note=note))
-    return _recorded(opened, finding_id, Happening.acknowledged, name, note)
-
-
-def mute(
+def act(
     opened: Transaction,
     finding_id: UUID,
+    action: Happening,
     *,
-    until: datetime,
-    whole_organization: bool = False,
     note: str | None = None,
+    until: datetime | None = None,
+    whole_organization: bool = False,
 ) -> KnownFinding:
-    """Mute findings like this one.
+    """Acknowledge a finding, mute findings like it, or end the mutes that apply to it, and record who did so.
 
-    :param whole_organization: of every agent, and not of its agent alone.
+    :param action: ``acknowledged``, ``muted`` or ``unmuted``.
+    :param until: when the mute ends.
+    :param whole_organization: mute findings of every agent, and not of its agent alone.
+    :returns: the finding after that.
+    :raises NotFound: there is no such finding in the organization.
     :raises ValidationError: *until* is not in the future, or too far in it.
     """
-    if not opened.at < until <= opened.at + MAX_MUTE:
+    if until and not opened.at < until <= opened.at + MAX_MUTE:
         raise ValidationError(details={"until": [f"must be in the future, by at most {MAX_MUTE.days} days"]})
     finding, name = read_finding(opened.fetch, finding_id), _name(opened)
-    subject = ORGANIZATION if whole_organization else finding.subject
-    opened.fetch("finding_state/mute", kind=finding.kind, subject=subject, until=until, muted_by=name, note=note)
-    return _recorded(opened, finding_id, Happening.muted, name, note, subject)
-
-
-def unmute(opened: Transaction, finding_id: UUID, *, note: str | None = None) -> KnownFinding:
-    """End the mutes that apply to a finding."""
+    kind, about = finding.kind, ORGANIZATION if whole_organization else finding.subject
+    if action is Happening.acknowledged:
+        opened.fetch("finding_state/acknowledge_finding", finding_id=finding_id, acknowledged_by=name, note=note)
+    elif action is Happening.muted:
+        opened.fetch("finding_state/mute", kind=kind, subject=about, until=until, muted_by=name, note=note)
+    else:
+        for subject in (about, ORGANIZATION):
+            opened.fetch("finding_state/unmute", kind=kind, subject=subject)
     finding = read_finding(opened.fetch, finding_id)
-    for subject in (finding.subject, ORGANIZATION):
-        opened.fetch("finding_state/unmute", kind=finding.kind, subject=subject)
-    return _recorded(opened, finding_id, Happening.unmuted, _name(opened), note)
+    record_changes(opened, [(finding, action)], changed_by=name, note=note)
+    after = {"kind": kind, "about": about, "mutedUntil": finding.muted_until, "note": note}
+    audit.record(opened, f"finding.{action}", finding_id, after=after)
+    return finding
 
 
 def _name(opened: Transaction) -> str:
@@ -124,20 +118,3 @@ def _name(opened: Transaction) -> str:
         return actor.display_name or actor.type
     [agent] = opened.fetch("agents/get_agent", agent_id=UUID(actor.name))
     return str(agent.name)
-
-
-def _recorded(
-    opened: Transaction,
-    finding_id: UUID,
-    happening: Happening,
-    name: str,
-    note: str | None,
-    subject: str | None = None,
-) -> KnownFinding:
-    """The finding after what *name* did to it, which is recorded."""
-    finding = read_finding(opened.fetch, finding_id)
-    record_changes(opened, [(finding, happening)], changed_by=name, note=note)
-    about = subject or finding.subject
-    after = {"kind": finding.kind, "about": about, "mutedUntil": finding.muted_until, "note": note}
-    audit.record(opened, f"finding.{happening.value}", finding_id, after=after)
-    return finding

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from operator import add
 
 DAY, WEEK = 24, 168
 
@@ -16,12 +18,10 @@ def hourly(days: Iterable[tuple[int, Sequence[int]]] | None, hours: int) -> list
     counts = [0] * (-(-hours // DAY) * DAY)
     seen = set()
     for day, of_day in days or ():
-        begins = day * DAY
-        if day in seen:
-            counts[begins : begins + DAY] = [a + b for a, b in zip(counts[begins : begins + DAY], of_day, strict=True)]
-        else:
-            seen.add(day)
-            counts[begins : begins + DAY] = of_day
+        begins, ends = day * DAY, (day + 1) * DAY
+        # A third of the time of adding to zeros.
+        counts[begins:ends] = map(add, counts[begins:ends], of_day) if day in seen else of_day
+        seen.add(day)
     return counts[:hours]
 
 
@@ -59,8 +59,4 @@ def runs(hours: Sequence[int], max_gap: int) -> list[list[int]]:
 
 def median(values: list[float]) -> float:
     """The middle one, or the mean of the middle two; zero of none."""
-    if not values:
-        return 0.0
-    values = sorted(values)
-    middle = len(values) // 2
-    return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
+    return statistics.median(values) if values else 0.0

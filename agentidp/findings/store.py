@@ -24,7 +24,7 @@ from agentidp.config import Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import DEFAULT_DAYS, STORED_DAYS, Found, findings, findings_query
+from agentidp.findings import DEFAULT_DAYS, Found, findings, findings_query
 from agentidp.findings.alerting import alerts_of, enqueue
 from agentidp.findings.causes import urgency
 from agentidp.findings.finding import FindingsQuery, KnownFinding, as_row, from_row
@@ -157,7 +157,7 @@ def listing_of(
         listing = None
     if listing and at - listing.evaluated_at <= STALE_TIMES * timedelta(seconds=settings.watch_interval):
         return listing
-    look_back = STORED_DAYS if listing else max(days, STORED_DAYS)
+    look_back = DEFAULT_DAYS if listing else max(days, DEFAULT_DAYS)
     try:
         with turn():
             evaluate(run, open_transaction, findings_query(at, settings, days=look_back))

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import DEFAULT_DOMINANCE_PERCENT, STORED_DAYS, findings, thresholds
+from agentidp.findings import DEFAULT_DAYS, DEFAULT_DOMINANCE_PERCENT, findings, thresholds
 from agentidp.findings.finding import Finding, FindingsQuery
 from bench.findings.fleets import TOKEN_LIFETIME, Agent, Fleet
 
@@ -140,7 +140,7 @@ class InMemory:
         return {"agent_id": agent.agent_id, "agent_name": agent.name, "history": history, **more}
 
 
-def found(counters: InMemory, halves: int, days: int = STORED_DAYS) -> tuple[list[Finding], datetime]:
+def found(counters: InMemory, halves: int, days: int = DEFAULT_DAYS) -> tuple[list[Finding], datetime]:
     """What the product finds, with its defaults, a second before so many half hours are over, and that instant.
 
     :param days: how many days back a finding may lie.

@@ -14,7 +14,8 @@ from uuid import UUID
 import pytest
 
 from agentidp.findings import findings_query
-from agentidp.findings.actions import mute
+from agentidp.findings.actions import act
+from agentidp.findings.identity import Happening
 from agentidp.findings.store import evaluate
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential, end_credential
@@ -174,7 +175,7 @@ def test_a_reminder_that_falls_into_a_mute_is_not_sent_and_the_next_one_is(watch
     watched.look(ENDS - 30 * DAY)
     [opened_] = watched.received()
     with watched.acme.services.database.of(watched.acme.organization_id, ENDS - 20 * DAY).transaction() as opened:
-        mute(opened, UUID(opened_["data"]["findingId"]), until=ENDS - 10 * DAY)
+        act(opened, UUID(opened_["data"]["findingId"]), Happening.muted, until=ENDS - 10 * DAY)
     for days in (14, 12, 9):
         watched.look(ENDS - days * DAY)
     assert watched.notices() == []

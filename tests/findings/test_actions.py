@@ -9,8 +9,9 @@ from uuid import UUID
 import pytest
 
 from agentidp.actor import operator
-from agentidp.findings.actions import MAX_MUTE, acknowledge, mute, unmute
+from agentidp.findings.actions import MAX_MUTE, act
 from agentidp.findings.finding import Severity
+from agentidp.findings.identity import Happening
 from tests.factories import NOON, Clock, a_finding, database_of, make_agent, make_finding
 from tests.findings.conftest import FINDINGS, Fleet
 
@@ -131,7 +132,7 @@ def test_needs_the_scope(fleet: Fleet, finding_id: UUID) -> None:
 
 def test_what_a_command_does_is_the_operators(fleet: Fleet, finding_id: UUID) -> None:
     with database_of(fleet.services, fleet.organization_id).transaction(operator()) as opened:
-        assert acknowledge(opened, finding_id).acknowledged_by == "operator"
-        mute(opened, finding_id, until=NOON + timedelta(hours=1))
-        assert unmute(opened, finding_id).muted_until is None
+        assert act(opened, finding_id, Happening.acknowledged).acknowledged_by == "operator"
+        act(opened, finding_id, Happening.muted, until=NOON + timedelta(hours=1))
+        assert act(opened, finding_id, Happening.unmuted).muted_until is None
     assert {change["by"] for change in history(fleet, finding_id)} == {None, "operator"}

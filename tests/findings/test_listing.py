@@ -12,7 +12,7 @@ from flask import Flask
 
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call
-from agentidp.findings import DEFAULT_DAYS, STORED_DAYS, Found, findings_query, store
+from agentidp.findings import DEFAULT_DAYS, Found, findings_query, store
 from agentidp.findings.finding import Contributor, Finding
 from agentidp.findings.identity import MAX_MISSES
 from agentidp.findings.listing import FindingSchema
@@ -27,7 +27,7 @@ HOUR = timedelta(hours=1)
 ONE, OTHER = UUID(int=1), UUID(int=2)
 
 
-def store_findings(fleet: Fleet, *found: Finding, days: int = STORED_DAYS, not_computed: tuple[str, ...] = ()) -> None:
+def store_findings(fleet: Fleet, *found: Finding, days: int = DEFAULT_DAYS, not_computed: tuple[str, ...] = ()) -> None:
     """Store an evaluation that has found these."""
     database = database_of(fleet.services, fleet.organization_id)
     query = findings_query(database.at, fleet.services.settings, days=days)
@@ -146,12 +146,12 @@ def test_knows_no_history_of_a_time_without_evaluations(fleet: Fleet, clock: Clo
 
     store_findings(fleet, days=30)
     assert first_day() == NOON.date() - timedelta(days=29)
-    clock.advance(days=STORED_DAYS - 1)
+    clock.advance(days=DEFAULT_DAYS - 1)
     store_findings(fleet)
     assert first_day() == NOON.date() - timedelta(days=29)
-    clock.advance(days=STORED_DAYS)
+    clock.advance(days=DEFAULT_DAYS)
     store_findings(fleet)
-    assert first_day() == clock.now.date() - timedelta(days=STORED_DAYS - 1)
+    assert first_day() == clock.now.date() - timedelta(days=DEFAULT_DAYS - 1)
 
 
 class TestFilters:
