@@ -270,12 +270,17 @@ class TestSame:
         history.look(spike(NOON + HOUR, begins=NOON - HOUR))
         assert history.stored[ongoing.finding_id].subject == str(ONE)
 
-    def test_an_agents_that_takes_no_part_does_not_become_the_organizations(self) -> None:
+    @pytest.mark.parametrize(
+        ("named", "count", "is_same"), [(ONE, 1, True), (OTHER, 2, True), (OTHER, 1, False), (OTHER, None, False)]
+    )
+    def test_an_agents_becomes_that_of_several_if_it_may_be_one_of_them(
+        self, named: UUID, count: int | None, is_same: bool
+    ) -> None:
         history = History()
         history.look(spike(NOON))
-        agents = (Contributor(agent_id=OTHER, agent_name="other", count=9),)
-        history.look(spike(NOON, agent_id=None, agents=agents))
-        assert len(history.stored) == 2
+        agents = (Contributor(agent_id=named, agent_name="some", count=9),)
+        history.look(spike(NOON, agent_id=None, agents=agents, agent_count=count))
+        assert len(history.stored) == (1 if is_same else 2)
 
 
 CAUSES = st.lists(
