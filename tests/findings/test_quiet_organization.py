@@ -85,6 +85,15 @@ def test_agents_that_stop_in_the_same_hour_are_part_of_the_organization(
     ] * is_found
 
 
+@pytest.mark.parametrize(("back", "ends"), [(1, LENGTH), (2, LENGTH - 3)])
+def test_a_part_is_quiet_until_half_of_those_that_stopped_are_back(back: int, ends: int) -> None:
+    working, stopped = [3] * LENGTH, [3] * (LENGTH - 8) + [0] * 8
+    returned = [*stopped[:-3], 3, 3, 3]
+    sample = [*[returned] * back, *[stopped] * (4 - back), *[working] * 8]
+    [one] = partial_silences(sample, LENGTH - DAY, ())
+    assert (one.begins, one.ends, one.stopped) == (LENGTH - 8, ends, (0, 1, 2, 3))
+
+
 def test_an_agent_stops_if_it_is_quiet_for_three_hours_in_which_it_is_nearly_always_active() -> None:
     counts = [3] * LENGTH
     counts[-6:-3] = [0] * 3
