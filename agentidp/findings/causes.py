@@ -14,16 +14,18 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 ABSORBED_BY = {
-    "uncached_tokens": ("spike", "weekend", "dominance"),
-    "weekend": ("spike",),
     "spike": ("dominance",),
+    "uncached_tokens": ("spike", "weekend"),
+    "weekend": ("spike",),
     "rejections": ("silence",),
     "dormant_agent": ("unused_credential",),
     # Both are about the organization: an outage that covers part of each of some days shows as days without a token.
     "silence": ("zero_day",),
 }
-"""Kind -> the kinds that it explains if they are of the same agent and time. An uncached client's habit shows as a
-spike while it is new; a run at the weekend, as a spike of these hours; a rotated secret, as a silence."""
+"""Kind -> the kinds that it explains if they are of the same agent and time, in this order. An uncached client's habit
+shows as a spike while it is new; a run at the weekend, as a spike of these hours; a rotated secret, as a silence. A
+spike explains dominance of the month while it goes on. A habit does not: it says why, and dominance who pays.
+"""
 
 
 COMMON_HABITS = ("uncached_tokens", "weekend")

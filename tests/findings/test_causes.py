@@ -100,8 +100,14 @@ def test_a_spike_explains_dominance_if_there_were_none_without_it(excess: int, n
 def test_what_has_ended_or_is_only_listed_explains_no_dominance() -> None:
     dominance = finding("dominance", begins=15 * DAY, excess=100)
     assert len(one_per_cause([dominance, finding(begins=3 * DAY, ends=DAY, excess=100)])) == 2
-    assert len(one_per_cause([dominance, finding("uncached_tokens", severity=Severity.info, excess=100)])) == 2
-    assert len(one_per_cause([dominance, finding("uncached_tokens", excess=100)])) == 1
+    assert len(one_per_cause([dominance, finding(severity=Severity.info, excess=100)])) == 2
+
+
+def test_a_habit_explains_no_dominance_and_the_spike_with_which_it_begins_does() -> None:
+    dominance, habit = finding("dominance", begins=15 * DAY, excess=100), finding("uncached_tokens", excess=100)
+    assert {one.kind for one in one_per_cause([dominance, habit])} == {"dominance", "uncached_tokens"}
+    [one] = one_per_cause([dominance, habit, finding()])
+    assert (one.kind, one.also_seen_as) == ("uncached_tokens", ("dominance", "spike"))
 
 
 def test_sixty_agents_in_one_loop_of_days_are_one_finding_that_says_sixty() -> None:
