@@ -13,8 +13,14 @@ from agentidp.findings.history import instant
 
 def call(query: FindingsQuery) -> Call:
     """The busiest hours of the week."""
-    limits = {"min_requests": thresholds.MIN_PEAK_REQUESTS, "max_hours": thresholds.MAX_PEAK_HOURS}
-    return Call("findings/peak", limits | {"weeks": thresholds.PEAK_WEEKS})
+    return Call(
+        "findings/peak",
+        {
+            "weeks": thresholds.PEAK_WEEKS,
+            "min_requests": thresholds.MIN_PEAK_REQUESTS,
+            "max_hours": thresholds.MAX_PEAK_HOURS,
+        },
+    )
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:

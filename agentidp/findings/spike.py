@@ -1,18 +1,18 @@
 """``spike``: an agent, or the organization, is issued far more tokens than usual.
 
-Statistic: how many times what is usual the surprise of an hour, of eight hours, of a day or of three nights is
+Statistic: how many times what is usual the surprise of an hour, of eight hours or of three nights is
 (:mod:`agentidp.findings.surprise`, which is to be read first).
 
 1. Unusual hours of an agent, with at most a day from one to the next, are one spike. Its text names the hours that
    decided.
 2. An agent in its first two weeks has fixed limits instead.
-3. What each earlier end of a month had as well is not unusual.
-4. The organization is judged by its hours alone: a day on which several agents do a little more is not unusual.
-5. It has a spike only in hours of which its agents' own spikes do not explain half of the excess.
+3. The organization is judged by its hours alone: a night in which several agents do a little more is not unusual.
+4. It has a spike only in hours of which its agents' own spikes, and its new agents, do not explain half of the excess.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -21,10 +21,10 @@ from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.dates import instant_in_words
+from agentidp.findings.dates import day_in_words, instant_in_words
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
 from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, hours_until, instant, runs
-from agentidp.findings.surprise import UnusualHour, newcomers_hours, unusual_hours, without_month_ends
+from agentidp.findings.surprise import UnusualHour, newcomers_hours, unusual_hours
 
 HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + thresholds.CALIBRATION_DAYS
 """Before the days looked at."""
@@ -107,10 +107,16 @@ def spikes_of_all(
         for agent_id, counts in histories.items()
         for spike in spikes(counts, since, first_day, number_of_lists=number_of_lists, agent_id=agent_id)
     ]
-    explained: dict[int, int] = {}
+    explained: Counter[int] = Counter()
+    for counts in histories.values():
+        # What a new agent does is no spike of the organization.
+        first = first_active_day(counts)
+        if first is not None:
+            ends = first + thresholds.SETTLED_DAYS * DAY
+            explained.update(dict(enumerate(counts[first:ends], first)))
     for spike in of_agents:
         for one in spike.hours:
-            explained[one.hour] = explained.get(one.hour, 0) + int(one.count - one.expected)
+            explained[one.hour] += int(one.count - one.expected)
     of_all = spikes(of_organization, since, first_day, number_of_lists=number_of_lists)
     return of_agents + unexplained(of_all, explained)
 
@@ -128,7 +134,6 @@ def spikes(
         return []
     is_agent = agent_id is not None
     hours = unusual_hours(counts, first, since, number_of_lists=number_of_lists, by_day=is_agent)
-    hours = without_month_ends(hours, counts, first_day)
     if is_agent:
         hours = newcomers_hours(counts, first) + hours
     by_hour = {one.hour: one for one in hours}
@@ -204,13 +209,16 @@ def _reason(spike: Spike, first_day: date) -> str:
     decided = next(one for one in spike.hours if one.severity is spike.severity)
     text = ""
     if decided.reason and decided.reason.hours > 1:
-        hours, tokens, expected, days = decided.reason
+        hours, tokens, expected, days, _ = decided.reason
         ends = instant_in_words(instant(first_day, decided.hour + 1))
         before = f" and the same hours of the {days - 1} days before" if days > 1 else ""
         text = f" The {hours} hours up to {ends}{before} had {tokens:,} tokens of {expected:,}."
     elif decided.reason and len(spike.hours) > 1:
         begins = instant_in_words(instant(first_day, decided.hour))
         text = f" The hour from {begins} had {decided.count:,} tokens of {decided.expected:,.0f}."
+    if decided.reason and decided.reason.before is not None:
+        day = day_in_words(instant(first_day, decided.reason.before).date())
+        text += f" It is only listed, because the like has happened before, on {day}."
     if spike.is_new_level:
         text += f" After {thresholds.LEVEL_DAYS} days it is a new level, with which later hours are compared."
     return text

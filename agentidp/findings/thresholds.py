@@ -18,7 +18,7 @@ SEASON_DAYS = 14  # days of which the median of an hour of the day is taken whil
 # Three medians of adjacent hours are alike if they exceed the least of them by no more. Then their mean is expected.
 ALIKE_TIMES = 2  # times the least
 ALIKE_EXCESS = 6  # or tokens more than the least
-CALIBRATION_DAYS = 28  # days of which the daily maxima say how much an agent's counts jump about
+CALIBRATION_DAYS = 29  # days of which the daily maxima say how much an agent's counts jump about
 USUAL_RANK = 3  # of these maxima the third-highest is usual
 
 
@@ -29,29 +29,24 @@ class SpikeRule(NamedTuple):
     hours: int
     min_times: float  # times the expected tokens, at least
     min_usual: float  # what is usual counts as this at least, in standard deviations
-    info_times: float  # times the usual surprise, from which on it is listed
-    warning_times: float  # times the usual surprise, from which on it is a warning
-    lists_exponent: float  # these two are multiplied by the number of lists to this power
-    precedent_times: float  # times the most tokens at the same hour of the week that are still usual
-    run_times: float  # likewise, times the most tokens at any hour, of an agent that works in runs
+    times: float  # times the usual surprise, from which on it is a warning
+    lists_exponent: float  # this is multiplied by the number of lists to this power
     min_days: int  # days since the first token, at least
     days: int = 1
 
 
-# An hour, eight hours (a night), a day, and three nights in a row. The first one alone is of the organization too.
+# An hour, eight hours (a night), and three nights in a row. The first one alone is of the organization too.
 SPIKE_RULES: tuple[SpikeRule, ...] = (
-    SpikeRule(1, 2.2, 4.0, 1.45, 2.4, 0.08, 1.5, 1.5, 14),
-    SpikeRule(8, 1.5, 3.0, 2.0, 2.3, 0.05, 1.25, 4.0, 30),
-    SpikeRule(24, 1.25, 3.0, 2.4, 2.75, 0.05, 1.25, 4.0, 30),
-    SpikeRule(8, 3.0, 3.0, 1.55, 1.8, 0.05, 0.0, 0.0, 30, days=3),
+    SpikeRule(1, 2.2, 4.0, 1.45, 0.08, 14),
+    SpikeRule(8, 1.5, 3.0, 2.3, 0.05, 30),
+    SpikeRule(8, 3.0, 3.0, 1.8, 0.05, 30, days=3),
 )
+BEFORE_TIMES = 0.58  # times the surprise, which a day before must have had so that it is only listed
 MIN_NIGHT_HOURS = 6  # hours of each of the three nights with at least one standard deviation more than expected
 MAX_CHANCES = 60  # lists that count at most: a loop must stay a warning in an organization of any size
 MIN_EXCESS = 30  # tokens beyond the expected ones, in an hour or in a day
 RUNS_SHARE = 0.25  # an agent that is active in a smaller share of the hours works in runs
 LEVEL_DAYS = 5  # days in a row with an unusual hour after which it is a new level
-MONTH_END_TIMES = 1.5  # times the same hour at the ends of earlier months
-MONTH_END_DAYS = 3  # days at either side of a month's end, compared with the ends of earlier months too
 CRITICAL_TIMES = 10  # times the second-highest daily maximum of the days before, above which an hour is critical
 SETTLED_DAYS = 14  # days since the first token with which an agent has a baseline
 MIN_NEW = 500  # tokens in an hour of an agent without a baseline: more than any number of healthy instances needs
@@ -110,7 +105,8 @@ MAX_SOURCES = 3  # networks, and reasons, that a finding names: those with the m
 UNCACHED_FACTOR = 10  # times the tokens that it needs, up to which that may be so
 UNCACHED_WARNING_FACTOR = 25  # times the tokens that it needs, up to which it is only listed
 NEW_HABIT_DAYS = 14  # days for which a habit is news; after them it is only listed
-MIN_OLD_HABIT_DAYS = 7  # days with the habit, and half of the active ones, before it began again: then it is no news
+NEW_HABIT_TIMES = 3  # times the waste of the days before that make the days after it a new habit
+MIN_OLD_HABIT_DAYS = 7  # of these days before, at least
 MIN_UNCACHED_TOKENS = 30  # of an agent on a day: below, waste costs nothing. A job that starts each hour stays below
 MIN_UNCACHED_DAYS = 2  # days in a row, among those on which the agent was active: fewer are an incident and no habit
 MIN_UNCACHED_DAYS_READ = 7  # days that are read for candidates if fewer are asked for

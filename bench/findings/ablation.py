@@ -44,13 +44,13 @@ Patch = tuple[Any, str, Any]
 
 ALL = "all rules"
 
-TIMES = ("min_times", "min_usual", "info_times", "warning_times", "lists_exponent", "precedent_times", "run_times")
+TIMES = ("min_times", "min_usual", "times", "lists_exponent")
 """The limits of each rule of spike."""
 
 
 def never(rule: SpikeRule) -> SpikeRule:
     """A rule that reports nothing."""
-    return rule._replace(info_times=math.inf, warning_times=math.inf)
+    return rule._replace(times=math.inf)
 
 
 def multiplied(rule: SpikeRule, name: str, times: float) -> SpikeRule:
@@ -68,17 +68,16 @@ RULES: dict[str, dict[str, list[Patch]]] = {
     "spike": {
         "without the rule of an hour": _rules(never, 0),
         "without the rule of eight hours": _rules(never, 1),
-        "without the rule of a day": _rules(never, 2),
-        "without the rule of three nights": _rules(never, 3),
+        "without the rule of three nights": _rules(never, 2),
         "the highest is usual, not the third-highest": [(thresholds, "USUAL_RANK", 1)],
         "no least surprise that is usual": _rules(lambda rule: rule._replace(min_usual=0.01)),
         "no higher limits for many lists": _rules(lambda rule: rule._replace(lists_exponent=0.0)),
-        "no minimum of 2.2, 1.5 or 1.25 times": _rules(lambda rule: rule._replace(min_times=1.0)),
+        "no minimum of 2.2, 1.5 or 3 times": _rules(lambda rule: rule._replace(min_times=1.0)),
         "no minimum of 30 tokens": [(thresholds, "MIN_EXCESS", 1)],
-        "days from the third week on": _rules(lambda rule: rule._replace(min_days=15)),
-        "one hour of a sum is enough": [(surprise.LastDay, "surprising", lambda _, hours: hours)],
-        "a warning of an hour counts in later sums": [(surprise.LastDay, "forget", lambda _: None)],
-        "no new level": [(surprise.DailyMaxima, "_next_level", lambda _: 1.0)],
+        "nights from the third week on": _rules(lambda rule: rule._replace(min_days=15)),
+        "no hour of a sum need be raised": [(surprise.LastHours, "raised", lambda _: surprise.NIGHT)],
+        "a warning of an hour counts in later sums": [(surprise.LastHours, "forget", lambda _: None)],
+        "no new level": [(surprise.DailyMaxima, "_next_level", lambda _: surprise.NO_LEVEL)],
         "unusual hours stay in the history": [
             (surprise, "without_gross_outliers", lambda counts, *_: [*map(float, counts)]),
             # No hour has as many weeks behind it, so none is replaced.
@@ -86,9 +85,8 @@ RULES: dict[str, dict[str, list[Patch]]] = {
         ],
         "the mean also of hours that are not alike": [(thresholds, "ALIKE_TIMES", math.inf)],
         "what is expected of the hour alone": [(surprise, "mean_of_three", lambda _, same, __: same)],
-        "no precedents": [(surprise, "precedent", lambda *_: 0.0)],
+        "what has happened before is a warning again": [(thresholds, "BEFORE_TIMES", math.inf)],
         "no runs": [(thresholds, "RUNS_SHARE", 0.0)],
-        "no month ends": [(spike, "without_month_ends", lambda hours, *_: hours)],
         "no limit for new agents": [(thresholds, "MIN_NEW", 10**12)],
         "new agents need not exceed 8 times": [(thresholds, "NEW_TIMES", 1)],
         "not the organization": [(spike, "unexplained", lambda *_: [])],

@@ -98,10 +98,7 @@ def curve(all_series: list[Series]) -> str:
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     rules = thresholds.SPIKE_RULES
     for factor in (0.8, 0.9, 1, 1.1, 1.2):
-        thresholds.SPIKE_RULES = tuple(
-            rule._replace(info_times=factor * rule.info_times, warning_times=factor * rule.warning_times)
-            for rule in rules
-        )
+        thresholds.SPIKE_RULES = tuple(rule._replace(times=factor * rule.times) for rule in rules)
         cells = []
         for least in (Severity.warning, Severity.info):
             found, false = map(sum, zip(*(judge(series, least) for series in all_series), strict=True))

@@ -104,7 +104,7 @@ def test_finds_a_retry_loop_while_its_first_hour_runs(fleet: Fleet, clock: Clock
 
 def test_finds_a_leak_that_takes_little_but_goes_on(fleet: Fleet) -> None:
     agent_id = settled(fleet, "leaking", noise(4, 10, "leaking"), now=TODAY)
-    fleet.work(agent_id, TODAY - 2 * DAY, TODAY, lambda at: 5)
+    fleet.work(agent_id, TODAY - 2 * DAY, TODAY, lambda at: 12)
     fleet.store()
     [finding] = fleet.findings("spike")
     assert (finding["agentName"], finding["severity"]) == ("leaking", "warning")
@@ -127,12 +127,34 @@ def test_finds_a_leak_of_three_nights_of_an_agent_that_works_in_bursts(fleet: Fl
     )
 
 
-@pytest.mark.parametrize(("hours", "is_found"), [(12, False), (14, True)])
-def test_a_batch_that_takes_twelve_hours_instead_of_three_is_no_spike(fleet: Fleet, hours: int, is_found: bool) -> None:
+@pytest.mark.parametrize(("tokens", "expected"), [(40, "info"), (160, "warning")])
+def test_a_batch_that_takes_twelve_hours_instead_of_three_is_only_listed(
+    fleet: Fleet, tokens: int, expected: str
+) -> None:
     batch = settled(fleet, "batch", lambda at: 40 * (2 <= at.hour < 5), now=TODAY - DAY)
-    fleet.work(batch, TODAY - DAY + 2 * HOUR, TODAY - DAY + (2 + hours) * HOUR, lambda _: 40)
+    fleet.work(batch, TODAY - DAY + 2 * HOUR, TODAY - DAY + 14 * HOUR, lambda _: tokens)
     fleet.store()
-    assert [one["agentName"] for one in fleet.findings("spike")] == ["batch"] * is_found
+    assert [(one["agentName"], one["severity"]) for one in fleet.findings("spike")] == [("batch", expected)]
+
+
+def test_a_backfill_that_came_back_is_only_listed_and_says_when_it_was_before(fleet: Fleet) -> None:
+    agent_id = settled(fleet, "refilled", steady, now=TODAY)
+    for days in (20, 1):
+        fleet.work(agent_id, TODAY - days * DAY + 9 * HOUR, TODAY - days * DAY + 13 * HOUR, lambda _: 90)
+    fleet.store()
+    [finding] = fleet.findings("spike")
+    assert finding["severity"] == "info"
+    assert finding["summary"].endswith(
+        " It is only listed, because the like has happened before, on Thursday, 26 March 2026."
+    )
+
+
+def test_what_new_agents_do_is_no_spike_of_the_organization(fleet: Fleet) -> None:
+    settled(fleet, "settled", steady)
+    for number in range(5):
+        fleet.work(fleet.agent(f"new {number}"), TODAY, TODAY + 6 * HOUR, lambda at: 200)
+    fleet.store()
+    assert found(fleet) == []
 
 
 def test_several_agents_that_take_more_together_are_a_spike_of_the_organization(fleet: Fleet) -> None:
@@ -267,7 +289,7 @@ def test_the_same_loop_on_the_same_weekday_of_ten_weeks_is_still_reported(fleet:
 
 def test_an_incident_of_three_days_does_not_hide_the_next_one(fleet: Fleet) -> None:
     looping = settled(fleet, "looping", noise(20, 10, "looping"), days=95)
-    fleet.work(looping, TODAY - 30 * DAY, TODAY - 27 * DAY, lambda at: 800)
+    fleet.work(looping, TODAY - 31 * DAY, TODAY - 28 * DAY, lambda at: 800)
     fleet.work(looping, TODAY + 9 * HOUR, TODAY + 11 * HOUR, lambda at: 500)
     fleet.store()
     [(name, begins, ends, _)] = found(fleet)
@@ -343,7 +365,7 @@ def test_what_lasts_for_days_is_found_to_its_end(fleet: Fleet) -> None:
         for _, *window, _ in [tuple(found(fleet, days=days)[0])]
         for window in [tuple(window)]
     }
-    assert windows == {("2026-04-12T04", "2026-04-15T12:00")}
+    assert windows == {("2026-04-12T05", "2026-04-15T12:00")}
 
 
 def test_slots_are_added_up(fleet: Fleet, database_url: str) -> None:
