@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
@@ -35,12 +34,27 @@ BASELINE = (
 )
 
 
+# By whose spike it is, and whether it is critical: its causes, and what to do.
+OF_ORGANIZATION = (
+    "Several agents together ask for more tokens than usual, or new ones do.",
+    "Check whether these agents were changed or restarted together, and whether they keep their tokens.",
+)
+CRITICAL = (
+    "It is probably in a retry loop: it asks for a token again and again without a pause.",
+    "Check its log for what fails after it has a token; revoke its credential if it is not the one that asks.",
+)
+OF_AGENT = (
+    "It has more to do than usual, or no longer keeps its tokens, or somebody else uses its credential.",
+    "Check whether its own work explains the tokens; if not, rotate its secret.",
+)
+
+
 @dataclass(frozen=True)
 class Spike:
     """Unusual hours of one agent, or of the organization (``None``), with at most a day from one to the next."""
 
     agent_id: UUID | None
-    hours: tuple[UnusualHour, ...]
+    hours: list[UnusualHour]
 
     @property
     def severity(self) -> Severity:
@@ -51,16 +65,6 @@ class Spike:
     def begins(self) -> int:
         """Its first hour."""
         return self.hours[0].hour
-
-    @property
-    def is_new_level(self) -> bool:
-        """Whether it went on for so long that later hours are compared with it."""
-        return self.hours[-1].hour - self.begins > (thresholds.LEVEL_DAYS - 1) * DAY
-
-    @property
-    def excess(self) -> float:
-        """Tokens beyond the expected ones."""
-        return sum(one.count - one.expected for one in self.hours)
 
 
 def call(query: FindingsQuery) -> Call:
@@ -88,74 +92,43 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         return []
     of_organization = histories.pop(None)
     agents = max((row.agents for row in rows), default=0)
-    found = spikes_of_all(histories, of_organization, since, first_day, agents=agents)
+    found = spikes_of_all(histories, of_organization, since, agents=agents)
     return [_finding(one, names, histories, first_day, query) for one in found if one.hours[-1].hour >= since]
 
 
 def spikes_of_all(
-    histories: Mapping[UUID, list[int]], of_organization: list[int], since: int, first_day: date, *, agents: int
+    histories: Mapping[UUID, list[int]], of_organization: list[int], since: int, *, agents: int
 ) -> list[Spike]:
-    """The spikes of the agents, and those of the organization that they do not explain.
+    """The spikes of the agents, and those of the organization that they do not explain: also some that ended before
+    *since*, so that a running one keeps its beginning.
 
-    :param histories: the tokens of each agent by the hour, from the midnight of *first_day* on.
+    :param histories: the tokens of each agent by the hour.
     :param agents: how many agents there are, of which these grew the most.
     """
+    found: list[Spike] = []
+    explained: Counter[int] = Counter()
     # The organization's own tokens are one more.
     number_of_lists = agents + 1
-    of_agents = [
-        spike
-        for agent_id, counts in histories.items()
-        for spike in spikes(counts, since, first_day, number_of_lists=number_of_lists, agent_id=agent_id)
-    ]
-    explained: Counter[int] = Counter()
-    for counts in histories.values():
-        # What a new agent does is no spike of the organization.
+    for agent_id, counts in histories.items():
         first = first_active_day(counts)
         if first is not None:
-            ends = first + thresholds.SETTLED_DAYS * DAY
-            explained.update(dict(enumerate(counts[first:ends], first)))
-    for spike in of_agents:
-        for one in spike.hours:
-            explained[one.hour] += int(one.count - one.expected)
-    of_all = spikes(of_organization, since, first_day, number_of_lists=number_of_lists)
-    return of_agents + unexplained(of_all, explained)
+            hours = newcomers_hours(counts, first) + unusual_hours(
+                counts, first, since, number_of_lists=number_of_lists
+            )
+            found += _spikes(agent_id, hours)
+            explained.update({one.hour: int(one.count - one.expected) for one in hours})
+            # What a new agent does is no spike of the organization.
+            explained.update(dict(enumerate(counts[first : first + thresholds.SETTLED_DAYS * DAY], first)))
+    first = first_active_day(of_organization) or 0
+    hours = unusual_hours(of_organization, first, since, number_of_lists=number_of_lists, by_day=False)
+    share = thresholds.EXPLAINED_SHARE
+    return found + _spikes(None, [one for one in hours if explained[one.hour] < share * (one.count - one.expected)])
 
 
-def spikes(
-    counts: list[int], since: int, first_day: date, *, number_of_lists: int, agent_id: UUID | None = None
-) -> list[Spike]:
-    """The spikes of one list of counts: also some that ended before *since*, so that a running one keeps its beginning.
-
-    :param number_of_lists: how many lists of counts are judged, this one included.
-    :param agent_id: whose they are; ``None`` for the organization's.
-    """
-    first = first_active_day(counts)
-    if first is None:
-        return []
-    is_agent = agent_id is not None
-    hours = unusual_hours(counts, first, since, number_of_lists=number_of_lists, by_day=is_agent)
-    if is_agent:
-        hours = newcomers_hours(counts, first) + hours
+def _spikes(agent_id: UUID | None, hours: list[UnusualHour]) -> list[Spike]:
     by_hour = {one.hour: one for one in hours}
     groups = runs(sorted(by_hour), thresholds.MAX_SPIKE_GAP_HOURS)
-    return [Spike(agent_id, tuple(by_hour[hour] for hour in group)) for group in groups]
-
-
-def unexplained(of_organization: list[Spike], explained: Mapping[int, int]) -> list[Spike]:
-    """The organization's spikes without the hours of whose excess its agents explain half.
-
-    :param explained: of each hour, the tokens that they explain.
-    """
-    found = []
-    for spike in of_organization:
-        hours = tuple(
-            one
-            for one in spike.hours
-            if explained.get(one.hour, 0) < thresholds.EXPLAINED_SHARE * (one.count - one.expected)
-        )
-        if hours:
-            found.append(Spike(None, hours))
-    return found
+    return [Spike(agent_id, [by_hour[hour] for hour in group]) for group in groups]
 
 
 def contributors(
@@ -185,6 +158,10 @@ def _finding(
     tokens, expected = sum(one.count for one in spike.hours), sum(one.expected for one in spike.hours)
     name = names[spike.agent_id] if spike.agent_id else "The organization"
     duration = f"{len(spike.hours)} hours" if len(spike.hours) > 1 else "an hour"
+    if spike.agent_id is None:
+        causes, next_step = OF_ORGANIZATION
+    else:
+        causes, next_step = CRITICAL if spike.severity is Severity.critical else OF_AGENT
     return Finding(
         kind="spike",
         severity=spike.severity,
@@ -195,12 +172,13 @@ def _finding(
         unit="tokens",
         observed=tokens,
         expected=expected,
-        excess=spike.excess,
+        excess=tokens - expected,
         baseline=BASELINE,
         agents=() if spike.agent_id else contributors(spike, names, histories),
         summary=f"{name} was issued {tokens:,} tokens in {duration}; typically it is {expected:,.0f}."
         + _reason(spike, first_day),
-        **_advice(spike),
+        causes=causes,
+        next_step=next_step,
     )
 
 
@@ -208,36 +186,18 @@ def _reason(spike: Spike, first_day: date) -> str:
     """The rule that decided, of the first hour that was as urgent as the spike."""
     decided = next(one for one in spike.hours if one.severity is spike.severity)
     text = ""
-    if decided.reason and decided.reason.hours > 1:
-        hours, tokens, expected, days, _ = decided.reason
-        ends = instant_in_words(instant(first_day, decided.hour + 1))
-        before = f" and the same hours of the {days - 1} days before" if days > 1 else ""
-        text = f" The {hours} hours up to {ends}{before} had {tokens:,} tokens of {expected:,}."
-    elif decided.reason and len(spike.hours) > 1:
-        begins = instant_in_words(instant(first_day, decided.hour))
-        text = f" The hour from {begins} had {decided.count:,} tokens of {decided.expected:,.0f}."
-    if decided.reason and decided.reason.before is not None:
-        day = day_in_words(instant(first_day, decided.reason.before).date())
-        text += f" It is only listed, because the like has happened before, on {day}."
-    if spike.is_new_level:
+    if decided.reason:
+        hours, tokens, expected, days, before = decided.reason
+        if hours > 1:
+            ends = instant_in_words(instant(first_day, decided.hour + 1))
+            nights = f" and the same hours of the {days - 1} days before" if days > 1 else ""
+            text = f" The {hours} hours up to {ends}{nights} had {tokens:,} tokens of {expected:,}."
+        elif len(spike.hours) > 1:
+            begins = instant_in_words(instant(first_day, decided.hour))
+            text = f" The hour from {begins} had {tokens:,} tokens of {expected:,}."
+        if before is not None:
+            day = day_in_words(instant(first_day, before).date())
+            text += f" It is only listed, because the like has happened before, on {day}."
+    if spike.hours[-1].hour - spike.begins > (thresholds.LEVEL_DAYS - 1) * DAY:
         text += f" After {thresholds.LEVEL_DAYS} days it is a new level, with which later hours are compared."
     return text
-
-
-def _advice(spike: Spike) -> Any:
-    if spike.agent_id is None:
-        return {
-            "causes": "Several agents together ask for more tokens than usual, or new ones do.",
-            "next_step": "Check whether these agents were changed or restarted together, and whether they keep their "
-            "tokens.",
-        }
-    if spike.severity is Severity.critical:
-        return {
-            "causes": "It is probably in a retry loop: it asks for a token again and again without a pause.",
-            "next_step": "Check its log for what fails after it has a token; revoke its credential if it is not the "
-            "one that asks.",
-        }
-    return {
-        "causes": "It has more to do than usual, or no longer keeps its tokens, or somebody else uses its credential.",
-        "next_step": "Check whether its own work explains the tokens; if not, rotate its secret.",
-    }

@@ -87,8 +87,7 @@ def without_gross_outliers(counts: Sequence[int], first: int, until: int) -> lis
 
 # What is unusual.
 
-NIGHT = 8
-"""Hours whose sum is judged."""
+NIGHT = 8  # hours whose sum is judged
 
 
 class Sum(NamedTuple):
@@ -179,7 +178,7 @@ class _Judge:
         """Judge the hour after the last one, and take it in."""
         maxima, last = self.maxima, self.last_day
         last.add(count, max(expected, maxima.level[hour % DAY]))
-        of_hour, night = last.sum(1), last.sum(NIGHT)
+        of_hour, night = last.hour(), last.night()
         is_full = night.surprise > 0 and last.raised() >= thresholds.MIN_NIGHT_HOURS
         sums = (of_hour, night, maxima.three_nights(night, is_full))
         severity, reason = None, None
@@ -240,10 +239,13 @@ class LastHours:
         """Count the last hour as expected: what was a warning by itself makes no sum of later hours unusual."""
         self._hours[-1] = (self._hours[-1][1],) * 2
 
-    def sum(self, hours: int) -> Sum:
-        """Of so many last hours."""
-        of_hours = [self._hours[-place] for place in range(1, hours + 1)]
-        tokens, expected = sum(hour[0] for hour in of_hours), sum(hour[1] for hour in of_hours)
+    def hour(self) -> Sum:
+        """The last one."""
+        return Sum(*self._hours[-1], self._surprises[-1])
+
+    def night(self) -> Sum:
+        """All of them."""
+        tokens, expected = map(sum, zip(*self._hours, strict=True))
         return Sum(tokens, expected, surprise(tokens, expected))
 
     def raised(self) -> int:
@@ -287,23 +289,16 @@ class DailyMaxima:
     """
 
     def __init__(self) -> None:
+        # By rule, the third-highest surprise of a day; empty while too few days are known.
         self.usual: list[float] = []
-        """By rule, the third-highest surprise of a day; empty while too few days are known."""
-
+        # By rule, the highest surprise of a day that was over before the spike that is running, and which day. Of an
+        # agent that works in runs, active in few of its hours, the surprise of the tokens alone.
         self.highest: list[tuple[float, int]] = []
-        """By rule, the highest surprise of a day that was over before the spike that is running, and which day.
-
-        Of an agent that works in runs, the surprise of the tokens alone."""
-
         self.works_in_runs = False
-        """Whether it is active in few of its hours."""
-
+        # The second-highest daily maximum of an hour's tokens.
         self.busiest = 0.0
-        """The second-highest daily maximum of an hour's tokens."""
-
+        # By hour of the day, what is expected at least, since a new level began.
         self.level = NO_LEVEL
-        """By hour of the day, what is expected at least, since a new level began."""
-
         self._days: list[Day] = []
         self._today: list[SeenHour] = []
 

@@ -26,7 +26,6 @@ from agentidp.findings import (
     quiet_organization,
     rejections,
     silence,
-    spike,
     surprise,
     thresholds,
     uncached_tokens,
@@ -89,7 +88,7 @@ RULES: dict[str, dict[str, list[Patch]]] = {
         "no runs": [(thresholds, "RUNS_SHARE", 0.0)],
         "no limit for new agents": [(thresholds, "MIN_NEW", 10**12)],
         "new agents need not exceed 8 times": [(thresholds, "NEW_TIMES", 1)],
-        "not the organization": [(spike, "unexplained", lambda *_: [])],
+        "not the organization": [(thresholds, "EXPLAINED_SHARE", -math.inf)],
         "agents do not explain the organization": [(thresholds, "EXPLAINED_SHARE", math.inf)],
     },
     "silence": {

@@ -154,10 +154,10 @@ def test_what_has_happened_before_does_not_change_while_a_spike_goes_on() -> Non
 def test_the_sums_are_of_the_last_hours() -> None:
     last = LastHours()
     last.add(40, 10)
-    assert [last.sum(hours)[:2] for hours in (1, 8)] == [(40, 10), (40, 10)]
+    assert [last.hour()[:2], last.night()[:2]] == [(40, 10), (40, 10)]
     for _ in range(8):
         last.add(20, 10)
-    assert [last.sum(hours)[:2] for hours in (1, 8)] == [(20, 10), (160, 80)]
+    assert [last.hour()[:2], last.night()[:2]] == [(20, 10), (160, 80)]
     assert last.raised() == 8
 
 
@@ -210,7 +210,7 @@ def test_what_was_a_warning_by_itself_counts_as_expected_in_later_sums() -> None
     last.add(900, 10)
     last.forget()
     last.add(12, 10)
-    assert last.sum(8)[:2] == (22, 20)
+    assert last.night()[:2] == (22, 20)
 
 
 def test_a_loop_of_an_hour_ends_with_it() -> None:
