@@ -2,7 +2,7 @@
 
 A kind of finding is a module here and a statement in ``sql/findings``. Most statements select candidates and their
 histories, which the module judges; ``dominance`` has the statement of an analytics endpoint. Thresholds are in
-:mod:`agentidp.findings.thresholds`, those of ``budget`` and ``peak`` in their modules.
+:mod:`agentidp.findings.thresholds`.
 
 What is computed here gets identity and state in :mod:`agentidp.findings.identity`, and is stored and read by
 :mod:`agentidp.findings.store`. :mod:`agentidp.findings.listing` and :mod:`agentidp.findings.actions` are the endpoints.
