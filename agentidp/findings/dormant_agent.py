@@ -19,14 +19,8 @@ from agentidp.findings.finding import Finding, FindingsQuery, Severity
 
 def call(query: FindingsQuery | None = None) -> Call:
     """The agents that have been dormant for so long, or will be suspended soon because they are."""
-    return Call(
-        "findings/dormant_agent",
-        {
-            "days": thresholds.DORMANT_DAYS,
-            "notice_days": thresholds.SUSPENSION_NOTICE_DAYS,
-            "max_agents": thresholds.MAX_DORMANT_AGENTS,
-        },
-    )
+    days = {"days": thresholds.DORMANT_DAYS, "notice_days": thresholds.SUSPENSION_NOTICE_DAYS}
+    return Call("findings/dormant_agent", days | {"max_agents": thresholds.MAX_DORMANT_AGENTS})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:

@@ -29,14 +29,8 @@ def call(query: FindingsQuery) -> Call:
 
     So the end of the finding says that its credential has ended.
     """
-    return Call(
-        "findings/expiring_credential",
-        {
-            "since": query.at - DAY,
-            "until": query.at + FIRST * DAY,
-            "max_credentials": thresholds.MAX_EXPIRING_CREDENTIALS,
-        },
-    )
+    ends = {"since": query.at - DAY, "until": query.at + FIRST * DAY}
+    return Call("findings/expiring_credential", ends | {"max_credentials": thresholds.MAX_EXPIRING_CREDENTIALS})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:

@@ -6,18 +6,22 @@ import statistics
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from operator import add
+from typing import Any
 
 DAY, WEEK = 24, 168
 
 
-def hourly(days: Iterable[tuple[int, Sequence[int]]] | None, hours: int) -> list[int]:
+def hourly(days: Iterable[Sequence[Any]] | None, hours: int, unit: int = 1) -> list[int]:
     """The counts of so many hours.
 
-    :param days: day (from 0 on) and the counts of its 24 hours; a day may be there several times, once a slot.
+    :param days: day (from 0 on) and the counts of its 24 hours, of one unit or of several; a day may be there several
+        times, once a slot.
+    :param unit: of which one: the first, or another.
     """
     counts = [0] * (-(-hours // DAY) * DAY)
     seen = set()
-    for day, of_day in days or ():
+    for one in days or ():
+        day, of_day = one[0], one[unit]
         begins, ends = day * DAY, (day + 1) * DAY
         # A third of the time of adding to zeros.
         counts[begins:ends] = map(add, counts[begins:ends], of_day) if day in seen else of_day

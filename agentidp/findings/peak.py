@@ -13,14 +13,8 @@ from agentidp.findings.history import instant
 
 def call(query: FindingsQuery) -> Call:
     """The busiest hours of the week."""
-    return Call(
-        "findings/peak",
-        {
-            "weeks": thresholds.PEAK_WEEKS,
-            "min_requests": thresholds.MIN_PEAK_REQUESTS,
-            "max_hours": thresholds.MAX_PEAK_HOURS,
-        },
-    )
+    limits = {"min_requests": thresholds.MIN_PEAK_REQUESTS, "max_hours": thresholds.MAX_PEAK_HOURS}
+    return Call("findings/peak", limits | {"weeks": thresholds.PEAK_WEEKS})
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:

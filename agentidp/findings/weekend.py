@@ -15,105 +15,73 @@ highest is 5, and 25 or more are reported.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
 from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import days_in_words
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
-from agentidp.findings.history import DAY, daily, hourly, hours_until
+from agentidp.findings.history import DAY, daily, hourly, hours_until, instant, runs
 
-DAYS_OF_WEEK = 7
-
-
-@dataclass(frozen=True)
-class UnusualWork:
-    """An agent's tokens on a day of rest, or in its hours of rest if the day is not quiet as a whole."""
-
-    tokens: int
-    usual: int
-    is_quiet_day: bool
-
-
-@dataclass(frozen=True)
-class WorkOnDay:
-    """Unusual work, whose it is, and on which day."""
-
-    day: date
-    agent_id: UUID
-    agent_name: str
-    work: UnusualWork
+HISTORY = 7 * thresholds.WEEKEND_WEEKS
+"""Days of the histories before those that are looked at."""
 
 
 def call(query: FindingsQuery) -> Call:
     """The histories of agents that were at work on such days."""
-    days = min(query.days, thresholds.MAX_WEEKEND_DAYS)
-    return Call(
-        "findings/weekend",
-        {
-            "first_day": _first_day(query),
-            "until": query.until,
-            "since": query.until - timedelta(days=days),
-            "weeks": thresholds.WEEKEND_WEEKS,
-            "max_rest_days": thresholds.MAX_REST_DAYS,
-            "min_tokens": thresholds.MIN_WEEKEND_TOKENS,
-            "max_agents": thresholds.MAX_WEEKEND_AGENTS,
-        },
-    )
+    first_day = _first_day(query)
+    days = {"first_day": first_day, "since": first_day + timedelta(days=HISTORY), "until": query.until}
+    rest = {"weeks": thresholds.WEEKEND_WEEKS, "max_rest_days": thresholds.MAX_REST_DAYS}
+    limits = {"min_tokens": thresholds.MIN_WEEKEND_TOKENS, "max_agents": thresholds.MAX_WEEKEND_AGENTS}
+    return Call("findings/weekend", days | rest | limits)
 
 
 def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """One for each day, or for several adjacent ones."""
-    first_day = _first_day(query)
-    length = hours_until(query.at, first_day)
+    length = hours_until(query.at, _first_day(query))
     # The row without an agent has the organization's days of rest.
-    days = _days_of_rest(query, next((row.history for row in rows if row.agent_id is None), ()))
-    found = []
-    for row in rows:
-        if row.agent_id is not None:
-            tokens = hourly(row.history, length)
-            for day in days:
-                if work := unusual_work(tokens, (day - first_day).days):
-                    found.append(WorkOnDay(day, row.agent_id, row.agent_name, work))
-    return [_finding(group, query) for group in _adjacent(found)]
+    rest_days = next((row.history for row in rows if row.agent_id is None), ())
+    agents = [(row, hourly(row.history, length)) for row in rows if row.agent_id is not None]
+    at_work = {}
+    for day in range(HISTORY, -(-length // DAY)):
+        begins = instant(_first_day(query), day * DAY)
+        is_of_rest = begins.isoweekday() % 7 in rest_days and not query.is_holiday(begins, begins + timedelta(days=1))
+        works = [(row, *work) for row, tokens in agents if is_of_rest and (work := unusual_work(tokens, day))]
+        if works:
+            at_work[day] = works
+    return [_finding(days, [each for day in days for each in at_work[day]], query) for days in runs(list(at_work), 1)]
 
 
-def _days_of_rest(query: FindingsQuery, rest_days: Collection[int]) -> list[date]:
-    """The days looked at that are one of these weekdays (0: Sunday) and no marked holiday, the latest first."""
-    days = (query.today - timedelta(days=ago) for ago in range(min(query.days, thresholds.MAX_WEEKEND_DAYS)))
-    days_of_rest = [day for day in days if day.isoweekday() % 7 in rest_days]
-    return [day for day in days_of_rest if not query.is_holiday(_midnight(day), _midnight(day + timedelta(days=1)))]
-
-
-def unusual_work(tokens: Sequence[int], day: int) -> UnusualWork | None:
-    """Whether an agent was at work on a day on which, or in hours in which, it usually rests.
+def unusual_work(tokens: Sequence[int], day: int) -> tuple[int, int] | None:
+    """The tokens of a day on which, or in hours in which, an agent usually rests, and how many are usual.
 
     :param tokens: by the hour.
     :param day: the index of the day.
+    :returns: ``None`` if it was not at work, or does not rest.
     """
     of_days = daily(tokens)
-    weeks = weeks_before(of_days, day)
+    first = next((each for each in range(max(day - HISTORY, 0), day) if of_days[each]), day)
+    weeks = (day - first) // 7
     if weeks < thresholds.MIN_WEEKEND_WEEKS:
         return None
-    past = range(day - DAYS_OF_WEEK * weeks, day)
-    same = [of_days[each] for each in past if (day - each) % DAYS_OF_WEEK == 0]
-    others = [of_days[each] for each in past if (day - each) % DAYS_OF_WEEK]
+    past = range(day - 7 * weeks, day)
+    usual = max(of_days[each] for each in past if (day - each) % 7 == 0)
+    others = [of_days[each] for each in past if (day - each) % 7]
     average = sum(others) / len(others)
-    usual, today = max(same), of_days[day]
     works_on_most_days = 3 * sum(1 for each in others if each) >= 2 * len(others)
-    if not works_on_most_days or not _is_activity(today - usual, average):
+    if not works_on_most_days or not _is_activity(of_days[day] - usual, average):
         return None
-    is_quiet_day = 100 * usual <= thresholds.QUIET_PERCENT * average
-    is_mostly_quiet_day = 100 * usual <= thresholds.PART_PERCENT * average
-    if is_quiet_day:
-        return UnusualWork(today, usual, is_quiet_day=True)
-    if not is_mostly_quiet_day:
-        return None
-    in_rest = sum(tokens[hour] for hour in hours_of_rest(tokens, day, weeks) if hour < len(tokens))
-    return UnusualWork(in_rest, usual=0, is_quiet_day=False) if _is_activity(in_rest, average) else None
+    if 100 * usual <= thresholds.QUIET_PERCENT * average:
+        return of_days[day], usual
+    if 100 * usual <= thresholds.PART_PERCENT * average:
+        in_rest = sum(tokens[hour] for hour in hours_of_rest(tokens, day, weeks) if hour < len(tokens))
+        if _is_activity(in_rest, average):
+            return in_rest, 0
+    return None
 
 
 def _is_activity(more: float, average: float) -> bool:
@@ -121,88 +89,55 @@ def _is_activity(more: float, average: float) -> bool:
     return more >= thresholds.MIN_WEEKEND_TOKENS and 100 * more >= thresholds.QUIET_PERCENT * average
 
 
-def weeks_before(of_days: Sequence[int], day: int) -> int:
-    """Whole weeks from the first token, at most 8 weeks before a day, to that day."""
-    begins = max(day - DAYS_OF_WEEK * thresholds.WEEKEND_WEEKS, 0)
-    first = next((each for each in range(begins, day) if of_days[each]), day)
-    return (day - first) // DAYS_OF_WEEK
-
-
 def hours_of_rest(tokens: Sequence[int], day: int, weeks: int) -> list[int]:
     """The hours of a day in which, and beside which, an agent was at work in no more than one of the weeks.
 
     Beside: the clocks change.
     """
-    active = [
-        sum(1 for week in range(1, weeks + 1) if tokens[(day - DAYS_OF_WEEK * week) * DAY + hour])
-        for hour in range(DAY)
-    ]
+    active = [sum(1 for week in range(1, weeks + 1) if tokens[(day - 7 * week) * DAY + hour]) for hour in range(DAY)]
     return [day * DAY + hour for hour in range(DAY) if max(active[max(hour - 1, 0) : hour + 2]) <= 1]
 
 
-def _adjacent(found: list[WorkOnDay]) -> list[list[WorkOnDay]]:
-    """In groups of adjacent days."""
-    groups: list[list[WorkOnDay]] = []
-    for one in sorted(found, key=lambda each: each.day):
-        if groups and one.day - groups[-1][-1].day <= timedelta(days=1):
-            groups[-1].append(one)
-        else:
-            groups.append([one])
-    return groups
-
-
 def _first_day(query: FindingsQuery) -> date:
-    days = min(query.days, thresholds.MAX_WEEKEND_DAYS)
-    return query.until - timedelta(days=days + DAYS_OF_WEEK * thresholds.WEEKEND_WEEKS)
+    return query.until - timedelta(days=min(query.days, thresholds.MAX_WEEKEND_DAYS) + HISTORY)
 
 
-def _finding(group: list[WorkOnDay], query: FindingsQuery) -> Finding:
-    agents: dict[UUID, Contributor] = {}
-    for one in group:
-        before = agents[one.agent_id].count if one.agent_id in agents else 0
-        agents[one.agent_id] = Contributor(
-            agent_id=one.agent_id, agent_name=one.agent_name, count=before + one.work.tokens
-        )
-    ordered = sorted(agents.values(), key=lambda each: (-each.count, str(each.agent_id)))
-    first, last = group[0].day, group[-1].day
-    is_quiet = all(one.work.is_quiet_day for one in group)
-    tokens, usual = sum(one.work.tokens for one in group), sum(one.work.usual for one in group)
-    alone = ordered[0] if len(ordered) == 1 else None
+def _finding(days: list[int], works: list[tuple[Any, int, int]], query: FindingsQuery) -> Finding:
+    """The finding about adjacent days.
+
+    :param works: a row, and its tokens and the usual ones of one of the days.
+    """
+    names = {row.agent_id: row.agent_name for row, *_ in works}
+    tokens: Counter[UUID] = Counter()
+    for row, of_day, _ in works:
+        tokens[row.agent_id] += of_day
+    agents = [
+        Contributor(agent_id=agent_id, agent_name=names[agent_id], count=count)
+        for agent_id, count in sorted(tokens.items(), key=lambda each: (-each[1], str(each[0])))
+    ]
+    alone = agents[0] if len(agents) == 1 else None
+    others = "another agent" if len(agents) == 2 else f"{len(agents) - 1:,} other agents"
+    begins, ends = (instant(_first_day(query), day * DAY) for day in (days[0], days[-1] + 1))
+    issued, usual = sum(tokens.values()), sum(of_day for *_, of_day in works)
     return Finding(
         kind="weekend",
         severity=Severity.warning,
         agent_id=alone.agent_id if alone else None,
         agent_name=alone.agent_name if alone else None,
-        begins=_midnight(first),
-        ends=min(query.at, _midnight(last + timedelta(days=1))),
+        begins=begins,
+        ends=min(query.at, ends),
         unit="tokens",
-        observed=tokens,
+        observed=issued,
         expected=usual,
-        excess=tokens - usual,
-        baseline=f"the highest of the same weekday in up to {thresholds.WEEKEND_WEEKS} weeks before"
-        + ("" if is_quiet else ", of its hours that are usually quiet if the day is not"),
-        agents=tuple(ordered[: thresholds.MAX_CONTRIBUTORS]),
-        agent_count=len(ordered),
-        summary=f"{_who(ordered)} {'was' if alone else 'were'} issued {tokens:,} tokens {days_in_words(first, last)}, "
-        f"{_usually(is_quiet, first == last)}.",
+        excess=issued - usual,
+        baseline=f"the highest of the same weekday in up to {thresholds.WEEKEND_WEEKS} weeks before, or none in hours "
+        "of rest",
+        agents=tuple(agents[: thresholds.MAX_CONTRIBUTORS]),
+        agent_count=len(agents),
+        summary=f"{agents[0].agent_name} {'was' if alone else f'and {others} were'} issued {issued:,} tokens "
+        f"{days_in_words(begins.date(), (ends - timedelta(days=1)).date())}, when "
+        f"{'it usually rests' if alone else 'they usually rest'}.",
         causes="Work that was planned for these days, a schedule that was changed, or somebody else who uses the"
         " credentials.",
         next_step="Ask those who run these agents; if nobody knows of it, revoke their credentials.",
     )
-
-
-def _who(agents: list[Contributor]) -> str:
-    name, number = agents[0].agent_name, len(agents)
-    if number == 1:
-        return name
-    return f"{name} and {'another agent' if number == 2 else f'{number - 1:,} other agents'}"
-
-
-def _usually(is_quiet: bool, is_one_day: bool) -> str:
-    if not is_quiet:
-        return "in hours that are usually quiet"
-    return f"usually {'a quiet day' if is_one_day else 'quiet days'}"
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)

@@ -456,6 +456,7 @@ def test_what_a_new_agent_does_every_day_is_usual() -> None:
 
 def test_slots_are_added_up_and_days_without_a_row_are_zero() -> None:
     assert hourly([(1, [1] * 24), (1, [2] * 24)], 30) == [0] * 24 + [3] * 6
+    assert hourly([(1, [1] * 24, [5] * 24)], 30, 2) == [0] * 24 + [5] * 6
     assert first_active_day([0] * 30 + [1]) == 24
     assert first_active_day([0] * 30) is None
     assert runs([1, 2, 27, 51], 24) == [[1, 2], [27, 51]]

@@ -78,13 +78,13 @@ def test_names_the_agent_that_works_on_its_day_of_rest(fleet: Fleet) -> None:
             "expected": {
                 "value": 0,
                 "unit": "tokens",
-                "baseline": "the highest of the same weekday in up to 8 weeks before",
+                "baseline": "the highest of the same weekday in up to 8 weeks before, or none in hours of rest",
             },
             "agents": [{"agentId": str(agent), "agentName": "office", "count": 45}],
             "agentCount": 1,
             "credentialId": None,
             "alsoSeenAs": ["spike"],
-            "summary": "office was issued 45 tokens on Saturday, 11 April 2026, usually a quiet day.",
+            "summary": "office was issued 45 tokens on Saturday, 11 April 2026, when it usually rests.",
             "causes": "Work that was planned for these days, a schedule that was changed, or somebody else who uses the"
             " credentials.",
             "next": "Ask those who run these agents; if nobody knows of it, revoke their credentials.",
@@ -112,7 +112,7 @@ def test_adjacent_days_are_one_finding_with_those_that_did_most_first(fleet: Fle
     assert one["observed"]["value"] == 90 + 41 + 42 + 43 + 44 + 45 + 46
     assert one["summary"] == (
         "office-0 and 6 other agents were issued 351 tokens from Saturday, 11 April 2026 to Sunday, 12 April 2026,"
-        " usually quiet days."
+        " when they usually rest."
     )
 
 
@@ -261,7 +261,7 @@ def test_an_agent_whose_friday_ends_on_saturday_by_utc_is_judged_by_the_hours_in
             "2026-04-11",
             requests,
             0,
-            f"western was issued {requests} tokens on Saturday, 11 April 2026, in hours that are usually quiet.",
+            f"western was issued {requests} tokens on Saturday, 11 April 2026, when it usually rests.",
         )
     ] * is_found
 
