@@ -13,8 +13,9 @@
    three nights, six hours of each raised. An hour is raised if it has a surprise of 1.
 5. What has happened **before** and was over is only listed: a day before the spike had 0.58 times the surprise. An
    agent that works in **runs**, in less than a quarter of its hours, may do at any time what it did at another: its
-   surprises are then those of its tokens alone. A critical hour is only listed if it comes at the time of
-   the day at which it came more than a week ago, as a job of each second week or month does.
+   surprises are then those of its tokens alone. An hour that is critical, or has 500 tokens more than expected, is
+   rather a **loop**: it is only listed if it came at this time of the day more than a week ago, for eight hours at
+   most, as a job of each second week or month does.
 6. An hour that was unusual becomes no baseline: what was expected of it takes its place. But what goes on for five days
    is a **new level**: later hours are also compared with the median of the same hour of these days.
 7. A new agent has no baseline in its first two weeks, and is judged by fixed limits.
@@ -208,10 +209,13 @@ class _Judge:
             expected = max(expected, *beside)
         if 4 * self.last_day.raised() < rule.hours or not matters(one.tokens, expected, rule.min_times):
             return None, None
-        severity, days_ago = Severity.warning, maxima.days_since(place, one)
-        if rule.hours == 1 and one.tokens > thresholds.CRITICAL_TIMES * max(maxima.busiest, thresholds.MIN_EXCESS):
-            severity, days_ago = Severity.critical, maxima.days_since_job(one)
-        return (severity, None) if days_ago is None else (Severity.info, (hour // DAY - days_ago) * DAY)
+        busiest = max(maxima.busiest, thresholds.MIN_EXCESS)
+        is_critical = rule.hours == 1 and one.tokens > thresholds.CRITICAL_TIMES * busiest
+        is_loop = is_critical or (rule.hours == 1 and one.tokens >= expected + thresholds.MIN_LOOP)
+        days_ago = maxima.days_since_job(one) if is_loop else maxima.days_since(place, one)
+        if days_ago is not None:
+            return Severity.info, (hour // DAY - days_ago) * DAY
+        return Severity.critical if is_critical else Severity.warning, None
 
 
 def matters(tokens: float, expected: float, times: float) -> bool:
@@ -320,14 +324,16 @@ class DailyMaxima:
         return len(self._days) - day if highest >= thresholds.BEFORE_TIMES * now else None
 
     def days_since_job(self, one: Sum) -> int | None:
-        """The same of an hour at this time of the day, or one beside it; ``None`` also if it was within a week.
+        """The same of an hour at this time of the day, or one beside it; ``None`` also if it was within a week, or one
+        of more than eight such hours of its day.
 
-        So is a job of each second week, or of a month. What comes back sooner, and is not expected, is a loop.
+        So is a job of each second week, or of a month. What comes back sooner, or lasted longer, is a loop.
         """
         hour, at_least = len(self._today), thresholds.BEFORE_TIMES * one.surprise
         for days_ago, day in enumerate(reversed(self._days), 1):
-            if any(near.sums[0].surprise >= at_least for near in day.hours[max(hour - 1, 0) : hour + 2]):
-                return days_ago if days_ago > 7 else None
+            alike = [place for place, seen in enumerate(day.hours) if seen.sums[0].surprise >= at_least]
+            if any(abs(place - hour) <= 1 for place in alike):
+                return days_ago if days_ago > 7 and len(alike) <= NIGHT else None
         return None
 
     def add(self, hour: SeenHour) -> None:
@@ -374,6 +380,6 @@ def newcomers_hours(counts: Sequence[int], first: int) -> list[UnusualHour]:
         # The last day is left out, so that what lasts for hours does not raise its own bound; after a day it does.
         if hour - DAY >= first:
             busiest = max(busiest, counts[hour - DAY])
-        if counts[hour] >= thresholds.MIN_NEW and counts[hour] > thresholds.NEW_TIMES * busiest:
+        if counts[hour] >= thresholds.MIN_LOOP and counts[hour] > thresholds.NEW_TIMES * busiest:
             found.append(UnusualHour(hour, counts[hour], float(busiest), Severity.warning))
     return found

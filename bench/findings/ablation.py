@@ -86,7 +86,7 @@ RULES: dict[str, dict[str, list[Patch]]] = {
         "what is expected of the hour alone": [(surprise, "mean_of_three", lambda _, same, __: same)],
         "what has happened before is a warning again": [(thresholds, "BEFORE_TIMES", math.inf)],
         "no runs": [(thresholds, "RUNS_SHARE", 0.0)],
-        "no limit for new agents": [(thresholds, "MIN_NEW", 10**12)],
+        "no limit for new agents": [(thresholds, "MIN_LOOP", 10**12)],
         "new agents need not exceed 8 times": [(thresholds, "NEW_TIMES", 1)],
         "not the organization": [(thresholds, "EXPLAINED_SHARE", -math.inf)],
         "agents do not explain the organization": [(thresholds, "EXPLAINED_SHARE", math.inf)],

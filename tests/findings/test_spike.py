@@ -250,10 +250,10 @@ def test_what_is_typical_is_none(fleet: Fleet, clock: Clock, rhythm: Rhythm, now
 @pytest.mark.parametrize(
     ("days", "tokens", "is_found"),
     [
-        (0, thresholds.MIN_NEW - 1, False),
-        (0, thresholds.MIN_NEW, True),
-        (3, thresholds.MIN_NEW - 1, False),
-        (3, thresholds.MIN_NEW, True),
+        (0, thresholds.MIN_LOOP - 1, False),
+        (0, thresholds.MIN_LOOP, True),
+        (3, thresholds.MIN_LOOP - 1, False),
+        (3, thresholds.MIN_LOOP, True),
         (3, 2000, True),
     ],
 )

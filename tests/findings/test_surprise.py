@@ -275,6 +275,23 @@ def test_a_critical_hour_is_only_listed_at_the_time_of_a_job_of_each_second_week
     assert severity(counts) is expected
 
 
+@pytest.mark.parametrize(("excess", "expected"), [(499, Severity.info), (500, Severity.warning)])
+def test_five_hundred_tokens_more_are_a_loop_although_one_has_happened_before(excess: int, expected: Severity) -> None:
+    counts = [200] * HOURS
+    for ago, at in ((1, 3), (15, 9)):
+        counts[HOURS - ago * DAY + at] = 200 + excess
+    assert severity(counts) is expected
+
+
+@pytest.mark.parametrize(("hours", "expected"), [(8, Severity.info), (9, Severity.critical)])
+def test_what_lasted_for_more_than_eight_hours_was_no_job(hours: int, expected: Severity) -> None:
+    counts = [10] * HOURS
+    counts[HOURS - DAY + 3] = 900
+    for at in range(hours):
+        counts[HOURS - 15 * DAY + at] = 900
+    assert severity(counts) is expected
+
+
 def test_a_job_that_comes_an_hour_earlier_with_the_clocks_is_usual() -> None:
     counts = [300 if hour % DAY == 7 else 0 for hour in range(HOURS - 2 * DAY)]
     counts += [300 if hour % DAY == 6 else 0 for hour in range(2 * DAY)]
@@ -443,7 +460,7 @@ def test_a_weekly_job_is_usual_and_a_weekly_loop_is_not() -> None:
     assert found(loop) == [30]
 
 
-@pytest.mark.parametrize(("tokens", "is_found"), [(thresholds.MIN_NEW - 1, False), (thresholds.MIN_NEW, True)])
+@pytest.mark.parametrize(("tokens", "is_found"), [(thresholds.MIN_LOOP - 1, False), (thresholds.MIN_LOOP, True)])
 def test_an_agent_without_a_past_has_a_limit(tokens: int, is_found: bool) -> None:
     assert bool(newcomers_hours([0] * 9 + [tokens], 0)) is is_found
 
