@@ -155,9 +155,8 @@ def _finding(
     first_day: date,
     query: FindingsQuery,
 ) -> Finding:
-    tokens, expected = sum(one.count for one in spike.hours), sum(one.expected for one in spike.hours)
+    tokens, expected, when, more = _decided(spike, first_day)
     name = names[spike.agent_id] if spike.agent_id else "The organization"
-    duration = f"{len(spike.hours)} hours" if len(spike.hours) > 1 else "an hour"
     if spike.agent_id is None:
         causes, next_step = OF_ORGANIZATION
     else:
@@ -172,32 +171,35 @@ def _finding(
         unit="tokens",
         observed=tokens,
         expected=expected,
-        excess=tokens - expected,
+        excess=sum(one.count - one.expected for one in spike.hours),
         baseline=BASELINE,
         agents=() if spike.agent_id else contributors(spike, names, histories),
-        summary=f"{name} was issued {tokens:,} tokens in {duration}; typically it is {expected:,.0f}."
-        + _reason(spike, first_day),
+        summary=f"{name} was issued {tokens:,} tokens in {when}; typically it is {expected:,.0f}.{more}",
         causes=causes,
         next_step=next_step,
     )
 
 
-def _reason(spike: Spike, first_day: date) -> str:
-    """The rule that decided, of the first hour that was as urgent as the spike."""
+def _decided(spike: Spike, first_day: date) -> tuple[int, float, str, str]:
+    """The tokens and the expected ones of what decided, when that was, and what more is to be said.
+
+    It is the sum of the first hour that was as urgent as the spike, or else all of its hours.
+    """
     decided = next(one for one in spike.hours if one.severity is spike.severity)
-    text = ""
+    tokens, expected = sum(one.count for one in spike.hours), sum(one.expected for one in spike.hours)
+    when, more = f"{len(spike.hours)} hours" if len(spike.hours) > 1 else "an hour", ""
     if decided.reason:
-        hours, tokens, expected, days, before = decided.reason
+        hours, of_reason, expected_of_reason, days, before = decided.reason
         if hours > 1:
-            ends = instant_in_words(instant(first_day, decided.hour + 1))
-            nights = f" and the same hours of the {days - 1} days before" if days > 1 else ""
-            text = f" The {hours} hours up to {ends}{nights} had {tokens:,} tokens of {expected:,}."
+            tokens, expected = of_reason, expected_of_reason
+            when = f"the {hours} hours up to {instant_in_words(instant(first_day, decided.hour + 1))}"
+            when += f" and the same hours of the {days - 1} days before" if days > 1 else ""
         elif len(spike.hours) > 1:
             begins = instant_in_words(instant(first_day, decided.hour))
-            text = f" The hour from {begins} had {tokens:,} tokens of {expected:,}."
+            more = f" The hour from {begins} had {of_reason:,} tokens of {expected_of_reason:,}."
         if before is not None:
             day = day_in_words(instant(first_day, before).date())
-            text += f" It is only listed, because the like has happened before, on {day}."
+            more += f" It is only listed, because the like has happened before, on {day}."
     if spike.hours[-1].hour - spike.begins > (thresholds.LEVEL_DAYS - 1) * DAY:
-        text += f" After {thresholds.LEVEL_DAYS} days it is a new level, with which later hours are compared."
-    return text
+        more += f" After {thresholds.LEVEL_DAYS} days it is a new level, with which later hours are compared."
+    return tokens, expected, when, more

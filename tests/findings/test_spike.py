@@ -121,10 +121,11 @@ def test_finds_a_leak_of_three_nights_of_an_agent_that_works_in_bursts(fleet: Fl
     fleet.store()
     [finding] = fleet.findings("spike")
     assert (finding["agentName"], finding["severity"]) == ("bursting", "warning")
-    assert finding["summary"].endswith(
-        " The 8 hours up to 06:00 UTC on Tuesday, 14 April 2026 and the same hours of the 2 days before had 126 tokens"
-        " of 0."
+    assert finding["summary"] == (
+        "bursting was issued 126 tokens in the 8 hours up to 06:00 UTC on Tuesday, 14 April 2026 and the same hours of "
+        "the 2 days before; typically it is 0."
     )
+    assert (finding["observed"]["value"], finding["expected"]["value"]) == (126, 0)
 
 
 @pytest.mark.parametrize(("tokens", "expected"), [(40, "info"), (160, "warning")])
