@@ -6,8 +6,9 @@ from calls that each ask for one.
 
 1. A day is costly with more than ten times the tokens needed, in half of its active hours. Two costly days in a row,
    among those on which the agent was active, are a habit; a loop of a few hours is none.
-2. It is a warning above 25 times in its first two weeks. What an agent has done for longer, also with breaks, is
-   probably by design, and is listed with what could be saved. If it wastes far more than before, that is a spike.
+2. It is a warning above 25 times in its first two weeks. What an agent has done for longer, also with breaks, or each
+   weekend, is probably by design, and is listed with what could be saved. If it wastes far more than before, that is a
+   spike.
 """
 
 from __future__ import annotations
@@ -86,8 +87,9 @@ def habit_of(
             and days[-1].day >= since
             and (declared or not are_replicas(tokens, days, token_ttl))
         ):
-            active_before = sum(1 for day in active if day < days[0].day)
-            return days, sum(map(len, groups)) >= max(thresholds.MIN_OLD_HABIT_DAYS, active_before / 2)
+            before, active_before = sum(map(len, groups)), sum(1 for day in active if day < days[0].day)
+            is_often = 2 * before >= active_before or sum(map(bool, groups)) >= thresholds.MIN_OLD_HABITS
+            return days, before >= thresholds.MIN_OLD_HABIT_DAYS and is_often
     return None
 
 

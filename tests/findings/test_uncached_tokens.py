@@ -533,6 +533,18 @@ def test_what_an_agent_has_done_for_two_weeks_is_no_news(
     assert found["severity"] == severity
 
 
+@pytest.mark.parametrize(("weekends", "severity"), [(4, "warning"), (5, "info")])
+def test_what_comes_back_each_weekend_is_no_news(fleet: Fleet, weekends: int, severity: str) -> None:
+    # A pipeline has 40 jobs each night, and by day one token an hour. At the weekend the night is all that there is.
+    pipeline = fleet.agent("pipeline")
+    days = range(7 * weekends)
+    works(fleet, pipeline, days, [3], 40)
+    works(fleet, pipeline, [day for day in days if at(day).weekday() < 5], OFFICE, 1)
+    fleet.store()
+    [found] = fleet.findings("uncached_tokens")
+    assert (found["severity"], found["observed"]["value"]) == (severity, 80)
+
+
 def test_a_token_for_each_job_by_design_is_one_finding_that_says_what_could_be_saved(
     fleet: Fleet, clock: Clock
 ) -> None:
