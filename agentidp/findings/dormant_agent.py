@@ -43,7 +43,9 @@ def _finding(row: Any, at: datetime) -> Finding:
     announced = ""
     next_step = "Ask its owner. If nobody needs it, delete it, or suspend it first: then it can be resumed at once."
     if row.suspends_at is not None:
-        announced = f" It will be suspended at {instant_in_words(row.suspends_at)}, unless it asks for one before."
+        announced = (
+            f" It will be suspended at {instant_in_words(row.suspends_at)}, unless it requests a token before then."
+        )
         next_step = "If it is needed, let it ask for a token, or change it. If nobody needs it, delete it."
     return Finding(
         kind="dormant_agent",

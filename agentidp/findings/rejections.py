@@ -35,22 +35,23 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     found = []
     for row in rows:
         rejected, tokens = (hourly(row.history, length, unit) for unit in (1, 2))
-        by_day, first = daily(rejected), min((day for day, *_ in row.history), default=0)
+        by_day, active = daily(rejected), [day for day, *_ in row.history]
         usual = {
             day: percentile
             for day in range(thresholds.REJECTION_DAYS, len(by_day))
-            if (percentile := usual_if_exceeded(by_day, day, first)) is not None
+            if (percentile := usual_if_exceeded(by_day, day, active)) is not None
         }
         found += [_finding(days, usual, rejected, tokens, row, query) for days in runs(list(usual), 1)]
     return found
 
 
-def usual_if_exceeded(by_day: Sequence[int], day: int, first: int) -> int | None:
+def usual_if_exceeded(by_day: Sequence[int], day: int, active: Sequence[int]) -> int | None:
     """The 75th percentile of the days before, if the day has far more rejected requests; else ``None``.
 
-    :param first: the first day of the agent, before which there were no quiet days.
+    :param active: the days of which anything is counted; before the first of a baseline there were no quiet days.
     """
-    usual = percentile_75(by_day[max(day - thresholds.REJECTION_DAYS, first) : day])
+    begins = day - thresholds.REJECTION_DAYS
+    usual = percentile_75(by_day[min((one for one in active if begins <= one < day), default=day) : day])
     is_far_more = by_day[day] >= thresholds.MIN_REJECTED and by_day[day] > thresholds.REJECTED_TIMES * usual
     return usual if is_far_more else None
 

@@ -90,8 +90,8 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     whole = [one for one in quiet if one.ends > looked_at]
     parts = [
         one
-        for one in partial_silences([agent.counts for agent in sample], looked_at, holidays)
-        if not any(one.begins < other.ends and other.begins < one.ends for other in whole)
+        for one in partial_silences([agent.counts for agent in sample], HISTORY, holidays)
+        if one.ends > looked_at and not any(one.begins < other.ends and other.begins < one.ends for other in quiet)
     ]
 
     unknown_hours = holidays.union(*runs_of_quiet_hours(active, busy))
@@ -101,7 +101,8 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         found = silence_of_agent(agent.counts, unknown_hours, unknown_days)
         if found and not any(abs(found.since - part.begins) <= 1 for part in parts):
             before = agent.counts[: -thresholds.SILENCE_NEWS_DAYS * DAY]
-            is_news = not silence_of_agent(before, unknown_hours, unknown_days)
+            earlier = silence_of_agent(before, unknown_hours, unknown_days)
+            is_news = earlier is None or earlier.since != found.since
             successor = successor_of(found.since, agents)
             silent.append(_of_agent(agent, found, is_news, successor, first_day, query))
     return [

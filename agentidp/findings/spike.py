@@ -116,9 +116,10 @@ def spikes_of_all(
                 counts, first, since, number_of_lists=number_of_lists
             )
             found += _spikes(agent_id, hours)
-            explained.update({one.hour: int(one.count - one.expected) for one in hours})
-            # What a new agent does is no spike of the organization.
-            explained.update(dict(enumerate(counts[first : first + thresholds.SETTLED_DAYS * DAY], first)))
+            # What a new agent does, unusual or not, is no spike of the organization.
+            settled = first + thresholds.SETTLED_DAYS * DAY
+            explained.update(dict(enumerate(counts[first:settled], first)))
+            explained.update({one.hour: int(one.count - one.expected) for one in hours if one.hour >= settled})
     first = first_active_day(of_organization) or 0
     hours = unusual_hours(of_organization, first, since, number_of_lists=number_of_lists, by_day=False)
     share = thresholds.EXPLAINED_SHARE
@@ -183,9 +184,11 @@ def _finding(
 def _decided(spike: Spike, first_day: date) -> tuple[int, float, str, str]:
     """The tokens and the expected ones of what decided, when that was, and what more is to be said.
 
-    It is the sum of the first hour that was as urgent as the spike, or else all of its hours.
+    Of the hours that are as urgent as the spike it is the first that was unusual by itself; then all hours count. If
+    none was, it is the sum that made the first one unusual.
     """
-    decided = next(one for one in spike.hours if one.severity is spike.severity)
+    as_urgent = [one for one in spike.hours if one.severity is spike.severity]
+    decided = min(as_urgent, key=lambda one: one.reason.hours if one.reason else 1)
     tokens, expected = sum(one.count for one in spike.hours), sum(one.expected for one in spike.hours)
     when, more = f"{len(spike.hours)} hours" if len(spike.hours) > 1 else "an hour", ""
     if decided.reason:
@@ -196,10 +199,10 @@ def _decided(spike: Spike, first_day: date) -> tuple[int, float, str, str]:
             when += f" and the same hours of the {days - 1} days before" if days > 1 else ""
         elif len(spike.hours) > 1:
             begins = instant_in_words(instant(first_day, decided.hour))
-            more = f" The hour from {begins} had {of_reason:,} tokens of {expected_of_reason:,}."
+            more = f" In the hour from {begins} it was issued {of_reason:,}; typically it is {expected_of_reason:,}."
         if before is not None:
             day = day_in_words(instant(first_day, before).date())
-            more += f" It is only listed, because the like has happened before, on {day}."
+            more += f" It is only listed, because a similar spike occurred on {day}."
     if spike.hours[-1].hour - spike.begins > (thresholds.LEVEL_DAYS - 1) * DAY:
         more += f" After {thresholds.LEVEL_DAYS} days it is a new level, with which later hours are compared."
     return tokens, expected, when, more

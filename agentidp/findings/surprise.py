@@ -5,26 +5,28 @@
 2. The **surprise** of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)): standard deviations of a Poisson count.
    That of the last eight hours is the same of their sums. **Three nights** are eight hours at the same time of three
    days, and as surprising as the least of them.
-3. Each is compared with what is **usual**: the third-highest of the daily maxima of 29 days. So an agent whose counts
-   jump about has a high limit. From a multiple of that on (``thresholds.SPIKE_RULES``) it is a warning. The limits rise
+3. Each is compared with what is **usual**: the third-highest of the daily maxima of 35 days. So an agent whose counts
+   jump about has a high limit. From a multiple of that on (``thresholds.SPIKE_RULES``) it is reported. The limits rise
    with the number of lists, for each may exceed one by chance.
 4. It must also **matter**: 30 tokens more than expected, and 2.2 times as many in an hour, also of what is expected of
    the hours beside it, for clocks go forward; 1.5 times in eight hours, two of which must be raised, and 3 times in
    three nights, six hours of each raised. An hour is raised if it has a surprise of 1.
-5. What has happened **before** and was over is only listed: a day before the spike had 0.58 times the surprise. An
+5. It is a warning if it is also more than 1.7 times as surprising as any day of the five weeks before the spike. What
+   has happened **before** is only listed. An
    agent that works in **runs**, in less than a quarter of its hours, may do at any time what it did at another: its
    surprises are then those of its tokens alone. An hour that is critical, or has 500 tokens more than expected, is
    rather a **loop**: it is only listed if it came at this time of the day more than a week ago, for eight hours at
    most, as a job of each second week or month does.
 6. An hour that was unusual becomes no baseline: what was expected of it takes its place. But what goes on for five days
    is a **new level**: later hours are also compared with the median of the same hour of these days.
-7. A new agent has no baseline in its first two weeks, and is judged by fixed limits.
+7. A new agent has no baseline in its first two weeks, and is judged by fixed limits. Eight hours and three nights are
+   judged from its first month on.
 
-Example: 20 tokens are expected of each hour, and on the third-highest of 29 days the highest surprise of an hour was
+Example: 20 tokens are expected of each hour, and on the three highest of 35 days the highest surprise of an hour was
 4.2, and that of 8 hours 4.5. In a list of its own, 60 tokens in an hour have a surprise of 6.5, which is 1.5 times 4.2
-and a warning, unless an hour of the days before had a surprise of 3.8. If somebody who has the secret takes 20 more in
+and listed. 70 have one of 7.8, 1.8 times 4.2: a warning. If somebody who has the secret takes 20 more in
 each hour, 8 hours have 320 tokens of 160: a surprise of 10.5, which is 2.3 times 4.5 and a warning, although no hour is
-unusual. If an agent works in bursts, and on its third-highest day the highest surprise of three nights was 3.0, then 4
+unusual. If an agent works in bursts, and on its highest days the highest surprise of three nights was 3.0, then 4
 tokens in each hour of three nights in which none is expected have one of 10.2, 3.4 times 3.0: a warning, although a
 single night often has as many.
 """
@@ -128,7 +130,7 @@ def unusual_hours(
     """The unusual hours, from two weeks after the first day on.
 
     :param first: the midnight of the first day with any count.
-    :param since: the midnight from which on hours matter. Judging begins 31 days before it, because 29 days of maxima
+    :param since: the midnight from which on hours matter. Judging begins 37 days before it, because 35 days of maxima
         must be known by then. The day before is not among them, and of the first day the last eight hours are not
         known, so it is too low. Unusual hours before *since* are returned as well, so that one can see when a spike
         began that is running at *since*.
@@ -150,7 +152,8 @@ def unusual_hours(
         expected = mean_of_three(before, same, after)
         verdict = judge.judge_next(hour, counts[hour], expected)
         if verdict.severity:
-            found.append(UnusualHour(hour, counts[hour], expected, verdict.severity, verdict.reason))
+            judged_by = max(expected, judge.maxima.level[hour % DAY])
+            found.append(UnusualHour(hour, counts[hour], judged_by, verdict.severity, verdict.reason))
         if not verdict.is_ordinary and hour - first >= thresholds.MIN_SEASON_WEEKS * WEEK:
             baseline[hour] = min(counts[hour], expected)
         before, same = same, after
@@ -329,11 +332,14 @@ class DailyMaxima:
 
         So is a job of each second week, or of a month. What comes back sooner, or lasted longer, is a loop.
         """
-        hour, at_least = len(self._today), thresholds.BEFORE_TIMES * one.surprise
-        for days_ago, day in enumerate(reversed(self._days), 1):
-            alike = [place for place, seen in enumerate(day.hours) if seen.sums[0].surprise >= at_least]
-            if any(abs(place - hour) <= 1 for place in alike):
-                return days_ago if days_ago > 7 and len(alike) <= NIGHT else None
+        at_least = thresholds.BEFORE_TIMES * one.surprise
+        is_alike = [seen.sums[0].surprise >= at_least for day in self._days for seen in day.hours]
+        now = len(is_alike) + len(self._today)
+        for days_ago in range(1, min(thresholds.BEFORE_DAYS, len(self._days)) + 1):
+            hour = now - days_ago * DAY
+            if any(is_alike[max(hour - 1, 0) : hour + 2]):
+                lasted = sum(is_alike[max(hour - DAY // 2, 0) : hour + DAY // 2])
+                return days_ago if days_ago > 7 and lasted <= NIGHT else None
         return None
 
     def add(self, hour: SeenHour) -> None:
@@ -343,15 +349,17 @@ class DailyMaxima:
     def end_day(self) -> None:
         """Fit to the days before the one that ends, and then take it in."""
         today = Day(self._today)
-        if len(self._days) >= thresholds.SETTLED_DAYS - 1:
+        if len(self._days) >= thresholds.SETTLED_DAYS - 2:
             recent, by_rule = self._days[-thresholds.CALIBRATION_DAYS :], range(len(thresholds.SPIKE_RULES))
             self.usual = [sorted(day.surprises[place] for day in recent)[-thresholds.USUAL_RANK] for place in by_rule]
             self.busiest = sorted(day.busiest for day in recent)[-2]
             if not today.is_unusual or not self.highest:
                 active = sum(day.active for day in recent)
                 self.works_in_runs = active < thresholds.RUNS_SHARE * DAY * len(recent)
-                by_day = [day.from_zero if self.works_in_runs else day.highest for day in self._days]
-                self.highest = [max((day[place], number) for number, day in enumerate(by_day)) for place in by_rule]
+                # As many days as are known of the first day of those that matter, so that each is judged alike.
+                month = list(enumerate(self._days))[1 - thresholds.BEFORE_DAYS :]
+                by_day = [(day.from_zero if self.works_in_runs else day.highest, number) for number, day in month]
+                self.highest = [max((highest[place], number) for highest, number in by_day) for place in by_rule]
         self._days.append(today)
         self._today = []
         self.level = self._next_level()

@@ -18,7 +18,7 @@ SEASON_DAYS = 14  # days of which the median of an hour of the day is taken whil
 # Three medians of adjacent hours are alike if they exceed the least of them by no more. Then their mean is expected.
 ALIKE_TIMES = 2  # times the least
 ALIKE_EXCESS = 6  # or tokens more than the least
-CALIBRATION_DAYS = 29  # days of which the daily maxima say how much an agent's counts jump about
+CALIBRATION_DAYS = 35  # days of which the daily maxima say how much an agent's counts jump about
 USUAL_RANK = 3  # of these maxima the third-highest is usual
 
 
@@ -42,9 +42,10 @@ SPIKE_RULES: tuple[SpikeRule, ...] = (
     SpikeRule(8, 3.0, 3.0, 1.8, 0.05, 30, days=3),
 )
 BEFORE_TIMES = 0.58  # times the surprise, which a day before must have had so that it is only listed
+BEFORE_DAYS = 37  # days back in which it must have had that
 MIN_NIGHT_HOURS = 6  # hours of each of the three nights with at least one standard deviation more than expected
 MAX_CHANCES = 60  # lists that count at most: a loop must stay a warning in an organization of any size
-MIN_EXCESS = 30  # tokens beyond the expected ones, in an hour or in a day
+MIN_EXCESS = 30  # tokens beyond the expected ones, by each rule
 RUNS_SHARE = 0.25  # an agent that is active in a smaller share of the hours works in runs
 LEVEL_DAYS = 5  # days in a row with an unusual hour after which it is a new level
 CRITICAL_TIMES = 10  # times the second-highest daily maximum of the days before, above which an hour is critical
@@ -68,7 +69,7 @@ MIN_EVIDENCE_HOURS = 11.0  # evidence against an agent by hours: four in which i
 PAUSE_TIMES = 2  # times the agent's second-longest pause, which the missed hours must exceed
 REST_HOURS = 4  # hours in a row without steady activity that are a rest: what is missed after one is judged by days
 MIN_EVIDENCE_DAYS = 7.5  # evidence by whole days: three weekdays on which it was active in all 8 weeks
-# Within a week, of an agent that rests on some days and stopped with its work done, or before a day without work.
+# Within a week, of an agent that rests on some days.
 MIN_EVIDENCE_WORKDAYS = 10.0  # four working days, because public holidays last for up to three
 WORK_HOURS = 8  # the last hours of an agent, in which it was in the middle of its work if it is judged by hours
 SUCCESSOR_HOURS = 24  # hours after an agent has stopped within which another one that begins may have taken over
@@ -115,7 +116,7 @@ MAX_UNCACHED_DAYS_READ = 14  # days that are read for candidates if more are ask
 # less than 0.1 of instances that keep their tokens, each asking once a lifetime.
 MAX_REPLICA_DISPERSION = 0.15  # up to which the tokens are those of such instances
 MIN_DISPERSION_PAIRS = 16  # pairs of hours with a token in at least one: fewer say nothing of instances
-MAX_REPLICAS = 100  # instances at most that are estimated so; steadier than chance with more, it asks by the clock
+MAX_REPLICAS = 100  # instances at most that are estimated so; with more, steady counts mean a schedule
 MAX_UNCACHED_SUSPECTS = 50  # agents whose hours are read: those with the most tokens on their days of waste
 MAX_UNCACHED_AGENTS = 20  # agents that are named: those that waste the most
 

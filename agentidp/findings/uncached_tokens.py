@@ -87,8 +87,9 @@ def habit_of(
             and days[-1].day >= since
             and (declared or not are_replicas(tokens, days, token_ttl))
         ):
-            before, active_before = sum(map(len, groups)), sum(1 for day in active if day < days[0].day)
-            is_often = 2 * before >= active_before or sum(map(bool, groups)) >= thresholds.MIN_OLD_HABITS
+            habits = [len(group) for group in groups if len(group) >= thresholds.MIN_UNCACHED_DAYS]
+            before, active_before = sum(habits), sum(1 for day in active if day < days[0].day)
+            is_often = 2 * before >= active_before or len(habits) >= thresholds.MIN_OLD_HABITS
             return days, before >= thresholds.MIN_OLD_HABIT_DAYS and is_often
     return None
 
@@ -132,7 +133,7 @@ def _candidates_since(query: FindingsQuery) -> date:
 
 
 def _first_day(query: FindingsQuery) -> date:
-    """The first of a month, so that what began before seems to begin on the same day for a month."""
+    """The first of a month, so a habit that began earlier keeps one start date for a month."""
     return (_candidates_since(query).replace(day=1) - timedelta(days=1)).replace(day=1)
 
 

@@ -26,6 +26,7 @@ from agentidp.findings import (
     quiet_organization,
     rejections,
     silence,
+    spike,
     surprise,
     thresholds,
     uncached_tokens,
@@ -77,16 +78,15 @@ RULES: dict[str, dict[str, list[Patch]]] = {
         "no hour of a sum need be raised": [(surprise.LastHours, "raised", lambda _: surprise.NIGHT)],
         "a warning of an hour counts in later sums": [(surprise.LastHours, "forget", lambda _: None)],
         "no new level": [(surprise.DailyMaxima, "_next_level", lambda _: surprise.NO_LEVEL)],
-        "unusual hours stay in the history": [
-            (surprise, "without_gross_outliers", lambda counts, *_: [*map(float, counts)]),
-            # No hour has as many weeks behind it, so none is replaced.
-            (surprise, "WEEK", 10**9),
+        "gross outliers of the first weeks stay": [
+            (surprise, "without_gross_outliers", lambda counts, *_: [*map(float, counts)])
         ],
-        "the mean also of hours that are not alike": [(thresholds, "ALIKE_TIMES", math.inf)],
+        "the mean also of hours that are not alike": [(thresholds, "ALIKE_EXCESS", math.inf)],
         "what is expected of the hour alone": [(surprise, "mean_of_three", lambda _, same, __: same)],
         "what has happened before is a warning again": [(thresholds, "BEFORE_TIMES", math.inf)],
         "no runs": [(thresholds, "RUNS_SHARE", 0.0)],
-        "no limit for new agents": [(thresholds, "MIN_LOOP", 10**12)],
+        "no limit for new agents": [(spike, "newcomers_hours", lambda *_: [])],
+        "500 tokens more are no loop": [(thresholds, "MIN_LOOP", 10**12)],
         "new agents need not exceed 8 times": [(thresholds, "NEW_TIMES", 1)],
         "not the organization": [(thresholds, "EXPLAINED_SHARE", -math.inf)],
         "agents do not explain the organization": [(thresholds, "EXPLAINED_SHARE", math.inf)],
@@ -124,7 +124,7 @@ RULES: dict[str, dict[str, list[Patch]]] = {
 """Kind -> rule that is left out -> what stands in its place."""
 
 MODULES: dict[str, tuple[ModuleType, ...]] = {
-    "spike": (surprise,),
+    "spike": (spike, surprise),
     "silence": (silence, quiet_agent, quiet_organization),
     "weekend": (weekend,),
     "uncached_tokens": (uncached_tokens,),

@@ -329,15 +329,15 @@ def test_names_no_network_that_is_older_than_thirty_days(fleet: Fleet, database_
 
 @pytest.mark.parametrize(("rejected", "is_many"), [(14, False), (15, True)])
 def test_a_handful_is_never_many(rejected: int, is_many: bool) -> None:
-    assert (usual_if_exceeded([0] * 28 + [rejected], 28, 0) is not None) is is_many
+    assert (usual_if_exceeded([0] * 28 + [rejected], 28, [0]) is not None) is is_many
 
 
 @pytest.mark.parametrize(("rejected", "is_many"), [(60, False), (61, True)])
 def test_many_are_more_than_three_times_the_percentile_of_28_days(rejected: int, is_many: bool) -> None:
     # What is older, and the days before the agent's first one, are not among them.
     counts = [900] * 2 + [20] * 28 + [rejected]
-    assert (usual_if_exceeded(counts, 30, 0) is not None) is is_many
-    assert usual_if_exceeded(counts, 30, 29) == (20 if is_many else None)
+    assert (usual_if_exceeded(counts, 30, range(30)) is not None) is is_many
+    assert usual_if_exceeded(counts, 30, [0, 29]) == (20 if is_many else None)
 
 
 def test_a_new_agent_had_no_quiet_days_before_its_first_one(fleet: Fleet) -> None:
@@ -346,6 +346,15 @@ def test_a_new_agent_had_no_quiet_days_before_its_first_one(fleet: Fleet) -> Non
     fleet.store()
     # Of the new one its first day alone, before which nothing was usual.
     assert found(fleet) == [("new", "2026-04-10T09", "2026-04-10T10:00", 20)]
+
+
+@pytest.mark.parametrize("days", [7, 30])
+def test_an_agent_that_comes_back_is_judged_alike_however_far_back_one_looks(fleet: Fleet, days: int) -> None:
+    agent_id = settled(fleet, "returned", days=5, rejected=20)
+    fleet.count(agent_id, TODAY - 45 * DAY, tokens=1)
+    fleet.store()
+    found = fleet.findings("rejections", days=days)
+    assert [one["observed"]["value"] for one in found] == [20]
 
 
 def test_the_75th_percentile_is_not_exceeded_by_three_quarters() -> None:

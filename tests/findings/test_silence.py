@@ -295,6 +295,14 @@ def test_a_silence_is_news_for_two_weeks_and_then_only_listed(fleet: Fleet, hour
     assert [one["severity"] for one in fleet.findings("silence")] == [severity]
 
 
+def test_an_agent_that_stops_again_is_news(fleet: Fleet) -> None:
+    # It was silent two weeks ago, and has worked since.
+    work(fleet, "unsteady", ends=NOON - 4 * 24 * HOUR, without=(NOON - 19 * DAY, NOON - 13 * DAY))
+    others(fleet)
+    fleet.store()
+    assert [one["severity"] for one in fleet.findings("silence")] == ["warning"]
+
+
 def test_a_weekly_job_is_a_warning_although_it_is_missed_after_three_weeks(fleet: Fleet) -> None:
     work(fleet, "weekly", sundays, ends=datetime(2026, 4, 13, tzinfo=UTC) - 3 * WEEK)
     others(fleet)
@@ -592,6 +600,14 @@ def test_those_that_stopped_together_are_not_reported_one_by_one(fleet: Fleet) -
     others(fleet, 9)
     fleet.store()
     assert silent(fleet) == [(None, "04-15T07:00", "04-15T12:00")]
+
+
+def test_a_part_that_stays_quiet_is_one_finding_for_longer_than_a_week(fleet: Fleet) -> None:
+    for number in range(5):
+        work(fleet, f"stopped-{number}", ends=NOON - 9 * DAY)
+    others(fleet, 9)
+    fleet.store()
+    assert silent(fleet) == [(None, "04-06T12:00", "04-15T12:00")]
 
 
 def test_a_part_that_stops_does_not_hide_a_day_on_which_nobody_got_a_token(fleet: Fleet) -> None:

@@ -146,7 +146,7 @@ def test_a_backfill_that_came_back_is_only_listed_and_says_when_it_was_before(fl
     [finding] = fleet.findings("spike")
     assert finding["severity"] == "info"
     assert finding["summary"].endswith(
-        " It is only listed, because the like has happened before, on Thursday, 26 March 2026."
+        " It is only listed, because a similar spike occurred on Thursday, 26 March 2026."
     )
 
 
@@ -156,6 +156,26 @@ def test_what_new_agents_do_is_no_spike_of_the_organization(fleet: Fleet) -> Non
         fleet.work(fleet.agent(f"new {number}"), TODAY, TODAY + 6 * HOUR, lambda at: 200)
     fleet.store()
     assert found(fleet) == []
+
+
+@pytest.mark.parametrize("of_newcomer", [300, 600])
+def test_a_new_agents_spike_explains_its_own_tokens_once(fleet: Fleet, of_newcomer: int) -> None:
+    for number in range(10):
+        agent_id = settled(fleet, f"settled {number}", steady, now=TODAY)
+        fleet.work(agent_id, TODAY, TODAY + HOUR, lambda at: (2000 - of_newcomer) // 10)
+    fleet.work(fleet.agent("newcomer"), TODAY, TODAY + HOUR, lambda at: of_newcomer)
+    fleet.store()
+    assert [name for name, *_ in found(fleet) if name is None] == [None]
+
+
+def test_a_loop_after_a_leak_is_what_decided(fleet: Fleet) -> None:
+    looping = settled(fleet, "looping", lambda _: 20, now=TODAY)
+    fleet.work(looping, TODAY - 8 * HOUR, TODAY, lambda at: 14)
+    fleet.work(looping, TODAY, TODAY + 4 * HOUR, lambda at: 300)
+    fleet.store()
+    [finding] = fleet.findings("spike")
+    assert finding["observed"]["value"] >= 1200
+    assert "In the hour from 00:00 UTC on Wednesday, 15 April 2026 it was issued 300;" in finding["summary"]
 
 
 def test_several_agents_that_take_more_together_are_a_spike_of_the_organization(fleet: Fleet) -> None:
@@ -256,6 +276,10 @@ def test_what_is_typical_is_none(fleet: Fleet, clock: Clock, rhythm: Rhythm, now
         (3, thresholds.MIN_LOOP - 1, False),
         (3, thresholds.MIN_LOOP, True),
         (3, 2000, True),
+        # The last day without a baseline, and the first days with one.
+        (13, 2000, True),
+        (14, 2000, True),
+        (15, 2000, True),
     ],
 )
 def test_a_new_agent_has_a_limit(fleet: Fleet, days: int, tokens: int, is_found: bool) -> None:

@@ -146,7 +146,7 @@ def test_is_announced_then_suspended_and_both_recorded(policy: Policy) -> None:
         "warning",
         "translator has not asked for a token for 106 days: none of its credentials has been used since it was "
         "registered, at 12:00 UTC on Wednesday, 15 April 2026. It will be suspended at 12:00 UTC on Thursday, 13 "
-        "August 2026, unless it asks for one before.",
+        "August 2026, unless it requests a token before then.",
         "If it is needed, let it ask for a token, or change it. If nobody needs it, delete it.",
     )
     assert policy.look(NOON + 120 * DAY - SECOND) == "active"
