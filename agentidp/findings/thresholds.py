@@ -106,6 +106,7 @@ MAX_SOURCES = 3  # networks, and reasons, that a finding names: those with the m
 UNCACHED_FACTOR = 10  # times the tokens that it needs, up to which that may be so
 UNCACHED_WARNING_FACTOR = 25  # times the tokens that it needs, up to which it is only listed
 NEW_HABIT_DAYS = 14  # days for which a habit is news; after them it is only listed
+NEW_HABIT_TIMES = 3  # times the waste of the days before, that make the days after it a new habit
 MIN_OLD_HABIT_DAYS = 7  # days with the habit before it began again: it is no news if they are half of the active ones,
 MIN_OLD_HABITS = 3  # or if they were on so many occasions, such as weekends
 MIN_UNCACHED_TOKENS = 30  # of an agent on a day: below, waste costs nothing. A job that starts each hour stays below

@@ -6,9 +6,9 @@ from calls that each ask for one.
 
 1. A day is costly with more than ten times the tokens needed, in half of its active hours. Two costly days in a row,
    among those on which the agent was active, are a habit; a loop of a few hours is none.
-2. It is a warning above 25 times in its first two weeks. What an agent has done for longer, also with breaks, or each
-   weekend, is probably by design, and is listed with what could be saved. If it wastes far more than before, that is a
-   spike.
+2. It is a warning above 25 times while it is news: in its first two weeks, or after its waste has become three times
+   what it was. What an agent has done for longer, also with breaks, or each weekend, is probably by design, and is
+   listed with what could be saved.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def habit_of(
         elif groups[-1]:
             groups.append([])
     while groups:
-        days = groups.pop()
+        group = groups.pop()
+        days = min(newest_part([day for earlier in groups for day in earlier] + group), group, key=len)
         if (
             len(days) >= thresholds.MIN_UNCACHED_DAYS
             and days[-1].day >= since
@@ -90,8 +91,18 @@ def habit_of(
             habits = [len(group) for group in groups if len(group) >= thresholds.MIN_UNCACHED_DAYS]
             before, active_before = sum(habits), sum(1 for day in active if day < days[0].day)
             is_often = 2 * before >= active_before or len(habits) >= thresholds.MIN_OLD_HABITS
-            return days, before >= thresholds.MIN_OLD_HABIT_DAYS and is_often
+            return days, days == group and before >= thresholds.MIN_OLD_HABIT_DAYS and is_often
     return None
+
+
+def newest_part(days: list[CostlyDay]) -> list[CostlyDay]:
+    """The last days of a habit if the waste of each is a multiple of what it was before; otherwise all of them."""
+    waste = [day.tokens / day.fewest for day in days]
+    begins = max(len(days) - thresholds.NEW_HABIT_DAYS, thresholds.MIN_OLD_HABIT_DAYS)
+    for place in range(begins, len(days) - thresholds.MIN_UNCACHED_DAYS + 1):
+        if min(waste[place:]) > thresholds.NEW_HABIT_TIMES * median(waste[:place]):
+            return days[place:]
+    return days
 
 
 def costly_day(tokens: Sequence[int], hours: Sequence[int], token_ttl: int, replicas: int) -> CostlyDay | None:
