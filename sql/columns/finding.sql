@@ -1,13 +1,24 @@
 -- What statements return of a finding: they have {finding} in place of this list. muted_until is null unless it is muted at the
--- parameter at.
+-- parameter at. Each mute is looked up by its whole key: with an "in" PostgreSQL 15 reads all mutes of the kind.
 finding_id, kind, subject, severity, highest_severity, report, first_seen_at, last_seen_at,
 nullif(ended_at, 'infinity') as ended_at, misses, announced_severity, acknowledged_at, acknowledged_by, note,
-(
-    select max(until)
-    from finding_mutes
-    where
-        finding_mutes.organization_id = %(organization_id)s
-        and finding_mutes.kind = findings.kind
-        and finding_mutes.subject in (findings.subject, 'organization')
-        and until > %(at)s::timestamptz
+greatest(
+    (
+        select until
+        from finding_mutes
+        where
+            finding_mutes.organization_id = %(organization_id)s
+            and finding_mutes.kind = findings.kind
+            and finding_mutes.subject = findings.subject
+            and until > %(at)s::timestamptz
+    ),
+    (
+        select until
+        from finding_mutes
+        where
+            finding_mutes.organization_id = %(organization_id)s
+            and finding_mutes.kind = findings.kind
+            and finding_mutes.subject = 'organization'
+            and until > %(at)s::timestamptz
+    )
 ) as muted_until
