@@ -14,16 +14,16 @@ unexport PYTHONDONTWRITEBYTECODE
 PARALLEL := --numprocesses auto --dist loadfile
 PYTEST := $(BIN)/python -m pytest $(PARALLEL)
 
-# What needs no other program than git, make, Python and coreutils, and fits into five minutes on two cores. setup.cfg declares
-# the markers.
-ON_ANY_MACHINE := not (browser or citus or containers or deploy or faults or node or program or very_slow)
+# What needs more than git, make, Python and coreutils, or takes long. setup.cfg declares the markers. make test leaves these out,
+# and then fits into five minutes on two cores.
+BEYOND := browser or citus or containers or deploy or faults or node or program or very_slow
 # Each test of these rooms has such a marker. If pytest does not import them, it begins sooner.
 OTHER_ROOMS := --ignore tests/browser --ignore tests/containers --ignore tests/deploy --ignore tests/faults
 
 # What a browser, containers, nginx, Node or a broken disk need has databases of its own.
 ON_CITUS := not (browser or containers or deploy or faults or node)
 
-.PHONY: help run token test test-all test-citus lint bench picture demo clean
+.PHONY: help run token test test-beyond test-all test-citus lint bench picture demo clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -39,11 +39,14 @@ demo: $(RUNNABLE)  ## Make the demo organization without starting the service
 	@$(BIN)/agentidp demo
 
 test: $(TESTABLE)  ## Run the tests that need only git, make and Python, about five minutes on two cores
-	$(PYTEST) -m "$(ON_ANY_MACHINE)" $(OTHER_ROOMS)
-	@echo "All of these passed. Beside them, make test-all runs the tests that need nginx, Chromium, Node.js, Prometheus, Debian's PostgreSQL, Citus, containers or other programs, and those that take long."
+	$(PYTEST) -m "not ($(BEYOND))" $(OTHER_ROOMS)
+	@echo "All of these passed. Beside them, make test-beyond runs the tests that need nginx, Chromium, Node.js, Prometheus, Debian's PostgreSQL, Citus, containers or other programs, and those that take long."
 
-test-all: $(TESTABLE)  ## Run every test, about a quarter of an hour; on Debian, install the programs that are missing
-	$(BIN)/python -m tests.everything $(PARALLEL)
+test-beyond: $(TESTABLE)  ## Run the tests that make test leaves out; on Debian, install the programs that are missing
+	$(BIN)/python -m tests.beyond "$(BEYOND)" $(PARALLEL)
+
+test-all: test  ## Run every test, about a quarter of an hour
+	@$(MAKE) test-beyond
 
 test-citus: $(TESTABLE)  ## Run the tests on the distributed tables of a Citus cluster, about half an hour
 	AGENTIDP_TEST_CITUS=everywhere $(PYTEST) -m "$(ON_CITUS)"

@@ -435,7 +435,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneNetwork |
 
 
 NOTHING_SKIPPED = "AGENTIDP_TEST_ALL"
-"""The variable with which ``make test-all`` makes a run fail in which a test was skipped."""
+"""The variable with which ``make test-beyond`` and CI make a run fail in which a test was skipped."""
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

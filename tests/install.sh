@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the programs that `make test-all` needs and that are missing, on Debian, as root or by sudo, and prints which.
+# Installs the programs that `make test-beyond` needs and that are missing, on Debian, as root or by sudo, and prints which.
 # Further packages can be named as arguments; one that this Debian does not have is left out. Nothing else stays changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."

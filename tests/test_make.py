@@ -47,11 +47,11 @@ def test_leaves_no_half_made_environment(tmp_path: Path) -> None:
     assert not (tmp_path / "venv").exists()
 
 
-def test_the_last_line_of_make_test_says_what_make_test_all_runs_beside_it() -> None:
+def test_the_last_line_of_make_test_says_what_make_test_beyond_runs() -> None:
     done = subprocess.run(["make", "-C", str(ROOT), "-n", "test"], capture_output=True, text=True, check=True)
     lines = [line for line in done.stdout.splitlines() if not line.startswith("make")]
     assert lines[-1].startswith(
-        'echo "All of these passed. Beside them, make test-all runs the tests that need nginx, '
+        'echo "All of these passed. Beside them, make test-beyond runs the tests that need nginx, '
     )
     [left_out] = re.findall(r'-m "not \((.*)\)"', lines[-2])
     setup = configparser.ConfigParser()

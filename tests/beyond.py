@@ -1,7 +1,7 @@
-"""``make test-all``: installs what is missing on Debian, then runs every test and lets none be skipped.
+"""``make test-beyond``: installs what is missing on Debian, then runs what ``make test`` leaves out, and lets no test skip.
 
-``python -m tests.everything PYTEST-OPTION…``. Containers need a base image, and Citus is in no package. If they are not
-there, their tests are left out, and the last lines say so.
+``python -m tests.beyond MARKERS PYTEST-OPTION…``. Containers need a base image, and Citus is in no package. If they are
+not there, their tests are left out, and the last lines say so.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ def impossible() -> dict[str, str]:
 
 def main() -> None:
     """Install, run, and say what was left out."""
+    markers, *options = sys.argv[1:]
     installed = subprocess.run(["bash", ROOT / "tests" / "install.sh"], check=False)
     if installed.returncode:
         raise SystemExit("The programs that the tests need could not be installed, so no test was run.")
     left_out = impossible()
-    chosen = ["-m", " and ".join(f"not {marker}" for marker in left_out)] if left_out else []
+    chosen = " and ".join([f"({markers})", *(f"not {marker}" for marker in left_out)])
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *sys.argv[1:], *chosen], env=os.environ | {NOTHING_SKIPPED: "1"}, check=False
+        [sys.executable, "-m", "pytest", *options, "-m", chosen], env=os.environ | {NOTHING_SKIPPED: "1"}, check=False
     )
     for marker, reason in left_out.items():
         print(f"Left out: the tests with the marker {marker}. {reason}")
