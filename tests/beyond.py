@@ -1,4 +1,4 @@
-"""``make test-beyond``: installs what is missing on Debian, then runs what ``make test`` leaves out, and lets no test skip.
+"""``make test-beyond``: installs what is missing on Debian, then runs the tests that ``make test`` leaves out.
 
 ``python -m tests.beyond MARKERS PYTEST-OPTION…``. Containers need a base image, and Citus is in no package. If they are
 not there, their tests are left out, and the last lines say so.
