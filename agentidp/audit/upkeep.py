@@ -18,9 +18,6 @@ from agentidp.db.database import Database
 from agentidp.db.organization import OrganizationDatabase, Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 
-FIRST_MIGRATION = "0012_audit"
-"""The name of the migration with which the audit trail began, or of the one before the schema of release 0.2.0."""
-
 
 class Pruned(NamedTuple):
     """What was removed from a chain."""
@@ -38,10 +35,8 @@ def chains(operator: psycopg.Connection[Any]) -> dict[str, int]:
 
 
 def unchained(operator: psycopg.Connection[Any]) -> list[str]:
-    """The organizations whose whole chain is missing, with its head. Each has an event of its creation, unless it is
-    older than the audit trail.
-    """
-    rows = operator.execute(load_sql("audit/unchained_organizations"), {"first_migration": FIRST_MIGRATION}).fetchall()
+    """The organizations whose whole chain is missing, with its head: each has an event of its creation."""
+    rows = operator.execute(load_sql("audit/unchained_organizations")).fetchall()
     return [row.organization_id for row in rows]
 
 

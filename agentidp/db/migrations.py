@@ -28,10 +28,8 @@ LOCK_TIMEOUT = "2s"
 
 LOCK_ATTEMPTS = 30
 
-SCHEMA = "0028_release_0.2.0"
-"""The step that makes ``sql/schema/``, which is what the 28 migrations of release 0.2.0 made. A database that has them
-has the name of the last one instead, ``0028_counting_requests``.
-"""
+SCHEMA = "0001_release_1.0.0"
+"""The step that makes ``sql/schema/``. The first migration after it has the number 0002."""
 
 _FUNCTIONS = re.compile(r"functions_([0-9.]+)\S*_[0-9a-f]{16}")
 
@@ -57,7 +55,7 @@ class Step(NamedTuple):
 
 @functools.cache
 def steps() -> list[Step]:
-    """The steps of this release, in order: the schema of 0.2.0, the migrations after it, and the functions.
+    """The steps of this release, in order: the schema of 1.0.0, the migrations after it, and the functions.
 
     The functions come last because they may use everything else. Their step has the release and a digest of their text
     in its name.
@@ -84,7 +82,7 @@ def migrate(url: str) -> list[str]:
 
     :returns: the names of the steps applied.
     :raises ConfigurationError: the server does not answer, the role lacks a privilege, a table is in use for a minute
-        and a half, or the database has a schema newer than this release or older than 0.2.0.
+        and a half, or the database has a step that this release does not know.
     """
     try:
         with connect(url) as connection:
@@ -153,36 +151,27 @@ def applied_steps(connection: psycopg.Connection[Any]) -> list[str]:
     return [row.name for row in connection.execute(load_sql("database/applied_migrations"))]
 
 
-def pending_steps(
-    applied: Collection[str], holder: str = "the database", way: str = "run agentidp db migrate"
-) -> list[Step]:
+def pending_steps(applied: Collection[str], holder: str = "the database") -> list[Step]:
     """The steps that a database lacks, in order.
 
     :param applied: what its ``schema_migrations`` has.
     :param holder: what has them, for the error.
-    :param way: how release 0.2.0 brings it up to date, for the error.
     :raises NewerSchema: it has a step that this release does not know. If these are the functions of a newer release,
         those of this one must not replace them: the newer servers need what they decide.
-    :raises ConfigurationError: it is of a release before 0.2.0.
     """
-    _, *migrations, functions = steps()
-    numbered = sorted(name for name in applied if not _FUNCTIONS.fullmatch(name))
-    if not numbered:
-        return steps()
-    if numbered[-1] < SCHEMA[:4]:
-        raise ConfigurationError(
-            f"{holder} has the schema of a release before 0.2.0 (its last migration is {numbered[-1]}): "
-            f"install AgentIdP 0.2.0, {way}, and then install this release again"
-        )
-    known = [step.name for step in migrations]
-    newer = [name for name in numbered if name[:4] > SCHEMA[:4] and name not in known]
-    newer += [name for name in applied if _release_of(name) > _release_of(functions.name)]
+    known = {step.name for step in steps()}
+    release = _release_of(steps()[-1].name)
+    newer = [
+        name
+        for name in sorted(applied)
+        if (_release_of(name) > release if _FUNCTIONS.fullmatch(name) else name not in known)
+    ]
     if newer:
         raise NewerSchema(
             f"{holder} holds migration {newer[-1]}, which this release of AgentIdP does not know: "
             "install the release that applied it, or a newer one"
         )
-    return [step for step in (*migrations, functions) if step.name not in applied]
+    return [step for step in steps() if step.name not in applied]
 
 
 def _release_of(name: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
--- Organizations, their agents, and the agents' credentials.
+-- Organizations, their agents, the agents' credentials, rules that create agents, and quotas.
 
 create table organizations (
     organization_id text collate "C" primary key check (organization_id ~ '^org-[0-9a-f-]{36}$'),
@@ -7,7 +7,13 @@ create table organizations (
     -- Tokens in a UTC calendar month that findings warn at; null if the organization has set none.
     monthly_token_budget bigint check (monthly_token_budget between 1 and 1000000000000),
     -- Nobody acts for a suspended organization.
-    suspended_at timestamptz
+    suspended_at timestamptz,
+    -- As in agents.
+    quotas bigint[],
+    -- After how many days a dormant agent is suspended. Null: never.
+    suspend_dormant_after_days integer,
+    -- Whether its provisioning rules create agents.
+    provisions_agents boolean not null default false
 );
 
 alter table organizations enable row level security, force row level security;
@@ -15,11 +21,13 @@ create policy own_organization on organizations
     using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, creates organizations and lists them by command line.
 create policy operator on organizations to current_user using (true);
-grant select, update (name, monthly_token_budget) on organizations to agentidp_service;
+grant select, update (name, monthly_token_budget, quotas, suspend_dormant_after_days, provisions_agents) on organizations
+    to agentidp_service;
 
 create table agents (
     organization_id text collate "C" not null references organizations,
-    agent_id uuid not null,
+    -- Not nil, which stands for the organization where an agent's id may stand, as in quotas, and for an unknown agent.
+    agent_id uuid not null check (agent_id <> '00000000-0000-0000-0000-000000000000'),
     name text not null,
     description text not null,
     scopes text[] not null,
@@ -34,11 +42,26 @@ create table agents (
     owner text not null default '',
     -- How many instances of it run, from 1 to 10,000. Null if nobody has declared it.
     expected_replicas integer,
+    -- Its quotas once more, in the row that a token reads anyway: reading them from the table quotas was a third of what they
+    -- cost. Null if it has none. Otherwise the tokens of the quotas an hour, a day and a month: null for one that there is not,
+    -- negative if it is not enforced. Then other_days_of of the quota a month, in days since 2000-01-01, and other_days, if they
+    -- are set. Changed with the rows of quotas, in the same transaction.
+    quotas bigint[],
+    -- Of an agent that a provisioning rule has created: the name of the rule, issuer, subject, and after how many days it
+    -- expires, as the API has them. Null for any other, and once it is erased.
+    provisioned jsonb,
+    -- The SHA-256 of issuer and subject. It stays when the agent is deleted, so that the subject gets no other one; null for any
+    -- other agent, and once it has expired.
+    provisioned_selector bytea,
     primary key (organization_id, agent_id)
 );
 create unique index agents_organization_id_name_idx on agents (organization_id, name) where deleted_at is null;
 create index agents_organization_id_created_at_agent_id_idx on agents (organization_id, created_at, agent_id)
     where deleted_at is null;
+create unique index agents_organization_id_provisioned_selector_idx on agents (organization_id, provisioned_selector)
+    where provisioned_selector is not null;
+create index agents_organization_id_provisioned_idx on agents (organization_id, (provisioned ->> 'rule'))
+    where provisioned is not null and deleted_at is null;
 
 alter table agents enable row level security, force row level security;
 create policy own_organization on agents
@@ -61,7 +84,7 @@ create policy own_organization on clients
 create policy any_client_can_be_looked_up on clients for select using (true);
 grant select, insert on clients to agentidp_service;
 
--- What an agent authenticates with: a secret, or a set of public keys (RFC 7523).
+-- What an agent authenticates with: a secret, a set of public keys (RFC 7523), or a rule of trust for tokens of another issuer.
 create table credentials (
     organization_id text collate "C" not null,
     agent_id uuid not null,
@@ -73,11 +96,13 @@ create table credentials (
     last_used_at timestamptz,
     revoked_at timestamptz,
     jwks jsonb,
+    -- The rule as the API has it. It never changes.
+    trust jsonb,
     -- By which people recognize it in a list.
     label text check (char_length(label) between 1 and 100),
     primary key (organization_id, credential_id),
     foreign key (organization_id, agent_id) references agents,
-    constraint credentials_kind_check check ((secret_hash is null) <> (jwks is null))
+    constraint credentials_kind_check check (num_nonnulls(secret_hash, jwks, trust) = 1)
 );
 create index credentials_organization_id_agent_id_idx on credentials (organization_id, agent_id)
     where revoked_at is null;
@@ -92,6 +117,85 @@ alter table credentials enable row level security, force row level security;
 create policy own_organization on credentials
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on credentials to agentidp_service;
+
+-- Whose tokens are whose, over all organizations: a token of another issuer need not come with a client_id.
+--
+-- A row for each value by which a rule of trust can be found. selector is the SHA-256 of the issuer and of one value that the
+-- rule needs: its subject, or a claim. A row only leads to a rule, which is then compared as a whole.
+--
+-- No foreign key, as of clients: on Citus it is whole on every node.
+create table trusted_subjects (
+    selector bytea not null check (octet_length(selector) = 32),
+    organization_id text collate "C" not null,
+    agent_id uuid not null,
+    credential_id uuid not null,
+    primary key (selector, credential_id)
+);
+create index trusted_subjects_organization_id_agent_id_idx on trusted_subjects (organization_id, agent_id);
+
+alter table trusted_subjects enable row level security, force row level security;
+create policy own_organization on trusted_subjects
+    using (organization_id = current_setting('agentidp.organization_id', true));
+-- Authentication without client_id starts here, before any organization is known.
+create policy any_subject_can_be_looked_up on trusted_subjects for select using (true);
+grant select, insert, delete on trusted_subjects to agentidp_service;
+
+-- First sight: rules by which an organization creates agents for subjects of other issuers. A row never changes.
+create table provisioning_rules (
+    organization_id text collate "C" not null references organizations,
+    provisioning_rule_id uuid not null,
+    name text not null,
+    -- Whose tokens, as in credentials.
+    trust jsonb not null,
+    -- What an agent that it creates is given, as the API has it.
+    agent_template jsonb not null,
+    max_agents integer not null,
+    created_at timestamptz not null,
+    primary key (organization_id, provisioning_rule_id),
+    unique (organization_id, name)
+);
+
+alter table provisioning_rules enable row level security, force row level security;
+create policy own_organization on provisioning_rules
+    using (organization_id = current_setting('agentidp.organization_id', true));
+grant select, insert, delete on provisioning_rules to agentidp_service;
+
+-- Tokens that an agent or an organization may get in a UTC hour, day or month, decided in the transaction that issues the token.
+-- One row a quota. agent_id is nil for a quota of the organization.
+create table quotas (
+    organization_id text collate "C" not null references organizations,
+    agent_id uuid not null,
+    quota_window text collate "C" not null check (quota_window in ('hour', 'day', 'month')),
+    tokens bigint not null check (tokens > 0),
+    -- Otherwise it only counts what it would have refused.
+    is_enforced boolean not null,
+    -- Of a quota a month: the tokens on all days of the month of other_days_of but that day. Null: not summed yet.
+    other_days_of date,
+    other_days bigint,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    primary key (organization_id, agent_id, quota_window)
+);
+
+alter table quotas enable row level security, force row level security;
+create policy own_organization on quotas
+    using (organization_id = current_setting('agentidp.organization_id', true));
+grant select, insert, update, delete on quotas to agentidp_service;
+
+-- The dormant agents that will be suspended, and when, as was announced. A table of its own: who authenticates reads the
+-- agent's row, and this is no concern of theirs.
+create table announced_suspensions (
+    organization_id text collate "C" not null,
+    agent_id uuid not null,
+    suspends_at timestamptz not null,
+    primary key (organization_id, agent_id),
+    foreign key (organization_id, agent_id) references agents
+);
+
+alter table announced_suspensions enable row level security, force row level security;
+create policy own_organization on announced_suspensions
+    using (organization_id = current_setting('agentidp.organization_id', true));
+grant select, insert, delete on announced_suspensions to agentidp_service;
 
 -- The conditions for an agent that may act, and for a credential that may authenticate.
 --
@@ -125,7 +229,8 @@ select
     credentials.jwks,
     credentials.created_at,
     credentials.expires_at,
-    credentials.last_used_at
+    credentials.last_used_at,
+    credentials.trust
 from active_agents as agents
 join credentials using (organization_id, agent_id)
 where credentials.revoked_at is null;

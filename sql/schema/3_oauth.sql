@@ -25,6 +25,18 @@ create table resource_servers (
     name text not null,
     scopes text[] not null,
     created_at timestamptz not null,
+    -- Whether its tokens are for one call each. Findings then do not expect agents to keep them.
+    token_per_call boolean not null default false,
+    -- The aud of its tokens. Null: its identifier.
+    audience text,
+    -- What the organization must hold in resource_identifiers to get tokens with that audience. Null: its identifier.
+    audience_claim text,
+    -- Seconds that its tokens are valid. Null: as many as AGENTIDP_TOKEN_TTL says.
+    token_ttl integer,
+    -- When token_ttl changed: tokens that were issued before are valid for another time.
+    token_ttl_changed_at timestamptz,
+    -- A template of the sub of its tokens. Null: the id of the agent.
+    subject text,
     primary key (organization_id, resource_server_id),
     constraint resource_servers_organization_id_resource_key unique (organization_id, resource)
 );
@@ -34,7 +46,12 @@ create policy own_organization on resource_servers
     using (organization_id = current_setting('agentidp.organization_id', true));
 -- The operator, who owns the tables, sees who has registered an identifier.
 create policy operator on resource_servers for select to current_user using (true);
-grant select, insert, update (name, scopes), delete on resource_servers to agentidp_service;
+grant
+    select,
+    insert,
+    update (name, scopes, token_per_call, audience, audience_claim, token_ttl, token_ttl_changed_at, subject),
+    delete
+on resource_servers to agentidp_service;
 
 -- Which organization may get tokens for a resource identifier, the `aud` of tokens. A claim outlives the resource server
 -- that was registered with it: whoever still trusts this issuer there must not come to trust another organization.

@@ -41,6 +41,48 @@ create policy own_organization on agent_usage_daily
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on agent_usage_daily to agentidp_service;
 
+-- Tokens by credential and resource.
+--
+-- A row per organization, UTC day, agent, credential, resource and slot. A token is counted here in the transaction that
+-- counts it for the agent. What an agent has beyond the sum was imported: it is not attributed, and no row says so.
+create table credential_usage_daily (
+    organization_id text collate "C" not null,
+    day date not null,
+    agent_id uuid not null,
+    credential_id uuid not null,
+    -- As it was registered; empty for our own API. The text, because a resource server can be deleted and registered again
+    -- while its tokens have the same audience.
+    resource text collate "C" not null,
+    slot smallint not null,
+    tokens bigint not null,
+    tokens_by_hour integer[] not null,
+    primary key (organization_id, day, agent_id, credential_id, resource, slot)
+) with (fillfactor = 50);
+
+alter table credential_usage_daily enable row level security, force row level security;
+create policy own_organization on credential_usage_daily
+    using (organization_id = current_setting('agentidp.organization_id', true));
+grant select, insert, update on credential_usage_daily to agentidp_service;
+
+-- Tokens that a quota has refused, and those that it would have refused if it were enforced. A row per organization, UTC day,
+-- agent that asked, quota (whose it is and of which window) and slot. A token is counted for one quota.
+create table quota_refusals_daily (
+    organization_id text collate "C" not null,
+    day date not null,
+    agent_id uuid not null,
+    holder text collate "C" not null check (holder in ('agent', 'organization')),
+    quota_window text collate "C" not null,
+    slot smallint not null,
+    refused_by_hour integer[] not null,
+    observed_by_hour integer[] not null,
+    primary key (organization_id, day, agent_id, holder, quota_window, slot)
+) with (fillfactor = 50);
+
+alter table quota_refusals_daily enable row level security, force row level security;
+create policy own_organization on quota_refusals_daily
+    using (organization_id = current_setting('agentidp.organization_id', true));
+grant select, insert, update on quota_refusals_daily to agentidp_service;
+
 -- What an agent's counters of a day hold, one row a UTC hour with usage. began_at is the hour, after RFC 3339.
 create view agent_usage_by_hour with (security_invoker = true) as
 select

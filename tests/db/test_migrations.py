@@ -108,20 +108,6 @@ def test_a_database_newer_than_the_release_is_refused_and_left_as_it_is(database
     assert len(query(database_url, "select 1 from schema_migrations")) == len(RELEASED) + 1
 
 
-def test_a_database_older_than_0_2_0_is_refused_and_left_as_it_is(empty_database_url: str) -> None:
-    query(empty_database_url, load_sql("database/create_schema_migrations"))
-    names = ["0001_initial", "0002_oauth", "0003_budgets", "0004_distributable"]
-    query(empty_database_url, f"insert into schema_migrations (name) select unnest(array{names})")
-    with pytest.raises(ConfigurationError) as refused:
-        migrate(empty_database_url)
-    assert str(refused.value) == (
-        "the database has the schema of a release before 0.2.0 (its last migration is 0004_distributable): install "
-        "AgentIdP 0.2.0, run agentidp db migrate, and then install this release again"
-    )
-    assert applied(empty_database_url) == names
-    assert query(empty_database_url, "select relname from pg_class where relkind = 'r' and relname = 'agents'") == []
-
-
 class TestFunctions:
     """``sql/functions/``, which are replaced when their text changes."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 import textwrap
@@ -13,16 +12,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 
 from agentidp import create_app
-from agentidp.maintenance.postgres_programs import for_backup
-from agentidp.scopes import SCOPES
-from tests.citus import WITHOUT_CITUS
-from tests.cli.command import Command
 from tests.conftest import DEBIANS, Installation, name_of_installation, settings_for, with_database
 from tests.directory import open_directory
-from tests.factories import PATIENCE, ROOT, usage_sums
+from tests.factories import PATIENCE, ROOT
 
 
 def commands_of(document: str, heading: str) -> list[str]:
@@ -104,41 +98,3 @@ def test_from_a_trial_to_production(quiet: None, directory: Path, other_server: 
     with psycopg.connect(url) as owner:
         owner.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
         assert owner.execute("select sum(tokens) from usage_daily").fetchone() == (2,)
-
-
-def test_an_administrator_of_the_release_before_gets_the_new_scopes(quiet: None, database_url: str) -> None:
-    run = Command(database_url)
-    administrator = run.agent("analytics:read", "agents:read", "agents:write")
-    [command] = [block for block in commands_of("operating.md", "## Upgrades") if "--scope" in block]
-    arguments = shlex.split(command.replace("$ADMINISTRATOR", administrator).replace("\\\n", ""))
-    assert arguments[0] == "agentidp"
-    assert run(*arguments[1:]).split("\t")[3].split() == list(SCOPES)
-
-
-@WITHOUT_CITUS
-@pytest.mark.slow
-def test_the_way_back_to_the_first_release(quiet: None, database_url: str, directory: Path) -> None:
-    run = Command(database_url)
-    run("token", "--agent", run.agent())
-    organization_id = run("organization", "list").split("\t")[0]
-    run("backup", str(directory / "agentidp.dump"))
-    [block] = [block for block in commands_of("operating.md", "## Upgrades") if "dropdb" in block]
-    script = block.replace("runuser -u postgres -- ", "").replace(
-        "/var/backups/agentidp/2026-11-26.dump", "agentidp.dump"
-    )
-    parts = conninfo_to_dict(database_url)
-    script = re.sub(r"(dropdb|createdb --owner agentidp|--dbname) agentidp", rf"\1 {parts['dbname']}", script)
-    with psycopg.connect(database_url) as connection:
-        server = connection.info.server_version // 10_000
-    environment = {
-        "PATH": f"{for_backup(server, None, settings_for(database_url)).directory}:{os.environ['PATH']}",
-        "PGHOST": str(parts["host"]),
-        "PGUSER": str(parts["user"]),
-        "PGPASSWORD": str(parts["password"]),
-    }
-    shell(script.replace("--owner agentidp", f"--owner {parts['user']}"), directory, **environment)
-    assert run("organization", "list").split("\t")[0] == organization_id
-    assert usage_sums(database_url, organization_id)["tokens"] == 1
-    # It is the backup: nothing was brought up to date, and nothing was recorded.
-    with psycopg.connect(database_url) as connection:
-        assert connection.execute("select from audit_events where action = 'instance.restored'").fetchall() == []
