@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.declarative.applying import Applied, apply
 from agentidp.declarative.document import read_document
-from agentidp.declarative.plan import Change
+from agentidp.declarative.plan import Change, as_text
 
 DIFFERENT = 2
 """The exit code of ``--plan`` if something differs, as that of Terraform's ``-detailed-exitcode``."""
@@ -70,7 +69,7 @@ def command(path: Path, is_plan: bool, is_pruning: bool, as_json: bool) -> None:
             click.get_current_context().exit(DIFFERENT if planned.changes else 0)
         confirm(lambda: "", question="Apply this?")
         # Not the instant of the plan: whoever was asked may have taken an hour.
-        applied = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, expected=planned.changes)
+        applied = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, agreed=planned.plans)
     _print_new_agents(applied)
 
 
@@ -80,11 +79,10 @@ def _print(changes: list[Change], as_json: bool) -> None:
         show([{name: getattr(change, name) for name in names} for change in changes], as_json)
         return
     for change in changes:
-        of = "" if change.type == "organization" else f" of {_text(change.organization)}"
-        click.echo(f"{SIGNS[change.action]} {change.type} {_text(change.name)}{of}")
+        click.echo(f"{SIGNS[change.action]} {change}")
         for name, value in (change.after if change.action != "delete" else {}).items():
-            was = f"{_text(change.before[name])} → " if name in change.before else ""
-            click.echo(f"    {name}: {was}{_text(value)}")
+            was = f"{as_text(change.before[name])} → " if name in change.before else ""
+            click.echo(f"    {name}: {was}{as_text(value)}")
     counts = {action: sum(change.action == action for change in changes) for action in SIGNS}
     found = ", ".join(f"{count} to {action}" for action, count in counts.items())
     click.echo(f"{found}." if changes else "Nothing differs.")
@@ -95,10 +93,5 @@ def _print_new_agents(applied: Applied) -> None:
     if applied.new_agents:
         click.echo("The new agents have no credential yet. These commands make them:", err=True)
     for organization, name, agent_id in applied.new_agents:
-        comment = f"# {_text(name)} of {_text(organization)}"
+        comment = f"# {as_text(name)} of {as_text(organization)}"
         click.echo(f"    agentidp credential create --agent {agent_id}  {comment}", err=True)
-
-
-def _text(value: Any) -> str:
-    """As JSON: a line break in a description does not break the line."""
-    return json.dumps(value, ensure_ascii=False)

@@ -20,25 +20,32 @@ from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.declarative.document import Declared
-from agentidp.declarative.plan import ORGANIZATION, Change, differences, resolve
+from agentidp.declarative.plan import ORGANIZATION, Change, Plan, changed_meanwhile, differences, resolve
 from agentidp.declarative.schemas import AGENT, KINDS, ORGANIZATION_MEMBERS, PROVISIONING_RULE
-from agentidp.http.errors import ApiError, ValidationError
+from agentidp.http.errors import ApiError, NotFound, ValidationError
 from agentidp.registry import agents, credentials, organizations, provisioning, quotas, resource_servers
 
 LOCK = 0x_A9E7_DEC1
 """The advisory lock under which a file is applied: two at a time would create an organization twice."""
+
+_AGAIN = "Run the command again: it prints the new plan first."
 
 
 @dataclass(frozen=True)
 class Applied:
     """What was done.
 
-    :param changes: the differences, in the order in which they were made.
+    :param plans: what differed in each organization of the file.
     :param new_agents: organization's name, agent's name and id of those that were created; they have no credential.
     """
 
-    changes: list[Change] = field(default_factory=list)
+    plans: list[Plan] = field(default_factory=list)
     new_agents: list[tuple[str, str, UUID]] = field(default_factory=list)
+
+    @property
+    def changes(self) -> list[Change]:
+        """All differences, in the order in which they were made."""
+        return [change for plan in self.plans for change in plan.changes]
 
 
 def apply(
@@ -48,45 +55,50 @@ def apply(
     *,
     is_pruning: bool = False,
     is_dry_run: bool = False,
-    expected: list[Change] | None = None,
+    agreed: list[Plan] | None = None,
 ) -> Applied:
     """Make everything that differs from a file as the file says, or nothing.
 
     :param settings: with a database URL, as the operator.
     :param is_pruning: also delete what a list in the file does not name.
     :param is_dry_run: undo all of it at the end, so that every rule of the database has been applied.
-    :param expected: the changes that somebody has agreed to.
-    :raises ConfigurationError: the file cannot be applied, or the changes are not the expected ones. Nothing was done.
+    :param agreed: the plans of the same file that somebody has agreed to.
+    :raises ConfigurationError: the file cannot be applied, or others have changed what the plans are about. Nothing was
+        done.
     """
-    applied, done = Applied(), []
+    applied, opened_all = Applied(), []
     with connect(str(settings.database_url)) as connection, connection.transaction():
         connection.execute(load_sql("database/lock_transaction"), {"key": LOCK})
         rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
         ids = resolve(declared, [organizations.represent(row) for row in rows])
-        differing = []
-        for one, organization_id in zip(declared, ids, strict=True):
-            opened = Transaction(connection, organization_id or organizations.new_id(), at, operator())
-            enter_organization(connection, opened.organization_id, durable=True)
-            current = current_content(opened) if organization_id else None
-            content = _with_checked_rules(one, settings, opened.organization_id)
+        before: list[Plan | None] = [*agreed] if agreed is not None else [None] * len(declared)
+        for one, found, then in zip(declared, ids, before, strict=True):
+            # A new organization gets the id that its plan shows, for example in the audience of a rule.
+            organization_id = found or (then.organization_id if then and then.is_new else organizations.new_id())
+            opened = Transaction(connection, organization_id, at, operator())
+            enter_organization(connection, organization_id, durable=True)
+            current = current_content(opened) if found else None
+            content = _with_checked_rules(one, settings, organization_id)
             changes = differences(content, current, is_pruning=is_pruning)
-            applied.changes.extend(changes)
-            differing.append((one, opened, changes))
-        if expected is not None and applied.changes != expected:
-            raise ConfigurationError("what differs has changed meanwhile; nothing was applied: try again")
+            applied.plans.append(Plan(one.content["name"], organization_id, not found, changes))
+            opened_all.append(opened)
+        if agreed is not None and applied.plans != agreed:
+            lines = "".join(f"  {line}\n" for line in changed_meanwhile(agreed, applied.plans))
+            raise ConfigurationError(
+                f"nothing was applied, because others have changed this since the plan was printed:\n{lines}{_AGAIN}"
+            )
         # Everything has been read: from here on, tokens of organizations whose quotas change wait.
-        for one, opened, changes in differing:
+        for one, opened, plan in zip(declared, opened_all, applied.plans, strict=True):
             enter_organization(connection, opened.organization_id, durable=True)
-            if any("quotas" in change.after for change in changes) and not is_dry_run:
+            if any("quotas" in change.after for change in plan.changes) and not is_dry_run:
                 # Before a row is locked.
                 quotas.lock(opened)
-            for change in changes:
+            for change in plan.changes:
                 _make(opened, settings, one, change, applied)
-            done.append(opened)
         if is_dry_run:
             raise psycopg.Rollback
         # Events come last of all, because everybody else's changes of an organization wait for the last of its trail.
-        for opened in done:
+        for opened in opened_all:
             enter_organization(connection, opened.organization_id, durable=True)
             opened.complete()
     return applied
@@ -191,6 +203,8 @@ def _make(opened: Transaction, settings: Settings, one: Declared, change: Change
             _provisioning_rule(opened, settings, change)
         else:
             _resource_server(opened, settings, change)
+    except NotFound:
+        raise ConfigurationError(f"{one.place(*change.path)}: {change} no longer exists\n{_AGAIN}") from None
     except ApiError as error:
         rules = [f"{one.place(*change.path, name)}: {', '.join(rules)}" for name, rules in error.details.items()]
         raise ConfigurationError("\n".join(rules) or f"{one.place(*change.path)}: {error.message}") from None

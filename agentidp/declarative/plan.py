@@ -38,6 +38,31 @@ class Change:
     id: str | None = None
     path: Path = ()
 
+    def __str__(self) -> str:
+        of = "" if self.type == ORGANIZATION else f" of {as_text(self.organization)}"
+        return f"{self.type} {as_text(self.name)}{of}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What differs in one organization of a file.
+
+    :param name: of the organization, as the file says.
+    :param organization_id: its id; of a new one, that which it gets.
+    :param is_new: there is none yet.
+    :param changes: in the order in which they can be made.
+    """
+
+    name: str
+    organization_id: str
+    is_new: bool
+    changes: list[Change]
+
+
+def as_text(value: Any) -> str:
+    """A value as JSON: a line break in a description does not break the line."""
+    return json.dumps(value, ensure_ascii=False)
+
 
 def resolve(declared: list[Declared], existing: list[dict[str, Any]]) -> list[str | None]:
     """The id of the organization that each one in the file describes, or ``None`` if it is to be created.
@@ -126,3 +151,41 @@ def _surplus(kind: Kind, organization: str, wanted: list[dict[str, Any]], curren
         # Agents of provisioning rules are in no file.
         if one[kind.key] not in named and not one.get("provisioned") and (id_ := one[kind.id_name])
     ]
+
+
+def changed_meanwhile(agreed: list[Plan], now: list[Plan]) -> list[str]:
+    """What others have changed between two plans of a file: a line for each object, or for each of its members."""
+    return [line for then, since in zip(agreed, now, strict=True) for line in _changed_in(then, since)]
+
+
+def _changed_in(agreed: Plan, now: Plan) -> Iterator[str]:
+    if agreed.organization_id != now.organization_id:
+        yield f"{ORGANIZATION} {as_text(agreed.name)} {_presence(not agreed.is_new, not now.is_new)}"
+        return
+    planned, found = ({(one.type, one.name): one for one in plan.changes} for plan in (agreed, now))
+    for key in planned | found:
+        then, since = planned.get(key), found.get(key)
+        if then == since:
+            continue
+        was, is_ = _is_there(then, since), _is_there(since, then)
+        if was != is_ or (then and since and then.id != since.id):
+            yield f"{then or since} {_presence(was, is_)}"
+            continue
+        before, after = (one.before if one else {} for one in (then, since))
+        for member in before | after:
+            texts = [as_text(side[member]) if member in side else "as in the file" for side in (before, after)]
+            if texts[0] != texts[1]:
+                yield f"{then or since}: {member} was {texts[0]}, is now {texts[1]}"
+
+
+def _is_there(change: Change | None, other: Change | None) -> bool:
+    """Whether an object existed when one of two plans was made. One that the plan does not mention was as in the file:
+    there, unless the other plan deletes it.
+    """
+    return change.action != "create" if change else other is not None and other.action != "delete"
+
+
+def _presence(was: bool, is_: bool) -> str:
+    if was and is_:
+        return "was replaced by another one of its name"
+    return "exists now" if is_ else "no longer exists"

@@ -13,10 +13,11 @@ import pytest
 import yaml
 
 from agentidp.clock import utc_now
-from agentidp.config import ConfigurationError, Settings
+from agentidp.config import Settings
 from agentidp.declarative.applying import LOCK, apply, export
 from agentidp.declarative.document import read_document
 from tests.audit.conftest import events_of
+from tests.citus import someone_waits
 from tests.cli.command import ORGANIZATION, UUID, Command
 from tests.conftest import settings_for
 from tests.factories import NEW_AGENT, PATIENCE, ROOT, wait_until
@@ -24,7 +25,7 @@ from tests.factories import NEW_AGENT, PATIENCE, ROOT, wait_until
 GUIDE = (ROOT / "docs" / "declarative.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.M | re.S)
 [EXAMPLE] = [text for language, text in BLOCKS if language == "yaml"]
-[PLAN] = [text for language, text in BLOCKS if not language]
+PLAN, REFUSAL = [text for language, text in BLOCKS if not language]
 
 
 @pytest.fixture
@@ -220,15 +221,47 @@ def test_wrong_usage_is_not_the_exit_code_of_a_difference(run: Command, argument
     assert run.invoke("apply", *arguments).exit_code == 1
 
 
-def test_changes_that_nobody_has_agreed_to_are_not_applied(run: Command) -> None:
-    settings, declared, at = settings_for(run.database_url), read_document(EXAMPLE.encode(), "agents.yaml"), utc_now()
-    agreed = apply(settings, declared, at, is_dry_run=True).changes
-    run("organization", "create", "Acme")
-    with pytest.raises(ConfigurationError, match="has changed meanwhile; nothing was applied"):
-        apply(settings, declared, at, expected=agreed)
+def test_what_others_change_after_the_plan_is_named_and_nothing_is_applied(
+    run: Command, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acme = run("organization", "create", "Acme")
+    run("agent", "create", "fleet-monitor", "--organization", acme, "--scope", "audit:read")
+    left: list[Any] = []
+
+    def change(*_: Any, **__: Any) -> None:
+        others = b"organizations: [{name: Acme, agents: [{name: bookkeeper}, {name: fleet-monitor, scopes: []}]}]"
+        apply(settings_for(run.database_url), read_document(others, "others.yaml"), utc_now())
+        left.extend((export(run.database_url, [acme], utc_now()), events_of(run.database_url, acme)))
+
+    monkeypatch.setattr("agentidp.cli.apply.confirm", change)
+    refused = run.invoke("apply", "-f", str(file))
+    assert (refused.exit_code, refused.stdout, refused.stderr) == (1, PLAN, REFUSAL)
+    assert left == [export(run.database_url, [acme], utc_now()), events_of(run.database_url, acme)]
+
+
+def test_an_agent_that_is_deleted_after_everything_was_compared_is_named(
+    run: Command, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text("organizations:\n- name: Acme\n  monthlyTokenBudget: 5\n  agents:\n  - {name: a, owner: x}\n")
+    run("agent", "create", "a", "--organization", run("organization", "create", "Acme"))
+    before = event_count(run)
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(run.database_url) as holder:
+        delete = "update agents set deleted_at = now()"
+        monkeypatch.setattr("agentidp.cli.apply.confirm", lambda *_, **__: holder.execute(delete))
+        running = threads.submit(run.invoke, "apply", "-f", str(file))
+        wait_until(lambda: someone_waits(run.database_url))
+        holder.commit()
+        refused = running.result(PATIENCE)
+    assert (refused.exit_code, refused.stderr.splitlines()) == (
+        1,
+        [
+            f'Error: {file}, line 5: organizations[0].agents[0]: agent "a" of "Acme" no longer exists',
+            "Run the command again: it prints the new plan first.",
+        ],
+    )
+    assert event_count(run) == before
     [acme] = organizations(run)
-    [content] = export(run.database_url, [acme["organizationId"]], at)
-    assert (content["agents"], content["monthlyTokenBudget"]) == ([], None)
+    assert acme["monthlyTokenBudget"] is None
 
 
 def test_two_at_a_time_wait_for_each_other(run: Command) -> None:
@@ -338,10 +371,10 @@ organizations:
 
 
 def test_provisioning_rules_are_made_made_anew_and_pruned_and_their_agents_stay(run: Command, tmp_path: Path) -> None:
-    acme = run("organization", "create", "Acme")
     file = tmp_path / "rules.yaml"
     file.write_text(PROVISIONING)
     assert run.invoke("apply", "-f", str(file), "--yes").exit_code == 0
+    [acme] = [one["organizationId"] for one in organizations(run)]
     assert run("apply", "-f", str(file), "--plan", "--prune") == "Nothing differs."
     [rule] = json.loads(run("provisioning-rule", "list", "--organization", acme, "--json"))
     assert (rule["name"], rule["maxAgents"], rule["agentTemplate"]["name"]) == ("shop", 100, "ci {sub}")

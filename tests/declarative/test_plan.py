@@ -8,7 +8,7 @@ import pytest
 
 from agentidp.config import ConfigurationError
 from agentidp.declarative.document import read_document
-from agentidp.declarative.plan import Change, differences, resolve
+from agentidp.declarative.plan import Change, Plan, changed_meanwhile, differences, resolve
 from tests.factories import NEW_AGENT
 
 AGENT = NEW_AGENT | {"agentId": "1", "name": "builder", "scopes": ["a", "b"], "quotas": {}, "trust": []}
@@ -109,6 +109,78 @@ def test_prune_deletes_what_a_list_does_not_name_and_looks_at_no_list_that_is_le
 def test_an_organization_that_is_named_by_its_id_can_be_renamed() -> None:
     renamed = Change("change", "organization", "Acme II", "Acme II", {"name": "Acme"}, {"name": "Acme II"}, "org-1")
     assert changes(name="Acme II") == [renamed]
+
+
+FILE: dict[str, Any] = {"monthlyTokenBudget": 5, "agents": [{"name": "builder", "owner": "x", "scopes": ["a"]}]}
+
+
+def plan(current: dict[str, Any] | None, organization_id: str = "org-1") -> Plan:
+    """Of a file that prunes."""
+    return Plan("Acme", organization_id, current is None, changes(current, is_pruning=True, **FILE))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines"),
+    [
+        (ACME, ACME, []),
+        # What no plan is about.
+        (ACME, ACME | {"agents": [AGENT | {"description": "new"}]}, []),
+        (
+            ACME,
+            ACME | {"monthlyTokenBudget": 6, "agents": [AGENT | {"owner": "x", "scopes": []}]},
+            [
+                'organization "Acme": monthlyTokenBudget was null, is now 6',
+                'agent "builder" of "Acme": owner was "", is now as in the file',
+                'agent "builder" of "Acme": scopes was ["a", "b"], is now []',
+            ],
+        ),
+        (
+            ACME | {"agents": [AGENT | {"owner": "x", "scopes": ["a"]}]},
+            ACME,
+            [
+                'agent "builder" of "Acme": owner was as in the file, is now ""',
+                'agent "builder" of "Acme": scopes was as in the file, is now ["a", "b"]',
+            ],
+        ),
+        (ACME, ACME | {"agents": []}, ['agent "builder" of "Acme" no longer exists']),
+        (
+            ACME | {"agents": [AGENT | FILE["agents"][0]]},
+            ACME | {"agents": []},
+            ['agent "builder" of "Acme" no longer exists'],
+        ),
+        (ACME | {"agents": []}, ACME, ['agent "builder" of "Acme" exists now']),
+        (
+            ACME,
+            ACME | {"agents": [AGENT | {"agentId": "3"}]},
+            ['agent "builder" of "Acme" was replaced by another one of its name'],
+        ),
+        # What is to be deleted.
+        (
+            ACME,
+            ACME | {"agents": [AGENT, AGENT | {"agentId": "3", "name": "extra"}]},
+            ['agent "extra" of "Acme" exists now'],
+        ),
+        (
+            ACME | {"agents": [AGENT, AGENT | {"agentId": "3", "name": "extra"}]},
+            ACME | {"agents": [AGENT]},
+            ['agent "extra" of "Acme" no longer exists'],
+        ),
+    ],
+)
+def test_says_what_was_changed_between_two_plans(
+    before: dict[str, Any], after: dict[str, Any], lines: list[str]
+) -> None:
+    assert changed_meanwhile([plan(before)], [plan(after)]) == lines
+
+
+def test_says_which_organization_came_or_went_between_two_plans() -> None:
+    names = [plan(None, "org-0"), plan(ACME), plan(ACME)]
+    now = [plan(ACME), plan(None, "org-0"), plan(ACME | {"organizationId": "org-2"}, "org-2")]
+    assert changed_meanwhile(names, now) == [
+        'organization "Acme" exists now',
+        'organization "Acme" no longer exists',
+        'organization "Acme" was replaced by another one of its name',
+    ]
 
 
 class TestResolve:
