@@ -1,7 +1,7 @@
 """Tokens by credential and resource: which there are on each day of a period, and which are not attributed.
 
-A token is attributed in the transaction that issues it. Past usage that was imported, and what was counted before the
-counters knew credentials, belongs to no credential and resource that we know.
+A token is attributed in the transaction that issues it. Past usage that was imported belongs to no credential and
+resource that we know.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ blueprint = Blueprint("credential-usage", __name__, description="Tokens by crede
 
 TYPES = ("secret", "key", "federated", "operator", "not_attributed")
 """Of what got tokens. ``operator``: a command of the operator's or a sign-in to the dashboard, without a credential.
-``not_attributed``: usage that was imported, or counted before tokens were attributed."""
+``not_attributed``: usage that was imported."""
 
 
 class ResourceTokensSchema(ma.Schema):

@@ -222,7 +222,7 @@ def from_row(row: Any) -> KnownFinding:
         severity=Severity[report["severity"]],
         agent_id=UUID(report["agentId"]) if report["agentId"] else None,
         agent_name=report["agentName"],
-        credential_id=UUID(report["credentialId"]) if report.get("credentialId") else None,
+        credential_id=UUID(report["credentialId"]) if report["credentialId"] else None,
         begins=datetime.fromisoformat(report["window"]["from"]),
         ends=datetime.fromisoformat(report["window"]["to"]),
         unit=report["expected"]["unit"],

@@ -7,7 +7,6 @@ can only read the keys.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -171,10 +170,7 @@ def _add_key(opened: Transaction, settings: Settings, *, signs_from: datetime) -
     opened.fetch(
         "signing_keys/add_key",
         kid=kid,
-        # These two are not trusted when the row is read. Servers of the previous release, which may still run, do trust
-        # them.
         alg=key.signing.alg,
-        public_jwk=json.dumps(key.jwk),
         private_key_encrypted=KeySealer(settings).seal(key.signing),
         signs_from=signs_from,
     )

@@ -32,7 +32,7 @@ begin
     -- The first argument's collation, which is "C", would apply to this one, and the index has another.
     where organization_id = p_organization_id and jti = p_jti collate "default";
     if not found then
-        v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 0, 1, 0);
+        v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 1, 0);
         return next p_agent_id;
     end if;
 end $$;

@@ -1,19 +1,17 @@
--- Counts requests and rejected requests of an agent in an hour. Tokens are counted by count_token; of those that are counted here
--- it is not known by which credential.
+-- Counts requests and rejected requests of an agent in an hour. Tokens are counted by count_token.
 --
 -- It counts in the lowest slot of the organization in which no other transaction is counting. The slot is taken until
 -- the commit, so the commits of a hot organization do not wait for one another, and a quiet one keeps a single row a
 -- day. If all 16 are taken, it shares one. The organization's row is always locked before the agent's, so that no two
 -- transactions wait for each other.
 --
--- Returns the slot. Parameters: p_organization_id; p_agent_id; p_day and p_hour (0 to 23): in UTC; p_tokens, p_requests,
--- p_rejected: how many of each; a token is a request as well.
+-- Returns the slot. Parameters: p_organization_id; p_agent_id; p_day and p_hour (0 to 23): in UTC; p_requests and p_rejected:
+-- how many of each.
 create or replace function count_usage(
     p_organization_id text,
     p_agent_id uuid,
     p_day date,
     p_hour integer,
-    p_tokens integer,
     p_requests integer,
     p_rejected integer
 ) returns smallint
@@ -22,7 +20,7 @@ declare
     v_slot smallint := 0;
     v_hour integer := p_hour + 1;
     -- Adding nothing to the other counts would be a tenth of a read's admission.
-    v_is_request boolean := p_tokens = 0 and p_rejected = 0;
+    v_is_request boolean := p_rejected = 0;
 begin
     -- Or the arrays would grow. A check of the tables would be parsed at every update.
     if p_hour not between 0 and 23 then
@@ -42,8 +40,6 @@ begin
         else
             update usage_daily
             set
-                tokens = tokens + p_tokens,
-                tokens_by_hour[v_hour] = tokens_by_hour[v_hour] + p_tokens,
                 requests_by_hour[v_hour] = requests_by_hour[v_hour] + p_requests,
                 rejected_by_hour[v_hour] = rejected_by_hour[v_hour] + p_rejected
             where organization_id = p_organization_id and day = p_day and slot = v_slot;
@@ -62,10 +58,8 @@ begin
         else
             update agent_usage_daily
             set
-                tokens = tokens + p_tokens,
                 requests = requests + p_requests,
                 rejected = rejected + p_rejected,
-                tokens_by_hour[v_hour] = tokens_by_hour[v_hour] + p_tokens,
                 requests_by_hour[v_hour] = requests_by_hour[v_hour] + p_requests,
                 rejected_by_hour[v_hour] = rejected_by_hour[v_hour] + p_rejected
             where organization_id = p_organization_id and day = p_day and agent_id = p_agent_id and slot = v_slot;

@@ -3,8 +3,8 @@
 -- Instance-wide: a token is verified by any organization's resource server.
 create table signing_keys (
     kid text primary key,
+    -- For lists, also of keys that are revoked. What is published and verified by is derived from the private key.
     alg text not null,
-    public_jwk jsonb not null,
     -- AES-256-GCM under a key derived from the instance secret, the kid as associated data. Empty once it is revoked.
     private_key_encrypted bytea not null,
     created_at timestamptz not null,

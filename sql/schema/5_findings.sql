@@ -26,8 +26,8 @@ create table findings (
     -- The finding's JSON as last reported.
     report jsonb not null,
     -- The highest severity of which alerts were due since the finding last began, because no mute applied; null: nobody
-    -- has been told of it. The default is for servers that do not know the column.
-    announced_severity text default 'critical' check (announced_severity in ('info', 'warning', 'critical')),
+    -- has been told of it.
+    announced_severity text check (announced_severity in ('info', 'warning', 'critical')),
     primary key (organization_id, finding_id)
 );
 -- One range of it has what goes on and what ended lately. Partial, so that a statement about one finding is left no index

@@ -8,6 +8,5 @@ select count_usage(
     %(day)s::date,
     %(hour)s::integer,
     0,
-    0,
     1
 ) as slot

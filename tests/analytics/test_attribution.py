@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 from flask.testing import FlaskClient
 
@@ -19,6 +18,7 @@ from agentidp.registry.agents import remove_agent
 from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.registry.resource_servers import add_resource_server, remove_resource_server
 from agentidp.services import Services
+from agentidp.usage_history.adding import add_usage, hour_number
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Agent, Clock, database_of, make_agent
 
@@ -185,19 +185,12 @@ def test_each_token_belongs_to_its_credential_its_resource_and_its_day(
     assert (theirs["resource"], theirs["tokensByDay"], ours["tokensByDay"]) == (API, [5], [0])
 
 
-def test_what_is_imported_or_older_is_not_attributed(
-    client: FlaskClient, services: Services, cast: Cast, database_url: str
-) -> None:
+def test_what_is_imported_is_not_attributed(client: FlaskClient, services: Services, cast: Cast) -> None:
     agent = worker(services, cast)
     take(client, agent, 2)
-    # What the release before counts: the same without the credential.
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [agent.organization_id])
-        for day, hour, tokens in (("2026-04-14", 3, 5), ("2026-04-15", 9, 1)):
-            connection.execute(
-                "select count_usage(%s, %s, %s, %s, %s, 0, 0)",
-                [agent.organization_id, agent.agent_id, day, hour, tokens],
-            )
+    hours = {hour_number(date(2026, 4, 14), 3): [5, 5, 0], hour_number(date(2026, 4, 15), 9): [1, 1, 0]}
+    with database_of(services, agent.organization_id).transaction() as opened:
+        add_usage(opened, {agent.agent_id: hours})
     rest = {"credentialId": None, "type": "not_attributed", "createdAt": None, "lastUsedAt": None}
     rest |= {"tokens": 6, "tokensByDay": [5, 1]}
     used = credential(

@@ -13,6 +13,7 @@ from agentidp.analytics.impact import HOURS, Use, Valid, quietest_hours, valid_t
 from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.registry.resource_servers import add_resource_server, remove_resource_server, update_resource_server
 from agentidp.services import Services
+from agentidp.usage_history.adding import add_usage, hour_number
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Agent, Clock, count_usage, database_of, make_agent
 
@@ -155,9 +156,8 @@ def test_of_a_credential_an_agent_and_a_resource_server(
         ],
     }
     # Imported: not attributed.
-    count = "select count_usage(%(o)s, %(a)s, '2026-04-14', 3, 7, 0, 0)"
     with database_of(services, agent.organization_id).transaction() as opened:
-        opened._connection.execute(count, {"o": agent.organization_id, "a": agent.agent_id})
+        add_usage(opened, {agent.agent_id: {hour_number(date(2026, 4, 14), 3): [7, 7, 0]}})
     found = ask(client, cast, f"agents/{agent.agent_id}")
     assert found.pop("summary")[:2] == [
         "17 tokens in the last 90 days, the last one in the hour of 2026-04-15 11:00 UTC.",

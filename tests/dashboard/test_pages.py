@@ -974,8 +974,8 @@ def fleet(shared_app: Flask) -> Agent:
             """
             insert into agent_usage_daily
             select organization_id, date '2026-04-01' + d, agent_id, 0, 1 + length(name) * d, 50, 0,
-                count_at(9), count_at(9), count_nothing()
-            from agents, generate_series(0, 14) as d
+                hours, hours, count_nothing()
+            from agents, generate_series(0, 14) as d, array_fill(1, array[24]) as hours
             where organization_id = %s and name like '%%0'
             """,
             [agent.organization_id],
@@ -983,7 +983,7 @@ def fleet(shared_app: Flask) -> Agent:
         connection.execute(
             """
             insert into usage_daily
-            select organization_id, day, 0, sum(tokens), count_at(9), count_at(9), count_nothing()
+            select organization_id, day, 0, sum(tokens), min(tokens_by_hour), min(requests_by_hour), count_nothing()
             from agent_usage_daily
             where organization_id = %s
             group by 1, 2

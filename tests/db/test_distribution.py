@@ -132,7 +132,7 @@ def growth(cluster: Cluster, url: str) -> list[int]:
     """By how many kilobytes each worker's session has grown after 200 calls of a function of the service."""
     name = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
     call = (
-        "select issue_access_token('acme', gen_random_uuid(), now(), current_date, 0, '', null, null, null, null, "
+        "select issue_token('acme', gen_random_uuid(), now(), current_date, 0, '', null, null, null, null, "
         "'{}', null, false, false)"
     )
     grown = []

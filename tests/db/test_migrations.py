@@ -168,7 +168,7 @@ class TestFunctions:
         monkeypatch.setattr(migrations, "sql_directory", lambda: tmp_path)
         make = steps.__wrapped__
         assert make()[-1].name == RELEASED[-1]
-        with (tmp_path / "functions" / "count_at.sql").open("a", encoding="utf-8") as file:
+        with (tmp_path / "functions" / "count_nothing.sql").open("a", encoding="utf-8") as file:
             file.write("-- x\n")
         assert make()[-1].name != RELEASED[-1]
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import http_sf
-import psycopg
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -270,23 +269,6 @@ def test_a_scope_that_is_refused_is_no_refusal_by_a_quota(client: FlaskClient, c
     assert ask(client, cast.acme, scope="nothing").json["error"] == "invalid_scope"
     [quota] = client.get(f"/api/v1/agents/{cast.acme.client_id}/quotas", headers=cast.acme.bearer()).json["data"]
     assert quota["refused"] == 0
-
-
-def test_a_server_of_the_release_before_is_refused_too(cast: Cast, client: FlaskClient) -> None:
-    """It calls a function that knows no quotas, and responds that the service is unavailable."""
-    put(client, cast.acme, "day", 1)
-    call = (
-        'select * from issue_access_token(%s::text collate "C", %s, %s, %s, 12, sha256(%s), null, null, null, null, '
-        "array['agents:read', 'analytics:read', 'agents:write', 'alerts:write', 'audit:read', 'findings:write', "
-        "'quotas:write'], null, false, true)"
-    )
-    agent = cast.acme
-    values = [agent.organization_id, agent.agent_id, NOON, NOON.date(), agent.client_secret.encode()]
-    with psycopg.connect(str(agent.services.settings.database_url), autocommit=True) as connection:
-        issued = connection.execute(call, values).fetchone()
-        assert issued is not None and issued[:2] == (True, False) and "agents:read" in issued[2]
-        with pytest.raises(psycopg.errors.ConfigurationLimitExceeded):
-            connection.execute(call, values)
 
 
 @pytest.mark.parametrize(

@@ -968,7 +968,7 @@ def _embedding_its_key(claims: Any) -> str:
 @pytest.mark.parametrize(
     "call",
     [
-        "issue_access_token(%s, %s, now(), current_date, 0, %s, null, null, null, null, '{}', null, false, true)",
+        "issue_token(%s, %s, now(), current_date, 0, %s, null, null, null, null, '{}', null, false, true)",
         "introspect_token(%s, %s, now(), %s, null, null, null, null, null, null, '', true)",
     ],
 )

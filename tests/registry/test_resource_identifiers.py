@@ -64,7 +64,7 @@ def held(database_url: str, agent: Agent) -> list[object]:
 
 
 def leave_duplicate(database_url: str, cast: Cast, resource: str) -> None:
-    """What a release before this rule could leave: two organizations that have registered it, and nobody's claim."""
+    """What a release of the identifier leaves: two organizations that have registered it, and nobody's claim."""
     for agent in (cast.acme, cast.outsider):
         query(
             database_url,

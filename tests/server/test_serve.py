@@ -594,7 +594,7 @@ def test_the_service_of_the_embedded_server_is_no_superuser(data_dir: Path) -> N
                 for statement in (
                     "select from agents",
                     "select from signing_keys",
-                    "insert into signing_keys select 'x', alg, public_jwk, ''::bytea, now(), now() from signing_keys",
+                    "insert into signing_keys select 'x', alg, ''::bytea, now(), now() from signing_keys",
                     "create table public.x ()",
                     "set role agentidp",
                     "alter role agentidp_login superuser",
