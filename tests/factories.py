@@ -401,7 +401,10 @@ def clean_environment(*prefixes: str) -> dict[str, str]:
 class Server:
     """``agentidp serve`` in a process of its own, with gunicorn as in production."""
 
-    def __init__(self, environment: dict[str, str], *arguments: str, bind: str | None = None) -> None:
+    def __init__(
+        self, environment: dict[str, str], *arguments: str, bind: str | None = None, directory: Path = ROOT
+    ) -> None:
+        self.directory = directory
         self.port = free_port()
         self.url = f"http://localhost:{self.port}"
         self.environment = {
@@ -427,7 +430,7 @@ class Server:
         self.process = subprocess.Popen(
             self.command,
             env=self.environment,
-            cwd=ROOT,
+            cwd=self.directory,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

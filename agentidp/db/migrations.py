@@ -9,7 +9,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,35 +55,42 @@ class Step(NamedTuple):
 
 @functools.cache
 def steps() -> list[Step]:
-    """The steps of this release, in order: the schema of 1.0.0, the migrations after it, and the functions.
+    """The steps of this release, in order."""
+    return steps_of(sql_directory())
+
+
+def steps_of(directory: Path) -> list[Step]:
+    """The steps of the release whose SQL is in *directory*: the schema of 1.0.0, the migrations after it, and the
+    functions.
 
     The functions come last because they may use everything else. Their step has the release and a digest of their text
     in its name.
     """
-    text = "".join(f"{file.name}\n{file.read_text(encoding='utf-8')}" for file in _files("functions"))
+    schema, migrations, functions = (
+        sorted((directory / name).glob("*.sql")) for name in ("schema", "migrations", "functions")
+    )
+    text = "".join(f"{file.name}\n{file.read_text(encoding='utf-8')}" for file in functions)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return [
-        Step(SCHEMA, _files("schema")),
-        *(Step(file.stem, [file]) for file in _files("migrations")),
-        Step(f"functions_{version('agentidp')}_{digest}", _files("functions")),
+        Step(SCHEMA, schema),
+        *(Step(file.stem, [file]) for file in migrations),
+        Step(f"functions_{version('agentidp')}_{digest}", functions),
     ]
 
 
-def _files(directory: str) -> list[Path]:
-    return sorted((sql_directory() / directory).glob("*.sql"))
-
-
-def migrate(url: str) -> list[str]:
+def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
     """Bring the schema up to date: each step in a transaction of its own.
 
     The advisory lock ends with the connection, so a killed process leaves nothing to clean up; a second process
     waits for the first and then finds nothing to do. A migration that does not get a table within two seconds, for
     example because of a long export, lets others go on and tries again. What PostgreSQL warns of is logged.
 
+    :param release: the steps of a release; of this one by default.
     :returns: the names of the steps applied.
     :raises ConfigurationError: the server does not answer, the role lacks a privilege, a table is in use for a minute
         and a half, or the database has a step that this release does not know.
     """
+    release = steps() if release is None else release
     try:
         with connect(url) as connection:
             connection.add_notice_handler(_log_warning)
@@ -91,8 +98,8 @@ def migrate(url: str) -> list[str]:
             # A refusal undoes the first statement: a restore wants an empty database.
             with connection.transaction():
                 connection.execute(load_sql("database/create_schema_migrations"))
-                pending = pending_steps(applied_steps(connection))
-                if pending[:1] == steps()[:1]:
+                pending = pending_steps(applied_steps(connection), release)
+                if release[0] in pending:
                     refuse_missing_rights(connection, creates_role=True)
             for step in pending:
                 _apply(connection, step)
@@ -151,27 +158,30 @@ def applied_steps(connection: psycopg.Connection[Any]) -> list[str]:
     return [row.name for row in connection.execute(load_sql("database/applied_migrations"))]
 
 
-def pending_steps(applied: Collection[str], holder: str = "the database") -> list[Step]:
+def pending_steps(
+    applied: Collection[str], release: Sequence[Step] | None = None, *, holder: str = "the database"
+) -> list[Step]:
     """The steps that a database lacks, in order.
 
     :param applied: what its ``schema_migrations`` has.
+    :param release: the steps of a release; of this one by default.
     :param holder: what has them, for the error.
     :raises NewerSchema: it has a step that this release does not know. If these are the functions of a newer release,
         those of this one must not replace them: the newer servers need what they decide.
     """
-    known = {step.name for step in steps()}
-    release = _release_of(steps()[-1].name)
+    release = steps() if release is None else release
+    known, own = {step.name for step in release}, _release_of(release[-1].name)
     newer = [
         name
         for name in sorted(applied)
-        if (_release_of(name) > release if _FUNCTIONS.fullmatch(name) else name not in known)
+        if (_release_of(name) > own if _FUNCTIONS.fullmatch(name) else name not in known)
     ]
     if newer:
         raise NewerSchema(
             f"{holder} holds migration {newer[-1]}, which this release of AgentIdP does not know: "
             "install the release that applied it, or a newer one"
         )
-    return [step for step in steps() if step.name not in applied]
+    return [step for step in release if step.name not in applied]
 
 
 def _release_of(name: str) -> tuple[int, ...]:

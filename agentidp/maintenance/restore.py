@@ -122,7 +122,7 @@ def restore(
         changed.
     """
     url = str(settings.database_url)
-    pending_steps(archive.migrations(), "the backup")
+    pending_steps(archive.migrations(), holder="the backup")
     if not target.is_empty:
         _refuse_unreadable_keys(settings, archive)
     contents, left_out = _run(url, archive, target, report)

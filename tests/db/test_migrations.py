@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -25,13 +23,13 @@ from agentidp.db import migrations
 from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import Step, migrate, statements_of, steps
-from agentidp.db.sql import load_sql, sql_directory
+from agentidp.db.sql import load_sql
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.server.runtime import prepared
 from agentidp.services import Services
-from tests.citus import WITHOUT_CITUS
 from tests.conftest import INSTALLATIONS, bindir_of, name_of_installation, settings_for, with_database
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Server, make_agent, make_organization
+from tests.next_release import MIGRATION, NextRelease
 
 RELEASED = [step.name for step in steps()]
 
@@ -97,216 +95,114 @@ def test_of_many_at_once_one_works_and_the_others_wait(empty_database_url: str) 
     assert sorted(done) == [[], [], [], RELEASED]
 
 
-def test_a_database_newer_than_the_release_is_refused_and_left_as_it_is(database_url: str) -> None:
-    query(database_url, "insert into schema_migrations (name) values ('9999_from_the_future')")
+@pytest.mark.parametrize(
+    ("own", "newer"),
+    [("functions_1.0.0_0", "9999_from_the_future"), ("functions_9.1_0", "functions_10.0.0_0123456789abcdef")],
+)
+def test_a_database_newer_than_the_release_is_refused_and_left_as_it_is(
+    database_url: str, own: str, newer: str
+) -> None:
+    release = [*steps()[:-1], Step(f"{own}123456789abcdef", [])]
+    query(database_url, f"insert into schema_migrations (name) values ('{newer}')")
+    before = applied(database_url)
     with pytest.raises(ConfigurationError) as refused:
-        migrate(database_url)
+        migrate(database_url, release)
     assert str(refused.value) == (
-        "the database holds migration 9999_from_the_future, which this release of AgentIdP does not know: "
+        f"the database holds migration {newer}, which this release of AgentIdP does not know: "
         "install the release that applied it, or a newer one"
     )
-    assert len(query(database_url, "select 1 from schema_migrations")) == len(RELEASED) + 1
-
-
-class TestFunctions:
-    """``sql/functions/``, which are replaced when their text changes."""
-
-    NAME = "functions_{}_0123456789abcdef"
-
-    @pytest.fixture
-    def change(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], str]:
-        """Make the functions those of a release in which nothing is counted as one; the name of the step."""
-        file = tmp_path / "count_nothing.sql"
-        text = (sql_directory() / "functions" / "count_nothing.sql").read_text(encoding="utf-8")
-        file.write_text(text.replace("array_fill(0,", "array_fill(1,"), encoding="utf-8")
-
-        def changed(release: str) -> str:
-            others, name = steps()[:-1], self.NAME.format(release)
-            monkeypatch.setattr(migrations, "steps", lambda: [*others, Step(name, [file])])
-            return name
-
-        return changed
-
-    def test_are_replaced_once_if_their_text_has_changed(self, database_url: str, change: Callable[[str], str]) -> None:
-        changed = change(version("agentidp"))
-        assert migrate(database_url) == [changed]
-        assert query(database_url, "select (count_nothing())[24]") == [(1,)]
-        assert applied(database_url) == [*RELEASED[:-1], changed]
-        assert migrate(database_url) == []
-
-    def test_those_of_a_release_before_are_replaced(self, database_url: str) -> None:
-        older = self.NAME.format("0.0.9")
-        query(database_url, f"update schema_migrations set name = '{older}' where name = '{RELEASED[-1]}'")
-        assert migrate(database_url) == RELEASED[-1:]
-        assert sorted(applied(database_url)) == sorted(RELEASED)  # type: ignore[type-var]
-
-    def test_those_of_a_newer_release_stay(self, database_url: str, change: Callable[[str], str]) -> None:
-        newer = change("10.0.0")
-        assert migrate(database_url) == [newer]
-        change("9.1")
-        with pytest.raises(ConfigurationError, match=f"the database holds migration {newer}, which this release"):
-            migrate(database_url)
-        assert applied(database_url) == [*RELEASED[:-1], newer]
-
-    def test_a_failure_leaves_those_that_were_there(
-        self, database_url: str, change: Callable[[str], str], tmp_path: Path
-    ) -> None:
-        change(version("agentidp"))
-        steps_of_change = migrations.steps()
-        broken = tmp_path / "broken.sql"
-        broken.write_text("select 1 / 0", encoding="utf-8")
-        steps_of_change[-1].files.append(broken)
-        with pytest.MonkeyPatch.context() as failing:
-            failing.setattr(migrations, "steps", lambda: steps_of_change)
-            with pytest.raises(ConfigurationError, match="division by zero"):
-                migrate(database_url)
-        assert query(database_url, "select (count_nothing())[24]") == [(0,)]
-        assert applied(database_url) == RELEASED
-
-    def test_any_change_of_a_text_changes_the_step(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        shutil.copytree(sql_directory() / "functions", tmp_path / "functions")
-        monkeypatch.setattr(migrations, "sql_directory", lambda: tmp_path)
-        make = steps.__wrapped__
-        assert make()[-1].name == RELEASED[-1]
-        with (tmp_path / "functions" / "count_nothing.sql").open("a", encoding="utf-8") as file:
-            file.write("-- x\n")
-        assert make()[-1].name != RELEASED[-1]
-
-
-class Copy:
-    """A copy of the package with a further migration, run in processes of its own."""
-
-    def __init__(self, directory: Path, url: str) -> None:
-        self.url, self.directory = url, directory
-        self.runs: list[subprocess.Popen[str]] = []
-        shutil.copytree(ROOT / "agentidp", directory / "agentidp", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(sql_directory(), directory / "agentidp" / "sql")
-
-    def add(self, statements: str) -> None:
-        """Make the further migration, or change it."""
-        migrations_of_copy = self.directory / "agentidp" / "sql" / "migrations"
-        migrations_of_copy.mkdir(exist_ok=True)
-        (migrations_of_copy / "8888_slow.sql").write_text(statements, encoding="utf-8")
-
-    def start(self) -> subprocess.Popen[str]:
-        """Start ``agentidp db migrate``."""
-        run = subprocess.Popen(
-            [sys.executable, "-m", "agentidp", "db", "migrate"],
-            cwd=self.directory,
-            env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")},
-                "PYTHONPATH": str(self.directory),
-                "AGENTIDP_DATABASE_URL": self.url,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.runs.append(run)
-        return run
-
-
-WITH_SLOW = [*RELEASED[:-1], "8888_slow", RELEASED[-1]]
-SLEEPS = "select pid is not null from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'"
+    assert applied(database_url) == before
 
 
 @pytest.fixture
-def copy(tmp_path: Path, empty_database_url: str) -> Iterator[Copy]:
-    """A copy with a migration that takes a while in the middle."""
-    made = Copy(tmp_path, empty_database_url)
-    made.add("create table half_way (); select pg_sleep(4); create table done ();")
-    yield made
-    # A test that has failed may have left some.
-    for run in made.runs:
-        if run.returncode is None:
-            run.kill()
-            run.communicate()
+def next_release(tmp_path: Path) -> NextRelease:
+    """A copy of this release, to which the test adds a step."""
+    return NextRelease(tmp_path)
 
 
-@pytest.mark.very_slow
-def test_a_killed_migration_leaves_nothing_half_done_and_the_next_run_completes(copy: Copy) -> None:
-    killed = copy.start()
-    wait_for(copy.url, f"exists ({SLEEPS})")
+def test_functions_are_replaced_once_if_their_text_has_changed(database_url: str, next_release: NextRelease) -> None:
+    older = "functions_0.0.9_0123456789abcdef"
+    query(database_url, f"update schema_migrations set name = '{older}' where name = '{RELEASED[-1]}'")
+    next_release.change_function("count_nothing", "array_fill(0,", "array_fill(1,")
+    release = next_release.steps()
+    assert release[-1].name != RELEASED[-1]
+    assert migrate(database_url, release) == [release[-1].name]
+    assert query(database_url, "select (count_nothing())[24]") == [(1,)]
+    assert applied(database_url) == [step.name for step in release]
+    assert migrate(database_url, release) == []
+
+
+SLEEPS = "select pid is not null from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'"
+UNTIL = "do $$ begin while not exists (select from pg_class where relname = 'go_on') loop perform pg_sleep(0.1); {}"
+
+
+@pytest.mark.slow
+def test_a_killed_migration_leaves_nothing_and_the_next_run_completes_and_prints_it(
+    database_url: str, next_release: NextRelease
+) -> None:
+    # A table that the migration cannot see before the test has made it.
+    until = UNTIL.format("end loop; end $$")
+    next_release.add_migration(f"create table half_way (); {until}; create table done ();")
+    killed = next_release.migrate(database_url)
+    wait_for(database_url, f"exists ({SLEEPS})")
     # Sent by itself, as Citus's workers want it.
-    assert query(copy.url, SLEEPS.replace("pid is not null", "query")) == [("select pg_sleep(4)",)]
-    assert query(copy.url, "select to_regclass('agents') is not null, to_regclass('half_way') is null") == [
-        (True, True)
-    ]
-    killed.send_signal(signal.SIGKILL)
+    assert query(database_url, SLEEPS.replace("pid is not null", "query")) == [(until,)]
+    killed.kill()
     killed.communicate(timeout=PATIENCE)
-    copy.add("create table half_way (); create table done ();")
     # The killed one's statement still runs in the server; the next run waits for it.
-    after = copy.start()
+    after = next_release.migrate(database_url)
+    wait_for(database_url, "exists (select from pg_locks where locktype = 'advisory' and not granted)")
+    query(database_url, "create table go_on ()")
     output, _ = after.communicate(timeout=PATIENCE)
-    assert (after.returncode, output) == (0, f"8888_slow\n{RELEASED[-1]}\n")
-    assert query(copy.url, "select to_regclass('half_way') is not null, to_regclass('done') is not null") == [
-        (True, True)
-    ]
+    assert (after.returncode, output) == (0, f"{MIGRATION}\n")
+    assert applied(database_url) == [*RELEASED, MIGRATION]
 
 
-@WITHOUT_CITUS
-@pytest.mark.slow
-def test_a_second_run_waits_for_the_first(copy: Copy) -> None:
-    # Until the test has made the table.
-    goes_on = "exists (select from pg_class where relname = 'go_on')"
-    copy.add(f"do $$ begin while not {goes_on} loop perform pg_sleep(0.1); end loop; end $$;")
-    first = copy.start()
-    wait_for(copy.url, f"exists ({SLEEPS})")
-    second = copy.start()
-    wait_for(copy.url, "exists (select from pg_locks where locktype = 'advisory' and not granted)")
-    query(copy.url, "create table go_on ()")
-    outputs = [run.communicate(timeout=PATIENCE)[0] for run in (first, second)]
-    assert outputs == ["".join(f"{name}\n" for name in WITH_SLOW), "The schema is up to date.\n"]
+def test_a_migration_that_fails_is_one_sentence_and_undone_whole(database_url: str, next_release: NextRelease) -> None:
+    next_release.add_migration("create table half_way (); select 1 / 0;")
+    with pytest.raises(ConfigurationError) as failed:
+        migrate(database_url, next_release.steps())
+    assert str(failed.value) == "the database's schema cannot be brought up to date: division by zero"
+    assert query(database_url, "select to_regclass('half_way')") == [(None,)]
+    assert applied(database_url) == RELEASED
 
 
-@pytest.mark.slow
-def test_a_migration_that_waits_for_a_table_lets_others_go_on(copy: Copy) -> None:
-    migrate(copy.url)
-    copy.add("alter table agents add column further text;")
-    with psycopg.connect(copy.url) as reader, psycopg.connect(copy.url) as other:
+def test_a_migration_that_waits_for_a_table_lets_others_go_on(
+    database_url: str, next_release: NextRelease, caplog: pytest.LogCaptureFixture
+) -> None:
+    next_release.add_migration("alter table agents add column further text;")
+    with (
+        psycopg.connect(database_url) as reader,
+        psycopg.connect(database_url) as other,
+        ThreadPoolExecutor(1) as thread,
+    ):
         reader.execute("select count(*) from agents")
-        run = copy.start()
-        wait_for(copy.url, "exists (select from pg_locks where relation = 'agents'::regclass and not granted)")
+        run = thread.submit(migrate, database_url, next_release.steps())
+        wait_for(database_url, "exists (select from pg_locks where relation = 'agents'::regclass and not granted)")
         other.execute(f"set statement_timeout = '{PATIENCE}s'")
         # It waits behind the migration, which waits for the reader.
         other.execute("update agents set description = 'x'")
         other.commit()
-        assert run.poll() is None
+        assert not run.done()
         reader.rollback()
-        output, _ = run.communicate(timeout=PATIENCE)
-        assert run.returncode == 0
-        assert output.count("migration 8888_slow waits for a table that is in use") == 1
-        assert output.endswith("8888_slow\n")
+        assert run.result(PATIENCE) == [MIGRATION]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"migration {MIGRATION} waits for a table that is in use"
+    ]
 
 
 def test_a_migration_that_gets_no_table_is_given_up_in_one_sentence(
-    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    database_url: str, next_release: NextRelease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    migrate(empty_database_url)
-    file = tmp_path / "8888_further.sql"
-    file.write_text("alter table agents add column further text", encoding="utf-8")
-    *others, functions = steps()
-    monkeypatch.setattr(migrations, "steps", lambda: [*others, Step(file.stem, [file]), functions])
+    next_release.add_migration("alter table agents add column further text;")
     monkeypatch.setattr(migrations, "LOCK_ATTEMPTS", 1)
-    with psycopg.connect(empty_database_url) as reader:
+    with psycopg.connect(database_url) as reader:
         reader.execute("select count(*) from agents")
         with pytest.raises(ConfigurationError) as refused:
-            migrate(empty_database_url)
+            migrate(database_url, next_release.steps())
     assert str(refused.value) == (
-        "migration 8888_further did not get a table that is in use; end the export, backup or query that reads it"
+        f"migration {MIGRATION} did not get a table that is in use; end the export, backup or query that reads it"
     )
-
-
-@WITHOUT_CITUS
-@pytest.mark.slow
-def test_a_migration_that_fails_is_one_sentence_and_undone_whole(copy: Copy) -> None:
-    copy.add("create table half_way (); select 1 / 0;")
-    failed = copy.start()
-    output, _ = failed.communicate(timeout=PATIENCE)
-    assert failed.returncode == 1
-    assert output == "Error: the database's schema cannot be brought up to date: division by zero\n"
-    assert query(copy.url, "select to_regclass('half_way')") == [(None,)]
-    assert applied(copy.url) == RELEASED[:-1]
 
 
 @pytest.fixture(params=INSTALLATIONS, ids=name_of_installation)
@@ -477,14 +373,16 @@ class TestASecondInstallation:
 
 
 @pytest.mark.very_slow
-@pytest.mark.parametrize("managed_url", [None], indirect=True, ids=["wheel"])
 @pytest.mark.parametrize("command", [("db", "migrate"), ("organization", "list"), ("serve",)], ids=" ".join)
-def test_a_command_shows_what_a_step_warns_of(managed_url: str, command: tuple[str, ...]) -> None:
-    query(managed_url, load_sql("database/create_schema_migrations"))
+def test_a_command_shows_what_a_step_warns_of(empty_database_url: str, command: tuple[str, ...]) -> None:
+    query(empty_database_url, load_sql("database/create_schema_migrations"))
     warn = "begin raise notice 'unseen %', new.name; raise warning 'look at %', new.name; return new; end"
-    query(managed_url, f"create function warn() returns trigger language plpgsql as $$ {warn} $$")
-    query(managed_url, "create trigger warn before insert on schema_migrations for each row execute function warn()")
-    environment = {"AGENTIDP_DATABASE_URL": managed_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
+    query(empty_database_url, f"create function warn() returns trigger language plpgsql as $$ {warn} $$")
+    query(
+        empty_database_url,
+        "create trigger warn before insert on schema_migrations for each row execute function warn()",
+    )
+    environment = {"AGENTIDP_DATABASE_URL": empty_database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
     if command == ("serve",):
         with Server(environment) as server:
             pass

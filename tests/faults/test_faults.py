@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from datetime import timedelta
+from pathlib import Path
 
 import jwt
 import psycopg
@@ -29,7 +30,15 @@ from tests.faults.bounds import DETECTION, STATEMENT_TIMEOUT
 from tests.faults.disk import fill, may_mount, run_where_it_may_mount, small_file_system
 from tests.faults.load import Fleet
 from tests.faults.rig import environment, frozen, kill, run
-from tests.jose.test_key_rotation import command
+from tests.next_release import MIGRATION, NextRelease
+
+
+def new_database(postgres: EmbeddedPostgres, name: str) -> str:
+    """The URL of a database without a schema."""
+    with psycopg.connect(postgres.url, autocommit=True) as operator:
+        operator.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+    return with_database(postgres.url, name)
+
 
 OUTAGE = 3.0
 """Seconds for which a database is away that is known to be so within one."""
@@ -184,18 +193,28 @@ class TestOperation:
         assert kids < used
         assert used <= published
 
-    def test_migrations(self, postgres: EmbeddedPostgres, server: Server) -> None:
-        def fault(_: Fleet) -> None:
-            for process in [command(postgres.url, "db", "migrate") for _ in range(4)]:
-                out, err = process.communicate(timeout=PATIENCE)
-                assert (process.returncode, out, err) == (0, "The schema is up to date.\n", "")
+    def test_an_upgrade(self, postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+        """Two servers work on while the next release migrates, and beside a server of it."""
+        url = new_database(postgres, "upgraded")
+        release = NextRelease(tmp_path)
+        release.add_migration("alter table agents add column further text not null default 'x'")
+        release.change_function("count_token", "\nbegin\n", "\nbegin\n    -- Changed.\n")
+        printed = f"{MIGRATION}\n{release.steps()[-1].name}\n"
 
-        run("migrations under load", postgres.url, [server], fault)
+        with Server(environment(url)) as one, Server(environment(url)) as other:
+
+            def fault(_: Fleet) -> None:
+                processes = [release.migrate(url) for _ in range(2)]
+                outputs = [process.communicate(timeout=PATIENCE)[0] for process in processes]
+                assert sorted(outputs) == sorted([printed, "The schema is up to date.\n"])
+                with Server(environment(url) | release.environment(url), directory=tmp_path) as newer:
+                    for server in (one, other, newer):
+                        assert json.loads(server.get("/readyz")) == {"status": "ok"}
+
+            run("upgrade under load", url, [one, other], fault)
 
     def test_eight_on_an_empty_database(self, postgres: EmbeddedPostgres) -> None:
-        with psycopg.connect(postgres.url, autocommit=True) as operator:
-            operator.execute("create database empty template template0")
-        url = with_database(postgres.url, "empty")
+        url = new_database(postgres, "empty")
         with ExitStack() as stack, ThreadPoolExecutor(8) as pool:
             servers = [Server(environment(url, WEB_CONCURRENCY="1")) for _ in range(8)]
             starts = [pool.submit(server.__enter__) for server in servers]

@@ -23,7 +23,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from agentidp import create_app
 from agentidp.audit import INSTANCE
-from agentidp.db.migrations import migrate, pending_steps, steps
+from agentidp.db.migrations import migrate, steps
 from agentidp.db.sql import load_sql
 from agentidp.maintenance.backup import back_up
 from agentidp.maintenance.postgres_programs import for_restore
@@ -560,11 +560,9 @@ class TestBackupsOfAnAttacker:
 
 @WITHOUT_CITUS
 def test_a_backup_of_an_older_schema_is_brought_up_to_date(
-    quiet: None, empty_database_url: str, managed_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quiet: None, empty_database_url: str, managed_url: str, tmp_path: Path
 ) -> None:
-    with monkeypatch.context() as before:
-        before.setattr("agentidp.db.migrations.pending_steps", lambda applied: pending_steps(applied)[:-1])
-        migrate(empty_database_url)
+    migrate(empty_database_url, steps()[:-1])
     Command(empty_database_url)("backup", str(tmp_path / "old.dump"))
     printed = Command(managed_url)("restore", str(tmp_path / "old.dump"))
     assert printed.endswith(f"\nThe schema was brought up to date: {steps()[-1].name}.")
