@@ -30,10 +30,18 @@ from agentidp.cli import (
     usage,
     watch,
 )
+from agentidp.cli.version import print_version
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="agentidp")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Print the release, and the commit if this is a git checkout.",
+)
 def cli() -> None:
     """An identity provider for AI agents that counts every token it issues, exactly.
 

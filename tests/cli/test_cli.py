@@ -49,10 +49,6 @@ def test_every_command_has_help_with_a_sentence_for_each_option(path: tuple[str,
             assert re.search(r"  +[A-Z]|  +[a-z]|[A-Z]$|\]$", line), line
 
 
-def test_names_its_version() -> None:
-    assert re.fullmatch(r"cli, version \d+\.\d+\.\d+\n", CliRunner().invoke(cli, ["--version"]).stdout)
-
-
 class TestRefusals:
     """An error is one line that begins with ``Error:``, and exit code 1."""
 

@@ -1,0 +1,39 @@
+"""``agentidp --version``: the release, and the commit if this is a git checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from agentidp.paths import PACKAGE
+
+
+def print_version(context: click.Context, _: click.Parameter, is_asked: bool) -> None:
+    """The callback of the option."""
+    if is_asked:
+        commit = commit_of(PACKAGE.parent)
+        click.echo(f"agentidp {version('agentidp')}{f' (commit {commit})' if commit else ''}")
+        context.exit()
+
+
+def commit_of(directory: Path) -> str | None:
+    """The short hash of the commit that is checked out in *directory*, with a ``+`` if files of it have changed since.
+
+    :returns: ``None`` if it is no checkout, as of an installed package, or git cannot tell.
+    """
+    if not (directory / ".git").exists():
+        return None
+    # In a hook of git, variables name another repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
+    try:
+        run = subprocess.run(
+            command, cwd=directory, env=environment, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run.stdout.strip() or None
