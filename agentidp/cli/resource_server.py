@@ -16,6 +16,7 @@ from agentidp.cli.output import show
 from agentidp.clock import utc_now
 from agentidp.config import MAX_TOKEN_TTL, MIN_TOKEN_TTL
 from agentidp.db.organization import OrganizationDatabase
+from agentidp.jose.access_token import SUBJECTS
 from agentidp.registry import resource_identifiers, resource_servers
 from agentidp.services import Services
 
@@ -42,8 +43,8 @@ _TOKEN_OPTIONS = (
     ),
     click.option(
         "--subject",
-        metavar="TEMPLATE",
-        help="The sub of its tokens, with {agentId} and perhaps {organizationId}; empty: the agent's id.",
+        type=click.Choice(SUBJECTS),
+        help="The sub of its tokens: the agent's id, or org:ORGANIZATION:agent:AGENT with both ids.",
     ),
 )
 
@@ -57,7 +58,7 @@ def token_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _given(**members: Any) -> dict[str, Any]:
     """The members whose options are not left out: what is to be removed is ``null``."""
-    removable = ("audience", "tokenTtl", "subject")
+    removable = ("audience", "tokenTtl")
     return {
         name: (value or None) if name in removable else value for name, value in members.items() if value is not None
     }

@@ -24,7 +24,7 @@ from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.http.resource_identifier import MAX_AUDIENCE_LENGTH, MAX_RESOURCE_LENGTH
-from agentidp.jose.subject import MAX_TEMPLATE_LENGTH
+from agentidp.jose.access_token import SUBJECTS
 from agentidp.registry.resource_servers import (
     NewResourceServerSchema,
     ResourceServerChangeSchema,
@@ -157,7 +157,7 @@ def _sent(*names: str) -> dict[str, Any]:
 
 
 def _body(sent: dict[str, Any]) -> dict[str, Any]:
-    of_tokens: dict[str, Any] = {name: sent[name] or None for name in OF_TOKENS}
+    of_tokens: dict[str, Any] = {name: sent[name] or None for name in ("audience", "tokenTtl")}
     if re.fullmatch("[0-9]{1,9}", sent["tokenTtl"]):
         of_tokens["tokenTtl"] = int(sent["tokenTtl"])
     return sent | {"scopes": sent["scopes"].split()} | of_tokens
@@ -178,7 +178,7 @@ def _form(form: Form, server: Any = None, status: int = 200) -> Response:
         server=server,
         max_resource=MAX_RESOURCE_LENGTH,
         max_audience=MAX_AUDIENCE_LENGTH,
-        max_subject=MAX_TEMPLATE_LENGTH,
+        subjects=SUBJECTS,
         ttl=(MIN_TOKEN_TTL, MAX_TOKEN_TTL),
     )
 

@@ -23,6 +23,13 @@ TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
 MAX_LENGTH = 4096
 """Characters. Ours are about 600; what is longer is not parsed."""
 
+AGENT, ORGANIZATION_AGENT = SUBJECTS = ("agent", "organization-agent")
+"""What the ``sub`` of a token can be: the agent's id, or that with the id of its organization before it.
+
+A cloud that trusts this issuer decides by ``sub``. Nobody writes a part of it: the server makes both ids, and uses none
+again. So no two agents of the instance have the same ``sub``, and a beginning up to ``:agent:`` is of one organization.
+"""
+
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _ES256 = ec.ECDSA(hashes.SHA256())
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -60,9 +67,9 @@ class VerificationKey:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """The claims of a token of ours. ``agent_id`` is its ``client_id``. ``subject`` is the same, or what the resource
-    server makes of it. ``issued_at`` and ``expires_at`` are seconds since the epoch, ``jkt`` is the thumbprint of the
-    key that it is bound to, if it is (RFC 9449 section 6.1).
+    """The claims of a token of ours. ``agent_id`` is its ``client_id``, ``subject`` its ``sub``. ``issued_at`` and
+    ``expires_at`` are seconds since the epoch, ``jkt`` is the thumbprint of the key that it is bound to, if it is (RFC
+    9449 section 6.1).
     """
 
     organization_id: str
@@ -97,7 +104,7 @@ def issue_access_token(
     at: datetime,
     ttl: int,
     jkt: str | None = None,
-    subject: str | None = None,
+    subject: str = AGENT,
 ) -> str:
     """Sign an access token (RFC 9068 section 2).
 
@@ -105,12 +112,12 @@ def issue_access_token(
     :param ttl: seconds until ``exp``.
     :param jkt: the JWK thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
     :param scope: space-separated; left out of the token where empty (RFC 6749 appendix A.4 has no empty scope).
-    :param subject: the agent's id when ``None``. It must contain that id.
+    :param subject: one of ``SUBJECTS``.
     """
     issued_at, client_id = int(at.timestamp()), str(agent_id)
     claims: dict[str, Any] = {
         "iss": issuer,
-        "sub": subject or client_id,
+        "sub": _subjects(organization_id, client_id)[subject],
         "client_id": client_id,
         "aud": audience,
         "exp": issued_at + ttl,
@@ -124,6 +131,11 @@ def issue_access_token(
         claims["cnf"] = {"jkt": jkt}
     signing_input = b".".join((_encoded_header(key.kid, key.alg), base64url(_encode(claims).encode())))
     return b".".join((signing_input, base64url(_signature(key, signing_input)))).decode()
+
+
+def _subjects(organization_id: str, client_id: str) -> dict[str, str]:
+    """Each of ``SUBJECTS``, and the ``sub`` that an agent has by it."""
+    return {AGENT: client_id, ORGANIZATION_AGENT: f"org:{organization_id}:agent:{client_id}"}
 
 
 def _signature(key: SigningKey, signing_input: bytes) -> bytes:
@@ -193,7 +205,7 @@ def verify_access_token(
         raise TokenRefused(type(error).__name__) from error
     token = _access_token(claims)
     if audience is not None and token.subject != str(token.agent_id):
-        # A subject of another form is for others.
+        # The other form is for other resource servers.
         raise TokenRefused("sub is not client_id")
     now = at.timestamp()
     if token.issued_at > now + LEEWAY or _instant(claims.get("nbf", token.issued_at)) > now + LEEWAY:
@@ -209,8 +221,8 @@ def _access_token(claims: dict[str, Any]) -> AccessToken:
     texts = (organization_id, client_id, subject, scope, claims["jti"], claims["aud"])
     if not all(isinstance(text, str) for text in texts):
         raise TokenRefused("a claim is not a string")
-    if client_id not in subject:
-        raise TokenRefused("client_id is not in sub")
+    if subject not in _subjects(organization_id, client_id).values():
+        raise TokenRefused("sub is not the agent's")
     try:
         agent_id = UUID(client_id)
     except ValueError:

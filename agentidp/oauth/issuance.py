@@ -14,10 +14,9 @@ from flask import g, has_request_context
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import OAuthError
-from agentidp.jose.access_token import SigningKey, issue_access_token
+from agentidp.jose.access_token import AGENT, SigningKey, issue_access_token
 from agentidp.jose.dpop import Proof
 from agentidp.jose.jws import base64url
-from agentidp.jose.subject import subject_of
 from agentidp.metrics import QUOTAS_EXHAUSTED
 from agentidp.oauth import quotas
 from agentidp.scopes import SCOPES
@@ -81,14 +80,15 @@ class Grant:
     :param scope: space-separated.
     :param quotas: of the agent and of its organization, as they were before this token.
     :param audience: what the resource server names instead of its identifier; likewise the seconds that the token is
-        valid, and its subject. ``None``: it names nothing.
+        valid. ``None``: it names nothing.
+    :param subject: which of the ``SUBJECTS`` of a token its ``sub`` is.
     """
 
     scope: str
     quotas: list[quotas.Quota]
     audience: str | None = None
     token_ttl: int | None = None
-    subject: str | None = None
+    subject: str = AGENT
 
 
 def record(
@@ -188,8 +188,7 @@ def granted(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant | 
         if not set(call.parameters["scope"]) <= SCOPES.keys():
             raise OAuthError("invalid_scope", _NO_SCOPE_OF_OURS)
         raise OAuthError("invalid_scope", "the agent does not have every scope that was asked for")
-    subject = row.subject and subject_of(row.subject, client.organization_id, client.agent_id)
-    return Grant(row.scope, quotas.read(row.quotas), row.audience, row.token_ttl, subject)
+    return Grant(row.scope, quotas.read(row.quotas), row.audience, row.token_ttl, row.subject or AGENT)
 
 
 def token_response(
@@ -202,7 +201,7 @@ def token_response(
     at: datetime,
     jkt: str | None = None,
     ttl: int | None = None,
-    subject: str | None = None,
+    subject: str = AGENT,
 ) -> dict[str, Any]:
     """The response of RFC 6749 section 5.1, with a signed token that was counted at *at*.
 
@@ -210,7 +209,7 @@ def token_response(
     :param resource: the token's audience; our own API when ``None``.
     :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
     :param ttl: seconds until it expires; the setting's when ``None``.
-    :param subject: the agent's id when ``None``.
+    :param subject: one of ``SUBJECTS``.
     """
     ttl = ttl or s.settings.token_ttl
     body: dict[str, Any] = {

@@ -27,7 +27,7 @@ from agentidp.http.resource_identifier import (
 )
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import MAX_NAME, ChangeSchema, Flag, NumberOrNull, ScopeList, Text, timestamp
-from agentidp.jose import subject as subjects
+from agentidp.jose.access_token import AGENT, SUBJECTS
 from agentidp.registry.resource_identifiers import ResourceTaken, claim
 from agentidp.scopes import SCOPES
 from agentidp.services import services
@@ -48,16 +48,13 @@ AUDIENCE_OF_TOKENS = {
 }
 TOKEN_TTL = {"description": "Seconds that its tokens are valid. Null: as many as those of our own API"}
 SUBJECT = {
-    "description": "The `sub` of its tokens: text with `{agentId}`, perhaps `{organizationId}`, and no id itself. "
-    "Null: the agent's id",
-    "pattern": f"^{subjects.TEMPLATE}$",
-    "maxLength": subjects.MAX_TEMPLATE_LENGTH,
+    "description": "The `sub` of its tokens: `agent` is the agent's id, `organization-agent` is "
+    "`org:{organizationId}:agent:{agentId}`"
 }
 """What the OpenAPI document says of the members."""
 
 
-def _text_or_null(**kwargs: Any) -> ma.fields.String:
-    return ma.fields.String(allow_none=True, error_messages={"invalid": "must be a string or null"}, **kwargs)
+_ONE_OF_SUBJECTS = f"must be one of {', '.join(SUBJECTS)}"
 
 
 class _ResourceServerFields(ma.Schema):
@@ -66,9 +63,19 @@ class _ResourceServerFields(ma.Schema):
     name = Text(1, MAX_NAME, required=True)
     scopes = ScopeList(load_default=list)
     tokenPerCall = Flag(load_default=False, attribute="token_per_call", metadata=TOKEN_PER_CALL)
-    audience = _text_or_null(load_default=None, metadata=AUDIENCE_OF_TOKENS)
+    audience = ma.fields.String(
+        load_default=None,
+        allow_none=True,
+        error_messages={"invalid": "must be a string or null"},
+        metadata=AUDIENCE_OF_TOKENS,
+    )
     tokenTtl = NumberOrNull(MIN_TOKEN_TTL, MAX_TOKEN_TTL, load_default=None, attribute="token_ttl", metadata=TOKEN_TTL)
-    subject = _text_or_null(load_default=None, metadata=SUBJECT)
+    subject = ma.fields.String(
+        load_default=AGENT,
+        validate=ma.validate.OneOf(SUBJECTS, error=_ONE_OF_SUBJECTS),
+        error_messages=dict.fromkeys(("invalid", "null"), _ONE_OF_SUBJECTS),
+        metadata=SUBJECT,
+    )
 
     @ma.validates("scopes")
     def must_not_be_ours(self, scopes: list[str], data_key: str) -> None:
@@ -78,16 +85,10 @@ class _ResourceServerFields(ma.Schema):
 
     @ma.validates("audience")
     def must_be_an_audience(self, audience: str | None, data_key: str) -> None:
-        """The pattern is for the OpenAPI document only, here and below."""
+        """The pattern is for the OpenAPI document only."""
         if audience is not None and not is_audience(audience):
             characters = f"1 to {MAX_AUDIENCE_LENGTH} printable ASCII characters"
             raise ma.ValidationError(f"must be {characters} without blank, quote and backslash, or null")
-
-    @ma.validates("subject")
-    def must_be_a_template(self, subject: str | None, data_key: str) -> None:
-        """Which no other agent's subject can equal."""
-        if subject is not None and (rule := subjects.rule_broken_by(subject)):
-            raise ma.ValidationError(rule)
 
 
 class NewResourceServerSchema(_ResourceServerFields):
@@ -131,7 +132,7 @@ class ResourceServerSchema(ma.Schema):
     tokenPerCall = ma.fields.Boolean(required=True, metadata=TOKEN_PER_CALL)
     audience = ma.fields.String(required=True, allow_none=True, metadata=AUDIENCE_OF_TOKENS)
     tokenTtl = NumberOrNull(MIN_TOKEN_TTL, MAX_TOKEN_TTL, required=True, metadata=TOKEN_TTL)
-    subject = ma.fields.String(required=True, allow_none=True, metadata=SUBJECT)
+    subject = ma.fields.String(required=True, validate=ma.validate.OneOf(SUBJECTS), metadata=SUBJECT)
 
 
 class ResourceServerListSchema(ma.Schema):
@@ -208,7 +209,7 @@ def add_resource_server(
     token_per_call: bool = False,
     audience: str | None = None,
     token_ttl: int | None = None,
-    subject: str | None = None,
+    subject: str = AGENT,
     resource_server_id: UUID | None = None,
 ) -> Any:
     """Register a resource server and claim its identifier and its audience.
@@ -277,7 +278,7 @@ def update_resource_server(
     values = dict.fromkeys((*_CHANGEABLE.values(), "audience_claim")) | change
     if "audience" in change:
         values["audience_claim"] = _claim_audience(opened, settings, change["audience"])
-    for column, nothing in {"audience": "", "subject": "", "token_ttl": 0}.items():
+    for column, nothing in {"audience": "", "token_ttl": 0}.items():
         if column in change and change[column] is None:
             # For the statement, null leaves a column as it is.
             values[column] = nothing

@@ -1,9 +1,9 @@
 -- Registers a resource server. Returns its row, or none if the organization has the maximum number.
 -- Parameters: organization_id; resource_server_id; resource; name; scopes (text[]); token_per_call (boolean); audience;
--- audience_claim: what the organization must hold to get tokens with it; token_ttl; subject, each null if it says nothing;
+-- audience_claim: what the organization must hold to get tokens with it; token_ttl, each null if it says nothing; subject;
 -- at (timestamptz); most: the maximum number.
 --
--- example: resource_server_id=0a1b2c3d-0000-4000-8000-000000000001; resource=https://new.example; name=new; scopes={}; token_per_call=true; token_ttl=300
+-- example: resource_server_id=0a1b2c3d-0000-4000-8000-000000000001; resource=https://new.example; name=new; scopes={}; token_per_call=true; token_ttl=300; subject=agent
 insert into resource_servers (
     organization_id, resource_server_id, resource, name, scopes, token_per_call, audience, audience_claim, token_ttl, subject,
     created_at

@@ -1,8 +1,8 @@
 -- Changes a resource server; null leaves a column as it is. Returns its row, or none if it does not exist.
 -- Parameters: organization_id; resource_server_id; name; scopes (text[]); token_per_call (boolean); audience and
--- audience_claim, which only change together, and subject: an empty one removes it; token_ttl: 0 removes it; at (timestamptz).
+-- audience_claim, which only change together: an empty one removes it; token_ttl: 0 removes it; subject; at (timestamptz).
 --
--- example: token_ttl=300
+-- example: token_ttl=300; subject=organization-agent
 update resource_servers
 set
     name = coalesce(%(name)s::text, name),
@@ -15,7 +15,7 @@ set
         when coalesce(%(token_ttl)s::integer, token_ttl, 0) <> coalesce(token_ttl, 0) then %(at)s::timestamptz
         else token_ttl_changed_at
     end,
-    subject = nullif(coalesce(%(subject)s::text, subject), '')
+    subject = coalesce(%(subject)s::text, subject)
 where
     organization_id = %(organization_id)s
     and resource_server_id = %(resource_server_id)s

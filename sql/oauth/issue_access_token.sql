@@ -3,7 +3,7 @@
 -- nothing was issued and counted, because is_target_known is false (no such resource), is_proof_missing is true (the
 -- agent's tokens must be bound to a key), the agent lacks a requested scope for the resource, or a quota refuses the token;
 -- quotas and exhausted: the quotas that apply, and the one of which nothing was left, as check_quotas returns them;
--- audience, token_ttl and subject: what the resource server says of its tokens, each null if it says nothing.
+-- audience, token_ttl and subject: what the resource server says of its tokens; null if it says nothing, or for our own API.
 -- Parameters: organization_id; agent_id; at (timestamptz); day and hour: of "at" in UTC;
 -- secret_hash, or null if a key or a rule of trust authenticated: then jwk is that key, alone in an array (jsonb), or that
 -- rule (jsonb), which one of the client's credentials must hold; digest and expires_at: of the assertion's identifier, or null: it is consumed if the client is

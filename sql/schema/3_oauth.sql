@@ -35,8 +35,8 @@ create table resource_servers (
     token_ttl integer,
     -- When token_ttl changed: tokens that were issued before are valid for another time.
     token_ttl_changed_at timestamptz,
-    -- A template of the sub of its tokens. Null: the id of the agent.
-    subject text,
+    -- The sub of its tokens: the agent's id, or the ids of its organization and of the agent.
+    subject text not null default 'agent' check (subject in ('agent', 'organization-agent')),
     primary key (organization_id, resource_server_id),
     constraint resource_servers_organization_id_resource_key unique (organization_id, resource)
 );

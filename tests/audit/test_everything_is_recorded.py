@@ -69,8 +69,12 @@ FORMS: dict[str, Callable[[Agent, Agent], dict[str, str]]] = {
     "POST /dashboard/resource-servers/new": lambda *_: {
         "name": "made by a test",
         "resource": f"https://made.example/{uuid.uuid4()}",
+        "subject": "agent",
     },
-    "POST /dashboard/resource-servers/<uuid:resource_server_id>/edit": lambda *_: {"name": "changed by a test"},
+    "POST /dashboard/resource-servers/<uuid:resource_server_id>/edit": lambda *_: {
+        "name": "changed by a test",
+        "subject": "agent",
+    },
     "POST /dashboard/alert-targets/new": lambda *_: {
         "name": "made by a test",
         "type": "webhook",

@@ -105,12 +105,12 @@ def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command)
         "tokenPerCall": False,
         "audience": None,
         "tokenTtl": None,
-        "subject": None,
+        "subject": "agent",
     }
     here = (made["resourceServerId"], "--organization", acme)
     assert json.loads(run("resource-server", "update", *here, "--name", "bills", "--json")) == made | {"name": "bills"}
     changed = run("resource-server", "update", *here, "--scope", "invoices:read").split("\t")
-    assert changed == [here[0], resource, "bills", "invoices:read", made["createdAt"], "False", "-", "-", "-"]
+    assert changed == [here[0], resource, "bills", "invoices:read", made["createdAt"], "False", "-", "-", "agent"]
     assert run("resource-server", "list", "--organization", acme).split("\t") == changed
     assert run("resource-server", "show", *here).split("\t") == changed
     shown = json.loads(run("resource-server", "show", *here, "--json"))
@@ -120,14 +120,14 @@ def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command)
     assert run("resource-server", "update", *here, "--no-per-call").split("\t") == changed
     assert run("resource-server", "list", "--organization", other) == ""
     assert run("resource-server", "list") == f"{resource}\t{acme}\t{acme}"
-    of_tokens = ("--audience", "sts.amazonaws.com", "--token-ttl", "300", "--subject", "agent:{agentId}")
+    of_tokens = ("--audience", "sts.amazonaws.com", "--token-ttl", "300", "--subject", "organization-agent")
     for_cloud = json.loads(run("resource-server", "update", *here, *of_tokens, "--json"))
-    said = {"audience": "sts.amazonaws.com", "tokenTtl": 300, "subject": "agent:{agentId}"}
+    said = {"audience": "sts.amazonaws.com", "tokenTtl": 300, "subject": "organization-agent"}
     assert for_cloud == shown | said
     assert run("resource-server", "update", *here, "--name", "bills").split("\t")[-3:] == [
         str(x) for x in said.values()
     ]
-    removed = ("--audience", "", "--token-ttl", "none", "--subject", "")
+    removed = ("--audience", "", "--token-ttl", "none", "--subject", "agent")
     assert run("resource-server", "update", *here, *removed).split("\t") == changed
     other_one = ("resource-server", "create", "https://aws.example", "--organization", acme, "--name", "AWS")
     created = json.loads(run(*other_one, *of_tokens, "--json"))

@@ -12,7 +12,6 @@ from agentidp.audit.reading import MAX_ID
 from agentidp.findings.actions import MAX_NOTE
 from agentidp.http.resource_identifier import MAX_AUDIENCE_LENGTH, MAX_RESOURCE_LENGTH
 from agentidp.http.schemas import MAX_NAME, MAX_OWNER
-from agentidp.jose.subject import MAX_TEMPLATE_LENGTH
 from agentidp.registry.agents import MAX_DESCRIPTION
 from agentidp.registry.credentials import MAX_LABEL
 from agentidp.services import Services
@@ -37,12 +36,7 @@ def finding_id(cast: Cast, services: Services) -> UUID:
         ("/agents/{agent}/rotate", {"label": MAX_LABEL}),
         (
             "/resource-servers/new",
-            {
-                "name": MAX_NAME,
-                "resource": MAX_RESOURCE_LENGTH,
-                "audience": MAX_AUDIENCE_LENGTH,
-                "subject": MAX_TEMPLATE_LENGTH,
-            },
+            {"name": MAX_NAME, "resource": MAX_RESOURCE_LENGTH, "audience": MAX_AUDIENCE_LENGTH},
         ),
         ("/alert-targets/new", {"name": MAX_NAME, "url": MAX_URL_LENGTH}),
         ("/audit", {"subject": MAX_ID, "actor": MAX_ID}),

@@ -21,7 +21,7 @@ ONE = f"{PATH}/<uuid:resource_server_id>"
 ACTIONS = {f"{PATH}/new", f"{ONE}/edit", f"{ONE}/delete"}
 """The addresses that change something: each of them is tried below."""
 
-FORM = {"name": "Files", "resource": "", "scopes": "files:read\r\nfiles:write\r\n"}
+FORM = {"name": "Files", "resource": "", "scopes": "files:read\r\nfiles:write\r\n", "subject": "agent"}
 
 
 @pytest.fixture(autouse=True)
@@ -72,12 +72,13 @@ def test_registers_lists_edits_and_deletes_one(signed_in: FlaskClient, cast: Cas
     asked = Page(signed_in.get(f"{page}/edit"))
     assert "files:read\nfiles:write" in asked.text
     assert f"{resource} cannot be changed" in asked.text
-    response = post(signed_in, f"{page}/edit", name="Documents", scopes="files:write", resource="https://x.example")
+    edited = {"name": "Documents", "scopes": "files:write", "subject": "agent"}
+    response = post(signed_in, f"{page}/edit", **edited, resource="https://x.example")
     assert (response.status_code, response.headers["Location"]) == (303, page)
     changed = {"resource": resource, "name": "Documents", "scopes": ["files:write"], "tokenPerCall": False}
     assert servers(cast.acme) == [changed]
     assert "one for each call" not in Page(signed_in.get(page)).text
-    assert post(signed_in, f"{page}/edit", name="Documents", scopes="files:write", tokenPerCall="1").status_code == 303
+    assert post(signed_in, f"{page}/edit", **edited, tokenPerCall="1").status_code == 303
     changed["tokenPerCall"] = True
     assert servers(cast.acme) == [changed]
     assert "one for each call" in Page(signed_in.get(page)).text
@@ -94,17 +95,19 @@ def test_registers_lists_edits_and_deletes_one(signed_in: FlaskClient, cast: Cas
 
 
 def test_says_what_its_tokens_are_like(signed_in: FlaskClient, cast: Cast, resource: str) -> None:
-    said = {"audience": "sts.amazonaws.com", "tokenTtl": "300", "subject": "org:{organizationId}:agent:{agentId}"}
+    said = {"audience": "sts.amazonaws.com", "tokenTtl": "300", "subject": "organization-agent"}
     page = registered(signed_in, **said)
     [row] = database_of(cast.acme.services, cast.acme.organization_id).fetch("oauth/list_resource_servers")
     assert (row.audience, row.token_ttl, row.subject) == (said["audience"], 300, said["subject"])
     facts = " ".join(Page(signed_in.get(page)).text.split())
-    assert "Audience sts.amazonaws.com Lifetime 300 seconds Subject org:{organizationId}:agent:{agentId}" in facts
-    shown = {one.get("name"): one.get("value") for one in Page(signed_in.get(f"{page}/edit")).all("input")}
-    assert {name: shown[name] for name in said} == said
-    assert post(signed_in, f"{page}/edit", name="Files", scopes="").status_code == 303
+    assert "Audience sts.amazonaws.com Lifetime 300 seconds Subject organization-agent" in facts
+    form = signed_in.get(f"{page}/edit")
+    shown = {one.get("name"): one.get("value") for one in Page(form).all("input")}
+    assert (shown["audience"], shown["tokenTtl"]) == (said["audience"], said["tokenTtl"])
+    assert "<option selected>organization-agent</option>" in form.text
+    assert post(signed_in, f"{page}/edit", name="Files", scopes="", subject="agent").status_code == 303
     [row] = database_of(cast.acme.services, cast.acme.organization_id).fetch("oauth/list_resource_servers")
-    assert (row.audience, row.token_ttl, row.subject) == (None, None, None)
+    assert (row.audience, row.token_ttl, row.subject) == (None, None, "agent")
     assert "Audience" not in Page(signed_in.get(page)).text
 
 
@@ -149,8 +152,7 @@ def test_names_so_many_agents_and_the_number_of_all(signed_in: FlaskClient, cast
         ({"audience": "http://localhost:3000/api/v1"}, "The audience must not be this server's own API or dashboard."),
         ({"tokenTtl": "59"}, "The lifetime must be a whole number from 60 to 86400, or null."),
         ({"tokenTtl": "1e3"}, "The lifetime must be a whole number from 60 to 86400, or null."),
-        ({"subject": "{agentId}:{name}"}, "The subject may have {agentId} and {organizationId} once each, letters"),
-        ({"subject": "fleet"}, "The subject must have {agentId}, because no two agents may have the same subject."),
+        ({"subject": "{agentId}"}, "The subject must be one of agent, organization-agent."),
     ],
 )
 def test_a_wrong_field_is_named_and_what_was_typed_is_kept(
@@ -199,7 +201,8 @@ def test_one_too_many_is_refused_with_a_sentence(signed_in: FlaskClient, cast: C
                 name="one",
                 scopes=[],
                 token_per_call=False,
-                **dict.fromkeys(("audience", "audience_claim", "token_ttl", "subject")),
+                **dict.fromkeys(("audience", "audience_claim", "token_ttl")),
+                subject="agent",
                 most=MAX_RESOURCE_SERVERS,
             )
     response = post(signed_in, f"{PATH}/new", **FORM)
@@ -251,7 +254,7 @@ def test_another_organizations_is_not_there(signed_in: FlaskClient, cast: Cast) 
         assert signed_in.get(path).status_code == 404
     for path in (f"{page}/edit", f"{page}/delete"):
         for name in ("new", ""):
-            assert post(signed_in, path, name=name).status_code == 404
+            assert post(signed_in, path, name=name, subject="agent").status_code == 404
     assert servers(cast.acme) == before
 
 

@@ -20,7 +20,7 @@ SERVER = {
     "tokenPerCall": False,
     "audience": None,
     "tokenTtl": None,
-    "subject": None,
+    "subject": "agent",
 }
 ACME: dict[str, Any] = {
     "organizationId": "org-1",
@@ -67,7 +67,7 @@ def test_a_new_organization_comes_before_what_belongs_to_it_and_resource_servers
                 "tokenPerCall": False,
                 "audience": None,
                 "tokenTtl": None,
-                "subject": None,
+                "subject": "agent",
                 "name": "API",
             },
             path=("resourceServers", 0),

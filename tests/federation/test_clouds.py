@@ -11,13 +11,17 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import google.auth
+import jwt
 import msal
 import pytest
 import requests
+from cryptography.hazmat.primitives.asymmetric import ec
 from google.auth import exceptions, external_account, identity_pool, pluggable
 from google.auth.transport.requests import Request
 
@@ -25,7 +29,7 @@ from agentidp.clock import utc_now
 from agentidp.config import MAX_TOKEN_TTL, MIN_TOKEN_TTL
 from agentidp.http.resource_identifier import MAX_AUDIENCE_LENGTH, SHARED_AUDIENCES
 from agentidp.jose import key_rotation
-from agentidp.jose.subject import LITERAL, MAX_SUBJECT_LENGTH, MAX_TEMPLATE_LENGTH
+from agentidp.jose.access_token import SUBJECTS, SigningKey, issue_access_token
 from agentidp.registry import resource_servers
 from agentidp.services import Services
 from tests.conftest import _fresh_database, settings_for
@@ -64,7 +68,7 @@ def provider(request: pytest.FixtureRequest, postgres_url: str, template: str) -
                 options = {name: value.strip("'\"") for name, value in words}
                 said = {
                     "audience": options.get("--audience"),
-                    "subject": options.get("--subject"),
+                    "subject": options.get("--subject", "agent"),
                     "tokenTtl": int(options["--token-ttl"]),
                 }
                 body = {"resource": command.split()[0], "name": options["--name"], "scopes": []} | said
@@ -110,8 +114,8 @@ def run(sample: str, names: dict[str, Any], **addresses: str) -> dict[str, Any]:
 
 def trusting(cloud: Cloud, provider: Provider, agent: Agent, *, subject: str | None = None, audience: str = "") -> None:
     """Let the cloud trust an agent."""
-    by_template = f"org:{provider.operator.organization_id}:agent:{agent.client_id}"
-    cloud.subject, cloud.audience = subject or by_template, audience
+    with_organization = f"org:{provider.operator.organization_id}:agent:{agent.client_id}"
+    cloud.subject, cloud.audience = subject or with_organization, audience
 
 
 def test_googles_library_exchanges_the_token_of_an_agent(
@@ -250,12 +254,44 @@ def test_the_keys_have_the_members_that_google_allows(provider: Provider) -> Non
     assert key.keys() <= {"kty", "alg", "use", "kid", "n", "e", "x", "y", "crv"}
 
 
+def test_the_safe_wildcards_of_the_guide_are_of_one_organization_and_the_others_are_not() -> None:
+    """The other organization's id, and its agent's, begin as those of the guide."""
+    key = SigningKey("kid", "ES256", ec.generate_private_key(ec.SECP256R1()))
+    _, _, section = GUIDE.partition("\n## Which wildcards are safe\n")
+    safe, _, unsafe = section.partition("\n## ")[0].partition("**Never use these**")
+    [organization] = set(re.findall("org-[0-9a-f]{8}-[0-9a-f-]{27}", safe))
+
+    def subject(organization_id: str, word: str) -> str:
+        token = issue_access_token(
+            key,
+            issuer="https://idp.example.com",
+            audience="sts.amazonaws.com",
+            organization_id=organization_id,
+            agent_id=UUID("7f9c0000-0000-4000-8000-000000000001"),
+            scope="",
+            jti="1",
+            at=utc_now(),
+            ttl=60,
+            subject=word,
+        )
+        return str(jwt.decode(token, options={"verify_signature": False})["sub"])
+
+    ours = subject(organization, "organization-agent")
+    theirs = [subject("org-0a1bffff-0000-4000-8000-000000000001", word) for word in SUBJECTS]
+    patterns = [*re.findall(r"`([^` ]*\*)`", safe), *(f"{one}*" for one in re.findall(r"startsWith\('(.*?)'\)", safe))]
+    assert len(patterns) == 3
+    for pattern in patterns:
+        assert fnmatchcase(ours, pattern)
+        assert not any(fnmatchcase(one, pattern) for one in theirs), pattern
+    patterns = [one for one in re.findall(r"`([^` ]*\*)`", unsafe) if not one.startswith("principalSet:")]
+    assert len(patterns) == 6
+    for pattern in patterns:
+        assert any(fnmatchcase(one, pattern) for one in theirs), pattern
+
+
 def test_the_guide_gives_the_bounds_of_the_code() -> None:
     assert f"1 to {MAX_AUDIENCE_LENGTH} printable ASCII" in GUIDE
     assert f"{MIN_TOKEN_TTL} to {MAX_TOKEN_TTL} seconds" in GUIDE
-    lengths = f"at most {MAX_TEMPLATE_LENGTH} characters, and its subjects at most {MAX_SUBJECT_LENGTH}"
-    assert lengths in GUIDE
-    assert f"`{LITERAL.replace('A-Za-z0-9', '')}`" in GUIDE
     [sentence] = re.findall(r"(`\S+` and `\S+`) belong to nobody", GUIDE)
     assert set(re.findall("`(.*?)`", sentence)) == SHARED_AUDIENCES
     fields = resource_servers.ResourceServerChangeSchema().fields

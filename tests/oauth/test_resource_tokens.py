@@ -14,12 +14,12 @@ from agentidp.jose.access_token import issue_access_token
 from agentidp.registry import operator_token, resource_identifiers
 from agentidp.services import Services
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import NOON, Agent, Clock, make_agent
+from tests.factories import NOON, Agent, Clock
+from tests.jose.test_access_token import Forge
 from tests.oauth.test_introspection import INACTIVE, introspect
 from tests.oauth.test_token_endpoint import ask_as, claims_of
 
 NOW = int(NOON.timestamp())
-TEMPLATE = "org:{organizationId}:agent:{agentId}"
 TAKEN = {"code": "CONFLICT", "message": "The resource is registered already.", "details": {"audience": ["is taken"]}}
 
 
@@ -48,7 +48,7 @@ def change(client: FlaskClient, agent: Agent, server: dict[str, Any], status: in
 @ON_CITUS_TOO
 def test_a_token_is_as_its_resource_server_says(client: FlaskClient, cast: Cast, resource: str) -> None:
     audience = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/agents/providers/agentidp"
-    said = {"audience": audience, "tokenTtl": 300, "subject": TEMPLATE}
+    said = {"audience": audience, "tokenTtl": 300, "subject": "organization-agent"}
     made = register(client, cast.acme, resource, **said)
     assert {name: made[name] for name in said} == said
     response = ask_as(client, cast.acme, resource=resource)
@@ -85,8 +85,10 @@ def test_a_token_is_as_its_resource_server_says(client: FlaskClient, cast: Cast,
 def test_a_token_of_which_nothing_is_said_is_the_same_to_the_byte(
     client: FlaskClient, cast: Cast, resource: str
 ) -> None:
-    server = register(client, cast.acme, resource, audience="sts.amazonaws.com", tokenTtl=60, subject=TEMPLATE)
-    change(client, cast.acme, server, audience=None, tokenTtl=None, subject=None)
+    server = register(
+        client, cast.acme, resource, audience="sts.amazonaws.com", tokenTtl=60, subject="organization-agent"
+    )
+    change(client, cast.acme, server, audience=None, tokenTtl=None, subject="agent")
     for audience, form in (
         (resource, {"resource": resource}),
         ("http://localhost:3000/api/v1", {"scope": "agents:read"}),
@@ -129,18 +131,16 @@ def test_a_client_asks_by_the_identifier_and_not_by_the_audience(
     assert claims_of(ask_as(client, cast.acme, resource=resource))["aud"] == "api://AzureADTokenExchange"
 
 
-def test_the_name_of_an_agent_is_in_no_subject(client: FlaskClient, cast: Cast, resource: str) -> None:
-    """Whoever takes over a name takes over nothing."""
-    server = register(client, cast.acme, resource, subject="agent:{agentId}")
-    agent = make_agent(cast.acme.services, cast.acme.organization_id, 'evil"\'}{agentId},"sub":"', ["agents:read"])
-    subject = claims_of(ask_as(client, agent, resource=resource))["sub"]
-    assert subject == f"agent:{agent.client_id}"
-    path = f"/api/v1/agents/{agent.client_id}"
-    assert client.patch(path, json={"name": "renamed"}, headers=cast.acme.bearer()).status_code == 200
-    assert claims_of(ask_as(client, agent, resource=resource))["sub"] == subject
-    refused = change(client, cast.acme, server, 400, subject="agent:{agentId}:{name}")
-    rule = "may have {agentId} and {organizationId} once each, letters, digits and ._~:/@|=+,-"
-    assert refused["details"] == {"subject": [rule]}
+@pytest.mark.parametrize(
+    "subject", ["org:org-{agentId}:agent:x", "org:{organizationId}:agent:{agentId}", "{agentId}", "", None]
+)
+def test_a_subject_is_one_of_two_words(client: FlaskClient, cast: Cast, resource: str, subject: str | None) -> None:
+    """The first was ``org:``, an organization's id, ``:agent:x`` for an agent whose id was in that organization's."""
+    rule = {"subject": ["must be one of agent, organization-agent"]}
+    assert register(client, cast.outsider, resource, 400, subject=subject)["details"] == rule
+    server = register(client, cast.outsider, resource)
+    assert change(client, cast.outsider, server, 400, subject=subject)["details"] == rule
+    assert claims_of(ask_as(client, cast.outsider, resource=resource))["sub"] == cast.outsider.client_id
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_an_audience_belongs_to_one_organization(
     assert claims_of(ask_as(client, cast.outsider, resource=other))["aud"] == other
     # The organization itself may use it twice.
     again = f"https://cloud.example/{uuid.uuid4()}"
-    register(client, cast.acme, again, audience=spelling.format(number), subject=TEMPLATE)
+    register(client, cast.acme, again, audience=spelling.format(number), subject="organization-agent")
     assert claims_of(ask_as(client, cast.acme, resource=again))["aud"] == spelling.format(number)
 
 
@@ -173,15 +173,14 @@ def test_an_audience_belongs_to_one_organization(
 def test_an_audience_of_a_cloud_belongs_to_nobody_and_the_subjects_differ(
     client: FlaskClient, cast: Cast, audience: str
 ) -> None:
-    subjects, tokens = [], []
+    tokens = []
     for agent in (cast.acme, cast.outsider):
         resource = f"https://cloud.example/{uuid.uuid4()}"
-        register(client, agent, resource, audience=audience, subject="deploy:{agentId}")
+        register(client, agent, resource, audience=audience, subject="organization-agent")
         response = ask_as(client, agent, resource=resource)
         assert claims_of(response)["aud"] == audience
-        subjects.append(claims_of(response)["sub"])
+        assert claims_of(response)["sub"] == f"org:{agent.organization_id}:agent:{agent.client_id}"
         tokens.append(response.json["access_token"])
-    assert subjects == [f"deploy:{agent.client_id}" for agent in (cast.acme, cast.outsider)]
     for agent, others in ((cast.acme, tokens[1]), (cast.outsider, tokens[0])):
         assert introspect(client, agent, others).json == INACTIVE
     assert introspect(client, cast.acme, tokens[0]).json["active"] is True
@@ -230,39 +229,55 @@ def test_a_token_with_a_former_audience_is_inactive(client: FlaskClient, cast: C
     assert introspect(client, cast.acme, by_identifier).json["active"] is True
 
 
-@pytest.mark.parametrize("audience", ["http://localhost:3000/api/v1", "https://cloud.example"])
-@pytest.mark.parametrize("subject", ["agent:{}", "{}x"])
-def test_our_own_api_takes_no_subject_of_another_form(
-    client: FlaskClient, services: Services, cast: Cast, audience: str, subject: str
-) -> None:
+def test_our_own_api_takes_no_subject_of_the_other_form(client: FlaskClient, services: Services, cast: Cast) -> None:
     token = issue_access_token(
         services.keys.current().signing,
         issuer=services.settings.issuer,
-        audience=audience,
+        audience=services.settings.resource,
         organization_id=cast.acme.organization_id,
         agent_id=cast.acme.agent_id,
         scope="agents:read",
         jti=str(uuid.uuid4()),
         at=services.clock(),
         ttl=60,
-        subject=subject.format(cast.acme.client_id),
+        subject="organization-agent",
     )
     assert client.get("/api/v1/agents", headers={"Authorization": f"Bearer {token}"}).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("subject", "is_active"),
+    [
+        ("{agent}", True),
+        ("org:{organization}:agent:{agent}", True),
+        ("org:{organization}:agent:{agent}x", False),
+        ("org:{other}:agent:{agent}", False),
+        ("agent:{agent}", False),
+    ],
+)
+def test_introspection_knows_the_two_forms_and_no_other(
+    client: FlaskClient, cast: Cast, resource: str, subject: str, is_active: bool
+) -> None:
+    register(client, cast.acme, resource)
+    ids = {"organization": cast.acme.organization_id, "agent": cast.acme.client_id}
+    sub = subject.format(**ids, other=cast.outsider.organization_id)
+    found = introspect(client, cast.acme, Forge(cast.acme).with_claims(aud=resource, sub=sub)).json
+    assert (found["active"], found.get("sub")) == (is_active, sub if is_active else None)
+
+
 def test_the_audit_trail_says_what_changed(client: FlaskClient, cast: Cast, resource: str) -> None:
     server = register(client, cast.acme, resource)
-    change(client, cast.acme, server, audience="sts.amazonaws.com", tokenTtl=900, subject="{agentId}")
+    change(client, cast.acme, server, audience="sts.amazonaws.com", tokenTtl=900, subject="organization-agent")
     [event] = client.get("/api/v1/audit?limit=1", headers=cast.acme.bearer()).json["data"]
     assert (event["action"], event["before"], event["after"]) == (
         "resource_server.changed",
-        {"audience": None, "tokenTtl": None, "subject": None},
-        {"audience": "sts.amazonaws.com", "tokenTtl": 900, "subject": "{agentId}"},
+        {"audience": None, "tokenTtl": None, "subject": "agent"},
+        {"audience": "sts.amazonaws.com", "tokenTtl": 900, "subject": "organization-agent"},
     )
 
 
 def test_the_operators_token_is_the_same(client: FlaskClient, services: Services, cast: Cast, resource: str) -> None:
-    register(client, cast.acme, resource, audience="sts.amazonaws.com", tokenTtl=60, subject="a:{agentId}")
+    register(client, cast.acme, resource, audience="sts.amazonaws.com", tokenTtl=60, subject="organization-agent")
     token = operator_token.issue(
         services, cast.acme.organization_id, cast.acme.agent_id, scope=None, resource=resource, at=services.clock()
     )
@@ -270,5 +285,5 @@ def test_the_operators_token_is_the_same(client: FlaskClient, services: Services
     assert (claims["aud"], claims["exp"] - claims["iat"], claims["sub"]) == (
         "sts.amazonaws.com",
         60,
-        f"a:{cast.acme.client_id}",
+        f"org:{cast.acme.organization_id}:agent:{cast.acme.client_id}",
     )

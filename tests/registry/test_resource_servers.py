@@ -28,7 +28,7 @@ def register(client: FlaskClient, agent: Agent) -> dict[str, Any]:
 
 def test_can_be_registered_with_a_token_for_each_call(client: FlaskClient, cast: Cast) -> None:
     body = {"resource": f"https://{uuid.uuid4()}.example", "name": "one", "tokenPerCall": True}
-    body |= {"audience": None, "tokenTtl": None, "subject": None}
+    body |= {"audience": None, "tokenTtl": None, "subject": "agent"}
     response = client.post("/api/v1/resource-servers", json=body, headers=cast.acme.bearer())
     assert (response.status_code, response.json) == (
         201,
