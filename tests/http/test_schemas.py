@@ -1,0 +1,41 @@
+"""The rules of the fields of bodies, which the API, commands, forms and files have in common."""
+
+from __future__ import annotations
+
+import marshmallow as ma
+import pytest
+
+from agentidp.http.schemas import Text
+
+CONTROL = "must not hold control characters or lone surrogates"
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("", "must have 1 to 5 characters"),
+        ("x" * 6, "must have 1 to 5 characters"),
+        (" x", "must not begin or end with white space"),
+        ("x\u3000", "must not begin or end with white space"),
+        ("a\tb", CONTROL),
+        ("a\nb", CONTROL),
+        ("a\x00", CONTROL),
+        ("a\x85b", CONTROL),
+        ("\udcff", CONTROL),
+        (7, "must be a string"),
+        ("Größe", None),
+        ("a b", None),
+    ],
+)
+def test_a_text(text: object, rule: str | None) -> None:
+    try:
+        assert (Text(1, 5).deserialize(text), rule) == (text, None)
+    except ma.ValidationError as refused:
+        assert refused.messages == [rule]
+
+
+def test_a_text_of_several_lines() -> None:
+    text = Text(0, 5, multiline=True)
+    assert [text.deserialize(one) for one in ("", "a\n\tb")] == ["", "a\n\tb"]
+    with pytest.raises(ma.ValidationError, match=CONTROL):
+        text.deserialize("a\x0b")
