@@ -38,6 +38,7 @@ from tests.factories import (
     make_one_of_each,
     make_organization,
 )
+from tests.maintenance.conftest import rows_of
 from tests.routes import ALL, Route
 
 WRITING = [route for route in ALL if route.method != "GET"]
@@ -447,8 +448,13 @@ def test_a_command_that_changes_something_leaves_events_and_asks_before_it_ends_
     if command == "keys reencrypt":
         environment = {"AGENTIDP_SECRET_KEY": SECRET_KEY.swapcase(), "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET_KEY}
     arguments = CHANGES[command](story)
-    before = {event["eventId"] for event in story.events()}
     options = ["--yes"] if command in ASKING else []
+    if options:
+        rows = rows_of(database_url)
+        said = re.sub(r"org-\S+|[0-9a-f-]{36}", "", run.asked(*command.split(), *arguments))
+        assert re.search(r"\b\d", said), f"{command} should say how much it changes"
+        assert rows_of(database_url) == rows, f"{command} changes something before it asks"
+    before = {event["eventId"] for event in story.events()}
     result = run.invoke(*command.split(), *options, *arguments, **environment)
     assert result.exit_code == 0, result.output
     added = [event for event in story.events() if event["eventId"] not in before]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+from typing import Any
 
 from click.testing import CliRunner, Result
+from flask.testing import FlaskClient
 
 from agentidp.cli import cli
 from tests.factories import SECRET_KEY
@@ -30,23 +33,48 @@ class Command:
                 environment.setdefault(name, None)
         return CliRunner().invoke(cli, arguments, input=input, env={**environment, **self.environment, **environment})
 
-    def __call__(self, *arguments: str) -> str:
+    def __call__(self, *arguments: str, input: str | None = None) -> str:
         """What a command that succeeds prints, without the line break; it prints nothing else."""
-        result = self.invoke(*arguments)
+        result = self.invoke(*arguments, input=input)
         assert (result.exit_code, result.stderr) == (0, ""), result.output
         assert result.stdout.endswith("\n") or not result.stdout
         return result.stdout.removesuffix("\n")
+
+    def cells(self, *arguments: str) -> list[list[str]]:
+        """The lines that a command prints, each as its values."""
+        return [line.split("\t") for line in self(*arguments).splitlines()]
+
+    def json(self, *arguments: str) -> Any:
+        """What a command prints as JSON."""
+        return json.loads(self(*arguments, "--json"))
 
     def refused(self, *arguments: str, **environment: str | None) -> str:
         """The sentence of a command that is refused."""
         result = self.invoke(*arguments, **environment)
         assert isinstance(result.exception, SystemExit), result.exception
         assert (result.exit_code, result.stdout) == (1, "")
-        [line] = result.stderr.splitlines()
-        assert line.startswith("Error: ")
-        return line.removeprefix("Error: ")
+        assert result.stderr.startswith("Error: ")
+        return result.stderr.removeprefix("Error: ").removesuffix("\n")
+
+    def asked(self, *arguments: str) -> str:
+        """What a command says that it would do, and refuses to do because nobody can be asked."""
+        said, _, refusal = self.invoke(*arguments).output.rpartition("Error: ")
+        assert refusal == "nothing was changed: there is no terminal to ask on, so give --yes\n"
+        return said
+
+    def misused(self, *arguments: str, input: str | None = None) -> str:
+        """The sentence of a command that is written wrong."""
+        result = self.invoke(*arguments, input=input)
+        assert (result.exit_code, result.stdout) == (2, ""), result.output
+        return result.stderr.splitlines()[-1].removeprefix("Error: ")
 
     def agent(self, *scopes: str) -> str:
         """A new organization's new agent."""
         options = [option for scope in scopes for option in ("--scope", scope)]
         return self("agent", "create", "builder", "--organization", self("organization", "create", "Acme"), *options)
+
+
+def ask_for_token(client: FlaskClient, client_id: str, client_secret: str, **parameters: str) -> int:
+    """The status of a request for a token."""
+    form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret, **parameters}
+    return client.post("/api/v1/token", data=form).status_code

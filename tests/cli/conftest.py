@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
+from agentidp import create_app
+from agentidp.config import Settings
 from tests.cli.command import Command
+from tests.cli.terminal import Terminal
 
 
 @pytest.fixture
@@ -18,3 +24,29 @@ def run(quiet: None, database_url: str) -> Command:
 def shared_run(quiet: None, shared_app: Flask) -> Command:
     """Commands on a database that tests share which change nothing."""
     return Command(shared_app.extensions["agentidp"].settings.database_url)
+
+
+@pytest.fixture
+def acme(run: Command) -> str:
+    """The id of the organization Acme."""
+    return run("organization", "create", "Acme")
+
+
+@pytest.fixture
+def agent(run: Command, acme: str) -> str:
+    """The id of its agent, builder."""
+    return run("agent", "create", "builder", "--organization", acme)
+
+
+@pytest.fixture
+def terminal(quiet: None, database_url: str) -> Terminal:
+    """Commands on a terminal, on the database of ``run``."""
+    return Terminal(database_url)
+
+
+@pytest.fixture
+def service(run: Command) -> Iterator[FlaskClient]:
+    """A client of the service beside the commands, by the same clock as theirs."""
+    app = create_app(Settings.from_environment(run.environment))
+    yield app.test_client()
+    app.extensions["agentidp"].close()

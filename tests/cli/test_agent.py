@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
-import uuid
 from pathlib import Path
+from unittest.mock import ANY
 
-from agentidp.scopes import SCOPES
-from tests.cli.command import SUSPENDED, UUID, Command
+from flask.testing import FlaskClient
+
+from tests.cli.command import SUSPENDED, UUID, Command, ask_for_token
 from tests.factories import NEW_AGENT
 
 
-def test_create_prints_its_id_and_list_shows_it(run: Command) -> None:
-    organization_id = run("organization", "create", "Acme")
-    agent_id = run("agent", "create", "builder", "--organization", organization_id)
-    assert re.fullmatch(UUID, agent_id)
-    line = run("agent", "list", "--organization", organization_id).split("\t")
-    assert line[:5] == [agent_id, "builder", "", "analytics:read agents:read", "active"]
-
-
-def test_as_json(run: Command) -> None:
-    organization_id = run("organization", "create", "Acme")
-    options = (
-        "--organization",
-        organization_id,
-        "--description",
-        "builds",
-        "--owner",
-        "Team A",
-        "--expected-replicas",
-        "12",
-        "--scope",
-        "agents:write",
-    )
-    made = json.loads(run("agent", "create", "builder", *options, "--json"))
+def test_creates_lists_shows_and_changes_an_agent(run: Command, acme: str) -> None:
+    create = ("agent", "create", "--organization", "Acme")
+    options = ("--description", "builds", "--owner", "Team A", "--expected-replicas", "12", "--scope", "agents:write")
+    made = run.json(*create, "baker", *options)
     assert made == NEW_AGENT | {
         "provisioned": None,
         "agentId": made["agentId"],
-        "name": "builder",
+        "name": "baker",
         "description": "builds",
         "owner": "Team A",
         "scopes": ["agents:write"],
@@ -47,116 +28,57 @@ def test_as_json(run: Command) -> None:
         "updatedAt": made["createdAt"],
         "suspendsAt": None,
     }
-    assert json.loads(run("agent", "list", "--organization", organization_id, "--json")) == [made]
+    agent_id = run(*create, "builder", "--expected-replicas", "none")
+    assert re.fullmatch(UUID, agent_id)
+    shown = run.json("agent", "show", "builder")
+    assert run.json("agent", "list", "--organization", acme) == [made, shown]
+    cells = run.cells("agent", "list", "--organization", "Acme")[1]
+    assert cells[:5] + cells[-4:-2] == [agent_id, "builder", "", "analytics:read agents:read", "active", "", "-"]
+    assert run.cells("agent", "show", agent_id) == [cells]
+    options = ("--name", "cook", "--description", "cooks", "--owner", "Team B", "--scope", "agents:read", "--dpop")
+    changed = run.json("agent", "update", "builder", *options, "--expected-replicas", "3")
+    change = {"name": "cook", "description": "cooks", "owner": "Team B", "scopes": ["agents:read"]}
+    change |= {"dpopBoundAccessTokens": True, "expectedReplicas": 3, "updatedAt": ANY}
+    assert changed == shown | change
+    # What is left out stays.
+    assert run.json("agent", "update", "cook", "--owner", "me") == changed | {"owner": "me", "updatedAt": ANY}
+    removed = {"description": "", "owner": "", "dpopBoundAccessTokens": False, "expectedReplicas": None}
+    options = ("--description", "", "--owner", "", "--no-dpop", "--expected-replicas", "none")
+    assert run.json("agent", "update", "cook", *options) == changed | removed | {"updatedAt": ANY}
 
 
-def test_what_is_refused(run: Command) -> None:
-    organization_id = run("organization", "create", "Acme")
-    run("agent", "create", "builder", "--organization", organization_id)
-    missing = f"org-{uuid.uuid4()}"
-    for arguments, sentence in {
-        ("builder", organization_id): "Another agent has this name. (name is taken)",
-        ("", organization_id): "name must have 1 to 100 characters",
-        ("a\tb", organization_id): "name must not hold control characters or lone surrogates",
-        ("x", missing): f"there is no organization '{missing}'",
-        ("x", "' or '1'='1"): "there is no organization \"' or '1'='1\"",
-        ("x", "\udcff"): "there is no organization '\\udcff'",
+def test_asks_what_would_break_before_it_suspends_deletes_and_erases(
+    run: Command, agent: str, service: FlaskClient
+) -> None:
+    _, _, secret = run("credential", "create", "--agent", agent).split("\t")
+    assert [ask_for_token(service, agent, secret) for _ in range(3)] == [200] * 3
+    of_agent = "the agent builder of Acme, which was issued 3 tokens in the last 30 days."
+    for command, consequences in {
+        "suspend": f"This suspends {of_agent} It gets no token, and those that it has stop working at once, until "
+        f"agentidp agent resume {agent} ends that.\n",
+        "delete": f"This deletes {of_agent} It revokes its 1 credential, and its tokens stop working at once. Its "
+        "usage stays counted. This cannot be undone.\n",
     }.items():
-        assert run.refused("agent", "create", arguments[0], "--organization", arguments[1]) == sentence
-    assert run.refused("agent", "list", "--organization", missing) == f"there is no organization '{missing}'"
-    description = run.refused("agent", "create", "x", "--organization", organization_id, "--description", "\udcff")
-    assert description == "description must not hold control characters or lone surrogates"
-
-
-def agent_of(run: Command, agent_id: str) -> dict[str, object]:
-    """The agent as ``agent show`` prints it."""
-    shown: dict[str, object] = json.loads(run("agent", "show", agent_id, "--json"))
-    return shown
-
-
-def test_update_changes_what_is_given_and_prints_the_agent(run: Command) -> None:
-    agent_id = run.agent()
-    before = agent_of(run, agent_id)
-    options = ("--name", "baker", "--description", "bakes", "--owner", "Team B", "--scope", "agents:read", "--dpop")
-    changed = json.loads(run("agent", "update", agent_id, *options, "--json"))
-    assert changed == before | {
-        "name": "baker",
-        "description": "bakes",
-        "owner": "Team B",
-        "scopes": ["agents:read"],
-        "dpopBoundAccessTokens": True,
-        "updatedAt": changed["updatedAt"],
-    }
-    assert agent_of(run, agent_id) == changed
-    changed = json.loads(run("agent", "update", agent_id, "--description", "", "--no-dpop", "--json"))
-    assert (changed["name"], changed["description"], changed["dpopBoundAccessTokens"]) == ("baker", "", False)
-    assert run("agent", "show", agent_id).split("\t")[:5] == [agent_id, "baker", "", "agents:read", "active"]
-
-
-def test_expected_replicas_are_declared_changed_and_removed(run: Command) -> None:
-    organization_id = run("organization", "create", "Acme")
-    agent_id = run("agent", "create", "builder", "--organization", organization_id, "--expected-replicas", "none")
-    assert agent_of(run, agent_id)["expectedReplicas"] is None
-    for text, expected in {"1": 1, "10000": 10_000, "none": None, "12": 12}.items():
-        run("agent", "update", agent_id, "--expected-replicas", text)
-        assert agent_of(run, agent_id)["expectedReplicas"] == expected
-    assert json.loads(run("agent", "update", agent_id, "--owner", "me", "--json"))["expectedReplicas"] == 12
-    assert run("agent", "show", agent_id).split("\t")[-4:-2] == ["me", "12"]
-    for wrong in ("0", "-1", "10001", "9" * 5000, "1.0", "1_0", "", "None", "٣"):
-        refused = run.invoke("agent", "update", agent_id, "--expected-replicas", wrong)
-        rule = "Invalid value for '--expected-replicas': must be a whole number from 1 to 10000, or none\n"
-        assert (refused.exit_code, refused.stderr.endswith(rule)) == (2, True), refused.stderr
-
-
-def test_a_suspended_agent_gets_no_token_until_it_is_resumed(run: Command) -> None:
-    agent_id = run.agent()
-    assert run("agent", "suspend", "--yes", agent_id).split("\t")[4] == "suspended"
-    assert run.refused("token", "--agent", agent_id) == SUSPENDED.format(agent_id)
-    assert json.loads(run("agent", "resume", agent_id, "--json"))["status"] == "active"
-    assert run("token", "--agent", agent_id)
-
-
-def test_delete_leaves_nothing_to_show(run: Command) -> None:
-    organization_id = run("organization", "create", "Acme")
-    agent_id = run("agent", "create", "builder", "--organization", organization_id)
-    assert run("agent", "delete", "--yes", agent_id) == ""
-    assert run("agent", "list", "--organization", organization_id) == ""
-    for command in (("show",), ("suspend", "--yes"), ("delete", "--yes")):
-        assert run.refused("agent", *command, agent_id) == "there is no such agent"
-
-
-def test_a_command_about_an_agent_that_is_not_there(shared_run: Command) -> None:
-    agent_id = str(uuid.uuid4())
-    for command in (("show",), ("update", "--name", "x"), ("suspend",), ("resume",), ("delete",)):
-        assert shared_run.refused("agent", *command, agent_id) == f"there is no agent {agent_id}"
-
-
-def test_an_agent_can_have_the_scopes_of_the_organizations_resource_servers(run: Command) -> None:
-    acme, other = run("organization", "create", "Acme"), run("organization", "create", "Other")
-    options = ("--organization", acme, "--name", "billing", "--scope", "invoices:read")
-    run("resource-server", "create", "https://billing.example", *options)
-    create = ("agent", "create", "reader", "--scope", "invoices:read", "--scope", "agents:read", "--organization")
-    agent_id = run(*create, acme)
-    assert agent_of(run, agent_id)["scopes"] == ["invoices:read", "agents:read"]
-    refused = f"scopes must be among {', '.join(SCOPES)}"
-    register = ": register other scopes with their resource server first"
-    assert run.refused(*create, other) == refused + register
-    assert run.refused("agent", "update", agent_id, "--scope", "nothing") == f"{refused}, invoices:read{register}"
-    assert run.refused("agent", "update", agent_id, "--scope", "a b") == (
-        "scopes must be 1 to 100 printable ASCII characters without blank, quote and backslash"
-    )
-    other_agent = run("agent", "create", "second", "--organization", acme)
-    assert run.refused("agent", "update", other_agent, "--name", "reader") == (
-        "Another agent has this name. (name is taken)"
+        asked = run.asked("agent", command, "builder")
+        assert asked.startswith(f"{consequences}3 tokens in the last 90 days, the last one in the hour of ")
+        assert "\nAt most 3 tokens may still be valid, until " in asked
+        assert run("agent", command, "builder", "--dry-run") + "\n" == asked
+    assert ask_for_token(service, agent, secret) == 200
+    assert run.cells("agent", "suspend", "--yes", "builder")[0][4] == "suspended"
+    assert run.refused("token", "--agent", agent) == SUSPENDED.format(agent)
+    assert run.json("agent", "resume", "builder")["status"] == "active"
+    assert run.refused("agent", "erase", agent) == "delete the agent first: only a deleted agent can be erased"
+    assert run("agent", "delete", "--yes", "builder") == run("agent", "list", "--organization", "Acme") == ""
+    for gone in ("show", "suspend", "delete"):
+        assert run.refused("agent", gone, agent) == "there is no such agent"
+    assert run.asked("agent", "erase", "builder").startswith(
+        "This erases the deleted agent builder of Acme, which was issued 4 tokens in the last 30 days. Its name, "
     )
 
 
-def test_an_organization_has_no_more_agents_than_the_setting_allows(run: Command, tmp_path: Path) -> None:
-    full = "The organization has 3 agents, which is the maximum; delete one first."
-    acme = run("organization", "create", "Acme")
-    for number in range(3):
-        run("agent", "create", str(number), "--organization", acme)
-    assert run.refused("agent", "create", "four", "--organization", acme, AGENTIDP_MAX_AGENTS="3") == full
+def test_an_organization_has_no_more_agents_than_the_setting_allows(run: Command, agent: str, tmp_path: Path) -> None:
+    full = "The organization has 1 agents, which is the maximum; delete one first."
+    assert run.refused("agent", "create", "x", "--organization", "Acme", AGENTIDP_MAX_AGENTS="1") == full
     file = tmp_path / "fleet.yaml"
-    file.write_text(f"organizations: [{{organizationId: {acme}, name: Acme, agents: [{{name: four}}]}}]")
-    assert full in run.refused("apply", "-f", str(file), AGENTIDP_MAX_AGENTS="3")
+    file.write_text("organizations: [{name: Acme, agents: [{name: x}]}]")
+    assert full in run.refused("apply", "-f", str(file), AGENTIDP_MAX_AGENTS="1")

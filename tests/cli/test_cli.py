@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import uuid
@@ -17,44 +18,141 @@ from click.testing import CliRunner
 from agentidp.cli import cli
 from agentidp.cli.credential import MAX_LIFETIME_DAYS
 from agentidp.config import MAX_AUDIT_DAYS
+from agentidp.registry.quotas import MAX_TOKENS
 from tests.cli.command import ORGANIZATION, Command
-from tests.factories import PATIENCE, ROOT, SECRET_KEY
+from tests.factories import PATIENCE, ROOT
 
 
-def commands() -> Iterator[tuple[str, ...]]:
-    """The path of every command and group."""
-
+def test_every_command_has_help_with_a_sentence_for_each_option() -> None:
     def walk(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield path
         if isinstance(command, click.Group):
             for name, inner in command.commands.items():
                 yield from walk(inner, (*path, name))
 
-    return walk(cli, ())
+    for path in walk(cli, ()):
+        texts = [CliRunner().invoke(cli, [*path, option], terminal_width=80) for option in ("--help", "-h")]
+        assert {(one.exit_code, one.stdout) for one in texts} == {(0, texts[0].stdout)}
+        usage, description, rest = texts[0].stdout.split("\n\n", 2)
+        assert usage.startswith(" ".join(["Usage: cli", *path]))
+        assert re.match(r"\s*[A-Z][^.]*", description)
+        options, _, commands = rest.partition("Options:")[2].partition("Commands:")
+        for line in options.splitlines():
+            if line.lstrip().startswith("-") and not line.startswith("   " * 4):
+                assert re.search(r"  +[A-Z]|  +[a-z]|[A-Z]$|\]$", line), line
+        assert [line for line in commands.splitlines() if line.endswith(("...", "…"))] == []
 
 
-GROUPS = [path for path in commands() if any(other[:-1] == path for other in commands() if other)]
+ZEROS = "0" * 64
+REPLICAS = "Invalid value for '--expected-replicas': must be a whole number from 1 to 10000, or none"
+SINCE = "must be a day (2026-04-15), or a date and time with a time zone (2026-04-15T12:00:00Z)"
+KNOWN = "--known must be a sequence, a colon and a hash of 64 hexadecimal digits"
+AFTER = "give --after with --organization and without --state"
+QUOTA = "Invalid value for '--quota': must be WINDOW=TOKENS, and the window one of hour, day, month"
+MONTHS = "Invalid value for '--keep': must be a number of months from 4, for example 25months"
+MUTE = f"findings mute {uuid.uuid4()} --organization o"
+MISUSES = [
+    ("nonsense", "No such command 'nonsense'."),
+    ("agent create", "Missing argument 'NAME'."),
+    ("agent create x", "Missing option '--organization'."),
+    ("agent update a", "name something to change"),
+    *((f"agent update a --expected-replicas {wrong}", REPLICAS) for wrong in ("0", "-1", "10001", "9" * 5000, "1.0")),
+    *((f"agent update a --expected-replicas {wrong}", REPLICAS) for wrong in ("1_0", "''", "None", "٣")),
+    ("alerts target update t --organization o", "name something to change"),
+    ("alerts target update t --organization o --kind spike --every-kind", "give --kind or --every-kind, not both"),
+    ("alerts target update t --organization o --owner x --every-owner", "give --owner or --every-owner, not both"),
+    *((f"audit list --since {wrong}", SINCE) for wrong in ("yesterday", "2026-04-15T12:00:00", "2026-13-01")),
+    ("audit list --since 0001-01-01T00:00:00+23:00", SINCE),
+    ("audit export --after 3", AFTER),
+    ("audit export --after 3 --organization o --state s", AFTER),
+    (f"audit prune --keep {MAX_AUDIT_DAYS + 1}", "is not in the range 0<="),
+    (f"audit verify --known 4:{ZEROS}", "give --known with --organization"),
+    *((f"audit verify --organization o --known {one}", KNOWN) for one in ("4", f"x:{ZEROS}", "4:0", f"٣:{ZEROS}")),
+    ("credential create --agent a --expires-in 0", "0 is not in the range 1<="),
+    (f"credential create --agent a --expires-in {MAX_LIFETIME_DAYS + 1}", "is not in the range 1<="),
+    ("credential trust --agent a --issuer i --claim ref", "Invalid value for --claim: must be name=value, or name:="),
+    ("credential trust --agent a --issuer i --claim ref:=x", "Invalid value for --claim: ref:= must be followed by "),
+    ("credential trust --agent a --issuer i --jwks -", "Invalid value for --jwks: must be a JWK Set"),
+    ("credential test --token -", "Name either --agent or --organization."),
+    ("credential test --token - --agent a --organization o", "Name either --agent or --organization."),
+    (MUTE, "give --until or --days"),
+    (f"{MUTE} --until 2026-01-01 --days 1", "give --until or --days"),
+    ("findings compute --organization o --dominance-percent 100", "100 is not in the range 1<=x<=99."),
+    ("keys rotate --alg none", "No such option '--alg'."),
+    ("organization budget o 0", "0 is not in the range 1<=x<=1000000000000."),
+    ("organization budget o 1000000000001", "1000000000001 is not in the range 1<=x<=1000000000000."),
+    ("organization budget o 5 --none", "give TOKENS or --none, not both"),
+    ("organization dormancy o 29", "29 is not in the range 30<=x<=3650."),
+    ("organization dormancy o 120 --none", "give DAYS or --none, not both"),
+    *(
+        (f"provisioning-rule create n --organization o --issuer i --quota {wrong}", QUOTA)
+        for wrong in ("day", "day=", "year=5", "day=-5", "day=٣", f"day={'9' * 16}")
+    ),
+    ("quota list", "name an --agent or an --organization"),
+    ("quota set --agent a --per week --tokens 1", "'week' is not one of 'hour', 'day', 'month'."),
+    ("quota set --agent a --per day --tokens 0", "0 is not in the range 1<="),
+    (f"quota set --agent a --per day --tokens {MAX_TOKENS + 1}", "is not in the range 1<="),
+    ("resource-server update s --organization o", "name something to change"),
+    ("resource-server update s --organization o --token-ttl 59", "must be a whole number from 60 to 86400, or none"),
+    ("resource-server list --organization o --conflicts", "give --organization or --conflicts, not both"),
+    *((f"usage prune --keep '{wrong}'", MONTHS) for wrong in ("3months", "0months", "25", "25 months", "-25months")),
+    ("usage prune --keep 99999months", MONTHS),
+]
 
 
-@pytest.mark.parametrize("path", list(commands()), ids=lambda path: " ".join(path) or "agentidp")
-@pytest.mark.parametrize("option", ["--help", "-h"])
-def test_every_command_has_help_with_a_sentence_for_each_option(path: tuple[str, ...], option: str) -> None:
-    result = CliRunner().invoke(cli, [*path, option], env={"AGENTIDP_DATABASE_URL": "nonsense"})
-    assert result.exit_code == 0
-    assert re.match(rf"Usage: cli {' '.join(path)}", result.stdout)
-    description = result.stdout.split("\n\n")[1].strip()
-    assert re.match(r"[A-Z][^.]*", description)
-    for line in result.stdout.partition("Options:")[2].partition("Commands:")[0].splitlines():
-        if line.lstrip().startswith("-") and not line.startswith("   " * 4):
-            assert re.search(r"  +[A-Z]|  +[a-z]|[A-Z]$|\]$", line), line
+def test_a_command_that_is_written_wrong_ends_with_2(shared_run: Command) -> None:
+    said = [(line, shared_run.misused(*shlex.split(line), input="[]")) for line, _ in MISUSES]
+    assert [found for found, (_, rule) in zip(said, MISUSES, strict=True) if rule not in found[1]] == []
 
 
-class TestRefusals:
-    """An error is one line that begins with ``Error:``, and exit code 1."""
+NOBODY = str(uuid.UUID(int=1))
+NO_TARGET, NO_AGENT = f"the organization has no alert target {NOBODY}", f"there is no agent {NOBODY}"
+OURS = "resource must not be this server's own API or dashboard"
+NO_RESOURCE = "the resource must be an absolute URI without fragment, or an audience that is not shared"
+REFUSALS = [
+    ("agent create builder {of}", "Another agent has this name. (name is taken)"),
+    (
+        "agent create '' {of} --description \udcff",
+        "name must have 1 to 100 characters; description must not hold control characters or lone surrogates",
+    ),
+    ("agent create x --organization org-1", "there is no organization 'org-1'"),
+    ("agent list --organization \udcff", "there is no organization '\\udcff'"),
+    *((f"agent {command} {NOBODY}", NO_AGENT) for command in ("show", "suspend", "delete")),
+    *((f"alerts target {command} {NOBODY} {{of}}", NO_TARGET) for command in ("show", "test", "delete")),
+    (f"alerts target update {NOBODY} {{of}} --disable", NO_TARGET),
+    ("audit prune --yes", "say how many days to keep: with --keep, or in AGENTIDP_AUDIT_DAYS"),
+    (f"credential create --agent {NOBODY}", NO_AGENT),
+    ("credential create --agent builder --label ''", "label must have 1 to 100 characters"),
+    (
+        "credential trust --agent builder --issuer https://i.example",
+        "subject must be there, or claims: otherwise every token of the issuer would be trusted",
+    ),
+    (f"marker delete --yes {NOBODY} {{of}}", f"the organization has no marker {NOBODY}"),
+    (f"marker create deployment {{of}} --agent {NOBODY}", "agentId must be an agent of the organization"),
+    ("organization create ''", "name must have 1 to 100 characters"),
+    ("organization create '' --with-administrator", "name must have 1 to 100 characters"),
+    ("organization rename Acme ' x'", "name must not begin or end with white space"),
+    (f"quota set --agent {NOBODY} {{of}} --per day --tokens 1", "there is no such agent or quota"),
+    ("resource-server create http://localhost:3000/api/v1 {of} --name a", OURS),
+    ("resource-server assign sts.amazonaws.com {of}", NO_RESOURCE),
+    ("resource-server assign http://localhost:3000/api/v1 {of}", f"the {OURS}"),
+    ("resource-server assign http://localhost:3000/dashboard/sign-in {of}", f"the {OURS}"),
+    ("resource-server release --yes \udcff", NO_RESOURCE),
+    *((f"usage {command} --organization x", "there is no organization 'x'") for command in ("import -", "export")),
+]
 
-    @pytest.mark.parametrize("command", [("organization", "list"), ("db", "migrate"), ("serve",), ("demo",)])
-    def test_of_a_database_that_does_not_answer(self, shared_run: Command, command: tuple[str, ...]) -> None:
-        sentence = shared_run.refused(*command, AGENTIDP_DATABASE_URL="postgresql://u:hush@127.0.0.1:1/x", PORT="3999")
+
+def test_a_refusal_is_one_sentence_and_ends_with_1(run: Command, agent: str) -> None:
+    said = [run.refused(*shlex.split(line.format(of="--organization Acme"))) for line, _ in REFUSALS]
+    assert [found for found in zip(said, REFUSALS, strict=True) if found[0] != found[1][1]] == []
+    assert len(run.cells("organization", "list")) == len(run.cells("agent", "list", "--organization", "Acme")) == 1
+
+
+class TestRefusalsOfTheDatabase:
+    @pytest.mark.parametrize("command", ["organization list", "db migrate", "serve", "demo"])
+    def test_that_does_not_answer(self, shared_run: Command, command: str) -> None:
+        url = "postgresql://u:hush@127.0.0.1:1/x"
+        sentence = shared_run.refused(*command.split(), AGENTIDP_DATABASE_URL=url, PORT="3999")
         assert sentence.startswith("the database of AGENTIDP_DATABASE_URL does not answer: ")
         assert "hush" not in sentence
 
@@ -63,79 +161,46 @@ class TestRefusals:
         [
             ({"AGENTIDP_TOKEN_TTL": "soon"}, "AGENTIDP_TOKEN_TTL must be a whole number from 60 to 86400, not 'soon'"),
             (
-                {"AGENTIDP_SECRET_KEY": None},
-                "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set if AGENTIDP_DATABASE_URL is",
-            ),
-            (
                 {"AGENTIDP_SECRET_KEY": "another secret that nobody knows of"},
                 "AGENTIDP_SECRET_KEY does not decrypt this database's signing keys: "
                 "set the secret that the instance was started with",
             ),
         ],
     )
-    def test_of_a_bad_setting(self, shared_run: Command, environment: dict[str, str | None], sentence: str) -> None:
+    def test_of_a_bad_setting(self, shared_run: Command, environment: dict[str, str], sentence: str) -> None:
         assert shared_run.refused("organization", "list", **environment) == sentence
 
-    def test_of_a_role_that_may_not(self, run: Command, database_url: str) -> None:
+    def test_of_a_role_that_may_not(self, shared_run: Command) -> None:
         name = f"weak_{uuid.uuid4().hex}"
-        with psycopg.connect(database_url, autocommit=True) as connection:
+        with psycopg.connect(shared_run.database_url, autocommit=True) as connection:
             connection.execute(f"create role {name} login password 'x'")
             connection.execute(f"grant select on schema_migrations to {name}")
             try:
-                url = re.sub(r"//[^@]*@", f"//{name}:x@", database_url)
-                sentence = run.refused("organization", "create", "x", AGENTIDP_DATABASE_URL=url)
+                url = re.sub(r"//[^@]*@", f"//{name}:x@", shared_run.database_url)
+                sentence = shared_run.refused("organization", "create", "x", AGENTIDP_DATABASE_URL=url)
             finally:
                 connection.execute(f"drop owned by {name}")
                 connection.execute(f"drop role {name}")
         assert sentence == "the database's schema cannot be brought up to date: permission denied for schema public"
 
-    @pytest.mark.parametrize(
-        "arguments",
-        [
-            ("nonsense",),
-            ("agent", "create"),
-            ("agent", "create", "x"),
-            ("agent", "update", str(uuid.uuid4())),
-            ("resource-server", "update", str(uuid.uuid4()), "--organization", "o"),
-            ("resource-server", "list", "--organization", "o", "--conflicts"),
-            ("credential", "create", "--agent", str(uuid.uuid4()), "--expires-in", "0"),
-            ("credential", "create", "--agent", str(uuid.uuid4()), "--expires-in", str(MAX_LIFETIME_DAYS + 1)),
-            ("audit", "prune", "--keep", str(MAX_AUDIT_DAYS + 1)),
-            ("keys", "rotate", "--alg", "none"),
-        ],
-    )
-    def test_of_a_command_that_is_written_wrong(self, shared_run: Command, arguments: tuple[str, ...]) -> None:
-        result = shared_run.invoke(*arguments)
-        assert (result.exit_code, result.stdout) == (2, "")
-        assert result.stderr.splitlines()[-1].startswith("Error: ")
-
-
-@pytest.mark.parametrize("path", GROUPS, ids=lambda path: " ".join(path) or "agentidp")
-def test_no_line_of_a_groups_list_of_commands_is_cut(path: tuple[str, ...]) -> None:
-    listed = CliRunner().invoke(cli, [*path, "--help"], terminal_width=80).stdout.partition("Commands:")[2]
-    assert listed
-    assert [line for line in listed.splitlines() if line.endswith(("...", "…"))] == []
-
 
 @pytest.mark.slow
-def test_the_installed_command_prints_no_traceback_and_nothing_but_what_was_asked_for(database_url: str) -> None:
+def test_the_installed_command_prints_no_traceback_and_nothing_but_what_was_asked_for(shared_run: Command) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
-    environment |= {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
 
-    def agentidp(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+    def agentidp(*arguments: str) -> tuple[int, str, str]:
+        done = subprocess.run(
             [sys.executable, "-m", "agentidp", *arguments],
-            env=environment,
+            env=environment | shared_run.environment,
             cwd=ROOT,
             capture_output=True,
             text=True,
             timeout=PATIENCE,
             check=False,
         )
+        return done.returncode, done.stdout, done.stderr
 
     made = agentidp("organization", "create", "Acme")
-    assert (made.returncode, made.stderr) == (0, "")
-    assert re.fullmatch(ORGANIZATION + "\n", made.stdout)
-    refused = agentidp("token", "--agent", str(uuid.UUID(int=1)))
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr == "Error: there is no agent 00000000-0000-0000-0000-000000000001\n"
+    assert (made[0], made[2]) == (0, "")
+    assert re.fullmatch(ORGANIZATION + "\n", made[1])
+    assert agentidp("token", "--agent", NOBODY) == (1, "", f"Error: there is no agent {NOBODY}\n")

@@ -16,24 +16,18 @@ LINES = re.findall(r"^(.*_AGENTIDP_COMPLETE=.*?) +#", (ROOT / "README.md").read_
 
 
 @pytest.mark.program
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        (["organization", "ex"], ["export"]),
-        (["apply", "--p"], ["--plan", "--prune"]),
-    ],
-)
-def test_bash_completes_commands_and_options(typed: list[str], offered: list[str]) -> None:
-    words = " ".join(["agentidp", *typed])
-    script = f"""
-        {LINES[0]}
-        COMP_WORDS=({words}) COMP_CWORD={len(typed)}
-        $(complete -p agentidp | sed "s/.*-F \\([^ ]*\\).*/\\1/") agentidp {typed[-1]}
-        echo "${{COMPREPLY[@]}}"
-    """
+def test_bash_completes_commands_and_options() -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    completed = subprocess.run(["bash", "-euc", script], env={"PATH": path}, capture_output=True, text=True, check=True)
-    assert completed.stdout.split() == offered
+    complete = '$(complete -p agentidp | sed "s/.*-F \\([^ ]*\\).*/\\1/")'
+    script = [LINES[0]]
+    for words in ("organization ex", "apply --p"):
+        script += [
+            f"COMPREPLY=() COMP_WORDS=(agentidp {words}) COMP_CWORD=2",
+            f'{complete} agentidp x; echo "${{COMPREPLY[@]}}"',
+        ]
+    shell = ["bash", "-euc", "\n".join(script)]
+    completed = subprocess.run(shell, env={"PATH": path}, capture_output=True, text=True, check=True)
+    assert completed.stdout.splitlines() == ["export", "--plan --prune"]
 
 
 @pytest.mark.slow
@@ -41,11 +35,7 @@ def test_the_readme_has_a_line_for_each_shell() -> None:
     shells = ["bash", "zsh", "fish"]
     assert [re.findall("=([a-z]+)_source agentidp", line) for line in LINES] == [[shell] for shell in shells]
     for shell in shells:
-        source = subprocess.run(
-            [Path(sys.executable).parent / "agentidp"],
-            env={"_AGENTIDP_COMPLETE": f"{shell}_source", "PATH": os.environ["PATH"]},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        environment = {"_AGENTIDP_COMPLETE": f"{shell}_source", "PATH": os.environ["PATH"]}
+        program = Path(sys.executable).parent / "agentidp"
+        source = subprocess.run([program], env=environment, capture_output=True, text=True, check=True).stdout
         assert f"_AGENTIDP_COMPLETE={shell}_complete" in source

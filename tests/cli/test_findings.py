@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
-import pytest
 
 from agentidp.clock import utc_now
 from agentidp.services import Services
@@ -17,79 +13,35 @@ from tests.conftest import settings_for
 from tests.factories import a_finding, make_finding
 
 
-@pytest.fixture
-def services(run: Command) -> Iterator[Services]:
-    """Those of the commands' database."""
+def test_lists_acknowledges_mutes_and_shows(run: Command, agent: str, acme: str) -> None:
+    of, unknown = ("--organization", "Acme"), str(uuid.uuid4())
+    # Nothing has evaluated the findings before.
+    assert run("findings", "list", *of) == run("findings", "compute", *of) == run("findings", *of) == ""
     services = Services.of(settings_for(run.database_url), utc_now)
-    yield services
+    finding_id = str(make_finding(services, acme))
     services.close()
-
-
-@pytest.fixture
-def organization_id(run: Command) -> str:
-    """Of a new organization."""
-    return run("organization", "create", "Acme")
-
-
-@pytest.fixture
-def finding_id(services: Services, organization_id: str) -> str:
-    """Of a spike that is going on."""
-    return str(make_finding(services, organization_id))
-
-
-def listed(run: Command, organization_id: str, *options: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(
-        run("findings", "list", "--organization", organization_id, "--json", *options)
-    )
-    return found
-
-
-def test_list(run: Command, organization_id: str, finding_id: str) -> None:
-    cells = run("findings", "list", "--organization", organization_id).split("\t")
-    assert [*cells[:5], *cells[6:]] == [
-        finding_id,
-        "ongoing",
-        "warning",
-        "spike",
-        "-",
-        a_finding(datetime.now(UTC)).summary,
-        "-",
-        "-",
-    ]
-    assert [one["findingId"] for one in listed(run, organization_id)] == [finding_id]
-    for options in (("--state", "ended"), ("--kind", "silence"), ("--agent", str(uuid.uuid4()))):
-        assert listed(run, organization_id, *options) == []
-
-
-def test_list_evaluates_if_nothing_has(run: Command, organization_id: str) -> None:
-    assert run("findings", "list", "--organization", organization_id) == ""
-
-
-def test_acknowledge_mute_and_unmute(run: Command, organization_id: str, finding_id: str) -> None:
-    named = (finding_id, "--organization", organization_id)
-    acknowledged = json.loads(run("findings", "acknowledge", *named, "--note", "mine", "--json"))
+    [cells] = run.cells("findings", "list", *of)
+    summary = a_finding(datetime.now(UTC)).summary
+    assert [*cells[:5], *cells[6:]] == [finding_id, "ongoing", "warning", "spike", "-", summary, "-", "-"]
+    assert [one["findingId"] for one in run.json("findings", "list", *of, "--kind", "spike")] == [finding_id]
+    for options in (("--state", "ended"), ("--kind", "silence"), ("--agent", "builder")):
+        assert run("findings", "list", *of, *options) == ""
+    named = (finding_id, *of)
+    acknowledged = run.json("findings", "acknowledge", *named, "--note", "mine")
     assert (acknowledged["acknowledgedBy"], acknowledged["note"]) == ("operator", "mine")
-    muted = json.loads(run("findings", "mute", *named, "--days", "3", "--json"))
-    assert muted["mutedUntil"] > muted["acknowledgedAt"]
+    muted = datetime.fromisoformat(run.json("findings", "mute", *named, "--days", "3")["mutedUntil"])
+    assert timedelta(days=3, minutes=-5) < muted - utc_now() <= timedelta(days=3)
     until = f"{utc_now() + timedelta(days=2):%Y-%m-%d}"
     assert run("findings", "mute", *named, "--until", until).endswith(f"\t{until}T00:00:00.000000Z")
     assert run("findings", "unmute", *named).endswith("\t-")
-    shown = json.loads(run("findings", "show", *named))
-    assert [change["change"] for change in shown["history"]] == ["opened", "acknowledged", "muted", "muted", "unmuted"]
-
-
-def test_what_is_refused(run: Command, organization_id: str, finding_id: str) -> None:
-    unknown = str(uuid.uuid4())
-    for action in (("show",), ("acknowledge",), ("mute", "--days", "1"), ("unmute",)):
-        refused = run.refused("findings", *action, unknown, "--organization", organization_id)
-        assert refused == f"the organization has no finding {unknown}"
-    named = (finding_id, "--organization", organization_id)
+    history = json.loads(run("findings", "show", *named))["history"]
+    assert [change["change"] for change in history] == ["opened", "acknowledged", "muted", "muted", "unmuted"]
+    other = ("--organization", run("organization", "create", "Other"))
+    for action in ("show", "acknowledge", "unmute"):
+        for id_, whose in ((unknown, of), (finding_id, other)):
+            assert run.refused("findings", action, id_, *whose) == f"the organization has no finding {id_}"
     assert run.refused("findings", "acknowledge", *named, "--note", "a\x00") == (
         "note must not hold control characters or lone surrogates"
     )
     past = run.refused("findings", "mute", *named, "--until", "2020-01-01")
     assert past == "until must be in the future, by at most 366 days"
-    assert run.invoke("findings", "mute", *named).exit_code == 2
-    other = run("organization", "create", "Other")
-    refused = run.refused("findings", "acknowledge", finding_id, "--organization", other)
-    assert refused == f"the organization has no finding {finding_id}"

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import re
-
-import pytest
 
 from tests.cli.command import TIME, Command
 
 
-def test_rotate_prints_the_new_key_and_list_shows_both(run: Command) -> None:
-    [first] = [line.split("\t") for line in run("keys", "list").splitlines()]
-    new = run("keys", "rotate").split("\t")
+def test_rotates_lists_revokes_and_encrypts_again(run: Command) -> None:
+    [first] = run.cells("keys", "list")
+    [new] = run.cells("keys", "rotate")
     assert (first[1], first[4], new[1], new[4]) == ("ES256", "signing", "ES256", "next")
-    assert [line.split("\t") for line in run("keys", "list").splitlines()] == [new, first]
+    assert run.cells("keys", "list") == [new, first]
+    newest = run.json("keys", "rotate")
+    assert run.json("keys", "list")[0] == newest
+    assert newest.keys() == {"kid", "alg", "createdAt", "signsFrom", "status"}
+    assert re.fullmatch(TIME, newest["signsFrom"])
+    assert run("keys", "reencrypt") == "Re-encrypted 0 of 3 signing keys."
+    run("token", "--agent", run.agent())
+    assert run.asked("keys", "revoke", first[0]).startswith(
+        f"This revokes the signing key {first[0]}, which signs the tokens: all that are valid now stop working at once."
+        " Today 1 organization got 1 token; a token is valid for "
+    )
+    assert "which has signed no token yet" in run.asked("keys", "revoke", new[0])
+    assert [line[::4] for line in run.cells("keys", "revoke", "--yes", new[0])] == [[new[0], "revoked"]]
+    assert f"{new[0]}, which is revoked: no valid token depends on it" in run.asked("keys", "revoke", new[0])
+    revoked = run.invoke("keys", "revoke", "--yes", first[0])
+    [[signing, *_], [last, *_]] = [line.split("\t") for line in revoked.stdout.splitlines()]
+    assert (last, revoked.stderr.startswith(f"Warning: the new key {signing} signs at once. A client ")) == (
+        first[0],
+        True,
+    )
 
 
-def test_as_json(run: Command) -> None:
-    new = json.loads(run("keys", "rotate", "--json"))
-    listed = json.loads(run("keys", "list", "--json"))
-    assert listed[0] == new
-    assert set(new) == {"kid", "alg", "createdAt", "signsFrom", "status"}
-    assert re.fullmatch(TIME, new["signsFrom"])
-
-
-@pytest.mark.parametrize("kid", ["-hNRjfa", "-NRjhfa", "--NRjfa", "-"])
-def test_a_kid_may_begin_with_a_hyphen(run: Command, kid: str) -> None:
-    for arguments in (("--yes", kid), (kid, "--yes"), ("--yes", "--", kid)):
-        assert run.refused("keys", "revoke", *arguments).startswith(f"there is no signing key {kid!r}")
+def test_a_kid_may_begin_with_a_hyphen(shared_run: Command) -> None:
+    for kid in ("-hNRjfa", "-NRjhfa", "--NRjfa", "-"):
+        for arguments in (("--yes", kid), (kid, "--yes"), ("--yes", "--", kid)):
+            refused = shared_run.refused("keys", "revoke", *arguments)
+            assert refused == f"there is no signing key {kid!r}: agentidp keys list shows them"

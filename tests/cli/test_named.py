@@ -1,115 +1,90 @@
-"""Where an id is taken, a name is too, if only one thing has it."""
+"""Where an id is taken, a name is too, if only one thing has it. Most tests of commands name things."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
+from agentidp.cli import named
+from agentidp.cli.named import MAX_CANDIDATES, Candidate, one_of
+from agentidp.config import ConfigurationError
 from tests.cli.command import Command
 
 
-@pytest.fixture
-def acme(run: Command) -> str:
-    """The id of the only organization with its name."""
-    return run("organization", "create", "Acme")
+class TestOneOf:
+    KNOWN = (
+        *(Candidate(f"{number:02}", ["same"], number, "Acme") for number in range(MAX_CANDIDATES + 1)),
+        Candidate("api", ["https://api.example", "Billing"], "by id"),
+        Candidate("x", ["api"], "by name"),
+    )
 
+    @pytest.mark.parametrize(
+        ("text", "row"), [("03", 3), ("api", "by id"), ("https://api.example", "by id"), ("Billing", "by id")]
+    )
+    def test_is_the_one_with_the_id_and_otherwise_with_a_name(self, text: str, row: object) -> None:
+        assert one_of(text, self.KNOWN, kind="server") == row
 
-def test_of_an_organization(run: Command, acme: str) -> None:
-    run("organization", "rename", "Acme", "Acme Inc")
-    assert run("organization", "budget", "Acme Inc", "1000") == "1000"
-    run("organization", "suspend", "--yes", "Acme Inc")
-    run("organization", "resume", "Acme Inc")
-    assert "name: Acme Inc" in run("organization", "export", "Acme Inc", acme)
-    assert run("audit", "list", "--organization", "Acme Inc") == run("audit", "list", "--organization", acme) != ""
-    run("organization", "delete", "--yes", "Acme Inc")
-    assert run.refused("organization", "budget", "Acme Inc") == "there is no organization 'Acme Inc'"
-    # Its trail is still there, by its id.
-    assert "organization.deleted" in run("audit", "list", "--organization", acme)
-
-
-def test_several_organizations_are_listed(run: Command, acme: str) -> None:
-    other = run("organization", "create", "Acme")
-    refused = run.invoke("agent", "list", "--organization", "Acme")
-    assert (refused.exit_code, refused.stderr.splitlines()) == (
-        1,
+    @pytest.mark.parametrize(
+        ("text", "owner", "sentence"),
         [
-            "Error: 2 organizations have the name 'Acme', so give an id:",
-            f"  {acme}  Acme",
-            f"  {other}  Acme",
+            ("none", "", "there is no server 'none'"),
+            ("billing", "Acme", "Acme has no server 'billing': did you mean 'Billing'?"),
+            ("00000000-0000-0000-0000-00000000000A", "", "there is no server 00000000-0000-0000-0000-00000000000a"),
         ],
     )
-    assert run("agent", "list", "--organization", acme) == ""
+    def test_is_none_and_similar_names_are_suggested(self, text: str, owner: str, sentence: str) -> None:
+        with pytest.raises(ConfigurationError) as refused:
+            one_of(text, self.KNOWN, kind="server", owner=owner)
+        assert str(refused.value) == sentence
+
+    @pytest.mark.parametrize(
+        ("number", "more"), [(2, []), (MAX_CANDIDATES, []), (MAX_CANDIDATES + 1, ["  and 1 more"])]
+    )
+    def test_of_several_each_is_listed(self, number: int, more: list[str]) -> None:
+        with pytest.raises(ConfigurationError) as refused:
+            one_of("same", self.KNOWN[:number], kind="server")
+        assert str(refused.value).splitlines() == [
+            f"{number} servers have the name 'same', so give an id:",
+            *(f"  {one.id}  same of Acme" for one in self.KNOWN[: min(number, MAX_CANDIDATES)]),
+            *more,
+        ]
 
 
-def test_a_similar_name_is_suggested(run: Command, acme: str) -> None:
-    run("agent", "create", "invoice-reader", "--organization", "Acme")
+def test_of_organizations_and_their_agents(run: Command, acme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = run("organization", "create", "Other")
+    one, two = (run("agent", "create", "reader", "--organization", organization) for organization in (acme, other))
     assert run.refused("agent", "list", "--organization", "acme") == (
         "there is no organization 'acme': did you mean 'Acme'?"
     )
-    assert run.refused("agent", "show", "invoice_reader") == (
-        "there is no agent 'invoice_reader': did you mean 'invoice-reader'?"
-    )
-    for unlike in ("x", "\udcff", "a\x00"):
-        assert run.refused("agent", "show", unlike) == f"there is no agent {unlike!r}"
-
-
-def test_of_an_agent(run: Command, acme: str) -> None:
-    agent = run("agent", "create", "reader", "--organization", "Acme")
-    assert json.loads(run("agent", "show", "reader", "--json"))["agentId"] == agent
-    run("agent", "update", "reader", "--owner", "me")
-    run("agent", "suspend", "--yes", "reader")
-    run("agent", "resume", "reader")
-    run("credential", "create", "--agent", "reader", "--label", "on host 1")
-    assert run("token", "--agent", "reader")
-    assert run("dashboard", "--agent", "reader")
-    run("marker", "create", "deployment", "--organization", "Acme", "--agent", "reader")
-    assert json.loads(run("marker", "list", "--organization", "Acme", "--json"))[0]["agentId"] == agent
-    assert run("findings", "list", "--organization", "Acme", "--agent", "reader") == ""
-    run("credential", "revoke", "--yes", "on host 1", "--agent", "reader")
-    assert run("credential", "list", "--agent", "reader") == ""
-
-
-def test_agents_of_different_organizations_are_listed(run: Command, acme: str) -> None:
-    one = run("agent", "create", "reader", "--organization", acme)
-    other = run("agent", "create", "reader", "--organization", run("organization", "create", "Other"))
-    assert run.invoke("agent", "show", "reader").stderr.splitlines() == [
-        "Error: 2 agents have the name 'reader', so give an id:",
+    assert run.refused("agent", "show", "reader").splitlines() == [
+        "2 agents have the name 'reader', so give an id:",
         f"  {one}  reader of Acme",
-        f"  {other}  reader of Other",
+        f"  {two}  reader of Other",
     ]
     # Of one organization the name is unique.
-    run("marker", "create", "deployment", "--organization", "Other", "--agent", "reader")
-    assert json.loads(run("marker", "list", "--organization", "Other", "--json"))[0]["agentId"] == other
+    for organization, agent in (("Acme", one), ("Other", two)):
+        run("marker", "create", "deployment", "--organization", organization, "--agent", "reader")
+        assert run.json("marker", "list", "--organization", organization)[0]["agentId"] == agent
+    unknown = ("marker", "create", "deployment", "--organization", "Acme", "--agent", "readers")
+    assert run.refused(*unknown) == "the organization has no agent 'readers': did you mean 'reader'?"
+    for unlike in ("x", "\udcff", "a\x00"):
+        assert run.refused("agent", "show", unlike) == f"there is no agent {unlike!r}"
+    for most, suggestion in ((2, ": did you mean 'reader'?"), (1, "")):
+        monkeypatch.setattr(named, "MAX_SEARCHED", most)
+        assert run.refused("agent", "show", "readers") == f"there is no agent 'readers'{suggestion}"
+    assert run("organization", "rename", "Other", "Acme") == ""
+    assert run.refused("agent", "list", "--organization", "Acme").splitlines() == [
+        "2 organizations have the name 'Acme', so give an id:",
+        f"  {acme}  Acme",
+        f"  {other}  Acme",
+    ]
+    assert run.cells("agent", "list", "--organization", other)[0][0] == two
 
 
-def test_a_deleted_agent_is_erased_by_its_name_and_is_no_other_commands(run: Command, acme: str) -> None:
-    deleted = run("agent", "create", "reader", "--organization", acme)
-    run("agent", "delete", "--yes", "reader")
-    present = run("agent", "create", "reader", "--organization", acme)
-    assert json.loads(run("agent", "show", "reader", "--json"))["agentId"] == present
-    run("agent", "erase", "--yes", "reader")
-    assert run.refused("agent", "erase", "reader") == "there is no deleted agent 'reader'"
-    assert run("agent", "list", "--organization", acme).split("\t")[1] == "reader"
-    assert '"reader"' not in run("audit", "list", "--organization", acme, "--subject", deleted)
-
-
-def test_of_what_an_organization_has(run: Command, acme: str) -> None:
-    of = ("--organization", "Acme")
-    server = run("resource-server", "create", "https://api.example", *of, "--name", "billing", "--scope", "read")
-    for name in ("https://api.example", "billing", server):
-        assert run("resource-server", "show", name, *of).split("\t")[0] == server
-    run("resource-server", "update", "billing", *of, "--name", "payments")
-    assert run.refused("resource-server", "show", "payment", *of) == (
-        "the organization has no resource server 'payment': did you mean 'payments'?"
-    )
-    run("resource-server", "delete", "--yes", "https://api.example", *of)
-    url = ("--url-file", "-")
-    added = run.invoke(
-        "alerts", "target", "add", "webhook", *of, "--name", "on-call", *url, input="https://x.example\n"
-    )
-    assert added.exit_code == 0
-    assert run("alerts", "target", "show", "on-call", *of).split("\t")[1] == "on-call"
-    run("alerts", "target", "update", "on-call", *of, "--disable")
-    run("alerts", "target", "delete", "--yes", "on-call", *of)
-    assert run("alerts", "target", "list", *of) == ""
+def test_a_deleted_agent_is_erased_by_its_name_and_is_no_other_commands(run: Command, acme: str, agent: str) -> None:
+    run("agent", "delete", "--yes", "builder")
+    present = run("agent", "create", "builder", "--organization", acme)
+    assert run.json("agent", "show", "builder")["agentId"] == present
+    run("agent", "erase", "--yes", "builder")
+    assert run.refused("agent", "erase", "builder") == "there is no deleted agent 'builder'"
+    assert [line[:2] for line in run.cells("agent", "list", "--organization", acme)] == [[present, "builder"]]
+    assert '"builder"' not in run("audit", "list", "--organization", acme, "--subject", agent)

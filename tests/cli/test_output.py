@@ -20,12 +20,6 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard output is a terminal."""
-    monkeypatch.setattr("agentidp.cli.output._is_terminal", lambda: True)
-
-
 def printed(capsys: pytest.CaptureFixture[str], rows: list[dict[str, Any]], **options: Any) -> list[str]:
     show(rows, False, **options)
     return capsys.readouterr().out.splitlines()
@@ -35,11 +29,16 @@ def test_a_pipe_gets_bare_lines(capsys: pytest.CaptureFixture[str]) -> None:
     for options in ({}, {"columns": ("name",)}):
         assert printed(capsys, ROWS, **options) == [f"a1\tbuilder\tTrue\t{AT}\ta b", "b22\t資料\tFalse\t-\t"]
     assert printed(capsys, ROWS[:1], one=True, only_now=["name"]) == [f"a1\tbuilder\tTrue\t{AT}\ta b"]
+    assert printed(capsys, [{"value": {"name": "資料"}}]) == ['{"name": "資料"}']
     assert printed(capsys, []) == []
 
 
-@pytest.mark.usefixtures("on_terminal")
 class TestTerminal:
+    @pytest.fixture(autouse=True)
+    def on_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Standard output is a terminal."""
+        monkeypatch.setattr("agentidp.cli.output._is_terminal", lambda: True)
+
     def test_a_list_is_a_table(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert printed(capsys, ROWS) == [
             "AGENT ID  NAME     IS BOUND  CREATED AT         SCOPES",
@@ -52,72 +51,68 @@ class TestTerminal:
             "builder  a1",
             "資料     b22",
         ]
-
-    def test_an_empty_list_says_so_on_standard_error(self, capsys: pytest.CaptureFixture[str]) -> None:
+        # An accent of its own takes none.
+        assert printed(capsys, [{"dpopKey": "e\u0301", "x": 1}]) == ["DPoP KEY  X".upper(), "e\u0301         1"]
         show([], False)
         assert capsys.readouterr() == ("", "There are none.\n")
 
     def test_an_object_has_labels_and_says_what_is_shown_only_now(self, capsys: pytest.CaptureFixture[str]) -> None:
         row = {"agentId": "a1", "clientSecret": "s3", "createdAt": AT}
-        assert printed(capsys, [row], one=True, only_now=["clientSecret"])[:3] == [
-            "Agent id:       a1",
-            "Client secret:  s3",
-            "Created at:     2026-03-08 09:12Z",
-        ]
-        [said] = printed(capsys, [row], one=True, only_now=["clientSecret"])[3:]
-        assert said.startswith("The client secret is shown only now")
-        without = printed(capsys, [row | {"clientSecret": None}], one=True, only_now=["clientSecret"])
-        assert without[1:] == ["Client secret:  -", "Created at:     2026-03-08 09:12Z"]
+        lines = ["Agent id:       a1", "Client secret:  s3", "Created at:     2026-03-08 09:12Z"]
+        *shown, said = printed(capsys, [row], one=True, only_now=["clientSecret"])
+        assert (shown, said.startswith("The client secret is shown only now")) == (lines, True)
+        lines[1] = "Client secret:  -"
+        assert printed(capsys, [row | {"clientSecret": None}], one=True, only_now=["clientSecret"]) == lines
         # One value needs no label.
         assert printed(capsys, [{"agentId": "a1"}], one=True) == ["a1"]
 
-    def test_long_texts_are_cut_and_ids_are_not(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_long_texts_are_cut_and_ids_and_what_is_no_time_are_not(self, capsys: pytest.CaptureFixture[str]) -> None:
         text, identifier = "word " * 20, "https://" + "x" * 100
-        [_, line] = printed(capsys, [{"text": text, "resource": identifier, "last": text.strip()}])
+        exact = text[:MAX_WORDS].strip() + "x"
+        [_, line, whole] = printed(
+            capsys,
+            [
+                {"text": text, "resource": identifier, "last": text.strip()},
+                {"text": exact, "resource": "-", "last": "-"},
+            ],
+        )
         assert line == f"{text[: MAX_WORDS - 1]}…  {identifier}  {text.strip()}"
-
-    def test_what_is_no_time_is_left_alone(self, capsys: pytest.CaptureFixture[str]) -> None:
-        for value in (f"https://x.example/{AT}", "a/b", "2026-03-08", "line\nbreak"):
-            assert printed(capsys, [{"value": value}])[1] == value.replace("\n", " ")
+        assert whole.startswith(f"{exact}  -")
         window = "2026-03-08T09:00Z/2026-03-08T10:00Z"
-        assert printed(capsys, [{"window": window}])[1] == "2026-03-08 09:00Z/2026-03-08 10:00Z"
+        for value, short in {
+            **{same: same for same in (f"https://x.example/{AT}", "a/b", "2026-03-08")},
+            "line\nbreak": "line break",
+            window: "2026-03-08 09:00Z/2026-03-08 10:00Z",
+        }.items():
+            assert printed(capsys, [{"value": value}])[1] == short
 
 
 @pytest.mark.slow
-class TestCommands:
-    @pytest.fixture
-    def terminal(self, quiet: None, database_url: str) -> Terminal:
-        """Commands on a terminal, on the database of ``run``."""
-        return Terminal(database_url)
+def test_commands_print_tables_and_labels_on_a_terminal(run: Command, terminal: Terminal) -> None:
+    status, shown = terminal("organization", "create", "Acme", "--with-administrator")
+    assert status == 0
+    labels = [line.split(":")[0] for line in shown.splitlines()[:3]]
+    assert labels == ["Organization id", "Client id", "Client secret"]
+    assert "The client secret is shown only now" in shown
+    status, shown = terminal("agent", "list", "--organization", "Acme")
+    heading, agent = shown.splitlines()
+    assert re.split("  +", heading) == ["AGENT ID", "NAME", "STATUS", "OWNER", "CREATED AT", "SCOPES"]
+    assert re.search(r"  administrator  active  .*  \d{4}-\d\d-\d\d \d\d:\d\dZ  analytics:read ", agent)
 
-    def test_an_organization_with_its_administrator(self, run: Command, terminal: Terminal) -> None:
-        status, shown = terminal("organization", "create", "Acme", "--with-administrator")
-        assert status == 0
-        labels = [line.split(":")[0] for line in shown.splitlines()[:3]]
-        assert labels == ["Organization id", "Client id", "Client secret"]
-        assert "The client secret is shown only now" in shown
-        status, shown = terminal("agent", "list", "--organization", "Acme")
-        heading, agent = shown.splitlines()
-        assert re.split("  +", heading) == ["AGENT ID", "NAME", "STATUS", "OWNER", "CREATED AT", "SCOPES"]
-        assert re.search(r"  administrator  active  .*  \d{4}-\d\d-\d\d \d\d:\d\dZ  analytics:read ", agent)
-        # Of the same command, a pipe gets every member and no heading.
-        assert len(run("agent", "list", "--organization", "Acme").split("\t")) == 12
 
-    @pytest.mark.very_slow
-    @WITHOUT_CITUS
-    def test_long_commands_show_how_far_they_are(self, run: Command, terminal: Terminal, tmp_path: Path) -> None:
-        file, usage = str(tmp_path / "agentidp.dump"), tmp_path / "usage.csv"
-        run("agent", "create", "builder", "--organization", run("organization", "create", "Acme"))
-        usage.write_text(
-            "time,agent,tokens\n" + "".join(f"2020-01-{day:02}T00:00:00Z,builder,1\n" for day in range(1, 29))
-        )
-        for arguments, label in (
-            (("usage", "import", str(usage), "--organization", "Acme"), "Reading"),
-            (("backup", file), "Backing up"),
-            (("restore", "--clean", "--yes", file), "Restoring"),
-            (("usage", "prune", "--keep", "25months", "--yes"), "org-"),
-            (("audit", "prune", "--keep", "0", "--yes"), "Pruning"),
-        ):
-            status, shown = terminal(*arguments)
-            assert status == 0, shown
-            assert re.search(rf"{label}\S*  \[#+\]  100%", shown), shown
+@pytest.mark.very_slow
+@WITHOUT_CITUS
+def test_long_commands_show_how_far_they_are(run: Command, agent: str, terminal: Terminal, tmp_path: Path) -> None:
+    file, usage = str(tmp_path / "agentidp.dump"), tmp_path / "usage.csv"
+    days = "".join(f"2020-01-{day:02}T00:00:00Z,builder,1\n" for day in range(1, 29))
+    usage.write_text(f"time,agent,tokens\n{days}")
+    for arguments, label in (
+        (("usage", "import", str(usage), "--organization", "Acme"), "Reading"),
+        (("backup", file), "Backing up"),
+        (("restore", "--clean", "--yes", file), "Restoring"),
+        (("usage", "prune", "--keep", "25months", "--yes"), "org-"),
+        (("audit", "prune", "--keep", "0", "--yes"), "Pruning"),
+    ):
+        status, shown = terminal(*arguments)
+        assert status == 0, shown
+        assert re.search(rf"{label}\S*  \[#+\]  100%", shown), shown
