@@ -58,7 +58,7 @@ class Terminal:
             # At the end the terminal has nobody on its other side, which is an error.
             with contextlib.suppress(OSError):
                 while time.monotonic() < end:
-                    if not select.select([terminal], [], [], 1.0)[0]:
+                    if not select.select([terminal], [], [], 5.0)[0]:
                         # Python does not see a Ctrl-C between its prompt and its read. A person presses it again.
                         if answered and typed == CTRL_C:
                             terminal.write(typed.encode())
