@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.factories import PATIENCE, ROOT, SECRET_KEY
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, clean_environment
 
 CTRL_C = "\x03"
 PROMPTS = (b"Continue? [y/N]: ", b" to continue: ", b"Apply this? [y/N]: ")
@@ -22,8 +22,7 @@ class Terminal:
     """Runs commands on a database, with a terminal of 200 columns as standard input, output and error."""
 
     def __init__(self, database_url: str) -> None:
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
-        self.environment |= {
+        self.environment = clean_environment() | {
             "AGENTIDP_DATABASE_URL": database_url,
             "AGENTIDP_SECRET_KEY": SECRET_KEY,
             "COLUMNS": "200",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from agentidp.audit import INSTANCE
 from agentidp.audit.chain import NO_HASH, event_hash
 from tests.citus import REFUSED_BY_CITUS
 from tests.cli.command import Command
-from tests.factories import PATIENCE, ROOT, wait_until
+from tests.factories import PATIENCE, ROOT, clean_environment, wait_until
 
 OF = ("--organization", "Acme")
 
@@ -104,7 +103,7 @@ class TestExport:
             output.open("w") as file,
             subprocess.Popen(
                 [sys.executable, "-m", "agentidp", "audit", "export", "--follow", "--state", str(state)],
-                env={k: v for k, v in os.environ.items() if not k.startswith("AGENTIDP_")} | run.environment,
+                env=clean_environment() | run.environment,
                 cwd=ROOT,
                 stdout=file,
                 stderr=subprocess.PIPE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -20,7 +19,7 @@ from agentidp.cli.credential import MAX_LIFETIME_DAYS
 from agentidp.config import MAX_AUDIT_DAYS
 from agentidp.registry.quotas import MAX_TOKENS
 from tests.cli.command import ORGANIZATION, Command
-from tests.factories import PATIENCE, ROOT
+from tests.factories import PATIENCE, ROOT, clean_environment
 
 
 def test_every_command_has_help_with_a_sentence_for_each_option() -> None:
@@ -186,12 +185,10 @@ class TestRefusalsOfTheDatabase:
 
 @pytest.mark.slow
 def test_the_installed_command_prints_no_traceback_and_nothing_but_what_was_asked_for(shared_run: Command) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
-
     def agentidp(*arguments: str) -> tuple[int, str, str]:
         done = subprocess.run(
             [sys.executable, "-m", "agentidp", *arguments],
-            env=environment | shared_run.environment,
+            env=clean_environment() | shared_run.environment,
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -75,7 +75,12 @@ def test_creates_changes_lists_shows_and_deletes_a_resource_server(run: Command,
     assert run.json("resource-server", "list", *of) == [shown]
     assert run("resource-server", "list", "--organization", other) == ""
     assert run("resource-server", "list") == f"{API}\t{acme}\t{acme}"
-    of_tokens = {"audience": "sts.amazonaws.com", "tokenTtl": 300, "subject": "organization-agent", "tokenPerCall": True}
+    of_tokens = {
+        "audience": "sts.amazonaws.com",
+        "tokenTtl": 300,
+        "subject": "organization-agent",
+        "tokenPerCall": True,
+    }
     options = ("--audience", "sts.amazonaws.com", "--token-ttl", "300", "--subject", "organization-agent", "--per-call")
     assert run.json(*update, API, *options) == shown | of_tokens
     # What is left out stays.
