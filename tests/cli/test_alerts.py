@@ -6,14 +6,18 @@ import re
 import uuid
 from collections.abc import Iterator
 
+import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from agentidp.alerts.targets import request_test
 from agentidp.clock import utc_now
 from agentidp.db.database import Database
+from agentidp.http.errors import ServiceUnavailable
 from tests.alerts.receiver import Receiver
+from tests.citus import WITHOUT_CITUS
 from tests.cli.command import TIME, UUID, Command
-from tests.conftest import settings_for
+from tests.conftest import settings_for, with_database
 from tests.factories import free_port
 
 OF = ("--organization", "Acme")
@@ -87,3 +91,23 @@ def test_sends_a_test_and_what_is_due(run: Command, acme: str, receiver: Receive
     run("alerts", "target", "update", "on-call", *OF, "--url-file", "-", input=f"http://127.0.0.1:{free_port()}/to-ken")
     sentence = run.refused("alerts", "target", "test", "on-call", *OF)
     assert sentence == "the target on-call did not accept the test: no connection: Connection refused"
+
+
+@WITHOUT_CITUS
+def test_delivers_until_ctrl_c_also_while_the_database_is_away(
+    run: Command, acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = conninfo_to_dict(run.database_url)["dbname"]
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            raise KeyboardInterrupt
+        with psycopg.connect(with_database(run.database_url, "postgres"), autocommit=True) as connection:
+            connection.execute(f"alter database {name} allow_connections false")
+            connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
+
+    monkeypatch.setattr("agentidp.cli.alerts.time.sleep", sleep)
+    delivered = run.invoke("alerts", "deliver")
+    assert (delivered.exit_code, delivered.stdout, delivered.stderr) == (0, "", f"{ServiceUnavailable.message}\n")

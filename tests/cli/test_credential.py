@@ -78,14 +78,14 @@ class TestTrust:
         bundle = [issuer.jwk(use="x509-svid", alg=None), issuer.jwk(use="jwt-svid", alg=None)]
         keys.write_text(json.dumps({"keys": bundle, "spiffe_sequence": 1}))
         trust = ("credential", "trust", "--agent", "builder", "--issuer", issuer.url, "--jwks", str(keys))
-        claims = ("--claim", "ref=a", "--claim", "ref=b", "--claim", "team=x=y", "--claim", "protected:=true")
+        claims = ("--claim", "ref=a", "--claim", "ref=b", "--claim", "team=x=ü", "--claim", "protected:=true")
         printed = run(*trust, "--subject", "job:7", *claims, "--label", "CI").split("\t")
         us = Settings.from_environment(run.environment).issuer
         assert re.fullmatch(UUID, printed[0])
-        rule = [issuer.url, "job:7", '{"ref": ["a", "b"], "team": "x=y", "protected": true}', us]
+        rule = [issuer.url, "job:7", '{"ref": ["a", "b"], "team": "x=ü", "protected": true}', us]
         assert printed[1:] == rule
         now = int(datetime.now(UTC).timestamp())
-        token = issuer.token(us, now, sub="job:7", ref="b", team="x=y", protected=True)
+        token = issuer.token(us, now, sub="job:7", ref="b", team="x=ü", protected=True)
         form = {"grant_type": JWT_BEARER, "client_id": agent, "assertion": token}
         assert service.post("/api/v1/token", data=form).status_code == 200
         [listed] = run.json("credential", "list", "--agent", "builder")

@@ -43,7 +43,8 @@ def test_an_identifier_is_assigned_transferred_after_a_question_and_released(
     holder = {"resource": API, "organizationId": other, "registeredBy": [other]}
     assert run.json("resource-server", "list") == [holder]
     assert " from Other: 1 agent with a scope " in run.asked("resource-server", "release", API)
-    assert run("resource-server", "release", "--yes", API) == f"{API}\t-\t{other}"
+    released = {"resource": API, "organizationId": None, "previously": other}
+    assert run.json("resource-server", "release", "--yes", API) == released
     assert run.refused("resource-server", "release", API) == f"no organization holds the resource '{API}'"
     # Its metadata name nobody.
     monkeypatch.undo()
