@@ -39,7 +39,7 @@ CONDITION = re.compile(r"(\w+\.)?organization_id = %\(organization_id\)s(::text)
 FILTERED = [
     name
     for name in run_by("service")
-    # The findings need a story in which there is something to find: tests/findings/test_isolation.py.
+    # The findings need a story in which there is something to find: tests/findings/test_story.py.
     if CONDITION.search(load_sql(name)) and not name.startswith("findings/")
 ]
 

@@ -1,11 +1,14 @@
-"""A fleet whose usage a test makes up, hour by hour, and what the service finds in it."""
+"""A fleet whose usage a test makes up, hour by hour, and what is found in it.
+
+What a rule in Python decides is tested on :class:`Lists`, what a statement selects on a :class:`Fleet`.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,14 +16,18 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp import demo
-from agentidp.findings import findings, findings_query
+from agentidp.db.sql import Call, Rows
+from agentidp.findings import DEFAULT_DAYS, findings, findings_query
+from agentidp.findings.alerting import Alert, alerts_of
+from agentidp.findings.finding import Finding, FindingsQuery, KnownFinding
+from agentidp.findings.identity import Happening, reconcile
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
 from agentidp.registry.quotas import set_quota
 from agentidp.services import Services
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
 from tests.conftest import Cast
-from tests.factories import Agent, database_of, make_agent
+from tests.factories import NOON, Agent, database_of, make_agent
 from tests.sharing import app, cast, client, clock, database_url
 
 __all__ = ["app", "cast", "client", "clock", "database_url"]
@@ -29,9 +36,6 @@ FINDINGS = "/api/v1/analytics/findings"
 
 STORY_AT = datetime(2026, 4, 1, 12, 30, tzinfo=UTC)
 """Up to when there is usage in :func:`make_a_story`: the first of a month."""
-
-STORY_DAYS = (3, 4, 5, 19, 20, 38, 39, 90)
-"""How far to look back from then: with the first day of each thing in it, and just not."""
 
 
 class Counted(NamedTuple):
@@ -42,14 +46,126 @@ class Counted(NamedTuple):
     rejected: int = 0
 
 
-@dataclass
-class Fleet:
-    """The agents of an organization. Nothing is stored before :meth:`store`, which is called once."""
+class Usage:
+    """What is counted of agents, hour by hour."""
 
-    services: Services
-    reader: Agent
-    client: FlaskClient
-    usage: dict[tuple[UUID, date, int], Counted] = field(default_factory=lambda: defaultdict(Counted))
+    def __init__(self) -> None:
+        self.usage: dict[UUID, dict[datetime, Counted]] = {}
+
+    def agent(self, name: str) -> UUID:
+        """Register an agent."""
+        raise NotImplementedError
+
+    def count(self, agent_id: UUID, at: datetime, tokens: int = 0, *, requests: int = 0, rejected: int = 0) -> None:
+        """Count usage in the hour of *at*; *requests* are those beyond the tokens' own."""
+        hours, hour = self.usage.setdefault(agent_id, {}), at.replace(minute=0, second=0, microsecond=0)
+        now = hours.get(hour, Counted())
+        hours[hour] = Counted(now.tokens + tokens, now.requests + tokens + requests, now.rejected + rejected)
+
+    def work(
+        self, agent_id: UUID, begins: datetime, ends: datetime, tokens: Callable[[datetime], int], **more: int
+    ) -> None:
+        """Count ``tokens(hour)`` in each hour from *begins* to before *ends* for which it is not zero."""
+        at = begins
+        while at < ends:
+            if tokens(at):
+                self.count(agent_id, at, tokens(at), **more)
+            at += timedelta(hours=1)
+
+
+class Lists(Usage):
+    """A fleet on plain lists: the rows that the statements return of it, if each agent of it is a candidate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: dict[UUID, str] = {}
+        self.inactive: set[UUID] = set()
+        self.replicas: dict[UUID, int] = {}
+        self.markers: list[Any] = []
+        # Saturday and Sunday, as PostgreSQL numbers them.
+        self.rest_days = [0, 6]
+
+    def agent(self, name: str) -> UUID:
+        """An agent; a later one has a higher id."""
+        agent_id = UUID(int=len(self.names) + 1)
+        self.names[agent_id] = name
+        self.usage[agent_id] = {}
+        return agent_id
+
+    def findings(
+        self, *kinds: str, now: datetime = NOON, days: int = DEFAULT_DAYS, token_ttl: int = 3600
+    ) -> list[Finding]:
+        """What is found of these kinds, the most urgent first, each cause once."""
+
+        def run(*calls: Call) -> list[Rows]:
+            names = [call.name.removeprefix("findings/") for call in calls]
+            wanted = {*kinds, "markers"}
+            return [
+                [SimpleNamespace(**row) for row in getattr(self, f"_{name}")(now=now, **call.parameters)]
+                if name in wanted
+                else []
+                for name, call in zip(names, calls, strict=True)
+            ]
+
+        found = findings(run, asked(now, days=days, token_ttl=token_ttl))
+        assert not found.not_computed
+        return found.findings
+
+    def _history(self, of: Iterable[UUID], first_day: date, until: date, *units: str) -> list[list[Any]]:
+        """Of each day with any usage: its number, and of each unit the counts of its hours."""
+        days: dict[int, list[list[int]]] = {}
+        for agent_id in of:
+            for at, counted in self.usage[agent_id].items():
+                if first_day <= at.date() < until:
+                    of_day = days.setdefault((at.date() - first_day).days, [[0] * 24 for _ in units])
+                    for counts, unit in zip(of_day, units, strict=True):
+                        counts[at.hour] += getattr(counted, unit)
+        return [[day, *counts] for day, counts in sorted(days.items())]
+
+    def _each(self, *units: str, first_day: date, until: date, **more: Any) -> list[dict[str, Any]]:
+        return [
+            {"agent_id": one, "agent_name": name, "history": self._history([one], first_day, until, *units)} | more
+            for one, name in self.names.items()
+        ]
+
+    def _markers(self, **_: Any) -> list[dict[str, Any]]:
+        return [vars(marker) for marker in self.markers]
+
+    def _spike(self, first_day: date, since: date, until: date, **_: Any) -> list[dict[str, Any]]:
+        whole = self._history(self.names, first_day, until, "tokens")
+        days = {"first_day": first_day, "until": until}
+        number = sum(any(at.date() >= since for at in hours) for hours in self.usage.values())
+        of_organization = {"agent_id": None, "agent_name": None, "agents": 0, "history": whole}
+        return [*self._each("tokens", **days, agents=number), of_organization]
+
+    def _silence(self, first_day: date, until: date, max_sampled: int, **_: Any) -> list[dict[str, Any]]:
+        rows = self._each("requests", first_day=first_day, until=until)
+        active = [row for row in rows if row["history"] and row["agent_id"] not in self.inactive]
+        return [row | {"is_sampled": place < max_sampled} for place, row in enumerate(active)]
+
+    def _weekend(self, first_day: date, until: date, **_: Any) -> list[dict[str, Any]]:
+        rest_days = {"agent_id": None, "agent_name": None, "history": self.rest_days}
+        return [*self._each("tokens", first_day=first_day, until=until), rest_days]
+
+    def _zero_day(self, first_day: date, now: datetime, **_: Any) -> list[dict[str, Any]]:
+        days = self._history(self.names, first_day, now.date(), "tokens")
+        return [{"day": first_day + timedelta(days=day), "tokens": sum(of)} for day, of in days if any(of)]
+
+    def _rejections(self, first_day: date, until: date, **_: Any) -> list[dict[str, Any]]:
+        rows = self._each("rejected", "tokens", first_day=first_day, until=until, sources=None)
+        return [row | {"is_active": row["agent_id"] not in self.inactive} for row in rows]
+
+    def _uncached_tokens(self, first_day: date, until: date, **_: Any) -> list[dict[str, Any]]:
+        rows = self._each("tokens", "requests", first_day=first_day, until=until)
+        return [row | {"expected_replicas": self.replicas.get(row["agent_id"])} for row in rows]
+
+
+class Fleet(Usage):
+    """The agents of an organization in the database. Nothing is stored before :meth:`store`, which is called once."""
+
+    def __init__(self, services: Services, reader: Agent, client: FlaskClient) -> None:
+        super().__init__()
+        self.services, self.reader, self.client = services, reader, client
 
     @property
     def organization_id(self) -> str:
@@ -91,37 +207,22 @@ class Fleet:
                 "update credentials set last_used_at = %s where credential_id = %s", [at, credential_id]
             )
 
-    def count(self, agent_id: UUID, at: datetime, tokens: int = 0, *, requests: int = 0, rejected: int = 0) -> None:
-        """Count usage in the hour of *at*; *requests* are those beyond the tokens' own."""
-        key = agent_id, at.date(), at.hour
-        now = self.usage[key]
-        self.usage[key] = Counted(now.tokens + tokens, now.requests + tokens + requests, now.rejected + rejected)
-
-    def work(
-        self, agent_id: UUID, begins: datetime, ends: datetime, tokens: Callable[[datetime], int], **more: int
-    ) -> None:
-        """Count ``tokens(hour)`` in each hour from *begins* to before *ends* for which it is not zero."""
-        at = begins
-        while at < ends:
-            if tokens(at):
-                self.count(agent_id, at, tokens(at), **more)
-            at += timedelta(hours=1)
-
-    def store(self) -> None:
-        """Store what was counted."""
-        sums: dict[UUID, Hours] = {}
-        for (agent_id, day, hour), counted in self.usage.items():
-            sums.setdefault(agent_id, {})[hour_number(day, hour)] = list(counted)
-        with database_of(self.services, self.organization_id).transaction() as transaction:
-            add_usage(transaction, sums)
-
-    def store_in_another_slot(self) -> None:
-        """Store what is stored once more, in a second slot: each count doubles."""
-        with database_of(self.services, self.organization_id).transaction() as transaction:
-            for table in ("usage_daily", "agent_usage_daily"):
-                transaction._connection.execute(
-                    f"insert into {table} select (jsonb_populate_record({table}, '{{\"slot\": 1}}')).* from {table}"
-                )
+    def store(self, *, slots: int = 1) -> None:
+        """Store what was counted, each count shared out among so many slots."""
+        for slot in range(slots):
+            sums: dict[UUID, Hours] = {
+                agent_id: {
+                    hour_number(at.date(), at.hour): [(count + slot) // slots for count in counted]
+                    for at, counted in hours.items()
+                }
+                for agent_id, hours in self.usage.items()
+            }
+            with database_of(self.services, self.organization_id).transaction() as transaction:
+                if slot:
+                    # Out of the way of the next, which is added to the same slot.
+                    for table in ("usage_daily", "agent_usage_daily"):
+                        transaction._connection.execute(f"update {table} set slot = {slot}")
+                add_usage(transaction, sums)
 
     def findings(self, kind: str | None = None, **query: Any) -> list[dict[str, Any]]:
         """What the service finds now, of one kind or of all, without storing it.
@@ -141,7 +242,77 @@ class Fleet:
         return response.json
 
 
-def make_a_story(fleet: Fleet) -> UUID:
+def asked(at: datetime = NOON, *, days: int = DEFAULT_DAYS, token_ttl: int = 3600, percent: int = 80) -> FindingsQuery:
+    """What is asked for, also of what is registered."""
+    return FindingsQuery(at=at, days=days, token_ttl=token_ttl, dominance_percent=percent, of_registered=True)
+
+
+@dataclass
+class History:
+    """The stored findings, evaluation after evaluation, on plain lists: what happened to them, and what was sent."""
+
+    at: datetime = NOON
+    stored: dict[UUID, KnownFinding] = field(default_factory=dict)
+    happened: list[tuple[UUID, Happening]] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+
+    def look(
+        self,
+        *found: Finding,
+        after: timedelta = timedelta(minutes=5),
+        not_computed: Sequence[str] = (),
+        muted: Collection[tuple[str, str]] = (),
+    ) -> None:
+        """Look again, and store what became of the findings."""
+        self.at += after
+        result = reconcile([*self.stored.values()], found, self.at, not_computed=not_computed)
+        escalated = {one.finding_id for one, what in result.changes if what is Happening.escalated}
+        findings, alerts = alerts_of(result.findings, muted, result.turned, escalated)
+        self.stored |= {one.finding_id: one for one in findings}
+        self.happened += [(one.finding_id, what) for one, what in result.changes]
+        self.alerts += alerts
+
+    @property
+    def only(self) -> KnownFinding:
+        """The one finding that there has been."""
+        [one] = self.stored.values()
+        return one
+
+    @property
+    def happenings(self) -> list[str]:
+        """What happened to the findings."""
+        return [what.value for _, what in self.happened]
+
+
+def body(kind: str, severity: str, about: tuple[UUID, str] | None = None, **members: Any) -> dict[str, Any]:
+    """The JSON of a finding; *members* replace those that say that there is nothing."""
+    agent_id, name = about or (None, None)
+    return {
+        "kind": kind,
+        "severity": severity,
+        "agentId": agent_id and str(agent_id),
+        "agentName": name,
+        "agents": [],
+        "agentCount": 1 if about else 0,
+        "credentialId": None,
+        "alsoSeenAs": [],
+    } | members
+
+
+def amounts(observed: float, expected: float, unit: str, baseline: str) -> dict[str, Any]:
+    """The members of a finding that say how much was seen."""
+    return {
+        "observed": {"value": observed, "unit": unit},
+        "expected": {"value": expected, "unit": unit, "baseline": baseline},
+    }
+
+
+def window(begins: str, ends: str) -> dict[str, str]:
+    """The window of a finding, of which minutes are given."""
+    return {"from": f"{begins}:00.000000Z", "to": f"{ends}:00.000000Z"}
+
+
+def make_a_story(fleet: Fleet, *, slots: int = 1) -> UUID:
     """Store a fleet of which every kind of finding has something to say: the demo's, with an agent that works from
     Monday to Friday, and then from Saturday 23:00 to Sunday 01:00.
 
@@ -160,7 +331,7 @@ def make_a_story(fleet: Fleet) -> UUID:
         return 300 if run <= hour < run + timedelta(hours=2) else 0
 
     fleet.work(fleet.agent("worker"), datetime(2026, 1, 26, tzinfo=UTC), STORY_AT, tokens_of_worker)
-    fleet.store()
+    fleet.store(slots=slots)
     with database_of(fleet.services, fleet.organization_id).transaction() as transaction:
         transaction.fetch(
             "organizations/set_budget", organization_id=fleet.organization_id, monthly_token_budget=demo.RETRY_TOKENS
@@ -171,6 +342,18 @@ def make_a_story(fleet: Fleet) -> UUID:
     fleet.credential(dormant_id, since)
     fleet.credential(agents[demo.OPERATOR], since, expires_at=STORY_AT + timedelta(days=5))
     return agents[demo.SILENT]
+
+
+@pytest.fixture
+def history() -> History:
+    """A history before its first evaluation."""
+    return History()
+
+
+@pytest.fixture
+def lists() -> Lists:
+    """A fleet without an agent."""
+    return Lists()
 
 
 @pytest.fixture

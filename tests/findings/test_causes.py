@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -11,9 +11,11 @@ import pytest
 from agentidp.findings import thresholds
 from agentidp.findings.causes import one_per_cause, urgency
 from agentidp.findings.finding import Finding, Severity
+from tests.factories import NOON, a_finding
 
-NOW = datetime(2026, 4, 15, 12, 30, tzinfo=UTC)
+NOW = NOON + timedelta(minutes=30)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+INFO, CRITICAL = Severity.info, Severity.critical
 
 
 def finding(
@@ -26,158 +28,138 @@ def finding(
     excess: float = 100,
 ) -> Finding:
     """From so long ago to so long ago."""
-    return Finding(
+    return a_finding(
+        NOW,
         kind=kind,
         severity=severity,
         begins=NOW - begins,
         ends=NOW - ends,
-        unit="tokens",
         observed=excess + 10,
         expected=10,
-        baseline="",
-        summary="",
-        causes="",
-        next_step="",
         agent_id=UUID(int=agent) if agent else None,
         agent_name=f"agent {agent}" if agent else None,
         excess=excess,
     )
 
 
-def in_order(*found: Finding) -> list[Finding]:
-    """The most urgent first."""
-    return sorted(found, key=lambda one: urgency(one, NOW))
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        # What goes on comes before what has ended, however severe that was.
+        (finding(ends=59 * HOUR / 60), finding(ends=2 * HOUR, severity=CRITICAL)),
+        (finding(ends=2 * HOUR, severity=CRITICAL), finding(ends=HOUR)),
+        # What ended within a day comes before what is older.
+        (finding(begins=5 * DAY, ends=23 * HOUR), finding(begins=5 * DAY, ends=2 * DAY, severity=CRITICAL)),
+        (finding(begins=5 * DAY, ends=2 * DAY, severity=CRITICAL), finding(begins=5 * DAY, ends=DAY)),
+        # What is only listed comes last.
+        (finding(begins=5 * DAY, ends=2 * DAY), finding(severity=INFO)),
+        # Then by severity, and the newer before the older.
+        (finding(begins=4 * HOUR, severity=CRITICAL), finding(begins=2 * HOUR)),
+        (finding(begins=2 * HOUR), finding(begins=4 * HOUR)),
+        (finding(begins=4 * DAY, ends=2 * DAY), finding(begins=3 * DAY, ends=2 * DAY + HOUR)),
+    ],
+)
+def test_the_most_urgent_comes_first(first: Finding, second: Finding) -> None:
+    assert urgency(first, NOW) < urgency(second, NOW)
 
 
-def test_what_goes_on_comes_before_what_has_ended_however_severe_that_was() -> None:
-    ongoing = finding(begins=HOUR)
-    ended = finding(begins=3 * DAY + HOUR, ends=3 * DAY, severity=Severity.critical)
-    ended_today = finding(begins=6 * HOUR, ends=5 * HOUR)
-    listed = finding(begins=HOUR, severity=Severity.info)
-    assert in_order(listed, ended, ended_today, ongoing) == [ongoing, ended_today, ended, listed]
+HABIT = finding("uncached_tokens", begins=2 * DAY)
+DOMINANCE = finding("dominance", begins=15 * DAY)
+WEEKEND = finding("weekend", begins=DAY)
+ZERO_DAY = finding("zero_day", agent=None, begins=2 * DAY, ends=DAY)
 
 
-@pytest.mark.parametrize(("ago", "is_first"), [(59, True), (60, False)])
-def test_what_ended_within_the_hour_still_goes_on(ago: int, is_first: bool) -> None:
-    warning = finding(ends=timedelta(minutes=ago))
-    ended = finding(ends=2 * HOUR, severity=Severity.critical)
-    assert (in_order(warning, ended)[0] is warning) is is_first
+def silence(begins: timedelta, ends: timedelta, *, agent: int | None = None, is_of_part: bool = False) -> Finding:
+    """From so long after two days ago to so long after it."""
+    one = finding("silence", agent=agent, begins=2 * DAY - begins, ends=2 * DAY - ends)
+    return replace(one, is_of_part=is_of_part)
 
 
-@pytest.mark.parametrize(("hours", "is_first"), [(23, True), (24, False)])
-def test_what_ended_within_a_day_comes_before_what_is_older(hours: int, is_first: bool) -> None:
-    warning = finding(begins=5 * DAY, ends=hours * HOUR)
-    older = finding(begins=5 * DAY, ends=2 * DAY, severity=Severity.critical)
-    assert (in_order(warning, older)[0] is warning) is is_first
+@pytest.mark.parametrize(
+    ("one", "other", "number"),
+    [
+        # A habit explains the spike with which it begins; amid an old habit, a spike has a cause of its own.
+        (HABIT, finding(begins=DAY), 1),
+        (HABIT, finding(begins=DAY - HOUR), 2),
+        (HABIT, finding(begins=3 * DAY), 1),
+        (HABIT, finding(begins=3 * DAY + HOUR), 2),
+        (HABIT, finding(begins=2 * DAY, agent=2), 2),
+        (HABIT, finding(begins=2 * DAY + 2 * HOUR, ends=2 * DAY + HOUR), 2),
+        (HABIT, DOMINANCE, 2),
+        # A spike explains dominance if there were none without it, while it goes on.
+        (DOMINANCE, finding(excess=99), 2),
+        (DOMINANCE, finding(excess=100), 1),
+        (DOMINANCE, finding(begins=3 * DAY, ends=DAY), 2),
+        (DOMINANCE, finding(begins=3 * DAY, ends=DAY - HOUR), 1),
+        (DOMINANCE, finding(severity=INFO), 2),
+        # A run at the weekend explains a spike, and no loop.
+        (WEEKEND, finding(), 1),
+        (WEEKEND, finding(severity=CRITICAL), 2),
+        # A rotated secret shows as a silence; a dormant agent's credentials are unused.
+        (finding("rejections"), finding("silence"), 1),
+        (finding("dormant_agent"), finding("unused_credential"), 1),
+        (finding("rejections"), finding("spike"), 2),
+        # A silence of the organization explains the days without a token of each of which it covers a part.
+        (ZERO_DAY, silence(-HOUR, HOUR), 1),
+        (ZERO_DAY, silence(23 * HOUR, 33 * HOUR), 1),
+        (ZERO_DAY, silence(-9 * HOUR, 0 * HOUR), 2),
+        (ZERO_DAY, silence(DAY, 33 * HOUR), 2),
+        (ZERO_DAY, silence(0 * HOUR, DAY, agent=1), 2),
+        (ZERO_DAY, silence(0 * HOUR, DAY, is_of_part=True), 2),
+        (replace(ZERO_DAY, ends=NOW), silence(23 * HOUR, 25 * HOUR), 1),
+        (replace(ZERO_DAY, ends=NOW), silence(9 * HOUR, 24 * HOUR), 2),
+        (replace(ZERO_DAY, ends=NOW), silence(24 * HOUR, 33 * HOUR), 2),
+    ],
+)
+def test_what_has_one_cause_is_one_finding(one: Finding, other: Finding, number: int) -> None:
+    assert len(one_per_cause([one, other])) == len(one_per_cause([other, one])) == number
 
 
-def test_a_critical_finding_comes_before_a_warning_and_the_newer_before_the_older() -> None:
-    critical, older, newer = finding(severity=Severity.critical), finding(begins=4 * HOUR), finding(begins=2 * HOUR)
-    assert in_order(older, newer, critical) == [critical, newer, older]
-
-
-def test_a_habit_of_uncached_tokens_explains_the_spike_with_which_it_begins() -> None:
-    habit = finding("uncached_tokens", begins=2 * DAY, severity=Severity.info, excess=50)
-    [one] = one_per_cause([finding(begins=DAY + 3 * HOUR, severity=Severity.critical), habit])
-    assert one == replace(habit, severity=Severity.critical, excess=100, also_seen_as=("spike",))
-    # Amid an old habit it has a cause of its own.
-    old = finding("uncached_tokens", begins=3 * DAY)
-    assert len(one_per_cause([finding(begins=DAY), old])) == 2
-
-
-def test_another_agents_or_another_times_finding_has_another_cause() -> None:
-    habit = finding("uncached_tokens", begins=2 * DAY)
-    assert len(one_per_cause([habit, finding(agent=2, begins=2 * DAY)])) == 2
-    assert len(one_per_cause([habit, finding(begins=2 * DAY + 2 * HOUR, ends=2 * DAY + HOUR)])) == 2
-
-
-@pytest.mark.parametrize(("excess", "number"), [(99, 2), (100, 1)])
-def test_a_spike_explains_dominance_if_there_were_none_without_it(excess: int, number: int) -> None:
-    dominance = finding("dominance", begins=15 * DAY, excess=100)
-    assert len(one_per_cause([dominance, finding(excess=excess)])) == number
-
-
-def test_what_has_ended_or_is_only_listed_explains_no_dominance() -> None:
-    dominance = finding("dominance", begins=15 * DAY, excess=100)
-    assert len(one_per_cause([dominance, finding(begins=3 * DAY, ends=DAY, excess=100)])) == 2
-    assert len(one_per_cause([dominance, finding(severity=Severity.info, excess=100)])) == 2
-
-
-def test_a_habit_explains_no_dominance_and_the_spike_with_which_it_begins_does() -> None:
-    dominance, habit = finding("dominance", begins=15 * DAY, excess=100), finding("uncached_tokens", excess=100)
-    assert {one.kind for one in one_per_cause([dominance, habit])} == {"dominance", "uncached_tokens"}
-    [one] = one_per_cause([dominance, habit, finding()])
+def test_what_explains_another_takes_over_its_severity_and_says_so() -> None:
+    habit = replace(HABIT, severity=INFO, excess=50)
+    spike = finding(begins=DAY + 3 * HOUR, severity=CRITICAL)
+    assert one_per_cause([spike, habit]) == [
+        replace(habit, severity=CRITICAL, excess=100, also_seen_as=("spike",)),
+    ]
+    [one] = one_per_cause([DOMINANCE, finding("uncached_tokens"), finding()])
     assert (one.kind, one.also_seen_as) == ("uncached_tokens", ("dominance", "spike"))
 
 
-def test_sixty_agents_in_one_loop_of_days_are_one_finding_that_says_sixty() -> None:
-    spikes = [finding(agent=agent, begins=2 * DAY) for agent in range(1, 61)]
-    habits = [finding("uncached_tokens", agent=agent, begins=2 * DAY) for agent in range(1, 21)]
-    [one] = one_per_cause([*spikes, *habits])
-    assert (one.agent_count, one.also_seen_as, one.excess) == (60, ("uncached_tokens",), 60 * 100)
-    # A habit that is older has another cause.
-    assert len(one_per_cause([*spikes, finding("uncached_tokens", agent=1, begins=9 * DAY)])) == 2
-
-
-def test_a_run_at_the_weekend_explains_a_spike_and_not_a_loop() -> None:
-    run = finding("weekend", begins=DAY)
-    assert len(one_per_cause([run, finding()])) == 1
-    assert len(one_per_cause([run, finding(severity=Severity.critical)])) == 2
-
-
-def test_a_silence_of_the_organization_explains_its_days_without_a_token_and_that_of_an_agent_does_not() -> None:
-    zero_day = finding("zero_day", agent=None, begins=2 * DAY, ends=DAY)
-    outage = finding("silence", agent=None, begins=2 * DAY + HOUR, ends=DAY + HOUR, severity=Severity.critical)
-    [one] = one_per_cause([zero_day, outage])
-    assert (one.kind, one.begins, one.also_seen_as) == ("silence", outage.begins, ("zero_day",))
-    assert len(one_per_cause([zero_day, finding("silence", begins=2 * DAY)])) == 2
-    # Another day's is another cause.
-    assert len(one_per_cause([replace(zero_day, ends=NOW - 47 * HOUR), replace(outage, begins=NOW - 46 * HOUR)])) == 2
+ENOUGH = thresholds.COMMON_CAUSE_AGENTS
 
 
 @pytest.mark.parametrize(
-    ("begins", "ends", "number"),
+    ("agents", "more", "number"),
     [
-        # From so many hours after the first of two midnights to so many after it: some of each of two days.
-        (23, 25, 1),
-        (-9, 25, 1),
-        (9, 24, 2),
-        (24, 33, 2),
-        (-9, 0, 2),
-        (48, 57, 2),
+        (ENOUGH - 1, [], ENOUGH - 1),
+        (ENOUGH, [], 1),
+        # The organization's spike of that time, and not that of another.
+        (ENOUGH, [finding(agent=None)], 1),
+        (ENOUGH, [finding(agent=None, begins=DAY, ends=20 * HOUR)], 2),
+        # The habits that begin with these spikes, and no older one.
+        (ENOUGH, [finding("uncached_tokens", agent=agent) for agent in (1, 2)], 1),
+        (ENOUGH, [finding("uncached_tokens", begins=9 * DAY)], 2),
+        (ENOUGH, [finding("uncached_tokens", agent=99)], 2),
+        (ENOUGH - 1, [finding(agent=99, severity=INFO)], ENOUGH),
+        (ENOUGH - 1, [finding(agent=99, begins=6 * HOUR)], ENOUGH),
     ],
 )
-def test_a_silence_explains_two_days_without_a_token_if_it_covers_some_of_both(
-    begins: int, ends: int, number: int
+def test_agents_with_a_spike_from_the_same_hour_on_are_one_finding(
+    agents: int, more: list[Finding], number: int
 ) -> None:
-    zero_days = finding("zero_day", agent=None, begins=4 * DAY, ends=2 * DAY)
-    outage = finding("silence", agent=None, begins=4 * DAY - begins * HOUR, ends=4 * DAY - ends * HOUR)
-    assert len(one_per_cause([zero_days, outage])) == number
+    spikes = [finding(agent=agent, begins=(3 + agent % 2) * HOUR) for agent in range(1, agents + 1)]
+    assert len(one_per_cause([*spikes, *more])) == number
 
 
-def test_a_silence_of_a_part_explains_no_day_without_a_token() -> None:
-    zero_day = finding("zero_day", agent=None, begins=2 * DAY, ends=DAY)
-    part = replace(finding("silence", agent=None, begins=2 * DAY, ends=DAY), is_of_part=True)
-    assert len(one_per_cause([zero_day, part])) == 2
-
-
-@pytest.mark.parametrize(
-    ("agents", "number"), [(thresholds.COMMON_CAUSE_AGENTS - 1, 3), (thresholds.COMMON_CAUSE_AGENTS, 1)]
-)
-def test_agents_with_a_spike_from_the_same_hour_on_are_one_finding(agents: int, number: int) -> None:
+def test_several_agents_are_summed_up() -> None:
     spikes = [
-        finding(agent=agent, begins=3 * HOUR + (agent % 2) * HOUR, excess=agent) for agent in range(1, agents + 1)
+        finding(agent=agent, begins=(3 + agent % 2) * HOUR, ends=agent * HOUR / 60, excess=agent)
+        for agent in range(1, 61)
     ]
-    found = one_per_cause(spikes)
-    assert len(found) == number
-    if number == 1:
-        [one] = found
-        assert (one.agent_id, one.agent_count, one.begins, one.ends) == (None, agents, NOW - 4 * HOUR, NOW)
-        assert [each.agent_id for each in one.agents] == [UUID(int=agent) for agent in range(agents, 0, -1)]
-        assert one.excess == sum(range(agents + 1))
-
-
-def test_the_organizations_spike_is_that_of_agents_with_a_common_cause() -> None:
-    spikes = [finding(agent=agent) for agent in range(1, thresholds.COMMON_CAUSE_AGENTS + 1)]
-    assert len(one_per_cause([*spikes, finding(agent=None)])) == 1
-    assert len(one_per_cause([*spikes, finding(agent=None, begins=DAY, ends=20 * HOUR)])) == 2
+    [one] = one_per_cause([*spikes, finding("uncached_tokens", begins=2 * HOUR)])
+    assert (one.agent_id, one.agent_count, one.begins, one.ends) == (None, 60, NOW - 4 * HOUR, NOW - HOUR / 60)
+    assert [(each.agent_id, each.count) for each in one.agents] == [
+        (UUID(int=agent), agent + 10) for agent in (60, 59, 58, 57, 56)
+    ]
+    assert (one.excess, one.also_seen_as) == (sum(range(61)), ("uncached_tokens",))
+    assert one.summary == ("60 agents were issued 2,430 tokens from the same hour on; typically it is 600.")

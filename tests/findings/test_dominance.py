@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
 
 import pytest
 
-from tests.factories import NOON, Clock
-from tests.findings.conftest import Fleet
+from agentidp.findings.dominance import findings, first_day
+from tests.factories import NOON
+from tests.findings.conftest import Fleet, amounts, asked, body, window
 
 
-def dominant(fleet: Fleet, **query: int) -> list[str]:
-    """Who dominates, on its own account or because of a spike."""
-    found = fleet.findings(**query)
-    return [one["agentName"] for one in found if "dominance" in (one["kind"], *one["alsoSeenAs"])]
-
-
-def test_names_the_agent_above_its_share_and_says_what_was_seen(fleet: Fleet) -> None:
-    greedy, modest = fleet.agent("greedy"), fleet.agent("modest")
-    fleet.count(greedy, datetime(2026, 4, 1, tzinfo=UTC), 450)
-    fleet.count(greedy, datetime(2026, 4, 1, 5, tzinfo=UTC), 360)
-    fleet.count(greedy, NOON, 90)
-    fleet.count(modest, NOON, 100)
-    # Excluded: the month before.
-    fleet.count(modest, datetime(2026, 3, 31, 23, tzinfo=UTC), 9000)
-    fleet.store()
-    assert fleet.findings("dominance") == [
-        {
-            "kind": "dominance",
-            "severity": "warning",
-            "agentId": str(greedy),
-            "agentName": "greedy",
-            "window": {"from": "2026-04-01T00:00:00.000000Z", "to": "2026-04-15T12:00:00.000000Z"},
-            "observed": {"value": 90, "unit": "percent of the month's tokens"},
-            "expected": {
-                "value": 80,
-                "unit": "percent of the month's tokens",
-                "baseline": "the share that one agent may have, a parameter",
-            },
-            "agents": [],
-            "agentCount": 1,
-            "credentialId": None,
-            "alsoSeenAs": [],
-            "summary": "greedy was issued 900 of the 1,000 tokens of this month.",
-            "causes": "It probably asks for a new token before each call instead of keeping the one it has.",
-            "next": "Check whether it keeps its token for expires_in seconds, and how many instances of it run.",
-        }
-    ]
+def judged(greedy: int, modest: int, percent: int = 80, at: datetime = NOON) -> Any:
+    """What is found of two agents."""
+    row = {"agent_id": str(UUID(int=1)), "agent_name": "greedy", "token_count": greedy, "all_tokens": greedy + modest}
+    query = asked(at, percent=percent)
+    return findings([SimpleNamespace(**row)], query)
 
 
 @pytest.mark.parametrize(
@@ -55,58 +27,56 @@ def test_names_the_agent_above_its_share_and_says_what_was_seen(fleet: Fleet) ->
         (801, 199, 80, True),
         (800, 200, 80, False),  # not above it
         (501, 499, 50, True),
-        (99, 0, 80, False),  # too few to tell
         (81, 18, 80, False),  # too few to tell
         (81, 19, 80, True),
         (5000, 0, 80, False),  # the only one that works
     ],
 )
-def test_is_found_above_the_share_only(fleet: Fleet, greedy: int, modest: int, percent: int, is_found: bool) -> None:
-    fleet.count(fleet.agent("greedy"), NOON, greedy)
-    fleet.count(fleet.agent("modest"), NOON, modest)
-    fleet.store()
-    assert dominant(fleet, dominance_percent=percent) == ["greedy"] * is_found
+def test_is_found_above_the_share_only(greedy: int, modest: int, percent: int, is_found: bool) -> None:
+    assert len(judged(greedy, modest, percent)) == is_found
 
 
-def test_another_organizations_tokens_change_nothing(fleet: Fleet, outsiders: Fleet) -> None:
-    fleet.count(fleet.agent("greedy"), NOON, 900)
-    fleet.count(fleet.agent("modest"), NOON, 100)
-    fleet.store()
-    before = fleet.findings()
-    outsiders.count(outsiders.agent("huge"), NOON, 1_000_000)
-    outsiders.count(outsiders.agent("small"), NOON, 1)
-    outsiders.store()
-    assert fleet.findings() == before
-    assert dominant(outsiders) == ["huge"]
+def test_so_many_fewer_tokens_would_end_it() -> None:
+    [one] = judged(900, 100)
+    assert one.excess == 500
+    assert judged(900 - 500, 100) == []
 
 
 @pytest.mark.parametrize(
-    ("now", "is_found"),
+    ("today", "begins"),
     [
-        (datetime(2026, 4, 1, 1, tzinfo=UTC), False),
-        (datetime(2026, 4, 7, 23, tzinfo=UTC), False),
-        (datetime(2026, 4, 8, tzinfo=UTC), True),
+        (date(2026, 4, 1), date(2026, 3, 25)),
+        (date(2026, 4, 7), date(2026, 3, 25)),
+        (date(2026, 4, 8), date(2026, 4, 1)),
     ],
 )
-def test_the_first_job_of_a_month_does_not_dominate_it(
-    fleet: Fleet, clock: Clock, now: datetime, is_found: bool
-) -> None:
-    clock.now = now
-    nightly, office = fleet.agent("nightly"), fleet.agent("office")
-    # Excluded from the eighth day on: the days before the month.
-    fleet.count(office, datetime(2026, 3, 31, 12, tzinfo=UTC), 400)
-    fleet.count(nightly, datetime(2026, 4, 1, 0, tzinfo=UTC), 150)
-    fleet.count(office, datetime(2026, 4, 1, 0, tzinfo=UTC), 15)
-    fleet.store()
-    assert dominant(fleet) == ["nightly"] * is_found
+def test_in_its_first_week_a_month_begins_a_week_before(today: date, begins: date) -> None:
+    assert first_day(today) == begins
 
 
-def test_in_the_first_week_of_a_month_the_summary_names_the_day_since_which_tokens_count(
-    fleet: Fleet, clock: Clock
-) -> None:
-    clock.now = datetime(2026, 4, 2, 12, tzinfo=UTC)
-    fleet.count(fleet.agent("greedy"), clock.now, 90)
-    fleet.count(fleet.agent("modest"), clock.now, 10)
+def test_the_summary_names_the_day_since_which_tokens_count() -> None:
+    [one] = judged(90, 10, at=datetime(2026, 4, 2, 12, tzinfo=UTC))
+    assert one.summary == "greedy was issued 90 of the 100 tokens since Wednesday, 25 March 2026."
+
+
+def test_names_the_agent_above_its_share_and_says_what_was_seen(fleet: Fleet) -> None:
+    greedy, modest = fleet.agent("greedy"), fleet.agent("modest")
+    first = datetime(2026, 4, 1, tzinfo=UTC)
+    fleet.count(greedy, first, 810)
+    fleet.count(greedy, NOON, 90)
+    fleet.count(modest, NOON, 100)
+    # Excluded: the month before.
+    fleet.count(modest, first - timedelta(hours=1), 9000)
     fleet.store()
-    [one] = fleet.findings("dominance")
-    assert one["summary"] == "greedy was issued 90 of the 100 tokens since Wednesday, 25 March 2026."
+    assert fleet.findings("dominance") == [
+        body(
+            "dominance",
+            "warning",
+            (greedy, "greedy"),
+            window=window("2026-04-01T00:00", "2026-04-15T12:00"),
+            **amounts(90, 80, "percent of the month's tokens", "the share that one agent may have, a parameter"),
+            summary="greedy was issued 900 of the 1,000 tokens of this month.",
+            causes="It probably asks for a new token before each call instead of keeping the one it has.",
+            next="Check whether it keeps its token for expires_in seconds, and how many instances of it run.",
+        )
+    ]

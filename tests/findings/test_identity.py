@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,48 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentidp.findings.finding import ORGANIZATION, Contributor, Finding, KnownFinding, Severity
-from agentidp.findings.identity import (
-    MAX_MISSES,
-    QUIET,
-    QUIET_OF,
-    Happening,
-    reconcile,
-)
+from agentidp.findings.finding import ORGANIZATION, Contributor, Finding, Severity
+from agentidp.findings.identity import MAX_MISSES, QUIET, QUIET_OF
 from tests.factories import NOON, a_finding
+from tests.findings.conftest import History
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ONE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
-
-
-@dataclass
-class History:
-    """What is stored, look after look, and all that happened."""
-
-    at: datetime = NOON
-    stored: dict[UUID, KnownFinding] = field(default_factory=dict)
-    happened: list[tuple[UUID, Happening]] = field(default_factory=list)
-    ids: Any = field(default_factory=lambda: (uuid.UUID(int=n) for n in itertools.count(100)))
-
-    def look(self, *found: Finding, after: timedelta = timedelta(minutes=5), not_computed: Sequence[str] = ()) -> None:
-        """Look again, and store what became of the findings."""
-        self.at += after
-        result = reconcile(
-            [*self.stored.values()], found, self.at, not_computed=not_computed, new_id=lambda: next(self.ids)
-        )
-        self.stored |= {one.finding_id: one for one in result.findings}
-        self.happened += [(one.finding_id, happening) for one, happening in result.changes]
-
-    @property
-    def only(self) -> KnownFinding:
-        """The one finding that there has been."""
-        [one] = self.stored.values()
-        return one
-
-    @property
-    def happenings(self) -> list[str]:
-        """What happened to it."""
-        return [happening.value for _, happening in self.happened]
 
 
 def spike(at: datetime, **changes: Any) -> Finding:
@@ -63,8 +26,7 @@ def spike(at: datetime, **changes: Any) -> Finding:
     return a_finding(at, **({"agent_id": ONE, "agent_name": "one"} | changes))
 
 
-def test_keeps_its_id_while_it_goes_on() -> None:
-    history = History()
+def test_keeps_its_id_while_it_goes_on(history: History) -> None:
     for _ in range(20):
         history.look(spike(history.at + timedelta(minutes=5), begins=NOON - HOUR))
     assert history.happenings == ["opened"]
@@ -79,8 +41,7 @@ def expiring(credential_id: UUID, step: int = 1) -> Finding:
     return spike(NOON, kind="expiring_credential", credential_id=credential_id, step=step, **window)
 
 
-def test_another_credential_of_the_same_agent_is_another_finding() -> None:
-    history = History()
+def test_another_credential_of_the_same_agent_is_another_finding(history: History) -> None:
     history.look(expiring(ONE))
     for _ in range(MAX_MISSES):
         history.look(expiring(OTHER))
@@ -92,16 +53,15 @@ def test_another_credential_of_the_same_agent_is_another_finding() -> None:
     assert history.stored[by_credential[str(OTHER)].finding_id].kind == "dormant_agent"
 
 
-def test_each_further_reminder_is_an_escalation_once() -> None:
-    history = History()
+def test_each_further_reminder_is_an_escalation_once(history: History) -> None:
     for step in (1, 1, 2, 2, 2, 4, 4):
         history.look(expiring(ONE, step))
     assert history.happenings == ["opened", "escalated", "escalated"]
 
 
 @pytest.mark.parametrize("kind", ["spike", "peak", "uncached_tokens"])
-def test_ends_so_long_after_its_window(kind: str) -> None:
-    history, finding = History(), spike(NOON, kind=kind)
+def test_ends_so_long_after_its_window(history: History, kind: str) -> None:
+    finding = spike(NOON, kind=kind)
     history.look(finding)
     quiet = QUIET_OF.get(kind, QUIET)
     history.look(finding, after=quiet - timedelta(minutes=5, seconds=1))
@@ -109,13 +69,13 @@ def test_ends_so_long_after_its_window(kind: str) -> None:
     history.look(finding, after=timedelta(seconds=1))
     assert history.happenings == ["opened", "resolved"]
     assert history.only.ended_at == NOON
+    history.look(finding)
     before = history.only
     history.look(finding)
     assert (history.only, history.happenings) == (before, ["opened", "resolved"])
 
 
-def test_goes_on_again_under_its_id_where_its_window_does() -> None:
-    history = History()
+def test_goes_on_again_under_its_id_where_its_window_does(history: History) -> None:
     history.look(spike(NOON))
     history.look(spike(NOON), after=QUIET)
     later = history.at + HOUR
@@ -124,8 +84,7 @@ def test_goes_on_again_under_its_id_where_its_window_does() -> None:
     assert history.only.ended_at is None
 
 
-def test_one_that_was_over_when_it_was_seen_first_is_recorded_only() -> None:
-    history = History()
+def test_one_that_was_over_when_it_was_seen_first_is_recorded_only(history: History) -> None:
     history.look(spike(NOON - DAY))
     assert history.happenings == ["recorded"]
     assert history.only.ended_at == NOON - DAY
@@ -134,8 +93,7 @@ def test_one_that_was_over_when_it_was_seen_first_is_recorded_only() -> None:
 class TestMissing:
     """From an evaluation, while it went on."""
 
-    def test_ends_after_so_many_evaluations(self) -> None:
-        history = History()
+    def test_ends_after_so_many_evaluations(self, history: History) -> None:
         history.look(spike(NOON, kind="silence"))
         seen = history.at
         for _ in range(MAX_MISSES - 1):
@@ -146,16 +104,14 @@ class TestMissing:
         history.look()
         assert history.happenings == ["opened", "resolved"]
 
-    def test_keeps_on_if_it_flickers(self) -> None:
-        history = History()
+    def test_keeps_on_if_it_flickers(self, history: History) -> None:
         for _ in range(10):
             history.look(spike(history.at, begins=NOON - HOUR))
             for _ in range(MAX_MISSES - 1):
                 history.look()
         assert (history.happenings, history.only.misses) == (["opened"], MAX_MISSES - 1)
 
-    def test_does_not_end_while_nothing_is_known_about_its_kind(self) -> None:
-        history = History()
+    def test_does_not_end_while_nothing_is_known_about_its_kind(self, history: History) -> None:
         history.look(spike(NOON))
         for _ in range(MAX_MISSES):
             history.look(not_computed=["spike"])
@@ -165,37 +121,31 @@ class TestMissing:
         assert history.happenings == ["opened", "resolved"]
 
 
-class TestSeverity:
-    """Escalates once for each severity."""
+@pytest.mark.parametrize(
+    ("severities", "happened", "last"),
+    [
+        # Above what was reported only, once for each severity.
+        ("i w i w c i c", "opened escalated escalated", ("critical", "critical")),
+        ("c i", "opened", ("info", "critical")),
+        # One that begins again escalates again.
+        ("c - - - w c", "opened resolved reopened escalated", ("critical", "critical")),
+    ],
+)
+def test_escalates_once_for_each_severity(
+    history: History, severities: str, happened: str, last: tuple[str, str]
+) -> None:
+    by_letter = {severity.name[0]: severity for severity in Severity}
+    for letter in severities.split():
+        found = [spike(history.at, begins=NOON - HOUR, severity=by_letter[letter])] if letter != "-" else []
+        history.look(*found)
+    assert history.happenings == happened.split()
+    assert (history.only.severity.name, history.only.highest.name) == last
 
-    def test_escalates_above_what_was_reported_only(self) -> None:
-        history = History()
-        for severity in ("info", "warning", "info", "warning", "critical", "info", "critical"):
-            history.look(spike(history.at, begins=NOON - HOUR, severity=Severity[severity]))
-        assert history.happenings == ["opened", "escalated", "escalated"]
-        assert (history.only.severity, history.only.highest) == (Severity.critical, Severity.critical)
 
-    def test_one_that_begins_again_escalates_again(self) -> None:
-        history = History()
-        history.look(spike(history.at, begins=NOON - HOUR, severity=Severity.critical))
-        for _ in range(MAX_MISSES):
-            history.look()
-        for severity in ("warning", "critical"):
-            history.look(spike(history.at, begins=NOON - HOUR, severity=Severity[severity]))
-        assert history.happenings == ["opened", "resolved", "reopened", "escalated"]
-
-    def test_falls(self) -> None:
-        history = History()
-        for severity in ("critical", "info"):
-            history.look(spike(history.at, begins=NOON - HOUR, severity=Severity[severity]))
-        assert (history.only.severity, history.only.highest) == (Severity.info, Severity.critical)
-        assert history.happenings == ["opened"]
-
-    def test_one_that_is_over_does_not_escalate(self) -> None:
-        history = History()
-        history.look(spike(NOON - DAY, severity=Severity.info))
-        history.look(spike(NOON - DAY, severity=Severity.critical))
-        assert history.happenings == ["recorded"]
+def test_one_that_is_over_does_not_escalate(history: History) -> None:
+    history.look(spike(NOON - DAY, severity=Severity.info))
+    history.look(spike(NOON - DAY, severity=Severity.critical))
+    assert history.happenings == ["recorded"]
 
 
 class TestSame:
@@ -210,37 +160,32 @@ class TestSame:
             ("silence", HOUR + timedelta(minutes=1), False),
         ],
     )
-    def test_by_time(self, kind: str, gap: timedelta, is_same: bool) -> None:
-        history = History()
+    def test_by_time(self, history: History, kind: str, gap: timedelta, is_same: bool) -> None:
         history.look(spike(NOON, kind=kind))
         later = NOON + gap
         history.look(spike(later + HOUR, kind=kind, begins=later), after=gap + HOUR)
         assert len(history.stored) == (1 if is_same else 2)
 
-    def test_the_budget_of_the_next_month_is_another(self) -> None:
-        history = History()
+    def test_the_budget_of_the_next_month_is_another(self, history: History) -> None:
         month = {"kind": "budget", "agent_id": None, "begins": NOON - 14 * DAY}
         history.look(spike(NOON + 16 * DAY, **month))
         history.look(spike(NOON + 47 * DAY, **month | {"begins": NOON + 16 * DAY}), after=17 * DAY)
         assert len(history.stored) == 2
 
     @pytest.mark.parametrize("change", [{"agent_id": OTHER}, {"agent_id": None}, {"kind": "silence"}])
-    def test_another_agents_or_kind_is_another(self, change: dict[str, Any]) -> None:
-        history = History()
+    def test_another_agents_or_kind_is_another(self, history: History, change: dict[str, Any]) -> None:
         history.look(spike(NOON))
         history.look(spike(NOON, **change))
         assert len(history.stored) == 2
 
-    def test_a_cause_that_shows_in_another_way_keeps_the_id(self) -> None:
-        history = History()
+    def test_a_cause_that_shows_in_another_way_keeps_the_id(self, history: History) -> None:
         history.look(spike(NOON, kind="silence"))
         history.look(spike(NOON, kind="rejections", also_seen_as=("silence",), severity=Severity.critical))
         assert (history.only.kind, history.happenings) == ("rejections", ["opened", "escalated"])
         history.look(spike(NOON, kind="silence"))
         assert (history.only.kind, len(history.stored)) == ("silence", 1)
 
-    def test_of_two_of_one_agent_each_keeps_its_own(self) -> None:
-        history = History()
+    def test_of_two_of_one_agent_each_keeps_its_own(self, history: History) -> None:
         early, late = spike(NOON - 9 * HOUR), spike(NOON)
         history.look(early, late)
         ids = {one.begins: one.finding_id for one in history.stored.values()}
@@ -248,9 +193,8 @@ class TestSame:
         assert {one.begins: one.finding_id for one in history.stored.values()} == ids
         assert sorted(history.happenings) == ["opened", "recorded"]
 
-    def test_agents_spikes_become_one_of_the_organization(self) -> None:
+    def test_agents_spikes_become_one_of_the_organization(self, history: History) -> None:
         agents = [uuid.UUID(int=number) for number in range(1, 8)]
-        history = History()
         history.look(*(spike(NOON, agent_id=agent, agent_name=str(agent)) for agent in agents))
         assert history.happenings == ["opened"] * 7
         together = spike(
@@ -274,9 +218,8 @@ class TestSame:
         ("named", "count", "is_same"), [(ONE, 1, True), (OTHER, 2, True), (OTHER, 1, False), (OTHER, None, False)]
     )
     def test_an_agents_becomes_that_of_several_if_it_may_be_one_of_them(
-        self, named: UUID, count: int | None, is_same: bool
+        self, history: History, named: UUID, count: int | None, is_same: bool
     ) -> None:
-        history = History()
         history.look(spike(NOON))
         agents = (Contributor(agent_id=named, agent_name="some", count=9),)
         history.look(spike(NOON, agent_id=None, agents=agents, agent_count=count))

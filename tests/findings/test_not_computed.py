@@ -1,4 +1,4 @@
-"""A kind whose statement runs out of time is named; the others are reported."""
+"""Which kinds are computed: those that are asked for, but for one whose statement runs out of time, which is named."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import pytest
 from agentidp.db.database import Database
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import KINDS, findings, findings_query
+from agentidp.findings import KINDS, OF_REGISTERED, findings, findings_query
+from agentidp.services import Services
 from tests.factories import NOON, PATIENCE
 from tests.findings.conftest import Fleet
-
-pytestmark = pytest.mark.slow
 
 OF_THE_ORGANIZATION = {"budget", "peak", "zero_day"}
 """The kinds whose statements read no agent."""
@@ -32,6 +31,7 @@ def idle(fleet: Fleet) -> Fleet:
     return fleet
 
 
+@pytest.mark.slow
 def test_reports_the_other_kinds_and_names_those_that_ran_out_of_time(
     idle: Fleet, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,3 +61,21 @@ def test_reports_the_other_kinds_and_names_those_that_ran_out_of_time(
             )
             with pytest.raises(DatabaseUnavailable):
                 findings(hasty.of(idle.organization_id, NOON).run, query)
+
+
+def asked(services: Services, *, of_registered: bool) -> set[str]:
+    """The statements that findings run."""
+    names: set[str] = set()
+
+    def run(*calls: Call) -> list[Rows]:
+        names.update(call.name.rpartition("/")[2] for call in calls)
+        return [[] for _ in calls]
+
+    findings(run, replace(findings_query(NOON, services.settings), of_registered=of_registered))
+    return names
+
+
+def test_a_replayed_history_needs_no_registry(services: Services) -> None:
+    assert findings_query(NOON, services.settings).of_registered
+    assert asked(services, of_registered=True) - asked(services, of_registered=False) == OF_REGISTERED
+    assert KINDS.keys() > OF_REGISTERED

@@ -79,14 +79,22 @@ def test_an_agent_that_rests_on_two_days_of_two_weeks_needs_more_than_three_days
     assert bool(silence_by_days(counts, 10 * WEEK - DAY + 10, 8, ())) is is_silent
 
 
-@pytest.mark.parametrize(("pauses", "hours", "is_silent"), [(1, 4, True), (2, 6, False), (2, 7, True)])
+@pytest.mark.parametrize(
+    ("days", "hours", "is_silent"),
+    [
+        ([35], 4, True),
+        ([35, 44], 6, False),
+        ([35, 44], 7, True),
+        # More than eight weeks before.
+        ([6, 8], 4, True),
+    ],
+)
 def test_an_agent_is_silent_after_more_than_twice_its_second_longest_pause(
-    pauses: int, hours: int, is_silent: bool
+    days: list[int], hours: int, is_silent: bool
 ) -> None:
     counts = [3] * (10 * WEEK)
-    for pause in range(pauses):
-        begins = (5 + pause) * WEEK + 40
-        counts[begins : begins + 3] = [0] * 3
+    for day in days:
+        counts[day * DAY + 16 : day * DAY + 19] = [0] * 3
     assert bool(silence_of_agent([*counts, *[0] * hours, 0], (), ())) is is_silent
 
 

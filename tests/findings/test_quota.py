@@ -9,13 +9,13 @@ from uuid import UUID
 
 import pytest
 
-from agentidp.findings.finding import FindingsQuery, Severity
+from agentidp.findings.finding import Severity
 from agentidp.findings.quota import findings, severity_of
 from agentidp.findings.thresholds import QUOTA_NEAR_PERCENT
 from agentidp.oauth.quotas import exhausted_at
 from agentidp.registry.quotas import MAX_TOKENS, set_quota
 from tests.factories import NOON, Clock, database_of
-from tests.findings.conftest import Fleet
+from tests.findings.conftest import Fleet, amounts, asked, body, window
 from tests.oauth.test_quotas import ask
 
 MIDNIGHT = NOON.replace(hour=0)
@@ -53,7 +53,7 @@ def test_is_as_urgent_as_it_is_near(tokens_used: int, is_enforced: bool, severit
 def test_the_most_urgent_of_several_is_reported_and_of_these_the_one_that_ends_last() -> None:
     hour, day = used("hour", 100, 100, is_enforced=True), used("day", 90, 100, is_enforced=True)
     month = used("month", 85, 100, is_enforced=True)
-    query = FindingsQuery(at=NOON, days=7, token_ttl=3600, dominance_percent=80)
+    query = asked()
     assert [one.unit for one in findings([hour, day, month], query)] == ["tokens in the hour"]
     assert [one.unit for one in findings([day, month], query)] == ["tokens in the month"]
     assert findings([used("day", 10, 100)], query) == []
@@ -79,66 +79,71 @@ def test_a_pace_that_lasts_for_longer_than_there_are_dates_lasts() -> None:
     assert exhausted_at(1, MAX_TOKENS, MIDNIGHT, MIDNIGHT + timedelta(days=30), NOON) is None
 
 
+ENDS = "at 00:00 UTC on Thursday, 16 April 2026"
+
+
+@pytest.mark.parametrize(
+    ("row", "then"),
+    [
+        (
+            used("day", 90, 100),
+            "90 % of the organization's quota of 100 tokens per day is used. At this pace nothing is "
+            f"left at 13:20 UTC on Wednesday, 15 April 2026, before it ends {ENDS}.",
+        ),
+        (
+            used("day", 100, 100, is_enforced=True),
+            "100 % of the organization's quota of 100 tokens per day is used. "
+            f"Tokens are refused until it ends, {ENDS}.",
+        ),
+        (
+            used("day", 2, 1),
+            "200 % of the organization's quota of 1 token per day is used. It is not enforced, so no "
+            f"token is refused. It ends {ENDS}.",
+        ),
+    ],
+)
+def test_says_what_happens_then(row: Any, then: str) -> None:
+    [one] = findings([row], asked())
+    assert one.summary == then
+
+
+def test_at_its_pace_a_quota_may_last_until_it_ends() -> None:
+    query = asked(NOON + timedelta(hours=11))
+    [one] = findings([used("day", 90, 100)], query)
+    assert one.summary.endswith(f"At this pace it lasts until it ends, {ENDS}.")
+
+
 def test_reports_an_agents_quota_that_will_be_used_before_it_ends(fleet: Fleet) -> None:
-    agent_id = fleet.agent("reader")
-    fleet.count(agent_id, NOON, 90)
+    agent_id, deleted = fleet.agent("reader"), fleet.agent("deleted")
+    for each in (agent_id, deleted):
+        fleet.count(each, NOON, 90)
+        set_to(fleet, each, "day", 100, enforce=True)
     fleet.store()
-    set_to(fleet, agent_id, "day", 100, enforce=True)
     set_to(fleet, agent_id, "month", 1_000_000, enforce=True)
+    assert len(fleet.findings("quota")) == 2
+    assert fleet.client.delete(f"/api/v1/agents/{deleted}", headers=fleet.reader.bearer()).status_code == 204
     assert fleet.findings("quota") == [
-        {
-            "kind": "quota",
-            "severity": "info",
-            "agentId": str(agent_id),
-            "agentName": "reader",
-            "window": {"from": "2026-04-15T00:00:00.000000Z", "to": "2026-04-16T00:00:00.000000Z"},
-            "observed": {"value": 90, "unit": "tokens in the day"},
-            "expected": {"value": 100, "unit": "tokens in the day", "baseline": "the agent's quota per day"},
-            "agents": [],
-            "agentCount": 1,
-            "credentialId": None,
-            "alsoSeenAs": [],
-            "summary": "90 % of reader's quota of 100 tokens per day is used. At this pace nothing is left at 13:20 "
-            "UTC on Wednesday, 15 April 2026, before it ends at 00:00 UTC on Thursday, 16 April 2026.",
-            "causes": "There is more work than the quota was made for, or an agent asks for more tokens than it needs.",
-            "next": "See whether other findings explain the tokens. If they are needed, raise the quota, which works "
-            "at once.",
-        }
+        body(
+            "quota",
+            "info",
+            (agent_id, "reader"),
+            window=window("2026-04-15T00:00", "2026-04-16T00:00"),
+            **amounts(90, 100, "tokens in the day", "the agent's quota per day"),
+            summary="90 % of reader's quota of 100 tokens per day is used. At this pace nothing is left at 13:20 UTC "
+            f"on Wednesday, 15 April 2026, before it ends {ENDS}.",
+            causes="There is more work than the quota was made for, or an agent asks for more tokens than it needs.",
+            next="See whether other findings explain the tokens. If they are needed, raise the quota, which works at "
+            "once.",
+        )
     ]
 
 
-def test_reports_an_enforced_quota_that_refuses_tokens(fleet: Fleet) -> None:
+def test_is_critical_while_an_enforced_quota_refuses_tokens(fleet: Fleet, clock: Clock) -> None:
     set_to(fleet, None, "hour", 1, enforce=True)
     assert [ask(fleet.client, fleet.reader).status_code for _ in range(3)] == [200, 429, 429]
     [found] = fleet.findings("quota")
     assert (found["severity"], found["agentId"], found["agentCount"]) == ("critical", None, 0)
-    assert found["summary"] == (
-        "100 % of the organization's quota of 1 token per hour is used. Tokens are refused until it ends, at 13:00 UTC "
-        "on Wednesday, 15 April 2026."
-    )
-
-
-def test_a_quota_that_only_observes_is_a_warning(fleet: Fleet) -> None:
-    set_to(fleet, fleet.reader.agent_id, "hour", 1, enforce=False)
-    assert [ask(fleet.client, fleet.reader).status_code for _ in range(2)] == [200, 200]
-    [found] = fleet.findings("quota")
-    assert (found["severity"], found["agentId"]) == ("warning", str(fleet.reader.agent_id))
-    assert found["summary"].startswith("200 % of ")
-    assert "It is not enforced, so no token is refused." in found["summary"]
-
-
-def test_ends_with_its_window(fleet: Fleet, clock: Clock) -> None:
-    set_to(fleet, None, "hour", 1, enforce=True)
-    ask(fleet.client, fleet.reader)
-    assert fleet.findings("quota")
     clock.now = datetime(2026, 4, 15, 13, tzinfo=UTC)
-    assert fleet.findings("quota") == []
-
-
-def test_nothing_is_said_of_another_organizations_quota(fleet: Fleet, outsiders: Fleet) -> None:
-    set_to(outsiders, None, "hour", 1, enforce=True)
-    ask(fleet.client, outsiders.reader)
-    assert outsiders.findings("quota")
     assert fleet.findings("quota") == []
 
 

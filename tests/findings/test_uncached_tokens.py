@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -11,24 +10,21 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from flask import Flask
 
 from agentidp.findings import thresholds
-from agentidp.findings.uncached_tokens import habit_of
+from agentidp.findings.finding import Severity
+from agentidp.findings.uncached_tokens import fewest_tokens, habit_of
 from agentidp.oauth import issuance
 from agentidp.registry.resource_servers import add_resource_server, update_resource_server
-from agentidp.services import Services
-from tests.citus import REFUSED_BY_CITUS
-from tests.factories import Clock, database_of
-from tests.findings.conftest import Fleet
-
-pytestmark = pytest.mark.slow
+from tests.factories import database_of
+from tests.findings.conftest import Fleet, Lists, Usage, amounts, body, window
 
 TODAY = datetime(2026, 4, 15, tzinfo=UTC)
 OFFICE = range(9, 17)
 """Hours of a day."""
+ALWAYS = range(24)
 
-FOUND = ["worker"]
+Tokens = int | Callable[[datetime], int]
 
 
 def at(days_ago: int, hour: int = 0) -> datetime:
@@ -36,53 +32,203 @@ def at(days_ago: int, hour: int = 0) -> datetime:
     return TODAY - timedelta(days=days_ago) + timedelta(hours=hour)
 
 
-def works(
-    fleet: Fleet,
-    agent_id: UUID,
-    days_ago: Iterable[int],
-    hours: Iterable[int],
-    tokens: int | Callable[[datetime], int],
+def works(usage: Usage, name: str, *times: tuple[Iterable[int], Iterable[int], Tokens]) -> UUID:
+    """An agent.
+
+    :param times: days ago, hours, and the tokens in each of them, beside which there are ten requests.
+    """
+    agent_id = usage.agent(name)
+    for days_ago, hours, tokens in times:
+        for when in (at(day, hour) for day in days_ago for hour in hours):
+            usage.count(agent_id, when, tokens if isinstance(tokens, int) else tokens(when), requests=10)
+    return agent_id
+
+
+def calls(mean: int, seed: str) -> Callable[[datetime], int]:
+    """As many calls an hour as chance makes of the mean, each of which asks for a token."""
+    random = Random(seed)
+    return lambda when: sum(random.random() < mean / 1000 for _ in range(1000))
+
+
+def replicas(number: int, seed: str) -> Callable[[datetime], int]:
+    """As many instances that keep their tokens and renew them a little early: now and then one asks twice an hour."""
+    random = Random(seed)
+    return lambda when: number + sum(random.random() < 0.05 for _ in range(number))
+
+
+def uneven(when: datetime) -> int:
+    """60 an hour on average."""
+    return 40 + 40 * (when.hour % 2)
+
+
+LOOP = {at(day, hour) for day in (1, 2) for hour in (9, 10, 11)}
+
+
+@pytest.mark.parametrize(
+    ("times", "is_found"),
+    [
+        # Ten instances that keep their token, and one more.
+        ([([1, 2], OFFICE, 10)], False),
+        ([([1, 2], OFFICE, 11)], True),
+        # 28 and 30 tokens on each day, of which two are needed.
+        ([([1, 2], [9, 14], 14)], False),
+        ([([1, 2], [9, 14], 15)], True),
+        # An incident; two days in a row, also if it was idle between them.
+        ([([1], OFFICE, 160)], False),
+        ([([0, 1], range(11), 160)], True),
+        ([([1, 4], OFFICE, 160)], True),
+        ([([1, 3, 5], OFFICE, 160), ([2, 4], OFFICE, 1)], False),
+        # Before the days looked at.
+        ([([7, 8], OFFICE, 160)], False),
+        # A retry loop in fewer than half of the active hours, and in half of them.
+        ([(range(1, 7), OFFICE, lambda when: 3600 if when in LOOP else 1)], False),
+        ([(range(1, 7), OFFICE, lambda when: 3600 if when in LOOP or when.hour == 12 else 1)], True),
+        # Instances that keep their tokens ask in turn; calls come by chance, and a schedule is too steady.
+        ([(range(1, 14), ALWAYS, replicas(12, "a"))], False),
+        ([(range(1, 14), ALWAYS, replicas(40, "b"))], False),
+        ([(range(1, 14), ALWAYS, calls(12, "c"))], True),
+        ([(range(1, 14), ALWAYS, calls(40, "d"))], True),
+        ([(range(1, 14), ALWAYS, 100)], False),
+        ([(range(1, 14), ALWAYS, 101)], True),
+        # A crowd that starts on one day, and three instances that start again each hour.
+        ([([0], range(11), 60)], False),
+        ([(range(7), ALWAYS, 3)], False),
+    ],
+)
+def test_is_a_habit(lists: Lists, times: Any, is_found: bool) -> None:
+    works(lists, "worker", *times)
+    assert len(lists.findings("uncached_tokens", now=at(0, 12))) == is_found
+
+
+@pytest.mark.parametrize(("days", "is_found"), [(1, False), (2, True), (90, True)])
+def test_is_found_on_a_day_that_is_looked_at_though_it_began_before(lists: Lists, days: int, is_found: bool) -> None:
+    works(lists, "worker", ([1, 2], OFFICE, 60))
+    assert len(lists.findings("uncached_tokens", days=days)) == is_found
+
+
+def test_the_latest_habit_is_reported_to_the_end_of_its_last_day(lists: Lists) -> None:
+    works(lists, "worker", ([6, 7, 2, 3], OFFICE, 60), ([1, 4, 5], OFFICE, 1))
+    [one] = lists.findings("uncached_tokens")
+    assert (one.begins, one.ends) == (at(3), at(1))
+
+
+def test_a_client_that_begins_to_do_it_is_found_on_the_second_day(lists: Lists) -> None:
+    works(
+        lists, "worker", (range(2, 60), ALWAYS, 1), ([1], range(12), 1), ([1], range(12, 24), 160), ([0], [0, 1], 160)
+    )
+    assert lists.findings("uncached_tokens", now=at(1, 23)) == []
+    assert len(lists.findings("uncached_tokens", now=at(0, 2))) == 1
+
+
+@pytest.mark.parametrize(
+    ("token_ttl", "hours", "tokens", "fewest"),
+    [
+        # Two days each; tokens an hour, of which the factor is 10 times what is needed.
+        (3600, OFFICE, 11, 16),
+        (3600, [9, 11, 13], 11, 6),
+        (300, OFFICE, 121, 192),
+        (300, OFFICE, 120, None),
+        (300, [9], 121, 24),
+        # Five fit into an hour and a bit; a run of two hours needs eleven, not twice six.
+        (700, [9, 10], 56, 22),
+        (5400, range(9, 12), 11, 4),
+        # Idle at 10: within the life of a token that lasts as long.
+        (7200, [9, 11], 16, 4),
+        (7200, [9, 11, 13, 15], 21, 8),
+        (7200, [9, 11, 13, 15], 10, None),
+        # One token spans a day, whatever is idle in it.
+        (86_400, [0, 23], 15, 2),
+        (86_400, ALWAYS, 2, 2),
+        # A job that begins again each hour.
+        (86_400, ALWAYS, 1, None),
+    ],
+)
+def test_the_fewest_follow_the_lifetime_and_the_active_hours(
+    lists: Lists, token_ttl: int, hours: Iterable[int], tokens: int, fewest: int | None
 ) -> None:
-    """Count tokens in hours of days, and ten requests beside them."""
-    for day in days_ago:
-        for hour in hours:
-            when = at(day, hour)
-            fleet.count(agent_id, when, tokens if isinstance(tokens, int) else tokens(when), requests=10)
+    works(lists, "worker", ([1, 2], hours, tokens))
+    found = lists.findings("uncached_tokens", token_ttl=token_ttl)
+    assert [one.expected for one in found] == ([] if fewest is None else [fewest])
 
 
-def names(found: list[dict[str, Any]]) -> list[str]:
-    return [one["agentName"] for one in found]
+def test_the_fewest_tokens_are_one_a_lifetime_in_each_run_of_hours() -> None:
+    assert [fewest_tokens([9, 10, 11, 14], ttl) for ttl in (3600, 700, 7200)] == [4, 22, 3]
+    assert (fewest_tokens([0, 23], 86_400), fewest_tokens([], 3600)) == (1, 0)
 
 
-def test_says_how_many_were_issued_and_how_many_suffice(fleet: Fleet) -> None:
-    worker = fleet.agent("worker")
-    works(fleet, worker, [1, 2, 3], OFFICE, 160)
-    works(fleet, worker, [0], range(9, 12), 160)
-    # Excluded: the day before, on which it cached.
-    works(fleet, worker, [4], OFFICE, 1)
-    works(fleet, fleet.agent("thrifty"), range(7), range(24), 1)
-    fleet.store()
-    assert fleet.findings("uncached_tokens") == [
-        {
-            "kind": "uncached_tokens",
-            "severity": "warning",
-            "agentId": str(worker),
-            "agentName": "worker",
-            "window": {"from": "2026-04-12T00:00:00.000000Z", "to": "2026-04-15T12:00:00.000000Z"},
-            "observed": {"value": 4320, "unit": "tokens"},
-            "expected": {"value": 27, "unit": "tokens", "baseline": "one each 3600 seconds in its active hours"},
-            "agents": [],
-            "agentCount": 1,
-            "credentialId": None,
-            "alsoSeenAs": [],
-            "summary": "worker was issued 4,320 tokens on 4 days; it needed 27.",
-            "causes": "It asks for a new token before each call instead of keeping the one that it has, or very many "
-            "instances of it run.",
-            "next": "Make it keep its token for the 3600 seconds of expires_in, which would have saved 4,293 tokens. "
-            "If its instances are short-lived, let them share one. If many instances run, declare how many: "
-            "agentidp agent update --expected-replicas.",
-        }
-    ]
+@pytest.mark.parametrize(
+    ("declared", "token_ttl", "tokens", "is_found"),
+    [
+        (12, 3600, 120, False),  # ten times what twelve need
+        (12, 3600, 121, True),
+        (2, 3600, 20, False),
+        (2, 3600, 21, True),  # though it is as steady as 21 instances
+        (1, 3600, 11, True),
+        (12, 1800, 240, False),
+        (12, 1800, 241, True),
+        (12, 7200, 60, False),
+        (12, 7200, 61, True),
+        (None, 3600, 21, False),
+        (None, 3600, 100, False),  # instances, as far as one can see
+        (None, 3600, 101, True),
+        (10_000, 3600, 100_000, False),
+    ],
+)
+def test_declared_replicas_need_a_token_each(declared: int | None, token_ttl: int, tokens: int, is_found: bool) -> None:
+    hours = 2 * 24
+    habit = habit_of([tokens] * hours, [tokens] * hours, token_ttl, 0, declared)
+    assert (habit is not None) == is_found
+
+
+@pytest.mark.parametrize(("declared", "named"), [(1, "1 declared replica"), (12, "12 declared replicas")])
+def test_names_the_declared_replicas(lists: Lists, declared: int, named: str) -> None:
+    lists.replicas[works(lists, "worker", ([1, 2], OFFICE, 400))] = declared
+    [one] = lists.findings("uncached_tokens")
+    assert (one.severity, one.expected) == (Severity.warning, 16 * declared)
+    assert one.baseline == f"one each 3600 seconds in its active hours, for {named}"
+    assert one.summary == f"worker was issued 6,400 tokens on 2 days; its {named} needed {16 * declared}."
+    assert one.causes.endswith(", or more instances of it run than are declared.")
+
+
+NIGHTS = [day for day in range(35) if at(day).weekday() < 5]
+
+
+@pytest.mark.parametrize(
+    ("times", "severity", "begins"),
+    [
+        # Up to 25 times what is needed is only listed.
+        ([([1, 2], OFFICE, 25)], Severity.info, 2),
+        ([([1, 2], OFFICE, 26)], Severity.warning, 2),
+        # News for two weeks; then by design, also after a day of rest or of little work.
+        ([(range(1, 14), OFFICE, 160)], Severity.warning, 13),
+        ([(range(15), OFFICE, 160)], Severity.info, 14),
+        ([({*range(40)} - {3}, OFFICE, 160), ([3], OFFICE, 1)], Severity.info, 2),
+        # 40 jobs each night, and by day one token an hour: at the weekend the night is all that there is.
+        ([(range(28), [3], 40), (NIGHTS[:20], OFFICE, 1)], Severity.warning, 4),
+        ([(range(35), [3], 40), (NIGHTS, OFFICE, 1)], Severity.info, 4),
+        # More than three times as much is news again, as is what instances do that kept their tokens.
+        ([(range(3, 30), OFFICE, uneven), ([1, 2], OFFICE, 181)], Severity.warning, 2),
+        ([(range(3, 30), OFFICE, uneven), ([1, 2], OFFICE, 180)], Severity.info, 29),
+        ([(range(2, 30), ALWAYS, 12), ([0, 1], ALWAYS, calls(600, "g"))], Severity.warning, 1),
+    ],
+)
+def test_is_news_while_it_is_new(lists: Lists, times: Any, severity: Severity, begins: int) -> None:
+    works(lists, "worker", *times)
+    [one] = lists.findings("uncached_tokens")
+    assert (one.severity, one.begins) == (severity, at(begins))
+
+
+def test_a_habit_begins_on_the_same_day_whenever_one_asks(lists: Lists) -> None:
+    works(lists, "worker", (range(40), ALWAYS, calls(200, "e")))
+    found = [lists.findings("uncached_tokens", now=at(0, 12) - timedelta(hours=hours)) for hours in range(0, 288, 12)]
+    assert {one.begins for [one] in found} == {datetime(2026, 3, 7, tzinfo=UTC)}
+
+
+def test_twenty_agents_that_waste_the_most_are_named(lists: Lists) -> None:
+    for number in range(21):
+        works(lists, f"worker {number:02}", ([1, 2], OFFICE, 20 + number))
+    names = [one.agent_name for one in lists.findings("uncached_tokens")]
+    assert sorted(map(str, names)) == [f"worker {number:02}" for number in range(1, 21)]
 
 
 def issue(fleet: Fleet, agent_id: UUID, when: datetime, resource: str | None, number: int) -> None:
@@ -113,6 +259,7 @@ def change_server(fleet: Fleet, server_id: UUID, **change: Any) -> None:
         update_resource_server(opened, fleet.services.settings, server_id, change)
 
 
+@pytest.mark.slow
 def test_tokens_for_a_resource_server_that_wants_one_for_each_call_are_left_out(fleet: Fleet, outsiders: Fleet) -> None:
     per_call, other = (f"https://{name}.example/{uuid4()}" for name in ("pay", "files"))
     with database_of(fleet.services, fleet.organization_id).transaction() as opened:
@@ -150,440 +297,66 @@ def test_tokens_for_a_resource_server_that_wants_one_for_each_call_are_left_out(
     assert len(fleet.findings("uncached_tokens")) == 2
 
 
-def test_ends_with_its_last_day_where_it_has_ended(fleet: Fleet) -> None:
-    worker = fleet.agent("worker")
-    works(fleet, worker, [2, 3], OFFICE, 60)
-    works(fleet, worker, [1], OFFICE, 1)
-    fleet.store()
-    [found] = fleet.findings("uncached_tokens")
-    assert found["window"] == {"from": "2026-04-12T00:00:00.000000Z", "to": "2026-04-14T00:00:00.000000Z"}
+@pytest.mark.slow
+class TestStatement:
+    """What else the statement selects."""
 
-
-@pytest.mark.parametrize(
-    ("tokens", "is_found"),
-    [
-        (10, False),  # ten instances that keep their token
-        (11, True),
-    ],
-)
-def test_is_found_above_the_factor_only(fleet: Fleet, tokens: int, is_found: bool) -> None:
-    works(fleet, fleet.agent("worker"), [1, 2], OFFICE, tokens)
-    fleet.store()
-    assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
-
-
-@pytest.mark.parametrize(("tokens", "is_found"), [(14, False), (15, True)])
-def test_a_day_of_few_tokens_is_none(fleet: Fleet, tokens: int, is_found: bool) -> None:
-    # 28 and 30 on each day, against two that are needed.
-    works(fleet, fleet.agent("worker"), [1, 2], [9, 14], tokens)
-    fleet.store()
-    assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
-
-
-@pytest.mark.parametrize(
-    ("days_ago", "is_found"),
-    [
-        ([1], False),  # an incident
-        ([0, 1], True),
-        ([1, 4], True),  # idle between them, so in a row
-        ([6, 7], False),  # the second lies before the days looked at, but is not read either
-        ([7, 8], False),
-    ],
-)
-def test_is_found_on_two_days_in_a_row(fleet: Fleet, days_ago: list[int], is_found: bool) -> None:
-    works(fleet, fleet.agent("worker"), days_ago, range(11), 160)
-    fleet.store()
-    assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
-
-
-def test_days_with_thrifty_ones_between_them_are_not_in_a_row(fleet: Fleet) -> None:
-    worker = fleet.agent("worker")
-    works(fleet, worker, [1, 3, 5], OFFICE, 60)
-    works(fleet, worker, [2, 4], OFFICE, 1)
-    fleet.store()
-    assert fleet.findings("uncached_tokens") == []
-
-
-@pytest.mark.parametrize(("days", "is_found"), [(1, False), (2, True), (90, True)])
-def test_a_habit_is_found_on_a_day_that_is_looked_at_though_it_began_before(
-    fleet: Fleet, days: int, is_found: bool
-) -> None:
-    works(fleet, fleet.agent("worker"), [1, 2], OFFICE, 60)
-    fleet.store()
-    assert names(fleet.findings("uncached_tokens", days=days)) == FOUND * is_found
-
-
-@pytest.mark.parametrize(("days_ago", "is_found"), [([12, 13], True), ([13, 14], False)])
-def test_a_habit_that_ended_two_weeks_ago_is_not_found_however_far_one_looks(
-    fleet: Fleet, days_ago: list[int], is_found: bool
-) -> None:
-    works(fleet, fleet.agent("worker"), days_ago, OFFICE, 60)
-    fleet.store()
-    assert names(fleet.findings("uncached_tokens", days=90)) == FOUND * is_found
-
-
-def test_the_latest_habit_of_an_agent_is_the_one_that_is_reported(fleet: Fleet) -> None:
-    worker = fleet.agent("worker")
-    works(fleet, worker, [5, 6, 1, 2], OFFICE, 60)
-    works(fleet, worker, [3, 4], OFFICE, 1)
-    fleet.store()
-    [found] = fleet.findings("uncached_tokens")
-    assert found["window"] == {"from": "2026-04-13T00:00:00.000000Z", "to": "2026-04-15T00:00:00.000000Z"}
-
-
-@pytest.mark.parametrize(
-    ("loops", "is_found"),
-    [
-        ([(1, 9), (1, 10), (1, 11)], False),
-        # On the day before as well: twice in a row, but in fewer than half of the active hours.
-        ([(day, hour) for day in (1, 2) for hour in (9, 10, 11)], False),
-        ([(day, hour) for day in (1, 2) for hour in (9, 10, 11, 12)], True),
-    ],
-)
-def test_a_retry_loop_of_a_few_hours_is_no_habit(fleet: Fleet, loops: list[tuple[int, int]], is_found: bool) -> None:
-    worker = fleet.agent("worker")
-    hours_of_loops = {at(*loop) for loop in loops}
-    works(fleet, worker, range(1, 7), OFFICE, lambda when: 3600 if when in hours_of_loops else 1)
-    fleet.store()
-    assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
-
-
-def test_a_client_that_begins_to_do_it_is_found_on_the_second_day(fleet: Fleet, clock: Clock) -> None:
-    worker = fleet.agent("worker")
-    works(fleet, worker, range(2, 160), range(24), 1)
-    works(fleet, worker, [1], range(12), 1)
-    works(fleet, worker, [1], range(12, 24), 160)
-    works(fleet, worker, [0], range(2), 160)
-    fleet.store()
-    clock.now = at(1, 23)
-    assert names(fleet.findings("uncached_tokens")) == []
-    clock.now = at(0, 2)
-    assert names(fleet.findings("uncached_tokens")) == FOUND
-
-
-def test_new_agents_and_crowds_of_instances_that_keep_their_tokens_are_not_found(fleet: Fleet) -> None:
-    works(fleet, fleet.agent("new"), [0], [10], 100)
-    # Ten instances around the clock, and three that start again each hour.
-    works(fleet, fleet.agent("crowd"), range(7), range(24), 10)
-    works(fleet, fleet.agent("restarted"), range(7), range(24), 3)
-    # A holiday, then all at once.
-    works(fleet, fleet.agent("rested"), [0], range(11), 60)
-    fleet.store()
-    assert fleet.findings("uncached_tokens") == []
-
-
-class TestLifetimes:
-    """How many tokens are needed depends on how long a token lives."""
-
-    @pytest.fixture
-    def token_ttl(self) -> int:
-        """Seconds."""
-        return 3600
-
-    @pytest.fixture
-    def fleet(self, app: Flask, fleet: Fleet, token_ttl: int, monkeypatch: pytest.MonkeyPatch) -> Fleet:
-        """Of a service with that lifetime, until the test ends: others share the application."""
-        settings = dataclasses.replace(fleet.services.settings, token_ttl=token_ttl)
-        services: Services = dataclasses.replace(fleet.services, settings=settings)
-        monkeypatch.setitem(app.extensions, "agentidp", services)
-        return fleet
+    def test_says_how_many_were_issued_and_how_many_suffice(self, fleet: Fleet) -> None:
+        # On the fourth day before it cached.
+        worker = works(fleet, "worker", ([1, 2, 3], OFFICE, 160), ([0], range(9, 12), 160), ([4], OFFICE, 1))
+        works(fleet, "thrifty", (range(7), ALWAYS, 1))
+        fleet.store()
+        assert fleet.findings("uncached_tokens") == [
+            body(
+                "uncached_tokens",
+                "warning",
+                (worker, "worker"),
+                window=window("2026-04-12T00:00", "2026-04-15T12:00"),
+                **amounts(4320, 27, "tokens", "one each 3600 seconds in its active hours"),
+                summary="worker was issued 4,320 tokens on 4 days; it needed 27.",
+                causes="It asks for a new token before each call instead of keeping the one that it has, or very many "
+                "instances of it run.",
+                next="Make it keep its token for the 3600 seconds of expires_in, which would have saved 4,293 tokens. "
+                "If its instances are short-lived, let them share one. If many instances run, declare how many: "
+                "agentidp agent update --expected-replicas.",
+            )
+        ]
 
     @pytest.mark.parametrize(
-        ("token_ttl", "hours", "tokens", "fewest"),
+        ("days_ago", "days", "is_found"),
         [
-            # Two days each; tokens an hour, of which the factor is 10 times what is needed.
-            (3600, range(9, 17), 11, 16),
-            (3600, range(9, 17), 10, None),
-            (3600, [9, 11, 13], 11, 6),
-            (300, range(9, 17), 121, 192),
-            (300, range(9, 17), 120, None),
-            (300, [9], 121, 24),
-            # Five fit into an hour and a bit; a run of two hours needs eleven, not twice six.
-            (700, [9, 10], 56, 22),
-            (5400, range(9, 12), 11, 4),
-            # Idle at 10: within the life of a token that lasts as long, and not of one that lasts less.
-            (7200, [9, 11], 16, 4),
-            (7199, [9, 11], 16, 4),
-            (7200, [9, 11, 13, 15], 21, 8),
-            (7200, [9, 11, 13, 15], 10, None),
-            # One token spans a day, whatever is idle in it.
-            (86_400, [0, 23], 15, 2),
-            (86_400, range(24), 2, 2),
-            (86_400, [0, 8, 16], 10, 2),
-            # A job that begins again each hour.
-            (86_400, range(24), 1, None),
-            # Forty instances that start in the morning.
-            (86_400, range(9, 17), 0, None),
+            ([5, 6], 7, True),
+            ([6, 7], 7, False),  # the second lies before the days that are read
+            ([5, 6], 1, False),
+            ([12, 13], 90, True),
+            ([13, 14], 90, False),
         ],
     )
-    def test_the_fewest_follow_the_lifetime_and_the_active_hours(
-        self, fleet: Fleet, hours: Iterable[int], tokens: int, fewest: int | None
+    def test_candidates_are_read_of_one_to_two_weeks(
+        self, fleet: Fleet, days_ago: list[int], days: int, is_found: bool
     ) -> None:
-        worker = fleet.agent("worker")
-        works(fleet, worker, [1, 2], hours, tokens)
-        if not tokens:
-            works(fleet, worker, [1, 2], [9], 40)
+        works(fleet, "worker", (days_ago, OFFICE, 60))
         fleet.store()
-        found = fleet.findings("uncached_tokens")
-        assert [one["expected"]["value"] for one in found] == ([] if fewest is None else [fewest])
+        assert len(fleet.findings("uncached_tokens", days=days)) == is_found
 
+    def test_reads_those_that_waste_the_most_on_days_with_enough(
+        self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        works(fleet, "just above", ([1, 2], [9, 14], 15))
+        works(fleet, "ten times", ([1, 2], OFFICE, 10))
+        deleted = works(fleet, "deleted", ([1, 2], OFFICE, 60))
+        crowd = works(fleet, "crowd", ([1, 2], OFFICE, 1_000))
+        fleet.store()
+        path, headers = "/api/v1/agents/", fleet.reader.bearer()
 
-@pytest.mark.parametrize("today", [datetime(2026, 4, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)], ids=str)
-def test_a_habit_crosses_months_and_leap_days(fleet: Fleet, clock: Clock, today: datetime) -> None:
-    clock.now = today + timedelta(hours=12)
-    worker = fleet.agent("worker")
-    for day in range(3):
-        for hour in range(9, 12):
-            fleet.count(worker, today + timedelta(hours=hour) - timedelta(days=day), 60)
-    fleet.store()
-    [found] = fleet.findings("uncached_tokens")
-    assert (found["observed"]["value"], found["expected"]["value"]) == (540, 9)
+        def found() -> set[str]:
+            return {one["agentName"] for one in fleet.findings("uncached_tokens")}
 
-
-@REFUSED_BY_CITUS
-def test_slots_are_added_up(fleet: Fleet) -> None:
-    works(fleet, fleet.agent("worker"), [1, 2], OFFICE, 12)
-    works(fleet, fleet.agent("thrifty"), [1, 2], range(24), 10)
-    fleet.store()
-    before = fleet.findings("uncached_tokens")
-    assert names(before) == FOUND
-    with database_of(fleet.services, fleet.organization_id).transaction() as transaction:
-        # Half of each hour is counted in a slot of its own.
-        transaction._connection.execute(
-            """
-            with halves as (
-                select *,
-                    (select array_agg(n / 2 order by h) from unnest(tokens_by_hour) with ordinality as t (n, h)) as t2,
-                    (select array_agg(n / 2 order by h) from unnest(requests_by_hour) with ordinality as r (n, h)) as r2
-                from agent_usage_daily
-            ),
-            halved as (
-                update agent_usage_daily as usage
-                set tokens = halves.tokens / 2, requests = halves.requests / 2,
-                    tokens_by_hour = t2, requests_by_hour = r2
-                from halves
-                where (usage.day, usage.agent_id, usage.slot) = (halves.day, halves.agent_id, halves.slot)
-            )
-            insert into agent_usage_daily
-            select organization_id, day, agent_id, 3, tokens / 2, requests / 2, rejected, t2, r2, rejected_by_hour
-            from halves
-            """
-        )
-    assert fleet.findings("uncached_tokens") == before
-
-
-def test_the_greatest_waste_comes_first_and_twenty_agents_are_named(fleet: Fleet) -> None:
-    for number in range(21):
-        works(fleet, fleet.agent(f"worker {number:02}"), [1, 2], OFFICE, 20 + number)
-    fleet.store()
-    found = fleet.findings("uncached_tokens")
-    assert sorted(names(found)) == [f"worker {number:02}" for number in range(1, 21)]
-
-
-def test_a_deleted_agent_is_not_named(fleet: Fleet) -> None:
-    worker = fleet.agent("worker")
-    works(fleet, worker, [1, 2], OFFICE, 60)
-    fleet.store()
-    assert names(fleet.findings("uncached_tokens")) == FOUND
-    assert fleet.client.delete(f"/api/v1/agents/{worker}", headers=fleet.reader.bearer()).status_code == 204
-    assert fleet.findings("uncached_tokens") == []
-
-
-def test_another_organizations_habits_change_nothing(fleet: Fleet, outsiders: Fleet) -> None:
-    works(fleet, fleet.agent("worker"), [1, 2], OFFICE, 60)
-    fleet.store()
-    before = fleet.findings()
-    works(outsiders, outsiders.agent("stranger"), [1, 2], OFFICE, 600)
-    outsiders.store()
-    assert fleet.findings() == before
-    assert names(outsiders.findings("uncached_tokens")) == ["stranger"]
-
-
-def calls(mean: int, seed: str) -> Callable[[datetime], int]:
-    """As many calls an hour as chance makes of the mean, each of which asks for a token."""
-    random = Random(seed)
-    return lambda when: sum(random.random() < mean / 1000 for _ in range(1000))
-
-
-def replicas(number: int, seed: str) -> Callable[[datetime], int]:
-    """As many instances that keep their tokens and renew them a little early: now and then one asks twice an hour."""
-    random = Random(seed)
-    return lambda when: number + sum(random.random() < 0.05 for _ in range(number))
-
-
-@pytest.mark.parametrize(
-    ("tokens", "is_found"),
-    [
-        (replicas(12, "a"), False),
-        (replicas(40, "b"), False),
-        (calls(12, "c"), True),
-        (calls(40, "d"), True),
-        (lambda when: 100, False),
-        (lambda when: 101, True),  # steadier than chance, but too many to be instances
-    ],
-)
-def test_replicas_that_keep_their_tokens_are_not_reported(
-    fleet: Fleet, tokens: Callable[[datetime], int], is_found: bool
-) -> None:
-    works(fleet, fleet.agent("worker"), range(1, 14), range(24), tokens)
-    fleet.store()
-    assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
-
-
-@pytest.mark.parametrize(
-    ("declared", "tokens", "is_found"),
-    [
-        (12, 120, False),  # ten times what twelve need
-        (12, 121, True),
-        (None, 120, True),  # steadier than chance, but too many to be instances
-        (2, 20, False),
-        (2, 21, True),  # though it is as steady as 21 instances
-        (None, 21, False),
-        (1, 11, True),
-    ],
-)
-def test_declared_replicas_need_a_token_each(fleet: Fleet, declared: int | None, tokens: int, is_found: bool) -> None:
-    worker = fleet.agent("worker")
-    works(fleet, worker, range(1, 14), range(24), tokens)
-    fleet.store()
-    declare(fleet, worker, declared)
-    assert names(fleet.findings("uncached_tokens")) == FOUND * is_found
-
-
-@pytest.mark.parametrize(
-    ("declared", "token_ttl", "tokens", "is_found"),
-    [
-        (12, 3600, 120, False),
-        (12, 3600, 121, True),
-        (12, 1800, 240, False),
-        (12, 1800, 241, True),
-        (12, 7200, 60, False),
-        (12, 7200, 61, True),
-        (None, 3600, 100, False),  # instances, as far as one can see
-        (None, 3600, 101, True),
-        (10_000, 3600, 100_000, False),
-    ],
-)
-def test_declared_replicas_are_judged_by_the_lifetime(
-    declared: int | None, token_ttl: int, tokens: int, is_found: bool
-) -> None:
-    hours = 2 * 24
-    habit = habit_of([tokens] * hours, [tokens] * hours, token_ttl, 0, declared)
-    assert (habit is not None) == is_found
-
-
-def declare(fleet: Fleet, agent_id: UUID, replicas: int | None) -> None:
-    """By the API."""
-    path, change = f"/api/v1/agents/{agent_id}", {"expectedReplicas": replicas}
-    assert fleet.client.patch(path, json=change, headers=fleet.reader.bearer()).status_code == 200
-
-
-@pytest.mark.parametrize(("declared", "replicas"), [(1, "1 declared replica"), (12, "12 declared replicas")])
-def test_names_the_declared_replicas(fleet: Fleet, declared: int, replicas: str) -> None:
-    worker = fleet.agent("worker")
-    works(fleet, worker, [1, 2], OFFICE, 400)
-    fleet.store()
-    declare(fleet, worker, declared)
-    [found] = fleet.findings("uncached_tokens")
-    assert found["severity"] == "warning"
-    assert found["expected"]["value"] == 16 * declared
-    assert found["expected"]["baseline"] == f"one each 3600 seconds in its active hours, for {replicas}"
-    assert found["summary"] == f"worker was issued 6,400 tokens on 2 days; its {replicas} needed {16 * declared}."
-    assert found["causes"].endswith(", or more instances of it run than are declared.")
-
-
-def test_agents_that_need_what_they_declare_take_no_place_of_those_that_waste(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(thresholds, "MAX_UNCACHED_SUSPECTS", 1)
-    crowd = fleet.agent("crowd")
-    works(fleet, crowd, [1, 2], OFFICE, 1_000)
-    works(fleet, fleet.agent("worker"), [1, 2], OFFICE, 60)
-    fleet.store()
-    assert names(fleet.findings("uncached_tokens")) == ["crowd"]
-    declare(fleet, crowd, 1_000)
-    assert names(fleet.findings("uncached_tokens")) == FOUND
-
-
-@pytest.mark.parametrize(("tokens", "severity"), [(25, "info"), (26, "warning")])
-def test_a_little_too_many_are_only_listed(fleet: Fleet, tokens: int, severity: str) -> None:
-    works(fleet, fleet.agent("worker"), [1, 2], OFFICE, tokens)
-    fleet.store()
-    [found] = fleet.findings("uncached_tokens")
-    assert found["severity"] == severity
-
-
-@pytest.mark.parametrize(
-    ("days", "without", "severity"),
-    [
-        (14, [], "warning"),
-        # By design: listed, and no warning again after a day of rest or of little work.
-        (15, [], "info"),
-        (40, [3], "info"),
-    ],
-)
-def test_what_an_agent_has_done_for_two_weeks_is_no_news(
-    fleet: Fleet, days: int, without: list[int], severity: str
-) -> None:
-    worker = fleet.agent("worker")
-    works(fleet, worker, sorted({*range(1, days), *([0] if days > 14 else [])} - {*without}), OFFICE, 160)
-    works(fleet, worker, without, OFFICE, 1)
-    fleet.store()
-    [found] = fleet.findings("uncached_tokens")
-    assert found["severity"] == severity
-
-
-@pytest.mark.parametrize(("weekends", "severity"), [(4, "warning"), (5, "info")])
-def test_what_comes_back_each_weekend_is_no_news(fleet: Fleet, weekends: int, severity: str) -> None:
-    # A pipeline has 40 jobs each night, and by day one token an hour. At the weekend the night is all that there is.
-    pipeline = fleet.agent("pipeline")
-    days = range(7 * weekends)
-    works(fleet, pipeline, days, [3], 40)
-    works(fleet, pipeline, [day for day in days if at(day).weekday() < 5], OFFICE, 1)
-    fleet.store()
-    [found] = fleet.findings("uncached_tokens")
-    assert (found["severity"], found["observed"]["value"]) == (severity, 80)
-
-
-def test_a_token_for_each_job_by_design_is_one_finding_that_says_what_could_be_saved(
-    fleet: Fleet, clock: Clock
-) -> None:
-    works(fleet, fleet.agent("worker"), range(60), OFFICE, 160)
-    fleet.store()
-    found = []
-    for days_ago in range(20, -1, -4):
-        clock.now = at(days_ago, 18)
-        found += [one for one in fleet.listed()["data"] if one["kind"] == "uncached_tokens"]
-    assert len(found) == 6
-    assert len({one["findingId"] for one in found}) == 1
-    assert {one["severity"] for one in found} == {"info"}
-    assert "which would have saved" in found[-1]["next"]
-
-
-def test_a_habit_that_wastes_several_times_as_much_is_news_again(fleet: Fleet) -> None:
-    worker = fleet.agent("worker")
-    works(fleet, worker, range(3, 30), OFFICE, 40)
-    works(fleet, worker, [1, 2], OFFICE, 200)
-    fleet.store()
-    [found] = fleet.findings("uncached_tokens")
-    assert (found["severity"], found["window"]["from"][:10]) == ("warning", at(2).date().isoformat())
-
-
-def test_instances_that_stop_keeping_their_tokens_are_news(fleet: Fleet) -> None:
-    # Twelve keep their tokens, which is no waste; on the last two days none does. That is a critical spike, too.
-    worker = fleet.agent("worker")
-    works(fleet, worker, range(2, 30), range(24), 12)
-    works(fleet, worker, [0, 1], range(24), calls(600, "g"))
-    fleet.store()
-    [found] = fleet.findings("uncached_tokens")
-    assert (found["severity"], found["window"]["from"][:10]) == ("critical", at(1).date().isoformat())
-
-
-def test_a_habit_begins_on_the_same_day_whenever_one_asks(fleet: Fleet, clock: Clock) -> None:
-    works(fleet, fleet.agent("worker"), range(40), range(24), calls(200, "e"))
-    fleet.store()
-    begins = set()
-    for hours in range(0, 12 * 24, 12):
-        clock.now = at(0, 12) - timedelta(hours=hours)
-        begins |= {one["window"]["from"] for one in fleet.findings("uncached_tokens")}
-    assert begins == {"2026-03-07T00:00:00.000000Z"}
+        assert found() == {"just above", "deleted", "crowd"}
+        assert fleet.client.delete(f"{path}{deleted}", headers=headers).status_code == 204
+        assert found() == {"just above", "crowd"}
+        # What needs what it declares takes no place of those that waste.
+        monkeypatch.setattr(thresholds, "MAX_UNCACHED_SUSPECTS", 1)
+        assert found() == {"crowd"}
+        fleet.client.patch(f"{path}{crowd}", json={"expectedReplicas": 1_000}, headers=headers)
+        assert found() == {"just above"}

@@ -1,0 +1,179 @@
+"""Two organizations with one story, in which every kind of finding has something to say, and what must change nothing.
+
+Nothing is stored but the story, so that the tests of this module share it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from contextlib import closing
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+
+from agentidp import demo
+from agentidp.db.database import SERVICE_ROLE, Database
+from agentidp.db.organization import common_parameters
+from agentidp.db.sql import Call, load_sql
+from agentidp.findings import KINDS, findings
+from agentidp.findings.finding import Finding
+from agentidp.services import Services
+from tests.analytics.test_time import ZONES, session_time_zone, with_options
+from tests.citus import REFUSED_BY_CITUS
+from tests.conftest import Cast, settings_for
+from tests.db.test_database import CONDITION
+from tests.factories import Clock, database_of, make_agent, make_organization
+from tests.findings.conftest import STORY_AT, Fleet, asked, make_a_story
+
+pytestmark = pytest.mark.slow
+
+INSTANTS = [STORY_AT - timedelta(hours=12, minutes=20), STORY_AT + timedelta(hours=11, minutes=20)]
+"""The first of a month, which New York has not yet begun by the first of these, and Kiritimati ended by the last."""
+
+DAYS = (4, 20, 39, 90)
+"""How far to look back."""
+
+
+class Story:
+    """What both organizations have; the usage of the second one is in two slots."""
+
+    def __init__(self, app: Flask, cast: Cast) -> None:
+        self.services: Services = app.extensions["agentidp"]
+        clock = self.services.clock
+        assert isinstance(clock, Clock)
+        clock.now = STORY_AT
+        self.fleets = [Fleet(self.services, agent, app.test_client()) for agent in (cast.acme, cast.outsider)]
+        self.silent, _ = (make_a_story(fleet, slots=place + 1) for place, fleet in enumerate(self.fleets))
+
+    def found(self, fleet: Fleet, days: int = 90) -> list[Finding]:
+        """The findings of an organization."""
+        run = database_of(self.services, fleet.organization_id).run
+        found = findings(run, asked(STORY_AT, days=days, percent=50))
+        assert not found.not_computed
+        return found.findings
+
+    def rows(self, database: Database, at: datetime, days: int) -> dict[str, Any]:
+        """The rows of every statement behind the findings and the dashboard of the first organization."""
+        calls = {name: kind.call(asked(at, days=days, percent=50)) for name, kind in KINDS.items()}
+        month = {"first_day": at.date().replace(day=1), "until": at.date() + timedelta(days=1)}
+        calls |= {
+            "agent": Call("analytics/agent_activity", {"agent_id": self.silent, "days": 30}),
+            "agents": Call("dashboard/agents", AGENTS | {"first": at.date() - timedelta(days=29), "last": at.date()}),
+            "months": Call("usage_history/stale_months", {}),
+            "names": Call("analytics/agent_usage", month | {"with_names": True, "limit": None}),
+        }
+        rows = database.of(self.fleets[0].organization_id, at).run(*calls.values())
+        return dict(zip(calls, rows, strict=True))
+
+
+AGENTS = {
+    "search": "",
+    "status": None,
+    "agent_ids": None,
+    "sort": "tokens",
+    "descending": True,
+    "limit": 50,
+    "offset": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def story(shared_app: Flask, shared_cast: Cast) -> Story:
+    """See :class:`Story`."""
+    return Story(shared_app, shared_cast)
+
+
+@REFUSED_BY_CITUS
+def test_without_its_condition_a_statement_still_sees_only_the_callers_rows_and_none_without_the_setting(
+    story: Story,
+) -> None:
+    organization_id = story.fleets[0].organization_id
+    found: dict[tuple[str, str | None], list[list[Any]]] = {}
+    for setting in (organization_id, "", None):
+        with psycopg.connect(str(story.services.settings.database_url), autocommit=True) as connection:
+            connection.execute(
+                load_sql("database/configure_connection"), {"role": SERVICE_ROLE, "statement_timeout": "60s"}
+            )
+            if setting is not None:
+                connection.execute("select set_config('agentidp.organization_id', %s, false)", [setting])
+            for name, kind in KINDS.items():
+                call = kind.call(asked(STORY_AT, days=90, percent=50))
+                values = common_parameters(organization_id, STORY_AT) | call.parameters
+                statement, unguarded = load_sql(call.name), CONDITION.sub("true", load_sql(call.name))
+                assert unguarded != statement
+                found[name, setting] = [
+                    connection.execute(text.encode(), values).fetchall() for text in (statement, unguarded)
+                ]
+    for (name, setting), (guarded, unguarded) in found.items():
+        assert guarded == unguarded, name
+        assert bool(guarded) == bool(setting), (name, setting)
+
+
+def test_another_organizations_story_changes_nothing(story: Story) -> None:
+    services = story.services
+    quiet = Fleet(services, make_agent(services, make_organization(services)), story.fleets[0].client)
+    quiet.count(quiet.agent("one"), STORY_AT, 5)
+    quiet.store()
+    assert story.found(quiet) == []
+    found = story.found(story.fleets[0])
+    assert {kind for one in found for kind in (one.kind, *one.also_seen_as)} == {*KINDS}
+
+
+ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+@pytest.mark.parametrize("days", [7, 90])
+def test_slots_are_added_up(story: Story, days: int) -> None:
+    first, second = (
+        sorted(
+            (one.kind, one.agent_name or "", one.begins, one.ends, one.observed, one.expected, ID.sub("", one.summary))
+            for one in story.found(fleet, days)
+        )
+        for fleet in story.fleets
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize("zone", ZONES[1:])
+def test_the_time_zone_of_a_session_changes_nothing(story: Story, zone: str) -> None:
+    database_url = str(story.services.settings.database_url)
+    url = with_options(database_url, timezone=zone, datestyle="SQL,DMY", intervalstyle="iso_8601")
+    found: set[str] = set()
+    with closing(Database(url, settings_for(url))) as elsewhere:
+        for at, days in itertools.product(INSTANTS, DAYS):
+            expected = story.rows(story.services.database, at, days)
+            assert story.rows(elsewhere, at, days) == expected
+            found |= {name for name, rows in expected.items() if rows}
+    with closing(Services.of(settings_for(url), story.services.clock)) as there:
+        assert session_time_zone(there) == zone
+    assert found == {*KINDS, "agent", "agents", "months", "names"}
+
+
+def test_what_is_compared_falls_on_days_that_zones_disagree_about() -> None:
+    assert {date(2026, 3, 31), date(2026, 4, 1)} <= {row.day for row in demo.traffic(STORY_AT)}
+    assert {at.date() for at in INSTANTS} == {date(2026, 4, 1)}
+
+
+def test_an_agents_last_hour_is_an_instant(story: Story) -> None:
+    [first, *_] = story.rows(story.services.database, STORY_AT, 30)["agent"]
+    traffic = demo.traffic(STORY_AT)
+    day, hour = max((row.day, row.hour) for row in traffic if row.agent is demo.SILENT and row.usage.tokens)
+    assert first.last_token_hour == datetime.combine(day, time(hour), UTC)
+
+
+MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+IN_WORDS = re.compile(rf"(Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, [1-9][0-9]? ({MONTHS}) [0-9]{{4}}(?![0-9])")
+OTHERWISE = re.compile(rf"[0-9]{{4}}-[0-9]{{2}}|[0-9]/[0-9]|\b({MONTHS})\b|\b20[0-9]{{2}}\b")
+
+
+def test_the_texts_of_all_kinds_name_days_in_one_form(story: Story) -> None:
+    found = story.found(story.fleets[0])
+    texts = [text for one in found for text in (one.summary, one.causes, one.next_step)]
+    # A credential without a label is named by its id, which may look like a year and a month.
+    texts = [ID.sub("", text) for text in texts]
+    assert [text for text in texts if OTHERWISE.search(IN_WORDS.sub("", text))] == []
+    assert len([text for text in texts if IN_WORDS.search(text)]) >= 5
