@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import psycopg
@@ -154,6 +155,13 @@ class TestRefusalsOfTheDatabase:
         sentence = shared_run.refused(*command.split(), AGENTIDP_DATABASE_URL=url, PORT="3999")
         assert sentence.startswith("the database of AGENTIDP_DATABASE_URL does not answer: ")
         assert "hush" not in sentence
+
+    def test_that_is_not_there(self, shared_run: Command, tmp_path: Path) -> None:
+        """A backup would otherwise make one, and be empty."""
+        nowhere: dict[str, str | None] = {"AGENTIDP_DATABASE_URL": None, "AGENTIDP_DATA_DIR": str(tmp_path)}
+        sentence = shared_run.refused("backup", str(tmp_path / "agentidp.dump"), **nowhere)
+        assert sentence == f"there is no database in {tmp_path}, which AGENTIDP_DATA_DIR names"
+        assert [*tmp_path.iterdir()] == []
 
     @pytest.mark.parametrize(
         ("environment", "sentence"),
