@@ -73,8 +73,7 @@ SET = (
 WAITS = "select count(*) from pg_stat_activity where pg_blocking_pids(pid) = array[%s::integer]"
 """How many sessions wait for one."""
 
-MARK = tuple(load_sql(f"quotas/{name}") for name in ("mark_agent", "mark_organization"))
-"""An agent, an organization."""
+MARK = load_sql("quotas/mark_quotas")
 
 FORGET = tuple(map(load_sql, importing.FORGET_SUMS))
 """What an import of past usage ends with."""
@@ -139,7 +138,7 @@ class Session:
             LOCK,
             "select set_config('agentidp.organization_id', %(organization_id)s, true)",
             SET,
-            MARK[holder == ORGANIZATION],
+            MARK,
             **values,
         )
 
@@ -192,7 +191,7 @@ def set_quota(url: str, organization_id: str, holder: UUID, window: str, tokens:
         values = {"organization_id": organization_id, "agent_id": holder, "window": window, "tokens": tokens}
         connection.execute("select set_config('agentidp.organization_id', %(organization_id)s, true)", values)
         connection.execute(SET.encode(), values)
-        connection.execute(MARK[holder == ORGANIZATION].encode(), values)
+        connection.execute(MARK.encode(), values)
 
 
 @pytest.fixture
@@ -334,6 +333,22 @@ class TestTwoTransactions:
             one.send("commit").result(PATIENCE)
             two.send("commit").result(PATIENCE)
             assert scope_of(future) is None
+
+    @WATCHES_THE_COORDINATOR
+    def test_a_refusal_waits_for_no_token(self, agent: Agent, database_url: str, observer: Observer) -> None:
+        """Of a quota that is at its end, while little is left of another one."""
+        set_quota(database_url, agent.organization_id, agent.agent_id, "day", 1)
+        set_quota(database_url, agent.organization_id, ORGANIZATION, "day", 2)
+        with sessions(database_url, agent.organization_id, 2) as (one, two):
+            assert scope_of(one.ask(agent, NOON)) == "agents:read"
+            one.send("commit").result(PATIENCE)
+            # As a token does that found more left.
+            one.send("select pg_advisory_xact_lock_shared(hashtext(%(id)s), 18)", id=agent.organization_id).result(
+                PATIENCE
+            )
+            refused = two.ask(agent, NOON)
+            assert observer.settle(two, refused)
+            assert refused.result() == [(None, "agent day")]
 
     @WATCHES_THE_COORDINATOR
     def test_a_change_waits_for_tokens_and_tokens_wait_for_it(

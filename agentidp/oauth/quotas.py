@@ -67,17 +67,17 @@ def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: d
     return begins + (at - begins) * (tokens / used)
 
 
-def read(lines: str | None) -> list[Quota]:
-    """The quotas that the column ``quotas`` of ``sql/oauth/issue_access_token.sql`` names: a line for each holder, with
-    the tokens a window, negative if the quota is not enforced, and at the end those that had been issued before.
+def read(text: str | None) -> list[Quota]:
+    """The quotas in the column ``quotas`` of ``sql/oauth/issue_access_token.sql``: for each holder its name, the tokens
+    of each window, negative if the quota is not enforced, and how many were left of each.
     """
-    found = []
-    for line in (lines or "").splitlines():
-        holder, *numbers = line.split(" ")
-        for window, tokens, used in zip(WINDOWS, numbers[:3], numbers[-3:], strict=True):
+    words, size, found = (text or "").split(), 1 + 2 * len(WINDOWS), []
+    for start in range(0, len(words), size):
+        holder, *numbers = words[start : start + size]
+        for window, tokens, left in zip(WINDOWS, numbers[:3], numbers[3:], strict=True):
             if tokens != "-":
                 limit = int(tokens)
-                found.append(Quota(holder, window, abs(limit), max(abs(limit) - int(used), 0), limit > 0))
+                found.append(Quota(holder, window, abs(limit), max(int(left), 0), limit > 0))
     return found
 
 

@@ -275,7 +275,7 @@ def set_quota(opened: Transaction, agent_id: UUID | None, window: str, *, tokens
     holder = _existing_holder(opened, agent_id)
     rows = opened.fetch("quotas/get_quota", agent_id=holder, quota_window=window)
     opened.fetch("quotas/set_quota", agent_id=holder, quota_window=window, tokens=tokens, is_enforced=is_enforced)
-    _mark(opened, agent_id)
+    opened.fetch("quotas/mark_quotas", agent_id=holder)
     before = _recorded(rows[0]) if rows else None
     after = {window: {"tokens": tokens, "enforce": is_enforced}}
     audit.record(opened, "quota.changed", agent_id or opened.organization_id, before=before, after=after)
@@ -288,7 +288,7 @@ def remove_quota(opened: Transaction, agent_id: UUID | None, window: str) -> Non
     """
     holder = _existing_holder(opened, agent_id)
     row = existing(opened.fetch("quotas/delete_quota", agent_id=holder, quota_window=window))
-    _mark(opened, agent_id)
+    opened.fetch("quotas/mark_quotas", agent_id=holder)
     audit.record(opened, "quota.deleted", agent_id or opened.organization_id, before=_recorded(row))
 
 
@@ -346,13 +346,6 @@ def _existing_holder(opened: Transaction, agent_id: UUID | None) -> UUID:
     if not opened.fetch("agents/get_agent", agent_id=agent_id):
         raise NotFound
     return agent_id
-
-
-def _mark(opened: Transaction, agent_id: UUID | None) -> None:
-    if agent_id is None:
-        opened.fetch("quotas/mark_organization")
-    else:
-        opened.fetch("quotas/mark_agent", agent_id=agent_id)
 
 
 def _recorded(row: Any) -> dict[str, Any]:

@@ -14,10 +14,10 @@
 --
 -- The caller holds the organization's lock of quotas, so that no quota changes meanwhile.
 --
--- Returns a text with a line for each holder that has quotas: agent or organization, the holder's quotas, and how many tokens had
--- been issued before this one in the hour, on the day and in the month, each "-" if it is not known. If none was left of a quota,
--- three more elements name it: holder, window, and "t" if it is enforced, so that the token must be refused. Of several it is an
--- enforced one, and the one that ends last.
+-- Returns a text with seven words for each holder that has quotas: "agent" or "organization"; its quotas an hour, a day and a
+-- month; and how many tokens were left of each before this one. A word is "-" if there is no such quota. If nothing was left of a
+-- quota, three more elements name it: holder, window, and "true" if it is enforced, so that the token must be refused. Of several
+-- it is an enforced one, and the one that ends last, and the agent's rather than the organization's.
 --
 -- Each expression costs: PostgreSQL prepares it anew in each transaction. So a token that is far from the limit needs few.
 --
@@ -36,146 +36,100 @@ declare
     -- Tokens that are counted and not visible yet while others share the lock: one a connection or prepared transaction.
     v_margin constant bigint :=
         current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint;
-    v_is_agent_exclusive boolean := false;
-    v_is_organization_exclusive boolean := false;
-    v_is_agent_near boolean := false;
-    v_is_organization_near boolean := false;
-    v_is_refused boolean;
-    v_is_unknown boolean;
+    v_quotas bigint[];
+    v_holder text;
+    v_holder_id uuid;
+    v_key integer;
+    v_is_exclusive boolean;
     v_other_days bigint;
-    -- In the hour, on the day, in the month.
-    v_agent_used bigint[];
-    v_organization_used bigint[];
-    v_lines text;
-    v_is_of_agent boolean;
-    v_window text;
-    v_tokens bigint;
-    v_used bigint;
+    v_in_hour bigint;
+    v_on_day bigint;
+    v_left bigint[];
     v_rank integer;
-    v_exhausted_rank integer;
+    v_max_rank integer := 0;
+    v_words text;
     v_exhausted text[];
 begin
     if current_setting('transaction_isolation') <> 'read committed' then
         raise exception 'quotas need the isolation level read committed' using errcode = 'invalid_transaction_state';
     end if;
-    loop
-        begin
-            -- The agent's lock is always taken before the organization's, for which more tokens wait.
-            if v_is_agent_exclusive then
-                perform pg_advisory_xact_lock(hashtext(p_agent_id::text), 17);
-            elsif p_agent_quotas is not null and not pg_try_advisory_xact_lock_shared(hashtext(p_agent_id::text), 17) then
-                -- Somebody is near the limit.
-                v_is_agent_exclusive := true;
-                perform pg_advisory_xact_lock(hashtext(p_agent_id::text), 17);
-            end if;
-            if v_is_organization_exclusive then
-                perform pg_advisory_xact_lock(hashtext(p_organization_id), 18);
-            elsif p_organization_quotas is not null
-                and not pg_try_advisory_xact_lock_shared(hashtext(p_organization_id), 18) then
-                v_is_organization_exclusive := true;
-                perform pg_advisory_xact_lock(hashtext(p_organization_id), 18);
-            end if;
-            if p_agent_quotas is not null then
-                v_other_days := case when p_agent_quotas[4] = p_day - date '2000-01-01' then p_agent_quotas[5] end;
-                if v_is_agent_exclusive and p_agent_quotas[3] is not null then
-                    -- Here others may have changed it while this one waited.
-                    v_other_days := sum_other_days(p_organization_id, p_agent_id, p_day);
+    -- The agent's lock is always taken before the organization's, for which more tokens wait.
+    for v_lock in 17..18 loop
+        v_quotas := case v_lock when 17 then p_agent_quotas else p_organization_quotas end;
+        continue when v_quotas is null;
+        if v_lock = 17 then
+            v_holder := 'agent';
+            v_holder_id := p_agent_id;
+            v_key := uuid_hash(p_agent_id);
+        else
+            v_holder := 'organization';
+            v_holder_id := '00000000-0000-0000-0000-000000000000';
+            v_key := hashtext(p_organization_id);
+        end if;
+        v_is_exclusive := false;
+        loop
+            begin
+                if not v_is_exclusive then
+                    -- If somebody near the limit has the lock, this token waits for the exclusive one at once.
+                    v_is_exclusive := not pg_try_advisory_xact_lock_shared(v_key, v_lock);
                 end if;
-                select
-                    array[
-                        coalesce(sum(tokens_by_hour[p_hour + 1]), 0),
-                        coalesce(sum(tokens), 0)::bigint,
-                        coalesce(sum(tokens), 0)::bigint + v_other_days
-                    ]
-                into v_agent_used
-                from agent_usage_daily
-                where organization_id = p_organization_id and day = p_day and agent_id = p_agent_id;
-                v_is_agent_near := least(
-                    abs(p_agent_quotas[1]) - v_agent_used[1],
-                    abs(p_agent_quotas[2]) - v_agent_used[2],
-                    -- Unknown is near.
-                    abs(p_agent_quotas[3]) - coalesce(v_agent_used[3], abs(p_agent_quotas[3]))
-                ) <= v_margin;
-                v_lines := 'agent ' || array_to_string(p_agent_quotas || v_agent_used, ' ', '-');
-            end if;
-            if p_organization_quotas is not null then
-                v_other_days := case when p_organization_quotas[4] = p_day - date '2000-01-01' then p_organization_quotas[5] end;
-                if v_is_organization_exclusive and p_organization_quotas[3] is not null then
-                    -- Here others may have changed it while this one waited.
-                    v_other_days := sum_other_days(p_organization_id, '00000000-0000-0000-0000-000000000000', p_day);
+                if v_is_exclusive then
+                    perform pg_advisory_xact_lock(v_key, v_lock);
                 end if;
-                select
-                    array[
-                        coalesce(sum(tokens_by_hour[p_hour + 1]), 0),
-                        coalesce(sum(tokens), 0)::bigint,
-                        coalesce(sum(tokens), 0)::bigint + v_other_days
-                    ]
-                into v_organization_used
-                from usage_daily
-                where organization_id = p_organization_id and day = p_day;
-                v_is_organization_near := least(
-                    abs(p_organization_quotas[1]) - v_organization_used[1],
-                    abs(p_organization_quotas[2]) - v_organization_used[2],
-                    abs(p_organization_quotas[3]) - coalesce(v_organization_used[3], abs(p_organization_quotas[3]))
-                ) <= v_margin;
-                v_lines := concat_ws(
-                    E'\n',
-                    case when p_agent_quotas is not null then v_lines end,
-                    'organization ' || array_to_string(p_organization_quotas || v_organization_used, ' ', '-')
-                );
-            end if;
-            if not v_is_agent_near and not v_is_organization_near then
-                return array[v_lines];
-            end if;
-            v_is_agent_near := false;
-            v_is_organization_near := false;
-            v_is_refused := false;
-            v_is_unknown := false;
-            v_exhausted := '{}';
-            v_exhausted_rank := -1;
-            -- The agent's an hour, a day and a month, and then the organization's.
-            for v_number in
-                case when p_agent_quotas is null then 4 else 1 end..case when p_organization_quotas is null then 3 else 6 end
-            loop
-                v_is_of_agent := v_number < 4;
-                v_tokens := case when v_is_of_agent then p_agent_quotas[v_number] else p_organization_quotas[v_number - 3] end;
-                continue when v_tokens is null;
-                v_used := case when v_is_of_agent then v_agent_used[v_number] else v_organization_used[v_number - 3] end;
-                v_window := (array['hour', 'day', 'month'])[(v_number - 1) % 3 + 1];
-                if v_used is null then
-                    v_is_unknown := true;
-                    v_is_agent_near := v_is_agent_near or v_is_of_agent;
-                    v_is_organization_near := v_is_organization_near or not v_is_of_agent;
-                elsif v_used >= abs(v_tokens) then
-                    v_is_refused := v_is_refused or v_tokens > 0;
-                    v_rank := case when v_tokens > 0 then 6 else 0 end
-                        + case v_window when 'month' then 4 when 'day' then 2 else 0 end
-                        + v_is_of_agent::integer;
-                    if v_rank > v_exhausted_rank then
-                        v_exhausted_rank := v_rank;
-                        v_exhausted := array[
-                            case when v_is_of_agent then 'agent' else 'organization' end,
-                            v_window,
-                            case when v_tokens > 0 then 't' else 'f' end
-                        ];
+                if v_quotas[3] is not null then
+                    if v_is_exclusive then
+                        v_other_days := sum_other_days(p_organization_id, v_holder_id, p_day);
+                    else
+                        v_other_days := case when v_quotas[4] = p_day - date '2000-01-01' then v_quotas[5] end;
+                        if v_other_days is null then
+                            -- How much is left is not known, so it may be little.
+                            raise exception 'near the limit' using errcode = 'QUOTA';
+                        end if;
                     end if;
-                elsif abs(v_tokens) - v_used <= v_margin then
-                    v_is_agent_near := v_is_agent_near or v_is_of_agent;
-                    v_is_organization_near := v_is_organization_near or not v_is_of_agent;
                 end if;
-            end loop;
-            if v_is_refused and not v_is_unknown
-                or (v_is_agent_exclusive or not v_is_agent_near)
-                and (v_is_organization_exclusive or not v_is_organization_near)
-            then
-                return v_lines || v_exhausted;
-            end if;
-            v_is_agent_exclusive := v_is_agent_exclusive or v_is_agent_near;
-            v_is_organization_exclusive := v_is_organization_exclusive or v_is_organization_near;
-            raise exception 'near the limit' using errcode = 'QUOTA';
-        exception
-            -- Undoes the subtransaction, which gives up its locks.
-            when sqlstate 'QUOTA' then null;
-        end;
+                if v_lock = 17 then
+                    select coalesce(sum(tokens_by_hour[p_hour + 1]), 0), coalesce(sum(tokens), 0)::bigint
+                    into v_in_hour, v_on_day
+                    from agent_usage_daily
+                    where organization_id = p_organization_id and day = p_day and agent_id = p_agent_id;
+                else
+                    select coalesce(sum(tokens_by_hour[p_hour + 1]), 0), coalesce(sum(tokens), 0)::bigint
+                    into v_in_hour, v_on_day
+                    from usage_daily
+                    where organization_id = p_organization_id and day = p_day;
+                end if;
+                v_left := array[
+                    abs(v_quotas[1]) - v_in_hour,
+                    abs(v_quotas[2]) - v_on_day,
+                    abs(v_quotas[3]) - v_on_day - v_other_days
+                ];
+                -- A quota that there is not makes this null, and never false.
+                exit when (v_margin < all (v_left)) is not false;
+                -- Those that refuse come before those that only observe, and then the one that ends last.
+                v_rank := case
+                    when v_quotas[3] > 0 and v_left[3] <= 0 then 6
+                    when v_quotas[2] > 0 and v_left[2] <= 0 then 5
+                    when v_quotas[1] > 0 and v_left[1] <= 0 then 4
+                    when v_left[3] <= 0 then 3
+                    when v_left[2] <= 0 then 2
+                    when v_left[1] <= 0 then 1
+                    else 0
+                end;
+                -- A refusal does not wait for the exclusive lock, because nothing that was issued is taken back.
+                if not v_is_exclusive and v_rank < 4 and v_max_rank < 4 then
+                    raise exception 'near the limit' using errcode = 'QUOTA';
+                end if;
+                if v_rank > v_max_rank then
+                    v_max_rank := v_rank;
+                    v_exhausted := array[v_holder, (array['hour', 'day', 'month'])[(v_rank - 1) % 3 + 1], (v_rank > 3)::text];
+                end if;
+                exit;
+            exception
+                -- The end of the subtransaction has given up the shared lock.
+                when sqlstate 'QUOTA' then v_is_exclusive := true;
+            end;
+        end loop;
+        v_words := concat_ws(' ', v_words, v_holder, array_to_string(v_quotas[1:3] || v_left, ' ', '-'));
     end loop;
+    return v_words || v_exhausted;
 end $$;

@@ -110,9 +110,9 @@ begin
         if v_checked[2] is not null then
             exhausted := v_checked[2] || ' ' || v_checked[3];
             v_is_counted := count_refusal(
-                p_organization_id, p_agent_id, p_day, p_hour, v_checked[2], v_checked[3], v_checked[4] = 't'
+                p_organization_id, p_agent_id, p_day, p_hour, v_checked[2], v_checked[3], v_checked[4]::boolean
             );
-            if v_checked[4] = 't' then
+            if v_checked[4]::boolean then
                 v_granted := null;
                 if p_digest is null then
                     -- A refusal is no token: its count may be lost in a crash. An identifier that is consumed must not be.

@@ -1,0 +1,33 @@
+-- Notes the quotas of an agent, or the organization's own, in the row of that agent or organization, which tokens read. Returns
+-- no row.
+-- Parameters: organization_id; agent_id: nil for the organization.
+with marked as (
+    select
+        -- From here, because Citus runs neither of the two updates if it knows that one is of no row.
+        %(agent_id)s::uuid as agent_id,
+        case
+            when count(*) > 0 then array[
+                max(case when is_enforced then tokens else -tokens end) filter (where quota_window = 'hour'),
+                max(case when is_enforced then tokens else -tokens end) filter (where quota_window = 'day'),
+                max(case when is_enforced then tokens else -tokens end) filter (where quota_window = 'month'),
+                max(other_days_of - date '2000-01-01') filter (where quota_window = 'month'),
+                max(other_days) filter (where quota_window = 'month')
+            ]
+        end as quotas
+    from quotas
+    where organization_id = %(organization_id)s and agent_id = %(agent_id)s::uuid
+),
+
+of_organization as (
+    update organizations
+    set quotas = marked.quotas
+    from marked
+    where
+        organizations.organization_id = %(organization_id)s
+        and marked.agent_id = '00000000-0000-0000-0000-000000000000'
+)
+
+update agents
+set quotas = marked.quotas
+from marked
+where agents.organization_id = %(organization_id)s and agents.agent_id = %(agent_id)s::uuid
