@@ -57,6 +57,7 @@ def test_each_further_reminder_is_an_escalation_once(history: History) -> None:
     for step in (1, 1, 2, 2, 2, 4, 4):
         history.look(expiring(ONE, step))
     assert history.happenings == ["opened", "escalated", "escalated"]
+    assert [one.change for one in history.alerts] == history.happenings
 
 
 @pytest.mark.parametrize("kind", ["spike", "peak", "uncached_tokens"])
