@@ -46,6 +46,12 @@ ISSUER_KEY_FETCHES = Counter(
     "agentidp_issuer_key_fetches", "Fetches of the keys of other issuers, by result: fetched or failed", ["result"]
 )
 
+ISSUER_KEYS_MISSING = Counter(
+    "agentidp_issuer_keys_missing",
+    "Times that keys of another issuer were not there, by cause: fetching, crowded or failed",
+    ["cause"],
+)
+
 DATABASE_ERRORS = Counter(
     "agentidp_database_errors", "Statements that the database did not carry out, by cause", ["database", "cause"]
 )

@@ -1,7 +1,7 @@
 """What sign-ins ask of the OpenID Connect provider, how many at a time, and what its failures mean for a person.
 
-Anyone can open the addresses of a sign-in. So few threads fetch the provider's metadata and keys, or wait for them, as
-for any issuer, and after a failure nobody does for a while. Codes are exchanged by a few threads at a time, fewer for
+Anyone can open the addresses of a sign-in. So few threads wait for the provider's metadata and keys, as for any issuer,
+and after a failure nobody fetches them for a while. Codes are exchanged by a few threads at a time, fewer for
 one address, and whose codes are refused too often is refused without asking the provider. A code that fails says
 nothing about the codes of others.
 """
@@ -24,7 +24,7 @@ from agentidp.audit import INSTANCE
 from agentidp.dashboard import oidc_client
 from agentidp.dashboard.oidc_client import BadResponse, Unavailable
 from agentidp.dashboard.session import SignInRefused
-from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, IssuerKeys, KeySource, KeysUnavailable
+from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, TIMEOUT, IssuerKeys, KeySource, KeysUnavailable
 from agentidp.oauth import throttle
 from agentidp.oidc_settings import OidcSettings
 from agentidp.outbound.client import proxy_of_environment
@@ -82,11 +82,14 @@ class FlowExpired(SignInRefused):
 
 
 class Provider:
-    """The provider that the settings name. Nothing is connected yet."""
+    """The provider that the settings name. Nothing is connected yet.
 
-    def __init__(self, settings: OidcSettings) -> None:
+    :param timeout: seconds for its metadata and keys together.
+    """
+
+    def __init__(self, settings: OidcSettings, *, timeout: float = TIMEOUT) -> None:
         self.settings = settings
-        self._keys = IssuerKeys(OF_THE_OPERATOR, proxy=proxy_of_environment)
+        self._keys = IssuerKeys(OF_THE_OPERATOR, proxy=proxy_of_environment, timeout=timeout)
         self._source = KeySource(settings.issuer, None)
         self._lock = threading.Lock()
         self._exchanges: Counter[int] = Counter()
@@ -127,13 +130,13 @@ class Provider:
         return None
 
     def _metadata(self) -> dict[str, Any]:
-        """:raises KeysUnavailable: the provider's metadata is not known."""
+        """:raises KeysUnavailable: the provider's metadata is not known now."""
         return self._keys.metadata(self._source, organization_id=INSTANCE)
 
     def _keys_of(self, kid: str | None, alg: str) -> list[Any]:
         """The provider's keys.
 
-        :raises KeysUnavailable: none are known.
+        :raises KeysUnavailable: they are not known now.
         """
         return self._keys.find(self._source, kid, alg, organization_id=INSTANCE)
 

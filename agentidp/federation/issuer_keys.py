@@ -1,12 +1,15 @@
 """The keys of other issuers, and their metadata: what an issuer publishes is fetched, bounded and remembered.
 
-Keys are fetched by the request that needs them, so a slow issuer delays only who uses it, and at most
-:data:`FETCHES_OF_ONE` requests of an organization at a time. Known keys that are no longer fresh are fetched beside the
-request, which goes on with those that are known. Keys are kept by where they come from: if two rules name different
-addresses for one issuer, neither gets the other's keys.
+A fetch runs in a thread of its own, and goes on if nobody waits for it. Few requests wait; any other that needs keys
+which are not there is told when to ask again. Known keys that are no longer fresh are used while they are fetched.
 
-Rules of trust share one :class:`IssuerKeys`. The provider at which people sign in to the dashboard has its own, because
-the operator names it: it may be at a private address or behind a proxy.
+Nobody may crowd out others. An organization has few fetches and few waiting requests at a time. One whose issuers are
+slow gets half of the fetches at most, and none of its requests waits. Keys that have verified a token are forgotten for
+others that have, and never for keys that have verified none; and always those of the organization that has most.
+
+Keys are kept by where they come from: if two rules name different addresses for one issuer, neither gets the other's
+keys. Rules of trust share one :class:`IssuerKeys`. The provider at which people sign in to the dashboard has its own,
+because the operator names it: it may be at a private address or behind a proxy.
 """
 
 from __future__ import annotations
@@ -18,23 +21,27 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 import jwt
 
 from agentidp.config import LOOPBACK_HOSTS
 from agentidp.jose.jwk import key_algorithm, public_jwk
-from agentidp.metrics import ISSUER_KEY_FETCHES
+from agentidp.metrics import ISSUER_KEY_FETCHES, ISSUER_KEYS_MISSING
 from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import AllowedNetworks
 
 MAX_KEYS_TRIED = 10
 """Keys of an issuer that a token without ``kid`` is verified against, which limits the cost of a request."""
 
+MAX_KEYS, MAX_PARSED = 500, 10
+"""Keys of an issuer that are remembered, as text, which is more than :data:`MAX_BODY` bytes have of the smallest ones;
+and pairs of ``kid`` and ``alg`` whose keys are remembered ready for use."""
+
 TIMEOUT = 5.0
-"""Seconds for an issuer's metadata and keys together. Resolving names comes on top."""
+"""Seconds for an issuer's metadata and keys together. Resolving names comes on top. No request waits for longer."""
 
 MAX_BODY = 64 * 1024
 """Bytes of a response. The keys of a large provider take about 10 KB."""
@@ -51,14 +58,36 @@ PAUSE = 60.0
 PAUSE_WITHOUT_KEYS = 10.0
 """Seconds after which a fetch that failed is tried again if no keys are known."""
 
+FETCHES = 16
+"""Fetches of a process at the same time."""
+
 FETCHES_OF_ONE = 2
-"""Requests of an organization that fetch keys or wait for them at the same time in a process."""
+"""At most this many of them are for one organization."""
 
-FETCHES_OF_ALL = 6
-"""Such requests of all organizations together. A worker has eight threads, so two stay free for other requests."""
+SLOW = 3.0
+"""Seconds that a fetch takes that is slow, names included."""
 
-MAX_SOURCES = 1_000
-"""Issuers whose keys a process remembers, at most 100 MB. Only a rule of trust adds one."""
+SLOW_FOR = 600.0
+"""Seconds for which an organization counts as slow after a slow fetch."""
+
+FETCHES_OF_SLOW = FETCHES // 2
+"""At most this many fetches at the same time are for slow organizations."""
+
+WAITING = 6
+"""Requests that wait for a fetch at the same time. A worker has eight threads, so two stay free for other requests."""
+
+WAITING_OF_ONE = 2
+"""At most this many of them are of one organization."""
+
+RETRY_AFTER = 1.0
+"""Seconds after which a request may ask again for keys that are being fetched."""
+
+MAX_PROVEN, MAX_UNPROVEN = 800, 200
+"""Sources that a process remembers: those whose keys have verified a token, and others. A source takes about 10 KB, and
+0.5 MB at most, if its issuer means harm. Only a rule of trust adds one."""
+
+MAX_PROVEN_OF_ONE, MAX_UNPROVEN_OF_ONE = MAX_PROVEN // 2, MAX_UNPROVEN // 2
+"""At most this many of them are an organization's."""
 
 _MAX_AGE_DIRECTIVE = re.compile(r"(?:^|[ ,])max-age=\"?([0-9]{1,9})")
 ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
@@ -70,8 +99,19 @@ _SAME_KEY = {"RS384": "RS256", "RS512": "RS256", "PS384": "PS256", "PS512": "PS2
 """Algorithms of ID tokens that a client's own key cannot be for, and the one whose keys are of the same kind."""
 
 
+Cause = Literal["fetching", "crowded", "failed"]
+
+
 class KeysUnavailable(Exception):
-    """No keys of the issuer are known, and they cannot be fetched now. The message is for the operator."""
+    """The keys that a token may be signed with are not there now. The message is for the operator.
+
+    :param cause: the keys are being fetched; or too many others are; or they could not be fetched.
+    :param retry_after: seconds after which it is worth asking again.
+    """
+
+    def __init__(self, cause: Cause, reason: str, retry_after: float) -> None:
+        super().__init__(reason)
+        self.cause, self.retry_after = cause, retry_after
 
 
 class KeySource(NamedTuple):
@@ -88,8 +128,9 @@ class KeySet:
     """Keys of one issuer. A key is parsed when a token first asks for it."""
 
     def __init__(self, jwks: list[Any]) -> None:
-        self._jwks = [usable for usable in map(usable_jwk, jwks) if usable is not None]
-        self._kids = {jwk.get("kid") for jwk in self._jwks}
+        usable = [one for one in map(usable_jwk, jwks) if one is not None][:MAX_KEYS]
+        # As text: objects of what somebody has made for it would take 25 times as much memory.
+        self._jwks = [(jwk.get("kid"), json.dumps(jwk)) for jwk in usable]
         self._parsed: dict[tuple[str | None, str], list[Any]] = {}
 
     def find(self, kid: str | None, alg: str) -> list[Any]:
@@ -98,18 +139,21 @@ class KeySet:
 
         :param kid: which the token names. A token without one may be signed by any of them.
         """
-        if kid is not None and kid not in self._kids:
-            return []
         known = self._parsed.get((kid, alg))
         if known is None:
-            known = self._parsed[kid, alg] = self._parse(kid, alg)
+            known = self._parse(kid, alg)
+            if known:
+                if len(self._parsed) >= MAX_PARSED:
+                    self._parsed.clear()
+                self._parsed[kid, alg] = known
         return known
 
     def _parse(self, kid: str | None, alg: str) -> list[Any]:
         found: list[Any] = []
-        for jwk in self._jwks:
-            if kid is not None and jwk.get("kid") != kid:
+        for name, text in self._jwks:
+            if kid is not None and name != kid:
                 continue
+            jwk = json.loads(text)
             if key_algorithm(jwk.get("alg", alg)) != key_algorithm(alg):
                 continue
             with contextlib.suppress(ValueError):
@@ -134,38 +178,55 @@ def usable_jwk(jwk: Any) -> dict[str, Any] | None:
 
 
 class Published(NamedTuple):
-    """What an issuer publishes. ``metadata`` is empty if the address of the keys is known without it."""
+    """What an issuer publishes.
 
-    metadata: dict[str, Any]
+    :param metadata: as text. Empty if the address of the keys is known without it.
+    """
+
+    metadata: str
     keys: KeySet
 
 
-class _Known:
-    """What is known of a source. Times are those of the monotonic clock."""
+class _Fetch(NamedTuple):
+    """A fetch that goes on for as long as its thread is alive."""
 
-    def __init__(self) -> None:
+    thread: threading.Thread
+    organization_id: str
+    began_at: float
+
+
+class Known:
+    """What is known of a source. Times are those of the monotonic clock.
+
+    :param organization_id: the one that has asked for it first, and among whose sources it counts.
+    """
+
+    def __init__(self, organization_id: str) -> None:
+        self.organization_id = organization_id
         self.published: Published | None = None
-        self.fetched_at = self.fresh_until = float("-inf")
-        self.next_fetch = float("-inf")
-        self.failure = "not fetched yet"
-        self.fetching: threading.Event | None = None
+        self.fetched_at = self.fresh_until = self.next_fetch = float("-inf")
+        self.failure: str | None = None
+        self.fetch: _Fetch | None = None
 
     def usable(self, now: float) -> Published | None:
         """What may be used now, fresh or not."""
         return self.published if now < self.fresh_until + MAX_STALE else None
 
-    def needed(self, now: float) -> Published:
-        """:raises KeysUnavailable: there is nothing that may be used now."""
-        found = self.usable(now)
-        if found is None:
-            raise KeysUnavailable(self.failure)
-        return found
+    def is_being_fetched(self) -> bool:
+        """Whether a fetch goes on."""
+        return self.fetch is not None and self.fetch.thread.is_alive()
 
-    def end_fetch(self) -> None:
-        """Let those go on who wait for the fetch that ends."""
-        done, self.fetching = self.fetching, None
-        if done is not None:
-            done.set()
+    def last_fetched(self, now: float) -> Published:
+        """What the last fetch has found.
+
+        :raises KeysUnavailable: it has failed, or goes on.
+        """
+        if self.is_being_fetched():
+            raise KeysUnavailable("fetching", "the keys are being fetched", RETRY_AFTER)
+        if self.published is None or self.failure is not None:
+            retry_after = max(self.next_fetch - now, RETRY_AFTER)
+            raise KeysUnavailable("failed", self.failure or "the fetch was given up", retry_after)
+        return self.published
 
 
 class IssuerKeys:
@@ -174,6 +235,7 @@ class IssuerKeys:
     :param networks: where connections may go. https only, but for the loopback if it may be without encryption.
     :param now: seconds of a clock that never goes back.
     :param proxy: the proxy for an address, if there is one.
+    :param timeout: seconds for a fetch, likewise.
     """
 
     def __init__(
@@ -182,135 +244,153 @@ class IssuerKeys:
         now: Callable[[], float] = time.monotonic,
         *,
         proxy: Callable[[SplitResult], str | None] | None = None,
+        timeout: float = TIMEOUT,
     ) -> None:
-        self._networks, self._now, self._proxy = networks, now, proxy
+        self._networks, self._now, self._proxy, self._timeout = networks, now, proxy, timeout
+        # For all that follows, and what is known of each source.
         self._lock = threading.Lock()
-        self._known: dict[KeySource, _Known] = {}
-        self._busy: Counter[str] = Counter()
+        self._proven: dict[KeySource, Known] = {}
+        self._unproven: dict[KeySource, Known] = {}
+        self._fetches: list[_Fetch] = []
+        self._waiting: list[str] = []
+        self._slow_at: dict[str, float] = {}
 
-    def find(
-        self, source: KeySource, kid: str | None, alg: str, *, organization_id: str, may_wait: bool = True
-    ) -> list[Any]:
+    def find(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
         """The keys of an issuer that may have made a signature, as :meth:`KeySet.find` returns them. They are fetched
-        if none is known.
+        if none is known; none is returned if the issuer has no such key.
 
         :param organization_id: whose rule asks for them.
-        :param may_wait: wait for keys that are not known. Otherwise they are fetched for a later request.
-        :raises KeysUnavailable: no keys are known.
+        :raises KeysUnavailable: it cannot be said now.
         """
-        known = self._state(source)
+        known = self._known(source, organization_id)
         published = self._usable(source, known, organization_id)
-        if published is not None and (found := published.keys.find(kid, alg)):
-            return found
-        if may_wait:
-            self._fetch_here(source, known, organization_id)
-        else:
-            self._fetch_aside(source, known, organization_id)
-        return known.needed(self._now()).keys.find(kid, alg)
+        found = published.keys.find(kid, alg) if published is not None else []
+        return found or self._fetched(source, known, organization_id).keys.find(kid, alg)
 
     def metadata(self, source: KeySource, *, organization_id: str) -> dict[str, Any]:
         """An issuer's metadata (OpenID Connect Discovery section 3), which is fetched, and remembered, with its keys.
 
         :raises KeysUnavailable: neither are known.
         """
-        known = self._state(source)
-        published = self._usable(source, known, organization_id)
-        if published is None:
-            self._fetch_here(source, known, organization_id)
-            published = known.needed(self._now())
-        return published.metadata
+        known = self._known(source, organization_id)
+        published = self._usable(source, known, organization_id) or self._fetched(source, known, organization_id)
+        metadata: dict[str, Any] = json.loads(published.metadata)
+        return metadata
 
-    def _usable(self, source: KeySource, known: _Known, organization_id: str) -> Published | None:
+    def verified(self, source: KeySource) -> None:
+        """Remember a source, whose keys have verified a token, longer than those that have verified none."""
+        with self._lock:
+            if source in self._proven:
+                self._proven[source] = self._proven.pop(source)
+            elif source in self._unproven:
+                self._proven[source] = self._unproven.pop(source)
+                forget(self._proven, MAX_PROVEN, MAX_PROVEN_OF_ONE)
+
+    def _known(self, source: KeySource, organization_id: str) -> Known:
+        with self._lock:
+            known = self._proven.get(source) or self._unproven.get(source)
+            if known is None:
+                known = self._unproven[source] = Known(organization_id)
+                forget(self._unproven, MAX_UNPROVEN, MAX_UNPROVEN_OF_ONE)
+            return known
+
+    def _usable(self, source: KeySource, known: Known, organization_id: str) -> Published | None:
         """What may be used now. If it is no longer fresh, it is fetched for a later request."""
         published = known.usable(self._now())
         if published is not None and self._now() >= known.fresh_until:
-            self._fetch_aside(source, known, organization_id)
+            self._begin_fetch(source, known, organization_id)
         return published
 
-    def _state(self, source: KeySource) -> _Known:
-        with self._lock:
-            known = self._known.get(source)
-            if known is None:
-                if len(self._known) >= MAX_SOURCES:
-                    self._known.pop(next(iter(self._known)))
-                known = self._known[source] = _Known()
-            return known
+    def _fetched(self, source: KeySource, known: Known, organization_id: str) -> Published:
+        """What the last fetch has found, which was not long ago: what is not in it does not exist.
 
-    def _fetch_here(self, source: KeySource, known: _Known, organization_id: str) -> None:
-        """Fetch in the current request, or wait for another one that does, unless neither is allowed now."""
-        with self._place(organization_id) as has_place:
-            if not has_place:
-                return
-            mine = threading.Event()
-            with self._lock:
-                others = known.fetching
-                if others is None:
-                    if self._now() < known.next_fetch:
-                        return
-                    known.fetching = mine
-            if others is not None:
-                others.wait(TIMEOUT)
-                return
-            self._fetch(source, known)
-
-    def _fetch_aside(self, source: KeySource, known: _Known, organization_id: str) -> None:
-        """Begin to fetch beside the current request, unless somebody does, or it is too early."""
-
-        def fetch() -> None:
-            with self._place(organization_id) as has_place:
-                if has_place:
-                    self._fetch(source, known)
-                else:
-                    known.end_fetch()
-
-        with self._lock:
-            if known.fetching is not None or self._now() < known.next_fetch:
-                return
-            known.fetching = threading.Event()
-        threading.Thread(target=fetch, name="agentidp-issuer-keys", daemon=True).start()
-
-    @contextlib.contextmanager
-    def _place(self, organization_id: str) -> Iterator[bool]:
-        """A block that may take as long as a fetch. Yields whether the organization has a place for it."""
-        with self._lock:
-            has_place = self._busy[organization_id] < FETCHES_OF_ONE and self._busy.total() < FETCHES_OF_ALL
-            if has_place:
-                self._busy[organization_id] += 1
+        :raises KeysUnavailable: it has failed, or goes on, or there is no place for it.
+        """
         try:
-            yield has_place
-        finally:
-            if has_place:
-                with self._lock:
-                    self._busy -= Counter((organization_id,))
+            if not self._begin_fetch(source, known, organization_id):
+                raise KeysUnavailable("crowded", "too many other keys are being fetched", RETRY_AFTER)
+            self._wait(known, organization_id)
+            with self._lock:
+                return known.last_fetched(self._now())
+        except KeysUnavailable as unavailable:
+            ISSUER_KEYS_MISSING.labels(unavailable.cause).inc()
+            raise
 
-    def _fetch(self, source: KeySource, known: _Known) -> None:
-        """Fetch, by the only thread that does now, which ``known.fetching`` says."""
+    def _begin_fetch(self, source: KeySource, known: Known, organization_id: str) -> bool:
+        """Fetch beside the current request, unless somebody does, or did not long ago.
+
+        :returns: whether that is so; if not, the organization has no place for a fetch.
+        """
+        with self._lock:
+            now = self._now()
+            if known.is_being_fetched() or now < known.next_fetch:
+                return True
+            self._fetches = [fetch for fetch in self._fetches if fetch.thread.is_alive()]
+            busy, slow = [fetch.organization_id for fetch in self._fetches], self._slow(now)
+            if len(busy) >= FETCHES or busy.count(organization_id) >= FETCHES_OF_ONE:
+                return False
+            if organization_id in slow and sum(one in slow for one in busy) >= FETCHES_OF_SLOW:
+                return False
+            thread = threading.Thread(
+                target=self._fetch, args=(source, known, organization_id), name="agentidp-issuer-keys", daemon=True
+            )
+            thread.start()
+            known.fetch = _Fetch(thread, organization_id, now)
+            known.next_fetch = now + PAUSE_WITHOUT_KEYS
+            self._fetches.append(known.fetch)
+            return True
+
+    def _wait(self, known: Known, organization_id: str) -> None:
+        """Wait for the fetch that goes on, unless as many requests wait as may."""
+        with self._lock:
+            fetch = known.fetch
+            if fetch is None or organization_id in self._slow(self._now()):
+                return
+            if len(self._waiting) >= WAITING or self._waiting.count(organization_id) >= WAITING_OF_ONE:
+                return
+            self._waiting.append(organization_id)
+        try:
+            fetch.thread.join(self._timeout)
+        finally:
+            with self._lock:
+                self._waiting.remove(organization_id)
+
+    def _slow(self, now: float) -> set[str]:
+        """The organizations that had a slow fetch not long ago, or have one."""
+        had = {whose for whose, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
+        late = [fetch for fetch in self._fetches if now - fetch.began_at >= SLOW and fetch.thread.is_alive()]
+        return had | {fetch.organization_id for fetch in late}
+
+    def _fetch(self, source: KeySource, known: Known, organization_id: str) -> None:
+        """Fetch, in a thread of its own."""
+        began_at, published, max_age, failure = self._now(), None, 0.0, None
         try:
             published, max_age = self._published(source)
         except RequestFailed as failed:
+            failure = str(failed)
+        ISSUER_KEY_FETCHES.labels("failed" if failure else "fetched").inc()
+        with self._lock:
             now = self._now()
-            known.failure = str(failed)
-            has_keys = known.usable(now) is not None
+            self._slow_at = {whose: slow_at for whose, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
+            if now - began_at >= SLOW:
+                self._slow_at[organization_id] = now
+            known.failure, has_keys = failure, known.usable(now) is not None
+            if published is not None:
+                known.published, known.fetched_at, known.fresh_until = published, now, now + max_age
+                has_keys = True
             known.next_fetch = now + (PAUSE if has_keys else PAUSE_WITHOUT_KEYS)
-            ISSUER_KEY_FETCHES.labels("failed").inc()
-            fields: dict[str, Any] = {"issuer": source.issuer, "reason": known.failure}
+        if failure is not None:
+            fields: dict[str, Any] = {"issuer": source.issuer, "reason": failure}
             if has_keys:
                 fields["keys_age"] = round(now - known.fetched_at)
             logger.warning("keys of an issuer not fetched", extra={"fields": fields})
-        else:
-            now = self._now()
-            known.published, known.fetched_at = published, now
-            known.fresh_until, known.next_fetch = now + max_age, now + PAUSE
-            ISSUER_KEY_FETCHES.labels("fetched").inc()
-        finally:
-            known.end_fetch()
 
     def _published(self, source: KeySource) -> tuple[Published, float]:
         """Fetch what an issuer publishes, and the seconds for which it is fresh.
 
         :raises RequestFailed: one phrase: it cannot be fetched, or has no JWK Set.
         """
-        until = time.monotonic() + TIMEOUT
+        until = time.monotonic() + self._timeout
         metadata: dict[str, Any] = {}
         jwks_uri = source.jwks_uri
         if jwks_uri is None:
@@ -324,7 +404,7 @@ class IssuerKeys:
         jwks, headers = self._object(jwks_uri, until)
         if not isinstance(jwks.get("keys"), list):
             raise RequestFailed("the response is not a JWK Set")
-        return Published(metadata, KeySet(jwks["keys"])), _freshness(headers)
+        return Published(json.dumps(metadata), KeySet(jwks["keys"])), _freshness(headers)
 
     def _object(self, address: str, until: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         """The JSON object at an address, and the headers of the response.
@@ -347,6 +427,17 @@ class IssuerKeys:
         if found is None:
             raise RequestFailed("the response is not a JSON object")
         return found, response.headers
+
+
+def forget(sources: dict[KeySource, Known], most: int, most_of_one: int) -> None:
+    """Forget sources until there are *most*, and *most_of_one* of each organization: always the first one of the
+    organization that has most.
+    """
+    while True:
+        [(whose, count)] = Counter(known.organization_id for known in sources.values()).most_common(1)
+        if len(sources) <= most and count <= most_of_one:
+            return
+        del sources[next(source for source, known in sources.items() if known.organization_id == whose)]
 
 
 def checked_url(address: object, networks: AllowedNetworks) -> SplitResult:

@@ -7,17 +7,22 @@ else who says that it is the same issuer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
 from agentidp.federation.issuer_keys import KeysUnavailable
 from agentidp.federation.rule import SPIFFE, Rule, issuers_of, selectors_of
+from agentidp.http.errors import OAuthError
+from agentidp.http.request_context import current_context
 from agentidp.jose.jwk import ALGORITHMS, key_algorithm
 from agentidp.jose.jws import UnverifiedJwt, read_unverified
 from agentidp.oauth.client_assertion import MAX_LENGTH, NOBODYS_KEYS, TYPE, WRONG_SIGNATURE, wrong_time
 from agentidp.oauth.issuance import Client
 from agentidp.services import Services
+from agentidp.usage import UNKNOWN_AGENT
 
 SPIFFE_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 """The type of a client assertion that is a JWT-SVID (draft-ietf-oauth-spiffe-client-auth)."""
@@ -35,12 +40,11 @@ clusters stored them, is a secret, and refused."""
 MAX_REMEMBERED = 10_000
 """Clients whose rules a process remembers, about 30 MB. Only an authentic token adds one."""
 
-NO_RULE, SEVERAL_AGENTS, NO_MATCH, WRONG_AUDIENCE, NO_KEYS, UNKNOWN_KEY, REVOKED_RULE = REASONS = (
+NO_RULE, SEVERAL_AGENTS, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, REVOKED_RULE = REASONS = (
     "no rule of trust",
     "several agents trust the token",
     "token matches no rule",
     "wrong audience",
-    "no keys of the issuer",
     "unknown key",
     "revoked or expired rule",
 )
@@ -52,6 +56,8 @@ MAX_SIGNATURES = 20
 
 MAX_CANDIDATES = 10
 """Agents whose rules are compared with a token that comes without ``client_id``."""
+
+logger = logging.getLogger("agentidp")
 
 
 class SeveralAgents(Exception):
@@ -88,30 +94,32 @@ def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, 
 
     :returns: the client, with the rule that has accepted the token, or with none and a reason: the statement that
         issues the token then finds nobody, as for a wrong secret.
+    :raises OAuthError: as :func:`accept`.
     """
     of = issuers(s, unverified, is_svid=is_svid)
     remembered = s.client_rules.get((named.agent_id, of), [])
-    accepted, refusal = accept(s, named, unverified, remembered, at) if remembered else (None, None)
-    if accepted is None:
-        stored = _rules(s, named, of, at)
+    stored: list[Rule] = []
+
+    def rules() -> Iterator[Rule]:
+        yield from remembered
+        stored.extend(_rules(s, named, of, at))
         known = {rule.text for rule in remembered}
-        rules = [rule for rule in stored if rule.text not in known]
-        if rules or not remembered:
-            accepted, refusal = accept(s, named, unverified, rules, at)
-        if accepted is not None:
-            if len(s.client_rules) >= MAX_REMEMBERED:
-                s.client_rules.clear()
-            s.client_rules[named.agent_id, of] = stored
+        yield from (rule for rule in stored if rule.text not in known)
+
+    accepted, refusal = accept(s, named, unverified, rules(), at)
+    if accepted is not None and stored:
+        if len(s.client_rules) >= MAX_REMEMBERED:
+            s.client_rules.clear()
+        s.client_rules[named.agent_id, of] = stored
     return replace(named, jwk=None if accepted is None else accepted.text, refusal=refusal)
 
 
 def find_client(s: Services, unverified: UnverifiedJwt, nobody: Client, at: datetime, *, is_svid: bool) -> Client:
     """Find the client whose rule trusts a token that comes without ``client_id``, over all organizations.
 
-    Of several candidates, none is waited for: somebody else's rule that names a slow address must not delay the others.
-
     :param nobody: what is returned if no agent can be named.
     :raises SeveralAgents: more than one agent trusts the token, so only ``client_id`` can choose.
+    :raises OAuthError: as :func:`accept`, if none is known to trust it.
     """
     of = issuers(s, unverified, is_svid=is_svid)
     rows = s.database.fetch_unscoped(
@@ -120,15 +128,21 @@ def find_client(s: Services, unverified: UnverifiedJwt, nobody: Client, at: date
     if len(rows) <= 1:
         named = replace(nobody, organization_id=rows[0].organization_id, agent_id=rows[0].agent_id) if rows else nobody
         return verify(s, unverified, named, at, is_svid=is_svid)
-    found = []
+    found, missing = [], None
     for row in rows:
         named = replace(nobody, organization_id=row.organization_id, agent_id=row.agent_id)
-        # Not from memory, which may have a rule that is in force no more.
-        accepted, _ = accept(s, named, unverified, _rules(s, named, of, at), at, may_wait=False)
+        try:
+            # Not from memory, which may have a rule that is in force no more.
+            accepted, _ = accept(s, named, unverified, _rules(s, named, of, at), at)
+        except OAuthError as error:
+            missing = error
+            continue
         if accepted is not None:
             found.append(replace(named, jwk=accepted.text))
     if len(found) > 1:
         raise SeveralAgents
+    if not found and missing is not None:
+        raise missing
     return found[0] if found else replace(nobody, refusal=NO_MATCH)
 
 
@@ -141,54 +155,69 @@ def _rules(s: Services, named: Client, of: tuple[str, ...], at: datetime) -> lis
 
 
 def accept(
-    s: Services,
-    named: Client,
-    unverified: UnverifiedJwt,
-    rules: Iterable[Rule],
-    at: datetime,
-    *,
-    may_wait: bool = True,
+    s: Services, named: Client, unverified: UnverifiedJwt, rules: Iterable[Rule], at: datetime
 ) -> tuple[Rule | None, str | None]:
     """The rule that accepts a token, or the reason why none does, in the words of the log: that of the rule which comes
     nearest. A failure verifies a signature too, so that it takes as long.
+
+    :raises OAuthError: ``temporarily_unavailable`` with 503: only a rule might accept it whose keys are not there now.
     """
-    refusal, distance, has_verified = NO_RULE, 4, False
+    refusal, distance, has_verified, missing = NO_RULE, 4, False, None
     for rule in rules:
         reason, how_far = NO_MATCH, 3
         if rule.is_met_by(unverified.claims):
             try:
-                keys = keys_of(s, rule, unverified, named.organization_id, may_wait=may_wait)
-                reason, how_far = UNKNOWN_KEY, 1
-            except KeysUnavailable:
-                keys, reason, how_far = [], NO_KEYS, 1
+                keys = keys_of(s, rule, unverified, named.organization_id)
+            except KeysUnavailable as unavailable:
+                missing = rule, unavailable
+                continue
+            reason, how_far = UNKNOWN_KEY, 1
             for key in keys[: max(0, MAX_SIGNATURES - len(unverified.tried))]:
                 has_verified = True
                 found = _refusal(unverified, key, at)
                 if found is None:
+                    if rule.inline_keys is None:
+                        s.issuer_keys.verified(rule.key_source)
                     return rule, None
                 reason, how_far = found, 0
         elif all(comparison.is_met for comparison in rule.compare(unverified.claims) if comparison.name != "audience"):
             reason, how_far = WRONG_AUDIENCE, 2
         if how_far < distance:
             refusal, distance = reason, how_far
+    if missing is not None:
+        raise _keys_missing(named, *missing)
     if not has_verified:
         unverified.is_signed_by(NOBODYS_KEYS[key_algorithm(unverified.alg)])
     return None, refusal
 
 
-def keys_of(
-    s: Services, rule: Rule, unverified: UnverifiedJwt, organization_id: str, *, may_wait: bool = True
-) -> list[object]:
+def keys_of(s: Services, rule: Rule, unverified: UnverifiedJwt, organization_id: str) -> list[object]:
     """The keys of a rule's issuer that may have signed a token.
 
     :param organization_id: whose rule it is.
-    :param may_wait: wait for keys that are not known.
-    :raises KeysUnavailable: none are known, and they cannot be fetched now.
+    :raises KeysUnavailable: it cannot be said now.
     """
     kid, alg = unverified.kid, unverified.alg
     if rule.inline_keys is not None:
         return rule.inline_keys.find(kid, alg)
-    return s.issuer_keys.find(rule.key_source, kid, alg, organization_id=organization_id, may_wait=may_wait)
+    return s.issuer_keys.find(rule.key_source, kid, alg, organization_id=organization_id)
+
+
+def _keys_missing(named: Client, rule: Rule, missing: KeysUnavailable) -> OAuthError:
+    """The error of a token that cannot be judged now, which is no failed authentication: it is logged, and counted for
+    nobody.
+    """
+    context, agent_id = current_context(), str(named.agent_id) if named.agent_id != UNKNOWN_AGENT else None
+    # For the line of the request.
+    context.organization_id, context.agent_id = named.organization_id, agent_id
+    fields = {"organization": named.organization_id, "agent": agent_id, "issuer": rule.issuer, "reason": str(missing)}
+    logger.warning("token not judged", extra={"fields": fields | {"request_id": context.request_id}})
+    return OAuthError(
+        "temporarily_unavailable",
+        "the keys of the issuer of the token are not known now; try again",
+        status=503,
+        headers={"Retry-After": str(math.ceil(missing.retry_after))},
+    )
 
 
 def _refusal(unverified: UnverifiedJwt, key: object, at: datetime) -> str | None:

@@ -125,7 +125,7 @@ def _signature(s: Services, database: OrganizationDatabase, rule: Rule, unverifi
     try:
         keys = federated_token.keys_of(s, rule, unverified, database.organization_id)
     except KeysUnavailable as unavailable:
-        return f"{federated_token.NO_KEYS}: {unavailable}"
+        return f"no keys of the issuer: {unavailable}"
     if not keys:
         return federated_token.UNKNOWN_KEY
     return "right" if any(unverified.is_signed_by(key) for key in keys) else WRONG_SIGNATURE

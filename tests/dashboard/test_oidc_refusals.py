@@ -24,10 +24,10 @@ from jwt.algorithms import OKPAlgorithm
 from agentidp import create_app
 from agentidp.audit import INSTANCE
 from agentidp.dashboard import oidc_client
-from agentidp.dashboard.oidc_provider import EXCHANGES, EXCHANGES_OF_ONE
+from agentidp.dashboard.oidc_provider import EXCHANGES, EXCHANGES_OF_ONE, EXTENSION, Provider
 from agentidp.dashboard.oidc_sign_in import PATH
 from agentidp.federation import issuer_keys
-from agentidp.federation.issuer_keys import FETCHES_OF_ONE, MAX_BODY, PAUSE_WITHOUT_KEYS
+from agentidp.federation.issuer_keys import MAX_BODY, PAUSE_WITHOUT_KEYS, WAITING_OF_ONE
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from tests.audit.conftest import events_of
 from tests.conftest import Cast, _fresh_database, settings_for
@@ -542,10 +542,8 @@ class TestAProviderInTrouble:
         refused(fresh.test_client().get(PATH), 503, UNAVAILABLE)
         fresh.extensions["agentidp"].close()
 
-    def test_a_response_that_never_ends(
-        self, client: FlaskClient, provider: Company, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(issuer_keys, "TIMEOUT", 0.1)
+    def test_a_response_that_never_ends(self, client: FlaskClient, provider: Company, shared_app: Flask) -> None:
+        shared_app.extensions[EXTENSION] = Provider(provider.settings(), timeout=0.1)
         is_over = threading.Event()
 
         def late() -> Any:
@@ -553,24 +551,6 @@ class TestAProviderInTrouble:
             return 200, {}, b"{}"
 
         provider.replies["/.well-known/openid-configuration"] = late
-        refused(client.get(PATH), 503, UNAVAILABLE)
-        is_over.set()
-
-    def test_a_response_that_drips(
-        self, client: FlaskClient, provider: Company, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """No wait is longer than the limit, but all of them together are."""
-        monkeypatch.setattr(issuer_keys, "TIMEOUT", 0.5)
-        is_over = threading.Event()
-
-        def drop(handler: Any) -> None:
-            handler.send_response(200)
-            handler.end_headers()
-            while not is_over.wait(0.05):
-                handler.wfile.write(b" ")
-                handler.wfile.flush()
-
-        provider.streams["/.well-known/openid-configuration"] = drop
         refused(client.get(PATH), 503, UNAVAILABLE)
         is_over.set()
 
@@ -597,9 +577,9 @@ class TestAProviderInTrouble:
         assert timeouts == pytest.approx([oidc_client.TIMEOUT, oidc_client.TIMEOUT - 3])
 
     def test_few_threads_wait_for_its_metadata_and_the_others_are_free(
-        self, client: FlaskClient, provider: Company, shared_app: Flask, monkeypatch: pytest.MonkeyPatch
+        self, client: FlaskClient, provider: Company, shared_app: Flask
     ) -> None:
-        monkeypatch.setattr(issuer_keys, "TIMEOUT", PATIENCE)
+        shared_app.extensions[EXTENSION] = Provider(provider.settings(), timeout=PATIENCE)
         is_over = threading.Event()
 
         def late() -> Any:
@@ -614,15 +594,15 @@ class TestAProviderInTrouble:
         ]
         for thread in threads:
             thread.start()
-        # One talks with the provider and one waits: all others have their page while the provider says nothing.
-        wait_until(lambda: len(statuses) == len(threads) - FETCHES_OF_ONE)
+        # Two wait: all others have their page while the provider says nothing.
+        wait_until(lambda: len(statuses) == len(threads) - WAITING_OF_ONE)
         refused(client.get(PATH), 503, UNAVAILABLE)
-        assert [thread.is_alive() for thread in threads].count(True) == FETCHES_OF_ONE == 2
+        assert [thread.is_alive() for thread in threads].count(True) == WAITING_OF_ONE == 2
         is_over.set()
         for thread in threads:
             thread.join()
         assert set(statuses) == {503}
-        # The one that waited did not try again after the failure.
+        # Nobody tried again after the failure.
         assert len(provider.requests) == 1
 
     def test_signing_out_needs_it_for_nothing(

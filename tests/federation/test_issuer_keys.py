@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import tracemalloc
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
-from agentidp.federation import issuer_keys
 from agentidp.federation.issuer_keys import (
-    FETCHES_OF_ALL,
+    FETCHES,
     FETCHES_OF_ONE,
+    FETCHES_OF_SLOW,
     MAX_AGE,
     MAX_BODY,
+    MAX_KEYS,
     MAX_KEYS_TRIED,
-    MAX_SOURCES,
+    MAX_PARSED,
+    MAX_PROVEN_OF_ONE,
     MAX_STALE,
     MIN_AGE,
     PAUSE,
     PAUSE_WITHOUT_KEYS,
+    RETRY_AFTER,
+    SLOW,
+    SLOW_FOR,
+    WAITING,
+    WAITING_OF_ONE,
     IssuerKeys,
     KeySet,
     KeySource,
     KeysUnavailable,
+    Known,
+    forget,
 )
 from agentidp.outbound.client import proxy_of_environment
 from agentidp.outbound.networks import LOOPBACK, OF_THE_OPERATOR, AllowedNetworks
@@ -66,11 +76,16 @@ def find(keys: IssuerKeys, published: HttpsIssuer, kid: str | None = "first", or
     return len(keys.find(source, kid, "ES256", organization_id=organization))
 
 
-def failure(keys: IssuerKeys, source: KeySource) -> str:
-    """Why no keys are known."""
+def unavailable(keys: IssuerKeys, source: KeySource, organization: str = ACME, kid: str = "first") -> KeysUnavailable:
+    """Why no keys can be found."""
     with pytest.raises(KeysUnavailable) as failed:
-        keys.find(source, "first", "ES256", organization_id=ACME)
-    return str(failed.value)
+        keys.find(source, kid, "ES256", organization_id=organization)
+    return failed.value
+
+
+def failure(keys: IssuerKeys, source: KeySource) -> str:
+    """The same in the words of the log."""
+    return str(unavailable(keys, source))
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
@@ -184,13 +199,15 @@ class TestDiscovery:
         assert published.requests == []
 
     def test_a_slow_issuer_is_given_up(
-        self, keys: IssuerKeys, published: HttpsIssuer, monkeypatch: pytest.MonkeyPatch
+        self, published: HttpsIssuer, clock: Time, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(issuer_keys, "TIMEOUT", 0.2)
+        keys = IssuerKeys(AllowedNetworks(LOOPBACK, plain=(), setting=None), clock, timeout=0.2)
         released = threading.Event()
         published.pages["/keys"] = lambda: released.wait(PATIENCE) and (200, {}, b"{}")
         try:
-            assert failure(keys, KeySource(published.url, None)).startswith("no response within")
+            unavailable(keys, KeySource(published.url, None))
+            wait_until(lambda: len(warned(caplog)) == 1)
+            assert warned(caplog)[0]["reason"].startswith("no response within")
         finally:
             released.set()
 
@@ -247,6 +264,19 @@ class TestFreshness:
             assert find(keys, published, kid) == 0
         assert len(published.requests) == 4
 
+    def test_an_unknown_key_cannot_be_judged_while_the_issuer_is_down(
+        self, keys: IssuerKeys, clock: Time, published: HttpsIssuer
+    ) -> None:
+        """It may be a new one."""
+        assert find(keys, published) == 1
+        published.pages["/keys"] = 503, {}, b""
+        clock.now += PAUSE
+        for _ in range(2):
+            found = unavailable(keys, KeySource(published.url, None), kid="second")
+            assert (found.cause, found.retry_after) == ("failed", PAUSE)
+        assert find(keys, published) == 1
+        assert len(published.requests) == 4
+
     def test_known_keys_serve_for_a_day_while_the_issuer_is_down_and_the_log_says_so(
         self, keys: IssuerKeys, clock: Time, published: HttpsIssuer, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -278,63 +308,6 @@ class TestFreshness:
         failure(keys, source)
         assert len(published.requests) == 2
 
-    def test_few_issuers_are_remembered(self, keys: IssuerKeys) -> None:
-        for n in range(MAX_SOURCES + 5):
-            keys._state(KeySource(f"https://{n}.example", None))
-        assert len(keys._known) == MAX_SOURCES
-
-
-class TestWhoWaits:
-    """A slow issuer holds few threads."""
-
-    def test_one_fetches_and_others_of_the_organization_are_refused(
-        self, keys: IssuerKeys, published: HttpsIssuer
-    ) -> None:
-        released, page = threading.Event(), published.pages["/keys"]
-        published.pages["/keys"] = lambda: released.wait(PATIENCE) and page
-        with ThreadPoolExecutor(FETCHES_OF_ONE + 1) as threads:
-            waiting = [threads.submit(find, keys, published) for _ in range(FETCHES_OF_ONE)]
-            wait_until(lambda: keys._busy[ACME] == FETCHES_OF_ONE)
-            # This one has no place, whichever issuer it needs.
-            assert failure(keys, KeySource(published.url, None)) == "not fetched yet"
-            assert failure(keys, KeySource("https://another.example", None)) == "not fetched yet"
-            # Another organization has its own.
-            others = threads.submit(find, keys, published, "first", OTHER)
-            wait_until(lambda: keys._busy[OTHER] == 1)
-            released.set()
-            assert [one.result(PATIENCE) for one in (*waiting, others)] == [1, 1, 1]
-        assert published.requests == [DISCOVERY, "/keys"]
-        assert not keys._busy
-
-    def test_threads_stay_free_however_many_organizations_need_a_slow_issuer(
-        self, keys: IssuerKeys, published: HttpsIssuer
-    ) -> None:
-        """After a start, for example, when no keys are known."""
-        released, page = threading.Event(), published.pages["/keys"]
-        published.pages["/keys"] = lambda: released.wait(PATIENCE) and page
-        organizations = [f"org-{n}" for n in range(FETCHES_OF_ALL)]
-        with ThreadPoolExecutor(FETCHES_OF_ALL) as threads:
-            waiting = [threads.submit(find, keys, published, "first", name) for name in organizations]
-            wait_until(lambda: keys._busy.total() == FETCHES_OF_ALL)
-            assert failure(keys, KeySource(published.url, None)) == "not fetched yet"
-            released.set()
-            assert [one.result(PATIENCE) for one in waiting] == [1] * FETCHES_OF_ALL
-        assert find(keys, published) == 1
-
-    def test_nobody_waits_for_keys_that_are_known(self, keys: IssuerKeys, clock: Time, published: HttpsIssuer) -> None:
-        assert find(keys, published) == 1
-        released, page = threading.Event(), published.pages["/keys"]
-        published.pages["/keys"] = lambda: released.wait(PATIENCE) and page
-        clock.now += MIN_AGE
-        # In this thread, while the fetch hangs.
-        for _ in range(5):
-            assert find(keys, published) == 1
-        wait_until(lambda: len(published.requests) == 4)
-        assert keys._busy[ACME] == 1
-        released.set()
-        wait_until(lambda: not keys._busy)
-        assert len(published.requests) == 4
-
     def test_keys_of_two_addresses_are_never_mixed(self, keys: IssuerKeys, published: HttpsIssuer) -> None:
         """A rule that names other keys for an issuer gets them for itself alone."""
         evil = Issuer.with_curve(published.url, "evil")
@@ -344,6 +317,251 @@ class TestWhoWaits:
         assert find(keys, published, "evil") == 0
         assert find(keys, published) == 1
         assert keys.find(named, "first", "ES256", organization_id=OTHER) == []
+
+
+class TestMemory:
+    """Which sources are forgotten, and for which others."""
+
+    def flood(self, keys: IssuerKeys, published: HttpsIssuer, *, have_verified: bool) -> None:
+        """Three organizations have rules with 800 sources each, and somebody else's workload works meanwhile."""
+        for n in range(800):
+            for organization in ("org-1", "org-2", "org-3"):
+                # Nothing is sent there.
+                source = KeySource(f"http://{organization}-{n}.example", None)
+                unavailable(keys, source, organization)
+                if have_verified:
+                    keys.verified(source)
+            if n % 10 == 0:
+                assert find(keys, published) == 1
+
+    @pytest.mark.parametrize("have_verified", [False, True])
+    def test_keys_that_work_stay_whatever_others_do(
+        self, keys: IssuerKeys, published: HttpsIssuer, have_verified: bool
+    ) -> None:
+        assert find(keys, published) == 1
+        keys.verified(KeySource(published.url, None))
+        self.flood(keys, published, have_verified=have_verified)
+        assert published.requests == [DISCOVERY, "/keys"]
+
+    def test_keys_that_were_just_fetched_stay_whatever_others_do(
+        self, keys: IssuerKeys, published: HttpsIssuer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert find(keys, published) == 1
+        self.flood(keys, published, have_verified=False)
+        assert published.requests == [DISCOVERY, "/keys"]
+        # What others used first is forgotten, and so is that it has failed.
+        failures = len(warned(caplog))
+        unavailable(keys, KeySource("http://org-1-0.example", None), "org-1")
+        assert len(warned(caplog)) == failures + 1
+
+    def test_an_organization_has_a_share_and_keeps_what_it_used_last(
+        self, keys: IssuerKeys, published: HttpsIssuer
+    ) -> None:
+        def use(n: int) -> None:
+            path = f"/keys?{n}"
+            published.pages[path] = published.pages["/keys"]
+            source = KeySource("https://issuer.example", published.url + path)
+            assert len(keys.find(source, "first", "ES256", organization_id=ACME)) == 1
+            keys.verified(source)
+
+        for n in (*range(MAX_PROVEN_OF_ONE), 0, MAX_PROVEN_OF_ONE):
+            use(n)
+        published.requests.clear()
+        for n in (0, *range(2, MAX_PROVEN_OF_ONE + 1)):
+            use(n)
+        assert published.requests == []
+        use(1)
+        assert published.requests == ["/keys?1"]
+
+    @pytest.mark.parametrize(
+        ("sources", "kept"),
+        [
+            ("a1 a2 b1", "a1 a2 b1"),
+            ("a1 b1 a2 a3", "b1 a2 a3"),
+            ("a1 b1 a2 b2 c1 d1 c2 d2", "a1 b1 a2 b2 c1 d1 c2 d2"),
+            ("a1 b1 b2 c1 d1 c2 d2 e1 f1", "a1 b2 c1 d1 c2 d2 e1 f1"),
+        ],
+    )
+    def test_the_first_one_of_whoever_has_most_is_forgotten(self, sources: str, kept: str) -> None:
+        known = {KeySource(name, None): Known(name[0]) for name in sources.split()}
+        forget(known, 8, 2)
+        assert [source.issuer for source in known] == kept.split()
+
+
+class Slow:
+    """Addresses of keys that respond when the test says so.
+
+    :param published: whose they are.
+    """
+
+    def __init__(self, published: HttpsIssuer) -> None:
+        self._published, self._released = published, threading.Event()
+        self._page = published.pages["/keys"]
+
+    def source(self, name: str) -> KeySource:
+        """An address of its own."""
+        self._published.pages[f"/slow/{name}"] = self._late
+        return KeySource(self._published.url, f"{self._published.url}/slow/{name}")
+
+    @property
+    def asked(self) -> list[str]:
+        """Which of them were asked."""
+        return [path.removeprefix("/slow/") for path in self._published.requests if path.startswith("/slow/")]
+
+    def release(self) -> None:
+        """Let all respond."""
+        self._released.set()
+
+    def _late(self) -> Any:
+        self._released.wait(PATIENCE)
+        return self._page
+
+
+@pytest.fixture
+def slow(published: HttpsIssuer) -> Iterator[Slow]:
+    """Slow addresses at the issuer."""
+    made = Slow(published)
+    yield made
+    made.release()
+
+
+class TestWhoWaits:
+    """Few requests wait, and few fetches are anybody's."""
+
+    @pytest.fixture
+    def keys(self, clock: Time) -> IssuerKeys:
+        """Keys for which a test may take its time."""
+        networks = AllowedNetworks(LOOPBACK, plain=(), setting="AGENTIDP_ISSUER_NETWORKS")
+        return IssuerKeys(networks, clock, timeout=PATIENCE)
+
+    @pytest.fixture
+    def begin(self, keys: IssuerKeys, slow: Slow) -> Iterator[Callable[[str, str], Future[int]]]:
+        """Ask for the keys of a slow source, and go on when it is asked."""
+
+        def use(organization: str, name: str) -> int:
+            try:
+                return len(keys.find(slow.source(name), "first", "ES256", organization_id=organization))
+            except KeysUnavailable as missing:
+                assert (missing.cause, missing.retry_after) == ("fetching", RETRY_AFTER)
+                return 0
+
+        def begun(organization: str, name: str) -> Future[int]:
+            request = threads.submit(use, organization, name)
+            wait_until(lambda: name in slow.asked)
+            return request
+
+        with ThreadPoolExecutor(WAITING + 5) as threads:
+            yield begun
+            slow.release()
+
+    def test_requests_for_the_same_keys_share_a_fetch(
+        self,
+        keys: IssuerKeys,
+        published: HttpsIssuer,
+        clock: Time,
+        slow: Slow,
+        begin: Callable[[str, str], Future[int]],
+    ) -> None:
+        """Two wait, and the others are told to come again."""
+        requests = [begin(ACME, "one") for _ in range(WAITING_OF_ONE + 5)]
+        wait_until(lambda: sum(one.done() for one in requests) == 5)
+        # The organization has a place for another fetch, and for one only.
+        assert unavailable(keys, slow.source("two")).cause == "fetching"
+        wait_until(lambda: slow.asked == ["one", "two"])
+        assert unavailable(keys, slow.source("three")).cause == "crowded"
+        # Others have their own.
+        assert find(keys, published, organization=OTHER) == 1
+        # And nobody begins a second one, however long it takes.
+        clock.now += PAUSE_WITHOUT_KEYS
+        assert unavailable(keys, slow.source("one")).cause == "fetching"
+        assert slow.asked == ["one", "two"]
+        slow.release()
+        assert sorted(one.result(PATIENCE) for one in requests) == [0] * 5 + [1] * WAITING_OF_ONE
+
+    def test_threads_stay_free_however_many_organizations_need_a_slow_issuer(
+        self, keys: IssuerKeys, published: HttpsIssuer, begin: Callable[[str, str], Future[int]]
+    ) -> None:
+        """After a start, for example, when no keys are known. What nobody waits for is fetched all the same."""
+        waiting = [begin(f"org-{n}", "one") for n in range(WAITING)]
+        assert unavailable(keys, KeySource(published.url, None)).cause == "fetching"
+        wait_until(lambda: is_there(keys, published))
+        assert not any(one.done() for one in waiting)
+
+    def test_nobody_waits_for_an_organization_that_had_a_slow_fetch(
+        self,
+        keys: IssuerKeys,
+        published: HttpsIssuer,
+        clock: Time,
+        slow: Slow,
+        begin: Callable[[str, str], Future[int]],
+    ) -> None:
+        waiting = begin(ACME, "one")
+        clock.now += SLOW
+        # While the fetch goes on, and after it.
+        assert unavailable(keys, slow.source("two")).cause == "fetching"
+        slow.release()
+        assert waiting.result(PATIENCE) == 1
+        source = KeySource(published.url, None)
+        assert unavailable(keys, source).cause == "fetching"
+        wait_until(lambda: is_there(keys, published))
+        assert find(keys, published, organization=OTHER) == 1
+        # Until it is long ago.
+        clock.now += SLOW_FOR
+        assert find(keys, published, "unknown") == 0
+
+    def test_a_quick_fetch_is_not_slow_because_it_was_long_ago(
+        self,
+        keys: IssuerKeys,
+        published: HttpsIssuer,
+        clock: Time,
+        slow: Slow,
+        begin: Callable[[str, str], Future[int]],
+    ) -> None:
+        begin(OTHER, "one")
+        assert find(keys, published) == 1
+        clock.now += SLOW
+        waiting = begin(ACME, "one")
+        with pytest.raises(TimeoutError):
+            waiting.result(0.2)
+        slow.release()
+        assert waiting.result(PATIENCE) == 1
+
+    def test_slow_organizations_leave_half_of_the_fetches_to_others(
+        self, keys: IssuerKeys, clock: Time, slow: Slow, begin: Callable[[str, str], Future[int]]
+    ) -> None:
+        def cause(organization: str, name: str) -> str:
+            return unavailable(keys, slow.source(name), organization).cause
+
+        for n in range(WAITING):
+            begin(f"slow-{n}", f"{n}")
+        clock.now += SLOW
+        more = [cause(f"slow-{n}", f"{n}-again") for n in range(FETCHES_OF_SLOW - WAITING + 1)]
+        assert more == ["fetching"] * (FETCHES_OF_SLOW - WAITING) + ["crowded"]
+        others = [cause(f"org-{n // FETCHES_OF_ONE}", f"other-{n}") for n in range(FETCHES - FETCHES_OF_SLOW + 1)]
+        assert others == ["fetching"] * (FETCHES - FETCHES_OF_SLOW) + ["crowded"]
+
+    def test_nobody_waits_for_keys_that_are_known(
+        self, keys: IssuerKeys, clock: Time, published: HttpsIssuer, slow: Slow
+    ) -> None:
+        assert find(keys, published) == 1
+        slow.source("keys")
+        published.pages["/keys"] = published.pages["/slow/keys"]
+        clock.now += MIN_AGE
+        # In this thread, while the fetch hangs.
+        for _ in range(5):
+            assert find(keys, published) == 1
+        wait_until(lambda: len(published.requests) == 4)
+        slow.release()
+        clock.now += MIN_AGE - 1
+        wait_until(lambda: find(keys, published) and len(published.requests) == 4)
+
+
+def is_there(keys: IssuerKeys, published: HttpsIssuer) -> bool:
+    """Whether the keys are known."""
+    try:
+        return find(keys, published) == 1
+    except KeysUnavailable:
+        return False
 
 
 class TestKeySet:
@@ -374,9 +592,23 @@ class TestKeySet:
 
     def test_a_token_without_kid_is_tried_with_few_of_many_keys(self) -> None:
         jwk = Issuer.with_curve().jwk()
-        thousand = KeySet([jwk | {"kid": str(n)} for n in range(1000)])
-        assert len(thousand.find(None, "ES256")) == MAX_KEYS_TRIED
-        assert len(thousand.find("999", "ES256")) == 1
+        many = KeySet([jwk | {"kid": str(n)} for n in range(MAX_KEYS + 1)])
+        assert len(many.find(None, "ES256")) == MAX_KEYS_TRIED
+        assert len(many.find(str(MAX_KEYS - 1), "ES256")) == 1
+        assert many.find(str(MAX_KEYS), "ES256") == []
+        # And few are kept ready for use.
+        [first], _ = many.find("0", "ES256"), [many.find(str(n + 1), "ES256") for n in range(MAX_PARSED)]
+        assert many.find("0", "ES256")[0] is not first
+
+    def test_takes_little_memory_whatever_the_issuer_sends(self) -> None:
+        """As objects, the largest response takes 1.6 MB."""
+        sent = b"[" + b",".join([b"{}"] * (MAX_BODY // 3)) + b"]"
+        tracemalloc.start()
+        keys = KeySet(json.loads(sent))
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert keys.find(None, "ES256") == []
+        assert size < 2 * MAX_BODY
 
     @pytest.mark.parametrize("issuer", [Issuer.with_curve, Issuer], ids=["EC", "RSA"])
     def test_a_thousand_keys_are_too_large_to_fetch(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +26,13 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.erasure import delete_organization
 from agentidp.federation import issuer_keys
-from agentidp.federation.issuer_keys import MAX_BODY, MAX_KEYS_TRIED
+from agentidp.federation.issuer_keys import FETCHES_OF_ONE, MAX_BODY, MAX_KEYS_TRIED, WAITING_OF_ONE, IssuerKeys
 from agentidp.federation.rule import MAX_SELECTORS, selectors_of
 from agentidp.oauth import client_assertion
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY
 from agentidp.oauth.federated_token import MAX_LIFETIME, SPIFFE_TYPE
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
-from agentidp.outbound.networks import LOOPBACK
+from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
 from tests.factories import PATIENCE, Agent, Clock, make_agent, make_organization, usage_sums, wait_until
@@ -40,6 +43,7 @@ from tests.wire import overheard
 
 GRANT = {"grant_type": "client_credentials"}
 US = "http://localhost:3000"
+UNKNOWN_KEYS = "the keys of the issuer of the token are not known now; try again"
 
 
 @pytest.fixture(scope="module")
@@ -405,13 +409,114 @@ class TestPublishedKeys:
             assert ask(reachable.test_client(), agent, published.keys.token(US)).status_code == 200
         assert published.requests == [DISCOVERY, "/keys"]
 
-    def test_a_failure_looks_like_any_other(
-        self, reachable: Flask, published: HttpsIssuer, caplog: pytest.LogCaptureFixture
+    def test_a_token_that_cannot_be_judged_is_no_failure(
+        self, reachable: Flask, published: HttpsIssuer, caplog: pytest.LogCaptureFixture, database_url: str
     ) -> None:
-        agent = member(reachable, published)
+        """At any endpoint and however it is sent. It is logged, counted for nobody and never throttled."""
+        agent, client = member(reachable, published), reachable.test_client()
         published.pages[DISCOVERY] = 500, {}, b""
-        assert whole(ask(reachable.test_client(), agent, published.keys.token(US))) == FAILED
-        assert reasons(caplog) == ["no keys of the issuer"]
+        token = published.keys.token(US)
+        form = {"client_assertion_type": client_assertion.TYPE, "client_assertion": token, "token": "x"}
+        inspected = form | {"client_id": agent.client_id}
+        answers = [
+            ask(client, agent, token),
+            exchange(client, token, client_id=agent.client_id),
+            client.post("/api/v1/token/introspect", data=inspected),
+            client.post("/api/v1/token/revoke", data=inspected),
+            *(ask(client, agent, token) for _ in range(FAILURES_A_MINUTE)),
+        ]
+        unknown = refused("temporarily_unavailable", UNKNOWN_KEYS, 503, **{"Retry-After": "10"})
+        assert [whole(answer) for answer in answers] == [unknown] * len(answers)
+        lines = [one.fields for one in caplog.records if one.getMessage() == "token not judged"]  # type: ignore[attr-defined]
+        assert lines[0] == {
+            "organization": agent.organization_id,
+            "agent": agent.client_id,
+            "issuer": published.url,
+            "reason": "the status is 500, not 200",
+            "request_id": answers[0].headers["X-Request-Id"],
+        }
+        assert (len(lines), len(published.requests), reasons(caplog)) == (len(answers), 1, [])
+        assert set(usage_sums(database_url, agent.organization_id).values()) == {0}
+
+    def test_a_token_that_another_rule_refuses_or_no_rule_matches_is_a_failure(
+        self, reachable: Flask, published: HttpsIssuer
+    ) -> None:
+        """While one rule cannot be judged, another still accepts, and what it would not accept is refused."""
+        agent, client = member(reachable, published), reachable.test_client()
+        published.pages[DISCOVERY] = 500, {}, b""
+        assert whole(ask(client, agent, published.keys.token(US, sub="job:7"))) == FAILED
+        trust(agent, issuer=published.url, subject=SUBJECT, jwks=published.keys.jwks())
+        assert ask(client, agent, published.keys.token(US)).status_code == 200
+        assert ask(client, agent, Issuer.with_curve(published.url).token(US)).status_code == 503
+
+    def test_of_64_first_tokens_at_once_none_is_refused(
+        self, reachable: Flask, published: HttpsIssuer, database_url: str
+    ) -> None:
+        """Two wait for the keys, and the others are told to come again."""
+        agent, token, released = member(reachable, published), published.keys.token(US), threading.Event()
+        page = published.pages["/keys"]
+        published.pages["/keys"] = lambda: released.wait(PATIENCE) and page
+        with ThreadPoolExecutor(64) as threads:
+            asked = [threads.submit(ask, reachable.test_client(), agent, token) for _ in range(64)]
+            wait_until(lambda: sum(one.done() for one in asked) == 64 - WAITING_OF_ONE)
+            released.set()
+            answers = [one.result(PATIENCE) for one in asked]
+        told = [whole(answer) for answer in answers if answer.status_code != 200]
+        put_off = refused("temporarily_unavailable", UNKNOWN_KEYS, 503, **{"Retry-After": "1"})
+        assert told == [put_off] * (64 - WAITING_OF_ONE)
+        assert ask(reachable.test_client(), agent, token).status_code == 200
+        assert published.requests == [DISCOVERY, "/keys"]
+        sums = usage_sums(database_url, agent.organization_id)
+        assert (sums["agent_tokens"], sums["agent_rejected"]) == (WAITING_OF_ONE + 1, 0)
+
+    def test_slow_issuers_of_three_organizations_keep_nobody_elses_workloads_out(
+        self, reachable: Flask, published: HttpsIssuer
+    ) -> None:
+        """Each has twelve, and asks all the time. The first tokens of 40 others get through meanwhile."""
+        services, page, released = reachable.extensions["agentidp"], published.pages["/keys"], threading.Event()
+        networks = AllowedNetworks(LOOPBACK, plain=(), setting=None)
+        reachable.extensions["agentidp"] = replace(services, issuer_keys=IssuerKeys(networks, timeout=PATIENCE))
+        organization_id = make_organization(services)
+
+        def agent_of(organization_id: str, path: str, rules: int) -> Agent:
+            agent = make_agent(services, organization_id, path)
+            for n in range(rules):
+                jwks_uri = f"{published.url}/{path}/{n}"
+                trust(agent, issuer=published.url, subject=f"job:{n}", jwksUri=jwks_uri)
+                published.pages[f"/{path}/{n}"] = page if rules == 1 else lambda: released.wait(PATIENCE) and page
+            return agent
+
+        def attack(agent: Agent, first: int) -> None:
+            for n in itertools.count(first):
+                answer = ask(reachable.test_client(), agent, published.keys.token(US, sub=f"job:{n % 12}"))
+                if released.wait(0.02):
+                    return
+                assert answer.status_code == 503, answer.text
+
+        def first_token(agent: Agent) -> int:
+            """How often it was put off."""
+            for put_off in range(1000):
+                answer = ask(reachable.test_client(), agent, published.keys.token(US, sub="job:0"))
+                if answer.status_code == 200:
+                    return put_off
+                assert answer.status_code == 503, answer.text
+                time.sleep(0.02)
+            raise AssertionError("put off for ever")
+
+        slow = [agent_of(make_organization(services), f"slow-{n}", 12) for n in range(3)]
+        others = [agent_of(organization_id, f"other-{n}", 1) for n in range(40)]
+        with ThreadPoolExecutor(6) as threads:
+            attacks = [threads.submit(attack, agent, first) for agent in slow for first in range(FETCHES_OF_ONE)]
+            try:
+                wait_until(lambda: len(published.requests) == 3 * FETCHES_OF_ONE)
+                put_off = [first_token(agent) for agent in others]
+                asked = [path for path in published.requests if path.startswith("/slow")]
+            finally:
+                released.set()
+            assert all(one.result(PATIENCE) is None for one in attacks)
+        # The slow ones had no more places than their own.
+        assert len(asked) == 3 * FETCHES_OF_ONE
+        assert len(put_off) == 40
 
     def test_of_as_many_keys_as_can_be_fetched_one_is_parsed(
         self, reachable: Flask, published: HttpsIssuer, monkeypatch: pytest.MonkeyPatch
@@ -444,17 +549,14 @@ class TestPublishedKeys:
     ) -> None:
         agent, own = member(reachable, published), published.keys.jwk()
         published.publish(*(own | {"kid": str(n)} for n in range(999)), own)
-        assert whole(ask(reachable.test_client(), agent, published.keys.token(US))) == FAILED
-        assert reasons(caplog) == ["no keys of the issuer"]
+        assert ask(reachable.test_client(), agent, published.keys.token(US)).status_code == 503
         [warning] = [one for one in caplog.records if one.getMessage() == "keys of an issuer not fetched"]
         assert warning.fields["reason"] == f"the response has more than {MAX_BODY} bytes"  # type: ignore[attr-defined]
 
-    def test_a_private_address_is_not_asked(
-        self, client: FlaskClient, app: Flask, published: HttpsIssuer, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_a_private_address_is_not_asked(self, client: FlaskClient, app: Flask, published: HttpsIssuer) -> None:
         agent = member(app, published)
-        assert whole(ask(client, agent, published.keys.token(US))) == FAILED
-        assert (reasons(caplog), published.requests) == (["no keys of the issuer"], [])
+        assert ask(client, agent, published.keys.token(US)).status_code == 503
+        assert published.requests == []
 
     def test_nothing_is_fetched_for_a_token_that_matches_no_rule(
         self, reachable: Flask, published: HttpsIssuer
