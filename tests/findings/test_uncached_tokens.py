@@ -203,6 +203,8 @@ NIGHTS = [day for day in range(35) if at(day).weekday() < 5]
         ([(range(1, 14), OFFICE, 160)], Severity.warning, 13),
         ([(range(15), OFFICE, 160)], Severity.info, 14),
         ([({*range(40)} - {3}, OFFICE, 160), ([3], OFFICE, 1)], Severity.info, 2),
+        # It did it once before, on fewer than half of its days.
+        ([(range(20, 28), OFFICE, 160), (range(3, 20), OFFICE, 1), ([1, 2], OFFICE, 160)], Severity.warning, 2),
         # 40 jobs each night, and by day one token an hour: at the weekend the night is all that there is.
         ([(range(28), [3], 40), (NIGHTS[:20], OFFICE, 1)], Severity.warning, 4),
         ([(range(35), [3], 40), (NIGHTS, OFFICE, 1)], Severity.info, 4),
