@@ -1,7 +1,8 @@
 """The demo organization: 24 agents, their credentials, resource servers and quotas, and 90 days of generated traffic
 that looks like a real fleet's.
 
-The rows depend only on a fixed seed and on the instant at which they are created.
+The rows depend only on a fixed seed and on the instant at which they are created, but for their ids, which are random
+like all others.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
 
 ORGANIZATION_ID = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
-"""The one in the guide's examples."""
+"""The one in the guide's examples. It is fixed, because it says whether there is a demo. No other id is."""
 
 NAME = "Demo organization"
 
@@ -79,19 +80,12 @@ class DemoAgent:
     joined: int = 0
     last: int = 0
 
-    @property
-    def agent_id(self) -> UUID:
-        """The same in every demo."""
-        return _uuid(self.name)
 
-    @property
-    def credential_id(self) -> UUID:
-        """The one that it has now."""
-        return _uuid(f"credential of {self.name}")
+class DemoCredential(NamedTuple):
+    """A credential of an agent of the demo."""
 
-
-def _uuid(name: str) -> UUID:
-    return UUID(int=Random(f"{SEED} {name}").getrandbits(128), version=4)  # noqa: S311 - not a secret
+    agent: DemoAgent
+    which: str = "current"
 
 
 OPERATOR = DemoAgent("fleet-console", "Shows the operators how the fleet behaves.", "Platform", EUROPE, 1, 12)
@@ -136,7 +130,6 @@ AGENTS = (
     DemoAgent("voice-transcriber", "Transcribes recorded calls.", "Support", AMERICAS, 4, 8, joined=24),
     DemoAgent("meeting-notes", "Writes the minutes of meetings.", "People", EUROPE, 3, 8, joined=9),
 )
-OPERATOR_ID = OPERATOR.agent_id
 
 SUSPENDED_AGO = SUSPENDED.last - 1
 RETRY_HOURS = range(9, 14)
@@ -145,7 +138,7 @@ RETRY_TOKENS = 1800
 
 ROTATED_AGO = 3
 ROTATED_HOURS = range(8, 12)
-REVOKED_CREDENTIAL_ID = _uuid(f"revoked credential of {ROTATED.name}")
+REVOKED = DemoCredential(ROTATED, "revoked")
 ROTATED_REJECTED = 75
 """Failed authentications an hour with the secret that was revoked."""
 
@@ -154,14 +147,14 @@ REJECTED_BY_CHANCE = 1 / 150
 NEW_SECRET_AGO = 20
 """Days since HALF_ROTATED has its new secret."""
 
-OLD_CREDENTIAL_ID = _uuid(f"old credential of {HALF_ROTATED.name}")
+OLD = DemoCredential(HALF_ROTATED, "old")
 OLD_PERCENT = 40
 """Of its tokens since then, that are issued to the old one."""
 
 EXPIRES_IN = timedelta(days=6)
 
-NEVER_USED_ID = _uuid(f"credential of {UNUSED.name} that was never used")
-NO_LONGER_USED_ID = _uuid(f"credential of {UNUSED.name} that is no longer used")
+NEVER_USED = DemoCredential(UNUSED, "never used")
+NO_LONGER_USED = DemoCredential(UNUSED, "no longer used")
 SPARE_AGO = 150
 """Days since UNUSED has these two."""
 
@@ -176,11 +169,6 @@ class DemoServer(NamedTuple):
     name: str
     scopes: tuple[str, ...]
     token_per_call: bool = False
-
-    @property
-    def resource_server_id(self) -> UUID:
-        """The same in every demo."""
-        return _uuid(self.resource)
 
 
 ORDERS = DemoServer("https://orders.demo.example", "Orders", ("orders:read",))
@@ -205,6 +193,10 @@ QUOTAS = (
 
 QUOTAS_AGO = 12
 """Days since they were set: after the loop, which a quota of an hour would have ended."""
+
+
+Ids = dict[DemoAgent | DemoCredential, UUID]
+"""Of what was created."""
 
 
 class Usage(NamedTuple):
@@ -269,59 +261,68 @@ def create_demo(url: str, database: Database, at: datetime) -> bool:
         values = {"name": NAME, "monthlyTokenBudget": MONTHLY_TOKEN_BUDGET}
         audit.record(founding, "organization.created", ORGANIZATION_ID, after=values)
         # In the order of time, in which the audit trail has them.
-        for when, change in sorted(_changes(at), key=lambda each: each[0]):
+        ids: Ids = {}
+        for when, change in sorted(_changes(at, ids), key=lambda each: each[0]):
             change(transaction.as_of(when))
-        _add_usage(transaction, at)
+        _add_usage(transaction, ids, at)
     return True
 
 
-def _changes(at: datetime) -> Iterator[tuple[datetime, Callable[[Transaction], object]]]:
-    """What happened to the agents, and when."""
+def operator_id(database: Database, at: datetime) -> UUID | None:
+    """The id of the demo's operator, by its name; ``None`` if there is no such agent."""
+    rows = database.of(ORGANIZATION_ID, at).fetch("agents/agents_named", name=OPERATOR.name, is_deleted=False)
+    return rows[0].agent_id if rows else None
+
+
+def _changes(at: datetime, ids: Ids) -> Iterator[tuple[datetime, Callable[[Transaction], object]]]:
+    """What happened to the agents, and when.
+
+    :param ids: gets those of what is created.
+    """
     for index, agent in enumerate(AGENTS):
         ago = agent.joined or (len(AGENTS) - index) * 5 + DAYS - 1
         expires_at = at + EXPIRES_IN if agent is EXPIRING else None
-        yield _instant(at, ago, 9, index), partial(_register, agent, expires_at=expires_at)
+        yield _instant(at, ago, 9, index), partial(_register, ids, agent, expires_at=expires_at)
     for server in SERVERS:
         yield _instant(at, SERVERS_AGO, 8, 30), partial(_register_server, server)
     yield (
         _instant(at, NEW_SECRET_AGO, 9),
-        partial(_add_credential, HALF_ROTATED, HALF_ROTATED.credential_id, label="production, rotated"),
+        partial(_add_credential, ids, DemoCredential(HALF_ROTATED), label="production, rotated"),
     )
-    for credential_id, label in ((NEVER_USED_ID, "test environment"), (NO_LONGER_USED_ID, "laptop of Ines")):
-        yield _instant(at, SPARE_AGO, 11), partial(_add_credential, UNUSED, credential_id, label=label)
+    for credential, label in ((NEVER_USED, "test environment"), (NO_LONGER_USED, "laptop of Ines")):
+        yield _instant(at, SPARE_AGO, 11), partial(_add_credential, ids, credential, label=label)
     for quota in QUOTAS:
-        yield _instant(at, QUOTAS_AGO, 10), partial(_set_quota, *quota)
+        yield _instant(at, QUOTAS_AGO, 10), partial(_set_quota, ids, *quota)
     rotated = _instant(at, ROTATED_AGO, ROTATED_HOURS.start)
-    yield rotated - timedelta(minutes=5), partial(_add_credential, ROTATED, ROTATED.credential_id)
-    yield rotated, lambda opened: end_credential(opened, ROTATED.agent_id, REVOKED_CREDENTIAL_ID)
+    yield rotated - timedelta(minutes=5), partial(_add_credential, ids, DemoCredential(ROTATED))
+    yield rotated, lambda opened: end_credential(opened, ids[ROTATED], ids[REVOKED])
     yield (
         _instant(at, SUSPENDED_AGO, 7),
-        lambda opened: update_agent(opened, SUSPENDED.agent_id, {"status": "suspended"}),
+        lambda opened: update_agent(opened, ids[SUSPENDED], {"status": "suspended"}),
     )
 
 
-def _register(agent: DemoAgent, opened: Transaction, *, expires_at: datetime | None) -> None:
-    add_agent(
+def _register(ids: Ids, agent: DemoAgent, opened: Transaction, *, expires_at: datetime | None) -> None:
+    ids[agent] = add_agent(
         opened,
         name=agent.name,
         description=agent.description,
         owner=agent.owner,
         scopes=list(SCOPES if agent is OPERATOR else DEFAULT_SCOPES)
         + [scope for server in RESOURCES.get(agent, ()) for scope in server.scopes],
-        agent_id=agent.agent_id,
         most=Settings.max_agents,
-    )
-    _add_credential(agent, first_credential(agent), opened, expires_at=expires_at)
+    ).agent_id
+    _add_credential(ids, first_credential(agent), opened, expires_at=expires_at)
 
 
-def first_credential(agent: DemoAgent) -> UUID:
+def first_credential(agent: DemoAgent) -> DemoCredential:
     """The credential that the agent was registered with."""
-    return {ROTATED: REVOKED_CREDENTIAL_ID, HALF_ROTATED: OLD_CREDENTIAL_ID}.get(agent, agent.credential_id)
+    return {ROTATED: REVOKED, HALF_ROTATED: OLD}.get(agent, DemoCredential(agent))
 
 
 def _add_credential(
-    agent: DemoAgent,
-    credential_id: UUID,
+    ids: Ids,
+    credential: DemoCredential,
     opened: Transaction,
     *,
     label: str = "production",
@@ -329,7 +330,8 @@ def _add_credential(
 ) -> None:
     # Nobody gets its secret, which is random.
     expires_at = expires_at or opened.at + timedelta(days=365)
-    add_credential(opened, agent.agent_id, expires_at=expires_at, label=label, credential_id=credential_id)
+    row, _ = add_credential(opened, ids[credential.agent], expires_at=expires_at, label=label)
+    ids[credential] = row.credential_id
 
 
 def _register_server(server: DemoServer, opened: Transaction) -> None:
@@ -340,28 +342,29 @@ def _register_server(server: DemoServer, opened: Transaction) -> None:
         name=server.name,
         scopes=list(server.scopes),
         token_per_call=server.token_per_call,
-        resource_server_id=server.resource_server_id,
     )
 
 
-def _set_quota(holder: DemoAgent | None, window: str, tokens: int, is_enforced: bool, opened: Transaction) -> None:
+def _set_quota(
+    ids: Ids, holder: DemoAgent | None, window: str, tokens: int, is_enforced: bool, opened: Transaction
+) -> None:
     # Not under the lock of quotas: nobody else knows the organization yet.
-    set_quota(opened, holder.agent_id if holder else None, window, tokens=tokens, is_enforced=is_enforced)
+    set_quota(opened, ids[holder] if holder else None, window, tokens=tokens, is_enforced=is_enforced)
 
 
 def _instant(at: datetime, days_ago: int, hour: int, minute: int = 0) -> datetime:
     return datetime.combine(at.date() - timedelta(days=days_ago), time(hour, minute), UTC)
 
 
-def _add_usage(transaction: Transaction, at: datetime) -> None:
-    sums: dict[UUID, Hours] = {agent.agent_id: {} for agent in AGENTS}
+def _add_usage(transaction: Transaction, ids: Ids, at: datetime) -> None:
+    sums: dict[UUID, Hours] = {ids[agent]: {} for agent in AGENTS}
     by_use: dict[tuple[date, UUID, UUID, str], list[int]] = {}
-    used = {NO_LONGER_USED_ID: _instant(at, NO_LONGER_USED_AGO, 16)}
+    used = {ids[NO_LONGER_USED]: _instant(at, NO_LONGER_USED_AGO, 16)}
     for agent, day, hour, usage in traffic(at):
-        sums[agent.agent_id][hour_number(day, hour)] = [usage.tokens, usage.requests, usage.rejected]
-        for credential_id, resource, tokens in uses(agent, day, hour, usage.tokens, at):
-            by_use.setdefault((day, agent.agent_id, credential_id, resource), [0] * 24)[hour] = tokens
-            used[credential_id] = datetime.combine(day, time(hour), UTC)
+        sums[ids[agent]][hour_number(day, hour)] = [usage.tokens, usage.requests, usage.rejected]
+        for credential, resource, tokens in uses(agent, day, hour, usage.tokens, at):
+            by_use.setdefault((day, ids[agent], ids[credential], resource), [0] * 24)[hour] = tokens
+            used[ids[credential]] = datetime.combine(day, time(hour), UTC)
     add_usage(transaction, sums)
     names = ("day", "agent_id", "credential_id", "resource")
     counts = [
@@ -371,20 +374,23 @@ def _add_usage(transaction: Transaction, at: datetime) -> None:
     transaction.fetch("demo/use_credentials", credential_ids=list(used), used_at=list(used.values()))
 
 
-def uses(agent: DemoAgent, day: date, hour: int, tokens: int, at: datetime) -> Iterator[tuple[UUID, str, int]]:
+def uses(
+    agent: DemoAgent, day: date, hour: int, tokens: int, at: datetime
+) -> Iterator[tuple[DemoCredential, str, int]]:
     """Which credentials got an agent's tokens of an hour, for which resources, and how many each: *tokens* in all."""
     ago = (at.date() - day).days
-    by_credential = {agent.credential_id: tokens}
+    current = DemoCredential(agent)
+    by_credential = {current: tokens}
     if agent is HALF_ROTATED and ago < NEW_SECRET_AGO:
         old = tokens * OLD_PERCENT // 100
-        by_credential = {OLD_CREDENTIAL_ID: old, agent.credential_id: tokens - old}
+        by_credential = {OLD: old, current: tokens - old}
     elif agent is HALF_ROTATED or (agent is ROTATED and (-ago, hour) < (-ROTATED_AGO, ROTATED_HOURS.start)):
         by_credential = {first_credential(agent): tokens}
     first, *others = [server.resource for server in RESOURCES.get(agent, ())] or [""]
-    for credential_id, of_credential in by_credential.items():
+    for credential, of_credential in by_credential.items():
         part = of_credential // (1 + len(others))
         by_resource = {first: of_credential - part * len(others)} | dict.fromkeys(others, part)
-        yield from ((credential_id, resource, count) for resource, count in by_resource.items() if count)
+        yield from ((credential, resource, count) for resource, count in by_resource.items() if count)
 
 
 def traffic(at: datetime) -> Iterator[AgentHour]:

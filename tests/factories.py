@@ -23,6 +23,7 @@ from uuid import UUID
 import psycopg
 from flask.testing import FlaskClient
 
+from agentidp import demo
 from agentidp.alerts.targets import add_target
 from agentidp.db.database import connect
 from agentidp.db.organization import OrganizationDatabase, operator_transaction
@@ -163,6 +164,24 @@ def make_agent(
         _, client_secret = add_credential(transaction, row.agent_id, expires_at=None)
     assert client_secret is not None
     return Agent(organization_id, row.agent_id, client_secret, services, tuple(scopes))
+
+
+def demo_ids(services: Services) -> dict[str, UUID]:
+    """The ids of the demo's agents by their names."""
+    rows = database_of(services, demo.ORGANIZATION_ID).fetch("agents/agents_named", name=None, is_deleted=False)
+    return {row.name: row.agent_id for row in rows}
+
+
+def demo_path(services: Services, path: str) -> str:
+    """A path with the ids of the demo's agents where it has their names."""
+    for name, agent_id in demo_ids(services).items():
+        path = path.replace(f"/agents/{name}", f"/agents/{agent_id}")
+    return path
+
+
+def demo_operator(services: Services) -> Agent:
+    """The demo's agent that has every scope."""
+    return Agent(demo.ORGANIZATION_ID, demo_ids(services)[demo.OPERATOR.name], "", services)
 
 
 def make_alert_target(

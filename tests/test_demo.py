@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta, timezone
 from statistics import mean, median
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -27,10 +28,7 @@ from agentidp.demo import (
     DAYS,
     EXPIRING,
     HALF_ROTATED,
-    NEVER_USED_ID,
-    NO_LONGER_USED_ID,
-    OLD_CREDENTIAL_ID,
-    OPERATOR_ID,
+    OPERATOR,
     ORGANIZATION_ID,
     PER_CALL,
     RETRYING,
@@ -59,6 +57,8 @@ from tests.factories import (
     Clock,
     clean_environment,
     count_usage,
+    demo_ids,
+    demo_operator,
     usage_sums,
     wait_until,
 )
@@ -83,7 +83,7 @@ TABLES = (
 def demo(database_url: str, services: Services) -> Agent:
     """The operator of a demo that was made at noon."""
     assert create_demo(database_url, services.database, NOON)
-    return Agent(ORGANIZATION_ID, OPERATOR_ID, "", services)
+    return demo_operator(services)
 
 
 def stored(url: str, organization_id: str = ORGANIZATION_ID) -> dict[str, list[dict[str, Any]]]:
@@ -132,17 +132,17 @@ def test_makes_24_named_agents_of_which_one_is_suspended_and_one_has_every_scope
     assert [agent["name"] for agent in agents] == [agent.name for agent in AGENTS]
     assert len({agent["name"] for agent in agents}) == len({agent["agentId"] for agent in agents}) == 24
     assert all(re.fullmatch(r"[A-Z][^.]+\.", agent["description"]) for agent in agents)
-    assert [a["agentId"] for a in agents if a["status"] == "suspended"] == [str(SUSPENDED.agent_id)]
-    assert [a["agentId"] for a in agents if a["scopes"] == list(SCOPES)] == [str(OPERATOR_ID)]
+    assert [a["name"] for a in agents if a["status"] == "suspended"] == [SUSPENDED.name]
+    assert [a["name"] for a in agents if a["scopes"] == list(SCOPES)] == [OPERATOR.name]
     first_day = f"{TODAY - timedelta(days=DAYS - 1)}"
     newcomers = [agent["name"] for agent in agents if agent["createdAt"] >= first_day]
     assert newcomers == ["voice-transcriber", "meeting-notes"]
 
 
 def credentials_of(client: FlaskClient, agent: Agent, demo_agent: DemoAgent) -> dict[str, dict[str, Any]]:
-    """The credentials of one of the demo's agents by their ids."""
-    data = ask(client, agent, f"agents/{demo_agent.agent_id}/credentials")["data"]
-    return {credential["credentialId"]: credential for credential in data}
+    """The credentials of one of the demo's agents by their labels."""
+    data = ask(client, agent, f"agents/{demo_ids(agent.services)[demo_agent.name]}/credentials")["data"]
+    return {credential["label"]: credential for credential in data}
 
 
 def test_each_agent_has_an_owner_and_a_credential_that_was_used_when_it_got_its_last_token(
@@ -160,7 +160,7 @@ def test_each_agent_has_an_owner_and_a_credential_that_was_used_when_it_got_its_
 
 def test_an_old_secret_is_still_used_beside_the_new_one(client: FlaskClient, demo: Agent) -> None:
     both = credentials_of(client, demo, HALF_ROTATED)
-    old, new = both[str(OLD_CREDENTIAL_ID)], both[str(HALF_ROTATED.credential_id)]
+    old, new = both["production"], both["production, rotated"]
     assert old["createdAt"] < new["createdAt"] == "2026-03-26T09:00:00.000000Z"
     today = "2026-04-15T"
     assert (old["lastUsedAt"][:11], new["lastUsedAt"][:11]) == (today, today)
@@ -170,16 +170,16 @@ def test_one_secret_was_never_used_one_is_no_longer_used_and_one_ends_in_six_day
     client: FlaskClient, demo: Agent
 ) -> None:
     unused = credentials_of(client, demo, UNUSED)
-    assert unused[str(NEVER_USED_ID)]["lastUsedAt"] is None
-    assert unused[str(NO_LONGER_USED_ID)]["lastUsedAt"] == "2026-01-08T16:00:00.000000Z"
+    never, no_longer = unused["test environment"], unused["laptop of Ines"]
+    assert (never["lastUsedAt"], no_longer["lastUsedAt"]) == (None, "2026-01-08T16:00:00.000000Z")
     [ends] = credentials_of(client, demo, EXPIRING).values()
     assert ends["expiresAt"] == "2026-04-21T12:00:00.000000Z"
     found = ask(client, demo, "analytics/findings")["data"]
     about = {one["credentialId"]: (one["kind"], one["severity"]) for one in found if one["credentialId"]}
     assert about == {
-        str(NEVER_USED_ID): ("unused_credential", "info"),
-        str(NO_LONGER_USED_ID): ("unused_credential", "info"),
-        str(EXPIRING.credential_id): ("expiring_credential", "warning"),
+        never["credentialId"]: ("unused_credential", "info"),
+        no_longer["credentialId"]: ("unused_credential", "info"),
+        ends["credentialId"]: ("expiring_credential", "warning"),
     }
 
 
@@ -193,14 +193,15 @@ def test_an_agent_gets_tokens_for_two_resource_servers_and_one_server_wants_a_to
         "Payments": True,
     }
     resources: dict[Any, Counter[str]] = {}
+    names = {agent_id: name for name, agent_id in demo_ids(demo.services).items()}
     for row in stored(database_url)["credential_usage_daily"]:
-        resources.setdefault(row["agent_id"], Counter())[row["resource"]] += row["tokens"]
-    assert {agent.name for agent in AGENTS if [*resources[agent.agent_id]] != [""]} == {
+        resources.setdefault(names[row["agent_id"]], Counter())[row["resource"]] += row["tokens"]
+    assert {agent.name for agent in AGENTS if [*resources[agent.name]] != [""]} == {
         "order-tracker",
         "fraud-monitor",
     }
-    assert resources[TWO_RESOURCES.agent_id].keys() == {"https://orders.demo.example", "https://tickets.demo.example"}
-    assert resources[PER_CALL.agent_id].keys() == {"https://payments.demo.example"}
+    assert resources[TWO_RESOURCES.name].keys() == {"https://orders.demo.example", "https://tickets.demo.example"}
+    assert resources[PER_CALL.name].keys() == {"https://payments.demo.example"}
     assert {server["resource"] for server in servers} == {
         resource for of_agent in resources.values() for resource in of_agent if resource
     }
@@ -209,10 +210,11 @@ def test_an_agent_gets_tokens_for_two_resource_servers_and_one_server_wants_a_to
 def test_there_are_quotas_of_the_organization_and_of_agents_that_are_far_from_used(
     client: FlaskClient, demo: Agent
 ) -> None:
+    ids = demo_ids(demo.services)
     expected = {
         "quotas": ("month", 150_000, False),
-        f"agents/{UNCACHED.agent_id}/quotas": ("day", 12_000, True),
-        f"agents/{RETRYING.agent_id}/quotas": ("hour", 120, True),
+        f"agents/{ids[UNCACHED.name]}/quotas": ("day", 12_000, True),
+        f"agents/{ids[RETRYING.name]}/quotas": ("hour", 120, True),
     }
     for path, (window, tokens, is_enforced) in expected.items():
         [quota] = ask(client, demo, path)["data"]
@@ -226,7 +228,7 @@ def test_a_credential_is_revoked_in_the_hour_from_which_on_requests_are_rejected
     tables = stored(database_url)
     rows = tables["credentials"]
     [revoked] = [row for row in rows if row["revoked_at"]]
-    assert revoked["agent_id"] == ROTATED.agent_id
+    assert revoked["agent_id"] == demo_ids(demo.services)[ROTATED.name]
     assert revoked["revoked_at"] == NOON - timedelta(days=3, hours=4)
     # The agent's tokens of today are those of its other credential.
     assert revoked["last_used_at"] < revoked["revoked_at"]
@@ -265,9 +267,10 @@ def test_every_figure_of_the_three_endpoints_is_the_same_number_of_tokens_and_re
 def test_stores_what_the_generator_says_and_no_zeros(database_url: str, demo: Agent) -> None:
     by_agent: Counter[tuple[Any, ...]] = Counter()
     by_hour: Counter[tuple[Any, ...]] = Counter()
+    ids = demo_ids(demo.services)
     for agent, day, hour, usage in traffic(NOON):
         for kind, count in usage._asdict().items():
-            by_agent[day, agent.agent_id, hour, kind] += count
+            by_agent[day, ids[agent.name], hour, kind] += count
             by_hour[day, hour, kind] += count
     tables = stored(database_url)
     kinds = Usage._fields
@@ -303,7 +306,7 @@ def test_a_retry_loop_makes_a_spike_on_one_day(client: FlaskClient, demo: Agent,
     tokens = {
         row["day"]: row["tokens"]
         for row in stored(database_url)["agent_usage_daily"]
-        if row["agent_id"] == RETRYING.agent_id
+        if row["agent_id"] == demo_ids(demo.services)[RETRYING.name]
     }
     assert tokens.pop(spikes[0]) > 20 * max(tokens.values())
 
@@ -323,10 +326,11 @@ def test_one_agent_fell_silent_two_weeks_ago_and_the_suspended_one_stopped(demo:
         active.setdefault(row["agent_id"], set()).add(row["day"])
     assert len(active) == 24
     # Within a week everybody works, those too who work on weekends only.
+    ids = demo_ids(demo.services)
     quiet = {
-        agent.name: (TODAY - max(active[agent.agent_id])).days
-        for agent in AGENTS
-        if max(active[agent.agent_id]) < TODAY - timedelta(days=7)
+        name: (TODAY - max(active[agent_id])).days
+        for name, agent_id in ids.items()
+        if max(active[agent_id]) < TODAY - timedelta(days=7)
     }
     assert quiet == {SILENT.name: 15, SUSPENDED.name: 26}
     working_days = [
@@ -334,7 +338,7 @@ def test_one_agent_fell_silent_two_weeks_ago_and_the_suspended_one_stopped(demo:
         for day in (TODAY - timedelta(days=n) for n in range(15, DAYS))
         if not is_weekend(day) and any(day in days for days in active.values())
     ]
-    assert set(working_days) <= active[SILENT.agent_id]
+    assert set(working_days) <= active[ids[SILENT.name]]
 
 
 def test_nothing_is_counted_of_an_agent_before_it_is_registered_or_after_it_is_suspended(
@@ -352,7 +356,7 @@ def test_nothing_is_counted_of_an_agent_before_it_is_registered_or_after_it_is_s
 
 def test_a_rotated_secret_makes_a_burst_of_rejected_requests(demo: Agent, database_url: str) -> None:
     rejected = {(row["day"], row["agent_id"]): row["rejected"] for row in stored(database_url)["agent_usage_daily"]}
-    assert rejected.pop((TODAY - timedelta(days=3), ROTATED.agent_id)) > 200
+    assert rejected.pop((TODAY - timedelta(days=3), demo_ids(demo.services)[ROTATED.name])) > 200
     assert 0 < sum(rejected.values()) < 300
     assert max(rejected.values()) < 10
 
@@ -387,7 +391,7 @@ def test_working_hours_stand_out_of_the_week(client: FlaskClient, demo: Agent) -
 
 def test_one_agent_dominates_the_month(client: FlaskClient, demo: Agent) -> None:
     data = ask(client, demo, "analytics/agents")["data"]
-    assert data[0]["agentId"] == str(UNCACHED.agent_id)
+    assert data[0]["agentId"] == str(demo_ids(demo.services)[UNCACHED.name])
     assert data[0]["tokenCount"] > 0.85 * sum(item["tokenCount"] for item in data)
     # All of the fleet but the silent and the suspended agent.
     assert len(data) == 22
@@ -432,7 +436,7 @@ def test_a_month_without_a_token_yet_is_empty(
 ) -> None:
     clock.now = datetime(2026, 3, 1, tzinfo=UTC)
     assert create_demo(database_url, services.database, clock.now)
-    operator = Agent(ORGANIZATION_ID, OPERATOR_ID, "", services)
+    operator = demo_operator(services)
     assert ask(client, operator, "analytics/agents") == {
         "tenantId": ORGANIZATION_ID,
         "month": "2026-03",
@@ -453,6 +457,26 @@ def test_a_later_instant_of_the_day_only_adds() -> None:
     assert earlier.items() - current_hour.items() < later.items()
 
 
+RANDOM = {"secret_hash", "resource_server_id"}
+"""Columns that are left out."""
+
+
+def without_random(tables: dict[str, list[dict[str, Any]]]) -> tuple[dict[str, list[str]], set[Any]]:
+    """Rows with names instead of the ids of agents and credentials, and without secrets; and what was random."""
+    names = {row["agent_id"]: row["name"] for row in tables["agents"]} | {UUID(int=0): "organization"}
+    random: set[Any] = {row["resource_server_id"] for row in tables["resource_servers"]}
+    for row in tables["credentials"]:
+        random.add(row["secret_hash"])
+        names[row["credential_id"]] = (names[row["agent_id"]], row["label"], row["created_at"])
+
+    def named(row: dict[str, Any]) -> str:
+        kept = (value for column, value in row.items() if column not in RANDOM)
+        return repr([names[value] if isinstance(value, UUID) else value for value in kept])
+
+    plain = {table: sorted(map(named, rows)) for table, rows in tables.items()}
+    return plain, random | names.keys() - {UUID(int=0)}
+
+
 def test_the_same_instant_gives_the_same_rows_whatever_its_time_zone(
     empty_database_url: str, database_url: str, services: Services
 ) -> None:
@@ -463,11 +487,10 @@ def test_the_same_instant_gives_the_same_rows_whatever_its_time_zone(
         create_demo(empty_database_url, other, NOON.astimezone(timezone(timedelta(hours=14))))
     finally:
         other.close()
-    one, another = stored(empty_database_url), stored(database_url)
-    # Rows of credentials are ordered by all that they have.
-    hashes = [sorted(row.pop("secret_hash") for row in rows["credentials"]) for rows in (one, another)]
+    (one, its), (another, others) = (without_random(stored(url)) for url in (empty_database_url, database_url))
     assert one == another
-    assert set(hashes[0]).isdisjoint(hashes[1])
+    assert len(its) == len(others) == 24 + 2 * 28 + 3
+    assert its.isdisjoint(others)
 
 
 def test_does_not_disturb_the_randomness_of_others() -> None:
@@ -578,7 +601,7 @@ def test_tokens_of_the_demo_are_counted_on_top(
     client: FlaskClient, demo: Agent, database_url: str, services: Services
 ) -> None:
     before = usage_sums(database_url, ORGANIZATION_ID)
-    count_usage(services, ORGANIZATION_ID, OPERATOR_ID, NOON, tokens=2)
+    count_usage(services, ORGANIZATION_ID, demo.agent_id, NOON, tokens=2)
     after = usage_sums(database_url, ORGANIZATION_ID)
     assert after == {name: count + (0 if "rejected" in name else 2) for name, count in before.items()}
     assert trend(client, demo)[TODAY] == days_of(list(traffic(NOON)))[TODAY] + 2

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
-from agentidp.demo import OPERATOR_ID
+from agentidp.demo import OPERATOR, ORGANIZATION_ID, operator_id
 from agentidp.registry import organizations
 from agentidp.services import Services
 
@@ -125,9 +125,12 @@ def agent_or_operator(services: Services, text: str | None) -> AgentOf:
     """
     if text is not None:
         return agent_named(services, text)
-    if services.directory.organization_of(OPERATOR_ID) is None:
-        raise ConfigurationError("there is no demo organization here, so name an agent: --agent ID")
-    return AgentOf(organization_of(services, OPERATOR_ID), OPERATOR_ID)
+    agent_id = operator_id(services.database, utc_now())
+    if agent_id is None:
+        raise ConfigurationError(
+            f"there is no demo organization with the agent {OPERATOR.name} here, so name an agent: --agent ID"
+        )
+    return AgentOf(ORGANIZATION_ID, agent_id)
 
 
 def _uuid(text: str) -> UUID | None:

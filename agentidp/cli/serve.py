@@ -11,7 +11,7 @@ import click
 from agentidp import demo
 from agentidp.actor import operator
 from agentidp.cli.context import refusals, settings_of_command
-from agentidp.cli.named import organization_of
+from agentidp.cli.named import agent_or_operator
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import link
@@ -62,7 +62,7 @@ def _demo_link(runtime: Runtime) -> str | None:
     """A link that signs in as the demo's operator; ``None`` if somebody has suspended that agent."""
     services = Services.of(runtime.settings, utc_now, actor=operator())
     try:
-        return link.new_link(services, organization_of(services, demo.OPERATOR_ID), demo.OPERATOR_ID, utc_now())
+        return link.new_link(services, *agent_or_operator(services, None), utc_now())
     except (ConfigurationError, DatabaseUnavailable, ApiError, OAuthError):
         return None
     finally:

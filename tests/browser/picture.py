@@ -47,8 +47,8 @@ def digest(app: Flask, operator: Agent) -> str:
     response = client.get(PATH)
     assert response.status_code == 200
     issuer = app.extensions["agentidp"].settings.issuer
-    # Findings get random ids.
-    random = r"(dashboard\.js\?v=|/findings/|\b(?:finding|act|row)-)[0-9a-f][0-9a-f-]*"
+    # Ids are random.
+    random = r"(dashboard\.js\?v=|/findings/|/agents/|\b(?:finding|act|row)-)[0-9a-f][0-9a-f-]*"
     shown = re.sub(random, r"\1", response.text.replace(issuer, ""))
     return hashlib.sha256(shown.encode()).hexdigest()
 

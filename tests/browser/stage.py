@@ -20,9 +20,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from agentidp.config import Settings
 from agentidp.dashboard import session
-from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, create_demo
+from agentidp.demo import create_demo
 from agentidp.registry.credentials import add_credential
-from agentidp.scopes import SCOPES
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
 from tests.browser.serving import CLOCK, read_clock
@@ -34,6 +33,8 @@ from tests.factories import (
     Agent,
     clean_environment,
     database_of,
+    demo_operator,
+    demo_path,
     free_port,
     wait_until,
 )
@@ -63,6 +64,10 @@ class Stage:
     clock: FileClock
     services: Services
     operator: Agent
+
+    def path(self, path: str) -> str:
+        """A path with the ids of the demo's agents where it has their names."""
+        return demo_path(self.services, path)
 
     def api(self, path: str, agent: Agent | None = None) -> Any:
         """What the API answers, to the demo's operator where no other agent is given."""
@@ -138,11 +143,13 @@ def staged(
         )
         with contextlib.closing(Services.of(settings, clock)) as services:
             create_demo(database_url, services.database, clock())
-            with database_of(services, ORGANIZATION_ID).transaction() as transaction:
-                _, secret = add_credential(transaction, OPERATOR_ID, expires_at=None)
+            operator = demo_operator(services)
+            with database_of(services, operator.organization_id).transaction() as transaction:
+                _, secret = add_credential(transaction, operator.agent_id, expires_at=None)
             assert secret is not None
+            operator.client_secret = secret
             with _gunicorn(url, port, database_url, clock, environment or {}):
-                yield Stage(url, clock, services, Agent(ORGANIZATION_ID, OPERATOR_ID, secret, services, tuple(SCOPES)))
+                yield Stage(url, clock, services, operator)
 
 
 @contextlib.contextmanager

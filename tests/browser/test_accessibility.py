@@ -19,14 +19,14 @@ PAGES = {
     "Add an alert target": "/dashboard/alert-targets/new",
     "New agent": "/dashboard/agents/new",
     "Dormant agents": "/dashboard/agents/dormancy",
-    f"Edit the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/edit",
-    f"Create another credential: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/rotate",
-    f"Trust tokens of another issuer: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/trust",
-    f"Test a token: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/trust/test",
-    f"Delete the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/delete",
+    f"Edit the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/edit",
+    f"Create another credential: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/rotate",
+    f"Trust tokens of another issuer: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/trust",
+    f"Test a token: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/trust/test",
+    f"Delete the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/delete",
     "Quotas": "/dashboard/quotas",
     "Quota per day: the organization": "/dashboard/quotas/day/edit",
-    f"Remove the quota per month: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/quotas/month/delete",
+    f"Remove the quota per month: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/quotas/month/delete",
     "Credentials": "/dashboard/credentials",
     "Resource servers": "/dashboard/resource-servers",
     "New resource server": "/dashboard/resource-servers/new",
@@ -34,9 +34,9 @@ PAGES = {
     "New provisioning rule": "/dashboard/provisioning-rules/new",
     "Audit trail": "/dashboard/audit",
     "Tue 14 Apr": "/dashboard/days/2026-04-14?hour=9",
-    RETRYING.name: f"/dashboard/agents/{RETRYING.agent_id}",
-    f"{SUSPENDED.name} suspended": f"/dashboard/agents/{SUSPENDED.agent_id}?days=7",
-    f"Suspend the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.agent_id}/suspend",
+    RETRYING.name: f"/dashboard/agents/{RETRYING.name}",
+    f"{SUSPENDED.name} suspended": f"/dashboard/agents/{SUSPENDED.name}?days=7",
+    f"Suspend the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/suspend",
     "Bad request": "/dashboard?days=8",
     "Not found": "/dashboard/agents/none",
     # With a notice.
@@ -94,13 +94,13 @@ def quotas(stage: Stage) -> Iterator[None]:
     """Of the demo, so that the pages have a table of them. They are far from their limit: a finding would stay on the
     overview, which other tests look at.
     """
-    agent = f"/api/v1/agents/{RETRYING.agent_id}/quotas"
+    agent = f"/api/v1/agents/{RETRYING.name}/quotas"
     tokens = {"/api/v1/quotas/day": 1_000_000, f"{agent}/month": 1_000_000_000, f"{agent}/hour": 1_000_000}
     for path, count in tokens.items():
-        stage.call("PUT", path, stage.operator, tokens=count, enforce=False)
+        stage.call("PUT", stage.path(path), stage.operator, tokens=count, enforce=False)
     yield
     for path in tokens:
-        stage.call("DELETE", path, stage.operator)
+        stage.call("DELETE", stage.path(path), stage.operator)
 
 
 @pytest.mark.usefixtures("quotas")
@@ -119,7 +119,7 @@ def test_axe_finds_nothing_in_the_light_and_in_the_dark(
         signed_in.emulate_media(color_scheme="light")
 
     for heading, path in PAGES.items():
-        signed_in.goto(path)
+        signed_in.goto(stage.path(path))
         look(heading)
     let_in(signed_in, stage, newcomer)
     signed_in.goto("/dashboard")
@@ -160,14 +160,16 @@ REACHABLE = """() => [
         "/dashboard/sign-in",
         "/dashboard",
         "/dashboard/agents",
-        f"/dashboard/agents/{RETRYING.agent_id}",
+        f"/dashboard/agents/{RETRYING.name}",
         "/dashboard/days/2026-04-14?hour=9",
         "/dashboard/alert-targets/new",
         "/dashboard/resource-servers/new",
     ],
 )
-def test_the_tab_key_reaches_everything_in_its_order_and_shows_where_it_is(signed_in: Page, path: str) -> None:
-    signed_in.goto(path)
+def test_the_tab_key_reaches_everything_in_its_order_and_shows_where_it_is(
+    signed_in: Page, stage: Stage, path: str
+) -> None:
+    signed_in.goto(stage.path(path))
     expected = signed_in.evaluate(REACHABLE)
     assert "Skip" in expected[0]
     assert len(expected) >= 6

@@ -123,9 +123,9 @@ def test_the_agents_are_those_of_the_api(signed_in: Page, stage: Stage) -> None:
 
 def test_the_days_of_an_agent_are_those_of_the_api(signed_in: Page, stage: Stage) -> None:
     for days in RANGES:
-        signed_in.goto(f"/dashboard/agents/{RETRYING.agent_id}?days={days}")
+        signed_in.goto(stage.path(f"/dashboard/agents/{RETRYING.name}?days={days}"))
         expect(signed_in.get_by_role("heading", level=1)).to_have_text(RETRYING.name)
-        trend = stage.api(f"/api/v1/analytics/agents/{RETRYING.agent_id}?days={days}")["data"]
+        trend = stage.api(stage.path(f"/api/v1/analytics/agents/{RETRYING.name}?days={days}"))["data"]
         expected = [(as_day(day["date"]), day["tokens"], day["requests"], day["rejected"]) for day in trend]
         shown = [(row[0], *map(count, row[1:4])) for row in rows(signed_in.locator("#numbers table"))]
         assert shown == expected[::-1]
@@ -216,12 +216,12 @@ def test_is_dark_or_light_as_the_reader_likes_it(signed_in: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/dashboard/sign-in", "/dashboard?days=90", "/dashboard/agents", f"/dashboard/agents/{RETRYING.agent_id}"]
+    "path", ["/dashboard/sign-in", "/dashboard?days=90", "/dashboard/agents", f"/dashboard/agents/{RETRYING.name}"]
 )
 def test_fits_a_narrow_screen(open_page: Open, stage: Stage, path: str) -> None:
     page = open_page(viewport=NARROW, is_mobile=True, has_touch=True)
     let_in(page, stage, stage.operator)
-    page.goto(path)
+    page.goto(stage.path(path))
     assert overflow(page) == []
     # What is wider than the screen scrolls by itself, and can be reached.
     for box in page.locator(".scroll").all():

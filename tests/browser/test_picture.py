@@ -8,10 +8,10 @@ import struct
 import pytest
 from flask import Flask
 
-from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, create_demo
+from agentidp.demo import create_demo
 from agentidp.services import Services
 from tests.browser.picture import KEYWORD, PICTURES, WIDTH, chunks, digest
-from tests.factories import NOON, ROOT, Agent
+from tests.factories import NOON, ROOT, demo_operator
 
 MAX_BYTES = 200_000
 
@@ -20,7 +20,7 @@ MAX_BYTES = 200_000
 def present(app: Flask, database_url: str, services: Services) -> str:
     """The digest of the page that `make picture` would take now."""
     assert create_demo(database_url, services.database, NOON)
-    return digest(app, Agent(ORGANIZATION_ID, OPERATOR_ID, "", services))
+    return digest(app, demo_operator(services))
 
 
 def test_the_pictures_are_of_the_dashboard_as_it_is(present: str) -> None:

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Route, expect
 from agentidp.demo import ORGANIZATION_ID, UNCACHED
 from tests.browser.conftest import Open, Watch
 from tests.browser.stage import Stage, let_in
-from tests.factories import NOON, Agent, count_usage, make_agent, make_organization
+from tests.factories import NOON, Agent, count_usage, demo_ids, make_agent, make_organization
 
 UNAUTHORIZED = "Failed to load resource: the server responded with a status of 401"
 
@@ -86,10 +86,11 @@ def test_what_is_open_scrolled_and_in_focus_stays_so(page: Page, stage: Stage, r
 def test_the_focus_stays_at_the_second_of_two_links_to_the_same_agent(open_page: Open, stage: Stage) -> None:
     page = opened(open_page, stage, stage.operator)
     page.locator(".finding", has_text=UNCACHED.name).last.locator("summary").first.click()
-    second = page.locator(f'main a[href*="/agents/{UNCACHED.agent_id}"]').nth(1)
+    agent_id = demo_ids(stage.services)[UNCACHED.name]
+    second = page.locator(f'main a[href*="/agents/{agent_id}"]').nth(1)
     second.focus()
     before = page.locator("#findings").inner_text()
-    count_usage(stage.services, ORGANIZATION_ID, UNCACHED.agent_id, NOON, tokens=1)
+    count_usage(stage.services, ORGANIZATION_ID, agent_id, NOON, tokens=1)
     with page.expect_response("**/dashboard"):
         page.clock.fast_forward(65_000)
     expect(page.locator("#findings")).not_to_have_text(before)

@@ -14,7 +14,7 @@ from tests.browser.stage import Stage, let_in, overflow
 PATHS = [
     "/dashboard",
     "/dashboard/agents",
-    f"/dashboard/agents/{RETRYING.agent_id}",
+    f"/dashboard/agents/{RETRYING.name}",
     "/dashboard/alert-targets",
     "/dashboard/audit",
     "/dashboard/days/2026-04-14?hour=9",
@@ -38,7 +38,7 @@ def of_a_phone(open_page: Open, stage: Stage, *, java_script_enabled: bool = Tru
 def test_no_table_is_cut_on_a_phone_without_saying_so(open_page: Open, stage: Stage) -> None:
     page = of_a_phone(open_page, stage)
     for path in PATHS:
-        page.goto(path)
+        page.goto(stage.path(path))
         for details in page.locator("main details > summary").all():
             if details.is_visible():
                 details.click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -52,7 +53,8 @@ def test_what_is_refused_counts_nothing_and_leaves_nothing(run: Command, agent: 
         (("--resource", "api"), "the resource must be an absolute URI without fragment"),
     ):
         assert run.refused(*token, *options) == sentence
-    assert run.refused("token") == "there is no demo organization here, so name an agent: --agent ID"
+    message = "there is no demo organization with the agent fleet-console here, so name an agent: --agent ID"
+    assert run.refused("token") == message
     assert left(run) == (0, 0)
     with psycopg.connect(run.database_url, autocommit=True) as connection:
         connection.execute(
@@ -72,4 +74,6 @@ def test_of_the_demo(run: Command) -> None:
     assert run("demo") == f"Made the demo organization {demo.ORGANIZATION_ID}."
     assert run("demo") == f"There already is the demo organization {demo.ORGANIZATION_ID}."
     found = claims(run("token"))
-    assert (found["client_id"], found["organization_id"]) == (str(demo.OPERATOR_ID), demo.ORGANIZATION_ID)
+    agents = json.loads(run("agent", "list", "--organization", demo.ORGANIZATION_ID, "--json"))
+    [operator] = [one["agentId"] for one in agents if one["name"] == demo.OPERATOR.name]
+    assert (found["client_id"], found["organization_id"]) == (operator, demo.ORGANIZATION_ID)

@@ -27,7 +27,7 @@ from flask.testing import FlaskClient
 
 from agentidp import create_app
 from agentidp.dashboard.session import LIFETIME as SESSION_LIFETIME
-from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID
+from agentidp.demo import OPERATOR, ORGANIZATION_ID
 from agentidp.services import Services
 from tests.cli.command import SUSPENDED, Command
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
@@ -61,7 +61,8 @@ def test_the_command_prints_a_link_for_five_minutes_that_counts_as_one_token(sha
 def test_the_command_refuses_with_a_sentence_and_counts_nothing(shared_run: Command) -> None:
     nobody = str(uuid.uuid4())
     assert shared_run.refused("dashboard", "--agent", nobody) == f"there is no agent {nobody}"
-    assert shared_run.refused("dashboard") == "there is no demo organization here, so name an agent: --agent ID"
+    message = "there is no demo organization with the agent fleet-console here, so name an agent: --agent ID"
+    assert shared_run.refused("dashboard") == message
     agent_id = shared_run.agent("agents:read")
     sentence = "the agent does not have every scope that was asked for"
     assert shared_run.refused("dashboard", "--agent", agent_id) == sentence
@@ -356,7 +357,7 @@ def test_serving_the_demo_on_a_terminal_greets_with_a_link_that_shows_it_once(da
             urllib.request.urlopen(link, timeout=PATIENCE)
         assert token not in logged()
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("update agents set status = 'suspended' where agent_id = %s", [OPERATOR_ID])
+        connection.execute("update agents set status = 'suspended' where name = %s", [OPERATOR.name])
     terminal = Terminal(settings)
     with terminal.greeted() as (greeting, _):
         assert f"Its dashboard is at {terminal.server.url}/dashboard\n" in greeting

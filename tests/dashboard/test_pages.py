@@ -26,7 +26,7 @@ from agentidp.dashboard.overview import BUSIEST
 from agentidp.db.database import Database
 from agentidp.db.organization import common_parameters
 from agentidp.db.sql import Call, Rows, load_sql
-from agentidp.demo import OPERATOR_ID, ORGANIZATION_ID, RETRYING, UNCACHED, create_demo
+from agentidp.demo import OPERATOR, ORGANIZATION_ID, RETRYING, UNCACHED, create_demo
 from agentidp.findings import KINDS, budget, markers
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Severity
 from agentidp.findings.store import STALE_TIMES, Listing
@@ -34,7 +34,19 @@ from agentidp.services import Services
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast, settings_for
 from tests.dashboard.conftest import SAME_ORIGIN, Page, Read, number, with_session
-from tests.factories import NOON, PATIENCE, Agent, Clock, count_usage, known_finding, make_agent, make_organization
+from tests.factories import (
+    NOON,
+    PATIENCE,
+    Agent,
+    Clock,
+    count_usage,
+    demo_ids,
+    demo_operator,
+    demo_path,
+    known_finding,
+    make_agent,
+    make_organization,
+)
 from tests.routes import NOWHERE
 from tests.statements import header, run_by, values_of
 from tests.wire import overheard
@@ -51,7 +63,7 @@ def demo(shared_app: Flask) -> Agent:
     """The operator of the demo organization, made at noon."""
     services: Services = shared_app.extensions["agentidp"]
     assert create_demo(str(services.settings.database_url), services.database, NOON)
-    return Agent(ORGANIZATION_ID, OPERATOR_ID, "", services)
+    return demo_operator(services)
 
 
 @pytest.fixture
@@ -707,14 +719,14 @@ def test_a_fault_of_ours_tells_nothing(services: Services, cast: Cast, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("path", "words"), [("?days=90", "<dt>Tokens today</dt>"), (f"/agents/{OPERATOR_ID}", '<h2 id="about-title">')]
+    ("path", "words"), [("?days=90", "<dt>Tokens today</dt>"), (f"/agents/{OPERATOR.name}", '<h2 id="about-title">')]
 )
 def test_what_needs_no_findings_is_sent_before_they_are_worked_out(
-    operator: FlaskClient, path: str, words: str, monkeypatch: pytest.MonkeyPatch
+    operator: FlaskClient, demo: Agent, path: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
     monkeypatch.setattr(page_findings, "callers_listing", lambda caller, days: looks.append(days) or listing([]))
-    response = operator.get(f"/dashboard{path}")
+    response = operator.get(demo_path(demo.services, f"/dashboard{path}"))
     parts = response.iter_encoded()
     first = next(parts).decode()
     assert looks == []
@@ -754,9 +766,12 @@ class Slow:
 
     DAYS = 2_000_000
 
+    def __init__(self, agent: Agent) -> None:
+        self.agent_id = agent.agent_id
+
     def call(self, look: FindingsQuery) -> Call:
         """An agent's days since 3450 BC."""
-        return Call("analytics/agent_activity", {"agent_id": OPERATOR_ID, "days": self.DAYS})
+        return Call("analytics/agent_activity", {"agent_id": self.agent_id, "days": self.DAYS})
 
     def is_in(self, calls: list[Call]) -> bool:
         """Whether its statement is among these."""
@@ -782,13 +797,13 @@ def test_the_findings_of_the_other_kinds_are_shown_if_one_takes_too_long(
 
         def run_in(organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
             """Only what is slow is short of time, however slow the machine is."""
-            run = hasty.run_in if Slow().is_in(calls) else patiently
+            run = hasty.run_in if Slow(demo).is_in(calls) else patiently
             return run(organization_id, calls, durable=durable)
 
         with monkeypatch.context() as slow:
-            slow.setitem(KINDS, "dominance", Slow())
+            slow.setitem(KINDS, "dominance", Slow(demo))
             slow.setattr(patient.database, "run_in", run_in)
-            without, of_agent = opened(client), opened(client, f"/agents/{UNCACHED.agent_id}")
+            without, of_agent = opened(client), opened(client, demo_path(patient, f"/agents/{UNCACHED.name}"))
         clock.advance(seconds=until_stale)
         complete = opened(client)
     for page in (without, of_agent):
@@ -841,7 +856,7 @@ FINDINGS = ["finding_state/last_evaluation", "finding_state/stored_findings"]
         ("/agents", [VIEWER, *FINDINGS, "dashboard/agents"], 3),
         ("/quotas", [VIEWER, "quotas/quota_usage", "quotas/quota_usage"], 2),
         (
-            f"/agents/{OPERATOR_ID}",
+            f"/agents/{OPERATOR.name}",
             [
                 VIEWER,
                 "analytics/agent_activity",
@@ -857,12 +872,13 @@ FINDINGS = ["finding_state/last_evaluation", "finding_state/stored_findings"]
             3,
         ),
         ("/days/2026-04-14", [VIEWER, "analytics/usage_by_hour", "dashboard/agents_of_the_day"], 2),
-        (f"/agents/{OPERATOR_ID}/days/2026-04-14", [VIEWER, "analytics/agent_usage_by_hour"], 2),
+        (f"/agents/{OPERATOR.name}/days/2026-04-14", [VIEWER, "analytics/agent_usage_by_hour"], 2),
     ],
 )
 def test_asks_the_database_so_often_and_no_more(
     operator: FlaskClient, demo: Agent, path: str, statements: list[str], round_trips: int
 ) -> None:
+    path = demo_path(demo.services, path)
     opened(operator, path)
     with overheard(demo.services.database) as conversation:
         opened(operator, path)
@@ -917,7 +933,6 @@ MAKE_TWIN = (
 
 KNOWN = {
     "organization_id": ORGANIZATION_ID,
-    "agent_id": RETRYING.agent_id,
     "agent_ids": None,
     "jti": "one",
     "signed_in_at": NOON,
@@ -942,7 +957,8 @@ def test_each_statement_keeps_to_its_organization_also_past_row_level_security(
     demo: Agent, database_of: str, name: str, example: int
 ) -> None:
     with psycopg.connect(database_of) as connection:
-        known = KNOWN | OF_FINDINGS.get(name, {}) | ({"agent_id": OPERATOR_ID} if name == VIEWER else {})
+        agent = OPERATOR if name == VIEWER else RETRYING
+        known = KNOWN | {"agent_id": demo_ids(demo.services)[agent.name]} | OF_FINDINGS.get(name, {})
         parameters = common_parameters(ORGANIZATION_ID, NOON) | values_of(connection, name, known, example)
         before = connection.execute(load_sql(name), parameters).fetchall()
         for change in MAKE_TWIN:
