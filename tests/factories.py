@@ -36,7 +36,7 @@ from agentidp.registry import quotas
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
 from agentidp.registry.markers import add_marker
-from agentidp.registry.organizations import add_organization, found, new_id
+from agentidp.registry.organizations import found, new_id
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 from agentidp.services import Services
 from agentidp.usage import Rejection, request_made
@@ -128,10 +128,14 @@ def database_of(services: Services, organization_id: str) -> OrganizationDatabas
 
 
 def make_organization(services: Services, name: str = "Acme", organization_id: str | None = None) -> str:
-    """Create an organization and return its id."""
-    return add_organization(
-        str(services.settings.database_url), name=name, at=services.clock(), organization_id=organization_id
-    )
+    """Create an organization and return its id, which some examples of others name."""
+    organization_id = organization_id or new_id()
+    with (
+        connect(str(services.settings.database_url)) as connection,
+        operator_transaction(connection, organization_id, services.clock()) as opened,
+    ):
+        found(opened, name=name)
+    return organization_id
 
 
 def make_organizations(services: Services, *names: str) -> list[str]:
@@ -149,7 +153,6 @@ def make_agent(
     organization_id: str,
     name: str = "builder",
     scopes: Iterable[str] = tuple(SCOPES),
-    agent_id: UUID | None = None,
 ) -> Agent:
     """Register an agent with one credential."""
     with database_of(services, organization_id).transaction() as transaction:
@@ -158,7 +161,6 @@ def make_agent(
             name=name,
             description="",
             scopes=list(scopes),
-            agent_id=agent_id,
             most=services.settings.max_agents,
         )
         _, client_secret = add_credential(transaction, row.agent_id, expires_at=None)

@@ -11,13 +11,12 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from agentidp.config import Settings
 from agentidp.db.citus import enter_organization
 from agentidp.db.database import Database, connect
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
 from agentidp.findings.finding import Severity
-from agentidp.registry.agents import add_agent, remove_agent, update_agent
+from agentidp.registry.agents import remove_agent, update_agent
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
 from bench.findings.__main__ import fleet_of
 from bench.findings.fleets import EVALUATED, HOURS, Agent, Event, Fleet, Usage, make_fleet
@@ -220,9 +219,10 @@ class InDatabase:
     def join_or_leave(self, agent: Agent, hour: int) -> None:
         opened = self.enter(self.fleet.at(hour))
         if agent.joins == hour:
-            add_agent(
-                opened, name=agent.name, description="", scopes=[], agent_id=agent.agent_id, most=Settings.max_agents
-            )
+            values: dict[str, Any] = dict.fromkeys(("expected_replicas", "provisioned", "provisioned_selector"))
+            values |= {"description": "", "owner": "", "scopes": [], "dpop_bound_access_tokens": False}
+            # By the statement, because a fleet has the same ids in memory and here.
+            opened.fetch("agents/add_agent", agent_id=agent.agent_id, name=agent.name, **values)
         if agent.leaves == hour and agent.leaves_by == "suspended":
             update_agent(opened, agent.agent_id, {"status": "suspended"})
         elif agent.leaves == hour:

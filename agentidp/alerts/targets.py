@@ -14,7 +14,7 @@ from agentidp.alerts.outbox import enqueue_test
 from agentidp.alerts.target_secrets import TargetSealer, new_secret
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
-from agentidp.http.errors import AlreadyExists, Conflict, RateLimited, ValidationError, existing
+from agentidp.http.errors import Conflict, RateLimited, ValidationError, existing
 from agentidp.http.schemas import timestamp
 from agentidp.jose.sealing import Unreadable
 from agentidp.outbound.networks import AllowedNetworks
@@ -37,17 +37,14 @@ def add_target(
     minimum_severity: str,
     enabled: bool,
     owners: list[str] | None = None,
-    target_id: UUID | None = None,
 ) -> tuple[Any, str | None]:
     """Create an alert target.
 
-    :param target_id: its id; default: a random one. A second call with the same id creates nothing.
     :returns: its row, and for a webhook the key that signs its messages.
     :raises ValidationError: the type cannot have this address.
-    :raises AlreadyExists: there is a target with this id.
     :raises Conflict: the organization has as many targets as it may.
     """
-    target_id, secret = target_id or uuid.uuid4(), new_secret() if type == "webhook" else None
+    target_id, secret = uuid.uuid4(), new_secret() if type == "webhook" else None
     rows = opened.fetch(
         "alerts/add_target",
         target_id=target_id,
@@ -62,8 +59,6 @@ def add_target(
         most=MAX_TARGETS,
     )
     if not rows:
-        if opened.fetch("alerts/get_target", target_id=target_id):
-            raise AlreadyExists
         raise Conflict(f"The organization has {MAX_TARGETS} alert targets; delete one first.")
     [row] = rows
     audit.record(opened, "alert_target.created", target_id, after=_recorded(row))

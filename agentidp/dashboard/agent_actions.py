@@ -16,9 +16,9 @@ from flask import Response
 from agentidp.analytics import impact
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
+from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
-from agentidp.http.errors import AlreadyExists, Conflict, ValidationError, existing
+from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.registry.agents import remove_agent, update_agent
 from agentidp.registry.credentials import (
     MAX_LABEL,
@@ -81,33 +81,32 @@ def delete(caller: Caller, agent_id: UUID) -> Response:
 @session.required_to(SCOPE)
 def new_credential(caller: Caller, agent_id: UUID) -> Response:
     """The form of another credential."""
-    return _credential_form(caller, agent_id, Form({}, form_key=new_form_key()))
+    return _credential_form(caller, agent_id, Form({}, form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/rotate")
 @session.required_to(SCOPE)
 def rotate(caller: Caller, agent_id: UUID) -> Response:
     """Create another credential, and show its secret this once."""
-    credential_id, label = sent_form_key(), forms.text("label")["label"]
+    key, label = sent_form_key(), forms.text("label")["label"]
     try:
         new = forms.loaded(
             NewCredentialSchema(), {"label": label or None, "expiresAt": forms.start_of_day("expiresAt")}
         )
         refuse_past_expiry(new["expiresAt"], caller.at)
-        with session.changing(caller, SCOPE) as opened:
-            credential, secret = add_credential(
-                opened, agent_id, label=new["label"], expires_at=new["expiresAt"], credential_id=credential_id
-            )
+        with creating(caller, SCOPE, key) as opened:
+            credential, secret = add_credential(opened, agent_id, label=new["label"], expires_at=new["expiresAt"])
+            remember(opened, key, credential.credential_id)
             [agent] = opened.fetch("agents/get_agent", agent_id=agent_id)
-    except AlreadyExists:
+    except SentBefore as before:
         return sent_before(
-            f"It created the credential {credential_id}, whose secret was shown that one time. If you did not copy it, "
-            "revoke this credential and create another one.",
+            f"It created the credential {before.created_id}, whose secret was shown that one time. "
+            "If you did not copy it, revoke this credential and create another one.",
             path=f"/agents/{agent_id}",
             label="The page of the agent",
         )
     except (ValidationError, Conflict) as refused:
-        form = Form(forms.text("label", "expiresAt"), forms.errors(refused, CREDENTIAL_FIELDS), new_form_key())
+        form = Form(forms.text("label", "expiresAt"), forms.errors(refused, CREDENTIAL_FIELDS), key.text)
         return _credential_form(caller, agent_id, form, refused.status)
     return pages.page("new_credential.html", agent=agent, credential=credential, secret=secret)
 

@@ -13,7 +13,7 @@ from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
+from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.http.errors import Conflict, ValidationError, existing
@@ -59,23 +59,25 @@ class AgentFormSchema(NewAgentSchema):
 @session.required_to(SCOPE)
 def new_agent(caller: Caller) -> Response:
     """The form of a new agent."""
-    return _page(caller, Form(NEW, form_key=new_form_key()))
+    return _page(caller, Form(NEW, form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/agents/new")
 @session.required_to(SCOPE)
 def create_agent(caller: Caller) -> Response:
     """Create an agent, and show its page."""
-    agent_id = sent_form_key()
+    key = sent_form_key()
     try:
         new = forms.loaded(AgentFormSchema(), _sent())
-        with session.changing(caller, SCOPE) as opened:
-            add_agent(opened, **new, agent_id=agent_id, most=caller.settings.max_agents)
+        with creating(caller, SCOPE, key) as opened:
+            agent = add_agent(opened, **new, most=caller.settings.max_agents)
+            remember(opened, key, agent.agent_id)
+    except SentBefore as before:
+        path = f"/agents/{before.created_id}"
+        return sent_before("It created the agent.", path=path, label="The page of the agent")
     except (ValidationError, Conflict) as refused:
-        if caller.read("agents/get_agent", agent_id=agent_id):
-            return sent_before("It created the agent.", path=f"/agents/{agent_id}", label="The page of the agent")
-        return _page(caller, _refused(refused, new_form_key()), status=refused.status)
-    return pages.see_other(f"/agents/{agent_id}")
+        return _page(caller, _refused(refused, key.text), status=refused.status)
+    return pages.see_other(f"/agents/{agent.agent_id}")
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/edit")
@@ -108,7 +110,7 @@ def _sent() -> dict[str, Any]:
     }
 
 
-def _refused(refused: ValidationError | Conflict, form_key: UUID | None = None) -> Form:
+def _refused(refused: ValidationError | Conflict, form_key: str | None = None) -> Form:
     return Form(_sent(), forms.errors(refused, FIELDS), form_key)
 
 

@@ -11,11 +11,11 @@ from agentidp.caller import Caller
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.agent_actions import SCOPE
-from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
+from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.federation.rule_checks import MAX_URL, MAX_VALUE, RuleRefused
 from agentidp.federation.rule_text import claims_of, jwk_set_of
-from agentidp.http.errors import AlreadyExists, Conflict, ValidationError, existing
+from agentidp.http.errors import Conflict, ValidationError, existing
 from agentidp.oauth import token_test
 from agentidp.oauth.client_assertion import MAX_LENGTH
 from agentidp.registry.credentials import MAX_LABEL, NewCredentialSchema, add_credential, represent, trusted
@@ -41,14 +41,14 @@ blueprint = pages.new_blueprint("dashboard-agent-trust", __name__)
 @session.required_to(SCOPE)
 def new_rule(caller: Caller, agent_id: UUID) -> Response:
     """The form of a rule of trust."""
-    return _rule_form(caller, agent_id, Form({}, form_key=new_form_key()))
+    return _rule_form(caller, agent_id, Form({}, form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/agents/<uuid:agent_id>/trust")
 @session.required_to(SCOPE)
 def make_rule(caller: Caller, agent_id: UUID) -> Response:
     """Make a rule of trust, and show it with its warnings."""
-    credential_id, given = sent_form_key(), forms.text(*FIELDS)
+    key, given = sent_form_key(), forms.text(*FIELDS)
     try:
         body: dict[str, Any] = {name: value for name, value in given.items() if value} | {"type": "federated"}
         if given["claims"]:
@@ -57,20 +57,18 @@ def make_rule(caller: Caller, agent_id: UUID) -> Response:
             body["jwks"] = jwk_set_of(given["jwks"])
         new = forms.loaded(NewCredentialSchema(), body)
         rule = trusted(new["rule"], caller.settings, caller.organization_id)
-        with session.changing(caller, SCOPE) as opened:
-            credential, _ = add_credential(
-                opened, agent_id, label=new["label"], rule=rule, expires_at=None, credential_id=credential_id
-            )
+        with creating(caller, SCOPE, key) as opened:
+            credential, _ = add_credential(opened, agent_id, label=new["label"], rule=rule, expires_at=None)
+            remember(opened, key, credential.credential_id)
             [agent] = opened.fetch("agents/get_agent", agent_id=agent_id)
-    except AlreadyExists:
-        return sent_before(
-            f"It made the rule of trust {credential_id}.", path=f"/agents/{agent_id}", label="The page of the agent"
-        )
+    except SentBefore as before:
+        message = f"It made the rule of trust {before.created_id}."
+        return sent_before(message, path=f"/agents/{agent_id}", label="The page of the agent")
     except RuleRefused as refused:
-        form = Form(given, {refused.member: f"{FIELDS[refused.member]} {refused}."}, new_form_key())
+        form = Form(given, {refused.member: f"{FIELDS[refused.member]} {refused}."}, key.text)
         return _rule_form(caller, agent_id, form, 400)
     except (ValidationError, Conflict) as refused:
-        form = Form(given, forms.errors(refused, FIELDS), new_form_key())
+        form = Form(given, forms.errors(refused, FIELDS), key.text)
         return _rule_form(caller, agent_id, form, refused.status)
     return pages.page("new_rule.html", here="agents", agent=agent, rule=represent(credential))
 

@@ -18,10 +18,10 @@ from agentidp.alerts.targets import TEST_INTERVAL, add_target, remove_target, re
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.agents import requested_page
-from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
+from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
-from agentidp.http.errors import AlreadyExists, Conflict, NotFound, ValidationError, existing
+from agentidp.http.errors import Conflict, NotFound, ValidationError, existing
 
 SCOPE = "alerts:write"
 
@@ -76,7 +76,7 @@ def alert_targets(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def new_alert_target(caller: Caller) -> Response:
     """The form of a new target."""
-    return _form(Form(NEW, form_key=new_form_key()))
+    return _form(Form(NEW, form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/alert-targets/new")
@@ -84,13 +84,14 @@ def new_alert_target(caller: Caller) -> Response:
 def create_alert_target(caller: Caller) -> Response:
     """Create a target. The key of a webhook is shown this once."""
     given = forms.text("name", "type", "url", "minimumSeverity", "owners")
-    kinds, target_id = request.form.getlist("kinds"), sent_form_key()
+    kinds, key = request.form.getlist("kinds"), sent_form_key()
     try:
         owners = [line.strip() for line in given["owners"].splitlines() if line.strip()]
         new = forms.loaded(NewAlertTargetSchema(), given | {"kinds": kinds or None, "owners": owners or None})
-        with session.changing(caller, SCOPE) as opened:
-            row, secret = add_target(opened, caller.settings, **new, target_id=target_id)
-    except AlreadyExists:
+        with creating(caller, SCOPE, key) as opened:
+            row, secret = add_target(opened, caller.settings, **new)
+            remember(opened, key, row.target_id)
+    except SentBefore:
         return sent_before(
             "It added the target. The key of a webhook was shown that one time. If you did not copy it, delete the "
             "target and add it again.",
@@ -98,7 +99,7 @@ def create_alert_target(caller: Caller) -> Response:
             label="All targets",
         )
     except (ValidationError, Conflict) as refused:
-        return _form(Form(given | {"kinds": kinds}, forms.errors(refused, FIELDS), new_form_key()), refused.status)
+        return _form(Form(given | {"kinds": kinds}, forms.errors(refused, FIELDS), key.text), refused.status)
     if secret is None:
         return pages.see_other("/alert-targets")
     return pages.page("new_alert_target.html", here="alerts", target=row, secret=secret)

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 import marshmallow as ma
 from flask import request
@@ -27,7 +26,7 @@ class Form:
 
     given: Mapping[str, Any]
     errors: Mapping[str, str] = field(default_factory=dict)
-    form_key: UUID | None = None
+    form_key: str | None = None
 
 
 def loaded(schema: ma.Schema, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from agentidp.caller import Caller
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.agent_trust import LIMITS
-from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
+from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.federation.agent_name import MAX_NAME_TEMPLATE
@@ -82,22 +82,23 @@ def switch(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def new_provisioning_rule(caller: Caller) -> Response:
     """The form of a new rule."""
-    return _form(caller, Form({"agentName": "{sub}", "maxAgents": DEFAULT_AGENTS}, form_key=new_form_key()))
+    return _form(caller, Form({"agentName": "{sub}", "maxAgents": DEFAULT_AGENTS}, form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/provisioning-rules/new")
 @session.required_to(SCOPE)
 def create_provisioning_rule(caller: Caller) -> Response:
     """Create a rule, and show all."""
-    given, rule_id = forms.text("name", "agentName", "owner", "scopes", *TRUST, *NUMBERS), sent_form_key()
+    given, key = forms.text("name", "agentName", "owner", "scopes", *TRUST, *NUMBERS), sent_form_key()
     try:
         new = forms.loaded(NewProvisioningRuleSchema(), _body(given))
-        with session.changing(caller, SCOPE) as opened:
-            add_rule(opened, caller.settings, new, provisioning_rule_id=rule_id)
+        with creating(caller, SCOPE, key) as opened:
+            rule = add_rule(opened, caller.settings, new)
+            remember(opened, key, rule.provisioning_rule_id)
+    except SentBefore:
+        return sent_before("It created the rule.", path="/provisioning-rules", label="Provisioning rules")
     except (ValidationError, Conflict) as refused:
-        if any(row.provisioning_rule_id == rule_id for row in caller.read("provisioning/list_rules")):
-            return sent_before("It created the rule.", path="/provisioning-rules", label="Provisioning rules")
-        return _form(caller, Form(given, forms.errors(refused, FIELDS), new_form_key()), refused.status)
+        return _form(caller, Form(given, forms.errors(refused, FIELDS), key.text), refused.status)
     return pages.see_other("/provisioning-rules")
 
 

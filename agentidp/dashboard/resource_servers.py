@@ -19,7 +19,7 @@ from agentidp.analytics.resource_usage import used_resources
 from agentidp.caller import Caller
 from agentidp.config import MAX_TOKEN_TTL, MIN_TOKEN_TTL
 from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.form_key import new_form_key, sent_before, sent_form_key
+from agentidp.dashboard.form_key import SentBefore, creating, new_form_key, remember, sent_before, sent_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.http.errors import Conflict, ValidationError, existing
@@ -74,25 +74,25 @@ def resource_servers(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def new_resource_server(caller: Caller) -> Response:
     """The form of a new resource server."""
-    return _form(Form({}, form_key=new_form_key()))
+    return _form(Form({}, form_key=new_form_key(caller.at)))
 
 
 @blueprint.post("/dashboard/resource-servers/new")
 @session.required_to(SCOPE)
 def create_resource_server(caller: Caller) -> Response:
     """Register a resource server, and show its page."""
-    sent, resource_server_id = _sent("resource", "name", "scopes"), sent_form_key()
-    path = f"/resource-servers/{resource_server_id}"
+    sent, key = _sent("resource", "name", "scopes"), sent_form_key()
     try:
         new = forms.loaded(NewResourceServerSchema(), _body(sent))
-        with session.changing(caller, SCOPE) as opened:
-            add_resource_server(opened, caller.settings, **new, resource_server_id=resource_server_id)
+        with creating(caller, SCOPE, key) as opened:
+            server = add_resource_server(opened, caller.settings, **new)
+            remember(opened, key, server.resource_server_id)
+    except SentBefore as before:
+        path, label = f"/resource-servers/{before.created_id}", "The page of the resource server"
+        return sent_before("It registered the resource server.", path=path, label=label)
     except (ValidationError, Conflict) as refused:
-        if caller.read("oauth/get_resource_server", resource_server_id=resource_server_id):
-            label = "The page of the resource server"
-            return sent_before("It registered the resource server.", path=path, label=label)
-        return _form(Form(sent, forms.errors(refused, FIELDS), new_form_key()), status=refused.status)
-    return pages.see_other(path)
+        return _form(Form(sent, forms.errors(refused, FIELDS), key.text), status=refused.status)
+    return pages.see_other(f"/resource-servers/{server.resource_server_id}")
 
 
 @blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>")

@@ -146,12 +146,6 @@ class Conflict(ApiError):
     status, code, message = 409, "CONFLICT", "The request contradicts the present state."
 
 
-class AlreadyExists(Conflict):
-    """409: the id that the caller chose for something new exists, because the request was made before."""
-
-    message = "This was done before."
-
-
 class PayloadTooLarge(ApiError):
     """413."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -11,7 +10,7 @@ from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
-from agentidp.registry.organizations import found
+from agentidp.registry.organizations import found, new_id
 from agentidp.scopes import SCOPES
 
 NAME = "administrator"
@@ -30,7 +29,7 @@ def add_administered_organization(database_url: str, *, name: str, at: datetime)
 
     :param database_url: as the operator.
     """
-    organization_id = f"org-{uuid.uuid4()}"
+    organization_id = new_id()
     with (
         connect(database_url) as connection,
         operator_transaction(connection, organization_id, at) as opened,

@@ -231,7 +231,6 @@ def add_agent(
     *,
     name: str,
     scopes: list[str],
-    agent_id: UUID | None = None,
     most: int,
     provisioned: dict[str, Any] | None = None,
     provisioned_selector: bytes | None = None,
@@ -241,7 +240,6 @@ def add_agent(
 
     :param most: agents that the organization may have, deleted ones not counted. What other transactions create at the
         same time is not seen.
-    :param agent_id: random when left out.
     :param provisioned: for whom a provisioning rule creates it, in the terms of the API.
     :param provisioned_selector: of the same subject: no two agents of the organization, deleted or not, have the same.
     :param others: what else :class:`NewAgentSchema` loads. Default: that of the schema.
@@ -256,7 +254,7 @@ def add_agent(
     columns: dict[str, Any] = NewAgentSchema(exclude=["name", "scopes"]).load({})
     if unknown := others.keys() - columns.keys():
         raise TypeError(f"an agent has no {' and '.join(unknown)}")
-    columns |= {"agent_id": agent_id or uuid.uuid4(), "name": name, "scopes": scopes, **others}
+    columns |= {"agent_id": uuid.uuid4(), "name": name, "scopes": scopes, **others}
     columns |= {
         "provisioned": None if provisioned is None else json.dumps(provisioned),
         "provisioned_selector": provisioned_selector,

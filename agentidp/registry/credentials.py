@@ -21,7 +21,7 @@ from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
 from agentidp.federation.rule import Rule
 from agentidp.federation.rule_checks import MAX_CLAIMS, MAX_URL, MAX_VALUE, MAX_VALUES, RuleRefused, checked, warnings
-from agentidp.http.errors import AlreadyExists, Conflict, NotFound, ValidationError, existing
+from agentidp.http.errors import Conflict, NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import Instant, Text, timestamp
@@ -283,52 +283,20 @@ def add_credential(
     label: str | None = None,
     jwks: list[dict[str, Any]] | None = None,
     rule: dict[str, Any] | None = None,
-    credential_id: UUID | None = None,
 ) -> tuple[Any, str | None]:
     """Create a credential.
 
     :param label: for people, of at most :data:`MAX_LABEL` characters.
     :param jwks: public keys that :func:`agentidp.jose.jwk.public_jwk` has checked.
     :param rule: of trust, which :func:`trusted` has checked. Default: a secret.
-    :param credential_id: its id; default: a random one. A second call with the same id creates nothing.
     :returns: its row and its secret, which is not stored; ``None`` if it has keys or a rule.
     :raises NotFound: no such agent.
-    :raises AlreadyExists: there is a credential with this id, or one that is revoked.
     :raises Conflict: the agent has as many as it may.
-    """
-    credential, client_secret = store_credential(
-        opened,
-        agent_id,
-        expires_at=expires_at,
-        label=label,
-        jwks=jwks,
-        rule=rule,
-        most=MAX_CREDENTIALS,
-        credential_id=credential_id,
-    )
-    audit.record(opened, "credential.created", credential.credential_id, after=_recorded(agent_id, credential))
-    return credential, client_secret
-
-
-def store_credential(
-    opened: Transaction,
-    agent_id: UUID,
-    *,
-    expires_at: datetime | None,
-    label: str | None = None,
-    jwks: list[dict[str, Any]] | None = None,
-    rule: dict[str, Any] | None = None,
-    most: int,
-    credential_id: UUID | None = None,
-) -> tuple[Any, str | None]:
-    """What :func:`add_credential` does, without a record of it: for a credential that nobody gets.
-
-    :param most: how many the agent may have with it.
     """
     # A separate statement locks the agent, so that the next one sees what another transaction has added.
     if not opened.fetch("agents/lock_agent", agent_id=agent_id):
         raise NotFound
-    credential_id = credential_id or uuid.uuid4()
+    credential_id = uuid.uuid4()
     client_secret = new_secret() if jwks is None and rule is None else None
     rows = opened.fetch(
         "agents/add_credential",
@@ -339,18 +307,17 @@ def store_credential(
         trust=None if rule is None else json.dumps(rule),
         label=label,
         expires_at=expires_at,
-        most=most,
+        most=MAX_CREDENTIALS,
     )
     if not rows:
-        if opened.fetch("agents/find_credential", credential_id=credential_id):
-            raise AlreadyExists
         raise Conflict(
-            f"The agent has {most} credentials; revoke one first.",
-            details={"credentials": [f"at most {most} at a time"]},
+            f"The agent has {MAX_CREDENTIALS} credentials; revoke one first.",
+            details={"credentials": [f"at most {MAX_CREDENTIALS} at a time"]},
         )
     if rule is not None:
         for selector in Rule.of(rule).selectors():
             opened.fetch("oauth/add_trusted_subject", agent_id=agent_id, credential_id=credential_id, selector=selector)
+    audit.record(opened, "credential.created", credential_id, after=_recorded(agent_id, rows[0]))
     return rows[0], client_secret
 
 

@@ -8,10 +8,11 @@ from uuid import UUID
 
 from agentidp import audit
 from agentidp.config import ConfigurationError
+from agentidp.http.errors import existing
 from agentidp.oauth import issuance
-from agentidp.oauth.client_secret import hash_secret
+from agentidp.oauth.client_secret import hash_secret, new_secret
 from agentidp.registry import quotas
-from agentidp.registry.credentials import MAX_CREDENTIALS, store_credential
+from agentidp.registry.credentials import MAX_CREDENTIALS
 from agentidp.services import Services
 
 
@@ -67,21 +68,25 @@ def grant(
     :raises NotFound: the organization has no such agent.
     :raises OAuthError: the agent may not have what is asked for, or a quota refuses it.
     """
+    client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(new_secret()))
+    # Always the same for an agent, so that its tokens are counted in one row a day. Nobody else's credential has it:
+    # all others are random.
+    credential_id = uuid.uuid5(agent_id, "operator")
     with services.database.of(organization_id, at).transaction() as transaction:
         quotas.share(transaction)
-        row, client_secret = store_credential(
-            transaction,
-            agent_id,
-            expires_at=None,
+        # Two commands for one agent wait for each other.
+        existing(transaction.fetch("agents/lock_agent", agent_id=agent_id))
+        transaction.fetch(
+            "agents/add_credential",
+            agent_id=agent_id,
+            credential_id=credential_id,
+            secret_hash=client.secret_hash,
+            **dict.fromkeys(("jwks", "trust", "label", "expires_at")),
             most=MAX_CREDENTIALS + 1,
-            # Always the same for an agent, so that its tokens are counted in one row a day.
-            credential_id=uuid.uuid5(agent_id, "operator"),
         )
-        assert client_secret is not None  # noqa: S101 - no keys were given
-        client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(client_secret))
         call = issuance.issuing(client, scope=scope, resource=resource, has_proof=False)
         granted = issuance.granted(client, call, transaction.run(call), at=at)
-        transaction.fetch("agents/forget_credential", credential_id=row.credential_id)
+        transaction.fetch("agents/forget_credential", credential_id=credential_id)
         if granted is not None:
             audit.record(transaction, action, agent_id, after={"scope": granted.scope, "resource": resource})
     if granted is None:

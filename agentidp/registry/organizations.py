@@ -95,14 +95,13 @@ def change_organization(caller: Caller, change: dict[str, Any]) -> Response:
     return json_response(represent(row))
 
 
-def add_organization(database_url: str, *, name: str, at: datetime, organization_id: str | None = None) -> str:
+def add_organization(database_url: str, *, name: str, at: datetime) -> str:
     """Create an organization.
 
     :param database_url: as the operator.
-    :param organization_id: random if left out.
     :returns: its id.
     """
-    organization_id = organization_id or new_id()
+    organization_id = new_id()
     with (
         connect(database_url) as connection,
         operator_transaction(connection, organization_id, at) as opened,

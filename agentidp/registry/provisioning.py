@@ -175,13 +175,10 @@ def trusted(trust: dict[str, Any], settings: Settings, organization_id: str) -> 
         raise ValidationError(details={"trust": [f"{refused.member} {refused}"]}) from None
 
 
-def add_rule(
-    opened: Transaction, settings: Settings, new: dict[str, Any], *, provisioning_rule_id: UUID | None = None
-) -> Any:
+def add_rule(opened: Transaction, settings: Settings, new: dict[str, Any]) -> Any:
     """Create a provisioning rule.
 
     :param new: what :class:`NewProvisioningRuleSchema` loads.
-    :param provisioning_rule_id: random when left out.
     :returns: its row.
     :raises ValidationError: it must not be made.
     :raises Conflict: another rule has the name, or the organization has as many as it may.
@@ -196,7 +193,7 @@ def add_rule(
     try:
         rows = opened.fetch(
             "provisioning/add_rule",
-            provisioning_rule_id=provisioning_rule_id or uuid.uuid4(),
+            provisioning_rule_id=uuid.uuid4(),
             name=new["name"],
             trust=json.dumps(trust),
             agent_template=json.dumps(AgentTemplateSchema().dump(template)),

@@ -210,11 +210,9 @@ def add_resource_server(
     audience: str | None = None,
     token_ttl: int | None = None,
     subject: str = AGENT,
-    resource_server_id: UUID | None = None,
 ) -> Any:
     """Register a resource server and claim its identifier and its audience.
 
-    :param resource_server_id: random when left out.
     :returns: its row.
     :raises ValidationError: the identifier or the audience is one of this server's own.
     :raises ResourceTaken: another organization holds one of them, or this one has registered the identifier.
@@ -225,7 +223,7 @@ def add_resource_server(
     try:
         rows = opened.fetch(
             "oauth/add_resource_server",
-            resource_server_id=resource_server_id or uuid.uuid4(),
+            resource_server_id=uuid.uuid4(),
             resource=resource,
             name=name,
             scopes=scopes,

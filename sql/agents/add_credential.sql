@@ -1,5 +1,4 @@
--- Creates a credential of an agent. Returns its row, or none if the agent has the maximum number, or there is a credential
--- with this id.
+-- Creates a credential of an agent. Returns its row, or none if the agent has the maximum number.
 -- Parameters: organization_id; agent_id; credential_id; secret_hash (32 bytes), jwks or trust (JSON text), the others null;
 -- label (or null); expires_at (timestamptz or null); at (timestamptz); most: the maximum number.
 --
@@ -18,5 +17,4 @@ where (
         and agent_id = %(agent_id)s
         and revoked_at is null
 ) < %(most)s
-on conflict (organization_id, credential_id) do nothing
 returning credential_id, label, jwks, trust, created_at, expires_at, last_used_at

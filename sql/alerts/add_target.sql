@@ -1,4 +1,4 @@
--- Adds an alert target unless there is one with its id, or the organization has as many as it may. Returns its row, or none.
+-- Adds an alert target unless the organization has as many as it may. Returns its row, or none.
 -- Parameters: organization_id, target_id, name, type, destination, sealed, kinds (null: every kind), owners (null: every
 -- agent), minimum_severity, enabled, at, most.
 --
@@ -11,7 +11,6 @@ select
     %(organization_id)s, %(target_id)s, %(name)s, %(type)s, %(destination)s, %(sealed)s, %(kinds)s::text[],
     %(owners)s::text[], %(minimum_severity)s, %(enabled)s, %(at)s, %(at)s
 where (select count(*) from alert_targets where organization_id = %(organization_id)s) < %(most)s
-on conflict (organization_id, target_id) do nothing
 returning
     target_id, name, type, destination, kinds, owners, minimum_severity, enabled, created_at, updated_at, last_success_at,
     last_failure_at, failing_since, last_error

@@ -26,8 +26,7 @@ grant select, update (name, monthly_token_budget, quotas, suspend_dormant_after_
 
 create table agents (
     organization_id text collate "C" not null references organizations,
-    -- Not nil, which stands for the organization where an agent's id may stand, as in quotas, and for an unknown agent.
-    agent_id uuid not null check (agent_id <> '00000000-0000-0000-0000-000000000000'),
+    agent_id uuid not null,
     name text not null,
     description text not null,
     scopes text[] not null,

@@ -87,11 +87,13 @@ create policy own_organization on revoked_tokens
 -- "for update" needs the right to update.
 grant select, insert, update, delete on revoked_tokens to agentidp_service;
 
--- The jti of each client assertion and DPoP proof that was accepted, as a digest, so that none is accepted twice.
+-- The jti of each client assertion, DPoP proof and sign-in link that was accepted, and the key of each form that has created
+-- something, as a digest, so that none is accepted twice. created_id is what a form has created.
 create table used_identifiers (
     organization_id text collate "C" not null,
     digest bytea not null,
     expires_at timestamptz not null,
+    created_id uuid,
     primary key (organization_id, digest)
 );
 create index used_identifiers_organization_id_expires_at_idx on used_identifiers (organization_id, expires_at);

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from random import Random
-from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
@@ -22,10 +21,7 @@ def test_returns_the_month_so_far_most_tokens_first_then_by_agent(
     client: FlaskClient, services: Services, cast: Cast
 ) -> None:
     organization_id = cast.acme.organization_id
-    first, second, third = (UUID(int=number) for number in (1, 2, 0xFFFF_FFFF << 96))
-    # Registered in another order than the answer's.
-    for agent_id in (third, first, second):
-        make_agent(services, organization_id, f"agent {agent_id}", agent_id=agent_id)
+    first, second, third = sorted(make_agent(services, organization_id, name).agent_id for name in "abc")
     for agent_id, at, tokens in (
         (third, NOON, 2),
         (first, datetime(2026, 4, 1, tzinfo=UTC), 2),
@@ -51,9 +47,9 @@ def test_returns_the_month_so_far_most_tokens_first_then_by_agent(
         "tenantId": organization_id,
         "month": "2026-04",
         "data": [
-            {"agentId": "00000000-0000-0000-0000-000000000002", "tokenCount": 4},
-            {"agentId": "00000000-0000-0000-0000-000000000001", "tokenCount": 2},
-            {"agentId": "ffffffff-0000-0000-0000-000000000000", "tokenCount": 2},
+            {"agentId": str(second), "tokenCount": 4},
+            {"agentId": str(first), "tokenCount": 2},
+            {"agentId": str(third), "tokenCount": 2},
         ],
     }
 
@@ -62,10 +58,11 @@ def test_equal_counts_are_ordered_by_agent_in_a_large_fleet(
     client: FlaskClient, services: Services, cast: Cast
 ) -> None:
     organization_id, random = cast.acme.organization_id, Random(7)
-    fleet = [(UUID(int=random.getrandbits(128)), random.randint(1, 3)) for _ in range(60)]
-    for agent_id, tokens in fleet:
-        make_agent(services, organization_id, f"agent {agent_id}", agent_id=agent_id)
+    fleet = []
+    for number in range(60):
+        agent_id, tokens = make_agent(services, organization_id, f"agent {number}").agent_id, random.randint(1, 3)
         count_usage(services, organization_id, agent_id, NOON, tokens=tokens)
+        fleet.append((agent_id, tokens))
     assert client.get(USAGE, headers=cast.acme.bearer()).json["data"] == [
         {"agentId": str(agent_id), "tokenCount": tokens}
         for agent_id, tokens in sorted(fleet, key=lambda pair: (-pair[1], pair[0]))

@@ -22,6 +22,7 @@ from agentidp.actor import operator
 from agentidp.audit import INSTANCE
 from agentidp.cli import cli
 from agentidp.clock import utc_now
+from agentidp.dashboard.form_key import new_form_key
 from agentidp.oauth.client_secret import PATTERN
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.services import Services
@@ -29,7 +30,7 @@ from tests.audit.conftest import events_of, verified
 from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.conftest import Cast, settings_for
-from tests.dashboard.conftest import SAME_ORIGIN, with_session
+from tests.dashboard.conftest import SAME_ORIGIN, post, with_session
 from tests.factories import (
     SECRET_KEY,
     Agent,
@@ -133,10 +134,9 @@ def test_a_route_that_changes_something_leaves_one_event(
     sent: dict[str, Any] = {"headers": {"X-Request-Id": "of-this-test"}}
     if route.authentication == "session":
         with_session(client, acme)
-    if str(route) in FORMS:
-        sent["data"] = FORMS[str(route)](acme, other)
-        sent["headers"] |= SAME_ORIGIN
-    elif route.authentication == "session":
+    if str(route) in FORMS or route.authentication == "session":
+        form = FORMS[str(route)](acme, other) if str(route) in FORMS else {}
+        sent["data"] = form | {"form_key": new_form_key(services.clock())}
         sent["headers"] |= SAME_ORIGIN
     else:
         sent["json"] = route.body
@@ -486,8 +486,9 @@ def test_no_secret_and_no_hash_of_one_is_recorded(
     secrets.append(run("credential", "create", "--agent", acme.client_id).split("\t")[2])
     client.get("/dashboard/sign-in", query_string={"token": secrets[-2]})
     with_session(client, acme)
-    page = client.post(f"/dashboard/agents/{acme.agent_id}/rotate", headers=SAME_ORIGIN).text
-    secrets += re.findall(PATTERN, page)
+    page = post(client, f"/dashboard/agents/{acme.agent_id}/rotate").text
+    [shown] = re.findall(PATTERN, page)
+    secrets.append(shown)
     run("organization", "create", "Other", "--with-administrator")
     run("keys", "rotate")
     target = {"name": "on-call", "type": "webhook", "url": "https://hooks.example/services/to-ken"}

@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from agentidp.dashboard.form_key import new_form_key
 from agentidp.services import Services
 from tests.conftest import Cast, make_cast
 from tests.dashboard.company import Company, company
@@ -75,6 +76,17 @@ class Page(HTMLParser):
         """The cells of the body of the table whose caption begins so, each with single blanks."""
         [rows] = [rows for name, rows in self.tables.items() if name.startswith(caption)]
         return [[" ".join(cell.split()) for cell in row] for row in rows[1:]]
+
+
+def post(client: FlaskClient, path: str, **form: Any) -> TestResponse:
+    """As a page of ours does. If the form creates something, it was opened at noon."""
+    return client.post(path, headers=SAME_ORIGIN, data={"form_key": new_form_key(NOON)} | form)
+
+
+def key_in(page: Page) -> str:
+    """The key of the form that a page shows."""
+    [key] = [field["value"] for field in page.all("input") if field.get("name") == "form_key"]
+    return str(key)
 
 
 def number(text: str) -> int:

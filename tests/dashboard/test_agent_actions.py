@@ -9,12 +9,13 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from agentidp.dashboard.form_key import new_form_key
 from agentidp.registry.agents import update_agent
 from agentidp.registry.credentials import MAX_CREDENTIALS, MAX_LABEL
 from agentidp.services import Services
 from tests.conftest import Cast
-from tests.dashboard.conftest import SAME_ORIGIN, Page, session_of, with_session
-from tests.factories import Agent, Clock, database_of, make_agent
+from tests.dashboard.conftest import SAME_ORIGIN, Page, post, session_of, with_session
+from tests.factories import NOON, Agent, Clock, database_of, make_agent
 
 AGENT = "/dashboard/agents/<uuid:agent_id>"
 ACTIONS = {
@@ -67,17 +68,6 @@ def token_request(client: FlaskClient, client_id: str, secret: str) -> TestRespo
     return client.post("/api/v1/token", data=form)
 
 
-def post(client: FlaskClient, path: str, **form: str) -> TestResponse:
-    """As a page of ours does."""
-    return client.post(path, headers=SAME_ORIGIN, data=form)
-
-
-def form_key(client: FlaskClient, path: str) -> str:
-    """The key of a form that a page shows."""
-    [key] = [field["value"] for field in Page(client.get(path)).all("input") if field.get("name") == "form_key"]
-    return str(key)
-
-
 def test_suspends_and_resumes_after_a_confirmation(signed_in: FlaskClient, worker: Agent) -> None:
     page = f"/dashboard/agents/{worker.agent_id}"
     for action, before, after in (("suspend", "active", "suspended"), ("resume", "suspended", "active")):
@@ -121,25 +111,6 @@ def test_rotates_a_credential_and_shows_the_secret_once(signed_in: FlaskClient, 
     assert none in Page(signed_in.get(page)).text
 
 
-def test_a_form_that_is_sent_again_creates_nothing_and_shows_no_secret(signed_in: FlaskClient, worker: Agent) -> None:
-    page = f"/dashboard/agents/{worker.agent_id}"
-    [old] = credentials(worker)
-    key = form_key(signed_in, f"{page}/rotate")
-    assert "aidp_" in post(signed_in, f"{page}/rotate", form_key=key).text
-    assert sorted(credentials(worker)) == sorted([old, key])
-    for ends in (lambda: None, lambda: post(signed_in, f"{page}/credentials/{key}/revoke")):
-        ends()
-        before = credentials(worker)
-        again = post(signed_in, f"{page}/rotate", form_key=key)
-        assert (again.status_code, "aidp_" in again.text) == (409, False)
-        assert f"It created the credential {key}" in Page(again).text
-        assert {"href": page} in Page(again).all("a")
-        assert credentials(worker) == before
-    assert post(signed_in, f"{page}/rotate", form_key="none").status_code == 400
-    assert credentials(worker) == [old]
-    assert "aidp_" in post(signed_in, f"{page}/rotate", form_key=form_key(signed_in, f"{page}/rotate")).text
-
-
 def test_lists_credentials_with_label_last_use_and_expiry(signed_in: FlaskClient, cast: Cast, worker: Agent) -> None:
     body = {"label": "laptop", "expiresAt": "2026-05-01T00:00:00Z"}
     path = f"/api/v1/agents/{worker.agent_id}/credentials"
@@ -156,7 +127,7 @@ def test_a_new_credential_has_the_label_and_the_expiry_of_the_form(
     signed_in: FlaskClient, clock: Clock, worker: Agent
 ) -> None:
     page = f"/dashboard/agents/{worker.agent_id}"
-    form = {"label": " laptop ", "expiresAt": "2026-04-16", "form_key": form_key(signed_in, f"{page}/rotate")}
+    form = {"label": " laptop ", "expiresAt": "2026-04-16"}
     [secret] = re.findall(r"aidp_\w+", post(signed_in, f"{page}/rotate", **form).text)
     row = ["laptop", "secret", "Wed 15 Apr, 12:00", "never", "Thu 16 Apr, 00:00", "0", "Revoke"]
     assert row in Page(signed_in.get(page)).table("Credentials")
@@ -180,7 +151,7 @@ def test_a_wrong_field_is_named_and_what_was_typed_is_kept(
     signed_in: FlaskClient, worker: Agent, form: dict[str, str], message: str
 ) -> None:
     path, before = f"/dashboard/agents/{worker.agent_id}/rotate", credentials(worker)
-    response = post(signed_in, path, form_key=form_key(signed_in, path), **form)
+    response = post(signed_in, path, **form)
     page = Page(response)
     assert (response.status_code, page.notice.strip()) == (400, message)
     [name] = form
@@ -226,7 +197,8 @@ def refused_all(client: FlaskClient, worker: Agent, code: int, headers: dict[str
     """No action on *worker* is done."""
     before = credentials(worker), status(worker)
     for path in addresses(worker):
-        assert client.post(path, headers=headers).status_code == code, path
+        response = client.post(path, headers=headers, data={"form_key": new_form_key(NOON)})
+        assert response.status_code == code, path
     assert (credentials(worker), status(worker)) == before
 
 

@@ -12,8 +12,7 @@ from agentidp.registry.agents import represent
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.conftest import Cast
-from tests.dashboard.conftest import SAME_ORIGIN, Page, with_session
-from tests.dashboard.test_agent_actions import form_key, post
+from tests.dashboard.conftest import SAME_ORIGIN, Page, post, with_session
 from tests.factories import NEW_AGENT, Agent, database_of, make_agent
 
 NEW, EDIT = "/dashboard/agents/new", "/dashboard/agents/<uuid:agent_id>/edit"
@@ -78,11 +77,11 @@ def test_creates_an_agent_and_shows_its_page(signed_in: FlaskClient, cast: Cast,
     asked = Page(signed_in.get(NEW))
     proposed = {"scopes": NEW_AGENT["scopes"], "dpopBoundAccessTokens": False}
     assert shown(asked) == {"name": "", "owner": "", "expectedReplicas": "", **proposed}
-    key = form_key(signed_in, NEW)
-    response = signed_in.post(NEW, headers=SAME_ORIGIN, data=FORM | {"form_key": key})
-    assert (response.status_code, response.headers["Location"]) == (303, f"/dashboard/agents/{key}")
+    response = post(signed_in, NEW, **FORM)
+    address = f"/dashboard/agents/{agents(cast.acme)['worker']['agentId']}"
+    assert (response.status_code, response.headers["Location"]) == (303, address)
     assert stored(cast.acme, "worker") == STORED
-    page = Page(signed_in.get(f"/dashboard/agents/{key}"))
+    page = Page(signed_in.get(address))
     words = " ".join(page.text.split())
     for expected in (
         "Owner Payments Expected replicas 3 Tokens only bound to a key (DPoP)",
@@ -91,31 +90,6 @@ def test_creates_an_agent_and_shows_its_page(signed_in: FlaskClient, cast: Cast,
     ):
         assert expected in words
     assert {"href": f"/dashboard/resource-servers/{files}"} in page.all("a")
-
-
-@pytest.mark.parametrize(
-    "key", ["00000000-0000-0000-0000-000000000000", "no key", "0a1b2c3d-0000-1000-8000-000000000001"]
-)
-def test_an_id_that_is_not_random_is_refused(signed_in: FlaskClient, key: str) -> None:
-    """The nil UUID stands for the organization in its quotas."""
-    response = post(signed_in, NEW, name="once", form_key=key)
-    assert (response.status_code, "This form is not valid. Open its page again." in response.text) == (400, True)
-
-
-def test_a_form_that_is_sent_again_creates_no_second_agent(signed_in: FlaskClient, cast: Cast) -> None:
-    key = form_key(signed_in, NEW)
-    assert post(signed_in, NEW, name="once", form_key=key).status_code == 303
-    before = agents(cast.acme)
-    for name in ("once", "twice"):
-        again = post(signed_in, NEW, name=name, form_key=key)
-        assert (again.status_code, "It created the agent." in again.text) == (409, True)
-        assert {"href": f"/dashboard/agents/{key}"} in Page(again).all("a")
-    assert agents(cast.acme) == before
-    # When the agent is deleted, the form that is shown can be sent.
-    post(signed_in, f"/dashboard/agents/{key}/delete")
-    shown_again = Page(post(signed_in, NEW, name="once", form_key=key))
-    [fresh] = [field["value"] for field in shown_again.all("input") if field.get("name") == "form_key"]
-    assert post(signed_in, NEW, name="once", form_key=str(fresh)).status_code == 303
 
 
 def test_edits_an_agent_and_leaves_its_status(signed_in: FlaskClient, cast: Cast, worker: Agent, files: str) -> None:
@@ -161,7 +135,7 @@ def test_a_wrong_field_is_named_and_everything_that_was_typed_is_kept(
     before = agents(cast.acme)
     for path, name in ((NEW, "new"), (f"/dashboard/agents/{worker.agent_id}/edit", "worker")):
         sent = FORM | {"name": name} | wrong
-        response = signed_in.post(path, headers=SAME_ORIGIN, data=sent)
+        response = post(signed_in, path, **sent)
         page = Page(response)
         assert response.status_code == code
         assert page.notice.strip().startswith(message)
@@ -225,8 +199,5 @@ def test_an_agent_of_another_organization_cannot_be_edited(signed_in: FlaskClien
     # Whatever is wrong with the form.
     for name in ("new", ""):
         assert post(signed_in, path, name=name).status_code == 404
-    # The id of one that exists, sent as the key of a form, is refused as any other that exists.
-    response = post(signed_in, NEW, name="new", form_key=cast.outsider.client_id)
-    assert (response.status_code, Page(response).notice.strip()) == (409, "Another agent has this name.")
     assert agents(cast.outsider) == before
     assert list(agents(cast.acme)) == ["builder"]

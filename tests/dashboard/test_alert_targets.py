@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
 from agentidp.alerts import outbox
 from agentidp.alerts.addresses import TYPES
-from agentidp.alerts.targets import TEST_INTERVAL, add_target
+from agentidp.alerts.targets import TEST_INTERVAL
 from agentidp.dashboard.alert_targets import PAGE_SIZE
-from agentidp.http.errors import AlreadyExists
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.alerts.conftest import change
 from tests.conftest import Cast
-from tests.dashboard.conftest import SAME_ORIGIN, Page, with_session
-from tests.factories import NOON, PATIENCE, Clock, database_of, make_agent, make_alert_target
+from tests.dashboard.conftest import Page, post, with_session
+from tests.factories import NOON, Clock, database_of, make_agent, make_alert_target
 
 PATH = "/dashboard/alert-targets"
 TARGET = f"{PATH}/<uuid:target_id>"
@@ -41,17 +37,6 @@ def target_id(services: Services, cast: Cast) -> UUID:
     """A target of Acme's, beside one of the outsider's."""
     make_alert_target(services, cast.outsider.organization_id, "outsider's")
     return make_alert_target(services, cast.acme.organization_id, "<on-call>")
-
-
-def post(client: FlaskClient, path: str, **form: Any) -> TestResponse:
-    """As a page of ours does."""
-    return client.post(path, headers=SAME_ORIGIN, data=form)
-
-
-def form_key(client: FlaskClient, path: str) -> str:
-    """The key of a form that a page shows."""
-    [key] = [field["value"] for field in Page(client.get(path)).all("input") if field.get("name") == "form_key"]
-    return str(key)
 
 
 def stored(services: Services, cast: Cast) -> list[Any]:
@@ -161,9 +146,7 @@ def test_disables_enables_and_deletes(signed_in: FlaskClient, services: Services
 
 def test_creates_a_target_and_shows_its_key_once(signed_in: FlaskClient, services: Services, cast: Cast) -> None:
     assert "findings are sent to nobody" in signed_in.get(PATH).text
-    response = signed_in.post(
-        f"{PATH}/new", headers=SAME_ORIGIN, data=FORM | {"name": " on-call ", "kinds": ["spike", "silence"]}
-    )
+    response = post(signed_in, f"{PATH}/new", **(FORM | {"name": " on-call ", "kinds": ["spike", "silence"]}))
     [row] = stored(services, cast)
     assert (row.name, row.type, row.kinds, row.enabled) == ("on-call", "webhook", ["spike", "silence"], True)
     assert response.status_code == 200
@@ -172,52 +155,6 @@ def test_creates_a_target_and_shows_its_key_once(signed_in: FlaskClient, service
     assert "whsec_" not in signed_in.get(PATH).text
     other = post(signed_in, f"{PATH}/new", **(FORM | {"type": "alertmanager", "url": "https://alerts.example"}))
     assert (other.status_code, other.headers["Location"]) == (303, PATH)
-
-
-def test_a_form_that_is_sent_again_adds_nothing_and_shows_no_key(
-    signed_in: FlaskClient, services: Services, cast: Cast
-) -> None:
-    address = f"{PATH}/new"
-    key, other = (form_key(signed_in, address) for _ in range(2))
-    assert key != other
-    assert "whsec_" in post(signed_in, address, **FORM, form_key=key).text
-    [row] = stored(services, cast)
-    assert str(row.target_id) == key
-    again = post(signed_in, address, **FORM, form_key=key)
-    assert (again.status_code, "whsec_" in again.text) == (409, False)
-    assert "This form was sent before" in Page(again).text
-    assert {"href": PATH} in Page(again).all("a")
-    assert stored(services, cast) == [row]
-    # The key belongs to the form that was sent, and not to what was typed into it.
-    assert post(signed_in, address, **FORM, form_key=other).status_code == 200
-    assert len(stored(services, cast)) == 2
-    assert post(signed_in, address, **FORM, form_key="none").status_code == 400
-    assert post(signed_in, address, **FORM).status_code == 200
-    assert len(stored(services, cast)) == 3
-    # A form that was refused is shown again with a key, and is then sent as the first one.
-    refused = post(signed_in, address, **(FORM | {"name": ""}), form_key=form_key(signed_in, address))
-    [corrected] = [field["value"] for field in Page(refused).all("input") if field.get("name") == "form_key"]
-    assert post(signed_in, address, **FORM, form_key=corrected).status_code == 200
-
-
-def test_of_two_that_send_a_form_at_once_one_adds_the_target(services: Services, cast: Cast) -> None:
-    database, target_id = database_of(services, cast.acme.organization_id), uuid.uuid4()
-    new: dict[str, Any] = {"name": "on-call", "type": "webhook", "url": FORM["url"], "kinds": None}
-    new |= {"minimum_severity": "info", "enabled": True, "target_id": target_id}
-    begin = threading.Barrier(4)
-
-    def is_added(_: int) -> bool:
-        begin.wait(PATIENCE)
-        try:
-            with database.transaction() as opened:
-                add_target(opened, services.settings, **new)
-        except AlreadyExists:
-            return False
-        return True
-
-    with ThreadPoolExecutor(begin.parties) as threads:
-        assert sum(threads.map(is_added, range(begin.parties))) == 1
-    assert len(stored(services, cast)) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from flask.testing import FlaskClient
 from agentidp.registry.organizations import MAX_DORMANCY, MIN_DORMANCY
 from agentidp.services import Services
 from tests.conftest import Cast
-from tests.dashboard.conftest import SAME_ORIGIN, Page, with_session
-from tests.dashboard.test_agent_actions import post
+from tests.dashboard.conftest import SAME_ORIGIN, Page, post, with_session
 from tests.factories import Agent, make_agent
 
 PATH = "/dashboard/agents/dormancy"

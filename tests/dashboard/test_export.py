@@ -6,7 +6,6 @@ import csv
 import io
 import re
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
@@ -224,10 +223,16 @@ def test_many_agents_are_read_in_parts_and_none_is_missed_or_doubled(
     signed_in: FlaskClient, cast: Cast, services: Services, worker: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     organization_id = cast.acme.organization_id
+
+    def rename(agent: Agent, name: str) -> None:
+        path = f"/api/v1/agents/{agent.agent_id}"
+        assert signed_in.patch(path, json={"name": name}, headers=cast.acme.bearer()).status_code == 200
+
+    made = [make_agent(services, organization_id, name=f"agent {index}") for index in range(10)]
     # Of the first ids none is listed, so that a part may be empty and is not the last one.
-    for index in range(3):
-        make_agent(services, organization_id, name=f"other {index}", agent_id=UUID(int=10 + index))
-    bees = [make_agent(services, organization_id, name=f"bee {index}") for index in range(7)]
+    first, _, _, *bees = sorted(made, key=lambda agent: agent.agent_id)
+    for index, bee in enumerate(bees):
+        rename(bee, f"bee {index}")
     for index, bee in enumerate(bees):
         # Each has its own last hour.
         at = YESTERDAY - timedelta(hours=index)
@@ -242,13 +247,13 @@ def test_many_agents_are_read_in_parts_and_none_is_missed_or_doubled(
     for size in (1, 2, 3, 6, 7, 8):
         monkeypatch.setattr(export, "PART", size)
         assert exported(signed_in, address) == [names, *sorted(at_once)], size
-    # Between two parts the agent with the fewest tokens gets most, and another one is added.
+    # Between two parts the agent with the fewest tokens gets most, and another one is found.
     monkeypatch.setattr(export, "PART", 2)
     response = signed_in.get(address, buffered=False)
     parts = iter(response.response)
     rows = [next(parts), next(parts)]  # the names, and the agents of the first part that has any
     count_usage(services, organization_id, bees[0].agent_id, NOON, tokens=1_000)
-    make_agent(services, organization_id, name="bee 7", agent_id=UUID(int=1))
+    rename(first, "bee 7")
     text = "".join(part.decode() if isinstance(part, bytes) else part for part in (*rows, *parts))
     assert [row.split(",")[0] for row in text.splitlines()[1:]] == sorted(bee.client_id for bee in bees)
     # As many as fit are in the order of the table.
@@ -256,7 +261,7 @@ def test_many_agents_are_read_in_parts_and_none_is_missed_or_doubled(
     assert [row[1] for row in exported(signed_in, address)][1:3] == ["bee 0", "bee 6"]
     # What the table leaves out is left out here too: others than those asked for, and the deleted one without usage.
     monkeypatch.setattr(export, "AT_ONCE", 1)
-    others = [*(bee.client_id for bee in bees if bee != bees[3]), str(UUID(int=1))]
+    others = [*(bee.client_id for bee in bees if bee != bees[3]), first.client_id]
     for query in ("&status=active", "&from=2026-04-01&to=2026-04-02"):
         assert sorted(row[0] for row in exported(signed_in, address + query)[1:]) == sorted(others)
 

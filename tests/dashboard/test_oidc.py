@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.dashboard import session
+from agentidp.dashboard.form_key import new_form_key
 from agentidp.dashboard.oidc_client import MAX_FLOWS
 from agentidp.dashboard.oidc_sign_in import PATH
 from agentidp.dashboard.person import ADMINISTRATOR, VIEWER
@@ -29,7 +30,7 @@ from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
 from tests.conftest import Cast, _fresh_database, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
-from tests.dashboard.conftest import SAME_ORIGIN, Page
+from tests.dashboard.conftest import SAME_ORIGIN, Page, post
 from tests.factories import NOON, Agent, Clock, make_agent, make_finding, make_one_of_each, make_quotas, usage_sums
 from tests.routes import PAGES, Route
 
@@ -394,6 +395,7 @@ def test_a_person_reaches_nothing_of_another_organization(
     before = events_of(url, cast.outsider.organization_id)
     # A resource server's subject is one of two words, and another thing than a rule's.
     filled_in = FILLED_IN | ({"subject": "agent"} if route.rule.startswith("/dashboard/resource-servers") else {})
+    filled_in["form_key"] = new_form_key(NOON)
     response = client.open(path, method=route.method, headers=SAME_ORIGIN, data=filled_in)
     expected = 404 if "uuid" in route.rule else 200 if route.method == "GET" or route.rule in SHOWN_ONCE else 303
     if str(route) == "POST /dashboard/provisioning-rules/test":
@@ -475,7 +477,7 @@ class TestTheEndOfASession:
             return update(*arguments)
 
         monkeypatch.setattr(session, "changing", late)
-        response = person.post(f"/dashboard/agents/{cast.acme.agent_id}/rotate", headers=SAME_ORIGIN)
+        response = post(person, f"/dashboard/agents/{cast.acme.agent_id}/rotate")
         assert response.status_code == 401
         assert "agent.changed" not in [action for action, *_ in events(cast.acme)]
 

@@ -16,8 +16,8 @@ from agentidp.registry.quotas import MAX_TOKENS, MIN_TOKENS, ORGANIZATION
 from agentidp.services import Services
 from tests.citus import WATCHES_THE_COORDINATOR
 from tests.conftest import Cast
-from tests.dashboard.conftest import SAME_ORIGIN, Page, with_session
-from tests.dashboard.test_agent_actions import post, token_request
+from tests.dashboard.conftest import SAME_ORIGIN, Page, post, with_session
+from tests.dashboard.test_agent_actions import token_request
 from tests.factories import NOON, PATIENCE, Agent, Clock, count_usage, database_of, make_agent, wait_until
 
 PATH = "/dashboard/quotas"
@@ -122,7 +122,7 @@ def test_lists_so_many_on_a_page(signed_in: FlaskClient, cast: Cast, services: S
     with database_of(services, cast.acme.organization_id).transaction() as opened:
         for number in range(PAGE_SIZE + 1):
             opened.fetch("quotas/set_quota", agent_id=ORGANIZATION, quota_window="day", tokens=1, is_enforced=False)
-            row = add_agent(opened, name=f"agent {number:02}", description="", scopes=[], agent_id=None, most=1000)
+            row = add_agent(opened, name=f"agent {number:02}", description="", scopes=[], most=1000)
             opened.fetch("quotas/set_quota", agent_id=row.agent_id, quota_window="day", tokens=1, is_enforced=False)
     first, second = (Page(signed_in.get(f"{PATH}{query}")) for query in ("", "?page=2"))
     assert "52 quotas" in first.text and "Page 1 of 2" in first.text

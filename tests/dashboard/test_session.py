@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.dashboard.cross_origin import SAFE_METHODS
+from agentidp.dashboard.form_key import new_form_key
 from agentidp.dashboard.return_page import MAX_LENGTH
 from agentidp.dashboard.session import LIFETIME
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
@@ -30,7 +31,7 @@ from tests.dashboard import (
     test_resource_servers,
 )
 from tests.dashboard.conftest import SAME_ORIGIN, Page, session_of, sign_in, with_session
-from tests.factories import Agent, Clock, make_agent, make_organization, make_quotas, usage_sums
+from tests.factories import NOON, Agent, Clock, make_agent, make_organization, make_quotas, usage_sums
 from tests.routes import NOWHERE, PAGES, Route
 
 SIGNED_IN_PAGES = [route for route in PAGES if route.authentication == "session"]
@@ -284,7 +285,8 @@ class TestEveryPage:
 
     def open(self, client: FlaskClient, route: Route, agent: Agent) -> TestResponse:
         """What the route answers."""
-        return client.open(route.path(agent.agent_id), method=route.method, headers=SAME_ORIGIN)
+        form = None if route.method == "GET" else {"form_key": new_form_key(NOON)}
+        return client.open(route.path(agent.agent_id), method=route.method, headers=SAME_ORIGIN, data=form)
 
     def test_asks_to_sign_in(self, client: FlaskClient, cast: Cast, route: Route) -> None:
         response = self.open(client, route, cast.acme)
@@ -303,7 +305,7 @@ class TestEveryPage:
             else 200
         )
         if route.method == "POST" and expected == 200 and not route.rule.endswith("/rotate"):
-            # Nothing was filled in.
+            # Nothing else was filled in.
             expected = 400 if route.rule.endswith(("/new", "/edit", "/trust", "/test")) else 303
         assert response.status_code == expected
         assert response.headers["Cache-Control"] == "no-store"

@@ -78,7 +78,7 @@ SOMETHING = (
     "insert into credentials (organization_id, agent_id, credential_id, trust, created_at, revoked_at) "
     "select %(organization_id)s, %(agent_id)s, gen_random_uuid(), "
     '\'{"issuer": "https://issuer.example", "subject": "gone"}\', \'2000-01-01\', \'2000-01-01\'',
-    "insert into used_identifiers select %(organization_id)s, sha256(%(organization_id)s::text::bytea), '2000-01-01'",
+    "insert into used_identifiers select %(organization_id)s, '\\x01', '2000-01-01'",
     "insert into revoked_tokens select %(organization_id)s, 'revoked', '2000-01-01'",
     "insert into throttles select %(organization_id)s, 3, '2000-01-01'",
     "insert into findings select %(organization_id)s, %(agent_id)s, 'spike', 'organization', 'info', 'info', now(), "

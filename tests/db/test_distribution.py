@@ -433,5 +433,5 @@ def test_each_statement_keeps_to_one_organization_wherever_it_reads(database_url
                 read[table] += 1
                 place = parameters.index("organization_id") + 1
                 assert re.search(rf"organization_id = \(?\${place}\b", conditions), (name, table, conditions)
-    # Only the operator's commands read which files were imported, and only a function reads the used identifiers.
-    assert set(read) == set(tables) - {"usage_imports", "used_identifiers"}, "no statement reads this table"
+    # Only the operator's commands read which files were imported.
+    assert set(read) == set(tables) - {"usage_imports"}, "no statement reads this table"

@@ -1,0 +1,12 @@
+-- Consumes the key of a form that creates something, and sometimes deletes some that have expired. Returns one row:
+-- created_id is null; or, if the key was consumed before, the id of what was created then, and nothing has changed.
+-- Parameters: organization_id; digest (32 bytes); expires_at (timestamptz): from then on it is refused anyway;
+-- at (timestamptz).
+--
+-- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
+select consume_form_key(
+    %(organization_id)s::text,
+    %(digest)s::bytea,
+    %(expires_at)s::timestamptz,
+    %(at)s::timestamptz
+) as created_id

@@ -1,0 +1,7 @@
+-- Remembers beside a form's key, which the same transaction has consumed, what the form created. Returns no row.
+-- Parameters: organization_id; digest: of the key; created_id.
+--
+-- example: digest=\x01
+update used_identifiers
+set created_id = %(created_id)s
+where organization_id = %(organization_id)s and digest = %(digest)s

@@ -1,0 +1,183 @@
+"""Forms that create something: each creates it once, and nothing that a browser sends becomes an id."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from agentidp.audit.reading import chain
+from agentidp.dashboard.form_key import LIFETIME, new_form_key
+from agentidp.erasure import delete_organization
+from agentidp.services import Services
+from tests.citus import WATCHES_THE_COORDINATOR
+from tests.conftest import Cast
+from tests.dashboard.conftest import SAME_ORIGIN, Page, key_in, post, with_session
+from tests.factories import NOON, Agent, Clock, database_of, make_one_of_each, wait_until
+from tests.routes import PAGES
+
+FORMS: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
+    "/dashboard/agents/new": ({"name": "once"}, {"name": "builder"}, "/dashboard/agents/{created}"),
+    "/dashboard/agents/{agent}/rotate": ({"label": "once"}, {"label": "a\tb"}, "/dashboard/agents/{agent}"),
+    "/dashboard/agents/{agent}/trust": (
+        {"issuer": "https://issuer.example", "subject": "job:7"},
+        {"issuer": "http://issuer.example"},
+        "/dashboard/agents/{agent}",
+    ),
+    "/dashboard/alert-targets/new": (
+        {"name": "once", "type": "webhook", "url": "https://hooks.example/x", "minimumSeverity": "info"},
+        {"url": "https://10.0.0.1"},
+        "/dashboard/alert-targets",
+    ),
+    "/dashboard/provisioning-rules/new": (
+        {"name": "once", "issuer": "https://issuer.example", "subject": "system:shop:*"},
+        {"scopes": "unknown"},
+        "/dashboard/provisioning-rules",
+    ),
+    "/dashboard/resource-servers/new": (
+        {"name": "once", "resource": "https://{agent}.example", "subject": "agent"},
+        {"resource": "http://localhost:3000/api/v1"},
+        "/dashboard/resource-servers/{created}",
+    ),
+}
+"""Address -> what is sent, what is wrong instead (found in the transaction, if it can be), and the page that shows what
+was created.
+"""
+
+
+def created(agent: Agent) -> list[str]:
+    """The ids of what was created in its organization, oldest first, as the audit trail has them."""
+    events = chain(database_of(agent.services, agent.organization_id))
+    return [event["subject"] for event in events if event["action"].endswith(".created")]
+
+
+def remembered(services: Services, organization_id: str) -> list[Any]:
+    """The ids that are remembered with the keys of an organization's forms, and until when."""
+    with psycopg.connect(str(services.settings.database_url)) as connection:
+        query = "select created_id::text, expires_at from used_identifiers where organization_id = %s"
+        return connection.execute(query, [organization_id]).fetchall()
+
+
+def test_these_are_all_forms_that_have_a_key(client: FlaskClient, cast: Cast) -> None:
+    ids = make_one_of_each(client, cast.acme)
+    with_session(client, cast.acme)
+    paths = [route.path(**ids) for route in PAGES if route.method == "GET" and "<asset>" not in route.rule]
+    shown = [path for path in paths if 'name="form_key"' in client.get(path).text]
+    assert sorted(shown) == sorted(path.format(agent=cast.acme.agent_id) for path in FORMS)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_creates_once_what_has_another_id_than_the_key_and_shows_it_the_second_time(
+    client: FlaskClient, cast: Cast, clock: Clock, form: str
+) -> None:
+    right, wrong, shown_at = FORMS[form]
+    acme, services = with_session(client, cast.acme), cast.acme.services
+    path = form.format(agent=cast.acme.agent_id)
+    sent = {name: value.format(agent=cast.acme.agent_id) for name, value in right.items()}
+    before = created(cast.acme)
+    key = key_in(Page(acme.get(path)))
+    assert key != key_in(Page(acme.get(path)))
+    # A form that is refused is shown again with its key, which it has not consumed.
+    assert key_in(Page(post(acme, path, **(sent | wrong), form_key=key))) == key
+    assert remembered(services, cast.acme.organization_id) == []
+    first = post(acme, path, **sent, form_key=key)
+    assert first.status_code in (200, 303)
+    [created_id] = created(cast.acme)[len(before) :]
+    assert UUID(created_id).hex not in key
+    assert remembered(services, cast.acme.organization_id) == [(created_id, NOON + LIFETIME)]
+    # Whatever is in it, and as long as a key is valid, it is the form that was sent.
+    clock.now = NOON + LIFETIME - timedelta(seconds=1)
+    with_session(client, cast.acme)
+    for again in (post(acme, path, **sent, form_key=key), post(acme, path, **(sent | {"name": "other"}), form_key=key)):
+        assert (again.status_code, "This form was sent before" in again.text) == (409, True)
+        assert "aidp_" not in again.text
+        assert "whsec_" not in again.text
+        link = shown_at.format(agent=cast.acme.agent_id, created=created_id)
+        assert {"href": link} in Page(again).all("a")
+    assert created(cast.acme) == [*before, created_id]
+    clock.now = NOON + LIFETIME
+    with_session(client, cast.acme)
+    late = post(acme, path, **sent, form_key=key)
+    assert (late.status_code, "This form was opened more than 24 hours ago." in late.text) == (400, True)
+    for bad in ("", "none", created_id, f"{key}0", f"99{key}", f"0.{'0' * 32}", f"9999999999.{'0' * 32}"):
+        refused = post(acme, path, **sent, form_key=bad)
+        assert (refused.status_code, "Open its page again." in refused.text) == (400, True), bad
+    assert acme.post(path, headers=SAME_ORIGIN, data=sent).status_code == 400
+    assert created(cast.acme) == [*before, created_id]
+
+
+def test_a_key_is_of_one_form_of_one_organization(client: FlaskClient, cast: Cast) -> None:
+    key = new_form_key(NOON)
+    for agent in (cast.acme, cast.outsider):
+        signed_in, page = with_session(client, agent), f"/dashboard/agents/{agent.agent_id}"
+        for path, status in (("/dashboard/agents/new", 303), (f"{page}/rotate", 200)):
+            assert post(signed_in, path, name="once", form_key=key).status_code == status
+            assert post(signed_in, path, name="twice", form_key=key).status_code == 409
+    assert not {*created(cast.acme)} & {*created(cast.outsider)}
+
+
+def test_what_was_deleted_is_not_created_again(client: FlaskClient, cast: Cast) -> None:
+    acme, key, path = with_session(client, cast.acme), new_form_key(NOON), "/dashboard/agents/new"
+    made = post(acme, path, name="once", form_key=key).headers["Location"]
+    assert post(acme, f"{made}/delete").status_code == 303
+    before = created(cast.acme)
+    again = post(acme, path, name="once", form_key=key)
+    assert (again.status_code, {"href": made} in Page(again).all("a")) == (409, True)
+    assert created(cast.acme) == before
+
+
+@WATCHES_THE_COORDINATOR
+def test_of_two_at_once_one_creates_and_the_other_shows_what_was_created(shared_app: Flask, cast: Cast) -> None:
+    agent, key = cast.acme, new_form_key(NOON)
+    path, before = f"/dashboard/agents/{agent.agent_id}/rotate", created(cast.acme)
+
+    def send(_: int) -> tuple[int, str]:
+        response = post(with_session(shared_app.test_client(), agent), path, form_key=key)
+        return response.status_code, response.text
+
+    url = str(agent.services.settings.database_url)
+    with (
+        ThreadPoolExecutor(2) as threads,
+        psycopg.connect(url) as holder,
+        psycopg.connect(url, autocommit=True) as watcher,
+    ):
+        # One has consumed the key and waits for the agent, and the other one waits for the key.
+        holder.execute("select from agents where agent_id = %s for update", [agent.agent_id])
+        waiting = (
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        responses = threads.map(send, range(2))
+        wait_until(lambda: watcher.execute(waiting).fetchall() == [(2,)])
+        holder.rollback()
+        (first, shown), (second, explained) = sorted(responses, key=lambda response: response[0])
+    [created_id] = created(cast.acme)[len(before) :]
+    assert (first, "aidp_" in shown) == (200, True)
+    assert (second, f"It created the credential {created_id}" in explained) == (409, True)
+
+
+def test_no_organization_gets_an_agent_with_the_id_of_another_ones_organization_or_agent(
+    client: FlaskClient, cast: Cast
+) -> None:
+    """Its ``sub`` would be one that another organization's cloud trusts: of its organization, or of an agent that was
+    erased.
+    """
+    coveted = [UUID(cast.acme.organization_id.removeprefix("org-")), cast.acme.agent_id]
+    delete_organization(str(cast.acme.services.settings.database_url), cast.acme.organization_id, at=NOON)
+    outsider = with_session(client, cast.outsider)
+    for number, wanted in enumerate(coveted):
+        assert post(outsider, "/dashboard/agents/new", name=f"{number}", form_key=str(wanted)).status_code == 400
+        key = f"{int(NOON.timestamp())}.{wanted.hex}"
+        assert post(outsider, "/dashboard/agents/new", name=f"{number}", form_key=key).status_code == 303
+        sent: dict[str, Any] = {"name": f"by the API {number}", "agentId": str(wanted), "client_id": str(wanted)}
+        response = outsider.post("/api/v1/agents", json=sent, headers=cast.outsider.bearer())
+        assert (response.status_code, sorted(json.loads(response.text)["details"])) == (400, ["agentId", "client_id"])
+    ids = {UUID(created_id.removeprefix("org-")) for created_id in created(cast.outsider)}
+    assert len(ids) == 3 + 2  # the organization, its agent and that one's credential, and two by the form
+    assert ids.isdisjoint(coveted)
