@@ -147,6 +147,11 @@ organizations:
             "agents.yaml, line 1: organizations[0].resourceServers[0].resource: "
             "must be an absolute URI of at most 500 characters without fragment",
         ),
+        # The server makes every id.
+        (
+            "organizations: [{name: Acme, agents: [{name: a, agentId: 0a1b2c3d-0000-4000-8000-000000000001}]}]",
+            "agents.yaml, line 1: organizations[0].agents[0].agentId: is not known here",
+        ),
         ("organizations:\n- name: Acme\n  name: Other", "agents.yaml, line 3: the key 'name' is there twice"),
         (
             "organizations: [{name: Acme}]\n---\norganizations:\n- name: Acme",
