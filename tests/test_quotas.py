@@ -61,7 +61,7 @@ from tests.test_usage import SLOTS
 ISSUE = (
     'select scope, exhausted from issue_token(%(organization_id)s::text collate "C", %(agent_id)s::uuid, '
     "%(at)s::timestamptz, %(day)s::date, %(hour)s::integer, %(secret)s::bytea, null, null, null, array['agents:read'], "
-    "array['agents:read'], null, false, true)"
+    "array['agents:read'], %(resource)s::text, false, true)"
 )
 LOCK = "select lock_quotas(%(organization_id)s::text collate \"C\", '1h')"
 SET = (
@@ -72,6 +72,9 @@ SET = (
 
 WAITS = "select count(*) from pg_stat_activity where pg_blocking_pids(pid) = array[%s::integer]"
 """How many sessions wait for one."""
+
+TOMORROW = NOON + timedelta(days=1)
+"""A day of the same month."""
 
 MARK = load_sql("quotas/mark_quotas")
 
@@ -119,7 +122,7 @@ class Session:
         self._work.put((future, statements, values))
         return future
 
-    def ask(self, agent: Agent, at: datetime) -> Future[Any]:
+    def ask(self, agent: Agent, at: datetime, resource: str | None = None) -> Future[Any]:
         """Ask for a token, and do not commit."""
         return self.send(
             ISSUE,
@@ -129,6 +132,7 @@ class Session:
             day=at.date(),
             hour=at.hour,
             secret=hash_secret(agent.client_secret),
+            resource=resource,
         )
 
     def change(self, holder: UUID, window: str, tokens: int) -> Future[Any]:
@@ -351,6 +355,39 @@ class TestTwoTransactions:
             assert refused.result() == [(None, "agent day")]
 
     @WATCHES_THE_COORDINATOR
+    @pytest.mark.parametrize("own", [True, False])
+    @pytest.mark.parametrize("last", [NOON, TOMORROW])
+    def test_a_months_sum_is_read_after_all_that_a_token_waits_for(
+        self, agent: Agent, database_url: str, observer: Observer, last: datetime, own: bool
+    ) -> None:
+        """One server's clock is a day ahead, and sums the month for its day while a token of the other one waits."""
+        with_margin(database_url, 1)
+        set_quota(database_url, agent.organization_id, agent.agent_id if own else ORGANIZATION, "month", 5)
+        resource = "https://api.example.com"
+        with psycopg.connect(database_url) as owner:
+            owner.execute(
+                "insert into resource_servers (organization_id, resource_server_id, resource, name, scopes, "
+                "created_at) values (%s, gen_random_uuid(), %s, 'API', '{agents:read}', now())",
+                [agent.organization_id, resource],
+            )
+            owner.execute(
+                "insert into resource_identifiers values (resource_key(%s), %s, now())",
+                [resource, agent.organization_id],
+            )
+        with sessions(database_url, agent.organization_id, 3) as (waiting, issuing, holding):
+            assert scope_of(issuing.ask(agent, NOON)) == "agents:read"
+            issuing.send("commit").result(PATIENCE)
+            # A token reads the resource servers after it has read the quotas.
+            holding.send("lock table resource_servers in access exclusive mode").result(PATIENCE)
+            token = waiting.ask(agent, NOON, resource)
+            assert not observer.settle(waiting, token)
+            for at in (TOMORROW, TOMORROW, TOMORROW, last):
+                assert scope_of(issuing.ask(agent, at)) == "agents:read"
+                issuing.send("commit").result(PATIENCE)
+            holding.send("rollback").result(PATIENCE)
+            assert token.result(PATIENCE) == [(None, f"{'agent' if own else 'organization'} month")]
+
+    @WATCHES_THE_COORDINATOR
     def test_a_change_waits_for_tokens_and_tokens_wait_for_it(
         self, agent: Agent, database_url: str, observer: Observer
     ) -> None:
@@ -430,7 +467,6 @@ class TestTwoTransactions:
             forgotten.result(PATIENCE)
         with psycopg.connect(database_url) as owner:
             assert owner.execute("select other_days_of, other_days from quotas").fetchall() == [(None, None)]
-            assert owner.execute("select quotas from agents").fetchall() == [([None, None, 1000],)]
 
     @WATCHES_THE_COORDINATOR
     def test_an_import_shares_no_slot_with_tokens(self, agent: Agent, database_url: str, observer: Observer) -> None:
@@ -472,8 +508,8 @@ class TestTwoTransactions:
         for quotas_of in (agent.agent_id, ORGANIZATION):
             set_quota(database_url, agent.organization_id, quotas_of, "month", 1000)
         with sessions(database_url, agent.organization_id, 3) as (one, issuing, forgetting):
-            # What is stored second in the agent's row waits: so the token has locked the agent's quota alone.
-            one.send("select from agents where agent_id = %(agent_id)s for no key update", **holder).result(PATIENCE)
+            # So the token has stored the agent's sum, and not the organization's.
+            one.send("select pg_advisory_xact_lock(hashtext(%(organization_id)s), 18)", **holder).result(PATIENCE)
             token = issuing.ask(agent, NOON)
             assert not observer.settle(issuing, token)
             forgotten = forgetting.send(*FORGET, **holder)

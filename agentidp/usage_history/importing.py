@@ -15,13 +15,7 @@ from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.usage_history.adding import AN_HOUR, COUNTS, EPOCH, Hours, add_usage
 from agentidp.usage_history.records import BadRecord, Reader, Source, csv_values, json_values
 
-FORGET_SUMS = (
-    "quotas/share_quotas",
-    "quotas/lock_sums",
-    "quotas/forget_sums",
-    "quotas/forget_agent_sums",
-    "quotas/forget_organization_sum",
-)
+FORGET_SUMS = ("quotas/share_quotas", "quotas/lock_sums", "quotas/forget_sums")
 """What lets the sums of a month that quotas keep be made anew. Last, because a token that sums the days again waits for
 it; and while no quota changes, because who changes several locks their rows in another order.
 """

@@ -8,9 +8,10 @@
 -- lock is released after its transaction has become visible, and each statement takes a new snapshot (read committed).
 -- The shared lock is given up before, by the end of a subtransaction, so that two transactions never wait for each other.
 --
--- A month's days other than the one on which tokens are issued are summed once and kept with the quota, and beside it in the
--- holder's row. Who issues on another day than the one of the sum, because the day has ended or because its clock differs, sums
--- again under the exclusive lock.
+-- The days of a month other than the token's day are summed once, and the sum is kept with the quota. If the kept sum is for
+-- another day, because the day has ended or because a server's clock differs, the token sums again under the exclusive lock. The
+-- kept sum is read under the lock, as the counters are: a transaction that has read it and then waits for the lock would not
+-- know what was issued on another day meanwhile.
 --
 -- The caller holds the organization's lock of quotas, so that no quota changes meanwhile.
 --
@@ -80,8 +81,13 @@ begin
                     if v_is_exclusive then
                         v_other_days := sum_other_days(p_organization_id, v_holder_id, p_day);
                     else
-                        v_other_days := case when v_quotas[4] = p_day - date '2000-01-01' then v_quotas[5] end;
-                        if v_other_days is null then
+                        select other_days
+                        into v_other_days
+                        from quotas
+                        where
+                            organization_id = p_organization_id and agent_id = v_holder_id
+                            and quota_window = 'month' and other_days_of = p_day;
+                        if not found then
                             -- How much is left is not known, so it may be little.
                             raise exception 'near the limit' using errcode = 'QUOTA';
                         end if;
@@ -129,7 +135,7 @@ begin
                 when sqlstate 'QUOTA' then v_is_exclusive := true;
             end;
         end loop;
-        v_words := concat_ws(' ', v_words, v_holder, array_to_string(v_quotas[1:3] || v_left, ' ', '-'));
+        v_words := concat_ws(' ', v_words, v_holder, array_to_string(v_quotas || v_left, ' ', '-'));
     end loop;
     return v_words || v_exhausted;
 end $$;

@@ -1,5 +1,5 @@
 -- The sum of an agent's or an organization's tokens on all days of a day's UTC month but that day. It is kept with the quota a
--- month, and beside it in the holder's row, which tokens read. Who calls it holds the exclusive lock of the quota's holder.
+-- month. Who calls it holds the exclusive lock of the quota's holder.
 --
 -- The row is locked first: an import of past usage, which takes none of the locks of quotas, makes the sum stale as the last
 -- thing that it does. So either it waits for the row and then makes this sum stale, or what it has added is visible.
@@ -50,14 +50,5 @@ begin
     update quotas
     set other_days_of = p_day, other_days = v_sum
     where organization_id = p_organization_id and agent_id = p_agent_id and quota_window = 'month';
-    if p_agent_id = '00000000-0000-0000-0000-000000000000' then
-        update organizations
-        set quotas = array[quotas[1], quotas[2], quotas[3], p_day - date '2000-01-01', v_sum]
-        where organization_id = p_organization_id;
-    else
-        update agents
-        set quotas = array[quotas[1], quotas[2], quotas[3], p_day - date '2000-01-01', v_sum]
-        where organization_id = p_organization_id and agent_id = p_agent_id;
-    end if;
     return v_sum;
 end $$;

@@ -9,9 +9,7 @@ with marked as (
             when count(*) > 0 then array[
                 max(case when is_enforced then tokens else -tokens end) filter (where quota_window = 'hour'),
                 max(case when is_enforced then tokens else -tokens end) filter (where quota_window = 'day'),
-                max(case when is_enforced then tokens else -tokens end) filter (where quota_window = 'month'),
-                max(other_days_of - date '2000-01-01') filter (where quota_window = 'month'),
-                max(other_days) filter (where quota_window = 'month')
+                max(case when is_enforced then tokens else -tokens end) filter (where quota_window = 'month')
             ]
         end as quotas
     from quotas

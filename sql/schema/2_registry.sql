@@ -43,8 +43,7 @@ create table agents (
     expected_replicas integer,
     -- Its quotas once more, in the row that a token reads anyway: reading them from the table quotas was a third of what they
     -- cost. Null if it has none. Otherwise the tokens of the quotas an hour, a day and a month: null for one that there is not,
-    -- negative if it is not enforced. Then other_days_of of the quota a month, in days since 2000-01-01, and other_days, if they
-    -- are set. Changed with the rows of quotas, in the same transaction.
+    -- negative if it is not enforced. Changed with the rows of quotas, in the same transaction.
     quotas bigint[],
     -- Of an agent that a provisioning rule has created: the name of the rule, issuer, subject, and after how many days it
     -- expires, as the API has them. Null for any other, and once it is erased.
