@@ -8,8 +8,9 @@ slow gets half of the fetches at most, and none of its requests waits. Keys that
 others that have, and never for keys that have verified none; and always those of the organization that has most.
 
 Keys are kept by where they come from: if two rules name different addresses for one issuer, neither gets the other's
-keys. Rules of trust share one :class:`IssuerKeys`. The provider at which people sign in to the dashboard has its own,
-because the operator names it: it may be at a private address or behind a proxy.
+keys. Organizations whose rules name the same address share what is fetched, but each has its own use of it, so none
+makes another's be forgotten. Rules of trust share one :class:`IssuerKeys`. The provider at which people sign in to the
+dashboard has its own, because the operator names it: it may be at a private address or behind a proxy.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
+from weakref import WeakValueDictionary
 
 import jwt
 
@@ -83,8 +85,8 @@ RETRY_AFTER = 1.0
 """Seconds after which a request may ask again for keys that are being fetched."""
 
 MAX_PROVEN, MAX_UNPROVEN = 800, 200
-"""Sources that a process remembers: those whose keys have verified a token, and others. A source takes about 10 KB, and
-0.5 MB at most, if its issuer means harm. Only a rule of trust adds one."""
+"""Sources that a process remembers for organizations: those whose keys have verified a token of the organization, and
+others. A source takes about 10 KB, and 0.5 MB at most, if its issuer means harm. Only a rule of trust adds one."""
 
 MAX_PROVEN_OF_ONE, MAX_UNPROVEN_OF_ONE = MAX_PROVEN // 2, MAX_UNPROVEN // 2
 """At most this many of them are an organization's."""
@@ -122,6 +124,13 @@ class KeySource(NamedTuple):
 
     issuer: str
     jwks_uri: str | None
+
+
+class Use(NamedTuple):
+    """An organization's use of a source."""
+
+    organization_id: str
+    source: KeySource
 
 
 class KeySet:
@@ -196,13 +205,9 @@ class _Fetch(NamedTuple):
 
 
 class Known:
-    """What is known of a source. Times are those of the monotonic clock.
+    """What is known of a source. Times are those of the monotonic clock."""
 
-    :param organization_id: the one that has asked for it first, and among whose sources it counts.
-    """
-
-    def __init__(self, organization_id: str) -> None:
-        self.organization_id = organization_id
+    def __init__(self) -> None:
         self.published: Published | None = None
         self.fetched_at = self.fresh_until = self.next_fetch = float("-inf")
         self.failure: str | None = None
@@ -249,8 +254,10 @@ class IssuerKeys:
         self._networks, self._now, self._proxy, self._timeout = networks, now, proxy, timeout
         # For all that follows, and what is known of each source.
         self._lock = threading.Lock()
-        self._proven: dict[KeySource, Known] = {}
-        self._unproven: dict[KeySource, Known] = {}
+        self._proven: dict[Use, Known] = {}
+        self._unproven: dict[Use, Known] = {}
+        # What any use still has.
+        self._by_source: WeakValueDictionary[KeySource, Known] = WeakValueDictionary()
         self._fetches: list[_Fetch] = []
         self._waiting: list[str] = []
         self._slow_at: dict[str, float] = {}
@@ -277,20 +284,26 @@ class IssuerKeys:
         metadata: dict[str, Any] = json.loads(published.metadata)
         return metadata
 
-    def verified(self, source: KeySource) -> None:
-        """Remember a source, whose keys have verified a token, longer than those that have verified none."""
+    def verified(self, source: KeySource, *, organization_id: str) -> None:
+        """Remember a source, whose keys have verified a token, longer than those that have verified none.
+
+        :param organization_id: whose rule trusts the token.
+        """
+        use = Use(organization_id, source)
         with self._lock:
-            if source in self._proven:
-                self._proven[source] = self._proven.pop(source)
-            elif source in self._unproven:
-                self._proven[source] = self._unproven.pop(source)
+            if use in self._proven:
+                self._proven[use] = self._proven.pop(use)
+            elif use in self._unproven:
+                self._proven[use] = self._unproven.pop(use)
                 forget(self._proven, MAX_PROVEN, MAX_PROVEN_OF_ONE)
 
     def _known(self, source: KeySource, organization_id: str) -> Known:
+        use = Use(organization_id, source)
         with self._lock:
-            known = self._proven.get(source) or self._unproven.get(source)
+            known = self._proven.get(use) or self._unproven.get(use)
             if known is None:
-                known = self._unproven[source] = Known(organization_id)
+                known = self._by_source.get(source) or Known()
+                self._by_source[source] = self._unproven[use] = known
                 forget(self._unproven, MAX_UNPROVEN, MAX_UNPROVEN_OF_ONE)
             return known
 
@@ -429,15 +442,15 @@ class IssuerKeys:
         return found, response.headers
 
 
-def forget(sources: dict[KeySource, Known], most: int, most_of_one: int) -> None:
-    """Forget sources until there are *most*, and *most_of_one* of each organization: always the first one of the
-    organization that has most.
+def forget(uses: dict[Use, Known], most: int, most_of_one: int) -> None:
+    """Forget uses of sources until there are *most*, and *most_of_one* of each organization: always the first one of
+    the organization that has most.
     """
     while True:
-        [(whose, count)] = Counter(known.organization_id for known in sources.values()).most_common(1)
-        if len(sources) <= most and count <= most_of_one:
+        [(whose, count)] = Counter(use.organization_id for use in uses).most_common(1)
+        if len(uses) <= most and count <= most_of_one:
             return
-        del sources[next(source for source, known in sources.items() if known.organization_id == whose)]
+        del uses[next(use for use in uses if use.organization_id == whose)]
 
 
 def checked_url(address: object, networks: AllowedNetworks) -> SplitResult:

@@ -177,7 +177,7 @@ def accept(
                 found = _refusal(unverified, key, at)
                 if found is None:
                     if rule.inline_keys is None:
-                        s.issuer_keys.verified(rule.key_source)
+                        s.issuer_keys.verified(rule.key_source, organization_id=named.organization_id)
                     return rule, None
                 reason, how_far = found, 0
         elif all(comparison.is_met for comparison in rule.compare(unverified.claims) if comparison.name != "audience"):

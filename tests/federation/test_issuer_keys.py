@@ -36,6 +36,7 @@ from agentidp.federation.issuer_keys import (
     KeySource,
     KeysUnavailable,
     Known,
+    Use,
     forget,
 )
 from agentidp.outbound.client import proxy_of_environment
@@ -330,16 +331,18 @@ class TestMemory:
                 source = KeySource(f"http://{organization}-{n}.example", None)
                 unavailable(keys, source, organization)
                 if have_verified:
-                    keys.verified(source)
+                    keys.verified(source, organization_id=organization)
             if n % 10 == 0:
                 assert find(keys, published) == 1
 
+    @pytest.mark.parametrize("asked_first", [ACME, "org-1"])
     @pytest.mark.parametrize("have_verified", [False, True])
     def test_keys_that_work_stay_whatever_others_do(
-        self, keys: IssuerKeys, published: HttpsIssuer, have_verified: bool
+        self, keys: IssuerKeys, published: HttpsIssuer, have_verified: bool, asked_first: str
     ) -> None:
+        assert find(keys, published, organization=asked_first) == 1
         assert find(keys, published) == 1
-        keys.verified(KeySource(published.url, None))
+        keys.verified(KeySource(published.url, None), organization_id=ACME)
         self.flood(keys, published, have_verified=have_verified)
         assert published.requests == [DISCOVERY, "/keys"]
 
@@ -362,7 +365,7 @@ class TestMemory:
             published.pages[path] = published.pages["/keys"]
             source = KeySource("https://issuer.example", published.url + path)
             assert len(keys.find(source, "first", "ES256", organization_id=ACME)) == 1
-            keys.verified(source)
+            keys.verified(source, organization_id=ACME)
 
         for n in (*range(MAX_PROVEN_OF_ONE), 0, MAX_PROVEN_OF_ONE):
             use(n)
@@ -383,9 +386,9 @@ class TestMemory:
         ],
     )
     def test_the_first_one_of_whoever_has_most_is_forgotten(self, sources: str, kept: str) -> None:
-        known = {KeySource(name, None): Known(name[0]) for name in sources.split()}
+        known = {Use(name[0], KeySource(name, None)): Known() for name in sources.split()}
         forget(known, 8, 2)
-        assert [source.issuer for source in known] == kept.split()
+        assert [use.source.issuer for use in known] == kept.split()
 
 
 class Slow:
