@@ -117,11 +117,17 @@ def _tunnel(host: str, port: int, proxy: SplitResult, timeout: float) -> http.cl
 
 
 def _connected(addresses: list[str], port: int, timeout: float) -> socket.socket:
-    until = time.monotonic() + timeout
-    for address in addresses[:-1]:
-        with contextlib.suppress(OSError):
-            return socket.create_connection((address, port), max(0.1, until - time.monotonic()))
-    return socket.create_connection((addresses[-1], port), max(0.1, until - time.monotonic()))
+    """Connect to the first address that accepts it, within *timeout* for all of them: a name can have thousands."""
+    until, refused = time.monotonic() + timeout, OSError()
+    for address in addresses:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        try:
+            return socket.create_connection((address, port), left)
+        except OSError as error:
+            refused = error
+    raise refused
 
 
 def _encrypt(connection: http.client.HTTPConnection, host: str, apply_deadline: Callable[[], None]) -> None:

@@ -145,6 +145,27 @@ def test_a_deadline_that_passes_while_connecting_ends_the_request(monkeypatch: p
         assert failure(f"http://127.0.0.1:{port}/", timeout=0.2) == "no response within 0.2 seconds"
 
 
+def test_a_name_with_many_silent_addresses_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the name chooses how many."""
+    resolve = socket.getaddrinfo
+
+    def many(host: str, port: int, *args: Any, **arguments: Any) -> Any:
+        hosts = [f"127.0.0.{n}" for n in range(1, 200)] if host == "many.example" else [host]
+        return [found for each in hosts for found in resolve(each, port, *args, **arguments)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", many)
+    with contextlib.ExitStack() as opened:
+        # Its queue is full and nobody accepts, so a connection to any address of this machine is neither made nor refused.
+        listener = opened.enter_context(socket.create_server(("", 0), backlog=0))
+        port = listener.getsockname()[1]
+        for _ in range(3):
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        with within(5):
+            assert failure(f"http://many.example:{port}/", timeout=0.3) == "no response within 0.3 seconds"
+
+
 def test_a_handshake_that_does_not_end_is_given_up() -> None:
     is_over = threading.Event()
     with server(lambda _: is_over.wait(PATIENCE) and None) as port, within(10):
