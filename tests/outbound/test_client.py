@@ -155,7 +155,7 @@ def test_a_name_with_many_silent_addresses_is_given_up(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(socket, "getaddrinfo", many)
     with contextlib.ExitStack() as opened:
-        # Its queue is full and nobody accepts, so a connection to any address of this machine is neither made nor refused.
+        # Its queue is full and nobody accepts: a connection to any address of this machine is neither made nor refused.
         listener = opened.enter_context(socket.create_server(("", 0), backlog=0))
         port = listener.getsockname()[1]
         for _ in range(3):
