@@ -31,7 +31,7 @@ MAX_NETWORKS = 200
 KEEP_NETWORKS = 30
 """Days for which they are kept, the day itself included."""
 
-IPV4_PREFIX, IPV6_PREFIX = 24, 48
+KEPT_IPV4_BITS, KEPT_IPV6_BITS = 24, 48
 """Bits of an address that are kept: the network of a site or a provider, and not a person's address."""
 
 
@@ -109,5 +109,5 @@ def network_of(address: str) -> str:
         return "unknown"
     if isinstance(found, IPv6Address):
         found = found.ipv4_mapped or IPv6Address(found.packed)
-    prefix = IPV6_PREFIX if isinstance(found, IPv6Address) else IPV4_PREFIX
-    return str(ip_network((found, prefix), strict=False))
+    bits = KEPT_IPV6_BITS if isinstance(found, IPv6Address) else KEPT_IPV4_BITS
+    return str(ip_network((found, bits), strict=False))

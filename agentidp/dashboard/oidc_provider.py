@@ -1,9 +1,9 @@
 """What sign-ins ask of the OpenID Connect provider, how many at a time, and what its failures mean for a person.
 
 Anyone can open the addresses of a sign-in. So few threads wait for the provider's metadata and keys, as for any issuer,
-and after a failure nobody fetches them for a while. Codes are exchanged by a few threads at a time, fewer for
-one address, and whose codes are refused too often is refused without asking the provider. A code that fails says
-nothing about the codes of others.
+and after a failure nobody fetches them for a while. Codes are exchanged by a few threads at a time
+(:mod:`agentidp.dashboard.oidc_places`), and whose codes are refused too often is refused without asking the provider.
+A code that fails says nothing about the codes of others.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import contextlib
 import logging
 import math
 import re
-import threading
-from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -23,6 +21,7 @@ from flask import Flask, Response, g, request
 from agentidp.audit import INSTANCE
 from agentidp.dashboard import oidc_client
 from agentidp.dashboard.oidc_client import BadResponse, Unavailable
+from agentidp.dashboard.oidc_places import Places
 from agentidp.dashboard.session import SignInRefused
 from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, TIMEOUT, IssuerKeys, KeySource, KeysUnavailable
 from agentidp.oauth import throttle
@@ -30,12 +29,6 @@ from agentidp.oidc_settings import OidcSettings
 from agentidp.outbound.client import proxy_of_environment
 from agentidp.outbound.networks import OF_THE_OPERATOR
 from agentidp.services import services
-
-EXCHANGES = 4
-"""Threads of a process that exchange codes at the same time."""
-
-EXCHANGES_OF_ONE = 2
-"""At most this many of them are for one address, so that it cannot occupy them all."""
 
 EXTENSION = "agentidp-oidc"
 
@@ -65,7 +58,7 @@ class ResponseRefused(SignInRefused):
 
 
 class TooManyFailures(SignInRefused):
-    """429: too many responses from this address were not valid. The next one is not examined."""
+    """429: too many responses from this address or its site were not valid. The next one is not examined."""
 
     code = "RATE_LIMITED"
 
@@ -91,8 +84,7 @@ class Provider:
         self.settings = settings
         self._keys = IssuerKeys(OF_THE_OPERATOR, proxy=proxy_of_environment, timeout=timeout)
         self._source = KeySource(settings.issuer, None)
-        self._lock = threading.Lock()
-        self._exchanges: Counter[int] = Counter()
+        self._places = Places()
 
     def begin(self, redirect_uri: str, return_to: str) -> Response:
         """Send the browser to the provider.
@@ -143,27 +135,29 @@ class Provider:
     @contextlib.contextmanager
     def _exchange(self, at: datetime) -> Iterator[None]:
         """A block that exchanges a code, with its place among the threads that do. If it fails, that is counted for
-        the address.
+        the address and for its site.
 
         :raises TooManyFailures: too many have failed.
         :raises ProviderUnavailable: there is no place.
         """
         s = services()
-        cell = throttle.cell_of(s.settings.secret_key or b"", "response of a provider", request.remote_addr)
-        if throttle.is_throttled(s.database, cell, at):
+        key, address = s.settings.secret_key or b"", request.remote_addr
+        host = throttle.cell_of(key, "response of a provider", address)
+        site = throttle.cell_of(key, "response of a provider, by site", address, throttle.SITE)
+        if throttle.is_throttled(s.database, [host, site], at):
             raise TooManyFailures
-        with self._lock:
-            if self._exchanges.total() >= EXCHANGES or self._exchanges[cell] >= EXCHANGES_OF_ONE:
-                raise ProviderUnavailable
-            self._exchanges[cell] += 1
+        if not self._places.take(site, at):
+            raise ProviderUnavailable
+        has_failed = True
         try:
             yield
+            has_failed = False
         except SignInRefused:
-            throttle.admits(s.database, cell, at)
+            throttle.admits(s.database, host, at)
+            throttle.admits(s.database, site, at, every=throttle.INTERVAL_OF_SITE)
             raise
         finally:
-            with self._lock:
-                self._exchanges -= Counter((cell,))
+            self._places.give_back(site, at, has_failed=has_failed)
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:

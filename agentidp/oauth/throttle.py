@@ -16,6 +16,7 @@ import hmac
 from datetime import datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
+from typing import NamedTuple
 
 from agentidp.config import LEEWAY
 from agentidp.db.database import Database
@@ -40,8 +41,22 @@ NEARBY = CELLS // 1024
 """Cells in which each failure looks for unused ones to delete. At most about 1,000 unused cells remain, and no scan of
 the whole table is needed."""
 
-IPV6_PREFIX = 8
-"""Bytes of an IPv6 address that count, because a host usually has a whole /64."""
+
+class Prefix(NamedTuple):
+    """How many bits of an IPv4 and of an IPv6 address count."""
+
+    ipv4: int
+    ipv6: int
+
+
+HOST = Prefix(32, 64)
+"""A host usually has a whole /64 of IPv6."""
+
+SITE = Prefix(24, 56)
+"""A home or an office usually has a /56 of IPv6, and whoever has several IPv4 addresses often has neighbouring ones."""
+
+INTERVAL_OF_SITE = INTERVAL / 3
+"""The same for all addresses of a site together, which several people may share."""
 
 
 def record_failure(database: Database, cell: int, rejection: Rejection, at: datetime) -> timedelta | None:
@@ -62,32 +77,34 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
     return None if admitted else INTERVAL
 
 
-def admits(database: Database, cell: int, at: datetime) -> bool:
+def admits(database: Database, cell: int, at: datetime, *, every: timedelta = INTERVAL) -> bool:
     """Update a throttle that is about something else than authentication, and counts nothing.
 
-    :returns: whether it admits what happens now, as at most :data:`FAILURES_A_MINUTE` times a minute.
+    :param every: the time after which one is forgotten.
+    :returns: whether it admits what happens now: at once what a minute has, and one more after each interval.
     """
-    [admitted] = database.of(UNKNOWN_ORGANIZATION, at).run(_failure(cell, at))
+    [admitted] = database.of(UNKNOWN_ORGANIZATION, at).run(_failure(cell, at, every))
     return bool(admitted)
 
 
-def is_throttled(database: Database, cell: int, at: datetime) -> bool:
-    """Whether :func:`admits` would admit nothing now. Updates nothing."""
-    return bool(database.of(UNKNOWN_ORGANIZATION, at).fetch("oauth/throttled", cell=cell, latest=at + LATEST))
+def is_throttled(database: Database, cells: list[int], at: datetime) -> bool:
+    """Whether :func:`admits` would admit nothing now for one of several cells. Updates nothing."""
+    return bool(database.of(UNKNOWN_ORGANIZATION, at).fetch("oauth/throttled", cells=cells, latest=at + LATEST))
 
 
-def _failure(cell: int, at: datetime) -> Call:
-    return Call("oauth/record_failure", {"cell": cell, "nearby": NEARBY, "every": INTERVAL, "latest": at + LATEST})
+def _failure(cell: int, at: datetime, every: timedelta = INTERVAL) -> Call:
+    return Call("oauth/record_failure", {"cell": cell, "nearby": NEARBY, "every": every, "latest": at + LATEST})
 
 
-def cell_of(secret_key: bytes, client_id: str, remote_address: str | None) -> int:
+def cell_of(secret_key: bytes, client_id: str, remote_address: str | None, prefix: Prefix = HOST) -> int:
     """The cell of a client at an address.
 
     :param secret_key: the instance's.
     :param client_id: as it was sent, valid or not.
     :param remote_address: the peer's. Anything but an IP address (the peer of a UNIX socket) counts as one address.
+    :param prefix: how much of the address counts.
     """
-    name = _network(remote_address or "") + client_id.encode("utf-8", "surrogatepass")
+    name = _network(remote_address or "", prefix) + client_id.encode("utf-8", "surrogatepass")
     digest = hashlib.blake2b(name, digest_size=8, key=_hash_key(secret_key)).digest()
     return int.from_bytes(digest) % CELLS
 
@@ -98,13 +115,13 @@ def _hash_key(secret_key: bytes) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _network(remote_address: str) -> bytes:
+def _network(remote_address: str, prefix: Prefix) -> bytes:
     """Sixteen bytes, so that no two pairs of address and client_id have the same concatenation."""
     try:
         address = ip_address(remote_address)
     except ValueError:
         return bytes(16)
-    if isinstance(address, IPv6Address) and not address.ipv4_mapped:
-        return address.packed[:IPV6_PREFIX].ljust(16, b"\0")
-    # The last four bytes are the IPv4 address, whether it was mapped or not.
-    return address.packed[-4:].rjust(16, b"\0")
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    ignored = address.max_prefixlen - (prefix.ipv6 if isinstance(address, IPv6Address) else prefix.ipv4)
+    return (int(address) >> ignored << ignored).to_bytes(16)

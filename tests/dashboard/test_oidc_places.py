@@ -1,0 +1,77 @@
+"""Who gets a place for exchanging a code."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from agentidp.dashboard.oidc_places import (
+    FAILED_FOR,
+    MAX_REMEMBERED,
+    PLACES,
+    PLACES_OF_FAILED,
+    PLACES_OF_ONE,
+    Places,
+)
+from tests.factories import NOON
+
+
+def fail(places: Places, site: int) -> None:
+    """A code of a site is refused."""
+    assert places.take(site, NOON)
+    places.give_back(site, NOON, has_failed=True)
+
+
+def taken(places: Places, *sites: int, later: timedelta = timedelta()) -> list[bool]:
+    """Which of the sites get a place, one after the other."""
+    return [places.take(site, NOON + later) for site in sites]
+
+
+class TestPlaces:
+    """A few for each, and half of them for who has not failed."""
+
+    def test_a_site_has_few_and_all_together_have_few(self) -> None:
+        places = Places()
+        assert taken(places, *[1] * (PLACES_OF_ONE + 1)) == [True] * PLACES_OF_ONE + [False]
+        assert taken(places, 2, 3, 4) == [True] * (PLACES - PLACES_OF_ONE) + [False]
+        places.give_back(1, NOON, has_failed=False)
+        assert taken(places, 5, 6) == [True, False]
+
+    def test_sites_that_have_failed_leave_half_to_others(self) -> None:
+        places = Places()
+        for site in range(4):
+            fail(places, site)
+        assert taken(places, 0, 1, 2) == [True] * PLACES_OF_FAILED + [False]
+        assert taken(places, 7, 8) == [True, True]
+
+    def test_a_success_or_time_makes_it_good(self) -> None:
+        places = Places()
+        for site in range(4):
+            fail(places, site)
+        assert places.take(2, NOON)
+        places.give_back(2, NOON, has_failed=False)
+        assert taken(places, 0, 1, 2, 3) == [True, True, True, False]
+        places = Places()
+        for site in range(3):
+            fail(places, site)
+        assert taken(places, 0, 1, 2, later=FAILED_FOR) == [True, True, True]
+
+    def test_finding_no_place_twice_is_a_failure(self) -> None:
+        places = Places()
+        fail(places, 1)
+        fail(places, 2)
+        assert taken(places, 11, 12, 13, 14, 15, 16, 16) == [True] * PLACES + [False] * 3
+        for site in (11, 12, 13, 14):
+            places.give_back(site, NOON, has_failed=False)
+        assert taken(places, 1, 2, 16, 15) == [True, True, False, True]
+
+    def test_finding_no_place_beside_one_s_own_is_none(self) -> None:
+        places = Places()
+        fail(places, 1)
+        assert taken(places, 11, 11, 11, 11, 1) == [True, True, False, False, True]
+
+    def test_so_many_are_remembered(self) -> None:
+        places = Places()
+        for site in (*range(MAX_REMEMBERED), 0, MAX_REMEMBERED):
+            fail(places, site)
+        # The one whose failure is longest ago is not.
+        assert taken(places, 0, 2, 3, 1) == [True, True, False, True]
