@@ -85,7 +85,7 @@ RETRY_AFTER = 1.0
 """Seconds after which a request may ask again for keys that are being fetched."""
 
 MAX_PROVEN, MAX_UNPROVEN = 800, 200
-"""Sources that a process remembers for organizations: those whose keys have verified a token of the organization, and
+"""Sources that a process remembers: those whose keys have verified a token of an organization that uses them, and
 others. A source takes about 10 KB, and 0.5 MB at most, if its issuer means harm. Only a rule of trust adds one."""
 
 MAX_PROVEN_OF_ONE, MAX_UNPROVEN_OF_ONE = MAX_PROVEN // 2, MAX_UNPROVEN // 2
@@ -443,12 +443,12 @@ class IssuerKeys:
 
 
 def forget(uses: dict[Use, Known], most: int, most_of_one: int) -> None:
-    """Forget uses of sources until there are *most*, and *most_of_one* of each organization: always the first one of
-    the organization that has most.
+    """Forget uses until they are of *most* sources, and *most_of_one* of each organization: always the first one of the
+    organization that has most.
     """
     while True:
         [(whose, count)] = Counter(use.organization_id for use in uses).most_common(1)
-        if len(uses) <= most and count <= most_of_one:
+        if len({use.source for use in uses}) <= most and count <= most_of_one:
             return
         del uses[next(use for use in uses if use.organization_id == whose)]
 

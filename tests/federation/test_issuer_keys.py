@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import tracemalloc
@@ -21,6 +22,7 @@ from agentidp.federation.issuer_keys import (
     MAX_KEYS,
     MAX_KEYS_TRIED,
     MAX_PARSED,
+    MAX_PROVEN,
     MAX_PROVEN_OF_ONE,
     MAX_STALE,
     MIN_AGE,
@@ -356,6 +358,16 @@ class TestMemory:
         failures = len(warned(caplog))
         unavailable(keys, KeySource("http://org-1-0.example", None), "org-1")
         assert len(warned(caplog)) == failures + 1
+
+    def test_a_source_of_many_organizations_takes_one_place(self, keys: IssuerKeys, published: HttpsIssuer) -> None:
+        """GitHub's, for example."""
+        for n in range(MAX_PROVEN + 1):
+            source = KeySource(published.url if n == 0 else "http://shared.example", None)
+            with contextlib.suppress(KeysUnavailable):
+                keys.find(source, "first", "ES256", organization_id=f"org-{n}")
+            keys.verified(source, organization_id=f"org-{n}")
+        assert find(keys, published, organization="org-0") == 1
+        assert published.requests == [DISCOVERY, "/keys"]
 
     def test_an_organization_has_a_share_and_keeps_what_it_used_last(
         self, keys: IssuerKeys, published: HttpsIssuer
