@@ -27,7 +27,9 @@ AUDIENCE = r"[!#-\[\]-~]+"
 MAX_AUDIENCE_LENGTH = 255
 """Characters. AWS takes no longer ones."""
 
-SHARED_AUDIENCES = frozenset({"sts.amazonaws.com", "api://AzureADTokenExchange"})
+SHARED_AUDIENCES = frozenset(
+    {"sts.amazonaws.com", *(f"api://AzureADTokenExchange{cloud}" for cloud in ("", "USGov", "China"))}
+)
 """Audiences that all customers of a cloud use. They belong to no organization: the cloud tells the tokens of one from
 those of another by ``sub``. Any other audience belongs to one organization, like an identifier.
 """

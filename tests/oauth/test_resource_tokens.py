@@ -169,7 +169,9 @@ def test_an_audience_belongs_to_one_organization(
     assert claims_of(ask_as(client, cast.acme, resource=again))["aud"] == spelling.format(number)
 
 
-@pytest.mark.parametrize("audience", ["sts.amazonaws.com", "api://AzureADTokenExchange"])
+@pytest.mark.parametrize(
+    "audience", ["sts.amazonaws.com", *(f"api://AzureADTokenExchange{cloud}" for cloud in ("", "USGov", "China"))]
+)
 def test_an_audience_of_a_cloud_belongs_to_nobody_and_the_subjects_differ(
     client: FlaskClient, cast: Cast, audience: str
 ) -> None:
