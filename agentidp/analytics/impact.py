@@ -89,7 +89,7 @@ class Impact:
     """What would break.
 
     :param use: the tokens.
-    :param last_used: when the last one was issued, if that is known better than to the hour.
+    :param last_used: when the credential was last used, to the minute; the last one was issued before.
     :param resources: what they are for, most tokens first: the resource (``None``: not attributed) and the tokens.
     :param valid: those that may not have expired.
     :param others: other credentials of the agent that are in force, with their tokens; ``None`` if that is not asked.

@@ -62,7 +62,7 @@ def commands() -> None:
     "expiresAfterDays",
     type=click.IntRange(provisioning.MIN_EXPIRY, provisioning.MAX_EXPIRY),
     metavar="DAYS",
-    help="Days without a token after which an agent is deleted. Default: never.",
+    help="Days without a token request after which an agent is deleted. Default: never.",
 )
 @click.option(
     "--max-agents",

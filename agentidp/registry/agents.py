@@ -116,7 +116,7 @@ class ProvisionedSchema(ma.Schema):
     issuer = ma.fields.String(required=True)
     subject = ma.fields.String(required=True)
     expiresAfterDays = ma.fields.Integer(
-        required=True, allow_none=True, metadata={"description": "Days without a token after which it is deleted"}
+        required=True, allow_none=True, metadata={"description": "Days without a token request, then it is deleted"}
     )
 
 

@@ -46,7 +46,7 @@ MIN_AGENTS, MAX_AGENTS, DEFAULT_AGENTS = 1, 10_000, 100
 """Agents of a rule at a time."""
 
 MIN_EXPIRY, MAX_EXPIRY = 1, 3650
-"""Days without a token after which an agent expires."""
+"""Days without a token request after which an agent expires."""
 
 MAX_EXPIRED = 100
 """Agents that expire at a time. No token of the organization is issued meanwhile."""
@@ -73,7 +73,7 @@ class AgentTemplateSchema(ma.Schema):
         MIN_EXPIRY,
         MAX_EXPIRY,
         load_default=None,
-        metadata={"description": "Days without a token after which it is deleted; null: never"},
+        metadata={"description": "Days without a token request after which it is deleted; null: never"},
     )
 
     @ma.validates("scopes")

@@ -128,14 +128,15 @@ begin
         v_is_counted := count_token(
             p_organization_id, p_agent_id, v_credential.credential_id, coalesce(p_resource, ''), p_day, p_hour
         );
-        -- At most once a minute: a write for each token would make all tokens of one credential wait for its row.
-        if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then
-            update credentials
-            set last_used_at = p_at
-            where
-                organization_id = p_organization_id and credential_id = v_credential.credential_id
-                and (last_used_at is null or last_used_at < p_at - interval '1 minute');
-        end if;
+    end if;
+    -- Also if no token is issued: a workload whose tokens are refused is there. At most once a minute: a write for each token would
+    -- make all tokens of one credential wait for its row.
+    if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then
+        update credentials
+        set last_used_at = p_at
+        where
+            organization_id = p_organization_id and credential_id = v_credential.credential_id
+            and (last_used_at is null or last_used_at < p_at - interval '1 minute');
     end if;
     scope := array_to_string(v_granted, ' ');
     return next;

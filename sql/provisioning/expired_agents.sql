@@ -1,17 +1,22 @@
 -- The agents, created by provisioning rules, that have asked for no token for as many days as their rule says. One row each, at
 -- most so many: agent_id, last_seen_at, expires_after_days. An agent that somebody has suspended is none of them, nor one whose
--- rule of trust of its subject is revoked, whatever others it has: its subject must not get another one.
--- Parameters: organization_id; at (timestamptz); most.
+-- rule of trust of its subject is revoked, whatever others it has: its subject must not get another one. Nor one that was used
+-- in the present window of a quota of its own: its subject would get the quota again. Nor one with a quota that somebody has set:
+-- its subject would get those of the template.
+-- Parameters: organization_id; at (timestamptz); day; most.
 --
--- pages: 600, the credentials of each agent that a rule has created
+-- pages: 800, the credentials and quotas of each agent that a rule has created
 -- example: most=100
 select agents.agent_id, seen.last_seen_at, agents.expires_after_days
 from (
     select
         agent_id,
+        created_at,
         updated_at,
         provisioned ->> 'subject' as subject,
-        (provisioned ->> 'expiresAfterDays')::integer as expires_after_days
+        (provisioned ->> 'expiresAfterDays')::integer as expires_after_days,
+        -- The longest one. A day stands for an hour, too.
+        case when quotas[3] is not null then 'month' when quotas is not null then 'day' end as quota_window
     from agents
     where
         organization_id = %(organization_id)s
@@ -29,6 +34,21 @@ cross join lateral (
     where organization_id = %(organization_id)s and agent_id = agents.agent_id and revoked_at is null
     offset 0
 ) as seen
-where seen.is_trusting and seen.last_seen_at < %(at)s::timestamptz - make_interval(days => agents.expires_after_days)
+where
+    seen.is_trusting
+    and seen.last_seen_at < %(at)s::timestamptz - make_interval(days => agents.expires_after_days)
+    and (
+        agents.quota_window is null
+        -- last_used_at is written once a minute.
+        or seen.last_seen_at
+            < date_trunc(agents.quota_window, %(day)s::date::timestamp) at time zone 'UTC' - interval '1 minute'
+    )
+    and not exists (
+        select
+        from quotas
+        where
+            quotas.organization_id = %(organization_id)s and quotas.agent_id = agents.agent_id
+            and quotas.updated_at > agents.created_at
+    )
 order by seen.last_seen_at, agents.agent_id
 limit %(most)s

@@ -50,7 +50,7 @@ def test_switches_creates_lists_and_deletes(signed_in: FlaskClient, cast: Cast) 
         "sub system:serviceaccount:shop:*",
         f"http://localhost:3000/{cast.acme.organization_id}",
         "0 of 3",
-        "the name ci {sub}, the owner team, analytics:read, 5 tokens per day, 7 days without a token",
+        "the name ci {sub}, the owner team, analytics:read, 5 tokens per day, 7 days without a token request",
         "Delete",
     ]
     assert Page(signed_in.get(PATH)).table("Provisioning rules") == [listed]
@@ -103,7 +103,8 @@ def test_an_agents_page_says_for_whom_it_was_created(signed_in: FlaskClient, cas
     [agent] = [row for row in rows if row.provisioned]
     page = signed_in.get(f"/dashboard/agents/{agent.agent_id}")
     assert (
-        f"Created at first sight by the rule shop for {subject} of {issuer.url}; expires 7 days after its last token"
+        f"Created at first sight by the rule shop for {subject} of {issuer.url}; "
+        "expires 7 days after its last token request"
         in " ".join(Page(page).text.split())
     )
     assert "<b>builder" not in page.text

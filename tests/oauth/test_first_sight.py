@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -21,6 +23,7 @@ from agentidp.federation.rule_checks import checked
 from agentidp.oauth import client_assertion, first_sight, token_test
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY
 from agentidp.oauth.federated_token import MAX_LIFETIME, SPIFFE_TYPE
+from agentidp.registry import quotas
 from agentidp.registry.agents import add_agent, remove_agent, update_agent
 from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.registry.organizations import update_organization
@@ -30,6 +33,7 @@ from tests.audit.conftest import events_of, verified
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NEW_AGENT, NOON, Agent, Clock, database_of, make_agent, usage_sums
 from tests.federation.issuer import NOW, Issuer
+from tests.oauth.test_quotas import put
 from tests.oauth.test_token_endpoint import FAILED, claims_of, reasons, whole
 
 pytestmark = ON_CITUS_TOO
@@ -64,6 +68,13 @@ def make_rule(agent: Agent, issuer: Issuer, **changes: Any) -> Any:
     new = NewProvisioningRuleSchema().load({**RULE, "trust": trust, **changes})
     with database_of(agent.services, agent.organization_id).transaction() as opened:
         return add_rule(opened, agent.services.settings, new)
+
+
+def limited(agent: Agent, issuer: Issuer, window: str, tokens: int) -> None:
+    """A rule whose agents have a quota, and expire after a day."""
+    template = {"quotas": {window: {"tokens": tokens, "enforce": True}}, "expiresAfterDays": 1}
+    make_rule(agent, issuer, agentTemplate=template)
+    switch(agent, is_on=True)
 
 
 def switch(agent: Agent, *, is_on: bool) -> None:
@@ -387,8 +398,8 @@ def test_the_quotas_of_the_template_are_those_of_each_agent(client: FlaskClient,
         token = issuer.token(audience(acme), sub=f"system:serviceaccount:cheap:{name}")
         assert [ask(client, token).status_code for _ in range(3)] == [200, 200, 429]
     for agent in agents_of(acme):
-        quotas = client.get(f"/api/v1/agents/{agent.agent_id}/quotas", headers=acme.bearer()).json["data"]
-        assert [(one["window"], one["tokens"], one["enforce"], one["used"]) for one in quotas] == [
+        found = client.get(f"/api/v1/agents/{agent.agent_id}/quotas", headers=acme.bearer()).json["data"]
+        assert [(one["window"], one["tokens"], one["enforce"], one["used"]) for one in found] == [
             ("day", 2, True, 2),
             ("month", 9, False, 2),
         ]
@@ -444,6 +455,56 @@ class TestExpiry:
         assert (again.name, again.agent_id == worker.agent_id) == (worker.name, False)
         sums = usage_sums(database_url, acme.organization_id)
         assert (sums["agent_tokens"], sums["tokens"]) == (3, 3)
+
+    def test_gives_no_quota_again(self, client: FlaskClient, cast: Cast, issuer: Issuer, clock: Clock) -> None:
+        """A workload of five tokens a month asks for more, waits, and asks again."""
+        acme, statuses = cast.acme, Counter[int]()
+        limited(acme, issuer, "month", 5)
+        for _ in range(2):
+            token = issuer.token(audience(acme), now=int(clock().timestamp()))
+            statuses.update(ask(client, token).status_code for _ in range(6))
+            clock.advance(days=1, seconds=1)
+            expire(database_of(acme.services, acme.organization_id))
+        assert statuses == {200: 5, 429: 7}
+
+    @pytest.mark.parametrize(("window", "ends"), [("month", (5, 1)), ("day", (4, 2))])
+    def test_not_before_the_window_of_a_quota_in_which_it_was_used_has_ended(
+        self, client: FlaskClient, cast: Cast, issuer: Issuer, clock: Clock, window: str, ends: tuple[int, int]
+    ) -> None:
+        """Also if that was so soon after its last token of the window before that only that one is noted."""
+        acme = cast.acme
+        limited(acme, issuer, window, 1)
+        for clock.now in (datetime(2026, 3, 31, 23, 59, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)):
+            assert ask(client, issuer.token(audience(acme), now=int(clock().timestamp()))).status_code == 200
+        [agent] = agents_of(acme)
+        clock.now = datetime(2026, *ends, tzinfo=UTC) - timedelta(microseconds=1)
+        assert expire(database_of(acme.services, acme.organization_id)) == []
+        clock.advance(seconds=0.000_001)
+        assert expire(database_of(acme.services, acme.organization_id)) == [agent.agent_id]
+
+    def test_not_while_it_asks_for_tokens_that_are_refused(
+        self, client: FlaskClient, cast: Cast, issuer: Issuer, worker: Any, clock: Clock
+    ) -> None:
+        """By a quota of the organization, which others may have used."""
+        acme = cast.acme
+        put(client, acme, "month", 1, own=False)
+        for _ in range(2):
+            clock.advance(days=2)
+            assert ask(client, issuer.token(audience(acme), now=int(clock().timestamp()))).status_code == 429
+            assert expire(database_of(acme.services, acme.organization_id)) == []
+        clock.advance(days=3, seconds=1)
+        assert expire(database_of(acme.services, acme.organization_id)) == [worker.agent_id]
+
+    def test_not_one_whose_quota_somebody_has_set(self, cast: Cast, worker: Any, clock: Clock) -> None:
+        """Its subject would get the quotas of the template, which may be higher."""
+        clock.advance(days=1)
+        with database_of(cast.acme.services, cast.acme.organization_id).transaction() as opened:
+            quotas.set_quota(opened, worker.agent_id, "day", tokens=1, is_enforced=True)
+        clock.advance(days=100)
+        assert expire(database_of(cast.acme.services, cast.acme.organization_id)) == []
+        with database_of(cast.acme.services, cast.acme.organization_id).transaction() as opened:
+            quotas.remove_quota(opened, worker.agent_id, "day")
+        assert expire(database_of(cast.acme.services, cast.acme.organization_id)) == [worker.agent_id]
 
     @pytest.mark.parametrize("end", [suspend, revoke])
     def test_not_what_an_administrator_has_ended(self, cast: Cast, worker: Any, clock: Clock, end: Any) -> None:
