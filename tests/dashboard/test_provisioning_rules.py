@@ -104,8 +104,7 @@ def test_an_agents_page_says_for_whom_it_was_created(signed_in: FlaskClient, cas
     page = signed_in.get(f"/dashboard/agents/{agent.agent_id}")
     assert (
         f"Created at first sight by the rule shop for {subject} of {issuer.url}; "
-        "expires 7 days after its last token request"
-        in " ".join(Page(page).text.split())
+        "expires 7 days after its last token request" in " ".join(Page(page).text.split())
     )
     assert "<b>builder" not in page.text
 
