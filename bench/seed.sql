@@ -52,8 +52,8 @@ key_credential as (
     where organization_id = %(large)s and number = 1
 ),
 rule as (
-    insert into credentials (organization_id, agent_id, credential_id, trust, created_at)
-    select organization_id, agent_id, gen_random_uuid(), %(trust)s::jsonb, now()
+    insert into credentials (organization_id, agent_id, credential_id, trust_selector, trust, created_at)
+    select organization_id, agent_id, gen_random_uuid(), gen_random_uuid(), %(trust)s::jsonb, now()
     from planned
     where organization_id = %(large)s and number = 1
 ),

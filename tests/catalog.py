@@ -9,7 +9,7 @@ from psycopg.rows import tuple_row
 
 from agentidp.db.database import SERVICE_ROLE
 
-INSTANCE_WIDE = {"clients", "resource_identifiers", "schema_migrations", "signing_keys", "trusted_subjects"}
+INSTANCE_WIDE = {"clients", "resource_identifiers", "schema_migrations", "signing_keys"}
 """Tables that are keyed by something other than an organization. A table gets here on purpose only: every other one has
 the organization in each unique key.
 """

@@ -296,6 +296,7 @@ def count_usage(
                 secret_hash=digest,
                 jwks=None,
                 trust=None,
+                trust_selector=None,
                 label=None,
                 expires_at=None,
                 most=1000,

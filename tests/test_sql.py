@@ -209,7 +209,6 @@ def test_no_policy_holds_a_sub_select(database_url: str) -> None:
     assert {name: condition for _, name, condition, _ in policies} == {
         "own_organization": own,
         "any_client_can_be_looked_up": "true",
-        "any_subject_can_be_looked_up": "true",
         "operator": "true",
     }
     assert {condition for _, name, condition, _ in policies if name == "own_organization"} == {own}

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from agentidp.federation.issuer_keys import KeySet, KeySource
 
@@ -24,11 +24,10 @@ need not name an issuer (SPIFFE JWT-SVID section 3)."""
 SEPARATORS = (":", "/")
 """What a pattern may end with before its ``*``."""
 
-MAX_SELECTORS = 500
-"""Values of a token by which rules are looked for. A token of a platform has about 50."""
+MAX_REMEMBERED = 1_000
+"""Rules that a process remembers with their keys, which take longer to read than to try: about 10 MB."""
 
 _MISSING = object()
-_BEHIND_SEPARATOR = re.compile("(?<=[:/])")
 
 
 class Comparison(NamedTuple):
@@ -65,15 +64,7 @@ class Rule:
     @classmethod
     def of(cls, stored: dict[str, Any]) -> Rule:
         """The rule that the database has."""
-        return cls(
-            issuer=stored["issuer"],
-            subject=stored.get("subject"),
-            claims=stored.get("claims", {}),
-            audience=stored["audience"],
-            jwks=stored["jwks"]["keys"] if "jwks" in stored else None,
-            jwks_uri=stored.get("jwksUri"),
-            text=json.dumps(stored),
-        )
+        return _read(json.dumps(stored))
 
     @cached_property
     def inline_keys(self) -> KeySet | None:
@@ -97,17 +88,7 @@ class Rule:
 
     def is_audience_met_by(self, claims: dict[str, Any]) -> bool:
         """Whether the token is for whom the rule says, and for nobody else."""
-        return _sole_audience(claims) == self.audience
-
-    def selectors(self) -> list[bytes]:
-        """By what a token without ``client_id`` finds the rule: its subject, or else the claim with the fewest accepted
-        values. The rule is compared as a whole then.
-        """
-        if self.subject is not None:
-            return [selector_of(self.issuer, self.subject)]
-        values = {name: value if isinstance(value, list) else [value] for name, value in self.claims.items()}
-        name = min(values, key=lambda name: len(values[name]))
-        return list(dict.fromkeys(_selector(self.issuer, name, value) for value in values[name]))
+        return sole_audience(claims) == self.audience
 
     def _comparisons(self, claims: dict[str, Any]) -> Iterator[Comparison]:
         issuers = issuers_of(claims)
@@ -125,49 +106,28 @@ class Rule:
             yield _comparison(name, expected, found, is_met=any(is_met(value, found) for value in accepted))
 
 
-def selector_of(issuer: str, subject: str) -> bytes:
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _read(text: str) -> Rule:
+    stored = json.loads(text)
+    return Rule(
+        issuer=stored["issuer"],
+        subject=stored.get("subject"),
+        claims=stored.get("claims", {}),
+        audience=stored["audience"],
+        jwks=stored["jwks"]["keys"] if "jwks" in stored else None,
+        jwks_uri=stored.get("jwksUri"),
+        text=text,
+    )
+
+
+def selector_of(issuer: str, subject: str | None) -> bytes:
     """The SHA-256 of an issuer and one of its subjects: two issuers never have a subject in common."""
-    return _selector(issuer, "sub", subject)
+    return hashlib.sha256(json.dumps([issuer, subject]).encode()).digest()
 
 
-def selectors_of(claims: dict[str, Any], issuers: tuple[str, ...]) -> list[bytes]:
-    """All that rules by which a token might be accepted can be found by, at most :data:`MAX_SELECTORS`."""
-    found: dict[bytes, None] = {}
-    for issuer in issuers:
-        for name, value in _members(claims):
-            values = [value]
-            if isinstance(value, str):
-                values += [f"{value[: end.start()]}*" for end in _BEHIND_SEPARATOR.finditer(value)]
-            for one in values:
-                found[_selector(issuer, name, one)] = None
-                if len(found) == MAX_SELECTORS:
-                    return list(found)
-    return list(found)
-
-
-def _members(claims: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The subject first, then what else a rule can compare: claims, and members of claims by their JSON Pointers."""
-    if "sub" in claims:
-        yield "sub", claims["sub"]
-    pending: list[tuple[str, str, Any]] = [
-        (name, "/" + _escaped(name), value) for name, value in claims.items() if name != "sub"
-    ]
-    while pending:
-        name, pointer, value = pending.pop(0)
-        if isinstance(value, dict):
-            pending += [(f"{pointer}/{_escaped(one)}",) * 2 + (found,) for one, found in value.items()]
-        elif isinstance(value, str | int):
-            yield name, value
-            if name != pointer:
-                yield pointer, value
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-def _selector(issuer: str, name: str, value: object) -> bytes:
-    return hashlib.sha256(json.dumps([issuer, name, value]).encode()).digest()
+def found_by(issuer: str, subject: str | None) -> UUID:
+    """By what a rule is found in its organization. It is then compared as a whole."""
+    return UUID(bytes=selector_of(issuer, subject)[:16])
 
 
 def _comparison(name: str, expected: Any, found: Any, *, is_met: bool) -> Comparison:
@@ -202,7 +162,8 @@ def issuers_of(claims: dict[str, Any]) -> tuple[str, ...]:
     return named
 
 
-def _sole_audience(claims: dict[str, Any]) -> object:
+def sole_audience(claims: dict[str, Any]) -> object:
+    """The audience of a token that has one only."""
     audience = claims.get("aud")
     return audience[0] if isinstance(audience, list) and len(audience) == 1 else audience
 

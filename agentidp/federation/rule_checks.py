@@ -127,6 +127,16 @@ def named_organization(audience: object) -> str | None:
     return None if found is None else found[0]
 
 
+def possible_subjects(subject: object) -> list[str | None]:
+    """What the subject of a rule may be that a token with *subject* meets: nothing, the same, or a pattern that it
+    begins with. There are few more than :data:`MAX_VALUE` at most, because no pattern has more characters.
+    """
+    if not isinstance(subject, str):
+        return [None]
+    patterns = (f"{subject[: separator.end()]}*" for separator in re.finditer("[:/]", subject[: MAX_VALUE - 1]))
+    return list(dict.fromkeys((None, subject, *patterns)))
+
+
 def warnings(rule: Mapping[str, Any]) -> list[str]:
     """What whoever makes the rule should know: that it trusts more than one workload, or that a name that it relies on
     can be taken over.

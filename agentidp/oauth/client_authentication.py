@@ -16,8 +16,11 @@ from uuid import UUID
 
 from flask import Request
 
+from agentidp.federation.rule import sole_audience
+from agentidp.federation.rule_checks import named_organization
 from agentidp.http.error_rendering import oauth_errors
 from agentidp.http.errors import OAuthError
+from agentidp.jose.jws import UnverifiedJwt
 from agentidp.oauth import client_assertion, federated_token, first_sight, throttle
 from agentidp.oauth.client_secret import hash_secret
 from agentidp.oauth.issuance import Client
@@ -76,8 +79,8 @@ def granting_client(request: Request, form: dict[str, str], at: datetime) -> Cli
     """The client whose rule trusts the token that is its grant (RFC 7523 section 2.1).
 
     :param form: the body's parameters, each once.
-    :raises OAuthError: ``invalid_request`` without the token, with further authentication, or if several agents trust
-        it; ``invalid_grant`` if it is no token.
+    :raises OAuthError: ``invalid_request`` without the token, with further authentication, or if only ``client_id``
+        could say whose it is; ``invalid_grant`` if it is no token.
     """
     if "assertion" not in form:
         raise OAuthError("invalid_request", "assertion is missing")
@@ -169,27 +172,44 @@ def _by_assertion(form: dict[str, str], at: datetime) -> Client:
 
 
 def _by_federated_token(token: str, client_id: str | None, at: datetime, *, is_svid: bool) -> Client:
-    """The client whose rule trusts a token of another issuer: the one that the request names, or the only one."""
+    """The client whose rule trusts a token of another issuer: the one that the request names, or the only one of the
+    organization that the token names.
+    """
     unverified = federated_token.read(token)
     if unverified is None:
         if client_id is None:
             raise invalid_client()
         return replace(_named_client(client_id), refusal=UNREADABLE)
+    if client_id is None:
+        return _named_by_token(unverified, at, is_svid=is_svid)
+    named = replace(_named_client(client_id), is_federated=True)
+    return federated_token.verify(services(), unverified, named, at, is_svid=is_svid)
+
+
+def _named_by_token(unverified: UnverifiedJwt, at: datetime, *, is_svid: bool) -> Client:
+    organization_id = named_organization(sole_audience(unverified.claims))
+    if organization_id is None:
+        raise OAuthError(
+            "invalid_request", "client_id is missing, and the token has no audience that contains an organization's id"
+        )
     s = services()
-    if client_id is not None:
-        named = replace(_named_client(client_id), is_federated=True)
-        return federated_token.verify(s, unverified, named, at, is_svid=is_svid)
+    of = federated_token.issuers(s, unverified, is_svid=is_svid)
+    trusting, provisioning = s.database.of(organization_id, at).run(
+        federated_token.trusting_rules(unverified, of), first_sight.provisioning_rules(unverified, of)
+    )
     # A failure is throttled by whose token it says it is.
     sent_id = json.dumps([unverified.claims.get("iss"), unverified.claims.get("sub")])
     nobody = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, sent_id=sent_id, is_federated=True)
     try:
-        found = federated_token.find_client(s, unverified, nobody, at, is_svid=is_svid)
-    except federated_token.SeveralAgents:
-        rejection = Rejection(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, "federated token", federated_token.SEVERAL_AGENTS)
-        [[found], _] = s.database.of(UNKNOWN_ORGANIZATION, at).run(*rejection.calls())
-        rejection.report(found.reason)
-        raise OAuthError("invalid_request", "several agents trust this token: choose one by client_id") from None
-    return found if found.jwk is not None else first_sight.look(s, unverified, found, at, is_svid=is_svid)
+        found = federated_token.find_client(s, unverified, nobody, organization_id, trusting, at)
+    except federated_token.ClientUnclear as unclear:
+        rejection = Rejection(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, "federated token", str(unclear))
+        [[counted], _] = s.database.of(UNKNOWN_ORGANIZATION, at).run(*rejection.calls())
+        rejection.report(counted.reason)
+        raise OAuthError("invalid_request", f"{unclear}: choose an agent by client_id") from None
+    if found.jwk is not None:
+        return found
+    return first_sight.look(s, unverified, found, organization_id, provisioning, at, is_svid=is_svid)
 
 
 def _basic(header: str) -> tuple[str, str]:

@@ -12,9 +12,12 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from uuid import UUID
 
+from agentidp.db.sql import Call, Rows
 from agentidp.federation.issuer_keys import KeysUnavailable
-from agentidp.federation.rule import SPIFFE, Rule, issuers_of, selectors_of
+from agentidp.federation.rule import SPIFFE, Rule, found_by, issuers_of
+from agentidp.federation.rule_checks import possible_subjects
 from agentidp.http.errors import OAuthError
 from agentidp.http.request_context import current_context
 from agentidp.jose.jwk import ALGORITHMS, key_algorithm
@@ -40,9 +43,10 @@ clusters stored them, is a secret, and refused."""
 MAX_REMEMBERED = 10_000
 """Clients whose rules a process remembers, about 30 MB. Only an authentic token adds one."""
 
-NO_RULE, SEVERAL_AGENTS, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, REVOKED_RULE = REASONS = (
+NO_RULE, SEVERAL_AGENTS, TOO_MANY_RULES, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, REVOKED_RULE = REASONS = (
     "no rule of trust",
     "several agents trust the token",
+    "too many rules for the token",
     "token matches no rule",
     "wrong audience",
     "unknown key",
@@ -54,14 +58,14 @@ NO_RULE, SEVERAL_AGENTS, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, REVOKED_RULE = R
 MAX_SIGNATURES = 20
 """Keys that a token is verified with in a request, whosever rules have them, which limits the cost of a failure."""
 
-MAX_CANDIDATES = 10
-"""Agents whose rules are compared with a token that comes without ``client_id``."""
+MAX_RULES = 200
+"""Rules of an organization that a token which comes without ``client_id`` is compared with."""
 
 logger = logging.getLogger("agentidp")
 
 
-class SeveralAgents(Exception):
-    """More than one agent trusts the token."""
+class ClientUnclear(Exception):
+    """Only ``client_id`` can say which agent is meant. The message is why, in the words of the log."""
 
 
 def read(text: str) -> UnverifiedJwt | None:
@@ -78,12 +82,6 @@ def issuers(s: Services, unverified: UnverifiedJwt, *, is_svid: bool) -> tuple[s
     if s.settings.issuer in named:
         return ()
     return tuple(one for one in named if one.startswith(SPIFFE)) if is_svid else named
-
-
-def sole_audience(unverified: UnverifiedJwt) -> object:
-    """The audience of a token that has one only."""
-    audience = unverified.claims.get("aud")
-    return audience[0] if isinstance(audience, list) and len(audience) == 1 else audience
 
 
 def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, *, is_svid: bool) -> Client:
@@ -114,36 +112,54 @@ def verify(s: Services, unverified: UnverifiedJwt, named: Client, at: datetime, 
     return replace(named, jwk=None if accepted is None else accepted.text, refusal=refusal)
 
 
-def find_client(s: Services, unverified: UnverifiedJwt, nobody: Client, at: datetime, *, is_svid: bool) -> Client:
-    """Find the client whose rule trusts a token that comes without ``client_id``, over all organizations.
+def trusting_rules(unverified: UnverifiedJwt, of: tuple[str, ...]) -> Call:
+    """The statement that reads an organization's rules for :func:`find_client`.
+
+    :param of: whose token it may be.
+    """
+    subjects = possible_subjects(unverified.claims.get("sub"))
+    selectors = [found_by(issuer, subject) for issuer in of for subject in subjects]
+    return Call("oauth/trusting_rules", {"selectors": selectors, "most": MAX_RULES + 1})
+
+
+def find_client(
+    s: Services, unverified: UnverifiedJwt, nobody: Client, organization_id: str, rows: Rows, at: datetime
+) -> Client:
+    """Find the client whose rule trusts a token that comes without ``client_id``.
 
     :param nobody: what is returned if no agent can be named.
-    :raises SeveralAgents: more than one agent trusts the token, so only ``client_id`` can choose.
+    :param organization_id: the only organization that is looked at.
+    :param rows: what :func:`trusting_rules` has read of it.
+    :returns: the client, with the rule that has accepted the token; or with the reason why none has, if only one agent
+        can be meant.
+    :raises ClientUnclear: more than one agent trusts the token, or there are too many rules to find that out.
     :raises OAuthError: as :func:`accept`, if none is known to trust it.
     """
-    of = issuers(s, unverified, is_svid=is_svid)
-    rows = s.database.fetch_unscoped(
-        "oauth/trusting_agents", selectors=selectors_of(unverified.claims, of), most=MAX_CANDIDATES
-    )
-    if len(rows) <= 1:
-        named = replace(nobody, organization_id=rows[0].organization_id, agent_id=rows[0].agent_id) if rows else nobody
-        return verify(s, unverified, named, at, is_svid=is_svid)
+    if len(rows) > MAX_RULES:
+        raise ClientUnclear(TOO_MANY_RULES)
+    read_rules = [(row, Rule.of(row.trust)) for row in rows]
+    met = [(row, rule) for row, rule in read_rules if rule.is_met_by(unverified.claims)]
+    rules: dict[UUID, list[Rule]] = {}
+    # If none is met, a failure names the agent that has a rule for this subject.
+    for row, rule in met or [(row, rule) for row, rule in read_rules if rule.subject is not None]:
+        rules.setdefault(row.agent_id, []).extend([rule] if row.is_in_force else [])
     found, missing = [], None
-    for row in rows:
-        named = replace(nobody, organization_id=row.organization_id, agent_id=row.agent_id)
+    for agent_id, own in rules.items():
+        named = replace(nobody, organization_id=organization_id, agent_id=agent_id)
         try:
-            # Not from memory, which may have a rule that is in force no more.
-            accepted, _ = accept(s, named, unverified, _rules(s, named, of, at), at)
+            accepted, refusal = accept(s, named, unverified, own, at)
         except OAuthError as error:
             missing = error
             continue
-        if accepted is not None:
-            found.append(replace(named, jwk=accepted.text))
-    if len(found) > 1:
-        raise SeveralAgents
-    if not found and missing is not None:
+        found.append(replace(named, jwk=None if accepted is None else accepted.text, refusal=refusal))
+    trusting = [client for client in found if client.jwk is not None]
+    if len(trusting) > 1:
+        raise ClientUnclear(SEVERAL_AGENTS)
+    if len(rules) > 1 and len(unverified.tried) >= MAX_SIGNATURES:
+        raise ClientUnclear(TOO_MANY_RULES)
+    if not trusting and missing is not None:
         raise missing
-    return found[0] if found else replace(nobody, refusal=NO_MATCH)
+    return trusting[0] if trusting else found[0] if len(found) == 1 else nobody
 
 
 def _rules(s: Services, named: Client, of: tuple[str, ...], at: datetime) -> list[Rule]:
@@ -162,7 +178,7 @@ def accept(
 
     :raises OAuthError: ``temporarily_unavailable`` with 503: only a rule might accept it whose keys are not there now.
     """
-    refusal, distance, has_verified, missing = NO_RULE, 4, False, None
+    refusal, distance, missing = NO_RULE, 4, None
     for rule in rules:
         reason, how_far = NO_MATCH, 3
         if rule.is_met_by(unverified.claims):
@@ -173,7 +189,6 @@ def accept(
                 continue
             reason, how_far = UNKNOWN_KEY, 1
             for key in keys[: max(0, MAX_SIGNATURES - len(unverified.tried))]:
-                has_verified = True
                 found = _refusal(unverified, key, at)
                 if found is None:
                     if rule.inline_keys is None:
@@ -186,7 +201,7 @@ def accept(
             refusal, distance = reason, how_far
     if missing is not None:
         raise _keys_missing(named, *missing)
-    if not has_verified:
+    if not unverified.tried:
         unverified.is_signed_by(NOBODYS_KEYS[key_algorithm(unverified.alg)])
     return None, refusal
 

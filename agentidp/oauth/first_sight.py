@@ -14,8 +14,8 @@ from uuid import UUID
 from flask import current_app
 
 from agentidp.db.organization import OrganizationDatabase
+from agentidp.db.sql import Call, Rows
 from agentidp.federation.rule import Rule, selector_of
-from agentidp.federation.rule_checks import named_organization
 from agentidp.jose.jws import UnverifiedJwt
 from agentidp.oauth import federated_token
 from agentidp.oauth.issuance import Client
@@ -41,21 +41,36 @@ class Refused(Exception):
     """No agent is created. The message is one of :data:`REASONS`."""
 
 
-def look(s: Services, unverified: UnverifiedJwt, refused: Client, at: datetime, *, is_svid: bool) -> Client:
+def provisioning_rules(unverified: UnverifiedJwt, of: tuple[str, ...]) -> Call:
+    """The statement that reads an organization's rules for :func:`look`.
+
+    :param of: whose token it may be.
+    """
+    subject = str(unverified.claims.get("sub"))
+    selectors = [selector_of(issuer, subject) for issuer in of]
+    return Call("oauth/provisioning_rules", {"issuers": list(of), "selectors": selectors})
+
+
+def look(
+    s: Services,
+    unverified: UnverifiedJwt,
+    refused: Client,
+    organization_id: str,
+    rows: Rows,
+    at: datetime,
+    *,
+    is_svid: bool,
+) -> Client:
     """Find the provisioning rule that accepts a token which no agent trusts.
 
     :param refused: what is returned if there is none.
+    :param organization_id: whose rules they are.
+    :param rows: what :func:`provisioning_rules` has read.
     :returns: a client with ``sighting``, or with the reason why no agent can be created, or the agent that the subject
         has and that does not trust the token any more.
     """
-    organization_id = named_organization(federated_token.sole_audience(unverified))
-    if organization_id is None:
-        return refused
-    of, subject = federated_token.issuers(s, unverified, is_svid=is_svid), unverified.claims.get("sub")
+    subject = unverified.claims.get("sub")
     named = replace(refused, organization_id=organization_id, agent_id=UNKNOWN_AGENT, refusal=NO_AGENT_YET)
-    rows = s.database.of(organization_id, at).fetch(
-        "oauth/provisioning_rules", issuers=list(of), selectors=[selector_of(one, str(subject)) for one in of]
-    )
     # Of two with the same trust the oldest, which is the last one here.
     newest_first = [(Rule.of(row.trust), row) for row in reversed(rows)]
     rules = {rule.text: (rule, row) for rule, row in newest_first}
@@ -63,6 +78,7 @@ def look(s: Services, unverified: UnverifiedJwt, refused: Client, at: datetime, 
     if accepted is None or not isinstance(subject, str):
         return refused
     _, row = rules[accepted.text]
+    of = federated_token.issuers(s, unverified, is_svid=is_svid)
     agent_id = row.agent_id or ended_agent(s.database.of(organization_id, at), unverified, of)
     if agent_id is not None:
         # It does not trust the token any more; or another request has created it since it was looked for.

@@ -303,7 +303,6 @@ def remove_agent(opened: Transaction, agent_id: UUID, *, reason: dict[str, Any] 
     :raises NotFound: no such agent.
     """
     agent = existing(opened.fetch("agents/delete_agent", agent_id=agent_id))
-    opened.fetch("oauth/forget_trusted_subjects", agent_id=agent_id, credential_id=None)
     audit.record(opened, "agent.deleted", agent_id, before=_recorded(agent) | (reason or {}))
 
 

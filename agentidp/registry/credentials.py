@@ -19,7 +19,7 @@ from agentidp.caller import Caller, bearer
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
-from agentidp.federation.rule import Rule
+from agentidp.federation.rule import found_by
 from agentidp.federation.rule_checks import MAX_CLAIMS, MAX_URL, MAX_VALUE, MAX_VALUES, RuleRefused, checked, warnings
 from agentidp.http.errors import Conflict, NotFound, ValidationError, existing
 from agentidp.http.openapi import Blueprint
@@ -270,8 +270,6 @@ def end_credential(opened: Transaction, agent_id: UUID, credential_id: UUID) -> 
     :raises NotFound: the agent has no such credential, or it was revoked before.
     """
     row = existing(opened.fetch("agents/revoke_credential", agent_id=agent_id, credential_id=credential_id))
-    if row.trust is not None:
-        opened.fetch("oauth/forget_trusted_subjects", agent_id=agent_id, credential_id=credential_id)
     audit.record(opened, "credential.revoked", credential_id, before=_recorded(agent_id, row))
 
 
@@ -305,6 +303,7 @@ def add_credential(
         secret_hash=None if client_secret is None else hash_secret(client_secret),
         jwks=None if jwks is None else json.dumps(jwks),
         trust=None if rule is None else json.dumps(rule),
+        trust_selector=None if rule is None else found_by(rule["issuer"], rule.get("subject")),
         label=label,
         expires_at=expires_at,
         most=MAX_CREDENTIALS,
@@ -314,9 +313,6 @@ def add_credential(
             f"The agent has {MAX_CREDENTIALS} credentials; revoke one first.",
             details={"credentials": [f"at most {MAX_CREDENTIALS} at a time"]},
         )
-    if rule is not None:
-        for selector in Rule.of(rule).selectors():
-            opened.fetch("oauth/add_trusted_subject", agent_id=agent_id, credential_id=credential_id, selector=selector)
     audit.record(opened, "credential.created", credential_id, after=_recorded(agent_id, rows[0]))
     return rows[0], client_secret
 

@@ -81,7 +81,7 @@ def grant(
             agent_id=agent_id,
             credential_id=credential_id,
             secret_hash=client.secret_hash,
-            **dict.fromkeys(("jwks", "trust", "label", "expires_at")),
+            **dict.fromkeys(("jwks", "trust", "trust_selector", "label", "expires_at")),
             most=MAX_CREDENTIALS + 1,
         )
         call = issuance.issuing(client, scope=scope, resource=resource, has_proof=False)

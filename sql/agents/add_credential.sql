@@ -1,14 +1,15 @@
 -- Creates a credential of an agent. Returns its row, or none if the agent has the maximum number.
 -- Parameters: organization_id; agent_id; credential_id; secret_hash (32 bytes), jwks or trust (JSON text), the others null;
+-- trust_selector (uuid): of the trust;
 -- label (or null); expires_at (timestamptz or null); at (timestamptz); most: the maximum number.
 --
--- example: credential_id=0a1b2c3d-0000-4000-8000-000000000001; label=null; jwks=null; trust=null
+-- example: credential_id=0a1b2c3d-0000-4000-8000-000000000001; label=null; jwks=null; trust=null; trust_selector=null
 insert into credentials (
-    organization_id, agent_id, credential_id, secret_hash, jwks, trust, label, created_at, expires_at
+    organization_id, agent_id, credential_id, secret_hash, jwks, trust, trust_selector, label, created_at, expires_at
 )
 select
     %(organization_id)s, %(agent_id)s::uuid, %(credential_id)s::uuid, %(secret_hash)s::bytea, %(jwks)s::jsonb,
-    %(trust)s::jsonb, %(label)s::text, %(at)s::timestamptz, %(expires_at)s::timestamptz
+    %(trust)s::jsonb, %(trust_selector)s::uuid, %(label)s::text, %(at)s::timestamptz, %(expires_at)s::timestamptz
 where (
     select count(*)
     from credentials

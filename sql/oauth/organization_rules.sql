@@ -2,22 +2,26 @@
 -- first: agent_id, credential_id, trust.
 -- Parameters: organization_id; agent_id (or null); most: the maximum number; at (timestamptz).
 --
+-- pages: 8000, the agents of a thousand rules
 -- example: agent_id=null
 select rules.agent_id, rules.credential_id, rules.trust
 from (
-    -- Each rule has a subject or more, and few credentials are rules.
-    select distinct credential_id
-    from trusted_subjects
-    where organization_id = %(organization_id)s and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
-) as known
-cross join lateral (
     select agent_id, credential_id, trust, created_at
-    from client_credentials
+    from credentials
     where
         organization_id = %(organization_id)s
-        and credential_id = known.credential_id
+        and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
+        -- By the index of rules: few credentials are rules.
+        and trust_selector >= '00000000-0000-0000-0000-000000000000'
+        and revoked_at is null
         and (expires_at is null or expires_at > %(at)s)
     offset 0
 ) as rules
+cross join lateral (
+    select
+    from active_agents
+    where organization_id = %(organization_id)s and agent_id = rules.agent_id
+    offset 0
+) as active
 order by rules.created_at, rules.credential_id
 limit %(most)s

@@ -6,9 +6,6 @@
 with erased_clients as (
     delete from clients where organization_id = %(organization_id)s
 ),
-erased_trusted_subjects as (
-    delete from trusted_subjects where organization_id = %(organization_id)s
-),
 erased_credentials as (
     delete from credentials where organization_id = %(organization_id)s
 ),

@@ -96,14 +96,20 @@ create table credentials (
     jwks jsonb,
     -- The rule as the API has it. It never changes.
     trust jsonb,
+    -- By what a token without client_id finds the rule: the first half of the SHA-256 of its issuer and its subject. A column, because
+    -- under row-level security an index compares what a row has, and not what a function such as ->> makes of it.
+    trust_selector uuid,
     -- By which people recognize it in a list.
     label text check (char_length(label) between 1 and 100),
     primary key (organization_id, credential_id),
     foreign key (organization_id, agent_id) references agents,
-    constraint credentials_kind_check check (num_nonnulls(secret_hash, jwks, trust) = 1)
+    constraint credentials_kind_check check (num_nonnulls(secret_hash, jwks, trust) = 1),
+    check ((trust is null) = (trust_selector is null))
 );
 create index credentials_organization_id_agent_id_idx on credentials (organization_id, agent_id)
     where revoked_at is null;
+create index credentials_organization_id_trust_selector_idx on credentials (organization_id, trust_selector)
+    where trust_selector is not null and revoked_at is null;
 -- Whether a credential of an agent was revoked since a session began.
 create index credentials_organization_id_agent_id_revoked_at_idx on credentials (organization_id, agent_id, revoked_at)
     where revoked_at is not null;
@@ -115,28 +121,6 @@ alter table credentials enable row level security, force row level security;
 create policy own_organization on credentials
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on credentials to agentidp_service;
-
--- Whose tokens are whose, over all organizations: a token of another issuer need not come with a client_id.
---
--- A row for each value by which a rule of trust can be found. selector is the SHA-256 of the issuer and of one value that the
--- rule needs: its subject, or a claim. A row only leads to a rule, which is then compared as a whole.
---
--- No foreign key, as of clients: on Citus it is whole on every node.
-create table trusted_subjects (
-    selector bytea not null check (octet_length(selector) = 32),
-    organization_id text collate "C" not null,
-    agent_id uuid not null,
-    credential_id uuid not null,
-    primary key (selector, credential_id)
-);
-create index trusted_subjects_organization_id_agent_id_idx on trusted_subjects (organization_id, agent_id);
-
-alter table trusted_subjects enable row level security, force row level security;
-create policy own_organization on trusted_subjects
-    using (organization_id = current_setting('agentidp.organization_id', true));
--- Authentication without client_id starts here, before any organization is known.
-create policy any_subject_can_be_looked_up on trusted_subjects for select using (true);
-grant select, insert, delete on trusted_subjects to agentidp_service;
 
 -- First sight: rules by which an organization creates agents for subjects of other issuers. A row never changes.
 create table provisioning_rules (

@@ -70,13 +70,11 @@ SOMETHING = (
     "select 'https://' || %(organization_id)s || '.example', %(organization_id)s, now()",
     "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
     'select %(organization_id)s, %(agent_id)s, gen_random_uuid(), \'[{"alg": "ES256"}]\', now()',
-    "insert into credentials (organization_id, agent_id, credential_id, trust, created_at) "
-    "select %(organization_id)s, %(agent_id)s, gen_random_uuid(), "
+    "insert into credentials (organization_id, agent_id, credential_id, trust_selector, trust, created_at) "
+    "select %(organization_id)s, %(agent_id)s, gen_random_uuid(), '00000000-0000-0000-0000-000000000007', "
     '\'{"issuer": "https://issuer.example", "subject": "old"}\', now()',
-    "insert into trusted_subjects select sha256(%(organization_id)s::text::bytea), organization_id, agent_id, "
-    "credential_id from credentials where organization_id = %(organization_id)s and trust is not null",
-    "insert into credentials (organization_id, agent_id, credential_id, trust, created_at, revoked_at) "
-    "select %(organization_id)s, %(agent_id)s, gen_random_uuid(), "
+    "insert into credentials (organization_id, agent_id, credential_id, trust_selector, trust, created_at, revoked_at) "
+    "select %(organization_id)s, %(agent_id)s, gen_random_uuid(), '00000000-0000-0000-0000-000000000007', "
     '\'{"issuer": "https://issuer.example", "subject": "gone"}\', \'2000-01-01\', \'2000-01-01\'',
     "insert into used_identifiers select %(organization_id)s, '\\x01', '2000-01-01'",
     "insert into revoked_tokens select %(organization_id)s, 'revoked', '2000-01-01'",

@@ -38,7 +38,7 @@ from tests.db.test_migrations import RELEASED, query, wait_for
 from tests.factories import PATIENCE, Clock, make_agent, make_organization, usage_sums
 from tests.statements import run_by
 
-WHOLE = {"clients", "resource_identifiers", "trusted_subjects"}
+WHOLE = {"clients", "resource_identifiers"}
 """Tables that are whole on every node."""
 
 ON_COORDINATOR = INSTANCE_WIDE - WHOLE | {"throttles"}

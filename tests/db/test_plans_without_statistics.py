@@ -56,8 +56,6 @@ FILL = (
     "select organization_id, agent_id, agent_id, sha256(agent_id::text::bytea), created_at from agents",
     "insert into credentials (organization_id, agent_id, credential_id, jwks, created_at) "
     'select organization_id, agent_id, gen_random_uuid(), \'[{"alg": "ES256"}]\', created_at from agents',
-    "insert into trusted_subjects "
-    "select sha256(credential_id::text::bytea), 'org-' || agent_id, agent_id, credential_id from credentials",
     "insert into resource_servers select %(organization_id)s, lpad(to_hex(n), 32, '0')::uuid, "
     "'https://api' || n || '.example', 'api', %(scopes)s, %(at)s from generate_series(1, 100) as n",
     "insert into resource_identifiers select resource, organization_id, %(at)s from resource_servers",
@@ -118,6 +116,15 @@ FILL = (
     "insert into finding_evaluations select %(organization_id)s, %(at)s, %(at)s::date, '{}'",
     "update agent_usage_daily set rejected = 24, rejected_by_hour = tokens_by_hour "
     "where day = %(at)s::date and ('x' || right(agent_id::text, 8))::bit(32)::integer %% 1000 = 0",
+    # Rules of the organization, and those of another one for the same issuer and subject.
+    "insert into credentials (organization_id, agent_id, credential_id, trust_selector, trust, created_at) "
+    "select organization_id, agent_id, gen_random_uuid(), agent_id, '{}', created_at from agents limit 1000",
+    "insert into organizations select 'org-' || gen_random_uuid(), 'Other', %(at)s",
+    "insert into agents select organization_id, gen_random_uuid(), 'agent', '', %(scopes)s, 'active', %(at)s, %(at)s "
+    "from organizations where name = 'Other'",
+    "insert into credentials (organization_id, agent_id, credential_id, trust_selector, trust, created_at) "
+    "select organization_id, agent_id, gen_random_uuid(), '00000000-0000-0000-0000-000000000007', '{}', created_at "
+    "from agents, generate_series(1, 1000) where name = 'agent'",
 )
 
 KNOWN: dict[str, Any] = {

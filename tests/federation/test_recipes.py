@@ -21,11 +21,14 @@ GUIDE = (ROOT / "docs" / "workloads.md").read_text(encoding="utf-8")
 US = "http://localhost:3000"
 
 
-def rules_of(section: str) -> list[dict[str, Any]]:
+def rules_of(section: str, audience: str) -> list[dict[str, Any]]:
     """The rules that a section of the guide shows, in their order."""
     _, _, text = GUIDE.partition(f"\n## {section}\n")
     text = text.partition("\n## ")[0]
-    return [json.loads(body.replace("ISSUER", US)) for body in re.findall(r"```json\n(\{.*?\})\n```", text, re.DOTALL)]
+    return [
+        json.loads(body.replace("ISSUER/ORGANIZATION", audience))
+        for body in re.findall(r"```json\n(\{.*?\})\n```", text, re.DOTALL)
+    ]
 
 
 KUBERNETES = {
@@ -140,7 +143,9 @@ def test_a_recipe_accepts_its_platforms_token_and_not_another_workloads(
     client: FlaskClient, cast: Cast, worker: Agent, section: str
 ) -> None:
     claims, header, others, number = RECIPES[section]
-    rules = rules_of(section)
+    audience = f"{US}/{worker.organization_id}"
+    claims = claims | {"aud": [audience] if isinstance(claims["aud"], list) else audience}
+    rules = rules_of(section, audience)
     assert len(rules) == number
     [rule] = rules
     issuer = Issuer.with_curve(rule["issuer"])
@@ -151,7 +156,7 @@ def test_a_recipe_accepts_its_platforms_token_and_not_another_workloads(
     assert made.status_code == 201, made.text
     assert made.json["warnings"] == []
     type_ = SPIFFE_TYPE if section == "SPIFFE" else client_assertion.TYPE
-    form = {"grant_type": "client_credentials", "client_id": worker.client_id, "client_assertion_type": type_}
+    form = {"grant_type": "client_credentials", "client_assertion_type": type_}
     accepted = client.post("/api/v1/token", data=form | {"client_assertion": issuer.sign(claims, header)})
     assert claims_of(accepted)["sub"] == worker.client_id
     refused = client.post("/api/v1/token", data=form | {"client_assertion": issuer.sign(claims | others, header)})

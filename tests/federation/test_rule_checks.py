@@ -18,6 +18,7 @@ from agentidp.federation.rule_checks import (
     checked_for_provisioning,
     named_organization,
     of_subject,
+    possible_subjects,
     warnings,
 )
 
@@ -294,3 +295,26 @@ def test_a_rule_that_creates_agents_is_taken(rule: dict[str, Any]) -> None:
 @pytest.mark.parametrize("audience", [None, 7, [f"{OWN}/{ORGANIZATION}"], OWN, "org-1", ORGANIZATION.upper()], ids=str)
 def test_an_audience_names_no_organization(audience: object) -> None:
     assert named_organization(audience) is None
+
+
+@pytest.mark.parametrize(
+    ("subject", "found"),
+    [
+        ("repo:acme/app:main", [None, "repo:acme/app:main", "repo:*", "repo:acme/*", "repo:acme/app:*"]),
+        ("a::b/", [None, "a::b/", "a:*", "a::*", "a::b/*"]),
+        ("a:*", [None, "a:*"]),
+        ("a", [None, "a"]),
+        (["a"], [None]),
+        (None, [None]),
+    ],
+    ids=str,
+)
+def test_the_subjects_of_the_rules_that_a_token_may_meet(subject: object, found: list[str | None]) -> None:
+    assert possible_subjects(subject) == found
+
+
+def test_the_longest_pattern_of_a_rule_is_among_them_and_no_longer_one() -> None:
+    longest = "a" * (MAX_VALUE - 2) + ":*"
+    assert longest in possible_subjects(longest[:-1] + "b:c")
+    assert f"a{longest}" not in possible_subjects(f"a{longest[:-1]}b:c")
+    assert len(possible_subjects(":" * 8000)) == MAX_VALUE + 1

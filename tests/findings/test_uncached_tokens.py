@@ -244,6 +244,7 @@ def issue(fleet: Fleet, agent_id: UUID, when: datetime, resource: str | None, nu
             secret_hash=digest,
             jwks=None,
             trust=None,
+            trust_selector=None,
             label=None,
             expires_at=None,
             most=1000,

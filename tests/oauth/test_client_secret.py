@@ -82,6 +82,7 @@ def test_a_secret_of_the_form_of_before_still_works(client: FlaskClient, cast: C
             secret_hash=hash_secret(secret),
             jwks=None,
             trust=None,
+            trust_selector=None,
             label=None,
             expires_at=None,
             at=NOON,

@@ -21,16 +21,17 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from flask import Flask
 from flask.testing import FlaskClient
+from psycopg.types.json import Jsonb
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.erasure import delete_organization
 from agentidp.federation import issuer_keys
 from agentidp.federation.issuer_keys import FETCHES_OF_ONE, MAX_BODY, MAX_KEYS_TRIED, WAITING_OF_ONE, IssuerKeys
-from agentidp.federation.rule import MAX_SELECTORS, selectors_of
+from agentidp.federation.rule import found_by
+from agentidp.jose.jwk import MAX_KEYS
 from agentidp.oauth import client_assertion
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY
-from agentidp.oauth.federated_token import MAX_LIFETIME, SPIFFE_TYPE
+from agentidp.oauth.federated_token import MAX_LIFETIME, MAX_RULES, MAX_SIGNATURES, SPIFFE_TYPE
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
 from tests.citus import COMPARES_STATEMENTS
@@ -63,6 +64,11 @@ def trusted(worker: Agent, issuer: Issuer) -> Agent:
     """An agent that trusts a subject of the issuer."""
     trust(worker, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
     return worker
+
+
+def ours(agent: Agent) -> str:
+    """An audience that names the agent's organization."""
+    return f"{US}/{agent.organization_id}"
 
 
 def ask(client: FlaskClient, agent: Agent | str | None, token: str, **form: str) -> TestResponse:
@@ -414,6 +420,7 @@ class TestPublishedKeys:
     ) -> None:
         """At any endpoint and however it is sent. It is logged, counted for nobody and never throttled."""
         agent, client = member(reachable, published), reachable.test_client()
+        trust(agent, issuer=published.url, subject=SUBJECT, audience=ours(agent))
         published.pages[DISCOVERY] = 500, {}, b""
         token = published.keys.token(US)
         form = {"client_assertion_type": client_assertion.TYPE, "client_assertion": token, "token": "x"}
@@ -421,6 +428,7 @@ class TestPublishedKeys:
         answers = [
             ask(client, agent, token),
             exchange(client, token, client_id=agent.client_id),
+            exchange(client, published.keys.token(ours(agent))),
             client.post("/api/v1/token/introspect", data=inspected),
             client.post("/api/v1/token/revoke", data=inspected),
             *(ask(client, agent, token) for _ in range(FAILURES_A_MINUTE)),
@@ -618,7 +626,7 @@ class TestGrant:
         assert whole(exchange(client, token, client_id=trusted.client_id)) == NO_GRANT
 
     def test_a_clients_own_assertion_is_no_grant(self, client: FlaskClient, trusted: Agent, issuer: Issuer) -> None:
-        own = issuer.token(US, iss=trusted.client_id, sub=trusted.client_id, jti="7")
+        own = issuer.token(ours(trusted), iss=trusted.client_id, sub=trusted.client_id, jti="7")
         assert whole(exchange(client, own, client_id=trusted.client_id)) == NO_GRANT
         assert whole(exchange(client, own)) == NO_GRANT
 
@@ -634,28 +642,78 @@ class TestGrant:
         assert whole(exchange(client, issuer.token(US), **more)) == refused("invalid_request", message)
         assert whole(exchange(client, "")) == refused("invalid_request", "assertion is missing")
 
-    def test_too_many_failures_are_throttled(self, client: FlaskClient, issuer: Issuer) -> None:
+    def test_too_many_failures_are_throttled(self, client: FlaskClient, worker: Agent, issuer: Issuer) -> None:
+        audience = ours(worker)
         for _ in range(FAILURES_A_MINUTE):
-            assert exchange(client, issuer.token(US)).status_code == 400
-        assert exchange(client, issuer.token(US)).status_code == 429
+            assert exchange(client, issuer.token(audience)).status_code == 400
+        assert exchange(client, issuer.token(audience)).status_code == 429
         # Somebody else's token is not that one.
-        assert exchange(client, issuer.token(US, sub="someone")).status_code == 400
+        assert exchange(client, issuer.token(audience, sub="someone")).status_code == 400
+
+
+def store_rules(database_url: str, agent: Agent, how_many: int, **rule: Any) -> None:
+    """Store rules of an agent as they are, more than an agent may have."""
+    trust_selector = found_by(rule["issuer"], rule.get("subject"))
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "insert into credentials (organization_id, agent_id, credential_id, trust, trust_selector, created_at) "
+            "select %s, %s, gen_random_uuid(), %s, %s, now() from generate_series(1, %s)",
+            [agent.organization_id, agent.agent_id, Jsonb(rule), trust_selector, how_many],
+        )
 
 
 class TestWithoutClientId:
-    """The token says who the client is, over all organizations."""
+    """The token says by its audience which organization's agent the client is."""
+
+    UNNAMED = refused(
+        "invalid_request", "client_id is missing, and the token has no audience that contains an organization's id"
+    )
+    AMBIGUOUS = refused("invalid_request", "several agents trust the token: choose an agent by client_id")
+    TOO_MANY = refused("invalid_request", "too many rules for the token: choose an agent by client_id")
 
     @ON_CITUS_TOO
     @pytest.mark.parametrize("way", ["assertion", "grant"])
-    def test_the_only_agent_that_trusts_it_is_found(
+    def test_the_audience_says_whose_agent_is_meant(
         self, client: FlaskClient, trusted: Agent, cast: Cast, issuer: Issuer, way: str
     ) -> None:
-        trust(cast.outsider, issuer=issuer.url, subject="job:7", jwks=issuer.jwks())
-        for subject, agent in ((SUBJECT, trusted), ("job:7", cast.outsider)):
-            token = issuer.token(US, sub=subject)
+        agents = (make_agent(trusted.services, trusted.organization_id, "named"), cast.outsider)
+        for agent in agents:
+            trust(agent, issuer=issuer.url, subject=SUBJECT, audience=ours(agent), jwks=issuer.jwks())
+        for agent in agents:
+            token = issuer.token(ours(agent))
             answer = exchange(client, token) if way == "grant" else ask(client, None, token)
             claims = claims_of(answer)
             assert (claims["sub"], claims["organization_id"]) == (agent.client_id, agent.organization_id)
+
+    @ON_CITUS_TOO
+    def test_rules_of_another_organization_hide_nobody(self, client: FlaskClient, cast: Cast, issuer: Issuer) -> None:
+        attacker, victim = sorted((cast.acme, cast.outsider), key=lambda agent: agent.organization_id)
+        trust(victim, issuer=issuer.url, subject=SUBJECT, audience=ours(victim), jwks=issuer.jwks())
+        for number in range(10):
+            other = make_agent(attacker.services, attacker.organization_id, f"agent {number}")
+            trust(other, issuer=issuer.url, subject=SUBJECT, audience=ours(other), jwks=issuer.jwks())
+        assert claims_of(exchange(client, issuer.token(ours(victim))))["sub"] == victim.client_id
+
+    @pytest.mark.parametrize("audience", ["none", "the other's"])
+    def test_a_rule_of_another_organization_never_gets_the_token(
+        self, client: FlaskClient, cast: Cast, issuer: Issuer, audience: str, database_url: str
+    ) -> None:
+        """Not even one that no organization can make, because its audience names another one."""
+        aud = US if audience == "none" else ours(cast.acme)
+        rule = {"issuer": issuer.url, "subject": SUBJECT, "audience": aud, "jwks": issuer.jwks()}
+        store_rules(database_url, cast.outsider, 1, **rule)
+        expected = self.UNNAMED if audience == "none" else NO_GRANT
+        assert whole(exchange(client, issuer.token(aud))) == expected
+
+    @pytest.mark.parametrize("audience", [US, [US, "x"], ["org-1"], 7, None], ids=str)
+    def test_a_token_that_names_no_organization_needs_client_id(
+        self, client: FlaskClient, trusted: Agent, issuer: Issuer, audience: object
+    ) -> None:
+        token = issuer.token(audience)
+        assert whole(exchange(client, token)) == self.UNNAMED
+        assert whole(ask(client, None, token)) == self.UNNAMED
+        status = ask(client, trusted, token).status_code
+        assert status == (200 if audience == US else 401)
 
     @pytest.mark.parametrize(
         "rule",
@@ -665,102 +723,113 @@ class TestWithoutClientId:
             {"claims": {"repository_id": "7"}},
             {"claims": {"ref": ["a", "b", "refs/heads/main"]}},
             {"claims": {"workflow": ["x/*", "acme/flows/*"]}},
-            {"claims": {"protected": True}},
-            {"claims": {"run": 12}},
             {"claims": {"/kubernetes.io/serviceaccount/uid": "u-1"}},
-            {"claims": {"/oidc~1x": "y"}},
-            {"claims": {"oidc/x": "y"}},
         ],
         ids=str,
     )
     def test_whatever_its_rule_says(
         self, client: FlaskClient, worker: Agent, cast: Cast, issuer: Issuer, rule: dict[str, Any]
     ) -> None:
-        trust(worker, issuer=issuer.url, jwks=issuer.jwks(), **rule)
-        trust(cast.outsider, issuer=issuer.url, subject="repo:acme/app-evil:*", jwks=issuer.jwks())
+        trust(worker, issuer=issuer.url, audience=ours(worker), jwks=issuer.jwks(), **rule)
+        evil = {"issuer": issuer.url, "audience": ours(worker), "jwks": issuer.jwks()}
+        trust(cast.acme, subject="repo:acme/app-evil:*", **evil)
+        trust(cast.acme, claims={"repository_id": "8"}, **evil)
         claims = {
             "sub": "repo:acme/app:ref:refs/heads/main",
             "repository_id": "7",
             "ref": "refs/heads/main",
             "workflow": "acme/flows/x.yml",
-            "protected": True,
-            "run": 12,
             "kubernetes.io": {"serviceaccount": {"uid": "u-1"}},
-            "oidc/x": "y",
         }
-        assert claims_of(exchange(client, issuer.token(US, **claims)))["sub"] == worker.client_id
+        assert claims_of(exchange(client, issuer.token(ours(worker), **claims)))["sub"] == worker.client_id
 
+    @ON_CITUS_TOO
     def test_of_two_agents_client_id_chooses(
-        self, client: FlaskClient, trusted: Agent, cast: Cast, issuer: Issuer, caplog: pytest.LogCaptureFixture
+        self, client: FlaskClient, worker: Agent, cast: Cast, issuer: Issuer, caplog: pytest.LogCaptureFixture
     ) -> None:
-        trust(cast.outsider, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
-        ambiguous = refused("invalid_request", "several agents trust this token: choose one by client_id")
-        assert whole(exchange(client, issuer.token(US))) == ambiguous
-        assert whole(ask(client, None, issuer.token(US))) == ambiguous
+        for agent in (worker, cast.acme):
+            trust(agent, issuer=issuer.url, subject=SUBJECT, audience=ours(agent), jwks=issuer.jwks())
+        token = issuer.token(ours(worker))
+        assert whole(exchange(client, token)) == self.AMBIGUOUS
+        assert whole(ask(client, None, token)) == self.AMBIGUOUS
         assert reasons(caplog) == ["several agents trust the token"] * 2
-        for agent in (trusted, cast.outsider):
-            assert claims_of(exchange(client, issuer.token(US), client_id=agent.client_id))["sub"] == agent.client_id
+        for agent in (worker, cast.acme):
+            assert claims_of(exchange(client, token, client_id=agent.client_id))["sub"] == agent.client_id
+        # Nobody learns of them by a token that the issuer has not signed.
+        assert whole(exchange(client, Issuer().token(ours(worker)))) == NO_GRANT
 
-    def test_nobody_learns_of_several_agents_by_a_token_that_is_not_signed(
-        self, client: FlaskClient, trusted: Agent, cast: Cast, issuer: Issuer
+    def test_what_is_not_in_force_is_not_ambiguous(
+        self, client: FlaskClient, worker: Agent, cast: Cast, issuer: Issuer, caplog: pytest.LogCaptureFixture
     ) -> None:
-        trust(cast.outsider, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
-        assert whole(exchange(client, Issuer().token(US))) == NO_GRANT
-        assert whole(ask(client, None, Issuer().token(US))) == FAILED
-
-    def test_what_is_no_longer_in_force_is_not_ambiguous(
-        self, client: FlaskClient, trusted: Agent, cast: Cast, issuer: Issuer
-    ) -> None:
-        other = make_agent(cast.acme.services, cast.acme.organization_id, "other", ["analytics:read"])
-        trust(other, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
-        assert ask(client, other, issuer.token(US)).status_code == 200
-        assert exchange(client, issuer.token(US)).status_code == 400
+        rule = {"issuer": issuer.url, "subject": SUBJECT, "audience": ours(worker), "jwks": issuer.jwks()}
+        other = make_agent(worker.services, worker.organization_id, "other", ["analytics:read"])
+        trust(worker, **rule)
+        trust(other, **rule)
+        trust(cast.acme, **rule | {"jwks": Issuer().jwks()})
+        body = {"type": "federated", **rule, "expiresAt": "2026-04-15T12:00:10Z"}
+        path = f"/api/v1/agents/{cast.acme.client_id}/credentials"
+        assert client.post(path, json=body, headers=cast.acme.bearer()).status_code == 201
+        worker.services.clock.advance(seconds=10)  # type: ignore[attr-defined]
+        token = issuer.token(ours(worker))
+        assert whole(exchange(client, token)) == self.AMBIGUOUS
         path = f"/api/v1/agents/{other.client_id}"
         assert client.patch(path, json={"status": "suspended"}, headers=cast.acme.bearer()).status_code == 200
-        assert claims_of(exchange(client, issuer.token(US)))["sub"] == trusted.client_id
+        assert claims_of(exchange(client, token))["sub"] == worker.client_id
         assert client.delete(path, headers=cast.acme.bearer()).status_code == 204
-        assert claims_of(exchange(client, issuer.token(US)))["sub"] == trusted.client_id
+        assert claims_of(exchange(client, token))["sub"] == worker.client_id
 
-    def test_a_rule_with_other_keys_does_not_make_it_ambiguous(
-        self, client: FlaskClient, trusted: Agent, cast: Cast, issuer: Issuer
+    def test_a_failure_is_counted_for_the_only_agent_that_it_can_be(
+        self, client: FlaskClient, worker: Agent, cast: Cast, issuer: Issuer, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Nobody disturbs others by a rule about their subject, and keys of his own."""
-        trust(cast.outsider, issuer=issuer.url, subject=SUBJECT, jwks=Issuer().jwks())
-        assert claims_of(exchange(client, issuer.token(US)))["sub"] == trusted.client_id
+        rule = {"issuer": issuer.url, "audience": ours(worker), "jwks": issuer.jwks()}
+        credential = trust(worker, **rule, subject=SUBJECT, claims={"ref": "a"})
+        assert whole(exchange(client, issuer.token(ours(worker)))) == NO_GRANT
+        # Another agent's, which the next tokens do not meet.
+        trust(cast.acme, **rule, claims={"ref": "b"})
+        assert whole(exchange(client, Issuer().token(ours(worker), ref="a"))) == NO_GRANT
+        path = f"/api/v1/agents/{worker.client_id}"
+        assert client.patch(path, json={"status": "suspended"}, headers=cast.acme.bearer()).status_code == 200
+        assert whole(exchange(client, issuer.token(ours(worker), ref="a"))) == NO_GRANT
+        path += f"/credentials/{credential}"
+        assert client.delete(path, headers=cast.acme.bearer()).status_code == 204
+        assert whole(exchange(client, issuer.token(ours(worker), ref="a"))) == NO_GRANT
+        assert reasons(caplog) == ["token matches no rule", "wrong signature", "suspended agent", "unknown client"]
 
     def test_an_audience_with_an_organizations_id_is_nobody_elses(
         self, client: FlaskClient, worker: Agent, cast: Cast, issuer: Issuer
     ) -> None:
-        audience = f"{US}/{worker.organization_id}"
-        trust(worker, issuer=issuer.url, subject=SUBJECT, audience=audience, jwks=issuer.jwks())
-        body = {"type": "federated", "issuer": issuer.url, "subject": SUBJECT, "audience": audience}
+        body = {"type": "federated", "issuer": issuer.url, "subject": SUBJECT, "audience": ours(worker)}
         path = f"/api/v1/agents/{cast.outsider.client_id}/credentials"
         answer = client.post(path, json=body, headers=cast.outsider.bearer())
         assert answer.json["details"] == {"audience": ["must not name another organization"]}
-        assert claims_of(exchange(client, issuer.token(audience)))["sub"] == worker.client_id
 
-    def test_a_deleted_organization_trusts_nobody(
-        self, client: FlaskClient, app: Flask, issuer: Issuer, database_url: str
+    def test_more_rules_than_are_compared_hide_nobody(
+        self, client: FlaskClient, worker: Agent, cast: Cast, issuer: Issuer, database_url: str
     ) -> None:
-        services = app.extensions["agentidp"]
-        agent = make_agent(services, make_organization(services))
-        trust(agent, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
-        delete_organization(database_url, agent.organization_id, at=services.clock())
-        with psycopg.connect(database_url) as connection:
-            assert connection.execute("select count(*) from trusted_subjects").fetchone() == (0,)
-        assert whole(exchange(client, issuer.token(US))) == NO_GRANT
+        common = {"issuer": issuer.url, "audience": ours(worker), "jwks": issuer.jwks()}
+        store_rules(database_url, cast.acme, MAX_RULES - 1, **common, claims={"ref": "other"})
+        trust(worker, **common, subject=SUBJECT)
+        # Those of other issuers and subjects do not count.
+        store_rules(database_url, cast.acme, MAX_RULES, **common | {"issuer": "https://b.example"}, claims={"ref": "b"})
+        store_rules(database_url, cast.acme, MAX_RULES, **common, subject="job:7")
+        token = issuer.token(ours(worker))
+        assert claims_of(exchange(client, token))["sub"] == worker.client_id
+        store_rules(database_url, cast.acme, 1, **common, claims={"ref": "other"})
+        assert whole(exchange(client, token)) == self.TOO_MANY
+        assert claims_of(exchange(client, token, client_id=worker.client_id))["sub"] == worker.client_id
 
-    def test_a_revoked_rule_is_not_found(
-        self, client: FlaskClient, worker: Agent, cast: Cast, issuer: Issuer, caplog: pytest.LogCaptureFixture
+    def test_more_keys_than_are_tried_hide_nobody(
+        self, client: FlaskClient, worker: Agent, cast: Cast, caplog: pytest.LogCaptureFixture
     ) -> None:
-        credential = trust(worker, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
-        assert exchange(client, issuer.token(US)).status_code == 200
-        path = f"/api/v1/agents/{worker.client_id}/credentials/{credential}"
-        assert client.delete(path, headers=cast.acme.bearer()).status_code == 204
-        assert whole(exchange(client, issuer.token(US))) == NO_GRANT
-        assert reasons(caplog) == ["unknown client"]
-
-    def test_a_huge_token_costs_no_more_than_a_bound(self, client: FlaskClient, trusted: Agent, issuer: Issuer) -> None:
-        claims = issuer.claims(US) | {"x": "a/" * 2500}
-        assert len(selectors_of(claims, (issuer.url,))) == MAX_SELECTORS
-        assert claims_of(exchange(client, issuer.sign(claims)))["sub"] == trusted.client_id
+        """The signature is verified a bounded number of times, also if the rules of many agents are met."""
+        unnamed = Issuer.with_curve(kid=None)
+        rule = {"issuer": unnamed.url, "subject": SUBJECT, "audience": ours(worker)}
+        for number in range(MAX_SIGNATURES // MAX_KEYS):
+            keys = [Issuer.with_curve(kid=None).jwk() for _ in range(MAX_KEYS)]
+            other = make_agent(worker.services, worker.organization_id, f"agent {number}")
+            trust(other, **rule, jwks={"keys": keys})
+        trust(worker, **rule, jwks=unnamed.jwks())
+        token = unnamed.token(ours(worker))
+        assert whole(exchange(client, token)) == self.TOO_MANY
+        assert reasons(caplog) == ["too many rules for the token"]
+        assert claims_of(exchange(client, token, client_id=worker.client_id))["sub"] == worker.client_id

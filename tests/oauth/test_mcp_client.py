@@ -186,11 +186,13 @@ def test_a_client_calls_a_tool_with_its_key(mcp_server: McpServer, alg: str) -> 
 def test_a_client_calls_a_tool_with_the_token_of_its_platform(mcp_server: McpServer) -> None:
     """The assertion is what a workload finds in a file."""
     who, issuer = mcp_server.provider.register(scopes=[SCOPE]), Issuer.with_curve()
-    rule = {"type": "federated", "issuer": issuer.url, "subject": SUBJECT, "jwks": issuer.jwks()}
+    # This client does not send its client_id.
+    audience = f"{mcp_server.provider.url}/{mcp_server.provider.operator.organization_id}"
+    rule = {"type": "federated", "issuer": issuer.url, "subject": SUBJECT, "audience": audience, "jwks": issuer.jwks()}
     mcp_server.provider.register_key(who["client_id"], **rule)
 
     async def read_token(_audience: str) -> str:
-        return issuer.token(mcp_server.provider.url, int(time.time()))
+        return issuer.token(audience, int(time.time()))
 
     auth = PrivateKeyJWTOAuthProvider(
         mcp_server.url, Tokens(), who["client_id"], read_token, issuer=mcp_server.provider.url

@@ -70,4 +70,6 @@ def test_an_agent_of_a_provisioning_rule_costs_what_any_trusted_one_does(client:
         assert first_sight.ask(client, token).status_code == 200
         with overheard(acme.services.database) as conversation:
             assert first_sight.ask(client, token).status_code == 200
-        assert conversation.statements == ["oauth/trusting_agents", "oauth/issue_access_token"]
+        looked_up = ["database/enter_organization", "oauth/trusting_rules", "oauth/provisioning_rules"]
+        assert conversation.statements == [*looked_up, "oauth/issue_access_token"]
+        assert conversation.round_trips == 2

@@ -133,6 +133,32 @@ class TestConversation:
             assert status == (429 if is_throttled else 401)
             assert (sorted(conversation.statements), conversation.round_trips) == (said, round_trips)
 
+    @COMPARES_STATEMENTS
+    def test_is_the_same_without_client_id(self, client: FlaskClient, services: Services, cast: Cast) -> None:
+        """Whether the organization that the audience names exists or not, and has rules or not."""
+        issuer = Issuer.with_curve()
+        named = [cast.acme.organization_id, cast.outsider.organization_id, f"org-{uuid.UUID(int=7)}"]
+        trust(cast.acme, issuer=issuer.url, claims={"ref": "main"}, jwks=issuer.jwks())
+        trust(cast.acme, issuer=issuer.url, subject=SUBJECT, jwks=issuer.jwks())
+        said = [
+            *["database/enter_organization"] * 3,
+            "oauth/issue_access_token",
+            "oauth/provisioning_rules",
+            "oauth/record_failure",
+            "oauth/trusting_rules",
+            "usage/record_rejected_network",
+            "usage/record_rejection",
+        ]
+        # The first request of all reads the signing keys.
+        services.keys.current()
+        for organization_id in named:
+            token = issuer.token(f"urn:{organization_id}", int(services.clock().timestamp()))
+            form = {"grant_type": "client_credentials", "client_assertion_type": client_assertion.TYPE}
+            with overheard(services.database) as conversation:
+                response = client.post("/api/v1/token", data=form | {"client_assertion": token})
+            assert response.status_code == 401
+            assert (sorted(conversation.statements), conversation.round_trips) == (said, 3)
+
     @pytest.mark.parametrize("alg", client_assertion.ALGORITHMS)
     def test_verifies_one_signature_whoever_fails(
         self, client: FlaskClient, services: Services, cast: Cast, alg: str, monkeypatch: pytest.MonkeyPatch
@@ -179,17 +205,18 @@ class TestConversation:
         self, client: FlaskClient, services: Services, cast: Cast, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Rules with many keys, and a token that does not name its own."""
+        audience = f"{services.settings.issuer}/{cast.acme.organization_id}"
         kinds = [Issuer.with_curve(kid=None) for _ in range(3 * MAX_KEYS)]
         for n in range(3):
             jwks = {"keys": [kind.jwk() for kind in kinds[n * MAX_KEYS : (n + 1) * MAX_KEYS]]}
-            trust(cast.acme, issuer=ISSUER, subject=SUBJECT, jwks=jwks)
+            trust(cast.acme, issuer=ISSUER, subject=SUBJECT, audience=audience, jwks=jwks)
         algorithm, verified = jwt.get_algorithm_by_name("ES256"), []
         verify = algorithm.verify
         monkeypatch.setattr(algorithm, "verify", lambda *given: verified.append(1) or verify(*given))
-        us, now = services.settings.issuer, int(services.clock().timestamp())
+        now = int(services.clock().timestamp())
         for client_id in ({"client_id": cast.acme.client_id}, {}):
             form = {"grant_type": "client_credentials", "client_assertion_type": client_assertion.TYPE}
-            form |= client_id | {"client_assertion": Issuer.with_curve(kid=None).token(us, now)}
+            form |= client_id | {"client_assertion": Issuer.with_curve(kid=None).token(audience, now)}
             verified.clear()
             assert client.post("/api/v1/token", data=form).status_code == 401
             assert len(verified) == MAX_SIGNATURES

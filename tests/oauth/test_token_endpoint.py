@@ -699,9 +699,6 @@ class TestPrivateKeyJwt:
             {"jti": ""},
             {"jti": "x" * (MAX_JTI_LENGTH + 1)},
             {"jti": 7},
-            {"iss": "somebody"},
-            {"iss": None},
-            {"sub": None},
         ],
         ids=str,
     )
@@ -824,13 +821,11 @@ class TestPrivateKeyJwt:
             "an alg that is no string": _hand_made({"alg": ["ES256"]}, claims, b"x"),
             "an embedded key": _embedding_its_key(claims),
             "a critical extension": jwt.encode(claims, holder.key, "ES256", {"crit": ["x"], "x": 1}),
-            "the type of an access token": jwt.encode(claims, holder.key, "ES256", {"typ": "at+jwt"}),
             "padding": good + "==",
             "three dots": good + ".",
             "too long": jwt.encode(claims | {"padding": "x" * MAX_LENGTH}, holder.key, "ES256"),
             "no JWT": "x",
             "no JSON": "eyJ.eyJ.eyJ",
-            "an access token": holder.agent.token(),
             "claims in a list": _signed({"alg": "ES256"}, [claims], holder.key),
             "a header that is no object": _signed(["ES256"], claims, holder.key),
             "a kid that is no string": _signed({"alg": "ES256", "kid": 7}, claims, holder.key),
@@ -843,6 +838,18 @@ class TestPrivateKeyJwt:
         for name, text in others.items():
             assert whole(ask(shared_client, holder.form(text))) == FAILED, name
         assert ask(shared_client, holder.form(good)).status_code == 200
+
+    def test_what_is_not_the_clients_own_is_a_token_of_another_issuer(
+        self, shared_client: FlaskClient, holder: KeyHolder
+    ) -> None:
+        """Which does not say whose it is."""
+        changed = ({"iss": "somebody"}, {"iss": None}, {"sub": None})
+        others = [holder.form(**changes)["client_assertion"] for changes in changed]
+        others += [jwt.encode(holder.claims(), holder.key, "ES256", {"typ": "at+jwt"}), holder.agent.token()]
+        for text in others:
+            response = ask(shared_client, holder.form(text))
+            assert (response.status_code, response.json["error"]) == (400, "invalid_request")
+            assert whole(ask(shared_client, holder.form(text) | {"client_id": holder.agent.client_id})) == FAILED
 
     @ON_CITUS_TOO
     def test_an_assertion_is_accepted_once_also_in_another_process_and_after_a_restart(
