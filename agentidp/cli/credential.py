@@ -120,8 +120,11 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
         show([token_test.shown(one) for one in found], as_json)
     else:
         show([line for one in found for line in _lines(one)], as_json)
-    if not any(one.is_accepted for one in found):
+    accepted = [one for one in found if one.is_accepted]
+    if not accepted:
         raise SystemExit(1)
+    if accepted[0].note:
+        click.echo(accepted[0].note, err=True)
 
 
 def _lines(result: token_test.RuleResult) -> list[dict[str, Any]]:

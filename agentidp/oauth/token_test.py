@@ -6,7 +6,7 @@ This is for people who set up a rule. A client never learns it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,8 +15,8 @@ from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.federation.agent_name import name_from
 from agentidp.federation.issuer_keys import KeysUnavailable
-from agentidp.federation.rule import Comparison, Rule, issuers_of, selector_of
-from agentidp.federation.rule_checks import RuleRefused, of_subject
+from agentidp.federation.rule import Comparison, Rule, issuers_of, sole_audience
+from agentidp.federation.rule_checks import RuleRefused, named_organization, of_subject
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.jose.jws import UnverifiedJwt
 from agentidp.oauth import federated_token, first_sight
@@ -26,6 +26,11 @@ from agentidp.services import Services
 MAX_RULES = 1_000
 """Rules that a token is compared with."""
 
+_CLIENT_ID = (
+    "The workload must send client_id with this token: its audience does not contain the id of the organization, or "
+    "several agents trust it."
+)
+
 
 @dataclass(frozen=True)
 class RuleResult:
@@ -34,17 +39,24 @@ class RuleResult:
     :param agent_id: whose rule of trust it is, and ``credential_id`` which; ``None`` of a provisioning rule.
     :param comparisons: those of the rule, then the signature and the times.
     :param provisioning_rule: its name.
+    :param needs_client_id: whether the token does not say by itself which agent is meant.
     """
 
     agent_id: UUID | None
     credential_id: UUID | None
     comparisons: list[Comparison]
     provisioning_rule: str | None = None
+    needs_client_id: bool = False
 
     @property
     def is_accepted(self) -> bool:
         """Whether the token gets an access token by this rule."""
         return all(comparison.is_met for comparison in self.comparisons)
+
+    @property
+    def note(self) -> str | None:
+        """What the workload must do beside sending the token, if anything."""
+        return _CLIENT_ID if self.is_accepted and self.needs_client_id else None
 
 
 def examine(
@@ -70,6 +82,9 @@ def examine(
         RuleResult(row.agent_id, row.credential_id, _comparisons(s, database, Rule.of(row.trust), unverified, at))
         for row in rows
     ]
+    is_named = named_organization(sole_audience(unverified.claims)) == database.organization_id
+    if not is_named or len({one.agent_id for one in found if one.is_accepted}) > 1:
+        found = [replace(one, needs_client_id=True) for one in found]
     if agent_id is None:
         found += _provisioning(s, database, unverified, at)
     return sorted(found, key=lambda result: sum(not one.is_met for one in result.comparisons))
@@ -79,11 +94,10 @@ def _provisioning(
     s: Services, database: OrganizationDatabase, unverified: UnverifiedJwt, at: datetime
 ) -> list[RuleResult]:
     """What the provisioning rules say, and whether they would create an agent."""
-    found, subject, of = [], unverified.claims.get("sub"), list(issuers_of(unverified.claims))
-    selectors = [selector_of(issuer, str(subject)) for issuer in of]
-    known = database.fetch("oauth/provisioning_rules", issuers=of, selectors=selectors)
+    found, subject, of = [], unverified.claims.get("sub"), issuers_of(unverified.claims)
+    [known] = database.run(first_sight.provisioning_rules(unverified, of))
     agents = {row.provisioning_rule_id: row.agent_id for row in known}
-    ended = first_sight.ended_agent(database, unverified, tuple(of))
+    ended = first_sight.ended_agent(database, unverified, of)
     [organization] = database.fetch("organizations/get_organization")
     for row in database.fetch("provisioning/list_rules"):
         compared = _comparisons(s, database, Rule.of(row.trust), unverified, at)
@@ -138,6 +152,7 @@ def shown(result: RuleResult) -> dict[str, Any]:
         "credentialId": None if result.credential_id is None else str(result.credential_id),
         "provisioningRule": result.provisioning_rule,
         "accepted": result.is_accepted,
+        "needsClientId": result.needs_client_id,
         "comparisons": [
             {"name": one.name, "expected": one.expected, "found": one.found, "met": one.is_met}
             for one in result.comparisons

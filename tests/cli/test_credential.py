@@ -86,6 +86,9 @@ class TestTrust:
         assert printed[1:] == rule
         now = int(datetime.now(UTC).timestamp())
         token = issuer.token(us, now, sub="job:7", ref="b", team="x=ü", protected=True)
+        (tmp_path / "token").write_text(token)
+        tested = run.invoke("credential", "test", "--agent", agent, "--token", str(tmp_path / "token"))
+        assert (tested.exit_code, "must send client_id with this token" in tested.stderr) == (0, True)
         form = {"grant_type": JWT_BEARER, "client_id": agent, "assertion": token}
         assert service.post("/api/v1/token", data=form).status_code == 200
         [listed] = run.json("credential", "list", "--agent", "builder")
@@ -96,12 +99,14 @@ class TestTrust:
         assert made.stderr == "".join(f"Warning: {warning}\n" for warning in warnings)
 
     def test_says_which_rule_accepts_a_token_and_why_the_others_do_not(
-        self, run: Command, agent: str, tmp_path: Path
+        self, run: Command, acme: str, agent: str, tmp_path: Path
     ) -> None:
-        issuer, us = Issuer.with_curve(), Settings.from_environment(run.environment).issuer
+        issuer, server = Issuer.with_curve(), Settings.from_environment(run.environment).issuer
+        us = f"{server}/{acme}"
         keys, file = tmp_path / "keys.json", tmp_path / "token"
         keys.write_text(json.dumps(issuer.jwks()))
-        trust = ("credential", "trust", "--agent", agent, "--issuer", issuer.url, "--jwks", str(keys))
+        trust: tuple[str, ...] = ("credential", "trust", "--agent", agent, "--issuer", issuer.url, "--jwks", str(keys))
+        trust += ("--audience", us)
         first = run(*trust, "--subject", "job:7", "--claim", "ref=main").split("\t")[0]
         second = run(*trust, "--subject", "job:8").split("\t")[0]
         test, at = ("credential", "test", "--token", str(file)), ("--at", "2026-04-15T12:00:00Z")
@@ -138,5 +143,5 @@ class TestTrust:
         assert without["name"] == "subject"
         file.write_text("x")
         assert "must be a JWT" in run.refused(*test, "--agent", agent)
-        file.write_text(Issuer.with_curve(us).token(us))
+        file.write_text(Issuer.with_curve(server).token(us))
         assert "a token of this server" in run.refused(*test, "--agent", agent)

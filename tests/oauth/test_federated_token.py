@@ -29,14 +29,14 @@ from agentidp.federation import issuer_keys
 from agentidp.federation.issuer_keys import FETCHES_OF_ONE, MAX_BODY, MAX_KEYS_TRIED, WAITING_OF_ONE, IssuerKeys
 from agentidp.federation.rule import found_by
 from agentidp.jose.jwk import MAX_KEYS
-from agentidp.oauth import client_assertion
+from agentidp.oauth import client_assertion, token_test
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY
 from agentidp.oauth.federated_token import MAX_LIFETIME, MAX_RULES, MAX_SIGNATURES, SPIFFE_TYPE
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import ON_CITUS_TOO, Cast, settings_for
-from tests.factories import PATIENCE, Agent, Clock, make_agent, make_organization, usage_sums, wait_until
+from tests.factories import PATIENCE, Agent, Clock, database_of, make_agent, make_organization, usage_sums, wait_until
 from tests.federation.https_issuer import DISCOVERY, HttpsIssuer, https_issuer
 from tests.federation.issuer import NOW, SUBJECT, Issuer, trust
 from tests.oauth.test_token_endpoint import FAILED, claims_of, reasons, refused, whole
@@ -833,3 +833,16 @@ class TestWithoutClientId:
         assert whole(exchange(client, token)) == self.TOO_MANY
         assert reasons(caplog) == ["too many rules for the token"]
         assert claims_of(exchange(client, token, client_id=worker.client_id))["sub"] == worker.client_id
+
+    def test_who_tests_a_token_learns_that_it_needs_client_id(self, worker: Agent, cast: Cast, issuer: Issuer) -> None:
+        def notes(audience: str) -> list[bool]:
+            database = database_of(worker.services, worker.organization_id)
+            token = issuer.token(audience)
+            found = token_test.examine(worker.services, database, token, agent_id=None, at=database.at)
+            return [one.note is not None for one in found if one.is_accepted]
+
+        for audience in (US, ours(worker)):
+            trust(worker, issuer=issuer.url, subject=SUBJECT, audience=audience, jwks=issuer.jwks())
+        assert (notes(US), notes(ours(worker))) == ([True], [False])
+        trust(cast.acme, issuer=issuer.url, subject=SUBJECT, audience=ours(worker), jwks=issuer.jwks())
+        assert notes(ours(worker)) == [True, True]
