@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
+from psycopg.rows import dict_row
 
 from bench import load
 from bench.requests import GRANT, TOKEN, post
@@ -34,12 +35,15 @@ select organization_id, (now() at time zone 'UTC')::date + days, agent_id, slot,
 from agents
 cross join generate_series(0, 1) as days
 cross join generate_series(0, 15) as slot
-where agent_id = %(agent)s
+where organization_id = %(organization)s and agent_id = %(agent)s
 on conflict do nothing
 """
 _LOCK = """
-select from agent_usage_daily where agent_id = %(agent)s and day >= (now() at time zone 'UTC')::date for update
+select from agent_usage_daily
+where organization_id = %(organization)s and agent_id = %(agent)s and day >= (now() at time zone 'UTC')::date
+for update
 """
+"""Citus locks rows of one organization only."""
 
 
 def at_constant_rates(name: str, port: int, requests: list[bytes], rate: float, seconds: float) -> list[dict[str, Any]]:
@@ -88,9 +92,11 @@ def beside_slow_requests(
 def locked_counters(url: str, agent_id: str) -> Iterator[None]:
     """Lock an agent's counters of today, and of tomorrow if midnight is near, until the block ends."""
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(_ROWS, {"agent": agent_id})
+        client = "select organization_id as organization, client_id as agent from clients where client_id = %s"
+        [known] = connection.cursor(row_factory=dict_row).execute(client, [agent_id]).fetchall()
+        connection.execute(_ROWS, known)
         with connection.transaction():
-            connection.execute(_LOCK, {"agent": agent_id})
+            connection.execute(_LOCK, known)
             yield
 
 

@@ -53,9 +53,6 @@ full_page_writes = off
 COMPARES_STATEMENTS = pytest.mark.not_on_citus(
     "compares the texts that are sent; on Citus they have their parameters in them"
 )
-COUNTS_CALLS = pytest.mark.not_on_citus(
-    "counts the Python calls of a request, which sends a message for each statement on Citus"
-)
 ADDS_A_TRIGGER = pytest.mark.not_on_citus("adds a trigger, which Citus refuses on distributed tables")
 REFUSED_BY_CITUS = pytest.mark.not_on_citus(
     "its own statement is refused: across shards, by several roles in one transaction, as COPY, or by a stable function"

@@ -17,7 +17,7 @@ from agentidp.config import Settings
 from agentidp.declarative.applying import LOCK, apply, export
 from agentidp.declarative.document import read_document
 from tests.audit.conftest import events_of
-from tests.citus import someone_waits
+from tests.citus import server_of, someone_waits
 from tests.cli.command import ORGANIZATION, UUID, Command
 from tests.conftest import settings_for
 from tests.factories import NEW_AGENT, PATIENCE, ROOT, wait_until
@@ -350,7 +350,7 @@ def test_a_plan_of_quotas_stops_no_token(run: Command, file: Path) -> None:
     organization_id = run("organization", "create", "Metered")
     file.write_text("organizations:\n- name: Metered\n  quotas: {day: {tokens: 9, enforce: true}}\n")
     issuing = b"select pg_advisory_xact_lock_shared(hashtext(%s), 16)"
-    with psycopg.connect(run.database_url) as holder:
+    with psycopg.connect(server_of(run.database_url, organization_id)) as holder:
         holder.execute(issuing, [organization_id])
         planned = run.invoke("apply", "-f", str(file), "--plan")
         assert (planned.exit_code, "quotas:" in planned.stdout) == (2, True), planned.stderr
