@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from psycopg.rows import tuple_row
 
 from agentidp import create_app
+from agentidp.erasure import delete_organization
 from agentidp.http.logs import JsonFormatter
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.services import Services
@@ -148,6 +149,21 @@ def test_a_client_that_nobody_registered_is_not_named(
     assert invented not in caplog.text
     assert "aidp_secret" not in caplog.text
     assert rows(services, UNKNOWN_ORGANIZATION) == {(NOON.date(), UNKNOWN_AGENT, NETWORK, "unknown client", 2)}
+
+
+def test_a_client_of_a_deleted_organization_is_one_that_nobody_registered(
+    client: FlaskClient, services: Services, cast: Cast
+) -> None:
+    """Also at a server that remembers it, and whatever it sends: nothing of the organization comes back."""
+    acme, url = cast.acme, str(services.settings.database_url)
+    assert ask(client, acme.client_id, acme.client_secret)[0] == 200
+    delete_organization(url, acme.organization_id, at=NOON)
+    for secret in (acme.client_secret, "wrong"):
+        assert ask(client, acme.client_id, secret)[0] == 401
+    assert rows(services, acme.organization_id) == set()
+    assert set(usage_sums(url, acme.organization_id).values()) <= {0, None}
+    [(_, agent_id, _, reason, count)] = rows(services, UNKNOWN_ORGANIZATION)
+    assert (agent_id, reason, count) == (UNKNOWN_AGENT, "unknown client", 2)
 
 
 def test_a_throttled_failure_is_reported_as_well(client: FlaskClient, services: Services, cast: Cast) -> None:

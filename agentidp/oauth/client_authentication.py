@@ -100,9 +100,10 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[[], O
         ``temporarily_unavailable`` with 429.
     """
     s = services()
-    if client.is_remembered:
-        # An unknown client costs a query, so a wrong secret must cost one too.
-        s.directory.look_up(client.agent_id)
+    # An unknown client costs a query, so a wrong secret must cost one too. It also says if the organization was deleted
+    # since the client was remembered: nothing more is counted for it.
+    if client.is_remembered and s.directory.look_up(client.agent_id) is None:
+        client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)
     cell = throttle.cell_of(s.settings.secret_key or b"", client.sent_id, request.remote_addr)
     wait = throttle.record_failure(s.database, cell, _rejection(client), at)
     if wait is not None:
