@@ -291,6 +291,12 @@ def test_the_threat_model_names_modules_and_tables_that_exist() -> None:
     assert {"used_identifiers", "resource_identifiers", "throttle"} <= named
 
 
+def test_the_threat_model_names_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert named and [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / file).read_text()] == []
+
+
 def test_the_table_of_the_schema_has_every_table(database_url: str) -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     documented = re.findall(r"^\|[^|]*\| `([a-z_]+)`( \*)? \|", text, re.MULTILINE)
