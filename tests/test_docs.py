@@ -294,7 +294,8 @@ def test_the_threat_model_names_modules_and_tables_that_exist() -> None:
 def test_the_threat_model_names_tests_that_exist() -> None:
     text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
-    assert named and [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / file).read_text()] == []
+    assert named
+    assert [(file, name) for file, name in named if f"def {name}(" not in (ROOT / file).read_text("utf-8")] == []
 
 
 def test_the_table_of_the_schema_has_every_table(database_url: str) -> None:
