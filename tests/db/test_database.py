@@ -96,9 +96,8 @@ SOMETHING = (
     "'2026-04-15'",
     "insert into quotas select %(organization_id)s, '00000000-0000-0000-0000-000000000000', 'day', 1000, true, null, "
     "null, '2026-04-15', '2026-04-15'",
-    # 9601 days after 2000-01-01.
-    "update agents set quotas = '{null,null,999,9601,3}' where organization_id = %(organization_id)s",
-    "update organizations set quotas = '{null,1000,null,9601,3}' where organization_id = %(organization_id)s",
+    "update agents set quotas = '{null,null,999}' where organization_id = %(organization_id)s",
+    "update organizations set quotas = '{null,1000,null}' where organization_id = %(organization_id)s",
     "insert into quota_refusals_daily select %(organization_id)s, '2026-04-15', %(agent_id)s, 'agent', 'day', 0, "
     "count_nothing(), count_nothing()",
     "insert into credential_usage_daily select %(organization_id)s, '2026-04-15', %(agent_id)s, %(agent_id)s, "
