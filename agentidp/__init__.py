@@ -31,8 +31,7 @@ from agentidp.findings import listing as finding_listing
 from agentidp.http import error_rendering, request_context, request_metrics, staleness
 from agentidp.http.openapi import Api
 from agentidp.oauth import introspection, metadata, revocation, token
-from agentidp.operations import api_docs, audit_trail, index
-from agentidp.operations import health as operations
+from agentidp.operations import api_docs, audit_trail, health, index
 from agentidp.registry import agents, credentials, markers, provisioning, quotas, resource_servers
 from agentidp.registry import organizations as organization
 from agentidp.server import request_errors, sending, wiring
@@ -62,7 +61,7 @@ BLUEPRINTS = (
     markers.blueprint,
     quotas.blueprint,
     alert_targets.blueprint,
-    operations.blueprint,
+    health.blueprint,
     audit_trail.blueprint,
     index.blueprint,
     api_docs.blueprint,

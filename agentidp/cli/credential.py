@@ -16,7 +16,7 @@ from agentidp.cli.options import agent_option, as_json_option, moment
 from agentidp.cli.output import show
 from agentidp.cli.rule_options import rule_body, rule_options
 from agentidp.clock import utc_now
-from agentidp.oauth import token_test
+from agentidp.oauth import rule_results
 from agentidp.registry import credentials
 
 MAX_LIFETIME_DAYS = 36_500
@@ -115,9 +115,9 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
         else:
             organization_id = organization_named(services, str(organization)).organization_id
         database = services.database.of(organization_id, utc_now())
-        found = token_test.examine(services, database, token.read(), agent_id=agent_id, at=at or database.at)
+        found = rule_results.examine(services, database, token.read(), agent_id=agent_id, at=at or database.at)
     if as_json:
-        show([token_test.shown(one) for one in found], as_json)
+        show([rule_results.shown(one) for one in found], as_json)
     else:
         show([line for one in found for line in _lines(one)], as_json)
     accepted = [one for one in found if one.is_accepted]
@@ -127,7 +127,7 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
         click.echo(accepted[0].note, err=True)
 
 
-def _lines(result: token_test.RuleResult) -> list[dict[str, Any]]:
+def _lines(result: rule_results.RuleResult) -> list[dict[str, Any]]:
     return [
         {
             "credentialId": None if result.credential_id is None else str(result.credential_id),

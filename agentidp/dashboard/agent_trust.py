@@ -16,7 +16,7 @@ from agentidp.dashboard.forms import Form
 from agentidp.federation.rule_checks import MAX_URL, MAX_VALUE, RuleRefused
 from agentidp.federation.rule_text import claims_of, jwk_set_of
 from agentidp.http.errors import Conflict, ValidationError, existing
-from agentidp.oauth import token_test
+from agentidp.oauth import rule_results
 from agentidp.oauth.client_assertion import MAX_LENGTH
 from agentidp.registry.credentials import MAX_LABEL, NewCredentialSchema, add_credential, represent, trusted
 from agentidp.services import services
@@ -82,7 +82,7 @@ def test_token(caller: Caller, agent_id: UUID) -> Response:
     if request.method == "POST":
         database = services().database.of(caller.organization_id, caller.at)
         try:
-            results = token_test.examine(
+            results = rule_results.examine(
                 services(), database, forms.text("token")["token"], agent_id=agent_id, at=caller.at
             )
         except ConfigurationError as refused:

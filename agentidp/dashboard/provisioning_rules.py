@@ -22,7 +22,7 @@ from agentidp.federation.agent_name import MAX_NAME_TEMPLATE
 from agentidp.federation.rule_checks import RuleRefused
 from agentidp.federation.rule_text import claims_of, jwk_set_of
 from agentidp.http.errors import Conflict, ValidationError
-from agentidp.oauth import token_test
+from agentidp.oauth import rule_results
 from agentidp.oauth.client_assertion import MAX_LENGTH
 from agentidp.oauth.quotas import WINDOWS
 from agentidp.registry.organizations import update_organization
@@ -127,7 +127,7 @@ def test_token(caller: Caller) -> Response:
     if request.method == "POST":
         database = services().database.of(caller.organization_id, caller.at)
         try:
-            results = token_test.examine(
+            results = rule_results.examine(
                 services(), database, forms.text("token")["token"], agent_id=None, at=caller.at
             )
         except ConfigurationError as refused:

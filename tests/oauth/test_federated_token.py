@@ -29,7 +29,7 @@ from agentidp.federation import issuer_keys
 from agentidp.federation.issuer_keys import FETCHES_OF_ONE, MAX_BODY, MAX_KEYS_TRIED, WAITING_OF_ONE, IssuerKeys
 from agentidp.federation.rule import found_by
 from agentidp.jose.jwk import MAX_KEYS
-from agentidp.oauth import client_assertion, token_test
+from agentidp.oauth import client_assertion, rule_results
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY
 from agentidp.oauth.federated_token import MAX_LIFETIME, MAX_RULES, MAX_SIGNATURES, SPIFFE_TYPE
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
@@ -838,7 +838,7 @@ class TestWithoutClientId:
         def notes(audience: str) -> list[bool]:
             database = database_of(worker.services, worker.organization_id)
             token = issuer.token(audience)
-            found = token_test.examine(worker.services, database, token, agent_id=None, at=database.at)
+            found = rule_results.examine(worker.services, database, token, agent_id=None, at=database.at)
             return [one.note is not None for one in found if one.is_accepted]
 
         for audience in (US, ours(worker)):

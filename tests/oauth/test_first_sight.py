@@ -20,7 +20,7 @@ from agentidp import create_app
 from agentidp.erasure import delete_organization, erase_agent
 from agentidp.federation.rule import selector_of
 from agentidp.federation.rule_checks import checked
-from agentidp.oauth import client_assertion, first_sight, token_test
+from agentidp.oauth import client_assertion, first_sight, rule_results
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY
 from agentidp.oauth.federated_token import MAX_LIFETIME, SPIFFE_TYPE
 from agentidp.registry import quotas
@@ -362,7 +362,7 @@ def test_nor_what_somebody_had_registered(
     token = issuer.token(audience(acme))
     assert whole(ask(client, token)) == FAILED
     database = database_of(acme.services, acme.organization_id)
-    *_, found = token_test.examine(acme.services, database, token, agent_id=None, at=NOON)
+    *_, found = rule_results.examine(acme.services, database, token, agent_id=None, at=NOON)
     assert [(one.name, one.found) for one in found.comparisons if not one.is_met] == [
         ("agent of the subject", str(agent.agent_id))
     ]
