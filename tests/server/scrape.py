@@ -58,7 +58,7 @@ class MeteredServer(Server):
     def workers(self) -> list[int]:
         return [pid for pid in children(self.main_process(), "gunicorn") if pid != self.metrics_process()]
 
-    def directory(self) -> Path:
+    def metrics_directory(self) -> Path:
         """Where the workers count."""
         environment = Path(f"/proc/{self.workers()[0]}/maps").read_text()
         [found] = {Path(line.split()[-1]).parent for line in environment.splitlines() if "agentidp-metrics-" in line}

@@ -130,7 +130,7 @@ def test_the_metrics_equal_the_ledger_after_a_load_with_killed_workers(
     wait_until(lambda: metered.value("agentidp_workers") == 2)
     assert metered.value("agentidp_workers_configured") == 2
     live = {str(pid) for pid in metered.workers()} | {"0", str(metered.main_process())}
-    wait_until(lambda: {file.stem.rpartition("_")[2] for file in metered.directory().glob("*.db")} <= live)
+    wait_until(lambda: {file.stem.rpartition("_")[2] for file in metered.metrics_directory().glob("*.db")} <= live)
     assert metered.value("agentidp_tokens_issued_total") == issued
 
 
@@ -168,7 +168,7 @@ def test_a_reload_keeps_what_was_counted(metered: MeteredServer) -> None:
 def test_the_files_go_when_the_service_ends(database_url: str) -> None:
     with MeteredServer(database_url) as metered:
         metered.get("/")
-        directory, process = metered.directory(), metered.metrics_process()
+        directory, process = metered.metrics_directory(), metered.metrics_process()
         assert directory.stat().st_mode & 0o777 == 0o700
     assert not directory.exists()
     wait_until(lambda: not Path(f"/proc/{process}").exists())
@@ -178,7 +178,7 @@ def test_the_files_go_when_the_service_ends(database_url: str) -> None:
 def test_the_files_go_when_the_main_process_is_killed(database_url: str) -> None:
     with MeteredServer(database_url) as metered:
         metered.get("/")
-        directory = metered.directory()
+        directory = metered.metrics_directory()
         os.kill(metered.main_process(), signal.SIGKILL)
         wait_until(lambda: not directory.exists())
 
