@@ -1,7 +1,7 @@
 """The keys of other issuers, and their metadata: what an issuer publishes is fetched, bounded and remembered.
 
 A fetch runs in a thread of its own, and goes on if nobody waits for it. Few requests wait; any other that needs keys
-which are not there is told when to ask again. Known keys that are no longer fresh are used while they are fetched.
+which are not there learns when to ask again. Known keys that are no longer fresh are used while they are fetched.
 
 Nobody may crowd out others. An organization has few fetches and few waiting requests at a time. One whose issuers are
 slow gets half of the fetches at most, and none of its requests waits. Keys that have verified a token are forgotten for
