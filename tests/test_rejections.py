@@ -16,8 +16,8 @@ from prometheus_client import REGISTRY
 from psycopg.rows import tuple_row
 
 from agentidp import create_app
-from agentidp.erasure import delete_organization
 from agentidp.http.logs import JsonFormatter
+from agentidp.maintenance.erasure import delete_organization
 from agentidp.oauth.throttle import FAILURES_A_MINUTE
 from agentidp.services import Services
 from agentidp.usage import (

@@ -14,8 +14,8 @@ from agentidp.cli.named import AgentOf, agent_named, organization_named
 from agentidp.cli.options import as_json_option, number_or_none, organization_option
 from agentidp.cli.output import show
 from agentidp.clock import utc_now
-from agentidp.erasure import erase_agent
 from agentidp.http.errors import NotFound, existing
+from agentidp.maintenance.erasure import erase_agent
 from agentidp.registry import agents, credentials
 from agentidp.services import Services
 

@@ -17,8 +17,8 @@ from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 from agentidp.declarative import applying
 from agentidp.declarative.document import write_document
-from agentidp.erasure import delete_organization
 from agentidp.findings.thresholds import SUSPENSION_NOTICE_DAYS
+from agentidp.maintenance.erasure import delete_organization
 from agentidp.registry import organizations
 from agentidp.registry.administrator import add_administered_organization
 from agentidp.services import Services

@@ -13,6 +13,7 @@ from uuid import UUID
 import psycopg
 from flask import Request, g
 
+from agentidp.caller.token_verification import verified_token
 from agentidp.dashboard import attempts, session
 from agentidp.db.sql import Call
 from agentidp.http.errors import ApiError
@@ -20,7 +21,6 @@ from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.oauth import issuance
 from agentidp.registry import operator_token
 from agentidp.services import Services, services
-from agentidp.token_verification import verified_token
 
 LIFETIME = 5 * 60
 """Seconds within which a link must be used."""

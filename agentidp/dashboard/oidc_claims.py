@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from agentidp.config.oidc import ANYONE, ORGANIZATION_ID, OidcSettings
 from agentidp.dashboard.person import ADMINISTRATOR, VIEWER
 from agentidp.http.schemas import MAX_NAME
-from agentidp.oidc_settings import ANYONE, ORGANIZATION_ID, OidcSettings
 
 _SUBJECT = re.compile(r"[ -~]{1,255}")
 

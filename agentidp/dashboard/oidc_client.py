@@ -18,10 +18,10 @@ from urllib.parse import SplitResult, urlencode
 import flask
 from flask import Response
 
+from agentidp.config.oidc import OidcSettings
 from agentidp.dashboard.oidc_claims import merged, values_of
 from agentidp.federation.issuer_keys import ACCEPT, MAX_BODY, TIMEOUT, checked_url, json_object
 from agentidp.jose.jws import NUMERIC_DATE_LIMIT, UnverifiedJwt, base64url, read_unverified
-from agentidp.oidc_settings import OidcSettings
 from agentidp.outbound.client import RequestFailed, proxy_of_environment, request
 from agentidp.outbound.networks import OF_THE_OPERATOR
 

@@ -19,13 +19,13 @@ from typing import Any
 from flask import Flask, Response, g, request
 
 from agentidp.audit import INSTANCE
+from agentidp.config.oidc import OidcSettings
 from agentidp.dashboard import oidc_client
 from agentidp.dashboard.oidc_client import BadResponse, Unavailable
 from agentidp.dashboard.oidc_places import Places
 from agentidp.dashboard.session import SignInRefused
 from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, TIMEOUT, IssuerKeys, KeySource, KeysUnavailable
 from agentidp.oauth import throttle
-from agentidp.oidc_settings import OidcSettings
 from agentidp.outbound.client import proxy_of_environment
 from agentidp.outbound.networks import OF_THE_OPERATOR
 from agentidp.services import services

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from agentidp.config import LEEWAY, Settings
+from agentidp.config.oidc import OidcSettings
 from agentidp.db.sql import Call
 from agentidp.jose.sealing import Sealer, Unreadable
-from agentidp.oidc_settings import OidcSettings
 from agentidp.scopes import SCOPES
 
 VIEWER, ADMINISTRATOR = "viewer", "administrator"

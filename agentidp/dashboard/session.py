@@ -18,6 +18,7 @@ from flask import Response, g, request
 
 from agentidp import audit
 from agentidp.caller import Caller
+from agentidp.caller.token_verification import verified_token
 from agentidp.config import Settings
 from agentidp.dashboard import person
 from agentidp.dashboard.person import Person
@@ -28,7 +29,6 @@ from agentidp.jose.access_token import AccessToken, SigningKey, TokenRefused
 from agentidp.oauth import issuance
 from agentidp.oauth.token_revocation import end_session
 from agentidp.services import Services, services
-from agentidp.token_verification import verified_token
 
 SCOPE = "analytics:read"
 """The one scope of an agent's session."""

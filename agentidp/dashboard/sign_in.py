@@ -10,6 +10,7 @@ import psycopg
 from flask import Request, Response, g, request
 
 from agentidp.caller import Caller, public
+from agentidp.caller.token_verification import verified_token
 from agentidp.dashboard import attempts, link, oidc_sign_in, pages, return_page, session
 from agentidp.dashboard.person import Person
 from agentidp.dashboard.session import SCOPE, NotSignedIn, SignInRefused
@@ -19,7 +20,6 @@ from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.client_form import read_form
 from agentidp.oauth.quotas import QuotaExhausted
 from agentidp.services import services
-from agentidp.token_verification import verified_token
 from agentidp.usage import record_rejection
 
 NOTICES = {

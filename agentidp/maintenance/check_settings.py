@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from agentidp import config, oidc_settings
-from agentidp.config import ConfigurationError, Settings
+from agentidp import config
+from agentidp.config import ConfigurationError, Settings, oidc
 from agentidp.maintenance.result import FAILED, OK, WARNING, Result
 
 _NAME = re.compile(r"\b(?:AGENTIDP_[A-Z_]+|PORT|WEB_CONCURRENCY)\b")
@@ -18,7 +18,7 @@ OF_OTHERS = {"AGENTIDP_BIND", "AGENTIDP_IMAGE"}
 
 def names_of_settings() -> set[str]:
     """Every variable that is read, from the source: a list beside it would be forgotten."""
-    sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (config, oidc_settings)]
+    sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (config, oidc)]
     return set(_NAME.findall("\n".join(sources))) | OF_OTHERS
 
 

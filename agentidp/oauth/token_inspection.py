@@ -8,6 +8,7 @@ from datetime import datetime
 import marshmallow as ma
 import psycopg
 
+from agentidp.caller.token_verification import verified_token
 from agentidp.db.sql import Call
 from agentidp.http.errors import OAuthError
 from agentidp.http.request_context import current_context, current_request
@@ -15,7 +16,6 @@ from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.client_form import ClientFormSchema, read_form
 from agentidp.services import services
-from agentidp.token_verification import verified_token
 
 
 class TokenFormSchema(ClientFormSchema):

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.erasure import erase_agent
+from agentidp.maintenance.erasure import erase_agent
 from agentidp.registry import operator_token
 from agentidp.registry.agents import remove_agent
 from agentidp.registry.credentials import add_credential, end_credential

@@ -180,7 +180,7 @@ def test_an_interrupted_deletion_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("agentidp.erasure.delete_days", interrupted)
+        patch.setattr("agentidp.maintenance.erasure.delete_days", interrupted)
         assert run.invoke("organization", "delete", "--yes", cast.acme.organization_id).exit_code != 0
     # Its tokens have stopped working, and everything is still there.
     assert token(client, cast.acme).status_code == 401

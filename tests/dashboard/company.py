@@ -19,7 +19,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from agentidp.oidc_settings import OidcSettings
+from agentidp.config.oidc import OidcSettings
 from tests.factories import NOON
 
 CLIENT_ID = "the-dashboard"

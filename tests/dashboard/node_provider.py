@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agentidp.oidc_settings import OidcSettings
+from agentidp.config.oidc import OidcSettings
 from tests.factories import PATIENCE, ROOT
 
 CLIENT_SECRET = "a-secret-that-the-provider-knows-too"

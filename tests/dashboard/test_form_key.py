@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 from agentidp.audit.reading import chain
 from agentidp.dashboard.form_key import LIFETIME, new_form_key
-from agentidp.erasure import delete_organization
+from agentidp.maintenance.erasure import delete_organization
 from agentidp.services import Services
 from tests.citus import WATCHES_THE_COORDINATOR
 from tests.conftest import Cast

@@ -24,7 +24,7 @@ from agentidp.dashboard.person import ADMINISTRATOR, VIEWER
 from agentidp.dashboard.return_page import MAX_LENGTH
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
-from agentidp.erasure import delete_organization
+from agentidp.maintenance.erasure import delete_organization
 from agentidp.registry.organizations import update_organization
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified

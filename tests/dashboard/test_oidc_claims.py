@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from agentidp.config.oidc import OidcSettings
 from agentidp.dashboard import oidc_claims
 from agentidp.dashboard.oidc_claims import NoAccess
 from agentidp.http.schemas import MAX_NAME
-from agentidp.oidc_settings import OidcSettings
 
 ACME, OTHER = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789", "org-1a1b2c3d-e4f5-6789-abcd-ef0123456789"
 

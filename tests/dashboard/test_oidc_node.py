@@ -14,8 +14,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp import create_app
+from agentidp.config.oidc import OidcSettings
 from agentidp.dashboard.oidc_sign_in import PATH
-from agentidp.oidc_settings import OidcSettings
 from agentidp.services import Services
 from tests.conftest import _fresh_database, settings_for
 from tests.dashboard.conftest import SAME_ORIGIN, Page

@@ -195,7 +195,7 @@ class TestTable:
         assert_error(response, 415, "UNSUPPORTED_MEDIA_TYPE", message)
 
     def test_rate_limited(self, own_app: Flask) -> None:
-        # That of the findings needs several requests at once (tests/test_expensive_reads.py).
+        # That of the findings needs several requests at once (tests/services/test_expensive_reads.py).
         @own_app.route("/api/v1/limited")
         def limited() -> None:
             raise RateLimited(headers={"Retry-After": "7"})

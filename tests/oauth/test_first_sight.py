@@ -17,9 +17,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.erasure import delete_organization, erase_agent
 from agentidp.federation.rule import selector_of
 from agentidp.federation.rule_checks import checked
+from agentidp.maintenance.erasure import delete_organization, erase_agent
 from agentidp.oauth import client_assertion, first_sight, rule_results
 from agentidp.oauth.client_assertion import CLIENT_LEEWAY
 from agentidp.oauth.federated_token import MAX_LIFETIME, SPIFFE_TYPE

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import select
 import re
+import select
 import socket
 import time
 from pathlib import Path

@@ -19,6 +19,7 @@ from uuid import UUID
 import psycopg
 from flask import Flask, Response, request
 
+from agentidp.caller.token_verification import verified_token
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.read_replica import POSITION
@@ -31,7 +32,6 @@ from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.scopes import SCOPES
 from agentidp.services import services
-from agentidp.token_verification import verified_token
 from agentidp.usage import record_rejection, request_made
 
 API_PREFIX = "/api/v1/"

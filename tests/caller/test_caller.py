@@ -11,8 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp import token_verification
-from agentidp.caller import Caller, authenticate, bearer
+from agentidp.caller import Caller, authenticate, bearer, token_verification
 from agentidp.db.sql import only_reads
 from agentidp.http.logs import JsonFormatter
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES

@@ -15,11 +15,11 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.expensive_reads import IN_ALL, PER_ORGANIZATION, RETRY_AFTER, ExpensiveReads
 from agentidp.findings import KINDS
 from agentidp.http.errors import RateLimited
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
+from agentidp.services.expensive_reads import IN_ALL, PER_ORGANIZATION, RETRY_AFTER, ExpensiveReads
 from tests.citus import COMPARES_STATEMENTS
 from tests.conftest import Cast
 from tests.factories import PATIENCE, SECRET_KEY, Agent, Server, usage_sums, wait_until

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from agentidp.config_values import ConfigurationError, is_issuer, secret
+from agentidp.config.values import ConfigurationError, is_issuer, secret
 
 ANYONE = "*"
 """Stands for every value of a claim, and for its absence."""

@@ -11,17 +11,17 @@ from uuid import UUID
 from flask import current_app
 
 from agentidp.actor import SYSTEM, Actor
-from agentidp.client_directory import ClientDirectory
 from agentidp.config import Settings
 from agentidp.db.database import Database
 from agentidp.db.read_replica import ReadReplica
-from agentidp.expensive_reads import ExpensiveReads
 from agentidp.federation.issuer_keys import IssuerKeys
 from agentidp.federation.rule import Rule
 from agentidp.jose.access_token import AccessToken
 from agentidp.jose.signing_keys import SigningKeys
 from agentidp.outbound.networks import AllowedNetworks
-from agentidp.token_rate import TokenRate
+from agentidp.services.client_directory import ClientDirectory
+from agentidp.services.expensive_reads import ExpensiveReads
+from agentidp.services.token_rate import TokenRate
 
 
 @dataclass(frozen=True)

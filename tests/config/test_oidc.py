@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agentidp.config import ConfigurationError, Settings
-from agentidp.oidc_settings import MAX_ISSUER, OidcSettings
+from agentidp.config.oidc import MAX_ISSUER, OidcSettings
 from tests.factories import ROOT
 
 ACME = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
@@ -140,7 +140,7 @@ def test_a_secret_and_a_file_of_it_are_too_much(tmp_path: Path) -> None:
 
 
 def test_the_guide_has_every_setting_and_its_default() -> None:
-    source = (ROOT / "agentidp" / "oidc_settings.py").read_text(encoding="utf-8")
+    source = (ROOT / "agentidp" / "config" / "oidc.py").read_text(encoding="utf-8")
     guide = (ROOT / "docs" / "sign-in.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(AGENTIDP_OIDC_[A-Z_]+)` \| (.*?) ?\|", guide, re.MULTILINE))
     assert set(re.findall(r'"(AGENTIDP_OIDC_[A-Z_]+)"', source)) == rows.keys()

@@ -10,8 +10,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from agentidp.config_values import LOOPBACK_HOSTS, ConfigurationError, is_issuer, secret
-from agentidp.oidc_settings import OidcSettings
+from agentidp.config.oidc import OidcSettings
+from agentidp.config.values import LOOPBACK_HOSTS, ConfigurationError, is_issuer, secret
 
 __all__ = ["LOOPBACK_HOSTS", "ConfigurationError", "Settings"]
 

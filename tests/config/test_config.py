@@ -132,7 +132,7 @@ NUMBERS = [name for name, (_, default, *_) in SETTINGS.items() if isinstance(def
 
 
 def test_every_setting_is_tested() -> None:
-    # tests/test_oidc_settings.py has those of OpenID Connect.
+    # tests/config/test_oidc.py has those of OpenID Connect.
     assert {field.name for field in fields(Settings)} - {"oidc"} == {field for field, *_ in SETTINGS.values()}
 
 
