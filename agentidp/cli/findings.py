@@ -28,22 +28,12 @@ id_argument = click.argument("finding_id", type=click.UUID, metavar="ID")
 note_option = click.option("--note", help="For people.")
 
 
-class _Group(click.Group):
-    """``agentidp findings --organization ID`` computes, as it did before there were other commands."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments of the group."""
-        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
-            args = ["compute", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group("findings", cls=_Group)
+@click.group("findings")
 def commands() -> None:
     """Findings: an organization's unusual usage.
 
-    agentidp findings --organization ID computes them now. All other commands are about findings with their state, as
-    they were stored last.
+    compute judges the usage now and stores nothing. All other commands are about findings with their state, as they
+    were stored last.
 
     Findings with their state are printed as: id, state, severity, kind, agent, window, summary, time of
     acknowledgement, and until when they are muted.
