@@ -1,4 +1,4 @@
-"""Completion in the shell: the line that the README gives."""
+"""Completion in the shell: the line that docs/commands.md gives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.factories import ROOT
 
-LINES = re.findall(r"^(.*_AGENTIDP_COMPLETE=.*?) +#", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+LINES = re.findall(r"^(.*_AGENTIDP_COMPLETE=.*?) +#", (ROOT / "docs" / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.program
