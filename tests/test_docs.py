@@ -283,7 +283,8 @@ CLAIMS = {"iss", "aud", "exp", "typ", "cnf", "organization_id", "code"}
 
 
 def test_the_threat_model_names_modules_and_tables_that_exist() -> None:
-    modules = {path.parent.name if path.stem == "__init__" else path.stem for path in (ROOT / "agentidp").rglob("*.py")}
+    files = (ROOT / "agentidp").rglob("*.py")
+    modules = {path.parent.name if path.stem == "__init__" else path.stem for path in files}
     schema = "\n".join(file.read_text(encoding="utf-8") for step in steps() for file in step.files)
     tables = set(re.findall(r"^create table (\w+)", schema, re.MULTILINE))
     named = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "security.md").read_text(encoding="utf-8")))
