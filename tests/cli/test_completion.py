@@ -12,7 +12,8 @@ import pytest
 
 from tests.factories import ROOT
 
-LINES = re.findall(r"^(.*_AGENTIDP_COMPLETE=.*?) +#", (ROOT / "docs" / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
+GUIDE = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+LINES = re.findall(r"^(.*_AGENTIDP_COMPLETE=.*?) +#", GUIDE, re.MULTILINE)
 
 
 @pytest.mark.program
