@@ -92,6 +92,15 @@ class Agent:
         """As OAuth spells it."""
         return str(self.agent_id)
 
+    @property
+    def form(self) -> dict[str, str]:
+        """The form of a token request that succeeds."""
+        return {
+            "grant_type": "client_credentials",
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+        }
+
     def token(self, **changes: Any) -> str:
         """A valid access token of the agent that was not issued by the token endpoint, so that nothing counts it.
 

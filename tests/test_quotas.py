@@ -54,7 +54,6 @@ from tests.factories import (
     usage_sums,
     wait_until,
 )
-from tests.http.test_errors import token_form
 from tests.test_exactness import THREADS, Load, assert_counted
 from tests.test_usage import SLOTS
 
@@ -822,7 +821,7 @@ class TestLostConnection:
             # One token of the two was issued already.
             set_quota(database_url, agent.organization_id, agent.agent_id, "day", 2)
             proxy.loses_answers = True
-            assert app.test_client().post("/api/v1/token", data=token_form(agent)).status_code == 503
+            assert app.test_client().post("/api/v1/token", data=agent.form).status_code == 503
             proxy.loses_answers = False
             proxy.cut()
             assert statuses_until(app, agent, 429) == [429]
@@ -834,7 +833,7 @@ class TestLostConnection:
             set_quota(database_url, agent.organization_id, agent.agent_id, "day", 2)
             one.send(LOCK, organization_id=agent.organization_id).result(PATIENCE)
             with ThreadPoolExecutor(1) as thread:
-                asked = thread.submit(app.test_client().post, "/api/v1/token", data=token_form(agent))
+                asked = thread.submit(app.test_client().post, "/api/v1/token", data=agent.form)
                 wait_until(lambda: observer.connection.execute(WAITS, [one.pid]).fetchone() == (1,))
                 [(pid,)] = observer.connection.execute(
                     "select pid from pg_stat_activity where pg_blocking_pids(pid) = array[%s::integer]", [one.pid]
@@ -851,7 +850,7 @@ def statuses_until(app: Flask, agent: Agent, status: int) -> list[int]:
     found: list[int] = []
 
     def is_reached() -> bool:
-        found.append(app.test_client().post("/api/v1/token", data=token_form(agent)).status_code)
+        found.append(app.test_client().post("/api/v1/token", data=agent.form).status_code)
         return found[-1] == status
 
     wait_until(is_reached)

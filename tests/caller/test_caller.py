@@ -206,8 +206,9 @@ def test_a_request_is_counted_whatever_its_status(client: FlaskClient, cast: Cas
         client.put("/api/v1/agents", headers=headers).status_code,
         client.get("/api/v1/agents", headers=headers).status_code,
         client.head("/api/v1/agents", headers=headers).status_code,
+        client.options("/api/v1/agents", headers=headers).status_code,
     ]
-    assert statuses == [400, 400, 415, 409, 413, 404, 404, 405, 200, 200]
+    assert statuses == [400, 400, 415, 409, 413, 404, 404, 405, 200, 200, 200]
     counted = usage_sums(database_url, cast.acme.organization_id)
     assert {n for name, n in counted.items() if "requests" in name} == {len(statuses)}
     assert {n for name, n in counted.items() if "requests" not in name} == {0}

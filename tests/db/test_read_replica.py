@@ -28,7 +28,7 @@ from tests.dashboard.conftest import with_session
 from tests.db.test_unreachable import DEADLINE, STATEMENT_TIMEOUT, killed
 from tests.factories import PATIENCE, Agent, Clock, make_agent, make_finding, usage_sums, wait_until
 from tests.frozen import frozen
-from tests.http.test_errors import assert_unavailable, token_form
+from tests.http.test_errors import assert_unavailable
 from tests.machine import within
 from tests.routes import PAGES, PROTECTED, Route
 from tests.standby import Pair, execute, replicated
@@ -106,7 +106,7 @@ def tokens(client: FlaskClient, agent: Agent) -> tuple[int, bool]:
 
 def issue(client: FlaskClient, agent: Agent) -> None:
     """Issue a token."""
-    assert client.post("/api/v1/token", data=token_form(agent)).status_code == 200
+    assert client.post("/api/v1/token", data=agent.form).status_code == 200
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -438,10 +438,10 @@ class TestPromotion:
                 issue(client, agent)
             pair.wait()
             killed(pair.primary)
-            assert client.post("/api/v1/token", data=token_form(agent)).status_code == 503
+            assert client.post("/api/v1/token", data=agent.form).status_code == 503
             execute(pair.standby.url, "select pg_promote()")
             with within(3):
-                wait_until(lambda: client.post("/api/v1/token", data=token_form(agent)).status_code == 200)
+                wait_until(lambda: client.post("/api/v1/token", data=agent.form).status_code == 200)
             # The only server that is left is no standby any more.
             wait_until(lambda: tokens(client, agent) == (6, False))
             assert usage_sums(pair.standby.url, agent.organization_id)["tokens"] == 6
@@ -454,10 +454,10 @@ class TestPromotion:
             issue(client, agent)
             pair.wait()
             with frozen(pair.primary):
-                assert client.post("/api/v1/token", data=token_form(agent)).status_code == 503
+                assert client.post("/api/v1/token", data=agent.form).status_code == 503
                 execute(pair.standby.url, "select pg_promote()")
                 with within(3 * DEADLINE):
-                    wait_until(lambda: client.post("/api/v1/token", data=token_form(agent)).status_code == 200)
+                    wait_until(lambda: client.post("/api/v1/token", data=agent.form).status_code == 200)
             assert usage_sums(pair.standby.url, agent.organization_id)["tokens"] == 2
 
     def test_a_server_that_became_read_only_is_left_and_used_again(
@@ -467,16 +467,16 @@ class TestPromotion:
             issue(client, agent)
             execute(pair.primary.url, "alter system set default_transaction_read_only = on")
             execute(pair.primary.url, "select pg_reload_conf()")
-            wait_until(lambda: client.post("/api/v1/token", data=token_form(agent)).status_code == 503)
+            wait_until(lambda: client.post("/api/v1/token", data=agent.form).status_code == 503)
             for _ in range(20):
-                assert client.post("/api/v1/token", data=token_form(agent)).status_code == 503
+                assert client.post("/api/v1/token", data=agent.form).status_code == 503
             assert client.get("/readyz").status_code == 503
             messages = said(caplog)
             assert (messages.count("database unreachable"), messages.count("database unavailable")) == (1, 0)
             execute(pair.primary.url, "alter system reset default_transaction_read_only")
             execute(pair.primary.url, "select pg_reload_conf()")
             with within(3):
-                wait_until(lambda: client.post("/api/v1/token", data=token_form(agent)).status_code == 200)
+                wait_until(lambda: client.post("/api/v1/token", data=agent.form).status_code == 200)
 
     def test_a_standby_cannot_be_the_primary(self, shared_pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
         app = create_app(settings_for(shared_pair.standby.url), clock=Clock())

@@ -38,7 +38,6 @@ from agentidp.registry.agents import NewAgentSchema
 from agentidp.scopes import SCOPES
 from tests.conftest import Cast, settings_for
 from tests.factories import ROOT, Clock, Server, make_agent, make_organization, usage_sums
-from tests.http.test_errors import token_form
 from tests.routes import NOWHERE, ROUTES, Route
 
 DOCUMENT = "/api/v1/openapi.json"
@@ -390,7 +389,7 @@ def test_describes_what_a_token_says_of_quotas(client: FlaskClient, cast: Cast, 
     for path in (f"/api/v1/agents/{cast.acme.client_id}/quotas/day", "/api/v1/quotas/month"):
         client.put(path, json={"tokens": 1, "enforce": True}, headers=cast.acme.bearer())
     for expected in (200, 429):
-        response = client.post(route.path(), data=token_form(cast.acme))
+        response = client.post(route.path(), data=cast.acme.form)
         assert response.status_code == expected
         assert {"RateLimit-Policy", "RateLimit"} <= set(response.headers.keys())
         assert_described(document, route, response)
