@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from ipaddress import ip_network
@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agentidp.alerts import outbox, targets
+from agentidp.alerts import channels, outbox, targets
 from agentidp.alerts.delivery import Dispatcher
 from agentidp.alerts.state_change import StateChange
 from agentidp.clock import utc_now
+from agentidp.db.organization import OrganizationDatabase
+from agentidp.registry.agents import update_agent
 from agentidp.services import Services
 from tests.alerts.receiver import Receiver, accepting
-from tests.factories import NOON, Clock, make_organization
+from tests.factories import NOON, PATIENCE, Clock, database_of, make_agent, make_organization
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
@@ -53,39 +54,57 @@ class Outbox:
         self.services = replace(services, settings=replace(services.settings, alert_networks=LOOPBACK))
         self.organization_id = make_organization(services, name)
 
+    @property
+    def database(self) -> OrganizationDatabase:
+        """The database as the organization sees it now."""
+        return database_of(self.services, self.organization_id)
+
+    def dispatcher(self, **settings: Any) -> contextlib.closing[Dispatcher]:
+        """What sends, perhaps with other settings."""
+        services = self.services
+        return contextlib.closing(Dispatcher(replace(services.settings, **settings), services.database, services.clock))
+
+    def add_agent(self, owner: str) -> UUID:
+        """Register an agent of this owner; its id."""
+        agent_id = make_agent(self.services, self.organization_id, f"agent of {owner}").agent_id
+        self.change_owner(agent_id, owner)
+        return agent_id
+
+    def change_owner(self, agent_id: UUID, owner: str) -> None:
+        """Give an agent to somebody."""
+        with self.database.transaction() as opened:
+            update_agent(opened, agent_id, {"owner": owner})
+
     def add_target(self, url: str, type_: str = "webhook", **values: Any) -> tuple[UUID, str | None]:
         """Add a target; its id, and the key of its webhooks."""
         new = {"name": "on-call", "kinds": None, "minimum_severity": "info", "enabled": True}
-        with self.services.database.of(self.organization_id, self.services.clock()).transaction() as opened:
+        with self.database.transaction() as opened:
             row, secret = targets.add_target(opened, self.services.settings, type=type_, url=url, **(new | values))
         return row.target_id, secret
 
-    def put(self, *changes: StateChange) -> None:
+    def put(self, *changes: StateChange, contributors: Collection[UUID] = ()) -> None:
         """Put changes into the outbox, as the evaluation of findings does."""
-        with self.services.database.of(self.organization_id, self.services.clock()).transaction() as opened:
+        with self.database.transaction() as opened:
             for one in changes:
-                outbox.enqueue(opened, one)
+                outbox.enqueue(opened, one, contributors=contributors)
 
     def target(self, target_id: UUID) -> Any:
         """A target's row."""
-        database = self.services.database.of(self.organization_id, self.services.clock())
-        return database.fetch("alerts/get_target", target_id=target_id)[0]
+        return self.database.fetch("alerts/get_target", target_id=target_id)[0]
 
     def change(self, target_id: UUID, **values: Any) -> None:
         """Change a target, as somebody of the organization does."""
-        with self.services.database.of(self.organization_id, self.services.clock()).transaction() as opened:
+        with self.database.transaction() as opened:
             targets.update_target(opened, self.services.settings, target_id, values)
 
     def events(self) -> list[Any]:
         """What the audit trail has of changed targets."""
         filters = dict.fromkeys(("actor", "subject", "since", "until")) | {"action": "alert_target.changed"}
-        database = self.services.database.of(self.organization_id, self.services.clock())
-        return database.fetch("audit/list_events", below=1000, limit=100, **filters)
+        return self.database.fetch("audit/list_events", below=1000, limit=100, **filters)
 
     def deliveries(self) -> list[Any]:
         """The rows of the outbox, the oldest first."""
-        database = self.services.database.of(self.organization_id, self.services.clock())
-        return database.fetch("alerts/list_deliveries", limit=1000)[::-1]
+        return self.database.fetch("alerts/list_deliveries", limit=1000)[::-1]
 
 
 @pytest.fixture
@@ -104,20 +123,23 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def dispatcher(acme: Outbox, clock: Clock) -> Iterator[Dispatcher]:
     """What sends."""
-    with contextlib.closing(Dispatcher(acme.services.settings, acme.services.database, clock)) as made:
+    with acme.dispatcher() as made:
         yield made
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """A receiver that responds once its ``go_on`` is set."""
+    monkeypatch.setattr(channels, "TIMEOUT", PATIENCE)
+    with Receiver() as running:
+        running.before_response = lambda: running.go_on.wait(PATIENCE)
+        yield running
 
 
 @pytest.fixture
 def deliver(dispatcher: Dispatcher) -> Callable[[], int]:
     """Send what is due now."""
     return dispatcher.deliver_due
-
-
-def expire_leases(database_url: str) -> None:
-    """What time does to the leases of a process that died."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute("update alert_targets set leased_until = '-infinity'")
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Receiver:
         self.received: list[Received] = []
         self.status: int | Callable[[Received], int] = 200
         self.headers: dict[str, str] = {}
+        self.go_on = threading.Event()
         self.before_response: Callable[[], object] = lambda: None
         receiver = self
 
@@ -56,6 +59,16 @@ class Receiver:
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of what was received, in order."""
+        return [one.path for one in self.received]
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        """The JSON that was received, in order."""
+        return [json.loads(one.body) for one in self.received]
 
     @property
     def ids(self) -> list[str]:

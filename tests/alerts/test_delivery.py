@@ -3,41 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from standardwebhooks import Webhook
 
-from agentidp.alerts import channels, delivery, outbox, targets
+from agentidp.alerts import channels, delivery, targets
 from agentidp.alerts.delivery import FIRST_DELAY, GIVE_UP_AFTER, KEPT, LEASE, LONGEST_DELAY, Dispatcher, delay_after
 from agentidp.alerts.state_change import CHANGES
 from agentidp.clock import utc_now
-from tests.alerts.conftest import Outbox, change, expire_leases
-from tests.alerts.receiver import Receiver, accepting
+from tests.alerts.conftest import Outbox, change
+from tests.alerts.receiver import Receiver
 from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Clock, free_port, wait_until
-from tests.machine import within
 
 Deliver = Callable[[], int]
 
 
-def test_a_webhook_is_signed_and_says_what_happened(acme: Outbox, receiver: Receiver, clock: Clock) -> None:
+def test_a_webhook_is_signed_and_says_what_happened(
+    acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
+) -> None:
     # The library of the receiver compares the signature's time with the real clock.
     clock.now = utc_now().replace(microsecond=0)
     _, secret = acme.add_target(receiver.url + "/hook?team=1")
-    opened = change(clock.now, agent_id=uuid.uuid4())
+    agent_id = acme.add_agent("Ada")
+    opened = change(clock.now, agent_id=agent_id)
     acme.put(opened)
-    with contextlib.closing(Dispatcher(acme.services.settings, acme.services.database, clock)) as dispatcher:
-        dispatcher.deliver_due()
+    # The owner is that of when it is sent.
+    acme.change_owner(agent_id, "Grace")
+    deliver()
     [one] = receiver.received
     assert secret is not None
     body = Webhook(secret).verify(one.body, one.headers)
@@ -52,9 +53,9 @@ def test_a_webhook_is_signed_and_says_what_happened(acme: Outbox, receiver: Rece
             "findingId": str(opened.finding_id),
             "kind": "spike",
             "severity": "critical",
-            "agentId": str(opened.agent_id),
+            "agentId": str(agent_id),
             "subject": "nightly-report",
-            "owner": None,
+            "owner": "Grace",
             "title": "nightly-report takes 40 times its usual tokens",
             "description": "1,200 tokens in an hour; 30 are typical.",
             "openedAt": at,
@@ -74,62 +75,41 @@ def test_each_change_is_sent_once_in_its_order(acme: Outbox, receiver: Receiver,
     acme.put(*reversed(changes), *changes)
     deliver()
     deliver()
-    assert [json.loads(one.body)["type"] for one in receiver.received] == [f"finding.{name}" for name in CHANGES]
+    assert [body["type"] for body in receiver.bodies] == [f"finding.{name}" for name in CHANGES]
     assert len(set(receiver.ids)) == len(CHANGES)
 
 
-def test_only_what_a_target_wants_is_sent_to_it(acme: Outbox, receiver: Receiver, deliver: Deliver) -> None:
-    acme.add_target(f"{receiver.url}/spikes", kinds=["spike"])
-    acme.add_target(f"{receiver.url}/critical", minimum_severity="critical")
-    acme.add_target(f"{receiver.url}/off", enabled=False)
-    acme.put(change(kind="silence", severity="warning"), change(kind="spike", severity="info"), change(kind="budget"))
-    deliver()
-    received = [(one.path, json.loads(one.body)["data"]["kind"]) for one in receiver.received]
-    assert sorted(received) == [("/critical", "budget"), ("/spikes", "spike")]
-
-
-def test_whoever_received_the_beginning_receives_the_end(
+def test_whoever_received_the_beginning_receives_the_end_and_nobody_else(
     acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
 ) -> None:
+    agent_id, finding_id = acme.add_agent("Ada"), uuid.uuid4()
     acme.add_target(f"{receiver.url}/spikes", kinds=["spike"])
+    acme.add_target(f"{receiver.url}/adas", owners=["Ada"])
     narrowed, _ = acme.add_target(f"{receiver.url}/narrowed")
     acme.add_target(f"{receiver.url}/silences", kinds=["silence"])
     acme.add_target(f"{receiver.url}/budgets", kinds=["budget"])
-    finding_id = uuid.uuid4()
 
     def received_after(name: str, **values: Any) -> list[str]:
         receiver.received.clear()
-        acme.put(change(clock.now, finding_id=finding_id, change=name, **values))
+        acme.put(change(clock.now, finding_id=finding_id, agent_id=agent_id, change=name, **values))
         deliver()
-        return sorted(one.path for one in receiver.received)
+        return sorted(receiver.paths)
 
-    assert received_after("opened", kind="spike", severity="warning") == ["/narrowed", "/spikes"]
-    # It goes on for longer than deliveries are kept, turns out to be of another kind, and one target wants less.
+    assert received_after("opened", kind="spike", severity="warning") == ["/adas", "/narrowed", "/spikes"]
+    # It goes on for longer than deliveries are kept, turns out to be of another kind, the agent gets another owner, and
+    # one target wants less.
     clock.now += KEPT + timedelta(days=30)
+    acme.change_owner(agent_id, "Grace")
     acme.change(narrowed, kinds=["budget"], minimum_severity="critical")
-    assert received_after("escalated", kind="silence") == ["/narrowed", "/silences", "/spikes"]
-    clock.now += timedelta(hours=1)
-    assert received_after("resolved", kind="silence") == ["/narrowed", "/silences", "/spikes"]
-    # What they received is over.
-    clock.now += timedelta(hours=1)
-    assert received_after("opened", kind="budget", severity="info") == ["/budgets"]
-    clock.now += timedelta(hours=1)
-    assert received_after("resolved", kind="budget", severity="info") == ["/budgets"]
-
-
-def test_who_received_nothing_of_a_finding_does_not_receive_its_end(
-    acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver
-) -> None:
-    acme.add_target(f"{receiver.url}/silences", kinds=["silence"])
-    acme.add_target(f"{receiver.url}/zero_days", kinds=["zero_day"])
-    finding_id = uuid.uuid4()
-    acme.put(change(finding_id=finding_id, kind="silence"))
+    assert received_after("escalated", kind="silence") == ["/adas", "/narrowed", "/silences", "/spikes"]
     acme.add_target(f"{receiver.url}/added")
     clock.now += timedelta(hours=1)
-    # What ended contained a whole day.
-    acme.put(change(clock.now, finding_id=finding_id, change="resolved", kind="zero_day"))
-    deliver()
-    assert [one.path for one in receiver.received] == ["/silences"] * 2
+    assert received_after("resolved", kind="budget") == ["/adas", "/narrowed", "/silences", "/spikes"]
+    # What they received is over.
+    clock.now += timedelta(hours=1)
+    assert received_after("opened", kind="budget", severity="info") == ["/added", "/budgets"]
+    clock.now += timedelta(hours=1)
+    assert received_after("resolved", kind="budget", severity="info") == ["/added", "/budgets"]
 
 
 def test_what_ends_while_a_target_is_disabled_is_sent_when_it_is_enabled(
@@ -148,30 +128,10 @@ def test_what_ends_while_a_target_is_disabled_is_sent_when_it_is_enabled(
     deliver()
     acme.change(target_id, enabled=True)
     deliver()
-    received = [json.loads(one.body) for one in receiver.received]
-    assert [(one["type"], one["data"]["findingId"]) for one in received] == [
+    assert [(body["type"], body["data"]["findingId"]) for body in receiver.bodies] == [
         ("finding.opened", str(known)),
         ("finding.resolved", str(known)),
     ]
-
-
-def test_what_is_rolled_back_is_not_sent(acme: Outbox, receiver: Receiver, deliver: Deliver) -> None:
-    acme.add_target(receiver.url)
-    database = acme.services.database.of(acme.organization_id, NOON)
-    with pytest.raises(KeyError), database.transaction() as opened:
-        assert outbox.enqueue(opened, change()) == 1
-        raise KeyError
-    deliver()
-    assert receiver.received == []
-
-
-def test_an_organization_gets_only_its_own_alerts(acme: Outbox, receiver: Receiver, deliver: Deliver) -> None:
-    outsider = Outbox(acme.services, "Outsider")
-    outsider.add_target(f"{receiver.url}/outsider")
-    acme.add_target(f"{receiver.url}/acme")
-    acme.put(change(title="acme's secret"))
-    deliver()
-    assert [one.path for one in receiver.received] == ["/acme"]
 
 
 def test_a_target_that_is_down_for_a_day_gets_everything_in_order(acme: Outbox, clock: Clock, deliver: Deliver) -> None:
@@ -194,10 +154,9 @@ def test_a_target_that_is_down_for_a_day_gets_everything_in_order(acme: Outbox, 
     with Receiver(port) as receiver:
         clock.advance(seconds=LONGEST_DELAY.total_seconds())
         deliver()
-        data = [json.loads(one.body) for one in receiver.received]
     assert len(receiver.ids) == len(set(receiver.ids)) == len(changes)
     for one in changes[::2]:
-        types = [body["type"] for body in data if body["data"]["findingId"] == str(one.finding_id)]
+        types = [body["type"] for body in receiver.bodies if body["data"]["findingId"] == str(one.finding_id)]
         assert types == ["finding.opened", "finding.resolved"]
     working = acme.target(target_id)
     assert (working.failing_since, working.last_error, working.last_success_at) == (None, None, clock.now)
@@ -243,7 +202,7 @@ def test_what_has_failed_is_sent_at_once_if_somebody_tries_the_target(
     receiver.status = 200
     clock.advance(seconds=1)
     if way == "test":
-        with acme.services.database.of(acme.organization_id, clock.now).transaction() as opened:
+        with acme.database.transaction() as opened:
             targets.request_test(opened, target_id)
     elif way == "enable":
         acme.change(target_id, enabled=False)
@@ -254,7 +213,7 @@ def test_what_has_failed_is_sent_at_once_if_somebody_tries_the_target(
     assert all(one.delivered_at for one in acme.deliveries())
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 404, 429, 500, 503])
+@pytest.mark.parametrize("status", [302, 400, 503])
 def test_any_status_but_success_is_a_failure_and_no_redirect_is_followed(
     acme: Outbox, receiver: Receiver, deliver: Deliver, status: int
 ) -> None:
@@ -262,7 +221,7 @@ def test_any_status_but_success_is_a_failure_and_no_redirect_is_followed(
     target_id, _ = acme.add_target(receiver.url)
     acme.put(change())
     deliver()
-    assert [one.path for one in receiver.received] == ["/"]
+    assert receiver.paths == ["/"]
     assert acme.target(target_id).last_error == f"the status of the response was {status}"
     assert acme.target(target_id).enabled
 
@@ -334,95 +293,63 @@ def test_the_end_is_sent_although_the_change_before_it_was_abandoned(
     assert [one.change for one in acme.deliveries() if one.delivered_at] == ["opened", "resolved"]
 
 
-def test_a_slow_target_does_not_hold_up_the_others(
-    acme: Outbox, receiver: Receiver, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(channels, "TIMEOUT", PATIENCE)
-    go_on = threading.Event()
-    with Receiver() as slow:
-        slow.before_response = lambda: go_on.wait(PATIENCE)
-        acme.add_target(slow.url)
-        acme.add_target(receiver.url)
-        acme.put(change(), change())
-        dispatcher.begin_due()
-        wait_until(lambda: len(receiver.received) == 2)
-        # Another look neither sends to the slow one again nor waits for it.
-        dispatcher.begin_due()
-        acme.put(change())
-        wait_until(lambda: dispatcher.begin_due() or len(receiver.received) == 3)
-        wait_until(lambda: len(receiver.received) == 3 and bool(slow.received))
-        assert len(slow.received) == 1
-        go_on.set()
-        wait_until(lambda: all(one.delivered_at for one in acme.deliveries()))
-
-
 def test_slow_targets_of_one_organization_leave_threads_for_the_others(
-    acme: Outbox, receiver: Receiver, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+    acme: Outbox, receiver: Receiver, slow: Receiver, dispatcher: Dispatcher
 ) -> None:
-    monkeypatch.setattr(channels, "TIMEOUT", PATIENCE)
-    go_on, other = threading.Event(), Outbox(acme.services, "Other")
-    with Receiver() as slow:
-        slow.before_response = lambda: go_on.wait(PATIENCE)
-        for number in range(delivery.CONCURRENCY + 2):
-            acme.add_target(f"{slow.url}/{number}")
-        other.add_target(receiver.url)
-        acme.put(change())
-        other.put(change())
-        wait_until(lambda: dispatcher.begin_due() == 0)
-        wait_until(lambda: len(receiver.received) == 1)
-        assert len(slow.received) <= delivery.CONCURRENCY_OF_ONE
-        go_on.set()
-        wait_until(lambda: dispatcher.begin_due() == 0 and all(one.delivered_at for one in acme.deliveries()))
-
-
-def test_two_targets_of_an_organization_are_sent_to_at_a_time(
-    acme: Outbox, receiver: Receiver, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(channels, "TIMEOUT", PATIENCE)
-    go_on = threading.Event()
-    receiver.before_response = lambda: go_on.wait(PATIENCE)
-    for number in range(5):
-        acme.add_target(f"{receiver.url}/{number}")
-    acme.put(change())
-    assert dispatcher.begin_due() == delivery.CONCURRENCY_OF_ONE == 2
-    assert dispatcher.begin_due() == 0
-    go_on.set()
-    wait_until(lambda: dispatcher.begin_due() == 0 and len(receiver.received) == 5)
+    other = Outbox(acme.services, "Other")
+    for number in range(delivery.CONCURRENCY + 2):
+        acme.add_target(f"{slow.url}/{number}")
+    other.add_target(receiver.url)
+    acme.put(change(), change())
+    other.put(change())
+    assert dispatcher.begin_due() == delivery.CONCURRENCY_OF_ONE + 1 == 3
+    wait_until(lambda: len(receiver.received) == 1 and len(slow.received) == 2)
+    # Another look neither sends to the slow ones again nor waits for them.
+    wait_until(lambda: dispatcher.begin_due() == 0)
+    other.put(change())
+    wait_until(lambda: dispatcher.begin_due() or len(receiver.received) == 2)
+    assert len(slow.received) == 2
+    slow.go_on.set()
+    wait_until(lambda: dispatcher.begin_due() == 0 and all(one.delivered_at for one in acme.deliveries()))
 
 
 def test_slow_organizations_leave_half_of_the_threads_for_the_others(
-    acme: Outbox, receiver: Receiver, dispatcher: Dispatcher, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    acme: Outbox,
+    receiver: Receiver,
+    slow: Receiver,
+    dispatcher: Dispatcher,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(channels, "TIMEOUT", PATIENCE)
     slow_ones = [acme, *(Outbox(acme.services, f"Slow {number}") for number in range(3))]
-    go_on, other = threading.Event(), Outbox(acme.services, "Other")
+    other = Outbox(acme.services, "Other")
     other.add_target(receiver.url)
-    with Receiver() as slow:
-        for one in slow_ones:
-            for number in range(2):
-                one.add_target(f"{slow.url}/{number}")
-            one.put(change())
-        # That they are slow is known when each has sent something.
-        monkeypatch.setattr(delivery, "SLOW", 0.0)
-        dispatcher.deliver_due()
-        monkeypatch.setattr(delivery, "SLOW", PATIENCE)
-        slow.received.clear()
-        slow.before_response = lambda: go_on.wait(PATIENCE)
-        for one in slow_ones:
-            one.put(change())
-        assert dispatcher.begin_due() == delivery.CONCURRENCY_OF_SLOW == delivery.CONCURRENCY // 2
-        assert dispatcher.begin_due() == 0
-        other.put(change())
-        assert dispatcher.begin_due() == 1
-        wait_until(lambda: len(receiver.received) == 1)
-        go_on.set()
-        wait_until(lambda: dispatcher.begin_due() == 0 and len(slow.received) == 8)
-        # After a while without a slow message they have all threads again.
-        clock.now += delivery.SLOW_FOR
-        for one in slow_ones:
-            one.put(change(clock.now))
-        wait_until(lambda: all(one.delivered_at for whose in slow_ones for one in whose.deliveries()[:-2]))
-        wait_until(lambda: dispatcher.begin_due() == delivery.CONCURRENCY)
+    for one in slow_ones:
+        for number in range(2):
+            one.add_target(f"{slow.url}/{number}")
+        one.put(change())
+    # That they are slow is known when each has sent something.
+    slow.go_on.set()
+    monkeypatch.setattr(delivery, "SLOW", 0.0)
+    dispatcher.deliver_due()
+    monkeypatch.setattr(delivery, "SLOW", PATIENCE)
+    slow.received.clear()
+    slow.go_on.clear()
+    for one in slow_ones:
+        one.put(change())
+    assert dispatcher.begin_due() == delivery.CONCURRENCY_OF_SLOW == delivery.CONCURRENCY // 2
+    assert dispatcher.begin_due() == 0
+    other.put(change())
+    assert dispatcher.begin_due() == 1
+    wait_until(lambda: len(receiver.received) == 1)
+    slow.go_on.set()
+    wait_until(lambda: dispatcher.begin_due() == 0 and len(slow.received) == 8)
+    # After a while without a slow message they have all threads again.
+    clock.now += delivery.SLOW_FOR
+    for one in slow_ones:
+        one.put(change(clock.now))
+    wait_until(lambda: all(one.delivered_at for whose in slow_ones for one in whose.deliveries()[:-2]))
+    wait_until(lambda: dispatcher.begin_due() == delivery.CONCURRENCY)
 
 
 def test_whose_last_turn_is_longest_ago_comes_first(acme: Outbox, receiver: Receiver, clock: Clock) -> None:
@@ -439,7 +366,7 @@ def test_whose_last_turn_is_longest_ago_comes_first(acme: Outbox, receiver: Rece
     with contextlib.closing(Dispatcher(*arguments, concurrency=1)) as dispatcher, pytest.MonkeyPatch.context() as patch:
         patch.setattr(delivery, "SLOW", 0.0)
         dispatcher.deliver_due()
-    paths = [one.path for one in receiver.received]
+    paths = receiver.paths
     # One message a turn, because each is slow.
     assert [path.split("/")[1] for path in paths] == ["acme", "other", "acme", "other", "acme", "acme"]
     assert paths[0] != paths[2]
@@ -457,41 +384,22 @@ def test_a_turn_ends_after_a_slow_message(
     assert len(receiver.received) == 3
 
 
-def test_a_receiver_that_drips_is_given_up_in_time(
-    acme: Outbox, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+def test_a_receiver_that_does_not_respond_is_given_up_in_time(
+    acme: Outbox, slow: Receiver, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channels, "TIMEOUT", 0.3)
-    with dripping() as port:
-        target_id, _ = acme.add_target(f"http://127.0.0.1:{port}")
-        acme.put(change())
-        with within(10):
-            deliver()
+    target_id, _ = acme.add_target(slow.url)
+    acme.put(change())
+    deliver()
     assert acme.target(target_id).last_error == "no response within 0.3 seconds"
+    slow.go_on.set()
 
 
-@contextlib.contextmanager
-def dripping() -> Any:
-    """A receiver that sends a byte of a header every tenth of a second, for ever."""
-    ended = threading.Event()
-
-    def drip(accepted: socket.socket) -> None:
-        accepted.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-        while not ended.wait(0.1):
-            accepted.sendall(b"x")
-
-    with accepting(drip) as port:
-        try:
-            yield port
-        finally:
-            ended.set()
-
-
-def test_two_dispatchers_do_not_send_the_same(acme: Outbox, receiver: Receiver, clock: Clock) -> None:
+def test_two_dispatchers_do_not_send_the_same(acme: Outbox, receiver: Receiver) -> None:
     for number in range(6):
         acme.add_target(f"{receiver.url}/{number}")
     acme.put(*(change() for _ in range(5)))
-    arguments = (acme.services.settings, acme.services.database, clock)
-    with contextlib.closing(Dispatcher(*arguments)) as one, contextlib.closing(Dispatcher(*arguments)) as other:
+    with acme.dispatcher() as one, acme.dispatcher() as other:
         threads = [threading.Thread(target=dispatcher.deliver_due) for dispatcher in (one, other)]
         for thread in threads:
             thread.start()
@@ -503,8 +411,7 @@ def test_two_dispatchers_do_not_send_the_same(acme: Outbox, receiver: Receiver, 
 def test_a_lease_ends_by_itself(acme: Outbox, receiver: Receiver, clock: Clock, deliver: Deliver) -> None:
     acme.add_target(receiver.url)
     acme.put(change())
-    database = acme.services.database.of(acme.organization_id, NOON)
-    database.fetch_durably("alerts/claim_targets", leased_until=NOON + LEASE, most=1)
+    acme.database.fetch_durably("alerts/claim_targets", leased_until=NOON + LEASE, most=1)
     clock.now = NOON + LEASE - timedelta(seconds=1)
     deliver()
     assert receiver.received == []
@@ -538,51 +445,44 @@ def test_each_change_is_delivered_although_senders_are_killed(
         acme.add_target(f"{receiver.url}/{number}")
     changes = [change(utc_now()) for _ in range(40)]
     acme.put(*changes)
-
-    def keys() -> set[tuple[str, str]]:
-        """Path and finding of what was received."""
-        return {(one.path, json.loads(one.body)["data"]["findingId"]) for one in receiver.received}
-
     for _ in range(3):
         process = subprocess.Popen([sys.executable, "-c", PROGRAM, database_url], cwd=ROOT)
         # In the middle of a delivery: the request has arrived, and nothing was answered.
-        before = len(receiver.received)
-        answer = threading.Event()
-        receiver.before_response = lambda answer=answer, last=before + 8: (
+        answer, last = threading.Event(), len(receiver.received) + 8
+        receiver.before_response = lambda answer=answer, last=last: (
             len(receiver.received) >= last and answer.wait(PATIENCE)
         )
-        wait_until(lambda last=before + 8: len(receiver.received) >= last)
+        wait_until(lambda last=last: len(receiver.received) >= last)
         process.send_signal(signal.SIGKILL)
         process.wait(PATIENCE)
         answer.set()
-        expire_leases(database_url)
+        # What time does to the leases of a process that died.
+        with psycopg.connect(database_url) as connection:
+            connection.execute("update alert_targets set leased_until = '-infinity'")
     receiver.before_response = lambda: None
-    with contextlib.closing(Dispatcher(acme.services.settings, acme.services.database, utc_now)) as dispatcher:
+    with acme.dispatcher() as dispatcher:
         dispatcher.deliver_due()
-    assert keys() == {(f"/{number}", str(one.finding_id)) for number in range(3) for one in changes}
     of_change: dict[tuple[str, str], set[str]] = {}
-    for one in receiver.received:
-        of_change.setdefault((one.path, json.loads(one.body)["data"]["findingId"]), set()).add(
-            one.headers["webhook-id"]
-        )
+    for path, body, message_id in zip(receiver.paths, receiver.bodies, receiver.ids, strict=True):
+        of_change.setdefault((path, body["data"]["findingId"]), set()).add(message_id)
+    assert set(of_change) == {(f"/{number}", str(one.finding_id)) for number in range(3) for one in changes}
     assert {len(ids) for ids in of_change.values()} == {1}
     # Some were sent twice, or nothing was in the middle.
     assert len(receiver.received) > len(of_change)
     assert all(one.delivered_at for one in acme.deliveries())
 
 
-def test_another_instance_secret_is_a_failure_that_says_so(acme: Outbox, receiver: Receiver, clock: Clock) -> None:
+def test_another_instance_secret_is_a_failure_that_says_so(acme: Outbox, receiver: Receiver) -> None:
     target_id, _ = acme.add_target(receiver.url)
     acme.put(change())
-    settings = replace(acme.services.settings, secret_key=SECRET_KEY[::-1].encode())
-    with contextlib.closing(Dispatcher(settings, acme.services.database, clock)) as dispatcher:
+    with acme.dispatcher(secret_key=SECRET_KEY[::-1].encode()) as dispatcher:
         dispatcher.deliver_due()
     assert "instance secret" in acme.target(target_id).last_error
     assert receiver.received == []
 
 
 def test_no_secret_is_logged(
-    acme: Outbox, receiver: Receiver, deliver: Deliver, clock: Clock, caplog: pytest.LogCaptureFixture
+    acme: Outbox, receiver: Receiver, deliver: Deliver, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
     _, secret = acme.add_target(receiver.url.replace("//", "//robot:pass-word@") + "/services/T0/B0/to-ken?key=se-cret")

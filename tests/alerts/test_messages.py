@@ -1,0 +1,41 @@
+"""What receivers get of a state change. The body of a webhook is in ``test_delivery.py``, with its signature."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from agentidp.alerts import messages
+from agentidp.alerts.state_change import change_for_test
+from tests.alerts.conftest import change
+from tests.factories import NOON
+
+ACME = messages.Organization("org-1", "Acme")
+DASHBOARD = "https://idp.example/dashboard"
+
+
+def test_an_alert_leads_to_the_page_of_its_finding_and_a_test_to_the_dashboard() -> None:
+    for sent, page in (
+        (opened := change(), f"{DASHBOARD}/findings/{opened.finding_id}"),
+        (change_for_test("on-call", NOON), DASHBOARD),
+    ):
+        [alert] = json.loads(messages.alertmanager_body(sent, ACME, "Ada", DASHBOARD))
+        assert (alert["generatorURL"], alert["annotations"]["url"], alert["annotations"]["owner"]) == (
+            page,
+            page,
+            "Ada",
+        )
+        assert json.loads(messages.webhook_body(sent, ACME, "Ada", DASHBOARD))["data"]["url"] == page
+        assert messages.text(sent, None, DASHBOARD) == f"{sent.description}\n\n{page}"
+        assert f"\n\nOwner of {sent.subject}: Ada\n\n" in messages.text(sent, "Ada", DASHBOARD)
+
+
+def test_the_end_of_an_alert_is_far_away_until_it_is_resolved() -> None:
+    """Otherwise Alertmanager would resolve it after five minutes."""
+    [alert] = json.loads(messages.alertmanager_body(change(), ACME, None, DASHBOARD))
+    assert (alert["startsAt"], alert["endsAt"]) == ("2026-04-15T12:00:00.000000Z", "2026-05-15T12:00:00.000000Z")
+    ended = change(NOON + timedelta(hours=1), opened_at=NOON, change="resolved")
+    alerts = json.loads(messages.alertmanager_body(ended, ACME, None, DASHBOARD))
+    assert [alert["labels"]["severity"] for alert in alerts] == ["info", "warning", "critical"]
+    for alert in alerts:
+        assert (alert["startsAt"], alert["endsAt"]) == ("2026-04-15T12:00:00.000000Z", "2026-04-15T13:00:00.000000Z")
