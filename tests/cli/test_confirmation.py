@@ -17,20 +17,11 @@ import click
 import pytest
 
 from agentidp.cli.confirmation import YES, confirm
-from tests.audit.test_everything_is_recorded import ASKING
 from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.cli.terminal import CTRL_C, Terminal
-from tests.factories import ROOT
 
 NOT_ITS_NAME = "Error: this is not its name; nothing was changed\n"
-
-
-def test_the_documentation_lists_the_commands_that_ask() -> None:
-    [table] = re.findall(
-        r"^## Commands that ask$.*?(^\|.*?)\n\n", (ROOT / "docs" / "operating.md").read_text("utf-8"), re.M | re.S
-    )
-    assert set(re.findall(r"^\| `agentidp ([a-z -]+[a-z])", table, re.MULTILINE)) == ASKING
 
 
 @pytest.mark.parametrize("other", ["stdin", "stderr"])
