@@ -29,7 +29,6 @@ from agentidp.dashboard import mount as dashboard
 from agentidp.findings import actions as finding_actions
 from agentidp.findings import listing as finding_listing
 from agentidp.http import error_rendering, request_context, request_metrics, staleness
-from agentidp.http.openapi import Api
 from agentidp.oauth import introspection, metadata, revocation, token
 from agentidp.operations import api_docs, audit_trail, health, index
 from agentidp.registry import agents, credentials, markers, provisioning, quotas, resource_servers
@@ -88,7 +87,7 @@ def create_app(
     if settings.is_insecure:
         logger.warning("the issuer is http: everyone on the way can read secrets and tokens")
     app = wiring.parts(settings).application("agentidp", static_folder=None)
-    app.config.update(API_TITLE="AgentIdP", API_VERSION="v1", OPENAPI_VERSION="3.1.0", **(flask_config or {}))
+    app.config.update(flask_config or {})
     app.extensions["agentidp"] = Services.of(settings, clock)
     if settings.trusted_proxies:
         # The address alone: no response depends on the host, the scheme or the path that was asked for.
@@ -106,10 +105,8 @@ def create_app(
     caller.init_app(app)
     provisioning.init_app(app)
     dashboard.init_app(app)
-    api = Api(app)
-    api_docs.describe(app, api, settings)
     for blueprint in BLUEPRINTS:
-        api.register_blueprint(blueprint)
+        app.register_blueprint(blueprint)
     return app
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+import http
+import inspect
 import re
 from collections.abc import Callable, Iterator
-from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any
 
-import flask_smorest
 import marshmallow as ma
+from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
+from flask import Blueprint as FlaskBlueprint
 from flask import Flask
-from flask_smorest.spec.plugins import FlaskPlugin
 from werkzeug.routing import Rule
 
 from agentidp.http.error_schemas import ERRORS, described_errors, error_response
@@ -30,6 +32,14 @@ from agentidp.http.errors import (
 from agentidp.http.parser import Parser
 from agentidp.http.response_headers import HEADERS
 
+JSON = "application/json"
+
+PARSER = Parser()
+
+_IN_ADDRESS = re.compile(r"<(?:([^:<>]+):)?(\w+)>")
+_UUID = {"in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+"""A parameter in an address, unless it is described otherwise (:meth:`Blueprint.parameter`)."""
+
 
 def camel_case(name: str) -> str:
     """``agent_id`` as our JSON and our addresses spell it: ``agentId``."""
@@ -37,80 +47,104 @@ def camel_case(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
-def _without_wrapper(decorate: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A decorator that documents a view as flask-smorest's *decorate* does, and returns the view itself: flask-smorest
-    returns another function, which each call of the view would pass through.
+@dataclass
+class Declared:
+    """What the decorators of a view have declared: what it reads (``json``, ``query``), its parameters and responses as
+    the OpenAPI document has them, the codes of its errors by their status, and further members of the operation.
     """
 
-    def document(view: Any) -> Any:
-        view._apidoc = decorate(view)._apidoc
-        return view
+    reads: list[str] = field(default_factory=list)
+    parameters: list[dict[str, Any]] = field(default_factory=list)
+    responses: dict[int, Any] = field(default_factory=dict)
+    errors: dict[int, list[str]] = field(default_factory=dict)
+    members: dict[str, Any] = field(default_factory=dict)
 
-    return document
+
+def declared(view: Any) -> Declared:
+    """What a view has declared; it can be added to."""
+    if not hasattr(view, "declared"):
+        view.declared = Declared()
+    found: Declared = view.declared
+    return found
 
 
-class Blueprint(flask_smorest.Blueprint):
-    """A blueprint whose ``arguments`` are read by :class:`Parser`, and whose routes are described in the OpenAPI
-    document by what they declare: how they authenticate, what they read, and the ids in their address.
+class Blueprint(FlaskBlueprint):
+    """A blueprint whose routes are described in the OpenAPI document by what they declare: how they authenticate, what
+    they read, and the ids in their address. Only :meth:`arguments` does anything else.
+
+    :param description: of its operations in the document.
     """
 
-    ARGUMENTS_PARSER = Parser()
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._prepare_doc_cbks.append(self._complete_operation)
-
-    def add_url_rule(self, rule: str, endpoint: str | None = None, view_func: Any = None, **options: Any) -> None:
-        """Register a route, and keep what describes it."""
-        super().add_url_rule(rule, endpoint, view_func, **options)
-        endpoint = self._endpoints[-1]
-        route = {"name": endpoint, "rule": rule, "authentication": getattr(view_func, "authentication", None)}
-        for method, doc_info in self._docs[endpoint].items():
-            if method != "parameters":
-                doc_info["route"] = route
+    def __init__(self, name: str, import_name: str, *, description: str = "") -> None:
+        super().__init__(name, import_name)
+        self.description = description
 
     def arguments(self, schema: Any, *, location: str = "json", required: bool = True) -> Callable[[Any], Any]:
-        """As flask-smorest's, which calls a view through two more functions. The view gets what was read as its last
-        positional argument.
+        """Read the body or the query, which the view gets as its last positional argument.
 
         :param required: whether there must be a body: only documentation.
         """
-        describe = super().arguments(schema, location=location, required=required)
-        parse = self.ARGUMENTS_PARSER.parse
 
         def decorate(view: Any) -> Any:
             @functools.wraps(view)
             def reading(*args: Any, **named: Any) -> Any:
-                return view(*args, parse(schema, location=location), **named)
+                return view(*args, PARSER.parse(schema, location=location), **named)
 
-            reading._apidoc = describe(view)._apidoc  # type: ignore[attr-defined]
+            said = declared(reading)
+            said.reads.append(location)
+            if location == "json":
+                said.members["requestBody"] = {"required": required, "content": {JSON: {"schema": schema}}}
+            else:
+                said.parameters.append({"in": location, "schema": schema})
             return reading
 
         return decorate
 
-    def response(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
-        """As flask-smorest's. Only documentation: the view returns the whole response."""
-        return _without_wrapper(super().response(*args, **kwargs))
+    def response(
+        self,
+        status: int,
+        schema: Any = None,
+        *,
+        content_type: str = JSON,
+        description: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Callable[[Any], Any]:
+        """Describe a response. One status can have several, each with a content type of its own.
 
-    def alt_response(self, status: int, code: str | None = None, **kwargs: Any) -> Callable[[Any], Any]:
-        """As flask-smorest's, and several errors can have one status. Only documentation.
-
-        :param code: of an error; with ``OAUTH_`` before it at an OAuth endpoint.
+        :param headers: each by the name under which the document describes it.
         """
-        if code is None:
-            return _without_wrapper(super().alt_response(status, **kwargs))
 
-        def add_error(view: Any) -> Any:
-            view._apidoc = deepcopy(getattr(view, "_apidoc", {}))
-            view._apidoc.setdefault("errors", {}).setdefault(status, []).append(code)
+        def decorate(view: Any) -> Any:
+            response = declared(view).responses.setdefault(status, {})
+            response.setdefault("description", description or http.HTTPStatus(status).phrase)
+            response.setdefault("headers", {"X-Request-Id": "X-Request-Id"}).update(headers or {})
+            if schema is not None or content_type != JSON:
+                content = {} if schema is None else {"schema": schema}
+                response.setdefault("content", {})[content_type] = content
             return view
 
-        return add_error
+        return decorate
 
-    @staticmethod
-    def doc(**kwargs: Any) -> Callable[[Any], Any]:
-        """As flask-smorest's. Only documentation."""
-        return _without_wrapper(flask_smorest.Blueprint.doc(**kwargs))
+    def parameter(self, described: dict[str, Any]) -> Callable[[Any], Any]:
+        """Describe a parameter in the address that is no UUID, or one that a header has."""
+
+        def decorate(view: Any) -> Any:
+            declared(view).parameters.append(described)
+            return view
+
+        return decorate
+
+    def alt_response(self, status: int, code: str) -> Callable[[Any], Any]:
+        """Describe an error. One status can have several.
+
+        :param code: with ``OAUTH_`` before it at an OAuth endpoint.
+        """
+
+        def decorate(view: Any) -> Any:
+            declared(view).errors.setdefault(status, []).append(code)
+            return view
+
+        return decorate
 
     def data_response(self, schema: type[ma.Schema], *, has_pages: bool = False) -> Callable[[Any], Any]:
         """Describe a view that returns :func:`agentidp.http.responses.data_response`: JSON, CSV, NDJSON or a 304.
@@ -124,53 +158,75 @@ class Blueprint(flask_smorest.Blueprint):
         unchanged = "The body has not changed since the `ETag` in `If-None-Match` (RFC 9110 section 13.1.2)"
 
         def decorate(view: Any) -> Any:
-            view = self.alt_response(304, description=unchanged, headers=headers)(view)
-            view = self.alt_response(200, schema={"type": "string"}, content_type="text/csv", headers=file)(view)
-            view = self.alt_response(200, schema={"type": "string"}, content_type="application/x-ndjson")(view)
+            self.response(304, description=unchanged, headers=headers)(view)
+            self.response(200, {"type": "string"}, content_type="text/csv", headers=file)(view)
+            self.response(200, {"type": "string"}, content_type="application/x-ndjson")(view)
             return self.response(200, schema, headers=headers)(view)
 
         return decorate
 
-    @staticmethod
-    def _complete_operation(doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """The last of the callbacks with which flask-smorest makes an operation of the document.
 
-        :param doc: the operation so far.
-        :param doc_info: what the decorators of the view and :meth:`add_url_rule` have kept.
-        """
-        route = doc_info["route"]
-        needs_token = route["authentication"] not in ("public", "client")
-        codes: dict[int, list[str]] = doc_info.get("errors", {})
-        for error in _errors_of_declarations(doc, doc_info, needs_token):
-            codes.setdefault(error.status, []).append(error.code)
-        responses = doc["responses"]
-        responses.update({status: described_errors(of_status) for status, of_status in codes.items()})
-        _add_request_id(responses)
-        scope = route["authentication"]
-        security = [{"oauth2": [scope]}, {"bearer": []}, {"dpop": []}] if needs_token else []
-        return doc | {"security": security, "operationId": route["name"]}
+def document(app: Flask, *, security_schemes: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """The OpenAPI document of all blueprints of this module's class.
+
+    :param security_schemes: name -> how a request authenticates.
+    :param options: ``title``, ``version`` and further members of the document, as apispec takes them.
+    """
+    spec = APISpec(openapi_version="3.1.0", plugins=[DescribedSchemas()], **options)
+    for name, scheme in security_schemes.items():
+        spec.components.security_scheme(name, scheme)
+    for name, header in HEADERS.items():
+        spec.components.header(name, {"required": True, **header}, lazy=True)
+    # Each error twice: as CODE, and as OAUTH_CODE with the body of OAuth's endpoints.
+    for name in (*ERRORS, *(f"OAUTH_{code}" for code in ERRORS)):
+        spec.components.response(name, error_response(name), lazy=True)
+    blueprints = {name: one for name, one in app.blueprints.items() if isinstance(one, Blueprint)}
+    for name, blueprint in blueprints.items():
+        spec.tag({"name": name, "description": blueprint.description})
+    for rule in app.url_map.iter_rules():
+        tag, _, name = rule.endpoint.rpartition(".")
+        if tag in blueprints:
+            operation = _operation(app.view_functions[rule.endpoint], rule)
+            methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+            spec.path(
+                _IN_ADDRESS.sub(lambda found: f"{{{camel_case(found[2])}}}", rule.rule),
+                operations={method.lower(): operation | {"tags": [tag], "operationId": name} for method in methods},
+            )
+    found: dict[str, Any] = spec.to_dict()
+    return found
 
 
-def _errors_of_declarations(
-    doc: dict[str, Any], doc_info: dict[str, Any], needs_token: bool
-) -> Iterator[type[ApiError]]:
+def _operation(view: Any, rule: Rule) -> dict[str, Any]:
+    """What a view declares and its docstring says."""
+    said, needs_token = declared(view), view.authentication not in ("public", "client")
+    summary, _, description = inspect.cleandoc(view.__doc__).partition("\n\n")
+    named = [one["name"] for one in said.parameters if "name" in one]
+    ids = [camel_case(name) for _, name in _IN_ADDRESS.findall(rule.rule)]
+    parameters = said.parameters + [_UUID | {"name": name} for name in ids if name not in named]
+    codes = {status: [*of_status] for status, of_status in said.errors.items()}
+    for error in _errors_of_declarations(said, rule, needs_token):
+        codes.setdefault(error.status, []).append(error.code)
+    return {
+        "summary": summary,
+        **({"description": description} if description else {}),
+        **({"parameters": parameters} if parameters else {}),
+        "security": [{"oauth2": [view.authentication]}, {"bearer": []}, {"dpop": []}] if needs_token else [],
+        "responses": said.responses | {status: described_errors(of_status) for status, of_status in codes.items()},
+        **said.members,
+    }
+
+
+def _errors_of_declarations(said: Declared, rule: Rule, needs_token: bool) -> Iterator[type[ApiError]]:
     """The errors that follow from what a route declares. The view declares the others."""
     # A request with two access tokens is a 400.
-    if needs_token or "arguments" in doc_info:
+    if needs_token or said.reads:
         yield ValidationError
-    if "requestBody" in doc:
+    if "json" in said.reads:
         yield from (PayloadTooLarge, UnsupportedMediaType)
-    if "<" in doc_info["route"]["rule"]:
+    if rule.arguments:
         yield NotFound
     if needs_token:
         yield from (Unauthorized, InsufficientScope, ServiceUnavailable)
-
-
-def _add_request_id(responses: dict[Any, Any]) -> None:
-    """Add the header that every response has. A string is the name of a response that has it already."""
-    for response in responses.values():
-        if isinstance(response, dict):
-            response.setdefault("headers", {})["X-Request-Id"] = "X-Request-Id"
 
 
 class DescribedConverter(OpenAPIConverter):
@@ -191,38 +247,3 @@ class DescribedSchemas(MarshmallowPlugin):
     """apispec's plugin with :class:`DescribedConverter`."""
 
     Converter = DescribedConverter
-
-
-class CamelCaseParameters(FlaskPlugin):
-    """Routes whose parameters have the names that our JSON has."""
-
-    @staticmethod
-    def flaskpath2openapi(path: str) -> str:
-        """A Flask rule as an OpenAPI path."""
-        return re.sub(r"{(\w+)}", lambda name: f"{{{camel_case(name[1])}}}", FlaskPlugin.flaskpath2openapi(path))
-
-    def rule_to_params(self, rule: Rule) -> list[dict[str, Any]]:
-        """The parameters of a Flask rule."""
-        return [parameter | {"name": camel_case(parameter["name"])} for parameter in super().rule_to_params(rule)]
-
-
-class Api(flask_smorest.Api):
-    """flask-smorest's, with our own error bodies: each operation names those that it can return."""
-
-    DEFAULT_ERROR_RESPONSE_NAME = None
-
-    def __init__(self, app: Flask) -> None:
-        super().__init__(
-            app, spec_kwargs={"flask_plugin": CamelCaseParameters(), "marshmallow_plugin": DescribedSchemas()}
-        )
-
-    def _register_error_handlers(self) -> None:
-        """Nothing: :mod:`agentidp.http.error_rendering` renders every error."""
-
-    def _register_responses(self) -> None:
-        """The headers, and each error twice: as ``CODE``, and as ``OAUTH_CODE`` with the body of OAuth's endpoints."""
-        components = self.spec.components
-        for name, header in HEADERS.items():
-            components.header(name, {"required": True, **header}, lazy=True)
-        for name in (*ERRORS, *(f"OAUTH_{code}" for code in ERRORS)):
-            components.response(name, error_response(name), lazy=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -19,7 +20,7 @@ from agentidp.http.errors import (
     Unauthorized,
     ValidationError,
 )
-from agentidp.http.openapi import Blueprint
+from agentidp.http.openapi import declared
 from agentidp.oauth import client_assertion
 from agentidp.oauth.federated_token import ASSERTION_TYPES
 
@@ -58,15 +59,22 @@ class ClientFormSchema(ma.Schema):
     )
 
 
-def described(form: type[ma.Schema]) -> Callable[[Any], Any]:
-    """What the endpoints at which a client authenticates have in common in the OpenAPI document."""
-    described: Callable[[Any], Any] = Blueprint.doc(
+def described(form: type[ma.Schema], responses: Mapping[int, Any] = MappingProxyType({})) -> Callable[[Any], Any]:
+    """What the endpoints at which a client authenticates have in common in the OpenAPI document.
+
+    :param responses: those to some errors, if they differ.
+    """
+
+    def decorate(view: Any) -> Any:
+        said = declared(view)
         # Or by parameters of the form, for which OpenAPI has no scheme.
-        security=[{"clientSecretBasic": []}, {}],
-        requestBody={"required": True, "content": {FORM: {"schema": form}}},
-        responses={error.status: f"OAUTH_{error.code}" for error in ERRORS},
-    )
-    return described
+        said.members["security"] = [{"clientSecretBasic": []}, {}]
+        said.members["requestBody"] = {"required": True, "content": {FORM: {"schema": form}}}
+        said.responses |= {error.status: f"OAUTH_{error.code}" for error in ERRORS}
+        said.responses |= responses
+        return view
+
+    return decorate
 
 
 def read_form(request: Request) -> dict[str, str]:

@@ -67,11 +67,11 @@ QUOTAS = {name: name for name in ("RateLimit-Policy", "RateLimit")}
 """The headers that say what is left of enforced quotas, if there are any."""
 
 
-@blueprint.route(TOKEN_ENDPOINT, methods=["POST"], parameters=[PROOF])
+@blueprint.route(TOKEN_ENDPOINT, methods=["POST"])
 @authenticates_client
+@blueprint.parameter(PROOF)
 @blueprint.response(200, TokenResponseSchema, headers=QUOTAS)
-@blueprint.doc(responses={429: error_response("OAUTH_RATE_LIMITED", headers=QUOTAS)})
-@described(TokenRequestSchema)
+@described(TokenRequestSchema, {429: error_response("OAUTH_RATE_LIMITED", headers=QUOTAS)})
 def issue_token() -> Response:
     """Issue an access token to an agent."""
     received, context, s = current_request(), current_context(), services()

@@ -12,13 +12,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, current_app
+from flask import Response, current_app
 
 from agentidp.caller import public
-from agentidp.config import Settings
 from agentidp.http.assets import Asset, Assets
-from agentidp.http.openapi import Api, Blueprint
+from agentidp.http.openapi import Blueprint, document
 from agentidp.scopes import SCOPES
+from agentidp.services import services
 
 blueprint = Blueprint("api-docs", __name__, description="This description")
 
@@ -54,6 +54,22 @@ Any operation can also return 500 with the code `INTERNAL_ERROR` or the error `s
 """
 
 
+AUTHENTICATION: dict[str, dict[str, Any]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "RFC 6750, RFC 9068"},
+    "dpop": {
+        "type": "http",
+        "scheme": "dpop",
+        "description": "A token that is bound to a key, with a proof in the header `DPoP` (RFC 9449 section 7)",
+    },
+    "clientSecretBasic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The agent's UUID and its secret (RFC 6749 section 2.3.1)",
+    },
+}
+"""How a request can authenticate, beside ``oauth2``."""
+
+
 @blueprint.route("/api/v1/openapi.json")
 @public
 @blueprint.response(200, {"type": "object", "required": ["openapi", "info", "paths"]})
@@ -70,51 +86,38 @@ def page() -> Response:
     return Response((OURS / "index.html").read_bytes(), mimetype="text/html", headers=SECURITY)
 
 
-@blueprint.route(
-    "/docs/<asset>", parameters=[{"in": "path", "name": "asset", "schema": {"type": "string", "enum": ASSETS.names}}]
-)
+@blueprint.route("/docs/<asset>")
 @public
+@blueprint.parameter({"in": "path", "name": "asset", "schema": {"type": "string", "enum": ASSETS.names}})
 @blueprint.response(200, {"type": "string"}, content_type="text/javascript")
 @blueprint.response(200, {"type": "string"}, content_type="text/css")
-@blueprint.doc(responses={200: {"content": {"image/png": {}}}})
+@blueprint.response(200, content_type="image/png")
 def asset(asset: str) -> Response:
     """An asset of the page."""
     return ASSETS.response(asset)
 
 
-def describe(app: Flask, api: Api, settings: Settings) -> None:
-    """Say in the document what holds for all operations: who we are, where, and how to authenticate."""
-    api.spec.options |= {
-        "info": {"description": DESCRIPTION, "version": importlib.metadata.version("agentidp")},
-        "servers": [{"url": settings.issuer}],
-    }
-    schemes: dict[str, dict[str, Any]] = {
-        "oauth2": {
-            "type": "oauth2",
-            "flows": {"clientCredentials": {"tokenUrl": f"{settings.issuer}/api/v1/token", "scopes": SCOPES}},
-        },
-        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "RFC 6750, RFC 9068"},
-        "dpop": {
-            "type": "http",
-            "scheme": "dpop",
-            "description": "A token that is bound to a key, with a proof in the header `DPoP` (RFC 9449 section 7)",
-        },
-        "clientSecretBasic": {
-            "type": "http",
-            "scheme": "basic",
-            "description": "The agent's UUID and its secret (RFC 6749 section 2.3.1)",
-        },
-    }
-    for name, scheme in schemes.items():
-        api.spec.components.security_scheme(name, scheme)
-    app.extensions["agentidp-api"] = api
-
-
 def _document() -> str:
-    """The document as JSON, made at the first use in a process."""
+    """The document as JSON, made at the first use in a process: what its routes declare, and what holds for all of
+    them, which is who we are, where, and how to authenticate.
+    """
     extensions = current_app.extensions
     if "agentidp-openapi" not in extensions:
-        described = extensions["agentidp-api"].spec.to_dict()
+        issuer = services().settings.issuer
+        described = document(
+            current_app,
+            title="AgentIdP",
+            version="v1",
+            info={"description": DESCRIPTION, "version": importlib.metadata.version("agentidp")},
+            servers=[{"url": issuer}],
+            security_schemes={
+                "oauth2": {
+                    "type": "oauth2",
+                    "flows": {"clientCredentials": {"tokenUrl": f"{issuer}/api/v1/token", "scopes": SCOPES}},
+                },
+                **AUTHENTICATION,
+            },
+        )
         extensions["agentidp-openapi"] = json.dumps(described, separators=(",", ":"), ensure_ascii=False)
     text: str = extensions["agentidp-openapi"]
     return text

@@ -30,7 +30,7 @@ class IndexSchema(ma.Schema):
 @blueprint.route("/")
 @public
 @blueprint.response(200, IndexSchema)
-@blueprint.alt_response(303, description="A browser is sent to the dashboard", headers={"Location": "Location"})
+@blueprint.response(303, description="A browser is sent to the dashboard", headers={"Location": "Location"})
 def index() -> Response:
     """List the addresses to start with. A browser is sent to the dashboard."""
     settings = services().settings

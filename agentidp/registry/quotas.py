@@ -174,8 +174,9 @@ def list_quotas(caller: Caller) -> Response:
     return json_response({"data": [represent(row, caller.at) for row in rows]})
 
 
-@blueprint.route("/api/v1/quotas/<window>", methods=["PUT"], parameters=[_WINDOW])
+@blueprint.route("/api/v1/quotas/<window>", methods=["PUT"])
 @bearer("quotas:write")
+@blueprint.parameter(_WINDOW)
 @blueprint.arguments(NewQuotaSchema)
 @blueprint.response(200, QuotaSchema)
 def put_quota(caller: Caller, new: dict[str, Any], window: str) -> Response:
@@ -183,8 +184,9 @@ def put_quota(caller: Caller, new: dict[str, Any], window: str) -> Response:
     return json_response(_set(caller, None, window, new))
 
 
-@blueprint.route("/api/v1/quotas/<window>", methods=["DELETE"], parameters=[_WINDOW])
+@blueprint.route("/api/v1/quotas/<window>", methods=["DELETE"])
 @bearer("quotas:write")
+@blueprint.parameter(_WINDOW)
 @blueprint.response(204)
 def delete_quota(caller: Caller, window: str) -> Response:
     """Delete the organization's quota of a window."""
@@ -202,8 +204,9 @@ def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
     return json_response({"agentId": str(agent_id), "data": [represent(row, caller.at) for row in rows]})
 
 
-@blueprint.route("/api/v1/agents/<uuid:agent_id>/quotas/<window>", methods=["PUT"], parameters=[_WINDOW])
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/quotas/<window>", methods=["PUT"])
 @bearer("quotas:write")
+@blueprint.parameter(_WINDOW)
 @blueprint.arguments(NewQuotaSchema)
 @blueprint.response(200, QuotaSchema)
 def put_agent_quota(caller: Caller, new: dict[str, Any], agent_id: UUID, window: str) -> Response:
@@ -211,8 +214,9 @@ def put_agent_quota(caller: Caller, new: dict[str, Any], agent_id: UUID, window:
     return json_response(_set(caller, agent_id, window, new))
 
 
-@blueprint.route("/api/v1/agents/<uuid:agent_id>/quotas/<window>", methods=["DELETE"], parameters=[_WINDOW])
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/quotas/<window>", methods=["DELETE"])
 @bearer("quotas:write")
+@blueprint.parameter(_WINDOW)
 @blueprint.response(204)
 def delete_agent_quota(caller: Caller, agent_id: UUID, window: str) -> Response:
     """Delete an agent's quota of a window."""
