@@ -11,6 +11,7 @@ import click
 from agentidp.cli.confirmation import asks_first, confirm
 from agentidp.cli.context import opened, refusals
 from agentidp.cli.output import show
+from agentidp.cli.progress import saying
 from agentidp.clock import utc_now
 from agentidp.declarative.applying import Applied, apply
 from agentidp.declarative.document import read_document
@@ -62,14 +63,16 @@ def command(path: Path, is_plan: bool, is_pruning: bool, as_json: bool) -> None:
     with refusals():
         source = "standard input" if path == Path("-") else str(path)
         declared = read_document(sys.stdin.buffer.read() if path == Path("-") else path.read_bytes(), source)
-    with opened() as services:
-        planned = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, is_dry_run=True)
+    with opened(may_be_first=not is_plan) as services:
+        with saying("Comparing the file with the database"):
+            planned = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, is_dry_run=True)
         _print(planned.changes, as_json)
         if is_plan or not planned.changes:
             click.get_current_context().exit(DIFFERENT if planned.changes else 0)
         confirm(lambda: "", question="Apply this?")
         # Not the instant of the plan: whoever was asked may have taken an hour.
-        applied = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, agreed=planned.plans)
+        with saying("Applying the file"):
+            applied = apply(services.settings, declared, utc_now(), is_pruning=is_pruning, agreed=planned.plans)
     _print_new_agents(applied)
 
 

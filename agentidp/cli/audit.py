@@ -20,7 +20,7 @@ from agentidp.cli.context import opened
 from agentidp.cli.named import organization_named
 from agentidp.cli.options import as_json_option, moment
 from agentidp.cli.output import show
-from agentidp.cli.progress import progress_over
+from agentidp.cli.progress import progress_over, saying
 from agentidp.clock import utc_now
 from agentidp.config import MAX_AUDIT_DAYS, ConfigurationError
 from agentidp.db.database import connect
@@ -169,7 +169,8 @@ def verify(organization: str | None, known: str | None, as_json: bool) -> None:
         with connect(str(services.settings.database_url)) as operator:
             unchained = upkeep.unchained(operator)
             names = [*upkeep.chains(operator), *unchained] if organization is None else [_trail(services, organization)]
-        results = {name: upkeep.verify_chain(services.database.of(name, utc_now()), noted) for name in names}
+        with saying(f"Verifying {count(len(names), 'trail')}"):
+            results = {name: upkeep.verify_chain(services.database.of(name, utc_now()), noted) for name in names}
     for name, result in results.items():
         if name in unchained and result.broken_at is None:
             results[name] = MISSING

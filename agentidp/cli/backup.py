@@ -11,9 +11,8 @@ import click
 from agentidp.cli.context import refusals, settings_of_command
 from agentidp.cli.options import bindir_option
 from agentidp.cli.progress import progress
-from agentidp.config import ConfigurationError
 from agentidp.maintenance.backup import back_up
-from agentidp.server.runtime import has_embedded_data, located, secret_file
+from agentidp.server.runtime import located, refuse_without_data, secret_file
 
 
 @click.command("backup")
@@ -29,8 +28,7 @@ def command(file: Path, bindir: Path | None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with refusals():
         settings = settings_of_command()
-        if settings.database_url is None and not has_embedded_data(settings):
-            raise ConfigurationError(f"there is no database in {settings.data_dir}, which AGENTIDP_DATA_DIR names")
+        refuse_without_data(settings)
         with located(settings) as runtime, progress("Backing up") as report:
             url = str(runtime.settings.database_url)
             contents = back_up(url, file, bindir=bindir, settings=settings, report=report)

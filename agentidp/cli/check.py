@@ -11,6 +11,7 @@ import click
 
 from agentidp.cli.options import as_json_option
 from agentidp.cli.output import show
+from agentidp.cli.progress import saying
 from agentidp.clock import utc_now
 from agentidp.maintenance.check import check_instance
 from agentidp.maintenance.result import FAILED, WARNING
@@ -47,7 +48,8 @@ def command(backups: Path | None, backup_hours: int, is_strict: bool, as_json: b
     logging.disable(logging.CRITICAL)
     try:
         age = timedelta(hours=backup_hours)
-        results = list(check_instance(os.environ, utc_now(), backups=backups, maximum_age=age))
+        with saying("Checking settings, database and keys"):
+            results = list(check_instance(os.environ, utc_now(), backups=backups, maximum_age=age))
     finally:
         logging.disable(logging.NOTSET)
     show([{"status": one.status, "check": one.check, "message": one.message} for one in results], as_json)

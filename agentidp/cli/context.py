@@ -12,12 +12,13 @@ import marshmallow as ma
 import psycopg
 
 from agentidp.actor import operator
+from agentidp.cli.progress import saying
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.http.errors import ApiError, NotFound, OAuthError, ServiceUnavailable, ValidationError
 from agentidp.http.logs import logging_config
-from agentidp.server.runtime import prepared
+from agentidp.server.runtime import prepared, refuse_without_data
 from agentidp.services import Services
 
 
@@ -72,9 +73,18 @@ def settings_of_command() -> Settings:
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[Services]:
-    """The services of a command: a database that is ready, and the keys."""
-    with refusals(), prepared(settings_of_command()) as runtime:
+def opened(*, may_be_first: bool = False) -> Iterator[Services]:
+    """The services of a command: a database that is ready, and the keys.
+
+    :param may_be_first: make the embedded database if there is none. Only a command that begins something does.
+    """
+    with refusals(), contextlib.ExitStack() as stack:
+        settings = settings_of_command()
+        if not may_be_first:
+            refuse_without_data(settings)
+        embedded = f"Starting PostgreSQL in {settings.data_dir}"
+        with saying(embedded if settings.database_url is None else "Preparing the database"):
+            runtime = stack.enter_context(prepared(settings))
         services = Services.of(runtime.settings, utc_now, actor=operator())
         try:
             yield services

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from agentidp.cli.context import refusals, settings_of_command
+from agentidp.cli.progress import saying
 from agentidp.config import ConfigurationError
 from agentidp.db.distribution import distribute
 from agentidp.db.migrations import migrate
-from agentidp.server.runtime import prepared
+from agentidp.server.runtime import located
 
 
 @click.group("db")
@@ -24,11 +25,8 @@ def migrate_() -> None:
     """
     with refusals():
         settings = settings_of_command()
-        if settings.database_url is None:
-            with prepared(settings):
-                applied: list[str] = []
-        else:
-            applied = migrate(settings.database_url)
+        with saying("Bringing the schema up to date"), located(settings) as runtime:
+            applied = migrate(str(runtime.settings.database_url))
     click.echo("\n".join(applied) if applied else "The schema is up to date.")
 
 

@@ -6,6 +6,7 @@ import click
 
 from agentidp import demo
 from agentidp.cli.context import opened
+from agentidp.cli.progress import saying
 from agentidp.clock import utc_now
 
 
@@ -15,6 +16,6 @@ def command() -> None:
 
     It has 24 agents and 90 days of traffic.
     """
-    with opened() as services:
+    with opened(may_be_first=True) as services, saying("Making 24 agents and 90 days of traffic"):
         made = demo.create_demo(str(services.settings.database_url), services.database, utc_now())
     click.echo(f"{'Made' if made else 'There already is'} the demo organization {demo.ORGANIZATION_ID}.")

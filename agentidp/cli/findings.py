@@ -14,6 +14,7 @@ from agentidp.cli.context import opened
 from agentidp.cli.named import agent_named, organization_named
 from agentidp.cli.options import as_json_option, organization_option
 from agentidp.cli.output import show
+from agentidp.cli.progress import saying
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.findings.actions import MAX_MUTE, MuteSchema, NoteSchema, act
@@ -91,7 +92,8 @@ def compute(organization: str, days: int, dominance_percent: int, as_json: bool)
     with opened() as services:
         run = services.database.of(organization_named(services, organization).organization_id, at).run
         query = findings.findings_query(at, services.settings, days=days, dominance_percent=dominance_percent)
-        result = findings.findings(run, query)
+        with saying("Computing the findings"):
+            result = findings.findings(run, query)
     _say_what_is_missing(result.not_computed)
     found = [finding.represent() for finding in result.findings]
     names = ("severity", "kind", "agentName", "window", "summary", "causes", "next")

@@ -12,6 +12,7 @@ from agentidp.cli.confirmation import asks_first, confirm, count
 from agentidp.cli.context import opened
 from agentidp.cli.options import as_json_option
 from agentidp.cli.output import show
+from agentidp.cli.progress import saying
 from agentidp.clock import utc_now
 from agentidp.http.schemas import timestamp
 from agentidp.jose import key_rotation
@@ -75,7 +76,8 @@ def reencrypt() -> None:
     addresses and keys of alert targets.
     """
     with opened() as services:
-        count, of = key_rotation.reencrypt(services.settings, at=utc_now())
+        with saying("Encrypting the keys again"):
+            count, of = key_rotation.reencrypt(services.settings, at=utc_now())
         click.echo(f"Re-encrypted {count} of {of} signing keys.")
         count, of = target_secrets.reencrypt(services.settings)
         if of:

@@ -12,6 +12,7 @@ from agentidp.cli.context import opened
 from agentidp.cli.named import organization_named
 from agentidp.cli.options import as_json_option, organization_argument
 from agentidp.cli.output import cell, show
+from agentidp.cli.progress import saying
 from agentidp.clock import utc_now
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
@@ -44,7 +45,7 @@ def create(name: str, with_administrator: bool, as_json: bool) -> None:
     With --with-administrator: organization id, client_id, client_secret. With these the administrator gets a token, and
     with that it creates agents, credentials and resource servers over HTTP.
     """
-    with opened() as services:
+    with opened(may_be_first=True) as services:
         url = str(services.settings.database_url)
         name = organizations.NewOrganizationSchema().load({"name": name})["name"]
         made: dict[str, Any]
@@ -230,7 +231,8 @@ def delete(organization: str) -> None:
             )
 
         confirm(consequences, name=row.name)
-        delete_organization(url, row.organization_id, at=utc_now())
+        with saying(f"Deleting {row.name}"):
+            delete_organization(url, row.organization_id, at=utc_now())
 
 
 def _described(services: Services, row: Any) -> str:

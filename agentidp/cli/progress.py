@@ -1,9 +1,10 @@
-"""A bar on standard error that shows how far a long command is, if standard error is a terminal."""
+"""What a command says on standard error while it works, if that is a terminal: how far it is, or what it is doing."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeVar
 
@@ -12,7 +13,22 @@ import click
 STEPS = 200
 """That a bar moves in."""
 
+PATIENCE = 2.0
+"""Seconds after which a command says what it is doing."""
+
 T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def saying(what: str) -> Iterator[None]:
+    """Say what the command is doing if it takes longer than ``PATIENCE``."""
+    timer = threading.Timer(PATIENCE, click.echo, [f"{what} …"], {"err": True})
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager

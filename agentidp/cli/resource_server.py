@@ -13,6 +13,7 @@ from agentidp.cli.context import opened
 from agentidp.cli.named import Candidate, one_of, organization_named
 from agentidp.cli.options import as_json_option, number_or_none, organization_option
 from agentidp.cli.output import show
+from agentidp.cli.progress import saying
 from agentidp.clock import utc_now
 from agentidp.config import MAX_TOKEN_TTL, MIN_TOKEN_TTL
 from agentidp.db.organization import OrganizationDatabase
@@ -244,7 +245,10 @@ def assign(resource: str, organization: str, verify: bool, as_json: bool) -> Non
         holder = resource_identifiers.holder(str(services.settings.database_url), resource, utc_now())
         if holder is not None and holder != organization_id:
             confirm(lambda: _taken_from(services, resource, holder))
-        previous = resource_identifiers.assign(services.settings, resource, organization_id, utc_now(), verify=verify)
+        with saying(f"Fetching the metadata of {resource}" if verify else "Assigning it"):
+            previous = resource_identifiers.assign(
+                services.settings, resource, organization_id, utc_now(), verify=verify
+            )
     show([{"resource": resource, "organizationId": organization_id, "previously": previous}], as_json, one=True)
 
 

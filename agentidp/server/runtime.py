@@ -89,6 +89,18 @@ def has_embedded_data(settings: Settings) -> bool:
     return (settings.data_dir / "postgres" / "data").exists()
 
 
+def refuse_without_data(settings: Settings) -> None:
+    """What only reads or changes something finds nothing in a new database, so it makes none.
+
+    :raises ConfigurationError: there is no embedded database, and the settings name no other.
+    """
+    if settings.database_url is None and not has_embedded_data(settings):
+        raise ConfigurationError(
+            f"there is no database in {settings.data_dir}: start agentidp serve, which makes one, or set "
+            "AGENTIDP_DATA_DIR to the directory that has yours, or AGENTIDP_DATABASE_URL"
+        )
+
+
 def _running_issuer(settings: Settings, issuer_file: Path) -> str:
     """The issuer of the instance that runs on the data directory: a token of any other would be refused there.
 

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from agentidp.cli import cli
+from agentidp.cli import cli, progress
 from agentidp.cli.credential import MAX_LIFETIME_DAYS
 from agentidp.config import MAX_AUDIT_DAYS
 from agentidp.registry.quotas import MAX_TOKENS
@@ -156,12 +157,24 @@ class TestRefusalsOfTheDatabase:
         assert sentence.startswith("the database of AGENTIDP_DATABASE_URL does not answer: ")
         assert "hush" not in sentence
 
-    def test_that_is_not_there(self, shared_run: Command, tmp_path: Path) -> None:
-        """A backup would otherwise make one, and be empty."""
+    @pytest.mark.parametrize("command", ["backup {}/agentidp.dump", "keys list", "token"])
+    def test_that_is_not_there(self, shared_run: Command, tmp_path: Path, command: str) -> None:
+        """A command that begins nothing would otherwise make one, and find nothing in it."""
         nowhere: dict[str, str | None] = {"AGENTIDP_DATABASE_URL": None, "AGENTIDP_DATA_DIR": str(tmp_path)}
-        sentence = shared_run.refused("backup", str(tmp_path / "agentidp.dump"), **nowhere)
-        assert sentence == f"there is no database in {tmp_path}, which AGENTIDP_DATA_DIR names"
+        sentence = shared_run.refused(*command.format(tmp_path).split(), **nowhere)
+        assert sentence == (
+            f"there is no database in {tmp_path}: start agentidp serve, which makes one, or set AGENTIDP_DATA_DIR to "
+            "the directory that has yours, or AGENTIDP_DATABASE_URL"
+        )
         assert [*tmp_path.iterdir()] == []
+
+    def test_that_takes_long(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.setattr(progress, "PATIENCE", 0.01)
+        for is_terminal, said in ((True, "Waiting …\n"), (False, "")):
+            monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+            with progress.saying("Waiting"):
+                time.sleep(0.5 if is_terminal else 0.1)
+            assert capsys.readouterr().err == said
 
     @pytest.mark.parametrize(
         ("environment", "sentence"),
