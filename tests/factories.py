@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -129,6 +130,38 @@ class Agent:
     def bearer(self, **changes: Any) -> dict[str, str]:
         """Request headers with :meth:`token`."""
         return {"Authorization": f"Bearer {self.token(**changes)}"}
+
+
+class Api:
+    """Sends requests to our API as an agent.
+
+    :param changes: of its token, as :meth:`Agent.token` takes them.
+    """
+
+    def __init__(self, client: FlaskClient, agent: Agent, **changes: Any) -> None:
+        self.client, self.agent, self._changes = client, agent, changes
+
+    def send(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        """The response to a request for a path below ``/api/v1/``, or for a whole one."""
+        whole = path if path.startswith("/") else f"/api/v1/{path}"
+        headers = self.agent.bearer(**self._changes)
+        return self.client.open(whole, method=method, json=body, query_string=query, headers=headers)
+
+    get = partialmethod(send, "GET")
+    post = partialmethod(send, "POST")
+    patch = partialmethod(send, "PATCH")
+    put = partialmethod(send, "PUT")
+    delete = partialmethod(send, "DELETE")
+
+    def token(self, **changes: Any) -> Any:
+        """The response to a token request of the agent, with its secret."""
+        form = {"grant_type": "client_credentials", "client_id": self.agent.client_id}
+        form |= {"client_secret": self.agent.client_secret, **changes}
+        return self.client.post("/api/v1/token", data=form)
+
+    def last_event(self) -> Any:
+        """The last event of the organization's audit trail."""
+        return self.get("audit", limit=1).json["data"][0]
 
 
 def database_of(services: Services, organization_id: str) -> OrganizationDatabase:

@@ -1,5 +1,32 @@
 """The tests of the registry share an application; each has two organizations and a clock of its own."""
 
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.conftest import Cast
+from tests.factories import Agent, Api, make_agent
 from tests.sharing import app, cast, client, clock, database_url
 
 __all__ = ["app", "cast", "client", "clock", "database_url"]
+
+NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address.", "details": {}}
+
+
+@pytest.fixture
+def acme(client: FlaskClient, cast: Cast) -> Api:
+    """Acme's agent with every scope."""
+    return Api(client, cast.acme)
+
+
+@pytest.fixture
+def outsider(client: FlaskClient, cast: Cast) -> Api:
+    """That of another organization."""
+    return Api(client, cast.outsider)
+
+
+@pytest.fixture
+def worker(cast: Cast) -> Agent:
+    """Another agent of Acme's."""
+    return make_agent(cast.acme.services, cast.acme.organization_id, "worker")

@@ -6,12 +6,11 @@ import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 import pytest
-from flask.testing import FlaskClient
 from psycopg import pq
-from werkzeug.test import TestResponse
 
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.registry import resource_identifiers, resource_servers
@@ -20,7 +19,7 @@ from agentidp.services import Services
 from tests.citus import REFUSED_BY_CITUS, someone_waits
 from tests.conftest import Cast
 from tests.db.test_migrations import query
-from tests.factories import NOON, PATIENCE, Agent, usage_sums, wait_until
+from tests.factories import NOON, PATIENCE, Api, usage_sums, wait_until
 from tests.oauth.test_introspection import INACTIVE, introspect
 
 TAKEN = {"code": "CONFLICT", "message": "The resource is registered already.", "details": {"resource": ["is taken"]}}
@@ -37,30 +36,22 @@ def resource() -> str:
     return f"https://billing.example/{uuid.uuid4()}"
 
 
-def register(client: FlaskClient, agent: Agent, resource: str) -> TestResponse:
+def register(api: Api, resource: str) -> Any:
     """Register a resource server."""
-    body = {"resource": resource, "name": "billing", "scopes": [SCOPE]}
-    return client.post("/api/v1/resource-servers", json=body, headers=agent.bearer())
+    return api.post("resource-servers", {"resource": resource, "name": "billing", "scopes": [SCOPE]})
 
 
-def get_token(client: FlaskClient, agent: Agent, resource: str) -> TestResponse:
+def get_token(api: Api, resource: str) -> Any:
     """Ask for a token for a resource server; the agent gets its scope first, from whatever server has it."""
-    path = f"/api/v1/agents/{agent.agent_id}"
     scopes = {"scopes": ["analytics:read", "agents:read", "agents:write", SCOPE]}
-    assert client.patch(path, json=scopes, headers=agent.bearer()).status_code == 200
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": agent.client_id,
-        "client_secret": agent.client_secret,
-        "resource": resource,
-    }
-    return client.post("/api/v1/token", data=form)
+    assert api.patch(f"agents/{api.agent.agent_id}", scopes).status_code == 200
+    return api.token(resource=resource)
 
 
-def held(database_url: str, agent: Agent) -> list[object]:
+def held(database_url: str, api: Api) -> list[object]:
     """What the organization of an agent holds, read as the operator."""
     identifiers = resource_identifiers.resource_identifiers(database_url)
-    return [one.resource for one in identifiers if one.organization_id == agent.organization_id]
+    return [one.resource for one in identifiers if one.organization_id == api.agent.organization_id]
 
 
 def leave_duplicate(database_url: str, cast: Cast, resource: str) -> None:
@@ -73,18 +64,21 @@ def leave_duplicate(database_url: str, cast: Cast, resource: str) -> None:
         )
 
 
-def test_another_organization_cannot_register_it_and_gets_no_token_for_it(
-    client: FlaskClient, cast: Cast, resource: str
-) -> None:
-    assert register(client, cast.acme, resource).status_code == 201
-    refused = register(client, cast.outsider, resource)
-    assert (refused.status_code, refused.json) == (409, TAKEN)
-    assert cast.acme.organization_id not in refused.text
+def test_nobody_else_can_register_it_or_gets_a_token_for_it(acme: Api, outsider: Api, resource: str) -> None:
+    address = register(acme, resource).headers["Location"]
+    for again in (acme, outsider):
+        refused = register(again, resource)
+        assert (refused.status_code, refused.json) == (409, TAKEN)
+        assert acme.agent.organization_id not in refused.text
     # The outsider's agent has a scope of the same name from a resource server of its own.
-    assert register(client, cast.outsider, f"{resource}/own").status_code == 201
-    answers = [get_token(client, agent, resource) for agent in (cast.acme, cast.outsider)]
+    assert register(outsider, f"{resource}/own").status_code == 201
+    answers = [get_token(api, resource) for api in (acme, outsider)]
     assert [answer.status_code for answer in answers] == [200, 400]
     assert answers[1].json == INVALID_TARGET
+    # It stays with the organization when the resource server is deleted.
+    assert acme.delete(address).status_code == 204
+    assert register(outsider, resource).json == TAKEN
+    assert register(acme, resource).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -98,20 +92,10 @@ def test_another_organization_cannot_register_it_and_gets_no_token_for_it(
         "HTTP://localhost:3000/Dashboard/Sign-in",
     ],
 )
-def test_nobody_can_register_what_this_servers_own_tokens_are_for(
-    client: FlaskClient, cast: Cast, resource: str
-) -> None:
-    refused = register(client, cast.acme, resource)
+def test_nobody_can_register_what_this_servers_own_tokens_are_for(acme: Api, resource: str) -> None:
+    refused = register(acme, resource)
     assert refused.status_code == 400
     assert refused.json["details"] == {"resource": ["must not be this server's own API or dashboard"]}
-
-
-def test_an_organization_that_registers_its_own_again_gets_the_same_response(
-    client: FlaskClient, cast: Cast, resource: str
-) -> None:
-    assert register(client, cast.acme, resource).status_code == 201
-    refused = register(client, cast.acme, resource)
-    assert (refused.status_code, refused.json) == (409, TAKEN)
 
 
 @pytest.mark.parametrize(
@@ -126,17 +110,17 @@ def test_an_organization_that_registers_its_own_again_gets_the_same_response(
     ],
 )
 def test_a_spelling_that_may_be_taken_for_it_belongs_to_the_same_organization(
-    client: FlaskClient, cast: Cast, first: str, second: str
+    acme: Api, outsider: Api, first: str, second: str
 ) -> None:
     name = uuid.uuid4().hex
     for one, other, agent, loser in (
-        (first.format(name), second.format(name), cast.acme, cast.outsider),
-        (second.format(f"{name}b"), first.format(f"{name}b"), cast.outsider, cast.acme),
+        (first.format(name), second.format(name), acme, outsider),
+        (second.format(f"{name}b"), first.format(f"{name}b"), outsider, acme),
     ):
-        assert register(client, agent, one).status_code == 201
-        assert register(client, loser, other).json == TAKEN
-        assert register(client, agent, other).status_code == 201
-        assert [get_token(client, agent, spelling).status_code for spelling in (one, other)] == [200, 200]
+        assert register(agent, one).status_code == 201
+        assert register(loser, other).json == TAKEN
+        assert register(agent, other).status_code == 201
+        assert [get_token(agent, spelling).status_code for spelling in (one, other)] == [200, 200]
 
 
 @pytest.mark.parametrize(
@@ -150,47 +134,36 @@ def test_a_spelling_that_may_be_taken_for_it_belongs_to_the_same_organization(
     ],
 )
 def test_another_identifier_can_belong_to_another_organization(
-    client: FlaskClient, cast: Cast, first: str, second: str
+    acme: Api, outsider: Api, first: str, second: str
 ) -> None:
     name = uuid.uuid4().hex
-    assert register(client, cast.acme, first.format(name)).status_code == 201
-    assert register(client, cast.outsider, second.format(name)).status_code == 201
-
-
-def test_it_stays_with_the_organization_when_the_resource_server_is_deleted(
-    client: FlaskClient, cast: Cast, resource: str
-) -> None:
-    address = register(client, cast.acme, resource).headers["Location"]
-    assert client.delete(address, headers=cast.acme.bearer()).status_code == 204
-    assert register(client, cast.outsider, resource).json == TAKEN
-    assert register(client, cast.acme, resource).status_code == 201
+    assert register(acme, first.format(name)).status_code == 201
+    assert register(outsider, second.format(name)).status_code == 201
 
 
 def test_a_registration_that_is_refused_claims_nothing(
-    client: FlaskClient, cast: Cast, database_url: str, resource: str, monkeypatch: pytest.MonkeyPatch
+    acme: Api, outsider: Api, database_url: str, resource: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resource_servers, "MAX_RESOURCE_SERVERS", 0)
-    refused = register(client, cast.acme, resource)
+    refused = register(acme, resource)
     assert refused.json["details"] == {"resource": ["at most 0 at a time"]}
-    assert held(database_url, cast.acme) == []
+    assert held(database_url, acme) == []
     monkeypatch.undo()
-    assert register(client, cast.outsider, resource).status_code == 201
+    assert register(outsider, resource).status_code == 201
 
 
-def test_an_organization_cannot_claim_without_end(
-    client: FlaskClient, cast: Cast, database_url: str, resource: str
-) -> None:
-    address = register(client, cast.acme, resource).headers["Location"]
+def test_an_organization_cannot_claim_without_end(acme: Api, outsider: Api, database_url: str, resource: str) -> None:
+    address = register(acme, resource).headers["Location"]
     query(
         database_url,
-        f"insert into resource_identifiers select '{resource}/' || n, '{cast.acme.organization_id}', now() "
+        f"insert into resource_identifiers select '{resource}/' || n, '{acme.agent.organization_id}', now() "
         f"from generate_series(1, {MAX_CLAIMS - 2}) n",
     )
-    last = register(client, cast.acme, f"{resource}/last")
+    last = register(acme, f"{resource}/last")
     assert last.status_code == 201
-    assert client.delete(last.headers["Location"], headers=cast.acme.bearer()).status_code == 204
+    assert acme.delete(last.headers["Location"]).status_code == 204
     for beyond in (f"{resource}/beyond", f"https://outsiders.example/{uuid.uuid4()}"):
-        refused = register(client, cast.acme, beyond)
+        refused = register(acme, beyond)
         assert (refused.status_code, refused.json) == (
             409,
             {
@@ -200,38 +173,38 @@ def test_an_organization_cannot_claim_without_end(
                 "details": {"resource": [f"at most {MAX_CLAIMS} for an organization"]},
             },
         )
-    assert client.delete(address, headers=cast.acme.bearer()).status_code == 204
-    assert register(client, cast.acme, resource).status_code == 201, "what it holds it can register again"
-    assert register(client, cast.outsider, f"https://outsiders.example/{uuid.uuid4()}").status_code == 201
+    assert acme.delete(address).status_code == 204
+    assert register(acme, resource).status_code == 201, "what it holds it can register again"
+    assert register(outsider, f"https://outsiders.example/{uuid.uuid4()}").status_code == 201
 
 
 def test_a_duplicate_is_refused_until_the_operator_assigns_it(
-    client: FlaskClient, cast: Cast, services: Services, database_url: str, resource: str
+    acme: Api, outsider: Api, cast: Cast, services: Services, database_url: str, resource: str
 ) -> None:
     leave_duplicate(database_url, cast, resource)
-    agents = {"acme": cast.acme, "outsider": cast.outsider}
-    for name, agent in agents.items():
+    agents = {"acme": acme, "outsider": outsider}
+    for name, api in agents.items():
         # Holding another identifier is no claim to this one.
-        assert register(client, agent, f"https://{name}.example/{uuid.uuid4()}").status_code == 201
-    tokens = {name: agent.token(audience=resource, scope=SCOPE) for name, agent in agents.items()}
+        assert register(api, f"https://{name}.example/{uuid.uuid4()}").status_code == 201
+    tokens = {name: api.agent.token(audience=resource, scope=SCOPE) for name, api in agents.items()}
 
     def seen() -> dict[str, tuple[int, bool]]:
         return {
             name: (
-                get_token(client, agent, resource).status_code,
-                introspect(client, agent, tokens[name]).json["active"],
+                get_token(api, resource).status_code,
+                introspect(api.client, api.agent, tokens[name]).json["active"],
             )
-            for name, agent in agents.items()
+            for name, api in agents.items()
         }
 
     before = usage_sums(database_url, cast.acme.organization_id)["tokens"]
     assert seen() == {"acme": (400, False), "outsider": (400, False)}
-    assert get_token(client, cast.acme, resource).json == INVALID_TARGET
+    assert get_token(acme, resource).json == INVALID_TARGET
     assert usage_sums(database_url, cast.acme.organization_id)["tokens"] == before
 
     assert resource_identifiers.assign(services.settings, resource, cast.acme.organization_id, NOON) is None
     assert seen() == {"acme": (200, True), "outsider": (400, False)}
-    assert introspect(client, cast.outsider, tokens["outsider"]).json == INACTIVE
+    assert introspect(outsider.client, cast.outsider, tokens["outsider"]).json == INACTIVE
 
     previous = resource_identifiers.assign(services.settings, resource, cast.outsider.organization_id, NOON)
     assert previous == cast.acme.organization_id
@@ -242,14 +215,14 @@ def test_a_duplicate_is_refused_until_the_operator_assigns_it(
 
 
 def test_of_two_organizations_that_register_at_the_same_moment_one_gets_it(
-    client: FlaskClient, cast: Cast, database_url: str
+    acme: Api, outsider: Api, database_url: str
 ) -> None:
-    agents = (cast.acme, cast.outsider)
+    agents = (acme, outsider)
     barrier = threading.Barrier(2)
 
-    def at_once(agent: Agent, resource: str) -> TestResponse:
+    def at_once(api: Api, resource: str) -> Any:
         barrier.wait(PATIENCE)
-        return register(client.application.test_client(), agent, resource)
+        return register(Api(api.client.application.test_client(), api.agent), resource)
 
     with ThreadPoolExecutor(2) as threads:
         for _ in range(10):
@@ -258,18 +231,18 @@ def test_of_two_organizations_that_register_at_the_same_moment_one_gets_it(
             assert sorted(answer.status_code for answer in answers) == [201, 409]
             [loser] = [answer for answer in answers if answer.status_code == 409]
             assert loser.json == TAKEN
-            [winner] = [agent for agent, answer in zip(agents, answers, strict=True) if answer.status_code == 201]
+            [winner] = [api for api, answer in zip(agents, answers, strict=True) if answer.status_code == 201]
             assert resource in held(database_url, winner)
 
 
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
 def test_who_comes_second_waits_for_the_first_and_gets_what_that_gives_up(
-    client: FlaskClient, cast: Cast, database_url: str, resource: str, ending: str
+    outsider: Api, cast: Cast, database_url: str, resource: str, ending: str
 ) -> None:
-    answers: list[TestResponse] = []
+    answers: list[Any] = []
     with psycopg.connect(database_url) as first:
         first.execute("insert into resource_identifiers values (%s, %s, now())", [resource, cast.acme.organization_id])
-        thread = threading.Thread(target=lambda: answers.append(register(client, cast.outsider, resource)))
+        thread = threading.Thread(target=lambda: answers.append(register(outsider, resource)))
         thread.start()
         wait_until(lambda: someone_waits(database_url))
         getattr(first, ending)()
@@ -321,28 +294,28 @@ class TestOperator:
     """What ``agentidp resource-server`` does."""
 
     def test_lists_who_holds_and_who_has_registered_each(
-        self, client: FlaskClient, cast: Cast, services: Services, database_url: str, resource: str
+        self, acme: Api, cast: Cast, services: Services, database_url: str, resource: str
     ) -> None:
         duplicate, reserved = f"{resource}/duplicate", f"{resource}/reserved"
-        acme, outsider = cast.acme.organization_id, cast.outsider.organization_id
-        register(client, cast.acme, resource.upper())
+        register(acme, resource.upper())
         leave_duplicate(database_url, cast, duplicate)
-        resource_identifiers.assign(services.settings, f"{reserved}/", outsider, NOON)
+        ids = cast.acme.organization_id, cast.outsider.organization_id
+        resource_identifiers.assign(services.settings, f"{reserved}/", ids[1], NOON)
         listed = [
             one for one in resource_identifiers.resource_identifiers(database_url) if one.resource.startswith(resource)
         ]
         assert listed == [
-            (resource, acme, (acme,)),
-            (duplicate, None, (acme, outsider)),
-            (reserved, outsider, ()),
+            (resource, ids[0], ids[:1]),
+            (duplicate, None, ids),
+            (reserved, ids[1], ()),
         ]
         conflicts = resource_identifiers.resource_identifiers(database_url, conflicts=True)
         assert [one.resource for one in conflicts if one.resource.startswith(resource)] == [duplicate]
 
     def test_a_released_identifier_goes_to_the_next_that_registers_it(
-        self, client: FlaskClient, cast: Cast, database_url: str, resource: str
+        self, acme: Api, outsider: Api, database_url: str, resource: str
     ) -> None:
-        register(client, cast.acme, resource)
+        register(acme, resource)
         resource_identifiers.release(database_url, resource, NOON)
-        assert register(client, cast.outsider, resource).status_code == 201
-        assert held(database_url, cast.outsider) == [resource]
+        assert register(outsider, resource).status_code == 201
+        assert held(database_url, outsider) == [resource]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import threading
 import time
@@ -113,6 +112,7 @@ def test_the_well_known_part_comes_before_the_path(resource: str, path: str) -> 
         ({"authorization_servers": f"{ISSUER} and more"}, f"authorization_servers does not name {ISSUER}"),
         ({"agentidp_organization_id": ORGANIZATION[:-1]}, f"agentidp_organization_id is not {ORGANIZATION}"),
         ({"agentidp_organization_id": [ORGANIZATION]}, f"agentidp_organization_id is not {ORGANIZATION}"),
+        ({"agentidp_organization_id": None}, f"agentidp_organization_id is not {ORGANIZATION}"),
     ],
 )
 def test_metadata_that_says_something_else_proves_nothing(
@@ -123,14 +123,8 @@ def test_metadata_that_says_something_else_proves_nothing(
     assert refusal(server.resource) == expected
 
 
-@pytest.mark.parametrize("member", ["resource", "authorization_servers", "agentidp_organization_id"])
-def test_metadata_without_one_of_the_members_proves_nothing(server: ResourceServer, member: str) -> None:
-    del server.metadata[member]
-    assert refusal(server.resource).startswith(f"the metadata of {server.resource} proves nothing: {member} ")
-
-
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_is_not_followed(server: ResourceServer, status: int) -> None:
+@pytest.mark.parametrize("status", [204, 302])
+def test_nothing_but_a_200_counts_and_no_redirect_is_followed(server: ResourceServer, status: int) -> None:
     server.status, server.headers = status, {"Location": f"{server.resource}/elsewhere"}
     assert refusal(server.resource) == (
         f"the metadata of {server.resource} cannot be fetched: the status is {status}, not 200"
@@ -155,39 +149,12 @@ def test_a_body_that_is_too_long_is_refused(server: ResourceServer) -> None:
     )
 
 
-@pytest.mark.parametrize("pause", [0.25, 1.0])
-def test_a_server_that_takes_too_long_is_refused(
-    server: ResourceServer, pause: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The shorter pause is within the limit for each part, and beyond it for the body.
+def test_a_server_that_takes_too_long_is_refused(server: ResourceServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource_proof, "TIMEOUT", 0.5)
-    server.pause = pause
+    server.pause = 0.25
     assert (
         refusal(server.resource)
         == f"the metadata of {server.resource} cannot be fetched: no response within 0.5 seconds"
-    )
-
-
-def test_what_is_no_http_is_not_repeated() -> None:
-    """An operator's terminal or log is no way to read what an internal service says."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def speak() -> None:
-            accepted, _ = listener.accept()
-            with accepted:
-                accepted.sendall(b"SSH-2.0-secret_of_an_internal_service\r\n")
-
-        thread = threading.Thread(target=speak)
-        thread.start()
-        resource = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        refused = refusal(resource)
-        thread.join(PATIENCE)
-    assert refused == f"the metadata of {resource} cannot be fetched: no HTTP response: BadStatusLine"
-
-
-def test_metadata_of_a_machine_s_cloud_is_not_fetched() -> None:
-    assert refusal("https://169.254.169.254/latest") == (
-        "the metadata of https://169.254.169.254/latest cannot be fetched: the address is not public"
     )
 
 
@@ -199,10 +166,16 @@ def test_what_anyone_on_the_way_could_have_written_is_refused(resource: str) -> 
 
 
 @pytest.mark.parametrize(
-    "resource", ["http://localhost:1/", "http://localhost:99999/", "https://%zz/", "http://[::1]:1"]
+    ("resource", "reason"),
+    [
+        ("http://localhost:1/", "no connection: Connection refused"),
+        ("https://%zz/", ""),
+        # Metadata of a machine's cloud.
+        ("https://169.254.169.254/latest", "the address is not public"),
+    ],
 )
-def test_a_server_that_cannot_be_reached_is_refused(resource: str) -> None:
-    assert refusal(resource).startswith(f"the metadata of {resource} cannot be fetched: ")
+def test_a_server_that_cannot_be_reached_is_refused(resource: str, reason: str) -> None:
+    assert refusal(resource).startswith(f"the metadata of {resource} cannot be fetched: {reason}")
 
 
 def test_https_needs_a_certificate_that_is_trusted(
