@@ -9,10 +9,9 @@ import logging
 import re
 import socket
 import sys
-import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -23,9 +22,10 @@ from agentidp import create_app
 from agentidp.http.logs import JsonFormatter, TextFormatter, logging_config
 from agentidp.services import Services
 from tests.conftest import Cast, _fresh_database, settings_for
-from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization, wait_until
 from tests.routes import ROUTES
 
+JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 FIELDS = ["at", "level", "message", "method", "path", "status", "ms", "request_id", "organization", "agent"]
 
 
@@ -50,62 +50,54 @@ class TestRequestLine:
         [example] = re.findall(r'^{.*"message": "request".*}$', guide, re.MULTILINE)
         assert list(json.loads(example)) == FIELDS
 
-    def test_of_an_agents_request(
-        self, shared_client: FlaskClient, shared_cast: Cast, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        response = shared_client.get("/api/v1/analytics/tokens?days=7", headers=shared_cast.acme.bearer())
-        [line] = lines(caplog)
-        assert list(line) == FIELDS
-        assert isinstance(line["ms"], float)
-        assert 0 < line["ms"] < 10_000
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["at"])
-        assert {name: line[name] for name in FIELDS if name not in ("at", "ms")} == {
-            "level": "INFO",
-            "message": "request",
-            "method": "GET",
-            "path": "/api/v1/analytics/tokens",
-            "status": 200,
-            "request_id": response.headers["X-Request-Id"],
-            "organization": shared_cast.acme.organization_id,
-            "agent": shared_cast.acme.client_id,
-        }
-
     @pytest.mark.parametrize(
-        ("method", "path", "status"),
+        ("method", "path", "status", "is_agents"),
         [
-            ("GET", "/healthz", 200),
-            ("GET", "/nothing", 404),
-            ("DELETE", "/api/v1/agents", 405),
-            ("GET", "/api/v1/agents", 401),
-            ("POST", "/api/v1/token", 400),
+            ("GET", "/api/v1/analytics/tokens", 200, True),
+            ("GET", "/healthz", 200, False),
+            ("GET", "/nothing", 404, False),
+            ("DELETE", "/api/v1/agents", 405, False),
+            ("GET", "/api/v1/agents", 401, False),
+            ("POST", "/api/v1/token", 400, False),
         ],
     )
-    def test_of_a_request_by_nobody(
-        self, shared_client: FlaskClient, caplog: pytest.LogCaptureFixture, method: str, path: str, status: int
+    def test_has_these_fields(
+        self,
+        shared_client: FlaskClient,
+        shared_cast: Cast,
+        caplog: pytest.LogCaptureFixture,
+        method: str,
+        path: str,
+        status: int,
+        is_agents: bool,
     ) -> None:
-        response = shared_client.open(path, method=method, headers={"X-Request-Id": "chosen"})
+        acme = shared_cast.acme
+        headers = {"X-Request-Id": "chosen"} | (acme.bearer() if is_agents else {})
+        assert shared_client.open(f"{path}?days=7", method=method, headers=headers).status_code == status
         [line] = lines(caplog)
         assert list(line) == FIELDS
-        assert {name: line[name] for name in FIELDS if name not in ("at", "ms")} == {
+        at, ms = line.pop("at"), line.pop("ms")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", at)
+        assert isinstance(ms, float)
+        assert 0 < ms < 10_000
+        assert line == {
             "level": "INFO",
             "message": "request",
             "method": method,
             "path": path,
             "status": status,
             "request_id": "chosen",
-            "organization": None,
-            "agent": None,
+            "organization": acme.organization_id if is_agents else None,
+            "agent": acme.client_id if is_agents else None,
         }
-        assert response.status_code == status
 
     def test_of_a_token_names_the_agent_that_asked_for_it(
         self, shared_client: FlaskClient, shared_cast: Cast, caplog: pytest.LogCaptureFixture
     ) -> None:
         acme = shared_cast.acme
-        form = {"grant_type": "client_credentials", "client_id": acme.client_id, "client_secret": acme.client_secret}
         for secret in (acme.client_secret, "wrong"):
             caplog.clear()
-            shared_client.post("/api/v1/token", data=form | {"client_secret": secret})
+            shared_client.post("/api/v1/token", data=acme.form | {"client_secret": secret})
             # A refusal has a line of its own as well.
             [line] = [line for line in lines(caplog) if line["message"] == "request"]
             assert (line["organization"], line["agent"]) == (acme.organization_id, acme.client_id)
@@ -145,10 +137,12 @@ class TestFormatter:
         exc_info = options.pop("exc_info", None)
         return logging.getLogger("x").makeRecord("x", logging.ERROR, "f", 1, message, arguments, exc_info, **options)
 
-    def test_a_message_stays_on_its_line(self) -> None:
-        line = JsonFormatter().format(self.record("first\nsecond %s", "third\r\nfourth"))
+    def test_what_is_said_stays_on_its_line_and_what_is_no_json_is_shown_all_the_same(self) -> None:
+        record = self.record("first\nsecond %s", "third\r\nfourth", extra={"fields": {"set": {1}}})
+        line = JsonFormatter().format(record)
         assert "\n" not in line
-        assert json.loads(line)["message"] == "first\nsecond third\r\nfourth"
+        found = json.loads(line)
+        assert (found["message"], found["set"]) == ("first\nsecond third\r\nfourth", "{1}")
 
     def test_a_traceback_gives_its_type_and_never_its_text(self) -> None:
         try:
@@ -157,10 +151,6 @@ class TestFormatter:
             line = JsonFormatter().format(self.record("failed", exc_info=sys.exc_info()))
         assert "hush" not in line
         assert json.loads(line)["error"] == "ValueError"
-
-    def test_what_is_no_json_is_shown_all_the_same(self) -> None:
-        record = self.record("odd", extra={"fields": {"path": ROUTES, "set": {1}}})
-        assert json.loads(JsonFormatter().format(record))["set"] == "{1}"
 
     @pytest.mark.parametrize(
         ("sent", "logged"),
@@ -214,61 +204,34 @@ def test_no_secret_is_in_anything_that_a_real_server_writes(running: tuple[Serve
     secrets = {agent.client_secret, basic, SECRET_KEY, marked}
     requests = 0
 
-    def send(method: str, path: str, body: str | None = None, **headers: str) -> str:
+    def send(method: str, path: str, body: str | None = None, kind: str | None = None, **headers: str) -> Any:
         nonlocal requests
         requests += 1
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        answer = connection.getresponse().read().decode()
-        connection.close()
-        return answer
+        sent = headers | ({"Content-Type": kind} if kind else {})
+        with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
+            connection.request(method, path, body, sent)
+            answer = connection.getresponse()
+            return json.loads(answer.read() or "{}") if answer.headers["Content-Type"] == JSON else {}
 
     def everything() -> None:
-        bearer = f"Bearer {agent.token()}"
-        secrets.update((bearer.removeprefix("Bearer "), bearer.rpartition(".")[2]))
+        token = agent.token()
+        bearer = f"Bearer {token}"
+        secrets.update((token, token.rpartition(".")[2]))
         for route in ROUTES:
             path = route.path(agent.agent_id)
-            form = urllib.parse.urlencode(
-                {
-                    "grant_type": "client_credentials",
-                    "client_id": agent.client_id,
-                    "client_secret": agent.client_secret,
-                    "token": bearer.removeprefix("Bearer "),
-                }
-            )
             if route.method != "DELETE":
-                send(route.method, f"{path}?client_secret={marked}&access_token={marked}", None, Authorization=bearer)
-                send(route.method, path, form, Content_Type="application/x-www-form-urlencoded")
-                send(
-                    route.method,
-                    path,
-                    f'{{"name":"x","{marked}":1}}',
-                    Content_Type="application/json",
-                    Authorization=bearer,
-                )
-                send(route.method, path, marked, Content_Type="application/json", Authorization=bearer)
-            send(route.method, path, None, Authorization=f"Basic {basic}", Cookie=f"session={marked}")
-            send(route.method, path, None, Authorization=f"Bearer {marked}")
-            send(
-                route.method,
-                path,
-                "grant_type=client_credentials",
-                Authorization=f"Basic {basic}",
-                Content_Type="application/x-www-form-urlencoded",
-            )
+                query = f"?client_secret={marked}&access_token={marked}"
+                send(route.method, f"{path}{query}", Authorization=bearer)
+                send(route.method, path, urllib.parse.urlencode(agent.form | {"token": token}), FORM)
+                send(route.method, path, f'{{"name":"x","{marked}":1}}', JSON, Authorization=bearer)
+                send(route.method, path, marked, JSON, Authorization=bearer)
+            send(route.method, path, Authorization=f"Basic {basic}", Cookie=f"session={marked}")
+            send(route.method, path, Authorization=f"Bearer {marked}")
+            send(route.method, path, "grant_type=client_credentials", FORM, Authorization=f"Basic {basic}")
 
-    form = f"grant_type=client_credentials&client_id={agent.client_id}&client_secret={agent.client_secret}"
-    issued = json.loads(send("POST", "/api/v1/token", form, Content_Type="application/x-www-form-urlencoded"))
-    secrets.add(issued["access_token"])
-    made = json.loads(
-        send(
-            "POST",
-            f"/api/v1/agents/{agent.agent_id}/credentials",
-            None,
-            Authorization=f"Bearer {issued['access_token']}",
-        )
-    )
-    secrets.add(made["clientSecret"])
+    issued = send("POST", "/api/v1/token", urllib.parse.urlencode(agent.form), FORM)["access_token"]
+    made = send("POST", f"/api/v1/agents/{agent.agent_id}/credentials", Authorization=f"Bearer {issued}")
+    secrets.update((issued, made["clientSecret"]))
     everything()
     # The same, where every statement fails.
     with psycopg.connect(str(services.settings.database_url), autocommit=True) as connection:
@@ -297,13 +260,9 @@ def test_no_secret_is_in_anything_that_a_real_server_writes(running: tuple[Serve
         refused = text.count('"message": "Invalid request from ip=127.0.0.1: ')
         return text.count('"message": "request"') >= requests and refused > len(malformed) // 2
 
-    deadline = time.monotonic() + PATIENCE
-    while not is_logged(logged := server.logs()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: is_logged(server.logs()))
+    logged = server.logs()
     assert '"message": "unexpected error"' in logged
-    for line in logged.splitlines():
-        assert isinstance(json.loads(line), dict)
     assert "Traceback" not in logged
     assert [secret for secret in secrets if secret in logged] == []
     statuses = {json.loads(line).get("status") for line in logged.splitlines()}
