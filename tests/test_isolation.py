@@ -113,18 +113,14 @@ def test_a_collection_holds_only_what_is_ones_own(
     assert everything_of(database_url, cast.acme.organization_id) == before
 
 
-def tampered(acme: Agent) -> Iterator[dict[str, Any]]:
-    """Ways to name another organization in a request."""
-    names = ("organization_id", "organizationId", "tenantId", "tenant_id", "org", "agentId", "agent_id", "client_id")
-    for name in names:
-        value = acme.client_id if "agent" in name or "client" in name else acme.organization_id
-        yield {"query_string": {name: value}}
+def tampered(acme: Agent) -> Iterator[dict[str, str]]:
+    """Headers that name another organization in a request. A parameter that does so is unknown, and refused."""
     for header in ("X-Organization-Id", "X-Tenant-Id", "X-Forwarded-Host", "X-Forwarded-User", "X-Original-URL"):
-        yield {"headers": {header: acme.organization_id}}
-    yield {"headers": {"Host": f"{acme.organization_id}.example"}}
-    yield {"headers": {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Prefix": f"/{acme.organization_id}"}}
-    yield {"headers": {"X-HTTP-Method-Override": "DELETE"}}
-    yield {"headers": {"Cookie": f"organization_id={acme.organization_id}; session={acme.token()}"}}
+        yield {header: acme.organization_id}
+    yield {"Host": f"{acme.organization_id}.example"}
+    yield {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Prefix": f"/{acme.organization_id}"}
+    yield {"X-HTTP-Method-Override": "DELETE"}
+    yield {"Cookie": f"organization_id={acme.organization_id}; session={acme.token()}"}
 
 
 @pytest.mark.parametrize("route", READS, ids=str)
@@ -135,10 +131,9 @@ def test_nothing_in_a_request_but_its_token_changes_whose_data_is_shown(
     path = route.path(**make_one_of_each(client, outsider))
     own = client.get(path, headers=outsider.bearer())
     assert own.status_code == 200
-    for change in tampered(cast.acme):
-        headers = outsider.bearer() | change.pop("headers", {})
-        response = client.get(path, headers=headers, **change)
-        assert (response.status_code, _without_counts(response.json)) == (200, _without_counts(own.json)), change
+    for headers in tampered(cast.acme):
+        response = client.get(path, headers=outsider.bearer() | headers)
+        assert (response.status_code, _without_counts(response.json)) == (200, _without_counts(own.json)), headers
     # A second token is refused, whoever's it is.
     refused = client.get(path, headers=outsider.bearer(), query_string={"access_token": cast.acme.token()})
     assert refused.status_code == 400
@@ -168,17 +163,13 @@ def test_a_body_cannot_name_an_organization_or_an_id(
     }
 
 
-@pytest.mark.parametrize(
-    "tampering", [{"query_string": "organization_id={}"}, {"headers": {"X-Organization-Id": "{}"}}]
-)
 def test_what_is_made_belongs_to_the_organization_of_the_token(
-    client: FlaskClient, cast: Cast, database_url: str, tampering: dict[str, Any]
+    client: FlaskClient, cast: Cast, database_url: str
 ) -> None:
     acme, outsider = cast.acme, cast.outsider
     before = everything_of(database_url, acme.organization_id)
-    filled = json.loads(json.dumps(tampering).replace("{}", acme.organization_id))
-    headers = outsider.bearer() | filled.pop("headers", {})
-    response = client.post("/api/v1/agents", json={"name": "whose?"}, headers=headers, **filled)
+    headers = outsider.bearer() | {"X-Organization-Id": acme.organization_id}
+    response = client.post("/api/v1/agents", json={"name": "whose?"}, headers=headers)
     assert response.status_code == 201
     assert everything_of(database_url, acme.organization_id) == before
     assert any("whose?" in row for (row,) in everything_of(database_url, outsider.organization_id)["agents"])

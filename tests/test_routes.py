@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from configparser import ConfigParser
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from agentidp.http.openapi import camel_case
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 from tests.audit.conftest import events_of
@@ -185,6 +187,29 @@ def test_refuses_a_suspended_agent_and_counts_one_rejection(
     assert (unchanged.status_code, unchanged.json["description"]) == (200, "")
     # Nothing that is recorded was changed, for example by a transaction that does not admit the caller.
     assert events_of(url, acme.organization_id) == events
+
+
+@pytest.mark.parametrize("route", PROTECTED, ids=str)
+def test_refuses_a_parameter_that_it_does_not_have_and_one_that_is_repeated(
+    shared_client: FlaskClient, services: Services, acme: Agent, route: Route
+) -> None:
+    operations = shared_client.get("/api/v1/openapi.json").json["paths"]
+    described = operations[re.sub(r"<[^>]*?(\w+)>", lambda name: f"{{{camel_case(name[1])}}}", route.rule)]
+    known = [one["name"] for one in described[route.method.lower()].get("parameters", []) if one.get("in") == "query"]
+    accepted = f"these query parameters: {', '.join(known)}" if known else "no query parameters"
+    message = f"This operation accepts {accepted}."
+    wrong = [("nothing=1", message, {"nothing": ["is no parameter of this operation"]})]
+    for name in known:
+        wrong.append((f"{name}=1&{name}=1", "The request is not valid.", {name: ["must be given once only"]}))
+        wrong.append((f"{name}=1&{name.upper()}=1", message, {name.upper(): ["is no parameter of this operation"]}))
+    for number, (query, message, details) in enumerate(wrong, 1):
+        path = f"{route.path(acme.agent_id)}?{query}"
+        response = shared_client.open(path, method=route.method, json=route.body, headers=acme.bearer())
+        assert (response.status_code, response.json) == (
+            400,
+            {"code": "VALIDATION_ERROR", "message": message, "details": details},
+        ), query
+        assert counted(sums(services, acme.organization_id)) == (0, number, 0)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])

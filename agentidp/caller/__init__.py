@@ -26,6 +26,8 @@ from agentidp.db.read_replica import POSITION
 from agentidp.db.sql import Call, Rows, only_reads
 from agentidp.http import second_token
 from agentidp.http.errors import ApiError, InsufficientScope, InvalidProof, InvalidToken, Unauthorized
+from agentidp.http.openapi import declared
+from agentidp.http.parser import check_parameters
 from agentidp.http.request_context import current_context, current_request, request_actor
 from agentidp.jose import dpop
 from agentidp.jose.access_token import AccessToken, TokenRefused
@@ -218,6 +220,9 @@ def bearer(scope: str) -> Callable[[View], View]:
         raise ValueError(f"unknown scope {scope}")
 
     def decorate(view: View) -> View:
+        # What reads the query of the others checks its parameters itself.
+        has_no_parameters = "query" not in declared(view).reads
+
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             context = current_context()
@@ -227,6 +232,8 @@ def bearer(scope: str) -> Callable[[View], View]:
                 second_token.refuse()
                 if scope not in granted:
                     raise InsufficientScope(scope)
+                if has_no_parameters and current_request().query_string:
+                    check_parameters(current_request().args)
                 response = view(caller, *args, **kwargs)
             except (Unauthorized, DatabaseUnavailable):
                 raise

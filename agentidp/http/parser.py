@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import IO, Any, NoReturn, cast
 
 import marshmallow as ma
@@ -81,10 +82,8 @@ class Parser(FlaskParser):
         return dict(found)
 
     def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
-        """The query's parameters; one that the schema knows and that comes twice is an error."""
-        repeated = {name: ["must be given once only"] for name in schema.fields if len(req.args.getlist(name)) > 1}
-        if repeated:
-            raise ValidationError(details=repeated)
+        """The query's parameters, each once, and none that the schema lacks."""
+        check_parameters(req.args, (field.data_key or name for name, field in schema.fields.items()))
         return req.args.to_dict()
 
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
@@ -108,6 +107,22 @@ class Parser(FlaskParser):
             fields = messages if isinstance(messages, dict) else {"body": messages}
             details |= {"body" if name == "_schema" else name: _rules(found) for name, found in fields.items()}
         raise ValidationError(details=details)
+
+
+def check_parameters(given: MultiDict[str, str], known: Iterable[str] = ()) -> None:
+    """Refuse a query that asks for what the operation does not have, or for two things at once.
+
+    :param known: the parameters of the operation.
+    :raises ValidationError: it names each parameter that is unknown or repeated, and those that there are.
+    """
+    names = [*known]
+    unknown = {name: ["is no parameter of this operation"] for name in given if name not in names}
+    repeated = {name: ["must be given once only"] for name in names if len(given.getlist(name)) > 1}
+    if unknown:
+        accepted = f"these query parameters: {', '.join(names)}" if names else "no query parameters"
+        raise ValidationError(f"This operation accepts {accepted}.", details=repeated | unknown)
+    if repeated:
+        raise ValidationError(details=repeated)
 
 
 def _rules(found: Any) -> list[str]:

@@ -142,11 +142,6 @@ def test_a_denied_request_is_not_a_token(client: FlaskClient, cast: Cast) -> Non
     assert client.get(USAGE, headers=acme.bearer()).json["data"] == []
 
 
-def test_ignores_other_parameters(client: FlaskClient, cast: Cast) -> None:
-    response = client.get(f"{USAGE}?days=x&days=y&tenantId=z", headers=cast.acme.bearer())
-    assert response.json == {"tenantId": cast.acme.organization_id, "month": "2026-04", "data": []}
-
-
 @COMPARES_STATEMENTS
 def test_is_one_round_trip_of_three_statements(client: FlaskClient, services: Services, cast: Cast) -> None:
     bearer = cast.acme.bearer()

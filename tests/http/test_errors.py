@@ -516,7 +516,7 @@ def test_a_hostile_path_is_not_found(shared_client: FlaskClient, shared_cast: Ca
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/api/v1/analytics/tokens", 400), ("/api/v1/agents", 200), ("/dashboard/agents", 401), ("/nothing", 404)],
+    [("/api/v1/analytics/tokens", 400), ("/api/v1/agents", 400), ("/dashboard/agents", 401), ("/nothing", 404)],
 )
 def test_a_query_that_is_not_utf_8_is_no_fault(
     shared_client: FlaskClient, shared_cast: Cast, path: str, status: int
@@ -525,7 +525,7 @@ def test_a_query_that_is_not_utf_8_is_no_fault(
     response = shared_client.get(path, headers=shared_cast.acme.bearer(), environ_overrides=query)
     assert response.status_code == status
     if status == 400:
-        assert response.json["details"] == {"days": ["must be a whole number from 1 to 90"]}  # type: ignore[index]
+        assert response.json["details"].keys() == {"days"}  # type: ignore[index]
 
 
 class TestRememberedQueries:
