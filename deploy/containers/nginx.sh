@@ -6,8 +6,8 @@
 set -eu
 scheme=$1 server_name=$2
 case $scheme in
-    https) listen='s/listen \(.*\)443 ssl http2;/listen \18000 ssl http2;/' ;;
-    http) listen='s/listen \(.*\)443 ssl http2;/listen \18000;/; /ssl_/d; /Strict-Transport-Security/d' ;;
+    https) listen='s/listen \(.*\)443 ssl;/listen \18000 ssl;/' ;;
+    http) listen='s/listen \(.*\)443 ssl;/listen \18000;/; /http2 on/d; /ssl_/d; /Strict-Transport-Security/d' ;;
     *) echo "nginx.sh: the first argument must be https or http, not '$scheme'" >&2; exit 1 ;;
 esac
 # A container may have no IPv6.

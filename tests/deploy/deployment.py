@@ -117,8 +117,8 @@ class Nginx:
         site = (DEPLOY / "nginx.conf").read_text()
         for old, new in {
             UNIT_SOCKET: str(upstream),
-            "listen 443 ssl http2;": f"listen 127.0.0.1:{self.tls_port} ssl http2;\nlisten 127.0.0.1:{self.port};",
-            "listen [::]:443 ssl http2;": f"listen [::1]:{self.tls_port} ssl http2;",
+            "listen 443 ssl;": f"listen 127.0.0.1:{self.tls_port} ssl;\nlisten 127.0.0.1:{self.port};",
+            "listen [::]:443 ssl;": f"listen [::1]:{self.tls_port} ssl;",
             "/etc/agentidp/tls.": f"{directory}/tls.",
             "/var/log/nginx/": f"{directory}/",
         }.items():
@@ -143,6 +143,8 @@ class Nginx:
         )
         try:
             wait_until(self._listens)
+            # A directive that this version no longer likes.
+            assert "[warn]" not in self.log("main.log"), self.log("main.log")
         except BaseException:
             self.__exit__()
             raise
