@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -128,6 +128,12 @@ class Settings:
         any spelling.
         """
         return self.resource, self.dashboard, self.dashboard_sign_in
+
+    @property
+    def allows_loopback_issuers(self) -> bool:
+        """Whether issuers on this machine are trusted without TLS: the operator has named its loopback."""
+        loopback = ip_address("127.0.0.1"), ip_address("::1")
+        return any(address in network for network in self.issuer_networks or () for address in loopback)
 
     def database_and_secret(self) -> tuple[str, bytes]:
         """The database's URL and the instance secret, which only ``agentidp`` can find by itself.

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from agentidp.config import LOOPBACK_HOSTS
 from agentidp.federation.rule import SEPARATORS, SPIFFE, is_pattern
 from agentidp.jose.jwk import public_jwks
 
@@ -62,18 +63,21 @@ class RuleRefused(Exception):
         self.member = member
 
 
-def checked(new: Mapping[str, Any], *, own_issuer: str, organization_id: str) -> dict[str, Any]:
+def checked(
+    new: Mapping[str, Any], *, own_issuer: str, organization_id: str, allows_loopback: bool = False
+) -> dict[str, Any]:
     """The rule as it is stored, with nothing that it does not say.
 
     :param new: ``issuer``, ``subject``, ``claims``, ``audience``, ``jwks`` and ``jwksUri``, each possibly ``None``.
     :param own_issuer: ours, which is the audience if the rule names none.
     :param organization_id: whose agent it is for.
+    :param allows_loopback: whether an issuer on this machine's loopback may be http.
     :raises RuleRefused: it breaks a rule, or anybody could meet it.
     """
     issuer, subject, claims = new.get("issuer"), new.get("subject"), new.get("claims") or {}
     if not isinstance(issuer, str):
         raise RuleRefused("issuer", "must be there for the type federated")
-    _check_issuer(issuer, own_issuer)
+    _check_issuer(issuer, own_issuer, allows_loopback)
     rule: dict[str, Any] = {"issuer": issuer}
     if subject is not None:
         rule["subject"] = _checked_text("subject", subject)
@@ -86,13 +90,15 @@ def checked(new: Mapping[str, Any], *, own_issuer: str, organization_id: str) ->
     if new.get("jwks") is not None:
         rule["jwks"] = {"keys": _checked_keys(new["jwks"])}
     elif new.get("jwksUri") is not None:
-        rule["jwksUri"] = _checked_url("jwksUri", new["jwksUri"])
+        rule["jwksUri"] = _checked_url("jwksUri", new["jwksUri"], allows_loopback)
     elif issuer.startswith(SPIFFE):
         raise RuleRefused("jwksUri", "must be there, or jwks: a trust domain has no metadata to find its keys by")
     return rule
 
 
-def checked_for_provisioning(new: Mapping[str, Any], *, own_issuer: str, organization_id: str) -> dict[str, Any]:
+def checked_for_provisioning(
+    new: Mapping[str, Any], *, own_issuer: str, organization_id: str, allows_loopback: bool = False
+) -> dict[str, Any]:
     """As :func:`checked`, the rule by which agents are created for subjects that nobody has named.
 
     Its audience has the id of the organization, so that a token says in which organization it may create an agent, and
@@ -101,7 +107,12 @@ def checked_for_provisioning(new: Mapping[str, Any], *, own_issuer: str, organiz
     :raises RuleRefused: also if the rule does not say whose subjects they are.
     """
     audience = new.get("audience") or f"{own_issuer}/{organization_id}"
-    rule = checked({**new, "audience": audience}, own_issuer=own_issuer, organization_id=organization_id)
+    rule = checked(
+        {**new, "audience": audience},
+        own_issuer=own_issuer,
+        organization_id=organization_id,
+        allows_loopback=allows_loopback,
+    )
     if organization_id not in audience:
         raise RuleRefused(
             "audience", f"must contain the id of the organization, as {own_issuer}/{organization_id} does"
@@ -118,7 +129,10 @@ def of_subject(trust: Mapping[str, Any], subject: object, *, own_issuer: str, or
     """
     if not isinstance(subject, str) or "*" in subject:
         raise RuleRefused("subject", "must be a string without *, which would be a pattern")
-    return checked({**trust, "subject": subject}, own_issuer=own_issuer, organization_id=organization_id)
+    # The provisioning rule was accepted, so its issuer was allowed.
+    return checked(
+        {**trust, "subject": subject}, own_issuer=own_issuer, organization_id=organization_id, allows_loopback=True
+    )
 
 
 def named_organization(audience: object) -> str | None:
@@ -180,21 +194,22 @@ def _values(subject: str | None, claims: Mapping[str, Any]) -> Iterator[tuple[st
             yield name, value
 
 
-def _check_issuer(issuer: str, own_issuer: str) -> None:
+def _check_issuer(issuer: str, own_issuer: str, allows_loopback: bool) -> None:
     if issuer.startswith(SPIFFE):
         if not _TRUST_DOMAIN.fullmatch(issuer.removeprefix(SPIFFE)):
             raise RuleRefused("issuer", "must be spiffe:// and the name of a trust domain, without a path")
         return
-    _checked_url("issuer", issuer, may_have_query=False)
+    _checked_url("issuer", issuer, allows_loopback, may_have_query=False)
     if issuer.rstrip("/") == own_issuer:
         raise RuleRefused("issuer", "must be another issuer than this server, whose own tokens are no credential")
 
 
-def _checked_url(member: str, url: object, *, may_have_query: bool = True) -> str:
+def _checked_url(member: str, url: object, allows_loopback: bool, *, may_have_query: bool = True) -> str:
     text = _checked_text(member, url, MAX_URL)
     try:
         parts = urlsplit(text)
-        is_right = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+        is_local = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS and allows_loopback
+        is_right = (parts.scheme == "https" or is_local) and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_right = False
     if not is_right or parts.username is not None or "#" in text or not text.isascii() or " " in text:

@@ -244,7 +244,12 @@ def trusted(rule: dict[str, Any], settings: Settings, organization_id: str) -> d
     :raises ValidationError: naming the member that is wrong.
     """
     try:
-        return checked(rule, own_issuer=settings.issuer, organization_id=organization_id)
+        return checked(
+            rule,
+            own_issuer=settings.issuer,
+            organization_id=organization_id,
+            allows_loopback=settings.allows_loopback_issuers,
+        )
     except RuleRefused as refused:
         raise ValidationError(details={refused.member: [str(refused)]}) from None
 

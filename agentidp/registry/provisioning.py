@@ -170,7 +170,12 @@ def trusted(trust: dict[str, Any], settings: Settings, organization_id: str) -> 
     :raises ValidationError: naming the member of ``trust`` that is wrong.
     """
     try:
-        return checked_for_provisioning(trust, own_issuer=settings.issuer, organization_id=organization_id)
+        return checked_for_provisioning(
+            trust,
+            own_issuer=settings.issuer,
+            organization_id=organization_id,
+            allows_loopback=settings.allows_loopback_issuers,
+        )
     except RuleRefused as refused:
         raise ValidationError(details={"trust": [f"{refused.member} {refused}"]}) from None
 

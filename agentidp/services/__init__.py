@@ -18,7 +18,7 @@ from agentidp.federation.issuer_keys import IssuerKeys
 from agentidp.federation.rule import Rule
 from agentidp.jose.access_token import AccessToken
 from agentidp.jose.signing_keys import SigningKeys
-from agentidp.outbound.networks import AllowedNetworks
+from agentidp.outbound.networks import LOOPBACK, AllowedNetworks
 from agentidp.services.client_directory import ClientDirectory
 from agentidp.services.expensive_reads import ExpensiveReads
 from agentidp.services.token_rate import TokenRate
@@ -59,7 +59,11 @@ class Services:
             directory=ClientDirectory(database),
             token_rate=TokenRate(settings.tokens_per_agent_and_minute),
             issuer_keys=IssuerKeys(
-                AllowedNetworks(settings.issuer_networks, plain=(), setting="AGENTIDP_ISSUER_NETWORKS")
+                AllowedNetworks(
+                    settings.issuer_networks,
+                    plain=LOOPBACK if settings.allows_loopback_issuers else (),
+                    setting="AGENTIDP_ISSUER_NETWORKS",
+                )
             ),
         )
 
