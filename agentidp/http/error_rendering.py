@@ -84,10 +84,10 @@ def _render_http_exception(error: HTTPException) -> Response:
         if (error.code or 500) >= 500:
             return _render_for_endpoint(ApiError())
         kind = ValidationError
-    headers = {}
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    return _render_for_endpoint(kind(headers=headers))
+        allowed = ", ".join(sorted(error.valid_methods))
+        return _render_for_endpoint(WrongMethod(f"This address takes only {allowed}.", headers={"Allow": allowed}))
+    return _render_for_endpoint(kind())
 
 
 def log_unexpected(error: Exception) -> None:

@@ -680,7 +680,7 @@ def test_shows_three_ranges_and_no_other(signed_in: FlaskClient, cast: Cast, day
         ("/dashboard/agents/no-uuid", "GET", 404, "There is nothing at this address."),
         ("/dashboard/agents?page=2", "GET", 404, "There is nothing at this address."),
         ("/dashboard/agents?page=x", "GET", 400, "The page must be a whole number from 1 to 100000."),
-        ("/dashboard", "DELETE", 405, "This address does not take this method."),
+        ("/dashboard", "DELETE", 405, "This address takes only GET, HEAD, OPTIONS."),
     ],
 )
 def test_an_error_is_a_page(signed_in: FlaskClient, path: str, method: str, status: int, sentence: str) -> None:

@@ -52,7 +52,7 @@ UNAVAILABLE = "The service is temporarily unavailable; try again."
 UNEXPECTED = "The server met an unexpected condition."
 INVALID = "The request is not valid."
 TOO_LARGE = "The request body is too large."
-WRONG_METHOD = "This address does not take this method."
+WRONG_METHOD = "This address takes only {}."
 HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 FORM = "application/x-www-form-urlencoded"
 
@@ -135,7 +135,7 @@ class TestTable:
     @pytest.mark.parametrize("method", ["PUT", "TRACE", "CONNECT", "PROPFIND", "X" * 100])
     def test_method_not_allowed(self, shared_client: FlaskClient, path: str, method: str, allow: str) -> None:
         response = shared_client.open(path, method=method, headers={"Content-Type": "application/json"})
-        assert_error(response, 405, "METHOD_NOT_ALLOWED", WRONG_METHOD, Allow=allow)
+        assert_error(response, 405, "METHOD_NOT_ALLOWED", WRONG_METHOD.format(allow), Allow=allow)
 
     def test_conflict(self, shared_client: FlaskClient, shared_cast: Cast) -> None:
         for method, path in (("POST", AGENTS), ("PATCH", f"{AGENTS}/{shared_cast.acme.agent_id}")):
@@ -180,7 +180,9 @@ class TestWhereClientsAuthenticate:
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "FOO"])
     def test_method_not_allowed(self, shared_client: FlaskClient, path: str, method: str) -> None:
         response = shared_client.open(path, method=method)
-        assert_oauth_error(response, 405, "invalid_request", WRONG_METHOD, Allow="OPTIONS, POST")
+        assert_oauth_error(
+            response, 405, "invalid_request", WRONG_METHOD.format("OPTIONS, POST"), Allow="OPTIONS, POST"
+        )
 
     def test_payload_too_large(self, shared_client: FlaskClient, path: str) -> None:
         response = shared_client.post(path, data={"padding": "x" * MAX_BODY})

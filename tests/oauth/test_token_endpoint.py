@@ -502,7 +502,7 @@ class TestEveryAnswerIsNotStored:
     @pytest.mark.parametrize("path", CLIENT_PATHS)
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
     def test_405(self, shared_client: FlaskClient, path: str, method: str) -> None:
-        answer = refused("invalid_request", "This address does not take this method.", 405, Allow="OPTIONS, POST")
+        answer = refused("invalid_request", "This address takes only OPTIONS, POST.", 405, Allow="OPTIONS, POST")
         assert whole(shared_client.open(path, method=method)) == answer
 
     @pytest.mark.parametrize("path", CLIENT_PATHS)
